@@ -1,0 +1,202 @@
+//! The container engine behind one trait: Docker and Podman over their socket
+//! ([`docker::Docker`]), and a fake for tests ([`fake::FakeEngine`]).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+
+use crate::event::Progress;
+use crate::model::{
+    ContainerSpec, Facts, FileSpec, NetworkSpec, ObservedContainer, ObservedImage,
+    ObservedNetwork, ObservedVolume, VolumeSpec,
+};
+
+pub mod docker;
+pub mod fake;
+
+/// Receives progress of pulls, builds and loads.
+pub type ProgressSink<'a> = &'a (dyn Fn(Progress) + Send + Sync);
+
+/// Why the engine did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum EngineError {
+    #[error("no container engine answers ({tried})")]
+    Unreachable { tried: String },
+    #[error("{operation}: no such {what}")]
+    NotFound { operation: String, what: String },
+    #[error("{operation}: {message}")]
+    Conflict { operation: String, message: String },
+    /// Somebody else holds a port that the container publishes.
+    #[error("{operation}: {address} is taken")]
+    PortTaken { operation: String, address: String },
+    #[error("{operation}: {source}")]
+    Image { operation: String, source: ImageError },
+    #[error("{operation}: no space left on the engine's disk: {message}")]
+    DiskFull { operation: String, message: String },
+    #[error("{operation}: no answer within {} s", after.as_secs())]
+    Timeout { operation: String, after: Duration },
+    /// The connection broke while the call was under way.
+    #[error("{operation}: the engine went away: {message}")]
+    Gone { operation: String, message: String },
+    #[error("{operation}: {message}")]
+    Other { operation: String, message: String },
+}
+
+/// Five different troubles with an image, each with a remedy of its own.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ImageError {
+    #[error("{reference} does not exist in its registry (gone, or never there)")]
+    NotFound { reference: String },
+    #[error("{reference} needs a login: {message}")]
+    Denied { reference: String, message: String },
+    #[error("the registry limits pulls of {reference}{}", retry_after.map(|s| format!("; try again in {s} s")).unwrap_or_default())]
+    RateLimited { reference: String, retry_after: Option<u64> },
+    #[error("no way to the registry of {reference}: {message}")]
+    Unreachable { reference: String, message: String },
+    #[error("{reference}: {message}")]
+    BuildFailed { reference: String, message: String, log_tail: Vec<String> },
+    #[error("{reference}: {message}")]
+    Other { reference: String, message: String },
+}
+
+/// What to look at in one pass.
+#[derive(Debug, Clone, Default)]
+pub struct Query {
+    /// Everything with this value of [`crate::model::label::PLATFORM`].
+    pub platform: String,
+    /// And whatever else bears one of these names (foreign things in our way).
+    pub containers: Vec<String>,
+    pub networks: Vec<String>,
+    pub volumes: Vec<String>,
+    pub images: Vec<String>,
+}
+
+/// The engine's part of [`crate::model::Observed`].
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    pub containers: Vec<ObservedContainer>,
+    pub networks: Vec<ObservedNetwork>,
+    pub volumes: Vec<ObservedVolume>,
+    pub images: BTreeMap<String, ObservedImage>,
+}
+
+/// What one `build` needs beside [`crate::model::Build`]: everything read and ready.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    pub tag: String,
+    pub dockerfile: String,
+    /// Folders copied into the context: (folder on the host, path in the context). The first may
+    /// be the context itself with path `""`; `.dockerignore` there is obeyed.
+    pub context: Vec<(PathBuf, String)>,
+    pub args: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
+    pub target: Option<String>,
+    /// `host` for what we ship.
+    pub network: Option<String>,
+    pub no_cache: bool,
+    pub platform: Option<String>,
+    pub extra_hosts: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct ExecOutput {
+    pub exit_code: i64,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct LogOptions {
+    pub follow: bool,
+    /// Last lines; `None`: all.
+    pub tail: Option<u64>,
+    pub timestamps: bool,
+    /// Seconds since the epoch.
+    pub since: Option<i64>,
+    pub until: Option<i64>,
+}
+
+#[derive(Debug, Clone)]
+pub struct LogLine {
+    pub stderr: bool,
+    /// Without the line's end.
+    pub bytes: Vec<u8>,
+}
+
+/// One moment's use of a container.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Usage {
+    /// 100 is one core.
+    pub cpu_percent: f64,
+    /// Bytes, without the page cache.
+    pub memory: u64,
+    pub memory_limit: u64,
+}
+
+#[async_trait]
+pub trait Engine: Send + Sync {
+    async fn facts(&self) -> Result<Facts, EngineError>;
+    /// Everything asked for, in as few calls as the API allows, side by side.
+    async fn find(&self, query: &Query) -> Result<Found, EngineError>;
+    /// All networks of the engine with their subnets, ours or not.
+    async fn networks(&self) -> Result<Vec<ObservedNetwork>, EngineError>;
+    async fn inspect(&self, container: &str) -> Result<ObservedContainer, EngineError>;
+
+    async fn create_network(&self, spec: &NetworkSpec) -> Result<(), EngineError>;
+    async fn remove_network(&self, name: &str) -> Result<(), EngineError>;
+    async fn create_volume(&self, spec: &VolumeSpec, labels: &BTreeMap<String, String>) -> Result<(), EngineError>;
+    async fn remove_volume(&self, name: &str) -> Result<(), EngineError>;
+
+    /// Pulls one reference (with tag or digest).
+    async fn pull(&self, reference: &str, platform: Option<&str>, progress: ProgressSink<'_>) -> Result<ObservedImage, EngineError>;
+    async fn build(&self, request: &BuildRequest, progress: ProgressSink<'_>) -> Result<ObservedImage, EngineError>;
+    /// A root file system as a tar stream becomes an image with one layer (`docker import`).
+    async fn import(&self, tar: PathBuf, reference: &str, labels: &BTreeMap<String, String>) -> Result<ObservedImage, EngineError>;
+    async fn tag(&self, image: &str, reference: &str) -> Result<(), EngineError>;
+    async fn image(&self, reference: &str) -> Result<Option<ObservedImage>, EngineError>;
+    async fn remove_image(&self, reference: &str) -> Result<(), EngineError>;
+
+    /// Creates (does not start) a container from `image` (a reference or id) and copies `spec.files`
+    /// in. A path that the image declares as a volume and the spec does not mount gets a named,
+    /// labelled volume (`<container>-<path>`), so that no data is lost in an anonymous one.
+    /// `fingerprint` and the spec's labels are put on. A container whose files could not be copied
+    /// in is removed again. Returns its id.
+    async fn create_container(&self, spec: &ContainerSpec, image: &str, labels: &BTreeMap<String, String>) -> Result<String, EngineError>;
+    async fn start(&self, container: &str) -> Result<(), EngineError>;
+    /// Stop signal, grace period, then SIGKILL; no error when it is not running.
+    async fn stop(&self, container: &str, grace: Option<Duration>) -> Result<(), EngineError>;
+    async fn kill(&self, container: &str, signal: &str) -> Result<(), EngineError>;
+    /// Removes it, running or not; its volumes stay. No error when it is gone already.
+    async fn remove_container(&self, container: &str) -> Result<(), EngineError>;
+    async fn write_files(&self, container: &str, files: &[FileSpec]) -> Result<(), EngineError>;
+    /// `None` when there is no such file.
+    async fn read_file(&self, container: &str, path: &str) -> Result<Option<Vec<u8>>, EngineError>;
+    /// Runs to its end, output kept (each stream at most 1 MiB).
+    async fn exec(&self, container: &str, command: &[String], timeout: Duration) -> Result<ExecOutput, EngineError>;
+    /// Waits until the container has ended; its exit code.
+    async fn wait(&self, container: &str) -> Result<i64, EngineError>;
+    async fn logs(&self, container: &str, options: &LogOptions) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError>;
+    /// One sample.
+    async fn usage(&self, container: &str) -> Result<Usage, EngineError>;
+    /// Runs a command with the caller's own terminal or pipes attached (stdin, stdout, stderr of
+    /// this process); returns its exit code.
+    async fn exec_attached(&self, container: &str, request: &AttachedExec) -> Result<i64, EngineError>;
+    /// Images as one archive (`docker save`), written to `file`.
+    async fn save(&self, references: &[String], file: &std::path::Path) -> Result<(), EngineError>;
+    /// Loads an archive (`docker load`); the references that it held.
+    async fn load(&self, file: &std::path::Path, progress: ProgressSink<'_>) -> Result<Vec<String>, EngineError>;
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct AttachedExec {
+    pub command: Vec<String>,
+    pub tty: bool,
+    pub stdin: bool,
+    pub env: Vec<String>,
+    pub user: Option<String>,
+    pub workdir: Option<String>,
+    pub privileged: bool,
+}

@@ -1,0 +1,81 @@
+//! What work says while it runs. Work emits events; a [`Reporter`] chooses their looks.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+/// Step ids are those of [`crate::plan::Step`]; doctor checks and image pulls outside a plan use
+/// ids of their own.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A plan is about to be carried out. Steps that share a `group` are one line of the tree.
+    Started { command: String, platform: String, steps: Vec<StepInfo> },
+    StepStarted { id: String },
+    /// Where it stands: bytes of a layer, a line of a build, the reason for waiting.
+    StepProgress { id: String, progress: Progress },
+    StepDone { id: String, millis: u64, note: Option<String> },
+    StepFailed { id: String, millis: u64, error: String },
+    /// Not tried, since something that it needs failed or the user stopped.
+    StepSkipped { id: String, because: String },
+    Warning { message: String },
+    Info { message: String },
+    /// The last event of a run.
+    Finished { ok: bool, degraded: bool, millis: u64, summary: String },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StepInfo {
+    pub id: String,
+    /// What the user follows: a service, `network`, `images`.
+    pub group: String,
+    /// `create container macula-grafana-1`
+    pub text: String,
+    pub after: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Progress {
+    /// One layer or part of a transfer, in bytes; `total` 0 when it is not known.
+    Bytes { part: String, current: u64, total: u64, phase: String },
+    /// A line of output of a build or a program.
+    Line { text: String },
+    /// Why it still waits: `starting: connection refused on 127.0.0.2:3000`.
+    Waiting { reason: String },
+}
+
+pub trait Reporter: Send + Sync {
+    fn report(&self, event: Event);
+}
+
+/// Handed to the work; cheap to clone.
+#[derive(Clone)]
+pub struct Events(Arc<dyn Reporter>);
+
+impl Events {
+    pub fn new(reporter: Arc<dyn Reporter>) -> Self {
+        Self(reporter)
+    }
+
+    /// Says nothing to anybody.
+    pub fn none() -> Self {
+        struct Nobody;
+        impl Reporter for Nobody {
+            fn report(&self, _: Event) {}
+        }
+        Self(Arc::new(Nobody))
+    }
+
+    pub fn emit(&self, event: Event) {
+        self.0.report(event);
+    }
+
+    pub fn warn(&self, message: impl Into<String>) {
+        self.emit(Event::Warning { message: message.into() });
+    }
+
+    pub fn info(&self, message: impl Into<String>) {
+        self.emit(Event::Info { message: message.into() });
+    }
+}

@@ -1,0 +1,108 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A program to run. Its [`fmt::Display`] is a line that can be pasted into a shell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Command {
+    pub program: String,
+    pub args: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    pub cwd: Option<PathBuf>,
+    pub stdin: Option<Vec<u8>>,
+    /// Needs root: run through `sudo -n` where we are not.
+    pub privileged: bool,
+    pub timeout: Option<Duration>,
+    /// A status other than 0 is a result, not an error.
+    pub may_fail: bool,
+}
+
+impl Command {
+    pub fn new(program: impl Into<String>, args: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { program: program.into(), args: args.into_iter().map(Into::into).collect(), ..Self::default() }
+    }
+
+    pub fn privileged(mut self) -> Self {
+        self.privileged = true;
+        self
+    }
+
+    pub fn may_fail(mut self) -> Self {
+        self.may_fail = true;
+        self
+    }
+
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.insert(name.into(), value.into());
+        self
+    }
+
+    pub fn cwd(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.cwd = Some(folder.into());
+        self
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.privileged {
+            f.write_str("sudo ")?;
+        }
+        for (name, value) in &self.env {
+            write!(f, "{name}={} ", quoted(value))?;
+        }
+        f.write_str(&quoted(&self.program))?;
+        for arg in &self.args {
+            write!(f, " {}", quoted(arg))?;
+        }
+        Ok(())
+    }
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Output {
+    /// `None`: ended by a signal.
+    pub status: Option<i32>,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+}
+
+impl Output {
+    pub fn success(&self) -> bool {
+        self.status == Some(0)
+    }
+
+    pub fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.stderr).into_owned()
+    }
+}
+
+/// Why a program did not do its work; each holds the command line as one could type it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RunError {
+    #[error("`{command}`: {program} is not installed")]
+    Missing { command: String, program: String },
+    #[error("`{command}` ended with {status}: {output}")]
+    Failed { command: String, status: String, output: String },
+    #[error("`{command}` took longer than {} s", after.as_secs())]
+    Timeout { command: String, after: Duration },
+    #[error("`{command}` needs root")]
+    Privilege { command: String },
+    #[error("`{command}`: {message}")]
+    Io { command: String, message: String },
+}

@@ -1,0 +1,131 @@
+//! The machine that macula runs on, behind one trait: files, programs, privilege, facts of the
+//! system. Nothing else in the library touches the disk, starts a program or reads the
+//! environment.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::model::Listener;
+
+mod command;
+pub mod fake;
+mod lock;
+pub mod local;
+
+pub use command::{Command, Output, RunError};
+pub use lock::{Held, Lock, LockError};
+
+/// What kind of machine this is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostFacts {
+    /// `linux`, `macos`, `windows`.
+    pub os: String,
+    /// As in Rust: `x86_64`, `aarch64`.
+    pub arch: String,
+    /// `ID` of /etc/os-release: `debian`.
+    pub distribution: Option<String>,
+    /// `VERSION_CODENAME`: `bookworm`.
+    pub codename: Option<String>,
+    pub kernel: String,
+    pub uid: u32,
+    pub user: String,
+    /// Names of the groups of this process.
+    pub groups: Vec<String>,
+    /// Groups that the user is in according to the group file: those that a new login would have.
+    pub login_groups: Vec<String>,
+    /// systemd is process 1.
+    pub systemd: bool,
+    pub wsl: bool,
+    pub container: bool,
+    /// Bytes.
+    pub memory_total: u64,
+    pub memory_available: u64,
+    pub cpus: usize,
+    /// 1 or 2 (unified); a hybrid is 1.
+    pub cgroup_version: Option<u8>,
+}
+
+/// Space of the file system that holds a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disk {
+    pub total: u64,
+    pub available: u64,
+}
+
+/// An IPv4 route or interface address that a new subnet may not collide with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    pub network: ipnet::Ipv4Net,
+    pub interface: String,
+}
+
+/// One HTTP exchange from outside, as a probe makes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpAnswer {
+    pub status: u16,
+    pub body: Vec<u8>,
+}
+
+#[async_trait]
+pub trait Host: Send + Sync {
+    fn facts(&self) -> HostFacts;
+    /// A variable of the environment.
+    fn env(&self, name: &str) -> Option<String>;
+    fn environment(&self) -> BTreeMap<String, String>;
+    /// The user's folders (XDG on Linux).
+    fn folders(&self) -> Folders;
+
+    async fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// Written beside the target, synced and renamed: all or nothing. Parent folders are made
+    /// (0700 under the user's data folder).
+    async fn write(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()>;
+    async fn remove(&self, path: &Path) -> io::Result<()>;
+    async fn remove_folder(&self, path: &Path) -> io::Result<()>;
+    async fn create_folder(&self, path: &Path, mode: u32) -> io::Result<()>;
+    /// Names in a folder, sorted; empty when there is none.
+    async fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+    async fn exists(&self, path: &Path) -> bool;
+
+    /// Runs a program to its end. A status other than 0 is an error unless the command says it may
+    /// fail.
+    async fn run(&self, command: &Command) -> Result<Output, RunError>;
+    /// Where a program lies on the PATH (also /usr/sbin and /sbin).
+    fn which(&self, program: &str) -> Option<PathBuf>;
+    /// Starts a program that outlives us, in a session of its own, output to `log`; its pid.
+    async fn spawn_detached(&self, command: &Command, log: &Path) -> Result<u32, RunError>;
+
+    /// TCP and UDP sockets that listen, with their owner where it can be seen.
+    async fn listeners(&self) -> io::Result<Vec<Listener>>;
+    async fn routes(&self) -> io::Result<Vec<Route>>;
+    /// Whether this process could bind the address right now.
+    async fn can_bind(&self, address: SocketAddr, protocol: crate::model::Protocol) -> io::Result<()>;
+    async fn disk(&self, path: &Path) -> io::Result<Disk>;
+    /// `fs.inotify.max_user_watches`
+    async fn sysctl(&self, name: &str) -> io::Result<String>;
+
+    /// Opens and closes a TCP connection.
+    async fn connect(&self, address: SocketAddr, timeout: Duration) -> io::Result<()>;
+    /// `GET http://address{path}` with this `Host` header, without proxies.
+    async fn http_get(&self, address: SocketAddr, host: &str, path: &str, timeout: Duration) -> io::Result<HttpAnswer>;
+    /// A name through the system's own resolver.
+    async fn resolve(&self, name: &str) -> io::Result<Vec<std::net::IpAddr>>;
+    /// Now, seconds since the epoch.
+    fn now(&self) -> i64;
+}
+
+/// Where the user's files of macula lie.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Folders {
+    pub home: PathBuf,
+    /// `$XDG_CONFIG_HOME/macula`
+    pub config: PathBuf,
+    /// `$XDG_DATA_HOME/macula`
+    pub data: PathBuf,
+    /// `$XDG_CACHE_HOME/macula`
+    pub cache: PathBuf,
+}

@@ -1,0 +1,13 @@
+//! Floor 0, pure: what is wanted ([`Platform`], [`Stack`], [`Service`]), what is made of it
+//! ([`Resource`]) and what is there ([`Observed`]). No I/O, no clock, no environment.
+
+pub mod label;
+mod observed;
+mod platform;
+mod resource;
+mod service;
+
+pub use observed::*;
+pub use platform::*;
+pub use resource::*;
+pub use service::*;

@@ -1,0 +1,161 @@
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{PortBinding, Protocol};
+
+/// One look at the world, taken before planning.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Observed {
+    /// Ours by label, and those whose names we want.
+    pub networks: Vec<ObservedNetwork>,
+    pub volumes: Vec<ObservedVolume>,
+    pub containers: Vec<ObservedContainer>,
+    /// By every reference that was asked for and is there.
+    pub images: BTreeMap<String, ObservedImage>,
+    /// Files read back from running containers: (container, path) -> digest of the content.
+    pub files: BTreeMap<String, BTreeMap<String, String>>,
+    /// Registry hosts that answered, of those that were asked.
+    pub registries: BTreeMap<String, bool>,
+    /// Host ports in the way: those that we want and somebody else holds.
+    pub listeners: Vec<Listener>,
+}
+
+impl Observed {
+    pub fn container(&self, name: &str) -> Option<&ObservedContainer> {
+        self.containers.iter().find(|container| container.name == name)
+    }
+
+    pub fn network(&self, name: &str) -> Option<&ObservedNetwork> {
+        self.networks.iter().find(|network| network.name == name)
+    }
+
+    pub fn volume(&self, name: &str) -> Option<&ObservedVolume> {
+        self.volumes.iter().find(|volume| volume.name == name)
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ObservedNetwork {
+    pub id: String,
+    pub name: String,
+    pub labels: BTreeMap<String, String>,
+    pub subnets: Vec<ipnet::IpNet>,
+    /// Names of the containers attached to it.
+    pub containers: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ObservedVolume {
+    pub name: String,
+    pub labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ObservedContainer {
+    pub id: String,
+    /// Without the leading slash.
+    pub name: String,
+    /// As given at creation.
+    pub image: String,
+    pub image_id: String,
+    pub state: ContainerState,
+    pub health: Health,
+    pub exit_code: Option<i64>,
+    pub labels: BTreeMap<String, String>,
+    /// Network name -> address.
+    pub addresses: BTreeMap<String, Ipv4Addr>,
+    pub ports: Vec<PortBinding>,
+    /// Seconds since the Unix epoch.
+    pub started_at: Option<i64>,
+    pub restart_count: i64,
+    pub oom_killed: bool,
+    /// What the engine said when it could not be started.
+    pub error: String,
+}
+
+impl ObservedContainer {
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.labels.get(key).map(String::as_str)
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ContainerState {
+    #[default]
+    Created,
+    Running,
+    Paused,
+    Restarting,
+    Removing,
+    Exited,
+    Dead,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    #[default]
+    None,
+    Starting,
+    Healthy,
+    Unhealthy,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ObservedImage {
+    pub id: String,
+    pub labels: BTreeMap<String, String>,
+    pub repo_digests: Vec<String>,
+    /// Bytes.
+    pub size: i64,
+    /// RFC 3339.
+    pub created: Option<String>,
+    /// Paths that the image declares as volumes.
+    pub volumes: Vec<String>,
+}
+
+/// A socket of the host that listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    pub address: IpAddr,
+    pub port: u16,
+    pub protocol: Protocol,
+    pub pid: Option<u32>,
+    pub process: Option<String>,
+}
+
+/// What differs between engines and systems, as data.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    /// What a user would call it: `Docker 28.2.2`, `Podman 5.8.3 (rootless)`.
+    pub engine: String,
+    pub engine_kind: EngineKind,
+    pub api_version: String,
+    pub rootless: bool,
+    /// A container's own address can be reached from this host (Linux with a bridge; not with
+    /// Docker Desktop, Colima or a remote engine).
+    pub container_addresses: bool,
+    /// Containers' DNS of the engine: 127.0.0.11 (Docker); the gateway for Podman.
+    pub embedded_dns: Option<IpAddr>,
+    pub architecture: String,
+    pub cpus: u64,
+    /// Bytes.
+    pub memory: u64,
+    /// Where Docker or Podman keeps its data, when it is on this machine.
+    pub data_root: Option<String>,
+    pub storage_driver: Option<String>,
+    /// 1 or 2.
+    pub cgroup_version: Option<u8>,
+    /// Path of the engine's socket on this machine.
+    pub socket: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineKind {
+    Docker,
+    Podman,
+}

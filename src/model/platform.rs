@@ -1,0 +1,168 @@
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Service, Volume, NetworkDecl};
+
+/// The name of the platform when none is given.
+pub const DEFAULT_NAME: &str = "macula";
+/// The parent of every platform's zone.
+pub const DEFAULT_DOMAIN: &str = "macula.local";
+
+/// Everything that is wanted: the settings of macula.yaml and all stacks, resolved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Platform {
+    /// Lower-case DNS label, `macula` unless `--name` or macula.yaml says otherwise.
+    pub name: String,
+    /// The zone: `macula.local`, or `<name>.macula.local` for a platform with a name of its own.
+    pub domain: String,
+    /// In the order in which they are listed; built-in stacks first.
+    pub stacks: Vec<Stack>,
+    pub images: ImageSettings,
+    pub ingress: IngressSettings,
+    pub dns: DnsSettings,
+    pub cluster: ClusterSettings,
+    pub addresses: AddressSettings,
+    pub timeouts: Timeouts,
+}
+
+impl Platform {
+    /// All services of all stacks, with their stack.
+    pub fn services(&self) -> impl Iterator<Item = (&Stack, &Service)> {
+        self.stacks.iter().flat_map(|stack| stack.services.values().map(move |service| (stack, service)))
+    }
+
+    pub fn service(&self, name: &str) -> Option<(&Stack, &Service)> {
+        self.services().find(|(_, service)| service.name == name)
+    }
+
+    /// `macula` for the default platform, `macula-<name>` for any other: the prefix of all names
+    /// in the engine, and the name of the network.
+    pub fn prefix(&self) -> String {
+        if self.name == DEFAULT_NAME { DEFAULT_NAME.to_owned() } else { format!("macula-{}", self.name) }
+    }
+}
+
+/// One Compose file, resolved: interpolated, extended, included, with profiles applied.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stack {
+    pub name: String,
+    pub origin: Origin,
+    pub services: BTreeMap<String, Service>,
+    pub networks: BTreeMap<String, NetworkDecl>,
+    pub volumes: BTreeMap<String, Volume>,
+}
+
+/// Where a stack comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Embedded in the binary.
+    BuiltIn,
+    /// A file of the user's, which may stand in for the built-in stack of the same name.
+    File(PathBuf),
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ImageSettings {
+    pub policy: ImagePolicy,
+    /// Mirrors by registry host: `docker.io: [mirror.gcr.io]`, tried in order, then the registry.
+    pub sources: BTreeMap<String, Vec<String>>,
+    /// Image reference of a stack file -> the reference to use in its place.
+    pub overrides: BTreeMap<String, String>,
+}
+
+/// `--images`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImagePolicy {
+    /// What is in the engine, else a pull, else a build.
+    #[default]
+    Auto,
+    /// Pull always; never build.
+    Pull,
+    /// Build whatever has a `build`.
+    Build,
+    /// Only what is in the engine already.
+    Local,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IngressSettings {
+    /// Redirect http to https (off: both serve).
+    pub redirect: bool,
+    /// Published port for HTTP, 80.
+    pub http: u16,
+    /// Published port for HTTPS, 443.
+    pub https: u16,
+}
+
+impl Default for IngressSettings {
+    fn default() -> Self {
+        Self { redirect: false, http: 80, https: 443 }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DnsSettings {
+    pub listen: Vec<SocketAddr>,
+    pub upstream: Vec<IpAddr>,
+    /// Foreign zones that may answer with loopback or private addresses.
+    pub rebind_allow: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClusterSettings {
+    pub enabled: bool,
+    pub name: Option<String>,
+    pub provider: String,
+    pub node_image: Option<String>,
+    pub control_planes: u8,
+    pub workers: u8,
+    /// `nginx` or `traefik`.
+    pub ingress: String,
+    pub addons: Vec<String>,
+    pub udp_services: BTreeMap<u16, String>,
+}
+
+impl Default for ClusterSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            name: None,
+            provider: "kind".into(),
+            node_image: None,
+            control_planes: 1,
+            workers: 0,
+            ingress: "nginx".into(),
+            addons: Vec::new(),
+            udp_services: BTreeMap::new(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct AddressSettings {
+    /// The platform's block of loopback addresses, by its .0; `None`: 127.0.0.0 for the default
+    /// platform, else one found from the hash of the name.
+    pub block: Option<Ipv4Addr>,
+    /// The subnet of the platform's network; `None`: one that collides with no route.
+    pub subnet: Option<ipnet::Ipv4Net>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// How long a service may take to become healthy, unless its `probe` says otherwise.
+    pub healthy: Duration,
+    /// How long a pull or a build of one image may take.
+    pub image: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { healthy: Duration::from_secs(120), image: Duration::from_secs(30 * 60) }
+    }
+}

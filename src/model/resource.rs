@@ -1,0 +1,319 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{
+    Build, Condition, ContainerOptions, Healthcheck, PrepareStep, Probe, Protocol, Reload,
+};
+
+/// What a thing is called across plan, events and errors.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ResourceId {
+    pub kind: ResourceKind,
+    /// The name in the engine, or the path of a host file.
+    pub name: String,
+}
+
+impl ResourceId {
+    pub fn new(kind: ResourceKind, name: impl Into<String>) -> Self {
+        Self { kind, name: name.into() }
+    }
+}
+
+impl fmt::Display for ResourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResourceKind {
+    Network,
+    Volume,
+    Image,
+    Container,
+    HostFile,
+    Certificate,
+    Cluster,
+    Manifest,
+}
+
+impl fmt::Display for ResourceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Network => "network",
+            Self::Volume => "volume",
+            Self::Image => "image",
+            Self::Container => "container",
+            Self::HostFile => "file",
+            Self::Certificate => "certificate",
+            Self::Cluster => "cluster",
+            Self::Manifest => "manifest",
+        })
+    }
+}
+
+/// The first 16 bytes of the SHA-256 of a specification's JSON, in hex.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Fingerprint(pub String);
+
+impl Fingerprint {
+    /// `spec` must serialize the same way every time: maps ordered, no floats.
+    pub fn of(spec: &impl Serialize) -> Self {
+        let json = serde_json::to_vec(spec).unwrap_or_default();
+        Self::of_bytes(&json)
+    }
+
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        let digest = Sha256::digest(bytes);
+        Self(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What `compile` makes of a platform for the engine.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Resources {
+    pub networks: Vec<NetworkSpec>,
+    pub volumes: Vec<VolumeSpec>,
+    pub images: Vec<ImageSpec>,
+    pub containers: Vec<ContainerSpec>,
+    pub host_files: Vec<HostFileSpec>,
+    pub routes: Vec<Route>,
+    pub streams: Vec<Stream>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NetworkSpec {
+    pub name: String,
+    pub external: bool,
+    pub driver: String,
+    pub driver_opts: BTreeMap<String, String>,
+    pub internal: bool,
+    pub attachable: bool,
+    pub enable_ipv6: bool,
+    /// Empty: the engine chooses.
+    pub ipam: Vec<IpamPool>,
+    /// Without fingerprint; [`NetworkSpec::fingerprint`] is added when it is made.
+    pub labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IpamPool {
+    pub subnet: ipnet::IpNet,
+    pub gateway: Option<IpAddr>,
+    /// Where the engine takes addresses for containers that ask for none.
+    pub ip_range: Option<ipnet::IpNet>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VolumeSpec {
+    pub name: String,
+    pub external: bool,
+    pub driver: Option<String>,
+    pub driver_opts: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
+    /// Who writes it, where that matters; see [`super::label::PROVIDER`].
+    pub provider: Option<super::Provider>,
+}
+
+/// An image and the ways to get it, in order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ImageSpec {
+    /// The reference that the stack file names: `nginx:1.30.4`; for a service with only a
+    /// `build`, the tag under which it is built.
+    pub reference: String,
+    /// References to pull, in order (mirrors, successor, then upstream).
+    pub pull: Vec<String>,
+    pub build: Option<ImageBuild>,
+    /// Pull even when it is there.
+    pub always_pull: bool,
+    pub platform: Option<String>,
+    /// Services that run it.
+    pub services: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ImageBuild {
+    /// Where the result is kept: `macula/<service>:<fingerprint>`.
+    pub tag: String,
+    pub spec: Build,
+    pub prepare: Vec<PrepareStep>,
+    /// The Dockerfile says `FROM macula/base:...`: the base must be made first.
+    pub base: Option<BaseImage>,
+    pub fingerprint: Fingerprint,
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The Debian base made with `mmdebstrap` on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseImage {
+    /// `macula/base:trixie`.
+    pub reference: String,
+    /// `trixie`.
+    pub suite: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContainerSpec {
+    pub name: String,
+    pub stack: String,
+    pub service: String,
+    /// From 1.
+    pub replica: u32,
+    /// [`ImageSpec::reference`] of the image to run.
+    pub image: String,
+    /// Sorted `KEY=value`.
+    pub env: Vec<String>,
+    pub command: Option<Vec<String>>,
+    pub entrypoint: Option<Vec<String>>,
+    pub networks: Vec<NetworkAttachment>,
+    pub network_mode: Option<String>,
+    pub ports: Vec<PortBinding>,
+    pub expose: Vec<u16>,
+    pub mounts: Vec<MountSpec>,
+    /// Copied in between create and start. Not serialized: their digest counts in `file_digests`.
+    #[serde(skip)]
+    pub files: Vec<FileSpec>,
+    pub healthcheck: Option<Healthcheck>,
+    /// Milliseconds; `None`: the engine's default of 10 s.
+    pub stop_grace_ms: Option<u64>,
+    pub options: ContainerOptions,
+    /// Those of the user and ours, without the fingerprint.
+    pub labels: BTreeMap<String, String>,
+    /// How the wait for health asks; no part of the fingerprint.
+    #[serde(skip)]
+    pub readiness: Readiness,
+    #[serde(skip)]
+    pub depends_on: Vec<DependsOn>,
+    #[serde(skip)]
+    pub reload: Option<Reload>,
+    /// May be left out when its image cannot be had.
+    #[serde(skip)]
+    pub optional: bool,
+    /// Which data provider this container is, by the source of its image.
+    #[serde(skip)]
+    pub provider: Option<super::Provider>,
+    /// Hash of everything above that the engine fixes at creation, and of the files that cannot be
+    /// reloaded. Without the image's id.
+    #[serde(skip)]
+    pub fingerprint: Option<Fingerprint>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Readiness {
+    pub probe: Option<Probe>,
+    /// A one-shot: ready when it has ended with 0.
+    pub one_shot: bool,
+    pub timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DependsOn {
+    pub service: String,
+    pub condition: Condition,
+    pub required: bool,
+    pub restart: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NetworkAttachment {
+    pub network: String,
+    pub aliases: Vec<String>,
+    pub ipv4: Option<Ipv4Addr>,
+    pub ipv6: Option<Ipv6Addr>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PortBinding {
+    pub host_ip: IpAddr,
+    /// `None`: any free port.
+    pub host_port: Option<u16>,
+    pub container_port: u16,
+    pub protocol: Protocol,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum MountSpec {
+    Bind { source: PathBuf, target: String, read_only: bool, create_host_path: bool, propagation: Option<String> },
+    /// `source` is the name in the engine.
+    Volume { source: String, target: String, read_only: bool, no_copy: bool, subpath: Option<String> },
+    Tmpfs { target: String, size: Option<i64>, mode: Option<u32>, options: Vec<String> },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FileSpec {
+    pub path: String,
+    #[serde(with = "base64_bytes")]
+    pub content: Vec<u8>,
+    pub uid: u32,
+    pub gid: u32,
+    pub mode: u32,
+    /// Never shown in a plan.
+    pub secret: bool,
+    /// A change is copied in and the service told, not recreated.
+    pub reload: bool,
+}
+
+/// A file of ours on the host. It bears no labels, so it goes into the receipt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostFileSpec {
+    pub path: PathBuf,
+    #[serde(with = "base64_bytes")]
+    pub content: Vec<u8>,
+    pub mode: u32,
+    pub needs_privilege: bool,
+}
+
+/// One name on the host ingress.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Route {
+    /// Fully qualified, without the final dot; may begin with `*.`.
+    pub host: String,
+    pub service: String,
+    pub port: u16,
+    pub path: String,
+    pub tls: bool,
+    pub body_size: Option<u64>,
+    pub auth: Option<String>,
+    pub sticky: bool,
+    pub weight: u32,
+    /// The loopback address to which the name resolves on the host.
+    pub address: Ipv4Addr,
+}
+
+/// A direct port that the ingress passes on inside the platform's network.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Stream {
+    pub port: u16,
+    pub protocol: Protocol,
+    pub service: String,
+    /// Port in the service's container.
+    pub target: u16,
+}
+
+pub(crate) mod base64_bytes {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        STANDARD.decode(String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}

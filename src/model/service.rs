@@ -1,0 +1,412 @@
+//! A Compose service after resolution. Names and meaning are those of the Compose specification
+//! (<https://github.com/compose-spec/compose-spec/blob/main/05-services.md>); what it lacks is in
+//! [`Extension`].
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    pub name: String,
+    /// As written, after interpolation and `images.overrides`.
+    pub image: Option<String>,
+    pub build: Option<Build>,
+    pub pull_policy: PullPolicy,
+    /// `None`: `<prefix>-<service>-<n>`.
+    pub container_name: Option<String>,
+    pub command: Option<Vec<String>>,
+    pub entrypoint: Option<Vec<String>>,
+    /// Resolved: `env_file` merged in, interpolated. Without the values that `x-macula.secrets` adds.
+    pub environment: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
+    pub ports: Vec<PublishedPort>,
+    pub expose: Vec<u16>,
+    pub mounts: Vec<Mount>,
+    /// Networks by Compose name, in order of priority; empty: the platform's own only.
+    pub networks: IndexMap<String, ServiceNetwork>,
+    /// `host`, `none`, `service:x`, `container:x`; `None`: the networks above.
+    pub network_mode: Option<String>,
+    /// Compose `configs` and `secrets`, with their content.
+    pub files: Vec<FileMount>,
+    pub depends_on: BTreeMap<String, Dependency>,
+    pub healthcheck: Option<Healthcheck>,
+    pub replicas: u32,
+    pub stop_grace_period: Option<Duration>,
+    pub options: ContainerOptions,
+    pub extension: Extension,
+}
+
+/// What is handed to the engine as it stands. Shared by [`Service`] and
+/// [`super::ContainerSpec`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ContainerOptions {
+    pub user: Option<String>,
+    pub working_dir: Option<String>,
+    pub hostname: Option<String>,
+    pub domainname: Option<String>,
+    pub restart: Restart,
+    pub init: Option<bool>,
+    pub tty: bool,
+    pub stdin_open: bool,
+    pub read_only: bool,
+    pub privileged: bool,
+    pub stop_signal: Option<String>,
+    pub cap_add: Vec<String>,
+    pub cap_drop: Vec<String>,
+    pub security_opt: Vec<String>,
+    pub group_add: Vec<String>,
+    pub sysctls: BTreeMap<String, String>,
+    pub ulimits: BTreeMap<String, Ulimit>,
+    pub devices: Vec<String>,
+    /// `name:address`, as the engine takes it.
+    pub extra_hosts: Vec<String>,
+    pub dns: Vec<String>,
+    pub dns_search: Vec<String>,
+    pub dns_opt: Vec<String>,
+    /// Bytes.
+    pub shm_size: Option<i64>,
+    pub pid: Option<String>,
+    pub ipc: Option<String>,
+    pub uts: Option<String>,
+    pub userns_mode: Option<String>,
+    pub cgroup: Option<String>,
+    pub cgroup_parent: Option<String>,
+    pub runtime: Option<String>,
+    /// `os/arch[/variant]`.
+    pub platform: Option<String>,
+    pub annotations: BTreeMap<String, String>,
+    pub logging: Option<Logging>,
+    /// `deploy.resources` and the older `mem_limit`, `cpus`, ...
+    pub resources: Limits,
+    pub oom_score_adj: Option<i64>,
+    pub oom_kill_disable: Option<bool>,
+    pub mac_address: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Bytes.
+    pub memory: Option<i64>,
+    pub memory_reservation: Option<i64>,
+    pub memory_swap: Option<i64>,
+    /// Billionths of a CPU.
+    pub nano_cpus: Option<i64>,
+    pub cpu_shares: Option<i64>,
+    pub cpuset: Option<String>,
+    pub pids: Option<i64>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Restart {
+    #[default]
+    No,
+    Always,
+    UnlessStopped,
+    OnFailure(Option<i64>),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ulimit {
+    pub soft: i64,
+    pub hard: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Logging {
+    pub driver: String,
+    pub options: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PullPolicy {
+    Always,
+    Never,
+    #[default]
+    Missing,
+    Build,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Build {
+    /// Absolute folder of the build context; `None`: an empty context (only a Dockerfile).
+    pub context: Option<PathBuf>,
+    /// Path of the Dockerfile, relative to the context.
+    pub dockerfile: Option<String>,
+    pub dockerfile_inline: Option<String>,
+    pub args: BTreeMap<String, String>,
+    pub target: Option<String>,
+    pub labels: BTreeMap<String, String>,
+    pub network: Option<String>,
+    pub platforms: Vec<String>,
+    pub cache_from: Vec<String>,
+    pub no_cache: bool,
+    pub pull: bool,
+    pub shm_size: Option<i64>,
+    pub extra_hosts: Vec<String>,
+    pub tags: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PublishedPort {
+    /// Port in the container.
+    pub target: u16,
+    pub protocol: Protocol,
+    /// `None`: the service's own address where it has one, else 127.0.0.1.
+    pub host_ip: Option<std::net::IpAddr>,
+    /// `None`: any free port.
+    pub published: Option<u16>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    #[default]
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        })
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Mount {
+    /// `source` is absolute.
+    Bind { source: PathBuf, target: String, read_only: bool, create_host_path: bool, propagation: Option<String>, selinux: Option<String> },
+    /// `source` is the Compose name of a volume; `None`: an anonymous one.
+    Volume { source: Option<String>, target: String, read_only: bool, no_copy: bool, subpath: Option<String> },
+    /// `size` in bytes.
+    Tmpfs { target: String, size: Option<i64>, mode: Option<u32>, options: Vec<String> },
+}
+
+impl Mount {
+    pub fn target(&self) -> &str {
+        match self {
+            Self::Bind { target, .. } | Self::Volume { target, .. } | Self::Tmpfs { target, .. } => target,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServiceNetwork {
+    pub aliases: Vec<String>,
+    pub ipv4_address: Option<Ipv4Addr>,
+    pub ipv6_address: Option<std::net::Ipv6Addr>,
+}
+
+/// A network that a stack declares beside the platform's own.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct NetworkDecl {
+    /// The name in the engine; `None`: `<prefix>-<stack>-<key>`.
+    pub name: Option<String>,
+    pub external: bool,
+    pub driver: Option<String>,
+    pub driver_opts: BTreeMap<String, String>,
+    pub internal: bool,
+    pub attachable: bool,
+    pub enable_ipv6: bool,
+    pub labels: BTreeMap<String, String>,
+    pub subnets: Vec<ipnet::IpNet>,
+}
+
+/// A named volume that a stack declares.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Volume {
+    /// The name in the engine; `None`: `<prefix>-<key>`.
+    pub name: Option<String>,
+    pub external: bool,
+    pub driver: Option<String>,
+    pub driver_opts: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A file that is copied into the container between its creation and its start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FileMount {
+    /// Absolute, in the container.
+    pub target: String,
+    #[serde(with = "super::resource::base64_bytes")]
+    pub content: Vec<u8>,
+    pub uid: u32,
+    pub gid: u32,
+    pub mode: u32,
+    /// A secret's content is never shown.
+    pub secret: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    pub condition: Condition,
+    /// Recreate or restart the dependent when the dependency is.
+    pub restart: bool,
+    pub required: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    ServiceStarted,
+    ServiceHealthy,
+    ServiceCompletedSuccessfully,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Healthcheck {
+    /// `["NONE"]`, `["CMD", ...]` or `["CMD-SHELL", "..."]`; empty: the image's own.
+    pub test: Vec<String>,
+    pub interval: Option<Duration>,
+    pub timeout: Option<Duration>,
+    pub retries: Option<u32>,
+    pub start_period: Option<Duration>,
+    pub start_interval: Option<Duration>,
+}
+
+/// `x-macula` of a service.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Extension {
+    /// `ingress`: this service is the host ingress and gets the published ports of all addresses.
+    pub role: Option<Role>,
+    pub ingress: Vec<IngressRule>,
+    /// Last octets count: the platform's block is put in front for a platform of another block.
+    pub address: Option<Ipv4Addr>,
+    pub probe: Option<Probe>,
+    pub metrics: Vec<Metrics>,
+    /// Name of the variable -> minijinja template.
+    pub exports: BTreeMap<String, String>,
+    /// Environment variable -> where its value comes from.
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// Absolute path in the container -> template.
+    pub configs: BTreeMap<String, ConfigTemplate>,
+    pub reload: Option<Reload>,
+    /// Host-side preparation of the build context.
+    pub prepare: Vec<PrepareStep>,
+    pub provider: Option<Provider>,
+    pub optional: bool,
+    /// S3 buckets to be made for this service.
+    pub buckets: Vec<String>,
+    /// Shown by `status` beside a service that runs from its build.
+    pub build_note: Option<String>,
+    /// Alternative references of the image, tried in order after `image`.
+    pub sources: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    Ingress,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IngressRule {
+    /// One label or `*.label` below the domain, or a full name below it.
+    pub host: String,
+    /// Port in the container.
+    pub port: u16,
+    pub path: String,
+    /// Speak TLS to the upstream.
+    pub tls: bool,
+    /// Largest request body, bytes; 0: no limit.
+    pub body_size: Option<u64>,
+    /// `user:bcrypt-or-apr1` line, for basic authentication.
+    pub auth: Option<String>,
+    /// Keep a client on one replica.
+    pub sticky: bool,
+    pub weight: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Probe {
+    pub kind: ProbeKind,
+    /// `None`: [`super::Timeouts::healthy`].
+    pub timeout: Option<Duration>,
+}
+
+/// How a service is asked from outside whether it is there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeKind {
+    /// Healthy on a status from 200 to 399.
+    Http { port: u16, path: String },
+    /// Healthy when a connection is accepted.
+    Tcp { port: u16 },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metrics {
+    pub port: u16,
+    pub path: String,
+    /// `None`: the service's name.
+    pub job: Option<String>,
+    /// Query parameters of the scrape.
+    pub params: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretSource {
+    /// Made once, of this many letters and digits.
+    Generate(u16),
+    /// `service.VARIABLE` of another service (its secret).
+    From { service: String, key: String },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConfigTemplate {
+    /// Name in `templates/`, for error messages.
+    pub name: String,
+    /// Its text, read by `config`.
+    pub source: String,
+    pub uid: u32,
+    pub gid: u32,
+    pub mode: u32,
+}
+
+/// How a service takes up a changed file without being recreated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reload {
+    Signal(String),
+    /// Run in the container.
+    Exec(Vec<String>),
+    /// The service looks for itself.
+    None,
+}
+
+/// A step on the host whose output goes into the build context.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrepareStep {
+    /// Write a file (path relative to the scratch folder) with this content.
+    Write { path: String, content: String },
+    /// Run a program in the scratch folder; `needs` is its Debian package, for the hint.
+    Run { command: Vec<String>, needs: Option<String> },
+    /// Copy a folder of the scratch folder into the context (`to` relative to the context).
+    Copy { from: String, to: String },
+}
+
+/// What writes a service's data volume, for each source of its image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provider {
+    /// When the image is pulled, e.g. `postgresql-18 timescaledb-2.29`.
+    pub image: String,
+    /// When it is built.
+    pub build: String,
+}
