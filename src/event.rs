@@ -10,18 +10,47 @@ use serde::Serialize;
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// A plan is about to be carried out. Steps that share a `group` are one line of the tree.
-    Started { command: String, platform: String, steps: Vec<StepInfo> },
-    StepStarted { id: String },
+    Started {
+        command: String,
+        platform: String,
+        steps: Vec<StepInfo>,
+    },
+    StepStarted {
+        id: String,
+    },
     /// Where it stands: bytes of a layer, a line of a build, the reason for waiting.
-    StepProgress { id: String, progress: Progress },
-    StepDone { id: String, millis: u64, note: Option<String> },
-    StepFailed { id: String, millis: u64, error: String },
+    StepProgress {
+        id: String,
+        progress: Progress,
+    },
+    StepDone {
+        id: String,
+        millis: u64,
+        note: Option<String>,
+    },
+    StepFailed {
+        id: String,
+        millis: u64,
+        error: String,
+    },
     /// Not tried, since something that it needs failed or the user stopped.
-    StepSkipped { id: String, because: String },
-    Warning { message: String },
-    Info { message: String },
+    StepSkipped {
+        id: String,
+        because: String,
+    },
+    Warning {
+        message: String,
+    },
+    Info {
+        message: String,
+    },
     /// The last event of a run.
-    Finished { ok: bool, degraded: bool, millis: u64, summary: String },
+    Finished {
+        ok: bool,
+        degraded: bool,
+        millis: u64,
+        summary: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -16,3 +16,4 @@ pub mod engine;
 pub mod event;
 pub mod host;
 pub mod model;
+pub mod system;

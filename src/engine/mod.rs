@@ -10,10 +10,11 @@ use futures_util::stream::BoxStream;
 
 use crate::event::Progress;
 use crate::model::{
-    ContainerSpec, Facts, FileSpec, NetworkSpec, ObservedContainer, ObservedImage,
-    ObservedNetwork, ObservedVolume, VolumeSpec,
+    ContainerSpec, Facts, FileSpec, NetworkSpec, ObservedContainer, ObservedImage, ObservedNetwork, ObservedVolume,
+    VolumeSpec,
 };
 
+pub mod discover;
 pub mod docker;
 pub mod fake;
 
@@ -151,10 +152,20 @@ pub trait Engine: Send + Sync {
     async fn remove_volume(&self, name: &str) -> Result<(), EngineError>;
 
     /// Pulls one reference (with tag or digest).
-    async fn pull(&self, reference: &str, platform: Option<&str>, progress: ProgressSink<'_>) -> Result<ObservedImage, EngineError>;
+    async fn pull(
+        &self,
+        reference: &str,
+        platform: Option<&str>,
+        progress: ProgressSink<'_>,
+    ) -> Result<ObservedImage, EngineError>;
     async fn build(&self, request: &BuildRequest, progress: ProgressSink<'_>) -> Result<ObservedImage, EngineError>;
     /// A root file system as a tar stream becomes an image with one layer (`docker import`).
-    async fn import(&self, tar: PathBuf, reference: &str, labels: &BTreeMap<String, String>) -> Result<ObservedImage, EngineError>;
+    async fn import(
+        &self,
+        tar: PathBuf,
+        reference: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<ObservedImage, EngineError>;
     async fn tag(&self, image: &str, reference: &str) -> Result<(), EngineError>;
     async fn image(&self, reference: &str) -> Result<Option<ObservedImage>, EngineError>;
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError>;
@@ -164,7 +175,12 @@ pub trait Engine: Send + Sync {
     /// labelled volume (`<container>-<path>`), so that no data is lost in an anonymous one.
     /// `fingerprint` and the spec's labels are put on. A container whose files could not be copied
     /// in is removed again. Returns its id.
-    async fn create_container(&self, spec: &ContainerSpec, image: &str, labels: &BTreeMap<String, String>) -> Result<String, EngineError>;
+    async fn create_container(
+        &self,
+        spec: &ContainerSpec,
+        image: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<String, EngineError>;
     async fn start(&self, container: &str) -> Result<(), EngineError>;
     /// Stop signal, grace period, then SIGKILL; no error when it is not running.
     async fn stop(&self, container: &str, grace: Option<Duration>) -> Result<(), EngineError>;
@@ -178,7 +194,11 @@ pub trait Engine: Send + Sync {
     async fn exec(&self, container: &str, command: &[String], timeout: Duration) -> Result<ExecOutput, EngineError>;
     /// Waits until the container has ended; its exit code.
     async fn wait(&self, container: &str) -> Result<i64, EngineError>;
-    async fn logs(&self, container: &str, options: &LogOptions) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError>;
+    async fn logs(
+        &self,
+        container: &str,
+        options: &LogOptions,
+    ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError>;
     /// One sample.
     async fn usage(&self, container: &str) -> Result<Usage, EngineError>;
     /// Runs a command with the caller's own terminal or pipes attached (stdin, stdout, stderr of

@@ -14,8 +14,8 @@ use crate::model::Listener;
 
 mod command;
 pub mod fake;
-mod lock;
 pub mod local;
+mod lock;
 
 pub use command::{Command, Output, RunError};
 pub use lock::{Held, Lock, LockError};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Service, Volume, NetworkDecl};
+use super::{NetworkDecl, Service, Volume};
 
 /// The name of the platform when none is given.
 pub const DEFAULT_NAME: &str = "macula";

@@ -7,9 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{
-    Build, Condition, ContainerOptions, Healthcheck, PrepareStep, Probe, Protocol, Reload,
-};
+use super::{Build, Condition, ContainerOptions, Healthcheck, PrepareStep, Probe, Protocol, Reload};
 
 /// What a thing is called across plan, events and errors.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -247,10 +245,27 @@ pub struct PortBinding {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum MountSpec {
-    Bind { source: PathBuf, target: String, read_only: bool, create_host_path: bool, propagation: Option<String> },
+    Bind {
+        source: PathBuf,
+        target: String,
+        read_only: bool,
+        create_host_path: bool,
+        propagation: Option<String>,
+    },
     /// `source` is the name in the engine.
-    Volume { source: String, target: String, read_only: bool, no_copy: bool, subpath: Option<String> },
-    Tmpfs { target: String, size: Option<i64>, mode: Option<u32>, options: Vec<String> },
+    Volume {
+        source: String,
+        target: String,
+        read_only: bool,
+        no_copy: bool,
+        subpath: Option<String>,
+    },
+    Tmpfs {
+        target: String,
+        size: Option<i64>,
+        mode: Option<u32>,
+        options: Vec<String>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

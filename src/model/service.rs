@@ -189,7 +189,14 @@ impl std::fmt::Display for Protocol {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Mount {
     /// `source` is absolute.
-    Bind { source: PathBuf, target: String, read_only: bool, create_host_path: bool, propagation: Option<String>, selinux: Option<String> },
+    Bind {
+        source: PathBuf,
+        target: String,
+        read_only: bool,
+        create_host_path: bool,
+        propagation: Option<String>,
+        selinux: Option<String>,
+    },
     /// `source` is the Compose name of a volume; `None`: an anonymous one.
     Volume { source: Option<String>, target: String, read_only: bool, no_copy: bool, subpath: Option<String> },
     /// `size` in bytes.
