@@ -17,5 +17,10 @@ pub const PROVIDER: &str = "dev.macula.provider";
 pub const VERSION: &str = "dev.macula.version";
 /// The Compose name of a volume or network, before the platform's prefix.
 pub const NAME: &str = "dev.macula.name";
-/// Set (to the time, RFC 3339) on a one-shot container's marker once it ended with 0.
+/// `true` on the container of a service that does its work and ends: exit code 0 is its goal.
 pub const ONE_SHOT: &str = "dev.macula.one-shot";
+/// Short digests of the parts of the fingerprint, so that a plan can say what changed:
+/// `env=1a2b3c4d,ports=...`.
+pub const PARTS: &str = "dev.macula.parts";
+/// Services that this one needs, by name with commas: `down` has no stack file to ask.
+pub const DEPENDS_ON: &str = "dev.macula.depends-on";

@@ -4,10 +4,14 @@
 pub mod label;
 mod observed;
 mod platform;
+mod reference;
 mod resource;
+mod secrets;
 mod service;
 
 pub use observed::*;
 pub use platform::*;
+pub use reference::*;
 pub use resource::*;
+pub use secrets::*;
 pub use service::*;

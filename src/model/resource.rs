@@ -72,6 +72,21 @@ impl Fingerprint {
         let digest = Sha256::digest(bytes);
         Self(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
     }
+
+    /// The names of the parts that differ between two values of [`super::label::PARTS`].
+    pub fn changed_parts(old: &str, new: &str) -> Vec<String> {
+        let split = |text: &str| -> BTreeMap<String, String> {
+            text.split(',').filter_map(|part| part.split_once('=')).map(|(a, b)| (a.to_owned(), b.to_owned())).collect()
+        };
+        let (old, new) = (split(old), split(new));
+        let names: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
+        let plain = |name: &str| match name {
+            "env" => "environment".to_owned(),
+            "stop_grace_ms" => "stop_grace_period".to_owned(),
+            other => other.to_owned(),
+        };
+        names.into_iter().filter(|name| old.get(*name) != new.get(*name)).map(|name| plain(name)).collect()
+    }
 }
 
 impl fmt::Display for Fingerprint {
@@ -163,7 +178,7 @@ pub struct BaseImage {
     pub suite: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ContainerSpec {
     pub name: String,
     pub stack: String,
@@ -181,7 +196,7 @@ pub struct ContainerSpec {
     pub ports: Vec<PortBinding>,
     pub expose: Vec<u16>,
     pub mounts: Vec<MountSpec>,
-    /// Copied in between create and start. Not serialized: their digest counts in `file_digests`.
+    /// Copied in between create and start. Those that cannot be reloaded count in the fingerprint.
     #[serde(skip)]
     pub files: Vec<FileSpec>,
     pub healthcheck: Option<Healthcheck>,
@@ -207,6 +222,9 @@ pub struct ContainerSpec {
     /// reloaded. Without the image's id.
     #[serde(skip)]
     pub fingerprint: Option<Fingerprint>,
+    /// Short digests of its parts; see [`super::label::PARTS`].
+    #[serde(skip)]
+    pub parts: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -1,0 +1,171 @@
+//! Getting an image: pulls in order, then the build; and the Debian base of our own builds.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::engine::{BuildRequest, EngineError, ImageError};
+use crate::event::{Event, Progress};
+use crate::host::Command;
+use crate::model::{BaseImage, ImageBuild, ImageSpec, PrepareStep, label};
+use crate::plan::ImageSource;
+
+use super::{Run, StepError, Tools};
+
+/// Tries every open source in order. The reference under which the image is now in the engine.
+pub(super) async fn obtain(
+    run: &Run,
+    spec: &ImageSpec,
+    pull: bool,
+    build: bool,
+    step: &str,
+) -> Result<(String, ImageSource), StepError> {
+    let tools = &run.tools;
+    let progress = |progress: Progress| tools.events.emit(Event::StepProgress { id: step.to_owned(), progress });
+    let mut attempts = Vec::new();
+    for reference in spec.pull.iter().filter(|_| pull) {
+        let pulling = tools.engine.pull(reference, spec.platform.as_deref(), &progress);
+        match tokio::time::timeout(tools.image_timeout, pulling).await {
+            Ok(Ok(_)) => {
+                if *reference != spec.reference {
+                    // the stack file's own name for it, so that it is found next time
+                    tools.engine.tag(reference, &spec.reference).await?;
+                }
+                return Ok((reference.clone(), ImageSource::Image));
+            }
+            Ok(Err(EngineError::Image { source, .. })) => attempts.push(source),
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_) => attempts.push(ImageError::Unreachable {
+                reference: reference.clone(),
+                message: format!("the pull took longer than {} s", tools.image_timeout.as_secs()),
+            }),
+        }
+        progress(Progress::Line { text: attempts.last().map(ToString::to_string).unwrap_or_default() });
+    }
+    match &spec.build {
+        Some(image) if build => {
+            if let Some(base) = &image.base {
+                let _one = run.base.lock().await;
+                if tools.engine.image(&base.reference).await?.is_none() {
+                    make_base(tools, base, step).await?;
+                }
+            }
+            let _slot = run.builds.acquire().await;
+            build_image(tools, image, &progress).await?;
+            Ok((image.tag.clone(), ImageSource::Build))
+        }
+        _ => Err(StepError::NoImage { reference: spec.reference.clone(), attempts }),
+    }
+}
+
+async fn build_image(
+    tools: &Tools,
+    image: &ImageBuild,
+    progress: &(dyn Fn(Progress) + Send + Sync),
+) -> Result<(), StepError> {
+    let scratch = tools.host.folders().cache.join("build").join(image.tag.replace(['/', ':'], "-"));
+    let mut context = prepare(tools, image, &scratch, progress).await?;
+    if let Some(folder) = &image.spec.context {
+        context.insert(0, (folder.clone(), String::new()));
+    }
+    let dockerfile = match (&image.spec.dockerfile_inline, &image.spec.context) {
+        (Some(inline), _) => inline.clone(),
+        (None, context) => {
+            let folder = context.clone().unwrap_or_default();
+            let path = folder.join(image.spec.dockerfile.as_deref().unwrap_or("Dockerfile"));
+            let text = tools.host.read(&path).await.map_err(|error| file_error(&path, &error))?;
+            String::from_utf8_lossy(&text).into_owned()
+        }
+    };
+    let request = BuildRequest {
+        tag: image.tag.clone(),
+        dockerfile,
+        context,
+        args: image.spec.args.clone(),
+        labels: image.labels.clone(),
+        target: image.spec.target.clone(),
+        // where no registry is reached there is often a proxy or a mirror that only the host sees
+        network: Some(image.spec.network.clone().unwrap_or_else(|| "host".into())),
+        no_cache: image.spec.no_cache,
+        platform: image.spec.platforms.first().cloned(),
+        extra_hosts: image.spec.extra_hosts.clone(),
+    };
+    tools.engine.build(&request, progress).await?;
+    for tag in &image.spec.tags {
+        tools.engine.tag(&image.tag, tag).await?;
+    }
+    if !image.prepare.is_empty() {
+        // the image holds what came of it; a scratch folder of node_modules is of no more use
+        let _ = tools.host.remove_folder(&scratch).await;
+    }
+    Ok(())
+}
+
+/// Runs the steps on the host and returns the folders that go into the context.
+async fn prepare(
+    tools: &Tools,
+    image: &ImageBuild,
+    scratch: &Path,
+    progress: &(dyn Fn(Progress) + Send + Sync),
+) -> Result<Vec<(PathBuf, String)>, StepError> {
+    let mut context = Vec::new();
+    if image.prepare.is_empty() {
+        return Ok(context);
+    }
+    tools.host.create_folder(scratch, 0o755).await.map_err(|error| file_error(scratch, &error))?;
+    for step in &image.prepare {
+        match step {
+            PrepareStep::Write { path, content } => {
+                let path = scratch.join(path);
+                tools.host.write(&path, content.as_bytes(), 0o644).await.map_err(|error| file_error(&path, &error))?;
+            }
+            PrepareStep::Run { command, .. } => {
+                let Some((program, args)) = command.split_first() else { continue };
+                let command = Command::new(program, args).cwd(scratch).timeout(tools.image_timeout);
+                progress(Progress::Line { text: command.to_string() });
+                tools
+                    .host
+                    .run(&command)
+                    .await
+                    .map_err(|source| StepError::Prepare { reference: image.tag.clone(), source })?;
+            }
+            PrepareStep::Copy { from, to } => context.push((scratch.join(from), to.clone())),
+        }
+    }
+    Ok(context)
+}
+
+/// A minimal Debian from the machine's own mirror, without a registry.
+pub(super) async fn make_base(tools: &Tools, base: &BaseImage, step: &str) -> Result<(), StepError> {
+    let progress = |progress: Progress| tools.events.emit(Event::StepProgress { id: step.to_owned(), progress });
+    let folder = tools.host.folders().cache.join("base");
+    tools.host.create_folder(&folder, 0o700).await.map_err(|error| file_error(&folder, &error))?;
+    let tar = folder.join(format!("{}.tar", base.suite));
+    let command = base_command(&base.suite, &tar);
+    progress(Progress::Line { text: command.to_string() });
+    let made = tools.host.run(&command).await;
+    made.map_err(|source| StepError::Base { reference: base.reference.clone(), source })?;
+    let labels = [(label::SERVICE.to_owned(), "base".to_owned())].into();
+    let imported = tools.engine.import(tar.clone(), &base.reference, &labels).await;
+    let _ = tools.host.remove(&tar).await;
+    imported?;
+    Ok(())
+}
+
+fn base_command(suite: &str, tar: &Path) -> Command {
+    let drop = |path: &str| format!("--dpkgopt=path-exclude={path}");
+    let args = [
+        "--variant=minbase".to_owned(),
+        "--include=ca-certificates".to_owned(),
+        drop("/usr/share/doc/*"),
+        drop("/usr/share/man/*"),
+        drop("/usr/share/locale/*"),
+        "--dpkgopt=force-unsafe-io".to_owned(),
+        suite.to_owned(),
+        tar.display().to_string(),
+    ];
+    Command::new("mmdebstrap", args).privileged().timeout(Duration::from_secs(900))
+}
+
+fn file_error(path: &Path, error: &std::io::Error) -> StepError {
+    StepError::File { path: path.display().to_string(), message: error.to_string() }
+}

@@ -1,0 +1,289 @@
+//! Carries out a plan: steps side by side as their edges allow, each with its events. It decides
+//! nothing: what is not in the plan does not happen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::{Engine, EngineError, ImageError};
+use crate::event::{Event, Events, Progress, StepInfo};
+use crate::host::{Host, RunError};
+use crate::model::{Facts, Reload, label};
+use crate::plan::{Action, ImageSource, ImageUse, Plan, Step, StepId};
+
+mod image;
+mod ready;
+
+pub use ready::{Answer, ask};
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// No source gave the image; what each said, in order.
+    #[error("no source gave {reference}: {}", attempts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    NoImage { reference: String, attempts: Vec<ImageError> },
+    #[error("preparing the build of {reference}: {source}")]
+    Prepare { reference: String, source: RunError },
+    #[error("making {reference}: {source}")]
+    Base { reference: String, source: RunError },
+    #[error("{path}: {message}")]
+    File { path: String, message: String },
+    #[error("{service} {reason}")]
+    NotReady { service: String, reason: String, log_tail: Vec<String> },
+    #[error("stopped")]
+    Cancelled,
+    /// A fault of this program.
+    #[error("an unexpected fault: {0}")]
+    Broken(String),
+}
+
+/// What came of one step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timing {
+    pub step: StepId,
+    pub group: String,
+    pub after: Vec<StepId>,
+    /// Since the beginning of the run.
+    pub start: Duration,
+    pub duration: Duration,
+}
+
+#[derive(Debug)]
+pub struct Failure {
+    pub step: StepId,
+    pub group: String,
+    pub error: StepError,
+}
+
+/// What came of a plan.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub done: Vec<Timing>,
+    pub failed: Vec<Failure>,
+    /// Not tried, since something that they need failed.
+    pub skipped: Vec<StepId>,
+    pub cancelled: bool,
+}
+
+impl Outcome {
+    pub fn is_ok(&self) -> bool {
+        self.failed.is_empty() && !self.cancelled
+    }
+}
+
+/// What carrying out needs.
+#[derive(Clone)]
+pub struct Tools {
+    pub engine: Arc<dyn Engine>,
+    pub host: Arc<dyn Host>,
+    pub facts: Facts,
+    pub events: Events,
+    pub cancel: CancellationToken,
+    /// For one pull or one build.
+    pub image_timeout: Duration,
+}
+
+struct Run {
+    tools: Tools,
+    /// Step that got an image -> what it is called now, and where it came from.
+    images: Mutex<BTreeMap<StepId, (String, ImageSource)>>,
+    /// Builds saturate the machine by themselves.
+    builds: tokio::sync::Semaphore,
+    /// One of several builds makes the base, the others wait for it.
+    base: tokio::sync::Mutex<()>,
+}
+
+/// Runs all steps. Never fails as a whole: the outcome says what did.
+pub async fn apply(command: &str, platform: &str, plan: &Plan, tools: Tools) -> Outcome {
+    let begun = Instant::now();
+    let steps: Vec<StepInfo> = plan
+        .steps
+        .iter()
+        .map(|step| StepInfo {
+            id: step.id.clone(),
+            group: step.group.clone(),
+            text: step.id.clone(),
+            after: step.after.clone(),
+        })
+        .collect();
+    tools.events.emit(Event::Started { command: command.to_owned(), platform: platform.to_owned(), steps });
+    let run = Arc::new(Run {
+        tools,
+        images: Mutex::default(),
+        builds: tokio::sync::Semaphore::new(2),
+        base: tokio::sync::Mutex::new(()),
+    });
+    let mut outcome = Outcome::default();
+    let known: BTreeSet<&str> = plan.steps.iter().map(|step| step.id.as_str()).collect();
+    let mut waiting: Vec<(&Step, usize)> = plan
+        .steps
+        .iter()
+        .map(|step| (step, step.after.iter().filter(|id| known.contains(id.as_str())).count()))
+        .collect();
+    let mut dependents: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for step in &plan.steps {
+        for before in &step.after {
+            dependents.entry(before).or_default().push(&step.id);
+        }
+    }
+    let mut running: JoinSet<(StepId, Instant, Result<Option<String>, StepError>)> = JoinSet::new();
+    let mut tasks: BTreeMap<tokio::task::Id, (StepId, Instant)> = BTreeMap::new();
+    loop {
+        if !run.tools.cancel.is_cancelled() {
+            let (now, later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(_, open)| *open == 0);
+            waiting = later;
+            for (step, _) in now {
+                let (run, step) = (run.clone(), step.clone());
+                run.tools.events.emit(Event::StepStarted { id: step.id.clone() });
+                let id = step.id.clone();
+                let task = running.spawn(async move {
+                    let start = Instant::now();
+                    let result = run.step(&step).await;
+                    (step.id, start, result)
+                });
+                tasks.insert(task.id(), (id, Instant::now()));
+            }
+        }
+        let Some(ended) = running.join_next().await else { break };
+        let (id, start, result) = match ended {
+            Ok(ended) => ended,
+            Err(broken) => match tasks.remove(&broken.id()) {
+                Some((id, start)) => (id, start, Err(StepError::Broken(broken.to_string()))),
+                None => continue,
+            },
+        };
+        let Some(step) = plan.steps.iter().find(|step| step.id == id) else { continue };
+        let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match result {
+            Ok(note) => {
+                run.tools.events.emit(Event::StepDone { id: id.clone(), millis, note });
+                outcome.done.push(Timing {
+                    step: id.clone(),
+                    group: step.group.clone(),
+                    after: step.after.clone(),
+                    start: start - begun,
+                    duration: start.elapsed(),
+                });
+                let ready: BTreeSet<&str> = dependents.get(id.as_str()).into_iter().flatten().copied().collect();
+                for (waits, open) in &mut waiting {
+                    if ready.contains(waits.id.as_str()) {
+                        *open = open.saturating_sub(1);
+                    }
+                }
+            }
+            Err(StepError::Cancelled) => {
+                outcome.cancelled = true;
+                run.tools.events.emit(Event::StepSkipped { id, because: "stopped".into() });
+            }
+            Err(error) => {
+                run.tools.events.emit(Event::StepFailed { id: id.clone(), millis, error: error.to_string() });
+                outcome.failed.push(Failure { step: id, group: step.group.clone(), error });
+            }
+        }
+    }
+    outcome.cancelled |= run.tools.cancel.is_cancelled() && !waiting.is_empty();
+    let because = if run.tools.cancel.is_cancelled() { "stopped" } else { "something that it needs failed" };
+    for (step, _) in waiting {
+        run.tools.events.emit(Event::StepSkipped { id: step.id.clone(), because: because.into() });
+        outcome.skipped.push(step.id.clone());
+    }
+    outcome
+}
+
+impl Run {
+    async fn step(&self, step: &Step) -> Result<Option<String>, StepError> {
+        let engine = &self.tools.engine;
+        match &step.action {
+            Action::CreateNetwork(spec) => engine.create_network(spec).await?,
+            Action::RemoveNetwork { name } => engine.remove_network(name).await?,
+            Action::CreateVolume { spec, provider } => {
+                let mut labels = spec.labels.clone();
+                if let Some((provider, image)) = provider {
+                    let (_, source) = self.image(image)?;
+                    let wrote = if source == ImageSource::Build { &provider.build } else { &provider.image };
+                    labels.insert(label::PROVIDER.into(), wrote.clone());
+                }
+                engine.create_volume(spec, &labels).await?;
+            }
+            Action::RemoveVolume { name } => engine.remove_volume(name).await?,
+            Action::MakeBase(base) => {
+                let _one = self.base.lock().await;
+                self.or_cancelled(image::make_base(&self.tools, base, &step.id)).await?;
+            }
+            Action::ObtainImage { spec, pull, build } => {
+                let work = image::obtain(self, spec, *pull, *build, &step.id);
+                let (reference, source) = self.or_cancelled(work).await?;
+                let note = match source {
+                    ImageSource::Build => Some("built".to_owned()),
+                    ImageSource::Image if reference != spec.reference => Some(format!("from {reference}")),
+                    ImageSource::Image => None,
+                };
+                let reference = if source == ImageSource::Image { spec.reference.clone() } else { reference };
+                self.images
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .insert(step.id.clone(), (reference, source));
+                return Ok(note);
+            }
+            Action::CreateContainer { spec, image } => {
+                let (reference, _) = self.image(image)?;
+                let mut labels = spec.labels.clone();
+                if let Some(fingerprint) = &spec.fingerprint {
+                    labels.insert(label::FINGERPRINT.into(), fingerprint.0.clone());
+                }
+                labels.insert(label::PARTS.into(), spec.parts.clone());
+                engine.create_container(spec, &reference, &labels).await?;
+            }
+            Action::Start { container } => engine.start(container).await?,
+            Action::Stop { container, grace } => engine.stop(container, *grace).await?,
+            Action::RemoveContainer { container } => engine.remove_container(container).await?,
+            Action::WriteFiles { container, files } => engine.write_files(container, files).await?,
+            Action::Reload { container, how } => match how {
+                Reload::Signal(signal) => engine.kill(container, signal).await?,
+                Reload::Exec(command) => {
+                    let output = engine.exec(container, command, Duration::from_secs(30)).await?;
+                    if output.exit_code != 0 {
+                        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                        let operation = format!("reload {container} ({})", command.join(" "));
+                        return Err(EngineError::Other { operation, message: said }.into());
+                    }
+                }
+                Reload::None => {}
+            },
+            Action::AwaitReady { spec, readiness } => {
+                let progress = |reason: String| {
+                    let progress = Progress::Waiting { reason };
+                    self.tools.events.emit(Event::StepProgress { id: step.id.clone(), progress });
+                };
+                return self.or_cancelled(ready::wait(&self.tools, spec, readiness, &progress)).await.map(|()| None);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Long waits end when the user stops; short calls run to their end.
+    async fn or_cancelled<T>(&self, work: impl Future<Output = Result<T, StepError>>) -> Result<T, StepError> {
+        tokio::select! {
+            result = work => result,
+            () = self.tools.cancel.cancelled() => Err(StepError::Cancelled),
+        }
+    }
+
+    fn image(&self, image: &ImageUse) -> Result<(String, ImageSource), StepError> {
+        match image {
+            ImageUse::Present { reference, source } => Ok((reference.clone(), *source)),
+            ImageUse::Obtained { step } => self
+                .images
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .get(step)
+                .cloned()
+                .ok_or_else(|| StepError::NoImage { reference: step.clone(), attempts: Vec::new() }),
+        }
+    }
+}

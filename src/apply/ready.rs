@@ -1,0 +1,235 @@
+//! When a service counts as there: asked from outside, or by its own health check, at once and
+//! again, without waiting for the engine's first interval.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use crate::engine::{Engine, EngineError, LogOptions};
+use crate::host::Host;
+use crate::model::{
+    ContainerSpec, ContainerState, Facts, Health, Healthcheck, ObservedContainer, Probe, ProbeKind, Readiness, Restart,
+};
+
+use super::{StepError, Tools};
+
+/// The shortest and the longest pause between two questions.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// A service that says nothing of its health must have run for this long.
+const SETTLED: Duration = Duration::from_millis(200);
+/// A service that its restart policy has brought back this often is not coming up.
+const RESTARTS: i64 = 3;
+const LOG_LINES: u64 = 20;
+
+/// What a service said when asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    Healthy,
+    /// Not (yet), with the reason.
+    Not(String),
+}
+
+pub(super) async fn wait(
+    tools: &Tools,
+    spec: &ContainerSpec,
+    readiness: &Readiness,
+    progress: &(dyn Fn(String) + Send + Sync),
+) -> Result<(), StepError> {
+    let deadline = Instant::now() + readiness.timeout;
+    let begun = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    let mut said = String::new();
+    loop {
+        let found = tools.engine.inspect(&spec.name).await?;
+        if let Some(reason) = gave_up(&found, readiness) {
+            return Err(not_ready(tools, spec, reason).await);
+        }
+        let ended = matches!(found.state, ContainerState::Exited | ContainerState::Dead);
+        let answer = if readiness.one_shot {
+            if ended { Answer::Healthy } else { Answer::Not("at work".into()) }
+        } else if ended && found.exit_code == Some(0) && spec.options.restart == Restart::No {
+            // its work is done: not a service, and no failure either
+            Answer::Healthy
+        } else if found.state != ContainerState::Running {
+            Answer::Not(state_text(&found))
+        } else {
+            match question(spec, readiness) {
+                Question::Ask => ask(&*tools.engine, &*tools.host, &tools.facts, spec, readiness, &found).await?,
+                Question::EngineHealth => match found.health {
+                    Health::Healthy | Health::None => Answer::Healthy,
+                    Health::Starting => Answer::Not("its image's health check has not passed yet".into()),
+                    Health::Unhealthy => Answer::Not("its image's health check fails".into()),
+                },
+                Question::Nothing if begun.elapsed() >= SETTLED => Answer::Healthy,
+                Question::Nothing => Answer::Not("started".into()),
+            }
+        };
+        match answer {
+            Answer::Healthy => return Ok(()),
+            Answer::Not(reason) => {
+                if reason != said {
+                    progress(reason.clone());
+                    said = reason;
+                }
+            }
+        }
+        if Instant::now() >= deadline {
+            let reason = format!("is not healthy after {} s: {said}", readiness.timeout.as_secs());
+            return Err(not_ready(tools, spec, reason).await);
+        }
+        tokio::time::sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
+        pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+    }
+}
+
+enum Question {
+    /// By probe, or by running the health check's own test.
+    Ask,
+    /// The test is the image's: only the engine knows it.
+    EngineHealth,
+    Nothing,
+}
+
+fn question(spec: &ContainerSpec, readiness: &Readiness) -> Question {
+    match (&readiness.probe, &spec.healthcheck) {
+        (Some(_), _) => Question::Ask,
+        (None, Some(check)) => match check.test.first().map(String::as_str) {
+            None => Question::EngineHealth,
+            Some("NONE") => Question::Nothing,
+            Some(_) => Question::Ask,
+        },
+        (None, None) => Question::Nothing,
+    }
+}
+
+/// Asks once.
+pub async fn ask(
+    engine: &dyn Engine,
+    host: &dyn Host,
+    facts: &Facts,
+    spec: &ContainerSpec,
+    readiness: &Readiness,
+    found: &ObservedContainer,
+) -> Result<Answer, EngineError> {
+    if let Some(probe) = &readiness.probe {
+        return Ok(ask_probe(host, facts, spec, probe, found).await);
+    }
+    match &spec.healthcheck {
+        Some(check) => ask_test(engine, spec, check).await,
+        None => Ok(Answer::Healthy),
+    }
+}
+
+async fn ask_probe(
+    host: &dyn Host,
+    facts: &Facts,
+    spec: &ContainerSpec,
+    probe: &Probe,
+    found: &ObservedContainer,
+) -> Answer {
+    let port = match &probe.kind {
+        ProbeKind::Http { port, .. } | ProbeKind::Tcp { port } => *port,
+    };
+    let Some(address) = outside_address(facts, spec, found, port) else {
+        return Answer::Not(format!("its port {port} is reached neither directly nor through a published port"));
+    };
+    let timeout = Duration::from_secs(2);
+    match &probe.kind {
+        ProbeKind::Tcp { .. } => match host.connect(address, timeout).await {
+            Ok(()) => Answer::Healthy,
+            Err(error) => Answer::Not(format!("{address}: {error}")),
+        },
+        ProbeKind::Http { path, .. } => match host.http_get(address, &spec.service, path, timeout).await {
+            Ok(answer) if (200..400).contains(&answer.status) => Answer::Healthy,
+            Ok(answer) => Answer::Not(format!("http://{address}{path} answers {}", answer.status)),
+            Err(error) => Answer::Not(format!("http://{address}{path}: {error}")),
+        },
+    }
+}
+
+/// Where the host reaches a container's port: the container itself where its network can be
+/// reached, else a published port.
+fn outside_address(facts: &Facts, spec: &ContainerSpec, found: &ObservedContainer, port: u16) -> Option<SocketAddr> {
+    if spec.network_mode.as_deref() == Some("host") {
+        return Some(SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port));
+    }
+    let direct = facts.container_addresses.then(|| found.addresses.values().next()).flatten();
+    if let Some(address) = direct {
+        return Some(SocketAddr::new((*address).into(), port));
+    }
+    let published = found.ports.iter().find(|bound| bound.container_port == port && bound.host_port.is_some())?;
+    Some(SocketAddr::new(published.host_ip, published.host_port?))
+}
+
+/// Runs the check's test as the engine would.
+async fn ask_test(engine: &dyn Engine, spec: &ContainerSpec, check: &Healthcheck) -> Result<Answer, EngineError> {
+    let command: Vec<String> = match check.test.split_first() {
+        Some((kind, rest)) if kind == "CMD-SHELL" => {
+            ["/bin/sh", "-c"].iter().map(|word| (*word).to_owned()).chain(rest.iter().cloned()).collect()
+        }
+        Some((kind, rest)) if kind == "CMD" => rest.to_vec(),
+        _ => return Ok(Answer::Healthy),
+    };
+    let timeout = check.timeout.unwrap_or(Duration::from_secs(30));
+    match engine.exec(&spec.name, &command, timeout).await {
+        Ok(output) if output.exit_code == 0 => Ok(Answer::Healthy),
+        Ok(output) => {
+            let text = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
+            let text = String::from_utf8_lossy(text);
+            let last = text.trim().lines().last().unwrap_or_default();
+            Ok(Answer::Not(format!("its health check ends with {}: {last}", output.exit_code)))
+        }
+        // it stopped between the look and the question: the next look says why
+        Err(EngineError::Conflict { message, .. }) => Ok(Answer::Not(message)),
+        Err(EngineError::Timeout { after, .. }) => {
+            Ok(Answer::Not(format!("its health check takes longer than {} s", after.as_secs())))
+        }
+        Err(error @ (EngineError::Unreachable { .. } | EngineError::Gone { .. })) => Err(error),
+        Err(error) => Ok(Answer::Not(error.to_string())),
+    }
+}
+
+/// Why it will not come up, when that is certain.
+fn gave_up(found: &ObservedContainer, readiness: &Readiness) -> Option<String> {
+    let code = found.exit_code.unwrap_or_default();
+    let memory = if found.oom_killed { " (killed: it reached its memory limit)" } else { "" };
+    match found.state {
+        ContainerState::Exited | ContainerState::Dead if code != 0 => Some(format!("ended with {code}{memory}")),
+        ContainerState::Exited | ContainerState::Dead if !found.error.is_empty() => Some(found.error.clone()),
+        ContainerState::Restarting | ContainerState::Running
+            if found.restart_count >= RESTARTS && !readiness.one_shot =>
+        {
+            Some(format!("keeps ending with {code}{memory}; it was started {} times", found.restart_count + 1))
+        }
+        _ => None,
+    }
+}
+
+fn state_text(found: &ObservedContainer) -> String {
+    match found.state {
+        ContainerState::Restarting => format!("ended with {}, starts again", found.exit_code.unwrap_or_default()),
+        ContainerState::Created => "created".into(),
+        ContainerState::Paused => "paused".into(),
+        _ => "ended".into(),
+    }
+}
+
+async fn not_ready(tools: &Tools, spec: &ContainerSpec, reason: String) -> StepError {
+    StepError::NotReady { service: spec.service.clone(), reason, log_tail: log_tail(&*tools.engine, &spec.name).await }
+}
+
+/// The last lines of a container's log, or none where they cannot be had.
+async fn log_tail(engine: &dyn Engine, container: &str) -> Vec<String> {
+    use futures_util::StreamExt;
+    let options = LogOptions { tail: Some(LOG_LINES), ..LogOptions::default() };
+    let Ok(mut lines) = engine.logs(container, &options).await else { return Vec::new() };
+    let mut tail = Vec::new();
+    let collect = async {
+        while let Some(Ok(line)) = lines.next().await {
+            tail.push(String::from_utf8_lossy(&line.bytes).into_owned());
+        }
+    };
+    // a log that does not end is none that helps
+    let _ = tokio::time::timeout(Duration::from_secs(5), collect).await;
+    tail
+}

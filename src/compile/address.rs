@@ -1,0 +1,140 @@
+//! Loopback blocks and the platform network's subnet.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use sha2::{Digest, Sha256};
+
+use crate::model::DEFAULT_NAME;
+
+/// A /24 of loopback addresses; every service of a platform has the same last octet in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Block(Ipv4Addr);
+
+impl Block {
+    /// The block of the default platform, 127.0.0.0/24.
+    pub const DEFAULT: Self = Self(Ipv4Addr::new(127, 0, 0, 0));
+
+    /// `None` when it is no loopback address. The last octet is ignored.
+    pub fn new(base: Ipv4Addr) -> Option<Self> {
+        let [a, b, c, _] = base.octets();
+        base.is_loopback().then(|| Self(Ipv4Addr::new(a, b, c, 0)))
+    }
+
+    pub fn base(self) -> Ipv4Addr {
+        self.0
+    }
+
+    pub fn address(self, last: u8) -> Ipv4Addr {
+        let [a, b, c, _] = self.0.octets();
+        Ipv4Addr::new(a, b, c, last)
+    }
+}
+
+/// The n-th block to try for a platform's name: 127.(64 + h1 mod 64).h2.0, then the ones after it.
+/// The default platform has 127.0.0.0 and no other.
+pub fn choose_block(name: &str, taken: &[Block]) -> Option<Block> {
+    if name == DEFAULT_NAME {
+        return Some(Block::DEFAULT);
+    }
+    let digest = Sha256::digest(name.as_bytes());
+    let (first, second) = (digest.first().copied().unwrap_or(0) % 64, digest.get(1).copied().unwrap_or(0));
+    let start = u32::from(first) * 256 + u32::from(second);
+    (0..64 * 256)
+        .map(|step| (start + step) % (64 * 256))
+        .map(|at| Block(Ipv4Addr::new(127, 64 + (at / 256) as u8, (at % 256) as u8, 0)))
+        .find(|block| !taken.contains(block))
+}
+
+/// The address in the platform's block that stands for the one in a stack file.
+pub fn loopback_address(block: Block, declared: Option<Ipv4Addr>) -> Ipv4Addr {
+    let Some(declared) = declared else { return block.address(1) };
+    let [_, b, c, last] = declared.octets();
+    // an address outside 127.0.0.0/24 was chosen on purpose
+    if (b, c) == (0, 0) { block.address(last) } else { declared }
+}
+
+/// A /24 for the platform's network that overlaps none of `taken` (routes of the host and subnets
+/// of the engine). The same name gets the same subnet while it is free.
+pub fn choose_subnet(name: &str, taken: &[Ipv4Net]) -> Option<Ipv4Net> {
+    let digest = Sha256::digest(name.as_bytes());
+    let start = u32::from(digest.get(2).copied().unwrap_or(0));
+    // 10.222/16 first: seldom used by VPNs and by none of the engines' own pools
+    let pools = [(10, 222), (10, 221), (172, 28), (192, 168)];
+    pools.iter().find_map(|&(a, b)| {
+        (0..256u32)
+            .map(|step| Ipv4Addr::new(a, b, ((start + step) % 256) as u8, 0))
+            .filter_map(|base| Ipv4Net::new(base, 24).ok())
+            .find(|subnet| !taken.iter().any(|other| overlap(subnet, other)))
+    })
+}
+
+fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
+    // the default route leads everywhere and collides with nothing
+    b.prefix_len() > 0 && (a.contains(&b.network()) || b.contains(&a.network()))
+}
+
+/// The first address of the subnet.
+pub fn gateway(subnet: Ipv4Net) -> Ipv4Addr {
+    nth(subnet, 1)
+}
+
+/// The second: the ingress, for ever.
+pub fn ingress_address(subnet: Ipv4Net) -> Ipv4Addr {
+    nth(subnet, 2)
+}
+
+/// The upper half of the subnet. `None` for one too small to halve.
+pub fn dynamic_range(subnet: Ipv4Net) -> Option<Ipv4Net> {
+    subnet.subnets(subnet.prefix_len() + 1).ok()?.nth(1).filter(|half| half.prefix_len() <= 29)
+}
+
+fn nth(subnet: Ipv4Net, n: u32) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(subnet.network()).saturating_add(n))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_platform_keeps_127_0_0() {
+        assert_eq!(choose_block("macula", &[Block::DEFAULT]), Some(Block::DEFAULT));
+    }
+
+    #[test]
+    fn a_named_platform_moves_on_when_its_block_is_taken() {
+        let first = choose_block("pr-123", &[]).unwrap();
+        let second = choose_block("pr-123", &[first]).unwrap();
+        assert_ne!(first, second);
+        let [a, b, ..] = first.base().octets();
+        assert_eq!(a, 127);
+        assert!((64..128).contains(&b));
+    }
+
+    #[test]
+    fn last_octets_are_the_same_in_every_block() {
+        let block = Block::new(Ipv4Addr::new(127, 70, 9, 0)).unwrap();
+        assert_eq!(loopback_address(block, Some(Ipv4Addr::new(127, 0, 0, 6))), Ipv4Addr::new(127, 70, 9, 6));
+        assert_eq!(loopback_address(block, None), Ipv4Addr::new(127, 70, 9, 1));
+        assert_eq!(loopback_address(block, Some(Ipv4Addr::new(127, 5, 5, 5))), Ipv4Addr::new(127, 5, 5, 5));
+    }
+
+    #[test]
+    fn the_subnet_avoids_routes_but_not_the_default_one() {
+        let free = choose_subnet("macula", &["0.0.0.0/0".parse().unwrap()]).unwrap();
+        assert_eq!(free.network().octets()[..2], [10, 222]);
+        let moved = choose_subnet("macula", &["10.0.0.0/8".parse().unwrap()]).unwrap();
+        assert_eq!(moved.network().octets()[0], 172);
+        let everything = ["0.0.0.0/1".parse().unwrap(), "128.0.0.0/1".parse().unwrap()];
+        assert_eq!(choose_subnet("macula", &everything), None);
+    }
+
+    #[test]
+    fn the_engine_gives_addresses_from_the_upper_half_only() {
+        let subnet: Ipv4Net = "10.222.7.0/24".parse().unwrap();
+        assert_eq!(dynamic_range(subnet).unwrap().to_string(), "10.222.7.128/25");
+        assert_eq!(gateway(subnet).to_string(), "10.222.7.1");
+        assert_eq!(ingress_address(subnet).to_string(), "10.222.7.2");
+    }
+}

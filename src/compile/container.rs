@@ -1,0 +1,383 @@
+//! A service becomes its containers.
+
+use serde_json::Value;
+
+use crate::model::{
+    Condition, ContainerSpec, DependsOn, FileSpec, Mount, MountSpec, NetworkAttachment, Platform, PortBinding,
+    Protocol, Readiness, Restart, Role, Route, Service, Stack, label,
+};
+use crate::render;
+
+use super::address::{ingress_address, loopback_address};
+use super::{CompileError, Site, context, fingerprint, image};
+
+/// What every service of a stack shares while it is compiled.
+pub(super) struct Scene<'a> {
+    pub platform: &'a Platform,
+    pub stack: &'a Stack,
+    pub site: &'a Site<'a>,
+    pub routes: &'a [Route],
+    pub context: &'a Value,
+}
+
+/// `macula-grafana-1`, or what `container_name` says.
+pub fn container_name(platform: &Platform, service: &Service, replica: u32) -> String {
+    match &service.container_name {
+        Some(name) => name.clone(),
+        None => format!("{}-{}-{replica}", platform.prefix(), service.name),
+    }
+}
+
+pub(super) fn network_name(platform: &Platform, stack: &Stack, key: &str) -> String {
+    if key == "default" {
+        return platform.prefix();
+    }
+    match stack.networks.get(key) {
+        Some(declared) if declared.external => declared.name.clone().unwrap_or_else(|| key.to_owned()),
+        Some(declared) if declared.name.is_some() => declared.name.clone().unwrap_or_default(),
+        _ => format!("{}-{}-{key}", platform.prefix(), stack.name),
+    }
+}
+
+pub(super) fn volume_name(platform: &Platform, stack: &Stack, key: &str) -> String {
+    match stack.volumes.get(key) {
+        Some(declared) if declared.external => declared.name.clone().unwrap_or_else(|| key.to_owned()),
+        Some(declared) if declared.name.is_some() => declared.name.clone().unwrap_or_default(),
+        _ => format!("{}-{key}", platform.prefix()),
+    }
+}
+
+pub(super) fn mounts_volume(spec: &ContainerSpec, name: &str) -> bool {
+    spec.mounts.iter().any(|mount| matches!(mount, MountSpec::Volume { source, .. } if source == name))
+}
+
+/// Volumes that hold a read-only container's files.
+pub(super) fn file_volumes(spec: &ContainerSpec) -> impl Iterator<Item = String> + '_ {
+    let prefix = format!("{}-files-", spec.name);
+    spec.mounts.iter().filter_map(move |mount| match mount {
+        MountSpec::Volume { source, .. } if source.starts_with(&prefix) => Some(source.clone()),
+        _ => None,
+    })
+}
+
+/// The containers of one service. Errors of all its files at once.
+pub(super) fn containers(scene: &Scene<'_>, service: &Service) -> Result<Vec<ContainerSpec>, Vec<CompileError>> {
+    let mut errors = Vec::new();
+    let files = files(scene, service, &mut errors);
+    let env = environment(scene, service, &mut errors);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    Ok((1..=service.replicas).map(|replica| container(scene, service, replica, &files, &env)).collect())
+}
+
+fn container(scene: &Scene<'_>, service: &Service, replica: u32, files: &[FileSpec], env: &[String]) -> ContainerSpec {
+    let Scene { platform, stack, site, .. } = scene;
+    let name = container_name(platform, service, replica);
+    let one_shot = is_one_shot(platform, service);
+    let mut mounts: Vec<MountSpec> =
+        service.mounts.iter().map(|mount| mount_spec(platform, stack, &name, mount)).collect();
+    if service.options.read_only {
+        mounts.extend(volumes_for_files(&name, files, &mounts));
+    }
+    let mut labels = service.labels.clone();
+    labels.extend(super::own_labels(platform, site, Some(&stack.name)));
+    labels.insert(label::SERVICE.into(), service.name.clone());
+    labels.insert(label::REPLICA.into(), replica.to_string());
+    if one_shot {
+        labels.insert(label::ONE_SHOT.into(), "true".into());
+    }
+    let needs: Vec<&str> = service.depends_on.keys().map(String::as_str).collect();
+    if !needs.is_empty() {
+        labels.insert(label::DEPENDS_ON.into(), needs.join(","));
+    }
+    let mut spec = ContainerSpec {
+        name,
+        stack: stack.name.clone(),
+        service: service.name.clone(),
+        replica,
+        image: image::image_spec(platform, service).reference,
+        env: env.to_vec(),
+        command: service.command.clone(),
+        entrypoint: service.entrypoint.clone(),
+        networks: attachments(scene, service, replica),
+        network_mode: service.network_mode.as_deref().map(|mode| network_mode(platform, mode)),
+        ports: ports(scene, service),
+        expose: service.expose.clone(),
+        mounts,
+        files: files.to_vec(),
+        healthcheck: service.healthcheck.clone(),
+        stop_grace_ms: service.stop_grace_period.map(|grace| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)),
+        options: service.options.clone(),
+        labels,
+        readiness: Readiness {
+            probe: service.extension.probe.clone(),
+            one_shot,
+            timeout: service
+                .extension
+                .probe
+                .as_ref()
+                .and_then(|probe| probe.timeout)
+                .unwrap_or(platform.timeouts.healthy),
+        },
+        depends_on: service
+            .depends_on
+            .iter()
+            .map(|(service, dependency)| DependsOn {
+                service: service.clone(),
+                condition: dependency.condition,
+                required: dependency.required,
+                restart: dependency.restart,
+            })
+            .collect(),
+        reload: service.extension.reload.clone(),
+        optional: service.extension.optional,
+        provider: service.extension.provider.clone(),
+        fingerprint: None,
+        parts: String::new(),
+    };
+    let (fingerprint, parts) = fingerprint::of(&spec);
+    spec.fingerprint = Some(fingerprint);
+    spec.parts = parts;
+    spec
+}
+
+/// A service that others wait for to end, and that is not told to start again, does its work once.
+fn is_one_shot(platform: &Platform, service: &Service) -> bool {
+    let ends = platform.services().any(|(_, other)| {
+        other
+            .depends_on
+            .get(&service.name)
+            .is_some_and(|dependency| dependency.condition == Condition::ServiceCompletedSuccessfully)
+    });
+    ends && !matches!(service.options.restart, Restart::Always | Restart::UnlessStopped)
+}
+
+fn environment(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileError>) -> Vec<String> {
+    let mut all = service.environment.clone();
+    for variable in service.extension.secrets.keys() {
+        match scene.site.secrets.get(&service.name, variable) {
+            Some(value) => {
+                all.insert(variable.clone(), value.to_owned());
+            }
+            None => {
+                errors.push(CompileError::MissingSecret { service: service.name.clone(), variable: variable.clone() })
+            }
+        }
+    }
+    all.into_iter().map(|(key, value)| format!("{key}={value}")).collect()
+}
+
+fn files(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileError>) -> Vec<FileSpec> {
+    let mut all: Vec<FileSpec> = service
+        .files
+        .iter()
+        .map(|file| FileSpec {
+            path: file.target.clone(),
+            content: file.content.clone(),
+            uid: file.uid,
+            gid: file.gid,
+            mode: file.mode,
+            secret: file.secret,
+            reload: service.extension.reload.is_some() && !file.secret,
+        })
+        .collect();
+    if service.extension.configs.is_empty() {
+        return all;
+    }
+    let own = context::for_service(scene.context, &service.name);
+    for (path, template) in &service.extension.configs {
+        match render::render(&template.name, &template.source, &own) {
+            Ok(content) => all.push(FileSpec {
+                path: path.clone(),
+                content: content.into_bytes(),
+                uid: template.uid,
+                gid: template.gid,
+                mode: template.mode,
+                secret: true,
+                reload: service.extension.reload.is_some(),
+            }),
+            Err(error) => errors.push(CompileError::Template {
+                service: service.name.clone(),
+                path: path.clone(),
+                message: error.to_string(),
+            }),
+        }
+    }
+    all
+}
+
+fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<NetworkAttachment> {
+    if service.network_mode.is_some() {
+        return Vec::new();
+    }
+    let Scene { platform, stack, site, routes, .. } = scene;
+    let ingress = service.extension.role == Some(Role::Ingress);
+    // what the ingress or Prometheus must reach is on the platform's network, whatever else it is on
+    let reached = ingress || !service.extension.ingress.is_empty() || !service.extension.metrics.is_empty();
+    let on_default = service.networks.is_empty() || service.networks.contains_key("default") || reached;
+    let mut all = Vec::new();
+    if on_default {
+        let declared = service.networks.get("default");
+        let mut aliases = vec![service.name.clone()];
+        aliases.extend(declared.into_iter().flat_map(|network| network.aliases.clone()));
+        if ingress {
+            // inside, every name leads to the ingress
+            aliases.extend(routes.iter().map(|route| route.host.clone()).filter(|host| !host.starts_with('*')));
+            aliases.extend(direct_names(platform));
+        }
+        aliases.sort();
+        aliases.dedup();
+        all.push(NetworkAttachment {
+            network: platform.prefix(),
+            aliases,
+            ipv4: match declared.and_then(|network| network.ipv4_address) {
+                Some(address) => Some(address),
+                None if ingress && replica == 1 => Some(ingress_address(site.subnet)),
+                None => None,
+            },
+            ipv6: declared.and_then(|network| network.ipv6_address),
+        });
+    }
+    for (key, network) in service.networks.iter().filter(|(key, _)| *key != "default") {
+        let mut aliases = vec![service.name.clone()];
+        aliases.extend(network.aliases.clone());
+        all.push(NetworkAttachment {
+            network: network_name(platform, stack, key),
+            aliases,
+            ipv4: network.ipv4_address,
+            ipv6: network.ipv6_address,
+        });
+    }
+    all
+}
+
+/// Names of services that are reached on a port and not through HTTP: `postgres.macula.local`.
+fn direct_names(platform: &Platform) -> Vec<String> {
+    platform
+        .services()
+        .filter(|(_, service)| {
+            service.extension.address.is_some() && service.ports.iter().any(|port| port.published.is_some())
+        })
+        .map(|(_, service)| super::fully_qualified(&service.name, &platform.domain))
+        .collect()
+}
+
+fn network_mode(platform: &Platform, mode: &str) -> String {
+    match mode.strip_prefix("service:").and_then(|name| platform.service(name)) {
+        Some((_, service)) => format!("container:{}", container_name(platform, service, 1)),
+        None => mode.to_owned(),
+    }
+}
+
+fn ports(scene: &Scene<'_>, service: &Service) -> Vec<PortBinding> {
+    let Scene { platform, site, .. } = scene;
+    let own = loopback_address(site.block, service.extension.address);
+    let mut all: Vec<PortBinding> = service
+        .ports
+        .iter()
+        .map(|port| PortBinding {
+            host_ip: port.host_ip.unwrap_or(own.into()),
+            host_port: port.published,
+            container_port: port.target,
+            protocol: port.protocol,
+        })
+        .collect();
+    if service.extension.role == Some(Role::Ingress) {
+        let settings = &platform.ingress;
+        for address in ingress_addresses(scene) {
+            let mut publish = |host_port, container_port| {
+                all.push(PortBinding {
+                    host_ip: address.into(),
+                    host_port: Some(host_port),
+                    container_port,
+                    protocol: Protocol::Tcp,
+                });
+            };
+            publish(settings.http, 80);
+            if site.tls {
+                publish(settings.https, 443);
+            }
+        }
+    }
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// The block's .1 and every address that a service has of its own.
+fn ingress_addresses(scene: &Scene<'_>) -> std::collections::BTreeSet<std::net::Ipv4Addr> {
+    let block = scene.site.block;
+    scene
+        .platform
+        .services()
+        .filter(|(_, service)| service.extension.address.is_some())
+        .map(|(_, service)| loopback_address(block, service.extension.address))
+        .chain([block.address(1)])
+        .collect()
+}
+
+fn mount_spec(platform: &Platform, stack: &Stack, container: &str, mount: &Mount) -> MountSpec {
+    match mount {
+        Mount::Bind { source, target, read_only, create_host_path, propagation, .. } => MountSpec::Bind {
+            source: source.clone(),
+            target: target.clone(),
+            read_only: *read_only,
+            create_host_path: *create_host_path,
+            propagation: propagation.clone(),
+        },
+        Mount::Volume { source, target, read_only, no_copy, subpath } => MountSpec::Volume {
+            source: match source {
+                Some(key) => volume_name(platform, stack, key),
+                // an anonymous volume would be lost with its container
+                None => format!("{container}-{}", slug(target)),
+            },
+            target: target.clone(),
+            read_only: *read_only,
+            no_copy: *no_copy,
+            subpath: subpath.clone(),
+        },
+        Mount::Tmpfs { target, size, mode, options } => {
+            MountSpec::Tmpfs { target: target.clone(), size: *size, mode: *mode, options: options.clone() }
+        }
+    }
+}
+
+/// The archive API refuses a read-only root file system, but writes into volumes: one for each
+/// folder that holds a file. The engine fills it with what the image has there.
+fn volumes_for_files(container: &str, files: &[FileSpec], mounts: &[MountSpec]) -> Vec<MountSpec> {
+    let mounted = |path: &str| {
+        mounts.iter().any(|mount| match mount {
+            MountSpec::Volume { target, .. } | MountSpec::Bind { target, .. } => {
+                path.strip_prefix(target.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
+            }
+            MountSpec::Tmpfs { .. } => false,
+        })
+    };
+    let folders: std::collections::BTreeSet<&str> = files
+        .iter()
+        .filter(|file| !mounted(&file.path))
+        .filter_map(|file| file.path.rsplit_once('/').map(|(folder, _)| folder))
+        .filter(|folder| !folder.is_empty())
+        .collect();
+    // a folder inside another one needs no volume of its own
+    let outermost = folders.iter().filter(|folder| {
+        !folders.iter().any(|other| folder.strip_prefix(*other).is_some_and(|rest| rest.starts_with('/')))
+    });
+    outermost
+        .map(|folder| MountSpec::Volume {
+            source: format!("{container}-files-{}", slug(folder)),
+            target: (*folder).to_owned(),
+            read_only: false,
+            no_copy: false,
+            subpath: None,
+        })
+        .collect()
+}
+
+/// `/var/lib/x` -> `var-lib-x`
+fn slug(path: &str) -> String {
+    let text: String =
+        path.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '.' { c } else { '-' }).collect();
+    text.trim_matches('-').to_owned()
+}

@@ -1,0 +1,100 @@
+//! What templates, exports and pages may refer to. Documented in docs/stacks.md.
+
+use serde_json::{Value, json};
+
+use crate::model::{Platform, Route, Service, Stream};
+
+use super::address::{gateway, ingress_address, loopback_address};
+use super::{Site, ingress};
+
+/// Everything but `service`, which [`for_service`] adds.
+pub fn template_context(platform: &Platform, site: &Site<'_>, routes: &[Route], streams: &[Stream]) -> Value {
+    let services: serde_json::Map<String, Value> = platform
+        .services()
+        .map(|(stack, service)| (service.name.clone(), service_facts(&stack.name, service, site)))
+        .collect();
+    let names: Vec<Value> = ingress::names(routes)
+        .into_iter()
+        .map(|(host, service)| {
+            let ports: Vec<u16> = platform
+                .service(&service)
+                .map(|(_, found)| found.ports.iter().filter_map(|port| port.published).collect())
+                .unwrap_or_default();
+            let address = routes.iter().find(|route| route.host == host).map(|route| route.address);
+            json!({"host": host, "service": service, "address": address, "ports": ports})
+        })
+        .collect();
+    let metrics: Vec<Value> = platform
+        .services()
+        .flat_map(|(stack, service)| {
+            service.extension.metrics.iter().map(move |metrics| {
+                json!({
+                    "service": service.name,
+                    "stack": stack.name,
+                    "job": metrics.job.as_ref().unwrap_or(&service.name),
+                    "target": format!("{}:{}", service.name, metrics.port),
+                    "path": metrics.path,
+                    "params": metrics.params,
+                })
+            })
+        })
+        .collect();
+    json!({
+        "name": platform.name,
+        "domain": platform.domain,
+        "prefix": platform.prefix(),
+        "network": {
+            "name": platform.prefix(),
+            "subnet": site.subnet,
+            "gateway": gateway(site.subnet),
+            "ingress": ingress_address(site.subnet),
+        },
+        "services": services,
+        "routes": routes.iter().map(route_facts).collect::<Vec<_>>(),
+        "streams": streams,
+        "names": names,
+        "metrics": metrics,
+        "secrets": site.secrets,
+        "settings": {
+            "ingress": platform.ingress,
+            "tls": site.tls,
+            "embedded_dns": site.facts.embedded_dns,
+        },
+    })
+}
+
+/// The context of one service's files.
+pub fn for_service(context: &Value, service: &str) -> Value {
+    let mut own = context.clone();
+    let facts = context.get("services").and_then(|all| all.get(service)).cloned().unwrap_or(Value::Null);
+    if let Value::Object(map) = &mut own {
+        map.insert("service".into(), facts);
+    }
+    own
+}
+
+/// The context of `x-macula.exports`.
+pub fn export_context(platform: &Platform, site: &Site<'_>) -> Value {
+    let routes = ingress::routes(platform, site.block);
+    template_context(platform, site, &routes, &ingress::streams(platform))
+}
+
+fn service_facts(stack: &str, service: &Service, site: &Site<'_>) -> Value {
+    json!({
+        "name": service.name,
+        "stack": stack,
+        "address": loopback_address(site.block, service.extension.address),
+        "optional": service.extension.optional,
+        "image": service.image,
+        "environment": service.environment,
+        "ports": service.ports.iter().map(|port| port.target).collect::<Vec<_>>(),
+    })
+}
+
+fn route_facts(route: &Route) -> Value {
+    let mut value = serde_json::to_value(route).unwrap_or(Value::Null);
+    if let Value::Object(map) = &mut value {
+        map.insert("upstream".into(), json!(format!("{}:{}", route.service, route.port)));
+    }
+    value
+}

@@ -1,0 +1,114 @@
+//! The hash that decides whether a container is still the wanted one, and its parts, which let a
+//! plan say what changed.
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::model::{ContainerSpec, Fingerprint};
+
+/// The whole, and the parts as `command=1a2b3c4d,env=...`: one for each field that is not empty.
+pub fn of(spec: &ContainerSpec) -> (Fingerprint, String) {
+    let mut value = serde_json::to_value(spec).unwrap_or(Value::Null);
+    if let Value::Object(map) = &mut value {
+        // labels name this program's version, which is no reason to recreate anything
+        map.remove("labels");
+        map.insert("labels".into(), own_labels_apart(spec));
+        map.insert("files".into(), fixed_files(spec));
+    }
+    let parts = match &value {
+        Value::Object(map) => map
+            .iter()
+            .filter(|(_, part)| !is_empty(part))
+            .map(|(name, part)| format!("{name}={}", short(&part.to_string())))
+            .collect::<Vec<_>>()
+            .join(","),
+        _ => String::new(),
+    };
+    (Fingerprint::of(&value), parts)
+}
+
+fn own_labels_apart(spec: &ContainerSpec) -> Value {
+    spec.labels
+        .iter()
+        .filter(|(key, _)| !key.starts_with("dev.macula."))
+        .map(|(key, value)| (key.clone(), Value::String(value.clone())))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+/// Files that a reload takes up are observed by reading them back, so they are no part of it.
+fn fixed_files(spec: &ContainerSpec) -> Value {
+    spec.files
+        .iter()
+        .filter(|file| !file.reload)
+        .map(|file| {
+            Value::String(format!(
+                "{} {:o} {}:{} {}",
+                file.path,
+                file.mode,
+                file.uid,
+                file.gid,
+                Fingerprint::of_bytes(&file.content)
+            ))
+        })
+        .collect()
+}
+
+fn short(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> ContainerSpec {
+        ContainerSpec {
+            name: "macula-web-1".into(),
+            image: "nginx:1".into(),
+            env: vec!["A=1".into()],
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_changed_part_is_named() {
+        let (before, old) = of(&spec());
+        let (after, new) = of(&ContainerSpec { env: vec!["A=2".into()], ..spec() });
+        assert_ne!(before, after);
+        assert_eq!(Fingerprint::changed_parts(&old, &new), ["environment"]);
+    }
+
+    #[test]
+    fn our_own_labels_do_not_count() {
+        let mut labelled = spec();
+        labelled.labels.insert("dev.macula.version".into(), "9.9.9".into());
+        assert_eq!(of(&spec()), of(&labelled));
+        labelled.labels.insert("team".into(), "a".into());
+        assert_ne!(of(&spec()).0, of(&labelled).0);
+    }
+
+    #[test]
+    fn a_file_that_reloads_does_not_count_and_another_does() {
+        let file = |reload| crate::model::FileSpec {
+            path: "/etc/x".into(),
+            content: b"x".to_vec(),
+            uid: 0,
+            gid: 0,
+            mode: 0o644,
+            secret: false,
+            reload,
+        };
+        assert_eq!(of(&ContainerSpec { files: vec![file(true)], ..spec() }), of(&spec()));
+        assert_ne!(of(&ContainerSpec { files: vec![file(false)], ..spec() }).0, of(&spec()).0);
+    }
+}

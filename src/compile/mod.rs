@@ -1,0 +1,176 @@
+//! Floor 2, pure: a [`Platform`] and what is known of the machine become [`Resources`].
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use crate::model::{Facts, IpamPool, NetworkSpec, Platform, Resources, Secrets, VolumeSpec, label};
+
+mod address;
+mod container;
+mod context;
+mod fingerprint;
+mod image;
+mod ingress;
+
+pub use address::{Block, choose_block, choose_subnet, ingress_address, loopback_address};
+pub use container::container_name;
+pub use context::{export_context, template_context};
+pub use image::{BASE_SUITE, image_specs};
+pub use ingress::{fully_qualified, names, routes, streams};
+
+/// What differs from machine to machine and from day to day; everything that compile may know
+/// beside the platform.
+#[derive(Debug, Clone)]
+pub struct Site<'a> {
+    pub facts: &'a Facts,
+    /// Of the platform's network.
+    pub subnet: Ipv4Net,
+    /// The platform's loopback addresses.
+    pub block: Block,
+    pub secrets: &'a Secrets,
+    /// The certificate of the ingress is there.
+    pub tls: bool,
+    /// Of this program, for the labels.
+    pub version: &'a str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    #[error("service {service}: {path}: {message}")]
+    Template { service: String, path: String, message: String },
+    #[error("service {service}: the secret {variable} has no value")]
+    MissingSecret { service: String, variable: String },
+}
+
+/// All resources of a platform. Errors of all services at once.
+pub fn compile(platform: &Platform, site: &Site<'_>) -> Result<Resources, Vec<CompileError>> {
+    let routes = ingress::routes(platform, site.block);
+    let streams = ingress::streams(platform);
+    let context = context::template_context(platform, site, &routes, &streams);
+    let mut errors = Vec::new();
+    let mut containers = Vec::new();
+    for (stack, service) in platform.services() {
+        let scene = container::Scene { platform, stack, site, routes: &routes, context: &context };
+        match container::containers(&scene, service) {
+            Ok(specs) => containers.extend(specs),
+            Err(found) => errors.extend(found),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    Ok(Resources {
+        networks: networks(platform, site),
+        volumes: volumes(platform, site, &containers),
+        images: image_specs(platform),
+        containers,
+        host_files: Vec::new(),
+        routes,
+        streams,
+    })
+}
+
+fn networks(platform: &Platform, site: &Site<'_>) -> Vec<NetworkSpec> {
+    let mut own = NetworkSpec {
+        name: platform.prefix(),
+        external: false,
+        driver: "bridge".into(),
+        driver_opts: Default::default(),
+        internal: false,
+        // the cluster's nodes and a user's own `docker run` join it
+        attachable: true,
+        enable_ipv6: false,
+        ipam: vec![IpamPool {
+            subnet: site.subnet.into(),
+            gateway: Some(address::gateway(site.subnet).into()),
+            // fixed addresses lie in the lower half, so that the engine never gives one away
+            ip_range: address::dynamic_range(site.subnet).map(Into::into),
+        }],
+        labels: own_labels(platform, site, None),
+    };
+    own.labels.insert(label::NAME.into(), "default".into());
+    let mut all = vec![own];
+    for stack in &platform.stacks {
+        for (key, declared) in stack.networks.iter().filter(|(key, _)| *key != "default") {
+            let mut labels = own_labels(platform, site, Some(&stack.name));
+            labels.insert(label::NAME.into(), key.clone());
+            labels.extend(declared.labels.clone());
+            all.push(NetworkSpec {
+                name: container::network_name(platform, stack, key),
+                external: declared.external,
+                driver: declared.driver.clone().unwrap_or_else(|| "bridge".into()),
+                driver_opts: declared.driver_opts.clone(),
+                internal: declared.internal,
+                attachable: declared.attachable,
+                enable_ipv6: declared.enable_ipv6,
+                ipam: declared
+                    .subnets
+                    .iter()
+                    .map(|subnet| IpamPool { subnet: *subnet, gateway: None, ip_range: None })
+                    .collect(),
+                labels,
+            });
+        }
+    }
+    all
+}
+
+fn volumes(platform: &Platform, site: &Site<'_>, containers: &[crate::model::ContainerSpec]) -> Vec<VolumeSpec> {
+    let mut all = Vec::new();
+    for stack in &platform.stacks {
+        for (key, declared) in &stack.volumes {
+            let name = container::volume_name(platform, stack, key);
+            // a volume that no service of the plan mounts is not made
+            let users = || containers.iter().filter(|spec| container::mounts_volume(spec, &name));
+            if users().next().is_none() {
+                continue;
+            }
+            let mut labels = own_labels(platform, site, Some(&stack.name));
+            labels.insert(label::NAME.into(), key.clone());
+            labels.extend(declared.labels.clone());
+            all.push(VolumeSpec {
+                provider: users().find_map(|spec| spec.provider.clone()),
+                name,
+                external: declared.external,
+                driver: declared.driver.clone(),
+                driver_opts: declared.driver_opts.clone(),
+                labels,
+            });
+        }
+    }
+    for spec in containers {
+        for name in container::file_volumes(spec) {
+            let mut labels = own_labels(platform, site, Some(&spec.stack));
+            labels.insert(label::SERVICE.into(), spec.service.clone());
+            all.push(VolumeSpec {
+                name,
+                external: false,
+                driver: None,
+                driver_opts: Default::default(),
+                labels,
+                provider: None,
+            });
+        }
+    }
+    all
+}
+
+fn own_labels(platform: &Platform, site: &Site<'_>, stack: Option<&str>) -> std::collections::BTreeMap<String, String> {
+    let mut labels = std::collections::BTreeMap::from([
+        (label::PLATFORM.to_owned(), platform.name.clone()),
+        (label::VERSION.to_owned(), site.version.to_owned()),
+    ]);
+    if let Some(stack) = stack {
+        labels.insert(label::STACK.into(), stack.to_owned());
+    }
+    labels
+}
+
+/// 127.0.0.1 of the platform's block: where names without a row of their own resolve to.
+pub fn own_address(block: Block) -> Ipv4Addr {
+    block.address(1)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! The way back needs no stack file: ownership and dependencies lie in the labels.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{Observed, ObservedContainer, ResourceId, ResourceKind, label};
+
+use super::{Action, Cause, Plan, Step, StepId};
+
+/// What outlives `down`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// Take the data volumes away too.
+    pub remove_volumes: bool,
+}
+
+/// Stops in the reverse order of the dependencies, then removes. Only what bears the platform's
+/// label.
+pub fn down(platform: &str, observed: &Observed, keep: Keep) -> Plan {
+    let ours = |labels: &BTreeMap<String, String>| labels.get(label::PLATFORM).is_some_and(|name| name == platform);
+    let containers: Vec<&ObservedContainer> = observed.containers.iter().filter(|found| ours(&found.labels)).collect();
+    let mut plan = Plan::default();
+    let stop_id = |found: &ObservedContainer| format!("stop container {}", found.name);
+    let mut removals = Vec::new();
+    for found in &containers {
+        let service = found.label(label::SERVICE).unwrap_or(&found.name);
+        // those that need this one stop first
+        let dependents: Vec<StepId> = containers
+            .iter()
+            .filter(|other| other.name != found.name && depends_on(other, service, &containers))
+            .map(|other| stop_id(other))
+            .collect();
+        let id = ResourceId::new(ResourceKind::Container, &found.name);
+        let stop = Action::Stop { container: found.name.clone(), grace: None };
+        push(&mut plan, stop_id(found), id.clone(), service, stop, dependents);
+        let remove = format!("remove {id}");
+        push(
+            &mut plan,
+            remove.clone(),
+            id,
+            service,
+            Action::RemoveContainer { container: found.name.clone() },
+            vec![stop_id(found)],
+        );
+        removals.push(remove);
+    }
+    for found in observed.networks.iter().filter(|found| ours(&found.labels)) {
+        let id = ResourceId::new(ResourceKind::Network, &found.name);
+        push(
+            &mut plan,
+            format!("remove {id}"),
+            id,
+            "network",
+            Action::RemoveNetwork { name: found.name.clone() },
+            removals.clone(),
+        );
+    }
+    if keep.remove_volumes {
+        for found in observed.volumes.iter().filter(|found| ours(&found.labels)) {
+            let id = ResourceId::new(ResourceKind::Volume, &found.name);
+            let group = found.labels.get(label::SERVICE).map_or("volumes", String::as_str);
+            push(
+                &mut plan,
+                format!("remove {id}"),
+                id,
+                group,
+                Action::RemoveVolume { name: found.name.clone() },
+                removals.clone(),
+            );
+        }
+    }
+    plan
+}
+
+fn push(plan: &mut Plan, id: StepId, resource: ResourceId, group: &str, action: Action, after: Vec<StepId>) {
+    let destructive = matches!(action, Action::RemoveVolume { .. });
+    plan.steps.push(Step {
+        id,
+        resource,
+        group: group.to_owned(),
+        action,
+        cause: Cause::Requested,
+        after,
+        destructive,
+        needs_privilege: false,
+    });
+}
+
+/// Whether `container` waits, directly, for `service`. A circle (labels may be anything) is cut by
+/// name, so that `down` never hangs.
+fn depends_on(container: &ObservedContainer, service: &str, all: &[&ObservedContainer]) -> bool {
+    let needs = |found: &ObservedContainer| -> BTreeSet<String> {
+        found
+            .label(label::DEPENDS_ON)
+            .unwrap_or_default()
+            .split(',')
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect()
+    };
+    if !needs(container).contains(service) {
+        return false;
+    }
+    let own = container.label(label::SERVICE).unwrap_or(&container.name);
+    !reaches(service, own, all, &needs) || own < service
+}
+
+fn reaches(
+    from: &str,
+    to: &str,
+    all: &[&ObservedContainer],
+    needs: &dyn Fn(&ObservedContainer) -> BTreeSet<String>,
+) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut open = vec![from.to_owned()];
+    while let Some(service) = open.pop() {
+        if service == to {
+            return true;
+        }
+        if seen.insert(service.clone()) {
+            open.extend(
+                all.iter()
+                    .filter(|found| found.label(label::SERVICE) == Some(service.as_str()))
+                    .flat_map(|found| needs(found)),
+            );
+        }
+    }
+    false
+}

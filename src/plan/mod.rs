@@ -1,0 +1,148 @@
+//! Floor 2, pure: what is wanted and what is there become a [`Plan`]: steps with their causes and
+//! their order. Carrying it out decides nothing more.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::model::{
+    BaseImage, ContainerSpec, FileSpec, ImageSpec, NetworkSpec, Provider, Readiness, Reload, ResourceId, VolumeSpec,
+};
+
+mod down;
+mod reconcile;
+mod select;
+mod supply;
+mod text;
+
+pub use down::{Keep, down};
+pub use reconcile::{Conflict, Wish, reconcile};
+pub use select::{select, without};
+pub use supply::{Choice, ImageSource, LeftOut, Supply, SupplyProblem, supply};
+
+/// `create container macula-grafana-1`: unique within a plan, and what the user reads.
+pub type StepId = String;
+
+/// What will be done, in an order that `after` gives; steps without a path between them run side
+/// by side.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Plan {
+    pub steps: Vec<Step>,
+    /// Services that are left out, with the reason.
+    pub left_out: Vec<LeftOut>,
+}
+
+impl Plan {
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Step {
+    pub id: StepId,
+    pub resource: ResourceId,
+    /// The service, or `network`: what progress groups by.
+    pub group: String,
+    #[serde(skip)]
+    pub action: Action,
+    pub cause: Cause,
+    pub after: Vec<StepId>,
+    /// Takes something away that the user might miss: data, or a running service.
+    pub destructive: bool,
+    pub needs_privilege: bool,
+}
+
+/// About one call of the engine each.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    CreateNetwork(NetworkSpec),
+    RemoveNetwork {
+        name: String,
+    },
+    /// The label of its provider depends on which source the image comes from.
+    CreateVolume {
+        spec: VolumeSpec,
+        provider: Option<(Provider, ImageUse)>,
+    },
+    RemoveVolume {
+        name: String,
+    },
+    /// The Debian base that builds start from.
+    MakeBase(BaseImage),
+    /// Sources are tried in this order: each pull, then the build.
+    ObtainImage {
+        spec: ImageSpec,
+        pull: bool,
+        build: bool,
+    },
+    CreateContainer {
+        spec: Box<ContainerSpec>,
+        image: ImageUse,
+    },
+    Start {
+        container: String,
+    },
+    Stop {
+        container: String,
+        grace: Option<Duration>,
+    },
+    RemoveContainer {
+        container: String,
+    },
+    WriteFiles {
+        container: String,
+        files: Vec<FileSpec>,
+    },
+    Reload {
+        container: String,
+        how: Reload,
+    },
+    /// Until it answers, is healthy, or (a one-shot) has ended with 0.
+    AwaitReady {
+        spec: Box<ContainerSpec>,
+        readiness: Readiness,
+    },
+}
+
+/// Which image a container is made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageUse {
+    Present {
+        reference: String,
+        source: ImageSource,
+    },
+    /// Whatever this step gets.
+    Obtained {
+        step: StepId,
+    },
+}
+
+/// Why a step is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub enum Cause {
+    Missing,
+    /// These parts differ from what was made.
+    Changed {
+        what: Vec<String>,
+    },
+    NotRunning,
+    NotHealthy,
+    /// Ours, and no longer wanted.
+    Orphaned,
+    /// The user asked for just this.
+    Requested,
+    /// It stands in the way of its successor, or follows something that is replaced.
+    Replaces {
+        what: String,
+    },
+}
+
+impl Plan {
+    /// Steps by id.
+    pub fn index(&self) -> BTreeMap<&str, &Step> {
+        self.steps.iter().map(|step| (step.id.as_str(), step)).collect()
+    }
+}

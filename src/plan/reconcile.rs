@@ -1,0 +1,628 @@
+//! Compares what is wanted with what is there. Rule by rule; each has its test.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::model::{
+    Condition, ContainerSpec, ContainerState, Fingerprint, Health, ImageSpec, NetworkSpec, Observed, ObservedContainer,
+    Reload, ResourceId, ResourceKind, Resources, VolumeSpec, label,
+};
+
+use super::supply::{Choice, ImageSource, Supply};
+use super::{Action, Cause, ImageUse, Plan, Step, StepId};
+
+/// What `up` asks for.
+pub struct Wish<'a> {
+    /// Name of the platform: the value of [`label::PLATFORM`] on what is ours.
+    pub platform: &'a str,
+    pub resources: &'a Resources,
+    pub supply: &'a Supply,
+    /// Only these services; nothing else is touched, nothing is an orphan.
+    pub selection: Option<&'a BTreeSet<String>>,
+}
+
+/// Something that is not ours stands where ours should be. Nothing is done then.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{resource}: {message}")]
+pub struct Conflict {
+    pub resource: ResourceId,
+    pub message: String,
+    /// What to type.
+    pub hint: Option<String>,
+}
+
+/// An empty plan means that everything is already right.
+pub fn reconcile(wish: &Wish<'_>, observed: &Observed) -> Result<Plan, Vec<Conflict>> {
+    let mut planner = Planner { wish, observed, steps: Vec::new(), conflicts: Vec::new(), obtained: BTreeMap::new() };
+    let wanted: Vec<&ContainerSpec> = wish
+        .resources
+        .containers
+        .iter()
+        .filter(|spec| wish.selection.is_none_or(|set| set.contains(&spec.service)))
+        .collect();
+
+    let replaced = planner.networks(&wanted);
+    planner.images(&wanted);
+    planner.volumes(&wanted);
+    let verdicts = planner.verdicts(&wanted, &replaced);
+    planner.ports(&wanted, &verdicts);
+    planner.containers(&wanted, &verdicts);
+    if wish.selection.is_none() {
+        planner.orphans();
+    }
+    planner.move_networks(&replaced);
+    if planner.conflicts.is_empty() {
+        Ok(Plan { steps: planner.steps, left_out: wish.supply.left_out.clone() })
+    } else {
+        Err(planner.conflicts)
+    }
+}
+
+struct Planner<'a> {
+    wish: &'a Wish<'a>,
+    observed: &'a Observed,
+    steps: Vec<Step>,
+    conflicts: Vec<Conflict>,
+    /// Service -> the step that gets its image.
+    obtained: BTreeMap<String, StepId>,
+}
+
+/// What has to happen to one wanted container.
+#[derive(Debug, Clone, PartialEq)]
+enum Verdict {
+    Right,
+    Create,
+    Recreate(Cause),
+    /// It exists as wanted, and does not run.
+    Start,
+    /// Like `Recreate` without a new container: something it depends on is replaced.
+    Restart(Cause),
+    Await,
+    Conflict,
+}
+
+impl Planner<'_> {
+    fn add(
+        &mut self,
+        verb: &str,
+        resource: ResourceId,
+        group: &str,
+        action: Action,
+        cause: Cause,
+        after: Vec<StepId>,
+    ) -> StepId {
+        let id = format!("{verb} {resource}");
+        self.add_as(id, resource, group, action, cause, after)
+    }
+
+    fn add_as(
+        &mut self,
+        id: StepId,
+        resource: ResourceId,
+        group: &str,
+        action: Action,
+        cause: Cause,
+        mut after: Vec<StepId>,
+    ) -> StepId {
+        after.sort();
+        after.dedup();
+        let destructive = matches!(action, Action::RemoveVolume { .. });
+        self.steps.push(Step {
+            id: id.clone(),
+            resource,
+            group: group.to_owned(),
+            action,
+            cause,
+            after,
+            destructive,
+            needs_privilege: false,
+        });
+        id
+    }
+
+    fn has(&self, id: &str) -> bool {
+        self.steps.iter().any(|step| step.id == id)
+    }
+
+    fn foreign(&mut self, resource: ResourceId, labels: &BTreeMap<String, String>) {
+        let (owner, hint) = match labels.get(label::PLATFORM) {
+            Some(other) => (format!("belongs to the platform {other}"), None),
+            None => {
+                let maker = labels
+                    .get("com.docker.compose.project")
+                    .map(|project| format!("; it belongs to the Compose project {project}"))
+                    .unwrap_or_default();
+                let verb = match resource.kind {
+                    ResourceKind::Container => "docker rename",
+                    ResourceKind::Network => "docker network rm",
+                    _ => "docker volume rm",
+                };
+                (format!("exists and was not made by macula{maker}"), Some(format!("{verb} {}", resource.name)))
+            }
+        };
+        let hint = match hint {
+            Some(command) if resource.kind == ResourceKind::Container => {
+                Some(format!("{command} {}-old, or choose another --name", resource.name))
+            }
+            Some(command) => Some(format!("if it is not needed: {command}; or choose another --name")),
+            None => Some("choose another --name".to_owned()),
+        };
+        self.conflicts.push(Conflict { resource, message: owner, hint });
+    }
+
+    fn is_ours(&self, labels: &BTreeMap<String, String>) -> bool {
+        labels.get(label::PLATFORM).is_some_and(|name| name == self.wish.platform)
+    }
+
+    /// Missing networks. Returns those that exist with another specification: their containers
+    /// move over.
+    fn networks(&mut self, wanted: &[&ContainerSpec]) -> BTreeSet<String> {
+        let mut replaced = BTreeSet::new();
+        let wish = self.wish;
+        for spec in &wish.resources.networks {
+            let used = wanted
+                .iter()
+                .any(|container| container.networks.iter().any(|attachment| attachment.network == spec.name));
+            if !used {
+                continue;
+            }
+            let id = ResourceId::new(ResourceKind::Network, &spec.name);
+            match self.observed.network(&spec.name) {
+                None if spec.external => self.conflicts.push(Conflict {
+                    resource: id,
+                    message: "is external and does not exist".into(),
+                    hint: Some(format!("docker network create {}", spec.name)),
+                }),
+                None => {
+                    let action = Action::CreateNetwork(labelled_network(spec));
+                    self.add("create", id, "network", action, Cause::Missing, Vec::new());
+                }
+                Some(_) if spec.external => {}
+                Some(found) if !self.is_ours(&found.labels) => {
+                    let labels = found.labels.clone();
+                    self.foreign(id, &labels);
+                }
+                Some(found) => {
+                    if found.labels.get(label::FINGERPRINT) != Some(&network_fingerprint(spec).0) {
+                        replaced.insert(spec.name.clone());
+                    }
+                }
+            }
+        }
+        replaced
+    }
+
+    /// Removes and makes again the networks whose specification changed, once nothing is on them.
+    fn move_networks(&mut self, replaced: &BTreeSet<String>) {
+        let wish = self.wish;
+        for spec in wish.resources.networks.iter().filter(|spec| replaced.contains(&spec.name)) {
+            let id = ResourceId::new(ResourceKind::Network, &spec.name);
+            let leaving: Vec<StepId> = self
+                .steps
+                .iter()
+                .filter(|step| matches!(&step.action, Action::RemoveContainer { .. }))
+                .map(|step| step.id.clone())
+                .collect();
+            let cause = Cause::Changed { what: vec!["specification".into()] };
+            let remove = self.add(
+                "remove",
+                id.clone(),
+                "network",
+                Action::RemoveNetwork { name: spec.name.clone() },
+                cause.clone(),
+                leaving,
+            );
+            let action = Action::CreateNetwork(labelled_network(spec));
+            let create = self.add("create", id, "network", action, cause, vec![remove]);
+            for step in &mut self.steps {
+                let joins = matches!(&step.action, Action::CreateContainer { spec: container, .. }
+                    if container.networks.iter().any(|attachment| attachment.network == spec.name));
+                if joins {
+                    step.after.push(create.clone());
+                }
+            }
+        }
+    }
+
+    fn images(&mut self, wanted: &[&ContainerSpec]) {
+        let mut made: BTreeMap<String, StepId> = BTreeMap::new();
+        for container in wanted {
+            let Some(Choice::Obtain { spec, pull, build }) = self.wish.supply.choices.get(&container.service) else {
+                continue;
+            };
+            let key = spec.build.as_ref().map_or_else(|| spec.reference.clone(), |build| build.tag.clone());
+            let step = match made.get(&key) {
+                Some(step) => step.clone(),
+                None => {
+                    // a service with only a build is named by its tag, which says less than its name
+                    let verb = if *pull { "get" } else { "build" };
+                    let id = ResourceId::new(ResourceKind::Image, &spec.reference);
+                    let name = if *pull { spec.reference.clone() } else { container.service.clone() };
+                    let cause = if self.observed.images.contains_key(&spec.reference) {
+                        Cause::Changed { what: vec!["image".into()] }
+                    } else {
+                        Cause::Missing
+                    };
+                    let after = if *pull { None } else { self.base(spec) };
+                    let action = Action::ObtainImage { spec: spec.clone(), pull: *pull, build: *build };
+                    self.add_as(
+                        format!("{verb} image {name}"),
+                        id,
+                        &container.service,
+                        action,
+                        cause,
+                        after.into_iter().collect(),
+                    )
+                }
+            };
+            made.insert(key, step.clone());
+            self.obtained.insert(container.service.clone(), step);
+        }
+    }
+
+    /// The step that makes the base of a build. Where a pull comes first the base is made only when
+    /// that fails, as part of the build.
+    fn base(&mut self, spec: &ImageSpec) -> Option<StepId> {
+        let base = spec.build.as_ref()?.base.as_ref()?;
+        if self.observed.images.contains_key(&base.reference) {
+            return None;
+        }
+        let id = ResourceId::new(ResourceKind::Image, &base.reference);
+        let step = format!("make {id}");
+        if self.has(&step) {
+            return Some(step);
+        }
+        Some(self.add("make", id, "base image", Action::MakeBase(base.clone()), Cause::Missing, Vec::new()))
+    }
+
+    fn image_use(&self, service: &str) -> Option<ImageUse> {
+        match self.wish.supply.choices.get(service)? {
+            Choice::Present { reference, source, .. } => {
+                Some(ImageUse::Present { reference: reference.clone(), source: *source })
+            }
+            Choice::Obtain { .. } => Some(ImageUse::Obtained { step: self.obtained.get(service)?.clone() }),
+        }
+    }
+
+    fn volumes(&mut self, wanted: &[&ContainerSpec]) {
+        let wish = self.wish;
+        for spec in &wish.resources.volumes {
+            let Some(user) = wanted.iter().find(|container| mounts(container, &spec.name)) else { continue };
+            let id = ResourceId::new(ResourceKind::Volume, &spec.name);
+            match self.observed.volume(&spec.name) {
+                None if spec.external => self.conflicts.push(Conflict {
+                    resource: id,
+                    message: "is external and does not exist".into(),
+                    hint: Some(format!("docker volume create {}", spec.name)),
+                }),
+                None => self.create_volume(id, spec, user),
+                Some(_) if spec.external => {}
+                Some(found) if !self.is_ours(&found.labels) => {
+                    let labels = found.labels.clone();
+                    self.foreign(id, &labels);
+                }
+                // a data volume is never replaced, whatever its specification
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn create_volume(&mut self, id: ResourceId, spec: &VolumeSpec, user: &ContainerSpec) {
+        let provider = spec.provider.clone().and_then(|provider| {
+            // the writer is the service that declares the provider
+            let writer =
+                self.wish.resources.containers.iter().find(|container| {
+                    container.provider.as_ref() == Some(&provider) && mounts(container, &spec.name)
+                })?;
+            Some((provider, self.image_use(&writer.service)?))
+        });
+        let after = match &provider {
+            Some((_, ImageUse::Obtained { step })) => vec![step.clone()],
+            _ => Vec::new(),
+        };
+        let action = Action::CreateVolume { spec: spec.clone(), provider };
+        self.add("create", id, &user.service, action, Cause::Missing, after);
+    }
+
+    fn verdicts(&mut self, wanted: &[&ContainerSpec], replaced: &BTreeSet<String>) -> BTreeMap<String, Verdict> {
+        let mut verdicts: BTreeMap<String, Verdict> = BTreeMap::new();
+        for spec in wanted {
+            let verdict = match self.observed.container(&spec.name) {
+                None => Verdict::Create,
+                Some(found) if !self.is_ours(&found.labels) => {
+                    let labels = found.labels.clone();
+                    self.foreign(ResourceId::new(ResourceKind::Container, &spec.name), &labels);
+                    Verdict::Conflict
+                }
+                Some(found) => self.verdict(spec, found, replaced),
+            };
+            verdicts.insert(spec.name.clone(), verdict);
+        }
+        // `depends_on: {x: {restart: true}}`, until nothing more follows
+        loop {
+            let follower = wanted.iter().find_map(|spec| {
+                if !matches!(verdicts.get(&spec.name), Some(Verdict::Right | Verdict::Await)) {
+                    return None;
+                }
+                let cause = spec.depends_on.iter().filter(|dependency| dependency.restart).find(|dependency| {
+                    wanted.iter().any(|other| {
+                        other.service == dependency.service
+                            && matches!(verdicts.get(&other.name), Some(Verdict::Recreate(_) | Verdict::Restart(_)))
+                    })
+                })?;
+                Some((spec.name.clone(), cause.service.clone()))
+            });
+            let Some((name, service)) = follower else { return verdicts };
+            verdicts.insert(name, Verdict::Restart(Cause::Replaces { what: service }));
+        }
+    }
+
+    fn verdict(&self, spec: &ContainerSpec, found: &ObservedContainer, replaced: &BTreeSet<String>) -> Verdict {
+        if let Some(network) = spec.networks.iter().find(|attachment| replaced.contains(&attachment.network)) {
+            return Verdict::Recreate(Cause::Replaces { what: format!("network {}", network.network) });
+        }
+        let wanted = spec.fingerprint.as_ref().map(|fingerprint| fingerprint.0.as_str());
+        if found.label(label::FINGERPRINT) != wanted {
+            let what = Fingerprint::changed_parts(found.label(label::PARTS).unwrap_or_default(), &spec.parts);
+            let what = if what.is_empty() { vec!["specification".to_owned()] } else { what };
+            return Verdict::Recreate(Cause::Changed { what });
+        }
+        match self.wish.supply.choices.get(&spec.service) {
+            Some(Choice::Present { id, .. }) if *id != found.image_id => {
+                return Verdict::Recreate(Cause::Changed { what: vec!["image".into()] });
+            }
+            Some(Choice::Obtain { .. }) => {
+                return Verdict::Recreate(Cause::Changed { what: vec!["image".into()] });
+            }
+            _ => {}
+        }
+        let done = found.state == ContainerState::Exited && found.exit_code == Some(0);
+        match found.state {
+            ContainerState::Running if spec.readiness.one_shot => Verdict::Await,
+            ContainerState::Running if matches!(found.health, Health::Healthy | Health::None) => Verdict::Right,
+            ContainerState::Running => Verdict::Await,
+            ContainerState::Restarting => Verdict::Await,
+            ContainerState::Exited if done && spec.readiness.one_shot => Verdict::Right,
+            // Compose would start it again at every `up`; what ended well and is not told to
+            // restart has done its work
+            ContainerState::Exited if done && spec.options.restart == crate::model::Restart::No => Verdict::Right,
+            ContainerState::Dead | ContainerState::Removing => Verdict::Recreate(Cause::NotRunning),
+            _ => Verdict::Start,
+        }
+    }
+
+    /// Ports that somebody else holds. Nothing is created when there is one.
+    fn ports(&mut self, wanted: &[&ContainerSpec], verdicts: &BTreeMap<String, Verdict>) {
+        let starts = |name: &str| {
+            !matches!(verdicts.get(name), None | Some(Verdict::Right | Verdict::Await | Verdict::Conflict))
+        };
+        for spec in wanted.iter().filter(|spec| starts(&spec.name)) {
+            for port in &spec.ports {
+                let Some(number) = port.host_port else { continue };
+                let held = self.observed.listeners.iter().find(|listener| {
+                    listener.port == number
+                        && listener.protocol == port.protocol
+                        && (listener.address == port.host_ip
+                            || listener.address.is_unspecified()
+                            || port.host_ip.is_unspecified())
+                });
+                let Some(holder) = held else { continue };
+                let own = self.observed.containers.iter().any(|container| {
+                    self.is_ours(&container.labels)
+                        && container.ports.iter().any(|bound| {
+                            bound.host_port == Some(number)
+                                && bound.protocol == port.protocol
+                                && bound.host_ip == holder.address
+                        })
+                });
+                if own {
+                    continue;
+                }
+                let who = match (&holder.process, holder.pid) {
+                    (Some(process), Some(pid)) => format!("{process} (pid {pid})"),
+                    (Some(process), None) => process.clone(),
+                    (None, Some(pid)) => format!("pid {pid}"),
+                    (None, None) => "another process, which only root can see".to_owned(),
+                };
+                let address = std::net::SocketAddr::new(port.host_ip, number);
+                self.conflicts.push(Conflict {
+                    resource: ResourceId::new(ResourceKind::Container, &spec.name),
+                    message: format!(
+                        "needs {address}/{}, and {who} listens on {}",
+                        port.protocol,
+                        std::net::SocketAddr::new(holder.address, number)
+                    ),
+                    hint: Some(match holder.pid {
+                        Some(pid) => format!("stop it (kill {pid}), or give the service another port in macula.yaml"),
+                        None => format!("find it with: sudo ss -lptn 'sport = :{number}'"),
+                    }),
+                });
+            }
+        }
+    }
+
+    fn containers(&mut self, wanted: &[&ContainerSpec], verdicts: &BTreeMap<String, Verdict>) {
+        // the gates that others wait for are named first, so that the order of services is free
+        let mut gates: BTreeMap<&str, Vec<(StepId, StepId)>> = BTreeMap::new();
+        for spec in wanted {
+            let id = ResourceId::new(ResourceKind::Container, &spec.name);
+            let (start, ready) = (format!("start {id}"), format!("await {id}"));
+            match verdicts.get(&spec.name) {
+                Some(Verdict::Create | Verdict::Recreate(_) | Verdict::Start | Verdict::Restart(_)) => {
+                    gates.entry(&spec.service).or_default().push((start, ready));
+                }
+                Some(Verdict::Await) => gates.entry(&spec.service).or_default().push((ready.clone(), ready)),
+                _ => {}
+            }
+        }
+        for spec in wanted {
+            let Some(verdict) = verdicts.get(&spec.name) else { continue };
+            self.container(spec, verdict, &gates);
+        }
+    }
+
+    fn container(&mut self, spec: &ContainerSpec, verdict: &Verdict, gates: &BTreeMap<&str, Vec<(StepId, StepId)>>) {
+        let id = ResourceId::new(ResourceKind::Container, &spec.name);
+        let group = spec.service.as_str();
+        let name = spec.name.clone();
+        let needs: Vec<StepId> = spec
+            .depends_on
+            .iter()
+            .flat_map(|dependency| {
+                gates.get(dependency.service.as_str()).into_iter().flatten().map(move |(start, ready)| {
+                    if dependency.condition == Condition::ServiceStarted { start.clone() } else { ready.clone() }
+                })
+            })
+            .collect();
+        let await_ready = Action::AwaitReady { spec: Box::new(spec.clone()), readiness: spec.readiness.clone() };
+        let cause = match verdict {
+            Verdict::Conflict => return,
+            Verdict::Right => return self.files(spec, true),
+            Verdict::Await => {
+                self.files(spec, true);
+                self.add("await", id, group, await_ready, Cause::NotHealthy, Vec::new());
+                return;
+            }
+            Verdict::Create => Cause::Missing,
+            Verdict::Start => Cause::NotRunning,
+            Verdict::Recreate(cause) | Verdict::Restart(cause) => cause.clone(),
+        };
+        let mut before_start = needs;
+        match verdict {
+            Verdict::Create | Verdict::Recreate(_) => {
+                let Some(image) = self.image_use(group) else { return };
+                let mut before_create = self.made_for(spec);
+                if let ImageUse::Obtained { step } = &image {
+                    before_create.push(step.clone());
+                }
+                if let Verdict::Recreate(_) = verdict {
+                    // the old one runs on until everything for the new one is there
+                    let stop =
+                        Action::Stop { container: name.clone(), grace: spec.stop_grace_ms.map(Duration::from_millis) };
+                    let stop = self.add("stop", id.clone(), group, stop, cause.clone(), before_create.clone());
+                    let remove = Action::RemoveContainer { container: name.clone() };
+                    before_create.push(self.add("remove", id.clone(), group, remove, cause.clone(), vec![stop]));
+                }
+                // a container in another one's network needs that one first
+                if let Some(other) = spec.network_mode.as_deref().and_then(|mode| mode.strip_prefix("container:")) {
+                    let start = format!("start {}", ResourceId::new(ResourceKind::Container, other));
+                    if gates.values().flatten().any(|(gate, _)| *gate == start) {
+                        before_create.push(start);
+                    }
+                }
+                let create = Action::CreateContainer { spec: Box::new(spec.clone()), image };
+                before_start.push(self.add("create", id.clone(), group, create, cause.clone(), before_create));
+            }
+            Verdict::Restart(_) => {
+                let stop =
+                    Action::Stop { container: name.clone(), grace: spec.stop_grace_ms.map(Duration::from_millis) };
+                before_start.push(self.add("stop", id.clone(), group, stop, cause.clone(), Vec::new()));
+                self.files(spec, false);
+            }
+            _ => self.files(spec, false),
+        }
+        let copied = format!("copy files into {id}");
+        if self.has(&copied) {
+            before_start.push(copied);
+        }
+        let start =
+            self.add("start", id.clone(), group, Action::Start { container: name }, cause.clone(), before_start);
+        self.add("await", id, group, await_ready, cause, vec![start]);
+    }
+
+    /// Steps that make the networks and volumes of a container.
+    fn made_for(&self, spec: &ContainerSpec) -> Vec<StepId> {
+        let networks = spec.networks.iter().map(|attachment| (ResourceKind::Network, attachment.network.as_str()));
+        let volumes = spec.mounts.iter().filter_map(|mount| match mount {
+            crate::model::MountSpec::Volume { source, .. } => Some((ResourceKind::Volume, source.as_str())),
+            _ => None,
+        });
+        networks
+            .chain(volumes)
+            .map(|(kind, name)| format!("create {}", ResourceId::new(kind, name)))
+            .filter(|step| self.has(step))
+            .collect()
+    }
+
+    /// Files that a reload takes up and that differ in the container.
+    fn files(&mut self, spec: &ContainerSpec, running: bool) {
+        let Some(reload) = &spec.reload else { return };
+        let held = self.observed.files.get(&spec.name);
+        let changed: Vec<_> = spec
+            .files
+            .iter()
+            .filter(|file| file.reload)
+            .filter(|file| held.and_then(|held| held.get(&file.path)) != Some(&Fingerprint::of_bytes(&file.content).0))
+            .cloned()
+            .collect();
+        if changed.is_empty() {
+            return;
+        }
+        let id = ResourceId::new(ResourceKind::Container, &spec.name);
+        let cause = Cause::Changed { what: changed.iter().map(|file| file.path.clone()).collect() };
+        let write = Action::WriteFiles { container: spec.name.clone(), files: changed };
+        let copied =
+            self.add_as(format!("copy files into {id}"), id.clone(), &spec.service, write, cause.clone(), Vec::new());
+        if running && *reload != Reload::None {
+            let action = Action::Reload { container: spec.name.clone(), how: reload.clone() };
+            self.add("reload", id, &spec.service, action, cause, vec![copied]);
+        }
+    }
+
+    /// Ours, and in no stack any more. Volumes are data and stay.
+    fn orphans(&mut self) {
+        let wish = self.wish;
+        let left_out: BTreeSet<&str> = wish.supply.left_out.iter().map(|left| left.service.as_str()).collect();
+        let orphans: Vec<&ObservedContainer> = self
+            .observed
+            .containers
+            .iter()
+            .filter(|found| self.is_ours(&found.labels))
+            .filter(|found| !wish.resources.containers.iter().any(|spec| spec.name == found.name))
+            // an image that cannot be had today is no reason to take down what runs
+            .filter(|found| !left_out.contains(found.label(label::SERVICE).unwrap_or_default()))
+            .collect();
+        let mut removed = Vec::new();
+        for found in orphans {
+            let id = ResourceId::new(ResourceKind::Container, &found.name);
+            let group = found.label(label::SERVICE).unwrap_or(&found.name).to_owned();
+            let stop = Action::Stop { container: found.name.clone(), grace: None };
+            let stop = self.add("stop", id.clone(), &group, stop, Cause::Orphaned, Vec::new());
+            let remove = Action::RemoveContainer { container: found.name.clone() };
+            removed.push(self.add("remove", id, &group, remove, Cause::Orphaned, vec![stop]));
+        }
+        for found in &self.observed.networks {
+            let wanted = wish.resources.networks.iter().any(|spec| spec.name == found.name);
+            if self.is_ours(&found.labels) && !wanted {
+                let id = ResourceId::new(ResourceKind::Network, &found.name);
+                let action = Action::RemoveNetwork { name: found.name.clone() };
+                self.add("remove", id, "network", action, Cause::Orphaned, removed.clone());
+            }
+        }
+    }
+}
+
+fn mounts(spec: &ContainerSpec, volume: &str) -> bool {
+    spec.mounts.iter().any(|mount| matches!(mount, crate::model::MountSpec::Volume { source, .. } if source == volume))
+}
+
+/// Of everything but the labels, which name this program's version.
+fn network_fingerprint(spec: &NetworkSpec) -> Fingerprint {
+    Fingerprint::of(&NetworkSpec { labels: BTreeMap::new(), ..spec.clone() })
+}
+
+fn labelled_network(spec: &NetworkSpec) -> NetworkSpec {
+    let mut labelled = spec.clone();
+    labelled.labels.insert(label::FINGERPRINT.into(), network_fingerprint(spec).0);
+    labelled
+}
+
+impl ImageUse {
+    /// Known before anything runs only for an image that is there.
+    pub fn source(&self) -> Option<ImageSource> {
+        match self {
+            Self::Present { source, .. } => Some(*source),
+            Self::Obtained { .. } => None,
+        }
+    }
+}

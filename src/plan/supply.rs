@@ -1,0 +1,211 @@
+//! Which image each service runs, before anything is fetched: what is here, what can be pulled,
+//! what can be built, and what must be left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::model::{ImagePolicy, ImageSpec, Observed, Platform, Provider, PullPolicy, Service, label, split_registry};
+
+/// Where an image came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageSource {
+    /// As its makers publish it: pulled, or loaded.
+    Image,
+    /// Built here from packages or from the stack's own Dockerfile.
+    Build,
+}
+
+/// One service's image.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Choice {
+    Present {
+        reference: String,
+        id: String,
+        source: ImageSource,
+    },
+    /// `pull` and `build` say which sources are open, in that order.
+    Obtain {
+        spec: ImageSpec,
+        pull: bool,
+        build: bool,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    pub service: String,
+    pub reason: String,
+}
+
+/// The decision for all services.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Supply {
+    pub choices: BTreeMap<String, Choice>,
+    pub left_out: Vec<LeftOut>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SupplyProblem {
+    /// Exit code 6.
+    #[error("service {service}: {reason}")]
+    NoImage { service: String, reason: String },
+    /// The volume was written by another provider: exit code 5.
+    #[error("volume {volume} of {service} was written by {found}; {wanted} does not open it")]
+    OtherProvider { service: String, volume: String, found: String, wanted: String },
+}
+
+/// `specs`: of `compile::image_specs`. `strict`: nothing is left out. `volumes` of a service are
+/// named by `volumes_of`.
+pub fn supply(
+    platform: &Platform,
+    specs: &[ImageSpec],
+    observed: &Observed,
+    strict: bool,
+    volumes_of: &dyn Fn(&Service) -> Vec<String>,
+) -> Result<Supply, Vec<SupplyProblem>> {
+    let mut supply = Supply::default();
+    let mut problems = Vec::new();
+    for (_, service) in platform.services() {
+        let Some(spec) = specs.iter().find(|spec| spec.services.contains(&service.name)) else { continue };
+        let wrote = volumes_of(service)
+            .into_iter()
+            .find_map(|name| Some((name.clone(), observed.volume(&name)?.labels.get(label::PROVIDER)?.clone())));
+        match choose(platform.images.policy, service, spec, observed, wrote) {
+            Ok(choice) => {
+                supply.choices.insert(service.name.clone(), choice);
+            }
+            Err(SupplyProblem::NoImage { service, reason }) if !strict && is_optional(platform, &service) => {
+                supply.left_out.push(LeftOut { service, reason });
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    leave_out_dependents(platform, &mut supply, &mut problems, strict);
+    if problems.is_empty() { Ok(supply) } else { Err(problems) }
+}
+
+fn is_optional(platform: &Platform, service: &str) -> bool {
+    platform.service(service).is_some_and(|(_, service)| service.extension.optional)
+}
+
+/// What needs a service that is left out is left out too, or is a problem.
+fn leave_out_dependents(platform: &Platform, supply: &mut Supply, problems: &mut Vec<SupplyProblem>, strict: bool) {
+    loop {
+        let out: BTreeSet<String> = supply.left_out.iter().map(|left| left.service.clone()).collect();
+        let next = platform.services().find_map(|(_, service)| {
+            if out.contains(&service.name) || !supply.choices.contains_key(&service.name) {
+                return None;
+            }
+            let missing =
+                service.depends_on.iter().find(|(name, dependency)| dependency.required && out.contains(*name))?;
+            Some((service, missing.0.clone()))
+        });
+        let Some((service, missing)) = next else { return };
+        supply.choices.remove(&service.name);
+        let reason = format!("it needs {missing}, which is left out");
+        if service.extension.optional && !strict {
+            supply.left_out.push(LeftOut { service: service.name.clone(), reason });
+        } else {
+            problems.push(SupplyProblem::NoImage { service: service.name.clone(), reason });
+        }
+    }
+}
+
+fn choose(
+    policy: ImagePolicy,
+    service: &Service,
+    spec: &ImageSpec,
+    observed: &Observed,
+    wrote: Option<(String, String)>,
+) -> Result<Choice, SupplyProblem> {
+    let (image_fits, build_fits) = match (&service.extension.provider, &wrote) {
+        (Some(Provider { image, build }), Some((_, found))) => (image == found, build == found),
+        _ => (true, true),
+    };
+    let build_only = spec.pull.is_empty();
+    let present_image = (!build_only)
+        .then(|| std::iter::once(&spec.reference).chain(&spec.pull))
+        .into_iter()
+        .flatten()
+        .find_map(|reference| Some((reference.clone(), observed.images.get(reference)?)));
+    let present_build =
+        spec.build.as_ref().and_then(|build| Some((build.tag.clone(), observed.images.get(&build.tag)?)));
+    // a folder of the user's may have changed in ways that only a build finds out
+    let fixed_build = spec.build.as_ref().is_some_and(|build| build.spec.context.is_none());
+
+    let here = |found: Option<(String, &crate::model::ObservedImage)>, source| {
+        found.map(|(reference, image)| Choice::Present { reference, id: image.id.clone(), source })
+    };
+    let never = service.pull_policy == PullPolicy::Never;
+    let prefer_build = service.pull_policy == PullPolicy::Build || policy == ImagePolicy::Build;
+    let obtain = |pull: bool, build: bool| Choice::Obtain { spec: spec.clone(), pull, build };
+
+    let choice = match policy {
+        ImagePolicy::Local => {
+            let image = image_fits.then(|| here(present_image, ImageSource::Image)).flatten();
+            image.or_else(|| build_fits.then(|| here(present_build, ImageSource::Build)).flatten())
+        }
+        ImagePolicy::Pull if !build_only && !never => {
+            (image_fits && reachable(spec, observed)).then(|| obtain(true, false))
+        }
+        _ if prefer_build && spec.build.is_some() && build_fits => {
+            if fixed_build && present_build.is_some() {
+                here(present_build, ImageSource::Build)
+            } else {
+                Some(obtain(false, true))
+            }
+        }
+        _ => {
+            let refresh = service.pull_policy == PullPolicy::Always && !build_only && reachable(spec, observed);
+            let image = if image_fits && !refresh { here(present_image, ImageSource::Image) } else { None };
+            image
+                .or_else(|| if build_fits && !refresh { here(present_build, ImageSource::Build) } else { None })
+                .or_else(|| {
+                    let pull = !build_only && !never && image_fits && reachable(spec, observed);
+                    let build = spec.build.is_some() && build_fits;
+                    (pull || build).then(|| obtain(pull, build))
+                })
+        }
+    };
+    choice.ok_or_else(|| match (wrote, image_fits && build_fits) {
+        (Some((volume, found)), false) => {
+            let wanted = match &service.extension.provider {
+                Some(provider) if image_fits => format!("the build ({})", provider.build),
+                Some(provider) if build_fits => format!("the image ({})", provider.image),
+                Some(provider) => format!("neither the image ({}) nor the build ({})", provider.image, provider.build),
+                None => String::new(),
+            };
+            SupplyProblem::OtherProvider { service: service.name.clone(), volume, found, wanted }
+        }
+        _ => {
+            SupplyProblem::NoImage { service: service.name.clone(), reason: no_image(policy, service, spec, observed) }
+        }
+    })
+}
+
+fn no_image(policy: ImagePolicy, service: &Service, spec: &ImageSpec, observed: &Observed) -> String {
+    let image = &spec.reference;
+    let build = if spec.build.is_some() { "" } else { ", and it has no build" };
+    if policy == ImagePolicy::Local {
+        return format!("{image} is not in the engine, and --images local fetches nothing");
+    }
+    if service.pull_policy == PullPolicy::Never {
+        return format!("{image} is not in the engine, and its pull_policy is never{build}");
+    }
+    let hosts: BTreeSet<&str> = spec
+        .pull
+        .iter()
+        .map(|reference| split_registry(reference).0)
+        .filter(|host| observed.registries.get(*host) == Some(&false))
+        .collect();
+    let hosts = hosts.into_iter().collect::<Vec<_>>().join(", ");
+    format!("{image} is not in the engine, there is no way to its registry ({hosts}){build}")
+}
+
+/// Any of the image's registries answered. One that was not asked counts as reachable: the pull
+/// will tell.
+fn reachable(spec: &ImageSpec, observed: &Observed) -> bool {
+    spec.pull.iter().any(|reference| observed.registries.get(split_registry(reference).0).copied().unwrap_or(true))
+}
