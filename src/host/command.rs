@@ -43,6 +43,12 @@ impl Command {
         self
     }
 
+    /// Bytes for its standard input; without them that is empty.
+    pub fn stdin(mut self, content: impl Into<Vec<u8>>) -> Self {
+        self.stdin = Some(content.into());
+        self
+    }
+
     pub fn cwd(mut self, folder: impl Into<PathBuf>) -> Self {
         self.cwd = Some(folder.into());
         self

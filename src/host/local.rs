@@ -1,1 +1,216 @@
-//! placeholder
+//! The real machine. Linux first; macOS where its tools say the same in other words.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+
+use super::{Command, Disk, Folders, Held, Host, HostFacts, HttpAnswer, Lock, Output, Route, RunError, lock};
+use crate::model::{Listener, Protocol};
+
+mod facts;
+mod files;
+mod net;
+mod run;
+
+/// This machine, seen by this process. The environment is read once, when it is made.
+pub struct LocalHost {
+    environment: BTreeMap<String, String>,
+    folders: Folders,
+    client: OnceLock<reqwest::Client>,
+}
+
+impl LocalHost {
+    /// The only place in the library that reads the environment and the home folder.
+    pub fn new() -> Self {
+        // a variable that is no UTF-8 is of no use to us, and no reason to stop
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Self::with(environment, dirs::home_dir())
+    }
+
+    /// With this environment in place of the process's own, and this home folder where it does not
+    /// name one with HOME.
+    pub fn with(environment: BTreeMap<String, String>, home: Option<PathBuf>) -> Self {
+        let folders = folders(&environment, home);
+        Self { environment, folders, client: OnceLock::new() }
+    }
+}
+
+impl Default for LocalHost {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The XDG base directories
+/// (<https://specifications.freedesktop.org/basedir-spec/latest/>): a variable counts only with an
+/// absolute path. They are honoured on macOS too, whose command line tools live with them.
+fn folders(environment: &BTreeMap<String, String>, home: Option<PathBuf>) -> Folders {
+    let absolute = |name: &str| environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = absolute("HOME").or(home).unwrap_or_else(|| PathBuf::from("/"));
+    let folder = |variable, below: &str| absolute(variable).unwrap_or_else(|| home.join(below)).join("macula");
+    Folders {
+        config: folder("XDG_CONFIG_HOME", ".config"),
+        data: folder("XDG_DATA_HOME", ".local/share"),
+        cache: folder("XDG_CACHE_HOME", ".cache"),
+        home,
+    }
+}
+
+#[async_trait]
+impl Host for LocalHost {
+    fn facts(&self) -> HostFacts {
+        facts::read(&self.environment)
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        self.environment.get(name).cloned()
+    }
+
+    fn environment(&self) -> BTreeMap<String, String> {
+        self.environment.clone()
+    }
+
+    fn folders(&self) -> Folders {
+        self.folders.clone()
+    }
+
+    async fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        tokio::fs::read(path).await.map_err(files::naming("read", path))
+    }
+
+    async fn write(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+        let (path, content, data) = (path.to_owned(), content.to_owned(), self.folders.data.clone());
+        blocking(move || files::write(&path, &content, mode, &data)).await
+    }
+
+    async fn remove(&self, path: &Path) -> io::Result<()> {
+        files::unless_gone(tokio::fs::remove_file(path).await).map_err(files::naming("remove", path))
+    }
+
+    async fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        files::unless_gone(tokio::fs::remove_dir_all(path).await).map_err(files::naming("remove", path))
+    }
+
+    async fn create_folder(&self, path: &Path, mode: u32) -> io::Result<()> {
+        let (path, data) = (path.to_owned(), self.folders.data.clone());
+        blocking(move || files::create_folder(&path, Some(mode), &data)).await
+    }
+
+    async fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        files::list(path).map_err(files::naming("list", path))
+    }
+
+    async fn exists(&self, path: &Path) -> bool {
+        tokio::fs::try_exists(path).await.unwrap_or(false)
+    }
+
+    async fn modified(&self, path: &Path) -> io::Result<i64> {
+        let time = tokio::fs::metadata(path).await.and_then(|metadata| metadata.modified());
+        time.map(seconds).map_err(files::naming("look at", path))
+    }
+
+    fn try_lock(&self, path: &Path, command: &str) -> io::Result<Result<Lock, Held>> {
+        if let Some(parent) = path.parent() {
+            files::create_folder(parent, None, &self.folders.data)?;
+        }
+        let mine = Held { pid: Some(std::process::id()), command: command.to_owned(), since: self.now() };
+        lock::try_flock(path, &mine).map_err(files::naming("lock", path))
+    }
+
+    async fn run(&self, command: &Command) -> Result<Output, RunError> {
+        run::run(self, command).await
+    }
+
+    fn which(&self, program: &str) -> Option<PathBuf> {
+        run::which(program, &self.search_path())
+    }
+
+    async fn spawn_detached(&self, command: &Command, log: &Path) -> Result<u32, RunError> {
+        run::spawn_detached(self, command, log).await
+    }
+
+    fn alive(&self, pid: u32) -> bool {
+        let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return false };
+        // EPERM: it is there and somebody else's
+        !matches!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH))
+    }
+
+    async fn listeners(&self) -> io::Result<Vec<Listener>> {
+        net::listeners(self).await
+    }
+
+    async fn owners(&self, listeners: Vec<Listener>) -> Vec<Listener> {
+        net::owners(self, listeners).await
+    }
+
+    async fn routes(&self) -> io::Result<Vec<Route>> {
+        net::routes(self).await
+    }
+
+    async fn can_bind(&self, address: SocketAddr, protocol: Protocol) -> io::Result<()> {
+        match protocol {
+            // std sets SO_REUSEADDR here, as engines do: connections that linger are no obstacle
+            Protocol::Tcp => std::net::TcpListener::bind(address).map(drop),
+            Protocol::Udp => std::net::UdpSocket::bind(address).map(drop),
+            Protocol::Sctp => Err(io::Error::new(io::ErrorKind::Unsupported, "SCTP cannot be tried")),
+        }
+    }
+
+    async fn disk(&self, path: &Path) -> io::Result<Disk> {
+        files::disk(path).map_err(files::naming("look at the file system of", path))
+    }
+
+    async fn sysctl(&self, name: &str) -> io::Result<String> {
+        net::sysctl(self, name).await
+    }
+
+    async fn connect(&self, address: SocketAddr, timeout: Duration) -> io::Result<()> {
+        match tokio::time::timeout(timeout, tokio::net::TcpStream::connect(address)).await {
+            Ok(connection) => connection.map(drop),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    async fn http_get(&self, address: SocketAddr, host: &str, path: &str, timeout: Duration) -> io::Result<HttpAnswer> {
+        let client = self.client.get_or_init(net::client);
+        match tokio::time::timeout(timeout, net::http_get(client, address, host, path)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        let mut addresses: Vec<IpAddr> = tokio::net::lookup_host((name, 0)).await?.map(|found| found.ip()).collect();
+        addresses.sort();
+        addresses.dedup();
+        Ok(addresses)
+    }
+
+    fn now(&self) -> i64 {
+        seconds(SystemTime::now())
+    }
+}
+
+/// Seconds since the epoch, negative before it.
+fn seconds(time: SystemTime) -> i64 {
+    let whole = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => whole(since),
+        Err(before) => -whole(before.duration()),
+    }
+}
+
+/// File work that syncs waits for the disk: not on a thread that others need.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+#[cfg(test)]
+mod tests;

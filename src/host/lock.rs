@@ -1,13 +1,175 @@
-use std::path::PathBuf;
+//! Lock files. The lock is the kernel's (`flock`), so it is gone with its holder, however that one
+//! ends; what the file says is only for people and for `doctor`.
 
-/// An exclusive lock file of a platform, held while something is changed.
-#[derive(Debug)]
-pub struct Lock {
-    pub path: PathBuf,
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use super::Host;
+
+/// Who has a lock, as the holder wrote it down.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Held {
+    /// `None`: the holder has not written it yet.
+    pub pid: Option<u32>,
+    /// `macula up`
+    pub command: String,
+    /// Seconds since the epoch.
+    pub since: i64,
 }
 
-#[derive(Debug)]
-pub struct Held;
+impl Held {
+    /// What a lock file says; `None` when its holder let go of it in order.
+    pub fn parse(content: &[u8]) -> Option<Self> {
+        serde_json::from_slice(content).ok()
+    }
+
+    /// `` `macula up` (pid 4711, for 35 s) ``
+    pub fn describe(&self, now: i64) -> String {
+        match self.pid {
+            Some(pid) => format!("{self} (pid {pid}, for {})", span(now - self.since)),
+            None => self.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.command.is_empty() { f.write_str("another run of macula") } else { write!(f, "`{}`", self.command) }
+    }
+}
+
+/// Seconds in the words of people: `35 s`, `12 min`, `3 h`, `2 days`.
+fn span(seconds: i64) -> String {
+    match seconds.max(0) {
+        s if s < 120 => format!("{s} s"),
+        s if s < 2 * 3600 => format!("{} min", s / 60),
+        s if s < 48 * 3600 => format!("{} h", s / 3600),
+        s => format!("{} days", s / 86400),
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
-pub enum LockError {}
+pub enum LockError {
+    #[error("{holder} holds the lock {path}")]
+    Held { path: PathBuf, holder: String, held: Held },
+    /// Its message names the file.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// An exclusive lock, let go when it is dropped.
+pub struct Lock {
+    path: PathBuf,
+    interrupted: Option<Held>,
+    release: Option<Box<dyn FnOnce() + Send + Sync>>,
+}
+
+impl Lock {
+    /// For hosts: a lock on `path` that `release` gives back.
+    pub fn new(path: PathBuf, interrupted: Option<Held>, release: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self { path, interrupted, release: Some(Box::new(release)) }
+    }
+
+    /// Waits for the lock; `waiting` is told once of each holder that it waits for. Gives up after
+    /// `patience`; `None`: never.
+    pub async fn acquire(
+        host: &dyn Host,
+        path: &Path,
+        command: &str,
+        patience: Option<Duration>,
+        mut waiting: impl FnMut(&Held) + Send,
+    ) -> Result<Self, LockError> {
+        let start = Instant::now();
+        let mut told: Option<Held> = None;
+        loop {
+            let held = match host.try_lock(path, command)? {
+                Ok(lock) => return Ok(lock),
+                Err(held) => held,
+            };
+            if patience.is_some_and(|patience| start.elapsed() >= patience) {
+                let holder = held.describe(host.now());
+                return Err(LockError::Held { path: path.to_owned(), holder, held });
+            }
+            // a holder that has not written its name yet is worth a second look first
+            if told.as_ref() != Some(&held) && (held.pid.is_some() || start.elapsed() > Duration::from_secs(1)) {
+                waiting(&held);
+                told = Some(held);
+            }
+            // asked again and again: a thread that sleeps in the kernel could not be called back
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The run before this one, when it was killed while it had the lock.
+    pub fn interrupted(&self) -> Option<&Held> {
+        self.interrupted.as_ref()
+    }
+}
+
+impl fmt::Debug for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lock").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Some(release) = self.release.take() {
+            release();
+        }
+    }
+}
+
+/// The lock on a real file, whose folder is there. Errors do not name the path.
+pub(super) fn try_flock(path: &Path, mine: &Held) -> io::Result<Result<Lock, Held>> {
+    loop {
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(Err(read(&mut file)?.unwrap_or_default())),
+            Err(errno) => return Err(errno.into()),
+        }
+        // somebody may have removed the file between open and flock: then this lock guards nothing
+        if !is_at(&file, path) {
+            continue;
+        }
+        let interrupted = read(&mut file)?;
+        // Not being able to sign is no reason to fail: on a full disk `down` needs the lock too.
+        let content = serde_json::to_vec(mine).map_err(io::Error::other)?;
+        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(&content));
+        let release = move || {
+            // Emptied means let go in order. When that fails the next one takes us for killed, which
+            // does no harm.
+            let _ = file.set_len(0);
+            // not left to the closing of `file`: a child between fork and exec has a copy of it
+            let _ = flock(&file, FlockOperation::Unlock);
+        };
+        return Ok(Ok(Lock::new(path.to_owned(), interrupted, release)));
+    }
+}
+
+fn read(file: &mut File) -> io::Result<Option<Held>> {
+    let mut content = Vec::new();
+    file.rewind()?;
+    file.take(4096).read_to_end(&mut content)?;
+    Ok(Held::parse(&content))
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}

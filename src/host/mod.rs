@@ -84,23 +84,39 @@ pub trait Host: Send + Sync {
     /// Written beside the target, synced and renamed: all or nothing. Parent folders are made
     /// (0700 under the user's data folder).
     async fn write(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()>;
+    /// No error when it is gone already.
     async fn remove(&self, path: &Path) -> io::Result<()>;
+    /// With everything in it; no error when it is gone already.
     async fn remove_folder(&self, path: &Path) -> io::Result<()>;
+    /// With its parents; `mode` is that of the last one. No error when it is there.
     async fn create_folder(&self, path: &Path, mode: u32) -> io::Result<()>;
     /// Names in a folder, sorted; empty when there is none.
     async fn list(&self, path: &Path) -> io::Result<Vec<String>>;
     async fn exists(&self, path: &Path) -> bool;
+    /// Time of the last change of a file's content, seconds since the epoch.
+    async fn modified(&self, path: &Path) -> io::Result<i64>;
+    /// Takes the lock file at once, or says who has it. `command` is what others get to read.
+    /// Callers that wait use [`Lock::acquire`].
+    fn try_lock(&self, path: &Path, command: &str) -> io::Result<Result<Lock, Held>>;
 
     /// Runs a program to its end. A status other than 0 is an error unless the command says it may
     /// fail.
     async fn run(&self, command: &Command) -> Result<Output, RunError>;
     /// Where a program lies on the PATH (also /usr/sbin and /sbin).
     fn which(&self, program: &str) -> Option<PathBuf>;
-    /// Starts a program that outlives us, in a session of its own, output to `log`; its pid.
+    /// Starts a program that outlives us, in a session of its own, output appended to `log`
+    /// (0600); its pid, or that of `sudo` where that is needed.
     async fn spawn_detached(&self, command: &Command, log: &Path) -> Result<u32, RunError>;
 
-    /// TCP and UDP sockets that listen, with their owner where it can be seen.
+    /// Whether a process with this id runs.
+    fn alive(&self, pid: u32) -> bool;
+
+    /// TCP and UDP sockets that listen, without their owners: see [`Host::owners`].
     async fn listeners(&self) -> io::Result<Vec<Listener>>;
+    /// The same listeners with pid and process filled in where this user may see them. Walks all
+    /// processes, so it is meant for the few listeners that are in the way.
+    async fn owners(&self, listeners: Vec<Listener>) -> Vec<Listener>;
+    /// IPv4 routes of all tables but the default one, and the addresses of the interfaces.
     async fn routes(&self) -> io::Result<Vec<Route>>;
     /// Whether this process could bind the address right now.
     async fn can_bind(&self, address: SocketAddr, protocol: crate::model::Protocol) -> io::Result<()>;
@@ -110,7 +126,8 @@ pub trait Host: Send + Sync {
 
     /// Opens and closes a TCP connection.
     async fn connect(&self, address: SocketAddr, timeout: Duration) -> io::Result<()>;
-    /// `GET http://address{path}` with this `Host` header, without proxies.
+    /// `GET http://address{path}` with this `Host` header, without proxies, over a connection of
+    /// its own, no redirect followed. The body is cut at 1 MiB.
     async fn http_get(&self, address: SocketAddr, host: &str, path: &str, timeout: Duration) -> io::Result<HttpAnswer>;
     /// A name through the system's own resolver.
     async fn resolve(&self, name: &str) -> io::Result<Vec<std::net::IpAddr>>;
@@ -128,4 +145,16 @@ pub struct Folders {
     pub data: PathBuf,
     /// `$XDG_CACHE_HOME/macula`
     pub cache: PathBuf,
+}
+
+/// What a file is called while it is written: hidden, beside its target, and with the writer's pid
+/// in it, so that what a killed run left behind can be told from what is being written.
+pub fn temporary_name(name: &str, pid: u32, count: u32) -> String {
+    format!(".{name}.{pid}-{count}.macula-tmp")
+}
+
+/// The pid of the writer of a file with such a name.
+pub fn temporary_writer(name: &str) -> Option<u32> {
+    let (_, numbers) = name.strip_prefix('.')?.strip_suffix(".macula-tmp")?.rsplit_once('.')?;
+    numbers.split_once('-')?.0.parse().ok()
 }

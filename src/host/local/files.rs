@@ -1,0 +1,103 @@
+//! Files: whole or not at all, and private where they are ours.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::host::{Disk, temporary_name};
+
+/// Puts what was tried, and on which path, in front of the error's own words. Its kind stays.
+pub(super) fn naming(what: &'static str, path: &Path) -> impl Fn(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("cannot {what} {}: {error}", path.display()))
+}
+
+pub(super) fn unless_gone(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+pub(super) fn write(path: &Path, content: &[u8], mode: u32, data: &Path) -> io::Result<()> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(naming("write", path)(io::ErrorKind::InvalidInput.into()));
+    };
+    create_folder(parent, None, data)?;
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let temporary = parent.join(temporary_name(&name.to_string_lossy(), std::process::id(), count));
+    // of a dead process that had our number
+    let _ = std::fs::remove_file(&temporary);
+    let done = (|| {
+        // born closed to others; it gets its own mode before anybody can find it by its name
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(content)?;
+        file.set_permissions(Permissions::from_mode(mode))?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    })();
+    done.map_err(|error| {
+        let _ = std::fs::remove_file(&temporary);
+        naming("write", path)(error)
+    })?;
+    // The rename outlives a power cut once the folder is on disk too. It is done already, and not
+    // every file system can do this.
+    let _ = File::open(parent).and_then(|folder| folder.sync_all());
+    Ok(())
+}
+
+/// `mode` for the last folder; those made on the way are 0700 in and below `data`, else as usual.
+pub(super) fn create_folder(path: &Path, mode: Option<u32>, data: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        create_folder(parent, None, data)?;
+    }
+    let usual = if path.starts_with(data) { 0o700 } else { 0o755 };
+    match DirBuilder::new().mode(mode.unwrap_or(usual)).create(path) {
+        // somebody else was faster
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(naming("create the folder", path)(error)),
+        // the umask may have taken bits away that were asked for
+        Ok(()) => match mode {
+            Some(mode) => std::fs::set_permissions(path, Permissions::from_mode(mode))
+                .map_err(naming("set the permissions of", path)),
+            None => Ok(()),
+        },
+    }
+}
+
+pub(super) fn list(path: &Path) -> io::Result<Vec<String>> {
+    let entries = match std::fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Of the file system of `path`, or of where it would be made.
+pub(super) fn disk(path: &Path) -> io::Result<Disk> {
+    let mut place = path;
+    loop {
+        match rustix::fs::statvfs(place) {
+            Ok(found) => {
+                // `f_bavail`: what root keeps for itself is not to be had
+                let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+                return Ok(Disk { total: bytes(found.f_blocks), available: bytes(found.f_bavail) });
+            }
+            Err(rustix::io::Errno::NOENT) => match place.parent() {
+                Some(parent) => place = parent,
+                None => return Err(io::ErrorKind::NotFound.into()),
+            },
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Sockets, routes and kernel settings of this machine; a plain HTTP client.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::host::HttpAnswer;
+
+#[cfg(not(target_os = "macos"))]
+mod linux;
+#[cfg(any(test, target_os = "macos"))]
+mod macos;
+
+#[cfg(not(target_os = "macos"))]
+pub(super) use linux::{listeners, owners, routes, sysctl};
+#[cfg(target_os = "macos")]
+pub(super) use macos::{listeners, owners, routes, sysctl};
+
+/// More of a body than this says nothing about the health of a service.
+const BODY_LIMIT: usize = 1 << 20;
+
+/// A connection is used once: one that is kept alive would be answered by the old process of a
+/// service that has just been replaced.
+pub(super) fn client() -> reqwest::Client {
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .pool_max_idle_per_host(0)
+        .user_agent(concat!("macula/", env!("CARGO_PKG_VERSION")));
+    // the builder fails only for TLS and proxy settings, of which there are none
+    client.build().unwrap_or_default()
+}
+
+pub(super) async fn http_get(
+    client: &reqwest::Client,
+    address: SocketAddr,
+    host: &str,
+    path: &str,
+) -> io::Result<HttpAnswer> {
+    let request = client.get(format!("http://{address}{path}")).header(reqwest::header::HOST, host);
+    let mut response = request.send().await.map_err(io_error)?;
+    let status = response.status().as_u16();
+    let mut body = Vec::new();
+    while body.len() < BODY_LIMIT {
+        let Some(chunk) = response.chunk().await.map_err(io_error)? else { break };
+        body.extend_from_slice(&chunk);
+    }
+    body.truncate(BODY_LIMIT);
+    Ok(HttpAnswer { status, body })
+}
+
+/// The innermost cause: `connection refused` says more than `error sending request`.
+fn io_error(error: reqwest::Error) -> io::Error {
+    let mut cause: &dyn std::error::Error = &error;
+    let mut kind = io::ErrorKind::Other;
+    while let Some(source) = cause.source() {
+        cause = source;
+        if let Some(found) = cause.downcast_ref::<io::Error>() {
+            kind = found.kind();
+        }
+    }
+    io::Error::new(kind, cause.to_string())
+}

@@ -1,0 +1,203 @@
+//! The one place that starts programs.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal};
+use tokio::io::AsyncWriteExt;
+
+use super::{LocalHost, files};
+use crate::host::{Command, Output, RunError};
+
+/// Where the system's own programs lie, which a user's PATH often leaves out.
+const SYSTEM_PROGRAMS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+/// Lines of a failed program's output that its error shows.
+const SHOWN_LINES: usize = 20;
+
+impl LocalHost {
+    /// The PATH with the system's own programs at its end.
+    pub(super) fn search_path(&self) -> String {
+        let path = self.environment.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", String::as_str);
+        let mut folders: Vec<&str> = path.split(':').filter(|folder| !folder.is_empty()).collect();
+        for folder in SYSTEM_PROGRAMS {
+            if !folders.contains(&folder) {
+                folders.push(folder);
+            }
+        }
+        folders.join(":")
+    }
+
+    /// Ready to start but for its streams; through `sudo -n` where root is needed and we are not.
+    fn prepared(&self, command: &Command) -> Result<tokio::process::Command, RunError> {
+        let line = command.to_string();
+        let path = self.search_path();
+        let missing = || RunError::Missing { command: line.clone(), program: command.program.clone() };
+        let program = which(&command.program, &path).ok_or_else(missing)?;
+        let mut ready = if command.privileged && !rustix::process::geteuid().is_root() {
+            let sudo = which("sudo", &path).ok_or_else(|| RunError::Privilege { command: line.clone() })?;
+            let mut ready = tokio::process::Command::new(sudo);
+            // sudo cleans the environment, hence `env`; its own messages are looked at in C's words
+            ready.args(["-n", "--", "env"]);
+            ready.args(command.env.iter().map(|(name, value)| format!("{name}={value}")));
+            ready.arg(program).env_clear().envs(&self.environment).env("LC_ALL", "C");
+            ready
+        } else {
+            let mut ready = tokio::process::Command::new(program);
+            ready.env_clear().envs(&self.environment).env("PATH", path).envs(&command.env);
+            ready
+        };
+        ready.args(&command.args);
+        if let Some(folder) = &command.cwd {
+            ready.current_dir(folder);
+        }
+        Ok(ready)
+    }
+}
+
+/// The first executable file of this name in `path`; a name with a slash is a path itself.
+pub(super) fn which(program: &str, path: &str) -> Option<PathBuf> {
+    let executable = |file: &PathBuf| file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok();
+    if program.contains('/') {
+        return Some(PathBuf::from(program)).filter(executable);
+    }
+    path.split(':').map(|folder| Path::new(folder).join(program)).find(executable)
+}
+
+/// Ends a process group unless told that it has ended by itself: a caller who is cancelled must
+/// leave nothing running.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+pub(super) async fn run(host: &LocalHost, command: &Command) -> Result<Output, RunError> {
+    let line = command.to_string();
+    let io = |error: std::io::Error| RunError::Io { command: line.clone(), message: error.to_string() };
+    let mut ready = host.prepared(command)?;
+    ready.process_group(0).kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
+    ready.stdin(if command.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+    let mut child = ready.spawn().map_err(io)?;
+    let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
+
+    let stdin = child.stdin.take();
+    let feed = async {
+        if let (Some(mut stdin), Some(content)) = (stdin, &command.stdin) {
+            // a program that does not read to the end says so with its status
+            let _ = stdin.write_all(content).await;
+        }
+    };
+    let whole = async { tokio::join!(feed, child.wait_with_output()).1 };
+    let done = match command.timeout {
+        None => whole.await,
+        Some(after) => match tokio::time::timeout(after, whole).await {
+            Ok(done) => done,
+            Err(_) => return Err(RunError::Timeout { command: line, after }),
+        },
+    };
+    group.0 = None;
+    let done = done.map_err(io)?;
+    let output = Output { status: done.status.code(), stdout: done.stdout, stderr: done.stderr };
+    if command.privileged && !output.success() && sudo_refused(&output.stderr()) {
+        return Err(RunError::Privilege { command: line });
+    }
+    if output.success() || command.may_fail {
+        return Ok(output);
+    }
+    Err(RunError::Failed { command: line, status: status_text(done.status), output: last_lines(&output) })
+}
+
+/// sudo itself spoke, not the program: in C's words, see [`LocalHost::prepared`].
+fn sudo_refused(stderr: &str) -> bool {
+    const REFUSALS: [&str; 8] = [
+        "sudo: a password is required",
+        "sudo: a terminal is required",
+        "sudo: sorry, ",
+        "sudo: effective uid is not 0",
+        "flag is set, which prevents sudo from running as root",
+        "is not in the sudoers file",
+        "is not allowed to execute",
+        "may not run sudo",
+    ];
+    REFUSALS.iter().any(|words| stderr.contains(words))
+}
+
+fn status_text(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("status {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "no status".to_owned(),
+    }
+}
+
+/// The end of what it said on standard error, or else on standard output.
+fn last_lines(output: &Output) -> String {
+    let said = [output.stderr(), output.stdout()].into_iter().find(|text| !text.trim().is_empty());
+    let Some(said) = said else { return "it said nothing".to_owned() };
+    let lines: Vec<&str> = said.trim_end().lines().collect();
+    lines.get(lines.len().saturating_sub(SHOWN_LINES)..).unwrap_or_default().join("\n")
+}
+
+pub(super) async fn spawn_detached(host: &LocalHost, command: &Command, log: &Path) -> Result<u32, RunError> {
+    let line = command.to_string();
+    let io = |error: std::io::Error| RunError::Io { command: line.clone(), message: error.to_string() };
+    if command.privileged && !rustix::process::geteuid().is_root() {
+        // once it is detached nobody hears sudo refuse
+        run(host, &Command::new("true", [""; 0]).privileged()).await.map_err(|error| match error {
+            RunError::Privilege { .. } => RunError::Privilege { command: line.clone() },
+            other => other,
+        })?;
+    }
+    let mut ready = host.prepared(command)?;
+    if let Some(parent) = log.parent() {
+        files::create_folder(parent, None, &host.folders.data).map_err(io)?;
+    }
+    let log = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(log)
+        .map_err(files::naming("open", log))
+        .map_err(io)?;
+    ready.stdin(Stdio::null()).stdout(log.try_clone().map_err(io)?).stderr(log);
+    if command.cwd.is_none() {
+        // so that it keeps no folder of the caller's busy
+        ready.current_dir("/");
+    }
+    // SAFETY: between fork and exec only setsid is called, a plain system call without allocation.
+    unsafe {
+        ready.pre_exec(|| rustix::process::setsid().map(drop).map_err(Into::into));
+    }
+    let child = ready.spawn().map_err(io)?;
+    // dropped, not waited for: tokio reaps it should it end before us
+    child.id().ok_or_else(|| RunError::Io { command: line, message: "it ended at once".to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_sudo_is_told_from_a_failure_of_the_program() {
+        assert!(sudo_refused("sudo: a password is required\n"));
+        assert!(sudo_refused("dev is not in the sudoers file.\n"));
+        assert!(!sudo_refused("sudo: unable to resolve host vm: Name or service not known\nE: no such package\n"));
+    }
+
+    #[test]
+    fn the_end_of_what_it_said() {
+        let numbered: String = (1..=30).map(|line| format!("{line}\n")).collect();
+        let output =
+            |stdout: &str, stderr: &str| Output { status: Some(1), stdout: stdout.into(), stderr: stderr.into() };
+        assert_eq!(last_lines(&output("", &numbered)).lines().next(), Some("11"));
+        assert_eq!(last_lines(&output("only here\n", " \n")), "only here");
+        assert_eq!(last_lines(&output("", "")), "it said nothing");
+    }
+}

@@ -1,0 +1,350 @@
+//! Against the real machine, in temporary folders.
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::*;
+use crate::host::{LockError, RunError};
+
+fn host_in(home: &Path) -> LocalHost {
+    let mut environment: BTreeMap<String, String> = std::env::vars().collect();
+    environment.retain(|name, _| !name.starts_with("XDG_"));
+    environment.insert("HOME".into(), home.display().to_string());
+    LocalHost::with(environment, None)
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    files::list(folder).unwrap()
+}
+
+#[test]
+fn folders_follow_xdg_where_it_names_absolute_paths() {
+    let environment = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    let plain = folders(&environment(&[("HOME", "/home/dev"), ("XDG_DATA_HOME", "relative")]), None);
+    assert_eq!(plain.config, Path::new("/home/dev/.config/macula"));
+    assert_eq!(plain.data, Path::new("/home/dev/.local/share/macula"));
+    assert_eq!(plain.cache, Path::new("/home/dev/.cache/macula"));
+    let moved = folders(&environment(&[("XDG_DATA_HOME", "/data")]), Some("/root".into()));
+    assert_eq!(moved.data, Path::new("/data/macula"));
+    assert_eq!(moved.home, Path::new("/root"));
+}
+
+#[tokio::test]
+async fn a_written_file_has_its_mode_and_private_parents() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host_in(home.path());
+    let file = host.folders().data.join("demo/secrets/password");
+    host.write(&file, b"first", 0o600).await.unwrap();
+    host.write(&file, b"second", 0o640).await.unwrap();
+    assert_eq!(host.read(&file).await.unwrap(), b"second");
+    assert_eq!(mode(&file), 0o640);
+    assert_eq!(mode(&host.folders().data), 0o700);
+    assert_eq!(mode(file.parent().unwrap()), 0o700);
+    assert_eq!(names(file.parent().unwrap()), ["password"]);
+}
+
+#[tokio::test]
+async fn a_write_that_fails_names_the_path_and_leaves_what_was_there() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host_in(home.path());
+    // a folder where the file should be: the temporary file is written, the rename fails
+    let target = home.path().join("busy");
+    std::fs::create_dir_all(target.join("inside")).unwrap();
+    let error = host.write(&target, b"text", 0o600).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot write {}: Is a directory (os error 21)", target.display()));
+    assert_eq!(names(home.path()), ["busy"]);
+
+    let below_a_file = home.path().join("file/below");
+    std::fs::write(home.path().join("file"), "").unwrap();
+    let error = host.write(&below_a_file, b"text", 0o600).await.unwrap_err();
+    assert!(error.to_string().starts_with("cannot create the folder "), "{error}");
+}
+
+#[tokio::test]
+async fn a_home_that_is_not_writable_is_named() {
+    if rustix::process::geteuid().is_root() {
+        // root may write everywhere; /proc is where even root may not make a folder
+        let host = host_in(Path::new("/proc/macula-no-home"));
+        let error = host.write(&host.folders().data.join("x"), b"", 0o600).await.unwrap_err();
+        assert!(error.to_string().starts_with("cannot create the folder /proc/macula-no-home: "), "{error}");
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o500)).unwrap();
+    let host = host_in(home.path());
+    let error = host.write(&host.folders().data.join("x"), b"", 0o600).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+    assert!(error.to_string().contains(&home.path().join(".local").display().to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn a_full_disk_leaves_nothing_half_written() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host_in(home.path());
+    let disk = home.path().join("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let mount = Command::new("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", disk.to_str().unwrap()]);
+    if !rustix::process::geteuid().is_root() || host.run(&mount).await.is_err() {
+        println!("skipped: a small file system cannot be mounted here (needs root)");
+        return;
+    }
+    let file = disk.join("receipt.json");
+    host.write(&file, b"the old content", 0o600).await.unwrap();
+    let error = host.write(&file, &vec![b'x'; 200 * 1024], 0o600).await.unwrap_err();
+    let (kept, left) = (host.read(&file).await.unwrap(), names(&disk));
+    // a lock can be had all the same, or nothing could be taken down on a full disk
+    let filler = std::fs::write(disk.join("filler"), vec![0; 64 * 1024]);
+    let lock = host.try_lock(&disk.join("receipt.json"), "macula down");
+    let locked = matches!(lock, Ok(Ok(_)));
+    drop(lock);
+    host.run(&Command::new("umount", [disk.to_str().unwrap()])).await.unwrap();
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert_eq!(kept, b"the old content");
+    assert_eq!(left, ["receipt.json"]);
+    assert!(filler.is_err());
+    assert!(locked);
+}
+
+#[tokio::test]
+async fn removing_what_is_gone_is_no_error() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host_in(home.path());
+    host.remove(&home.path().join("nothing")).await.unwrap();
+    host.remove_folder(&home.path().join("nothing")).await.unwrap();
+    assert_eq!(host.list(&home.path().join("nothing")).await.unwrap(), [""; 0]);
+    host.create_folder(&home.path().join("a/b"), 0o711).await.unwrap();
+    host.create_folder(&home.path().join("a/b"), 0o700).await.unwrap();
+    assert_eq!(mode(&home.path().join("a/b")), 0o711);
+    host.remove_folder(&home.path().join("a")).await.unwrap();
+    assert!(!host.exists(&home.path().join("a")).await);
+}
+
+#[tokio::test]
+async fn a_program_gets_its_input_and_environment_and_gives_its_output() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host_in(home.path());
+    let cat = Command::new("sh", ["-c", "cat; echo \"$GREETING in $PWD\"; echo aside >&2"])
+        .stdin("text\n")
+        .env("GREETING", "hello")
+        .cwd("/usr");
+    let output = host.run(&cat).await.unwrap();
+    assert_eq!(output.stdout(), "text\nhello in /usr\n");
+    assert_eq!(output.stderr(), "aside\n");
+    assert_eq!(output.status, Some(0));
+}
+
+#[tokio::test]
+async fn failures_say_what_was_run_and_what_came_of_it() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host_in(home.path());
+    let said = |result: Result<Output, RunError>| result.unwrap_err().to_string();
+    let fails = Command::new("sh", ["-c", "echo no luck >&2; exit 3"]);
+    assert_eq!(said(host.run(&fails).await), "`sh -c 'echo no luck >&2; exit 3'` ended with status 3: no luck");
+    assert_eq!(host.run(&fails.clone().may_fail()).await.unwrap().status, Some(3));
+    let dies = Command::new("sh", ["-c", "kill -9 $$"]);
+    assert_eq!(said(host.run(&dies).await), "`sh -c 'kill -9 $$'` ended with signal 9: it said nothing");
+    let absent = Command::new("no-such-program-here", ["x"]);
+    assert_eq!(said(host.run(&absent).await), "`no-such-program-here x`: no-such-program-here is not installed");
+    assert!(matches!(host.run(&absent).await, Err(RunError::Missing { .. })));
+}
+
+#[tokio::test]
+async fn a_timeout_ends_the_whole_process_group() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host_in(home.path());
+    let pid_file = home.path().join("pid");
+    let script = format!("sleep 600 & echo $! > {}; wait", pid_file.display());
+    let start = Instant::now();
+    let command = Command::new("sh", ["-c", &script]).timeout(Duration::from_secs(1));
+    assert!(matches!(host.run(&command).await, Err(RunError::Timeout { .. })));
+    assert!(start.elapsed() < Duration::from_secs(60));
+    let pid: u32 = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
+    assert!(ended(&host, pid).await);
+}
+
+/// Gone, or dead and not yet reaped by whoever inherited it.
+async fn ended(host: &LocalHost, pid: u32) -> bool {
+    for _ in 0..200 {
+        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        if !host.alive(pid) || state.contains(") Z ") {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    false
+}
+
+#[tokio::test]
+async fn a_detached_program_has_a_session_of_its_own_and_a_log() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host_in(home.path());
+    let log = host.folders().data.join("log/sleeper.log");
+    let command = Command::new("sh", ["-c", "echo started; exec sleep 600"]);
+    let pid = host.spawn_detached(&command, &log).await.unwrap();
+    while !host.read(&log).await.is_ok_and(|content| content == b"started\n") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(mode(&log), 0o600);
+    // stat(5): pid (comm) state ppid pgrp session
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    assert_eq!((fields[2], fields[3]), (pid.to_string().as_str(), pid.to_string().as_str()));
+    host.run(&Command::new("kill", [pid.to_string()])).await.unwrap();
+    assert!(ended(&host, pid).await);
+}
+
+#[test]
+fn programs_of_the_system_are_found_without_a_path() {
+    let host = LocalHost::with(BTreeMap::from([("PATH".into(), "/nowhere".into())]), None);
+    assert!(host.which("sysctl").is_some() || host.which("ip").is_some());
+    assert_eq!(host.which("no-such-program-here"), None);
+    assert_eq!(host.which("/bin/sh"), Some("/bin/sh".into()));
+    assert_eq!(host.which("/etc/passwd"), None);
+}
+
+#[tokio::test]
+async fn our_own_listener_is_seen_and_owned() {
+    let host = LocalHost::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let all = host.listeners().await.unwrap();
+    let ours = |address: SocketAddr, protocol| {
+        let same = |one: &&Listener| (one.address, one.port, one.protocol) == (address.ip(), address.port(), protocol);
+        all.iter().find(same).cloned()
+    };
+    let tcp = ours(address, Protocol::Tcp).unwrap();
+    let udp = ours(socket.local_addr().unwrap(), Protocol::Udp).unwrap();
+    for owned in host.owners(vec![tcp, udp]).await {
+        assert_eq!(owned.pid, Some(std::process::id()));
+        assert!(owned.process.is_some());
+    }
+    assert_eq!(host.can_bind(address, Protocol::Tcp).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    host.connect(address, Duration::from_secs(5)).await.unwrap();
+    drop(listener);
+    host.can_bind(address, Protocol::Tcp).await.unwrap();
+}
+
+#[tokio::test]
+async fn routes_disk_facts_and_names_of_this_machine() {
+    let host = LocalHost::new();
+    let routes = host.routes().await.unwrap();
+    assert!(routes.iter().any(|route| route.network.to_string() == "127.0.0.0/8"), "{routes:?}");
+    assert!(routes.iter().all(|route| route.network.prefix_len() > 0));
+    let disk = host.disk(Path::new("/no/such/folder/yet")).await.unwrap();
+    assert!(disk.total > 0 && disk.available <= disk.total);
+    let facts = host.facts();
+    assert!(facts.memory_total >= facts.memory_available && facts.memory_available > 0);
+    assert_eq!(facts.os, std::env::consts::OS);
+    assert!(host.resolve("localhost").await.unwrap().iter().all(IpAddr::is_loopback));
+    assert!(host.alive(std::process::id()));
+    assert!(!host.alive(u32::MAX));
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn kernel_settings() {
+    let host = LocalHost::new();
+    let watches: u64 = host.sysctl("fs.inotify.max_user_watches").await.unwrap().parse().unwrap();
+    assert!(watches > 0);
+    let error = host.sysctl("no.such.setting").await.unwrap_err();
+    assert_eq!(error.to_string(), "cannot read /proc/sys/no/such/setting: No such file or directory (os error 2)");
+}
+
+#[tokio::test]
+async fn http_asks_with_the_host_that_was_given_and_follows_nothing() {
+    use std::io::{Read, Write};
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap();
+    let serving = std::thread::spawn(move || {
+        let (mut connection, _) = server.accept().unwrap();
+        let mut request = Vec::new();
+        let mut buffer = [0; 1024];
+        while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+            let read = connection.read(&mut buffer).unwrap();
+            request.extend_from_slice(&buffer[..read]);
+        }
+        let answer = b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 5\r\n\r\nmoved";
+        connection.write_all(answer).unwrap();
+        String::from_utf8(request).unwrap()
+    });
+    let host = LocalHost::with(BTreeMap::from([("http_proxy".into(), "http://127.0.0.1:1".into())]), None);
+    let answer = host.http_get(address, "grafana.macula.local", "/api/health", Duration::from_secs(20)).await.unwrap();
+    assert_eq!(answer, HttpAnswer { status: 302, body: b"moved".to_vec() });
+    let request = serving.join().unwrap();
+    assert!(request.starts_with("GET /api/health HTTP/1.1\r\n"), "{request}");
+    assert!(request.contains("host: grafana.macula.local\r\n"), "{request}");
+
+    let refused = host.http_get(address, "x", "/", Duration::from_secs(20)).await.unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+}
+
+#[tokio::test]
+async fn a_second_lock_waits_and_hears_who_has_it() {
+    let home = tempfile::tempdir().unwrap();
+    let host = Arc::new(host_in(home.path()));
+    let path = host.folders().data.join("demo/lock");
+    let first = host.try_lock(&path, "macula up").unwrap().unwrap();
+    assert_eq!(mode(&path), 0o600);
+    let held = host.try_lock(&path, "macula down").unwrap().unwrap_err();
+    assert_eq!((held.pid, held.command.as_str()), (Some(std::process::id()), "macula up"));
+    assert_eq!(held.describe(held.since + 200), format!("`macula up` (pid {}, for 3 min)", std::process::id()));
+
+    let error = Lock::acquire(&*host, &path, "macula down", Some(Duration::ZERO), |_| {}).await.unwrap_err();
+    assert!(matches!(&error, LockError::Held { held: holder, .. } if *holder == held), "{error}");
+
+    let (said, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    let second = {
+        let (host, path) = (host.clone(), path.clone());
+        tokio::spawn(async move {
+            Lock::acquire(&*host, &path, "macula down", None, |held| said.send(held.command.clone()).unwrap()).await
+        })
+    };
+    assert_eq!(hears.recv().await.as_deref(), Some("macula up"));
+    drop(first);
+    let second = second.await.unwrap().unwrap();
+    assert_eq!(second.interrupted(), None);
+    drop(second);
+    assert_eq!(std::fs::read(&path).unwrap(), b"");
+}
+
+#[tokio::test]
+async fn the_lock_of_a_killed_process_is_free_and_tells_of_it() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host_in(home.path());
+    let path = home.path().join("lock");
+    let killed = Held { pid: Some(4711), command: "macula up".into(), since: 1_700_000_000 };
+    std::fs::write(&path, serde_json::to_vec(&killed).unwrap()).unwrap();
+    // another process has it, by the kernel's word, and is killed
+    let mut holder = std::process::Command::new("flock")
+        .args(["--no-fork", path.to_str().unwrap(), "sleep", "600"])
+        .spawn()
+        .expect("flock of util-linux");
+    while host.try_lock(&path, "macula up").unwrap().is_ok() {
+        std::fs::write(&path, serde_json::to_vec(&killed).unwrap()).unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(host.try_lock(&path, "macula up").unwrap().unwrap_err(), killed);
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    let lock = host.try_lock(&path, "macula up").unwrap().unwrap();
+    assert_eq!(lock.interrupted(), Some(&killed));
+}
+
+#[test]
+fn a_lock_file_that_was_removed_guards_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host_in(home.path());
+    let path = home.path().join("lock");
+    let first = host.try_lock(&path, "macula down").unwrap().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let second = host.try_lock(&path, "macula up").unwrap().unwrap();
+    drop(first);
+    assert_eq!(host.try_lock(&path, "macula up").unwrap().unwrap_err().command, "macula up");
+    drop(second);
+}
