@@ -18,6 +18,8 @@ pub mod engine;
 pub mod event;
 pub mod host;
 pub mod model;
+pub mod observe;
 pub mod plan;
+pub mod probe;
 pub mod render;
 pub mod system;

@@ -17,8 +17,6 @@ use crate::plan::{Action, ImageSource, ImageUse, Plan, Step, StepId};
 mod image;
 mod ready;
 
-pub use ready::{Answer, ask};
-
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {

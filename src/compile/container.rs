@@ -381,3 +381,39 @@ fn slug(path: &str) -> String {
         path.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '.' { c } else { '-' }).collect();
     text.trim_matches('-').to_owned()
 }
+
+/// Names in the engine that a platform will use, known without compiling it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WantedNames {
+    pub containers: Vec<String>,
+    pub networks: Vec<String>,
+    pub volumes: Vec<String>,
+}
+
+/// See [`WantedNames`].
+pub fn wanted_names(platform: &Platform) -> WantedNames {
+    let mut names = WantedNames { networks: vec![platform.prefix()], ..WantedNames::default() };
+    for stack in &platform.stacks {
+        names.networks.extend(stack.networks.keys().map(|key| network_name(platform, stack, key)));
+        names.volumes.extend(stack.volumes.keys().map(|key| volume_name(platform, stack, key)));
+        for service in stack.services.values() {
+            names.containers.extend((1..=service.replicas).map(|replica| container_name(platform, service, replica)));
+        }
+    }
+    names.networks.sort();
+    names.networks.dedup();
+    names
+}
+
+/// Names in the engine of the named volumes that a service mounts.
+pub fn service_volumes(platform: &Platform, service: &Service) -> Vec<String> {
+    let Some((stack, _)) = platform.service(&service.name) else { return Vec::new() };
+    service
+        .mounts
+        .iter()
+        .filter_map(|mount| match mount {
+            Mount::Volume { source: Some(key), .. } => Some(volume_name(platform, stack, key)),
+            _ => None,
+        })
+        .collect()
+}

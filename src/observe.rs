@@ -1,0 +1,209 @@
+//! One look at the world before planning, in two passes: what is there by name and label, and,
+//! once it is known what is wanted, what the running containers hold and how they are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use ipnet::Ipv4Net;
+
+use crate::compile::{image_specs, wanted_names};
+use crate::engine::{Engine, EngineError, Query};
+use crate::host::Host;
+use crate::model::{
+    ContainerSpec, ContainerState, Facts, Fingerprint, Health, ImageSpec, Observed, Platform, Resources, split_registry,
+};
+use crate::probe::{Answer, ask};
+
+/// How long a registry may take to accept a connection.
+const REGISTRY_PATIENCE: Duration = Duration::from_millis(2500);
+
+/// What bears the platform's label or one of the names that it will use.
+pub async fn by_name(engine: &dyn Engine, platform: &Platform) -> Result<Observed, EngineError> {
+    let names = wanted_names(platform);
+    let mut images: BTreeSet<String> = BTreeSet::new();
+    for spec in image_specs(platform) {
+        images.extend(spec.build.iter().map(|build| build.tag.clone()));
+        images.extend(spec.build.iter().filter_map(|build| Some(build.base.as_ref()?.reference.clone())));
+        images.extend(spec.pull);
+        images.insert(spec.reference);
+    }
+    let query = Query {
+        platform: platform.name.clone(),
+        containers: names.containers,
+        networks: names.networks,
+        volumes: names.volumes,
+        images: images.into_iter().filter(|image| !image.is_empty()).collect(),
+    };
+    Ok(found(engine.find(&query).await?))
+}
+
+/// What is ours by label alone: all that `down` needs.
+pub async fn ours(engine: &dyn Engine, platform: &str) -> Result<Observed, EngineError> {
+    Ok(found(engine.find(&Query { platform: platform.to_owned(), ..Query::default() }).await?))
+}
+
+fn found(found: crate::engine::Found) -> Observed {
+    Observed {
+        networks: found.networks,
+        volumes: found.volumes,
+        containers: found.containers,
+        images: found.images,
+        ..Observed::default()
+    }
+}
+
+/// Which registries of the images that are not here accept a connection. Asked only when something
+/// is missing, so that an `up` with nothing to do touches no network.
+pub async fn registries(host: &dyn Host, specs: &[ImageSpec], observed: &mut Observed, refresh: bool) {
+    let hosts: BTreeSet<&str> = specs
+        .iter()
+        .filter(|spec| {
+            let here = |reference: &String| observed.images.contains_key(reference);
+            let built = spec.build.as_ref().is_some_and(|build| here(&build.tag));
+            refresh || spec.always_pull || !(built || here(&spec.reference) || spec.pull.iter().any(here))
+        })
+        .flat_map(|spec| spec.pull.iter().map(|reference| split_registry(reference).0))
+        .collect();
+    let answers =
+        join_all(hosts.into_iter().map(|registry| async move { (registry.to_owned(), reaches(host, registry).await) }));
+    observed.registries = answers.await.into_iter().collect();
+}
+
+async fn reaches(host: &dyn Host, registry: &str) -> bool {
+    // a proxy resolves and connects for us; only the pull itself can tell
+    let proxied = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].iter().any(|name| host.env(name).is_some());
+    if proxied {
+        return true;
+    }
+    let endpoint = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
+    let (name, port) = match endpoint.rsplit_once(':') {
+        Some((name, port)) => (name, port.parse().unwrap_or(443)),
+        None => (endpoint, 443),
+    };
+    let attempt = async {
+        let addresses = host.resolve(name).await.unwrap_or_default();
+        let open = addresses.into_iter().map(|address| {
+            let address = SocketAddr::new(address, port);
+            Box::pin(async move { host.connect(address, REGISTRY_PATIENCE).await.map_err(|_| ()) })
+        });
+        let open: Vec<_> = open.collect();
+        !open.is_empty() && futures_util::future::select_ok(open).await.is_ok()
+    };
+    tokio::time::timeout(REGISTRY_PATIENCE, attempt).await.unwrap_or(false)
+}
+
+/// Subnets that a new network must leave alone: the host's routes and the engine's networks.
+pub async fn taken_subnets(engine: &dyn Engine, host: &dyn Host) -> Result<Vec<Ipv4Net>, EngineError> {
+    let (networks, routes) = tokio::join!(engine.networks(), host.routes());
+    let mut taken: Vec<Ipv4Net> = routes.unwrap_or_default().into_iter().map(|route| route.network).collect();
+    for network in networks? {
+        taken.extend(network.subnets.iter().filter_map(|subnet| match subnet {
+            ipnet::IpNet::V4(subnet) => Some(*subnet),
+            ipnet::IpNet::V6(_) => None,
+        }));
+    }
+    Ok(taken)
+}
+
+/// What the running containers hold, how they are, and who holds our ports.
+pub async fn of_running(
+    engine: &dyn Engine,
+    host: &dyn Host,
+    facts: &Facts,
+    resources: &Resources,
+    observed: &mut Observed,
+) -> Result<(), EngineError> {
+    let (files, health, listeners) = tokio::join!(
+        files(engine, resources, observed),
+        health(engine, host, facts, resources, observed),
+        listeners(host, resources, observed)
+    );
+    observed.files = files?;
+    for (name, answer) in health? {
+        if let Some(found) = observed.containers.iter_mut().find(|found| found.name == name) {
+            found.health = answer;
+        }
+    }
+    observed.listeners = listeners;
+    Ok(())
+}
+
+/// Digests of the files that a reload takes up, as the containers hold them.
+async fn files(
+    engine: &dyn Engine,
+    resources: &Resources,
+    observed: &Observed,
+) -> Result<BTreeMap<String, BTreeMap<String, String>>, EngineError> {
+    let wanted = resources.containers.iter().filter(|spec| observed.container(&spec.name).is_some()).flat_map(|spec| {
+        spec.files.iter().filter(|file| file.reload).map(move |file| (spec.name.clone(), file.path.clone()))
+    });
+    let reads = join_all(wanted.map(|(container, path)| async move {
+        let content = engine.read_file(&container, &path).await;
+        (container, path, content)
+    }));
+    let mut held: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for (container, path, content) in reads.await {
+        if let Some(content) = content? {
+            held.entry(container).or_default().insert(path, Fingerprint::of_bytes(&content).0);
+        }
+    }
+    Ok(held)
+}
+
+/// Health of running containers, asked now. The engine's own word may be as old as its interval,
+/// and says nothing of a service that is only probed from outside.
+async fn health(
+    engine: &dyn Engine,
+    host: &dyn Host,
+    facts: &Facts,
+    resources: &Resources,
+    observed: &Observed,
+) -> Result<Vec<(String, Health)>, EngineError> {
+    let running = resources.containers.iter().filter_map(|spec| {
+        let found = observed.container(&spec.name)?;
+        (found.state == ContainerState::Running && !spec.readiness.one_shot && to_be_asked(spec, found.health))
+            .then_some((spec, found))
+    });
+    let answers = join_all(running.map(|(spec, found)| async move {
+        let answer = ask(engine, host, facts, spec, &spec.readiness, found).await;
+        (spec.name.clone(), answer)
+    }));
+    let mut health = Vec::new();
+    for (name, answer) in answers.await {
+        let state = match answer? {
+            Answer::Healthy => Health::Healthy,
+            Answer::Not(_) => Health::Unhealthy,
+        };
+        health.push((name, state));
+    }
+    Ok(health)
+}
+
+/// A probe costs a connection and is made always; a test inside the container costs a process, so
+/// where the engine has just run it and was content, that counts.
+fn to_be_asked(spec: &ContainerSpec, engine_says: Health) -> bool {
+    if spec.readiness.probe.is_some() {
+        return true;
+    }
+    let has_test =
+        spec.healthcheck.as_ref().is_some_and(|check| check.test.first().is_some_and(|word| word.starts_with("CMD")));
+    has_test && engine_says != Health::Healthy
+}
+
+/// Sockets on the ports that we publish, with their owners where some are not our own containers'.
+async fn listeners(host: &dyn Host, resources: &Resources, observed: &Observed) -> Vec<crate::model::Listener> {
+    let ports: BTreeSet<u16> =
+        resources.containers.iter().flat_map(|spec| &spec.ports).filter_map(|port| port.host_port).collect();
+    let own = |listener: &crate::model::Listener| {
+        observed.containers.iter().flat_map(|found| &found.ports).any(|bound| {
+            bound.host_port == Some(listener.port)
+                && bound.protocol == listener.protocol
+                && bound.host_ip == listener.address
+        })
+    };
+    let all = host.listeners().await.unwrap_or_default();
+    let foreign: Vec<_> = all.into_iter().filter(|listener| ports.contains(&listener.port) && !own(listener)).collect();
+    if foreign.is_empty() { foreign } else { host.owners(foreign).await }
+}
