@@ -24,7 +24,7 @@ pub mod style;
 // pub mod table;
 mod terminal;
 pub mod text;
-// mod tty;
+mod tty;
 // pub mod waterfall;
 
 #[cfg(test)]
@@ -32,7 +32,7 @@ mod testing;
 
 pub use style::{Style, Tone};
 pub use terminal::{ColorChoice, Stream, Terminal};
-// pub use tty::{redraw_afresh, restore_terminal};
+pub use tty::{reclaim_terminal, release_terminal};
 
 /// `--progress`: who draws.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -127,7 +127,7 @@ impl Streams {
 /// The renderer for a run. Whoever holds it calls [`Reporter::finish`] before writing results.
 pub fn reporter(kind: Kind, streams: Streams) -> Arc<dyn Reporter> {
     match kind.resolve(&streams.terminal) {
-        Kind::Tty => Arc::new(plain::Plain::new(streams)),
+        Kind::Tty => Arc::new(tty::Tty::new(streams)),
         Kind::Json => Arc::new(json::Json::new(streams)),
         Kind::Quiet => Arc::new(quiet::Quiet::new(streams)),
         Kind::Plain | Kind::Auto => Arc::new(plain::Plain::new(streams)),

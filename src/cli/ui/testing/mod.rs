@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use super::{Clock, Size, Streams, Style, Terminal};
 use crate::event::{Event, Progress, Reporter, StepInfo};
 
+pub mod vt;
+
 /// What was written, shared with the renderer.
 #[derive(Debug, Clone, Default)]
 pub struct Out(Arc<Mutex<Vec<u8>>>);
@@ -79,6 +81,10 @@ impl Script {
             reporter.report(event);
             after_each(at);
         }
+    }
+
+    pub fn events(self) -> impl Iterator<Item = (u64, Event)> {
+        self.0.into_iter()
     }
 
     /// `(id, group, text, after)`
