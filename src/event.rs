@@ -76,6 +76,10 @@ pub enum Progress {
 
 pub trait Reporter: Send + Sync {
     fn report(&self, event: Event);
+
+    /// No more events come for now: what is on the screen is final and the terminal is given back.
+    /// Returns at once; an event that comes later begins anew.
+    fn finish(&self) {}
 }
 
 /// Handed to the work; cheap to clone.
@@ -98,6 +102,11 @@ impl Events {
 
     pub fn emit(&self, event: Event) {
         self.0.report(event);
+    }
+
+    /// See [`Reporter::finish`].
+    pub fn finish(&self) {
+        self.0.finish();
     }
 
     pub fn warn(&self, message: impl Into<String>) {

@@ -12,8 +12,11 @@
 //! | 1 | `config` | files to platform, every error at once |
 //! | 0 | `model`, `render` | pure: the types; the embedded templates |
 
+pub mod app;
 pub mod apply;
+pub mod cli;
 pub mod compile;
+pub mod config;
 pub mod engine;
 pub mod event;
 pub mod host;

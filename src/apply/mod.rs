@@ -17,6 +17,8 @@ use crate::plan::{Action, ImageSource, ImageUse, Plan, Step, StepId};
 mod image;
 mod ready;
 
+pub use ready::log_tail;
+
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {

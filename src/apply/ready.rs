@@ -121,7 +121,7 @@ async fn not_ready(tools: &Tools, spec: &ContainerSpec, reason: String) -> StepE
 }
 
 /// The last lines of a container's log, or none where they cannot be had.
-async fn log_tail(engine: &dyn Engine, container: &str) -> Vec<String> {
+pub async fn log_tail(engine: &dyn Engine, container: &str) -> Vec<String> {
     use futures_util::StreamExt;
     let options = LogOptions { tail: Some(LOG_LINES), ..LogOptions::default() };
     let Ok(mut lines) = engine.logs(container, &options).await else { return Vec::new() };

@@ -87,7 +87,7 @@ fn push(plan: &mut Plan, id: StepId, resource: ResourceId, group: &str, action: 
 
 /// Whether `container` waits, directly, for `service`. A circle (labels may be anything) is cut by
 /// name, so that `down` never hangs.
-fn depends_on(container: &ObservedContainer, service: &str, all: &[&ObservedContainer]) -> bool {
+pub(super) fn depends_on(container: &ObservedContainer, service: &str, all: &[&ObservedContainer]) -> bool {
     let needs = |found: &ObservedContainer| -> BTreeSet<String> {
         found
             .label(label::DEPENDS_ON)

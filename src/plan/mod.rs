@@ -11,12 +11,14 @@ use crate::model::{
 };
 
 mod down;
+mod lifecycle;
 mod reconcile;
 mod select;
 mod supply;
 mod text;
 
 pub use down::{Keep, down};
+pub use lifecycle::{restart, start, stop};
 pub use reconcile::{Conflict, Wish, reconcile};
 pub use select::{select, without};
 pub use supply::{Choice, ImageSource, LeftOut, Supply, SupplyProblem, supply};

@@ -56,15 +56,16 @@ pub enum SupplyProblem {
     OtherProvider { service: String, volume: String, found: String, wanted: String },
 }
 
-/// `specs`: of `compile::image_specs`. `strict`: nothing is left out. `volumes` of a service are
-/// named by `volumes_of`.
+/// `specs`: of `compile::image_specs`. `strict`: nothing is left out. The volumes of a service are
+/// named by `volumes_of`. Services with a problem have no choice; whether that is the end is the
+/// caller's to say.
 pub fn supply(
     platform: &Platform,
     specs: &[ImageSpec],
     observed: &Observed,
     strict: bool,
     volumes_of: &dyn Fn(&Service) -> Vec<String>,
-) -> Result<Supply, Vec<SupplyProblem>> {
+) -> (Supply, Vec<SupplyProblem>) {
     let mut supply = Supply::default();
     let mut problems = Vec::new();
     for (_, service) in platform.services() {
@@ -83,7 +84,7 @@ pub fn supply(
         }
     }
     leave_out_dependents(platform, &mut supply, &mut problems, strict);
-    if problems.is_empty() { Ok(supply) } else { Err(problems) }
+    (supply, problems)
 }
 
 fn is_optional(platform: &Platform, service: &str) -> bool {

@@ -1,0 +1,80 @@
+//! `creds` and `env`: what is needed to use the services.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::compile::{CompileError, Site, export_context};
+use crate::config::Loaded;
+use crate::model::{EngineKind, Facts, Secrets};
+use crate::render;
+
+use super::{Error, Session};
+
+/// One secret of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Credential {
+    pub service: String,
+    pub variable: String,
+    pub value: String,
+}
+
+/// Recorded secrets; none before the first `up`.
+pub async fn credentials(session: &Session, loaded: &Loaded) -> Result<Vec<Credential>, Error> {
+    let secrets = session.state(&loaded.platform.name).secrets(session.host()).await?;
+    let mut all = Vec::new();
+    for (service, variables) in &secrets.0 {
+        for (variable, value) in variables {
+            all.push(Credential { service: service.clone(), variable: variable.clone(), value: value.clone() });
+        }
+    }
+    Ok(all)
+}
+
+/// The `exports` of all services, rendered. Where two services export the same variable the later
+/// stack has it.
+pub async fn exports(session: &Session, loaded: &Loaded) -> Result<BTreeMap<String, String>, Error> {
+    let state = session.state(&loaded.platform.name);
+    let secrets: Secrets = state.secrets(session.host()).await?;
+    let block = state.block(session.host(), &loaded.platform).await?;
+    // exports name hosts, ports and secrets; nothing of the engine or the network
+    let facts = no_facts();
+    let subnet = ipnet::Ipv4Net::default();
+    let site = Site { facts: &facts, subnet, block, secrets: &secrets, tls: false, version: session.version };
+    let context = export_context(&loaded.platform, &site);
+    let mut all = BTreeMap::new();
+    let mut errors = Vec::new();
+    for (_, service) in loaded.platform.services() {
+        for (variable, template) in &service.extension.exports {
+            match render::render(variable, template, &context) {
+                Ok(value) => {
+                    all.insert(variable.clone(), value);
+                }
+                Err(error) => errors.push(CompileError::Template {
+                    service: service.name.clone(),
+                    path: format!("exports.{variable}"),
+                    message: error.to_string(),
+                }),
+            }
+        }
+    }
+    if errors.is_empty() { Ok(all) } else { Err(Error::Compile(errors)) }
+}
+
+fn no_facts() -> Facts {
+    Facts {
+        engine: String::new(),
+        engine_kind: EngineKind::Docker,
+        api_version: String::new(),
+        rootless: false,
+        container_addresses: false,
+        embedded_dns: None,
+        architecture: String::new(),
+        cpus: 0,
+        memory: 0,
+        data_root: None,
+        storage_driver: None,
+        cgroup_version: None,
+        socket: None,
+    }
+}

@@ -1,0 +1,126 @@
+//! `images list|pull|build`.
+
+use serde::Serialize;
+
+use crate::apply::{Tools, apply};
+use crate::compile::{image_specs, service_volumes};
+use crate::config::Loaded;
+use crate::model::{ImagePolicy, ResourceId, ResourceKind};
+use crate::observe;
+use crate::plan::{Action, Cause, Choice, ImageSource, Plan, Step, supply};
+
+use super::{Error, Session, prepare::load_for_engine};
+
+/// One line of `images list`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ImageRow {
+    pub reference: String,
+    pub services: Vec<String>,
+    pub present: bool,
+    pub source: Option<ImageSource>,
+    /// What it is called in the engine.
+    pub name: Option<String>,
+    pub id: Option<String>,
+    /// Bytes.
+    pub size: Option<i64>,
+    pub created: Option<String>,
+    pub can_build: bool,
+}
+
+/// All images of the platform's stacks.
+pub async fn image_rows(session: &Session, loaded: &Loaded) -> Result<Vec<ImageRow>, Error> {
+    let (_, _, observed) = load_for_engine(session, &loaded.platform).await?;
+    let rows = image_specs(&loaded.platform).into_iter().map(|spec| {
+        let image = std::iter::once(&spec.reference)
+            .chain(&spec.pull)
+            .filter(|_| !spec.pull.is_empty())
+            .find_map(|name| Some((name.clone(), observed.images.get(name)?, ImageSource::Image)));
+        let built = spec
+            .build
+            .as_ref()
+            .and_then(|build| Some((build.tag.clone(), observed.images.get(&build.tag)?, ImageSource::Build)));
+        let found = image.or(built);
+        ImageRow {
+            reference: spec.reference,
+            services: spec.services,
+            present: found.is_some(),
+            source: found.as_ref().map(|(.., source)| *source),
+            id: found.as_ref().map(|(_, image, _)| image.id.clone()),
+            size: found.as_ref().map(|(_, image, _)| image.size),
+            created: found.as_ref().and_then(|(_, image, _)| image.created.clone()),
+            name: found.map(|(name, ..)| name),
+            can_build: spec.build.is_some(),
+        }
+    });
+    Ok(rows.collect())
+}
+
+/// Pulls or builds, by policy, what these services run (or all). Returns the number of images.
+pub async fn obtain_images(
+    session: &Session,
+    loaded: &Loaded,
+    policy: ImagePolicy,
+    services: &[String],
+) -> Result<usize, Error> {
+    let mut platform = loaded.platform.clone();
+    platform.images.policy = policy;
+    let unknown: Vec<String> = services.iter().filter(|name| platform.service(name).is_none()).cloned().collect();
+    if !unknown.is_empty() {
+        let known = platform.services().map(|(_, service)| service.name.clone()).collect();
+        return Err(Error::UnknownService { names: unknown, known });
+    }
+    let (engine, facts, mut observed) = load_for_engine(session, &platform).await?;
+    let wanted = |name: &str| services.is_empty() || services.iter().any(|service| service == name);
+    let specs = image_specs(&platform);
+    observe::registries(session.host(), &specs, &mut observed, policy == ImagePolicy::Pull).await;
+    let (chosen, problems) =
+        supply(&platform, &specs, &observed, false, &|service| service_volumes(&platform, service));
+    let problems: Vec<_> = problems
+        .into_iter()
+        .filter(|problem| match problem {
+            crate::plan::SupplyProblem::NoImage { service, .. }
+            | crate::plan::SupplyProblem::OtherProvider { service, .. } => wanted(service),
+        })
+        .collect();
+    if !problems.is_empty() {
+        return Err(Error::Supply(problems));
+    }
+    let mut plan = Plan::default();
+    for spec in &specs {
+        let Some(service) = spec.services.iter().find(|service| wanted(service)) else { continue };
+        if let Some(Choice::Obtain { spec, pull, build }) = chosen.choices.get(service) {
+            let verb = if *pull { "pull" } else { "build" };
+            let name = if *pull { &spec.reference } else { service };
+            plan.steps.push(Step {
+                id: format!("{verb} image {name}"),
+                resource: ResourceId::new(ResourceKind::Image, &spec.reference),
+                group: service.clone(),
+                action: Action::ObtainImage { spec: spec.clone(), pull: *pull, build: *build },
+                cause: Cause::Requested,
+                after: Vec::new(),
+                destructive: false,
+                needs_privilege: false,
+            });
+        }
+    }
+    plan.left_out = chosen.left_out.into_iter().filter(|left| wanted(&left.service)).collect();
+    for left in &plan.left_out {
+        session.events.warn(format!("{}: {}", left.service, left.reason));
+    }
+    if plan.is_empty() {
+        return Ok(0);
+    }
+    let tools = Tools {
+        engine,
+        host: session.system.host.clone(),
+        facts,
+        events: session.events.clone(),
+        cancel: session.cancel.clone(),
+        image_timeout: platform.timeouts.image,
+    };
+    let outcome = apply(&session.command, &platform.name, &plan, tools).await;
+    if outcome.cancelled && outcome.failed.is_empty() {
+        return Err(Error::Cancelled);
+    }
+    if outcome.is_ok() { Ok(plan.steps.len()) } else { Err(Error::Failed(Box::new(outcome))) }
+}

@@ -1,0 +1,63 @@
+//! `start`, `stop`, `restart`: what exists, as it is.
+
+use std::collections::BTreeSet;
+
+use crate::apply::{Tools, apply};
+use crate::config::Loaded;
+use crate::plan::{self, Plan};
+
+use super::prepare::gather;
+use super::{Error, Session, up};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    Start,
+    Stop,
+    Restart,
+}
+
+/// On these services, or on all. Returns the plan that was carried out.
+pub async fn lifecycle(session: &Session, loaded: &Loaded, action: Action, services: &[String]) -> Result<Plan, Error> {
+    let known: BTreeSet<String> = loaded.platform.services().map(|(_, service)| service.name.clone()).collect();
+    let unknown: Vec<String> = services.iter().filter(|name| !known.contains(*name)).cloned().collect();
+    if !unknown.is_empty() {
+        return Err(Error::UnknownService { names: unknown, known: known.into_iter().collect() });
+    }
+    let _lock = up::lock(session, &loaded.platform.name).await?;
+    let (prepared, _) = gather(session, loaded, false).await?;
+    let chosen: BTreeSet<String> = if services.is_empty() { known } else { services.iter().cloned().collect() };
+    let specs = &prepared.resources.containers;
+    if let Some(missing) = services.iter().find(|name| {
+        !specs.iter().any(|spec| spec.service == **name && prepared.observed.container(&spec.name).is_some())
+    }) {
+        return Err(Error::NoContainer { service: missing.clone() });
+    }
+    let platform = &prepared.platform.name;
+    let plan = match action {
+        Action::Stop => plan::stop(platform, &prepared.observed, &chosen),
+        Action::Start => plan::start(specs, &prepared.observed, &chosen),
+        Action::Restart => {
+            // a job that has done its work is not a service to be restarted, unless it is named
+            let jobs: BTreeSet<&str> =
+                specs.iter().filter(|spec| spec.readiness.one_shot).map(|spec| spec.service.as_str()).collect();
+            let chosen = chosen.into_iter().filter(|name| !services.is_empty() || !jobs.contains(name.as_str()));
+            plan::restart(platform, specs, &prepared.observed, &chosen.collect())
+        }
+    };
+    if plan.is_empty() {
+        return Ok(plan);
+    }
+    let tools = Tools {
+        engine: prepared.engine.clone(),
+        host: session.system.host.clone(),
+        facts: prepared.facts.clone(),
+        events: session.events.clone(),
+        cancel: session.cancel.clone(),
+        image_timeout: prepared.platform.timeouts.image,
+    };
+    let outcome = apply(&session.command, platform, &plan, tools).await;
+    if outcome.cancelled && outcome.failed.is_empty() {
+        return Err(Error::Cancelled);
+    }
+    if outcome.is_ok() { Ok(plan) } else { Err(Error::Failed(Box::new(outcome))) }
+}

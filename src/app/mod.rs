@@ -1,0 +1,23 @@
+//! Floor 7: what the commands do. The only place where the floors below are wired together.
+
+mod creds;
+mod down;
+mod error;
+mod images;
+mod lifecycle;
+mod logs;
+mod prepare;
+mod state;
+mod status;
+mod up;
+
+pub use creds::{Credential, credentials, exports};
+pub use down::{DownOptions, Downed, down};
+pub use error::Error;
+pub use images::{ImageRow, image_rows, obtain_images};
+pub use lifecycle::{Action as LifecycleAction, lifecycle};
+pub use logs::{LogRequest, Source as LogSource, log_sources};
+pub use prepare::{Prepared, Session, Wanted, load_for_engine, prepare};
+pub use state::State;
+pub use status::{ClusterStatus, DnsStatus, PlatformStatus, ServiceStatus, Status, status};
+pub use up::{UpOptions, UpResult, up};

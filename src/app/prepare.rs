@@ -1,0 +1,171 @@
+//! From files to a plan: what `up`, `plan` and `status` share.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::compile::{Block, Site, choose_subnet, compile, image_specs, service_volumes};
+use crate::config::Loaded;
+use crate::engine::Engine;
+use crate::event::Events;
+use crate::host::Host;
+use crate::model::{Facts, ImagePolicy, Observed, Platform, Resources, Secrets, label};
+use crate::observe;
+use crate::plan::{Plan, Supply, SupplyProblem, Wish, reconcile, select, supply, without};
+use crate::system::System;
+
+use super::state::complete_secrets;
+use super::{Error, State};
+
+/// What every command has in hand.
+#[derive(Clone)]
+pub struct Session {
+    pub system: System,
+    pub events: Events,
+    pub cancel: CancellationToken,
+    /// As typed, for the lock file: `macula up`.
+    pub command: String,
+    pub version: &'static str,
+}
+
+impl Session {
+    pub fn host(&self) -> &dyn Host {
+        &*self.system.host
+    }
+
+    /// The engine, or which ones were tried.
+    pub fn engine(&self) -> Result<Arc<dyn Engine>, Error> {
+        self.system.engine.clone().ok_or_else(|| Error::NoEngine(self.system.discovery.clone()))
+    }
+
+    pub fn state(&self, platform: &str) -> State {
+        State::new(&self.system.host.folders().data, platform)
+    }
+}
+
+/// What a run of `up` asks for beside the files.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Only these services and what they need; empty: all.
+    pub services: Vec<String>,
+    /// Nothing may be left out.
+    pub strict: bool,
+}
+
+/// Everything known before the first change.
+pub struct Prepared {
+    pub engine: Arc<dyn Engine>,
+    pub facts: Facts,
+    /// Without the services that are left out.
+    pub platform: Platform,
+    pub state: State,
+    pub block: Block,
+    pub secrets: Secrets,
+    /// Passwords were made that are not recorded yet.
+    pub new_secrets: bool,
+    pub resources: Resources,
+    pub supply: Supply,
+    pub observed: Observed,
+    pub plan: Plan,
+}
+
+/// Engine, its facts and what is there of the platform.
+pub async fn load_for_engine(
+    session: &Session,
+    platform: &Platform,
+) -> Result<(Arc<dyn Engine>, Facts, Observed), Error> {
+    let engine = session.engine()?;
+    let (facts, observed) = tokio::join!(engine.facts(), observe::by_name(&*engine, platform));
+    Ok((engine, facts?, observed?))
+}
+
+/// Looks and plans; changes nothing.
+pub async fn prepare(session: &Session, loaded: &Loaded, wanted: &Wanted) -> Result<Prepared, Error> {
+    let selection = selection(&loaded.platform, &wanted.services)?;
+    let (mut prepared, problems) = gather(session, loaded, wanted.strict).await?;
+    if !problems.is_empty() {
+        return Err(Error::Supply(problems));
+    }
+    let wish = Wish {
+        platform: &prepared.platform.name,
+        resources: &prepared.resources,
+        supply: &prepared.supply,
+        selection: selection.as_ref(),
+    };
+    prepared.plan = reconcile(&wish, &prepared.observed).map_err(Error::Conflicts)?;
+    Ok(prepared)
+}
+
+/// Everything but the plan, and the services that no image can be had for.
+pub(super) async fn gather(
+    session: &Session,
+    loaded: &Loaded,
+    strict: bool,
+) -> Result<(Prepared, Vec<SupplyProblem>), Error> {
+    let host = session.host();
+    let full = &loaded.platform;
+    let (engine, facts, mut observed) = load_for_engine(session, full).await?;
+    let state = session.state(&full.name);
+
+    let specs = image_specs(full);
+    let refresh = full.images.policy == ImagePolicy::Pull;
+    if full.images.policy != ImagePolicy::Local {
+        observe::registries(host, &specs, &mut observed, refresh).await;
+    }
+    let (chosen, problems) = supply(full, &specs, &observed, strict, &|service| service_volumes(full, service));
+    let left_out: BTreeSet<&str> = chosen.left_out.iter().map(|left| left.service.as_str()).collect();
+    let platform = without(full, &left_out);
+
+    let block = state.block(host, full).await?;
+    let mut secrets = state.secrets(host).await?;
+    state.check_lost(&platform, &secrets, &observed, &|service| service_volumes(full, service))?;
+    let new_secrets = complete_secrets(&platform, &mut secrets)?;
+    let subnet = match (own_subnet(full, &observed), full.addresses.subnet) {
+        (_, Some(fixed)) => fixed,
+        (Some(found), None) => found,
+        (None, None) => {
+            let taken = observe::taken_subnets(&*engine, host).await?;
+            choose_subnet(&full.name, &taken).ok_or(Error::NoSubnet)?
+        }
+    };
+    let site = Site { facts: &facts, subnet, block, secrets: &secrets, tls: false, version: session.version };
+    let resources = compile(&platform, &site).map_err(Error::Compile)?;
+    observe::of_running(&*engine, host, &facts, &resources, &mut observed).await?;
+    let prepared = Prepared {
+        engine,
+        facts,
+        platform,
+        state,
+        block,
+        secrets,
+        new_secrets,
+        resources,
+        supply: chosen,
+        observed,
+        plan: Plan::default(),
+    };
+    Ok((prepared, problems))
+}
+
+fn selection(platform: &Platform, services: &[String]) -> Result<Option<BTreeSet<String>>, Error> {
+    if services.is_empty() {
+        return Ok(None);
+    }
+    select(platform, services).map(Some).map_err(|names| Error::UnknownService {
+        names,
+        known: platform.services().map(|(_, service)| service.name.clone()).collect(),
+    })
+}
+
+/// The subnet of the platform's network when it is there and ours.
+fn own_subnet(platform: &Platform, observed: &Observed) -> Option<ipnet::Ipv4Net> {
+    let found = observed.network(&platform.prefix())?;
+    if found.labels.get(label::PLATFORM) != Some(&platform.name) {
+        return None;
+    }
+    found.subnets.iter().find_map(|subnet| match subnet {
+        ipnet::IpNet::V4(subnet) => Some(*subnet),
+        ipnet::IpNet::V6(_) => None,
+    })
+}

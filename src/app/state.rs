@@ -1,0 +1,223 @@
+//! What bears no labels: the secrets and the choice of the loopback block, in the user's data
+//! folder under the platform's name.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::compile::{Block, choose_block};
+use crate::host::Host;
+use crate::model::{Observed, Platform, SecretSource, Secrets, Service};
+
+use super::Error;
+
+/// Raised when an older macula could no longer make sense of the files.
+const FORMAT: u64 = 1;
+
+/// The files of one platform.
+#[derive(Debug, Clone)]
+pub struct State {
+    folder: PathBuf,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SecretsFile {
+    format: u64,
+    services: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct PlatformFile {
+    format: u64,
+    block: Ipv4Addr,
+}
+
+impl State {
+    /// `data`: the user's data folder of macula.
+    pub fn new(data: &Path, platform: &str) -> Self {
+        Self { folder: data.join(platform) }
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub fn lock_file(&self) -> PathBuf {
+        self.folder.join("lock")
+    }
+
+    fn secrets_file(&self) -> PathBuf {
+        self.folder.join("secrets").join("secrets.json")
+    }
+
+    fn platform_file(&self) -> PathBuf {
+        self.folder.join("platform.json")
+    }
+
+    /// The platform's loopback block: the one it was given, else a free one. Nothing is written.
+    pub async fn block(&self, host: &dyn Host, platform: &Platform) -> Result<Block, Error> {
+        let none = || Error::NoBlock { name: platform.name.clone() };
+        if let Some(base) = platform.addresses.block {
+            return Block::new(base).ok_or_else(none);
+        }
+        if let Some(file) = read::<PlatformFile>(host, &self.platform_file()).await? {
+            return Block::new(file.block).ok_or_else(none);
+        }
+        choose_block(&platform.name, &self.blocks_of_others(host).await).ok_or_else(none)
+    }
+
+    async fn blocks_of_others(&self, host: &dyn Host) -> Vec<Block> {
+        let Some(data) = self.folder.parent() else { return Vec::new() };
+        let mut taken = Vec::new();
+        for name in host.list(data).await.unwrap_or_default() {
+            let other = Self { folder: data.join(name) };
+            if other.folder == self.folder {
+                continue;
+            }
+            // a file that cannot be read claims nothing
+            if let Ok(Some(file)) = read::<PlatformFile>(host, &other.platform_file()).await {
+                taken.extend(Block::new(file.block));
+            }
+        }
+        taken
+    }
+
+    /// Records the choice of the block, so that another platform does not take it.
+    pub async fn keep_block(&self, host: &dyn Host, block: Block) -> Result<(), Error> {
+        write(host, &self.platform_file(), &PlatformFile { format: FORMAT, block: block.base() }).await
+    }
+
+    /// The secrets as recorded.
+    pub async fn secrets(&self, host: &dyn Host) -> Result<Secrets, Error> {
+        let file = read::<SecretsFile>(host, &self.secrets_file()).await?;
+        Ok(Secrets(file.map(|file| file.services).unwrap_or_default()))
+    }
+
+    pub async fn keep_secrets(&self, host: &dyn Host, secrets: &Secrets) -> Result<(), Error> {
+        let file = SecretsFile { format: FORMAT, services: secrets.0.clone() };
+        write(host, &self.secrets_file(), &file).await
+    }
+
+    /// Everything of the platform's, after its last volume is gone. The lock's folder stays.
+    pub async fn forget(&self, host: &dyn Host) -> Result<(), Error> {
+        for path in [self.secrets_file(), self.platform_file()] {
+            host.remove(&path).await.map_err(|source| Error::Io { path, source })?;
+        }
+        Ok(())
+    }
+
+    /// What a generated password that is missing means where data is there already: a new one
+    /// would not open it.
+    pub fn check_lost(
+        &self,
+        platform: &Platform,
+        recorded: &Secrets,
+        observed: &Observed,
+        volumes_of: &dyn Fn(&Service) -> Vec<String>,
+    ) -> Result<(), Error> {
+        for (_, service) in platform.services() {
+            let generates =
+                service.extension.secrets.values().any(|source| matches!(source, SecretSource::Generate(_)));
+            if !generates || recorded.0.get(&service.name).is_some_and(|known| !known.is_empty()) {
+                continue;
+            }
+            if let Some(volume) = volumes_of(service).into_iter().find(|name| observed.volume(name).is_some()) {
+                return Err(Error::SecretsLost { service: service.name.clone(), volume, path: self.secrets_file() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adds what is missing: makes passwords, and follows references to other services' secrets.
+/// Returns whether anything is new.
+pub(super) fn complete_secrets(platform: &Platform, secrets: &mut Secrets) -> Result<bool, Error> {
+    let mut new = false;
+    for (_, service) in platform.services() {
+        for (variable, source) in &service.extension.secrets {
+            if let SecretSource::Generate(length) = source
+                && secrets.get(&service.name, variable).is_none()
+            {
+                secrets.set(&service.name, variable, password(*length)?);
+                new = true;
+            }
+        }
+    }
+    // a reference may lead to another one; `config` has refused circles
+    let references: Vec<_> = platform
+        .services()
+        .flat_map(|(_, service)| {
+            service.extension.secrets.iter().filter_map(move |(variable, source)| match source {
+                SecretSource::From { service: other, key } => Some((&service.name, variable, other, key)),
+                SecretSource::Generate(_) => None,
+            })
+        })
+        .collect();
+    for _ in 0..=references.len() {
+        let mut changed = false;
+        for (service, variable, other, key) in &references {
+            let Some(value) = secrets.get(other, key).map(str::to_owned) else { continue };
+            if secrets.get(service, variable) != Some(&value) {
+                secrets.set(service, variable, value);
+                changed = true;
+            }
+        }
+        if !changed {
+            break;
+        }
+    }
+    Ok(new)
+}
+
+/// Letters and digits, so that it needs no quoting anywhere.
+fn password(length: u16) -> Result<String, Error> {
+    const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let mut text = String::new();
+    let mut bytes = [0u8; 64];
+    while text.len() < usize::from(length) {
+        getrandom::fill(&mut bytes).map_err(|error| Error::Other(format!("no random numbers: {error}")))?;
+        // 248 is the largest multiple of 62 that a byte holds: what is above would favour some letters
+        for byte in bytes.iter().filter(|byte| **byte < 248).take(usize::from(length) - text.len()) {
+            if let Some(letter) = ALPHABET.get(usize::from(*byte) % 62) {
+                text.push(char::from(*letter));
+            }
+        }
+    }
+    Ok(text)
+}
+
+async fn read<T: for<'de> Deserialize<'de>>(host: &dyn Host, path: &Path) -> Result<Option<T>, Error> {
+    let bytes = match host.read(path).await {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(Error::Io { path: path.to_owned(), source }),
+    };
+    let bad = |message: String| Error::BadState { path: path.to_owned(), message };
+    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
+    match value.get("format").and_then(serde_json::Value::as_u64) {
+        Some(found) if found > FORMAT => Err(Error::NewerState { path: path.to_owned(), found, known: FORMAT }),
+        Some(_) => serde_json::from_value(value).map(Some).map_err(|error| bad(error.to_string())),
+        None => Err(bad("it names no format".into())),
+    }
+}
+
+async fn write(host: &dyn Host, path: &Path, value: &impl Serialize) -> Result<(), Error> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(|error| Error::Other(error.to_string()))?;
+    text.push(b'\n');
+    host.write(path, &text, 0o600).await.map_err(|source| Error::Io { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_have_their_length_and_differ() {
+        let (a, b) = (password(24).unwrap(), password(24).unwrap());
+        assert_eq!((a.len(), b.len()), (24, 24));
+        assert_ne!(a, b);
+        assert!(a.chars().all(|c| c.is_ascii_alphanumeric()));
+    }
+}

@@ -1,0 +1,249 @@
+//! `status`: the platform as it is, against what is wanted. Never writes.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::compile::{container_name, fully_qualified, loopback_address};
+use crate::config::Loaded;
+use crate::model::{ContainerState, Health, ObservedContainer, Platform, Restart, Role, Service, Stack, label};
+use crate::plan::{Choice, ImageSource, Plan, SupplyProblem, Wish, reconcile};
+
+use super::prepare::gather;
+use super::{Error, Prepared, Session};
+
+/// The contract of `status -o json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    pub platform: PlatformStatus,
+    pub services: Vec<ServiceStatus>,
+    pub dns: DnsStatus,
+    pub cluster: ClusterStatus,
+    /// What `up` would do now; empty when there is no drift.
+    pub drift: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlatformStatus {
+    pub name: String,
+    pub domain: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ServiceStatus {
+    pub name: String,
+    pub stack: String,
+    /// running, stopped, missing, left_out
+    pub state: &'static str,
+    /// healthy, unhealthy, starting, none
+    pub health: &'static str,
+    pub image: Option<String>,
+    /// `image` or `build`
+    pub image_source: Option<ImageSource>,
+    pub urls: Vec<String>,
+    pub addresses: Vec<String>,
+    pub container: Option<String>,
+    pub reason: Option<String>,
+}
+
+/// The resolver of the platform's names.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct DnsStatus {
+    pub address: Option<String>,
+    pub zones: Vec<String>,
+    pub installed: bool,
+    pub healthy: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ClusterStatus {
+    pub name: Option<String>,
+    pub state: &'static str,
+    pub nodes: Vec<String>,
+    pub addons: Vec<String>,
+}
+
+/// Looks at everything and asks every service how it is.
+pub async fn status(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
+    let (prepared, problems) = gather(session, loaded, false).await?;
+    let wish = Wish {
+        platform: &prepared.platform.name,
+        resources: &prepared.resources,
+        supply: &prepared.supply,
+        selection: None,
+    };
+    let drift = match reconcile(&wish, &prepared.observed) {
+        Ok(plan) => drift(&plan),
+        Err(conflicts) => conflicts.iter().map(ToString::to_string).collect(),
+    };
+    Ok(Status {
+        platform: PlatformStatus { name: loaded.platform.name.clone(), domain: loaded.platform.domain.clone() },
+        services: rows(&loaded.platform, &prepared, &problems),
+        dns: DnsStatus::default(),
+        cluster: ClusterStatus { name: None, state: "missing", nodes: Vec::new(), addons: Vec::new() },
+        drift,
+    })
+}
+
+/// Services that are left out are no drift: the same `up` would leave them out again.
+fn drift(plan: &Plan) -> Vec<String> {
+    plan.steps.iter().map(|step| format!("{} ({})", step.id, step.cause)).collect()
+}
+
+fn rows(platform: &Platform, prepared: &Prepared, problems: &[SupplyProblem]) -> Vec<ServiceStatus> {
+    let mut reasons: BTreeMap<&str, String> =
+        prepared.supply.left_out.iter().map(|left| (left.service.as_str(), left.reason.clone())).collect();
+    for problem in problems {
+        let (SupplyProblem::NoImage { service, .. } | SupplyProblem::OtherProvider { service, .. }) = problem;
+        reasons.insert(service, problem.to_string());
+    }
+    platform.services().map(|(stack, service)| row(platform, prepared, &reasons, stack, service)).collect()
+}
+
+fn row(
+    platform: &Platform,
+    prepared: &Prepared,
+    reasons: &BTreeMap<&str, String>,
+    stack: &Stack,
+    service: &Service,
+) -> ServiceStatus {
+    let names: Vec<String> = (1..=service.replicas).map(|replica| container_name(platform, service, replica)).collect();
+    let found: Vec<&ObservedContainer> = names
+        .iter()
+        .filter_map(|name| prepared.observed.container(name))
+        .filter(|found| found.label(label::PLATFORM) == Some(&platform.name))
+        .collect();
+    let running = found.iter().filter(|found| found.state == ContainerState::Running).count();
+    let left_out = reasons.get(service.name.as_str());
+    let state = match (found.len(), running) {
+        (0, _) if left_out.is_some() => "left_out",
+        (0, _) => "missing",
+        (all, up) if all == up => "running",
+        _ => "stopped",
+    };
+    let health = if running == 0 { "none" } else { worst_health(&found) };
+    let first = found.first();
+    let source = first.map(|found| source_of(prepared, service, found));
+    ServiceStatus {
+        name: service.name.clone(),
+        stack: stack.name.clone(),
+        state,
+        health,
+        image: first.map(|found| found.image.clone()).or_else(|| service.image.clone()),
+        image_source: source,
+        urls: if state == "running" { urls(platform, service) } else { Vec::new() },
+        addresses: if state == "running" { addresses(prepared, service) } else { Vec::new() },
+        container: first.map(|found| found.name.clone()),
+        reason: reason(service, &found, running, left_out, source),
+    }
+}
+
+fn worst_health(found: &[&ObservedContainer]) -> &'static str {
+    let rank = |health: Health| match health {
+        Health::Unhealthy => (3, "unhealthy"),
+        Health::Starting => (2, "starting"),
+        Health::Healthy => (1, "healthy"),
+        Health::None => (0, "none"),
+    };
+    found.iter().map(|found| rank(found.health)).max().map_or("none", |(_, name)| name)
+}
+
+fn source_of(prepared: &Prepared, service: &Service, found: &ObservedContainer) -> ImageSource {
+    let built = prepared
+        .resources
+        .images
+        .iter()
+        .filter_map(|spec| spec.services.contains(&service.name).then_some(spec.build.as_ref()).flatten());
+    let repository =
+        |reference: &str| reference.rsplit_once(':').map_or(reference.to_owned(), |(name, _)| name.to_owned());
+    let mut built = built.map(|build| repository(&build.tag));
+    if built.any(|tag| tag == repository(&found.image)) { ImageSource::Build } else { ImageSource::Image }
+}
+
+fn reason(
+    service: &Service,
+    found: &[&ObservedContainer],
+    running: usize,
+    left_out: Option<&String>,
+    source: Option<ImageSource>,
+) -> Option<String> {
+    if found.is_empty() {
+        return left_out.cloned();
+    }
+    if running == found.len() {
+        // a build that is less than the image says so
+        return service.extension.build_note.clone().filter(|_| source == Some(ImageSource::Build));
+    }
+    let ended = found.iter().find(|found| found.state != ContainerState::Running)?;
+    let code = ended.exit_code.unwrap_or_default();
+    Some(match ended.state {
+        ContainerState::Created => "created, and never started".into(),
+        ContainerState::Paused => "paused".into(),
+        ContainerState::Restarting => format!("ended with {code}, starts again"),
+        _ if code == 0 && matches!(service.options.restart, Restart::No | Restart::OnFailure(_)) => "done".into(),
+        _ if ended.oom_killed => "killed: it reached its memory limit".into(),
+        _ => format!("ended with {code}"),
+    })
+}
+
+fn urls(platform: &Platform, service: &Service) -> Vec<String> {
+    let port = if platform.ingress.http == 80 { String::new() } else { format!(":{}", platform.ingress.http) };
+    service
+        .extension
+        .ingress
+        .iter()
+        .filter(|rule| !rule.host.starts_with('*'))
+        .map(|rule| {
+            let path = if rule.path == "/" { "" } else { &rule.path };
+            format!("http://{}{port}{path}", fully_qualified(&rule.host, &platform.domain))
+        })
+        .collect()
+}
+
+fn addresses(prepared: &Prepared, service: &Service) -> Vec<String> {
+    let mut all = Vec::new();
+    if service.extension.role == Some(Role::Ingress) {
+        // one line for each name would say the same dozen times over
+        let own = loopback_address(prepared.block, None);
+        all.push(format!("{own}:{}", prepared.platform.ingress.http));
+        return all;
+    }
+    for spec in prepared.resources.containers.iter().filter(|spec| spec.service == service.name) {
+        let bound = prepared.observed.container(&spec.name).map(|found| found.ports.as_slice()).unwrap_or_default();
+        for port in bound {
+            let Some(number) = port.host_port else { continue };
+            let text = std::net::SocketAddr::new(port.host_ip, number).to_string();
+            let text =
+                if port.protocol == crate::model::Protocol::Tcp { text } else { format!("{text}/{}", port.protocol) };
+            all.push(text);
+        }
+    }
+    all.sort();
+    all.dedup();
+    all
+}
+
+impl ServiceStatus {
+    /// One word for people: running, starting, unhealthy, done, stopped, missing, left out.
+    pub fn word(&self) -> &'static str {
+        match (self.state, self.health) {
+            ("running", "unhealthy") => "unhealthy",
+            ("running", "starting") => "starting",
+            ("running", _) => "running",
+            ("stopped", _) if self.reason.as_deref() == Some("done") => "done",
+            ("left_out", _) => "left out",
+            (state, _) => state,
+        }
+    }
+}
+
+impl Prepared {
+    /// Where a service's image comes from, before it runs.
+    pub fn planned_source(&self, service: &str) -> Option<ImageSource> {
+        match self.supply.choices.get(service)? {
+            Choice::Present { source, .. } => Some(*source),
+            Choice::Obtain { pull: false, .. } => Some(ImageSource::Build),
+            Choice::Obtain { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,606 @@
+//! What a user is told when something did not work: what was being done and to what, why it
+//! failed, and the next thing to type. The kind decides the exit code.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use serde_json::{Value, json};
+
+use super::ui::{Style, Tone, text};
+use crate::engine::{EngineError, ImageError};
+use crate::host::RunError;
+
+/// What went wrong, as scripts can tell it apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Nothing that we expected could go wrong.
+    Unexpected,
+    /// The command line is wrong.
+    Usage,
+    /// macula.yaml or a stack is invalid.
+    Config,
+    /// No container engine answers.
+    NoEngine,
+    /// A port, a name or a resource belongs to somebody else.
+    Conflict,
+    /// An image could not be had.
+    Image,
+    /// Something was started and is not healthy in time.
+    NotHealthy,
+    /// It takes root, or another right that this user does not have.
+    Privilege,
+    /// The cluster could not be made or reached.
+    Cluster,
+    /// `plan --exit-code`: there is something to do.
+    ChangesPending,
+    /// The user stopped it.
+    Interrupted,
+}
+
+impl ErrorKind {
+    /// The documented exit code.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Unexpected => 1,
+            Self::Usage => 2,
+            Self::Config => 3,
+            Self::NoEngine => 4,
+            Self::Conflict => 5,
+            Self::Image => 6,
+            Self::NotHealthy => 7,
+            Self::Privilege => 8,
+            Self::Cluster => 9,
+            Self::ChangesPending => 10,
+            // what shells give to a program that SIGINT ended
+            Self::Interrupted => 130,
+        }
+    }
+
+    /// The name in JSON output; stable.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unexpected => "unexpected",
+            Self::Usage => "usage",
+            Self::Config => "config",
+            Self::NoEngine => "no_engine",
+            Self::Conflict => "conflict",
+            Self::Image => "image",
+            Self::NotHealthy => "not_healthy",
+            Self::Privilege => "privilege",
+            Self::Cluster => "cluster",
+            Self::ChangesPending => "changes_pending",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// The next thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hint {
+    /// A sentence.
+    Say(String),
+    /// A command to type.
+    Try(String),
+}
+
+/// An error on its way to the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CliError {
+    pub kind: ErrorKind,
+    /// What was being done, to what, and why it failed; may have several lines.
+    pub message: String,
+    /// The causes below, outermost first, none of them a part of the text above it.
+    pub causes: Vec<String>,
+    pub hints: Vec<Hint>,
+}
+
+impl CliError {
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), causes: Vec::new(), hints: Vec::new() }
+    }
+
+    pub fn unexpected(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unexpected, message)
+    }
+
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Usage, message)
+    }
+
+    pub fn config(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Config, message)
+    }
+
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Conflict, message)
+    }
+
+    pub fn not_healthy(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotHealthy, message)
+    }
+
+    /// An error of a lower floor and its whole chain.
+    pub fn of(kind: ErrorKind, error: &(dyn Error + 'static)) -> Self {
+        let mut new = Self::new(kind, error.to_string());
+        if let Some(source) = error.source() {
+            new = new.because(source);
+        }
+        new
+    }
+
+    /// Adds a cause and its chain. Text that the level above already says is left out.
+    #[must_use]
+    pub fn because(mut self, cause: &(dyn Error + 'static)) -> Self {
+        let mut next = Some(cause);
+        while let Some(cause) = next {
+            self.push_cause(cause.to_string());
+            next = cause.source();
+        }
+        self
+    }
+
+    fn push_cause(&mut self, text: String) {
+        let said = self.causes.last().unwrap_or(&self.message);
+        if !text.trim().is_empty() && !said.contains(text.trim()) {
+            self.causes.push(text);
+        }
+    }
+
+    /// Puts what was being done in front; the present message becomes the first cause.
+    #[must_use]
+    pub fn doing(mut self, what: impl Into<String>) -> Self {
+        let causes = std::mem::take(&mut self.causes);
+        let message = std::mem::replace(&mut self.message, what.into());
+        self.push_cause(message);
+        for cause in causes {
+            self.push_cause(cause);
+        }
+        self
+    }
+
+    /// Adds a sentence of help.
+    #[must_use]
+    pub fn hint(mut self, sentence: impl Into<String>) -> Self {
+        self.hints.push(Hint::Say(sentence.into()));
+        self
+    }
+
+    /// Adds a command to type.
+    #[must_use]
+    pub fn suggest(mut self, command: impl Into<String>) -> Self {
+        self.hints.push(Hint::Try(command.into()));
+        self
+    }
+
+    /// Something that the system refused; `what` says what was being done and to what
+    /// (`write /home/x/macula/receipt.json`).
+    pub fn io(what: impl Into<String>, error: &io::Error) -> Self {
+        let kind = match error.kind() {
+            io::ErrorKind::PermissionDenied => ErrorKind::Privilege,
+            _ => ErrorKind::Unexpected,
+        };
+        let new = Self::new(kind, what).because(error);
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                new.hint("this user may not do that: see the owner and mode of the file")
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => new.hint("free some space and run it again"),
+            io::ErrorKind::ReadOnlyFilesystem => {
+                new.hint("the file system is read-only: XDG_DATA_HOME and XDG_CONFIG_HOME may point elsewhere")
+            }
+            _ => new,
+        }
+    }
+
+    /// What stands on standard error: the message, its causes, what to do next.
+    pub fn to_text(&self, style: Style) -> String {
+        let mut out = format!("{} {}\n", style.paint(Tone::Bad, "error:"), indented(&self.message, 2));
+        for cause in &self.causes {
+            let label = style.paint(Tone::Dim, "caused by:");
+            out.push_str(&format!("  {label} {}\n", indented(cause, 4)));
+        }
+        for hint in &self.hints {
+            let (label, text) = match hint {
+                Hint::Say(text) => ("hint:", text),
+                Hint::Try(command) => ("try:", command),
+            };
+            out.push_str(&format!("  {} {}\n", style.paint(Tone::Active, label), indented(text, 4)));
+        }
+        out
+    }
+
+    /// The same for `-o json`: `{"error":{"kind","exit_code","message","causes","hints","try"}}`.
+    pub fn to_json(&self) -> Value {
+        let pick = |wanted: fn(&Hint) -> Option<&String>| self.hints.iter().filter_map(wanted).collect::<Vec<_>>();
+        json!({"error": {
+            "kind": self.kind.name(),
+            "exit_code": self.kind.exit_code(),
+            "message": self.message,
+            "causes": self.causes,
+            "hints": pick(|hint| match hint { Hint::Say(text) => Some(text), Hint::Try(_) => None }),
+            "try": pick(|hint| match hint { Hint::Try(text) => Some(text), Hint::Say(_) => None }),
+        }})
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for CliError {}
+
+/// Lines after the first begin below it. Output of programs in it is made harmless.
+fn indented(text: &str, columns: usize) -> String {
+    text::clean_text(text).replace('\n', &format!("\n{}", " ".repeat(columns)))
+}
+
+/// Says what was being done when something went wrong.
+pub trait Context<T> {
+    /// # Errors
+    /// The error that was there, with `what` in front.
+    fn doing(self, what: impl Into<String>) -> Result<T, CliError>;
+}
+
+impl<T> Context<T> for io::Result<T> {
+    fn doing(self, what: impl Into<String>) -> Result<T, CliError> {
+        self.map_err(|error| CliError::io(what, &error))
+    }
+}
+
+impl<T> Context<T> for Result<T, EngineError> {
+    fn doing(self, what: impl Into<String>) -> Result<T, CliError> {
+        self.map_err(|error| CliError::from(error).doing(what))
+    }
+}
+
+impl<T> Context<T> for Result<T, RunError> {
+    fn doing(self, what: impl Into<String>) -> Result<T, CliError> {
+        self.map_err(|error| CliError::from(error).doing(what))
+    }
+}
+
+impl<T> Context<T> for Result<T, CliError> {
+    fn doing(self, what: impl Into<String>) -> Result<T, CliError> {
+        self.map_err(|error| error.doing(what))
+    }
+}
+
+impl From<EngineError> for CliError {
+    fn from(error: EngineError) -> Self {
+        let new = |kind| Self::of(kind, &error);
+        match &error {
+            EngineError::Unreachable { .. } => new(ErrorKind::NoEngine)
+                .hint("`macula doctor` says what is missing, and can install and start an engine")
+                .suggest("macula doctor --fix"),
+            EngineError::NotFound { .. } => new(ErrorKind::Unexpected)
+                .hint("somebody else may have removed it meanwhile; running the command again looks anew"),
+            EngineError::Conflict { .. } => new(ErrorKind::Conflict)
+                .hint("nothing without the label of this platform is changed or removed: rename or remove it yourself")
+                .hint("or give this platform a name of its own with `--name`, and it uses other names"),
+            EngineError::PortTaken { .. } => new(ErrorKind::Conflict)
+                .hint("`macula doctor` names the program that holds it: stop that program")
+                .hint("or give this platform a name of its own with `--name`, and it uses other addresses")
+                .suggest("macula doctor"),
+            EngineError::Image { source, .. } => with_image_hints(new(ErrorKind::Image), source),
+            EngineError::DiskFull { .. } => new(ErrorKind::Unexpected)
+                .hint("what was made so far is kept: free some space there, then run the same command again")
+                .suggest("docker system df"),
+            EngineError::Timeout { .. } => new(ErrorKind::Unexpected)
+                .hint("the engine may be busy or hang; what was made so far is kept, and the same command resumes")
+                .suggest("macula doctor"),
+            EngineError::Gone { .. } => new(ErrorKind::NoEngine)
+                .hint("what was made so far is kept: start the engine, then run the same command again")
+                .suggest("macula doctor --fix"),
+            EngineError::Other { .. } => new(ErrorKind::Unexpected),
+        }
+    }
+}
+
+fn with_image_hints(error: CliError, image: &ImageError) -> CliError {
+    match image {
+        ImageError::NotFound { reference } => error.hint(format!(
+            "check its name and tag; an image that has moved gets its new name in macula.yaml:\n\
+                 images: {{overrides: {{\"{reference}\": \"<another image>\"}}}}"
+        )),
+        ImageError::Denied { reference, .. } => error
+            .hint("registries also answer so when there is no such image: check the name too")
+            .suggest(format!("docker login{}", login_host(reference))),
+        ImageError::RateLimited { reference, .. } => error
+            .hint("a login has a limit of its own; a mirror under `images.sources` in macula.yaml has none")
+            .suggest(format!("docker login{}", login_host(reference))),
+        ImageError::Unreachable { .. } => error
+            .hint("check the network and the proxy variables of the engine (`macula doctor`)")
+            .hint("without a way to registries: build what can be built, or bring images over from another machine")
+            .suggest("macula up --images build")
+            .suggest("macula images load FILE"),
+        ImageError::BuildFailed { log_tail, .. } => {
+            let mut error = error;
+            if !log_tail.is_empty() {
+                error.push_cause(format!("the end of its log:\n{}", log_tail.join("\n")));
+            }
+            error.hint("the same command builds again from the last good layer; `-v` shows the whole log")
+        }
+        ImageError::Other { .. } => error,
+    }
+}
+
+/// The registry to log in to, with a blank before it; nothing for Docker Hub, which needs no name.
+/// The first part of a reference is a host when it has a dot or a port, or is `localhost`
+/// (<https://pkg.go.dev/github.com/distribution/reference>).
+fn login_host(reference: &str) -> String {
+    match reference.split_once('/') {
+        Some(("docker.io", _)) | None => String::new(),
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => format!(" {host}"),
+        Some(_) => String::new(),
+    }
+}
+
+impl From<RunError> for CliError {
+    fn from(error: RunError) -> Self {
+        let new = |kind| Self::of(kind, &error);
+        match &error {
+            RunError::Missing { program, .. } => new(ErrorKind::Unexpected)
+                .hint(format!("install `{program}`, or let `macula doctor` do it where it can"))
+                .suggest("macula doctor --fix"),
+            RunError::Privilege { command } => {
+                let typed = if command.starts_with("sudo ") { command.clone() } else { format!("sudo {command}") };
+                new(ErrorKind::Privilege)
+                    .hint("`sudo -n` was refused: run `sudo -v` first, or type it yourself, then run macula again")
+                    .suggest(typed)
+            }
+            RunError::Timeout { .. } => new(ErrorKind::Unexpected)
+                .hint("typed by hand, it may show what it waits for: a question, a lock, a network"),
+            RunError::Failed { .. } | RunError::Io { .. } => new(ErrorKind::Unexpected),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    const PLAIN: Style = Style { color: false, unicode: false };
+
+    fn shown(error: impl Into<CliError>) -> String {
+        let error = error.into();
+        format!("{}exit {}", error.to_text(PLAIN), error.kind.exit_code())
+    }
+
+    fn image(source: ImageError) -> EngineError {
+        EngineError::Image { operation: "pull".into(), source }
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Level {
+        text: &'static str,
+        source: Option<Box<Level>>,
+    }
+
+    #[test]
+    fn the_chain_is_told_once() {
+        let chain = Level {
+            text: "load macula.yaml: line 3: not a number",
+            source: Some(Box::new(Level {
+                text: "line 3: not a number",
+                source: Some(Box::new(Level { text: "invalid digit found in string", source: None })),
+            })),
+        };
+        let error = CliError::of(ErrorKind::Config, &chain).hint("write a number").suggest("macula config show");
+        assert_snapshot!(shown(error.clone()), @r"
+        error: load macula.yaml: line 3: not a number
+          caused by: invalid digit found in string
+          hint: write a number
+          try: macula config show
+        exit 3
+        ");
+        assert_snapshot!(shown(error.doing("bring up platform macula")), @r"
+        error: bring up platform macula
+          caused by: load macula.yaml: line 3: not a number
+          caused by: invalid digit found in string
+          hint: write a number
+          try: macula config show
+        exit 3
+        ");
+    }
+
+    #[test]
+    fn json_says_the_same() {
+        let error = CliError::conflict("port 80 is taken").hint("stop it").suggest("macula doctor");
+        assert_snapshot!(error.to_json(), @r#"{"error":{"kind":"conflict","exit_code":5,"message":"port 80 is taken","causes":[],"hints":["stop it"],"try":["macula doctor"]}}"#);
+    }
+
+    #[test]
+    fn colour_marks_only_the_labels() {
+        let error = CliError::usage("no such service `grafan`").hint("did you mean `grafana`?");
+        let text = error.to_text(Style { color: true, unicode: true });
+        assert_eq!(
+            text,
+            "\x1b[31merror:\x1b[0m no such service `grafan`\n  \x1b[36mhint:\x1b[0m did you mean `grafana`?\n"
+        );
+    }
+
+    #[test]
+    fn each_engine_error_says_what_to_do() {
+        let op = || "create container macula-web-1".to_owned();
+        let errors = [
+            EngineError::Unreachable { tried: "unix:///var/run/docker.sock: no such socket".into() },
+            EngineError::NotFound { operation: op(), what: "network macula".into() },
+            EngineError::Conflict { operation: op(), message: "the name is in use".into() },
+            EngineError::PortTaken { operation: op(), address: "127.0.0.1:80".into() },
+            EngineError::DiskFull { operation: op(), message: "write /var/lib: ENOSPC".into() },
+            EngineError::Timeout { operation: op(), after: Duration::from_secs(60) },
+            EngineError::Gone { operation: op(), message: "connection reset".into() },
+            EngineError::Other { operation: op(), message: "500: boom".into() },
+        ];
+        assert_snapshot!(errors.map(shown).join("\n\n"), @r"
+        error: no container engine answers (unix:///var/run/docker.sock: no such socket)
+          hint: `macula doctor` says what is missing, and can install and start an engine
+          try: macula doctor --fix
+        exit 4
+
+        error: create container macula-web-1: no such network macula
+          hint: somebody else may have removed it meanwhile; running the command again looks anew
+        exit 1
+
+        error: create container macula-web-1: the name is in use
+          hint: nothing without the label of this platform is changed or removed: rename or remove it yourself
+          hint: or give this platform a name of its own with `--name`, and it uses other names
+        exit 5
+
+        error: create container macula-web-1: 127.0.0.1:80 is taken
+          hint: `macula doctor` names the program that holds it: stop that program
+          hint: or give this platform a name of its own with `--name`, and it uses other addresses
+          try: macula doctor
+        exit 5
+
+        error: create container macula-web-1: no space left on the engine's disk: write /var/lib: ENOSPC
+          hint: what was made so far is kept: free some space there, then run the same command again
+          try: docker system df
+        exit 1
+
+        error: create container macula-web-1: no answer within 60 s
+          hint: the engine may be busy or hang; what was made so far is kept, and the same command resumes
+          try: macula doctor
+        exit 1
+
+        error: create container macula-web-1: the engine went away: connection reset
+          hint: what was made so far is kept: start the engine, then run the same command again
+          try: macula doctor --fix
+        exit 4
+
+        error: create container macula-web-1: 500: boom
+        exit 1
+        ");
+    }
+
+    #[test]
+    fn each_trouble_with_an_image_has_its_own_remedy() {
+        let reference = || "ghcr.io/acme/web:1".to_owned();
+        let errors = [
+            ImageError::NotFound { reference: reference() },
+            ImageError::Denied { reference: reference(), message: "unauthorized".into() },
+            ImageError::RateLimited { reference: "grafana/grafana:12".into(), retry_after: Some(30) },
+            ImageError::Unreachable { reference: reference(), message: "connection timed out".into() },
+            ImageError::BuildFailed {
+                reference: reference(),
+                message: "step 3 ended with 100".into(),
+                log_tail: vec!["E: Unable to locate package x".into(), "exit 100".into()],
+            },
+            ImageError::Other { reference: reference(), message: "odd".into() },
+        ];
+        assert_snapshot!(errors.map(|error| shown(image(error))).join("\n\n"), @r#"
+        error: pull: ghcr.io/acme/web:1 does not exist in its registry (gone, or never there)
+          hint: check its name and tag; an image that has moved gets its new name in macula.yaml:
+            images: {overrides: {"ghcr.io/acme/web:1": "<another image>"}}
+        exit 6
+
+        error: pull: ghcr.io/acme/web:1 needs a login: unauthorized
+          hint: registries also answer so when there is no such image: check the name too
+          try: docker login ghcr.io
+        exit 6
+
+        error: pull: the registry limits pulls of grafana/grafana:12; try again in 30 s
+          hint: a login has a limit of its own; a mirror under `images.sources` in macula.yaml has none
+          try: docker login
+        exit 6
+
+        error: pull: no way to the registry of ghcr.io/acme/web:1: connection timed out
+          hint: check the network and the proxy variables of the engine (`macula doctor`)
+          hint: without a way to registries: build what can be built, or bring images over from another machine
+          try: macula up --images build
+          try: macula images load FILE
+        exit 6
+
+        error: pull: ghcr.io/acme/web:1: step 3 ended with 100
+          caused by: the end of its log:
+            E: Unable to locate package x
+            exit 100
+          hint: the same command builds again from the last good layer; `-v` shows the whole log
+        exit 6
+
+        error: pull: ghcr.io/acme/web:1: odd
+        exit 6
+        "#);
+    }
+
+    #[test]
+    fn each_failure_of_a_program_can_be_repeated() {
+        let command = || "apt-get install -y docker.io".to_owned();
+        let errors = [
+            RunError::Missing { command: command(), program: "apt-get".into() },
+            RunError::Failed {
+                command: command(),
+                status: "exit code 100".into(),
+                output: "E: no network\nE: bye".into(),
+            },
+            RunError::Timeout { command: command(), after: Duration::from_secs(60) },
+            RunError::Privilege { command: command() },
+            RunError::Io { command: command(), message: "too many open files".into() },
+        ];
+        assert_snapshot!(errors.map(shown).join("\n\n"), @r"
+        error: `apt-get install -y docker.io`: apt-get is not installed
+          hint: install `apt-get`, or let `macula doctor` do it where it can
+          try: macula doctor --fix
+        exit 1
+
+        error: `apt-get install -y docker.io` ended with exit code 100: E: no network
+          E: bye
+        exit 1
+
+        error: `apt-get install -y docker.io` took longer than 60 s
+          hint: typed by hand, it may show what it waits for: a question, a lock, a network
+        exit 1
+
+        error: `apt-get install -y docker.io` needs root
+          hint: `sudo -n` was refused: run `sudo -v` first, or type it yourself, then run macula again
+          try: sudo apt-get install -y docker.io
+        exit 8
+
+        error: `apt-get install -y docker.io`: too many open files
+        exit 1
+        ");
+    }
+
+    #[test]
+    fn files_that_cannot_be_used() {
+        let failed =
+            |kind| Err::<(), _>(io::Error::from(kind)).doing("write /home/me/macula/receipt.json").unwrap_err();
+        let errors = [io::ErrorKind::PermissionDenied, io::ErrorKind::StorageFull, io::ErrorKind::NotFound];
+        assert_snapshot!(errors.map(|kind| shown(failed(kind))).join("\n\n"), @r"
+        error: write /home/me/macula/receipt.json
+          caused by: permission denied
+          hint: this user may not do that: see the owner and mode of the file
+        exit 8
+
+        error: write /home/me/macula/receipt.json
+          caused by: no storage space
+          hint: free some space and run it again
+        exit 1
+
+        error: write /home/me/macula/receipt.json
+          caused by: entity not found
+        exit 1
+        ");
+    }
+
+    #[test]
+    fn the_host_to_log_in_to() {
+        let hosts = [
+            "nginx",
+            "grafana/grafana:12",
+            "docker.io/library/nginx",
+            "quay.io/x/y",
+            "127.0.0.1:5001/x",
+            "localhost/x",
+        ];
+        assert_eq!(hosts.map(login_host), ["", "", "", " quay.io", " 127.0.0.1:5001", " localhost"]);
+    }
+}

@@ -1,0 +1,164 @@
+//! Colours and symbols. Everything reads without either.
+
+use super::text;
+
+/// What may be used on a stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Style {
+    /// SGR sequences.
+    pub color: bool,
+    /// Characters beyond ASCII.
+    pub unicode: bool,
+}
+
+/// What a piece of text means; the colour follows from it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Tone {
+    #[default]
+    Plain,
+    Good,
+    Warn,
+    Bad,
+    Active,
+    Dim,
+    Bold,
+}
+
+impl Tone {
+    fn sgr(self) -> Option<&'static str> {
+        match self {
+            Self::Plain => None,
+            Self::Good => Some("32"),
+            Self::Warn => Some("33"),
+            Self::Bad => Some("31"),
+            Self::Active => Some("36"),
+            Self::Dim => Some("2"),
+            Self::Bold => Some("1"),
+        }
+    }
+}
+
+impl Style {
+    /// The text in its colour, where there are colours.
+    pub fn paint(self, tone: Tone, text: &str) -> String {
+        match tone.sgr() {
+            Some(code) if self.color && !text.is_empty() => format!("\x1b[{code}m{text}\x1b[0m"),
+            _ => text.to_owned(),
+        }
+    }
+
+    /// The first where characters beyond ASCII may be used, else the second.
+    pub fn symbol(self, unicode: &'static str, ascii: &'static str) -> &'static str {
+        if self.unicode { unicode } else { ascii }
+    }
+
+    pub fn done(self) -> &'static str {
+        self.symbol("✔", "+")
+    }
+
+    pub fn failed(self) -> &'static str {
+        self.symbol("✖", "x")
+    }
+
+    pub fn skipped(self) -> &'static str {
+        self.symbol("↷", "-")
+    }
+
+    pub fn pending(self) -> &'static str {
+        self.symbol("·", ".")
+    }
+
+    pub fn warning(self) -> &'static str {
+        "!"
+    }
+
+    /// The spinner's look at a moment, one step in each 80 ms.
+    pub fn spinner(self, elapsed: std::time::Duration) -> &'static str {
+        const UNICODE: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
+        const ASCII: [&str; 4] = ["|", "/", "-", "\\"];
+        let frames: &[&str] = if self.unicode { &UNICODE } else { &ASCII };
+        let tick = usize::try_from(elapsed.as_millis() / 80).unwrap_or_default();
+        frames.get(tick % frames.len()).copied().unwrap_or_default()
+    }
+
+    /// A bar of `width` cells.
+    pub fn bar(self, part: u64, whole: u64, width: usize) -> String {
+        let cells = u128::try_from(width).unwrap_or_default();
+        let filled = if whole == 0 { 0 } else { u128::from(part.min(whole)) * cells / u128::from(whole) };
+        let filled = usize::try_from(filled).unwrap_or_default();
+        let (full, empty) = if self.unicode { ("█", "░") } else { ("#", "-") };
+        format!("{}{}", full.repeat(filled), empty.repeat(width.saturating_sub(filled)))
+    }
+}
+
+/// One line of output in pieces, each with its tone; cut to a width when it is rendered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Line(Vec<(Tone, String)>);
+
+impl Line {
+    pub fn push(&mut self, tone: Tone, text: impl Into<String>) -> &mut Self {
+        self.0.push((tone, text.into()));
+        self
+    }
+
+    pub fn width(&self) -> usize {
+        self.0.iter().map(|(_, piece)| text::width(piece)).sum()
+    }
+
+    /// At most `width` columns; what is cut shows as `…` or `..`.
+    pub fn render(&self, style: Style, width: usize) -> String {
+        if self.width() <= width {
+            return self.0.iter().map(|(tone, piece)| style.paint(*tone, piece)).collect();
+        }
+        let mark = text::cut_mark(width, style);
+        let mut left = width - text::width(mark);
+        let mut out = String::new();
+        for (tone, piece) in &self.0 {
+            if text::width(piece) > left {
+                out.push_str(&style.paint(*tone, &format!("{}{mark}", text::head(piece, left))));
+                break;
+            }
+            left -= text::width(piece);
+            out.push_str(&style.paint(*tone, piece));
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const ASCII: Style = Style { color: false, unicode: false };
+    const RICH: Style = Style { color: true, unicode: true };
+
+    #[test]
+    fn a_line_is_cut_at_the_width_with_a_mark() {
+        let mut line = Line::default();
+        line.push(Tone::Good, "ok").push(Tone::Plain, " ").push(Tone::Bad, "worse");
+        assert_eq!(line.render(ASCII, 8), "ok worse");
+        assert_eq!(line.render(ASCII, 7), "ok wo..");
+        assert_eq!(line.render(RICH, 7), "\x1b[32mok\x1b[0m \x1b[31mwor…\x1b[0m");
+        assert_eq!(line.render(RICH, 3), "\x1b[32mok\x1b[0m…");
+        assert_eq!(line.render(RICH, 0), "");
+        assert_eq!(line.width(), 8);
+    }
+
+    #[test]
+    fn a_bar_is_full_only_when_all_is_there() {
+        assert_eq!(ASCII.bar(0, 10, 4), "----");
+        assert_eq!(ASCII.bar(9, 10, 4), "###-");
+        assert_eq!(ASCII.bar(12, 10, 4), "####");
+        assert_eq!(ASCII.bar(5, 0, 4), "----");
+        assert_eq!(RICH.bar(u64::MAX / 2, u64::MAX, 4), "█░░░");
+    }
+
+    #[test]
+    fn the_spinner_turns() {
+        assert_eq!(ASCII.spinner(Duration::ZERO), "|");
+        assert_eq!(ASCII.spinner(Duration::from_millis(80)), "/");
+        assert_eq!(ASCII.spinner(Duration::from_millis(320)), "|");
+    }
+}

@@ -1,0 +1,233 @@
+//! Text as it is shown: made harmless, measured, cut and wrapped; durations and sizes for people.
+
+use std::time::Duration;
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use super::Style;
+
+/// Columns that the text takes.
+pub fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// Output of programs as one line of text: without escape sequences and control characters. Of a
+/// line that was overwritten (`\r`), the last state.
+pub fn clean_line(text: &str) -> String {
+    let text = text.trim_end();
+    clean(text.rsplit(['\r', '\n']).next().unwrap_or_default(), false).trim_end().to_owned()
+}
+
+/// Like [`clean_line`] with the line ends kept.
+pub fn clean_text(text: &str) -> String {
+    clean(&text.replace("\r\n", "\n").replace('\r', "\n"), true).trim_end().to_owned()
+}
+
+fn clean(text: &str, keep_lines: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\x1b' => skip_escape(&mut chars),
+            '\n' if keep_lines => out.push('\n'),
+            '\t' => out.push_str("    "),
+            c if c.is_control() => {}
+            // bidirectional overrides could make a line read as something else
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {}
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// The rest of an escape sequence (ECMA-48): CSI up to its final byte, OSC and its like up to BEL
+/// or ST, else one character.
+fn skip_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+    match chars.next() {
+        Some('[') => while chars.next().is_some_and(|c| !('\x40'..='\x7e').contains(&c)) {},
+        Some(']' | 'P' | 'X' | '^' | '_') => {
+            while let Some(c) = chars.next() {
+                if c == '\x07' || (c == '\x1b' && chars.next_if_eq(&'\\').is_some()) {
+                    break;
+                }
+            }
+        }
+        Some('(' | ')' | '#' | ' ' | '%') => {
+            chars.next();
+        }
+        _ => {}
+    }
+}
+
+/// The text in at most `columns` columns; what is cut shows as `…` or `..`.
+pub fn fit(text: &str, columns: usize, style: Style) -> String {
+    if width(text) <= columns {
+        return text.to_owned();
+    }
+    let mark = cut_mark(columns, style);
+    format!("{}{mark}", head(text, columns - width(mark)))
+}
+
+/// What stands for the part that was cut from a text, when there is room for it.
+pub(super) fn cut_mark(columns: usize, style: Style) -> &'static str {
+    let mark = style.symbol("…", "..");
+    if width(mark) > columns { "" } else { mark }
+}
+
+/// The beginning of the text that takes at most `columns` columns.
+pub(super) fn head(text: &str, columns: usize) -> &str {
+    let mut taken = 0;
+    let end = text.char_indices().find(|(_, c)| {
+        taken += c.width().unwrap_or(0);
+        taken > columns
+    });
+    end.map_or(text, |(at, _)| text.get(..at).unwrap_or_default())
+}
+
+/// Filled with blanks on the right up to `columns`.
+pub fn pad(text: &str, columns: usize) -> String {
+    format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
+}
+
+/// Filled with blanks on the left up to `columns`.
+pub fn pad_left(text: &str, columns: usize) -> String {
+    format!("{}{text}", " ".repeat(columns.saturating_sub(width(text))))
+}
+
+/// The text in lines of at most `columns` columns, broken at blanks where there are any; its own
+/// line ends are kept, and so is the indentation of its lines.
+pub fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let columns = columns.max(1);
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let mut rest = line;
+        while width(rest) > columns {
+            let mut taken = 0;
+            let mut end = 0;
+            let mut blank = None;
+            for (at, c) in rest.char_indices() {
+                taken += c.width().unwrap_or(0);
+                if c == ' ' {
+                    blank = Some(at);
+                }
+                // a single character wider than the line is still taken: each round makes progress
+                if taken > columns && end > 0 {
+                    break;
+                }
+                end = at + c.len_utf8();
+            }
+            let indented = rest.len() - rest.trim_start().len();
+            let (cut, next) = match blank {
+                Some(at) if at > indented => (at, at + 1),
+                _ => (end, end),
+            };
+            lines.push(rest[..cut].trim_end().to_owned());
+            rest = &rest[next..];
+        }
+        if !rest.is_empty() || line.is_empty() {
+            lines.push(rest.to_owned());
+        }
+    }
+    lines
+}
+
+/// `0.4s`, `12.3s`, `2m05s`, `1h02m`.
+pub fn duration(time: Duration) -> String {
+    // cut, not rounded: 59.96 s is not yet a minute
+    let tenths = time.as_millis() / 100;
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => format!("{}.{}s", tenths / 10, tenths % 10),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        _ => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// `512 B`, `41.2 MB`: powers of 1000, as disks and registries count.
+pub fn bytes(count: u64) -> String {
+    let unit = unit(count);
+    format!("{} {}", in_unit(count, unit), UNITS[unit])
+}
+
+/// `41.2/88.0 MB`
+pub fn bytes_of(part: u64, whole: u64) -> String {
+    let unit = unit(whole);
+    format!("{}/{} {}", in_unit(part, unit), in_unit(whole, unit), UNITS[unit])
+}
+
+const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+
+fn unit(mut count: u64) -> usize {
+    let mut unit = 0;
+    while count >= 1000 && unit + 1 < UNITS.len() {
+        count /= 1000;
+        unit += 1;
+    }
+    unit
+}
+
+fn in_unit(count: u64, unit: usize) -> String {
+    if unit == 0 {
+        return count.to_string();
+    }
+    let size = (0..unit).fold(1, |size: u64, _| size * 1000);
+    format!("{}.{}", count / size, count % size / (size / 10))
+}
+
+/// `1 step`, `2 steps`
+pub fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ASCII: Style = Style { color: false, unicode: false };
+    const UNICODE: Style = Style { color: false, unicode: true };
+
+    #[test]
+    fn output_of_programs_is_made_harmless() {
+        assert_eq!(clean_line("\x1b[32mok\x1b[0m\tdone\x07 \n"), "ok    done");
+        assert_eq!(clean_line("10%\r50%\r100%\r\n"), "100%");
+        assert_eq!(clean_line("\x1b]0;title\x07text\x1b]8;;http://x\x1b\\link\x1b(B"), "textlink");
+        assert_eq!(clean_line("a\u{202e}b\x1b"), "ab");
+        assert_eq!(clean_text("one\r\n\x1b[1mtwo\x1b[m\n"), "one\ntwo");
+    }
+
+    #[test]
+    fn text_is_cut_by_columns_not_by_bytes() {
+        assert_eq!(fit("grafana", 7, UNICODE), "grafana");
+        assert_eq!(fit("grafana", 4, UNICODE), "gra…");
+        assert_eq!(fit("grafana", 4, ASCII), "gr..");
+        assert_eq!(fit("grafana", 1, ASCII), "g");
+        assert_eq!(fit("grafana", 0, UNICODE), "");
+        assert_eq!(fit("日本語", 5, UNICODE), "日本…");
+        assert_eq!(fit("日本語", 4, UNICODE), "日…");
+        assert_eq!(pad("日本", 5), "日本 ");
+        assert_eq!(pad_left("7", 3), "  7");
+    }
+
+    #[test]
+    fn long_text_is_wrapped_at_blanks() {
+        assert_eq!(wrap("the quick brown fox", 10), ["the quick", "brown fox"]);
+        assert_eq!(wrap("abcdefghij", 4), ["abcd", "efgh", "ij"]);
+        assert_eq!(wrap("  indented and long", 11), ["  indented", "and long"]);
+        assert_eq!(wrap("one\n\ntwo", 10), ["one", "", "two"]);
+        assert_eq!(wrap("日本", 1), ["日", "本"]);
+        assert_eq!(wrap("", 10), [""; 0]);
+    }
+
+    #[test]
+    fn durations_and_sizes() {
+        let shown = [0, 449, 59_960, 60_000, 125_000, 3_720_000].map(|ms| duration(Duration::from_millis(ms)));
+        assert_eq!(shown, ["0.0s", "0.4s", "59.9s", "1m00s", "2m05s", "1h02m"]);
+        assert_eq!(
+            [0, 999, 1000, 41_260_000, u64::MAX].map(bytes),
+            ["0 B", "999 B", "1.0 kB", "41.2 MB", "18446744.0 TB"]
+        );
+        assert_eq!(bytes_of(512_000, 88_000_000), "0.5/88.0 MB");
+        assert_eq!(bytes_of(5, 10), "5/10 B");
+        assert_eq!([count(1, "step"), count(2, "step")], ["1 step", "2 steps"]);
+    }
+}

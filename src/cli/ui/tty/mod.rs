@@ -1,0 +1,285 @@
+//! The live tree. A thread of its own paints at most every 80 ms, and only while something runs:
+//! whoever reports an event never waits for the terminal. [`Reporter::finish`] paints the last
+//! picture itself, so nothing lingers at the end.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
+use std::time::Duration;
+
+use super::run::{Outcome, Run, State};
+use super::{Clock, Size, Streams, Style, Tone, text};
+use crate::event::{Event, Reporter};
+
+mod screen;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use screen::Screen;
+use tree::View;
+
+/// From one picture to the next.
+const TICK: Duration = Duration::from_millis(80);
+
+/// The cursor of this process's terminal is hidden by us.
+static CURSOR_HIDDEN: AtomicBool = AtomicBool::new(false);
+/// Nobody may draw: the terminal was given back.
+static RELEASED: AtomicBool = AtomicBool::new(false);
+/// The next picture starts below whatever stands on the screen by now.
+static AFRESH: AtomicBool = AtomicBool::new(false);
+
+/// Gives the terminal back: the cursor shows again, and nothing is drawn until
+/// [`reclaim_terminal`]. Takes no lock, so it may be called wherever the process stands: on a
+/// panic, before it stops or exits at once.
+pub fn release_terminal() {
+    RELEASED.store(true, Ordering::SeqCst);
+    if CURSOR_HIDDEN.swap(false, Ordering::SeqCst) {
+        let _ = std::io::stderr().write_all(screen::RESTORE.as_bytes());
+    }
+}
+
+/// Drawing goes on, below whatever others wrote meanwhile.
+pub fn reclaim_terminal() {
+    AFRESH.store(true, Ordering::SeqCst);
+    RELEASED.store(false, Ordering::SeqCst);
+}
+
+/// A panic's message shows below the picture, with the cursor back; other tasks may go on.
+fn restore_on_panic() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            release_terminal();
+            previous(panic);
+            reclaim_terminal();
+        }));
+    });
+}
+
+/// Draws a live tree.
+pub(super) struct Tty(Arc<Shared>);
+
+impl Tty {
+    pub fn new(streams: Streams) -> Self {
+        if streams.terminal.stderr_is_tty {
+            restore_on_panic();
+        }
+        Self(Arc::new(Shared::new(streams)))
+    }
+}
+
+impl Reporter for Tty {
+    fn report(&self, event: Event) {
+        if let Some(generation) = self.0.report(event) {
+            let shared = self.0.clone();
+            // without a thread the run is still told: in its last picture
+            let _ = std::thread::Builder::new().name("progress".into()).spawn(move || shared.paint_while(generation));
+        }
+    }
+
+    fn finish(&self) {
+        self.0.settle();
+    }
+}
+
+impl Drop for Tty {
+    fn drop(&mut self) {
+        self.0.settle();
+    }
+}
+
+/// Locked in this order: the canvas, then the picture.
+struct Shared {
+    canvas: Mutex<Canvas>,
+    picture: Mutex<Picture>,
+    wake: Condvar,
+    style: Style,
+    clock: Arc<dyn Clock>,
+    size: Arc<dyn Fn() -> Size + Send + Sync>,
+}
+
+struct Canvas {
+    err: Box<dyn Write + Send>,
+    screen: Screen,
+}
+
+/// What is to be drawn.
+#[derive(Default)]
+struct Picture {
+    run: Run,
+    /// Lines that stay, above the tree.
+    notes: Vec<String>,
+    live: bool,
+    /// Counts trees, so that a painter knows when its own is over.
+    generation: u64,
+    changed: bool,
+    /// The painter sleeps until it is woken.
+    idle: bool,
+}
+
+impl Shared {
+    fn new(streams: Streams) -> Self {
+        Self {
+            canvas: Mutex::new(Canvas { err: streams.err, screen: Screen::new(streams.terminal.stderr_is_tty) }),
+            picture: Mutex::default(),
+            wake: Condvar::new(),
+            style: streams.style,
+            clock: streams.clock,
+            size: streams.size,
+        }
+    }
+
+    /// Takes an event in; `Some` when a tree begins that needs a painter.
+    fn report(&self, event: Event) -> Option<u64> {
+        let now = self.clock.elapsed();
+        match event {
+            Event::Info { message } => {
+                self.note(text::clean_text(&message));
+                return None;
+            }
+            Event::Warning { message } => {
+                let label = self.style.paint(Tone::Warn, "warning:");
+                self.note(format!("{label} {}", text::clean_text(&message)));
+                return None;
+            }
+            Event::Finished { ok, degraded, millis, summary } => {
+                let summary = text::clean_text(&summary);
+                lock(&self.picture).run.outcome = Some(Outcome { ok, degraded, millis, summary });
+                self.settle();
+                return None;
+            }
+            Event::Started { command, platform, steps } => {
+                self.settle();
+                let mut picture = lock(&self.picture);
+                picture.run = Run::new(command, platform, steps, now);
+                return self.begin(picture);
+            }
+            _ => {}
+        }
+        let mut picture = lock(&self.picture);
+        if !picture.live {
+            picture.run = Run::new(String::new(), String::new(), Vec::new(), now);
+        }
+        match event {
+            Event::StepStarted { id } => picture.run.start(&id, now),
+            Event::StepProgress { id, progress } => picture.run.progress(&id, &progress),
+            Event::StepDone { id, note, .. } => {
+                let note = note.map(|note| text::clean_line(&note)).filter(|note| !note.is_empty());
+                picture.run.end(&id, State::Done { note }, now);
+            }
+            Event::StepFailed { id, error, .. } => {
+                picture.run.end(&id, State::Failed { error: text::clean_text(&error) }, now);
+            }
+            Event::StepSkipped { id, because } => {
+                picture.run.end(&id, State::Skipped { because: text::clean_line(&because) }, now);
+            }
+            Event::Started { .. } | Event::Finished { .. } | Event::Info { .. } | Event::Warning { .. } => {}
+        }
+        self.begin(picture)
+    }
+
+    /// The picture has changed; `Some` when a new tree has begun with it.
+    fn begin(&self, mut picture: MutexGuard<'_, Picture>) -> Option<u64> {
+        picture.changed = true;
+        if picture.idle {
+            self.wake.notify_all();
+        }
+        let new = !picture.live;
+        picture.live = true;
+        new.then_some(picture.generation)
+    }
+
+    /// A line that stays. Without a tree it is written at once.
+    fn note(&self, note: String) {
+        let mut picture = lock(&self.picture);
+        picture.notes.push(note);
+        if picture.live {
+            self.begin(picture);
+        } else {
+            drop(picture);
+            self.paint(None);
+        }
+    }
+
+    /// The painter's life: until the tree of this generation is over.
+    fn paint_while(&self, generation: u64) {
+        loop {
+            let mut picture = lock(&self.picture);
+            if picture.generation != generation {
+                return;
+            }
+            let due = picture.changed || picture.run.running();
+            if due {
+                picture.changed = false;
+                drop(picture);
+                self.paint(Some(generation));
+                picture = lock(&self.picture);
+                if picture.generation == generation {
+                    drop(self.wake.wait_timeout_while(picture, TICK, |picture| picture.generation == generation));
+                }
+            } else {
+                picture.idle = true;
+                let idle = |picture: &mut Picture| picture.generation == generation && !picture.changed;
+                let woken = self.wake.wait_while(picture, idle);
+                woken.unwrap_or_else(PoisonError::into_inner).idle = false;
+            }
+        }
+    }
+
+    /// Draws the tree as it is now, or only the notes when there is none (any more).
+    fn paint(&self, generation: Option<u64>) {
+        let mut canvas = lock(&self.canvas);
+        let mut picture = lock(&self.picture);
+        if generation.is_some_and(|generation| generation != picture.generation) || released(&canvas) {
+            return;
+        }
+        let size = (self.size)();
+        let view = View { style: self.style, now: self.clock.elapsed(), columns: size.columns, rows: Some(size.rows) };
+        let lines = if picture.live { tree::lines(&picture.run, &view) } else { Vec::new() };
+        let notes = std::mem::take(&mut picture.notes);
+        let live = picture.live;
+        drop(picture);
+        canvas.draw(&notes, &lines, size, live);
+    }
+
+    /// The last picture of the tree, whole and for good.
+    fn settle(&self) {
+        let mut canvas = lock(&self.canvas);
+        let mut picture = lock(&self.picture);
+        if !picture.live && picture.notes.is_empty() && picture.run.outcome.is_none() {
+            return;
+        }
+        let size = (self.size)();
+        let view = View { style: self.style, now: self.clock.elapsed(), columns: size.columns, rows: None };
+        let lines = tree::lines(&picture.run, &view);
+        let notes = std::mem::take(&mut picture.notes);
+        picture.run = Run::default();
+        picture.live = false;
+        picture.generation += 1;
+        self.wake.notify_all();
+        drop(picture);
+        canvas.draw(&notes, &lines, size, false);
+    }
+}
+
+impl Canvas {
+    /// One write for the whole picture.
+    fn draw(&mut self, notes: &[String], lines: &[String], size: Size, live: bool) {
+        let frame = self.screen.frame(notes, lines, size, live);
+        if !frame.is_empty() {
+            // nobody watches any more: no reason to stop the work
+            let _ = self.err.write_all(frame.as_bytes());
+            let _ = self.err.flush();
+        }
+    }
+}
+
+fn released(canvas: &Canvas) -> bool {
+    canvas.screen.of_this_process() && RELEASED.load(Ordering::SeqCst)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,100 @@
+//! The bytes of one picture. The cursor rests in the first column below the tree, so that whatever
+//! ends us leaves a usable line; the next picture moves up over the rows of the last one.
+
+use std::sync::atomic::Ordering;
+
+use super::super::{Size, text};
+use super::{AFRESH, CURSOR_HIDDEN};
+
+const HIDE_CURSOR: &str = "\x1b[?25l";
+const SHOW_CURSOR: &str = "\x1b[?25h";
+/// Synchronized output: the terminal shows the whole picture at once; others ignore it
+/// (<https://gist.github.com/christianparpart/d8a62cc1ab659194337d73e399004036>).
+const BEGIN_UPDATE: &str = "\x1b[?2026h";
+const END_UPDATE: &str = "\x1b[?2026l";
+const CLEAR_LINE: &str = "\x1b[K";
+const CLEAR_BELOW: &str = "\x1b[J";
+
+/// What [`super::release_terminal`] writes: no update stays open, and the cursor shows.
+pub(super) const RESTORE: &str = "\x1b[?2026l\x1b[?25h";
+
+/// What stands on the terminal.
+#[derive(Debug)]
+pub(super) struct Screen {
+    /// This process's own terminal, whose cursor must be restored whatever happens.
+    own: bool,
+    drawn: Vec<String>,
+    /// Of the terminal when that was drawn.
+    columns: usize,
+    hidden: bool,
+}
+
+impl Screen {
+    pub fn new(own: bool) -> Self {
+        Self { own, drawn: Vec::new(), columns: 0, hidden: false }
+    }
+
+    pub fn of_this_process(&self) -> bool {
+        self.own
+    }
+
+    /// From what is drawn to `lines`, with `notes` above them for good. When it is no longer live,
+    /// the lines stay, too, and the cursor shows.
+    pub fn frame(&mut self, notes: &[String], lines: &[String], size: Size, live: bool) -> String {
+        if self.own && AFRESH.swap(false, Ordering::SeqCst) {
+            self.drawn.clear();
+            self.hidden = false;
+        }
+        let redraw = !notes.is_empty() || self.drawn != lines || (!lines.is_empty() && self.columns != size.columns);
+        let mut out = String::new();
+        if redraw {
+            out.push_str(BEGIN_UPDATE);
+            if live && !self.hidden {
+                out.push_str(HIDE_CURSOR);
+                self.set_hidden(true);
+            }
+            let rows = self.rows(size.columns);
+            if rows > 0 {
+                out.push_str(&format!("\x1b[{rows}A\r"));
+            }
+            // a note may wrap, so its end cannot be cleared behind it; and rows that a new width has
+            // wrapped must not be taken for one line later
+            if !notes.is_empty() || self.columns != size.columns {
+                out.push_str(CLEAR_BELOW);
+            }
+            for note in notes {
+                out.push_str(&note.replace('\n', "\r\n"));
+                out.push_str("\r\n");
+            }
+            for line in lines {
+                out.push_str(line);
+                out.push_str(CLEAR_LINE);
+                out.push_str("\r\n");
+            }
+            out.push_str(CLEAR_BELOW);
+            out.push_str(END_UPDATE);
+            self.drawn = lines.to_vec();
+            self.columns = size.columns;
+        }
+        if !live {
+            if self.hidden {
+                out.push_str(SHOW_CURSOR);
+                self.set_hidden(false);
+            }
+            self.drawn.clear();
+        }
+        out
+    }
+
+    /// Rows that the lines take by now: a terminal that became narrower has wrapped them.
+    fn rows(&self, columns: usize) -> usize {
+        self.drawn.iter().map(|line| text::width(&text::clean_line(line)).div_ceil(columns.max(1)).max(1)).sum()
+    }
+
+    fn set_hidden(&mut self, hidden: bool) {
+        self.hidden = hidden;
+        if self.own {
+            CURSOR_HIDDEN.store(hidden, Ordering::SeqCst);
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! placeholder
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub platform: crate::model::Platform,
+}

@@ -1,0 +1,84 @@
+//! `start`, `stop` and `restart` of what exists: nothing is made, nothing is removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{
+    Condition, ContainerSpec, ContainerState, Observed, ObservedContainer, ResourceId, ResourceKind, label,
+};
+
+use super::down::depends_on;
+use super::{Action, Cause, Plan, Step, StepId};
+
+/// Stops the running containers of these services, those that need others first.
+pub fn stop(platform: &str, observed: &Observed, services: &BTreeSet<String>) -> Plan {
+    let running: Vec<&ObservedContainer> = observed
+        .containers
+        .iter()
+        .filter(|found| found.label(label::PLATFORM) == Some(platform))
+        .filter(|found| found.label(label::SERVICE).is_some_and(|service| services.contains(service)))
+        .filter(|found| !matches!(found.state, ContainerState::Exited | ContainerState::Created | ContainerState::Dead))
+        .collect();
+    let steps = running.iter().map(|found| {
+        let service = found.label(label::SERVICE).unwrap_or(&found.name);
+        let after: Vec<StepId> = running
+            .iter()
+            .filter(|other| other.name != found.name && depends_on(other, service, &running))
+            .map(|other| format!("stop container {}", other.name))
+            .collect();
+        step("stop", &found.name, service, Action::Stop { container: found.name.clone(), grace: None }, after)
+    });
+    Plan { steps: steps.collect(), left_out: Vec::new() }
+}
+
+/// Starts the containers of these services that do not run, in the order of their dependencies.
+pub fn start(specs: &[ContainerSpec], observed: &Observed, services: &BTreeSet<String>) -> Plan {
+    let stopped = |spec: &&ContainerSpec| {
+        services.contains(&spec.service)
+            && observed.container(&spec.name).is_some_and(|found| found.state != ContainerState::Running)
+    };
+    Plan { steps: starts(&specs.iter().filter(stopped).collect::<Vec<_>>(), &BTreeMap::new()), left_out: Vec::new() }
+}
+
+/// Both: everything is stopped before its dependencies are, and comes back after them.
+pub fn restart(platform: &str, specs: &[ContainerSpec], observed: &Observed, services: &BTreeSet<String>) -> Plan {
+    let mut plan = stop(platform, observed, services);
+    let stops: BTreeMap<String, StepId> =
+        plan.steps.iter().map(|step| (step.resource.name.clone(), step.id.clone())).collect();
+    let all: Vec<&ContainerSpec> = specs
+        .iter()
+        .filter(|spec| services.contains(&spec.service) && observed.container(&spec.name).is_some())
+        .collect();
+    plan.steps.extend(starts(&all, &stops));
+    plan
+}
+
+fn starts(specs: &[&ContainerSpec], stops: &BTreeMap<String, StepId>) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for spec in specs {
+        let mut after: Vec<StepId> = stops.get(&spec.name).cloned().into_iter().collect();
+        for dependency in &spec.depends_on {
+            let verb = if dependency.condition == Condition::ServiceStarted { "start" } else { "await" };
+            let before = specs.iter().filter(|other| other.service == dependency.service);
+            after.extend(before.map(|other| format!("{verb} container {}", other.name)));
+        }
+        let start = step("start", &spec.name, &spec.service, Action::Start { container: spec.name.clone() }, after);
+        let ready = Action::AwaitReady { spec: Box::new((*spec).clone()), readiness: spec.readiness.clone() };
+        let ready = step("await", &spec.name, &spec.service, ready, vec![start.id.clone()]);
+        steps.extend([start, ready]);
+    }
+    steps
+}
+
+fn step(verb: &str, container: &str, service: &str, action: Action, after: Vec<StepId>) -> Step {
+    let resource = ResourceId::new(ResourceKind::Container, container);
+    Step {
+        id: format!("{verb} {resource}"),
+        resource,
+        group: service.to_owned(),
+        action,
+        cause: Cause::Requested,
+        after,
+        destructive: false,
+        needs_privilege: false,
+    }
+}
