@@ -8,11 +8,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::error::ErrorKind;
 use super::ui;
 use crate::event::Events;
-
-/// The exit code after the second Ctrl-C: what a shell gives to a program that SIGINT ended.
-pub const EXIT_CODE: i32 = 130;
 
 /// What the first Ctrl-C says.
 const STOPPING: &str = "stopping: what works is kept; Ctrl-C again to stop at once";
@@ -29,12 +27,12 @@ impl Drop for Interrupts {
 }
 
 /// The first SIGINT or SIGTERM cancels `token` and says so; the second gives the terminal back
-/// and exits at once with [`EXIT_CODE`]. Ctrl-Z gives the terminal back while we are stopped.
+/// and exits at once with 130 ([`ErrorKind::Interrupted`]). Ctrl-Z gives the terminal back while we are stopped.
 ///
 /// # Errors
 /// When the system takes no handlers.
 pub fn listen(token: CancellationToken, events: Events) -> io::Result<Interrupts> {
-    listen_with(token, events, Arc::new(|| std::process::exit(EXIT_CODE)))
+    listen_with(token, events, Arc::new(|| std::process::exit(i32::from(ErrorKind::Interrupted.exit_code()))))
 }
 
 fn listen_with(token: CancellationToken, events: Events, exit: Arc<dyn Fn() + Send + Sync>) -> io::Result<Interrupts> {
