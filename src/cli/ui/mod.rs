@@ -15,17 +15,17 @@ use jiff::Timestamp;
 
 use crate::event::Reporter;
 
-// pub mod confirm;
+pub mod confirm;
 mod json;
 mod plain;
 mod quiet;
 mod run;
 pub mod style;
-// pub mod table;
+pub mod table;
 mod terminal;
 pub mod text;
 mod tty;
-// pub mod waterfall;
+pub mod waterfall;
 
 #[cfg(test)]
 mod testing;

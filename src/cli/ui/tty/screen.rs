@@ -15,8 +15,9 @@ const END_UPDATE: &str = "\x1b[?2026l";
 const CLEAR_LINE: &str = "\x1b[K";
 const CLEAR_BELOW: &str = "\x1b[J";
 
-/// What [`super::release_terminal`] writes: no update stays open, and the cursor shows.
-pub(super) const RESTORE: &str = "\x1b[?2026l\x1b[?25h";
+/// What [`super::release_terminal`] writes: no update stays open, the cursor shows, and what comes
+/// next begins a line of its own (a `^C` may stand there).
+pub(super) const RESTORE: &str = "\x1b[?2026l\x1b[?25h\r\n";
 
 /// What stands on the terminal.
 #[derive(Debug)]
