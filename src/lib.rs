@@ -12,6 +12,7 @@
 //! | 1 | `config` | files to platform, every error at once |
 //! | 0 | `model`, `render` | pure: the types; the embedded templates |
 
+pub mod doctor;
 pub mod engine;
 pub mod event;
 pub mod host;

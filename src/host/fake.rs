@@ -93,7 +93,7 @@ impl FakeHost {
             facts,
             folders,
             environment: pairs(&[("HOME", "/home/dev"), ("PATH", "/usr/bin:/bin"), ("USER", "dev")]),
-            now: 1_760_000_000,
+            now: 1_790_000_000,
             processes: BTreeSet::from([1, FAKE_PID]),
             disks: BTreeMap::from([(PathBuf::from("/"), Disk { total: 200 * gib, available: 100 * gib })]),
             sysctls: pairs(&[("fs.inotify.max_user_watches", "524288"), ("fs.inotify.max_user_instances", "512")]),
