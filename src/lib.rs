@@ -17,6 +17,7 @@ pub mod apply;
 pub mod cli;
 pub mod compile;
 pub mod config;
+pub mod doctor;
 pub mod engine;
 pub mod event;
 pub mod host;

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::engine::Engine;
-use crate::engine::discover::Discovery;
+use crate::engine::discover::{Attempt, Discovery, Refusal, Source, discover};
 use crate::host::Host;
+use crate::host::fake::FakeHost;
 
 /// What effects go through. An engine may be absent: `doctor` says why.
 #[derive(Clone)]
@@ -12,4 +13,25 @@ pub struct System {
     pub host: Arc<dyn Host>,
     pub engine: Option<Arc<dyn Engine>>,
     pub discovery: Discovery,
+}
+
+impl System {
+    /// Looks for an engine. Not finding one is no error: commands that need none work all the same.
+    pub async fn connect(host: Arc<dyn Host>) -> Self {
+        let (discovery, engine) = discover(host.as_ref()).await;
+        Self { host, engine, discovery }
+    }
+
+    /// For tests: a machine in memory, and the engine that it is to have.
+    pub fn fake(host: FakeHost, engine: Option<Arc<dyn Engine>>) -> Self {
+        let outcome = if engine.is_some() { Ok(()) } else { Err(Refusal::Absent) };
+        let endpoint = "unix:///var/run/docker.sock".to_owned();
+        let attempts = vec![Attempt { endpoint, source: Source::DockerSocket, outcome }];
+        Self { host: Arc::new(host), engine, discovery: Discovery { attempts } }
+    }
+
+    /// The attempt that succeeded.
+    pub fn endpoint(&self) -> Option<&Attempt> {
+        self.discovery.attempts.iter().find(|attempt| attempt.outcome.is_ok())
+    }
 }

@@ -1,0 +1,80 @@
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use crate::config;
+
+use super::context::{Context, StackOptions};
+use super::error::CliError;
+
+/// Show, start or describe macula.yaml
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Print the settings that are in force
+    Show {
+        #[command(flatten)]
+        stacks: StackOptions,
+    },
+    /// Write a macula.yaml with every key explained
+    Init {
+        /// Where
+        #[arg(default_value = "macula.yaml", value_name = "PATH")]
+        path: PathBuf,
+        /// Write over a file that is there
+        #[arg(long)]
+        force: bool,
+    },
+    /// Print the JSON schema of macula.yaml, for editors
+    Schema,
+}
+
+pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    match args.action {
+        Action::Show { stacks } => show(context, &stacks),
+        Action::Init { path, force } => init(context, path, force).await,
+        Action::Schema => context.print_json(&config::schema()),
+    }
+}
+
+fn show(context: &Context, stacks: &StackOptions) -> Result<(), CliError> {
+    let loaded = context.load(stacks)?;
+    let platform = &loaded.platform;
+    let settings = serde_json::json!({
+        "name": platform.name,
+        "domain": platform.domain,
+        "file": loaded.config_file,
+        "stacks": platform.stacks.iter().map(|stack| &stack.name).collect::<Vec<_>>(),
+        "images": platform.images,
+        "ingress": platform.ingress,
+        "addresses": platform.addresses,
+        "timeouts": {
+            "healthy": platform.timeouts.healthy.as_secs(),
+            "image": platform.timeouts.image.as_secs(),
+        },
+    });
+    if context.json() {
+        return context.print_json(&settings);
+    }
+    let text = serde_yaml::to_string(&settings).map_err(|error| CliError::unexpected(error.to_string()))?;
+    context.print(&text)
+}
+
+async fn init(context: &Context, path: PathBuf, force: bool) -> Result<(), CliError> {
+    if !force && context.host.exists(&path).await {
+        return Err(CliError::conflict(format!("{} exists", path.display())).hint("`--force` writes over it"));
+    }
+    let folder = std::env::current_dir().map_err(|error| CliError::io("find the current folder", &error))?;
+    let target = folder.join(&path);
+    context
+        .host
+        .write(&target, config::init_file().as_bytes(), 0o644)
+        .await
+        .map_err(|error| CliError::io(format!("write {}", target.display()), &error))?;
+    context.print(&format!("wrote {}\n", path.display()))
+}

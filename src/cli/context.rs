@@ -1,0 +1,246 @@
+//! What every command has in hand: the global options, the machine, and where output goes.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::Session;
+use crate::config::{self, DiskFiles, Loaded};
+use crate::engine::discover::Discovery;
+use crate::event::{Event, Events, Reporter};
+use crate::host::Host;
+use crate::host::local::LocalHost;
+use crate::model::ImagePolicy;
+use crate::system::System;
+
+use super::error::{CliError, ErrorKind};
+use super::ui::confirm::{self, Answer, Question};
+use super::ui::{self, ColorChoice, Stream, Streams, Style, Terminal};
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// The platform; each has containers, volumes, addresses and names of its own
+    #[arg(long, global = true, env = "MACULA_NAME", value_name = "NAME")]
+    pub name: Option<String>,
+    /// Read this macula.yaml (else ./macula.yaml, then the one in the configuration folder)
+    #[arg(long, global = true, env = "MACULA_FILE", value_name = "PATH")]
+    pub file: Option<PathBuf>,
+    /// Results for people or for programs, on standard output
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Human, value_name = "FORM")]
+    pub output: Output,
+    /// How progress is shown, on standard error
+    #[arg(long, global = true, value_enum, default_value_t = ui::Kind::Auto, value_name = "LOOK")]
+    pub progress: ui::Kind,
+    /// Answer yes to every question (installing what is missing among them)
+    #[arg(short, long, global = true)]
+    pub yes: bool,
+    /// Say more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Colours
+    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN")]
+    pub color: ColorChoice,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Human,
+    Json,
+}
+
+/// Options of the commands that read stack files.
+#[derive(Debug, Clone, Default, Args)]
+pub struct StackOptions {
+    /// Add a Compose file, or the folder of one, as a stack; may be given several times
+    #[arg(long = "stack", value_name = "PATH")]
+    pub stacks: Vec<PathBuf>,
+    /// Activate a Compose profile; may be given several times
+    #[arg(long = "profile", env = "MACULA_PROFILES", value_delimiter = ',', value_name = "PROFILE")]
+    pub profiles: Vec<String>,
+    /// Where images come from
+    #[arg(long, value_enum, env = "MACULA_IMAGES", value_name = "POLICY")]
+    pub images: Option<Images>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Images {
+    /// What is in the engine, else a pull, else a build
+    Auto,
+    /// Always a pull, never a build
+    Pull,
+    /// A build wherever there is one
+    Build,
+    /// Only what is in the engine
+    Local,
+}
+
+impl From<Images> for ImagePolicy {
+    fn from(images: Images) -> Self {
+        match images {
+            Images::Auto => Self::Auto,
+            Images::Pull => Self::Pull,
+            Images::Build => Self::Build,
+            Images::Local => Self::Local,
+        }
+    }
+}
+
+pub struct Context {
+    pub global: Global,
+    pub terminal: Terminal,
+    pub host: Arc<dyn Host>,
+    pub cancel: CancellationToken,
+    reporter: Arc<dyn Reporter>,
+}
+
+impl Context {
+    pub fn new(global: Global) -> Self {
+        let terminal = Terminal::of_this_process();
+        let streams = Streams::standard(terminal.clone(), global.color, global.verbose > 0);
+        let reporter = ui::reporter(global.progress, streams);
+        Self { global, terminal, host: Arc::new(LocalHost::new()), cancel: CancellationToken::new(), reporter }
+    }
+
+    pub fn json(&self) -> bool {
+        self.global.output == Output::Json
+    }
+
+    pub fn out_style(&self) -> Style {
+        self.terminal.style(self.global.color, Stream::Stdout)
+    }
+
+    pub fn events(&self) -> Events {
+        Events::new(self.reporter.clone())
+    }
+
+    /// The end of a run, for whoever draws.
+    pub fn finished(&self, begun: std::time::Instant, ok: bool, degraded: bool, summary: impl Into<String>) {
+        let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.events().emit(Event::Finished { ok, degraded, millis, summary: summary.into() });
+    }
+
+    /// Gives the terminal back before results are written.
+    pub fn finish(&self) {
+        self.reporter.finish();
+    }
+
+    /// Everything that the user's files say.
+    pub fn load(&self, options: &StackOptions) -> Result<Loaded, CliError> {
+        let folder = std::env::current_dir().map_err(|error| CliError::io("find the current folder", &error))?;
+        let request = config::Request {
+            cwd: folder,
+            config_folder: Some(self.host.folders().config),
+            env: self.host.environment(),
+            file: self.global.file.clone(),
+            name: self.global.name.clone(),
+            stacks: options.stacks.clone(),
+            profiles: options.profiles.clone(),
+            images: options.images.map(Into::into),
+        };
+        let loaded = config::load(&request, &DiskFiles).map_err(|errors| {
+            let count = errors.0.len();
+            let what = if count == 1 { "an error".to_owned() } else { format!("{count} errors") };
+            let mut error = CliError::new(ErrorKind::Config, format!("the configuration has {what}"));
+            error.causes = errors.0.iter().map(ToString::to_string).collect();
+            error
+        })?;
+        for warning in &loaded.warnings {
+            self.events().warn(warning.to_string());
+        }
+        Ok(loaded)
+    }
+
+    /// The name of the platform for commands that need no stack file.
+    pub fn platform_name(&self) -> Result<String, CliError> {
+        match &self.global.name {
+            Some(name) => Ok(name.clone()),
+            None => Ok(self.load(&StackOptions::default())?.platform.name),
+        }
+    }
+
+    /// The machine and its engine, for one command.
+    pub async fn session(&self, command: &str) -> Session {
+        Session {
+            system: System::connect(self.host.clone()).await,
+            events: self.events(),
+            cancel: self.cancel.clone(),
+            command: format!("macula {command}"),
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+
+    /// For commands that look only at files.
+    pub fn session_without_engine(&self, command: &str) -> Session {
+        Session {
+            system: System { host: self.host.clone(), engine: None, discovery: Discovery::default() },
+            events: self.events(),
+            cancel: self.cancel.clone(),
+            command: format!("macula {command}"),
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+
+    /// Whether the user agrees: by `--yes`, or asked on the terminal. Where nobody can be asked it
+    /// is an error that says what to type.
+    pub fn agreed(&self, question: &str, explain: &str) -> Result<bool, CliError> {
+        if self.global.yes {
+            return Ok(true);
+        }
+        self.finish();
+        let question = Question { text: question.to_owned(), explain: Some(explain.to_owned()) };
+        let style = self.terminal.style(self.global.color, Stream::Stderr);
+        match confirm::on_terminal(&question, &self.terminal, style, &self.cancel) {
+            Ok(Answer::Yes) => Ok(true),
+            Ok(Answer::No) => Ok(false),
+            Ok(Answer::NotAsked) => Err(CliError::new(ErrorKind::Privilege, question.text.clone())
+                .hint("it is not done without being asked, and there is no terminal to ask on: `--yes` agrees")),
+            Err(error) => Err(CliError::io("ask on the terminal", &error)),
+        }
+    }
+
+    /// Like [`Context::agreed`], with a no as the end of the command.
+    pub fn confirm(&self, question: &str, explain: &str) -> Result<(), CliError> {
+        if self.agreed(question, explain)? {
+            return Ok(());
+        }
+        Err(CliError::new(ErrorKind::Interrupted, "nothing was done"))
+    }
+
+    /// Writes a result. A reader that has gone away is no error.
+    pub fn print(&self, text: &str) -> Result<(), CliError> {
+        self.finish();
+        let mut out = std::io::stdout().lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(CliError::io("write to standard output", &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub fn print_json(&self, value: &impl Serialize) -> Result<(), CliError> {
+        let text = serde_json::to_string_pretty(value).map_err(|error| CliError::unexpected(error.to_string()))?;
+        self.print(&(text + "\n"))
+    }
+
+    /// Says what went wrong; the exit code.
+    pub fn fail(&self, error: &CliError) -> ExitCode {
+        self.finish();
+        if error.kind != ErrorKind::ChangesPending {
+            if self.json() {
+                // one result, on standard output, whatever happened
+                let _ = self.print(&(error.to_json().to_string() + "\n"));
+            }
+            let style = self.terminal.style(self.global.color, Stream::Stderr);
+            eprint!("{}", error.to_text(style));
+        }
+        ExitCode::from(error.kind.exit_code())
+    }
+}

@@ -1,0 +1,156 @@
+//! Errors of the application as the user sees them: what failed, why, and what to type.
+
+use crate::app::Error;
+use crate::apply::{Failure, StepError};
+use crate::engine::discover::{Discovery, Refusal};
+use crate::host::LockError;
+use crate::plan::SupplyProblem;
+
+use super::error::{CliError, ErrorKind};
+
+impl From<Error> for CliError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::NoEngine(discovery) => no_engine(&discovery),
+            Error::Engine(error) => error.into(),
+            Error::Compile(errors) => {
+                let mut new = Self::config("the configuration cannot be put together");
+                new.causes = errors.iter().map(ToString::to_string).collect();
+                new
+            }
+            Error::Conflicts(conflicts) => {
+                let mut new = Self::conflict("nothing was changed, since something that is not ours is in the way");
+                new.causes = conflicts.iter().map(ToString::to_string).collect();
+                let mut hints: Vec<&str> = conflicts.iter().filter_map(|conflict| conflict.hint.as_deref()).collect();
+                hints.dedup();
+                hints.into_iter().take(3).fold(new, |new, hint| new.hint(hint))
+            }
+            Error::Supply(problems) => supply(&problems),
+            Error::Failed(outcome) => failed(&outcome.failed, outcome.skipped.len()),
+            Error::Cancelled => {
+                Self::new(ErrorKind::Interrupted, "stopped; what works is kept").hint("the same command goes on from here")
+            }
+            Error::UnknownService { names, known } => {
+                let near = names.iter().find_map(|name| nearest(name, &known));
+                let new = Self::usage(format!("no service is called {}", names.join(", ")));
+                match near {
+                    Some(near) => new.hint(format!("did you mean {near}?")),
+                    None => new.hint(format!("there are: {}", known.join(", "))),
+                }
+            }
+            Error::NoContainer { service } => {
+                Self::usage(format!("{service} has no container")).suggest(format!("macula up {service}"))
+            }
+            Error::NewerState { .. } => Self::config(error.to_string())
+                .hint("use that macula, or move the file away if the platform is gone"),
+            Error::BadState { .. } => Self::config(error.to_string())
+                .hint("it was changed by hand or half copied; put it back from a backup"),
+            Error::Io { path, source } => {
+                Self::io(format!("{}", path.display()), &source)
+            }
+            Error::Lock(LockError::Held { .. }) => {
+                Self::conflict(error.to_string()).hint("wait for it, or stop it")
+            }
+            Error::Lock(LockError::Io(source)) => Self::io("take the lock of the platform", &source),
+            Error::Run(error) => error.into(),
+            Error::SecretsLost { ref path, .. } => Self::conflict(error.to_string())
+                .hint(format!("put {} back from a backup", path.display()))
+                .hint("or, if the data may go: macula down --volumes"),
+            Error::NoSubnet => Self::conflict(error.to_string())
+                .hint("name one in macula.yaml: addresses: {subnet: 192.168.213.0/24}"),
+            Error::NoBlock { .. } | Error::Other(_) => Self::unexpected(error.to_string()),
+        }
+    }
+}
+
+fn nearest(name: &str, known: &[String]) -> Option<String> {
+    known
+        .iter()
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .filter(|(distance, _)| *distance <= 2)
+        .min()
+        .map(|(_, candidate)| candidate.clone())
+}
+
+/// No engine: the attempt that came closest says what to do.
+pub fn no_engine(discovery: &Discovery) -> CliError {
+    let mut new = CliError::new(ErrorKind::NoEngine, "no container engine answers");
+    for attempt in &discovery.attempts {
+        let Err(refusal) = &attempt.outcome else { continue };
+        let text = match refusal {
+            Refusal::Absent => continue,
+            Refusal::PermissionDenied { group: Some(group) } => {
+                format!("{}: this user may not open it (the group {group} may)", attempt.endpoint)
+            }
+            Refusal::PermissionDenied { group: None } => format!("{}: this user may not open it", attempt.endpoint),
+            Refusal::NotListening => format!("{}: it is there, and nobody listens", attempt.endpoint),
+            Refusal::TooOld { api } => format!("{}: it speaks API {api}; 1.41 is the least", attempt.endpoint),
+            Refusal::Other(text) => format!("{}: {text}", attempt.endpoint),
+        };
+        new.causes.push(text);
+    }
+    if new.causes.is_empty() {
+        let tried: Vec<&str> = discovery.attempts.iter().map(|attempt| attempt.endpoint.as_str()).collect();
+        new.causes.push(format!("none of these exists: {}", tried.join(", ")));
+        new = new.hint("`macula up --yes` installs and starts Docker where the system's packages have it");
+    }
+    new.suggest("macula doctor")
+}
+
+fn supply(problems: &[SupplyProblem]) -> CliError {
+    let other = problems.iter().any(|problem| matches!(problem, SupplyProblem::OtherProvider { .. }));
+    let kind = if other { ErrorKind::Conflict } else { ErrorKind::Image };
+    let what = if other { "data of another provider is left untouched" } else { "nothing was changed, since images are missing" };
+    let mut new = CliError::new(kind, what);
+    new.causes = problems.iter().map(ToString::to_string).collect();
+    if other {
+        return new
+            .hint("take the data out with the service's own dump and put it into the new one, or go back to the image that wrote it")
+            .hint("`macula images list` shows which images are here; --images build|local|auto chooses");
+    }
+    new.hint("`macula images list` shows what is here; an image that has moved gets another name in macula.yaml under images.overrides")
+}
+
+/// Several steps may fail; the first one in the order of time decides the kind.
+fn failed(failures: &[Failure], skipped: usize) -> CliError {
+    let Some(first) = failures.first() else {
+        return CliError::unexpected("some steps were not carried out");
+    };
+    let mut new = one(first);
+    for failure in failures.iter().skip(1) {
+        new.causes.push(format!("{}: {}", failure.step, failure.error));
+    }
+    if skipped > 0 {
+        new = new.hint(format!("{skipped} steps that depend on it were not tried; what works is kept"));
+    }
+    new.hint("the same command goes on from here")
+}
+
+fn one(failure: &Failure) -> CliError {
+    let new = |kind| CliError::new(kind, failure.error.to_string()).doing(failure.step.clone());
+    match &failure.error {
+        StepError::Engine(error) => CliError::from(error.clone()).doing(failure.step.clone()),
+        StepError::NotReady { service, log_tail, .. } => {
+            let mut error = CliError::not_healthy(failure.error.to_string());
+            if log_tail.is_empty() {
+                error.causes.push("it has logged nothing".into());
+            } else {
+                error.causes.push(format!("the end of its log:\n{}", log_tail.join("\n")));
+            }
+            error.suggest(format!("macula logs {service}"))
+        }
+        StepError::NoImage { reference, attempts } => {
+            let mut error = CliError::new(ErrorKind::Image, format!("no source gave the image {reference}"));
+            for attempt in attempts {
+                let text = attempt.to_string();
+                error.causes.push(text);
+            }
+            error.hint("an image that has moved gets another name in macula.yaml under images.overrides")
+        }
+        StepError::Prepare { source, .. } | StepError::Base { source, .. } => {
+            CliError::from(source.clone()).doing(failure.step.clone())
+        }
+        StepError::File { .. } | StepError::Broken(_) => new(ErrorKind::Unexpected),
+        StepError::Cancelled => new(ErrorKind::Interrupted),
+    }
+}

@@ -1,0 +1,51 @@
+use crate::app::{Wanted, prepare};
+
+use super::context::{Context, StackOptions};
+use super::error::{CliError, ErrorKind};
+
+/// Show what `up` would do, each step with its cause
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only these services and what they need
+    #[arg(value_name = "SERVICE")]
+    services: Vec<String>,
+    #[command(flatten)]
+    stacks: StackOptions,
+    /// Exit with 10 when there is something to do
+    #[arg(long)]
+    exit_code: bool,
+    /// Leave nothing out: an image that cannot be had is an error
+    #[arg(long)]
+    strict: bool,
+}
+
+pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    let loaded = context.load(&args.stacks)?;
+    let session = context.session("plan").await;
+    let prepared = prepare(&session, &loaded, &Wanted { services: args.services, strict: args.strict }).await?;
+    show(context, &prepared.plan)?;
+    if args.exit_code && !prepared.plan.is_empty() {
+        return Err(CliError::new(ErrorKind::ChangesPending, "there is something to do"));
+    }
+    Ok(())
+}
+
+/// Prints a plan that is not carried out.
+pub fn show(context: &Context, plan: &crate::plan::Plan) -> Result<(), CliError> {
+    if context.json() {
+        return context.print_json(plan);
+    }
+    let mut text = String::new();
+    for step in &plan.steps {
+        text.push_str(&format!("{} {} ({})\n", step.sign(), step.id, step.cause));
+    }
+    for left in &plan.left_out {
+        text.push_str(&format!("  leave out {} ({})\n", left.service, left.reason));
+    }
+    if plan.is_empty() {
+        text.push_str("nothing to do\n");
+    } else {
+        text.push_str(&format!("{} steps\n", plan.steps.len()));
+    }
+    context.print(&text)
+}

@@ -1,0 +1,79 @@
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::config::canonical;
+use crate::model::Origin;
+
+use super::context::{Context, StackOptions};
+use super::error::CliError;
+use super::ui::table::{Cell, Fit, Table};
+
+/// Show the stacks: Compose files, our own and yours
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show the stacks, where each comes from, and its services
+    List {
+        #[command(flatten)]
+        stacks: StackOptions,
+    },
+    /// Print a stack resolved, in the form of `docker compose config`
+    Config {
+        /// The stack; none: all
+        #[arg(value_name = "STACK")]
+        names: Vec<String>,
+        #[command(flatten)]
+        stacks: StackOptions,
+    },
+}
+
+pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    match args.action {
+        Action::List { stacks } => list(context, &stacks),
+        Action::Config { names, stacks } => config(context, &names, &stacks),
+    }
+}
+
+fn origin(origin: &Origin) -> String {
+    match origin {
+        Origin::BuiltIn => "built in".into(),
+        Origin::File(path) => path.display().to_string(),
+    }
+}
+
+fn list(context: &Context, stacks: &StackOptions) -> Result<(), CliError> {
+    let loaded = context.load(stacks)?;
+    let stacks = &loaded.platform.stacks;
+    if context.json() {
+        let all: Vec<_> = stacks
+            .iter()
+            .map(|stack| {
+                let services: Vec<&String> = stack.services.keys().collect();
+                json!({"name": stack.name, "origin": origin(&stack.origin), "services": services})
+            })
+            .collect();
+        return context.print_json(&all);
+    }
+    let mut table = Table::new([("STACK", Fit::Whole), ("SERVICES", Fit::Shrink), ("FROM", Fit::Shrink)]);
+    for stack in stacks {
+        let services: Vec<&str> = stack.services.keys().map(String::as_str).collect();
+        table.row([Cell::from(&stack.name), Cell::from(&services.join(", ")), Cell::from(&origin(&stack.origin))]);
+    }
+    context.print(&table.render(context.out_style(), context.terminal.table_width()))
+}
+
+fn config(context: &Context, names: &[String], stacks: &StackOptions) -> Result<(), CliError> {
+    let loaded = context.load(stacks)?;
+    let known: Vec<&str> = loaded.projects.iter().map(|project| project.name.as_str()).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        return Err(CliError::usage(format!("no stack is called {unknown}")).hint(format!("there are: {}", known.join(", "))));
+    }
+    let chosen = loaded.projects.iter().filter(|project| names.is_empty() || names.contains(&project.name));
+    let text = chosen.map(canonical).collect::<Vec<_>>().join("---\n");
+    context.print(&text)
+}

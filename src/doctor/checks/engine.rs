@@ -1,0 +1,251 @@
+//! Is there an engine, does it answer, and whose is it?
+
+use crate::doctor::context::{Context, is_remote};
+use crate::doctor::{Action, Fix, Verdict, install};
+use crate::engine::discover::{Attempt, Refusal, Source};
+use crate::model::EngineKind;
+
+/// Programs that are an engine or bring one.
+const DOCKER: &str = "dockerd";
+const PODMAN: &str = "podman";
+/// Those of macOS bring an engine in a virtual machine.
+const APPLICATIONS: [&str; 3] = ["orb", "colima", "docker"];
+
+fn refused(context: &Context<'_>, which: impl Fn(&Refusal) -> bool) -> Option<Attempt> {
+    let found = |attempt: &&Attempt| attempt.outcome.as_ref().is_err_and(&which) && !closed_to_users(attempt);
+    context.discovery.attempts.iter().find(found).cloned()
+}
+
+/// Podman keeps the folder of the system's socket closed to users, whether there is one or not; a
+/// user has a socket of her own.
+fn closed_to_users(attempt: &Attempt) -> bool {
+    attempt.source == Source::PodmanRootful && matches!(attempt.outcome, Err(Refusal::PermissionDenied { .. }))
+}
+
+/// An engine program of this machine, by its name.
+fn program(context: &Context<'_>) -> Option<&'static str> {
+    let here = |program: &&str| context.host.which(program).is_some();
+    let wanted: &[&str] = if context.machine.os == "macos" { &APPLICATIONS } else { &[DOCKER] };
+    wanted.iter().copied().find(here).or_else(|| Some(PODMAN).filter(here))
+}
+
+/// The user has named an engine, and it is elsewhere.
+fn named_elsewhere(context: &Context<'_>) -> Option<Attempt> {
+    let named = |attempt: &&Attempt| matches!(attempt.source, Source::DockerHost | Source::Context(_));
+    context.discovery.attempts.iter().filter(named).find(|attempt| is_remote(attempt)).cloned()
+}
+
+fn name(context: &Context<'_>, look: &Result<crate::model::Facts, String>) -> String {
+    match look {
+        Ok(facts) => facts.engine.clone(),
+        Err(_) => {
+            context.endpoint().map_or("the engine".to_owned(), |attempt| format!("the engine at {}", attempt.endpoint))
+        }
+    }
+}
+
+pub(in crate::doctor) async fn installed(context: &Context<'_>) -> Verdict {
+    if context.endpoint().is_some() {
+        return Verdict::ok(name(context, context.facts().await));
+    }
+    if let Some(attempt) = named_elsewhere(context) {
+        return Verdict::skipped(format!("{} is named as the engine, so none is needed here", attempt.endpoint));
+    }
+    // a socket that is there has been put there by an engine
+    if let Some(attempt) = refused(context, |refusal| *refusal != Refusal::Absent) {
+        return Verdict::ok(format!("an engine has its socket at {}", attempt.endpoint));
+    }
+    match program(context) {
+        Some(program) => Verdict::ok(format!("{program} is installed")),
+        None => Verdict::failed("no container engine is installed").fix(install::engine(context.host).await),
+    }
+}
+
+pub(in crate::doctor) async fn running(context: &Context<'_>) -> Verdict {
+    if context.endpoint().is_some() {
+        return match context.facts().await {
+            Ok(facts) => Verdict::ok(format!("{} answers", facts.engine)),
+            Err(reason) => {
+                let hint = if context.machine.systemd && !context.remote() {
+                    "restart it: `sudo systemctl restart docker`"
+                } else {
+                    "restart it"
+                };
+                Verdict::failed("the engine is there but does not answer").detail([reason]).fix(Fix::advice(hint))
+            }
+        };
+    }
+    if refused(context, |refusal| matches!(refusal, Refusal::PermissionDenied { .. })).is_some() {
+        return Verdict::skipped("its socket may not be opened: see socket-permission");
+    }
+    if refused(context, |refusal| matches!(refusal, Refusal::TooOld { .. })).is_some() {
+        return Verdict::ok("an engine answers: see engine-version");
+    }
+    let tried = context.discovery.attempts.iter().map(|attempt| {
+        let why = match &attempt.outcome {
+            Ok(()) => "used".to_owned(),
+            Err(refusal) => reason(refusal),
+        };
+        format!("{} ({}): {why}", attempt.endpoint, origin(&attempt.source))
+    });
+    if let Some(attempt) = named_elsewhere(context) {
+        let advice = "see that it runs and can be reached, or do not name it";
+        let summary = format!("the engine at {} does not answer", attempt.endpoint);
+        return Verdict::failed(summary).detail(tried).fix(Fix::advice(advice));
+    }
+    match program(context) {
+        None if refused(context, |refusal| *refusal != Refusal::Absent).is_none() => {
+            Verdict::skipped("none is installed")
+        }
+        Some(PODMAN) => Verdict::failed("Podman is installed, but does not listen")
+            .detail(tried)
+            .fix(install::start_podman(context.host).await),
+        _ => Verdict::failed("Docker is installed, but does not run")
+            .detail(tried)
+            .fix(install::start_docker(context.host).await),
+    }
+}
+
+fn reason(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Absent => "no such socket".to_owned(),
+        Refusal::PermissionDenied { .. } => "permission denied".to_owned(),
+        Refusal::NotListening => "nobody listens".to_owned(),
+        Refusal::TooOld { api } => format!("speaks only API {api}"),
+        Refusal::Other(message) => message.clone(),
+    }
+}
+
+fn origin(source: &Source) -> String {
+    match source {
+        Source::DockerHost => "DOCKER_HOST".to_owned(),
+        Source::Context(name) => format!("Docker context {name}"),
+        Source::DockerSocket => "Docker".to_owned(),
+        Source::RootlessDocker => "rootless Docker".to_owned(),
+        Source::PodmanRootful => "Podman of the system".to_owned(),
+        Source::PodmanRootless => "Podman of this user".to_owned(),
+    }
+}
+
+pub(in crate::doctor) async fn permission(context: &Context<'_>) -> Verdict {
+    let denied = refused(context, |refusal| matches!(refusal, Refusal::PermissionDenied { .. }));
+    let Some(attempt) = denied else {
+        return match context.endpoint() {
+            Some(attempt) => Verdict::ok(format!("{} may be used", attempt.endpoint)),
+            None => Verdict::skipped("there is no socket"),
+        };
+    };
+    if let Some(used) = context.endpoint() {
+        return Verdict::ok(format!("{} may not be opened, {} is used", attempt.endpoint, used.endpoint));
+    }
+    let user = &context.machine.user;
+    let group = match &attempt.outcome {
+        Err(Refusal::PermissionDenied { group: Some(group) }) => group.as_str(),
+        _ => "docker",
+    };
+    let failed = Verdict::failed(format!("{user} may not open {}", attempt.endpoint));
+    if group == "root" {
+        let advice = "use an engine of your own (rootless Docker or Podman), or let the engine's socket belong to a group \
+                      that you are in";
+        return failed.detail(["only root may".to_owned()]).fix(Fix::advice(advice));
+    }
+    let again = format!("`newgrp {group}` in this shell, or log out and in again; then run the same command");
+    if context.machine.login_groups.iter().any(|one| one == group) {
+        return failed
+            .detail([format!(
+                "{user} is in the group {group}, but this shell was started before and does not have it yet"
+            )])
+            .fix(Fix::advice(again));
+    }
+    let join = install::allow(user, group);
+    failed
+        .detail([
+            format!("the group {group} may, and {user} is not in it"),
+            format!("members of {group} can become root through the engine"),
+        ])
+        .fix(Fix {
+            text: format!("put {user} into the group {group}; after that: {again}"),
+            actions: vec![Action::Run(join)],
+            safe: false,
+        })
+}
+
+pub(in crate::doctor) async fn version(context: &Context<'_>) -> Verdict {
+    if context.endpoint().is_some() {
+        return match context.facts().await {
+            Ok(facts) => Verdict::ok(format!("{} speaks API {}", facts.engine, facts.api_version)),
+            Err(reason) => Verdict::skipped(reason.clone()),
+        };
+    }
+    let old = refused(context, |refusal| matches!(refusal, Refusal::TooOld { .. }));
+    match old.map(|attempt| (attempt.endpoint, attempt.outcome)) {
+        Some((endpoint, Err(Refusal::TooOld { api }))) => {
+            Verdict::failed(format!("the engine at {endpoint} speaks only API {api}; 1.41 is needed"))
+                .fix(Fix::advice("upgrade it: Docker 20.10 (December 2020) and Podman 4 are the oldest that will do"))
+        }
+        _ => Verdict::skipped("no engine answers"),
+    }
+}
+
+pub(in crate::doctor) async fn context(context: &Context<'_>) -> Verdict {
+    let back = |source: &Source| match source {
+        Source::Context(_) => "`docker context use default` goes back to the engine of this machine",
+        _ => "`unset DOCKER_HOST` goes back to the engine of this machine",
+    };
+    let named = |attempt: &&Attempt| matches!(attempt.source, Source::DockerHost | Source::Context(_));
+    if let Some(used) = context.endpoint() {
+        let named_another =
+            context.discovery.attempts.iter().find(|attempt| named(attempt) && attempt.outcome.is_err());
+        if let Some(other) = named_another {
+            return Verdict::warning(format!("{} names {}, which is not used", origin(&other.source), other.endpoint))
+                .detail([format!("{} is used in its place", used.endpoint)])
+                .fix(Fix::advice(back(&other.source)));
+        }
+        if is_remote(used) {
+            return Verdict::warning(format!("the engine at {} is another machine", used.endpoint))
+                .detail([
+                    format!("it is named by {}", origin(&used.source)),
+                    "addresses of the platform (127.0.0.2 and so on) will be that machine's, not reachable from here"
+                        .to_owned(),
+                ])
+                .fix(Fix::advice(back(&used.source)));
+        }
+        return Verdict::ok(format!("{} ({}) is on this machine", used.endpoint, origin(&used.source)));
+    }
+    match context.discovery.attempts.iter().find(named) {
+        Some(attempt) => {
+            let why = attempt.outcome.as_ref().err().map(reason).unwrap_or_default();
+            Verdict::failed(format!("{} names {}: {why}", origin(&attempt.source), attempt.endpoint))
+                .fix(Fix::advice(back(&attempt.source)))
+        }
+        None => Verdict::skipped("no engine is named, and none answers"),
+    }
+}
+
+pub(in crate::doctor) async fn podman(context: &Context<'_>) -> Verdict {
+    if context.endpoint().is_some() {
+        return match context.facts().await {
+            Ok(facts) if facts.engine_kind == EngineKind::Podman => {
+                let endpoint = context.endpoint().map_or("its socket", |attempt| attempt.endpoint.as_str());
+                Verdict::ok(format!("{} listens on {endpoint}", facts.engine))
+            }
+            Ok(facts) => Verdict::skipped(format!("{} is the engine", facts.engine)),
+            Err(reason) => Verdict::skipped(reason.clone()),
+        };
+    }
+    if context.host.which(PODMAN).is_none() {
+        return Verdict::skipped("Podman is not installed");
+    }
+    if context.machine.os != "macos" && context.host.which(DOCKER).is_some() {
+        return Verdict::skipped("Docker is installed too, and goes first");
+    }
+    let listens = |attempt: &Attempt| {
+        let podman = matches!(attempt.source, Source::PodmanRootful | Source::PodmanRootless);
+        podman && !closed_to_users(attempt) && !matches!(attempt.outcome, Err(Refusal::Absent | Refusal::NotListening))
+    };
+    if let Some(attempt) = context.discovery.attempts.iter().find(|attempt| listens(attempt)) {
+        let why = attempt.outcome.as_ref().err().map(reason).unwrap_or_default();
+        return Verdict::failed(format!("Podman's socket {}: {why}", attempt.endpoint));
+    }
+    Verdict::failed("Podman is installed, but its socket is not there").fix(install::start_podman(context.host).await)
+}

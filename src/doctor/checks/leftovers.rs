@@ -1,0 +1,101 @@
+//! What a run that was killed has left behind. None of it hinders the next `up`, which converges.
+
+use std::path::{Path, PathBuf};
+
+use super::some_of;
+use crate::doctor::context::Context;
+use crate::doctor::{Action, Fix, Verdict};
+use crate::host::{Held, temporary_writer};
+use crate::model::{ContainerState, DEFAULT_NAME};
+
+/// How deep our own folders go: `<name>/secrets/<file>`.
+const DEPTH: usize = 4;
+/// Containers that are named one by one.
+const SHOWN: usize = 3;
+
+pub(in crate::doctor) async fn leftovers(context: &Context<'_>) -> Verdict {
+    let data = context.host.folders().data;
+    let platforms = context.host.list(&data).await.unwrap_or_default();
+    let mut lines = Vec::new();
+    let mut advice: Vec<String> = Vec::new();
+    let mut advise = |line: String| {
+        if !advice.contains(&line) {
+            advice.push(line);
+        }
+    };
+    let mut at_work = false;
+    for name in &platforms {
+        let Ok(content) = context.host.read(&data.join(name).join("lock")).await else { continue };
+        let Some(held) = Held::parse(&content) else { continue };
+        if held.pid.is_some_and(|pid| context.host.alive(pid)) {
+            at_work |= *name == context.want.platform;
+        } else {
+            let pid = held.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+            lines.push(format!("{held}{pid} on the platform {name} ended in the middle"));
+            advise(format!("`{} up` takes up where it ended", macula(name)));
+        }
+    }
+
+    let mut files = Vec::new();
+    temporary_files(context, data.clone(), DEPTH, &mut files).await;
+    if !files.is_empty() {
+        let count = if files.len() == 1 { "one file".to_owned() } else { format!("{} files", files.len()) };
+        lines.push(format!("{count} half written in {}", data.display()));
+        advise("remove what is half written".to_owned());
+    }
+
+    // between create and start a container is `created`: only of interest when nobody is at work
+    if !at_work {
+        let ours = context.ours().await.as_ref().map(Vec::as_slice).unwrap_or_default();
+        let stuck = |state| matches!(state, ContainerState::Created | ContainerState::Dead | ContainerState::Removing);
+        let names: Vec<String> =
+            ours.iter().filter(|container| stuck(container.state)).map(|container| container.name.clone()).collect();
+        if !names.is_empty() {
+            lines.push(format!("never started or half removed: {}", some_of(&names, SHOWN)));
+            advise(format!("`{} up` brings them up", macula(&context.want.platform)));
+        }
+    }
+
+    if context.thorough {
+        for name in platforms.iter().filter(|name| **name != context.want.platform) {
+            if context.host.exists(&data.join(name).join("receipt.json")).await && context.knows_nothing_of(name).await
+            {
+                lines.push(format!("the platform {name} is gone from the engine, but its files are here"));
+                advise(format!("`{} down` removes them", macula(name)));
+            }
+        }
+    }
+
+    if lines.is_empty() {
+        return Verdict::ok("nothing of a dead run lies about");
+    }
+    let actions = files.into_iter().map(Action::Remove).collect();
+    Verdict::warning("something of an earlier run lies about").detail(lines).fix(Fix {
+        text: advice.join("; "),
+        actions,
+        safe: true,
+    })
+}
+
+/// Those of writers that are dead.
+async fn temporary_files(context: &Context<'_>, folder: PathBuf, depth: usize, found: &mut Vec<PathBuf>) {
+    let mut folders = vec![(folder, depth)];
+    while let Some((folder, depth)) = folders.pop() {
+        // a file is a folder that cannot be listed
+        for name in context.host.list(&folder).await.unwrap_or_default() {
+            let path = folder.join(&name);
+            match temporary_writer(&name) {
+                Some(pid) if !context.host.alive(pid) => found.push(path),
+                Some(_) => {}
+                None if depth > 1 && Path::new(&name).extension().is_none() => folders.push((path, depth - 1)),
+                None => {}
+            }
+        }
+    }
+    found.sort();
+}
+
+/// How macula is called for a platform.
+fn macula(name: &str) -> String {
+    if name == DEFAULT_NAME { "macula".to_owned() } else { format!("macula --name {name}") }
+}

@@ -1,0 +1,245 @@
+//! Disk, memory, kernel, clock and home of this machine.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use super::size;
+use crate::doctor::context::Context;
+use crate::doctor::{Action, Fix, Verdict};
+use crate::host::Command;
+
+/// Below this the engine can hardly start a container, and we cannot write our own files.
+const NO_ROOM: u64 = 256 << 20;
+/// What the images of the built-in services take, built or pulled.
+const ROOM_FOR_IMAGES: u64 = 4 << 30;
+/// Our own files are small, but a log may grow.
+const ROOM_FOR_FILES: u64 = 512 << 20;
+
+pub(in crate::doctor) async fn disk(context: &Context<'_>) -> Verdict {
+    let mut places = vec![("our files", context.host.folders().data, ROOM_FOR_FILES)];
+    if let Ok(facts) = context.facts().await
+        && let Some(root) = facts.data_root.as_ref().filter(|_| !context.remote())
+        && context.host.exists(Path::new(root)).await
+    {
+        places.insert(0, ("the engine", root.into(), context.want.disk.max(ROOM_FOR_IMAGES)));
+    }
+    let mut lines = Vec::new();
+    let (mut low, mut none) = (false, false);
+    for (whose, path, needed) in places {
+        match context.host.disk(&path).await {
+            Ok(disk) => {
+                low |= disk.available < needed;
+                none |= disk.available < NO_ROOM;
+                let free = size(disk.available);
+                lines.push(format!("{free} free for {whose} ({}), {} wanted", path.display(), size(needed)));
+            }
+            Err(error) => lines.push(error.to_string()),
+        }
+    }
+    if !low && !none {
+        return Verdict::ok(lines.join("; "));
+    }
+    let verdict = if none { Verdict::failed("the disk is full") } else { Verdict::warning("little space is left") };
+    verdict.detail(lines).fix(Fix::advice(
+        "`docker system df` shows what the engine keeps; `docker image prune` and `docker builder prune` free what is \
+         used by nothing",
+    ))
+}
+
+pub(in crate::doctor) async fn memory(context: &Context<'_>) -> Verdict {
+    let wanted = context.want.memory;
+    let (total, available) = (context.machine.memory_total, context.machine.memory_available);
+    if wanted == 0 {
+        return Verdict::ok(format!("{} available of {}", size(available), size(total)));
+    }
+    if let Ok(facts) = context.facts().await
+        && facts.memory > 0
+        && facts.memory < wanted
+    {
+        return Verdict::warning(format!(
+            "the engine has {} of memory, {} are wanted",
+            size(facts.memory),
+            size(wanted)
+        ))
+        .fix(Fix::advice(
+            "give its virtual machine more, or leave services out: `services: {NAME: {enabled: false}}` in macula.yaml",
+        ));
+    }
+    if context.remote() {
+        return Verdict::skipped("the engine is on another machine");
+    }
+    // what already runs of ours has its memory
+    let running = context.ours().await.as_ref().is_ok_and(|ours| !ours.is_empty());
+    if available < wanted && !running {
+        return Verdict::warning(format!("{} of memory are available, {} are wanted", size(available), size(wanted)))
+            .fix(Fix::advice(
+                "close something, or leave services out: `services: {NAME: {enabled: false}}` in macula.yaml",
+            ));
+    }
+    Verdict::ok(format!("{} available of {}, {} wanted", size(available), size(total), size(wanted)))
+}
+
+/// What the nodes of a cluster and their log collectors need together (kind's known issues).
+const WATCHES: u64 = 524_288;
+const INSTANCES: u64 = 512;
+
+pub(in crate::doctor) async fn inotify(context: &Context<'_>) -> Verdict {
+    const SETTINGS: [(&str, u64); 2] =
+        [("fs.inotify.max_user_watches", WATCHES), ("fs.inotify.max_user_instances", INSTANCES)];
+    if context.machine.os != "linux" || context.remote() {
+        return Verdict::skipped("the engine's kernel is not this machine's");
+    }
+    let mut lines = Vec::new();
+    let mut low = Vec::new();
+    for (name, wanted) in SETTINGS {
+        match context.host.sysctl(name).await.map(|value| value.parse::<u64>()) {
+            Ok(Ok(value)) => {
+                lines.push(format!("{name} is {value}, a cluster wants {wanted}"));
+                if value < wanted {
+                    low.push(format!("{name}={wanted}"));
+                }
+            }
+            Ok(Err(_)) => return Verdict::skipped(format!("{name} is no number")),
+            Err(error) => return Verdict::skipped(error.to_string()),
+        }
+    }
+    if low.is_empty() {
+        return Verdict::ok("enough file watches for a cluster");
+    }
+    if context.want.cluster.is_none() {
+        return Verdict::ok("enough file watches without a cluster").detail(lines);
+    }
+    let now = Command::new("sysctl", ["-w"].into_iter().chain(low.iter().map(String::as_str))).privileged();
+    let keep = format!("printf \"%s\\n\" {} >/etc/sysctl.d/99-macula.conf", low.join(" "));
+    let keep = Command::new("sh", ["-c", keep.as_str()]).privileged();
+    Verdict::warning("too few file watches for a cluster: its pods would fail with \"too many open files\"")
+        .detail(lines)
+        .fix(Fix {
+            text: "raise the limits, and keep them raised in /etc/sysctl.d/99-macula.conf".into(),
+            actions: vec![Action::Run(now), Action::Run(keep)],
+            safe: true,
+        })
+}
+
+/// The first minor version of Kubernetes whose kubelet refuses cgroup v1 unless told otherwise.
+const KUBELET_WITHOUT_CGROUP_V1: u32 = 35;
+
+pub(in crate::doctor) async fn cgroup(context: &Context<'_>) -> Verdict {
+    let engine = context.facts().await.as_ref().ok().and_then(|facts| facts.cgroup_version);
+    let own = context.machine.cgroup_version.filter(|_| context.machine.os == "linux" && !context.remote());
+    let Some(version) = engine.or(own) else { return Verdict::skipped("not to be seen from here") };
+    let Some(cluster) = context.want.cluster.as_ref().filter(|_| version == 1) else {
+        return Verdict::ok(format!("cgroup v{version}"));
+    };
+    if cluster.minor < KUBELET_WITHOUT_CGROUP_V1 {
+        return Verdict::ok(format!("cgroup v1, which Kubernetes 1.{} still takes", cluster.minor));
+    }
+    if cluster.accepts_cgroup_v1 {
+        return Verdict::warning(format!(
+            "cgroup v1: the kubelet of Kubernetes 1.{} is told to put up with it",
+            cluster.minor
+        ));
+    }
+    Verdict::failed(format!("cgroup v1: the kubelet of Kubernetes 1.{} refuses to start", cluster.minor)).fix(
+        Fix::advice(
+            "boot with `systemd.unified_cgroup_hierarchy=1` on the kernel's command line, or take an older node \
+             (`cluster: {node_image: kindest/node:v1.34.11}` in macula.yaml), or none (`macula up --no-cluster`)",
+        ),
+    )
+}
+
+/// Files that the system writes now and then: a clock that is behind them is behind the truth.
+const WITNESSES: [&str; 6] = [
+    "/var/lib/dpkg/status",
+    "/var/lib/apt/extended_states",
+    "/var/lib/rpm/rpmdb.sqlite",
+    "/var/lib/pacman/local/ALPM_DB_VERSION",
+    "/etc/resolv.conf",
+    "/etc/passwd",
+];
+/// No machine on which this version runs lives before it was written: 1 January 2026.
+const EARLIEST: i64 = 1_767_225_600;
+/// Less than this is rounding, or a clock that is just being set.
+const TOLERANCE: i64 = 60;
+
+pub(in crate::doctor) async fn clock(context: &Context<'_>) -> Verdict {
+    let now = context.host.now();
+    let set = || {
+        let command = if context.machine.wsl {
+            Command::new("hwclock", ["--hctosys"])
+        } else {
+            Command::new("timedatectl", ["set-ntp", "true"])
+        };
+        let text = "set the clock by the network, or by the machine's own".to_owned();
+        let known = context.machine.wsl || context.machine.systemd;
+        let actions = if known { vec![Action::Run(command.privileged())] } else { Vec::new() };
+        let text = if known { text } else { "set it: `sudo date -s '2026-01-31 12:00'`".to_owned() };
+        Fix { text, actions, safe: true }
+    };
+    let consequence = "certificates and signed package lists of the right time count as not yet valid";
+    let mut latest = (EARLIEST, "this version of macula");
+    for path in WITNESSES {
+        if let Ok(time) = context.host.modified(Path::new(path)).await
+            && time > latest.0
+        {
+            latest = (time, path);
+        }
+    }
+    if latest.0 > now + TOLERANCE {
+        return Verdict::warning(format!("the clock is behind, by {} at least", span(latest.0 - now)))
+            .detail([format!("{} is from later than now", latest.1), consequence.to_owned()])
+            .fix(set());
+    }
+    let started = context.ours().await.as_ref().map(Vec::as_slice).unwrap_or_default();
+    if let Some(ahead) = started.iter().filter_map(|container| container.started_at).max()
+        && ahead > now + TOLERANCE
+    {
+        return Verdict::warning(format!("the engine's clock is ahead of ours by {} at least", span(ahead - now)))
+            .detail(["a virtual machine's clock drifts while the computer sleeps"])
+            .fix(Fix::advice("restart the engine's virtual machine, or set the clock that is wrong"));
+    }
+    if context.thorough && context.machine.systemd {
+        let ask = Command::new("timedatectl", ["show", "-p", "NTPSynchronized", "--value"])
+            .timeout(Duration::from_secs(2))
+            .may_fail();
+        return match context.host.run(&ask).await.map(|output| output.stdout().trim().to_owned()).as_deref() {
+            Ok("yes") => Verdict::ok("right, and kept so by the network"),
+            Ok("no") => Verdict::ok("plausible; not kept right by the network"),
+            _ => Verdict::ok("plausible"),
+        };
+    }
+    Verdict::ok("plausible")
+}
+
+fn span(seconds: i64) -> String {
+    match seconds {
+        s if s < 2 * 3600 => format!("{} min", (s / 60).max(1)),
+        s if s < 48 * 3600 => format!("{} h", s / 3600),
+        s => format!("{} days", s / 86400),
+    }
+}
+
+pub(in crate::doctor) async fn home(context: &Context<'_>) -> Verdict {
+    let folders = context.host.folders();
+    let mut failed = Vec::new();
+    for folder in [&folders.data, &folders.cache] {
+        if let Err(error) = probe(context, folder).await {
+            failed.push(error.to_string());
+        }
+    }
+    if failed.is_empty() {
+        return Verdict::ok(format!("{} and {} can be written", folders.data.display(), folders.cache.display()));
+    }
+    let user = &context.machine.user;
+    Verdict::failed("our own folders cannot be written").detail(failed).fix(Fix::advice(format!(
+        "see that they belong to {user} (`ls -ld {}`), or name others with XDG_DATA_HOME and XDG_CACHE_HOME",
+        folders.home.display()
+    )))
+}
+
+async fn probe(context: &Context<'_>, folder: &Path) -> io::Result<()> {
+    let file = folder.join(".writable");
+    context.host.write(&file, b"", 0o600).await?;
+    context.host.remove(&file).await
+}

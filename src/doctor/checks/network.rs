@@ -1,0 +1,207 @@
+//! Addresses, bridges, subnets and proxies.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::ports::addresses;
+use super::some_of;
+use crate::doctor::context::Context;
+use crate::doctor::{Action, Fix, Verdict};
+use crate::host::{Command, Route};
+use crate::model::{ObservedNetwork, Protocol, label};
+
+/// Addresses that are named one by one.
+const SHOWN: usize = 4;
+
+pub(in crate::doctor) async fn loopback(context: &Context<'_>) -> Verdict {
+    let wanted: Vec<IpAddr> = addresses(&context.want.ports).into_iter().filter(IpAddr::is_loopback).collect();
+    if wanted.is_empty() {
+        return Verdict::skipped("no loopback addresses are wanted");
+    }
+    let mut missing = Vec::new();
+    for address in &wanted {
+        if let Err(error) = context.host.can_bind(SocketAddr::new(*address, 0), Protocol::Tcp).await
+            && error.kind() == ErrorKind::AddrNotAvailable
+        {
+            missing.push(*address);
+        }
+    }
+    let names: Vec<String> = missing.iter().map(IpAddr::to_string).collect();
+    if names.is_empty() {
+        let last = wanted.last().map(IpAddr::to_string).unwrap_or_default();
+        return Verdict::ok(match wanted.len() {
+            1 => format!("{last} is there"),
+            several => format!("{several} addresses up to {last} are there"),
+        });
+    }
+    let (text, commands) = if context.machine.os == "macos" {
+        let alias = |name: &String| Command::new("ifconfig", ["lo0", "alias", name.as_str(), "up"]).privileged();
+        ("give lo0 these addresses, until the next boot", names.iter().map(alias).collect::<Vec<_>>())
+    } else {
+        let ip = |arguments: &[&str]| Command::new("ip", arguments.iter().copied()).privileged();
+        let whole = ip(&["addr", "replace", "127.0.0.1/8", "dev", "lo"]);
+        ("give lo its usual network 127.0.0.0/8", vec![ip(&["link", "set", "lo", "up"]), whole])
+    };
+    Verdict::failed(format!("this machine does not have {}", some_of(&names, SHOWN)))
+        .detail(["services publish their ports on loopback addresses of their own".to_owned()])
+        .fix(Fix { text: text.into(), actions: commands.into_iter().map(Action::Run).collect(), safe: true })
+}
+
+/// The interface of a bridge network: `docker0` for the default one, else from the network's id.
+fn interface(network: &ObservedNetwork) -> String {
+    if network.name == "bridge" {
+        return "docker0".to_owned();
+    }
+    format!("br-{}", network.id.get(..12).unwrap_or(&network.id))
+}
+
+fn v4(network: &ObservedNetwork) -> Option<Ipv4Net> {
+    network.subnets.iter().find_map(|subnet| match subnet {
+        IpNet::V4(subnet) => Some(*subnet),
+        IpNet::V6(_) => None,
+    })
+}
+
+fn is_ours(context: &Context<'_>, network: &ObservedNetwork) -> bool {
+    network.labels.get(label::PLATFORM) == Some(&context.want.platform)
+}
+
+pub(in crate::doctor) async fn bridges(context: &Context<'_>) -> Verdict {
+    let networks = match context.networks().await {
+        Ok(networks) => networks,
+        Err(reason) => return Verdict::skipped(reason.clone()),
+    };
+    let routes = match context.routes().await {
+        Ok(routes) => routes,
+        Err(reason) => return Verdict::skipped(reason.clone()),
+    };
+    let mut lacking = Vec::new();
+    let mut seen = 0;
+    for network in networks {
+        let interface = interface(network);
+        let Some(subnet) = v4(network) else { continue };
+        // engines in a virtual machine have their bridges there
+        if !context.host.exists(&Path::new("/sys/class/net").join(&interface)).await {
+            continue;
+        }
+        seen += 1;
+        let has = |route: &Route| route.interface == interface && route.network == subnet.trunc();
+        if !routes.iter().any(has) {
+            lacking.push((network, interface, subnet));
+        }
+    }
+    if lacking.is_empty() {
+        return match seen {
+            0 => Verdict::skipped("the engine has no bridge on this machine"),
+            1 => Verdict::ok("the engine's bridge has its address"),
+            several => Verdict::ok(format!("the engine's {several} bridges have their addresses")),
+        };
+    }
+    let names: Vec<String> = lacking.iter().map(|(_, interface, _)| interface.clone()).collect();
+    let summary = format!("{} without IPv4 address: containers there reach nothing", names.join(", "));
+    let verdict = if lacking.iter().any(|(network, ..)| is_ours(context, network)) {
+        Verdict::failed(summary)
+    } else {
+        Verdict::warning(summary)
+    };
+    let add = |(_, interface, subnet): &(&ObservedNetwork, String, Ipv4Net)| {
+        // the engine takes the first address of a subnet unless it was told another
+        let first = subnet.hosts().next().unwrap_or(subnet.addr());
+        let address = format!("{first}/{}", subnet.prefix_len());
+        Action::Run(Command::new("ip", ["addr", "replace", address.as_str(), "dev", interface.as_str()]).privileged())
+    };
+    verdict.detail(["something else on this machine (a network manager, a VPN) has taken it away"]).fix(Fix {
+        text: "give the bridges their addresses back; restarting the engine would do it too".into(),
+        actions: lacking.iter().map(add).collect(),
+        safe: true,
+    })
+}
+
+pub(in crate::doctor) async fn subnet(context: &Context<'_>) -> Verdict {
+    let none = Vec::new();
+    let networks = context.networks().await.as_ref().unwrap_or(&none);
+    let existing = networks.iter().find(|network| network.name == context.want.network && is_ours(context, network));
+    let Some(subnet) = existing.and_then(v4).or(context.want.subnet) else {
+        return Verdict::skipped("none is fixed: one that collides with nothing is chosen");
+    };
+    let routes = match context.routes().await {
+        Ok(routes) => routes,
+        Err(reason) => return Verdict::skipped(reason.clone()),
+    };
+    let overlap = |other: &Ipv4Net| other.contains(&subnet) || subnet.contains(other);
+    let own = existing.map(interface);
+    // Podman numbers its bridges; the exact subnet on one of them is ours
+    let is_own = |route: &Route| {
+        existing.is_some()
+            && (own.as_deref() == Some(&route.interface)
+                || route.network == subnet && route.interface.starts_with("podman"))
+    };
+    let mut lines: Vec<String> = routes
+        .iter()
+        .filter(|route| overlap(&route.network) && !is_own(route))
+        .map(|route| match route.interface.as_str() {
+            "" => format!("there is a route to {}", route.network),
+            interface => format!("{interface} has a route to {}", route.network),
+        })
+        .collect();
+    let others = networks.iter().filter(|network| existing.is_none_or(|own| own.id != network.id));
+    for other in others {
+        if let Some(theirs) = v4(other).filter(overlap) {
+            lines.push(format!("the engine's network {} has {theirs}", other.name));
+        }
+    }
+    if lines.is_empty() {
+        return Verdict::ok(format!("{subnet} collides with nothing"));
+    }
+    let summary = format!("the platform's subnet {subnet} collides with another network");
+    if existing.is_none() {
+        let advice =
+            "set another `addresses: {subnet: ...}` in macula.yaml, or leave it out: a free one is chosen then";
+        return Verdict::failed(summary).detail(lines).fix(Fix::advice(advice));
+    }
+    let advice = match context.want.subnet {
+        Some(_) => {
+            "set another `addresses: {subnet: ...}` in macula.yaml, then `macula down` and `macula up`; volumes stay"
+        }
+        None => "`macula down` and `macula up` choose a free one; volumes stay",
+    };
+    Verdict::warning(summary).detail(lines).fix(Fix::advice(advice))
+}
+
+pub(in crate::doctor) async fn proxy(context: &Context<'_>) -> Verdict {
+    const PROXIES: [&str; 6] = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+    let set = |name: &str| context.host.env(name).filter(|value| !value.is_empty());
+    let used: Vec<&str> = PROXIES.into_iter().filter(|name| set(name).is_some()).collect();
+    if used.is_empty() {
+        return Verdict::ok("no proxy is set");
+    }
+    let exceptions = set("no_proxy").or_else(|| set("NO_PROXY")).unwrap_or_default();
+    let listed: Vec<String> = exceptions
+        .split(',')
+        .map(|one| one.trim().trim_start_matches("*.").trim_start_matches('.').to_lowercase())
+        .collect();
+    let everything = exceptions.trim() == "*";
+    let domain = context.want.domain.to_lowercase();
+    let by_name = |one: &String| !one.is_empty() && (domain == *one || domain.ends_with(&format!(".{one}")));
+    let mut missing = Vec::new();
+    if !domain.is_empty() && !everything && !listed.iter().any(by_name) {
+        missing.push(format!(".{domain}"));
+    }
+    for (entry, enough) in [("localhost", ["localhost", "localhost"]), ("127.0.0.0/8", ["127.0.0.0/8", "127"])] {
+        if !everything && !listed.iter().any(|one| enough.contains(&one.as_str())) {
+            missing.push(entry.to_owned());
+        }
+    }
+    let (verb, names) = (if used.len() == 1 { "is" } else { "are" }, used.join(", "));
+    if missing.is_empty() {
+        return Verdict::ok(format!("{names} {verb} set, with exceptions for the platform"));
+    }
+    let list = missing.join(",");
+    let line = if exceptions.is_empty() { list.clone() } else { format!("{exceptions},{list}") };
+    Verdict::warning(format!("{names} {verb} set without an exception for {}", missing.join(", ")))
+        .detail(["programs would ask the proxy for the platform's names and addresses, which it cannot reach"])
+        .fix(Fix::advice(format!("`export NO_PROXY='{line}' no_proxy='{line}'`, and keep it in your shell's profile")))
+}

@@ -1,0 +1,180 @@
+//! Ports that the platform wants and somebody else has.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::some_of;
+use crate::doctor::context::Context;
+use crate::doctor::{Action, Fix, Verdict, WantedPort};
+use crate::host::Command;
+use crate::model::{ContainerState, Listener, ObservedContainer};
+
+/// Programs that listen on behalf of a container.
+const PROXIES: [&str; 5] = ["docker-proxy", "rootlessport", "slirp4netns", "pasta", "conmon"];
+/// Servers that usually run as a systemd unit of their own name.
+const UNITS: [&str; 9] =
+    ["nginx", "apache2", "httpd", "caddy", "lighttpd", "haproxy", "traefik", "postgres", "prometheus"];
+/// Wanted addresses that are named one by one.
+const SHOWN: usize = 3;
+
+pub(in crate::doctor) async fn taken(context: &Context<'_>) -> Verdict {
+    let want = &context.want.ports;
+    if want.is_empty() {
+        return Verdict::skipped("no ports are wanted");
+    }
+    if context.remote() {
+        return Verdict::skipped("the engine is on another machine, whose ports cannot be seen from here");
+    }
+    let listeners = match context.listeners().await {
+        Ok(listeners) => listeners,
+        Err(reason) => return Verdict::skipped(reason.clone()),
+    };
+    let mut conflicts: Vec<(Listener, Vec<&WantedPort>)> = Vec::new();
+    for listener in listeners {
+        let mut wanted = Vec::new();
+        for port in want.iter().filter(|port| may_collide(listener, port)) {
+            if really_collides(context, listener, port).await {
+                wanted.push(port);
+            }
+        }
+        if !wanted.is_empty() {
+            conflicts.push((listener.clone(), wanted));
+        }
+    }
+    if !conflicts.is_empty() {
+        // most often these are our own containers, of an earlier `up`
+        let ours = context.ours().await.as_ref().map(Vec::as_slice).unwrap_or_default();
+        conflicts.retain(|(listener, _)| publisher(ours, listener).is_none());
+    }
+    if conflicts.is_empty() {
+        return Verdict::ok(format!("{} free or our own already", count(want.len())));
+    }
+    let (held, wanted): (Vec<Listener>, Vec<_>) = conflicts.into_iter().unzip();
+    let held = context.host.owners(held).await;
+    let mut lines = Vec::new();
+    let mut advice = Vec::new();
+    for (listener, wanted) in held.iter().zip(&wanted) {
+        let owner = owner(context, listener).await;
+        let addresses: Vec<String> = wanted.iter().map(|port| format!("{} ({})", place(port), port.service)).collect();
+        let here = SocketAddr::new(listener.address, listener.port);
+        lines.push(format!(
+            "{here}/{} is held by {}; wanted: {}",
+            listener.protocol,
+            owner.name,
+            some_of(&addresses, SHOWN)
+        ));
+        if !advice.contains(&owner.advice) {
+            advice.push(owner.advice);
+        }
+    }
+    if wanted.iter().flatten().any(|port| matches!(port.port, 80 | 443)) {
+        advice.push("or publish elsewhere: `ingress: {http: 8080, https: 8443}` in macula.yaml".to_owned());
+    } else {
+        advice.push("or take the service out: `services: {NAME: {enabled: false}}` in macula.yaml".to_owned());
+    }
+    let summary = match held.as_slice() {
+        [one] => format!("port {} is taken", one.port),
+        several => format!("{} ports are taken", several.len()),
+    };
+    Verdict::failed(summary).detail(lines).fix(Fix::advice(advice.join("; ")))
+}
+
+fn count(ports: usize) -> String {
+    if ports == 1 { "the port is".to_owned() } else { format!("all {ports} ports are") }
+}
+
+fn place(port: &WantedPort) -> SocketAddr {
+    SocketAddr::new(port.address, port.port)
+}
+
+/// A socket on all addresses of IPv6 may take those of IPv4 too.
+fn may_collide(listener: &Listener, want: &WantedPort) -> bool {
+    let here = listener.address == want.address
+        || want.address.is_unspecified()
+        || listener.address.is_unspecified() && (listener.address.is_ipv6() || want.address.is_ipv4());
+    listener.port == want.port && listener.protocol == want.protocol && here
+}
+
+/// Whether a socket on `[::]` takes IPv4 too (IPV6_V6ONLY) is not to be read anywhere; so it is
+/// tried. Where only root may bind the port we take it for yes.
+async fn really_collides(context: &Context<'_>, listener: &Listener, want: &WantedPort) -> bool {
+    let both = listener.address.is_ipv6() && listener.address.is_unspecified() && want.address.is_ipv4();
+    !both || context.host.can_bind(place(want), want.protocol).await.is_err()
+}
+
+fn publisher<'c>(containers: &'c [ObservedContainer], listener: &Listener) -> Option<&'c ObservedContainer> {
+    containers.iter().filter(|container| container.state == ContainerState::Running).find(|container| {
+        container.ports.iter().any(|port| {
+            let here =
+                port.host_ip == listener.address || port.host_ip.is_unspecified() && listener.address.is_unspecified();
+            port.host_port == Some(listener.port) && port.protocol == listener.protocol && here
+        })
+    })
+}
+
+struct Owner {
+    name: String,
+    advice: String,
+}
+
+async fn owner(context: &Context<'_>, listener: &Listener) -> Owner {
+    let known = listener.process.as_deref();
+    // a proxy, or a process that we may not see: the engine knows whether it is a container's
+    if known.is_none_or(|process| PROXIES.contains(&process))
+        && let Some(container) = publisher(context.attached().await, listener)
+    {
+        let name = format!("the container {} ({})", container.name, container.image);
+        return Owner { name, advice: format!("stop it: `docker stop {}`", container.name) };
+    }
+    match (known, listener.pid) {
+        (Some(process), Some(pid)) => {
+            let unit = context.machine.systemd && UNITS.contains(&process);
+            let how = if unit { format!("sudo systemctl stop {process}") } else { format!("kill {pid}") };
+            Owner { name: format!("{process} (pid {pid})"), advice: format!("stop {process}: `{how}`") }
+        }
+        _ => {
+            let (flag, port) =
+                (if listener.protocol == crate::model::Protocol::Udp { "u" } else { "t" }, listener.port);
+            let see = format!("`sudo ss -l{flag}np 'sport = :{port}'`");
+            let name = "a process of another user".to_owned();
+            Owner { name, advice: format!("see with {see} who it is, and stop it") }
+        }
+    }
+}
+
+pub(in crate::doctor) async fn low(context: &Context<'_>) -> Verdict {
+    const SETTING: &str = "net.ipv4.ip_unprivileged_port_start";
+    match context.facts().await {
+        Err(reason) => return Verdict::skipped(reason.clone()),
+        Ok(facts) if !facts.rootless => return Verdict::skipped("the engine is not rootless"),
+        Ok(_) => {}
+    }
+    if context.machine.os != "linux" || context.remote() {
+        return Verdict::skipped("the engine is not on this machine");
+    }
+    let Some(lowest) = context.want.ports.iter().map(|port| port.port).min() else {
+        return Verdict::skipped("no ports are wanted");
+    };
+    let start = match context.host.sysctl(SETTING).await {
+        Ok(value) => value.parse::<u16>().unwrap_or(1024),
+        Err(error) => return Verdict::skipped(error.to_string()),
+    };
+    if lowest >= start {
+        return Verdict::ok(format!("ports from {start} may be published, {lowest} is the lowest wanted"));
+    }
+    let set = format!("{SETTING}={lowest}");
+    Verdict::failed(format!("the rootless engine may publish ports from {start} only, and {lowest} is wanted")).fix(
+        Fix {
+            text: format!("let every user of this machine bind ports from {lowest}, until the next boot"),
+            actions: vec![Action::Run(Command::new("sysctl", ["-w", set.as_str()]).privileged())],
+            safe: false,
+        },
+    )
+}
+
+/// Addresses that ports are wanted on, each once.
+pub(in crate::doctor) fn addresses(ports: &[WantedPort]) -> Vec<IpAddr> {
+    let mut addresses: Vec<IpAddr> = ports.iter().map(|port| port.address).collect();
+    addresses.sort();
+    addresses.dedup();
+    addresses
+}

@@ -1,0 +1,160 @@
+//! What several checks look at, looked at once.
+
+use std::time::Duration;
+
+use tokio::sync::OnceCell;
+
+use super::Needs;
+use crate::engine::discover::{Attempt, Discovery, Source};
+use crate::engine::{Engine, EngineError, Query};
+use crate::host::{Host, HostFacts, Route};
+use crate::model::{Facts, Listener, ObservedContainer, ObservedNetwork};
+
+/// An engine that does not answer in this time hangs.
+const TIME_FOR_THE_ENGINE: Duration = Duration::from_secs(3);
+
+/// A look that was taken, or why it could not be.
+pub(super) type Look<T> = Result<T, String>;
+
+pub(super) struct Context<'a> {
+    pub host: &'a dyn Host,
+    engine: Option<&'a dyn Engine>,
+    pub discovery: &'a Discovery,
+    pub want: &'a Needs,
+    pub machine: HostFacts,
+    /// Time for what costs more than a few milliseconds.
+    pub thorough: bool,
+    facts: OnceCell<Look<Facts>>,
+    networks: OnceCell<Look<Vec<ObservedNetwork>>>,
+    ours: OnceCell<Look<Vec<ObservedContainer>>>,
+    attached: OnceCell<Vec<ObservedContainer>>,
+    listeners: OnceCell<Look<Vec<Listener>>>,
+    routes: OnceCell<Look<Vec<Route>>>,
+}
+
+impl<'a> Context<'a> {
+    pub fn new(system: &'a crate::system::System, want: &'a Needs, thorough: bool) -> Self {
+        Self {
+            host: system.host.as_ref(),
+            engine: system.engine.as_deref(),
+            discovery: &system.discovery,
+            want,
+            machine: system.host.facts(),
+            thorough,
+            facts: OnceCell::new(),
+            networks: OnceCell::new(),
+            ours: OnceCell::new(),
+            attached: OnceCell::new(),
+            listeners: OnceCell::new(),
+            routes: OnceCell::new(),
+        }
+    }
+
+    /// The endpoint in use.
+    pub fn endpoint(&self) -> Option<&Attempt> {
+        self.discovery.attempts.iter().find(|attempt| attempt.outcome.is_ok())
+    }
+
+    /// The engine runs on another machine: what is published there is not reached through our
+    /// loopback addresses.
+    pub fn remote(&self) -> bool {
+        self.endpoint().is_some_and(|attempt| is_remote(attempt))
+    }
+
+    pub async fn facts(&self) -> &Look<Facts> {
+        self.facts.get_or_init(|| async { asked(self.engine, |engine| engine.facts()).await }).await
+    }
+
+    pub async fn networks(&self) -> &Look<Vec<ObservedNetwork>> {
+        self.networks.get_or_init(|| async { asked(self.engine, |engine| engine.networks()).await }).await
+    }
+
+    /// The platform's own containers.
+    pub async fn ours(&self) -> &Look<Vec<ObservedContainer>> {
+        let look = || async {
+            let query = Query { platform: self.want.platform.clone(), ..Query::default() };
+            asked(self.engine, |engine| engine.find(&query)).await.map(|found| found.containers)
+        };
+        self.ours.get_or_init(look).await
+    }
+
+    /// The engine answers, and has nothing of this platform.
+    pub async fn knows_nothing_of(&self, platform: &str) -> bool {
+        let query = Query { platform: platform.to_owned(), ..Query::default() };
+        let found = asked(self.engine, |engine| engine.find(&query)).await;
+        found.is_ok_and(|found| found.containers.is_empty() && found.networks.is_empty() && found.volumes.is_empty())
+    }
+
+    /// All containers that are attached to a network, whoever's. One call each: only for looking
+    /// into a conflict.
+    pub async fn attached(&self) -> &[ObservedContainer] {
+        let look = || async {
+            let (Some(engine), Ok(networks)) = (self.engine, self.networks().await) else { return Vec::new() };
+            let mut names: Vec<&String> = networks.iter().flat_map(|network| &network.containers).collect();
+            names.sort();
+            names.dedup();
+            let looks = names.into_iter().map(|name| engine.inspect(name));
+            futures_util::future::join_all(looks).await.into_iter().flatten().collect()
+        };
+        self.attached.get_or_init(look).await
+    }
+
+    pub async fn listeners(&self) -> &Look<Vec<Listener>> {
+        self.listeners.get_or_init(|| async { self.host.listeners().await.map_err(|error| error.to_string()) }).await
+    }
+
+    pub async fn routes(&self) -> &Look<Vec<Route>> {
+        self.routes.get_or_init(|| async { self.host.routes().await.map_err(|error| error.to_string()) }).await
+    }
+}
+
+#[cfg(test)]
+impl Context<'_> {
+    pub fn with_facts(mut self, facts: Facts) -> Self {
+        self.facts = OnceCell::new_with(Some(Ok(facts)));
+        self
+    }
+
+    pub fn with_networks(mut self, networks: Vec<ObservedNetwork>) -> Self {
+        self.networks = OnceCell::new_with(Some(Ok(networks)));
+        self
+    }
+
+    pub fn with_ours(mut self, ours: Vec<ObservedContainer>) -> Self {
+        self.ours = OnceCell::new_with(Some(Ok(ours)));
+        self
+    }
+
+    pub fn with_attached(mut self, attached: Vec<ObservedContainer>) -> Self {
+        self.attached = OnceCell::new_with(Some(attached));
+        self
+    }
+}
+
+async fn asked<'e, T, F>(engine: Option<&'e dyn Engine>, ask: impl FnOnce(&'e dyn Engine) -> F) -> Look<T>
+where
+    F: Future<Output = Result<T, EngineError>>,
+{
+    let Some(engine) = engine else { return Err("there is no engine to ask".to_owned()) };
+    match tokio::time::timeout(TIME_FOR_THE_ENGINE, ask(engine)).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("the engine did not answer within {} s", TIME_FOR_THE_ENGINE.as_secs())),
+    }
+}
+
+/// A socket file is on this machine; so is an address of its loopback interface, as far as one can
+/// tell from here.
+pub(super) fn is_remote(attempt: &Attempt) -> bool {
+    let Some((scheme, rest)) = attempt.endpoint.split_once("://") else { return false };
+    if matches!(attempt.source, Source::DockerSocket | Source::PodmanRootful) || matches!(scheme, "unix" | "npipe") {
+        return false;
+    }
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = match host.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    let loopback = host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    !(loopback || host == "localhost")
+}

@@ -1,0 +1,447 @@
+//! Named checks of the machine, each with its fix where there is one. Nothing is changed but by
+//! [`fix()`], which the caller has asked the user for.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use futures_util::future::{BoxFuture, join_all};
+use ipnet::Ipv4Net;
+use serde::{Serialize, Serializer};
+
+use crate::engine::discover::{Attempt, Refusal, Source, discover};
+use crate::event::{Event, Events, Progress};
+use crate::host::{Command, Host, RunError};
+use crate::model::{Platform, Protocol, Resources};
+use crate::system::System;
+
+mod checks;
+mod context;
+pub mod install;
+
+use context::Context;
+
+/// What one check found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Finding {
+    /// Name of the check, as `doctor NAME` takes it.
+    pub check: &'static str,
+    pub status: Status,
+    /// One line: what is so.
+    pub summary: String,
+    /// What there is to know beyond that, a line each.
+    pub detail: Vec<String>,
+    pub fix: Option<Fix>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Ok,
+    /// Something will not work, or not well; the platform comes up all the same.
+    Warning,
+    /// The platform cannot come up like this.
+    Failed,
+    /// Does not apply here, or could not be looked at; the summary says why.
+    Skipped,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+        })
+    }
+}
+
+/// The finding in whole: its fix with what would be run.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.status, self.check, self.summary)?;
+        for line in &self.detail {
+            write!(f, "\n  {line}")?;
+        }
+        let Some(fix) = &self.fix else { return Ok(()) };
+        write!(f, "\n  fix: {}", fix.text)?;
+        for action in &fix.actions {
+            write!(f, "\n    {action}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What can be done about a finding.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Fix {
+    /// What will be done or, without actions, what the user can do.
+    pub text: String,
+    /// What [`fix()`] does, in this order. Empty: it is the user's to do.
+    pub actions: Vec<Action>,
+    /// Takes nothing away and can be undone: `--fix` may do it without explaining much.
+    pub safe: bool,
+}
+
+impl Fix {
+    /// Something that only the user can do.
+    fn advice(text: impl Into<String>) -> Self {
+        Self { text: text.into(), actions: Vec::new(), safe: false }
+    }
+}
+
+/// One thing that a fix does. Shown, and serialized, as a line that could be typed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    Run(Command),
+    /// Starts an engine's daemon, which outlives us, unless an engine answers by then (some packages
+    /// start theirs when they are installed).
+    StartEngine {
+        command: Command,
+        log: PathBuf,
+    },
+    /// Waits until an engine answers; `log` is what to show when none does.
+    AwaitEngine {
+        patience: Duration,
+        log: Option<PathBuf>,
+    },
+    Remove(PathBuf),
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run(command) => command.fmt(f),
+            Self::StartEngine { command, log } => write!(f, "{command} >>{} 2>&1 &", log.display()),
+            Self::AwaitEngine { .. } => f.write_str("# wait until the engine answers"),
+            Self::Remove(path) => Command::new("rm", [path.display().to_string()]).fmt(f),
+        }
+    }
+}
+
+impl Serialize for Action {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What the platform wants of the machine.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Needs {
+    /// Value of [`crate::model::label::PLATFORM`] of what is ours.
+    pub platform: String,
+    pub domain: String,
+    /// Name of the platform's network in the engine.
+    pub network: String,
+    /// Every address to be published.
+    pub ports: Vec<WantedPort>,
+    /// The subnet that the user has fixed.
+    pub subnet: Option<Ipv4Net>,
+    /// Bytes; 0 where it is not known.
+    pub memory: u64,
+    /// Bytes for images and volumes; 0 where it is not known.
+    pub disk: u64,
+    pub cluster: Option<ClusterNeeds>,
+}
+
+/// A port of the host that a service is to be published on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedPort {
+    pub address: IpAddr,
+    pub port: u16,
+    pub protocol: Protocol,
+    pub service: String,
+}
+
+/// What a cluster wants beside the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterNeeds {
+    /// The 37 of Kubernetes 1.37.
+    pub minor: u32,
+    /// The nodes' kubelet is told to put up with cgroup v1.
+    pub accepts_cgroup_v1: bool,
+}
+
+/// What a service without a memory limit is reckoned with.
+const MEMORY_OF_A_SERVICE: u64 = 128 << 20;
+/// A node of a cluster with the usual add-ons.
+const MEMORY_OF_A_NODE: u64 = 2 << 30;
+
+impl Needs {
+    /// Of a platform and what was compiled from it. `cluster` where one is wanted.
+    pub fn of(platform: &Platform, resources: &Resources, cluster: Option<ClusterNeeds>) -> Self {
+        let ports = resources.containers.iter().flat_map(|container| {
+            container.ports.iter().filter_map(|port| {
+                let service = container.service.clone();
+                let number = port.host_port?;
+                Some(WantedPort { address: port.host_ip, port: number, protocol: port.protocol, service })
+            })
+        });
+        let limit = |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
+        let containers = resources.containers.iter();
+        let memory: u64 = containers
+            .map(|container| limit(container.options.resources.memory).unwrap_or(MEMORY_OF_A_SERVICE))
+            .fold(0, u64::saturating_add);
+        let nodes = u64::from(platform.cluster.control_planes) + u64::from(platform.cluster.workers);
+        let nodes = if cluster.is_some() { nodes.max(1) } else { 0 };
+        Self {
+            platform: platform.name.clone(),
+            domain: platform.domain.clone(),
+            network: platform.prefix(),
+            ports: ports.collect(),
+            subnet: platform.addresses.subnet,
+            memory: memory.saturating_add(nodes * MEMORY_OF_A_NODE),
+            disk: 0,
+            cluster,
+        }
+    }
+}
+
+/// Which checks to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    All,
+    /// Those that run before every `up`.
+    Quick,
+    /// See [`Selection::named`].
+    Named(Vec<&'static str>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no check {name}{}", similar.map(|name| format!("; did you mean {name}?")).unwrap_or_default())]
+pub struct UnknownCheck {
+    pub name: String,
+    pub similar: Option<&'static str>,
+}
+
+impl Selection {
+    /// These checks; none named: all.
+    pub fn named<S: AsRef<str>>(names: &[S]) -> Result<Self, UnknownCheck> {
+        if names.is_empty() {
+            return Ok(Self::All);
+        }
+        let known = |name: &S| {
+            let name = name.as_ref();
+            let exact = CHECKS.iter().find(|check| check.name == name).map(|check| check.name);
+            exact.ok_or_else(|| {
+                let near = CHECKS.iter().map(|check| (strsim::jaro_winkler(check.name, name), check.name));
+                let best = near.max_by(|one, other| one.0.total_cmp(&other.0)).filter(|(score, _)| *score > 0.7);
+                UnknownCheck { name: name.to_owned(), similar: best.map(|(_, name)| name) }
+            })
+        };
+        names.iter().map(known).collect::<Result<_, _>>().map(Self::Named)
+    }
+
+    fn includes(&self, check: &Check) -> bool {
+        match self {
+            Self::All => true,
+            Self::Quick => check.quick,
+            Self::Named(names) => names.contains(&check.name),
+        }
+    }
+}
+
+/// What a check says; its name is put on by [`run()`].
+#[derive(Debug, Clone, PartialEq)]
+struct Verdict {
+    status: Status,
+    summary: String,
+    detail: Vec<String>,
+    fix: Option<Fix>,
+}
+
+impl Verdict {
+    fn new(status: Status, summary: impl Into<String>) -> Self {
+        Self { status, summary: summary.into(), detail: Vec::new(), fix: None }
+    }
+
+    fn ok(summary: impl Into<String>) -> Self {
+        Self::new(Status::Ok, summary)
+    }
+
+    fn warning(summary: impl Into<String>) -> Self {
+        Self::new(Status::Warning, summary)
+    }
+
+    fn failed(summary: impl Into<String>) -> Self {
+        Self::new(Status::Failed, summary)
+    }
+
+    fn skipped(summary: impl Into<String>) -> Self {
+        Self::new(Status::Skipped, summary)
+    }
+
+    fn detail(mut self, lines: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.detail.extend(lines.into_iter().map(Into::into));
+        self
+    }
+
+    fn fix(mut self, fix: impl Into<Option<Fix>>) -> Self {
+        self.fix = fix.into();
+        self
+    }
+}
+
+/// A row of the table.
+pub struct Check {
+    pub name: &'static str,
+    /// What it looks at, for lists of checks.
+    pub about: &'static str,
+    /// Made before every `up`: it may cost a few milliseconds.
+    pub quick: bool,
+    look: for<'a> fn(&'a Context<'a>) -> BoxFuture<'a, Verdict>,
+}
+
+macro_rules! check {
+    ($name:literal, $quick:literal, $about:literal, $look:path) => {
+        Check { name: $name, about: $about, quick: $quick, look: |context| Box::pin($look(context)) }
+    };
+}
+
+/// All checks, in the order in which they are told: what others build on comes first.
+pub static CHECKS: &[Check] = &[
+    check!("engine-installed", true, "a container engine is there", checks::engine::installed),
+    check!("engine-running", true, "the engine answers", checks::engine::running),
+    check!("socket-permission", true, "this user may use the engine's socket", checks::engine::permission),
+    check!("engine-version", true, "the engine speaks API 1.41 or later", checks::engine::version),
+    check!("docker-context", true, "the engine is on this machine", checks::engine::context),
+    check!("podman-socket", true, "Podman listens, where it is the engine", checks::engine::podman),
+    check!("ports", true, "no port of the platform is taken", checks::ports::taken),
+    check!("low-ports", true, "a rootless engine may publish ports below 1024", checks::ports::low),
+    check!("loopback-addresses", true, "127.0.0.2 and so on belong to this machine", checks::network::loopback),
+    check!("docker0-address", true, "the engine's bridges have their addresses", checks::network::bridges),
+    check!("subnet", true, "the platform's subnet collides with no route", checks::network::subnet),
+    check!("proxy", true, "proxies are not used for the platform's names", checks::network::proxy),
+    check!("disk-space", true, "room for images, volumes and our own files", checks::machine::disk),
+    check!("memory", true, "memory for the services", checks::machine::memory),
+    check!("inotify", true, "enough file watches for a cluster", checks::machine::inotify),
+    check!("cgroup", true, "cgroup v2, where a cluster is wanted", checks::machine::cgroup),
+    check!("clock", true, "the time is right", checks::machine::clock),
+    check!("leftovers", true, "nothing of a dead run lies about", checks::leftovers::leftovers),
+    check!("home-writable", false, "our own folders can be written", checks::machine::home),
+];
+
+/// Longer than any check should take, shorter than a user's patience.
+const TIME_FOR_A_CHECK: Duration = Duration::from_secs(5);
+
+/// Makes the selected checks side by side; findings come in the order of the table.
+pub async fn run(system: &System, want: &Needs, selection: Selection) -> Vec<Finding> {
+    let context = Context::new(system, want, selection != Selection::Quick);
+    look(&context, &selection).await
+}
+
+async fn look(context: &Context<'_>, selection: &Selection) -> Vec<Finding> {
+    let selected = CHECKS.iter().filter(|check| selection.includes(check));
+    join_all(selected.map(|check| async move {
+        let verdict = tokio::time::timeout(TIME_FOR_A_CHECK, (check.look)(context))
+            .await
+            .unwrap_or_else(|_| Verdict::warning(format!("no result within {} s", TIME_FOR_A_CHECK.as_secs())));
+        let Verdict { status, summary, detail, fix } = verdict;
+        Finding { check: check.name, status, summary, detail, fix }
+    }))
+    .await
+}
+
+/// Why a fix did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum FixError {
+    /// There is nothing that we could do; the text says what the user can.
+    #[error("{check} cannot be fixed from here{}", advice.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
+    NoActions { check: &'static str, advice: Option<String> },
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error("no engine answered within {} s{}", patience.as_secs(), log_tail.as_ref().map(|tail| format!("; its log ends with:\n{tail}")).unwrap_or_default())]
+    NoEngine { patience: Duration, log_tail: Option<String> },
+    /// Its message names the file.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// What came of a fix.
+pub struct Fixed {
+    /// The world afterwards: there may be an engine now.
+    pub system: System,
+    /// The same check, made again.
+    pub finding: Finding,
+}
+
+/// Does what the finding's fix says, in order, and makes the check again. The steps are told as
+/// those of a plan, with the id `fix <check>`.
+pub async fn fix(system: &System, want: &Needs, finding: &Finding, events: &Events) -> Result<Fixed, FixError> {
+    let actions = finding.fix.as_ref().map(|fix| fix.actions.as_slice()).unwrap_or_default();
+    if actions.is_empty() {
+        let advice = finding.fix.as_ref().map(|fix| fix.text.clone());
+        return Err(FixError::NoActions { check: finding.check, advice });
+    }
+    let id = format!("fix {}", finding.check);
+    let start = Instant::now();
+    let millis = || u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+    events.emit(Event::StepStarted { id: id.clone() });
+    for action in actions {
+        let progress = match action {
+            Action::AwaitEngine { .. } => Progress::Waiting { reason: "the engine does not answer yet".into() },
+            other => Progress::Line { text: other.to_string() },
+        };
+        events.emit(Event::StepProgress { id: id.clone(), progress });
+        if let Err(error) = act(system.host.as_ref(), action).await {
+            events.emit(Event::StepFailed { id, millis: millis(), error: error.to_string() });
+            return Err(error);
+        }
+    }
+    let system = System::connect(system.host.clone()).await;
+    let again = run(&system, want, Selection::Named(vec![finding.check])).await;
+    let finding = again.into_iter().next().unwrap_or_else(|| finding.clone());
+    events.emit(Event::StepDone { id, millis: millis(), note: Some(finding.summary.clone()) });
+    Ok(Fixed { system, finding })
+}
+
+async fn act(host: &dyn Host, action: &Action) -> Result<(), FixError> {
+    match action {
+        Action::Run(command) => {
+            host.run(command).await?;
+        }
+        Action::StartEngine { command, log } => {
+            if discover(host).await.1.is_none() {
+                host.spawn_detached(command, log).await?;
+            }
+        }
+        Action::Remove(path) => host.remove(path).await?,
+        Action::AwaitEngine { patience, log } => await_engine(host, *patience, log.as_deref()).await?,
+    }
+    Ok(())
+}
+
+async fn await_engine(host: &dyn Host, patience: Duration, log: Option<&std::path::Path>) -> Result<(), FixError> {
+    /// Lines of the daemon's log that say why it did not come up.
+    const SHOWN_LINES: usize = 10;
+    let start = Instant::now();
+    loop {
+        let (discovery, engine) = discover(host).await;
+        // one that answers, but not to us, is another check's business
+        let answers = |attempt: &Attempt| {
+            let whose = attempt.source != Source::PodmanRootful;
+            whose && matches!(attempt.outcome, Err(Refusal::PermissionDenied { .. } | Refusal::TooOld { .. }))
+        };
+        if engine.is_some() || discovery.attempts.iter().any(answers) {
+            return Ok(());
+        }
+        if start.elapsed() >= patience {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let log_tail = match log {
+        None => None,
+        Some(log) => host.read(log).await.ok().map(|content| {
+            let text = String::from_utf8_lossy(&content);
+            let lines: Vec<&str> = text.trim_end().lines().collect();
+            lines.get(lines.len().saturating_sub(SHOWN_LINES)..).unwrap_or_default().join("\n")
+        }),
+    };
+    Err(FixError::NoEngine { patience, log_tail })
+}
+
+#[cfg(test)]
+mod tests;

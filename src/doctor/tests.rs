@@ -1,0 +1,840 @@
+//! Every check in a passing and a failing case, with the whole text of what it finds.
+
+use std::io::ErrorKind;
+use std::net::Ipv4Addr;
+
+use insta::assert_snapshot;
+
+use super::*;
+use crate::engine::discover::{Discovery, Source};
+use crate::host::fake::FakeHost;
+use crate::host::{Disk, Held, Output, temporary_name};
+use crate::model::{ContainerState, EngineKind, Facts, ObservedContainer, ObservedNetwork, PortBinding, label};
+
+const DOCKER: &str = "unix:///var/run/docker.sock";
+
+fn docker() -> Facts {
+    Facts {
+        engine: "Docker 28.2.2".into(),
+        engine_kind: EngineKind::Docker,
+        api_version: "1.50".into(),
+        rootless: false,
+        container_addresses: true,
+        embedded_dns: None,
+        architecture: "x86_64".into(),
+        cpus: 4,
+        memory: 16 << 30,
+        data_root: Some("/var/lib/docker".into()),
+        storage_driver: Some("overlay2".into()),
+        cgroup_version: Some(2),
+        socket: Some("/var/run/docker.sock".into()),
+    }
+}
+
+fn attempt(endpoint: &str, source: Source, outcome: Result<(), Refusal>) -> Attempt {
+    Attempt { endpoint: endpoint.into(), source, outcome }
+}
+
+fn used() -> Vec<Attempt> {
+    vec![attempt(DOCKER, Source::DockerSocket, Ok(()))]
+}
+
+fn none() -> Vec<Attempt> {
+    refused(Refusal::Absent)
+}
+
+fn refused(refusal: Refusal) -> Vec<Attempt> {
+    vec![
+        attempt(DOCKER, Source::DockerSocket, Err(refusal)),
+        attempt("unix:///run/user/1000/podman/podman.sock", Source::PodmanRootless, Err(Refusal::Absent)),
+    ]
+}
+
+fn port(address: [u8; 4], port: u16, service: &str) -> WantedPort {
+    WantedPort { address: Ipv4Addr::from(address).into(), port, protocol: Protocol::Tcp, service: service.into() }
+}
+
+fn needs() -> Needs {
+    Needs {
+        platform: "macula".into(),
+        domain: "macula.local".into(),
+        network: "macula".into(),
+        ports: vec![
+            port([127, 0, 0, 1], 80, "nginx"),
+            port([127, 0, 0, 2], 80, "nginx"),
+            port([127, 0, 0, 2], 3000, "grafana"),
+        ],
+        memory: 2 << 30,
+        ..Needs::default()
+    }
+}
+
+fn cluster(minor: u32, accepts_cgroup_v1: bool) -> Needs {
+    Needs { cluster: Some(ClusterNeeds { minor, accepts_cgroup_v1 }), ..needs() }
+}
+
+/// A world for one check.
+struct Case {
+    host: FakeHost,
+    attempts: Vec<Attempt>,
+    want: Needs,
+    facts: Option<Facts>,
+    networks: Option<Vec<ObservedNetwork>>,
+    ours: Vec<ObservedContainer>,
+    attached: Vec<ObservedContainer>,
+    thorough: bool,
+}
+
+/// A healthy machine with Docker.
+fn case(host: FakeHost) -> Case {
+    let networks = Some(Vec::new());
+    let (ours, attached) = (Vec::new(), Vec::new());
+    Case { host, attempts: used(), want: needs(), facts: Some(docker()), networks, ours, attached, thorough: true }
+}
+
+/// The same without an engine, and these refusals.
+fn without_engine(host: FakeHost, attempts: Vec<Attempt>) -> Case {
+    Case { attempts, facts: None, networks: None, ..case(host) }
+}
+
+impl Case {
+    async fn findings(self, selection: Selection) -> Vec<Finding> {
+        let discovery = Discovery { attempts: self.attempts };
+        let system = System { host: std::sync::Arc::new(self.host), engine: None, discovery };
+        let mut context = Context::new(&system, &self.want, self.thorough).with_attached(self.attached);
+        if let Some(facts) = self.facts {
+            context = context.with_facts(facts).with_ours(self.ours);
+        }
+        if let Some(networks) = self.networks {
+            context = context.with_networks(networks);
+        }
+        look(&context, &selection).await
+    }
+
+    async fn find(self, check: &str) -> String {
+        let findings = self.findings(Selection::named(&[check]).unwrap()).await;
+        findings.iter().map(Finding::to_string).collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn container(name: &str, state: ContainerState, ports: &[([u8; 4], u16)]) -> ObservedContainer {
+    let binding = |(address, port): &([u8; 4], u16)| PortBinding {
+        host_ip: Ipv4Addr::from(*address).into(),
+        host_port: Some(*port),
+        container_port: 80,
+        protocol: Protocol::Tcp,
+    };
+    ObservedContainer {
+        name: name.into(),
+        image: "nginx:1.30.4".into(),
+        state,
+        ports: ports.iter().map(binding).collect(),
+        ..ObservedContainer::default()
+    }
+}
+
+fn network(name: &str, id: &str, subnet: &str, ours: bool) -> ObservedNetwork {
+    let mut network = ObservedNetwork { name: name.into(), id: id.into(), ..ObservedNetwork::default() };
+    network.subnets.push(subnet.parse().unwrap());
+    if ours {
+        network.labels.insert(label::PLATFORM.into(), "macula".into());
+    }
+    network
+}
+
+#[tokio::test]
+async fn a_healthy_machine() {
+    let host = FakeHost::new().answer("timedatectl *", 0, "yes\n", "");
+    let findings = case(host).findings(Selection::All).await;
+    let lines: Vec<String> = findings.iter().map(Finding::to_string).collect();
+    assert_snapshot!(lines.join("\n"), @r"
+    ok: engine-installed: Docker 28.2.2
+    ok: engine-running: Docker 28.2.2 answers
+    ok: socket-permission: unix:///var/run/docker.sock may be used
+    ok: engine-version: Docker 28.2.2 speaks API 1.50
+    ok: docker-context: unix:///var/run/docker.sock (Docker) is on this machine
+    skipped: podman-socket: Docker 28.2.2 is the engine
+    ok: ports: all 3 ports are free or our own already
+    skipped: low-ports: the engine is not rootless
+    ok: loopback-addresses: 2 addresses up to 127.0.0.2 are there
+    skipped: docker0-address: the engine has no bridge on this machine
+    skipped: subnet: none is fixed: one that collides with nothing is chosen
+    ok: proxy: no proxy is set
+    ok: disk-space: 100 GiB free for our files (/home/dev/.local/share/macula), 512 MiB wanted
+    ok: memory: 12 GiB available of 16 GiB, 2 GiB wanted
+    ok: inotify: enough file watches for a cluster
+    ok: cgroup: cgroup v2
+    ok: clock: right, and kept so by the network
+    ok: leftovers: nothing of a dead run lies about
+    ok: home-writable: /home/dev/.local/share/macula and /home/dev/.cache/macula can be written
+    ");
+}
+
+#[tokio::test]
+async fn quick_checks_run_no_programs_and_write_nothing() {
+    let host = FakeHost::new();
+    let quick = Case { thorough: false, ..case(host.clone()) };
+    quick.findings(Selection::Quick).await;
+    assert_eq!(host.journal(), [""; 0]);
+    assert_eq!(host.paths(), [""; 0].map(PathBuf::from));
+}
+
+#[test]
+fn unknown_checks_get_a_suggestion() {
+    let said = |name: &str| Selection::named(&[name]).unwrap_err().to_string();
+    assert_eq!(said("disk-spcae"), "there is no check disk-spcae; did you mean disk-space?");
+    assert_eq!(said("xyz"), "there is no check xyz");
+    assert_eq!(Selection::named::<&str>(&[]), Ok(Selection::All));
+}
+
+#[tokio::test]
+async fn engine_installed() {
+    let debian = FakeHost::new().program("apt-get");
+    assert_snapshot!(without_engine(debian, none()).find("engine-installed").await, @r"
+    failed: engine-installed: no container engine is installed
+      fix: install Docker from the system's packages (docker.io, iptables) and start it; dev may then use it, after `newgrp docker` or a new login
+        sudo DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l apt-get -o DPkg::Lock::Timeout=120 update -q
+        sudo DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l apt-get -o DPkg::Lock::Timeout=120 install -y -q docker.io iptables
+        sudo usermod -aG docker dev
+        sudo systemctl enable --now docker
+        # wait until the engine answers
+    ");
+    let bare = FakeHost::new().program("apt-get").facts_with(|facts| {
+        (facts.uid, facts.user) = (0, "root".into());
+        (facts.systemd, facts.cgroup_version) = (false, None);
+    });
+    assert_snapshot!(without_engine(bare, none()).find("engine-installed").await, @r"
+    failed: engine-installed: no container engine is installed
+      fix: install Docker from the system's packages (docker.io, iptables, cgroupfs-mount) and start it
+        sudo DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l apt-get -o DPkg::Lock::Timeout=120 update -q
+        sudo DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l apt-get -o DPkg::Lock::Timeout=120 install -y -q docker.io iptables cgroupfs-mount
+        sudo cgroupfs-mount
+        sudo dockerd >>/home/dev/.local/share/macula/log/dockerd.log 2>&1 &
+        # wait until the engine answers
+    ");
+    let fedora = FakeHost::new().program("dnf").facts_with(|facts| facts.distribution = Some("fedora".into()));
+    assert_snapshot!(without_engine(fedora, none()).find("engine-installed").await, @r"
+    failed: engine-installed: no container engine is installed
+      fix: install Docker from the system's packages (moby-engine) and start it; dev may then use it, after `newgrp docker` or a new login
+        sudo dnf install -y moby-engine
+        sudo usermod -aG docker dev
+        sudo systemctl enable --now docker
+        # wait until the engine answers
+    ");
+    let rocky = FakeHost::new().program("dnf").facts_with(|facts| facts.distribution = Some("rocky".into()));
+    assert_snapshot!(without_engine(rocky, none()).find("engine-installed").await, @r"
+    failed: engine-installed: no container engine is installed
+      fix: install Podman from the system's packages (podman) and start it
+        sudo dnf install -y podman
+        systemctl --user enable --now podman.socket
+        # wait until the engine answers
+    ");
+    let arch = FakeHost::new().program("pacman").facts_with(|facts| facts.uid = 0);
+    assert_snapshot!(without_engine(arch, none()).find("engine-installed").await, @r"
+    failed: engine-installed: no container engine is installed
+      fix: install Docker from the system's packages (docker, iptables) and start it
+        sudo pacman -Sy --noconfirm --needed docker iptables
+        sudo systemctl enable --now docker
+        # wait until the engine answers
+    ");
+    let mac = FakeHost::new().facts_with(|facts| facts.os = "macos".into());
+    assert_snapshot!(without_engine(mac, none()).find("engine-installed").await, @r"
+    failed: engine-installed: no container engine is installed
+      fix: install OrbStack (https://orbstack.dev), Colima (`brew install colima docker && colima start`) or Docker Desktop (https://docs.docker.com/desktop/), start it, and run this again
+    ");
+    assert_snapshot!(without_engine(FakeHost::new(), none()).find("engine-installed").await, @r"
+    failed: engine-installed: no container engine is installed
+      fix: install Docker or Podman (https://docs.docker.com/engine/install/) and run this again
+    ");
+    let installed = FakeHost::new().program("dockerd");
+    assert_snapshot!(without_engine(installed, none()).find("engine-installed").await, @"ok: engine-installed: dockerd is installed");
+}
+
+#[tokio::test]
+async fn engine_running() {
+    let host = || FakeHost::new().program("dockerd");
+    assert_snapshot!(without_engine(host(), refused(Refusal::NotListening)).find("engine-running").await, @r"
+    failed: engine-running: Docker is installed, but does not run
+      unix:///var/run/docker.sock (Docker): nobody listens
+      unix:///run/user/1000/podman/podman.sock (Podman of this user): no such socket
+      fix: start Docker, now and at every boot
+        sudo systemctl enable --now docker
+        # wait until the engine answers
+    ");
+    let bare = host().facts_with(|facts| facts.systemd = false);
+    assert_snapshot!(without_engine(bare, none()).find("engine-running").await, @r"
+    failed: engine-running: Docker is installed, but does not run
+      unix:///var/run/docker.sock (Docker): no such socket
+      unix:///run/user/1000/podman/podman.sock (Podman of this user): no such socket
+      fix: start dockerd in the background (no systemd here), its log in /home/dev/.local/share/macula/log/dockerd.log
+        sudo dockerd >>/home/dev/.local/share/macula/log/dockerd.log 2>&1 &
+        # wait until the engine answers
+    ");
+    // a dockerd was killed, and its pid is another's now
+    let stale = host().file("/run/docker.pid", "42").file("/proc/42/comm", "bash\n");
+    let stale = stale.facts_with(|facts| facts.systemd = false);
+    assert_snapshot!(without_engine(stale, none()).find("engine-running").await, @r"
+    failed: engine-running: Docker is installed, but does not run
+      unix:///var/run/docker.sock (Docker): no such socket
+      unix:///run/user/1000/podman/podman.sock (Podman of this user): no such socket
+      fix: start dockerd in the background (no systemd here), its log in /home/dev/.local/share/macula/log/dockerd.log
+        sudo rm -f /run/docker.pid
+        sudo dockerd >>/home/dev/.local/share/macula/log/dockerd.log 2>&1 &
+        # wait until the engine answers
+    ");
+    let elsewhere = vec![attempt("tcp://192.0.2.7:2375", Source::DockerHost, Err(Refusal::Other("timed out".into())))];
+    assert_snapshot!(without_engine(FakeHost::new(), elsewhere).find("engine-running").await, @r"
+    failed: engine-running: the engine at tcp://192.0.2.7:2375 does not answer
+      tcp://192.0.2.7:2375 (DOCKER_HOST): timed out
+      fix: see that it runs and can be reached, or do not name it
+    ");
+    assert_snapshot!(without_engine(FakeHost::new(), none()).find("engine-running").await, @"skipped: engine-running: none is installed");
+    // there is an endpoint, but asking it fails
+    let hangs = Case { attempts: used(), ..without_engine(host(), none()) };
+    assert_snapshot!(hangs.find("engine-running").await, @r"
+    failed: engine-running: the engine is there but does not answer
+      there is no engine to ask
+      fix: restart it: `sudo systemctl restart docker`
+    ");
+}
+
+#[tokio::test]
+async fn socket_permission() {
+    let denied = |group: &str| refused(Refusal::PermissionDenied { group: Some(group.into()) });
+    let new_member = FakeHost::new().facts_with(|facts| facts.groups = vec!["dev".into()]);
+    assert_snapshot!(without_engine(new_member, denied("docker")).find("socket-permission").await, @r"
+    failed: socket-permission: dev may not open unix:///var/run/docker.sock
+      dev is in the group docker, but this shell was started before and does not have it yet
+      fix: `newgrp docker` in this shell, or log out and in again; then run the same command
+    ");
+    let stranger = FakeHost::new().facts_with(|facts| {
+        facts.groups = vec!["dev".into()];
+        facts.login_groups = vec![];
+    });
+    assert_snapshot!(without_engine(stranger, denied("docker")).find("socket-permission").await, @r"
+    failed: socket-permission: dev may not open unix:///var/run/docker.sock
+      the group docker may, and dev is not in it
+      members of docker can become root through the engine
+      fix: put dev into the group docker; after that: `newgrp docker` in this shell, or log out and in again; then run the same command
+        sudo usermod -aG docker dev
+    ");
+    assert_snapshot!(without_engine(FakeHost::new(), denied("root")).find("socket-permission").await, @r"
+    failed: socket-permission: dev may not open unix:///var/run/docker.sock
+      only root may
+      fix: use an engine of your own (rootless Docker or Podman), or let the engine's socket belong to a group that you are in
+    ");
+    // where Podman shuts its folder to users, that is no refusal worth telling
+    let closed = attempt(
+        "unix:///run/podman/podman.sock",
+        Source::PodmanRootful,
+        Err(Refusal::PermissionDenied { group: Some("root".into()) }),
+    );
+    assert_snapshot!(without_engine(FakeHost::new(), vec![closed]).find("socket-permission").await, @"skipped: socket-permission: there is no socket");
+    assert_snapshot!(case(FakeHost::new()).find("socket-permission").await, @"ok: socket-permission: unix:///var/run/docker.sock may be used");
+}
+
+#[tokio::test]
+async fn engine_version() {
+    let old = refused(Refusal::TooOld { api: "1.39".into() });
+    assert_snapshot!(without_engine(FakeHost::new(), old).find("engine-version").await, @r"
+    failed: engine-version: the engine at unix:///var/run/docker.sock speaks only API 1.39; 1.41 is needed
+      fix: upgrade it: Docker 20.10 (December 2020) and Podman 4 are the oldest that will do
+    ");
+    assert_snapshot!(case(FakeHost::new()).find("engine-version").await, @"ok: engine-version: Docker 28.2.2 speaks API 1.50");
+}
+
+#[tokio::test]
+async fn docker_context() {
+    let remote = vec![attempt("ssh://me@build.example.com", Source::Context("build".into()), Ok(()))];
+    assert_snapshot!(Case { attempts: remote, ..case(FakeHost::new()) }.find("docker-context").await, @r"
+    warning: docker-context: the engine at ssh://me@build.example.com is another machine
+      it is named by Docker context build
+      addresses of the platform (127.0.0.2 and so on) will be that machine's, not reachable from here
+      fix: `docker context use default` goes back to the engine of this machine
+    ");
+    let tunnel = vec![attempt("tcp://127.0.0.1:2375", Source::DockerHost, Ok(()))];
+    assert_snapshot!(Case { attempts: tunnel, ..case(FakeHost::new()) }.find("docker-context").await, @"ok: docker-context: tcp://127.0.0.1:2375 (DOCKER_HOST) is on this machine");
+    let broken =
+        vec![attempt("unix:///home/dev/.colima/docker.sock", Source::Context("colima".into()), Err(Refusal::Absent))];
+    assert_snapshot!(without_engine(FakeHost::new(), broken.clone()).find("docker-context").await, @r"
+    failed: docker-context: Docker context colima names unix:///home/dev/.colima/docker.sock: no such socket
+      fix: `docker context use default` goes back to the engine of this machine
+    ");
+    let passed_over = [broken, used()].concat();
+    assert_snapshot!(Case { attempts: passed_over, ..case(FakeHost::new()) }.find("docker-context").await, @r"
+    warning: docker-context: Docker context colima names unix:///home/dev/.colima/docker.sock, which is not used
+      unix:///var/run/docker.sock is used in its place
+      fix: `docker context use default` goes back to the engine of this machine
+    ");
+}
+
+#[tokio::test]
+async fn podman_socket() {
+    let host = || FakeHost::new().program("podman");
+    assert_snapshot!(without_engine(host(), none()).find("podman-socket").await, @r"
+    failed: podman-socket: Podman is installed, but its socket is not there
+      fix: let Podman listen on its socket, now and after every login
+        systemctl --user enable --now podman.socket
+        # wait until the engine answers
+    ");
+    let bare_root = host().facts_with(|facts| (facts.systemd, facts.uid) = (false, 0));
+    assert_snapshot!(without_engine(bare_root, none()).find("podman-socket").await, @r"
+    failed: podman-socket: Podman is installed, but its socket is not there
+      fix: start Podman's service in the background (no systemd here), its log in /home/dev/.local/share/macula/log/podman.log
+        podman system service --time=0 >>/home/dev/.local/share/macula/log/podman.log 2>&1 &
+        # wait until the engine answers
+    ");
+    let podman = Facts { engine: "Podman 5.8.3 (rootless)".into(), engine_kind: EngineKind::Podman, ..docker() };
+    let attempts = vec![attempt("unix:///run/user/1000/podman/podman.sock", Source::PodmanRootless, Ok(()))];
+    let listens = Case { facts: Some(podman), attempts, ..case(host()) };
+    assert_snapshot!(listens.find("podman-socket").await, @"ok: podman-socket: Podman 5.8.3 (rootless) listens on unix:///run/user/1000/podman/podman.sock");
+    assert_snapshot!(case(host()).find("podman-socket").await, @"skipped: podman-socket: Docker 28.2.2 is the engine");
+}
+
+#[tokio::test]
+async fn ports() {
+    let nginx = FakeHost::new().listener("0.0.0.0:80", Protocol::Tcp, Some((812, "nginx")));
+    assert_snapshot!(case(nginx).find("ports").await, @r"
+    failed: ports: port 80 is taken
+      0.0.0.0:80/tcp is held by nginx (pid 812); wanted: 127.0.0.1:80 (nginx), 127.0.0.2:80 (nginx)
+      fix: stop nginx: `sudo systemctl stop nginx`; or publish elsewhere: `ingress: {http: 8080, https: 8443}` in macula.yaml
+    ");
+    // of another user: neither pid nor name
+    let unseen = FakeHost::new().listener("127.0.0.2:3000", Protocol::Tcp, None);
+    assert_snapshot!(case(unseen).find("ports").await, @r"
+    failed: ports: port 3000 is taken
+      127.0.0.2:3000/tcp is held by a process of another user; wanted: 127.0.0.2:3000 (grafana)
+      fix: see with `sudo ss -ltnp 'sport = :3000'` who it is, and stop it; or take the service out: `services: {NAME: {enabled: false}}` in macula.yaml
+    ");
+    let proxy = FakeHost::new().listener("0.0.0.0:80", Protocol::Tcp, Some((900, "docker-proxy"))).listener(
+        "127.0.0.2:3000",
+        Protocol::Tcp,
+        Some((77, "node")),
+    );
+    let shop = container("shop-web-1", ContainerState::Running, &[([0, 0, 0, 0], 80)]);
+    assert_snapshot!(Case { attached: vec![shop], ..case(proxy) }.find("ports").await, @r"
+    failed: ports: 2 ports are taken
+      0.0.0.0:80/tcp is held by the container shop-web-1 (nginx:1.30.4); wanted: 127.0.0.1:80 (nginx), 127.0.0.2:80 (nginx)
+      127.0.0.2:3000/tcp is held by node (pid 77); wanted: 127.0.0.2:3000 (grafana)
+      fix: stop it: `docker stop shop-web-1`; stop node: `kill 77`; or publish elsewhere: `ingress: {http: 8080, https: 8443}` in macula.yaml
+    ");
+    // our own containers are no obstacle, nor is the same port of UDP or of another address
+    let own = FakeHost::new()
+        .listener("127.0.0.1:80", Protocol::Tcp, Some((901, "docker-proxy")))
+        .listener("127.0.0.2:3000", Protocol::Udp, Some((1, "x")))
+        .listener("127.0.0.9:80", Protocol::Tcp, Some((2, "y")));
+    let ingress = container("macula-nginx-1", ContainerState::Running, &[([127, 0, 0, 1], 80)]);
+    assert_snapshot!(Case { ours: vec![ingress], ..case(own) }.find("ports").await, @"ok: ports: all 3 ports are free or our own already");
+    // all of IPv6, and of IPv4 too: that cannot be bound
+    let both = FakeHost::new().listener("[::]:80", Protocol::Tcp, Some((812, "apache2")));
+    assert_snapshot!(case(both).find("ports").await, @r"
+    failed: ports: port 80 is taken
+      [::]:80/tcp is held by apache2 (pid 812); wanted: 127.0.0.1:80 (nginx), 127.0.0.2:80 (nginx)
+      fix: stop apache2: `sudo systemctl stop apache2`; or publish elsewhere: `ingress: {http: 8080, https: 8443}` in macula.yaml
+    ");
+}
+
+#[tokio::test]
+async fn low_ports() {
+    let rootless = |start: &str| {
+        let facts = Facts { rootless: true, ..docker() };
+        let host = FakeHost::new().setting("net.ipv4.ip_unprivileged_port_start", start);
+        Case { facts: Some(facts), ..case(host) }
+    };
+    assert_snapshot!(rootless("1024").find("low-ports").await, @r"
+    failed: low-ports: the rootless engine may publish ports from 1024 only, and 80 is wanted
+      fix: let every user of this machine bind ports from 80, until the next boot
+        sudo sysctl -w net.ipv4.ip_unprivileged_port_start=80
+    ");
+    assert_snapshot!(rootless("80").find("low-ports").await, @"ok: low-ports: ports from 80 may be published, 80 is the lowest wanted");
+    assert_snapshot!(case(FakeHost::new()).find("low-ports").await, @"skipped: low-ports: the engine is not rootless");
+}
+
+#[tokio::test]
+async fn loopback_addresses() {
+    let second = Ipv4Addr::new(127, 0, 0, 2).into();
+    let mac =
+        FakeHost::new().facts_with(|facts| facts.os = "macos".into()).unbindable(second, ErrorKind::AddrNotAvailable);
+    assert_snapshot!(case(mac).find("loopback-addresses").await, @r"
+    failed: loopback-addresses: this machine does not have 127.0.0.2
+      services publish their ports on loopback addresses of their own
+      fix: give lo0 these addresses, until the next boot
+        sudo ifconfig lo0 alias 127.0.0.2 up
+    ");
+    let linux = FakeHost::new().unbindable(second, ErrorKind::AddrNotAvailable);
+    assert_snapshot!(case(linux).find("loopback-addresses").await, @r"
+    failed: loopback-addresses: this machine does not have 127.0.0.2
+      services publish their ports on loopback addresses of their own
+      fix: give lo its usual network 127.0.0.0/8
+        sudo ip link set lo up
+        sudo ip addr replace 127.0.0.1/8 dev lo
+    ");
+    assert_snapshot!(case(FakeHost::new()).find("loopback-addresses").await, @"ok: loopback-addresses: 2 addresses up to 127.0.0.2 are there");
+}
+
+#[tokio::test]
+async fn docker0_address() {
+    let bridge = network("bridge", "0123456789abcdef", "172.17.0.0/16", false);
+    let own = network("macula", "fedcba9876543210", "172.18.5.0/24", true);
+    let host = || FakeHost::new().folder("/sys/class/net/docker0").folder("/sys/class/net/br-fedcba987654");
+    let lacks = Case { networks: Some(vec![bridge.clone()]), ..case(host().route("172.18.5.0/24", "br-fedcba987654")) };
+    assert_snapshot!(lacks.find("docker0-address").await, @r"
+    warning: docker0-address: docker0 without IPv4 address: containers there reach nothing
+      something else on this machine (a network manager, a VPN) has taken it away
+      fix: give the bridges their addresses back; restarting the engine would do it too
+        sudo ip addr replace 172.17.0.1/16 dev docker0
+    ");
+    let ours =
+        Case { networks: Some(vec![bridge.clone(), own.clone()]), ..case(host().route("172.17.0.0/16", "docker0")) };
+    assert_snapshot!(ours.find("docker0-address").await, @r"
+    failed: docker0-address: br-fedcba987654 without IPv4 address: containers there reach nothing
+      something else on this machine (a network manager, a VPN) has taken it away
+      fix: give the bridges their addresses back; restarting the engine would do it too
+        sudo ip addr replace 172.18.5.1/24 dev br-fedcba987654
+    ");
+    let both = host().route("172.17.0.0/16", "docker0").route("172.18.5.0/24", "br-fedcba987654");
+    assert_snapshot!(Case { networks: Some(vec![bridge, own]), ..case(both) }.find("docker0-address").await, @"ok: docker0-address: the engine's 2 bridges have their addresses");
+}
+
+#[tokio::test]
+async fn subnet() {
+    let fixed = || Needs { subnet: "10.8.0.0/24".parse().ok(), ..needs() };
+    let vpn = || FakeHost::new().route("10.8.0.0/16", "wg0").route("127.0.0.0/8", "lo");
+    assert_snapshot!(Case { want: fixed(), ..case(vpn()) }.find("subnet").await, @r"
+    failed: subnet: the platform's subnet 10.8.0.0/24 collides with another network
+      wg0 has a route to 10.8.0.0/16
+      fix: set another `addresses: {subnet: ...}` in macula.yaml, or leave it out: a free one is chosen then
+    ");
+    let other = network("shop_default", "0123456789abcdef", "10.8.0.128/25", false);
+    let crowded = Case { want: fixed(), networks: Some(vec![other]), ..case(FakeHost::new()) };
+    assert_snapshot!(crowded.find("subnet").await, @r"
+    failed: subnet: the platform's subnet 10.8.0.0/24 collides with another network
+      the engine's network shop_default has 10.8.0.128/25
+      fix: set another `addresses: {subnet: ...}` in macula.yaml, or leave it out: a free one is chosen then
+    ");
+    // the network is there; a VPN came later
+    let own = network("macula", "fedcba9876543210", "10.8.0.0/24", true);
+    let later = || Case { networks: Some(vec![own.clone()]), ..case(vpn().route("10.8.0.0/24", "br-fedcba987654")) };
+    assert_snapshot!(later().find("subnet").await, @r"
+    warning: subnet: the platform's subnet 10.8.0.0/24 collides with another network
+      wg0 has a route to 10.8.0.0/16
+      fix: `macula down` and `macula up` choose a free one; volumes stay
+    ");
+    let alone =
+        Case { networks: Some(vec![own.clone()]), ..case(FakeHost::new().route("10.8.0.0/24", "br-fedcba987654")) };
+    assert_snapshot!(alone.find("subnet").await, @"ok: subnet: 10.8.0.0/24 collides with nothing");
+    assert_snapshot!(case(vpn()).find("subnet").await, @"skipped: subnet: none is fixed: one that collides with nothing is chosen");
+}
+
+#[tokio::test]
+async fn proxy() {
+    let host =
+        |pairs: &[(&str, &str)]| pairs.iter().fold(FakeHost::new(), |host, (name, value)| host.env_var(name, value));
+    let bare = host(&[("HTTP_PROXY", "http://proxy:3128"), ("HTTPS_PROXY", "http://proxy:3128")]);
+    assert_snapshot!(case(bare).find("proxy").await, @r"
+    warning: proxy: HTTP_PROXY, HTTPS_PROXY are set without an exception for .macula.local, localhost, 127.0.0.0/8
+      programs would ask the proxy for the platform's names and addresses, which it cannot reach
+      fix: `export NO_PROXY='.macula.local,localhost,127.0.0.0/8' no_proxy='.macula.local,localhost,127.0.0.0/8'`, and keep it in your shell's profile
+    ");
+    let partly = host(&[("http_proxy", "http://proxy:3128"), ("no_proxy", "localhost,127.0.0.0/8,.example.com")]);
+    assert_snapshot!(case(partly).find("proxy").await, @r"
+    warning: proxy: http_proxy is set without an exception for .macula.local
+      programs would ask the proxy for the platform's names and addresses, which it cannot reach
+      fix: `export NO_PROXY='localhost,127.0.0.0/8,.example.com,.macula.local' no_proxy='localhost,127.0.0.0/8,.example.com,.macula.local'`, and keep it in your shell's profile
+    ");
+    let right = host(&[("http_proxy", "http://proxy:3128"), ("NO_PROXY", "localhost, 127.0.0.0/8, .local")]);
+    assert_snapshot!(case(right).find("proxy").await, @"ok: proxy: http_proxy is set, with exceptions for the platform");
+    let everything = host(&[("all_proxy", "socks5://proxy"), ("no_proxy", "*")]);
+    assert_snapshot!(case(everything).find("proxy").await, @"ok: proxy: all_proxy is set, with exceptions for the platform");
+}
+
+#[tokio::test]
+async fn disk_space() {
+    let disk = |available: u64| Disk { total: 100 << 30, available };
+    let little = FakeHost::new().folder("/var/lib/docker").disk_of("/var", disk(3 << 30));
+    assert_snapshot!(case(little).find("disk-space").await, @r"
+    warning: disk-space: little space is left
+      3 GiB free for the engine (/var/lib/docker), 4 GiB wanted
+      100 GiB free for our files (/home/dev/.local/share/macula), 512 MiB wanted
+      fix: `docker system df` shows what the engine keeps; `docker image prune` and `docker builder prune` free what is used by nothing
+    ");
+    let full = FakeHost::new().full("/home");
+    assert_snapshot!(case(full).find("disk-space").await, @r"
+    failed: disk-space: the disk is full
+      0 bytes free for our files (/home/dev/.local/share/macula), 512 MiB wanted
+      fix: `docker system df` shows what the engine keeps; `docker image prune` and `docker builder prune` free what is used by nothing
+    ");
+    let enough = FakeHost::new().folder("/var/lib/docker");
+    assert_snapshot!(case(enough).find("disk-space").await, @"ok: disk-space: 100 GiB free for the engine (/var/lib/docker), 4 GiB wanted; 100 GiB free for our files (/home/dev/.local/share/macula), 512 MiB wanted");
+}
+
+#[tokio::test]
+async fn memory() {
+    let small = || FakeHost::new().facts_with(|facts| facts.memory_available = (1 << 30) + (1 << 29));
+    assert_snapshot!(case(small()).find("memory").await, @r"
+    warning: memory: 1.5 GiB of memory are available, 2 GiB are wanted
+      fix: close something, or leave services out: `services: {NAME: {enabled: false}}` in macula.yaml
+    ");
+    let running = vec![container("macula-nginx-1", ContainerState::Running, &[])];
+    assert_snapshot!(Case { ours: running, ..case(small()) }.find("memory").await, @"ok: memory: 1.5 GiB available of 16 GiB, 2 GiB wanted");
+    let machine = Facts { memory: 1 << 30, ..docker() };
+    assert_snapshot!(Case { facts: Some(machine), ..case(FakeHost::new()) }.find("memory").await, @r"
+    warning: memory: the engine has 1 GiB of memory, 2 GiB are wanted
+      fix: give its virtual machine more, or leave services out: `services: {NAME: {enabled: false}}` in macula.yaml
+    ");
+}
+
+#[tokio::test]
+async fn inotify() {
+    let low = || FakeHost::new().setting("fs.inotify.max_user_instances", "128");
+    assert_snapshot!(Case { want: cluster(37, false), ..case(low()) }.find("inotify").await, @r#"
+    warning: inotify: too few file watches for a cluster: its pods would fail with "too many open files"
+      fs.inotify.max_user_watches is 524288, a cluster wants 524288
+      fs.inotify.max_user_instances is 128, a cluster wants 512
+      fix: raise the limits, and keep them raised in /etc/sysctl.d/99-macula.conf
+        sudo sysctl -w fs.inotify.max_user_instances=512
+        sudo sh -c 'printf "%s\n" fs.inotify.max_user_instances=512 >/etc/sysctl.d/99-macula.conf'
+    "#);
+    assert_snapshot!(case(low()).find("inotify").await, @r"
+    ok: inotify: enough file watches without a cluster
+      fs.inotify.max_user_watches is 524288, a cluster wants 524288
+      fs.inotify.max_user_instances is 128, a cluster wants 512
+    ");
+    assert_snapshot!(Case { want: cluster(37, false), ..case(FakeHost::new()) }.find("inotify").await, @"ok: inotify: enough file watches for a cluster");
+}
+
+#[tokio::test]
+async fn cgroup() {
+    let first = |want: Needs| {
+        let facts = Facts { cgroup_version: Some(1), ..docker() };
+        Case { want, facts: Some(facts), ..case(FakeHost::new()) }
+    };
+    assert_snapshot!(first(cluster(37, false)).find("cgroup").await, @r"
+    failed: cgroup: cgroup v1: the kubelet of Kubernetes 1.37 refuses to start
+      fix: boot with `systemd.unified_cgroup_hierarchy=1` on the kernel's command line, or take an older node (`cluster: {node_image: kindest/node:v1.34.11}` in macula.yaml), or none (`macula up --no-cluster`)
+    ");
+    assert_snapshot!(first(cluster(37, true)).find("cgroup").await, @"warning: cgroup: cgroup v1: the kubelet of Kubernetes 1.37 is told to put up with it");
+    assert_snapshot!(first(cluster(34, false)).find("cgroup").await, @"ok: cgroup: cgroup v1, which Kubernetes 1.34 still takes");
+    assert_snapshot!(first(needs()).find("cgroup").await, @"ok: cgroup: cgroup v1");
+    assert_snapshot!(Case { want: cluster(37, false), ..case(FakeHost::new()) }.find("cgroup").await, @"ok: cgroup: cgroup v2");
+}
+
+#[tokio::test]
+async fn clock() {
+    let behind = FakeHost::new().at(1_790_000_000).file_of("/var/lib/dpkg/status", "", 1_790_000_000 + 3 * 86400);
+    assert_snapshot!(case(behind).find("clock").await, @r"
+    warning: clock: the clock is behind, by 3 days at least
+      /var/lib/dpkg/status is from later than now
+      certificates and signed package lists of the right time count as not yet valid
+      fix: set the clock by the network, or by the machine's own
+        sudo timedatectl set-ntp true
+    ");
+    let reset = FakeHost::new().at(0).facts_with(|facts| facts.systemd = false);
+    assert_snapshot!(case(reset).find("clock").await, @r"
+    warning: clock: the clock is behind, by 20454 days at least
+      this version of macula is from later than now
+      certificates and signed package lists of the right time count as not yet valid
+      fix: set it: `sudo date -s '2026-01-31 12:00'`
+    ");
+    let ahead = ObservedContainer {
+        started_at: Some(1_790_000_000 + 7200),
+        ..container("macula-nginx-1", ContainerState::Running, &[])
+    };
+    assert_snapshot!(Case { ours: vec![ahead], ..case(FakeHost::new()) }.find("clock").await, @r"
+    warning: clock: the engine's clock is ahead of ours by 2 h at least
+      a virtual machine's clock drifts while the computer sleeps
+      fix: restart the engine's virtual machine, or set the clock that is wrong
+    ");
+    let alone = FakeHost::new().answer("timedatectl *", 0, "no\n", "");
+    assert_snapshot!(case(alone).find("clock").await, @"ok: clock: plausible; not kept right by the network");
+}
+
+#[tokio::test]
+async fn leftovers() {
+    let data = "/home/dev/.local/share/macula";
+    let lock = |pid| serde_json::to_vec(&Held { pid: Some(pid), command: "macula up".into(), since: 1 }).unwrap();
+    let host = FakeHost::new()
+        .process(4711)
+        .file(format!("{data}/macula/lock"), lock(99))
+        .file(format!("{data}/pr-123/lock"), lock(98))
+        .file(format!("{data}/busy/lock"), lock(4711))
+        .file(format!("{data}/macula/secrets/{}", temporary_name("postgres", 99, 3)), "half")
+        .file(format!("{data}/macula/{}", temporary_name("receipt.json", 4711, 0)), "being written");
+    let ours = vec![
+        container("macula-loki-1", ContainerState::Created, &[]),
+        container("macula-nginx-1", ContainerState::Running, &[]),
+    ];
+    assert_snapshot!(Case { ours: ours.clone(), ..case(host) }.find("leftovers").await, @r"
+    warning: leftovers: something of an earlier run lies about
+      `macula up` (pid 99) on the platform macula ended in the middle
+      `macula up` (pid 98) on the platform pr-123 ended in the middle
+      one file half written in /home/dev/.local/share/macula
+      never started or half removed: macula-loki-1
+      fix: `macula up` takes up where it ended; `macula --name pr-123 up` takes up where it ended; remove what is half written; `macula up` brings them up
+        rm /home/dev/.local/share/macula/macula/secrets/.postgres.99-3.macula-tmp
+    ");
+    // somebody is at work: what is created will be started
+    let busy = FakeHost::new().file(format!("{data}/macula/lock"), lock(1));
+    assert_snapshot!(Case { ours, ..case(busy) }.find("leftovers").await, @"ok: leftovers: nothing of a dead run lies about");
+}
+
+#[tokio::test]
+async fn home_writable() {
+    assert_snapshot!(case(FakeHost::new().read_only("/home/dev/.local")).find("home-writable").await, @r"
+    failed: home-writable: our own folders cannot be written
+      cannot write /home/dev/.local/share/macula/.writable: permission denied
+      fix: see that they belong to dev (`ls -ld /home/dev`), or name others with XDG_DATA_HOME and XDG_CACHE_HOME
+    ");
+    let host = FakeHost::new();
+    assert_snapshot!(case(host.clone()).find("home-writable").await, @"ok: home-writable: /home/dev/.local/share/macula and /home/dev/.cache/macula can be written");
+    assert_eq!(host.paths(), [""; 0].map(PathBuf::from));
+}
+
+/// Keeps what it is told.
+#[derive(Default)]
+struct Heard(std::sync::Mutex<Vec<String>>);
+
+impl crate::event::Reporter for Heard {
+    fn report(&self, event: Event) {
+        let line = match event {
+            Event::StepStarted { id } => format!("{id}: started"),
+            Event::StepProgress { progress: Progress::Line { text }, .. } => text,
+            Event::StepDone { note, .. } => format!("done: {}", note.unwrap_or_default()),
+            Event::StepFailed { error, .. } => format!("failed: {error}"),
+            other => format!("{other:?}"),
+        };
+        self.0.lock().unwrap().push(line);
+    }
+}
+
+#[tokio::test]
+async fn a_fix_does_what_it_says_and_looks_again() {
+    let host = FakeHost::new().program("sh").setting("fs.inotify.max_user_watches", "8192").on(
+        "sudo sysctl *",
+        |host, command| {
+            for setting in command.args.iter().skip(1) {
+                let (name, value) = setting.split_once('=').unwrap();
+                host.set(name, value);
+            }
+            Ok(Output { status: Some(0), ..Output::default() })
+        },
+    );
+    let system = System::fake(host.clone(), None);
+    let want = cluster(37, false);
+    let heard = std::sync::Arc::new(Heard::default());
+    let events = Events::new(heard.clone());
+    let findings = run(&system, &want, Selection::named(&["inotify"]).unwrap()).await;
+    let fixed = fix(&system, &want, &findings[0], &events).await.unwrap();
+    assert_eq!(fixed.finding.status, Status::Ok);
+    assert_snapshot!(heard.0.lock().unwrap().join("\n"), @r#"
+    fix inotify: started
+    sudo sysctl -w fs.inotify.max_user_watches=524288
+    sudo sh -c 'printf "%s\n" fs.inotify.max_user_watches=524288 >/etc/sysctl.d/99-macula.conf'
+    done: enough file watches for a cluster
+    "#);
+    assert_eq!(host.journal().len(), 2);
+
+    // nothing to do is said, and so is what fails
+    let error = fix(&system, &want, &fixed.finding, &events).await.err().unwrap();
+    assert_eq!(error.to_string(), "inotify cannot be fixed from here");
+    let poor = System::fake(
+        FakeHost::new().setting("fs.inotify.max_user_watches", "1").answer("sudo sysctl *", 1, "", "no"),
+        None,
+    );
+    let error = fix(&poor, &want, &findings[0], &Events::none()).await.err().unwrap();
+    assert_snapshot!(error, @"`sudo sysctl -w fs.inotify.max_user_watches=524288` ended with status 1: no");
+}
+
+#[tokio::test]
+async fn an_engine_that_does_not_come_up_shows_the_end_of_its_log() {
+    let host = FakeHost::new().answer("sudo dockerd", 0, "starting up\nfailed to start daemon: no iptables\n", "");
+    let log = PathBuf::from("/home/dev/.local/share/macula/log/dockerd.log");
+    let finding = Finding {
+        check: "engine-running",
+        status: Status::Failed,
+        summary: String::new(),
+        detail: Vec::new(),
+        fix: Some(Fix {
+            text: String::new(),
+            actions: vec![
+                Action::StartEngine { command: Command::new("dockerd", [""; 0]).privileged(), log: log.clone() },
+                Action::AwaitEngine { patience: Duration::ZERO, log: Some(log) },
+            ],
+            safe: true,
+        }),
+    };
+    let error = fix(&System::fake(host, None), &needs(), &finding, &Events::none()).await.err().unwrap();
+    assert_snapshot!(error, @r"
+    no engine answered within 0 s; its log ends with:
+    starting up
+    failed to start daemon: no iptables
+    ");
+}
+
+#[test]
+fn findings_as_json() {
+    let finding = Finding {
+        check: "inotify",
+        status: Status::Warning,
+        summary: "too few".into(),
+        detail: vec!["one".into()],
+        fix: Some(Fix {
+            text: "raise it".into(),
+            actions: vec![
+                Action::Run(Command::new("sysctl", ["-w", "a=1"]).privileged()),
+                Action::Remove("/x y".into()),
+            ],
+            safe: true,
+        }),
+    };
+    insta::assert_json_snapshot!(finding, @r#"
+    {
+      "check": "inotify",
+      "status": "warning",
+      "summary": "too few",
+      "detail": [
+        "one"
+      ],
+      "fix": {
+        "text": "raise it",
+        "actions": [
+          "sudo sysctl -w a=1",
+          "rm '/x y'"
+        ],
+        "safe": true
+      }
+    }
+    "#);
+}
+
+#[test]
+fn needs_of_a_platform() {
+    use crate::model::{ContainerSpec, Resources};
+    let spec: ContainerSpec = serde_json::from_value(serde_json::json!({
+        "name": "macula-grafana-1", "stack": "grafana", "service": "grafana", "replica": 1, "image": "x", "env": [],
+        "command": null, "entrypoint": null, "networks": [], "network_mode": null, "expose": [], "mounts": [],
+        "ports": [
+            {"host_ip": "127.0.0.2", "host_port": 3000, "container_port": 3000, "protocol": "tcp"},
+            {"host_ip": "127.0.0.2", "host_port": null, "container_port": 3001, "protocol": "tcp"},
+        ],
+        "healthcheck": null, "stop_grace_ms": null, "options": {}, "labels": {},
+    }))
+    .unwrap();
+    let resources = Resources { containers: vec![spec], ..Resources::default() };
+    let platform = Platform {
+        name: "pr-123".into(),
+        domain: "pr-123.macula.local".into(),
+        stacks: Vec::new(),
+        images: Default::default(),
+        ingress: Default::default(),
+        dns: Default::default(),
+        cluster: Default::default(),
+        addresses: Default::default(),
+        timeouts: Default::default(),
+    };
+    let without = Needs::of(&platform, &resources, None);
+    assert_eq!(without.ports, [port([127, 0, 0, 2], 3000, "grafana")]);
+    assert_eq!((without.network.as_str(), without.memory), ("macula-pr-123", 128 << 20));
+    let with = Needs::of(&platform, &resources, Some(ClusterNeeds { minor: 37, accepts_cgroup_v1: false }));
+    assert_eq!(with.memory, (128 << 20) + (2 << 30));
+}

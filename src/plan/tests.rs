@@ -1,0 +1,413 @@
+//! Each rule with its whole plan as text. The world is made from what is wanted, then changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use insta::assert_snapshot;
+
+use super::*;
+use crate::compile::{Block, Site, compile, image_specs, service_volumes};
+use crate::model::*;
+
+fn facts() -> Facts {
+    Facts {
+        engine: "Docker 20.10.24".into(),
+        engine_kind: EngineKind::Docker,
+        api_version: "1.41".into(),
+        rootless: false,
+        container_addresses: true,
+        embedded_dns: None,
+        architecture: "x86_64".into(),
+        cpus: 2,
+        memory: 8 << 30,
+        data_root: None,
+        storage_driver: None,
+        cgroup_version: Some(2),
+        socket: None,
+    }
+}
+
+fn service(name: &str) -> Service {
+    Service { name: name.into(), image: Some(format!("{name}:1")), replicas: 1, ..Service::default() }
+}
+
+fn needs(mut service: Service, other: &str, condition: Condition) -> Service {
+    service.depends_on.insert(other.into(), Dependency { condition, restart: false, required: true });
+    service
+}
+
+fn with_volume(mut service: Service, key: &str) -> Service {
+    service.mounts.push(Mount::Volume {
+        source: Some(key.into()),
+        target: "/data".into(),
+        read_only: false,
+        no_copy: false,
+        subpath: None,
+    });
+    service
+}
+
+/// web needs a healthy db, db has data, a job must have ended before web starts.
+fn platform() -> Platform {
+    let web = needs(
+        needs(service("web"), "db", Condition::ServiceHealthy),
+        "migrate",
+        Condition::ServiceCompletedSuccessfully,
+    );
+    let mut db = with_volume(service("db"), "db-data");
+    db.extension.provider = Some(Provider { image: "db-2".into(), build: "db-1".into() });
+    db.build = Some(Build { dockerfile_inline: Some("FROM macula/base:trixie\n".into()), ..Build::default() });
+    let migrate = needs(service("migrate"), "db", Condition::ServiceHealthy);
+    let services = [web, db, migrate].into_iter().map(|service| (service.name.clone(), service)).collect();
+    Platform {
+        name: "macula".into(),
+        domain: "macula.local".into(),
+        stacks: vec![Stack {
+            name: "app".into(),
+            origin: Origin::BuiltIn,
+            services,
+            networks: BTreeMap::new(),
+            volumes: [("db-data".to_owned(), Volume::default())].into(),
+        }],
+        images: ImageSettings::default(),
+        ingress: IngressSettings::default(),
+        dns: DnsSettings::default(),
+        cluster: ClusterSettings::default(),
+        addresses: AddressSettings::default(),
+        timeouts: Timeouts::default(),
+    }
+}
+
+fn change(platform: &mut Platform, name: &str, change: impl FnOnce(&mut Service)) {
+    change(platform.stacks[0].services.get_mut(name).unwrap());
+}
+
+fn resources(platform: &Platform) -> Resources {
+    let (facts, secrets) = (facts(), Secrets::default());
+    let site = Site {
+        facts: &facts,
+        subnet: "10.222.7.0/24".parse().unwrap(),
+        block: Block::DEFAULT,
+        secrets: &secrets,
+        tls: false,
+        version: "0.1.0",
+    };
+    compile(platform, &site).unwrap()
+}
+
+/// A world in which everything is as wanted.
+fn right_world(platform: &Platform) -> Observed {
+    let resources = resources(platform);
+    let mut world = Observed::default();
+    for spec in &resources.images {
+        let image = ObservedImage { id: format!("sha256:{}", spec.reference), ..ObservedImage::default() };
+        world.images.insert(spec.reference.clone(), image);
+    }
+    for spec in &resources.networks {
+        let labels = super::reconcile::labelled_network(spec).labels;
+        world.networks.push(ObservedNetwork { name: spec.name.clone(), labels, ..ObservedNetwork::default() });
+    }
+    for spec in &resources.volumes {
+        let mut labels = spec.labels.clone();
+        if let Some(provider) = &spec.provider {
+            labels.insert(label::PROVIDER.into(), provider.image.clone());
+        }
+        world.volumes.push(ObservedVolume { name: spec.name.clone(), labels });
+    }
+    for spec in &resources.containers {
+        let mut labels = spec.labels.clone();
+        labels.insert(label::FINGERPRINT.into(), spec.fingerprint.clone().unwrap().0);
+        labels.insert(label::PARTS.into(), spec.parts.clone());
+        let (state, exit_code) =
+            if spec.readiness.one_shot { (ContainerState::Exited, Some(0)) } else { (ContainerState::Running, None) };
+        world.containers.push(ObservedContainer {
+            name: spec.name.clone(),
+            image: spec.image.clone(),
+            image_id: format!("sha256:{}", spec.image),
+            state,
+            exit_code,
+            labels,
+            ports: spec.ports.clone(),
+            ..ObservedContainer::default()
+        });
+        for file in spec.files.iter().filter(|file| file.reload) {
+            let digest = Fingerprint::of_bytes(&file.content).0;
+            world.files.entry(spec.name.clone()).or_default().insert(file.path.clone(), digest);
+        }
+    }
+    world
+}
+
+fn container<'a>(world: &'a mut Observed, name: &str) -> &'a mut ObservedContainer {
+    world.containers.iter_mut().find(|found| found.name == name).unwrap()
+}
+
+fn try_plan(platform: &Platform, world: &Observed, selection: Option<&BTreeSet<String>>) -> Result<Plan, String> {
+    let (chosen, problems) = super::supply(platform, &image_specs(platform), world, false, &|service| {
+        service_volumes(platform, service)
+    });
+    if !problems.is_empty() {
+        return Err(problems.iter().map(|problem| format!("{problem}\n")).collect());
+    }
+    let left_out: BTreeSet<&str> = chosen.left_out.iter().map(|left| left.service.as_str()).collect();
+    let platform = without(platform, &left_out);
+    let resources = resources(&platform);
+    let wish = Wish { platform: &platform.name, resources: &resources, supply: &chosen, selection };
+    reconcile(&wish, world).map_err(|conflicts| {
+        conflicts
+            .iter()
+            .map(|conflict| format!("{conflict}\n  {}\n", conflict.hint.as_deref().unwrap_or("-")))
+            .collect()
+    })
+}
+
+fn plan_of(platform: &Platform, world: &Observed) -> String {
+    match try_plan(platform, world, None) {
+        Ok(plan) if plan.is_empty() && plan.left_out.is_empty() => "nothing to do\n".into(),
+        Ok(plan) => plan.to_string(),
+        Err(text) => text,
+    }
+}
+
+#[test]
+fn what_is_right_stays() {
+    assert_snapshot!(plan_of(&platform(), &right_world(&platform())), @"nothing to do");
+}
+
+#[test]
+fn everything_is_made_in_the_order_of_its_dependencies() {
+    assert_snapshot!(plan_of(&platform(), &Observed::default()), @"");
+}
+
+#[test]
+fn without_a_registry_what_has_a_build_is_built_and_the_rest_is_a_problem() {
+    let mut world = Observed::default();
+    world.registries.insert("docker.io".into(), false);
+    assert_snapshot!(plan_of(&platform(), &world), @"");
+}
+
+#[test]
+fn an_optional_service_without_an_image_is_left_out_with_what_needs_it() {
+    let mut platform = platform();
+    change(&mut platform, "migrate", |service| service.extension.optional = true);
+    change(&mut platform, "web", |service| service.extension.optional = true);
+    let mut world = Observed::default();
+    world.registries.insert("docker.io".into(), false);
+    assert_snapshot!(plan_of(&platform, &world), @"");
+}
+
+#[test]
+fn a_changed_variable_recreates_one_container_and_nothing_else() {
+    let world = right_world(&platform());
+    let mut platform = platform();
+    change(&mut platform, "web", |service| {
+        service.environment.insert("COLOUR".into(), "blue".into());
+    });
+    assert_snapshot!(plan_of(&platform, &world), @"");
+}
+
+#[test]
+fn a_dependent_that_asks_for_it_restarts_when_its_dependency_is_recreated() {
+    let mut platform = platform();
+    change(&mut platform, "web", |service| {
+        service.depends_on.get_mut("db").unwrap().restart = true;
+    });
+    let world = right_world(&platform);
+    change(&mut platform, "db", |service| {
+        service.environment.insert("COLOUR".into(), "blue".into());
+    });
+    assert_snapshot!(plan_of(&platform, &world), @"");
+}
+
+fn with_file(service: &mut Service, content: &str) {
+    service.extension.reload = Some(Reload::Signal("SIGHUP".into()));
+    service.files = vec![FileMount {
+        target: "/etc/web.conf".into(),
+        content: content.into(),
+        uid: 0,
+        gid: 0,
+        mode: 0o644,
+        secret: false,
+    }];
+}
+
+#[test]
+fn a_changed_file_is_copied_in_and_the_service_told() {
+    let mut platform = platform();
+    change(&mut platform, "web", |service| with_file(service, "one"));
+    let world = right_world(&platform);
+    change(&mut platform, "web", |service| with_file(service, "two"));
+    assert_snapshot!(plan_of(&platform, &world), @"");
+}
+
+#[test]
+fn a_changed_file_of_a_service_that_cannot_reload_recreates_it() {
+    let mut platform = platform();
+    let fixed = |service: &mut Service, text: &str| {
+        with_file(service, text);
+        service.extension.reload = None;
+    };
+    change(&mut platform, "web", |service| fixed(service, "one"));
+    let world = right_world(&platform);
+    change(&mut platform, "web", |service| fixed(service, "two"));
+    assert_snapshot!(plan_of(&platform, &world), @"");
+}
+
+#[test]
+fn a_container_that_was_stopped_by_hand_is_started() {
+    let mut world = right_world(&platform());
+    let stopped = container(&mut world, "macula-db-1");
+    (stopped.state, stopped.exit_code) = (ContainerState::Exited, Some(137));
+    assert_snapshot!(plan_of(&platform(), &world), @"");
+}
+
+#[test]
+fn a_container_that_was_removed_by_hand_is_made_again() {
+    let mut world = right_world(&platform());
+    world.containers.retain(|found| found.name != "macula-web-1");
+    assert_snapshot!(plan_of(&platform(), &world), @"");
+}
+
+#[test]
+fn a_job_that_failed_runs_again() {
+    let mut world = right_world(&platform());
+    container(&mut world, "macula-migrate-1").exit_code = Some(3);
+    assert_snapshot!(plan_of(&platform(), &world), @"");
+}
+
+#[test]
+fn an_unhealthy_service_is_waited_for() {
+    let mut world = right_world(&platform());
+    container(&mut world, "macula-web-1").health = Health::Unhealthy;
+    assert_snapshot!(plan_of(&platform(), &world), @"");
+}
+
+#[test]
+fn an_image_that_moved_recreates_its_containers() {
+    let mut world = right_world(&platform());
+    world.images.get_mut("web:1").unwrap().id = "sha256:new".into();
+    assert_snapshot!(plan_of(&platform(), &world), @"");
+}
+
+#[test]
+fn orphans_go_and_their_volumes_stay() {
+    let world = right_world(&platform());
+    let mut platform = platform();
+    platform.stacks[0].services.retain(|name, _| name == "db");
+    assert_snapshot!(plan_of(&platform, &world), @"");
+}
+
+#[test]
+fn a_selection_takes_what_it_needs_and_leaves_the_rest_alone() {
+    let mut world = Observed::default();
+    let stranger = BTreeMap::from([
+        (label::PLATFORM.to_owned(), "macula".to_owned()),
+        (label::SERVICE.to_owned(), "old".to_owned()),
+    ]);
+    world.containers.push(ObservedContainer {
+        name: "macula-old-1".into(),
+        labels: stranger,
+        ..ObservedContainer::default()
+    });
+    let chosen = select(&platform(), &["migrate".to_owned()]).unwrap();
+    assert_snapshot!(try_plan(&platform(), &world, Some(&chosen)).unwrap().to_string(), @"");
+}
+
+#[test]
+fn nothing_foreign_is_touched() {
+    let mut world = right_world(&platform());
+    world.networks[0].labels.clear();
+    world.volumes[0].labels.clear();
+    container(&mut world, "macula-web-1").labels =
+        [("com.docker.compose.project".to_owned(), "shop".to_owned())].into();
+    container(&mut world, "macula-db-1").labels = [(label::PLATFORM.to_owned(), "pr-1".to_owned())].into();
+    assert_snapshot!(plan_of(&platform(), &world), @"");
+}
+
+#[test]
+fn a_taken_port_is_named_with_its_holder_before_anything_is_made() {
+    let mut platform = platform();
+    change(&mut platform, "web", |service| {
+        let port = |published| PublishedPort {
+            target: 80,
+            protocol: Protocol::Tcp,
+            host_ip: None,
+            published: Some(published),
+        };
+        service.ports = vec![port(8000), port(8001)];
+    });
+    let world = Observed {
+        listeners: vec![
+            Listener {
+                address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                port: 8000,
+                protocol: Protocol::Tcp,
+                pid: Some(4711),
+                process: Some("nginx".into()),
+            },
+            // another address, or another protocol, is not in the way
+            Listener {
+                address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9)),
+                port: 8001,
+                protocol: Protocol::Tcp,
+                pid: None,
+                process: None,
+            },
+        ],
+        ..Observed::default()
+    };
+    assert_snapshot!(plan_of(&platform, &world), @"");
+}
+
+#[test]
+fn a_network_with_another_subnet_moves_and_takes_its_containers_along() {
+    let mut world = right_world(&platform());
+    world.networks[0].labels.insert(label::FINGERPRINT.into(), "old".into());
+    assert_snapshot!(plan_of(&platform(), &world), @"");
+}
+
+#[test]
+fn data_of_another_provider_is_left_alone() {
+    let mut world = right_world(&platform());
+    world.volumes[0].labels.insert(label::PROVIDER.into(), "db-0".into());
+    assert_snapshot!(plan_of(&platform(), &world), @"");
+}
+
+#[test]
+fn auto_stays_with_the_provider_that_wrote_the_data() {
+    let mut world = right_world(&platform());
+    world.volumes[0].labels.insert(label::PROVIDER.into(), "db-1".into());
+    world.containers.retain(|found| found.name != "macula-db-1");
+    // the image is here, and yet the build is made: the data is its own
+    assert_snapshot!(plan_of(&platform(), &world), @"");
+}
+
+#[test]
+fn down_stops_dependents_first_and_keeps_the_data() {
+    let world = right_world(&platform());
+    assert_snapshot!(down("macula", &world, Keep::default()).to_string(), @"");
+}
+
+#[test]
+fn down_with_volumes_takes_the_data_last() {
+    let mut world = right_world(&platform());
+    world.containers.clear();
+    assert_snapshot!(down("macula", &world, Keep { remove_volumes: true }).to_string(), @"");
+}
+
+#[test]
+fn down_leaves_other_platforms_alone() {
+    assert_snapshot!(down("pr-1", &right_world(&platform()), Keep { remove_volumes: true }).to_string(), @"");
+}
+
+#[test]
+fn restart_stops_backwards_and_starts_forwards() {
+    let world = right_world(&platform());
+    let chosen = ["web".to_owned(), "db".to_owned()].into();
+    assert_snapshot!(restart("macula", &resources(&platform()).containers, &world, &chosen).to_string(), @"");
+}
+
+#[test]
+fn unknown_services_are_named() {
+    assert_eq!(select(&platform(), &["wbe".to_owned(), "db".to_owned()]), Err(vec!["wbe".to_owned()]));
+}
