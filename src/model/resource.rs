@@ -122,6 +122,13 @@ pub struct NetworkSpec {
     pub labels: BTreeMap<String, String>,
 }
 
+impl NetworkSpec {
+    /// Hash of everything that the engine fixes when it makes the network.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(self)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct IpamPool {
     pub subnet: ipnet::IpNet,

@@ -1,0 +1,177 @@
+//! Builds with the classic builder, which Docker 20.10 and Podman have alike.
+
+use std::collections::VecDeque;
+
+use bollard::errors::Error;
+use bollard::query_parameters::BuildImageOptions;
+use futures_util::StreamExt;
+
+use super::context::{DOCKERFILE, stream_context};
+use super::{Docker, errors, hash_map};
+use crate::engine::{BuildRequest, EngineError, ImageError, ProgressSink};
+use crate::event::Progress;
+use crate::model::ObservedImage;
+
+/// Lines of output that are shown with a failure.
+const TAIL: usize = 15;
+
+impl Docker {
+    pub(super) async fn build_image(
+        &self,
+        request: &BuildRequest,
+        progress: ProgressSink<'_>,
+    ) -> Result<ObservedImage, EngineError> {
+        let operation = format!("building {}", request.tag);
+        for (folder, _) in &request.context {
+            // found here, the trouble has a name; on the way it would be a broken stream
+            if !folder.is_dir() {
+                let message = format!("{} is no folder", folder.display());
+                return Err(EngineError::Other { operation, message });
+            }
+        }
+        let options = BuildImageOptions {
+            dockerfile: DOCKERFILE.to_owned(),
+            t: Some(request.tag.clone()),
+            extrahosts: (!request.extra_hosts.is_empty()).then(|| request.extra_hosts.join("\n")),
+            nocache: request.no_cache,
+            rm: true,
+            forcerm: true,
+            buildargs: (!request.args.is_empty()).then(|| hash_map(&request.args)),
+            labels: (!request.labels.is_empty()).then(|| hash_map(&request.labels)),
+            networkmode: request.network.clone(),
+            platform: request.platform.clone().unwrap_or_default(),
+            target: request.target.clone().unwrap_or_default(),
+            ..BuildImageOptions::default()
+        };
+        let context = bollard::body_try_stream(stream_context(request.dockerfile.clone(), request.context.clone()));
+        let mut lines = Box::pin(self.client.build_image(options, self.logins(), Some(context)));
+        let mut output = Output::default();
+        while let Some(line) = lines.next().await {
+            let line = line.map_err(|error| failure(&operation, &request.tag, error, &mut output))?;
+            if let Some(text) = &line.stream {
+                output.add(text, progress);
+            }
+            if let (Some(phase), Some(part)) = (&line.status, &line.id) {
+                let number = |number: Option<i64>| number.and_then(|n| u64::try_from(n).ok()).unwrap_or_default();
+                let detail = line.progress_detail.as_ref();
+                progress(Progress::Bytes {
+                    part: part.clone(),
+                    current: number(detail.and_then(|detail| detail.current)),
+                    total: number(detail.and_then(|detail| detail.total)),
+                    phase: phase.clone(),
+                });
+            }
+        }
+        output.end(progress);
+        match self.inspect_image(&request.tag).await? {
+            Some(image) => Ok(image),
+            // an engine that ends the stream without an error has stopped in the middle
+            None => {
+                let error = Error::DockerStreamError { error: "the build ended without an image".to_owned() };
+                Err(failure(&operation, &request.tag, error, &mut output))
+            }
+        }
+    }
+}
+
+fn failure(operation: &str, tag: &str, error: Error, output: &mut Output) -> EngineError {
+    let message = match error {
+        Error::DockerStreamError { error } => error,
+        Error::DockerResponseServerError { message, .. } => message,
+        other => return errors::engine_error(operation, other),
+    };
+    let message = message.trim().to_owned();
+    if let full @ EngineError::DiskFull { .. } = errors::server_error(operation, None, &message) {
+        return full;
+    }
+    EngineError::Image {
+        operation: operation.to_owned(),
+        source: ImageError::BuildFailed {
+            reference: tag.to_owned(),
+            message,
+            log_tail: std::mem::take(output).into_tail(),
+        },
+    }
+}
+
+/// The builder's output comes in pieces that end anywhere.
+#[derive(Default)]
+struct Output {
+    open: String,
+    tail: VecDeque<String>,
+}
+
+impl Output {
+    fn add(&mut self, text: &str, progress: ProgressSink<'_>) {
+        self.open.push_str(text);
+        while let Some((line, rest)) = self.open.split_once('\n') {
+            let line = line.to_owned();
+            self.open = rest.to_owned();
+            self.line(&line, progress);
+        }
+    }
+
+    fn end(&mut self, progress: ProgressSink<'_>) {
+        let line = std::mem::take(&mut self.open);
+        self.line(&line, progress);
+    }
+
+    fn line(&mut self, line: &str, progress: ProgressSink<'_>) {
+        // programs that draw progress bars go back to the line's begin: what stands last counts
+        let line = line.trim_end().rsplit('\r').next().unwrap_or_default();
+        if line.is_empty() {
+            return;
+        }
+        if self.tail.len() == TAIL {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(line.to_owned());
+        progress(Progress::Line { text: line.to_owned() });
+    }
+
+    fn into_tail(mut self) -> Vec<String> {
+        self.end(&|_| {});
+        self.tail.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_cut_into_lines_and_its_end_kept() {
+        let said = std::sync::Mutex::new(Vec::new());
+        let sink = |progress| {
+            if let Progress::Line { text } = progress {
+                said.lock().unwrap().push(text);
+            }
+        };
+        let mut output = Output::default();
+        output.add("Step 1/2 : FROM x\n --->", &sink);
+        output.add(" ab12\n 10%\r 100%\r\n\n", &sink);
+        output.add("no end", &sink);
+        assert_eq!(*said.lock().unwrap(), ["Step 1/2 : FROM x", " ---> ab12", " 100%"]);
+        for number in 0..20 {
+            output.add(&format!("\nline {number}"), &sink);
+        }
+        let tail = output.into_tail();
+        assert_eq!((tail.len(), tail[0].as_str(), tail[14].as_str()), (15, "line 5", "line 19"));
+    }
+
+    #[test]
+    fn a_failed_build_shows_its_last_lines() {
+        let mut output = Output::default();
+        output.add("E: Unable to locate package nginx\n", &|_| {});
+        let error = Error::DockerStreamError { error: "The command '/bin/sh -c apt-get' returned: 100".to_owned() };
+        match failure("building x", "x:1", error, &mut output) {
+            EngineError::Image { source: ImageError::BuildFailed { message, log_tail, .. }, .. } => {
+                assert_eq!(message, "The command '/bin/sh -c apt-get' returned: 100");
+                assert_eq!(log_tail, ["E: Unable to locate package nginx"]);
+            }
+            other => panic!("{other:?}"),
+        }
+        let full = Error::DockerStreamError { error: "write /x: no space left on device".to_owned() };
+        assert!(matches!(failure("b", "x", full, &mut Output::default()), EngineError::DiskFull { .. }));
+    }
+}

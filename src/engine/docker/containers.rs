@@ -1,0 +1,237 @@
+//! The life of a container.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use bollard::errors::Error;
+use bollard::models::{ContainerStatsResponse, NetworkConnectRequest};
+use bollard::query_parameters::{
+    CreateContainerOptions, KillContainerOptions, RemoveContainerOptions, StatsOptions, StopContainerOptions,
+    WaitContainerOptions,
+};
+use futures_util::StreamExt;
+
+use super::find::observed_container;
+use super::{CHANGE, Docker, READ, errors, spec, unless_missing};
+use crate::engine::{EngineError, Usage};
+use crate::model::{ContainerSpec, ContainerState, ObservedContainer, label};
+
+/// What an engine does when a container names no grace period of its own.
+const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+/// Between two looks at a container that somebody else is about to start.
+const UNSTARTED: Duration = Duration::from_millis(100);
+/// Between the two readings of a container's clock.
+const SAMPLE: Duration = Duration::from_millis(500);
+
+impl Docker {
+    pub(super) async fn inspect_container(&self, container: &str) -> Result<ObservedContainer, EngineError> {
+        Ok(observed_container(&self.raw_inspect(container).await?))
+    }
+
+    pub(super) async fn make_container(
+        &self,
+        spec: &ContainerSpec,
+        image: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<String, EngineError> {
+        let operation = format!("creating container {}", spec.name);
+        let declared = self.inspect_image(image).await?;
+        let declared = declared
+            .ok_or_else(|| EngineError::NotFound { operation: operation.clone(), what: format!("image {image}") })?;
+        let mut all = spec.labels.clone();
+        all.extend(labels.clone());
+        if let Some(fingerprint) = &spec.fingerprint {
+            all.insert(label::FINGERPRINT.to_owned(), fingerprint.0.clone());
+        }
+        let volumes = spec::volumes_of_image(spec, &declared.volumes);
+        let creation = spec::creation(spec, image, &all, &volumes, self.api)
+            .map_err(|message| EngineError::Other { operation: operation.clone(), message })?;
+        if !volumes.is_empty() {
+            let mut kept = all.clone();
+            // these say what the container is, not what its data is
+            for key in [label::FINGERPRINT, label::REPLICA, label::ONE_SHOT] {
+                kept.remove(key);
+            }
+            for (name, _) in &volumes {
+                self.ensure_volume(name, None, &BTreeMap::new(), &kept).await?;
+            }
+        }
+        let options = CreateContainerOptions {
+            name: Some(spec.name.clone()),
+            platform: spec.options.platform.clone().unwrap_or_default(),
+        };
+        let created = self.client.create_container(Some(options), creation.body);
+        let id = self.call(&operation, CHANGE, created).await?.id;
+        let furnished = self.furnish(&id, spec, creation.connect).await;
+        if let Err(error) = furnished {
+            // half a container would look like a whole one to the next run; that it could not be
+            // removed again is the lesser news
+            let _ = self.drop_container(&id).await;
+            return Err(error);
+        }
+        Ok(id)
+    }
+
+    /// What follows creation and comes before the start.
+    async fn furnish(
+        &self,
+        id: &str,
+        spec: &ContainerSpec,
+        connect: Vec<(String, bollard::models::EndpointSettings)>,
+    ) -> Result<(), EngineError> {
+        for (network, endpoint) in connect {
+            let operation = format!("connecting container {} to network {network}", spec.name);
+            let request = NetworkConnectRequest { container: id.to_owned(), endpoint_config: Some(endpoint) };
+            self.call(&operation, CHANGE, self.client.connect_network(&network, request)).await?;
+        }
+        if spec.files.is_empty() { Ok(()) } else { self.copy_in(id, &spec.files).await }
+    }
+
+    pub(super) async fn start_container(&self, container: &str) -> Result<(), EngineError> {
+        let operation = format!("starting container {container}");
+        self.call(&operation, CHANGE, self.client.start_container(container, None)).await
+    }
+
+    pub(super) async fn stop_container(&self, container: &str, grace: Option<Duration>) -> Result<(), EngineError> {
+        let operation = format!("stopping container {container}");
+        let seconds = grace.map(|grace| i32::try_from(grace.as_millis().div_ceil(1000)).unwrap_or(i32::MAX));
+        let options = StopContainerOptions { signal: None, t: seconds };
+        let stop = self.client.stop_container(container, Some(options));
+        tokio::pin!(stop);
+        let patience = grace.unwrap_or(DEFAULT_GRACE) + READ;
+        match tokio::time::timeout(patience, &mut stop).await {
+            Ok(result) => return stopped(&operation, result),
+            Err(_) if grace.is_some() => return Err(EngineError::Timeout { operation, after: patience }),
+            Err(_) => {}
+        }
+        // the container's own grace period may be longer than the engine's default
+        let inspected = self.raw_inspect(container).await?;
+        let own = inspected.config.and_then(|config| config.stop_timeout).and_then(|s| u64::try_from(s).ok());
+        let more = Duration::from_secs(own.unwrap_or_default());
+        match tokio::time::timeout(more, stop).await {
+            Ok(result) => stopped(&operation, result),
+            Err(_) => Err(EngineError::Timeout { operation, after: patience + more }),
+        }
+    }
+
+    pub(super) async fn kill_container(&self, container: &str, signal: &str) -> Result<(), EngineError> {
+        let operation = format!("sending {signal} to container {container}");
+        let options = KillContainerOptions { signal: signal.to_owned() };
+        self.call(&operation, READ, self.client.kill_container(container, Some(options))).await
+    }
+
+    pub(super) async fn drop_container(&self, container: &str) -> Result<(), EngineError> {
+        let operation = format!("removing container {container}");
+        let options = RemoveContainerOptions { force: true, v: false, link: false };
+        match self.call(&operation, CHANGE, self.client.remove_container(container, Some(options))).await {
+            // somebody else removes it at this moment: wait until they have
+            Err(EngineError::Conflict { message, .. }) if message.contains("already in progress") => {
+                self.until_gone(&operation, container).await
+            }
+            other => unless_missing(other),
+        }
+    }
+
+    async fn until_gone(&self, operation: &str, container: &str) -> Result<(), EngineError> {
+        let begun = Instant::now();
+        while begun.elapsed() < CHANGE {
+            match self.inspect_container(container).await {
+                Err(EngineError::NotFound { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+                Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+        Err(EngineError::Timeout { operation: operation.to_owned(), after: CHANGE })
+    }
+
+    pub(super) async fn wait_container(&self, container: &str) -> Result<i64, EngineError> {
+        let operation = format!("waiting for container {container}");
+        // never started is not ended, which the engine's own condition takes it for
+        while self.inspect_container(container).await?.state == ContainerState::Created {
+            tokio::time::sleep(UNSTARTED).await;
+        }
+        let options = WaitContainerOptions { condition: "not-running".to_owned() };
+        let mut answers = Box::pin(self.client.wait_container(container, Some(options)));
+        match answers.next().await {
+            Some(Ok(answer)) => Ok(answer.status_code),
+            // how the client says that the status is not 0
+            Some(Err(Error::DockerContainerWaitError { code, error })) if error.is_empty() => Ok(code),
+            Some(Err(error)) => Err(errors::engine_error(&operation, error)),
+            None => Err(EngineError::Gone { operation, message: "the answer ended early".to_owned() }),
+        }
+    }
+
+    pub(super) async fn sample_usage(&self, container: &str) -> Result<Usage, EngineError> {
+        let (first, begun) = (self.stats(container).await?, Instant::now());
+        tokio::time::sleep(SAMPLE).await;
+        let second = self.stats(container).await?;
+        Ok(usage(&first, &second, begun.elapsed()))
+    }
+
+    async fn stats(&self, container: &str) -> Result<ContainerStatsResponse, EngineError> {
+        let operation = format!("reading the use of container {container}");
+        let options = StatsOptions { stream: false, one_shot: true };
+        let mut answers = Box::pin(self.client.stats(container, Some(options)));
+        let first = async { answers.next().await.transpose() };
+        self.call(&operation, READ, first)
+            .await?
+            .ok_or_else(|| EngineError::Gone { operation, message: "the answer ended early".to_owned() })
+    }
+}
+
+fn stopped(operation: &str, result: Result<(), Error>) -> Result<(), EngineError> {
+    result.map_err(|error| errors::engine_error(operation, error))
+}
+
+/// `elapsed` stands in for the engine's own clock where it does not say when it looked.
+fn usage(first: &ContainerStatsResponse, second: &ContainerStatsResponse, elapsed: Duration) -> Usage {
+    let used = |stats: &ContainerStatsResponse| {
+        let cpu = stats.cpu_stats.as_ref()?.cpu_usage.as_ref()?;
+        cpu.total_usage
+    };
+    let nanos = match (used(first), used(second)) {
+        (Some(before), Some(after)) => after.saturating_sub(before),
+        _ => 0,
+    };
+    let at = |stats: &ContainerStatsResponse| stats.read.as_deref()?.parse::<jiff::Timestamp>().ok();
+    let between = match (at(first), at(second)) {
+        (Some(before), Some(after)) if after > before => after.duration_since(before).as_secs_f64(),
+        _ => elapsed.as_secs_f64(),
+    };
+    let memory = second.memory_stats.as_ref();
+    let cache = memory.and_then(|memory| memory.stats.as_ref()).and_then(|stats| {
+        // version 1 of the control groups, then version 2
+        stats.get("total_inactive_file").or_else(|| stats.get("inactive_file")).copied()
+    });
+    let bytes = memory.and_then(|memory| memory.usage).unwrap_or_default();
+    Usage {
+        cpu_percent: if between > 0.0 { nanos as f64 / 1e9 / between * 100.0 } else { 0.0 },
+        memory: bytes.saturating_sub(cache.unwrap_or_default()),
+        memory_limit: memory.and_then(|memory| memory.limit).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_is_the_difference_of_two_looks() {
+        let look = |read: &str, cpu: u64| -> ContainerStatsResponse {
+            serde_json::from_value(serde_json::json!({
+                "read": read,
+                "cpu_stats": {"cpu_usage": {"total_usage": cpu}},
+                "memory_stats": {"usage": 5000, "limit": 9000, "stats": {"inactive_file": 1000}},
+            }))
+            .unwrap()
+        };
+        let first = look("2026-11-21T10:00:00.000000000Z", 1_000_000_000);
+        let second = look("2026-11-21T10:00:00.500000000Z", 1_750_000_000);
+        let got = usage(&first, &second, Duration::from_secs(9));
+        assert_eq!((got.cpu_percent, got.memory, got.memory_limit), (150.0, 4000, 9000));
+        // a stopped container has no clock
+        let nothing = ContainerStatsResponse::default();
+        let got = usage(&nothing, &nothing, Duration::from_secs(1));
+        assert_eq!((got.cpu_percent, got.memory, got.memory_limit), (0.0, 0, 0));
+    }
+}

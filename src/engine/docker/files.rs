@@ -1,0 +1,227 @@
+//! Files into and out of a container, as tar archives.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use bollard::errors::Error;
+use bollard::query_parameters::{DownloadFromContainerOptions, UploadToContainerOptions};
+use futures_util::StreamExt;
+
+use super::{CHANGE, Docker, READ, errors};
+use crate::engine::EngineError;
+use crate::model::FileSpec;
+
+/// More is no configuration file.
+const LARGEST_READ: usize = 64 * 1024 * 1024;
+/// Links that lead to links.
+const HOPS: usize = 16;
+
+impl Docker {
+    /// All files in one archive. With a read-only root the engine takes an archive only into a
+    /// volume: then one archive for each.
+    pub(super) async fn copy_in(&self, container: &str, files: &[FileSpec]) -> Result<(), EngineError> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        let operation = format!("copying files into container {container}");
+        let other = |message: String| EngineError::Other { operation: operation.clone(), message };
+        let all: Vec<(&str, &FileSpec)> = files.iter().map(|file| (file.path.as_str(), file)).collect();
+        let refused = match self.upload(&operation, container, "/", archive(&all).map_err(other)?).await {
+            Err(EngineError::Other { message, .. }) if message.contains("read-only") => message,
+            result => return result,
+        };
+        let inspected = self.raw_inspect(container).await?;
+        let mounts: Vec<String> = inspected
+            .mounts
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|mount| mount.rw != Some(false))
+            .filter_map(|mount| mount.destination)
+            .collect();
+        let mut by_mount: BTreeMap<&str, Vec<(&str, &FileSpec)>> = BTreeMap::new();
+        for file in files {
+            let Some((mount, inside)) = mount_of(&mounts, &file.path) else {
+                return Err(other(format!("{}: {refused}", file.path)));
+            };
+            by_mount.entry(mount).or_default().push((inside, file));
+        }
+        for (mount, files) in by_mount {
+            self.upload(&operation, container, mount, archive(&files).map_err(other)?).await?;
+        }
+        Ok(())
+    }
+
+    async fn upload(&self, operation: &str, container: &str, path: &str, tar: Vec<u8>) -> Result<(), EngineError> {
+        let options = UploadToContainerOptions { path: path.to_owned(), ..UploadToContainerOptions::default() };
+        let body = bollard::body_full(tar.into());
+        self.call(operation, CHANGE, self.client.upload_to_container(container, Some(options), body)).await
+    }
+
+    pub(super) async fn copy_out(&self, container: &str, path: &str) -> Result<Option<Vec<u8>>, EngineError> {
+        let operation = format!("reading {path} from container {container}");
+        let mut path = path.to_owned();
+        for _ in 0..HOPS {
+            let Some(tar) = self.download(&operation, container, &path).await? else { return Ok(None) };
+            match first_entry(&tar).map_err(|message| EngineError::Other { operation: operation.clone(), message })? {
+                Entry::File(content) => return Ok(Some(content)),
+                Entry::Link(target) => path = beside(&path, &target),
+            }
+        }
+        Err(EngineError::Other { operation, message: "too many links on the way".to_owned() })
+    }
+
+    async fn download(&self, operation: &str, container: &str, path: &str) -> Result<Option<Vec<u8>>, EngineError> {
+        let options = DownloadFromContainerOptions { path: path.to_owned() };
+        let mut chunks = Box::pin(self.client.download_from_container(container, Some(options)));
+        let collected = async {
+            let mut tar = Vec::new();
+            while let Some(chunk) = chunks.next().await {
+                tar.extend_from_slice(&chunk?);
+                if tar.len() > LARGEST_READ {
+                    break;
+                }
+            }
+            Ok(tar)
+        };
+        let tar = match tokio::time::timeout(READ, collected).await {
+            Ok(Ok(tar)) => tar,
+            Ok(Err(Error::DockerResponseServerError { status_code: 404, message })) if !no_container(&message) => {
+                return Ok(None);
+            }
+            Ok(Err(error)) => return Err(errors::engine_error(operation, error)),
+            Err(_) => return Err(EngineError::Timeout { operation: operation.to_owned(), after: READ }),
+        };
+        if tar.len() > LARGEST_READ {
+            let message = format!("it is larger than {} MiB", LARGEST_READ / 1024 / 1024);
+            return Err(EngineError::Other { operation: operation.to_owned(), message });
+        }
+        Ok(Some(tar))
+    }
+}
+
+/// A missing container and a missing file have the same status.
+fn no_container(message: &str) -> bool {
+    let text = message.to_lowercase();
+    text.contains("no such container") || text.contains("no container with")
+}
+
+/// The mount that a path lies in (the deepest), and the rest of the path.
+fn mount_of<'a, 'b>(mounts: &'a [String], path: &'b str) -> Option<(&'a str, &'b str)> {
+    mounts
+        .iter()
+        .filter_map(|mount| {
+            let inside = path.strip_prefix(mount.trim_end_matches('/'))?.strip_prefix('/')?;
+            (!inside.is_empty()).then_some((mount.as_str(), inside))
+        })
+        .max_by_key(|(mount, _)| mount.len())
+}
+
+/// `files`: path in the archive, and the file.
+fn archive(files: &[(&str, &FileSpec)]) -> Result<Vec<u8>, String> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, file) in files {
+        let inside = path.trim_start_matches('/');
+        if inside.is_empty() || inside.split('/').any(|part| part == "..") {
+            return Err(format!("`{path}` is no path of a file"));
+        }
+        let mut header = tar::Header::new_gnu();
+        header.set_size(file.content.len() as u64);
+        header.set_mode(file.mode);
+        header.set_uid(file.uid.into());
+        header.set_gid(file.gid.into());
+        header.set_entry_type(tar::EntryType::Regular);
+        builder
+            .append_data(&mut header, inside, file.content.as_slice())
+            .map_err(|error| format!("{path}: {error}"))?;
+    }
+    builder.into_inner().map_err(|error| error.to_string())
+}
+
+enum Entry {
+    File(Vec<u8>),
+    Link(String),
+}
+
+fn first_entry(tar: &[u8]) -> Result<Entry, String> {
+    let mut archive = tar::Archive::new(tar);
+    let wrong = |error: std::io::Error| error.to_string();
+    let mut entries = archive.entries().map_err(wrong)?;
+    let mut entry = entries.next().ok_or("the engine gave an empty archive")?.map_err(wrong)?;
+    let kind = entry.header().entry_type();
+    if kind.is_file() {
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).map_err(wrong)?;
+        Ok(Entry::File(content))
+    } else if kind.is_symlink() {
+        let target = entry.link_name().map_err(wrong)?.ok_or("a link that leads nowhere")?;
+        Ok(Entry::Link(target.to_string_lossy().into_owned()))
+    } else if kind.is_dir() {
+        Err("it is a folder".to_owned())
+    } else {
+        Err("it is no regular file".to_owned())
+    }
+}
+
+/// Where a link at `path` leads.
+fn beside(path: &str, target: &str) -> String {
+    if target.starts_with('/') {
+        return target.to_owned();
+    }
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    format!("{folder}/{target}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str) -> FileSpec {
+        FileSpec {
+            path: path.to_owned(),
+            content: b"x".to_vec(),
+            uid: 100,
+            gid: 101,
+            mode: 0o640,
+            secret: false,
+            reload: false,
+        }
+    }
+
+    #[test]
+    fn an_archive_holds_owner_and_mode() {
+        let (one, long) = (file("/etc/a.conf"), file(&format!("/{}/b", "d".repeat(200))));
+        let tar = archive(&[(&one.path, &one), (&long.path, &long)]).unwrap();
+        let mut read = tar::Archive::new(tar.as_slice());
+        let entries: Vec<String> = read
+            .entries()
+            .unwrap()
+            .map(|entry| {
+                let entry = entry.unwrap();
+                let (header, path) = (entry.header(), entry.path().unwrap());
+                let (uid, gid, mode) = (header.uid().unwrap(), header.gid().unwrap(), header.mode().unwrap());
+                format!("{uid}:{gid} {mode:o} {}", path.display().to_string().replace(&"d".repeat(200), "<200 d>"))
+            })
+            .collect();
+        insta::assert_snapshot!(entries.join("\n"), @"");
+        for bad in ["/", "", "/a/../b"] {
+            let bad = file(bad);
+            assert!(archive(&[(&bad.path, &bad)]).is_err(), "{}", bad.path);
+        }
+    }
+
+    #[test]
+    fn a_file_goes_into_the_deepest_mount() {
+        let mounts = ["/data".to_owned(), "/data/deep/".to_owned(), "/etc".to_owned()];
+        assert_eq!(mount_of(&mounts, "/data/deep/a"), Some(("/data/deep/", "a")));
+        assert_eq!(mount_of(&mounts, "/data/a/b"), Some(("/data", "a/b")));
+        assert_eq!(mount_of(&mounts, "/database"), None);
+        assert_eq!(mount_of(&mounts, "/etc"), None);
+    }
+
+    #[test]
+    fn links_are_followed_from_where_they_are() {
+        assert_eq!(beside("/etc/os-release", "../usr/lib/os-release"), "/etc/../usr/lib/os-release");
+        assert_eq!(beside("/a", "/b"), "/b");
+        assert_eq!(beside("/a", "b"), "/b");
+    }
+}

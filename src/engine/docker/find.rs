@@ -1,0 +1,270 @@
+//! One look at the engine. This is what an `up` with nothing to do spends its time on: three lists
+//! side by side, then the details of what they name, side by side.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use bollard::models::{
+    ContainerInspectResponse, ContainerStateStatusEnum, HealthStatusEnum, ImageInspect, Network, PortMap,
+};
+use bollard::query_parameters::{
+    InspectContainerOptions, InspectNetworkOptions, ListContainersOptions, ListNetworksOptions, ListVolumesOptions,
+};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::things::{observed_network, sorted};
+use super::{Docker, READ};
+use crate::engine::{EngineError, Found, Query};
+use crate::model::{
+    ContainerState, Health, ObservedContainer, ObservedImage, ObservedNetwork, ObservedVolume, PortBinding, Protocol,
+    label,
+};
+
+/// Questions that are open at once.
+const SIDE_BY_SIDE: usize = 16;
+
+type Filters = HashMap<String, Vec<String>>;
+
+impl Docker {
+    pub(super) async fn find_all(&self, query: &Query) -> Result<Found, EngineError> {
+        let (containers, networks, volumes, images) = tokio::try_join!(
+            self.find_containers(query),
+            self.find_networks(query),
+            self.find_volumes(query),
+            self.find_images(&query.images),
+        )?;
+        Ok(Found { containers, networks, volumes, images })
+    }
+
+    async fn find_containers(&self, query: &Query) -> Result<Vec<ObservedContainer>, EngineError> {
+        let ours = self.container_ids(ours(&query.platform));
+        let named = self.container_ids(exactly(&query.containers, "^/?"));
+        let ask_named = !query.containers.is_empty();
+        let (ours, named) = tokio::try_join!(ours, async { if ask_named { named.await } else { Ok(Vec::new()) } })?;
+        let mut seen = HashSet::new();
+        let ids: Vec<String> = ours.into_iter().chain(named).filter(|id| seen.insert(id.clone())).collect();
+        // a list knows neither when a container started nor how often it was restarted, and why it
+        // could not be
+        let mut found: Vec<ObservedContainer> = stream::iter(ids)
+            .map(|id| async move {
+                match self.inspect_container(&id).await {
+                    Ok(container) => Ok(Some(container)),
+                    // it went while we looked
+                    Err(EngineError::NotFound { .. }) => Ok(None),
+                    Err(error) => Err(error),
+                }
+            })
+            .buffer_unordered(SIDE_BY_SIDE)
+            .try_filter_map(|container| async move { Ok(container) })
+            .try_collect()
+            .await?;
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+
+    async fn container_ids(&self, filters: Filters) -> Result<Vec<String>, EngineError> {
+        let options = ListContainersOptions { all: true, filters: Some(filters), ..ListContainersOptions::default() };
+        let list = self.call("listing containers", READ, self.client.list_containers(Some(options))).await?;
+        Ok(list.into_iter().filter_map(|container| container.id).collect())
+    }
+
+    async fn find_networks(&self, query: &Query) -> Result<Vec<ObservedNetwork>, EngineError> {
+        // networks are few: one list of all, sorted out here
+        let list = self.client.list_networks(None::<ListNetworksOptions>);
+        let list = self.call("listing networks", READ, list).await?;
+        let wanted = list.into_iter().filter(|network| {
+            let named = network.name.as_ref().is_some_and(|name| query.networks.contains(name));
+            named || is_ours(network.labels.as_ref(), &query.platform)
+        });
+        let mut found: Vec<ObservedNetwork> = stream::iter(wanted)
+            .map(|network| async move { self.with_containers(network).await })
+            .buffer_unordered(SIDE_BY_SIDE)
+            .try_collect()
+            .await?;
+        found.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        Ok(found)
+    }
+
+    /// A list does not say who is attached.
+    async fn with_containers(&self, network: Network) -> Result<ObservedNetwork, EngineError> {
+        let mut observed = observed_network(&network);
+        let operation = format!("inspecting network {}", observed.name);
+        let inspected = self.client.inspect_network(&observed.id, None::<InspectNetworkOptions>);
+        match self.call(&operation, READ, inspected).await {
+            Ok(inspected) => {
+                let attached = inspected.containers.unwrap_or_default();
+                observed.containers = attached.into_values().filter_map(|container| container.name).collect();
+                observed.containers.sort();
+                Ok(observed)
+            }
+            Err(EngineError::NotFound { .. }) => Ok(observed),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn find_volumes(&self, query: &Query) -> Result<Vec<ObservedVolume>, EngineError> {
+        let ours = self.volumes(ours(&query.platform));
+        let named = self.volumes(exactly(&query.volumes, "^"));
+        let ask_named = !query.volumes.is_empty();
+        let (ours, named) = tokio::try_join!(ours, async { if ask_named { named.await } else { Ok(Vec::new()) } })?;
+        let mut found: Vec<ObservedVolume> = ours.into_iter().chain(named).collect();
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        found.dedup_by(|a, b| a.name == b.name);
+        Ok(found)
+    }
+
+    async fn volumes(&self, filters: Filters) -> Result<Vec<ObservedVolume>, EngineError> {
+        let options = ListVolumesOptions { filters: Some(filters) };
+        let list = self.call("listing volumes", READ, self.client.list_volumes(Some(options))).await?;
+        let volumes = list.volumes.unwrap_or_default();
+        Ok(volumes
+            .into_iter()
+            .map(|volume| ObservedVolume { name: volume.name, labels: volume.labels.into_iter().collect() })
+            .collect())
+    }
+
+    async fn find_images(&self, references: &[String]) -> Result<BTreeMap<String, ObservedImage>, EngineError> {
+        let wanted: BTreeSet<String> = references.iter().cloned().collect();
+        let found: Vec<(String, Option<ObservedImage>)> = stream::iter(wanted)
+            .map(|reference| async move {
+                let image = self.inspect_image(&reference).await?;
+                Ok::<_, EngineError>((reference, image))
+            })
+            .buffer_unordered(SIDE_BY_SIDE)
+            .try_collect()
+            .await?;
+        Ok(found.into_iter().filter_map(|(reference, image)| Some((reference, image?))).collect())
+    }
+
+    pub(super) async fn raw_inspect(&self, container: &str) -> Result<ContainerInspectResponse, EngineError> {
+        let operation = format!("inspecting container {container}");
+        let answer = self.client.inspect_container(container, None::<InspectContainerOptions>);
+        self.call(&operation, READ, answer).await
+    }
+}
+
+fn ours(platform: &str) -> Filters {
+    Filters::from([("label".to_owned(), vec![format!("{}={platform}", label::PLATFORM)])])
+}
+
+fn is_ours(labels: Option<&HashMap<String, String>>, platform: &str) -> bool {
+    labels.and_then(|labels| labels.get(label::PLATFORM)).is_some_and(|owner| owner == platform)
+}
+
+/// Without anchors the engine would give every name that contains one of these. `front` opens the
+/// expression: Docker's names of containers begin with a slash, Podman's do not.
+fn exactly(names: &[String], front: &str) -> Filters {
+    let names = names.iter().map(|name| format!("{front}{}$", name.replace('.', "\\.")));
+    Filters::from([("name".to_owned(), names.collect())])
+}
+
+pub(super) fn observed_container(inspected: &ContainerInspectResponse) -> ObservedContainer {
+    let config = inspected.config.as_ref();
+    let state = inspected.state.as_ref();
+    let networks = inspected.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
+    let ended = |status: ContainerState| matches!(status, ContainerState::Exited | ContainerState::Dead);
+    let status = state.map(container_state).unwrap_or_default();
+    ObservedContainer {
+        id: inspected.id.clone().unwrap_or_default(),
+        name: inspected.name.as_deref().unwrap_or_default().trim_start_matches('/').to_owned(),
+        image: config.and_then(|config| config.image.clone()).unwrap_or_default(),
+        image_id: full_id(inspected.image.clone().unwrap_or_default()),
+        state: status,
+        health: state
+            .and_then(|state| state.health.as_ref())
+            .map(|health| health_of(health.status))
+            .unwrap_or_default(),
+        exit_code: state.and_then(|state| state.exit_code).filter(|_| ended(status)),
+        labels: sorted(config.and_then(|config| config.labels.clone())),
+        addresses: networks
+            .into_iter()
+            .flatten()
+            .filter_map(|(network, endpoint)| Some((network.clone(), endpoint.ip_address.as_deref()?.parse().ok()?)))
+            .collect(),
+        ports: ports(inspected),
+        started_at: state.and_then(|state| state.started_at.as_deref()).and_then(seconds),
+        restart_count: inspected.restart_count.unwrap_or_default(),
+        oom_killed: state.and_then(|state| state.oom_killed).unwrap_or_default(),
+        error: state.and_then(|state| state.error.clone()).unwrap_or_default(),
+    }
+}
+
+fn container_state(state: &bollard::models::ContainerState) -> ContainerState {
+    match state.status {
+        Some(ContainerStateStatusEnum::RUNNING) => ContainerState::Running,
+        Some(ContainerStateStatusEnum::PAUSED) => ContainerState::Paused,
+        Some(ContainerStateStatusEnum::RESTARTING) => ContainerState::Restarting,
+        Some(ContainerStateStatusEnum::REMOVING) => ContainerState::Removing,
+        Some(ContainerStateStatusEnum::EXITED) => ContainerState::Exited,
+        Some(ContainerStateStatusEnum::DEAD) => ContainerState::Dead,
+        Some(ContainerStateStatusEnum::CREATED) => ContainerState::Created,
+        Some(_) | None if state.running == Some(true) => ContainerState::Running,
+        Some(_) | None => ContainerState::Created,
+    }
+}
+
+fn health_of(status: Option<HealthStatusEnum>) -> Health {
+    match status {
+        Some(HealthStatusEnum::STARTING) => Health::Starting,
+        Some(HealthStatusEnum::HEALTHY) => Health::Healthy,
+        Some(HealthStatusEnum::UNHEALTHY) => Health::Unhealthy,
+        Some(HealthStatusEnum::NONE | HealthStatusEnum::EMPTY) | None => Health::None,
+    }
+}
+
+/// What is really published (a free port has its number here), or what would be while it is down.
+fn ports(inspected: &ContainerInspectResponse) -> Vec<PortBinding> {
+    let live = inspected.network_settings.as_ref().and_then(|settings| settings.ports.as_ref());
+    let wanted = inspected.host_config.as_ref().and_then(|config| config.port_bindings.as_ref());
+    let published = |ports: &&PortMap| ports.values().any(|bindings| bindings.as_ref().is_some_and(|b| !b.is_empty()));
+    let Some(ports) = live.filter(published).or(wanted) else { return Vec::new() };
+    let mut all: Vec<PortBinding> = ports
+        .iter()
+        .flat_map(|(port, bindings)| bindings.iter().flatten().filter_map(|binding| port_binding(port, binding)))
+        .collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+fn port_binding(port: &str, binding: &bollard::models::PortBinding) -> Option<PortBinding> {
+    let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
+    let host_ip = binding.host_ip.as_deref().filter(|ip| !ip.is_empty()).unwrap_or("0.0.0.0");
+    Some(PortBinding {
+        host_ip: host_ip.parse().ok()?,
+        host_port: binding.host_port.as_deref().and_then(|port| port.parse().ok()).filter(|port| *port != 0),
+        container_port: number.parse().ok()?,
+        protocol: match protocol {
+            "udp" => Protocol::Udp,
+            "sctp" => Protocol::Sctp,
+            _ => Protocol::Tcp,
+        },
+    })
+}
+
+/// `None` for the year 1, which stands for "never".
+fn seconds(time: &str) -> Option<i64> {
+    time.parse::<jiff::Timestamp>().ok().map(|time| time.as_second()).filter(|seconds| *seconds > 0)
+}
+
+/// Podman leaves the algorithm out of some of its ids.
+fn full_id(id: String) -> String {
+    if id.is_empty() || id.contains(':') { id } else { format!("sha256:{id}") }
+}
+
+pub(super) fn observed_image(image: &ImageInspect) -> ObservedImage {
+    let config = image.config.as_ref();
+    let mut volumes = config.and_then(|config| config.volumes.clone()).unwrap_or_default();
+    volumes.sort();
+    ObservedImage {
+        id: full_id(image.id.clone().unwrap_or_default()),
+        labels: sorted(config.and_then(|config| config.labels.clone())),
+        repo_digests: image.repo_digests.clone().unwrap_or_default(),
+        size: image.size.unwrap_or_default(),
+        created: image.created.clone(),
+        volumes,
+    }
+}
+
+#[cfg(test)]
+#[path = "find_tests.rs"]
+mod tests;

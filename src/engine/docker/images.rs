@@ -1,0 +1,195 @@
+//! Images: looking, pulling, naming, removing.
+
+use std::collections::HashMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bollard::auth::DockerCredentials;
+use bollard::models::CreateImageInfo;
+use bollard::query_parameters::{CreateImageOptions, RemoveImageOptions, TagImageOptions};
+use futures_util::StreamExt;
+
+use super::find::observed_image;
+use super::reference::Reference;
+use super::{CHANGE, Docker, READ, errors, unless_missing};
+use crate::engine::{EngineError, ImageError, ProgressSink};
+use crate::event::Progress;
+use crate::model::ObservedImage;
+
+impl Docker {
+    pub(super) async fn inspect_image(&self, reference: &str) -> Result<Option<ObservedImage>, EngineError> {
+        let operation = format!("inspecting image {reference}");
+        check(&operation, reference)?;
+        match self.call(&operation, READ, self.client.inspect_image(reference)).await {
+            Ok(image) => Ok(Some(observed_image(&image))),
+            Err(EngineError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn pull_image(
+        &self,
+        reference: &str,
+        platform: Option<&str>,
+        progress: ProgressSink<'_>,
+    ) -> Result<ObservedImage, EngineError> {
+        let operation = format!("pulling {reference}");
+        let image_trouble = |message: String| EngineError::Image {
+            operation: operation.clone(),
+            source: ImageError::Other { reference: reference.to_owned(), message },
+        };
+        let parsed = Reference::parse(reference).map_err(image_trouble)?;
+        let options = CreateImageOptions {
+            from_image: Some(parsed.repository()),
+            // without a tag the engine pulls all of them
+            tag: Some(parsed.version().to_owned()),
+            platform: platform.unwrap_or_default().to_owned(),
+            ..CreateImageOptions::default()
+        };
+        let login = self.login(&parsed.registry);
+        let mut lines = Box::pin(self.client.create_image(Some(options), None, login));
+        let mut layers = Layers::default();
+        while let Some(line) = lines.next().await {
+            let line = line.map_err(|error| errors::pull_error(&operation, reference, error))?;
+            if let Some(step) = layers.progress(&line) {
+                progress(step);
+            }
+        }
+        match self.inspect_image(reference).await? {
+            Some(image) => Ok(image),
+            None => Err(image_trouble("the engine pulled it, and does not have it".to_owned())),
+        }
+    }
+
+    pub(super) async fn tag_image(&self, image: &str, reference: &str) -> Result<(), EngineError> {
+        let operation = format!("naming image {image} {reference}");
+        let other = |message| EngineError::Other { operation: operation.clone(), message };
+        let parsed = Reference::parse(reference).map_err(other)?;
+        check(&operation, image)?;
+        let options = TagImageOptions { repo: Some(parsed.repository()), tag: parsed.tag };
+        self.call(&operation, READ, self.client.tag_image(image, Some(options))).await
+    }
+
+    pub(super) async fn drop_image(&self, reference: &str) -> Result<(), EngineError> {
+        let operation = format!("removing image {reference}");
+        check(&operation, reference)?;
+        let removal = self.client.remove_image(reference, None::<RemoveImageOptions>, None);
+        unless_missing(self.call(&operation, CHANGE, removal).await.map(drop))
+    }
+
+    fn login(&self, registry: &str) -> Option<DockerCredentials> {
+        self.credentials
+            .iter()
+            .find(|(host, _)| same_registry(host, registry))
+            .and_then(|(_, auth)| login(registry, auth))
+    }
+
+    /// Every login, for a build: which registries it will need lies in its Dockerfile.
+    pub(super) fn logins(&self) -> Option<HashMap<String, DockerCredentials>> {
+        let logins: HashMap<String, DockerCredentials> =
+            self.credentials.iter().filter_map(|(host, auth)| Some((host.clone(), login(host, auth)?))).collect();
+        (!logins.is_empty()).then_some(logins)
+    }
+}
+
+/// A reference goes into the path of the request: nothing else may get there.
+fn check(operation: &str, reference: &str) -> Result<(), EngineError> {
+    let id = reference.strip_prefix("sha256:").unwrap_or(reference);
+    let is_id = id.len() >= 12 && id.bytes().all(|b| b.is_ascii_hexdigit());
+    if is_id {
+        return Ok(());
+    }
+    Reference::parse(reference)
+        .map(drop)
+        .map_err(|message| EngineError::Other { operation: operation.to_owned(), message })
+}
+
+fn same_registry(host: &str, registry: &str) -> bool {
+    let host = host.trim_start_matches("https://").trim_start_matches("http://");
+    let host = host.split('/').next().unwrap_or_default();
+    host == registry || (registry == "docker.io" && matches!(host, "index.docker.io" | "registry-1.docker.io"))
+}
+
+fn login(registry: &str, auth: &str) -> Option<DockerCredentials> {
+    let plain = String::from_utf8(STANDARD.decode(auth).ok()?).ok()?;
+    let (user, password) = plain.split_once(':')?;
+    Some(DockerCredentials {
+        username: Some(user.to_owned()),
+        password: Some(password.trim_end_matches('\0').to_owned()),
+        serveraddress: Some(registry.to_owned()),
+        ..DockerCredentials::default()
+    })
+}
+
+/// Remembers how large each layer is: the line that says that it is done does not.
+#[derive(Default)]
+struct Layers(HashMap<String, u64>);
+
+impl Layers {
+    fn progress(&mut self, line: &CreateImageInfo) -> Option<Progress> {
+        let phase = line.status.clone().filter(|status| !status.is_empty())?;
+        let Some(part) = line.id.clone().filter(|id| !id.is_empty() && !phase.starts_with("Pulling from")) else {
+            return Some(Progress::Line { text: phase });
+        };
+        let detail = line.progress_detail.as_ref();
+        let number = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok());
+        let current = number(detail.and_then(|detail| detail.current));
+        let total = number(detail.and_then(|detail| detail.total)).filter(|total| *total > 0);
+        if let Some(total) = total {
+            self.0.insert(part.clone(), total);
+        }
+        let known = self.0.get(&part).copied().unwrap_or_default();
+        let done = matches!(phase.as_str(), "Pull complete" | "Already exists" | "Download complete");
+        let current = current.unwrap_or(if done { known } else { 0 });
+        Some(Progress::Bytes { part, current, total: known, phase })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_progress_of_a_pull_is_told_layer_by_layer() {
+        // as Docker 20.10 sends them
+        let lines = r#"{"status":"Pulling from library/nginx","id":"1.30.4"}
+{"status":"Pulling fs layer","progressDetail":{},"id":"a2abf6c4d29d"}
+{"status":"Already exists","progressDetail":{},"id":"b1d0fa6e2a54"}
+{"status":"Downloading","progressDetail":{"current":270240,"total":25350021},"progress":"[>]","id":"a2abf6c4d29d"}
+{"status":"Download complete","progressDetail":{},"id":"a2abf6c4d29d"}
+{"status":"Extracting","progressDetail":{"current":262144,"total":25350021},"progress":"[>]","id":"a2abf6c4d29d"}
+{"status":"Pull complete","progressDetail":{},"id":"a2abf6c4d29d"}
+{"status":"Digest: sha256:0d17b5"}
+{"status":"Status: Downloaded newer image for nginx:1.30.4"}"#;
+        let mut layers = Layers::default();
+        let told: Vec<String> = lines
+            .lines()
+            .filter_map(|line| layers.progress(&serde_json::from_str(line).unwrap()))
+            .map(|progress| match progress {
+                Progress::Bytes { part, current, total, phase } => format!("{part} {current}/{total} {phase}"),
+                other => format!("{other:?}"),
+            })
+            .collect();
+        insta::assert_snapshot!(told.join("\n"), @"");
+    }
+
+    #[test]
+    fn a_login_is_found_by_its_registry() {
+        let auth = STANDARD.encode("me:se:cret");
+        let login = login("ghcr.io", &auth).unwrap();
+        assert_eq!((login.username.as_deref(), login.password.as_deref()), (Some("me"), Some("se:cret")));
+        assert!(same_registry("https://index.docker.io/v1/", "docker.io"));
+        assert!(same_registry("localhost:5001", "localhost:5001"));
+        assert!(!same_registry("localhost:5001", "localhost:5002"));
+    }
+
+    #[test]
+    fn only_references_and_ids_get_into_a_path() {
+        for good in ["nginx", "sha256:0123456789abcdef", "0123456789ab", "localhost:5001/x:y"] {
+            assert!(check("x", good).is_ok(), "{good}");
+        }
+        for bad in ["", "../containers", "nginx?x=y", "a b", "nginx#x"] {
+            assert!(check("x", bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Networks and volumes.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bollard::models::{Ipam, IpamConfig, Network, NetworkCreateRequest, VolumeCreateRequest};
+use bollard::query_parameters::{ListNetworksOptions, RemoveVolumeOptions};
+
+use super::version::ApiVersion;
+use super::{CHANGE, Docker, READ, hash_map, unless_missing};
+use crate::engine::EngineError;
+use crate::model::{NetworkSpec, ObservedNetwork, VolumeSpec, label};
+
+/// From here on the engine itself refuses a second network of the same name.
+const UNIQUE_NAMES: ApiVersion = ApiVersion(1, 44);
+
+impl Docker {
+    /// Every network, with its subnets and without its containers (a list does not hold them).
+    pub(super) async fn list_networks(&self) -> Result<Vec<ObservedNetwork>, EngineError> {
+        let list = self.client.list_networks(None::<ListNetworksOptions>);
+        let list = self.call("listing networks", READ, list).await?;
+        Ok(list.iter().map(observed_network).collect())
+    }
+
+    pub(super) async fn make_network(&self, spec: &NetworkSpec) -> Result<(), EngineError> {
+        let operation = format!("creating network {}", spec.name);
+        if self.api < UNIQUE_NAMES && self.list_networks().await?.iter().any(|network| network.name == spec.name) {
+            let message = format!("network {} already exists", spec.name);
+            return Err(EngineError::Conflict { operation, message });
+        }
+        let mut labels = spec.labels.clone();
+        labels.insert(label::FINGERPRINT.to_owned(), spec.fingerprint().0);
+        let pools = spec.ipam.iter().map(|pool| IpamConfig {
+            subnet: Some(pool.subnet.to_string()),
+            ip_range: pool.ip_range.map(|range| range.to_string()),
+            gateway: pool.gateway.map(|gateway| gateway.to_string()),
+            auxiliary_addresses: None,
+        });
+        let request = NetworkCreateRequest {
+            name: spec.name.clone(),
+            driver: (!spec.driver.is_empty()).then(|| spec.driver.clone()),
+            internal: Some(spec.internal),
+            attachable: Some(spec.attachable),
+            enable_ipv6: Some(spec.enable_ipv6),
+            ipam: (!spec.ipam.is_empty()).then(|| Ipam { driver: None, config: Some(pools.collect()), options: None }),
+            options: (!spec.driver_opts.is_empty()).then(|| hash_map(&spec.driver_opts)),
+            labels: Some(hash_map(&labels)),
+            ..NetworkCreateRequest::default()
+        };
+        self.call(&operation, CHANGE, self.client.create_network(request)).await.map(drop)
+    }
+
+    pub(super) async fn drop_network(&self, name: &str) -> Result<(), EngineError> {
+        let operation = format!("removing network {name}");
+        unless_missing(self.call(&operation, CHANGE, self.client.remove_network(name)).await)
+    }
+
+    pub(super) async fn make_volume(
+        &self,
+        spec: &VolumeSpec,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<(), EngineError> {
+        let mut all = spec.labels.clone();
+        all.extend(labels.clone());
+        self.ensure_volume(&spec.name, spec.driver.as_deref(), &spec.driver_opts, &all).await
+    }
+
+    /// The engine gives back a volume that is there already: one of somebody else's is a conflict.
+    pub(super) async fn ensure_volume(
+        &self,
+        name: &str,
+        driver: Option<&str>,
+        driver_opts: &BTreeMap<String, String>,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<(), EngineError> {
+        let operation = format!("creating volume {name}");
+        let request = VolumeCreateRequest {
+            name: Some(name.to_owned()),
+            driver: driver.map(str::to_owned),
+            driver_opts: (!driver_opts.is_empty()).then(|| hash_map(driver_opts)),
+            labels: (!labels.is_empty()).then(|| hash_map(labels)),
+            cluster_volume_spec: None,
+        };
+        let volume = self.call(&operation, CHANGE, self.client.create_volume(request)).await?;
+        let owner = labels.get(label::PLATFORM);
+        if owner.is_some() && volume.labels.get(label::PLATFORM) != owner {
+            let message = format!("volume {name} already exists and is not of this platform");
+            return Err(EngineError::Conflict { operation, message });
+        }
+        Ok(())
+    }
+
+    pub(super) async fn drop_volume(&self, name: &str) -> Result<(), EngineError> {
+        let operation = format!("removing volume {name}");
+        let removal = self.client.remove_volume(name, None::<RemoveVolumeOptions>);
+        unless_missing(self.call(&operation, CHANGE, removal).await)
+    }
+}
+
+pub(super) fn observed_network(network: &Network) -> ObservedNetwork {
+    ObservedNetwork {
+        id: network.id.clone().unwrap_or_default(),
+        name: network.name.clone().unwrap_or_default(),
+        labels: sorted(network.labels.clone()),
+        subnets: subnets(network.ipam.as_ref()),
+        containers: Vec::new(),
+    }
+}
+
+pub(super) fn subnets(ipam: Option<&Ipam>) -> Vec<ipnet::IpNet> {
+    let pools = ipam.and_then(|ipam| ipam.config.as_deref()).unwrap_or_default();
+    pools.iter().filter_map(|pool| pool.subnet.as_deref()?.parse().ok()).collect()
+}
+
+pub(super) fn sorted(map: Option<HashMap<String, String>>) -> BTreeMap<String, String> {
+    map.unwrap_or_default().into_iter().collect()
+}

@@ -1,0 +1,162 @@
+//! Whole images and root file systems as archives: import, save, load.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use bollard::query_parameters::{CreateImageOptions, ImportImageOptions};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::reference::Reference;
+use super::{Docker, errors};
+use crate::engine::{EngineError, ImageError, ProgressSink};
+use crate::event::Progress;
+use crate::model::ObservedImage;
+
+/// What is read from a file at once.
+const CHUNK: usize = 256 * 1024;
+
+impl Docker {
+    pub(super) async fn import_root(
+        &self,
+        tar: &Path,
+        reference: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<ObservedImage, EngineError> {
+        let operation = format!("importing {} as {reference}", tar.display());
+        let other = |message: String| EngineError::Other { operation: operation.clone(), message };
+        let parsed = Reference::parse(reference).map_err(other)?;
+        let changes = labels.iter().map(|(key, value)| label_line(key, value)).collect::<Result<_, _>>();
+        let file = tokio::fs::File::open(tar).await.map_err(|error| other(error.to_string()))?;
+        let options = CreateImageOptions {
+            from_src: Some("-".to_owned()),
+            repo: Some(parsed.repository()),
+            tag: Some(parsed.version().to_owned()),
+            changes: changes.map_err(other)?,
+            ..CreateImageOptions::default()
+        };
+        let body = bollard::body_try_stream(chunks(file));
+        let mut lines = Box::pin(self.client.create_image(Some(options), Some(body), None));
+        while let Some(line) = lines.next().await {
+            line.map_err(|error| errors::engine_error(&operation, error))?;
+        }
+        self.inspect_image(reference).await?.ok_or_else(|| EngineError::Image {
+            operation,
+            source: ImageError::Other {
+                reference: reference.to_owned(),
+                message: "the engine took it, and does not have it".to_owned(),
+            },
+        })
+    }
+
+    pub(super) async fn save_images(&self, references: &[String], file: &Path) -> Result<(), EngineError> {
+        let operation = format!("saving {} images to {}", references.len(), file.display());
+        let other = |message: String| EngineError::Other { operation: operation.clone(), message };
+        if references.is_empty() {
+            return Err(other("no images are named".to_owned()));
+        }
+        for reference in references {
+            // the engine would write an archive without those that it does not have
+            if self.inspect_image(reference).await?.is_none() {
+                return Err(EngineError::NotFound { operation, what: format!("image {reference}") });
+            }
+        }
+        let names: Vec<&str> = references.iter().map(String::as_str).collect();
+        let mut bytes = Box::pin(self.client.export_images(&names));
+        let mut partial = file.as_os_str().to_owned();
+        partial.push(".partial");
+        let partial = Path::new(&partial);
+        let written = async {
+            let mut out = tokio::fs::File::create(partial).await.map_err(|error| other(error.to_string()))?;
+            while let Some(chunk) = bytes.next().await {
+                let chunk = chunk.map_err(|error| errors::engine_error(&operation, error))?;
+                out.write_all(&chunk).await.map_err(|error| other(error.to_string()))?;
+            }
+            out.sync_all().await.map_err(|error| other(error.to_string()))?;
+            tokio::fs::rename(partial, file).await.map_err(|error| other(error.to_string()))
+        };
+        let written = written.await;
+        if written.is_err() {
+            // half an archive is of no use; that it could not be removed is the lesser news
+            let _ = tokio::fs::remove_file(partial).await;
+        }
+        written
+    }
+
+    pub(super) async fn load_images(
+        &self,
+        file: &Path,
+        progress: ProgressSink<'_>,
+    ) -> Result<Vec<String>, EngineError> {
+        let operation = format!("loading images from {}", file.display());
+        let other = |message: String| EngineError::Other { operation: operation.clone(), message };
+        let archive = tokio::fs::File::open(file).await.map_err(|error| other(error.to_string()))?;
+        let body = bollard::body_try_stream(chunks(archive));
+        let mut lines = Box::pin(self.client.import_image(ImportImageOptions::default(), body, None));
+        let mut loaded = Vec::new();
+        while let Some(line) = lines.next().await {
+            let line = line.map_err(|error| errors::engine_error(&operation, error))?;
+            loaded.extend(line.stream.as_deref().and_then(loaded_reference));
+            if let Some(detail) = line.progress_detail
+                && let (Some(part), Some(current)) = (line.id, detail.current)
+            {
+                let number = |number: i64| u64::try_from(number).unwrap_or_default();
+                progress(Progress::Bytes {
+                    part,
+                    current: number(current),
+                    total: number(detail.total.unwrap_or_default()),
+                    phase: line.status.unwrap_or_default(),
+                });
+            } else if let Some(text) = line.stream {
+                progress(Progress::Line { text: text.trim_end().to_owned() });
+            }
+        }
+        Ok(loaded)
+    }
+}
+
+/// `Loaded image: nginx:1`, `Loaded image ID: sha256:...`; Podman says `Loaded image: a,b`.
+fn loaded_reference(line: &str) -> Option<String> {
+    let line = line.trim();
+    let name = line.strip_prefix("Loaded image: ").or_else(|| line.strip_prefix("Loaded image ID: "))?;
+    Some(name.trim().to_owned())
+}
+
+/// One instruction for a label. A line break would begin another instruction.
+fn label_line(key: &str, value: &str) -> Result<String, String> {
+    if key.contains(['\n', '\r', '"', '=', ' ']) || value.contains(['\n', '\r']) {
+        return Err(format!("the label {key} cannot be put on an imported image"));
+    }
+    let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$");
+    Ok(format!("LABEL {key}=\"{value}\""))
+}
+
+fn chunks(file: tokio::fs::File) -> impl Stream<Item = Result<Bytes, io::Error>> + Send + 'static {
+    stream::try_unfold(file, |mut file| async move {
+        let mut chunk = Vec::with_capacity(CHUNK);
+        let read = (&mut file).take(CHUNK as u64).read_to_end(&mut chunk).await?;
+        Ok((read > 0).then(|| (Bytes::from(chunk), file)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_of_an_import_are_quoted() {
+        assert_eq!(label_line("a.b", "c d").unwrap(), r#"LABEL a.b="c d""#);
+        assert_eq!(label_line("a", r#"x"y\z$w"#).unwrap(), r#"LABEL a="x\"y\\z\$w""#);
+        assert!(label_line("a", "b\nRUN c").is_err());
+        assert!(label_line("a b", "c").is_err());
+    }
+
+    #[test]
+    fn what_was_loaded_is_read_from_the_answer() {
+        assert_eq!(loaded_reference("Loaded image: nginx:1\n").as_deref(), Some("nginx:1"));
+        assert_eq!(loaded_reference("Loaded image ID: sha256:ab").as_deref(), Some("sha256:ab"));
+        assert_eq!(loaded_reference("Loading layer"), None);
+    }
+}
