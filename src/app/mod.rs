@@ -20,4 +20,4 @@ pub use logs::{LogRequest, Source as LogSource, log_sources};
 pub use prepare::{Prepared, Session, Wanted, load_for_engine, prepare};
 pub use state::State;
 pub use status::{ClusterStatus, DnsStatus, PlatformStatus, ServiceStatus, Status, status};
-pub use up::{UpOptions, UpResult, up};
+pub use up::{Consent, UpOptions, UpResult, up};

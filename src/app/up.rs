@@ -1,13 +1,17 @@
 //! `up`: plan, write the secrets, apply, and look once more.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use async_trait::async_trait;
 
 use crate::apply::{Failure, Outcome, StepError, Timing, Tools, apply};
 use crate::config::Loaded;
+use crate::doctor::{self, Finding, Fix, Needs, Selection};
 use crate::host::Lock;
-use crate::model::{ContainerState, Restart};
+use crate::model::{ContainerState, PrepareStep, Restart};
 use crate::observe;
-use crate::plan::LeftOut;
+use crate::plan::{Action, LeftOut};
 
 use super::{Error, Prepared, Session, Wanted, prepare};
 
@@ -43,23 +47,36 @@ pub(super) async fn lock(session: &Session, platform: &str) -> Result<Lock, Erro
     }
 }
 
-/// Brings everything up. `shown` sees the plan before anything is changed and may refuse.
+/// What `up` says and asks on its way. Only `cli` knows whether there is anybody to ask.
+#[async_trait]
+pub trait Consent: Send + Sync {
+    /// The plan is made and nothing is changed yet.
+    async fn planned(&self, prepared: &Prepared, findings: &[Finding]);
+    /// Whether a program that a build needs may be installed.
+    async fn install(&self, why: &str, fix: &Fix) -> Result<bool, Error>;
+}
+
+/// Brings everything up.
 pub async fn up(
     session: &Session,
     loaded: &Loaded,
     options: &UpOptions,
-    shown: &(dyn Fn(&Prepared) + Send + Sync),
+    consent: &dyn Consent,
 ) -> Result<UpResult, Error> {
     let _lock = lock(session, &loaded.platform.name).await?;
     let mut prepared = prepare(session, loaded, &options.wanted).await?;
     if let Some(timeout) = options.timeout {
         override_timeout(&mut prepared, timeout);
     }
-    shown(&prepared);
     let left_out = prepared.plan.left_out.clone();
     if prepared.plan.is_empty() {
+        consent.planned(&prepared, &[]).await;
         return Ok(UpResult { steps: 0, left_out, timings: Vec::new() });
     }
+    let needs = Needs::of(&prepared.platform, &prepared.resources, None);
+    let findings = doctor::run(&session.system, &needs, Selection::Quick).await;
+    consent.planned(&prepared, &findings).await;
+    install_programs(session, &prepared, consent).await?;
     // before the first container: a password that only a container knows would be lost with it
     if prepared.new_secrets {
         prepared.state.keep_secrets(session.host(), &prepared.secrets).await?;
@@ -86,9 +103,55 @@ pub async fn up(
     Ok(UpResult { steps: prepared.plan.steps.len(), left_out, timings: outcome.done })
 }
 
+/// Programs of the host that the builds of this plan need and that are not here.
+async fn install_programs(session: &Session, prepared: &Prepared, consent: &dyn Consent) -> Result<(), Error> {
+    let host = session.host();
+    // program -> Debian's package
+    let mut missing: BTreeMap<String, String> = BTreeMap::new();
+    let mut need = |program: &str, package: &str| {
+        if host.which(program).is_none() {
+            missing.insert(program.to_owned(), package.to_owned());
+        }
+    };
+    for step in &prepared.plan.steps {
+        match &step.action {
+            Action::MakeBase(_) => need("mmdebstrap", "mmdebstrap"),
+            Action::ObtainImage { spec, pull: false, .. } => {
+                for prepare in spec.build.iter().flat_map(|build| &build.prepare) {
+                    if let PrepareStep::Run { command, needs: Some(package) } = prepare
+                        && let Some(program) = command.first()
+                    {
+                        need(program, package);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let programs = missing.keys().cloned().collect::<Vec<_>>().join(", ");
+    let packages: Vec<&str> = missing.values().map(String::as_str).collect();
+    let why = format!("building images needs {programs}");
+    let Some(fix) = doctor::install::packages(host, &packages) else {
+        return Err(Error::Other(format!("{why}: install {} first", packages.join(", "))));
+    };
+    if !consent.install(&why, &fix).await? {
+        return Err(Error::Other(format!("{why}, and it is not installed")));
+    }
+    for action in &fix.actions {
+        if let doctor::Action::Run(command) = action {
+            session.events.info(command.to_string());
+            host.run(command).await?;
+        }
+    }
+    Ok(())
+}
+
 fn override_timeout(prepared: &mut Prepared, timeout: Duration) {
     for step in &mut prepared.plan.steps {
-        if let crate::plan::Action::AwaitReady { readiness, .. } = &mut step.action {
+        if let Action::AwaitReady { readiness, .. } = &mut step.action {
             readiness.timeout = timeout;
         }
     }
@@ -98,7 +161,7 @@ fn override_timeout(prepared: &mut Prepared, timeout: Duration) {
 async fn last_look(prepared: &Prepared, outcome: &mut Outcome) -> Result<(), Error> {
     let now = observe::ours(&*prepared.engine, &prepared.platform.name).await?;
     for step in &prepared.plan.steps {
-        let crate::plan::Action::AwaitReady { spec, readiness } = &step.action else { continue };
+        let Action::AwaitReady { spec, readiness } = &step.action else { continue };
         let ended = now.container(&spec.name).filter(|found| {
             let stopped =
                 matches!(found.state, ContainerState::Exited | ContainerState::Dead | ContainerState::Restarting);

@@ -189,14 +189,14 @@ impl Context {
 
     /// Whether the user agrees: by `--yes`, or asked on the terminal. Where nobody can be asked it
     /// is an error that says what to type.
-    pub fn agreed(&self, question: &str, explain: &str) -> Result<bool, CliError> {
+    pub async fn agreed(&self, question: &str, explain: &str) -> Result<bool, CliError> {
         if self.global.yes {
             return Ok(true);
         }
         self.finish();
         let question = Question { text: question.to_owned(), explain: Some(explain.to_owned()) };
         let style = self.terminal.style(self.global.color, Stream::Stderr);
-        match confirm::on_terminal(&question, &self.terminal, style, &self.cancel) {
+        match confirm::confirm(question.clone(), &self.terminal, style, &self.cancel).await {
             Ok(Answer::Yes) => Ok(true),
             Ok(Answer::No) => Ok(false),
             Ok(Answer::NotAsked) => Err(CliError::new(ErrorKind::Privilege, question.text.clone())
@@ -206,8 +206,8 @@ impl Context {
     }
 
     /// Like [`Context::agreed`], with a no as the end of the command.
-    pub fn confirm(&self, question: &str, explain: &str) -> Result<(), CliError> {
-        if self.agreed(question, explain)? {
+    pub async fn confirm(&self, question: &str, explain: &str) -> Result<(), CliError> {
+        if self.agreed(question, explain).await? {
             return Ok(());
         }
         Err(CliError::new(ErrorKind::Interrupted, "nothing was done"))

@@ -30,9 +30,8 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let selection = if args.checks.is_empty() {
         Selection::All
     } else {
-        Selection::named(&args.checks).map_err(|error| {
-            CliError::usage(error.to_string()).hint("`macula doctor --list` names them all")
-        })?
+        Selection::named(&args.checks)
+            .map_err(|error| CliError::usage(error.to_string()).hint("`macula doctor --list` names them all"))?
     };
     let loaded = context.load(&args.stacks)?;
     let mut session = context.session("doctor").await;
@@ -51,7 +50,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         for at in 0..findings.len() {
             let Some(finding) = findings.get(at).filter(|finding| can_fix(finding)).cloned() else { continue };
             let Some(fix) = &finding.fix else { continue };
-            if !context.agreed(&format!("{}: {}", finding.summary, fix.text), &explain(fix))? {
+            if !context.agreed(&format!("{}: {}", finding.summary, fix.text), &explain(fix)).await? {
                 continue;
             }
             let fixed = doctor::fix(&session.system, &needs, &finding, &context.events()).await;

@@ -26,11 +26,13 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let name = context.platform_name()?;
     let begun = Instant::now();
     if args.volumes && !args.dry_run {
-        context.confirm(
-            &format!("Remove the platform {name} with all its data?"),
-            "Every volume of the platform is removed: databases, images pushed to the registry, metrics. \
+        context
+            .confirm(
+                &format!("Remove the platform {name} with all its data?"),
+                "Every volume of the platform is removed: databases, images pushed to the registry, metrics. \
              The passwords go too, since they open nothing any more.",
-        )?;
+            )
+            .await?;
     }
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
         .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;

@@ -40,7 +40,9 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let missing = || CliError::from(Error::NoContainer { service: args.service.clone() });
     let source = args.index.checked_sub(1).and_then(|at| sources.get(at)).ok_or_else(missing)?;
     if !source.running {
-        return Err(CliError::usage(format!("{} does not run", args.service)).suggest(format!("macula up {}", args.service)));
+        return Err(
+            CliError::usage(format!("{} does not run", args.service)).suggest(format!("macula up {}", args.service))
+        );
     }
     let request = AttachedExec {
         command: args.command,

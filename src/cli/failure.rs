@@ -27,9 +27,8 @@ impl From<Error> for CliError {
             }
             Error::Supply(problems) => supply(&problems),
             Error::Failed(outcome) => failed(&outcome.failed, outcome.skipped.len()),
-            Error::Cancelled => {
-                Self::new(ErrorKind::Interrupted, "stopped; what works is kept").hint("the same command goes on from here")
-            }
+            Error::Cancelled => Self::new(ErrorKind::Interrupted, "stopped; what works is kept")
+                .hint("the same command goes on from here"),
             Error::UnknownService { names, known } => {
                 let near = names.iter().find_map(|name| nearest(name, &known));
                 let new = Self::usage(format!("no service is called {}", names.join(", ")));
@@ -41,23 +40,22 @@ impl From<Error> for CliError {
             Error::NoContainer { service } => {
                 Self::usage(format!("{service} has no container")).suggest(format!("macula up {service}"))
             }
-            Error::NewerState { .. } => Self::config(error.to_string())
-                .hint("use that macula, or move the file away if the platform is gone"),
-            Error::BadState { .. } => Self::config(error.to_string())
-                .hint("it was changed by hand or half copied; put it back from a backup"),
-            Error::Io { path, source } => {
-                Self::io(format!("{}", path.display()), &source)
+            Error::NewerState { .. } => {
+                Self::config(error.to_string()).hint("use that macula, or move the file away if the platform is gone")
             }
-            Error::Lock(LockError::Held { .. }) => {
-                Self::conflict(error.to_string()).hint("wait for it, or stop it")
+            Error::BadState { .. } => {
+                Self::config(error.to_string()).hint("it was changed by hand or half copied; put it back from a backup")
             }
+            Error::Io { path, source } => Self::io(format!("{}", path.display()), &source),
+            Error::Lock(LockError::Held { .. }) => Self::conflict(error.to_string()).hint("wait for it, or stop it"),
             Error::Lock(LockError::Io(source)) => Self::io("take the lock of the platform", &source),
             Error::Run(error) => error.into(),
             Error::SecretsLost { ref path, .. } => Self::conflict(error.to_string())
                 .hint(format!("put {} back from a backup", path.display()))
                 .hint("or, if the data may go: macula down --volumes"),
-            Error::NoSubnet => Self::conflict(error.to_string())
-                .hint("name one in macula.yaml: addresses: {subnet: 192.168.213.0/24}"),
+            Error::NoSubnet => {
+                Self::conflict(error.to_string()).hint("name one in macula.yaml: addresses: {subnet: 192.168.213.0/24}")
+            }
             Error::NoBlock { .. } | Error::Other(_) => Self::unexpected(error.to_string()),
         }
     }
@@ -100,7 +98,11 @@ pub fn no_engine(discovery: &Discovery) -> CliError {
 fn supply(problems: &[SupplyProblem]) -> CliError {
     let other = problems.iter().any(|problem| matches!(problem, SupplyProblem::OtherProvider { .. }));
     let kind = if other { ErrorKind::Conflict } else { ErrorKind::Image };
-    let what = if other { "data of another provider is left untouched" } else { "nothing was changed, since images are missing" };
+    let what = if other {
+        "data of another provider is left untouched"
+    } else {
+        "nothing was changed, since images are missing"
+    };
     let mut new = CliError::new(kind, what);
     new.causes = problems.iter().map(ToString::to_string).collect();
     if other {

@@ -72,7 +72,9 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             let stream = if line.stderr { "stderr" } else { "stdout" };
             writeln!(out, "{}", serde_json::json!({"service": service, "stream": stream, "line": text}))
         } else {
-            out.write_all(prefix.as_bytes()).and_then(|()| out.write_all(&line.bytes)).and_then(|()| out.write_all(b"\n"))
+            out.write_all(prefix.as_bytes())
+                .and_then(|()| out.write_all(&line.bytes))
+                .and_then(|()| out.write_all(b"\n"))
         };
         match written {
             // `logs | head`

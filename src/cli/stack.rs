@@ -71,7 +71,9 @@ fn config(context: &Context, names: &[String], stacks: &StackOptions) -> Result<
     let loaded = context.load(stacks)?;
     let known: Vec<&str> = loaded.projects.iter().map(|project| project.name.as_str()).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
-        return Err(CliError::usage(format!("no stack is called {unknown}")).hint(format!("there are: {}", known.join(", "))));
+        return Err(
+            CliError::usage(format!("no stack is called {unknown}")).hint(format!("there are: {}", known.join(", ")))
+        );
     }
     let chosen = loaded.projects.iter().filter(|project| names.is_empty() || names.contains(&project.name));
     let text = chosen.map(canonical).collect::<Vec<_>>().join("---\n");

@@ -90,7 +90,7 @@ async fn with_engine(context: &Context, loaded: &Loaded) -> Result<Session, CliE
         return Err(no_engine(&session.system.discovery));
     };
     let question = format!("{}: {}", finding.summary, fix.text);
-    if !context.agreed(&question, &explain(fix))? {
+    if !context.agreed(&question, &explain(fix)).await? {
         return Err(no_engine(&session.system.discovery).suggest("macula up --yes"));
     }
     let fixed = doctor::fix(&session.system, &needs, finding, &context.events()).await.map_err(|error| {
@@ -137,6 +137,7 @@ impl Consent for Asker<'_> {
     async fn install(&self, why: &str, fix: &Fix) -> Result<bool, app::Error> {
         self.context
             .agreed(&format!("{why}: {}", fix.text), &explain(fix))
+            .await
             .map_err(|error| app::Error::Other(error.to_string()))
     }
 }

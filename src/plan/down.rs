@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Observed, ObservedContainer, ResourceId, ResourceKind, label};
+use crate::model::{ContainerState, Observed, ObservedContainer, ResourceId, ResourceKind, label};
 
 use super::{Action, Cause, Plan, Step, StepId};
 
@@ -23,24 +23,20 @@ pub fn down(platform: &str, observed: &Observed, keep: Keep) -> Plan {
     let mut removals = Vec::new();
     for found in &containers {
         let service = found.label(label::SERVICE).unwrap_or(&found.name);
-        // those that need this one stop first
-        let dependents: Vec<StepId> = containers
-            .iter()
-            .filter(|other| other.name != found.name && depends_on(other, service, &containers))
-            .map(|other| stop_id(other))
-            .collect();
         let id = ResourceId::new(ResourceKind::Container, &found.name);
-        let stop = Action::Stop { container: found.name.clone(), grace: None };
-        push(&mut plan, stop_id(found), id.clone(), service, stop, dependents);
+        let mut before = Vec::new();
+        if runs(found) {
+            // those that need this one stop first
+            let dependents = containers
+                .iter()
+                .filter(|other| other.name != found.name && runs(other) && depends_on(other, service, &containers));
+            let after = dependents.map(|other| stop_id(other)).collect();
+            let stop = Action::Stop { container: found.name.clone(), grace: None };
+            push(&mut plan, stop_id(found), id.clone(), service, stop, after);
+            before.push(stop_id(found));
+        }
         let remove = format!("remove {id}");
-        push(
-            &mut plan,
-            remove.clone(),
-            id,
-            service,
-            Action::RemoveContainer { container: found.name.clone() },
-            vec![stop_id(found)],
-        );
+        push(&mut plan, remove.clone(), id, service, Action::RemoveContainer { container: found.name.clone() }, before);
         removals.push(remove);
     }
     for found in observed.networks.iter().filter(|found| ours(&found.labels)) {
@@ -69,6 +65,11 @@ pub fn down(platform: &str, observed: &Observed, keep: Keep) -> Plan {
         }
     }
     plan
+}
+
+/// Whether there is something to stop.
+pub(super) fn runs(found: &ObservedContainer) -> bool {
+    !matches!(found.state, ContainerState::Exited | ContainerState::Created | ContainerState::Dead)
 }
 
 fn push(plan: &mut Plan, id: StepId, resource: ResourceId, group: &str, action: Action, after: Vec<StepId>) {

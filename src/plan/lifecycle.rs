@@ -6,7 +6,7 @@ use crate::model::{
     Condition, ContainerSpec, ContainerState, Observed, ObservedContainer, ResourceId, ResourceKind, label,
 };
 
-use super::down::depends_on;
+use super::down::{depends_on, runs};
 use super::{Action, Cause, Plan, Step, StepId};
 
 /// Stops the running containers of these services, those that need others first.
@@ -16,7 +16,7 @@ pub fn stop(platform: &str, observed: &Observed, services: &BTreeSet<String>) ->
         .iter()
         .filter(|found| found.label(label::PLATFORM) == Some(platform))
         .filter(|found| found.label(label::SERVICE).is_some_and(|service| services.contains(service)))
-        .filter(|found| !matches!(found.state, ContainerState::Exited | ContainerState::Created | ContainerState::Dead))
+        .filter(|found| runs(found))
         .collect();
     let steps = running.iter().map(|found| {
         let service = found.label(label::SERVICE).unwrap_or(&found.name);

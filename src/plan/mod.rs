@@ -148,3 +148,6 @@ impl Plan {
         self.steps.iter().map(|step| (step.id.as_str(), step)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

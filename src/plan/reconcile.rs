@@ -183,7 +183,9 @@ impl Planner<'_> {
                     self.foreign(id, &labels);
                 }
                 Some(found) => {
-                    if found.labels.get(label::FINGERPRINT) != Some(&network_fingerprint(spec).0) {
+                    // to move it everything on it must move along, the unselected too
+                    let whole = wish.selection.is_none();
+                    if whole && found.labels.get(label::FINGERPRINT) != Some(&network_fingerprint(spec).0) {
                         replaced.insert(spec.name.clone());
                     }
                 }
@@ -611,7 +613,7 @@ fn network_fingerprint(spec: &NetworkSpec) -> Fingerprint {
     Fingerprint::of(&NetworkSpec { labels: BTreeMap::new(), ..spec.clone() })
 }
 
-fn labelled_network(spec: &NetworkSpec) -> NetworkSpec {
+pub(super) fn labelled_network(spec: &NetworkSpec) -> NetworkSpec {
     let mut labelled = spec.clone();
     labelled.labels.insert(label::FINGERPRINT.into(), network_fingerprint(spec).0);
     labelled

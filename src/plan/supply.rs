@@ -52,8 +52,8 @@ pub enum SupplyProblem {
     #[error("service {service}: {reason}")]
     NoImage { service: String, reason: String },
     /// The volume was written by another provider: exit code 5.
-    #[error("volume {volume} of {service} was written by {found}; {wanted} does not open it")]
-    OtherProvider { service: String, volume: String, found: String, wanted: String },
+    #[error("service {service}: the volume {volume} was written by {found}, which {opens}")]
+    OtherProvider { service: String, volume: String, found: String, opens: String },
 }
 
 /// `specs`: of `compile::image_specs`. `strict`: nothing is left out. The volumes of a service are
@@ -172,13 +172,19 @@ fn choose(
     };
     choice.ok_or_else(|| match (wrote, image_fits && build_fits) {
         (Some((volume, found)), false) => {
-            let wanted = match &service.extension.provider {
-                Some(provider) if image_fits => format!("the build ({})", provider.build),
-                Some(provider) if build_fits => format!("the image ({})", provider.image),
-                Some(provider) => format!("neither the image ({}) nor the build ({})", provider.image, provider.build),
+            let opens = match &service.extension.provider {
+                Some(provider) if image_fits => {
+                    format!("only the image opens ({}), and it cannot be had", provider.image)
+                }
+                Some(provider) if build_fits => {
+                    format!("only the build opens ({}), and it is not allowed", provider.build)
+                }
+                Some(provider) => {
+                    format!("neither the image ({}) nor the build ({}) opens", provider.image, provider.build)
+                }
                 None => String::new(),
             };
-            SupplyProblem::OtherProvider { service: service.name.clone(), volume, found, wanted }
+            SupplyProblem::OtherProvider { service: service.name.clone(), volume, found, opens }
         }
         _ => {
             SupplyProblem::NoImage { service: service.name.clone(), reason: no_image(policy, service, spec, observed) }

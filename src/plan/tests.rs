@@ -143,9 +143,8 @@ fn container<'a>(world: &'a mut Observed, name: &str) -> &'a mut ObservedContain
 }
 
 fn try_plan(platform: &Platform, world: &Observed, selection: Option<&BTreeSet<String>>) -> Result<Plan, String> {
-    let (chosen, problems) = super::supply(platform, &image_specs(platform), world, false, &|service| {
-        service_volumes(platform, service)
-    });
+    let (chosen, problems) =
+        super::supply(platform, &image_specs(platform), world, false, &|service| service_volumes(platform, service));
     if !problems.is_empty() {
         return Err(problems.iter().map(|problem| format!("{problem}\n")).collect());
     }
@@ -176,14 +175,32 @@ fn what_is_right_stays() {
 
 #[test]
 fn everything_is_made_in_the_order_of_its_dependencies() {
-    assert_snapshot!(plan_of(&platform(), &Observed::default()), @"");
+    assert_snapshot!(plan_of(&platform(), &Observed::default()), @"
+    + create network macula (missing)
+    + get image db:1 (missing)
+    + get image migrate:1 (missing)
+    + get image web:1 (missing)
+    + create volume macula-db-data (missing) after get image db:1
+    + create container macula-db-1 (missing) after create network macula, create volume macula-db-data, get image db:1
+    + start container macula-db-1 (missing) after create container macula-db-1
+      await container macula-db-1 (missing) after start container macula-db-1
+    + create container macula-migrate-1 (missing) after create network macula, get image migrate:1
+    + start container macula-migrate-1 (missing) after await container macula-db-1, create container macula-migrate-1
+      await container macula-migrate-1 (missing) after start container macula-migrate-1
+    + create container macula-web-1 (missing) after create network macula, get image web:1
+    + start container macula-web-1 (missing) after await container macula-db-1, await container macula-migrate-1, create container macula-web-1
+      await container macula-web-1 (missing) after start container macula-web-1
+    ");
 }
 
 #[test]
 fn without_a_registry_what_has_a_build_is_built_and_the_rest_is_a_problem() {
     let mut world = Observed::default();
     world.registries.insert("docker.io".into(), false);
-    assert_snapshot!(plan_of(&platform(), &world), @"");
+    assert_snapshot!(plan_of(&platform(), &world), @"
+    service migrate: migrate:1 is not in the engine, there is no way to its registry (docker.io), and it has no build
+    service web: web:1 is not in the engine, there is no way to its registry (docker.io), and it has no build
+    ");
 }
 
 #[test]
@@ -193,7 +210,17 @@ fn an_optional_service_without_an_image_is_left_out_with_what_needs_it() {
     change(&mut platform, "web", |service| service.extension.optional = true);
     let mut world = Observed::default();
     world.registries.insert("docker.io".into(), false);
-    assert_snapshot!(plan_of(&platform, &world), @"");
+    assert_snapshot!(plan_of(&platform, &world), @"
+    + create network macula (missing)
+    + make image macula/base:trixie (missing)
+    + build image db (missing) after make image macula/base:trixie
+    + create volume macula-db-data (missing) after build image db
+    + create container macula-db-1 (missing) after build image db, create network macula, create volume macula-db-data
+    + start container macula-db-1 (missing) after create container macula-db-1
+      await container macula-db-1 (missing) after start container macula-db-1
+      leave out migrate (migrate:1 is not in the engine, there is no way to its registry (docker.io), and it has no build)
+      leave out web (web:1 is not in the engine, there is no way to its registry (docker.io), and it has no build)
+    ");
 }
 
 #[test]
@@ -203,7 +230,13 @@ fn a_changed_variable_recreates_one_container_and_nothing_else() {
     change(&mut platform, "web", |service| {
         service.environment.insert("COLOUR".into(), "blue".into());
     });
-    assert_snapshot!(plan_of(&platform, &world), @"");
+    assert_snapshot!(plan_of(&platform, &world), @"
+    - stop container macula-web-1 (changed: environment)
+    - remove container macula-web-1 (changed: environment) after stop container macula-web-1
+    + create container macula-web-1 (changed: environment) after remove container macula-web-1
+    + start container macula-web-1 (changed: environment) after create container macula-web-1
+      await container macula-web-1 (changed: environment) after start container macula-web-1
+    ");
 }
 
 #[test]
@@ -216,7 +249,16 @@ fn a_dependent_that_asks_for_it_restarts_when_its_dependency_is_recreated() {
     change(&mut platform, "db", |service| {
         service.environment.insert("COLOUR".into(), "blue".into());
     });
-    assert_snapshot!(plan_of(&platform, &world), @"");
+    assert_snapshot!(plan_of(&platform, &world), @"
+    - stop container macula-db-1 (changed: environment)
+    - remove container macula-db-1 (changed: environment) after stop container macula-db-1
+    + create container macula-db-1 (changed: environment) after remove container macula-db-1
+    + start container macula-db-1 (changed: environment) after create container macula-db-1
+      await container macula-db-1 (changed: environment) after start container macula-db-1
+    - stop container macula-web-1 (db is replaced)
+    + start container macula-web-1 (db is replaced) after await container macula-db-1, stop container macula-web-1
+      await container macula-web-1 (db is replaced) after start container macula-web-1
+    ");
 }
 
 fn with_file(service: &mut Service, content: &str) {
@@ -237,7 +279,10 @@ fn a_changed_file_is_copied_in_and_the_service_told() {
     change(&mut platform, "web", |service| with_file(service, "one"));
     let world = right_world(&platform);
     change(&mut platform, "web", |service| with_file(service, "two"));
-    assert_snapshot!(plan_of(&platform, &world), @"");
+    assert_snapshot!(plan_of(&platform, &world), @"
+    ~ copy files into container macula-web-1 (changed: /etc/web.conf)
+    ~ reload container macula-web-1 (changed: /etc/web.conf) after copy files into container macula-web-1
+    ");
 }
 
 #[test]
@@ -250,7 +295,13 @@ fn a_changed_file_of_a_service_that_cannot_reload_recreates_it() {
     change(&mut platform, "web", |service| fixed(service, "one"));
     let world = right_world(&platform);
     change(&mut platform, "web", |service| fixed(service, "two"));
-    assert_snapshot!(plan_of(&platform, &world), @"");
+    assert_snapshot!(plan_of(&platform, &world), @"
+    - stop container macula-web-1 (changed: files)
+    - remove container macula-web-1 (changed: files) after stop container macula-web-1
+    + create container macula-web-1 (changed: files) after remove container macula-web-1
+    + start container macula-web-1 (changed: files) after create container macula-web-1
+      await container macula-web-1 (changed: files) after start container macula-web-1
+    ");
 }
 
 #[test]
@@ -258,35 +309,51 @@ fn a_container_that_was_stopped_by_hand_is_started() {
     let mut world = right_world(&platform());
     let stopped = container(&mut world, "macula-db-1");
     (stopped.state, stopped.exit_code) = (ContainerState::Exited, Some(137));
-    assert_snapshot!(plan_of(&platform(), &world), @"");
+    assert_snapshot!(plan_of(&platform(), &world), @"
+    + start container macula-db-1 (not running)
+      await container macula-db-1 (not running) after start container macula-db-1
+    ");
 }
 
 #[test]
 fn a_container_that_was_removed_by_hand_is_made_again() {
     let mut world = right_world(&platform());
     world.containers.retain(|found| found.name != "macula-web-1");
-    assert_snapshot!(plan_of(&platform(), &world), @"");
+    assert_snapshot!(plan_of(&platform(), &world), @"
+    + create container macula-web-1 (missing)
+    + start container macula-web-1 (missing) after create container macula-web-1
+      await container macula-web-1 (missing) after start container macula-web-1
+    ");
 }
 
 #[test]
 fn a_job_that_failed_runs_again() {
     let mut world = right_world(&platform());
     container(&mut world, "macula-migrate-1").exit_code = Some(3);
-    assert_snapshot!(plan_of(&platform(), &world), @"");
+    assert_snapshot!(plan_of(&platform(), &world), @"
+    + start container macula-migrate-1 (not running)
+      await container macula-migrate-1 (not running) after start container macula-migrate-1
+    ");
 }
 
 #[test]
 fn an_unhealthy_service_is_waited_for() {
     let mut world = right_world(&platform());
     container(&mut world, "macula-web-1").health = Health::Unhealthy;
-    assert_snapshot!(plan_of(&platform(), &world), @"");
+    assert_snapshot!(plan_of(&platform(), &world), @"  await container macula-web-1 (not healthy)");
 }
 
 #[test]
 fn an_image_that_moved_recreates_its_containers() {
     let mut world = right_world(&platform());
     world.images.get_mut("web:1").unwrap().id = "sha256:new".into();
-    assert_snapshot!(plan_of(&platform(), &world), @"");
+    assert_snapshot!(plan_of(&platform(), &world), @"
+    - stop container macula-web-1 (changed: image)
+    - remove container macula-web-1 (changed: image) after stop container macula-web-1
+    + create container macula-web-1 (changed: image) after remove container macula-web-1
+    + start container macula-web-1 (changed: image) after create container macula-web-1
+      await container macula-web-1 (changed: image) after start container macula-web-1
+    ");
 }
 
 #[test]
@@ -294,7 +361,12 @@ fn orphans_go_and_their_volumes_stay() {
     let world = right_world(&platform());
     let mut platform = platform();
     platform.stacks[0].services.retain(|name, _| name == "db");
-    assert_snapshot!(plan_of(&platform, &world), @"");
+    assert_snapshot!(plan_of(&platform, &world), @"
+    - stop container macula-migrate-1 (no longer wanted)
+    - remove container macula-migrate-1 (no longer wanted) after stop container macula-migrate-1
+    - stop container macula-web-1 (no longer wanted)
+    - remove container macula-web-1 (no longer wanted) after stop container macula-web-1
+    ");
 }
 
 #[test]
@@ -310,7 +382,18 @@ fn a_selection_takes_what_it_needs_and_leaves_the_rest_alone() {
         ..ObservedContainer::default()
     });
     let chosen = select(&platform(), &["migrate".to_owned()]).unwrap();
-    assert_snapshot!(try_plan(&platform(), &world, Some(&chosen)).unwrap().to_string(), @"");
+    assert_snapshot!(try_plan(&platform(), &world, Some(&chosen)).unwrap().to_string(), @"
+    + create network macula (missing)
+    + get image db:1 (missing)
+    + get image migrate:1 (missing)
+    + create volume macula-db-data (missing) after get image db:1
+    + create container macula-db-1 (missing) after create network macula, create volume macula-db-data, get image db:1
+    + start container macula-db-1 (missing) after create container macula-db-1
+      await container macula-db-1 (missing) after start container macula-db-1
+    + create container macula-migrate-1 (missing) after create network macula, get image migrate:1
+    + start container macula-migrate-1 (missing) after await container macula-db-1, create container macula-migrate-1
+      await container macula-migrate-1 (missing) after start container macula-migrate-1
+    ");
 }
 
 #[test]
@@ -321,7 +404,16 @@ fn nothing_foreign_is_touched() {
     container(&mut world, "macula-web-1").labels =
         [("com.docker.compose.project".to_owned(), "shop".to_owned())].into();
     container(&mut world, "macula-db-1").labels = [(label::PLATFORM.to_owned(), "pr-1".to_owned())].into();
-    assert_snapshot!(plan_of(&platform(), &world), @"");
+    assert_snapshot!(plan_of(&platform(), &world), @"
+    network macula: exists and was not made by macula
+      if it is not needed: docker network rm macula; or choose another --name
+    volume macula-db-data: exists and was not made by macula
+      if it is not needed: docker volume rm macula-db-data; or choose another --name
+    container macula-db-1: belongs to the platform pr-1
+      choose another --name
+    container macula-web-1: exists and was not made by macula; it belongs to the Compose project shop
+      docker rename macula-web-1 macula-web-1-old, or choose another --name
+    ");
 }
 
 #[test]
@@ -356,21 +448,42 @@ fn a_taken_port_is_named_with_its_holder_before_anything_is_made() {
         ],
         ..Observed::default()
     };
-    assert_snapshot!(plan_of(&platform, &world), @"");
+    assert_snapshot!(plan_of(&platform, &world), @"
+    container macula-web-1: needs 127.0.0.1:8000/tcp, and nginx (pid 4711) listens on 0.0.0.0:8000
+      stop it (kill 4711), or give the service another port in macula.yaml
+    ");
 }
 
 #[test]
 fn a_network_with_another_subnet_moves_and_takes_its_containers_along() {
     let mut world = right_world(&platform());
     world.networks[0].labels.insert(label::FINGERPRINT.into(), "old".into());
-    assert_snapshot!(plan_of(&platform(), &world), @"");
+    assert_snapshot!(plan_of(&platform(), &world), @"
+    - stop container macula-db-1 (network macula is replaced)
+    - remove container macula-db-1 (network macula is replaced) after stop container macula-db-1
+    + create container macula-db-1 (network macula is replaced) after remove container macula-db-1, create network macula
+    + start container macula-db-1 (network macula is replaced) after create container macula-db-1
+      await container macula-db-1 (network macula is replaced) after start container macula-db-1
+    - stop container macula-migrate-1 (network macula is replaced)
+    - remove container macula-migrate-1 (network macula is replaced) after stop container macula-migrate-1
+    + create container macula-migrate-1 (network macula is replaced) after remove container macula-migrate-1, create network macula
+    + start container macula-migrate-1 (network macula is replaced) after await container macula-db-1, create container macula-migrate-1
+      await container macula-migrate-1 (network macula is replaced) after start container macula-migrate-1
+    - stop container macula-web-1 (network macula is replaced)
+    - remove container macula-web-1 (network macula is replaced) after stop container macula-web-1
+    + create container macula-web-1 (network macula is replaced) after remove container macula-web-1, create network macula
+    + start container macula-web-1 (network macula is replaced) after await container macula-db-1, await container macula-migrate-1, create container macula-web-1
+      await container macula-web-1 (network macula is replaced) after start container macula-web-1
+    - remove network macula (changed: specification) after remove container macula-db-1, remove container macula-migrate-1, remove container macula-web-1
+    + create network macula (changed: specification) after remove network macula
+    ");
 }
 
 #[test]
 fn data_of_another_provider_is_left_alone() {
     let mut world = right_world(&platform());
     world.volumes[0].labels.insert(label::PROVIDER.into(), "db-0".into());
-    assert_snapshot!(plan_of(&platform(), &world), @"");
+    assert_snapshot!(plan_of(&platform(), &world), @"volume macula-db-data of db was written by db-0; neither the image (db-2) nor the build (db-1) does not open it");
 }
 
 #[test]
@@ -379,20 +492,37 @@ fn auto_stays_with_the_provider_that_wrote_the_data() {
     world.volumes[0].labels.insert(label::PROVIDER.into(), "db-1".into());
     world.containers.retain(|found| found.name != "macula-db-1");
     // the image is here, and yet the build is made: the data is its own
-    assert_snapshot!(plan_of(&platform(), &world), @"");
+    assert_snapshot!(plan_of(&platform(), &world), @"
+    + make image macula/base:trixie (missing)
+    + build image db (changed: image) after make image macula/base:trixie
+    + create container macula-db-1 (missing) after build image db
+    + start container macula-db-1 (missing) after create container macula-db-1
+      await container macula-db-1 (missing) after start container macula-db-1
+    ");
 }
 
 #[test]
 fn down_stops_dependents_first_and_keeps_the_data() {
     let world = right_world(&platform());
-    assert_snapshot!(down("macula", &world, Keep::default()).to_string(), @"");
+    assert_snapshot!(down("macula", &world, Keep::default()).to_string(), @"
+    - stop container macula-db-1 (requested) after stop container macula-migrate-1, stop container macula-web-1
+    - remove container macula-db-1 (requested) after stop container macula-db-1
+    - stop container macula-migrate-1 (requested) after stop container macula-web-1
+    - remove container macula-migrate-1 (requested) after stop container macula-migrate-1
+    - stop container macula-web-1 (requested)
+    - remove container macula-web-1 (requested) after stop container macula-web-1
+    - remove network macula (requested) after remove container macula-db-1, remove container macula-migrate-1, remove container macula-web-1
+    ");
 }
 
 #[test]
 fn down_with_volumes_takes_the_data_last() {
     let mut world = right_world(&platform());
     world.containers.clear();
-    assert_snapshot!(down("macula", &world, Keep { remove_volumes: true }).to_string(), @"");
+    assert_snapshot!(down("macula", &world, Keep { remove_volumes: true }).to_string(), @"
+    - remove network macula (requested)
+    - remove volume macula-db-data (requested)
+    ");
 }
 
 #[test]
@@ -404,7 +534,14 @@ fn down_leaves_other_platforms_alone() {
 fn restart_stops_backwards_and_starts_forwards() {
     let world = right_world(&platform());
     let chosen = ["web".to_owned(), "db".to_owned()].into();
-    assert_snapshot!(restart("macula", &resources(&platform()).containers, &world, &chosen).to_string(), @"");
+    assert_snapshot!(restart("macula", &resources(&platform()).containers, &world, &chosen).to_string(), @"
+    - stop container macula-db-1 (requested) after stop container macula-web-1
+    - stop container macula-web-1 (requested)
+    + start container macula-db-1 (requested) after stop container macula-db-1
+      await container macula-db-1 (requested) after start container macula-db-1
+    + start container macula-web-1 (requested) after stop container macula-web-1, await container macula-db-1
+      await container macula-web-1 (requested) after start container macula-web-1
+    ");
 }
 
 #[test]

@@ -25,6 +25,16 @@ pub enum Tone {
 }
 
 impl Tone {
+    /// Tones that tell neighbours in a list apart; they mean nothing.
+    pub fn of_series(at: usize) -> Self {
+        match at % 4 {
+            0 => Self::Active,
+            1 => Self::Good,
+            2 => Self::Warn,
+            _ => Self::Bold,
+        }
+    }
+
     fn sgr(self) -> Option<&'static str> {
         match self {
             Self::Plain => None,
