@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::compile::{CompileError, Site, export_context};
+use crate::compile::{CompileError, Site, export_context, for_service};
 use crate::config::Loaded;
 use crate::model::{EngineKind, Facts, Secrets};
 use crate::render;
@@ -45,8 +45,12 @@ pub async fn exports(session: &Session, loaded: &Loaded) -> Result<BTreeMap<Stri
     let mut all = BTreeMap::new();
     let mut errors = Vec::new();
     for (_, service) in loaded.platform.services() {
+        if service.extension.exports.is_empty() {
+            continue;
+        }
+        let own = for_service(&context, &service.name);
         for (variable, template) in &service.extension.exports {
-            match render::render(variable, template, &context) {
+            match render::render(variable, template, &own) {
                 Ok(value) => {
                     all.insert(variable.clone(), value);
                 }

@@ -15,7 +15,7 @@ mod ingress;
 
 pub use address::{Block, choose_block, choose_subnet, ingress_address, loopback_address};
 pub use container::{WantedNames, container_name, service_volumes, wanted_names};
-pub use context::{export_context, template_context};
+pub use context::{export_context, for_service};
 pub use image::{BASE_SUITE, image_specs};
 pub use ingress::{fully_qualified, names, routes, streams};
 
