@@ -12,8 +12,10 @@
 //! | 1 | `config` | files to platform, every error at once |
 //! | 0 | `model`, `render` | pure: the types; the embedded templates |
 
+pub mod config;
 pub mod engine;
 pub mod event;
 pub mod host;
 pub mod model;
+pub mod render;
 pub mod system;
