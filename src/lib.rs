@@ -18,6 +18,7 @@ pub mod cli;
 pub mod compile;
 pub mod config;
 pub mod doctor;
+pub mod config;
 pub mod engine;
 pub mod event;
 pub mod host;

@@ -1,0 +1,542 @@
+//! What no single file can know: that names meet, that references lead somewhere, and that no two
+//! services want the same thing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+
+use super::compose::Project;
+use super::diagnostic::{Report, suggestion};
+use super::tree::{Entry, Node, Span};
+use crate::model::{IngressSettings, Mount, Role, SecretSource, Service, Stack};
+
+/// A stack and the project that it was made from, whose places are shown in errors.
+pub(super) struct Loaded {
+    pub(super) project: Project,
+    pub(super) stack: Stack,
+}
+
+impl Loaded {
+    fn entry(&self, service: &str) -> Option<&Entry> {
+        self.project.root.get("services")?.as_map()?.get(service)
+    }
+
+    /// Where a service stands.
+    fn at(&self, service: &str) -> Span {
+        self.entry(service).map(|entry| entry.key).unwrap_or_default()
+    }
+
+    /// Where a key of a service stands, or else the service.
+    fn at_key(&self, service: &str, path: &[&str]) -> Span {
+        let mut span = self.at(service);
+        let mut node = self.entry(service).map(|entry| &entry.node);
+        for key in path {
+            let Some(entry) = node.and_then(Node::as_map).and_then(|map| map.get(*key)) else { break };
+            span = entry.key;
+            node = Some(&entry.node);
+        }
+        span
+    }
+
+    fn has_key(&self, service: &str, key: &str) -> bool {
+        self.entry(service).and_then(|entry| entry.node.as_map()).is_some_and(|map| map.contains_key(key))
+    }
+}
+
+/// All checks, in one go. Dependencies on services that are left out, and need not be there, go.
+pub(super) fn check(stacks: &mut [Loaded], domain: &str, ingress: &IngressSettings, report: &mut Report) {
+    names(stacks, report);
+    resources(stacks, report);
+    dependencies(stacks, report);
+    circles(stacks, report);
+    for loaded in stacks.iter() {
+        for (name, service) in &loaded.stack.services {
+            one_service(loaded, name, service, report);
+        }
+    }
+    published(stacks, ingress, report);
+    hosts(stacks, domain, report);
+    secrets(stacks, report);
+}
+
+/// Names are what they may be, and nothing is there twice.
+fn names(stacks: &[Loaded], report: &mut Report) {
+    let allowed = |name: &str| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    };
+    let mut stack_names: HashMap<&str, Span> = HashMap::new();
+    let mut services: HashMap<&str, (&str, Span)> = HashMap::new();
+    for loaded in stacks {
+        for section in ["services", "networks", "volumes", "secrets", "configs"] {
+            for (name, entry) in loaded.project.root.entries(section).filter(|(name, _)| !allowed(name)) {
+                report.error_help(
+                    entry.key,
+                    format!("{section}: `{name}` is no name"),
+                    "letters, digits, `.`, `_` and `-`",
+                );
+            }
+        }
+        let span = loaded.project.root.get("name").map_or(loaded.project.root.span, |node| node.span);
+        if let Some(first) = stack_names.insert(&loaded.stack.name, span) {
+            let place = report.place(first);
+            report.error_help(
+                span,
+                format!("two stacks have the name `{}`: the other is {place}", loaded.stack.name),
+                "give one of them another `name:` at its top",
+            );
+        }
+        for name in loaded.stack.services.keys() {
+            let span = loaded.at(name);
+            match services.get(name.as_str()) {
+                Some((stack, first)) => {
+                    let place = report.place(*first);
+                    report.error_help(
+                        span,
+                        format!("the service `{name}` is in the stack `{stack}` too ({place})"),
+                        "a service's name is unique in the platform: rename one of the two, or leave one out in macula.yaml",
+                    );
+                }
+                None => {
+                    services.insert(name, (&loaded.stack.name, span));
+                }
+            }
+        }
+    }
+}
+
+/// Volumes, networks and what configs and secrets are made of.
+fn resources(stacks: &[Loaded], report: &mut Report) {
+    for loaded in stacks {
+        let root = &loaded.project.root;
+        for kind in ["networks", "volumes"] {
+            for (name, entry) in root.entries(kind).filter(|(_, entry)| entry.node.get_bool("external") == Some(true)) {
+                let extra = entry.node.as_map().into_iter().flatten().map(|(key, _)| key.as_str());
+                if let Some(extra) =
+                    extra.into_iter().find(|key| !matches!(*key, "name" | "external") && !key.starts_with("x-"))
+                {
+                    report.error_help(
+                        entry.key,
+                        format!("{kind}.{name}: it is external, so `{extra}` is not ours to say"),
+                        "take one of the two away",
+                    );
+                }
+            }
+        }
+        for (kind, keys) in
+            [("configs", &["file", "environment", "content"][..]), ("secrets", &["file", "environment", "content"][..])]
+        {
+            for (name, entry) in root.entries(kind) {
+                let Some(map) = entry.node.as_map() else { continue };
+                let given = keys.iter().filter(|key| map.contains_key(**key)).count();
+                let external = entry.node.get_bool("external") == Some(true);
+                if given > 1 || (given == 0 && !external && !map.contains_key("driver")) {
+                    report.error_help(
+                        entry.key,
+                        format!("{kind}.{name}: one of `file`, `environment` and `content` belongs here, not {given}"),
+                        "keep one of them",
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// What a service depends on is there.
+fn dependencies(stacks: &mut [Loaded], report: &mut Report) {
+    let known: Vec<String> = stacks.iter().flat_map(|loaded| loaded.stack.services.keys().cloned()).collect();
+    let inactive: Vec<String> = stacks.iter().flat_map(|loaded| loaded.project.inactive.iter().cloned()).collect();
+    for loaded in stacks.iter_mut() {
+        let mut gone = Vec::new();
+        for (name, service) in &loaded.stack.services {
+            for (target, dependency) in service.depends_on.iter().filter(|(target, _)| !known.contains(target)) {
+                gone.push((name.clone(), target.clone()));
+                if !dependency.required {
+                    continue;
+                }
+                let span = loaded.at_key(name, &["depends_on", target]);
+                if inactive.contains(target) {
+                    report.error_help(
+                        span,
+                        format!("services.{name} depends on {target}, which is left out"),
+                        format!("enable {target} (its profile, or `services.{target}.enabled` in macula.yaml), or say `required: false`"),
+                    );
+                } else {
+                    report.error_help(
+                        span,
+                        format!("services.{name} depends on {target}, which no stack has"),
+                        suggestion(target, known.iter().map(String::as_str)),
+                    );
+                }
+            }
+        }
+        for (name, target) in gone {
+            if let Some(service) = loaded.stack.services.get_mut(&name) {
+                service.depends_on.remove(&target);
+            }
+        }
+    }
+}
+
+/// No service waits for itself.
+fn circles(stacks: &[Loaded], report: &mut Report) {
+    let edges: BTreeMap<&str, Vec<&str>> = stacks
+        .iter()
+        .flat_map(|loaded| loaded.stack.services.iter())
+        .map(|(name, service)| (name.as_str(), service.depends_on.keys().map(String::as_str).collect()))
+        .collect();
+    for circle in find_circles(&edges) {
+        let (Some(first), Some(second)) = (circle.first(), circle.get(1)) else { continue };
+        let Some(loaded) = stacks.iter().find(|loaded| loaded.stack.services.contains_key(*first)) else { continue };
+        report.error_help(
+            loaded.at_key(first, &["depends_on", second]),
+            format!("services wait for each other in a circle: {}", circle.join(" -> ")),
+            "take one `depends_on` away",
+        );
+    }
+}
+
+/// Each circle once, beginning and ending with the same name. Without recursion, as chains may be long.
+fn find_circles<'a>(edges: &BTreeMap<&'a str, Vec<&'a str>>) -> Vec<Vec<&'a str>> {
+    let mut done: HashMap<&str, ()> = HashMap::new();
+    let mut circles = Vec::new();
+    for start in edges.keys() {
+        let mut path: Vec<(&str, usize)> = vec![(start, 0)];
+        while let Some((name, next)) = path.last_mut() {
+            let name = *name;
+            let target = if done.contains_key(name) {
+                None
+            } else {
+                edges.get(name).and_then(|targets| targets.get(*next)).copied()
+            };
+            *next += 1;
+            match target {
+                None => {
+                    done.insert(name, ());
+                    path.pop();
+                }
+                Some(target) => match path.iter().position(|(name, _)| *name == target) {
+                    Some(begin) => {
+                        let mut circle: Vec<&str> = path.iter().skip(begin).map(|(name, _)| *name).collect();
+                        circle.push(target);
+                        circles.push(circle);
+                    }
+                    None if !done.contains_key(target) => path.push((target, 0)),
+                    None => {}
+                },
+            }
+        }
+    }
+    circles
+}
+
+/// What one service says agrees with itself.
+fn one_service(loaded: &Loaded, name: &str, service: &Service, report: &mut Report) {
+    let path = format!("services.{name}");
+    if !loaded.has_key(name, "image") && !loaded.has_key(name, "build") && service.image.is_none() {
+        report.error_help(
+            loaded.at(name),
+            format!("{path} has neither an `image` nor a `build`"),
+            "give it one of the two",
+        );
+    }
+    if service.network_mode.is_some() && !service.networks.is_empty() {
+        report.error_help(
+            loaded.at_key(name, &["network_mode"]),
+            format!("{path}: `network_mode` and `networks` exclude each other"),
+            "keep one of the two",
+        );
+    }
+    for network in
+        service.networks.keys().filter(|network| *network != "default" && !loaded.stack.networks.contains_key(*network))
+    {
+        report.error_help(
+            loaded.at_key(name, &["networks", network]),
+            format!("{path}: there is no network `{network}`"),
+            declare("networks", network, loaded.stack.networks.keys().map(String::as_str)),
+        );
+    }
+    for mount in &service.mounts {
+        if let Mount::Volume { source: Some(volume), target, .. } = mount
+            && !loaded.stack.volumes.contains_key(volume)
+        {
+            let node = loaded.entry(name).map(|entry| &entry.node);
+            let span = node
+                .and_then(|node| node.items("volumes").iter().find(|item| item.get_text("target") == Some(target)))
+                .map_or_else(|| loaded.at(name), |item| item.span);
+            report.error_help(
+                span,
+                format!("{path}: there is no volume `{volume}`"),
+                declare("volumes", volume, loaded.stack.volumes.keys().map(String::as_str)),
+            );
+        }
+    }
+    for key in ["network_mode", "ipc", "pid"] {
+        let value = match key {
+            "network_mode" => &service.network_mode,
+            "ipc" => &service.options.ipc,
+            _ => &service.options.pid,
+        };
+        if let Some(target) = value.as_deref().and_then(|text| text.strip_prefix("service:"))
+            && target == name
+        {
+            report.error_help(
+                loaded.at_key(name, &[key]),
+                format!("{path}.{key} leads to itself"),
+                "name another service",
+            );
+        }
+    }
+    replicas(loaded, name, service, report);
+    rendered(loaded, name, service, report);
+    if let (Some(platform), Some(build)) = (&service.options.platform, &service.build)
+        && !build.platforms.is_empty()
+        && !build.platforms.contains(platform)
+    {
+        report.error_help(
+            loaded.at_key(name, &["platform"]),
+            format!("{path}.build.platforms lacks the service's platform {platform}"),
+            "add it there",
+        );
+    }
+    if service.extension.role == Some(Role::Ingress) && service.replicas > 1 {
+        report.error_help(
+            loaded.at(name),
+            format!("{path} is the ingress, of which there is one"),
+            "take `replicas` away",
+        );
+    }
+}
+
+fn declare<'a>(section: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    match super::diagnostic::nearest(name, known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("declare it at the end of the file: `{section}: {{{name}: }}`"),
+    }
+}
+
+/// What only one container can have.
+fn replicas(loaded: &Loaded, name: &str, service: &Service, report: &mut Report) {
+    if service.replicas < 2 {
+        return;
+    }
+    if service.container_name.is_some() {
+        report.error_help(
+            loaded.at_key(name, &["container_name"]),
+            format!("services.{name} has {} replicas and one container_name", service.replicas),
+            "take `container_name` away",
+        );
+    }
+    if let Some(port) = service.ports.iter().find_map(|port| port.published) {
+        report.error_help(
+            loaded.at_key(name, &["ports"]),
+            format!("services.{name} has {} replicas, and only one can publish port {port}", service.replicas),
+            "publish no fixed port: the ingress reaches all replicas",
+        );
+    }
+}
+
+/// Files that are copied in must not vanish when the container starts.
+fn rendered(loaded: &Loaded, name: &str, service: &Service, report: &mut Report) {
+    let copied = service.files.iter().map(|file| (file.target.as_str(), false));
+    let rendered = service.extension.configs.keys().map(|target| (target.as_str(), true));
+    for (target, rendered) in copied.chain(rendered) {
+        let span = if rendered { loaded.at_key(name, &["x-macula", "configs", target]) } else { loaded.at(name) };
+        let mount = service
+            .mounts
+            .iter()
+            .filter(|mount| Path::new(target).starts_with(mount.target()))
+            .max_by_key(|mount| mount.target().len());
+        match mount {
+            Some(Mount::Tmpfs { target: tmpfs, .. }) => report.error_help(
+                span,
+                format!("services.{name}: the file {target} lies in the tmpfs {tmpfs}, which is empty at every start"),
+                "put it elsewhere, or make the tmpfs a volume",
+            ),
+            Some(Mount::Bind { source, .. }) if rendered => report.error_help(
+                span,
+                format!("services.{name}: the file {target} would be written into the host's {}", source.display()),
+                "put it elsewhere, or make the bind mount a volume",
+            ),
+            None if service.options.read_only && rendered => report.error_help(
+                span,
+                format!("services.{name} is read_only, so the file {target} cannot be put in"),
+                "mount a volume at its folder",
+            ),
+            _ => {}
+        }
+    }
+}
+
+/// No two services publish the same port of the same address.
+fn published(stacks: &[Loaded], ingress: &IngressSettings, report: &mut Report) {
+    let mut taken: Vec<(IpAddr, u16, crate::model::Protocol, &str, Span)> = Vec::new();
+    let gateway = stacks
+        .iter()
+        .flat_map(|loaded| loaded.stack.services.values())
+        .find(|service| service.extension.role == Some(Role::Ingress));
+    for loaded in stacks {
+        for (name, service) in &loaded.stack.services {
+            for (index, port) in service.ports.iter().enumerate() {
+                let Some(number) = port.published else { continue };
+                let own = service.extension.address.unwrap_or(Ipv4Addr::LOCALHOST);
+                let address = port.host_ip.unwrap_or(IpAddr::V4(own));
+                let node = loaded.entry(name).map(|entry| &entry.node);
+                let span = node
+                    .and_then(|node| node.items("ports").get(index))
+                    .map_or_else(|| loaded.at(name), |node| node.span);
+                let clash = taken.iter().find(|(other, taken, protocol, ..)| {
+                    let meets = *other == address
+                        || (other.is_unspecified() || address.is_unspecified()) && other.is_ipv4() == address.is_ipv4();
+                    meets && *taken == number && *protocol == port.protocol
+                });
+                if let Some((_, _, _, other, first)) = clash {
+                    let place = report.place(*first);
+                    report.error_help(
+                        span,
+                        format!(
+                            "services.{name} and services.{other} both publish {address}:{number}/{} ({place})",
+                            port.protocol
+                        ),
+                        "give one of them another port, or an address of its own with `x-macula: {address: 127.0.0.x}`",
+                    );
+                } else if let Some(gateway) = gateway.filter(|gateway| gateway.name != *name && address.is_loopback())
+                    && port.protocol == crate::model::Protocol::Tcp
+                    && (number == ingress.http || number == ingress.https)
+                {
+                    report.error_help(
+                        span,
+                        format!("services.{name} publishes {address}:{number}, which belongs to the ingress {}", gateway.name),
+                        "give it a name on the ingress with `x-macula: {ingress: [{port: ...}]}`, and no published port",
+                    );
+                }
+                taken.push((address, number, port.protocol, name, span));
+            }
+        }
+    }
+}
+
+/// No two services have the same name and path on the ingress, unless they share the weight.
+fn hosts(stacks: &[Loaded], domain: &str, report: &mut Report) {
+    let mut taken: HashMap<(String, &str), (&str, Span)> = HashMap::new();
+    let mut ingress: Option<(&str, Span)> = None;
+    for loaded in stacks {
+        for (name, service) in &loaded.stack.services {
+            if service.extension.role == Some(Role::Ingress) {
+                let span = loaded.at_key(name, &["x-macula", "role"]);
+                if let Some((first, place)) = ingress {
+                    let place = report.place(place);
+                    report.error_help(
+                        span,
+                        format!("services.{name} and services.{first} are both the ingress ({place})"),
+                        "keep one `role: ingress`",
+                    );
+                }
+                ingress = Some((name, span));
+            }
+            for rule in &service.extension.ingress {
+                let span = loaded.at_key(name, &["x-macula", "ingress"]);
+                let full = qualified(&rule.host, domain);
+                let Some(full) = full else {
+                    report.error_help(
+                        span,
+                        format!("services.{name}: the host `{}` does not lie below {domain}", rule.host),
+                        format!(
+                            "write one label, as `{}`, or a name that ends with .{domain}",
+                            rule.host.split('.').next().unwrap_or_default()
+                        ),
+                    );
+                    continue;
+                };
+                if let Some((other, first)) = taken.get(&(full.clone(), rule.path.as_str())) {
+                    // several services share a name by weight
+                    let weighted = rule.weight != 1 || *other == name;
+                    if !weighted || *other == name {
+                        let place = report.place(*first);
+                        report.error_help(
+                            span,
+                            format!(
+                                "services.{name} and services.{other} both answer for {full}{} ({place})",
+                                rule.path
+                            ),
+                            "give one of them another host or path, or both a `weight` to share it",
+                        );
+                    }
+                } else {
+                    taken.insert((full, rule.path.as_str()), (name, span));
+                }
+            }
+        }
+    }
+}
+
+/// The full name of a host of an ingress rule; `None` when it lies outside the domain.
+fn qualified(host: &str, domain: &str) -> Option<String> {
+    let bare = host.strip_prefix("*.").unwrap_or(host);
+    if !bare.contains('.') {
+        return Some(format!("{host}.{domain}"));
+    }
+    (bare == domain || bare.ends_with(&format!(".{domain}"))).then(|| host.to_owned())
+}
+
+/// Every `from` leads to a secret that is made.
+fn secrets(stacks: &[Loaded], report: &mut Report) {
+    let all: BTreeMap<(&str, &str), &SecretSource> = stacks
+        .iter()
+        .flat_map(|loaded| loaded.stack.services.iter())
+        .flat_map(|(name, service)| {
+            service.extension.secrets.iter().map(move |(key, source)| ((name.as_str(), key.as_str()), source))
+        })
+        .collect();
+    let mut circles: Vec<Vec<String>> = Vec::new();
+    for loaded in stacks {
+        for (name, service) in &loaded.stack.services {
+            for (key, source) in &service.extension.secrets {
+                let SecretSource::From { service: target, key: target_key } = source else { continue };
+                let span = loaded.at_key(name, &["x-macula", "secrets", key, "from"]);
+                if !all.contains_key(&(target.as_str(), target_key.as_str())) {
+                    let known: Vec<String> = all.keys().map(|(service, key)| format!("{service}.{key}")).collect();
+                    let help = suggestion(&format!("{target}.{target_key}"), known.iter().map(String::as_str));
+                    report.error_help(
+                        span,
+                        format!(
+                            "services.{name}: the secret {key} comes from {target}.{target_key}, which is not there"
+                        ),
+                        help,
+                    );
+                    continue;
+                }
+                let mut way = vec![format!("{name}.{key}")];
+                let mut at = (target.as_str(), target_key.as_str());
+                loop {
+                    let label = format!("{}.{}", at.0, at.1);
+                    let again = way.contains(&label);
+                    way.push(label);
+                    if again {
+                        break;
+                    }
+                    match all.get(&at) {
+                        Some(SecretSource::From { service, key }) => at = (service, key),
+                        _ => {
+                            way.clear();
+                            break;
+                        }
+                    }
+                }
+                // each circle once, where it is met first; ways that only lead into one are not it
+                if way.len() > 1 && way.first() == way.last() {
+                    let mut members = way.clone();
+                    members.sort_unstable();
+                    members.dedup();
+                    if !circles.contains(&members) {
+                        circles.push(members);
+                        report.error_help(
+                            span,
+                            format!("secrets come from each other in a circle: {}", way.join(" -> ")),
+                            "one of them needs `generate: 24`",
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! `configs` and `secrets`: what stands in them, and where it goes.
+
+use std::path::Path;
+
+use super::super::diagnostic::Report;
+use super::super::files::Files;
+use super::super::interpolate::Variables;
+use super::super::shape::Shaper;
+use super::super::tree::{Node, Value};
+use crate::model::FileMount;
+
+/// A mode in quotes is octal; without quotes YAML has read it.
+pub(super) fn mode(node: Node, shaper: &mut Shaper<'_>) -> Option<Node> {
+    let Value::Text(text) = &node.value else { return Some(node) };
+    match i64::from_str_radix(text.trim_start_matches("0o"), 8) {
+        Ok(mode) => Some(Node::new(Value::Int(mode), node.span)),
+        Err(_) => shaper.wrong(node.span, format!("`{text}` is no mode"), "write 0440"),
+    }
+}
+
+/// Everything that [`build`] looks things up in.
+pub(super) struct Sources<'a> {
+    pub(super) root: &'a Node,
+    pub(super) variables: &'a Variables,
+    pub(super) files: &'a dyn Files,
+    /// The stack is embedded in the binary, and has no folder.
+    pub(super) embedded: bool,
+}
+
+/// The files that a service gets from `configs` and `secrets`, with their content.
+pub(super) fn build(service: &Node, name: &str, sources: &Sources<'_>, report: &mut Report) -> Vec<FileMount> {
+    let mut mounts = Vec::new();
+    for (kind, secret) in [("configs", false), ("secrets", true)] {
+        for reference in service.items(kind) {
+            let Some(source) = reference.get_text("source") else {
+                report.error_help(
+                    reference.span,
+                    format!("services.{name}.{kind}: `source` is missing"),
+                    format!("name one of `{kind}`"),
+                );
+                continue;
+            };
+            let known = sources.root.get(kind).and_then(|all| all.get(source));
+            let Some(declared) = known else {
+                let names = sources.root.entries(kind).map(|(name, _)| name);
+                report.error_help(
+                    reference.span,
+                    format!("services.{name}.{kind}: there is no `{source}` under `{kind}`"),
+                    super::super::diagnostic::suggestion(source, names.collect::<Vec<_>>()),
+                );
+                continue;
+            };
+            let Some(content) = content(declared, &format!("{kind}.{source}"), sources, report) else { continue };
+            let id = |key: &str, report: &mut Report| match reference.get_text(key).map(str::parse::<u32>) {
+                Some(Err(_)) => {
+                    report.error_help(
+                        reference.span,
+                        format!("services.{name}.{kind}: `{key}` is no number"),
+                        "write \"101\"",
+                    );
+                    0
+                }
+                Some(Ok(id)) => id,
+                None => 0,
+            };
+            let (uid, gid) = (id("uid", report), id("gid", report));
+            let given = reference.get_text("target").unwrap_or(source);
+            let target = match (given.starts_with('/'), secret) {
+                (true, _) => given.to_owned(),
+                (false, true) => format!("/run/secrets/{given}"),
+                (false, false) => format!("/{given}"),
+            };
+            let mode = reference.get_int("mode").and_then(|mode| u32::try_from(mode).ok()).unwrap_or(0o444);
+            mounts.push(FileMount { target, content, uid, gid, mode, secret });
+        }
+    }
+    mounts
+}
+
+fn content(declared: &Node, path: &str, sources: &Sources<'_>, report: &mut Report) -> Option<Vec<u8>> {
+    if super::flag(declared, "external") {
+        report.error_help(
+            declared.span,
+            format!("{path}: it is external, and there is no swarm to have it from"),
+            "give it a `file`, `content` or `environment`",
+        );
+        return None;
+    }
+    if let Some(content) = declared.get_text("content") {
+        return Some(content.as_bytes().to_vec());
+    }
+    if let Some(variable) = declared.get_text("environment") {
+        return match sources.variables.get(variable) {
+            Some(value) => Some(value.as_bytes().to_vec()),
+            None => {
+                report.error_help(
+                    declared.span,
+                    format!("{path}: the variable {variable} is not set"),
+                    format!("set {variable} in the environment or in .env"),
+                );
+                None
+            }
+        };
+    }
+    let file = declared.get_text("file")?;
+    match sources.files.read(Path::new(file)) {
+        Ok(text) => Some(text.into_bytes()),
+        Err(error) => {
+            report.error_help(
+                declared.span,
+                format!("{path}: {file} cannot be read: {error}"),
+                "the path counts from the folder of the stack file",
+            );
+            None
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! One stack: from its files to one resolved tree, and from there to the model.
+
+mod build;
+pub(super) mod canonical;
+mod emit;
+mod extends;
+mod files;
+mod finish;
+mod include;
+mod merge;
+mod networks;
+mod ports;
+pub(super) mod schema;
+pub(super) mod service;
+mod short;
+mod volumes;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::diagnostic::Report;
+use super::env_file;
+use super::files::Files;
+use super::interpolate::{Variables, interpolate_tree};
+use super::shape::{Kind, Shaper, shape};
+use super::tree::{self, FileId, Node, Span, Value};
+use super::units::project_name;
+use crate::model::Origin;
+
+/// A stack that is to be loaded.
+pub(super) struct Source<'a> {
+    /// Where the text is, or what an embedded one is called.
+    pub(super) path: PathBuf,
+    /// The text of an embedded stack.
+    pub(super) text: Option<&'a str>,
+    /// The folder from which relative paths count.
+    pub(super) folder: PathBuf,
+    /// The name where the file says none.
+    pub(super) name: String,
+    pub(super) origin: Origin,
+}
+
+/// What is the same for all stacks.
+pub(super) struct Surroundings<'a> {
+    pub(super) files: &'a dyn Files,
+    /// The environment of the user, and `MACULA_*`.
+    pub(super) variables: &'a Variables,
+    pub(super) profiles: &'a [String],
+}
+
+/// A Compose project: a stack with everything resolved that `docker compose config` resolves.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// As Compose calls it.
+    pub name: String,
+    pub origin: Origin,
+    /// The folder from which its relative paths count.
+    pub folder: PathBuf,
+    /// In the long forms, with defaults; only the services of active profiles.
+    pub(super) root: Node,
+    /// Services that no active profile asks for.
+    pub(super) inactive: Vec<String>,
+    /// Names of networks and volumes that the user chose, as (section, key).
+    pub(super) named: Vec<(String, String)>,
+    pub(super) variables: Variables,
+}
+
+impl Project {
+    pub(super) fn services(&self) -> impl Iterator<Item = (&str, &tree::Entry)> {
+        self.root.entries("services")
+    }
+}
+
+/// Names under which Compose looks for a stack in a folder, in this order.
+pub(super) const FILE_NAMES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
+
+/// Loads one stack. `None` when there is no tree at all; what is wrong is in the report.
+pub(super) fn load(source: &Source<'_>, around: &Surroundings<'_>, report: &mut Report) -> Option<Project> {
+    let file = report.file(&source.path);
+    let mut loader = Loader { files: around.files, home: around.variables.get("HOME").cloned(), report };
+    let mut variables = around.variables.clone();
+    if source.text.is_none() {
+        loader.add_env_file(&source.folder.join(".env"), &mut variables, None);
+    }
+
+    let mut trees = Vec::new();
+    for path in std::iter::once(source.path.clone()).chain(loader.overrides(source)) {
+        let text = source.text.filter(|_| path == source.path);
+        trees.extend(loader.parse(&path, text, Span::whole(file)).map(|node| (path, node)));
+    }
+    // the name comes first, since the rest may use it
+    let given = trees.iter().rev().find_map(|(_, node)| node.get_text("name").map(str::to_owned));
+    let given = given.map(|name| {
+        super::interpolate::interpolate(&name, &|key| variables.get(key).cloned(), &mut Vec::new()).unwrap_or_default()
+    });
+    let name =
+        given.map(|name| project_name(&name)).filter(|name| !name.is_empty()).unwrap_or_else(|| source.name.clone());
+    variables.insert("COMPOSE_PROJECT_NAME".to_owned(), name.clone());
+
+    let mut root: Option<Node> = None;
+    let empty = trees.is_empty();
+    for (path, node) in trees {
+        let shaped = loader.resolve(node, &path, &source.folder, &variables, &mut vec![source.path.clone()]);
+        root = match (root, shaped) {
+            (Some(base), Some(over)) => Some(merge::merge_files(base, over)),
+            (one, other) => one.or(other),
+        };
+    }
+    if empty {
+        return None;
+    }
+    let mut root = root?;
+    merge::strip_resets(&mut root);
+    if root.get("services").and_then(Node::as_map).is_none_or(|services| services.is_empty())
+        && root.get("services").is_none()
+        && !loader.report.has_errors()
+    {
+        loader.report.error_help(
+            Span::whole(file),
+            "there are no services in this file",
+            "a stack has `services:`, as Compose files have",
+        );
+    }
+    let mut project = Project {
+        name,
+        origin: source.origin.clone(),
+        folder: source.folder.clone(),
+        root,
+        inactive: Vec::new(),
+        named: Vec::new(),
+        variables,
+    };
+    finish::finish(&mut project, around, loader.report);
+    Some(project)
+}
+
+/// Reads files and puts them together.
+struct Loader<'a, 'r> {
+    files: &'a dyn Files,
+    home: Option<String>,
+    report: &'r mut Report,
+}
+
+impl Loader<'_, '_> {
+    /// `compose.override.yaml` beside a file that has one of Compose's own names.
+    fn overrides(&self, source: &Source<'_>) -> Option<PathBuf> {
+        if source.text.is_some() {
+            return None;
+        }
+        let name = source.path.file_name()?.to_str().filter(|name| FILE_NAMES.contains(name))?;
+        let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
+        [format!("{stem}.override.yml"), format!("{stem}.override.yaml")]
+            .into_iter()
+            .map(|name| source.path.with_file_name(name))
+            .find(|path| self.files.exists(path))
+    }
+
+    /// The tree of a file. `from` is where the file is named, for the error when it is not there.
+    fn parse(&mut self, path: &Path, text: Option<&str>, from: Span) -> Option<Node> {
+        let file = self.report.file(path);
+        let read;
+        let text = match text {
+            Some(text) => text,
+            None => match self.files.read(path) {
+                Ok(text) => {
+                    read = text;
+                    &read
+                }
+                Err(error) => {
+                    self.report.error_help(
+                        from,
+                        format!("{} cannot be read: {error}", path.display()),
+                        "check the path and its permissions",
+                    );
+                    return None;
+                }
+            },
+        };
+        let node = tree::parse(text, file, self.report)?;
+        match &node.value {
+            Value::Map(_) => Some(node),
+            Value::Null => {
+                self.report.error_help(
+                    Span::whole(file),
+                    "the file is empty",
+                    "a stack has `services:`, as Compose files have",
+                );
+                None
+            }
+            _ => {
+                self.report.error_help(
+                    node.span,
+                    format!("a Compose file is a mapping, not {}", node.kind()),
+                    "it begins with `services:`",
+                );
+                None
+            }
+        }
+    }
+
+    /// Interpolated, in long forms, with `extends` and `include` carried out.
+    fn resolve(
+        &mut self,
+        mut node: Node,
+        path: &Path,
+        folder: &Path,
+        variables: &Variables,
+        included: &mut Vec<PathBuf>,
+    ) -> Option<Node> {
+        interpolate_tree(&mut node, variables, self.report);
+        let mut node = {
+            let mut shaper = Shaper::new(self.report, folder, self.home.as_deref());
+            shape(&Kind::Object(&schema::FILE), node, &mut shaper)?
+        };
+        if let Some(entry) = node.as_map_mut().and_then(|map| map.shift_remove("version")) {
+            self.report.warn(entry.key, "`version` is obsolete and means nothing", "take the line away");
+        }
+        merge::unique_within(&mut node);
+        self.extend_services(&mut node, path, folder, variables);
+        self.include(&mut node, folder, variables, included);
+        Some(node)
+    }
+
+    /// Adds the variables of an env file; those that are set already stay.
+    fn add_env_file(&mut self, path: &Path, variables: &mut Variables, asked_at: Option<Span>) {
+        if !self.files.exists(path) {
+            if let Some(span) = asked_at {
+                self.report.error_help(
+                    span,
+                    format!("there is no env file {}", path.display()),
+                    "check the path, or say `required: false`",
+                );
+            }
+            return;
+        }
+        if let Some(values) = read_env_file(self.files, path, &|name| variables.get(name).cloned(), self.report) {
+            for (name, value) in values {
+                variables.entry(name).or_insert(value);
+            }
+        }
+    }
+}
+
+/// The variables of an env file; what is wrong in it is in the report.
+fn read_env_file(
+    files: &dyn Files,
+    path: &Path,
+    lookup: &dyn Fn(&str) -> Option<String>,
+    report: &mut Report,
+) -> Option<BTreeMap<String, String>> {
+    let file = report.file(path);
+    let text = match files.read(path) {
+        Ok(text) => text,
+        Err(error) => {
+            report.error_help(Span::whole(file), format!("it cannot be read: {error}"), "check its permissions");
+            return None;
+        }
+    };
+    match env_file::parse(&text, lookup) {
+        Ok(values) => Some(values),
+        Err(error) => {
+            report.error_help(at_line(file, error.line), error.message, error.help);
+            None
+        }
+    }
+}
+
+fn at_line(file: FileId, line: u32) -> Span {
+    Span { file, line, column: 1 }
+}
+
+/// A text that is there and not empty.
+fn text(node: &Node, key: &str) -> Option<String> {
+    node.get_text(key).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+fn flag(node: &Node, key: &str) -> bool {
+    node.get_bool(key).unwrap_or(false)
+}
+
+/// A mapping of texts; keys without a value are left out.
+fn string_map(node: &Node, key: &str) -> BTreeMap<String, String> {
+    node.entries(key).filter_map(|(name, entry)| Some((name.to_owned(), entry.node.as_text()?.to_owned()))).collect()
+}

@@ -1,0 +1,87 @@
+//! Top-level networks and volumes, and the networks of a service.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use indexmap::IndexMap;
+
+use super::super::tree::Node;
+use super::{flag, string_map};
+use crate::model::{NetworkDecl, ServiceNetwork, Volume};
+
+/// The check of `ipv4_address`.
+pub(super) fn ipv4(text: &str) -> Option<(String, String)> {
+    text.parse::<Ipv4Addr>()
+        .is_err()
+        .then(|| (format!("`{text}` is no IPv4 address"), "for example 172.28.0.10".to_owned()))
+}
+
+/// The check of `ipv6_address`.
+pub(super) fn ipv6(text: &str) -> Option<(String, String)> {
+    text.parse::<Ipv6Addr>()
+        .is_err()
+        .then(|| (format!("`{text}` is no IPv6 address"), "for example fd00::10".to_owned()))
+}
+
+/// The check of `subnet`.
+pub(super) fn subnet(text: &str) -> Option<(String, String)> {
+    text.parse::<ipnet::IpNet>()
+        .is_err()
+        .then(|| (format!("`{text}` is no subnet"), "for example 172.28.0.0/24".to_owned()))
+}
+
+/// The networks of a service, highest priority first, then by name. The network `default` alone is
+/// the platform's own.
+pub(super) fn of_service(service: &Node, custom_default: bool) -> IndexMap<String, ServiceNetwork> {
+    let mut networks: Vec<(i64, &str, ServiceNetwork)> = service
+        .entries("networks")
+        .map(|(name, entry)| {
+            let node = &entry.node;
+            let network = ServiceNetwork {
+                aliases: node.texts("aliases"),
+                ipv4_address: node.get_text("ipv4_address").and_then(|text| text.parse().ok()),
+                ipv6_address: node.get_text("ipv6_address").and_then(|text| text.parse().ok()),
+            };
+            (node.get_int("priority").unwrap_or(0), name, network)
+        })
+        .collect();
+    networks.sort_by(|(a, a_name, _), (b, b_name, _)| b.cmp(a).then(a_name.cmp(b_name)));
+    let plain = |name: &str, network: &ServiceNetwork| {
+        name == "default" && !custom_default && *network == ServiceNetwork::default()
+    };
+    if let [(_, name, network)] = networks.as_slice()
+        && plain(name, network)
+    {
+        return IndexMap::new();
+    }
+    networks.into_iter().map(|(_, name, network)| (name.to_owned(), network)).collect()
+}
+
+/// A top-level network. `named` says whether the user gave it its name.
+pub(super) fn network(node: &Node, named: bool) -> NetworkDecl {
+    let subnets = node
+        .get("ipam")
+        .map(|ipam| ipam.items("config").iter().filter_map(|pool| pool.get_text("subnet")?.parse().ok()).collect())
+        .unwrap_or_default();
+    NetworkDecl {
+        name: named.then(|| node.get_text("name").map(str::to_owned)).flatten(),
+        external: flag(node, "external"),
+        driver: node.get_text("driver").map(str::to_owned),
+        driver_opts: string_map(node, "driver_opts"),
+        internal: flag(node, "internal"),
+        attachable: flag(node, "attachable"),
+        enable_ipv6: flag(node, "enable_ipv6"),
+        labels: string_map(node, "labels"),
+        subnets,
+    }
+}
+
+/// A top-level volume. `named` says whether the user gave it its name.
+pub(super) fn volume(node: &Node, named: bool) -> Volume {
+    Volume {
+        name: named.then(|| node.get_text("name").map(str::to_owned)).flatten(),
+        external: flag(node, "external"),
+        driver: node.get_text("driver").map(str::to_owned),
+        driver_opts: string_map(node, "driver_opts"),
+        labels: string_map(node, "labels"),
+    }
+}

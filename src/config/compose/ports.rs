@@ -1,0 +1,160 @@
+//! `ports`: `[[address:]published:]target[/protocol]`, with ranges.
+
+use super::super::shape::Shaper;
+use super::super::tree::{Node, Span, Value};
+use super::super::units::parse_address;
+use super::short::map;
+use crate::config::diagnostic::Report;
+use crate::model::{Protocol, PublishedPort};
+
+const HELP: &str = "write \"8080:80\", \"127.0.0.1:8080:80\" or \"8080:80/udp\"";
+
+/// Short ports as long ones; a range becomes as many as it has.
+pub(super) fn expand(node: Node, shaper: &mut Shaper<'_>) -> Option<Node> {
+    let Value::List(items) = node.value else { return Some(node) };
+    let mut out = Vec::with_capacity(items.len());
+    for (index, item) in items.into_iter().enumerate() {
+        let text = match &item.value {
+            Value::Int(number) => number.to_string(),
+            Value::Text(text) => text.clone(),
+            _ => {
+                out.push(item);
+                continue;
+            }
+        };
+        shaper.within(format!("[{index}]"), |shaper| out.extend(short(&text, item.span, shaper).unwrap_or_default()));
+    }
+    Some(Node { value: Value::List(out), ..node })
+}
+
+fn short(text: &str, span: Span, shaper: &mut Shaper<'_>) -> Option<Vec<Node>> {
+    let (rest, protocol) = match text.rsplit_once('/') {
+        Some((rest, protocol)) => (rest, protocol.to_lowercase()),
+        None => (text, "tcp".to_owned()),
+    };
+    if !["tcp", "udp", "sctp"].contains(&protocol.as_str()) {
+        return shaper.wrong(span, format!("`{protocol}` is no protocol of a port"), "tcp, udp or sctp");
+    }
+    let (address, published, target) = split(rest);
+    if address.is_some_and(|address| !address.is_empty() && parse_address(address).is_none()) {
+        return shaper.wrong(span, format!("`{}` is no address", address.unwrap_or_default()), HELP);
+    }
+    let Some((first, last)) = range(target) else {
+        return shaper.wrong(span, format!("`{text}` is no port: `{target}` is not from 1 to 65535"), HELP);
+    };
+    let published = match published {
+        None | Some("") => None,
+        Some(published) => match range(published) {
+            Some(range) => Some(range),
+            None => {
+                return shaper.wrong(span, format!("`{text}` is no port: `{published}` is not from 1 to 65535"), HELP);
+            }
+        },
+    };
+    if let Some((low, high)) = published
+        && high - low != last - first
+        && first != last
+    {
+        return shaper.wrong(span, format!("the ranges in `{text}` differ in length"), "make them equally long");
+    }
+    let host_ip = address
+        .filter(|address| !address.is_empty())
+        .map(|address| address.trim_start_matches('[').trim_end_matches(']').to_owned());
+    let mut ports = Vec::new();
+    for target in first..=last {
+        let published = published.map(|(low, high)| {
+            if first == last && low != high { format!("{low}-{high}") } else { (low + (target - first)).to_string() }
+        });
+        let mut entries = vec![("mode", Value::Text("ingress".to_owned()))];
+        entries.extend(host_ip.clone().map(|address| ("host_ip", Value::Text(address))));
+        entries.push(("target", Value::Int(i64::from(target))));
+        entries.extend(published.map(|port| ("published", Value::Text(port))));
+        entries.push(("protocol", Value::Text(protocol.clone())));
+        ports.push(map(span, entries));
+    }
+    // Compose sorts the ports of a range as texts
+    ports.sort_by_key(|port| port.get_int("target").map(|target| target.to_string()));
+    Some(ports)
+}
+
+/// Address, published and target of a short port. The address may be IPv6, in brackets or not.
+fn split(text: &str) -> (Option<&str>, Option<&str>, &str) {
+    let Some((rest, target)) = text.rsplit_once(':') else { return (None, None, text) };
+    match rest.rsplit_once(':') {
+        Some((address, published)) => (Some(address), Some(published), target),
+        None => (None, Some(rest), target),
+    }
+}
+
+fn range(text: &str) -> Option<(u16, u16)> {
+    let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
+    match text.split_once('-') {
+        Some((first, last)) => Some((port(first)?, port(last)?)).filter(|(first, last)| first <= last),
+        None => port(text).map(|port| (port, port)),
+    }
+}
+
+/// The check of `host_ip`.
+pub(super) fn host_ip(text: &str) -> Option<(String, String)> {
+    parse_address(text).is_none().then(|| (format!("`{text}` is no address"), "for example 127.0.0.1".to_owned()))
+}
+
+/// The check of `published`.
+pub(super) fn published(text: &str) -> Option<(String, String)> {
+    // 0 and an empty text ask for any free port
+    (!text.is_empty() && text != "0" && range(text).is_none())
+        .then(|| (format!("`{text}` is no port"), "a number from 1 to 65535, or a range as 8000-8010".to_owned()))
+}
+
+/// The ports of a service, for the model.
+pub(super) fn build(service: &Node, name: &str, report: &mut Report) -> Vec<PublishedPort> {
+    let mut ports = Vec::new();
+    for port in service.items("ports") {
+        let Some(target) = port.get_int("target").and_then(|target| u16::try_from(target).ok()) else { continue };
+        let published = port.get_text("published").and_then(range);
+        if let Some((first, last)) = published
+            && first != last
+        {
+            report.warn(
+                port.span,
+                format!("services.{name}.ports: macula takes {first}, the first of {first}-{last}"),
+                "write one port, or none for any that is free",
+            );
+        }
+        ports.push(PublishedPort {
+            target,
+            protocol: protocol(port.get_text("protocol")),
+            host_ip: port.get_text("host_ip").and_then(parse_address),
+            published: published.map(|(first, _)| first),
+        });
+    }
+    ports
+}
+
+/// The ports that `expose` names, ranges written out.
+pub(super) fn exposed(service: &Node, name: &str, report: &mut Report) -> Vec<u16> {
+    let mut ports = Vec::new();
+    for node in service.items("expose") {
+        let text = node.as_text().unwrap_or_default();
+        let (numbers, _) = text.split_once('/').unwrap_or((text, "tcp"));
+        match range(numbers) {
+            Some((first, last)) => ports.extend(first..=last),
+            None => report.error_help(
+                node.span,
+                format!("services.{name}.expose: `{text}` is no port"),
+                "write a number from 1 to 65535, with /udp where it is one",
+            ),
+        }
+    }
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+fn protocol(text: Option<&str>) -> Protocol {
+    match text {
+        Some("udp") => Protocol::Udp,
+        Some("sctp") => Protocol::Sctp,
+        _ => Protocol::Tcp,
+    }
+}

@@ -1,0 +1,313 @@
+//! A service of the resolved tree as a service of the model.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::super::diagnostic::Report;
+use super::super::tree::Node;
+use super::{Project, build, files, flag, networks, ports, string_map, text, volumes};
+use crate::model::{
+    Condition, ContainerOptions, Dependency, Healthcheck, Limits, Logging, NetworkDecl, Origin, PullPolicy, Restart,
+    Service, Ulimit, Volume,
+};
+
+/// The services of a project, without their `x-macula`.
+pub(in crate::config) fn services(
+    project: &Project,
+    files: &dyn super::super::files::Files,
+    report: &mut Report,
+) -> BTreeMap<String, Service> {
+    let embedded = project.origin == Origin::BuiltIn;
+    let sources = files::Sources { root: &project.root, variables: &project.variables, files, embedded };
+    let custom_default = default_is_custom(project);
+    project
+        .services()
+        .map(|(name, entry)| (name.to_owned(), service(name, &entry.node, &sources, custom_default, report)))
+        .collect()
+}
+
+/// The networks that a project declares, without the one it has anyway.
+pub(in crate::config) fn networks(project: &Project) -> BTreeMap<String, NetworkDecl> {
+    let custom_default = default_is_custom(project);
+    project
+        .root
+        .entries("networks")
+        .filter(|(name, _)| *name != "default" || custom_default)
+        .map(|(name, entry)| (name.to_owned(), networks::network(&entry.node, is_named(project, "networks", name))))
+        .collect()
+}
+
+/// The volumes that a project declares.
+pub(in crate::config) fn volumes(project: &Project) -> BTreeMap<String, Volume> {
+    project
+        .root
+        .entries("volumes")
+        .map(|(name, entry)| (name.to_owned(), networks::volume(&entry.node, is_named(project, "volumes", name))))
+        .collect()
+}
+
+fn is_named(project: &Project, kind: &str, name: &str) -> bool {
+    project.named.iter().any(|(section, key)| section == kind && key == name)
+}
+
+/// Has the user declared the network `default`, and not only to say that it is there?
+fn default_is_custom(project: &Project) -> bool {
+    project
+        .root
+        .get("networks")
+        .and_then(|networks| networks.get("default"))
+        .and_then(Node::as_map)
+        .is_some_and(|map| map.len() > 1 || is_named(project, "networks", "default"))
+}
+
+fn service(
+    name: &str,
+    node: &Node,
+    sources: &files::Sources<'_>,
+    custom_default: bool,
+    report: &mut Report,
+) -> Service {
+    let deploy = node.get("deploy");
+    if let Some(link) = node.items("links").iter().find(|link| link.as_text().is_some_and(|text| text.contains(':'))) {
+        report.warn(
+            link.span,
+            format!(
+                "services.{name}.links: macula does nothing with the other name in `{}`",
+                link.as_text().unwrap_or_default()
+            ),
+            "give the linked service the name as an alias: networks: {default: {aliases: [name]}}",
+        );
+    }
+    let replicas = node
+        .get_int("scale")
+        .or_else(|| deploy?.get_int("replicas"))
+        .and_then(|count| u32::try_from(count).ok())
+        .unwrap_or(1);
+    Service {
+        name: name.to_owned(),
+        image: text(node, "image"),
+        build: build::build(node, name, sources.embedded, report),
+        pull_policy: pull_policy(node, name, report),
+        container_name: text(node, "container_name"),
+        command: words(node, "command"),
+        entrypoint: words(node, "entrypoint"),
+        environment: string_map(node, "environment"),
+        labels: string_map(node, "labels"),
+        ports: ports::build(node, name, report),
+        expose: ports::exposed(node, name, report),
+        mounts: volumes::build(node, name, report),
+        networks: networks::of_service(node, custom_default),
+        network_mode: text(node, "network_mode"),
+        files: files::build(node, name, sources, report),
+        depends_on: dependencies(node),
+        healthcheck: node.get("healthcheck").map(healthcheck),
+        replicas,
+        stop_grace_period: duration(node, "stop_grace_period"),
+        options: options(node, name, report),
+        extension: crate::model::Extension::default(),
+    }
+}
+
+/// `None`: the image's own.
+fn words(node: &Node, key: &str) -> Option<Vec<String>> {
+    node.get(key).and_then(Node::as_list).map(|_| node.texts(key))
+}
+
+fn pull_policy(node: &Node, name: &str, report: &mut Report) -> PullPolicy {
+    let Some(policy) = node.get("pull_policy") else { return PullPolicy::Missing };
+    match policy.as_text().unwrap_or_default() {
+        "always" => PullPolicy::Always,
+        "never" => PullPolicy::Never,
+        "build" => PullPolicy::Build,
+        "missing" | "if_not_present" => PullPolicy::Missing,
+        other => {
+            report.warn(
+                policy.span,
+                format!("services.{name}.pull_policy: macula takes `{other}` as `missing`"),
+                "pull by hand with `macula images pull`",
+            );
+            PullPolicy::Missing
+        }
+    }
+}
+
+fn dependencies(node: &Node) -> BTreeMap<String, Dependency> {
+    node.entries("depends_on")
+        .map(|(name, entry)| {
+            let condition = match entry.node.get_text("condition") {
+                Some("service_healthy") => Condition::ServiceHealthy,
+                Some("service_completed_successfully") => Condition::ServiceCompletedSuccessfully,
+                _ => Condition::ServiceStarted,
+            };
+            let dependency = Dependency {
+                condition,
+                restart: flag(&entry.node, "restart"),
+                required: entry.node.get_bool("required").unwrap_or(true),
+            };
+            (name.to_owned(), dependency)
+        })
+        .collect()
+}
+
+fn healthcheck(node: &Node) -> Healthcheck {
+    let test = if flag(node, "disable") { vec!["NONE".to_owned()] } else { node.texts("test") };
+    Healthcheck {
+        test,
+        interval: duration(node, "interval"),
+        timeout: duration(node, "timeout"),
+        retries: node.get_int("retries").and_then(|count| u32::try_from(count).ok()),
+        start_period: duration(node, "start_period"),
+        start_interval: duration(node, "start_interval"),
+    }
+}
+
+fn duration(node: &Node, key: &str) -> Option<Duration> {
+    node.get_int(key).and_then(|nanoseconds| u64::try_from(nanoseconds).ok()).map(Duration::from_nanos)
+}
+
+/// `host=address` as the `host:address` of the engine.
+pub(super) fn hosts(node: &Node) -> Vec<String> {
+    node.texts("extra_hosts").iter().map(|line| line.replacen('=', ":", 1)).collect()
+}
+
+fn options(node: &Node, name: &str, report: &mut Report) -> ContainerOptions {
+    ContainerOptions {
+        user: text(node, "user"),
+        working_dir: text(node, "working_dir"),
+        hostname: text(node, "hostname"),
+        domainname: text(node, "domainname"),
+        restart: restart(node),
+        init: node.get_bool("init"),
+        tty: flag(node, "tty"),
+        stdin_open: flag(node, "stdin_open"),
+        read_only: flag(node, "read_only"),
+        privileged: flag(node, "privileged"),
+        stop_signal: text(node, "stop_signal"),
+        cap_add: node.texts("cap_add"),
+        cap_drop: node.texts("cap_drop"),
+        security_opt: node.texts("security_opt"),
+        group_add: node.texts("group_add"),
+        sysctls: string_map(node, "sysctls"),
+        ulimits: ulimits(node),
+        devices: node.items("devices").iter().map(device).collect(),
+        extra_hosts: hosts(node),
+        dns: node.texts("dns"),
+        dns_search: node.texts("dns_search"),
+        dns_opt: node.texts("dns_opt"),
+        shm_size: node.get_int("shm_size").filter(|size| *size > 0),
+        pid: text(node, "pid"),
+        ipc: text(node, "ipc"),
+        uts: text(node, "uts"),
+        userns_mode: text(node, "userns_mode"),
+        cgroup: text(node, "cgroup"),
+        cgroup_parent: text(node, "cgroup_parent"),
+        runtime: text(node, "runtime"),
+        platform: text(node, "platform"),
+        annotations: string_map(node, "annotations"),
+        logging: node.get("logging").map(|logging| Logging {
+            driver: text(logging, "driver").unwrap_or_default(),
+            options: string_map(logging, "options"),
+        }),
+        resources: limits(node, name, report),
+        oom_score_adj: node.get_int("oom_score_adj"),
+        oom_kill_disable: node.get_bool("oom_kill_disable"),
+        mac_address: text(node, "mac_address"),
+    }
+}
+
+fn device(node: &Node) -> String {
+    let part = |key: &str| node.get_text(key).unwrap_or_default();
+    let target = if part("target").is_empty() { part("source") } else { part("target") };
+    let permissions = if part("permissions").is_empty() { "rwm" } else { part("permissions") };
+    format!("{}:{target}:{permissions}", part("source"))
+}
+
+fn ulimits(node: &Node) -> BTreeMap<String, Ulimit> {
+    node.entries("ulimits")
+        .map(|(name, entry)| {
+            let one = |key: &str| entry.node.get_int("single").or_else(|| entry.node.get_int(key)).unwrap_or(0);
+            (name.to_owned(), Ulimit { soft: one("soft"), hard: one("hard") })
+        })
+        .collect()
+}
+
+/// `restart`, or what `deploy.restart_policy` says in its place.
+fn restart(node: &Node) -> Restart {
+    let attempts = |text: &str| text.parse().ok();
+    if let Some(policy) = node.get_text("restart") {
+        return match policy.split_once(':') {
+            Some(("on-failure", count)) => Restart::OnFailure(attempts(count)),
+            _ => match policy {
+                "always" => Restart::Always,
+                "unless-stopped" => Restart::UnlessStopped,
+                "on-failure" => Restart::OnFailure(None),
+                _ => Restart::No,
+            },
+        };
+    }
+    let Some(policy) = node.get("deploy").and_then(|deploy| deploy.get("restart_policy")) else { return Restart::No };
+    match policy.get_text("condition") {
+        Some("none") => Restart::No,
+        Some("on-failure") => Restart::OnFailure(policy.get_int("max_attempts")),
+        _ => Restart::Always,
+    }
+}
+
+fn limits(node: &Node, name: &str, report: &mut Report) -> Limits {
+    let resources = node.get("deploy").and_then(|deploy| deploy.get("resources"));
+    let limits = resources.and_then(|resources| resources.get("limits"));
+    let reserved = resources.and_then(|resources| resources.get("reservations"));
+    let positive = |number: Option<i64>| number.filter(|number| *number != 0);
+    let pair = |old: &str, new: Option<i64>, path: &str, report: &mut Report| {
+        let older = positive(node.get_int(old));
+        if let (Some(one), Some(other)) = (older, positive(new))
+            && one != other
+        {
+            report.error_help(
+                node.get(old).map(|node| node.span).unwrap_or_default(),
+                format!("services.{name}: `{old}` and `{path}` differ"),
+                "keep one of the two",
+            );
+        }
+        positive(new).or(older)
+    };
+    let cpus = |node: Option<&Node>| {
+        node.and_then(|node| node.get("cpus")).and_then(Node::as_float).filter(|cpus| *cpus > 0.0)
+    };
+    let (own, limit) = (cpus(Some(node)), cpus(limits));
+    if let (Some(one), Some(other)) = (own, limit)
+        && (one - other).abs() > f64::EPSILON
+    {
+        report.error_help(
+            node.get("cpus").map(|node| node.span).unwrap_or_default(),
+            format!("services.{name}: `cpus` and `deploy.resources.limits.cpus` differ"),
+            "keep one of the two",
+        );
+    }
+    let quota = positive(node.get_int("cpu_quota"))
+        .map(|quota| quota as f64 / positive(node.get_int("cpu_period")).unwrap_or(100_000) as f64);
+    Limits {
+        memory: pair(
+            "mem_limit",
+            limits.and_then(|limits| limits.get_int("memory")),
+            "deploy.resources.limits.memory",
+            report,
+        ),
+        memory_reservation: pair(
+            "mem_reservation",
+            reserved.and_then(|reserved| reserved.get_int("memory")),
+            "deploy.resources.reservations.memory",
+            report,
+        ),
+        memory_swap: positive(node.get_int("memswap_limit")),
+        nano_cpus: limit.or(own).or(quota).map(|cpus| (cpus * 1e9).round() as i64),
+        cpu_shares: positive(node.get_int("cpu_shares")),
+        cpuset: text(node, "cpuset"),
+        pids: pair(
+            "pids_limit",
+            limits.and_then(|limits| limits.get_int("pids")),
+            "deploy.resources.limits.pids",
+            report,
+        ),
+    }
+}

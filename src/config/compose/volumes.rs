@@ -1,0 +1,205 @@
+//! `volumes` and `tmpfs` of a service: `[source:]target[:options]`, and the mounts of the model.
+
+use std::path::PathBuf;
+
+use super::super::diagnostic::Report;
+use super::super::files::clean;
+use super::super::shape::Shaper;
+use super::super::tree::{Node, Value};
+use super::super::units::parse_bytes;
+use super::short::map;
+use crate::model::Mount;
+
+const HELP: &str = "write \"data:/var/lib/x\", \"./folder:/in/container:ro\", or the long form";
+
+/// A short volume as a long one; the source of a long one of type bind becomes absolute.
+pub(super) fn expand(node: Node, shaper: &mut Shaper<'_>) -> Option<Node> {
+    let span = node.span;
+    let text = match node.value {
+        Value::Text(text) => text,
+        Value::Map(_) => return Some(absolute(node, shaper)),
+        _ => return Some(node),
+    };
+    let parts = split(&text);
+    if text.is_empty() || parts.iter().any(String::is_empty) {
+        return shaper.wrong(span, format!("`{text}` has an empty part"), HELP);
+    }
+    let (source, target, options) = match parts.as_slice() {
+        [target] => (None, target, ""),
+        [source, target] => (Some(source.as_str()), target, ""),
+        [source, target, options] => (Some(source.as_str()), target, options.as_str()),
+        _ => return shaper.wrong(span, format!("`{text}` has too many colons"), HELP),
+    };
+    let file = source.is_some_and(is_path);
+    let (mut read_only, mut nocopy) = (false, false);
+    let mut bind = Vec::new();
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option {
+            "ro" => read_only = true,
+            "rw" => read_only = false,
+            "nocopy" => nocopy = true,
+            "z" | "Z" => bind.push(("selinux", Value::Text(option.to_owned()))),
+            "rprivate" | "private" | "rshared" | "shared" | "rslave" | "slave" => {
+                bind.push(("propagation", Value::Text(option.to_owned())));
+            }
+            // on Docker Desktop only, and without effect there too
+            "cached" | "delegated" | "consistent" => {}
+            _ => shaper.warn(
+                span,
+                format!("macula does nothing with the option `{option}`"),
+                "ro, rw, z, Z, nocopy or a propagation",
+            ),
+        }
+    }
+    let mut entries = vec![("type", Value::Text(if file { "bind" } else { "volume" }.to_owned()))];
+    entries.extend(source.map(|source| ("source", Value::Text(source.to_owned()))));
+    entries.push(("target", Value::Text(target.clone())));
+    if read_only {
+        entries.push(("read_only", Value::Bool(true)));
+    }
+    if file {
+        bind.push(("create_host_path", Value::Bool(true)));
+    }
+    if !bind.is_empty() {
+        entries.push(("bind", map(span, bind).value));
+    }
+    if !file {
+        let options = nocopy.then_some(("nocopy", Value::Bool(true)));
+        entries.push(("volume", map(span, options).value));
+    }
+    Some(absolute(map(span, entries), shaper))
+}
+
+fn absolute(mut node: Node, shaper: &mut Shaper<'_>) -> Node {
+    let bind = node.get_text("type") == Some("bind");
+    if bind
+        && let Some(entry) = node.as_map_mut().and_then(|map| map.get_mut("source"))
+        && let Some(source) = entry.node.as_text()
+        && !is_windows_path(source)
+    {
+        let path = shaper.absolute(source).to_string_lossy().into_owned();
+        entry.node.value = Value::Text(path);
+    }
+    node
+}
+
+/// Parts between colons, where the colon of `C:\` does not count.
+fn split(text: &str) -> Vec<String> {
+    if text.chars().count() <= 2 {
+        return vec![text.to_owned()];
+    }
+    let mut parts = vec![String::new()];
+    for letter in text.chars() {
+        let Some(part) = parts.last_mut() else { break };
+        let drive = part.chars().count() == 1 && part.chars().all(char::is_alphabetic);
+        if letter == ':' && !drive {
+            parts.push(String::new());
+        } else {
+            part.push(letter);
+        }
+    }
+    parts
+}
+
+fn is_windows_path(source: &str) -> bool {
+    let mut letters = source.chars();
+    source.starts_with("\\\\") || (letters.next().is_some_and(char::is_alphabetic) && letters.next() == Some(':'))
+}
+
+fn is_path(source: &str) -> bool {
+    source.starts_with(['.', '/', '~']) || is_windows_path(source)
+}
+
+/// The mounts of a service, for the model: `volumes`, then `tmpfs`.
+pub(super) fn build(service: &Node, name: &str, report: &mut Report) -> Vec<Mount> {
+    let mut mounts = Vec::new();
+    for volume in service.items("volumes") {
+        let Some(target) = volume.get_text("target") else { continue };
+        let path = format!("services.{name}.volumes");
+        if !target.starts_with('/') {
+            report.error_help(volume.span, format!("{path}: the target `{target}` is not absolute"), HELP);
+            continue;
+        }
+        let target = target.to_owned();
+        let read_only = volume.get_bool("read_only").unwrap_or(false);
+        match volume.get_text("type").unwrap_or_default() {
+            "bind" => {
+                let Some(source) = volume.get_text("source").filter(|source| !source.is_empty()) else {
+                    report.error_help(
+                        volume.span,
+                        format!("{path}: a bind mount has no `source`"),
+                        "name the folder or file of the host",
+                    );
+                    continue;
+                };
+                let bind = volume.get("bind");
+                let option = |key: &str| bind.and_then(|bind| bind.get_text(key)).map(str::to_owned);
+                mounts.push(Mount::Bind {
+                    source: PathBuf::from(source),
+                    target,
+                    read_only,
+                    create_host_path: bind.and_then(|bind| bind.get_bool("create_host_path")).unwrap_or(false),
+                    propagation: option("propagation"),
+                    selinux: option("selinux"),
+                });
+            }
+            "volume" => {
+                let options = volume.get("volume");
+                mounts.push(Mount::Volume {
+                    source: volume.get_text("source").filter(|source| !source.is_empty()).map(str::to_owned),
+                    target,
+                    read_only,
+                    no_copy: options.and_then(|options| options.get_bool("nocopy")).unwrap_or(false),
+                    subpath: options.and_then(|options| options.get_text("subpath")).map(str::to_owned),
+                });
+            }
+            "tmpfs" => {
+                let options = volume.get("tmpfs");
+                mounts.push(Mount::Tmpfs {
+                    target,
+                    size: options.and_then(|options| options.get_int("size")),
+                    mode: options.and_then(|options| options.get_int("mode")).and_then(|mode| u32::try_from(mode).ok()),
+                    options: if read_only { vec!["ro".to_owned()] } else { Vec::new() },
+                });
+            }
+            other => report.warn(
+                volume.span,
+                format!("{path}: macula does nothing with mounts of type `{other}`"),
+                "bind, volume or tmpfs",
+            ),
+        }
+    }
+    for line in service.items("tmpfs") {
+        mounts.extend(line.as_text().and_then(|text| tmpfs(text, line, name, report)));
+    }
+    mounts
+}
+
+/// `/run:size=64m,mode=1777,noexec`.
+fn tmpfs(text: &str, node: &Node, name: &str, report: &mut Report) -> Option<Mount> {
+    let path = format!("services.{name}.tmpfs");
+    let (target, options) = text.split_once(':').unwrap_or((text, ""));
+    if !target.starts_with('/') {
+        report.error_help(
+            node.span,
+            format!("{path}: `{target}` is not absolute"),
+            "write /run, or /run:size=64m,mode=1777",
+        );
+        return None;
+    }
+    let (mut size, mut mode, mut rest) = (None, None, Vec::new());
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        match option.split_once('=') {
+            Some(("size", value)) => match parse_bytes(value) {
+                Some(bytes) => size = Some(bytes),
+                None => report.error_help(node.span, format!("{path}: `{value}` is no size"), "write size=64m"),
+            },
+            Some(("mode", value)) => match u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o7777) {
+                Some(bits) => mode = Some(bits),
+                None => report.error_help(node.span, format!("{path}: `{value}` is no mode"), "write mode=1777"),
+            },
+            _ => rest.push(option.to_owned()),
+        }
+    }
+    Some(Mount::Tmpfs { target: clean(target.as_ref()).to_string_lossy().into_owned(), size, mode, options: rest })
+}

@@ -1,0 +1,198 @@
+use std::collections::HashSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::tree::{FileId, Span};
+
+/// One thing that is wrong, or worth a word, in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Diagnostic {
+    /// Relative to the working folder where it lies below it; `built-in:NAME` for embedded files.
+    pub file: PathBuf,
+    /// From 1; 0 when the whole file is meant.
+    pub line: u32,
+    /// From 1, in characters; 0 when the whole file is meant.
+    pub column: u32,
+    pub message: String,
+    /// What would be right.
+    pub help: Option<String>,
+}
+
+impl fmt::Display for Diagnostic {
+    /// `file:line:column: message`, and the help on a line of its own.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line == 0 {
+            write!(f, "{}: {}", self.file.display(), self.message)?;
+        } else {
+            write!(f, "{}:{}:{}: {}", self.file.display(), self.line, self.column, self.message)?;
+        }
+        match &self.help {
+            Some(help) => write!(f, "\n    {help}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Everything that is wrong, in the order of files and lines. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors(pub Vec<Diagnostic>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, diagnostic) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{diagnostic}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// Collects what is found while everything goes on, so that all of it is told at once.
+#[derive(Debug)]
+pub(super) struct Report {
+    cwd: PathBuf,
+    files: Vec<PathBuf>,
+    errors: Vec<(Span, Diagnostic)>,
+    warnings: Vec<(Span, Diagnostic)>,
+}
+
+impl Report {
+    /// Paths below `cwd` are shown relative to it.
+    pub(super) fn new(cwd: &Path) -> Self {
+        Self { cwd: cwd.to_owned(), files: Vec::new(), errors: Vec::new(), warnings: Vec::new() }
+    }
+
+    /// The number of a file in spans.
+    pub(super) fn file(&mut self, path: &Path) -> FileId {
+        let index = self.files.iter().position(|known| known == path).unwrap_or_else(|| {
+            self.files.push(path.to_owned());
+            self.files.len() - 1
+        });
+        FileId(u32::try_from(index).unwrap_or(u32::MAX))
+    }
+
+    fn diagnostic(&self, span: Span, message: String, help: Option<String>) -> Diagnostic {
+        let path = self.files.get(span.file.0 as usize).cloned().unwrap_or_default();
+        let shown = match path.strip_prefix(&self.cwd) {
+            Ok(relative) if !relative.as_os_str().is_empty() => relative.to_owned(),
+            _ => path,
+        };
+        Diagnostic { file: shown, line: span.line, column: span.column, message, help }
+    }
+
+    pub(super) fn error(&mut self, span: Span, message: impl Into<String>) {
+        let diagnostic = self.diagnostic(span, message.into(), None);
+        self.errors.push((span, diagnostic));
+    }
+
+    pub(super) fn error_help(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
+        let diagnostic = self.diagnostic(span, message.into(), Some(help.into()));
+        self.errors.push((span, diagnostic));
+    }
+
+    pub(super) fn warn(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
+        let diagnostic = self.diagnostic(span, message.into(), Some(help.into()));
+        self.warnings.push((span, diagnostic));
+    }
+
+    /// How a place is named inside another message.
+    pub(super) fn place(&self, span: Span) -> String {
+        let at = self.diagnostic(span, String::new(), None);
+        format!("{}:{}:{}", at.file.display(), at.line, at.column)
+    }
+
+    pub(super) fn has_errors(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
+    /// Errors and warnings, each in the order of files and lines and said once.
+    pub(super) fn finish(self) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
+        (sorted(self.errors), sorted(self.warnings))
+    }
+}
+
+fn sorted(mut found: Vec<(Span, Diagnostic)>) -> Vec<Diagnostic> {
+    found.sort_by_key(|(span, _)| (span.file, span.line, span.column));
+    let mut seen = HashSet::new();
+    found.into_iter().map(|(_, diagnostic)| diagnostic).filter(|one| seen.insert(one.clone())).collect()
+}
+
+/// The known word that is nearest to a misspelt one, if any is near.
+pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = word.to_lowercase();
+    // other tools write the same keys with dashes or in camel case
+    let plain = |text: &str| text.to_lowercase().replace(['-', '_'], "");
+    let plain_word = plain(word);
+    let limit = 1 + word.chars().count() / 4;
+    known
+        .into_iter()
+        .map(|candidate| {
+            let distance = if plain(candidate) == plain_word {
+                0
+            } else {
+                strsim::damerau_levenshtein(&lower, &candidate.to_lowercase())
+            };
+            (distance, candidate)
+        })
+        .filter(|(distance, _)| *distance <= limit)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// `a`, `b` and `c`.
+pub(super) fn listed<'a>(words: impl IntoIterator<Item = &'a str>, last: &str) -> String {
+    let quoted: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
+    match quoted.split_last() {
+        None => String::new(),
+        Some((only, [])) => only.clone(),
+        Some((end, rest)) => format!("{} {last} {end}", rest.join(", ")),
+    }
+}
+
+/// What to say of a word that is none of the known ones.
+pub(super) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    match nearest(word, known.clone()) {
+        Some(candidate) => format!("did you mean `{candidate}`?"),
+        None => {
+            let mut all: Vec<&str> = known.into_iter().collect();
+            all.sort_unstable();
+            if all.is_empty() {
+                "there is none".to_owned()
+            } else if all.len() > 24 {
+                "see the Compose specification for the keys there are; keys of your own begin with x-".to_owned()
+            } else {
+                format!("known here: {}", listed(all, "and"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_word_is_found_or_none() {
+        let known = ["image", "init", "ingress", "stop_grace_period"];
+        assert_eq!(nearest("imgae", known), Some("image"));
+        assert_eq!(nearest("stopGracePeriod", known), Some("stop_grace_period"));
+        assert_eq!(nearest("stop-grace-period", known), Some("stop_grace_period"));
+        assert_eq!(nearest("wholly_else", known), None);
+    }
+
+    #[test]
+    fn a_diagnostic_reads_as_file_line_column() {
+        let mut report = Report::new(Path::new("/home/u"));
+        let file = report.file(Path::new("/home/u/compose.yaml"));
+        report.error_help(Span { file, line: 3, column: 5 }, "unknown key `imgae`", "did you mean `image`?");
+        report.error(Span { file, line: 1, column: 1 }, "first");
+        report.error(Span { file, line: 1, column: 1 }, "first");
+        let (errors, warnings) = report.finish();
+        assert!(warnings.is_empty());
+        insta::assert_snapshot!(ConfigErrors(errors), @"");
+    }
+}

@@ -1,0 +1,257 @@
+//! `.env` and `env_file`, in the dialect of Docker Compose: comments, `export`, single quotes as
+//! they stand, double quotes with escapes and over several lines, variables of earlier lines.
+
+use std::collections::BTreeMap;
+
+use super::interpolate::interpolate;
+
+/// What is wrong, and in which line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct EnvFileError {
+    /// From 1.
+    pub(super) line: u32,
+    pub(super) message: String,
+    pub(super) help: String,
+}
+
+/// Reads an env file. `lookup` knows the variables from outside, which go before those of the file.
+pub(super) fn parse(
+    text: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<BTreeMap<String, String>, EnvFileError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n");
+    let mut reader = Reader { rest: &text, line: 1, values: BTreeMap::new(), lookup };
+    while reader.skip_to_statement() {
+        reader.statement()?;
+    }
+    // Compose passes over names that begin with a digit
+    reader.values.retain(|name, _| !name.starts_with(|first: char| first.is_ascii_digit()));
+    Ok(reader.values)
+}
+
+/// `format: raw`: every line is `NAME=value`, and the value is taken as it stands.
+pub(super) fn parse_raw(text: &str) -> BTreeMap<String, String> {
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.trim().to_owned(), value.to_owned()))
+        .collect()
+}
+
+struct Reader<'a> {
+    rest: &'a str,
+    line: u32,
+    values: BTreeMap<String, String>,
+    lookup: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// White space that ends no line.
+fn is_space(letter: char) -> bool {
+    matches!(letter, '\t' | '\x0b' | '\x0c' | '\r' | ' ' | '\u{85}' | '\u{a0}')
+}
+
+impl<'a> Reader<'a> {
+    fn error(&self, message: String, help: &str) -> EnvFileError {
+        EnvFileError { line: self.line, message, help: help.to_owned() }
+    }
+
+    fn take(&mut self, bytes: usize) -> &'a str {
+        let (taken, rest) = self.rest.split_at(bytes);
+        self.line += u32::try_from(taken.matches('\n').count()).unwrap_or(0);
+        self.rest = rest;
+        taken
+    }
+
+    fn skip_to_statement(&mut self) -> bool {
+        loop {
+            let blank = self.rest.len() - self.rest.trim_start().len();
+            self.take(blank);
+            if !self.rest.starts_with('#') {
+                return !self.rest.is_empty();
+            }
+            self.take(self.rest.find('\n').unwrap_or(self.rest.len()));
+        }
+    }
+
+    fn statement(&mut self) -> Result<(), EnvFileError> {
+        if let Some(after) = self.rest.strip_prefix("export")
+            && after.starts_with(is_space)
+        {
+            let trimmed = after.trim_start_matches(is_space);
+            self.take(self.rest.len() - trimmed.len());
+        }
+        let end = self.rest.find(['=', ':', '\n']).unwrap_or(self.rest.len());
+        let name = self.rest.get(..end).unwrap_or_default().trim_end();
+        if let Some(wrong) =
+            name.chars().find(|letter| !(letter.is_alphanumeric() || matches!(letter, '_' | '.' | '-' | '[' | ']')))
+        {
+            return Err(self.error(format!("the name `{name}` has `{wrong}` in it"), "write NAME=value, one in a line"));
+        }
+        if name.is_empty() {
+            return Err(self.error("a name is missing before `=`".to_owned(), "write NAME=value"));
+        }
+        let name = name.to_owned();
+        let inherited = !self.rest.get(end..).is_some_and(|rest| rest.starts_with(['=', ':']));
+        if inherited {
+            // a name alone takes its value from outside
+            if let Some(value) = (self.lookup)(&name) {
+                self.values.insert(name, value);
+            }
+            self.take(end);
+            return Ok(());
+        }
+        self.take(end + 1);
+        self.take(self.rest.len() - self.rest.trim_start_matches(is_space).len());
+        let value = match self.rest.chars().next() {
+            Some(quote @ ('"' | '\'')) => self.quoted(quote)?,
+            _ => self.unquoted()?,
+        };
+        self.values.insert(name, value);
+        Ok(())
+    }
+
+    fn unquoted(&mut self) -> Result<String, EnvFileError> {
+        let end = self.rest.find('\n').unwrap_or(self.rest.len());
+        let line = self.rest.get(..end).unwrap_or_default();
+        let value = line.split_once(" #").map_or(line, |(value, _)| value).trim_end();
+        // `NAME=# words` has an empty value only after a space: `NAME= # words`
+        let done = self.expand(value)?;
+        self.take(end);
+        Ok(done)
+    }
+
+    fn quoted(&mut self, quote: char) -> Result<String, EnvFileError> {
+        let mut value = String::new();
+        let mut escaped = false;
+        for (index, letter) in self.rest.char_indices().skip(1) {
+            match (letter, escaped) {
+                (letter, false) if letter == quote => {
+                    let value = if quote == '"' { self.expand(&unescape(&value))? } else { value };
+                    self.take(index + 1);
+                    return Ok(value);
+                }
+                (letter, true) if letter == quote => value.push(letter),
+                ('\\', false) => {
+                    escaped = true;
+                    continue;
+                }
+                (letter, true) => {
+                    value.push('\\');
+                    value.push(letter);
+                }
+                (letter, false) => value.push(letter),
+            }
+            escaped = false;
+        }
+        Err(self.error(format!("a value begins with {quote} that nothing ends"), "end the value with the same quote"))
+    }
+
+    fn expand(&self, value: &str) -> Result<String, EnvFileError> {
+        let lookup = |name: &str| (self.lookup)(name).or_else(|| self.values.get(name).cloned());
+        interpolate(value, &lookup, &mut Vec::new()).map_err(|error| EnvFileError {
+            line: self.line,
+            message: error.message,
+            help: error.help,
+        })
+    }
+}
+
+/// The escapes that count between double quotes: `\a \b \c \f \n \r \t \v \" \\`, `\$` and `\0` with
+/// up to three octal digits. Any other backslash stays.
+fn unescape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        let (before, from) = rest.split_at(at);
+        out.push_str(before);
+        let mut letters = from.chars().skip(1);
+        let letter = letters.next();
+        let plain = match letter {
+            Some('a') => Some('\x07'),
+            Some('b') => Some('\x08'),
+            Some('f') => Some('\x0c'),
+            Some('n') => Some('\n'),
+            Some('r') => Some('\r'),
+            Some('t') => Some('\t'),
+            Some('v') => Some('\x0b'),
+            Some('"') => Some('"'),
+            Some('\\') => Some('\\'),
+            _ => None,
+        };
+        let mut length = 2;
+        match (plain, letter) {
+            (Some(plain), _) => out.push(plain),
+            // left to the interpolation, for which two are one
+            (None, Some('$')) => out.push_str("$$"),
+            (None, Some('0')) => {
+                let digits: String = letters.take_while(|letter| ('0'..='7').contains(letter)).take(3).collect();
+                match u32::from_str_radix(&digits, 8).ok().filter(|_| digits.len() == 3).and_then(char::from_u32) {
+                    Some(letter) => {
+                        out.push(letter);
+                        length += 3;
+                    }
+                    None => out.push_str("\\0"),
+                }
+            }
+            (None, Some(letter)) => {
+                out.push('\\');
+                out.push(letter);
+                length = 1 + letter.len_utf8();
+            }
+            (None, None) => {
+                out.push('\\');
+                length = 1;
+            }
+        }
+        rest = from.get(length..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn run(text: &str) -> String {
+        match parse(text, &|name| (name == "OUTER").then(|| "outer".to_owned())) {
+            Ok(values) => values.iter().map(|(name, value)| format!("{name}={value:?}")).collect::<Vec<_>>().join("\n"),
+            Err(error) => format!("line {}: {} ({})", error.line, error.message, error.help),
+        }
+    }
+
+    #[test]
+    fn the_dialect_of_compose() {
+        let text = "# words\nA=1\nexport B = two \nC='$A \\' #x'\nD=\"$A\\n\\$A \\\"q\\\" \\x\"\nE=a # rest\nF=a#b\nG=\nH: yaml\n\
+                    I=\"two\nlines\"\nJ=${A}-${OUTER}-${NONE:-d}\nOUTER\nNOWHERE\nK=$$x\n1X=no\nL='a\nb'\r\nM=\"\\0101\"\n";
+        insta::assert_snapshot!(run(text), @"");
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line() {
+        let all = ["A=1\nB='x\ny", "A B=1", "A=1\n\n=2", "A=${X:?gone}", "a/b=1", "A=1\nB C\n"].map(run).join("\n");
+        insta::assert_snapshot!(all, @"");
+    }
+
+    #[test]
+    fn raw_values_are_taken_as_they_stand() {
+        let values = parse_raw("# c\nA=\"$x\" # y\nB\n");
+        assert_eq!(values, [("A".to_owned(), "\"$x\" # y".to_owned())].into());
+    }
+
+    proptest! {
+        #[test]
+        fn noise_never_panics(text in any::<String>(), more in "[A-Z=\"'\\\\\n #$0-9{}a-z:-]{0,60}") {
+            let _ = run(&text);
+            let _ = run(&more);
+        }
+
+        #[test]
+        fn a_single_quoted_value_stays(value in "[ -&(-\\[\\]-~\n]*") {
+            let values = parse(&format!("A='{value}'"), &|_| None).unwrap();
+            prop_assert_eq!(values.get("A"), Some(&value));
+        }
+    }
+}

@@ -1,0 +1,434 @@
+//! `x-macula` of a service.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::diagnostic::Report;
+use super::files::{Files, clean, join};
+use super::shape::{Field, Kind, Object, Shaper, field as f, shape};
+use super::tree::{Entry, Map, Node, Value};
+use super::units::is_dns_label;
+use crate::model::{
+    ConfigTemplate, Extension, IngressRule, Metrics, PrepareStep, Probe, ProbeKind, Provider, Reload, Role,
+    SecretSource,
+};
+use crate::render;
+
+const PORT: Kind = Kind::Int(1, 65535);
+const ID: Kind = Kind::Int(0, u32::MAX as i64);
+
+const fn closed(name: &'static str, fields: &'static [Field], required: &'static [&'static str]) -> Object {
+    Object { name, fields, required, open: false }
+}
+
+static EXTENSION: Object = closed(
+    "x-macula",
+    &[
+        f("role", Kind::Choice(&["ingress"])),
+        f("ingress", Kind::Short(one_or_list, &Kind::List(&Kind::Object(&RULE)))),
+        f("address", Kind::Checked(loopback)),
+        f("probe", Kind::Object(&PROBE)),
+        f("metrics", Kind::Short(one_or_list, &Kind::List(&Kind::Object(&METRICS)))),
+        f("exports", Kind::Options),
+        f("secrets", Kind::Map(&Kind::Object(&SECRET))),
+        f("configs", Kind::Map(&Kind::Short(template, &Kind::Object(&CONFIG)))),
+        f("reload", Kind::Object(&RELOAD)),
+        f("build", Kind::Object(&BUILD)),
+        f("provider", Kind::Object(&PROVIDER)),
+        f("sources", Kind::Texts),
+        f("buckets", Kind::Texts),
+        f("optional", Kind::Bool),
+    ],
+    &[],
+);
+
+static RULE: Object = closed(
+    "an ingress rule",
+    &[
+        f("host", Kind::Checked(host)),
+        f("port", PORT),
+        f("path", Kind::Checked(url_path)),
+        f("tls", Kind::Bool),
+        f("body_size", Kind::Bytes),
+        f("auth", Kind::Checked(auth)),
+        f("sticky", Kind::Bool),
+        f("weight", Kind::Int(1, 1000)),
+    ],
+    &["port"],
+);
+
+static PROBE: Object = closed(
+    "a probe",
+    &[
+        f("http", Kind::Object(&PROBE_HTTP)),
+        f("tcp", Kind::Short(only_port, &Kind::Object(&PROBE_TCP))),
+        f("timeout", Kind::Duration),
+    ],
+    &[],
+);
+
+static PROBE_HTTP: Object = closed("an HTTP probe", &[f("port", PORT), f("path", Kind::Checked(url_path))], &["port"]);
+static PROBE_TCP: Object = closed("a TCP probe", &[f("port", PORT)], &["port"]);
+
+static METRICS: Object = closed(
+    "metrics",
+    &[f("port", PORT), f("path", Kind::Checked(url_path)), f("job", Kind::Text), f("params", Kind::Options)],
+    &["port"],
+);
+
+static SECRET: Object =
+    closed("a secret", &[f("generate", Kind::Int(8, 1024)), f("from", Kind::Checked(reference))], &[]);
+
+static CONFIG: Object = closed(
+    "a rendered file",
+    &[f("template", Kind::Text), f("mode", Kind::Short(mode, &Kind::Int(0, 0o7777))), f("uid", ID), f("gid", ID)],
+    &["template"],
+);
+
+static RELOAD: Object =
+    closed("reload", &[f("signal", Kind::Checked(signal)), f("exec", Kind::Words), f("watch", Kind::Bool)], &[]);
+
+static BUILD: Object =
+    closed("x-macula.build", &[f("prepare", Kind::List(&Kind::Object(&STEP))), f("note", Kind::Text)], &[]);
+
+static STEP: Object = closed(
+    "a step",
+    &[f("write", Kind::Object(&WRITE)), f("run", Kind::Object(&RUN)), f("copy", Kind::Object(&COPY))],
+    &[],
+);
+
+static WRITE: Object =
+    closed("write", &[f("path", Kind::Checked(inner_path)), f("content", Kind::Text)], &["path", "content"]);
+static RUN: Object = closed("run", &[f("command", Kind::Words), f("needs", Kind::Text)], &["command"]);
+static COPY: Object =
+    closed("copy", &[f("from", Kind::Checked(inner_path)), f("to", Kind::Checked(inner_path))], &["from", "to"]);
+
+static PROVIDER: Object = closed("a provider", &[f("image", Kind::Text), f("build", Kind::Text)], &["image", "build"]);
+
+fn one_or_list(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
+    let span = node.span;
+    Some(match node.value {
+        Value::Map(_) => Node::new(Value::List(vec![node]), span),
+        _ => node,
+    })
+}
+
+fn single(node: Node, key: &str) -> Node {
+    let span = node.span;
+    let map: Map = [(key.to_owned(), Entry { key: span, node })].into_iter().collect();
+    Node::new(Value::Map(map), span)
+}
+
+fn only_port(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
+    Some(if matches!(node.value, Value::Int(_)) { single(node, "port") } else { node })
+}
+
+fn template(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
+    Some(if matches!(node.value, Value::Text(_)) { single(node, "template") } else { node })
+}
+
+/// A mode in quotes is octal; without quotes YAML has read it.
+fn mode(node: Node, shaper: &mut Shaper<'_>) -> Option<Node> {
+    let Value::Text(text) = &node.value else { return Some(node) };
+    match i64::from_str_radix(text.trim_start_matches("0o"), 8) {
+        Ok(mode) => Some(Node::new(Value::Int(mode), node.span)),
+        Err(_) => shaper.wrong(node.span, format!("`{text}` is no mode"), "write \"0640\""),
+    }
+}
+
+fn problem(wrong: bool, text: &str, what: &str, help: &str) -> Option<(String, String)> {
+    wrong.then(|| (format!("`{text}` is {what}"), help.to_owned()))
+}
+
+fn loopback(text: &str) -> Option<(String, String)> {
+    let wrong = !text.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback());
+    problem(wrong, text, "no loopback address", "one of 127.0.0.0/8, as 127.0.0.20")
+}
+
+fn host(text: &str) -> Option<(String, String)> {
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    problem(
+        !name.split('.').all(is_dns_label),
+        text,
+        "no name of a host",
+        "a DNS label as `grafana`, `*.s3`, or a full name below the domain",
+    )
+}
+
+fn url_path(text: &str) -> Option<(String, String)> {
+    let wrong = !text.starts_with('/') || text.contains([' ', '"', ';', '{', '}', '\n']);
+    problem(wrong, text, "no path of a URL", "it begins with a slash, as /api/health")
+}
+
+fn auth(text: &str) -> Option<(String, String)> {
+    let wrong = !text.split_once(':').is_some_and(|(user, hash)| !user.is_empty() && hash.starts_with('$'))
+        || text.contains(['\n', '"']);
+    problem(
+        wrong,
+        "...",
+        "no line of a password file",
+        "write user:hash, made with `htpasswd -nB user`, with $$ for each $",
+    )
+}
+
+fn reference(text: &str) -> Option<(String, String)> {
+    let wrong = !text.split_once('.').is_some_and(|(service, key)| !service.is_empty() && !key.is_empty());
+    problem(wrong, text, "no secret of a service", "write service.VARIABLE, as postgres.POSTGRES_PASSWORD")
+}
+
+fn signal(text: &str) -> Option<(String, String)> {
+    let known = ["HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "WINCH"];
+    let name = text.strip_prefix("SIG").unwrap_or(text);
+    problem(
+        !known.contains(&name),
+        text,
+        "no signal for a reload",
+        "one of SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH",
+    )
+}
+
+fn inner_path(text: &str) -> Option<(String, String)> {
+    let path = clean(Path::new(text));
+    let wrong = text.is_empty() || path.is_absolute() || path.starts_with("..");
+    problem(wrong, text, "no path within the scratch folder", "a relative path without `..`")
+}
+
+/// Where templates are looked for.
+pub(super) struct Templates<'a> {
+    pub(super) files: &'a dyn Files,
+    /// The folder of the stack file; `None` for an embedded stack.
+    pub(super) beside: Option<&'a Path>,
+    /// The user's `templates` folder, which goes before the embedded one.
+    pub(super) own: Option<PathBuf>,
+}
+
+impl Templates<'_> {
+    /// The text of a template: beside a user's stack file, in the user's folder, then the embedded.
+    fn find(&self, name: &str) -> Result<String, String> {
+        let mut tried = Vec::new();
+        for path in [
+            self.beside.map(|folder| join(folder, Path::new(name))),
+            self.own.as_ref().map(|folder| join(folder, Path::new(name))),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            if self.files.exists(&path) {
+                return self.files.read(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()));
+            }
+            tried.push(path.display().to_string());
+        }
+        tried.push(format!("the built-in template {name}"));
+        render::template(name).map(str::to_owned).ok_or_else(|| format!("there is neither {}", tried.join(" nor ")))
+    }
+}
+
+/// The extension of a service. `path` is `services.NAME`.
+pub(super) fn build(service: &Node, name: &str, templates: &Templates<'_>, report: &mut Report) -> Extension {
+    let Some(node) = service.get("x-macula") else { return Extension::default() };
+    let base = templates.beside.unwrap_or(Path::new("/")).to_owned();
+    let shaped = {
+        let mut shaper = Shaper::new(report, &base, None);
+        shaper.within("services", |shaper| {
+            shaper.within(name, |shaper| {
+                shaper.within("x-macula", |shaper| shape(&Kind::Object(&EXTENSION), node.clone(), shaper))
+            })
+        })
+    };
+    let Some(node) = shaped else { return Extension::default() };
+    let path = format!("services.{name}.x-macula");
+    Extension {
+        role: node.get_text("role").map(|_| Role::Ingress),
+        ingress: node.items("ingress").iter().filter_map(|rule| ingress(rule, name, &path, report)).collect(),
+        address: node.get_text("address").and_then(|text| text.parse().ok()),
+        probe: node.get("probe").and_then(|probe| probe_of(probe, &path, report)),
+        metrics: node.items("metrics").iter().filter_map(metrics).collect(),
+        exports: node
+            .entries("exports")
+            .filter_map(|(name, entry)| Some((name.to_owned(), entry.node.as_text()?.to_owned())))
+            .collect(),
+        secrets: secrets(&node, &path, report),
+        configs: configs(&node, &path, templates, report),
+        reload: node.get("reload").and_then(|reload| reload_of(reload, &path, report)),
+        prepare: node
+            .get("build")
+            .map(|build| build.items("prepare").iter().filter_map(|step| prepare(step, &path, report)).collect())
+            .unwrap_or_default(),
+        provider: node.get("provider").and_then(|provider| {
+            Some(Provider {
+                image: provider.get_text("image")?.to_owned(),
+                build: provider.get_text("build")?.to_owned(),
+            })
+        }),
+        optional: node.get_bool("optional").unwrap_or(false),
+        buckets: node.texts("buckets"),
+        build_note: node.get("build").and_then(|build| build.get_text("note")).map(str::to_owned),
+        sources: node.texts("sources"),
+    }
+}
+
+fn port(node: &Node) -> Option<u16> {
+    node.get_int("port").and_then(|port| u16::try_from(port).ok())
+}
+
+fn path_or(node: &Node, default: &str) -> String {
+    node.get_text("path").unwrap_or(default).to_owned()
+}
+
+fn ingress(rule: &Node, service: &str, path: &str, report: &mut Report) -> Option<IngressRule> {
+    let port = port(rule)?;
+    let given = rule.as_map().is_some_and(|map| map.contains_key("host"));
+    let host = match rule.get_text("host") {
+        Some(host) => host.to_owned(),
+        None if given => return None,
+        None if is_dns_label(service) => service.to_owned(),
+        None => {
+            report.error_help(
+                rule.span,
+                format!("{path}.ingress: the service's name `{service}` is no DNS label, so it is no host"),
+                format!("say `host: {}`", super::units::to_dns_label(service)),
+            );
+            return None;
+        }
+    };
+    Some(IngressRule {
+        host,
+        port,
+        path: path_or(rule, "/"),
+        tls: rule.get_bool("tls").unwrap_or(false),
+        body_size: rule.get_int("body_size").and_then(|size| u64::try_from(size).ok()),
+        auth: rule.get_text("auth").map(str::to_owned),
+        sticky: rule.get_bool("sticky").unwrap_or(false),
+        weight: rule.get_int("weight").and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1),
+    })
+}
+
+/// Exactly one of some keys; what is wrong is in the report.
+fn only_one<'a>(
+    node: &'a Node,
+    keys: &[&'static str],
+    path: &str,
+    report: &mut Report,
+) -> Option<(&'static str, &'a Node)> {
+    let given: Vec<&'static str> =
+        keys.iter().copied().filter(|key| node.as_map().is_some_and(|map| map.contains_key(*key))).collect();
+    match given.as_slice() {
+        [one] => node.get(one).map(|inner| (*one, inner)),
+        _ => {
+            let keys = super::diagnostic::listed(keys.iter().copied(), "and");
+            report.error_help(
+                node.span,
+                format!("{path}: one of {keys} belongs here, not {}", given.len()),
+                "keep one of them",
+            );
+            None
+        }
+    }
+}
+
+fn probe_of(node: &Node, path: &str, report: &mut Report) -> Option<Probe> {
+    let (kind, inner) = only_one(node, &["http", "tcp"], &format!("{path}.probe"), report)?;
+    let port = port(inner)?;
+    let kind =
+        if kind == "http" { ProbeKind::Http { port, path: path_or(inner, "/") } } else { ProbeKind::Tcp { port } };
+    Some(Probe { kind, timeout: duration(node, "timeout") })
+}
+
+fn duration(node: &Node, key: &str) -> Option<Duration> {
+    node.get_int(key).and_then(|nanoseconds| u64::try_from(nanoseconds).ok()).map(Duration::from_nanos)
+}
+
+fn metrics(node: &Node) -> Option<Metrics> {
+    Some(Metrics {
+        port: port(node)?,
+        path: path_or(node, "/metrics"),
+        job: node.get_text("job").map(str::to_owned),
+        params: node
+            .entries("params")
+            .filter_map(|(name, entry)| Some((name.to_owned(), entry.node.as_text()?.to_owned())))
+            .collect(),
+    })
+}
+
+fn secrets(node: &Node, path: &str, report: &mut Report) -> BTreeMap<String, SecretSource> {
+    let mut out = BTreeMap::new();
+    for (name, entry) in node.entries("secrets") {
+        let Some((kind, inner)) =
+            only_one(&entry.node, &["generate", "from"], &format!("{path}.secrets.{name}"), report)
+        else {
+            continue;
+        };
+        let source = match kind {
+            "generate" => inner.as_int().and_then(|length| u16::try_from(length).ok()).map(SecretSource::Generate),
+            _ => inner
+                .as_text()
+                .and_then(|text| text.split_once('.'))
+                .map(|(service, key)| SecretSource::From { service: service.to_owned(), key: key.to_owned() }),
+        };
+        out.extend(source.map(|source| (name.to_owned(), source)));
+    }
+    out
+}
+
+fn configs(
+    node: &Node,
+    path: &str,
+    templates: &Templates<'_>,
+    report: &mut Report,
+) -> BTreeMap<String, ConfigTemplate> {
+    let mut out = BTreeMap::new();
+    for (target, entry) in node.entries("configs") {
+        if !target.starts_with('/') || target.ends_with('/') {
+            report.error_help(
+                entry.key,
+                format!("{path}.configs: `{target}` is no absolute path of a file"),
+                "the key is the path in the container",
+            );
+            continue;
+        }
+        let node = &entry.node;
+        let Some(name) = node.get_text("template") else { continue };
+        let id = |key: &str| node.get_int(key).and_then(|id| u32::try_from(id).ok());
+        match templates.find(name) {
+            Ok(source) => {
+                let template = ConfigTemplate {
+                    name: name.to_owned(),
+                    source,
+                    uid: id("uid").unwrap_or(0),
+                    gid: id("gid").unwrap_or(0),
+                    mode: id("mode").unwrap_or(0o644),
+                };
+                out.insert(clean(Path::new(target)).to_string_lossy().into_owned(), template);
+            }
+            Err(error) => report.error_help(
+                node.span,
+                format!("{path}.configs: {error}"),
+                "the path counts from the folder of the stack file",
+            ),
+        }
+    }
+    out
+}
+
+fn reload_of(node: &Node, path: &str, report: &mut Report) -> Option<Reload> {
+    let (kind, inner) = only_one(node, &["signal", "exec", "watch"], &format!("{path}.reload"), report)?;
+    match kind {
+        "signal" => {
+            inner.as_text().map(|name| Reload::Signal(format!("SIG{}", name.strip_prefix("SIG").unwrap_or(name))))
+        }
+        "exec" => Some(Reload::Exec(node.texts("exec"))).filter(|_| !node.items("exec").is_empty()),
+        _ => inner.as_bool().filter(|watch| *watch).map(|_| Reload::None),
+    }
+}
+
+fn prepare(node: &Node, path: &str, report: &mut Report) -> Option<PrepareStep> {
+    let (kind, inner) = only_one(node, &["write", "run", "copy"], &format!("{path}.build.prepare"), report)?;
+    let text = |key: &str| inner.get_text(key).map(str::to_owned);
+    match kind {
+        "write" => Some(PrepareStep::Write { path: text("path")?, content: text("content")? }),
+        "run" => Some(PrepareStep::Run { command: inner.texts("command"), needs: text("needs") }),
+        _ => Some(PrepareStep::Copy { from: text("from")?, to: text("to")? }),
+    }
+}

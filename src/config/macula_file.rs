@@ -1,0 +1,358 @@
+//! macula.yaml: its table, its JSON schema, and what comes out of it.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::diagnostic::Report;
+use super::files::Files;
+use super::shape::{Field, Kind, Object, Shaper, field as f, shape};
+use super::tree::{self, Node, Span, Value};
+use super::units::{is_dns_label, is_dns_name, to_dns_label};
+use crate::model::{
+    AddressSettings, ClusterSettings, DnsSettings, ImagePolicy, ImageSettings, IngressSettings, Timeouts,
+};
+
+const PORT: Kind = Kind::Int(1, 65535);
+
+const fn closed(name: &'static str, fields: &'static [Field]) -> Object {
+    Object { name, fields, required: &[], open: true }
+}
+
+/// The whole of macula.yaml.
+pub(super) static MACULA: Object = closed(
+    "macula.yaml",
+    &[
+        f("name", Kind::Checked(platform_name))
+            .doc("Name of the platform: a DNS label. `macula` unless given; --name goes before it."),
+        f("domain", Kind::Checked(domain)).doc(
+            "The zone of the platform. `macula.local`, or `<name>.macula.local` for a platform with another name.",
+        ),
+        f("profiles", Kind::TextOrTexts).doc("Profiles of Compose that are active, beside those of --profile."),
+        f("stacks", Kind::Short(paths, &Kind::List(&Kind::Path)))
+            .doc("Stacks to run beside the built-in ones: Compose files, or folders with a compose.yaml."),
+        f("services", Kind::Nullable(&Kind::Map(&Kind::Object(&SERVICE))))
+            .doc("Changes to single services of any stack, by name."),
+        f("images", Kind::Nullable(&Kind::Object(&IMAGES))).doc("Where images come from."),
+        f("ingress", Kind::Nullable(&Kind::Object(&INGRESS))).doc("The ingress on this machine."),
+        f("addresses", Kind::Nullable(&Kind::Object(&ADDRESSES))).doc("Addresses of the platform."),
+        f("dns", Kind::Nullable(&Kind::Object(&DNS))).doc("The resolver."),
+        f("cluster", Kind::Nullable(&Kind::Object(&CLUSTER))).doc("The Kubernetes cluster."),
+        f("timeouts", Kind::Nullable(&Kind::Object(&TIMEOUTS))).doc("How long things may take."),
+    ],
+);
+
+static SERVICE: Object = closed(
+    "a service",
+    &[
+        f("enabled", Kind::Bool).doc("false leaves the service out."),
+        f("image", Kind::Text).doc("Runs this image in place of the stack's."),
+        f("environment", Kind::Dict).doc("Variables added to those of the stack; null takes one away."),
+        f("memory", Kind::Bytes).doc("Limit of memory, as 512m or 1g."),
+    ],
+);
+
+static IMAGES: Object = closed(
+    "images",
+    &[
+        f("policy", Kind::Choice(&["auto", "pull", "build", "local"]))
+            .doc("auto: what is there, else a pull, else a build; pull: always pull; build: build what has a build; local: only what is there."),
+        f("sources", Kind::Map(&Kind::TextOrTexts)).doc("Mirrors by registry host, tried in order before the registry: {docker.io: [mirror.gcr.io]}."),
+        f("overrides", Kind::Options).doc("Image reference of a stack file, and the one to use in its place."),
+    ],
+);
+
+static INGRESS: Object = closed(
+    "ingress",
+    &[
+        f("redirect", Kind::Bool).doc("Redirect http to https; false: both serve."),
+        f("http", PORT).doc("Published port for HTTP, 80 unless given."),
+        f("https", PORT).doc("Published port for HTTPS, 443 unless given."),
+    ],
+);
+
+static ADDRESSES: Object = closed(
+    "addresses",
+    &[
+        f("block", Kind::Checked(block))
+            .doc("The platform's /24 of loopback addresses, by its .0: 127.0.0.0, or one found from the name."),
+        f("subnet", Kind::Checked(subnet))
+            .doc("The subnet of the platform's network; unless given, one that collides with no route."),
+    ],
+);
+
+static DNS: Object = closed(
+    "dns",
+    &[
+        f("listen", Kind::List(&Kind::Checked(socket))).doc("Addresses the resolver listens on: [127.0.0.9:53]."),
+        f("upstream", Kind::List(&Kind::Checked(address)))
+            .doc("Where everything else is asked; unless given, the machine's own servers."),
+        f("rebind_allow", Kind::List(&Kind::Checked(zone)))
+            .doc("Foreign zones that may answer with loopback or private addresses."),
+    ],
+);
+
+static CLUSTER: Object = closed(
+    "cluster",
+    &[
+        f("enabled", Kind::Bool).doc("false: no cluster."),
+        f("name", Kind::Checked(platform_name)).doc("Name of the cluster; the platform's unless given."),
+        f("provider", Kind::Choice(&["kind"])).doc("Who makes the cluster."),
+        f("node_image", Kind::Text).doc("Image of the nodes."),
+        f("control_planes", Kind::Int(1, 9)).doc("Number of control-plane nodes, 1 unless given."),
+        f("workers", Kind::Int(0, 50)).doc("Number of worker nodes, 0 unless given."),
+        f("ingress", Kind::Choice(&["nginx", "traefik"])).doc("The ingress controller in the cluster."),
+        f("addons", Kind::Texts).doc("Add-ons beside those that are always there."),
+        f("udp_services", Kind::Map(&Kind::Text))
+            .doc("UDP port and the service that gets it: {4433: namespace/service:port}."),
+    ],
+);
+
+static TIMEOUTS: Object = closed(
+    "timeouts",
+    &[
+        f("healthy", Kind::Duration).doc("How long a service may take to become healthy, 2m unless given."),
+        f("image", Kind::Duration).doc("How long a pull or a build of one image may take, 30m unless given."),
+    ],
+);
+
+fn paths(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
+    let span = node.span;
+    Some(match node.value {
+        Value::Text(_) => Node::new(Value::List(vec![node]), span),
+        _ => node,
+    })
+}
+
+/// The check of a platform's name.
+pub(super) fn platform_name(text: &str) -> Option<(String, String)> {
+    if is_dns_label(text) && text.len() <= 40 {
+        return None;
+    }
+    let label: String = to_dns_label(text).chars().take(40).collect();
+    let label = label.trim_end_matches('-');
+    let help = if label.is_empty() {
+        "lower-case letters, digits and dashes".to_owned()
+    } else {
+        format!("for example `{label}`")
+    };
+    Some((format!("`{text}` is no DNS label of at most 40 letters"), help))
+}
+
+fn domain(text: &str) -> Option<(String, String)> {
+    (!is_dns_name(text) || !text.contains('.'))
+        .then(|| (format!("`{text}` is no domain"), "for example macula.local or dev.example.com".to_owned()))
+}
+
+fn zone(text: &str) -> Option<(String, String)> {
+    (!is_dns_name(text)).then(|| (format!("`{text}` is no zone"), "for example plex.direct".to_owned()))
+}
+
+fn block(text: &str) -> Option<(String, String)> {
+    let fits = text.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback() && address.octets()[3] == 0);
+    (!fits).then(|| {
+        (
+            format!("`{text}` is no block of loopback addresses"),
+            "the .0 of a /24 in 127.0.0.0/8, as 127.80.5.0".to_owned(),
+        )
+    })
+}
+
+fn subnet(text: &str) -> Option<(String, String)> {
+    let help = "for example 172.28.0.0/24".to_owned();
+    match text.parse::<ipnet::Ipv4Net>() {
+        Err(_) => Some((format!("`{text}` is no IPv4 subnet"), help)),
+        Ok(net) if net.prefix_len() > 27 => Some((format!("`{text}` is too small"), "a /27 or larger".to_owned())),
+        Ok(net) if net.addr() != net.network() => {
+            Some((format!("`{text}` has host bits set"), format!("for example {}", net.trunc())))
+        }
+        Ok(_) => None,
+    }
+}
+
+fn parse_socket(text: &str) -> Option<SocketAddr> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, 53)))
+}
+
+fn socket(text: &str) -> Option<(String, String)> {
+    parse_socket(text).is_none().then(|| (format!("`{text}` is no address"), "for example 127.0.0.9:53".to_owned()))
+}
+
+fn address(text: &str) -> Option<(String, String)> {
+    text.parse::<IpAddr>().is_err().then(|| (format!("`{text}` is no address"), "for example 1.1.1.1".to_owned()))
+}
+
+/// What macula.yaml says, with defaults.
+#[derive(Debug, Default)]
+pub(super) struct Settings {
+    pub(super) name: Option<String>,
+    pub(super) domain: Option<String>,
+    pub(super) profiles: Vec<String>,
+    pub(super) stacks: Vec<(PathBuf, Span)>,
+    pub(super) services: BTreeMap<String, ServiceChange>,
+    pub(super) images: ImageSettings,
+    pub(super) ingress: IngressSettings,
+    pub(super) addresses: AddressSettings,
+    pub(super) dns: DnsSettings,
+    pub(super) cluster: ClusterSettings,
+    pub(super) timeouts: Timeouts,
+}
+
+/// `services.NAME`.
+#[derive(Debug, Default)]
+pub(super) struct ServiceChange {
+    pub(super) span: Span,
+    pub(super) disabled: bool,
+    pub(super) image: Option<String>,
+    /// `None` takes a variable away.
+    pub(super) environment: BTreeMap<String, Option<String>>,
+    pub(super) memory: Option<i64>,
+}
+
+/// Reads macula.yaml. What is wrong is in the report, and the rest has its defaults.
+pub(super) fn load(path: &Path, home: Option<&str>, files: &dyn Files, report: &mut Report) -> Settings {
+    let file = report.file(path);
+    let text = match files.read(path) {
+        Ok(text) => text,
+        Err(error) => {
+            report.error_help(
+                Span::whole(file),
+                format!("it cannot be read: {error}"),
+                "check the path and its permissions",
+            );
+            return Settings::default();
+        }
+    };
+    let Some(root) = tree::parse(&text, file, report).filter(|root| !root.is_null()) else {
+        return Settings::default();
+    };
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let shaped = {
+        let mut shaper = Shaper::new(report, folder, home);
+        shape(&Kind::Object(&MACULA), root, &mut shaper)
+    };
+    let Some(root) = shaped else { return Settings::default() };
+    let settings = settings(&root);
+    if let Some(domain) = &settings.domain
+        && domain.ends_with(".local")
+        && domain.split('.').count() == 2
+        && domain != crate::model::DEFAULT_DOMAIN
+        && let Some(node) = root.get("domain")
+    {
+        report.warn(
+            node.span,
+            format!("domain: names of two labels, as {domain} itself, belong to mDNS under .local"),
+            format!("names below it work; for the domain itself take one more label, as dev.{domain}"),
+        );
+    }
+    if settings.ingress.http == settings.ingress.https
+        && let Some(node) = root.get("ingress")
+    {
+        report.error_help(
+            node.span,
+            format!("ingress: http and https have the same port {}", settings.ingress.http),
+            "give them two ports",
+        );
+    }
+    settings
+}
+
+fn settings(root: &Node) -> Settings {
+    let empty = Node::default();
+    let part = |key: &str| root.get(key).unwrap_or(&empty);
+    let owned = |node: &Node, key: &str| node.get_text(key).map(str::to_owned);
+    let port = |node: &Node, key: &str, default: u16| {
+        node.get_int(key).and_then(|port| u16::try_from(port).ok()).unwrap_or(default)
+    };
+    let small = |node: &Node, key: &str, default: u8| {
+        node.get_int(key).and_then(|count| u8::try_from(count).ok()).unwrap_or(default)
+    };
+    let duration = |node: &Node, key: &str, default: Duration| {
+        node.get_int(key).and_then(|nanoseconds| u64::try_from(nanoseconds).ok()).map_or(default, Duration::from_nanos)
+    };
+    let (images, ingress, addresses, dns, cluster, timeouts) =
+        (part("images"), part("ingress"), part("addresses"), part("dns"), part("cluster"), part("timeouts"));
+    let (ingress_default, cluster_default, timeouts_default) =
+        (IngressSettings::default(), ClusterSettings::default(), Timeouts::default());
+    Settings {
+        name: owned(root, "name"),
+        domain: owned(root, "domain"),
+        profiles: root.texts("profiles"),
+        stacks: root
+            .items("stacks")
+            .iter()
+            .filter_map(|node| Some((PathBuf::from(node.as_text()?), node.span)))
+            .collect(),
+        services: root.entries("services").map(|(name, entry)| (name.to_owned(), service_change(entry))).collect(),
+        images: ImageSettings {
+            policy: images.get_text("policy").and_then(policy).unwrap_or_default(),
+            sources: images
+                .entries("sources")
+                .map(|(host, _)| {
+                    (host.to_owned(), part("images").get("sources").map(|all| all.texts(host)).unwrap_or_default())
+                })
+                .collect(),
+            overrides: images
+                .entries("overrides")
+                .filter_map(|(from, entry)| Some((from.to_owned(), entry.node.as_text()?.to_owned())))
+                .collect(),
+        },
+        ingress: IngressSettings {
+            redirect: ingress.get_bool("redirect").unwrap_or(ingress_default.redirect),
+            http: port(ingress, "http", ingress_default.http),
+            https: port(ingress, "https", ingress_default.https),
+        },
+        addresses: AddressSettings {
+            block: addresses.get_text("block").and_then(|text| text.parse().ok()),
+            subnet: addresses.get_text("subnet").and_then(|text| text.parse().ok()),
+        },
+        dns: DnsSettings {
+            listen: dns.texts("listen").iter().filter_map(|text| parse_socket(text)).collect(),
+            upstream: dns.texts("upstream").iter().filter_map(|text| text.parse().ok()).collect(),
+            rebind_allow: dns.texts("rebind_allow"),
+        },
+        cluster: ClusterSettings {
+            enabled: cluster.get_bool("enabled").unwrap_or(cluster_default.enabled),
+            name: owned(cluster, "name"),
+            provider: owned(cluster, "provider").unwrap_or(cluster_default.provider),
+            node_image: owned(cluster, "node_image"),
+            control_planes: small(cluster, "control_planes", cluster_default.control_planes),
+            workers: small(cluster, "workers", cluster_default.workers),
+            ingress: owned(cluster, "ingress").unwrap_or(cluster_default.ingress),
+            addons: cluster.texts("addons"),
+            udp_services: cluster
+                .entries("udp_services")
+                .filter_map(|(port, entry)| Some((port.parse().ok()?, entry.node.as_text()?.to_owned())))
+                .collect(),
+        },
+        timeouts: Timeouts {
+            healthy: duration(timeouts, "healthy", timeouts_default.healthy),
+            image: duration(timeouts, "image", timeouts_default.image),
+        },
+    }
+}
+
+fn policy(text: &str) -> Option<ImagePolicy> {
+    Some(match text {
+        "auto" => ImagePolicy::Auto,
+        "pull" => ImagePolicy::Pull,
+        "build" => ImagePolicy::Build,
+        "local" => ImagePolicy::Local,
+        _ => return None,
+    })
+}
+
+fn service_change(entry: &tree::Entry) -> ServiceChange {
+    let node = &entry.node;
+    ServiceChange {
+        span: entry.key,
+        disabled: node.get_bool("enabled") == Some(false),
+        image: node.get_text("image").map(str::to_owned),
+        environment: node
+            .entries("environment")
+            .map(|(name, entry)| (name.to_owned(), entry.node.as_text().map(str::to_owned)))
+            .collect(),
+        memory: node.get_int("memory"),
+    }
+}

@@ -1,0 +1,321 @@
+//! Floor 1: from files to [`Platform`], with every error at once. macula.yaml, the Compose files of
+//! all stacks and their `x-macula` are read here; nothing is read from the environment or the home
+//! folder, all of it comes in with [`Request`].
+
+mod check;
+mod compose;
+mod diagnostic;
+mod env_file;
+mod extension;
+mod files;
+mod init;
+mod interpolate;
+mod json_schema;
+mod macula_file;
+mod scalar;
+mod shape;
+mod tree;
+mod units;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+pub use compose::Project;
+pub use compose::canonical::canonical;
+pub use diagnostic::{ConfigErrors, Diagnostic};
+pub use files::{DiskFiles, Files, MemoryFiles};
+pub use init::init_file;
+pub use json_schema::schema;
+
+use diagnostic::{Report, suggestion};
+use extension::Templates;
+use macula_file::{ServiceChange, Settings};
+use tree::Span;
+
+use crate::model::{DEFAULT_DOMAIN, DEFAULT_NAME, ImagePolicy, Origin, Platform, Stack};
+use crate::render;
+
+/// Everything that decides what is loaded.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// Absolute. Relative paths of the command line count from here.
+    pub cwd: PathBuf,
+    /// The user's configuration folder: `macula.yaml`, `stacks/` and `templates/` in it.
+    pub config_folder: Option<PathBuf>,
+    /// Variables for interpolation, and `HOME` for `~`.
+    pub env: BTreeMap<String, String>,
+    /// `--file`: the macula.yaml to take. It must be there.
+    pub file: Option<PathBuf>,
+    /// `--name`.
+    pub name: Option<String>,
+    /// `--stack`, beside those of macula.yaml.
+    pub stacks: Vec<PathBuf>,
+    /// `--profile`, beside those of macula.yaml.
+    pub profiles: Vec<String>,
+    /// `--images`, in place of what macula.yaml says.
+    pub images: Option<ImagePolicy>,
+}
+
+/// What [`load`] found.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub platform: Platform,
+    /// What is accepted, and worth a word.
+    pub warnings: Vec<Diagnostic>,
+    /// The macula.yaml that was read, if there was any.
+    pub config_file: Option<PathBuf>,
+    /// The stacks as Compose projects, in the order of `platform.stacks`.
+    pub projects: Vec<Project>,
+}
+
+/// Reads macula.yaml and all stacks. Errors: everything that is wrong in any of them, at once.
+pub fn load(request: &Request, files: &dyn Files) -> Result<Loaded, ConfigErrors> {
+    load_with(request, files, &render::stacks())
+}
+
+/// [`load`] with these built-in stacks: file name and text.
+fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) -> Result<Loaded, ConfigErrors> {
+    let mut report = Report::new(&request.cwd);
+    let home = request.env.get("HOME").map(String::as_str);
+    let config_file = find_config_file(request, files, &mut report);
+    let settings = match &config_file {
+        Some(path) => macula_file::load(path, home, files, &mut report),
+        None => Settings::default(),
+    };
+    let (name, domain) = identity(request, &settings, &mut report);
+    let prefix = if name == DEFAULT_NAME { DEFAULT_NAME.to_owned() } else { format!("macula-{name}") };
+
+    let mut variables = request.env.clone();
+    variables.insert("MACULA_NAME".to_owned(), name.clone());
+    variables.insert("MACULA_DOMAIN".to_owned(), domain.clone());
+    variables.insert("MACULA_PREFIX".to_owned(), prefix);
+    let mut profiles = settings.profiles.clone();
+    profiles.extend(request.profiles.iter().cloned());
+
+    let around = compose::Surroundings { files, variables: &variables, profiles: &profiles };
+    let mut stacks = Vec::new();
+    for source in sources(request, &settings, files, built_in, &mut report) {
+        let Some(project) = compose::load(&source, &around, &mut report) else { continue };
+        let stack = stack(&project, &source, request, files, &mut report);
+        stacks.push(check::Loaded { project, stack });
+    }
+    let mut images = settings.images.clone();
+    if let Some(policy) = request.images {
+        images.policy = policy;
+    }
+    apply_changes(&settings.services, &mut stacks, &mut report);
+    for (from, to) in &images.overrides {
+        let services = stacks.iter_mut().flat_map(|loaded| loaded.stack.services.values_mut());
+        for service in services.filter(|service| service.image.as_ref() == Some(from)) {
+            service.image = Some(to.clone());
+        }
+    }
+    check::check(&mut stacks, &domain, &settings.ingress, &mut report);
+
+    let failed = report.has_errors();
+    let (errors, warnings) = report.finish();
+    if failed {
+        return Err(ConfigErrors(errors));
+    }
+    let (projects, stacks) = stacks.into_iter().map(|loaded| (loaded.project, loaded.stack)).unzip();
+    let platform = Platform {
+        name,
+        domain,
+        stacks,
+        images,
+        ingress: settings.ingress,
+        dns: settings.dns,
+        cluster: settings.cluster,
+        addresses: settings.addresses,
+        timeouts: settings.timeouts,
+    };
+    Ok(Loaded { platform, warnings, config_file, projects })
+}
+
+/// `--file`, `./macula.yaml`, then the one in the configuration folder.
+fn find_config_file(request: &Request, files: &dyn Files, report: &mut Report) -> Option<PathBuf> {
+    if let Some(given) = &request.file {
+        let path = files::join(&request.cwd, given);
+        if files.exists(&path) {
+            return Some(path);
+        }
+        let file = report.file(&path);
+        report.error_help(
+            Span::whole(file),
+            "there is no such file",
+            "check --file; without it ./macula.yaml is taken if it is there",
+        );
+        return None;
+    }
+    [Some(&request.cwd), request.config_folder.as_ref()]
+        .into_iter()
+        .flatten()
+        .flat_map(|folder| ["macula.yaml", "macula.yml"].map(|name| folder.join(name)))
+        .find(|path| files.exists(path))
+}
+
+/// The name and the zone of the platform.
+fn identity(request: &Request, settings: &Settings, report: &mut Report) -> (String, String) {
+    let mut name = settings.name.clone().unwrap_or_else(|| DEFAULT_NAME.to_owned());
+    let in_file = name.clone();
+    if let Some(given) = &request.name {
+        match macula_file::platform_name(given) {
+            None => name = given.clone(),
+            Some((problem, help)) => {
+                let file = report.file(Path::new("--name"));
+                report.error_help(Span::whole(file), problem, help);
+            }
+        }
+    }
+    let domain = match &settings.domain {
+        // a second platform from the same file needs a zone of its own
+        Some(domain) if name != in_file => format!("{name}.{domain}"),
+        Some(domain) => domain.clone(),
+        None if name == DEFAULT_NAME => DEFAULT_DOMAIN.to_owned(),
+        None => format!("{name}.{DEFAULT_DOMAIN}"),
+    };
+    (name, domain)
+}
+
+/// All stacks in their order: the built-in ones, those of macula.yaml, those of the command line.
+fn sources<'a>(
+    request: &Request,
+    settings: &Settings,
+    files: &dyn Files,
+    built_in: &[(&'a str, &'a str)],
+    report: &mut Report,
+) -> Vec<compose::Source<'a>> {
+    let mut out: Vec<compose::Source<'a>> = Vec::new();
+    for (file, text) in built_in {
+        let name = Path::new(file).file_stem().and_then(|stem| stem.to_str()).unwrap_or(file).to_owned();
+        let own = request.config_folder.as_ref().and_then(|folder| {
+            ["yaml", "yml"]
+                .map(|ending| folder.join("stacks").join(format!("{name}.{ending}")))
+                .into_iter()
+                .find(|path| files.exists(path))
+        });
+        out.push(match own {
+            Some(path) => {
+                let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
+                compose::Source { origin: Origin::File(path.clone()), path, text: None, folder, name }
+            }
+            None => compose::Source {
+                path: PathBuf::from(format!("built-in:{file}")),
+                text: Some(*text),
+                folder: PathBuf::from("/"),
+                name,
+                origin: Origin::BuiltIn,
+            },
+        });
+    }
+    let command_line = report.file(Path::new("--stack"));
+    let given = settings
+        .stacks
+        .iter()
+        .map(|(path, span)| (path.clone(), *span))
+        .chain(request.stacks.iter().map(|path| (files::join(&request.cwd, path), Span::whole(command_line))));
+    for (path, span) in given {
+        let file = if files.exists(&path) {
+            path.clone()
+        } else if files.is_folder(&path) {
+            match compose::FILE_NAMES.map(|name| path.join(name)).into_iter().find(|path| files.exists(path)) {
+                Some(file) => file,
+                None => {
+                    report.error_help(
+                        span,
+                        format!("there is no Compose file in {}", path.display()),
+                        format!("one of {}", diagnostic::listed(compose::FILE_NAMES, "or")),
+                    );
+                    continue;
+                }
+            }
+        } else {
+            report.error_help(
+                span,
+                format!("there is no stack {}", path.display()),
+                "name a Compose file, or a folder with a compose.yaml",
+            );
+            continue;
+        };
+        if out.iter().any(|source| source.path == file) {
+            continue;
+        }
+        let folder = file.parent().unwrap_or(Path::new("/")).to_owned();
+        let folder_name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = match units::project_name(folder_name) {
+            name if name.is_empty() => "stack".to_owned(),
+            name => name,
+        };
+        out.push(compose::Source { origin: Origin::File(file.clone()), path: file, text: None, folder, name });
+    }
+    out
+}
+
+/// The model of a project.
+fn stack(
+    project: &Project,
+    source: &compose::Source<'_>,
+    request: &Request,
+    files: &dyn Files,
+    report: &mut Report,
+) -> Stack {
+    let mut services = compose::service::services(project, files, report);
+    let templates = Templates {
+        files,
+        beside: source.text.is_none().then_some(source.folder.as_path()),
+        own: request.config_folder.as_ref().map(|folder| folder.join("templates")),
+    };
+    for (name, entry) in project.services() {
+        if let Some(service) = services.get_mut(name) {
+            service.extension = extension::build(&entry.node, name, &templates, report);
+        }
+    }
+    Stack {
+        name: project.name.clone(),
+        origin: project.origin.clone(),
+        services,
+        networks: compose::service::networks(project),
+        volumes: compose::service::volumes(project),
+    }
+}
+
+/// `services` of macula.yaml.
+fn apply_changes(changes: &BTreeMap<String, ServiceChange>, stacks: &mut [check::Loaded], report: &mut Report) {
+    for (name, change) in changes {
+        let Some(loaded) = stacks.iter_mut().find(|loaded| loaded.stack.services.contains_key(name)) else {
+            let inactive = stacks.iter().any(|loaded| loaded.project.inactive.contains(name));
+            // a service of a profile that is not active is changed when it is
+            if !inactive {
+                let known: Vec<&str> =
+                    stacks.iter().flat_map(|loaded| loaded.stack.services.keys().map(String::as_str)).collect();
+                report.error_help(
+                    change.span,
+                    format!("services: no stack has a service `{name}`"),
+                    suggestion(name, known),
+                );
+            }
+            continue;
+        };
+        if change.disabled {
+            loaded.stack.services.remove(name);
+            loaded.project.inactive.push(name.clone());
+            continue;
+        }
+        let Some(service) = loaded.stack.services.get_mut(name) else { continue };
+        if change.image.is_some() {
+            service.image.clone_from(&change.image);
+        }
+        for (variable, value) in &change.environment {
+            match value {
+                Some(value) => service.environment.insert(variable.clone(), value.clone()),
+                None => service.environment.remove(variable),
+            };
+        }
+        if change.memory.is_some() {
+            service.options.resources.memory = change.memory;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,540 @@
+//! What a file may contain, as tables, and the one pass that holds a tree against them: wrong kinds
+//! of values and unknown keys are reported, short forms become long ones, numbers and sizes become
+//! numbers. The tables of Compose, `x-macula` and macula.yaml are all read this way.
+
+use std::path::{Path, PathBuf};
+
+use super::diagnostic::{Report, listed, suggestion};
+use super::files::join;
+use super::tree::{Entry, Map, Node, Span, Value};
+use super::{scalar, units};
+
+/// What a value is.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    /// Anything; it stays as it is.
+    Any,
+    Text,
+    /// Text, with a check of its own.
+    Checked(Check),
+    Choice(&'static [&'static str]),
+    Bool,
+    Int(i64, i64),
+    /// A number that Compose keeps in 32 bits.
+    Float32,
+    /// A size; becomes a number of bytes.
+    Bytes,
+    /// A duration; becomes nanoseconds.
+    Duration,
+    /// A list of texts.
+    Texts,
+    /// A text or a list of texts; becomes a list.
+    TextOrTexts,
+    /// A list of texts or numbers; becomes texts.
+    Loose,
+    /// A mapping or a list of `KEY=value`; becomes a mapping of texts, with null for a key alone.
+    Dict,
+    /// The same, with an empty text for a key alone.
+    Labels,
+    /// A mapping of texts and numbers; becomes one of texts.
+    Options,
+    /// A command: words, or a line that is split into words. Null takes the image's own back.
+    Words,
+    /// A path; becomes absolute.
+    Path,
+    /// A build context: a path, or an address, which stays.
+    Context,
+    Object(&'static Object),
+    List(&'static Kind),
+    /// Names of the user's own.
+    Map(&'static Kind),
+    Nullable(&'static Kind),
+    /// A short form, and what it is the short form of.
+    Short(Expand, &'static Kind),
+}
+
+/// Makes the long form; reports and returns `None` when the short one is wrong. A node that is in
+/// the long form already comes back as it is.
+pub(super) type Expand = fn(Node, &mut Shaper<'_>) -> Option<Node>;
+
+/// A check of a text: what is wrong with it and what would be right, or nothing.
+pub(super) type Check = fn(&str) -> Option<(String, String)>;
+
+/// A mapping with known keys.
+pub(super) struct Object {
+    /// What a person calls it: `a service`.
+    pub(super) name: &'static str,
+    pub(super) fields: &'static [Field],
+    pub(super) required: &'static [&'static str],
+    /// Are keys that begin with `x-` allowed?
+    pub(super) open: bool,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// Why nothing is done with it, where nothing is.
+    pub(super) ignored: Option<&'static str>,
+    /// Printed although it is zero, false or empty.
+    pub(super) keep: bool,
+    /// Left out when it is an empty mapping.
+    pub(super) hollow: bool,
+    /// For the JSON schema.
+    pub(super) doc: &'static str,
+}
+
+pub(super) const fn field(name: &'static str, kind: Kind) -> Field {
+    Field { name, kind, ignored: None, keep: false, hollow: false, doc: "" }
+}
+
+impl Field {
+    pub(super) const fn ignored(mut self, why: &'static str) -> Self {
+        self.ignored = Some(why);
+        self
+    }
+
+    pub(super) const fn keep(mut self) -> Self {
+        self.keep = true;
+        self
+    }
+
+    pub(super) const fn hollow(mut self) -> Self {
+        self.hollow = true;
+        self
+    }
+
+    pub(super) const fn doc(mut self, doc: &'static str) -> Self {
+        self.doc = doc;
+        self
+    }
+}
+
+impl Object {
+    pub(super) fn field(&self, name: &str) -> Option<&Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+}
+
+/// Goes along with [`shape`]: where one is, and where relative paths begin.
+pub(super) struct Shaper<'a> {
+    pub(super) report: &'a mut Report,
+    /// The folder from which relative paths count.
+    pub(super) base: &'a Path,
+    /// What `~` stands for.
+    pub(super) home: Option<&'a str>,
+    path: Vec<String>,
+}
+
+impl<'a> Shaper<'a> {
+    pub(super) fn new(report: &'a mut Report, base: &'a Path, home: Option<&'a str>) -> Self {
+        Self { report, base, home, path: Vec::new() }
+    }
+
+    /// `services.web.ports[0]`
+    pub(super) fn path(&self) -> String {
+        let mut out = String::new();
+        for part in &self.path {
+            if !out.is_empty() && !part.starts_with('[') {
+                out.push('.');
+            }
+            out.push_str(part);
+        }
+        out
+    }
+
+    /// The last key on the way here.
+    pub(super) fn key(&self) -> &str {
+        self.path.iter().rev().find(|part| !part.starts_with('[')).map_or("", String::as_str)
+    }
+
+    pub(super) fn within<T>(&mut self, part: impl Into<String>, work: impl FnOnce(&mut Self) -> T) -> T {
+        self.path.push(part.into());
+        let out = work(self);
+        self.path.pop();
+        out
+    }
+
+    pub(super) fn wrong<T>(&mut self, span: Span, message: impl AsRef<str>, help: impl Into<String>) -> Option<T> {
+        let path = self.path();
+        let message = message.as_ref();
+        let message = if path.is_empty() { message.to_owned() } else { format!("{path}: {message}") };
+        self.report.error_help(span, message, help);
+        None
+    }
+
+    pub(super) fn warn(&mut self, span: Span, message: impl AsRef<str>, help: impl Into<String>) {
+        let message = format!("{}: {}", self.path(), message.as_ref());
+        self.report.warn(span, message, help);
+    }
+
+    fn expected<T>(&mut self, node: &Node, what: &str, example: &str) -> Option<T> {
+        let key = self.key().to_owned();
+        let help = if example.starts_with('\n')
+            || example.starts_with('[')
+            || example.starts_with('{')
+            || !example.contains(' ')
+        {
+            format!("for example `{key}: {example}`")
+        } else {
+            example.to_owned()
+        };
+        self.wrong(node.span, format!("{what} belongs here, not {}", node.kind()), help)
+    }
+
+    /// A path of the file, absolute.
+    pub(super) fn absolute(&self, text: &str) -> PathBuf {
+        match (text.strip_prefix('~'), self.home) {
+            (Some(rest), Some(home)) => join(Path::new(home), Path::new(rest.trim_start_matches('/'))),
+            _ => join(self.base, Path::new(text)),
+        }
+    }
+}
+
+/// Is this a build context that is no folder: an address, or another service?
+pub(super) fn is_remote_context(text: &str) -> bool {
+    text.contains("://")
+        || ["https://", "http://", "git://", "ssh://", "github.com/", "git@", "service:"]
+            .iter()
+            .any(|start| text.starts_with(start))
+}
+
+/// The node in the one form that the rest of the program knows, or `None` when it is wrong, which
+/// is then in the report.
+pub(super) fn shape(kind: &Kind, mut node: Node, shaper: &mut Shaper<'_>) -> Option<Node> {
+    if matches!(node.value, Value::Reset) {
+        return Some(node);
+    }
+    let span = node.span;
+    let replaces = node.replaces;
+    let value = match kind {
+        Kind::Any => return Some(node),
+        Kind::Nullable(inner) => {
+            return if node.is_null() { Some(node) } else { shape(inner, node, shaper) };
+        }
+        Kind::Short(expand, inner) => {
+            let mut long = expand(node, shaper)?;
+            long.replaces = replaces;
+            return shape(inner, long, shaper);
+        }
+        Kind::Text => Value::Text(text(&node, shaper, "text")?),
+        Kind::Checked(check) => {
+            let text = loose(&node).or_else(|| shaper.expected(&node, "text", "text"))?;
+            if let Some((problem, help)) = check(&text) {
+                return shaper.wrong(span, problem, help);
+            }
+            Value::Text(text)
+        }
+        Kind::Choice(choices) => {
+            let text = text(&node, shaper, choices.first().copied().unwrap_or_default())?;
+            if !choices.contains(&text.as_str()) {
+                let help = match super::diagnostic::nearest(&text, choices.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`? one of {}", listed(choices.iter().copied(), "or")),
+                    None => format!("one of {}", listed(choices.iter().copied(), "or")),
+                };
+                return shaper.wrong(span, format!("`{text}` is none of the values there are"), help);
+            }
+            Value::Text(text)
+        }
+        Kind::Bool => Value::Bool(boolean(&node, shaper)?),
+        Kind::Int(least, most) => {
+            let number = integer(&node, shaper)?;
+            if !(*least..=*most).contains(&number) {
+                let help =
+                    if *most == i64::MAX { format!("{least} or more") } else { format!("from {least} to {most}") };
+                return shaper.wrong(span, format!("{number} is out of range"), help);
+            }
+            Value::Int(number)
+        }
+        Kind::Float32 => Value::Float(float(&node, shaper)?),
+        Kind::Bytes => Value::Int(bytes(&node, shaper)?),
+        Kind::Duration => Value::Int(duration(&node, shaper)?),
+        Kind::Texts => Value::List(texts(node, shaper, false, false)?),
+        Kind::TextOrTexts => Value::List(texts(node, shaper, true, false)?),
+        Kind::Loose => Value::List(texts(node, shaper, true, true)?),
+        Kind::Dict => Value::Map(dict(node, shaper, false)?),
+        Kind::Labels => Value::Map(dict(node, shaper, true)?),
+        Kind::Options => {
+            if node.as_map().is_none() {
+                return shaper.expected(&node, "a mapping", "{name: value}");
+            }
+            Value::Map(dict(node, shaper, true)?)
+        }
+        Kind::Words => words(node, shaper)?,
+        Kind::Path => {
+            let text = text(&node, shaper, "./path")?;
+            Value::Text(shaper.absolute(&text).to_string_lossy().into_owned())
+        }
+        Kind::Context => {
+            let text = text(&node, shaper, "./path")?;
+            if is_remote_context(&text) {
+                Value::Text(text)
+            } else {
+                Value::Text(shaper.absolute(&text).to_string_lossy().into_owned())
+            }
+        }
+        Kind::Object(object) => Value::Map(fields(object, node, shaper)?),
+        Kind::List(inner) => {
+            let Value::List(items) = node.value else { return shaper.expected(&node, "a list", "[...]") };
+            let mut out = Vec::with_capacity(items.len());
+            for (index, item) in items.into_iter().enumerate() {
+                if matches!(item.value, Value::Reset) {
+                    continue;
+                }
+                out.extend(shaper.within(format!("[{index}]"), |shaper| shape(inner, item, shaper)));
+            }
+            Value::List(out)
+        }
+        Kind::Map(inner) => {
+            let Value::Map(entries) = node.value else { return shaper.expected(&node, "a mapping", "{name: ...}") };
+            let mut out = Map::with_capacity(entries.len());
+            for (name, entry) in entries {
+                // what is wrong stays as null, so that nobody misses it a second time
+                let shaped = shaper.within(name.as_str(), |shaper| shape(inner, entry.node, shaper));
+                out.insert(
+                    name,
+                    Entry { key: entry.key, node: shaped.unwrap_or_else(|| Node::new(Value::Null, entry.key)) },
+                );
+            }
+            Value::Map(out)
+        }
+    };
+    node = Node::new(value, span);
+    node.replaces = replaces;
+    Some(node)
+}
+
+/// A scalar as text; `None` for anything else.
+fn loose(node: &Node) -> Option<String> {
+    node.scalar_text()
+}
+
+fn text(node: &Node, shaper: &mut Shaper<'_>, example: &str) -> Option<String> {
+    match &node.value {
+        Value::Text(text) => Some(text.clone()),
+        Value::Int(_) | Value::Float(_) | Value::Bool(_) => {
+            let shown = node.scalar_text().unwrap_or_default();
+            let help = format!("put it in quotes: `{}: \"{shown}\"`", shaper.key());
+            shaper.wrong(node.span, format!("text belongs here, not {}", node.kind()), help)
+        }
+        _ => shaper.expected(node, "text", example),
+    }
+}
+
+fn boolean(node: &Node, shaper: &mut Shaper<'_>) -> Option<bool> {
+    match &node.value {
+        Value::Bool(flag) => Some(*flag),
+        Value::Text(text) => match text.to_lowercase().as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            "y" | "yes" | "on" => Some(true),
+            "n" | "no" | "off" => Some(false),
+            _ => shaper.wrong(node.span, format!("`{text}` is neither true nor false"), "write true or false"),
+        },
+        _ => shaper.expected(node, "true or false", "true"),
+    }
+}
+
+fn integer(node: &Node, shaper: &mut Shaper<'_>) -> Option<i64> {
+    match &node.value {
+        Value::Int(number) => Some(*number),
+        Value::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 => Some(*number as i64),
+        Value::Text(text) => match text.trim().parse() {
+            Ok(number) => Some(number),
+            Err(_) => shaper.wrong(node.span, format!("`{text}` is no whole number"), "write it in digits"),
+        },
+        _ => shaper.expected(node, "a whole number", "1"),
+    }
+}
+
+fn float(node: &Node, shaper: &mut Shaper<'_>) -> Option<f64> {
+    match &node.value {
+        Value::Int(number) => Some(*number as f64),
+        Value::Float(number) => Some(*number),
+        Value::Text(text) => match scalar::resolve(text.trim()) {
+            Value::Int(number) => Some(number as f64),
+            Value::Float(number) => Some(number),
+            _ => shaper.wrong(node.span, format!("`{text}` is no number"), "write it in digits, as 0.5"),
+        },
+        _ => shaper.expected(node, "a number", "0.5"),
+    }
+}
+
+fn bytes(node: &Node, shaper: &mut Shaper<'_>) -> Option<i64> {
+    match &node.value {
+        Value::Int(number) => Some(*number),
+        Value::Float(number) if number.is_finite() => Some(*number as i64),
+        // -1 lifts the limit of swap
+        Value::Text(text) => match units::parse_bytes(text).or_else(|| (text == "-1").then_some(-1)) {
+            Some(bytes) => Some(bytes),
+            None => shaper.wrong(node.span, format!("`{text}` is no size"), "write bytes or a unit: 512m, 1g, 1.5gb"),
+        },
+        _ => shaper.expected(node, "a size", "512m"),
+    }
+}
+
+fn duration(node: &Node, shaper: &mut Shaper<'_>) -> Option<i64> {
+    match &node.value {
+        Value::Text(text) => match units::parse_duration(text) {
+            Some(duration) => Some(duration),
+            None => shaper.wrong(node.span, format!("`{text}` is no duration"), "write 30s, 1m30s or 500ms"),
+        },
+        Value::Int(0) => Some(0),
+        Value::Int(number) => shaper.wrong(
+            node.span,
+            format!("the duration {number} has no unit"),
+            format!("write {number}s for seconds"),
+        ),
+        _ => shaper.expected(node, "a duration", "30s"),
+    }
+}
+
+fn texts(node: Node, shaper: &mut Shaper<'_>, single: bool, numbers: bool) -> Option<Vec<Node>> {
+    let one = |node: Node, shaper: &mut Shaper<'_>| -> Option<Node> {
+        let span = node.span;
+        let text = if numbers {
+            loose(&node).or_else(|| shaper.expected(&node, "text or a number", "[\"80\"]"))?
+        } else {
+            text(&node, shaper, "[text]")?
+        };
+        Some(Node::text(text, span))
+    };
+    match node.value {
+        Value::List(items) => {
+            let mut out = Vec::with_capacity(items.len());
+            for (index, item) in items.into_iter().enumerate() {
+                if !matches!(item.value, Value::Reset) {
+                    out.extend(shaper.within(format!("[{index}]"), |shaper| one(item, shaper)));
+                }
+            }
+            Some(out)
+        }
+        Value::Text(_) if single => Some(vec![one(node, shaper)?]),
+        _ => shaper.expected(&node, "a list", "[text]"),
+    }
+}
+
+fn dict(node: Node, shaper: &mut Shaper<'_>, filled: bool) -> Option<Map> {
+    let none = |span: Span| Node::new(if filled { Value::Text(String::new()) } else { Value::Null }, span);
+    let mut out = Map::new();
+    match node.value {
+        Value::Map(entries) => {
+            for (key, entry) in entries {
+                let span = entry.node.span;
+                let value = match entry.node.value {
+                    Value::Null => none(span),
+                    Value::Reset => entry.node,
+                    Value::List(_) | Value::Map(_) => {
+                        shaper.within(key.as_str(), |shaper| {
+                            shaper.wrong::<()>(
+                                span,
+                                format!("text belongs here, not {}", entry.node.kind()),
+                                "write one value, in quotes if need be",
+                            )
+                        });
+                        continue;
+                    }
+                    _ => Node {
+                        replaces: entry.node.replaces,
+                        ..Node::text(loose(&entry.node).unwrap_or_default(), span)
+                    },
+                };
+                out.insert(key, Entry { key: entry.key, node: value });
+            }
+        }
+        Value::List(items) => {
+            for (index, item) in items.into_iter().enumerate() {
+                let span = item.span;
+                if matches!(item.value, Value::Reset) {
+                    continue;
+                }
+                let Some(text) = loose(&item) else {
+                    shaper.within(format!("[{index}]"), |shaper| {
+                        shaper.expected::<()>(&item, "`KEY=value`", "write `- KEY=value`")
+                    });
+                    continue;
+                };
+                let (key, value) = match text.split_once('=') {
+                    Some((key, value)) => (key.to_owned(), Node::text(value, span)),
+                    None => (text, none(span)),
+                };
+                out.insert(key, Entry { key: span, node: value });
+            }
+        }
+        _ => return shaper.expected(&node, "a mapping or a list", "{KEY: value}"),
+    }
+    Some(out)
+}
+
+fn words(node: Node, shaper: &mut Shaper<'_>) -> Option<Value> {
+    match &node.value {
+        Value::Null => Some(Value::Null),
+        Value::Text(line) => {
+            let Some(split) = units::split_words(line) else {
+                return shaper.wrong(
+                    node.span,
+                    "a quote or a backslash here has no end",
+                    "write a list: [\"sh\", \"-c\", \"...\"]",
+                );
+            };
+            if let Some(dropped) = split.dropped {
+                shaper.warn(
+                    node.span,
+                    format!("`{dropped}` is dropped, as Compose drops it: no shell reads this line"),
+                    "write a list that names one: [\"sh\", \"-c\", \"...\"]",
+                );
+            }
+            Some(Value::List(split.words.into_iter().map(|word| Node::text(word, node.span)).collect()))
+        }
+        Value::List(_) => Some(Value::List(texts(node, shaper, false, false)?)),
+        _ => shaper.expected(&node, "a command", "[\"program\", \"argument\"]"),
+    }
+}
+
+fn fields(object: &'static Object, node: Node, shaper: &mut Shaper<'_>) -> Option<Map> {
+    let span = node.span;
+    let Value::Map(entries) = node.value else {
+        let known: Vec<&str> = object.fields.iter().map(|field| field.name).take(6).collect();
+        let help = format!("{} is a mapping, with keys as {}", object.name, listed(known, "and"));
+        return shaper.wrong(span, format!("a mapping belongs here, not {}", node.kind()), help);
+    };
+    let missing: Vec<&str> = object.required.iter().copied().filter(|name| !entries.contains_key(*name)).collect();
+    let mut out = Map::with_capacity(entries.len());
+    for (name, entry) in entries {
+        if object.open && name.starts_with("x-") && object.field(&name).is_none() {
+            out.insert(name, entry);
+            continue;
+        }
+        let Some(field) = object.field(&name) else {
+            let path = shaper.path();
+            let place = if path.is_empty() { object.name.to_owned() } else { path };
+            let known = object.fields.iter().map(|field| field.name);
+            shaper.report.error_help(entry.key, format!("unknown key `{name}` in {place}"), suggestion(&name, known));
+            continue;
+        };
+        let empty = entry.node.is_null() && !matches!(field.kind, Kind::Nullable(_) | Kind::Words | Kind::Any);
+        if empty {
+            shaper.within(name.as_str(), |shaper| {
+                shaper.warn(entry.key, "nothing stands here", "give it a value, or take the line away");
+            });
+            continue;
+        }
+        let shaped = shaper.within(name.as_str(), |shaper| {
+            if let Some(why) = field.ignored
+                && !entry.node.is_null()
+            {
+                shaper.warn(entry.key, "macula does nothing with this", why);
+            }
+            shape(&field.kind, entry.node, shaper)
+        });
+        out.insert(name, Entry { key: entry.key, node: shaped.unwrap_or_else(|| Node::new(Value::Null, entry.key)) });
+    }
+    for name in missing {
+        shaper.wrong::<()>(
+            span,
+            format!("`{name}` is missing"),
+            format!("{} needs {}", object.name, listed(object.required.iter().copied(), "and")),
+        );
+    }
+    Some(out)
+}

@@ -1,0 +1,304 @@
+//! Durations, sizes, command lines and addresses in the spellings that Compose takes.
+
+use std::net::IpAddr;
+
+/// A duration as Go's `time.ParseDuration` reads it (`1h30m`, `1.5s`, `300ms`, `0`), in nanoseconds.
+pub(super) fn parse_duration(text: &str) -> Option<i64> {
+    let (negative, mut rest) = match text.strip_prefix(['-', '+']) {
+        Some(rest) => (text.starts_with('-'), rest),
+        None => (false, text),
+    };
+    if rest == "0" {
+        return Some(0);
+    }
+    if rest.is_empty() {
+        return None;
+    }
+    let mut total: f64 = 0.0;
+    let mut exact: i128 = 0;
+    while !rest.is_empty() {
+        let length = rest.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
+        let (number, tail) = rest.split_at(length);
+        let (unit, tail) =
+            tail.split_at(tail.bytes().take_while(|byte| !byte.is_ascii_digit() && *byte != b'.').count());
+        let scale: i64 = match unit {
+            "ns" => 1,
+            "us" | "µs" | "μs" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60 * 1_000_000_000,
+            "h" => 3600 * 1_000_000_000,
+            _ => return None,
+        };
+        match number.parse::<i64>() {
+            Ok(number) => exact = exact.checked_add(i128::from(number) * i128::from(scale))?,
+            Err(_) => {
+                let (whole, part) = number.split_once('.')?;
+                if part.contains('.') || (whole.is_empty() && part.is_empty()) {
+                    return None;
+                }
+                total += number.parse::<f64>().ok()? * scale as f64;
+            }
+        }
+        rest = tail;
+    }
+    let total = i64::try_from(exact + total as i128).ok()?;
+    Some(if negative { -total } else { total })
+}
+
+/// Nanoseconds as Go prints a duration: `1m30s`, `1.5s`, `300ms`, `0s`.
+pub(super) fn format_duration(nanoseconds: i64) -> String {
+    fn fraction(value: u64, unit: u64) -> String {
+        let part = value % unit;
+        if part == 0 {
+            return (value / unit).to_string();
+        }
+        let width = unit.ilog10() as usize;
+        format!("{}.{}", value / unit, format!("{part:0width$}").trim_end_matches('0'))
+    }
+    let sign = if nanoseconds < 0 { "-" } else { "" };
+    let value = nanoseconds.unsigned_abs();
+    if value == 0 {
+        return "0s".to_owned();
+    }
+    if value < 1_000 {
+        return format!("{sign}{value}ns");
+    }
+    if value < 1_000_000 {
+        return format!("{sign}{}µs", fraction(value, 1_000));
+    }
+    if value < 1_000_000_000 {
+        return format!("{sign}{}ms", fraction(value, 1_000_000));
+    }
+    let minutes = value / 60_000_000_000;
+    let seconds = fraction(value % 60_000_000_000, 1_000_000_000);
+    match (minutes / 60, minutes % 60) {
+        (0, 0) => format!("{sign}{seconds}s"),
+        (0, minutes) => format!("{sign}{minutes}m{seconds}s"),
+        (hours, minutes) => format!("{sign}{hours}h{minutes}m{seconds}s"),
+    }
+}
+
+/// A size as `docker` reads it, always in powers of 1024: `512`, `64m`, `1.5 GB`, `2GiB`. In bytes.
+pub(super) fn parse_bytes(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let length = text.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
+    let (number, unit) = text.split_at(length);
+    let number: f64 = number.parse().ok()?;
+    let unit = unit.strip_prefix(' ').unwrap_or(unit).to_ascii_lowercase();
+    let power = match unit.as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 1,
+        "m" | "mb" | "mib" => 2,
+        "g" | "gb" | "gib" => 3,
+        "t" | "tb" | "tib" => 4,
+        "p" | "pb" | "pib" => 5,
+        _ => return None,
+    };
+    let bytes = number * 1024f64.powi(power);
+    (bytes < i64::MAX as f64).then_some(bytes as i64)
+}
+
+/// A command line in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Words {
+    pub(super) words: Vec<String>,
+    /// What stands from an unquoted `;`, `&`, `|`, `<` or `>` on; Compose drops it.
+    pub(super) dropped: Option<String>,
+}
+
+/// Splits a command line as Compose does: quotes and backslashes count, variables and globs do not.
+/// `None`: a quote or a backslash without its end.
+pub(super) fn split_words(line: &str) -> Option<Words> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut begun = false;
+    let (mut single, mut double, mut escaped, mut command) = (false, false, false, false);
+    for (index, letter) in line.char_indices() {
+        if escaped {
+            word.push(letter);
+            escaped = false;
+            begun = true;
+            continue;
+        }
+        match letter {
+            '\\' if !single => escaped = true,
+            ' ' | '\t' | '\r' | '\n' if !(single || double || command) => {
+                if begun {
+                    words.push(std::mem::take(&mut word));
+                    begun = false;
+                }
+            }
+            '(' if !(single || double) && word.ends_with('$') => {
+                command = true;
+                word.push('(');
+            }
+            ')' if command && !(single || double) => {
+                command = false;
+                word.push(')');
+            }
+            '"' if !single && !command => {
+                double = !double;
+                begun = true;
+            }
+            '\'' if !double && !command => {
+                single = !single;
+                begun = true;
+            }
+            ';' | '&' | '|' | '<' | '>' if !(single || double || command) => {
+                if letter == '>' && word.starts_with(|first: char| first.is_ascii_digit()) {
+                    begun = false;
+                }
+                if begun {
+                    words.push(word);
+                }
+                return Some(Words { words, dropped: line.get(index..).map(str::to_owned) });
+            }
+            letter => {
+                word.push(letter);
+                begun = true;
+            }
+        }
+    }
+    if single || double || escaped || command {
+        return None;
+    }
+    if begun {
+        words.push(word);
+    }
+    Some(Words { words, dropped: None })
+}
+
+/// An address, with or without the brackets of IPv6.
+pub(super) fn parse_address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    bare.parse().ok()
+}
+
+/// One label of a name in DNS: letters, digits and inner dashes, lower case, at most 63.
+pub(super) fn is_dns_label(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// Labels with dots between them, at most 253 characters.
+pub(super) fn is_dns_name(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_dns_label)
+}
+
+/// A text made into a DNS label, or an empty one: what a person would have meant by it.
+pub(super) fn to_dns_label(text: &str) -> String {
+    let lower = text.to_lowercase().replace(['_', '.', ' '], "-");
+    let kept: String =
+        lower.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '-').take(63).collect();
+    kept.trim_matches('-').to_owned()
+}
+
+/// The name of a project as Compose makes it from any text.
+pub(super) fn project_name(text: &str) -> String {
+    let kept: String = text
+        .to_lowercase()
+        .chars()
+        .filter(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || matches!(letter, '_' | '-'))
+        .collect();
+    kept.trim_start_matches(['_', '-']).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn durations_read_and_print_as_in_go() {
+        for (text, want) in [
+            ("90s", "1m30s"),
+            ("1h", "1h0m0s"),
+            ("1.5s", "1.5s"),
+            ("300ms", "300ms"),
+            ("1500us", "1.5ms"),
+            ("0", "0s"),
+            ("1h30m5s", "1h30m5s"),
+            ("-2m", "-2m0s"),
+            ("25h", "25h0m0s"),
+            ("7ns", "7ns"),
+        ] {
+            assert_eq!(parse_duration(text).map(format_duration).as_deref(), Some(want), "{text}");
+        }
+        for text in ["", "5", "1x", "s", "1..5s", "1 s", ".s", "99999999999h"] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_powers_of_1024() {
+        for (text, want) in
+            [("1", 1), ("1k", 1024), ("64m", 64 << 20), ("1.5g", 3 << 29), ("2 GiB", 2 << 30), ("10MB", 10 << 20)]
+        {
+            assert_eq!(parse_bytes(text), Some(want), "{text}");
+        }
+        for text in ["", "m", "1x", "-1", "1.2.3", "1mm"] {
+            assert_eq!(parse_bytes(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn command_lines_are_split_as_compose_splits_them() {
+        let all: Vec<String> = [
+            "nginx -g 'daemon off;'",
+            r#"sh -c "echo \"a b\"""#,
+            r"a\ b c",
+            "",
+            "  x  ",
+            "''",
+            "a;b c",
+            "run $(date +%s) x",
+            "x 2>/dev/null",
+            "'open",
+            "back\\",
+            "a \"b'c\" 'd\"e'",
+        ]
+        .iter()
+        .map(|line| format!("{line} -> {:?}", split_words(line).map(|words| (words.words, words.dropped))))
+        .collect();
+        insta::assert_snapshot!(all.join("\n"), @"");
+    }
+
+    #[test]
+    fn labels_and_names() {
+        for good in ["a", "a-b", "x1", "1x"] {
+            assert!(is_dns_label(good), "{good}");
+        }
+        for bad in ["", "-a", "a-", "A", "a_b", "a.b", &"a".repeat(64)] {
+            assert!(!is_dns_label(bad), "{bad}");
+        }
+        assert_eq!(to_dns_label("My_Service.x"), "my-service-x");
+        assert_eq!(project_name("_My Project.1"), "myproject1");
+    }
+
+    proptest! {
+        #[test]
+        fn noise_never_panics(text in any::<String>(), more in "[0-9.a-zµ ;'\"\\\\$()-]{0,20}") {
+            for text in [text, more] {
+                let _ = (parse_duration(&text), parse_bytes(&text), split_words(&text), parse_address(&text));
+                let _ = (project_name(&text), to_dns_label(&text));
+            }
+        }
+
+        #[test]
+        fn a_printed_duration_reads_back(nanoseconds in any::<i64>().prop_filter("its negative has no place", |n| *n > i64::MIN)) {
+            // fractions go through floats, as in Go only nearly
+            let back = parse_duration(&format_duration(nanoseconds)).unwrap();
+            prop_assert!((i128::from(back) - i128::from(nanoseconds)).abs() < 64);
+        }
+
+        #[test]
+        fn words_in_single_quotes_stay(words in prop::collection::vec("[ -&(-~]{1,8}", 0..5)) {
+            let line = words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
+            prop_assert_eq!(split_words(&line).unwrap().words, words);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Floor 0: minijinja over what is embedded in the binary: `templates/` (configuration of the
+//! services), `stacks/` (the built-in Compose files) and `kind/` (the cluster's files).
+
+use std::error::Error as _;
+
+use include_dir::{Dir, include_dir};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Serde, Value};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+use serde::Serialize;
+
+static TEMPLATES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/templates");
+static STACKS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/stacks");
+static KIND: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/kind");
+
+/// A template that does not render.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name}:{line}: {message}")]
+pub struct RenderError {
+    /// The name that was given to [`render`].
+    pub name: String,
+    /// From 1; 0 when minijinja names no line.
+    pub line: usize,
+    pub message: String,
+}
+
+/// The text of an embedded template, by its path below `templates/`.
+pub fn template(name: &str) -> Option<&'static str> {
+    TEMPLATES.get_file(name)?.contents_utf8()
+}
+
+/// The text of an embedded file of the cluster, by its path below `kind/`.
+pub fn kind(name: &str) -> Option<&'static str> {
+    KIND.get_file(name)?.contents_utf8()
+}
+
+/// Paths below `kind/` of all files there, sorted.
+pub fn kind_files() -> Vec<&'static str> {
+    let mut names: Vec<&'static str> =
+        KIND.files().filter_map(|file| file.path().to_str()).filter(|name| !name.starts_with('.')).collect();
+    names.sort_unstable();
+    names
+}
+
+/// The built-in stacks: file name (`grafana.yaml`) and text, in the order of the file names.
+pub fn stacks() -> Vec<(&'static str, &'static str)> {
+    let mut stacks: Vec<(&'static str, &'static str)> = STACKS
+        .files()
+        .filter(|file| file.path().extension().is_some_and(|extension| extension == "yaml" || extension == "yml"))
+        .filter_map(|file| Some((file.path().to_str()?, file.contents_utf8()?)))
+        .collect();
+    stacks.sort_unstable_by_key(|(name, _)| *name);
+    stacks
+}
+
+/// Renders `source` with `context`. A variable that is not there is an error, never an empty text;
+/// the final newline stays; nothing is escaped, since no template of ours is HTML by file name.
+/// `name` is for error messages, and `{% include %}` and `{% import %}` find embedded templates.
+pub fn render(name: &str, source: &str, context: &impl Serialize) -> Result<String, RenderError> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    // without delimiters of its own there is nothing to be wrong in a syntax
+    if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
+        environment.set_syntax(syntax);
+    }
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_loader(|name| Ok(template(name).map(str::to_owned)));
+    environment.render_named_str(name, source, Value::from(Serde(context))).map_err(|error| {
+        let mut message = error.to_string();
+        // minijinja ends its message with "(in NAME:LINE)", which we put in front
+        if let Some(cut) = message.rfind(" (in ") {
+            message.truncate(cut);
+        }
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            message.push_str(": ");
+            message.push_str(&inner.to_string());
+            cause = inner.source();
+        }
+        RenderError { name: error.name().unwrap_or(name).to_owned(), line: error.line().unwrap_or(0), message }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn keeps_the_final_newline_and_escapes_nothing() {
+        let text = render("x.html", "a {{ b }}\n", &json!({"b": "<&>"})).unwrap();
+        assert_eq!(text, "a <&>\n");
+    }
+
+    #[test]
+    fn an_undefined_variable_is_an_error_with_its_line() {
+        let error = render("prometheus.yml.j2", "one\ntwo {{ servces }}\n", &json!({"services": 1})).unwrap_err();
+        assert_eq!((error.name.as_str(), error.line), ("prometheus.yml.j2", 2));
+        insta::assert_snapshot!(error, @"");
+    }
+
+    #[test]
+    fn a_syntax_error_names_its_line() {
+        let error = render("x.j2", "{% for a in b %}\n\n{{ a \n", &json!({"b": [1]})).unwrap_err();
+        insta::assert_snapshot!(error, @"");
+    }
+
+    #[test]
+    fn a_value_missing_in_a_map_is_an_error() {
+        assert!(render("x", "{{ secrets.postgres.PASSWORD }}", &json!({"secrets": {}})).is_err());
+    }
+
+    #[test]
+    fn every_embedded_stack_is_listed_once_in_order() {
+        let names: Vec<_> = stacks().into_iter().map(|(name, _)| name).collect();
+        let mut sorted = names.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(names, sorted);
+    }
+
+    #[test]
+    fn a_template_that_is_not_there_is_none() {
+        assert_eq!(template("no/such.j2"), None);
+        assert_eq!(kind("no-such.yaml"), None);
+    }
+}
