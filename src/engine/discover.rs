@@ -1,9 +1,23 @@
 //! Which engine is used: every endpoint that one could mean, in order, and what each said.
 
+<<<<<<< HEAD
 use std::sync::Arc;
 
 use super::Engine;
 use crate::host::Host;
+=======
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::Engine;
+use super::docker::{ConnectError, Docker};
+use crate::host::{Command, Host};
+>>>>>>> engine
 
 /// Who names the endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +69,190 @@ pub struct Discovery {
     pub attempts: Vec<Attempt>,
 }
 
+<<<<<<< HEAD
 /// Stands in until the real search is merged: finds nothing.
 pub async fn discover(_: &dyn Host) -> (Discovery, Option<Arc<dyn Engine>>) {
     (Discovery::default(), None)
+=======
+impl Discovery {
+    /// The endpoint that is used.
+    pub fn used(&self) -> Option<&Attempt> {
+        self.attempts.iter().find(|attempt| attempt.outcome.is_ok())
+    }
+}
+
+/// The context whose endpoint is the default one.
+const DEFAULT_CONTEXT: &str = "default";
+
+/// Finds the engine, as the `docker` program does: `DOCKER_HOST`, then the context of
+/// `DOCKER_CONTEXT` or of the client's configuration; either is the user's word, and nothing else
+/// is tried after it. Then the sockets at their usual places: Docker, rootless Docker, Podman,
+/// rootless Podman. The engine gets the logins of the client's configuration.
+pub async fn discover(host: &dyn Host) -> (Discovery, Option<Arc<dyn Engine>>) {
+    let mut discovery = Discovery::default();
+    let configuration = Configuration::read(host).await;
+    let candidates = candidates(host, &configuration).await;
+    for candidate in candidates {
+        let result = match candidate.endpoint {
+            Ok(ref endpoint) => match Docker::reach(endpoint).await {
+                Ok(docker) => Ok(docker),
+                Err(error) => Err(refusal(host, endpoint, error).await),
+            },
+            Err(ref why) => Err(Refusal::Other(why.clone())),
+        };
+        let (outcome, docker) = match result {
+            Ok(docker) => (Ok(()), Some(docker)),
+            Err(refusal) => (Err(refusal), None),
+        };
+        let endpoint = candidate.endpoint.unwrap_or_default();
+        discovery.attempts.push(Attempt { endpoint, source: candidate.source, outcome });
+        if let Some(docker) = docker {
+            let engine: Arc<dyn Engine> = Arc::new(docker.with_credentials(configuration.logins()));
+            return (discovery, Some(engine));
+        }
+    }
+    (discovery, None)
+}
+
+struct Candidate {
+    source: Source,
+    /// `Err`: it is meant, and cannot be used.
+    endpoint: Result<String, String>,
+}
+
+async fn candidates(host: &dyn Host, configuration: &Configuration) -> Vec<Candidate> {
+    let set = |name: &str| host.env(name).filter(|value| !value.is_empty());
+    if let Some(endpoint) = set("DOCKER_HOST") {
+        let endpoint = if set("DOCKER_TLS_VERIFY").is_some() && !endpoint.starts_with("unix://") {
+            Err(format!("DOCKER_HOST={endpoint} with DOCKER_TLS_VERIFY: engines behind TLS are not supported"))
+        } else {
+            Ok(endpoint)
+        };
+        return vec![Candidate { source: Source::DockerHost, endpoint }];
+    }
+    let context = set("DOCKER_CONTEXT").or_else(|| configuration.current_context.clone());
+    if let Some(context) = context.filter(|context| !context.is_empty() && context != DEFAULT_CONTEXT) {
+        let endpoint = configuration.endpoint_of(host, &context).await;
+        return vec![Candidate { source: Source::Context(context), endpoint }];
+    }
+    let runtime = set("XDG_RUNTIME_DIR").unwrap_or_else(|| format!("/run/user/{}", host.facts().uid));
+    [
+        (Source::DockerSocket, "/var/run/docker.sock".to_owned()),
+        (Source::RootlessDocker, format!("{runtime}/docker.sock")),
+        (Source::PodmanRootful, "/run/podman/podman.sock".to_owned()),
+        (Source::PodmanRootless, format!("{runtime}/podman/podman.sock")),
+    ]
+    .into_iter()
+    .map(|(source, path)| Candidate { source, endpoint: Ok(format!("unix://{path}")) })
+    .collect()
+}
+
+async fn refusal(host: &dyn Host, endpoint: &str, error: ConnectError) -> Refusal {
+    match error {
+        ConnectError::Io(error) => match error.kind() {
+            io::ErrorKind::NotFound => Refusal::Absent,
+            io::ErrorKind::PermissionDenied => Refusal::PermissionDenied { group: group_of(host, endpoint).await },
+            io::ErrorKind::ConnectionRefused => Refusal::NotListening,
+            _ => Refusal::Other(error.to_string()),
+        },
+        ConnectError::TooOld(api) => Refusal::TooOld { api },
+        ConnectError::Other(message) => Refusal::Other(message),
+    }
+}
+
+/// The group of a socket's file, by name where it has one.
+async fn group_of(host: &dyn Host, endpoint: &str) -> Option<String> {
+    let path = endpoint.strip_prefix("unix://")?;
+    // GNU's and then BSD's way to ask
+    for args in [["-L", "-c", "%G", path], ["-L", "-f", "%Sg", path]] {
+        if let Ok(output) = host.run(&Command::new("stat", args).may_fail()).await
+            && output.success()
+        {
+            let group = output.stdout().trim().to_owned();
+            return (!group.is_empty()).then_some(group);
+        }
+    }
+    None
+}
+
+/// What we read of `~/.docker/config.json`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Configuration {
+    #[serde(rename = "currentContext")]
+    current_context: Option<String>,
+    auths: std::collections::BTreeMap<String, Login>,
+    #[serde(skip)]
+    folder: PathBuf,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Login {
+    auth: String,
+}
+
+/// `contexts/meta/<hash of the name>/meta.json`
+#[derive(Debug, Deserialize)]
+struct ContextMeta {
+    #[serde(rename = "Endpoints", default)]
+    endpoints: std::collections::BTreeMap<String, ContextEndpoint>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ContextEndpoint {
+    #[serde(rename = "Host", default)]
+    host: String,
+}
+
+impl Configuration {
+    /// Without a file, or with one that cannot be read, there is no context and no login: the
+    /// `docker` program warns and goes on, too.
+    async fn read(host: &dyn Host) -> Self {
+        let folder = match host.env("DOCKER_CONFIG").filter(|folder| !folder.is_empty()) {
+            Some(folder) => PathBuf::from(folder),
+            None => host.folders().home.join(".docker"),
+        };
+        let text = host.read(&folder.join("config.json")).await.unwrap_or_default();
+        let read: Self = serde_json::from_slice(&text).unwrap_or_default();
+        Self { folder, ..read }
+    }
+
+    fn logins(&self) -> std::collections::BTreeMap<String, String> {
+        let usable = |auth: &str| {
+            let plain = base64::engine::general_purpose::STANDARD.decode(auth);
+            plain.is_ok_and(|plain| !plain.is_empty())
+        };
+        let logins = self.auths.iter().filter(|(_, login)| usable(&login.auth));
+        logins.map(|(host, login)| (host.clone(), login.auth.clone())).collect()
+    }
+
+    async fn endpoint_of(&self, host: &dyn Host, context: &str) -> Result<String, String> {
+        let digest = Sha256::digest(context.as_bytes());
+        let folder: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = self.folder.join("contexts").join("meta").join(folder).join("meta.json");
+        let text = host
+            .read(&path)
+            .await
+            .map_err(|error| format!("the Docker context `{context}` cannot be read ({}: {error})", path.display()))?;
+        let meta: ContextMeta = serde_json::from_slice(&text)
+            .map_err(|error| format!("the Docker context `{context}` is damaged ({}: {error})", path.display()))?;
+        let endpoint = meta.endpoints.get("docker").map(|endpoint| endpoint.host.clone()).unwrap_or_default();
+        if endpoint.is_empty() {
+            return Err(format!("the Docker context `{context}` names no engine ({})", path.display()));
+        }
+        if tls_of(host, &self.folder, context).await {
+            return Err(format!("the Docker context `{context}` needs TLS, which is not supported ({endpoint})"));
+        }
+        Ok(endpoint)
+    }
+}
+
+/// A context with keys wants TLS.
+async fn tls_of(host: &dyn Host, folder: &Path, context: &str) -> bool {
+    let digest = Sha256::digest(context.as_bytes());
+    let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let keys = folder.join("contexts").join("tls").join(name).join("docker");
+    host.list(&keys).await.is_ok_and(|names| !names.is_empty())
+>>>>>>> engine
 }

@@ -51,7 +51,7 @@ pub enum EngineError {
 pub enum ImageError {
     #[error("{reference} does not exist in its registry (gone, or never there)")]
     NotFound { reference: String },
-    #[error("{reference} needs a login: {message}")]
+    #[error("{reference} was refused: {message}")]
     Denied { reference: String, message: String },
     #[error("the registry limits pulls of {reference}{}", retry_after.map(|s| format!("; try again in {s} s")).unwrap_or_default())]
     RateLimited { reference: String, retry_after: Option<u64> },

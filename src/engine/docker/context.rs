@@ -62,6 +62,9 @@ fn pack(dockerfile: &str, folders: &[(PathBuf, String)], out: &mut dyn Write) ->
     let mut header = tar::Header::new_gnu();
     header.set_size(dockerfile.len() as u64);
     header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     builder.append_data(&mut header, DOCKERFILE, dockerfile.as_bytes())?;
     for (folder, inside) in folders {
         let inside = inside.trim_matches('/');

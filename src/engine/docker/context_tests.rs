@@ -1,1 +1,107 @@
+use std::collections::BTreeMap;
+use std::io::Read;
 
+use super::*;
+
+#[test]
+fn patterns_leave_out_what_docker_leaves_out() {
+    // pattern file, path, left out
+    let table = [
+        ("node_modules", "node_modules", true),
+        ("node_modules", "node_modules/a/b", true),
+        ("node_modules", "web/node_modules", false),
+        ("**/node_modules", "web/node_modules/x", true),
+        ("**/node_modules", "node_modules", true),
+        ("/target", "target/debug", true),
+        ("target/", "target", true),
+        ("./target/../dist", "dist/x", true),
+        ("*.log", "a.log", true),
+        ("*.log", "logs/a.log", false),
+        ("*/*.log", "logs/a.log", true),
+        ("**/*.log", "a/b/c.log", true),
+        ("a/**", "a/b/c", true),
+        ("a/**", "a", false),
+        ("a/**/z", "a/z", true),
+        ("a/**/z", "a/b/c/z", true),
+        ("?.txt", "a.txt", true),
+        ("?.txt", "ab.txt", false),
+        ("[a-c].txt", "b.txt", true),
+        ("[^a-c].txt", "b.txt", false),
+        ("[a-c.txt", "[a-c.txt", true),
+        ("a\\*b", "a*b", true),
+        ("a\\*b", "axb", false),
+        ("# comment\n\n  spaced  ", "spaced", true),
+        ("*\n!keep", "keep", false),
+        ("*\n!keep", "keep/inside", false),
+        ("*\n!keep", "gone", true),
+        ("*.md\n!README.md\nREADME.md", "README.md", true),
+        ("!keep", "keep", false),
+        ("**", "anything/at/all", true),
+    ];
+    for (file, path, out) in table {
+        assert_eq!(Ignore::parse(file).leaves_out(path), out, "{file:?} {path}");
+    }
+}
+
+fn packed(folders: &[(PathBuf, String)]) -> BTreeMap<String, String> {
+    let mut bytes = Vec::new();
+    pack("FROM scratch\n", folders, &mut bytes).unwrap();
+    let mut archive = tar::Archive::new(bytes.as_slice());
+    archive
+        .entries()
+        .unwrap()
+        .map(|entry| {
+            let mut entry = entry.unwrap();
+            let path = entry.path().unwrap().display().to_string();
+            let header = entry.header();
+            let owner = format!("{}:{}", header.uid().unwrap(), header.gid().unwrap());
+            let what = match header.entry_type() {
+                tar::EntryType::Symlink => format!("-> {}", entry.link_name().unwrap().unwrap().display()),
+                tar::EntryType::Directory => "folder".to_owned(),
+                _ => {
+                    let mut text = String::new();
+                    entry.read_to_string(&mut text).unwrap();
+                    text
+                }
+            };
+            (path, format!("{owner} {}", what.trim_end()))
+        })
+        .collect()
+}
+
+#[test]
+fn a_context_is_packed_without_what_is_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    let site = folder.path().join("site");
+    std::fs::create_dir_all(root.join("src/deep")).unwrap();
+    std::fs::create_dir_all(root.join("target/debug")).unwrap();
+    std::fs::create_dir_all(site.join("target")).unwrap();
+    std::fs::write(root.join(".dockerignore"), "target\n!target/keep\n").unwrap();
+    std::fs::write(root.join("src/deep/a"), "a").unwrap();
+    std::fs::write(root.join("target/keep"), "kept").unwrap();
+    std::fs::write(root.join("target/debug/big"), "big").unwrap();
+    std::fs::write(site.join("target/index.html"), "hello").unwrap();
+    std::os::unix::fs::symlink("deep/a", root.join("src/link")).unwrap();
+    let got = packed(&[(root, String::new()), (site, "/srv/www/".to_owned())]);
+    let got: Vec<String> = got.iter().map(|(path, what)| format!("{path} {what}")).collect();
+    insta::assert_snapshot!(got.join("\n"), @"
+    .dockerignore 0:0 target
+    !target/keep
+    .macula.Dockerfile 0:0 FROM scratch
+    src/ 0:0 folder
+    src/deep/ 0:0 folder
+    src/deep/a 0:0 a
+    src/link 0:0 -> deep/a
+    srv/www/target/ 0:0 folder
+    srv/www/target/index.html 0:0 hello
+    target/keep 0:0 kept
+    ");
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_named() {
+    let mut nothing = Vec::new();
+    let error = pack("", &[(PathBuf::from("/no/such/folder"), String::new())], &mut nothing).unwrap_err();
+    assert_eq!(error.to_string(), "/no/such/folder: No such file or directory (os error 2)");
+}

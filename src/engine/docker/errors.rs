@@ -315,3 +315,7 @@ fn retry_after(text: &str) -> Option<u64> {
     // a float beyond the range of u64 saturates
     Some(seconds.ceil() as u64)
 }
+
+#[cfg(test)]
+#[path = "errors_tests.rs"]
+mod tests;

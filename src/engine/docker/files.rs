@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bollard::errors::Error;
 use bollard::query_parameters::{DownloadFromContainerOptions, UploadToContainerOptions};
@@ -118,6 +119,7 @@ fn mount_of<'a, 'b>(mounts: &'a [String], path: &'b str) -> Option<(&'a str, &'b
 
 /// `files`: path in the archive, and the file.
 fn archive(files: &[(&str, &FileSpec)]) -> Result<Vec<u8>, String> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map(|time| time.as_secs()).unwrap_or_default();
     let mut builder = tar::Builder::new(Vec::new());
     for (path, file) in files {
         let inside = path.trim_start_matches('/');
@@ -129,6 +131,7 @@ fn archive(files: &[(&str, &FileSpec)]) -> Result<Vec<u8>, String> {
         header.set_mode(file.mode);
         header.set_uid(file.uid.into());
         header.set_gid(file.gid.into());
+        header.set_mtime(now);
         header.set_entry_type(tar::EntryType::Regular);
         builder
             .append_data(&mut header, inside, file.content.as_slice())
@@ -202,7 +205,10 @@ mod tests {
                 format!("{uid}:{gid} {mode:o} {}", path.display().to_string().replace(&"d".repeat(200), "<200 d>"))
             })
             .collect();
-        insta::assert_snapshot!(entries.join("\n"), @"");
+        insta::assert_snapshot!(entries.join("\n"), @"
+                100:101 640 etc/a.conf
+                100:101 640 <200 d>/b
+                ");
         for bad in ["/", "", "/a/../b"] {
             let bad = file(bad);
             assert!(archive(&[(&bad.path, &bad)]).is_err(), "{}", bad.path);

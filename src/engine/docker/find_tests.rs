@@ -1,1 +1,113 @@
+use super::*;
 
+fn container(json: serde_json::Value) -> ObservedContainer {
+    observed_container(&serde_json::from_value(json).unwrap())
+}
+
+#[test]
+fn a_container_is_read_from_what_the_engine_says() {
+    let running = container(serde_json::json!({
+        "Id": "8f1c",
+        "Name": "/macula-grafana-1",
+        "Image": "sha256:ab",
+        "RestartCount": 2,
+        "State": {
+            "Status": "running", "Running": true, "OOMKilled": false, "ExitCode": 0, "Error": "",
+            "StartedAt": "2026-11-21T01:24:56.123456789Z", "FinishedAt": "0001-01-01T00:00:00Z",
+            "Health": {"Status": "healthy", "FailingStreak": 0, "Log": []}
+        },
+        "Config": {"Image": "grafana/grafana:13.2.2", "Labels": {"dev.macula.platform": "macula"}},
+        "HostConfig": {"PortBindings": {"3000/tcp": [{"HostIp": "127.0.0.2", "HostPort": ""}]}},
+        "NetworkSettings": {
+            "Ports": {"3000/tcp": [{"HostIp": "127.0.0.2", "HostPort": "49153"}], "9/udp": null},
+            "Networks": {"macula": {"IPAddress": "10.3.0.9"}, "down": {"IPAddress": ""}}
+        }
+    }));
+    insta::assert_debug_snapshot!(running, @r#"
+    ObservedContainer {
+        id: "8f1c",
+        name: "macula-grafana-1",
+        image: "grafana/grafana:13.2.2",
+        image_id: "sha256:ab",
+        state: Running,
+        health: Healthy,
+        exit_code: None,
+        labels: {
+            "dev.macula.platform": "macula",
+        },
+        addresses: {
+            "macula": 10.3.0.9,
+        },
+        ports: [
+            PortBinding {
+                host_ip: 127.0.0.2,
+                host_port: Some(
+                    49153,
+                ),
+                container_port: 3000,
+                protocol: Tcp,
+            },
+        ],
+        started_at: Some(
+            1795224296,
+        ),
+        restart_count: 2,
+        oom_killed: false,
+        error: "",
+    }
+    "#);
+}
+
+#[test]
+fn a_container_that_is_down_keeps_its_wishes() {
+    let exited = container(serde_json::json!({
+        "Id": "8f1c",
+        "Name": "podman-style",
+        "Image": "0123",
+        "State": {"Status": "exited", "ExitCode": 137, "OOMKilled": true, "StartedAt": "0001-01-01T00:00:00Z"},
+        "HostConfig": {"PortBindings": {"53/udp": [{"HostIp": "", "HostPort": "53"}]}},
+        "NetworkSettings": {"Ports": {}, "Networks": null}
+    }));
+    assert_eq!((exited.name.as_str(), exited.image_id.as_str()), ("podman-style", "sha256:0123"));
+    assert_eq!((exited.state, exited.exit_code, exited.started_at), (ContainerState::Exited, Some(137), None));
+    let ports: Vec<String> =
+        exited.ports.iter().map(|port| format!("{}:{:?}/{}", port.host_ip, port.host_port, port.protocol)).collect();
+    assert_eq!(ports, ["0.0.0.0:Some(53)/udp"]);
+    assert!(exited.oom_killed);
+}
+
+#[test]
+fn names_are_asked_for_whole() {
+    let filters = exactly(&["macula-a.b-1".to_owned(), "x".to_owned()], "^/?");
+    assert_eq!(filters["name"], ["^/?macula-a\\.b-1$", "^/?x$"]);
+}
+
+#[test]
+fn an_image_tells_its_volumes() {
+    let image = observed_image(
+        &serde_json::from_value(serde_json::json!({
+            "Id": "sha256:ab", "RepoDigests": ["nginx@sha256:cd"], "Size": 12, "Created": "2026-11-01T00:00:00Z",
+            "Config": {"Labels": {"a": "b"}, "Volumes": {"/z": {}, "/a": {}}}
+        }))
+        .unwrap(),
+    );
+    insta::assert_debug_snapshot!(image, @r#"
+    ObservedImage {
+        id: "sha256:ab",
+        labels: {
+            "a": "b",
+        },
+        repo_digests: [
+            "nginx@sha256:cd",
+        ],
+        size: 12,
+        created: Some(
+            "2026-11-01T00:00:00Z",
+        ),
+        volumes: [
+            "/a",
+            "/z",
+        ],
+    }
+    "#);
+}

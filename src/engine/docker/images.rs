@@ -170,7 +170,17 @@ mod tests {
                 other => format!("{other:?}"),
             })
             .collect();
-        insta::assert_snapshot!(told.join("\n"), @"");
+        insta::assert_snapshot!(told.join("\n"), @r#"
+        Line { text: "Pulling from library/nginx" }
+        a2abf6c4d29d 0/0 Pulling fs layer
+        b1d0fa6e2a54 0/0 Already exists
+        a2abf6c4d29d 270240/25350021 Downloading
+        a2abf6c4d29d 25350021/25350021 Download complete
+        a2abf6c4d29d 262144/25350021 Extracting
+        a2abf6c4d29d 25350021/25350021 Pull complete
+        Line { text: "Digest: sha256:0d17b5" }
+        Line { text: "Status: Downloaded newer image for nginx:1.30.4" }
+        "#);
     }
 
     #[test]

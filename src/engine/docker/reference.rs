@@ -66,7 +66,8 @@ impl Reference {
             return bad("the name may have lower-case letters, digits, `.`, `_` and `-` between slashes");
         }
         let host = |b: u8| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b);
-        if registry.is_empty() || !registry.bytes().all(host) {
+        let begins = registry.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'[');
+        if !begins || !registry.bytes().all(host) {
             return bad("the registry's host is wrong");
         }
         let tag = if tag.is_none() && digest.is_none() { Some("latest".to_owned()) } else { tag };
@@ -120,6 +121,15 @@ mod tests {
                 .into_iter()
                 .map(|text| Reference::parse(text).unwrap_err())
                 .collect();
-        insta::assert_snapshot!(said.join("\n"), @"");
+        insta::assert_snapshot!(said.join("\n"), @"
+                `` is no image reference: it is empty
+                `Nginx` is no image reference: a repository's name is in lower case
+                `nginx:` is no image reference: the tag may have letters, digits, `_`, `.` and `-`, at most 128
+                `nginx:a b` is no image reference: the tag may have letters, digits, `_`, `.` and `-`, at most 128
+                `a//b` is no image reference: the name may have lower-case letters, digits, `.`, `_` and `-` between slashes
+                `x@sha256:12` is no image reference: the digest is not sha256: and 64 hexadecimal digits
+                `-x` is no image reference: the name may have lower-case letters, digits, `.`, `_` and `-` between slashes
+                `registry.local:5000/` is no image reference: the name may have lower-case letters, digits, `.`, `_` and `-` between slashes
+                ");
     }
 }

@@ -1,1 +1,490 @@
+use std::time::Duration;
 
+use super::*;
+use crate::model::{Limits, Logging, PortBinding as Port, Protocol, Readiness, Ulimit};
+
+const OLD: ApiVersion = ApiVersion(1, 41);
+const NEW: ApiVersion = ApiVersion(1, 48);
+
+fn bare() -> ContainerSpec {
+    ContainerSpec {
+        name: "macula-db-1".into(),
+        stack: "db".into(),
+        service: "db".into(),
+        replica: 1,
+        image: "postgres:18".into(),
+        env: Vec::new(),
+        command: None,
+        entrypoint: None,
+        networks: vec![network("macula", Some("10.3.0.7"))],
+        network_mode: None,
+        ports: Vec::new(),
+        expose: Vec::new(),
+        mounts: Vec::new(),
+        files: Vec::new(),
+        healthcheck: None,
+        stop_grace_ms: None,
+        options: ContainerOptions::default(),
+        labels: BTreeMap::new(),
+        readiness: Readiness::default(),
+        depends_on: Vec::new(),
+        reload: None,
+        optional: false,
+        provider: None,
+        fingerprint: None,
+    }
+}
+
+fn network(name: &str, ipv4: Option<&str>) -> NetworkAttachment {
+    NetworkAttachment {
+        network: name.into(),
+        aliases: vec!["db".into(), "postgres.macula.local".into()],
+        ipv4: ipv4.map(|ip| ip.parse().unwrap()),
+        ipv6: None,
+    }
+}
+
+fn full() -> ContainerSpec {
+    let list = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let map = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+    ContainerSpec {
+        env: list(&["A=1", "B=two words"]),
+        command: Some(list(&["postgres", "-c", "fsync=off"])),
+        entrypoint: Some(list(&["docker-entrypoint.sh"])),
+        networks: vec![network("macula", Some("10.3.0.7")), network("other", None)],
+        ports: vec![
+            Port {
+                host_ip: "127.0.0.6".parse().unwrap(),
+                host_port: Some(5432),
+                container_port: 5432,
+                protocol: Protocol::Tcp,
+            },
+            Port { host_ip: "::1".parse().unwrap(), host_port: None, container_port: 5432, protocol: Protocol::Tcp },
+            Port {
+                host_ip: "127.0.0.1".parse().unwrap(),
+                host_port: Some(53),
+                container_port: 5353,
+                protocol: Protocol::Udp,
+            },
+        ],
+        expose: vec![9187, 5432],
+        mounts: vec![
+            MountSpec::Volume {
+                source: "macula-db".into(),
+                target: "/var/lib/postgresql".into(),
+                read_only: false,
+                no_copy: true,
+                subpath: None,
+            },
+            MountSpec::Bind {
+                source: "/srv/made".into(),
+                target: "/made".into(),
+                read_only: true,
+                create_host_path: true,
+                propagation: Some("rslave".into()),
+            },
+            MountSpec::Bind {
+                source: "/srv/with:colon".into(),
+                target: "/there".into(),
+                read_only: false,
+                create_host_path: false,
+                propagation: None,
+            },
+            MountSpec::Tmpfs {
+                target: "/tmp".into(),
+                size: Some(1024),
+                mode: Some(0o1777),
+                options: list(&["noexec"]),
+            },
+        ],
+        healthcheck: Some(Healthcheck {
+            test: list(&["CMD", "pg_isready"]),
+            interval: Some(Duration::from_secs(5)),
+            timeout: Some(Duration::from_millis(1500)),
+            retries: Some(3),
+            start_period: Some(Duration::from_secs(30)),
+            start_interval: Some(Duration::from_millis(250)),
+        }),
+        stop_grace_ms: Some(1500),
+        options: ContainerOptions {
+            user: Some("999:999".into()),
+            working_dir: Some("/w".into()),
+            hostname: Some("db".into()),
+            domainname: Some("macula.local".into()),
+            restart: Restart::OnFailure(Some(3)),
+            init: Some(true),
+            tty: true,
+            stdin_open: true,
+            read_only: true,
+            privileged: true,
+            stop_signal: Some("SIGINT".into()),
+            cap_add: list(&["NET_ADMIN"]),
+            cap_drop: list(&["ALL"]),
+            security_opt: list(&["no-new-privileges:true"]),
+            group_add: list(&["docker"]),
+            sysctls: map("net.core.somaxconn", "1024"),
+            ulimits: BTreeMap::from([("nofile".to_owned(), Ulimit { soft: 1024, hard: 2048 })]),
+            devices: list(&["/dev/kvm", "/dev/a:/dev/b:r", "/dev/c:rw", "nvidia.com/gpu=all"]),
+            extra_hosts: list(&["host.docker.internal:host-gateway"]),
+            dns: list(&["10.3.0.1"]),
+            dns_search: list(&["macula.local"]),
+            dns_opt: list(&["ndots:1"]),
+            shm_size: Some(67_108_864),
+            pid: Some("host".into()),
+            ipc: Some("shareable".into()),
+            uts: Some("host".into()),
+            userns_mode: Some("host".into()),
+            cgroup: Some("private".into()),
+            cgroup_parent: Some("m.slice".into()),
+            runtime: Some("runc".into()),
+            platform: Some("linux/amd64".into()),
+            annotations: BTreeMap::new(),
+            logging: Some(Logging { driver: "json-file".into(), options: map("max-size", "10m") }),
+            resources: Limits {
+                memory: Some(268_435_456),
+                memory_reservation: Some(1),
+                memory_swap: Some(-1),
+                nano_cpus: Some(1_500_000_000),
+                cpu_shares: Some(512),
+                cpuset: Some("0-1".into()),
+                pids: Some(100),
+            },
+            oom_score_adj: Some(-500),
+            oom_kill_disable: Some(true),
+            mac_address: None,
+        },
+        ..bare()
+    }
+}
+
+fn json(spec: &ContainerSpec, api: ApiVersion) -> String {
+    let labels = BTreeMap::from([("dev.macula.platform".to_owned(), "macula".to_owned())]);
+    let volumes = [("macula-db-1-extra".to_owned(), "/extra".to_owned())];
+    let creation = creation(spec, "sha256:ab", &labels, &volumes, api).unwrap();
+    let later: Vec<_> = creation.connect.iter().map(|(name, endpoint)| serde_json::json!({name: endpoint})).collect();
+    // through a value: the client's maps have no order of their own
+    let sorted: BTreeMap<String, serde_json::Value> =
+        serde_json::from_value(serde_json::json!({"create": creation.body, "connect later": later})).unwrap();
+    serde_json::to_string_pretty(&sort(serde_json::to_value(sorted).unwrap())).unwrap()
+}
+
+fn sort(value: serde_json::Value) -> serde_json::Value {
+    match value {
+        serde_json::Value::Object(map) => {
+            let sorted: BTreeMap<_, _> = map.into_iter().map(|(key, value)| (key, sort(value))).collect();
+            sorted.into_iter().collect()
+        }
+        serde_json::Value::Array(list) => list.into_iter().map(sort).collect(),
+        other => other,
+    }
+}
+
+#[test]
+fn everything_that_a_spec_says_reaches_an_old_engine() {
+    insta::assert_snapshot!(json(&full(), OLD), @r#"
+    {
+      "connect later": [
+        {
+          "other": {
+            "Aliases": [
+              "db",
+              "postgres.macula.local"
+            ]
+          }
+        }
+      ],
+      "create": {
+        "Cmd": [
+          "postgres",
+          "-c",
+          "fsync=off"
+        ],
+        "Domainname": "macula.local",
+        "Entrypoint": [
+          "docker-entrypoint.sh"
+        ],
+        "Env": [
+          "A=1",
+          "B=two words"
+        ],
+        "ExposedPorts": {
+          "5353/udp": {},
+          "5432/tcp": {},
+          "9187/tcp": {}
+        },
+        "Healthcheck": {
+          "Interval": 5000000000,
+          "Retries": 3,
+          "StartPeriod": 30000000000,
+          "Test": [
+            "CMD",
+            "pg_isready"
+          ],
+          "Timeout": 1500000000
+        },
+        "HostConfig": {
+          "Binds": [
+            "/srv/made:/made:ro,rslave"
+          ],
+          "CapAdd": [
+            "NET_ADMIN"
+          ],
+          "CapDrop": [
+            "ALL"
+          ],
+          "CgroupParent": "m.slice",
+          "CgroupnsMode": "private",
+          "CpuShares": 512,
+          "CpusetCpus": "0-1",
+          "DeviceRequests": [
+            {
+              "DeviceIDs": [
+                "nvidia.com/gpu=all"
+              ],
+              "Driver": "cdi"
+            }
+          ],
+          "Devices": [
+            {
+              "CgroupPermissions": "rwm",
+              "PathInContainer": "/dev/kvm",
+              "PathOnHost": "/dev/kvm"
+            },
+            {
+              "CgroupPermissions": "r",
+              "PathInContainer": "/dev/b",
+              "PathOnHost": "/dev/a"
+            },
+            {
+              "CgroupPermissions": "rw",
+              "PathInContainer": "/dev/c",
+              "PathOnHost": "/dev/c"
+            }
+          ],
+          "Dns": [
+            "10.3.0.1"
+          ],
+          "DnsOptions": [
+            "ndots:1"
+          ],
+          "DnsSearch": [
+            "macula.local"
+          ],
+          "ExtraHosts": [
+            "host.docker.internal:host-gateway"
+          ],
+          "GroupAdd": [
+            "docker"
+          ],
+          "Init": true,
+          "IpcMode": "shareable",
+          "LogConfig": {
+            "Config": {
+              "max-size": "10m"
+            },
+            "Type": "json-file"
+          },
+          "Memory": 268435456,
+          "MemoryReservation": 1,
+          "MemorySwap": -1,
+          "Mounts": [
+            {
+              "Source": "macula-db",
+              "Target": "/var/lib/postgresql",
+              "Type": "volume",
+              "VolumeOptions": {
+                "NoCopy": true
+              }
+            },
+            {
+              "Source": "/srv/with:colon",
+              "Target": "/there",
+              "Type": "bind"
+            },
+            {
+              "Source": "macula-db-1-extra",
+              "Target": "/extra",
+              "Type": "volume"
+            }
+          ],
+          "NanoCpus": 1500000000,
+          "NetworkMode": "macula",
+          "OomKillDisable": true,
+          "OomScoreAdj": -500,
+          "PidMode": "host",
+          "PidsLimit": 100,
+          "PortBindings": {
+            "5353/udp": [
+              {
+                "HostIp": "127.0.0.1",
+                "HostPort": "53"
+              }
+            ],
+            "5432/tcp": [
+              {
+                "HostIp": "127.0.0.6",
+                "HostPort": "5432"
+              },
+              {
+                "HostIp": "::1",
+                "HostPort": ""
+              }
+            ]
+          },
+          "Privileged": true,
+          "ReadonlyRootfs": true,
+          "RestartPolicy": {
+            "MaximumRetryCount": 3,
+            "Name": "on-failure"
+          },
+          "Runtime": "runc",
+          "SecurityOpt": [
+            "no-new-privileges:true"
+          ],
+          "ShmSize": 67108864,
+          "Sysctls": {
+            "net.core.somaxconn": "1024"
+          },
+          "Tmpfs": {
+            "/tmp": "noexec,size=1024,mode=1777"
+          },
+          "UTSMode": "host",
+          "Ulimits": [
+            {
+              "Hard": 2048,
+              "Name": "nofile",
+              "Soft": 1024
+            }
+          ],
+          "UsernsMode": "host"
+        },
+        "Hostname": "db",
+        "Image": "sha256:ab",
+        "Labels": {
+          "dev.macula.platform": "macula"
+        },
+        "NetworkingConfig": {
+          "EndpointsConfig": {
+            "macula": {
+              "Aliases": [
+                "db",
+                "postgres.macula.local"
+              ],
+              "IPAMConfig": {
+                "IPv4Address": "10.3.0.7"
+              }
+            }
+          }
+        },
+        "OpenStdin": true,
+        "StopSignal": "SIGINT",
+        "StopTimeout": 2,
+        "Tty": true,
+        "User": "999:999",
+        "WorkingDir": "/w"
+      }
+    }
+    "#);
+}
+
+#[test]
+fn a_new_engine_takes_all_networks_and_the_faster_start() {
+    let spec = full();
+    let labels = BTreeMap::new();
+    let made = creation(&spec, "x", &labels, &[], NEW).unwrap();
+    assert!(made.connect.is_empty());
+    let endpoints = made.body.networking_config.unwrap().endpoints_config.unwrap();
+    let mut names: Vec<&String> = endpoints.keys().collect();
+    names.sort();
+    assert_eq!(names, ["macula", "other"]);
+    assert_eq!(made.body.healthcheck.unwrap().start_interval, Some(250_000_000));
+    let host = made.body.host_config.unwrap();
+    assert_eq!(host.binds, None);
+    let bind = &host.mounts.unwrap()[1];
+    assert_eq!(bind.bind_options.as_ref().unwrap().create_mountpoint, Some(true));
+}
+
+#[test]
+fn a_bare_spec_asks_for_nothing() {
+    insta::assert_snapshot!(json(&bare(), OLD), @r#"
+    {
+      "connect later": [],
+      "create": {
+        "HostConfig": {
+          "Mounts": [
+            {
+              "Source": "macula-db-1-extra",
+              "Target": "/extra",
+              "Type": "volume"
+            }
+          ],
+          "NetworkMode": "macula"
+        },
+        "Image": "sha256:ab",
+        "Labels": {
+          "dev.macula.platform": "macula"
+        },
+        "NetworkingConfig": {
+          "EndpointsConfig": {
+            "macula": {
+              "Aliases": [
+                "db",
+                "postgres.macula.local"
+              ],
+              "IPAMConfig": {
+                "IPv4Address": "10.3.0.7"
+              }
+            }
+          }
+        }
+      }
+    }
+    "#);
+}
+
+#[test]
+fn a_borrowed_network_has_no_endpoints() {
+    let spec = ContainerSpec { network_mode: Some("host".into()), ..bare() };
+    let made = creation(&spec, "x", &BTreeMap::new(), &[], OLD).unwrap();
+    assert_eq!(made.body.networking_config, None);
+    assert_eq!(made.body.host_config.unwrap().network_mode.as_deref(), Some("host"));
+}
+
+#[test]
+fn what_an_engine_cannot_do_is_said() {
+    let with = |change: fn(&mut ContainerSpec)| {
+        let mut spec = bare();
+        change(&mut spec);
+        creation(&spec, "x", &BTreeMap::new(), &[], OLD).unwrap_err()
+    };
+    let said = [
+        with(|spec| spec.options.mac_address = Some("02:42:ac:11:00:02".into())),
+        with(|spec| spec.options.annotations = BTreeMap::from([("a".into(), "b".into())])),
+        with(|spec| {
+            spec.mounts = vec![MountSpec::Volume {
+                source: "v".into(),
+                target: "/v".into(),
+                read_only: false,
+                no_copy: false,
+                subpath: Some("s".into()),
+            }]
+        }),
+        with(|spec| spec.options.cgroup = Some("mine".into())),
+    ];
+    insta::assert_snapshot!(said.join("\n"), @"
+    `mac_address` needs an engine with version 1.44 of the API, this one has 1.41
+    `annotations` needs an engine with version 1.43 of the API, this one has 1.41
+    `subpath` needs an engine with version 1.45 of the API, this one has 1.41
+    `cgroup` is `host` or `private`, not `mine`
+    ");
+}
+
+#[test]
+fn declared_volumes_get_names() {
+    let mut spec = bare();
+    spec.mounts = vec![MountSpec::Tmpfs { target: "/run/".into(), size: None, mode: None, options: Vec::new() }];
+    let declared = ["/var/lib/postgresql/", "/run", "/a b/~c", "/var/lib/postgresql"].map(str::to_owned);
+    let volumes = volumes_of_image(&spec, &declared);
+    let volumes: Vec<String> = volumes.iter().map(|(name, path)| format!("{name} at {path}")).collect();
+    assert_eq!(volumes, ["macula-db-1-a-b-c at /a b/~c", "macula-db-1-var-lib-postgresql at /var/lib/postgresql"]);
+}
