@@ -18,7 +18,6 @@ pub mod cli;
 pub mod compile;
 pub mod config;
 pub mod doctor;
-pub mod config;
 pub mod engine;
 pub mod event;
 pub mod host;

@@ -1,11 +1,5 @@
 //! Which engine is used: every endpoint that one could mean, in order, and what each said.
 
-<<<<<<< HEAD
-use std::sync::Arc;
-
-use super::Engine;
-use crate::host::Host;
-=======
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +11,6 @@ use sha2::{Digest, Sha256};
 use super::Engine;
 use super::docker::{ConnectError, Docker};
 use crate::host::{Command, Host};
->>>>>>> engine
 
 /// Who names the endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,11 +62,6 @@ pub struct Discovery {
     pub attempts: Vec<Attempt>,
 }
 
-<<<<<<< HEAD
-/// Stands in until the real search is merged: finds nothing.
-pub async fn discover(_: &dyn Host) -> (Discovery, Option<Arc<dyn Engine>>) {
-    (Discovery::default(), None)
-=======
 impl Discovery {
     /// The endpoint that is used.
     pub fn used(&self) -> Option<&Attempt> {
@@ -254,5 +242,4 @@ async fn tls_of(host: &dyn Host, folder: &Path, context: &str) -> bool {
     let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     let keys = folder.join("contexts").join("tls").join(name).join("docker");
     host.list(&keys).await.is_ok_and(|names| !names.is_empty())
->>>>>>> engine
 }
