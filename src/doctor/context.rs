@@ -58,7 +58,7 @@ impl<'a> Context<'a> {
     /// The engine runs on another machine: what is published there is not reached through our
     /// loopback addresses.
     pub fn remote(&self) -> bool {
-        self.endpoint().is_some_and(|attempt| is_remote(attempt))
+        self.endpoint().is_some_and(is_remote)
     }
 
     pub async fn facts(&self) -> &Look<Facts> {
