@@ -421,6 +421,12 @@ async fn ports() {
       127.0.0.2:3000/tcp is held by node (pid 77); wanted: 127.0.0.2:3000 (grafana)
       fix: stop it: `docker stop shop-web-1`; stop node: `kill 77`; or publish elsewhere: `ingress: {http: 8080, https: 8443}` in macula.yaml
     ");
+    let proxy = FakeHost::new().listener("0.0.0.0:80", Protocol::Tcp, Some((900, "rootlessport")));
+    assert_snapshot!(case(proxy).find("ports").await, @r"
+    failed: ports: port 80 is taken
+      0.0.0.0:80/tcp is held by a container, through rootlessport; wanted: 127.0.0.1:80 (nginx), 127.0.0.2:80 (nginx)
+      fix: stop the container, which `docker ps --filter publish=80` names; or publish elsewhere: `ingress: {http: 8080, https: 8443}` in macula.yaml
+    ");
     // our own containers are no obstacle, nor is the same port of UDP or of another address
     let own = FakeHost::new()
         .listener("127.0.0.1:80", Protocol::Tcp, Some((901, "docker-proxy")))
