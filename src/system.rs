@@ -29,9 +29,4 @@ impl System {
         let attempts = vec![Attempt { endpoint, source: Source::DockerSocket, outcome }];
         Self { host: Arc::new(host), engine, discovery: Discovery { attempts } }
     }
-
-    /// The attempt that succeeded.
-    pub fn endpoint(&self) -> Option<&Attempt> {
-        self.discovery.attempts.iter().find(|attempt| attempt.outcome.is_ok())
-    }
 }

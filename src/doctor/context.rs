@@ -58,7 +58,7 @@ impl<'a> Context<'a> {
     /// The engine runs on another machine: what is published there is not reached through our
     /// loopback addresses.
     pub fn remote(&self) -> bool {
-        self.endpoint().is_some_and(|attempt| is_remote(attempt))
+        self.endpoint().is_some_and(is_remote)
     }
 
     pub async fn facts(&self) -> &Look<Facts> {
@@ -85,16 +85,21 @@ impl<'a> Context<'a> {
         found.is_ok_and(|found| found.containers.is_empty() && found.networks.is_empty() && found.volumes.is_empty())
     }
 
-    /// All containers that are attached to a network, whoever's. One call each: only for looking
-    /// into a conflict.
+    /// All containers that are attached to a network, whoever's. Only for looking into a conflict:
+    /// the engine is asked three times over.
     pub async fn attached(&self) -> &[ObservedContainer] {
         let look = || async {
-            let (Some(engine), Ok(networks)) = (self.engine, self.networks().await) else { return Vec::new() };
-            let mut names: Vec<&String> = networks.iter().flat_map(|network| &network.containers).collect();
-            names.sort();
-            names.dedup();
-            let looks = names.into_iter().map(|name| engine.inspect(name));
-            futures_util::future::join_all(looks).await.into_iter().flatten().collect()
+            let Ok(networks) = self.networks().await else { return Vec::new() };
+            let platform = self.want.platform.clone();
+            let networks = networks.iter().map(|network| network.name.clone()).collect();
+            let query = Query { platform: platform.clone(), networks, ..Query::default() };
+            let Ok(found) = asked(self.engine, |engine| engine.find(&query)).await else { return Vec::new() };
+            let mut containers: Vec<String> =
+                found.networks.into_iter().flat_map(|network| network.containers).collect();
+            containers.sort();
+            containers.dedup();
+            let query = Query { platform, containers, ..Query::default() };
+            asked(self.engine, |engine| engine.find(&query)).await.map(|found| found.containers).unwrap_or_default()
         };
         self.attached.get_or_init(look).await
     }

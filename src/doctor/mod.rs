@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, join_all};
@@ -352,8 +352,8 @@ pub enum FixError {
     NoActions { check: &'static str, advice: Option<String> },
     #[error(transparent)]
     Run(#[from] RunError),
-    #[error("no engine answered within {} s{}", patience.as_secs(), log_tail.as_ref().map(|tail| format!("; its log ends with:\n{tail}")).unwrap_or_default())]
-    NoEngine { patience: Duration, log_tail: Option<String> },
+    #[error("no engine answered within {} s{}", waited.as_secs(), log_tail.as_ref().map(|tail| format!("; its log ends with:\n{tail}")).unwrap_or_default())]
+    NoEngine { waited: Duration, log_tail: Option<String> },
     /// Its message names the file.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -379,13 +379,14 @@ pub async fn fix(system: &System, want: &Needs, finding: &Finding, events: &Even
     let start = Instant::now();
     let millis = || u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     events.emit(Event::StepStarted { id: id.clone() });
+    let mut daemon = None;
     for action in actions {
         let progress = match action {
             Action::AwaitEngine { .. } => Progress::Waiting { reason: "the engine does not answer yet".into() },
             other => Progress::Line { text: other.to_string() },
         };
         events.emit(Event::StepProgress { id: id.clone(), progress });
-        if let Err(error) = act(system.host.as_ref(), action).await {
+        if let Err(error) = act(system.host.as_ref(), action, &mut daemon).await {
             events.emit(Event::StepFailed { id, millis: millis(), error: error.to_string() });
             return Err(error);
         }
@@ -397,37 +398,53 @@ pub async fn fix(system: &System, want: &Needs, finding: &Finding, events: &Even
     Ok(Fixed { system, finding })
 }
 
-async fn act(host: &dyn Host, action: &Action) -> Result<(), FixError> {
+/// `daemon` is the pid of what was started, for the wait that follows.
+async fn act(host: &dyn Host, action: &Action, daemon: &mut Option<u32>) -> Result<(), FixError> {
     match action {
         Action::Run(command) => {
             host.run(command).await?;
         }
         Action::StartEngine { command, log } => {
-            if discover(host).await.1.is_none() {
-                host.spawn_detached(command, log).await?;
+            if !answers(host).await {
+                *daemon = Some(host.spawn_detached(command, log).await?);
             }
         }
         Action::Remove(path) => host.remove(path).await?,
-        Action::AwaitEngine { patience, log } => await_engine(host, *patience, log.as_deref()).await?,
+        Action::AwaitEngine { patience, log } => await_engine(host, *patience, *daemon, log.as_deref()).await?,
     }
     Ok(())
 }
 
-async fn await_engine(host: &dyn Host, patience: Duration, log: Option<&std::path::Path>) -> Result<(), FixError> {
+/// An engine answers. One that does not answer to us, or is too old, is another check's business.
+async fn answers(host: &dyn Host) -> bool {
+    let (discovery, engine) = discover(host).await;
+    let elsewhere = |attempt: &Attempt| {
+        let refused = matches!(attempt.outcome, Err(Refusal::PermissionDenied { .. } | Refusal::TooOld { .. }));
+        refused && attempt.source != Source::PodmanRootful
+    };
+    engine.is_some() || discovery.attempts.iter().any(elsewhere)
+}
+
+async fn await_engine(
+    host: &dyn Host,
+    patience: Duration,
+    daemon: Option<u32>,
+    log: Option<&Path>,
+) -> Result<(), FixError> {
     /// Lines of the daemon's log that say why it did not come up.
-    const SHOWN_LINES: usize = 10;
+    const SHOWN_LINES: usize = 5;
+    /// For another daemon that ours gave way to, and that is still starting.
+    const AFTER_ITS_END: Duration = Duration::from_secs(3);
     let start = Instant::now();
+    let mut ended: Option<Instant> = None;
     loop {
-        let (discovery, engine) = discover(host).await;
-        // one that answers, but not to us, is another check's business
-        let answers = |attempt: &Attempt| {
-            let whose = attempt.source != Source::PodmanRootful;
-            whose && matches!(attempt.outcome, Err(Refusal::PermissionDenied { .. } | Refusal::TooOld { .. }))
-        };
-        if engine.is_some() || discovery.attempts.iter().any(answers) {
+        if answers(host).await {
             return Ok(());
         }
-        if start.elapsed() >= patience {
+        if ended.is_none() && daemon.is_some_and(|pid| !host.alive(pid)) {
+            ended = Some(Instant::now());
+        }
+        if start.elapsed() >= patience || ended.is_some_and(|end| end.elapsed() >= AFTER_ITS_END) {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -440,7 +457,7 @@ async fn await_engine(host: &dyn Host, patience: Duration, log: Option<&std::pat
             lines.get(lines.len().saturating_sub(SHOWN_LINES)..).unwrap_or_default().join("\n")
         }),
     };
-    Err(FixError::NoEngine { patience, log_tail })
+    Err(FixError::NoEngine { waited: start.elapsed(), log_tail })
 }
 
 #[cfg(test)]

@@ -282,12 +282,10 @@ async fn engine_running() {
         sudo dockerd >>/home/dev/.local/share/macula/log/dockerd.log 2>&1 &
         # wait until the engine answers
     ");
-    let elsewhere = vec![attempt("tcp://192.0.2.7:2375", Source::DockerHost, Err(Refusal::Other("timed out".into())))];
-    assert_snapshot!(without_engine(FakeHost::new(), elsewhere).find("engine-running").await, @r"
-    failed: engine-running: the engine at tcp://192.0.2.7:2375 does not answer
-      tcp://192.0.2.7:2375 (DOCKER_HOST): timed out
-      fix: see that it runs and can be reached, or do not name it
-    ");
+    let elsewhere =
+        || vec![attempt("tcp://192.0.2.7:2375", Source::DockerHost, Err(Refusal::Other("timed out".into())))];
+    assert_snapshot!(without_engine(FakeHost::new(), elsewhere()).find("engine-running").await, @"skipped: engine-running: DOCKER_HOST names tcp://192.0.2.7:2375: see docker-context");
+    assert_snapshot!(without_engine(FakeHost::new(), elsewhere()).find("engine-installed").await, @"skipped: engine-installed: DOCKER_HOST names tcp://192.0.2.7:2375, so none is looked for");
     assert_snapshot!(without_engine(FakeHost::new(), none()).find("engine-running").await, @"skipped: engine-running: none is installed");
     // there is an endpoint, but asking it fails
     let hangs = Case { attempts: used(), ..without_engine(host(), none()) };
@@ -347,25 +345,30 @@ async fn engine_version() {
 async fn docker_context() {
     let remote = vec![attempt("ssh://me@build.example.com", Source::Context("build".into()), Ok(()))];
     assert_snapshot!(Case { attempts: remote, ..case(FakeHost::new()) }.find("docker-context").await, @r"
-    warning: docker-context: the engine at ssh://me@build.example.com is another machine
-      it is named by Docker context build
-      addresses of the platform (127.0.0.2 and so on) will be that machine's, not reachable from here
+    warning: docker-context: Docker context build names ssh://me@build.example.com, which is another machine
+      the platform's addresses (127.0.0.2 and so on) will be that machine's, not to be reached from here
       fix: `docker context use default` goes back to the engine of this machine
     ");
     let tunnel = vec![attempt("tcp://127.0.0.1:2375", Source::DockerHost, Ok(()))];
-    assert_snapshot!(Case { attempts: tunnel, ..case(FakeHost::new()) }.find("docker-context").await, @"ok: docker-context: tcp://127.0.0.1:2375 (DOCKER_HOST) is on this machine");
-    let broken =
-        vec![attempt("unix:///home/dev/.colima/docker.sock", Source::Context("colima".into()), Err(Refusal::Absent))];
-    assert_snapshot!(without_engine(FakeHost::new(), broken.clone()).find("docker-context").await, @r"
+    assert_snapshot!(Case { attempts: tunnel, ..case(FakeHost::new()) }.find("docker-context").await, @"ok: docker-context: DOCKER_HOST names tcp://127.0.0.1:2375, on this machine");
+    let colima =
+        |refusal| vec![attempt("unix:///home/dev/.colima/docker.sock", Source::Context("colima".into()), Err(refusal))];
+    assert_snapshot!(without_engine(FakeHost::new(), colima(Refusal::Absent)).find("docker-context").await, @r"
     failed: docker-context: Docker context colima names unix:///home/dev/.colima/docker.sock: no such socket
-      fix: `docker context use default` goes back to the engine of this machine
+      fix: start it, or go back to the engine of this machine with `docker context use default`
     ");
-    let passed_over = [broken, used()].concat();
-    assert_snapshot!(Case { attempts: passed_over, ..case(FakeHost::new()) }.find("docker-context").await, @r"
-    warning: docker-context: Docker context colima names unix:///home/dev/.colima/docker.sock, which is not used
-      unix:///var/run/docker.sock is used in its place
-      fix: `docker context use default` goes back to the engine of this machine
+    let by_variable = FakeHost::new().env_var("DOCKER_CONTEXT", "colima");
+    assert_snapshot!(without_engine(by_variable, colima(Refusal::NotListening)).find("docker-context").await, @r"
+    failed: docker-context: Docker context colima names unix:///home/dev/.colima/docker.sock: nobody listens
+      fix: start it, or go back to the engine of this machine with `unset DOCKER_CONTEXT`
     ");
+    let unknown =
+        vec![attempt("", Source::Context("gone".into()), Err(Refusal::Other("there is no such context".into())))];
+    assert_snapshot!(without_engine(FakeHost::new(), unknown).find("docker-context").await, @r"
+    failed: docker-context: Docker context gone names no endpoint of use: there is no such context
+      fix: start it, or go back to the engine of this machine with `docker context use default`
+    ");
+    assert_snapshot!(case(FakeHost::new()).find("docker-context").await, @"ok: docker-context: unix:///var/run/docker.sock (Docker) is on this machine");
 }
 
 #[tokio::test]
@@ -417,6 +420,12 @@ async fn ports() {
       0.0.0.0:80/tcp is held by the container shop-web-1 (nginx:1.30.4); wanted: 127.0.0.1:80 (nginx), 127.0.0.2:80 (nginx)
       127.0.0.2:3000/tcp is held by node (pid 77); wanted: 127.0.0.2:3000 (grafana)
       fix: stop it: `docker stop shop-web-1`; stop node: `kill 77`; or publish elsewhere: `ingress: {http: 8080, https: 8443}` in macula.yaml
+    ");
+    let proxy = FakeHost::new().listener("0.0.0.0:80", Protocol::Tcp, Some((900, "rootlessport")));
+    assert_snapshot!(case(proxy).find("ports").await, @r"
+    failed: ports: port 80 is taken
+      0.0.0.0:80/tcp is held by a container, through rootlessport; wanted: 127.0.0.1:80 (nginx), 127.0.0.2:80 (nginx)
+      fix: stop the container, which `docker ps --filter publish=80` names; or publish elsewhere: `ingress: {http: 8080, https: 8443}` in macula.yaml
     ");
     // our own containers are no obstacle, nor is the same port of UDP or of another address
     let own = FakeHost::new()

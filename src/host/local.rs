@@ -139,7 +139,12 @@ impl Host for LocalHost {
     fn alive(&self, pid: u32) -> bool {
         let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return false };
         // EPERM: it is there and somebody else's
-        !matches!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH))
+        if let Err(rustix::io::Errno::SRCH) = rustix::process::test_kill_process(pid) {
+            return false;
+        }
+        // dead, but its parent has not looked yet; proc_pid_stat(5): `pid (comm) state ...`
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
     }
 
     async fn listeners(&self) -> io::Result<Vec<Listener>> {

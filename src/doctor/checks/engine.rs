@@ -29,10 +29,18 @@ fn program(context: &Context<'_>) -> Option<&'static str> {
     wanted.iter().copied().find(here).or_else(|| Some(PODMAN).filter(here))
 }
 
-/// The user has named an engine, and it is elsewhere.
-fn named_elsewhere(context: &Context<'_>) -> Option<Attempt> {
+/// The user has named an engine, which is then the only one that was tried.
+fn named<'a>(context: &'a Context<'_>) -> Option<&'a Attempt> {
     let named = |attempt: &&Attempt| matches!(attempt.source, Source::DockerHost | Source::Context(_));
-    context.discovery.attempts.iter().filter(named).find(|attempt| is_remote(attempt)).cloned()
+    context.discovery.attempts.iter().find(named)
+}
+
+/// `DOCKER_HOST names tcp://192.0.2.7:2375`
+fn naming(attempt: &Attempt) -> String {
+    match attempt.endpoint.as_str() {
+        "" => format!("{} names no endpoint of use", origin(&attempt.source)),
+        endpoint => format!("{} names {endpoint}", origin(&attempt.source)),
+    }
 }
 
 fn name(context: &Context<'_>, look: &Result<crate::model::Facts, String>) -> String {
@@ -48,8 +56,8 @@ pub(in crate::doctor) async fn installed(context: &Context<'_>) -> Verdict {
     if context.endpoint().is_some() {
         return Verdict::ok(name(context, context.facts().await));
     }
-    if let Some(attempt) = named_elsewhere(context) {
-        return Verdict::skipped(format!("{} is named as the engine, so none is needed here", attempt.endpoint));
+    if let Some(attempt) = named(context) {
+        return Verdict::skipped(format!("{}, so none is looked for", naming(attempt)));
     }
     // a socket that is there has been put there by an engine
     if let Some(attempt) = refused(context, |refusal| *refusal != Refusal::Absent) {
@@ -81,18 +89,13 @@ pub(in crate::doctor) async fn running(context: &Context<'_>) -> Verdict {
     if refused(context, |refusal| matches!(refusal, Refusal::TooOld { .. })).is_some() {
         return Verdict::ok("an engine answers: see engine-version");
     }
+    if let Some(attempt) = named(context) {
+        return Verdict::skipped(format!("{}: see docker-context", naming(attempt)));
+    }
     let tried = context.discovery.attempts.iter().map(|attempt| {
-        let why = match &attempt.outcome {
-            Ok(()) => "used".to_owned(),
-            Err(refusal) => reason(refusal),
-        };
+        let why = attempt.outcome.as_ref().err().map(reason).unwrap_or_default();
         format!("{} ({}): {why}", attempt.endpoint, origin(&attempt.source))
     });
-    if let Some(attempt) = named_elsewhere(context) {
-        let advice = "see that it runs and can be reached, or do not name it";
-        let summary = format!("the engine at {} does not answer", attempt.endpoint);
-        return Verdict::failed(summary).detail(tried).fix(Fix::advice(advice));
-    }
     match program(context) {
         None if refused(context, |refusal| *refusal != Refusal::Absent).is_none() => {
             Verdict::skipped("none is installed")
@@ -188,37 +191,27 @@ pub(in crate::doctor) async fn version(context: &Context<'_>) -> Verdict {
 }
 
 pub(in crate::doctor) async fn context(context: &Context<'_>) -> Verdict {
-    let back = |source: &Source| match source {
-        Source::Context(_) => "`docker context use default` goes back to the engine of this machine",
-        _ => "`unset DOCKER_HOST` goes back to the engine of this machine",
+    let Some(attempt) = named(context) else {
+        return match context.endpoint() {
+            Some(used) => Verdict::ok(format!("{} ({}) is on this machine", used.endpoint, origin(&used.source))),
+            None => Verdict::skipped("no engine is named, and none answers"),
+        };
     };
-    let named = |attempt: &&Attempt| matches!(attempt.source, Source::DockerHost | Source::Context(_));
-    if let Some(used) = context.endpoint() {
-        let named_another =
-            context.discovery.attempts.iter().find(|attempt| named(attempt) && attempt.outcome.is_err());
-        if let Some(other) = named_another {
-            return Verdict::warning(format!("{} names {}, which is not used", origin(&other.source), other.endpoint))
-                .detail([format!("{} is used in its place", used.endpoint)])
-                .fix(Fix::advice(back(&other.source)));
-        }
-        if is_remote(used) {
-            return Verdict::warning(format!("the engine at {} is another machine", used.endpoint))
-                .detail([
-                    format!("it is named by {}", origin(&used.source)),
-                    "addresses of the platform (127.0.0.2 and so on) will be that machine's, not reachable from here"
-                        .to_owned(),
-                ])
-                .fix(Fix::advice(back(&used.source)));
-        }
-        return Verdict::ok(format!("{} ({}) is on this machine", used.endpoint, origin(&used.source)));
-    }
-    match context.discovery.attempts.iter().find(named) {
-        Some(attempt) => {
-            let why = attempt.outcome.as_ref().err().map(reason).unwrap_or_default();
-            Verdict::failed(format!("{} names {}: {why}", origin(&attempt.source), attempt.endpoint))
-                .fix(Fix::advice(back(&attempt.source)))
-        }
-        None => Verdict::skipped("no engine is named, and none answers"),
+    let back = match &attempt.source {
+        Source::DockerHost => "unset DOCKER_HOST",
+        _ if context.host.env("DOCKER_CONTEXT").is_some_and(|name| !name.is_empty()) => "unset DOCKER_CONTEXT",
+        _ => "docker context use default",
+    };
+    match &attempt.outcome {
+        Ok(()) if is_remote(attempt) => Verdict::warning(format!("{}, which is another machine", naming(attempt)))
+            .detail([
+                "the platform's addresses (127.0.0.2 and so on) will be that machine's, not to be reached from here",
+            ])
+            .fix(Fix::advice(format!("`{back}` goes back to the engine of this machine"))),
+        Ok(()) => Verdict::ok(format!("{}, on this machine", naming(attempt))),
+        Err(Refusal::PermissionDenied { .. } | Refusal::TooOld { .. }) => Verdict::ok(naming(attempt)),
+        Err(refusal) => Verdict::failed(format!("{}: {}", naming(attempt), reason(refusal)))
+            .fix(Fix::advice(format!("start it, or go back to the engine of this machine with `{back}`"))),
     }
 }
 
@@ -232,6 +225,9 @@ pub(in crate::doctor) async fn podman(context: &Context<'_>) -> Verdict {
             Ok(facts) => Verdict::skipped(format!("{} is the engine", facts.engine)),
             Err(reason) => Verdict::skipped(reason.clone()),
         };
+    }
+    if let Some(attempt) = named(context) {
+        return Verdict::skipped(format!("{}: see docker-context", naming(attempt)));
     }
     if context.host.which(PODMAN).is_none() {
         return Verdict::skipped("Podman is not installed");

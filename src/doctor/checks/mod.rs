@@ -13,7 +13,7 @@ fn size(bytes: u64) -> String {
         // tenths, rounded down: nobody is to be promised more than there is
         Some((name, unit)) => {
             let tenths = bytes / (unit / 10).max(1);
-            if tenths < 100 && tenths % 10 != 0 {
+            if tenths < 100 && !tenths.is_multiple_of(10) {
                 format!("{}.{} {name}", tenths / 10, tenths % 10)
             } else {
                 format!("{} {name}", bytes / unit)

@@ -125,6 +125,11 @@ async fn owner(context: &Context<'_>, listener: &Listener) -> Owner {
         let name = format!("the container {} ({})", container.name, container.image);
         return Owner { name, advice: format!("stop it: `docker stop {}`", container.name) };
     }
+    if let Some(proxy) = known.filter(|process| PROXIES.contains(process)) {
+        let see = format!("docker ps --filter publish={}", listener.port);
+        let advice = format!("stop the container, which `{see}` names");
+        return Owner { name: format!("a container, through {proxy}"), advice };
+    }
     match (known, listener.pid) {
         (Some(process), Some(pid)) => {
             let unit = context.machine.systemd && UNITS.contains(&process);
