@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::engine::{BuildRequest, EngineError, ImageError};
 use crate::event::{Event, Progress};
-use crate::host::Command;
+use crate::host::{Command, Host};
 use crate::model::{BaseImage, ImageBuild, ImageSpec, PrepareStep, label};
 use crate::plan::ImageSource;
 
@@ -140,7 +140,7 @@ pub(super) async fn make_base(tools: &Tools, base: &BaseImage, step: &str) -> Re
     let folder = tools.host.folders().cache.join("base");
     tools.host.create_folder(&folder, 0o700).await.map_err(|error| file_error(&folder, &error))?;
     let tar = folder.join(format!("{}.tar", base.suite));
-    let command = base_command(&base.suite, &tar);
+    let command = base_command(&base.suite, &tar, &mirrors(&*tools.host, &base.suite).await);
     progress(Progress::Line { text: command.to_string() });
     let made = tools.host.run(&command).await;
     made.map_err(|source| StepError::Base { reference: base.reference.clone(), source })?;
@@ -151,21 +151,94 @@ pub(super) async fn make_base(tools: &Tools, base: &BaseImage, step: &str) -> Re
     Ok(())
 }
 
-fn base_command(suite: &str, tar: &Path) -> Command {
-    let drop = |path: &str| format!("--dpkgopt=path-exclude={path}");
-    let args = [
-        "--variant=minbase".to_owned(),
-        "--include=ca-certificates".to_owned(),
-        drop("/usr/share/doc/*"),
-        drop("/usr/share/man/*"),
-        drop("/usr/share/locale/*"),
-        "--dpkgopt=force-unsafe-io".to_owned(),
-        suite.to_owned(),
-        tar.display().to_string(),
-    ];
+/// `mirrors`: lines of an apt source list; empty: mmdebstrap's own default for the suite.
+fn base_command(suite: &str, tar: &Path, mirrors: &[String]) -> Command {
+    let mut args: Vec<String> = [
+        "--variant=minbase",
+        "--include=ca-certificates",
+        "--aptopt=Acquire::Languages \"none\"",
+        "--aptopt=APT::Install-Recommends \"false\"",
+        // the result is packed at once: a crash means to begin again anyway
+        "--dpkgopt=force-unsafe-io",
+        // packages that start a service when they are installed have nothing to start here
+        "--customize-hook=printf '#!/bin/sh\nexit 101\n' > \"$1/usr/sbin/policy-rc.d\" && chmod 755 \"$1/usr/sbin/policy-rc.d\"",
+        "--customize-hook=echo 'APT::Keep-Downloaded-Packages \"false\";' > \"$1/etc/apt/apt.conf.d/50macula\"",
+    ]
+    .map(str::to_owned)
+    .into();
+    for folder in ["doc", "man", "info", "locale", "lintian"] {
+        args.push(format!("--dpkgopt=path-exclude=/usr/share/{folder}/*"));
+    }
+    args.extend([suite.to_owned(), tar.display().to_string()]);
+    args.extend(mirrors.iter().cloned());
     Command::new("mmdebstrap", args).privileged().timeout(Duration::from_secs(900))
+}
+
+/// The machine's own mirrors, for another suite: a network without registries often has no way to
+/// the default mirror either.
+async fn mirrors(host: &dyn Host, suite: &str) -> Vec<String> {
+    if host.facts().distribution.as_deref() != Some("debian") {
+        return Vec::new();
+    }
+    let folder = Path::new("/etc/apt/sources.list.d");
+    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
+    files.extend(host.list(folder).await.unwrap_or_default().into_iter().map(|name| folder.join(name)));
+    let mut text = String::new();
+    for file in files {
+        let content = host.read(&file).await.unwrap_or_default();
+        text.push_str(&String::from_utf8_lossy(&content));
+        text.push_str("\n\n");
+    }
+    source_lines(&text, suite)
+}
+
+/// One-line sources of the main archive and of the security archive that apt's files name, in
+/// either of its formats (sources.list(5)).
+fn source_lines(text: &str, suite: &str) -> Vec<String> {
+    let mut main = None;
+    let mut security = None;
+    let addresses = text.lines().flat_map(|line| {
+        let line = line.trim();
+        let listed = line.strip_prefix("URIs:").or_else(|| line.strip_prefix("deb ")).unwrap_or_default();
+        listed.split_whitespace().filter(|word| word.starts_with("http")).map(|word| word.trim_end_matches('/'))
+    });
+    for address in addresses {
+        if address.ends_with("/debian-security") {
+            security.get_or_insert(address.to_owned());
+        } else if address.ends_with("/debian") {
+            main.get_or_insert(address.to_owned());
+        }
+    }
+    let Some(main) = main else { return Vec::new() };
+    let mut lines = vec![format!("deb {main} {suite} main")];
+    if let Some(security) = security {
+        lines.push(format!("deb {security} {suite}-security main"));
+    }
+    lines
 }
 
 fn file_error(path: &Path, error: &std::io::Error) -> StepError {
     StepError::File { path: path.display().to_string(), message: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::source_lines;
+
+    #[test]
+    fn the_machines_own_mirrors_serve_the_base() {
+        let deb822 = "Types: deb\n# http://old.example/debian\nURIs: http://mirror.example/debian/\nSuites: bookworm\n\n\
+                      Types: deb\nURIs: http://mirror.example/debian-security\nSuites: bookworm-security\n";
+        assert_eq!(
+            source_lines(deb822, "trixie"),
+            [
+                "deb http://mirror.example/debian trixie main",
+                "deb http://mirror.example/debian-security trixie-security main"
+            ]
+        );
+        let one_line =
+            "deb [arch=amd64] https://mirror.example/debian bookworm main\ndeb https://apt.example/docker x stable\n";
+        assert_eq!(source_lines(one_line, "trixie"), ["deb https://mirror.example/debian trixie main"]);
+        assert_eq!(source_lines("deb https://apt.example/tools x main", "trixie"), Vec::<String>::new());
+    }
 }

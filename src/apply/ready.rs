@@ -28,9 +28,14 @@ pub(super) async fn wait(
     let begun = Instant::now();
     let mut pause = FIRST_PAUSE;
     let mut said = String::new();
+    // a container that was started again says nothing any more of how it ended before
+    let mut ended_with = 0;
     loop {
         let found = tools.engine.inspect(&spec.name).await?;
-        if let Some(reason) = gave_up(&found, readiness) {
+        if let Some(code) = found.exit_code.filter(|code| *code != 0) {
+            ended_with = code;
+        }
+        if let Some(reason) = gave_up(&found, readiness, ended_with) {
             return Err(not_ready(tools, spec, reason).await);
         }
         let ended = matches!(found.state, ContainerState::Exited | ContainerState::Dead);
@@ -92,8 +97,7 @@ fn question(spec: &ContainerSpec, readiness: &Readiness) -> Question {
 }
 
 /// Why it will not come up, when that is certain.
-fn gave_up(found: &ObservedContainer, readiness: &Readiness) -> Option<String> {
-    let code = found.exit_code.unwrap_or_default();
+fn gave_up(found: &ObservedContainer, readiness: &Readiness, code: i64) -> Option<String> {
     let memory = if found.oom_killed { " (killed: it reached its memory limit)" } else { "" };
     match found.state {
         ContainerState::Exited | ContainerState::Dead if code != 0 => Some(format!("ended with {code}{memory}")),

@@ -15,10 +15,10 @@ use crate::engine::discover::Discovery;
 use crate::event::{Event, Events, Reporter};
 use crate::host::Host;
 use crate::host::local::LocalHost;
-use crate::model::ImagePolicy;
+use crate::model::{DEFAULT_NAME, ImagePolicy};
 use crate::system::System;
 
-use super::error::{CliError, ErrorKind};
+use super::error::{CliError, ErrorKind, Hint};
 use super::ui::confirm::{self, Answer, Question};
 use super::ui::{self, ColorChoice, Stream, Streams, Style, Terminal};
 
@@ -230,10 +230,26 @@ impl Context {
         self.print(&(text + "\n"))
     }
 
+    /// Commands to type name the platform where it is not the default one.
+    fn for_this_platform(&self, error: &CliError) -> CliError {
+        let mut error = error.clone();
+        if let Some(name) = self.global.name.as_deref().filter(|name| *name != DEFAULT_NAME) {
+            for hint in &mut error.hints {
+                if let Hint::Try(command) = hint
+                    && let Some(rest) = command.strip_prefix("macula ")
+                {
+                    *command = format!("macula --name {name} {rest}");
+                }
+            }
+        }
+        error
+    }
+
     /// Says what went wrong; the exit code.
     pub fn fail(&self, error: &CliError) -> ExitCode {
         self.finish();
         if error.kind != ErrorKind::ChangesPending {
+            let error = &self.for_this_platform(error);
             if self.json() {
                 // one result, on standard output, whatever happened
                 let _ = self.print(&(error.to_json().to_string() + "\n"));

@@ -123,9 +123,12 @@ pub struct NetworkSpec {
 }
 
 impl NetworkSpec {
-    /// Hash of everything that the engine fixes when it makes the network.
+    /// Hash of everything that the engine fixes when it makes the network, but for our own labels:
+    /// they name this program's version, which is no reason to make it anew.
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(self)
+        let mut spec = self.clone();
+        spec.labels.retain(|key, _| !key.starts_with("dev.macula."));
+        Fingerprint::of(&spec)
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{
-    Condition, ContainerSpec, ContainerState, Fingerprint, Health, ImageSpec, NetworkSpec, Observed, ObservedContainer,
-    Reload, ResourceId, ResourceKind, Resources, VolumeSpec, label,
+    Condition, ContainerSpec, ContainerState, Fingerprint, Health, ImageSpec, Observed, ObservedContainer, Reload,
+    ResourceId, ResourceKind, Resources, VolumeSpec, label,
 };
 
 use super::supply::{Choice, ImageSource, Supply};
@@ -174,7 +174,7 @@ impl Planner<'_> {
                     hint: Some(format!("docker network create {}", spec.name)),
                 }),
                 None => {
-                    let action = Action::CreateNetwork(labelled_network(spec));
+                    let action = Action::CreateNetwork(spec.clone());
                     self.add("create", id, "network", action, Cause::Missing, Vec::new());
                 }
                 Some(_) if spec.external => {}
@@ -185,7 +185,7 @@ impl Planner<'_> {
                 Some(found) => {
                     // to move it everything on it must move along, the unselected too
                     let whole = wish.selection.is_none();
-                    if whole && found.labels.get(label::FINGERPRINT) != Some(&network_fingerprint(spec).0) {
+                    if whole && found.labels.get(label::FINGERPRINT) != Some(&spec.fingerprint().0) {
                         replaced.insert(spec.name.clone());
                     }
                 }
@@ -214,7 +214,7 @@ impl Planner<'_> {
                 cause.clone(),
                 leaving,
             );
-            let action = Action::CreateNetwork(labelled_network(spec));
+            let action = Action::CreateNetwork(spec.clone());
             let create = self.add("create", id, "network", action, cause, vec![remove]);
             for step in &mut self.steps {
                 let joins = matches!(&step.action, Action::CreateContainer { spec: container, .. }
@@ -606,17 +606,6 @@ impl Planner<'_> {
 
 fn mounts(spec: &ContainerSpec, volume: &str) -> bool {
     spec.mounts.iter().any(|mount| matches!(mount, crate::model::MountSpec::Volume { source, .. } if source == volume))
-}
-
-/// Of everything but the labels, which name this program's version.
-fn network_fingerprint(spec: &NetworkSpec) -> Fingerprint {
-    Fingerprint::of(&NetworkSpec { labels: BTreeMap::new(), ..spec.clone() })
-}
-
-pub(super) fn labelled_network(spec: &NetworkSpec) -> NetworkSpec {
-    let mut labelled = spec.clone();
-    labelled.labels.insert(label::FINGERPRINT.into(), network_fingerprint(spec).0);
-    labelled
 }
 
 impl ImageUse {

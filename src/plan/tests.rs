@@ -104,7 +104,8 @@ fn right_world(platform: &Platform) -> Observed {
         world.images.insert(spec.reference.clone(), image);
     }
     for spec in &resources.networks {
-        let labels = super::reconcile::labelled_network(spec).labels;
+        let mut labels = spec.labels.clone();
+        labels.insert(label::FINGERPRINT.into(), spec.fingerprint().0);
         world.networks.push(ObservedNetwork { name: spec.name.clone(), labels, ..ObservedNetwork::default() });
     }
     for spec in &resources.volumes {
