@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::compile::{container_name, fully_qualified, loopback_address};
 use crate::config::Loaded;
 use crate::model::{ContainerState, Health, ObservedContainer, Platform, Restart, Role, Service, Stack, label};
-use crate::plan::{Choice, ImageSource, Plan, SupplyProblem, Wish, reconcile};
+use crate::plan::{Action, Choice, ImageSource, Plan, SupplyProblem, Wish, reconcile};
 
 use super::prepare::gather;
 use super::{Error, Prepared, Session};
@@ -85,9 +85,11 @@ pub async fn status(session: &Session, loaded: &Loaded) -> Result<Status, Error>
     })
 }
 
-/// Services that are left out are no drift: the same `up` would leave them out again.
+/// Services that are left out are no drift: the same `up` would leave them out again. Nor is waiting
+/// for health: the service's own line says how it is.
 fn drift(plan: &Plan) -> Vec<String> {
-    plan.steps.iter().map(|step| format!("{} ({})", step.id, step.cause)).collect()
+    let changes = plan.steps.iter().filter(|step| !matches!(step.action, Action::AwaitReady { .. }));
+    changes.map(|step| format!("{} ({})", step.id, step.cause)).collect()
 }
 
 fn rows(platform: &Platform, prepared: &Prepared, problems: &[SupplyProblem]) -> Vec<ServiceStatus> {

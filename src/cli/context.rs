@@ -148,7 +148,7 @@ impl Context {
             let count = errors.0.len();
             let what = if count == 1 { "an error".to_owned() } else { format!("{count} errors") };
             let mut error = CliError::new(ErrorKind::Config, format!("the configuration has {what}"));
-            error.causes = errors.0.iter().map(ToString::to_string).collect();
+            error.details = errors.0.iter().map(ToString::to_string).collect();
             error
         })?;
         for warning in &loaded.warnings {

@@ -90,6 +90,8 @@ pub struct CliError {
     pub kind: ErrorKind,
     /// What was being done, to what, and why it failed; may have several lines.
     pub message: String,
+    /// What the message sums up, one each: the errors of a file, the things in the way.
+    pub details: Vec<String>,
     /// The causes below, outermost first, none of them a part of the text above it.
     pub causes: Vec<String>,
     pub hints: Vec<Hint>,
@@ -97,7 +99,7 @@ pub struct CliError {
 
 impl CliError {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), causes: Vec::new(), hints: Vec::new() }
+        Self { kind, message: message.into(), details: Vec::new(), causes: Vec::new(), hints: Vec::new() }
     }
 
     pub fn unexpected(message: impl Into<String>) -> Self {
@@ -159,6 +161,13 @@ impl CliError {
         self
     }
 
+    /// One of the things that the message sums up.
+    #[must_use]
+    pub fn detail(mut self, text: impl Into<String>) -> Self {
+        self.details.push(text.into());
+        self
+    }
+
     /// Adds a sentence of help.
     #[must_use]
     pub fn hint(mut self, sentence: impl Into<String>) -> Self {
@@ -196,6 +205,9 @@ impl CliError {
     /// What stands on standard error: the message, its causes, what to do next.
     pub fn to_text(&self, style: Style) -> String {
         let mut out = format!("{} {}\n", style.paint(Tone::Bad, "error:"), indented(&self.message, 2));
+        for detail in &self.details {
+            out.push_str(&format!("  {}\n", indented(detail, 4)));
+        }
         for cause in &self.causes {
             let label = style.paint(Tone::Dim, "caused by:");
             out.push_str(&format!("  {label} {}\n", indented(cause, 4)));
@@ -210,13 +222,14 @@ impl CliError {
         out
     }
 
-    /// The same for `-o json`: `{"error":{"kind","exit_code","message","causes","hints","try"}}`.
+    /// The same for `-o json`: `{"error":{"kind","exit_code","message","details","causes","hints","try"}}`.
     pub fn to_json(&self) -> Value {
         let pick = |wanted: fn(&Hint) -> Option<&String>| self.hints.iter().filter_map(wanted).collect::<Vec<_>>();
         json!({"error": {
             "kind": self.kind.name(),
             "exit_code": self.kind.exit_code(),
             "message": self.message,
+            "details": self.details,
             "causes": self.causes,
             "hints": pick(|hint| match hint { Hint::Say(text) => Some(text), Hint::Try(_) => None }),
             "try": pick(|hint| match hint { Hint::Try(text) => Some(text), Hint::Say(_) => None }),

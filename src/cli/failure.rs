@@ -7,6 +7,7 @@ use crate::host::LockError;
 use crate::plan::SupplyProblem;
 
 use super::error::{CliError, ErrorKind};
+use super::ui::text;
 
 impl From<Error> for CliError {
     fn from(error: Error) -> Self {
@@ -15,12 +16,12 @@ impl From<Error> for CliError {
             Error::Engine(error) => error.into(),
             Error::Compile(errors) => {
                 let mut new = Self::config("the configuration cannot be put together");
-                new.causes = errors.iter().map(ToString::to_string).collect();
+                new.details = errors.iter().map(ToString::to_string).collect();
                 new
             }
             Error::Conflicts(conflicts) => {
                 let mut new = Self::conflict("nothing was changed, since something that is not ours is in the way");
-                new.causes = conflicts.iter().map(ToString::to_string).collect();
+                new.details = conflicts.iter().map(ToString::to_string).collect();
                 let mut hints: Vec<&str> = conflicts.iter().filter_map(|conflict| conflict.hint.as_deref()).collect();
                 hints.dedup();
                 hints.into_iter().take(3).fold(new, |new, hint| new.hint(hint))
@@ -104,7 +105,7 @@ fn supply(problems: &[SupplyProblem]) -> CliError {
         "nothing was changed, since images are missing"
     };
     let mut new = CliError::new(kind, what);
-    new.causes = problems.iter().map(ToString::to_string).collect();
+    new.details = problems.iter().map(ToString::to_string).collect();
     if other {
         return new
             .hint("take the data out with the service's own dump and put it into the new one, or go back to the image that wrote it")
@@ -115,15 +116,21 @@ fn supply(problems: &[SupplyProblem]) -> CliError {
 
 /// Several steps may fail; the first one in the order of time decides the kind.
 fn failed(failures: &[Failure], skipped: usize) -> CliError {
-    let Some(first) = failures.first() else {
+    let mut errors = failures.iter().map(one);
+    let Some(mut new) = errors.next() else {
         return CliError::unexpected("some steps were not carried out");
     };
-    let mut new = one(first);
-    for failure in failures.iter().skip(1) {
-        new.causes.push(format!("{}: {}", failure.step, failure.error));
+    if failures.len() > 1 {
+        let mut all = CliError::new(new.kind, format!("{} steps failed", failures.len()));
+        all.hints = std::mem::take(&mut new.hints);
+        for error in std::iter::once(new).chain(errors) {
+            let lines: Vec<String> = std::iter::once(error.message).chain(error.details).chain(error.causes).collect();
+            all.details.push(lines.join("\n"));
+        }
+        new = all;
     }
     if skipped > 0 {
-        new = new.hint(format!("{skipped} steps that depend on it were not tried; what works is kept"));
+        new = new.hint(format!("{} that need it were not tried; what works is kept", text::count(skipped, "step")));
     }
     new.hint("the same command goes on from here")
 }
