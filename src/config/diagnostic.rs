@@ -193,6 +193,10 @@ mod tests {
         report.error(Span { file, line: 1, column: 1 }, "first");
         let (errors, warnings) = report.finish();
         assert!(warnings.is_empty());
-        insta::assert_snapshot!(ConfigErrors(errors), @"");
+        insta::assert_snapshot!(ConfigErrors(errors), @r"
+        compose.yaml:1:1: first
+        compose.yaml:3:5: unknown key `imgae`
+            did you mean `image`?
+        ");
     }
 }

@@ -226,13 +226,35 @@ mod tests {
     fn the_dialect_of_compose() {
         let text = "# words\nA=1\nexport B = two \nC='$A \\' #x'\nD=\"$A\\n\\$A \\\"q\\\" \\x\"\nE=a # rest\nF=a#b\nG=\nH: yaml\n\
                     I=\"two\nlines\"\nJ=${A}-${OUTER}-${NONE:-d}\nOUTER\nNOWHERE\nK=$$x\n1X=no\nL='a\nb'\r\nM=\"\\0101\"\n";
-        insta::assert_snapshot!(run(text), @"");
+        insta::assert_snapshot!(run(text), @r#"
+        A="1"
+        B="two"
+        C="$A ' #x"
+        D="1\n$A \"q\" \\x"
+        E="a"
+        F="a#b"
+        G=""
+        H="yaml"
+        I="two\nlines"
+        J="1-outer-d"
+        K="$x"
+        L="a\nb"
+        M="A"
+        OUTER="outer"
+        "#);
     }
 
     #[test]
     fn what_is_wrong_is_told_with_its_line() {
         let all = ["A=1\nB='x\ny", "A B=1", "A=1\n\n=2", "A=${X:?gone}", "a/b=1", "A=1\nB C\n"].map(run).join("\n");
-        insta::assert_snapshot!(all, @"");
+        insta::assert_snapshot!(all, @r"
+        line 2: a value begins with ' that nothing ends (end the value with the same quote)
+        line 1: the name `A B` has ` ` in it (write NAME=value, one in a line)
+        line 3: a name is missing before `=` (write NAME=value)
+        line 1: the variable X is not set: gone (set X in the environment or in .env beside the file)
+        line 1: the name `a/b` has `/` in it (write NAME=value, one in a line)
+        line 2: the name `B C` has ` ` in it (write NAME=value, one in a line)
+        ");
     }
 
     #[test]

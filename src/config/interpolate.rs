@@ -242,7 +242,48 @@ mod tests {
             "${U:-}",
         ];
         let all: Vec<String> = forms.iter().map(|form| format!("{form} -> {}", run(form))).collect();
-        insta::assert_snapshot!(all.join("\n"), @"");
+        insta::assert_snapshot!(all.join("\n"), @r#"
+        $A -> a
+        ${A} -> a
+        x$A-y -> xa-y
+        $$A -> $A
+        $${A} -> ${A}
+        $ -> $
+        $1 -> $1
+        a$ -> a$
+        $U ->  (unset: U)
+        ${U} ->  (unset: U)
+        ${U:-d} -> d
+        ${U-d} -> d
+        ${E:-d} -> d
+        ${E-d} -> 
+        ${A:-d} -> a
+        ${U:?no} -> error: the variable U is not set: no
+        ${U?no} -> error: the variable U is not set: no
+        ${E:?no} -> error: the variable E is empty: no
+        ${E?no} -> 
+        ${U:?} -> error: the variable U is not set
+        ${A:?no} -> a
+        ${A:+r} -> r
+        ${A+r} -> r
+        ${E:+r} -> 
+        ${E+r} -> r
+        ${U:+r} -> 
+        ${U+r} -> 
+        ${U:-${A}} -> a
+        ${U:-${V:-${A}b}c}d -> abcd
+        ${U:-{"x":{"y":1}}} -> {"x":{"y":1}}
+        ${A}/${N} -> a/A
+        ${U:-a:-b} -> a:-b
+        ${U:-$$} -> $
+        ${U:?${A} is wanted} -> error: the variable U is not set: a is wanted
+        ${} -> error: `${}` is no variable
+        ${1} -> error: `${1}` is no variable
+        ${A -> error: `${A` is no variable
+        ${A!} -> error: `${A!}` is no variable
+        ${A:} -> error: `${A:}` is no variable
+        ${U:-} ->
+        "#);
     }
 
     proptest! {

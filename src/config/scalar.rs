@@ -38,7 +38,7 @@ pub(super) fn resolve(text: &str) -> Value {
 
 /// Would an unquoted scalar be read back as this text?
 pub(super) fn reads_as_text(text: &str) -> bool {
-    text != "<<" && !is_timestamp(text) && matches!(resolve(text), Value::Text(_))
+    !is_timestamp(text) && matches!(resolve(text), Value::Text(_))
 }
 
 /// An integer as Go's `strconv.ParseInt(text, 0, 64)` reads it, up to the unsigned 64 bits.

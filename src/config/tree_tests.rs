@@ -52,19 +52,19 @@ fn an_empty_value_has_the_place_of_its_key() {
 fn anchors_and_merge_keys_are_resolved() {
     let root =
         tree("x: &x {a: 1, b: 2}\ny: &y {b: 3, c: 4}\nz:\n  <<: [*x, *y]\n  a: 0\nw: {<<: *y}\nv: *x\n").unwrap();
-    insta::assert_snapshot!(shown(&root), @"");
+    insta::assert_snapshot!(shown(&root), @"{x: {a: 1, b: 2}, y: {b: 3, c: 4}, z: {a: 0, b: 2, c: 4}, w: {b: 3, c: 4}, v: {a: 1, b: 2}}");
 }
 
 #[test]
 fn the_tags_of_compose_survive() {
     let root =
         tree("a: !reset [1, 2]\nb: !override {c: 1}\nd: !!str 5\ne: !mine 5\nf: !!float 5\ng: !reset\n").unwrap();
-    insta::assert_snapshot!(shown(&root), @"");
+    insta::assert_snapshot!(shown(&root), @r#"{a: !reset, b: !override {c: 1}, d: "5", e: "5", f: 5, g: !reset}"#);
 }
 
 #[test]
 fn a_quoted_merge_key_is_an_ordinary_one() {
-    insta::assert_snapshot!(shown(&tree("'<<': 1\n").unwrap()), @"");
+    insta::assert_snapshot!(shown(&tree("'<<': 1\n").unwrap()), @"{<<: 1}");
 }
 
 #[test]
@@ -82,13 +82,37 @@ fn what_is_no_tree_is_told() {
     ]
     .map(|text| format!("{text:?}\n  {}", tree(text).unwrap_err()))
     .join("\n");
-    insta::assert_snapshot!(all, @"");
+    insta::assert_snapshot!(all, @r#"
+    "a: 1\n---\nb: 2\n"
+      x.yaml:3:1: a second document begins here
+        one file holds one document: take the `---` away, or make it a file of its own
+    "a: [1, 2\n"
+      x.yaml:2:1: this is no YAML: while parsing a flow sequence, expected ',' or ']'
+    "a: &a [*a]\n"
+      x.yaml:1:8: this alias stands inside the value it refers to
+    "a: *nobody\n"
+      x.yaml:1:4: this is no YAML: while parsing node, found unknown anchor
+    "? [1]\n: 2\n"
+      x.yaml:1:3: a key must be text, not a list or a mapping
+    "<<: 5\n"
+      x.yaml:1:5: `<<` takes a mapping or a list of mappings
+    "a: 1\nb: 2\na: 3\n"
+      x.yaml:3:1: the key `a` stands here a second time
+        it stands first in line 1: keep one of the two
+    ": 1\n"
+      x.yaml:1:1: a key is missing here
+    "a: !!int x\n"
+      x.yaml:1:4: `x` is tagged !!int, and is none
+    "#);
 }
 
 #[test]
 fn neither_depth_nor_aliases_grow_without_end() {
-    let deep = "[".repeat(5000);
-    assert!(tree(&deep).unwrap_err().contains("deep"));
+    let deep = "[".repeat(100) + &"]".repeat(100);
+    insta::assert_snapshot!(tree(&deep).unwrap_err(), @"x.yaml:1:66: nested more than 64 deep");
+    insta::assert_snapshot!(tree(&"[".repeat(5000)).unwrap_err(), @"x.yaml:1:256: this is no YAML: recursion limit exceeded");
+    let deep: String = (0..100).map(|level| format!("{}a:\n", " ".repeat(level))).collect();
+    insta::assert_snapshot!(tree(&deep).unwrap_err(), @"x.yaml:66:66: nested more than 64 deep");
     let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..20 {
         let inner = vec![format!("*a{}", level - 1); 10].join(", ");

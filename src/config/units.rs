@@ -264,7 +264,20 @@ mod tests {
         .iter()
         .map(|line| format!("{line} -> {:?}", split_words(line).map(|words| (words.words, words.dropped))))
         .collect();
-        insta::assert_snapshot!(all.join("\n"), @"");
+        insta::assert_snapshot!(all.join("\n"), @r#"
+        nginx -g 'daemon off;' -> Some((["nginx", "-g", "daemon off;"], None))
+        sh -c "echo \"a b\"" -> Some((["sh", "-c", "echo \"a b\""], None))
+        a\ b c -> Some((["a b", "c"], None))
+         -> Some(([], None))
+          x   -> Some((["x"], None))
+        '' -> Some(([""], None))
+        a;b c -> Some((["a"], Some(";b c")))
+        run $(date +%s) x -> Some((["run", "$(date +%s)", "x"], None))
+        x 2>/dev/null -> Some((["x"], Some(">/dev/null")))
+        'open -> None
+        back\ -> None
+        a "b'c" 'd"e' -> Some((["a", "b'c", "d\"e"], None))
+        "#);
     }
 
     #[test]

@@ -96,13 +96,13 @@ mod tests {
     fn an_undefined_variable_is_an_error_with_its_line() {
         let error = render("prometheus.yml.j2", "one\ntwo {{ servces }}\n", &json!({"services": 1})).unwrap_err();
         assert_eq!((error.name.as_str(), error.line), ("prometheus.yml.j2", 2));
-        insta::assert_snapshot!(error, @"");
+        insta::assert_snapshot!(error, @"prometheus.yml.j2:2: undefined value: `servces` is undefined");
     }
 
     #[test]
     fn a_syntax_error_names_its_line() {
         let error = render("x.j2", "{% for a in b %}\n\n{{ a \n", &json!({"b": [1]})).unwrap_err();
-        insta::assert_snapshot!(error, @"");
+        insta::assert_snapshot!(error, @"x.j2:3: syntax error: unexpected end of input, expected end of variable block");
     }
 
     #[test]

@@ -372,7 +372,68 @@ mod tests {
             "http://x:80/y?z#w",
         ];
         let list = Out::List(all.iter().map(|one| text(one)).collect());
-        insta::assert_snapshot!(emit(&Out::Map(vec![("list".to_owned(), list)])), @"");
+        insta::assert_snapshot!(emit(&Out::Map(vec![("list".to_owned(), list)])), @r#"
+        list:
+          - plain
+          - ""
+          - "yes"
+          - "y"
+          - "1"
+          - "1.5"
+          - "0x1f"
+          - "null"
+          - "~"
+          - "true"
+          - "2020-01-01"
+          - "1:30"
+          - "12:34:56"
+          - 8080:80
+          - 'a: b'
+          - a:b
+          - 'a #b'
+          - a#b
+          - '#a'
+          - '- a'
+          - -a
+          - '*a'
+          - '&a'
+          - '!a'
+          - '@a'
+          - '%a'
+          - '{a}'
+          - '[a]'
+          - a, b
+          - '''a'''
+          - '"a"'
+          - it's
+          - ' a'
+          - 'a '
+          - "a\tb"
+          - |-
+            a
+            b
+          - |
+            a
+            b
+          - |+
+            a
+
+          - |2+
+
+          - |2-
+              a
+            b
+          - "a \nb"
+          - "\U0001F600"
+          - é
+          - "\x7F"
+          - '---'
+          - <<
+          - a\b
+          - '?'
+          - ':'
+          - http://x:80/y?z#w
+        "#);
     }
 
     #[test]
@@ -392,14 +453,30 @@ mod tests {
             ("on", text("k: v")),
             ("text", text("one\n  two\n\nthree")),
         ]);
-        insta::assert_snapshot!(emit(&out), @"");
+        insta::assert_snapshot!(emit(&out), @r#"
+        a:
+          b: null
+          c: []
+        d:
+          - e: x
+            f: 1
+          - - g
+            - h
+          - {}
+        "on": 'k: v'
+        text: |-
+          one
+            two
+
+          three
+        "#);
     }
 
     #[test]
     fn keys_are_sorted_as_go_sorts_them() {
         let mut keys = ["b", "a10", "a9", "a_b", "ab", "A", "a-1", "a.1", "a01", "x-z", "_", "a", "1a", "10", "9"];
         keys.sort_by(|one, other| compare_keys(one, other));
-        insta::assert_snapshot!(keys.join(" "), @"");
+        insta::assert_snapshot!(keys.join(" "), @"_ 1a 9 10 A a a-1 a.1 a_b a01 a9 a10 ab b x-z");
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::super::diagnostic::Report;
 use super::super::env_file;
-use super::super::files::clean;
+use super::super::files::{clean, join};
 use super::super::interpolate::Variables;
 use super::super::tree::{Entry, Map, Node, Span, Value};
 use super::{Project, Surroundings, read_env_file};
@@ -53,6 +53,7 @@ fn each(service: &mut Node, list: &str, mut work: impl FnMut(&mut Map, Span)) {
 
 /// What a short form would have said and a long one leaves out.
 pub(super) fn defaults(root: &mut Node, folder: &Path) {
+    bind_volumes(root, folder);
     let Some(services) = section(root, "services") else { return };
     for entry in services.values_mut() {
         let service = &mut entry.node;
@@ -93,6 +94,22 @@ pub(super) fn defaults(root: &mut Node, folder: &Path) {
             && policy.node.as_text() == Some("if_not_present")
         {
             policy.node.value = text("missing");
+        }
+    }
+}
+
+/// A volume of the local driver may be a folder in disguise, whose path counts from here too.
+fn bind_volumes(root: &mut Node, folder: &Path) {
+    let Some(volumes) = section(root, "volumes") else { return };
+    for entry in volumes.values_mut().filter(|entry| entry.node.get_text("driver") == Some("local")) {
+        let Some(options) = entry.node.as_map_mut().and_then(|map| map.get_mut("driver_opts")) else { continue };
+        if options.node.get_text("o") != Some("bind") {
+            continue;
+        }
+        if let Some(device) = options.node.as_map_mut().and_then(|map| map.get_mut("device"))
+            && let Some(path) = device.node.as_text()
+        {
+            device.node.value = text(join(folder, Path::new(path)).to_string_lossy().into_owned());
         }
     }
 }

@@ -117,7 +117,7 @@ pub(in crate::config) static SERVICE: Object = object(
         f("security_opt", Kind::Texts),
         f("shm_size", Kind::Bytes),
         f("stdin_open", Kind::Bool),
-        f("stop_grace_period", Kind::Duration),
+        f("stop_grace_period", Kind::Duration).keep(),
         f("stop_signal", Kind::Text),
         f("storage_opt", Kind::Options).ignored(NO_FIELD),
         f("sysctls", Kind::Labels),

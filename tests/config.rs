@@ -1,0 +1,73 @@
+//! Configuration as users have it: a corpus of Compose files held against what docker compose
+//! itself makes of them, and a folder of broken files, each with its messages.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use macula::config::{DiskFiles, Loaded, Request, canonical, load};
+
+fn samples(kind: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config").join(kind);
+    let mut all: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    all.sort();
+    all
+}
+
+fn words(path: &Path) -> Vec<String> {
+    fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+fn request(folder: &Path) -> Request {
+    let mut env: BTreeMap<String, String> = [("HOME".to_owned(), "/home/user".to_owned())].into();
+    env.extend(
+        words(&folder.join("environment"))
+            .iter()
+            .filter_map(|line| line.split_once('='))
+            .map(|(k, v)| (k.to_owned(), v.to_owned())),
+    );
+    Request {
+        cwd: folder.to_owned(),
+        env,
+        stacks: vec![folder.to_owned()],
+        profiles: words(&folder.join("profiles")),
+        ..Request::default()
+    }
+}
+
+fn own_project(loaded: &Loaded) -> String {
+    canonical(loaded.projects.last().unwrap())
+}
+
+/// `stack config` prints what `docker compose config` prints, byte for byte.
+#[test]
+fn the_canonical_form_is_that_of_docker_compose() {
+    let mut wrong = Vec::new();
+    let all = samples("valid");
+    assert!(all.len() >= 25);
+    for folder in &all {
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        let expected = fs::read_to_string(folder.join("expected.yaml")).unwrap();
+        let ours = match load(&request(folder), &DiskFiles) {
+            Ok(loaded) => own_project(&loaded),
+            Err(errors) => format!("{errors}\n"),
+        };
+        let parent = folder.parent().unwrap().to_string_lossy().into_owned();
+        let ours = ours.replace(&parent, "{folder}");
+        if ours != expected {
+            wrong.push(format!("== {name}\n{}", difference(&expected, &ours)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The lines that differ, `-` theirs, `+` ours.
+fn difference(theirs: &str, ours: &str) -> String {
+    let (a, b): (Vec<&str>, Vec<&str>) = (theirs.lines().collect(), ours.lines().collect());
+    let first = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
+    let last = a[first..].iter().rev().zip(b[first..].iter().rev()).take_while(|(x, y)| x == y).count();
+    let mut out: Vec<String> = a[first.saturating_sub(2)..first].iter().map(|line| format!("  {line}")).collect();
+    out.extend(a[first..a.len() - last].iter().map(|line| format!("- {line}")));
+    out.extend(b[first..b.len() - last].iter().map(|line| format!("+ {line}")));
+    out.join("\n")
+}
