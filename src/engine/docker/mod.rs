@@ -30,6 +30,7 @@ mod files;
 mod find;
 mod images;
 mod logs;
+mod raw;
 mod reference;
 mod spec;
 mod things;
