@@ -243,3 +243,7 @@ async fn tls_of(host: &dyn Host, folder: &Path, context: &str) -> bool {
     let keys = folder.join("contexts").join("tls").join(name).join("docker");
     host.list(&keys).await.is_ok_and(|names| !names.is_empty())
 }
+
+#[cfg(test)]
+#[path = "discover_tests.rs"]
+mod tests;

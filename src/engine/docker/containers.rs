@@ -25,7 +25,7 @@ const SAMPLE: Duration = Duration::from_millis(500);
 
 impl Docker {
     pub(super) async fn inspect_container(&self, container: &str) -> Result<ObservedContainer, EngineError> {
-        Ok(observed_container(&self.raw_inspect(container).await?))
+        Ok(observed_container(&self.raw_inspect(container).await?, self.podman()))
     }
 
     pub(super) async fn make_container(
@@ -106,8 +106,7 @@ impl Docker {
         }
         // the container's own grace period may be longer than the engine's default
         let inspected = self.raw_inspect(container).await?;
-        let own = inspected.config.and_then(|config| config.stop_timeout).and_then(|s| u64::try_from(s).ok());
-        let more = Duration::from_secs(own.unwrap_or_default());
+        let more = Duration::from_secs(inspected.config.stop_timeout.unwrap_or_default());
         match tokio::time::timeout(more, stop).await {
             Ok(result) => stopped(&operation, result),
             Err(_) => Err(EngineError::Timeout { operation, after: patience + more }),

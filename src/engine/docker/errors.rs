@@ -70,7 +70,7 @@ pub(super) fn server_error(operation: &str, status: Option<u16>, message: &str) 
 
 /// Somebody else holds a name, a subnet or an address. Docker answers these with 400, 403, 409 or
 /// 500, Podman mostly with 500.
-const CONFLICTS: [&str; 9] = [
+const CONFLICTS: [&str; 10] = [
     "is already in use",
     "already exists",
     "already used",
@@ -79,8 +79,10 @@ const CONFLICTS: [&str; 9] = [
     // an address of the network that another container has (with a port it was caught before)
     "address already in use",
     "is already allocated",
-    "is being used by",
+    "is being used",
     "volume is in use",
+    // Podman: an exec in a container that does not run
+    "container state improper",
 ];
 
 fn disk_full(text: &str) -> bool {

@@ -79,10 +79,15 @@ fn real_messages_are_told_apart() {
         (409, "network with name macula already exists"),
         (409, "network name macula already used: network already exists"),
         (403, "error while removing network: network macula id 3f2e has active endpoints"),
+        (
+            500,
+            "\"macula\" has associated containers with it. Use -f to forcibly delete containers and pods: network is being used",
+        ),
         (403, "Pool overlaps with other one on this address space"),
         (500, "subnet 10.89.0.0/24 is already used on the host or by another config"),
         (409, "remove macula-db: volume is in use - [3f2e]"),
         (409, "Container 3f2e is not running"),
+        (500, "can only create exec sessions on running containers: container state improper"),
         // not there
         (404, "No such container: macula-db-1"),
         (404, "no container with name or ID \"macula-db-1\" found: no such container"),
@@ -139,10 +144,12 @@ fn real_messages_are_told_apart() {
     Conflict     doing x: network with name macula already exists
     Conflict     doing x: network name macula already used: network already exists
     Conflict     doing x: error while removing network: network macula id 3f2e has active endpoints
+    Conflict     doing x: "macula" has associated containers with it. Use -f to forcibly delete containers and pods: network is
     Conflict     doing x: Pool overlaps with other one on this address space
     Conflict     doing x: subnet 10.89.0.0/24 is already used on the host or by another config
     Conflict     doing x: remove macula-db: volume is in use - [3f2e]
     Conflict     doing x: Container 3f2e is not running
+    Conflict     doing x: can only create exec sessions on running containers: container state improper
     NotFound     doing x: no such container macula-db-1
     NotFound     doing x: no such container macula-db-1
     NotFound     doing x: no such image nginx:1.30.4
@@ -216,12 +223,12 @@ fn five_troubles_with_an_image() {
     NotFound     x:1 does not exist in its registry (gone, or never there)
     NotFound     x:1 does not exist in its registry (gone, or never there)
     NotFound     x:1 does not exist in its registry (gone, or never there)
-    Denied       x:1 was refused: it is gone or private, its registry has one answer for both (pull access denied f
-    Denied       x:1 was refused: it is gone or private, its registry has one answer for both (failed to resolve re
-    Denied       x:1 was refused: it is gone or private, its registry has one answer for both (initializing source 
+    Denied       x:1 was refused: it is gone or private, its registry has one answer for both (pull access denied for
+    Denied       x:1 was refused: it is gone or private, its registry has one answer for both (failed to resolve refe
+    Denied       x:1 was refused: it is gone or private, its registry has one answer for both (initializing source do
     Denied       x:1 was refused: a login is needed (Head "https://ghcr.io/v2/x/y/manifests/1": unauthorized)
     Denied       x:1 was refused: a login is needed (unauthorized: authentication required)
-    Denied       x:1 was refused: a login is needed (error parsing HTTP 403 response body: denied: access forbidden
+    Denied       x:1 was refused: a login is needed (error parsing HTTP 403 response body: denied: access forbidden)
     Denied       x:1 was refused: a login is needed (Get "https://registry.example/v2/": no basic auth credentials)
     RateLimited  the registry limits pulls of x:1
     RateLimited  the registry limits pulls of x:1

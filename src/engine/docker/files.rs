@@ -36,8 +36,8 @@ impl Docker {
             .mounts
             .unwrap_or_default()
             .into_iter()
-            .filter(|mount| mount.rw != Some(false))
-            .filter_map(|mount| mount.destination)
+            .filter(|mount| mount.writable != Some(false))
+            .map(|mount| mount.destination)
             .collect();
         let mut by_mount: BTreeMap<&str, Vec<(&str, &FileSpec)>> = BTreeMap::new();
         for file in files {

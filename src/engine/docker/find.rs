@@ -3,14 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use bollard::models::{
-    ContainerInspectResponse, ContainerStateStatusEnum, HealthStatusEnum, ImageInspect, Network, PortMap,
-};
-use bollard::query_parameters::{
-    InspectContainerOptions, InspectNetworkOptions, ListContainersOptions, ListNetworksOptions, ListVolumesOptions,
-};
+use bollard::models::{ImageInspect, Network};
+use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptions, ListVolumesOptions};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use super::raw::{Inspected, Listed, Ports, Published, State, encoded};
+use super::reference::familiar;
 use super::things::{observed_network, sorted};
 use super::{Docker, READ};
 use crate::engine::{EngineError, Found, Query};
@@ -62,9 +60,10 @@ impl Docker {
     }
 
     async fn container_ids(&self, filters: Filters) -> Result<Vec<String>, EngineError> {
-        let options = ListContainersOptions { all: true, filters: Some(filters), ..ListContainersOptions::default() };
-        let list = self.call("listing containers", READ, self.client.list_containers(Some(options))).await?;
-        Ok(list.into_iter().filter_map(|container| container.id).collect())
+        let filters = serde_json::to_string(&filters).unwrap_or_default();
+        let path = format!("/containers/json?all=true&filters={}", encoded(&filters));
+        let list: Vec<Listed> = self.get("listing containers", &path).await?;
+        Ok(list.into_iter().map(|container| container.id).collect())
     }
 
     async fn find_networks(&self, query: &Query) -> Result<Vec<ObservedNetwork>, EngineError> {
@@ -134,12 +133,6 @@ impl Docker {
             .await?;
         Ok(found.into_iter().filter_map(|(reference, image)| Some((reference, image?))).collect())
     }
-
-    pub(super) async fn raw_inspect(&self, container: &str) -> Result<ContainerInspectResponse, EngineError> {
-        let operation = format!("inspecting container {container}");
-        let answer = self.client.inspect_container(container, None::<InspectContainerOptions>);
-        self.call(&operation, READ, answer).await
-    }
 }
 
 fn ours(platform: &str) -> Filters {
@@ -157,65 +150,61 @@ fn exactly(names: &[String], front: &str) -> Filters {
     Filters::from([("name".to_owned(), names.collect())])
 }
 
-pub(super) fn observed_container(inspected: &ContainerInspectResponse) -> ObservedContainer {
-    let config = inspected.config.as_ref();
-    let state = inspected.state.as_ref();
-    let networks = inspected.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
-    let ended = |status: ContainerState| matches!(status, ContainerState::Exited | ContainerState::Dead);
-    let status = state.map(container_state).unwrap_or_default();
+pub(super) fn observed_container(inspected: &Inspected, podman: bool) -> ObservedContainer {
+    let state = &inspected.state;
+    let status = container_state(state);
+    let ended = matches!(status, ContainerState::Exited | ContainerState::Dead);
+    let networks = inspected.network_settings.networks.iter().flatten();
+    let image = &inspected.config.image;
     ObservedContainer {
-        id: inspected.id.clone().unwrap_or_default(),
-        name: inspected.name.as_deref().unwrap_or_default().trim_start_matches('/').to_owned(),
-        image: config.and_then(|config| config.image.clone()).unwrap_or_default(),
-        image_id: full_id(inspected.image.clone().unwrap_or_default()),
+        id: inspected.id.clone(),
+        name: inspected.name.trim_start_matches('/').to_owned(),
+        // Podman writes the registry in front of what was given
+        image: if podman { familiar(image).to_owned() } else { image.clone() },
+        image_id: full_id(inspected.image.clone()),
         state: status,
-        health: state
-            .and_then(|state| state.health.as_ref())
-            .map(|health| health_of(health.status))
-            .unwrap_or_default(),
-        exit_code: state.and_then(|state| state.exit_code).filter(|_| ended(status)),
-        labels: sorted(config.and_then(|config| config.labels.clone())),
+        health: state.health.as_ref().map(|health| health_of(&health.status)).unwrap_or_default(),
+        exit_code: state.exit_code.filter(|_| ended),
+        labels: inspected.config.labels.clone().unwrap_or_default(),
         addresses: networks
-            .into_iter()
-            .flatten()
-            .filter_map(|(network, endpoint)| Some((network.clone(), endpoint.ip_address.as_deref()?.parse().ok()?)))
+            .filter_map(|(network, endpoint)| Some((network.clone(), endpoint.ip_address.parse().ok()?)))
             .collect(),
         ports: ports(inspected),
-        started_at: state.and_then(|state| state.started_at.as_deref()).and_then(seconds),
-        restart_count: inspected.restart_count.unwrap_or_default(),
-        oom_killed: state.and_then(|state| state.oom_killed).unwrap_or_default(),
-        error: state.and_then(|state| state.error.clone()).unwrap_or_default(),
+        started_at: seconds(&state.started_at),
+        restart_count: inspected.restart_count,
+        oom_killed: state.oom_killed,
+        error: state.error.clone(),
     }
 }
 
-fn container_state(state: &bollard::models::ContainerState) -> ContainerState {
-    match state.status {
-        Some(ContainerStateStatusEnum::RUNNING) => ContainerState::Running,
-        Some(ContainerStateStatusEnum::PAUSED) => ContainerState::Paused,
-        Some(ContainerStateStatusEnum::RESTARTING) => ContainerState::Restarting,
-        Some(ContainerStateStatusEnum::REMOVING) => ContainerState::Removing,
-        Some(ContainerStateStatusEnum::EXITED) => ContainerState::Exited,
-        Some(ContainerStateStatusEnum::DEAD) => ContainerState::Dead,
-        Some(ContainerStateStatusEnum::CREATED) => ContainerState::Created,
-        Some(_) | None if state.running == Some(true) => ContainerState::Running,
-        Some(_) | None => ContainerState::Created,
+fn container_state(state: &State) -> ContainerState {
+    match state.status.as_str() {
+        "running" | "stopping" => ContainerState::Running,
+        "paused" => ContainerState::Paused,
+        "restarting" => ContainerState::Restarting,
+        "removing" => ContainerState::Removing,
+        "exited" | "stopped" => ContainerState::Exited,
+        "dead" => ContainerState::Dead,
+        "" if state.running => ContainerState::Running,
+        // Podman's `configured` and `initialized` are made and not yet started
+        _ => ContainerState::Created,
     }
 }
 
-fn health_of(status: Option<HealthStatusEnum>) -> Health {
+fn health_of(status: &str) -> Health {
     match status {
-        Some(HealthStatusEnum::STARTING) => Health::Starting,
-        Some(HealthStatusEnum::HEALTHY) => Health::Healthy,
-        Some(HealthStatusEnum::UNHEALTHY) => Health::Unhealthy,
-        Some(HealthStatusEnum::NONE | HealthStatusEnum::EMPTY) | None => Health::None,
+        "starting" => Health::Starting,
+        "healthy" => Health::Healthy,
+        "unhealthy" => Health::Unhealthy,
+        _ => Health::None,
     }
 }
 
 /// What is really published (a free port has its number here), or what would be while it is down.
-fn ports(inspected: &ContainerInspectResponse) -> Vec<PortBinding> {
-    let live = inspected.network_settings.as_ref().and_then(|settings| settings.ports.as_ref());
-    let wanted = inspected.host_config.as_ref().and_then(|config| config.port_bindings.as_ref());
-    let published = |ports: &&PortMap| ports.values().any(|bindings| bindings.as_ref().is_some_and(|b| !b.is_empty()));
+fn ports(inspected: &Inspected) -> Vec<PortBinding> {
+    let live = inspected.network_settings.ports.as_ref();
+    let wanted = inspected.host_config.port_bindings.as_ref();
+    let published = |ports: &&Ports| ports.values().flatten().any(|bindings| !bindings.is_empty());
     let Some(ports) = live.filter(published).or(wanted) else { return Vec::new() };
     let mut all: Vec<PortBinding> = ports
         .iter()
@@ -226,12 +215,12 @@ fn ports(inspected: &ContainerInspectResponse) -> Vec<PortBinding> {
     all
 }
 
-fn port_binding(port: &str, binding: &bollard::models::PortBinding) -> Option<PortBinding> {
+fn port_binding(port: &str, binding: &Published) -> Option<PortBinding> {
     let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
-    let host_ip = binding.host_ip.as_deref().filter(|ip| !ip.is_empty()).unwrap_or("0.0.0.0");
+    let host_ip = if binding.host_ip.is_empty() { "0.0.0.0" } else { &binding.host_ip };
     Some(PortBinding {
         host_ip: host_ip.parse().ok()?,
-        host_port: binding.host_port.as_deref().and_then(|port| port.parse().ok()).filter(|port| *port != 0),
+        host_port: binding.host_port.parse().ok().filter(|port| *port != 0),
         container_port: number.parse().ok()?,
         protocol: match protocol {
             "udp" => Protocol::Udp,

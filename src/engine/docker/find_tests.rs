@@ -1,7 +1,7 @@
 use super::*;
 
 fn container(json: serde_json::Value) -> ObservedContainer {
-    observed_container(&serde_json::from_value(json).unwrap())
+    observed_container(&serde_json::from_value(json).unwrap(), false)
 }
 
 #[test]
@@ -74,6 +74,17 @@ fn a_container_that_is_down_keeps_its_wishes() {
         exited.ports.iter().map(|port| format!("{}:{:?}/{}", port.host_ip, port.host_port, port.protocol)).collect();
     assert_eq!(ports, ["0.0.0.0:Some(53)/udp"]);
     assert!(exited.oom_killed);
+}
+
+#[test]
+fn states_of_podman_find_their_place() {
+    let state = |status: &str| container(serde_json::json!({"State": {"Status": status}})).state;
+    assert_eq!(state("stopped"), ContainerState::Exited);
+    assert_eq!(state("configured"), ContainerState::Created);
+    assert_eq!(state("stopping"), ContainerState::Running);
+    let inspected = serde_json::json!({"Config": {"Image": "docker.io/library/nginx:1"}});
+    let seen = observed_container(&serde_json::from_value(inspected).unwrap(), true);
+    assert_eq!(seen.image, "nginx:1");
 }
 
 #[test]

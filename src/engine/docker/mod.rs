@@ -30,6 +30,7 @@ mod files;
 mod find;
 mod images;
 mod logs;
+mod raw;
 mod reference;
 mod spec;
 mod things;
@@ -37,6 +38,7 @@ mod transfer;
 mod version;
 
 pub(super) use connect::ConnectError;
+pub(super) use spec::volumes_of_image;
 use version::ApiVersion;
 
 /// Reading: a busy engine needs a while, a dead one must not hold us up.

@@ -85,6 +85,14 @@ impl Reference {
     }
 }
 
+/// As one writes it: without the parts that Docker Hub's images may leave out.
+pub(super) fn familiar(reference: &str) -> &str {
+    match reference.strip_prefix("docker.io/") {
+        Some(path) => path.strip_prefix("library/").unwrap_or(path),
+        None => reference,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -316,7 +316,7 @@ fn propagation_of(text: &str) -> Result<MountBindOptionsPropagationEnum, String>
 }
 
 /// Volumes for the paths that an image declares and the spec does not mount: (name, path).
-pub(super) fn volumes_of_image(spec: &ContainerSpec, declared: &[String]) -> Vec<(String, String)> {
+pub(in crate::engine) fn volumes_of_image(spec: &ContainerSpec, declared: &[String]) -> Vec<(String, String)> {
     let plain = |path: &str| path.trim_end_matches('/').to_owned();
     let mounted: Vec<String> = spec
         .mounts

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::reference::Reference;
+use super::reference::{Reference, familiar};
 use super::{Docker, errors};
 use crate::engine::{EngineError, ImageError, ProgressSink};
 use crate::event::Progress;
@@ -28,19 +28,26 @@ impl Docker {
         let operation = format!("importing {} as {reference}", tar.display());
         let other = |message: String| EngineError::Other { operation: operation.clone(), message };
         let parsed = Reference::parse(reference).map_err(other)?;
-        let changes = labels.iter().map(|(key, value)| label_line(key, value)).collect::<Result<_, _>>();
+        let changes = labels.iter().map(|(key, value)| label_line(key, value, self.podman())).collect::<Result<_, _>>();
         let file = tokio::fs::File::open(tar).await.map_err(|error| other(error.to_string()))?;
+        // Podman takes no tag here, and would call everything `latest`: there the name comes after
+        let named = !self.podman();
         let options = CreateImageOptions {
             from_src: Some("-".to_owned()),
-            repo: Some(parsed.repository()),
-            tag: Some(parsed.version().to_owned()),
+            repo: named.then(|| parsed.repository()),
+            tag: named.then(|| parsed.version().to_owned()),
             changes: changes.map_err(other)?,
             ..CreateImageOptions::default()
         };
         let body = bollard::body_try_stream(chunks(file));
         let mut lines = Box::pin(self.client.create_image(Some(options), Some(body), None));
+        let mut id = None;
         while let Some(line) = lines.next().await {
-            line.map_err(|error| errors::engine_error(&operation, error))?;
+            let line = line.map_err(|error| errors::engine_error(&operation, error))?;
+            id = line.status.filter(|status| status.starts_with("sha256:")).or(id);
+        }
+        if let (false, Some(id)) = (named, id) {
+            self.tag_image(id.trim(), reference).await?;
         }
         self.inspect_image(reference).await?.ok_or_else(|| EngineError::Image {
             operation,
@@ -98,7 +105,7 @@ impl Docker {
         let mut loaded = Vec::new();
         while let Some(line) = lines.next().await {
             let line = line.map_err(|error| errors::engine_error(&operation, error))?;
-            loaded.extend(line.stream.as_deref().and_then(loaded_reference));
+            loaded.extend(line.stream.as_deref().map(loaded_references).unwrap_or_default());
             if let Some(detail) = line.progress_detail
                 && let (Some(part), Some(current)) = (line.id, detail.current)
             {
@@ -117,17 +124,23 @@ impl Docker {
     }
 }
 
-/// `Loaded image: nginx:1`, `Loaded image ID: sha256:...`; Podman says `Loaded image: a,b`.
-fn loaded_reference(line: &str) -> Option<String> {
+/// `Loaded image: nginx:1`, `Loaded image ID: sha256:...`; Podman says
+/// `Loaded image: docker.io/library/nginx:1,docker.io/grafana/grafana:13`.
+fn loaded_references(line: &str) -> Vec<String> {
     let line = line.trim();
-    let name = line.strip_prefix("Loaded image: ").or_else(|| line.strip_prefix("Loaded image ID: "))?;
-    Some(name.trim().to_owned())
+    let names = line.strip_prefix("Loaded image: ").or_else(|| line.strip_prefix("Loaded image ID: "));
+    names.into_iter().flat_map(|names| names.split(',')).map(|name| familiar(name.trim()).to_owned()).collect()
 }
 
-/// One instruction for a label. A line break would begin another instruction.
-fn label_line(key: &str, value: &str) -> Result<String, String> {
-    if key.contains(['\n', '\r', '"', '=', ' ']) || value.contains(['\n', '\r']) {
+/// One instruction for a label. A line break would begin another instruction; Podman takes what is
+/// between the quotes as it stands, so that it knows no quote within.
+fn label_line(key: &str, value: &str, podman: bool) -> Result<String, String> {
+    let plain = !value.contains(['\n', '\r']) && !(podman && value.contains(['"', '\\']));
+    if !plain || key.contains(['\n', '\r', '"', '=', ' ']) {
         return Err(format!("the label {key} cannot be put on an imported image"));
+    }
+    if podman {
+        return Ok(format!("LABEL {key}=\"{value}\""));
     }
     let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$");
     Ok(format!("LABEL {key}=\"{value}\""))
@@ -147,16 +160,20 @@ mod tests {
 
     #[test]
     fn labels_of_an_import_are_quoted() {
-        assert_eq!(label_line("a.b", "c d").unwrap(), r#"LABEL a.b="c d""#);
-        assert_eq!(label_line("a", r#"x"y\z$w"#).unwrap(), r#"LABEL a="x\"y\\z\$w""#);
-        assert!(label_line("a", "b\nRUN c").is_err());
-        assert!(label_line("a b", "c").is_err());
+        assert_eq!(label_line("a.b", "c d", false).unwrap(), r#"LABEL a.b="c d""#);
+        assert_eq!(label_line("a", r#"x"y\z$w"#, false).unwrap(), r#"LABEL a="x\"y\\z\$w""#);
+        assert_eq!(label_line("a", "x $w", true).unwrap(), r#"LABEL a="x $w""#);
+        assert!(label_line("a", r#"x"y"#, true).is_err());
+        assert!(label_line("a", "b\nRUN c", false).is_err());
+        assert!(label_line("a b", "c", false).is_err());
     }
 
     #[test]
     fn what_was_loaded_is_read_from_the_answer() {
-        assert_eq!(loaded_reference("Loaded image: nginx:1\n").as_deref(), Some("nginx:1"));
-        assert_eq!(loaded_reference("Loaded image ID: sha256:ab").as_deref(), Some("sha256:ab"));
-        assert_eq!(loaded_reference("Loading layer"), None);
+        assert_eq!(loaded_references("Loaded image: nginx:1\n"), ["nginx:1"]);
+        assert_eq!(loaded_references("Loaded image ID: sha256:ab"), ["sha256:ab"]);
+        let podman = "Loaded image: docker.io/library/a:1,docker.io/b/c:2,quay.io/d/e:3";
+        assert_eq!(loaded_references(podman), ["a:1", "b/c:2", "quay.io/d/e:3"]);
+        assert!(loaded_references("Loading layer").is_empty());
     }
 }

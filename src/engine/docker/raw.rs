@@ -1,0 +1,164 @@
+//! Answers that the client's own types are too strict for: they know a fixed set of words, and
+//! Podman has more states than Docker (`stopped`, `configured`, `initialized`). One such container
+//! would make a whole list unreadable. These types take words as they come, and only what is
+//! needed, which also is faster to read.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::TryStreamExt;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::version::versioned;
+use super::{Docker, READ};
+use crate::engine::EngineError;
+
+impl Docker {
+    /// `path` with its query, encoded.
+    pub(super) async fn get<T: DeserializeOwned>(&self, operation: &str, path: &str) -> Result<T, EngineError> {
+        let bytes = self.get_bytes(operation, path, READ).await?;
+        serde_json::from_slice(&bytes).map_err(|error| EngineError::Other {
+            operation: operation.to_owned(),
+            message: format!("the engine's answer cannot be read: {error}"),
+        })
+    }
+
+    async fn get_bytes(&self, operation: &str, path: &str, after: Duration) -> Result<Bytes, EngineError> {
+        let (path, api) = (path.to_owned(), self.api);
+        // the client's one way to give an answer untouched is the export of an image: its request
+        // is sent elsewhere
+        let client = self.client.clone().with_request_modifier(move |mut request| {
+            let uri = request.uri().to_string();
+            let host = uri.split("/images/").next().unwrap_or_default();
+            if let Ok(uri) = versioned(&format!("{host}{path}"), api).parse() {
+                *request.uri_mut() = uri;
+            }
+            request
+        });
+        let answer = client.export_image("x").try_fold(BytesMut::new(), |mut whole, piece| async move {
+            whole.extend_from_slice(&piece);
+            Ok(whole)
+        });
+        Ok(self.call(operation, after, answer).await?.freeze())
+    }
+
+    pub(super) async fn raw_inspect(&self, container: &str) -> Result<Inspected, EngineError> {
+        let operation = format!("inspecting container {container}");
+        self.get(&operation, &format!("/containers/{}/json", encoded(container))).await
+    }
+}
+
+/// As it stands in a path or a query.
+pub(super) fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+/// One of a list of containers.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Listed {
+    pub id: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Inspected {
+    pub id: String,
+    pub name: String,
+    /// The image's id.
+    pub image: String,
+    pub restart_count: i64,
+    pub state: State,
+    pub config: Config,
+    pub host_config: HostConfig,
+    pub network_settings: NetworkSettings,
+    pub mounts: Option<Vec<Mounted>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct State {
+    pub status: String,
+    pub running: bool,
+    pub exit_code: Option<i64>,
+    #[serde(rename = "OOMKilled")]
+    pub oom_killed: bool,
+    pub error: String,
+    pub started_at: String,
+    pub health: Option<HealthState>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct HealthState {
+    pub status: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Config {
+    /// As given at creation.
+    pub image: String,
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Seconds.
+    pub stop_timeout: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct HostConfig {
+    pub port_bindings: Option<Ports>,
+}
+
+/// `80/tcp` -> where it is published.
+pub(super) type Ports = BTreeMap<String, Option<Vec<Published>>>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Published {
+    pub host_ip: String,
+    pub host_port: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct NetworkSettings {
+    pub ports: Option<Ports>,
+    pub networks: Option<BTreeMap<String, Endpoint>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Endpoint {
+    #[serde(rename = "IPAddress")]
+    pub ip_address: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Mounted {
+    pub destination: String,
+    #[serde(rename = "RW")]
+    pub writable: Option<bool>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_into_a_request_is_encoded() {
+        assert_eq!(encoded("macula-db_1.x~"), "macula-db_1.x~");
+        assert_eq!(encoded(r#"{"a":["b c/ü"]}"#), "%7B%22a%22%3A%5B%22b%20c%2F%C3%BC%22%5D%7D");
+    }
+
+    #[test]
+    fn states_that_the_client_does_not_know_are_read() {
+        let inspected: Inspected =
+            serde_json::from_str(r#"{"Id":"a","State":{"Status":"stopped","Health":null},"Mounts":null}"#).unwrap();
+        assert_eq!((inspected.state.status.as_str(), inspected.config.image.as_str()), ("stopped", ""));
+    }
+}
