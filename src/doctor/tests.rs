@@ -679,7 +679,7 @@ async fn leftovers() {
       `macula up` (pid 98) on the platform pr-123 ended in the middle
       one file half written in /home/dev/.local/share/macula
       never started or half removed: macula-loki-1
-      fix: `macula up` takes up where it ended; `macula --name pr-123 up` takes up where it ended; remove what is half written; `macula up` brings them up
+      fix: the same again, or `macula up`, takes up where it ended; the same again, or `macula --name pr-123 up`, takes up where it ended; remove what is half written; `macula up` brings them up
         rm /home/dev/.local/share/macula/macula/secrets/.postgres.99-3.macula-tmp
     ");
     // somebody is at work: what is created will be started
