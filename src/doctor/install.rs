@@ -39,9 +39,12 @@ impl Manager {
         MANAGERS.iter().find(|(program, _)| host.which(program).is_some()).map(|(_, manager)| *manager)
     }
 
-    fn install(self, packages: &[&str]) -> Vec<Command> {
+    fn install(self, host: &dyn Host, packages: &[&str]) -> Vec<Command> {
         let command = |program: &str, options: &[&str], packages: &[&str]| {
-            Command::new(program, options.iter().chain(packages).copied()).privileged().timeout(TIME_TO_INSTALL)
+            Command::new(program, options.iter().chain(packages).copied())
+                .privileged()
+                .timeout(TIME_TO_INSTALL)
+                .to_its_end(log(host, "install.log"))
         };
         match self {
             Self::Apt => {
@@ -92,7 +95,7 @@ pub async fn engine(host: &dyn Host) -> Fix {
     if bare_cgroups {
         packages.push("cgroupfs-mount");
     }
-    let mut actions: Vec<Action> = manager.install(&packages).into_iter().map(Action::Run).collect();
+    let mut actions: Vec<Action> = manager.install(host, &packages).into_iter().map(Action::Run).collect();
     if bare_cgroups {
         // no init has mounted them, and dockerd does not start without
         actions.push(Action::Run(Command::new("cgroupfs-mount", [""; 0]).privileged()));
@@ -127,7 +130,7 @@ pub async fn start_docker(host: &dyn Host) -> Fix {
             safe: true,
         };
     }
-    let log = daemon_log(host, "dockerd.log");
+    let log = log(host, "dockerd.log");
     let mut actions = Vec::new();
     if stale_pid_file(host).await {
         // dockerd forgives the pid of a dead process, but not that of a stranger
@@ -169,7 +172,7 @@ pub async fn start_podman(host: &dyn Host) -> Fix {
             safe: true,
         };
     }
-    let log = daemon_log(host, "podman.log");
+    let log = log(host, "podman.log");
     let command = Command::new("podman", ["system", "service", "--time=0"]);
     Fix {
         text: format!("start Podman's service in the background (no systemd here), its log in {}", log.display()),
@@ -181,7 +184,8 @@ pub async fn start_podman(host: &dyn Host) -> Fix {
     }
 }
 
-fn daemon_log(host: &dyn Host, name: &str) -> PathBuf {
+/// Of what is not a platform's: beside the platforms' folders.
+fn log(host: &dyn Host, name: &str) -> PathBuf {
     host.folders().data.join("log").join(name)
 }
 
@@ -190,5 +194,5 @@ fn daemon_log(host: &dyn Host, name: &str) -> PathBuf {
 pub fn packages(host: &dyn Host, packages: &[&str]) -> Option<Fix> {
     let manager = Manager::of(host)?;
     let text = format!("install {} from the system's packages", packages.join(", "));
-    Some(Fix { text, actions: manager.install(packages).into_iter().map(Action::Run).collect(), safe: true })
+    Some(Fix { text, actions: manager.install(host, packages).into_iter().map(Action::Run).collect(), safe: true })
 }

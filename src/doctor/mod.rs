@@ -401,9 +401,7 @@ pub async fn fix(system: &System, want: &Needs, finding: &Finding, events: &Even
 /// `daemon` is the pid of what was started, for the wait that follows.
 async fn act(host: &dyn Host, action: &Action, daemon: &mut Option<u32>) -> Result<(), FixError> {
     match action {
-        Action::Run(command) => {
-            host.run(command).await?;
-        }
+        Action::Run(command) => run_when_free(host, command).await?,
         Action::StartEngine { command, log } => {
             if !answers(host).await {
                 *daemon = Some(host.spawn_detached(command, log).await?);
@@ -413,6 +411,23 @@ async fn act(host: &dyn Host, action: &Action, daemon: &mut Option<u32>) -> Resu
         Action::AwaitEngine { patience, log } => await_engine(host, *patience, *daemon, log.as_deref()).await?,
     }
     Ok(())
+}
+
+/// Package managers give up at once when another one (a desktop's updater) is reading its lists;
+/// apt's own option to wait is for installations only.
+async fn run_when_free(host: &dyn Host, command: &Command) -> Result<(), RunError> {
+    const PATIENCE: Duration = Duration::from_secs(120);
+    let start = Instant::now();
+    loop {
+        match host.run(command).await {
+            Err(RunError::Failed { output, .. })
+                if output.contains("Could not get lock") && start.elapsed() < PATIENCE =>
+            {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            other => return other.map(drop),
+        }
+    }
 }
 
 /// An engine answers. One that does not answer to us, or is too old, is another check's business.

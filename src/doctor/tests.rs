@@ -407,7 +407,7 @@ async fn ports() {
     assert_snapshot!(case(unseen).find("ports").await, @r"
     failed: ports: port 3000 is taken
       127.0.0.2:3000/tcp is held by a process of another user; wanted: 127.0.0.2:3000 (grafana)
-      fix: see with `sudo ss -ltnp 'sport = :3000'` who it is, and stop it; or take the service out: `services: {NAME: {enabled: false}}` in macula.yaml
+      fix: see with `sudo ss -ltnp 'sport = :3000'` who it is, and stop it; or leave the service out: `services: {grafana: {enabled: false}}` in macula.yaml
     ");
     let proxy = FakeHost::new().listener("0.0.0.0:80", Protocol::Tcp, Some((900, "docker-proxy"))).listener(
         "127.0.0.2:3000",
@@ -679,7 +679,7 @@ async fn leftovers() {
       `macula up` (pid 98) on the platform pr-123 ended in the middle
       one file half written in /home/dev/.local/share/macula
       never started or half removed: macula-loki-1
-      fix: `macula up` takes up where it ended; `macula --name pr-123 up` takes up where it ended; remove what is half written; `macula up` brings them up
+      fix: the same again, or `macula up`, takes up where it ended; the same again, or `macula --name pr-123 up`, takes up where it ended; remove what is half written; `macula up` brings them up
         rm /home/dev/.local/share/macula/macula/secrets/.postgres.99-3.macula-tmp
     ");
     // somebody is at work: what is created will be started
@@ -752,6 +752,19 @@ async fn a_fix_does_what_it_says_and_looks_again() {
     );
     let error = fix(&poor, &want, &findings[0], &Events::none()).await.err().unwrap();
     assert_snapshot!(error, @"`sudo sysctl -w fs.inotify.max_user_watches=524288` ended with status 1: no");
+}
+
+#[tokio::test]
+async fn a_busy_package_manager_is_waited_for() {
+    let busy = std::sync::atomic::AtomicU32::new(1);
+    let host = FakeHost::new().on("sudo *", move |_, _| {
+        let left = busy.load(std::sync::atomic::Ordering::Relaxed);
+        busy.store(left.saturating_sub(1), std::sync::atomic::Ordering::Relaxed);
+        let said = if left > 0 { "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 7" } else { "" };
+        Ok(Output { status: Some(if left > 0 { 100 } else { 0 }), stderr: said.into(), ..Output::default() })
+    });
+    run_when_free(&host, &Command::new("apt-get", ["update"]).privileged()).await.unwrap();
+    assert_eq!(host.journal().len(), 2);
 }
 
 #[tokio::test]

@@ -16,6 +16,9 @@ pub struct Command {
     pub timeout: Option<Duration>,
     /// A status other than 0 is a result, not an error.
     pub may_fail: bool,
+    /// Runs to its end whatever becomes of us, with its output appended to this file: half of an
+    /// installation is worse than none.
+    pub to_its_end: Option<PathBuf>,
 }
 
 impl Command {
@@ -30,6 +33,11 @@ impl Command {
 
     pub fn may_fail(mut self) -> Self {
         self.may_fail = true;
+        self
+    }
+
+    pub fn to_its_end(mut self, log: impl Into<PathBuf>) -> Self {
+        self.to_its_end = Some(log.into());
         self
     }
 

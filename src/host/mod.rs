@@ -105,7 +105,7 @@ pub trait Host: Send + Sync {
     /// Where a program lies on the PATH (also /usr/sbin and /sbin).
     fn which(&self, program: &str) -> Option<PathBuf>;
     /// Starts a program that outlives us, in a session of its own, output appended to `log`
-    /// (0600); its pid, or that of `sudo` where that is needed.
+    /// (0600); its pid.
     async fn spawn_detached(&self, command: &Command, log: &Path) -> Result<u32, RunError>;
 
     /// Whether a process with this id runs.

@@ -32,7 +32,7 @@ pub(in crate::doctor) async fn leftovers(context: &Context<'_>) -> Verdict {
         } else {
             let pid = held.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
             lines.push(format!("{held}{pid} on the platform {name} ended in the middle"));
-            advise(format!("`{} up` takes up where it ended", macula(name)));
+            advise(format!("the same again, or `{} up`, takes up where it ended", macula(name)));
         }
     }
 

@@ -222,11 +222,11 @@ fn span(seconds: i64) -> String {
 
 pub(in crate::doctor) async fn home(context: &Context<'_>) -> Verdict {
     let folders = context.host.folders();
-    let mut failed = Vec::new();
+    let mut failed: Vec<String> = Vec::new();
     for folder in [&folders.data, &folders.cache] {
-        if let Err(error) = probe(context, folder).await {
-            failed.push(error.to_string());
-        }
+        let error = probe(context, folder).await.err().map(|error| error.to_string());
+        // often both lie below the folder that is at fault
+        failed.extend(error.filter(|error| !failed.contains(error)));
     }
     if failed.is_empty() {
         return Verdict::ok(format!("{} and {} can be written", folders.data.display(), folders.cache.display()));

@@ -68,8 +68,9 @@ pub(in crate::doctor) async fn taken(context: &Context<'_>) -> Verdict {
     }
     if wanted.iter().flatten().any(|port| matches!(port.port, 80 | 443)) {
         advice.push("or publish elsewhere: `ingress: {http: 8080, https: 8443}` in macula.yaml".to_owned());
-    } else {
-        advice.push("or take the service out: `services: {NAME: {enabled: false}}` in macula.yaml".to_owned());
+    } else if let Some(port) = wanted.iter().flatten().next() {
+        let service = &port.service;
+        advice.push(format!("or leave the service out: `services: {{{service}: {{enabled: false}}}}` in macula.yaml"));
     }
     let summary = match held.as_slice() {
         [one] => format!("port {} is taken", one.port),

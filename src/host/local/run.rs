@@ -1,6 +1,6 @@
 //! The one place that starts programs.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -31,18 +31,20 @@ impl LocalHost {
     }
 
     /// Ready to start but for its streams; through `sudo -n` where root is needed and we are not.
-    fn prepared(&self, command: &Command) -> Result<tokio::process::Command, RunError> {
+    /// `wrapper` is a program with arguments that sudo is to run the command with.
+    fn prepared(&self, command: &Command, wrapper: &[&str]) -> Result<tokio::process::Command, RunError> {
         let line = command.to_string();
         let path = self.search_path();
         let missing = || RunError::Missing { command: line.clone(), program: command.program.clone() };
         let program = which(&command.program, &path).ok_or_else(missing)?;
-        let mut ready = if command.privileged && !rustix::process::geteuid().is_root() {
+        let mut ready = if through_sudo(command) {
             let sudo = which("sudo", &path).ok_or_else(|| RunError::Privilege { command: line.clone() })?;
             let mut ready = tokio::process::Command::new(sudo);
             // sudo cleans the environment, hence `env`; its own messages are looked at in C's words
             ready.args(["-n", "--", "env"]);
             ready.args(command.env.iter().map(|(name, value)| format!("{name}={value}")));
-            ready.arg(program).env_clear().envs(&self.environment).env("LC_ALL", "C");
+            ready.args(wrapper).arg(program);
+            ready.env_clear().envs(&self.environment).env("LC_ALL", "C");
             ready
         } else {
             let mut ready = tokio::process::Command::new(program);
@@ -55,6 +57,10 @@ impl LocalHost {
         }
         Ok(ready)
     }
+}
+
+fn through_sudo(command: &Command) -> bool {
+    command.privileged && !rustix::process::geteuid().is_root()
 }
 
 /// The first executable file of this name in `path`; a name with a slash is a path itself.
@@ -79,9 +85,12 @@ impl Drop for Group {
 }
 
 pub(super) async fn run(host: &LocalHost, command: &Command) -> Result<Output, RunError> {
+    if let Some(log) = &command.to_its_end {
+        return run_to_its_end(host, command, log).await;
+    }
     let line = command.to_string();
     let io = |error: std::io::Error| RunError::Io { command: line.clone(), message: error.to_string() };
-    let mut ready = host.prepared(command)?;
+    let mut ready = host.prepared(command, &[])?;
     ready.process_group(0).kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
     ready.stdin(if command.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
     let mut child = ready.spawn().map_err(io)?;
@@ -104,14 +113,68 @@ pub(super) async fn run(host: &LocalHost, command: &Command) -> Result<Output, R
     };
     group.0 = None;
     let done = done.map_err(io)?;
-    let output = Output { status: done.status.code(), stdout: done.stdout, stderr: done.stderr };
+    judged(command, done.status, done.stdout, done.stderr)
+}
+
+/// Out of reach of the terminal's signals, and with a file to write to, so that it has somewhere to
+/// write when we are gone. When time is out it is left to itself.
+async fn run_to_its_end(host: &LocalHost, command: &Command, log: &Path) -> Result<Output, RunError> {
+    let line = command.to_string();
+    let io = |error: std::io::Error| RunError::Io { command: line.clone(), message: error.to_string() };
+    let mut ready = host.prepared(command, &[])?;
+    let (file, start) = open_log(host, log).map_err(io)?;
+    ready.stdin(Stdio::null()).stdout(file.try_clone().map_err(io)?).stderr(file);
+    if through_sudo(command) {
+        // sudo remembers a password for the session that it was typed in: it has to stay there
+        ready.process_group(0);
+    } else {
+        in_a_session_of_its_own(&mut ready);
+    }
+    let mut child = ready.spawn().map_err(io)?;
+    let status = match command.timeout {
+        None => child.wait().await,
+        Some(after) => match tokio::time::timeout(after, child.wait()).await {
+            Ok(status) => status,
+            Err(_) => return Err(RunError::Timeout { command: line, after }),
+        },
+    };
+    judged(command, status.map_err(io)?, Vec::new(), written_since(log, start).await)
+}
+
+async fn written_since(log: &Path, start: u64) -> Vec<u8> {
+    let written = tokio::fs::read(log).await.unwrap_or_default();
+    usize::try_from(start).ok().and_then(|start| written.get(start..)).unwrap_or_default().to_vec()
+}
+
+/// Opened for appending, and where that begins. Its folder is made.
+fn open_log(host: &LocalHost, log: &Path) -> std::io::Result<(File, u64)> {
+    if let Some(parent) = log.parent() {
+        files::create_folder(parent, None, &host.folders.data)?;
+    }
+    let file =
+        OpenOptions::new().append(true).create(true).mode(0o600).open(log).map_err(files::naming("open", log))?;
+    let start = file.metadata()?.len();
+    Ok((file, start))
+}
+
+fn in_a_session_of_its_own(ready: &mut tokio::process::Command) {
+    // SAFETY: between fork and exec only setsid is called, a plain system call without allocation.
+    unsafe {
+        ready.pre_exec(|| rustix::process::setsid().map(drop).map_err(Into::into));
+    }
+}
+
+/// What its end means to the caller.
+fn judged(command: &Command, ended: ExitStatus, stdout: Vec<u8>, stderr: Vec<u8>) -> Result<Output, RunError> {
+    let line = command.to_string();
+    let output = Output { status: ended.code(), stdout, stderr };
     if command.privileged && !output.success() && sudo_refused(&output.stderr()) {
         return Err(RunError::Privilege { command: line });
     }
     if output.success() || command.may_fail {
         return Ok(output);
     }
-    Err(RunError::Failed { command: line, status: status_text(done.status), output: last_lines(&output) })
+    Err(RunError::Failed { command: line, status: status_text(ended), output: last_lines(&output) })
 }
 
 /// sudo itself spoke, not the program: in C's words, see [`LocalHost::prepared`].
@@ -145,39 +208,36 @@ fn last_lines(output: &Output) -> String {
     lines.get(lines.len().saturating_sub(SHOWN_LINES)..).unwrap_or_default().join("\n")
 }
 
+/// For what is started through sudo, which has to stay in our session (see [`run_to_its_end`]) and
+/// would pass on the signals that it gets: the new session begins behind it. Says the pid, which
+/// `setsid` and `nohup` keep.
+const BEHIND_SUDO: &str = "if command -v setsid >/dev/null; then set -- setsid \"$@\"; else set -- nohup \"$@\"; fi
+\"$@\" </dev/null >&2 & echo $!";
+
 pub(super) async fn spawn_detached(host: &LocalHost, command: &Command, log: &Path) -> Result<u32, RunError> {
     let line = command.to_string();
     let io = |error: std::io::Error| RunError::Io { command: line.clone(), message: error.to_string() };
-    if command.privileged && !rustix::process::geteuid().is_root() {
-        // once it is detached nobody hears sudo refuse
-        run(host, &Command::new("true", [""; 0]).privileged()).await.map_err(|error| match error {
-            RunError::Privilege { .. } => RunError::Privilege { command: line.clone() },
-            other => other,
-        })?;
-    }
-    let mut ready = host.prepared(command)?;
-    if let Some(parent) = log.parent() {
-        files::create_folder(parent, None, &host.folders.data).map_err(io)?;
-    }
-    let log = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(log)
-        .map_err(files::naming("open", log))
-        .map_err(io)?;
-    ready.stdin(Stdio::null()).stdout(log.try_clone().map_err(io)?).stderr(log);
+    let sudo = through_sudo(command);
+    let wrapper: &[&str] = if sudo { &["sh", "-c", BEHIND_SUDO, "sh"] } else { &[] };
+    let mut ready = host.prepared(command, wrapper)?;
+    let (file, start) = open_log(host, log).map_err(io)?;
+    ready.stdin(Stdio::null());
     if command.cwd.is_none() {
         // so that it keeps no folder of the caller's busy
         ready.current_dir("/");
     }
-    // SAFETY: between fork and exec only setsid is called, a plain system call without allocation.
-    unsafe {
-        ready.pre_exec(|| rustix::process::setsid().map(drop).map_err(Into::into));
+    if sudo {
+        ready.process_group(0).stdout(Stdio::piped()).stderr(file);
+        let done = ready.spawn().map_err(io)?.wait_with_output().await.map_err(io)?;
+        let output = judged(command, done.status, done.stdout, written_since(log, start).await)?;
+        let pid = output.stdout().trim().parse();
+        return pid.map_err(|_| RunError::Io { command: line.clone(), message: "it said no pid".to_owned() });
     }
+    ready.stdout(file.try_clone().map_err(io)?).stderr(file);
+    in_a_session_of_its_own(&mut ready);
     let child = ready.spawn().map_err(io)?;
     // dropped, not waited for: tokio reaps it should it end before us
-    child.id().ok_or_else(|| RunError::Io { command: line, message: "it ended at once".to_owned() })
+    child.id().ok_or_else(|| RunError::Io { command: line.clone(), message: "it ended at once".to_owned() })
 }
 
 #[cfg(test)]

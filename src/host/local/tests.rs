@@ -196,6 +196,29 @@ async fn a_detached_program_has_a_session_of_its_own_and_a_log() {
     assert!(ended(&host, pid).await);
 }
 
+#[tokio::test]
+async fn what_runs_to_its_end_outlives_a_caller_that_gives_up() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host_in(home.path());
+    let (log, go, done) = (home.path().join("log"), home.path().join("go"), home.path().join("done"));
+    let script = "echo working; until [ -e go ]; do sleep 0.01; done; echo ended; touch done";
+    let command = Command::new("sh", ["-c", script]).cwd(home.path()).to_its_end(&log);
+    tokio::select! {
+        _ = host.run(&command) => panic!("nobody has told it to end"),
+        () = async { while !host.read(&log).await.is_ok_and(|log| log == b"working\n") { tokio::task::yield_now().await } } => {}
+    }
+    host.write(&go, b"", 0o600).await.unwrap();
+    while !host.exists(&done).await {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(host.read(&log).await.unwrap(), b"working\nended\n");
+
+    // the log is appended to; of a failure only its own part is told
+    let fails = Command::new("sh", ["-c", "echo broken; exit 100"]).to_its_end(&log);
+    let error = host.run(&fails).await.unwrap_err();
+    assert_eq!(error.to_string(), "`sh -c 'echo broken; exit 100'` ended with status 100: broken");
+}
+
 #[test]
 fn programs_of_the_system_are_found_without_a_path() {
     let host = LocalHost::with(BTreeMap::from([("PATH".into(), "/nowhere".into())]), None);
