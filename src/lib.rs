@@ -7,11 +7,13 @@
 //! | 6 | `observe`, `apply`, `doctor` | one look at the world; carries out a plan; checks of the machine |
 //! | 5 | `system` | the engine and the host as one handle |
 //! | 4 | `engine` | Docker and Podman |
+//! | 4 | `dns` | the resolver: zones to answers, forwarding, its handle |
 //! | 3 | `host`, `event` | the machine; what work says while it runs |
 //! | 2 | `compile`, `plan` | pure: platform to resources; resources and the world to steps |
 //! | 1 | `config` | files to platform, every error at once |
 //! | 0 | `model`, `render` | pure: the types; the embedded templates |
 
+pub mod dns;
 pub mod engine;
 pub mod event;
 pub mod host;

@@ -6,8 +6,10 @@ mod observed;
 mod platform;
 mod resource;
 mod service;
+mod zone;
 
 pub use observed::*;
 pub use platform::*;
 pub use resource::*;
 pub use service::*;
+pub use zone::*;
