@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::full::Body;
-use super::tree::{Answer, End, FedZone, Found, Node, Tree, ZoneError};
+use super::tree::{Answer, End, FedZone, Found, Node, Tree, ZoneError, ZoneTree};
 use super::wire::{CLASS_IN, HEADER, Name, TYPE_ANY, TYPE_CNAME};
 use crate::model::{View, Zone};
 
@@ -206,10 +206,7 @@ impl<'a> Builder<'a> {
     fn build(mut self) -> Answers {
         let tree = self.tree;
         for zone in tree.zones() {
-            let missing = zone.apex.child(b"x").map_or(NONE, |name| {
-                let answer = Answer { zone, chain: Vec::new(), end: End::NxDomain(zone), wildcard: None };
-                self.negative(&name, &answer, zone.apex.clone(), false)
-            });
+            let missing = self.negative(zone, false);
             for (name, node) in zone.nodes() {
                 let entry = self.entry(name, node, missing);
                 self.made.index.insert(name.wire().into(), self.made.entries.len() as u32);
@@ -255,8 +252,8 @@ impl<'a> Builder<'a> {
         let alone = answer.chain.is_empty();
         match &answer.end {
             End::Leaves(_) => NONE,
-            End::NoData(zone) if alone => self.negative(name, &answer, zone.apex.clone(), true),
-            End::NxDomain(zone) if alone => self.negative(name, &answer, zone.apex.clone(), false),
+            End::NoData(zone) if alone => self.negative(zone, true),
+            End::NxDomain(zone) if alone => self.negative(zone, false),
             End::Minimal if alone => {
                 if self.minimal == NONE {
                     self.minimal = self.render(name, &answer);
@@ -267,12 +264,16 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn negative(&mut self, name: &Name, answer: &Answer<'_>, apex: Name, exists: bool) -> u32 {
-        let key = (apex, exists);
+    /// The zone's answer that a name or such records do not exist. It is made for a name below the
+    /// apex, so that its pointers fit any name of the zone, the apex too.
+    fn negative(&mut self, zone: &ZoneTree, exists: bool) -> u32 {
+        let key = (zone.apex.clone(), exists);
         if let Some(&known) = self.negative.get(&key) {
             return known;
         }
-        let made = self.render(name, answer);
+        let end = if exists { End::NoData(zone) } else { End::NxDomain(zone) };
+        let answer = Answer { zone, chain: Vec::new(), end, wildcard: None };
+        let made = zone.apex.child(b"x").map_or(NONE, |name| self.render(&name, &answer));
         self.negative.insert(key, made);
         made
     }

@@ -160,7 +160,39 @@ fn our_own_names() {
         ("other.pr-1.macula.local", "A"),
         ("hidden.pr-1.macula.local", "A"),
         ("ingress.macula.local", "A"),
-    ]), @"");
+    ]), @r#"
+    grafana.macula.local A: NoError aa ra
+      grafana.macula.local. 30 IN A 127.0.0.2
+    grafana.macula.local AAAA: NoError aa ra
+      authority macula.local. 30 IN SOA ns.macula.local. hostmaster.macula.local. 10 60 10 3600 30
+    grafana.macula.local HTTPS: NoError aa ra
+      grafana.macula.local. 30 IN HTTPS 1 . alpn=h2,
+    postgres.macula.local AAAA: NoError aa ra
+      postgres.macula.local. 30 IN AAAA ::1
+    macula.local SOA: NoError aa ra
+      macula.local. 30 IN SOA ns.macula.local. hostmaster.macula.local. 10 60 10 3600 30
+    macula.local NS: NoError aa ra
+      macula.local. 30 IN NS ns.macula.local.
+    macula.local TXT: NoError aa ra
+      macula.local. 30 IN TXT of the platform
+    mail.macula.local MX: NoError aa ra
+      mail.macula.local. 30 IN MX 10 grafana.macula.local.
+      mail.macula.local. 30 IN MX 20 mail.macula.local.
+    _postgresql._tcp.macula.local SRV: NoError aa ra
+      _postgresql._tcp.macula.local. 30 IN SRV 0 5 5432 postgres.macula.local.
+    _tcp.macula.local A: NoError aa ra
+      authority macula.local. 30 IN SOA ns.macula.local. hostmaster.macula.local. 10 60 10 3600 30
+    grafana.macula.local ANY: NoError aa ra
+      grafana.macula.local. 3600 IN HINFO RFC8482 
+    grafana.pr-1.macula.local A: NoError aa ra
+      grafana.pr-1.macula.local. 30 IN A 127.64.3.2
+    other.pr-1.macula.local A: NXDomain aa ra
+      authority pr-1.macula.local. 30 IN SOA ns.pr-1.macula.local. hostmaster.pr-1.macula.local. 1 60 10 3600 30
+    hidden.pr-1.macula.local A: NXDomain aa ra
+      authority pr-1.macula.local. 30 IN SOA ns.pr-1.macula.local. hostmaster.pr-1.macula.local. 1 60 10 3600 30
+    ingress.macula.local A: NoError aa ra
+      ingress.macula.local. 30 IN A 127.0.0.1
+    "#);
 }
 
 #[test]
@@ -178,7 +210,34 @@ fn wildcards_by_rfc_4592() {
         ("x.alias.macula.local", "AAAA"),
         ("alias.macula.local", "A"),
         ("x.many.macula.local", "MX"),
-    ]), @"");
+    ]), @r#"
+    shop.macula.local A: NoError aa ra
+      shop.macula.local. 30 IN A 127.0.0.10
+    a.b.c.macula.local A: NoError aa ra
+      a.b.c.macula.local. 30 IN A 127.0.0.10
+    shop.macula.local AAAA: NoError aa ra
+      authority macula.local. 30 IN SOA ns.macula.local. hostmaster.macula.local. 10 60 10 3600 30
+    *.macula.local A: NoError aa ra
+      *.macula.local. 30 IN A 127.0.0.10
+    bucket.s3.macula.local A: NoError aa ra
+      bucket.s3.macula.local. 30 IN A 127.0.0.5
+    x.grafana.macula.local A: NXDomain aa ra
+      authority macula.local. 30 IN SOA ns.macula.local. hostmaster.macula.local. 10 60 10 3600 30
+    below.nothing2.macula.local A: NoError aa ra
+      authority macula.local. 30 IN SOA ns.macula.local. hostmaster.macula.local. 10 60 10 3600 30
+    x.below.nothing2.macula.local A: NXDomain aa ra
+      authority macula.local. 30 IN SOA ns.macula.local. hostmaster.macula.local. 10 60 10 3600 30
+    x.alias.macula.local A: NoError aa ra
+      x.alias.macula.local. 30 IN CNAME grafana.macula.local.
+      grafana.macula.local. 30 IN A 127.0.0.2
+    x.alias.macula.local AAAA: NoError aa ra
+      x.alias.macula.local. 30 IN CNAME grafana.macula.local.
+      authority macula.local. 30 IN SOA ns.macula.local. hostmaster.macula.local. 10 60 10 3600 30
+    alias.macula.local A: NoError aa ra
+      authority macula.local. 30 IN SOA ns.macula.local. hostmaster.macula.local. 10 60 10 3600 30
+    x.many.macula.local MX: NoError aa ra
+      x.many.macula.local. 30 IN MX 1 one.many.macula.local.
+    "#);
 }
 
 #[test]
@@ -197,7 +256,39 @@ fn layers_and_aliases() {
         ("nothing.macula.local", "A"),
         ("circle.macula.local", "A"),
         ("outside.macula.local", "A"),
-    ]), @"");
+    ]), @r#"
+    app.macula.local A: NoError aa ra
+      app.macula.local. 60 IN A 127.0.0.10
+    app2.macula.local A: NoError aa ra
+      app2.macula.local. 60 IN CNAME grafana.macula.local.
+      grafana.macula.local. 30 IN A 127.0.0.2
+    x.apps.macula.local A: NoError aa ra
+      x.apps.macula.local. 60 IN A 127.0.0.12
+    sub.macula.local NS: NoError aa ra
+      authority macula.local. 30 IN SOA ns.macula.local. hostmaster.macula.local. 10 60 10 3600 30
+    sub.macula.local A: NoError aa ra
+      sub.macula.local. 30 IN A 127.0.0.10
+    kind.macula.local A: NoError aa ra
+      kind.macula.local. 60 IN CNAME localhost.
+      localhost. 3600 IN A 127.0.0.1
+    www.macula.local A: NoError aa ra
+      www.macula.local. 30 IN CNAME grafana.macula.local.
+      grafana.macula.local. 30 IN A 127.0.0.2
+    www.macula.local TXT: NoError aa ra
+      www.macula.local. 30 IN CNAME grafana.macula.local.
+      authority macula.local. 30 IN SOA ns.macula.local. hostmaster.macula.local. 10 60 10 3600 30
+    www.macula.local CNAME: NoError aa ra
+      www.macula.local. 30 IN CNAME grafana.macula.local.
+    anything.macula.local A: NoError aa ra
+      anything.macula.local. 30 IN CNAME some.where.macula.local.
+      some.where.macula.local. 30 IN A 127.0.0.10
+    nothing.macula.local A: NXDomain aa ra
+      nothing.macula.local. 30 IN CNAME absent.s3.postgres.macula.local.
+      authority macula.local. 30 IN SOA ns.macula.local. hostmaster.macula.local. 10 60 10 3600 30
+    circle.macula.local A: NoError aa ra
+      circle.macula.local. 30 IN CNAME circle.macula.local.
+    outside.macula.local A: Forward(Forward { name: example.com, qtype: 1, chain: [(outside.macula.local, 30, example.com)] })
+    "#);
 }
 
 #[test]
@@ -222,12 +313,49 @@ fn reserved_names() {
         ("example.com", "A"),
         ("example.com", "ANY"),
         ("macula.local", "AXFR"),
-    ]), @"");
+    ]), @r#"
+    localhost A: NoError aa ra
+      localhost. 3600 IN A 127.0.0.1
+    app.localhost AAAA: NoError aa ra
+      app.localhost. 3600 IN AAAA ::1
+    localhost MX: NoError aa ra
+      authority localhost. 3600 IN SOA localhost. nobody.invalid. 1 3600 1200 604800 3600
+    invalid A: NXDomain aa ra
+      authority invalid. 3600 IN SOA invalid. nobody.invalid. 1 3600 1200 604800 3600
+    x.invalid A: NXDomain aa ra
+      authority invalid. 3600 IN SOA invalid. nobody.invalid. 1 3600 1200 604800 3600
+    test A: NoError aa ra
+      authority test. 3600 IN SOA test. nobody.invalid. 1 3600 1200 604800 3600
+    x.test A: NXDomain aa ra
+      authority test. 3600 IN SOA test. nobody.invalid. 1 3600 1200 604800 3600
+    internal.test A: Forward(Forward { name: internal.test, qtype: 1, chain: [] })
+    local SOA: NoError aa ra
+    local A: NoError aa ra
+    printer.local A: NXDomain aa ra
+    dc.corp.local A: Forward(Forward { name: dc.corp.local, qtype: 1, chain: [] })
+    1.0.0.127.in-addr.arpa PTR: NoError aa ra
+      1.0.0.127.in-addr.arpa. 3600 IN PTR localhost.
+    2.0.0.127.in-addr.arpa PTR: NoError aa ra
+      2.0.0.127.in-addr.arpa. 3600 IN PTR grafana.macula.local.
+    77.0.0.127.in-addr.arpa PTR: NXDomain aa ra
+      authority 127.in-addr.arpa. 3600 IN SOA 127.in-addr.arpa. nobody.invalid. 1 3600 1200 604800 3600
+    1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa PTR: NoError aa ra
+      1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa. 3600 IN PTR localhost.
+    example.com A: Forward(Forward { name: example.com, qtype: 1, chain: [] })
+    example.com ANY: NoError ra
+      example.com. 3600 IN HINFO RFC8482 
+    macula.local AXFR: Refused ra
+    "#);
 }
 
 #[test]
 fn containers_see_other_addresses() {
-    assert_snapshot!(ask_all(View::Container, &[("ingress.macula.local", "A"), ("grafana.macula.local", "A")]), @"");
+    assert_snapshot!(ask_all(View::Container, &[("ingress.macula.local", "A"), ("grafana.macula.local", "A")]), @r#"
+    ingress.macula.local A: NoError aa ra
+      ingress.macula.local. 30 IN A 172.31.0.2
+    grafana.macula.local A: NoError aa ra
+      grafana.macula.local. 30 IN A 127.0.0.2
+    "#);
 }
 
 #[test]
@@ -245,7 +373,14 @@ fn a_zone_with_a_fault_says_which_record() {
         fault(Record::new("x.macula.local", RecordData::Other { number: 41, data: vec![] })),
         fault(Record::new(format!("{}.macula.local", "x".repeat(64)), a("127.0.0.1"))),
     ];
-    assert_snapshot!(faults.join("\n"), @"");
+    assert_snapshot!(faults.join("\n"), @r#"
+    zone macula.local, record example.com: it lies outside the zone
+    zone macula.local, record a..macula.local: "a..macula.local" is not a domain name: a label is empty
+    zone macula.local, record macula.local: a CNAME stands beside other records
+    zone macula.local, record x.macula.local: a string is longer than 255 bytes
+    zone macula.local, record x.macula.local: record type 41 cannot be part of a zone
+    zone macula.local, record xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx.macula.local: "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx.macula.local" is not a domain name: a label is longer than 63 bytes
+    "#);
 }
 
 /// Random, the same in every run.
@@ -289,8 +424,12 @@ fn generate(dice: &mut Dice, names: &[Name]) -> Vec<u8> {
     }
     let mut message = question(&wire, *dice.pick(&TYPES));
     message[0] = dice.roll(256) as u8;
-    message[2] = *dice.pick(&[0, 1, 1, 1, 1, 1, 1, 5, 3, 0x29, 0x81]);
-    message[3] = *dice.pick(&[0, 0, 0, 0x20, 0x10, 0x30, 0x40, 0x80, 0x0F]);
+    if dice.roll(8) == 0 {
+        message[2] = *dice.pick(&[0, 5, 3, 0x29, 0x81]);
+        message[3] = *dice.pick(&[0, 0x40, 0x80, 0x0F]);
+    } else {
+        message[3] = *dice.pick(&[0, 0x20, 0x10, 0x30]);
+    }
     if dice.roll(40) == 0 {
         let end = message.len();
         message[end - 1] = *dice.pick(&[3, 255, 0]);
@@ -403,8 +542,8 @@ fn both_paths_give_the_same_bytes() {
         *ways.entry(compare(view, &context, &message)).or_default() += 1;
     }
     println!("{ways:?}");
-    // each kind must have been seen, and most must have been fast
-    assert!(ways.len() == 4 && ways["fast"] * 3 > amount(), "{ways:?}");
+    // each kind must have been seen, and many must have been fast
+    assert!(ways.len() == 4 && ways["fast"] * 5 > amount() * 2, "{ways:?}");
 }
 
 #[test]

@@ -150,7 +150,7 @@ pub enum End<'a> {
     Minimal,
     /// The chain leads out of our zones.
     Leaves(Name),
-    /// More than eight CNAMEs: most likely a circle.
+    /// A circle of CNAMEs, or more of them than anybody needs.
     TooLong,
 }
 
@@ -263,7 +263,7 @@ impl ZoneTree {
         }
     }
 
-    /// A reserved domain with these records.
+    /// A reserved domain with these records. Without any, not even its own name exists.
     fn special(apex: Name, records: Vec<(Name, u16, Rdata)>, with_soa: bool) -> Self {
         let mut tree = Self::new(apex.clone());
         if with_soa {
@@ -279,6 +279,7 @@ impl ZoneTree {
             node.add(TYPE_SOA, SPECIAL_TTL, data, Layer::Special);
             node.add(TYPE_NS, SPECIAL_TTL, Rdata::Name(apex), Layer::Special);
         }
+        tree.apex_missing = with_soa && records.is_empty();
         for (name, rtype, data) in records {
             tree.nodes.entry(name).or_default().add(rtype, SPECIAL_TTL, data, Layer::Special);
         }
@@ -356,7 +357,7 @@ impl Tree {
             special.fill();
             // a zone of ours below it means that the name itself exists
             let inhabited = tree.zones.keys().chain(foreign).any(|name| name.is_within(&special.apex));
-            special.apex_missing = !inhabited && special.nodes.len() == 1 && special.negative.is_some();
+            special.apex_missing &= !inhabited;
             tree.zones.insert(special.apex.clone(), special);
         }
         tree.cut();
@@ -457,7 +458,8 @@ impl Tree {
                 break;
             };
             answer.chain.push((name, set));
-            if answer.chain.len() >= CHAIN {
+            let circle = answer.chain.iter().any(|(owner, _)| *owner == target);
+            if circle || answer.chain.len() >= CHAIN {
                 answer.end = End::TooLong;
                 break;
             }
