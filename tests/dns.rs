@@ -30,12 +30,7 @@ fn local(view: View) -> Listen {
 }
 
 fn config() -> Config {
-    Config {
-        listen: vec![local(View::Host)],
-        zones: vec![ZoneEntry::new(platform())],
-        workers: 2,
-        ..Config::default()
-    }
+    Config { listen: vec![local(View::Host)], zones: vec![ZoneEntry::new(platform())], workers: 2, ..Config::default() }
 }
 
 fn address(handle: &Handle) -> SocketAddr {
@@ -197,11 +192,8 @@ fn the_view_goes_with_the_address() {
     zone.records.push(Record::new("x.macula.local", RecordData::A([172, 31, 0, 2].into())).only(View::Container));
     let listen = vec![local(View::Host), local(View::Container)];
     let handle = Server::start(Config { listen, zones: vec![ZoneEntry::new(zone)], ..config() }).unwrap();
-    let answers: Vec<String> = handle
-        .listen()
-        .iter()
-        .map(|listen| short(&ask(listen.address, "x.macula.local.", RecordType::A)))
-        .collect();
+    let answers: Vec<String> =
+        handle.listen().iter().map(|listen| short(&ask(listen.address, "x.macula.local.", RecordType::A))).collect();
     assert_eq!(answers, ["NoError 127.0.0.1", "NoError 172.31.0.2"]);
 }
 
@@ -568,9 +560,7 @@ fn what_powerdns_has_is_answered_within_a_second() {
 
     // the last copy serves while it is down
     authority.stop.store(1, Ordering::Relaxed);
-    eventually("the feed's trouble shows", || {
-        handle.status().zones[0].feed_status.as_ref().unwrap().error.is_some()
-    });
+    eventually("the feed's trouble shows", || handle.status().zones[0].feed_status.as_ref().unwrap().error.is_some());
     assert_eq!(short(&ask(server, "shop.macula.local.", RecordType::A)), "NoError 127.0.0.77");
 
     // another zone's swap leaves it alone; without the platform it is gone

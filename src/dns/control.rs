@@ -27,11 +27,19 @@ const WAIT: Duration = Duration::from_secs(10);
 #[serde(tag = "op", rename_all = "kebab-case")]
 pub enum Request {
     /// Adds a platform or takes its new form.
-    AddZone { entry: Box<ZoneEntry> },
-    RemoveZone { zone: String },
+    AddZone {
+        entry: Box<ZoneEntry>,
+    },
+    RemoveZone {
+        zone: String,
+    },
     Status,
     /// The way that a question takes; `rtype` is the type's number.
-    Trace { name: String, rtype: u16, view: View },
+    Trace {
+        name: String,
+        rtype: u16,
+        view: View,
+    },
     /// The counters, as `/metrics` shows them.
     Metrics,
     Stop,
@@ -43,11 +51,21 @@ pub enum Request {
 pub enum Response {
     Done,
     /// How many zones are left; none when there was no such zone.
-    Removed { left: Option<usize> },
-    Status { status: Box<Status> },
-    Trace { trace: Box<Trace> },
-    Metrics { text: String },
-    Error { message: String },
+    Removed {
+        left: Option<usize>,
+    },
+    Status {
+        status: Box<Status>,
+    },
+    Trace {
+        trace: Box<Trace>,
+    },
+    Metrics {
+        text: String,
+    },
+    Error {
+        message: String,
+    },
 }
 
 #[derive(Debug, Error)]

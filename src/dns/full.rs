@@ -8,8 +8,8 @@ use super::rdata::Rdata;
 use super::tree::{Answer, End, Found, RrSet, Tree};
 use super::wire::{
     BADVERS, CLASS_IN, FLAG_AA, FLAG_CD, FLAG_QR, FLAG_RA, FLAG_RD, FLAG_TC, FORMERR, HEADER, NOERROR, NOTIMP,
-    NXDOMAIN, Name, NotAQuery, OPCODE_MASK, Query, REFUSED, TYPE_ANY, TYPE_CNAME, TYPE_HINFO, TYPE_OPT, TYPE_SOA, UDP_SIZE, Writer,
-    is_meta, u16_at,
+    NXDOMAIN, Name, NotAQuery, OPCODE_MASK, Query, REFUSED, TYPE_ANY, TYPE_CNAME, TYPE_HINFO, TYPE_OPT, TYPE_SOA,
+    UDP_SIZE, Writer, is_meta, u16_at,
 };
 
 /// Answers over UDP are at most so many times as long as their question, for clients that could be

@@ -102,9 +102,7 @@ impl Metrics {
         add(&self.rcodes, &tally.rcodes);
         add(&self.ways, &tally.ways);
         add(&self.buckets, &tally.buckets);
-        for (sum, value) in
-            [(&self.micros, tally.micros), (&self.tcp, tally.tcp), (&self.truncated, tally.truncated)]
-        {
+        for (sum, value) in [(&self.micros, tally.micros), (&self.tcp, tally.tcp), (&self.truncated, tally.truncated)] {
             if value > 0 {
                 sum.fetch_add(value, Ordering::Relaxed);
             }

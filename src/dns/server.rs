@@ -153,8 +153,7 @@ impl Server {
             .build()
             .map_err(ServerError::Threads)?;
         let started = Instant::now();
-        let forwarder =
-            config.upstreams.map(|upstreams| Forwarder::new(upstreams, config.forward, started));
+        let forwarder = config.upstreams.map(|upstreams| Forwarder::new(upstreams, config.forward, started));
         let shared = Arc::new(Shared {
             core: Arc::new(Core {
                 snapshot: Swap::new(Snapshot::build(&[], &BTreeMap::new(), &[])?),
@@ -185,8 +184,8 @@ impl Server {
         shared.follow_upstreams();
         let guard = shared.runtime.enter();
         if let Some(address) = config.metrics {
-            let bound = control::serve_metrics(Arc::clone(&shared), address)
-                .map_err(|source| listen_error(address, source))?;
+            let bound =
+                control::serve_metrics(Arc::clone(&shared), address).map_err(|source| listen_error(address, source))?;
             *shared.metrics_address.lock().unwrap_or_else(PoisonError::into_inner) = Some(bound);
         }
         if let Some(path) = config.control {
@@ -358,10 +357,8 @@ impl Shared {
         // TCP first: it cannot be shared, so it tells whether another resolver is there
         let tcp = bind_tcp(address).map_err(fail)?;
         let bound = Listen { address: tcp.local_addr().map_err(fail)?, view: listen.view };
-        let sockets: Vec<Arc<UdpSocket>> = (0..self.workers)
-            .map(|_| bind_udp(bound.address).map(Arc::new))
-            .collect::<Result<_, _>>()
-            .map_err(fail)?;
+        let sockets: Vec<Arc<UdpSocket>> =
+            (0..self.workers).map(|_| bind_udp(bound.address).map(Arc::new)).collect::<Result<_, _>>().map_err(fail)?;
         let mut listener = Listener {
             wanted: listen,
             bound,
@@ -378,8 +375,7 @@ impl Shared {
         }
         let guard = self.runtime.enter();
         let tcp = tokio::net::TcpListener::from_std(tcp).map_err(fail)?;
-        let acceptor =
-            Acceptor { core: Arc::clone(&self.core), view, limits: self.tcp, stop: listener.tcp.clone() };
+        let acceptor = Acceptor { core: Arc::clone(&self.core), view, limits: self.tcp, stop: listener.tcp.clone() };
         self.runtime.spawn(acceptor.run(tcp));
         drop(guard);
         state.listeners.push(listener);
@@ -546,23 +542,24 @@ impl Shared {
 
     pub fn status(&self) -> Status {
         let state = self.state();
-        let zones = state.entries.iter().map(|(apex, entry)| {
+        let mut zones: Vec<ZoneStatus> = Vec::new();
+        for (apex, entry) in &state.entries {
             let feed = state.feeds.get(apex);
-            ZoneStatus {
+            zones.push(ZoneStatus {
                 apex: apex.to_string(),
                 serial: entry.zone.soa.serial,
                 records: entry.zone.records.len(),
                 feed: entry.feed,
-                feed_status: feed
-                    .map(|feed| feed.status.lock().unwrap_or_else(PoisonError::into_inner).clone()),
-            }
-        });
+                feed_status: feed.map(|feed| feed.status.lock().unwrap_or_else(PoisonError::into_inner).clone()),
+            });
+        }
+        zones.sort_by(|one, other| one.apex.cmp(&other.apex));
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             listen: state.listeners.iter().map(|listener| listener.bound.clone()).collect(),
             metrics: *self.metrics_address.lock().unwrap_or_else(PoisonError::into_inner),
-            zones: zones.collect(),
+            zones,
             upstreams: self.core.forwarder.as_ref().map(|forwarder| forwarder.status()).unwrap_or_default(),
             questions: self.core.metrics.answered(),
             uptime_seconds: self.core.started.elapsed().as_secs(),

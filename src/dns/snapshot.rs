@@ -25,11 +25,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// From the zones and what PowerDNS has for them. Names within `foreign` belong to somebody
     /// else although they lie in a reserved domain (`corp.local` of a company's network).
-    pub fn build(
-        zones: &[&Zone],
-        fed: &BTreeMap<Name, Arc<FedZone>>,
-        foreign: &[Name],
-    ) -> Result<Self, ZoneError> {
+    pub fn build(zones: &[&Zone], fed: &BTreeMap<Name, Arc<FedZone>>, foreign: &[Name]) -> Result<Self, ZoneError> {
         let view = |view| Ok(ViewSnapshot::new(Tree::build(zones, fed, view, foreign)?));
         Ok(Self { host: view(View::Host)?, container: view(View::Container)? })
     }
@@ -194,13 +190,7 @@ impl<'a> Builder<'a> {
     fn new(tree: &'a Tree) -> Self {
         let nodes = tree.zones().flat_map(|zone| zone.nodes());
         let types = nodes.flat_map(|(_, node)| node.sets.iter().map(|set| set.rtype)).collect();
-        Self {
-            tree,
-            types,
-            made: Answers::default(),
-            negative: BTreeMap::new(),
-            minimal: NONE,
-        }
+        Self { tree, types, made: Answers::default(), negative: BTreeMap::new(), minimal: NONE }
     }
 
     fn build(mut self) -> Answers {
@@ -220,7 +210,9 @@ impl<'a> Builder<'a> {
             .filter_map(|(name, _)| Some((name.parent()?, *self.made.index.get(name.wire())?)))
             .collect();
         for (parent, wildcard) in wildcards {
-            if let Some(entry) = self.made.index.get(parent.wire()).and_then(|&at| self.made.entries.get_mut(at as usize)) {
+            if let Some(entry) =
+                self.made.index.get(parent.wire()).and_then(|&at| self.made.entries.get_mut(at as usize))
+            {
                 entry.wildcard = wildcard;
             }
         }

@@ -81,8 +81,7 @@ mod system {
                 queued: 0,
             };
             for at in 0..BATCH {
-                batch.vectors[at] =
-                    libc::iovec { iov_base: batch.buffers[at].as_mut_ptr().cast(), iov_len: BUFFER };
+                batch.vectors[at] = libc::iovec { iov_base: batch.buffers[at].as_mut_ptr().cast(), iov_len: BUFFER };
                 let head = &mut batch.heads[at].msg_hdr;
                 head.msg_name = ptr::from_mut(&mut batch.names[at]).cast();
                 head.msg_iov = &mut batch.vectors[at];

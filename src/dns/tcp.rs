@@ -1,8 +1,8 @@
 //! DNS over TCP (RFC 7766): many questions on one connection, answered as they can be, not in
 //! order; whatever lies in the receive buffer is answered with one write.
 
-use std::net::IpAddr;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 

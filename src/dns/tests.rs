@@ -47,7 +47,10 @@ fn platform() -> Zone {
     add("circle", RecordData::Cname("circle.macula.local".into()));
     add("loop", RecordData::Cname("localhost".into()));
     add("deep.below.nothing2", a("127.0.0.11"));
-    add("_postgresql._tcp", RecordData::Srv { priority: 0, weight: 5, port: 5432, target: "postgres.macula.local".into() });
+    add(
+        "_postgresql._tcp",
+        RecordData::Srv { priority: 0, weight: 5, port: 5432, target: "postgres.macula.local".into() },
+    );
     add("mail", RecordData::Mx { preference: 10, exchange: "grafana.macula.local".into() });
     add("mail", RecordData::Mx { preference: 20, exchange: "mail.macula.local".into() });
     add("", RecordData::Txt(vec!["of the platform".into()]));
@@ -399,8 +402,7 @@ impl Dice {
     }
 }
 
-const TYPES: [u16; 20] =
-    [1, 1, 1, 28, 28, 65, 2, 5, 6, 12, 15, 16, 33, 255, 257, 0, 41, 252, 250, 65280];
+const TYPES: [u16; 20] = [1, 1, 1, 28, 28, 65, 2, 5, 6, 12, 15, 16, 33, 255, 257, 0, 41, 252, 250, 65280];
 
 /// A question as clients, careless clients and attackers might send it.
 fn generate(dice: &mut Dice, names: &[Name]) -> Vec<u8> {
@@ -409,7 +411,9 @@ fn generate(dice: &mut Dice, names: &[Name]) -> Vec<u8> {
         owner = match dice.roll(4) {
             0 => owner.parent().unwrap_or(owner),
             1 => owner.child(b"*").unwrap_or(owner),
-            2 => owner.child(dice.pick::<&[u8]>(&[b"x", b"ns", b"grafana", b"a.b", b"\0\xff", &[b'l'; 63]])).unwrap_or(owner),
+            2 => owner
+                .child(dice.pick::<&[u8]>(&[b"x", b"ns", b"grafana", b"a.b", b"\0\xff", &[b'l'; 63]]))
+                .unwrap_or(owner),
             _ => owner,
         };
     }

@@ -162,11 +162,8 @@ impl ZoneTree {
 
     /// A platform's zone with what PowerDNS has for it, as one view sees it.
     fn build(zone: &Zone, fed: Option<&FedZone>, view: View) -> Result<Self, ZoneError> {
-        let at = |record: &str, reason: ZoneFault| ZoneError {
-            zone: zone.apex.clone(),
-            record: record.to_owned(),
-            reason,
-        };
+        let at =
+            |record: &str, reason: ZoneFault| ZoneError { zone: zone.apex.clone(), record: record.to_owned(), reason };
         let name = |text: &str| Name::parse(text).map_err(|error| at(&zone.apex, error.into()));
         let apex = name(&zone.apex)?;
         let mut tree = Self::new(apex.clone());
@@ -219,12 +216,7 @@ impl ZoneTree {
                 other => !is_unwanted(other),
             };
             if below && kept {
-                theirs.entry(&record.name).or_default().add(
-                    record.rtype,
-                    record.ttl,
-                    record.data.clone(),
-                    Layer::Fed,
-                );
+                theirs.entry(&record.name).or_default().add(record.rtype, record.ttl, record.data.clone(), Layer::Fed);
             }
         }
         for (name, mut node) in theirs {
@@ -481,10 +473,7 @@ fn special_zones(reverse: &BTreeMap<Ipv4Addr, Name>) -> Vec<ZoneTree> {
     let name = |text: &str| Name::parse(text).unwrap_or_else(|_| Name::root());
     let localhost = name("localhost");
     let addresses = |owner: Name| {
-        [
-            (owner.clone(), TYPE_A, Rdata::a(Ipv4Addr::LOCALHOST)),
-            (owner, TYPE_AAAA, Rdata::aaaa(Ipv6Addr::LOCALHOST)),
-        ]
+        [(owner.clone(), TYPE_A, Rdata::a(Ipv4Addr::LOCALHOST)), (owner, TYPE_AAAA, Rdata::aaaa(Ipv6Addr::LOCALHOST))]
     };
     let mut local_records = addresses(localhost.clone()).to_vec();
     local_records.extend(addresses(name("*.localhost")));

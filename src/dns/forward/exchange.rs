@@ -10,7 +10,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use super::super::wire::{
-    CLASS_IN, FLAG_CD, FLAG_QR, FLAG_RD, FLAG_TC, FORMERR, HEADER, Name, NXDOMAIN, OPCODE_MASK, RawRecord, TYPE_A,
+    CLASS_IN, FLAG_CD, FLAG_QR, FLAG_RD, FLAG_TC, FORMERR, HEADER, NXDOMAIN, Name, OPCODE_MASK, RawRecord, TYPE_A,
     TYPE_AAAA, TYPE_HTTPS, TYPE_OPT, TYPE_SOA, TYPE_SVCB, UDP_SIZE, skip_plain_name, u16_at, u32_at,
 };
 use super::cache::Entry;

@@ -18,8 +18,8 @@ pub mod upstream;
 
 pub use cache::Entry;
 use cache::{Cache, Cached};
-pub use exchange::{Ask, ExchangeError};
 use exchange::leads_home;
+pub use exchange::{Ask, ExchangeError};
 pub use upstream::Upstreams;
 
 use super::fast::Common;
@@ -354,9 +354,7 @@ impl Forwarder {
     /// Cache and servers, in the text format of Prometheus.
     pub fn metrics(&self, text: &mut String) {
         head(text, "macula_dns_cache_total", "counter", "Look-ups in the cache, by result");
-        for (result, sum) in
-            [("hit", &self.cache.hits), ("miss", &self.cache.misses), ("stale", &self.cache.stale)]
-        {
+        for (result, sum) in [("hit", &self.cache.hits), ("miss", &self.cache.misses), ("stale", &self.cache.stale)] {
             line(text, "macula_dns_cache_total", &[("result", result)], sum.load(Ordering::Relaxed));
         }
         head(text, "macula_dns_cache_entries", "gauge", "Answers in the cache");
