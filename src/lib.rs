@@ -7,6 +7,7 @@
 //! | 6 | `observe`, `apply`, `doctor` | one look at the world; carries out a plan; checks of the machine |
 //! | 5 | `system` | the engine and the host as one handle |
 //! | 4 | `engine` | Docker and Podman |
+//! | 4 | `dns` | the resolver: zones to answers, forwarding, its handle |
 //! | 3 | `host`, `event` | the machine; what work says while it runs |
 //! | 2 | `compile`, `plan` | pure: platform to resources; resources and the world to steps |
 //! | 1 | `config` | files to platform, every error at once |
@@ -17,6 +18,7 @@ pub mod apply;
 pub mod cli;
 pub mod compile;
 pub mod config;
+pub mod dns;
 pub mod doctor;
 pub mod engine;
 pub mod event;

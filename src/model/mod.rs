@@ -8,6 +8,7 @@ mod reference;
 mod resource;
 mod secrets;
 mod service;
+mod zone;
 
 pub use observed::*;
 pub use platform::*;
@@ -15,3 +16,4 @@ pub use reference::*;
 pub use resource::*;
 pub use secrets::*;
 pub use service::*;
+pub use zone::*;

@@ -1,0 +1,286 @@
+//! How others talk to a running resolver: JSON lines over a unix socket, and `/metrics` over HTTP.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::time::timeout;
+
+use super::server::{ServerError, Shared, Status, ZoneEntry};
+use super::trace::Trace;
+use super::wire::Name;
+use crate::model::View;
+
+/// Longest request; a zone of 5,000 names is far below it.
+const MOST: u64 = 16 << 20;
+/// For one request and its answer.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// A request; one line each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case")]
+pub enum Request {
+    /// Adds a platform or takes its new form.
+    AddZone {
+        entry: Box<ZoneEntry>,
+    },
+    RemoveZone {
+        zone: String,
+    },
+    Status,
+    /// The way that a question takes; `rtype` is the type's number.
+    Trace {
+        name: String,
+        rtype: u16,
+        view: View,
+    },
+    /// The counters, as `/metrics` shows them.
+    Metrics,
+    Stop,
+}
+
+/// The answer; one line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "kebab-case")]
+pub enum Response {
+    Done,
+    /// How many zones are left; none when there was no such zone.
+    Removed {
+        left: Option<usize>,
+    },
+    Status {
+        status: Box<Status>,
+    },
+    Trace {
+        trace: Box<Trace>,
+    },
+    Metrics {
+        text: String,
+    },
+    Error {
+        message: String,
+    },
+}
+
+#[derive(Debug, Error)]
+pub enum ControlError {
+    #[error("no resolver answers on {path}")]
+    NotRunning { path: String, source: io::Error },
+    #[error("talking to the resolver")]
+    Io(#[from] io::Error),
+    #[error("the resolver did not answer in time")]
+    Timeout,
+    #[error("the resolver's answer cannot be read")]
+    Malformed(#[from] serde_json::Error),
+    #[error("the resolver says: {0}")]
+    Refused(String),
+    #[error("an answer to another question")]
+    Unexpected,
+}
+
+/// A connection to a running resolver.
+pub struct Client {
+    stream: BufReader<UnixStream>,
+}
+
+impl Client {
+    pub async fn connect(path: &Path) -> Result<Self, ControlError> {
+        match UnixStream::connect(path).await {
+            Ok(stream) => Ok(Self { stream: BufReader::new(stream) }),
+            Err(source) => Err(ControlError::NotRunning { path: path.display().to_string(), source }),
+        }
+    }
+
+    async fn call(&mut self, request: &Request) -> Result<Response, ControlError> {
+        let exchange = async {
+            write_line(self.stream.get_mut(), request).await?;
+            let line = read_line(&mut self.stream).await?;
+            match serde_json::from_slice(&line)? {
+                Response::Error { message } => Err(ControlError::Refused(message)),
+                response => Ok(response),
+            }
+        };
+        timeout(WAIT, exchange).await.map_err(|_| ControlError::Timeout)?
+    }
+
+    pub async fn add(&mut self, entry: ZoneEntry) -> Result<(), ControlError> {
+        self.call(&Request::AddZone { entry: Box::new(entry) }).await.map(drop)
+    }
+
+    /// How many zones are left; none when there was no such zone.
+    pub async fn remove(&mut self, zone: &str) -> Result<Option<usize>, ControlError> {
+        match self.call(&Request::RemoveZone { zone: zone.to_owned() }).await? {
+            Response::Removed { left } => Ok(left),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    pub async fn status(&mut self) -> Result<Status, ControlError> {
+        match self.call(&Request::Status).await? {
+            Response::Status { status } => Ok(*status),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    pub async fn trace(&mut self, name: &str, rtype: u16, view: View) -> Result<Trace, ControlError> {
+        match self.call(&Request::Trace { name: name.to_owned(), rtype, view }).await? {
+            Response::Trace { trace } => Ok(*trace),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    pub async fn metrics(&mut self) -> Result<String, ControlError> {
+        match self.call(&Request::Metrics).await? {
+            Response::Metrics { text } => Ok(text),
+            _ => Err(ControlError::Unexpected),
+        }
+    }
+
+    /// Asks it to stop; it does so after the answer.
+    pub async fn stop(&mut self) -> Result<(), ControlError> {
+        self.call(&Request::Stop).await.map(drop)
+    }
+}
+
+async fn write_line(stream: &mut (impl AsyncWrite + Unpin), value: &impl Serialize) -> Result<(), ControlError> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    Ok(stream.write_all(&line).await?)
+}
+
+async fn read_line(stream: &mut BufReader<impl AsyncRead + Unpin>) -> Result<Vec<u8>, ControlError> {
+    let mut line = Vec::new();
+    stream.take(MOST).read_until(b'\n', &mut line).await?;
+    if line.is_empty() { Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()) } else { Ok(line) }
+}
+
+/// Makes the control socket. What a dead run left there is replaced.
+pub(super) fn serve(shared: Arc<Shared>, path: &Path) -> Result<(), ServerError> {
+    use std::os::unix::fs::PermissionsExt;
+    let fail = |source| ServerError::Control { path: path.to_owned(), source };
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(ServerError::AlreadyRunning { path: path.to_owned() });
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(fail)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(fail)?;
+    let runtime = shared.runtime.clone();
+    runtime.spawn(async move {
+        let stop = shared.stop.clone();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = stop.cancelled() => return,
+            };
+            let Ok((stream, _)) = accepted else {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            let shared = Arc::clone(&shared);
+            tokio::spawn(async move {
+                // a client that went away half-way
+                let _ = talk(&shared, BufReader::new(stream)).await;
+            });
+        }
+    });
+    Ok(())
+}
+
+async fn talk(shared: &Arc<Shared>, mut stream: BufReader<UnixStream>) -> Result<(), ControlError> {
+    loop {
+        let line = read_line(&mut stream).await?;
+        let (response, stop) = match serde_json::from_slice(&line) {
+            Ok(Request::Stop) => (Response::Done, true),
+            Ok(request) => (act(shared, request).await, false),
+            Err(error) => (Response::Error { message: format!("not a request: {error}") }, false),
+        };
+        write_line(stream.get_mut(), &response).await?;
+        if stop {
+            shared.stop.cancel();
+            return Ok(());
+        }
+    }
+}
+
+async fn act(shared: &Arc<Shared>, request: Request) -> Response {
+    let result: Result<Response, ServerError> = match request {
+        Request::AddZone { entry } => shared.put(*entry).map(|()| Response::Done),
+        Request::RemoveZone { zone } => shared.remove(&zone).map(|left| Response::Removed { left }),
+        Request::Status => Ok(Response::Status { status: Box::new(shared.status()) }),
+        Request::Trace { name, rtype, view } => match Name::parse(&name) {
+            Ok(name) => Ok(Response::Trace { trace: Box::new(shared.core.trace(&name, rtype, view).await) }),
+            Err(error) => Err(error.into()),
+        },
+        Request::Metrics => Ok(Response::Metrics { text: shared.metrics() }),
+        Request::Stop => Ok(Response::Done),
+    };
+    result.unwrap_or_else(|error| {
+        let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+        Response::Error { message: format!("{error}{}", source.unwrap_or_default()) }
+    })
+}
+
+/// Shows the counters on `http://address/metrics`; the address that was bound.
+pub(super) fn serve_metrics(shared: Arc<Shared>, address: SocketAddr) -> io::Result<SocketAddr> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let bound = listener.local_addr()?;
+    let listener = TcpListener::from_std(listener)?;
+    let runtime = shared.runtime.clone();
+    runtime.spawn(async move {
+        let stop = shared.stop.clone();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = stop.cancelled() => return,
+            };
+            let Ok((stream, _)) = accepted else {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            let shared = Arc::clone(&shared);
+            tokio::spawn(async move {
+                // a scraper that went away half-way
+                let _ = timeout(WAIT, show(&shared, stream)).await;
+            });
+        }
+    });
+    Ok(bound)
+}
+
+async fn show(shared: &Shared, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+    let mut request = Vec::new();
+    let mut chunk = [0; 1024];
+    while !request.windows(4).any(|window| window == b"\r\n\r\n") {
+        let count = stream.read(&mut chunk).await?;
+        if count == 0 || request.len() > 8192 {
+            return Ok(());
+        }
+        request.extend_from_slice(&chunk[..count]);
+    }
+    let line = request.split(|byte| *byte == b'\r').next().unwrap_or(&[]);
+    let mut words = line.split(|byte| *byte == b' ');
+    let (method, path) = (words.next().unwrap_or(&[]), words.next().unwrap_or(&[]));
+    let (status, body) = match (method, path) {
+        (b"GET" | b"HEAD", b"/metrics") => ("200 OK", shared.metrics()),
+        (b"GET" | b"HEAD", _) => ("404 Not Found", "only /metrics is here\n".to_owned()),
+        _ => ("405 Method Not Allowed", "only GET\n".to_owned()),
+    };
+    let shown = if method == b"HEAD" { "" } else { &body };
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n"
+    );
+    stream.write_all(format!("{head}{shown}").as_bytes()).await?;
+    stream.shutdown().await
+}

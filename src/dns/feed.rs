@@ -1,0 +1,197 @@
+//! PowerDNS's records, pulled into our own zone: its serial is looked at twice a second, and the
+//! zone transferred when it moved (RFC 5936). While the server is down the last copy serves.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+use super::forward::{Ask, ExchangeError};
+use super::rdata::Rdata;
+use super::tree::{FedRecord, FedZone};
+use super::wire::{CLASS_IN, HEADER, Name, RawRecord, TYPE_AXFR, TYPE_SOA, skip_plain_name, u16_at};
+
+/// How often the serial is looked at.
+pub const INTERVAL: Duration = Duration::from_millis(500);
+/// For the answer with the serial, and for a whole transfer.
+const SERIAL_WAIT: Duration = Duration::from_millis(400);
+const TRANSFER_WAIT: Duration = Duration::from_secs(10);
+/// A zone of a platform is far smaller; more is somebody's mistake.
+const MOST_RECORDS: usize = 100_000;
+
+#[derive(Debug, Error)]
+pub enum FeedError {
+    #[error("asking {server} for the serial of {zone}")]
+    Serial { zone: String, server: SocketAddr, source: ExchangeError },
+    #[error("{server} has no zone {zone}")]
+    NoZone { zone: String, server: SocketAddr },
+    #[error("transferring {zone} from {server}")]
+    Transfer { zone: String, server: SocketAddr, source: std::io::Error },
+    #[error("{server} refuses the transfer of {zone} (code {rcode}): is this address in its allow-axfr-ips?")]
+    Refused { zone: String, server: SocketAddr, rcode: u8 },
+    #[error("the transfer of {zone} from {server} is malformed")]
+    Malformed { zone: String, server: SocketAddr },
+    #[error("no answer from {server} about {zone}")]
+    Timeout { zone: String, server: SocketAddr },
+}
+
+/// How a feed is doing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedStatus {
+    /// Of the copy that serves.
+    pub serial: Option<u32>,
+    pub records: usize,
+    /// Why the last look failed; none when it did not.
+    pub error: Option<String>,
+}
+
+/// One zone's source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    pub zone: Name,
+    pub server: SocketAddr,
+}
+
+impl Source {
+    /// Watches the source for ever, handing each new copy to `publish`.
+    pub async fn follow(self, status: Arc<Mutex<FeedStatus>>, publish: impl Fn(FedZone)) {
+        let mut have = None;
+        loop {
+            let result = self.look(have).await;
+            if let Some(zone) = note(&status, result) {
+                have = Some(zone.serial);
+                publish(zone);
+            }
+            sleep(INTERVAL).await;
+        }
+    }
+
+    /// The zone, if its serial is not the one that we have.
+    pub async fn look(&self, have: Option<u32>) -> Result<Option<FedZone>, FeedError> {
+        let serial = self.serial().await?;
+        if have == Some(serial) {
+            return Ok(None);
+        }
+        let transfer = timeout(TRANSFER_WAIT, self.transfer()).await;
+        transfer.map_err(|_| FeedError::Timeout { zone: self.zone.to_string(), server: self.server })?.map(Some)
+    }
+
+    async fn serial(&self) -> Result<u32, FeedError> {
+        let (zone, server) = (self.zone.to_string(), self.server);
+        let ask = Ask { name: self.zone.clone(), qtype: TYPE_SOA, dnssec_ok: false, checking_disabled: false };
+        let message = match timeout(SERIAL_WAIT, ask.exchange(server, false)).await {
+            Ok(Ok(message)) => message,
+            Ok(Err(source)) => return Err(FeedError::Serial { zone, server, source }),
+            Err(_) => return Err(FeedError::Timeout { zone, server }),
+        };
+        let first = skip_plain_name(&message, HEADER).and_then(|end| RawRecord::read(&message, end + 4));
+        // the first record of a denial may be a SOA too, but of the zone above
+        let serial = first.filter(|_| u16_at(&message, 6) != Some(0)).and_then(|record| soa(&message, &record));
+        serial.ok_or(FeedError::NoZone { zone, server })
+    }
+
+    async fn transfer(&self) -> Result<FedZone, FeedError> {
+        let (zone, server) = (self.zone.to_string(), self.server);
+        let io = |source| FeedError::Transfer { zone: zone.clone(), server, source };
+        let mut stream = TcpStream::connect(server).await.map_err(io)?;
+        stream.write_all(&self.question()).await.map_err(io)?;
+        let mut fed = FedZone::default();
+        let mut ends = 0;
+        while ends < 2 {
+            let length = stream.read_u16().await.map_err(io)?;
+            let mut message = vec![0; usize::from(length)];
+            stream.read_exact(&mut message).await.map_err(io)?;
+            let rcode = message.get(3).map_or(0, |flags| flags & 0xF);
+            if rcode != 0 {
+                return Err(FeedError::Refused { zone, server, rcode });
+            }
+            let took = take(&message, &mut fed, &mut ends);
+            if took.is_none() || fed.records.len() > MOST_RECORDS {
+                return Err(FeedError::Malformed { zone, server });
+            }
+        }
+        Ok(fed)
+    }
+
+    fn question(&self) -> Vec<u8> {
+        let mut message = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        // the connection is ours alone: the id tells nothing apart
+        message.extend_from_slice(self.zone.wire());
+        message.extend_from_slice(&TYPE_AXFR.to_be_bytes());
+        message.extend_from_slice(&CLASS_IN.to_be_bytes());
+        let mut framed = (message.len() as u16).to_be_bytes().to_vec();
+        framed.append(&mut message);
+        framed
+    }
+}
+
+/// Writes down how a look went; the new copy, if there is one.
+fn note(status: &Mutex<FeedStatus>, result: Result<Option<FedZone>, FeedError>) -> Option<FedZone> {
+    let mut status = status.lock().unwrap_or_else(PoisonError::into_inner);
+    match result {
+        Ok(None) => status.error = None,
+        Ok(Some(zone)) => {
+            *status = FeedStatus { serial: Some(zone.serial), records: zone.records.len(), error: None };
+            return Some(zone);
+        }
+        Err(error) => status.error = Some(chain(&error)),
+    }
+    None
+}
+
+/// Takes the records of one message of a transfer; counts the SOAs that begin and end it. None when
+/// it is malformed or does not begin with a SOA.
+fn take(message: &[u8], fed: &mut FedZone, ends: &mut u32) -> Option<()> {
+    let mut at = HEADER;
+    for _ in 0..u16_at(message, 4)? {
+        at = skip_plain_name(message, at)? + 4;
+    }
+    let answers = u16_at(message, 6)?;
+    if answers == 0 {
+        return None;
+    }
+    for _ in 0..answers {
+        let record = RawRecord::read(message, at)?;
+        at = record.end();
+        if record.rtype == TYPE_SOA {
+            fed.serial = soa(message, &record)?;
+            *ends += 1;
+            if *ends == 2 {
+                return Some(());
+            }
+            continue;
+        }
+        if *ends == 0 {
+            return None;
+        }
+        let (name, _) = Name::read(message, record.start)?;
+        let data = Rdata::from_wire(message, &record)?;
+        fed.records.push(FedRecord { name, rtype: record.rtype, ttl: record.ttl, data });
+    }
+    Some(())
+}
+
+/// The serial, if it is a SOA.
+fn soa(message: &[u8], record: &RawRecord) -> Option<u32> {
+    match (record.rtype, Rdata::from_wire(message, record)?) {
+        (TYPE_SOA, Rdata::Soa(soa)) => Some(soa.numbers[0]),
+        _ => None,
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

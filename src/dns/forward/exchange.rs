@@ -1,0 +1,262 @@
+//! One question to one upstream server, and whether what comes back is an answer to it.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::timeout;
+
+use super::super::wire::{
+    CLASS_IN, FLAG_CD, FLAG_QR, FLAG_RD, FLAG_TC, FORMERR, HEADER, NXDOMAIN, Name, OPCODE_MASK, RawRecord, TYPE_A,
+    TYPE_AAAA, TYPE_HTTPS, TYPE_OPT, TYPE_SOA, TYPE_SVCB, UDP_SIZE, skip_plain_name, u16_at, u32_at,
+};
+use super::cache::Entry;
+
+/// Longest that an answer is kept, and a denial.
+const MOST_TTL: u32 = 86_400;
+const MOST_NEGATIVE_TTL: u32 = 3600;
+/// For the whole of a TCP exchange.
+const TCP: Duration = Duration::from_secs(3);
+
+/// A question for upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    pub name: Name,
+    pub qtype: u16,
+    pub dnssec_ok: bool,
+    pub checking_disabled: bool,
+}
+
+#[derive(Debug, Error)]
+pub enum ExchangeError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("no answer in time")]
+    Timeout,
+    #[error("an answer that cannot be read")]
+    Malformed,
+}
+
+impl Ask {
+    /// What the cache knows it by.
+    pub fn key(&self) -> Vec<u8> {
+        let mut key = self.name.wire().to_vec();
+        key.extend_from_slice(&self.qtype.to_be_bytes());
+        key.push(u8::from(self.dnssec_ok) << 1 | u8::from(self.checking_disabled));
+        key
+    }
+
+    /// The message, with a random id and, if wanted, random case.
+    fn message(&self, edns: bool, mix_case: bool) -> Vec<u8> {
+        let mut random = [0; 2 + 32];
+        // an id of zeros still has the random port beside it
+        let _ = getrandom::fill(&mut random);
+        let mut message = Vec::with_capacity(HEADER + 300);
+        message.extend_from_slice(&random[..2]);
+        let flags = FLAG_RD | if self.checking_disabled { FLAG_CD } else { 0 };
+        message.extend_from_slice(&flags.to_be_bytes());
+        message.extend_from_slice(&[0, 1, 0, 0, 0, 0, 0, u8::from(edns)]);
+        let start = message.len();
+        message.extend_from_slice(self.name.wire());
+        if mix_case {
+            for (at, byte) in message[start..].iter_mut().enumerate() {
+                let bit = random[2 + (at / 8) % 32] >> (at % 8) & 1;
+                // lengths of labels are no letters
+                if bit == 1 {
+                    byte.make_ascii_uppercase();
+                }
+            }
+        }
+        message.extend_from_slice(&self.qtype.to_be_bytes());
+        message.extend_from_slice(&CLASS_IN.to_be_bytes());
+        if edns {
+            let [high, low] = UDP_SIZE.to_be_bytes();
+            message.extend_from_slice(&[0, 0, TYPE_OPT as u8, high, low, 0, 0, u8::from(self.dnssec_ok) << 7, 0, 0, 0]);
+        }
+        message
+    }
+
+    /// Asks a server, over TCP too when its answer is cut off. Waits without an end for a lost
+    /// datagram: the caller knows how long.
+    pub async fn exchange(&self, server: SocketAddr, mix_case: bool) -> Result<Vec<u8>, ExchangeError> {
+        let mut answer = udp(server, &self.message(true, mix_case)).await?;
+        let plain = answer.get(3).is_some_and(|flags| flags & 0xF == FORMERR);
+        if plain {
+            // a server from before EDNS
+            answer = udp(server, &self.message(false, mix_case)).await?;
+        }
+        if u16_at(&answer, 2).is_some_and(|flags| flags & FLAG_TC != 0) {
+            answer = timeout(TCP, tcp(server, &self.message(!plain, mix_case)))
+                .await
+                .map_err(|_| ExchangeError::Timeout)??;
+        }
+        Ok(answer)
+    }
+
+    /// An answer in the form in which it is kept; none when it is malformed. `now` in seconds on
+    /// the resolver's clock.
+    pub fn entry(&self, message: &[u8], now: u32) -> Option<Entry> {
+        let start = skip_plain_name(message, HEADER)? + 4;
+        let rcode = message.get(3)? & 0xF;
+        let mut entry = Entry::new(rcode, start - 4 - HEADER, now, 0);
+        let mut end = start;
+        let mut ttls = Vec::new();
+        let (mut least, mut negative) = (MOST_TTL, None);
+        'sections: for (section, count_at) in [6, 8, 10].into_iter().enumerate() {
+            let mut at = end;
+            for _ in 0..u16_at(message, count_at)? {
+                let record = RawRecord::read(message, at)?;
+                Name::read(message, record.start)?;
+                if record.rtype == TYPE_OPT {
+                    // hop by hop; what a server put behind it is optional anyway
+                    break 'sections;
+                }
+                let ttl = if record.ttl > i32::MAX as u32 { 0 } else { record.ttl.min(MOST_TTL) };
+                ttls.push((u16::try_from(record.ttl_at - start).ok()?, ttl));
+                match section {
+                    0 => least = least.min(ttl),
+                    1 if record.rtype == TYPE_SOA => {
+                        let minimum = u32_at(message, record.end().checked_sub(4)?)?;
+                        negative = Some(ttl.min(minimum).min(MOST_NEGATIVE_TTL));
+                    }
+                    _ => {}
+                }
+                entry.counts[section] += 1;
+                at = record.end();
+                end = at;
+            }
+        }
+        let denied = rcode == NXDOMAIN || !answers(message, start, self.qtype, entry.counts[0]);
+        // RFC 2308 5: a denial without SOA is not to be kept
+        let lifetime = match (denied, negative) {
+            (false, _) => least,
+            (true, Some(negative)) => negative.min(least),
+            (true, None) => 0,
+        };
+        entry.expires = now.saturating_add(lifetime);
+        entry.keep_stale = lifetime > 0;
+        entry.tail = message.get(start..end)?.into();
+        entry.ttls = ttls.into();
+        Some(entry)
+    }
+}
+
+/// Whether the answer section has a record of the type asked for, and not only CNAMEs.
+fn answers(message: &[u8], start: usize, qtype: u16, count: u16) -> bool {
+    let mut at = start;
+    for _ in 0..count {
+        let Some(record) = RawRecord::read(message, at) else { return false };
+        if record.rtype == qtype {
+            return true;
+        }
+        at = record.end();
+    }
+    false
+}
+
+/// Whether an answer leads to this machine: the addresses that a page from outside must not reach
+/// by giving them a name of its own.
+pub fn leads_home(message: &[u8]) -> bool {
+    let Some(mut at) = skip_plain_name(message, HEADER).map(|end| end + 4) else { return false };
+    while let Some(record) = RawRecord::read(message, at) {
+        at = record.end();
+        let data = record.data(message);
+        let home = match record.rtype {
+            TYPE_A => v4(data).is_some_and(is_home),
+            TYPE_AAAA => v6(data).is_some_and(is_home),
+            TYPE_HTTPS | TYPE_SVCB => hints(data).any(is_home),
+            _ => false,
+        };
+        if home {
+            return true;
+        }
+    }
+    false
+}
+
+fn is_home(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_loopback() || address.octets()[0] == 0,
+        IpAddr::V6(address) => {
+            address.is_loopback()
+                || address.is_unspecified()
+                || address.to_ipv4_mapped().is_some_and(|mapped| is_home(mapped.into()))
+        }
+    }
+}
+
+fn v4(data: &[u8]) -> Option<IpAddr> {
+    Some(Ipv4Addr::from(<[u8; 4]>::try_from(data).ok()?).into())
+}
+
+fn v6(data: &[u8]) -> Option<IpAddr> {
+    Some(Ipv6Addr::from(<[u8; 16]>::try_from(data).ok()?).into())
+}
+
+/// The address hints of an HTTPS or SVCB record (RFC 9460 7.3).
+fn hints(data: &[u8]) -> impl Iterator<Item = IpAddr> {
+    let mut rest = skip_plain_name(data, 2).and_then(|end| data.get(end..)).unwrap_or(&[]);
+    let params = std::iter::from_fn(move || {
+        let (key, length) = (u16_at(rest, 0)?, usize::from(u16_at(rest, 2)?));
+        let value = rest.get(4..4 + length)?;
+        rest = rest.get(4 + length..)?;
+        Some((key, value))
+    });
+    params.flat_map(|(key, value)| {
+        let size = if key == 4 { 4 } else { 16 };
+        let value = if matches!(key, 4 | 6) { value } else { &[] };
+        value.chunks_exact(size).filter_map(move |chunk| if size == 4 { v4(chunk) } else { v6(chunk) })
+    })
+}
+
+/// Sends a question from a fresh socket, so from a random port, and waits for its answer.
+async fn udp(server: SocketAddr, question: &[u8]) -> Result<Vec<u8>, ExchangeError> {
+    let local: SocketAddr = match server {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(local).await?;
+    // connected: the kernel drops what comes from others, and tells when nobody listens
+    socket.connect(server).await?;
+    socket.send(question).await?;
+    let mut buffer = vec![0; 4096];
+    loop {
+        let length = socket.recv(&mut buffer).await?;
+        let answer = buffer.get(..length).unwrap_or(&[]);
+        // a wrong answer is somebody's guess: the right one may still come
+        if is_answer(question, answer) {
+            return Ok(answer.to_vec());
+        }
+    }
+}
+
+async fn tcp(server: SocketAddr, question: &[u8]) -> Result<Vec<u8>, ExchangeError> {
+    let mut stream = TcpStream::connect(server).await?;
+    let mut framed = u16::try_from(question.len()).map_err(|_| ExchangeError::Malformed)?.to_be_bytes().to_vec();
+    framed.extend_from_slice(question);
+    stream.write_all(&framed).await?;
+    let length = stream.read_u16().await?;
+    let mut answer = vec![0; usize::from(length)];
+    stream.read_exact(&mut answer).await?;
+    if is_answer(question, &answer) { Ok(answer) } else { Err(ExchangeError::Malformed) }
+}
+
+/// Same id, a response, and the same question in the same case. A refusal may leave the question out.
+fn is_answer(question: &[u8], answer: &[u8]) -> bool {
+    let Some(flags) = u16_at(answer, 2) else { return false };
+    if answer.len() < HEADER || answer.get(..2) != question.get(..2) {
+        return false;
+    }
+    if flags & FLAG_QR == 0 || flags & OPCODE_MASK != 0 {
+        return false;
+    }
+    let failed = !matches!(flags & 0xF, 0 | 3);
+    if failed && u16_at(answer, 4) == Some(0) {
+        return true;
+    }
+    let Some(end) = skip_plain_name(question, HEADER).map(|end| end + 4) else { return false };
+    u16_at(answer, 4) == Some(1) && answer.get(HEADER..end) == question.get(HEADER..end)
+}

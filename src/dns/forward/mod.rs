@@ -1,0 +1,414 @@
+//! Names that are not ours: asked of the machine's own servers, kept as long as they say.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use serde::Serialize;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{sleep, timeout};
+
+mod cache;
+mod exchange;
+pub mod upstream;
+
+pub use cache::Entry;
+use cache::{Cache, Cached};
+use exchange::leads_home;
+pub use exchange::{Ask, ExchangeError};
+pub use upstream::Upstreams;
+
+use super::fast::Common;
+use super::metrics::{head, line};
+use super::wire::{FLAG_RA, NXDOMAIN, Name, REFUSED, SERVFAIL};
+
+/// Until another server is tried beside the first, when nothing is known about it.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// The same, at least and at most, when its usual time is known.
+const PATIENCE_RANGE: (Duration, Duration) = (Duration::from_millis(40), Duration::from_millis(500));
+/// For one question, all servers together.
+const DEADLINE: Duration = Duration::from_secs(4);
+/// A stale answer is given when upstream takes longer (RFC 8767 5).
+const STALE_AFTER: Duration = Duration::from_millis(1800);
+/// Seconds that upstream is left alone, per question, after it failed.
+const RETRY: u32 = 5;
+/// Seconds that a failure without a stale answer is kept (RFC 9520 3.2).
+const FAILURE_TTL: u32 = 1;
+/// Seconds that a refused answer is kept.
+const REFUSED_TTL: u32 = 30;
+/// A server that failed so often in a row is asked last, for so long.
+const FAILURES: u32 = 3;
+const DOWN: Duration = Duration::from_secs(15);
+/// Questions under way at once.
+const IN_FLIGHT: usize = 4096;
+
+/// How the forwarder behaves.
+#[derive(Debug, Clone)]
+pub struct ForwardSettings {
+    /// Bytes, roughly.
+    pub cache: usize,
+    /// How long expired answers are kept for when upstream is gone.
+    pub stale: Duration,
+    /// Domains whose names may lead to loopback addresses.
+    pub rebind_allow: Vec<Name>,
+    /// Random case in questions (0x20), against forged answers. Some home routers cannot take it.
+    pub mix_case: bool,
+}
+
+impl Default for ForwardSettings {
+    fn default() -> Self {
+        Self { cache: 4 << 20, stale: Duration::from_secs(86_400), rebind_allow: Vec::new(), mix_case: false }
+    }
+}
+
+/// What is known about a server.
+#[derive(Debug, Clone, Default)]
+struct Health {
+    /// Smoothed time to an answer.
+    usual: Option<Duration>,
+    failures: u32,
+    down_until: Option<Instant>,
+    asked: u64,
+    failed: u64,
+}
+
+/// A server as `status` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct UpstreamStatus {
+    pub address: SocketAddr,
+    /// The domain that it is asked for; none: everything.
+    pub domain: Option<String>,
+    pub healthy: bool,
+    pub asked: u64,
+    pub failed: u64,
+    /// Its usual time to an answer.
+    pub millis: Option<u64>,
+}
+
+type Outcome = Option<Arc<Entry>>;
+
+pub struct Forwarder {
+    upstreams: watch::Receiver<Upstreams>,
+    settings: ForwardSettings,
+    cache: Cache,
+    in_flight: Mutex<HashMap<Vec<u8>, Vec<oneshot::Sender<Outcome>>>>,
+    health: Mutex<HashMap<SocketAddr, Health>>,
+    started: Instant,
+}
+
+impl Forwarder {
+    /// `started`: the zero of the resolver's clock.
+    pub fn new(upstreams: watch::Receiver<Upstreams>, settings: ForwardSettings, started: Instant) -> Arc<Self> {
+        let stale = u32::try_from(settings.stale.as_secs()).unwrap_or(u32::MAX);
+        Arc::new(Self {
+            upstreams,
+            cache: Cache::new(settings.cache, stale),
+            settings,
+            in_flight: Mutex::default(),
+            health: Mutex::default(),
+            started,
+        })
+    }
+
+    fn now(&self) -> u32 {
+        self.started.elapsed().as_secs() as u32
+    }
+
+    /// Answers from the cache, in the question's own buffer: its new length.
+    #[inline]
+    pub fn cached(&self, common: &mut Common, buffer: &mut [u8], now: u32) -> Option<usize> {
+        let entry = match self.cache.get(common.cache_key(), now) {
+            Cached::Fresh(entry) => {
+                self.cache.hits.fetch_add(1, Ordering::Relaxed);
+                entry
+            }
+            Cached::Stale(entry) if entry.retry_at.load(Ordering::Relaxed) > now => {
+                self.cache.stale.fetch_add(1, Ordering::Relaxed);
+                entry
+            }
+            Cached::Stale(_) | Cached::Nothing => return None,
+        };
+        let limit = common.limit.min(buffer.len()).checked_sub(common.opt_length())?;
+        let end = entry.write(buffer, now, limit)?;
+        common.seal(buffer, end, FLAG_RA | u16::from(entry.rcode), entry.counts)
+    }
+
+    /// Whether the cache could answer at once: for `trace`.
+    pub fn knows(&self, ask: &Ask) -> Option<&'static str> {
+        match self.cache.get(&ask.key(), self.now()) {
+            Cached::Fresh(_) => Some("fresh"),
+            Cached::Stale(_) => Some("stale"),
+            Cached::Nothing => None,
+        }
+    }
+
+    /// The answer from cache or upstream; none when nobody has one.
+    pub async fn resolve(self: &Arc<Self>, ask: &Ask) -> Outcome {
+        let key = ask.key();
+        let stale = match self.cache.get(&key, self.now()) {
+            Cached::Fresh(entry) => {
+                self.cache.hits.fetch_add(1, Ordering::Relaxed);
+                return failure_is_none(entry);
+            }
+            Cached::Stale(entry) => Some(entry),
+            Cached::Nothing => None,
+        };
+        if let Some(entry) = stale.as_ref().filter(|entry| entry.retry_at.load(Ordering::Relaxed) > self.now()) {
+            self.cache.stale.fetch_add(1, Ordering::Relaxed);
+            return Some(Arc::clone(entry));
+        }
+        self.cache.misses.fetch_add(1, Ordering::Relaxed);
+        let answer = self.join(ask, key)?;
+        let Some(stale) = stale else { return answer.await.ok().flatten() };
+        match timeout(STALE_AFTER, answer).await {
+            Ok(Ok(Some(entry))) => Some(entry),
+            _ => {
+                stale.retry_at.store(self.now() + RETRY, Ordering::Relaxed);
+                self.cache.stale.fetch_add(1, Ordering::Relaxed);
+                Some(stale)
+            }
+        }
+    }
+
+    /// Waits with those who asked the same, or asks. The asking goes on when its client gave up:
+    /// others may wait, and the cache is filled.
+    fn join(self: &Arc<Self>, ask: &Ask, key: Vec<u8>) -> Option<oneshot::Receiver<Outcome>> {
+        let (sender, receiver) = oneshot::channel();
+        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waiting) = in_flight.get_mut(&key) {
+            waiting.push(sender);
+            return Some(receiver);
+        }
+        if in_flight.len() >= IN_FLIGHT {
+            return None;
+        }
+        in_flight.insert(key.clone(), vec![sender]);
+        drop(in_flight);
+        let (forwarder, ask) = (Arc::clone(self), ask.clone());
+        tokio::spawn(async move {
+            let outcome = forwarder.fetch(&ask).await;
+            forwarder.keep(&ask, &key, outcome.as_ref());
+            let waiting =
+                forwarder.in_flight.lock().unwrap_or_else(PoisonError::into_inner).remove(&key).unwrap_or_default();
+            for sender in waiting {
+                // a client that gave up
+                let _ = sender.send(outcome.clone());
+            }
+        });
+        Some(receiver)
+    }
+
+    fn keep(&self, ask: &Ask, key: &[u8], outcome: Option<&Arc<Entry>>) {
+        let now = self.now();
+        match outcome {
+            Some(entry) if entry.expires > now => self.cache.put(key, Arc::clone(entry)),
+            Some(_) => {}
+            None => match self.cache.get(key, now) {
+                Cached::Stale(entry) => entry.retry_at.store(now + RETRY, Ordering::Relaxed),
+                Cached::Fresh(_) => {}
+                Cached::Nothing => {
+                    let length = ask.name.wire().len();
+                    self.cache.put(key, Arc::new(Entry::new(SERVFAIL, length, now, FAILURE_TTL)));
+                }
+            },
+        }
+    }
+
+    /// Asks the servers of the name: the first that is well, the next after a short while beside
+    /// it, until one answers.
+    async fn fetch(&self, ask: &Ask) -> Outcome {
+        let servers = self.order(self.upstreams.borrow().servers(&ask.name));
+        timeout(DEADLINE, self.race(ask, &servers)).await.ok().flatten()
+    }
+
+    async fn race(&self, ask: &Ask, servers: &[SocketAddr]) -> Outcome {
+        let mut attempts = FuturesUnordered::new();
+        // each server twice: a datagram may have been lost
+        let mut waiting = servers.iter().chain(servers).copied();
+        loop {
+            let patience = match waiting.next() {
+                Some(server) => {
+                    attempts.push(self.attempt(ask, server));
+                    self.patience(server)
+                }
+                None if attempts.is_empty() => return None,
+                None => DEADLINE,
+            };
+            tokio::select! {
+                Some(outcome) = attempts.next() => if outcome.is_some() {
+                    return outcome;
+                },
+                () = sleep(patience) => {}
+            }
+        }
+    }
+
+    /// One server; none when its answer is no use and another may do better.
+    async fn attempt(&self, ask: &Ask, server: SocketAddr) -> Outcome {
+        let mut verdict =
+            Verdict { forwarder: self, server, began: Instant::now(), patience: self.patience(server), ended: None };
+        let message = match ask.exchange(server, self.settings.mix_case).await {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::debug!(%server, name = %ask.name, %error, "asking upstream");
+                verdict.ended = Some(false);
+                return None;
+            }
+        };
+        // a server that says that it cannot is there
+        verdict.ended = Some(true);
+        let rcode = message.get(3).map_or(SERVFAIL, |flags| flags & 0xF);
+        if rcode != 0 && rcode != NXDOMAIN {
+            return None;
+        }
+        let entry = ask.entry(&message, self.now())?;
+        let allowed = || self.settings.rebind_allow.iter().any(|domain| ask.name.is_within(domain));
+        if leads_home(&message) && !allowed() {
+            tracing::warn!(name = %ask.name, %server, "an outside name leads to this machine: refused");
+            return Some(Arc::new(Entry::new(REFUSED, entry.name_length, self.now(), REFUSED_TTL)));
+        }
+        Some(Arc::new(entry))
+    }
+
+    fn patience(&self, server: SocketAddr) -> Duration {
+        let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        match health.get(&server).and_then(|health| health.usual) {
+            None => PATIENCE,
+            Some(usual) => (usual * 3).clamp(PATIENCE_RANGE.0, PATIENCE_RANGE.1),
+        }
+    }
+
+    /// As configured, with those that do not answer at the end.
+    fn order(&self, mut servers: Vec<SocketAddr>) -> Vec<SocketAddr> {
+        let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        servers.sort_by_key(|server| is_down(health.get(server), now));
+        servers
+    }
+
+    fn judge(&self, server: SocketAddr, good: Option<Duration>) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let health = health.entry(server).or_default();
+        health.asked += 1;
+        match good {
+            Some(time) => {
+                health.failures = 0;
+                health.down_until = None;
+                health.usual = Some(health.usual.map_or(time, |usual| (usual * 7 + time) / 8));
+            }
+            None => {
+                health.failed += 1;
+                health.failures += 1;
+                if health.failures >= FAILURES {
+                    health.down_until = Some(Instant::now() + DOWN);
+                }
+            }
+        }
+    }
+
+    /// Forgets all answers and what is known about servers: the network is another one.
+    pub fn forget(&self) {
+        self.cache.clear();
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// The servers in use now.
+    pub fn upstreams(&self) -> Upstreams {
+        self.upstreams.borrow().clone()
+    }
+
+    /// Told when the servers change.
+    pub fn changes(&self) -> watch::Receiver<Upstreams> {
+        self.upstreams.clone()
+    }
+
+    pub fn status(&self) -> Vec<UpstreamStatus> {
+        let upstreams = self.upstreams.borrow();
+        let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let everything = upstreams.default.iter().map(|address| (address, None));
+        let routes = upstreams
+            .routes
+            .iter()
+            .flat_map(|route| route.servers.iter().map(|address| (address, Some(route.domain.to_string()))));
+        everything
+            .chain(routes)
+            .map(|(address, domain)| {
+                let known = health.get(address);
+                UpstreamStatus {
+                    address: *address,
+                    domain,
+                    healthy: !is_down(known, now),
+                    asked: known.map_or(0, |health| health.asked),
+                    failed: known.map_or(0, |health| health.failed),
+                    millis: known.and_then(|health| health.usual).map(|usual| usual.as_millis() as u64),
+                }
+            })
+            .collect()
+    }
+
+    /// Cache and servers, in the text format of Prometheus.
+    pub fn metrics(&self, text: &mut String) {
+        head(text, "macula_dns_cache_total", "counter", "Look-ups in the cache, by result");
+        for (result, sum) in [("hit", &self.cache.hits), ("miss", &self.cache.misses), ("stale", &self.cache.stale)] {
+            line(text, "macula_dns_cache_total", &[("result", result)], sum.load(Ordering::Relaxed));
+        }
+        head(text, "macula_dns_cache_entries", "gauge", "Answers in the cache");
+        line(text, "macula_dns_cache_entries", &[], self.cache.entries() as u64);
+        head(text, "macula_dns_cache_bytes", "gauge", "Size of the cache, roughly");
+        line(text, "macula_dns_cache_bytes", &[], self.cache.bytes() as u64);
+        let servers = self.status();
+        for (name, kind, help, value) in [
+            (
+                "macula_dns_upstream_healthy",
+                "gauge",
+                "Whether an upstream server answers",
+                (|server: &UpstreamStatus| u64::from(server.healthy)) as fn(&UpstreamStatus) -> u64,
+            ),
+            ("macula_dns_upstream_asked_total", "counter", "Questions to an upstream server", |server| server.asked),
+            ("macula_dns_upstream_failed_total", "counter", "Questions that it did not answer", |server| server.failed),
+        ] {
+            head(text, name, kind, help);
+            for server in &servers {
+                let address = server.address.to_string();
+                let domain = server.domain.as_deref().unwrap_or(".");
+                line(text, name, &[("server", &address), ("domain", domain)], value(server));
+            }
+        }
+    }
+}
+
+/// Hands in what became of an attempt, also when it is dropped half-way because another server was
+/// quicker: then it counts as failed if it took longer than it usually does.
+struct Verdict<'a> {
+    forwarder: &'a Forwarder,
+    server: SocketAddr,
+    began: Instant,
+    patience: Duration,
+    /// Whether it answered, once that is known.
+    ended: Option<bool>,
+}
+
+impl Drop for Verdict<'_> {
+    fn drop(&mut self) {
+        let time = self.began.elapsed();
+        match self.ended {
+            Some(true) => self.forwarder.judge(self.server, Some(time)),
+            None if time < self.patience => {}
+            Some(false) | None => self.forwarder.judge(self.server, None),
+        }
+    }
+}
+
+fn is_down(health: Option<&Health>, now: Instant) -> bool {
+    health.and_then(|health| health.down_until).is_some_and(|until| until > now)
+}
+
+/// A failure that is kept for a second is still a failure.
+fn failure_is_none(entry: Arc<Entry>) -> Outcome {
+    if entry.rcode == SERVFAIL { None } else { Some(entry) }
+}

@@ -1,0 +1,48 @@
+//! The resolver: authoritative for the platforms' zones, a caching forwarder for all other names.
+//!
+//! ```text
+//! datagram ─> fast ──────────────> answer        one look-up, one copy, no allocation
+//!               │ uncommon
+//!               ├─> full ────────> answer        by the book, from the tree of names
+//!               │ not ours
+//!               └─> forward ─────> answer        cache, then the machine's own servers
+//! ```
+//!
+//! - [`tree`] holds the names and the algorithm of RFC 1034 and RFC 4592; [`snapshot`] holds the
+//!   ready bytes made from it, and is exchanged whole.
+//! - [`full`] answers every question; [`fast`] gives the same bytes for the common ones.
+//! - [`udp`] and [`tcp`] are the workers, [`socket`] the batched system calls.
+//! - [`forward`] asks others; [`feed`] pulls what PowerDNS has into our zone.
+//! - [`server`] starts it all and hands out the [`Handle`]; [`control`] is how other processes talk
+//!   to it; [`trace`] tells the way that a question takes.
+
+mod control;
+mod cookie;
+mod core;
+mod fast;
+mod feed;
+pub mod forward;
+mod full;
+mod metrics;
+mod rdata;
+mod server;
+mod snapshot;
+mod socket;
+mod tcp;
+#[cfg(test)]
+mod tests;
+mod trace;
+mod tree;
+mod udp;
+mod wire;
+
+pub use control::{Client, ControlError};
+pub use core::{Asked, QueryLog};
+pub use feed::FeedStatus;
+pub use forward::{ForwardSettings, UpstreamStatus, Upstreams};
+pub use metrics::Way;
+pub use server::{Config, Handle, Listen, Server, ServerError, Status, ZoneEntry, ZoneStatus};
+pub use tcp::TcpLimits;
+pub use trace::{Hop, Trace, record_type};
+pub use tree::{Layer, ZoneError};
+pub use wire::{Name, NameError};

@@ -1,0 +1,254 @@
+//! DNS over TCP (RFC 7766): many questions on one connection, answered as they can be, not in
+//! order; whatever lies in the receive buffer is answered with one write.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::core::{Arrival, Core, Step, asked_type, epoch};
+use super::fast::BUFFER;
+use super::full::Transport;
+use super::metrics::{Tally, Way};
+use crate::model::View;
+
+/// What a client may take up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpLimits {
+    /// Connections at once, of all clients of one address of ours.
+    pub connections: usize,
+    /// Connections at once of one client.
+    pub per_client: usize,
+    /// Closed when nothing comes for so long, and nothing is owed to the client.
+    pub idle: Duration,
+    /// Questions of one connection that wait for upstream; beyond it is not read further.
+    pub pending: usize,
+}
+
+impl Default for TcpLimits {
+    fn default() -> Self {
+        Self { connections: 512, per_client: 256, idle: Duration::from_secs(10), pending: 64 }
+    }
+}
+
+/// Bytes read at once.
+const CHUNK: usize = 16 * 1024;
+/// Time that a client has to take its answers.
+const WRITE: Duration = Duration::from_secs(5);
+
+/// One address's TCP side.
+#[derive(Clone)]
+pub struct Acceptor {
+    pub core: Arc<Core>,
+    pub view: View,
+    pub limits: TcpLimits,
+    pub stop: CancellationToken,
+}
+
+impl Acceptor {
+    /// Accepts until stopped.
+    pub async fn run(self, listener: TcpListener) {
+        let slots = Arc::new(Semaphore::new(self.limits.connections));
+        let clients: Arc<Mutex<HashMap<IpAddr, usize>>> = Arc::default();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = self.stop.cancelled() => return,
+            };
+            let (stream, client) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // out of descriptors, most likely: others close in a moment
+                    tracing::warn!(%error, "accepting a DNS connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            let admitted = self.core.admits(&self.core.networks.load(), client.ip());
+            let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
+            let Some(guest) = Guest::enter(&clients, client.ip(), self.limits.per_client).filter(|_| admitted) else {
+                continue;
+            };
+            let arrival = Arrival { client, view: self.view, transport: Transport::Tcp };
+            let acceptor = self.clone();
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = acceptor.serve(stream, arrival) => {}
+                    () = acceptor.stop.cancelled() => {}
+                }
+                drop((slot, guest));
+            });
+        }
+    }
+
+    /// One connection to its end.
+    async fn serve(&self, mut stream: TcpStream, arrival: Arrival) {
+        // answers go out in one write each time; waiting for more to send only delays them
+        let _ = stream.set_nodelay(true);
+        let (mut input, mut output) = (Vec::with_capacity(2 * CHUNK), Vec::with_capacity(CHUNK));
+        let (late_sender, mut late) = mpsc::channel::<Vec<u8>>(self.limits.pending);
+        let mut owed = 0;
+        let mut open = true;
+        let mut last = Instant::now();
+        loop {
+            if !open && owed == 0 {
+                return;
+            }
+            let deadline = (last + self.limits.idle).into();
+            tokio::select! {
+                read = read_chunk(&mut stream, &mut input), if open && owed < self.limits.pending => {
+                    match read {
+                        Ok(0) => open = false,
+                        Ok(_) => last = Instant::now(),
+                        Err(_) => return,
+                    }
+                    let Some(forwards) = self.answer_all(&arrival, &mut input, &mut output) else { return };
+                    for (message, forward) in forwards {
+                        owed += 1;
+                        let (core, sender) = (Arc::clone(&self.core), late_sender.clone());
+                        tokio::spawn(async move {
+                            let arrived = Instant::now();
+                            let answer = core.forward(arrival, &message, forward).await.unwrap_or_default();
+                            let mut tally = Tally::default();
+                            tally.answer(&answer, asked_type(&message), Way::Forwarded, true);
+                            tally.took(1, arrived.elapsed());
+                            core.metrics.take(&mut tally);
+                            core.log(&arrival, &message, &answer, Way::Forwarded);
+                            // the connection may be gone
+                            let _ = sender.send(answer).await;
+                        });
+                    }
+                }
+                Some(answer) = late.recv(), if owed > 0 => {
+                    owed -= 1;
+                    last = Instant::now();
+                    frame(&mut output, &answer);
+                    while let Ok(answer) = late.try_recv() {
+                        owed -= 1;
+                        frame(&mut output, &answer);
+                    }
+                }
+                () = sleep_until(deadline), if owed == 0 => return,
+            }
+            if !output.is_empty() {
+                match timeout(WRITE, stream.write_all(&output)).await {
+                    Ok(Ok(())) => output.clear(),
+                    _ => return,
+                }
+            }
+        }
+    }
+
+    /// Answers every whole message of `input` into `output`, and hands back those for upstream.
+    /// None when the client talks nonsense.
+    fn answer_all(
+        &self,
+        arrival: &Arrival,
+        input: &mut Vec<u8>,
+        output: &mut Vec<u8>,
+    ) -> Option<Vec<(Vec<u8>, super::full::Forward)>> {
+        let core = &self.core;
+        let arrived = Instant::now();
+        let snapshot = core.snapshot.load();
+        let view = snapshot.view(arrival.view);
+        let (now, context) = (core.now(), core.context(arrival, epoch()));
+        let (mut tally, mut answered) = (Tally::default(), 0);
+        let mut forwards = Vec::new();
+        let mut rest: &[u8] = input;
+        while let Some((&length, after)) = rest.split_first_chunk::<2>() {
+            let length = usize::from(u16::from_be_bytes(length));
+            if length == 0 {
+                return None;
+            }
+            let Some((message, after)) = after.split_at_checked(length) else { break };
+            rest = after;
+            let start = output.len();
+            // the answer grows in place behind its length
+            output.extend_from_slice(&[0, 0]);
+            output.extend_from_slice(message);
+            output.resize(start + 2 + length.max(BUFFER), 0);
+            let way = match core.step(view, &context, now, &mut output[start + 2..], length) {
+                Step::InPlace(length, way) => {
+                    output.truncate(start + 2 + length);
+                    let length = (length as u16).to_be_bytes();
+                    output[start..start + 2].copy_from_slice(&length);
+                    way
+                }
+                Step::Message(answer) => {
+                    output.truncate(start);
+                    frame(output, &answer);
+                    Way::Full
+                }
+                Step::Drop => {
+                    output.truncate(start);
+                    tally.dropped();
+                    continue;
+                }
+                Step::Forward(forward) => {
+                    output.truncate(start);
+                    forwards.push((message.to_vec(), forward));
+                    continue;
+                }
+            };
+            let answer = &output[start + 2..];
+            tally.answer(answer, asked_type(answer), way, true);
+            core.log(arrival, message, answer, way);
+            answered += 1;
+        }
+        let used = input.len() - rest.len();
+        input.drain(..used);
+        tally.took(answered, arrived.elapsed());
+        core.metrics.take(&mut tally);
+        Some(forwards)
+    }
+}
+
+async fn read_chunk(stream: &mut TcpStream, input: &mut Vec<u8>) -> std::io::Result<usize> {
+    input.reserve(CHUNK);
+    stream.read_buf(input).await
+}
+
+fn frame(output: &mut Vec<u8>, answer: &[u8]) {
+    if let Ok(length) = u16::try_from(answer.len())
+        && length > 0
+    {
+        output.extend_from_slice(&length.to_be_bytes());
+        output.extend_from_slice(answer);
+    }
+}
+
+/// A client's share of the connections, given back when dropped.
+struct Guest {
+    clients: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    address: IpAddr,
+}
+
+impl Guest {
+    fn enter(clients: &Arc<Mutex<HashMap<IpAddr, usize>>>, address: IpAddr, most: usize) -> Option<Self> {
+        let mut counts = clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(address).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Self { clients: Arc::clone(clients), address })
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let mut counts = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The way that a question takes, told step by step: for `dns query`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+
+use hickory_proto::op::Message;
+use hickory_proto::rr::RecordType;
+use serde::{Deserialize, Serialize};
+
+use super::core::{Arrival, Core, Step, epoch};
+use super::forward::Ask;
+use super::full::Transport;
+use super::rdata::Rdata;
+use super::tree::{Answer, End, Found, Layer};
+use super::wire::{CLASS_IN, Name};
+use crate::model::View;
+
+/// A question, the steps of its answer, and the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    pub name: String,
+    pub rtype: String,
+    pub view: View,
+    pub path: Vec<Hop>,
+    /// `NOERROR`, `NXDOMAIN`, ...
+    pub rcode: String,
+    /// Records of the answer section as text.
+    pub answers: Vec<String>,
+    /// Records of the authority section as text.
+    pub authority: Vec<String>,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum Hop {
+    /// A zone of ours holds the name.
+    Zone { zone: String },
+    /// No zone of ours does.
+    NotOurs,
+    /// A name of the zone, put there by this layer, has such records.
+    Found { name: String, layer: Layer },
+    /// The name does not exist, and this wildcard stands for it.
+    Wildcard { wildcard: String, layer: Layer },
+    /// A CNAME leads on.
+    Alias { name: String, target: String, layer: Layer },
+    /// The name exists without such records.
+    NoData { zone: String },
+    /// The name does not exist.
+    NoName { zone: String },
+    /// `ANY` is not answered in full.
+    Minimal,
+    /// A chain of CNAMEs that is too long.
+    TooLong,
+    /// The cache has it: `fresh` or `stale`.
+    Cache { state: String },
+    /// To be asked of one of these.
+    Upstream { servers: Vec<SocketAddr> },
+    /// Nobody to ask.
+    Refused,
+}
+
+/// A record type's number from `AAAA` or `TYPE28`.
+pub fn record_type(text: &str) -> Option<u16> {
+    let upper = text.to_ascii_uppercase();
+    if let Some(number) = upper.strip_prefix("TYPE").and_then(|digits| digits.parse().ok()) {
+        return Some(number);
+    }
+    RecordType::from_str(&upper).ok().map(u16::from)
+}
+
+impl Core {
+    /// Follows a question as a program on this machine (or in a container) would ask it.
+    pub async fn trace(&self, name: &Name, qtype: u16, view: View) -> Trace {
+        let snapshot = self.snapshot.load();
+        let view_snapshot = snapshot.view(view);
+        let mut path = Vec::new();
+        let outside = match view_snapshot.tree.resolve(name, qtype) {
+            Found::NotOurs => {
+                path.push(Hop::NotOurs);
+                Some(name.clone())
+            }
+            Found::Answer(answer) => {
+                tell(&answer, name, &mut path);
+                match answer.end {
+                    End::Leaves(target) => Some(target),
+                    _ => None,
+                }
+            }
+        };
+        if let Some(name) = outside {
+            path.push(match &self.forwarder {
+                None => Hop::Refused,
+                Some(forwarder) => {
+                    let ask = Ask { name, qtype, dnssec_ok: false, checking_disabled: false };
+                    match forwarder.knows(&ask) {
+                        Some(state) => Hop::Cache { state: state.to_owned() },
+                        None => Hop::Upstream { servers: forwarder.upstreams().servers(&ask.name) },
+                    }
+                }
+            });
+        }
+        let message = self.ask(name, qtype, view).await.and_then(|bytes| Message::from_vec(&bytes).ok());
+        let text = |records: &[hickory_proto::rr::Record]| records.iter().map(ToString::to_string).collect();
+        Trace {
+            name: name.to_string(),
+            rtype: RecordType::from(qtype).to_string(),
+            view,
+            path,
+            rcode: message.as_ref().map_or_else(
+                || "SERVFAIL".to_owned(),
+                |message| format!("{:?}", message.metadata.response_code).to_ascii_uppercase(),
+            ),
+            answers: message.as_ref().map(|message| text(&message.answers)).unwrap_or_default(),
+            authority: message.as_ref().map(|message| text(&message.authorities)).unwrap_or_default(),
+        }
+    }
+
+    /// The answer as a client gets it.
+    async fn ask(&self, name: &Name, qtype: u16, view: View) -> Option<Vec<u8>> {
+        let mut question = vec![0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        question.extend_from_slice(name.wire());
+        question.extend_from_slice(&qtype.to_be_bytes());
+        question.extend_from_slice(&CLASS_IN.to_be_bytes());
+        let arrival = Arrival { client: (Ipv4Addr::LOCALHOST, 0).into(), view, transport: Transport::Tcp };
+        let mut buffer = question.clone();
+        let step = {
+            let snapshot = self.snapshot.load();
+            let context = self.context(&arrival, epoch());
+            self.step(snapshot.view(view), &context, self.now(), &mut buffer, question.len())
+        };
+        match step {
+            Step::Message(message) => Some(message),
+            Step::Forward(forward) => self.forward(arrival, &question, forward).await,
+            Step::InPlace(length, _) => buffer.get(..length).map(<[u8]>::to_vec),
+            Step::Drop => None,
+        }
+    }
+}
+
+fn tell(answer: &Answer<'_>, name: &Name, path: &mut Vec<Hop>) {
+    path.push(Hop::Zone { zone: answer.zone.apex.to_string() });
+    if let Some(wildcard) = &answer.wildcard {
+        let layer = answer.chain.first().map_or(Layer::Wildcard, |(_, set)| set.layer);
+        path.push(Hop::Wildcard { wildcard: wildcard.to_string(), layer });
+    }
+    for (owner, set) in &answer.chain {
+        path.push(match set.data.first() {
+            Some(Rdata::Name(target)) if set.rtype == super::wire::TYPE_CNAME => {
+                Hop::Alias { name: owner.to_string(), target: target.to_string(), layer: set.layer }
+            }
+            _ => Hop::Found { name: owner.to_string(), layer: set.layer },
+        });
+    }
+    match &answer.end {
+        End::Data | End::Leaves(_) => {}
+        End::NoData(zone) => path.push(Hop::NoData { zone: zone.apex.to_string() }),
+        End::NxDomain(zone) => path.push(Hop::NoName { zone: zone.apex.to_string() }),
+        End::Minimal => {
+            path.push(Hop::Found { name: name.to_string(), layer: Layer::Own });
+            path.push(Hop::Minimal);
+        }
+        End::TooLong => path.push(Hop::TooLong),
+    }
+}

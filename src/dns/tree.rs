@@ -1,0 +1,495 @@
+//! The zones of one view as a tree of names, and the algorithm of RFC 1034 4.3.2 and RFC 4592 over
+//! it. It is the reference: what it says, the ready answers of [`super::snapshot`] are made of.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::rdata::{DataError, Rdata, SoaData, is_unwanted};
+use super::wire::{Name, NameError, TYPE_A, TYPE_AAAA, TYPE_ANY, TYPE_CNAME, TYPE_NS, TYPE_PTR, TYPE_SOA};
+use crate::model::{View, Zone};
+
+/// CNAMEs that are followed within one answer.
+const CHAIN: usize = 8;
+/// Seconds that answers about names reserved by RFCs may be kept.
+const SPECIAL_TTL: u32 = 3600;
+
+/// Who put a name into the zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    /// The platform's own names.
+    Own,
+    /// What users and ExternalDNS wrote into PowerDNS.
+    Fed,
+    /// The platform's wildcard.
+    Wildcard,
+    /// A name that an RFC reserves: `localhost`, `invalid`, `test`, `local`, loopback's reverse.
+    Special,
+}
+
+/// A record that came from the authoritative server behind us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FedRecord {
+    pub name: Name,
+    pub rtype: u16,
+    pub ttl: u32,
+    pub data: Rdata,
+}
+
+/// The last copy of a zone of that server.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FedZone {
+    pub serial: u32,
+    pub records: Vec<FedRecord>,
+}
+
+/// Records of one name and type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RrSet {
+    pub rtype: u16,
+    pub ttl: u32,
+    pub data: Vec<Rdata>,
+    pub layer: Layer,
+}
+
+/// A name that exists. Without sets it is an empty non-terminal.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Node {
+    pub sets: Vec<RrSet>,
+    /// Names here and below are left to the forwarder: somebody else's part of a reserved domain.
+    pub foreign: bool,
+}
+
+impl Node {
+    pub fn set(&self, rtype: u16) -> Option<&RrSet> {
+        self.sets.iter().find(|set| set.rtype == rtype)
+    }
+
+    fn add(&mut self, rtype: u16, ttl: u32, data: Rdata, layer: Layer) {
+        match self.sets.iter_mut().find(|set| set.rtype == rtype) {
+            Some(set) => {
+                set.ttl = set.ttl.min(ttl);
+                // one CNAME a name, and no record twice
+                if rtype != TYPE_CNAME && !set.data.contains(&data) {
+                    set.data.push(data);
+                }
+            }
+            None => self.sets.push(RrSet { rtype, ttl, data: vec![data], layer }),
+        }
+    }
+}
+
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[error("zone {zone}, record {record}: {reason}")]
+pub struct ZoneError {
+    pub zone: String,
+    /// Its name; the apex for what concerns the whole zone.
+    pub record: String,
+    pub reason: ZoneFault,
+}
+
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum ZoneFault {
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error("it lies outside the zone")]
+    Outside,
+    #[error("a CNAME stands beside other records")]
+    CnameAndOther,
+}
+
+#[derive(Debug)]
+pub struct ZoneTree {
+    pub apex: Name,
+    /// With what "no such name" is said; none for `local`, which must never have one, since
+    /// nss-mdns gives up multicast names when it sees it.
+    pub negative: Option<(u32, Rdata)>,
+    /// Bare `invalid` and `test` do not exist either.
+    apex_missing: bool,
+    nodes: BTreeMap<Name, Node>,
+}
+
+/// All zones of one view.
+#[derive(Debug, Default)]
+pub struct Tree {
+    zones: BTreeMap<Name, ZoneTree>,
+}
+
+/// What the tree knows about a question.
+#[derive(Debug)]
+pub enum Found<'a> {
+    /// No zone of ours, or a part of one that is left to others.
+    NotOurs,
+    Answer(Answer<'a>),
+}
+
+#[derive(Debug)]
+pub struct Answer<'a> {
+    /// The zone of the name asked for.
+    pub zone: &'a ZoneTree,
+    /// Records in the order of the answer: CNAMEs, then what they lead to.
+    pub chain: Vec<(Name, &'a RrSet)>,
+    pub end: End<'a>,
+    /// The closest wildcard that was expanded, if one was.
+    pub wildcard: Option<Name>,
+}
+
+/// How an answer ends.
+#[derive(Debug)]
+pub enum End<'a> {
+    Data,
+    /// The name exists without such records; the zone whose SOA says so.
+    NoData(&'a ZoneTree),
+    NxDomain(&'a ZoneTree),
+    /// `ANY`: the short answer of RFC 8482.
+    Minimal,
+    /// The chain leads out of our zones.
+    Leaves(Name),
+    /// A circle of CNAMEs, or more of them than anybody needs.
+    TooLong,
+}
+
+impl ZoneTree {
+    fn new(apex: Name) -> Self {
+        let nodes = BTreeMap::from([(apex.clone(), Node::default())]);
+        Self { apex, negative: None, apex_missing: false, nodes }
+    }
+
+    /// A platform's zone with what PowerDNS has for it, as one view sees it.
+    fn build(zone: &Zone, fed: Option<&FedZone>, view: View) -> Result<Self, ZoneError> {
+        let at =
+            |record: &str, reason: ZoneFault| ZoneError { zone: zone.apex.clone(), record: record.to_owned(), reason };
+        let name = |text: &str| Name::parse(text).map_err(|error| at(&zone.apex, error.into()));
+        let apex = name(&zone.apex)?;
+        let mut tree = Self::new(apex.clone());
+        for record in &zone.records {
+            let fail = |reason| at(&record.name, reason);
+            let owner = Name::parse(&record.name).map_err(|error| fail(error.into()))?;
+            let (rtype, data) = Rdata::from_model(&record.data).map_err(|error| fail(error.into()))?;
+            if !owner.is_within(&apex) {
+                return Err(fail(ZoneFault::Outside));
+            }
+            if record.view.is_some_and(|only| only != view) || (rtype == TYPE_NS && owner != apex) {
+                continue;
+            }
+            let layer = if owner.is_wildcard() { Layer::Wildcard } else { Layer::Own };
+            let node = tree.nodes.entry(owner.clone()).or_default();
+            node.add(rtype, record.ttl, data, layer);
+            if node.set(TYPE_CNAME).is_some() && (node.sets.len() > 1 || owner == apex) {
+                return Err(fail(ZoneFault::CnameAndOther));
+            }
+        }
+        let mut serial = zone.soa.serial;
+        if let Some(fed) = fed {
+            serial = serial.wrapping_add(fed.serial);
+            tree.merge(fed);
+        }
+        let soa = &zone.soa;
+        let data = Rdata::Soa(Box::new(SoaData {
+            primary: name(&soa.primary)?,
+            mailbox: name(&soa.mailbox)?,
+            numbers: [serial, soa.refresh, soa.retry, soa.expire, soa.negative_ttl],
+        }));
+        tree.nodes.entry(apex).or_default().add(TYPE_SOA, soa.negative_ttl, data.clone(), Layer::Own);
+        tree.negative = Some((soa.negative_ttl, data));
+        tree.fill();
+        Ok(tree)
+    }
+
+    /// Layers: our own exact name stands alone; at the apex and at a wildcard it goes by type. A
+    /// wildcard of PowerDNS's comes before ours.
+    fn merge(&mut self, fed: &FedZone) {
+        let mut theirs: BTreeMap<&Name, Node> = BTreeMap::new();
+        for record in &fed.records {
+            let below = record.name.is_within(&self.apex);
+            let at_apex = record.name == self.apex;
+            let kept = match record.rtype {
+                TYPE_SOA => false,
+                TYPE_NS | TYPE_CNAME if at_apex => false,
+                // a delegation is left out
+                TYPE_NS => false,
+                other => !is_unwanted(other),
+            };
+            if below && kept {
+                theirs.entry(&record.name).or_default().add(record.rtype, record.ttl, record.data.clone(), Layer::Fed);
+            }
+        }
+        for (name, mut node) in theirs {
+            if node.sets.len() > 1 {
+                node.sets.retain(|set| set.rtype != TYPE_CNAME);
+            }
+            let ours = self.nodes.entry(name.clone()).or_default();
+            if ours.sets.is_empty() && *name != self.apex {
+                *ours = node;
+            } else if *name == self.apex {
+                node.sets.retain(|set| ours.set(set.rtype).is_none());
+                ours.sets.append(&mut node.sets);
+            } else if name.is_wildcard() {
+                let alias = ours.set(TYPE_CNAME).is_some() || node.set(TYPE_CNAME).is_some();
+                ours.sets.retain(|set| !alias && node.set(set.rtype).is_none());
+                ours.sets.append(&mut node.sets);
+            }
+        }
+    }
+
+    /// Adds the empty non-terminals: every name between a node and the apex exists.
+    fn fill(&mut self) {
+        let mut missing = Vec::new();
+        for name in self.nodes.keys() {
+            let mut above = name.clone();
+            while above != self.apex {
+                let Some(parent) = above.parent() else { break };
+                if !self.nodes.contains_key(&parent) {
+                    missing.push(parent.clone());
+                }
+                above = parent;
+            }
+        }
+        for name in missing {
+            self.nodes.entry(name).or_default();
+        }
+    }
+
+    /// A reserved domain with these records. Without any, not even its own name exists.
+    fn special(apex: Name, records: Vec<(Name, u16, Rdata)>, with_soa: bool) -> Self {
+        let mut tree = Self::new(apex.clone());
+        if with_soa {
+            // as in RFC 6303 3, with a mailbox that is sure to be nobody's
+            let mailbox = Name::parse("nobody.invalid").unwrap_or_else(|_| Name::root());
+            let data = Rdata::Soa(Box::new(SoaData {
+                primary: apex.clone(),
+                mailbox,
+                numbers: [1, 3600, 1200, 604_800, SPECIAL_TTL],
+            }));
+            tree.negative = Some((SPECIAL_TTL, data.clone()));
+            let node = tree.nodes.entry(apex.clone()).or_default();
+            node.add(TYPE_SOA, SPECIAL_TTL, data, Layer::Special);
+            node.add(TYPE_NS, SPECIAL_TTL, Rdata::Name(apex), Layer::Special);
+        }
+        tree.apex_missing = with_soa && records.is_empty();
+        for (name, rtype, data) in records {
+            tree.nodes.entry(name).or_default().add(rtype, SPECIAL_TTL, data, Layer::Special);
+        }
+        tree.fill();
+        tree
+    }
+
+    pub fn nodes(&self) -> impl Iterator<Item = (&Name, &Node)> {
+        self.nodes.iter()
+    }
+
+    /// The node that answers for a name, and how it was come by.
+    fn find(&self, name: &Name) -> Place<'_> {
+        if *name == self.apex && self.apex_missing {
+            return Place::Missing;
+        }
+        let mut encloser = name.clone();
+        let mut exact = true;
+        loop {
+            if let Some(node) = self.nodes.get(&encloser) {
+                if node.foreign {
+                    return Place::Foreign;
+                }
+                if exact {
+                    return Place::Exact(node);
+                }
+                let wildcard = encloser.child(b"*");
+                return match wildcard.and_then(|name| self.nodes.get_key_value(&name)) {
+                    Some((name, node)) => Place::Wildcard(name, node),
+                    None => Place::Missing,
+                };
+            }
+            exact = false;
+            match encloser.parent() {
+                Some(parent) if encloser != self.apex => encloser = parent,
+                _ => return Place::Missing,
+            }
+        }
+    }
+}
+
+enum Place<'a> {
+    Exact(&'a Node),
+    Wildcard(&'a Name, &'a Node),
+    Missing,
+    Foreign,
+}
+
+impl Tree {
+    /// The zones as one view sees them, with the reserved domains around them. Names within
+    /// `foreign` are left to the forwarder where they would fall into a reserved domain.
+    pub fn build(
+        zones: &[&Zone],
+        fed: &BTreeMap<Name, std::sync::Arc<FedZone>>,
+        view: View,
+        foreign: &[Name],
+    ) -> Result<Self, ZoneError> {
+        let mut tree = Self::default();
+        for zone in zones {
+            let apex = Name::parse(&zone.apex).map_err(|error| ZoneError {
+                zone: zone.apex.clone(),
+                record: zone.apex.clone(),
+                reason: error.into(),
+            })?;
+            let built = ZoneTree::build(zone, fed.get(&apex).map(AsRef::as_ref), view)?;
+            tree.zones.insert(apex, built);
+        }
+        for mut special in special_zones(&tree.reverse()) {
+            if tree.zones.contains_key(&special.apex) {
+                continue;
+            }
+            for name in foreign.iter().filter(|name| name.is_within(&special.apex)) {
+                special.nodes.entry(name.clone()).or_default().foreign = true;
+            }
+            special.fill();
+            // a zone of ours below it means that the name itself exists
+            let inhabited = tree.zones.keys().chain(foreign).any(|name| name.is_within(&special.apex));
+            special.apex_missing &= !inhabited;
+            tree.zones.insert(special.apex.clone(), special);
+        }
+        tree.cut();
+        Ok(tree)
+    }
+
+    /// Removes from each zone what a deeper zone owns.
+    fn cut(&mut self) {
+        let apexes: Vec<Name> = self.zones.keys().cloned().collect();
+        for zone in self.zones.values_mut() {
+            let below: Vec<&Name> =
+                apexes.iter().filter(|apex| **apex != zone.apex && apex.is_within(&zone.apex)).collect();
+            if below.is_empty() {
+                continue;
+            }
+            zone.nodes.retain(|name, _| !below.iter().any(|apex| name.is_within(apex)));
+            // what lies above the deeper zone exists
+            for apex in below {
+                let mut above = apex.parent();
+                while let Some(name) = above.filter(|name| *name != zone.apex && name.is_within(&zone.apex)) {
+                    zone.nodes.entry(name.clone()).or_default();
+                    above = name.parent();
+                }
+            }
+        }
+    }
+
+    /// Loopback addresses of ours and the first name that each was given.
+    fn reverse(&self) -> BTreeMap<Ipv4Addr, Name> {
+        let mut names = BTreeMap::new();
+        for zone in self.zones.values() {
+            for (name, node) in zone.nodes().filter(|(name, _)| !name.is_wildcard()) {
+                let addresses = node.set(TYPE_A).filter(|set| set.layer == Layer::Own).map(|set| &set.data);
+                for data in addresses.into_iter().flatten() {
+                    if let Rdata::Bytes(bytes) = data
+                        && let Ok(octets) = <[u8; 4]>::try_from(bytes.as_ref())
+                        && octets[0] == 127
+                    {
+                        names.entry(Ipv4Addr::from(octets)).or_insert_with(|| name.clone());
+                    }
+                }
+            }
+        }
+        names
+    }
+
+    pub fn zones(&self) -> impl Iterator<Item = &ZoneTree> {
+        self.zones.values()
+    }
+
+    /// The deepest zone that holds the name.
+    pub fn zone_of(&self, name: &Name) -> Option<&ZoneTree> {
+        let mut at = Some(name.clone());
+        while let Some(candidate) = at {
+            if let Some(zone) = self.zones.get(&candidate) {
+                return Some(zone);
+            }
+            at = candidate.parent();
+        }
+        None
+    }
+
+    /// RFC 1034 4.3.2 without delegations.
+    pub fn resolve(&self, name: &Name, qtype: u16) -> Found<'_> {
+        let Some(zone) = self.zone_of(name) else { return Found::NotOurs };
+        let mut answer = Answer { zone, chain: Vec::new(), end: End::Data, wildcard: None };
+        let (mut zone, mut name) = (zone, name.clone());
+        loop {
+            let node = match zone.find(&name) {
+                Place::Exact(node) => node,
+                Place::Wildcard(owner, node) => {
+                    answer.wildcard.get_or_insert_with(|| owner.clone());
+                    node
+                }
+                Place::Missing => {
+                    answer.end = End::NxDomain(zone);
+                    break;
+                }
+                Place::Foreign if answer.chain.is_empty() => return Found::NotOurs,
+                Place::Foreign => {
+                    answer.end = End::Leaves(name);
+                    break;
+                }
+            };
+            if qtype == TYPE_ANY && !node.sets.is_empty() {
+                answer.end = End::Minimal;
+                break;
+            }
+            if let Some(set) = node.set(qtype) {
+                answer.chain.push((name, set));
+                break;
+            }
+            let Some((set, target)) = node.set(TYPE_CNAME).and_then(|set| match set.data.first() {
+                Some(Rdata::Name(target)) => Some((set, target.clone())),
+                _ => None,
+            }) else {
+                answer.end = End::NoData(zone);
+                break;
+            };
+            answer.chain.push((name, set));
+            let circle = answer.chain.iter().any(|(owner, _)| *owner == target);
+            if circle || answer.chain.len() >= CHAIN {
+                answer.end = End::TooLong;
+                break;
+            }
+            match self.zone_of(&target) {
+                Some(next) => zone = next,
+                None => {
+                    answer.end = End::Leaves(target);
+                    break;
+                }
+            }
+            name = target;
+        }
+        Found::Answer(answer)
+    }
+}
+
+/// RFC 6761, RFC 6762 22.1, RFC 8880's siblings, RFC 6303.
+fn special_zones(reverse: &BTreeMap<Ipv4Addr, Name>) -> Vec<ZoneTree> {
+    let name = |text: &str| Name::parse(text).unwrap_or_else(|_| Name::root());
+    let localhost = name("localhost");
+    let addresses = |owner: Name| {
+        [(owner.clone(), TYPE_A, Rdata::a(Ipv4Addr::LOCALHOST)), (owner, TYPE_AAAA, Rdata::aaaa(Ipv6Addr::LOCALHOST))]
+    };
+    let mut local_records = addresses(localhost.clone()).to_vec();
+    local_records.extend(addresses(name("*.localhost")));
+    let pointer = |owner: Name, target: &Name| (owner, TYPE_PTR, Rdata::Name(target.clone()));
+    let mut pointers = vec![pointer(name("1.0.0.127.in-addr.arpa"), &localhost)];
+    for (address, owner) in reverse.iter().filter(|(address, _)| **address != Ipv4Addr::LOCALHOST) {
+        let [a, b, c, d] = address.octets();
+        pointers.push(pointer(name(&format!("{d}.{c}.{b}.{a}.in-addr.arpa")), owner));
+    }
+    let loopback6 = name(&format!("1.{}ip6.arpa", "0.".repeat(31)));
+    vec![
+        ZoneTree::special(localhost.clone(), local_records, true),
+        ZoneTree::special(name("invalid"), Vec::new(), true),
+        ZoneTree::special(name("test"), Vec::new(), true),
+        ZoneTree::special(name("local"), Vec::new(), false),
+        ZoneTree::special(name("127.in-addr.arpa"), pointers, true),
+        ZoneTree::special(loopback6.clone(), vec![pointer(loopback6, &localhost)], true),
+    ]
+}

@@ -1,0 +1,709 @@
+//! The resolver with real sockets: what a client sees.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::{A, SOA};
+use hickory_proto::rr::{Name, RData, Record as WireRecord, RecordType};
+use macula::dns::{Client, Config, Handle, Listen, Server, ServerError, TcpLimits, Upstreams, ZoneEntry};
+use macula::model::{Record, RecordData, View, Zone};
+use tokio::sync::watch;
+
+fn zone(apex: &str, records: &[(&str, &str)]) -> Zone {
+    let mut zone = Zone::new(apex, 1);
+    for (owner, address) in records {
+        zone.records.push(Record::new(format!("{owner}.{apex}"), RecordData::A(address.parse().unwrap())));
+    }
+    zone
+}
+
+fn platform() -> Zone {
+    zone("macula.local", &[("grafana", "127.0.0.2"), ("*", "127.0.0.10")])
+}
+
+fn local(view: View) -> Listen {
+    Listen { address: "127.0.0.1:0".parse().unwrap(), view }
+}
+
+fn config() -> Config {
+    Config { listen: vec![local(View::Host)], zones: vec![ZoneEntry::new(platform())], workers: 2, ..Config::default() }
+}
+
+fn address(handle: &Handle) -> SocketAddr {
+    handle.listen()[0].address
+}
+
+fn question(name: &str, rtype: RecordType) -> Message {
+    let mut message = Message::new(4711, MessageType::Query, OpCode::Query);
+    message.metadata.recursion_desired = true;
+    message.add_query(Query::query(Name::from_ascii(name).unwrap(), rtype));
+    message
+}
+
+fn client() -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+    socket
+}
+
+fn ask_message(server: SocketAddr, message: &Message) -> Message {
+    let socket = client();
+    socket.send_to(&message.to_vec().unwrap(), server).unwrap();
+    let mut buffer = [0; 4096];
+    let (length, from) = socket.recv_from(&mut buffer).unwrap();
+    assert_eq!(from, server, "the answer comes from where it was asked");
+    let answer = Message::from_vec(&buffer[..length]).unwrap();
+    assert_eq!((answer.metadata.id, &answer.queries), (message.metadata.id, &message.queries));
+    answer
+}
+
+fn ask(server: SocketAddr, name: &str, rtype: RecordType) -> Message {
+    ask_message(server, &question(name, rtype))
+}
+
+/// Code and the records' data.
+fn short(message: &Message) -> String {
+    let data: Vec<String> = message.answers.iter().map(|record| record.data.to_string()).collect();
+    format!("{:?} {}", message.metadata.response_code, data.join(" "))
+}
+
+fn tcp(server: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(server).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+    stream
+}
+
+fn send_tcp(stream: &mut TcpStream, message: &Message) {
+    let bytes = message.to_vec().unwrap();
+    let mut framed = (bytes.len() as u16).to_be_bytes().to_vec();
+    framed.extend_from_slice(&bytes);
+    stream.write_all(&framed).unwrap();
+}
+
+fn receive_tcp(stream: &mut TcpStream) -> Message {
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).unwrap();
+    let mut bytes = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.read_exact(&mut bytes).unwrap();
+    Message::from_vec(&bytes).unwrap()
+}
+
+/// Waits for something that another thread brings about.
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn udp_tcp_and_a_clean_stop() {
+    let handle = Server::start(config()).unwrap();
+    let server = address(&handle);
+    assert_eq!(short(&ask(server, "grafana.macula.local.", RecordType::A)), "NoError 127.0.0.2");
+    assert_eq!(short(&ask(server, "GRAFANA.macula.LOCAL.", RecordType::A)), "NoError 127.0.0.2");
+    assert_eq!(short(&ask(server, "shop.macula.local.", RecordType::A)), "NoError 127.0.0.10");
+    assert_eq!(short(&ask(server, "example.com.", RecordType::A)), "Refused ");
+    let mut stream = tcp(server);
+    send_tcp(&mut stream, &question("grafana.macula.local.", RecordType::A));
+    assert_eq!(short(&receive_tcp(&mut stream)), "NoError 127.0.0.2");
+    let began = Instant::now();
+    handle.stop();
+    assert!(began.elapsed() < Duration::from_secs(2), "stopping took {:?}", began.elapsed());
+    // the address is free again, for both protocols
+    UdpSocket::bind(server).unwrap();
+    Server::start(Config { listen: vec![Listen { address: server, view: View::Host }], ..config() }).unwrap();
+}
+
+#[test]
+fn many_pipelined_questions_on_one_connection() {
+    let handle = Server::start(config()).unwrap();
+    let mut stream = tcp(address(&handle));
+    for id in 0..500_u16 {
+        let mut message = question(&format!("n{id}.macula.local."), RecordType::A);
+        message.metadata.id = id;
+        send_tcp(&mut stream, &message);
+    }
+    let mut ids: Vec<u16> = (0..500).map(|_| receive_tcp(&mut stream).metadata.id).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (0..500).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_idle_connection_is_closed() {
+    let tcp_limits = TcpLimits { idle: Duration::from_millis(100), per_client: 2, ..TcpLimits::default() };
+    let handle = Server::start(Config { tcp: tcp_limits, ..config() }).unwrap();
+    let mut streams: Vec<TcpStream> = (0..2).map(|_| tcp(address(&handle))).collect();
+    send_tcp(&mut streams[0], &question("grafana.macula.local.", RecordType::A));
+    receive_tcp(&mut streams[0]);
+    send_tcp(&mut streams[1], &question("grafana.macula.local.", RecordType::A));
+    receive_tcp(&mut streams[1]);
+    // one too many is closed at once
+    let mut third = tcp(address(&handle));
+    let mut byte = [0];
+    assert!(matches!(third.read(&mut byte), Ok(0) | Err(_)));
+    for stream in &mut streams {
+        assert_eq!(stream.read(&mut byte).unwrap(), 0);
+    }
+}
+
+#[test]
+fn large_answers_come_over_tcp() {
+    let mut big = platform();
+    for number in 0..100 {
+        big.records.push(Record::new("big.macula.local", RecordData::A([127, 0, 1, number].into())));
+    }
+    let handle = Server::start(Config { zones: vec![ZoneEntry::new(big)], ..config() }).unwrap();
+    let server = address(&handle);
+    let plain = ask(server, "big.macula.local.", RecordType::A);
+    assert!(plain.metadata.truncation && plain.to_vec().unwrap().len() <= 512);
+    let mut message = question("big.macula.local.", RecordType::A);
+    let mut edns = Edns::new();
+    edns.set_max_payload(4096);
+    message.set_edns(edns);
+    let answer = ask_message(server, &message);
+    assert!(answer.metadata.truncation && answer.to_vec().unwrap().len() <= 1232 && answer.answers.len() > 60);
+    let mut stream = tcp(server);
+    send_tcp(&mut stream, &message);
+    let whole = receive_tcp(&mut stream);
+    assert_eq!((whole.metadata.truncation, whole.answers.len()), (false, 100));
+}
+
+#[test]
+fn a_second_resolver_is_told_that_the_address_is_taken() {
+    let handle = Server::start(config()).unwrap();
+    let taken = address(&handle);
+    let error = Server::start(Config { listen: vec![Listen { address: taken, view: View::Host }], ..config() });
+    assert!(matches!(error.err(), Some(ServerError::AddressInUse { address }) if address == taken));
+    let everywhere = Listen { address: "0.0.0.0:0".parse().unwrap(), view: View::Host };
+    let error = Server::start(Config { listen: vec![everywhere], ..config() });
+    assert!(matches!(error.err(), Some(ServerError::Unspecified { .. })));
+}
+
+#[test]
+fn the_view_goes_with_the_address() {
+    let mut zone = platform();
+    zone.records.push(Record::new("x.macula.local", RecordData::A([127, 0, 0, 1].into())).only(View::Host));
+    zone.records.push(Record::new("x.macula.local", RecordData::A([172, 31, 0, 2].into())).only(View::Container));
+    let listen = vec![local(View::Host), local(View::Container)];
+    let handle = Server::start(Config { listen, zones: vec![ZoneEntry::new(zone)], ..config() }).unwrap();
+    let answers: Vec<String> =
+        handle.listen().iter().map(|listen| short(&ask(listen.address, "x.macula.local.", RecordType::A))).collect();
+    assert_eq!(answers, ["NoError 127.0.0.1", "NoError 172.31.0.2"]);
+}
+
+#[test]
+fn zones_are_exchanged_without_losing_a_question() {
+    let handle = Server::start(config()).unwrap();
+    let server = address(&handle);
+    let stop = Arc::new(AtomicUsize::new(0));
+    let asker = {
+        let stop = Arc::clone(&stop);
+        std::thread::spawn(move || {
+            let mut seen = std::collections::BTreeSet::new();
+            let mut count = 0;
+            while stop.load(Ordering::Relaxed) == 0 {
+                seen.insert(short(&ask(server, "grafana.macula.local.", RecordType::A)));
+                count += 1;
+            }
+            (seen, count)
+        })
+    };
+    for round in 0..50 {
+        let address = if round % 2 == 0 { "127.0.0.2" } else { "127.0.0.3" };
+        handle.swap(vec![zone("macula.local", &[("grafana", address)])]).unwrap();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    stop.store(1, Ordering::Relaxed);
+    // an answer that went missing would have made the asker time out and panic
+    let (seen, count) = asker.join().unwrap();
+    assert!(seen.iter().all(|answer| answer == "NoError 127.0.0.2" || answer == "NoError 127.0.0.3"), "{seen:?}");
+    assert!(seen.len() == 2 && count > 10, "{count} questions saw {seen:?}");
+    // a bad zone changes nothing
+    let mut bad = platform();
+    bad.records.push(Record::new("example.com", RecordData::A([127, 0, 0, 1].into())));
+    assert!(handle.swap(vec![bad]).is_err());
+    assert_eq!(short(&ask(server, "grafana.macula.local.", RecordType::A)), "NoError 127.0.0.3");
+}
+
+/// What an upstream server made for a test does with a question.
+enum Act {
+    Answer(Message),
+    Silence,
+    /// Twice: a wrong one first.
+    Forged(Message),
+}
+
+/// An upstream server; counts the questions.
+fn upstream(act: impl Fn(&Message, u32) -> Act + Send + 'static) -> (SocketAddr, Arc<AtomicU32>) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let count = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&count);
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            let asked = Message::from_vec(&buffer[..length]).unwrap();
+            let number = counted.fetch_add(1, Ordering::SeqCst);
+            match act(&asked, number) {
+                Act::Answer(answer) => drop(socket.send_to(&answer.to_vec().unwrap(), from)),
+                Act::Forged(answer) => {
+                    let mut forged = answer.clone();
+                    forged.metadata.id = forged.metadata.id.wrapping_add(1);
+                    forged.answers[0].data = RData::A(A::new(6, 6, 6, 6));
+                    drop(socket.send_to(&forged.to_vec().unwrap(), from));
+                    drop(socket.send_to(&answer.to_vec().unwrap(), from));
+                }
+                Act::Silence => {}
+            }
+        }
+    });
+    (address, count)
+}
+
+fn answer_to(asked: &Message, address: [u8; 4], ttl: u32) -> Message {
+    let mut answer = Message::response(asked.metadata.id, OpCode::Query);
+    answer.add_query(asked.queries[0].clone());
+    answer.add_answer(WireRecord::from_rdata(asked.queries[0].name().clone(), ttl, RData::A(A(address.into()))));
+    answer
+}
+
+fn denial(asked: &Message, code: ResponseCode, ttl: u32, minimum: u32) -> Message {
+    let mut answer = Message::response(asked.metadata.id, OpCode::Query);
+    answer.metadata.response_code = code;
+    answer.add_query(asked.queries[0].clone());
+    let root = Name::root();
+    let soa = SOA::new(root.clone(), root.clone(), 1, 2, 3, 4, minimum);
+    answer.add_authority(WireRecord::from_rdata(root, ttl, RData::SOA(soa)));
+    answer
+}
+
+fn forwarding(servers: &[SocketAddr]) -> (Handle, SocketAddr, watch::Sender<Upstreams>) {
+    let (sender, receiver) = watch::channel(Upstreams { default: servers.to_vec(), routes: Vec::new() });
+    let handle = Server::start(Config { upstreams: Some(receiver), ..config() }).unwrap();
+    let server = address(&handle);
+    (handle, server, sender)
+}
+
+#[test]
+fn other_names_are_forwarded_once_and_cached() {
+    let (server, count) = upstream(|asked, _| Act::Answer(answer_to(asked, [192, 0, 2, 1], 300)));
+    let (_handle, address, _sender) = forwarding(&[server]);
+    let first = ask(address, "www.Example.com.", RecordType::A);
+    assert_eq!(short(&first), "NoError 192.0.2.1");
+    assert!(first.metadata.recursion_available && !first.metadata.authoritative);
+    for name in ["www.example.com.", "WWW.example.com.", "www.example.com."] {
+        assert_eq!(short(&ask(address, name, RecordType::A)), "NoError 192.0.2.1");
+    }
+    let mut stream = tcp(address);
+    send_tcp(&mut stream, &question("www.example.com.", RecordType::A));
+    assert_eq!(short(&receive_tcp(&mut stream)), "NoError 192.0.2.1");
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+    // without the wish for recursion, nobody is asked and the cache is not told
+    let mut message = question("www.example.com.", RecordType::A);
+    message.metadata.recursion_desired = false;
+    assert_eq!(short(&ask_message(address, &message)), "Refused ");
+}
+
+#[test]
+fn denials_are_cached_by_their_soa() {
+    let (server, count) = upstream(|asked, _| {
+        let nothing = asked.queries[0].name().to_string().starts_with("nodata");
+        let code = if nothing { ResponseCode::NoError } else { ResponseCode::NXDomain };
+        Act::Answer(denial(asked, code, 300, 60))
+    });
+    let (_handle, address, _sender) = forwarding(&[server]);
+    for _ in 0..3 {
+        assert_eq!(short(&ask(address, "absent.example.com.", RecordType::A)), "NXDomain ");
+        assert_eq!(short(&ask(address, "nodata.example.com.", RecordType::A)), "NoError ");
+    }
+    assert_eq!(count.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn the_same_question_is_asked_once_for_all_who_wait() {
+    let (server, count) = upstream(|asked, _| {
+        std::thread::sleep(Duration::from_millis(100));
+        Act::Answer(answer_to(asked, [192, 0, 2, 1], 0))
+    });
+    let (_handle, address, _sender) = forwarding(&[server]);
+    let threads: Vec<_> =
+        (0..8).map(|_| std::thread::spawn(move || short(&ask(address, "slow.example.com.", RecordType::A)))).collect();
+    for thread in threads {
+        assert_eq!(thread.join().unwrap(), "NoError 192.0.2.1");
+    }
+    assert!(count.load(Ordering::SeqCst) < 8, "joined");
+}
+
+#[test]
+fn the_next_server_is_tried_when_one_is_silent_or_broken() {
+    let (silent, _) = upstream(|_, _| Act::Silence);
+    let (broken, _) = upstream(|asked, _| {
+        let mut answer = Message::response(asked.metadata.id, OpCode::Query);
+        answer.metadata.response_code = ResponseCode::ServFail;
+        answer.add_query(asked.queries[0].clone());
+        Act::Answer(answer)
+    });
+    let nobody: SocketAddr = {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.local_addr().unwrap()
+    };
+    let (good, _) = upstream(|asked, _| Act::Answer(answer_to(asked, [192, 0, 2, 7], 300)));
+    let (handle, address, _sender) = forwarding(&[silent, nobody, broken, good]);
+    for number in 0..5 {
+        let name = format!("n{number}.example.com.");
+        assert_eq!(short(&ask(address, &name, RecordType::A)), "NoError 192.0.2.7");
+    }
+    // the silent one has been found out, and is asked last
+    let began = Instant::now();
+    assert_eq!(short(&ask(address, "quick.example.com.", RecordType::A)), "NoError 192.0.2.7");
+    assert!(began.elapsed() < Duration::from_millis(200), "{:?}", began.elapsed());
+    let health: Vec<bool> = handle.status().upstreams.iter().map(|server| server.healthy).collect();
+    assert_eq!(health, [false, false, true, true]);
+}
+
+#[test]
+fn a_forged_answer_is_not_taken() {
+    let (server, _) = upstream(|asked, _| Act::Forged(answer_to(asked, [192, 0, 2, 1], 300)));
+    let (_handle, address, _sender) = forwarding(&[server]);
+    assert_eq!(short(&ask(address, "www.example.com.", RecordType::A)), "NoError 192.0.2.1");
+}
+
+#[test]
+fn an_old_answer_is_better_than_none() {
+    let (server, _) = upstream(|asked, number| match number {
+        0 => Act::Answer(answer_to(asked, [192, 0, 2, 1], 1)),
+        _ => Act::Silence,
+    });
+    let (_handle, address, _sender) = forwarding(&[server]);
+    assert_eq!(short(&ask(address, "www.example.com.", RecordType::A)), "NoError 192.0.2.1");
+    std::thread::sleep(Duration::from_millis(2100));
+    let began = Instant::now();
+    let stale = ask(address, "www.example.com.", RecordType::A);
+    assert_eq!((short(&stale), stale.answers[0].ttl), ("NoError 192.0.2.1".to_owned(), 1));
+    // from then on at once, until upstream is tried again
+    assert!(began.elapsed() > Duration::from_secs(1));
+    let began = Instant::now();
+    assert_eq!(short(&ask(address, "www.example.com.", RecordType::A)), "NoError 192.0.2.1");
+    assert!(began.elapsed() < Duration::from_millis(500));
+    assert_eq!(short(&ask(address, "unknown.example.com.", RecordType::A)), "ServFail ");
+}
+
+#[test]
+fn outside_names_do_not_lead_to_this_machine() {
+    let (server, _) = upstream(|asked, _| Act::Answer(answer_to(asked, [127, 0, 0, 1], 300)));
+    let (sender, receiver) = watch::channel(Upstreams { default: vec![server], routes: Vec::new() });
+    let mut with = Config { upstreams: Some(receiver), ..config() };
+    with.forward.rebind_allow = vec![macula::dns::Name::parse("allowed.example").unwrap()];
+    let handle = Server::start(with).unwrap();
+    assert_eq!(short(&ask(address(&handle), "evil.example.", RecordType::A)), "Refused ");
+    assert_eq!(short(&ask(address(&handle), "x.allowed.example.", RecordType::A)), "NoError 127.0.0.1");
+    drop(sender);
+}
+
+#[test]
+fn domains_of_others_go_to_their_servers_and_changes_are_followed() {
+    let (public, _) = upstream(|asked, _| Act::Answer(answer_to(asked, [192, 0, 2, 1], 300)));
+    let (company, _) = upstream(|asked, _| Act::Answer(answer_to(asked, [10, 0, 0, 1], 300)));
+    let (_handle, address, sender) = forwarding(&[public]);
+    assert_eq!(short(&ask(address, "dc.corp.local.", RecordType::A)), "NXDomain ");
+    assert_eq!(short(&ask(address, "git.corp.example.", RecordType::A)), "NoError 192.0.2.1");
+    let route = |domain: &str| macula::dns::forward::upstream::Route {
+        domain: macula::dns::Name::parse(domain).unwrap(),
+        servers: vec![company],
+    };
+    sender.send(Upstreams { default: vec![public], routes: vec![route("corp.local"), route("corp.example")] }).unwrap();
+    eventually("the company's names are asked of the company", || {
+        short(&ask(address, "dc.corp.local.", RecordType::A)) == "NoError 10.0.0.1"
+    });
+    assert_eq!(short(&ask(address, "git.corp.example.", RecordType::A)), "NoError 10.0.0.1");
+    assert_eq!(short(&ask(address, "www.example.com.", RecordType::A)), "NoError 192.0.2.1");
+    // ours stay ours
+    assert_eq!(short(&ask(address, "grafana.macula.local.", RecordType::A)), "NoError 127.0.0.2");
+}
+
+#[test]
+fn an_alias_of_ours_may_lead_outside() {
+    let (server, _) = upstream(|asked, _| Act::Answer(answer_to(asked, [192, 0, 2, 1], 300)));
+    let (sender, receiver) = watch::channel(Upstreams { default: vec![server], routes: Vec::new() });
+    let mut zone = platform();
+    zone.records.push(Record::new("docs.macula.local", RecordData::Cname("www.example.com".into())));
+    let handle =
+        Server::start(Config { upstreams: Some(receiver), zones: vec![ZoneEntry::new(zone)], ..config() }).unwrap();
+    for _ in 0..2 {
+        let answer = ask(address(&handle), "docs.macula.local.", RecordType::A);
+        assert_eq!(short(&answer), "NoError www.example.com. 192.0.2.1");
+        assert_eq!(answer.answers[1].name.to_string(), "www.example.com.");
+    }
+    drop(sender);
+}
+
+#[test]
+fn tcp_is_used_when_the_answer_is_cut_off() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = listener.local_addr().unwrap();
+    let udp = UdpSocket::bind(server).unwrap();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok((length, from)) = udp.recv_from(&mut buffer) {
+            let asked = Message::from_vec(&buffer[..length]).unwrap();
+            let mut answer = Message::response(asked.metadata.id, OpCode::Query);
+            answer.metadata.truncation = true;
+            answer.add_query(asked.queries[0].clone());
+            udp.send_to(&answer.to_vec().unwrap(), from).unwrap();
+        }
+    });
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let asked = receive_tcp(&mut stream);
+            let mut answer = answer_to(&asked, [192, 0, 2, 1], 300);
+            for number in 0..200 {
+                let name = asked.queries[0].name().clone();
+                answer.add_answer(WireRecord::from_rdata(name, 300, RData::A(A::new(192, 0, 3, number))));
+            }
+            send_tcp(&mut stream, &answer);
+        }
+    });
+    let (_handle, address, _sender) = forwarding(&[server]);
+    let mut stream = tcp(address);
+    send_tcp(&mut stream, &question("many.example.com.", RecordType::A));
+    assert_eq!(receive_tcp(&mut stream).answers.len(), 201);
+    let cut = ask(address, "many.example.com.", RecordType::A);
+    assert!(cut.metadata.truncation && !cut.answers.is_empty());
+}
+
+/// A stand-in for PowerDNS: SOA over UDP, AXFR over TCP.
+struct Authority {
+    address: SocketAddr,
+    records: Arc<Mutex<(u32, Vec<WireRecord>)>>,
+    stop: Arc<AtomicUsize>,
+}
+
+impl Authority {
+    fn start(apex: &str) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let udp = UdpSocket::bind(address).unwrap();
+        udp.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let records: Arc<Mutex<(u32, Vec<WireRecord>)>> = Arc::new(Mutex::new((1, Vec::new())));
+        let stop = Arc::new(AtomicUsize::new(0));
+        let apex = Name::from_ascii(apex).unwrap();
+        let soa = move |serial| {
+            let data = SOA::new(apex.clone(), apex.clone(), serial, 2, 3, 4, 5);
+            WireRecord::from_rdata(apex.clone(), 60, RData::SOA(data))
+        };
+        let (for_udp, shared, stopped) = (soa.clone(), Arc::clone(&records), Arc::clone(&stop));
+        std::thread::spawn(move || {
+            let mut buffer = [0; 512];
+            while stopped.load(Ordering::Relaxed) == 0 {
+                let Ok((length, from)) = udp.recv_from(&mut buffer) else { continue };
+                let asked = Message::from_vec(&buffer[..length]).unwrap();
+                let mut answer = Message::response(asked.metadata.id, OpCode::Query);
+                answer.add_query(asked.queries[0].clone());
+                answer.add_answer(for_udp(shared.lock().unwrap().0));
+                udp.send_to(&answer.to_vec().unwrap(), from).unwrap();
+            }
+        });
+        let shared = Arc::clone(&records);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let asked = receive_tcp(&mut stream);
+                let (serial, records) = shared.lock().unwrap().clone();
+                // in two messages, as large zones are
+                let mut first = Message::response(asked.metadata.id, OpCode::Query);
+                first.add_query(asked.queries[0].clone());
+                first.add_answer(soa(serial));
+                send_tcp(&mut stream, &first);
+                let mut second = Message::response(asked.metadata.id, OpCode::Query);
+                second.add_answers(records);
+                second.add_answer(soa(serial));
+                send_tcp(&mut stream, &second);
+            }
+        });
+        Self { address, records, stop }
+    }
+
+    fn set(&self, records: &[(&str, RData)]) {
+        let mut shared = self.records.lock().unwrap();
+        shared.0 += 1;
+        shared.1 = records
+            .iter()
+            .map(|(owner, data)| WireRecord::from_rdata(Name::from_ascii(owner).unwrap(), 60, data.clone()))
+            .collect();
+    }
+}
+
+#[test]
+fn what_powerdns_has_is_answered_within_a_second() {
+    let authority = Authority::start("macula.local.");
+    let entry = ZoneEntry { feed: Some(authority.address), ..ZoneEntry::new(platform()) };
+    let handle = Server::start(Config { zones: vec![entry], ..config() }).unwrap();
+    let server = address(&handle);
+    eventually("the first copy", || handle.status().zones[0].feed_status.as_ref().unwrap().serial == Some(1));
+    assert_eq!(short(&ask(server, "shop.macula.local.", RecordType::A)), "NoError 127.0.0.10");
+
+    authority.set(&[
+        ("shop.macula.local.", RData::A(A::new(127, 0, 0, 77))),
+        ("grafana.macula.local.", RData::A(A::new(6, 6, 6, 6))),
+    ]);
+    let began = Instant::now();
+    eventually("the record", || short(&ask(server, "shop.macula.local.", RecordType::A)) == "NoError 127.0.0.77");
+    assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+    assert_eq!(short(&ask(server, "grafana.macula.local.", RecordType::A)), "NoError 127.0.0.2");
+
+    // the last copy serves while it is down
+    authority.stop.store(1, Ordering::Relaxed);
+    eventually("the feed's trouble shows", || handle.status().zones[0].feed_status.as_ref().unwrap().error.is_some());
+    assert_eq!(short(&ask(server, "shop.macula.local.", RecordType::A)), "NoError 127.0.0.77");
+
+    // another zone's swap leaves it alone; without the platform it is gone
+    handle.swap(vec![platform(), zone("pr-1.macula.local", &[("grafana", "127.64.1.2")])]).unwrap();
+    assert_eq!(short(&ask(server, "shop.macula.local.", RecordType::A)), "NoError 127.0.0.77");
+    handle.swap(vec![platform()]).unwrap();
+    assert_eq!(handle.remove("macula.local").unwrap(), Some(0));
+    assert_eq!(short(&ask(server, "shop.macula.local.", RecordType::A)), "NXDomain ");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_platforms_share_one_resolver() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dns.sock");
+    let handle = Server::start(Config { control: Some(path.clone()), zones: Vec::new(), ..config() }).unwrap();
+    let server = address(&handle);
+    let mut client = Client::connect(&path).await.unwrap();
+    client.add(ZoneEntry::new(platform())).await.unwrap();
+    let other = ZoneEntry {
+        listen: vec![local(View::Container)],
+        ..ZoneEntry::new(zone("pr-1.macula.local", &[("grafana", "127.64.1.2")]))
+    };
+    client.add(other).await.unwrap();
+    let ask = |name: &'static str| tokio::task::spawn_blocking(move || short(&ask(server, name, RecordType::A)));
+    assert_eq!(ask("grafana.macula.local.").await.unwrap(), "NoError 127.0.0.2");
+    assert_eq!(ask("grafana.pr-1.macula.local.").await.unwrap(), "NoError 127.64.1.2");
+
+    let status = client.status().await.unwrap();
+    let zones: Vec<&str> = status.zones.iter().map(|zone| zone.apex.as_str()).collect();
+    assert_eq!(zones, ["macula.local", "pr-1.macula.local"]);
+    assert_eq!((status.listen.len(), status.pid), (2, std::process::id()));
+
+    let trace = client.trace("shop.macula.local", 1, View::Host).await.unwrap();
+    assert_eq!(trace.answers, ["shop.macula.local. 30 IN A 127.0.0.10"]);
+    assert_eq!(
+        serde_json::to_string(&trace.path).unwrap(),
+        r#"[{"step":"zone","zone":"macula.local"},{"step":"wildcard","wildcard":"*.macula.local","layer":"wildcard"},{"step":"found","name":"shop.macula.local","layer":"wildcard"}]"#
+    );
+    let bad = ZoneEntry::new(zone("bad..name", &[]));
+    let refused = client.add(bad).await.unwrap_err().to_string();
+    assert_eq!(refused, "the resolver says: \"bad..name\" is not a domain name: a label is empty");
+
+    // a second resolver for the same socket is refused, and the first goes on
+    let second = Server::start(Config { control: Some(path.clone()), ..config() });
+    assert!(matches!(second.err(), Some(ServerError::AlreadyRunning { .. })));
+
+    assert_eq!(client.remove("pr-1.macula.local").await.unwrap(), Some(1));
+    assert_eq!(client.remove("pr-1.macula.local").await.unwrap(), None);
+    assert_eq!(client.status().await.unwrap().listen.len(), 1);
+    // the zone above takes its names back
+    assert_eq!(ask("grafana.pr-1.macula.local.").await.unwrap(), "NoError 127.0.0.10");
+    assert_eq!(client.remove("macula.local").await.unwrap(), Some(0));
+    client.stop().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), handle.stopped()).await.unwrap();
+    drop(handle);
+    assert!(!path.exists());
+}
+
+#[test]
+fn what_a_dead_run_left_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dns.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    let handle = Server::start(Config { control: Some(path.clone()), ..config() }).unwrap();
+    use std::os::unix::fs::PermissionsExt;
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    drop(handle);
+}
+
+#[test]
+fn counters_are_shown_over_http() {
+    let handle = Server::start(Config { metrics: Some("127.0.0.1:0".parse().unwrap()), ..config() }).unwrap();
+    let server = address(&handle);
+    for _ in 0..3 {
+        ask(server, "grafana.macula.local.", RecordType::A);
+    }
+    ask(server, "x.grafana.macula.local.", RecordType::AAAA);
+    let scrape = |path: &str| {
+        let mut stream = TcpStream::connect(handle.metrics_address().unwrap()).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    let mut text = String::new();
+    // a worker hands in its counts after it has sent the answers
+    eventually("all four are counted", || {
+        text = scrape("/metrics");
+        text.contains("macula_dns_answer_seconds_count 4\n")
+    });
+    for line in [
+        "macula_dns_questions_total{type=\"A\"} 3\n",
+        "macula_dns_questions_total{type=\"AAAA\"} 1\n",
+        "macula_dns_answers_total{rcode=\"NXDOMAIN\"} 1\n",
+        "macula_dns_paths_total{path=\"fast\"} 4\n",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    assert!(scrape("/").starts_with("HTTP/1.1 404 "));
+}
+
+#[test]
+fn the_query_log_is_told_each_question() {
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let log = Arc::clone(&seen);
+    let query_log: macula::dns::QueryLog = Arc::new(move |asked| {
+        log.lock().unwrap().push(format!("{} {} {} {:?}", asked.name, asked.qtype, asked.rcode, asked.way));
+    });
+    let handle = Server::start(Config { query_log: Some(query_log), ..config() }).unwrap();
+    ask(address(&handle), "grafana.macula.local.", RecordType::A);
+    ask(address(&handle), "example.com.", RecordType::MX);
+    assert_eq!(*seen.lock().unwrap(), ["grafana.macula.local 1 0 Fast", "example.com 15 5 Full"]);
+}
+
+#[test]
+fn strangers_get_no_answer() {
+    // an address of this machine that is not loopback, to come from
+    let Some(own) = outside_address() else {
+        println!("skipped: this machine has no address beside loopback");
+        return;
+    };
+    let listen = Listen { address: (own, 0).into(), view: View::Container };
+    let handle = Server::start(Config { listen: vec![listen.clone()], ..config() }).unwrap();
+    let stranger = UdpSocket::bind((own, 0)).unwrap();
+    stranger.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let message = question("grafana.macula.local.", RecordType::A).to_vec().unwrap();
+    stranger.send_to(&message, address(&handle)).unwrap();
+    assert!(stranger.recv(&mut [0; 512]).is_err(), "a stranger is not answered");
+    let mut stream = tcp(address(&handle));
+    stream.write_all(&[0, 1, 0]).unwrap();
+    assert!(matches!(stream.read(&mut [0]), Ok(0) | Err(_)));
+    drop(handle);
+    let networks = vec![ipnet::IpNet::from(own)];
+    let handle = Server::start(Config { listen: vec![listen], networks, ..config() }).unwrap();
+    stranger.send_to(&message, address(&handle)).unwrap();
+    assert!(stranger.recv(&mut [0; 512]).is_ok(), "a client of the platform's network is");
+}
+
+/// Of the interface that the default route uses; nothing is sent.
+fn outside_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
+}
