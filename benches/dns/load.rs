@@ -202,11 +202,8 @@ pub fn tcp(port: u16, questions: &Questions, time: Duration) -> Load {
         output: Vec<u8>,
         input: Vec<u8>,
     }
-    let framed: Vec<Vec<u8>> = questions
-        .0
-        .iter()
-        .map(|message| [&(message.len() as u16).to_be_bytes()[..], message].concat())
-        .collect();
+    let framed: Vec<Vec<u8>> =
+        questions.0.iter().map(|message| [&(message.len() as u16).to_be_bytes()[..], message].concat()).collect();
     let address: SocketAddr = (Ipv4Addr::LOCALHOST, port).into();
     let began = Instant::now();
     let open = |line: usize| {

@@ -68,7 +68,11 @@ fn main() {
             if part("tcp") {
                 peers.retain(|peer| !matches!(peer.name, "echo" | "dnsmasq" | "pdns" | "bind"));
                 let table = measure(&options, &mut peers, &questions, true);
-                print_table(&format!("TCP, 10 pipelined connections, {names} names"), &table, &["unbound", "knot", "nsd"]);
+                print_table(
+                    &format!("TCP, 10 pipelined connections, {names} names"),
+                    &table,
+                    &["unbound", "knot", "nsd"],
+                );
             }
         }
     }

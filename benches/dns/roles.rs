@@ -97,9 +97,8 @@ fn echo(address: SocketAddr) {
         let mut sent = 0;
         while sent < count {
             // SAFETY: as above; the kernel only reads
-            let done = unsafe {
-                libc::sendmmsg(socket.as_raw_fd(), heads[sent..].as_mut_ptr(), (count - sent) as u32, 0)
-            };
+            let done =
+                unsafe { libc::sendmmsg(socket.as_raw_fd(), heads[sent..].as_mut_ptr(), (count - sent) as u32, 0) };
             sent += usize::try_from(done).unwrap_or(0).max(1);
         }
     }
@@ -158,16 +157,14 @@ impl RequestHandler for Handler {
         let wild = self.wild.zone_of(info.query.name());
         let known = self.names.get(info.query.name());
         let wanted = info.query.query_type() == RecordType::A;
-        let made = (wild && wanted).then(|| {
-            Record::from_rdata(info.query.original().name().clone(), 30, RData::A(A::new(127, 0, 0, 10)))
-        });
+        let made = (wild && wanted)
+            .then(|| Record::from_rdata(info.query.original().name().clone(), 30, RData::A(A::new(127, 0, 0, 10))));
         let answer = made.as_ref().or(known.filter(|_| wanted));
         if known.is_none() && !wild {
             metadata.response_code = ResponseCode::NXDomain;
         }
         let soa = answer.is_none().then_some(&self.soa);
-        let response =
-            MessageResponseBuilder::from_message_request(request).build(metadata, answer, soa, None, None);
+        let response = MessageResponseBuilder::from_message_request(request).build(metadata, answer, soa, None, None);
         out.send_response(response).await.unwrap_or(failed)
     }
 }
