@@ -16,6 +16,7 @@
 //! - [`server`] starts it all and hands out the [`Handle`]; [`control`] is how other processes talk
 //!   to it; [`trace`] tells the way that a question takes.
 
+mod ask;
 mod control;
 mod cookie;
 mod core;
@@ -25,6 +26,7 @@ mod forward;
 mod full;
 mod metrics;
 mod rdata;
+mod records;
 mod server;
 mod snapshot;
 mod socket;
@@ -36,13 +38,15 @@ mod tree;
 mod udp;
 mod wire;
 
+pub use ask::ask;
 pub use control::{Client, ControlError};
 pub use core::{Asked, QueryLog};
 pub use feed::FeedStatus;
 pub use forward::{ForwardSettings, Route, Sources, UpstreamStatus, Upstreams, discover, follow};
 pub use metrics::Way;
+pub use records::{ContentError, RecordSet, Records, RecordsError, content, owner, rtype};
 pub use server::{Config, Handle, Listen, Server, ServerError, Status, ZoneEntry, ZoneStatus};
 pub use tcp::TcpLimits;
-pub use trace::{Hop, Trace, record_type};
+pub use trace::{Hop, Trace, code_name, record_type, type_name};
 pub use tree::{Layer, ZoneError};
 pub use wire::{Name, NameError};
