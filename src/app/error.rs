@@ -56,6 +56,8 @@ pub enum Error {
     SecretsLost { service: String, volume: String, path: PathBuf },
     #[error(transparent)]
     Resolver(#[from] super::ResolverError),
+    #[error(transparent)]
+    Install(#[from] crate::dns::install::InstallError),
     #[error("{0}")]
     Other(String),
 }

@@ -73,6 +73,9 @@ pub fn show(context: &Context, status: &Status) -> Result<(), CliError> {
             out.push_str(&format!("{}\n", style.paint(Tone::Dim, &line)));
         }
     }
+    if let Some(note) = names_note(status) {
+        out.push_str(&format!("\n{note}\n"));
+    }
     if !status.drift.is_empty() {
         out.push_str(&format!("\n{} pending; see `macula plan`:\n", text::count(status.drift.len(), "change")));
         for line in status.drift.iter().take(5) {
@@ -80,6 +83,23 @@ pub fn show(context: &Context, status: &Status) -> Result<(), CliError> {
         }
     }
     context.print(&out)
+}
+
+/// Why the addresses in the table cannot be opened, where that is so.
+fn names_note(status: &Status) -> Option<String> {
+    let domain = &status.platform.domain;
+    let running = status.services.iter().any(|service| service.state == "running");
+    match &status.dns {
+        _ if !running => None,
+        dns if dns.installed && dns.healthy => None,
+        dns if dns.address.is_none() => {
+            Some(format!("names below {domain} do not resolve: the resolver does not run (`macula up` starts it)"))
+        }
+        dns if !dns.healthy => {
+            Some(format!("names below {domain} do not resolve: the resolver does not answer (`macula dns status`)"))
+        }
+        _ => Some(format!("names below {domain} do not resolve on this machine yet: `macula dns install`")),
+    }
 }
 
 fn image(service: &ServiceStatus) -> String {

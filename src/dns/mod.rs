@@ -24,6 +24,7 @@ mod fast;
 mod feed;
 mod forward;
 mod full;
+pub mod install;
 mod metrics;
 mod rdata;
 mod records;
