@@ -47,8 +47,10 @@ const FILES: [&str; 3] = ["cert9.db", "key4.db", "pkcs11.txt"];
 
 fn certutil<'a>(place: &Place, args: impl IntoIterator<Item = &'a str>) -> Command {
     let database = format!("sql:{}", place.path.display());
-    let all = ["-d".to_owned(), database].into_iter().chain(args.into_iter().map(str::to_owned));
-    // a database with a password would have it ask; it reads an empty line and gives up
+    // Without a file of passwords it asks for one on its standard input, and at the end of that
+    // again and again, for ever.
+    let first = ["-d".to_owned(), database, "-f".to_owned(), "/dev/null".to_owned()];
+    let all = first.into_iter().chain(args.into_iter().map(str::to_owned));
     Command::new("certutil", all).timeout(super::PROGRAM)
 }
 
