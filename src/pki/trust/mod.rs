@@ -150,6 +150,9 @@ pub enum StoreError {
     Io(String),
     #[error("`{}` is there, but it is another certificate: it was left alone", path.display())]
     Foreign { path: PathBuf },
+    /// Firefox's primary password, for one: then the certificate has to be imported by hand.
+    #[error("it is locked with a password of its own")]
+    Locked,
     #[error("its programs ended well, yet it does not hold the certificate")]
     NoEffect,
 }
@@ -269,7 +272,13 @@ pub async fn install(host: &dyn Host, authorities: &Path, anchor: &Anchor) -> Re
                     Ok(()) => verify(store.look(host, &place, anchor).await),
                     failed => failed,
                 };
-                receipt.end(host, &place, anchor).await?;
+                let nothing_done =
+                    added.is_err() && !made && matches!(store.look(host, &place, anchor).await, Ok(State::Missing));
+                if nothing_done {
+                    receipt.forget(host, &place, anchor).await?;
+                } else {
+                    receipt.end(host, &place, anchor).await?;
+                }
                 added.map_or_else(Done::Failed, |()| Done::Installed)
             }
         };
@@ -312,7 +321,7 @@ pub async fn uninstall(
     for entry in receipt.entries_to_undo(domain) {
         let done = match undo(host, &receipt, &entry).await {
             Ok(()) => {
-                receipt.forget(host, &entry).await?;
+                receipt.forget(host, &entry.place, &entry.anchor).await?;
                 Done::Removed
             }
             Err(error) => Done::Failed(error),
