@@ -23,6 +23,8 @@ mod fast;
 mod feed;
 mod forward;
 mod full;
+#[cfg(fuzzing)]
+mod fuzz;
 mod metrics;
 mod rdata;
 mod server;
@@ -40,6 +42,8 @@ pub use control::{Client, ControlError};
 pub use core::{Asked, QueryLog};
 pub use feed::FeedStatus;
 pub use forward::{ForwardSettings, Route, Sources, UpstreamStatus, Upstreams, discover, follow};
+#[cfg(fuzzing)]
+pub use fuzz::packet as fuzz_packet;
 pub use metrics::Way;
 pub use server::{Config, Handle, Listen, Server, ServerError, Status, ZoneEntry, ZoneStatus};
 pub use tcp::TcpLimits;
