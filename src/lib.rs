@@ -25,6 +25,7 @@ pub mod event;
 pub mod host;
 pub mod model;
 pub mod observe;
+pub mod pki;
 pub mod plan;
 pub mod probe;
 pub mod render;

@@ -413,10 +413,8 @@ fn domains_of_others_go_to_their_servers_and_changes_are_followed() {
     let (_handle, address, sender) = forwarding(&[public]);
     assert_eq!(short(&ask(address, "dc.corp.local.", RecordType::A)), "NXDomain ");
     assert_eq!(short(&ask(address, "git.corp.example.", RecordType::A)), "NoError 192.0.2.1");
-    let route = |domain: &str| macula::dns::forward::upstream::Route {
-        domain: macula::dns::Name::parse(domain).unwrap(),
-        servers: vec![company],
-    };
+    let route =
+        |domain: &str| macula::dns::Route { domain: macula::dns::Name::parse(domain).unwrap(), servers: vec![company] };
     sender.send(Upstreams { default: vec![public], routes: vec![route("corp.local"), route("corp.example")] }).unwrap();
     eventually("the company's names are asked of the company", || {
         short(&ask(address, "dc.corp.local.", RecordType::A)) == "NoError 10.0.0.1"

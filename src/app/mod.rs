@@ -1,5 +1,6 @@
 //! Floor 7: what the commands do. The only place where the floors below are wired together.
 
+mod certificate;
 mod creds;
 mod down;
 mod error;
@@ -11,6 +12,7 @@ mod state;
 mod status;
 mod up;
 
+pub use certificate::{authorities, authority_domain};
 pub use creds::{Credential, credentials, exports};
 pub use down::{DownOptions, Downed, down};
 pub use error::Error;

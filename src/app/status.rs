@@ -133,7 +133,7 @@ fn row(
         health,
         image: first.map(|found| found.image.clone()).or_else(|| service.image.clone()),
         image_source: source,
-        urls: if state == "running" { urls(platform, service) } else { Vec::new() },
+        urls: if state == "running" { urls(platform, service, prepared.tls) } else { Vec::new() },
         addresses: if state == "running" { addresses(prepared, service) } else { Vec::new() },
         container: first.map(|found| found.name.clone()),
         reason: reason(service, &found, running, left_out, source),
@@ -188,8 +188,10 @@ fn reason(
     })
 }
 
-fn urls(platform: &Platform, service: &Service) -> Vec<String> {
-    let port = if platform.ingress.http == 80 { String::new() } else { format!(":{}", platform.ingress.http) };
+fn urls(platform: &Platform, service: &Service, tls: bool) -> Vec<String> {
+    let settings = &platform.ingress;
+    let (scheme, port, usual) = if tls { ("https", settings.https, 443) } else { ("http", settings.http, 80) };
+    let port = if port == usual { String::new() } else { format!(":{port}") };
     service
         .extension
         .ingress
@@ -197,7 +199,7 @@ fn urls(platform: &Platform, service: &Service) -> Vec<String> {
         .filter(|rule| !rule.host.starts_with('*'))
         .map(|rule| {
             let path = if rule.path == "/" { "" } else { &rule.path };
-            format!("http://{}{port}{path}", fully_qualified(&rule.host, &platform.domain))
+            format!("{scheme}://{}{port}{path}", fully_qualified(&rule.host, &platform.domain))
         })
         .collect()
 }
@@ -208,6 +210,9 @@ fn addresses(prepared: &Prepared, service: &Service) -> Vec<String> {
         // one line for each name would say the same dozen times over
         let own = loopback_address(prepared.block, None);
         all.push(format!("{own}:{}", prepared.platform.ingress.http));
+        if prepared.tls {
+            all.push(format!("{own}:{}", prepared.platform.ingress.https));
+        }
         return all;
     }
     for spec in prepared.resources.containers.iter().filter(|spec| spec.service == service.name) {

@@ -13,7 +13,7 @@ use crate::model::{ContainerState, PrepareStep, Restart};
 use crate::observe;
 use crate::plan::{Action, LeftOut};
 
-use super::{Error, Prepared, Session, Wanted, prepare};
+use super::{Error, Prepared, Session, Wanted, certificate, prepare};
 
 #[derive(Debug, Clone, Default)]
 pub struct UpOptions {
@@ -64,6 +64,7 @@ pub async fn up(
     consent: &dyn Consent,
 ) -> Result<UpResult, Error> {
     let _lock = lock(session, &loaded.platform.name).await?;
+    certificate::ensure(session, loaded).await?;
     let mut prepared = prepare(session, loaded, &options.wanted).await?;
     if let Some(timeout) = options.timeout {
         override_timeout(&mut prepared, timeout);

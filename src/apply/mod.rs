@@ -107,7 +107,7 @@ pub async fn apply(command: &str, platform: &str, plan: &Plan, tools: Tools) -> 
         .map(|step| StepInfo {
             id: step.id.clone(),
             group: step.group.clone(),
-            text: step.id.clone(),
+            text: step.phrase(),
             after: step.after.clone(),
         })
         .collect();

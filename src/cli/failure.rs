@@ -4,6 +4,7 @@ use crate::app::Error;
 use crate::apply::{Failure, StepError};
 use crate::engine::discover::{Discovery, Refusal};
 use crate::host::LockError;
+use crate::pki::AuthorityError;
 use crate::plan::SupplyProblem;
 
 use super::error::{CliError, ErrorKind};
@@ -51,6 +52,16 @@ impl From<Error> for CliError {
             Error::Lock(LockError::Held { .. }) => Self::conflict(error.to_string()).hint("wait for it, or stop it"),
             Error::Lock(LockError::Io(source)) => Self::io("take the lock of the platform", &source),
             Error::Run(error) => error.into(),
+            Error::Authority(AuthorityError::Damaged { ref path, .. }) => {
+                Self::unexpected(error.to_string()).hint(format!(
+                    "put {} back from a backup; or, to begin anew: `macula trust uninstall`, then move the file away",
+                    path.display()
+                ))
+            }
+            Error::Authority(AuthorityError::Clock { .. }) => {
+                Self::unexpected(error.to_string()).hint("set the clock of this machine right")
+            }
+            Error::Authority(_) | Error::Certificate(_) | Error::Trust(_) => Self::unexpected(error.to_string()),
             Error::SecretsLost { ref path, .. } => Self::conflict(error.to_string())
                 .hint(format!("put {} back from a backup", path.display()))
                 .hint("or, if the data may go: macula down --volumes"),

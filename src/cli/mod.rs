@@ -27,6 +27,7 @@ mod plan;
 pub mod reference;
 mod stack;
 mod status;
+mod trust;
 mod up;
 
 use context::{Context, Global};
@@ -68,6 +69,7 @@ enum Command {
     Images(images::Args),
     Stack(stack::Args),
     Config(config::Args),
+    Trust(trust::Args),
     Completions(completions::Args),
 }
 
@@ -115,6 +117,7 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Images(args) => images::run(context, args).await,
         Command::Stack(args) => stack::run(context, args).await,
         Command::Config(args) => config::run(context, args).await,
+        Command::Trust(args) => trust::run(context, args).await,
         Command::Completions(args) => completions::run(context, args),
     }
 }

@@ -68,8 +68,9 @@ pub fn show(context: &Context, status: &Status) -> Result<(), CliError> {
         .collect();
     if !notes.is_empty() {
         out.push('\n');
-        for note in notes {
-            out.push_str(&format!("{}\n", style.paint(Tone::Dim, &note)));
+        let width = context.terminal.table_width().unwrap_or(usize::MAX);
+        for line in notes.iter().flat_map(|note| text::wrap(note, width)) {
+            out.push_str(&format!("{}\n", style.paint(Tone::Dim, &line)));
         }
     }
     if !status.drift.is_empty() {

@@ -9,7 +9,10 @@ use crate::model::{
 use crate::render;
 
 use super::address::{ingress_address, loopback_address};
-use super::{CompileError, Site, context, fingerprint, image};
+use super::{CompileError, Served, Site, context, fingerprint, image};
+
+/// nginx's user in its own image and in our build.
+const INGRESS_USER: u32 = 101;
 
 /// What every service of a stack shares while it is compiled.
 pub(super) struct Scene<'a> {
@@ -182,6 +185,9 @@ fn files(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileError>) -
             reload: service.extension.reload.is_some() && !file.secret,
         })
         .collect();
+    if let (Some(Role::Ingress), Some(served)) = (service.extension.role, scene.site.certificate) {
+        all.extend(certificate_files(served, service.extension.reload.is_some()));
+    }
     if service.extension.configs.is_empty() {
         return all;
     }
@@ -205,6 +211,20 @@ fn files(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileError>) -
         }
     }
     all
+}
+
+/// Where the ingress's configuration looks for them. The key is for the user that its image runs as.
+fn certificate_files(served: &Served, reload: bool) -> [FileSpec; 2] {
+    let file = |path: &str, content: &str, mode| FileSpec {
+        path: path.to_owned(),
+        content: content.as_bytes().to_vec(),
+        uid: INGRESS_USER,
+        gid: INGRESS_USER,
+        mode,
+        secret: true,
+        reload,
+    };
+    [file("/etc/nginx/tls/tls.crt", &served.chain, 0o444), file("/etc/nginx/tls/tls.key", &served.key, 0o400)]
 }
 
 fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<NetworkAttachment> {
@@ -295,7 +315,7 @@ fn ports(scene: &Scene<'_>, service: &Service) -> Vec<PortBinding> {
                 });
             };
             publish(settings.http, 80);
-            if site.tls {
+            if site.certificate.is_some() {
                 publish(settings.https, 443);
             }
         }

@@ -29,10 +29,25 @@ pub struct Site<'a> {
     /// The platform's loopback addresses.
     pub block: Block,
     pub secrets: &'a Secrets,
-    /// The certificate of the ingress is there.
-    pub tls: bool,
+    /// What the ingress serves HTTPS with; `None`: plain HTTP only.
+    pub certificate: Option<&'a Served>,
     /// Of this program, for the labels.
     pub version: &'a str,
+}
+
+/// A certificate and its key, PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Served {
+    /// The certificate, then its intermediate.
+    pub chain: String,
+    pub key: String,
+}
+
+/// Never shows the key.
+impl std::fmt::Debug for Served {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Served").finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

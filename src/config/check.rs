@@ -232,7 +232,8 @@ fn find_circles<'a>(edges: &BTreeMap<&'a str, Vec<&'a str>>) -> Vec<Vec<&'a str>
 /// What one service says agrees with itself.
 fn one_service(loaded: &Loaded, name: &str, service: &Service, report: &mut Report) {
     let path = format!("services.{name}");
-    if !loaded.has_key(name, "image") && !loaded.has_key(name, "build") && service.image.is_none() {
+    let says = |key: &str| loaded.has_key(name, key);
+    if !(says("image") || says("build") || says("extends") || says("provider")) && service.image.is_none() {
         report.error_help(
             loaded.at(name),
             format!("{path} has neither an `image` nor a `build`"),
@@ -417,7 +418,7 @@ fn published(stacks: &[Loaded], ingress: &IngressSettings, report: &mut Report) 
 
 /// No two services have the same name and path on the ingress, unless they share the weight.
 fn hosts(stacks: &[Loaded], domain: &str, report: &mut Report) {
-    let mut taken: HashMap<(String, &str), (&str, Span)> = HashMap::new();
+    let mut taken: HashMap<(String, &str), (&str, u32, Span)> = HashMap::new();
     let mut ingress: Option<(&str, Span)> = None;
     for loaded in stacks {
         for (name, service) in &loaded.stack.services {
@@ -447,10 +448,10 @@ fn hosts(stacks: &[Loaded], domain: &str, report: &mut Report) {
                     );
                     continue;
                 };
-                if let Some((other, first)) = taken.get(&(full.clone(), rule.path.as_str())) {
+                if let Some((other, weight, first)) = taken.get(&(full.clone(), rule.path.as_str())) {
                     // several services share a name by weight
-                    let weighted = rule.weight != 1 || *other == name;
-                    if !weighted || *other == name {
+                    let shared = (rule.weight != 1 || *weight != 1) && *other != name;
+                    if !shared {
                         let place = report.place(*first);
                         report.error_help(
                             span,
@@ -462,7 +463,7 @@ fn hosts(stacks: &[Loaded], domain: &str, report: &mut Report) {
                         );
                     }
                 } else {
-                    taken.insert((full, rule.path.as_str()), (name, span));
+                    taken.insert((full, rule.path.as_str()), (name, rule.weight, span));
                 }
             }
         }

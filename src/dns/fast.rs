@@ -15,7 +15,6 @@ pub const BUFFER: usize = 2048;
 
 /// A question that this path understands.
 pub struct Common {
-    pub id: u16,
     /// RD and CD, as in the question.
     pub flags: u16,
     /// The lower-cased name, then type and DO and CD bits: what the cache knows the question by.
@@ -72,7 +71,6 @@ impl Common {
         }
         let rest = message.get(at + 5..)?;
         let mut common = Self {
-            id: u16::from_be_bytes([head[0], head[1]]),
             flags: flags & (FLAG_RD | FLAG_CD),
             key,
             name_length,

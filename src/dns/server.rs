@@ -357,8 +357,10 @@ impl Shared {
         // TCP first: it cannot be shared, so it tells whether another resolver is there
         let tcp = bind_tcp(address).map_err(fail)?;
         let bound = Listen { address: tcp.local_addr().map_err(fail)?, view: listen.view };
-        let sockets: Vec<Arc<UdpSocket>> =
-            (0..self.workers).map(|_| bind_udp(bound.address).map(Arc::new)).collect::<Result<_, _>>().map_err(fail)?;
+        let sockets: Vec<Arc<UdpSocket>> = (0..self.workers)
+            .map(|_| bind_udp(bound.address, self.workers > 1).map(Arc::new))
+            .collect::<Result<_, _>>()
+            .map_err(fail)?;
         let mut listener = Listener {
             wanted: listen,
             bound,

@@ -10,27 +10,21 @@ use super::fast::BUFFER;
 /// Datagrams a batch. More do not help: by then the system call's own cost is spread thin.
 pub const BATCH: usize = 64;
 
-/// A UDP socket that shares its address with the other workers'.
-pub fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+/// A worker's UDP socket; `shared` when it is one of several on the same address.
+pub fn bind_udp(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    share(&socket)?;
+    #[cfg(unix)]
+    socket.set_reuse_port(shared)?;
+    #[cfg(not(unix))]
+    let _ = shared;
     // what the system allows; a smaller queue only drops earlier
     let _ = socket.set_recv_buffer_size(4 << 20);
     let _ = socket.set_send_buffer_size(1 << 20);
     socket.bind(&address.into())?;
     Ok(socket.into())
-}
-
-/// Lets several sockets of this process have the same address.
-fn share(socket: &Socket) -> io::Result<()> {
-    #[cfg(unix)]
-    socket.set_reuse_port(true)?;
-    #[cfg(not(unix))]
-    let _ = socket;
-    Ok(())
 }
 
 pub use system::Batch;

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::core::{Arrival, Core, Step, asked_type, epoch};
 use super::fast::BUFFER;
-use super::full::Transport;
+use super::full::{Forward, Transport};
 use super::metrics::{Tally, Way};
 use crate::model::View;
 
@@ -39,6 +39,8 @@ impl Default for TcpLimits {
 
 /// Bytes read at once.
 const CHUNK: usize = 16 * 1024;
+/// Answers of so many bytes are sent before more are made: a client cannot make us hold more.
+const FLUSH: usize = 128 * 1024;
 /// Time that a client has to take its answers.
 const WRITE: Duration = Duration::from_secs(5);
 
@@ -91,7 +93,7 @@ impl Acceptor {
     async fn serve(&self, mut stream: TcpStream, arrival: Arrival) {
         // answers go out in one write each time; waiting for more to send only delays them
         let _ = stream.set_nodelay(true);
-        let (mut input, mut output) = (Vec::with_capacity(2 * CHUNK), Vec::with_capacity(CHUNK));
+        let (mut input, mut output) = (Vec::with_capacity(2 * CHUNK), Output::default());
         let (late_sender, mut late) = mpsc::channel::<Vec<u8>>(self.limits.pending);
         let mut owed = 0;
         let mut open = true;
@@ -108,51 +110,58 @@ impl Acceptor {
                         Ok(_) => last = Instant::now(),
                         Err(_) => return,
                     }
-                    let Some(forwards) = self.answer_all(&arrival, &mut input, &mut output) else { return };
-                    for (message, forward) in forwards {
-                        owed += 1;
-                        let (core, sender) = (Arc::clone(&self.core), late_sender.clone());
-                        tokio::spawn(async move {
-                            let arrived = Instant::now();
-                            let answer = core.forward(arrival, &message, forward).await.unwrap_or_default();
-                            let mut tally = Tally::default();
-                            tally.answer(&answer, asked_type(&message), Way::Forwarded, true);
-                            tally.took(1, arrived.elapsed());
-                            core.metrics.take(&mut tally);
-                            core.log(&arrival, &message, &answer, Way::Forwarded);
-                            // the connection may be gone
-                            let _ = sender.send(answer).await;
-                        });
+                    loop {
+                        let Some(forwards) = self.answer_all(&arrival, &mut input, &mut output) else { return };
+                        for (message, forward) in forwards {
+                            owed += 1;
+                            tokio::spawn(self.clone().ask(arrival, message, forward, late_sender.clone()));
+                        }
+                        if output.used < FLUSH {
+                            break;
+                        }
+                        if output.flush(&mut stream).await.is_err() {
+                            return;
+                        }
                     }
                 }
                 Some(answer) = late.recv(), if owed > 0 => {
                     owed -= 1;
                     last = Instant::now();
-                    frame(&mut output, &answer);
+                    output.push(&answer);
                     while let Ok(answer) = late.try_recv() {
                         owed -= 1;
-                        frame(&mut output, &answer);
+                        output.push(&answer);
                     }
                 }
                 () = sleep_until(deadline), if owed == 0 => return,
             }
-            if !output.is_empty() {
-                match timeout(WRITE, stream.write_all(&output)).await {
-                    Ok(Ok(())) => output.clear(),
-                    _ => return,
-                }
+            if output.flush(&mut stream).await.is_err() {
+                return;
             }
         }
     }
 
-    /// Answers every whole message of `input` into `output`, and hands back those for upstream.
-    /// None when the client talks nonsense.
+    /// Waits for upstream's answer to one question.
+    async fn ask(self, arrival: Arrival, message: Vec<u8>, forward: Forward, sender: mpsc::Sender<Vec<u8>>) {
+        let arrived = Instant::now();
+        let answer = self.core.forward(arrival, &message, forward).await.unwrap_or_default();
+        let mut tally = Tally::default();
+        tally.answer(&answer, asked_type(&message), Way::Forwarded, true);
+        tally.took(1, arrived.elapsed());
+        self.core.metrics.take(&mut tally);
+        self.core.log(&arrival, &message, &answer, Way::Forwarded);
+        // the connection may be gone
+        let _ = sender.send(answer).await;
+    }
+
+    /// Answers the whole messages of `input` into `output`, until there is enough to send, and hands
+    /// back those for upstream. None when the client talks nonsense.
     fn answer_all(
         &self,
         arrival: &Arrival,
         input: &mut Vec<u8>,
-        output: &mut Vec<u8>,
-    ) -> Option<Vec<(Vec<u8>, super::full::Forward)>> {
+        output: &mut Output,
+    ) -> Option<Vec<(Vec<u8>, Forward)>> {
         let core = &self.core;
         let arrived = Instant::now();
         let snapshot = core.snapshot.load();
@@ -162,41 +171,35 @@ impl Acceptor {
         let mut forwards = Vec::new();
         let mut rest: &[u8] = input;
         while let Some((&length, after)) = rest.split_first_chunk::<2>() {
+            if output.used >= FLUSH {
+                break;
+            }
             let length = usize::from(u16::from_be_bytes(length));
             if length == 0 {
                 return None;
             }
             let Some((message, after)) = after.split_at_checked(length) else { break };
             rest = after;
-            let start = output.len();
-            // the answer grows in place behind its length
-            output.extend_from_slice(&[0, 0]);
-            output.extend_from_slice(message);
-            output.resize(start + 2 + length.max(BUFFER), 0);
-            let way = match core.step(view, &context, now, &mut output[start + 2..], length) {
+            let buffer = output.room(message);
+            let way = match core.step(view, &context, now, buffer, length) {
                 Step::InPlace(length, way) => {
-                    output.truncate(start + 2 + length);
-                    let length = (length as u16).to_be_bytes();
-                    output[start..start + 2].copy_from_slice(&length);
+                    output.keep(length);
                     way
                 }
                 Step::Message(answer) => {
-                    output.truncate(start);
-                    frame(output, &answer);
+                    output.push(&answer);
                     Way::Full
                 }
                 Step::Drop => {
-                    output.truncate(start);
                     tally.dropped();
                     continue;
                 }
                 Step::Forward(forward) => {
-                    output.truncate(start);
                     forwards.push((message.to_vec(), forward));
                     continue;
                 }
             };
-            let answer = &output[start + 2..];
+            let answer = output.last();
             tally.answer(answer, asked_type(answer), way, true);
             core.log(arrival, message, answer, way);
             answered += 1;
@@ -214,12 +217,61 @@ async fn read_chunk(stream: &mut TcpStream, input: &mut Vec<u8>) -> std::io::Res
     stream.read_buf(input).await
 }
 
-fn frame(output: &mut Vec<u8>, answer: &[u8]) {
-    if let Ok(length) = u16::try_from(answer.len())
-        && length > 0
-    {
-        output.extend_from_slice(&length.to_be_bytes());
-        output.extend_from_slice(answer);
+/// Answers with their lengths before them. The bytes behind `used` are old ones, so that room for
+/// the next answer need not be cleared each time.
+#[derive(Default)]
+struct Output {
+    bytes: Vec<u8>,
+    used: usize,
+    /// Where the last answer begins.
+    last: usize,
+}
+
+impl Output {
+    fn written(&self) -> &[u8] {
+        self.bytes.get(..self.used).unwrap_or(&[])
+    }
+
+    fn last(&self) -> &[u8] {
+        self.bytes.get(self.last..self.used).unwrap_or(&[])
+    }
+
+    /// A copy of a question with room to grow into its answer.
+    fn room(&mut self, message: &[u8]) -> &mut [u8] {
+        let start = self.used + 2;
+        let end = start + message.len().max(BUFFER);
+        if self.bytes.len() < end {
+            self.bytes.resize(end + CHUNK, 0);
+        }
+        let buffer = &mut self.bytes[start..end];
+        buffer[..message.len()].copy_from_slice(message);
+        buffer
+    }
+
+    /// Keeps the answer that was made in [`Output::room`].
+    fn keep(&mut self, length: usize) {
+        self.last = self.used + 2;
+        self.bytes[self.used..self.last].copy_from_slice(&(length as u16).to_be_bytes());
+        self.used = self.last + length;
+    }
+
+    async fn flush(&mut self, stream: &mut TcpStream) -> std::io::Result<()> {
+        if self.used > 0 {
+            timeout(WRITE, stream.write_all(self.written())).await??;
+            self.used = 0;
+        }
+        if self.bytes.len() > 2 * FLUSH {
+            self.bytes = Vec::new();
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, answer: &[u8]) {
+        let fits = u16::try_from(answer.len()).is_ok_and(|length| length > 0);
+        if fits {
+            self.room(answer);
+            self.keep(answer.len());
+        }
     }
 }
 

@@ -502,12 +502,9 @@ impl Writer {
         writer
     }
 
-    pub fn len(&self) -> usize {
+    /// Bytes written so far.
+    pub fn position(&self) -> usize {
         self.bytes.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
     }
 
     /// Forgets everything from `length` on.

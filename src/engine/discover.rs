@@ -1,7 +1,7 @@
 //! Which engine is used: every endpoint that one could mean, in order, and what each said.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -80,20 +80,19 @@ pub async fn discover(host: &dyn Host) -> (Discovery, Option<Arc<dyn Engine>>) {
     let mut discovery = Discovery::default();
     let configuration = Configuration::read(host).await;
     let candidates = candidates(host, &configuration).await;
-    for candidate in candidates {
-        let result = match candidate.endpoint {
-            Ok(ref endpoint) => match Docker::reach(endpoint).await {
+    for Candidate { source, endpoint, trouble } in candidates {
+        let result = match trouble {
+            Some(why) => Err(Refusal::Other(why)),
+            None => match Docker::reach(&endpoint).await {
                 Ok(docker) => Ok(docker),
-                Err(error) => Err(refusal(host, endpoint, error).await),
+                Err(error) => Err(refusal(host, &endpoint, error).await),
             },
-            Err(ref why) => Err(Refusal::Other(why.clone())),
         };
         let (outcome, docker) = match result {
             Ok(docker) => (Ok(()), Some(docker)),
             Err(refusal) => (Err(refusal), None),
         };
-        let endpoint = candidate.endpoint.unwrap_or_default();
-        discovery.attempts.push(Attempt { endpoint, source: candidate.source, outcome });
+        discovery.attempts.push(Attempt { endpoint, source, outcome });
         if let Some(docker) = docker {
             let engine: Arc<dyn Engine> = Arc::new(docker.with_credentials(configuration.logins()));
             return (discovery, Some(engine));
@@ -104,24 +103,26 @@ pub async fn discover(host: &dyn Host) -> (Discovery, Option<Arc<dyn Engine>>) {
 
 struct Candidate {
     source: Source,
-    /// `Err`: it is meant, and cannot be used.
-    endpoint: Result<String, String>,
+    /// Empty when the context that is meant does not say.
+    endpoint: String,
+    /// It is meant, and cannot be used.
+    trouble: Option<String>,
 }
 
 async fn candidates(host: &dyn Host, configuration: &Configuration) -> Vec<Candidate> {
     let set = |name: &str| host.env(name).filter(|value| !value.is_empty());
     if let Some(endpoint) = set("DOCKER_HOST") {
-        let endpoint = if set("DOCKER_TLS_VERIFY").is_some() && !endpoint.starts_with("unix://") {
-            Err(format!("DOCKER_HOST={endpoint} with DOCKER_TLS_VERIFY: engines behind TLS are not supported"))
-        } else {
-            Ok(endpoint)
-        };
-        return vec![Candidate { source: Source::DockerHost, endpoint }];
+        let tls = set("DOCKER_TLS_VERIFY").is_some() && !endpoint.starts_with("unix://");
+        let trouble = tls.then(|| "DOCKER_TLS_VERIFY is set, and engines behind TLS are not supported".to_owned());
+        return vec![Candidate { source: Source::DockerHost, endpoint, trouble }];
     }
     let context = set("DOCKER_CONTEXT").or_else(|| configuration.current_context.clone());
     if let Some(context) = context.filter(|context| !context.is_empty() && context != DEFAULT_CONTEXT) {
-        let endpoint = configuration.endpoint_of(host, &context).await;
-        return vec![Candidate { source: Source::Context(context), endpoint }];
+        let (endpoint, trouble) = match configuration.endpoint_of(host, &context).await {
+            Ok(endpoint) => (endpoint, None),
+            Err(why) => (String::new(), Some(why)),
+        };
+        return vec![Candidate { source: Source::Context(context), endpoint, trouble }];
     }
     let runtime = set("XDG_RUNTIME_DIR").unwrap_or_else(|| format!("/run/user/{}", host.facts().uid));
     [
@@ -131,7 +132,7 @@ async fn candidates(host: &dyn Host, configuration: &Configuration) -> Vec<Candi
         (Source::PodmanRootless, format!("{runtime}/podman/podman.sock")),
     ]
     .into_iter()
-    .map(|(source, path)| Candidate { source, endpoint: Ok(format!("unix://{path}")) })
+    .map(|(source, path)| Candidate { source, endpoint: format!("unix://{path}"), trouble: None })
     .collect()
 }
 
@@ -218,7 +219,7 @@ impl Configuration {
     async fn endpoint_of(&self, host: &dyn Host, context: &str) -> Result<String, String> {
         let digest = Sha256::digest(context.as_bytes());
         let folder: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        let path = self.folder.join("contexts").join("meta").join(folder).join("meta.json");
+        let path = self.folder.join("contexts").join("meta").join(&folder).join("meta.json");
         let text = host
             .read(&path)
             .await
@@ -229,19 +230,17 @@ impl Configuration {
         if endpoint.is_empty() {
             return Err(format!("the Docker context `{context}` names no engine ({})", path.display()));
         }
-        if tls_of(host, &self.folder, context).await {
+        if self.keys_of(host, &folder).await {
             return Err(format!("the Docker context `{context}` needs TLS, which is not supported ({endpoint})"));
         }
         Ok(endpoint)
     }
-}
 
-/// A context with keys wants TLS.
-async fn tls_of(host: &dyn Host, folder: &Path, context: &str) -> bool {
-    let digest = Sha256::digest(context.as_bytes());
-    let name: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    let keys = folder.join("contexts").join("tls").join(name).join("docker");
-    host.list(&keys).await.is_ok_and(|names| !names.is_empty())
+    /// A context with keys wants TLS.
+    async fn keys_of(&self, host: &dyn Host, context: &str) -> bool {
+        let keys = self.folder.join("contexts").join("tls").join(context).join("docker");
+        host.list(&keys).await.is_ok_and(|names| !names.is_empty())
+    }
 }
 
 #[cfg(test)]

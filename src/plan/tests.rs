@@ -89,7 +89,7 @@ fn resources(platform: &Platform) -> Resources {
         subnet: "10.222.7.0/24".parse().unwrap(),
         block: Block::DEFAULT,
         secrets: &secrets,
-        tls: false,
+        certificate: None,
         version: "0.1.0",
     };
     compile(platform, &site).unwrap()

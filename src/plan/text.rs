@@ -27,6 +27,33 @@ impl fmt::Display for Step {
 }
 
 impl Step {
+    /// What it does, for a line that names its group already: `create container`.
+    pub fn phrase(&self) -> String {
+        // a service with several containers tells them apart by number
+        let number = |container: &str| match container.rsplit_once('-') {
+            Some((_, number)) if number != "1" && number.chars().all(|c| c.is_ascii_digit()) => format!(" {number}"),
+            _ => String::new(),
+        };
+        let name = &self.resource.name;
+        match &self.action {
+            Action::CreateNetwork(_) => format!("create network {name}"),
+            Action::RemoveNetwork { .. } => format!("remove network {name}"),
+            Action::CreateVolume { .. } => format!("create volume {name}"),
+            Action::RemoveVolume { .. } => format!("remove volume {name}"),
+            Action::MakeBase(_) => format!("make {name}"),
+            Action::ObtainImage { pull: true, .. } => format!("get {name}"),
+            Action::ObtainImage { .. } => "build image".into(),
+            Action::CreateContainer { .. } => format!("create container{}", number(name)),
+            Action::Start { .. } => format!("start{}", number(name)),
+            Action::Stop { .. } => format!("stop{}", number(name)),
+            Action::RemoveContainer { .. } => format!("remove container{}", number(name)),
+            Action::WriteFiles { .. } => "copy files in".into(),
+            Action::Reload { .. } => "reload".into(),
+            Action::AwaitReady { readiness, .. } if readiness.one_shot => "wait until it is done".into(),
+            Action::AwaitReady { .. } => format!("wait until it answers{}", number(name)),
+        }
+    }
+
     /// `+` makes, `-` takes away, `~` changes, a space looks on.
     pub fn sign(&self) -> char {
         match self.action {

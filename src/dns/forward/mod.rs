@@ -13,14 +13,16 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 mod cache;
+mod discover;
 mod exchange;
-pub mod upstream;
+mod upstream;
 
 pub use cache::Entry;
 use cache::{Cache, Cached};
+pub use discover::{Sources, discover, follow};
 use exchange::leads_home;
 pub use exchange::{Ask, ExchangeError};
-pub use upstream::Upstreams;
+pub use upstream::{Route, Upstreams};
 
 use super::fast::Common;
 use super::metrics::{head, line};

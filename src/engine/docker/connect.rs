@@ -4,10 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard::errors::Error;
-use bollard::models::{SystemInfo, SystemInfoCgroupVersionEnum, SystemVersion};
-
 use super::super::EngineError;
+use super::raw::{Info, Version, get};
 use super::version::{ApiVersion, versioned};
 use super::{Docker, errors};
 use crate::model::{EngineKind, Facts};
@@ -67,6 +65,10 @@ impl Docker {
     }
 
     pub(in super::super) async fn reach(endpoint: &str) -> Result<Self, ConnectError> {
+        Self::reach_within(endpoint, FIRST_ANSWER).await
+    }
+
+    async fn reach_within(endpoint: &str, first_answer: Duration) -> Result<Self, ConnectError> {
         let parsed = Endpoint::parse(endpoint)?;
         // opened once by hand: the operating system's own word on why not is lost in the client
         let opened = tokio::time::timeout(OPEN, async {
@@ -78,28 +80,22 @@ impl Docker {
         match opened.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(ConnectError::Io(error)),
-            Err(_) => return Err(ConnectError::Other(format!("no connection within {} s", OPEN.as_secs()))),
+            Err(_) => return Err(ConnectError::Other(format!("no connection within {OPEN:?}"))),
         }
         let client = match &parsed {
             Endpoint::Unix(path) => bollard::Docker::connect_with_unix(path, NEVER, bollard::API_DEFAULT_VERSION),
             Endpoint::Tcp(address) => bollard::Docker::connect_with_http(address, NEVER, bollard::API_DEFAULT_VERSION),
         };
         let client = client.map_err(|error| ConnectError::Other(error.to_string()))?;
-        let asked = tokio::time::timeout(FIRST_ANSWER, async { tokio::join!(client.version(), client.info()) });
-        let (version, info) =
-            asked.await.map_err(|_| ConnectError::Other(format!("no answer within {} s", FIRST_ANSWER.as_secs())))?;
-        let told = |error| ConnectError::Other(errors::engine_error("asking for its version", error).to_string());
-        let version = version.map_err(told)?;
-        let info = match info {
-            // one word in this long answer that the client does not know is no reason to give up
-            Err(Error::JsonDataError { .. } | Error::JsonSerdeError { .. }) => SystemInfo::default(),
-            other => other.map_err(told)?,
-        };
-        let highest = version.api_version.clone().unwrap_or_default();
-        let lowest = version.min_api_version.as_deref().and_then(ApiVersion::parse);
-        let api = ApiVersion::parse(&highest)
+        let asked = async { tokio::try_join!(get::<Version>(&client, "/version"), get::<Info>(&client, "/info")) };
+        let (version, info) = tokio::time::timeout(first_answer, asked)
+            .await
+            .map_err(|_| ConnectError::Other(format!("no answer within {first_answer:?}")))?
+            .map_err(|error| ConnectError::Other(errors::engine_error("asking what it is", error).to_string()))?;
+        let lowest = ApiVersion::parse(&version.min_api_version);
+        let api = ApiVersion::parse(&version.api_version)
             .and_then(|highest| ApiVersion::negotiate(lowest, highest))
-            .ok_or(ConnectError::TooOld(highest))?;
+            .ok_or_else(|| ConnectError::TooOld(version.api_version.clone()))?;
         let socket = match parsed {
             Endpoint::Unix(path) => Some(path),
             Endpoint::Tcp(_) => None,
@@ -139,36 +135,25 @@ fn this_machine() -> ThisMachine {
     }
 }
 
-fn facts(
-    version: &SystemVersion,
-    info: &SystemInfo,
-    api: ApiVersion,
-    socket: Option<String>,
-    here: &ThisMachine,
-) -> Facts {
+fn facts(version: &Version, info: &Info, api: ApiVersion, socket: Option<String>, here: &ThisMachine) -> Facts {
     let components = version.components.as_deref().unwrap_or_default();
     let podman = components.iter().find(|component| component.name.starts_with("Podman"));
-    let number = podman
-        .map(|component| component.version.clone())
-        .or_else(|| version.version.clone())
-        .or_else(|| info.server_version.clone())
-        .unwrap_or_default();
+    let number = podman.map_or(&version.version, |component| &component.version);
     // Debian adds its own: 20.10.24+dfsg1
     let number = number.split('+').next().unwrap_or_default();
     let options = info.security_options.as_deref().unwrap_or_default();
     let rootless = options.iter().any(|option| option.contains("name=rootless"));
-    let desktop = info.operating_system.as_deref().is_some_and(|system| system.contains("Docker Desktop"));
+    let desktop = info.operating_system.contains("Docker Desktop");
     // an engine in a virtual machine or in another network has addresses that lead nowhere here
-    let local = cfg!(target_os = "linux")
-        && socket.is_some()
-        && info.kernel_version.as_deref() == Some(here.kernel.as_str())
-        && info.name.as_deref() == Some(here.name.as_str());
+    let local =
+        cfg!(target_os = "linux") && socket.is_some() && info.kernel_version == here.kernel && info.name == here.name;
     let kind = if podman.is_some() { EngineKind::Podman } else { EngineKind::Docker };
     let name = match (kind, desktop) {
         (EngineKind::Podman, _) => "Podman",
         (EngineKind::Docker, true) => "Docker Desktop",
         (EngineKind::Docker, false) => "Docker",
     };
+    let some = |text: &String| (!text.is_empty()).then(|| text.clone());
     Facts {
         engine: format!("{name} {number}{}", if rootless { " (rootless)" } else { "" }),
         engine_kind: kind,
@@ -177,16 +162,54 @@ fn facts(
         container_addresses: local && !rootless && !desktop,
         // Podman's is the gateway of each network
         embedded_dns: (kind == EngineKind::Docker).then_some(std::net::Ipv4Addr::new(127, 0, 0, 11).into()),
-        architecture: version.arch.clone().or_else(|| info.architecture.clone()).unwrap_or_default(),
-        cpus: info.ncpu.and_then(|count| u64::try_from(count).ok()).unwrap_or_default(),
-        memory: info.mem_total.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default(),
-        data_root: info.docker_root_dir.clone().filter(|folder| !folder.is_empty() && local),
-        storage_driver: info.driver.clone().filter(|driver| !driver.is_empty()),
-        cgroup_version: match info.cgroup_version {
-            Some(SystemInfoCgroupVersionEnum::_1) => Some(1),
-            Some(SystemInfoCgroupVersionEnum::_2) => Some(2),
-            _ => None,
-        },
+        architecture: version.arch.clone(),
+        cpus: info.cpus,
+        memory: info.mem_total,
+        data_root: some(&info.docker_root_dir).filter(|_| local),
+        storage_driver: some(&info.driver),
+        cgroup_version: info.cgroup_version.parse().ok(),
         socket,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    fn seen(system: &str, options: &str, socket: bool, kernel: &str) -> Facts {
+        let info: Info = serde_json::from_value(serde_json::json!({
+            "OperatingSystem": system, "SecurityOptions": [options], "KernelVersion": "6.1", "Name": "box",
+            "DockerRootDir": "/var/lib/docker", "CgroupVersion": "2",
+        }))
+        .unwrap();
+        let version = Version { version: "29.1.0".into(), ..Version::default() };
+        let here = ThisMachine { kernel: kernel.into(), name: "box".into() };
+        facts(&version, &info, ApiVersion(1, 48), socket.then(|| "/s".to_owned()), &here)
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn addresses_of_containers_lead_somewhere_only_on_the_same_machine() {
+        let look = |facts: Facts| (facts.engine, facts.container_addresses, facts.data_root.is_some());
+        assert_eq!(look(seen("Debian", "name=seccomp", true, "6.1")), ("Docker 29.1.0".into(), true, true));
+        let rootless = look(seen("Debian", "name=rootless", true, "6.1"));
+        assert_eq!(rootless, ("Docker 29.1.0 (rootless)".into(), false, true));
+        let desktop = look(seen("Docker Desktop", "name=seccomp", true, "6.1"));
+        assert_eq!(desktop, ("Docker Desktop 29.1.0".into(), false, true));
+        // in a virtual machine, and over the network
+        assert_eq!(look(seen("Alpine", "", true, "6.6")), ("Docker 29.1.0".into(), false, false));
+        assert_eq!(look(seen("Debian", "", false, "6.1")), ("Docker 29.1.0".into(), false, false));
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_hangs_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hung.sock");
+        let _listener = UnixListener::bind(&path).unwrap();
+        let endpoint = format!("unix://{}", path.display());
+        let error = Docker::reach_within(&endpoint, Duration::from_millis(20)).await.unwrap_err();
+        assert_eq!(error.to_string(), "no answer within 20ms");
     }
 }

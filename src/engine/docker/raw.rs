@@ -4,50 +4,47 @@
 //! needed, which also is faster to read.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bollard::errors::Error;
+use bytes::BytesMut;
 use futures_util::TryStreamExt;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::version::versioned;
+use super::version::versioned_path;
 use super::{Docker, READ};
 use crate::engine::EngineError;
 
 impl Docker {
     /// `path` with its query, encoded.
     pub(super) async fn get<T: DeserializeOwned>(&self, operation: &str, path: &str) -> Result<T, EngineError> {
-        let bytes = self.get_bytes(operation, path, READ).await?;
-        serde_json::from_slice(&bytes).map_err(|error| EngineError::Other {
-            operation: operation.to_owned(),
-            message: format!("the engine's answer cannot be read: {error}"),
-        })
-    }
-
-    async fn get_bytes(&self, operation: &str, path: &str, after: Duration) -> Result<Bytes, EngineError> {
-        let (path, api) = (path.to_owned(), self.api);
-        // the client's one way to give an answer untouched is the export of an image: its request
-        // is sent elsewhere
-        let client = self.client.clone().with_request_modifier(move |mut request| {
-            let uri = request.uri().to_string();
-            let host = uri.split("/images/").next().unwrap_or_default();
-            if let Ok(uri) = versioned(&format!("{host}{path}"), api).parse() {
-                *request.uri_mut() = uri;
-            }
-            request
-        });
-        let answer = client.export_image("x").try_fold(BytesMut::new(), |mut whole, piece| async move {
-            whole.extend_from_slice(&piece);
-            Ok(whole)
-        });
-        Ok(self.call(operation, after, answer).await?.freeze())
+        self.call(operation, READ, get(&self.client, &versioned_path(path, self.api))).await
     }
 
     pub(super) async fn raw_inspect(&self, container: &str) -> Result<Inspected, EngineError> {
         let operation = format!("inspecting container {container}");
         self.get(&operation, &format!("/containers/{}/json", encoded(container))).await
     }
+}
+
+/// Asks for `path` as it stands.
+pub(super) async fn get<T: DeserializeOwned>(client: &bollard::Docker, path: &str) -> Result<T, Error> {
+    let path = path.to_owned();
+    // the client's one way to give an answer untouched is the export of an image: its request is
+    // sent elsewhere
+    let client = client.clone().with_request_modifier(move |mut request| {
+        let uri = request.uri().to_string();
+        let host = uri.split("/images/").next().unwrap_or_default();
+        if let Ok(uri) = format!("{host}{path}").parse() {
+            *request.uri_mut() = uri;
+        }
+        request
+    });
+    let answer = client.export_image("x").try_fold(BytesMut::new(), |mut whole, piece| async move {
+        whole.extend_from_slice(&piece);
+        Ok(whole)
+    });
+    Ok(serde_json::from_slice(&answer.await?)?)
 }
 
 /// As it stands in a path or a query.
@@ -61,6 +58,43 @@ pub(super) fn encoded(text: &str) -> String {
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct Listed {
     pub id: String,
+}
+
+/// What an engine says of itself and its machine.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Info {
+    pub security_options: Option<Vec<String>>,
+    pub operating_system: String,
+    pub kernel_version: String,
+    /// The machine's name.
+    pub name: String,
+    #[serde(rename = "NCPU")]
+    pub cpus: u64,
+    /// Bytes.
+    pub mem_total: u64,
+    pub docker_root_dir: String,
+    pub driver: String,
+    /// `1` or `2`
+    pub cgroup_version: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Version {
+    pub components: Option<Vec<Component>>,
+    pub version: String,
+    pub api_version: String,
+    #[serde(rename = "MinAPIVersion")]
+    pub min_api_version: String,
+    pub arch: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Component {
+    pub name: String,
+    pub version: String,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -48,7 +48,7 @@ pub(super) fn versioned(uri: &str, version: ApiVersion) -> String {
         before.get(host..)?.find('/').map(|slash| host + slash)
     });
     let (host, path) = before.split_at(path_at.unwrap_or(0));
-    let path = if path.starts_with("/v1.") { path.to_owned() } else { format!("/v{version}{path}") };
+    let path = versioned_path(path, version);
     let Some(query) = query else { return format!("{host}{path}") };
     let parameters: Vec<String> = query
         .split('&')
@@ -60,6 +60,10 @@ pub(super) fn versioned(uri: &str, version: ApiVersion) -> String {
         })
         .collect();
     format!("{host}{path}?{}", parameters.join("&"))
+}
+
+pub(super) fn versioned_path(path: &str, version: ApiVersion) -> String {
+    if path.starts_with("/v1.") { path.to_owned() } else { format!("/v{version}{path}") }
 }
 
 #[cfg(test)]

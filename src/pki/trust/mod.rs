@@ -1,0 +1,358 @@
+//! The stores of this machine and of its programs that say whom to trust: putting a root of ours
+//! in, taking it out again, and looking whether it is there.
+//!
+//! | store | for | present when |
+//! |---|---|---|
+//! | [`Kind::Debian`] | curl, git, Python, Go, ... | Debian, Ubuntu, Alpine: `update-ca-certificates` |
+//! | [`Kind::P11Kit`] | the same | Fedora, Arch, openSUSE: a folder of anchors |
+//! | [`Kind::MacOs`] | everything but Firefox and Java | macOS |
+//! | [`Kind::Nss`] | Firefox, Chromium and its kin | a database in the user's home |
+//! | [`Kind::Java`] | Java | a Java with its `keytool` |
+//!
+//! What is put in bears a name made of the domain and the root's fingerprint, and only what bears
+//! that name *and* is that certificate is ever taken out. What was done is written to a receipt
+//! before it is done, so that a run that was killed can be undone too. Files that a store rewrites
+//! as a whole (Java's) are kept aside and put back byte for byte, unless somebody else has changed
+//! them since.
+
+mod anchors;
+mod debian;
+mod java;
+mod macos;
+mod nss;
+mod p11kit;
+mod receipt;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::Certificate;
+use super::certificate::{encode, fingerprints};
+use crate::host::{Command, Host, Lock, LockError, RunError};
+
+pub use receipt::{Entry, KeptFile, Receipt, ReceiptError};
+
+/// Another run's `keytool` and `update-ca-certificates` take seconds.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// A program that waits for a password on a terminal that it does not have.
+const PROGRAM: Duration = Duration::from_secs(60);
+
+/// A root certificate for trust stores.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Anchor {
+    /// The domain at and below which it can be used.
+    pub domain: String,
+    /// CN of its subject: what lists of certificates show.
+    pub common_name: String,
+    /// SHA-256 of the certificate, lower-case hex.
+    pub fingerprint: String,
+    /// The certificate.
+    pub pem: String,
+}
+
+impl Anchor {
+    pub fn new(domain: &str, root: &Certificate) -> Self {
+        Self {
+            domain: domain.to_owned(),
+            common_name: root.common_name.clone(),
+            fingerprint: root.fingerprint(),
+            pem: encode("CERTIFICATE", &root.der),
+        }
+    }
+
+    /// What it is called in stores: `macula-macula.local-1f0c9e7b2a4d6c80`.
+    pub fn id(&self) -> String {
+        format!("macula-{}-{}", self.domain, self.fingerprint.get(..16).unwrap_or(&self.fingerprint))
+    }
+
+    /// Whether it is one of the certificates in this PEM text.
+    fn is_in(&self, pem: &[u8]) -> bool {
+        fingerprints(pem).contains(&self.fingerprint)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    Debian,
+    P11Kit,
+    MacOs,
+    Nss,
+    Java,
+}
+
+/// One store on this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    pub kind: Kind,
+    /// Its folder or file, and what tells two of a kind apart.
+    pub path: PathBuf,
+    /// Whose it is, for people: `the system`, `Firefox`, `Java`.
+    pub label: String,
+}
+
+/// Whether a store trusts an anchor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// By what [`install()`] puts there.
+    Trusted,
+    /// By something else, as Debian's Java takes over what the system trusts.
+    TrustedOtherwise,
+    /// Begun and not ended: what is amiss.
+    Partly(String),
+    Missing,
+    /// Nothing can be said or done: why, and what to do about it.
+    Unavailable {
+        reason: String,
+        hint: String,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    pub place: Place,
+    pub state: State,
+}
+
+/// What [`install()`] and [`uninstall()`] did with a store.
+#[derive(Debug, Clone)]
+pub enum Done {
+    Installed,
+    Removed,
+    /// It was so already.
+    Unchanged,
+    /// As [`State::Unavailable`].
+    Unavailable {
+        reason: String,
+        hint: String,
+    },
+    Failed(StoreError),
+}
+
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    pub place: Place,
+    pub done: Done,
+}
+
+/// Why one store could not be changed. The others are not held up by it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// [`RunError::Privilege`] among them.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error("{0}")]
+    Io(String),
+    #[error("`{}` is there, but it is another certificate: it was left alone", path.display())]
+    Foreign { path: PathBuf },
+    #[error("its programs ended well, yet it does not hold the certificate")]
+    NoEffect,
+}
+
+impl From<std::io::Error> for StoreError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error.to_string())
+    }
+}
+
+/// Why nothing at all was done, or no more than the receipt says.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    #[error("the trust stores are being changed: {0}")]
+    Lock(#[from] LockError),
+    #[error(transparent)]
+    Receipt(#[from] ReceiptError),
+    /// Its message names the file.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// A kind of store. Only an anchor's own id and fingerprint decide what is its own.
+#[async_trait]
+trait Store: Send + Sync {
+    /// Those on this machine, in the order in which they are worked on.
+    async fn places(&self, host: &dyn Host) -> Vec<Place>;
+    async fn look(&self, host: &dyn Host, place: &Place, anchor: &Anchor) -> Result<State, StoreError>;
+    /// Files that are rewritten as a whole when something is added.
+    fn rewrites(&self, _place: &Place) -> Vec<PathBuf> {
+        Vec::new()
+    }
+    /// Whether the store itself has to be made first, and taken away in the end.
+    async fn must_be_made(&self, _host: &dyn Host, _place: &Place) -> bool {
+        false
+    }
+    /// `certificate`: a file with the anchor's PEM.
+    async fn add(&self, host: &dyn Host, place: &Place, anchor: &Anchor, certificate: &Path) -> Result<(), StoreError>;
+    /// No error when it is not there. `made`: as [`Store::must_be_made`] said when it was added.
+    async fn remove(
+        &self,
+        host: &dyn Host,
+        place: &Place,
+        anchor: &Anchor,
+        certificate: &Path,
+        made: bool,
+    ) -> Result<(), StoreError>;
+}
+
+fn store(kind: Kind) -> &'static dyn Store {
+    match kind {
+        Kind::Debian => &debian::Debian,
+        Kind::P11Kit => &p11kit::P11Kit,
+        Kind::MacOs => &macos::MacOs,
+        Kind::Nss => &nss::Nss,
+        Kind::Java => &java::Java,
+    }
+}
+
+/// All stores of this machine. The system's come first, since others may take over from them.
+async fn places(host: &dyn Host) -> Vec<Place> {
+    let mut all = Vec::new();
+    for kind in [Kind::Debian, Kind::P11Kit, Kind::MacOs, Kind::Nss, Kind::Java] {
+        all.extend(store(kind).places(host).await);
+    }
+    all
+}
+
+/// Which stores of this machine trust the anchor. Never writes.
+pub async fn status(host: &dyn Host, anchor: &Anchor) -> Vec<Status> {
+    let mut all = Vec::new();
+    for place in places(host).await {
+        let state = store(place.kind).look(host, &place, anchor).await.unwrap_or_else(|error| unavailable(&error));
+        all.push(Status { place, state });
+    }
+    all
+}
+
+fn unavailable(error: &StoreError) -> State {
+    State::Unavailable { reason: error.to_string(), hint: String::new() }
+}
+
+/// Where the receipt, the files kept aside and the anchors lie, below the authorities' folder.
+fn folder(authorities: &Path) -> PathBuf {
+    authorities.join("trust")
+}
+
+async fn lock(host: &dyn Host, authorities: &Path, command: &str) -> Result<Lock, LockError> {
+    Lock::acquire(host, &authorities.join("trust.lock"), command, Some(PATIENCE), |_| {}).await
+}
+
+/// Lets every store of this machine trust the anchor. `authorities` is the folder of
+/// [`super::Authority::load_or_create`]. A store that fails does not hold up the others.
+///
+/// # Errors
+/// When the receipt cannot be read or written: then nothing more is done.
+pub async fn install(host: &dyn Host, authorities: &Path, anchor: &Anchor) -> Result<Vec<Outcome>, TrustError> {
+    let _lock = lock(host, authorities, "macula trust install").await?;
+    let mut receipt = Receipt::load(host, &folder(authorities)).await?;
+    let certificate = receipt.anchor_file(host, anchor).await?;
+    let mut outcomes = Vec::new();
+    for place in places(host).await {
+        let store = store(place.kind);
+        let done = match store.look(host, &place, anchor).await {
+            Err(error) => Done::Failed(error),
+            Ok(State::Unavailable { reason, hint }) => Done::Unavailable { reason, hint },
+            Ok(State::Trusted) => {
+                // of a run whose receipt is lost: from now on it is known again
+                receipt.remember(host, &place, anchor).await?;
+                Done::Unchanged
+            }
+            Ok(State::TrustedOtherwise) => Done::Unchanged,
+            Ok(State::Partly(_) | State::Missing) => {
+                let made = store.must_be_made(host, &place).await;
+                receipt.begin(host, &place, anchor, &store.rewrites(&place), made).await?;
+                let added = match store.add(host, &place, anchor, &certificate).await {
+                    Ok(()) => verify(store.look(host, &place, anchor).await),
+                    failed => failed,
+                };
+                receipt.end(host, &place, anchor).await?;
+                added.map_or_else(Done::Failed, |()| Done::Installed)
+            }
+        };
+        outcomes.push(Outcome { place, done });
+    }
+    receipt.tidy(host).await?;
+    Ok(outcomes)
+}
+
+fn verify(state: Result<State, StoreError>) -> Result<(), StoreError> {
+    match state? {
+        State::Trusted | State::TrustedOtherwise => Ok(()),
+        _ => Err(StoreError::NoEffect),
+    }
+}
+
+/// Undoes every [`install()`] for `domain`, or for all domains: what the receipt lists, those of
+/// roots that have been replaced too, and what bears the name of `anchor` without being listed.
+/// Stores that trust nothing of ours are not in the outcome.
+///
+/// # Errors
+/// As [`install()`]. What could not be undone stays in the receipt.
+pub async fn uninstall(
+    host: &dyn Host,
+    authorities: &Path,
+    domain: Option<&str>,
+    anchor: Option<&Anchor>,
+) -> Result<Vec<Outcome>, TrustError> {
+    let _lock = lock(host, authorities, "macula trust uninstall").await?;
+    let mut receipt = Receipt::load(host, &folder(authorities)).await?;
+    if let Some(anchor) = anchor.filter(|anchor| domain.is_none_or(|domain| anchor.domain == domain)) {
+        for place in places(host).await {
+            let state = store(place.kind).look(host, &place, anchor).await;
+            if matches!(state, Ok(State::Trusted | State::Partly(_))) {
+                receipt.remember(host, &place, anchor).await?;
+            }
+        }
+    }
+    let mut outcomes = Vec::new();
+    for entry in receipt.entries_to_undo(domain) {
+        let done = match undo(host, &receipt, &entry).await {
+            Ok(()) => {
+                receipt.forget(host, &entry).await?;
+                Done::Removed
+            }
+            Err(error) => Done::Failed(error),
+        };
+        outcomes.push(Outcome { place: entry.place, done });
+    }
+    receipt.tidy(host).await?;
+    Ok(outcomes)
+}
+
+async fn undo(host: &dyn Host, receipt: &Receipt, entry: &Entry) -> Result<(), StoreError> {
+    let certificate = receipt.anchor_file(host, &entry.anchor).await?;
+    let untouched = receipt.untouched(host, entry).await;
+    let store = store(entry.place.kind);
+    store.remove(host, &entry.place, &entry.anchor, &certificate, entry.made).await?;
+    for file in untouched {
+        receipt.put_back(host, file).await?;
+    }
+    match store.look(host, &entry.place, &entry.anchor).await? {
+        State::Trusted | State::Partly(_) => Err(StoreError::NoEffect),
+        _ => Ok(()),
+    }
+}
+
+/// Whether changing a file takes root: everything outside of the user's home.
+fn needs_root(host: &dyn Host, path: &Path) -> bool {
+    !path.starts_with(host.folders().home)
+}
+
+/// With a time limit, and as root where `path` asks for it.
+fn command<'a>(host: &dyn Host, path: &Path, program: &str, args: impl IntoIterator<Item = &'a str>) -> Command {
+    let command = Command::new(program, args).timeout(PROGRAM);
+    if needs_root(host, path) { command.privileged() } else { command }
+}
+
+/// What a tool answers when asked for the certificate of our name.
+fn judge(anchor: &Anchor, path: &Path, pem: &[u8]) -> Result<bool, StoreError> {
+    match fingerprints(pem) {
+        found if found.contains(&anchor.fingerprint) => Ok(true),
+        found if found.is_empty() => Ok(false),
+        _ => Err(StoreError::Foreign { path: path.to_owned() }),
+    }
+}
