@@ -95,7 +95,8 @@ fn like_container(
     }
     let id = at("/Config/Hostname");
     let aliases = endpoint.get("Aliases").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
-    let aliases: Vec<Value> = aliases.iter().filter(|alias| **alias != id).filter_map(|a| a.as_str().map(text)).collect();
+    let aliases: Vec<Value> =
+        aliases.iter().filter(|alias| **alias != id).filter_map(|a| a.as_str().map(text)).collect();
     attachment.insert(text("aliases"), Value::Sequence(aliases));
     if at("/HostConfig/NetworkMode").as_str() == Some(network) {
         service.insert(text("networks"), map([("default", Value::Mapping(attachment))]));

@@ -70,7 +70,7 @@ fn main() -> Result<()> {
             Some((ours, file)) => {
                 bench.scenario(what, &ours, (&format!("bmc{name}"), &file), &mut measures, &mut notes)?;
                 ours.run(&["down", "--volumes", "--yes"])?;
-            },
+            }
             None => println!("{what}: skipped: no static busybox (set MACULA_BENCH_BUSYBOX to its path)"),
         }
     }
@@ -202,18 +202,15 @@ impl Bench {
         let socket = self.scratch.join(format!("{}.sock", what.len()));
         let proxy = Proxy::start(&socket, Path::new("/var/run/docker.sock"))?;
         let mut text = format!("### Where the time goes: {what}\n");
-        for (verb, args) in
-            [("up", &["up", "--yes"][..]), ("up, nothing to do", &["up", "--yes"]), ("down", &["down"])]
+        for (verb, args) in [("up", &["up", "--yes"][..]), ("up, nothing to do", &["up", "--yes"]), ("down", &["down"])]
         {
             let (path, _) = report::critical_path(&macula.through(proxy.socket()), args)?;
             text.push_str(&format!("\n`macula {}` ({verb}):\n{path}", args.join(" ")));
             text.push_str(&report::calls(&proxy.take()));
         }
-        for (verb, args) in [
-            ("up", &["up", "--detach", "--wait"][..]),
-            ("up, nothing to do", &["up", "--detach"]),
-            ("down", &["down"]),
-        ] {
+        for (verb, args) in
+            [("up", &["up", "--detach", "--wait"][..]), ("up, nothing to do", &["up", "--detach"]), ("down", &["down"])]
+        {
             compose.through(proxy.socket()).run(args)?;
             text.push_str(&format!("\n`docker compose {}` ({verb}):\n", args.join(" ")));
             text.push_str(&report::calls(&proxy.take()));
