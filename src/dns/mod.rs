@@ -13,8 +13,8 @@
 //! - [`full`] answers every question; [`fast`] gives the same bytes for the common ones.
 //! - [`udp`] and [`tcp`] are the workers, [`socket`] the batched system calls.
 //! - [`forward`] asks others; [`feed`] pulls what PowerDNS has into our zone.
-//! - [`server`] starts it all and hands out the [`Handle`]; [`control`] is how other processes talk
-//!   to it; [`trace`] tells the way that a question takes.
+//! - [`server`] starts it all and hands out the [`Handle`]; [`shared`] holds the running parts;
+//!   [`control`] is how other processes talk to it; [`trace`] tells the way that a question takes.
 
 mod control;
 mod cookie;
@@ -25,9 +25,12 @@ mod forward;
 mod full;
 #[cfg(fuzzing)]
 mod fuzz;
+mod listener;
 mod metrics;
+mod name;
 mod rdata;
 mod server;
+mod shared;
 mod snapshot;
 mod socket;
 mod tcp;
@@ -37,6 +40,7 @@ mod trace;
 mod tree;
 mod udp;
 mod wire;
+mod writer;
 
 pub use control::{Client, ControlError};
 pub use core::{Asked, QueryLog};
@@ -44,6 +48,7 @@ pub use feed::FeedStatus;
 pub use forward::{ForwardSettings, Route, Sources, UpstreamStatus, Upstreams, discover, follow};
 #[cfg(fuzzing)]
 pub use fuzz::packet as fuzz_packet;
+pub use listener::Inherited;
 pub use metrics::Way;
 pub use server::{Config, Handle, Listen, Server, ServerError, Status, ZoneEntry, ZoneStatus};
 pub use tcp::TcpLimits;
