@@ -38,9 +38,9 @@ use crate::host::{Command, Host, Lock, LockError, RunError};
 pub use receipt::{Entry, KeptFile, Receipt, ReceiptError};
 
 /// Another run's `keytool` and `update-ca-certificates` take seconds.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// A program that waits for a password on a terminal that it does not have.
-const PROGRAM: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Far more than any of them takes, Java's hook on a busy machine too: none may hang for ever.
+const PROGRAM: Duration = Duration::from_secs(300);
 
 /// A root certificate for trust stores.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -291,7 +291,7 @@ async fn a_missing_certutil_and_a_locked_database() {
         @"Firefox, profile abc.default: failed: it is locked with a password of its own"
     );
     // what certutil has left in it by then is taken out again
-    assert!(host.journal().iter().any(|line| line.contains(" -D -n ")), "{:?}", host.journal());
+    assert!(host.journal().iter().any(|line| line.contains(" -D -n ")));
 }
 
 #[tokio::test]
