@@ -16,6 +16,7 @@
 //! - [`server`] starts it all and hands out the [`Handle`]; [`shared`] holds the running parts;
 //!   [`control`] is how other processes talk to it; [`trace`] tells the way that a question takes.
 
+mod ask;
 mod control;
 mod cookie;
 mod core;
@@ -29,6 +30,7 @@ mod listener;
 mod metrics;
 mod name;
 mod rdata;
+mod records;
 mod server;
 mod shared;
 mod snapshot;
@@ -42,6 +44,7 @@ mod udp;
 mod wire;
 mod writer;
 
+pub use ask::ask;
 pub use control::{Client, ControlError};
 pub use core::{Asked, QueryLog};
 pub use feed::FeedStatus;
@@ -50,8 +53,9 @@ pub use forward::{ForwardSettings, Route, Sources, UpstreamStatus, Upstreams, di
 pub use fuzz::packet as fuzz_packet;
 pub use listener::Inherited;
 pub use metrics::Way;
+pub use records::{ContentError, RecordSet, Records, RecordsError, content, owner, rtype};
 pub use server::{Config, Handle, Listen, Server, ServerError, Status, ZoneEntry, ZoneStatus};
 pub use tcp::TcpLimits;
-pub use trace::{Hop, Trace, record_type};
+pub use trace::{Hop, Trace, code_name, record_type, type_name};
 pub use tree::{Layer, ZoneError};
 pub use wire::{Name, NameError};
