@@ -38,6 +38,8 @@ mod system {
     use std::os::fd::AsRawFd;
     use std::ptr;
 
+    use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
+
     use super::*;
 
     /// Answers are at most 1232 bytes, so they need no fragments, and fragments are how answers are
@@ -47,18 +49,8 @@ mod system {
         if address.is_ipv6() {
             return;
         }
-        let probe = libc::IP_PMTUDISC_PROBE;
-        // SAFETY: the descriptor is open, and the value is an integer of the size that is given. An
-        // error only means fragments.
-        unsafe {
-            libc::setsockopt(
-                socket.as_raw_fd(),
-                libc::IPPROTO_IP,
-                libc::IP_MTU_DISCOVER,
-                ptr::from_ref(&probe).cast(),
-                mem::size_of_val(&probe) as libc::socklen_t,
-            );
-        }
+        // an error only means fragments
+        let _ = set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::PROBE);
     }
 
     /// The buffers of one worker. The headers point into the boxes beside them, which are never
