@@ -104,8 +104,8 @@ async fn records(session: &Session, loaded: &Loaded) -> Result<Records, Error> {
     let platform = &loaded.platform;
     let state = session.state(&platform.name);
     let block = state.block(session.host(), platform).await?;
-    let api = records_api(platform, block)
-        .ok_or_else(|| ResolverError::NoPowerDns { platform: platform.name.clone() })?;
+    let api =
+        records_api(platform, block).ok_or_else(|| ResolverError::NoPowerDns { platform: platform.name.clone() })?;
     let secrets = state.secrets(session.host()).await?;
     let key = secrets
         .get("powerdns", "PDNS_API_KEY")
@@ -129,8 +129,7 @@ pub async fn add_record(
     if is_own(&own_zone(session, loaded).await?, &name, &rtype) {
         return Err(ResolverError::OwnName { name }.into());
     }
-    let changed =
-        records(session, loaded).await?.add(&name, &rtype, &value, ttl).await.map_err(ResolverError::from)?;
+    let changed = records(session, loaded).await?.add(&name, &rtype, &value, ttl).await.map_err(ResolverError::from)?;
     let seen = seen(session, &name, &rtype, true).await;
     Ok(Added { name, rtype, value, ttl, changed, seen })
 }
@@ -144,8 +143,7 @@ pub async fn remove_record(
 ) -> Result<(String, usize), Error> {
     let rtype = kind.map(rtype).transpose().map_err(ResolverError::from)?;
     let name = owner(name, &loaded.platform.domain).map_err(ResolverError::from)?;
-    let count =
-        records(session, loaded).await?.remove(&name, rtype.as_deref()).await.map_err(ResolverError::from)?;
+    let count = records(session, loaded).await?.remove(&name, rtype.as_deref()).await.map_err(ResolverError::from)?;
     if let (Some(rtype), true) = (&rtype, count > 0) {
         seen(session, &name, rtype, false).await;
     }

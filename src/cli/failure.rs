@@ -89,9 +89,11 @@ fn resolver(error: &ResolverError) -> CliError {
         ResolverError::Server(ServerError::AddressInUse { .. }) => of(ErrorKind::Conflict)
             .hint("it may be the resolver of another user of this machine, or another name server")
             .hint("`macula doctor` names the program; `--listen 127.0.0.1:0` takes any free port"),
-        ResolverError::Server(ServerError::AlreadyRunning { .. }) => CliError::conflict("a resolver of yours runs already")
-            .hint("one serves all platforms; it is told of changes while it runs")
-            .suggest("macula dns status"),
+        ResolverError::Server(ServerError::AlreadyRunning { .. }) => {
+            CliError::conflict("a resolver of yours runs already")
+                .hint("one serves all platforms; it is told of changes while it runs")
+                .suggest("macula dns status")
+        }
         ResolverError::Server(ServerError::NotPermitted { .. }) => {
             of(ErrorKind::Privilege).hint("ports below 1024 need root; `macula dns install --service system` has them")
         }

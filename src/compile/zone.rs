@@ -44,8 +44,7 @@ pub fn zone(platform: &Platform, block: Block, subnet: Ipv4Net, tls: bool) -> Zo
     zone.records.push(Record::new(server, RecordData::A(gateway(subnet))).only(View::Container));
     for (name, address) in hosts {
         if inside {
-            zone.records
-                .push(Record::new(name.clone(), RecordData::A(ingress_address(subnet))).only(View::Container));
+            zone.records.push(Record::new(name.clone(), RecordData::A(ingress_address(subnet))).only(View::Container));
         }
         zone.records.push(Record::new(name, RecordData::A(address)).only(View::Host));
     }
@@ -126,19 +125,16 @@ services:
 
     fn platform(stack: &str, settings: &str, name: &str) -> Platform {
         let files = MemoryFiles::default().with("/w/macula.yaml", settings).with("/w/app/compose.yaml", stack);
-        let request = Request {
-            cwd: "/w".into(),
-            name: Some(name.into()),
-            stacks: vec!["/w/app".into()],
-            ..Request::default()
-        };
+        let request =
+            Request { cwd: "/w".into(), name: Some(name.into()), stacks: vec!["/w/app".into()], ..Request::default() };
         let mut platform = load(&request, &files).unwrap().platform;
         platform.stacks.retain(|stack| stack.name == "app");
         platform
     }
 
     fn shown(zone: &Zone) -> String {
-        let line = |record: &Record| format!("{:<10} {} {:?}\n", format!("{:?}", record.view), record.name, record.data);
+        let line =
+            |record: &Record| format!("{:<10} {} {:?}\n", format!("{:?}", record.view), record.name, record.data);
         zone.records.iter().map(line).collect()
     }
 
@@ -173,7 +169,8 @@ services:
 
     #[test]
     fn a_named_platform_without_an_ingress_has_names_on_the_host_only() {
-        let stack = "services:\n  db:\n    image: postgres:17\n    ports: ['5432:5432']\n    x-macula: {address: 127.0.0.6}\n";
+        let stack =
+            "services:\n  db:\n    image: postgres:17\n    ports: ['5432:5432']\n    x-macula: {address: 127.0.0.6}\n";
         let block = Block::new(Ipv4Addr::new(127, 70, 9, 0)).unwrap();
         insta::assert_snapshot!(shown(&zone(&platform(stack, "", "pr-1"), block, subnet(), true)), @r#"
         None       pr-1.macula.local Ns("ns.pr-1.macula.local")

@@ -33,6 +33,8 @@ const START: Duration = Duration::from_secs(5);
 const STOP: Duration = Duration::from_secs(5);
 /// For an answer that comes from this machine.
 const QUICK: Duration = Duration::from_millis(500);
+/// For an answer that may come by way of other machines.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// A log longer than this is begun anew.
 const LONGEST_LOG: usize = 1 << 20;
 const FORMAT: u64 = 1;
@@ -408,17 +410,17 @@ pub async fn names_status(session: &Session, domain: &str) -> Names {
         wanted.push(domain.to_owned());
     }
     let address = resolver.as_ref().and_then(own_address);
-    let mut domains = Vec::new();
-    for domain in wanted {
+    let domains = wanted.into_iter().map(|domain| async move {
         let (name, expected) = probe(&domain);
-        let answered = match address {
-            Some(address) => ask(address, &name, 1, QUICK).await.is_ok_and(|found| found.contains(&expected)),
-            None => false,
+        let answered = async {
+            let Some(address) = address else { return false };
+            ask(address, &name, 1, QUICK).await.is_ok_and(|found| found.contains(&expected))
         };
         // a look-up by way of other servers may take its time
-        let resolves = answers(host, &domain, Duration::from_secs(3)).await;
-        domains.push(DomainNames { domain, answered, resolves });
-    }
+        let (answered, resolves) = tokio::join!(answered, answers(host, &domain, PATIENCE));
+        DomainNames { domain, answered, resolves }
+    });
+    let domains: Vec<DomainNames> = futures_util::future::join_all(domains).await;
     let mut notes = Vec::new();
     if resolver.is_none() {
         notes.push("`macula up` starts it".to_owned());

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::compile::RESOLVER;
 use crate::dns::{
-    Config, ForwardSettings, Handle, Listen, Name, QueryLog, Server, ServerError, Sources, Upstreams, ZoneEntry, follow,
+    Client, Config, ForwardSettings, Handle, Listen, Name, QueryLog, Server, ServerError, Sources, Upstreams,
+    ZoneEntry, follow,
 };
 use crate::event::Events;
 use crate::host::Host;
@@ -56,6 +57,9 @@ pub struct Serving {
 /// Starts answering: for every platform that is recorded, and for those that are added later.
 pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) -> Result<Serving, Error> {
     let files = ResolverFiles::of(&*host);
+    if Client::connect(&files.control()).await.is_ok() {
+        return Err(ResolverError::from(ServerError::AlreadyRunning { path: files.control() }).into());
+    }
     let choices = choices(&*host, &options.listen);
     let mut tasks = Vec::new();
     let upstreams = if options.upstream.is_empty() {
@@ -69,8 +73,9 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
         // a channel whose sender is gone keeps its value
         watch::channel(Upstreams { default, routes: Vec::new() }).1
     };
-    let setting =
-        |value: &String| Name::parse(value).map_err(|error| ResolverError::Setting { value: value.clone(), reason: error.to_string() });
+    let setting = |value: &String| {
+        Name::parse(value).map_err(|error| ResolverError::Setting { value: value.clone(), reason: error.to_string() })
+    };
     let rebind_allow = options.rebind_allow.iter().map(setting).collect::<Result<Vec<_>, _>>()?;
     let metrics = match options.metrics {
         Some(address) if host.can_bind(address, Protocol::Tcp).await.is_err() => {

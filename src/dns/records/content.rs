@@ -51,11 +51,14 @@ pub fn content(rtype: &str, typed: &str, domain: &str) -> Result<String, Content
         value: typed.to_owned(),
         reason: reason.to_owned(),
     };
-    let host = |text: &str| target(text, domain).ok_or_else(|| fail("a host name is expected, such as web or web.example.com"));
+    let host = |text: &str| {
+        target(text, domain).ok_or_else(|| fail("a host name is expected, such as web or web.example.com"))
+    };
     let words: Vec<&str> = value.split_whitespace().collect();
     match (rtype, words.as_slice()) {
         ("A", [address]) => {
-            let address: Ipv4Addr = address.parse().map_err(|_| fail("an IPv4 address is expected, such as 127.0.0.1"))?;
+            let address: Ipv4Addr =
+                address.parse().map_err(|_| fail("an IPv4 address is expected, such as 127.0.0.1"))?;
             Ok(address.to_string())
         }
         ("AAAA", [address]) => {
@@ -194,7 +197,8 @@ mod tests {
             ("CAA", "0 issue ca.example"),
             ("SSHFP", "1 1 aabb"),
         ];
-        let shown: String = all.iter().map(|(rtype, typed)| format!("{rtype} {typed} -> {}\n", put(rtype, typed))).collect();
+        let shown: String =
+            all.iter().map(|(rtype, typed)| format!("{rtype} {typed} -> {}\n", put(rtype, typed))).collect();
         insta::assert_snapshot!(shown, @r#"
         A 127.0.0.5 -> 127.0.0.5
         A 127.0.0.500 -> `127.0.0.500` is no value of a A record: an IPv4 address is expected, such as 127.0.0.1

@@ -67,7 +67,8 @@ impl Records {
 
     async fn call(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, RecordsError> {
         let answer = request.header("X-API-Key", &self.key).send().await;
-        let answer = answer.map_err(|source| RecordsError::Unreachable { api: self.api, source: source.without_url() })?;
+        let answer =
+            answer.map_err(|source| RecordsError::Unreachable { api: self.api, source: source.without_url() })?;
         let status = answer.status();
         if status.is_success() {
             return Ok(answer);
