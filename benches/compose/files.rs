@@ -47,8 +47,11 @@ pub fn platform(macula: &Tool, docker: &Tool, prefix: &str, project: &str, folde
             services.insert(key.clone(), Value::Mapping(service));
         }
     }
-    let subnet = docker.text(&["network", "inspect", prefix, "--format", "{{(index .IPAM.Config 0).Subnet}}"])?;
-    let pool = map([("subnet", text(subnet.trim()))]);
+    // with its range: else a container without a fixed address takes the ingress's
+    let pool = docker.text(&["network", "inspect", prefix, "--format", "{{json (index .IPAM.Config 0)}}"])?;
+    let pool: serde_json::Value = serde_json::from_str(&pool)?;
+    let of = |key: &str| text(pool.get(key).and_then(serde_json::Value::as_str).unwrap_or_default());
+    let pool = map([("subnet", of("Subnet")), ("ip_range", of("IPRange")), ("gateway", of("Gateway"))]);
     let ipam = map([("config", Value::Sequence(vec![pool]))]);
     let networks = map([("default", map([("ipam", ipam)]))]);
     let file = map([
@@ -95,7 +98,8 @@ fn like_container(
     }
     let id = at("/Config/Hostname");
     let aliases = endpoint.get("Aliases").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
-    let aliases: Vec<Value> = aliases.iter().filter(|alias| **alias != id).filter_map(|a| a.as_str().map(text)).collect();
+    let aliases: Vec<Value> =
+        aliases.iter().filter(|alias| **alias != id).filter_map(|a| a.as_str().map(text)).collect();
     attachment.insert(text("aliases"), Value::Sequence(aliases));
     if at("/HostConfig/NetworkMode").as_str() == Some(network) {
         service.insert(text("networks"), map([("default", Value::Mapping(attachment))]));

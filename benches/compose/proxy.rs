@@ -95,8 +95,30 @@ fn request(piece: &[u8]) -> Option<String> {
         parts.remove(0);
     }
     const WORDS: [&str; 24] = [
-        "containers", "images", "networks", "volumes", "exec", "json", "create", "start", "stop", "kill", "wait", "archive",
-        "connect", "disconnect", "resize", "events", "info", "version", "_ping", "top", "logs", "prune", "attach", "system",
+        "containers",
+        "images",
+        "networks",
+        "volumes",
+        "exec",
+        "json",
+        "create",
+        "start",
+        "stop",
+        "kill",
+        "wait",
+        "archive",
+        "connect",
+        "disconnect",
+        "resize",
+        "events",
+        "info",
+        "version",
+        "_ping",
+        "top",
+        "logs",
+        "prune",
+        "attach",
+        "system",
     ];
     let parts: Vec<&str> = parts.into_iter().map(|part| if WORDS.contains(&part) { part } else { "*" }).collect();
     let path = parts.join("/").replace("*/*", "*").replace("*/*", "*");

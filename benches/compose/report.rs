@@ -90,7 +90,12 @@ pub fn critical_path(macula: &Tool, args: &[&str]) -> Result<(String, Duration)>
     kinds.sort_by(|one, other| other.1.total_cmp(&one.1));
     let kinds: Vec<String> = kinds.iter().map(|(kind, time)| format!("{kind} {time:.0}")).collect();
     let last = path.first().map_or(planned, |step| step.ended);
-    text.push_str(&format!("- {:.0} ms for {} steps; on the longest way: {} ms\n", last - planned, steps.len(), kinds.join(", ")));
+    text.push_str(&format!(
+        "- {:.0} ms for {} steps; on the longest way: {} ms\n",
+        last - planned,
+        steps.len(),
+        kinds.join(", ")
+    ));
     for step in path.iter().rev() {
         text.push_str(&format!("  - {:.0} to {:.0}: {}\n", step.begun - planned, step.ended - planned, step.id));
     }

@@ -9,10 +9,11 @@ use crate::apply::{Failure, Outcome, StepError, Timing, Tools, apply};
 use crate::config::Loaded;
 use crate::doctor::{self, Finding, Fix, Needs, Selection};
 use crate::host::Lock;
-use crate::model::{ContainerState, PrepareStep, Restart};
-use crate::observe;
+use crate::model::{ContainerState, Observed, PrepareStep, Restart};
 use crate::plan::{Action, LeftOut};
 
+use super::prepare::gather;
+use super::status::{Status, status_of};
 use super::{Error, Prepared, Session, Wanted, certificate, prepare};
 
 #[derive(Debug, Clone, Default)]
@@ -29,6 +30,8 @@ pub struct UpResult {
     pub steps: usize,
     pub left_out: Vec<LeftOut>,
     pub timings: Vec<Timing>,
+    /// The platform as it is now.
+    pub now: Status,
 }
 
 /// Waits for another run on the same platform to end. `waiting` is told who that is.
@@ -72,7 +75,8 @@ pub async fn up(
     let left_out = prepared.plan.left_out.clone();
     if prepared.plan.is_empty() {
         consent.planned(&prepared, &[]).await;
-        return Ok(UpResult { steps: 0, left_out, timings: Vec::new() });
+        let now = status_of(&loaded.platform, &prepared, &[]);
+        return Ok(UpResult { steps: 0, left_out, timings: Vec::new(), now });
     }
     let needs = Needs::of(&prepared.platform, &prepared.resources, None);
     let findings = doctor::run(&session.system, &needs, Selection::Quick).await;
@@ -92,16 +96,21 @@ pub async fn up(
         image_timeout: prepared.platform.timeouts.image,
     };
     let mut outcome = apply(&session.command, &prepared.platform.name, &prepared.plan, tools).await;
+    let mut now = None;
     if outcome.is_ok() {
-        last_look(&prepared, &mut outcome).await?;
+        let (after, problems) = gather(session, loaded, false).await?;
+        last_look(&prepared, &after.observed, &mut outcome).await;
+        now = Some(status_of(&loaded.platform, &after, &problems));
     }
     if outcome.cancelled && outcome.failed.is_empty() {
         return Err(Error::Cancelled);
     }
-    if !outcome.is_ok() {
-        return Err(Error::Failed(Box::new(outcome)));
+    match now {
+        Some(now) if outcome.is_ok() => {
+            Ok(UpResult { steps: prepared.plan.steps.len(), left_out, timings: outcome.done, now })
+        }
+        _ => Err(Error::Failed(Box::new(outcome))),
     }
-    Ok(UpResult { steps: prepared.plan.steps.len(), left_out, timings: outcome.done })
 }
 
 /// Programs of the host that the builds of this plan need and that are not here.
@@ -159,8 +168,7 @@ fn override_timeout(prepared: &mut Prepared, timeout: Duration) {
 }
 
 /// A service without a health check may have ended since it was started.
-async fn last_look(prepared: &Prepared, outcome: &mut Outcome) -> Result<(), Error> {
-    let now = observe::ours(&*prepared.engine, &prepared.platform.name).await?;
+async fn last_look(prepared: &Prepared, now: &Observed, outcome: &mut Outcome) {
     for step in &prepared.plan.steps {
         let Action::AwaitReady { spec, readiness } = &step.action else { continue };
         let ended = now.container(&spec.name).filter(|found| {
@@ -176,5 +184,4 @@ async fn last_look(prepared: &Prepared, outcome: &mut Outcome) -> Result<(), Err
             outcome.failed.push(Failure { step: step.id.clone(), group: step.group.clone(), error });
         }
     }
-    Ok(())
 }
