@@ -68,7 +68,7 @@ fn main() -> Result<()> {
         }
         match bench.forty(name, health)? {
             Some((ours, file)) => {
-                bench.scenario(what, &ours, (&format!("bmc{name}"), &file), &mut measures, &mut notes)?;
+                bench.scenario(what, &ours, (&format!("bmc-{name}"), &file), &mut measures, &mut notes)?;
                 ours.run(&["down", "--volumes", "--yes"])?;
             }
             None => println!("{what}: skipped: no static busybox (set MACULA_BENCH_BUSYBOX to its path)"),
@@ -109,7 +109,7 @@ impl Bench {
             let _ = self.macula.run(&["--name", platform, "down", "--volumes", "--yes"]);
         }
         if let Some(compose) = &self.compose {
-            for project in [PROJECT, "bmcforty", "bmcforty-plain"] {
+            for project in [PROJECT, "bmc-forty", "bmc-forty-plain"] {
                 let _ = compose.run(&["-p", project, "down", "--volumes", "--timeout", "1"]);
             }
         }
@@ -178,13 +178,13 @@ impl Bench {
                     for _ in 0..3 {
                         nothing.macula.push(quiet.time(&["up", "--yes"])?);
                     }
-                    down.macula.push(quiet.time(&["down"])?);
+                    down.macula.push(quiet.time_until_done(&["down"])?);
                 } else {
                     up.compose.push(compose.time(&["up", "--detach", "--wait"])?);
                     for _ in 0..3 {
                         nothing.compose.push(compose.time(&["up", "--detach"])?);
                     }
-                    down.compose.push(compose.time(&["down"])?);
+                    down.compose.push(compose.time_until_done(&["down"])?);
                 }
             }
             eprintln!("{what}: round {} of {}", round + 1, self.rounds);
@@ -192,7 +192,7 @@ impl Bench {
         }
         measures.extend([up, nothing, down]);
         notes.push(self.account(what, macula, &compose)?);
-        compose.run(&["down", "--volumes"])?;
+        compose.time_until_done(&["down", "--volumes"])?;
         Ok(())
     }
 
@@ -211,7 +211,7 @@ impl Bench {
         for (verb, args) in
             [("up", &["up", "--detach", "--wait"][..]), ("up, nothing to do", &["up", "--detach"]), ("down", &["down"])]
         {
-            compose.through(proxy.socket()).run(args)?;
+            compose.through(proxy.socket()).time_until_done(args)?;
             text.push_str(&format!("\n`docker compose {}` ({verb}):\n", args.join(" ")));
             text.push_str(&report::calls(&proxy.take()));
         }
