@@ -136,12 +136,14 @@ async fn files(
     resources: &Resources,
     observed: &Observed,
 ) -> Result<BTreeMap<String, BTreeMap<String, String>>, EngineError> {
-    let wanted = resources.containers.iter().filter(|spec| observed.container(&spec.name).is_some()).flat_map(|spec| {
-        spec.files.iter().filter(|file| file.reload).map(move |file| (spec.name.clone(), file.path.clone()))
-    });
-    let reads = join_all(wanted.map(|(container, path)| async move {
-        let content = engine.read_file(&container, &path).await;
-        (container, path, content)
+    let wanted = resources
+        .containers
+        .iter()
+        .filter(|spec| observed.container(&spec.name).is_some())
+        .flat_map(|spec| spec.files.iter().filter(|file| file.reload).map(move |file| (spec.name.clone(), file)));
+    let reads = join_all(wanted.map(|(container, file)| async move {
+        let content = engine.held_file(&container, file).await;
+        (container, file.path.clone(), content)
     }));
     let mut held: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     for (container, path, content) in reads.await {

@@ -9,10 +9,11 @@ use crate::apply::{Failure, Outcome, StepError, Timing, Tools, apply};
 use crate::config::Loaded;
 use crate::doctor::{self, Finding, Fix, Needs, Selection};
 use crate::host::Lock;
-use crate::model::{ContainerState, PrepareStep, Restart};
-use crate::observe;
+use crate::model::{ContainerState, Observed, PrepareStep, Restart};
 use crate::plan::{Action, LeftOut};
 
+use super::prepare::gather;
+use super::status::{DnsStatus, Status, status_of};
 use super::{Error, Prepared, Session, Wanted, certificate, prepare, resolver};
 
 #[derive(Debug, Clone, Default)]
@@ -31,6 +32,8 @@ pub struct UpResult {
     pub steps: usize,
     pub left_out: Vec<LeftOut>,
     pub timings: Vec<Timing>,
+    /// The platform as it is now.
+    pub now: Status,
 }
 
 /// Waits for another run on the same platform to end. `waiting` is told who that is.
@@ -75,7 +78,9 @@ pub async fn up(
     if prepared.plan.is_empty() {
         consent.planned(&prepared, &[]).await;
         names(session, &prepared, options).await;
-        return Ok(UpResult { steps: 0, left_out, timings: Vec::new() });
+        let dns = resolver::look(session, &loaded.platform.domain).await;
+        let now = status_of(&loaded.platform, &prepared, &[], dns);
+        return Ok(UpResult { steps: 0, left_out, timings: Vec::new(), now });
     }
     let needs = Needs::of(&prepared.platform, &prepared.resources, None);
     let findings = doctor::run(&session.system, &needs, Selection::Quick).await;
@@ -95,18 +100,24 @@ pub async fn up(
         image_timeout: prepared.platform.timeouts.image,
     };
     let mut outcome = apply(&session.command, &prepared.platform.name, &prepared.plan, tools).await;
+    let mut now = None;
     if outcome.is_ok() {
-        last_look(&prepared, &mut outcome).await?;
+        let (after, problems) = gather(session, loaded, false).await?;
+        last_look(&prepared, &after.observed, &mut outcome).await;
+        now = Some(status_of(&loaded.platform, &after, &problems, DnsStatus::default()));
     }
     if outcome.cancelled && outcome.failed.is_empty() {
         return Err(Error::Cancelled);
     }
     // what works has its names, whatever does not
     names(session, &prepared, options).await;
-    if !outcome.is_ok() {
-        return Err(Error::Failed(Box::new(outcome)));
+    match now {
+        Some(mut now) if outcome.is_ok() => {
+            now.dns = resolver::look(session, &loaded.platform.domain).await;
+            Ok(UpResult { steps: prepared.plan.steps.len(), left_out, timings: outcome.done, now })
+        }
+        _ => Err(Error::Failed(Box::new(outcome))),
     }
-    Ok(UpResult { steps: prepared.plan.steps.len(), left_out, timings: outcome.done })
 }
 
 /// Without names the platform can still be used by its addresses, so that this is no failure of `up`.
@@ -174,8 +185,7 @@ fn override_timeout(prepared: &mut Prepared, timeout: Duration) {
 }
 
 /// A service without a health check may have ended since it was started.
-async fn last_look(prepared: &Prepared, outcome: &mut Outcome) -> Result<(), Error> {
-    let now = observe::ours(&*prepared.engine, &prepared.platform.name).await?;
+async fn last_look(prepared: &Prepared, now: &Observed, outcome: &mut Outcome) {
     for step in &prepared.plan.steps {
         let Action::AwaitReady { spec, readiness } = &step.action else { continue };
         let ended = now.container(&spec.name).filter(|found| {
@@ -191,5 +201,4 @@ async fn last_look(prepared: &Prepared, outcome: &mut Outcome) -> Result<(), Err
             outcome.failed.push(Failure { step: step.id.clone(), group: step.group.clone(), error });
         }
     }
-    Ok(())
 }

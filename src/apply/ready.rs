@@ -11,6 +11,8 @@ use super::{StepError, Tools};
 
 /// The shortest and the longest pause between two questions.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// A test in the container is a process that the engine starts, which takes about as long.
+const FIRST_PAUSE_OF_TESTS: Duration = Duration::from_millis(60);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// A service that says nothing of its health must have run for this long.
 const SETTLED: Duration = Duration::from_millis(200);
@@ -27,6 +29,15 @@ pub(super) async fn wait(
     let deadline = Instant::now() + readiness.timeout;
     let begun = Instant::now();
     let mut pause = FIRST_PAUSE;
+    if let Some(test) = &spec.healthcheck
+        && readiness.probe.is_none()
+        && test.test.first().is_some_and(|word| word.starts_with("CMD"))
+    {
+        pause = FIRST_PAUSE_OF_TESTS;
+    } else if matches!(question(spec, readiness), Question::Nothing) && !readiness.one_shot {
+        // there is nothing to be seen before, and every look costs the engine
+        tokio::time::sleep(SETTLED).await;
+    }
     let mut said = String::new();
     // a container that was started again says nothing any more of how it ended before
     let mut ended_with = 0;

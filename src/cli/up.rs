@@ -74,8 +74,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if args.timings && !context.json() {
         context.print(&waterfall(&spans(&result.timings), context.terminal.width, context.out_style()))?;
     }
-    let now = app::status(&session, &loaded).await?;
-    status::show(context, &now)
+    status::show(context, &result.now)
 }
 
 /// The engine, installed and started first where there is none and the user agrees.

@@ -13,8 +13,8 @@
 //! - [`full`] answers every question; [`fast`] gives the same bytes for the common ones.
 //! - [`udp`] and [`tcp`] are the workers, [`socket`] the batched system calls.
 //! - [`forward`] asks others; [`feed`] pulls what PowerDNS has into our zone.
-//! - [`server`] starts it all and hands out the [`Handle`]; [`control`] is how other processes talk
-//!   to it; [`trace`] tells the way that a question takes.
+//! - [`server`] starts it all and hands out the [`Handle`]; [`shared`] holds the running parts;
+//!   [`control`] is how other processes talk to it; [`trace`] tells the way that a question takes.
 
 mod ask;
 mod control;
@@ -24,11 +24,16 @@ mod fast;
 mod feed;
 mod forward;
 mod full;
+#[cfg(fuzzing)]
+mod fuzz;
 pub mod install;
+mod listener;
 mod metrics;
+mod name;
 mod rdata;
 mod records;
 mod server;
+mod shared;
 mod snapshot;
 mod socket;
 mod tcp;
@@ -38,12 +43,16 @@ mod trace;
 mod tree;
 mod udp;
 mod wire;
+mod writer;
 
 pub use ask::ask;
 pub use control::{Client, ControlError};
 pub use core::{Asked, QueryLog};
 pub use feed::FeedStatus;
 pub use forward::{ForwardSettings, Route, Sources, UpstreamStatus, Upstreams, discover, follow};
+#[cfg(fuzzing)]
+pub use fuzz::packet as fuzz_packet;
+pub use listener::Inherited;
 pub use metrics::Way;
 pub use records::{ContentError, RecordSet, Records, RecordsError, content, owner, rtype};
 pub use server::{Config, Handle, Listen, Server, ServerError, Status, ZoneEntry, ZoneStatus};

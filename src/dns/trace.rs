@@ -97,7 +97,7 @@ impl Core {
                 Some(name.clone())
             }
             Found::Answer(answer) => {
-                tell(&answer, name, &mut path);
+                tell(&answer, &mut path);
                 match answer.end {
                     End::Leaves(target) => Some(target),
                     _ => None,
@@ -154,7 +154,7 @@ impl Core {
     }
 }
 
-fn tell(answer: &Answer<'_>, name: &Name, path: &mut Vec<Hop>) {
+fn tell(answer: &Answer<'_>, path: &mut Vec<Hop>) {
     path.push(Hop::Zone { zone: answer.zone.apex.to_string() });
     if let Some(wildcard) = &answer.wildcard {
         let layer = answer.chain.first().map_or(Layer::Wildcard, |(_, set)| set.layer);
@@ -172,10 +172,7 @@ fn tell(answer: &Answer<'_>, name: &Name, path: &mut Vec<Hop>) {
         End::Data | End::Leaves(_) => {}
         End::NoData(zone) => path.push(Hop::NoData { zone: zone.apex.to_string() }),
         End::NxDomain(zone) => path.push(Hop::NoName { zone: zone.apex.to_string() }),
-        End::Minimal => {
-            path.push(Hop::Found { name: name.to_string(), layer: Layer::Own });
-            path.push(Hop::Minimal);
-        }
+        End::Minimal => path.push(Hop::Minimal),
         End::TooLong => path.push(Hop::TooLong),
     }
 }
