@@ -56,7 +56,15 @@ fn found(found: crate::engine::Found) -> Observed {
 
 /// Which registries of the images that are not here accept a connection. Asked only when something
 /// is missing, so that an `up` with nothing to do touches no network.
-pub async fn registries(host: &dyn Host, specs: &[ImageSpec], observed: &mut Observed, refresh: bool) {
+///
+/// `own`: addresses that the platform itself publishes.
+pub async fn registries(
+    host: &dyn Host,
+    specs: &[ImageSpec],
+    own: &BTreeSet<String>,
+    observed: &mut Observed,
+    refresh: bool,
+) {
     let hosts: BTreeSet<&str> = specs
         .iter()
         .filter(|spec| {
@@ -65,6 +73,8 @@ pub async fn registries(host: &dyn Host, specs: &[ImageSpec], observed: &mut Obs
             refresh || spec.always_pull || !(built || here(&spec.reference) || spec.pull.iter().any(here))
         })
         .flat_map(|spec| spec.pull.iter().map(|reference| split_registry(reference).0))
+        // the platform's own registry is there once it is up
+        .filter(|registry| !own.contains(*registry))
         .collect();
     let answers =
         join_all(hosts.into_iter().map(|registry| async move { (registry.to_owned(), reaches(host, registry).await) }));

@@ -33,6 +33,10 @@ impl From<Error> for CliError {
             Error::Failed(outcome) => failed(&outcome.failed, outcome.skipped.len()),
             Error::Cancelled => Self::new(ErrorKind::Interrupted, "stopped; what works is kept")
                 .hint("the same command goes on from here"),
+            Error::UnknownService { names, known } if known.is_empty() => {
+                Self::usage(format!("{} has no container, and nothing else of the platform has one", names.join(", ")))
+                    .suggest("macula up")
+            }
             Error::UnknownService { names, known } => {
                 let near = names.iter().find_map(|name| nearest(name, &known));
                 let new = Self::usage(format!("no service is called {}", names.join(", ")));
@@ -67,6 +71,7 @@ impl From<Error> for CliError {
             Error::SecretsLost { ref path, .. } => Self::conflict(error.to_string())
                 .hint(format!("put {} back from a backup", path.display()))
                 .hint("or, if the data may go: macula down --volumes"),
+            Error::NoSecrets => Self::usage(error.to_string()).suggest("macula up"),
             Error::NoSubnet => {
                 Self::conflict(error.to_string()).hint("name one in macula.yaml: addresses: {subnet: 192.168.213.0/24}")
             }

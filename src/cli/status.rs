@@ -43,21 +43,22 @@ pub fn show(context: &Context, status: &Status) -> Result<(), CliError> {
         return context.print_json(status);
     }
     let style = context.out_style();
-    let mut table = Table::new([
-        ("SERVICE", Fit::Whole),
-        ("STATE", Fit::Whole),
-        ("URL", Fit::Whole),
-        ("ADDRESS", Fit::Whole),
-        ("IMAGE", Fit::Shrink),
-    ]);
+    // URLs and addresses below each other where they do not fit side by side
+    let narrow = context.terminal.table_width().is_some_and(|width| width < 100);
+    let reached: &[&str] = if narrow { &["REACHED AT"] } else { &["URL", "ADDRESS"] };
+    let mut columns = vec![("SERVICE", Fit::Whole), ("STATE", Fit::Whole)];
+    columns.extend(reached.iter().map(|title| (*title, Fit::Whole)));
+    columns.push(("IMAGE", Fit::Shrink));
+    let mut table = Table::new(columns);
     for service in &status.services {
-        table.row([
-            Cell::from(&service.name),
-            Cell::state(service.word()),
-            Cell::from(&service.urls.join("\n")),
-            Cell::from(&service.addresses.join("\n")),
-            Cell::from(&image(service)),
-        ]);
+        let mut row = vec![Cell::from(&service.name), Cell::state(service.word())];
+        if narrow {
+            row.push(Cell::from(&[service.urls.as_slice(), &service.addresses].concat().join("\n")));
+        } else {
+            row.extend([&service.urls, &service.addresses].map(|all| Cell::from(&all.join("\n"))));
+        }
+        row.push(Cell::from(&image(service)));
+        table.row(row);
     }
     let mut out = table.render(style, context.terminal.table_width());
     let notes: Vec<String> = status

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::{
     Condition, ContainerSpec, ContainerState, Fingerprint, Health, ImageSpec, Observed, ObservedContainer, Reload,
-    ResourceId, ResourceKind, Resources, VolumeSpec, label,
+    ResourceId, ResourceKind, Resources, VolumeSpec, label, split_registry,
 };
 
 use super::supply::{Choice, ImageSource, Supply};
@@ -47,6 +47,7 @@ pub fn reconcile(wish: &Wish<'_>, observed: &Observed) -> Result<Plan, Vec<Confl
     let verdicts = planner.verdicts(&wanted, &replaced);
     planner.ports(&wanted, &verdicts);
     planner.containers(&wanted, &verdicts);
+    planner.own_registry(&wanted);
     if wish.selection.is_none() {
         planner.orphans();
     }
@@ -266,6 +267,26 @@ impl Planner<'_> {
         }
     }
 
+    /// An image that lies in the platform's own registry can be pulled once that one answers.
+    fn own_registry(&mut self, wanted: &[&ContainerSpec]) {
+        let gate = |registry: &str, image: &ImageSpec| {
+            let holder = wanted.iter().find(|spec| {
+                let addresses = spec.ports.iter().filter_map(|port| Some((port.host_ip, port.host_port?)));
+                addresses.map(std::net::SocketAddr::from).any(|address| address.to_string() == registry)
+            })?;
+            (!image.services.contains(&holder.service))
+                .then(|| format!("await {}", ResourceId::new(ResourceKind::Container, &holder.name)))
+        };
+        let known: BTreeSet<StepId> = self.steps.iter().map(|step| step.id.clone()).collect();
+        for step in &mut self.steps {
+            let Action::ObtainImage { spec, pull: true, .. } = &step.action else { continue };
+            let hosts = spec.pull.iter().map(|reference| split_registry(reference).0);
+            let gates: Vec<StepId> =
+                hosts.filter_map(|host| gate(host, spec)).filter(|id| known.contains(id)).collect();
+            step.after.extend(gates);
+        }
+    }
+
     /// Its build begins with work on the host.
     fn is_prepared(&self, spec: &ContainerSpec) -> bool {
         match self.wish.supply.choices.get(&spec.service) {
@@ -449,7 +470,9 @@ impl Planner<'_> {
                         std::net::SocketAddr::new(holder.address, number)
                     ),
                     hint: Some(match holder.pid {
-                        Some(pid) => format!("stop it (kill {pid}), or give the service another port in macula.yaml"),
+                        Some(pid) => {
+                            format!("stop it (kill {pid}), or publish on another port, or choose another --name")
+                        }
                         None => format!("find it with: sudo ss -lptn 'sport = :{number}'"),
                     }),
                 });

@@ -488,6 +488,19 @@ fn data_of_another_provider_is_left_alone() {
 }
 
 #[test]
+fn an_image_in_the_platforms_own_registry_waits_for_it() {
+    let mut platform = platform();
+    change(&mut platform, "db", |service| {
+        service.ports =
+            vec![PublishedPort { target: 5000, protocol: Protocol::Tcp, host_ip: None, published: Some(5001) }];
+    });
+    change(&mut platform, "web", |service| service.image = Some("127.0.0.1:5001/web:1".into()));
+    let plan = try_plan(&platform, &Observed::default(), None).unwrap();
+    let get = plan.index()["get image 127.0.0.1:5001/web:1"].after.clone();
+    assert_eq!(get, ["await container macula-db-1"]);
+}
+
+#[test]
 fn auto_stays_with_the_provider_that_wrote_the_data() {
     let mut world = right_world(&platform());
     world.volumes[0].labels.insert(label::PROVIDER.into(), "db-1".into());

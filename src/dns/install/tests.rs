@@ -1,5 +1,5 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::host::Output;
@@ -20,10 +20,7 @@ fn target(port: u16) -> Target {
     Target {
         address: (ours(), port).into(),
         domains: vec!["macula.local".into()],
-        names: vec![
-            ("grafana.macula.local".into(), [127, 0, 0, 2].into()),
-            ("ns.macula.local".into(), ours()),
-        ],
+        names: vec![("grafana.macula.local".into(), [127, 0, 0, 2].into()), ("ns.macula.local".into(), ours())],
         probes: vec![("ns.macula.local".into(), ours())],
         patience: Duration::ZERO,
     }
@@ -217,9 +214,12 @@ async fn methods_say_why_they_do_not_fit() {
     let said = async |host: &FakeHost, method, port| {
         install(host, folder(), &target(port), method).await.unwrap_err().to_string()
     };
-    let old = FakeHost::new()
-        .file("/run/systemd/resolve/resolv.conf", "")
-        .answer("resolvectl --version", 0, "systemd 245 (245.4)\n", "");
+    let old = FakeHost::new().file("/run/systemd/resolve/resolv.conf", "").answer(
+        "resolvectl --version",
+        0,
+        "systemd 245 (245.4)\n",
+        "",
+    );
     let all = [
         said(&plain(), Method::ResolvConf, 5335).await,
         said(&plain(), Method::Resolved, 53).await,
@@ -317,9 +317,12 @@ async fn every_moment_to_be_killed_at() {
         (|| FakeHost::new().file("/etc/hosts", "127.0.0.1 localhost"), Method::Hosts),
         (
             || {
-                plain()
-                    .file("/run/systemd/resolve/resolv.conf", "")
-                    .answer("resolvectl --version", 0, "systemd 258 (258)\n", "")
+                plain().file("/run/systemd/resolve/resolv.conf", "").answer(
+                    "resolvectl --version",
+                    0,
+                    "systemd 258 (258)\n",
+                    "",
+                )
             },
             Method::Resolved,
         ),
