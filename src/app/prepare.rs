@@ -1,8 +1,10 @@
 //! From files to a plan: what `up`, `plan` and `status` share.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use ipnet::Ipv4Net;
 use tokio_util::sync::CancellationToken;
 
 use crate::compile::{Block, Served, Site, choose_subnet, compile, image_specs, service_volumes};
@@ -27,6 +29,8 @@ pub struct Session {
     /// As typed, for the lock file: `macula up`.
     pub command: String,
     pub version: &'static str,
+    /// This program, for what it leaves running.
+    pub program: PathBuf,
 }
 
 impl Session {
@@ -61,6 +65,8 @@ pub struct Prepared {
     pub platform: Platform,
     pub state: State,
     pub block: Block,
+    /// Of the platform's network.
+    pub subnet: Ipv4Net,
     pub secrets: Secrets,
     /// The ingress serves HTTPS.
     pub tls: bool,
@@ -150,6 +156,7 @@ pub(super) async fn gather(
         platform,
         state,
         block,
+        subnet,
         secrets,
         new_secrets,
         resources,

@@ -10,7 +10,7 @@ use crate::model::{ContainerState, Health, ObservedContainer, Platform, Restart,
 use crate::plan::{Action, Choice, ImageSource, Plan, SupplyProblem, Wish, reconcile};
 
 use super::prepare::gather;
-use super::{Error, Prepared, Session};
+use super::{Error, Prepared, Session, resolver};
 
 /// The contract of `status -o json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -49,9 +49,12 @@ pub struct ServiceStatus {
 /// The resolver of the platform's names.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct DnsStatus {
+    /// `127.0.0.9:53`; none while it does not run.
     pub address: Option<String>,
     pub zones: Vec<String>,
+    /// Programs of this machine get the platform's names.
     pub installed: bool,
+    /// It answers for this platform.
     pub healthy: bool,
 }
 
@@ -65,12 +68,19 @@ pub struct ClusterStatus {
 
 /// Looks at everything and asks every service how it is.
 pub async fn status(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
-    let (prepared, problems) = gather(session, loaded, false).await?;
-    Ok(status_of(&loaded.platform, &prepared, &problems))
+    let (gathered, dns) =
+        tokio::join!(gather(session, loaded, false), resolver::look(session, &loaded.platform.domain));
+    let (prepared, problems) = gathered?;
+    Ok(status_of(&loaded.platform, &prepared, &problems, dns))
 }
 
 /// From what was seen already. `platform`: with the services that are left out.
-pub(super) fn status_of(platform: &Platform, prepared: &Prepared, problems: &[SupplyProblem]) -> Status {
+pub(super) fn status_of(
+    platform: &Platform,
+    prepared: &Prepared,
+    problems: &[SupplyProblem],
+    dns: DnsStatus,
+) -> Status {
     let wish = Wish {
         platform: &prepared.platform.name,
         resources: &prepared.resources,
@@ -84,7 +94,7 @@ pub(super) fn status_of(platform: &Platform, prepared: &Prepared, problems: &[Su
     Status {
         platform: PlatformStatus { name: platform.name.clone(), domain: platform.domain.clone() },
         services: rows(platform, prepared, problems),
-        dns: DnsStatus::default(),
+        dns,
         cluster: ClusterStatus { name: None, state: "missing", nodes: Vec::new(), addons: Vec::new() },
         drift,
     }

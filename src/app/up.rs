@@ -14,13 +14,15 @@ use crate::plan::{Action, LeftOut};
 
 use super::prepare::gather;
 use super::status::{Status, status_of};
-use super::{Error, Prepared, Session, Wanted, certificate, prepare};
+use super::{Error, Prepared, Session, Wanted, certificate, prepare, resolver};
 
 #[derive(Debug, Clone, Default)]
 pub struct UpOptions {
     pub wanted: Wanted,
     /// In place of every service's own.
     pub timeout: Option<Duration>,
+    /// Neither the resolver nor the names are touched.
+    pub no_dns: bool,
 }
 
 /// What `up` came to when it did not fail.
@@ -75,7 +77,9 @@ pub async fn up(
     let left_out = prepared.plan.left_out.clone();
     if prepared.plan.is_empty() {
         consent.planned(&prepared, &[]).await;
-        let now = status_of(&loaded.platform, &prepared, &[]);
+        names(session, &prepared, options).await;
+        let dns = resolver::look(session, &loaded.platform.domain).await;
+        let now = status_of(&loaded.platform, &prepared, &[], dns);
         return Ok(UpResult { steps: 0, left_out, timings: Vec::new(), now });
     }
     let needs = Needs::of(&prepared.platform, &prepared.resources, None);
@@ -96,20 +100,34 @@ pub async fn up(
         image_timeout: prepared.platform.timeouts.image,
     };
     let mut outcome = apply(&session.command, &prepared.platform.name, &prepared.plan, tools).await;
-    let mut now = None;
+    let mut after = None;
     if outcome.is_ok() {
-        let (after, problems) = gather(session, loaded, false).await?;
-        last_look(&prepared, &after.observed, &mut outcome).await;
-        now = Some(status_of(&loaded.platform, &after, &problems));
+        let (seen, problems) = gather(session, loaded, false).await?;
+        last_look(&prepared, &seen.observed, &mut outcome).await;
+        after = Some((seen, problems));
     }
     if outcome.cancelled && outcome.failed.is_empty() {
         return Err(Error::Cancelled);
     }
-    match now {
-        Some(now) if outcome.is_ok() => {
+    // what works has its names, whatever does not
+    names(session, &prepared, options).await;
+    match after {
+        Some((after, problems)) if outcome.is_ok() => {
+            let dns = resolver::look(session, &loaded.platform.domain).await;
+            let now = status_of(&loaded.platform, &after, &problems, dns);
             Ok(UpResult { steps: prepared.plan.steps.len(), left_out, timings: outcome.done, now })
         }
         _ => Err(Error::Failed(Box::new(outcome))),
+    }
+}
+
+/// Without names the platform can still be used by its addresses, so that this is no failure of `up`.
+async fn names(session: &Session, prepared: &Prepared, options: &UpOptions) {
+    if options.no_dns {
+        return;
+    }
+    if let Err(error) = resolver::ensure(session, prepared).await {
+        session.events.warn(format!("names below {} do not resolve: {error}", prepared.platform.domain));
     }
 }
 

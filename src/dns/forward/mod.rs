@@ -166,7 +166,9 @@ impl Forwarder {
         self.cache.misses.fetch_add(1, Ordering::Relaxed);
         let answer = self.join(ask, key)?;
         let Some(stale) = stale else { return answer.await.ok().flatten() };
-        match timeout(STALE_AFTER, answer).await {
+        // after one failure nobody waits again: the answer is refreshed behind the client's back
+        let patience = if stale.retry_at.load(Ordering::Relaxed) == 0 { STALE_AFTER } else { Duration::ZERO };
+        match timeout(patience, answer).await {
             Ok(Ok(Some(entry))) => Some(entry),
             _ => {
                 stale.retry_at.store(self.now() + RETRY, Ordering::Relaxed);
