@@ -19,7 +19,7 @@ pub use error::Error;
 pub use images::{ImageRow, image_rows, obtain_images};
 pub use lifecycle::{Action as LifecycleAction, lifecycle};
 pub use logs::{LogRequest, Source as LogSource, log_sources};
-pub use prepare::{Prepared, Session, Wanted, load_for_engine, prepare};
+pub use prepare::{Prepared, Session, Wanted, load_for_engine, prepare, survey};
 pub use state::State;
 pub use status::{ClusterStatus, DnsStatus, PlatformStatus, ServiceStatus, Status, status};
 pub use up::{Consent, UpOptions, UpResult, up};

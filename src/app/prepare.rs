@@ -99,6 +99,11 @@ pub async fn prepare(session: &Session, loaded: &Loaded, wanted: &Wanted) -> Res
     Ok(prepared)
 }
 
+/// Everything but the plan, also where something is in the way of one: for a look at the machine.
+pub async fn survey(session: &Session, loaded: &Loaded) -> Result<Prepared, Error> {
+    Ok(gather(session, loaded, false).await?.0)
+}
+
 /// Everything but the plan, and the services that no image can be had for.
 pub(super) async fn gather(
     session: &Session,

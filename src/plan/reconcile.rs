@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{
-    Condition, ContainerSpec, ContainerState, Fingerprint, Health, ImageSpec, Observed, ObservedContainer, Reload,
-    ResourceId, ResourceKind, Resources, VolumeSpec, label,
+    Condition, ContainerSpec, ContainerState, Fingerprint, Health, ImageSpec, Listener, Observed, ObservedContainer,
+    Reload, ResourceId, ResourceKind, Resources, VolumeSpec, label,
 };
 
 use super::supply::{Choice, ImageSource, Supply};
@@ -420,11 +420,13 @@ impl Planner<'_> {
                 if own {
                     continue;
                 }
-                let who = match (&holder.process, holder.pid) {
-                    (Some(process), Some(pid)) => format!("{process} (pid {pid})"),
-                    (Some(process), None) => process.clone(),
-                    (None, Some(pid)) => format!("pid {pid}"),
-                    (None, None) => "another process, which only root can see".to_owned(),
+                let container = publisher(self.observed, holder);
+                let who = match (container, &holder.process, holder.pid) {
+                    (Some(found), _, _) => format!("the container {}", found.name),
+                    (None, Some(process), Some(pid)) => format!("{process} (pid {pid})"),
+                    (None, Some(process), None) => process.clone(),
+                    (None, None, Some(pid)) => format!("pid {pid}"),
+                    (None, None, None) => "another process, which only root can see".to_owned(),
                 };
                 let address = std::net::SocketAddr::new(port.host_ip, number);
                 self.conflicts.push(Conflict {
@@ -434,9 +436,14 @@ impl Planner<'_> {
                         port.protocol,
                         std::net::SocketAddr::new(holder.address, number)
                     ),
-                    hint: Some(match holder.pid {
-                        Some(pid) => format!("stop it (kill {pid}), or give the service another port in macula.yaml"),
-                        None => format!("find it with: sudo ss -lptn 'sport = :{number}'"),
+                    hint: Some(match (container, holder.pid) {
+                        (Some(found), _) => {
+                            format!("stop it (docker stop {}), or give the service another port", found.name)
+                        }
+                        (None, Some(pid)) => {
+                            format!("stop it (kill {pid}), or give the service another port in macula.yaml")
+                        }
+                        (None, None) => format!("find it with: sudo ss -lptn 'sport = :{number}'"),
                     }),
                 });
             }
@@ -602,6 +609,17 @@ impl Planner<'_> {
             }
         }
     }
+}
+
+/// The container that a proxy of the engine's listens for.
+fn publisher<'o>(observed: &'o Observed, listener: &Listener) -> Option<&'o ObservedContainer> {
+    observed.neighbours.iter().filter(|found| found.state == ContainerState::Running).find(|found| {
+        found.ports.iter().any(|port| {
+            let here =
+                port.host_ip == listener.address || port.host_ip.is_unspecified() && listener.address.is_unspecified();
+            port.host_port == Some(listener.port) && port.protocol == listener.protocol && here
+        })
+    })
 }
 
 fn mounts(spec: &ContainerSpec, volume: &str) -> bool {

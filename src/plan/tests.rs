@@ -453,6 +453,21 @@ fn a_taken_port_is_named_with_its_holder_before_anything_is_made() {
     container macula-web-1: needs 127.0.0.1:8000/tcp, and nginx (pid 4711) listens on 0.0.0.0:8000
       stop it (kill 4711), or give the service another port in macula.yaml
     ");
+    // where a proxy listens for a container it is the container that helps
+    let mut neighbour = right_world(&platform).containers.remove(0);
+    neighbour.name = "shop-web-1".into();
+    neighbour.labels.clear();
+    neighbour.ports = vec![PortBinding {
+        host_ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        host_port: Some(8000),
+        container_port: 80,
+        protocol: Protocol::Tcp,
+    }];
+    let world = Observed { neighbours: vec![neighbour], ..world };
+    assert_snapshot!(plan_of(&platform, &world), @"
+    container macula-web-1: needs 127.0.0.1:8000/tcp, and the container shop-web-1 listens on 0.0.0.0:8000
+      stop it (docker stop shop-web-1), or give the service another port
+    ");
 }
 
 #[test]
