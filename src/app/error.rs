@@ -54,6 +54,12 @@ pub enum Error {
     /// The volume is there and the password that opens it is not.
     #[error("the volume {volume} of {service} exists, but the passwords that it was made with are gone from {}", path.display())]
     SecretsLost { service: String, volume: String, path: PathBuf },
+    #[error(transparent)]
+    Resolver(#[from] super::ResolverError),
+    #[error(transparent)]
+    Install(#[from] crate::dns::install::InstallError),
+    #[error("there are no passwords yet: the first `up` makes them")]
+    NoSecrets,
     #[error("{0}")]
     Other(String),
 }

@@ -7,7 +7,10 @@ mod error;
 mod images;
 mod lifecycle;
 mod logs;
+mod names;
 mod prepare;
+mod records;
+mod resolver;
 mod state;
 mod status;
 mod up;
@@ -19,7 +22,13 @@ pub use error::Error;
 pub use images::{ImageRow, image_rows, obtain_images};
 pub use lifecycle::{Action as LifecycleAction, lifecycle};
 pub use logs::{LogRequest, Source as LogSource, log_sources};
+pub use names::{install_dns_service, install_names, uninstall_names};
 pub use prepare::{Prepared, Session, Wanted, load_for_engine, prepare, survey};
+pub use records::{Added, ListedRecord, add_record, list_records, remove_record};
+pub use resolver::{
+    DEFAULT_METRICS, DomainNames, Names, ResolverError, ResolverFiles, ServeOptions, Serving, StartedBy, answers,
+    connect as connect_resolver, names_status, own_address as resolver_address, probe, serve,
+};
 pub use state::State;
 pub use status::{ClusterStatus, DnsStatus, PlatformStatus, ServiceStatus, Status, status};
 pub use up::{Consent, UpOptions, UpResult, up};

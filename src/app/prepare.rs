@@ -1,11 +1,13 @@
 //! From files to a plan: what `up`, `plan` and `status` share.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use ipnet::Ipv4Net;
 use tokio_util::sync::CancellationToken;
 
-use crate::compile::{Block, Served, Site, choose_subnet, compile, image_specs, service_volumes};
+use crate::compile::{Block, Served, Site, choose_subnet, compile, image_specs, published_addresses, service_volumes};
 use crate::config::Loaded;
 use crate::engine::Engine;
 use crate::event::Events;
@@ -27,6 +29,8 @@ pub struct Session {
     /// As typed, for the lock file: `macula up`.
     pub command: String,
     pub version: &'static str,
+    /// This program, for what it leaves running.
+    pub program: PathBuf,
 }
 
 impl Session {
@@ -61,9 +65,13 @@ pub struct Prepared {
     pub platform: Platform,
     pub state: State,
     pub block: Block,
+    /// Of the platform's network.
+    pub subnet: Ipv4Net,
     pub secrets: Secrets,
     /// The ingress serves HTTPS.
     pub tls: bool,
+    /// Its certificate is not recorded yet.
+    pub new_certificate: bool,
     /// Passwords were made that are not recorded yet.
     pub new_secrets: bool,
     pub resources: Resources,
@@ -85,7 +93,8 @@ pub async fn load_for_engine(
 /// Looks and plans; changes nothing.
 pub async fn prepare(session: &Session, loaded: &Loaded, wanted: &Wanted) -> Result<Prepared, Error> {
     let selection = selection(&loaded.platform, &wanted.services)?;
-    let (mut prepared, problems) = gather(session, loaded, wanted.strict).await?;
+    let (mut prepared, mut problems) = gather(session, loaded, wanted.strict).await?;
+    problems.retain(|problem| selection.as_ref().is_none_or(|chosen| chosen.contains(problem.service())));
     if !problems.is_empty() {
         return Err(Error::Supply(problems));
     }
@@ -117,14 +126,15 @@ pub(super) async fn gather(
 
     let specs = image_specs(full);
     let refresh = full.images.policy == ImagePolicy::Pull;
+    let block = state.block(host, full).await?;
     if full.images.policy != ImagePolicy::Local {
-        observe::registries(host, &specs, &mut observed, refresh).await;
+        let own = published_addresses(full, block);
+        observe::registries(host, &specs, &own, &mut observed, refresh).await;
     }
     let (chosen, problems) = supply(full, &specs, &observed, strict, &|service| service_volumes(full, service));
     let left_out: BTreeSet<&str> = chosen.left_out.iter().map(|left| left.service.as_str()).collect();
     let platform = without(full, &left_out);
 
-    let block = state.block(host, full).await?;
     let mut secrets = state.secrets(host).await?;
     state.check_lost(&platform, &secrets, &observed, &|service| service_volumes(full, service))?;
     let new_secrets = complete_secrets(&platform, &mut secrets)?;
@@ -136,7 +146,7 @@ pub(super) async fn gather(
             choose_subnet(&full.name, &taken).ok_or(Error::NoSubnet)?
         }
     };
-    let leaf = certificate::current(session, full).await?;
+    let (leaf, new_certificate) = certificate::current(session, full).await?;
     let served = leaf.map(|leaf| Served { chain: leaf.chain_pem(), key: leaf.key_pem() });
     let site = Site {
         facts: &facts,
@@ -150,11 +160,13 @@ pub(super) async fn gather(
     observe::of_running(&*engine, host, &facts, &resources, &mut observed).await?;
     let prepared = Prepared {
         tls: served.is_some(),
+        new_certificate,
         engine,
         facts,
         platform,
         state,
         block,
+        subnet,
         secrets,
         new_secrets,
         resources,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compile::{Block, choose_block};
 use crate::host::Host;
-use crate::model::{Observed, Platform, SecretSource, Secrets, Service};
+use crate::model::{Observed, Platform, SecretSource, Secrets, Service, label};
 
 use super::Error;
 
@@ -123,7 +123,11 @@ impl State {
             if !generates || recorded.0.get(&service.name).is_some_and(|known| !known.is_empty()) {
                 continue;
             }
-            if let Some(volume) = volumes_of(service).into_iter().find(|name| observed.volume(name).is_some()) {
+            // somebody else's volume of that name is a conflict, and the plan will say so
+            let ours = |name: &String| {
+                observed.volume(name).is_some_and(|found| found.labels.get(label::PLATFORM) == Some(&platform.name))
+            };
+            if let Some(volume) = volumes_of(service).into_iter().find(ours) {
                 return Err(Error::SecretsLost { service: service.name.clone(), volume, path: self.secrets_file() });
             }
         }
@@ -188,7 +192,7 @@ fn password(length: u16) -> Result<String, Error> {
     Ok(text)
 }
 
-async fn read<T: for<'de> Deserialize<'de>>(host: &dyn Host, path: &Path) -> Result<Option<T>, Error> {
+pub(super) async fn read<T: for<'de> Deserialize<'de>>(host: &dyn Host, path: &Path) -> Result<Option<T>, Error> {
     let bytes = match host.read(path).await {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -203,7 +207,7 @@ async fn read<T: for<'de> Deserialize<'de>>(host: &dyn Host, path: &Path) -> Res
     }
 }
 
-async fn write(host: &dyn Host, path: &Path, value: &impl Serialize) -> Result<(), Error> {
+pub(super) async fn write(host: &dyn Host, path: &Path, value: &impl Serialize) -> Result<(), Error> {
     let mut text = serde_json::to_vec_pretty(value).map_err(|error| Error::Other(error.to_string()))?;
     text.push(b'\n');
     host.write(path, &text, 0o600).await.map_err(|source| Error::Io { path: path.to_owned(), source })

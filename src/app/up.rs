@@ -9,17 +9,20 @@ use crate::apply::{Failure, Outcome, StepError, Timing, Tools, apply};
 use crate::config::Loaded;
 use crate::doctor::{self, Finding, Fix, Needs, Selection};
 use crate::host::Lock;
-use crate::model::{ContainerState, PrepareStep, Restart};
-use crate::observe;
+use crate::model::{ContainerState, Observed, PrepareStep, Restart};
 use crate::plan::{Action, LeftOut};
 
-use super::{Error, Prepared, Session, Wanted, certificate, prepare};
+use super::prepare::gather;
+use super::status::{DnsStatus, Status, status_of};
+use super::{Error, Prepared, Session, Wanted, certificate, prepare, resolver};
 
 #[derive(Debug, Clone, Default)]
 pub struct UpOptions {
     pub wanted: Wanted,
     /// In place of every service's own.
     pub timeout: Option<Duration>,
+    /// Neither the resolver nor the names are touched.
+    pub no_dns: bool,
 }
 
 /// What `up` came to when it did not fail.
@@ -29,6 +32,8 @@ pub struct UpResult {
     pub steps: usize,
     pub left_out: Vec<LeftOut>,
     pub timings: Vec<Timing>,
+    /// The platform as it is now.
+    pub now: Status,
 }
 
 /// Waits for another run on the same platform to end. `waiting` is told who that is.
@@ -64,15 +69,22 @@ pub async fn up(
     consent: &dyn Consent,
 ) -> Result<UpResult, Error> {
     let _lock = lock(session, &loaded.platform.name).await?;
-    certificate::ensure(session, loaded).await?;
     let mut prepared = prepare(session, loaded, &options.wanted).await?;
+    if prepared.new_certificate {
+        // only now that nothing is in the way: a run that is refused changes nothing
+        certificate::ensure(session, loaded).await?;
+        prepared = prepare(session, loaded, &options.wanted).await?;
+    }
     if let Some(timeout) = options.timeout {
         override_timeout(&mut prepared, timeout);
     }
     let left_out = prepared.plan.left_out.clone();
     if prepared.plan.is_empty() {
         consent.planned(&prepared, &[]).await;
-        return Ok(UpResult { steps: 0, left_out, timings: Vec::new() });
+        names(session, &prepared, options).await;
+        let dns = resolver::look(session, &loaded.platform.domain).await;
+        let now = status_of(&loaded.platform, &prepared, &[], dns);
+        return Ok(UpResult { steps: 0, left_out, timings: Vec::new(), now });
     }
     let needs = Needs::of(&prepared.platform, &prepared.resources, None);
     let findings = doctor::run(&session.system, &needs, Selection::Quick).await;
@@ -92,16 +104,40 @@ pub async fn up(
         image_timeout: prepared.platform.timeouts.image,
     };
     let mut outcome = apply(&session.command, &prepared.platform.name, &prepared.plan, tools).await;
-    if outcome.is_ok() {
-        last_look(&prepared, &mut outcome).await?;
+    let mut now = None;
+    if !outcome.cancelled {
+        match gather(session, loaded, false).await {
+            Ok((after, problems)) => {
+                last_look(&prepared, &after.observed, &mut outcome).await;
+                now = Some(status_of(&loaded.platform, &after, &problems, DnsStatus::default()));
+            }
+            // an engine that went away has failed a step already, which says more
+            Err(_) if !outcome.failed.is_empty() => {}
+            Err(error) => return Err(error),
+        }
     }
     if outcome.cancelled && outcome.failed.is_empty() {
         return Err(Error::Cancelled);
     }
-    if !outcome.is_ok() {
-        return Err(Error::Failed(Box::new(outcome)));
+    // what works has its names, whatever does not
+    names(session, &prepared, options).await;
+    match now {
+        Some(mut now) if outcome.is_ok() => {
+            now.dns = resolver::look(session, &loaded.platform.domain).await;
+            Ok(UpResult { steps: prepared.plan.steps.len(), left_out, timings: outcome.done, now })
+        }
+        _ => Err(Error::Failed(Box::new(outcome))),
     }
-    Ok(UpResult { steps: prepared.plan.steps.len(), left_out, timings: outcome.done })
+}
+
+/// Without names the platform can still be used by its addresses, so that this is no failure of `up`.
+async fn names(session: &Session, prepared: &Prepared, options: &UpOptions) {
+    if options.no_dns {
+        return;
+    }
+    if let Err(error) = resolver::ensure(session, prepared).await {
+        session.events.warn(format!("names below {} do not resolve: {error}", prepared.platform.domain));
+    }
 }
 
 /// Programs of the host that the builds of this plan need and that are not here.
@@ -159,10 +195,12 @@ fn override_timeout(prepared: &mut Prepared, timeout: Duration) {
 }
 
 /// A service without a health check may have ended since it was started.
-async fn last_look(prepared: &Prepared, outcome: &mut Outcome) -> Result<(), Error> {
-    let now = observe::ours(&*prepared.engine, &prepared.platform.name).await?;
+async fn last_look(prepared: &Prepared, now: &Observed, outcome: &mut Outcome) {
     for step in &prepared.plan.steps {
         let Action::AwaitReady { spec, readiness } = &step.action else { continue };
+        if outcome.failed.iter().any(|failure| failure.group == step.group) {
+            continue;
+        }
         let ended = now.container(&spec.name).filter(|found| {
             let stopped =
                 matches!(found.state, ContainerState::Exited | ContainerState::Dead | ContainerState::Restarting);
@@ -176,5 +214,4 @@ async fn last_look(prepared: &Prepared, outcome: &mut Outcome) -> Result<(), Err
             outcome.failed.push(Failure { step: step.id.clone(), group: step.group.clone(), error });
         }
     }
-    Ok(())
 }

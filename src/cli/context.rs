@@ -173,6 +173,7 @@ impl Context {
             cancel: self.cancel.clone(),
             command: format!("macula {command}"),
             version: env!("CARGO_PKG_VERSION"),
+            program: program(),
         }
     }
 
@@ -184,6 +185,7 @@ impl Context {
             cancel: self.cancel.clone(),
             command: format!("macula {command}"),
             version: env!("CARGO_PKG_VERSION"),
+            program: program(),
         }
     }
 
@@ -235,10 +237,12 @@ impl Context {
         let mut error = error.clone();
         if let Some(name) = self.global.name.as_deref().filter(|name| *name != DEFAULT_NAME) {
             for hint in &mut error.hints {
-                if let Hint::Try(command) = hint
-                    && let Some(rest) = command.strip_prefix("macula ")
-                {
-                    *command = format!("macula --name {name} {rest}");
+                let (Hint::Try(text) | Hint::Say(text)) = hint;
+                if let Some(rest) = text.strip_prefix("macula ") {
+                    *text = format!("macula --name {name} {rest}");
+                }
+                for before in ["`", ": "] {
+                    *text = text.replace(&format!("{before}macula "), &format!("{before}macula --name {name} "));
                 }
             }
         }
@@ -259,4 +263,9 @@ impl Context {
         }
         ExitCode::from(error.kind.exit_code())
     }
+}
+
+/// This program, for starting it again.
+fn program() -> PathBuf {
+    std::env::current_exe().unwrap_or_else(|_| "macula".into())
 }

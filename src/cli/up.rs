@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use crate::app::{self, Consent, Prepared, Session, UpOptions, Wanted, prepare};
 use crate::config::Loaded;
 use crate::doctor::{self, Finding, Fix, Needs, Selection, Status};
+use crate::plan::{Action, Cause};
 
 use super::context::{Context, StackOptions};
 use super::error::CliError;
@@ -31,6 +32,9 @@ pub struct Args {
     /// Leave nothing out: an image that cannot be had is an error (exit code 6)
     #[arg(long)]
     strict: bool,
+    /// Leave the names alone: the resolver is not started, nor told of this platform
+    #[arg(long)]
+    no_dns: bool,
     /// How long each service may take to become healthy, in place of its own time: 90s, 5m
     #[arg(long, value_name = "TIME", value_parser = duration)]
     timeout: Option<Duration>,
@@ -51,7 +55,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
         .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
     let session = with_engine(context, &loaded).await?;
-    let options = UpOptions { wanted, timeout: args.timeout };
+    let options = UpOptions { wanted, timeout: args.timeout, no_dns: args.no_dns };
     let result = match app::up(&session, &loaded, &options, &Asker { context }).await {
         Ok(result) => result,
         Err(error) => {
@@ -71,8 +75,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if args.timings && !context.json() {
         context.print(&waterfall(&spans(&result.timings), context.terminal.width, context.out_style()))?;
     }
-    let now = app::status(&session, &loaded).await?;
-    status::show(context, &now)
+    status::show(context, &result.now)
 }
 
 /// The engine, installed and started first where there is none and the user agrees.
@@ -120,6 +123,16 @@ struct Asker<'a> {
 impl Consent for Asker<'_> {
     async fn planned(&self, prepared: &Prepared, findings: &[Finding]) {
         let events = self.context.events();
+        let orphans: Vec<&str> = prepared
+            .plan
+            .steps
+            .iter()
+            .filter(|step| step.cause == Cause::Orphaned && matches!(step.action, Action::RemoveContainer { .. }))
+            .map(|step| step.group.as_str())
+            .collect();
+        if !orphans.is_empty() {
+            events.warn(format!("in no stack any more, and taken down (volumes stay): {}", orphans.join(", ")));
+        }
         for left in &prepared.plan.left_out {
             events.warn(format!("{} is left out: {}", left.service, left.reason));
         }

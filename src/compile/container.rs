@@ -1,5 +1,7 @@
 //! A service becomes its containers.
 
+use std::net::Ipv4Addr;
+
 use serde_json::Value;
 
 use crate::model::{
@@ -244,7 +246,7 @@ fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<Networ
         if ingress {
             // inside, every name leads to the ingress
             aliases.extend(routes.iter().map(|route| route.host.clone()).filter(|host| !host.starts_with('*')));
-            aliases.extend(direct_names(platform));
+            aliases.extend(direct_names(platform).map(|(name, _)| name));
         }
         aliases.sort();
         aliases.dedup();
@@ -272,15 +274,14 @@ fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<Networ
     all
 }
 
-/// Names of services that are reached on a port and not through HTTP: `postgres.macula.local`.
-fn direct_names(platform: &Platform) -> Vec<String> {
-    platform
-        .services()
-        .filter(|(_, service)| {
-            service.extension.address.is_some() && service.ports.iter().any(|port| port.published.is_some())
-        })
-        .map(|(_, service)| super::fully_qualified(&service.name, &platform.domain))
-        .collect()
+/// Names of services that are reached on a port and not through HTTP, `postgres.macula.local`, with
+/// their address as declared.
+pub(super) fn direct_names(platform: &Platform) -> impl Iterator<Item = (String, Ipv4Addr)> + '_ {
+    platform.services().filter_map(|(_, service)| {
+        let address = service.extension.address?;
+        let published = service.ports.iter().any(|port| port.published.is_some());
+        published.then(|| (super::fully_qualified(&service.name, &platform.domain), address))
+    })
 }
 
 fn network_mode(platform: &Platform, mode: &str) -> String {

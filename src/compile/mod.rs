@@ -12,12 +12,16 @@ mod context;
 mod fingerprint;
 mod image;
 mod ingress;
+mod zone;
 
-pub use address::{Block, choose_block, choose_subnet, ingress_address, loopback_address};
+pub use address::{
+    Block, choose_block, choose_subnet, gateway, ingress_address, loopback_address, published_addresses,
+};
 pub use container::{WantedNames, container_name, service_volumes, wanted_names};
 pub use context::{export_context, for_service};
 pub use image::{BASE_SUITE, image_specs};
 pub use ingress::{fully_qualified, names, routes, streams};
+pub use zone::{RESOLVER, feed, records_api, zone};
 
 /// What differs from machine to machine and from day to day; everything that compile may know
 /// beside the platform.

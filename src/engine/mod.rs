@@ -190,6 +190,11 @@ pub trait Engine: Send + Sync {
     async fn write_files(&self, container: &str, files: &[FileSpec]) -> Result<(), EngineError>;
     /// `None` when there is no such file.
     async fn read_file(&self, container: &str, path: &str) -> Result<Option<Vec<u8>>, EngineError>;
+    /// What the container holds at `file.path`. An engine that can tell otherwise that it is just
+    /// `file.content` need not read it.
+    async fn held_file(&self, container: &str, file: &FileSpec) -> Result<Option<Vec<u8>>, EngineError> {
+        self.read_file(container, &file.path).await
+    }
     /// Runs to its end, output kept (each stream at most 1 MiB).
     async fn exec(&self, container: &str, command: &[String], timeout: Duration) -> Result<ExecOutput, EngineError>;
     /// Waits until the container has ended; its exit code.

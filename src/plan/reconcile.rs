@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::{
     Condition, ContainerSpec, ContainerState, Fingerprint, Health, ImageSpec, Listener, Observed, ObservedContainer,
-    Reload, ResourceId, ResourceKind, Resources, VolumeSpec, label,
+    Reload, ResourceId, ResourceKind, Resources, VolumeSpec, label, split_registry,
 };
 
 use super::supply::{Choice, ImageSource, Supply};
@@ -47,6 +47,7 @@ pub fn reconcile(wish: &Wish<'_>, observed: &Observed) -> Result<Plan, Vec<Confl
     let verdicts = planner.verdicts(&wanted, &replaced);
     planner.ports(&wanted, &verdicts);
     planner.containers(&wanted, &verdicts);
+    planner.own_registry(&wanted);
     if wish.selection.is_none() {
         planner.orphans();
     }
@@ -228,7 +229,11 @@ impl Planner<'_> {
 
     fn images(&mut self, wanted: &[&ContainerSpec]) {
         let mut made: BTreeMap<String, StepId> = BTreeMap::new();
-        for container in wanted {
+        // builds take turns: what others wait for goes first, then what takes longest to prepare
+        let mut wanted = wanted.to_vec();
+        let needs = wanted_services(self.wish);
+        wanted.sort_by_cached_key(|spec| std::cmp::Reverse((dependents(spec, &needs), self.is_prepared(spec))));
+        for container in &wanted {
             let Some(Choice::Obtain { spec, pull, build }) = self.wish.supply.choices.get(&container.service) else {
                 continue;
             };
@@ -259,6 +264,36 @@ impl Planner<'_> {
             };
             made.insert(key, step.clone());
             self.obtained.insert(container.service.clone(), step);
+        }
+    }
+
+    /// An image that lies in the platform's own registry can be pulled once that one answers.
+    fn own_registry(&mut self, wanted: &[&ContainerSpec]) {
+        let gate = |registry: &str, image: &ImageSpec| {
+            let holder = wanted.iter().find(|spec| {
+                let addresses = spec.ports.iter().filter_map(|port| Some((port.host_ip, port.host_port?)));
+                addresses.map(std::net::SocketAddr::from).any(|address| address.to_string() == registry)
+            })?;
+            (!image.services.contains(&holder.service))
+                .then(|| format!("await {}", ResourceId::new(ResourceKind::Container, &holder.name)))
+        };
+        let known: BTreeSet<StepId> = self.steps.iter().map(|step| step.id.clone()).collect();
+        for step in &mut self.steps {
+            let Action::ObtainImage { spec, pull: true, .. } = &step.action else { continue };
+            let hosts = spec.pull.iter().map(|reference| split_registry(reference).0);
+            let gates: Vec<StepId> =
+                hosts.filter_map(|host| gate(host, spec)).filter(|id| known.contains(id)).collect();
+            step.after.extend(gates);
+        }
+    }
+
+    /// Its build begins with work on the host.
+    fn is_prepared(&self, spec: &ContainerSpec) -> bool {
+        match self.wish.supply.choices.get(&spec.service) {
+            Some(Choice::Obtain { spec, pull: false, .. }) => {
+                spec.build.as_ref().is_some_and(|build| !build.prepare.is_empty())
+            }
+            _ => false,
         }
     }
 
@@ -438,10 +473,13 @@ impl Planner<'_> {
                     ),
                     hint: Some(match (container, holder.pid) {
                         (Some(found), _) => {
-                            format!("stop it (docker stop {}), or give the service another port", found.name)
+                            format!(
+                                "stop it (docker stop {}), or publish on another port, or choose another --name",
+                                found.name
+                            )
                         }
                         (None, Some(pid)) => {
-                            format!("stop it (kill {pid}), or give the service another port in macula.yaml")
+                            format!("stop it (kill {pid}), or publish on another port, or choose another --name")
                         }
                         (None, None) => format!("find it with: sudo ss -lptn 'sport = :{number}'"),
                     }),
@@ -620,6 +658,31 @@ fn publisher<'o>(observed: &'o Observed, listener: &Listener) -> Option<&'o Obse
             port.host_port == Some(listener.port) && port.protocol == listener.protocol && here
         })
     })
+}
+
+/// Service -> what it depends on.
+fn wanted_services<'a>(wish: &Wish<'a>) -> BTreeMap<&'a str, Vec<&'a str>> {
+    let specs = wish.resources.containers.iter();
+    specs
+        .map(|spec| {
+            let needs = spec.depends_on.iter().map(|dependency| dependency.service.as_str()).collect();
+            (spec.service.as_str(), needs)
+        })
+        .collect()
+}
+
+/// How many services need this one, directly or not.
+fn dependents(spec: &ContainerSpec, needs: &BTreeMap<&str, Vec<&str>>) -> usize {
+    let mut found: BTreeSet<&str> = BTreeSet::new();
+    let mut open = vec![spec.service.as_str()];
+    while let Some(service) = open.pop() {
+        for (other, others) in needs {
+            if others.contains(&service) && found.insert(other) {
+                open.push(other);
+            }
+        }
+    }
+    found.len()
 }
 
 fn mounts(spec: &ContainerSpec, volume: &str) -> bool {

@@ -27,7 +27,7 @@ pub enum Choice {
     },
     /// `pull` and `build` say which sources are open, in that order.
     Obtain {
-        spec: ImageSpec,
+        spec: Box<ImageSpec>,
         pull: bool,
         build: bool,
     },
@@ -54,6 +54,15 @@ pub enum SupplyProblem {
     /// The volume was written by another provider: exit code 5.
     #[error("service {service}: the volume {volume} was written by {found}, which {opens}")]
     OtherProvider { service: String, volume: String, found: String, opens: String },
+}
+
+impl SupplyProblem {
+    /// The service that has it.
+    pub fn service(&self) -> &str {
+        match self {
+            Self::NoImage { service, .. } | Self::OtherProvider { service, .. } => service,
+        }
+    }
 }
 
 /// `specs`: of `compile::image_specs`. `strict`: nothing is left out. The volumes of a service are
@@ -141,7 +150,7 @@ fn choose(
     };
     let never = service.pull_policy == PullPolicy::Never;
     let prefer_build = service.pull_policy == PullPolicy::Build || policy == ImagePolicy::Build;
-    let obtain = |pull: bool, build: bool| Choice::Obtain { spec: spec.clone(), pull, build };
+    let obtain = |pull: bool, build: bool| Choice::Obtain { spec: Box::new(spec.clone()), pull, build };
 
     let choice = match policy {
         ImagePolicy::Local => {

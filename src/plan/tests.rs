@@ -466,7 +466,7 @@ fn a_taken_port_is_named_with_its_holder_before_anything_is_made() {
     let world = Observed { neighbours: vec![neighbour], ..world };
     assert_snapshot!(plan_of(&platform, &world), @"
     container macula-web-1: needs 127.0.0.1:8000/tcp, and the container shop-web-1 listens on 0.0.0.0:8000
-      stop it (docker stop shop-web-1), or give the service another port
+      stop it (docker stop shop-web-1), or publish on another port, or choose another --name
     ");
 }
 
@@ -499,7 +499,20 @@ fn a_network_with_another_subnet_moves_and_takes_its_containers_along() {
 fn data_of_another_provider_is_left_alone() {
     let mut world = right_world(&platform());
     world.volumes[0].labels.insert(label::PROVIDER.into(), "db-0".into());
-    assert_snapshot!(plan_of(&platform(), &world), @"volume macula-db-data of db was written by db-0; neither the image (db-2) nor the build (db-1) does not open it");
+    assert_snapshot!(plan_of(&platform(), &world), @"service db: the volume macula-db-data was written by db-0, which neither the image (db-2) nor the build (db-1) opens");
+}
+
+#[test]
+fn an_image_in_the_platforms_own_registry_waits_for_it() {
+    let mut platform = platform();
+    change(&mut platform, "db", |service| {
+        service.ports =
+            vec![PublishedPort { target: 5000, protocol: Protocol::Tcp, host_ip: None, published: Some(5001) }];
+    });
+    change(&mut platform, "web", |service| service.image = Some("127.0.0.1:5001/web:1".into()));
+    let plan = try_plan(&platform, &Observed::default(), None).unwrap();
+    let get = plan.index()["get image 127.0.0.1:5001/web:1"].after.clone();
+    assert_eq!(get, ["await container macula-db-1"]);
 }
 
 #[test]
@@ -521,10 +534,9 @@ fn auto_stays_with_the_provider_that_wrote_the_data() {
 fn down_stops_dependents_first_and_keeps_the_data() {
     let world = right_world(&platform());
     assert_snapshot!(down("macula", &world, Keep::default()).to_string(), @"
-    - stop container macula-db-1 (requested) after stop container macula-migrate-1, stop container macula-web-1
+    - stop container macula-db-1 (requested) after stop container macula-web-1
     - remove container macula-db-1 (requested) after stop container macula-db-1
-    - stop container macula-migrate-1 (requested) after stop container macula-web-1
-    - remove container macula-migrate-1 (requested) after stop container macula-migrate-1
+    - remove container macula-migrate-1 (requested)
     - stop container macula-web-1 (requested)
     - remove container macula-web-1 (requested) after stop container macula-web-1
     - remove network macula (requested) after remove container macula-db-1, remove container macula-migrate-1, remove container macula-web-1
