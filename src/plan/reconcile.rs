@@ -649,6 +649,17 @@ impl Planner<'_> {
     }
 }
 
+/// The container that a proxy of the engine's listens for.
+fn publisher<'o>(observed: &'o Observed, listener: &Listener) -> Option<&'o ObservedContainer> {
+    observed.neighbours.iter().filter(|found| found.state == ContainerState::Running).find(|found| {
+        found.ports.iter().any(|port| {
+            let here =
+                port.host_ip == listener.address || port.host_ip.is_unspecified() && listener.address.is_unspecified();
+            port.host_port == Some(listener.port) && port.protocol == listener.protocol && here
+        })
+    })
+}
+
 /// Service -> what it depends on.
 fn wanted_services<'a>(wish: &Wish<'a>) -> BTreeMap<&'a str, Vec<&'a str>> {
     let specs = wish.resources.containers.iter();

@@ -466,7 +466,7 @@ fn a_taken_port_is_named_with_its_holder_before_anything_is_made() {
     let world = Observed { neighbours: vec![neighbour], ..world };
     assert_snapshot!(plan_of(&platform, &world), @"
     container macula-web-1: needs 127.0.0.1:8000/tcp, and the container shop-web-1 listens on 0.0.0.0:8000
-      stop it (docker stop shop-web-1), or give the service another port
+      stop it (docker stop shop-web-1), or publish on another port, or choose another --name
     ");
 }
 
