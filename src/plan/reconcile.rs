@@ -685,17 +685,6 @@ fn dependents(spec: &ContainerSpec, needs: &BTreeMap<&str, Vec<&str>>) -> usize 
     found.len()
 }
 
-/// The container that a proxy of the engine's listens for.
-fn publisher<'o>(observed: &'o Observed, listener: &Listener) -> Option<&'o ObservedContainer> {
-    observed.neighbours.iter().filter(|found| found.state == ContainerState::Running).find(|found| {
-        found.ports.iter().any(|port| {
-            let here =
-                port.host_ip == listener.address || port.host_ip.is_unspecified() && listener.address.is_unspecified();
-            port.host_port == Some(listener.port) && port.protocol == listener.protocol && here
-        })
-    })
-}
-
 fn mounts(spec: &ContainerSpec, volume: &str) -> bool {
     spec.mounts.iter().any(|mount| matches!(mount, crate::model::MountSpec::Volume { source, .. } if source == volume))
 }
