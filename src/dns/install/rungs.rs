@@ -217,8 +217,9 @@ impl Rung {
                 vec![root(DELEGATE, Content::Whole(text))]
             }
             Self::ResolvedLink => {
-                let program =
-                    |name: &str| host.which(name).unwrap_or_else(|| Path::new("/usr/bin").join(name)).display().to_string();
+                let program = |name: &str| {
+                    host.which(name).unwrap_or_else(|| Path::new("/usr/bin").join(name)).display().to_string()
+                };
                 let (ip, resolvectl) = (program("ip"), program("resolvectl"));
                 let text = format!(
                     "# {HEADER}\n[Unit]\nDescription=Names below {} go to the resolver at {address}\n\
@@ -285,10 +286,9 @@ impl Rung {
                 run("dscacheutil", &["-flushcache"]).may_fail(),
                 run("killall", &["-HUP", "mDNSResponder"]).may_fail(),
             ],
-            Self::SystemService => vec![
-                run("systemctl", &["daemon-reload"]),
-                run("systemctl", &["enable", "--now", super::service::UNIT]),
-            ],
+            Self::SystemService => {
+                vec![run("systemctl", &["daemon-reload"]), run("systemctl", &["enable", "--now", super::service::UNIT])]
+            }
             Self::UserService => vec![
                 Command::new("systemctl", ["--user", "daemon-reload"]),
                 Command::new("systemctl", ["--user", "enable", "--now", super::service::UNIT]),

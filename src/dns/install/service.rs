@@ -27,7 +27,9 @@ impl Service {
         match self {
             Self::User if facts.os == "macos" => Ok(Rung::LaunchAgent),
             Self::System if facts.os == "macos" => no("on macOS there is only `--service user`"),
-            _ if !facts.systemd => no("systemd does not run here; `macula up` starts the resolver wherever there is none"),
+            _ if !facts.systemd => {
+                no("systemd does not run here; `macula up` starts the resolver wherever there is none")
+            }
             Self::System => Ok(Rung::SystemService),
             Self::User => Ok(Rung::UserService),
         }
@@ -61,11 +63,7 @@ pub fn file(host: &dyn Host, rung: Rung, program: &Path) -> Wanted {
              NoNewPrivileges=yes\n\n[Install]\nWantedBy=multi-user.target\n",
             facts.user
         ));
-        return Wanted {
-            path: Path::new("/etc/systemd/system").join(UNIT),
-            content: Content::Whole(text),
-            root: true,
-        };
+        return Wanted { path: Path::new("/etc/systemd/system").join(UNIT), content: Content::Whole(text), root: true };
     }
     text.push_str("\n[Install]\nWantedBy=default.target\n");
     let config = folders.config.parent().unwrap_or(&folders.config).join("systemd/user");
