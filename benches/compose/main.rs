@@ -129,7 +129,7 @@ impl Bench {
     /// Brings the platform up once, which gets every image, and writes down what runs then.
     fn platform_file(&self) -> Result<PathBuf> {
         let ours = self.macula.with(&["--name", PLATFORM]);
-        ours.run(&["up", "--yes"])?;
+        ours.run(&["up", "--yes", "--no-dns"])?;
         let text = files::platform(&ours, &self.docker, &format!("macula-{PLATFORM}"), PROJECT, &self.scratch)?;
         ours.run(&["down"])?;
         let path = self.scratch.join("platform.yaml");
@@ -174,9 +174,9 @@ impl Bench {
         for round in 0..self.rounds {
             for side in 0..2 {
                 if (round + side) % 2 == 0 {
-                    up.macula.push(quiet.time(&["up", "--yes"])?);
+                    up.macula.push(quiet.time(&["up", "--yes", "--no-dns"])?);
                     for _ in 0..3 {
-                        nothing.macula.push(quiet.time(&["up", "--yes"])?);
+                        nothing.macula.push(quiet.time(&["up", "--yes", "--no-dns"])?);
                     }
                     down.macula.push(quiet.time_until_done(&["down"])?);
                 } else {
@@ -202,8 +202,11 @@ impl Bench {
         let socket = self.scratch.join(format!("{}.sock", what.len()));
         let proxy = Proxy::start(&socket, Path::new("/var/run/docker.sock"))?;
         let mut text = format!("### Where the time goes: {what}\n");
-        for (verb, args) in [("up", &["up", "--yes"][..]), ("up, nothing to do", &["up", "--yes"]), ("down", &["down"])]
-        {
+        for (verb, args) in [
+            ("up", &["up", "--yes", "--no-dns"][..]),
+            ("up, nothing to do", &["up", "--yes", "--no-dns"]),
+            ("down", &["down"]),
+        ] {
             let (path, _) = report::critical_path(&macula.through(proxy.socket()), args)?;
             text.push_str(&format!("\n`macula {}` ({verb}):\n{path}", args.join(" ")));
             text.push_str(&report::calls(&proxy.take()));

@@ -13,7 +13,7 @@ use crate::model::{ContainerState, Observed, PrepareStep, Restart};
 use crate::plan::{Action, LeftOut};
 
 use super::prepare::gather;
-use super::status::{DnsStatus, Status, status_of};
+use super::status::{Status, status_of};
 use super::{Error, Prepared, Session, Wanted, certificate, prepare, resolver};
 
 #[derive(Debug, Clone, Default)]
@@ -104,12 +104,12 @@ pub async fn up(
         image_timeout: prepared.platform.timeouts.image,
     };
     let mut outcome = apply(&session.command, &prepared.platform.name, &prepared.plan, tools).await;
-    let mut now = None;
+    let mut after = None;
     if !outcome.cancelled {
         match gather(session, loaded, false).await {
-            Ok((after, problems)) => {
-                last_look(&prepared, &after.observed, &mut outcome).await;
-                now = Some(status_of(&loaded.platform, &after, &problems, DnsStatus::default()));
+            Ok((seen, problems)) => {
+                last_look(&prepared, &seen.observed, &mut outcome).await;
+                after = Some((seen, problems));
             }
             // an engine that went away has failed a step already, which says more
             Err(_) if !outcome.failed.is_empty() => {}
@@ -121,9 +121,10 @@ pub async fn up(
     }
     // what works has its names, whatever does not
     names(session, &prepared, options).await;
-    match now {
-        Some(mut now) if outcome.is_ok() => {
-            now.dns = resolver::look(session, &loaded.platform.domain).await;
+    match after {
+        Some((after, problems)) if outcome.is_ok() => {
+            let dns = resolver::look(session, &loaded.platform.domain).await;
+            let now = status_of(&loaded.platform, &after, &problems, dns);
             Ok(UpResult { steps: prepared.plan.steps.len(), left_out, timings: outcome.done, now })
         }
         _ => Err(Error::Failed(Box::new(outcome))),

@@ -1,7 +1,7 @@
 use clap::ValueEnum;
 use serde_json::json;
 
-use crate::app::{self, install_dns_service, install_names, uninstall_names};
+use crate::app::{install_dns_service, install_names, uninstall_names};
 use crate::dns::install::{Method, Service};
 
 use crate::cli::context::Context;
@@ -112,7 +112,7 @@ pub async fn install(context: &Context, args: Args) -> Result<(), CliError> {
 
 pub async fn uninstall(context: &Context, _: UninstallArgs) -> Result<(), CliError> {
     let session = context.session_without_engine("dns uninstall");
-    let undone = uninstall_names(&session).await.map_err(app::Error::from)?;
+    let undone = uninstall_names(&session).await?;
     if context.json() {
         let all: Vec<_> =
             undone.iter().map(|(rung, notes)| json!({"method": rung.to_string(), "notes": notes})).collect();

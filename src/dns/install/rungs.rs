@@ -249,7 +249,7 @@ impl Rung {
             Self::ResolvConf => {
                 // The former servers stay behind ours: they take over should it be gone. Where they
                 // would be asked although ours answers they are put out of force.
-                let mixes = machine.musl || machine.resolv_conf.lines().any(|line| is_rotating(line));
+                let mixes = machine.musl || machine.resolv_conf.lines().any(is_rotating);
                 let part = format!("nameserver {}\n", address.ip());
                 vec![root(RESOLV_CONF, Content::First { part, mute: mixes.then_some("nameserver") })]
             }

@@ -141,7 +141,41 @@ fn a_container_that_runs_is_read_from_the_list() {
         ],
         "NetworkSettings": {"Networks": {"macula": {"IPAddress": "10.3.0.9"}, "down": {"IPAddress": ""}}}
     });
-    insta::assert_debug_snapshot!(listed(json.clone()), @r#""#);
+    insta::assert_debug_snapshot!(listed(json.clone()), @r#"
+    Some(
+        ObservedContainer {
+            id: "8f1c",
+            name: "macula-grafana-1",
+            image: "grafana/grafana:13.2.2",
+            image_id: "sha256:ab",
+            state: Running,
+            health: Starting,
+            exit_code: None,
+            labels: {
+                "dev.macula.platform": "macula",
+            },
+            addresses: {
+                "macula": 10.3.0.9,
+            },
+            ports: [
+                PortBinding {
+                    host_ip: 127.0.0.2,
+                    host_port: Some(
+                        49153,
+                    ),
+                    container_port: 3000,
+                    protocol: Tcp,
+                },
+            ],
+            started_at: Some(
+                1795224290,
+            ),
+            restart_count: 0,
+            oom_killed: false,
+            error: "",
+        },
+    )
+    "##);
     for (status, health) in [
         ("Up 3 minutes", Health::None),
         ("Up 1 second (healthy)", Health::Healthy),
