@@ -179,8 +179,14 @@ impl Platform {
             .env("XDG_RUNTIME_DIR", home.join("run"))
             .env("DOCKER_HOST", &*self.endpoint.borrow())
             .envs(&*self.variables.borrow())
-            .args(["--name", &self.name, "--progress", "plain"])
-            .args(args);
+            .args(["--name", &self.name, "--progress", "plain"]);
+        for word in args {
+            command.arg(word);
+            if word == "up" {
+                // the resolver is one for the whole user and machine: not a scenario's to start
+                command.arg("--no-dns");
+            }
+        }
         command
     }
 
