@@ -12,7 +12,8 @@ use crate::compile::{image_specs, wanted_names};
 use crate::engine::{Engine, EngineError, Query};
 use crate::host::Host;
 use crate::model::{
-    ContainerSpec, ContainerState, Facts, Fingerprint, Health, ImageSpec, Observed, Platform, Resources, split_registry,
+    ContainerSpec, ContainerState, Facts, Fingerprint, Health, ImageSpec, Observed, ObservedContainer, Platform,
+    Resources, split_registry,
 };
 use crate::probe::{Answer, ask};
 
@@ -56,7 +57,15 @@ fn found(found: crate::engine::Found) -> Observed {
 
 /// Which registries of the images that are not here accept a connection. Asked only when something
 /// is missing, so that an `up` with nothing to do touches no network.
-pub async fn registries(host: &dyn Host, specs: &[ImageSpec], observed: &mut Observed, refresh: bool) {
+///
+/// `own`: addresses that the platform itself publishes.
+pub async fn registries(
+    host: &dyn Host,
+    specs: &[ImageSpec],
+    own: &BTreeSet<String>,
+    observed: &mut Observed,
+    refresh: bool,
+) {
     let hosts: BTreeSet<&str> = specs
         .iter()
         .filter(|spec| {
@@ -65,6 +74,8 @@ pub async fn registries(host: &dyn Host, specs: &[ImageSpec], observed: &mut Obs
             refresh || spec.always_pull || !(built || here(&spec.reference) || spec.pull.iter().any(here))
         })
         .flat_map(|spec| spec.pull.iter().map(|reference| split_registry(reference).0))
+        // the platform's own registry is there once it is up
+        .filter(|registry| !own.contains(*registry))
         .collect();
     let answers =
         join_all(hosts.into_iter().map(|registry| async move { (registry.to_owned(), reaches(host, registry).await) }));
@@ -127,7 +138,21 @@ pub async fn of_running(
         }
     }
     observed.listeners = listeners;
+    if !observed.listeners.is_empty() {
+        // a port that a container publishes is held by a proxy, whose name says nothing
+        observed.neighbours = attached(engine).await?;
+    }
     Ok(())
+}
+
+/// All containers that are attached to a network, whoever's. Only for looking into a conflict: the
+/// engine is asked three times over.
+pub async fn attached(engine: &dyn Engine) -> Result<Vec<ObservedContainer>, EngineError> {
+    let networks = engine.networks().await?.into_iter().map(|network| network.name).collect();
+    let found = engine.find(&Query { networks, ..Query::default() }).await?;
+    let containers: BTreeSet<String> = found.networks.into_iter().flat_map(|network| network.containers).collect();
+    let query = Query { containers: containers.into_iter().collect(), ..Query::default() };
+    Ok(engine.find(&query).await?.containers)
 }
 
 /// Digests of the files that a reload takes up, as the containers hold them.

@@ -81,6 +81,7 @@ impl Bench {
             optional: false,
             provider: None,
             fingerprint: Some(Fingerprint::of_bytes(part.as_bytes())),
+            parts: String::new(),
         }
     }
 

@@ -111,8 +111,7 @@ fn rows(platform: &Platform, prepared: &Prepared, problems: &[SupplyProblem]) ->
     let mut reasons: BTreeMap<&str, String> =
         prepared.supply.left_out.iter().map(|left| (left.service.as_str(), left.reason.clone())).collect();
     for problem in problems {
-        let (SupplyProblem::NoImage { service, .. } | SupplyProblem::OtherProvider { service, .. }) = problem;
-        reasons.insert(service, problem.to_string());
+        reasons.insert(problem.service(), problem.to_string());
     }
     platform.services().map(|(stack, service)| row(platform, prepared, &reasons, stack, service)).collect()
 }

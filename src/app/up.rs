@@ -69,8 +69,12 @@ pub async fn up(
     consent: &dyn Consent,
 ) -> Result<UpResult, Error> {
     let _lock = lock(session, &loaded.platform.name).await?;
-    certificate::ensure(session, loaded).await?;
     let mut prepared = prepare(session, loaded, &options.wanted).await?;
+    if prepared.new_certificate {
+        // only now that nothing is in the way: a run that is refused changes nothing
+        certificate::ensure(session, loaded).await?;
+        prepared = prepare(session, loaded, &options.wanted).await?;
+    }
     if let Some(timeout) = options.timeout {
         override_timeout(&mut prepared, timeout);
     }
@@ -101,10 +105,16 @@ pub async fn up(
     };
     let mut outcome = apply(&session.command, &prepared.platform.name, &prepared.plan, tools).await;
     let mut after = None;
-    if outcome.is_ok() {
-        let (seen, problems) = gather(session, loaded, false).await?;
-        last_look(&prepared, &seen.observed, &mut outcome).await;
-        after = Some((seen, problems));
+    if !outcome.cancelled {
+        match gather(session, loaded, false).await {
+            Ok((seen, problems)) => {
+                last_look(&prepared, &seen.observed, &mut outcome).await;
+                after = Some((seen, problems));
+            }
+            // an engine that went away has failed a step already, which says more
+            Err(_) if !outcome.failed.is_empty() => {}
+            Err(error) => return Err(error),
+        }
     }
     if outcome.cancelled && outcome.failed.is_empty() {
         return Err(Error::Cancelled);
@@ -189,6 +199,9 @@ fn override_timeout(prepared: &mut Prepared, timeout: Duration) {
 async fn last_look(prepared: &Prepared, now: &Observed, outcome: &mut Outcome) {
     for step in &prepared.plan.steps {
         let Action::AwaitReady { spec, readiness } = &step.action else { continue };
+        if outcome.failed.iter().any(|failure| failure.group == step.group) {
+            continue;
+        }
         let ended = now.container(&spec.name).filter(|found| {
             let stopped =
                 matches!(found.state, ContainerState::Exited | ContainerState::Dead | ContainerState::Restarting);

@@ -16,6 +16,8 @@ const FIRST_PAUSE_OF_TESTS: Duration = Duration::from_millis(60);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// A service that says nothing of its health must have run for this long.
 const SETTLED: Duration = Duration::from_millis(200);
+/// And for this long once it has ended and was started again.
+const RECOVERED: Duration = Duration::from_secs(5);
 /// A service that its restart policy has brought back this often is not coming up.
 const RESTARTS: i64 = 3;
 const LOG_LINES: u64 = 20;
@@ -27,7 +29,8 @@ pub(super) async fn wait(
     progress: &(dyn Fn(String) + Send + Sync),
 ) -> Result<(), StepError> {
     let deadline = Instant::now() + readiness.timeout;
-    let begun = Instant::now();
+    // since when it has run without a break, and how often it was brought back by then
+    let (mut begun, mut restarts) = (Instant::now(), 0);
     let mut pause = FIRST_PAUSE;
     if let Some(test) = &spec.healthcheck
         && readiness.probe.is_none()
@@ -45,6 +48,9 @@ pub(super) async fn wait(
         let found = tools.engine.inspect(&spec.name).await?;
         if let Some(code) = found.exit_code.filter(|code| *code != 0) {
             ended_with = code;
+        }
+        if found.state != ContainerState::Running || found.restart_count != restarts {
+            (begun, restarts) = (Instant::now(), found.restart_count);
         }
         if let Some(reason) = gave_up(&found, readiness, ended_with) {
             return Err(not_ready(tools, spec, reason).await);
@@ -65,7 +71,9 @@ pub(super) async fn wait(
                     Health::Starting => Answer::Not("its image's health check has not passed yet".into()),
                     Health::Unhealthy => Answer::Not("its image's health check fails".into()),
                 },
-                Question::Nothing if begun.elapsed() >= SETTLED => Answer::Healthy,
+                Question::Nothing if begun.elapsed() >= if restarts > 0 { RECOVERED } else { SETTLED } => {
+                    Answer::Healthy
+                }
                 Question::Nothing => Answer::Not("started".into()),
             }
         };

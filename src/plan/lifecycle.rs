@@ -34,7 +34,11 @@ pub fn stop(platform: &str, observed: &Observed, services: &BTreeSet<String>) ->
 pub fn start(specs: &[ContainerSpec], observed: &Observed, services: &BTreeSet<String>) -> Plan {
     let stopped = |spec: &&ContainerSpec| {
         services.contains(&spec.service)
-            && observed.container(&spec.name).is_some_and(|found| found.state != ContainerState::Running)
+            && observed.container(&spec.name).is_some_and(|found| {
+                // a job that has done its work is not started again
+                let done = found.exit_code == Some(0) && spec.readiness.one_shot;
+                found.state != ContainerState::Running && !(found.state == ContainerState::Exited && done)
+            })
     };
     Plan { steps: starts(&specs.iter().filter(stopped).collect::<Vec<_>>(), &BTreeMap::new()), left_out: Vec::new() }
 }

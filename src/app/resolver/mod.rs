@@ -33,6 +33,8 @@ const START: Duration = Duration::from_secs(5);
 const STOP: Duration = Duration::from_secs(5);
 /// For an answer that comes from this machine.
 const QUICK: Duration = Duration::from_millis(500);
+/// For an answer that may come by way of other machines.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// A log longer than this is begun anew.
 const LONGEST_LOG: usize = 1 << 20;
 const FORMAT: u64 = 1;
@@ -55,6 +57,12 @@ pub enum ResolverError {
     NotUp { platform: String },
     #[error("{name} is a name of the platform itself: what PowerDNS has for it would never be seen")]
     OwnName { name: String },
+    #[error("the resolver at {address} does not answer for {name}: {reason}")]
+    Silent { address: SocketAddr, name: String, reason: String },
+    #[error("the resolver serves no platform")]
+    NoZones,
+    #[error("a resolver runs in a terminal, in the place of the service")]
+    InTerminal,
     #[error(transparent)]
     Content(#[from] ContentError),
     #[error(transparent)]
@@ -222,11 +230,11 @@ async fn running(session: &Session, files: &ResolverFiles, settings: &DnsSetting
             Ok(client)
         }
         StartedBy::Up => {
-            stop(&mut client, &control, &status).await?;
+            stop_resolver(&mut client, &control, &status).await?;
             start(session, files, wanted).await
         }
         StartedBy::Service => {
-            stop(&mut client, &control, &status).await?;
+            stop_resolver(&mut client, &control, &status).await?;
             // the system starts it again
             answering(&control, START, || true).await.ok_or_else(|| not_started(files, "its service is not back"))
         }
@@ -248,7 +256,12 @@ fn arguments(settings: &DnsSettings) -> Vec<String> {
     all
 }
 
-async fn stop(client: &mut Client, control: &Path, status: &Result<Status, ControlError>) -> Result<(), Error> {
+/// Asks it to stop, and waits until it has.
+pub(super) async fn stop_resolver(
+    client: &mut Client,
+    control: &Path,
+    status: &Result<Status, ControlError>,
+) -> Result<(), Error> {
     client.stop().await.map_err(ResolverError::from)?;
     let begun = Instant::now();
     while begun.elapsed() < STOP {
@@ -324,7 +337,7 @@ pub async fn release(session: &Session, platform: &str) -> Result<(), Error> {
     };
     if last && by_up {
         let status = client.status().await;
-        stop(&mut client, &files.control(), &status).await?;
+        stop_resolver(&mut client, &files.control(), &status).await?;
     }
     Ok(())
 }
@@ -381,6 +394,8 @@ pub struct Names {
     #[serde(skip)]
     pub resolver: Option<Status>,
     pub domains: Vec<DomainNames>,
+    /// The way in which the system was pointed at the resolver.
+    pub method: Option<String>,
     /// Where it breaks, and what to do.
     pub notes: Vec<String>,
 }
@@ -408,22 +423,24 @@ pub async fn names_status(session: &Session, domain: &str) -> Names {
         wanted.push(domain.to_owned());
     }
     let address = resolver.as_ref().and_then(own_address);
-    let mut domains = Vec::new();
-    for domain in wanted {
+    let domains = wanted.into_iter().map(|domain| async move {
         let (name, expected) = probe(&domain);
-        let answered = match address {
-            Some(address) => ask(address, &name, 1, QUICK).await.is_ok_and(|found| found.contains(&expected)),
-            None => false,
+        let answered = async {
+            let Some(address) = address else { return false };
+            ask(address, &name, 1, QUICK).await.is_ok_and(|found| found.contains(&expected))
         };
         // a look-up by way of other servers may take its time
-        let resolves = answers(host, &domain, Duration::from_secs(3)).await;
-        domains.push(DomainNames { domain, answered, resolves });
-    }
-    let mut notes = Vec::new();
+        let (answered, resolves) = tokio::join!(answered, answers(host, &domain, PATIENCE));
+        DomainNames { domain, answered, resolves }
+    });
+    let domains: Vec<DomainNames> = futures_util::future::join_all(domains).await;
+    let (method, mut notes) = super::names::installed(host).await;
     if resolver.is_none() {
         notes.push("`macula up` starts it".to_owned());
     } else if !served {
         notes.push(format!("`macula up` adds the names below {domain}"));
+    } else if domains.iter().any(|domain| domain.answered && !domain.resolves) {
+        notes.push("`macula dns install` lets this machine's programs find the names".to_owned());
     }
-    Names { resolver, domains, notes }
+    Names { resolver, domains, method, notes }
 }

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::compile::RESOLVER;
 use crate::dns::{
-    Config, ForwardSettings, Handle, Listen, Name, QueryLog, Server, ServerError, Sources, Upstreams, ZoneEntry, follow,
+    Client, Config, ForwardSettings, Handle, Listen, Name, QueryLog, Server, ServerError, Sources, Upstreams,
+    ZoneEntry, follow,
 };
 use crate::event::Events;
 use crate::host::Host;
@@ -56,6 +57,9 @@ pub struct Serving {
 /// Starts answering: for every platform that is recorded, and for those that are added later.
 pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) -> Result<Serving, Error> {
     let files = ResolverFiles::of(&*host);
+    if Client::connect(&files.control()).await.is_ok() {
+        return Err(ResolverError::from(ServerError::AlreadyRunning { path: files.control() }).into());
+    }
     let choices = choices(&*host, &options.listen);
     let mut tasks = Vec::new();
     let upstreams = if options.upstream.is_empty() {

@@ -10,7 +10,7 @@ use crate::cli::error::CliError;
 pub struct Args {
     /// The full name
     #[arg(value_name = "NAME")]
-    name: String,
+    record: String,
     /// A, AAAA, TXT, MX, ..., or TYPE65
     #[arg(value_name = "TYPE", default_value = "A")]
     rtype: String,
@@ -27,7 +27,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let view = if args.inside { View::Container } else { View::Host };
     let mut client = app::connect_resolver(&*context.host).await?;
     let trace =
-        client.trace(&args.name, number, view).await.map_err(|error| app::Error::from(ResolverError::from(error)))?;
+        client.trace(&args.record, number, view).await.map_err(|error| app::Error::from(ResolverError::from(error)))?;
     if context.json() {
         return context.print_json(&trace);
     }

@@ -21,7 +21,7 @@ pub struct ListArgs {
 pub struct AddArgs {
     /// Below the platform's domain: `shop`, or `shop.macula.local`; `@` is the domain itself
     #[arg(value_name = "NAME")]
-    name: String,
+    record: String,
     /// A, AAAA, CNAME, TXT, MX, SRV, CAA, PTR, HTTPS, SVCB, SSHFP, TLSA
     #[arg(value_name = "TYPE")]
     rtype: String,
@@ -37,7 +37,7 @@ pub struct AddArgs {
 #[derive(Debug, clap::Args)]
 pub struct RemoveArgs {
     #[arg(value_name = "NAME")]
-    name: String,
+    record: String,
     #[arg(value_name = "TYPE")]
     rtype: Option<String>,
 }
@@ -77,7 +77,7 @@ pub async fn add(context: &Context, args: AddArgs) -> Result<(), CliError> {
     let loaded = context.load(&StackOptions::default())?;
     let session = context.session_without_engine("dns add");
     let value = args.value.join(" ");
-    let added = add_record(&session, &loaded, &args.name, &args.rtype, &value, args.ttl).await?;
+    let added = add_record(&session, &loaded, &args.record, &args.rtype, &value, args.ttl).await?;
     if context.json() {
         return context.print_json(&added);
     }
@@ -93,7 +93,7 @@ pub async fn add(context: &Context, args: AddArgs) -> Result<(), CliError> {
 pub async fn remove(context: &Context, args: RemoveArgs) -> Result<(), CliError> {
     let loaded = context.load(&StackOptions::default())?;
     let session = context.session_without_engine("dns remove");
-    let (name, count) = remove_record(&session, &loaded, &args.name, args.rtype.as_deref()).await?;
+    let (name, count) = remove_record(&session, &loaded, &args.record, args.rtype.as_deref()).await?;
     if context.json() {
         return context.print_json(&json!({"name": name, "removed": count}));
     }

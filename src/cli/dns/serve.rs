@@ -25,6 +25,8 @@ const WAITING: usize = 4096;
 /// been up, and for those that come up meanwhile; everything else is asked of the machine's own
 /// servers. With -v each question is shown.
 #[derive(Debug, clap::Args)]
+// flattened into `dns` itself, where a group of this name is there already
+#[group(skip)]
 pub struct Args {
     /// Answer here; port 0 takes any that is free; may be given several times (else 127.0.0.9, port
     /// 53 where that is permitted, or 5335)

@@ -197,7 +197,8 @@ fn listed_port(port: &ListedPort) -> Option<PortBinding> {
 pub(super) fn observed_container(inspected: &Inspected, podman: bool) -> ObservedContainer {
     let state = &inspected.state;
     let status = container_state(state);
-    let ended = matches!(status, ContainerState::Exited | ContainerState::Dead);
+    // one that waits to be started again has ended too
+    let ended = matches!(status, ContainerState::Exited | ContainerState::Dead | ContainerState::Restarting);
     let networks = inspected.network_settings.networks.iter().flatten();
     let image = &inspected.config.image;
     ObservedContainer {
