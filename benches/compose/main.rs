@@ -191,7 +191,7 @@ impl Bench {
     fn round(&self, round: usize, macula: &Tool, compose: &Tool, measures: [&mut Measure; 3]) -> Result<()> {
         let [up, nothing, down] = measures;
         for side in 0..2 {
-            if (round + side) % 2 == 0 {
+            if (round + side).is_multiple_of(2) {
                 up.macula.push(macula.time(&["up", "--yes", "--no-dns"])?);
                 for _ in 0..3 {
                     nothing.macula.push(macula.time(&["up", "--yes", "--no-dns"])?);
