@@ -544,6 +544,17 @@ fn down_stops_dependents_first_and_keeps_the_data() {
 }
 
 #[test]
+fn what_has_ended_still_ties_those_that_need_it_to_what_it_needs() {
+    let mut platform = platform();
+    change(&mut platform, "web", |service| {
+        service.depends_on.remove("db");
+    });
+    let world = right_world(&platform);
+    let plan = down("macula", &world, Keep::default());
+    assert_eq!(plan.index()["stop container macula-db-1"].after, ["stop container macula-web-1"]);
+}
+
+#[test]
 fn down_with_volumes_takes_the_data_last() {
     let mut world = right_world(&platform());
     world.containers.clear();
