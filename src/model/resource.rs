@@ -240,6 +240,17 @@ pub struct ContainerSpec {
     pub parts: String,
 }
 
+impl ContainerSpec {
+    /// Whether to end with 0 is a good end. What is published, or can be asked how it is, is there
+    /// to stay: many a server ends with 0 when it is told to stop.
+    pub fn may_end(&self) -> bool {
+        let none = |check: &Healthcheck| check.test.first().is_some_and(|word| word == "NONE");
+        let asked = self.readiness.probe.is_some() || self.healthcheck.as_ref().is_some_and(|check| !none(check));
+        let ends = matches!(self.options.restart, Restart::No | Restart::OnFailure(_));
+        self.readiness.one_shot || (ends && self.ports.is_empty() && !asked)
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Readiness {
     pub probe: Option<Probe>,
