@@ -12,8 +12,7 @@ use crate::compile::{image_specs, wanted_names};
 use crate::engine::{Engine, EngineError, Query};
 use crate::host::Host;
 use crate::model::{
-    ContainerSpec, ContainerState, Facts, Fingerprint, Health, ImageSpec, Observed, ObservedContainer, Platform,
-    Resources, split_registry,
+    ContainerSpec, ContainerState, Facts, Fingerprint, Health, ImageSpec, Observed, Platform, Resources, split_registry,
 };
 use crate::probe::{Answer, ask};
 
@@ -140,19 +139,9 @@ pub async fn of_running(
     observed.listeners = listeners;
     if !observed.listeners.is_empty() {
         // a port that a container publishes is held by a proxy, whose name says nothing
-        observed.neighbours = attached(engine).await?;
+        observed.neighbours = crate::engine::attached(engine).await?;
     }
     Ok(())
-}
-
-/// All containers that are attached to a network, whoever's. Only for looking into a conflict: the
-/// engine is asked three times over.
-pub async fn attached(engine: &dyn Engine) -> Result<Vec<ObservedContainer>, EngineError> {
-    let networks = engine.networks().await?.into_iter().map(|network| network.name).collect();
-    let found = engine.find(&Query { networks, ..Query::default() }).await?;
-    let containers: BTreeSet<String> = found.networks.into_iter().flat_map(|network| network.containers).collect();
-    let query = Query { containers: containers.into_iter().collect(), ..Query::default() };
-    Ok(engine.find(&query).await?.containers)
 }
 
 /// Digests of the files that a reload takes up, as the containers hold them.

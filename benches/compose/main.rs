@@ -172,27 +172,39 @@ impl Bench {
         let mut nothing = Measure::new(format!("{what}: up, nothing to do"), Target::Ratio(1.0));
         let mut down = Measure::new(format!("{what}: down"), Target::Ratio(0.5));
         for round in 0..self.rounds {
-            for side in 0..2 {
-                if (round + side) % 2 == 0 {
-                    up.macula.push(quiet.time(&["up", "--yes", "--no-dns"])?);
-                    for _ in 0..3 {
-                        nothing.macula.push(quiet.time(&["up", "--yes", "--no-dns"])?);
-                    }
-                    down.macula.push(quiet.time_until_done(&["down"])?);
-                } else {
-                    up.compose.push(compose.time(&["up", "--detach", "--wait"])?);
-                    for _ in 0..3 {
-                        nothing.compose.push(compose.time(&["up", "--detach"])?);
-                    }
-                    down.compose.push(compose.time_until_done(&["down"])?);
-                }
-            }
+            let result = self.round(round, &quiet, &compose, [&mut up, &mut nothing, &mut down]);
             eprintln!("{what}: round {} of {}", round + 1, self.rounds);
             eprintln!("{}", table(&[up.clone(), nothing.clone(), down.clone()]));
+            if let Err(error) = result {
+                // what was measured counts all the same
+                measures.extend([up, nothing, down]);
+                notes.push(format!("{what}: cut short in round {}: {error}\n", round + 1));
+                return Ok(());
+            }
         }
         measures.extend([up, nothing, down]);
         notes.push(self.account(what, macula, &compose)?);
         compose.time_until_done(&["down", "--volumes"])?;
+        Ok(())
+    }
+
+    fn round(&self, round: usize, macula: &Tool, compose: &Tool, measures: [&mut Measure; 3]) -> Result<()> {
+        let [up, nothing, down] = measures;
+        for side in 0..2 {
+            if (round + side).is_multiple_of(2) {
+                up.macula.push(macula.time(&["up", "--yes", "--no-dns"])?);
+                for _ in 0..3 {
+                    nothing.macula.push(macula.time(&["up", "--yes", "--no-dns"])?);
+                }
+                down.macula.push(macula.time_until_done(&["down"])?);
+            } else {
+                up.compose.push(compose.time(&["up", "--detach", "--wait"])?);
+                for _ in 0..3 {
+                    nothing.compose.push(compose.time(&["up", "--detach"])?);
+                }
+                down.compose.push(compose.time_until_done(&["down"])?);
+            }
+        }
         Ok(())
     }
 

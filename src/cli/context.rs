@@ -143,6 +143,7 @@ impl Context {
             stacks: options.stacks.clone(),
             profiles: options.profiles.clone(),
             images: options.images.map(Into::into),
+            only_own: false,
         };
         let loaded = config::load(&request, &DiskFiles).map_err(|errors| {
             let count = errors.0.len();

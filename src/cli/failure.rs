@@ -141,6 +141,7 @@ fn install(error: InstallError) -> CliError {
             "what was changed is kept beside {}: the files ending in .before are what was there",
             path.display()
         )),
+        InstallError::NotUndone(_) => of(ErrorKind::Unexpected).suggest("macula dns uninstall"),
         InstallError::Check { .. } => of(ErrorKind::NotHealthy).suggest("macula dns status"),
         InstallError::NotHeld { tried } => {
             let mut new = of(ErrorKind::NotHealthy).suggest("macula dns status");

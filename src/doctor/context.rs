@@ -6,10 +6,9 @@ use tokio::sync::OnceCell;
 
 use super::Needs;
 use crate::engine::discover::{Attempt, Discovery, Source};
-use crate::engine::{Engine, EngineError, Query};
+use crate::engine::{Engine, EngineError, Query, attached};
 use crate::host::{Host, HostFacts, Route};
 use crate::model::{Facts, Listener, ObservedContainer, ObservedNetwork};
-use crate::observe;
 
 /// An engine that does not answer in this time hangs.
 const TIME_FOR_THE_ENGINE: Duration = Duration::from_secs(3);
@@ -89,7 +88,7 @@ impl<'a> Context<'a> {
     /// All containers that are attached to a network, whoever's. Only for looking into a conflict:
     /// the engine is asked three times over.
     pub async fn attached(&self) -> &[ObservedContainer] {
-        let look = || async { asked(self.engine, observe::attached).await.unwrap_or_default() };
+        let look = || async { asked(self.engine, attached).await.unwrap_or_default() };
         self.attached.get_or_init(look).await
     }
 

@@ -225,3 +225,14 @@ pub struct AttachedExec {
     pub workdir: Option<String>,
     pub privileged: bool,
 }
+
+/// All containers that are attached to a network, whoever's. Only for looking into a conflict: the
+/// engine is asked three times over.
+pub async fn attached(engine: &dyn Engine) -> Result<Vec<ObservedContainer>, EngineError> {
+    let networks = engine.networks().await?.into_iter().map(|network| network.name).collect();
+    let found = engine.find(&Query { networks, ..Query::default() }).await?;
+    let containers: std::collections::BTreeSet<String> =
+        found.networks.into_iter().flat_map(|network| network.containers).collect();
+    let query = Query { containers: containers.into_iter().collect(), ..Query::default() };
+    Ok(engine.find(&query).await?.containers)
+}

@@ -451,7 +451,7 @@ fn a_taken_port_is_named_with_its_holder_before_anything_is_made() {
     };
     assert_snapshot!(plan_of(&platform, &world), @"
     container macula-web-1: needs 127.0.0.1:8000/tcp, and nginx (pid 4711) listens on 0.0.0.0:8000
-      stop it (kill 4711), or give the service another port in macula.yaml
+      stop it (kill 4711), or publish on another port, or choose another --name
     ");
     // where a proxy listens for a container it is the container that helps
     let mut neighbour = right_world(&platform).containers.remove(0);

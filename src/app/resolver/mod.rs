@@ -33,6 +33,8 @@ const START: Duration = Duration::from_secs(5);
 const STOP: Duration = Duration::from_secs(5);
 /// For an answer that comes from this machine.
 const QUICK: Duration = Duration::from_millis(500);
+/// For an answer of a resolver on this machine, if it is pointed at us.
+const AT_ONCE: Duration = Duration::from_millis(60);
 /// For an answer that may come by way of other machines.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// A log longer than this is begun anew.
@@ -369,7 +371,10 @@ pub(super) async fn look(session: &Session, domain: &str) -> DnsStatus {
         };
         Some(DnsStatus { address: address.map(|address| address.to_string()), zones, installed: false, healthy })
     };
-    let (found, installed) = tokio::join!(tokio::time::timeout(QUICK, work), answers(host, domain, QUICK));
+    // nobody who did not ask for it is to wait for name servers that do not know our names
+    let installed = host.exists(&ResolverFiles::of(host).install().join("receipt.json")).await;
+    let patience = if installed { QUICK } else { AT_ONCE };
+    let (found, installed) = tokio::join!(tokio::time::timeout(QUICK, work), answers(host, domain, patience));
     DnsStatus { installed, ..found.ok().flatten().unwrap_or_default() }
 }
 

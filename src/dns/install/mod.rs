@@ -45,6 +45,9 @@ pub enum InstallError {
     Unfit { method: String, reason: String },
     #[error("{} is no receipt: {reason}", path.display())]
     Receipt { path: PathBuf, reason: String },
+    /// The receipt stays, so that it can be tried again.
+    #[error("it did not hold, and could not be put back as it was")]
+    NotUndone(#[source] Box<InstallError>),
     /// Everything that was tried has been undone.
     #[error("the system was not brought to ask the resolver; it is as it was")]
     NotHeld { tried: Vec<Tried> },
@@ -123,9 +126,11 @@ pub async fn install(
                 notes.extend(machine.better(rung, target));
                 return Ok(Installed { rung, changed: true, tried, notes });
             }
-            Err(error @ (InstallError::Run(RunError::Privilege { .. }) | InstallError::Receipt { .. })) => {
-                return Err(error);
-            }
+            Err(
+                error @ (InstallError::Run(RunError::Privilege { .. })
+                | InstallError::Receipt { .. }
+                | InstallError::NotUndone(_)),
+            ) => return Err(error),
             Err(error) => tried.push(Tried { rung, reason: reason(&error) }),
         }
     }
@@ -191,7 +196,7 @@ async fn carry_out(
     match work.await {
         Ok(()) => receipt.complete(host, folder).await,
         Err(error) => {
-            undo(host, folder, &receipt).await?;
+            undo(host, folder, &receipt).await.map_err(|error| InstallError::NotUndone(Box::new(error)))?;
             Err(error)
         }
     }

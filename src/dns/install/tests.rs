@@ -59,21 +59,17 @@ fn resolving(host: FakeHost, path: &'static str, word: &'static str) -> FakeHost
     let look = move |host: &FakeHost| {
         let there = host.text(path).is_some_and(|text| text.contains(word));
         host.clone().name("ns.macula.local", there.then(ours));
+        Ok(Output { status: Some(0), ..Output::default() })
     };
-    let (tee, rm) = (look, look);
-    let host = with_root(host, || Ok(()));
-    let (write, delete) = (host.clone(), host.clone());
-    let _ = (write, delete);
-    host.on("sudo tee *", move |host, command| {
-        host.put(&command.args[0], command.stdin.clone().unwrap_or_default());
-        tee(host);
-        Ok(Output { status: Some(0), ..Output::default() })
-    })
-    .on("sudo rm -f *", move |host, command| {
-        futures_util::FutureExt::now_or_never(host.remove(Path::new(&command.args[1]))).unwrap().unwrap();
-        rm(host);
-        Ok(Output { status: Some(0), ..Output::default() })
-    })
+    with_root(host, || Ok(()))
+        .on("sudo tee *", move |host, command| {
+            host.put(&command.args[0], command.stdin.clone().unwrap_or_default());
+            look(host)
+        })
+        .on("sudo rm -f *", move |host, command| {
+            futures_util::FutureExt::now_or_never(host.remove(Path::new(&command.args[1]))).unwrap().unwrap();
+            look(host)
+        })
 }
 
 fn plain() -> FakeHost {
@@ -155,6 +151,7 @@ async fn a_rung_that_does_not_hold_is_left_and_the_next_one_tried() {
         .file("/run/systemd/resolve/resolv.conf", "nameserver 192.0.2.1\n")
         .file("/etc/systemd/resolved.conf", "")
         .program("ip")
+        .program("resolvectl")
         .answer("resolvectl --version", 0, "systemd 257 (257.9)\n", "");
     let host = resolving(host, "/etc/hosts", "127.0.0.9 ns.macula.local\n");
     let before = etc(&host);
@@ -176,6 +173,7 @@ async fn a_rung_that_does_not_hold_is_left_and_the_next_one_tried() {
     assert_eq!(etc(&host).len(), before.len(), "the unit of the first rung is gone");
     insta::assert_snapshot!(host.journal().join("\n"), @r"
     resolvectl --version
+    sudo mkdir -p -m755 /etc/systemd/system
     sudo tee /etc/systemd/system/macula-dns-link.service
     sudo chmod 644 /etc/systemd/system/macula-dns-link.service
     sudo systemctl daemon-reload
@@ -183,6 +181,7 @@ async fn a_rung_that_does_not_hold_is_left_and_the_next_one_tried() {
     sudo systemctl restart macula-dns-link.service
     sudo systemctl disable --now macula-dns-link.service
     sudo rm -f /etc/systemd/system/macula-dns-link.service
+    sudo rmdir /etc/systemd/system
     sudo systemctl daemon-reload
     sudo tee /etc/hosts
     ");
@@ -214,7 +213,7 @@ async fn methods_say_why_they_do_not_fit() {
     let said = async |host: &FakeHost, method, port| {
         install(host, folder(), &target(port), method).await.unwrap_err().to_string()
     };
-    let old = FakeHost::new().file("/run/systemd/resolve/resolv.conf", "").answer(
+    let old = FakeHost::new().file("/run/systemd/resolve/resolv.conf", "").program("resolvectl").answer(
         "resolvectl --version",
         0,
         "systemd 245 (245.4)\n",
@@ -306,7 +305,62 @@ async fn the_units_of_the_service() {
         let change::Content::Whole(text) = file.content else { panic!("{rung}") };
         shown.push_str(&format!("== {}\n{text}", file.path.display()));
     }
-    insta::assert_snapshot!(shown, @"");
+    insta::assert_snapshot!(shown, @r#"
+    == /etc/systemd/system/macula-dns.service
+    # macula: written by `macula dns install`; `macula dns uninstall` removes this file
+    [Unit]
+    Description=The resolver of dev's platforms (macula)
+    After=network.target
+
+    [Service]
+    ExecStart="/opt/my tools/macula" dns serve --started-by=service
+    Restart=always
+    RestartSec=1
+    Environment="HOME=/home/dev"
+    Environment="XDG_DATA_HOME=/data/100%%"
+    User=dev
+    AmbientCapabilities=CAP_NET_BIND_SERVICE
+    CapabilityBoundingSet=CAP_NET_BIND_SERVICE
+    NoNewPrivileges=yes
+
+    [Install]
+    WantedBy=multi-user.target
+    == /home/dev/.config/systemd/user/macula-dns.service
+    # macula: written by `macula dns install`; `macula dns uninstall` removes this file
+    [Unit]
+    Description=The resolver of dev's platforms (macula)
+    After=network.target
+
+    [Service]
+    ExecStart="/opt/my tools/macula" dns serve --started-by=service
+    Restart=always
+    RestartSec=1
+    Environment="HOME=/home/dev"
+    Environment="XDG_DATA_HOME=/data/100%%"
+
+    [Install]
+    WantedBy=default.target
+    == /home/dev/Library/LaunchAgents/dev.macula.dns.plist
+    <?xml version="1.0" encoding="UTF-8"?>
+    <!-- macula: written by `macula dns install`; `macula dns uninstall` removes this file -->
+    <!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
+    <plist version="1.0">
+    <dict>
+      <key>Label</key><string>dev.macula.dns</string>
+      <key>ProgramArguments</key>
+      <array>
+        <string>/opt/my tools/macula</string><string>dns</string><string>serve</string><string>--started-by=service</string>
+      </array>
+      <key>EnvironmentVariables</key>
+      <dict>
+        <key>HOME</key><string>/home/dev</string>
+        <key>XDG_DATA_HOME</key><string>/data/100%</string>
+      </dict>
+      <key>RunAtLoad</key><true/>
+      <key>KeepAlive</key><true/>
+    </dict>
+    </plist>
+    "#);
 }
 
 /// A run that is killed at any moment, in the middle of a write too, is undone by the next one.
@@ -317,7 +371,7 @@ async fn every_moment_to_be_killed_at() {
         (|| FakeHost::new().file("/etc/hosts", "127.0.0.1 localhost"), Method::Hosts),
         (
             || {
-                plain().file("/run/systemd/resolve/resolv.conf", "").answer(
+                plain().file("/run/systemd/resolve/resolv.conf", "").program("resolvectl").answer(
                     "resolvectl --version",
                     0,
                     "systemd 258 (258)\n",
@@ -329,7 +383,8 @@ async fn every_moment_to_be_killed_at() {
     ];
     for (machine, method) in machines {
         for torn in [0, 1, 20, 5000] {
-            for moment in 0.. {
+            let mut survived = false;
+            for moment in 0..20 {
                 let left_alive = Arc::new(AtomicUsize::new(moment));
                 let counter = left_alive.clone();
                 let host = with_root(machine(), move || {
@@ -338,7 +393,7 @@ async fn every_moment_to_be_killed_at() {
                 });
                 let host = host.name("ns.macula.local", [ours()]);
                 let before = etc(&host);
-                let survived = install(&host, folder(), &target(53), method).await.is_ok();
+                survived = install(&host, folder(), &target(53), method).await.is_ok();
                 if survived {
                     // killed while it is undone, then
                     left_alive.store(0, Ordering::SeqCst);
@@ -352,6 +407,7 @@ async fn every_moment_to_be_killed_at() {
                     break;
                 }
             }
+            assert!(survived, "{method}");
         }
     }
 }

@@ -175,7 +175,7 @@ fn a_container_that_runs_is_read_from_the_list() {
             error: "",
         },
     )
-    "##);
+    "#);
     for (status, health) in [
         ("Up 3 minutes", Health::None),
         ("Up 1 second (healthy)", Health::Healthy),
