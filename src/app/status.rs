@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::compile::{container_name, fully_qualified, loopback_address};
 use crate::config::Loaded;
-use crate::model::{ContainerState, Health, ObservedContainer, Platform, Restart, Role, Service, Stack, label};
+use crate::model::{ContainerSpec, ContainerState, Health, ObservedContainer, Platform, Role, Service, Stack, label};
 use crate::plan::{Action, Choice, ImageSource, Plan, SupplyProblem, Wish, reconcile};
 
 use super::prepare::gather;

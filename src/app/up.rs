@@ -11,6 +11,7 @@ use crate::doctor::{self, Finding, Fix, Needs, Selection};
 use crate::event::Events;
 use crate::host::{Held, Lock};
 use crate::model::{ContainerState, Observed, PrepareStep, label};
+use crate::observe;
 use crate::plan::{self, Action, LeftOut};
 
 use super::prepare::gather;

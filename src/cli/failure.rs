@@ -9,7 +9,7 @@ use crate::host::LockError;
 use crate::pki::{AuthorityError, LeafError};
 use crate::plan::SupplyProblem;
 
-use super::error::{CliError, ErrorKind};
+use super::error::{CliError, ErrorKind, with_image_hints};
 use super::ui::text;
 
 impl From<Error> for CliError {

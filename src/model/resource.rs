@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Build, Condition, ContainerOptions, Healthcheck, PrepareStep, Probe, Protocol, Reload};
+use super::{Build, Condition, ContainerOptions, Healthcheck, PrepareStep, Probe, Protocol, Reload, Restart};
 
 /// What a thing is called across plan, events and errors.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
