@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::compile::{container_name, fully_qualified, loopback_address};
 use crate::config::Loaded;
-use crate::model::{ContainerState, Health, ObservedContainer, Platform, Restart, Role, Service, Stack, label};
+use crate::model::{ContainerSpec, ContainerState, Health, ObservedContainer, Platform, Role, Service, Stack, label};
 use crate::plan::{Action, Choice, ImageSource, Plan, SupplyProblem, Wish, reconcile};
 
 use super::prepare::gather;
@@ -150,7 +150,7 @@ fn row(
         urls: if state == "running" { urls(platform, service, prepared.tls) } else { Vec::new() },
         addresses: if state == "running" { addresses(prepared, service) } else { Vec::new() },
         container: first.map(|found| found.name.clone()),
-        reason: reason(service, &found, running, left_out, source),
+        reason: reason(prepared, service, &found, running, left_out, source),
     }
 }
 
@@ -177,6 +177,7 @@ fn source_of(prepared: &Prepared, service: &Service, found: &ObservedContainer) 
 }
 
 fn reason(
+    prepared: &Prepared,
     service: &Service,
     found: &[&ObservedContainer],
     running: usize,
@@ -191,12 +192,14 @@ fn reason(
         return service.extension.build_note.clone().filter(|_| source == Some(ImageSource::Build));
     }
     let ended = found.iter().find(|found| found.state != ContainerState::Running)?;
+    let spec = prepared.resources.containers.iter().find(|spec| spec.name == ended.name);
+    let may_end = spec.is_some_and(ContainerSpec::may_end);
     let code = ended.exit_code.unwrap_or_default();
     Some(match ended.state {
         ContainerState::Created => "created, and never started".into(),
         ContainerState::Paused => "paused".into(),
         ContainerState::Restarting => format!("ended with {code}, starts again"),
-        _ if code == 0 && matches!(service.options.restart, Restart::No | Restart::OnFailure(_)) => "done".into(),
+        _ if code == 0 && may_end => "done".into(),
         _ if ended.oom_killed => "killed: it reached its memory limit".into(),
         _ => format!("ended with {code}"),
     })

@@ -8,9 +8,11 @@ use async_trait::async_trait;
 use crate::apply::{Failure, Outcome, StepError, Timing, Tools, apply};
 use crate::config::Loaded;
 use crate::doctor::{self, Finding, Fix, Needs, Selection};
-use crate::host::Lock;
-use crate::model::{ContainerState, Observed, PrepareStep, Restart};
-use crate::plan::{Action, LeftOut};
+use crate::event::Events;
+use crate::host::{Held, Lock};
+use crate::model::{ContainerState, Observed, PrepareStep, label};
+use crate::observe;
+use crate::plan::{self, Action, LeftOut};
 
 use super::prepare::gather;
 use super::status::{Status, status_of};
@@ -52,6 +54,36 @@ pub(super) async fn lock(session: &Session, platform: &str) -> Result<Lock, Erro
     }
 }
 
+/// A run that was killed while it stopped containers has left the engine at work: they still run,
+/// and are about to end. Nothing shows which; to stop them once more is to wait for it.
+async fn settle(session: &Session, platform: &str, killed: &Held) -> Result<(), Error> {
+    let stops = |word: &str| ["down", "stop", "restart"].contains(&word);
+    if !killed.command.split_whitespace().any(stops) {
+        return Ok(());
+    }
+    let engine = session.engine()?;
+    let observed = observe::ours(&*engine, platform).await?;
+    let services = observed.containers.iter().filter_map(|found| found.label(label::SERVICE)).map(str::to_owned);
+    let plan = plan::stop(platform, &observed, &services.collect());
+    if plan.is_empty() {
+        return Ok(());
+    }
+    session.events.info(format!("{killed} was killed: what it may have begun to stop is stopped first"));
+    let tools = Tools {
+        engine: engine.clone(),
+        host: session.system.host.clone(),
+        facts: engine.facts().await?,
+        events: Events::none(),
+        cancel: session.cancel.clone(),
+        image_timeout: Duration::ZERO,
+    };
+    let outcome = apply(&session.command, platform, &plan, tools).await;
+    if outcome.cancelled && outcome.failed.is_empty() {
+        return Err(Error::Cancelled);
+    }
+    if outcome.is_ok() { Ok(()) } else { Err(Error::Failed(Box::new(outcome))) }
+}
+
 /// What `up` says and asks on its way. Only `cli` knows whether there is anybody to ask.
 #[async_trait]
 pub trait Consent: Send + Sync {
@@ -68,7 +100,10 @@ pub async fn up(
     options: &UpOptions,
     consent: &dyn Consent,
 ) -> Result<UpResult, Error> {
-    let _lock = lock(session, &loaded.platform.name).await?;
+    let lock = lock(session, &loaded.platform.name).await?;
+    if let Some(killed) = lock.interrupted() {
+        settle(session, &loaded.platform.name, killed).await?;
+    }
     let mut prepared = prepare(session, loaded, &options.wanted).await?;
     if prepared.new_certificate {
         // only now that nothing is in the way: a run that is refused changes nothing
@@ -198,14 +233,14 @@ fn override_timeout(prepared: &mut Prepared, timeout: Duration) {
 /// A service without a health check may have ended since it was started.
 async fn last_look(prepared: &Prepared, now: &Observed, outcome: &mut Outcome) {
     for step in &prepared.plan.steps {
-        let Action::AwaitReady { spec, readiness } = &step.action else { continue };
+        let Action::AwaitReady { spec, .. } = &step.action else { continue };
         if outcome.failed.iter().any(|failure| failure.group == step.group) {
             continue;
         }
         let ended = now.container(&spec.name).filter(|found| {
             let stopped =
                 matches!(found.state, ContainerState::Exited | ContainerState::Dead | ContainerState::Restarting);
-            let done = found.exit_code == Some(0) && (readiness.one_shot || spec.options.restart == Restart::No);
+            let done = found.exit_code == Some(0) && spec.may_end();
             stopped && !done
         });
         if let Some(found) = ended {

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::engine::{Engine, LogOptions};
-use crate::model::{ContainerSpec, ContainerState, Health, ObservedContainer, Readiness, Restart};
+use crate::model::{ContainerSpec, ContainerState, Health, ObservedContainer, Readiness};
 use crate::probe::{Answer, ask};
 
 use super::{StepError, Tools};
@@ -52,13 +52,13 @@ pub(super) async fn wait(
         if found.state != ContainerState::Running || found.restart_count != restarts {
             (begun, restarts) = (Instant::now(), found.restart_count);
         }
-        if let Some(reason) = gave_up(&found, readiness, ended_with) {
+        if let Some(reason) = gave_up(&found, spec, readiness, ended_with) {
             return Err(not_ready(tools, spec, reason).await);
         }
         let ended = matches!(found.state, ContainerState::Exited | ContainerState::Dead);
         let answer = if readiness.one_shot {
             if ended { Answer::Healthy } else { Answer::Not("at work".into()) }
-        } else if ended && found.exit_code == Some(0) && spec.options.restart == Restart::No {
+        } else if ended {
             // its work is done: not a service, and no failure either
             Answer::Healthy
         } else if found.state != ContainerState::Running {
@@ -116,11 +116,13 @@ fn question(spec: &ContainerSpec, readiness: &Readiness) -> Question {
 }
 
 /// Why it will not come up, when that is certain.
-fn gave_up(found: &ObservedContainer, readiness: &Readiness, code: i64) -> Option<String> {
+fn gave_up(found: &ObservedContainer, spec: &ContainerSpec, readiness: &Readiness, code: i64) -> Option<String> {
     let memory = if found.oom_killed { " (killed: it reached its memory limit)" } else { "" };
+    let last = found.exit_code.unwrap_or(code);
     match found.state {
-        ContainerState::Exited | ContainerState::Dead if code != 0 => Some(format!("ended with {code}{memory}")),
+        ContainerState::Exited | ContainerState::Dead if last != 0 => Some(format!("ended with {last}{memory}")),
         ContainerState::Exited | ContainerState::Dead if !found.error.is_empty() => Some(found.error.clone()),
+        ContainerState::Exited | ContainerState::Dead if !spec.may_end() => Some("ended with 0".into()),
         ContainerState::Restarting | ContainerState::Running
             if found.restart_count >= RESTARTS && !readiness.one_shot =>
         {

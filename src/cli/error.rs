@@ -312,7 +312,8 @@ impl From<EngineError> for CliError {
     }
 }
 
-fn with_image_hints(error: CliError, image: &ImageError) -> CliError {
+/// What to do about an image that could not be had.
+pub(super) fn with_image_hints(error: CliError, image: &ImageError) -> CliError {
     match image {
         ImageError::NotFound { reference } => error.hint(format!(
             "check its name and tag; an image that has moved gets its new name in macula.yaml:\n\

@@ -6,10 +6,10 @@ use crate::dns::install::InstallError;
 use crate::dns::{ControlError, RecordsError, ServerError};
 use crate::engine::discover::{Discovery, Refusal};
 use crate::host::LockError;
-use crate::pki::AuthorityError;
+use crate::pki::{AuthorityError, LeafError};
 use crate::plan::SupplyProblem;
 
-use super::error::{CliError, ErrorKind};
+use super::error::{CliError, ErrorKind, with_image_hints};
 use super::ui::text;
 
 impl From<Error> for CliError {
@@ -66,6 +66,10 @@ impl From<Error> for CliError {
             }
             Error::Authority(AuthorityError::Clock { .. }) => {
                 Self::unexpected(error.to_string()).hint("set the clock of this machine right")
+            }
+            Error::Authority(AuthorityError::Io(ref source))
+            | Error::Certificate(LeafError::Io(ref source) | LeafError::Authority(AuthorityError::Io(ref source))) => {
+                Self::io("keep the certificates", source)
             }
             Error::Authority(_) | Error::Certificate(_) | Error::Trust(_) => Self::unexpected(error.to_string()),
             Error::SecretsLost { ref path, .. } => Self::conflict(error.to_string())
@@ -235,11 +239,19 @@ fn one(failure: &Failure) -> CliError {
         }
         StepError::NoImage { reference, attempts } => {
             let mut error = CliError::new(ErrorKind::Image, format!("no source gave the image {reference}"));
+            error.causes = attempts.iter().map(ToString::to_string).collect();
+            // what each source said may lead to another remedy
             for attempt in attempts {
-                let text = attempt.to_string();
-                error.causes.push(text);
+                error = with_image_hints(error, attempt);
             }
-            error.hint("an image that has moved gets another name in macula.yaml under images.overrides")
+            let mut seen = Vec::new();
+            error.hints.retain(|hint| {
+                !seen.contains(hint) && {
+                    seen.push(hint.clone());
+                    true
+                }
+            });
+            error
         }
         StepError::Prepare { source, .. } | StepError::Base { source, .. } => {
             CliError::from(source.clone()).doing(failure.step.clone())

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Build, Condition, ContainerOptions, Healthcheck, PrepareStep, Probe, Protocol, Reload};
+use super::{Build, Condition, ContainerOptions, Healthcheck, PrepareStep, Probe, Protocol, Reload, Restart};
 
 /// What a thing is called across plan, events and errors.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -238,6 +238,17 @@ pub struct ContainerSpec {
     /// Short digests of its parts; see [`super::label::PARTS`].
     #[serde(skip)]
     pub parts: String,
+}
+
+impl ContainerSpec {
+    /// Whether to end with 0 is a good end. What is published, or can be asked how it is, is there
+    /// to stay: many a server ends with 0 when it is told to stop.
+    pub fn may_end(&self) -> bool {
+        let none = |check: &Healthcheck| check.test.first().is_some_and(|word| word == "NONE");
+        let asked = self.readiness.probe.is_some() || self.healthcheck.as_ref().is_some_and(|check| !none(check));
+        let ends = matches!(self.options.restart, Restart::No | Restart::OnFailure(_));
+        self.readiness.one_shot || (ends && self.ports.is_empty() && !asked)
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -419,10 +419,8 @@ impl Planner<'_> {
             ContainerState::Running if matches!(found.health, Health::Healthy | Health::None) => Verdict::Right,
             ContainerState::Running => Verdict::Await,
             ContainerState::Restarting => Verdict::Await,
-            ContainerState::Exited if done && spec.readiness.one_shot => Verdict::Right,
-            // Compose would start it again at every `up`; what ended well and is not told to
-            // restart has done its work
-            ContainerState::Exited if done && spec.options.restart == crate::model::Restart::No => Verdict::Right,
+            // Compose would start it again at every `up`; what has done its work is right
+            ContainerState::Exited if done && spec.may_end() => Verdict::Right,
             ContainerState::Dead | ContainerState::Removing => Verdict::Recreate(Cause::NotRunning),
             _ => Verdict::Start,
         }

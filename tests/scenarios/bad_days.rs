@@ -267,7 +267,7 @@ fn a_container_that_dies_while_it_is_asked_is_said_so() {
         "services: {db: {<<: *base, command: [sleep, infinity], healthcheck: {test: [CMD, test, -e, /tmp/never]}}}",
     );
     let mut up = platform.start("up --timeout 60s");
-    up.until_says("await container");
+    up.until_says("wait until it answers");
     let id = platform.container("db").id;
     eventually("it runs", || platform.container("db").running);
     assert!(platform.engine.delete(&format!("/containers/{id}?force=1")));

@@ -198,7 +198,7 @@ services:
                  "container": null, "reason": "127.0.0.1:1/nowhere:1 is not in the engine, there is no way to its registry (127.0.0.1:1), and it has no build"},
                 {"name": "web", "stack": "project", "state": "running", "health": "healthy",
                  "image": "macula-test/busybox:1", "image_source": "image",
-                 "urls": [format!("http://web.{name}.macula.local")], "addresses": [address],
+                 "urls": [format!("https://web.{name}.macula.local")], "addresses": [address],
                  "container": format!("macula-{name}-web-1"), "reason": null},
             ],
             "dns": {"address": null, "zones": [], "installed": false, "healthy": false},
@@ -207,7 +207,7 @@ services:
         })
     );
     assert!(address.starts_with("127.") && address.ends_with(".1:8080"), "{address}");
-    platform.run("open web --print").ok().prints(&format!("http://web.{name}.macula.local\n"));
+    platform.run("open web --print").ok().prints(&format!("https://web.{name}.macula.local\n"));
     platform.run("open extra").exits(7).says("extra does not run");
 
     let images = platform.run("images list -o json").ok().json();

@@ -52,48 +52,76 @@ fn whole_files(platform: &Platform) {
     }
 }
 
+/// Runs with an engine that dies after so many calls that change something.
+#[track_caller]
+fn dies(platform: &Platform, words: &str, calls: usize, death: Death) {
+    let proxy = Proxy::start(&platform.engine, platform.home(), calls, death);
+    platform.engine_at(format!("unix://{}", proxy.path.display()));
+    let done = platform.run(words);
+    assert!(proxy.is_dead(), "{death:?} after {calls} calls: it makes fewer\n{done}");
+    done.exits(4).says("macula").does_not_say("panicked");
+    drop(proxy);
+    platform.engine_at(platform.engine.endpoint());
+    if death == Death::After {
+        // what an engine was at dies with it; this one lives, and ends what it has begun
+        settled(platform);
+    }
+}
+
+/// Waits until the engine has nothing under way for the platform.
+#[track_caller]
+fn settled(platform: &Platform) {
+    let look = || (platform.everything(), platform.containers());
+    let mut last = look();
+    eventually("the engine has settled", || {
+        std::thread::sleep(Duration::from_secs(1));
+        let now = look();
+        std::mem::replace(&mut last, now.clone()) == now
+    });
+}
+
 #[test]
 fn the_engine_dies_in_the_middle_of_up() {
     let Some(platform) = Platform::new("engine_dies") else { return };
     small(&platform);
-    for (round, death) in [Death::Before, Death::After].into_iter().cycle().take(12).enumerate() {
-        let proxy = Proxy::start(&platform.engine, platform.home(), round, death);
-        platform.engine_at(format!("unix://{}", proxy.path.display()));
-        let done = platform.run("up");
-        assert!(proxy.is_dead(), "round {round}: too few calls\n{done}");
-        done.exits(4).says("macula").does_not_say("panicked");
-        drop(proxy);
-        platform.engine_at(platform.engine.endpoint());
-        // every other round begins anew, the others go on from what is there
-        if round % 4 < 2 {
-            platform.run("down").ok();
-        } else {
+    for calls in 0..8 {
+        let death = if calls % 2 == 0 { Death::Before } else { Death::After };
+        dies(&platform, "up", calls, death);
+        platform.run("up").ok();
+        if calls == 7 {
             converged(&platform);
-            platform.stack(&SMALL.replace("'0'", &format!("'{round}'")));
         }
+        platform.run("down --volumes --yes").ok();
     }
-    platform.stack(SMALL);
-    converged(&platform);
+}
+
+#[test]
+fn the_engine_dies_while_a_container_is_replaced() {
+    let Some(platform) = Platform::new("engine_dies_replacing") else { return };
+    small(&platform);
+    platform.run("up").ok();
+    platform.shell("db", "echo row > /data/rows");
+    for calls in 0..5 {
+        platform.stack(&SMALL.replacen("'0'", &format!("'{}'", calls + 1), 1));
+        let death = if calls % 2 == 0 { Death::After } else { Death::Before };
+        dies(&platform, "up", calls, death);
+        converged(&platform);
+        assert_eq!(platform.shell("db", "cat /data/rows; echo $ROUND"), format!("row\n{}", calls + 1));
+    }
 }
 
 #[test]
 fn the_engine_dies_in_the_middle_of_down() {
     let Some(platform) = Platform::new("engine_dies_down") else { return };
     small(&platform);
-    for round in 0..6 {
+    let rows = |last: usize| (0..=last).map(|row| row.to_string()).collect::<Vec<_>>().join("\n");
+    for calls in 0..6 {
         converged(&platform);
-        platform.shell("db", &format!("echo {round} >> /data/rows"));
-        let death = if round % 2 == 0 { Death::Before } else { Death::After };
-        let proxy = Proxy::start(&platform.engine, platform.home(), round, death);
-        platform.engine_at(format!("unix://{}", proxy.path.display()));
-        let done = platform.run("down");
-        assert!(proxy.is_dead(), "round {round}: too few calls\n{done}");
-        done.exits(4);
-        drop(proxy);
-        platform.engine_at(platform.engine.endpoint());
+        platform.shell("db", &format!("echo {calls} >> /data/rows"));
+        dies(&platform, "down", calls, if calls % 2 == 0 { Death::Before } else { Death::After });
     }
     converged(&platform);
-    assert_eq!(platform.shell("db", "cat /data/rows"), "0\n1\n2\n3\n4\n5");
+    assert_eq!(platform.shell("db", "cat /data/rows"), rows(5));
     platform.run("down").ok();
 }
 
@@ -197,8 +225,9 @@ services:
 ";
     platform.stack(stack);
     for signal in [Signal::INT, Signal::TERM] {
-        let up = platform.start("up --timeout 100s");
+        let mut up = platform.start("up --timeout 100s");
         eventually("slow runs", || platform.containers().get("slow").is_some_and(|slow| slow.running));
+        up.until_says("its health check ends with 1");
         eventually("quick runs", || platform.containers().get("quick").is_some_and(|quick| quick.running));
         let begun = Instant::now();
         up.signal(signal);

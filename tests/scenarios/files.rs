@@ -50,7 +50,9 @@ services:
     let done = platform.run("up --stack compose.yaml");
     done.exits(3);
     let at = |place: &str, what: &str| {
-        let found = done.err.lines().any(|line| line.contains(place) && line.contains(what));
+        // the place, what is wrong, and below it what would be right
+        let lines: Vec<&str> = done.err.lines().collect();
+        let found = lines.windows(2).any(|two| two[0].contains(place) && two.concat().contains(what));
         assert!(found, "{place}: {what}\n{done}");
     };
     at("macula.yaml:1:1", "did you mean `stacks`?");

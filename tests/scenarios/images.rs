@@ -46,7 +46,7 @@ services:
         assert!(platform.container("web").running);
         done
     };
-    attempt("missing").says("images: {overrides:");
+    attempt("missing").says("does not exist in its registry").says("images: {overrides:");
     attempt("private").says("docker login");
     attempt("busy").says("docker login").says("images.sources");
     // what was there before is no reason to fail

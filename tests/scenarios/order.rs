@@ -12,6 +12,7 @@ services:
   app:
     <<: *says
     command: [sh, -c, 'echo app starts >> /data/log; trap \"echo app stops >> /data/log; exit\" TERM; while :; do sleep 0.1; done']
+    healthcheck: {test: [CMD, 'true'], interval: 1h}
     depends_on:
       migrate: {condition: service_completed_successfully}
       cache: {condition: service_started}

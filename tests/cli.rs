@@ -1,0 +1,301 @@
+//! The commands that need no engine, in a hermetic home: what is printed where, and the exit codes.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use insta::assert_snapshot;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A home of its own, and no engine.
+struct Home(TempDir);
+
+struct Done {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Home {
+    fn new() -> Self {
+        let home = Self(TempDir::new().unwrap());
+        std::fs::create_dir(home.project()).unwrap();
+        home
+    }
+
+    fn project(&self) -> std::path::PathBuf {
+        self.0.path().join("project")
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        std::fs::write(self.project().join(file), text).unwrap();
+    }
+
+    fn program(&self, words: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_macula"));
+        let home = self.0.path();
+        command
+            .env_clear()
+            .current_dir(self.project())
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", home)
+            .env("XDG_CONFIG_HOME", home.join("config"))
+            .env("XDG_DATA_HOME", home.join("data"))
+            .env("DOCKER_HOST", "unix:///nowhere/engine.sock")
+            .stdin(Stdio::null())
+            .args(words.split_whitespace());
+        command
+    }
+
+    fn run(&self, words: &str) -> Done {
+        done(&mut self.program(words), self.0.path())
+    }
+}
+
+fn done(command: &mut Command, home: &Path) -> Done {
+    let output = command.output().unwrap();
+    // on some systems the folder for temporary files is a link
+    let real = home.canonicalize().unwrap();
+    let text = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        text.replace(real.to_str().unwrap(), "~").replace(home.to_str().unwrap(), "~")
+    };
+    Done { code: output.status.code().unwrap(), out: text(&output.stdout), err: text(&output.stderr) }
+}
+
+impl Done {
+    #[track_caller]
+    fn exits(&self, code: i32) -> &Self {
+        assert_eq!(self.code, code, "{}{}", self.out, self.err);
+        self
+    }
+
+    /// Everything, as a user sees it.
+    fn all(&self) -> String {
+        let Self { code, out, err } = self;
+        let lines: Vec<&str> = out.lines().chain(err.lines()).map(str::trim_end).collect();
+        format!("{}\nexit code {code}", lines.join("\n"))
+    }
+
+    #[track_caller]
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}{}", self.out, self.err))
+    }
+}
+
+#[test]
+fn help_and_version_are_results() {
+    let home = Home::new();
+    let version = home.run("--version");
+    assert_eq!(
+        (version.code, version.out, version.err),
+        (0, format!("macula {}\n", env!("CARGO_PKG_VERSION")), String::new())
+    );
+    let help = home.run("--help");
+    help.exits(0);
+    for command in ["up", "down", "plan", "status", "logs", "doctor", "creds", "env", "images", "stack", "config"] {
+        assert!(help.out.lines().any(|line| line.trim_start().starts_with(command)), "{command}\n{}", help.out);
+        assert_eq!(home.run(&format!("{command} --help")).exits(0).err, "");
+    }
+    assert_eq!(home.run("").exits(2).out, "");
+}
+
+#[test]
+fn a_wrong_command_line_is_two() {
+    let home = Home::new();
+    for words in [
+        "upp",
+        "up --nope",
+        "up --timeout soon",
+        "status -o yaml",
+        "--progress loud up",
+        "exec",
+        "open",
+        "config init a b",
+    ] {
+        let done = home.run(words);
+        assert_eq!((done.exits(2).out.as_str(), done.err.is_empty()), ("", false), "{words}");
+    }
+    assert!(home.run("upp").err.contains("'up'"), "it has no idea what was meant");
+    assert!(home.run("up --timeout 5parsecs").err.contains("`parsecs` is no unit; write ms, s, m or h"));
+}
+
+#[test]
+fn without_an_engine_it_says_what_was_tried() {
+    let home = Home::new();
+    assert_snapshot!(home.run("plan").all(), @r"
+    error: no container engine answers
+      caused by: none of these exists: unix:///nowhere/engine.sock
+      hint: `macula up --yes` installs and starts Docker where the system's packages have it
+      try: macula doctor
+    exit code 4
+    ");
+    let error = home.run("status -o json").exits(4).json();
+    assert_eq!(error["error"]["kind"], "no_engine");
+    assert_eq!(error["error"]["exit_code"], 4);
+    assert_eq!(error["error"]["try"][0], "macula doctor");
+    // the next thing to type is for the same platform
+    assert!(home.run("--name pr-1 plan").exits(4).err.contains("macula --name pr-1 doctor"));
+}
+
+#[test]
+fn a_name_that_cannot_be_a_label_gets_a_proposal() {
+    let home = Home::new();
+    assert_snapshot!(home.run("--name My_Branch plan").all(), @r"
+    error: the configuration has an error
+      --name: `My_Branch` is no DNS label of at most 40 letters
+            for example `my-branch`
+    exit code 3
+    ");
+}
+
+#[test]
+fn a_file_that_is_named_must_be_there() {
+    let home = Home::new();
+    home.run("--file no.yaml config show").exits(3);
+    let done = home.run("stack list --stack no-such-folder");
+    assert!(done.exits(3).err.contains("there is no stack ~/project/no-such-folder"), "{}", done.err);
+}
+
+#[test]
+fn init_writes_a_file_that_loads() {
+    let home = Home::new();
+    let before = home.run("config show -o json").exits(0).json();
+    assert_eq!(home.run("config init").exits(0).out, "wrote macula.yaml\n");
+    let mut after = home.run("config show -o json").exits(0).json();
+    assert!(after["file"].as_str().unwrap().ends_with("project/macula.yaml"));
+    after["file"] = Value::Null;
+    // everything in it is an example: nothing changes
+    assert_eq!(after, before);
+    let again = home.run("config init");
+    assert!(again.exits(5).err.contains("macula.yaml exists"), "{}", again.err);
+    assert!(again.err.contains("`--force` writes over it"), "{}", again.err);
+    home.run("config init --force").exits(0);
+    home.run("config init elsewhere.yaml").exits(0);
+    home.run("--file elsewhere.yaml config show").exits(0);
+}
+
+#[test]
+fn settings_come_from_the_file_and_the_command_line_goes_before() {
+    let home = Home::new();
+    home.write("macula.yaml", "name: shop\nimages: {policy: build}\n");
+    let settings = home.run("config show -o json").exits(0).json();
+    assert_eq!((&settings["name"], &settings["domain"]), (&"shop".into(), &"shop.macula.local".into()));
+    assert_eq!(settings["images"]["policy"], "build");
+    let other = home.run("--name pr-1 config show -o json").exits(0).json();
+    assert_eq!((&other["name"], &other["domain"]), (&"pr-1".into(), &"pr-1.macula.local".into()));
+    let by_variable = done(home.program("config show -o json").env("MACULA_NAME", "pr-2"), home.0.path());
+    assert_eq!(by_variable.exits(0).json()["name"], "pr-2");
+}
+
+#[test]
+fn the_schema_names_every_key() {
+    let home = Home::new();
+    let schema = home.run("config schema").exits(0).json();
+    for key in [
+        "name",
+        "domain",
+        "profiles",
+        "stacks",
+        "services",
+        "images",
+        "ingress",
+        "addresses",
+        "dns",
+        "cluster",
+        "timeouts",
+    ] {
+        assert!(schema["properties"][key]["description"].is_string(), "{key}");
+    }
+}
+
+#[test]
+fn a_stack_is_printed_as_compose_prints_it() {
+    let home = Home::new();
+    home.write(
+        "compose.yaml",
+        "
+name: shop
+services:
+  web:
+    image: shop:${TAG:-1}
+    ports: ['8080:80']
+    environment: [COLOUR=blue]
+    depends_on: [db]
+  db: {image: db:1, x-macula: {probe: {tcp: 5432}}}
+",
+    );
+    assert_snapshot!(home.run("stack config shop --stack compose.yaml").all(), @r#"
+    name: shop
+    services:
+      db:
+        image: db:1
+        networks:
+          default: null
+        x-macula:
+          probe:
+            tcp: 5432
+      web:
+        depends_on:
+          db:
+            condition: service_started
+            required: true
+        environment:
+          COLOUR: blue
+        image: shop:1
+        networks:
+          default: null
+        ports:
+          - mode: ingress
+            target: 80
+            published: "8080"
+            protocol: tcp
+    networks:
+      default:
+        name: shop_default
+    exit code 0
+    "#);
+    let list = home.run("stack list -o json --stack compose.yaml").exits(0).json();
+    let shop = list.as_array().unwrap().iter().find(|stack| stack["name"] == "shop").unwrap();
+    assert_eq!(shop["services"], serde_json::json!(["web", "db"]));
+    let unknown = home.run("stack config shpo --stack compose.yaml");
+    assert!(unknown.exits(2).err.contains("no stack is called shpo"), "{}", unknown.err);
+}
+
+#[test]
+fn the_checks_of_the_doctor_have_names() {
+    let home = Home::new();
+    let list = home.run("doctor --list");
+    for check in ["engine-installed", "engine-running", "ports", "leftovers"] {
+        assert!(list.exits(0).out.lines().any(|line| line.starts_with(check)), "{check}\n{}", list.out);
+    }
+    assert!(home.run("doctor no-such-check").exits(2).err.contains("macula doctor --list"));
+    let findings = home.run("doctor engine-running -o json");
+    assert_eq!(findings.exits(4).json()[0]["check"], "engine-running");
+    assert_eq!(findings.json()[0]["status"], "failed");
+}
+
+#[test]
+fn colour_is_for_those_who_ask() {
+    let home = Home::new();
+    assert!(!home.run("plan").err.contains('\x1b'));
+    assert!(home.run("--color always plan").err.contains('\x1b'));
+}
+
+#[test]
+fn every_shell_has_its_completions() {
+    let home = Home::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(home.run(&format!("completions {shell}")).exits(0).out.contains("doctor"), "{shell}");
+    }
+    home.run("completions csh").exits(2);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let home = Home::new();
+    let mut child = home.program("config schema").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}
