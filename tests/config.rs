@@ -71,3 +71,38 @@ fn difference(theirs: &str, ours: &str) -> String {
     out.extend(b[first..b.len() - last].iter().map(|line| format!("+ {line}")));
     out.join("\n")
 }
+
+/// Every broken file says all that is wrong with it, with places and with what would be right.
+#[test]
+fn broken_files_say_what_is_wrong() {
+    let all: Vec<PathBuf> = samples("invalid").into_iter().filter(|path| path.is_file()).collect();
+    assert!(all.len() >= 40);
+    for path in &all {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let folder = path.parent().unwrap();
+        let mut request = Request {
+            cwd: folder.to_owned(),
+            env: [("HOME".to_owned(), "/home/user".to_owned())].into(),
+            ..Request::default()
+        };
+        if name.starts_with("macula-") {
+            request.file = Some(path.clone());
+        } else {
+            request.stacks = vec![path.clone()];
+        }
+        let errors = load(&request, &DiskFiles).expect_err(&name);
+        let text = errors.to_string().replace(&folder.to_string_lossy().into_owned(), "{folder}");
+        insta::with_settings!({prepend_module_to_snapshot => false, omit_expression => true, snapshot_path => "config/snapshots"}, {
+            insta::assert_snapshot!(name, text);
+        });
+    }
+}
+
+#[test]
+fn ten_errors_are_told_at_once() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config/invalid");
+    let request = Request { cwd: folder.clone(), stacks: vec![folder.join("ten-errors.yaml")], ..Request::default() };
+    let errors = load(&request, &DiskFiles).unwrap_err();
+    assert!(errors.0.len() >= 10, "{errors}");
+    assert!(errors.0.iter().all(|error| error.line > 0 && error.column > 0 && error.help.is_some()), "{errors}");
+}

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, SOA};
 use hickory_proto::rr::{Name, RData, Record as WireRecord, RecordType};
-use macula::dns::{Client, Config, Handle, Listen, Server, ServerError, TcpLimits, Upstreams, ZoneEntry};
+use macula::dns::{Client, Config, Handle, Inherited, Listen, Server, ServerError, TcpLimits, Upstreams, ZoneEntry};
 use macula::model::{Record, RecordData, View, Zone};
 use tokio::sync::watch;
 
@@ -183,6 +183,23 @@ fn a_second_resolver_is_told_that_the_address_is_taken() {
     let everywhere = Listen { address: "0.0.0.0:0".parse().unwrap(), view: View::Host };
     let error = Server::start(Config { listen: vec![everywhere], ..config() });
     assert!(matches!(error.err(), Some(ServerError::Unspecified { .. })));
+}
+
+#[test]
+fn sockets_that_somebody_else_bound_are_used_and_left_alive() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let bound = listener.local_addr().unwrap();
+    let inherited = Arc::new(Inherited { udp: UdpSocket::bind(bound).unwrap(), tcp: listener });
+    let listen = vec![Listen { address: bound, view: View::Host }];
+    for _ in 0..2 {
+        let inherited = vec![Arc::clone(&inherited)];
+        let handle = Server::start(Config { listen: listen.clone(), inherited, ..config() }).unwrap();
+        assert_eq!(short(&ask(bound, "grafana.macula.local.", RecordType::A)), "NoError 127.0.0.2");
+        let mut stream = tcp(bound);
+        send_tcp(&mut stream, &question("grafana.macula.local.", RecordType::A));
+        assert_eq!(short(&receive_tcp(&mut stream)), "NoError 127.0.0.2");
+        handle.stop();
+    }
 }
 
 #[test]
@@ -413,10 +430,8 @@ fn domains_of_others_go_to_their_servers_and_changes_are_followed() {
     let (_handle, address, sender) = forwarding(&[public]);
     assert_eq!(short(&ask(address, "dc.corp.local.", RecordType::A)), "NXDomain ");
     assert_eq!(short(&ask(address, "git.corp.example.", RecordType::A)), "NoError 192.0.2.1");
-    let route = |domain: &str| macula::dns::forward::upstream::Route {
-        domain: macula::dns::Name::parse(domain).unwrap(),
-        servers: vec![company],
-    };
+    let route =
+        |domain: &str| macula::dns::Route { domain: macula::dns::Name::parse(domain).unwrap(), servers: vec![company] };
     sender.send(Upstreams { default: vec![public], routes: vec![route("corp.local"), route("corp.example")] }).unwrap();
     eventually("the company's names are asked of the company", || {
         short(&ask(address, "dc.corp.local.", RecordType::A)) == "NoError 10.0.0.1"

@@ -18,6 +18,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("kubernetes", 4),
     ("dns", 4),
     ("pki", 4),
+    ("probe", 5),
     ("system", 5),
     ("observe", 6),
     ("apply", 6),

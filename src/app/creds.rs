@@ -40,7 +40,7 @@ pub async fn exports(session: &Session, loaded: &Loaded) -> Result<BTreeMap<Stri
     // exports name hosts, ports and secrets; nothing of the engine or the network
     let facts = no_facts();
     let subnet = ipnet::Ipv4Net::default();
-    let site = Site { facts: &facts, subnet, block, secrets: &secrets, tls: false, version: session.version };
+    let site = Site { facts: &facts, subnet, block, secrets: &secrets, certificate: None, version: session.version };
     let context = export_context(&loaded.platform, &site);
     let mut all = BTreeMap::new();
     let mut errors = Vec::new();

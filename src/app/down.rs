@@ -4,7 +4,7 @@ use crate::apply::{Tools, apply};
 use crate::observe;
 use crate::plan::{self, Keep, Plan};
 
-use super::{Error, Session, up};
+use super::{Error, Session, resolver, up};
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DownOptions {
@@ -49,6 +49,10 @@ pub async fn down(session: &Session, name: &str, options: DownOptions) -> Result
         if !outcome.is_ok() {
             return Err(Error::Failed(Box::new(outcome)));
         }
+    }
+    // the platform is down all the same
+    if let Err(error) = resolver::release(session, name).await {
+        session.events.warn(format!("the platform's names stay with the resolver: {error}"));
     }
     if options.volumes {
         // passwords of data that is gone open nothing

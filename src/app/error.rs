@@ -5,6 +5,8 @@ use crate::compile::CompileError;
 use crate::engine::EngineError;
 use crate::engine::discover::Discovery;
 use crate::host::{LockError, RunError};
+use crate::pki::trust::TrustError;
+use crate::pki::{AuthorityError, LeafError};
 use crate::plan::{Conflict, SupplyProblem};
 
 /// Why a command did not do its work. Which exit code and which hints it gets is decided in `cli`.
@@ -39,6 +41,12 @@ pub enum Error {
     Lock(#[from] LockError),
     #[error(transparent)]
     Run(#[from] RunError),
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    #[error(transparent)]
+    Certificate(#[from] LeafError),
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     #[error("no subnet is free for the platform's network: every private range collides with a route of this machine")]
     NoSubnet,
     #[error("no block of loopback addresses is free for the platform {name}")]
@@ -46,6 +54,8 @@ pub enum Error {
     /// The volume is there and the password that opens it is not.
     #[error("the volume {volume} of {service} exists, but the passwords that it was made with are gone from {}", path.display())]
     SecretsLost { service: String, volume: String, path: PathBuf },
+    #[error(transparent)]
+    Resolver(#[from] super::ResolverError),
     #[error("{0}")]
     Other(String),
 }

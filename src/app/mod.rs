@@ -1,5 +1,6 @@
 //! Floor 7: what the commands do. The only place where the floors below are wired together.
 
+mod certificate;
 mod creds;
 mod down;
 mod error;
@@ -7,10 +8,13 @@ mod images;
 mod lifecycle;
 mod logs;
 mod prepare;
+mod records;
+mod resolver;
 mod state;
 mod status;
 mod up;
 
+pub use certificate::{authorities, authority_domain};
 pub use creds::{Credential, credentials, exports};
 pub use down::{DownOptions, Downed, down};
 pub use error::Error;
@@ -18,6 +22,11 @@ pub use images::{ImageRow, image_rows, obtain_images};
 pub use lifecycle::{Action as LifecycleAction, lifecycle};
 pub use logs::{LogRequest, Source as LogSource, log_sources};
 pub use prepare::{Prepared, Session, Wanted, load_for_engine, prepare};
+pub use records::{Added, ListedRecord, add_record, list_records, remove_record};
+pub use resolver::{
+    DEFAULT_METRICS, DomainNames, Names, ResolverError, ResolverFiles, ServeOptions, Serving, StartedBy, answers,
+    connect as connect_resolver, names_status, own_address as resolver_address, probe, serve,
+};
 pub use state::State;
 pub use status::{ClusterStatus, DnsStatus, PlatformStatus, ServiceStatus, Status, status};
 pub use up::{Consent, UpOptions, UpResult, up};

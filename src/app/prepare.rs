@@ -1,11 +1,13 @@
 //! From files to a plan: what `up`, `plan` and `status` share.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use ipnet::Ipv4Net;
 use tokio_util::sync::CancellationToken;
 
-use crate::compile::{Block, Site, choose_subnet, compile, image_specs, service_volumes};
+use crate::compile::{Block, Served, Site, choose_subnet, compile, image_specs, service_volumes};
 use crate::config::Loaded;
 use crate::engine::Engine;
 use crate::event::Events;
@@ -16,7 +18,7 @@ use crate::plan::{Plan, Supply, SupplyProblem, Wish, reconcile, select, supply, 
 use crate::system::System;
 
 use super::state::complete_secrets;
-use super::{Error, State};
+use super::{Error, State, certificate};
 
 /// What every command has in hand.
 #[derive(Clone)]
@@ -27,6 +29,8 @@ pub struct Session {
     /// As typed, for the lock file: `macula up`.
     pub command: String,
     pub version: &'static str,
+    /// This program, for what it leaves running.
+    pub program: PathBuf,
 }
 
 impl Session {
@@ -61,7 +65,11 @@ pub struct Prepared {
     pub platform: Platform,
     pub state: State,
     pub block: Block,
+    /// Of the platform's network.
+    pub subnet: Ipv4Net,
     pub secrets: Secrets,
+    /// The ingress serves HTTPS.
+    pub tls: bool,
     /// Passwords were made that are not recorded yet.
     pub new_secrets: bool,
     pub resources: Resources,
@@ -129,15 +137,26 @@ pub(super) async fn gather(
             choose_subnet(&full.name, &taken).ok_or(Error::NoSubnet)?
         }
     };
-    let site = Site { facts: &facts, subnet, block, secrets: &secrets, tls: false, version: session.version };
+    let leaf = certificate::current(session, full).await?;
+    let served = leaf.map(|leaf| Served { chain: leaf.chain_pem(), key: leaf.key_pem() });
+    let site = Site {
+        facts: &facts,
+        subnet,
+        block,
+        secrets: &secrets,
+        certificate: served.as_ref(),
+        version: session.version,
+    };
     let resources = compile(&platform, &site).map_err(Error::Compile)?;
     observe::of_running(&*engine, host, &facts, &resources, &mut observed).await?;
     let prepared = Prepared {
+        tls: served.is_some(),
         engine,
         facts,
         platform,
         state,
         block,
+        subnet,
         secrets,
         new_secrets,
         resources,

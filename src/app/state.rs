@@ -188,7 +188,7 @@ fn password(length: u16) -> Result<String, Error> {
     Ok(text)
 }
 
-async fn read<T: for<'de> Deserialize<'de>>(host: &dyn Host, path: &Path) -> Result<Option<T>, Error> {
+pub(super) async fn read<T: for<'de> Deserialize<'de>>(host: &dyn Host, path: &Path) -> Result<Option<T>, Error> {
     let bytes = match host.read(path).await {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -203,7 +203,7 @@ async fn read<T: for<'de> Deserialize<'de>>(host: &dyn Host, path: &Path) -> Res
     }
 }
 
-async fn write(host: &dyn Host, path: &Path, value: &impl Serialize) -> Result<(), Error> {
+pub(super) async fn write(host: &dyn Host, path: &Path, value: &impl Serialize) -> Result<(), Error> {
     let mut text = serde_json::to_vec_pretty(value).map_err(|error| Error::Other(error.to_string()))?;
     text.push(b'\n');
     host.write(path, &text, 0o600).await.map_err(|source| Error::Io { path: path.to_owned(), source })

@@ -10,7 +10,7 @@ use crate::model::{ContainerState, Health, ObservedContainer, Platform, Restart,
 use crate::plan::{Action, Choice, ImageSource, Plan, SupplyProblem, Wish, reconcile};
 
 use super::prepare::gather;
-use super::{Error, Prepared, Session};
+use super::{Error, Prepared, Session, resolver};
 
 /// The contract of `status -o json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -49,9 +49,12 @@ pub struct ServiceStatus {
 /// The resolver of the platform's names.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct DnsStatus {
+    /// `127.0.0.9:53`; none while it does not run.
     pub address: Option<String>,
     pub zones: Vec<String>,
+    /// Programs of this machine get the platform's names.
     pub installed: bool,
+    /// It answers for this platform.
     pub healthy: bool,
 }
 
@@ -65,7 +68,9 @@ pub struct ClusterStatus {
 
 /// Looks at everything and asks every service how it is.
 pub async fn status(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
-    let (prepared, problems) = gather(session, loaded, false).await?;
+    let (gathered, dns) =
+        tokio::join!(gather(session, loaded, false), resolver::look(session, &loaded.platform.domain));
+    let (prepared, problems) = gathered?;
     let wish = Wish {
         platform: &prepared.platform.name,
         resources: &prepared.resources,
@@ -79,7 +84,7 @@ pub async fn status(session: &Session, loaded: &Loaded) -> Result<Status, Error>
     Ok(Status {
         platform: PlatformStatus { name: loaded.platform.name.clone(), domain: loaded.platform.domain.clone() },
         services: rows(&loaded.platform, &prepared, &problems),
-        dns: DnsStatus::default(),
+        dns,
         cluster: ClusterStatus { name: None, state: "missing", nodes: Vec::new(), addons: Vec::new() },
         drift,
     })
@@ -133,7 +138,7 @@ fn row(
         health,
         image: first.map(|found| found.image.clone()).or_else(|| service.image.clone()),
         image_source: source,
-        urls: if state == "running" { urls(platform, service) } else { Vec::new() },
+        urls: if state == "running" { urls(platform, service, prepared.tls) } else { Vec::new() },
         addresses: if state == "running" { addresses(prepared, service) } else { Vec::new() },
         container: first.map(|found| found.name.clone()),
         reason: reason(service, &found, running, left_out, source),
@@ -188,8 +193,10 @@ fn reason(
     })
 }
 
-fn urls(platform: &Platform, service: &Service) -> Vec<String> {
-    let port = if platform.ingress.http == 80 { String::new() } else { format!(":{}", platform.ingress.http) };
+fn urls(platform: &Platform, service: &Service, tls: bool) -> Vec<String> {
+    let settings = &platform.ingress;
+    let (scheme, port, usual) = if tls { ("https", settings.https, 443) } else { ("http", settings.http, 80) };
+    let port = if port == usual { String::new() } else { format!(":{port}") };
     service
         .extension
         .ingress
@@ -197,7 +204,7 @@ fn urls(platform: &Platform, service: &Service) -> Vec<String> {
         .filter(|rule| !rule.host.starts_with('*'))
         .map(|rule| {
             let path = if rule.path == "/" { "" } else { &rule.path };
-            format!("http://{}{port}{path}", fully_qualified(&rule.host, &platform.domain))
+            format!("{scheme}://{}{port}{path}", fully_qualified(&rule.host, &platform.domain))
         })
         .collect()
 }
@@ -208,6 +215,9 @@ fn addresses(prepared: &Prepared, service: &Service) -> Vec<String> {
         // one line for each name would say the same dozen times over
         let own = loopback_address(prepared.block, None);
         all.push(format!("{own}:{}", prepared.platform.ingress.http));
+        if prepared.tls {
+            all.push(format!("{own}:{}", prepared.platform.ingress.https));
+        }
         return all;
     }
     for spec in prepared.resources.containers.iter().filter(|spec| spec.service == service.name) {

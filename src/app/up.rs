@@ -13,13 +13,15 @@ use crate::model::{ContainerState, PrepareStep, Restart};
 use crate::observe;
 use crate::plan::{Action, LeftOut};
 
-use super::{Error, Prepared, Session, Wanted, prepare};
+use super::{Error, Prepared, Session, Wanted, certificate, prepare, resolver};
 
 #[derive(Debug, Clone, Default)]
 pub struct UpOptions {
     pub wanted: Wanted,
     /// In place of every service's own.
     pub timeout: Option<Duration>,
+    /// Neither the resolver nor the names are touched.
+    pub no_dns: bool,
 }
 
 /// What `up` came to when it did not fail.
@@ -64,6 +66,7 @@ pub async fn up(
     consent: &dyn Consent,
 ) -> Result<UpResult, Error> {
     let _lock = lock(session, &loaded.platform.name).await?;
+    certificate::ensure(session, loaded).await?;
     let mut prepared = prepare(session, loaded, &options.wanted).await?;
     if let Some(timeout) = options.timeout {
         override_timeout(&mut prepared, timeout);
@@ -71,6 +74,7 @@ pub async fn up(
     let left_out = prepared.plan.left_out.clone();
     if prepared.plan.is_empty() {
         consent.planned(&prepared, &[]).await;
+        names(session, &prepared, options).await;
         return Ok(UpResult { steps: 0, left_out, timings: Vec::new() });
     }
     let needs = Needs::of(&prepared.platform, &prepared.resources, None);
@@ -97,10 +101,22 @@ pub async fn up(
     if outcome.cancelled && outcome.failed.is_empty() {
         return Err(Error::Cancelled);
     }
+    // what works has its names, whatever does not
+    names(session, &prepared, options).await;
     if !outcome.is_ok() {
         return Err(Error::Failed(Box::new(outcome)));
     }
     Ok(UpResult { steps: prepared.plan.steps.len(), left_out, timings: outcome.done })
+}
+
+/// Without names the platform can still be used by its addresses, so that this is no failure of `up`.
+async fn names(session: &Session, prepared: &Prepared, options: &UpOptions) {
+    if options.no_dns {
+        return;
+    }
+    if let Err(error) = resolver::ensure(session, prepared).await {
+        session.events.warn(format!("names below {} do not resolve: {error}", prepared.platform.domain));
+    }
 }
 
 /// Programs of the host that the builds of this plan need and that are not here.

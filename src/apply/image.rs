@@ -141,7 +141,9 @@ pub(super) async fn make_base(tools: &Tools, base: &BaseImage, step: &str) -> Re
     tools.host.create_folder(&folder, 0o700).await.map_err(|error| file_error(&folder, &error))?;
     let tar = folder.join(format!("{}.tar", base.suite));
     let command = base_command(&base.suite, &tar, &mirrors(&*tools.host, &base.suite).await);
-    progress(Progress::Line { text: command.to_string() });
+    progress(Progress::Line {
+        text: format!("mmdebstrap {}: a minimal Debian from this machine's mirror", base.suite),
+    });
     let made = tools.host.run(&command).await;
     made.map_err(|source| StepError::Base { reference: base.reference.clone(), source })?;
     let labels = [(label::SERVICE.to_owned(), "base".to_owned())].into();

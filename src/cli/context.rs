@@ -173,6 +173,7 @@ impl Context {
             cancel: self.cancel.clone(),
             command: format!("macula {command}"),
             version: env!("CARGO_PKG_VERSION"),
+            program: program(),
         }
     }
 
@@ -184,6 +185,7 @@ impl Context {
             cancel: self.cancel.clone(),
             command: format!("macula {command}"),
             version: env!("CARGO_PKG_VERSION"),
+            program: program(),
         }
     }
 
@@ -259,4 +261,9 @@ impl Context {
         }
         ExitCode::from(error.kind.exit_code())
     }
+}
+
+/// This program, for starting it again.
+fn program() -> PathBuf {
+    std::env::current_exe().unwrap_or_else(|_| "macula".into())
 }

@@ -328,7 +328,7 @@ fn with_image_hints(error: CliError, image: &ImageError) -> CliError {
             .hint("check the network and the proxy variables of the engine (`macula doctor`)")
             .hint("without a way to registries: build what can be built, or bring images over from another machine")
             .suggest("macula up --images build")
-            .suggest("macula images load FILE"),
+            .suggest("docker load -i IMAGES.tar && macula up --images local"),
         ImageError::BuildFailed { log_tail, .. } => {
             let mut error = error;
             if !log_tail.is_empty() {
@@ -427,7 +427,7 @@ mod tests {
     #[test]
     fn json_says_the_same() {
         let error = CliError::conflict("port 80 is taken").hint("stop it").suggest("macula doctor");
-        assert_snapshot!(error.to_json(), @r#"{"error":{"kind":"conflict","exit_code":5,"message":"port 80 is taken","causes":[],"hints":["stop it"],"try":["macula doctor"]}}"#);
+        assert_snapshot!(error.to_json(), @r#"{"error":{"kind":"conflict","exit_code":5,"message":"port 80 is taken","details":[],"causes":[],"hints":["stop it"],"try":["macula doctor"]}}"#);
     }
 
     #[test]
@@ -515,7 +515,7 @@ mod tests {
             images: {overrides: {"ghcr.io/acme/web:1": "<another image>"}}
         exit 6
 
-        error: pull: ghcr.io/acme/web:1 needs a login: unauthorized
+        error: pull: ghcr.io/acme/web:1 was refused: unauthorized
           hint: registries also answer so when there is no such image: check the name too
           try: docker login ghcr.io
         exit 6
@@ -529,7 +529,7 @@ mod tests {
           hint: check the network and the proxy variables of the engine (`macula doctor`)
           hint: without a way to registries: build what can be built, or bring images over from another machine
           try: macula up --images build
-          try: macula images load FILE
+          try: docker load -i IMAGES.tar && macula up --images local
         exit 6
 
         error: pull: ghcr.io/acme/web:1: step 3 ended with 100

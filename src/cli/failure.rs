@@ -1,9 +1,11 @@
 //! Errors of the application as the user sees them: what failed, why, and what to type.
 
-use crate::app::Error;
+use crate::app::{Error, ResolverError};
 use crate::apply::{Failure, StepError};
+use crate::dns::{ControlError, RecordsError, ServerError};
 use crate::engine::discover::{Discovery, Refusal};
 use crate::host::LockError;
+use crate::pki::AuthorityError;
 use crate::plan::SupplyProblem;
 
 use super::error::{CliError, ErrorKind};
@@ -51,13 +53,63 @@ impl From<Error> for CliError {
             Error::Lock(LockError::Held { .. }) => Self::conflict(error.to_string()).hint("wait for it, or stop it"),
             Error::Lock(LockError::Io(source)) => Self::io("take the lock of the platform", &source),
             Error::Run(error) => error.into(),
+            Error::Authority(AuthorityError::Damaged { ref path, .. }) => {
+                Self::unexpected(error.to_string()).hint(format!(
+                    "put {} back from a backup; or, to begin anew: `macula trust uninstall`, then move the file away",
+                    path.display()
+                ))
+            }
+            Error::Authority(AuthorityError::Clock { .. }) => {
+                Self::unexpected(error.to_string()).hint("set the clock of this machine right")
+            }
+            Error::Authority(_) | Error::Certificate(_) | Error::Trust(_) => Self::unexpected(error.to_string()),
             Error::SecretsLost { ref path, .. } => Self::conflict(error.to_string())
                 .hint(format!("put {} back from a backup", path.display()))
                 .hint("or, if the data may go: macula down --volumes"),
             Error::NoSubnet => {
                 Self::conflict(error.to_string()).hint("name one in macula.yaml: addresses: {subnet: 192.168.213.0/24}")
             }
+            Error::Resolver(error) => resolver(&error),
             Error::NoBlock { .. } | Error::Other(_) => Self::unexpected(error.to_string()),
+        }
+    }
+}
+
+fn resolver(error: &ResolverError) -> CliError {
+    let of = |kind| CliError::of(kind, error);
+    match error {
+        ResolverError::NotStarted { log, .. } => of(ErrorKind::Unexpected)
+            .hint(format!("its log is {}", log.display()))
+            .hint("`macula dns` runs it in this terminal, where it says more"),
+        ResolverError::StillThere { pid } => of(ErrorKind::Conflict).suggest(format!("kill {pid}")),
+        ResolverError::Control(ControlError::NotRunning { .. }) => {
+            CliError::not_healthy("the resolver does not run").suggest("macula up")
+        }
+        ResolverError::Control(_) => of(ErrorKind::Unexpected).suggest("macula dns status"),
+        ResolverError::Server(ServerError::AddressInUse { .. }) => of(ErrorKind::Conflict)
+            .hint("it may be the resolver of another user of this machine, or another name server")
+            .hint("`macula doctor` names the program; `--listen 127.0.0.1:0` takes any free port"),
+        ResolverError::Server(ServerError::AlreadyRunning { .. }) => {
+            CliError::conflict("a resolver of yours runs already")
+                .hint("one serves all platforms; it is told of changes while it runs")
+                .suggest("macula dns status")
+        }
+        ResolverError::Server(ServerError::NotPermitted { .. }) => {
+            of(ErrorKind::Privilege).hint("ports below 1024 need root; `macula dns install --service system` has them")
+        }
+        ResolverError::Server(_) | ResolverError::Records(RecordsError::Refused { .. }) => of(ErrorKind::Unexpected),
+        ResolverError::Setting { .. } => of(ErrorKind::Usage),
+        ResolverError::Content(_) => of(ErrorKind::Usage),
+        ResolverError::NoPowerDns { .. } => of(ErrorKind::Usage).hint("the built-in stack `dns` has it"),
+        ResolverError::NotUp { .. } => of(ErrorKind::Usage).suggest("macula up"),
+        ResolverError::OwnName { .. } => {
+            of(ErrorKind::Conflict).hint("take another name; `macula dns list` shows those that are taken")
+        }
+        ResolverError::Records(RecordsError::Unreachable { .. }) => {
+            of(ErrorKind::NotHealthy).suggest("macula up powerdns")
+        }
+        ResolverError::Records(RecordsError::Key | RecordsError::NoZone { .. }) => {
+            of(ErrorKind::Unexpected).suggest("macula logs powerdns")
         }
     }
 }

@@ -13,6 +13,7 @@ mod completions;
 mod config;
 mod context;
 mod creds;
+mod dns;
 mod doctor;
 mod down;
 mod env;
@@ -27,6 +28,7 @@ mod plan;
 pub mod reference;
 mod stack;
 mod status;
+mod trust;
 mod up;
 
 use context::{Context, Global};
@@ -65,9 +67,11 @@ enum Command {
     Creds(creds::Args),
     Env(env::Args),
     Doctor(doctor::Args),
+    Dns(dns::Args),
     Images(images::Args),
     Stack(stack::Args),
     Config(config::Args),
+    Trust(trust::Args),
     Completions(completions::Args),
 }
 
@@ -112,9 +116,11 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Creds(args) => creds::run(context, args).await,
         Command::Env(args) => env::run(context, args).await,
         Command::Doctor(args) => doctor::run(context, args).await,
+        Command::Dns(args) => dns::run(context, args).await,
         Command::Images(args) => images::run(context, args).await,
         Command::Stack(args) => stack::run(context, args).await,
         Command::Config(args) => config::run(context, args).await,
+        Command::Trust(args) => trust::run(context, args).await,
         Command::Completions(args) => completions::run(context, args),
     }
 }

@@ -31,6 +31,9 @@ pub struct Args {
     /// Leave nothing out: an image that cannot be had is an error (exit code 6)
     #[arg(long)]
     strict: bool,
+    /// Leave the names alone: the resolver is not started, nor told of this platform
+    #[arg(long)]
+    no_dns: bool,
     /// How long each service may take to become healthy, in place of its own time: 90s, 5m
     #[arg(long, value_name = "TIME", value_parser = duration)]
     timeout: Option<Duration>,
@@ -51,7 +54,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
         .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
     let session = with_engine(context, &loaded).await?;
-    let options = UpOptions { wanted, timeout: args.timeout };
+    let options = UpOptions { wanted, timeout: args.timeout, no_dns: args.no_dns };
     let result = match app::up(&session, &loaded, &options, &Asker { context }).await {
         Ok(result) => result,
         Err(error) => {

@@ -1,5 +1,7 @@
 //! A service becomes its containers.
 
+use std::net::Ipv4Addr;
+
 use serde_json::Value;
 
 use crate::model::{
@@ -9,7 +11,10 @@ use crate::model::{
 use crate::render;
 
 use super::address::{ingress_address, loopback_address};
-use super::{CompileError, Site, context, fingerprint, image};
+use super::{CompileError, Served, Site, context, fingerprint, image};
+
+/// nginx's user in its own image and in our build.
+const INGRESS_USER: u32 = 101;
 
 /// What every service of a stack shares while it is compiled.
 pub(super) struct Scene<'a> {
@@ -183,6 +188,9 @@ fn files(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileError>) -
             reload: service.extension.reload.is_some() && !file.secret,
         })
         .collect();
+    if let (Some(Role::Ingress), Some(served)) = (service.extension.role, scene.site.certificate) {
+        all.extend(certificate_files(served, service.extension.reload.is_some()));
+    }
     if service.extension.configs.is_empty() {
         return all;
     }
@@ -208,6 +216,20 @@ fn files(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileError>) -
     all
 }
 
+/// Where the ingress's configuration looks for them. The key is for the user that its image runs as.
+fn certificate_files(served: &Served, reload: bool) -> [FileSpec; 2] {
+    let file = |path: &str, content: &str, mode| FileSpec {
+        path: path.to_owned(),
+        content: content.as_bytes().to_vec(),
+        uid: INGRESS_USER,
+        gid: INGRESS_USER,
+        mode,
+        secret: true,
+        reload,
+    };
+    [file("/etc/nginx/tls/tls.crt", &served.chain, 0o444), file("/etc/nginx/tls/tls.key", &served.key, 0o400)]
+}
+
 fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<NetworkAttachment> {
     if service.network_mode.is_some() {
         return Vec::new();
@@ -225,7 +247,7 @@ fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<Networ
         if ingress {
             // inside, every name leads to the ingress
             aliases.extend(routes.iter().map(|route| route.host.clone()).filter(|host| !host.starts_with('*')));
-            aliases.extend(direct_names(platform));
+            aliases.extend(direct_names(platform).map(|(name, _)| name));
         }
         aliases.sort();
         aliases.dedup();
@@ -253,15 +275,14 @@ fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<Networ
     all
 }
 
-/// Names of services that are reached on a port and not through HTTP: `postgres.macula.local`.
-fn direct_names(platform: &Platform) -> Vec<String> {
-    platform
-        .services()
-        .filter(|(_, service)| {
-            service.extension.address.is_some() && service.ports.iter().any(|port| port.published.is_some())
-        })
-        .map(|(_, service)| super::fully_qualified(&service.name, &platform.domain))
-        .collect()
+/// Names of services that are reached on a port and not through HTTP, `postgres.macula.local`, with
+/// their address as declared.
+pub(super) fn direct_names(platform: &Platform) -> impl Iterator<Item = (String, Ipv4Addr)> + '_ {
+    platform.services().filter_map(|(_, service)| {
+        let address = service.extension.address?;
+        let published = service.ports.iter().any(|port| port.published.is_some());
+        published.then(|| (super::fully_qualified(&service.name, &platform.domain), address))
+    })
 }
 
 fn network_mode(platform: &Platform, mode: &str) -> String {
@@ -296,7 +317,7 @@ fn ports(scene: &Scene<'_>, service: &Service) -> Vec<PortBinding> {
                 });
             };
             publish(settings.http, 80);
-            if site.tls {
+            if site.certificate.is_some() {
                 publish(settings.https, 443);
             }
         }

@@ -57,7 +57,7 @@ pub fn template_context(platform: &Platform, site: &Site<'_>, routes: &[Route], 
         "secrets": site.secrets,
         "settings": {
             "ingress": platform.ingress,
-            "tls": site.tls,
+            "tls": site.certificate.is_some(),
             "embedded_dns": site.facts.embedded_dns,
         },
     })

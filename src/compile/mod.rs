@@ -12,12 +12,14 @@ mod context;
 mod fingerprint;
 mod image;
 mod ingress;
+mod zone;
 
-pub use address::{Block, choose_block, choose_subnet, ingress_address, loopback_address};
+pub use address::{Block, choose_block, choose_subnet, gateway, ingress_address, loopback_address};
 pub use container::{WantedNames, container_name, service_volumes, wanted_names};
 pub use context::{export_context, for_service};
 pub use image::{BASE_SUITE, image_specs};
 pub use ingress::{fully_qualified, names, routes, streams};
+pub use zone::{RESOLVER, feed, records_api, zone};
 
 /// What differs from machine to machine and from day to day; everything that compile may know
 /// beside the platform.
@@ -29,10 +31,25 @@ pub struct Site<'a> {
     /// The platform's loopback addresses.
     pub block: Block,
     pub secrets: &'a Secrets,
-    /// The certificate of the ingress is there.
-    pub tls: bool,
+    /// What the ingress serves HTTPS with; `None`: plain HTTP only.
+    pub certificate: Option<&'a Served>,
     /// Of this program, for the labels.
     pub version: &'a str,
+}
+
+/// A certificate and its key, PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Served {
+    /// The certificate, then its intermediate.
+    pub chain: String,
+    pub key: String,
+}
+
+/// Never shows the key.
+impl std::fmt::Debug for Served {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Served").finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

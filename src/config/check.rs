@@ -1,14 +1,15 @@
 //! What no single file can know: that names meet, that references lead somewhere, and that no two
 //! services want the same thing.
 
+mod shared;
+
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use super::compose::Project;
 use super::diagnostic::{Report, suggestion};
 use super::tree::{Entry, Node, Span};
-use crate::model::{IngressSettings, Mount, Role, SecretSource, Service, Stack};
+use crate::model::{IngressSettings, Mount, Role, Service, Stack};
 
 /// A stack and the project that it was made from, whose places are shown in errors.
 pub(super) struct Loaded {
@@ -54,9 +55,9 @@ pub(super) fn check(stacks: &mut [Loaded], domain: &str, ingress: &IngressSettin
             one_service(loaded, name, service, report);
         }
     }
-    published(stacks, ingress, report);
-    hosts(stacks, domain, report);
-    secrets(stacks, report);
+    shared::published(stacks, ingress, report);
+    shared::hosts(stacks, domain, report);
+    shared::secrets(stacks, report);
 }
 
 /// Names are what they may be, and nothing is there twice.
@@ -232,7 +233,8 @@ fn find_circles<'a>(edges: &BTreeMap<&'a str, Vec<&'a str>>) -> Vec<Vec<&'a str>
 /// What one service says agrees with itself.
 fn one_service(loaded: &Loaded, name: &str, service: &Service, report: &mut Report) {
     let path = format!("services.{name}");
-    if !loaded.has_key(name, "image") && !loaded.has_key(name, "build") && service.image.is_none() {
+    let says = |key: &str| loaded.has_key(name, key);
+    if !(says("image") || says("build") || says("extends") || says("provider")) && service.image.is_none() {
         report.error_help(
             loaded.at(name),
             format!("{path} has neither an `image` nor a `build`"),
@@ -363,180 +365,6 @@ fn rendered(loaded: &Loaded, name: &str, service: &Service, report: &mut Report)
                 "mount a volume at its folder",
             ),
             _ => {}
-        }
-    }
-}
-
-/// No two services publish the same port of the same address.
-fn published(stacks: &[Loaded], ingress: &IngressSettings, report: &mut Report) {
-    let mut taken: Vec<(IpAddr, u16, crate::model::Protocol, &str, Span)> = Vec::new();
-    let gateway = stacks
-        .iter()
-        .flat_map(|loaded| loaded.stack.services.values())
-        .find(|service| service.extension.role == Some(Role::Ingress));
-    for loaded in stacks {
-        for (name, service) in &loaded.stack.services {
-            for (index, port) in service.ports.iter().enumerate() {
-                let Some(number) = port.published else { continue };
-                let own = service.extension.address.unwrap_or(Ipv4Addr::LOCALHOST);
-                let address = port.host_ip.unwrap_or(IpAddr::V4(own));
-                let node = loaded.entry(name).map(|entry| &entry.node);
-                let span = node
-                    .and_then(|node| node.items("ports").get(index))
-                    .map_or_else(|| loaded.at(name), |node| node.span);
-                let clash = taken.iter().find(|(other, taken, protocol, ..)| {
-                    let meets = *other == address
-                        || (other.is_unspecified() || address.is_unspecified()) && other.is_ipv4() == address.is_ipv4();
-                    meets && *taken == number && *protocol == port.protocol
-                });
-                if let Some((_, _, _, other, first)) = clash {
-                    let place = report.place(*first);
-                    report.error_help(
-                        span,
-                        format!(
-                            "services.{name} and services.{other} both publish {address}:{number}/{} ({place})",
-                            port.protocol
-                        ),
-                        "give one of them another port, or an address of its own with `x-macula: {address: 127.0.0.x}`",
-                    );
-                } else if let Some(gateway) = gateway.filter(|gateway| gateway.name != *name && address.is_loopback())
-                    && port.protocol == crate::model::Protocol::Tcp
-                    && (number == ingress.http || number == ingress.https)
-                {
-                    report.error_help(
-                        span,
-                        format!("services.{name} publishes {address}:{number}, which belongs to the ingress {}", gateway.name),
-                        "give it a name on the ingress with `x-macula: {ingress: [{port: ...}]}`, and no published port",
-                    );
-                }
-                taken.push((address, number, port.protocol, name, span));
-            }
-        }
-    }
-}
-
-/// No two services have the same name and path on the ingress, unless they share the weight.
-fn hosts(stacks: &[Loaded], domain: &str, report: &mut Report) {
-    let mut taken: HashMap<(String, &str), (&str, Span)> = HashMap::new();
-    let mut ingress: Option<(&str, Span)> = None;
-    for loaded in stacks {
-        for (name, service) in &loaded.stack.services {
-            if service.extension.role == Some(Role::Ingress) {
-                let span = loaded.at_key(name, &["x-macula", "role"]);
-                if let Some((first, place)) = ingress {
-                    let place = report.place(place);
-                    report.error_help(
-                        span,
-                        format!("services.{name} and services.{first} are both the ingress ({place})"),
-                        "keep one `role: ingress`",
-                    );
-                }
-                ingress = Some((name, span));
-            }
-            for rule in &service.extension.ingress {
-                let span = loaded.at_key(name, &["x-macula", "ingress"]);
-                let full = qualified(&rule.host, domain);
-                let Some(full) = full else {
-                    report.error_help(
-                        span,
-                        format!("services.{name}: the host `{}` does not lie below {domain}", rule.host),
-                        format!(
-                            "write one label, as `{}`, or a name that ends with .{domain}",
-                            rule.host.split('.').next().unwrap_or_default()
-                        ),
-                    );
-                    continue;
-                };
-                if let Some((other, first)) = taken.get(&(full.clone(), rule.path.as_str())) {
-                    // several services share a name by weight
-                    let weighted = rule.weight != 1 || *other == name;
-                    if !weighted || *other == name {
-                        let place = report.place(*first);
-                        report.error_help(
-                            span,
-                            format!(
-                                "services.{name} and services.{other} both answer for {full}{} ({place})",
-                                rule.path
-                            ),
-                            "give one of them another host or path, or both a `weight` to share it",
-                        );
-                    }
-                } else {
-                    taken.insert((full, rule.path.as_str()), (name, span));
-                }
-            }
-        }
-    }
-}
-
-/// The full name of a host of an ingress rule; `None` when it lies outside the domain.
-fn qualified(host: &str, domain: &str) -> Option<String> {
-    let bare = host.strip_prefix("*.").unwrap_or(host);
-    if !bare.contains('.') {
-        return Some(format!("{host}.{domain}"));
-    }
-    (bare == domain || bare.ends_with(&format!(".{domain}"))).then(|| host.to_owned())
-}
-
-/// Every `from` leads to a secret that is made.
-fn secrets(stacks: &[Loaded], report: &mut Report) {
-    let all: BTreeMap<(&str, &str), &SecretSource> = stacks
-        .iter()
-        .flat_map(|loaded| loaded.stack.services.iter())
-        .flat_map(|(name, service)| {
-            service.extension.secrets.iter().map(move |(key, source)| ((name.as_str(), key.as_str()), source))
-        })
-        .collect();
-    let mut circles: Vec<Vec<String>> = Vec::new();
-    for loaded in stacks {
-        for (name, service) in &loaded.stack.services {
-            for (key, source) in &service.extension.secrets {
-                let SecretSource::From { service: target, key: target_key } = source else { continue };
-                let span = loaded.at_key(name, &["x-macula", "secrets", key, "from"]);
-                if !all.contains_key(&(target.as_str(), target_key.as_str())) {
-                    let known: Vec<String> = all.keys().map(|(service, key)| format!("{service}.{key}")).collect();
-                    let help = suggestion(&format!("{target}.{target_key}"), known.iter().map(String::as_str));
-                    report.error_help(
-                        span,
-                        format!(
-                            "services.{name}: the secret {key} comes from {target}.{target_key}, which is not there"
-                        ),
-                        help,
-                    );
-                    continue;
-                }
-                let mut way = vec![format!("{name}.{key}")];
-                let mut at = (target.as_str(), target_key.as_str());
-                loop {
-                    let label = format!("{}.{}", at.0, at.1);
-                    let again = way.contains(&label);
-                    way.push(label);
-                    if again {
-                        break;
-                    }
-                    match all.get(&at) {
-                        Some(SecretSource::From { service, key }) => at = (service, key),
-                        _ => {
-                            way.clear();
-                            break;
-                        }
-                    }
-                }
-                // each circle once, where it is met first; ways that only lead into one are not it
-                if way.len() > 1 && way.first() == way.last() {
-                    let mut members = way.clone();
-                    members.sort_unstable();
-                    members.dedup();
-                    if !circles.contains(&members) {
-                        circles.push(members);
-                        report.error_help(
-                            span,
-                            format!("secrets come from each other in a circle: {}", way.join(" -> ")),
-                            "one of them needs `generate: 24`",
-                        );
-                    }
-                }
-            }
         }
     }
 }

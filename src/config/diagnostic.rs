@@ -102,6 +102,9 @@ impl Report {
     /// How a place is named inside another message.
     pub(super) fn place(&self, span: Span) -> String {
         let at = self.diagnostic(span, String::new(), None);
+        if at.line == 0 {
+            return at.file.display().to_string();
+        }
         format!("{}:{}:{}", at.file.display(), at.line, at.column)
     }
 
@@ -127,7 +130,7 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     // other tools write the same keys with dashes or in camel case
     let plain = |text: &str| text.to_lowercase().replace(['-', '_'], "");
     let plain_word = plain(word);
-    let limit = 1 + word.chars().count() / 4;
+    let limit = 1 + word.chars().count() / 5;
     known
         .into_iter()
         .map(|candidate| {

@@ -316,6 +316,8 @@ fn only_one<'a>(
     path: &str,
     report: &mut Report,
 ) -> Option<(&'static str, &'a Node)> {
+    // what is no mapping was told already
+    node.as_map()?;
     let given: Vec<&'static str> =
         keys.iter().copied().filter(|key| node.as_map().is_some_and(|map| map.contains_key(*key))).collect();
     match given.as_slice() {

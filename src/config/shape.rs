@@ -2,12 +2,14 @@
 //! of values and unknown keys are reported, short forms become long ones, numbers and sizes become
 //! numbers. The tables of Compose, `x-macula` and macula.yaml are all read this way.
 
+mod read;
+
 use std::path::{Path, PathBuf};
 
 use super::diagnostic::{Report, listed, suggestion};
 use super::files::join;
 use super::tree::{Entry, Map, Node, Span, Value};
-use super::{scalar, units};
+use read::{boolean, bytes, dict, duration, float, integer, loose, text, texts, words};
 
 /// What a value is.
 #[derive(Clone, Copy)]
@@ -182,8 +184,11 @@ impl<'a> Shaper<'a> {
         self.wrong(node.span, format!("{what} belongs here, not {}", node.kind()), help)
     }
 
-    /// A path of the file, absolute.
+    /// A path of the file, absolute. One that is absolute stays as it is.
     pub(super) fn absolute(&self, text: &str) -> PathBuf {
+        if text.starts_with('/') {
+            return PathBuf::from(text);
+        }
         match (text.strip_prefix('~'), self.home) {
             (Some(rest), Some(home)) => join(Path::new(home), Path::new(rest.trim_start_matches('/'))),
             _ => join(self.base, Path::new(text)),
@@ -302,193 +307,6 @@ pub(super) fn shape(kind: &Kind, mut node: Node, shaper: &mut Shaper<'_>) -> Opt
     node = Node::new(value, span);
     node.replaces = replaces;
     Some(node)
-}
-
-/// A scalar as text; `None` for anything else.
-fn loose(node: &Node) -> Option<String> {
-    node.scalar_text()
-}
-
-fn text(node: &Node, shaper: &mut Shaper<'_>, example: &str) -> Option<String> {
-    match &node.value {
-        Value::Text(text) => Some(text.clone()),
-        Value::Int(_) | Value::Float(_) | Value::Bool(_) => {
-            let shown = node.scalar_text().unwrap_or_default();
-            let help = format!("put it in quotes: `{}: \"{shown}\"`", shaper.key());
-            shaper.wrong(node.span, format!("text belongs here, not {}", node.kind()), help)
-        }
-        _ => shaper.expected(node, "text", example),
-    }
-}
-
-fn boolean(node: &Node, shaper: &mut Shaper<'_>) -> Option<bool> {
-    match &node.value {
-        Value::Bool(flag) => Some(*flag),
-        Value::Text(text) => match text.to_lowercase().as_str() {
-            "true" => Some(true),
-            "false" => Some(false),
-            "y" | "yes" | "on" => Some(true),
-            "n" | "no" | "off" => Some(false),
-            _ => shaper.wrong(node.span, format!("`{text}` is neither true nor false"), "write true or false"),
-        },
-        _ => shaper.expected(node, "true or false", "true"),
-    }
-}
-
-fn integer(node: &Node, shaper: &mut Shaper<'_>) -> Option<i64> {
-    match &node.value {
-        Value::Int(number) => Some(*number),
-        Value::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 => Some(*number as i64),
-        Value::Text(text) => match text.trim().parse() {
-            Ok(number) => Some(number),
-            Err(_) => shaper.wrong(node.span, format!("`{text}` is no whole number"), "write it in digits"),
-        },
-        _ => shaper.expected(node, "a whole number", "1"),
-    }
-}
-
-fn float(node: &Node, shaper: &mut Shaper<'_>) -> Option<f64> {
-    match &node.value {
-        Value::Int(number) => Some(*number as f64),
-        Value::Float(number) => Some(*number),
-        Value::Text(text) => match scalar::resolve(text.trim()) {
-            Value::Int(number) => Some(number as f64),
-            Value::Float(number) => Some(number),
-            _ => shaper.wrong(node.span, format!("`{text}` is no number"), "write it in digits, as 0.5"),
-        },
-        _ => shaper.expected(node, "a number", "0.5"),
-    }
-}
-
-fn bytes(node: &Node, shaper: &mut Shaper<'_>) -> Option<i64> {
-    match &node.value {
-        Value::Int(number) => Some(*number),
-        Value::Float(number) if number.is_finite() => Some(*number as i64),
-        // -1 lifts the limit of swap
-        Value::Text(text) => match units::parse_bytes(text).or_else(|| (text == "-1").then_some(-1)) {
-            Some(bytes) => Some(bytes),
-            None => shaper.wrong(node.span, format!("`{text}` is no size"), "write bytes or a unit: 512m, 1g, 1.5gb"),
-        },
-        _ => shaper.expected(node, "a size", "512m"),
-    }
-}
-
-fn duration(node: &Node, shaper: &mut Shaper<'_>) -> Option<i64> {
-    match &node.value {
-        Value::Text(text) => match units::parse_duration(text) {
-            Some(duration) => Some(duration),
-            None => shaper.wrong(node.span, format!("`{text}` is no duration"), "write 30s, 1m30s or 500ms"),
-        },
-        Value::Int(0) => Some(0),
-        Value::Int(number) => shaper.wrong(
-            node.span,
-            format!("the duration {number} has no unit"),
-            format!("write {number}s for seconds"),
-        ),
-        _ => shaper.expected(node, "a duration", "30s"),
-    }
-}
-
-fn texts(node: Node, shaper: &mut Shaper<'_>, single: bool, numbers: bool) -> Option<Vec<Node>> {
-    let one = |node: Node, shaper: &mut Shaper<'_>| -> Option<Node> {
-        let span = node.span;
-        let text = if numbers {
-            loose(&node).or_else(|| shaper.expected(&node, "text or a number", "[\"80\"]"))?
-        } else {
-            text(&node, shaper, "[text]")?
-        };
-        Some(Node::text(text, span))
-    };
-    match node.value {
-        Value::List(items) => {
-            let mut out = Vec::with_capacity(items.len());
-            for (index, item) in items.into_iter().enumerate() {
-                if !matches!(item.value, Value::Reset) {
-                    out.extend(shaper.within(format!("[{index}]"), |shaper| one(item, shaper)));
-                }
-            }
-            Some(out)
-        }
-        Value::Text(_) if single => Some(vec![one(node, shaper)?]),
-        _ => shaper.expected(&node, "a list", "[text]"),
-    }
-}
-
-fn dict(node: Node, shaper: &mut Shaper<'_>, filled: bool) -> Option<Map> {
-    let none = |span: Span| Node::new(if filled { Value::Text(String::new()) } else { Value::Null }, span);
-    let mut out = Map::new();
-    match node.value {
-        Value::Map(entries) => {
-            for (key, entry) in entries {
-                let span = entry.node.span;
-                let value = match entry.node.value {
-                    Value::Null => none(span),
-                    Value::Reset => entry.node,
-                    Value::List(_) | Value::Map(_) => {
-                        shaper.within(key.as_str(), |shaper| {
-                            shaper.wrong::<()>(
-                                span,
-                                format!("text belongs here, not {}", entry.node.kind()),
-                                "write one value, in quotes if need be",
-                            )
-                        });
-                        continue;
-                    }
-                    _ => Node {
-                        replaces: entry.node.replaces,
-                        ..Node::text(loose(&entry.node).unwrap_or_default(), span)
-                    },
-                };
-                out.insert(key, Entry { key: entry.key, node: value });
-            }
-        }
-        Value::List(items) => {
-            for (index, item) in items.into_iter().enumerate() {
-                let span = item.span;
-                if matches!(item.value, Value::Reset) {
-                    continue;
-                }
-                let Some(text) = loose(&item) else {
-                    shaper.within(format!("[{index}]"), |shaper| {
-                        shaper.expected::<()>(&item, "`KEY=value`", "write `- KEY=value`")
-                    });
-                    continue;
-                };
-                let (key, value) = match text.split_once('=') {
-                    Some((key, value)) => (key.to_owned(), Node::text(value, span)),
-                    None => (text, none(span)),
-                };
-                out.insert(key, Entry { key: span, node: value });
-            }
-        }
-        _ => return shaper.expected(&node, "a mapping or a list", "{KEY: value}"),
-    }
-    Some(out)
-}
-
-fn words(node: Node, shaper: &mut Shaper<'_>) -> Option<Value> {
-    match &node.value {
-        Value::Null => Some(Value::Null),
-        Value::Text(line) => {
-            let Some(split) = units::split_words(line) else {
-                return shaper.wrong(
-                    node.span,
-                    "a quote or a backslash here has no end",
-                    "write a list: [\"sh\", \"-c\", \"...\"]",
-                );
-            };
-            if let Some(dropped) = split.dropped {
-                shaper.warn(
-                    node.span,
-                    format!("`{dropped}` is dropped, as Compose drops it: no shell reads this line"),
-                    "write a list that names one: [\"sh\", \"-c\", \"...\"]",
-                );
-            }
-            Some(Value::List(split.words.into_iter().map(|word| Node::text(word, node.span)).collect()))
-        }
-        Value::List(_) => Some(Value::List(texts(node, shaper, false, false)?)),
-        _ => shaper.expected(&node, "a command", "[\"program\", \"argument\"]"),
-    }
 }
 
 fn fields(object: &'static Object, node: Node, shaper: &mut Shaper<'_>) -> Option<Map> {

@@ -141,9 +141,12 @@ impl Node {
         matches!(self.value, Value::Null)
     }
 
-    /// The value of a key; `None` where this is no map, has no such key, or has null there.
+    /// The value of a key; `None` where this is no map, has no such key, or has null or `!reset` there.
     pub(super) fn get(&self, key: &str) -> Option<&Node> {
-        self.as_map()?.get(key).map(|entry| &entry.node).filter(|node| !node.is_null())
+        self.as_map()?
+            .get(key)
+            .map(|entry| &entry.node)
+            .filter(|node| !matches!(node.value, Value::Null | Value::Reset))
     }
 
     pub(super) fn get_text(&self, key: &str) -> Option<&str> {
@@ -256,7 +259,14 @@ impl<'a> Builder<'a> {
                 }
                 Err(error) => {
                     let at = self.span(saphyr_parser::Span::empty(*error.marker()));
-                    return self.fail(at, format!("this is no YAML: {}", error.info()));
+                    self.failed = true;
+                    let help = if error.info().contains("tab") {
+                        "indent with spaces, not with tabs"
+                    } else {
+                        "look at the indentation, the quotes and the brackets of this line and the one above"
+                    };
+                    self.report.error_help(at, format!("this is no YAML: {}", error.info()), help);
+                    return None;
                 }
             }
         }
@@ -347,11 +357,13 @@ impl<'a> Builder<'a> {
             Some("str") => Value::Text(text.to_owned()),
             Some(kind @ ("int" | "float" | "bool" | "null")) => {
                 let value = scalar::resolve(text);
-                let fits = match (&value, kind) {
-                    (Value::Int(_), "int" | "float") | (Value::Float(_), "float") => true,
-                    (Value::Bool(_), "bool") | (Value::Null, "null") => true,
-                    _ => false,
-                };
+                let fits = matches!(
+                    (&value, kind),
+                    (Value::Int(_), "int" | "float")
+                        | (Value::Float(_), "float")
+                        | (Value::Bool(_), "bool")
+                        | (Value::Null, "null")
+                );
                 if !fits {
                     self.failed = true;
                     self.report.error(span, format!("`{text}` is tagged !!{kind}, and is none"));

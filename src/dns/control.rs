@@ -12,7 +12,8 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWrite
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::time::timeout;
 
-use super::server::{ServerError, Shared, Status, ZoneEntry};
+use super::server::{ServerError, Status, ZoneEntry};
+use super::shared::Shared;
 use super::trace::Trace;
 use super::wire::Name;
 use crate::model::View;

@@ -143,7 +143,7 @@ impl Context<'_> {
         if self.recursion {
             flags |= FLAG_RA;
         }
-        if writer.len() + opt_len > limit {
+        if writer.position() + opt_len > limit {
             flags |= FLAG_TC;
             let kept = ends.iter().take(usize::from(counts[0])).take_while(|end| **end + opt_len <= limit).count();
             let end = kept.checked_sub(1).and_then(|last| ends.get(last)).copied();
@@ -224,10 +224,10 @@ impl Body {
     }
 
     pub fn record(&mut self, section: usize, owner: &Name, rtype: u16, ttl: u32, data: &Rdata) {
-        let fits = self.writer.len() < usize::from(u16::MAX);
+        let fits = self.writer.position() < usize::from(u16::MAX);
         if fits && self.writer.record(owner, rtype, ttl, |writer| data.write(writer)) {
             self.counts[section] += 1;
-            self.ends.push(self.writer.len());
+            self.ends.push(self.writer.position());
         }
     }
 

@@ -13,19 +13,26 @@
 //! - [`full`] answers every question; [`fast`] gives the same bytes for the common ones.
 //! - [`udp`] and [`tcp`] are the workers, [`socket`] the batched system calls.
 //! - [`forward`] asks others; [`feed`] pulls what PowerDNS has into our zone.
-//! - [`server`] starts it all and hands out the [`Handle`]; [`control`] is how other processes talk
-//!   to it; [`trace`] tells the way that a question takes.
+//! - [`server`] starts it all and hands out the [`Handle`]; [`shared`] holds the running parts;
+//!   [`control`] is how other processes talk to it; [`trace`] tells the way that a question takes.
 
+mod ask;
 mod control;
 mod cookie;
 mod core;
 mod fast;
 mod feed;
-pub mod forward;
+mod forward;
 mod full;
+#[cfg(fuzzing)]
+mod fuzz;
+mod listener;
 mod metrics;
+mod name;
 mod rdata;
+mod records;
 mod server;
+mod shared;
 mod snapshot;
 mod socket;
 mod tcp;
@@ -35,14 +42,20 @@ mod trace;
 mod tree;
 mod udp;
 mod wire;
+mod writer;
 
+pub use ask::ask;
 pub use control::{Client, ControlError};
 pub use core::{Asked, QueryLog};
 pub use feed::FeedStatus;
-pub use forward::{ForwardSettings, UpstreamStatus, Upstreams};
+pub use forward::{ForwardSettings, Route, Sources, UpstreamStatus, Upstreams, discover, follow};
+#[cfg(fuzzing)]
+pub use fuzz::packet as fuzz_packet;
+pub use listener::Inherited;
 pub use metrics::Way;
+pub use records::{ContentError, RecordSet, Records, RecordsError, content, owner, rtype};
 pub use server::{Config, Handle, Listen, Server, ServerError, Status, ZoneEntry, ZoneStatus};
 pub use tcp::TcpLimits;
-pub use trace::{Hop, Trace, record_type};
+pub use trace::{Hop, Trace, code_name, record_type, type_name};
 pub use tree::{Layer, ZoneError};
 pub use wire::{Name, NameError};

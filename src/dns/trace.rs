@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
-use hickory_proto::op::Message;
+use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +69,22 @@ pub fn record_type(text: &str) -> Option<u16> {
     RecordType::from_str(&upper).ok().map(u16::from)
 }
 
+/// `AAAA`, or `TYPE65280` for one without a name.
+pub fn type_name(number: u16) -> String {
+    match RecordType::from(number) {
+        RecordType::Unknown(number) => format!("TYPE{number}"),
+        known => known.to_string(),
+    }
+}
+
+/// `NXDOMAIN`, or `RCODE23`.
+pub fn code_name(code: u8) -> String {
+    match ResponseCode::from(0, code) {
+        ResponseCode::Unknown(number) => format!("RCODE{number}"),
+        known => format!("{known:?}").to_ascii_uppercase(),
+    }
+}
+
 impl Core {
     /// Follows a question as a program on this machine (or in a container) would ask it.
     pub async fn trace(&self, name: &Name, qtype: u16, view: View) -> Trace {
@@ -81,7 +97,7 @@ impl Core {
                 Some(name.clone())
             }
             Found::Answer(answer) => {
-                tell(&answer, name, &mut path);
+                tell(&answer, &mut path);
                 match answer.end {
                     End::Leaves(target) => Some(target),
                     _ => None,
@@ -138,7 +154,7 @@ impl Core {
     }
 }
 
-fn tell(answer: &Answer<'_>, name: &Name, path: &mut Vec<Hop>) {
+fn tell(answer: &Answer<'_>, path: &mut Vec<Hop>) {
     path.push(Hop::Zone { zone: answer.zone.apex.to_string() });
     if let Some(wildcard) = &answer.wildcard {
         let layer = answer.chain.first().map_or(Layer::Wildcard, |(_, set)| set.layer);
@@ -156,10 +172,49 @@ fn tell(answer: &Answer<'_>, name: &Name, path: &mut Vec<Hop>) {
         End::Data | End::Leaves(_) => {}
         End::NoData(zone) => path.push(Hop::NoData { zone: zone.apex.to_string() }),
         End::NxDomain(zone) => path.push(Hop::NoName { zone: zone.apex.to_string() }),
-        End::Minimal => {
-            path.push(Hop::Found { name: name.to_string(), layer: Layer::Own });
-            path.push(Hop::Minimal);
-        }
+        End::Minimal => path.push(Hop::Minimal),
         End::TooLong => path.push(Hop::TooLong),
+    }
+}
+
+impl Trace {
+    /// Whether a record of PowerDNS's answers it.
+    pub fn is_from_feed(&self) -> bool {
+        let of_feed = |hop: &Hop| match hop {
+            Hop::Found { layer, .. } | Hop::Wildcard { layer, .. } | Hop::Alias { layer, .. } => *layer == Layer::Fed,
+            _ => false,
+        };
+        self.path.iter().any(of_feed)
+    }
+}
+
+/// A step in words.
+impl std::fmt::Display for Hop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let by = |layer: &Layer| match layer {
+            Layer::Own => "the platform's own",
+            Layer::Fed => "written into PowerDNS",
+            Layer::Wildcard => "the platform's wildcard",
+            Layer::Special => "reserved by an RFC",
+        };
+        match self {
+            Self::Zone { zone } => write!(f, "lies in the zone {zone}"),
+            Self::NotOurs => f.write_str("lies in no zone of ours"),
+            Self::Found { name, layer } => write!(f, "{name} has such records ({})", by(layer)),
+            Self::Wildcard { wildcard, layer } => {
+                write!(f, "there is no such name, so {wildcard} stands for it ({})", by(layer))
+            }
+            Self::Alias { name, target, layer } => write!(f, "{name} leads on to {target} ({})", by(layer)),
+            Self::NoData { zone } => write!(f, "the name exists in {zone}, without records of this type"),
+            Self::NoName { zone } => write!(f, "there is no such name in {zone}"),
+            Self::Minimal => f.write_str("ANY is answered with as little as possible (RFC 8482)"),
+            Self::TooLong => f.write_str("the aliases do not come to an end"),
+            Self::Cache { state } => write!(f, "the cache has it ({state})"),
+            Self::Upstream { servers } => {
+                let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
+                write!(f, "asked of {}", servers.join(", "))
+            }
+            Self::Refused => f.write_str("nobody is known who could be asked"),
+        }
     }
 }

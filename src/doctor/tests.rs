@@ -769,7 +769,13 @@ async fn a_busy_package_manager_is_waited_for() {
 
 #[tokio::test]
 async fn an_engine_that_does_not_come_up_shows_the_end_of_its_log() {
-    let host = FakeHost::new().answer("sudo dockerd", 0, "starting up\nfailed to start daemon: no iptables\n", "");
+    // a socket that is not there, wherever the test runs
+    let host = FakeHost::new().env_var("DOCKER_HOST", "unix:///nowhere/docker.sock").answer(
+        "sudo dockerd",
+        0,
+        "starting up\nfailed to start daemon: no iptables\n",
+        "",
+    );
     let log = PathBuf::from("/home/dev/.local/share/macula/log/dockerd.log");
     let finding = Finding {
         check: "engine-running",

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 
 use super::*;
-use crate::host::{Disk, Folders, HostFacts, HttpAnswer, Output, Route, RunError};
+use crate::host::{Disk, Folders, Held, HostFacts, HttpAnswer, Lock, Output, Route, RunError};
 use crate::model::{Listener, Protocol};
 
 /// An environment and some files; nothing else of a host is asked for.
@@ -82,6 +82,22 @@ impl Host for Desk {
 
     async fn exists(&self, path: &Path) -> bool {
         self.files.contains_key(path)
+    }
+
+    async fn modified(&self, _: &Path) -> io::Result<i64> {
+        unreachable!("discovery looks at no times")
+    }
+
+    fn try_lock(&self, _: &Path, _: &str) -> io::Result<Result<Lock, Held>> {
+        unreachable!("discovery locks nothing")
+    }
+
+    fn alive(&self, _: u32) -> bool {
+        unreachable!("discovery looks at no processes")
+    }
+
+    async fn owners(&self, _: Vec<Listener>) -> Vec<Listener> {
+        unreachable!("discovery looks at no sockets")
     }
 
     fn which(&self, _: &str) -> Option<PathBuf> {

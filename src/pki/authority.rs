@@ -230,8 +230,8 @@ fn unit(domain: &str) -> String {
 }
 
 /// RFC 5280, section 4.2.1.10. As soon as one subtree of a kind of name is listed as permitted,
-/// every other name of that kind is refused. Some programs (GnuTLS) count IPv4 and IPv6 as two
-/// kinds, hence both.
+/// every other name of that kind is refused. Some programs count IPv4 and IPv6 as two kinds, hence
+/// both. (GnuTLS 3.7 then refuses loopback addresses too; certificates of a platform hold none.)
 fn constraints(domain: &str) -> NameConstraints {
     NameConstraints {
         permitted_subtrees: vec![

@@ -75,7 +75,7 @@ pub enum Action {
     MakeBase(BaseImage),
     /// Sources are tried in this order: each pull, then the build.
     ObtainImage {
-        spec: ImageSpec,
+        spec: Box<ImageSpec>,
         pull: bool,
         build: bool,
     },

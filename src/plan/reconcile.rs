@@ -228,7 +228,11 @@ impl Planner<'_> {
 
     fn images(&mut self, wanted: &[&ContainerSpec]) {
         let mut made: BTreeMap<String, StepId> = BTreeMap::new();
-        for container in wanted {
+        // builds take turns: what others wait for goes first, then what takes longest to prepare
+        let mut wanted = wanted.to_vec();
+        let needs = wanted_services(self.wish);
+        wanted.sort_by_cached_key(|spec| std::cmp::Reverse((dependents(spec, &needs), self.is_prepared(spec))));
+        for container in &wanted {
             let Some(Choice::Obtain { spec, pull, build }) = self.wish.supply.choices.get(&container.service) else {
                 continue;
             };
@@ -259,6 +263,16 @@ impl Planner<'_> {
             };
             made.insert(key, step.clone());
             self.obtained.insert(container.service.clone(), step);
+        }
+    }
+
+    /// Its build begins with work on the host.
+    fn is_prepared(&self, spec: &ContainerSpec) -> bool {
+        match self.wish.supply.choices.get(&spec.service) {
+            Some(Choice::Obtain { spec, pull: false, .. }) => {
+                spec.build.as_ref().is_some_and(|build| !build.prepare.is_empty())
+            }
+            _ => false,
         }
     }
 
@@ -602,6 +616,31 @@ impl Planner<'_> {
             }
         }
     }
+}
+
+/// Service -> what it depends on.
+fn wanted_services<'a>(wish: &Wish<'a>) -> BTreeMap<&'a str, Vec<&'a str>> {
+    let specs = wish.resources.containers.iter();
+    specs
+        .map(|spec| {
+            let needs = spec.depends_on.iter().map(|dependency| dependency.service.as_str()).collect();
+            (spec.service.as_str(), needs)
+        })
+        .collect()
+}
+
+/// How many services need this one, directly or not.
+fn dependents(spec: &ContainerSpec, needs: &BTreeMap<&str, Vec<&str>>) -> usize {
+    let mut found: BTreeSet<&str> = BTreeSet::new();
+    let mut open = vec![spec.service.as_str()];
+    while let Some(service) = open.pop() {
+        for (other, others) in needs {
+            if others.contains(&service) && found.insert(other) {
+                open.push(other);
+            }
+        }
+    }
+    found.len()
 }
 
 fn mounts(spec: &ContainerSpec, volume: &str) -> bool {

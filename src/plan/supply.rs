@@ -27,7 +27,7 @@ pub enum Choice {
     },
     /// `pull` and `build` say which sources are open, in that order.
     Obtain {
-        spec: ImageSpec,
+        spec: Box<ImageSpec>,
         pull: bool,
         build: bool,
     },
@@ -141,7 +141,7 @@ fn choose(
     };
     let never = service.pull_policy == PullPolicy::Never;
     let prefer_build = service.pull_policy == PullPolicy::Build || policy == ImagePolicy::Build;
-    let obtain = |pull: bool, build: bool| Choice::Obtain { spec: spec.clone(), pull, build };
+    let obtain = |pull: bool, build: bool| Choice::Obtain { spec: Box::new(spec.clone()), pull, build };
 
     let choice = match policy {
         ImagePolicy::Local => {

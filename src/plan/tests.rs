@@ -89,7 +89,7 @@ fn resources(platform: &Platform) -> Resources {
         subnet: "10.222.7.0/24".parse().unwrap(),
         block: Block::DEFAULT,
         secrets: &secrets,
-        tls: false,
+        certificate: None,
         version: "0.1.0",
     };
     compile(platform, &site).unwrap()
@@ -484,7 +484,7 @@ fn a_network_with_another_subnet_moves_and_takes_its_containers_along() {
 fn data_of_another_provider_is_left_alone() {
     let mut world = right_world(&platform());
     world.volumes[0].labels.insert(label::PROVIDER.into(), "db-0".into());
-    assert_snapshot!(plan_of(&platform(), &world), @"volume macula-db-data of db was written by db-0; neither the image (db-2) nor the build (db-1) does not open it");
+    assert_snapshot!(plan_of(&platform(), &world), @"service db: the volume macula-db-data was written by db-0, which neither the image (db-2) nor the build (db-1) opens");
 }
 
 #[test]
@@ -506,10 +506,9 @@ fn auto_stays_with_the_provider_that_wrote_the_data() {
 fn down_stops_dependents_first_and_keeps_the_data() {
     let world = right_world(&platform());
     assert_snapshot!(down("macula", &world, Keep::default()).to_string(), @"
-    - stop container macula-db-1 (requested) after stop container macula-migrate-1, stop container macula-web-1
+    - stop container macula-db-1 (requested) after stop container macula-web-1
     - remove container macula-db-1 (requested) after stop container macula-db-1
-    - stop container macula-migrate-1 (requested) after stop container macula-web-1
-    - remove container macula-migrate-1 (requested) after stop container macula-migrate-1
+    - remove container macula-migrate-1 (requested)
     - stop container macula-web-1 (requested)
     - remove container macula-web-1 (requested) after stop container macula-web-1
     - remove network macula (requested) after remove container macula-db-1, remove container macula-migrate-1, remove container macula-web-1

@@ -6,8 +6,15 @@ use super::super::diagnostic::suggestion;
 use super::super::files::join;
 use super::super::interpolate::{Variables, interpolate_tree};
 use super::super::shape::{Kind, Shaper, shape};
-use super::super::tree::{Map, Node, Span};
+use super::super::tree::{Entry, Map, Node, Span, Value};
 use super::{Loader, merge, schema};
+
+/// Marks a service whose base was not found, so that nobody looks for what it would have had.
+fn leave_extends(service: &mut Node, span: Span) {
+    if let Some(map) = service.as_map_mut() {
+        map.insert("extends".to_owned(), Entry { key: span, node: Node::new(Value::Null, span) });
+    }
+}
 
 /// Where a service is looked for: a file, its services, and the folder its paths count from.
 struct Place<'a> {
@@ -55,24 +62,30 @@ impl Loader<'_, '_> {
         chain: &mut Vec<(PathBuf, String, Span)>,
     ) -> Node {
         let Some(extends) = service.as_map_mut().and_then(|map| map.shift_remove("extends")) else { return service };
+        if matches!(extends.node.value, Value::Reset) {
+            return service;
+        }
         let span = extends.node.span;
-        let Some(base_name) = extends.node.get_text("service").map(str::to_owned) else { return service };
+        let Some(base_name) = extends.node.get_text("service").map(str::to_owned) else {
+            leave_extends(&mut service, span);
+            return service;
+        };
         let here = (place.path.to_owned(), name.to_owned(), span);
         if let Some(start) = chain.iter().position(|(path, service, _)| *path == here.0 && *service == here.1) {
-            let mut names: Vec<&str> = chain.iter().skip(start).map(|(_, service, _)| service.as_str()).collect();
-            names.push(name);
-            // said once, where the circle is entered first
-            let first = chain
-                .iter()
-                .skip(start)
-                .map(|(_, _, span)| *span)
-                .min_by_key(|span| (span.file, span.line))
-                .unwrap_or(span);
+            // told from its first line on, so that it is told once, wherever it is entered
+            let mut circle: Vec<(Span, &str)> =
+                chain.iter().skip(start).map(|(_, service, span)| (*span, service.as_str())).collect();
+            let first =
+                (0..circle.len()).min_by_key(|at| circle.get(*at).map(|(span, _)| (span.file, span.line, span.column)));
+            circle.rotate_left(first.unwrap_or(0));
+            circle.extend(circle.first().copied());
+            let names: Vec<&str> = circle.iter().map(|(_, name)| *name).collect();
             self.report.error_help(
-                first,
+                circle.first().map_or(span, |(span, _)| *span),
                 format!("services extend each other in a circle: {}", names.join(" -> ")),
                 "take one `extends` away",
             );
+            leave_extends(&mut service, span);
             return service;
         }
         chain.push(here);
@@ -83,7 +96,10 @@ impl Loader<'_, '_> {
         chain.pop();
         match base {
             Some(base) => merge::merge_services(base, service),
-            None => service,
+            None => {
+                leave_extends(&mut service, span);
+                service
+            }
         }
     }
 
@@ -99,7 +115,6 @@ impl Loader<'_, '_> {
             let known: Vec<&str> = place.services.keys().map(String::as_str).collect();
             let file = self.report.file(place.path);
             let place = self.report.place(Span::whole(file));
-            let place = place.split(":0").next().unwrap_or_default().to_owned();
             self.report.error_help(
                 span,
                 format!("there is no service `{base_name}` to extend in {place}"),

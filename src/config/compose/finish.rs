@@ -74,7 +74,9 @@ pub(super) fn defaults(root: &mut Node, folder: &Path) {
                 target.node.value = text(clean(Path::new(path)).to_string_lossy().into_owned());
             }
         });
+        device_counts(service.as_map_mut().and_then(|map| map.get_mut("gpus")));
         let Some(service) = service.as_map_mut() else { continue };
+        deploy(service);
         if let Some(build) = service.get_mut("build") {
             let span = build.node.span;
             if let Some(build) = build.node.as_map_mut() {
@@ -96,6 +98,32 @@ pub(super) fn defaults(root: &mut Node, folder: &Path) {
             policy.node.value = text("missing");
         }
     }
+}
+
+/// A request for devices that says neither how many nor which means all of them.
+fn device_counts(requests: Option<&mut Entry>) {
+    let Some(Entry { node: Node { value: Value::List(requests), .. }, .. }) = requests else { return };
+    for request in requests {
+        let span = request.span;
+        if let Some(map) = request.as_map_mut().filter(|map| !map.contains_key("device_ids")) {
+            set(map, "count", Value::Int(-1), span);
+        }
+    }
+}
+
+/// `scale` is `deploy.replicas` too, where there is a `deploy`.
+fn deploy(service: &mut Map) {
+    let scale = service.get("scale").filter(|entry| entry.node.as_int().is_some()).cloned();
+    let Some(deploy) = service.get_mut("deploy").and_then(|entry| entry.node.as_map_mut()) else { return };
+    if let Some(scale) = scale {
+        deploy.entry("replicas".to_owned()).or_insert(scale);
+    }
+    let reserved = deploy
+        .get_mut("resources")
+        .and_then(|entry| entry.node.as_map_mut())
+        .and_then(|map| map.get_mut("reservations"))
+        .and_then(|entry| entry.node.as_map_mut());
+    device_counts(reserved.and_then(|map| map.get_mut("devices")));
 }
 
 /// A volume of the local driver may be a folder in disguise, whose path counts from here too.

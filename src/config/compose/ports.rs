@@ -42,8 +42,9 @@ fn short(text: &str, span: Span, shaper: &mut Shaper<'_>) -> Option<Vec<Node>> {
     let Some((first, last)) = range(target) else {
         return shaper.wrong(span, format!("`{text}` is no port: `{target}` is not from 1 to 65535"), HELP);
     };
+    let any_free = published == Some("0");
     let published = match published {
-        None | Some("") => None,
+        None | Some("" | "0") => None,
         Some(published) => match range(published) {
             Some(range) => Some(range),
             None => {
@@ -69,6 +70,9 @@ fn short(text: &str, span: Span, shaper: &mut Shaper<'_>) -> Option<Vec<Node>> {
         entries.extend(host_ip.clone().map(|address| ("host_ip", Value::Text(address))));
         entries.push(("target", Value::Int(i64::from(target))));
         entries.extend(published.map(|port| ("published", Value::Text(port))));
+        if any_free {
+            entries.push(("published", Value::Text("0".to_owned())));
+        }
         entries.push(("protocol", Value::Text(protocol.clone())));
         ports.push(map(span, entries));
     }

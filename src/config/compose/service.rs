@@ -78,6 +78,15 @@ fn service(
             "give the linked service the name as an alias: networks: {default: {aliases: [name]}}",
         );
     }
+    if let (Some(scale), Some(replicas)) = (node.get("scale"), deploy.and_then(|deploy| deploy.get("replicas")))
+        && scale != replicas
+    {
+        report.error_help(
+            scale.span,
+            format!("services.{name}: `scale` and `deploy.replicas` differ"),
+            "keep one of the two",
+        );
+    }
     let replicas = node
         .get_int("scale")
         .or_else(|| deploy?.get_int("replicas"))

@@ -63,7 +63,8 @@ pub(super) fn expand(node: Node, shaper: &mut Shaper<'_>) -> Option<Node> {
     if !bind.is_empty() {
         entries.push(("bind", map(span, bind).value));
     }
-    if !file {
+    // a text as short as `/x` is taken for a target before it is looked at
+    if !file && text.len() > 2 {
         let options = nocopy.then_some(("nocopy", Value::Bool(true)));
         entries.push(("volume", map(span, options).value));
     }

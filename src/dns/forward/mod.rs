@@ -13,14 +13,16 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 mod cache;
+mod discover;
 mod exchange;
-pub mod upstream;
+mod upstream;
 
 pub use cache::Entry;
 use cache::{Cache, Cached};
+pub use discover::{Sources, discover, follow};
 use exchange::leads_home;
 pub use exchange::{Ask, ExchangeError};
-pub use upstream::Upstreams;
+pub use upstream::{Route, Upstreams};
 
 use super::fast::Common;
 use super::metrics::{head, line};
@@ -164,7 +166,9 @@ impl Forwarder {
         self.cache.misses.fetch_add(1, Ordering::Relaxed);
         let answer = self.join(ask, key)?;
         let Some(stale) = stale else { return answer.await.ok().flatten() };
-        match timeout(STALE_AFTER, answer).await {
+        // after one failure nobody waits again: the answer is refreshed behind the client's back
+        let patience = if stale.retry_at.load(Ordering::Relaxed) == 0 { STALE_AFTER } else { Duration::ZERO };
+        match timeout(patience, answer).await {
             Ok(Ok(Some(entry))) => Some(entry),
             _ => {
                 stale.retry_at.store(self.now() + RETRY, Ordering::Relaxed);

@@ -32,6 +32,7 @@ fn bare() -> ContainerSpec {
         optional: false,
         provider: None,
         fingerprint: None,
+        parts: String::new(),
     }
 }
 

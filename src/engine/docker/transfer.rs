@@ -135,8 +135,8 @@ fn loaded_references(line: &str) -> Vec<String> {
 /// One instruction for a label. A line break would begin another instruction; Podman takes what is
 /// between the quotes as it stands, so that it knows no quote within.
 fn label_line(key: &str, value: &str, podman: bool) -> Result<String, String> {
-    let plain = !value.contains(['\n', '\r']) && !(podman && value.contains(['"', '\\']));
-    if !plain || key.contains(['\n', '\r', '"', '=', ' ']) {
+    let odd = value.contains(['\n', '\r']) || (podman && value.contains(['"', '\\']));
+    if odd || key.contains(['\n', '\r', '"', '=', ' ']) {
         return Err(format!("the label {key} cannot be put on an imported image"));
     }
     if podman {

@@ -3,7 +3,7 @@
 //! it is in its journal.
 //!
 //! ```ignore
-//! let engine = FakeEngine::new().with_image("nginx:1").pull_fails("gone:1", FakePull::NotFound).crashes("web", 1);
+//! let engine = FakeEngine::new().with_image("nginx:1").pull_fails("gone:1", FakePull::NotFound).crashes("web", 1, &["no such file"]);
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};

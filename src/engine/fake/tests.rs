@@ -49,6 +49,7 @@ fn container(service: &str) -> ContainerSpec {
         optional: false,
         provider: None,
         fingerprint: Some(Fingerprint("f".into())),
+        parts: String::new(),
     }
 }
 

@@ -38,9 +38,9 @@ use crate::host::{Command, Host, Lock, LockError, RunError};
 pub use receipt::{Entry, KeptFile, Receipt, ReceiptError};
 
 /// Another run's `keytool` and `update-ca-certificates` take seconds.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// A program that waits for a password on a terminal that it does not have.
-const PROGRAM: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Far more than any of them takes, Java's hook on a busy machine too: none may hang for ever.
+const PROGRAM: Duration = Duration::from_secs(300);
 
 /// A root certificate for trust stores.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,6 +150,9 @@ pub enum StoreError {
     Io(String),
     #[error("`{}` is there, but it is another certificate: it was left alone", path.display())]
     Foreign { path: PathBuf },
+    /// Firefox's primary password, for one: then the certificate has to be imported by hand.
+    #[error("it is locked with a password of its own")]
+    Locked,
     #[error("its programs ended well, yet it does not hold the certificate")]
     NoEffect,
 }
@@ -269,7 +272,13 @@ pub async fn install(host: &dyn Host, authorities: &Path, anchor: &Anchor) -> Re
                     Ok(()) => verify(store.look(host, &place, anchor).await),
                     failed => failed,
                 };
-                receipt.end(host, &place, anchor).await?;
+                let nothing_done =
+                    added.is_err() && !made && matches!(store.look(host, &place, anchor).await, Ok(State::Missing));
+                if nothing_done {
+                    receipt.forget(host, &place, anchor).await?;
+                } else {
+                    receipt.end(host, &place, anchor).await?;
+                }
                 added.map_or_else(Done::Failed, |()| Done::Installed)
             }
         };
@@ -312,7 +321,7 @@ pub async fn uninstall(
     for entry in receipt.entries_to_undo(domain) {
         let done = match undo(host, &receipt, &entry).await {
             Ok(()) => {
-                receipt.forget(host, &entry).await?;
+                receipt.forget(host, &entry.place, &entry.anchor).await?;
                 Done::Removed
             }
             Err(error) => Done::Failed(error),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 
 use super::{Anchor, Kind, Place, State, Store, StoreError, judge};
-use crate::host::{Command, Host};
+use crate::host::{Command, Host, RunError};
 
 pub(super) struct Nss;
 
@@ -42,13 +42,17 @@ const CHROMIUM_PROGRAMS: [&str; 7] = [
     "microsoft-edge",
     "vivaldi",
 ];
+/// An authority for servers, and for nothing else.
+const TRUSTED: &str = "C,,";
 /// The files of a database in the format that NSS has had since 2018.
 const FILES: [&str; 3] = ["cert9.db", "key4.db", "pkcs11.txt"];
 
 fn certutil<'a>(place: &Place, args: impl IntoIterator<Item = &'a str>) -> Command {
     let database = format!("sql:{}", place.path.display());
-    let all = ["-d".to_owned(), database].into_iter().chain(args.into_iter().map(str::to_owned));
-    // a database with a password would have it ask; it reads an empty line and gives up
+    // Without a file of passwords it asks for one on its standard input, and at the end of that
+    // again and again, for ever.
+    let first = ["-d".to_owned(), database, "-f".to_owned(), "/dev/null".to_owned()];
+    let all = first.into_iter().chain(args.into_iter().map(str::to_owned));
     Command::new("certutil", all).timeout(super::PROGRAM)
 }
 
@@ -107,7 +111,19 @@ impl Store for Nss {
         }
         let id = anchor.id();
         let found = host.run(&certutil(place, ["-L", "-n", &id, "-a"]).may_fail()).await?;
-        Ok(if judge(anchor, &place.path, &found.stdout)? { State::Trusted } else { State::Missing })
+        if !judge(anchor, &place.path, &found.stdout)? {
+            return Ok(State::Missing);
+        }
+        let listing = host.run(&certutil(place, ["-L"])).await?.stdout();
+        // name and flags, parted by blanks; our names have none
+        let flags = listing
+            .lines()
+            .filter_map(|line| line.trim_end().rsplit_once(' '))
+            .find_map(|(name, flags)| (name.trim_end() == id).then_some(flags));
+        Ok(match flags {
+            Some(flags) if flags.starts_with('C') => State::Trusted,
+            _ => State::Partly("the database holds it, but does not trust it".into()),
+        })
     }
 
     async fn must_be_made(&self, host: &dyn Host, place: &Place) -> bool {
@@ -120,9 +136,14 @@ impl Store for Nss {
             host.run(&certutil(place, ["-N", "--empty-password"])).await?;
         }
         let (id, file) = (anchor.id(), certificate.to_string_lossy());
-        // C: an authority for servers, and for nothing else
-        host.run(&certutil(place, ["-A", "-t", "C,,", "-n", &id, "-i", &*file])).await?;
-        Ok(())
+        let added = host.run(&certutil(place, ["-A", "-t", TRUSTED, "-n", &id, "-i", &*file])).await;
+        let Err(error) = added else { return Ok(()) };
+        // where a password is asked for, the certificate is in by then, without trust
+        let _ = host.run(&certutil(place, ["-D", "-n", &id]).may_fail()).await;
+        Err(match error {
+            RunError::Failed { output, .. } if output.contains("SEC_ERROR_BAD_PASSWORD") => StoreError::Locked,
+            other => other.into(),
+        })
     }
 
     async fn remove(
@@ -134,7 +155,7 @@ impl Store for Nss {
         made: bool,
     ) -> Result<(), StoreError> {
         match self.look(host, place, anchor).await? {
-            State::Trusted => {
+            State::Trusted | State::Partly(_) => {
                 host.run(&certutil(place, ["-D", "-n", &anchor.id()])).await?;
             }
             State::Unavailable { .. } if is_database(host, &place.path).await => {
@@ -161,7 +182,8 @@ async fn is_empty(host: &dyn Host, place: &Place) -> Result<bool, StoreError> {
     let listed = listed.filter(|line| !line.contains("SSL,S/MIME,JAR/XPI")).count();
     // status 255 and "no keys found"
     let keys = host.run(&certutil(place, ["-K"]).may_fail()).await?;
-    Ok(listed == 0 && !keys.success() && keys.stderr().contains("no keys found"))
+    let none = [keys.stdout(), keys.stderr()].concat().contains("no keys found");
+    Ok(listed == 0 && !keys.success() && none)
 }
 
 /// The database's folder and `.pki`, as far as nothing is in them.

@@ -39,6 +39,12 @@ pub struct Entry {
     pub kept: Vec<KeptFile>,
 }
 
+impl Entry {
+    fn is_of(&self, place: &Place, anchor: &Anchor) -> bool {
+        (self.place.kind, &self.place.path, &self.anchor.fingerprint) == (place.kind, &place.path, &anchor.fingerprint)
+    }
+}
+
 /// A file that a store rewrites as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptFile {
@@ -95,11 +101,7 @@ impl Receipt {
     }
 
     fn find(&mut self, place: &Place, anchor: &Anchor) -> Option<&mut Entry> {
-        let same = |entry: &&mut Entry| {
-            (entry.place.kind, &entry.place.path, &entry.anchor.fingerprint)
-                == (place.kind, &place.path, &anchor.fingerprint)
-        };
-        self.content.entries.iter_mut().find(same)
+        self.content.entries.iter_mut().find(|entry| entry.is_of(place, anchor))
     }
 
     /// Of something that is there already. Keeps an entry that there is.
@@ -158,8 +160,8 @@ impl Receipt {
         self.content.entries.iter().rev().filter(wanted).cloned().collect()
     }
 
-    pub(super) async fn forget(&mut self, host: &dyn Host, gone: &Entry) -> Result<(), ReceiptError> {
-        self.content.entries.retain(|entry| entry != gone);
+    pub(super) async fn forget(&mut self, host: &dyn Host, place: &Place, anchor: &Anchor) -> Result<(), ReceiptError> {
+        self.content.entries.retain(|entry| !entry.is_of(place, anchor));
         self.save(host).await
     }
 

@@ -1,0 +1,225 @@
+//! macula against docker compose on the same files, in interleaved rounds of one run.
+//!
+//! `cargo bench --bench compose [-- SCENARIO...]`; see benches/README.md.
+
+mod files;
+mod proxy;
+mod report;
+mod stats;
+mod tool;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use files::Health;
+use proxy::Proxy;
+use stats::{Measure, Target, table};
+use tool::Tool;
+
+/// The platform's name on macula's side, and the project's on Compose's.
+const PLATFORM: &str = "bm";
+const PROJECT: &str = "bmc";
+const IMAGE: &str = "macula-bench/busybox:1";
+const SCENARIOS: [&str; 4] = ["version", "platform", "forty", "forty-plain"];
+
+fn main() -> Result<()> {
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    if let Some(unknown) = chosen.iter().find(|word| !SCENARIOS.contains(&word.as_str())) {
+        anyhow::bail!("no scenario is called {unknown}; there are: {}", SCENARIOS.join(", "));
+    }
+    let wanted = |name: &str| chosen.is_empty() || chosen.iter().any(|word| word == name);
+    let rounds = number("MACULA_BENCH_ROUNDS", 5);
+    let scratch = tempfile::Builder::new().prefix("macula-bench-").tempdir()?;
+    // containers of any user read the files that are mounted from here
+    std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o755))?;
+    let bench = match Bench::prepare(scratch.path(), rounds) {
+        Ok(bench) => bench,
+        Err(why) => {
+            println!("skipped: {why}");
+            return Ok(());
+        }
+    };
+    println!("{}", report::machine(&bench.docker, bench.compose.as_ref())?);
+    let mut measures = Vec::new();
+    let mut notes = Vec::new();
+    if wanted("version") {
+        measures.push(bench.version()?);
+    }
+    if bench.compose.is_none() {
+        println!("skipped: no docker compose (set MACULA_BENCH_COMPOSE to the plugin's path)\n");
+        println!("{}", table(&measures));
+        return Ok(());
+    }
+    if wanted("platform") {
+        let file = bench.platform_file()?;
+        let ours = bench.macula.with(&["--name", PLATFORM]);
+        bench.scenario("the platform's stacks", &ours, (PROJECT, &file), &mut measures, &mut notes)?;
+        ours.run(&["down", "--volumes", "--yes"])?;
+    }
+    for (name, what, health) in [
+        ("forty", "40 services, health checks every 2 s", Health::Every("2s")),
+        ("forty-plain", "40 services, no health checks", Health::None),
+    ] {
+        if !wanted(name) {
+            continue;
+        }
+        match bench.forty(name, health)? {
+            Some((ours, file)) => {
+                bench.scenario(what, &ours, (&format!("bmc{name}"), &file), &mut measures, &mut notes)?;
+                ours.run(&["down", "--volumes", "--yes"])?;
+            }
+            None => println!("{what}: skipped: no static busybox (set MACULA_BENCH_BUSYBOX to its path)"),
+        }
+    }
+    println!("\n{}\n{}", table(&measures), notes.join("\n"));
+    Ok(())
+}
+
+fn number(variable: &str, default: usize) -> usize {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+struct Bench {
+    macula: Tool,
+    docker: Tool,
+    compose: Option<Tool>,
+    scratch: PathBuf,
+    rounds: usize,
+}
+
+impl Bench {
+    fn prepare(scratch: &Path, rounds: usize) -> Result<Self> {
+        let docker = tool::which("docker").context("no docker on the PATH")?;
+        let docker = Tool::new(docker, &[], &scratch.join("docker-home"))?;
+        docker.text(&["version"]).context("no engine answers")?;
+        let binary = std::env::var("MACULA_BENCH_BINARY").unwrap_or(env!("CARGO_BIN_EXE_macula").to_owned());
+        let macula = Tool::new(binary, &[], &scratch.join("macula-home"))?;
+        let compose = tool::compose(&scratch.join("compose-home"))?;
+        let bench = Self { macula, docker, compose, scratch: scratch.to_owned(), rounds };
+        bench.clean();
+        Ok(bench)
+    }
+
+    /// What a run that was interrupted has left.
+    fn clean(&self) {
+        for platform in [PLATFORM, "bmforty", "bmforty-plain"] {
+            let _ = self.macula.run(&["--name", platform, "down", "--volumes", "--yes"]);
+        }
+        if let Some(compose) = &self.compose {
+            for project in [PROJECT, "bmcforty", "bmcforty-plain"] {
+                let _ = compose.run(&["-p", project, "down", "--volumes", "--timeout", "1"]);
+            }
+        }
+    }
+
+    fn version(&self) -> Result<Measure> {
+        let mut measure = Measure::new("`--version`", Target::Absolute(Duration::from_millis(5)));
+        for _ in 0..(self.rounds * 20) {
+            measure.macula.push(self.macula.time(&["--version"])?);
+            if let Some(compose) = &self.compose {
+                measure.compose.push(compose.time(&["version", "--short"])?);
+            }
+        }
+        Ok(measure)
+    }
+
+    /// Brings the platform up once, which gets every image, and writes down what runs then.
+    fn platform_file(&self) -> Result<PathBuf> {
+        let ours = self.macula.with(&["--name", PLATFORM]);
+        ours.run(&["up", "--yes"])?;
+        let text = files::platform(&ours, &self.docker, &format!("macula-{PLATFORM}"), PROJECT, &self.scratch)?;
+        ours.run(&["down"])?;
+        let path = self.scratch.join("platform.yaml");
+        std::fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    fn forty(&self, name: &str, health: Health) -> Result<Option<(Tool, PathBuf)>> {
+        let Some(busybox) = busybox() else { return Ok(None) };
+        files::import(&self.docker, &busybox, &self.scratch.join("root.tar"), IMAGE)?;
+        let home = self.scratch.join(name);
+        std::fs::create_dir_all(&home)?;
+        let path = home.join("compose.yaml");
+        std::fs::write(&path, files::forty(IMAGE, health))?;
+        let settings = home.join("macula.yaml");
+        let built_in: serde_json::Value = serde_json::from_str(&self.macula.text(&["stack", "list", "-o", "json"])?)?;
+        let names = built_in.as_array().into_iter().flatten();
+        let names = names.flat_map(|stack| stack.get("services").and_then(|s| s.as_array()).into_iter().flatten());
+        let off: Vec<String> =
+            names.filter_map(|name| Some(format!("  {}: {{enabled: false}}\n", name.as_str()?))).collect();
+        std::fs::write(&settings, format!("stacks: [compose.yaml]\nservices:\n{}", off.concat()))?;
+        let file = settings.to_string_lossy().into_owned();
+        Ok(Some((self.macula.with(&["--name", &format!("bm{name}"), "--file", &file]), path)))
+    }
+
+    /// up, up again, down, on both sides by turns, the first one changing from round to round.
+    fn scenario(
+        &self,
+        what: &str,
+        macula: &Tool,
+        (project, file): (&str, &Path),
+        measures: &mut Vec<Measure>,
+        notes: &mut Vec<String>,
+    ) -> Result<()> {
+        let Some(compose) = &self.compose else { return Ok(()) };
+        let path = file.to_string_lossy().into_owned();
+        let quiet = macula.with(&["--progress", "quiet"]);
+        let compose = compose.with(&["--project-name", project, "--file", &path, "--progress", "quiet"]);
+        let mut up = Measure::new(format!("{what}: up"), Target::Ratio(0.5));
+        let mut nothing = Measure::new(format!("{what}: up, nothing to do"), Target::Ratio(1.0));
+        let mut down = Measure::new(format!("{what}: down"), Target::Ratio(0.5));
+        for round in 0..self.rounds {
+            for side in 0..2 {
+                if (round + side) % 2 == 0 {
+                    up.macula.push(quiet.time(&["up", "--yes"])?);
+                    for _ in 0..3 {
+                        nothing.macula.push(quiet.time(&["up", "--yes"])?);
+                    }
+                    down.macula.push(quiet.time(&["down"])?);
+                } else {
+                    up.compose.push(compose.time(&["up", "--detach", "--wait"])?);
+                    for _ in 0..3 {
+                        nothing.compose.push(compose.time(&["up", "--detach"])?);
+                    }
+                    down.compose.push(compose.time(&["down"])?);
+                }
+            }
+            eprintln!("{what}: round {} of {}", round + 1, self.rounds);
+            eprintln!("{}", table(&[up.clone(), nothing.clone(), down.clone()]));
+        }
+        measures.extend([up, nothing, down]);
+        notes.push(self.account(what, macula, &compose)?);
+        compose.run(&["down", "--volumes"])?;
+        Ok(())
+    }
+
+    /// One more round of each, slower for being watched: what is asked of the engine, and where the
+    /// time of an `up` goes.
+    fn account(&self, what: &str, macula: &Tool, compose: &Tool) -> Result<String> {
+        let socket = self.scratch.join(format!("{}.sock", what.len()));
+        let proxy = Proxy::start(&socket, Path::new("/var/run/docker.sock"))?;
+        let mut text = format!("### Where the time goes: {what}\n");
+        for (verb, args) in [("up", &["up", "--yes"][..]), ("up, nothing to do", &["up", "--yes"]), ("down", &["down"])]
+        {
+            let (path, _) = report::critical_path(&macula.through(proxy.socket()), args)?;
+            text.push_str(&format!("\n`macula {}` ({verb}):\n{path}", args.join(" ")));
+            text.push_str(&report::calls(&proxy.take()));
+        }
+        for (verb, args) in
+            [("up", &["up", "--detach", "--wait"][..]), ("up, nothing to do", &["up", "--detach"]), ("down", &["down"])]
+        {
+            compose.through(proxy.socket()).run(args)?;
+            text.push_str(&format!("\n`docker compose {}` ({verb}):\n", args.join(" ")));
+            text.push_str(&report::calls(&proxy.take()));
+        }
+        Ok(text)
+    }
+}
+
+fn busybox() -> Option<PathBuf> {
+    let named = std::env::var_os("MACULA_BENCH_BUSYBOX").map(PathBuf::from);
+    named.or_else(|| tool::which("busybox")).filter(|path| path.is_file())
+}

@@ -1,0 +1,70 @@
+//! The ingress's certificate: signed by the user's own authority, kept beside the platform's
+//! secrets, renewed by `up`.
+
+use std::path::PathBuf;
+
+use crate::compile::{Block, routes};
+use crate::config::Loaded;
+use crate::model::Platform;
+use crate::pki::{Authority, AuthorityError, Leaf, family, load_or_issue, names};
+
+use super::{Error, Session};
+
+/// Where the user's authorities lie, one folder a domain.
+pub fn authorities(session: &Session) -> PathBuf {
+    session.system.host.folders().data.join("ca")
+}
+
+/// The domain whose authority signs for this platform.
+pub fn authority_domain(platform: &Platform) -> &str {
+    family(&platform.name, &platform.domain)
+}
+
+/// Every name that the ingress answers to, those of services that are left out today as well: they
+/// may be there tomorrow.
+fn certificate_names(platform: &Platform) -> Vec<String> {
+    let hosts = routes(platform, Block::DEFAULT).into_iter().map(|route| route.host);
+    names(&platform.domain, hosts)
+}
+
+fn leaf_file(session: &Session, platform: &Platform) -> PathBuf {
+    session.state(&platform.name).folder().join("tls").join("ingress.pem")
+}
+
+/// Makes or renews what is missing. A domain that no authority can be for (one label) is served
+/// over plain HTTP, with a warning.
+pub(super) async fn ensure(session: &Session, loaded: &Loaded) -> Result<(), Error> {
+    let platform = &loaded.platform;
+    let host = session.host();
+    let domain = authority_domain(platform);
+    let authority = match Authority::load_or_create(host, &authorities(session), domain, host.now()).await {
+        Err(AuthorityError::Domain(reason)) => {
+            session.events.warn(format!("no certificate for {domain}, plain HTTP only: {reason}"));
+            return Ok(());
+        }
+        found => found?,
+    };
+    let path = leaf_file(session, platform);
+    load_or_issue(host, &authority, &path, &certificate_names(platform), host.now()).await?;
+    Ok(())
+}
+
+/// What the ingress is to have now: what is kept where that is good, else one that only lives in
+/// memory, so that `plan` can show the renewal without writing.
+pub(super) async fn current(session: &Session, platform: &Platform) -> Result<Option<Leaf>, Error> {
+    let host = session.host();
+    let domain = authority_domain(platform);
+    let authority = match Authority::load(host, &authorities(session), domain, host.now()).await {
+        Ok(Some(found)) => found,
+        Ok(None) => Authority::create(domain, host.now())?,
+        Err(AuthorityError::Domain(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let names = certificate_names(platform);
+    let kept = host.read(&leaf_file(session, platform)).await.ok();
+    let kept = kept.and_then(|content| Leaf::parse(&content).ok());
+    match kept {
+        Some(leaf) if leaf.needs_renewal(&authority, &names, host.now()).is_none() => Ok(Some(leaf)),
+        _ => Ok(Some(authority.issue(&names, host.now())?)),
+    }
+}

@@ -1,0 +1,197 @@
+//! `dns list`, `add` and `remove`: the platform's own names and those that people wrote.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use ipnet::Ipv4Net;
+use serde::Serialize;
+
+use crate::compile::{records_api, zone};
+use crate::config::Loaded;
+use crate::dns::{Records, content, owner, record_type, rtype};
+use crate::model::{RecordData, View, Zone};
+
+use super::resolver::{self, ResolverError};
+use super::{Error, Session};
+
+/// How long a new record may take to be seen: the resolver looks twice a second.
+const SEEN: Duration = Duration::from_secs(2);
+
+/// One value of a name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct ListedRecord {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub rtype: String,
+    pub value: String,
+    /// Seconds.
+    pub ttl: u32,
+    /// `platform` or `powerdns`
+    pub source: &'static str,
+}
+
+/// What became of a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Added {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub rtype: String,
+    pub value: String,
+    pub ttl: u32,
+    /// False: it was there already.
+    pub changed: bool,
+    /// The resolver answers with it. None: no resolver runs.
+    pub seen: Option<bool>,
+}
+
+/// The platform's own names as its machine sees them, and the records in PowerDNS. When PowerDNS
+/// cannot be asked the second part is an error.
+pub async fn list_records(session: &Session, loaded: &Loaded) -> Result<(Vec<ListedRecord>, Option<Error>), Error> {
+    let own = own_zone(session, loaded).await?;
+    let seen = |view: &Option<View>| view.is_none_or(|view| view == View::Host);
+    let mut all: Vec<ListedRecord> = own
+        .records
+        .iter()
+        .filter(|record| seen(&record.view))
+        .map(|record| {
+            let (rtype, value) = shown(&record.data);
+            ListedRecord { name: record.name.clone(), rtype, value, ttl: record.ttl, source: "platform" }
+        })
+        .collect();
+    let theirs = async { Ok::<_, Error>(records(session, loaded).await?.list().await.map_err(ResolverError::from)?) };
+    let failed = match theirs.await {
+        Ok(sets) => {
+            for set in sets {
+                for record in set.records.iter().filter(|record| !record.disabled) {
+                    all.push(ListedRecord {
+                        name: set.name.clone(),
+                        rtype: set.rtype.clone(),
+                        value: record.content.clone(),
+                        ttl: set.ttl,
+                        source: "powerdns",
+                    });
+                }
+            }
+            None
+        }
+        Err(Error::Resolver(ResolverError::NoPowerDns { .. })) => None,
+        Err(error) => Some(error),
+    };
+    all.sort();
+    Ok((all, failed))
+}
+
+fn shown(data: &RecordData) -> (String, String) {
+    match data {
+        RecordData::A(address) => ("A".into(), address.to_string()),
+        RecordData::Aaaa(address) => ("AAAA".into(), address.to_string()),
+        RecordData::Ns(name) => ("NS".into(), name.clone()),
+        RecordData::Cname(name) => ("CNAME".into(), name.clone()),
+        RecordData::Https { priority, target, .. } => ("HTTPS".into(), format!("{priority} {target}")),
+        // the platform has no others of its own
+        other => ("OTHER".into(), format!("{other:?}")),
+    }
+}
+
+async fn own_zone(session: &Session, loaded: &Loaded) -> Result<Zone, Error> {
+    let block = session.state(&loaded.platform.name).block(session.host(), &loaded.platform).await?;
+    // names, and what they lead to on this machine: the network plays no part
+    Ok(zone(&loaded.platform, block, Ipv4Net::default(), false))
+}
+
+/// The platform's zone in PowerDNS.
+async fn records(session: &Session, loaded: &Loaded) -> Result<Records, Error> {
+    let platform = &loaded.platform;
+    let state = session.state(&platform.name);
+    let block = state.block(session.host(), platform).await?;
+    let api =
+        records_api(platform, block).ok_or_else(|| ResolverError::NoPowerDns { platform: platform.name.clone() })?;
+    let secrets = state.secrets(session.host()).await?;
+    let key = secrets
+        .get("powerdns", "PDNS_API_KEY")
+        .ok_or_else(|| ResolverError::NotUp { platform: platform.name.clone() })?;
+    Ok(Records::new(api, key, &platform.domain))
+}
+
+/// Adds a value and waits until the resolver has it.
+pub async fn add_record(
+    session: &Session,
+    loaded: &Loaded,
+    name: &str,
+    kind: &str,
+    value: &str,
+    ttl: u32,
+) -> Result<Added, Error> {
+    let domain = &loaded.platform.domain;
+    let rtype = rtype(kind).map_err(ResolverError::from)?;
+    let name = owner(name, domain).map_err(ResolverError::from)?;
+    let value = content(&rtype, value, domain).map_err(ResolverError::from)?;
+    if is_own(&own_zone(session, loaded).await?, &name, &rtype) {
+        return Err(ResolverError::OwnName { name }.into());
+    }
+    let changed = records(session, loaded).await?.add(&name, &rtype, &value, ttl).await.map_err(ResolverError::from)?;
+    let seen = seen(session, &name, &rtype, true).await;
+    Ok(Added { name, rtype, value, ttl, changed, seen })
+}
+
+/// Removes a name's records, of one type or all; its full name and how many there were.
+pub async fn remove_record(
+    session: &Session,
+    loaded: &Loaded,
+    name: &str,
+    kind: Option<&str>,
+) -> Result<(String, usize), Error> {
+    let rtype = kind.map(rtype).transpose().map_err(ResolverError::from)?;
+    let name = owner(name, &loaded.platform.domain).map_err(ResolverError::from)?;
+    let count = records(session, loaded).await?.remove(&name, rtype.as_deref()).await.map_err(ResolverError::from)?;
+    if let (Some(rtype), true) = (&rtype, count > 0) {
+        seen(session, &name, rtype, false).await;
+    }
+    Ok((name, count))
+}
+
+/// Our own exact names stand alone; at the apex and at a wildcard it goes by type, and the wildcard
+/// of PowerDNS comes first.
+fn is_own(own: &Zone, name: &str, rtype: &str) -> bool {
+    let types: BTreeSet<String> =
+        own.records.iter().filter(|record| record.name == name).map(|record| shown(&record.data).0).collect();
+    if name == own.apex {
+        return types.contains(rtype) || rtype == "CNAME";
+    }
+    !types.is_empty() && !name.starts_with("*.")
+}
+
+/// Waits until the resolver answers from PowerDNS's record, or no longer does. None: none runs.
+async fn seen(session: &Session, name: &str, rtype: &str, wanted: bool) -> Option<bool> {
+    let mut client = resolver::connect(session.host()).await.ok()?;
+    let number = record_type(rtype)?;
+    let begun = Instant::now();
+    loop {
+        let trace = client.trace(name, number, View::Host).await.ok()?;
+        if trace.is_from_feed() == wanted {
+            return Some(true);
+        }
+        if begun.elapsed() > SEEN {
+            return Some(false);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Record;
+
+    #[test]
+    fn what_would_never_be_seen_is_refused() {
+        let mut zone = Zone::new("macula.local", 1);
+        for name in ["macula.local", "*.macula.local", "grafana.macula.local"] {
+            zone.records.push(Record::new(name, RecordData::A([127, 0, 0, 1].into())));
+        }
+        let own = |name, rtype| is_own(&zone, name, rtype);
+        assert!(own("grafana.macula.local", "TXT"));
+        assert!(own("macula.local", "A") && own("macula.local", "CNAME") && !own("macula.local", "MX"));
+        assert!(!own("*.macula.local", "A") && !own("shop.macula.local", "A"));
+    }
+}

@@ -1,0 +1,431 @@
+//! The resolver of this user and machine, one for all platforms: `up` starts it where none answers
+//! and adds the platform's names, `down` takes them out, and the last one stops it.
+//!
+//! | file in `<data>/dns` | holds |
+//! |---|---|
+//! | `resolver.sock` | the control socket of the one that runs |
+//! | `resolver.json` | its process: pid, start time, version, who started it and how |
+//! | `resolver.log` | what one in the background says |
+//! | `zones/<platform>.json` | a platform's names: what it is started with again |
+//! | `resolver.lock` | held while one of the above is changed |
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::compile::{feed, gateway, zone};
+use crate::dns::{Client, ContentError, ControlError, Listen, RecordsError, ServerError, Status, ZoneEntry, ask};
+use crate::host::{Command, Host, Lock};
+use crate::model::{DnsSettings, View};
+
+use super::state::{read, write};
+use super::{DnsStatus, Error, Prepared, Session};
+
+mod serve;
+
+pub use serve::{DEFAULT_METRICS, ServeOptions, Serving, serve};
+
+/// How long a new one may take until it answers.
+const START: Duration = Duration::from_secs(5);
+/// Until an old one has gone.
+const STOP: Duration = Duration::from_secs(5);
+/// For an answer that comes from this machine.
+const QUICK: Duration = Duration::from_millis(500);
+/// For an answer that may come by way of other machines.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// A log longer than this is begun anew.
+const LONGEST_LOG: usize = 1 << 20;
+const FORMAT: u64 = 1;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ResolverError {
+    #[error("the resolver did not start: {said}")]
+    NotStarted { log: PathBuf, said: String },
+    #[error("the old resolver (pid {pid}) does not stop")]
+    StillThere { pid: u32 },
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error("`{value}` is no domain: {reason}")]
+    Setting { value: String, reason: String },
+    #[error("the platform {platform} has no PowerDNS, which keeps such records")]
+    NoPowerDns { platform: String },
+    #[error("the platform {platform} has not been up yet")]
+    NotUp { platform: String },
+    #[error("{name} is a name of the platform itself: what PowerDNS has for it would never be seen")]
+    OwnName { name: String },
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    #[error(transparent)]
+    Records(#[from] RecordsError),
+}
+
+/// Where the resolver's files lie.
+#[derive(Debug, Clone)]
+pub struct ResolverFiles {
+    folder: PathBuf,
+}
+
+impl ResolverFiles {
+    pub fn of(host: &dyn Host) -> Self {
+        Self { folder: host.folders().data.join("dns") }
+    }
+
+    pub fn control(&self) -> PathBuf {
+        self.folder.join("resolver.sock")
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.folder.join("resolver.log")
+    }
+
+    fn process(&self) -> PathBuf {
+        self.folder.join("resolver.json")
+    }
+
+    fn lock(&self) -> PathBuf {
+        self.folder.join("resolver.lock")
+    }
+
+    fn zones(&self) -> PathBuf {
+        self.folder.join("zones")
+    }
+
+    fn zone(&self, platform: &str) -> PathBuf {
+        self.zones().join(format!("{platform}.json"))
+    }
+
+    /// What was done to point the system at the resolver.
+    pub fn install(&self) -> PathBuf {
+        self.folder.join("install")
+    }
+
+    /// The system's resolv.conf as it was, where ours stands in it now.
+    fn former_resolv_conf(&self) -> PathBuf {
+        self.install().join("resolv.conf.before")
+    }
+
+    /// The platforms' names as recorded, by platform. A file that cannot be read is passed over: the
+    /// next `up` of its platform writes it anew.
+    pub async fn entries(&self, host: &dyn Host) -> Vec<(String, ZoneEntry)> {
+        let mut all = Vec::new();
+        for file in host.list(&self.zones()).await.unwrap_or_default() {
+            let Some(platform) = file.strip_suffix(".json") else { continue };
+            if let Ok(Some(kept)) = read::<ZoneFile>(host, &self.zone(platform)).await {
+                all.push((platform.to_owned(), kept.entry));
+            }
+        }
+        all
+    }
+
+    /// The process that was started last, running or not.
+    pub async fn last_process(&self, host: &dyn Host) -> Option<Process> {
+        read(host, &self.process()).await.ok().flatten()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct ZoneFile {
+    format: u64,
+    entry: ZoneEntry,
+}
+
+/// Who started a resolver, and so who stops it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartedBy {
+    /// Somebody who watches it: it is left alone.
+    #[default]
+    Hand,
+    /// `up`: the last `down` stops it.
+    Up,
+    /// The system, which starts it again whenever it ends.
+    Service,
+}
+
+/// The process of the resolver.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    format: u64,
+    pub pid: u32,
+    /// Seconds since the epoch.
+    pub started: i64,
+    pub version: String,
+    pub started_by: StartedBy,
+    /// Of the command line, for one that `up` started.
+    pub arguments: Vec<String>,
+}
+
+/// Makes sure that the resolver runs and has the platform's names. Cheap when both is so.
+pub async fn ensure(session: &Session, prepared: &Prepared) -> Result<Status, Error> {
+    let host = session.host();
+    let files = ResolverFiles::of(host);
+    let _lock = lock(session, &files).await?;
+    let entry = entry(prepared);
+    let kept = ZoneFile { format: FORMAT, entry: entry.clone() };
+    let path = files.zone(&prepared.platform.name);
+    if read::<ZoneFile>(host, &path).await.ok().flatten().as_ref() != Some(&kept) {
+        write(host, &path, &kept).await?;
+    }
+    let mut client = running(session, &files, &prepared.platform.dns).await?;
+    match client.add(entry.clone()).await {
+        // the engine's networks may be those of a virtual machine
+        Err(ControlError::Refused(reason)) if !entry.listen.is_empty() => {
+            client.add(ZoneEntry { listen: Vec::new(), ..entry }).await.map_err(ResolverError::from)?;
+            session.events.info(format!("the resolver does not answer containers: {reason}"));
+        }
+        added => added.map_err(ResolverError::from)?,
+    }
+    Ok(client.status().await.map_err(ResolverError::from)?)
+}
+
+/// The platform's part of the resolver.
+fn entry(prepared: &Prepared) -> ZoneEntry {
+    let platform = &prepared.platform;
+    ZoneEntry {
+        zone: zone(platform, prepared.block, prepared.subnet, prepared.tls),
+        feed: feed(platform, prepared.block),
+        listen: vec![Listen { address: (gateway(prepared.subnet), 53).into(), view: View::Container }],
+        networks: vec![prepared.subnet.into()],
+    }
+}
+
+async fn lock(session: &Session, files: &ResolverFiles) -> Result<Lock, Error> {
+    let patience = Some(Duration::from_secs(30));
+    Ok(Lock::acquire(session.host(), &files.lock(), &session.command, patience, |_| {}).await?)
+}
+
+/// A connection to a resolver of our version, which is started where there is none.
+async fn running(session: &Session, files: &ResolverFiles, settings: &DnsSettings) -> Result<Client, Error> {
+    let host = session.host();
+    let wanted = arguments(settings);
+    let control = files.control();
+    let Ok(mut client) = Client::connect(&control).await else {
+        return start(session, files, wanted).await;
+    };
+    let status = client.status().await;
+    let process = files.last_process(host).await;
+    let by = process.as_ref().map(|process| process.started_by).unwrap_or_default();
+    let current = match &status {
+        Ok(status) => status.version == session.version,
+        // of another version: its answer means nothing to us
+        Err(ControlError::Malformed(_)) => false,
+        Err(_) => return Err(ResolverError::from(status.err().unwrap_or(ControlError::Timeout)).into()),
+    };
+    // only settings that somebody wrote down are worth a restart
+    let same = wanted.is_empty() || process.as_ref().is_some_and(|process| process.arguments == wanted);
+    match by {
+        _ if current && (same || by != StartedBy::Up) => Ok(client),
+        StartedBy::Hand => {
+            session.events.warn("a resolver of another version runs in a terminal; stop it to have this one's");
+            Ok(client)
+        }
+        StartedBy::Up => {
+            stop(&mut client, &control, &status).await?;
+            start(session, files, wanted).await
+        }
+        StartedBy::Service => {
+            stop(&mut client, &control, &status).await?;
+            // the system starts it again
+            answering(&control, START, || true).await.ok_or_else(|| not_started(files, "its service is not back"))
+        }
+    }
+}
+
+/// What the settings come to on the command line.
+fn arguments(settings: &DnsSettings) -> Vec<String> {
+    let mut all = Vec::new();
+    for address in &settings.listen {
+        all.extend(["--listen".to_owned(), address.to_string()]);
+    }
+    for address in &settings.upstream {
+        all.extend(["--upstream".to_owned(), address.to_string()]);
+    }
+    for domain in &settings.rebind_allow {
+        all.extend(["--rebind-allow".to_owned(), domain.clone()]);
+    }
+    all
+}
+
+async fn stop(client: &mut Client, control: &Path, status: &Result<Status, ControlError>) -> Result<(), Error> {
+    client.stop().await.map_err(ResolverError::from)?;
+    let begun = Instant::now();
+    while begun.elapsed() < STOP {
+        if Client::connect(control).await.is_err() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Err(ResolverError::StillThere { pid: status.as_ref().map(|status| status.pid).unwrap_or_default() }.into())
+}
+
+async fn start(session: &Session, files: &ResolverFiles, arguments: Vec<String>) -> Result<Client, Error> {
+    let host = session.host();
+    let log = files.log();
+    let mut before = host.read(&log).await.map(|text| text.len()).unwrap_or_default();
+    if before > LONGEST_LOG {
+        host.remove(&log).await.map_err(|source| Error::Io { path: log.clone(), source })?;
+        before = 0;
+    }
+    let mut all = vec!["dns".to_owned(), "serve".to_owned(), "--started-by=up".to_owned()];
+    all.extend(arguments);
+    let program = session.program.to_string_lossy().into_owned();
+    let pid = host.spawn_detached(&Command::new(program, all), &log).await?;
+    if let Some(client) = answering(&files.control(), START, || host.alive(pid)).await {
+        return Ok(client);
+    }
+    let text = host.read(&log).await.unwrap_or_default();
+    let said = String::from_utf8_lossy(text.get(before..).unwrap_or_default()).trim().to_owned();
+    Err(not_started(files, if said.is_empty() { "it says nothing" } else { &said }))
+}
+
+fn not_started(files: &ResolverFiles, said: &str) -> Error {
+    ResolverError::NotStarted { log: files.log(), said: said.to_owned() }.into()
+}
+
+/// Waits until the control socket answers, as long as there is hope.
+async fn answering(control: &Path, patience: Duration, hope: impl Fn() -> bool) -> Option<Client> {
+    let begun = Instant::now();
+    loop {
+        // hope first: what has ended meanwhile may have answered before
+        let alive = hope();
+        if let Ok(client) = Client::connect(control).await {
+            return Some(client);
+        }
+        if !alive || begun.elapsed() > patience {
+            return None;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Takes the platform's names out, and stops the resolver when they were the last. Needs no resolver
+/// that runs.
+pub async fn release(session: &Session, platform: &str) -> Result<(), Error> {
+    let host = session.host();
+    let files = ResolverFiles::of(host);
+    if !host.exists(&files.zone(platform)).await {
+        return Ok(());
+    }
+    let _lock = lock(session, &files).await?;
+    let path = files.zone(platform);
+    let kept = read::<ZoneFile>(host, &path).await.ok().flatten();
+    host.remove(&path).await.map_err(|source| Error::Io { path, source })?;
+    let Ok(mut client) = Client::connect(&files.control()).await else { return Ok(()) };
+    let left = match kept {
+        Some(kept) => client.remove(&kept.entry.zone.apex).await.map_err(ResolverError::from)?,
+        None => None,
+    };
+    let by_up = files.last_process(host).await.is_some_and(|process| process.started_by == StartedBy::Up);
+    let last = match left {
+        Some(left) => left == 0,
+        None => files.entries(host).await.is_empty(),
+    };
+    if last && by_up {
+        let status = client.status().await;
+        stop(&mut client, &files.control(), &status).await?;
+    }
+    Ok(())
+}
+
+/// A connection to the resolver that runs.
+pub async fn connect(host: &dyn Host) -> Result<Client, Error> {
+    Ok(Client::connect(&ResolverFiles::of(host).control()).await.map_err(ResolverError::from)?)
+}
+
+/// Where programs of this machine ask it.
+pub fn own_address(status: &Status) -> Option<SocketAddr> {
+    status.listen.iter().find(|listen| listen.view == View::Host).map(|listen| listen.address)
+}
+
+/// The resolver as `status` shows it. Takes no longer than half a second.
+pub(super) async fn look(session: &Session, domain: &str) -> DnsStatus {
+    let host = session.host();
+    let work = async {
+        let mut client = connect(host).await.ok()?;
+        let status = client.status().await.ok()?;
+        let address = own_address(&status);
+        let zones: Vec<String> = status.zones.into_iter().map(|zone| zone.apex).collect();
+        let healthy = match address {
+            Some(address) if zones.iter().any(|zone| zone == domain) => {
+                let answer = ask(address, &probe(domain).0, 1, QUICK).await;
+                answer.is_ok_and(|found| found.contains(&probe(domain).1))
+            }
+            _ => false,
+        };
+        Some(DnsStatus { address: address.map(|address| address.to_string()), zones, installed: false, healthy })
+    };
+    let (found, installed) = tokio::join!(tokio::time::timeout(QUICK, work), answers(host, domain, QUICK));
+    DnsStatus { installed, ..found.ok().flatten().unwrap_or_default() }
+}
+
+/// A name of every platform, and the address that only our resolver gives it.
+pub fn probe(domain: &str) -> (String, std::net::IpAddr) {
+    (format!("ns.{domain}"), crate::compile::RESOLVER.into())
+}
+
+/// Whether programs of this machine get the platform's names, asked as they ask.
+pub async fn answers(host: &dyn Host, domain: &str, patience: Duration) -> bool {
+    let (name, address) = probe(domain);
+    match tokio::time::timeout(patience, host.resolve(&name)).await {
+        Ok(Ok(found)) => found.contains(&address),
+        _ => false,
+    }
+}
+
+/// How names fare on this machine.
+#[derive(Debug, Clone, Serialize)]
+pub struct Names {
+    /// None: it does not run.
+    #[serde(skip)]
+    pub resolver: Option<Status>,
+    pub domains: Vec<DomainNames>,
+    /// Where it breaks, and what to do.
+    pub notes: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DomainNames {
+    pub domain: String,
+    /// The resolver answers for it when asked itself.
+    pub answered: bool,
+    /// Programs of this machine get its names.
+    pub resolves: bool,
+}
+
+/// Asks the resolver, and asks as programs do, for every zone that it has and for `domain`.
+pub async fn names_status(session: &Session, domain: &str) -> Names {
+    let host = session.host();
+    let resolver = match connect(host).await {
+        Ok(mut client) => client.status().await.ok(),
+        Err(_) => None,
+    };
+    let mut wanted: Vec<String> =
+        resolver.iter().flat_map(|status| status.zones.iter().map(|zone| zone.apex.clone())).collect();
+    let served = wanted.iter().any(|zone| zone == domain);
+    if !served {
+        wanted.push(domain.to_owned());
+    }
+    let address = resolver.as_ref().and_then(own_address);
+    let domains = wanted.into_iter().map(|domain| async move {
+        let (name, expected) = probe(&domain);
+        let answered = async {
+            let Some(address) = address else { return false };
+            ask(address, &name, 1, QUICK).await.is_ok_and(|found| found.contains(&expected))
+        };
+        // a look-up by way of other servers may take its time
+        let (answered, resolves) = tokio::join!(answered, answers(host, &domain, PATIENCE));
+        DomainNames { domain, answered, resolves }
+    });
+    let domains: Vec<DomainNames> = futures_util::future::join_all(domains).await;
+    let mut notes = Vec::new();
+    if resolver.is_none() {
+        notes.push("`macula up` starts it".to_owned());
+    } else if !served {
+        notes.push(format!("`macula up` adds the names below {domain}"));
+    }
+    Names { resolver, domains, notes }
+}

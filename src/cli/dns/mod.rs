@@ -1,0 +1,44 @@
+use clap::Subcommand;
+
+use super::context::Context;
+use super::error::CliError;
+
+mod query;
+mod records;
+mod serve;
+mod status;
+
+/// The resolver of the platforms' names
+///
+/// One resolver a user and machine serves all platforms: `up` starts it and adds the platform's
+/// names, the last `down` stops it. Without a word after it, it runs in this terminal.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    serve: serve::Args,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Serve(serve::Args),
+    Status(status::Args),
+    List(records::ListArgs),
+    Add(records::AddArgs),
+    Remove(records::RemoveArgs),
+    Query(query::Args),
+}
+
+pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    match args.action {
+        None => serve::run(context, args.serve).await,
+        Some(Action::Serve(args)) => serve::run(context, args).await,
+        Some(Action::Status(args)) => status::run(context, args).await,
+        Some(Action::List(args)) => records::list(context, args).await,
+        Some(Action::Add(args)) => records::add(context, args).await,
+        Some(Action::Remove(args)) => records::remove(context, args).await,
+        Some(Action::Query(args)) => query::run(context, args).await,
+    }
+}

@@ -1,0 +1,47 @@
+use crate::app::{self, ResolverError};
+use crate::dns::{Trace, record_type};
+use crate::model::View;
+
+use crate::cli::context::Context;
+use crate::cli::error::CliError;
+
+/// Ask the resolver for a name, and show the way that the question takes
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The full name
+    #[arg(value_name = "NAME")]
+    record: String,
+    /// A, AAAA, TXT, MX, ..., or TYPE65
+    #[arg(value_name = "TYPE", default_value = "A")]
+    rtype: String,
+    /// As containers of the platform see it
+    #[arg(long)]
+    inside: bool,
+}
+
+pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    let Some(number) = record_type(&args.rtype) else {
+        return Err(CliError::usage(format!("`{}` is no type of record", args.rtype))
+            .hint("such as A, AAAA, CNAME, TXT, MX, SRV, HTTPS, PTR, SOA, NS, CAA, or TYPE65"));
+    };
+    let view = if args.inside { View::Container } else { View::Host };
+    let mut client = app::connect_resolver(&*context.host).await?;
+    let trace =
+        client.trace(&args.record, number, view).await.map_err(|error| app::Error::from(ResolverError::from(error)))?;
+    if context.json() {
+        return context.print_json(&trace);
+    }
+    context.print(&text(&trace))
+}
+
+fn text(trace: &Trace) -> String {
+    let mut out = format!("{} {}: {}\n", trace.name, trace.rtype, trace.rcode);
+    for record in trace.answers.iter().chain(&trace.authority) {
+        out.push_str(&format!("  {record}\n"));
+    }
+    out.push_str("how:\n");
+    for hop in &trace.path {
+        out.push_str(&format!("  {hop}\n"));
+    }
+    out
+}

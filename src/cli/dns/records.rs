@@ -1,0 +1,106 @@
+use serde_json::json;
+
+use crate::app::{self, add_record, list_records, remove_record};
+
+use crate::cli::context::{Context, StackOptions};
+use crate::cli::error::CliError;
+use crate::cli::ui::table::{Cell, Fit, Table};
+use crate::cli::ui::text;
+
+/// List the platform's names: its own, and what was written into PowerDNS
+#[derive(Debug, clap::Args)]
+pub struct ListArgs {
+    #[command(flatten)]
+    stacks: StackOptions,
+}
+
+/// Add a record; it is kept in PowerDNS, and answers within a second
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  macula dns add shop A 127.0.0.10\n  macula dns add '*.shop' CNAME shop\n  \
+                  macula dns add shop TXT \"hello there\"\n  macula dns add @ MX \"10 mail\"")]
+pub struct AddArgs {
+    /// Below the platform's domain: `shop`, or `shop.macula.local`; `@` is the domain itself
+    #[arg(value_name = "NAME")]
+    record: String,
+    /// A, AAAA, CNAME, TXT, MX, SRV, CAA, PTR, HTTPS, SVCB, SSHFP, TLSA
+    #[arg(value_name = "TYPE")]
+    rtype: String,
+    /// As in a zone file; a host without a dot lies below the platform's domain
+    #[arg(value_name = "VALUE", required = true)]
+    value: Vec<String>,
+    /// How long others may keep it, seconds
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    ttl: u32,
+}
+
+/// Remove a name's records from PowerDNS, of one type or all
+#[derive(Debug, clap::Args)]
+pub struct RemoveArgs {
+    #[arg(value_name = "NAME")]
+    record: String,
+    #[arg(value_name = "TYPE")]
+    rtype: Option<String>,
+}
+
+pub async fn list(context: &Context, args: ListArgs) -> Result<(), CliError> {
+    let loaded = context.load(&args.stacks)?;
+    let session = context.session_without_engine("dns list");
+    let (records, failed) = list_records(&session, &loaded).await?;
+    if let Some(error) = failed {
+        let error = CliError::from(error);
+        let causes: String = error.causes.iter().map(|cause| format!(": {cause}")).collect();
+        context.events().warn(format!("without PowerDNS's records: {error}{causes}"));
+    }
+    if context.json() {
+        return context.print_json(&records);
+    }
+    let mut table = Table::new([
+        ("NAME", Fit::Whole),
+        ("TYPE", Fit::Whole),
+        ("VALUE", Fit::Shrink),
+        ("TTL", Fit::Whole),
+        ("FROM", Fit::Whole),
+    ]);
+    for record in &records {
+        table.row([
+            Cell::from(&record.name),
+            Cell::from(&record.rtype),
+            Cell::from(&record.value),
+            Cell::from(&record.ttl.to_string()),
+            Cell::from(&record.source.to_owned()),
+        ]);
+    }
+    context.print(&table.render(context.out_style(), context.terminal.table_width()))
+}
+
+pub async fn add(context: &Context, args: AddArgs) -> Result<(), CliError> {
+    let loaded = context.load(&StackOptions::default())?;
+    let session = context.session_without_engine("dns add");
+    let value = args.value.join(" ");
+    let added = add_record(&session, &loaded, &args.record, &args.rtype, &value, args.ttl).await?;
+    if context.json() {
+        return context.print_json(&added);
+    }
+    let done = if added.changed { "added" } else { "it was there already" };
+    let seen = match added.seen {
+        Some(true) => "; the resolver answers with it",
+        Some(false) => "; the resolver does not answer with it yet (`macula dns status` says how its feed is)",
+        None => "; no resolver runs (`macula up` starts it)",
+    };
+    context.print(&format!("{} {} {} {}: {done}{seen}\n", added.name, added.ttl, added.rtype, added.value))
+}
+
+pub async fn remove(context: &Context, args: RemoveArgs) -> Result<(), CliError> {
+    let loaded = context.load(&StackOptions::default())?;
+    let session = context.session_without_engine("dns remove");
+    let (name, count) = remove_record(&session, &loaded, &args.record, args.rtype.as_deref()).await?;
+    if context.json() {
+        return context.print_json(&json!({"name": name, "removed": count}));
+    }
+    if count == 0 {
+        let what = args.rtype.map(|rtype| format!("{} ", rtype.to_ascii_uppercase())).unwrap_or_default();
+        let error = app::Error::Other(format!("PowerDNS has no {what}records of {name}"));
+        return Err(CliError::usage(error.to_string()).suggest("macula dns list"));
+    }
+    context.print(&format!("{name}: {} removed\n", text::count(count, "record")))
+}

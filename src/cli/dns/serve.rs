@@ -1,0 +1,120 @@
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use clap::ValueEnum;
+use serde_json::json;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::app::{self, DEFAULT_METRICS, ServeOptions, StartedBy};
+use crate::dns::{Asked, QueryLog, code_name, type_name};
+use crate::event::Events;
+use crate::model::View;
+
+use crate::cli::context::Context;
+use crate::cli::error::CliError;
+use crate::cli::interrupt;
+
+/// Lines of the query log that wait to be written; more are dropped, since answers come first.
+const WAITING: usize = 4096;
+
+/// Run the resolver in this terminal
+///
+/// Prints the address that it answers on, then answers until Ctrl-C: for every platform that has
+/// been up, and for those that come up meanwhile; everything else is asked of the machine's own
+/// servers. With -v each question is shown.
+#[derive(Debug, clap::Args)]
+// flattened into `dns` itself, where a group of this name is there already
+#[group(skip)]
+pub struct Args {
+    /// Answer here; port 0 takes any that is free; may be given several times (else 127.0.0.9, port
+    /// 53 where that is permitted, or 5335)
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Vec<SocketAddr>,
+    /// Ask this server for all other names; may be given several times (else the machine's own)
+    #[arg(long, value_name = "ADDRESS")]
+    upstream: Vec<IpAddr>,
+    /// Names of this foreign domain may lead to loopback addresses; may be given several times
+    #[arg(long, value_name = "DOMAIN")]
+    rebind_allow: Vec<String>,
+    /// Show counters for Prometheus under http://ADDRESS:PORT/metrics
+    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = DEFAULT_METRICS)]
+    metrics: SocketAddr,
+    /// Who stops it again
+    #[arg(long, value_enum, default_value_t = Starter::Hand, hide = true)]
+    started_by: Starter,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Starter {
+    Hand,
+    Up,
+    Service,
+}
+
+pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    // what the library notes while it runs: a log file reads it, or the person at this terminal
+    let _ = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(context.terminal.stderr_is_tty)
+        .with_max_level(LevelFilter::WARN)
+        .try_init();
+    let by_hand = args.started_by == Starter::Hand;
+    let mut arguments = Vec::new();
+    let mut note = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
+    args.listen.iter().for_each(|address| note("--listen", address.to_string()));
+    args.upstream.iter().for_each(|address| note("--upstream", address.to_string()));
+    args.rebind_allow.iter().for_each(|domain| note("--rebind-allow", domain.clone()));
+    let options = ServeOptions {
+        listen: args.listen,
+        upstream: args.upstream,
+        rebind_allow: args.rebind_allow,
+        metrics: Some(args.metrics),
+        started_by: match args.started_by {
+            Starter::Hand => StartedBy::Hand,
+            Starter::Up => StartedBy::Up,
+            Starter::Service => StartedBy::Service,
+        },
+        arguments,
+        query_log: (context.global.verbose > 0).then(query_log),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let _interrupts = interrupt::listen(context.cancel.clone(), Events::none())
+        .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let serving = app::serve(Arc::clone(&context.host), &context.events(), options).await?;
+    if by_hand {
+        let (addresses, metrics) = (serving.addresses(), serving.metrics_address());
+        if context.json() {
+            context.print_json(&json!({"listen": addresses, "metrics": metrics}))?;
+        } else {
+            let lines: Vec<String> = addresses.iter().map(|address| format!("{address}\n")).collect();
+            context.print(&lines.concat())?;
+        }
+    }
+    serving.run(&context.cancel).await;
+    Ok(())
+}
+
+/// Writes each question to standard error, from a thread of its own: no answer waits for a terminal.
+fn query_log() -> QueryLog {
+    let (sender, receiver) = sync_channel::<String>(WAITING);
+    std::thread::spawn(move || {
+        for line in receiver {
+            // a terminal that has gone away is no reason to stop answering
+            let _ = std::io::stderr().lock().write_all(line.as_bytes());
+        }
+    });
+    let log = move |asked: &Asked| note(&sender, asked);
+    Arc::new(log)
+}
+
+fn note(sender: &SyncSender<String>, asked: &Asked) {
+    let rtype = type_name(asked.qtype);
+    let code = code_name(asked.rcode);
+    let protocol = if asked.tcp { "tcp" } else { "udp" };
+    let inside = if asked.view == View::Container { " inside" } else { "" };
+    let way = format!("{:?}", asked.way).to_ascii_lowercase();
+    let name = if asked.name.is_empty() { "(unreadable)" } else { &asked.name };
+    let _ = sender.try_send(format!("{} {protocol}{inside} {name} {rtype}: {code} ({way})\n", asked.client));
+}

@@ -1,0 +1,88 @@
+use serde::Serialize;
+
+use crate::app::{DomainNames, Names, names_status};
+use crate::dns::Status;
+use crate::model::View;
+
+use crate::cli::context::{Context, StackOptions};
+use crate::cli::error::CliError;
+use crate::cli::ui::{Tone, text};
+
+/// Show who answers for the platforms' names on this machine, and where it breaks
+///
+/// Asks the resolver itself, and asks the way programs ask (getaddrinfo).
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    running: bool,
+    resolver: Option<&'a Status>,
+    #[serde(flatten)]
+    names: &'a Names,
+}
+
+pub async fn run(context: &Context, _: Args) -> Result<(), CliError> {
+    let loaded = context.load(&StackOptions::default())?;
+    let session = context.session_without_engine("dns status");
+    let names = names_status(&session, &loaded.platform.domain).await;
+    if context.json() {
+        let resolver = names.resolver.as_ref();
+        return context.print_json(&Shown { running: resolver.is_some(), resolver, names: &names });
+    }
+    let style = context.out_style();
+    let mut out = match &names.resolver {
+        Some(status) => running(status),
+        None => "The resolver does not run.\n".to_owned(),
+    };
+    out.push('\n');
+    for domain in &names.domains {
+        let (tone, word) = match domain {
+            DomainNames { resolves: true, .. } => (Tone::Good, "names resolve"),
+            DomainNames { answered: true, .. } => (Tone::Bad, "names do not resolve on this machine"),
+            DomainNames { .. } => (Tone::Bad, "the resolver does not answer for it"),
+        };
+        out.push_str(&format!("{}: {}\n", domain.domain, style.paint(tone, word)));
+    }
+    for note in &names.notes {
+        out.push_str(&format!("  {note}\n"));
+    }
+    context.print(&out)
+}
+
+fn running(status: &Status) -> String {
+    let seconds = std::time::Duration::from_secs(status.uptime_seconds);
+    let mut out = format!(
+        "The resolver runs (pid {}, version {}, for {}); {} answered.\n",
+        status.pid,
+        status.version,
+        text::duration(seconds),
+        text::count(usize::try_from(status.questions).unwrap_or(usize::MAX), "question"),
+    );
+    for listen in &status.listen {
+        let whom = if listen.view == View::Container { "containers" } else { "this machine" };
+        out.push_str(&format!("  answers {whom} on {}\n", listen.address));
+    }
+    if let Some(metrics) = status.metrics {
+        out.push_str(&format!("  counts under http://{metrics}/metrics\n"));
+    }
+    for zone in &status.zones {
+        out.push_str(&format!("  {}: {} of its own", zone.apex, text::count(zone.records, "record")));
+        match (&zone.feed, &zone.feed_status) {
+            (Some(feed), Some(fed)) => {
+                out.push_str(&format!(", {} from PowerDNS at {feed}", text::count(fed.records, "record")));
+                if let Some(error) = &fed.error {
+                    out.push_str(&format!(" ({error})"));
+                }
+            }
+            _ => out.push_str(", no PowerDNS"),
+        }
+        out.push('\n');
+    }
+    for upstream in &status.upstreams {
+        let what = upstream.domain.as_deref().unwrap_or("all other names");
+        let health = if upstream.healthy { "" } else { ", which does not answer" };
+        out.push_str(&format!("  asks {} for {what}{health}\n", upstream.address));
+    }
+    out
+}

@@ -1,0 +1,135 @@
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::app::{Error, authorities, authority_domain};
+use crate::pki::Authority;
+use crate::pki::trust::{self, Done, Outcome, State};
+
+use super::context::{Context, StackOptions};
+use super::error::{CliError, ErrorKind};
+use super::ui::table::{Cell, Fit, Table};
+
+/// Let this machine trust the platform's certificates
+///
+/// The certificates are signed by an authority of your own, made by the first `up`. Its root's key
+/// is thrown away, and root and intermediate are constrained to the platform's domain and to
+/// loopback addresses: trusting it lets nobody impersonate any other site.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Add the authority to the stores of the system, of browsers and of Java, as far as they are here
+    Install,
+    /// Take it out of every store that it was added to
+    Uninstall,
+    /// Show which stores trust it
+    Status,
+}
+
+pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    let loaded = context.load(&StackOptions::default())?;
+    let domain = authority_domain(&loaded.platform);
+    let session = context.session_without_engine("trust");
+    let folder = authorities(&session);
+    let host = &*context.host;
+    match args.action {
+        Action::Install => {
+            let authority = Authority::load_or_create(host, &folder, domain, host.now()).await.map_err(Error::from)?;
+            let question = format!("Let this machine trust certificates for {domain} and the names below it");
+            let explain = format!(
+                "The root certificate `{}` is added to the trust stores of the system, of browsers and of Java that are \
+                 found here. It is constrained to {domain} and to loopback addresses. `macula trust uninstall` takes it \
+                 out again.",
+                authority.anchor().common_name
+            );
+            context.confirm(&question, &explain).await?;
+            let outcomes = trust::install(host, &folder, &authority.anchor()).await.map_err(Error::from)?;
+            report(context, &outcomes)
+        }
+        Action::Uninstall => {
+            let anchor = Authority::load(host, &folder, domain, host.now()).await.ok().flatten();
+            let anchor = anchor.map(|authority| authority.anchor());
+            let outcomes = trust::uninstall(host, &folder, Some(domain), anchor.as_ref()).await.map_err(Error::from)?;
+            report(context, &outcomes)
+        }
+        Action::Status => status(context, &folder, domain).await,
+    }
+}
+
+async fn status(context: &Context, folder: &std::path::Path, domain: &str) -> Result<(), CliError> {
+    let host = &*context.host;
+    let Some(authority) = Authority::load(host, folder, domain, host.now()).await.map_err(Error::from)? else {
+        return Err(CliError::usage(format!("there is no authority for {domain} yet")).suggest("macula trust install"));
+    };
+    let anchor = authority.anchor();
+    let stores = trust::status(host, &anchor).await;
+    let word = |state: &State| match state {
+        State::Trusted => ("trusted", String::new()),
+        State::TrustedOtherwise => ("trusted", "through another store".to_owned()),
+        State::Partly(what) => ("partly", what.clone()),
+        State::Missing => ("not trusted", String::new()),
+        State::Unavailable { reason, hint } => ("unavailable", [reason.as_str(), hint].join("; ")),
+    };
+    if context.json() {
+        let stores: Vec<_> = stores
+            .iter()
+            .map(|store| {
+                let (state, note) = word(&store.state);
+                json!({"store": store.place.label, "path": store.place.path, "state": state, "note": note})
+            })
+            .collect();
+        return context.print_json(&json!({"domain": domain, "fingerprint": anchor.fingerprint, "stores": stores}));
+    }
+    let mut table =
+        Table::new([("STORE", Fit::Whole), ("STATE", Fit::Whole), ("WHERE", Fit::Shrink), ("NOTE", Fit::Shrink)]);
+    for store in &stores {
+        let (state, note) = word(&store.state);
+        table.row([
+            Cell::from(&store.place.label),
+            Cell::state(state),
+            Cell::from(&store.place.path.display().to_string()),
+            Cell::from(&note),
+        ]);
+    }
+    let text = format!("{}, for {domain} (SHA-256 {})\n", anchor.common_name, anchor.fingerprint);
+    context.print(&(text + &table.render(context.out_style(), context.terminal.table_width())))
+}
+
+fn report(context: &Context, outcomes: &[Outcome]) -> Result<(), CliError> {
+    let word = |done: &Done| match done {
+        Done::Installed => ("installed", String::new()),
+        Done::Removed => ("removed", String::new()),
+        Done::Unchanged => ("unchanged", String::new()),
+        Done::Unavailable { reason, hint } => ("left out", [reason.as_str(), hint].join("; ")),
+        Done::Failed(error) => ("failed", error.to_string()),
+    };
+    let failed = outcomes.iter().filter(|outcome| matches!(outcome.done, Done::Failed(_))).count();
+    if context.json() {
+        let all: Vec<_> = outcomes
+            .iter()
+            .map(|outcome| {
+                let (done, note) = word(&outcome.done);
+                json!({"store": outcome.place.label, "path": outcome.place.path, "done": done, "note": note})
+            })
+            .collect();
+        context.print_json(&all)?;
+    } else if outcomes.is_empty() {
+        context.print("nothing to do: no store of this machine trusts it\n")?;
+    } else {
+        let mut table = Table::new([("STORE", Fit::Whole), ("DONE", Fit::Whole), ("NOTE", Fit::Shrink)]);
+        for outcome in outcomes {
+            let (done, note) = word(&outcome.done);
+            table.row([Cell::from(&outcome.place.label), Cell::state(done), Cell::from(&note)]);
+        }
+        context.print(&table.render(context.out_style(), context.terminal.table_width()))?;
+    }
+    if failed == 0 {
+        return Ok(());
+    }
+    Err(CliError::new(ErrorKind::Privilege, format!("{failed} of {} stores could not be changed", outcomes.len()))
+        .hint("the system's own store needs root: run it with sudo's password at hand (`sudo -v` first)"))
+}

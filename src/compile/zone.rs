@@ -1,0 +1,221 @@
+//! The platform's names, as the resolver tells them.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use ipnet::Ipv4Net;
+use sha2::{Digest, Sha256};
+
+use crate::model::{Platform, Protocol, Record, RecordData, Role, View, Zone};
+
+use super::address::{Block, gateway, ingress_address, loopback_address};
+use super::container::direct_names;
+use super::ingress::routes;
+use super::own_address;
+
+/// Where the resolver answers, whatever its port: `ns.<domain>` of every platform.
+pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
+
+/// The service whose records stand between our own names and the wildcard.
+const POWERDNS: &str = "powerdns";
+
+/// The zone of a platform. Each name leads to its row's own address on the host, and to the ingress
+/// inside the network; without an ingress there are no names inside. `tls`: the ingress serves HTTPS.
+///
+/// Nobody transfers the zone, so that its serial need not count up: it only differs when the records
+/// do.
+pub fn zone(platform: &Platform, block: Block, subnet: Ipv4Net, tls: bool) -> Zone {
+    let domain = &platform.domain;
+    let routes = routes(platform, block);
+    // where two services share a name the first has its address
+    let mut hosts: BTreeMap<String, Ipv4Addr> =
+        [(domain.clone(), own_address(block)), (format!("*.{domain}"), own_address(block))].into();
+    for route in &routes {
+        hosts.entry(route.host.clone()).or_insert(route.address);
+    }
+    for (name, address) in direct_names(platform) {
+        hosts.entry(name).or_insert(loopback_address(block, Some(address)));
+    }
+    let inside = platform.services().any(|(_, service)| service.extension.role == Some(Role::Ingress));
+
+    let mut zone = Zone::new(domain.clone(), 0);
+    let server = zone.soa.primary.clone();
+    zone.records.push(Record::new(server.clone(), RecordData::A(RESOLVER)).only(View::Host));
+    zone.records.push(Record::new(server, RecordData::A(gateway(subnet))).only(View::Container));
+    for (name, address) in hosts {
+        if inside {
+            zone.records.push(Record::new(name.clone(), RecordData::A(ingress_address(subnet))).only(View::Container));
+        }
+        zone.records.push(Record::new(name, RecordData::A(address)).only(View::Host));
+    }
+    if platform.ingress.redirect && tls {
+        let mut names: Vec<&String> = routes.iter().map(|route| &route.host).collect();
+        names.dedup();
+        for name in names {
+            // inside, the ingress always listens on 443
+            zone.records.push(https(name, 443).only(View::Container));
+            zone.records.push(https(name, platform.ingress.https).only(View::Host));
+        }
+    }
+    zone.soa.serial = serial(&zone);
+    zone
+}
+
+/// A browser that sees one goes to HTTPS at once (RFC 9460 9.5), with HTTP/2 (RFC 9460 7.1).
+fn https(name: &str, port: u16) -> Record {
+    const ALPN: u16 = 1;
+    const PORT: u16 = 3;
+    let mut params = vec![(ALPN, b"\x02h2".to_vec())];
+    if port != 443 {
+        params.push((PORT, port.to_be_bytes().to_vec()));
+    }
+    Record::new(name, RecordData::Https { priority: 1, target: ".".into(), params })
+}
+
+fn serial(zone: &Zone) -> u32 {
+    let text = serde_json::to_vec(zone).unwrap_or_default();
+    let digest = Sha256::digest(&text);
+    digest.iter().take(4).fold(0, |number, byte| number << 8 | u32::from(*byte)).max(1)
+}
+
+/// The PowerDNS server of the platform as the host reaches it, if it takes part.
+pub fn feed(platform: &Platform, block: Block) -> Option<SocketAddr> {
+    let (_, service) = platform.service(POWERDNS)?;
+    let port = service.ports.iter().find(|port| port.target == 53 && port.protocol == Protocol::Tcp)?;
+    let own = loopback_address(block, service.extension.address);
+    Some((port.host_ip.unwrap_or(own.into()), port.published?).into())
+}
+
+/// Where PowerDNS's API is reached from the host.
+pub fn records_api(platform: &Platform, block: Block) -> Option<SocketAddr> {
+    let (_, service) = platform.service(POWERDNS)?;
+    let port = service.ports.iter().find(|port| port.target == 8081 && port.protocol == Protocol::Tcp)?;
+    let own = loopback_address(block, service.extension.address);
+    Some((port.host_ip.unwrap_or(own.into()), port.published?).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{MemoryFiles, Request, load};
+
+    const STACK: &str = "
+services:
+  web:
+    image: nginx:1
+    x-macula: {role: ingress}
+  grafana:
+    image: grafana:1
+    ports: ['3000:3000']
+    x-macula: {address: 127.0.0.2, ingress: [{host: grafana, port: 3000}]}
+  s3:
+    image: s3:1
+    x-macula: {address: 127.0.0.5, ingress: [{host: s3, port: 9000}, {host: '*.s3', port: 9000}]}
+  db:
+    image: postgres:17
+    ports: ['5432:5432']
+    x-macula: {address: 127.0.0.6}
+  job:
+    image: job:1
+  powerdns:
+    image: pdns:1
+    ports: ['53:53/udp', '53:53/tcp', '8081:8081']
+    x-macula: {address: 127.0.0.8}
+";
+
+    fn platform(stack: &str, settings: &str, name: &str) -> Platform {
+        let files = MemoryFiles::default().with("/w/macula.yaml", settings).with("/w/app/compose.yaml", stack);
+        let request =
+            Request { cwd: "/w".into(), name: Some(name.into()), stacks: vec!["/w/app".into()], ..Request::default() };
+        let mut platform = load(&request, &files).unwrap().platform;
+        platform.stacks.retain(|stack| stack.name == "app");
+        platform
+    }
+
+    fn shown(zone: &Zone) -> String {
+        let line =
+            |record: &Record| format!("{:<10} {} {:?}\n", format!("{:?}", record.view), record.name, record.data);
+        zone.records.iter().map(line).collect()
+    }
+
+    fn subnet() -> Ipv4Net {
+        "10.222.7.0/24".parse().unwrap()
+    }
+
+    #[test]
+    fn every_name_has_an_address_on_each_side() {
+        let zone = zone(&platform(STACK, "", "macula"), Block::DEFAULT, subnet(), true);
+        assert_eq!((zone.apex.as_str(), zone.soa.primary.as_str()), ("macula.local", "ns.macula.local"));
+        insta::assert_snapshot!(shown(&zone), @r#"
+        None       macula.local Ns("ns.macula.local")
+        Some(Host) ns.macula.local A(127.0.0.9)
+        Some(Container) ns.macula.local A(10.222.7.1)
+        Some(Container) *.macula.local A(10.222.7.2)
+        Some(Host) *.macula.local A(127.0.0.1)
+        Some(Container) *.s3.macula.local A(10.222.7.2)
+        Some(Host) *.s3.macula.local A(127.0.0.5)
+        Some(Container) db.macula.local A(10.222.7.2)
+        Some(Host) db.macula.local A(127.0.0.6)
+        Some(Container) grafana.macula.local A(10.222.7.2)
+        Some(Host) grafana.macula.local A(127.0.0.2)
+        Some(Container) macula.local A(10.222.7.2)
+        Some(Host) macula.local A(127.0.0.1)
+        Some(Container) powerdns.macula.local A(10.222.7.2)
+        Some(Host) powerdns.macula.local A(127.0.0.8)
+        Some(Container) s3.macula.local A(10.222.7.2)
+        Some(Host) s3.macula.local A(127.0.0.5)
+        "#);
+    }
+
+    #[test]
+    fn a_named_platform_without_an_ingress_has_names_on_the_host_only() {
+        let stack =
+            "services:\n  db:\n    image: postgres:17\n    ports: ['5432:5432']\n    x-macula: {address: 127.0.0.6}\n";
+        let block = Block::new(Ipv4Addr::new(127, 70, 9, 0)).unwrap();
+        insta::assert_snapshot!(shown(&zone(&platform(stack, "", "pr-1"), block, subnet(), true)), @r#"
+        None       pr-1.macula.local Ns("ns.pr-1.macula.local")
+        Some(Host) ns.pr-1.macula.local A(127.0.0.9)
+        Some(Container) ns.pr-1.macula.local A(10.222.7.1)
+        Some(Host) *.pr-1.macula.local A(127.70.9.1)
+        Some(Host) db.pr-1.macula.local A(127.70.9.6)
+        Some(Host) pr-1.macula.local A(127.70.9.1)
+        "#);
+    }
+
+    #[test]
+    fn browsers_are_sent_to_https_only_when_asked_for() {
+        let https = |zone: &Zone| {
+            let records = zone.records.iter().filter(|record| matches!(record.data, RecordData::Https { .. }));
+            records.map(|record| format!("{:?} {} {:?}\n", record.view, record.name, record.data)).collect::<String>()
+        };
+        let settings = "ingress: {redirect: true, https: 8443}\n";
+        let redirecting = platform(STACK, settings, "macula");
+        insta::assert_snapshot!(https(&zone(&redirecting, Block::DEFAULT, subnet(), true)), @r#"
+        Some(Container) *.s3.macula.local Https { priority: 1, target: ".", params: [(1, [2, 104, 50])] }
+        Some(Host) *.s3.macula.local Https { priority: 1, target: ".", params: [(1, [2, 104, 50]), (3, [32, 251])] }
+        Some(Container) grafana.macula.local Https { priority: 1, target: ".", params: [(1, [2, 104, 50])] }
+        Some(Host) grafana.macula.local Https { priority: 1, target: ".", params: [(1, [2, 104, 50]), (3, [32, 251])] }
+        Some(Container) s3.macula.local Https { priority: 1, target: ".", params: [(1, [2, 104, 50])] }
+        Some(Host) s3.macula.local Https { priority: 1, target: ".", params: [(1, [2, 104, 50]), (3, [32, 251])] }
+        "#);
+        assert_eq!(https(&zone(&redirecting, Block::DEFAULT, subnet(), false)), "");
+        assert_eq!(https(&zone(&platform(STACK, "", "macula"), Block::DEFAULT, subnet(), true)), "");
+    }
+
+    #[test]
+    fn the_serial_differs_when_the_records_do() {
+        let one = zone(&platform(STACK, "", "macula"), Block::DEFAULT, subnet(), true);
+        let same = zone(&platform(STACK, "", "macula"), Block::DEFAULT, subnet(), true);
+        let other = zone(&platform(&STACK.replace("grafana", "graph"), "", "macula"), Block::DEFAULT, subnet(), true);
+        assert_eq!(one, same);
+        assert_ne!(one.soa.serial, other.soa.serial);
+    }
+
+    #[test]
+    fn powerdns_is_asked_where_it_publishes() {
+        let with = platform(STACK, "", "macula");
+        assert_eq!(feed(&with, Block::DEFAULT), Some("127.0.0.8:53".parse().unwrap()));
+        assert_eq!(records_api(&with, Block::DEFAULT), Some("127.0.0.8:8081".parse().unwrap()));
+        assert_eq!(feed(&platform(&STACK.replace("powerdns", "other"), "", "macula"), Block::DEFAULT), None);
+    }
+}

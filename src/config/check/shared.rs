@@ -1,0 +1,183 @@
+//! What services share: ports of this machine, names on the ingress, secrets.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::super::diagnostic::{Report, suggestion};
+use super::super::tree::Span;
+use super::Loaded;
+use crate::model::{IngressSettings, Protocol, Role, SecretSource};
+
+/// No two services publish the same port of the same address.
+pub(super) fn published(stacks: &[Loaded], ingress: &IngressSettings, report: &mut Report) {
+    let mut taken: Vec<(IpAddr, u16, Protocol, &str, Span)> = Vec::new();
+    let gateway = stacks
+        .iter()
+        .flat_map(|loaded| loaded.stack.services.values())
+        .find(|service| service.extension.role == Some(Role::Ingress));
+    for loaded in stacks {
+        for (name, service) in &loaded.stack.services {
+            for (index, port) in service.ports.iter().enumerate() {
+                let Some(number) = port.published else { continue };
+                let own = service.extension.address.unwrap_or(Ipv4Addr::LOCALHOST);
+                let address = port.host_ip.unwrap_or(IpAddr::V4(own));
+                let node = loaded.entry(name).map(|entry| &entry.node);
+                let span = node
+                    .and_then(|node| node.items("ports").get(index))
+                    .map_or_else(|| loaded.at(name), |node| node.span);
+                let clash = taken.iter().find(|(other, taken, protocol, ..)| {
+                    let meets = *other == address
+                        || (other.is_unspecified() || address.is_unspecified()) && other.is_ipv4() == address.is_ipv4();
+                    meets && *taken == number && *protocol == port.protocol
+                });
+                if let Some((_, _, _, other, first)) = clash {
+                    let place = report.place(*first);
+                    report.error_help(
+                        span,
+                        format!(
+                            "services.{name} and services.{other} both publish {address}:{number}/{} ({place})",
+                            port.protocol
+                        ),
+                        "give one of them another port, or an address of its own with `x-macula: {address: 127.0.0.x}`",
+                    );
+                } else if let Some(gateway) = gateway.filter(|gateway| gateway.name != *name && address.is_loopback())
+                    && port.protocol == Protocol::Tcp
+                    && (number == ingress.http || number == ingress.https)
+                {
+                    report.error_help(
+                        span,
+                        format!("services.{name} publishes {address}:{number}, which belongs to the ingress {}", gateway.name),
+                        "give it a name on the ingress with `x-macula: {ingress: [{port: ...}]}`, and no published port",
+                    );
+                }
+                taken.push((address, number, port.protocol, name, span));
+            }
+        }
+    }
+}
+
+/// No two services have the same name and path on the ingress, unless they share the weight.
+pub(super) fn hosts(stacks: &[Loaded], domain: &str, report: &mut Report) {
+    let mut taken: HashMap<(String, &str), (&str, u32, Span)> = HashMap::new();
+    let mut ingress: Option<(&str, Span)> = None;
+    for loaded in stacks {
+        for (name, service) in &loaded.stack.services {
+            if service.extension.role == Some(Role::Ingress) {
+                let span = loaded.at_key(name, &["x-macula", "role"]);
+                if let Some((first, place)) = ingress {
+                    let place = report.place(place);
+                    report.error_help(
+                        span,
+                        format!("services.{name} and services.{first} are both the ingress ({place})"),
+                        "keep one `role: ingress`",
+                    );
+                }
+                ingress = Some((name, span));
+            }
+            for rule in &service.extension.ingress {
+                let span = loaded.at_key(name, &["x-macula", "ingress"]);
+                let full = qualified(&rule.host, domain);
+                let Some(full) = full else {
+                    report.error_help(
+                        span,
+                        format!("services.{name}: the host `{}` does not lie below {domain}", rule.host),
+                        format!(
+                            "write one label, as `{}`, or a name that ends with .{domain}",
+                            rule.host.split('.').next().unwrap_or_default()
+                        ),
+                    );
+                    continue;
+                };
+                if let Some((other, weight, first)) = taken.get(&(full.clone(), rule.path.as_str())) {
+                    // several services share a name by weight
+                    let shared = (rule.weight != 1 || *weight != 1) && *other != name;
+                    if !shared {
+                        let place = report.place(*first);
+                        report.error_help(
+                            span,
+                            format!(
+                                "services.{name} and services.{other} both answer for {full}{} ({place})",
+                                rule.path
+                            ),
+                            "give one of them another host or path, or both a `weight` to share it",
+                        );
+                    }
+                } else {
+                    taken.insert((full, rule.path.as_str()), (name, rule.weight, span));
+                }
+            }
+        }
+    }
+}
+
+/// The full name of a host of an ingress rule; `None` when it lies outside the domain.
+fn qualified(host: &str, domain: &str) -> Option<String> {
+    let bare = host.strip_prefix("*.").unwrap_or(host);
+    if !bare.contains('.') {
+        return Some(format!("{host}.{domain}"));
+    }
+    (bare == domain || bare.ends_with(&format!(".{domain}"))).then(|| host.to_owned())
+}
+
+/// Every `from` leads to a secret that is made.
+pub(super) fn secrets(stacks: &[Loaded], report: &mut Report) {
+    let all: BTreeMap<(&str, &str), &SecretSource> = stacks
+        .iter()
+        .flat_map(|loaded| loaded.stack.services.iter())
+        .flat_map(|(name, service)| {
+            service.extension.secrets.iter().map(move |(key, source)| ((name.as_str(), key.as_str()), source))
+        })
+        .collect();
+    let mut circles: Vec<Vec<String>> = Vec::new();
+    for loaded in stacks {
+        for (name, service) in &loaded.stack.services {
+            for (key, source) in &service.extension.secrets {
+                let SecretSource::From { service: target, key: target_key } = source else { continue };
+                let span = loaded.at_key(name, &["x-macula", "secrets", key, "from"]);
+                if !all.contains_key(&(target.as_str(), target_key.as_str())) {
+                    let known: Vec<String> = all.keys().map(|(service, key)| format!("{service}.{key}")).collect();
+                    let help = suggestion(&format!("{target}.{target_key}"), known.iter().map(String::as_str));
+                    report.error_help(
+                        span,
+                        format!(
+                            "services.{name}: the secret {key} comes from {target}.{target_key}, which is not there"
+                        ),
+                        help,
+                    );
+                    continue;
+                }
+                let mut way = vec![format!("{name}.{key}")];
+                let mut at = (target.as_str(), target_key.as_str());
+                loop {
+                    let label = format!("{}.{}", at.0, at.1);
+                    let again = way.contains(&label);
+                    way.push(label);
+                    if again {
+                        break;
+                    }
+                    match all.get(&at) {
+                        Some(SecretSource::From { service, key }) => at = (service, key),
+                        _ => {
+                            way.clear();
+                            break;
+                        }
+                    }
+                }
+                // each circle once, where it is met first; ways that only lead into one are not it
+                if way.len() > 1 && way.first() == way.last() {
+                    let mut members = way.clone();
+                    members.sort_unstable();
+                    members.dedup();
+                    if !circles.contains(&members) {
+                        circles.push(members);
+                        report.error_help(
+                            span,
+                            format!("secrets come from each other in a circle: {}", way.join(" -> ")),
+                            "one of them needs `generate: 24`",
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! Finding the machine's own servers: what there is to read, and what follows from it. Reading and
+//! deciding are apart, so that the decision can be tested on any machine.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::super::wire::Name;
+use super::upstream::{Route, Upstreams};
+use crate::host::{Command, Host};
+
+/// systemd-resolved's list of the servers behind its stub.
+const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
+/// NetworkManager's list, when it runs a resolver of its own or resolved.
+const NETWORK_MANAGER: &str = "/run/NetworkManager/no-stub-resolv.conf";
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// How often the files are read again, and after how many readings the programs are asked in any
+/// case (a VPN may change its domains without a change in any file).
+const INTERVAL: Duration = Duration::from_secs(2);
+const PROGRAMS_EVERY: u32 = 15;
+const PROGRAM_WAIT: Duration = Duration::from_secs(3);
+
+/// Where to look beside the usual places.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// Addresses of ours, which are never asked.
+    pub own: Vec<SocketAddr>,
+    /// Copies of a resolv.conf that was replaced by ours: what the machine asked before.
+    pub former: Vec<PathBuf>,
+}
+
+/// What was read. Empty: not there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Machine {
+    pub macos: bool,
+    pub resolv_conf: String,
+    pub resolved: String,
+    pub network_manager: String,
+    pub former: Vec<String>,
+    /// `resolvectl dns`, `resolvectl domain`, `resolvectl default-route`.
+    pub resolvectl: [String; 3],
+    /// `nmcli --terse` over the devices.
+    pub nmcli: String,
+    /// `scutil --dns`
+    pub scutil: String,
+}
+
+impl Machine {
+    /// Reads the files.
+    async fn files(host: &dyn Host, sources: &Sources) -> Self {
+        let read = async |path: &Path| match host.read(path).await {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(_) => String::new(),
+        };
+        let mut former = Vec::new();
+        for path in &sources.former {
+            former.push(read(path).await);
+        }
+        Self {
+            macos: host.facts().os == "macos",
+            resolv_conf: read(Path::new(RESOLV_CONF)).await,
+            resolved: read(Path::new(RESOLVED)).await,
+            network_manager: read(Path::new(NETWORK_MANAGER)).await,
+            former,
+            ..Self::default()
+        }
+    }
+
+    /// Asks the programs that know more than the files.
+    async fn programs(&mut self, host: &dyn Host) {
+        let run = async |program: &str, arguments: &[&str]| {
+            if host.which(program).is_none() {
+                return String::new();
+            }
+            let command = Command::new(program, arguments.iter().copied()).may_fail().timeout(PROGRAM_WAIT);
+            host.run(&command).await.map(|output| output.stdout()).unwrap_or_default()
+        };
+        if self.macos {
+            self.scutil = run("scutil", &["--dns"]).await;
+            return;
+        }
+        if !self.resolved.is_empty() {
+            self.resolvectl = [
+                run("resolvectl", &["dns"]).await,
+                run("resolvectl", &["domain"]).await,
+                run("resolvectl", &["default-route"]).await,
+            ];
+        } else if !self.network_manager.is_empty() {
+            let fields = "GENERAL.DEVICE,IP4.GATEWAY,IP4.DNS,IP4.DOMAIN,IP6.GATEWAY,IP6.DNS,IP6.DOMAIN";
+            self.nmcli = run("nmcli", &["--terse", "--fields", fields, "device", "show"]).await;
+        }
+    }
+
+    /// Whether the files are as they were.
+    fn same_files(&self, other: &Self) -> bool {
+        self.resolv_conf == other.resolv_conf
+            && self.resolved == other.resolved
+            && self.network_manager == other.network_manager
+            && self.former == other.former
+    }
+
+    /// Which servers to ask for what.
+    pub fn upstreams(&self, own: &[SocketAddr]) -> Upstreams {
+        let mut found = if self.macos {
+            parse_scutil(&self.scutil)
+        } else if !self.resolved.is_empty() {
+            let mut found = parse_resolvectl(&self.resolvectl);
+            if found.default.is_empty() {
+                found.default = ResolvConf::parse(&self.resolved).servers;
+            }
+            found
+        } else {
+            parse_nmcli(&self.nmcli)
+        };
+        let plain = ResolvConf::parse(&self.resolv_conf);
+        // what stands in resolv.conf while a local resolver is in front says nothing about who is
+        // behind it; its own list does
+        let files = [&self.network_manager, &self.resolv_conf].into_iter().chain(&self.former);
+        for text in files {
+            found.default.retain(|server| !own.contains(server));
+            if !found.default.is_empty() {
+                break;
+            }
+            found.default = ResolvConf::parse(text).servers;
+        }
+        // a company's domain under .local is asked for although .local as a whole is not
+        let local = Name::parse("local").ok();
+        for domain in plain.search {
+            let known = found.routes.iter().any(|route| route.domain == domain);
+            if local.as_ref().is_some_and(|local| domain != *local && domain.is_within(local)) && !known {
+                found.routes.push(Route { domain, servers: found.default.clone() });
+            }
+        }
+        found.default.retain(|server| !own.contains(server));
+        for route in &mut found.routes {
+            route.servers.retain(|server| !own.contains(server));
+        }
+        found.routes.retain(|route| !route.servers.is_empty());
+        found.default = unique(std::mem::take(&mut found.default));
+        found
+    }
+}
+
+fn unique(servers: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let mut kept = Vec::with_capacity(servers.len());
+    for server in servers {
+        if !kept.contains(&server) {
+            kept.push(server);
+        }
+    }
+    kept
+}
+
+/// Looks once.
+pub async fn discover(host: &dyn Host, sources: &Sources) -> Upstreams {
+    let mut machine = Machine::files(host, sources).await;
+    machine.programs(host).await;
+    machine.upstreams(&sources.own)
+}
+
+/// Looks now, and again for as long as the returned future is run: the receiver is told changes.
+pub async fn follow(
+    host: Arc<dyn Host>,
+    sources: Sources,
+) -> (watch::Receiver<Upstreams>, impl Future<Output = ()> + Send) {
+    let mut machine = Machine::files(&*host, &sources).await;
+    machine.programs(&*host).await;
+    let (sender, receiver) = watch::channel(machine.upstreams(&sources.own));
+    let task = async move {
+        let mut since = 0;
+        while !sender.is_closed() {
+            sleep(INTERVAL).await;
+            let mut next = Machine::files(&*host, &sources).await;
+            since += 1;
+            if next.same_files(&machine) && since < PROGRAMS_EVERY {
+                continue;
+            }
+            since = 0;
+            next.programs(&*host).await;
+            let upstreams = next.upstreams(&sources.own);
+            machine = next;
+            sender.send_if_modified(|current| {
+                let changed = *current != upstreams;
+                if changed {
+                    *current = upstreams;
+                }
+                changed
+            });
+        }
+    };
+    (receiver, task)
+}
+
+/// What matters of a resolv.conf (resolv.conf(5)).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct ResolvConf {
+    servers: Vec<SocketAddr>,
+    search: Vec<Name>,
+}
+
+impl ResolvConf {
+    fn parse(text: &str) -> Self {
+        let mut found = Self::default();
+        for line in text.lines() {
+            let line = line.split(['#', ';']).next().unwrap_or("");
+            let mut words = line.split_whitespace();
+            match words.next() {
+                Some("nameserver") => found.servers.extend(words.next().and_then(server)),
+                // the last one counts
+                Some("search" | "domain") => found.search = words.filter_map(|word| Name::parse(word).ok()).collect(),
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+/// `192.0.2.1`, `192.0.2.1:5353`, `[2001:db8::1]:53`, `192.0.2.1#name` (DNS over TLS's name),
+/// `fe80::1%2`. A link-local address whose interface has no number here cannot be asked.
+fn server(text: &str) -> Option<SocketAddr> {
+    let text = text.split('#').next().unwrap_or(text);
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some((address, 53).into());
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Some(address);
+    }
+    let (address, scope) = text.split_once('%')?;
+    let (address, scope) = (address.parse().ok()?, scope.parse().ok()?);
+    Some(std::net::SocketAddrV6::new(address, 53, 0, scope).into())
+}
+
+/// `Link 2 (eth0): a b` -> ("2", ["a", "b"]); `Global: a` -> ("", ["a"]). Servers that do not fit
+/// stand on lines of their own below.
+fn links(text: &str) -> Vec<(&str, Vec<&str>)> {
+    let mut links: Vec<(&str, Vec<&str>)> = Vec::new();
+    for line in text.lines() {
+        let head = line.strip_prefix("Global:").map(|rest| ("", rest)).or_else(|| {
+            let (number, rest) = line.strip_prefix("Link ")?.split_once(' ')?;
+            let (_, rest) = rest.split_once("):")?;
+            Some((number, rest))
+        });
+        match (head, links.last_mut()) {
+            (Some((link, rest)), _) => links.push((link, rest.split_whitespace().collect())),
+            (None, Some((_, words))) => words.extend(line.split_whitespace()),
+            (None, None) => {}
+        }
+    }
+    links
+}
+
+fn parse_resolvectl([dns, domains, default_route]: &[String; 3]) -> Upstreams {
+    let mut found = Upstreams::default();
+    let domains = links(domains);
+    let default_route = links(default_route);
+    let word = |list: &[(&str, Vec<&str>)], link: &str| {
+        list.iter().find(|(known, _)| *known == link).and_then(|(_, words)| words.first().map(|word| *word == "yes"))
+    };
+    for (link, words) in links(dns) {
+        let servers: Vec<SocketAddr> = words.into_iter().filter_map(server).collect();
+        let names = domains.iter().find(|(known, _)| *known == link).map(|(_, names)| names.as_slice()).unwrap_or(&[]);
+        let everything = names.contains(&"~.");
+        for name in names.iter().filter_map(|name| Name::parse(name.trim_start_matches('~')).ok()) {
+            if !name.is_root() && !servers.is_empty() && !link.is_empty() {
+                found.routes.push(Route { domain: name, servers: servers.clone() });
+            }
+        }
+        if everything {
+            // this link asked for all names: its servers come first
+            found.default.splice(0..0, servers);
+        } else if link.is_empty() || word(&default_route, link) != Some(false) {
+            found.default.extend(servers);
+        }
+    }
+    found
+}
+
+/// Blocks of `IP4.DNS[1]:192.0.2.1`; a colon in a value is escaped.
+fn parse_nmcli(text: &str) -> Upstreams {
+    let mut found = Upstreams::default();
+    let mut devices: Vec<(bool, Vec<SocketAddr>, Vec<Name>)> = Vec::new();
+    for line in text.lines() {
+        let Some((key, value)) = line.split_once(':') else { continue };
+        let value = value.replace('\\', "");
+        if key == "GENERAL.DEVICE" {
+            devices.push((false, Vec::new(), Vec::new()));
+        }
+        let Some((gateway, servers, domains)) = devices.last_mut() else { continue };
+        match key.split('[').next().unwrap_or(key) {
+            "IP4.GATEWAY" | "IP6.GATEWAY" => *gateway |= !value.is_empty(),
+            "IP4.DNS" | "IP6.DNS" => servers.extend(server(&value)),
+            "IP4.DOMAIN" | "IP6.DOMAIN" => domains.extend(Name::parse(value.trim_start_matches('~')).ok()),
+            _ => {}
+        }
+    }
+    for (gateway, servers, domains) in devices {
+        if gateway {
+            found.default.extend(servers);
+            continue;
+        }
+        // a VPN that only carries its own networks
+        for domain in domains.into_iter().filter(|domain| !domain.is_root() && !servers.is_empty()) {
+            found.routes.push(Route { domain, servers: servers.clone() });
+        }
+    }
+    found
+}
+
+fn parse_scutil(text: &str) -> Upstreams {
+    let mut found = Upstreams::default();
+    // the second half repeats the servers by interface
+    let text = text.split("DNS configuration (for scoped queries)").next().unwrap_or(text);
+    for block in text.split("resolver #").skip(1) {
+        let value = |line: &str| line.split_once(':').map(|(_, value)| value.trim().to_owned());
+        let lines = || block.lines().map(str::trim);
+        if lines().any(|line| line.starts_with("options") && line.contains("mdns")) {
+            continue;
+        }
+        let port = lines().find(|line| line.starts_with("port")).and_then(value).and_then(|text| text.parse().ok());
+        let servers: Vec<SocketAddr> = lines()
+            .filter(|line| line.starts_with("nameserver["))
+            .filter_map(value)
+            .filter_map(|text| server(&text))
+            .map(|address| SocketAddr::new(address.ip(), port.unwrap_or(address.port())))
+            .collect();
+        if servers.is_empty() {
+            continue;
+        }
+        match lines().find(|line| line.starts_with("domain ")).and_then(value) {
+            None => found.default.extend(servers),
+            Some(domain) => {
+                found.routes.extend(Name::parse(&domain).ok().map(|domain| Route { domain, servers }));
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    fn shown(machine: &Machine, own: &[&str]) -> String {
+        let own: Vec<SocketAddr> = own.iter().map(|address| address.parse().unwrap()).collect();
+        let upstreams = machine.upstreams(&own);
+        let list = |servers: &[SocketAddr]| servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let mut text = format!("default: {}\n", list(&upstreams.default));
+        for route in &upstreams.routes {
+            text.push_str(&format!("{}: {}\n", route.domain, list(&route.servers)));
+        }
+        text
+    }
+
+    #[test]
+    fn a_plain_resolv_conf() {
+        let resolv_conf = "# comment\nnameserver 192.0.2.1\nnameserver 2001:db8::1 # home\nnameserver fe80::1%3\n\
+                           nameserver fe80::1%eth0\nnameserver bad\nsearch old\nsearch corp.local home.example\n";
+        let machine = Machine { resolv_conf: resolv_conf.to_owned(), ..Machine::default() };
+        assert_snapshot!(shown(&machine, &[]), @r#"
+    default: 192.0.2.1:53 [2001:db8::1]:53 [fe80::1%3]:53
+    corp.local: 192.0.2.1:53 [2001:db8::1]:53 [fe80::1%3]:53
+    "#);
+    }
+
+    #[test]
+    fn we_are_never_asked_and_the_former_file_is() {
+        let machine = Machine {
+            resolv_conf: "nameserver 127.0.0.9\n".to_owned(),
+            former: vec!["nameserver 127.0.0.9\n".to_owned(), "nameserver 192.0.2.1\n".to_owned()],
+            ..Machine::default()
+        };
+        assert_snapshot!(shown(&machine, &["127.0.0.9:53"]), @r#"default: 192.0.2.1:53"#);
+    }
+
+    #[test]
+    fn systemd_resolved_with_a_vpn() {
+        let machine = Machine {
+            resolv_conf: "nameserver 127.0.0.53\nsearch home.example\n".to_owned(),
+            resolved: "nameserver 192.0.2.1\nnameserver 10.8.0.1\n".to_owned(),
+            resolvectl: [
+                "Global: 127.0.0.9:5335\nLink 2 (eth0): 192.0.2.1 2001:db8::53\n                fe80::1%2\nLink 3 (docker0):\nLink 7 (tun0): 10.8.0.1#vpn.example\n".to_owned(),
+                "Global:\nLink 2 (eth0): home.example\nLink 3 (docker0):\nLink 7 (tun0): corp.local ~internal.example\n".to_owned(),
+                "Link 2 (eth0): yes\nLink 3 (docker0): no\nLink 7 (tun0): no\n".to_owned(),
+            ],
+            ..Machine::default()
+        };
+        assert_snapshot!(shown(&machine, &["127.0.0.9:5335"]), @r#"
+    default: 192.0.2.1:53 [2001:db8::53]:53 [fe80::1%2]:53
+    home.example: 192.0.2.1:53 [2001:db8::53]:53 [fe80::1%2]:53
+    corp.local: 10.8.0.1:53
+    internal.example: 10.8.0.1:53
+    "#);
+        let mut all = machine.clone();
+        all.resolvectl[1] = "Link 7 (tun0): ~.\n".to_owned();
+        assert_snapshot!(shown(&all, &["127.0.0.9:5335"]), @r#"default: 10.8.0.1:53 192.0.2.1:53 [2001:db8::53]:53 [fe80::1%2]:53"#);
+        // an older resolvectl, or none: the file says enough for names at large
+        let bare = Machine { resolvectl: Default::default(), ..machine };
+        assert_snapshot!(shown(&bare, &[]), @r#"default: 192.0.2.1:53 10.8.0.1:53"#);
+    }
+
+    #[test]
+    fn network_manager_with_a_resolver_of_its_own() {
+        let machine = Machine {
+            resolv_conf: "nameserver 127.0.0.1\n".to_owned(),
+            network_manager: "nameserver 192.0.2.1\nnameserver 10.8.0.1\n".to_owned(),
+            nmcli: "GENERAL.DEVICE:wlan0\nIP4.GATEWAY:192.0.2.254\nIP4.DNS[1]:192.0.2.1\nIP4.DOMAIN[1]:home.example\n\
+                    IP6.DNS[1]:2001\\:db8\\:\\:53\n\nGENERAL.DEVICE:tun0\nIP4.GATEWAY:\nIP4.DNS[1]:10.8.0.1\n\
+                    IP4.DOMAIN[1]:corp.example\n\nGENERAL.DEVICE:lo\n"
+                .to_owned(),
+            ..Machine::default()
+        };
+        assert_snapshot!(shown(&machine, &[]), @r#"
+    default: 192.0.2.1:53 [2001:db8::53]:53
+    corp.example: 10.8.0.1:53
+    "#);
+        let without = Machine { nmcli: String::new(), ..machine };
+        assert_snapshot!(shown(&without, &[]), @r#"default: 192.0.2.1:53 10.8.0.1:53"#);
+    }
+
+    #[test]
+    fn macos() {
+        let scutil = "DNS configuration\n\nresolver #1\n  search domain[0] : home.example\n  nameserver[0] : 192.0.2.1\n  \
+                      nameserver[1] : 2001:db8::1\n  reach    : 0x00000002 (Reachable)\n\nresolver #2\n  domain   : local\n  \
+                      options  : mdns\n  timeout  : 5\n\nresolver #3\n  domain   : macula.local\n  nameserver[0] : 127.0.0.9\n  \
+                      port     : 5335\n\nresolver #4\n  domain   : corp.example\n  nameserver[0] : 10.8.0.1\n\n\
+                      DNS configuration (for scoped queries)\n\nresolver #1\n  nameserver[0] : 203.0.113.1\n";
+        let machine = Machine { macos: true, scutil: scutil.to_owned(), ..Machine::default() };
+        assert_snapshot!(shown(&machine, &["127.0.0.9:5335"]), @r#"
+    default: 192.0.2.1:53 [2001:db8::1]:53
+    corp.example: 10.8.0.1:53
+    "#);
+    }
+}

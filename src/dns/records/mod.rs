@@ -1,0 +1,152 @@
+//! Records that people write, kept by PowerDNS and reached through its API
+//! (<https://doc.powerdns.com/authoritative/http-api/>, the same in 4.9 and 5.1).
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+mod content;
+
+pub use content::{ContentError, content, owner, rtype};
+
+/// For one call.
+const WAIT: Duration = Duration::from_secs(10);
+
+#[derive(Debug, thiserror::Error)]
+pub enum RecordsError {
+    #[error("asking PowerDNS at {api}")]
+    Unreachable { api: SocketAddr, source: reqwest::Error },
+    #[error("PowerDNS refuses it: {message}")]
+    Refused { status: u16, message: String },
+    #[error("PowerDNS does not take the recorded key")]
+    Key,
+    #[error("PowerDNS has no zone {zone}")]
+    NoZone { zone: String },
+}
+
+/// All records of one name and type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordSet {
+    /// Here without a dot at the end; PowerDNS has one.
+    pub name: String,
+    #[serde(rename = "type")]
+    pub rtype: String,
+    #[serde(default)]
+    pub ttl: u32,
+    pub records: Vec<RecordContent>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordContent {
+    pub content: String,
+    #[serde(default)]
+    pub disabled: bool,
+}
+
+#[derive(Deserialize)]
+struct ZoneBody {
+    rrsets: Vec<RecordSet>,
+}
+
+/// One zone in PowerDNS.
+pub struct Records {
+    client: reqwest::Client,
+    api: SocketAddr,
+    key: String,
+    /// Without a dot at the end.
+    zone: String,
+}
+
+impl Records {
+    pub fn new(api: SocketAddr, key: impl Into<String>, zone: impl Into<String>) -> Self {
+        let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(WAIT);
+        // the builder fails only for TLS and proxy settings, of which there are none
+        Self { client: client.build().unwrap_or_default(), api, key: key.into(), zone: zone.into() }
+    }
+
+    async fn call(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, RecordsError> {
+        let answer = request.header("X-API-Key", &self.key).send().await;
+        let answer =
+            answer.map_err(|source| RecordsError::Unreachable { api: self.api, source: source.without_url() })?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let body = answer.text().await.unwrap_or_default();
+        match status.as_u16() {
+            401 | 403 => Err(RecordsError::Key),
+            404 => Err(RecordsError::NoZone { zone: self.zone.clone() }),
+            status => Err(RecordsError::Refused { status, message: message(&body) }),
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/api/v1/servers/localhost/zones/{}.", self.api, self.zone)
+    }
+
+    /// Everything in the zone, SOA and NS left out: sorted by name and type.
+    pub async fn list(&self) -> Result<Vec<RecordSet>, RecordsError> {
+        let answer = self.call(self.client.get(self.url())).await?;
+        let body: ZoneBody =
+            answer.json().await.map_err(|source| RecordsError::Unreachable { api: self.api, source })?;
+        let mut all: Vec<RecordSet> = body
+            .rrsets
+            .into_iter()
+            .filter(|set| !matches!(set.rtype.as_str(), "SOA" | "NS"))
+            .map(|set| RecordSet { name: set.name.trim_end_matches('.').to_owned(), ..set })
+            .collect();
+        all.sort_by(|one, other| (&one.name, &one.rtype).cmp(&(&other.name, &other.rtype)));
+        Ok(all)
+    }
+
+    /// Adds a value beside those that the name has of this type; whether it was not there before. A
+    /// CNAME has only one value and is replaced. `ttl` counts for all values of the name and type.
+    pub async fn add(&self, name: &str, rtype: &str, value: &str, ttl: u32) -> Result<bool, RecordsError> {
+        let there = self.list().await?.into_iter().find(|set| set.name == name && set.rtype == rtype);
+        let mut records = match &there {
+            Some(set) if rtype != "CNAME" => set.records.clone(),
+            _ => Vec::new(),
+        };
+        let had = there.as_ref().is_some_and(|set| set.records.iter().any(|record| record.content == value));
+        if had && there.is_some_and(|set| set.ttl == ttl) {
+            return Ok(false);
+        }
+        if !records.iter().any(|record| record.content == value) {
+            records.push(RecordContent { content: value.to_owned(), disabled: false });
+        }
+        self.change(serde_json::json!([{
+            "name": format!("{name}."), "type": rtype, "ttl": ttl, "changetype": "REPLACE", "records": records,
+        }]))
+        .await?;
+        Ok(true)
+    }
+
+    /// Removes a name's records, of one type or all; how many there were.
+    pub async fn remove(&self, name: &str, rtype: Option<&str>) -> Result<usize, RecordsError> {
+        let all = self.list().await?;
+        let sets: Vec<&RecordSet> =
+            all.iter().filter(|set| set.name == name && rtype.is_none_or(|rtype| set.rtype == rtype)).collect();
+        if sets.is_empty() {
+            return Ok(0);
+        }
+        let changes: Vec<_> = sets
+            .iter()
+            .map(|set| serde_json::json!({"name": format!("{name}."), "type": set.rtype, "changetype": "DELETE"}))
+            .collect();
+        self.change(changes.into()).await?;
+        Ok(sets.iter().map(|set| set.records.len()).sum())
+    }
+
+    async fn change(&self, rrsets: serde_json::Value) -> Result<(), RecordsError> {
+        let request = self.client.patch(self.url()).json(&serde_json::json!({"rrsets": rrsets}));
+        self.call(request).await.map(drop)
+    }
+}
+
+/// `{"error": "..."}`, or what else it says.
+fn message(body: &str) -> String {
+    let parsed: Option<serde_json::Value> = serde_json::from_str(body).ok();
+    let text = parsed.as_ref().and_then(|value| value.get("error")?.as_str()).unwrap_or(body);
+    text.trim().chars().take(400).collect()
+}

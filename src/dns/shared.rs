@@ -1,0 +1,343 @@
+//! The running parts and how they change: what handle and control socket act on.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use tokio::runtime;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::cookie::Secret;
+use super::core::Core;
+use super::feed::{FeedStatus, Source};
+use super::forward::Forwarder;
+use super::listener::{Inherited, Listener};
+use super::metrics::Metrics;
+use super::server::{Config, Listen, ServerError, Status, ZoneEntry, ZoneStatus};
+use super::snapshot::{Snapshot, Swap};
+use super::tcp::{Acceptor, TcpLimits};
+use super::tree::FedZone;
+use super::udp::Worker;
+use super::wire::Name;
+use crate::model::Zone;
+
+/// Questions over UDP that wait for upstream, all workers together.
+const PENDING: usize = 4096;
+/// A worker needs its buffers, which are not on the stack, and little else.
+const STACK: usize = 256 * 1024;
+const LETTING_GO: Duration = Duration::from_secs(1);
+
+/// What handle and control socket act on.
+pub struct Shared {
+    pub core: Arc<Core>,
+    state: Mutex<State>,
+    pub runtime: runtime::Handle,
+    pending: Arc<Semaphore>,
+    pub stop: CancellationToken,
+    workers: usize,
+    tcp: TcpLimits,
+    networks: Vec<IpNet>,
+    inherited: Vec<Arc<Inherited>>,
+    pub metrics_address: Mutex<Option<SocketAddr>>,
+}
+
+#[derive(Default)]
+struct State {
+    entries: BTreeMap<Name, ZoneEntry>,
+    fed: BTreeMap<Name, Arc<FedZone>>,
+    feeds: BTreeMap<Name, Feed>,
+    listeners: Vec<Listener>,
+}
+
+struct Feed {
+    server: SocketAddr,
+    status: Arc<Mutex<FeedStatus>>,
+    stop: CancellationToken,
+}
+
+impl Shared {
+    /// Binds what the configuration names and begins to answer.
+    pub fn start(config: Config, workers: usize, runtime: runtime::Handle) -> Result<Arc<Self>, ServerError> {
+        let started = Instant::now();
+        let shared = Arc::new(Self {
+            core: Arc::new(Core {
+                snapshot: Swap::new(Snapshot::build(&[], &BTreeMap::new(), &[])?),
+                secret: Secret::random(),
+                forwarder: config.upstreams.map(|upstreams| Forwarder::new(upstreams, config.forward, started)),
+                networks: Swap::new(config.networks.clone()),
+                metrics: Metrics::default(),
+                query_log: config.query_log,
+                started,
+            }),
+            state: Mutex::default(),
+            runtime,
+            pending: Arc::new(Semaphore::new(PENDING)),
+            stop: CancellationToken::new(),
+            workers,
+            tcp: config.tcp,
+            networks: config.networks,
+            inherited: config.inherited,
+            metrics_address: Mutex::default(),
+        });
+        let begin = || {
+            // the zones first: the first question must find them
+            for entry in config.zones {
+                shared.put(entry)?;
+            }
+            for listen in config.listen {
+                shared.listen(&mut shared.state(), listen, true)?;
+            }
+            Ok(())
+        };
+        match begin() {
+            Ok(()) => {
+                shared.follow_upstreams();
+                Ok(shared)
+            }
+            Err(error) => {
+                shared.close();
+                Err(error)
+            }
+        }
+    }
+
+    /// Stops everything and waits until the addresses are free.
+    pub fn close(&self) {
+        self.stop.cancel();
+        let listeners = std::mem::take(&mut self.state().listeners);
+        let accepting: Vec<_> = listeners.into_iter().filter_map(Listener::close).collect();
+        for task in accepting {
+            // it ends by hanging up; one that hangs is not waited for
+            let _ = task.recv_timeout(LETTING_GO);
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn addresses(&self) -> Vec<Listen> {
+        self.state().listeners.iter().map(|listener| listener.bound.clone()).collect()
+    }
+
+    /// Binds an address and starts its workers, unless that was done before.
+    fn listen(&self, state: &mut State, listen: Listen, permanent: bool) -> Result<(), ServerError> {
+        let known = |listener: &Listener| {
+            let same = !permanent && !listener.permanent && listener.wanted == listen;
+            same || (listen.address.port() != 0 && listener.bound.address == listen.address)
+        };
+        if state.listeners.iter().any(known) {
+            return Ok(());
+        }
+        let (mut listener, tcp) = Listener::bind(listen, permanent, self.workers, &self.inherited)?;
+        listener.tcp = self.stop.child_token();
+        let bound = listener.bound.clone();
+        let started = listener.sockets.clone().into_iter().try_for_each(|socket| {
+            let worker = Worker {
+                core: Arc::clone(&self.core),
+                socket,
+                view: bound.view,
+                stop: Arc::clone(&listener.stop),
+                runtime: self.runtime.clone(),
+                pending: Arc::clone(&self.pending),
+            };
+            let thread = std::thread::Builder::new().name("dns-udp".to_owned()).stack_size(STACK);
+            listener.threads.push(thread.spawn(move || worker.run())?);
+            Ok(())
+        });
+        let guard = self.runtime.enter();
+        let tcp = started.and_then(|()| tokio::net::TcpListener::from_std(tcp));
+        drop(guard);
+        match tcp {
+            Ok(tcp) => {
+                let (core, stop) = (Arc::clone(&self.core), listener.tcp.clone());
+                let acceptor = Acceptor { core, view: bound.view, limits: self.tcp, stop };
+                let (sender, accepting) = mpsc::channel();
+                self.runtime.spawn(async move {
+                    acceptor.run(tcp).await;
+                    drop::<mpsc::Sender<()>>(sender);
+                });
+                listener.accepting = Some(accepting);
+                state.listeners.push(listener);
+                // those of the configuration first, as they were named
+                state.listeners.sort_by_key(|listener| !listener.permanent);
+                Ok(())
+            }
+            Err(error) => {
+                listener.close();
+                Err(ServerError::Threads(error))
+            }
+        }
+    }
+
+    pub fn put(self: &Arc<Self>, entry: ZoneEntry) -> Result<(), ServerError> {
+        let apex = Name::parse(&entry.zone.apex)?;
+        let mut state = self.state();
+        let mut entries = state.entries.clone();
+        entries.insert(apex, entry.clone());
+        // nothing changes when the new zone is bad, or an address cannot be had
+        let snapshot = self.build(&entries, &state.fed)?;
+        for listen in entry.listen {
+            self.listen(&mut state, listen, false)?;
+        }
+        state.entries = entries;
+        self.core.snapshot.store(snapshot);
+        self.settle(&mut state);
+        Ok(())
+    }
+
+    pub fn remove(self: &Arc<Self>, apex: &str) -> Result<Option<usize>, ServerError> {
+        let apex = Name::parse(apex)?;
+        let mut state = self.state();
+        if state.entries.remove(&apex).is_none() {
+            return Ok(None);
+        }
+        self.core.snapshot.store(self.build(&state.entries, &state.fed)?);
+        self.settle(&mut state);
+        Ok(Some(state.entries.len()))
+    }
+
+    pub fn swap(self: &Arc<Self>, zones: Vec<Zone>) -> Result<(), ServerError> {
+        let mut state = self.state();
+        let mut entries = BTreeMap::new();
+        for zone in zones {
+            let apex = Name::parse(&zone.apex)?;
+            let entry = match state.entries.get(&apex) {
+                Some(known) => ZoneEntry { zone, ..known.clone() },
+                None => ZoneEntry::new(zone),
+            };
+            entries.insert(apex, entry);
+        }
+        self.core.snapshot.store(self.build(&entries, &state.fed)?);
+        state.entries = entries;
+        self.settle(&mut state);
+        Ok(())
+    }
+
+    fn build(
+        &self,
+        entries: &BTreeMap<Name, ZoneEntry>,
+        fed: &BTreeMap<Name, Arc<FedZone>>,
+    ) -> Result<Snapshot, ServerError> {
+        let zones: Vec<&Zone> = entries.values().map(|entry| &entry.zone).collect();
+        let foreign = self.core.forwarder.as_ref().map(|forwarder| forwarder.upstreams().domains());
+        Ok(Snapshot::build(&zones, fed, &foreign.unwrap_or_default())?)
+    }
+
+    /// Makes networks, feeds and addresses follow the entries.
+    fn settle(self: &Arc<Self>, state: &mut State) {
+        let mut networks = self.networks.clone();
+        networks.extend(state.entries.values().flat_map(|entry| entry.networks.iter().copied()));
+        self.core.networks.store(networks);
+
+        let wanted: BTreeMap<Name, SocketAddr> =
+            state.entries.iter().filter_map(|(apex, entry)| Some((apex.clone(), entry.feed?))).collect();
+        state.feeds.retain(|apex, feed| {
+            let stays = wanted.get(apex) == Some(&feed.server);
+            if !stays {
+                feed.stop.cancel();
+            }
+            stays
+        });
+        state.fed.retain(|apex, _| wanted.contains_key(apex));
+        for (apex, server) in wanted {
+            state.feeds.entry(apex.clone()).or_insert_with(|| self.follow(apex, server));
+        }
+
+        let needed: Vec<&Listen> = state.entries.values().flat_map(|entry| &entry.listen).collect();
+        let (kept, closed) = std::mem::take(&mut state.listeners)
+            .into_iter()
+            .partition(|listener: &Listener| listener.permanent || needed.contains(&&listener.wanted));
+        state.listeners = kept;
+        closed.into_iter().for_each(|listener| drop(listener.close()));
+    }
+
+    /// Starts following a feed.
+    fn follow(self: &Arc<Self>, apex: Name, server: SocketAddr) -> Feed {
+        let feed = Feed { server, status: Arc::default(), stop: self.stop.child_token() };
+        let (shared, status, stop) = (Arc::downgrade(self), Arc::clone(&feed.status), feed.stop.clone());
+        let source = Source { zone: apex.clone(), server };
+        let guard = stop.clone();
+        let publish = move |zone: FedZone| {
+            let Some(shared) = shared.upgrade() else { return };
+            let mut state = shared.state();
+            // taken out while the transfer ran
+            if guard.is_cancelled() {
+                return;
+            }
+            state.fed.insert(apex.clone(), Arc::new(zone));
+            match shared.build(&state.entries, &state.fed) {
+                Ok(snapshot) => shared.core.snapshot.store(snapshot),
+                Err(error) => tracing::warn!(zone = %apex, %error, "a transferred zone cannot be served"),
+            }
+        };
+        self.runtime.spawn(async move {
+            tokio::select! {
+                () = source.follow(status, publish) => {}
+                () = stop.cancelled() => {}
+            }
+        });
+        feed
+    }
+
+    /// Other servers: other answers, and other domains that are left alone.
+    fn follow_upstreams(self: &Arc<Self>) {
+        let Some(forwarder) = self.core.forwarder.clone() else { return };
+        let mut changes = forwarder.changes();
+        changes.mark_unchanged();
+        let (shared, stop) = (Arc::downgrade(self), self.stop.clone());
+        self.runtime.spawn(async move {
+            loop {
+                tokio::select! {
+                    changed = changes.changed() => if changed.is_err() {
+                        return;
+                    },
+                    () = stop.cancelled() => return,
+                }
+                let Some(shared) = shared.upgrade() else { return };
+                forwarder.forget();
+                let state = shared.state();
+                if let Ok(snapshot) = shared.build(&state.entries, &state.fed) {
+                    shared.core.snapshot.store(snapshot);
+                }
+            }
+        });
+    }
+
+    pub fn metrics(&self) -> String {
+        let mut text = self.core.metrics.text();
+        if let Some(forwarder) = &self.core.forwarder {
+            forwarder.metrics(&mut text);
+        }
+        text
+    }
+
+    pub fn status(&self) -> Status {
+        let state = self.state();
+        let mut zones: Vec<ZoneStatus> = Vec::new();
+        for (apex, entry) in &state.entries {
+            let feed = state.feeds.get(apex);
+            zones.push(ZoneStatus {
+                apex: apex.to_string(),
+                serial: entry.zone.soa.serial,
+                records: entry.zone.records.len(),
+                feed: entry.feed,
+                feed_status: feed.map(|feed| feed.status.lock().unwrap_or_else(PoisonError::into_inner).clone()),
+            });
+        }
+        zones.sort_by(|one, other| one.apex.cmp(&other.apex));
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            listen: state.listeners.iter().map(|listener| listener.bound.clone()).collect(),
+            metrics: *self.metrics_address.lock().unwrap_or_else(PoisonError::into_inner),
+            zones,
+            upstreams: self.core.forwarder.as_ref().map(|forwarder| forwarder.status()).unwrap_or_default(),
+            questions: self.core.metrics.answered(),
+            uptime_seconds: self.core.started.elapsed().as_secs(),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Writing messages.
+
+use super::wire::{CLASS_IN, HEADER, Name};
+
+/// Writes a message, compressing names (RFC 1035 4.1.4).
+///
+/// To what a name may point is fixed by rule, so that an answer prepared for one question fits
+/// another: an owner equal to the question points at it; any name may point at the apex (and
+/// above) inside the question, and at names written before. Case is not looked at.
+pub struct Writer {
+    bytes: Vec<u8>,
+    /// Lower-cased suffixes and where they lie.
+    suffixes: Vec<(Box<[u8]>, u16)>,
+    question: Box<[u8]>,
+    /// Where each pointer lies that does not point at the whole question.
+    pub pointers: Vec<usize>,
+}
+
+impl Writer {
+    /// A header of zeros and the question (name, type, class). `apex` is the zone that answers.
+    pub fn new(question: &[u8], apex: Option<&Name>) -> Self {
+        let mut bytes = Vec::with_capacity(512);
+        bytes.resize(HEADER, 0);
+        bytes.extend_from_slice(question);
+        let qname = question.get(..question.len().saturating_sub(4)).unwrap_or(&[]).to_ascii_lowercase();
+        let mut writer = Self { bytes, suffixes: Vec::new(), question: qname.into(), pointers: Vec::new() };
+        if let Some(apex) = apex
+            && let Some(start) = writer.question.len().checked_sub(apex.wire().len())
+        {
+            writer.remember(apex.wire(), HEADER + start);
+        }
+        writer
+    }
+
+    /// Bytes written so far.
+    pub fn position(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Forgets everything from `length` on.
+    pub fn truncate(&mut self, length: usize) {
+        self.bytes.truncate(length);
+        self.suffixes.retain(|(_, at)| usize::from(*at) < length);
+        self.pointers.retain(|at| *at < length);
+    }
+
+    fn remember(&mut self, name: &[u8], at: usize) {
+        let mut skipped = 0;
+        while let Some(&length) = name.get(skipped) {
+            if length == 0 || at + skipped > 0x3FFF {
+                break;
+            }
+            let suffix = &name[skipped..];
+            if !self.suffixes.iter().any(|(known, _)| **known == *suffix) {
+                self.suffixes.push((suffix.into(), (at + skipped) as u16));
+            }
+            skipped += 1 + usize::from(length);
+        }
+    }
+
+    /// A record's owner.
+    pub fn owner(&mut self, name: &Name) {
+        if *name.wire() == *self.question && !name.is_root() {
+            self.bytes.extend_from_slice(&[0xC0, HEADER as u8]);
+        } else {
+            self.name(name);
+        }
+    }
+
+    /// A name that may be compressed.
+    pub fn name(&mut self, name: &Name) {
+        let wire = name.wire();
+        let at = self.bytes.len();
+        let mut skipped = 0;
+        while let Some(&length) = wire.get(skipped) {
+            if length == 0 {
+                self.bytes.push(0);
+                break;
+            }
+            if let Some((_, target)) = self.suffixes.iter().find(|(suffix, _)| **suffix == wire[skipped..]) {
+                self.pointers.push(self.bytes.len());
+                self.bytes.extend_from_slice(&(0xC000 | target).to_be_bytes());
+                break;
+            }
+            let next = skipped + 1 + usize::from(length);
+            self.bytes.extend_from_slice(&wire[skipped..next]);
+            skipped = next;
+        }
+        self.remember(wire, at);
+    }
+
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    pub fn put_u16(&mut self, value: u16) {
+        self.put(&value.to_be_bytes());
+    }
+
+    pub fn put_u32(&mut self, value: u32) {
+        self.put(&value.to_be_bytes());
+    }
+
+    /// Owner, type, class, TTL, and the data as `data` writes it. False, with nothing written, when
+    /// the data is longer than a record can say.
+    pub fn record(&mut self, owner: &Name, rtype: u16, ttl: u32, data: impl FnOnce(&mut Self)) -> bool {
+        let before = self.bytes.len();
+        self.owner(owner);
+        self.put_u16(rtype);
+        self.put_u16(CLASS_IN);
+        self.put_u32(ttl);
+        let length_at = self.bytes.len();
+        self.put_u16(0);
+        data(self);
+        match u16::try_from(self.bytes.len() - length_at - 2) {
+            Ok(length) => {
+                self.bytes[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
+                true
+            }
+            Err(_) => {
+                self.truncate(before);
+                false
+            }
+        }
+    }
+
+    /// Fills in the header.
+    pub fn header(&mut self, id: u16, flags: u16, questions: u16, answers: u16, authority: u16, additional: u16) {
+        for (slot, value) in [id, flags, questions, answers, authority, additional].into_iter().enumerate() {
+            self.bytes[slot * 2..slot * 2 + 2].copy_from_slice(&value.to_be_bytes());
+        }
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub fn finish(self) -> Vec<u8> {
+        self.bytes
+    }
+}

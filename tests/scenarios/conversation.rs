@@ -1,0 +1,220 @@
+//! What the program says and prints: logs, exec, env, creds, and everything for programs.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Done, Platform};
+
+const TALKERS: &str = "
+services:
+  alice: {<<: *base, command: [sh, -c, 'for n in 1 2 3; do echo alice $$n; done; echo oops >&2; sleep infinity']}
+  bob: {<<: *base, command: [sh, -c, 'echo bob; sleep infinity']}
+";
+
+#[test]
+fn logs_of_all_of_one_and_of_the_last_lines() {
+    let Some(platform) = Platform::new("logs") else { return };
+    platform.stack(TALKERS);
+    platform.run("up").ok();
+    let mut lines: Vec<String> = platform.run("logs").ok().out.lines().map(str::to_owned).collect();
+    lines.sort();
+    assert_eq!(lines, ["alice | alice 1", "alice | alice 2", "alice | alice 3", "alice | oops", "bob   | bob"]);
+    assert_eq!(platform.run("logs --no-prefix bob").ok().out, "bob\n");
+    assert_eq!(platform.run("logs -n 1 bob").ok().out, "bob | bob\n");
+    assert_eq!(platform.run("logs --since 2031-01-01T00:00:00Z").ok().out, "");
+    platform.run("logs carol").exits(2).says("no service is called carol").says("there are: alice, bob");
+    platform.run("logs --since yesterday").exits(2).says("`yesterday` is no time");
+
+    let of_alice = platform.run("logs -o json alice").ok().out.clone();
+    let objects: Vec<Value> = of_alice.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(objects.contains(&json!({"service": "alice", "stream": "stdout", "line": "alice 1"})), "{objects:?}");
+    assert!(objects.contains(&json!({"service": "alice", "stream": "stderr", "line": "oops"})), "{objects:?}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let Some(platform) = Platform::new("broken_pipe") else { return };
+    platform.stack("services: {chatty: {<<: *base, command: [sh, -c, 'while :; do echo line; sleep 0.01; done']}}");
+    platform.run("up").ok();
+    let mut command = platform.program(["logs", "-f"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = [0; 6];
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    // the pipe is closed here: the next line finds nobody
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn exec_gives_input_output_and_exit_code() {
+    let Some(platform) = Platform::new("exec") else { return };
+    platform.stack(TALKERS);
+    platform.run("up").ok();
+    let done = platform.run_with("exec", &["bob", "sh", "-c", "echo out; echo err >&2; exit 42"]);
+    done.exits(42);
+    assert_eq!((done.out.as_str(), done.err.as_str()), ("out\n", "err\n"));
+
+    let mut command = platform.program(["exec", "-T", "bob", "wc", "-c"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // more than any buffer on the way holds
+    let sent = vec![b'x'; 1 << 20];
+    child.stdin.take().unwrap().write_all(&sent).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), (1 << 20).to_string());
+
+    let done = platform
+        .run_with("exec", &["-u", "nobody", "-w", "/www", "-e", "A=b c", "bob", "sh", "-c", "id -un; pwd; echo $A"]);
+    assert_eq!(done.ok().out, "nobody\n/www\nb c\n");
+    platform.run("exec carol true").exits(2).says("no service is called carol");
+    platform.run("exec bob no-such-program").exits(127);
+}
+
+#[test]
+fn passwords_are_made_once_and_shown_to_their_owner_only() {
+    let Some(platform) = Platform::new("secrets") else { return };
+    platform.stack(
+        "
+services:
+  db:
+    <<: *base
+    command: [sleep, infinity]
+    ports: ['5432:5432']
+    x-macula:
+      secrets: {PASSWORD: {generate: 24}}
+      exports: {DB_URL: 'db://{{ secrets.db.PASSWORD }}@{{ service.address }}:5432/x', DB_NOTE: \"it's $5\"}
+  app:
+    <<: *base
+    command: [sleep, infinity]
+    x-macula: {secrets: {DB_PASSWORD: {from: db.PASSWORD}}}
+",
+    );
+    assert!(platform.run("creds").ok().out.contains("no passwords yet"));
+    let up = platform.run("up");
+    up.ok();
+    let all = platform.run("creds -o json").ok().json();
+    let password =
+        all.as_array().unwrap().iter().find(|one| one["service"] == "db").unwrap()["value"].as_str().unwrap();
+    assert_eq!(password.len(), 24);
+    assert_eq!(platform.shell("db", "echo $PASSWORD"), password);
+    assert_eq!(platform.shell("app", "echo $DB_PASSWORD"), password);
+    assert!(!format!("{}{}", up.out, up.err).contains(password));
+    platform.run("creds app").ok().prints("DB_PASSWORD").prints(password);
+
+    let file = platform.data().join("secrets/secrets.json");
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&file), 0o600);
+    assert_eq!(mode(file.parent().unwrap()) & 0o077, 0);
+
+    let as_json = platform.run("env --format json").ok().json();
+    let url = as_json["DB_URL"].as_str().unwrap();
+    assert!(url.starts_with(&format!("db://{password}@127.")), "{url}");
+    let script = platform.run("env --format shell").ok().out.clone();
+    let output = std::process::Command::new("sh")
+        .args(["-c", &format!("{script}\necho \"$DB_URL $DB_NOTE\"")])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{url} it's $5\n"));
+    platform.run("env").ok().prints(&format!("DB_URL={url}\n"));
+
+    // another variable of the same service changes nothing of the first
+    let before = platform.container("db");
+    platform.run("up").ok().says("nothing to do");
+    assert_eq!(platform.container("db"), before);
+}
+
+#[test]
+fn progress_for_programs_is_one_object_a_line() {
+    let Some(platform) = Platform::new("progress_json") else { return };
+    platform.stack(TALKERS);
+    let events = |done: &Done| -> Vec<Value> {
+        done.err
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+            .collect()
+    };
+    let up = platform.run("up --progress json -o json");
+    let all = events(up.ok());
+    let first = all.first().unwrap();
+    assert_eq!((&first["event"], &first["platform"]), (&json!("started"), &json!(platform.name)));
+    let planned: Vec<&Value> = first["steps"].as_array().unwrap().iter().map(|step| &step["id"]).collect();
+    let done: Vec<&Value> =
+        all.iter().filter(|event| event["event"] == "step_done").map(|event| &event["id"]).collect();
+    assert_eq!(planned.len(), done.len());
+    assert!(planned.iter().all(|step| done.contains(step)));
+    assert!(all.iter().all(|event| event["time"].is_string()));
+    let last = all.last().unwrap();
+    assert_eq!((&last["event"], &last["ok"], &last["summary"]), (&json!("finished"), &json!(true), &json!("up")));
+    // standard output has the result and nothing else
+    assert_eq!(up.json()["platform"]["name"], json!(platform.name));
+
+    let quiet = platform.run("down --progress quiet");
+    quiet.ok();
+    assert_eq!((quiet.out.as_str(), quiet.err.as_str()), ("", ""));
+    let again = platform.run("up --progress quiet");
+    assert_eq!(again.ok().err, "");
+}
+
+#[test]
+fn results_for_programs_have_their_shape() {
+    let Some(platform) = Platform::new("json_shapes") else { return };
+    platform.stack(
+        "
+services:
+  web:
+    <<: *base
+    command: [httpd, -f, -p, '8080', -h, /www]
+    ports: ['8080:8080']
+    x-macula: {probe: {http: {port: 8080}}, ingress: {port: 8080}}
+  extra:
+    image: 127.0.0.1:1/nowhere:1
+    x-macula: {optional: true}
+",
+    );
+    let plan = platform.run("plan -o json").ok().json();
+    let step = &plan["steps"][0];
+    for key in ["id", "resource", "group", "cause", "after", "destructive", "needs_privilege"] {
+        assert!(step.get(key).is_some(), "{key}: {step}");
+    }
+    assert_eq!(plan["left_out"][0]["service"], "extra");
+
+    platform.run("up").ok().says("up, degraded").says("extra is left out").says("127.0.0.1:1");
+    platform.run("up --strict").exits(6).says("extra");
+    let status = platform.run("status -o json").ok().json();
+    let address = status["services"][0]["addresses"][0].as_str().unwrap().to_owned();
+    let name = &platform.name;
+    assert_eq!(
+        status,
+        json!({
+            "platform": {"name": name, "domain": format!("{name}.macula.local")},
+            "services": [
+                {"name": "web", "stack": "project", "state": "running", "health": "healthy",
+                 "image": "macula-test/busybox:1", "image_source": "image",
+                 "urls": [format!("http://web.{name}.macula.local")], "addresses": [address],
+                 "container": format!("macula-{name}-web-1"), "reason": null},
+                {"name": "extra", "stack": "project", "state": "left_out", "health": "none",
+                 "image": "127.0.0.1:1/nowhere:1", "image_source": null, "urls": [], "addresses": [],
+                 "container": null, "reason": "127.0.0.1:1/nowhere:1 is not in the engine, there is no way to its registry (127.0.0.1:1), and it has no build"},
+            ],
+            "dns": {"address": null, "zones": [], "installed": false, "healthy": false},
+            "cluster": {"name": null, "state": "missing", "nodes": [], "addons": []},
+            "drift": [],
+        })
+    );
+    assert!(address.starts_with("127.") && address.ends_with(".1:8080"), "{address}");
+    platform.run("open web --print").ok().prints(&format!("http://web.{name}.macula.local\n"));
+    platform.run("open extra").exits(7).says("extra does not run");
+
+    let images = platform.run("images list -o json").ok().json();
+    let web = images.as_array().unwrap().iter().find(|row| row["reference"] == "macula-test/busybox:1").unwrap();
+    assert_eq!((&web["present"], &web["services"]), (&json!(true), &json!(["web"])));
+
+    let error = platform.run("up nobody -o json");
+    error.exits(2);
+    let object = &error.json()["error"];
+    assert_eq!((&object["kind"], &object["exit_code"]), (&json!("usage"), &json!(2)));
+    assert!(object["message"].as_str().unwrap().contains("nobody"));
+}

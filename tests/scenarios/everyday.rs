@@ -1,0 +1,286 @@
+//! The days on which nothing is wrong: up, plan, changes, drift, down.
+
+use crate::harness::{IMAGE, Platform, root_tar};
+
+const WEB: &str = "
+services:
+  web:
+    <<: *base
+    command: [httpd, -f, -p, '8080', -h, /www]
+    x-macula: {probe: {http: {port: 8080}}}
+  worker:
+    <<: *base
+    command: [sleep, infinity]
+";
+
+#[test]
+fn up_twice_does_nothing_the_second_time() {
+    let Some(platform) = Platform::new("up_twice") else { return };
+    platform.stack(WEB);
+    platform.run("plan --exit-code").exits(10).prints("+ create container").prints("(missing)");
+    let dry = platform.run("up --dry-run");
+    dry.ok();
+    assert_eq!(dry.out, platform.run("plan").out);
+    assert_eq!(platform.everything(), [""; 0]);
+
+    let first = platform.run("up");
+    first.ok().says("] up\n").prints("web").prints("running");
+    let made = platform.containers();
+    assert!(made["web"].running && made["worker"].running);
+
+    platform.run("up").ok().says("up; nothing to do");
+    platform.run("plan --exit-code").ok().prints("nothing to do\n");
+    assert_eq!(platform.run("status -o json").ok().json()["drift"], serde_json::json!([]));
+    assert_eq!(platform.containers(), made);
+}
+
+#[test]
+fn drift_is_found_and_mended() {
+    let Some(platform) = Platform::new("drift") else { return };
+    platform.stack(WEB);
+    platform.run("up").ok();
+    let before = platform.containers();
+
+    // removed by hand
+    assert!(platform.engine.delete(&format!("/containers/{}?force=1", before["web"].id)));
+    let status = platform.run("status -o json").ok().json();
+    assert_eq!(status["services"][0]["state"], "missing");
+    assert_ne!(status["drift"], serde_json::json!([]));
+    platform.run("plan --exit-code").exits(10).prints("create container").prints("web");
+    platform.run("up").ok();
+    let after = platform.containers();
+    assert!(after["web"].running);
+    assert_ne!(after["web"].id, before["web"].id);
+    assert_eq!(after["worker"], before["worker"]);
+
+    // stopped by hand
+    platform.engine.post(&format!("/containers/{}/kill", after["web"].id), &serde_json::json!({}));
+    crate::harness::eventually("it has ended", || !platform.container("web").running);
+    let plan = platform.run("plan --exit-code");
+    plan.exits(10).prints("(not running)");
+    assert!(!plan.out.contains("create"), "{plan}");
+    platform.run("up").ok();
+    assert_eq!(platform.container("web").id, after["web"].id);
+    assert!(platform.container("web").running);
+}
+
+#[test]
+fn an_image_that_moved_is_drift() {
+    let Some(platform) = Platform::new("image_moved") else { return };
+    let tag = format!("macula-test/{}:1", platform.name);
+    platform.also_remove(format!("/images/{tag}?force=1"));
+    let tar = root_tar().unwrap();
+    platform.engine.import(&tag, &tar, "first").unwrap();
+    platform.stack(&WEB.replacen("<<: *base", &format!("<<: *base\n    image: {tag}"), 1));
+    platform.run("up").ok();
+    let before = platform.containers();
+
+    platform.engine.import(&tag, &tar, "second").unwrap();
+    platform.run("plan --exit-code").exits(10).prints("(changed: image)");
+    platform.run("up").ok();
+    let after = platform.containers();
+    assert_ne!(after["web"].image, before["web"].image);
+    assert_eq!(after["worker"], before["worker"]);
+    // the old image is held by its container no more
+    platform.also_remove(format!("/images/{}?force=1", before["web"].image));
+}
+
+#[test]
+fn a_changed_variable_recreates_one_container() {
+    let Some(platform) = Platform::new("changed_variable") else { return };
+    platform.stack(WEB);
+    platform.run("up").ok();
+    let before = platform.containers();
+
+    platform.stack(&WEB.replacen("<<: *base", "<<: *base\n    environment: {COLOUR: blue}", 1));
+    let plan = platform.run("plan --exit-code");
+    plan.exits(10);
+    let name = platform.container_name("web");
+    assert_eq!(
+        plan.out,
+        format!(
+            "- stop container {name} (changed: environment)\n\
+             - remove container {name} (changed: environment)\n\
+             + create container {name} (changed: environment)\n\
+             + start container {name} (changed: environment)\n  \
+               await container {name} (changed: environment)\n\
+             5 steps\n"
+        )
+    );
+    platform.run("up").ok();
+    let after = platform.containers();
+    assert_ne!(after["web"].id, before["web"].id);
+    assert_eq!(after["worker"], before["worker"]);
+    assert_eq!(platform.shell("web", "echo $COLOUR"), "blue");
+
+    // the same from macula.yaml
+    platform.changes("", &["web: {environment: {COLOUR: green}}"]);
+    platform.run("up").ok();
+    assert_eq!(platform.shell("web", "echo $COLOUR"), "green");
+    assert_eq!(platform.containers()["worker"], before["worker"]);
+    platform.run("up").ok().says("nothing to do");
+}
+
+#[test]
+fn a_changed_file_reloads_its_service_only() {
+    let Some(platform) = Platform::new("changed_file") else { return };
+    let stack = "
+services:
+  reloads:
+    <<: *base
+    command: [httpd, -f, -p, '8080', -h, /www]
+    x-macula:
+      probe: {http: {port: 8080, path: /page.txt}}
+      configs: {/www/page.txt: page.txt.j2}
+      reload: {exec: [sh, -c, 'cat /www/page.txt >> /tmp/reloads']}
+  fixed:
+    <<: *base
+    command: [sleep, infinity]
+    x-macula: {configs: {/etc/page.txt: page.txt.j2}}
+  bystander:
+    <<: *base
+    command: [sleep, infinity]
+";
+    platform.write("page.txt.j2", "first of {{ platform.name }}\n");
+    platform.stack(stack);
+    platform.run("up").ok();
+    let before = platform.containers();
+    assert_eq!(platform.shell("reloads", "cat /www/page.txt"), format!("first of {}", platform.name));
+
+    platform.write("page.txt.j2", "second\n");
+    let plan = platform.run("plan --exit-code");
+    plan.exits(10)
+        .prints("~ copy files into container")
+        .prints("~ reload container")
+        .prints("(changed: /www/page.txt)");
+    platform.run("up").ok();
+    let after = platform.containers();
+    assert_eq!(after["reloads"], before["reloads"]);
+    assert_ne!(after["fixed"].id, before["fixed"].id);
+    assert_eq!(after["bystander"], before["bystander"]);
+    assert_eq!(platform.shell("reloads", "cat /www/page.txt /tmp/reloads"), "second\nsecond");
+    assert_eq!(platform.shell("fixed", "cat /etc/page.txt"), "second");
+    platform.run("up").ok().says("nothing to do");
+}
+
+#[test]
+fn orphans_go_and_their_data_stays() {
+    let Some(platform) = Platform::new("orphans") else { return };
+    let stack = "
+services:
+  stays:
+    <<: *base
+    command: [sleep, infinity]
+  goes:
+    <<: *base
+    command: [sleep, infinity]
+    volumes: ['rows:/data']
+volumes: {rows: }
+";
+    platform.stack(stack);
+    platform.run("up").ok();
+    platform.shell("goes", "echo one > /data/rows");
+    let before = platform.containers();
+
+    platform.stack("services: {stays: {<<: *base, command: [sleep, infinity]}}");
+    platform.run("plan --exit-code").exits(10).prints("remove container").prints("(no longer wanted)");
+    // a part of the platform says nothing about the rest
+    platform.run("up stays").ok().says("nothing to do");
+    assert!(platform.container("goes").running);
+    platform.run("up").ok();
+    assert_eq!(platform.containers().into_values().collect::<Vec<_>>(), [before["stays"].clone()]);
+    assert!(platform.everything().contains(&format!("volume {}", platform.volume_name("rows"))));
+
+    platform.stack(stack);
+    platform.run("up").ok();
+    assert_eq!(platform.shell("goes", "cat /data/rows"), "one");
+}
+
+#[test]
+fn down_keeps_the_rows_and_with_volumes_does_not() {
+    let Some(platform) = Platform::new("down") else { return };
+    platform.stack(
+        "
+services:
+  db:
+    <<: *base
+    command: [sleep, infinity]
+    volumes: ['rows:/data']
+    x-macula: {secrets: {PASSWORD: {generate: 20}}}
+volumes: {rows: }
+",
+    );
+    platform.run("up").ok();
+    platform.shell("db", "echo \"one $PASSWORD\" > /data/rows");
+    let row = platform.shell("db", "cat /data/rows");
+    assert_eq!(row.len(), "one ".len() + 20);
+
+    platform.run("down --dry-run").ok().prints("remove container").prints("remove network");
+    assert!(platform.container("db").running);
+    // needs no stack file
+    std::fs::remove_file(platform.project().join("compose.yaml")).unwrap();
+    platform.run("down").ok().says("1 volume is kept");
+    assert_eq!(platform.everything(), [format!("volume {}", platform.volume_name("rows"))]);
+    platform.run("down").ok().says("nothing to do; 1 volume is kept");
+
+    platform.stack(
+        "services: {db: {<<: *base, command: [sleep, infinity], volumes: ['rows:/data'], \
+         x-macula: {secrets: {PASSWORD: {generate: 20}}}}}\nvolumes: {rows: }\n",
+    );
+    platform.run("up").ok();
+    assert_eq!(platform.shell("db", "cat /data/rows"), row);
+    assert_eq!(platform.shell("db", "echo \"one $PASSWORD\""), row);
+
+    platform.run("down --volumes --yes").ok();
+    assert_eq!(platform.everything(), [""; 0]);
+    assert!(!platform.data().join("secrets/secrets.json").exists());
+    platform.run("up").ok();
+    assert_eq!(platform.shell("db", "cat /data/rows || echo none"), "none");
+    assert_ne!(platform.shell("db", "echo \"one $PASSWORD\""), row);
+}
+
+#[test]
+fn a_service_comes_with_what_it_needs() {
+    let Some(platform) = Platform::new("selection") else { return };
+    platform.stack(
+        "
+services:
+  web: {<<: *base, command: [sleep, infinity], depends_on: [db]}
+  db: {<<: *base, command: [sleep, infinity]}
+  other: {<<: *base, command: [sleep, infinity]}
+  debug: {<<: *base, command: [sleep, infinity], profiles: [debug]}
+",
+    );
+    platform.run("up web").ok();
+    assert_eq!(platform.containers().into_keys().collect::<Vec<_>>(), ["db", "web"]);
+    platform.run("up").ok();
+    assert_eq!(platform.containers().into_keys().collect::<Vec<_>>(), ["db", "other", "web"]);
+    platform.run("up --profile debug").ok();
+    assert_eq!(platform.containers().into_keys().collect::<Vec<_>>(), ["db", "debug", "other", "web"]);
+    platform.run("up wbe").exits(2).says("no service is called wbe").says("did you mean web?");
+}
+
+#[test]
+fn platforms_live_side_by_side() {
+    let Some(platform) = Platform::new("side_by_side") else { return };
+    platform.stack(
+        &WEB.replace("httpd, -f, -p, '8080', -h, /www]", "httpd, -f, -p, '8080', -h, /www]\n    ports: ['8080:8080']"),
+    );
+    let other = platform.beside();
+    platform.run("up").ok();
+    other.run("up").ok();
+    let address = |platform: &Platform| {
+        let status = platform.run("status -o json").ok().json();
+        status["services"][0]["addresses"][0].as_str().unwrap().to_owned()
+    };
+    let (first, second) = (address(&platform), address(&other));
+    assert_ne!(first, second);
+    for address in [&first, &second] {
+        std::net::TcpStream::connect(address).unwrap();
+    }
+    let before = platform.containers();
+    other.run("down --volumes --yes").ok();
+    assert_eq!(platform.containers(), before);
+    platform.run("up").ok().says("nothing to do");
+    assert_eq!(before["web"].all["Config"]["Image"], IMAGE);
+}

@@ -1,0 +1,16 @@
+//! Scenarios: the real program against a real engine, one platform of its own for each. What is
+//! asserted is asked of the engine itself, not of the program under test.
+//!
+//! Without an engine, or without a static busybox to make the test image from, each scenario says
+//! what it lacks and ends. See docs/testing.md.
+
+mod harness;
+
+mod bad_days;
+mod conversation;
+mod crash;
+mod everyday;
+mod files;
+mod full;
+mod images;
+mod order;
