@@ -53,7 +53,7 @@ services:
   s3: {image: s3, x-macula: {profile: core}}
   registry: {image: registry, x-macula: {profile: core}}
   loki: {image: loki, depends_on: [s3], x-macula: {profile: [observability, observability-no-socket]}}
-  logs: {image: logs, depends_on: {loki: {required: false}}, x-macula: {profile: observability}}
+  logs: {image: logs, depends_on: {loki: {condition: service_started, required: false}}, x-macula: {profile: observability}}
   proxy: {image: proxy, x-macula: {profile: cache}}
   debug: {image: debug, profiles: [dev]}
 ";
