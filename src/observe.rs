@@ -56,7 +56,15 @@ fn found(found: crate::engine::Found) -> Observed {
 
 /// Which registries of the images that are not here accept a connection. Asked only when something
 /// is missing, so that an `up` with nothing to do touches no network.
-pub async fn registries(host: &dyn Host, specs: &[ImageSpec], observed: &mut Observed, refresh: bool) {
+///
+/// `own`: addresses that the platform itself publishes.
+pub async fn registries(
+    host: &dyn Host,
+    specs: &[ImageSpec],
+    own: &BTreeSet<String>,
+    observed: &mut Observed,
+    refresh: bool,
+) {
     let hosts: BTreeSet<&str> = specs
         .iter()
         .filter(|spec| {
@@ -65,6 +73,8 @@ pub async fn registries(host: &dyn Host, specs: &[ImageSpec], observed: &mut Obs
             refresh || spec.always_pull || !(built || here(&spec.reference) || spec.pull.iter().any(here))
         })
         .flat_map(|spec| spec.pull.iter().map(|reference| split_registry(reference).0))
+        // the platform's own registry is there once it is up
+        .filter(|registry| !own.contains(*registry))
         .collect();
     let answers =
         join_all(hosts.into_iter().map(|registry| async move { (registry.to_owned(), reaches(host, registry).await) }));
@@ -127,6 +137,10 @@ pub async fn of_running(
         }
     }
     observed.listeners = listeners;
+    if !observed.listeners.is_empty() {
+        // a port that a container publishes is held by a proxy, whose name says nothing
+        observed.neighbours = crate::engine::attached(engine).await?;
+    }
     Ok(())
 }
 
@@ -136,12 +150,14 @@ async fn files(
     resources: &Resources,
     observed: &Observed,
 ) -> Result<BTreeMap<String, BTreeMap<String, String>>, EngineError> {
-    let wanted = resources.containers.iter().filter(|spec| observed.container(&spec.name).is_some()).flat_map(|spec| {
-        spec.files.iter().filter(|file| file.reload).map(move |file| (spec.name.clone(), file.path.clone()))
-    });
-    let reads = join_all(wanted.map(|(container, path)| async move {
-        let content = engine.read_file(&container, &path).await;
-        (container, path, content)
+    let wanted = resources
+        .containers
+        .iter()
+        .filter(|spec| observed.container(&spec.name).is_some())
+        .flat_map(|spec| spec.files.iter().filter(|file| file.reload).map(move |file| (spec.name.clone(), file)));
+    let reads = join_all(wanted.map(|(container, file)| async move {
+        let content = engine.held_file(&container, file).await;
+        (container, file.path.clone(), content)
     }));
     let mut held: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     for (container, path, content) in reads.await {

@@ -31,6 +31,8 @@ fn request(folder: &Path) -> Request {
         env,
         stacks: vec![folder.to_owned()],
         profiles: words(&folder.join("profiles")),
+        // the samples' names are free, and their messages stay as they are when a service joins ours
+        only_own: true,
         ..Request::default()
     }
 }

@@ -559,6 +559,8 @@ async fn trust_on_copies() {
         trust::status(&host, anchor)
             .await
             .into_iter()
+            // a browser's store without certutil
+            .filter(|status| !matches!(status.state, State::Unavailable { .. }))
             .map(|status| (status.place.kind, status.state))
             .collect::<Vec<_>>()
     };
@@ -582,7 +584,8 @@ async fn trust_on_copies() {
     assert!(missing.iter().all(|(_, state)| *state == State::Missing), "{missing:?}");
 
     for round in ["first", "again"] {
-        let outcomes = trust::install(&host, &folder, &anchor).await.unwrap();
+        let mut outcomes = trust::install(&host, &folder, &anchor).await.unwrap();
+        outcomes.retain(|outcome| !matches!(outcome.done, Done::Unavailable { .. }));
         for outcome in &outcomes {
             let done =
                 matches!(outcome.done, Done::Installed) && round == "first" || matches!(outcome.done, Done::Unchanged);

@@ -47,8 +47,11 @@ pub fn platform(macula: &Tool, docker: &Tool, prefix: &str, project: &str, folde
             services.insert(key.clone(), Value::Mapping(service));
         }
     }
-    let subnet = docker.text(&["network", "inspect", prefix, "--format", "{{(index .IPAM.Config 0).Subnet}}"])?;
-    let pool = map([("subnet", text(subnet.trim()))]);
+    // with its range: else a container without a fixed address takes the ingress's
+    let pool = docker.text(&["network", "inspect", prefix, "--format", "{{json (index .IPAM.Config 0)}}"])?;
+    let pool: serde_json::Value = serde_json::from_str(&pool)?;
+    let of = |key: &str| text(pool.get(key).and_then(serde_json::Value::as_str).unwrap_or_default());
+    let pool = map([("subnet", of("Subnet")), ("ip_range", of("IPRange")), ("gateway", of("Gateway"))]);
     let ipam = map([("config", Value::Sequence(vec![pool]))]);
     let networks = map([("default", map([("ipam", ipam)]))]);
     let file = map([

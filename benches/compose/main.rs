@@ -68,7 +68,7 @@ fn main() -> Result<()> {
         }
         match bench.forty(name, health)? {
             Some((ours, file)) => {
-                bench.scenario(what, &ours, (&format!("bmc{name}"), &file), &mut measures, &mut notes)?;
+                bench.scenario(what, &ours, (&format!("bmc-{name}"), &file), &mut measures, &mut notes)?;
                 ours.run(&["down", "--volumes", "--yes"])?;
             }
             None => println!("{what}: skipped: no static busybox (set MACULA_BENCH_BUSYBOX to its path)"),
@@ -109,7 +109,7 @@ impl Bench {
             let _ = self.macula.run(&["--name", platform, "down", "--volumes", "--yes"]);
         }
         if let Some(compose) = &self.compose {
-            for project in [PROJECT, "bmcforty", "bmcforty-plain"] {
+            for project in [PROJECT, "bmc-forty", "bmc-forty-plain"] {
                 let _ = compose.run(&["-p", project, "down", "--volumes", "--timeout", "1"]);
             }
         }
@@ -129,7 +129,7 @@ impl Bench {
     /// Brings the platform up once, which gets every image, and writes down what runs then.
     fn platform_file(&self) -> Result<PathBuf> {
         let ours = self.macula.with(&["--name", PLATFORM]);
-        ours.run(&["up", "--yes"])?;
+        ours.run(&["up", "--yes", "--no-dns"])?;
         let text = files::platform(&ours, &self.docker, &format!("macula-{PLATFORM}"), PROJECT, &self.scratch)?;
         ours.run(&["down"])?;
         let path = self.scratch.join("platform.yaml");
@@ -172,27 +172,39 @@ impl Bench {
         let mut nothing = Measure::new(format!("{what}: up, nothing to do"), Target::Ratio(1.0));
         let mut down = Measure::new(format!("{what}: down"), Target::Ratio(0.5));
         for round in 0..self.rounds {
-            for side in 0..2 {
-                if (round + side) % 2 == 0 {
-                    up.macula.push(quiet.time(&["up", "--yes"])?);
-                    for _ in 0..3 {
-                        nothing.macula.push(quiet.time(&["up", "--yes"])?);
-                    }
-                    down.macula.push(quiet.time(&["down"])?);
-                } else {
-                    up.compose.push(compose.time(&["up", "--detach", "--wait"])?);
-                    for _ in 0..3 {
-                        nothing.compose.push(compose.time(&["up", "--detach"])?);
-                    }
-                    down.compose.push(compose.time(&["down"])?);
-                }
-            }
+            let result = self.round(round, &quiet, &compose, [&mut up, &mut nothing, &mut down]);
             eprintln!("{what}: round {} of {}", round + 1, self.rounds);
             eprintln!("{}", table(&[up.clone(), nothing.clone(), down.clone()]));
+            if let Err(error) = result {
+                // what was measured counts all the same
+                measures.extend([up, nothing, down]);
+                notes.push(format!("{what}: cut short in round {}: {error}\n", round + 1));
+                return Ok(());
+            }
         }
         measures.extend([up, nothing, down]);
         notes.push(self.account(what, macula, &compose)?);
-        compose.run(&["down", "--volumes"])?;
+        compose.time_until_done(&["down", "--volumes"])?;
+        Ok(())
+    }
+
+    fn round(&self, round: usize, macula: &Tool, compose: &Tool, measures: [&mut Measure; 3]) -> Result<()> {
+        let [up, nothing, down] = measures;
+        for side in 0..2 {
+            if (round + side).is_multiple_of(2) {
+                up.macula.push(macula.time(&["up", "--yes", "--no-dns"])?);
+                for _ in 0..3 {
+                    nothing.macula.push(macula.time(&["up", "--yes", "--no-dns"])?);
+                }
+                down.macula.push(macula.time_until_done(&["down"])?);
+            } else {
+                up.compose.push(compose.time(&["up", "--detach", "--wait"])?);
+                for _ in 0..3 {
+                    nothing.compose.push(compose.time(&["up", "--detach"])?);
+                }
+                down.compose.push(compose.time_until_done(&["down"])?);
+            }
+        }
         Ok(())
     }
 
@@ -202,8 +214,11 @@ impl Bench {
         let socket = self.scratch.join(format!("{}.sock", what.len()));
         let proxy = Proxy::start(&socket, Path::new("/var/run/docker.sock"))?;
         let mut text = format!("### Where the time goes: {what}\n");
-        for (verb, args) in [("up", &["up", "--yes"][..]), ("up, nothing to do", &["up", "--yes"]), ("down", &["down"])]
-        {
+        for (verb, args) in [
+            ("up", &["up", "--yes", "--no-dns"][..]),
+            ("up, nothing to do", &["up", "--yes", "--no-dns"]),
+            ("down", &["down"]),
+        ] {
             let (path, _) = report::critical_path(&macula.through(proxy.socket()), args)?;
             text.push_str(&format!("\n`macula {}` ({verb}):\n{path}", args.join(" ")));
             text.push_str(&report::calls(&proxy.take()));
@@ -211,7 +226,7 @@ impl Bench {
         for (verb, args) in
             [("up", &["up", "--detach", "--wait"][..]), ("up, nothing to do", &["up", "--detach"]), ("down", &["down"])]
         {
-            compose.through(proxy.socket()).run(args)?;
+            compose.through(proxy.socket()).time_until_done(args)?;
             text.push_str(&format!("\n`docker compose {}` ({verb}):\n", args.join(" ")));
             text.push_str(&report::calls(&proxy.take()));
         }

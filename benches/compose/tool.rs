@@ -82,6 +82,21 @@ impl Tool {
     }
 }
 
+impl Tool {
+    /// For a command that may fail and be typed again; the time of all attempts.
+    pub fn time_until_done(&self, args: &[&str]) -> Result<Duration> {
+        let begun = Instant::now();
+        for _ in 0..3 {
+            match self.run(args) {
+                Ok(_) => return Ok(begun.elapsed()),
+                Err(error) => println!("once more: {error}"),
+            }
+        }
+        self.run(args)?;
+        Ok(begun.elapsed())
+    }
+}
+
 /// The Compose plugin: named by MACULA_BENCH_COMPOSE, or where Docker looks for it, or the program
 /// of that name.
 pub fn compose(home: &Path) -> Result<Option<Tool>> {

@@ -50,21 +50,21 @@ pub(super) async fn ensure(session: &Session, loaded: &Loaded) -> Result<(), Err
 }
 
 /// What the ingress is to have now: what is kept where that is good, else one that only lives in
-/// memory, so that `plan` can show the renewal without writing.
-pub(super) async fn current(session: &Session, platform: &Platform) -> Result<Option<Leaf>, Error> {
+/// memory (then the second value is true), so that `plan` can show the renewal without writing.
+pub(super) async fn current(session: &Session, platform: &Platform) -> Result<(Option<Leaf>, bool), Error> {
     let host = session.host();
     let domain = authority_domain(platform);
     let authority = match Authority::load(host, &authorities(session), domain, host.now()).await {
         Ok(Some(found)) => found,
         Ok(None) => Authority::create(domain, host.now())?,
-        Err(AuthorityError::Domain(_)) => return Ok(None),
+        Err(AuthorityError::Domain(_)) => return Ok((None, false)),
         Err(error) => return Err(error.into()),
     };
     let names = certificate_names(platform);
     let kept = host.read(&leaf_file(session, platform)).await.ok();
     let kept = kept.and_then(|content| Leaf::parse(&content).ok());
     match kept {
-        Some(leaf) if leaf.needs_renewal(&authority, &names, host.now()).is_none() => Ok(Some(leaf)),
-        _ => Ok(Some(authority.issue(&names, host.now())?)),
+        Some(leaf) if leaf.needs_renewal(&authority, &names, host.now()).is_none() => Ok((Some(leaf), false)),
+        _ => Ok((Some(authority.issue(&names, host.now())?), true)),
     }
 }

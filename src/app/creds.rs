@@ -36,6 +36,10 @@ pub async fn credentials(session: &Session, loaded: &Loaded) -> Result<Vec<Crede
 pub async fn exports(session: &Session, loaded: &Loaded) -> Result<BTreeMap<String, String>, Error> {
     let state = session.state(&loaded.platform.name);
     let secrets: Secrets = state.secrets(session.host()).await?;
+    let wants_secrets = |service: &crate::model::Service| !service.extension.secrets.is_empty();
+    if secrets.0.is_empty() && loaded.platform.services().any(|(_, service)| wants_secrets(service)) {
+        return Err(Error::NoSecrets);
+    }
     let block = state.block(session.host(), &loaded.platform).await?;
     // exports name hosts, ports and secrets; nothing of the engine or the network
     let facts = no_facts();

@@ -56,6 +56,10 @@ pub enum Error {
     SecretsLost { service: String, volume: String, path: PathBuf },
     #[error(transparent)]
     Resolver(#[from] super::ResolverError),
+    #[error(transparent)]
+    Install(#[from] crate::dns::install::InstallError),
+    #[error("there are no passwords yet: the first `up` makes them")]
+    NoSecrets,
     #[error("{0}")]
     Other(String),
 }

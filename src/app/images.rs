@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::apply::{Tools, apply};
-use crate::compile::{image_specs, service_volumes};
+use crate::compile::{image_specs, published_addresses, service_volumes};
 use crate::config::Loaded;
 use crate::model::{ImagePolicy, ResourceId, ResourceKind};
 use crate::observe;
@@ -72,16 +72,12 @@ pub async fn obtain_images(
     let (engine, facts, mut observed) = load_for_engine(session, &platform).await?;
     let wanted = |name: &str| services.is_empty() || services.iter().any(|service| service == name);
     let specs = image_specs(&platform);
-    observe::registries(session.host(), &specs, &mut observed, policy == ImagePolicy::Pull).await;
+    let block = session.state(&platform.name).block(session.host(), &platform).await?;
+    let own = published_addresses(&platform, block);
+    observe::registries(session.host(), &specs, &own, &mut observed, policy == ImagePolicy::Pull).await;
     let (chosen, problems) =
         supply(&platform, &specs, &observed, false, &|service| service_volumes(&platform, service));
-    let problems: Vec<_> = problems
-        .into_iter()
-        .filter(|problem| match problem {
-            crate::plan::SupplyProblem::NoImage { service, .. }
-            | crate::plan::SupplyProblem::OtherProvider { service, .. } => wanted(service),
-        })
-        .collect();
+    let problems: Vec<_> = problems.into_iter().filter(|problem| wanted(problem.service())).collect();
     if !problems.is_empty() {
         return Err(Error::Supply(problems));
     }

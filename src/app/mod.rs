@@ -7,6 +7,7 @@ mod error;
 mod images;
 mod lifecycle;
 mod logs;
+mod names;
 mod prepare;
 mod records;
 mod resolver;
@@ -21,7 +22,8 @@ pub use error::Error;
 pub use images::{ImageRow, image_rows, obtain_images};
 pub use lifecycle::{Action as LifecycleAction, lifecycle};
 pub use logs::{LogRequest, Source as LogSource, log_sources};
-pub use prepare::{Prepared, Session, Wanted, load_for_engine, prepare};
+pub use names::{install_dns_service, install_names, uninstall_names};
+pub use prepare::{Prepared, Session, Wanted, load_for_engine, prepare, survey};
 pub use records::{Added, ListedRecord, add_record, list_records, remove_record};
 pub use resolver::{
     DEFAULT_METRICS, DomainNames, Names, ResolverError, ResolverFiles, ServeOptions, Serving, StartedBy, answers,

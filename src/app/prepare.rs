@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 use tokio_util::sync::CancellationToken;
 
-use crate::compile::{Block, Served, Site, choose_subnet, compile, image_specs, service_volumes};
+use crate::compile::{Block, Served, Site, choose_subnet, compile, image_specs, published_addresses, service_volumes};
 use crate::config::Loaded;
 use crate::engine::Engine;
 use crate::event::Events;
@@ -70,6 +70,8 @@ pub struct Prepared {
     pub secrets: Secrets,
     /// The ingress serves HTTPS.
     pub tls: bool,
+    /// Its certificate is not recorded yet.
+    pub new_certificate: bool,
     /// Passwords were made that are not recorded yet.
     pub new_secrets: bool,
     pub resources: Resources,
@@ -91,7 +93,8 @@ pub async fn load_for_engine(
 /// Looks and plans; changes nothing.
 pub async fn prepare(session: &Session, loaded: &Loaded, wanted: &Wanted) -> Result<Prepared, Error> {
     let selection = selection(&loaded.platform, &wanted.services)?;
-    let (mut prepared, problems) = gather(session, loaded, wanted.strict).await?;
+    let (mut prepared, mut problems) = gather(session, loaded, wanted.strict).await?;
+    problems.retain(|problem| selection.as_ref().is_none_or(|chosen| chosen.contains(problem.service())));
     if !problems.is_empty() {
         return Err(Error::Supply(problems));
     }
@@ -103,6 +106,11 @@ pub async fn prepare(session: &Session, loaded: &Loaded, wanted: &Wanted) -> Res
     };
     prepared.plan = reconcile(&wish, &prepared.observed).map_err(Error::Conflicts)?;
     Ok(prepared)
+}
+
+/// Everything but the plan, also where something is in the way of one: for a look at the machine.
+pub async fn survey(session: &Session, loaded: &Loaded) -> Result<Prepared, Error> {
+    Ok(gather(session, loaded, false).await?.0)
 }
 
 /// Everything but the plan, and the services that no image can be had for.
@@ -118,14 +126,15 @@ pub(super) async fn gather(
 
     let specs = image_specs(full);
     let refresh = full.images.policy == ImagePolicy::Pull;
+    let block = state.block(host, full).await?;
     if full.images.policy != ImagePolicy::Local {
-        observe::registries(host, &specs, &mut observed, refresh).await;
+        let own = published_addresses(full, block);
+        observe::registries(host, &specs, &own, &mut observed, refresh).await;
     }
     let (chosen, problems) = supply(full, &specs, &observed, strict, &|service| service_volumes(full, service));
     let left_out: BTreeSet<&str> = chosen.left_out.iter().map(|left| left.service.as_str()).collect();
     let platform = without(full, &left_out);
 
-    let block = state.block(host, full).await?;
     let mut secrets = state.secrets(host).await?;
     state.check_lost(&platform, &secrets, &observed, &|service| service_volumes(full, service))?;
     let new_secrets = complete_secrets(&platform, &mut secrets)?;
@@ -137,7 +146,7 @@ pub(super) async fn gather(
             choose_subnet(&full.name, &taken).ok_or(Error::NoSubnet)?
         }
     };
-    let leaf = certificate::current(session, full).await?;
+    let (leaf, new_certificate) = certificate::current(session, full).await?;
     let served = leaf.map(|leaf| Served { chain: leaf.chain_pem(), key: leaf.key_pem() });
     let site = Site {
         facts: &facts,
@@ -151,6 +160,7 @@ pub(super) async fn gather(
     observe::of_running(&*engine, host, &facts, &resources, &mut observed).await?;
     let prepared = Prepared {
         tls: served.is_some(),
+        new_certificate,
         engine,
         facts,
         platform,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compile::{Block, choose_block};
 use crate::host::Host;
-use crate::model::{Observed, Platform, SecretSource, Secrets, Service};
+use crate::model::{Observed, Platform, SecretSource, Secrets, Service, label};
 
 use super::Error;
 
@@ -123,7 +123,11 @@ impl State {
             if !generates || recorded.0.get(&service.name).is_some_and(|known| !known.is_empty()) {
                 continue;
             }
-            if let Some(volume) = volumes_of(service).into_iter().find(|name| observed.volume(name).is_some()) {
+            // somebody else's volume of that name is a conflict, and the plan will say so
+            let ours = |name: &String| {
+                observed.volume(name).is_some_and(|found| found.labels.get(label::PLATFORM) == Some(&platform.name))
+            };
+            if let Some(volume) = volumes_of(service).into_iter().find(ours) {
                 return Err(Error::SecretsLost { service: service.name.clone(), volume, path: self.secrets_file() });
             }
         }

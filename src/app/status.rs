@@ -71,6 +71,16 @@ pub async fn status(session: &Session, loaded: &Loaded) -> Result<Status, Error>
     let (gathered, dns) =
         tokio::join!(gather(session, loaded, false), resolver::look(session, &loaded.platform.domain));
     let (prepared, problems) = gathered?;
+    Ok(status_of(&loaded.platform, &prepared, &problems, dns))
+}
+
+/// From what was seen already. `platform`: with the services that are left out.
+pub(super) fn status_of(
+    platform: &Platform,
+    prepared: &Prepared,
+    problems: &[SupplyProblem],
+    dns: DnsStatus,
+) -> Status {
     let wish = Wish {
         platform: &prepared.platform.name,
         resources: &prepared.resources,
@@ -81,13 +91,13 @@ pub async fn status(session: &Session, loaded: &Loaded) -> Result<Status, Error>
         Ok(plan) => drift(&plan),
         Err(conflicts) => conflicts.iter().map(ToString::to_string).collect(),
     };
-    Ok(Status {
-        platform: PlatformStatus { name: loaded.platform.name.clone(), domain: loaded.platform.domain.clone() },
-        services: rows(&loaded.platform, &prepared, &problems),
+    Status {
+        platform: PlatformStatus { name: platform.name.clone(), domain: platform.domain.clone() },
+        services: rows(platform, prepared, problems),
         dns,
         cluster: ClusterStatus { name: None, state: "missing", nodes: Vec::new(), addons: Vec::new() },
         drift,
-    })
+    }
 }
 
 /// Services that are left out are no drift: the same `up` would leave them out again. Nor is waiting
@@ -101,8 +111,7 @@ fn rows(platform: &Platform, prepared: &Prepared, problems: &[SupplyProblem]) ->
     let mut reasons: BTreeMap<&str, String> =
         prepared.supply.left_out.iter().map(|left| (left.service.as_str(), left.reason.clone())).collect();
     for problem in problems {
-        let (SupplyProblem::NoImage { service, .. } | SupplyProblem::OtherProvider { service, .. }) = problem;
-        reasons.insert(service, problem.to_string());
+        reasons.insert(problem.service(), problem.to_string());
     }
     platform.services().map(|(stack, service)| row(platform, prepared, &reasons, stack, service)).collect()
 }

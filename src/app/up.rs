@@ -9,10 +9,11 @@ use crate::apply::{Failure, Outcome, StepError, Timing, Tools, apply};
 use crate::config::Loaded;
 use crate::doctor::{self, Finding, Fix, Needs, Selection};
 use crate::host::Lock;
-use crate::model::{ContainerState, PrepareStep, Restart};
-use crate::observe;
+use crate::model::{ContainerState, Observed, PrepareStep, Restart};
 use crate::plan::{Action, LeftOut};
 
+use super::prepare::gather;
+use super::status::{Status, status_of};
 use super::{Error, Prepared, Session, Wanted, certificate, prepare, resolver};
 
 #[derive(Debug, Clone, Default)]
@@ -31,6 +32,8 @@ pub struct UpResult {
     pub steps: usize,
     pub left_out: Vec<LeftOut>,
     pub timings: Vec<Timing>,
+    /// The platform as it is now.
+    pub now: Status,
 }
 
 /// Waits for another run on the same platform to end. `waiting` is told who that is.
@@ -66,8 +69,12 @@ pub async fn up(
     consent: &dyn Consent,
 ) -> Result<UpResult, Error> {
     let _lock = lock(session, &loaded.platform.name).await?;
-    certificate::ensure(session, loaded).await?;
     let mut prepared = prepare(session, loaded, &options.wanted).await?;
+    if prepared.new_certificate {
+        // only now that nothing is in the way: a run that is refused changes nothing
+        certificate::ensure(session, loaded).await?;
+        prepared = prepare(session, loaded, &options.wanted).await?;
+    }
     if let Some(timeout) = options.timeout {
         override_timeout(&mut prepared, timeout);
     }
@@ -75,7 +82,9 @@ pub async fn up(
     if prepared.plan.is_empty() {
         consent.planned(&prepared, &[]).await;
         names(session, &prepared, options).await;
-        return Ok(UpResult { steps: 0, left_out, timings: Vec::new() });
+        let dns = resolver::look(session, &loaded.platform.domain).await;
+        let now = status_of(&loaded.platform, &prepared, &[], dns);
+        return Ok(UpResult { steps: 0, left_out, timings: Vec::new(), now });
     }
     let needs = Needs::of(&prepared.platform, &prepared.resources, None);
     let findings = doctor::run(&session.system, &needs, Selection::Quick).await;
@@ -95,18 +104,31 @@ pub async fn up(
         image_timeout: prepared.platform.timeouts.image,
     };
     let mut outcome = apply(&session.command, &prepared.platform.name, &prepared.plan, tools).await;
-    if outcome.is_ok() {
-        last_look(&prepared, &mut outcome).await?;
+    let mut after = None;
+    if !outcome.cancelled {
+        match gather(session, loaded, false).await {
+            Ok((seen, problems)) => {
+                last_look(&prepared, &seen.observed, &mut outcome).await;
+                after = Some((seen, problems));
+            }
+            // an engine that went away has failed a step already, which says more
+            Err(_) if !outcome.failed.is_empty() => {}
+            Err(error) => return Err(error),
+        }
     }
     if outcome.cancelled && outcome.failed.is_empty() {
         return Err(Error::Cancelled);
     }
     // what works has its names, whatever does not
     names(session, &prepared, options).await;
-    if !outcome.is_ok() {
-        return Err(Error::Failed(Box::new(outcome)));
+    match after {
+        Some((after, problems)) if outcome.is_ok() => {
+            let dns = resolver::look(session, &loaded.platform.domain).await;
+            let now = status_of(&loaded.platform, &after, &problems, dns);
+            Ok(UpResult { steps: prepared.plan.steps.len(), left_out, timings: outcome.done, now })
+        }
+        _ => Err(Error::Failed(Box::new(outcome))),
     }
-    Ok(UpResult { steps: prepared.plan.steps.len(), left_out, timings: outcome.done })
 }
 
 /// Without names the platform can still be used by its addresses, so that this is no failure of `up`.
@@ -174,10 +196,12 @@ fn override_timeout(prepared: &mut Prepared, timeout: Duration) {
 }
 
 /// A service without a health check may have ended since it was started.
-async fn last_look(prepared: &Prepared, outcome: &mut Outcome) -> Result<(), Error> {
-    let now = observe::ours(&*prepared.engine, &prepared.platform.name).await?;
+async fn last_look(prepared: &Prepared, now: &Observed, outcome: &mut Outcome) {
     for step in &prepared.plan.steps {
         let Action::AwaitReady { spec, readiness } = &step.action else { continue };
+        if outcome.failed.iter().any(|failure| failure.group == step.group) {
+            continue;
+        }
         let ended = now.container(&spec.name).filter(|found| {
             let stopped =
                 matches!(found.state, ContainerState::Exited | ContainerState::Dead | ContainerState::Restarting);
@@ -191,5 +215,4 @@ async fn last_look(prepared: &Prepared, outcome: &mut Outcome) -> Result<(), Err
             outcome.failed.push(Failure { step: step.id.clone(), group: step.group.clone(), error });
         }
     }
-    Ok(())
 }

@@ -90,7 +90,7 @@ async fn build_image(
         extra_hosts: image.spec.extra_hosts.clone(),
     };
     tools.engine.build(&request, progress).await?;
-    for tag in &image.spec.tags {
+    for tag in image.spec.tags.iter().chain(&image.also) {
         tools.engine.tag(&image.tag, tag).await?;
     }
     if !image.prepare.is_empty() {

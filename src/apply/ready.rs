@@ -11,9 +11,13 @@ use super::{StepError, Tools};
 
 /// The shortest and the longest pause between two questions.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// A test in the container is a process that the engine starts, which takes about as long.
+const FIRST_PAUSE_OF_TESTS: Duration = Duration::from_millis(60);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// A service that says nothing of its health must have run for this long.
 const SETTLED: Duration = Duration::from_millis(200);
+/// And for this long once it has ended and was started again.
+const RECOVERED: Duration = Duration::from_secs(5);
 /// A service that its restart policy has brought back this often is not coming up.
 const RESTARTS: i64 = 3;
 const LOG_LINES: u64 = 20;
@@ -25,8 +29,18 @@ pub(super) async fn wait(
     progress: &(dyn Fn(String) + Send + Sync),
 ) -> Result<(), StepError> {
     let deadline = Instant::now() + readiness.timeout;
-    let begun = Instant::now();
+    // since when it has run without a break, and how often it was brought back by then
+    let (mut begun, mut restarts) = (Instant::now(), 0);
     let mut pause = FIRST_PAUSE;
+    if let Some(test) = &spec.healthcheck
+        && readiness.probe.is_none()
+        && test.test.first().is_some_and(|word| word.starts_with("CMD"))
+    {
+        pause = FIRST_PAUSE_OF_TESTS;
+    } else if matches!(question(spec, readiness), Question::Nothing) && !readiness.one_shot {
+        // there is nothing to be seen before, and every look costs the engine
+        tokio::time::sleep(SETTLED).await;
+    }
     let mut said = String::new();
     // a container that was started again says nothing any more of how it ended before
     let mut ended_with = 0;
@@ -34,6 +48,9 @@ pub(super) async fn wait(
         let found = tools.engine.inspect(&spec.name).await?;
         if let Some(code) = found.exit_code.filter(|code| *code != 0) {
             ended_with = code;
+        }
+        if found.state != ContainerState::Running || found.restart_count != restarts {
+            (begun, restarts) = (Instant::now(), found.restart_count);
         }
         if let Some(reason) = gave_up(&found, readiness, ended_with) {
             return Err(not_ready(tools, spec, reason).await);
@@ -54,7 +71,9 @@ pub(super) async fn wait(
                     Health::Starting => Answer::Not("its image's health check has not passed yet".into()),
                     Health::Unhealthy => Answer::Not("its image's health check fails".into()),
                 },
-                Question::Nothing if begun.elapsed() >= SETTLED => Answer::Healthy,
+                Question::Nothing if begun.elapsed() >= if restarts > 0 { RECOVERED } else { SETTLED } => {
+                    Answer::Healthy
+                }
                 Question::Nothing => Answer::Not("started".into()),
             }
         };

@@ -143,6 +143,7 @@ impl Context {
             stacks: options.stacks.clone(),
             profiles: options.profiles.clone(),
             images: options.images.map(Into::into),
+            only_own: false,
         };
         let loaded = config::load(&request, &DiskFiles).map_err(|errors| {
             let count = errors.0.len();
@@ -237,10 +238,12 @@ impl Context {
         let mut error = error.clone();
         if let Some(name) = self.global.name.as_deref().filter(|name| *name != DEFAULT_NAME) {
             for hint in &mut error.hints {
-                if let Hint::Try(command) = hint
-                    && let Some(rest) = command.strip_prefix("macula ")
-                {
-                    *command = format!("macula --name {name} {rest}");
+                let (Hint::Try(text) | Hint::Say(text)) = hint;
+                if let Some(rest) = text.strip_prefix("macula ") {
+                    *text = format!("macula --name {name} {rest}");
+                }
+                for before in ["`", ": "] {
+                    *text = text.replace(&format!("{before}macula "), &format!("{before}macula --name {name} "));
                 }
             }
         }

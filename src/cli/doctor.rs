@@ -1,4 +1,4 @@
-use crate::app::{Wanted, prepare};
+use crate::app::survey;
 use crate::doctor::{self, CHECKS, Finding, Needs, Selection, Status};
 
 use super::context::{Context, StackOptions};
@@ -36,7 +36,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let loaded = context.load(&args.stacks)?;
     let mut session = context.session("doctor").await;
     // what the platform wants of the machine is known in full only with an engine
-    let needs = match prepare(&session, &loaded, &Wanted::default()).await {
+    let needs = match survey(&session, &loaded).await {
         Ok(prepared) => Needs::of(&prepared.platform, &prepared.resources, None),
         Err(_) => Needs {
             platform: loaded.platform.name.clone(),

@@ -28,7 +28,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if args.volumes && !args.dry_run {
         context
             .confirm(
-                &format!("Remove the platform {name} with all its data?"),
+                &format!("Remove the platform {name} with all its data"),
                 "Every volume of the platform is removed: databases, images pushed to the registry, metrics. \
              The passwords go too, since they open nothing any more.",
             )

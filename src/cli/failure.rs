@@ -2,6 +2,7 @@
 
 use crate::app::{Error, ResolverError};
 use crate::apply::{Failure, StepError};
+use crate::dns::install::InstallError;
 use crate::dns::{ControlError, RecordsError, ServerError};
 use crate::engine::discover::{Discovery, Refusal};
 use crate::host::LockError;
@@ -32,6 +33,10 @@ impl From<Error> for CliError {
             Error::Failed(outcome) => failed(&outcome.failed, outcome.skipped.len()),
             Error::Cancelled => Self::new(ErrorKind::Interrupted, "stopped; what works is kept")
                 .hint("the same command goes on from here"),
+            Error::UnknownService { names, known } if known.is_empty() => {
+                Self::usage(format!("{} has no container, and nothing else of the platform has one", names.join(", ")))
+                    .suggest("macula up")
+            }
             Error::UnknownService { names, known } => {
                 let near = names.iter().find_map(|name| nearest(name, &known));
                 let new = Self::usage(format!("no service is called {}", names.join(", ")));
@@ -66,10 +71,12 @@ impl From<Error> for CliError {
             Error::SecretsLost { ref path, .. } => Self::conflict(error.to_string())
                 .hint(format!("put {} back from a backup", path.display()))
                 .hint("or, if the data may go: macula down --volumes"),
+            Error::NoSecrets => Self::usage(error.to_string()).suggest("macula up"),
             Error::NoSubnet => {
                 Self::conflict(error.to_string()).hint("name one in macula.yaml: addresses: {subnet: 192.168.213.0/24}")
             }
             Error::Resolver(error) => resolver(&error),
+            Error::Install(error) => install(error),
             Error::NoBlock { .. } | Error::Other(_) => Self::unexpected(error.to_string()),
         }
     }
@@ -99,6 +106,9 @@ fn resolver(error: &ResolverError) -> CliError {
         }
         ResolverError::Server(_) | ResolverError::Records(RecordsError::Refused { .. }) => of(ErrorKind::Unexpected),
         ResolverError::Setting { .. } => of(ErrorKind::Usage),
+        ResolverError::Silent { .. } => of(ErrorKind::NotHealthy).suggest("macula dns status"),
+        ResolverError::NoZones => of(ErrorKind::NotHealthy).suggest("macula up"),
+        ResolverError::InTerminal => of(ErrorKind::Conflict).hint("stop it there (Ctrl-C), and run this again"),
         ResolverError::Content(_) => of(ErrorKind::Usage),
         ResolverError::NoPowerDns { .. } => of(ErrorKind::Usage).hint("the built-in stack `dns` has it"),
         ResolverError::NotUp { .. } => of(ErrorKind::Usage).suggest("macula up"),
@@ -110,6 +120,29 @@ fn resolver(error: &ResolverError) -> CliError {
         }
         ResolverError::Records(RecordsError::Key | RecordsError::NoZone { .. }) => {
             of(ErrorKind::Unexpected).suggest("macula logs powerdns")
+        }
+    }
+}
+
+fn install(error: InstallError) -> CliError {
+    let of = |kind| CliError::of(kind, &error);
+    match &error {
+        InstallError::Run(error) => error.clone().into(),
+        InstallError::Io { path, source } => CliError::io(format!("change {}", path.display()), source),
+        InstallError::Foreign { path } => {
+            of(ErrorKind::Conflict).hint(format!("look at {} and move it away, if it may go", path.display()))
+        }
+        InstallError::Unfit { .. } => of(ErrorKind::Usage).hint("`--method auto` takes what fits"),
+        InstallError::Receipt { path, .. } => of(ErrorKind::Unexpected).hint(format!(
+            "what was changed is kept beside {}: the files ending in .before are what was there",
+            path.display()
+        )),
+        InstallError::NotUndone(_) => of(ErrorKind::Unexpected).suggest("macula dns uninstall"),
+        InstallError::Check { .. } => of(ErrorKind::NotHealthy).suggest("macula dns status"),
+        InstallError::NotHeld { tried } => {
+            let mut new = of(ErrorKind::NotHealthy).suggest("macula dns status");
+            new.details = tried.iter().map(|tried| format!("{}: {}", tried.rung, tried.reason)).collect();
+            new
         }
     }
 }

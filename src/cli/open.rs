@@ -21,7 +21,10 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let loaded = context.load(&args.stacks)?;
     let session = context.session("open").await;
     let status = app::status(&session, &loaded).await?;
-    let Some(service) = status.services.iter().find(|service| service.name == args.service) else {
+    // by the service's name, or by the first label of its host: `draw` for draw.macula.local
+    let host = |url: &String| url.contains(&format!("://{}.", args.service));
+    let named = status.services.iter().find(|service| service.name == args.service);
+    let Some(service) = named.or_else(|| status.services.iter().find(|service| service.urls.iter().any(host))) else {
         let known = status.services.into_iter().map(|service| service.name).collect();
         return Err(Error::UnknownService { names: vec![args.service], known }.into());
     };

@@ -43,21 +43,22 @@ pub fn show(context: &Context, status: &Status) -> Result<(), CliError> {
         return context.print_json(status);
     }
     let style = context.out_style();
-    let mut table = Table::new([
-        ("SERVICE", Fit::Whole),
-        ("STATE", Fit::Whole),
-        ("URL", Fit::Whole),
-        ("ADDRESS", Fit::Whole),
-        ("IMAGE", Fit::Shrink),
-    ]);
+    // URLs and addresses below each other where they do not fit side by side
+    let narrow = context.terminal.table_width().is_some_and(|width| width < 100);
+    let reached: &[&str] = if narrow { &["REACHED AT"] } else { &["URL", "ADDRESS"] };
+    let mut columns = vec![("SERVICE", Fit::Whole), ("STATE", Fit::Whole)];
+    columns.extend(reached.iter().map(|title| (*title, Fit::Whole)));
+    columns.push(("IMAGE", Fit::Shrink));
+    let mut table = Table::new(columns);
     for service in &status.services {
-        table.row([
-            Cell::from(&service.name),
-            Cell::state(service.word()),
-            Cell::from(&service.urls.join("\n")),
-            Cell::from(&service.addresses.join("\n")),
-            Cell::from(&image(service)),
-        ]);
+        let mut row = vec![Cell::from(&service.name), Cell::state(service.word())];
+        if narrow {
+            row.push(Cell::from(&[service.urls.as_slice(), &service.addresses].concat().join("\n")));
+        } else {
+            row.extend([&service.urls, &service.addresses].map(|all| Cell::from(&all.join("\n"))));
+        }
+        row.push(Cell::from(&image(service)));
+        table.row(row);
     }
     let mut out = table.render(style, context.terminal.table_width());
     let notes: Vec<String> = status
@@ -73,6 +74,9 @@ pub fn show(context: &Context, status: &Status) -> Result<(), CliError> {
             out.push_str(&format!("{}\n", style.paint(Tone::Dim, &line)));
         }
     }
+    if let Some(note) = names_note(status) {
+        out.push_str(&format!("\n{note}\n"));
+    }
     if !status.drift.is_empty() {
         out.push_str(&format!("\n{} pending; see `macula plan`:\n", text::count(status.drift.len(), "change")));
         for line in status.drift.iter().take(5) {
@@ -80,6 +84,23 @@ pub fn show(context: &Context, status: &Status) -> Result<(), CliError> {
         }
     }
     context.print(&out)
+}
+
+/// Why the addresses in the table cannot be opened, where that is so.
+fn names_note(status: &Status) -> Option<String> {
+    let domain = &status.platform.domain;
+    let running = status.services.iter().any(|service| service.state == "running");
+    match &status.dns {
+        _ if !running => None,
+        dns if dns.installed && dns.healthy => None,
+        dns if dns.address.is_none() => {
+            Some(format!("names below {domain} do not resolve: the resolver does not run (`macula up` starts it)"))
+        }
+        dns if !dns.healthy => {
+            Some(format!("names below {domain} do not resolve: the resolver does not answer (`macula dns status`)"))
+        }
+        _ => Some(format!("names below {domain} do not resolve on this machine yet: `macula dns install`")),
+    }
 }
 
 fn image(service: &ServiceStatus) -> String {

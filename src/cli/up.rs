@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use crate::app::{self, Consent, Prepared, Session, UpOptions, Wanted, prepare};
 use crate::config::Loaded;
 use crate::doctor::{self, Finding, Fix, Needs, Selection, Status};
+use crate::plan::{Action, Cause};
 
 use super::context::{Context, StackOptions};
 use super::error::CliError;
@@ -74,8 +75,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if args.timings && !context.json() {
         context.print(&waterfall(&spans(&result.timings), context.terminal.width, context.out_style()))?;
     }
-    let now = app::status(&session, &loaded).await?;
-    status::show(context, &now)
+    status::show(context, &result.now)
 }
 
 /// The engine, installed and started first where there is none and the user agrees.
@@ -123,6 +123,16 @@ struct Asker<'a> {
 impl Consent for Asker<'_> {
     async fn planned(&self, prepared: &Prepared, findings: &[Finding]) {
         let events = self.context.events();
+        let orphans: Vec<&str> = prepared
+            .plan
+            .steps
+            .iter()
+            .filter(|step| step.cause == Cause::Orphaned && matches!(step.action, Action::RemoveContainer { .. }))
+            .map(|step| step.group.as_str())
+            .collect();
+        if !orphans.is_empty() {
+            events.warn(format!("in no stack any more, and taken down (volumes stay): {}", orphans.join(", ")));
+        }
         for left in &prepared.plan.left_out {
             events.warn(format!("{} is left out: {}", left.service, left.reason));
         }

@@ -1,11 +1,12 @@
 //! Loopback blocks and the platform network's subnet.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
 
-use crate::model::DEFAULT_NAME;
+use crate::model::{DEFAULT_NAME, Platform};
 
 /// A /24 of loopback addresses; every service of a platform has the same last octet in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,20 @@ pub fn loopback_address(block: Block, declared: Option<Ipv4Addr>) -> Ipv4Addr {
     let [_, b, c, last] = declared.octets();
     // an address outside 127.0.0.0/24 was chosen on purpose
     if (b, c) == (0, 0) { block.address(last) } else { declared }
+}
+
+/// `127.0.0.1:5001` and its like: where the services of a platform listen on the host.
+pub fn published_addresses(platform: &Platform, block: Block) -> BTreeSet<String> {
+    platform
+        .services()
+        .flat_map(|(_, service)| {
+            let own = loopback_address(block, service.extension.address);
+            service.ports.iter().filter_map(move |port| {
+                let address = port.host_ip.unwrap_or(own.into());
+                port.published.map(|number| std::net::SocketAddr::new(address, number).to_string())
+            })
+        })
+        .collect()
 }
 
 /// A /24 for the platform's network that overlaps none of `taken` (routes of the host and subnets

@@ -15,8 +15,18 @@ pub fn image_specs(platform: &Platform) -> Vec<ImageSpec> {
     let mut all: Vec<ImageSpec> = Vec::new();
     for (_, service) in platform.services() {
         let spec = image_spec(platform, service);
-        match all.iter_mut().find(|other| other.reference == spec.reference && other.build == spec.build) {
-            Some(same) => same.services.push(service.name.clone()),
+        // a service may name the image that another one builds
+        let same = |other: &&mut ImageSpec| {
+            other.reference == spec.reference
+                && (other.build == spec.build || other.build.is_none() || spec.build.is_none())
+        };
+        match all.iter_mut().find(same) {
+            Some(same) => {
+                same.services.push(service.name.clone());
+                if same.build.is_none() {
+                    same.build = spec.build;
+                }
+            }
             None => all.push(spec),
         }
     }
@@ -81,6 +91,7 @@ fn image_build(platform: &Platform, service: &Service, build: &Build) -> ImageBu
         base,
         fingerprint,
         labels,
+        also: service.image.clone().filter(|_| build.context.is_some()),
     }
 }
 

@@ -14,7 +14,9 @@ mod image;
 mod ingress;
 mod zone;
 
-pub use address::{Block, choose_block, choose_subnet, gateway, ingress_address, loopback_address};
+pub use address::{
+    Block, choose_block, choose_subnet, gateway, ingress_address, loopback_address, published_addresses,
+};
 pub use container::{WantedNames, container_name, service_volumes, wanted_names};
 pub use context::{export_context, for_service};
 pub use image::{BASE_SUITE, image_specs};

@@ -99,36 +99,44 @@ mod tests {
     use super::*;
     use crate::config::{MemoryFiles, Request, load};
 
+    // names and addresses that no built-in stack has: those are loaded too
     const STACK: &str = "
 services:
-  web:
+  front:
     image: nginx:1
-    x-macula: {role: ingress}
-  grafana:
-    image: grafana:1
+  graph:
+    image: graph:1
     ports: ['3000:3000']
-    x-macula: {address: 127.0.0.2, ingress: [{host: grafana, port: 3000}]}
-  s3:
-    image: s3:1
-    x-macula: {address: 127.0.0.5, ingress: [{host: s3, port: 9000}, {host: '*.s3', port: 9000}]}
-  db:
-    image: postgres:17
+    x-macula: {address: 127.0.0.102, ingress: [{host: graph, port: 3000}]}
+  store:
+    image: store:1
+    x-macula: {address: 127.0.0.105, ingress: [{host: store, port: 9000}, {host: '*.store', port: 9000}]}
+  data:
+    image: data:17
     ports: ['5432:5432']
-    x-macula: {address: 127.0.0.6}
+    x-macula: {address: 127.0.0.106}
   job:
     image: job:1
-  powerdns:
+  records:
     image: pdns:1
     ports: ['53:53/udp', '53:53/tcp', '8081:8081']
-    x-macula: {address: 127.0.0.8}
+    x-macula: {address: 127.0.0.108}
 ";
 
+    /// With `front` as the ingress and `records` as PowerDNS.
     fn platform(stack: &str, settings: &str, name: &str) -> Platform {
         let files = MemoryFiles::default().with("/w/macula.yaml", settings).with("/w/app/compose.yaml", stack);
         let request =
             Request { cwd: "/w".into(), name: Some(name.into()), stacks: vec!["/w/app".into()], ..Request::default() };
-        let mut platform = load(&request, &files).unwrap().platform;
+        let mut platform = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform;
         platform.stacks.retain(|stack| stack.name == "app");
+        for service in platform.stacks[0].services.values_mut() {
+            match service.name.as_str() {
+                "front" => service.extension.role = Some(Role::Ingress),
+                "records" => service.name = POWERDNS.into(),
+                _ => {}
+            }
+        }
         platform
     }
 
@@ -152,32 +160,32 @@ services:
         Some(Container) ns.macula.local A(10.222.7.1)
         Some(Container) *.macula.local A(10.222.7.2)
         Some(Host) *.macula.local A(127.0.0.1)
-        Some(Container) *.s3.macula.local A(10.222.7.2)
-        Some(Host) *.s3.macula.local A(127.0.0.5)
-        Some(Container) db.macula.local A(10.222.7.2)
-        Some(Host) db.macula.local A(127.0.0.6)
-        Some(Container) grafana.macula.local A(10.222.7.2)
-        Some(Host) grafana.macula.local A(127.0.0.2)
+        Some(Container) *.store.macula.local A(10.222.7.2)
+        Some(Host) *.store.macula.local A(127.0.0.105)
+        Some(Container) data.macula.local A(10.222.7.2)
+        Some(Host) data.macula.local A(127.0.0.106)
+        Some(Container) graph.macula.local A(10.222.7.2)
+        Some(Host) graph.macula.local A(127.0.0.102)
         Some(Container) macula.local A(10.222.7.2)
         Some(Host) macula.local A(127.0.0.1)
         Some(Container) powerdns.macula.local A(10.222.7.2)
-        Some(Host) powerdns.macula.local A(127.0.0.8)
-        Some(Container) s3.macula.local A(10.222.7.2)
-        Some(Host) s3.macula.local A(127.0.0.5)
+        Some(Host) powerdns.macula.local A(127.0.0.108)
+        Some(Container) store.macula.local A(10.222.7.2)
+        Some(Host) store.macula.local A(127.0.0.105)
         "#);
     }
 
     #[test]
     fn a_named_platform_without_an_ingress_has_names_on_the_host_only() {
         let stack =
-            "services:\n  db:\n    image: postgres:17\n    ports: ['5432:5432']\n    x-macula: {address: 127.0.0.6}\n";
+            "services:\n  data:\n    image: data:17\n    ports: ['5432:5432']\n    x-macula: {address: 127.0.0.106}\n";
         let block = Block::new(Ipv4Addr::new(127, 70, 9, 0)).unwrap();
         insta::assert_snapshot!(shown(&zone(&platform(stack, "", "pr-1"), block, subnet(), true)), @r#"
         None       pr-1.macula.local Ns("ns.pr-1.macula.local")
         Some(Host) ns.pr-1.macula.local A(127.0.0.9)
         Some(Container) ns.pr-1.macula.local A(10.222.7.1)
         Some(Host) *.pr-1.macula.local A(127.70.9.1)
-        Some(Host) db.pr-1.macula.local A(127.70.9.6)
+        Some(Host) data.pr-1.macula.local A(127.70.9.106)
         Some(Host) pr-1.macula.local A(127.70.9.1)
         "#);
     }
@@ -191,12 +199,12 @@ services:
         let settings = "ingress: {redirect: true, https: 8443}\n";
         let redirecting = platform(STACK, settings, "macula");
         insta::assert_snapshot!(https(&zone(&redirecting, Block::DEFAULT, subnet(), true)), @r#"
-        Some(Container) *.s3.macula.local Https { priority: 1, target: ".", params: [(1, [2, 104, 50])] }
-        Some(Host) *.s3.macula.local Https { priority: 1, target: ".", params: [(1, [2, 104, 50]), (3, [32, 251])] }
-        Some(Container) grafana.macula.local Https { priority: 1, target: ".", params: [(1, [2, 104, 50])] }
-        Some(Host) grafana.macula.local Https { priority: 1, target: ".", params: [(1, [2, 104, 50]), (3, [32, 251])] }
-        Some(Container) s3.macula.local Https { priority: 1, target: ".", params: [(1, [2, 104, 50])] }
-        Some(Host) s3.macula.local Https { priority: 1, target: ".", params: [(1, [2, 104, 50]), (3, [32, 251])] }
+        Some(Container) *.store.macula.local Https { priority: 1, target: ".", params: [(1, [2, 104, 50])] }
+        Some(Host) *.store.macula.local Https { priority: 1, target: ".", params: [(1, [2, 104, 50]), (3, [32, 251])] }
+        Some(Container) graph.macula.local Https { priority: 1, target: ".", params: [(1, [2, 104, 50])] }
+        Some(Host) graph.macula.local Https { priority: 1, target: ".", params: [(1, [2, 104, 50]), (3, [32, 251])] }
+        Some(Container) store.macula.local Https { priority: 1, target: ".", params: [(1, [2, 104, 50])] }
+        Some(Host) store.macula.local Https { priority: 1, target: ".", params: [(1, [2, 104, 50]), (3, [32, 251])] }
         "#);
         assert_eq!(https(&zone(&redirecting, Block::DEFAULT, subnet(), false)), "");
         assert_eq!(https(&zone(&platform(STACK, "", "macula"), Block::DEFAULT, subnet(), true)), "");
@@ -206,7 +214,7 @@ services:
     fn the_serial_differs_when_the_records_do() {
         let one = zone(&platform(STACK, "", "macula"), Block::DEFAULT, subnet(), true);
         let same = zone(&platform(STACK, "", "macula"), Block::DEFAULT, subnet(), true);
-        let other = zone(&platform(&STACK.replace("grafana", "graph"), "", "macula"), Block::DEFAULT, subnet(), true);
+        let other = zone(&platform(&STACK.replace("graph", "chart"), "", "macula"), Block::DEFAULT, subnet(), true);
         assert_eq!(one, same);
         assert_ne!(one.soa.serial, other.soa.serial);
     }
@@ -214,8 +222,8 @@ services:
     #[test]
     fn powerdns_is_asked_where_it_publishes() {
         let with = platform(STACK, "", "macula");
-        assert_eq!(feed(&with, Block::DEFAULT), Some("127.0.0.8:53".parse().unwrap()));
-        assert_eq!(records_api(&with, Block::DEFAULT), Some("127.0.0.8:8081".parse().unwrap()));
-        assert_eq!(feed(&platform(&STACK.replace("powerdns", "other"), "", "macula"), Block::DEFAULT), None);
+        assert_eq!(feed(&with, Block::DEFAULT), Some("127.0.0.108:53".parse().unwrap()));
+        assert_eq!(records_api(&with, Block::DEFAULT), Some("127.0.0.108:8081".parse().unwrap()));
+        assert_eq!(feed(&platform(&STACK.replace("records", "other"), "", "macula"), Block::DEFAULT), None);
     }
 }

@@ -127,6 +127,10 @@ fn paths(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
 
 /// The check of a platform's name.
 pub(super) fn platform_name(text: &str) -> Option<(String, String)> {
+    // folders beside those of the platforms
+    if ["ca", "dns", "log"].contains(&text) {
+        return Some((format!("`{text}` is taken by macula itself"), "choose another name".to_owned()));
+    }
     if is_dns_label(text) && text.len() <= 40 {
         return None;
     }

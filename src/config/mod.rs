@@ -55,6 +55,8 @@ pub struct Request {
     pub profiles: Vec<String>,
     /// `--images`, in place of what macula.yaml says.
     pub images: Option<ImagePolicy>,
+    /// Without the built-in stacks.
+    pub only_own: bool,
 }
 
 /// What [`load`] found.
@@ -71,7 +73,8 @@ pub struct Loaded {
 
 /// Reads macula.yaml and all stacks. Errors: everything that is wrong in any of them, at once.
 pub fn load(request: &Request, files: &dyn Files) -> Result<Loaded, ConfigErrors> {
-    load_with(request, files, &render::stacks())
+    let built_in = if request.only_own { Vec::new() } else { render::stacks() };
+    load_with(request, files, &built_in)
 }
 
 /// [`load`] with these built-in stacks: file name and text.

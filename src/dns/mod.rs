@@ -26,6 +26,7 @@ mod forward;
 mod full;
 #[cfg(fuzzing)]
 mod fuzz;
+pub mod install;
 mod listener;
 mod metrics;
 mod name;

@@ -6,7 +6,7 @@ use tokio::sync::OnceCell;
 
 use super::Needs;
 use crate::engine::discover::{Attempt, Discovery, Source};
-use crate::engine::{Engine, EngineError, Query};
+use crate::engine::{Engine, EngineError, Query, attached};
 use crate::host::{Host, HostFacts, Route};
 use crate::model::{Facts, Listener, ObservedContainer, ObservedNetwork};
 
@@ -88,19 +88,7 @@ impl<'a> Context<'a> {
     /// All containers that are attached to a network, whoever's. Only for looking into a conflict:
     /// the engine is asked three times over.
     pub async fn attached(&self) -> &[ObservedContainer] {
-        let look = || async {
-            let Ok(networks) = self.networks().await else { return Vec::new() };
-            let platform = self.want.platform.clone();
-            let networks = networks.iter().map(|network| network.name.clone()).collect();
-            let query = Query { platform: platform.clone(), networks, ..Query::default() };
-            let Ok(found) = asked(self.engine, |engine| engine.find(&query)).await else { return Vec::new() };
-            let mut containers: Vec<String> =
-                found.networks.into_iter().flat_map(|network| network.containers).collect();
-            containers.sort();
-            containers.dedup();
-            let query = Query { platform, containers, ..Query::default() };
-            asked(self.engine, |engine| engine.find(&query)).await.map(|found| found.containers).unwrap_or_default()
-        };
+        let look = || async { asked(self.engine, attached).await.unwrap_or_default() };
         self.attached.get_or_init(look).await
     }
 

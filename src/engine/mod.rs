@@ -190,6 +190,11 @@ pub trait Engine: Send + Sync {
     async fn write_files(&self, container: &str, files: &[FileSpec]) -> Result<(), EngineError>;
     /// `None` when there is no such file.
     async fn read_file(&self, container: &str, path: &str) -> Result<Option<Vec<u8>>, EngineError>;
+    /// What the container holds at `file.path`. An engine that can tell otherwise that it is just
+    /// `file.content` need not read it.
+    async fn held_file(&self, container: &str, file: &FileSpec) -> Result<Option<Vec<u8>>, EngineError> {
+        self.read_file(container, &file.path).await
+    }
     /// Runs to its end, output kept (each stream at most 1 MiB).
     async fn exec(&self, container: &str, command: &[String], timeout: Duration) -> Result<ExecOutput, EngineError>;
     /// Waits until the container has ended; its exit code.
@@ -219,4 +224,15 @@ pub struct AttachedExec {
     pub user: Option<String>,
     pub workdir: Option<String>,
     pub privileged: bool,
+}
+
+/// All containers that are attached to a network, whoever's. Only for looking into a conflict: the
+/// engine is asked three times over.
+pub async fn attached(engine: &dyn Engine) -> Result<Vec<ObservedContainer>, EngineError> {
+    let networks = engine.networks().await?.into_iter().map(|network| network.name).collect();
+    let found = engine.find(&Query { networks, ..Query::default() }).await?;
+    let containers: std::collections::BTreeSet<String> =
+        found.networks.into_iter().flat_map(|network| network.containers).collect();
+    let query = Query { containers: containers.into_iter().collect(), ..Query::default() };
+    Ok(engine.find(&query).await?.containers)
 }

@@ -20,6 +20,8 @@ pub struct Observed {
     pub registries: BTreeMap<String, bool>,
     /// Host ports in the way: those that we want and somebody else holds.
     pub listeners: Vec<Listener>,
+    /// Containers of all makers; looked at only when there are [`Observed::listeners`].
+    pub neighbours: Vec<ObservedContainer>,
 }
 
 impl Observed {

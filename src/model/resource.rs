@@ -177,6 +177,9 @@ pub struct ImageBuild {
     pub base: Option<BaseImage>,
     pub fingerprint: Fingerprint,
     pub labels: BTreeMap<String, String>,
+    /// The `image` that a user's own stack gives it, as Compose does. What we ship is never given the
+    /// name of somebody else's image.
+    pub also: Option<String>,
 }
 
 /// The Debian base made with `mmdebstrap` on the host.

@@ -86,8 +86,8 @@ fn push(plan: &mut Plan, id: StepId, resource: ResourceId, group: &str, action: 
     });
 }
 
-/// Whether `container` waits, directly, for `service`. A circle (labels may be anything) is cut by
-/// name, so that `down` never hangs.
+/// Whether `container` needs `service`, be it through others that have ended already. A circle
+/// (labels may be anything) is cut by name, so that `down` never hangs.
 pub(super) fn depends_on(container: &ObservedContainer, service: &str, all: &[&ObservedContainer]) -> bool {
     let needs = |found: &ObservedContainer| -> BTreeSet<String> {
         found
@@ -98,10 +98,10 @@ pub(super) fn depends_on(container: &ObservedContainer, service: &str, all: &[&O
             .map(str::to_owned)
             .collect()
     };
-    if !needs(container).contains(service) {
+    let own = container.label(label::SERVICE).unwrap_or(&container.name);
+    if own == service || !reaches(own, service, all, &needs) {
         return false;
     }
-    let own = container.label(label::SERVICE).unwrap_or(&container.name);
     !reaches(service, own, all, &needs) || own < service
 }
 

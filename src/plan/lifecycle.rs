@@ -18,11 +18,14 @@ pub fn stop(platform: &str, observed: &Observed, services: &BTreeSet<String>) ->
         .filter(|found| found.label(label::SERVICE).is_some_and(|service| services.contains(service)))
         .filter(|found| runs(found))
         .collect();
+    // also those that have ended: what needs them needs what they need
+    let all: Vec<&ObservedContainer> =
+        observed.containers.iter().filter(|found| found.label(label::PLATFORM) == Some(platform)).collect();
     let steps = running.iter().map(|found| {
         let service = found.label(label::SERVICE).unwrap_or(&found.name);
         let after: Vec<StepId> = running
             .iter()
-            .filter(|other| other.name != found.name && depends_on(other, service, &running))
+            .filter(|other| other.name != found.name && depends_on(other, service, &all))
             .map(|other| format!("stop container {}", other.name))
             .collect();
         step("stop", &found.name, service, Action::Stop { container: found.name.clone(), grace: None }, after)
@@ -34,7 +37,11 @@ pub fn stop(platform: &str, observed: &Observed, services: &BTreeSet<String>) ->
 pub fn start(specs: &[ContainerSpec], observed: &Observed, services: &BTreeSet<String>) -> Plan {
     let stopped = |spec: &&ContainerSpec| {
         services.contains(&spec.service)
-            && observed.container(&spec.name).is_some_and(|found| found.state != ContainerState::Running)
+            && observed.container(&spec.name).is_some_and(|found| {
+                // a job that has done its work is not started again
+                let done = found.exit_code == Some(0) && spec.readiness.one_shot;
+                found.state != ContainerState::Running && !(found.state == ContainerState::Exited && done)
+            })
     };
     Plan { steps: starts(&specs.iter().filter(stopped).collect::<Vec<_>>(), &BTreeMap::new()), left_out: Vec::new() }
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{
-    Condition, ContainerSpec, ContainerState, Fingerprint, Health, ImageSpec, Observed, ObservedContainer, Reload,
-    ResourceId, ResourceKind, Resources, VolumeSpec, label,
+    Condition, ContainerSpec, ContainerState, Fingerprint, Health, ImageSpec, Listener, Observed, ObservedContainer,
+    Reload, ResourceId, ResourceKind, Resources, VolumeSpec, label, split_registry,
 };
 
 use super::supply::{Choice, ImageSource, Supply};
@@ -47,6 +47,7 @@ pub fn reconcile(wish: &Wish<'_>, observed: &Observed) -> Result<Plan, Vec<Confl
     let verdicts = planner.verdicts(&wanted, &replaced);
     planner.ports(&wanted, &verdicts);
     planner.containers(&wanted, &verdicts);
+    planner.own_registry(&wanted);
     if wish.selection.is_none() {
         planner.orphans();
     }
@@ -266,6 +267,26 @@ impl Planner<'_> {
         }
     }
 
+    /// An image that lies in the platform's own registry can be pulled once that one answers.
+    fn own_registry(&mut self, wanted: &[&ContainerSpec]) {
+        let gate = |registry: &str, image: &ImageSpec| {
+            let holder = wanted.iter().find(|spec| {
+                let addresses = spec.ports.iter().filter_map(|port| Some((port.host_ip, port.host_port?)));
+                addresses.map(std::net::SocketAddr::from).any(|address| address.to_string() == registry)
+            })?;
+            (!image.services.contains(&holder.service))
+                .then(|| format!("await {}", ResourceId::new(ResourceKind::Container, &holder.name)))
+        };
+        let known: BTreeSet<StepId> = self.steps.iter().map(|step| step.id.clone()).collect();
+        for step in &mut self.steps {
+            let Action::ObtainImage { spec, pull: true, .. } = &step.action else { continue };
+            let hosts = spec.pull.iter().map(|reference| split_registry(reference).0);
+            let gates: Vec<StepId> =
+                hosts.filter_map(|host| gate(host, spec)).filter(|id| known.contains(id)).collect();
+            step.after.extend(gates);
+        }
+    }
+
     /// Its build begins with work on the host.
     fn is_prepared(&self, spec: &ContainerSpec) -> bool {
         match self.wish.supply.choices.get(&spec.service) {
@@ -434,11 +455,13 @@ impl Planner<'_> {
                 if own {
                     continue;
                 }
-                let who = match (&holder.process, holder.pid) {
-                    (Some(process), Some(pid)) => format!("{process} (pid {pid})"),
-                    (Some(process), None) => process.clone(),
-                    (None, Some(pid)) => format!("pid {pid}"),
-                    (None, None) => "another process, which only root can see".to_owned(),
+                let container = publisher(self.observed, holder);
+                let who = match (container, &holder.process, holder.pid) {
+                    (Some(found), _, _) => format!("the container {}", found.name),
+                    (None, Some(process), Some(pid)) => format!("{process} (pid {pid})"),
+                    (None, Some(process), None) => process.clone(),
+                    (None, None, Some(pid)) => format!("pid {pid}"),
+                    (None, None, None) => "another process, which only root can see".to_owned(),
                 };
                 let address = std::net::SocketAddr::new(port.host_ip, number);
                 self.conflicts.push(Conflict {
@@ -448,9 +471,17 @@ impl Planner<'_> {
                         port.protocol,
                         std::net::SocketAddr::new(holder.address, number)
                     ),
-                    hint: Some(match holder.pid {
-                        Some(pid) => format!("stop it (kill {pid}), or give the service another port in macula.yaml"),
-                        None => format!("find it with: sudo ss -lptn 'sport = :{number}'"),
+                    hint: Some(match (container, holder.pid) {
+                        (Some(found), _) => {
+                            format!(
+                                "stop it (docker stop {}), or publish on another port, or choose another --name",
+                                found.name
+                            )
+                        }
+                        (None, Some(pid)) => {
+                            format!("stop it (kill {pid}), or publish on another port, or choose another --name")
+                        }
+                        (None, None) => format!("find it with: sudo ss -lptn 'sport = :{number}'"),
                     }),
                 });
             }
@@ -616,6 +647,17 @@ impl Planner<'_> {
             }
         }
     }
+}
+
+/// The container that a proxy of the engine's listens for.
+fn publisher<'o>(observed: &'o Observed, listener: &Listener) -> Option<&'o ObservedContainer> {
+    observed.neighbours.iter().filter(|found| found.state == ContainerState::Running).find(|found| {
+        found.ports.iter().any(|port| {
+            let here =
+                port.host_ip == listener.address || port.host_ip.is_unspecified() && listener.address.is_unspecified();
+            port.host_port == Some(listener.port) && port.protocol == listener.protocol && here
+        })
+    })
 }
 
 /// Service -> what it depends on.

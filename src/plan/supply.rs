@@ -56,6 +56,15 @@ pub enum SupplyProblem {
     OtherProvider { service: String, volume: String, found: String, opens: String },
 }
 
+impl SupplyProblem {
+    /// The service that has it.
+    pub fn service(&self) -> &str {
+        match self {
+            Self::NoImage { service, .. } | Self::OtherProvider { service, .. } => service,
+        }
+    }
+}
+
 /// `specs`: of `compile::image_specs`. `strict`: nothing is left out. The volumes of a service are
 /// named by `volumes_of`. Services with a problem have no choice; whether that is the end is the
 /// caller's to say.

@@ -451,7 +451,22 @@ fn a_taken_port_is_named_with_its_holder_before_anything_is_made() {
     };
     assert_snapshot!(plan_of(&platform, &world), @"
     container macula-web-1: needs 127.0.0.1:8000/tcp, and nginx (pid 4711) listens on 0.0.0.0:8000
-      stop it (kill 4711), or give the service another port in macula.yaml
+      stop it (kill 4711), or publish on another port, or choose another --name
+    ");
+    // where a proxy listens for a container it is the container that helps
+    let mut neighbour = right_world(&platform).containers.remove(0);
+    neighbour.name = "shop-web-1".into();
+    neighbour.labels.clear();
+    neighbour.ports = vec![PortBinding {
+        host_ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        host_port: Some(8000),
+        container_port: 80,
+        protocol: Protocol::Tcp,
+    }];
+    let world = Observed { neighbours: vec![neighbour], ..world };
+    assert_snapshot!(plan_of(&platform, &world), @"
+    container macula-web-1: needs 127.0.0.1:8000/tcp, and the container shop-web-1 listens on 0.0.0.0:8000
+      stop it (docker stop shop-web-1), or publish on another port, or choose another --name
     ");
 }
 
@@ -488,6 +503,19 @@ fn data_of_another_provider_is_left_alone() {
 }
 
 #[test]
+fn an_image_in_the_platforms_own_registry_waits_for_it() {
+    let mut platform = platform();
+    change(&mut platform, "db", |service| {
+        service.ports =
+            vec![PublishedPort { target: 5000, protocol: Protocol::Tcp, host_ip: None, published: Some(5001) }];
+    });
+    change(&mut platform, "web", |service| service.image = Some("127.0.0.1:5001/web:1".into()));
+    let plan = try_plan(&platform, &Observed::default(), None).unwrap();
+    let get = plan.index()["get image 127.0.0.1:5001/web:1"].after.clone();
+    assert_eq!(get, ["await container macula-db-1"]);
+}
+
+#[test]
 fn auto_stays_with_the_provider_that_wrote_the_data() {
     let mut world = right_world(&platform());
     world.volumes[0].labels.insert(label::PROVIDER.into(), "db-1".into());
@@ -513,6 +541,17 @@ fn down_stops_dependents_first_and_keeps_the_data() {
     - remove container macula-web-1 (requested) after stop container macula-web-1
     - remove network macula (requested) after remove container macula-db-1, remove container macula-migrate-1, remove container macula-web-1
     ");
+}
+
+#[test]
+fn what_has_ended_still_ties_those_that_need_it_to_what_it_needs() {
+    let mut platform = platform();
+    change(&mut platform, "web", |service| {
+        service.depends_on.remove("db");
+    });
+    let world = right_world(&platform);
+    let plan = down("macula", &world, Keep::default());
+    assert_eq!(plan.index()["stop container macula-db-1"].after, ["stop container macula-web-1"]);
 }
 
 #[test]

@@ -70,7 +70,9 @@ fn exec_gives_input_output_and_exit_code() {
         .run_with("exec", &["-u", "nobody", "-w", "/www", "-e", "A=b c", "bob", "sh", "-c", "id -un; pwd; echo $A"]);
     assert_eq!(done.ok().out, "nobody\n/www\nb c\n");
     platform.run("exec carol true").exits(2).says("no service is called carol");
-    platform.run("exec bob no-such-program").exits(127);
+    // engines differ in which of the shells' two codes they choose
+    let done = platform.run("exec bob no-such-program");
+    assert!([126, 127].contains(&done.code), "{done}");
 }
 
 #[test]
@@ -184,20 +186,20 @@ services:
     platform.run("up").ok().says("up, degraded").says("extra is left out").says("127.0.0.1:1");
     platform.run("up --strict").exits(6).says("extra");
     let status = platform.run("status -o json").ok().json();
-    let address = status["services"][0]["addresses"][0].as_str().unwrap().to_owned();
+    let address = status["services"][1]["addresses"][0].as_str().unwrap().to_owned();
     let name = &platform.name;
     assert_eq!(
         status,
         json!({
             "platform": {"name": name, "domain": format!("{name}.macula.local")},
             "services": [
+                {"name": "extra", "stack": "project", "state": "left_out", "health": "none",
+                 "image": "127.0.0.1:1/nowhere:1", "image_source": null, "urls": [], "addresses": [],
+                 "container": null, "reason": "127.0.0.1:1/nowhere:1 is not in the engine, there is no way to its registry (127.0.0.1:1), and it has no build"},
                 {"name": "web", "stack": "project", "state": "running", "health": "healthy",
                  "image": "macula-test/busybox:1", "image_source": "image",
                  "urls": [format!("http://web.{name}.macula.local")], "addresses": [address],
                  "container": format!("macula-{name}-web-1"), "reason": null},
-                {"name": "extra", "stack": "project", "state": "left_out", "health": "none",
-                 "image": "127.0.0.1:1/nowhere:1", "image_source": null, "urls": [], "addresses": [],
-                 "container": null, "reason": "127.0.0.1:1/nowhere:1 is not in the engine, there is no way to its registry (127.0.0.1:1), and it has no build"},
             ],
             "dns": {"address": null, "zones": [], "installed": false, "healthy": false},
             "cluster": {"name": null, "state": "missing", "nodes": [], "addons": []},

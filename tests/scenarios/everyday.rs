@@ -141,7 +141,7 @@ services:
     <<: *base
     command: [sleep, infinity]
 ";
-    platform.write("page.txt.j2", "first of {{ platform.name }}\n");
+    platform.write("page.txt.j2", "first of {{ name }}\n");
     platform.stack(stack);
     platform.run("up").ok();
     let before = platform.containers();

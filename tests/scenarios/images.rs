@@ -1,1 +1,122 @@
-//! images
+//! Images that cannot be had, and why.
+
+use serde_json::json;
+
+use crate::harness::{IMAGE, Platform, Registry};
+
+#[test]
+fn an_image_that_is_nowhere_changes_nothing() {
+    let Some(platform) = Platform::new("image_nowhere") else { return };
+    // nobody listens on port 1
+    platform.stack(
+        "
+services:
+  shop: {image: '127.0.0.1:1/shop:1', command: [sleep, infinity]}
+  web: {<<: *base, command: [sleep, infinity]}
+",
+    );
+    platform
+        .run("up --images local")
+        .exits(6)
+        .says("service shop: 127.0.0.1:1/shop:1 is not in the engine, and --images local fetches nothing");
+    platform.run("up").exits(6).says("there is no way to its registry (127.0.0.1:1), and it has no build");
+    platform.run("images pull shop").exits(6).says("127.0.0.1:1/shop:1");
+    assert_eq!(platform.everything(), [""; 0]);
+    // another name for it
+    platform.settings(&format!("images: {{overrides: {{'127.0.0.1:1/shop:1': '{IMAGE}'}}}}\n"));
+    platform.run("up").ok();
+}
+
+#[test]
+fn gone_private_and_busy_are_three_errors() {
+    let Some(platform) = Platform::new("image_refused") else { return };
+    let registry = Registry::start();
+    let address = &registry.address;
+    let attempt = |repository: &str| {
+        platform.stack(&format!(
+            "
+services:
+  shop: {{image: '{address}/{repository}/shop:1', command: [sleep, infinity]}}
+  web: {{<<: *base, command: [sleep, infinity]}}
+"
+        ));
+        let done = platform.run("up");
+        done.exits(6).says(&format!("{address}/{repository}/shop:1"));
+        // what works is kept
+        assert!(platform.container("web").running);
+        done
+    };
+    attempt("missing").says("images: {overrides:");
+    attempt("private").says("docker login");
+    attempt("busy").says("docker login").says("images.sources");
+    // what was there before is no reason to fail
+    platform.stack(&format!(
+        "services: {{shop: {{image: '{IMAGE}', pull_policy: missing, command: [sleep, infinity]}}, web: {{<<: *base, command: [sleep, infinity]}}}}"
+    ));
+    platform.run("up").ok();
+}
+
+#[test]
+fn an_optional_service_is_left_out_and_comes_back() {
+    let Some(platform) = Platform::new("optional") else { return };
+    let tag = format!("127.0.0.1:1/{}:1", platform.name);
+    platform.stack(&format!(
+        "
+services:
+  page: {{image: '{tag}', command: [sleep, infinity], stop_signal: SIGKILL, x-macula: {{optional: true}}}}
+  fan: {{<<: *base, command: [sleep, infinity], depends_on: {{page: {{condition: service_started, required: false}}}}}}
+  needy: {{<<: *base, command: [sleep, infinity], depends_on: [page], x-macula: {{optional: true}}}}
+"
+    ));
+    let up = platform.run("up -o json");
+    up.ok().says("page is left out").says("needy is left out: it needs page, which is left out").says("up, degraded");
+    let state = |status: &serde_json::Value, name: &str| {
+        let rows = status["services"].as_array().unwrap();
+        rows.iter().find(|row| row["name"] == name).unwrap()["state"].clone()
+    };
+    let status = up.json();
+    assert_eq!(state(&status, "page"), json!("left_out"));
+    assert_eq!(state(&status, "needy"), json!("left_out"));
+    assert_eq!(state(&status, "fan"), json!("running"));
+    platform.run("up").ok().says("up, degraded; nothing to do");
+    platform.run("up --strict").exits(6).says(&tag);
+
+    // its image turns up
+    let repository = tag.rsplit_once(':').unwrap().0;
+    platform.engine.post(&format!("/images/{IMAGE}/tag?repo={repository}&tag=1"), &json!({}));
+    platform.also_remove(format!("/images/{tag}?noprune=1"));
+    platform.run("up").ok().says("] up\n");
+    assert!(platform.container("page").running && platform.container("needy").running);
+}
+
+#[test]
+fn a_build_is_made_once_and_anew_when_its_folder_changes() {
+    let Some(platform) = Platform::new("build") else { return };
+    let stack = format!(
+        "
+services:
+  page:
+    build: {{context: site, dockerfile_inline: \"FROM {IMAGE}\\nCOPY index.html /www/\\n\"}}
+    command: [httpd, -f, -p, '8080', -h, /www]
+    stop_signal: SIGKILL
+    x-macula: {{probe: {{http: {{port: 8080}}}}}}
+"
+    );
+    std::fs::create_dir(platform.project().join("site")).unwrap();
+    platform.write("site/index.html", "first\n");
+    platform.stack(&stack);
+    platform.run("up").ok();
+    let first = platform.container("page");
+    platform.also_remove(format!("/images/{}?force=1", first.image));
+    assert_eq!(platform.shell("page", "cat /www/index.html"), "first");
+
+    platform.write("site/index.html", "second\n");
+    platform.run("images build").ok();
+    platform.run("up").ok();
+    let second = platform.container("page");
+    platform.also_remove(format!("/images/{}?force=1", second.image));
+    assert_eq!(platform.shell("page", "cat /www/index.html"), "second");
+
+    platform.stack(&stack.replace("COPY index.html", "COPY missing.html"));
+    platform.run("up").exits(6).says("missing.html");
+}

@@ -79,7 +79,7 @@ services:
 fn stop_start_and_restart() {
     let Some(platform) = Platform::new("lifecycle") else { return };
     platform.write("compose.yaml", CHAIN);
-    platform.run("stop db").exits(2).says("db has no container").says("macula up db");
+    platform.run("stop db").exits(2).says("db has no container").says(" up db");
     platform.run("up").ok();
     let before = platform.containers();
 
@@ -104,7 +104,7 @@ fn stop_start_and_restart() {
 
     platform.run("stop").ok();
     assert!(platform.containers().values().all(|container| !container.running));
-    platform.run("exec cache true").exits(2).says("cache does not run").says("macula up cache");
+    platform.run("exec cache true").exits(2).says("cache does not run").says(" up cache");
     platform.run("up").ok();
     assert!(platform.container("app").running);
     assert_eq!(platform.container("migrate"), before["migrate"]);

@@ -33,6 +33,8 @@ const START: Duration = Duration::from_secs(5);
 const STOP: Duration = Duration::from_secs(5);
 /// For an answer that comes from this machine.
 const QUICK: Duration = Duration::from_millis(500);
+/// For an answer of a resolver on this machine, if it is pointed at us.
+const AT_ONCE: Duration = Duration::from_millis(60);
 /// For an answer that may come by way of other machines.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// A log longer than this is begun anew.
@@ -57,6 +59,12 @@ pub enum ResolverError {
     NotUp { platform: String },
     #[error("{name} is a name of the platform itself: what PowerDNS has for it would never be seen")]
     OwnName { name: String },
+    #[error("the resolver at {address} does not answer for {name}: {reason}")]
+    Silent { address: SocketAddr, name: String, reason: String },
+    #[error("the resolver serves no platform")]
+    NoZones,
+    #[error("a resolver runs in a terminal, in the place of the service")]
+    InTerminal,
     #[error(transparent)]
     Content(#[from] ContentError),
     #[error(transparent)]
@@ -224,11 +232,11 @@ async fn running(session: &Session, files: &ResolverFiles, settings: &DnsSetting
             Ok(client)
         }
         StartedBy::Up => {
-            stop(&mut client, &control, &status).await?;
+            stop_resolver(&mut client, &control, &status).await?;
             start(session, files, wanted).await
         }
         StartedBy::Service => {
-            stop(&mut client, &control, &status).await?;
+            stop_resolver(&mut client, &control, &status).await?;
             // the system starts it again
             answering(&control, START, || true).await.ok_or_else(|| not_started(files, "its service is not back"))
         }
@@ -250,7 +258,12 @@ fn arguments(settings: &DnsSettings) -> Vec<String> {
     all
 }
 
-async fn stop(client: &mut Client, control: &Path, status: &Result<Status, ControlError>) -> Result<(), Error> {
+/// Asks it to stop, and waits until it has.
+pub(super) async fn stop_resolver(
+    client: &mut Client,
+    control: &Path,
+    status: &Result<Status, ControlError>,
+) -> Result<(), Error> {
     client.stop().await.map_err(ResolverError::from)?;
     let begun = Instant::now();
     while begun.elapsed() < STOP {
@@ -326,7 +339,7 @@ pub async fn release(session: &Session, platform: &str) -> Result<(), Error> {
     };
     if last && by_up {
         let status = client.status().await;
-        stop(&mut client, &files.control(), &status).await?;
+        stop_resolver(&mut client, &files.control(), &status).await?;
     }
     Ok(())
 }
@@ -358,7 +371,10 @@ pub(super) async fn look(session: &Session, domain: &str) -> DnsStatus {
         };
         Some(DnsStatus { address: address.map(|address| address.to_string()), zones, installed: false, healthy })
     };
-    let (found, installed) = tokio::join!(tokio::time::timeout(QUICK, work), answers(host, domain, QUICK));
+    // nobody who did not ask for it is to wait for name servers that do not know our names
+    let installed = host.exists(&ResolverFiles::of(host).install().join("receipt.json")).await;
+    let patience = if installed { QUICK } else { AT_ONCE };
+    let (found, installed) = tokio::join!(tokio::time::timeout(QUICK, work), answers(host, domain, patience));
     DnsStatus { installed, ..found.ok().flatten().unwrap_or_default() }
 }
 
@@ -383,6 +399,8 @@ pub struct Names {
     #[serde(skip)]
     pub resolver: Option<Status>,
     pub domains: Vec<DomainNames>,
+    /// The way in which the system was pointed at the resolver.
+    pub method: Option<String>,
     /// Where it breaks, and what to do.
     pub notes: Vec<String>,
 }
@@ -421,11 +439,13 @@ pub async fn names_status(session: &Session, domain: &str) -> Names {
         DomainNames { domain, answered, resolves }
     });
     let domains: Vec<DomainNames> = futures_util::future::join_all(domains).await;
-    let mut notes = Vec::new();
+    let (method, mut notes) = super::names::installed(host).await;
     if resolver.is_none() {
         notes.push("`macula up` starts it".to_owned());
     } else if !served {
         notes.push(format!("`macula up` adds the names below {domain}"));
+    } else if domains.iter().any(|domain| domain.answered && !domain.resolves) {
+        notes.push("`macula dns install` lets this machine's programs find the names".to_owned());
     }
-    Names { resolver, domains, notes }
+    Names { resolver, domains, method, notes }
 }

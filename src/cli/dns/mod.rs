@@ -3,6 +3,7 @@ use clap::Subcommand;
 use super::context::Context;
 use super::error::CliError;
 
+mod install;
 mod query;
 mod records;
 mod serve;
@@ -29,6 +30,8 @@ enum Action {
     Add(records::AddArgs),
     Remove(records::RemoveArgs),
     Query(query::Args),
+    Install(install::Args),
+    Uninstall(install::UninstallArgs),
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
@@ -40,5 +43,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         Some(Action::Add(args)) => records::add(context, args).await,
         Some(Action::Remove(args)) => records::remove(context, args).await,
         Some(Action::Query(args)) => query::run(context, args).await,
+        Some(Action::Install(args)) => install::install(context, args).await,
+        Some(Action::Uninstall(args)) => install::uninstall(context, args).await,
     }
 }

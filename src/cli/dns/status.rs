@@ -44,6 +44,9 @@ pub async fn run(context: &Context, _: Args) -> Result<(), CliError> {
         };
         out.push_str(&format!("{}: {}\n", domain.domain, style.paint(tone, word)));
     }
+    if let Some(method) = &names.method {
+        out.push_str(&format!("  installed by way of {method}\n"));
+    }
     for note in &names.notes {
         out.push_str(&format!("  {note}\n"));
     }

@@ -1,5 +1,5 @@
 //! One look at the engine. This is what an `up` with nothing to do spends its time on: three lists
-//! side by side, then the details of what they name, side by side.
+//! side by side, then the details of what they name and that does not simply run, side by side.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -7,7 +7,7 @@ use bollard::models::{ImageInspect, Network};
 use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptions, ListVolumesOptions};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::raw::{Inspected, Listed, Ports, Published, State, encoded};
+use super::raw::{Inspected, Listed, ListedPort, Ports, Published, State, encoded};
 use super::reference::familiar;
 use super::things::{observed_network, sorted};
 use super::{Docker, READ};
@@ -34,17 +34,20 @@ impl Docker {
     }
 
     async fn find_containers(&self, query: &Query) -> Result<Vec<ObservedContainer>, EngineError> {
-        let ours = self.container_ids(ours(&query.platform));
-        let named = self.container_ids(exactly(&query.containers, "^/?"));
+        let ours = self.list(ours(&query.platform));
+        let named = self.list(exactly(&query.containers, "^/?"));
         let ask_named = !query.containers.is_empty();
         let (ours, named) = tokio::try_join!(ours, async { if ask_named { named.await } else { Ok(Vec::new()) } })?;
         let mut seen = HashSet::new();
-        let ids: Vec<String> = ours.into_iter().chain(named).filter(|id| seen.insert(id.clone())).collect();
-        // a list knows neither when a container started nor how often it was restarted, and why it
-        // could not be
-        let mut found: Vec<ObservedContainer> = stream::iter(ids)
-            .map(|id| async move {
-                match self.inspect_container(&id).await {
+        let listed = ours.into_iter().chain(named).filter(|container| seen.insert(container.id.clone()));
+        let mut found: Vec<ObservedContainer> = stream::iter(listed)
+            .map(|listed| async move {
+                if !self.podman()
+                    && let Some(running) = running(&listed)
+                {
+                    return Ok(Some(running));
+                }
+                match self.inspect_container(&listed.id).await {
                     Ok(container) => Ok(Some(container)),
                     // it went while we looked
                     Err(EngineError::NotFound { .. }) => Ok(None),
@@ -59,11 +62,10 @@ impl Docker {
         Ok(found)
     }
 
-    async fn container_ids(&self, filters: Filters) -> Result<Vec<String>, EngineError> {
+    async fn list(&self, filters: Filters) -> Result<Vec<Listed>, EngineError> {
         let filters = serde_json::to_string(&filters).unwrap_or_default();
         let path = format!("/containers/json?all=true&filters={}", encoded(&filters));
-        let list: Vec<Listed> = self.get("listing containers", &path).await?;
-        Ok(list.into_iter().map(|container| container.id).collect())
+        self.get("listing containers", &path).await
     }
 
     async fn find_networks(&self, query: &Query) -> Result<Vec<ObservedNetwork>, EngineError> {
@@ -150,10 +152,53 @@ fn exactly(names: &[String], front: &str) -> Filters {
     Filters::from([("name".to_owned(), names.collect())])
 }
 
+/// All that is asked about a container that runs stands in Docker's list already, so that an `up`
+/// with nothing to do asks no further. How often one was restarted, and why one ended, does not:
+/// whoever waits for a container inspects it.
+pub(super) fn running(listed: &Listed) -> Option<ObservedContainer> {
+    let named = !listed.image.starts_with("sha256:") && listed.image_id.starts_with("sha256:");
+    if listed.state != "running" || !named {
+        return None;
+    }
+    // those of links have a second slash
+    let mut names = listed.names.iter().flatten().filter_map(|name| name.strip_prefix('/'));
+    let health = listed.status.rsplit_once('(').map_or("", |(_, word)| word.trim_end_matches(')'));
+    let networks = listed.network_settings.networks.iter().flatten();
+    let mut ports: Vec<PortBinding> = listed.ports.iter().flatten().filter_map(listed_port).collect();
+    ports.sort();
+    ports.dedup();
+    Some(ObservedContainer {
+        id: listed.id.clone(),
+        name: names.find(|name| !name.contains('/'))?.to_owned(),
+        image: listed.image.clone(),
+        image_id: listed.image_id.clone(),
+        state: ContainerState::Running,
+        health: health_of(health.strip_prefix("health: ").unwrap_or(health)),
+        exit_code: None,
+        labels: listed.labels.clone().unwrap_or_default(),
+        addresses: networks
+            .filter_map(|(network, endpoint)| Some((network.clone(), endpoint.ip_address.parse().ok()?)))
+            .collect(),
+        ports,
+        // it did not start before
+        started_at: Some(listed.created).filter(|seconds| *seconds > 0),
+        restart_count: 0,
+        oom_killed: false,
+        error: String::new(),
+    })
+}
+
+fn listed_port(port: &ListedPort) -> Option<PortBinding> {
+    let published = Published { host_ip: port.ip.clone(), host_port: port.public_port.to_string() };
+    let bound = port_binding(&format!("{}/{}", port.private_port, port.protocol), &published)?;
+    bound.host_port.is_some().then_some(bound)
+}
+
 pub(super) fn observed_container(inspected: &Inspected, podman: bool) -> ObservedContainer {
     let state = &inspected.state;
     let status = container_state(state);
-    let ended = matches!(status, ContainerState::Exited | ContainerState::Dead);
+    // one that waits to be started again has ended too
+    let ended = matches!(status, ContainerState::Exited | ContainerState::Dead | ContainerState::Restarting);
     let networks = inspected.network_settings.networks.iter().flatten();
     let image = &inspected.config.image;
     ObservedContainer {

@@ -122,3 +122,72 @@ fn an_image_tells_its_volumes() {
     }
     "#);
 }
+
+#[test]
+fn a_container_that_runs_is_read_from_the_list() {
+    let listed = |json: serde_json::Value| running(&serde_json::from_value(json).unwrap());
+    let mut json = serde_json::json!({
+        "Id": "8f1c",
+        "Names": ["/other/db", "/macula-grafana-1"],
+        "Image": "grafana/grafana:13.2.2",
+        "ImageID": "sha256:ab",
+        "Created": 1795224290,
+        "State": "running",
+        "Status": "Up 3 minutes (health: starting)",
+        "Labels": {"dev.macula.platform": "macula"},
+        "Ports": [
+            {"IP": "127.0.0.2", "PrivatePort": 3000, "PublicPort": 49153, "Type": "tcp"},
+            {"PrivatePort": 9, "Type": "udp"}
+        ],
+        "NetworkSettings": {"Networks": {"macula": {"IPAddress": "10.3.0.9"}, "down": {"IPAddress": ""}}}
+    });
+    insta::assert_debug_snapshot!(listed(json.clone()), @r#"
+    Some(
+        ObservedContainer {
+            id: "8f1c",
+            name: "macula-grafana-1",
+            image: "grafana/grafana:13.2.2",
+            image_id: "sha256:ab",
+            state: Running,
+            health: Starting,
+            exit_code: None,
+            labels: {
+                "dev.macula.platform": "macula",
+            },
+            addresses: {
+                "macula": 10.3.0.9,
+            },
+            ports: [
+                PortBinding {
+                    host_ip: 127.0.0.2,
+                    host_port: Some(
+                        49153,
+                    ),
+                    container_port: 3000,
+                    protocol: Tcp,
+                },
+            ],
+            started_at: Some(
+                1795224290,
+            ),
+            restart_count: 0,
+            oom_killed: false,
+            error: "",
+        },
+    )
+    "#);
+    for (status, health) in [
+        ("Up 3 minutes", Health::None),
+        ("Up 1 second (healthy)", Health::Healthy),
+        ("Up 2 hours (unhealthy)", Health::Unhealthy),
+    ] {
+        json["Status"] = status.into();
+        assert_eq!(listed(json.clone()).unwrap().health, health, "{status}");
+    }
+    // the name under which it was made is lost, or it does not simply run: only an inspection tells
+    json["Image"] = "sha256:ab".into();
+    assert_eq!(listed(json.clone()), None);
+    json["Image"] = "grafana/grafana:13.2.2".into();
+    json["State"] = "restarting".into();
+    assert_eq!(listed(json), None);
+}

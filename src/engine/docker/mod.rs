@@ -203,6 +203,10 @@ impl Engine for Docker {
         self.copy_out(container, path).await
     }
 
+    async fn held_file(&self, container: &str, file: &FileSpec) -> Result<Option<Vec<u8>>, EngineError> {
+        Docker::held_file(self, container, file).await
+    }
+
     async fn exec(&self, container: &str, command: &[String], timeout: Duration) -> Result<ExecOutput, EngineError> {
         self.exec_to_end(container, command, timeout).await
     }

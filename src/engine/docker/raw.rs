@@ -58,6 +58,32 @@ pub(super) fn encoded(text: &str) -> String {
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct Listed {
     pub id: String,
+    /// `/name`, and `/other/alias` for each link to it.
+    pub names: Option<Vec<String>>,
+    /// As given at creation; its id once that name means another image.
+    pub image: String,
+    #[serde(rename = "ImageID")]
+    pub image_id: String,
+    /// Seconds.
+    pub created: i64,
+    pub state: String,
+    /// `Up 3 minutes (healthy)`
+    pub status: String,
+    pub labels: Option<BTreeMap<String, String>>,
+    pub ports: Option<Vec<ListedPort>>,
+    pub network_settings: NetworkSettings,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct ListedPort {
+    #[serde(rename = "IP")]
+    pub ip: String,
+    pub private_port: u16,
+    /// Absent or 0: it is not published.
+    pub public_port: u16,
+    #[serde(rename = "Type")]
+    pub protocol: String,
 }
 
 /// What an engine says of itself and its machine.

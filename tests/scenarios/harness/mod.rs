@@ -60,7 +60,6 @@ pub struct Platform {
     variables: RefCell<BTreeMap<String, String>>,
     /// What a scenario made beside the platform: `/containers/x`.
     others: RefCell<Vec<String>>,
-    settings: RefCell<Vec<String>>,
 }
 
 impl Platform {
@@ -75,7 +74,6 @@ impl Platform {
             home: TempDir::with_prefix("macula-scenario-").unwrap(),
             variables: RefCell::default(),
             others: RefCell::default(),
-            settings: RefCell::default(),
         };
         std::fs::create_dir(platform.project()).unwrap();
         platform.settings("");
@@ -93,7 +91,6 @@ impl Platform {
             home,
             variables: RefCell::default(),
             others: RefCell::default(),
-            settings: RefCell::default(),
         };
         std::fs::create_dir(other.project()).unwrap();
         for file in ["macula.yaml", "compose.yaml"] {
@@ -182,8 +179,14 @@ impl Platform {
             .env("XDG_RUNTIME_DIR", home.join("run"))
             .env("DOCKER_HOST", &*self.endpoint.borrow())
             .envs(&*self.variables.borrow())
-            .args(["--name", &self.name, "--progress", "plain"])
-            .args(args);
+            .args(["--name", &self.name, "--progress", "plain"]);
+        for word in args {
+            command.arg(word);
+            if word == "up" {
+                // the resolver is one for the whole user and machine: not a scenario's to start
+                command.arg("--no-dns");
+            }
+        }
         command
     }
 
@@ -262,13 +265,14 @@ impl Drop for Platform {
         let engine = &self.engine;
         let remove = |list: &Value, field: &str, path: &dyn Fn(&str) -> String| {
             let ids = list.as_array().into_iter().flatten().filter_map(|found| found[field].as_str());
-            ids.fold(true, |gone, id| engine.delete(&path(id)) && gone)
+            // all of them, also when one stays
+            ids.filter(|id| !engine.delete(&path(id))).count() == 0
         };
         // the engine may still be at work for a run that was killed
         let begun = Instant::now();
         loop {
             let list = |path: &str| engine.labelled(path, &self.name);
-            let gone = self.others.borrow().iter().fold(true, |gone, path| engine.delete(path) && gone)
+            let gone = (self.others.borrow().iter().filter(|path| !engine.delete(path)).count() == 0)
                 & remove(&list("containers/json?all=1&"), "Id", &|id| format!("/containers/{id}?force=1&v=1"))
                 & remove(&list("networks?"), "Id", &|id| format!("/networks/{id}"))
                 & remove(&list("volumes?")["Volumes"], "Name", &|id| format!("/volumes/{id}?force=1"));

@@ -1,0 +1,133 @@
+//! `dns install` and `uninstall`: the system is pointed at the resolver, or no longer.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use crate::dns::install::{self, InstallError, Installed, Method, Rung, Service, Target};
+use crate::dns::{Status, ask};
+use crate::host::Host;
+use crate::model::{RecordData, View};
+use crate::pki::family;
+
+use super::resolver::{ResolverError, ResolverFiles, StartedBy, connect, own_address, probe, stop_resolver};
+use super::{Error, Session};
+
+/// How long the system may take to follow.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a service may take until its resolver answers.
+const SERVICE: Duration = Duration::from_secs(10);
+
+/// Points the system at the resolver for the domains of all platforms that it serves.
+pub async fn install_names(session: &Session, method: Method) -> Result<Installed, Error> {
+    let host = session.host();
+    let files = ResolverFiles::of(host);
+    let mut client = connect(host).await?;
+    let status = client.status().await.map_err(ResolverError::from)?;
+    let target = target(host, &files, &status).await?;
+    for (name, address) in &target.probes {
+        // what does not answer itself is nothing to point anybody at
+        let answered = ask(target.address, name, 1, PATIENCE).await;
+        if !answered.as_ref().is_ok_and(|found| found.contains(address)) {
+            let reason = answered.err().map_or_else(|| "another address".to_owned(), |error| error.to_string());
+            return Err(ResolverError::Silent { address: target.address, name: name.clone(), reason }.into());
+        }
+    }
+    Ok(install::install(host, &files.install(), &target, method).await?)
+}
+
+async fn target(host: &dyn Host, files: &ResolverFiles, status: &Status) -> Result<Target, Error> {
+    let address = own_address(status).ok_or(ResolverError::NoZones)?;
+    let mut target = Target { address, domains: Vec::new(), names: Vec::new(), probes: Vec::new(), patience: PATIENCE };
+    for (platform, entry) in files.entries(host).await {
+        if !status.zones.iter().any(|zone| zone.apex == entry.zone.apex) {
+            continue;
+        }
+        let domain = family(&platform, &entry.zone.apex).to_owned();
+        if !target.domains.contains(&domain) {
+            target.domains.push(domain);
+        }
+        target.probes.push(probe(&entry.zone.apex));
+        for record in &entry.zone.records {
+            if let RecordData::A(address) = record.data
+                && record.view != Some(View::Container)
+                && !record.name.starts_with('*')
+            {
+                target.names.push((record.name.clone(), IpAddr::V4(address)));
+            }
+        }
+    }
+    if target.domains.is_empty() {
+        return Err(ResolverError::NoZones.into());
+    }
+    let all = target.domains.clone();
+    target.domains.retain(|domain| !all.iter().any(|other| domain.ends_with(&format!(".{other}"))));
+    target.domains.sort();
+    target.names.sort();
+    Ok(target)
+}
+
+/// Makes the resolver a service. One that `up` has started gives way to it.
+pub async fn install_dns_service(session: &Session, service: Service) -> Result<Rung, Error> {
+    let host = session.host();
+    let files = ResolverFiles::of(host);
+    service.rung(host)?;
+    let by = files.last_process(host).await.map(|process| process.started_by).unwrap_or_default();
+    if let Ok(mut client) = connect(host).await {
+        if by == StartedBy::Hand {
+            return Err(ResolverError::InTerminal.into());
+        }
+        if by == StartedBy::Up {
+            let status = client.status().await;
+            stop_resolver(&mut client, &files.control(), &status).await?;
+        }
+    }
+    let answers = async || {
+        let begun = Instant::now();
+        while begun.elapsed() < SERVICE {
+            if connect(host).await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Err("the service does not answer; `systemctl status macula-dns` says why".to_owned())
+    };
+    let address = (crate::compile::RESOLVER, 53).into();
+    let folder = files.install().join("service");
+    Ok(install::install_service(host, &folder, service, &session.program, address, answers).await?)
+}
+
+/// Takes back what was installed, the service too; what it was, and what is to be told.
+pub async fn uninstall_names(session: &Session) -> Result<Vec<(Rung, Vec<String>)>, Error> {
+    let host = session.host();
+    let folder = ResolverFiles::of(host).install();
+    let mut all = Vec::new();
+    for folder in [folder.clone(), folder.join("service")] {
+        all.extend(install::uninstall(host, &folder).await?);
+    }
+    Ok(all)
+}
+
+/// What is installed, in words, and what is wrong with it.
+pub(super) async fn installed(host: &dyn Host) -> (Option<String>, Vec<String>) {
+    let folder = ResolverFiles::of(host).install();
+    match install::present(host, &folder).await {
+        Ok(None) => (None, Vec::new()),
+        Ok(Some(found)) => {
+            let mut notes = Vec::new();
+            if found.interrupted {
+                notes.push("an install or uninstall was ended in the middle: `macula dns uninstall` cleans up".into());
+            } else if !found.intact {
+                notes.push(format!("{} was changed meanwhile: `macula dns install` looks anew", found.rung));
+            }
+            (Some(found.rung.to_string()), notes)
+        }
+        Err(error) => (None, vec![describe(&error)]),
+    }
+}
+
+fn describe(error: &InstallError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

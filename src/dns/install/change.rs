@@ -1,0 +1,364 @@
+//! Changes to the system's files that can be taken back exactly: what is going to be done is on disk
+//! before it is done, beside copies of what was there and of what comes there.
+//!
+//! | file in the folder | holds |
+//! |---|---|
+//! | `receipt.json` | the rung, whether it was carried out, and the files with their checksums |
+//! | `<name>.before`, `<name>.after` | a file as it was, and as we leave it |
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{InstallError, Rung};
+use crate::host::{Command, Host};
+
+/// Raised when an older macula could no longer undo what is written here.
+const FORMAT: u64 = 1;
+/// In every file that is wholly ours.
+pub const HEADER: &str = "macula: written by `macula dns install`; `macula dns uninstall` removes this file";
+/// Around our part of a file that is not ours.
+const BEGIN: &str = "# >>> macula dns: put here by `macula dns install`, taken out by `macula dns uninstall`";
+const END: &str = "# <<< macula dns";
+/// In front of a line of the file that is out of force for as long as our part is there.
+const MUTED: &str = "#macula# ";
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    format: u64,
+    pub rung: Rung,
+    /// False: a run was ended in the middle, in either direction.
+    pub complete: bool,
+    pub address: SocketAddr,
+    pub domains: Vec<String>,
+    pub files: Vec<Written>,
+    /// Folders that were made for them, outermost first.
+    pub folders: Vec<PathBuf>,
+}
+
+/// A file of the system's that we write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    pub path: PathBuf,
+    /// SHA-256 of what was there; none: nothing was.
+    pub before: Option<String>,
+    /// SHA-256 of what we leave there.
+    pub after: String,
+    /// The file is ours as a whole, and not only a part of it.
+    pub whole: bool,
+    /// Written as root.
+    pub root: bool,
+}
+
+/// What a file is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    pub path: PathBuf,
+    pub content: Content,
+    pub root: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Holds [`HEADER`].
+    Whole(String),
+    /// In front of what is there. `mute`: lines with this first word are put out of force.
+    First { part: String, mute: Option<&'static str> },
+    /// Behind what is there.
+    Last { part: String },
+}
+
+pub fn checksum(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Content {
+    /// The whole file with it, as it is to be.
+    fn over(&self, before: &[u8]) -> Vec<u8> {
+        let block = |part: &str| format!("{BEGIN}\n{part}{END}\n").into_bytes();
+        match self {
+            Self::Whole(text) => text.clone().into_bytes(),
+            Self::First { part, mute } => {
+                let mut out = block(part);
+                for line in before.split_inclusive(|byte| *byte == b'\n') {
+                    let word = line.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+                    if mute.is_some_and(|mute| word == mute.as_bytes()) {
+                        out.extend_from_slice(MUTED.as_bytes());
+                    }
+                    out.extend_from_slice(line);
+                }
+                out
+            }
+            Self::Last { part } => {
+                let mut out = before.to_vec();
+                if !out.is_empty() && !out.ends_with(b"\n") {
+                    out.push(b'\n');
+                }
+                out.extend(block(part));
+                out
+            }
+        }
+    }
+}
+
+/// A file without our part; none when it has none.
+pub fn without_our_part(content: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(content.len());
+    let (mut inside, mut ended) = (false, false);
+    for line in content.split_inclusive(|byte| *byte == b'\n') {
+        let text = line.strip_suffix(b"\n").unwrap_or(line);
+        if text == BEGIN.as_bytes() {
+            inside = true;
+        } else if inside && text == END.as_bytes() {
+            (inside, ended) = (false, true);
+        } else if !inside {
+            out.extend_from_slice(line.strip_prefix(MUTED.as_bytes()).unwrap_or(line));
+        }
+    }
+    // an end that is missing could cut away everything
+    (ended && !inside).then_some(out)
+}
+
+fn io(path: &Path) -> impl Fn(std::io::Error) -> InstallError + '_ {
+    |source| InstallError::Io { path: path.to_owned(), source }
+}
+
+async fn read(host: &dyn Host, path: &Path) -> Result<Option<Vec<u8>>, InstallError> {
+    match host.read(path).await {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io(path)(error)),
+    }
+}
+
+/// Into the file that is there, so that links, owner, mode and mounts stay as they are.
+async fn put(host: &dyn Host, path: &Path, content: &[u8], root: bool) -> Result<(), InstallError> {
+    if !root {
+        return host.write(path, content, 0o644).await.map_err(io(path));
+    }
+    let name = path.to_string_lossy().into_owned();
+    let new = !host.exists(path).await;
+    host.run(&Command::new("tee", [name.clone()]).stdin(content).privileged()).await?;
+    if new {
+        host.run(&Command::new("chmod", ["644".to_owned(), name]).privileged()).await?;
+    }
+    Ok(())
+}
+
+async fn remove(host: &dyn Host, path: &Path, root: bool) -> Result<(), InstallError> {
+    if !root {
+        return host.remove(path).await.map_err(io(path));
+    }
+    let name = path.to_string_lossy().into_owned();
+    host.run(&Command::new("rm", ["-f".to_owned(), name]).privileged()).await?;
+    Ok(())
+}
+
+impl Receipt {
+    fn path(folder: &Path) -> PathBuf {
+        folder.join("receipt.json")
+    }
+
+    fn kept(folder: &Path, file: &Path, when: &str) -> PathBuf {
+        folder.join(format!("{}.{when}", file.file_name().unwrap_or_default().to_string_lossy()))
+    }
+
+    /// None: nothing was done that is not undone.
+    pub async fn load(host: &dyn Host, folder: &Path) -> Result<Option<Self>, InstallError> {
+        let path = Self::path(folder);
+        let Some(bytes) = read(host, &path).await? else { return Ok(None) };
+        let damaged = |reason: String| InstallError::Receipt { path: path.clone(), reason };
+        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        match value.get("format").and_then(serde_json::Value::as_u64) {
+            Some(FORMAT) => serde_json::from_value(value).map(Some).map_err(|error| damaged(error.to_string())),
+            Some(found) if found > FORMAT => Err(damaged("a newer macula wrote it".into())),
+            _ => Err(damaged("it names no format".into())),
+        }
+    }
+
+    async fn save(&self, host: &dyn Host, folder: &Path) -> Result<(), InstallError> {
+        let path = Self::path(folder);
+        let mut text = serde_json::to_vec_pretty(self)
+            .map_err(|error| InstallError::Receipt { path: path.clone(), reason: error.to_string() })?;
+        text.push(b'\n');
+        host.write(&path, &text, 0o600).await.map_err(io(&path))
+    }
+
+    /// Looks at the files and writes down what is going to be done. Nothing of the system is changed.
+    pub async fn prepare(
+        host: &dyn Host,
+        folder: &Path,
+        rung: Rung,
+        (address, domains): (SocketAddr, &[String]),
+        wanted: &[Wanted],
+    ) -> Result<Self, InstallError> {
+        let mut receipt = Self {
+            format: FORMAT,
+            rung,
+            complete: false,
+            address,
+            domains: domains.to_vec(),
+            files: Vec::new(),
+            folders: Vec::new(),
+        };
+        for want in wanted {
+            let path = &want.path;
+            let mut before = read(host, path).await?;
+            let whole = matches!(want.content, Content::Whole(_));
+            if let (Some(there), true) = (&before, whole) {
+                if !String::from_utf8_lossy(there).contains(HEADER) {
+                    return Err(InstallError::Foreign { path: path.clone() });
+                }
+                // of a run whose receipt is lost: ours to replace, and to remove
+                before = None;
+            }
+            // the same of a part
+            before = before.map(|there| without_our_part(&there).unwrap_or(there));
+            let after = want.content.over(before.as_deref().unwrap_or_default());
+            let kept = Self::kept(folder, path, "after");
+            host.write(&kept, &after, 0o600).await.map_err(io(&kept))?;
+            if let Some(before) = &before {
+                let kept = Self::kept(folder, path, "before");
+                host.write(&kept, before, 0o600).await.map_err(io(&kept))?;
+            }
+            receipt.files.push(Written {
+                path: path.clone(),
+                before: before.as_deref().map(checksum),
+                after: checksum(&after),
+                whole,
+                root: want.root,
+            });
+            let mut missing = Vec::new();
+            for above in path.ancestors().skip(1) {
+                if host.exists(above).await {
+                    break;
+                }
+                missing.push(above.to_owned());
+            }
+            missing.retain(|folder| !receipt.folders.contains(folder));
+            receipt.folders.extend(missing.into_iter().rev());
+        }
+        receipt.save(host, folder).await?;
+        Ok(receipt)
+    }
+
+    /// Writes the files.
+    pub async fn write(&self, host: &dyn Host, folder: &Path) -> Result<(), InstallError> {
+        let root = self.files.iter().any(|file| file.root);
+        for made in self.folders.iter().filter(|_| root) {
+            let name = made.to_string_lossy().into_owned();
+            host.run(&Command::new("mkdir", ["-p".to_owned(), "-m755".to_owned(), name]).privileged()).await?;
+        }
+        for file in &self.files {
+            let kept = Self::kept(folder, &file.path, "after");
+            let content = host.read(&kept).await.map_err(io(&kept))?;
+            put(host, &file.path, &content, file.root).await?;
+        }
+        Ok(())
+    }
+
+    /// It holds.
+    pub async fn complete(&mut self, host: &dyn Host, folder: &Path) -> Result<(), InstallError> {
+        self.complete = true;
+        self.save(host, folder).await
+    }
+
+    /// Whether every file is as we left it.
+    pub async fn intact(&self, host: &dyn Host) -> Result<bool, InstallError> {
+        self.all(host, |file| Some(&file.after)).await
+    }
+
+    /// Whether every file is as it was.
+    pub async fn untouched(&self, host: &dyn Host) -> Result<bool, InstallError> {
+        self.all(host, |file| file.before.as_ref()).await
+    }
+
+    async fn all(&self, host: &dyn Host, sum: impl Fn(&Written) -> Option<&String>) -> Result<bool, InstallError> {
+        for file in &self.files {
+            if read(host, &file.path).await?.as_deref().map(checksum).as_ref() != sum(file) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Puts every file back; what somebody else changed meanwhile is told in the notes. May be run
+    /// again after it was ended in the middle.
+    pub async fn undo(&self, host: &dyn Host, folder: &Path) -> Result<Vec<String>, InstallError> {
+        if self.complete {
+            Self { complete: false, ..self.clone() }.save(host, folder).await?;
+        }
+        let mut notes = Vec::new();
+        for file in &self.files {
+            notes.extend(undo_file(host, folder, file).await?);
+        }
+        for made in self.folders.iter().rev() {
+            let name = made.to_string_lossy().into_owned();
+            let command = Command::new("rmdir", [name]).may_fail();
+            let root = self.files.iter().any(|file| file.root);
+            // one that somebody else put something into stays
+            let _ = host.run(&if root { command.privileged() } else { command }).await;
+        }
+        Ok(notes)
+    }
+
+    /// Forgets it, once everything is undone.
+    pub async fn forget(&self, host: &dyn Host, folder: &Path) -> Result<(), InstallError> {
+        for file in &self.files {
+            for when in ["before", "after"] {
+                let kept = Self::kept(folder, &file.path, when);
+                host.remove(&kept).await.map_err(io(&kept))?;
+            }
+        }
+        let path = Self::path(folder);
+        host.remove(&path).await.map_err(io(&path))
+    }
+}
+
+/// What is to be told.
+async fn undo_file(host: &dyn Host, folder: &Path, file: &Written) -> Result<Option<String>, InstallError> {
+    let path = &file.path;
+    let shown = path.display();
+    let Some(now) = read(host, path).await? else {
+        return Ok(file.before.as_ref().map(|_| format!("{shown} was removed meanwhile, and is left so")));
+    };
+    let sum = checksum(&now);
+    if file.before.as_ref() == Some(&sum) {
+        return Ok(None);
+    }
+    let before = match &file.before {
+        Some(_) => read(host, &Receipt::kept(folder, path, "before")).await?,
+        None => None,
+    };
+    let after = read(host, &Receipt::kept(folder, path, "after")).await?;
+    // a write that was ended in the middle leaves the beginning of what was to be written
+    let torn = |whole: &Option<Vec<u8>>| whole.as_ref().is_some_and(|whole| whole.starts_with(&now));
+    if sum == file.after || torn(&after) || torn(&before) {
+        match &before {
+            Some(before) => put(host, path, before, file.root).await?,
+            None => remove(host, path, file.root).await?,
+        }
+        return Ok(None);
+    }
+    if file.whole {
+        if !String::from_utf8_lossy(&now).contains(HEADER) {
+            return Ok(Some(format!("{shown} is somebody else's now, and is left as it is")));
+        }
+        remove(host, path, file.root).await?;
+        return Ok(Some(format!("{shown} was changed meanwhile; it bore our mark and is removed")));
+    }
+    match without_our_part(&now) {
+        Some(rest) if rest.is_empty() && file.before.is_none() => {
+            remove(host, path, file.root).await?;
+            Ok(None)
+        }
+        Some(rest) => {
+            put(host, path, &rest, file.root).await?;
+            Ok(Some(format!("{shown} was changed meanwhile; only our part of it was taken out")))
+        }
+        None => Ok(Some(format!("{shown} was written anew meanwhile, without our part; it is left as it is"))),
+    }
+}

@@ -1,0 +1,374 @@
+//! The ways in which a system can be pointed at the resolver: what each writes and runs.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::change::{Content, HEADER, Wanted};
+use super::{InstallError, Target};
+use crate::host::{Command, Host};
+
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+const HOSTS: &str = "/etc/hosts";
+const DELEGATE: &str = "/etc/systemd/dns-delegate.d/macula.dns-delegate";
+const LINK_UNIT: &str = "macula-dns-link.service";
+/// A link of ours that only carries names. Its address is of TEST-NET-1 (RFC 5737): systemd-resolved
+/// passes over links without one.
+const LINK: &str = "macula-dns";
+const LINK_ADDRESS: &str = "192.0.2.53/32";
+const NETWORK_MANAGER: &str = "/etc/NetworkManager/dnsmasq.d/macula.conf";
+/// What systemd-resolved keeps while it runs.
+const RESOLVED_RUNS: &str = "/run/systemd/resolve/resolv.conf";
+
+/// What a user asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Method {
+    /// The first of the others that holds on this machine.
+    #[default]
+    Auto,
+    Resolved,
+    NetworkManager,
+    ResolvConf,
+    Hosts,
+    Macos,
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Resolved => "resolved",
+            Self::NetworkManager => "networkmanager",
+            Self::ResolvConf => "resolv-conf",
+            Self::Hosts => "hosts",
+            Self::Macos => "macos",
+        })
+    }
+}
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rung {
+    /// systemd-resolved 258 and later: a delegate of its own.
+    ResolvedDelegate,
+    /// systemd-resolved 246 to 257: a link of our own with the domain, and off the default route.
+    ResolvedLink,
+    NetworkManager,
+    ResolvConf,
+    Hosts,
+    Macos,
+    /// Not a way to the resolver: a unit that starts it.
+    SystemService,
+    UserService,
+    LaunchAgent,
+}
+
+impl fmt::Display for Rung {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ResolvedDelegate => "systemd-resolved (a DNS delegate)",
+            Self::ResolvedLink => "systemd-resolved (a link of its own)",
+            Self::NetworkManager => "NetworkManager's dnsmasq",
+            Self::ResolvConf => "/etc/resolv.conf",
+            Self::Hosts => "/etc/hosts",
+            Self::Macos => "/etc/resolver",
+            Self::SystemService => "a service of the system",
+            Self::UserService => "a service of the user",
+            Self::LaunchAgent => "a launch agent",
+        })
+    }
+}
+
+/// What decides which rungs there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Machine {
+    macos: bool,
+    /// Version of systemd-resolved, where it runs.
+    resolved: Option<u32>,
+    /// NetworkManager hands names to a dnsmasq of its own.
+    dnsmasq: bool,
+    resolv_conf: String,
+    /// The C library asks all servers at once, and the first answer counts.
+    musl: bool,
+}
+
+impl Machine {
+    pub async fn look(host: &dyn Host) -> Self {
+        let facts = host.facts();
+        let text = async |path: &Path| match host.read(path).await {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(_) => String::new(),
+        };
+        let mut resolved = None;
+        if host.which("resolvectl").is_some() && host.exists(Path::new(RESOLVED_RUNS)).await {
+            let said = host.run(&Command::new("resolvectl", ["--version"]).may_fail()).await;
+            resolved = said.ok().and_then(|output| systemd_version(&output.stdout()));
+        }
+        let mut dnsmasq = false;
+        if host.exists(Path::new("/run/NetworkManager")).await {
+            let mut files = vec![PathBuf::from("/etc/NetworkManager/NetworkManager.conf")];
+            for folder in ["/usr/lib/NetworkManager/conf.d", "/etc/NetworkManager/conf.d"] {
+                let folder = Path::new(folder);
+                files.extend(host.list(folder).await.unwrap_or_default().iter().map(|name| folder.join(name)));
+            }
+            for file in files.iter().filter(|file| file.extension().is_some_and(|end| end == "conf")) {
+                // the last one counts
+                dnsmasq = dns_plugin(&text(file).await).map_or(dnsmasq, |plugin| plugin == "dnsmasq");
+            }
+        }
+        Self {
+            macos: facts.os == "macos",
+            resolved,
+            dnsmasq,
+            resolv_conf: text(Path::new(RESOLV_CONF)).await,
+            musl: facts.distribution.as_deref() == Some("alpine"),
+        }
+    }
+
+    /// The rungs to try for a method, in order, or why there is none.
+    pub fn rungs(&self, method: Method, target: &Target) -> Result<Vec<Rung>, InstallError> {
+        let no = |reason: &str| Err(InstallError::Unfit { method: method.to_string(), reason: reason.into() });
+        let port = target.address.port();
+        let of_resolved = match self.resolved {
+            Some(258..) => vec![Rung::ResolvedDelegate, Rung::ResolvedLink],
+            Some(246..) => vec![Rung::ResolvedLink],
+            _ => Vec::new(),
+        };
+        match method {
+            Method::Auto if self.macos => Ok(vec![Rung::Macos, Rung::Hosts]),
+            Method::Auto => {
+                let mut all = of_resolved;
+                if self.dnsmasq {
+                    all.push(Rung::NetworkManager);
+                }
+                // where a local resolver is in front, its own rung is the way
+                if self.resolved.is_none() && !self.dnsmasq && port == 53 {
+                    all.push(Rung::ResolvConf);
+                }
+                all.push(Rung::Hosts);
+                Ok(all)
+            }
+            Method::Resolved if of_resolved.is_empty() => match self.resolved {
+                Some(version) => no(&format!("systemd {version} is too old; it takes 246")),
+                None => no("systemd-resolved does not run here"),
+            },
+            Method::Resolved => Ok(of_resolved),
+            Method::NetworkManager if !self.dnsmasq => {
+                no("NetworkManager does not run a dnsmasq here (dns=dnsmasq in its configuration)")
+            }
+            Method::NetworkManager => Ok(vec![Rung::NetworkManager]),
+            Method::ResolvConf if port != 53 => no(&format!(
+                "/etc/resolv.conf knows no ports, and the resolver has {port}: `macula dns install --service system` \
+                 starts it on port 53"
+            )),
+            Method::ResolvConf => Ok(vec![Rung::ResolvConf]),
+            Method::Hosts => Ok(vec![Rung::Hosts]),
+            Method::Macos if !self.macos => no("this is no macOS"),
+            Method::Macos => Ok(vec![Rung::Macos]),
+        }
+    }
+}
+
+impl Machine {
+    /// A better way that was out of reach.
+    pub fn better(&self, rung: Rung, target: &Target) -> Option<String> {
+        let plain = !self.macos && self.resolved.is_none() && !self.dnsmasq;
+        (rung == Rung::Hosts && plain && target.address.port() != 53).then(|| {
+            "with the resolver on port 53 all names would resolve: `macula dns install --service system` starts it there"
+                .to_owned()
+        })
+    }
+}
+
+/// `systemd 257 (257.9-1~deb13u1)`
+fn systemd_version(text: &str) -> Option<u32> {
+    let number = text.lines().next()?.split_whitespace().nth(1)?;
+    number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// `dns=` of `[main]`.
+fn dns_plugin(text: &str) -> Option<&str> {
+    let (mut main, mut found) = (false, None);
+    for line in text.lines().map(str::trim) {
+        if line.starts_with('[') {
+            main = line == "[main]";
+        } else if let (true, Some((key, value))) = (main, line.split_once('='))
+            && key.trim() == "dns"
+        {
+            found = Some(value.trim());
+        }
+    }
+    found
+}
+
+impl Rung {
+    /// The files of this rung.
+    pub fn files(self, host: &dyn Host, machine: &Machine, target: &Target) -> Vec<Wanted> {
+        let root = |path: &str, content| Wanted { path: path.into(), content, root: true };
+        let address = target.address;
+        let routed = |prefix: &str| {
+            target.domains.iter().map(|domain| format!("{prefix}{domain}")).collect::<Vec<_>>().join(" ")
+        };
+        match self {
+            Self::ResolvedDelegate => {
+                let text = format!("# {HEADER}\n[Delegate]\nDNS={address}\nDomains={}\n", routed("~"));
+                vec![root(DELEGATE, Content::Whole(text))]
+            }
+            Self::ResolvedLink => {
+                let program = |name: &str| {
+                    host.which(name).unwrap_or_else(|| Path::new("/usr/bin").join(name)).display().to_string()
+                };
+                let (ip, resolvectl) = (program("ip"), program("resolvectl"));
+                let text = format!(
+                    "# {HEADER}\n[Unit]\nDescription=Names below {} go to the resolver at {address}\n\
+                     After=systemd-resolved.service\nPartOf=systemd-resolved.service\n\n\
+                     [Service]\nType=oneshot\nRemainAfterExit=yes\n\
+                     ExecStart=-{ip} link add {LINK} type dummy\n\
+                     ExecStart={ip} address replace {LINK_ADDRESS} dev {LINK}\n\
+                     ExecStart={ip} link set {LINK} up\n\
+                     ExecStart={resolvectl} dns {LINK} {address}\n\
+                     ExecStart={resolvectl} domain {LINK} {}\n\
+                     ExecStart={resolvectl} default-route {LINK} no\n\
+                     ExecStop=-{ip} link delete {LINK}\n\n\
+                     [Install]\nWantedBy=multi-user.target\n",
+                    target.domains.join(" "),
+                    routed("~"),
+                );
+                vec![root(&format!("/etc/systemd/system/{LINK_UNIT}"), Content::Whole(text))]
+            }
+            Self::NetworkManager => {
+                let mut text = format!("# {HEADER}\n");
+                for domain in &target.domains {
+                    text.push_str(&format!("server=/{domain}/{}#{}\n", address.ip(), address.port()));
+                    text.push_str(&format!("rebind-domain-ok=/{domain}/\n"));
+                }
+                vec![root(NETWORK_MANAGER, Content::Whole(text))]
+            }
+            Self::ResolvConf => {
+                // The former servers stay behind ours: they take over should it be gone. Where they
+                // would be asked although ours answers they are put out of force.
+                let mixes = machine.musl || machine.resolv_conf.lines().any(is_rotating);
+                let part = format!("nameserver {}\n", address.ip());
+                vec![root(RESOLV_CONF, Content::First { part, mute: mixes.then_some("nameserver") })]
+            }
+            Self::Hosts => {
+                let line = |(name, address): &(String, std::net::IpAddr)| format!("{address} {name}\n");
+                let part = target.names.iter().map(line).collect();
+                vec![root(HOSTS, Content::Last { part })]
+            }
+            Self::Macos => {
+                let of = |domain: &String| {
+                    let text = format!("# {HEADER}\nnameserver {}\nport {}\n", address.ip(), address.port());
+                    root(&format!("/etc/resolver/{domain}"), Content::Whole(text))
+                };
+                target.domains.iter().map(of).collect()
+            }
+            Self::SystemService | Self::UserService | Self::LaunchAgent => Vec::new(),
+        }
+    }
+
+    /// What takes up the files once they are written.
+    pub fn take_up(self, host: &dyn Host, files: &[PathBuf]) -> Vec<Command> {
+        let run = |program: &str, args: &[&str]| Command::new(program, args.iter().copied()).privileged();
+        let file = || files.first().map(|file| file.display().to_string()).unwrap_or_default();
+        match self {
+            Self::ResolvedDelegate => vec![run("systemctl", &["reload-or-restart", "systemd-resolved.service"])],
+            Self::ResolvedLink => vec![
+                run("systemctl", &["daemon-reload"]),
+                run("systemctl", &["enable", LINK_UNIT]),
+                run("systemctl", &["restart", LINK_UNIT]),
+            ],
+            Self::NetworkManager => vec![run("nmcli", &["general", "reload", "dns-full"])],
+            Self::ResolvConf | Self::Hosts => forget_cached(host),
+            Self::Macos => vec![
+                run("dscacheutil", &["-flushcache"]).may_fail(),
+                run("killall", &["-HUP", "mDNSResponder"]).may_fail(),
+            ],
+            Self::SystemService => {
+                vec![run("systemctl", &["daemon-reload"]), run("systemctl", &["enable", "--now", super::service::UNIT])]
+            }
+            Self::UserService => vec![
+                Command::new("systemctl", ["--user", "daemon-reload"]),
+                Command::new("systemctl", ["--user", "enable", "--now", super::service::UNIT]),
+            ],
+            Self::LaunchAgent => {
+                vec![Command::new("launchctl", ["bootstrap".to_owned(), format!("gui/{}", host.facts().uid), file()])]
+            }
+        }
+    }
+
+    /// What must be run while the files are still there. It may have been run before.
+    pub fn before_undo(self, host: &dyn Host, files: &[PathBuf]) -> Vec<Command> {
+        let stop = |user: &[&str], unit: &str| {
+            let args = user.iter().copied().chain(["disable", "--now", unit]);
+            Command::new("systemctl", args).may_fail()
+        };
+        match self {
+            Self::ResolvedLink => vec![stop(&[], LINK_UNIT).privileged()],
+            Self::SystemService => vec![stop(&[], super::service::UNIT).privileged()],
+            Self::UserService => vec![stop(&["--user"], super::service::UNIT)],
+            Self::LaunchAgent => {
+                let file = files.first().map(|file| file.display().to_string()).unwrap_or_default();
+                let domain = format!("gui/{}", host.facts().uid);
+                vec![Command::new("launchctl", ["bootout".to_owned(), domain, file]).may_fail()]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// What takes up that the files are gone.
+    pub fn after_undo(self, host: &dyn Host) -> Vec<Command> {
+        match self {
+            Self::ResolvedLink | Self::SystemService => vec![Command::new("systemctl", ["daemon-reload"]).privileged()],
+            Self::UserService => vec![Command::new("systemctl", ["--user", "daemon-reload"]).may_fail()],
+            Self::LaunchAgent => Vec::new(),
+            _ => self.take_up(host, &[]),
+        }
+    }
+
+    /// What a user should know of it.
+    pub fn notes(self, target: &Target) -> Vec<String> {
+        match self {
+            Self::Hosts => vec![
+                format!(
+                    "/etc/hosts knows no wildcard: names below *.{}, of applications in the cluster and of `dns add` do \
+                     not resolve",
+                    target.domains.first().map_or("the domain", String::as_str)
+                ),
+                "names that come later are there after another `macula dns install`".into(),
+            ],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// `options rotate` spreads questions over all servers.
+fn is_rotating(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    words.next() == Some("options") && words.any(|word| word == "rotate")
+}
+
+/// nscd keeps what it was told, that a name does not exist as well.
+fn forget_cached(host: &dyn Host) -> Vec<Command> {
+    match host.which("nscd") {
+        Some(_) => vec![Command::new("nscd", ["-i", "hosts"]).privileged().may_fail()],
+        None => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_and_plugins_are_read() {
+        assert_eq!(systemd_version("systemd 257 (257.9-1~deb13u1)\n+PAM"), Some(257));
+        assert_eq!(systemd_version("systemd 258~rc2 (x)"), Some(258));
+        assert_eq!(systemd_version(""), None);
+        assert_eq!(dns_plugin("[main]\nplugins=keyfile\n dns = dnsmasq\n[x]\ndns=none\n"), Some("dnsmasq"));
+        assert_eq!(dns_plugin("[device]\ndns=dnsmasq\n"), None);
+        assert!(is_rotating("options timeout:1 rotate") && !is_rotating("# options rotate"));
+    }
+}
