@@ -147,7 +147,8 @@ fn container(scene: &Scene<'_>, service: &Service, replica: u32, files: &[FileSp
     spec
 }
 
-/// A service that others wait for to end, and that is not told to start again, does its work once.
+/// A service that says so, or that others wait for to end, does its work once, unless it is told to
+/// start again.
 fn is_one_shot(platform: &Platform, service: &Service) -> bool {
     let ends = platform.services().any(|(_, other)| {
         other
@@ -155,7 +156,7 @@ fn is_one_shot(platform: &Platform, service: &Service) -> bool {
             .get(&service.name)
             .is_some_and(|dependency| dependency.condition == Condition::ServiceCompletedSuccessfully)
     });
-    ends && !matches!(service.options.restart, Restart::Always | Restart::UnlessStopped)
+    (ends || service.extension.once) && !matches!(service.options.restart, Restart::Always | Restart::UnlessStopped)
 }
 
 fn environment(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileError>) -> Vec<String> {

@@ -87,6 +87,7 @@ fn service_facts(stack: &str, service: &Service, site: &Site<'_>) -> Value {
         "optional": service.extension.optional,
         "image": service.image,
         "environment": service.environment,
+        "buckets": service.extension.buckets,
         "ports": service.ports.iter().map(|port| port.target).collect::<Vec<_>>(),
     })
 }

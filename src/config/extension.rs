@@ -40,6 +40,8 @@ static EXTENSION: Object = closed(
         f("sources", Kind::Texts),
         f("buckets", Kind::Texts),
         f("optional", Kind::Bool),
+        f("once", Kind::Bool),
+        f("profile", Kind::TextOrTexts),
     ],
     &[],
 );
@@ -263,6 +265,8 @@ pub(super) fn build(service: &Node, name: &str, templates: &Templates<'_>, repor
             })
         }),
         optional: node.get_bool("optional").unwrap_or(false),
+        once: node.get_bool("once").unwrap_or(false),
+        profiles: node.texts("profile"),
         buckets: node.texts("buckets"),
         build_note: node.get("build").and_then(|build| build.get_text("note")).map(str::to_owned),
         sources: node.texts("sources"),

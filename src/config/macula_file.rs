@@ -29,7 +29,7 @@ pub(super) static MACULA: Object = closed(
         f("domain", Kind::Checked(domain)).doc(
             "The zone of the platform. `macula.local`, or `<name>.macula.local` for a platform with another name.",
         ),
-        f("profiles", Kind::TextOrTexts).doc("Profiles of Compose that are active, beside those of --profile."),
+        f("profiles", Kind::TextOrTexts).doc("Profiles that are active, beside those of --profile: of the platform (core, observability, observability-no-socket, tools, cache; without any of them all but cache), and of Compose."),
         f("stacks", Kind::Short(paths, &Kind::List(&Kind::Path)))
             .doc("Stacks to run beside the built-in ones: Compose files, or folders with a compose.yaml."),
         f("services", Kind::Nullable(&Kind::Map(&Kind::Object(&SERVICE))))

@@ -12,6 +12,7 @@ mod init;
 mod interpolate;
 mod json_schema;
 mod macula_file;
+mod profile;
 mod scalar;
 mod shape;
 mod tree;
@@ -106,6 +107,7 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     if let Some(policy) = request.images {
         images.policy = policy;
     }
+    profile::choose(&mut stacks, &profiles);
     apply_changes(&settings.services, &mut stacks, &mut report);
     for (from, to) in &images.overrides {
         let services = stacks.iter_mut().flat_map(|loaded| loaded.stack.services.values_mut());

@@ -463,6 +463,8 @@ secrets: {s: {environment: HOME}}
         "prepare": [],
         "provider": null,
         "optional": false,
+        "once": false,
+        "profiles": [],
         "buckets": [],
         "build_note": null,
         "sources": []
@@ -612,6 +614,8 @@ volumes: {conf: {}}
         "build": "a-0"
       },
       "optional": true,
+      "once": false,
+      "profiles": [],
       "buckets": [
         "b"
       ],

@@ -307,6 +307,10 @@ pub struct Extension {
     pub prepare: Vec<PrepareStep>,
     pub provider: Option<Provider>,
     pub optional: bool,
+    /// The service does its work and ends, also where no other one waits for it to.
+    pub once: bool,
+    /// The service is there only while one of these is chosen; empty: always.
+    pub profiles: Vec<String>,
     /// S3 buckets to be made for this service.
     pub buckets: Vec<String>,
     /// Shown by `status` beside a service that runs from its build.
