@@ -29,6 +29,8 @@ pub use serve::{DEFAULT_METRICS, ServeOptions, Serving, serve};
 
 /// How long a new one may take until it answers.
 const START: Duration = Duration::from_secs(5);
+/// For the first look at PowerDNS.
+const FED: Duration = Duration::from_secs(1);
 /// Until an old one has gone.
 const STOP: Duration = Duration::from_secs(5);
 /// For an answer that comes from this machine.
@@ -187,7 +189,24 @@ pub async fn ensure(session: &Session, prepared: &Prepared) -> Result<Status, Er
         }
         added => added.map_err(ResolverError::from)?,
     }
-    Ok(client.status().await.map_err(ResolverError::from)?)
+    fed(&mut client, &prepared.platform.domain).await
+}
+
+/// The resolver's state, once it has looked at PowerDNS for the first time: until then the wildcard
+/// would answer for names that people wrote there.
+async fn fed(client: &mut Client, domain: &str) -> Result<Status, Error> {
+    let begun = Instant::now();
+    loop {
+        let status = client.status().await.map_err(ResolverError::from)?;
+        let zone = status.zones.iter().find(|zone| zone.apex == domain);
+        let waits = zone
+            .and_then(|zone| zone.feed_status.as_ref())
+            .is_some_and(|feed| feed.serial.is_none() && feed.error.is_none());
+        if !waits || begun.elapsed() > FED {
+            return Ok(status);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// The platform's part of the resolver.
