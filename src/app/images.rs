@@ -5,9 +5,9 @@ use serde::Serialize;
 use crate::apply::{Tools, apply};
 use crate::compile::{image_specs, published_addresses, service_volumes};
 use crate::config::Loaded;
-use crate::model::{ImagePolicy, ResourceId, ResourceKind};
+use crate::model::{ImagePolicy, ImageSpec, ResourceId, ResourceKind};
 use crate::observe;
-use crate::plan::{Action, Cause, Choice, ImageSource, Plan, Step, supply};
+use crate::plan::{Action, Cause, Choice, ImageSource, Plan, Step, allowed, supply};
 
 use super::{Error, Session, prepare::load_for_engine};
 
@@ -21,6 +21,12 @@ pub struct ImageRow {
     /// What it is called in the engine.
     pub name: Option<String>,
     pub id: Option<String>,
+    /// Of the manifest, as its registry names it; none for what was built or loaded.
+    pub digest: Option<String>,
+    /// macula.lock names its digest.
+    pub locked: bool,
+    /// Why it is this one.
+    pub why: String,
     /// Bytes.
     pub size: Option<i64>,
     pub created: Option<String>,
@@ -29,30 +35,80 @@ pub struct ImageRow {
 
 /// All images of the platform's stacks.
 pub async fn image_rows(session: &Session, loaded: &Loaded) -> Result<Vec<ImageRow>, Error> {
-    let (_, _, observed) = load_for_engine(session, &loaded.platform).await?;
-    let rows = image_specs(&loaded.platform).into_iter().map(|spec| {
+    let platform = &loaded.platform;
+    let (_, _, mut observed) = load_for_engine(session, platform).await?;
+    let specs = image_specs(platform);
+    if platform.images.policy != ImagePolicy::Local {
+        let block = session.state(&platform.name).block(session.host(), platform).await?;
+        let own = published_addresses(platform, block);
+        observe::registries(session.host(), &specs, &own, &mut observed, false).await;
+    }
+    let (supplied, problems) =
+        supply(platform, &specs, &observed, false, &|service| service_volumes(platform, service));
+    let rows = specs.into_iter().map(|spec| {
         let image = std::iter::once(&spec.reference)
             .chain(&spec.pull)
             .filter(|_| !spec.pull.is_empty())
-            .find_map(|name| Some((name.clone(), observed.images.get(name)?, ImageSource::Image)));
+            .filter_map(|name| Some((name.clone(), observed.images.get(name)?, ImageSource::Image)))
+            .find(|(_, image, _)| allowed(&spec, image));
         let built = spec
             .build
             .as_ref()
             .and_then(|build| Some((build.tag.clone(), observed.images.get(&build.tag)?, ImageSource::Build)));
-        let found = image.or(built);
+        let chosen = spec.services.iter().find_map(|service| supplied.choices.get(service));
+        let found = match chosen {
+            Some(Choice::Present { source: ImageSource::Build, .. }) => built.or(image),
+            _ => image.or(built),
+        };
+        let digest = found.as_ref().and_then(|(_, image, source)| {
+            let known = image.repo_digests.iter().filter_map(|named| Some(named.split_once('@')?.1));
+            known.filter(|_| *source == ImageSource::Image).map(str::to_owned).next()
+        });
+        let left_out = |service: &String| supplied.left_out.iter().find(|left| left.service == *service);
+        let trouble = |service: &String| problems.iter().find(|problem| problem.service() == service);
+        let why = match (&found, chosen) {
+            (Some((name, _, ImageSource::Image)), _) if *name == spec.reference => named_in(&spec),
+            (Some((name, _, ImageSource::Image)), _) => format!("a source of {}", without_digest(name, &spec.reference)),
+            (Some((_, _, ImageSource::Build)), _) if spec.pull.is_empty() => "the stack only builds it".to_owned(),
+            (Some((_, _, ImageSource::Build)), _) => format!("built here: {} is not in the engine", spec.reference),
+            (None, Some(Choice::Obtain { pull: true, build: true, .. })) => "`up` pulls it, else builds it".to_owned(),
+            (None, Some(Choice::Obtain { pull: true, .. })) => "`up` pulls it".to_owned(),
+            (None, Some(Choice::Obtain { .. })) => "`up` builds it: no registry of it is in reach".to_owned(),
+            (None, _) => spec
+                .services
+                .iter()
+                .find_map(|service| {
+                    left_out(service)
+                        .map(|left| format!("left out: {}", left.reason))
+                        .or_else(|| trouble(service).map(ToString::to_string))
+                })
+                .unwrap_or_default(),
+        };
         ImageRow {
-            reference: spec.reference,
-            services: spec.services,
             present: found.is_some(),
             source: found.as_ref().map(|(.., source)| *source),
             id: found.as_ref().map(|(_, image, _)| image.id.clone()),
             size: found.as_ref().map(|(_, image, _)| image.size),
             created: found.as_ref().and_then(|(_, image, _)| image.created.clone()),
             name: found.map(|(name, ..)| name),
+            digest,
+            locked: !spec.locked.is_empty(),
+            why,
             can_build: spec.build.is_some(),
+            reference: spec.reference,
+            services: spec.services,
         }
     });
     Ok(rows.collect())
+}
+
+fn named_in(spec: &ImageSpec) -> String {
+    if spec.locked.is_empty() { "named in the stack" } else { "named in the stack, and by macula.lock" }.to_owned()
+}
+
+/// Which place an image came from: `mirror.gcr.io/library/nginx` of `nginx`.
+fn without_digest(name: &str, reference: &str) -> String {
+    format!("{reference}: {}", name.split('@').next().unwrap_or(name))
 }
 
 /// Pulls or builds, by policy, what these services run (or all). Returns the number of images.

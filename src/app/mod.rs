@@ -1,11 +1,13 @@
 //! Floor 7: what the commands do. The only place where the floors below are wired together.
 
+mod bundle;
 mod certificate;
 mod creds;
 mod down;
 mod error;
 mod images;
 mod lifecycle;
+mod lock_images;
 mod logs;
 mod names;
 mod prepare;
@@ -15,12 +17,14 @@ mod state;
 mod status;
 mod up;
 
+pub use bundle::{LoadedBundle, SavedBundle, load_bundle, save_images};
 pub use certificate::{authorities, authority_domain};
 pub use creds::{Credential, credentials, exports};
 pub use down::{DownOptions, Downed, down};
 pub use error::Error;
 pub use images::{ImageRow, image_rows, obtain_images};
 pub use lifecycle::{Action as LifecycleAction, lifecycle};
+pub use lock_images::{LockChange, LockRow, Locked, lock_images};
 pub use logs::{LogRequest, Source as LogSource, log_sources};
 pub use names::{install_dns_service, install_names, uninstall_names};
 pub use prepare::{Prepared, Session, Wanted, load_for_engine, prepare, survey};

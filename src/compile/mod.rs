@@ -19,7 +19,7 @@ pub use address::{
 };
 pub use container::{WantedNames, container_name, service_volumes, wanted_names};
 pub use context::{export_context, for_service};
-pub use image::{BASE_SUITE, image_specs};
+pub use image::{BASE_SUITE, Source, image_specs, lockable};
 pub use ingress::{fully_qualified, names, routes, streams};
 pub use zone::{RESOLVER, feed, records_api, zone};
 

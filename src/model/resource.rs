@@ -159,6 +159,9 @@ pub struct ImageSpec {
     pub reference: String,
     /// References to pull, in order (mirrors, successor, then upstream).
     pub pull: Vec<String>,
+    /// Digests that macula.lock allows, when it has one for every source: what the engine has under
+    /// the same name from elsewhere is another image.
+    pub locked: Vec<String>,
     pub build: Option<ImageBuild>,
     /// Pull even when it is there.
     pub always_pull: bool,

@@ -17,6 +17,7 @@ use crate::model::{
     ObservedNetwork, ObservedVolume, label,
 };
 
+mod archive;
 mod calls;
 
 /// What a pull of an image that cannot be had answers.
