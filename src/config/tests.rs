@@ -106,8 +106,9 @@ fn built_in_stacks_come_first_and_can_be_replaced() {
 
 #[test]
 fn the_same_stack_twice_is_there_once() {
-    let files =
-        MemoryFiles::default().with("/home/dev/compose.yaml", WEB).with("/home/dev/macula.yaml", "stacks: [., compose.yaml]");
+    let files = MemoryFiles::default()
+        .with("/home/dev/compose.yaml", WEB)
+        .with("/home/dev/macula.yaml", "stacks: [., compose.yaml]");
     let request = Request { stacks: vec![".".into()], ..request() };
     assert_eq!(run(&request, &files).unwrap().platform.stacks.len(), 1);
 }
@@ -130,7 +131,7 @@ fn our_variables_are_known_to_every_stack() {
         with_stack("services: {web: {image: '$MACULA_NAME/$MACULA_DOMAIN/$MACULA_PREFIX/$COMPOSE_PROJECT_NAME'}}");
     let request = Request { name: Some("x".into()), ..request };
     let loaded = run(&request, &files).unwrap();
-    assert_eq!(loaded.platform.service("web").unwrap().1.image.as_deref(), Some("x/x.macula.local/macula-x/work"));
+    assert_eq!(loaded.platform.service("web").unwrap().1.image.as_deref(), Some("x/x.macula.local/macula-x/dev"));
 }
 
 #[test]
@@ -742,7 +743,7 @@ fn the_examples_of_the_sample_file_are_right() {
     }
     let files = MemoryFiles::default()
         .with("/home/dev/macula.yaml", &text)
-        .with("/shop/compose.yaml", "services: {grafana: {image: g}}")
+        .with("/home/shop/compose.yaml", "services: {grafana: {image: g}}")
         .with("/home/dev/tools/compose.yaml", "services: {postgres: {image: p}}");
     let loaded = run(&request(), &files).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
     assert_eq!(lines(&loaded.warnings), "");

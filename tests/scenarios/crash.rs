@@ -199,7 +199,10 @@ fn killed_at_any_moment_up_converges_and_no_row_is_lost() {
     // nothing half written is left once doctor has been there
     platform.run("doctor leftovers --fix --yes").ok();
     let left: Vec<_> = walk(&platform.data());
-    assert!(left.iter().all(|name| ["lock", "platform.json", "secrets.json", "ingress.pem"].contains(&name.as_str())), "{left:?}");
+    assert!(
+        left.iter().all(|name| ["lock", "platform.json", "secrets.json", "ingress.pem"].contains(&name.as_str())),
+        "{left:?}"
+    );
 }
 
 fn walk(folder: &std::path::Path) -> Vec<String> {
