@@ -69,9 +69,10 @@ pub fn show(context: &Context, status: &Status) -> Result<(), CliError> {
         .filter(|service| !["done", "left out"].contains(&service.word()))
         .filter_map(|service| Some(format!("{}: {}", service.name, service.reason.as_ref()?)))
         .chain(left_out::grouped(status.services.iter().filter_map(left_out_pair)))
-        .chain((!jobs.is_empty()).then(|| {
-            format!("done: {}", jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>().join(", "))
-        }))
+        .chain(
+            (!jobs.is_empty())
+                .then(|| format!("done: {}", jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>().join(", "))),
+        )
         .collect();
     if !notes.is_empty() {
         out.push('\n');
