@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use crate::compile::{image_specs, service_volumes};
 use crate::config::Loaded;
 use crate::engine::{Engine, EngineError};
 use crate::event::{Event, Events, Progress, StepInfo};
-use crate::model::{ObservedImage, Platform};
+use crate::model::{ImageSpec, ObservedImage, Platform};
 use crate::plan::{Choice, supply};
 
 use super::images::obtain_images;
@@ -98,18 +99,19 @@ async fn save_one(
     let (id, references, services, size) =
         (image.id.clone(), image.references.clone(), image.services.clone(), image.size);
     let writing = blocking(move || {
-        let mut pieces = Pieces { receiver, piece: Bytes::new() };
+        let mut pieces = Pieces { receiver, piece: Bytes::new(), ended: false };
         writer.add(&id, &references, &services, size, &mut pieces)?;
-        // what stands behind the end of an archive
-        io::copy(&mut pieces, &mut io::sink()).ok();
         Ok::<_, BundleError>(writer)
     });
     let feeding = async {
-        // moved in, so that the writer sees the end
+        // moved in, so that the writer is told when this breaks off
         let sender = sender;
         let mut current = 0;
         while let Some(piece) = pieces.next().await {
             let piece = piece?;
+            if piece.is_empty() {
+                continue;
+            }
             current += u64::try_from(piece.len()).unwrap_or_default();
             let phase = "saving".to_owned();
             let progress = Progress::Bytes { part: String::new(), current, total: image.size, phase };
@@ -119,6 +121,7 @@ async fn save_one(
                 return Ok(());
             }
         }
+        let _ = sender.send(END).await;
         Ok::<(), EngineError>(())
     };
     let (written, fed) = tokio::join!(writing, feeding);
@@ -127,19 +130,25 @@ async fn save_one(
     Ok(written??)
 }
 
+/// The last piece. A sender that goes away without it has broken off, and what it has sent may end
+/// where an archive could end.
+const END: Bytes = Bytes::new();
+
 /// What comes from the engine, for a reader on another thread.
 struct Pieces {
     receiver: mpsc::Receiver<Bytes>,
     piece: Bytes,
+    ended: bool,
 }
 
 impl Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() {
+        while self.piece.is_empty() && !self.ended {
             match self.receiver.blocking_recv() {
                 Some(piece) => self.piece = piece,
-                None => return Ok(0),
+                None => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it broke off")),
             }
+            self.ended = self.piece.is_empty();
         }
         let taken = self.piece.split_to(self.piece.len().min(buffer.len()));
         buffer.get_mut(..taken.len()).unwrap_or_default().copy_from_slice(&taken);
@@ -149,10 +158,9 @@ impl Read for Pieces {
 
 /// The image that each service runs, each once.
 async fn wanted(session: &Session, platform: &Platform) -> Result<(Vec<Wanted>, Vec<String>), Error> {
-    let (_, _, observed) = load_for_engine(session, platform).await?;
+    let (engine, _, observed) = load_for_engine(session, platform).await?;
     let specs = image_specs(platform);
-    let (chosen, problems) =
-        supply(platform, &specs, &observed, false, &|service| service_volumes(platform, service));
+    let (chosen, problems) = supply(platform, &specs, &observed, false, &|service| service_volumes(platform, service));
     if !problems.is_empty() {
         return Err(Error::Supply(problems));
     }
@@ -174,8 +182,15 @@ async fn wanted(session: &Session, platform: &Platform) -> Result<(Vec<Wanted>, 
         image.services.push(service.clone());
         let spec = specs.iter().find(|spec| spec.services.contains(&service));
         let built = spec.and_then(|spec| spec.build.as_ref()).map(|build| build.tag.clone());
-        let names = spec.map(|spec| spec.reference.clone()).into_iter().chain(built).chain([reference]);
         // an archive knows tags only: a digest is not kept
+        if let Some(spec) = spec.filter(|_| reference.contains('@')) {
+            let name = spec.kept_as();
+            if !image.references.contains(&name) {
+                engine.tag(&id, &name).await?;
+                image.references.push(name);
+            }
+        }
+        let names = spec.map(ImageSpec::kept_as).into_iter().chain(built).chain([reference]);
         for name in names.filter(|name| !name.contains('@')) {
             let same = observed.images.get(&name).is_some_and(|found: &ObservedImage| found.id == id);
             if same && !image.references.contains(&name) {
@@ -183,7 +198,6 @@ async fn wanted(session: &Session, platform: &Platform) -> Result<(Vec<Wanted>, 
             }
         }
     }
-    all.retain(|_, image| !image.references.is_empty());
     for image in all.values_mut() {
         image.references.sort();
     }
@@ -196,7 +210,7 @@ async fn wanted(session: &Session, platform: &Platform) -> Result<(Vec<Wanted>, 
 pub async fn load_bundle(session: &Session, path: &Path) -> Result<LoadedBundle, Error> {
     let engine = session.engine()?;
     let file = path.to_owned();
-    let bundle = std::sync::Arc::new(blocking(move || Bundle::open(&file)).await??);
+    let bundle = Arc::new(blocking(move || Bundle::open(&file)).await??);
     let index = bundle.index().clone();
     const CHECK: &str = "check the bundle";
     let mut steps = vec![(CHECK.to_owned(), "bundle".to_owned())];
@@ -205,18 +219,16 @@ pub async fn load_bundle(session: &Session, path: &Path) -> Result<LoadedBundle,
 
     session.events.emit(Event::StepStarted { id: CHECK.to_owned() });
     let begun = Instant::now();
-    let (checked, events, total) = (bundle.clone(), session.events.clone(), bundle.unpacked());
+    let (checked, events, cancel) = (bundle.clone(), session.events.clone(), session.cancel.clone());
     let checking = blocking(move || {
+        let total = checked.unpacked();
         checked.verify(&mut |current| {
-            let progress =
-                Progress::Bytes { part: String::new(), current, total, phase: "checking".to_owned() };
+            let progress = Progress::Bytes { part: String::new(), current, total, phase: "checking".to_owned() };
             events.emit(Event::StepProgress { id: CHECK.to_owned(), progress });
+            !cancel.is_cancelled()
         })
     });
-    let checked = tokio::select! {
-        checked = checking => checked.and_then(|checked| Ok(checked?)),
-        () = session.cancel.cancelled() => Err(Error::Cancelled),
-    };
+    let checked = checking.await.and_then(|checked| if checked? { Ok(()) } else { Err(Error::Cancelled) });
     if let Err(error) = checked {
         return Err(failed(&session.events, CHECK, begun, error));
     }
@@ -260,7 +272,7 @@ async fn all_named(engine: &dyn Engine, image: &Image, same: bool) -> Result<boo
 
 async fn load_one(
     engine: &dyn Engine,
-    bundle: &std::sync::Arc<Bundle>,
+    bundle: &Arc<Bundle>,
     image: Image,
     events: &Events,
     step: &str,
@@ -277,13 +289,12 @@ async fn load_one(
         read
     });
     let progress = |progress: Progress| events.emit(Event::StepProgress { id: step.to_owned(), progress });
-    let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
-        Some((receiver.recv().await?, receiver))
-    });
+    let stream =
+        futures_util::stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) });
     let (read, loaded) = tokio::join!(reading, engine.load_from(stream.boxed(), &progress));
-    let named = loaded;
+    // a bundle that cannot be read says more than the engine that got half of it
     read??;
-    named?;
+    loaded?;
     if !all_named(engine, &image, false).await? {
         let operation = format!("loading {}", image.references.join(", "));
         let message = "the engine took the archive, and does not have the image".to_owned();
@@ -298,10 +309,8 @@ fn step_of(references: &[String]) -> String {
 
 /// `steps`: id and group of each; they run one after the other.
 fn started(events: &Events, command: &str, platform: &str, steps: Vec<(String, String)>) {
-    let steps = steps
-        .into_iter()
-        .map(|(id, group)| StepInfo { text: id.clone(), id, group, after: Vec::new() })
-        .collect();
+    let steps =
+        steps.into_iter().map(|(id, group)| StepInfo { text: id.clone(), id, group, after: Vec::new() }).collect();
     events.emit(Event::Started { command: command.to_owned(), platform: platform.to_owned(), steps });
 }
 

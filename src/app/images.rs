@@ -7,7 +7,7 @@ use crate::compile::{image_specs, published_addresses, service_volumes};
 use crate::config::Loaded;
 use crate::model::{ImagePolicy, ImageSpec, ResourceId, ResourceKind};
 use crate::observe;
-use crate::plan::{Action, Cause, Choice, ImageSource, Plan, Step, allowed, supply};
+use crate::plan::{Action, Cause, Choice, ImageSource, Plan, Step, supply};
 
 use super::{Error, Session, prepare::load_for_engine};
 
@@ -46,11 +46,7 @@ pub async fn image_rows(session: &Session, loaded: &Loaded) -> Result<Vec<ImageR
     let (supplied, problems) =
         supply(platform, &specs, &observed, false, &|service| service_volumes(platform, service));
     let rows = specs.into_iter().map(|spec| {
-        let image = std::iter::once(&spec.reference)
-            .chain(&spec.pull)
-            .filter(|_| !spec.pull.is_empty())
-            .filter_map(|name| Some((name.clone(), observed.images.get(name)?, ImageSource::Image)))
-            .find(|(_, image, _)| allowed(&spec, image));
+        let image = spec.present(&observed).map(|(name, image)| (name, image, ImageSource::Image));
         let built = spec
             .build
             .as_ref()
@@ -67,8 +63,12 @@ pub async fn image_rows(session: &Session, loaded: &Loaded) -> Result<Vec<ImageR
         let left_out = |service: &String| supplied.left_out.iter().find(|left| left.service == *service);
         let trouble = |service: &String| problems.iter().find(|problem| problem.service() == service);
         let why = match (&found, chosen) {
-            (Some((name, _, ImageSource::Image)), _) if *name == spec.reference => named_in(&spec),
-            (Some((name, _, ImageSource::Image)), _) => format!("a source of {}", without_digest(name, &spec.reference)),
+            (Some((name, _, ImageSource::Image)), _) if [&spec.reference, &spec.kept_as()].contains(&name) => {
+                named_in(&spec)
+            }
+            (Some((name, _, ImageSource::Image)), _) => {
+                format!("a source of {}", without_digest(name, &spec.reference))
+            }
             (Some((_, _, ImageSource::Build)), _) if spec.pull.is_empty() => "the stack only builds it".to_owned(),
             (Some((_, _, ImageSource::Build)), _) => format!("built here: {} is not in the engine", spec.reference),
             (None, Some(Choice::Obtain { pull: true, build: true, .. })) => "`up` pulls it, else builds it".to_owned(),
@@ -128,9 +128,11 @@ pub async fn obtain_images(
     let (engine, facts, mut observed) = load_for_engine(session, &platform).await?;
     let wanted = |name: &str| services.is_empty() || services.iter().any(|service| service == name);
     let specs = image_specs(&platform);
-    let block = session.state(&platform.name).block(session.host(), &platform).await?;
-    let own = published_addresses(&platform, block);
-    observe::registries(session.host(), &specs, &own, &mut observed, policy == ImagePolicy::Pull).await;
+    if policy != ImagePolicy::Local {
+        let block = session.state(&platform.name).block(session.host(), &platform).await?;
+        let own = published_addresses(&platform, block);
+        observe::registries(session.host(), &specs, &own, &mut observed, policy == ImagePolicy::Pull).await;
+    }
     let (chosen, problems) =
         supply(&platform, &specs, &observed, false, &|service| service_volumes(&platform, service));
     let problems: Vec<_> = problems.into_iter().filter(|problem| wanted(problem.service())).collect();

@@ -31,14 +31,7 @@ impl Member {
     }
 }
 
-fn header(
-    kind: EntryType,
-    path: &str,
-    link: Option<&str>,
-    mode: u32,
-    mtime: u64,
-    size: u64,
-) -> io::Result<Vec<u8>> {
+fn header(kind: EntryType, path: &str, link: Option<&str>, mode: u32, mtime: u64, size: u64) -> io::Result<Vec<u8>> {
     let mut header = Header::new_ustar();
     header.set_entry_type(kind);
     header.set_path(path)?;

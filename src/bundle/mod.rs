@@ -86,12 +86,29 @@ pub struct Image {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Member {
-    Folder { path: String, mode: u32, mtime: u64 },
-    Link { path: String, to: String, mtime: u64 },
+    Folder {
+        path: String,
+        mode: u32,
+        mtime: u64,
+    },
+    Link {
+        path: String,
+        to: String,
+        mtime: u64,
+    },
     /// One of [`Index::files`].
-    File { path: String, mode: u32, mtime: u64 },
+    File {
+        path: String,
+        mode: u32,
+        mtime: u64,
+    },
     /// One of [`NAMES`].
-    Names { path: String, mode: u32, mtime: u64, text: String },
+    Names {
+        path: String,
+        mode: u32,
+        mtime: u64,
+        text: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +121,3 @@ struct File {
     /// Bytes of its frame.
     packed: u64,
 }
-
-#[cfg(test)]
-mod tests;

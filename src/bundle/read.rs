@@ -67,8 +67,9 @@ impl Bundle {
         self.index.files.values().map(|file| file.size).sum()
     }
 
-    /// Looks at every file: is it what was saved? `progress` is told how many bytes were seen.
-    pub fn verify(&self, progress: &mut dyn FnMut(u64)) -> Result<(), BundleError> {
+    /// Looks at every file: is it what was saved? `progress` is told how many bytes were seen,
+    /// and says whether to go on; false when it said no.
+    pub fn verify(&self, progress: &mut dyn FnMut(u64) -> bool) -> Result<bool, BundleError> {
         let mut seen = 0;
         let mut buffer = vec![0; 256 * 1024];
         for (name, file) in &self.index.files {
@@ -82,7 +83,9 @@ impl Bundle {
                 }
                 hash.update(buffer.get(..read).unwrap_or_default());
                 size += u64::try_from(read).unwrap_or_default();
-                progress(seen + size);
+                if !progress(seen + size) {
+                    return Ok(false);
+                }
             }
             if size != file.size || hexadecimal(&hash.finalize()) != file.sha256 {
                 return Err(damaged());
@@ -94,7 +97,7 @@ impl Bundle {
                 return Err(BundleError::Damaged { path: self.path.clone(), file: member.path().to_owned() });
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn content(&self, file: &File) -> Result<impl Read + use<>, BundleError> {

@@ -67,9 +67,7 @@ impl Writer {
     pub fn resume(&mut self, id: &str, references: &[String], services: &[String]) -> bool {
         let kept = fs::read(self.record(id)).ok().and_then(|text| serde_json::from_slice::<Complete>(&text).ok());
         let Some(Complete { mut image, files }) = kept else { return false };
-        let whole = |file: &File| {
-            fs::metadata(self.packed(&file.sha256)).is_ok_and(|found| found.len() == file.packed)
-        };
+        let whole = |file: &File| fs::metadata(self.packed(&file.sha256)).is_ok_and(|found| found.len() == file.packed);
         let agrees = |(path, file): (&String, &File)| self.files.get(path).is_none_or(|known| known == file);
         if image.id != id || image.references != references || !files.values().all(whole) || !files.iter().all(agrees) {
             return false;
@@ -117,6 +115,8 @@ impl Writer {
                 members.push(Member::File { path, mode, mtime });
             }
         }
+        // what stands behind the end of an archive; and whether there is one, or it broke off
+        io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(broken)?;
         let services = services.to_vec();
         let image = Image { id: id.to_owned(), references: references.to_vec(), services, size, members };
         let complete = Complete { image, files };
@@ -262,7 +262,10 @@ fn pack(bytes: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// Beside the target first, then renamed: nobody sees half of it.
-fn write_renamed(target: &Path, write: impl FnOnce(&mut BufWriter<fs::File>) -> io::Result<()>) -> Result<(), BundleError> {
+fn write_renamed(
+    target: &Path,
+    write: impl FnOnce(&mut BufWriter<fs::File>) -> io::Result<()>,
+) -> Result<(), BundleError> {
     let mut scratch = target.as_os_str().to_owned();
     scratch.push(".writing");
     let scratch = PathBuf::from(scratch);

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    BaseImage, Build, Fingerprint, ImageBuild, ImageSpec, Platform, PullPolicy, Service, label, split_registry,
+    BaseImage, Build, Fingerprint, ImageBuild, ImageSpec, Platform, PullPolicy, Service, label, repository,
+    split_registry,
 };
 
 /// The Debian release of what we build.
@@ -83,23 +84,15 @@ fn source(platform: &Platform, reference: &str) -> Source {
     };
     let pinned = |name: &str| match &digest {
         // a digest says which image it is; a tag beside it says nothing more
-        Some(digest) => format!("{}@{digest}", without_tag(name)),
+        Some(digest) => format!("{}@{digest}", repository(name)),
         None => name.to_owned(),
     };
-    let (registry, repository) = split_registry(name);
+    let (registry, path) = split_registry(name);
     let mirrors = platform.images.sources.get(registry).into_iter().flatten();
     let mut pull: Vec<String> =
-        mirrors.map(|mirror| pinned(&format!("{}/{repository}", mirror.trim_end_matches('/')))).collect();
+        mirrors.map(|mirror| pinned(&format!("{}/{path}", mirror.trim_end_matches('/')))).collect();
     pull.push(pinned(name));
     Source { reference: reference.to_owned(), pull, digest }
-}
-
-/// The repository: what stands after the last colon is a tag, unless a slash follows.
-fn without_tag(name: &str) -> &str {
-    match name.rsplit_once(':') {
-        Some((repository, tag)) if !tag.contains('/') => repository,
-        _ => name,
-    }
 }
 
 /// Every image that macula.lock can name, once, with the places to ask for its digest: as if

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::model::{ImagePolicy, ImageSpec, Observed, ObservedImage, Platform, Provider, PullPolicy, Service, label, split_registry};
+use crate::model::{
+    ImagePolicy, ImageSpec, Observed, ObservedImage, Platform, Provider, PullPolicy, Service, label, split_registry,
+};
 
 /// Where an image came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -135,14 +137,7 @@ fn choose(
         _ => (true, true),
     };
     let build_only = spec.pull.is_empty();
-    let present_image = (!build_only)
-        .then(|| std::iter::once(&spec.reference).chain(&spec.pull))
-        .into_iter()
-        .flatten()
-        .find_map(|reference| {
-            let image = observed.images.get(reference).filter(|image| allowed(spec, image))?;
-            Some((reference.clone(), image))
-        });
+    let present_image = spec.present(observed);
     let present_build =
         spec.build.as_ref().and_then(|build| Some((build.tag.clone(), observed.images.get(&build.tag)?)));
     // a folder of the user's may have changed in ways that only a build finds out
@@ -202,13 +197,6 @@ fn choose(
             SupplyProblem::NoImage { service: service.name.clone(), reason: no_image(policy, service, spec, observed) }
         }
     })
-}
-
-/// What macula.lock says of an image that is here. One without any digest came from an archive, or
-/// was built: nothing says what it once was called.
-pub fn allowed(spec: &ImageSpec, image: &ObservedImage) -> bool {
-    let names = |digest: &String| image.repo_digests.iter().any(|known| known.ends_with(&format!("@{digest}")));
-    spec.locked.is_empty() || image.repo_digests.is_empty() || spec.locked.iter().any(names)
 }
 
 fn no_image(policy: ImagePolicy, service: &Service, spec: &ImageSpec, observed: &Observed) -> String {
