@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::apply::{Tools, apply};
 use crate::compile::{image_specs, published_addresses, service_volumes};
 use crate::config::Loaded;
-use crate::model::{ImagePolicy, ImageSpec, ResourceId, ResourceKind};
+use crate::model::{ImagePolicy, ImageSpec, ResourceId, ResourceKind, repository, split_registry};
 use crate::observe;
 use crate::plan::{Action, Cause, Choice, ImageSource, Plan, Step, supply};
 
@@ -23,7 +23,7 @@ pub struct ImageRow {
     pub id: Option<String>,
     /// Of the manifest, as its registry names it; none for what was built or loaded.
     pub digest: Option<String>,
-    /// macula.lock names its digest.
+    /// macula.lock or the stack names its digest.
     pub locked: bool,
     /// Why it is this one.
     pub why: String,
@@ -63,12 +63,8 @@ pub async fn image_rows(session: &Session, loaded: &Loaded) -> Result<Vec<ImageR
         let left_out = |service: &String| supplied.left_out.iter().find(|left| left.service == *service);
         let trouble = |service: &String| problems.iter().find(|problem| problem.service() == service);
         let why = match (&found, chosen) {
-            (Some((name, _, ImageSource::Image)), _) if [&spec.reference, &spec.kept_as()].contains(&name) => {
-                named_in(&spec)
-            }
-            (Some((name, _, ImageSource::Image)), _) => {
-                format!("a source of {}", without_digest(name, &spec.reference))
-            }
+            (Some((name, _, ImageSource::Image)), _) if place(name) == place(&spec.reference) => named_in(&spec),
+            (Some((name, _, ImageSource::Image)), _) => format!("from another source: {}", without_digest(name)),
             (Some((_, _, ImageSource::Build)), _) if spec.pull.is_empty() => "the stack only builds it".to_owned(),
             (Some((_, _, ImageSource::Build)), _) => format!("built here: {} is not in the engine", spec.reference),
             (None, Some(Choice::Obtain { pull: true, build: true, .. })) => "`up` pulls it, else builds it".to_owned(),
@@ -103,12 +99,21 @@ pub async fn image_rows(session: &Session, loaded: &Loaded) -> Result<Vec<ImageR
 }
 
 fn named_in(spec: &ImageSpec) -> String {
-    if spec.locked.is_empty() { "named in the stack" } else { "named in the stack, and by macula.lock" }.to_owned()
+    match (spec.reference.contains('@'), spec.locked.is_empty()) {
+        (true, _) => "pinned in the stack",
+        (false, true) => "named in the stack",
+        (false, false) => "named in the stack, and by macula.lock",
+    }
+    .to_owned()
 }
 
-/// Which place an image came from: `mirror.gcr.io/library/nginx` of `nginx`.
-fn without_digest(name: &str, reference: &str) -> String {
-    format!("{reference}: {}", name.split('@').next().unwrap_or(name))
+fn without_digest(name: &str) -> &str {
+    name.split('@').next().unwrap_or(name)
+}
+
+/// The registry and the repository in it.
+fn place(name: &str) -> (&str, String) {
+    split_registry(repository(without_digest(name)))
 }
 
 /// Pulls or builds, by policy, what these services run (or all). Returns the number of images.

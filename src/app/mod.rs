@@ -36,3 +36,6 @@ pub use resolver::{
 pub use state::State;
 pub use status::{ClusterStatus, DnsStatus, PlatformStatus, ServiceStatus, Status, status};
 pub use up::{Consent, UpOptions, UpResult, up};
+
+#[cfg(test)]
+mod bundle_tests;

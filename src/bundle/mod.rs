@@ -121,3 +121,6 @@ struct File {
     /// Bytes of its frame.
     packed: u64,
 }
+
+#[cfg(test)]
+mod tests;

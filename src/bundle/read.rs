@@ -18,7 +18,7 @@ pub struct Bundle {
     path: PathBuf,
     index: Index,
     /// Where the index ends: the files' places count from here.
-    start: u64,
+    pub(super) start: u64,
 }
 
 impl Bundle {

@@ -308,6 +308,11 @@ impl FakeEngine {
         }
     }
 
+    /// Somebody removes an image behind our back.
+    pub fn remove_image_by_hand(&self, reference: &str) {
+        self.lock().images.remove(reference);
+    }
+
     fn lock(&self) -> MutexGuard<'_, World> {
         // a test that failed in another thread must not hide its own message behind this one
         self.world.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
