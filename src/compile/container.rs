@@ -277,7 +277,7 @@ fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<Networ
 
 /// Names of services that are reached on a port and not through HTTP, `postgres.macula.local`, with
 /// their address as declared.
-pub(super) fn direct_names(platform: &Platform) -> impl Iterator<Item = (String, Ipv4Addr)> + '_ {
+pub fn direct_names(platform: &Platform) -> impl Iterator<Item = (String, Ipv4Addr)> + '_ {
     platform.services().filter_map(|(_, service)| {
         let address = service.extension.address?;
         let published = service.ports.iter().any(|port| port.published.is_some());

@@ -17,7 +17,7 @@ mod zone;
 pub use address::{
     Block, choose_block, choose_subnet, gateway, ingress_address, loopback_address, published_addresses,
 };
-pub use container::{WantedNames, container_name, service_volumes, wanted_names};
+pub use container::{WantedNames, container_name, direct_names, service_volumes, wanted_names};
 pub use context::{export_context, for_service};
 pub use image::{BASE_SUITE, image_specs};
 pub use ingress::{fully_qualified, names, routes, streams};
