@@ -14,6 +14,7 @@ mod resolver;
 mod state;
 mod status;
 mod up;
+mod validate;
 
 pub use certificate::{authorities, authority_domain};
 pub use creds::{Credential, credentials, exports};
@@ -32,3 +33,4 @@ pub use resolver::{
 pub use state::State;
 pub use status::{ClusterStatus, DnsStatus, PlatformStatus, ServiceStatus, Status, status};
 pub use up::{Consent, UpOptions, UpResult, up};
+pub use validate::{Traced, full_name, trace_name, validate};

@@ -193,7 +193,7 @@ fn of_name(evidence: &Evidence, seen: &NameSeen) -> ([State; 7], Vec<Cause>) {
     let tls = state(tls(evidence, seen));
     let service = service(seen);
     let trouble = matches!(service, Found::Broken(_));
-    let through = http(seen);
+    let through = http(evidence, seen);
     let (http, service) = match through {
         // the service is the reason: the ingress does what it can
         Found::Broken(_) if trouble => (State::Broken, state(service)),
@@ -288,7 +288,7 @@ fn tls(evidence: &Evidence, seen: &NameSeen) -> Found {
     })
 }
 
-fn http(seen: &NameSeen) -> Found {
+fn http(evidence: &Evidence, seen: &NameSeen) -> Found {
     if seen.target.web.is_none() {
         return Found::Is(State::None);
     }
@@ -301,7 +301,8 @@ fn http(seen: &NameSeen) -> Found {
             let direct = seen.containers.iter().find_map(|found| Some((found, found.direct.as_ref()?)));
             Found::Broken(match direct {
                 Some((found, Ok(address))) => {
-                    let newer = found.started_at.is_some();
+                    let ingress = evidence.machine.ingress.as_ref().and_then(|ingress| ingress.started_at);
+                    let newer = found.started_at.zip(ingress).is_some_and(|(its, ingress)| its > ingress);
                     Cause::StaleUpstream { service: service(), address: *address, newer }
                 }
                 Some((_, Err(reason))) => Cause::ServiceSilent { service: service(), reason: reason.clone() },
@@ -373,6 +374,55 @@ fn described(container: &ContainerSeen) -> String {
 }
 
 impl Cause {
+    /// For programs; stable.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NoEngine { .. } => "no_engine",
+            Self::ResolverDead { .. } => "resolver_dead",
+            Self::ResolverPortTaken { .. } => "resolver_port_taken",
+            Self::ZoneMissing { .. } => "zone_missing",
+            Self::ResolverSilent { .. } => "resolver_silent",
+            Self::ResolverOtherAddress { .. } => "resolver_other_address",
+            Self::PowerDnsDown { .. } => "powerdns_down",
+            Self::UpstreamSilent { .. } => "upstream_silent",
+            Self::NotInstalled => "not_installed",
+            Self::Interrupted => "interrupted",
+            Self::FileGone { .. } => "file_gone",
+            Self::InstalledElsewhere { .. } => "installed_elsewhere",
+            Self::FileChanged { .. } => "file_changed",
+            Self::NoDnsInNsswitch { .. } => "no_dns_in_nsswitch",
+            Self::Mdns { .. } => "mdns",
+            Self::OtherResolver { .. } => "other_resolver",
+            Self::StaleHosts { .. } => "stale_hosts",
+            Self::NotInHosts => "not_in_hosts",
+            Self::LookUpFails { .. } => "look_up_fails",
+            Self::LookUpOther { .. } => "look_up_other",
+            Self::DeadIpv6 { .. } => "dead_ipv6",
+            Self::PortTaken { .. } => "port_taken",
+            Self::IngressDown { .. } => "ingress_down",
+            Self::NotReached { .. } => "not_reached",
+            Self::Proxy { .. } => "proxy",
+            Self::NoTls { .. } => "no_tls",
+            Self::Expired { .. } => "expired",
+            Self::ClockBehind { .. } => "clock_behind",
+            Self::ClockDiffers { .. } => "clock_differs",
+            Self::NotTrusted => "not_trusted",
+            Self::OtherAuthority { .. } => "other_authority",
+            Self::NameNotCovered { .. } => "name_not_covered",
+            Self::Refused { .. } => "refused",
+            Self::RouteMissing => "route_missing",
+            Self::NoHttp { .. } => "no_http",
+            Self::ServiceMissing { .. } => "service_missing",
+            Self::ServiceDown { .. } => "service_down",
+            Self::ServiceUnhealthy { .. } => "service_unhealthy",
+            Self::ServiceSilent { .. } => "service_silent",
+            Self::StaleUpstream { .. } => "stale_upstream",
+            Self::ServiceFails { .. } => "service_fails",
+            Self::InsideOther { .. } => "inside_other",
+            Self::InsideNotReached { .. } => "inside_not_reached",
+        }
+    }
+
     /// Where on the way it is.
     pub fn hop(&self) -> Hop {
         match self {

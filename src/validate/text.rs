@@ -153,10 +153,13 @@ impl fmt::Display for Cause {
             Self::ServiceDown { container, state, .. } => write!(f, "{container} {state}"),
             Self::ServiceUnhealthy { container, .. } => write!(f, "{container} runs, and says of itself that it is not healthy"),
             Self::ServiceSilent { service, reason } => write!(f, "{service} runs, and does not answer: {reason}"),
-            Self::StaleUpstream { service, address, .. } => write!(
+            Self::StaleUpstream { service, address, newer: true } => write!(
                 f,
-                "{service} answers on {address}, and the ingress does not find it there: it may hold an older address"
+                "{service} answers on {address}, and the ingress, which was there before it, still asks an older address"
             ),
+            Self::StaleUpstream { service, address, newer: false } => {
+                write!(f, "{service} answers on {address}, and the ingress does not reach it there")
+            }
             Self::ServiceFails { service, status } => write!(f, "{service} answers with {status}"),
             Self::InsideOther { found, expected } => {
                 write!(f, "containers get {} for it, and not the ingress ({expected})", addresses(found))
