@@ -4,13 +4,13 @@ use std::net::IpAddr;
 
 use ipnet::Ipv4Net;
 
-use crate::compile::{Block, container_name, fully_qualified};
+use crate::compile::{Block, container_name, fully_qualified, own_address};
 use crate::config::Loaded;
 use crate::dns::Trace;
 use crate::model::{ObservedContainer, Platform, Role, View};
 use crate::pki::trust;
 use crate::pki::Authority;
-use crate::validate::{Evidence, Scene, Target, Verdict, collect, foreign, judge, targets};
+use crate::validate::{Evidence, Scene, Target, Verdict, Web, collect, foreign, judge, targets};
 
 use super::certificate::{authorities, authority_domain};
 use super::prepare::gather;
@@ -96,6 +96,7 @@ async fn walk(session: &Session, ground: &Ground, targets: Vec<Target>) -> Evide
         container_addresses: ground.container_addresses,
         control: files.control(),
         install: files.install(),
+        dns_port: 53,
         probe: (name, address),
         root: root(session, platform).await,
     };
@@ -130,17 +131,30 @@ pub async fn trace_name(session: &Session, loaded: &Loaded, name: &str) -> Resul
         None => false,
     };
     let known = all.iter().find(|target| target.name == name).or_else(|| all.iter().find(wildcard));
-    let target = match known {
-        Some(target) => Target { name: name.clone(), asked: name.clone(), ..target.clone() },
-        None => foreign(&name),
-    };
-    let work = async {
+    let path = async {
         let mut client = resolver::connect(session.host()).await.ok()?;
         client.trace(&name, 1, View::Host).await.ok()
     };
-    let (path, evidence) = tokio::join!(work, walk(session, &ground, vec![target]));
+    let path = path.await;
+    let below = name == ground.platform.domain || name.ends_with(&format!(".{}", ground.platform.domain));
+    let written = path.as_ref().is_some_and(Trace::is_from_feed);
+    let target = match known {
+        Some(target) => Target { name: name.clone(), asked: name.clone(), ..target.clone() },
+        // the wildcard's: the ingress says that there is no such name
+        None if below && !written => unowned(&ground, &name),
+        None => foreign(&name),
+    };
+    let evidence = walk(session, &ground, vec![target]).await;
     let verdict = judge(&evidence);
     Ok(Traced { evidence, verdict, path })
+}
+
+/// A name below the domain that no service has.
+fn unowned(ground: &Ground, name: &str) -> Target {
+    let settings = &ground.platform.ingress;
+    let web =
+        Web { http: settings.http, https: ground.tls.then_some(settings.https), path: "/".to_owned(), port: settings.http };
+    Target { address: Some(own_address(ground.block).into()), web: Some(web), ..foreign(name) }
 }
 
 /// `postgres` -> `postgres.macula.local`; what has a dot is a full name already.

@@ -50,7 +50,7 @@ pub fn result(verdict: &Verdict) -> Result<(), CliError> {
     let verb = if verdict.faults.len() == 1 { "is" } else { "are" };
     Err(CliError::not_healthy(match verdict.broken_names() {
         0 => format!("{things} {verb} broken"),
-        count => format!("{things} {verb} broken, {count} of {} do not work", text::count(verdict.rows.len(), "name")),
+        count => format!("{things} {verb} broken; names affected: {count} of {}", verdict.rows.len()),
     }))
 }
 
@@ -142,7 +142,10 @@ mod tests {
             row("grafana.macula.local", [Ok, Ok, Ok, Broken, Ok, Ok, Ok]),
             row("postgres.macula.local", [Ok, Ok, Ok, None, None, Ok, Unknown]),
         ];
-        insta::assert_snapshot!(table(&rows, Style { color: false, unicode: true }, std::option::Option::None), @r"
+        insta::assert_snapshot!(table(&rows, Style { color: false, unicode: true }, std::option::Option::None), @"
+        NAME                   LOOK-UP  DNS  CONNECT  TLS     HTTP  SERVICE  INSIDE
+        grafana.macula.local   ok       ok   ok       failed  ok    ok       ok
+        postgres.macula.local  ok       ok   ok       -       -     ok       ?
         ");
     }
 }

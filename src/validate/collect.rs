@@ -27,8 +27,8 @@ const RESOLVE: Duration = Duration::from_millis(1500);
 const CONTROL: Duration = Duration::from_secs(2);
 /// Type A.
 const A: u16 = 1;
-/// Ports on which programs expect a DNS server.
-const DNS: u16 = 53;
+/// Type NS, of the root: what every name server that others may ask has at hand.
+const NS: u16 = 2;
 
 /// What is to be walked, and with what.
 pub struct Scene<'a> {
@@ -50,6 +50,8 @@ pub struct Scene<'a> {
     pub control: PathBuf,
     /// What `dns install` keeps.
     pub install: PathBuf,
+    /// Where programs ask a name server: 53.
+    pub dns_port: u16,
     /// A name of the platform that the resolver answers, with the address that nobody else gives.
     pub probe: (String, IpAddr),
     /// Our root, DER, and whether a store that is no file trusts it.
@@ -93,7 +95,7 @@ pub async fn collect(scene: &Scene<'_>) -> Evidence {
     let machine = Machine {
         linux: host.facts().os == "linux",
         engine: scene.engine.as_ref().map(|_| ()).map_err(Clone::clone),
-        resolver_port: resolver_port(host, &listeners, installed.as_ref(), address).await,
+        resolver_port: resolver_port(scene, &listeners, installed.as_ref(), address).await,
         squatters: if down { squatters(host, &listeners, &names).await } else { Vec::new() },
         authority: trust.knows_ours(),
         resolver,
@@ -121,18 +123,44 @@ async fn resolver(scene: &Scene<'_>) -> Option<ResolverSeen> {
     let status = timeout(CONTROL, work).await.ok().flatten()?;
     let zone = status.zones.iter().find(|zone| zone.apex == scene.domain);
     let error = |zone: &crate::dns::ZoneStatus| zone.feed_status.as_ref().and_then(|fed| fed.error.clone());
+    let address = status.listen.iter().find(|listen| listen.view == View::Host).map(|listen| listen.address);
+    // those of a VPN's domains are that VPN's business
+    let upstreams: Vec<SocketAddr> = status
+        .upstreams
+        .iter()
+        .filter(|upstream| upstream.domain.is_none())
+        .map(|upstream| upstream.address)
+        .collect();
+    let upstream = match address {
+        Some(address) if !upstreams.is_empty() => upstream(address).await,
+        _ => Ok(()),
+    };
     Some(ResolverSeen {
-        address: status.listen.iter().find(|listen| listen.view == View::Host).map(|listen| listen.address),
+        address,
         feed: zone.and_then(|zone| Some((zone.feed?, error(zone)))),
-        // those of a VPN's domains are that VPN's business
-        upstreams: status
-            .upstreams
-            .iter()
-            .filter(|upstream| upstream.domain.is_none())
-            .map(|upstream| (upstream.address, upstream.healthy))
-            .collect(),
+        upstreams,
+        upstream,
         zones: status.zones.into_iter().map(|zone| zone.apex).collect(),
     })
+}
+
+/// Whether the resolver gets answers from those that it asks.
+async fn upstream(resolver: SocketAddr) -> Result<(), String> {
+    match ask(resolver, ".", NS, RESOLVE).await {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let said = said(resolver, &error);
+            // any other answer is one
+            let none = ["server failure", "refused", "timed out"].iter().any(|word| said.contains(word));
+            if none { Err(said) } else { Ok(()) }
+        }
+    }
+}
+
+/// What a server said in place of an answer.
+fn said(server: SocketAddr, error: &std::io::Error) -> String {
+    let text = reach::words(error);
+    text.strip_prefix(&format!("{server} answers ")).unwrap_or(&text).to_owned()
 }
 
 async fn installed(scene: &Scene<'_>) -> Option<Installed> {
@@ -164,16 +192,16 @@ async fn owner(host: &dyn Host, listeners: &[Listener], address: SocketAddr, pro
 
 /// Somebody else on the address where the system looks for the resolver.
 async fn resolver_port(
-    host: &dyn Host,
+    scene: &Scene<'_>,
     listeners: &[Listener],
     installed: Option<&Installed>,
     ours: Option<SocketAddr>,
 ) -> Option<Owner> {
-    let wanted = installed.map_or(SocketAddr::from((RESOLVER, DNS)), |installed| installed.address);
+    let wanted = installed.map_or(SocketAddr::from((RESOLVER, scene.dns_port)), |installed| installed.address);
     if ours == Some(wanted) {
         return None;
     }
-    owner(host, listeners, wanted, Protocol::Udp).await
+    owner(scene.host, listeners, wanted, Protocol::Udp).await
 }
 
 /// Those who answer on the ingress's addresses though it does not run.
@@ -195,7 +223,7 @@ async fn squatters(host: &dyn Host, listeners: &[Listener], names: &[NameSeen]) 
 
 /// Asks whoever stands in front of our resolver for a name that only ours knows.
 async fn front(scene: &Scene<'_>, files: &Files, ours: Option<SocketAddr>) -> Option<Front> {
-    let server = SocketAddr::from((*files.servers.first()?, DNS));
+    let server = SocketAddr::from((*files.servers.first()?, scene.dns_port));
     if Some(server) == ours {
         return None;
     }
@@ -204,7 +232,7 @@ async fn front(scene: &Scene<'_>, files: &Files, ours: Option<SocketAddr>) -> Op
         Ok(found) if found.contains(expected) => (true, expected.to_string()),
         Ok(found) if found.is_empty() => (false, "it has no address for it".to_owned()),
         Ok(found) => (false, format!("it says {}", list(&found))),
-        Err(error) => (false, reach::words(&error)),
+        Err(error) => (false, said(server, &error)),
     };
     Some(Front { server, asked: name.clone(), knows, said })
 }
@@ -256,7 +284,10 @@ async fn container(scene: &Scene<'_>, found: &ObservedContainer, port: Option<u1
 async fn walk(scene: &Scene<'_>, trust: &Trust, resolver: Option<SocketAddr>, target: &Target) -> NameSeen {
     let (lookup, dns) = tokio::join!(look_up(scene.host, &target.asked), async {
         match resolver {
-            Some(resolver) => Some(ask(resolver, &target.asked, A, RESOLVE).await.map_err(|error| reach::words(&error))),
+            Some(resolver) => {
+                let answer = ask(resolver, &target.asked, A, RESOLVE).await;
+                Some(answer.map_err(|error| said(resolver, &error)))
+            }
             None => None,
         }
     });

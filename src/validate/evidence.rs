@@ -89,8 +89,10 @@ pub struct ResolverSeen {
     pub zones: Vec<String>,
     /// PowerDNS, and why the last look at it failed.
     pub feed: Option<(SocketAddr, Option<String>)>,
-    /// Servers for all other names, with whether they answer.
-    pub upstreams: Vec<(SocketAddr, bool)>,
+    /// Servers for all other names.
+    pub upstreams: Vec<SocketAddr>,
+    /// Whether one of them answered just now.
+    pub upstream: Result<(), String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

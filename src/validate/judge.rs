@@ -68,7 +68,8 @@ pub enum Cause {
     ResolverSilent { address: SocketAddr, reason: String },
     ResolverOtherAddress { found: Vec<IpAddr>, expected: IpAddr },
     PowerDnsDown { address: SocketAddr, reason: String },
-    UpstreamSilent { servers: Vec<SocketAddr> },
+    UpstreamSilent { servers: Vec<SocketAddr>, reason: String },
+    NoSuchName { reason: String },
     // the system's look-up
     NotInstalled,
     Interrupted,
@@ -150,10 +151,9 @@ fn of_machine(evidence: &Evidence) -> Vec<Cause> {
             all.push(Cause::PowerDnsDown { address: *address, reason: reason.clone() });
         }
         let carries_all = machine.installed.as_ref().is_some_and(|installed| installed.rung == Rung::ResolvConf);
-        let nobody = !resolver.upstreams.is_empty() && resolver.upstreams.iter().all(|(_, healthy)| !healthy);
-        if carries_all && nobody {
-            let servers = resolver.upstreams.iter().map(|(address, _)| *address).collect();
-            all.push(Cause::UpstreamSilent { servers });
+        if let (true, Err(reason)) = (carries_all, &resolver.upstream) {
+            let servers = resolver.upstreams.clone();
+            all.push(Cause::UpstreamSilent { servers, reason: reason.clone() });
         }
     }
     if let Some(ProxySeen { variable, proxy, passes: Err(said) }) = &machine.proxy {
@@ -199,7 +199,7 @@ fn of_name(evidence: &Evidence, seen: &NameSeen) -> ([State; 7], Vec<Cause>) {
         Found::Broken(_) if trouble => (State::Broken, state(service)),
         Found::Broken(cause) if cause.hop() == Hop::Service => (State::Broken, state(Found::Broken(cause))),
         // what answers is there, whatever its health check says
-        Found::Is(State::Ok) => (State::Ok, State::Ok),
+        Found::Is(State::Ok) if !seen.target.service.is_empty() => (State::Ok, State::Ok),
         through => (state(through), state(service)),
     };
     let inside = match inside(evidence, seen) {
@@ -385,6 +385,7 @@ impl Cause {
             Self::ResolverOtherAddress { .. } => "resolver_other_address",
             Self::PowerDnsDown { .. } => "powerdns_down",
             Self::UpstreamSilent { .. } => "upstream_silent",
+            Self::NoSuchName { .. } => "no_such_name",
             Self::NotInstalled => "not_installed",
             Self::Interrupted => "interrupted",
             Self::FileGone { .. } => "file_gone",
@@ -432,7 +433,8 @@ impl Cause {
             | Self::ResolverSilent { .. }
             | Self::ResolverOtherAddress { .. }
             | Self::PowerDnsDown { .. }
-            | Self::UpstreamSilent { .. } => Hop::Dns,
+            | Self::UpstreamSilent { .. }
+            | Self::NoSuchName { .. } => Hop::Dns,
             Self::NotInstalled
             | Self::Interrupted
             | Self::FileGone { .. }

@@ -17,6 +17,9 @@ pub(super) fn dns(evidence: &Evidence, seen: &NameSeen) -> Found {
         return Found::Broken(Cause::ZoneMissing { domain: evidence.domain.clone() });
     }
     match (&seen.dns, resolver.address) {
+        (Some(Err(reason)), _) if !own && !reason.contains("timed out") => {
+            Found::Broken(Cause::NoSuchName { reason: reason.clone() })
+        }
         (Some(Err(reason)), Some(address)) => {
             Found::Broken(Cause::ResolverSilent { address, reason: reason.clone() })
         }
@@ -24,7 +27,7 @@ pub(super) fn dns(evidence: &Evidence, seen: &NameSeen) -> Found {
             Some(expected) if !found.contains(&expected) => {
                 Found::Broken(Cause::ResolverOtherAddress { found: found.clone(), expected })
             }
-            None if found.is_empty() => Found::Broken(Cause::LookUpFails { reason: "it has no address".into() }),
+            None if found.is_empty() => Found::Broken(Cause::NoSuchName { reason: "it has no IPv4 address".into() }),
             _ => Found::Is(State::Ok),
         },
         _ => Found::Is(State::Unknown),

@@ -25,5 +25,5 @@ mod text;
 pub use collect::{Scene, collect};
 pub use evidence::*;
 pub use judge::{Cause, Fault, Row, State, Verdict, judge};
-pub use targets::{Target, foreign, targets};
+pub use targets::{Target, Web, foreign, targets};
 pub use text::seen;

@@ -73,11 +73,12 @@ impl fmt::Display for Cause {
                 f,
                 "PowerDNS at {address} cannot be asked, so records of `dns add` are those of the last look: {reason}"
             ),
-            Self::UpstreamSilent { servers } => write!(
+            Self::UpstreamSilent { servers, reason } => write!(
                 f,
-                "this machine's name servers ({}) do not answer, so other names than ours are not found",
+                "this machine's name servers ({}) give no answer, so other names than ours are not found: {reason}",
                 list(servers)
             ),
+            Self::NoSuchName { reason } => write!(f, "this machine's name servers do not know it: {reason}"),
             Self::NotInstalled => f.write_str("this machine has not been told to ask the resolver"),
             Self::Interrupted => f.write_str("an install or uninstall of the names was ended in the middle"),
             Self::FileGone { paths: gone } => {
@@ -183,7 +184,11 @@ impl Cause {
             }
             Self::ResolverSilent { .. } => &["macula dns status", "macula down && macula up"],
             Self::PowerDnsDown { .. } => &["macula up powerdns", "macula logs powerdns"],
-            Self::UpstreamSilent { .. } => &["macula dns status"],
+            Self::UpstreamSilent { .. } => &[
+                "macula dns status",
+                "or name servers that answer in macula.yaml (`dns: {upstream: [ADDRESS]}`), then `macula up`",
+            ],
+            Self::NoSuchName { .. } => &["macula dns list"],
             Self::NotInstalled
             | Self::Interrupted
             | Self::FileGone { .. }
