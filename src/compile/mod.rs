@@ -21,7 +21,7 @@ pub use container::{WantedNames, container_name, direct_names, service_volumes, 
 pub use context::{export_context, for_service};
 pub use image::{BASE_SUITE, image_specs};
 pub use ingress::{fully_qualified, names, routes, streams};
-pub use zone::{RESOLVER, feed, records_api, zone};
+pub use zone::{RESOLVER, feed, records_api, resolver_metrics, zone};
 
 /// What differs from machine to machine and from day to day; everything that compile may know
 /// beside the platform.

@@ -122,7 +122,10 @@ async fn resolver(scene: &Scene<'_>) -> Option<ResolverSeen> {
     };
     let status = timeout(CONTROL, work).await.ok().flatten()?;
     let zone = status.zones.iter().find(|zone| zone.apex == scene.domain);
-    let error = |zone: &crate::dns::ZoneStatus| zone.feed_status.as_ref().and_then(|fed| fed.error.clone());
+    let error = |zone: &crate::dns::ZoneStatus| {
+        let error = zone.feed_status.as_ref()?.error.as_ref()?;
+        Some(error.split(" (os error").next().unwrap_or_default().to_owned())
+    };
     let address = status.listen.iter().find(|listen| listen.view == View::Host).map(|listen| listen.address);
     // those of a VPN's domains are that VPN's business
     let upstreams: Vec<SocketAddr> = status
@@ -217,7 +220,6 @@ async fn squatters(host: &dyn Host, listeners: &[Listener], names: &[NameSeen]) 
             }
         }
     }
-    all.sort();
     all
 }
 

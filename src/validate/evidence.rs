@@ -136,7 +136,7 @@ pub struct ProxySeen {
     pub passes: Result<(), String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     pub address: SocketAddr,
     pub process: Option<String>,

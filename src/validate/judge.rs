@@ -97,6 +97,7 @@ pub enum Cause {
     NotTrusted,
     OtherAuthority { issuer: String },
     NameNotCovered { names: Vec<String> },
+    TooDeep { domain: String },
     Refused { reason: String },
     // behind the ingress
     RouteMissing,
@@ -254,6 +255,11 @@ fn connect(evidence: &Evidence, seen: &NameSeen) -> Found {
     Found::Is(State::Ok)
 }
 
+/// What answers in its place is somebody else's.
+fn ingress_is_down(evidence: &Evidence) -> bool {
+    evidence.machine.engine.is_ok() && evidence.machine.ingress.as_ref().is_none_or(|ingress| !ingress.runs())
+}
+
 fn tls(evidence: &Evidence, seen: &NameSeen) -> Found {
     if seen.target.web.as_ref().is_none_or(|web| web.https.is_none()) {
         return Found::Is(State::None);
@@ -261,9 +267,7 @@ fn tls(evidence: &Evidence, seen: &NameSeen) -> Found {
     let found = match &seen.tls {
         // nothing to speak to, or somebody else's
         None => return Found::Is(State::Unknown),
-        _ if evidence.machine.ingress.as_ref().is_some_and(|ingress| !ingress.runs()) => {
-            return Found::Is(State::Unknown);
-        }
+        _ if ingress_is_down(evidence) => return Found::Is(State::Unknown),
         Some(Err(reason)) => return Found::Broken(Cause::NoTls { reason: reason.clone() }),
         Some(Ok(found)) => found,
     };
@@ -282,7 +286,14 @@ fn tls(evidence: &Evidence, seen: &NameSeen) -> Found {
     Found::Broken(match fault {
         TlsFault::Expired => Cause::Expired { at: *not_after },
         TlsFault::NotYet => Cause::ClockBehind { begins: *not_before, now: evidence.now },
-        TlsFault::OtherName => Cause::NameNotCovered { names: names.clone() },
+        TlsFault::OtherName => {
+            // a wildcard stands for one label (RFC 9525 6.3)
+            let above = seen.target.asked.strip_suffix(&format!(".{}", evidence.domain)).unwrap_or_default();
+            match above.contains('.') && names.contains(&format!("*.{}", evidence.domain)) {
+                true => Cause::TooDeep { domain: evidence.domain.clone() },
+                false => Cause::NameNotCovered { names: names.clone() },
+            }
+        }
         TlsFault::UnknownIssuer => Cause::OtherAuthority { issuer: issuer.clone() },
         TlsFault::Other(reason) => Cause::Refused { reason: reason.clone() },
     })
@@ -295,6 +306,7 @@ fn http(evidence: &Evidence, seen: &NameSeen) -> Found {
     let service = || seen.target.service.clone();
     match &seen.http {
         None => Found::Is(State::Unknown),
+        _ if ingress_is_down(evidence) => Found::Is(State::Unknown),
         Some(Err(reason)) => Found::Broken(Cause::NoHttp { reason: reason.clone() }),
         Some(Ok(HttpSeen { mark: Some(Mark::NoRoute), .. })) => Found::Broken(Cause::RouteMissing),
         Some(Ok(HttpSeen { mark: Some(Mark::Unavailable), .. })) => {
@@ -343,7 +355,7 @@ fn service(seen: &NameSeen) -> Found {
 fn inside(evidence: &Evidence, seen: &NameSeen) -> Found {
     let Some(expected) = seen.target.inside else { return Found::Is(State::None) };
     let Some(found) = &seen.inside else { return Found::Is(State::Unknown) };
-    if evidence.machine.inside.is_err() {
+    if evidence.machine.inside.is_err() || ingress_is_down(evidence) {
         return Found::Is(State::Unknown);
     }
     if found.addresses != [IpAddr::V4(expected)] {
@@ -410,6 +422,7 @@ impl Cause {
             Self::NotTrusted => "not_trusted",
             Self::OtherAuthority { .. } => "other_authority",
             Self::NameNotCovered { .. } => "name_not_covered",
+            Self::TooDeep { .. } => "too_deep",
             Self::Refused { .. } => "refused",
             Self::RouteMissing => "route_missing",
             Self::NoHttp { .. } => "no_http",
@@ -460,6 +473,7 @@ impl Cause {
             | Self::NotTrusted
             | Self::OtherAuthority { .. }
             | Self::NameNotCovered { .. }
+            | Self::TooDeep { .. }
             | Self::Refused { .. } => Hop::Tls,
             Self::RouteMissing | Self::NoHttp { .. } => Hop::Http,
             Self::ServiceMissing { .. }

@@ -147,6 +147,9 @@ impl fmt::Display for Cause {
             Self::NameNotCovered { names } => {
                 write!(f, "the certificate is not for this name, but for {}", list(names))
             }
+            Self::TooDeep { domain } => {
+                write!(f, "the certificate covers names of one label below {domain}, and this one has more")
+            }
             Self::Refused { reason } => write!(f, "the certificate is refused: {reason}"),
             Self::RouteMissing => f.write_str("the ingress has no route for this name"),
             Self::NoHttp { reason } => write!(f, "no HTTP answer comes: {reason}"),
@@ -180,13 +183,13 @@ impl Cause {
                 &["macula up"]
             }
             Self::ResolverDead { squatter: Some(owner) } | Self::ResolverPortTaken { squatter: owner, .. } => {
-                return vec![format!("stop {owner}, then `macula up` and `macula dns install`")];
+                return stop([owner], "`macula up` and `macula dns install`");
             }
             Self::ResolverSilent { .. } => &["macula dns status", "macula down && macula up"],
             Self::PowerDnsDown { .. } => &["macula up powerdns", "macula logs powerdns"],
             Self::UpstreamSilent { .. } => &[
                 "macula dns status",
-                "or name servers that answer in macula.yaml (`dns: {upstream: [ADDRESS]}`), then `macula up`",
+                "name servers that answer in macula.yaml (`dns: {upstream: [ADDRESS]}`), then `macula up`",
             ],
             Self::NoSuchName { .. } => &["macula dns list"],
             Self::NotInstalled
@@ -196,7 +199,7 @@ impl Cause {
             | Self::FileChanged { .. }
             | Self::NotInHosts => &["macula dns install"],
             Self::NoDnsInNsswitch { .. } => {
-                &["macula dns install --method hosts", "or add `dns` to the line `hosts:` of /etc/nsswitch.conf"]
+                &["macula dns install --method hosts", "add `dns` to the line `hosts:` of /etc/nsswitch.conf"]
             }
             Self::Mdns { .. } => &[
                 "put `dns` (or `resolve`) before the mdns word in the line `hosts:` of /etc/nsswitch.conf",
@@ -208,10 +211,7 @@ impl Cause {
             }
             Self::LookUpFails { .. } | Self::LookUpOther { .. } => &["macula dns status", "macula dns install"],
             Self::DeadIpv6 { .. } => &["take the IPv6 line for it out of /etc/hosts, or its AAAA record: `macula dns list`"],
-            Self::PortTaken { squatters } => {
-                let who = unique(squatters.iter().map(|owner| owner.to_string()));
-                return vec![format!("stop {}, then `macula up`", list(who))];
-            }
+            Self::PortTaken { squatters } => return stop(squatters, "`macula up`"),
             Self::IngressDown { .. } => &["macula up", "macula logs ingress"],
             Self::NotReached { .. } => &["macula up", "macula doctor ports"],
             Self::Proxy { .. } => return vec!["export no_proxy=\"$no_proxy,.local\"".to_owned()],
@@ -220,6 +220,7 @@ impl Cause {
             Self::ClockBehind { .. } => &["set this machine's clock: `sudo timedatectl set-ntp true`"],
             Self::ClockDiffers { .. } => &["set the clock of this machine, or of the engine's virtual machine"],
             Self::NotTrusted => &["macula trust install"],
+            Self::TooDeep { .. } => &["use a name with one label below the domain, or give a service this one as `ingress: {host: ...}`"],
             Self::Refused { .. } => &["macula trust status", "macula up"],
             Self::RouteMissing => &["macula up"],
             Self::NoHttp { .. } => &["macula logs ingress"],
@@ -237,6 +238,17 @@ impl Cause {
         };
         all.iter().map(|text| (*text).to_owned()).collect()
     }
+}
+
+/// Who is in the way has to go first.
+fn stop<'a>(owners: impl IntoIterator<Item = &'a Owner> + Clone, then: &str) -> Vec<String> {
+    let who = unique(owners.clone().into_iter().filter(|owner| owner.process.is_some()).map(ToString::to_string));
+    if !who.is_empty() {
+        return vec![format!("stop {}, then {then}", list(who))];
+    }
+    let mut ports: Vec<String> = owners.into_iter().map(|owner| format!("sport = :{}", owner.address.port())).collect();
+    ports.dedup();
+    vec![format!("sudo ss -lptun '{}'", ports.join(" or ")), format!("stop what that shows, then {then}")]
 }
 
 /// What was seen at a hop, in some words; empty where there is nothing to tell.

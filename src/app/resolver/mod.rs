@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::compile::{feed, gateway, zone};
+use crate::compile::{feed, gateway, resolver_metrics, zone};
 use crate::dns::{Client, ContentError, ControlError, Listen, RecordsError, ServerError, Status, ZoneEntry, ask};
 use crate::host::{Command, Host, Lock};
 use crate::model::{DnsSettings, View};
@@ -217,6 +217,7 @@ fn entry(prepared: &Prepared) -> ZoneEntry {
         feed: feed(platform, prepared.block),
         listen: vec![Listen { address: (gateway(prepared.subnet), 53).into(), view: View::Container }],
         networks: vec![prepared.subnet.into()],
+        metrics: resolver_metrics(&prepared.facts, prepared.subnet),
     }
 }
 

@@ -169,10 +169,11 @@ impl Serving {
 
     /// A platform's network may be made after we were started.
     async fn listen_again(&self) {
-        let bound = self.handle.listen();
+        let (bound, shown) = (self.handle.listen(), self.handle.inner_metrics());
         let known: Vec<String> = self.handle.status().zones.into_iter().map(|zone| zone.apex).collect();
         for (_, entry) in self.files.entries(&*self.host).await {
-            let missing = entry.listen.iter().any(|listen| !bound.contains(listen));
+            let metrics = entry.metrics.is_some_and(|address| !shown.contains(&address));
+            let missing = metrics || entry.listen.iter().any(|listen| !bound.contains(listen));
             if missing && known.contains(&entry.zone.apex) {
                 // the next time, then
                 let _ = self.handle.put(entry);
