@@ -10,6 +10,7 @@ mod logs;
 mod names;
 mod prepare;
 mod records;
+mod renewal;
 mod resolver;
 mod state;
 mod status;

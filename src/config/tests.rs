@@ -463,6 +463,7 @@ secrets: {s: {environment: HOME}}
         "prepare": [],
         "provider": null,
         "optional": false,
+        "trust": false,
         "once": false,
         "profiles": [],
         "buckets": [],
@@ -614,6 +615,7 @@ volumes: {conf: {}}
         "build": "a-0"
       },
       "optional": true,
+      "trust": false,
       "once": false,
       "profiles": [],
       "buckets": [

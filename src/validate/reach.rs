@@ -3,7 +3,6 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use tokio_rustls::TlsConnector;
 use super::evidence::{HttpSeen, Mark, Served, TlsFault, TlsSeen};
 use crate::host::Host;
 use crate::pki::Certificate;
+use crate::pki::trust::system_roots;
 
 /// For one connection, one handshake, one answer: all of this machine.
 pub const WAIT: Duration = Duration::from_secs(3);
@@ -27,15 +27,6 @@ pub const WAIT: Duration = Duration::from_secs(3);
 const ANSWER: Duration = Duration::from_secs(10);
 /// More than any head of an answer.
 const HEAD: usize = 64 << 10;
-/// Where systems keep the roots that they trust, as one file: Debian, Fedora, openSUSE, Alpine and
-/// macOS, in the order in which Go's crypto/x509 looks.
-const BUNDLES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
 /// Whom this machine trusts, and what time it has.
 pub struct Trust {
     provider: Arc<CryptoProvider>,
@@ -48,14 +39,7 @@ impl Trust {
     /// Reads the system's store. `root`: our own, DER. `trusted`: a store that is no file holds it.
     pub async fn look(host: &dyn Host, root: Option<&[u8]>, trusted: bool) -> Self {
         let provider = Arc::new(ring::default_provider());
-        let variable = host.env("SSL_CERT_FILE").filter(|path| !path.is_empty());
-        let mut bundle = Vec::new();
-        for path in variable.iter().map(String::as_str).chain(BUNDLES) {
-            if let Ok(content) = host.read(Path::new(path)).await {
-                bundle = content;
-                break;
-            }
-        }
+        let bundle = system_roots(host).await;
         let verifier = |roots: Vec<CertificateDer<'static>>| {
             let mut store = RootCertStore::empty();
             store.add_parsable_certificates(roots);

@@ -18,7 +18,7 @@ use crate::host::Host;
 use crate::model::{Protocol, View};
 
 use super::{FORMAT, Process, ResolverError, ResolverFiles, StartedBy};
-use crate::app::Error;
+use crate::app::{Error, renewal};
 use crate::app::state::write;
 
 /// Where port 53 is not to be had.
@@ -104,6 +104,7 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
             events.warn(format!("the names of {platform} cannot be served: {error}"));
         }
     }
+    tasks.push(tokio::spawn(renewal::follow(Arc::clone(&host), files.clone(), events.clone())));
     let process = Process {
         format: FORMAT,
         pid: std::process::id(),

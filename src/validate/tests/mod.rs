@@ -315,8 +315,8 @@ async fn the_ingress_port_is_taken() {
     assert_snapshot!(world.told().await, @"
     ..X??.? grafana.macula.local
     ...--.? postgres.macula.local
-    connect [grafana.macula.local]: a program that this user may not see listens on 127.0.0.1:HTTP, 127.0.0.1:HTTPS, in the place of the ingress
-      sudo ss -lptun 'sport = :HTTP or sport = :HTTPS'
+    connect [grafana.macula.local]: a program that this user may not see listens on 127.0.0.1:HTTPS, 127.0.0.1:HTTP, in the place of the ingress
+      sudo ss -lptun 'sport = :HTTPS or sport = :HTTP'
       stop what that shows, then `macula up`
     ");
 }
