@@ -65,6 +65,8 @@ pub enum ResolverError {
     Silent { address: SocketAddr, name: String, reason: String },
     #[error("the resolver serves no platform")]
     NoZones,
+    #[error("another user's resolver answers on {address}")]
+    AnotherUser { address: SocketAddr },
     #[error("a resolver runs in a terminal, in the place of the service")]
     InTerminal,
     #[error(transparent)]
