@@ -10,10 +10,12 @@ mod logs;
 mod names;
 mod prepare;
 mod records;
+mod renewal;
 mod resolver;
 mod state;
 mod status;
 mod up;
+mod validate;
 
 pub use certificate::{authorities, authority_domain};
 pub use creds::{Credential, credentials, exports};
@@ -32,3 +34,4 @@ pub use resolver::{
 pub use state::State;
 pub use status::{ClusterStatus, DnsStatus, PlatformStatus, ServiceStatus, Status, status};
 pub use up::{Consent, UpOptions, UpResult, up};
+pub use validate::{Traced, full_name, trace_name, validate};
