@@ -116,7 +116,7 @@ async fn what_somebody_changed_comes_back_and_what_they_added_stays() {
         title: "drift".into(),
         images: vec![],
         manifests: vec![
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "macula-drift"}}),
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "macula-drift", "labels": {"a": "b"}}}),
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "drift", "namespace": "macula-drift"},
                 "data": {"ours": "1"}}),
             json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
