@@ -72,7 +72,14 @@ async fn an_object_is_applied_under_our_name_and_once() {
     let addon = addon(vec![config_map("one"), namespace]);
     let first = server.kubernetes.apply(&addon).await.unwrap();
     assert_eq!(first.created, ["ConfigMap space/one", "Namespace space"]);
-    insta::assert_debug_snapshot!(server.lines(), @"");
+    insta::assert_debug_snapshot!(server.lines(), @r#"
+    [
+        "GET /api/v1/namespaces/space",
+        "PATCH /api/v1/namespaces/space?&force=true&fieldManager=macula&fieldValidation=Strict",
+        "GET /api/v1/namespaces/space/configmaps/one",
+        "PATCH /api/v1/namespaces/space/configmaps/one?&force=true&fieldManager=macula&fieldValidation=Strict",
+    ]
+    "#);
     let patch = server.requests.lock().unwrap()[3].clone();
     assert_eq!((patch.content_type.as_str(), &patch.body), ("application/apply-patch+yaml", &config_map("one")));
 
@@ -127,7 +134,7 @@ async fn what_does_not_pass_is_said_at_once() {
     })
     .await;
     let error = server.kubernetes.apply(&addon(vec![config_map("one")])).await.unwrap_err();
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @r#"cannot apply ConfigMap space/one: configmaps "one" is forbidden: User "a" cannot patch resource"#);
     assert_eq!(server.lines().len(), 2);
 }
 
@@ -169,11 +176,11 @@ async fn an_api_server_that_is_not_there_is_named() {
     let kubernetes = Kubernetes::connect(&kubeconfig.to_string(), "macula").await.unwrap();
     let error = kubernetes.version().await.unwrap_err();
     let text = error.to_string().replace(&address.to_string(), "ADDRESS");
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @"cannot ask for the version: the API server https://ADDRESS does not answer: client error (Connect): tcp connect error: Connection refused (os error 111)");
     let error = Kubernetes::connect("clusters: [", "macula").await.unwrap_err();
     assert!(matches!(error, KubernetesError::Kubeconfig { .. }), "{error}");
     let error = Kubernetes::connect(&kubeconfig.to_string(), "other").await.unwrap_err();
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @"the cluster's kubeconfig cannot be used: failed to load current context: other");
 }
 
 fn deployment(available: i32) -> Value {
@@ -237,7 +244,18 @@ async fn a_pod_that_does_not_come_up_says_why() {
         text.push_str(&not_ready(status).await.0);
         text.push('\n');
     }
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r#"
+    pod space/app-1: the image registry.macula.local/app:v2 does not exist: registry.macula.local/app:v2: not found
+    pod space/app-1: the image registry.macula.local/app:v2 may not be pulled without a login: pull access denied
+    pod space/app-1: no node takes it: 0/1 nodes are available: 1 Insufficient memory.
+    pod space/app-1: main ended with 2 (Error), restarted 3 times
+        reading config
+        no such file
+    pod space/app-1: the kubelet cannot start main: CreateContainerConfigError: secret "x" not found
+    pod space/app-1: it is being started: Readiness probe failed: HTTP probe failed with statuscode: 500
+    pod space/app-1: main runs and is not ready: Readiness probe failed: HTTP probe failed with statuscode: 500
+    pod space/app-1: the kubelet cannot start the pod: Evicted: The node was low on resource: memory.
+    "#);
 }
 
 #[tokio::test]
@@ -391,9 +409,52 @@ async fn nodes_and_add_ons_for_the_status() {
         _ => no(404, "NotFound", "not there"),
     })
     .await;
-    insta::assert_json_snapshot!(server.kubernetes.nodes().await.unwrap(), @"");
+    insta::assert_json_snapshot!(server.kubernetes.nodes().await.unwrap(), @r#"
+    [
+      {
+        "name": "macula-control-plane",
+        "ready": true,
+        "version": "v1.34.11",
+        "roles": [
+          "control-plane"
+        ],
+        "addresses": [
+          "10.222.7.130"
+        ],
+        "unschedulable": false
+      },
+      {
+        "name": "macula-worker",
+        "ready": false,
+        "reason": "container runtime network not ready",
+        "version": "",
+        "roles": [],
+        "addresses": [],
+        "unschedulable": true
+      }
+    ]
+    "#);
     let addons = [addon(vec![config_map("there")]), addon(vec![config_map("gone")])];
-    insta::assert_json_snapshot!(server.kubernetes.addon_status(&addons).await.unwrap(), @"");
+    insta::assert_json_snapshot!(server.kubernetes.addon_status(&addons).await.unwrap(), @r#"
+    [
+      {
+        "name": "test",
+        "title": "Test",
+        "state": "ready",
+        "versions": [
+          "v2"
+        ]
+      },
+      {
+        "name": "test",
+        "title": "Test",
+        "state": "missing",
+        "versions": [
+          "v2"
+        ]
+      }
+    ]
+    "#);
 }
 
 #[tokio::test]
