@@ -42,7 +42,7 @@ pub struct Site<'a> {
 }
 
 /// A certificate, its key and whom one has to trust for it, PEM.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Served {
     /// The certificate, then its intermediate.
     pub chain: String,
