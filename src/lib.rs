@@ -4,9 +4,10 @@
 //! |---|---|---|
 //! | 8 | `cli` | one file a command: arguments and a call |
 //! | 7 | `app` | up, down, plan, status, ...: the only wiring |
-//! | 6 | `observe`, `apply`, `doctor` | one look at the world; carries out a plan; checks of the machine |
+//! | 6 | `observe`, `apply`, `doctor`, `validate` | one look at the world; carries out a plan; checks of the machine; the names walked from outside |
 //! | 5 | `system` | the engine and the host as one handle |
 //! | 4 | `engine` | Docker and Podman |
+//! | 4 | `kubernetes` | the cluster's API server: server-side apply, readiness, prune |
 //! | 4 | `dns` | the resolver: zones to answers, forwarding, its handle |
 //! | 3 | `host`, `event`, `bundle` | the machine; what work says while it runs; images as one file |
 //! | 2 | `compile`, `plan` | pure: platform to resources; resources and the world to steps |
@@ -24,6 +25,7 @@ pub mod doctor;
 pub mod engine;
 pub mod event;
 pub mod host;
+pub mod kubernetes;
 pub mod model;
 pub mod observe;
 pub mod pki;
@@ -31,3 +33,4 @@ pub mod plan;
 pub mod probe;
 pub mod render;
 pub mod system;
+pub mod validate;

@@ -12,10 +12,12 @@ mod logs;
 mod names;
 mod prepare;
 mod records;
+mod renewal;
 mod resolver;
 mod state;
 mod status;
 mod up;
+mod validate;
 
 pub use bundle::{LoadedBundle, SavedBundle, load_bundle, save_images};
 pub use certificate::{authorities, authority_domain};
@@ -36,6 +38,7 @@ pub use resolver::{
 pub use state::State;
 pub use status::{ClusterStatus, DnsStatus, PlatformStatus, ServiceStatus, Status, status};
 pub use up::{Consent, UpOptions, UpResult, up};
+pub use validate::{Traced, full_name, trace_name, validate};
 
 #[cfg(test)]
 mod bundle_tests;

@@ -99,7 +99,7 @@ fn the_whole_is_an_archive_that_the_engines_own_program_loads() {
     web/layer.tar
     ");
     insta::assert_snapshot!(String::from_utf8_lossy(&files["manifest.json"]), @r#"[{"RepoTags":["web:1"],"Layers":["base/layer.tar"]},{"RepoTags":["db:1"],"Layers":["base/layer.tar"]}]"#);
-    insta::assert_snapshot!(String::from_utf8_lossy(&files["repositories"]), @r#"{"db":{"1":"x"},"web":{"1":"x"}}"#);
+    insta::assert_snapshot!(String::from_utf8_lossy(&files["repositories"]), @r#"{"web":{"1":"x"},"db":{"1":"x"}}"#);
 }
 
 #[test]

@@ -55,8 +55,9 @@ enum Action {
     /// in it, and holds what images share only once. A run that was broken off is continued by the
     /// next one.
     Save {
+        // the name `file` belongs to the global option
         #[arg(value_name = "FILE")]
-        file: PathBuf,
+        bundle: PathBuf,
         #[command(flatten)]
         stacks: StackOptions,
     },
@@ -65,8 +66,9 @@ enum Action {
     /// The whole file is checked before anything is loaded; what the engine has is left alone.
     /// Afterwards `macula up --images local` needs no network.
     Load {
+        // the name `file` belongs to the global option
         #[arg(value_name = "FILE")]
-        file: PathBuf,
+        bundle: PathBuf,
     },
 }
 
@@ -76,8 +78,8 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         Action::Pull { services, stacks } => get(context, ImagePolicy::Pull, "pull", &services, &stacks).await,
         Action::Build { services, stacks } => get(context, ImagePolicy::Build, "build", &services, &stacks).await,
         Action::Lock { stacks } => lock(context, stacks).await,
-        Action::Save { file, stacks } => save(context, &file, &stacks).await,
-        Action::Load { file } => load(context, &file).await,
+        Action::Save { bundle, stacks } => save(context, &bundle, &stacks).await,
+        Action::Load { bundle } => load(context, &bundle).await,
     }
 }
 

@@ -30,6 +30,7 @@ mod stack;
 mod status;
 mod trust;
 mod up;
+mod validate;
 
 use context::{Context, Global};
 use error::{CliError, ErrorKind};
@@ -72,6 +73,7 @@ enum Command {
     Stack(stack::Args),
     Config(config::Args),
     Trust(trust::Args),
+    Validate(validate::Args),
     Completions(completions::Args),
 }
 
@@ -121,6 +123,7 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Stack(args) => stack::run(context, args).await,
         Command::Config(args) => config::run(context, args).await,
         Command::Trust(args) => trust::run(context, args).await,
+        Command::Validate(args) => validate::run(context, args).await,
         Command::Completions(args) => completions::run(context, args),
     }
 }

@@ -6,6 +6,8 @@ use ipnet::Ipv4Net;
 
 use crate::model::{Facts, IpamPool, NetworkSpec, Platform, Resources, Secrets, VolumeSpec, label};
 
+pub mod addons;
+
 mod address;
 mod container;
 mod context;
@@ -17,11 +19,11 @@ mod zone;
 pub use address::{
     Block, choose_block, choose_subnet, gateway, ingress_address, loopback_address, published_addresses,
 };
-pub use container::{WantedNames, container_name, service_volumes, wanted_names};
+pub use container::{WantedNames, certificate_files, container_name, direct_names, service_volumes, wanted_names};
 pub use context::{export_context, for_service};
 pub use image::{BASE_SUITE, Source, image_specs, lockable};
 pub use ingress::{fully_qualified, names, routes, streams};
-pub use zone::{RESOLVER, feed, records_api, zone};
+pub use zone::{RESOLVER, feed, records_api, resolver_metrics, zone};
 
 /// What differs from machine to machine and from day to day; everything that compile may know
 /// beside the platform.
@@ -39,12 +41,16 @@ pub struct Site<'a> {
     pub version: &'a str,
 }
 
-/// A certificate and its key, PEM.
-#[derive(Clone, PartialEq, Eq)]
+/// A certificate, its key and whom one has to trust for it, PEM.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Served {
     /// The certificate, then its intermediate.
     pub chain: String,
     pub key: String,
+    /// The authority's root.
+    pub root: String,
+    /// The root among all that this machine trusts; empty when no service asks for it.
+    pub bundle: String,
 }
 
 /// Never shows the key.
