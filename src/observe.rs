@@ -183,13 +183,14 @@ async fn health(
     });
     let answers = join_all(running.map(|(spec, found)| async move {
         let answer = ask(engine, host, facts, spec, &spec.readiness, found).await;
-        (spec.name.clone(), answer)
+        (spec.name.clone(), found.health, answer)
     }));
     let mut health = Vec::new();
-    for (name, answer) in answers.await {
+    for (name, known, answer) in answers.await {
         let state = match answer? {
             Answer::Healthy => Health::Healthy,
             Answer::Not(_) => Health::Unhealthy,
+            Answer::Unasked(_) => known,
         };
         health.push((name, state));
     }
