@@ -5,11 +5,22 @@ use serde::Serialize;
 use crate::apply::{Tools, apply};
 use crate::compile::{image_specs, published_addresses, service_volumes};
 use crate::config::Loaded;
-use crate::model::{ImagePolicy, ResourceId, ResourceKind};
+use crate::engine::context_digest;
+use crate::model::{ImagePolicy, Platform, ResourceId, ResourceKind};
 use crate::observe;
 use crate::plan::{Action, Cause, Choice, ImageSource, Plan, Step, supply};
 
 use super::{Error, Session, prepare::load_for_engine};
+
+/// Notes what the services' build contexts hold, so that a changed Dockerfile or file is a build to
+/// be made anew. A folder that cannot be read stays unknown: its build will say so.
+pub fn look_at_contexts(platform: &mut Platform) {
+    for service in platform.stacks.iter_mut().flat_map(|stack| stack.services.values_mut()) {
+        if let Some(build) = &mut service.build {
+            build.content = build.context.as_deref().and_then(|folder| context_digest(folder).ok());
+        }
+    }
+}
 
 /// One line of `images list`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -21,7 +21,7 @@ pub use certificate::{authorities, authority_domain};
 pub use creds::{Credential, credentials, exports};
 pub use down::{DownOptions, Downed, down};
 pub use error::Error;
-pub use images::{ImageRow, image_rows, obtain_images};
+pub use images::{ImageRow, image_rows, look_at_contexts, obtain_images};
 pub use lifecycle::{Action as LifecycleAction, lifecycle};
 pub use logs::{LogRequest, Source as LogSource, log_sources};
 pub use names::{install_dns_service, install_names, uninstall_names};

@@ -162,7 +162,11 @@ fn row(
         (all, up) if all == up => "running",
         _ => "stopped",
     };
-    let health = if running == 0 { "none" } else { worst_health(&found) };
+    let health = match running {
+        0 => "none",
+        _ if found.iter().any(|found| found.keeps_ending()) => "unhealthy",
+        _ => worst_health(&found),
+    };
     let first = found.first();
     let source = first.map(|found| source_of(prepared, service, found));
     ServiceStatus {
@@ -211,6 +215,12 @@ fn reason(
 ) -> Option<String> {
     if found.is_empty() {
         return left_out.cloned();
+    }
+    if let Some(loops) = found.iter().find(|found| found.keeps_ending()) {
+        return Some(format!("keeps ending: it was started again {} times", loops.restart_count));
+    }
+    if running == found.len() && found.len() < service.replicas as usize {
+        return Some(format!("{running} of {} run", service.replicas));
     }
     if running == found.len() {
         // a build that is less than the image says so

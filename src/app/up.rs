@@ -10,13 +10,16 @@ use crate::config::Loaded;
 use crate::doctor::{self, Finding, Fix, Needs, Selection};
 use crate::event::Events;
 use crate::host::{Held, Lock};
-use crate::model::{ContainerState, Observed, PrepareStep, label};
+use crate::model::{ContainerState, Observed, ObservedContainer, PrepareStep, label};
 use crate::observe;
 use crate::plan::{self, Action, LeftOut};
 
 use super::prepare::gather;
 use super::status::{Status, status_of};
 use super::{Error, Prepared, Session, Wanted, certificate, prepare, resolver};
+
+/// Seconds.
+const CALM: u32 = 5;
 
 #[derive(Debug, Clone, Default)]
 pub struct UpOptions {
@@ -237,17 +240,49 @@ async fn last_look(prepared: &Prepared, now: &Observed, outcome: &mut Outcome) {
         if outcome.failed.iter().any(|failure| failure.group == step.group) {
             continue;
         }
-        let ended = now.container(&spec.name).filter(|found| {
+        let settled = match now.container(&spec.name) {
+            Some(found) if found.state == ContainerState::Running && found.restart_count > 0 => {
+                calm(prepared, &spec.name).await
+            }
+            _ => None,
+        };
+        let ended = settled.as_ref().or_else(|| now.container(&spec.name)).filter(|found| {
             let stopped =
-                matches!(found.state, ContainerState::Exited | ContainerState::Dead | ContainerState::Restarting);
+                matches!(found.state, ContainerState::Exited | ContainerState::Dead | ContainerState::Restarting)
+                    || found.keeps_ending();
             let done = found.exit_code == Some(0) && spec.may_end();
             stopped && !done
         });
         if let Some(found) = ended {
-            let reason = format!("ended with {} after it had started", found.exit_code.unwrap_or_default());
+            let reason = match found.restart_count {
+                0 => format!("ended with {} after it had started", found.exit_code.unwrap_or_default()),
+                times => format!("keeps ending: it was started again {}", text_times(times)),
+            };
             let log_tail = crate::apply::log_tail(&*prepared.engine, &spec.name).await;
             let error = StepError::NotReady { service: spec.service.clone(), reason, log_tail };
             outcome.failed.push(Failure { step: step.id.clone(), group: step.group.clone(), error });
         }
     }
+}
+
+fn text_times(times: i64) -> String {
+    if times == 1 { "once".into() } else { format!("{times} times") }
+}
+
+/// A container that its restart policy brought back, once it has run for a while or has ended too
+/// often.
+async fn calm(prepared: &Prepared, container: &str) -> Option<ObservedContainer> {
+    let mut restarts = None;
+    // as long as a service that has ended once must run to count as up
+    for _ in 0..CALM {
+        let found = prepared.engine.inspect(container).await.ok()?;
+        if found.state != ContainerState::Running || found.keeps_ending() {
+            return Some(found);
+        }
+        if restarts.replace(found.restart_count).is_some_and(|before| before != found.restart_count) {
+            return Some(ObservedContainer { state: ContainerState::Restarting, ..found });
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    None
 }

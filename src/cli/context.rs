@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::Session;
+use crate::app::{self, Session};
 use crate::config::{self, DiskFiles, Loaded};
 use crate::engine::discover::Discovery;
 use crate::event::{Event, Events, Reporter};
@@ -145,13 +145,14 @@ impl Context {
             images: options.images.map(Into::into),
             only_own: false,
         };
-        let loaded = config::load(&request, &DiskFiles).map_err(|errors| {
+        let mut loaded = config::load(&request, &DiskFiles).map_err(|errors| {
             let count = errors.0.len();
             let what = if count == 1 { "an error".to_owned() } else { format!("{count} errors") };
             let mut error = CliError::new(ErrorKind::Config, format!("the configuration has {what}"));
             error.details = errors.0.iter().map(ToString::to_string).collect();
             error
         })?;
+        app::look_at_contexts(&mut loaded.platform);
         for warning in &loaded.warnings {
             self.events().warn(warning.to_string());
         }

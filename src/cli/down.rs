@@ -24,6 +24,9 @@ pub struct Args {
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let name = context.platform_name()?;
+    if context.global.verbose > 0 && !args.volumes {
+        context.events().info("`-v` is --verbose here; the data goes with --volumes");
+    }
     let begun = Instant::now();
     if args.volumes && !args.dry_run {
         context

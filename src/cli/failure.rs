@@ -4,7 +4,7 @@ use crate::app::{Error, ResolverError};
 use crate::apply::{Failure, StepError};
 use crate::dns::install::InstallError;
 use crate::dns::{ControlError, RecordsError, ServerError};
-use crate::engine::discover::{Discovery, Refusal};
+use crate::engine::discover::{Discovery, Refusal, Source};
 use crate::host::LockError;
 use crate::pki::{AuthorityError, LeafError};
 use crate::plan::SupplyProblem;
@@ -185,6 +185,10 @@ pub fn no_engine(discovery: &Discovery) -> CliError {
     }
     if new.causes.is_empty() {
         let tried: Vec<&str> = discovery.attempts.iter().map(|attempt| attempt.endpoint.as_str()).collect();
+        if discovery.attempts.iter().any(|attempt| attempt.source == Source::DockerHost) {
+            new.causes.push(format!("DOCKER_HOST names {}, which does not exist", tried.join(", ")));
+            return new.hint("`unset DOCKER_HOST` goes back to the engine of this machine").suggest("macula doctor");
+        }
         new.causes.push(format!("none of these exists: {}", tried.join(", ")));
         new = new.hint("`macula up --yes` installs and starts Docker where the system's packages have it");
     }
@@ -216,7 +220,10 @@ fn failed(failures: &[Failure], skipped: usize) -> CliError {
         return CliError::unexpected("some steps were not carried out");
     };
     if failures.len() > 1 {
-        let mut all = CliError::new(new.kind, format!("{} steps failed", failures.len()));
+        // the kind that says most, whichever step was first
+        let kinds: Vec<ErrorKind> = failures.iter().map(|failure| one(failure).kind).collect();
+        let kind = kinds.iter().copied().find(|kind| *kind != ErrorKind::Unexpected).unwrap_or(new.kind);
+        let mut all = CliError::new(kind, format!("{} steps failed", failures.len()));
         all.hints = std::mem::take(&mut new.hints);
         for error in std::iter::once(new).chain(errors) {
             let lines: Vec<String> = std::iter::once(error.message).chain(error.details).chain(error.causes).collect();

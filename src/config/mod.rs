@@ -284,6 +284,9 @@ fn stack(
     }
 }
 
+/// What container engines accept at the least: bytes.
+const LEAST_MEMORY: i64 = 6 << 20;
+
 /// `services` of macula.yaml.
 fn apply_changes(changes: &BTreeMap<String, ServiceChange>, stacks: &mut [check::Loaded], report: &mut Report) {
     for (name, change) in changes {
@@ -316,7 +319,13 @@ fn apply_changes(changes: &BTreeMap<String, ServiceChange>, stacks: &mut [check:
                 None => service.environment.remove(variable),
             };
         }
-        if change.memory.is_some() {
+        if change.memory.is_some_and(|bytes| bytes < LEAST_MEMORY) {
+            report.error_help(
+                change.span,
+                format!("services.{name}.memory: no container runs with less than 6m"),
+                "write a unit: 512m, 1g",
+            );
+        } else if change.memory.is_some() {
             service.options.resources.memory = change.memory;
         }
     }

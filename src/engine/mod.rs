@@ -18,6 +18,8 @@ pub mod discover;
 pub mod docker;
 pub mod fake;
 
+pub use docker::context_digest;
+
 /// Receives progress of pulls, builds and loads.
 pub type ProgressSink<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 

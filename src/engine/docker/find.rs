@@ -153,11 +153,11 @@ fn exactly(names: &[String], front: &str) -> Filters {
 }
 
 /// All that is asked about a container that runs stands in Docker's list already, so that an `up`
-/// with nothing to do asks no further. How often one was restarted, and why one ended, does not:
-/// whoever waits for a container inspects it.
+/// with nothing to do asks no further. How often one was restarted, and why one ended, does not: one
+/// that has just started is inspected.
 pub(super) fn running(listed: &Listed) -> Option<ObservedContainer> {
     let named = !listed.image.starts_with("sha256:") && listed.image_id.starts_with("sha256:");
-    if listed.state != "running" || !named {
+    if listed.state != "running" || !named || has_just_started(&listed.status) {
         return None;
     }
     // those of links have a second slash
@@ -186,6 +186,13 @@ pub(super) fn running(listed: &Listed) -> Option<ObservedContainer> {
         oom_killed: false,
         error: String::new(),
     })
+}
+
+/// `Up 3 seconds (healthy)`: one that is started again and again looks so, too.
+fn has_just_started(status: &str) -> bool {
+    let Some(since) = status.strip_prefix("Up ") else { return false };
+    let seconds = since.split_once(" second").and_then(|(number, _)| number.parse::<u32>().ok());
+    since.starts_with("Less than a second") || seconds.is_some_and(|seconds| seconds < 10)
 }
 
 fn listed_port(port: &ListedPort) -> Option<PortBinding> {

@@ -37,6 +37,8 @@ mod things;
 mod transfer;
 mod version;
 
+pub use context::context_digest;
+
 pub(super) use connect::ConnectError;
 pub(super) use spec::volumes_of_image;
 use version::ApiVersion;
