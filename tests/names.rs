@@ -61,7 +61,10 @@ fn unfit() -> Option<String> {
 }
 
 fn which(program: &str) -> Option<PathBuf> {
-    ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].iter().map(|folder| Path::new(folder).join(program)).find(|at| at.exists())
+    ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+        .iter()
+        .map(|folder| Path::new(folder).join(program))
+        .find(|at| at.exists())
 }
 
 fn run(program: &str, arguments: &[&str]) -> Output {
@@ -133,9 +136,7 @@ impl World {
     /// The names that `up` would have recorded.
     fn platform(&self) {
         let mut zone = Zone::new("macula.local", 1);
-        let host = |name: &str, last: u8| {
-            Record::new(name, RecordData::A([127, 0, 0, last].into())).only(View::Host)
-        };
+        let host = |name: &str, last: u8| Record::new(name, RecordData::A([127, 0, 0, last].into())).only(View::Host);
         zone.records.push(host("ns.macula.local", 9));
         zone.records.push(host("grafana.macula.local", 2));
         zone.records.push(host("*.macula.local", 1));
@@ -293,7 +294,9 @@ fn inside() {
     }
 
     // each other way that fits this machine
-    for (method, told) in [("hosts", "names resolve, by /etc/hosts"), ("resolv-conf", "names resolve, by /etc/resolv.conf")] {
+    for (method, told) in
+        [("hosts", "names resolve, by /etc/hosts"), ("resolv-conf", "names resolve, by /etc/resolv.conf")]
+    {
         let said = world.done(&["--yes", "dns", "install", "--method", method]);
         assert_eq!(said.lines().next(), Some(told), "{said}");
         assert_eq!(getent("grafana.macula.local").as_deref(), Some("127.0.0.2"));

@@ -83,7 +83,9 @@ pub(super) async fn current(session: &Session, platform: &Platform) -> Result<Op
     let kept = kept.and_then(|content| Leaf::parse(&content).ok());
     let root = authority.root().clone();
     Ok(Some(match kept {
-        Some(leaf) if leaf.needs_renewal(&authority, &names, host.now()).is_none() => Current { leaf, root, new: false },
+        Some(leaf) if leaf.needs_renewal(&authority, &names, host.now()).is_none() => {
+            Current { leaf, root, new: false }
+        }
         _ => Current { leaf: authority.issue(&names, host.now())?, root, new: true },
     }))
 }

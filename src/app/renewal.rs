@@ -41,7 +41,8 @@ pub(super) async fn follow(host: Arc<dyn Host>, files: ResolverFiles, events: Ev
             match renew(&*host, &platform, &entry.zone.apex, &connect).await {
                 Ok(None) => {}
                 Ok(Some(until)) => {
-                    events.info(format!("the certificate of {platform} was renewed; the new one ends on {}", day(until)));
+                    events
+                        .info(format!("the certificate of {platform} was renewed; the new one ends on {}", day(until)));
                 }
                 Err(error) => events.warn(format!("the certificate of {platform} could not be renewed: {error}")),
             }
@@ -94,12 +95,8 @@ async fn read(host: &dyn Host, path: &Path) -> Option<Leaf> {
 
 /// Into every container of the platform that has one of ours.
 async fn hand_over(engine: &dyn Engine, platform: &str, leaf: &Leaf, authority: &Authority) -> Result<(), Error> {
-    let served = Served {
-        chain: leaf.chain_pem(),
-        key: leaf.key_pem(),
-        root: authority.root().pem(),
-        bundle: String::new(),
-    };
+    let served =
+        Served { chain: leaf.chain_pem(), key: leaf.key_pem(), root: authority.root().pem(), bundle: String::new() };
     let files = certificate_files(&served, true);
     let found = engine.find(&Query { platform: platform.to_owned(), ..Query::default() }).await?;
     for container in found.containers {
@@ -133,7 +130,8 @@ mod tests {
         let leaf = authority.issue(&["*.macula.local".to_owned()], NOW).unwrap();
         host.put(leaf_file_in(&State::new(&data, "macula")), leaf.to_pem());
         let engine = FakeEngine::new().with_image("x:1");
-        let served = Served { chain: leaf.chain_pem(), key: leaf.key_pem(), root: String::new(), bundle: String::new() };
+        let served =
+            Served { chain: leaf.chain_pem(), key: leaf.key_pem(), root: String::new(), bundle: String::new() };
         for (service, files) in [("ingress", certificate_files(&served, true).to_vec()), ("web", Vec::new())] {
             let name = format!("macula-{service}-1");
             let labels = [(label::PLATFORM.to_owned(), "macula".to_owned())].into();

@@ -8,8 +8,8 @@ use crate::compile::{Block, container_name, fully_qualified, own_address};
 use crate::config::Loaded;
 use crate::dns::Trace;
 use crate::model::{ObservedContainer, Platform, Role, View};
-use crate::pki::trust;
 use crate::pki::Authority;
+use crate::pki::trust;
 use crate::validate::{Evidence, Scene, Target, Verdict, Web, collect, foreign, judge, targets};
 
 use super::certificate::{authorities, authority_domain};
@@ -152,8 +152,12 @@ pub async fn trace_name(session: &Session, loaded: &Loaded, name: &str) -> Resul
 /// A name below the domain that no service has.
 fn unowned(ground: &Ground, name: &str) -> Target {
     let settings = &ground.platform.ingress;
-    let web =
-        Web { http: settings.http, https: ground.tls.then_some(settings.https), path: "/".to_owned(), port: settings.http };
+    let web = Web {
+        http: settings.http,
+        https: ground.tls.then_some(settings.https),
+        path: "/".to_owned(),
+        port: settings.http,
+    };
     Target { address: Some(own_address(ground.block).into()), web: Some(web), ..foreign(name) }
 }
 

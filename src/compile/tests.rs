@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 
 use super::*;
 use crate::config::{MemoryFiles, Request, load};
-use crate::engine::fake::FakeEngine;
 use crate::engine::Engine as _;
+use crate::engine::fake::FakeEngine;
 
 const STACK: &str = "
 services:
@@ -33,9 +33,10 @@ async fn compiled(certificate: Option<&Served>) -> Vec<(String, Vec<String>, Vec
     };
     let resources = compile(&platform, &site).unwrap();
     let shown = |spec: crate::model::ContainerSpec| {
-        let files = spec.files.iter().map(|file| {
-            format!("{} {:o} {}", file.path, file.mode, String::from_utf8_lossy(&file.content))
-        });
+        let files = spec
+            .files
+            .iter()
+            .map(|file| format!("{} {:o} {}", file.path, file.mode, String::from_utf8_lossy(&file.content)));
         (spec.service.clone(), spec.env.clone(), files.collect())
     };
     resources.containers.into_iter().map(shown).collect()

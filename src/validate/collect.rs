@@ -106,13 +106,7 @@ pub async fn collect(scene: &Scene<'_>) -> Evidence {
         ingress,
         inside,
     };
-    Evidence {
-        platform: scene.platform.to_owned(),
-        domain: scene.domain.to_owned(),
-        now: host.now(),
-        machine,
-        names,
-    }
+    Evidence { platform: scene.platform.to_owned(), domain: scene.domain.to_owned(), now: host.now(), machine, names }
 }
 
 async fn resolver(scene: &Scene<'_>) -> Option<ResolverSeen> {
@@ -128,12 +122,8 @@ async fn resolver(scene: &Scene<'_>) -> Option<ResolverSeen> {
     };
     let address = status.listen.iter().find(|listen| listen.view == View::Host).map(|listen| listen.address);
     // those of a VPN's domains are that VPN's business
-    let upstreams: Vec<SocketAddr> = status
-        .upstreams
-        .iter()
-        .filter(|upstream| upstream.domain.is_none())
-        .map(|upstream| upstream.address)
-        .collect();
+    let upstreams: Vec<SocketAddr> =
+        status.upstreams.iter().filter(|upstream| upstream.domain.is_none()).map(|upstream| upstream.address).collect();
     let upstream = match address {
         Some(address) if !upstreams.is_empty() => upstream(address).await,
         _ => Ok(()),

@@ -222,9 +222,8 @@ fn connect(evidence: &Evidence, seen: &NameSeen) -> Found {
         return Found::Is(if seen.target.service.is_empty() { State::None } else { State::Unknown });
     }
     let web = seen.target.web.as_ref();
-    let of_ingress = |address: &SocketAddr| {
-        web.is_some_and(|web| address.port() == web.http || Some(address.port()) == web.https)
-    };
+    let of_ingress =
+        |address: &SocketAddr| web.is_some_and(|web| address.port() == web.http || Some(address.port()) == web.https);
     // that the ports answer says nothing when it is not the ingress that answers there
     if web.is_some() && machine.engine.is_ok() {
         let state = match &machine.ingress {
@@ -345,9 +344,7 @@ fn service(seen: &NameSeen) -> Found {
         return Found::Broken(Cause::ServiceUnhealthy { service: service.clone(), container });
     }
     match &running.direct {
-        Some(Err(reason)) => {
-            Found::Broken(Cause::ServiceSilent { service: service.clone(), reason: reason.clone() })
-        }
+        Some(Err(reason)) => Found::Broken(Cause::ServiceSilent { service: service.clone(), reason: reason.clone() }),
         _ => Found::Is(State::Ok),
     }
 }

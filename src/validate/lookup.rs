@@ -20,9 +20,7 @@ pub(super) fn dns(evidence: &Evidence, seen: &NameSeen) -> Found {
         (Some(Err(reason)), _) if !own && !reason.contains("timed out") => {
             Found::Broken(Cause::NoSuchName { reason: reason.clone() })
         }
-        (Some(Err(reason)), Some(address)) => {
-            Found::Broken(Cause::ResolverSilent { address, reason: reason.clone() })
-        }
+        (Some(Err(reason)), Some(address)) => Found::Broken(Cause::ResolverSilent { address, reason: reason.clone() }),
         (Some(Ok(found)), _) => match seen.target.address {
             Some(expected) if !found.contains(&expected) => {
                 Found::Broken(Cause::ResolverOtherAddress { found: found.clone(), expected })
@@ -75,11 +73,9 @@ fn why(evidence: &Evidence, seen: &NameSeen, expected: Option<IpAddr>) -> Cause 
         Some(installed) => {
             if let Some(ours) = ours.filter(|ours| *ours != installed.address) {
                 return match &machine.resolver_port {
-                    Some(squatter) => Cause::ResolverPortTaken {
-                        wanted: installed.address,
-                        squatter: squatter.clone(),
-                        ours,
-                    },
+                    Some(squatter) => {
+                        Cause::ResolverPortTaken { wanted: installed.address, squatter: squatter.clone(), ours }
+                    }
                     None => Cause::InstalledElsewhere { rung: installed.rung, installed: installed.address, ours },
                 };
             }

@@ -167,7 +167,9 @@ pub async fn https(
     let witness = Arc::new(Witness { provider: Arc::clone(&trust.provider), chain: Mutex::default() });
     let config = ClientConfig::builder_with_provider(Arc::clone(&trust.provider)).with_safe_default_protocol_versions();
     let mut config = match config {
-        Ok(config) => config.dangerous().with_custom_certificate_verifier(Arc::clone(&witness) as _).with_no_client_auth(),
+        Ok(config) => {
+            config.dangerous().with_custom_certificate_verifier(Arc::clone(&witness) as _).with_no_client_auth()
+        }
         Err(error) => return (Err(error.to_string()), None),
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -337,7 +339,8 @@ mod tests {
         let (mut ours, mut theirs) = tokio::io::duplex(4096);
         let server = tokio::spawn(async move {
             let asked = read_head(&mut theirs).await.unwrap();
-            let head = "HTTP/1.1 502 Bad Gateway\r\nX-Macula: unavailable\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\nx";
+            let head =
+                "HTTP/1.1 502 Bad Gateway\r\nX-Macula: unavailable\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\nx";
             theirs.write_all(head.as_bytes()).await.unwrap();
             String::from_utf8(asked).unwrap()
         });

@@ -58,10 +58,9 @@ impl fmt::Display for Cause {
             Self::ResolverDead { squatter: Some(owner) } => {
                 write!(f, "the resolver does not run, and {owner} listens in its place on {}", owner.address)
             }
-            Self::ResolverPortTaken { wanted, squatter, ours } => write!(
-                f,
-                "the system asks {wanted}, where {squatter} listens; the resolver had to take {ours}"
-            ),
+            Self::ResolverPortTaken { wanted, squatter, ours } => {
+                write!(f, "the system asks {wanted}, where {squatter} listens; the resolver had to take {ours}")
+            }
             Self::ZoneMissing { domain } => write!(f, "the resolver has not been told the names below {domain}"),
             Self::ResolverSilent { address, reason } => {
                 write!(f, "the resolver runs, and does not answer on {address}: {reason}")
@@ -91,7 +90,10 @@ impl fmt::Display for Cause {
                 write!(f, "{} was changed by somebody else since the names were installed", paths(changed))
             }
             Self::NoDnsInNsswitch { line } => {
-                write!(f, "/etc/nsswitch.conf has neither `dns` nor `resolve` (`hosts: {line}`): no name server is asked")
+                write!(
+                    f,
+                    "/etc/nsswitch.conf has neither `dns` nor `resolve` (`hosts: {line}`): no name server is asked"
+                )
             }
             Self::Mdns { line } => write!(
                 f,
@@ -103,7 +105,9 @@ impl fmt::Display for Cause {
             Self::StaleHosts { name, address, expected } => {
                 write!(f, "/etc/hosts has {address} for {name}, which is {expected} now")
             }
-            Self::NotInHosts => f.write_str("/etc/hosts, which stands in for the resolver, does not list it as it is now"),
+            Self::NotInHosts => {
+                f.write_str("/etc/hosts, which stands in for the resolver, does not list it as it is now")
+            }
             Self::LookUpFails { reason } => write!(f, "the name is not found: {reason}"),
             Self::LookUpOther { found, expected } => {
                 write!(f, "the system says {}, and the platform has {expected}", addresses(found))
@@ -155,7 +159,9 @@ impl fmt::Display for Cause {
             Self::NoHttp { reason } => write!(f, "no HTTP answer comes: {reason}"),
             Self::ServiceMissing { service } => write!(f, "{service} has no container"),
             Self::ServiceDown { container, state, .. } => write!(f, "{container} {state}"),
-            Self::ServiceUnhealthy { container, .. } => write!(f, "{container} runs, and says of itself that it is not healthy"),
+            Self::ServiceUnhealthy { container, .. } => {
+                write!(f, "{container} runs, and says of itself that it is not healthy")
+            }
             Self::ServiceSilent { service, reason } => write!(f, "{service} runs, and does not answer: {reason}"),
             Self::StaleUpstream { service, address, newer: true } => write!(
                 f,
@@ -210,7 +216,9 @@ impl Cause {
                 return vec![format!("take the line with {name} out of /etc/hosts")];
             }
             Self::LookUpFails { .. } | Self::LookUpOther { .. } => &["macula dns status", "macula dns install"],
-            Self::DeadIpv6 { .. } => &["take the IPv6 line for it out of /etc/hosts, or its AAAA record: `macula dns list`"],
+            Self::DeadIpv6 { .. } => {
+                &["take the IPv6 line for it out of /etc/hosts, or its AAAA record: `macula dns list`"]
+            }
             Self::PortTaken { squatters } => return stop(squatters, "`macula up`"),
             Self::IngressDown { .. } => &["macula up", "macula logs ingress"],
             Self::NotReached { .. } => &["macula up", "macula doctor ports"],
@@ -220,7 +228,9 @@ impl Cause {
             Self::ClockBehind { .. } => &["set this machine's clock: `sudo timedatectl set-ntp true`"],
             Self::ClockDiffers { .. } => &["set the clock of this machine, or of the engine's virtual machine"],
             Self::NotTrusted => &["macula trust install"],
-            Self::TooDeep { .. } => &["use a name with one label below the domain, or give a service this one as `ingress: {host: ...}`"],
+            Self::TooDeep { .. } => {
+                &["use a name with one label below the domain, or give a service this one as `ingress: {host: ...}`"]
+            }
             Self::Refused { .. } => &["macula trust status", "macula up"],
             Self::RouteMissing => &["macula up"],
             Self::NoHttp { .. } => &["macula logs ingress"],
@@ -301,7 +311,10 @@ pub fn seen(evidence: &Evidence, name: &NameSeen, hop: Hop) -> String {
                     Ok(None) => "is reached".to_owned(),
                     Err(reason) => reason.clone(),
                 };
-                format!("{} {said} (asked from {from})", addresses(&inside.addresses))
+                match inside.addresses.is_empty() {
+                    true => format!("{said} (asked from {from})"),
+                    false => format!("{} {said} (asked from {from})", list(&inside.addresses)),
+                }
             }
             (None, Err(reason)) => reason.clone(),
             _ => String::new(),

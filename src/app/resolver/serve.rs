@@ -18,8 +18,8 @@ use crate::host::Host;
 use crate::model::{Listener, Protocol, View};
 
 use super::{FORMAT, Process, ResolverError, ResolverFiles, StartedBy};
-use crate::app::{Error, renewal};
 use crate::app::state::write;
+use crate::app::{Error, renewal};
 
 /// Where port 53 is not to be had.
 pub const DEFAULT_PORT: u16 = 5335;
@@ -141,7 +141,9 @@ async fn another_users(host: &dyn Host, choices: &[Vec<SocketAddr>]) -> Option<S
     let listeners = host.listeners().await.unwrap_or_default();
     let wanted = |listener: &Listener| {
         let at = SocketAddr::new(listener.address, listener.port);
-        listener.protocol == Protocol::Udp && listener.address == RESOLVER && choices.iter().flatten().any(|one| *one == at)
+        listener.protocol == Protocol::Udp
+            && listener.address == RESOLVER
+            && choices.iter().flatten().any(|one| *one == at)
     };
     let there = host.owners(listeners.into_iter().filter(wanted).collect()).await;
     let strange = there.into_iter().find(|listener| listener.pid.is_none() && listener.process.is_none())?;

@@ -16,9 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::dns::{Config, Handle, Listen, Server, Upstreams, ZoneEntry};
 use crate::engine::fake::FakeEngine;
 use crate::host::fake::FakeHost;
-use crate::model::{
-    ContainerState, Health, ObservedContainer, ObservedNetwork, Record, RecordData, View, Zone, label,
-};
+use crate::model::{ContainerState, Health, ObservedContainer, ObservedNetwork, Record, RecordData, View, Zone, label};
 use crate::pki::{Authority, Leaf};
 use crate::validate::reach::certificates;
 use crate::validate::{Evidence, Scene, State, Target, Verdict, Web, collect, inside, judge};
@@ -229,12 +227,7 @@ impl World {
             web,
             ports,
         };
-        let web = Web {
-            http: http.0.port(),
-            https: Some(https.0.port()),
-            path: "/".into(),
-            port: grafana.0.port(),
-        };
+        let web = Web { http: http.0.port(), https: Some(https.0.port()), path: "/".into(), port: grafana.0.port() };
         let targets = vec![
             target(GRAFANA, "grafana", Some(web), Vec::new()),
             target(POSTGRES, "postgres", None, vec![postgres.0.port()]),
