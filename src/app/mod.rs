@@ -24,7 +24,7 @@ pub use error::Error;
 pub use images::{ImageRow, image_rows, look_at_contexts, obtain_images};
 pub use lifecycle::{Action as LifecycleAction, lifecycle};
 pub use logs::{LogRequest, Source as LogSource, log_sources};
-pub use names::{install_dns_service, install_names, uninstall_names};
+pub use names::{install_dns_service, install_names, names_may_be_offered, names_were_offered, uninstall_names};
 pub use prepare::{Prepared, Session, Wanted, load_for_engine, prepare, survey};
 pub use records::{Added, ListedRecord, add_record, list_records, remove_record};
 pub use resolver::{

@@ -209,6 +209,22 @@ impl Context {
         }
     }
 
+    /// Whether the user takes an offer. None: there is nobody to ask, or everything is to be done
+    /// without asking, and what is only offered is not among that.
+    pub async fn takes(&self, question: &str, explain: &str) -> Option<bool> {
+        if self.global.yes || self.json() || matches!(self.global.progress, ui::Kind::Json | ui::Kind::Quiet) {
+            return None;
+        }
+        self.finish();
+        let question = Question { text: question.to_owned(), explain: Some(explain.to_owned()) };
+        let style = self.terminal.style(self.global.color, Stream::Stderr);
+        match confirm::confirm(question, &self.terminal, style, &self.cancel).await {
+            Ok(Answer::Yes) => Some(true),
+            Ok(Answer::No) => Some(false),
+            Ok(Answer::NotAsked) | Err(_) => None,
+        }
+    }
+
     /// Like [`Context::agreed`], with a no as the end of the command.
     pub async fn confirm(&self, question: &str, explain: &str) -> Result<(), CliError> {
         if self.agreed(question, explain).await? {

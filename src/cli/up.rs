@@ -57,7 +57,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
     let session = with_engine(context, &loaded).await?;
     let options = UpOptions { wanted, timeout: args.timeout, no_dns: args.no_dns };
-    let result = match app::up(&session, &loaded, &options, &Asker { context }).await {
+    let mut result = match app::up(&session, &loaded, &options, &Asker { context }).await {
         Ok(result) => result,
         Err(error) => {
             let summary = if matches!(error, app::Error::Cancelled) { "stopped" } else { "not everything is up" };
@@ -75,6 +75,10 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     context.finished(begun, true, degraded, summary);
     if args.timings && !context.json() {
         context.print(&waterfall(&spans(&result.timings), context.terminal.width, context.out_style()))?;
+    }
+    let dns = &mut result.now.dns;
+    if !options.no_dns && dns.healthy && !dns.installed {
+        dns.installed = super::dns::offer(context, &session).await?;
     }
     status::show(context, &result.now)
 }

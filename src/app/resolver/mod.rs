@@ -7,6 +7,7 @@
 //! | `resolver.json` | its process: pid, start time, version, who started it and how |
 //! | `resolver.log` | what one in the background says |
 //! | `zones/<platform>.json` | a platform's names: what it is started with again |
+//! | `offered` | nothing: `up` has offered `dns install` once |
 //! | `resolver.lock` | held while one of the above is changed |
 
 use std::net::SocketAddr;
@@ -113,6 +114,11 @@ impl ResolverFiles {
     /// What was done to point the system at the resolver.
     pub fn install(&self) -> PathBuf {
         self.folder.join("install")
+    }
+
+    /// There once `up` has offered to point the system at the resolver.
+    pub fn offered(&self) -> PathBuf {
+        self.folder.join("offered")
     }
 
     /// The system's resolv.conf as it was, where ours stands in it now.
