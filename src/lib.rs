@@ -7,6 +7,7 @@
 //! | 6 | `observe`, `apply`, `doctor` | one look at the world; carries out a plan; checks of the machine |
 //! | 5 | `system` | the engine and the host as one handle |
 //! | 4 | `engine` | Docker and Podman |
+//! | 4 | `cluster` | clusters by kind, and the user's kubeconfig |
 //! | 4 | `dns` | the resolver: zones to answers, forwarding, its handle |
 //! | 3 | `host`, `event` | the machine; what work says while it runs |
 //! | 2 | `compile`, `plan` | pure: platform to resources; resources and the world to steps |
@@ -16,6 +17,7 @@
 pub mod app;
 pub mod apply;
 pub mod cli;
+pub mod cluster;
 pub mod compile;
 pub mod config;
 pub mod dns;

@@ -7,6 +7,7 @@ use ipnet::Ipv4Net;
 use crate::model::{Facts, IpamPool, NetworkSpec, Platform, Resources, Secrets, VolumeSpec, label};
 
 mod address;
+mod cluster;
 mod container;
 mod context;
 mod fingerprint;
@@ -16,6 +17,9 @@ mod zone;
 
 pub use address::{
     Block, choose_block, choose_subnet, gateway, ingress_address, loopback_address, published_addresses,
+};
+pub use cluster::{
+    ClusterSite, applications_address, choose_cluster_subnets, cluster, cluster_ports, kubernetes_minor, node_images,
 };
 pub use container::{WantedNames, container_name, service_volumes, wanted_names};
 pub use context::{export_context, for_service};

@@ -46,6 +46,13 @@ impl Platform {
     }
 }
 
+impl Platform {
+    /// The cluster, and its context in the user's kubeconfig.
+    pub fn cluster_name(&self) -> String {
+        self.cluster.name.clone().unwrap_or_else(|| self.prefix())
+    }
+}
+
 /// One Compose file, resolved: interpolated, extended, included, with profiles applied.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stack {
@@ -117,9 +124,18 @@ pub struct DnsSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClusterSettings {
     pub enabled: bool,
+    /// Written down by the user: then a cluster that cannot be had is an error, not left out.
+    pub required: bool,
     pub name: Option<String>,
     pub provider: String,
+    /// The provider's program: a path, or a name on the PATH; `MACULA_KIND` stands above it.
+    pub program: Option<String>,
+    /// Image of the nodes; `MACULA_NODE_IMAGE` stands above it.
     pub node_image: Option<String>,
+    /// How long the API server may take to become ready.
+    pub timeout: Duration,
+    /// Feature gates of Kubernetes.
+    pub feature_gates: BTreeMap<String, bool>,
     pub control_planes: u8,
     pub workers: u8,
     /// `nginx` or `traefik`.
@@ -132,9 +148,13 @@ impl Default for ClusterSettings {
     fn default() -> Self {
         Self {
             enabled: true,
+            required: false,
             name: None,
             provider: "kind".into(),
+            program: None,
             node_image: None,
+            timeout: Duration::from_secs(300),
+            feature_gates: BTreeMap::new(),
             control_planes: 1,
             workers: 0,
             ingress: "nginx".into(),
