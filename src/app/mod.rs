@@ -1,6 +1,7 @@
 //! Floor 7: what the commands do. The only place where the floors below are wired together.
 
 mod certificate;
+pub mod cluster;
 mod creds;
 mod down;
 mod error;
@@ -30,5 +31,6 @@ pub use resolver::{
     connect as connect_resolver, names_status, own_address as resolver_address, probe, serve,
 };
 pub use state::State;
-pub use status::{ClusterStatus, DnsStatus, PlatformStatus, ServiceStatus, Status, status};
+pub use cluster::{AddOnStatus, ClusterStatus, NodeStatus, doctor_needs as cluster_needs, drift as cluster_drift};
+pub use status::{DnsStatus, PlatformStatus, ServiceStatus, Status, status};
 pub use up::{Consent, UpOptions, UpResult, up};

@@ -17,8 +17,9 @@ use crate::observe;
 use crate::plan::{Plan, Supply, SupplyProblem, Wish, reconcile, select, supply, without};
 use crate::system::System;
 
+use super::cluster::{ClusterLook, Decision};
 use super::state::complete_secrets;
-use super::{Error, State, certificate};
+use super::{Error, State, certificate, cluster};
 
 /// What every command has in hand.
 #[derive(Clone)]
@@ -55,6 +56,10 @@ pub struct Wanted {
     pub services: Vec<String>,
     /// Nothing may be left out.
     pub strict: bool,
+    /// The cluster is left as it is.
+    pub no_cluster: bool,
+    /// There is somebody to ask, or who has agreed, before a program is fetched.
+    pub may_fetch: bool,
 }
 
 /// Everything known before the first change.
@@ -78,6 +83,11 @@ pub struct Prepared {
     pub supply: Supply,
     pub observed: Observed,
     pub plan: Plan,
+    pub cluster: ClusterLook,
+    /// What is to be made of it; `None`: nothing, or it cannot be had.
+    pub decision: Option<Decision>,
+    /// The parts in which the cluster that stands differs from the wanted one.
+    pub cluster_drift: Vec<String>,
 }
 
 /// Engine, its facts and what is there of the platform.
@@ -105,6 +115,7 @@ pub async fn prepare(session: &Session, loaded: &Loaded, wanted: &Wanted) -> Res
         selection: selection.as_ref(),
     };
     prepared.plan = reconcile(&wish, &prepared.observed).map_err(Error::Conflicts)?;
+    cluster::extend(session, &mut prepared, wanted).await?;
     Ok(prepared)
 }
 
@@ -121,7 +132,9 @@ pub(super) async fn gather(
 ) -> Result<(Prepared, Vec<SupplyProblem>), Error> {
     let host = session.host();
     let full = &loaded.platform;
-    let (engine, facts, mut observed) = load_for_engine(session, full).await?;
+    let (loaded, cluster) = tokio::join!(load_for_engine(session, full), cluster::look(session, full));
+    let (engine, facts, mut observed) = loaded?;
+    let cluster = cluster?;
     let state = session.state(&full.name);
 
     let specs = image_specs(full);
@@ -173,6 +186,9 @@ pub(super) async fn gather(
         supply: chosen,
         observed,
         plan: Plan::default(),
+        cluster,
+        decision: None,
+        cluster_drift: Vec::new(),
     };
     Ok((prepared, problems))
 }

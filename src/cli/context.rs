@@ -190,6 +190,11 @@ impl Context {
         }
     }
 
+    /// Whether a question would be answered: by `--yes`, or by somebody at the terminal.
+    pub fn may_ask(&self) -> bool {
+        self.global.yes || (self.terminal.stdin_is_tty && self.terminal.stderr_is_tty)
+    }
+
     /// Whether the user agrees: by `--yes`, or asked on the terminal. Where nobody can be asked it
     /// is an error that says what to type.
     pub async fn agreed(&self, question: &str, explain: &str) -> Result<bool, CliError> {

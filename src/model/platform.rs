@@ -42,8 +42,13 @@ impl Platform {
     /// `macula` for the default platform, `macula-<name>` for any other: the prefix of all names
     /// in the engine, and the name of the network.
     pub fn prefix(&self) -> String {
-        if self.name == DEFAULT_NAME { DEFAULT_NAME.to_owned() } else { format!("macula-{}", self.name) }
+        prefix_of(&self.name)
     }
+}
+
+/// [`Platform::prefix`] of the platform with this name.
+pub fn prefix_of(platform: &str) -> String {
+    if platform == DEFAULT_NAME { DEFAULT_NAME.to_owned() } else { format!("macula-{platform}") }
 }
 
 impl Platform {

@@ -159,7 +159,7 @@ impl ClusterProvider for Kind {
         // kind would take the nodes away before anybody could look at their logs: we do that
         let args =
             ["create", "cluster", "--name", &spec.name, "--config", &config, "--kubeconfig", &own, "--retain"];
-        let command = self.command(&args).env(network, &spec.network).timeout(self.patience);
+        let command = self.command(&args).env(network, &spec.network).timeout(self.patience).may_fail();
         let phase = std::sync::Mutex::new(Phase::Checks);
         let said = |line: &str| {
             if let Some((now, text)) = step_of(line) {
@@ -170,8 +170,8 @@ impl ClusterProvider for Kind {
         let done = self.host.run_watched(&command, &said).await;
         let phase = *phase.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let error = match done {
-            Ok(_) => return Ok(()),
-            Err(RunError::Failed { output, .. }) => failure(&spec.name, phase, &output),
+            Ok(output) if output.success() => return Ok(()),
+            Ok(output) => failure(&spec.name, phase, &output.stderr()),
             Err(RunError::Timeout { after, .. }) => ClusterError::NotReady {
                 name: spec.name.clone(),
                 message: format!("{phase} took longer than {} s", after.as_secs()),

@@ -1,0 +1,497 @@
+//! The cluster: whether there can be one, making it and taking it away, and what of it is shown.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::apply::{Outcome, Tools, apply};
+use crate::cluster::kind::{self, Kind};
+use crate::cluster::{ClusterError, ClusterProvider, Entry, kubeconfig};
+use crate::config::Loaded;
+use crate::compile::{kubernetes_minor, node_images};
+use crate::doctor::{self, ClusterNeeds};
+use crate::model::{ClusterRecord, ContainerState, NodeRole, Platform, ResourceId, ResourceKind, prefix_of};
+use crate::plan::{self, Action, Cause, ClusterAction, ClusterWish, LeftOut, Plan, Step};
+
+use super::prepare::gather;
+use super::up::lock;
+use super::{Consent, Error, Prepared, Session, Wanted};
+
+mod decide;
+mod look;
+mod work;
+
+pub use decide::{Decision, Obtain};
+pub use look::{ClusterLook, look, look_for};
+pub(super) use work::Work;
+
+/// A question to a program of this machine.
+const SHORT: Duration = Duration::from_secs(5);
+
+/// The cluster of `status -o json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ClusterStatus {
+    /// `None`: none is wanted, and there is none.
+    pub name: Option<String>,
+    /// running, stopped, missing, left_out
+    pub state: &'static str,
+    /// The context in the user's kubeconfig.
+    pub context: Option<String>,
+    pub reason: Option<String>,
+    pub nodes: Vec<NodeStatus>,
+    pub addons: Vec<AddOnStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NodeStatus {
+    pub name: String,
+    pub role: NodeRole,
+    pub state: ContainerState,
+    pub image: String,
+    /// In the platform's network.
+    pub address: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AddOnStatus {
+    pub name: String,
+    /// ready, not_ready, left_out
+    pub state: &'static str,
+    pub reason: Option<String>,
+}
+
+/// What one look comes to.
+pub(super) fn status_of(platform: &Platform, look: &ClusterLook, left_out: Option<&str>) -> ClusterStatus {
+    let name = platform.cluster_name();
+    let Some(found) = &look.observed else {
+        let wanted = platform.cluster.enabled;
+        let reason = if look.foreign {
+            Some(format!("a cluster called {name} is there, and it is not this platform's"))
+        } else {
+            left_out.map(str::to_owned)
+        };
+        return ClusterStatus {
+            name: wanted.then_some(name),
+            state: if left_out.is_some() { "left_out" } else { "missing" },
+            reason,
+            ..ClusterStatus::default()
+        };
+    };
+    let record = look.record.as_ref();
+    let whole = record.is_some_and(|record| record.complete);
+    let down = plan::down_nodes(found);
+    let reason = if !whole {
+        Some("only half of it was made; `macula cluster create` makes it anew".to_owned())
+    } else if !down.is_empty() {
+        Some(format!("{} not running; `macula cluster start`", down.join(", ")))
+    } else {
+        None
+    };
+    ClusterStatus {
+        name: Some(found.name.clone()),
+        state: if whole && down.is_empty() { "running" } else { "stopped" },
+        context: record.map(|record| record.context.clone()).filter(|context| !context.is_empty()),
+        reason,
+        nodes: found
+            .nodes
+            .iter()
+            .map(|node| NodeStatus {
+                name: node.name.clone(),
+                role: node.role,
+                state: node.state,
+                image: node.image.clone(),
+                address: node.address.map(|address| address.to_string()),
+            })
+            .collect(),
+        addons: Vec::new(),
+    }
+}
+
+/// Adds the cluster's steps to a plan, or the reason why there are none.
+pub(super) async fn extend(session: &Session, prepared: &mut Prepared, wanted: &Wanted) -> Result<(), Error> {
+    let settings = &prepared.platform.cluster;
+    if wanted.no_cluster || !settings.enabled || !wanted.services.is_empty() {
+        return Ok(());
+    }
+    let must = settings.required || wanted.strict;
+    match decide::decide(session, prepared, &prepared.cluster, wanted).await {
+        Ok(decision) => {
+            steps(prepared, &decision);
+            prepared.decision = Some(decision);
+            Ok(())
+        }
+        Err(Error::Cluster(error)) if !must && decide::cannot_be_had(&error) => {
+            prepared.plan.left_out.push(LeftOut { service: plan::CLUSTER_GROUP.into(), reason: error.to_string() });
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn steps(prepared: &mut Prepared, decision: &Decision) {
+    let network = prepared.plan.steps.iter().find_map(|step| match &step.action {
+        Action::CreateNetwork(spec) if spec.name == decision.spec.network => Some(step.id.clone()),
+        _ => None,
+    });
+    let wish = ClusterWish {
+        spec: &decision.spec,
+        record: prepared.cluster.record.as_ref(),
+        observed: prepared.cluster.observed.as_ref(),
+        addons: &[],
+        network,
+    };
+    let differs = plan::cluster(&wish, &mut prepared.plan);
+    prepared.cluster_drift = differs;
+}
+
+/// What a cluster that is about to be made wants of the machine.
+pub(super) fn needs(prepared: &Prepared) -> Option<ClusterNeeds> {
+    let decision = prepared.decision.as_ref()?;
+    let made = prepared.plan.steps.iter().any(|step| matches!(step.action, Action::Cluster(ClusterAction::Create { .. })));
+    made.then(|| wishes(&prepared.platform, &decision.spec.node_image))
+}
+
+/// What `doctor` is to look at for the cluster of a platform.
+pub fn doctor_needs(platform: &Platform) -> Option<ClusterNeeds> {
+    let image = node_images(platform).0.into_iter().next().unwrap_or_default();
+    platform.cluster.enabled.then(|| wishes(platform, &image))
+}
+
+fn wishes(platform: &Platform, node_image: &str) -> ClusterNeeds {
+    ClusterNeeds {
+        minor: kubernetes_minor(node_image).unwrap_or_default(),
+        // the configuration tells the kubelet so where it has to be told
+        accepts_cgroup_v1: true,
+        program: platform.cluster.program.clone(),
+        ingress: platform.cluster.ingress.clone(),
+    }
+}
+
+/// What is said of a cluster that was made with other settings.
+pub fn drift(prepared: &Prepared) -> Option<String> {
+    let name = prepared.cluster.observed.as_ref()?.name.clone();
+    (!prepared.cluster_drift.is_empty()).then(|| {
+        format!(
+            "the cluster {name} was made with other settings ({}); `macula cluster delete` and `macula cluster create` \
+             make it anew, which is never done unasked",
+            prepared.cluster_drift.join(", ")
+        )
+    })
+}
+
+/// Gets the provider's program where the plan needs it, having asked. False: the user said no.
+pub(super) async fn obtain(session: &Session, prepared: &mut Prepared, consent: &dyn Consent) -> Result<bool, Error> {
+    let Some(decision) = &mut prepared.decision else { return Ok(true) };
+    let Some(obtain) = decision.obtain.take() else { return Ok(true) };
+    let fix = obtain.fix();
+    if !consent.install("the cluster needs kind", &fix).await? {
+        return Ok(false);
+    }
+    let program = match obtain {
+        Obtain::Fetch(asset) => {
+            session.events.info(format!("fetching {}", asset.url));
+            kind::fetch(session.host(), asset).await?
+        }
+        Obtain::Install(fix) => {
+            for action in &fix.actions {
+                if let doctor::Action::Run(command) = action {
+                    session.events.info(command.to_string());
+                    session.host().run(command).await?;
+                }
+            }
+            let missing = || ClusterError::NoProgram { program: "kind".into(), reason: None };
+            kind::find(session.host(), None).await.ok_or_else(missing)?
+        }
+    };
+    decision.program = Some(program);
+    Ok(true)
+}
+
+/// Takes the cluster out of a plan.
+pub(super) fn leave_out(prepared: &mut Prepared, reason: String) {
+    prepared.plan.steps.retain(|step| step.group != plan::CLUSTER_GROUP);
+    prepared.plan.left_out.push(LeftOut { service: plan::CLUSTER_GROUP.into(), reason });
+    prepared.decision = None;
+}
+
+/// Who carries out the cluster's steps.
+pub(super) fn work(session: &Session, prepared: &Prepared, lenient: bool, retain: bool) -> Work {
+    let decision = prepared.decision.as_ref();
+    let program = decision.and_then(|decision| decision.program.clone());
+    Work {
+        session: session.clone(),
+        engine: prepared.engine.clone(),
+        provider: program.map(|program| provider(session, prepared, program)),
+        state: prepared.state.clone(),
+        network: prepared.platform.prefix(),
+        record: tokio::sync::Mutex::new(prepared.cluster.record.clone().unwrap_or_default()),
+        subnets: decision.map(|decision| decision.subnets),
+        lenient,
+        retain,
+        image_timeout: prepared.platform.timeouts.image,
+        left_out: Mutex::new(None),
+    }
+}
+
+fn provider(session: &Session, prepared: &Prepared, program: PathBuf) -> Arc<dyn ClusterProvider> {
+    let endpoint = session.system.discovery.attempts.iter().find(|attempt| attempt.outcome.is_ok());
+    Arc::new(Kind::new(
+        session.system.host.clone(),
+        prepared.engine.clone(),
+        program,
+        prepared.facts.clone(),
+        endpoint.map(|attempt| attempt.endpoint.clone()),
+        prepared.platform.cluster.timeout,
+    ))
+}
+
+/// `cluster create`: the cluster alone, and the network that it is in. Returns the plan that was
+/// carried out.
+pub async fn create(session: &Session, loaded: &Loaded, retain: bool, consent: &dyn Consent) -> Result<Plan, Error> {
+    let _lock = lock(session, &loaded.platform.name).await?;
+    let mut loaded = loaded.clone();
+    loaded.platform.cluster.enabled = true;
+    loaded.platform.cluster.required = true;
+    let (mut prepared, _) = gather(session, &loaded, false).await?;
+    let wanted = Wanted { may_fetch: true, ..Wanted::default() };
+    if let Some(spec) = prepared.resources.networks.first()
+        && prepared.observed.network(&spec.name).is_none()
+    {
+        let resource = ResourceId::new(ResourceKind::Network, &spec.name);
+        let step = Step {
+            id: format!("create {resource}"),
+            resource,
+            group: "network".into(),
+            action: Action::CreateNetwork(spec.clone()),
+            cause: Cause::Missing,
+            after: Vec::new(),
+            destructive: false,
+            needs_privilege: false,
+        };
+        prepared.plan.steps.push(step);
+    }
+    extend(session, &mut prepared, &wanted).await?;
+    if let Some(drift) = drift(&prepared) {
+        session.events.warn(drift);
+    }
+    if !obtain(session, &mut prepared, consent).await? {
+        let reason = Some("it was not to be fetched".to_owned());
+        return Err(ClusterError::NoProgram { program: "kind".into(), reason }.into());
+    }
+    prepared.state.keep_block(session.host(), prepared.block).await?;
+    let work = Arc::new(work(session, &prepared, false, retain));
+    carry_out(session, &prepared, std::mem::take(&mut prepared.plan.clone()), work).await
+}
+
+/// `cluster delete`: the nodes, and the context in the user's kubeconfig. The host's data stay. False:
+/// there was none.
+pub async fn delete(session: &Session, platform: &str, name: Option<&str>) -> Result<Plan, Error> {
+    let _lock = lock(session, platform).await?;
+    delete_unlocked(session, platform, name).await
+}
+
+pub(super) async fn delete_unlocked(session: &Session, platform: &str, name: Option<&str>) -> Result<Plan, Error> {
+    let network = prefix_of(platform);
+    let name = name.unwrap_or(&network);
+    let look = look_for(session, platform, name, &network).await?;
+    let mut plan = Plan::default();
+    let Some(work) = deletion(session, platform, &look).await? else { return Ok(plan) };
+    let name = look.observed.as_ref().map_or(name, |found| &found.name);
+    plan::delete_cluster(name, &mut plan);
+    run(session, platform, plan, work).await
+}
+
+/// Who takes a cluster away; `None`: there is none of ours.
+pub(super) async fn deletion(
+    session: &Session,
+    platform: &str,
+    look: &ClusterLook,
+) -> Result<Option<Arc<Work>>, Error> {
+    if look.observed.is_none() && look.record.is_none() {
+        return Ok(None);
+    }
+    let engine = session.engine()?;
+    let state = session.state(platform);
+    let program = kind::find(session.host(), session.host().env("MACULA_KIND").as_deref()).await;
+    let facts = engine.facts().await?;
+    let usable = program.filter(|_| session.host().which(Kind::client(&facts)).is_some());
+    let endpoint = session.system.discovery.attempts.iter().find(|attempt| attempt.outcome.is_ok());
+    let endpoint = endpoint.map(|attempt| attempt.endpoint.clone());
+    let provider = usable.map(|program| {
+        let host = session.system.host.clone();
+        Arc::new(Kind::new(host, engine.clone(), program, facts, endpoint, SHORT)) as Arc<dyn ClusterProvider>
+    });
+    Ok(Some(Arc::new(Work {
+        session: session.clone(),
+        engine,
+        provider,
+        state,
+        network: prefix_of(platform),
+        record: tokio::sync::Mutex::new(look.record.clone().unwrap_or_default()),
+        subnets: None,
+        lenient: false,
+        retain: false,
+        image_timeout: Duration::ZERO,
+        left_out: Mutex::new(None),
+    })))
+}
+
+/// `cluster start`: the nodes that are down. An empty plan: all of them run.
+pub async fn start(session: &Session, platform: &str, name: &str) -> Result<Plan, Error> {
+    let _lock = lock(session, platform).await?;
+    let look = look_for(session, platform, name, &prefix_of(platform)).await?;
+    let found = ours(&look, name)?;
+    let mut plan = Plan::default();
+    if found.runs() {
+        return Ok(plan);
+    }
+    let resource = ResourceId::new(ResourceKind::Cluster, &found.name);
+    plan.steps.push(Step {
+        id: format!("start {resource}"),
+        resource,
+        group: plan::CLUSTER_GROUP.into(),
+        action: Action::Cluster(ClusterAction::Start { name: found.name.clone() }),
+        cause: Cause::Requested,
+        after: Vec::new(),
+        destructive: false,
+        needs_privilege: false,
+    });
+    let Some(work) = deletion(session, platform, &look).await? else { return Ok(Plan::default()) };
+    run(session, platform, plan, work).await
+}
+
+/// `cluster stop`: all nodes, workers first. An empty plan: none ran.
+pub async fn stop(session: &Session, platform: &str, name: &str) -> Result<Plan, Error> {
+    let _lock = lock(session, platform).await?;
+    let look = look_for(session, platform, name, &prefix_of(platform)).await?;
+    let found = ours(&look, name)?;
+    let mut plan = Plan::default();
+    let mut before: Vec<String> = Vec::new();
+    for node in found.nodes.iter().rev().filter(|node| node.state == ContainerState::Running) {
+        let resource = ResourceId::new(ResourceKind::Container, &node.name);
+        let id = format!("stop {resource}");
+        plan.steps.push(Step {
+            id: id.clone(),
+            resource,
+            group: plan::CLUSTER_GROUP.into(),
+            action: Action::Stop { container: node.name.clone(), grace: None },
+            cause: Cause::Requested,
+            after: if node.role == NodeRole::Worker { Vec::new() } else { before.clone() },
+            destructive: false,
+            needs_privilege: false,
+        });
+        if node.role == NodeRole::Worker {
+            before.push(id);
+        }
+    }
+    if plan.is_empty() {
+        return Ok(plan);
+    }
+    let Some(work) = deletion(session, platform, &look).await? else { return Ok(Plan::default()) };
+    run(session, platform, plan, work).await
+}
+
+fn ours<'a>(look: &'a ClusterLook, name: &str) -> Result<&'a crate::model::ObservedCluster, Error> {
+    if look.foreign {
+        return Err(ClusterError::Exists { name: name.to_owned() }.into());
+    }
+    look.observed.as_ref().ok_or_else(|| ClusterError::Missing { name: name.to_owned() }.into())
+}
+
+/// `cluster status`.
+pub async fn cluster_status(session: &Session, loaded: &Loaded) -> Result<ClusterStatus, Error> {
+    let look = look(session, &loaded.platform).await?;
+    Ok(status_of(&loaded.platform, &look, None))
+}
+
+/// `cluster kubeconfig`: a kubeconfig with this cluster alone; with `merge` it also goes into the
+/// user's, whose path is the second value.
+pub async fn cluster_kubeconfig(
+    session: &Session,
+    loaded: &Loaded,
+    merge: bool,
+) -> Result<(String, Option<PathBuf>), Error> {
+    let platform = &loaded.platform;
+    let name = platform.cluster_name();
+    let look = look(session, platform).await?;
+    let found = ours(&look, &name)?;
+    let host = session.host();
+    let kept = host.read(&session.state(&platform.name).cluster_folder().join("kubeconfig")).await.ok();
+    let text = match kept {
+        Some(text) => String::from_utf8_lossy(&text).into_owned(),
+        None => ready_provider(session, loaded).await?.kubeconfig(&found.name).await?,
+    };
+    let context = look.record.as_ref().map_or(&name, |record| &record.context);
+    let entry = Entry::of_provider(&text, context).map_err(ClusterError::from)?;
+    if !merge {
+        return Ok((entry.alone(), None));
+    }
+    let path = kubeconfig::path(host);
+    kubeconfig::put(host, &path, &entry).await.map_err(ClusterError::from)?;
+    if let Some(record) = look.record.clone() {
+        let record = ClusterRecord { kubeconfig: Some(path.clone()), ..record };
+        session.state(&platform.name).keep_cluster(host, &record).await?;
+    }
+    Ok((entry.alone(), Some(path)))
+}
+
+/// `cluster load`: images of the engine into every node.
+pub async fn load(session: &Session, loaded: &Loaded, images: &[String]) -> Result<(), Error> {
+    let platform = &loaded.platform;
+    let look = look(session, platform).await?;
+    let found = ours(&look, &platform.cluster_name())?;
+    let provider = ready_provider(session, loaded).await?;
+    let folder = session.state(&platform.name).cluster_folder();
+    let events = session.events.clone();
+    let progress = move |progress: crate::event::Progress| {
+        if let crate::event::Progress::Line { text } = progress {
+            events.info(text);
+        }
+    };
+    let loading = provider.load_images(&found.name, images, &folder, &progress);
+    tokio::select! {
+        done = loading => Ok(done?),
+        () = session.cancel.cancelled() => Err(Error::Cancelled),
+    }
+}
+
+async fn ready_provider(session: &Session, loaded: &Loaded) -> Result<Arc<dyn ClusterProvider>, Error> {
+    let settings = &loaded.platform.cluster;
+    let program = kind::find(session.host(), settings.program.as_deref()).await;
+    let missing = || ClusterError::NoProgram {
+        program: settings.program.clone().unwrap_or_else(|| "kind".into()),
+        reason: None,
+    };
+    let program = program.ok_or_else(missing)?;
+    let engine = session.engine()?;
+    let facts = engine.facts().await?;
+    let endpoint = session.system.discovery.attempts.iter().find(|attempt| attempt.outcome.is_ok());
+    let endpoint = endpoint.map(|attempt| attempt.endpoint.clone());
+    Ok(Arc::new(Kind::new(session.system.host.clone(), engine, program, facts, endpoint, settings.timeout)))
+}
+
+async fn carry_out(session: &Session, prepared: &Prepared, plan: Plan, work: Arc<Work>) -> Result<Plan, Error> {
+    if plan.is_empty() {
+        return Ok(plan);
+    }
+    run(session, &prepared.platform.name, plan, work).await
+}
+
+async fn run(session: &Session, platform: &str, plan: Plan, work: Arc<Work>) -> Result<Plan, Error> {
+    let tools = Tools {
+        engine: work.engine.clone(),
+        host: session.system.host.clone(),
+        facts: work.engine.facts().await?,
+        events: session.events.clone(),
+        cancel: session.cancel.clone(),
+        image_timeout: work.image_timeout,
+        cluster: Some(work),
+    };
+    let outcome: Outcome = apply(&session.command, platform, &plan, tools).await;
+    if outcome.cancelled && outcome.failed.is_empty() {
+        return Err(Error::Cancelled);
+    }
+    if outcome.is_ok() { Ok(plan) } else { Err(Error::Failed(Box::new(outcome))) }
+}
