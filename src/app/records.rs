@@ -96,7 +96,8 @@ fn shown(data: &RecordData) -> (String, String) {
 async fn own_zone(session: &Session, loaded: &Loaded) -> Result<Zone, Error> {
     let block = session.state(&loaded.platform.name).block(session.host(), &loaded.platform).await?;
     // names, and what they lead to on this machine: the network plays no part
-    Ok(zone(&loaded.platform, block, Ipv4Net::default(), false))
+    // what leads to the cluster is a wildcard, which nobody's record takes the place of
+    Ok(zone(&loaded.platform, block, Ipv4Net::default(), false, None))
 }
 
 /// The platform's zone in PowerDNS.
@@ -132,6 +133,34 @@ pub async fn add_record(
     let changed = records(session, loaded).await?.add(&name, &rtype, &value, ttl).await.map_err(ResolverError::from)?;
     let seen = seen(session, &name, &rtype, true).await;
     Ok(Added { name, rtype, value, ttl, changed, seen })
+}
+
+/// What ExternalDNS wrote for a cluster that is gone: it owns what it has put its mark beside (a TXT
+/// record with the platform's name as the owner, named after the record and its type). How many names
+/// there were; none where PowerDNS is not up.
+pub(super) async fn remove_owned(session: &Session, loaded: &Loaded) -> Result<usize, Error> {
+    let records = records(session, loaded).await?;
+    let owner = format!("external-dns/owner={}", loaded.platform.name);
+    let all = records.list().await.map_err(ResolverError::from)?;
+    let mut gone = 0;
+    for set in all.iter().filter(|set| set.rtype == "TXT") {
+        let ours = |content: &str| content.trim_matches('"').split(',').any(|part| part == owner);
+        if !set.records.iter().any(|record| ours(&record.content)) {
+            continue;
+        }
+        if let Some((kind, name)) = marked(&set.name) {
+            records.remove(name, Some(kind)).await.map_err(ResolverError::from)?;
+        }
+        records.remove(&set.name, Some("TXT")).await.map_err(ResolverError::from)?;
+        gone += 1;
+    }
+    Ok(gone)
+}
+
+/// `a-console.macula.local` marks the A records of `console.macula.local`.
+fn marked(name: &str) -> Option<(&'static str, &str)> {
+    let kinds = [("a-", "A"), ("aaaa-", "AAAA"), ("cname-", "CNAME")];
+    kinds.into_iter().find_map(|(prefix, kind)| Some((kind, name.strip_prefix(prefix)?)))
 }
 
 /// Removes a name's records, of one type or all; its full name and how many there were.

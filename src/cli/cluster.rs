@@ -72,7 +72,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         }
         Action::Delete => {
             let session = context.session("cluster delete").await;
-            let gone = cluster::delete(&session, &platform.name, Some(&name)).await;
+            let gone = cluster::delete(&session, &loaded).await;
             let plan = ended(context, begun, gone, &format!("{name} is gone"), &format!("there is no cluster {name}"))?;
             if context.json() { context.print_json(&plan) } else { Ok(()) }
         }

@@ -5,6 +5,7 @@ use crate::apply::{Failure, StepError};
 use crate::cluster::{ClusterError, KubeconfigError};
 use crate::dns::install::InstallError;
 use crate::dns::{ControlError, RecordsError, ServerError};
+use crate::engine::ImageError;
 use crate::engine::discover::{Discovery, Refusal};
 use crate::host::LockError;
 use crate::pki::{AuthorityError, LeafError};
@@ -174,7 +175,11 @@ fn cluster(error: &ClusterError) -> CliError {
         ClusterError::NodeImage { attempts, .. } => {
             let mut new = new;
             for attempt in attempts {
-                new = with_image_hints(new, attempt);
+                new = match attempt {
+                    ImageError::Unreachable { .. } => new
+                        .hint("check the network and the proxy variables of the engine, or bring the image over from another machine (`docker save`, `docker load`)"),
+                    other => with_image_hints(new, other),
+                };
             }
             let mut seen = Vec::new();
             new.hints.retain(|hint| {

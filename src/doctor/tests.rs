@@ -147,7 +147,7 @@ async fn a_healthy_machine() {
     let host = FakeHost::new().answer("timedatectl *", 0, "yes\n", "");
     let findings = case(host).findings(Selection::All).await;
     let lines: Vec<String> = findings.iter().map(Finding::to_string).collect();
-    assert_snapshot!(lines.join("\n"), @r"
+    assert_snapshot!(lines.join("\n"), @"
     ok: engine-installed: Docker 28.2.2
     ok: engine-running: Docker 28.2.2 answers
     ok: socket-permission: unix:///var/run/docker.sock may be used
@@ -164,6 +164,9 @@ async fn a_healthy_machine() {
     ok: memory: 12 GiB available of 16 GiB, 2 GiB wanted
     ok: inotify: enough file watches for a cluster
     ok: cgroup: cgroup v2
+    skipped: privileged: the engine's process is not known
+    skipped: kind: no cluster is wanted
+    skipped: ingress-controller: no cluster is wanted
     ok: clock: right, and kept so by the network
     ok: leftovers: nothing of a dead run lies about
     ok: home-writable: /home/dev/.local/share/macula and /home/dev/.cache/macula can be written
@@ -863,6 +866,6 @@ fn needs_of_a_platform() {
     let without = Needs::of(&platform, &resources, None);
     assert_eq!(without.ports, [port([127, 0, 0, 2], 3000, "grafana")]);
     assert_eq!((without.network.as_str(), without.memory), ("macula-pr-123", 128 << 20));
-    let with = Needs::of(&platform, &resources, Some(ClusterNeeds { minor: 37, accepts_cgroup_v1: false }));
+    let with = Needs::of(&platform, &resources, cluster(37, false).cluster);
     assert_eq!(with.memory, (128 << 20) + (2 << 30));
 }

@@ -213,7 +213,11 @@ mod tests {
     #[test]
     fn what_is_missing_is_made_after_the_network() {
         let (plan, _) = planned(None, None, &[addon("dns", "1"), addon("ingress", "1")], Some("create network macula"));
-        assert_snapshot!(plan, @"");
+        assert_snapshot!(plan, @"
+        + create cluster macula (missing) after create network macula
+        ~ apply dns (missing) after create cluster macula
+        ~ apply ingress (missing) after create cluster macula
+        ");
     }
 
     #[test]
@@ -228,7 +232,11 @@ mod tests {
         let found = observed(ContainerState::Running);
         let broken = WantedAddOn { broken: true, ..addon("ingress", "1") };
         let (plan, _) = planned(Some(&found), Some(&record()), &[addon("logs", "1"), broken], None);
-        assert_snapshot!(plan, @"");
+        assert_snapshot!(plan, @"
+        ~ apply logs (missing)
+        ~ apply ingress (not healthy)
+        - prune cluster macula (no longer wanted)
+        ");
         let (plan, _) = planned(Some(&found), Some(&record()), &[addon("dns", "2"), addon("ingress", "1")], None);
         assert_snapshot!(plan, @"");
     }
@@ -238,7 +246,7 @@ mod tests {
         let found = observed(ContainerState::Exited);
         assert_eq!(down_nodes(&found), ["macula-worker"]);
         let (plan, _) = planned(Some(&found), Some(&record()), &[addon("dns", "1"), addon("ingress", "1")], None);
-        assert_snapshot!(plan, @"");
+        assert_snapshot!(plan, @"+ start cluster macula (not running)");
     }
 
     #[test]
@@ -246,7 +254,10 @@ mod tests {
         let found = observed(ContainerState::Running);
         let half = ClusterRecord { complete: false, ..record() };
         let (plan, _) = planned(Some(&found), Some(&half), &[addon("dns", "1")], None);
-        assert_snapshot!(plan, @"");
+        assert_snapshot!(plan, @"
+        + create cluster macula (what a run that was stopped left of it is replaced)
+        ~ apply dns (missing) after create cluster macula
+        ");
     }
 
     #[test]
@@ -272,6 +283,9 @@ mod tests {
             needs_privilege: false,
         });
         delete("macula", &mut plan);
-        assert_snapshot!(plan, @"");
+        assert_snapshot!(plan, @"
+        - remove network macula (requested) after delete cluster macula
+        - delete cluster macula (requested)
+        ");
     }
 }

@@ -186,14 +186,13 @@ async fn allowed(session: &Session, prepared: &Prepared) -> Result<(), Error> {
     let needs = Needs { platform: prepared.platform.name.clone(), ports: ports.collect(), ..Needs::default() };
     let checks = Selection::named(&["privileged", "ports"]).map_err(|error| Error::Other(error.to_string()))?;
     for finding in doctor::run(&session.system, &needs, checks).await {
-        if finding.status != Status::Failed {
-            continue;
+        match (finding.check, finding.status) {
+            ("ports", Status::Failed) => return Err(ClusterError::PortTaken { lines: finding.detail }.into()),
+            ("privileged", Status::Warning) => {
+                return Err(ClusterError::NotPrivileged { message: finding.summary }.into());
+            }
+            _ => {}
         }
-        return Err(match finding.check {
-            "ports" => ClusterError::PortTaken { lines: finding.detail },
-            _ => ClusterError::NotPrivileged { message: finding.summary },
-        }
-        .into());
     }
     Ok(())
 }

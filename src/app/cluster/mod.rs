@@ -16,6 +16,7 @@ use crate::model::{ClusterRecord, ContainerState, NodeRole, Platform, ResourceId
 use crate::plan::{self, Action, Cause, ClusterAction, ClusterWish, LeftOut, Plan, Step};
 
 use super::prepare::gather;
+use super::records::remove_owned;
 use super::up::lock;
 use super::{Consent, Error, Prepared, Session, Wanted};
 
@@ -285,22 +286,25 @@ pub async fn create(session: &Session, loaded: &Loaded, retain: bool, consent: &
     carry_out(session, &prepared, std::mem::take(&mut prepared.plan.clone()), work).await
 }
 
-/// `cluster delete`: the nodes, and the context in the user's kubeconfig. The host's data stay. False:
-/// there was none.
-pub async fn delete(session: &Session, platform: &str, name: Option<&str>) -> Result<Plan, Error> {
-    let _lock = lock(session, platform).await?;
-    delete_unlocked(session, platform, name).await
-}
-
-pub(super) async fn delete_unlocked(session: &Session, platform: &str, name: Option<&str>) -> Result<Plan, Error> {
-    let network = prefix_of(platform);
-    let name = name.unwrap_or(&network);
-    let look = look_for(session, platform, name, &network).await?;
+/// `cluster delete`: the nodes, the context in the user's kubeconfig, and the records that were written
+/// for its applications. The host's data stay. An empty plan: there was none.
+pub async fn delete(session: &Session, loaded: &Loaded) -> Result<Plan, Error> {
+    let platform = &loaded.platform;
+    let _lock = lock(session, &platform.name).await?;
+    let look = look(session, platform).await?;
+    if look.foreign {
+        return Err(ClusterError::Exists { name: platform.cluster_name() }.into());
+    }
     let mut plan = Plan::default();
-    let Some(work) = deletion(session, platform, &look).await? else { return Ok(plan) };
-    let name = look.observed.as_ref().map_or(name, |found| &found.name);
-    plan::delete_cluster(name, &mut plan);
-    run(session, platform, plan, work).await
+    let Some(work) = deletion(session, &platform.name, &look).await? else { return Ok(plan) };
+    let name = look.observed.as_ref().map(|found| found.name.clone()).unwrap_or_else(|| platform.cluster_name());
+    plan::delete_cluster(&name, &mut plan);
+    let done = run(session, &platform.name, plan, work).await?;
+    // without PowerDNS there is nothing to be cleared away, and the next cluster's ExternalDNS does it
+    if let Ok(gone @ 1..) = remove_owned(session, loaded).await {
+        session.events.info(format!("{gone} records of its applications are gone"));
+    }
+    Ok(done)
 }
 
 /// Who takes a cluster away; `None`: there is none of ours.
@@ -358,8 +362,10 @@ pub async fn start(session: &Session, platform: &str, name: &str) -> Result<Plan
         destructive: false,
         needs_privilege: false,
     });
-    let Some(work) = deletion(session, platform, &look).await? else { return Ok(Plan::default()) };
-    run(session, platform, plan, work).await
+    match deletion(session, platform, &look).await? {
+        Some(work) => run(session, platform, plan, work).await,
+        None => Ok(Plan::default()),
+    }
 }
 
 /// `cluster stop`: all nodes, workers first. An empty plan: none ran.
@@ -389,8 +395,10 @@ pub async fn stop(session: &Session, platform: &str, name: &str) -> Result<Plan,
     if plan.is_empty() {
         return Ok(plan);
     }
-    let Some(work) = deletion(session, platform, &look).await? else { return Ok(Plan::default()) };
-    run(session, platform, plan, work).await
+    match deletion(session, platform, &look).await? {
+        Some(work) => run(session, platform, plan, work).await,
+        None => Ok(Plan::default()),
+    }
 }
 
 fn ours<'a>(look: &'a ClusterLook, name: &str) -> Result<&'a crate::model::ObservedCluster, Error> {
@@ -495,3 +503,6 @@ async fn run(session: &Session, platform: &str, plan: Plan, work: Arc<Work>) -> 
     }
     if outcome.is_ok() { Ok(plan) } else { Err(Error::Failed(Box::new(outcome))) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,7 +84,11 @@ async fn what_failed_leaves_its_logs_and_nothing_else() {
     assert_snapshot!(done.as_ref().unwrap_err(), @"macula did not become ready: error: timed out waiting for the condition");
     assert!(matches!(done, Err(ClusterError::NotReady { logs: Some(_), .. })), "{done:?}");
     let ran: Vec<String> = host.journal().iter().filter_map(|line| line.split_once("kind ").map(|(_, rest)| rest.to_owned())).collect();
-    assert_snapshot!(ran.join("\n"), @"");
+    assert_snapshot!(ran.join("\n"), @"
+    create cluster --name macula --config /home/dev/.local/share/macula/macula/cluster/kind.yaml --kubeconfig /home/dev/.local/share/macula/macula/cluster/kubeconfig --retain
+    export logs /home/dev/.local/share/macula/macula/cluster/logs --name macula
+    delete cluster --name macula --kubeconfig /home/dev/.cache/macula/kubeconfig-of-kind
+    ");
 }
 
 #[test]

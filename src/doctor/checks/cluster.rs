@@ -39,7 +39,7 @@ pub(in crate::doctor) async fn privileged(context: &Context<'_>) -> Verdict {
         return Verdict::ok("the engine has every right that it would give");
     }
     let summary = format!("the engine lacks {}, so it cannot run privileged containers", missing.join(", "));
-    Verdict::failed(summary).fix(Fix::advice(
+    Verdict::warning(summary).fix(Fix::advice(
         "run the engine outside of the container or sandbox that takes it away, or go without a cluster: \
          `cluster: {enabled: false}` in macula.yaml",
     ))

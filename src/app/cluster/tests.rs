@@ -1,0 +1,376 @@
+//! Whole runs against an engine and a machine in memory, with `kind` as a script.
+
+use std::path::Path;
+
+use insta::assert_snapshot;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::app::{DownOptions, UpOptions, down, status, up};
+use crate::cluster::kind::{CLUSTER_LABEL, ROLE_LABEL};
+use crate::config::{MemoryFiles, Request};
+use crate::doctor::{Finding, Fix};
+use crate::engine::fake::FakeEngine;
+use crate::event::{Event, Events, Reporter};
+use crate::host::fake::FakeHost;
+use crate::host::{Host, Output};
+use crate::model::{DEFAULT_NODE_IMAGE, ObservedContainer, Protocol};
+use crate::system::System;
+
+struct Agrees;
+
+#[async_trait::async_trait]
+impl Consent for Agrees {
+    async fn planned(&self, _: &Prepared, _: &[Finding]) {}
+    async fn install(&self, _: &str, _: &Fix) -> Result<bool, Error> {
+        Ok(true)
+    }
+}
+
+#[derive(Default)]
+struct Heard(Mutex<Vec<String>>);
+
+impl Reporter for Heard {
+    fn report(&self, event: Event) {
+        if let Event::Warning { message } | Event::Info { message } = event {
+            self.0.lock().unwrap().push(message);
+        }
+    }
+}
+
+struct Machine {
+    host: FakeHost,
+    engine: FakeEngine,
+    heard: Arc<Heard>,
+}
+
+const ON_OURS: &str = "DOCKER_HOST=unix:///var/run/docker.sock KIND_EXPERIMENTAL_PROVIDER=docker /usr/bin/kind";
+const CREATE: &str = "DOCKER_HOST=unix:///var/run/docker.sock KIND_EXPERIMENTAL_DOCKER_NETWORK=macula \
+                      KIND_EXPERIMENTAL_PROVIDER=docker /usr/bin/kind create cluster*";
+
+fn said(status: i32, stdout: &str, stderr: &str) -> Output {
+    Output { status: Some(status), stdout: stdout.into(), stderr: stderr.into() }
+}
+
+impl Machine {
+    /// With `kind`, a docker client and the node image.
+    fn new() -> Self {
+        let engine = FakeEngine::new().with_image(DEFAULT_NODE_IMAGE).with_image("app:1");
+        let host = FakeHost::new().program("docker").program("kind");
+        Self { host, engine, heard: Arc::default() }.with_kind(1, 0)
+    }
+
+    /// The script stands in for a program that makes nodes.
+    fn with_kind(mut self, control_planes: u8, workers: u8) -> Self {
+        let engine = self.engine.clone();
+        let kubeconfig = "clusters: [{name: kind-macula, cluster: {server: 'https://127.0.0.1:40123'}}]\n\
+                          users: [{name: kind-macula, user: {token: secret}}]\n";
+        self.host = self.host.on(CREATE, move |_, _| {
+            for (number, (name, role)) in crate::cluster::fake::node_names("macula", control_planes, workers).into_iter().enumerate() {
+                let node = ObservedContainer {
+                    id: format!("{name}-0123456789"),
+                    name,
+                    image: DEFAULT_NODE_IMAGE.into(),
+                    state: ContainerState::Running,
+                    labels: [(CLUSTER_LABEL.to_owned(), "macula".to_owned()), (ROLE_LABEL.to_owned(), role.to_owned())].into(),
+                    addresses: [("macula".to_owned(), std::net::Ipv4Addr::new(10, 222, 7, 130 + number as u8))].into(),
+                    ports: vec![crate::model::PortBinding {
+                        host_ip: std::net::Ipv4Addr::LOCALHOST.into(),
+                        host_port: Some(40123),
+                        container_port: 6443,
+                        protocol: Protocol::Tcp,
+                    }],
+                    ..ObservedContainer::default()
+                };
+                let _ = engine.clone().with_container(node);
+            }
+            Ok(said(0, "", " • Preparing nodes 📦   ...\n • Starting control-plane 🕹️  ...\n"))
+        });
+        let engine = self.engine.clone();
+        self.host = self.host.on(&format!("{ON_OURS} delete cluster*"), move |_, _| {
+            for name in engine.containers().iter().filter(|name| name.contains("-control-plane") || name.contains("-worker")) {
+                engine.remove_by_hand(name);
+            }
+            engine.remove_by_hand("macula-external-load-balancer");
+            Ok(said(0, "", "Deleted nodes\n"))
+        });
+        self.host = self.host.answer(&format!("{ON_OURS} get kubeconfig*"), 0, kubeconfig, "");
+        // the API server
+        self.host = self.host.http("127.0.0.1:40123".parse().unwrap(), "/", 200, "");
+        self
+    }
+
+    fn session(&self, command: &str) -> Session {
+        Session {
+            system: System::fake(self.host.clone(), Some(Arc::new(self.engine.clone()))),
+            events: Events::new(self.heard.clone()),
+            cancel: CancellationToken::new(),
+            command: command.into(),
+            version: "0.1.0",
+            program: "macula".into(),
+        }
+    }
+
+    fn load(&self, settings: &str) -> Loaded {
+        let stack = "services: {web: {image: 'app:1'}}\n";
+        let files = MemoryFiles::default().with("/w/macula.yaml", settings).with("/w/app/compose.yaml", stack);
+        let request = Request {
+            cwd: "/w".into(),
+            stacks: vec!["/w/app".into()],
+            only_own: true,
+            env: self.host.environment(),
+            ..Request::default()
+        };
+        crate::config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    async fn up(&self, settings: &str) -> Result<crate::app::UpResult, Error> {
+        let options = UpOptions { no_dns: true, ..UpOptions::default() };
+        up(&self.session("macula up"), &self.load(settings), &options, &Agrees).await
+    }
+
+    fn kind_ran(&self) -> Vec<String> {
+        let journal = self.host.journal();
+        let ran = journal.iter().filter_map(|line| line.split_once("/usr/bin/kind ").map(|(_, rest)| rest.to_owned()));
+        ran.map(|line| line.replace("/home/dev/.local/share/macula/macula", "DATA")).collect()
+    }
+
+    fn record(&self) -> Option<String> {
+        self.host.text("/home/dev/.local/share/macula/macula/cluster.json")
+    }
+
+    fn kubeconfig(&self) -> String {
+        self.host.text("/home/dev/.kube/config").unwrap_or_default()
+    }
+}
+
+#[tokio::test]
+async fn up_makes_the_cluster_and_then_leaves_it_alone() {
+    let machine = Machine::new();
+    let up = machine.up("").await.unwrap();
+    assert_eq!(up.left_out, []);
+    assert_eq!((up.now.cluster.state, up.now.cluster.nodes.len()), ("running", 1));
+    assert_eq!(up.now.drift, [""; 0]);
+    assert_snapshot!(machine.kind_ran().join("\n"), @"
+    create cluster --name macula --config DATA/cluster/kind.yaml --kubeconfig DATA/cluster/kubeconfig --retain
+    get kubeconfig --name macula
+    ");
+    assert!(machine.kubeconfig().contains("current-context: macula"));
+    let record = machine.record().unwrap();
+    assert!(record.contains("\"macula-control-plane\": \"10.222.7.130\"") && record.contains("\"complete\": true"), "{record}");
+    assert!(!record.contains("secret"));
+
+    let again = machine.up("").await.unwrap();
+    assert_eq!((again.steps, machine.kind_ran().len()), (0, 2), "nothing to do");
+}
+
+#[tokio::test]
+async fn without_kind_up_goes_on_without_a_cluster() {
+    let machine = Machine { host: FakeHost::new().program("docker"), ..Machine::new() };
+    let up = machine.up("").await.unwrap();
+    let left: Vec<String> = up.left_out.iter().map(|left| format!("{}: {}", left.service, left.reason)).collect();
+    assert_snapshot!(left.join("\n"), @"cluster: the program kind is not here: nobody agreed to fetch it (`macula cluster create --yes` does)");
+    assert_eq!((up.now.cluster.state, up.now.services[0].state), ("left_out", "running"));
+    // written down, it has to be there
+    let error = machine.up("cluster: {enabled: true}\n").await.unwrap_err();
+    assert!(matches!(error, Error::Cluster(ClusterError::NoProgram { .. })), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_node_image_that_cannot_be_had_is_told_at_once() {
+    let machine = Machine { engine: FakeEngine::new().with_image("app:1"), ..Machine::new() };
+    let up = machine.up("").await.unwrap();
+    assert_snapshot!(up.left_out[0].reason, @"no source gave the node image kindest/node:v1.34.11: no way to the registry of kindest/node:v1.34.11: it is not in the engine, and docker.io does not answer");
+    assert_eq!(machine.kind_ran(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named_with_its_holder_before_anything_is_made() {
+    let mut machine = Machine::new();
+    machine.host = machine.host.listener("127.0.0.1:8080", Protocol::Tcp, Some((4711, "node")));
+    let error = create(&machine.session("macula cluster create"), &machine.load(""), false, &Agrees).await.unwrap_err();
+    assert_snapshot!(error, @"ports that the cluster publishes are taken: 127.0.0.1:8080/tcp is held by node (pid 4711); wanted: 127.0.0.1:8080 (cluster)");
+    assert_eq!((machine.kind_ran(), machine.record()), (Vec::new(), None));
+    assert_eq!(machine.up("").await.unwrap().now.cluster.state, "left_out");
+}
+
+#[tokio::test]
+async fn an_engine_without_all_rights_is_found_out_beforehand() {
+    let mut machine = Machine::new();
+    machine.host = machine
+        .host
+        .file("/run/docker.pid", "77\n")
+        .file("/proc/77/status", "Name:\tdockerd\nCapBnd:\t000001fffeffffff\n")
+        .file("/proc/sys/kernel/cap_last_cap", "40\n");
+    let up = machine.up("").await.unwrap();
+    assert_snapshot!(up.left_out[0].reason, @"the engine may not run privileged containers, which nodes are: the engine lacks CAP_SYS_RESOURCE, so it cannot run privileged containers");
+}
+
+#[tokio::test]
+async fn what_only_kind_finds_out_is_left_out_too_unless_it_was_asked_for() {
+    let mut machine = Machine::new();
+    let refused = " • Preparing nodes 📦   ...\nERROR: failed\n\nCommand Output: docker: Error response from daemon: OCI runtime create failed: unable to apply caps: operation not permitted\n";
+    machine.host = machine.host.answer(CREATE, 1, "", refused);
+    let up = machine.up("").await.unwrap();
+    assert_eq!((up.left_out[0].service.as_str(), up.now.cluster.state), ("cluster", "left_out"));
+    assert_eq!(machine.record(), None, "nothing of it stays");
+    assert!(machine.kind_ran().iter().any(|line| line.starts_with("delete cluster")));
+    let error = create(&machine.session("macula cluster create"), &machine.load(""), false, &Agrees).await.unwrap_err();
+    let Error::Failed(outcome) = error else { panic!("{error:?}") };
+    assert!(outcome.failed[0].error.to_string().contains("privileged"), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_cluster_that_does_not_come_up_is_an_error_and_goes_unless_retained() {
+    let mut machine = Machine::new();
+    let failed = " • Starting control-plane 🕹️  ...\nERROR: failed\n\nCommand Output: error: timed out waiting for the condition\n";
+    machine.host = machine.host.answer(CREATE, 1, "", failed);
+    assert!(matches!(machine.up("").await, Err(Error::Failed(_))));
+    assert_eq!(machine.record(), None);
+    let session = machine.session("macula cluster create");
+    assert!(create(&session, &machine.load(""), true, &Agrees).await.is_err());
+    assert!(machine.record().unwrap().contains("\"complete\": false"));
+    let deleted = machine.kind_ran().iter().filter(|line| line.starts_with("delete")).count();
+    assert_eq!(deleted, 1, "the second one was to be retained");
+}
+
+#[tokio::test]
+async fn half_a_cluster_of_a_dead_run_is_cleared_away() {
+    let machine = Machine::new();
+    machine.up("").await.unwrap();
+    let half = machine.record().unwrap().replace("\"complete\": true", "\"complete\": false");
+    machine.host.put("/home/dev/.local/share/macula/macula/cluster.json", half);
+    let up = machine.up("").await.unwrap();
+    assert_eq!((up.steps, up.now.cluster.state), (1, "running"));
+    let ran: Vec<String> = machine.kind_ran().iter().map(|line| line.split(" --").next().unwrap().to_owned()).collect();
+    assert_eq!(ran[2..], ["delete cluster", "create cluster", "get kubeconfig"]);
+}
+
+#[tokio::test]
+async fn stopped_nodes_are_started_each_at_its_address() {
+    let machine = Machine::new().with_kind(3, 1);
+    let settings = "cluster: {control_planes: 3, workers: 1}\n";
+    machine.up(settings).await.unwrap();
+    for node in ["macula-control-plane", "macula-control-plane3"] {
+        machine.engine.stop_by_hand(node);
+    }
+    machine.engine.clear_journal();
+    let now = status(&machine.session("macula status"), &machine.load(settings)).await.unwrap();
+    assert_eq!(now.cluster.state, "stopped");
+    assert_snapshot!(now.cluster.reason.unwrap(), @"macula-control-plane, macula-control-plane3 not running; `macula cluster start`");
+    let up = machine.up(settings).await.unwrap();
+    assert_eq!(up.now.cluster.state, "running");
+    assert_snapshot!(machine.engine.journal().join("\n"), @"");
+}
+
+#[tokio::test]
+async fn stop_and_start_by_hand() {
+    let machine = Machine::new();
+    machine.up("").await.unwrap();
+    let session = machine.session("macula cluster stop");
+    assert_eq!(stop(&session, "macula", "macula").await.unwrap().steps.len(), 1);
+    assert_eq!(stop(&session, "macula", "macula").await.unwrap().steps.len(), 0);
+    assert_eq!(start(&session, "macula", "macula").await.unwrap().steps.len(), 1);
+    assert_eq!(start(&session, "macula", "macula").await.unwrap().steps.len(), 0);
+    assert!(matches!(start(&session, "other", "other").await, Err(Error::Cluster(ClusterError::Missing { .. }))));
+}
+
+#[tokio::test]
+async fn delete_takes_the_context_and_leaves_the_host_alone() {
+    let machine = Machine::new();
+    machine.host.put("/home/dev/.kube/config", "# mine\ncurrent-context: work\nclusters:\n- name: work\n  cluster: {server: https://w}\ncontexts: []\nusers: []\n");
+    machine.up("").await.unwrap();
+    assert!(machine.kubeconfig().contains("40123"));
+    machine.engine.clear_journal();
+    let gone = delete(&machine.session("macula cluster delete"), &machine.load("")).await.unwrap();
+    assert_eq!(gone.steps.len(), 1);
+    assert_eq!(machine.kubeconfig(), "# mine\ncurrent-context: work\nclusters:\n- name: work\n  cluster: {server: https://w}\ncontexts: []\nusers: []\n");
+    assert_eq!((machine.record(), machine.engine.journal()), (None, Vec::new()));
+    let nothing = delete(&machine.session("macula cluster delete"), &machine.load("")).await.unwrap();
+    assert_eq!(nothing.steps.len(), 0);
+}
+
+#[tokio::test]
+async fn delete_does_without_kind() {
+    let machine = Machine::new();
+    machine.up("").await.unwrap();
+    let without = Machine { host: FakeHost::new(), engine: machine.engine.clone(), heard: Arc::default() };
+    without.host.put("/home/dev/.local/share/macula/macula/cluster.json", machine.record().unwrap());
+    delete(&without.session("macula cluster delete"), &without.load("")).await.unwrap();
+    assert_eq!(machine.engine.containers(), ["macula-web-1"]);
+}
+
+#[tokio::test]
+async fn down_takes_the_cluster_first_or_keeps_it() {
+    let machine = Machine::new();
+    machine.up("").await.unwrap();
+    let options = DownOptions { keep_cluster: true, ..DownOptions::default() };
+    let kept = down(&machine.session("macula down"), "macula", options).await.unwrap();
+    assert_snapshot!(kept.plan, @"
+    - stop container macula-web-1 (requested)
+    - remove container macula-web-1 (requested) after stop container macula-web-1
+    ");
+    assert_eq!(machine.engine.network_names(), ["macula"]);
+    let all = down(&machine.session("macula down"), "macula", DownOptions::default()).await.unwrap();
+    assert_snapshot!(all.plan, @"");
+    assert_eq!((machine.engine.network_names(), machine.engine.containers()), (Vec::new(), Vec::new()));
+}
+
+#[tokio::test]
+async fn other_settings_are_said_and_never_cost_a_cluster() {
+    let machine = Machine::new();
+    machine.up("").await.unwrap();
+    let up = machine.up("cluster: {workers: 2}\n").await.unwrap();
+    assert_eq!((up.steps, machine.kind_ran().len()), (0, 2));
+    let prepared = crate::app::prepare(&machine.session("macula plan"), &machine.load("cluster: {workers: 2}\n"), &Wanted::default()).await.unwrap();
+    assert_snapshot!(drift(&prepared).unwrap(), @"the cluster macula was made with other settings (workers); `macula cluster delete` and `macula cluster create` make it anew, which is never done unasked");
+}
+
+#[tokio::test]
+async fn somebody_elses_cluster_is_left_alone() {
+    let machine = Machine::new();
+    let node = ObservedContainer {
+        name: "macula-control-plane".into(),
+        state: ContainerState::Running,
+        labels: [(CLUSTER_LABEL.to_owned(), "macula".to_owned()), (ROLE_LABEL.to_owned(), "control-plane".to_owned())].into(),
+        addresses: [("kind".to_owned(), std::net::Ipv4Addr::new(172, 18, 0, 2))].into(),
+        ..ObservedContainer::default()
+    };
+    let _ = machine.engine.clone().with_container(node);
+    let error = create(&machine.session("macula cluster create"), &machine.load(""), false, &Agrees).await.unwrap_err();
+    assert!(matches!(error, Error::Cluster(ClusterError::Exists { .. })), "{error:?}");
+    assert!(matches!(delete(&machine.session("d"), &machine.load("")).await, Err(Error::Cluster(ClusterError::Exists { .. }))));
+    assert_eq!(machine.up("").await.unwrap().now.cluster.state, "left_out");
+    down(&machine.session("macula down"), "macula", DownOptions::default()).await.unwrap();
+    assert_eq!(machine.engine.containers(), ["macula-control-plane"]);
+}
+
+#[tokio::test]
+async fn the_kubeconfig_is_given_alone_or_merged() {
+    let machine = Machine::new();
+    machine.up("").await.unwrap();
+    let session = machine.session("macula cluster kubeconfig");
+    let (text, none) = cluster_kubeconfig(&session, &machine.load(""), false).await.unwrap();
+    assert!(text.contains("name: macula\n") && none.is_none());
+    machine.host.put("/home/dev/.kube/config", "");
+    let (_, path) = cluster_kubeconfig(&session, &machine.load(""), true).await.unwrap();
+    assert_eq!(path.as_deref(), Some(Path::new("/home/dev/.kube/config")));
+    assert_eq!(machine.kubeconfig(), text);
+}
+
+#[tokio::test]
+async fn plan_shows_it_and_no_cluster_leaves_it_out() {
+    let machine = Machine::new();
+    let prepared = crate::app::prepare(&machine.session("macula plan"), &machine.load(""), &Wanted::default()).await.unwrap();
+    assert_snapshot!(prepared.plan, @"
+    + create network macula (missing)
+    + create container macula-web-1 (missing) after create network macula
+    + start container macula-web-1 (missing) after create container macula-web-1
+      await container macula-web-1 (missing) after start container macula-web-1
+    + create cluster macula (missing) after create network macula
+    ");
+    let without = Wanted { no_cluster: true, ..Wanted::default() };
+    let prepared = crate::app::prepare(&machine.session("macula plan"), &machine.load(""), &without).await.unwrap();
+    assert!(!prepared.plan.to_string().contains("cluster"));
+    assert!(machine.heard.0.lock().unwrap().is_empty());
+}
