@@ -6,6 +6,8 @@ use ipnet::Ipv4Net;
 
 use crate::model::{Facts, IpamPool, NetworkSpec, Platform, Resources, Secrets, VolumeSpec, label};
 
+pub mod addons;
+
 mod address;
 mod cluster;
 mod container;

@@ -24,3 +24,9 @@ pub const ONE_SHOT: &str = "dev.macula.one-shot";
 pub const PARTS: &str = "dev.macula.parts";
 /// Services that this one needs, by name with commas: `down` has no stack file to ask.
 pub const DEPENDS_ON: &str = "dev.macula.depends-on";
+/// The add-on of the cluster that an object belongs to.
+pub const ADDON: &str = "dev.macula.addon";
+/// Annotation: the object was in the cluster before us, and stays when the add-on goes.
+pub const ADOPTED: &str = "dev.macula.adopted";
+/// Annotation, never sent: the object is to be in each namespace with this label (`key=value`).
+pub const EACH_NAMESPACE: &str = "dev.macula.each-namespace";

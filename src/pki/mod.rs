@@ -13,11 +13,13 @@ mod certificate;
 mod leaf;
 mod name;
 pub mod trust;
+mod webhook;
 
 pub use authority::{Authority, AuthorityError};
 pub use certificate::{Certificate, CertificateError};
 pub use leaf::{Leaf, LeafError, Renewal, load_or_issue, names};
 pub use name::{NameError, family};
+pub use webhook::{load_or_issue_webhook, webhook_certificate};
 
 /// Seconds of a day.
 const DAY: i64 = 24 * 60 * 60;
