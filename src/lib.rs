@@ -25,6 +25,7 @@ pub mod doctor;
 pub mod engine;
 pub mod event;
 pub mod host;
+pub mod kubernetes;
 pub mod model;
 pub mod observe;
 pub mod pki;

@@ -75,6 +75,8 @@ pub struct Prepared {
     pub secrets: Secrets,
     /// The ingress serves HTTPS.
     pub tls: bool,
+    /// With this.
+    pub served: Option<Served>,
     /// Its certificate is not recorded yet.
     pub new_certificate: bool,
     /// Passwords were made that are not recorded yet.
@@ -173,6 +175,7 @@ pub(super) async fn gather(
     observe::of_running(&*engine, host, &facts, &resources, &mut observed).await?;
     let prepared = Prepared {
         tls: served.is_some(),
+        served,
         new_certificate,
         engine,
         facts,

@@ -63,7 +63,9 @@ pub async fn status(session: &Session, loaded: &Loaded) -> Result<Status, Error>
     let (gathered, dns) =
         tokio::join!(gather(session, loaded, false), resolver::look(session, &loaded.platform.domain));
     let (prepared, problems) = gathered?;
-    Ok(status_of(&loaded.platform, &prepared, &problems, dns))
+    let mut status = status_of(&loaded.platform, &prepared, &problems, dns);
+    cluster::ask(session, &prepared, &mut status.cluster).await?;
+    Ok(status)
 }
 
 /// From what was seen already. `platform`: with the services that are left out.

@@ -123,7 +123,8 @@ pub async fn up(
         consent.planned(&prepared, &[]).await;
         names(session, &prepared, options).await;
         let dns = resolver::look(session, &loaded.platform.domain).await;
-        let now = status_of(&loaded.platform, &prepared, &[], dns);
+        let mut now = status_of(&loaded.platform, &prepared, &[], dns);
+        cluster::ask(session, &prepared, &mut now.cluster).await?;
         return Ok(UpResult { steps: 0, left_out, timings: Vec::new(), now });
     }
     let needs = Needs::of(&prepared.platform, &prepared.resources, cluster::needs(&prepared));
@@ -135,6 +136,7 @@ pub async fn up(
         prepared.state.keep_secrets(session.host(), &prepared.secrets).await?;
     }
     prepared.state.keep_block(session.host(), prepared.block).await?;
+    cluster::settle(session, &mut prepared).await?;
     let lenient = !prepared.platform.cluster.required && !options.wanted.strict;
     let work = Arc::new(cluster::work(session, &prepared, lenient, false));
     let tools = Tools {
@@ -158,6 +160,7 @@ pub async fn up(
                 }
                 seen.plan.left_out = prepared.plan.left_out.clone();
                 prepared.cluster = seen.cluster.clone();
+                seen.decision = prepared.decision.clone();
                 last_look(&prepared, &seen.observed, &mut outcome).await;
                 after = Some((seen, problems));
             }
@@ -174,7 +177,8 @@ pub async fn up(
     match after {
         Some((after, problems)) if outcome.is_ok() => {
             let dns = resolver::look(session, &loaded.platform.domain).await;
-            let now = status_of(&loaded.platform, &after, &problems, dns);
+            let mut now = status_of(&loaded.platform, &after, &problems, dns);
+            cluster::ask(session, &after, &mut now.cluster).await?;
             let left_out = prepared.plan.left_out;
             Ok(UpResult { steps: prepared.plan.steps.len(), left_out, timings: outcome.done, now })
         }

@@ -148,14 +148,16 @@ pub fn shown(context: &Context, status: &ClusterStatus) -> String {
             ("NODE", Fit::Whole),
             ("STATE", Fit::Whole),
             ("ROLE", Fit::Whole),
+            ("VERSION", Fit::Whole),
             ("ADDRESS", Fit::Whole),
             ("IMAGE", Fit::Shrink),
         ]);
         for node in &status.nodes {
             table.row(vec![
                 Cell::from(&node.name),
-                Cell::state(word(&node.state)),
+                Cell::state(if node.ready == Some(false) { "starting".to_owned() } else { word(&node.state) }),
                 Cell::from(word(&node.role)),
+                Cell::from(node.version.as_deref().unwrap_or("-")),
                 Cell::from(node.address.as_deref().unwrap_or("-")),
                 Cell::from(&node.image),
             ]);
@@ -163,11 +165,12 @@ pub fn shown(context: &Context, status: &ClusterStatus) -> String {
         out.push_str(&table.render(style, context.terminal.table_width()));
     }
     if !status.addons.is_empty() {
-        let mut table = Table::new(vec![("ADD-ON", Fit::Whole), ("STATE", Fit::Whole), ("", Fit::Shrink)]);
+        let mut table = Table::new(vec![("ADD-ON", Fit::Whole), ("STATE", Fit::Whole), ("VERSION", Fit::Whole), ("", Fit::Shrink)]);
         for addon in &status.addons {
             table.row(vec![
                 Cell::from(&addon.name),
                 Cell::state(addon.state),
+                Cell::from(addon.versions.join(", ")),
                 Cell::from(addon.reason.as_deref().unwrap_or_default()),
             ]);
         }

@@ -16,7 +16,7 @@ use crate::event::{Event, Events, Reporter};
 use crate::host::Host;
 use crate::host::local::LocalHost;
 use crate::model::{DEFAULT_NAME, ImagePolicy};
-use crate::system::System;
+use crate::system::{OverNetwork, System};
 
 use super::error::{CliError, ErrorKind, Hint};
 use super::ui::confirm::{self, Answer, Question};
@@ -181,7 +181,7 @@ impl Context {
     /// For commands that look only at files.
     pub fn session_without_engine(&self, command: &str) -> Session {
         Session {
-            system: System { host: self.host.clone(), engine: None, discovery: Discovery::default() },
+            system: System { host: self.host.clone(), engine: None, discovery: Discovery::default(), reach: Arc::new(OverNetwork) },
             events: self.events(),
             cancel: self.cancel.clone(),
             command: format!("macula {command}"),

@@ -100,7 +100,12 @@ fn without_engine(host: FakeHost, attempts: Vec<Attempt>) -> Case {
 impl Case {
     async fn findings(self, selection: Selection) -> Vec<Finding> {
         let discovery = Discovery { attempts: self.attempts };
-        let system = System { host: std::sync::Arc::new(self.host), engine: None, discovery };
+        let system = System {
+            host: std::sync::Arc::new(self.host),
+            engine: None,
+            discovery,
+            reach: std::sync::Arc::new(crate::system::OverNetwork),
+        };
         let mut context = Context::new(&system, &self.want, self.thorough).with_attached(self.attached);
         if let Some(facts) = self.facts {
             context = context.with_facts(facts).with_ours(self.ours);

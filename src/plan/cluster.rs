@@ -90,7 +90,8 @@ pub fn cluster(wish: &ClusterWish<'_>, plan: &mut Plan) -> Vec<String> {
     };
     let none = Default::default();
     let applied = wish.record.filter(|_| !new).map_or(&none, |record| &record.addons);
-    for addon in wish.addons {
+    let mut before = first.clone();
+    for (at, addon) in wish.addons.iter().enumerate() {
         let cause = match applied.get(&addon.name) {
             None => Cause::Missing,
             Some(known) if *known != addon.fingerprint => Cause::Changed { what: vec!["manifests".into()] },
@@ -99,7 +100,12 @@ pub fn cluster(wish: &ClusterWish<'_>, plan: &mut Plan) -> Vec<String> {
         };
         let resource = ResourceId::new(ResourceKind::Manifest, &addon.name);
         let action = ClusterAction::AddOn { name: addon.name.clone(), title: addon.title.clone() };
-        push(plan, format!("apply {}", addon.name), resource, action, cause, first.iter().cloned().collect());
+        let step = format!("apply {}", addon.name);
+        push(plan, step.clone(), resource, action, cause, before.iter().cloned().collect());
+        if at == 0 {
+            // what the others lie in
+            before = Some(step);
+        }
     }
     if applied.keys().any(|known| !wish.addons.iter().any(|addon| addon.name == *known)) {
         push(plan, format!("prune {id}"), id.clone(), ClusterAction::Prune, Cause::Orphaned, first.into_iter().collect());
@@ -216,7 +222,7 @@ mod tests {
         assert_snapshot!(plan, @"
         + create cluster macula (missing) after create network macula
         ~ apply dns (missing) after create cluster macula
-        ~ apply ingress (missing) after create cluster macula
+        ~ apply ingress (missing) after apply dns
         ");
     }
 
@@ -234,11 +240,11 @@ mod tests {
         let (plan, _) = planned(Some(&found), Some(&record()), &[addon("logs", "1"), broken], None);
         assert_snapshot!(plan, @"
         ~ apply logs (missing)
-        ~ apply ingress (not healthy)
+        ~ apply ingress (not healthy) after apply logs
         - prune cluster macula (no longer wanted)
         ");
         let (plan, _) = planned(Some(&found), Some(&record()), &[addon("dns", "2"), addon("ingress", "1")], None);
-        assert_snapshot!(plan, @"");
+        assert_snapshot!(plan, @"~ apply dns (changed: manifests)");
     }
 
     #[test]

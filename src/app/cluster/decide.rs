@@ -12,6 +12,7 @@ use crate::engine::{ImageError, Query};
 use crate::model::{ClusterSpec, ImagePolicy, Platform, split_registry};
 use crate::observe;
 
+use super::content::{Content, content};
 use super::look::ClusterLook;
 
 /// How the provider's program is got.
@@ -46,6 +47,7 @@ pub struct Decision {
     /// `None`: it is to be got first, or not needed since the cluster stands.
     pub program: Option<PathBuf>,
     pub obtain: Option<Obtain>,
+    pub content: Content,
 }
 
 /// The cluster's specification, with what it takes. An error of [`Error::Cluster`] says that none can be
@@ -94,7 +96,8 @@ pub async fn decide(
         node_image: node_image.as_deref(),
     };
     let spec = cluster(platform, &site).map_err(|error| Error::Compile(vec![error]))?;
-    Ok(Decision { spec, subnets, program, obtain })
+    let content = content(session, prepared, look, false).await?;
+    Ok(Decision { spec, subnets, program, obtain, content })
 }
 
 fn recorded(record: &crate::model::ClusterRecord) -> Option<(ipnet::Ipv4Net, ipnet::Ipv4Net)> {

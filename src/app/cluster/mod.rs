@@ -1,5 +1,6 @@
 //! The cluster: whether there can be one, making it and taking it away, and what of it is shown.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,20 +11,25 @@ use crate::apply::{Outcome, Tools, apply};
 use crate::cluster::kind::{self, Kind};
 use crate::cluster::{ClusterError, ClusterProvider, Entry, kubeconfig};
 use crate::config::Loaded;
+use crate::compile::addons::AddOn;
 use crate::compile::{kubernetes_minor, node_images};
+use crate::kubernetes::AddOnState;
 use crate::doctor::{self, ClusterNeeds};
+use crate::engine::ImageError;
 use crate::model::{ClusterRecord, ContainerState, NodeRole, Platform, ResourceId, ResourceKind, prefix_of};
 use crate::plan::{self, Action, Cause, ClusterAction, ClusterWish, LeftOut, Plan, Step};
 
 use super::prepare::gather;
 use super::records::remove_owned;
 use super::up::lock;
-use super::{Consent, Error, Prepared, Session, Wanted};
+use super::{Consent, Error, Prepared, Session, Wanted, certificate};
 
+mod content;
 mod decide;
 mod look;
 mod work;
 
+pub use content::Content;
 pub use decide::{Decision, Obtain};
 pub use look::{ClusterLook, look, look_for};
 pub(super) use work::Work;
@@ -53,13 +59,20 @@ pub struct NodeStatus {
     pub image: String,
     /// In the platform's network.
     pub address: Option<String>,
+    /// Of the kubelet; `None`: the cluster was not asked, or did not answer.
+    pub version: Option<String>,
+    pub ready: Option<bool>,
+    pub reason: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AddOnStatus {
     pub name: String,
-    /// ready, not_ready, left_out
+    pub title: String,
+    /// ready, not_ready, missing, left_out; unknown where the cluster does not answer
     pub state: &'static str,
+    /// Tags of its images.
+    pub versions: Vec<String>,
     pub reason: Option<String>,
 }
 
@@ -104,10 +117,66 @@ pub(super) fn status_of(platform: &Platform, look: &ClusterLook, left_out: Optio
                 state: node.state,
                 image: node.image.clone(),
                 address: node.address.map(|address| address.to_string()),
+                version: None,
+                ready: None,
+                reason: None,
             })
             .collect(),
         addons: Vec::new(),
     }
+}
+
+/// Asks the cluster itself, if it runs: versions, readiness, add-ons. One that does not answer soon is not
+/// waited for.
+pub(super) async fn ask(session: &Session, prepared: &Prepared, status: &mut ClusterStatus) -> Result<(), Error> {
+    if status.state != "running" {
+        return Ok(());
+    }
+    let content = match &prepared.decision {
+        Some(decision) => decision.content.clone(),
+        None => content::content(session, prepared, &prepared.cluster, false).await?,
+    };
+    let context = status.context.clone().unwrap_or_default();
+    let wanted: Vec<AddOn> = content.wanted().cloned().collect();
+    let answers = async {
+        let inside = content::connect(session, &prepared.state, &context).await.ok()?;
+        let (nodes, addons) = tokio::join!(inside.nodes(), inside.addon_status(&wanted));
+        Some((nodes.ok()?, addons.ok()?))
+    };
+    let answers = tokio::time::timeout(SHORT, answers).await.ok().flatten();
+    if answers.is_none() {
+        status.reason = Some("its API server does not answer".to_owned());
+    }
+    let (nodes, addons) = answers.unwrap_or_default();
+    for node in &mut status.nodes {
+        if let Some(found) = nodes.iter().find(|found| found.name == node.name) {
+            node.version = Some(found.version.clone());
+            node.ready = Some(found.ready);
+            node.reason = found.reason.clone();
+        }
+    }
+    status.addons = content
+        .addons
+        .iter()
+        .map(|addon| {
+            let found = addons.iter().find(|found| found.name == addon.name);
+            let left_out = content.left_out.get(&addon.name);
+            AddOnStatus {
+                name: addon.name.clone(),
+                title: addon.title.clone(),
+                state: match found.map(|found| found.state) {
+                    Some(AddOnState::Ready) => "ready",
+                    Some(AddOnState::NotReady) => "not_ready",
+                    Some(AddOnState::Missing) => "missing",
+                    None if left_out.is_some() => "left_out",
+                    None => "unknown",
+                },
+                versions: found.map(|found| found.versions.clone()).unwrap_or_default(),
+                reason: left_out.cloned().or_else(|| found?.reason.clone()),
+            }
+        })
+        .collect();
+    Ok(())
 }
 
 /// Adds the cluster's steps to a plan, or the reason why there are none.
@@ -119,7 +188,15 @@ pub(super) async fn extend(session: &Session, prepared: &mut Prepared, wanted: &
     let must = settings.required || wanted.strict;
     match decide::decide(session, prepared, &prepared.cluster, wanted).await {
         Ok(decision) => {
-            steps(prepared, &decision);
+            let broken = content::broken(session, prepared, &decision.content).await.unwrap_or_default();
+            steps(prepared, &decision, &broken);
+            for (name, reason) in &decision.content.left_out {
+                if wanted.strict {
+                    let attempts = vec![ImageError::Other { reference: name.clone(), message: reason.clone() }];
+                    return Err(ClusterError::NodeImage { reference: format!("add-on {name}"), attempts }.into());
+                }
+                prepared.plan.left_out.push(LeftOut { service: format!("add-on {name}"), reason: reason.clone() });
+            }
             prepared.decision = Some(decision);
             Ok(())
         }
@@ -131,7 +208,7 @@ pub(super) async fn extend(session: &Session, prepared: &mut Prepared, wanted: &
     }
 }
 
-fn steps(prepared: &mut Prepared, decision: &Decision) {
+fn steps(prepared: &mut Prepared, decision: &Decision, broken: &BTreeSet<String>) {
     let network = prepared.plan.steps.iter().find_map(|step| match &step.action {
         Action::CreateNetwork(spec) if spec.name == decision.spec.network => Some(step.id.clone()),
         _ => None,
@@ -140,7 +217,7 @@ fn steps(prepared: &mut Prepared, decision: &Decision) {
         spec: &decision.spec,
         record: prepared.cluster.record.as_ref(),
         observed: prepared.cluster.observed.as_ref(),
-        addons: &[],
+        addons: &decision.content.plan(broken),
         network,
     };
     let differs = plan::cluster(&wish, &mut prepared.plan);
@@ -210,6 +287,18 @@ pub(super) async fn obtain(session: &Session, prepared: &mut Prepared, consent: 
     Ok(true)
 }
 
+/// Before the first change: what goes into the cluster is made from what is kept now.
+pub(super) async fn settle(session: &Session, prepared: &mut Prepared) -> Result<(), Error> {
+    let Some(mut decision) = prepared.decision.take() else { return Ok(()) };
+    let applies = |step: &Step| matches!(step.action, Action::Cluster(ClusterAction::AddOn { .. }));
+    if prepared.plan.steps.iter().any(applies) {
+        let fresh = content::content(session, prepared, &prepared.cluster, true).await?;
+        decision.content = Content { left_out: decision.content.left_out, ..fresh };
+    }
+    prepared.decision = Some(decision);
+    Ok(())
+}
+
 /// Takes the cluster out of a plan.
 pub(super) fn leave_out(prepared: &mut Prepared, reason: String) {
     prepared.plan.steps.retain(|step| step.group != plan::CLUSTER_GROUP);
@@ -229,6 +318,10 @@ pub(super) fn work(session: &Session, prepared: &Prepared, lenient: bool, retain
         network: prepared.platform.prefix(),
         record: tokio::sync::Mutex::new(prepared.cluster.record.clone().unwrap_or_default()),
         subnets: decision.map(|decision| decision.subnets),
+        content: decision.map(|decision| decision.content.clone()).unwrap_or_default(),
+        platform: prepared.platform.name.clone(),
+        timeout: prepared.platform.cluster.timeout,
+        inside: tokio::sync::OnceCell::new(),
         lenient,
         retain,
         image_timeout: prepared.platform.timeouts.image,
@@ -281,9 +374,17 @@ pub async fn create(session: &Session, loaded: &Loaded, retain: bool, consent: &
         let reason = Some("it was not to be fetched".to_owned());
         return Err(ClusterError::NoProgram { program: "kind".into(), reason }.into());
     }
+    for left in &prepared.plan.left_out {
+        session.events.warn(format!("{} is left out: {}", left.service, left.reason));
+    }
+    certificate::ensure(session, &loaded).await?;
     prepared.state.keep_block(session.host(), prepared.block).await?;
+    settle(session, &mut prepared).await?;
     let work = Arc::new(work(session, &prepared, false, retain));
-    carry_out(session, &prepared, std::mem::take(&mut prepared.plan.clone()), work).await
+    if prepared.plan.is_empty() {
+        return Ok(prepared.plan);
+    }
+    run(session, &prepared.platform.name, prepared.plan, work).await
 }
 
 /// `cluster delete`: the nodes, the context in the user's kubeconfig, and the records that were written
@@ -335,6 +436,10 @@ pub(super) async fn deletion(
         network: prefix_of(platform),
         record: tokio::sync::Mutex::new(look.record.clone().unwrap_or_default()),
         subnets: None,
+        content: Content::default(),
+        platform: platform.to_owned(),
+        timeout: SHORT,
+        inside: tokio::sync::OnceCell::new(),
         lenient: false,
         retain: false,
         image_timeout: Duration::ZERO,
@@ -410,8 +515,10 @@ fn ours<'a>(look: &'a ClusterLook, name: &str) -> Result<&'a crate::model::Obser
 
 /// `cluster status`.
 pub async fn cluster_status(session: &Session, loaded: &Loaded) -> Result<ClusterStatus, Error> {
-    let look = look(session, &loaded.platform).await?;
-    Ok(status_of(&loaded.platform, &look, None))
+    let (prepared, _) = gather(session, loaded, false).await?;
+    let mut status = status_of(&loaded.platform, &prepared.cluster, None);
+    ask(session, &prepared, &mut status).await?;
+    Ok(status)
 }
 
 /// `cluster kubeconfig`: a kubeconfig with this cluster alone; with `merge` it also goes into the
@@ -478,13 +585,6 @@ async fn ready_provider(session: &Session, loaded: &Loaded) -> Result<Arc<dyn Cl
     let endpoint = session.system.discovery.attempts.iter().find(|attempt| attempt.outcome.is_ok());
     let endpoint = endpoint.map(|attempt| attempt.endpoint.clone());
     Ok(Arc::new(Kind::new(session.system.host.clone(), engine, program, facts, endpoint, settings.timeout)))
-}
-
-async fn carry_out(session: &Session, prepared: &Prepared, plan: Plan, work: Arc<Work>) -> Result<Plan, Error> {
-    if plan.is_empty() {
-        return Ok(plan);
-    }
-    run(session, &prepared.platform.name, plan, work).await
 }
 
 async fn run(session: &Session, platform: &str, plan: Plan, work: Arc<Work>) -> Result<Plan, Error> {

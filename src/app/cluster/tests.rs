@@ -15,7 +15,9 @@ use crate::event::{Event, Events, Reporter};
 use crate::host::fake::FakeHost;
 use crate::host::{Host, Output};
 use crate::model::{DEFAULT_NODE_IMAGE, ObservedContainer, Protocol};
-use crate::system::System;
+use crate::compile::addons::AddOn;
+use crate::kubernetes::{Applied, ImageTrouble, KubernetesError, NotReady, Reason, Trouble};
+use crate::system::{Inside, Reach, System, TellSink};
 
 struct Agrees;
 
@@ -38,7 +40,77 @@ impl Reporter for Heard {
     }
 }
 
+/// The inside of a cluster that takes everything, but for what it is told.
+#[derive(Default)]
+struct FakeInside {
+    applied: Mutex<Vec<String>>,
+    pruned: Mutex<Vec<String>>,
+    /// Add-ons that never get ready, with what is the matter.
+    sick: Mutex<std::collections::BTreeMap<String, Trouble>>,
+    /// Add-ons that somebody changed.
+    changed: Mutex<Vec<String>>,
+}
+
+#[async_trait::async_trait]
+impl Inside for FakeInside {
+    async fn version(&self) -> Result<String, KubernetesError> {
+        Ok("v1.34.11".into())
+    }
+    async fn apply(&self, addon: &AddOn) -> Result<Applied, KubernetesError> {
+        self.applied.lock().unwrap().push(addon.name.clone());
+        self.changed.lock().unwrap().retain(|name| *name != addon.name);
+        Ok(Applied::default())
+    }
+    async fn drift(&self, addon: &AddOn) -> Result<Applied, KubernetesError> {
+        let changed = self.changed.lock().unwrap().contains(&addon.name);
+        Ok(Applied { changed: if changed { vec!["Deployment a/b".into()] } else { Vec::new() }, ..Applied::default() })
+    }
+    async fn ready(&self, addon: &AddOn, _: Duration, tell: TellSink<'_>) -> Result<(), NotReady> {
+        tell("0 of 1 pods");
+        let Some(trouble) = self.sick.lock().unwrap().get(&addon.name).cloned() else { return Ok(()) };
+        let workload = addon.waits[0].clone();
+        Err(NotReady { reasons: vec![Reason { workload, pod: Some("pod-1".into()), trouble }] })
+    }
+    async fn prune(&self, platform: &str, keep: &[AddOn]) -> Result<Vec<String>, KubernetesError> {
+        let keep: Vec<&str> = keep.iter().map(|addon| addon.name.as_str()).collect();
+        self.pruned.lock().unwrap().push(format!("{platform}: all but {}", keep.join(" ")));
+        Ok(Vec::new())
+    }
+    async fn nodes(&self) -> Result<Vec<crate::kubernetes::NodeStatus>, KubernetesError> {
+        Ok(vec![crate::kubernetes::NodeStatus {
+            name: "macula-control-plane".into(),
+            ready: true,
+            reason: None,
+            version: "v1.34.11".into(),
+            roles: vec!["control-plane".into()],
+            addresses: Vec::new(),
+            unschedulable: false,
+        }])
+    }
+    async fn addon_status(&self, addons: &[AddOn]) -> Result<Vec<crate::kubernetes::AddOnStatus>, KubernetesError> {
+        let status = |addon: &AddOn| crate::kubernetes::AddOnStatus {
+            name: addon.name.clone(),
+            title: addon.title.clone(),
+            state: AddOnState::Ready,
+            versions: Vec::new(),
+            reason: None,
+        };
+        Ok(addons.iter().map(status).collect())
+    }
+}
+
+struct To(Arc<FakeInside>);
+
+#[async_trait::async_trait]
+impl Reach for To {
+    async fn connect(&self, kubeconfig: &str, context: &str) -> Result<Arc<dyn Inside>, KubernetesError> {
+        assert!(kubeconfig.contains("40123") && context == "macula");
+        Ok(self.0.clone())
+    }
+}
+
 struct Machine {
+    inside: Arc<FakeInside>,
     host: FakeHost,
     engine: FakeEngine,
     heard: Arc<Heard>,
@@ -55,9 +127,12 @@ fn said(status: i32, stdout: &str, stderr: &str) -> Output {
 impl Machine {
     /// With `kind`, a docker client and the node image.
     fn new() -> Self {
-        let engine = FakeEngine::new().with_image(DEFAULT_NODE_IMAGE).with_image("app:1");
+        let mut engine = FakeEngine::new().with_image(DEFAULT_NODE_IMAGE).with_image("app:1");
+        for image in crate::compile::addons::image_names() {
+            engine = engine.with_image(image);
+        }
         let host = FakeHost::new().program("docker").program("kind");
-        Self { host, engine, heard: Arc::default() }.with_kind(1, 0)
+        Self { inside: Arc::default(), host, engine, heard: Arc::default() }.with_kind(1, 0)
     }
 
     /// The script stands in for a program that makes nodes.
@@ -65,8 +140,19 @@ impl Machine {
         let engine = self.engine.clone();
         let kubeconfig = "clusters: [{name: kind-macula, cluster: {server: 'https://127.0.0.1:40123'}}]\n\
                           users: [{name: kind-macula, user: {token: secret}}]\n";
-        self.host = self.host.on(CREATE, move |_, _| {
-            for (number, (name, role)) in crate::cluster::fake::node_names("macula", control_planes, workers).into_iter().enumerate() {
+        let api = crate::model::PortBinding {
+            host_ip: std::net::Ipv4Addr::LOCALHOST.into(),
+            host_port: Some(40123),
+            container_port: 6443,
+            protocol: Protocol::Tcp,
+        };
+        self.host = self.host.on(CREATE, move |host, _| {
+            host.put("/home/dev/.local/share/macula/macula/cluster/kubeconfig", kubeconfig);
+            let mut names = crate::cluster::fake::node_names("macula", control_planes, workers);
+            // where there is a load balancer it has the API server's port
+            names.sort_by_key(|(_, role)| *role != "external-load-balancer");
+            for (number, (name, role)) in names.into_iter().enumerate() {
+                let api = api.clone();
                 let node = ObservedContainer {
                     id: format!("{name}-0123456789"),
                     name,
@@ -74,12 +160,7 @@ impl Machine {
                     state: ContainerState::Running,
                     labels: [(CLUSTER_LABEL.to_owned(), "macula".to_owned()), (ROLE_LABEL.to_owned(), role.to_owned())].into(),
                     addresses: [("macula".to_owned(), std::net::Ipv4Addr::new(10, 222, 7, 130 + number as u8))].into(),
-                    ports: vec![crate::model::PortBinding {
-                        host_ip: std::net::Ipv4Addr::LOCALHOST.into(),
-                        host_port: Some(40123),
-                        container_port: 6443,
-                        protocol: Protocol::Tcp,
-                    }],
+                    ports: if number == 0 { vec![api] } else { Vec::new() },
                     ..ObservedContainer::default()
                 };
                 let _ = engine.clone().with_container(node);
@@ -95,14 +176,17 @@ impl Machine {
             Ok(said(0, "", "Deleted nodes\n"))
         });
         self.host = self.host.answer(&format!("{ON_OURS} get kubeconfig*"), 0, kubeconfig, "");
+        self.host = self.host.answer(&format!("{ON_OURS} load*"), 0, "", "");
         // the API server
         self.host = self.host.http("127.0.0.1:40123".parse().unwrap(), "/", 200, "");
         self
     }
 
     fn session(&self, command: &str) -> Session {
+        let mut system = System::fake(self.host.clone(), Some(Arc::new(self.engine.clone())));
+        system.reach = Arc::new(To(self.inside.clone()));
         Session {
-            system: System::fake(self.host.clone(), Some(Arc::new(self.engine.clone()))),
+            system,
             events: Events::new(self.heard.clone()),
             cancel: CancellationToken::new(),
             command: command.into(),
@@ -132,7 +216,10 @@ impl Machine {
     fn kind_ran(&self) -> Vec<String> {
         let journal = self.host.journal();
         let ran = journal.iter().filter_map(|line| line.split_once("/usr/bin/kind ").map(|(_, rest)| rest.to_owned()));
-        ran.map(|line| line.replace("/home/dev/.local/share/macula/macula", "DATA")).collect()
+        // images are brought in side by side, in no order
+        ran.filter(|line| !line.starts_with("load"))
+            .map(|line| line.replace("/home/dev/.local/share/macula/macula", "DATA"))
+            .collect()
     }
 
     fn record(&self) -> Option<String> {
@@ -278,13 +365,13 @@ async fn stop_and_start_by_hand() {
 #[tokio::test]
 async fn delete_takes_the_context_and_leaves_the_host_alone() {
     let machine = Machine::new();
-    machine.host.put("/home/dev/.kube/config", "# mine\ncurrent-context: work\nclusters:\n- name: work\n  cluster: {server: https://w}\ncontexts: []\nusers: []\n");
+    machine.host.put("/home/dev/.kube/config", "# mine\napiVersion: v1\nkind: Config\ncurrent-context: work\nclusters:\n- name: work\n  cluster: {server: https://w}\ncontexts: []\nusers: []\n");
     machine.up("").await.unwrap();
     assert!(machine.kubeconfig().contains("40123"));
     machine.engine.clear_journal();
     let gone = delete(&machine.session("macula cluster delete"), &machine.load("")).await.unwrap();
     assert_eq!(gone.steps.len(), 1);
-    assert_eq!(machine.kubeconfig(), "# mine\ncurrent-context: work\nclusters:\n- name: work\n  cluster: {server: https://w}\ncontexts: []\nusers: []\n");
+    assert_eq!(machine.kubeconfig(), "# mine\napiVersion: v1\nkind: Config\ncurrent-context: work\nclusters:\n- name: work\n  cluster: {server: https://w}\ncontexts: []\nusers: []\n");
     assert_eq!((machine.record(), machine.engine.journal()), (None, Vec::new()));
     let nothing = delete(&machine.session("macula cluster delete"), &machine.load("")).await.unwrap();
     assert_eq!(nothing.steps.len(), 0);
@@ -294,7 +381,7 @@ async fn delete_takes_the_context_and_leaves_the_host_alone() {
 async fn delete_does_without_kind() {
     let machine = Machine::new();
     machine.up("").await.unwrap();
-    let without = Machine { host: FakeHost::new(), engine: machine.engine.clone(), heard: Arc::default() };
+    let without = Machine { host: FakeHost::new(), engine: machine.engine.clone(), ..Machine::new() };
     without.host.put("/home/dev/.local/share/macula/macula/cluster.json", machine.record().unwrap());
     delete(&without.session("macula cluster delete"), &without.load("")).await.unwrap();
     assert_eq!(machine.engine.containers(), ["macula-web-1"]);
@@ -312,7 +399,10 @@ async fn down_takes_the_cluster_first_or_keeps_it() {
     ");
     assert_eq!(machine.engine.network_names(), ["macula"]);
     let all = down(&machine.session("macula down"), "macula", DownOptions::default()).await.unwrap();
-    assert_snapshot!(all.plan, @"");
+    assert_snapshot!(all.plan, @"
+    - remove network macula (requested) after delete cluster macula
+    - delete cluster macula (requested)
+    ");
     assert_eq!((machine.engine.network_names(), machine.engine.containers()), (Vec::new(), Vec::new()));
 }
 
@@ -368,9 +458,94 @@ async fn plan_shows_it_and_no_cluster_leaves_it_out() {
     + start container macula-web-1 (missing) after create container macula-web-1
       await container macula-web-1 (missing) after start container macula-web-1
     + create cluster macula (missing) after create network macula
+    ~ apply platform (missing) after create cluster macula
+    ~ apply dns (missing) after apply platform
+    ~ apply ingress (missing) after apply platform
+    ~ apply metrics-server (missing) after apply platform
     ");
     let without = Wanted { no_cluster: true, ..Wanted::default() };
     let prepared = crate::app::prepare(&machine.session("macula plan"), &machine.load(""), &without).await.unwrap();
     assert!(!prepared.plan.to_string().contains("cluster"));
     assert!(machine.heard.0.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_goes_in_is_loaded_applied_and_then_left_alone() {
+    let machine = Machine::new();
+    let up = machine.up("").await.unwrap();
+    let applied = machine.inside.applied.lock().unwrap().clone();
+    assert_eq!(applied[0], "platform", "what the others lie in comes first");
+    let names: std::collections::BTreeSet<&str> = applied.iter().map(String::as_str).collect();
+    assert_eq!(names.into_iter().collect::<Vec<_>>(), ["dns", "ingress", "metrics-server", "platform"]);
+    let loaded: Vec<String> = machine.host.journal().into_iter().filter(|line| line.contains(" load ")).collect();
+    assert!(loaded.iter().any(|line| line.contains("ingress-nginx/controller")), "{loaded:?}");
+    let node = &up.now.cluster.nodes[0];
+    assert_eq!((node.version.as_deref(), node.ready), (Some("v1.34.11"), Some(true)));
+    let states: Vec<&str> = up.now.cluster.addons.iter().map(|addon| addon.state).collect();
+    assert_eq!(states, ["ready"; 4]);
+
+    machine.inside.applied.lock().unwrap().clear();
+    assert_eq!(machine.up("").await.unwrap().steps, 0);
+    assert_eq!(*machine.inside.applied.lock().unwrap(), [""; 0]);
+
+    // somebody's hand in the cluster
+    machine.inside.changed.lock().unwrap().push("dns".into());
+    assert_eq!(machine.up("").await.unwrap().steps, 1);
+    assert_eq!(*machine.inside.applied.lock().unwrap(), ["dns"]);
+}
+
+#[tokio::test]
+async fn an_add_on_without_an_image_is_left_out_and_the_rest_goes_in() {
+    let machine = Machine::new();
+    let without = FakeEngine::new().with_image(DEFAULT_NODE_IMAGE).with_image("app:1");
+    let machine = Machine { engine: without, ..machine }.with_kind(1, 0);
+    let up = machine.up("").await.unwrap();
+    let left: Vec<String> = up.left_out.iter().map(|left| format!("{}: {}", left.service, left.reason)).collect();
+    assert_snapshot!(left.join("\n"), @"
+    add-on ingress: registry.k8s.io/ingress-nginx/controller:v1.15.1 is not in the engine, and registry.k8s.io does not answer
+    add-on metrics-server: registry.k8s.io/metrics-server/metrics-server:v0.9.0 is not in the engine, and registry.k8s.io does not answer
+    ");
+    assert_eq!(up.now.cluster.state, "running");
+    assert_eq!(*machine.inside.applied.lock().unwrap(), ["platform", "dns"]);
+}
+
+#[tokio::test]
+async fn an_add_on_that_does_not_come_up_says_why() {
+    let machine = Machine::new();
+    let crash = Trouble::Crashed {
+        container: "controller".into(),
+        exit_code: 1,
+        reason: "Error".into(),
+        restarts: 3,
+        log: vec!["no such file".into()],
+    };
+    machine.inside.sick.lock().unwrap().insert("ingress".into(), crash);
+    let Err(Error::Failed(outcome)) = machine.up("").await else { panic!("it is not up") };
+    assert_snapshot!(outcome.failed[0].error, @"`DOCKER_HOST=unix:///var/run/docker.sock KIND_EXPERIMENTAL_PROVIDER=docker /usr/bin/kind load docker-image registry.k8s.io/ingress-nginx/controller:v1.15.1 --name macula`: /usr/bin/kind is not installed");
+    // what works is kept, and the same command goes on
+    machine.inside.sick.lock().unwrap().clear();
+    machine.inside.applied.lock().unwrap().clear();
+    assert_eq!(machine.up("").await.unwrap().steps, 1);
+    assert_eq!(*machine.inside.applied.lock().unwrap(), ["ingress"]);
+}
+
+#[tokio::test]
+async fn an_optional_add_on_whose_image_is_gone_holds_nothing_up() {
+    let machine = Machine::new();
+    let gone = Trouble::Image { image: "a:1".into(), trouble: ImageTrouble::Gone, message: "not found".into() };
+    machine.inside.sick.lock().unwrap().insert("metrics-server".into(), gone);
+    machine.up("").await.unwrap();
+    let heard = machine.heard.0.lock().unwrap().join("\n");
+    assert!(heard.contains("add-on metrics-server is left out: pod kube-system/pod-1"), "{heard}");
+}
+
+#[tokio::test]
+async fn what_is_no_longer_wanted_is_pruned() {
+    let machine = Machine::new();
+    machine.up("").await.unwrap();
+    let more = machine.record().unwrap().replace("\"dns\":", "\"gone\": \"1\", \"dns\":");
+    machine.host.put("/home/dev/.local/share/macula/macula/cluster.json", more);
+    assert_eq!(machine.up("").await.unwrap().steps, 1);
+    assert_eq!(*machine.inside.pruned.lock().unwrap(), ["macula: all but platform dns ingress metrics-server"]);
+    assert_eq!(machine.up("").await.unwrap().steps, 0);
 }

@@ -12,12 +12,16 @@ use crate::app::{Error, Session, State};
 use crate::apply::{ClusterWork, StepError};
 use crate::cluster::kind::{CLUSTER_LABEL, ROLE_LABEL};
 use crate::cluster::{ClusterError, ClusterProvider, Entry, kubeconfig};
+use crate::compile::addons::{AddOn, digest};
 use crate::engine::{Engine, EngineError, ImageError, ProgressSink};
 use crate::event::Progress;
 use crate::host::Host;
+use crate::kubernetes::{Reason, Trouble};
 use crate::model::{ClusterRecord, ClusterSpec, ContainerState, NodeRole, ObservedContainer};
 use crate::plan::ClusterAction;
+use crate::system::Inside;
 
+use super::content::{Content, connect, fingerprint};
 use super::decide::cannot_be_had;
 
 /// The port of the API server in a node.
@@ -36,6 +40,13 @@ pub struct Work {
     pub network: String,
     pub record: tokio::sync::Mutex<ClusterRecord>,
     pub subnets: Option<(ipnet::Ipv4Net, ipnet::Ipv4Net)>,
+    pub content: Content,
+    /// The name that the objects in the cluster bear.
+    pub platform: String,
+    /// How long an add-on may take to become ready.
+    pub timeout: Duration,
+    /// The cluster's API server, once it was connected to.
+    pub inside: tokio::sync::OnceCell<Arc<dyn Inside>>,
     /// A cluster that cannot be had on this machine is left out.
     pub lenient: bool,
     /// What fails stays, for a look.
@@ -113,7 +124,11 @@ impl Work {
         self.keep(&record).await?;
         let begun = Instant::now();
         let made = tokio::select! {
-            made = provider.create(&spec, &folder, self.retain, progress) => made.map_err(StepError::from),
+            // images that are to be checked come down while the nodes start
+            (made, ()) = futures_util::future::join(
+                provider.create(&spec, &folder, self.retain, progress),
+                self.fetch_checked(),
+            ) => made.map_err(StepError::from),
             () = self.session.cancel.cancelled() => {
                 // its own program has ended with the future
                 let _ = provider.delete(&spec.name).await;
@@ -132,6 +147,80 @@ impl Work {
         self.keep(&record).await?;
         *self.record.lock().await = record;
         Ok(Some(format!("{} in {} s", spec.node_image, begun.elapsed().as_secs())))
+    }
+
+    /// Images whose checksum is known are pulled by it into the engine, from where the nodes get them. One
+    /// that does not come is left to the nodes, whose pod says why.
+    async fn fetch_checked(&self) {
+        let wanted = self.content.wanted().flat_map(|addon| &addon.images);
+        for image in wanted.filter(|image| !self.content.here.contains(*image)) {
+            let Some(digest) = digest(image) else { continue };
+            let (repository, _) = image.rsplit_once(':').unwrap_or((image, ""));
+            let pinned = format!("{repository}@{digest}");
+            if self.engine.pull(&pinned, None, &|_| {}).await.is_ok() {
+                // the nodes know it by its tag
+                let _ = self.engine.tag(&pinned, image).await;
+            }
+        }
+    }
+
+    async fn inside(&self) -> Result<&Arc<dyn Inside>, ClusterError> {
+        let context = self.record.lock().await.context.clone();
+        self.inside.get_or_try_init(|| connect(&self.session, &self.state, &context)).await
+    }
+
+    /// Brings the images of an add-on that are in the engine into the nodes, applies it, and waits.
+    async fn add(&self, name: &str, progress: ProgressSink<'_>) -> Result<Option<String>, StepError> {
+        let Some(addon) = self.content.wanted().find(|addon| addon.name == name) else { return Ok(None) };
+        let failed = |reason: String| StepError::AddOn { name: addon.title.clone(), reason, log_tail: Vec::new() };
+        let inside = self.inside().await?;
+        let cluster = self.record.lock().await.name.clone();
+        let mut here = Vec::new();
+        for image in &addon.images {
+            if self.engine.image(image).await?.is_some() {
+                here.push(image.clone());
+            }
+        }
+        if let Some(provider) = self.provider.as_ref().filter(|_| !here.is_empty()) {
+            progress(Progress::Line { text: format!("loading {} into the nodes", here.join(", ")) });
+            provider.load_images(&cluster, &here, &self.state.cluster_folder(), progress).await?;
+        }
+        let work = async {
+            inside.apply(addon).await.map_err(|error| failed(error.to_string()))?;
+            let tell = |reason: &str| progress(Progress::Waiting { reason: reason.to_owned() });
+            Ok::<_, StepError>(inside.ready(addon, self.timeout, &tell).await)
+        };
+        let ready = tokio::select! {
+            ready = work => ready?,
+            () = self.session.cancel.cancelled() => return Err(StepError::Cancelled),
+        };
+        if let Err(not_ready) = ready {
+            // its image is nowhere: nothing of ours, and nothing that another `up` would mend
+            let image = |reason: &Reason| matches!(reason.trouble, Trouble::Image { .. });
+            if addon.optional && self.lenient && not_ready.reasons.iter().all(image) {
+                self.session.events.warn(format!("add-on {name} is left out: {not_ready}"));
+                return Ok(Some("left out".into()));
+            }
+            return Err(failed(not_ready.to_string()));
+        }
+        let mut record = self.record.lock().await;
+        record.addons.insert(addon.name.clone(), fingerprint(addon));
+        self.keep(&record).await?;
+        Ok(None)
+    }
+
+    async fn prune(&self) -> Result<Option<String>, StepError> {
+        let keep: Vec<AddOn> = self.content.addons.clone();
+        let gone = self.inside().await?.prune(&self.platform, &keep).await;
+        let gone = gone.map_err(|error| StepError::AddOn {
+            name: "the cluster".into(),
+            reason: error.to_string(),
+            log_tail: Vec::new(),
+        })?;
+        let mut record = self.record.lock().await;
+        record.addons.retain(|name, _| keep.iter().any(|addon| addon.name == *name));
+        self.keep(&record).await?;
+        Ok((!gone.is_empty()).then(|| gone.join(", ")))
     }
 
     /// The context goes to the user; a kubeconfig that cannot be changed is no reason to have no cluster.
@@ -216,7 +305,9 @@ impl Work {
             self.engine.start(&node.name).await?;
         }
         self.answers(name, progress).await?;
-        Ok(Some(if down.len() == 1 { "1 node".to_owned() } else { format!("{} nodes", down.len()) }))
+        let version = self.tested(name, progress).await?;
+        let version = version.map(|version| format!(", Kubernetes {version}")).unwrap_or_default();
+        Ok(Some(if down.len() == 1 { format!("1 node{version}") } else { format!("{} nodes{version}", down.len()) }))
     }
 
     /// Waits until the API server accepts connections on this machine.
@@ -238,6 +329,29 @@ impl Work {
             progress(Progress::Waiting { reason });
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_millis(200)) => {}
+                () = self.session.cancel.cancelled() => return Err(StepError::Cancelled),
+            }
+        }
+    }
+
+    /// The test of itself: the API server answers as one, and every node says that it is ready.
+    async fn tested(&self, name: &str, progress: ProgressSink<'_>) -> Result<Option<String>, StepError> {
+        let begun = Instant::now();
+        let inside = self.inside().await?;
+        loop {
+            let reason = match inside.nodes().await {
+                Ok(nodes) => match nodes.iter().find(|node| !node.ready) {
+                    None => return Ok(nodes.into_iter().next().map(|node| node.version)),
+                    Some(node) => format!("{}: {}", node.name, node.reason.as_deref().unwrap_or("not ready")),
+                },
+                Err(error) => error.to_string(),
+            };
+            if begun.elapsed() > AGAIN {
+                return Err(ClusterError::NotReady { name: name.to_owned(), message: reason, logs: None }.into());
+            }
+            progress(Progress::Waiting { reason });
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(250)) => {}
                 () = self.session.cancel.cancelled() => return Err(StepError::Cancelled),
             }
         }
@@ -274,7 +388,8 @@ impl ClusterWork for Work {
             ClusterAction::Create { spec, clear } => self.create(spec, *clear, progress).await,
             ClusterAction::Start { name } => self.start(name, progress).await,
             ClusterAction::Delete { name } => self.delete(name, progress).await,
-            ClusterAction::AddOn { .. } | ClusterAction::Prune => Ok(None),
+            ClusterAction::AddOn { name, .. } => self.add(name, progress).await,
+            ClusterAction::Prune => self.prune().await,
         }
     }
 }
