@@ -8,6 +8,7 @@
 //! | 5 | `system` | the engine and the host as one handle |
 //! | 4 | `engine` | Docker and Podman |
 //! | 4 | `cluster` | clusters by kind, and the user's kubeconfig |
+//! | 4 | `kubernetes` | the cluster's API server: server-side apply, readiness, prune |
 //! | 4 | `dns` | the resolver: zones to answers, forwarding, its handle |
 //! | 3 | `host`, `event` | the machine; what work says while it runs |
 //! | 2 | `compile`, `plan` | pure: platform to resources; resources and the world to steps |

@@ -1,0 +1,236 @@
+//! Server-side apply of an add-on.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::core::DynamicObject;
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::{AT_ONCE, Identity, Kubernetes, KubernetesError};
+use crate::compile::addons::{AddOn, MANAGER, is_adopted};
+use crate::model::label;
+
+const FIRST_DELAY: Duration = Duration::from_millis(50);
+const LONGEST_DELAY: Duration = Duration::from_secs(1);
+
+/// What an application did, or would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// `Deployment kube-system/metrics-server`, sorted.
+    pub created: Vec<String>,
+    pub changed: Vec<String>,
+    /// How many were as they should be.
+    pub unchanged: usize,
+}
+
+impl Applied {
+    pub fn is_nothing(&self) -> bool {
+        self.created.is_empty() && self.changed.is_empty()
+    }
+
+    fn add(&mut self, object: String, outcome: Outcome) {
+        match outcome {
+            Outcome::Created => self.created.push(object),
+            Outcome::Changed => self.changed.push(object),
+            Outcome::Unchanged => self.unchanged += 1,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Created,
+    Changed,
+    Unchanged,
+}
+
+impl Kubernetes {
+    /// Makes the objects of an add-on what they are to be: namespaces first, then types, then the
+    /// rest side by side. What may be different in a moment is tried again for a minute; an object
+    /// that can only be replaced is.
+    ///
+    /// # Errors
+    /// The first one that does not pass. What was applied stays; to apply again goes on.
+    pub async fn apply(&self, addon: &AddOn) -> Result<Applied, KubernetesError> {
+        self.walk(addon, false).await
+    }
+
+    /// What [`Kubernetes::apply`] would do. Writes nothing.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn drift(&self, addon: &AddOn) -> Result<Applied, KubernetesError> {
+        self.walk(addon, true).await
+    }
+
+    async fn walk(&self, addon: &AddOn, dry: bool) -> Result<Applied, KubernetesError> {
+        let mut all = Applied::default();
+        let manifests = self.expanded(addon).await?;
+        for floor in floors(manifests) {
+            let work = floor.into_iter().map(|(object, manifest)| async move {
+                let outcome = self.one(&object, &manifest, dry).await?;
+                Ok::<_, KubernetesError>((object.to_string(), outcome))
+            });
+            let mut running = stream::iter(work).buffer_unordered(AT_ONCE);
+            while let Some(done) = running.next().await {
+                let (object, outcome) = done?;
+                all.add(object, outcome);
+            }
+        }
+        all.created.sort();
+        all.changed.sort();
+        Ok(all)
+    }
+
+    /// The manifests with their names; those for each namespace with a label once for each.
+    pub(super) async fn expanded(&self, addon: &AddOn) -> Result<Vec<(Identity, Value)>, KubernetesError> {
+        let mut all: Vec<(Identity, Value)> = Vec::new();
+        for manifest in &addon.manifests {
+            let object =
+                Identity::of(manifest).ok_or_else(|| KubernetesError::Manifest { addon: addon.name.clone() })?;
+            let Some(wanted) = each_namespace(manifest) else {
+                all.push((object, manifest.clone()));
+                continue;
+            };
+            for namespace in self.namespaces_with(wanted).await? {
+                let mut manifest = manifest.clone();
+                if let Some(metadata) = manifest.get_mut("metadata").and_then(Value::as_object_mut) {
+                    metadata.insert("namespace".into(), Value::String(namespace.clone()));
+                    metadata.remove("annotations");
+                }
+                let object = Identity { namespace: Some(namespace), ..object.clone() };
+                if !all.iter().any(|(other, _)| *other == object) {
+                    all.push((object, manifest));
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    async fn namespaces_with(&self, labels: &str) -> Result<Vec<String>, KubernetesError> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let object = || format!("namespaces with {labels}");
+        let found = self.patient(false, || async {
+            let found = api.list(&ListParams::default().labels(labels)).await;
+            found.map_err(|error| self.error("list", object(), error))
+        });
+        let staying = |namespace: &Namespace| namespace.metadata.deletion_timestamp.is_none();
+        Ok(found.await?.items.into_iter().filter(staying).filter_map(|namespace| namespace.metadata.name).collect())
+    }
+
+    async fn one(&self, object: &Identity, manifest: &Value, dry: bool) -> Result<Outcome, KubernetesError> {
+        let api = self.api(object);
+        let applied = self.patient(dry, || self.put(&api, object, manifest, dry)).await;
+        match applied {
+            // what is not there to be asked about will be made, with what it lies in
+            Err(error) if dry && error.is_not_found() => Ok(Outcome::Created),
+            Err(error) if error.is_immutable() && !is_adopted(manifest) => {
+                if !dry {
+                    self.remove(&api, object).await?;
+                    self.patient(false, || self.put(&api, object, manifest, false)).await?;
+                }
+                Ok(Outcome::Changed)
+            }
+            other => other,
+        }
+    }
+
+    async fn put(
+        &self,
+        api: &Api<DynamicObject>,
+        object: &Identity,
+        manifest: &Value,
+        dry: bool,
+    ) -> Result<Outcome, KubernetesError> {
+        let failed = |error| self.error("apply", object.to_string(), error);
+        let before = api.get_opt(&object.name).await.map_err(failed)?;
+        let mut how = PatchParams::apply(MANAGER).force().validation_strict();
+        if dry {
+            how = how.dry_run();
+        }
+        let after = api.patch(&object.name, &how, &Patch::Apply(manifest)).await.map_err(failed)?;
+        Ok(match before {
+            None => Outcome::Created,
+            Some(before) if same(&before, &after, dry) => Outcome::Unchanged,
+            Some(_) => Outcome::Changed,
+        })
+    }
+
+    /// Deletes an object and waits until its name is free.
+    async fn remove(&self, api: &Api<DynamicObject>, object: &Identity) -> Result<(), KubernetesError> {
+        let failed = |error| self.error("replace", object.to_string(), error);
+        let deadline = Instant::now() + self.patience;
+        let gone = api.delete(&object.name, &DeleteParams::foreground()).await.map_err(failed);
+        match gone {
+            Err(error) if error.is_not_found() => return Ok(()),
+            other => drop(other?),
+        }
+        while api.get_metadata_opt(&object.name).await.map_err(failed)?.is_some() && Instant::now() < deadline {
+            sleep(FIRST_DELAY).await;
+        }
+        Ok(())
+    }
+
+    /// Tries again while it fails in a way that passes, at growing intervals. A look (`once`) is not
+    /// repeated.
+    pub(super) async fn patient<T, F>(&self, once: bool, mut attempt: impl FnMut() -> F) -> Result<T, KubernetesError>
+    where
+        F: Future<Output = Result<T, KubernetesError>>,
+    {
+        let deadline = Instant::now() + self.patience;
+        let mut delay = FIRST_DELAY;
+        loop {
+            match attempt().await {
+                Err(error) if !once && error.is_passing() && Instant::now() + delay < deadline => {
+                    tracing::debug!(%error, "again in {delay:?}");
+                    sleep(delay).await;
+                    delay = (delay * 2).min(LONGEST_DELAY);
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+/// Nothing was written: the API server keeps the version of an object that would stay the same. A
+/// dry run changes no version, so there the contents are compared.
+fn same(before: &DynamicObject, after: &DynamicObject, dry: bool) -> bool {
+    if !dry {
+        return before.metadata.resource_version == after.metadata.resource_version;
+    }
+    let bare = |object: &DynamicObject| {
+        let mut object = object.clone();
+        object.metadata.managed_fields = None;
+        object.metadata.generation = None;
+        object.metadata.resource_version = None;
+        object
+    };
+    bare(before) == bare(after)
+}
+
+fn each_namespace(manifest: &Value) -> Option<&str> {
+    manifest.pointer("/metadata/annotations")?.get(label::EACH_NAMESPACE)?.as_str()
+}
+
+/// Namespaces, then types, then all others.
+fn floors(manifests: Vec<(Identity, Value)>) -> Vec<Vec<(Identity, Value)>> {
+    let mut floors: [Vec<(Identity, Value)>; 3] = Default::default();
+    let mut seen = BTreeSet::new();
+    for (object, manifest) in manifests {
+        if !seen.insert(object.clone()) {
+            continue;
+        }
+        let [namespaces, types, others] = &mut floors;
+        match object.kind.as_str() {
+            "Namespace" => namespaces.push((object, manifest)),
+            "CustomResourceDefinition" => types.push((object, manifest)),
+            _ => others.push((object, manifest)),
+        }
+    }
+    floors.into_iter().filter(|floor| !floor.is_empty()).collect()
+}

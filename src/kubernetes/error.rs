@@ -1,0 +1,91 @@
+//! What can go wrong between us and the API server.
+
+use kube::core::Status;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KubernetesError {
+    #[error("the cluster's kubeconfig cannot be used: {reason}")]
+    Kubeconfig { reason: String },
+    /// No answer: it is not there, or not ours.
+    #[error("cannot {action} {object}: the API server {server} does not answer: {reason}")]
+    Unreachable { server: String, action: &'static str, object: String, reason: String },
+    /// An answer that says no.
+    #[error("cannot {action} {object}: {message}")]
+    Refused {
+        action: &'static str,
+        object: String,
+        /// HTTP.
+        code: u16,
+        /// `Invalid`, `Forbidden`.
+        reason: String,
+        message: String,
+    },
+    /// An answer that cannot be read.
+    #[error("cannot {action} {object}: the API server's answer cannot be read: {reason}")]
+    Answer { action: &'static str, object: String, reason: String },
+    /// A manifest that is none. A defect of ours.
+    #[error("a manifest of {addon} has no kind or name")]
+    Manifest { addon: String },
+}
+
+impl KubernetesError {
+    pub(super) fn of(server: &str, action: &'static str, object: String, error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => {
+                let Status { code, reason, message, .. } = *status;
+                let message = if message.is_empty() { reason.clone() } else { message };
+                Self::Refused { action, object, code, reason, message }
+            }
+            kube::Error::SerdeError(error) => Self::Answer { action, object, reason: error.to_string() },
+            kube::Error::Service(error) => {
+                Self::Unreachable { server: server.to_owned(), action, object, reason: chain(error.as_ref()) }
+            }
+            other => Self::Unreachable { server: server.to_owned(), action, object, reason: chain(&other) },
+        }
+    }
+
+    /// May be different in a moment, for nobody's doing but time's.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { code, reason, message, .. } => match code {
+                // a namespace or a type that was made a moment ago and is not known everywhere
+                404 => true,
+                // somebody wrote at the same time; not "AlreadyExists", which server-side apply never says
+                409 => reason == "Conflict",
+                // a namespace on its way out
+                403 => message.contains("being terminated"),
+                // a webhook that does not answer yet, etcd on the move
+                500 => message.contains("webhook") || message.contains("etcdserver"),
+                429 | 502 | 503 | 504 => true,
+                _ => false,
+            },
+            Self::Kubeconfig { .. } | Self::Answer { .. } | Self::Manifest { .. } => false,
+        }
+    }
+
+    /// The object there and the one that we want differ in what cannot be changed.
+    pub(super) fn is_immutable(&self) -> bool {
+        matches!(self, Self::Refused { code: 422, message, .. }
+            if message.contains("immutable") || message.contains("cannot change roleRef"))
+    }
+
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { code: 404, .. })
+    }
+}
+
+/// An error and its causes on one line, each text once.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let more = inner.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = inner.source();
+    }
+    text
+}

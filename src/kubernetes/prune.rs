@@ -1,0 +1,131 @@
+//! Takes away what we made and no longer want.
+
+use std::collections::BTreeSet;
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use kube::api::{DeleteParams, ListParams, Preconditions};
+use kube::core::{ApiResource, DynamicObject, PartialObjectMeta};
+use kube::discovery::{Discovery, verbs};
+use kube::{Api, ResourceExt};
+
+use super::{AT_ONCE, Identity, Kubernetes, KubernetesError, selector};
+use crate::compile::addons::{AddOn, MANAGER};
+use crate::model::label;
+
+impl Kubernetes {
+    /// Deletes every object of the platform that is in none of the add-ons, and says which. An object
+    /// is ours when it bears our labels and was applied by us, was not there before us, and belongs to
+    /// no other object.
+    ///
+    /// # Errors
+    /// When the API server does not answer, or refuses a deletion.
+    pub async fn prune(&self, platform: &str, keep: &[AddOn]) -> Result<Vec<String>, KubernetesError> {
+        let mut wanted = BTreeSet::new();
+        for addon in keep {
+            wanted.extend(self.expanded(addon).await?.into_iter().map(|(object, _)| object));
+        }
+        let kept: BTreeSet<_> = wanted.iter().map(Identity::without_version).collect();
+        let mut gone: Vec<(Api<DynamicObject>, Identity, Option<String>)> = Vec::new();
+        let mut seen = BTreeSet::new();
+        for (resource, found) in self.labelled(platform).await? {
+            for object in found {
+                let identity = Identity {
+                    group: resource.group.clone(),
+                    version: resource.version.clone(),
+                    kind: resource.kind.clone(),
+                    namespace: object.namespace(),
+                    name: object.name_any(),
+                };
+                let ours = is_ours(&object) && !kept.contains(&identity.without_version());
+                // the same object may be listed under two groups
+                if ours && object.uid().is_none_or(|uid| seen.insert(uid)) {
+                    let api = match &identity.namespace {
+                        Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+                        None => Api::all_with(self.client.clone(), &resource),
+                    };
+                    gone.push((api, identity, object.uid()));
+                }
+            }
+        }
+        gone.sort_by(|(_, a, _), (_, b, _)| (rank(&a.kind), a).cmp(&(rank(&b.kind), b)));
+        let mut deleted = Vec::new();
+        for (api, object, uid) in gone {
+            let how = match uid {
+                Some(uid) => DeleteParams::background()
+                    .preconditions(Preconditions { uid: Some(uid), ..Preconditions::default() }),
+                None => DeleteParams::background(),
+            };
+            let failed = |error| self.error("delete", object.to_string(), error);
+            match api.delete(&object.name, &how).await.map_err(failed) {
+                Ok(_) => deleted.push(object.to_string()),
+                // gone with its namespace, or made anew by somebody else
+                Err(KubernetesError::Refused { code: 404 | 409, .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(deleted)
+    }
+
+    /// Every object with the platform's labels, of all types that the API server has.
+    async fn labelled(
+        &self,
+        platform: &str,
+    ) -> Result<Vec<(ApiResource, Vec<PartialObjectMeta<DynamicObject>>)>, KubernetesError> {
+        let found = Discovery::new(self.client.clone()).run_aggregated().await;
+        let discovery = found.map_err(|error| self.error("list", "the types".into(), error))?;
+        let labels = [(label::PLATFORM, platform), ("app.kubernetes.io/managed-by", MANAGER)];
+        let labels = selector(&labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+        let how = ListParams::default().labels(&labels);
+        let mut resources = Vec::new();
+        for group in discovery.groups() {
+            for (resource, able) in group.recommended_resources() {
+                if able.supports_operation(verbs::LIST) && able.supports_operation(verbs::DELETE) {
+                    resources.push(resource);
+                }
+            }
+        }
+        stream::iter(resources)
+            .map(|resource| {
+                let how = &how;
+                async move {
+                    let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+                    let found = api.list_metadata(how).await;
+                    let found = found.map_err(|error| self.error("list", resource.plural.clone(), error));
+                    match found {
+                        Ok(list) => Ok((resource, list.items)),
+                        // a type whose own server is away has nothing of ours
+                        Err(KubernetesError::Refused { code: 404 | 405 | 503, .. }) => Ok((resource, Vec::new())),
+                        Err(error) => Err(error),
+                    }
+                }
+            })
+            .buffer_unordered(AT_ONCE)
+            .try_collect()
+            .await
+    }
+}
+
+/// Labels are copied by controllers onto what they make (Endpoints have those of their Service), so
+/// that labels alone prove nothing.
+fn is_ours(object: &PartialObjectMeta<DynamicObject>) -> bool {
+    let metadata = &object.metadata;
+    let applied = metadata
+        .managed_fields
+        .iter()
+        .flatten()
+        .any(|entry| entry.manager.as_deref() == Some(MANAGER) && entry.operation.as_deref() == Some("Apply"));
+    applied
+        && metadata.owner_references.as_ref().is_none_or(Vec::is_empty)
+        && metadata.deletion_timestamp.is_none()
+        && !object.annotations().contains_key(label::ADOPTED)
+}
+
+/// First what stands in the way of others when its pods are gone, last what takes others along.
+fn rank(kind: &str) -> u8 {
+    match kind {
+        "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration" | "APIService" => 0,
+        "CustomResourceDefinition" => 2,
+        "Namespace" => 3,
+        _ => 1,
+    }
+}

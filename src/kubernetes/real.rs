@@ -1,0 +1,242 @@
+//! Against a real API server: `MACULA_TEST_KUBECONFIG` names a kubeconfig whose current context may
+//! be written to. Without it these tests say so and do nothing. Pods need not run there.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::api::networking::v1::Ingress;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::json;
+
+use super::*;
+use crate::compile::addons::{AddOn, AddOnInput, WEBHOOK_NAMES, addons};
+use crate::model::ClusterSettings;
+use crate::pki::webhook_certificate;
+
+async fn real(test: &str) -> Option<Kubernetes> {
+    let Ok(path) = std::env::var("MACULA_TEST_KUBECONFIG") else {
+        eprintln!("skipped: {test}: MACULA_TEST_KUBECONFIG names no kubeconfig of an API server");
+        return None;
+    };
+    let text = std::fs::read_to_string(&path).unwrap();
+    let context = Kubeconfig::from_yaml(&text).unwrap().current_context.unwrap();
+    Some(Kubernetes::connect(&text, &context).await.unwrap())
+}
+
+fn everything(platform: &str, ingress: &str) -> Vec<AddOn> {
+    let webhook = webhook_certificate(&WEBHOOK_NAMES, 1_800_000_000).unwrap();
+    let input = AddOnInput {
+        platform: platform.into(),
+        domain: "macula.local".into(),
+        cluster: platform.into(),
+        settings: ClusterSettings {
+            ingress: ingress.into(),
+            udp_services: [(4433, "media/relay:4433".to_owned())].into(),
+            ..ClusterSettings::default()
+        },
+        status_address: Ipv4Addr::new(127, 0, 0, 10),
+        ingress_address: Ipv4Addr::new(10, 222, 7, 2),
+        names: vec!["grafana.macula.local".into()],
+        records: BTreeMap::new(),
+        // the API server looks at both: they must be a certificate and its key
+        certificate: Some(webhook.served.clone()),
+        authority: Some(webhook.authority.clone()),
+        powerdns_key: Some("key".into()),
+        webhook: Some(webhook),
+        overrides: BTreeMap::new(),
+        services: ["loki", "prometheus", "tempo", "powerdns"].map(str::to_owned).into(),
+    };
+    addons(&input).unwrap()
+}
+
+/// As kubeadm leaves them.
+async fn kubeadm(kubernetes: &Kubernetes) {
+    let container = json!({"name": "coredns", "image": "coredns:1"});
+    let labels = json!({"k8s-app": "kube-dns"});
+    let template = json!({"metadata": {"labels": labels}, "spec": {"containers": [container]}});
+    let objects = [
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "coredns", "namespace": "kube-system"},
+            "data": {"Corefile": ".:53 {\n}\n"}}),
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "coredns", "namespace": "kube-system"},
+            "spec": {"replicas": 0, "selector": {"matchLabels": labels}, "template": template}}),
+    ];
+    for object in objects {
+        let identity = Identity::of(&object).unwrap();
+        let how = PatchParams::apply("kubeadm").force();
+        kubernetes.api(&identity).patch(&identity.name, &how, &Patch::Apply(&object)).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_api_server_takes_every_object_once() {
+    let Some(kubernetes) = real("a_real_api_server_takes_every_object_once").await else { return };
+    kubeadm(&kubernetes).await;
+    assert!(kubernetes.version().await.unwrap().starts_with('v'));
+    kubernetes.prune("macula", &[]).await.unwrap();
+
+    for ingress in ["nginx", "traefik"] {
+        let all = everything("macula", ingress);
+        let started = std::time::Instant::now();
+        let mut created = 0;
+        for addon in &all {
+            created +=
+                kubernetes.apply(addon).await.unwrap_or_else(|error| panic!("{}: {error}", addon.name)).created.len();
+        }
+        eprintln!("{ingress}: {created} objects created in {:?}", started.elapsed());
+        assert!(created > 0);
+        // what is as it should be is not written
+        let started = std::time::Instant::now();
+        for addon in &all {
+            for again in [kubernetes.drift(addon).await.unwrap(), kubernetes.apply(addon).await.unwrap()] {
+                assert!(again.is_nothing(), "{}: {again:?}", addon.name);
+            }
+        }
+        eprintln!("{ingress}: nothing to do, twice, in {:?}", started.elapsed());
+        // what an ingress of the other kind left is taken away, and nothing else
+        let gone = kubernetes.prune("macula", &all).await.unwrap();
+        assert_eq!(gone.is_empty(), ingress == "nginx", "{gone:?}");
+        assert!(gone.iter().all(|object| object.contains("nginx")), "{gone:?}");
+    }
+
+    // CoreDNS was there before, and keeps what kubeadm gave it
+    let gone = kubernetes.prune("macula", &[]).await.unwrap();
+    assert!(gone.iter().any(|object| object == "Deployment traefik/traefik"), "{gone:?}");
+    assert!(!gone.iter().any(|object| object.contains("coredns")), "{gone:?}");
+    let map: Api<ConfigMap> = Api::namespaced(kubernetes.client.clone(), "kube-system");
+    assert!(map.get("coredns").await.unwrap().data.unwrap()["Corefile"].contains("macula.local"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_changed_comes_back_and_what_they_added_stays() {
+    let Some(kubernetes) = real("what_somebody_changed_comes_back_and_what_they_added_stays").await else { return };
+    let addon = AddOn {
+        name: "drift".into(),
+        title: "drift".into(),
+        images: vec![],
+        manifests: vec![
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "macula-drift"}}),
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "drift", "namespace": "macula-drift"},
+                "data": {"ours": "1"}}),
+            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+                "metadata": {"name": "drift", "namespace": "macula-drift"},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "one"}}),
+        ],
+        waits: vec![],
+        optional: false,
+    };
+    kubernetes.apply(&addon).await.unwrap();
+    let map: Api<ConfigMap> = Api::namespaced(kubernetes.client.clone(), "macula-drift");
+    let edit = json!({"data": {"ours": "2", "theirs": "3"}});
+    map.patch("drift", &PatchParams::default(), &Patch::Merge(&edit)).await.unwrap();
+    assert_eq!(kubernetes.drift(&addon).await.unwrap().changed, ["ConfigMap macula-drift/drift"]);
+    assert_eq!(map.get("drift").await.unwrap().data.unwrap()["ours"], "2");
+    assert_eq!(kubernetes.apply(&addon).await.unwrap().changed, ["ConfigMap macula-drift/drift"]);
+    assert_eq!(
+        map.get("drift").await.unwrap().data.unwrap(),
+        [("ours".to_owned(), "1".to_owned()), ("theirs".to_owned(), "3".to_owned())].into()
+    );
+
+    // a reference that cannot be changed: the object is replaced
+    let mut other = addon.clone();
+    other.manifests[2]["roleRef"]["name"] = json!("two");
+    let drift = kubernetes.drift(&other).await.unwrap();
+    assert_eq!(drift.changed, ["RoleBinding macula-drift/drift"]);
+    assert_eq!(kubernetes.apply(&other).await.unwrap().changed, ["RoleBinding macula-drift/drift"]);
+    assert!(kubernetes.drift(&other).await.unwrap().is_nothing());
+
+    // what no type has is refused by the server, not dropped in silence
+    let mut wrong = addon.clone();
+    wrong.manifests[1]["dat"] = json!({});
+    let error = kubernetes.apply(&wrong).await.unwrap_err().to_string();
+    assert!(error.contains("ConfigMap macula-drift/drift") && error.contains("dat"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ca_is_in_every_namespace_that_asks() {
+    let Some(kubernetes) = real("the_ca_is_in_every_namespace_that_asks").await else { return };
+    let namespaces: Api<Namespace> = Api::all(kubernetes.client.clone());
+    let make = |name: &str, label: &str| -> Namespace {
+        serde_json::from_value(json!({"metadata": {"name": name, "labels": {"dev.macula.test": label}}})).unwrap()
+    };
+    for (name, label) in [("macula-asks", "true"), ("macula-asks-not", "false")] {
+        let how = PatchParams::apply("test").force();
+        let mut object = serde_json::to_value(make(name, label)).unwrap();
+        object["apiVersion"] = json!("v1");
+        object["kind"] = json!("Namespace");
+        namespaces.patch(name, &how, &Patch::Apply(&object)).await.unwrap();
+    }
+    let addon = AddOn {
+        name: "each".into(),
+        title: "each".into(),
+        images: vec![],
+        manifests: vec![json!({"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "each", "annotations": {"dev.macula.each-namespace": "dev.macula.test=true"},
+                "labels": {"app.kubernetes.io/managed-by": "macula", "dev.macula.platform": "each"}},
+            "data": {"a": "b"}})],
+        waits: vec![],
+        optional: false,
+    };
+    kubernetes.prune("each", &[]).await.unwrap();
+    assert_eq!(kubernetes.apply(&addon).await.unwrap().created, ["ConfigMap macula-asks/each"]);
+    assert_eq!(kubernetes.prune("each", std::slice::from_ref(&addon)).await.unwrap(), [""; 0]);
+    // the label goes, and so does the object
+    let label = json!({"metadata": {"labels": {"dev.macula.test": "no"}}});
+    namespaces.patch("macula-asks", &PatchParams::default(), &Patch::Merge(&label)).await.unwrap();
+    assert_eq!(kubernetes.prune("each", std::slice::from_ref(&addon)).await.unwrap(), ["ConfigMap macula-asks/each"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_is_away_does_not_keep_an_ingress_out() {
+    let Some(kubernetes) = real("a_webhook_that_is_away_does_not_keep_an_ingress_out").await else { return };
+    // of another platform, since the tests run side by side
+    let ingress = everything("webhook", "nginx").into_iter().find(|addon| addon.name == "ingress").unwrap();
+    let only = |kind: &str| AddOn {
+        manifests: ingress.manifests.iter().filter(|object| object["kind"] == kind).cloned().collect(),
+        ..ingress.clone()
+    };
+    let mut hook = only("ValidatingWebhookConfiguration");
+    hook.manifests[0]["metadata"]["name"] = json!("macula-test");
+    kubernetes.apply(&hook).await.unwrap();
+    let api: Api<Ingress> = Api::namespaced(kubernetes.client.clone(), "default");
+    let object: Ingress = serde_json::from_value(json!({"metadata": {"name": "macula-test"},
+        "spec": {"defaultBackend": {"service": {"name": "a", "port": {"number": 80}}}}}))
+    .unwrap();
+    let made = api.create(&PostParams::default(), &object).await;
+    kubernetes.prune("webhook", &[]).await.unwrap();
+    made.unwrap();
+    api.delete("macula-test", &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_add_on_without_pods_is_not_ready_and_says_so() {
+    let Some(kubernetes) = real("an_add_on_without_pods_is_not_ready_and_says_so").await else { return };
+    let workload = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "waits", "namespace": "default"},
+        "spec": {"selector": {"matchLabels": {"app": "waits"}}, "template": {
+            "metadata": {"labels": {"app": "waits"}},
+            "spec": {"containers": [{"name": "a", "image": "registry.invalid/none:1"}]}}}});
+    let addon = AddOn {
+        name: "waits".into(),
+        title: "waits".into(),
+        images: vec!["registry.invalid/none:1".into()],
+        waits: vec![crate::compile::addons::Workload {
+            kind: crate::compile::addons::WorkloadKind::Deployment,
+            namespace: "default".into(),
+            name: "waits".into(),
+        }],
+        manifests: vec![workload],
+        optional: true,
+    };
+    let absent = kubernetes.ready(&addon, Duration::ZERO).await.unwrap_err();
+    assert_eq!(absent.to_string(), "Deployment default/waits: it is not in the cluster");
+    kubernetes.apply(&addon).await.unwrap();
+    let waiting = kubernetes.ready(&addon, Duration::from_secs(1)).await.unwrap_err();
+    eprintln!("{waiting}");
+    let status = kubernetes.addon_status(std::slice::from_ref(&addon)).await.unwrap();
+    assert_eq!((status[0].state, status[0].versions.as_slice()), (AddOnState::NotReady, &["1".to_owned()][..]));
+    let identity = Identity::of(&addon.manifests[0]).unwrap();
+    kubernetes.api(&identity).delete("waits", &DeleteParams::background()).await.unwrap();
+    assert_eq!(kubernetes.nodes().await.unwrap().iter().filter(|node| node.name.is_empty()).count(), 0);
+}

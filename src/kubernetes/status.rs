@@ -1,0 +1,150 @@
+//! What `status` shows of the cluster.
+
+use std::net::IpAddr;
+
+use futures_util::future::join_all;
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
+use kube::api::ListParams;
+use serde::Serialize;
+
+use super::{Identity, Kubernetes, KubernetesError};
+use crate::compile::addons::AddOn;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NodeStatus {
+    pub name: String,
+    pub ready: bool,
+    /// Why it is not ready, in the kubelet's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Of the kubelet: `v1.34.11`.
+    pub version: String,
+    /// `control-plane`; empty for a worker.
+    pub roles: Vec<String>,
+    pub addresses: Vec<IpAddr>,
+    /// `kubectl cordon` was used on it.
+    pub unschedulable: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AddOnStatus {
+    pub name: String,
+    pub title: String,
+    pub state: AddOnState,
+    /// Tags of its images, in their order: `v1.15.1`.
+    pub versions: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AddOnState {
+    Ready,
+    NotReady,
+    Missing,
+}
+
+impl Kubernetes {
+    /// All nodes, by name.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn nodes(&self) -> Result<Vec<NodeStatus>, KubernetesError> {
+        let api: Api<Node> = Api::all(self.client.clone());
+        let found = api.list(&ListParams::default()).await;
+        let found = found.map_err(|error| self.error("list", "the nodes".into(), error))?;
+        let mut nodes: Vec<NodeStatus> = found.items.into_iter().map(node).collect();
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(nodes)
+    }
+
+    /// How these add-ons are, in their order.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn addon_status(&self, addons: &[AddOn]) -> Result<Vec<AddOnStatus>, KubernetesError> {
+        join_all(addons.iter().map(|addon| self.one_status(addon))).await.into_iter().collect()
+    }
+
+    async fn one_status(&self, addon: &AddOn) -> Result<AddOnStatus, KubernetesError> {
+        let mut status = AddOnStatus {
+            name: addon.name.clone(),
+            title: addon.title.clone(),
+            state: AddOnState::Ready,
+            versions: addon.images.iter().filter_map(|image| tag(image)).collect(),
+            reason: None,
+        };
+        // the first object stands for all: an application makes them all or says so
+        let first = addon.manifests.first().and_then(Identity::of);
+        if let Some(object) = first {
+            let found = self.api(&object).get_metadata_opt(&object.name).await;
+            if found.map_err(|error| self.error("read", object.to_string(), error))?.is_none() {
+                status.state = AddOnState::Missing;
+                return Ok(status);
+            }
+        }
+        for workload in &addon.waits {
+            let reasons = self.look(workload, true).await;
+            if let Some(reason) = reasons.first() {
+                status.state = AddOnState::NotReady;
+                status.reason = Some(reason.trouble.short());
+            }
+        }
+        Ok(status)
+    }
+}
+
+/// `v1.15.1` of `registry.k8s.io/ingress-nginx/controller:v1.15.1@sha256:...`.
+fn tag(image: &str) -> Option<String> {
+    let (name, _) = image.split_once('@').unwrap_or((image, ""));
+    let (_, tag) = name.rsplit_once(':')?;
+    // the port of a registry is no tag
+    (!tag.contains('/')).then(|| tag.to_owned())
+}
+
+fn node(node: Node) -> NodeStatus {
+    let (spec, status) = (node.spec.unwrap_or_default(), node.status.unwrap_or_default());
+    let ready = status.conditions.iter().flatten().find(|condition| condition.type_ == "Ready");
+    let is_ready = ready.is_some_and(|condition| condition.status == "True");
+    let reason = match ready {
+        _ if is_ready => None,
+        Some(condition) => condition.message.clone().or_else(|| condition.reason.clone()),
+        None => Some("its kubelet has not reported yet".to_owned()),
+    };
+    const ROLE: &str = "node-role.kubernetes.io/";
+    let labels = node.metadata.labels.unwrap_or_default();
+    let addresses = status.addresses.unwrap_or_default();
+    NodeStatus {
+        name: node.metadata.name.unwrap_or_default(),
+        ready: is_ready,
+        reason,
+        version: status.node_info.map(|info| info.kubelet_version).unwrap_or_default(),
+        roles: labels.keys().filter_map(|key| key.strip_prefix(ROLE)).map(str::to_owned).collect(),
+        addresses: addresses
+            .into_iter()
+            .filter(|address| address.type_ == "InternalIP")
+            .filter_map(|address| address.address.parse().ok())
+            .collect(),
+        unschedulable: spec.unschedulable.unwrap_or(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_neither_a_port_nor_a_digest() {
+        let cases = [
+            ("registry.k8s.io/a/b:v1.15.1", Some("v1.15.1")),
+            ("registry.k8s.io/a/b:v1.15.1@sha256:00", Some("v1.15.1")),
+            ("localhost:5001/app", None),
+            ("app@sha256:00", None),
+        ];
+        for (image, expected) in cases {
+            assert_eq!(tag(image).as_deref(), expected, "{image}");
+        }
+    }
+}
