@@ -257,7 +257,7 @@ services:
     "#);
     let list = home.run("stack list -o json --stack compose.yaml").exits(0).json();
     let shop = list.as_array().unwrap().iter().find(|stack| stack["name"] == "shop").unwrap();
-    assert_eq!(shop["services"], serde_json::json!(["web", "db"]));
+    assert_eq!(shop["services"], serde_json::json!(["db", "web"]));
     let unknown = home.run("stack config shpo --stack compose.yaml");
     assert!(unknown.exits(2).err.contains("no stack is called shpo"), "{}", unknown.err);
 }
@@ -270,8 +270,8 @@ fn the_checks_of_the_doctor_have_names() {
         assert!(list.exits(0).out.lines().any(|line| line.starts_with(check)), "{check}\n{}", list.out);
     }
     assert!(home.run("doctor no-such-check").exits(2).err.contains("macula doctor --list"));
-    let findings = home.run("doctor engine-running -o json");
-    assert_eq!(findings.exits(4).json()[0]["check"], "engine-running");
+    let findings = home.run("doctor docker-context -o json");
+    assert_eq!(findings.exits(4).json()[0]["check"], "docker-context");
     assert_eq!(findings.json()[0]["status"], "failed");
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::compile::{CompileError, Site, export_context, for_service};
 use crate::config::Loaded;
-use crate::model::{EngineKind, Facts, Secrets};
+use crate::model::{EngineKind, Facts, Platform, Secrets};
 use crate::render;
 
 use super::{Error, Session};
@@ -45,10 +45,18 @@ pub async fn exports(session: &Session, loaded: &Loaded) -> Result<BTreeMap<Stri
     let facts = no_facts();
     let subnet = ipnet::Ipv4Net::default();
     let site = Site { facts: &facts, subnet, block, secrets: &secrets, certificate: None, version: session.version };
-    let context = export_context(&loaded.platform, &site);
+    render_exports(&loaded.platform, &site).map_err(Error::Compile)
+}
+
+/// Every export, or all that is wrong with them.
+pub(super) fn render_exports(
+    platform: &Platform,
+    site: &Site<'_>,
+) -> Result<BTreeMap<String, String>, Vec<CompileError>> {
+    let context = export_context(platform, site);
     let mut all = BTreeMap::new();
     let mut errors = Vec::new();
-    for (_, service) in loaded.platform.services() {
+    for (_, service) in platform.services() {
         if service.extension.exports.is_empty() {
             continue;
         }
@@ -66,7 +74,7 @@ pub async fn exports(session: &Session, loaded: &Loaded) -> Result<BTreeMap<Stri
             }
         }
     }
-    if errors.is_empty() { Ok(all) } else { Err(Error::Compile(errors)) }
+    if errors.is_empty() { Ok(all) } else { Err(errors) }
 }
 
 fn no_facts() -> Facts {

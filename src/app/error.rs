@@ -29,6 +29,9 @@ pub enum Error {
     Cancelled,
     #[error("no service is called {}", names.join(", "))]
     UnknownService { names: Vec<String>, known: Vec<String> },
+    /// Its container is there; the stack that it belongs to was not named this time.
+    #[error("{service} belongs to the stack {stack}, which was not given")]
+    NotGiven { service: String, stack: String },
     #[error("{service} has no container")]
     NoContainer { service: String },
     #[error("{} was written by a newer macula (format {found}; this one knows {known})", path.display())]

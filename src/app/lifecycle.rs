@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::apply::{Tools, apply};
 use crate::config::Loaded;
+use crate::model::label;
+use crate::observe;
 use crate::plan::{self, Plan};
 
 use super::prepare::gather;
@@ -21,6 +23,9 @@ pub async fn lifecycle(session: &Session, loaded: &Loaded, action: Action, servi
     let known: BTreeSet<String> = loaded.platform.services().map(|(_, service)| service.name.clone()).collect();
     let unknown: Vec<String> = services.iter().filter(|name| !known.contains(*name)).cloned().collect();
     if !unknown.is_empty() {
+        if let Some(error) = not_given(session, &loaded.platform.name, &unknown).await? {
+            return Err(error);
+        }
         return Err(Error::UnknownService { names: unknown, known: known.into_iter().collect() });
     }
     let _lock = up::lock(session, &loaded.platform.name).await?;
@@ -61,4 +66,17 @@ pub async fn lifecycle(session: &Session, loaded: &Loaded, action: Action, servi
         return Err(Error::Cancelled);
     }
     if outcome.is_ok() { Ok(plan) } else { Err(Error::Failed(Box::new(outcome))) }
+}
+
+/// How to start a service stands in its stack; its container alone does not tell.
+async fn not_given(session: &Session, platform: &str, names: &[String]) -> Result<Option<Error>, Error> {
+    let observed = observe::ours(&*session.engine()?, platform).await?;
+    let found = observed
+        .containers
+        .iter()
+        .find(|found| found.label(label::SERVICE).is_some_and(|service| names.iter().any(|name| name == service)));
+    Ok(found.map(|found| Error::NotGiven {
+        service: found.label(label::SERVICE).unwrap_or_default().to_owned(),
+        stack: found.label(label::STACK).unwrap_or("?").to_owned(),
+    }))
 }

@@ -18,6 +18,7 @@ use crate::plan::{Plan, Supply, SupplyProblem, Wish, reconcile, select, supply, 
 use crate::system::System;
 
 use super::cluster::{ClusterLook, Decision};
+use super::creds::render_exports;
 use super::state::complete_secrets;
 use super::{Error, State, certificate, cluster};
 
@@ -171,7 +172,16 @@ pub(super) async fn gather(
         certificate: served.as_ref(),
         version: session.version,
     };
-    let resources = compile(&platform, &site).map_err(Error::Compile)?;
+    let resources = compile(&platform, &site);
+    // what `env` would say only later is wrong now already
+    let exports = render_exports(&platform, &site);
+    let resources = match (resources, exports) {
+        (Ok(resources), Ok(_)) => resources,
+        (resources, exports) => {
+            let errors = [resources.err(), exports.err()].into_iter().flatten().flatten();
+            return Err(Error::Compile(errors.collect()));
+        }
+    };
     observe::of_running(&*engine, host, &facts, &resources, &mut observed).await?;
     let prepared = Prepared {
         tls: served.is_some(),

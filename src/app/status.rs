@@ -109,7 +109,32 @@ fn rows(platform: &Platform, prepared: &Prepared, problems: &[SupplyProblem]) ->
     for problem in problems {
         reasons.insert(problem.service(), problem.to_string());
     }
-    platform.services().map(|(stack, service)| row(platform, prepared, &reasons, stack, service)).collect()
+    let mut rows: Vec<ServiceStatus> =
+        platform.services().map(|(stack, service)| row(platform, prepared, &reasons, stack, service)).collect();
+    let orphans = prepared.observed.containers.iter().filter(|found| {
+        found.label(label::PLATFORM) == Some(&platform.name)
+            && found.label(label::SERVICE).is_some_and(|name| rows.iter().all(|row| row.name != name))
+    });
+    let orphans: Vec<ServiceStatus> = orphans.map(orphan).collect();
+    rows.extend(orphans);
+    rows
+}
+
+/// A container of the platform whose service no stack names.
+fn orphan(found: &ObservedContainer) -> ServiceStatus {
+    let running = found.state == ContainerState::Running;
+    ServiceStatus {
+        name: found.label(label::SERVICE).unwrap_or(&found.name).to_owned(),
+        stack: found.label(label::STACK).unwrap_or_default().to_owned(),
+        state: if running { "running" } else { "stopped" },
+        health: if running { worst_health(&[found]) } else { "none" },
+        image: Some(found.image.clone()),
+        image_source: None,
+        urls: Vec::new(),
+        addresses: Vec::new(),
+        container: Some(found.name.clone()),
+        reason: Some("no stack that was given names it: `macula up` would take it away".into()),
+    }
 }
 
 fn row(
@@ -191,14 +216,17 @@ fn reason(
     let spec = prepared.resources.containers.iter().find(|spec| spec.name == ended.name);
     let may_end = spec.is_some_and(ContainerSpec::may_end);
     let code = ended.exit_code.unwrap_or_default();
-    Some(match ended.state {
+    let count = format!("{running} of {} run; ", found.len());
+    let count = if found.len() > 1 { count } else { String::new() };
+    let why = match ended.state {
         ContainerState::Created => "created, and never started".into(),
         ContainerState::Paused => "paused".into(),
         ContainerState::Restarting => format!("ended with {code}, starts again"),
         _ if code == 0 && may_end => "done".into(),
         _ if ended.oom_killed => "killed: it reached its memory limit".into(),
         _ => format!("ended with {code}"),
-    })
+    };
+    Some(if why == "done" { why } else { count + &why })
 }
 
 fn urls(platform: &Platform, service: &Service, tls: bool) -> Vec<String> {

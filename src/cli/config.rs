@@ -50,9 +50,20 @@ fn show(context: &Context, stacks: &StackOptions) -> Result<(), CliError> {
         "domain": platform.domain,
         "file": loaded.config_file,
         "stacks": platform.stacks.iter().map(|stack| &stack.name).collect::<Vec<_>>(),
+        "services": platform
+            .services()
+            .map(|(stack, service)| {
+                let settings = serde_json::json!({
+                    "stack": stack.name, "image": service.image, "memory": service.options.resources.memory,
+                });
+                (service.name.clone(), settings)
+            })
+            .collect::<serde_json::Map<_, _>>(),
         "images": platform.images,
         "ingress": platform.ingress,
         "addresses": platform.addresses,
+        "dns": platform.dns,
+        "cluster": platform.cluster,
         "timeouts": {
             "healthy": platform.timeouts.healthy.as_secs(),
             "image": platform.timeouts.image.as_secs(),

@@ -64,7 +64,8 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     }
     let failed: Vec<&Finding> = findings.iter().filter(|finding| finding.status == Status::Failed).collect();
     let error = failed.first().map(|finding| {
-        let kind = if finding.check.starts_with("engine") || finding.check == "socket-permission" {
+        let of_engine = ["socket-permission", "docker-context"];
+        let kind = if finding.check.starts_with("engine") || of_engine.contains(&finding.check) {
             ErrorKind::NoEngine
         } else if finding.check == "ports" {
             ErrorKind::Conflict

@@ -3,6 +3,7 @@ use crate::engine::AttachedExec;
 
 use super::context::Context;
 use super::error::CliError;
+use super::ui::text;
 
 /// Run a command in a service's container
 #[derive(Debug, clap::Args)]
@@ -37,8 +38,14 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let name = context.platform_name()?;
     let session = context.session("exec").await;
     let (engine, sources) = log_sources(&session, &name, std::slice::from_ref(&args.service)).await?;
-    let missing = || CliError::from(Error::NoContainer { service: args.service.clone() });
-    let source = args.index.checked_sub(1).and_then(|at| sources.get(at)).ok_or_else(missing)?;
+    if sources.is_empty() {
+        return Err(Error::NoContainer { service: args.service }.into());
+    }
+    let Some(source) = args.index.checked_sub(1).and_then(|at| sources.get(at)) else {
+        let all = text::count(sources.len(), "container");
+        return Err(CliError::usage(format!("{} has {all}: there is no number {}", args.service, args.index))
+            .hint(format!("--index is a number from 1 to {}", sources.len())));
+    };
     if !source.running {
         return Err(
             CliError::usage(format!("{} does not run", args.service)).suggest(format!("macula up {}", args.service))

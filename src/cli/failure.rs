@@ -47,6 +47,9 @@ impl From<Error> for CliError {
                     None => new.hint(format!("there are: {}", known.join(", "))),
                 }
             }
+            Error::NotGiven { .. } => {
+                Self::usage(error.to_string()).hint("name its file with --stack PATH, or under `stacks` in macula.yaml")
+            }
             Error::NoContainer { service } => {
                 Self::usage(format!("{service} has no container")).suggest(format!("macula up {service}"))
             }

@@ -3,7 +3,7 @@ use std::io::Write;
 use futures_util::StreamExt;
 use futures_util::stream::select_all;
 
-use crate::app::log_sources;
+use crate::app::{LogSource, log_sources};
 use crate::engine::LogOptions;
 
 use super::context::Context;
@@ -41,7 +41,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let options = LogOptions {
         follow: args.follow,
         tail: args.tail,
-        timestamps: args.timestamps,
+        timestamps: args.timestamps || context.json(),
         since: moment(&args.since)?,
         until: moment(&args.until)?,
     };
@@ -49,28 +49,35 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let session = context.session("logs").await;
     let (engine, sources) = log_sources(&session, &name, &args.services).await?;
     context.finish();
-    let widest = sources.iter().map(|source| text::width(&source.service)).max().unwrap_or(0);
+    let titles: Vec<String> = sources.iter().map(|source| title(source, &sources)).collect();
+    let widest = titles.iter().map(|title| text::width(title)).max().unwrap_or(0);
     let style = context.out_style();
     let mut streams = Vec::new();
-    for (at, source) in sources.iter().enumerate() {
+    for (at, (source, title)) in sources.iter().zip(&titles).enumerate() {
         let tone = Tone::of_series(at);
         let prefix = if args.no_prefix {
             String::new()
         } else {
-            format!("{} ", style.paint(tone, &format!("{} |", text::pad(&source.service, widest))))
+            format!("{} ", style.paint(tone, &format!("{} |", text::pad(title, widest))))
         };
         let lines = engine.logs(&source.container, &options).await?;
-        let service = source.service.clone();
-        streams.push(lines.map(move |line| (prefix.clone(), service.clone(), line)).boxed());
+        let source = source.clone();
+        streams.push(lines.map(move |line| (prefix.clone(), source.clone(), line)).boxed());
     }
     let mut all = select_all(streams);
     let mut out = std::io::stdout().lock();
-    while let Some((prefix, service, line)) = all.next().await {
+    while let Some((prefix, source, line)) = all.next().await {
         let line = line?;
         let written = if context.json() {
             let text = String::from_utf8_lossy(&line.bytes);
+            // the engine writes the time in front
+            let (time, text) = text.split_once(' ').unwrap_or((&text, ""));
             let stream = if line.stderr { "stderr" } else { "stdout" };
-            writeln!(out, "{}", serde_json::json!({"service": service, "stream": stream, "line": text}))
+            let (service, container) = (source.service, source.container);
+            let record = serde_json::json!({
+                "time": time, "service": service, "container": container, "stream": stream, "line": text,
+            });
+            writeln!(out, "{record}")
         } else {
             out.write_all(prefix.as_bytes())
                 .and_then(|()| out.write_all(&line.bytes))
@@ -84,6 +91,15 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         }
     }
     Ok(())
+}
+
+/// The service, with the container's number where it has several.
+fn title(source: &LogSource, all: &[LogSource]) -> String {
+    let several = all.iter().filter(|other| other.service == source.service).count() > 1;
+    match source.container.rsplit_once('-') {
+        Some((_, number)) if several => format!("{}-{number}", source.service),
+        _ => source.service.clone(),
+    }
 }
 
 /// Seconds since the epoch of `10m` (ago), of a time (RFC 3339) or of a day.

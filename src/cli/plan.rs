@@ -2,6 +2,7 @@ use crate::app::{Wanted, prepare};
 
 use super::context::{Context, StackOptions};
 use super::error::{CliError, ErrorKind};
+use super::ui::{left_out, text};
 
 /// Show what `up` would do, each step with its cause
 #[derive(Debug, clap::Args)]
@@ -47,17 +48,18 @@ pub fn show(context: &Context, plan: &crate::plan::Plan) -> Result<(), CliError>
     if context.json() {
         return context.print_json(plan);
     }
-    let mut text = String::new();
+    let mut out = String::new();
     for step in &plan.steps {
-        text.push_str(&format!("{} {} ({})\n", step.sign(), step.id, step.cause));
+        out.push_str(&format!("{} {} ({})\n", step.sign(), step.id, step.cause));
     }
-    for left in &plan.left_out {
-        text.push_str(&format!("  leave out {} ({})\n", left.service, left.reason));
+    let left_out = plan.left_out.iter().map(|left| (left.service.as_str(), left.reason.as_str()));
+    for line in left_out::grouped(left_out) {
+        out.push_str(&format!("  {line}\n"));
     }
     if plan.is_empty() {
-        text.push_str("nothing to do\n");
+        out.push_str("nothing to do\n");
     } else {
-        text.push_str(&format!("{} steps\n", plan.steps.len()));
+        out.push_str(&format!("{}\n", text::count(plan.steps.len(), "step")));
     }
-    context.print(&text)
+    context.print(&out)
 }

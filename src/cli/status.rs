@@ -6,7 +6,7 @@ use crate::plan::ImageSource;
 use super::context::{Context, StackOptions};
 use super::error::CliError;
 use super::ui::table::{Cell, Fit, Table};
-use super::ui::{Tone, text};
+use super::ui::{Tone, left_out, text};
 
 /// Show the services: state, names, addresses, where their images come from
 ///
@@ -50,7 +50,9 @@ pub fn show(context: &Context, status: &Status) -> Result<(), CliError> {
     columns.extend(reached.iter().map(|title| (*title, Fit::Whole)));
     columns.push(("IMAGE", Fit::Shrink));
     let mut table = Table::new(columns);
-    for service in &status.services {
+    // what has done its work is no service to look for
+    let (jobs, rows): (Vec<_>, Vec<_>) = status.services.iter().partition(|service| service.word() == "done");
+    for service in rows {
         let mut row = vec![Cell::from(&service.name), Cell::state(service.word())];
         if narrow {
             row.push(Cell::from(&[service.urls.as_slice(), &service.addresses].concat().join("\n")));
@@ -64,8 +66,13 @@ pub fn show(context: &Context, status: &Status) -> Result<(), CliError> {
     let notes: Vec<String> = status
         .services
         .iter()
-        .filter(|service| service.word() != "done")
+        .filter(|service| !["done", "left out"].contains(&service.word()))
         .filter_map(|service| Some(format!("{}: {}", service.name, service.reason.as_ref()?)))
+        .chain(left_out::grouped(status.services.iter().filter_map(left_out_pair)))
+        .chain(
+            (!jobs.is_empty())
+                .then(|| format!("done: {}", jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>().join(", "))),
+        )
         .collect();
     if !notes.is_empty() {
         out.push('\n');
@@ -88,6 +95,10 @@ pub fn show(context: &Context, status: &Status) -> Result<(), CliError> {
         }
     }
     context.print(&out)
+}
+
+fn left_out_pair(service: &ServiceStatus) -> Option<(&str, &str)> {
+    (service.word() == "left out").then_some((service.name.as_str(), service.reason.as_deref()?))
 }
 
 /// Why the addresses in the table cannot be opened, where that is so.

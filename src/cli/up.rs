@@ -10,6 +10,7 @@ use crate::plan::{Action, Cause};
 use super::context::{Context, StackOptions};
 use super::error::CliError;
 use super::failure::no_engine;
+use super::ui::left_out;
 use super::ui::waterfall::{Span, waterfall};
 use super::{interrupt, plan, status};
 
@@ -144,8 +145,9 @@ impl Consent for Asker<'_> {
         if let Some(drift) = app::cluster_drift(prepared) {
             events.warn(drift);
         }
-        for left in &prepared.plan.left_out {
-            events.warn(format!("{} is left out: {}", left.service, left.reason));
+        let left_out = prepared.plan.left_out.iter().map(|left| (left.service.as_str(), left.reason.as_str()));
+        for line in left_out::grouped(left_out) {
+            events.warn(line);
         }
         for finding in findings.iter().filter(|finding| matches!(finding.status, Status::Warning | Status::Failed)) {
             let fix = finding.fix.as_ref().map(|fix| format!(" ({})", fix.text)).unwrap_or_default();

@@ -156,6 +156,9 @@ pub(super) fn listed<'a>(words: impl IntoIterator<Item = &'a str>, last: &str) -
     }
 }
 
+/// Above this a list helps nobody.
+pub(super) const MANY: usize = 24;
+
 /// What to say of a word that is none of the known ones.
 pub(super) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
     match nearest(word, known.clone()) {
@@ -165,8 +168,11 @@ pub(super) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str
             all.sort_unstable();
             if all.is_empty() {
                 "there is none".to_owned()
-            } else if all.len() > 24 {
-                "see the Compose specification for the keys there are; keys of your own begin with x-".to_owned()
+            } else if all.len() > MANY {
+                // the likeliest of them
+                all.sort_by_key(|candidate| strsim::damerau_levenshtein(word, candidate));
+                all.truncate(8);
+                format!("known here, among others: {}", listed(all, "and"))
             } else {
                 format!("known here: {}", listed(all, "and"))
             }

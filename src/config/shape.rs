@@ -6,7 +6,7 @@ mod read;
 
 use std::path::{Path, PathBuf};
 
-use super::diagnostic::{Report, listed, suggestion};
+use super::diagnostic::{MANY, Report, listed, nearest, suggestion};
 use super::files::join;
 use super::tree::{Entry, Map, Node, Span, Value};
 use read::{boolean, bytes, dict, duration, float, integer, loose, text, texts, words};
@@ -233,7 +233,7 @@ pub(super) fn shape(kind: &Kind, mut node: Node, shaper: &mut Shaper<'_>) -> Opt
         Kind::Choice(choices) => {
             let text = text(&node, shaper, choices.first().copied().unwrap_or_default())?;
             if !choices.contains(&text.as_str()) {
-                let help = match super::diagnostic::nearest(&text, choices.iter().copied()) {
+                let help = match nearest(&text, choices.iter().copied()) {
                     Some(near) => format!("did you mean `{near}`? one of {}", listed(choices.iter().copied(), "or")),
                     None => format!("one of {}", listed(choices.iter().copied(), "or")),
                 };
@@ -327,7 +327,13 @@ fn fields(object: &'static Object, node: Node, shaper: &mut Shaper<'_>) -> Optio
             let path = shaper.path();
             let place = if path.is_empty() { object.name.to_owned() } else { path };
             let known = object.fields.iter().map(|field| field.name);
-            shaper.report.error_help(entry.key, format!("unknown key `{name}` in {place}"), suggestion(&name, known));
+            let help = match nearest(&name, known.clone()) {
+                None if object.open && object.fields.len() > MANY => {
+                    "see the Compose specification for the keys there are; keys of your own begin with x-".to_owned()
+                }
+                _ => suggestion(&name, known),
+            };
+            shaper.report.error_help(entry.key, format!("unknown key `{name}` in {place}"), help);
             continue;
         };
         let empty = entry.node.is_null() && !matches!(field.kind, Kind::Nullable(_) | Kind::Words | Kind::Any);

@@ -7,7 +7,7 @@ const WEB: &str = "services: {web: {image: nginx}}\n";
 
 fn request() -> Request {
     Request {
-        cwd: PathBuf::from("/work"),
+        cwd: PathBuf::from("/home/dev"),
         config_folder: Some(PathBuf::from("/home/u/.config/macula")),
         env: [("HOME".to_owned(), "/home/u".to_owned())].into(),
         ..Request::default()
@@ -16,7 +16,7 @@ fn request() -> Request {
 
 fn with_stack(text: &str) -> (Request, MemoryFiles) {
     let request = Request { stacks: vec![PathBuf::from("compose.yaml")], ..request() };
-    (request, MemoryFiles::default().with("/work/compose.yaml", text))
+    (request, MemoryFiles::default().with("/home/dev/compose.yaml", text))
 }
 
 /// Loads without built-in stacks.
@@ -48,7 +48,7 @@ fn nothing_at_all_is_the_default_platform() {
 fn macula_yaml_is_found_where_it_is_looked_for() {
     let home = MemoryFiles::default().with("/home/u/.config/macula/macula.yaml", "name: home\n");
     assert_eq!(run(&request(), &home).unwrap().platform.name, "home");
-    let both = home.with("/work/macula.yaml", "name: here\n").with("/work/sub/other.yaml", "name: other\n");
+    let both = home.with("/home/dev/macula.yaml", "name: here\n").with("/home/dev/sub/other.yaml", "name: other\n");
     assert_eq!(run(&request(), &both).unwrap().platform.name, "here");
     let given = Request { file: Some("sub/other.yaml".into()), ..request() };
     assert_eq!(run(&given, &both).unwrap().platform.name, "other");
@@ -62,7 +62,7 @@ fn macula_yaml_is_found_where_it_is_looked_for() {
 #[test]
 fn every_platform_has_a_zone_of_its_own() {
     let zone = |file: &str, name: Option<&str>| {
-        let files = MemoryFiles::default().with("/work/macula.yaml", file);
+        let files = MemoryFiles::default().with("/home/dev/macula.yaml", file);
         let loaded = run(&Request { name: name.map(str::to_owned), ..request() }, &files).unwrap();
         format!("{} {} {}", loaded.platform.name, loaded.platform.domain, loaded.platform.prefix())
     };
@@ -85,8 +85,8 @@ fn built_in_stacks_come_first_and_can_be_replaced() {
         ("b.yaml", "services: {b: {image: b, x-macula: {configs: {/b: t.j2}}}}"),
     ];
     let files = MemoryFiles::default()
-        .with("/work/shop/compose.yaml", WEB)
-        .with("/work/macula.yaml", "stacks: [shop]")
+        .with("/home/dev/shop/compose.yaml", WEB)
+        .with("/home/dev/macula.yaml", "stacks: [shop]")
         .with("/home/u/.config/macula/stacks/a.yaml", "services: {a: {image: own}}")
         .with("/home/u/.config/macula/templates/t.j2", "own {{ domain }}");
     let loaded = load_with(&request(), &files, &built_in).unwrap();
@@ -98,7 +98,7 @@ fn built_in_stacks_come_first_and_can_be_replaced() {
     insta::assert_snapshot!(seen.join("\n"), @r#"
     a File("/home/u/.config/macula/stacks/a.yaml") own
     b BuiltIn b
-    shop File("/work/shop/compose.yaml") nginx
+    shop File("/home/dev/shop/compose.yaml") nginx
     "#);
     assert_eq!(loaded.platform.service("b").unwrap().1.extension.configs["/b"].source, "own {{ domain }}");
     assert_eq!(loaded.projects.len(), 3);
@@ -106,15 +106,16 @@ fn built_in_stacks_come_first_and_can_be_replaced() {
 
 #[test]
 fn the_same_stack_twice_is_there_once() {
-    let files =
-        MemoryFiles::default().with("/work/compose.yaml", WEB).with("/work/macula.yaml", "stacks: [., compose.yaml]");
+    let files = MemoryFiles::default()
+        .with("/home/dev/compose.yaml", WEB)
+        .with("/home/dev/macula.yaml", "stacks: [., compose.yaml]");
     let request = Request { stacks: vec![".".into()], ..request() };
     assert_eq!(run(&request, &files).unwrap().platform.stacks.len(), 1);
 }
 
 #[test]
 fn stacks_and_services_have_names_of_their_own() {
-    let files = MemoryFiles::default().with("/work/a/x/compose.yaml", WEB).with("/work/b/x/compose.yaml", WEB);
+    let files = MemoryFiles::default().with("/home/dev/a/x/compose.yaml", WEB).with("/home/dev/b/x/compose.yaml", WEB);
     let request = Request { stacks: vec!["a/x".into(), "b/x".into()], ..request() };
     insta::assert_snapshot!(run(&request, &files).unwrap_err(), @r"
     b/x/compose.yaml:1:1: two stacks have the name `x`: the other is a/x/compose.yaml:1:1
@@ -130,14 +131,14 @@ fn our_variables_are_known_to_every_stack() {
         with_stack("services: {web: {image: '$MACULA_NAME/$MACULA_DOMAIN/$MACULA_PREFIX/$COMPOSE_PROJECT_NAME'}}");
     let request = Request { name: Some("x".into()), ..request };
     let loaded = run(&request, &files).unwrap();
-    assert_eq!(loaded.platform.service("web").unwrap().1.image.as_deref(), Some("x/x.macula.local/macula-x/work"));
+    assert_eq!(loaded.platform.service("web").unwrap().1.image.as_deref(), Some("x/x.macula.local/macula-x/dev"));
 }
 
 #[test]
 fn the_environment_goes_before_the_env_file_beside_the_stack() {
     let (mut request, files) = with_stack("services: {web: {image: '$A-$B'}}");
     request.env.insert("A".into(), "shell".into());
-    let files = files.with("/work/.env", "A=file\nB=file\n");
+    let files = files.with("/home/dev/.env", "A=file\nB=file\n");
     assert_eq!(run(&request, &files).unwrap().platform.service("web").unwrap().1.image.as_deref(), Some("shell-file"));
 }
 
@@ -148,7 +149,7 @@ fn settings_of_macula_yaml() {
                 dns: {listen: [127.0.0.9, '[::1]:5353'], upstream: [1.1.1.1], rebind_allow: [plex.direct]}\n\
                 cluster: {enabled: false, workers: 2, udp_services: {4433: a/b:1}}\ntimeouts: {healthy: 90s}\nx-mine: 1\ndns2: \n";
     let (request, files) = with_stack("services: {web: {image: nginx, profiles: [p]}, q: {image: x, profiles: [q]}}");
-    let files = files.with("/work/macula.yaml", text.replace("dns2: \n", ""));
+    let files = files.with("/home/dev/macula.yaml", text.replace("dns2: \n", ""));
     let request = Request { images: Some(ImagePolicy::Local), ..request };
     let platform = run(&request, &files).unwrap().platform;
     assert_eq!(platform.images.policy, ImagePolicy::Local);
@@ -170,7 +171,7 @@ fn services_are_changed_or_left_out_by_macula_yaml() {
         "services:\n  web: {image: a, environment: {A: '1', B: '2'}, depends_on: {db: {condition: service_started, required: false}}}\n  db: {image: b}\n",
     );
     let files = files.with(
-        "/work/macula.yaml",
+        "/home/dev/macula.yaml",
         "services: {web: {image: own, environment: {A: null, C: 3}, memory: 1g}, db: {enabled: false}}",
     );
     let platform = run(&request, &files).unwrap().platform;
@@ -185,7 +186,7 @@ fn services_are_changed_or_left_out_by_macula_yaml() {
 #[test]
 fn a_service_that_is_needed_cannot_be_left_out() {
     let (request, files) = with_stack("services: {web: {image: a, depends_on: [db]}, db: {image: b}}");
-    let files = files.with("/work/macula.yaml", "services: {db: {enabled: false}}");
+    let files = files.with("/home/dev/macula.yaml", "services: {db: {enabled: false}}");
     insta::assert_snapshot!(run(&request, &files).unwrap_err(), @r"
     compose.yaml:1:41: services.web depends on db, which is left out
         enable db (its profile, or `services.db.enabled` in macula.yaml), or say `required: false`
@@ -237,7 +238,7 @@ secrets: {s: {environment: HOME}}
       "name": "web",
       "image": "nginx:1",
       "build": {
-        "context": "/work/ctx",
+        "context": "/home/dev/ctx",
         "dockerfile": null,
         "dockerfile_inline": "FROM x",
         "args": {
@@ -302,7 +303,7 @@ secrets: {s: {environment: HOME}}
         },
         {
           "type": "bind",
-          "source": "/work/x",
+          "source": "/home/dev/x",
           "target": "/x",
           "read_only": false,
           "create_host_path": true,
@@ -500,7 +501,7 @@ services:
 volumes: {conf: {}}
 "#,
     );
-    let files = files.with("/work/a.j2", "{{ name }}\n");
+    let files = files.with("/home/dev/a.j2", "{{ name }}\n");
     let loaded = run(&request, &files).unwrap();
     insta::assert_json_snapshot!(loaded.platform.service("web").unwrap().1.extension, @r#"
     {
@@ -696,7 +697,7 @@ fn an_embedded_stack_builds_from_its_dockerfile_alone() {
     let build = loaded.platform.service("web").unwrap().1.build.clone().unwrap();
     assert_eq!((build.context, build.dockerfile_inline.as_deref()), (None, Some("FROM x")));
     let user = one("services: {web: {build: {dockerfile_inline: FROM x}}}");
-    assert_eq!(user.build.unwrap().context, Some(PathBuf::from("/work")));
+    assert_eq!(user.build.unwrap().context, Some(PathBuf::from("/home/dev")));
 }
 
 #[test]
@@ -719,7 +720,7 @@ fn the_built_in_stacks_load_without_a_word() {
 
 #[test]
 fn the_sample_file_changes_nothing_and_says_nothing() {
-    let files = MemoryFiles::default().with("/work/macula.yaml", init_file());
+    let files = MemoryFiles::default().with("/home/dev/macula.yaml", init_file());
     let loaded = run(&request(), &files).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(lines(&loaded.warnings), "");
     assert_eq!(loaded.platform, run(&request(), &MemoryFiles::default()).unwrap().platform);
@@ -741,9 +742,9 @@ fn the_examples_of_the_sample_file_are_right() {
         }
     }
     let files = MemoryFiles::default()
-        .with("/work/macula.yaml", &text)
-        .with("/shop/compose.yaml", "services: {grafana: {image: g}}")
-        .with("/work/tools/compose.yaml", "services: {postgres: {image: p}}");
+        .with("/home/dev/macula.yaml", &text)
+        .with("/home/shop/compose.yaml", "services: {grafana: {image: g}}")
+        .with("/home/dev/tools/compose.yaml", "services: {postgres: {image: p}}");
     let loaded = run(&request(), &files).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
     assert_eq!(lines(&loaded.warnings), "");
     assert_eq!(loaded.platform.cluster.udp_services.len(), 1);
@@ -901,7 +902,7 @@ mod noise {
             for text in [text, more] {
                 let (request, files) = with_stack(&text);
                 let _ = run(&request, &files);
-                let files = MemoryFiles::default().with("/work/macula.yaml", text);
+                let files = MemoryFiles::default().with("/home/dev/macula.yaml", text);
                 let _ = run(&super::request(), &files);
             }
         }

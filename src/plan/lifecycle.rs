@@ -43,7 +43,8 @@ pub fn start(specs: &[ContainerSpec], observed: &Observed, services: &BTreeSet<S
                 found.state != ContainerState::Running && !(found.state == ContainerState::Exited && done)
             })
     };
-    Plan { steps: starts(&specs.iter().filter(stopped).collect::<Vec<_>>(), &BTreeMap::new()), left_out: Vec::new() }
+    let stopped: Vec<&ContainerSpec> = specs.iter().filter(stopped).collect();
+    Plan { steps: starts(&stopped, specs, &BTreeMap::new()), left_out: Vec::new() }
 }
 
 /// Both: everything is stopped before its dependencies are, and comes back after them.
@@ -51,27 +52,43 @@ pub fn restart(platform: &str, specs: &[ContainerSpec], observed: &Observed, ser
     let mut plan = stop(platform, observed, services);
     let stops: BTreeMap<String, StepId> =
         plan.steps.iter().map(|step| (step.resource.name.clone(), step.id.clone())).collect();
-    let all: Vec<&ContainerSpec> = specs
+    let chosen: Vec<&ContainerSpec> = specs
         .iter()
         .filter(|spec| services.contains(&spec.service) && observed.container(&spec.name).is_some())
         .collect();
-    plan.steps.extend(starts(&all, &stops));
+    plan.steps.extend(starts(&chosen, specs, &stops));
     plan
 }
 
-fn starts(specs: &[&ContainerSpec], stops: &BTreeMap<String, StepId>) -> Vec<Step> {
+fn starts(specs: &[&ContainerSpec], all: &[ContainerSpec], stops: &BTreeMap<String, StepId>) -> Vec<Step> {
     let mut steps = Vec::new();
     for spec in specs {
         let mut after: Vec<StepId> = stops.get(&spec.name).cloned().into_iter().collect();
-        for dependency in &spec.depends_on {
-            let verb = if dependency.condition == Condition::ServiceStarted { "start" } else { "await" };
-            let before = specs.iter().filter(|other| other.service == dependency.service);
-            after.extend(before.map(|other| format!("{verb} container {}", other.name)));
-        }
+        after.extend(needed(spec, specs, all));
         let start = step("start", &spec.name, &spec.service, Action::Start { container: spec.name.clone() }, after);
         let ready = Action::AwaitReady { spec: Box::new((*spec).clone()), readiness: spec.readiness.clone() };
         let ready = step("await", &spec.name, &spec.service, ready, vec![start.id.clone()]);
         steps.extend([start, ready]);
+    }
+    steps
+}
+
+/// The steps of those that `spec` needs. What is not started itself (a job that has done its work)
+/// passes on what it needs in its turn.
+fn needed(spec: &ContainerSpec, started: &[&ContainerSpec], all: &[ContainerSpec]) -> BTreeSet<StepId> {
+    let mut steps = BTreeSet::new();
+    let mut seen = BTreeSet::from([spec.service.as_str()]);
+    let mut open = vec![spec];
+    while let Some(next) = open.pop() {
+        for dependency in &next.depends_on {
+            let verb = if dependency.condition == Condition::ServiceStarted { "start" } else { "await" };
+            let before = started.iter().filter(|other| other.service == dependency.service);
+            let ids = before.map(|other| format!("{verb} container {}", other.name)).collect::<Vec<_>>();
+            if ids.is_empty() && seen.insert(&dependency.service) {
+                open.extend(all.iter().filter(|other| other.service == dependency.service));
+            }
+            steps.extend(ids);
+        }
     }
     steps
 }

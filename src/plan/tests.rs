@@ -584,6 +584,21 @@ fn restart_stops_backwards_and_starts_forwards() {
 }
 
 #[test]
+fn a_job_that_is_not_run_again_passes_on_what_it_needs() {
+    let mut platform = platform();
+    change(&mut platform, "web", |service| {
+        service.depends_on.remove("db");
+    });
+    let world = right_world(&platform);
+    let chosen = ["web".to_owned(), "db".to_owned()].into();
+    let plan = restart("macula", &resources(&platform).containers, &world, &chosen);
+    assert_eq!(
+        plan.index()["start container macula-web-1"].after,
+        ["stop container macula-web-1", "await container macula-db-1"]
+    );
+}
+
+#[test]
 fn unknown_services_are_named() {
     assert_eq!(select(&platform(), &["wbe".to_owned(), "db".to_owned()]), Err(vec!["wbe".to_owned()]));
 }

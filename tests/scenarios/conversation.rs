@@ -30,8 +30,13 @@ fn logs_of_all_of_one_and_of_the_last_lines() {
 
     let of_alice = platform.run("logs -o json alice").ok().out.clone();
     let objects: Vec<Value> = of_alice.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(objects.contains(&json!({"service": "alice", "stream": "stdout", "line": "alice 1"})), "{objects:?}");
-    assert!(objects.contains(&json!({"service": "alice", "stream": "stderr", "line": "oops"})), "{objects:?}");
+    let container = platform.container_name("alice");
+    for (stream, line) in [("stdout", "alice 1"), ("stderr", "oops")] {
+        let object = objects.iter().find(|object| object["line"] == line).unwrap_or_else(|| panic!("{objects:?}"));
+        assert_eq!((&object["service"], &object["stream"]), (&json!("alice"), &json!(stream)));
+        assert_eq!(object["container"], container);
+        assert!(object["time"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{object}");
+    }
 }
 
 #[test]

@@ -56,6 +56,13 @@ fn the_whole_platform() {
     platform.write("macula.yaml", "cluster: {enabled: false}\n");
     // what was built once is there for the next run
     platform.set("XDG_CACHE_HOME", std::env::temp_dir().join("macula-test-cache").to_str().unwrap());
+    // the home is a new one; the programs that build are where they were
+    for (variable, folder) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
+        let usual = || std::env::var_os("HOME").map(|home| std::path::Path::new(&home).join(folder).into_os_string());
+        if let Some(path) = std::env::var_os(variable).or_else(usual) {
+            platform.set(variable, path.to_str().unwrap());
+        }
+    }
     platform.run("up --yes --timeout 10m").ok();
     platform.run("up").ok().says("nothing to do");
 

@@ -27,7 +27,7 @@ services:
     stop_signal: SIGKILL
   db:
     <<: *says
-    command: [sh, -c, 'echo db starts >> /data/log; trap \"echo db stops >> /data/log; exit\" TERM; sleep 1; echo db is ready >> /data/log; touch /tmp/ready; while :; do sleep 0.1; done']
+    command: [sh, -c, 'rm -f /tmp/ready; echo db starts >> /data/log; trap \"echo db stops >> /data/log; exit\" TERM; sleep 1; echo db is ready >> /data/log; touch /tmp/ready; while :; do sleep 0.1; done']
     healthcheck: {test: [CMD, test, -e, /tmp/ready], interval: 1h}
 volumes: {order: }
 ";

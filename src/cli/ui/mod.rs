@@ -17,6 +17,7 @@ use crate::event::Reporter;
 
 pub mod confirm;
 mod json;
+pub mod left_out;
 mod plain;
 mod quiet;
 mod run;
