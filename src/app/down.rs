@@ -40,9 +40,7 @@ pub async fn down(session: &Session, name: &str, options: DownOptions) -> Result
     let mut plan = plan::down(name, &observed, Keep { remove_volumes: options.volumes });
     let mut work = None;
     if options.keep_cluster && cluster.observed.is_some() {
-        plan.steps.retain(
-            |step| !matches!(&step.action, plan::Action::RemoveNetwork { name } if *name == network),
-        );
+        plan.steps.retain(|step| !matches!(&step.action, plan::Action::RemoveNetwork { name } if *name == network));
     } else if let Some(found) = cluster::deletion(session, name, &cluster).await? {
         let name = cluster.observed.as_ref().map(|found| &found.name);
         let name = name.or(cluster.record.as_ref().map(|record| &record.name)).unwrap_or(&network);

@@ -17,6 +17,7 @@ mod status;
 mod up;
 
 pub use certificate::{authorities, authority_domain};
+pub use cluster::{AddOnStatus, ClusterStatus, NodeStatus, doctor_needs as cluster_needs, drift as cluster_drift};
 pub use creds::{Credential, credentials, exports};
 pub use down::{DownOptions, Downed, down};
 pub use error::Error;
@@ -31,6 +32,5 @@ pub use resolver::{
     connect as connect_resolver, names_status, own_address as resolver_address, probe, serve,
 };
 pub use state::State;
-pub use cluster::{AddOnStatus, ClusterStatus, NodeStatus, doctor_needs as cluster_needs, drift as cluster_drift};
 pub use status::{DnsStatus, PlatformStatus, ServiceStatus, Status, status};
 pub use up::{Consent, UpOptions, UpResult, up};

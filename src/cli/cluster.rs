@@ -110,7 +110,12 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         Action::Load { images } => {
             let session = context.session("cluster load").await;
             cluster::load(&session, &loaded, &images).await?;
-            context.finished(begun, true, false, format!("{} in the nodes of {name}", text::count(images.len(), "image")));
+            context.finished(
+                begun,
+                true,
+                false,
+                format!("{} in the nodes of {name}", text::count(images.len(), "image")),
+            );
             Ok(())
         }
     }
@@ -165,7 +170,8 @@ pub fn shown(context: &Context, status: &ClusterStatus) -> String {
         out.push_str(&table.render(style, context.terminal.table_width()));
     }
     if !status.addons.is_empty() {
-        let mut table = Table::new(vec![("ADD-ON", Fit::Whole), ("STATE", Fit::Whole), ("VERSION", Fit::Whole), ("", Fit::Shrink)]);
+        let mut table =
+            Table::new(vec![("ADD-ON", Fit::Whole), ("STATE", Fit::Whole), ("VERSION", Fit::Whole), ("", Fit::Shrink)]);
         for addon in &status.addons {
             table.row(vec![
                 Cell::from(&addon.name),

@@ -181,7 +181,12 @@ impl Context {
     /// For commands that look only at files.
     pub fn session_without_engine(&self, command: &str) -> Session {
         Session {
-            system: System { host: self.host.clone(), engine: None, discovery: Discovery::default(), reach: Arc::new(OverNetwork) },
+            system: System {
+                host: self.host.clone(),
+                engine: None,
+                discovery: Discovery::default(),
+                reach: Arc::new(OverNetwork),
+            },
             events: self.events(),
             cancel: self.cancel.clone(),
             command: format!("macula {command}"),

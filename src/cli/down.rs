@@ -40,7 +40,12 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
         .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
     let session = context.session("down").await;
-    let downed = down(&session, &name, DownOptions { volumes: args.volumes, keep_cluster: args.keep_cluster, dry_run: args.dry_run }).await;
+    let downed = down(
+        &session,
+        &name,
+        DownOptions { volumes: args.volumes, keep_cluster: args.keep_cluster, dry_run: args.dry_run },
+    )
+    .await;
     let downed = match downed {
         Ok(downed) => downed,
         Err(error) => {

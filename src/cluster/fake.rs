@@ -90,7 +90,8 @@ impl ClusterProvider for FakeProvider {
             return Err(error);
         }
         let mut nodes = Vec::new();
-        for (number, (name, role)) in node_names(&spec.name, spec.control_planes, spec.workers).into_iter().enumerate() {
+        for (number, (name, role)) in node_names(&spec.name, spec.control_planes, spec.workers).into_iter().enumerate()
+        {
             let labels = [(CLUSTER_LABEL, spec.name.as_str()), (ROLE_LABEL, role)];
             let last = u8::try_from(number).unwrap_or_default().saturating_add(130);
             let container = ObservedContainer {

@@ -178,9 +178,8 @@ fn registries(platform: &Platform, site: &ClusterSite<'_>) -> BTreeMap<String, S
         return BTreeMap::new();
     };
     let inside = format!("http://{}:{}", ingress_address(site.subnet), stream.port);
-    let settings = format!(
-        "server = \"{inside}\"\n\n[host.\"{inside}\"]\n  capabilities = [\"pull\", \"resolve\", \"push\"]\n"
-    );
+    let settings =
+        format!("server = \"{inside}\"\n\n[host.\"{inside}\"]\n  capabilities = [\"pull\", \"resolve\", \"push\"]\n");
     let own = platform.service(REGISTRY).and_then(|(_, service)| service.extension.address);
     let published = super::loopback_address(site.block, own);
     let names = [

@@ -208,7 +208,9 @@ services:
             ]
         );
         let store: Vec<&Record> = zone.records.iter().filter(|record| record.name == "*.store.macula.local").collect();
-        assert!(store.contains(&&Record::new("*.store.macula.local", RecordData::A(ingress_address(subnet()))).only(View::Container)));
+        assert!(store.contains(
+            &&Record::new("*.store.macula.local", RecordData::A(ingress_address(subnet()))).only(View::Container)
+        ));
     }
 
     #[test]
@@ -235,7 +237,8 @@ services:
     fn the_serial_differs_when_the_records_do() {
         let one = zone(&platform(STACK, "", "macula"), Block::DEFAULT, subnet(), true, None);
         let same = zone(&platform(STACK, "", "macula"), Block::DEFAULT, subnet(), true, None);
-        let other = zone(&platform(&STACK.replace("graph", "chart"), "", "macula"), Block::DEFAULT, subnet(), true, None);
+        let other =
+            zone(&platform(&STACK.replace("graph", "chart"), "", "macula"), Block::DEFAULT, subnet(), true, None);
         assert_eq!(one, same);
         assert_ne!(one.soa.serial, other.soa.serial);
     }

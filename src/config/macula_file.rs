@@ -336,9 +336,7 @@ fn settings(root: &Node) -> Settings {
             timeout: duration(cluster, "timeout", cluster_default.timeout),
             feature_gates: cluster
                 .entries("feature_gates")
-                .filter_map(|(name, _)| {
-                    Some((name.to_owned(), cluster.get("feature_gates")?.get_bool(name)?))
-                })
+                .filter_map(|(name, _)| Some((name.to_owned(), cluster.get("feature_gates")?.get_bool(name)?)))
                 .collect(),
             provider: owned(cluster, "provider").unwrap_or(cluster_default.provider),
             node_image: owned(cluster, "node_image"),

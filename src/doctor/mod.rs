@@ -322,7 +322,12 @@ pub static CHECKS: &[Check] = &[
     check!("memory", true, "memory for the services", checks::machine::memory),
     check!("inotify", true, "enough file watches for a cluster", checks::machine::inotify),
     check!("cgroup", true, "cgroup v2, where a cluster is wanted", checks::machine::cgroup),
-    check!("privileged", false, "the engine may run privileged containers, which a cluster's nodes are", checks::cluster::privileged),
+    check!(
+        "privileged",
+        false,
+        "the engine may run privileged containers, which a cluster's nodes are",
+        checks::cluster::privileged
+    ),
     check!("kind", false, "the program kind, where a cluster is wanted", checks::cluster::program),
     check!("ingress-controller", false, "the cluster's ingress controller is maintained", checks::cluster::ingress),
     check!("clock", true, "the time is right", checks::machine::clock),

@@ -70,7 +70,10 @@ fn needs() -> Needs {
 }
 
 fn cluster(minor: u32, accepts_cgroup_v1: bool) -> Needs {
-    Needs { cluster: Some(ClusterNeeds { minor, accepts_cgroup_v1, program: None, ingress: "nginx".into() }), ..needs() }
+    Needs {
+        cluster: Some(ClusterNeeds { minor, accepts_cgroup_v1, program: None, ingress: "nginx".into() }),
+        ..needs()
+    }
 }
 
 /// A world for one check.

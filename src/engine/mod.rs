@@ -153,12 +153,7 @@ pub trait Engine: Send + Sync {
     async fn remove_network(&self, name: &str) -> Result<(), EngineError>;
     /// Gives a container that does not run this address in a network, in place of whatever it had
     /// there.
-    async fn readdress(
-        &self,
-        container: &str,
-        network: &str,
-        address: std::net::Ipv4Addr,
-    ) -> Result<(), EngineError>;
+    async fn readdress(&self, container: &str, network: &str, address: std::net::Ipv4Addr) -> Result<(), EngineError>;
     async fn create_volume(&self, spec: &VolumeSpec, labels: &BTreeMap<String, String>) -> Result<(), EngineError>;
     async fn remove_volume(&self, name: &str) -> Result<(), EngineError>;
 

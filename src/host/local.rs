@@ -140,11 +140,7 @@ impl Host for LocalHost {
         run::run(self, command).await
     }
 
-    async fn run_watched(
-        &self,
-        command: &Command,
-        said: LineSink<'_>,
-    ) -> Result<Output, RunError> {
+    async fn run_watched(&self, command: &Command, said: LineSink<'_>) -> Result<Output, RunError> {
         run::run_watched(self, command, said).await
     }
 

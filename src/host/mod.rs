@@ -118,11 +118,7 @@ pub trait Host: Send + Sync {
     /// fail.
     async fn run(&self, command: &Command) -> Result<Output, RunError>;
     /// As [`Host::run`], and `said` is told each line as it is written, of either stream.
-    async fn run_watched(
-        &self,
-        command: &Command,
-        said: LineSink<'_>,
-    ) -> Result<Output, RunError> {
+    async fn run_watched(&self, command: &Command, said: LineSink<'_>) -> Result<Output, RunError> {
         let done = self.run(command).await;
         let lines = match &done {
             Ok(output) => output.stdout() + &output.stderr(),

@@ -45,7 +45,11 @@ pub struct ClusterSpec {
 impl ClusterSpec {
     /// The parts in which a cluster that was made with `made` differs.
     pub fn differs(&self, made: &BTreeMap<String, String>) -> Vec<String> {
-        self.parts.iter().filter(|(part, value)| made.get(*part) != Some(*value)).map(|(part, _)| part.clone()).collect()
+        self.parts
+            .iter()
+            .filter(|(part, value)| made.get(*part) != Some(*value))
+            .map(|(part, _)| part.clone())
+            .collect()
     }
 }
 

@@ -108,7 +108,14 @@ pub fn cluster(wish: &ClusterWish<'_>, plan: &mut Plan) -> Vec<String> {
         }
     }
     if applied.keys().any(|known| !wish.addons.iter().any(|addon| addon.name == *known)) {
-        push(plan, format!("prune {id}"), id.clone(), ClusterAction::Prune, Cause::Orphaned, first.into_iter().collect());
+        push(
+            plan,
+            format!("prune {id}"),
+            id.clone(),
+            ClusterAction::Prune,
+            Cause::Orphaned,
+            first.into_iter().collect(),
+        );
     }
     match wish.record {
         Some(record) if !new => wish.spec.differs(&record.parts),

@@ -56,7 +56,12 @@ pub fn fingerprint(addon: &AddOn) -> String {
 
 /// Renders the add-ons, and sees which of their images can be had. `write`: what has to stay the same
 /// from one run to the next is kept; else it lives in memory only, so that `plan` writes nothing.
-pub async fn content(session: &Session, prepared: &Prepared, look: &ClusterLook, write: bool) -> Result<Content, Error> {
+pub async fn content(
+    session: &Session,
+    prepared: &Prepared,
+    look: &ClusterLook,
+    write: bool,
+) -> Result<Content, Error> {
     let input = input(session, prepared, write).await?;
     let addons = addons(&input).map_err(|error| {
         Error::Compile(vec![crate::compile::CompileError::Template {
@@ -90,9 +95,10 @@ pub async fn content(session: &Session, prepared: &Prepared, look: &ClusterLook,
     let answers: BTreeMap<&str, bool> = answers.await.into_iter().collect();
     let mut left_out = BTreeMap::new();
     for addon in addons.iter().filter(new) {
-        let gone = addon.images.iter().find(|image| {
-            missing.contains(image.as_str()) && answers.get(split_registry(image).0) != Some(&true)
-        });
+        let gone = addon
+            .images
+            .iter()
+            .find(|image| missing.contains(image.as_str()) && answers.get(split_registry(image).0) != Some(&true));
         if let Some(image) = gone {
             let registry = split_registry(image).0;
             let reason = format!("{image} is not in the engine, and {registry} does not answer");
@@ -160,13 +166,13 @@ pub async fn broken(session: &Session, prepared: &Prepared, content: &Content) -
     let looks = join_all(applied.iter().map(|addon| {
         let inside = inside.clone();
         async move {
-            let (drift, status) =
-                tokio::join!(inside.drift(addon), inside.addon_status(std::slice::from_ref(*addon)));
+            let (drift, status) = tokio::join!(inside.drift(addon), inside.addon_status(std::slice::from_ref(*addon)));
             let same = drift.ok()?.is_nothing();
             let ready = status.ok()?.iter().all(|one| one.state == crate::kubernetes::AddOnState::Ready);
             Some((addon.name.clone(), same && ready))
         }
     }));
-    let looks: Vec<(String, bool)> = tokio::time::timeout(QUICK, looks).await.ok()?.into_iter().collect::<Option<_>>()?;
+    let looks: Vec<(String, bool)> =
+        tokio::time::timeout(QUICK, looks).await.ok()?.into_iter().collect::<Option<_>>()?;
     Some(looks.into_iter().filter(|(_, right)| !right).map(|(name, _)| name).collect())
 }

@@ -10,12 +10,12 @@ use serde::Serialize;
 use crate::apply::{Outcome, Tools, apply};
 use crate::cluster::kind::{self, Kind};
 use crate::cluster::{ClusterError, ClusterProvider, Entry, kubeconfig};
-use crate::config::Loaded;
 use crate::compile::addons::AddOn;
 use crate::compile::{kubernetes_minor, node_images};
-use crate::kubernetes::AddOnState;
+use crate::config::Loaded;
 use crate::doctor::{self, ClusterNeeds};
 use crate::engine::ImageError;
+use crate::kubernetes::AddOnState;
 use crate::model::{ClusterRecord, ContainerState, NodeRole, Platform, ResourceId, ResourceKind, prefix_of};
 use crate::plan::{self, Action, Cause, ClusterAction, ClusterWish, LeftOut, Plan, Step};
 
@@ -227,7 +227,8 @@ fn steps(prepared: &mut Prepared, decision: &Decision, broken: &BTreeSet<String>
 /// What a cluster that is about to be made wants of the machine.
 pub(super) fn needs(prepared: &Prepared) -> Option<ClusterNeeds> {
     let decision = prepared.decision.as_ref()?;
-    let made = prepared.plan.steps.iter().any(|step| matches!(step.action, Action::Cluster(ClusterAction::Create { .. })));
+    let made =
+        prepared.plan.steps.iter().any(|step| matches!(step.action, Action::Cluster(ClusterAction::Create { .. })));
     made.then(|| wishes(&prepared.platform, &decision.spec.node_image))
 }
 
@@ -575,10 +576,8 @@ pub async fn load(session: &Session, loaded: &Loaded, images: &[String]) -> Resu
 async fn ready_provider(session: &Session, loaded: &Loaded) -> Result<Arc<dyn ClusterProvider>, Error> {
     let settings = &loaded.platform.cluster;
     let program = kind::find(session.host(), settings.program.as_deref()).await;
-    let missing = || ClusterError::NoProgram {
-        program: settings.program.clone().unwrap_or_else(|| "kind".into()),
-        reason: None,
-    };
+    let missing =
+        || ClusterError::NoProgram { program: settings.program.clone().unwrap_or_else(|| "kind".into()), reason: None };
     let program = program.ok_or_else(missing)?;
     let engine = session.engine()?;
     let facts = engine.facts().await?;

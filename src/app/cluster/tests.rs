@@ -8,15 +8,15 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::app::{DownOptions, UpOptions, down, status, up};
 use crate::cluster::kind::{CLUSTER_LABEL, ROLE_LABEL};
+use crate::compile::addons::AddOn;
 use crate::config::{MemoryFiles, Request};
 use crate::doctor::{Finding, Fix};
 use crate::engine::fake::FakeEngine;
 use crate::event::{Event, Events, Reporter};
 use crate::host::fake::FakeHost;
 use crate::host::{Host, Output};
-use crate::model::{DEFAULT_NODE_IMAGE, ObservedContainer, Protocol};
-use crate::compile::addons::AddOn;
 use crate::kubernetes::{Applied, ImageTrouble, KubernetesError, NotReady, Reason, Trouble};
+use crate::model::{DEFAULT_NODE_IMAGE, ObservedContainer, Protocol};
 use crate::system::{Inside, Reach, System, TellSink};
 
 struct Agrees;
@@ -158,7 +158,8 @@ impl Machine {
                     name,
                     image: DEFAULT_NODE_IMAGE.into(),
                     state: ContainerState::Running,
-                    labels: [(CLUSTER_LABEL.to_owned(), "macula".to_owned()), (ROLE_LABEL.to_owned(), role.to_owned())].into(),
+                    labels: [(CLUSTER_LABEL.to_owned(), "macula".to_owned()), (ROLE_LABEL.to_owned(), role.to_owned())]
+                        .into(),
                     addresses: [("macula".to_owned(), std::net::Ipv4Addr::new(10, 222, 7, 130 + number as u8))].into(),
                     ports: if number == 0 { vec![api] } else { Vec::new() },
                     ..ObservedContainer::default()
@@ -169,7 +170,9 @@ impl Machine {
         });
         let engine = self.engine.clone();
         self.host = self.host.on(&format!("{ON_OURS} delete cluster*"), move |_, _| {
-            for name in engine.containers().iter().filter(|name| name.contains("-control-plane") || name.contains("-worker")) {
+            for name in
+                engine.containers().iter().filter(|name| name.contains("-control-plane") || name.contains("-worker"))
+            {
                 engine.remove_by_hand(name);
             }
             engine.remove_by_hand("macula-external-load-balancer");
@@ -244,7 +247,10 @@ async fn up_makes_the_cluster_and_then_leaves_it_alone() {
     ");
     assert!(machine.kubeconfig().contains("current-context: macula"));
     let record = machine.record().unwrap();
-    assert!(record.contains("\"macula-control-plane\": \"10.222.7.130\"") && record.contains("\"complete\": true"), "{record}");
+    assert!(
+        record.contains("\"macula-control-plane\": \"10.222.7.130\"") && record.contains("\"complete\": true"),
+        "{record}"
+    );
     assert!(!record.contains("secret"));
 
     let again = machine.up("").await.unwrap();
@@ -328,7 +334,7 @@ async fn half_a_cluster_of_a_dead_run_is_cleared_away() {
     let half = machine.record().unwrap().replace("\"complete\": true", "\"complete\": false");
     machine.host.put("/home/dev/.local/share/macula/macula/cluster.json", half);
     let up = machine.up("").await.unwrap();
-    assert_eq!((up.steps, up.now.cluster.state), (1, "running"));
+    assert_eq!((up.steps, up.now.cluster.state), (5, "running"), "and everything that goes in");
     let ran: Vec<String> = machine.kind_ran().iter().map(|line| line.split(" --").next().unwrap().to_owned()).collect();
     assert_eq!(ran[2..], ["delete cluster", "create cluster", "get kubeconfig"]);
 }
@@ -376,7 +382,10 @@ async fn delete_takes_the_context_and_leaves_the_host_alone() {
     machine.engine.clear_journal();
     let gone = delete(&machine.session("macula cluster delete"), &machine.load("")).await.unwrap();
     assert_eq!(gone.steps.len(), 1);
-    assert_eq!(machine.kubeconfig(), "# mine\napiVersion: v1\nkind: Config\ncurrent-context: work\nclusters:\n- name: work\n  cluster: {server: https://w}\ncontexts: []\nusers: []\n");
+    assert_eq!(
+        machine.kubeconfig(),
+        "# mine\napiVersion: v1\nkind: Config\ncurrent-context: work\nclusters:\n- name: work\n  cluster: {server: https://w}\ncontexts: []\nusers: []\n"
+    );
     assert_eq!((machine.record(), machine.engine.journal()), (None, Vec::new()));
     let nothing = delete(&machine.session("macula cluster delete"), &machine.load("")).await.unwrap();
     assert_eq!(nothing.steps.len(), 0);
@@ -417,7 +426,13 @@ async fn other_settings_are_said_and_never_cost_a_cluster() {
     machine.up("").await.unwrap();
     let up = machine.up("cluster: {workers: 2}\n").await.unwrap();
     assert_eq!((up.steps, machine.kind_ran().len()), (0, 2));
-    let prepared = crate::app::prepare(&machine.session("macula plan"), &machine.load("cluster: {workers: 2}\n"), &Wanted::default()).await.unwrap();
+    let prepared = crate::app::prepare(
+        &machine.session("macula plan"),
+        &machine.load("cluster: {workers: 2}\n"),
+        &Wanted::default(),
+    )
+    .await
+    .unwrap();
     assert_snapshot!(drift(&prepared).unwrap(), @"the cluster macula was made with other settings (workers); `macula cluster delete` and `macula cluster create` make it anew, which is never done unasked");
 }
 
@@ -427,14 +442,18 @@ async fn somebody_elses_cluster_is_left_alone() {
     let node = ObservedContainer {
         name: "macula-control-plane".into(),
         state: ContainerState::Running,
-        labels: [(CLUSTER_LABEL.to_owned(), "macula".to_owned()), (ROLE_LABEL.to_owned(), "control-plane".to_owned())].into(),
+        labels: [(CLUSTER_LABEL.to_owned(), "macula".to_owned()), (ROLE_LABEL.to_owned(), "control-plane".to_owned())]
+            .into(),
         addresses: [("kind".to_owned(), std::net::Ipv4Addr::new(172, 18, 0, 2))].into(),
         ..ObservedContainer::default()
     };
     let _ = machine.engine.clone().with_container(node);
     let error = create(&machine.session("macula cluster create"), &machine.load(""), false, &Agrees).await.unwrap_err();
     assert!(matches!(error, Error::Cluster(ClusterError::Exists { .. })), "{error:?}");
-    assert!(matches!(delete(&machine.session("d"), &machine.load("")).await, Err(Error::Cluster(ClusterError::Exists { .. }))));
+    assert!(matches!(
+        delete(&machine.session("d"), &machine.load("")).await,
+        Err(Error::Cluster(ClusterError::Exists { .. }))
+    ));
     assert_eq!(machine.up("").await.unwrap().now.cluster.state, "left_out");
     down(&machine.session("macula down"), "macula", DownOptions::default()).await.unwrap();
     assert_eq!(machine.engine.containers(), ["macula-control-plane"]);
@@ -456,7 +475,8 @@ async fn the_kubeconfig_is_given_alone_or_merged() {
 #[tokio::test]
 async fn plan_shows_it_and_no_cluster_leaves_it_out() {
     let machine = Machine::new();
-    let prepared = crate::app::prepare(&machine.session("macula plan"), &machine.load(""), &Wanted::default()).await.unwrap();
+    let prepared =
+        crate::app::prepare(&machine.session("macula plan"), &machine.load(""), &Wanted::default()).await.unwrap();
     assert_snapshot!(prepared.plan, @"
     + create network macula (missing)
     + create container macula-web-1 (missing) after create network macula

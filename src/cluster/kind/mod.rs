@@ -157,8 +157,7 @@ impl ClusterProvider for Kind {
         };
         let (config, own) = (config.display().to_string(), folder.join("kubeconfig").display().to_string());
         // kind would take the nodes away before anybody could look at their logs: we do that
-        let args =
-            ["create", "cluster", "--name", &spec.name, "--config", &config, "--kubeconfig", &own, "--retain"];
+        let args = ["create", "cluster", "--name", &spec.name, "--config", &config, "--kubeconfig", &own, "--retain"];
         let command = self.command(&args).env(network, &spec.network).timeout(self.patience).may_fail();
         let phase = std::sync::Mutex::new(Phase::Checks);
         let said = |line: &str| {

@@ -124,7 +124,10 @@ fn essence(said: &str) -> String {
         let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("Run '"));
         lines().find(|line| line.to_lowercase().contains("error")).or_else(|| lines().last()).map(str::to_owned)
     });
-    beyond.or_else(|| own.map(|line| line.trim().to_owned())).or_else(|| lines.next_back().map(str::to_owned)).unwrap_or_default()
+    beyond
+        .or_else(|| own.map(|line| line.trim().to_owned()))
+        .or_else(|| lines.next_back().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 /// `failed to pull image "x"`
@@ -140,7 +143,14 @@ fn image_error(said: &str) -> ImageError {
     let (reference, message) = (image_in(said), essence(said));
     if has(&["toomanyrequests", "rate limit"]) {
         ImageError::RateLimited { reference, retry_after: None }
-    } else if has(&["no such host", "dial tcp", "i/o timeout", "connection refused", "network is unreachable", "tls handshake"]) {
+    } else if has(&[
+        "no such host",
+        "dial tcp",
+        "i/o timeout",
+        "connection refused",
+        "network is unreachable",
+        "tls handshake",
+    ]) {
         ImageError::Unreachable { reference, message }
     } else if has(&["unauthorized", "denied", "authentication required"]) {
         ImageError::Denied { reference, message }

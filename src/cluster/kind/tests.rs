@@ -83,7 +83,8 @@ async fn what_failed_leaves_its_logs_and_nothing_else() {
     let (done, host, _) = create(&said, 1).await;
     assert_snapshot!(done.as_ref().unwrap_err(), @"macula did not become ready: error: timed out waiting for the condition");
     assert!(matches!(done, Err(ClusterError::NotReady { logs: Some(_), .. })), "{done:?}");
-    let ran: Vec<String> = host.journal().iter().filter_map(|line| line.split_once("kind ").map(|(_, rest)| rest.to_owned())).collect();
+    let ran: Vec<String> =
+        host.journal().iter().filter_map(|line| line.split_once("kind ").map(|(_, rest)| rest.to_owned())).collect();
     assert_snapshot!(ran.join("\n"), @"
     create cluster --name macula --config /home/dev/.local/share/macula/macula/cluster/kind.yaml --kubeconfig /home/dev/.local/share/macula/macula/cluster/kubeconfig --retain
     export logs /home/dev/.local/share/macula/macula/cluster/logs --name macula
@@ -94,24 +95,57 @@ async fn what_failed_leaves_its_logs_and_nothing_else() {
 #[test]
 fn failures_are_told_apart() {
     let pull = |words: &str| {
-        format!("ERROR: failed to create cluster: failed to pull image \"kindest/node:v1\": command \"docker pull\" failed with error: exit status 1\n\nCommand Output: Error response from daemon: {words}\n")
+        format!(
+            "ERROR: failed to create cluster: failed to pull image \"kindest/node:v1\": command \"docker pull\" failed with error: exit status 1\n\nCommand Output: Error response from daemon: {words}\n"
+        )
     };
     let run = |words: &str| {
-        format!("ERROR: failed to create cluster: command \"docker run --name macula-control-plane\" failed with error: exit status 125\n\nCommand Output: 0f3c\ndocker: Error response from daemon: {words}\nRun 'docker run --help' for more information\n")
+        format!(
+            "ERROR: failed to create cluster: command \"docker run --name macula-control-plane\" failed with error: exit status 125\n\nCommand Output: 0f3c\ndocker: Error response from daemon: {words}\nRun 'docker run --help' for more information\n"
+        )
     };
     let cases = [
-        (Phase::Image, pull("Get \"https://registry-1.docker.io/v2/\": dial tcp: lookup registry-1.docker.io: no such host")),
+        (
+            Phase::Image,
+            pull("Get \"https://registry-1.docker.io/v2/\": dial tcp: lookup registry-1.docker.io: no such host"),
+        ),
         (Phase::Image, pull("manifest for kindest/node:v1 not found: manifest unknown: manifest unknown")),
         (Phase::Image, pull("pull access denied for kindest/node, repository does not exist")),
         (Phase::Image, pull("toomanyrequests: You have reached your pull rate limit")),
-        (Phase::Nodes, run("OCI runtime create failed: runc create failed: unable to apply caps: operation not permitted: unknown")),
-        (Phase::Nodes, run("driver failed programming external connectivity: Bind for 127.0.0.10:80 failed: port is already allocated")),
+        (
+            Phase::Nodes,
+            run(
+                "OCI runtime create failed: runc create failed: unable to apply caps: operation not permitted: unknown",
+            ),
+        ),
+        (
+            Phase::Nodes,
+            run(
+                "driver failed programming external connectivity: Bind for 127.0.0.10:80 failed: port is already allocated",
+            ),
+        ),
         (Phase::Nodes, run("write /var/lib/docker/tmp: no space left on device")),
-        (Phase::Nodes, "ERROR: failed to create cluster: could not find a log line that matches \"Reached target\"\n".into()),
-        (Phase::Kubernetes, "ERROR: failed to init\n\nCommand Output: kubelet is configured to not run on a host using cgroup v1\n".into()),
-        (Phase::Kubernetes, "ERROR: failed to init\n\nCommand Output: error: timed out waiting for the condition\n".into()),
-        (Phase::Checks, "ERROR: failed to create cluster: node(s) already exist for a cluster with the name \"macula\"\n".into()),
-        (Phase::Checks, "ERROR: failed to create cluster: running kind with rootless provider requires cgroup v2\n".into()),
+        (
+            Phase::Nodes,
+            "ERROR: failed to create cluster: could not find a log line that matches \"Reached target\"\n".into(),
+        ),
+        (
+            Phase::Kubernetes,
+            "ERROR: failed to init\n\nCommand Output: kubelet is configured to not run on a host using cgroup v1\n"
+                .into(),
+        ),
+        (
+            Phase::Kubernetes,
+            "ERROR: failed to init\n\nCommand Output: error: timed out waiting for the condition\n".into(),
+        ),
+        (
+            Phase::Checks,
+            "ERROR: failed to create cluster: node(s) already exist for a cluster with the name \"macula\"\n".into(),
+        ),
+        (
+            Phase::Checks,
+            "ERROR: failed to create cluster: running kind with rootless provider requires cgroup v2\n".into(),
+        ),
     ];
     let told: Vec<String> = cases.iter().map(|(phase, said)| failure("macula", *phase, said).to_string()).collect();
     assert_snapshot!(told.join("\n"), @r#"
@@ -136,7 +170,8 @@ fn failures_are_told_apart() {
 
 #[tokio::test]
 async fn a_node_that_does_not_boot_says_why_in_its_log() {
-    let said = format!("{STEPS}ERROR: failed to create cluster: could not find a log line that matches \"Reached target\"\n");
+    let said =
+        format!("{STEPS}ERROR: failed to create cluster: could not find a log line that matches \"Reached target\"\n");
     let host = FakeHost::new().program("docker").program("kind").answer(CREATE, 1, "", &said).on(
         "DOCKER_HOST=unix:///run/docker.sock KIND_EXPERIMENTAL_PROVIDER=docker kind export logs*",
         |host, _| {
@@ -174,7 +209,8 @@ async fn an_image_goes_by_way_of_an_archive_where_the_direct_way_fails() {
     DOCKER_HOST=unix:///run/docker.sock docker save --platform linux/amd64 -o /home/dev/.local/share/macula/macula/cluster/images-1790000000.tar app:1
     DOCKER_HOST=unix:///run/docker.sock KIND_EXPERIMENTAL_PROVIDER=docker kind load image-archive /home/dev/.local/share/macula/macula/cluster/images-1790000000.tar --name macula
     ");
-    let error = kind(&host).await.load_images("macula", &["gone:1".into()], Path::new(FOLDER), &|_| {}).await.unwrap_err();
+    let error =
+        kind(&host).await.load_images("macula", &["gone:1".into()], Path::new(FOLDER), &|_| {}).await.unwrap_err();
     assert_eq!(error.to_string(), "gone:1 is not in the engine");
 }
 

@@ -212,8 +212,7 @@ impl Lines {
             let first = line.chars().next();
             first.is_some_and(|c| !c.is_whitespace() && c != '-' && c != '#')
         };
-        let mut end =
-            self.all.iter().skip(start).position(ends).map_or(self.all.len(), |length| start + length);
+        let mut end = self.all.iter().skip(start).position(ends).map_or(self.all.len(), |length| start + length);
         // what stands apart before the next key belongs to that
         while end > start && is_idle(self.line(end - 1)) {
             end -= 1;

@@ -140,7 +140,13 @@ fn a_cluster_made_anew_has_its_new_address_in_the_old_place() {
 
 #[test]
 fn the_current_context_is_set_only_where_there_was_none() {
-    for empty in ["current-context: \"\"\n", "current-context:\n", "{}\n", "# nothing\n", "clusters: []\nusers: null\ncontexts:\n"] {
+    for empty in [
+        "current-context: \"\"\n",
+        "current-context:\n",
+        "{}\n",
+        "# nothing\n",
+        "clusters: []\nusers: null\ncontexts:\n",
+    ] {
         let text = merged(empty, &entry()).unwrap();
         let value: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
         assert_eq!(value["current-context"], "macula", "{text}");
@@ -163,7 +169,10 @@ fn flow_style_and_anchors_keep_their_meaning() {
     let text = "clusters: [{name: a, cluster: &c {server: https://a}}, {name: b, cluster: *c}]\nusers: []\ncontexts: []\ncurrent-context: b\n";
     let value: serde_yaml::Value = serde_yaml::from_str(&merged(text, &entry()).unwrap()).unwrap();
     assert_eq!(value["clusters"].as_sequence().unwrap().len(), 3);
-    assert_eq!((&value["clusters"][1]["cluster"]["server"], &value["current-context"]), (&"https://a".into(), &"b".into()));
+    assert_eq!(
+        (&value["clusters"][1]["cluster"]["server"], &value["current-context"]),
+        (&"https://a".into(), &"b".into())
+    );
 }
 
 #[test]

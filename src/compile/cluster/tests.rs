@@ -90,7 +90,8 @@ fn several_nodes_of_a_named_platform_on_an_old_kernel() {
     let mut site = site();
     site.block = Block::new(Ipv4Addr::new(127, 70, 9, 0)).unwrap();
     site.cgroup_version = Some(1);
-    site.subnets = choose_cluster_subnets(&["10.244.0.0/14".parse().unwrap(), "10.96.3.0/24".parse().unwrap()]).unwrap();
+    site.subnets =
+        choose_cluster_subnets(&["10.244.0.0/14".parse().unwrap(), "10.96.3.0/24".parse().unwrap()]).unwrap();
     let spec = cluster(&platform(settings, "pr-1"), &site).unwrap();
     assert_snapshot!(spec.config, @r#"
     # What `kind create cluster` is given. https://kind.sigs.k8s.io/docs/user/configuration/
@@ -178,7 +179,8 @@ fn the_node_image_is_pulled_by_digest_from_the_mirrors_first() {
             format!("{DEFAULT_NODE_IMAGE}@{DEFAULT_NODE_IMAGE_DIGEST}")
         ]
     );
-    let (here, pull) = node_images(&platform("images: {overrides: {'kindest/node:v1.34.11': 'mine/node:1'}}\n", "macula"));
+    let (here, pull) =
+        node_images(&platform("images: {overrides: {'kindest/node:v1.34.11': 'mine/node:1'}}\n", "macula"));
     assert_eq!((here, pull), (vec!["mine/node:1".to_owned()], vec!["mine/node:1".to_owned()]));
 }
 

@@ -132,12 +132,7 @@ impl Engine for Docker {
         self.drop_network(name).await
     }
 
-    async fn readdress(
-        &self,
-        container: &str,
-        network: &str,
-        address: std::net::Ipv4Addr,
-    ) -> Result<(), EngineError> {
+    async fn readdress(&self, container: &str, network: &str, address: std::net::Ipv4Addr) -> Result<(), EngineError> {
         self.change_address(container, network, address).await
     }
 

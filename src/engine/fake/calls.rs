@@ -70,9 +70,8 @@ impl Engine for FakeEngine {
     async fn labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError> {
         let world = self.call("looking for labels")?;
         let (key, value) = label.split_once('=').map_or((label, None), |(key, value)| (key, Some(value)));
-        let bears = |found: &&ObservedContainer| {
-            found.label(key).is_some_and(|own| value.is_none_or(|value| own == value))
-        };
+        let bears =
+            |found: &&ObservedContainer| found.label(key).is_some_and(|own| value.is_none_or(|value| own == value));
         Ok(world.containers.values().map(|container| &container.observed).filter(bears).cloned().collect())
     }
 

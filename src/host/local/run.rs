@@ -117,11 +117,7 @@ pub(super) async fn run(host: &LocalHost, command: &Command) -> Result<Output, R
 }
 
 /// As [`run`], told line by line.
-pub(super) async fn run_watched(
-    host: &LocalHost,
-    command: &Command,
-    said: LineSink<'_>,
-) -> Result<Output, RunError> {
+pub(super) async fn run_watched(host: &LocalHost, command: &Command, said: LineSink<'_>) -> Result<Output, RunError> {
     let line = command.to_string();
     let io = |error: std::io::Error| RunError::Io { command: line.clone(), message: error.to_string() };
     let mut ready = host.prepared(command, &[])?;
