@@ -18,6 +18,7 @@ use crate::model::{ClusterSpec, ContainerState, ObservedContainer};
 struct World {
     clusters: BTreeMap<String, Vec<String>>,
     fails: Option<ClusterError>,
+    hangs: bool,
     journal: Vec<String>,
 }
 
@@ -36,6 +37,12 @@ impl FakeProvider {
     /// The next creation ends so.
     pub fn fails(self, error: ClusterError) -> Self {
         self.lock().fails = Some(error);
+        self
+    }
+
+    /// A creation makes its nodes and never ends.
+    pub fn hangs(self) -> Self {
+        self.lock().hangs = true;
         self
     }
 
@@ -107,6 +114,10 @@ impl ClusterProvider for FakeProvider {
             nodes.push(name);
         }
         self.lock().clusters.insert(spec.name.clone(), nodes);
+        let hangs = self.lock().hangs;
+        if hangs {
+            std::future::pending::<()>().await;
+        }
         Ok(())
     }
 

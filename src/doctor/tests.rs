@@ -877,3 +877,31 @@ fn needs_of_a_platform() {
     let with = Needs::of(&platform, &resources, cluster(37, false).cluster);
     assert_eq!(with.memory, (128 << 20) + (2 << 30));
 }
+
+#[tokio::test]
+async fn an_engine_that_lacks_a_right_cannot_run_nodes() {
+    let with = |bounding: &str| {
+        FakeHost::new()
+            .file("/run/docker.pid", "77")
+            .file("/proc/77/status", format!("Name:\tdockerd\nCapBnd:\t{bounding}\n"))
+            .file("/proc/sys/kernel/cap_last_cap", "40\n")
+    };
+    assert_snapshot!(case(with("000001ffffffffff")).find("privileged").await, @"");
+    assert_snapshot!(case(with("000001fffeefffff")).find("privileged").await, @"");
+    assert_snapshot!(case(FakeHost::new()).find("privileged").await, @"");
+}
+
+#[tokio::test]
+async fn kind_is_looked_for_where_a_cluster_is_wanted() {
+    assert_snapshot!(case(FakeHost::new()).find("kind").await, @"");
+    assert_snapshot!(Case { want: cluster(34, true), ..case(FakeHost::new()) }.find("kind").await, @"");
+    assert_snapshot!(Case { want: cluster(34, true), ..case(FakeHost::new().program("kind")) }.find("kind").await, @"");
+    let mut chosen = cluster(34, true);
+    chosen.cluster.as_mut().unwrap().program = Some("my-kind".into());
+    assert_snapshot!(Case { want: chosen, ..case(FakeHost::new().program("kind")) }.find("kind").await, @"");
+}
+
+#[tokio::test]
+async fn that_ingress_nginx_has_ended_is_said() {
+    assert_snapshot!(Case { want: cluster(34, true), ..case(FakeHost::new()) }.find("ingress-controller").await, @"");
+}

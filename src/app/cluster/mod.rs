@@ -474,29 +474,24 @@ pub async fn start(session: &Session, platform: &str, name: &str) -> Result<Plan
     }
 }
 
-/// `cluster stop`: all nodes, workers first. An empty plan: none ran.
+/// `cluster stop`: all nodes at once. An empty plan: none ran.
 pub async fn stop(session: &Session, platform: &str, name: &str) -> Result<Plan, Error> {
     let _lock = lock(session, platform).await?;
     let look = look_for(session, platform, name, &prefix_of(platform)).await?;
     let found = ours(&look, name)?;
     let mut plan = Plan::default();
-    let mut before: Vec<String> = Vec::new();
-    for node in found.nodes.iter().rev().filter(|node| node.state == ContainerState::Running) {
+    for node in found.nodes.iter().filter(|node| node.state == ContainerState::Running) {
         let resource = ResourceId::new(ResourceKind::Container, &node.name);
-        let id = format!("stop {resource}");
         plan.steps.push(Step {
-            id: id.clone(),
+            id: format!("stop {resource}"),
             resource,
             group: plan::CLUSTER_GROUP.into(),
             action: Action::Stop { container: node.name.clone(), grace: None },
             cause: Cause::Requested,
-            after: if node.role == NodeRole::Worker { Vec::new() } else { before.clone() },
+            after: Vec::new(),
             destructive: false,
             needs_privilege: false,
         });
-        if node.role == NodeRole::Worker {
-            before.push(id);
-        }
     }
     if plan.is_empty() {
         return Ok(plan);

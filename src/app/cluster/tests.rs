@@ -7,6 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::app::{DownOptions, UpOptions, down, status, up};
+use crate::apply::{ClusterWork, StepError};
+use crate::cluster::fake::FakeProvider;
 use crate::cluster::kind::{CLUSTER_LABEL, ROLE_LABEL};
 use crate::compile::addons::AddOn;
 use crate::config::{MemoryFiles, Request};
@@ -576,4 +578,44 @@ async fn what_is_no_longer_wanted_is_pruned() {
     assert_eq!(machine.up("").await.unwrap().steps, 1);
     assert_eq!(*machine.inside.pruned.lock().unwrap(), ["macula: all but platform dns ingress metrics-server"]);
     assert_eq!(machine.up("").await.unwrap().steps, 0);
+}
+
+/// With a provider in memory in place of the program.
+fn work_with(session: &Session, provider: &FakeProvider, prepared: &Prepared) -> Work {
+    Work { provider: Some(Arc::new(provider.clone())), ..work(session, prepared, false, false) }
+}
+
+#[tokio::test]
+async fn ctrl_c_leaves_no_half_a_cluster() {
+    let machine = Machine::new();
+    let session = machine.session("macula up");
+    let prepared = crate::app::prepare(&session, &machine.load(""), &Wanted::default()).await.unwrap();
+    let provider = FakeProvider::new(machine.engine.clone()).hangs();
+    let work = work_with(&session, &provider, &prepared);
+    let spec = Box::new(prepared.decision.as_ref().unwrap().spec.clone());
+    let creation = ClusterAction::Create { spec, clear: false };
+    let stop = async {
+        while machine.engine.containers().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        session.cancel.cancel();
+    };
+    let (ended, ()) = tokio::join!(work.run(&creation, &|_| {}), stop);
+    assert!(matches!(ended, Err(StepError::Cancelled)), "{ended:?}");
+    assert_eq!(provider.journal(), ["create macula", "delete macula"]);
+    assert_eq!((machine.engine.containers(), machine.record()), (Vec::new(), None));
+}
+
+#[tokio::test]
+async fn a_failure_of_the_provider_is_the_steps() {
+    let machine = Machine::new();
+    let session = machine.session("macula up");
+    let prepared = crate::app::prepare(&session, &machine.load(""), &Wanted::default()).await.unwrap();
+    let error = ClusterError::Inotify { message: "too many open files".into() };
+    let provider = FakeProvider::new(machine.engine.clone()).fails(error);
+    let work = work_with(&session, &provider, &prepared);
+    let spec = Box::new(prepared.decision.as_ref().unwrap().spec.clone());
+    let ended = work.run(&ClusterAction::Create { spec, clear: true }, &|_| {}).await;
+    assert!(matches!(ended, Err(StepError::Cluster(ClusterError::Inotify { .. }))), "{ended:?}");
+    assert_eq!(provider.journal(), ["delete macula", "create macula"]);
 }

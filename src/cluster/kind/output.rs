@@ -122,7 +122,7 @@ fn essence(said: &str) -> String {
     let output = said.split_once("Command Output:").map(|(_, rest)| rest);
     let beyond = output.and_then(|text| {
         let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("Run '"));
-        lines().find(|line| line.to_lowercase().contains("error")).or_else(|| lines().last()).map(str::to_owned)
+        lines().find(|line| line.to_lowercase().contains("error")).or_else(|| lines().next_back()).map(str::to_owned)
     });
     beyond
         .or_else(|| own.map(|line| line.trim().to_owned()))
