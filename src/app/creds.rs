@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::compile::addons::SCRAPE_SECRETS;
 use crate::compile::{CompileError, Site, export_context, for_service};
 use crate::config::Loaded;
 use crate::model::{EngineKind, Facts, Platform, Secrets};
@@ -23,7 +24,8 @@ pub struct Credential {
 pub async fn credentials(session: &Session, loaded: &Loaded) -> Result<Vec<Credential>, Error> {
     let secrets = session.state(&loaded.platform.name).secrets(session.host()).await?;
     let mut all = Vec::new();
-    for (service, variables) in &secrets.0 {
+    // what Prometheus reads the cluster with is nothing that a person types
+    for (service, variables) in secrets.0.iter().filter(|(service, _)| *service != SCRAPE_SECRETS) {
         for (variable, value) in variables {
             all.push(Credential { service: service.clone(), variable: variable.clone(), value: value.clone() });
         }

@@ -151,6 +151,9 @@ pub async fn up(
     let mut outcome = apply(&session.command, &prepared.platform.name, &prepared.plan, tools).await;
     let mut after = None;
     if !outcome.cancelled {
+        if cluster::touches_services(&prepared.plan) && outcome.is_ok() {
+            cluster::hand_on(session, loaded).await?;
+        }
         match gather(session, loaded, false).await {
             Ok((mut seen, problems)) => {
                 if let Some(reason) = work.left_out() {

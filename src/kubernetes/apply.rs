@@ -165,7 +165,7 @@ impl Kubernetes {
     async fn remove(&self, api: &Api<DynamicObject>, object: &Identity) -> Result<(), KubernetesError> {
         let failed = |error| self.error("replace", object.to_string(), error);
         let deadline = Instant::now() + self.patience;
-        let gone = api.delete(&object.name, &DeleteParams::foreground()).await.map_err(failed);
+        let gone = api.delete(&object.name, &DeleteParams::background()).await.map_err(failed);
         match gone {
             Err(error) if error.is_not_found() => return Ok(()),
             other => drop(other?),

@@ -12,7 +12,8 @@ use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client, Config};
 use serde_json::Value;
 
-use crate::compile::addons::{NAMESPACE, PROMETHEUS};
+use crate::compile::addons::{NAMESPACE, PROMETHEUS, SCRAPE_SECRETS};
+use crate::model::Secrets;
 
 mod apply;
 mod error;
@@ -57,6 +58,19 @@ pub struct ScrapeAccess {
     pub token: String,
     /// The cluster's own CA, PEM.
     pub authority: String,
+}
+
+impl ScrapeAccess {
+    /// Hands it on to the template of Prometheus's configuration, which has the jobs for the cluster
+    /// while the secrets of [`SCRAPE_SECRETS`] are there. `server`: host and port of the API server on
+    /// the platform's network.
+    pub fn record(&self, secrets: &mut Secrets, cluster: &str, server: &str) {
+        for (variable, value) in
+            [("TOKEN", self.token.as_str()), ("CA", &self.authority), ("NAME", cluster), ("SERVER", server)]
+        {
+            secrets.set(SCRAPE_SECRETS, variable, value.to_owned());
+        }
+    }
 }
 
 /// Never shows the token.

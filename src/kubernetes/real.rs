@@ -51,6 +51,37 @@ fn everything(platform: &str, ingress: &str) -> Vec<AddOn> {
     addons(&input).unwrap()
 }
 
+/// What the host's Prometheus does with its token, and what it cannot do.
+async fn scrape(kubernetes: &Kubernetes) {
+    // the controller that fills it in may not run there
+    let mut access = None;
+    for _ in 0..50 {
+        access = kubernetes.scrape_access().await.unwrap();
+        if access.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let Some(access) = access else {
+        eprintln!("skipped: the token of Prometheus: no controller fills it in");
+        return;
+    };
+    let authority = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &access.authority);
+    let kubeconfig = json!({
+        "clusters": [{"name": "a", "cluster": {"server": kubernetes.server, "certificate-authority-data": authority}}],
+        "users": [{"name": "a", "user": {"token": access.token}}],
+        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+    });
+    let prometheus = Kubernetes::connect(&kubeconfig.to_string(), "a").await.unwrap();
+    let request = kube::core::Request::new("/metrics").list(&Default::default()).unwrap();
+    let metrics = prometheus.client.request_text(request).await.unwrap();
+    assert!(metrics.contains("apiserver_request_total"));
+    prometheus.nodes().await.unwrap();
+    let secrets: Api<Secret> = Api::all(prometheus.client.clone());
+    let refused = secrets.list(&Default::default()).await.unwrap_err();
+    assert!(matches!(refused, kube::Error::Api(status) if status.code == 403));
+}
+
 /// As kubeadm leaves them.
 async fn kubeadm(kubernetes: &Kubernetes) {
     let container = json!({"name": "coredns", "image": "coredns:1"});
@@ -86,6 +117,7 @@ async fn a_real_api_server_takes_every_object_once() {
         }
         eprintln!("{ingress}: {created} objects created in {:?}", started.elapsed());
         assert!(created > 0);
+        scrape(&kubernetes).await;
         // what is as it should be is not written
         let started = std::time::Instant::now();
         for addon in &all {
@@ -116,7 +148,7 @@ async fn what_somebody_changed_comes_back_and_what_they_added_stays() {
         title: "drift".into(),
         images: vec![],
         manifests: vec![
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "macula-drift"}}),
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "macula-drift", "labels": {"a": "b"}}}),
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "drift", "namespace": "macula-drift"},
                 "data": {"ours": "1"}}),
             json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",

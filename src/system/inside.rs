@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::compile::addons::AddOn;
-use crate::kubernetes::{AddOnStatus, Applied, Kubernetes, KubernetesError, NodeStatus, NotReady};
+use crate::kubernetes::{AddOnStatus, Applied, Kubernetes, KubernetesError, NodeStatus, NotReady, ScrapeAccess};
 
 /// Is told what is waited for.
 pub type TellSink<'a> = &'a (dyn for<'line> Fn(&'line str) + Send + Sync);
@@ -24,6 +24,8 @@ pub trait Inside: Send + Sync {
     async fn prune(&self, platform: &str, keep: &[AddOn]) -> Result<Vec<String>, KubernetesError>;
     async fn nodes(&self) -> Result<Vec<NodeStatus>, KubernetesError>;
     async fn addon_status(&self, addons: &[AddOn]) -> Result<Vec<AddOnStatus>, KubernetesError>;
+    /// What Prometheus on the host reads the cluster with; `None`: it is not there yet.
+    async fn scrape_access(&self) -> Result<Option<ScrapeAccess>, KubernetesError>;
 }
 
 #[async_trait]
@@ -54,6 +56,10 @@ impl Inside for Kubernetes {
 
     async fn addon_status(&self, addons: &[AddOn]) -> Result<Vec<AddOnStatus>, KubernetesError> {
         Kubernetes::addon_status(self, addons).await
+    }
+
+    async fn scrape_access(&self) -> Result<Option<ScrapeAccess>, KubernetesError> {
+        Kubernetes::scrape_access(self).await
     }
 }
 

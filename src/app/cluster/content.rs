@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use crate::app::records::written_addresses;
 use crate::app::{Error, Prepared, Session, certificate};
 use crate::cluster::{ClusterError, Entry};
 use crate::compile::addons::{AddOn, AddOnInput, WEBHOOK_NAMES, addons};
@@ -134,7 +135,7 @@ async fn input(session: &Session, prepared: &Prepared, write: bool) -> Result<Ad
         status_address: applications_address(prepared.block),
         ingress_address: ingress_address(prepared.subnet),
         names: names.into_iter().collect(),
-        records: BTreeMap::new(),
+        records: written_addresses(session, platform).await,
         certificate: prepared.served.clone(),
         authority: certificate::authority(session, platform).await?,
         powerdns_key: prepared.secrets.get("powerdns", "PDNS_API_KEY").map(str::to_owned),

@@ -15,9 +15,10 @@ use crate::compile::{kubernetes_minor, node_images};
 use crate::config::Loaded;
 use crate::doctor::{self, ClusterNeeds};
 use crate::engine::ImageError;
+use crate::event::Events;
 use crate::kubernetes::AddOnState;
 use crate::model::{ClusterRecord, ContainerState, NodeRole, Platform, ResourceId, ResourceKind, prefix_of};
-use crate::plan::{self, Action, Cause, ClusterAction, ClusterWish, LeftOut, Plan, Step};
+use crate::plan::{self, Action, Cause, ClusterAction, ClusterWish, LeftOut, Plan, Step, Wish};
 
 use super::prepare::gather;
 use super::records::remove_owned;
@@ -300,6 +301,42 @@ pub(super) async fn settle(session: &Session, prepared: &mut Prepared) -> Result
     Ok(())
 }
 
+/// What the cluster's steps wrote down reaches the services that read it (Prometheus's jobs and its token
+/// for the cluster), where they run: files that can be reloaded, and nothing else.
+pub(super) async fn hand_on(session: &Session, loaded: &Loaded) -> Result<(), Error> {
+    let (prepared, _) = gather(session, loaded, false).await?;
+    let wish = Wish {
+        platform: &prepared.platform.name,
+        resources: &prepared.resources,
+        supply: &prepared.supply,
+        selection: None,
+    };
+    let Ok(mut plan) = plan::reconcile(&wish, &prepared.observed) else { return Ok(()) };
+    plan.steps.retain(|step| matches!(step.action, Action::WriteFiles { .. } | Action::Reload { .. }));
+    if plan.is_empty() {
+        return Ok(());
+    }
+    let tools = Tools {
+        engine: prepared.engine.clone(),
+        host: session.system.host.clone(),
+        facts: prepared.facts.clone(),
+        events: Events::none(),
+        cancel: session.cancel.clone(),
+        image_timeout: Duration::ZERO,
+        cluster: None,
+    };
+    let outcome = apply(&session.command, &prepared.platform.name, &plan, tools).await;
+    if let Some(failure) = outcome.failed.first() {
+        session.events.warn(format!("{}: {}; the next `up` tries it again", failure.step, failure.error));
+    }
+    Ok(())
+}
+
+/// Whether steps of a plan may have changed what services of the host read.
+pub(super) fn touches_services(plan: &Plan) -> bool {
+    plan.steps.iter().any(|step| matches!(step.action, Action::Cluster(_)))
+}
+
 /// Takes the cluster out of a plan.
 pub(super) fn leave_out(prepared: &mut Prepared, reason: String) {
     prepared.plan.steps.retain(|step| step.group != plan::CLUSTER_GROUP);
@@ -385,7 +422,9 @@ pub async fn create(session: &Session, loaded: &Loaded, retain: bool, consent: &
     if prepared.plan.is_empty() {
         return Ok(prepared.plan);
     }
-    run(session, &prepared.platform.name, prepared.plan, work).await
+    let done = run(session, &prepared.platform.name, prepared.plan, work).await?;
+    hand_on(session, &loaded).await?;
+    Ok(done)
 }
 
 /// `cluster delete`: the nodes, the context in the user's kubeconfig, and the records that were written
@@ -402,6 +441,7 @@ pub async fn delete(session: &Session, loaded: &Loaded) -> Result<Plan, Error> {
     let name = look.observed.as_ref().map(|found| found.name.clone()).unwrap_or_else(|| platform.cluster_name());
     plan::delete_cluster(&name, &mut plan);
     let done = run(session, &platform.name, plan, work).await?;
+    hand_on(session, loaded).await?;
     // without PowerDNS there is nothing to be cleared away, and the next cluster's ExternalDNS does it
     if let Ok(gone @ 1..) = remove_owned(session, loaded).await {
         session.events.info(format!("{gone} records of its applications are gone"));

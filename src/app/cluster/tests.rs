@@ -17,7 +17,7 @@ use crate::engine::fake::FakeEngine;
 use crate::event::{Event, Events, Reporter};
 use crate::host::fake::FakeHost;
 use crate::host::{Host, Output};
-use crate::kubernetes::{Applied, ImageTrouble, KubernetesError, NotReady, Reason, Trouble};
+use crate::kubernetes::{Applied, ImageTrouble, KubernetesError, NotReady, Reason, ScrapeAccess, Trouble};
 use crate::model::{DEFAULT_NODE_IMAGE, ObservedContainer, Protocol};
 use crate::system::{Inside, Reach, System, TellSink};
 
@@ -98,6 +98,9 @@ impl Inside for FakeInside {
             reason: None,
         };
         Ok(addons.iter().map(status).collect())
+    }
+    async fn scrape_access(&self) -> Result<Option<ScrapeAccess>, KubernetesError> {
+        Ok(Some(ScrapeAccess { token: "token-of-prometheus".into(), authority: "PEM".into() }))
     }
 }
 
@@ -618,4 +621,26 @@ async fn a_failure_of_the_provider_is_the_steps() {
     let ended = work.run(&ClusterAction::Create { spec, clear: true }, &|_| {}).await;
     assert!(matches!(ended, Err(StepError::Cluster(ClusterError::Inotify { .. }))), "{ended:?}");
     assert_eq!(provider.journal(), ["delete macula", "create macula"]);
+}
+
+#[tokio::test]
+async fn prometheus_gets_its_token_and_loses_it_with_the_cluster() {
+    let machine = Machine::new();
+    let stack = "services:\n  web: {image: 'app:1'}\n  prometheus:\n    image: 'app:1'\n    x-macula:\n      reload: {signal: SIGHUP}\n      \
+                 configs: {/etc/prometheus/prometheus.yml: {template: jobs.j2, uid: 65534, gid: 65534}}\n";
+    let jobs = "{% if secrets.cluster is defined %}{{ secrets.cluster.TOKEN }} {{ secrets.cluster.SERVER }}{% else %}no cluster{% endif %}\n";
+    let files = MemoryFiles::default().with("/w/app/compose.yaml", stack).with("/w/app/jobs.j2", jobs);
+    let request = Request { cwd: "/w".into(), stacks: vec!["/w/app".into()], only_own: true, ..Request::default() };
+    let loaded = crate::config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+    let options = UpOptions { no_dns: true, ..UpOptions::default() };
+    let up_again = async || up(&machine.session("macula up"), &loaded, &options, &Agrees).await.unwrap();
+    let held = || {
+        let file = machine.engine.file("macula-prometheus-1", "/etc/prometheus/prometheus.yml").unwrap();
+        String::from_utf8(file.content).unwrap()
+    };
+    up_again().await;
+    assert_eq!(held(), "token-of-prometheus 10.222.7.130:6443\n");
+    assert_eq!(up_again().await.steps, 0);
+    delete(&machine.session("macula cluster delete"), &loaded).await.unwrap();
+    assert_eq!(held(), "no cluster\n");
 }

@@ -12,7 +12,7 @@ use crate::app::{Error, Session, State};
 use crate::apply::{ClusterWork, StepError};
 use crate::cluster::kind::{CLUSTER_LABEL, ROLE_LABEL};
 use crate::cluster::{ClusterError, ClusterProvider, Entry, kubeconfig};
-use crate::compile::addons::{AddOn, digest};
+use crate::compile::addons::{AddOn, SCRAPE_SECRETS, digest};
 use crate::engine::{Engine, EngineError, ImageError, ProgressSink};
 use crate::event::Progress;
 use crate::host::Host;
@@ -28,6 +28,11 @@ use super::decide::cannot_be_had;
 const API: u16 = 6443;
 /// How long the API server of nodes that are started again may take.
 const AGAIN: Duration = Duration::from_secs(180);
+
+/// The add-on whose token Prometheus on the host has.
+const SCRAPED: &str = "prometheus";
+/// How long the cluster may take to make that token.
+const TOKEN: Duration = Duration::from_secs(20);
 
 /// Everything that the steps need. What they learn is written down as they go.
 pub struct Work {
@@ -203,10 +208,39 @@ impl Work {
             }
             return Err(failed(not_ready.to_string()));
         }
+        if addon.name == SCRAPED {
+            self.let_scrape(&**inside).await?;
+        }
         let mut record = self.record.lock().await;
         record.addons.insert(addon.name.clone(), fingerprint(addon));
         self.keep(&record).await?;
         Ok(None)
+    }
+
+    /// Hands what the add-on made for the Prometheus on the host to the template of its configuration.
+    async fn let_scrape(&self, inside: &dyn Inside) -> Result<(), StepError> {
+        let failed = |reason: String| StepError::AddOn { name: SCRAPED.into(), reason, log_tail: Vec::new() };
+        let begun = Instant::now();
+        let access = loop {
+            match inside.scrape_access().await.map_err(|error| failed(error.to_string()))? {
+                Some(access) => break access,
+                None if begun.elapsed() > TOKEN => return Err(failed("the cluster makes no token for it".into())),
+                None => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        };
+        let name = self.record.lock().await.name.clone();
+        let Some(server) = self.api_inside(&name).await? else { return Ok(()) };
+        let mut secrets = self.state.secrets(self.host()).await.map_err(plain)?;
+        access.record(&mut secrets, &name, &server);
+        Ok(self.state.keep_secrets(self.host(), &secrets).await.map_err(plain)?)
+    }
+
+    /// Where the API server is reached in the platform's network.
+    async fn api_inside(&self, name: &str) -> Result<Option<String>, ClusterError> {
+        let nodes = self.nodes(name).await?;
+        let plane = nodes.iter().find(|node| role(node) == Some(NodeRole::ControlPlane));
+        let address = plane.and_then(|node| node.addresses.get(&self.network));
+        Ok(address.map(|address| format!("{address}:{API}")))
     }
 
     async fn prune(&self) -> Result<Option<String>, StepError> {
@@ -306,6 +340,13 @@ impl Work {
         }
         self.answers(name, progress).await?;
         let version = self.tested(name, progress).await?;
+        let mut secrets = self.state.secrets(self.host()).await.map_err(plain)?;
+        if let Some(server) = self.api_inside(name).await?
+            && secrets.get(SCRAPE_SECRETS, "SERVER").is_some_and(|known| known != server)
+        {
+            secrets.set(SCRAPE_SECRETS, "SERVER", server);
+            self.state.keep_secrets(self.host(), &secrets).await.map_err(plain)?;
+        }
         let version = version.map(|version| format!(", Kubernetes {version}")).unwrap_or_default();
         Ok(Some(if down.len() == 1 { format!("1 node{version}") } else { format!("{} nodes{version}", down.len()) }))
     }
@@ -372,6 +413,10 @@ impl Work {
         let context = if record.context.is_empty() { name } else { &record.context };
         if let Err(error) = kubeconfig::take_out(self.host(), &path, context).await {
             self.session.events.warn(format!("the context {context} stays in {}: {error}", path.display()));
+        }
+        let mut secrets = self.state.secrets(self.host()).await.map_err(plain)?;
+        if secrets.0.remove(SCRAPE_SECRETS).is_some() {
+            self.state.keep_secrets(self.host(), &secrets).await.map_err(plain)?;
         }
         self.state.forget_cluster(self.host()).await.map_err(plain)?;
         Ok(None)

@@ -25,6 +25,9 @@ pub const NAMESPACE: &str = "macula-system";
 pub const MANAGER: &str = "macula";
 /// The ServiceAccount and the Secret with the token that Prometheus on the host has.
 pub const PROMETHEUS: &str = "macula-prometheus";
+/// The owner, among the platform's secrets, of what Prometheus reads the cluster with: `TOKEN`, `CA`,
+/// `NAME` and `SERVER`.
+pub const SCRAPE_SECRETS: &str = "cluster";
 /// Name of the ConfigMap with the platform's CA, its key being [`AUTHORITY_KEY`].
 pub const AUTHORITY: &str = "macula-ca";
 pub const AUTHORITY_KEY: &str = "ca.crt";

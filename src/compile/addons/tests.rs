@@ -323,7 +323,10 @@ fn an_add_on_that_there_is_not_is_an_error() {
     wanted.settings.addons = vec!["metrics-server".into()];
     assert!(addons(&wanted).is_ok());
     wanted.settings.addons = vec!["istio".into()];
-    insta::assert_snapshot!(addons(&wanted).unwrap_err(), @"");
+    insta::assert_snapshot!(
+        addons(&wanted).unwrap_err(),
+        @"cluster.addons: there is no add-on `istio`; there are platform, dns, ingress, metrics-server, prometheus, external-dns, alloy"
+    );
 }
 
 #[test]
