@@ -886,22 +886,35 @@ async fn an_engine_that_lacks_a_right_cannot_run_nodes() {
             .file("/proc/77/status", format!("Name:\tdockerd\nCapBnd:\t{bounding}\n"))
             .file("/proc/sys/kernel/cap_last_cap", "40\n")
     };
-    assert_snapshot!(case(with("000001ffffffffff")).find("privileged").await, @"");
-    assert_snapshot!(case(with("000001fffeefffff")).find("privileged").await, @"");
-    assert_snapshot!(case(FakeHost::new()).find("privileged").await, @"");
+    assert_snapshot!(case(with("000001ffffffffff")).find("privileged").await, @"ok: privileged: the engine has every right that it would give");
+    assert_snapshot!(case(with("000001fffeefffff")).find("privileged").await, @"
+    warning: privileged: the engine lacks CAP_SYS_PACCT, CAP_SYS_RESOURCE, so it cannot run privileged containers
+      fix: run the engine outside of the container or sandbox that takes it away, or go without a cluster: `cluster: {enabled: false}` in macula.yaml
+    ");
+    assert_snapshot!(case(FakeHost::new()).find("privileged").await, @"skipped: privileged: the engine's process is not known");
 }
 
 #[tokio::test]
 async fn kind_is_looked_for_where_a_cluster_is_wanted() {
-    assert_snapshot!(case(FakeHost::new()).find("kind").await, @"");
-    assert_snapshot!(Case { want: cluster(34, true), ..case(FakeHost::new()) }.find("kind").await, @"");
-    assert_snapshot!(Case { want: cluster(34, true), ..case(FakeHost::new().program("kind")) }.find("kind").await, @"");
+    assert_snapshot!(case(FakeHost::new()).find("kind").await, @"skipped: kind: no cluster is wanted");
+    assert_snapshot!(Case { want: cluster(34, true), ..case(FakeHost::new()) }.find("kind").await, @"
+    warning: kind: kind is not here: there is no cluster without it
+      fix: `macula cluster create --yes` fetches kind 0.33.0 and checks it; or install it yourself
+    ");
+    assert_snapshot!(Case { want: cluster(34, true), ..case(FakeHost::new().program("kind")) }.find("kind").await, @"ok: kind: /usr/bin/kind");
     let mut chosen = cluster(34, true);
     chosen.cluster.as_mut().unwrap().program = Some("my-kind".into());
-    assert_snapshot!(Case { want: chosen, ..case(FakeHost::new().program("kind")) }.find("kind").await, @"");
+    assert_snapshot!(Case { want: chosen, ..case(FakeHost::new().program("kind")) }.find("kind").await, @"
+    warning: kind: my-kind is not here, and was chosen by macula.yaml or MACULA_KIND
+      fix: name another one, or none: kind is looked for on the PATH then
+    ");
 }
 
 #[tokio::test]
 async fn that_ingress_nginx_has_ended_is_said() {
-    assert_snapshot!(Case { want: cluster(34, true), ..case(FakeHost::new()) }.find("ingress-controller").await, @"");
+    assert_snapshot!(Case { want: cluster(34, true), ..case(FakeHost::new()) }.find("ingress-controller").await, @"
+    ok: ingress-controller: ingress-nginx, which gets no more releases
+      its makers have ended it in March 2026; what there is goes on working
+      `cluster: {ingress: traefik}` in macula.yaml takes Traefik
+    ");
 }
