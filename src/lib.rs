@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 8 | `cli` | one file a command: arguments and a call |
 //! | 7 | `app` | up, down, plan, status, ...: the only wiring |
-//! | 6 | `observe`, `apply`, `doctor` | one look at the world; carries out a plan; checks of the machine |
+//! | 6 | `observe`, `apply`, `doctor`, `validate` | one look at the world; carries out a plan; checks of the machine; the names walked from outside |
 //! | 5 | `system` | the engine, the host and the way into a cluster as one handle |
 //! | 5 | `cluster` | clusters by kind, which makes them of the engine's containers; the user's kubeconfig |
 //! | 4 | `engine` | Docker and Podman |
@@ -34,3 +34,4 @@ pub mod plan;
 pub mod probe;
 pub mod render;
 pub mod system;
+pub mod validate;

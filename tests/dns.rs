@@ -679,6 +679,28 @@ fn counters_are_shown_over_http() {
 }
 
 #[test]
+fn a_platform_has_the_counters_on_an_address_of_its_own() {
+    let handle = Server::start(config()).unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let scraped = || {
+        let mut stream = TcpStream::connect(free).ok()?;
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        Some(text.contains("macula_dns_questions_total"))
+    };
+    handle.put(ZoneEntry { metrics: Some(free), ..ZoneEntry::new(platform()) }).unwrap();
+    assert_eq!(handle.inner_metrics(), [free]);
+    assert_eq!(scraped(), Some(true));
+    // the same again keeps it, an address of another machine is left out
+    let foreign = "192.0.2.1:9153".parse().unwrap();
+    handle.put(ZoneEntry { metrics: Some(foreign), ..ZoneEntry::new(zone("pr-1.macula.local", &[])) }).unwrap();
+    assert_eq!(handle.status().inner_metrics, [free]);
+    handle.remove("macula.local").unwrap();
+    eventually("the address is free again", || scraped().is_none());
+}
+
+#[test]
 fn the_query_log_is_told_each_question() {
     let seen: Arc<Mutex<Vec<String>>> = Arc::default();
     let log = Arc::clone(&seen);

@@ -23,6 +23,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("observe", 6),
     ("apply", 6),
     ("doctor", 6),
+    ("validate", 6),
     ("app", 7),
     ("cli", 8),
     ("portal", 8),

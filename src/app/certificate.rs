@@ -1,18 +1,23 @@
 //! The ingress's certificate: signed by the user's own authority, kept beside the platform's
-//! secrets, renewed by `up`.
+//! secrets, renewed by `up`, and by the resolver while it runs (see [`super::renewal`]).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::compile::{Block, routes};
 use crate::config::Loaded;
 use crate::model::Platform;
-use crate::pki::{Authority, AuthorityError, Leaf, family, load_or_issue, names};
+use crate::pki::{Authority, AuthorityError, Certificate, Leaf, family, load_or_issue, names};
 
-use super::{Error, Session};
+use super::{Error, Session, State};
 
 /// Where the user's authorities lie, one folder a domain.
 pub fn authorities(session: &Session) -> PathBuf {
-    session.system.host.folders().data.join("ca")
+    authorities_in(&session.system.host.folders().data)
+}
+
+/// The same, for who has no session. `data`: the user's data folder of macula.
+pub(super) fn authorities_in(data: &Path) -> PathBuf {
+    data.join("ca")
 }
 
 /// The domain whose authority signs for this platform.
@@ -28,7 +33,11 @@ fn certificate_names(platform: &Platform) -> Vec<String> {
 }
 
 fn leaf_file(session: &Session, platform: &Platform) -> PathBuf {
-    session.state(&platform.name).folder().join("tls").join("ingress.pem")
+    leaf_file_in(&session.state(&platform.name))
+}
+
+pub(super) fn leaf_file_in(state: &State) -> PathBuf {
+    state.folder().join("tls").join("ingress.pem")
 }
 
 /// Makes or renews what is missing. A domain that no authority can be for (one label) is served
@@ -49,24 +58,36 @@ pub(super) async fn ensure(session: &Session, loaded: &Loaded) -> Result<(), Err
     Ok(())
 }
 
-/// What the ingress is to have now: what is kept where that is good, else one that only lives in
-/// memory (then the second value is true), so that `plan` can show the renewal without writing.
-pub(super) async fn current(session: &Session, platform: &Platform) -> Result<(Option<Leaf>, bool), Error> {
+/// What the ingress is to have now.
+pub(super) struct Current {
+    pub leaf: Leaf,
+    /// Of the authority that signed it.
+    pub root: Certificate,
+    /// It only lives in memory yet.
+    pub new: bool,
+}
+
+/// What is kept where that is good, else one that only lives in memory, so that `plan` can show the
+/// renewal without writing. None: no authority can be for this domain.
+pub(super) async fn current(session: &Session, platform: &Platform) -> Result<Option<Current>, Error> {
     let host = session.host();
     let domain = authority_domain(platform);
     let authority = match Authority::load(host, &authorities(session), domain, host.now()).await {
         Ok(Some(found)) => found,
         Ok(None) => Authority::create(domain, host.now())?,
-        Err(AuthorityError::Domain(_)) => return Ok((None, false)),
+        Err(AuthorityError::Domain(_)) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     let names = certificate_names(platform);
     let kept = host.read(&leaf_file(session, platform)).await.ok();
     let kept = kept.and_then(|content| Leaf::parse(&content).ok());
-    match kept {
-        Some(leaf) if leaf.needs_renewal(&authority, &names, host.now()).is_none() => Ok((Some(leaf), false)),
-        _ => Ok((Some(authority.issue(&names, host.now())?), true)),
-    }
+    let root = authority.root().clone();
+    Ok(Some(match kept {
+        Some(leaf) if leaf.needs_renewal(&authority, &names, host.now()).is_none() => {
+            Current { leaf, root, new: false }
+        }
+        _ => Current { leaf: authority.issue(&names, host.now())?, root, new: true },
+    }))
 }
 
 /// The platform's CA, PEM; `None`: there is none yet, or none can be for its domain.

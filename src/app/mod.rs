@@ -11,10 +11,12 @@ mod logs;
 mod names;
 mod prepare;
 mod records;
+mod renewal;
 mod resolver;
 mod state;
 mod status;
 mod up;
+mod validate;
 
 pub use certificate::{authorities, authority_domain};
 pub use cluster::{AddOnStatus, ClusterStatus, NodeStatus, doctor_needs as cluster_needs, drift as cluster_drift};
@@ -34,3 +36,4 @@ pub use resolver::{
 pub use state::State;
 pub use status::{DnsStatus, PlatformStatus, ServiceStatus, Status, status};
 pub use up::{Consent, UpOptions, UpResult, up};
+pub use validate::{Traced, full_name, trace_name, validate};

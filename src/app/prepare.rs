@@ -14,6 +14,7 @@ use crate::event::Events;
 use crate::host::Host;
 use crate::model::{Facts, ImagePolicy, Observed, Platform, Resources, Secrets, label};
 use crate::observe;
+use crate::pki;
 use crate::plan::{Plan, Supply, SupplyProblem, Wish, reconcile, select, supply, without};
 use crate::system::System;
 
@@ -162,8 +163,20 @@ pub(super) async fn gather(
             choose_subnet(&full.name, &taken).ok_or(Error::NoSubnet)?
         }
     };
-    let (leaf, new_certificate) = certificate::current(session, full).await?;
-    let served = leaf.map(|leaf| Served { chain: leaf.chain_pem(), key: leaf.key_pem() });
+    let current = certificate::current(session, full).await?;
+    let new_certificate = current.as_ref().is_some_and(|current| current.new);
+    let served = match current {
+        Some(current) => Some(Served {
+            chain: current.leaf.chain_pem(),
+            key: current.leaf.key_pem(),
+            bundle: match platform.services().any(|(_, service)| service.extension.trust) {
+                true => pki::trust::bundle(host, &current.root).await,
+                false => String::new(),
+            },
+            root: current.root.pem(),
+        }),
+        None => None,
+    };
     let site = Site {
         facts: &facts,
         subnet,

@@ -244,18 +244,25 @@ impl Context {
     }
 
     /// Commands to type name the platform where it is not the default one.
+    pub fn typed(&self, text: &str) -> String {
+        let Some(name) = self.global.name.as_deref().filter(|name| *name != DEFAULT_NAME) else {
+            return text.to_owned();
+        };
+        let mut text = match text.strip_prefix("macula ") {
+            Some(rest) => format!("macula --name {name} {rest}"),
+            None => text.to_owned(),
+        };
+        for before in ["`", ": ", "&& "] {
+            text = text.replace(&format!("{before}macula "), &format!("{before}macula --name {name} "));
+        }
+        text
+    }
+
     fn for_this_platform(&self, error: &CliError) -> CliError {
         let mut error = error.clone();
-        if let Some(name) = self.global.name.as_deref().filter(|name| *name != DEFAULT_NAME) {
-            for hint in &mut error.hints {
-                let (Hint::Try(text) | Hint::Say(text)) = hint;
-                if let Some(rest) = text.strip_prefix("macula ") {
-                    *text = format!("macula --name {name} {rest}");
-                }
-                for before in ["`", ": "] {
-                    *text = text.replace(&format!("{before}macula "), &format!("{before}macula --name {name} "));
-                }
-            }
+        for hint in &mut error.hints {
+            let (Hint::Try(text) | Hint::Say(text)) = hint;
+            *text = self.typed(text);
         }
         error
     }

@@ -118,6 +118,9 @@ fn resolver(error: &ResolverError) -> CliError {
         ResolverError::Setting { .. } => of(ErrorKind::Usage),
         ResolverError::Silent { .. } => of(ErrorKind::NotHealthy).suggest("macula dns status"),
         ResolverError::NoZones => of(ErrorKind::NotHealthy).suggest("macula up"),
+        ResolverError::AnotherUser { .. } => of(ErrorKind::Conflict)
+            .hint("one resolver serves a machine: that user can stop it with `macula down`, or share the platform")
+            .hint("`dns: {listen: [\"127.0.0.9:5399\"]}` in macula.yaml gives yours an address of its own"),
         ResolverError::InTerminal => of(ErrorKind::Conflict).hint("stop it there (Ctrl-C), and run this again"),
         ResolverError::Content(_) => of(ErrorKind::Usage),
         ResolverError::NoPowerDns { .. } => of(ErrorKind::Usage).hint("the built-in stack `dns` has it"),

@@ -31,6 +31,7 @@ mod stack;
 mod status;
 mod trust;
 mod up;
+mod validate;
 
 use context::{Context, Global};
 use error::{CliError, ErrorKind};
@@ -74,6 +75,7 @@ enum Command {
     Stack(stack::Args),
     Config(config::Args),
     Trust(trust::Args),
+    Validate(validate::Args),
     Completions(completions::Args),
 }
 
@@ -124,6 +126,7 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Stack(args) => stack::run(context, args).await,
         Command::Config(args) => config::run(context, args).await,
         Command::Trust(args) => trust::run(context, args).await,
+        Command::Validate(args) => validate::run(context, args).await,
         Command::Completions(args) => completions::run(context, args),
     }
 }

@@ -16,6 +16,18 @@ use super::{CompileError, Served, Site, context, fingerprint, image};
 /// nginx's user in its own image and in our build.
 const INGRESS_USER: u32 = 101;
 
+/// Where a service that asks for it finds whom to trust.
+const ROOT: &str = "/etc/macula/ca.pem";
+const BUNDLE: &str = "/etc/macula/ca-bundle.pem";
+/// Who reads what: OpenSSL, Go, rustls and Ruby; curl; Python's requests; Node.js, which adds it to
+/// its own.
+const TRUST: [(&str, &str); 4] = [
+    ("SSL_CERT_FILE", BUNDLE),
+    ("CURL_CA_BUNDLE", BUNDLE),
+    ("REQUESTS_CA_BUNDLE", BUNDLE),
+    ("NODE_EXTRA_CA_CERTS", ROOT),
+];
+
 /// What every service of a stack shares while it is compiled.
 pub(super) struct Scene<'a> {
     pub platform: &'a Platform,
@@ -171,6 +183,12 @@ fn environment(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileErr
             }
         }
     }
+    if service.extension.trust && scene.site.certificate.is_some() {
+        for (variable, path) in TRUST {
+            // what the stack file says comes first
+            all.entry(variable.to_owned()).or_insert_with(|| path.to_owned());
+        }
+    }
     all.into_iter().map(|(key, value)| format!("{key}={value}")).collect()
 }
 
@@ -190,6 +208,9 @@ fn files(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileError>) -
         .collect();
     if let (Some(Role::Ingress), Some(served)) = (service.extension.role, scene.site.certificate) {
         all.extend(certificate_files(served, service.extension.reload.is_some()));
+    }
+    if let (true, Some(served)) = (service.extension.trust, scene.site.certificate) {
+        all.extend(trust_files(served));
     }
     if service.extension.configs.is_empty() {
         return all;
@@ -217,7 +238,7 @@ fn files(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileError>) -
 }
 
 /// Where the ingress's configuration looks for them. The key is for the user that its image runs as.
-fn certificate_files(served: &Served, reload: bool) -> [FileSpec; 2] {
+pub fn certificate_files(served: &Served, reload: bool) -> [FileSpec; 2] {
     let file = |path: &str, content: &str, mode| FileSpec {
         path: path.to_owned(),
         content: content.as_bytes().to_vec(),
@@ -228,6 +249,21 @@ fn certificate_files(served: &Served, reload: bool) -> [FileSpec; 2] {
         reload,
     };
     [file("/etc/nginx/tls/tls.crt", &served.chain, 0o444), file("/etc/nginx/tls/tls.key", &served.key, 0o400)]
+}
+
+/// The root alone, and among all that this machine trusts: most programs take one file, in place of
+/// their own.
+fn trust_files(served: &Served) -> [FileSpec; 2] {
+    let file = |path: &str, content: &str| FileSpec {
+        path: path.to_owned(),
+        content: content.as_bytes().to_vec(),
+        uid: 0,
+        gid: 0,
+        mode: 0o444,
+        secret: false,
+        reload: false,
+    };
+    [file(ROOT, &served.root), file(BUNDLE, &served.bundle)]
 }
 
 fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<NetworkAttachment> {
@@ -277,7 +313,7 @@ fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<Networ
 
 /// Names of services that are reached on a port and not through HTTP, `postgres.macula.local`, with
 /// their address as declared.
-pub(super) fn direct_names(platform: &Platform) -> impl Iterator<Item = (String, Ipv4Addr)> + '_ {
+pub fn direct_names(platform: &Platform) -> impl Iterator<Item = (String, Ipv4Addr)> + '_ {
     platform.services().filter_map(|(_, service)| {
         let address = service.extension.address?;
         let published = service.ports.iter().any(|port| port.published.is_some());

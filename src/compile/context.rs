@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::model::{Platform, Route, Service, Stream};
 
 use super::address::{gateway, ingress_address, loopback_address};
+use super::zone::resolver_metrics;
 use super::{Site, ingress};
 
 /// Everything but `service`, which [`for_service`] adds.
@@ -24,6 +25,16 @@ pub fn template_context(platform: &Platform, site: &Site<'_>, routes: &[Route], 
             json!({"host": host, "service": service, "address": address, "ports": ports})
         })
         .collect();
+    let resolver = resolver_metrics(site.facts, site.subnet).map(|address| {
+        json!({
+            "service": "resolver",
+            "stack": "",
+            "job": "macula-dns",
+            "target": address,
+            "path": "/metrics",
+            "params": {},
+        })
+    });
     let metrics: Vec<Value> = platform
         .services()
         .flat_map(|(stack, service)| {
@@ -38,6 +49,7 @@ pub fn template_context(platform: &Platform, site: &Site<'_>, routes: &[Route], 
                 })
             })
         })
+        .chain(resolver)
         .collect();
     json!({
         "name": platform.name,

@@ -23,11 +23,11 @@ pub use address::{
 pub use cluster::{
     ClusterSite, applications_address, choose_cluster_subnets, cluster, cluster_ports, kubernetes_minor, node_images,
 };
-pub use container::{WantedNames, container_name, service_volumes, wanted_names};
+pub use container::{WantedNames, certificate_files, container_name, direct_names, service_volumes, wanted_names};
 pub use context::{export_context, for_service};
 pub use image::{BASE_SUITE, image_specs};
 pub use ingress::{fully_qualified, names, routes, streams};
-pub use zone::{RESOLVER, feed, records_api, zone};
+pub use zone::{RESOLVER, feed, records_api, resolver_metrics, zone};
 
 /// What differs from machine to machine and from day to day; everything that compile may know
 /// beside the platform.
@@ -45,12 +45,16 @@ pub struct Site<'a> {
     pub version: &'a str,
 }
 
-/// A certificate and its key, PEM.
-#[derive(Clone, PartialEq, Eq)]
+/// A certificate, its key and whom one has to trust for it, PEM.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Served {
     /// The certificate, then its intermediate.
     pub chain: String,
     pub key: String,
+    /// The authority's root.
+    pub root: String,
+    /// The root among all that this machine trusts; empty when no service asks for it.
+    pub bundle: String,
 }
 
 /// Never shows the key.

@@ -1,1 +1,71 @@
+//! What a service asks for beyond its own file.
 
+use std::net::Ipv4Addr;
+
+use super::*;
+use crate::config::{MemoryFiles, Request, load};
+use crate::engine::Engine as _;
+use crate::engine::fake::FakeEngine;
+
+const STACK: &str = "
+services:
+  asks:
+    image: asks:1
+    environment: {CURL_CA_BUNDLE: /mine.pem}
+    x-macula: {trust: true}
+  asks-not:
+    image: asks:1
+";
+
+async fn compiled(certificate: Option<&Served>) -> Vec<(String, Vec<String>, Vec<String>)> {
+    let files = MemoryFiles::default().with("/w/app/compose.yaml", STACK);
+    let request = Request { cwd: "/w".into(), stacks: vec!["/w/app".into()], ..Request::default() };
+    let mut platform = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform;
+    platform.stacks.retain(|stack| stack.name == "app");
+    let facts = FakeEngine::new().facts().await.unwrap();
+    let site = Site {
+        facts: &facts,
+        subnet: ipnet::Ipv4Net::new(Ipv4Addr::new(10, 222, 7, 0), 24).unwrap(),
+        block: Block::DEFAULT,
+        secrets: &Secrets::default(),
+        certificate,
+        version: "1",
+    };
+    let resources = compile(&platform, &site).unwrap();
+    let shown = |spec: crate::model::ContainerSpec| {
+        let files = spec
+            .files
+            .iter()
+            .map(|file| format!("{} {:o} {}", file.path, file.mode, String::from_utf8_lossy(&file.content)));
+        (spec.service.clone(), spec.env.clone(), files.collect())
+    };
+    resources.containers.into_iter().map(shown).collect()
+}
+
+#[tokio::test]
+async fn the_authority_goes_to_those_that_ask() {
+    let served = Served { chain: "c".into(), key: "k".into(), root: "ROOT".into(), bundle: "ALL".into() };
+    insta::assert_debug_snapshot!(compiled(Some(&served)).await, @r#"
+    [
+        (
+            "asks",
+            [
+                "CURL_CA_BUNDLE=/mine.pem",
+                "NODE_EXTRA_CA_CERTS=/etc/macula/ca.pem",
+                "REQUESTS_CA_BUNDLE=/etc/macula/ca-bundle.pem",
+                "SSL_CERT_FILE=/etc/macula/ca-bundle.pem",
+            ],
+            [
+                "/etc/macula/ca.pem 444 ROOT",
+                "/etc/macula/ca-bundle.pem 444 ALL",
+            ],
+        ),
+        (
+            "asks-not",
+            [],
+            [],
+        ),
+    ]
+    "#);
+    assert!(compiled(None).await.iter().all(|(_, env, files)| env.len() < 2 && files.is_empty()));
+}

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
 
-use crate::model::{Platform, Protocol, Record, RecordData, Role, View, Zone};
+use crate::model::{Facts, Platform, Protocol, Record, RecordData, Role, View, Zone};
 
 use super::address::{Block, gateway, ingress_address, loopback_address};
 use super::cluster::applications_address;
@@ -89,6 +89,15 @@ pub fn feed(platform: &Platform, block: Block) -> Option<SocketAddr> {
     let port = service.ports.iter().find(|port| port.target == 53 && port.protocol == Protocol::Tcp)?;
     let own = loopback_address(block, service.extension.address);
     Some((port.host_ip.unwrap_or(own.into()), port.published?).into())
+}
+
+/// The port of the resolver's counters.
+const METRICS: u16 = 9153;
+
+/// Where the resolver shows its counters to the platform's Prometheus: on the network's gateway,
+/// which is the host where the engine's bridge is on it, and nothing else.
+pub fn resolver_metrics(facts: &Facts, subnet: Ipv4Net) -> Option<SocketAddr> {
+    facts.container_addresses.then(|| (gateway(subnet), METRICS).into())
 }
 
 /// Where PowerDNS's API is reached from the host.

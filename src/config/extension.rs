@@ -40,6 +40,7 @@ static EXTENSION: Object = closed(
         f("sources", Kind::Texts),
         f("buckets", Kind::Texts),
         f("optional", Kind::Bool),
+        f("trust", Kind::Bool),
         f("once", Kind::Bool),
         f("profile", Kind::TextOrTexts),
     ],
@@ -265,6 +266,7 @@ pub(super) fn build(service: &Node, name: &str, templates: &Templates<'_>, repor
             })
         }),
         optional: node.get_bool("optional").unwrap_or(false),
+        trust: node.get_bool("trust").unwrap_or(false),
         once: node.get_bool("once").unwrap_or(false),
         profiles: node.texts("profile"),
         buckets: node.texts("buckets"),

@@ -464,6 +464,7 @@ secrets: {s: {environment: HOME}}
         "prepare": [],
         "provider": null,
         "optional": false,
+        "trust": false,
         "once": false,
         "profiles": [],
         "buckets": [],
@@ -615,6 +616,7 @@ volumes: {conf: {}}
         "build": "a-0"
       },
       "optional": true,
+      "trust": false,
       "once": false,
       "profiles": [],
       "buckets": [

@@ -11,6 +11,7 @@ use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::server::{ServerError, Status, ZoneEntry};
 use super::shared::Shared;
@@ -230,25 +231,32 @@ async fn act(shared: &Arc<Shared>, request: Request) -> Response {
     })
 }
 
-/// Shows the counters on `http://address/metrics`; the address that was bound.
-pub(super) fn serve_metrics(shared: Arc<Shared>, address: SocketAddr) -> io::Result<SocketAddr> {
+/// Shows the counters on `http://address/metrics` until `stop`, to clients that are answered at all;
+/// the address that was bound.
+pub(super) fn serve_metrics(
+    shared: &Arc<Shared>,
+    address: SocketAddr,
+    stop: CancellationToken,
+) -> io::Result<SocketAddr> {
     let listener = std::net::TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     let bound = listener.local_addr()?;
     let listener = TcpListener::from_std(listener)?;
-    let runtime = shared.runtime.clone();
-    runtime.spawn(async move {
-        let stop = shared.stop.clone();
+    let shared = Arc::downgrade(shared);
+    tokio::spawn(async move {
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 () = stop.cancelled() => return,
             };
-            let Ok((stream, _)) = accepted else {
+            let Ok((stream, client)) = accepted else {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
-            let shared = Arc::clone(&shared);
+            let Some(shared) = shared.upgrade() else { return };
+            if !shared.core.admits(&shared.core.networks.load(), client.ip()) {
+                continue;
+            }
             tokio::spawn(async move {
                 // a scraper that went away half-way
                 let _ = timeout(WAIT, show(&shared, stream)).await;

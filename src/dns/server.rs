@@ -49,12 +49,15 @@ pub struct ZoneEntry {
     /// Further clients that are answered: its network.
     #[serde(default)]
     pub networks: Vec<IpNet>,
+    /// Where `/metrics` is shown to the platform's Prometheus; left out where it cannot be bound.
+    #[serde(default)]
+    pub metrics: Option<SocketAddr>,
 }
 
 impl ZoneEntry {
     /// A zone alone.
     pub fn new(zone: Zone) -> Self {
-        Self { zone, feed: None, listen: Vec::new(), networks: Vec::new() }
+        Self { zone, feed: None, listen: Vec::new(), networks: Vec::new(), metrics: None }
     }
 }
 
@@ -111,6 +114,9 @@ pub struct Status {
     pub pid: u32,
     pub listen: Vec<Listen>,
     pub metrics: Option<SocketAddr>,
+    /// The same, for the platforms' Prometheus.
+    #[serde(default)]
+    pub inner_metrics: Vec<SocketAddr>,
     pub zones: Vec<ZoneStatus>,
     pub upstreams: Vec<UpstreamStatus>,
     pub questions: u64,
@@ -156,8 +162,9 @@ impl Server {
         let mut handle = Handle { shared: Arc::clone(&shared), runtime: Some(runtime), control: None };
         let guard = shared.runtime.enter();
         if let Some(address) = metrics {
+            let stop = shared.stop.clone();
             let bound =
-                control::serve_metrics(Arc::clone(&shared), address).map_err(|source| listen_error(address, source))?;
+                control::serve_metrics(&shared, address, stop).map_err(|source| listen_error(address, source))?;
             *shared.metrics_address.lock().unwrap_or_else(PoisonError::into_inner) = Some(bound);
         }
         if let Some(path) = control {
@@ -185,6 +192,11 @@ impl Handle {
     /// Where `/metrics` is.
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         *self.shared.metrics_address.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where `/metrics` is for the platforms' Prometheus.
+    pub fn inner_metrics(&self) -> Vec<SocketAddr> {
+        self.shared.inner_metrics()
     }
 
     /// Exchanges all zones at once. Feeds, addresses and networks of a zone that stays, stay.

@@ -10,6 +10,7 @@ use tokio::runtime;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::control;
 use super::cookie::Secret;
 use super::core::Core;
 use super::feed::{FeedStatus, Source};
@@ -50,6 +51,8 @@ struct State {
     fed: BTreeMap<Name, Arc<FedZone>>,
     feeds: BTreeMap<Name, Feed>,
     listeners: Vec<Listener>,
+    /// Where the counters are shown for a platform's Prometheus, and what ends that.
+    metrics: BTreeMap<SocketAddr, CancellationToken>,
 }
 
 struct Feed {
@@ -247,12 +250,42 @@ impl Shared {
             state.feeds.entry(apex.clone()).or_insert_with(|| self.follow(apex, server));
         }
 
+        self.settle_metrics(state);
+
         let needed: Vec<&Listen> = state.entries.values().flat_map(|entry| &entry.listen).collect();
         let (kept, closed) = std::mem::take(&mut state.listeners)
             .into_iter()
             .partition(|listener: &Listener| listener.permanent || needed.contains(&&listener.wanted));
         state.listeners = kept;
         closed.into_iter().for_each(|listener| drop(listener.close()));
+    }
+
+    /// An address that cannot be had is no reason to answer no questions: it is left out, and tried
+    /// again when the entry is put again.
+    fn settle_metrics(self: &Arc<Self>, state: &mut State) {
+        let wanted: Vec<SocketAddr> = state.entries.values().filter_map(|entry| entry.metrics).collect();
+        state.metrics.retain(|address, stop| {
+            let stays = wanted.contains(address);
+            if !stays {
+                stop.cancel();
+            }
+            stays
+        });
+        let _guard = self.runtime.enter();
+        for address in wanted {
+            if state.metrics.contains_key(&address) {
+                continue;
+            }
+            let stop = self.stop.child_token();
+            if control::serve_metrics(self, address, stop.clone()).is_ok() {
+                state.metrics.insert(address, stop);
+            }
+        }
+    }
+
+    /// Where the counters are shown for the platforms' Prometheus.
+    pub fn inner_metrics(&self) -> Vec<SocketAddr> {
+        self.state().metrics.keys().copied().collect()
     }
 
     /// Starts following a feed.
@@ -334,6 +367,7 @@ impl Shared {
             pid: std::process::id(),
             listen: state.listeners.iter().map(|listener| listener.bound.clone()).collect(),
             metrics: *self.metrics_address.lock().unwrap_or_else(PoisonError::into_inner),
+            inner_metrics: state.metrics.keys().copied().collect(),
             zones,
             upstreams: self.core.forwarder.as_ref().map(|forwarder| forwarder.status()).unwrap_or_default(),
             questions: self.core.metrics.answered(),

@@ -307,6 +307,8 @@ pub struct Extension {
     pub prepare: Vec<PrepareStep>,
     pub provider: Option<Provider>,
     pub optional: bool,
+    /// The container gets the platform's authority, and the variables by which programs find it.
+    pub trust: bool,
     /// The service does its work and ends, also where no other one waits for it to.
     pub once: bool,
     /// The service is there only while one of these is chosen; empty: always.

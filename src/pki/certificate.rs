@@ -157,6 +157,12 @@ impl Bundle {
     }
 }
 
+/// All certificates in text that may hold other things, too.
+pub(super) fn ders(pem: &[u8]) -> Vec<Vec<u8>> {
+    let sections = x509_parser::pem::Pem::iter_from_buffer(pem).map_while(Result::ok);
+    sections.filter(|section| section.label == "CERTIFICATE").map(|section| section.contents).collect()
+}
+
 /// Fingerprints of all certificates in text that may hold other things, too.
 pub(super) fn fingerprints(pem: &[u8]) -> Vec<String> {
     let sections = x509_parser::pem::Pem::iter_from_buffer(pem).map_while(Result::ok);

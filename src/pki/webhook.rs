@@ -51,7 +51,11 @@ pub fn webhook_certificate(names: &[&str], now: i64) -> Result<WebhookCertificat
     let signed = leaf.signed_by(&key, &Issuer::new(root, &root_key)).map_err(failed)?;
     Ok(WebhookCertificate {
         authority: encode("CERTIFICATE", root_certificate.der()),
-        served: Served { chain: encode("CERTIFICATE", signed.der()), key: encode("PRIVATE KEY", &key.serialize_der()) },
+        served: Served {
+            chain: encode("CERTIFICATE", signed.der()),
+            key: encode("PRIVATE KEY", &key.serialize_der()),
+            ..Served::default()
+        },
     })
 }
 
@@ -94,7 +98,11 @@ fn parse(pem: &[u8], names: &[&str], now: i64) -> Option<WebhookCertificate> {
     let same = names.iter().all(|name| leaf.names.iter().any(|there| there == name));
     (lasts && same).then(|| WebhookCertificate {
         authority: root.pem(),
-        served: Served { chain: leaf.pem(), key: encode("PRIVATE KEY", &bundle.key.unwrap_or_default()) },
+        served: Served {
+            chain: leaf.pem(),
+            key: encode("PRIVATE KEY", &bundle.key.unwrap_or_default()),
+            ..Served::default()
+        },
     })
 }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::compile::{feed, gateway, zone};
+use crate::compile::{feed, gateway, resolver_metrics, zone};
 use crate::dns::{Client, ContentError, ControlError, Listen, RecordsError, ServerError, Status, ZoneEntry, ask};
 use crate::host::{Command, Host, Lock};
 use crate::model::{DnsSettings, View};
@@ -65,6 +65,8 @@ pub enum ResolverError {
     Silent { address: SocketAddr, name: String, reason: String },
     #[error("the resolver serves no platform")]
     NoZones,
+    #[error("another user's resolver answers on {address}")]
+    AnotherUser { address: SocketAddr },
     #[error("a resolver runs in a terminal, in the place of the service")]
     InTerminal,
     #[error(transparent)]
@@ -217,6 +219,7 @@ fn entry(prepared: &Prepared) -> ZoneEntry {
         feed: feed(platform, prepared.block),
         listen: vec![Listen { address: (gateway(prepared.subnet), 53).into(), view: View::Container }],
         networks: vec![prepared.subnet.into()],
+        metrics: resolver_metrics(&prepared.facts, prepared.subnet),
     }
 }
 

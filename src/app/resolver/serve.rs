@@ -15,11 +15,11 @@ use crate::dns::{
 };
 use crate::event::Events;
 use crate::host::Host;
-use crate::model::{Protocol, View};
+use crate::model::{Listener, Protocol, View};
 
 use super::{FORMAT, Process, ResolverError, ResolverFiles, StartedBy};
-use crate::app::Error;
 use crate::app::state::write;
+use crate::app::{Error, renewal};
 
 /// Where port 53 is not to be had.
 pub const DEFAULT_PORT: u16 = 5335;
@@ -61,6 +61,11 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
         return Err(ResolverError::from(ServerError::AlreadyRunning { path: files.control() }).into());
     }
     let choices = choices(&*host, &options.listen);
+    if options.listen.is_empty()
+        && let Some(address) = another_users(&*host, &choices).await
+    {
+        return Err(ResolverError::AnotherUser { address }.into());
+    }
     let mut tasks = Vec::new();
     let upstreams = if options.upstream.is_empty() {
         let own = choices.iter().flatten().copied().collect();
@@ -104,6 +109,7 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
             events.warn(format!("the names of {platform} cannot be served: {error}"));
         }
     }
+    tasks.push(tokio::spawn(renewal::follow(Arc::clone(&host), files.clone(), events.clone())));
     let process = Process {
         format: FORMAT,
         pid: std::process::id(),
@@ -127,6 +133,21 @@ fn choices(host: &dyn Host, wanted: &[SocketAddr]) -> Vec<Vec<SocketAddr>> {
         all.push(vec![(Ipv4Addr::LOCALHOST, DEFAULT_PORT).into()]);
     }
     all
+}
+
+/// A resolver of another user on one of the addresses: this user may not see whose it is. To take the
+/// other port beside it would be to answer where nobody asks.
+async fn another_users(host: &dyn Host, choices: &[Vec<SocketAddr>]) -> Option<SocketAddr> {
+    let listeners = host.listeners().await.unwrap_or_default();
+    let wanted = |listener: &Listener| {
+        let at = SocketAddr::new(listener.address, listener.port);
+        listener.protocol == Protocol::Udp
+            && listener.address == RESOLVER
+            && choices.iter().flatten().any(|one| *one == at)
+    };
+    let there = host.owners(listeners.into_iter().filter(wanted).collect()).await;
+    let strange = there.into_iter().find(|listener| listener.pid.is_none() && listener.process.is_none())?;
+    Some(SocketAddr::new(strange.address, strange.port))
 }
 
 fn first(choices: &[Vec<SocketAddr>], base: &Config) -> Result<Handle, ResolverError> {
@@ -169,10 +190,11 @@ impl Serving {
 
     /// A platform's network may be made after we were started.
     async fn listen_again(&self) {
-        let bound = self.handle.listen();
+        let (bound, shown) = (self.handle.listen(), self.handle.inner_metrics());
         let known: Vec<String> = self.handle.status().zones.into_iter().map(|zone| zone.apex).collect();
         for (_, entry) in self.files.entries(&*self.host).await {
-            let missing = entry.listen.iter().any(|listen| !bound.contains(listen));
+            let metrics = entry.metrics.is_some_and(|address| !shown.contains(&address));
+            let missing = metrics || entry.listen.iter().any(|listen| !bound.contains(listen));
             if missing && known.contains(&entry.zone.apex) {
                 // the next time, then
                 let _ = self.handle.put(entry);
@@ -184,5 +206,25 @@ impl Serving {
 impl Drop for Serving {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::fake::FakeHost;
+
+    #[tokio::test]
+    async fn a_resolver_of_another_user_is_noticed() {
+        let found = async |host: FakeHost| {
+            let choices = choices(&host, &[]);
+            another_users(&host, &choices).await.map(|address| address.to_string())
+        };
+        let host = || FakeHost::new().listener("0.0.0.0:53", Protocol::Udp, None);
+        assert_eq!(found(host()).await, None);
+        let ours = host().listener("127.0.0.9:53", Protocol::Udp, Some((7, "macula")));
+        assert_eq!(found(ours).await, None);
+        let theirs = host().listener("127.0.0.9:5335", Protocol::Udp, None);
+        assert_eq!(found(theirs).await.as_deref(), Some("127.0.0.9:5335"));
     }
 }

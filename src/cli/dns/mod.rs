@@ -8,6 +8,7 @@ mod query;
 mod records;
 mod serve;
 mod status;
+mod trace;
 
 /// The resolver of the platforms' names
 ///
@@ -30,6 +31,7 @@ enum Action {
     Add(records::AddArgs),
     Remove(records::RemoveArgs),
     Query(query::Args),
+    Trace(trace::Args),
     Install(install::Args),
     Uninstall(install::UninstallArgs),
 }
@@ -43,6 +45,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         Some(Action::Add(args)) => records::add(context, args).await,
         Some(Action::Remove(args)) => records::remove(context, args).await,
         Some(Action::Query(args)) => query::run(context, args).await,
+        Some(Action::Trace(args)) => trace::run(context, args).await,
         Some(Action::Install(args)) => install::install(context, args).await,
         Some(Action::Uninstall(args)) => install::uninstall(context, args).await,
     }

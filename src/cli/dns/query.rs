@@ -2,13 +2,14 @@ use crate::app::{self, ResolverError};
 use crate::dns::{Trace, record_type};
 use crate::model::View;
 
-use crate::cli::context::Context;
+use crate::cli::context::{Context, StackOptions};
 use crate::cli::error::CliError;
 
 /// Ask the resolver for a name, and show the way that the question takes
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The full name
+    /// The name; without a dot it lies below the platform's domain (`localhost`, or `com.` with a dot
+    /// at its end, is meant as it stands)
     #[arg(value_name = "NAME")]
     record: String,
     /// A, AAAA, TXT, MX, ..., or TYPE65
@@ -25,9 +26,11 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             .hint("such as A, AAAA, CNAME, TXT, MX, SRV, HTTPS, PTR, SOA, NS, CAA, or TYPE65"));
     };
     let view = if args.inside { View::Container } else { View::Host };
+    let domain = context.load(&StackOptions::default())?.platform.domain;
+    let name = app::full_name(&args.record, &domain);
     let mut client = app::connect_resolver(&*context.host).await?;
     let trace =
-        client.trace(&args.record, number, view).await.map_err(|error| app::Error::from(ResolverError::from(error)))?;
+        client.trace(&name, number, view).await.map_err(|error| app::Error::from(ResolverError::from(error)))?;
     if context.json() {
         return context.print_json(&trace);
     }

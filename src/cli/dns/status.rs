@@ -69,6 +69,9 @@ fn running(status: &Status) -> String {
     if let Some(metrics) = status.metrics {
         out.push_str(&format!("  counts under http://{metrics}/metrics\n"));
     }
+    for metrics in &status.inner_metrics {
+        out.push_str(&format!("  counts for Prometheus under http://{metrics}/metrics\n"));
+    }
     for zone in &status.zones {
         out.push_str(&format!("  {}: {} of its own", zone.apex, text::count(zone.records, "record")));
         match (&zone.feed, &zone.feed_status) {

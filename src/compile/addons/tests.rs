@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use super::*;
 
 pub(crate) fn input() -> AddOnInput {
-    let served = |name: &str| Served { chain: format!("{name} chain\n"), key: format!("{name} key\n") };
+    let served =
+        |name: &str| Served { chain: format!("{name} chain\n"), key: format!("{name} key\n"), ..Served::default() };
     AddOnInput {
         platform: "macula".into(),
         domain: "macula.local".into(),

@@ -271,6 +271,19 @@ impl Receipt {
         self.all(host, |file| Some(&file.after)).await
     }
 
+    /// Files that are gone, and files that are not as we left them.
+    pub async fn strayed(&self, host: &dyn Host) -> Result<(Vec<PathBuf>, Vec<PathBuf>), InstallError> {
+        let (mut missing, mut changed) = (Vec::new(), Vec::new());
+        for file in &self.files {
+            match read(host, &file.path).await? {
+                None => missing.push(file.path.clone()),
+                Some(now) if checksum(&now) != file.after => changed.push(file.path.clone()),
+                Some(_) => {}
+            }
+        }
+        Ok((missing, changed))
+    }
+
     /// Whether every file is as it was.
     pub async fn untouched(&self, host: &dyn Host) -> Result<bool, InstallError> {
         self.all(host, |file| file.before.as_ref()).await

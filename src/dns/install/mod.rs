@@ -96,6 +96,10 @@ pub struct Present {
     pub interrupted: bool,
     /// Every file is as we left it.
     pub intact: bool,
+    /// Files of ours that are not there any more.
+    pub missing: Vec<PathBuf>,
+    /// Files that are there, and not as we left them.
+    pub changed: Vec<PathBuf>,
 }
 
 /// Points the system at the resolver. `folder` keeps what is needed to take it back.
@@ -290,12 +294,15 @@ pub async fn uninstall(host: &dyn Host, folder: &Path) -> Result<Option<(Rung, V
 pub async fn present(host: &dyn Host, folder: &Path) -> Result<Option<Present>, InstallError> {
     let Some(receipt) = Receipt::load(host, folder).await? else { return Ok(None) };
     let intact = receipt.intact(host).await?;
+    let (missing, changed) = receipt.strayed(host).await?;
     Ok(Some(Present {
         rung: receipt.rung,
         address: receipt.address,
         domains: receipt.domains,
         interrupted: !receipt.complete,
         intact,
+        missing,
+        changed,
     }))
 }
 

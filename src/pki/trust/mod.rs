@@ -42,6 +42,35 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Far more than any of them takes, Java's hook on a busy machine too: none may hang for ever.
 const PROGRAM: Duration = Duration::from_secs(300);
 
+/// Where systems keep the roots that they trust, as one file: Debian, Fedora, openSUSE, Alpine and
+/// macOS, in the order in which Go's crypto/x509 looks.
+const BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The roots that programs of this machine trust, PEM, as far as they are in one file: the one that
+/// SSL_CERT_FILE names, else the system's. Empty where there is none.
+pub async fn system_roots(host: &dyn Host) -> Vec<u8> {
+    let variable = host.env("SSL_CERT_FILE").filter(|path| !path.is_empty());
+    for path in variable.iter().map(String::as_str).chain(BUNDLES) {
+        if let Ok(content) = host.read(Path::new(path)).await {
+            return content;
+        }
+    }
+    Vec::new()
+}
+
+/// `root` behind all others that this machine trusts, PEM; the same whether or not the machine
+/// trusts it already.
+pub async fn bundle(host: &dyn Host, root: &Certificate) -> String {
+    let others = super::certificate::ders(&system_roots(host).await);
+    let others = others.into_iter().filter(|der| *der != root.der);
+    others.map(|der| encode("CERTIFICATE", &der)).chain([root.pem()]).collect()
+}
+
 /// A root certificate for trust stores.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Anchor {

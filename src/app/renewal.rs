@@ -1,0 +1,191 @@
+//! The resolver is the one process of ours that runs all the time: it renews the platforms'
+//! certificates before they end, and the ingress takes them up without dropping a connection.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use crate::compile::{Served, certificate_files};
+use crate::engine::{Engine, Query};
+use crate::event::Events;
+use crate::host::Host;
+use crate::model::{ContainerState, FileSpec};
+use crate::pki::{Authority, Leaf, Renewal, family};
+use crate::system::System;
+
+use super::certificate::{authorities_in, leaf_file_in};
+use super::resolver::ResolverFiles;
+use super::{Error, State};
+
+/// A certificate is renewed a month before its end: once an hour is often.
+const EVERY: Duration = Duration::from_secs(3600);
+/// The machine has other things to do while it starts.
+const FIRST: Duration = Duration::from_secs(20);
+/// nginx starts new workers with the new files, and the old ones finish what they have begun
+/// (<https://nginx.org/en/docs/control.html>).
+const RELOAD: &str = "HUP";
+/// How it is called where somebody waits for the lock.
+const COMMAND: &str = "macula dns (renewing a certificate)";
+
+/// Looking for an engine, which is done only when there is something to hand over.
+type Engines = BoxFuture<'static, Option<Arc<dyn Engine>>>;
+
+/// Looks after all platforms that the resolver knows, for ever.
+pub(super) async fn follow(host: Arc<dyn Host>, files: ResolverFiles, events: Events) {
+    tokio::time::sleep(FIRST).await;
+    loop {
+        for (platform, entry) in files.entries(&*host).await {
+            let connect = || -> Engines { Box::pin(engine_of(Arc::clone(&host))) };
+            match renew(&*host, &platform, &entry.zone.apex, &connect).await {
+                Ok(None) => {}
+                Ok(Some(until)) => {
+                    events
+                        .info(format!("the certificate of {platform} was renewed; the new one ends on {}", day(until)));
+                }
+                Err(error) => events.warn(format!("the certificate of {platform} could not be renewed: {error}")),
+            }
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+async fn engine_of(host: Arc<dyn Host>) -> Option<Arc<dyn Engine>> {
+    System::connect(host).await.engine
+}
+
+fn day(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map(|time| time.strftime("%Y-%m-%d").to_string()).unwrap_or_default()
+}
+
+/// Renews a platform's certificate if it is about to end; when the new one ends. Everything else that
+/// may be wrong with it (new names, another authority) is `up`'s, who knows what is wanted.
+async fn renew(
+    host: &dyn Host,
+    platform: &str,
+    domain: &str,
+    connect: &(dyn Fn() -> Engines + Sync),
+) -> Result<Option<i64>, Error> {
+    let data = host.folders().data;
+    let path = leaf_file_in(&State::new(&data, platform));
+    let Some(kept) = read(host, &path).await else { return Ok(None) };
+    let now = host.now();
+    let domain = family(platform, domain);
+    // one that is at its own end needs a new root, which somebody has to trust first
+    let Some(authority) = Authority::load(host, &authorities_in(&data), domain, now).await? else { return Ok(None) };
+    let names = kept.certificate.names.clone();
+    let Some(Renewal::Expires { .. }) = kept.needs_renewal(&authority, &names, now) else { return Ok(None) };
+    let lock = State::new(&data, platform).lock_file();
+    let Ok(_lock) = host.try_lock(&lock, COMMAND).map_err(|source| Error::Io { path: lock, source })? else {
+        // `up` renews it, or the next look does
+        return Ok(None);
+    };
+    let leaf = authority.issue(&names, now)?;
+    let engine = connect().await.ok_or_else(|| Error::Other("no container engine answers".into()))?;
+    // first there, then here: a run that is killed in between begins anew
+    hand_over(&*engine, platform, &leaf, &authority).await?;
+    host.write(&path, leaf.to_pem().as_bytes(), 0o600).await.map_err(|source| Error::Io { path, source })?;
+    Ok(Some(leaf.certificate.not_after))
+}
+
+async fn read(host: &dyn Host, path: &Path) -> Option<Leaf> {
+    Leaf::parse(&host.read(path).await.ok()?).ok()
+}
+
+/// Into every container of the platform that has one of ours.
+async fn hand_over(engine: &dyn Engine, platform: &str, leaf: &Leaf, authority: &Authority) -> Result<(), Error> {
+    let served =
+        Served { chain: leaf.chain_pem(), key: leaf.key_pem(), root: authority.root().pem(), bundle: String::new() };
+    let files = certificate_files(&served, true);
+    let found = engine.find(&Query { platform: platform.to_owned(), ..Query::default() }).await?;
+    for container in found.containers {
+        let [certificate, _] = &files;
+        if engine.read_file(&container.name, &certificate.path).await.ok().flatten().is_none() {
+            continue;
+        }
+        engine.write_files(&container.name, files.as_slice() as &[FileSpec]).await?;
+        if container.state == ContainerState::Running {
+            engine.kill(&container.name, RELOAD).await?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::fake::FakeEngine;
+    use crate::host::fake::FakeHost;
+    use crate::model::{ContainerSpec, label};
+
+    const NOW: i64 = 1_790_000_000;
+    const DAY: i64 = 24 * 60 * 60;
+
+    /// A platform that has been up, with an ingress and another service.
+    async fn platform() -> (FakeHost, FakeEngine, Leaf) {
+        let host = FakeHost::new().at(NOW);
+        let data = host.folders().data;
+        let authority = Authority::load_or_create(&host, &authorities_in(&data), "macula.local", NOW).await.unwrap();
+        let leaf = authority.issue(&["*.macula.local".to_owned()], NOW).unwrap();
+        host.put(leaf_file_in(&State::new(&data, "macula")), leaf.to_pem());
+        let engine = FakeEngine::new().with_image("x:1");
+        let served =
+            Served { chain: leaf.chain_pem(), key: leaf.key_pem(), root: String::new(), bundle: String::new() };
+        for (service, files) in [("ingress", certificate_files(&served, true).to_vec()), ("web", Vec::new())] {
+            let name = format!("macula-{service}-1");
+            let labels = [(label::PLATFORM.to_owned(), "macula".to_owned())].into();
+            let spec = ContainerSpec { name: name.clone(), service: service.into(), files, ..ContainerSpec::default() };
+            engine.create_container(&spec, "x:1", &labels).await.unwrap();
+            engine.start(&name).await.unwrap();
+        }
+        engine.clear_journal();
+        (host, engine, leaf)
+    }
+
+    async fn run(host: &FakeHost, engine: Option<&FakeEngine>) -> Result<Option<i64>, Error> {
+        let engine = engine.map(|engine| Arc::new(engine.clone()) as Arc<dyn Engine>);
+        renew(host, "macula", "macula.local", &|| Box::pin(std::future::ready(engine.clone()))).await
+    }
+
+    #[tokio::test]
+    async fn a_month_before_its_end_the_ingress_gets_a_new_one() {
+        let (host, engine, old) = platform().await;
+        assert_eq!(run(&host, Some(&engine)).await.unwrap(), None);
+        let later = host.clone().at(NOW + 61 * DAY);
+        let until = run(&later, Some(&engine)).await.unwrap();
+        assert_eq!(until, Some(NOW + 151 * DAY));
+        insta::assert_snapshot!(engine.journal().join("\n"), @"
+        write /etc/nginx/tls/tls.crt /etc/nginx/tls/tls.key into container macula-ingress-1
+        kill container macula-ingress-1 HUP
+        ");
+        let shown = engine.file("macula-ingress-1", "/etc/nginx/tls/tls.crt").unwrap().content;
+        assert_ne!(shown, old.chain_pem().into_bytes());
+        let kept = read(&host, &leaf_file_in(&State::new(&host.folders().data, "macula"))).await.unwrap();
+        assert_eq!(kept.chain_pem().into_bytes(), shown);
+        assert_eq!(kept.certificate.names, old.certificate.names);
+        // and then all is well again
+        assert_eq!(run(&later, Some(&engine)).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn without_an_engine_it_is_tried_again() {
+        let (host, engine, old) = platform().await;
+        let later = host.clone().at(NOW + 61 * DAY);
+        assert_eq!(run(&later, None).await.unwrap_err().to_string(), "no container engine answers");
+        let kept = read(&host, &leaf_file_in(&State::new(&host.folders().data, "macula"))).await.unwrap();
+        assert_eq!(kept, old);
+        assert!(run(&later, Some(&engine)).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn an_up_that_runs_is_left_alone() {
+        let (host, engine, _) = platform().await;
+        let later = host.clone().at(NOW + 61 * DAY);
+        let lock = State::new(&host.folders().data, "macula").lock_file();
+        let held = later.try_lock(&lock, "macula up").unwrap().unwrap();
+        assert_eq!(run(&later, Some(&engine)).await.unwrap(), None);
+        assert!(engine.journal().is_empty());
+        drop(held);
+    }
+}

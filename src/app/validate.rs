@@ -1,0 +1,186 @@
+//! `validate` and `dns trace`: the names walked from outside.
+
+use std::net::IpAddr;
+
+use ipnet::Ipv4Net;
+
+use crate::compile::{Block, container_name, fully_qualified, own_address};
+use crate::config::Loaded;
+use crate::dns::Trace;
+use crate::model::{ObservedContainer, Platform, Role, View};
+use crate::pki::Authority;
+use crate::pki::trust;
+use crate::validate::{Evidence, Scene, Target, Verdict, Web, collect, foreign, judge, targets};
+
+use super::certificate::{authorities, authority_domain};
+use super::prepare::gather;
+use super::resolver::{self, ResolverFiles};
+use super::{Error, Session};
+
+/// What is known before the walk.
+struct Ground {
+    engine: Result<std::sync::Arc<dyn crate::engine::Engine>, String>,
+    platform: Platform,
+    block: Block,
+    subnet: Option<Ipv4Net>,
+    tls: bool,
+    containers: Vec<ObservedContainer>,
+    container_addresses: bool,
+}
+
+/// Without an engine the names can still be looked at.
+async fn ground(session: &Session, loaded: &Loaded) -> Result<Ground, Error> {
+    let host = session.host();
+    match gather(session, loaded, false).await {
+        Ok((prepared, _)) => Ok(Ground {
+            engine: Ok(prepared.engine),
+            platform: prepared.platform,
+            block: prepared.block,
+            subnet: Some(prepared.subnet),
+            tls: prepared.tls,
+            containers: prepared.observed.containers,
+            container_addresses: prepared.facts.container_addresses,
+        }),
+        Err(error @ (Error::NoEngine(_) | Error::Engine(_))) => {
+            let platform = loaded.platform.clone();
+            let block = session.state(&platform.name).block(host, &platform).await?;
+            Ok(Ground {
+                engine: Err(error.to_string()),
+                tls: root(session, &platform).await.is_some(),
+                platform,
+                block,
+                subnet: None,
+                containers: Vec::new(),
+                container_addresses: false,
+            })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Our root, where there is one, and whether a store that is no file (a keychain) trusts it.
+async fn root(session: &Session, platform: &Platform) -> Option<(Vec<u8>, bool)> {
+    let host = session.host();
+    let domain = authority_domain(platform);
+    let root = Authority::recorded_root(host, &authorities(session), domain).await?;
+    let trusted = match host.facts().os.as_str() {
+        "macos" => {
+            let anchor = trust::Anchor::new(domain, &root);
+            let stores = trust::status(host, &anchor).await;
+            stores.iter().any(|store| store.place.kind == trust::Kind::MacOs && store.state == trust::State::Trusted)
+        }
+        _ => false,
+    };
+    Some((root.der, trusted))
+}
+
+async fn walk(session: &Session, ground: &Ground, targets: Vec<Target>) -> Evidence {
+    let host = session.host();
+    let files = ResolverFiles::of(host);
+    let platform = &ground.platform;
+    let ingress = platform
+        .services()
+        .find(|(_, service)| service.extension.role == Some(Role::Ingress))
+        .map(|(_, service)| container_name(platform, service, 1));
+    let network = platform.prefix();
+    let (name, address): (String, IpAddr) = resolver::probe(&platform.domain);
+    let scene = Scene {
+        host,
+        engine: ground.engine.as_deref().map_err(Clone::clone),
+        platform: &platform.name,
+        domain: &platform.domain,
+        network: &network,
+        targets,
+        containers: &ground.containers,
+        ingress: ingress.as_deref(),
+        container_addresses: ground.container_addresses,
+        control: files.control(),
+        install: files.install(),
+        dns_port: 53,
+        probe: (name, address),
+        root: root(session, platform).await,
+    };
+    collect(&scene).await
+}
+
+/// Walks every name of the platform.
+pub async fn validate(session: &Session, loaded: &Loaded) -> Result<(Evidence, Verdict), Error> {
+    let ground = ground(session, loaded).await?;
+    let all = targets(&ground.platform, ground.block, ground.subnet, ground.tls);
+    let evidence = walk(session, &ground, all).await;
+    let verdict = judge(&evidence);
+    Ok((evidence, verdict))
+}
+
+/// One name's way.
+pub struct Traced {
+    pub evidence: Evidence,
+    pub verdict: Verdict,
+    /// What our resolver did with the question; none while it does not run.
+    pub path: Option<Trace>,
+}
+
+/// Walks one name: one of the platform's, or any other. A name without a dot lies below the
+/// platform's domain.
+pub async fn trace_name(session: &Session, loaded: &Loaded, name: &str) -> Result<Traced, Error> {
+    let ground = ground(session, loaded).await?;
+    let name = full_name(name, &ground.platform.domain);
+    let all = targets(&ground.platform, ground.block, ground.subnet, ground.tls);
+    let wildcard = |target: &&Target| match target.name.strip_prefix("*.") {
+        Some(parent) => name.strip_suffix(parent).is_some_and(|rest| rest.ends_with('.') && rest.len() > 1),
+        None => false,
+    };
+    let known = all.iter().find(|target| target.name == name).or_else(|| all.iter().find(wildcard));
+    let path = async {
+        let mut client = resolver::connect(session.host()).await.ok()?;
+        client.trace(&name, 1, View::Host).await.ok()
+    };
+    let path = path.await;
+    let below = name == ground.platform.domain || name.ends_with(&format!(".{}", ground.platform.domain));
+    let written = path.as_ref().is_some_and(Trace::is_from_feed);
+    let target = match known {
+        Some(target) => Target { name: name.clone(), asked: name.clone(), ..target.clone() },
+        // the wildcard's: the ingress says that there is no such name
+        None if below && !written => unowned(&ground, &name),
+        None => foreign(&name),
+    };
+    let evidence = walk(session, &ground, vec![target]).await;
+    let verdict = judge(&evidence);
+    Ok(Traced { evidence, verdict, path })
+}
+
+/// A name below the domain that no service has.
+fn unowned(ground: &Ground, name: &str) -> Target {
+    let settings = &ground.platform.ingress;
+    let web = Web {
+        http: settings.http,
+        https: ground.tls.then_some(settings.https),
+        path: "/".to_owned(),
+        port: settings.http,
+    };
+    Target { address: Some(own_address(ground.block).into()), web: Some(web), ..foreign(name) }
+}
+
+/// `postgres` -> `postgres.macula.local`; what has a dot is a full name already.
+pub fn full_name(name: &str, domain: &str) -> String {
+    let plain = name.trim_end_matches('.');
+    if plain.contains('.') || plain == "localhost" || plain.is_empty() || name.ends_with('.') {
+        return plain.to_ascii_lowercase();
+    }
+    fully_qualified(plain, domain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::full_name;
+
+    #[test]
+    fn short_names_lie_below_the_domain() {
+        let full = |name| full_name(name, "macula.local");
+        assert_eq!(full("postgres"), "postgres.macula.local");
+        assert_eq!(full("Grafana.macula.local."), "grafana.macula.local");
+        assert_eq!(full("example.com"), "example.com");
+        assert_eq!(full("localhost"), "localhost");
+        assert_eq!(full("com."), "com");
+    }
+}

@@ -1,0 +1,151 @@
+use serde_json::{Value, json};
+
+use crate::app;
+use crate::validate::{Evidence, Fault, Hop, Row, State, Verdict, seen};
+
+use super::context::{Context, StackOptions};
+use super::error::{CliError, ErrorKind};
+use super::ui::table::{Cell, Fit, Table};
+use super::ui::{Style, Tone, text};
+
+/// Walk every name of the platform from outside, and say which hop is broken
+///
+/// As a program would: libc's look-up, our resolver, TCP to every published port, TLS with the
+/// system's own store, HTTP through the ingress, the service's container; and once more from a
+/// container of the platform. Each hop is tried by itself, so that one that is broken does not hide
+/// the others. Ends with 7 when anything is broken.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  macula validate\n  macula validate -o json\n  macula --name pr-123 validate\n  \
+                  macula dns trace grafana        one name, with what was seen at each hop")]
+pub struct Args {
+    #[command(flatten)]
+    stacks: StackOptions,
+}
+
+pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    let loaded = context.load(&args.stacks)?;
+    let session = context.session("validate").await;
+    let (evidence, verdict) = app::validate(&session, &loaded).await?;
+    if context.json() {
+        context.print_json(&as_json(context, &evidence, &verdict))?;
+        // that is the one result; a second object would make it no JSON any more
+        return if verdict.is_ok() { Ok(()) } else { std::process::exit(i32::from(ErrorKind::NotHealthy.exit_code())) };
+    }
+    let style = context.out_style();
+    let mut out = table(&verdict.rows, style, context.terminal.table_width());
+    if let Err(reason) = &evidence.machine.inside {
+        out.push_str(&format!("\nnot asked from inside: {reason}\n"));
+    }
+    out.push_str(&faults(context, &verdict.faults, style));
+    context.print(&out)?;
+    result(&verdict)
+}
+
+/// The end of the command.
+pub fn result(verdict: &Verdict) -> Result<(), CliError> {
+    if verdict.is_ok() {
+        return Ok(());
+    }
+    let things = text::count(verdict.faults.len(), "thing");
+    let verb = if verdict.faults.len() == 1 { "is" } else { "are" };
+    Err(CliError::not_healthy(match verdict.broken_names() {
+        0 => format!("{things} {verb} broken"),
+        count => format!("{things} {verb} broken; names affected: {count} of {}", verdict.rows.len()),
+    }))
+}
+
+pub fn table(rows: &[Row], style: Style, width: Option<usize>) -> String {
+    if rows.is_empty() {
+        return "the platform has no names\n".to_owned();
+    }
+    let titles = Hop::ALL.map(|hop| (hop.name().to_uppercase(), Fit::Whole));
+    let mut table = Table::new([("NAME".to_owned(), Fit::Whole)].into_iter().chain(titles));
+    for row in rows {
+        let hops = row.hops.iter().map(|state| Cell::state(word(*state)));
+        table.row([Cell::from(&row.name)].into_iter().chain(hops));
+    }
+    table.render(style, width)
+}
+
+/// As in the table.
+pub fn word(state: State) -> &'static str {
+    match state {
+        State::Ok => "ok",
+        State::Broken => "failed",
+        State::Unknown => "?",
+        State::None => "-",
+    }
+}
+
+/// One line for each broken thing, and what to type.
+pub fn faults(context: &Context, faults: &[Fault], style: Style) -> String {
+    let mut out = String::new();
+    for fault in faults {
+        out.push('\n');
+        let about = match fault.names.as_slice() {
+            [] => String::new(),
+            [name] => format!("{name}: "),
+            [first, second] => format!("{first}, {second}: "),
+            [first, rest @ ..] => format!("{first} and {} more: ", rest.len()),
+        };
+        let sign = style.paint(Tone::Bad, style.failed());
+        out.push_str(&format!("{sign} {:<8} {about}{}\n", fault.cause.hop().name(), fault.cause));
+        for (at, remedy) in fault.cause.remedies().iter().enumerate() {
+            let label = if at == 0 { "try:" } else { " or:" };
+            out.push_str(&format!("  {} {}\n", style.paint(Tone::Active, label), context.typed(remedy)));
+        }
+    }
+    out
+}
+
+/// `{"platform","domain","ok","inside","names":[{"name","service","hops":[{"hop","state","seen"}]}],"broken":[...]}`
+pub fn as_json(context: &Context, evidence: &Evidence, verdict: &Verdict) -> Value {
+    let state = |state: State| match state {
+        State::Ok => "ok",
+        State::Broken => "broken",
+        State::Unknown => "unknown",
+        State::None => "none",
+    };
+    let rows = verdict.rows.iter().zip(&evidence.names).map(|(row, name)| {
+        let hops = Hop::ALL.iter().zip(row.hops).filter(|(_, now)| *now != State::None);
+        let hops: Vec<Value> = hops
+            .map(|(hop, now)| json!({"hop": hop.name(), "state": state(now), "seen": seen(evidence, name, *hop)}))
+            .collect();
+        json!({"name": row.name, "service": row.service, "hops": hops})
+    });
+    let broken = verdict.faults.iter().map(|fault| {
+        let remedies: Vec<String> = fault.cause.remedies().iter().map(|text| context.typed(text)).collect();
+        json!({
+            "hop": fault.cause.hop().name(), "cause": fault.cause.name(), "text": fault.cause.to_string(),
+            "names": fault.names, "try": remedies,
+        })
+    });
+    json!({
+        "platform": evidence.platform,
+        "domain": evidence.domain,
+        "ok": verdict.is_ok(),
+        "inside": evidence.machine.inside.as_ref().ok(),
+        "names": rows.collect::<Vec<_>>(),
+        "broken": broken.collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hops_stand_side_by_side() {
+        use State::{Broken, None, Ok, Unknown};
+        let row = |name: &str, hops| Row { name: name.into(), service: "x".into(), hops };
+        let rows = [
+            row("grafana.macula.local", [Ok, Ok, Ok, Broken, Ok, Ok, Ok]),
+            row("postgres.macula.local", [Ok, Ok, Ok, None, None, Ok, Unknown]),
+        ];
+        insta::assert_snapshot!(table(&rows, Style { color: false, unicode: true }, std::option::Option::None), @"
+        NAME                   LOOK-UP  DNS  CONNECT  TLS     HTTP  SERVICE  INSIDE
+        grafana.macula.local   ok       ok   ok       failed  ok    ok       ok
+        postgres.macula.local  ok       ok   ok       -       -     ok       ?
+        ");
+    }
+}

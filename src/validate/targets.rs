@@ -1,0 +1,94 @@
+//! Where each name of a platform is to lead.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::Ipv4Net;
+
+use crate::compile::{Block, direct_names, ingress_address, loopback_address, routes};
+use crate::model::{Platform, Protocol, Role};
+
+/// A name, and what is to be there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Target {
+    /// The name as the platform has it; may begin with `*.`.
+    pub name: String,
+    /// A name that it stands for, where it is a wildcard; else the same.
+    pub asked: String,
+    pub service: String,
+    /// On this machine. None: whatever our resolver says.
+    pub address: Option<IpAddr>,
+    /// Inside the platform's network.
+    pub inside: Option<Ipv4Addr>,
+    /// Ports of the ingress: the name is a web page's.
+    pub web: Option<Web>,
+    /// TCP ports of its own, published on its address.
+    pub ports: Vec<u16>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Web {
+    pub http: u16,
+    pub https: Option<u16>,
+    pub path: String,
+    /// The container's own port.
+    pub port: u16,
+}
+
+/// The label that is asked for where a route is a wildcard.
+const ANY: &str = "macula-validate";
+
+/// All names: those of the ingress, then those that are reached on a port alone. `tls`: the ingress
+/// serves HTTPS.
+pub fn targets(platform: &Platform, block: Block, subnet: Option<Ipv4Net>, tls: bool) -> Vec<Target> {
+    let has_ingress = platform.services().any(|(_, service)| service.extension.role == Some(Role::Ingress));
+    let inside = subnet.filter(|_| has_ingress).map(ingress_address);
+    let ports = |service: &str| -> Vec<u16> {
+        let Some((_, service)) = platform.service(service) else { return Vec::new() };
+        let own = |port: &&crate::model::PublishedPort| port.protocol == Protocol::Tcp && port.host_ip.is_none();
+        service.ports.iter().filter(own).filter_map(|port| port.published).collect()
+    };
+    let mut all: BTreeMap<String, Target> = BTreeMap::new();
+    for route in routes(platform, block) {
+        let web = Web {
+            http: platform.ingress.http,
+            https: tls.then_some(platform.ingress.https),
+            path: route.path.clone(),
+            port: route.port,
+        };
+        let target = all.entry(route.host.clone()).or_insert_with(|| Target {
+            asked: route.host.replacen('*', ANY, 1),
+            name: route.host.clone(),
+            service: route.service.clone(),
+            address: Some(route.address.into()),
+            inside,
+            web: Some(web.clone()),
+            ports: ports(&route.service),
+        });
+        // the shortest path comes last, and is the one that a person would type
+        target.web = Some(web);
+        target.service = route.service;
+    }
+    for (name, address) in direct_names(platform) {
+        let service = name.strip_suffix(&format!(".{}", platform.domain)).unwrap_or(&name).to_owned();
+        let ports = ports(&service);
+        if ports.is_empty() {
+            continue;
+        }
+        all.entry(name.clone()).or_insert_with(|| Target {
+            asked: name.clone(),
+            name,
+            ports,
+            service,
+            address: Some(loopback_address(block, Some(address)).into()),
+            inside,
+            web: None,
+        });
+    }
+    all.into_values().collect()
+}
+
+/// A name that is none of the platform's own: asked for, and nothing more is known of it.
+pub fn foreign(name: &str) -> Target {
+    Target { name: name.to_owned(), asked: name.to_owned(), ..Target::default() }
+}
