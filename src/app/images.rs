@@ -124,6 +124,7 @@ pub async fn obtain_images(
         events: session.events.clone(),
         cancel: session.cancel.clone(),
         image_timeout: platform.timeouts.image,
+        cluster: None,
     };
     let outcome = apply(&session.command, &platform.name, &plan, tools).await;
     if outcome.cancelled && outcome.failed.is_empty() {

@@ -1,6 +1,7 @@
 //! Floor 7: what the commands do. The only place where the floors below are wired together.
 
 mod certificate;
+pub mod cluster;
 mod creds;
 mod down;
 mod error;
@@ -18,6 +19,7 @@ mod up;
 mod validate;
 
 pub use certificate::{authorities, authority_domain};
+pub use cluster::{AddOnStatus, ClusterStatus, NodeStatus, doctor_needs as cluster_needs, drift as cluster_drift};
 pub use creds::{Credential, credentials, exports};
 pub use down::{DownOptions, Downed, down};
 pub use error::Error;
@@ -32,6 +34,6 @@ pub use resolver::{
     connect as connect_resolver, names_status, own_address as resolver_address, probe, serve,
 };
 pub use state::State;
-pub use status::{ClusterStatus, DnsStatus, PlatformStatus, ServiceStatus, Status, status};
+pub use status::{DnsStatus, PlatformStatus, ServiceStatus, Status, status};
 pub use up::{Consent, UpOptions, UpResult, up};
 pub use validate::{Traced, full_name, trace_name, validate};

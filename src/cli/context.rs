@@ -16,7 +16,7 @@ use crate::event::{Event, Events, Reporter};
 use crate::host::Host;
 use crate::host::local::LocalHost;
 use crate::model::{DEFAULT_NAME, ImagePolicy};
-use crate::system::System;
+use crate::system::{OverNetwork, System};
 
 use super::error::{CliError, ErrorKind, Hint};
 use super::ui::confirm::{self, Answer, Question};
@@ -182,13 +182,23 @@ impl Context {
     /// For commands that look only at files.
     pub fn session_without_engine(&self, command: &str) -> Session {
         Session {
-            system: System { host: self.host.clone(), engine: None, discovery: Discovery::default() },
+            system: System {
+                host: self.host.clone(),
+                engine: None,
+                discovery: Discovery::default(),
+                reach: Arc::new(OverNetwork),
+            },
             events: self.events(),
             cancel: self.cancel.clone(),
             command: format!("macula {command}"),
             version: env!("CARGO_PKG_VERSION"),
             program: program(),
         }
+    }
+
+    /// Whether a question would be answered: by `--yes`, or by somebody at the terminal.
+    pub fn may_ask(&self) -> bool {
+        self.global.yes || (self.terminal.stdin_is_tty && self.terminal.stderr_is_tty)
     }
 
     /// Whether the user agrees: by `--yes`, or asked on the terminal. Where nobody can be asked it

@@ -56,7 +56,7 @@ pub(super) fn image_spec(platform: &Platform, service: &Service) -> ImageSpec {
 }
 
 /// Mirrors of the registry first, then the registry, then the other sources.
-fn pull_references(platform: &Platform, image: &str, sources: &[String]) -> Vec<String> {
+pub(super) fn pull_references(platform: &Platform, image: &str, sources: &[String]) -> Vec<String> {
     let mut all = Vec::new();
     for reference in std::iter::once(image).chain(sources.iter().map(String::as_str)) {
         let (registry, repository) = split_registry(reference);

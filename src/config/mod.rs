@@ -33,7 +33,7 @@ use extension::Templates;
 use macula_file::{ServiceChange, Settings};
 use tree::Span;
 
-use crate::model::{DEFAULT_DOMAIN, DEFAULT_NAME, ImagePolicy, Origin, Platform, Stack};
+use crate::model::{ClusterSettings, DEFAULT_DOMAIN, DEFAULT_NAME, ImagePolicy, Origin, Platform, Stack};
 use crate::render;
 
 /// Everything that decides what is loaded.
@@ -130,11 +130,19 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
         images,
         ingress: settings.ingress,
         dns: settings.dns,
-        cluster: settings.cluster,
+        cluster: cluster_settings(settings.cluster, request),
         addresses: settings.addresses,
         timeouts: settings.timeouts,
     };
     Ok(Loaded { platform, warnings, config_file, projects })
+}
+
+/// What the environment says stands above the file.
+fn cluster_settings(mut settings: ClusterSettings, request: &Request) -> ClusterSettings {
+    let variable = |name: &str| request.env.get(name).filter(|value| !value.is_empty()).cloned();
+    settings.program = variable("MACULA_KIND").or(settings.program);
+    settings.node_image = variable("MACULA_NODE_IMAGE").or(settings.node_image);
+    settings
 }
 
 /// `--file`, `./macula.yaml`, then the one in the configuration folder.

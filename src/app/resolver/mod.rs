@@ -221,7 +221,7 @@ async fn fed(client: &mut Client, domain: &str) -> Result<Status, Error> {
 fn entry(prepared: &Prepared) -> ZoneEntry {
     let platform = &prepared.platform;
     ZoneEntry {
-        zone: zone(platform, prepared.block, prepared.subnet, prepared.tls),
+        zone: zone(platform, prepared.block, prepared.subnet, prepared.tls, prepared.cluster.ingress_node()),
         feed: feed(platform, prepared.block),
         listen: vec![Listen { address: (gateway(prepared.subnet), 53).into(), view: View::Container }],
         networks: vec![prepared.subnet.into()],

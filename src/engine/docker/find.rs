@@ -39,7 +39,18 @@ impl Docker {
         let ask_named = !query.containers.is_empty();
         let (ours, named) = tokio::try_join!(ours, async { if ask_named { named.await } else { Ok(Vec::new()) } })?;
         let mut seen = HashSet::new();
-        let listed = ours.into_iter().chain(named).filter(|container| seen.insert(container.id.clone()));
+        self.detailed(ours.into_iter().chain(named).filter(|container| seen.insert(container.id.clone()))).await
+    }
+
+    pub(super) async fn find_labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError> {
+        let listed = self.list(Filters::from([("label".to_owned(), vec![label.to_owned()])])).await?;
+        self.detailed(listed.into_iter()).await
+    }
+
+    async fn detailed(
+        &self,
+        listed: impl Iterator<Item = Listed> + Send,
+    ) -> Result<Vec<ObservedContainer>, EngineError> {
         let mut found: Vec<ObservedContainer> = stream::iter(listed)
             .map(|listed| async move {
                 if !self.podman()

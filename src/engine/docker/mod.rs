@@ -118,6 +118,10 @@ impl Engine for Docker {
         self.list_networks().await
     }
 
+    async fn labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError> {
+        self.find_labelled(label).await
+    }
+
     async fn inspect(&self, container: &str) -> Result<ObservedContainer, EngineError> {
         self.inspect_container(container).await
     }
@@ -128,6 +132,10 @@ impl Engine for Docker {
 
     async fn remove_network(&self, name: &str) -> Result<(), EngineError> {
         self.drop_network(name).await
+    }
+
+    async fn readdress(&self, container: &str, network: &str, address: std::net::Ipv4Addr) -> Result<(), EngineError> {
+        self.change_address(container, network, address).await
     }
 
     async fn create_volume(&self, spec: &VolumeSpec, labels: &BTreeMap<String, String>) -> Result<(), EngineError> {
@@ -194,7 +202,11 @@ impl Engine for Docker {
     }
 
     async fn remove_container(&self, container: &str) -> Result<(), EngineError> {
-        self.drop_container(container).await
+        self.drop_container(container, false).await
+    }
+
+    async fn discard_container(&self, container: &str) -> Result<(), EngineError> {
+        self.drop_container(container, true).await
     }
 
     async fn write_files(&self, container: &str, files: &[FileSpec]) -> Result<(), EngineError> {
