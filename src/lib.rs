@@ -5,7 +5,8 @@
 //! | 8 | `cli` | one file a command: arguments and a call |
 //! | 7 | `app` | up, down, plan, status, ...: the only wiring |
 //! | 6 | `observe`, `apply`, `doctor`, `validate` | one look at the world; carries out a plan; checks of the machine; the names walked from outside |
-//! | 5 | `system` | the engine and the host as one handle |
+//! | 5 | `system` | the engine, the host and the way into a cluster as one handle |
+//! | 5 | `cluster` | clusters by kind, which makes them of the engine's containers; the user's kubeconfig |
 //! | 4 | `engine` | Docker and Podman |
 //! | 4 | `kubernetes` | the cluster's API server: server-side apply, readiness, prune |
 //! | 4 | `dns` | the resolver: zones to answers, forwarding, its handle |
@@ -18,6 +19,7 @@ pub mod app;
 pub mod apply;
 pub mod bundle;
 pub mod cli;
+pub mod cluster;
 pub mod compile;
 pub mod config;
 pub mod dns;

@@ -80,7 +80,8 @@ pub async fn registries(
     observed.registries = answers.await.into_iter().collect();
 }
 
-async fn reaches(host: &dyn Host, registry: &str) -> bool {
+/// Whether a registry (or any other HTTPS server, by its name) accepts a connection.
+pub async fn reaches(host: &dyn Host, registry: &str) -> bool {
     // a proxy resolves and connects for us; only the pull itself can tell
     let proxied = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].iter().any(|name| host.env(name).is_some());
     if proxied {

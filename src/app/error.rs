@@ -63,6 +63,8 @@ pub enum Error {
     Install(#[from] crate::dns::install::InstallError),
     #[error(transparent)]
     Bundle(#[from] crate::bundle::BundleError),
+    #[error(transparent)]
+    Cluster(#[from] crate::cluster::ClusterError),
     #[error("there are no passwords yet: the first `up` makes them")]
     NoSecrets,
     #[error("{0}")]

@@ -5,11 +5,22 @@ use serde::Serialize;
 use crate::apply::{Tools, apply};
 use crate::compile::{image_specs, published_addresses, service_volumes};
 use crate::config::Loaded;
-use crate::model::{ImagePolicy, ImageSpec, ResourceId, ResourceKind, repository, split_registry};
+use crate::engine::context_digest;
+use crate::model::{ImagePolicy, ImageSpec, Platform, ResourceId, ResourceKind, repository, split_registry};
 use crate::observe;
 use crate::plan::{Action, Cause, Choice, ImageSource, Plan, Step, supply};
 
 use super::{Error, Session, prepare::load_for_engine};
+
+/// Notes what the services' build contexts hold, so that a changed Dockerfile or file is a build to
+/// be made anew. A folder that cannot be read stays unknown: its build will say so.
+pub fn look_at_contexts(platform: &mut Platform) {
+    for service in platform.stacks.iter_mut().flat_map(|stack| stack.services.values_mut()) {
+        if let Some(build) = &mut service.build {
+            build.content = build.context.as_deref().and_then(|folder| context_digest(folder).ok());
+        }
+    }
+}
 
 /// One line of `images list`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -176,6 +187,7 @@ pub async fn obtain_images(
         events: session.events.clone(),
         cancel: session.cancel.clone(),
         image_timeout: platform.timeouts.image,
+        cluster: None,
     };
     let outcome = apply(&session.command, &platform.name, &plan, tools).await;
     if outcome.cancelled && outcome.failed.is_empty() {

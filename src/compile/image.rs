@@ -87,12 +87,19 @@ fn source(platform: &Platform, reference: &str) -> Source {
         Some(digest) => format!("{}@{digest}", repository(name)),
         None => name.to_owned(),
     };
-    let (registry, path) = split_registry(name);
-    let mirrors = platform.images.sources.get(registry).into_iter().flatten();
-    let mut pull: Vec<String> =
-        mirrors.map(|mirror| pinned(&format!("{}/{path}", mirror.trim_end_matches('/')))).collect();
-    pull.push(pinned(name));
+    let pull = mirrored(platform, name).iter().map(|name| pinned(name)).collect();
     Source { reference: reference.to_owned(), pull, digest }
+}
+
+/// The mirrors of its registry, then the registry.
+pub(super) fn mirrored(platform: &Platform, reference: &str) -> Vec<String> {
+    let (registry, path) = split_registry(reference);
+    let mirrors = platform.images.sources.get(registry).into_iter().flatten();
+    let mut all: Vec<String> = mirrors.map(|mirror| format!("{}/{path}", mirror.trim_end_matches('/'))).collect();
+    all.push(reference.to_owned());
+    let mut seen = std::collections::BTreeSet::new();
+    all.retain(|reference| seen.insert(reference.clone()));
+    all
 }
 
 /// Every image that macula.lock can name, once, with the places to ask for its digest: as if

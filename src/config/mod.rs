@@ -35,7 +35,7 @@ use extension::Templates;
 use macula_file::{ServiceChange, Settings};
 use tree::Span;
 
-use crate::model::{DEFAULT_DOMAIN, DEFAULT_NAME, ImagePolicy, Origin, Platform, Stack};
+use crate::model::{ClusterSettings, DEFAULT_DOMAIN, DEFAULT_NAME, ImagePolicy, Origin, Platform, Stack};
 use crate::render;
 
 /// Everything that decides what is loaded.
@@ -136,11 +136,19 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
         images,
         ingress: settings.ingress,
         dns: settings.dns,
-        cluster: settings.cluster,
+        cluster: cluster_settings(settings.cluster, request),
         addresses: settings.addresses,
         timeouts: settings.timeouts,
     };
     Ok(Loaded { platform, warnings, config_file, lock_file, projects })
+}
+
+/// What the environment says stands above the file.
+fn cluster_settings(mut settings: ClusterSettings, request: &Request) -> ClusterSettings {
+    let variable = |name: &str| request.env.get(name).filter(|value| !value.is_empty()).cloned();
+    settings.program = variable("MACULA_KIND").or(settings.program);
+    settings.node_image = variable("MACULA_NODE_IMAGE").or(settings.node_image);
+    settings
 }
 
 /// `--file`, `./macula.yaml`, then the one in the configuration folder.
@@ -290,6 +298,9 @@ fn stack(
     }
 }
 
+/// What container engines accept at the least: bytes.
+const LEAST_MEMORY: i64 = 6 << 20;
+
 /// `services` of macula.yaml.
 fn apply_changes(changes: &BTreeMap<String, ServiceChange>, stacks: &mut [check::Loaded], report: &mut Report) {
     for (name, change) in changes {
@@ -322,7 +333,13 @@ fn apply_changes(changes: &BTreeMap<String, ServiceChange>, stacks: &mut [check:
                 None => service.environment.remove(variable),
             };
         }
-        if change.memory.is_some() {
+        if change.memory.is_some_and(|bytes| bytes < LEAST_MEMORY) {
+            report.error_help(
+                change.span,
+                format!("services.{name}.memory: no container runs with less than 6m"),
+                "write a unit: 512m, 1g",
+            );
+        } else if change.memory.is_some() {
             service.options.resources.memory = change.memory;
         }
     }

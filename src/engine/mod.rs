@@ -19,6 +19,8 @@ pub mod discover;
 pub mod docker;
 pub mod fake;
 
+pub use docker::context_digest;
+
 /// Receives progress of pulls, builds and loads.
 pub type ProgressSink<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 
@@ -147,8 +149,14 @@ pub trait Engine: Send + Sync {
     async fn networks(&self) -> Result<Vec<ObservedNetwork>, EngineError>;
     async fn inspect(&self, container: &str) -> Result<ObservedContainer, EngineError>;
 
+    /// All containers, running or not, that bear this label (`key` or `key=value`), whoever's.
+    async fn labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError>;
+
     async fn create_network(&self, spec: &NetworkSpec) -> Result<(), EngineError>;
     async fn remove_network(&self, name: &str) -> Result<(), EngineError>;
+    /// Gives a container that does not run this address in a network, in place of whatever it had
+    /// there.
+    async fn readdress(&self, container: &str, network: &str, address: std::net::Ipv4Addr) -> Result<(), EngineError>;
     async fn create_volume(&self, spec: &VolumeSpec, labels: &BTreeMap<String, String>) -> Result<(), EngineError>;
     async fn remove_volume(&self, name: &str) -> Result<(), EngineError>;
 
@@ -188,6 +196,8 @@ pub trait Engine: Send + Sync {
     async fn kill(&self, container: &str, signal: &str) -> Result<(), EngineError>;
     /// Removes it, running or not; its volumes stay. No error when it is gone already.
     async fn remove_container(&self, container: &str) -> Result<(), EngineError>;
+    /// As [`Engine::remove_container`], with the volumes that have no name.
+    async fn discard_container(&self, container: &str) -> Result<(), EngineError>;
     async fn write_files(&self, container: &str, files: &[FileSpec]) -> Result<(), EngineError>;
     /// `None` when there is no such file.
     async fn read_file(&self, container: &str, path: &str) -> Result<Option<Vec<u8>>, EngineError>;

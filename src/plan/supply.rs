@@ -137,7 +137,14 @@ fn choose(
         _ => (true, true),
     };
     let build_only = spec.pull.is_empty();
-    let present_image = spec.present(observed);
+    // what was built from files that have changed since is not what is asked for
+    let stale = |found: &crate::model::ObservedImage| {
+        let built = found.labels.get(label::FINGERPRINT);
+        let wanted = spec.build.as_ref().filter(|build| build.spec.content.is_some());
+        policy != ImagePolicy::Local
+            && wanted.is_some_and(|wanted| built.is_some_and(|built| *built != wanted.fingerprint.0))
+    };
+    let present_image = spec.present(observed).filter(|(_, image)| !stale(image));
     let present_build =
         spec.build.as_ref().and_then(|build| Some((build.tag.clone(), observed.images.get(&build.tag)?)));
     // a folder of the user's may have changed in ways that only a build finds out

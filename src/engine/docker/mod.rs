@@ -38,6 +38,8 @@ mod things;
 mod transfer;
 mod version;
 
+pub use context::context_digest;
+
 pub(super) use connect::ConnectError;
 pub(super) use spec::volumes_of_image;
 use version::ApiVersion;
@@ -117,6 +119,10 @@ impl Engine for Docker {
         self.list_networks().await
     }
 
+    async fn labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError> {
+        self.find_labelled(label).await
+    }
+
     async fn inspect(&self, container: &str) -> Result<ObservedContainer, EngineError> {
         self.inspect_container(container).await
     }
@@ -127,6 +133,10 @@ impl Engine for Docker {
 
     async fn remove_network(&self, name: &str) -> Result<(), EngineError> {
         self.drop_network(name).await
+    }
+
+    async fn readdress(&self, container: &str, network: &str, address: std::net::Ipv4Addr) -> Result<(), EngineError> {
+        self.change_address(container, network, address).await
     }
 
     async fn create_volume(&self, spec: &VolumeSpec, labels: &BTreeMap<String, String>) -> Result<(), EngineError> {
@@ -193,7 +203,11 @@ impl Engine for Docker {
     }
 
     async fn remove_container(&self, container: &str) -> Result<(), EngineError> {
-        self.drop_container(container).await
+        self.drop_container(container, false).await
+    }
+
+    async fn discard_container(&self, container: &str) -> Result<(), EngineError> {
+        self.drop_container(container, true).await
     }
 
     async fn write_files(&self, container: &str, files: &[FileSpec]) -> Result<(), EngineError> {

@@ -68,6 +68,14 @@ impl Engine for FakeEngine {
         })
     }
 
+    async fn labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError> {
+        let world = self.call("looking for labels")?;
+        let (key, value) = label.split_once('=').map_or((label, None), |(key, value)| (key, Some(value)));
+        let bears =
+            |found: &&ObservedContainer| found.label(key).is_some_and(|own| value.is_none_or(|value| own == value));
+        Ok(world.containers.values().map(|container| &container.observed).filter(bears).cloned().collect())
+    }
+
     async fn networks(&self) -> Result<Vec<ObservedNetwork>, EngineError> {
         Ok(self.call("listing networks")?.networks.values().cloned().collect())
     }
@@ -113,6 +121,15 @@ impl Engine for FakeEngine {
             return Err(conflict(&operation, format!("network {name} has active endpoints")));
         }
         world.networks.remove(name);
+        Ok(())
+    }
+
+    async fn readdress(&self, container: &str, network: &str, address: Ipv4Addr) -> Result<(), EngineError> {
+        let operation = format!("readdress container {container} to {address} in {network}");
+        let mut world = self.act(&operation)?;
+        let found = world.find_mut(container).map_err(missing(&operation))?;
+        found.networks.retain(|(name, _)| name != network);
+        found.networks.push((network.to_owned(), Some(address)));
         Ok(())
     }
 
@@ -382,6 +399,10 @@ impl Engine for FakeEngine {
         }
         world.containers.remove(&found.observed.name);
         Ok(())
+    }
+
+    async fn discard_container(&self, container: &str) -> Result<(), EngineError> {
+        self.remove_container(container).await
     }
 
     async fn write_files(&self, container: &str, files: &[FileSpec]) -> Result<(), EngineError> {
