@@ -25,6 +25,7 @@ const APPLICATIONS: u8 = 10;
 const KUBELET_WITHOUT_CGROUP_V1: u32 = 35;
 /// The service behind `registry.<domain>`.
 const REGISTRY: &str = "registry";
+const REGISTRY_CACHE: &str = "registry-cache";
 
 /// What is known of the machine beside the platform.
 #[derive(Debug, Clone)]
@@ -170,14 +171,25 @@ pub fn cluster(platform: &Platform, site: &ClusterSite<'_>) -> Result<ClusterSpe
     })
 }
 
-/// How the nodes reach the platform's registry under each of its names: over plain HTTP, at the
-/// port that the ingress passes on inside the platform's network. containerd's docs/hosts.md.
+/// How the nodes reach the platform's registry under each of its names, and Docker Hub through the
+/// cache where there is one: over plain HTTP, at the port that the ingress passes on inside the
+/// platform's network. containerd's docs/hosts.md.
 fn registries(platform: &Platform, site: &ClusterSite<'_>) -> BTreeMap<String, String> {
     let all = streams(platform);
-    let Some(stream) = all.iter().find(|stream| stream.service == REGISTRY && stream.protocol == Protocol::Tcp) else {
-        return BTreeMap::new();
-    };
-    let inside = format!("http://{}:{}", ingress_address(site.subnet), stream.port);
+    let stream_of =
+        |service: &str| all.iter().find(|stream| stream.service == service && stream.protocol == Protocol::Tcp);
+    let inside = |port: u16| format!("http://{}:{port}", ingress_address(site.subnet));
+    let mut files = BTreeMap::new();
+    if let Some(stream) = stream_of(REGISTRY_CACHE) {
+        // Docker Hub itself stays the second choice
+        let cache = inside(stream.port);
+        let settings = format!(
+            "server = \"https://registry-1.docker.io\"\n\n[host.\"{cache}\"]\n  capabilities = [\"pull\", \"resolve\"]\n"
+        );
+        files.insert("docker.io/hosts.toml".to_owned(), settings);
+    }
+    let Some(stream) = stream_of(REGISTRY) else { return files };
+    let inside = inside(stream.port);
     let settings =
         format!("server = \"{inside}\"\n\n[host.\"{inside}\"]\n  capabilities = [\"pull\", \"resolve\", \"push\"]\n");
     let own = platform.service(REGISTRY).and_then(|(_, service)| service.extension.address);
@@ -188,7 +200,8 @@ fn registries(platform: &Platform, site: &ClusterSite<'_>) -> BTreeMap<String, S
         format!("{published}:{}", stream.port),
         format!("localhost:{}", stream.port),
     ];
-    names.into_iter().map(|name| (format!("{name}/hosts.toml"), settings.clone())).collect()
+    files.extend(names.into_iter().map(|name| (format!("{name}/hosts.toml"), settings.clone())));
+    files
 }
 
 #[cfg(test)]

@@ -84,6 +84,18 @@ fn the_default_cluster() {
 }
 
 #[test]
+fn nodes_ask_the_cache_first_where_there_is_one() {
+    let spec = cluster(&platform("profiles: [core, cache]", "macula"), &site()).unwrap();
+    assert_eq!(spec.registries.len(), 5);
+    assert_snapshot!(spec.registries["docker.io/hosts.toml"], @r#"
+    server = "https://registry-1.docker.io"
+
+    [host."http://10.222.7.2:5010"]
+      capabilities = ["pull", "resolve"]
+    "#);
+}
+
+#[test]
 fn several_nodes_of_a_named_platform_on_an_old_kernel() {
     let settings = "cluster: {control_planes: 3, workers: 2, node_image: 'kindest/node:v1.37.0', \
                     feature_gates: {InPlacePodVerticalScaling: true}, udp_services: {5353: a/b:53}}\n";
