@@ -528,7 +528,7 @@ mod tests {
 
         error: pull: no way to the registry of ghcr.io/acme/web:1: connection timed out
           hint: check the network and the proxy variables of the engine (`macula doctor`)
-          hint: without a way to registries: build what can be built, or bring images over from another machine
+          hint: without a way to registries: build what can be built, or bring images over from another machine (`macula images save FILE`)
           try: macula up --images build
           try: macula images load FILE && macula up --images local
         exit 6
