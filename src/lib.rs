@@ -10,13 +10,14 @@
 //! | 4 | `engine` | Docker and Podman |
 //! | 4 | `kubernetes` | the cluster's API server: server-side apply, readiness, prune |
 //! | 4 | `dns` | the resolver: zones to answers, forwarding, its handle |
-//! | 3 | `host`, `event` | the machine; what work says while it runs |
+//! | 3 | `host`, `event`, `bundle` | the machine; what work says while it runs; images as one file |
 //! | 2 | `compile`, `plan` | pure: platform to resources; resources and the world to steps |
 //! | 1 | `config` | files to platform, every error at once |
 //! | 0 | `model`, `render` | pure: the types; the embedded templates |
 
 pub mod app;
 pub mod apply;
+pub mod bundle;
 pub mod cli;
 pub mod cluster;
 pub mod compile;

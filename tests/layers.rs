@@ -13,6 +13,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("plan", 2),
     ("host", 3),
     ("event", 3),
+    ("bundle", 3),
     ("engine", 4),
     ("kubernetes", 4),
     ("dns", 4),

@@ -62,6 +62,8 @@ pub enum Error {
     #[error(transparent)]
     Install(#[from] crate::dns::install::InstallError),
     #[error(transparent)]
+    Bundle(#[from] crate::bundle::BundleError),
+    #[error(transparent)]
     Cluster(#[from] crate::cluster::ClusterError),
     #[error("there are no passwords yet: the first `up` makes them")]
     NoSecrets,

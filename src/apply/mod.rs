@@ -240,7 +240,7 @@ impl Run {
                     ImageSource::Image if reference != spec.reference => Some(format!("from {reference}")),
                     ImageSource::Image => None,
                 };
-                let reference = if source == ImageSource::Image { spec.reference.clone() } else { reference };
+                let reference = if source == ImageSource::Image { spec.kept_as() } else { reference };
                 self.images
                     .lock()
                     .unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -2,6 +2,7 @@
 
 use crate::app::{Error, ResolverError};
 use crate::apply::{Failure, StepError};
+use crate::bundle::BundleError;
 use crate::cluster::{ClusterError, KubeconfigError};
 use crate::dns::install::InstallError;
 use crate::dns::{ControlError, RecordsError, ServerError};
@@ -87,6 +88,7 @@ impl From<Error> for CliError {
             }
             Error::Resolver(error) => resolver(&error),
             Error::Install(error) => install(error),
+            Error::Bundle(error) => bundle(&error),
             Error::NoBlock { .. } | Error::Other(_) => Self::unexpected(error.to_string()),
         }
     }
@@ -156,6 +158,23 @@ fn install(error: InstallError) -> CliError {
             let mut new = of(ErrorKind::NotHealthy).suggest("macula dns status");
             new.details = tried.iter().map(|tried| format!("{}: {}", tried.rung, tried.reason)).collect();
             new
+        }
+    }
+}
+
+fn bundle(error: &BundleError) -> CliError {
+    let of = |kind| CliError::of(kind, error);
+    match error {
+        BundleError::Io { path, source } => CliError::io(format!("{}", path.display()), source),
+        BundleError::NotABundle { .. } => {
+            of(ErrorKind::Image).hint("an archive of `docker save` is loaded with `docker load -i FILE`")
+        }
+        BundleError::Newer { .. } => of(ErrorKind::Image).hint("load it with that macula, or save it with this one"),
+        BundleError::Cut { .. } | BundleError::Damaged { .. } => {
+            of(ErrorKind::Image).hint("nothing was loaded from it; copy or save it once more")
+        }
+        BundleError::Clash { .. } | BundleError::Archive { .. } => {
+            of(ErrorKind::Unexpected).hint("what was saved is kept; the same command goes on from here")
         }
     }
 }

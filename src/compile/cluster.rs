@@ -15,7 +15,7 @@ use crate::render;
 
 use super::CompileError;
 use super::address::{Block, ingress_address, overlap};
-use super::image::pull_references;
+use super::image::mirrored;
 use super::ingress::streams;
 
 const TEMPLATE: &str = "cluster.yaml.j2";
@@ -92,12 +92,12 @@ pub fn node_images(platform: &Platform) -> (Vec<String>, Vec<String>) {
     let reference = overridden.unwrap_or(chosen);
     if reference == DEFAULT_NODE_IMAGE {
         let pinned = format!("{DEFAULT_NODE_IMAGE}@{DEFAULT_NODE_IMAGE_DIGEST}");
-        let pull = pull_references(platform, &pinned, &[]);
+        let pull = mirrored(platform, &pinned);
         let mut here = vec![reference, pinned];
         here.extend(pull.iter().filter(|reference| !here.contains(reference)).cloned().collect::<Vec<_>>());
         return (here, pull);
     }
-    let pull = pull_references(platform, &reference, &[]);
+    let pull = mirrored(platform, &reference);
     let mut here = vec![reference];
     here.extend(pull.iter().filter(|reference| !here.contains(reference)).cloned().collect::<Vec<_>>());
     (here, pull)

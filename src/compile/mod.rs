@@ -25,7 +25,7 @@ pub use cluster::{
 };
 pub use container::{WantedNames, certificate_files, container_name, direct_names, service_volumes, wanted_names};
 pub use context::{export_context, for_service};
-pub use image::{BASE_SUITE, image_specs};
+pub use image::{BASE_SUITE, Source, image_specs, lockable};
 pub use ingress::{fully_qualified, names, routes, streams};
 pub use zone::{RESOLVER, feed, records_api, resolver_metrics, zone};
 

@@ -302,6 +302,7 @@ fn settings(root: &Node) -> Settings {
             .collect(),
         services: root.entries("services").map(|(name, entry)| (name.to_owned(), service_change(entry))).collect(),
         images: ImageSettings {
+            locked: BTreeMap::new(),
             policy: images.get_text("policy").and_then(policy).unwrap_or_default(),
             sources: images
                 .entries("sources")

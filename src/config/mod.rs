@@ -11,6 +11,7 @@ mod files;
 mod init;
 mod interpolate;
 mod json_schema;
+mod lock_file;
 mod macula_file;
 mod profile;
 mod scalar;
@@ -27,6 +28,7 @@ pub use diagnostic::{ConfigErrors, Diagnostic};
 pub use files::{DiskFiles, Files, MemoryFiles};
 pub use init::init_file;
 pub use json_schema::schema;
+pub use lock_file::lock_text;
 
 use diagnostic::{Report, suggestion};
 use extension::Templates;
@@ -67,6 +69,8 @@ pub struct Loaded {
     pub warnings: Vec<Diagnostic>,
     /// The macula.yaml that was read, if there was any.
     pub config_file: Option<PathBuf>,
+    /// Where macula.lock lies or would lie: beside macula.yaml, else in the working folder.
+    pub lock_file: PathBuf,
     /// The stacks as Compose projects, in the order of `platform.stacks`.
     pub projects: Vec<Project>,
 }
@@ -107,6 +111,8 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     if let Some(policy) = request.images {
         images.policy = policy;
     }
+    let lock_file = lock_file::place(config_file.as_deref(), &request.cwd);
+    images.locked = lock_file::load(&lock_file, files, &mut report);
     profile::choose(&mut stacks, &profiles);
     apply_changes(&settings.services, &mut stacks, &mut report);
     for (from, to) in &images.overrides {
@@ -134,7 +140,7 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
         addresses: settings.addresses,
         timeouts: settings.timeouts,
     };
-    Ok(Loaded { platform, warnings, config_file, projects })
+    Ok(Loaded { platform, warnings, config_file, lock_file, projects })
 }
 
 /// What the environment says stands above the file.

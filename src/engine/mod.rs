@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use crate::event::Progress;
@@ -219,6 +220,20 @@ pub trait Engine: Send + Sync {
     /// Runs a command with the caller's own terminal or pipes attached (stdin, stdout, stderr of
     /// this process); returns its exit code.
     async fn exec_attached(&self, container: &str, request: &AttachedExec) -> Result<i64, EngineError>;
+    /// What a reference means in its registry right now: the digest of its manifest or index
+    /// (`sha256:...`). Nothing is pulled.
+    async fn digest(&self, reference: &str) -> Result<String, EngineError>;
+    /// Images as one archive (`docker save`), piece by piece.
+    async fn export(
+        &self,
+        references: &[String],
+    ) -> Result<BoxStream<'static, Result<Bytes, EngineError>>, EngineError>;
+    /// Loads an archive as it arrives; the references that it held.
+    async fn load_from(
+        &self,
+        archive: BoxStream<'static, std::io::Result<Bytes>>,
+        progress: ProgressSink<'_>,
+    ) -> Result<Vec<String>, EngineError>;
     /// Images as one archive (`docker save`), written to `file`.
     async fn save(&self, references: &[String], file: &std::path::Path) -> Result<(), EngineError>;
     /// Loads an archive (`docker load`); the references that it held.

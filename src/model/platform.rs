@@ -85,6 +85,8 @@ pub struct ImageSettings {
     pub sources: BTreeMap<String, Vec<String>>,
     /// Image reference of a stack file -> the reference to use in its place.
     pub overrides: BTreeMap<String, String>,
+    /// Image reference -> its digest (`sha256:...`), of macula.lock.
+    pub locked: BTreeMap<String, String>,
 }
 
 /// `--images`.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::errors::Error;
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use super::{
@@ -243,6 +244,25 @@ impl Engine for Docker {
 
     async fn exec_attached(&self, container: &str, request: &AttachedExec) -> Result<i64, EngineError> {
         self.exec_with_terminal(container, request).await
+    }
+
+    async fn digest(&self, reference: &str) -> Result<String, EngineError> {
+        self.registry_digest(reference).await
+    }
+
+    async fn export(
+        &self,
+        references: &[String],
+    ) -> Result<BoxStream<'static, Result<Bytes, EngineError>>, EngineError> {
+        self.export_images(references).await
+    }
+
+    async fn load_from(
+        &self,
+        archive: BoxStream<'static, std::io::Result<Bytes>>,
+        progress: ProgressSink<'_>,
+    ) -> Result<Vec<String>, EngineError> {
+        self.load_archive("loading images", archive, progress).await
     }
 
     async fn save(&self, references: &[String], file: &Path) -> Result<(), EngineError> {
