@@ -74,7 +74,7 @@ fn each_image_comes_out_as_it_went_in() {
     let path = bundle(folder.path());
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "the folder of what was written is left");
     let bundle = Bundle::open(&path).unwrap();
-    assert_eq!(bundle.verify(&mut |_| true).unwrap(), true);
+    assert!(bundle.verify(&mut |_| true).unwrap());
     let index = bundle.index();
     assert_eq!((index.platform.as_str(), index.written_by.as_str()), ("shop", "macula 1"));
     for ((image, name), out) in index.images.iter().zip(["web", "db"]).zip(contents(&path)) {
