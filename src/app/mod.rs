@@ -14,6 +14,7 @@ mod renewal;
 mod resolver;
 mod state;
 mod status;
+mod trace;
 mod up;
 mod validate;
 
@@ -33,5 +34,6 @@ pub use resolver::{
 };
 pub use state::State;
 pub use status::{ClusterStatus, DnsStatus, PlatformStatus, ServiceStatus, Status, status};
+pub use trace::SentTrace;
 pub use up::{Consent, UpOptions, UpResult, up};
 pub use validate::{Traced, full_name, trace_name, validate};

@@ -1,7 +1,7 @@
 //! `up`: plan, write the secrets, apply, and look once more.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
@@ -16,6 +16,7 @@ use crate::plan::{self, Action, LeftOut};
 
 use super::prepare::gather;
 use super::status::{Status, status_of};
+use super::trace::{Recorder, SentTrace};
 use super::{Error, Prepared, Session, Wanted, certificate, prepare, resolver};
 
 #[derive(Debug, Clone, Default)]
@@ -34,6 +35,8 @@ pub struct UpResult {
     pub steps: usize,
     pub left_out: Vec<LeftOut>,
     pub timings: Vec<Timing>,
+    /// Where the run can be looked at, if anybody took its trace.
+    pub trace: Option<SentTrace>,
     /// The platform as it is now.
     pub now: Status,
 }
@@ -93,33 +96,58 @@ pub trait Consent: Send + Sync {
     async fn install(&self, why: &str, fix: &Fix) -> Result<bool, Error>;
 }
 
-/// Brings everything up.
+/// Brings everything up, and sends the trace of it.
 pub async fn up(
     session: &Session,
     loaded: &Loaded,
     options: &UpOptions,
     consent: &dyn Consent,
 ) -> Result<UpResult, Error> {
-    let lock = lock(session, &loaded.platform.name).await?;
-    if let Some(killed) = lock.interrupted() {
-        settle(session, &loaded.platform.name, killed).await?;
+    let mut recorder = Recorder::begin(session, &loaded.platform.name);
+    let result = traced(session, loaded, options, consent, &mut recorder).await;
+    match result {
+        // whoever pressed Ctrl-C waits for nothing more
+        Err(Error::Cancelled) => Err(Error::Cancelled),
+        Err(error) => {
+            recorder.finish(session, Some(&error)).await;
+            Err(error)
+        }
+        Ok(mut up) => {
+            up.trace = recorder.finish(session, None).await;
+            Ok(up)
+        }
     }
-    let mut prepared = prepare(session, loaded, &options.wanted).await?;
+}
+
+async fn traced(
+    session: &Session,
+    loaded: &Loaded,
+    options: &UpOptions,
+    consent: &dyn Consent,
+    recorder: &mut Recorder,
+) -> Result<UpResult, Error> {
+    let lock = recorder.phase("wait for the lock", lock(session, &loaded.platform.name)).await?;
+    if let Some(killed) = lock.interrupted() {
+        recorder.phase("settle", settle(session, &loaded.platform.name, killed)).await?;
+    }
+    let mut prepared = recorder.phase("plan", prepare(session, loaded, &options.wanted)).await?;
     if prepared.new_certificate {
         // only now that nothing is in the way: a run that is refused changes nothing
-        certificate::ensure(session, loaded).await?;
-        prepared = prepare(session, loaded, &options.wanted).await?;
+        recorder.phase("certificate", certificate::ensure(session, loaded)).await?;
+        prepared = recorder.phase("plan", prepare(session, loaded, &options.wanted)).await?;
     }
+    recorder.seen(&prepared.observed);
+    recorder.left_out(prepared.plan.left_out.iter().map(|left| left.service.as_str()));
     if let Some(timeout) = options.timeout {
         override_timeout(&mut prepared, timeout);
     }
     let left_out = prepared.plan.left_out.clone();
     if prepared.plan.is_empty() {
         consent.planned(&prepared, &[]).await;
-        names(session, &prepared, options).await;
+        recorder.phase("names", names(session, &prepared, options)).await;
         let dns = resolver::look(session, &loaded.platform.domain).await;
         let now = status_of(&loaded.platform, &prepared, &[], dns);
-        return Ok(UpResult { steps: 0, left_out, timings: Vec::new(), now });
+        return Ok(UpResult { steps: 0, left_out, timings: Vec::new(), trace: None, now });
     }
     let needs = Needs::of(&prepared.platform, &prepared.resources, None);
     let findings = doctor::run(&session.system, &needs, Selection::Quick).await;
@@ -138,11 +166,14 @@ pub async fn up(
         cancel: session.cancel.clone(),
         image_timeout: prepared.platform.timeouts.image,
     };
+    let began = Instant::now();
     let mut outcome = apply(&session.command, &prepared.platform.name, &prepared.plan, tools).await;
+    recorder.steps(began, &outcome.ran);
     let mut after = None;
     if !outcome.cancelled {
-        match gather(session, loaded, false).await {
+        match recorder.phase("last look", gather(session, loaded, false)).await {
             Ok((seen, problems)) => {
+                recorder.seen(&seen.observed);
                 last_look(&prepared, &seen.observed, &mut outcome).await;
                 after = Some((seen, problems));
             }
@@ -155,12 +186,13 @@ pub async fn up(
         return Err(Error::Cancelled);
     }
     // what works has its names, whatever does not
-    names(session, &prepared, options).await;
+    recorder.phase("names", names(session, &prepared, options)).await;
     match after {
         Some((after, problems)) if outcome.is_ok() => {
             let dns = resolver::look(session, &loaded.platform.domain).await;
             let now = status_of(&loaded.platform, &after, &problems, dns);
-            Ok(UpResult { steps: prepared.plan.steps.len(), left_out, timings: outcome.done, now })
+            let steps = prepared.plan.steps.len();
+            Ok(UpResult { steps, left_out, timings: outcome.ran, trace: None, now })
         }
         _ => Err(Error::Failed(Box::new(outcome))),
     }
