@@ -17,6 +17,7 @@ mod renewal;
 mod resolver;
 mod state;
 mod status;
+mod trace;
 mod up;
 mod validate;
 
@@ -39,6 +40,7 @@ pub use resolver::{
 };
 pub use state::State;
 pub use status::{DnsStatus, PlatformStatus, ServiceStatus, Status, status};
+pub use trace::SentTrace;
 pub use up::{Consent, UpOptions, UpResult, up};
 pub use validate::{Traced, full_name, trace_name, validate};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
@@ -17,6 +17,7 @@ use crate::plan::{self, Action, LeftOut};
 
 use super::prepare::gather;
 use super::status::{Status, status_of};
+use super::trace::{Recorder, SentTrace};
 use super::{Error, Prepared, Session, Wanted, certificate, cluster, prepare, resolver};
 
 /// Seconds.
@@ -38,6 +39,8 @@ pub struct UpResult {
     pub steps: usize,
     pub left_out: Vec<LeftOut>,
     pub timings: Vec<Timing>,
+    /// Where the run can be looked at, if anybody took its trace.
+    pub trace: Option<SentTrace>,
     /// The platform as it is now.
     pub now: Status,
 }
@@ -98,23 +101,48 @@ pub trait Consent: Send + Sync {
     async fn install(&self, why: &str, fix: &Fix) -> Result<bool, Error>;
 }
 
-/// Brings everything up.
+/// Brings everything up, and sends the trace of it.
 pub async fn up(
     session: &Session,
     loaded: &Loaded,
     options: &UpOptions,
     consent: &dyn Consent,
 ) -> Result<UpResult, Error> {
-    let lock = lock(session, &loaded.platform.name).await?;
-    if let Some(killed) = lock.interrupted() {
-        settle(session, &loaded.platform.name, killed).await?;
+    let mut recorder = Recorder::begin(session, &loaded.platform.name);
+    let result = traced(session, loaded, options, consent, &mut recorder).await;
+    match result {
+        // whoever pressed Ctrl-C waits for nothing more
+        Err(Error::Cancelled) => Err(Error::Cancelled),
+        Err(error) => {
+            recorder.finish(session, Some(&error)).await;
+            Err(error)
+        }
+        Ok(mut up) => {
+            up.trace = recorder.finish(session, None).await;
+            Ok(up)
+        }
     }
-    let mut prepared = prepare(session, loaded, &options.wanted).await?;
+}
+
+async fn traced(
+    session: &Session,
+    loaded: &Loaded,
+    options: &UpOptions,
+    consent: &dyn Consent,
+    recorder: &mut Recorder,
+) -> Result<UpResult, Error> {
+    let lock = recorder.phase("wait for the lock", lock(session, &loaded.platform.name)).await?;
+    if let Some(killed) = lock.interrupted() {
+        recorder.phase("settle", settle(session, &loaded.platform.name, killed)).await?;
+    }
+    let mut prepared = recorder.phase("plan", prepare(session, loaded, &options.wanted)).await?;
     if prepared.new_certificate {
         // only now that nothing is in the way: a run that is refused changes nothing
-        certificate::ensure(session, loaded).await?;
-        prepared = prepare(session, loaded, &options.wanted).await?;
+        recorder.phase("certificate", certificate::ensure(session, loaded)).await?;
+        prepared = recorder.phase("plan", prepare(session, loaded, &options.wanted)).await?;
     }
+    recorder.seen(&prepared.observed);
+    recorder.left_out(prepared.plan.left_out.iter().map(|left| left.service.as_str()));
     if let Some(timeout) = options.timeout {
         override_timeout(&mut prepared, timeout);
     }
@@ -124,11 +152,11 @@ pub async fn up(
     if prepared.plan.is_empty() {
         let left_out = prepared.plan.left_out.clone();
         consent.planned(&prepared, &[]).await;
-        names(session, &prepared, options).await;
+        recorder.phase("names", names(session, &prepared, options)).await;
         let dns = resolver::look(session, &loaded.platform.domain).await;
         let mut now = status_of(&loaded.platform, &prepared, &[], dns);
         cluster::ask(session, &prepared, &mut now.cluster).await?;
-        return Ok(UpResult { steps: 0, left_out, timings: Vec::new(), now });
+        return Ok(UpResult { steps: 0, left_out, timings: Vec::new(), trace: None, now });
     }
     let needs = Needs::of(&prepared.platform, &prepared.resources, cluster::needs(&prepared));
     let findings = doctor::run(&session.system, &needs, Selection::Quick).await;
@@ -151,14 +179,17 @@ pub async fn up(
         image_timeout: prepared.platform.timeouts.image,
         cluster: Some(work.clone()),
     };
+    let began = Instant::now();
     let mut outcome = apply(&session.command, &prepared.platform.name, &prepared.plan, tools).await;
+    recorder.steps(began, &outcome.ran);
     let mut after = None;
     if !outcome.cancelled {
         if cluster::touches_services(&prepared.plan) && outcome.is_ok() {
             cluster::hand_on(session, loaded).await?;
         }
-        match gather(session, loaded, false).await {
+        match recorder.phase("last look", gather(session, loaded, false)).await {
             Ok((mut seen, problems)) => {
+                recorder.seen(&seen.observed);
                 if let Some(reason) = work.left_out() {
                     let left = LeftOut { service: plan::CLUSTER_GROUP.into(), reason };
                     session.events.warn(format!("{} is left out: {}", left.service, left.reason));
@@ -179,14 +210,15 @@ pub async fn up(
         return Err(Error::Cancelled);
     }
     // what works has its names, whatever does not
-    names(session, &prepared, options).await;
+    recorder.phase("names", names(session, &prepared, options)).await;
     match after {
         Some((after, problems)) if outcome.is_ok() => {
             let dns = resolver::look(session, &loaded.platform.domain).await;
             let mut now = status_of(&loaded.platform, &after, &problems, dns);
             cluster::ask(session, &after, &mut now.cluster).await?;
+            let steps = prepared.plan.steps.len();
             let left_out = prepared.plan.left_out;
-            Ok(UpResult { steps: prepared.plan.steps.len(), left_out, timings: outcome.done, now })
+            Ok(UpResult { steps, left_out, timings: outcome.ran, trace: None, now })
         }
         _ => Err(Error::Failed(Box::new(outcome))),
     }

@@ -18,8 +18,10 @@ use crate::plan::{Action, ClusterAction, ImageSource, ImageUse, Plan, Step, Step
 
 mod image;
 mod ready;
+mod timing;
 
 pub use ready::log_tail;
+pub use timing::{Timing, critical_path};
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
@@ -49,17 +51,6 @@ pub enum StepError {
     Broken(String),
 }
 
-/// What came of one step.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Timing {
-    pub step: StepId,
-    pub group: String,
-    pub after: Vec<StepId>,
-    /// Since the beginning of the run.
-    pub start: Duration,
-    pub duration: Duration,
-}
-
 #[derive(Debug)]
 pub struct Failure {
     pub step: StepId,
@@ -70,7 +61,8 @@ pub struct Failure {
 /// What came of a plan.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    pub done: Vec<Timing>,
+    /// Every step that ran to its end, well or not, in the order of their ends.
+    pub ran: Vec<Timing>,
     pub failed: Vec<Failure>,
     /// Not tried, since something that they need failed.
     pub skipped: Vec<StepId>,
@@ -176,16 +168,18 @@ pub async fn apply(command: &str, platform: &str, plan: &Plan, tools: Tools) -> 
         };
         let Some(step) = plan.steps.iter().find(|step| step.id == id) else { continue };
         let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        outcome.ran.push(Timing {
+            step: id.clone(),
+            group: step.group.clone(),
+            cause: step.cause.clone(),
+            after: step.after.clone(),
+            start: start - begun,
+            duration: start.elapsed(),
+            error: result.as_ref().err().map(ToString::to_string),
+        });
         match result {
             Ok(note) => {
                 run.tools.events.emit(Event::StepDone { id: id.clone(), millis, note });
-                outcome.done.push(Timing {
-                    step: id.clone(),
-                    group: step.group.clone(),
-                    after: step.after.clone(),
-                    start: start - begun,
-                    duration: start.elapsed(),
-                });
                 let ready: BTreeSet<&str> = dependents.get(id.as_str()).into_iter().flatten().copied().collect();
                 for (waits, open) in &mut waiting {
                     if ready.contains(waits.id.as_str()) {

@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use crate::app::{self, Consent, Prepared, Session, UpOptions, Wanted, prepare};
+use crate::apply::{Timing, critical_path};
 use crate::config::Loaded;
 use crate::doctor::{self, Finding, Fix, Needs, Selection, Status};
 use crate::plan::{Action, Cause};
@@ -83,6 +84,9 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     context.finished(begun, true, degraded, summary);
     if args.timings && !context.json() {
         context.print(&waterfall(&spans(&result.timings), context.terminal.width, context.out_style()))?;
+        if let Some(trace) = &result.trace {
+            context.print(&format!("trace {} is at {}\n", trace.id, trace.url))?;
+        }
     }
     let dns = &mut result.now.dns;
     if !options.no_dns && dns.healthy && !dns.installed {
@@ -172,17 +176,18 @@ impl Consent for Asker<'_> {
     }
 }
 
-fn spans(timings: &[crate::apply::Timing]) -> Vec<Span> {
+fn spans(timings: &[Timing]) -> Vec<Span> {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let critical = critical_path(timings);
     timings
         .iter()
-        .map(|timing| Span {
-            id: timing.step.clone(),
+        .enumerate()
+        .map(|(at, timing)| Span {
             group: timing.group.clone(),
             text: timing.step.clone(),
             start_ms: millis(timing.start),
             duration_ms: millis(timing.duration),
-            after: timing.after.clone(),
+            critical: critical.contains(&at),
         })
         .collect()
 }

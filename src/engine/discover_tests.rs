@@ -136,6 +136,10 @@ impl Host for Desk {
         unreachable!("discovery probes nothing")
     }
 
+    async fn http_post(&self, _: &str, _: &str, _: Vec<u8>, _: Duration) -> io::Result<HttpAnswer> {
+        unreachable!("discovery posts nothing")
+    }
+
     async fn resolve(&self, _: &str) -> io::Result<Vec<std::net::IpAddr>> {
         unreachable!("discovery resolves nothing")
     }

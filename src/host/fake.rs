@@ -507,6 +507,10 @@ impl Host for FakeHost {
         Err(io::ErrorKind::ConnectionRefused.into())
     }
 
+    async fn http_post(&self, _: &str, _: &str, _: Vec<u8>, _: Duration) -> io::Result<HttpAnswer> {
+        Err(io::ErrorKind::ConnectionRefused.into())
+    }
+
     async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
         let addresses = self.world().names.get(name).cloned();
         addresses.ok_or_else(|| missing("resolve", name))

@@ -207,6 +207,14 @@ impl Host for LocalHost {
         }
     }
 
+    async fn http_post(&self, url: &str, media_type: &str, body: Vec<u8>, timeout: Duration) -> io::Result<HttpAnswer> {
+        let client = self.client.get_or_init(net::client);
+        match tokio::time::timeout(timeout, net::http_post(client, url, media_type, body)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
     async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
         let mut addresses: Vec<IpAddr> = tokio::net::lookup_host((name, 0)).await?.map(|found| found.ip()).collect();
         addresses.sort();

@@ -155,6 +155,8 @@ pub trait Host: Send + Sync {
     /// `GET http://address{path}` with this `Host` header, without proxies, over a connection of
     /// its own, no redirect followed. The body is cut at 1 MiB.
     async fn http_get(&self, address: SocketAddr, host: &str, path: &str, timeout: Duration) -> io::Result<HttpAnswer>;
+    /// `POST url`, plain HTTP, without proxies, no redirect followed. The body is cut at 1 MiB.
+    async fn http_post(&self, url: &str, media_type: &str, body: Vec<u8>, timeout: Duration) -> io::Result<HttpAnswer>;
     /// A name through the system's own resolver.
     async fn resolve(&self, name: &str) -> io::Result<Vec<std::net::IpAddr>>;
     /// Now, seconds since the epoch.

@@ -14,3 +14,4 @@ mod files;
 mod full;
 mod images;
 mod order;
+mod trace;

@@ -37,6 +37,19 @@ pub(super) async fn http_get(
     path: &str,
 ) -> io::Result<HttpAnswer> {
     let request = client.get(format!("http://{address}{path}")).header(reqwest::header::HOST, host);
+    answer(request).await
+}
+
+pub(super) async fn http_post(
+    client: &reqwest::Client,
+    url: &str,
+    media_type: &str,
+    body: Vec<u8>,
+) -> io::Result<HttpAnswer> {
+    answer(client.post(url).header(reqwest::header::CONTENT_TYPE, media_type).body(body)).await
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> io::Result<HttpAnswer> {
     let mut response = request.send().await.map_err(io_error)?;
     let status = response.status().as_u16();
     let mut body = Vec::new();

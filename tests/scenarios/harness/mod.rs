@@ -2,6 +2,7 @@
 
 mod engine;
 mod image;
+mod otlp;
 mod proxy;
 mod registry;
 mod run;
@@ -20,6 +21,7 @@ use tempfile::TempDir;
 
 pub use engine::{Container, Engine};
 pub use image::root as root_tar;
+pub use otlp::{Otlp, Value as OtlpValue};
 pub use proxy::{Death, Proxy};
 pub use registry::Registry;
 pub use run::{Done, Running};

@@ -1,0 +1,111 @@
+use insta::assert_snapshot;
+
+use super::otlp::{Parent, Run, request};
+use super::*;
+use crate::host::fake::FakeHost;
+use crate::model::{ObservedContainer, PortBinding};
+use crate::plan::Cause;
+
+fn ran(step: &str, cause: Cause, start: u64, took: u64, after: &[&str]) -> Timing {
+    Timing {
+        step: step.into(),
+        group: "web".into(),
+        cause,
+        after: after.iter().map(|id| (*id).to_owned()).collect(),
+        start: Duration::from_millis(start),
+        duration: Duration::from_millis(took),
+        error: None,
+    }
+}
+
+#[test]
+fn a_span_a_step_with_its_cause_and_what_it_waited_for() {
+    let changed = Cause::Changed { what: vec!["environment".into()] };
+    let mut ready = ran("ready/web", Cause::NotHealthy, 25, 5, &["create/web"]);
+    ready.error = Some("web ended with 1".into());
+    let run = Run {
+        command: "macula up".into(),
+        platform: "macula".into(),
+        version: "0.1.0".into(),
+        began: Duration::from_secs(1_800_000_000),
+        took: Duration::from_millis(50),
+        phases: vec![("plan", Duration::ZERO, Duration::from_millis(10))],
+        steps_began: Duration::from_millis(10),
+        steps: vec![ran("network", Cause::Missing, 0, 2, &[]), ran("create/web", changed, 2, 20, &["network"]), ready],
+        left_out: vec!["loki".into()],
+        error: Some("not everything came up".into()),
+    };
+    let mut count = 0;
+    let ids = || {
+        count += 1;
+        format!("{count:016x}")
+    };
+    let body = request(&run, "4bf92f3577b34da6a3ce929d0e0e4736", Some("00f067aa0ba902b7"), ids);
+    let spans = body["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap();
+    let lines: Vec<String> = spans.iter().map(ToString::to_string).collect();
+    assert_snapshot!(lines.join("\n"), @"");
+    assert_snapshot!(body["resourceSpans"][0]["resource"], @"");
+}
+
+#[test]
+fn a_caller_gives_its_trace() {
+    let caller = |header| Parent::parse(header).map(|parent| (parent.trace, parent.span, parent.sampled));
+    let ids = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+    let expected = |sampled| Some((ids.0.to_owned(), ids.1.to_owned(), sampled));
+    assert_eq!(caller("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), expected(true));
+    assert_eq!(caller("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"), expected(false));
+    assert_eq!(caller("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-later"), expected(true));
+    for wrong in [
+        "",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+        "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+        "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+        "00-4bf92f3577b34da6a3ce929d0e0e473é-00f067aa0ba902b7-01",
+    ] {
+        assert_eq!(Parent::parse(wrong), None, "{wrong}");
+    }
+}
+
+#[test]
+fn the_environment_goes_before_the_platform() {
+    let of = |variables: &[(&str, &str)], receiver| {
+        let host = variables.iter().fold(FakeHost::new(), |host, (name, value)| host.env_var(name, value));
+        endpoint(&host, receiver)
+    };
+    let own = Some("127.0.0.4:4318");
+    let base = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/");
+    let traces = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://collector:4318/here");
+    assert_eq!(of(&[], None), None);
+    assert_eq!(of(&[], own).as_deref(), Some("http://127.0.0.4:4318/v1/traces"));
+    assert_eq!(of(&[base], own).as_deref(), Some("http://collector:4318/v1/traces"));
+    assert_eq!(of(&[base, traces], own).as_deref(), Some("http://collector:4318/here"));
+    assert_eq!(of(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")], own).as_deref(), Some("http://127.0.0.4:4318/v1/traces"));
+    assert_eq!(of(&[base, ("OTEL_SDK_DISABLED", "true")], own), None);
+}
+
+#[test]
+fn the_store_goes_before_what_passes_on() {
+    let container = |service: &str, address: &str, state| ObservedContainer {
+        name: service.into(),
+        state,
+        labels: [(label::SERVICE.to_owned(), service.to_owned())].into(),
+        ports: [3200, PORT]
+            .map(|port| PortBinding {
+                host_ip: address.parse().unwrap(),
+                host_port: Some(port),
+                container_port: port,
+                protocol: Protocol::Tcp,
+            })
+            .into(),
+        ..ObservedContainer::default()
+    };
+    let alloy = container("alloy", "127.0.0.12", ContainerState::Running);
+    let tempo = |state| container("tempo", "127.0.0.4", state);
+    let of = |containers| receiver(&Observed { containers, ..Observed::default() });
+    assert_eq!(of(vec![]), None);
+    assert_eq!(of(vec![alloy.clone(), tempo(ContainerState::Running)]).as_deref(), Some("127.0.0.4:4318"));
+    assert_eq!(of(vec![alloy, tempo(ContainerState::Exited)]).as_deref(), Some("127.0.0.12:4318"));
+}
