@@ -96,10 +96,11 @@ pub async fn status_with_usage(session: &Session, loaded: &Loaded) -> Result<Sta
         .containers
         .iter()
         .filter(|found| found.state == ContainerState::Running && found.label(label::PLATFORM) == Some(platform));
+    let engine = &*prepared.engine;
     let looks = running.filter_map(|found| {
         let service = found.label(label::SERVICE)?;
         // one that ends meanwhile has no figures, and that is no failure of this look
-        Some(async move { (service, prepared.engine.usage(&found.name).await.ok()) })
+        Some(async move { (service, engine.usage(&found.name).await.ok()) })
     });
     for (service, usage) in join_all(looks).await {
         let Some(usage) = usage else { continue };
