@@ -39,7 +39,7 @@ pub use resolver::{
     connect as connect_resolver, names_status, own_address as resolver_address, probe, serve,
 };
 pub use state::State;
-pub use status::{DnsStatus, PlatformStatus, ServiceStatus, Status, status};
+pub use status::{DnsStatus, PlatformStatus, ServiceStatus, Status, UsageStatus, status, status_with_usage};
 pub use trace::SentTrace;
 pub use up::{Consent, UpOptions, UpResult, up};
 pub use validate::{Traced, full_name, trace_name, validate};

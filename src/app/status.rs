@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::join_all;
 use serde::Serialize;
 
 use crate::compile::{container_name, fully_qualified, loopback_address};
@@ -44,6 +45,20 @@ pub struct ServiceStatus {
     pub addresses: Vec<String>,
     pub container: Option<String>,
     pub reason: Option<String>,
+    /// Only where it was asked for, of services that run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageStatus>,
+}
+
+/// What the containers of a service use at this moment, all of them together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct UsageStatus {
+    /// 100 is one core.
+    pub cpu_percent: f64,
+    /// Bytes, without the page cache.
+    pub memory: u64,
+    /// Bytes; the machine's memory where no limit is set.
+    pub memory_limit: u64,
 }
 
 /// The resolver of the platform's names.
@@ -60,12 +75,45 @@ pub struct DnsStatus {
 
 /// Looks at everything and asks every service how it is.
 pub async fn status(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
+    Ok(look(session, loaded).await?.1)
+}
+
+/// Like [`status`], with CPU and memory of every service that runs. It takes as long as the engine
+/// needs between two looks at a container, however many there are.
+pub async fn status_with_usage(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
+    let (prepared, mut status) = look(session, loaded).await?;
+    let platform = &prepared.platform.name;
+    let running = prepared
+        .observed
+        .containers
+        .iter()
+        .filter(|found| found.state == ContainerState::Running && found.label(label::PLATFORM) == Some(platform));
+    let engine = &*prepared.engine;
+    let looks = running.filter_map(|found| {
+        let service = found.label(label::SERVICE)?;
+        // one that ends meanwhile has no figures, and that is no failure of this look
+        Some(async move { (service, engine.usage(&found.name).await.ok()) })
+    });
+    for (service, usage) in join_all(looks).await {
+        let Some(usage) = usage else { continue };
+        let row = status.services.iter_mut().find(|row| row.name == service);
+        if let Some(row) = row {
+            let sum = row.usage.get_or_insert_default();
+            sum.cpu_percent += usage.cpu_percent;
+            sum.memory = sum.memory.saturating_add(usage.memory);
+            sum.memory_limit = sum.memory_limit.saturating_add(usage.memory_limit);
+        }
+    }
+    Ok(status)
+}
+
+async fn look(session: &Session, loaded: &Loaded) -> Result<(Prepared, Status), Error> {
     let (gathered, dns) =
         tokio::join!(gather(session, loaded, false), resolver::look(session, &loaded.platform.domain));
     let (prepared, problems) = gathered?;
     let mut status = status_of(&loaded.platform, &prepared, &problems, dns);
     cluster::ask(session, &prepared, &mut status.cluster).await?;
-    Ok(status)
+    Ok((prepared, status))
 }
 
 /// From what was seen already. `platform`: with the services that are left out.
@@ -134,6 +182,7 @@ fn orphan(found: &ObservedContainer) -> ServiceStatus {
         addresses: Vec::new(),
         container: Some(found.name.clone()),
         reason: Some("no stack that was given names it: `macula up` would take it away".into()),
+        usage: None,
     }
 }
 
@@ -176,6 +225,7 @@ fn row(
         addresses: if state == "running" { addresses(prepared, service) } else { Vec::new() },
         container: first.map(|found| found.name.clone()),
         reason: reason(prepared, service, &found, running, left_out, source),
+        usage: None,
     }
 }
 

@@ -84,6 +84,7 @@ fn the_whole_platform() {
     push_and_pull(&platform, &services);
     records(&platform, &services);
     targets(&services);
+    objects(&platform, &services);
     rows(&platform);
     walked(&platform);
 }
@@ -203,6 +204,37 @@ fn targets(services: &Services) {
         let targets = answer["data"]["activeTargets"].as_array().unwrap();
         targets.len() >= 4 && targets.iter().all(|target| target["health"] == "up")
     });
+}
+
+/// S3 as a client in wide use sees it: `tests/scenarios/s3.py` with boto3 from PyPI.
+fn objects(platform: &Platform, services: &Services) {
+    let skip = |why: &str| skipped("the_whole_platform", &format!("S3 with boto3: {why}"));
+    if !services.runs("minio") {
+        return skip("there is no image of the server, nor a build");
+    }
+    let venv = tempfile::tempdir().unwrap();
+    let made =
+        |command: &mut Command| command.stdin(Stdio::null()).output().is_ok_and(|output| output.status.success());
+    if !made(Command::new("python3").args(["-m", "venv"]).arg(venv.path())) {
+        return skip("python3 makes no venv");
+    }
+    if !made(Command::new(venv.path().join("bin/pip")).args(["install", "-q", "boto3==1.43.102"])) {
+        return skip("PyPI gives no boto3");
+    }
+    let settings = platform.run("env --format json").ok().json();
+    let mut command = Command::new(venv.path().join("bin/python"));
+    command.env_clear().arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scenarios/s3.py"));
+    for (name, value) in settings.as_object().unwrap().iter().filter(|(name, _)| name.starts_with("AWS_")) {
+        command.env(name, value.as_str().unwrap());
+    }
+    let output = command
+        .env("S3_DOMAIN", format!("s3.{}.macula.local", platform.name))
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .output()
+        .unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    assert!(out.ends_with("all of it\n"), "{out}{err}");
 }
 
 /// A hypertable's rows outlive `down`.

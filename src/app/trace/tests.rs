@@ -43,7 +43,13 @@ fn a_span_a_step_with_its_cause_and_what_it_waited_for() {
     let body = request(&run, "4bf92f3577b34da6a3ce929d0e0e4736", Some("00f067aa0ba902b7"), ids);
     let spans = body["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap();
     let lines: Vec<String> = spans.iter().map(ToString::to_string).collect();
-    assert_snapshot!(lines.join("\n"), @"");
+    assert_snapshot!(lines.join("\n"), @r#"
+    {"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"0000000000000001","name":"macula up","kind":1,"startTimeUnixNano":"1800000000000000000","endTimeUnixNano":"1800000000050000000","attributes":[{"key":"macula.platform","value":{"stringValue":"macula"}},{"key":"macula.steps","value":{"intValue":"3"}},{"key":"macula.critical_path","value":{"arrayValue":{"values":[{"stringValue":"network"},{"stringValue":"create/web"},{"stringValue":"ready/web"}]}}},{"key":"macula.left_out","value":{"arrayValue":{"values":[{"stringValue":"loki"}]}}}],"status":{"code":2,"message":"not everything came up"},"parentSpanId":"00f067aa0ba902b7"}
+    {"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"0000000000000005","parentSpanId":"0000000000000001","name":"plan","kind":1,"startTimeUnixNano":"1800000000000000000","endTimeUnixNano":"1800000000010000000","attributes":[],"status":{}}
+    {"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"0000000000000002","parentSpanId":"0000000000000001","name":"network","kind":1,"startTimeUnixNano":"1800000000010000000","endTimeUnixNano":"1800000000012000000","attributes":[{"key":"macula.group","value":{"stringValue":"web"}},{"key":"macula.cause","value":{"stringValue":"missing"}},{"key":"macula.critical","value":{"boolValue":true}}],"links":[],"status":{}}
+    {"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"0000000000000003","parentSpanId":"0000000000000001","name":"create/web","kind":1,"startTimeUnixNano":"1800000000012000000","endTimeUnixNano":"1800000000032000000","attributes":[{"key":"macula.group","value":{"stringValue":"web"}},{"key":"macula.cause","value":{"stringValue":"changed: environment"}},{"key":"macula.critical","value":{"boolValue":true}}],"links":[{"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"0000000000000002"}],"status":{}}
+    {"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"0000000000000004","parentSpanId":"0000000000000001","name":"ready/web","kind":1,"startTimeUnixNano":"1800000000035000000","endTimeUnixNano":"1800000000040000000","attributes":[{"key":"macula.group","value":{"stringValue":"web"}},{"key":"macula.cause","value":{"stringValue":"not healthy"}},{"key":"macula.critical","value":{"boolValue":true}}],"links":[{"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"0000000000000003"}],"status":{"code":2,"message":"web ended with 1"}}
+    "#);
     assert_snapshot!(body["resourceSpans"][0]["resource"], @"");
 }
 

@@ -1,0 +1,164 @@
+//! The built-in services as a whole: their limits, and the configuration of the programs that no
+//! image could be had of, rendered from `templates/` and held against what each documents.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use macula::compile::{Block, Site, compile};
+use macula::config::{MemoryFiles, Request, load};
+use macula::engine::Engine as _;
+use macula::engine::fake::FakeEngine;
+use macula::model::{Platform, Resources, Restart, SecretSource, Secrets};
+
+mod grafana;
+mod logs_and_traces;
+mod metrics;
+
+/// Everything that is built in, without these services.
+fn platform(without: &[&str]) -> Platform {
+    let off = without.iter().map(|name| format!("  {name}: {{enabled: false}}\n")).collect::<String>();
+    let text = if off.is_empty() { String::new() } else { format!("services:\n{off}") };
+    let files = MemoryFiles::default().with("/w/macula.yaml", &text);
+    let request = Request { cwd: "/w".into(), ..Request::default() };
+    load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform
+}
+
+/// Made up, those that are taken from others included.
+fn secrets(platform: &Platform) -> Secrets {
+    let mut secrets = Secrets::default();
+    for (_, service) in platform.services() {
+        for (variable, source) in &service.extension.secrets {
+            let origin = match source {
+                SecretSource::From { service, key } => format!("{service}.{key}"),
+                SecretSource::Generate(_) => format!("{}.{variable}", service.name),
+            };
+            secrets.set(&service.name, variable, format!("secret-of-{origin}"));
+        }
+    }
+    secrets
+}
+
+async fn compiled(without: &[&str]) -> Resources {
+    let platform = platform(without);
+    let facts = FakeEngine::new().facts().await.unwrap();
+    let site = Site {
+        facts: &facts,
+        subnet: ipnet::Ipv4Net::new(Ipv4Addr::new(10, 222, 7, 0), 24).unwrap(),
+        block: Block::DEFAULT,
+        secrets: &secrets(&platform),
+        certificate: None,
+        version: "1",
+    };
+    compile(&platform, &site).unwrap_or_else(|errors| panic!("{errors:?}"))
+}
+
+/// One rendered file; `None` where its service is not there.
+async fn file(without: &[&str], service: &str, path: &str) -> Option<String> {
+    let resources = compiled(without).await;
+    let container = resources.containers.iter().find(|spec| spec.service == service)?;
+    let file = container.files.iter().find(|file| file.path == path)?;
+    Some(String::from_utf8(file.content.clone()).unwrap())
+}
+
+/// What may be left out on a machine that has not every image, each in turn.
+const LEFT_OUT: [&[&str]; 6] = [&[], &["loki"], &["tempo"], &["prometheus"], &["loki", "tempo"], &["alertmanager"]];
+
+#[test]
+fn every_container_is_limited_and_confined() {
+    let platform = platform(&[]);
+    let mut at_rest = 0;
+    let mut wrong = Vec::new();
+    for (_, service) in platform.services() {
+        let mut miss = |what: &str| wrong.push(format!("{}: {what}", service.name));
+        let limit = service.resources.memory.unwrap_or_default();
+        let reserved = service.resources.memory_reservation.unwrap_or_default();
+        at_rest += reserved;
+        if limit == 0 {
+            miss("no memory limit");
+        }
+        // a job is gone when the platform rests
+        if service.restart != Restart::No && (reserved == 0 || reserved > limit) {
+            miss("no memory reservation below its limit");
+        }
+        let rotated = service
+            .logging
+            .as_ref()
+            .is_some_and(|logging| ["max-size", "max-file"].iter().all(|option| logging.options.contains_key(*option)));
+        if !rotated {
+            miss("its log is not rotated");
+        }
+        if service.cap_drop != ["ALL"] {
+            miss("keeps capabilities");
+        }
+        if !service.security_opt.iter().any(|option| option == "no-new-privileges:true") {
+            miss("may gain privileges");
+        }
+    }
+    assert_eq!(wrong, [""; 0]);
+    assert!(platform.services().count() >= 20);
+    assert!(at_rest <= 1536 << 20, "{} MiB are reserved", at_rest >> 20);
+}
+
+/// docs/stacks.md says how much memory each service gets.
+#[test]
+fn the_table_of_limits_is_true() {
+    let mebibytes = |bytes: Option<i64>| bytes.map_or("-".to_owned(), |bytes| (bytes >> 20).to_string());
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/stacks.md")).unwrap();
+    let platform = platform(&[]);
+    let (mut missing, mut sum) = (Vec::new(), 0);
+    for (_, service) in platform.services() {
+        let limits = &service.resources;
+        sum += limits.memory_reservation.unwrap_or_default();
+        let (reserved, limit) = (mebibytes(limits.memory_reservation), mebibytes(limits.memory));
+        let row = format!("| {} | {reserved} | {limit} |", service.name);
+        if !page.contains(&row) {
+            missing.push(row);
+        }
+    }
+    let sum = format!("| all together | {} |", sum >> 20);
+    if !page.contains(&sum) {
+        missing.push(sum);
+    }
+    assert!(missing.is_empty(), "docs/stacks.md lacks:\n{}", missing.join("\n"));
+}
+
+#[tokio::test]
+async fn each_bucket_has_a_key_of_its_own() {
+    let users = file(&[], "minio", "/etc/macula/s3-users").await.unwrap();
+    insta::assert_snapshot!(users, @"");
+    let without = file(&["loki"], "minio", "/etc/macula/s3-users").await.unwrap();
+    assert!(!without.contains("loki"), "{without}");
+    // what makes the users has no more to do with a file than write it
+    let script = file(&[], "s3-users", "/etc/macula/users.sh").await.unwrap();
+    let calls: Vec<&str> = script.lines().filter(|line| line.starts_with("user '")).collect();
+    insta::assert_snapshot!(calls.join("\n"), @"");
+    let resources = compiled(&[]).await;
+    for service in ["loki", "tempo"] {
+        let spec = resources.containers.iter().find(|spec| spec.service == service).unwrap();
+        let files: String = spec.files.iter().map(|file| String::from_utf8_lossy(&file.content).into_owned()).collect();
+        let knows_root = spec.env.iter().chain([&files]).any(|text| text.contains("secret-of-minio"));
+        assert!(!knows_root, "{service} has the owner's key");
+    }
+}
+
+/// Every path to a value in a document, lists as `[]`, with the value.
+fn paths(value: &serde_yaml::Value) -> BTreeMap<String, serde_yaml::Value> {
+    fn walk(value: &serde_yaml::Value, path: &str, out: &mut BTreeMap<String, serde_yaml::Value>) {
+        match value {
+            serde_yaml::Value::Mapping(fields) => {
+                for (key, value) in fields {
+                    let key = key.as_str().unwrap();
+                    let dot = if path.is_empty() { "" } else { "." };
+                    walk(value, &format!("{path}{dot}{key}"), out);
+                }
+            }
+            serde_yaml::Value::Sequence(items) => items.iter().for_each(|item| walk(item, &format!("{path}[]"), out)),
+            _ => {
+                out.insert(path.to_owned(), value.clone());
+            }
+        }
+    }
+    let mut out = BTreeMap::new();
+    walk(value, "", &mut out);
+    out
+}
