@@ -70,27 +70,27 @@ fn every_container_is_limited_and_confined() {
     let mut wrong = Vec::new();
     for (_, service) in platform.services() {
         let mut miss = |what: &str| wrong.push(format!("{}: {what}", service.name));
-        let limit = service.resources.memory.unwrap_or_default();
-        let reserved = service.resources.memory_reservation.unwrap_or_default();
+        let limit = service.options.resources.memory.unwrap_or_default();
+        let reserved = service.options.resources.memory_reservation.unwrap_or_default();
         at_rest += reserved;
         if limit == 0 {
             miss("no memory limit");
         }
         // a job is gone when the platform rests
-        if service.restart != Restart::No && (reserved == 0 || reserved > limit) {
+        if service.options.restart != Restart::No && (reserved == 0 || reserved > limit) {
             miss("no memory reservation below its limit");
         }
-        let rotated = service
-            .logging
-            .as_ref()
-            .is_some_and(|logging| ["max-size", "max-file"].iter().all(|option| logging.options.contains_key(*option)));
+        let rotated =
+            service.options.logging.as_ref().is_some_and(|logging| {
+                ["max-size", "max-file"].iter().all(|option| logging.options.contains_key(*option))
+            });
         if !rotated {
             miss("its log is not rotated");
         }
-        if service.cap_drop != ["ALL"] {
+        if service.options.cap_drop != ["ALL"] {
             miss("keeps capabilities");
         }
-        if !service.security_opt.iter().any(|option| option == "no-new-privileges:true") {
+        if !service.options.security_opt.iter().any(|option| option == "no-new-privileges:true") {
             miss("may gain privileges");
         }
     }
@@ -107,7 +107,7 @@ fn the_table_of_limits_is_true() {
     let platform = platform(&[]);
     let (mut missing, mut sum) = (Vec::new(), 0);
     for (_, service) in platform.services() {
-        let limits = &service.resources;
+        let limits = &service.options.resources;
         sum += limits.memory_reservation.unwrap_or_default();
         let (reserved, limit) = (mebibytes(limits.memory_reservation), mebibytes(limits.memory));
         let row = format!("| {} | {reserved} | {limit} |", service.name);

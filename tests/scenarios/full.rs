@@ -218,7 +218,7 @@ fn objects(platform: &Platform, services: &Services) {
     if !made(Command::new("python3").args(["-m", "venv"]).arg(venv.path())) {
         return skip("python3 makes no venv");
     }
-    if !made(Command::new(venv.path().join("bin/pip")).args(["install", "-q", "boto3==1.43.102"])) {
+    if !made(Command::new(venv.path().join("bin/pip")).args(["install", "-q", "boto3==1.44.5"])) {
         return skip("PyPI gives no boto3");
     }
     let settings = platform.run("env --format json").ok().json();
