@@ -5,18 +5,21 @@
 //! | 8 | `cli` | one file a command: arguments and a call |
 //! | 7 | `app` | up, down, plan, status, ...: the only wiring |
 //! | 6 | `observe`, `apply`, `doctor`, `validate` | one look at the world; carries out a plan; checks of the machine; the names walked from outside |
-//! | 5 | `system` | the engine and the host as one handle |
+//! | 5 | `system` | the engine, the host and the way into a cluster as one handle |
+//! | 5 | `cluster` | clusters by kind, which makes them of the engine's containers; the user's kubeconfig |
 //! | 4 | `engine` | Docker and Podman |
 //! | 4 | `kubernetes` | the cluster's API server: server-side apply, readiness, prune |
 //! | 4 | `dns` | the resolver: zones to answers, forwarding, its handle |
-//! | 3 | `host`, `event` | the machine; what work says while it runs |
+//! | 3 | `host`, `event`, `bundle` | the machine; what work says while it runs; images as one file |
 //! | 2 | `compile`, `plan` | pure: platform to resources; resources and the world to steps |
 //! | 1 | `config` | files to platform, every error at once |
 //! | 0 | `model`, `render` | pure: the types; the embedded templates |
 
 pub mod app;
 pub mod apply;
+pub mod bundle;
 pub mod cli;
+pub mod cluster;
 pub mod compile;
 pub mod config;
 pub mod dns;

@@ -26,7 +26,7 @@ pub async fn by_name(engine: &dyn Engine, platform: &Platform) -> Result<Observe
     for spec in image_specs(platform) {
         images.extend(spec.build.iter().map(|build| build.tag.clone()));
         images.extend(spec.build.iter().filter_map(|build| Some(build.base.as_ref()?.reference.clone())));
-        images.extend(spec.pull);
+        images.extend(spec.names());
         images.insert(spec.reference);
     }
     let query = Query {
@@ -68,9 +68,8 @@ pub async fn registries(
     let hosts: BTreeSet<&str> = specs
         .iter()
         .filter(|spec| {
-            let here = |reference: &String| observed.images.contains_key(reference);
-            let built = spec.build.as_ref().is_some_and(|build| here(&build.tag));
-            refresh || spec.always_pull || !(built || here(&spec.reference) || spec.pull.iter().any(here))
+            let built = spec.build.as_ref().is_some_and(|build| observed.images.contains_key(&build.tag));
+            refresh || spec.always_pull || !(built || spec.present(observed).is_some())
         })
         .flat_map(|spec| spec.pull.iter().map(|reference| split_registry(reference).0))
         // the platform's own registry is there once it is up
@@ -81,7 +80,8 @@ pub async fn registries(
     observed.registries = answers.await.into_iter().collect();
 }
 
-async fn reaches(host: &dyn Host, registry: &str) -> bool {
+/// Whether a registry (or any other HTTPS server, by its name) accepts a connection.
+pub async fn reaches(host: &dyn Host, registry: &str) -> bool {
     // a proxy resolves and connects for us; only the pull itself can tell
     let proxied = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].iter().any(|name| host.env(name).is_some());
     if proxied {
@@ -184,13 +184,14 @@ async fn health(
     });
     let answers = join_all(running.map(|(spec, found)| async move {
         let answer = ask(engine, host, facts, spec, &spec.readiness, found).await;
-        (spec.name.clone(), answer)
+        (spec.name.clone(), found.health, answer)
     }));
     let mut health = Vec::new();
-    for (name, answer) in answers.await {
+    for (name, known, answer) in answers.await {
         let state = match answer? {
             Answer::Healthy => Health::Healthy,
             Answer::Not(_) => Health::Unhealthy,
+            Answer::Unasked(_) => known,
         };
         health.push((name, state));
     }

@@ -1,5 +1,6 @@
 //! Asks a service whether it is there: from outside by its probe, or by its health check's own test.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ pub enum Answer {
     Healthy,
     /// Not (yet), with the reason.
     Not(String),
+    /// Nobody can ask from here, with the reason: this process has no network at all (`unshare -n`,
+    /// a sandbox), only the engine's socket.
+    Unasked(String),
 }
 
 /// Asks once.
@@ -25,7 +29,12 @@ pub async fn ask(
     found: &ObservedContainer,
 ) -> Result<Answer, EngineError> {
     if let Some(probe) = &readiness.probe {
-        return Ok(ask_probe(host, facts, spec, probe, found).await);
+        let answer = ask_probe(host, facts, spec, probe, found).await;
+        return match (&answer, &spec.healthcheck) {
+            // the engine can ask where we cannot
+            (Answer::Unasked(_), Some(check)) if is_command(check) => ask_test(engine, spec, check).await,
+            _ => Ok(answer),
+        };
     }
     match &spec.healthcheck {
         Some(check) => ask_test(engine, spec, check).await,
@@ -47,17 +56,34 @@ async fn ask_probe(
         return Answer::Not(format!("its port {port} is reached neither directly nor through a published port"));
     };
     let timeout = Duration::from_secs(2);
-    match &probe.kind {
+    let (what, error) = match &probe.kind {
         ProbeKind::Tcp { .. } => match host.connect(address, timeout).await {
-            Ok(()) => Answer::Healthy,
-            Err(error) => Answer::Not(format!("{address}: {error}")),
+            Ok(()) => return Answer::Healthy,
+            Err(error) => (address.to_string(), error),
         },
-        ProbeKind::Http { path, .. } => match host.http_get(address, &spec.service, path, timeout).await {
-            Ok(answer) if (200..400).contains(&answer.status) => Answer::Healthy,
-            Ok(answer) => Answer::Not(format!("http://{address}{path} answers {}", answer.status)),
-            Err(error) => Answer::Not(format!("http://{address}{path}: {error}")),
-        },
+        ProbeKind::Http { path, .. } => {
+            let url = format!("http://{address}{path}");
+            match host.http_get(address, &spec.service, path, timeout).await {
+                Ok(answer) if (200..400).contains(&answer.status) => return Answer::Healthy,
+                Ok(answer) => return Answer::Not(format!("{url} answers {}", answer.status)),
+                Err(error) => (url, error),
+            }
+        }
+    };
+    if error.kind() == io::ErrorKind::NetworkUnreachable && has_no_network(host).await {
+        return Answer::Unasked("nobody can ask from here: this process has no network".to_owned());
     }
+    Answer::Not(format!("{what}: {error}"))
+}
+
+/// Nothing but loopback. A bridge that has lost its address is another matter: there the way to
+/// the containers is broken for everybody on this machine.
+async fn has_no_network(host: &dyn Host) -> bool {
+    host.routes().await.is_ok_and(|routes| routes.iter().all(|route| route.network.addr().is_loopback()))
+}
+
+fn is_command(check: &Healthcheck) -> bool {
+    check.test.first().is_some_and(|word| word.starts_with("CMD"))
 }
 
 /// Where the host reaches a container's port: the container itself where its network can be
@@ -99,5 +125,53 @@ async fn ask_test(engine: &dyn Engine, spec: &ContainerSpec, check: &Healthcheck
         }
         Err(error @ (EngineError::Unreachable { .. } | EngineError::Gone { .. })) => Err(error),
         Err(error) => Ok(Answer::Not(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::fake::FakeEngine;
+    use crate::host::fake::FakeHost;
+    use crate::model::ContainerState;
+
+    async fn asked(host: FakeHost, test: &[&str]) -> Answer {
+        let found = ObservedContainer {
+            name: "web".into(),
+            state: ContainerState::Running,
+            addresses: [("macula".to_owned(), [172, 28, 0, 2].into())].into(),
+            ..ObservedContainer::default()
+        };
+        let engine = FakeEngine::new().with_container(found.clone()).exec_answers("web", "check", 1, "", "not yet");
+        let facts = engine.facts().await.unwrap();
+        let healthcheck = (!test.is_empty()).then(|| Healthcheck {
+            test: test.iter().map(|word| (*word).to_owned()).collect(),
+            interval: None,
+            timeout: None,
+            retries: None,
+            start_period: None,
+            start_interval: None,
+        });
+        let spec = ContainerSpec { name: "web".into(), service: "web".into(), healthcheck, ..Default::default() };
+        let kind = ProbeKind::Tcp { port: 80 };
+        let probe = Some(Probe { kind, timeout: None });
+        let readiness = Readiness { probe, ..Default::default() };
+        ask(&engine, &host, &facts, &spec, &readiness, &found).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_process_without_a_network_says_that_it_cannot_ask() {
+        let nobody = Answer::Unasked("nobody can ask from here: this process has no network".into());
+        assert_eq!(asked(FakeHost::new().without_network(), &[]).await, nobody);
+        // the engine runs the container's own test instead
+        assert_eq!(
+            asked(FakeHost::new().without_network(), &["CMD", "check"]).await,
+            Answer::Not("its health check ends with 1: not yet".into())
+        );
+        let refused = "172.28.0.2:80: connection refused";
+        assert_eq!(asked(FakeHost::new(), &["CMD", "check"]).await, Answer::Not(refused.into()));
+        // a way to somewhere, only not to the container: something is broken
+        let host = FakeHost::new().without_network().route("192.168.1.0/24", "eth0");
+        assert_eq!(asked(host, &[]).await, Answer::Not("172.28.0.2:80: network unreachable".into()));
     }
 }

@@ -123,10 +123,10 @@ fn a_wrong_command_line_is_two() {
 #[test]
 fn without_an_engine_it_says_what_was_tried() {
     let home = Home::new();
-    assert_snapshot!(home.run("plan").all(), @r"
+    assert_snapshot!(home.run("plan").all(), @"
     error: no container engine answers
-      caused by: none of these exists: unix:///nowhere/engine.sock
-      hint: `macula up --yes` installs and starts Docker where the system's packages have it
+      caused by: DOCKER_HOST names unix:///nowhere/engine.sock, which does not exist
+      hint: `unset DOCKER_HOST` goes back to the engine of this machine
       try: macula doctor
     exit code 4
     ");

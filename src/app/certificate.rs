@@ -89,3 +89,13 @@ pub(super) async fn current(session: &Session, platform: &Platform) -> Result<Op
         _ => Current { leaf: authority.issue(&names, host.now())?, root, new: true },
     }))
 }
+
+/// The platform's CA, PEM; `None`: there is none yet, or none can be for its domain.
+pub(super) async fn authority(session: &Session, platform: &Platform) -> Result<Option<String>, Error> {
+    let host = session.host();
+    match Authority::load(host, &authorities(session), authority_domain(platform), host.now()).await {
+        Ok(found) => Ok(found.map(|authority| authority.root().pem())),
+        Err(AuthorityError::Domain(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -7,7 +7,9 @@ use serde::Serialize;
 use crate::compile::addons::SCRAPE_SECRETS;
 use crate::compile::{CompileError, Site, export_context, for_service};
 use crate::config::Loaded;
-use crate::model::{EngineKind, Facts, Platform, Secrets};
+use crate::model::{EngineKind, Facts, Platform, Secrets, label};
+use crate::observe;
+use crate::plan::without;
 use crate::render;
 
 use super::{Error, Session};
@@ -47,7 +49,23 @@ pub async fn exports(session: &Session, loaded: &Loaded) -> Result<BTreeMap<Stri
     let facts = no_facts();
     let subnet = ipnet::Ipv4Net::default();
     let site = Site { facts: &facts, subnet, block, secrets: &secrets, certificate: None, version: session.version };
-    render_exports(&loaded.platform, &site).map_err(Error::Compile)
+    let left_out = left_out(session, &loaded.platform).await;
+    let platform = without(&loaded.platform, &left_out.iter().map(String::as_str).collect());
+    render_exports(&platform, &site).map_err(Error::Compile)
+}
+
+/// Optional services that the last `up` went without. Nothing where no engine can be asked, or
+/// nothing is up.
+async fn left_out(session: &Session, platform: &Platform) -> Vec<String> {
+    let Some(engine) = session.system.engine.as_deref() else { return Vec::new() };
+    let Ok(observed) = observe::ours(engine, &platform.name).await else { return Vec::new() };
+    let made: Vec<&str> = observed.containers.iter().filter_map(|found| found.label(label::SERVICE)).collect();
+    if made.is_empty() {
+        return Vec::new();
+    }
+    let optional = platform.services().filter(|(_, service)| service.extension.optional);
+    let left = optional.filter(|(_, service)| !made.contains(&service.name.as_str()));
+    left.map(|(_, service)| service.name.clone()).collect()
 }
 
 /// Every export, or all that is wrong with them.

@@ -1,15 +1,20 @@
 //! `down`: needs no stack file, since ownership lies in the labels.
 
-use crate::apply::{Tools, apply};
+use std::sync::Arc;
+
+use crate::apply::{ClusterWork, Tools, apply};
+use crate::model::prefix_of;
 use crate::observe;
 use crate::plan::{self, Keep, Plan};
 
-use super::{Error, Session, resolver, up};
+use super::{Error, Session, cluster, resolver, up};
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DownOptions {
     /// The data too.
     pub volumes: bool,
+    /// The cluster stays, and with it the network that its nodes are in.
+    pub keep_cluster: bool,
     pub dry_run: bool,
 }
 
@@ -25,9 +30,23 @@ pub struct Downed {
 pub async fn down(session: &Session, name: &str, options: DownOptions) -> Result<Downed, Error> {
     let engine = session.engine()?;
     let _lock = up::lock(session, name).await?;
-    let (facts, observed) = tokio::join!(engine.facts(), observe::ours(&*engine, name));
-    let observed = observed?;
-    let plan = plan::down(name, &observed, Keep { remove_volumes: options.volumes });
+    let network = prefix_of(name);
+    let (facts, observed, cluster) = tokio::join!(
+        engine.facts(),
+        observe::ours(&*engine, name),
+        cluster::look_for(session, name, &network, &network)
+    );
+    let (observed, cluster) = (observed?, cluster?);
+    let mut plan = plan::down(name, &observed, Keep { remove_volumes: options.volumes });
+    let mut work = None;
+    if options.keep_cluster && cluster.observed.is_some() {
+        plan.steps.retain(|step| !matches!(&step.action, plan::Action::RemoveNetwork { name } if *name == network));
+    } else if let Some(found) = cluster::deletion(session, name, &cluster).await? {
+        let name = cluster.observed.as_ref().map(|found| &found.name);
+        let name = name.or(cluster.record.as_ref().map(|record| &record.name)).unwrap_or(&network);
+        plan::delete_cluster(name, &mut plan);
+        work = Some(found);
+    }
     let kept =
         if options.volumes { Vec::new() } else { observed.volumes.iter().map(|volume| volume.name.clone()).collect() };
     if options.dry_run {
@@ -40,6 +59,7 @@ pub async fn down(session: &Session, name: &str, options: DownOptions) -> Result
         events: session.events.clone(),
         cancel: session.cancel.clone(),
         image_timeout: std::time::Duration::ZERO,
+        cluster: work.map(|work| work as Arc<dyn ClusterWork>),
     };
     if !plan.is_empty() {
         let outcome = apply(&session.command, name, &plan, tools).await;

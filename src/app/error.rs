@@ -61,6 +61,10 @@ pub enum Error {
     Resolver(#[from] super::ResolverError),
     #[error(transparent)]
     Install(#[from] crate::dns::install::InstallError),
+    #[error(transparent)]
+    Bundle(#[from] crate::bundle::BundleError),
+    #[error(transparent)]
+    Cluster(#[from] crate::cluster::ClusterError),
     #[error("there are no passwords yet: the first `up` makes them")]
     NoSecrets,
     #[error("{0}")]

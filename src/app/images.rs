@@ -5,11 +5,22 @@ use serde::Serialize;
 use crate::apply::{Tools, apply};
 use crate::compile::{image_specs, published_addresses, service_volumes};
 use crate::config::Loaded;
-use crate::model::{ImagePolicy, ResourceId, ResourceKind};
+use crate::engine::context_digest;
+use crate::model::{ImagePolicy, ImageSpec, Platform, ResourceId, ResourceKind, repository, split_registry};
 use crate::observe;
 use crate::plan::{Action, Cause, Choice, ImageSource, Plan, Step, supply};
 
 use super::{Error, Session, prepare::load_for_engine};
+
+/// Notes what the services' build contexts hold, so that a changed Dockerfile or file is a build to
+/// be made anew. A folder that cannot be read stays unknown: its build will say so.
+pub fn look_at_contexts(platform: &mut Platform) {
+    for service in platform.stacks.iter_mut().flat_map(|stack| stack.services.values_mut()) {
+        if let Some(build) = &mut service.build {
+            build.content = build.context.as_deref().and_then(|folder| context_digest(folder).ok());
+        }
+    }
+}
 
 /// One line of `images list`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -21,6 +32,12 @@ pub struct ImageRow {
     /// What it is called in the engine.
     pub name: Option<String>,
     pub id: Option<String>,
+    /// Of the manifest, as its registry names it; none for what was built or loaded.
+    pub digest: Option<String>,
+    /// macula.lock or the stack names its digest.
+    pub locked: bool,
+    /// Why it is this one.
+    pub why: String,
     /// Bytes.
     pub size: Option<i64>,
     pub created: Option<String>,
@@ -29,30 +46,85 @@ pub struct ImageRow {
 
 /// All images of the platform's stacks.
 pub async fn image_rows(session: &Session, loaded: &Loaded) -> Result<Vec<ImageRow>, Error> {
-    let (_, _, observed) = load_for_engine(session, &loaded.platform).await?;
-    let rows = image_specs(&loaded.platform).into_iter().map(|spec| {
-        let image = std::iter::once(&spec.reference)
-            .chain(&spec.pull)
-            .filter(|_| !spec.pull.is_empty())
-            .find_map(|name| Some((name.clone(), observed.images.get(name)?, ImageSource::Image)));
+    let platform = &loaded.platform;
+    let (_, _, mut observed) = load_for_engine(session, platform).await?;
+    let specs = image_specs(platform);
+    if platform.images.policy != ImagePolicy::Local {
+        let block = session.state(&platform.name).block(session.host(), platform).await?;
+        let own = published_addresses(platform, block);
+        observe::registries(session.host(), &specs, &own, &mut observed, false).await;
+    }
+    let (supplied, problems) =
+        supply(platform, &specs, &observed, false, &|service| service_volumes(platform, service));
+    let rows = specs.into_iter().map(|spec| {
+        let image = spec.present(&observed).map(|(name, image)| (name, image, ImageSource::Image));
         let built = spec
             .build
             .as_ref()
             .and_then(|build| Some((build.tag.clone(), observed.images.get(&build.tag)?, ImageSource::Build)));
-        let found = image.or(built);
+        let chosen = spec.services.iter().find_map(|service| supplied.choices.get(service));
+        let found = match chosen {
+            Some(Choice::Present { source: ImageSource::Build, .. }) => built.or(image),
+            _ => image.or(built),
+        };
+        let digest = found.as_ref().and_then(|(_, image, source)| {
+            let known = image.repo_digests.iter().filter_map(|named| Some(named.split_once('@')?.1));
+            known.filter(|_| *source == ImageSource::Image).map(str::to_owned).next()
+        });
+        let left_out = |service: &String| supplied.left_out.iter().find(|left| left.service == *service);
+        let trouble = |service: &String| problems.iter().find(|problem| problem.service() == service);
+        let why = match (&found, chosen) {
+            (Some((name, _, ImageSource::Image)), _) if place(name) == place(&spec.reference) => named_in(&spec),
+            (Some((name, _, ImageSource::Image)), _) => format!("from another source: {}", without_digest(name)),
+            (Some((_, _, ImageSource::Build)), _) if spec.pull.is_empty() => "the stack only builds it".to_owned(),
+            (Some((_, _, ImageSource::Build)), _) => format!("built here: {} is not in the engine", spec.reference),
+            (None, Some(Choice::Obtain { pull: true, build: true, .. })) => "`up` pulls it, else builds it".to_owned(),
+            (None, Some(Choice::Obtain { pull: true, .. })) => "`up` pulls it".to_owned(),
+            (None, Some(Choice::Obtain { .. })) => "`up` builds it: no registry of it is in reach".to_owned(),
+            (None, _) => spec
+                .services
+                .iter()
+                .find_map(|service| {
+                    left_out(service)
+                        .map(|left| format!("left out: {}", left.reason))
+                        .or_else(|| trouble(service).map(ToString::to_string))
+                })
+                .unwrap_or_default(),
+        };
         ImageRow {
-            reference: spec.reference,
-            services: spec.services,
             present: found.is_some(),
             source: found.as_ref().map(|(.., source)| *source),
             id: found.as_ref().map(|(_, image, _)| image.id.clone()),
             size: found.as_ref().map(|(_, image, _)| image.size),
             created: found.as_ref().and_then(|(_, image, _)| image.created.clone()),
             name: found.map(|(name, ..)| name),
+            digest,
+            locked: !spec.locked.is_empty(),
+            why,
             can_build: spec.build.is_some(),
+            reference: spec.reference,
+            services: spec.services,
         }
     });
     Ok(rows.collect())
+}
+
+fn named_in(spec: &ImageSpec) -> String {
+    match (spec.reference.contains('@'), spec.locked.is_empty()) {
+        (true, _) => "pinned in the stack",
+        (false, true) => "named in the stack",
+        (false, false) => "named in the stack, and by macula.lock",
+    }
+    .to_owned()
+}
+
+fn without_digest(name: &str) -> &str {
+    name.split('@').next().unwrap_or(name)
+}
+
+/// The registry and the repository in it.
+fn place(name: &str) -> (&str, String) {
+    split_registry(repository(without_digest(name)))
 }
 
 /// Pulls or builds, by policy, what these services run (or all). Returns the number of images.
@@ -72,9 +144,11 @@ pub async fn obtain_images(
     let (engine, facts, mut observed) = load_for_engine(session, &platform).await?;
     let wanted = |name: &str| services.is_empty() || services.iter().any(|service| service == name);
     let specs = image_specs(&platform);
-    let block = session.state(&platform.name).block(session.host(), &platform).await?;
-    let own = published_addresses(&platform, block);
-    observe::registries(session.host(), &specs, &own, &mut observed, policy == ImagePolicy::Pull).await;
+    if policy != ImagePolicy::Local {
+        let block = session.state(&platform.name).block(session.host(), &platform).await?;
+        let own = published_addresses(&platform, block);
+        observe::registries(session.host(), &specs, &own, &mut observed, policy == ImagePolicy::Pull).await;
+    }
     let (chosen, problems) =
         supply(&platform, &specs, &observed, false, &|service| service_volumes(&platform, service));
     let problems: Vec<_> = problems.into_iter().filter(|problem| wanted(problem.service())).collect();
@@ -113,6 +187,7 @@ pub async fn obtain_images(
         events: session.events.clone(),
         cancel: session.cancel.clone(),
         image_timeout: platform.timeouts.image,
+        cluster: None,
     };
     let outcome = apply(&session.command, &platform.name, &plan, tools).await;
     if outcome.cancelled && outcome.failed.is_empty() {

@@ -59,6 +59,7 @@ pub async fn lifecycle(session: &Session, loaded: &Loaded, action: Action, servi
         events: session.events.clone(),
         cancel: session.cancel.clone(),
         image_timeout: prepared.platform.timeouts.image,
+        cluster: None,
     };
     let outcome = apply(&session.command, platform, &plan, tools).await;
     if outcome.cancelled && outcome.failed.is_empty() {

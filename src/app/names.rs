@@ -107,6 +107,19 @@ pub async fn uninstall_names(session: &Session) -> Result<Vec<(Rung, Vec<String>
     Ok(all)
 }
 
+/// Whether `up` may offer to install the names: they resolve nowhere yet, and nobody has been asked.
+pub async fn names_may_be_offered(session: &Session) -> bool {
+    let host = session.host();
+    let files = ResolverFiles::of(host);
+    !host.exists(&files.offered()).await && !host.exists(&files.install().join("receipt.json")).await
+}
+
+/// One question is enough, whatever the answer.
+pub async fn names_were_offered(session: &Session) -> Result<(), Error> {
+    let path = ResolverFiles::of(session.host()).offered();
+    session.host().write(&path, b"", 0o600).await.map_err(|source| Error::Io { path, source })
+}
+
 /// What is installed, in words, and what is wrong with it.
 pub(super) async fn installed(host: &dyn Host) -> (Option<String>, Vec<String>) {
     let folder = ResolverFiles::of(host).install();

@@ -18,9 +18,10 @@ use crate::pki;
 use crate::plan::{Plan, Supply, SupplyProblem, Wish, reconcile, select, supply, without};
 use crate::system::System;
 
+use super::cluster::{ClusterLook, Decision};
 use super::creds::render_exports;
 use super::state::complete_secrets;
-use super::{Error, State, certificate};
+use super::{Error, State, certificate, cluster};
 
 /// What every command has in hand.
 #[derive(Clone)]
@@ -57,6 +58,10 @@ pub struct Wanted {
     pub services: Vec<String>,
     /// Nothing may be left out.
     pub strict: bool,
+    /// The cluster is left as it is.
+    pub no_cluster: bool,
+    /// There is somebody to ask, or who has agreed, before a program is fetched.
+    pub may_fetch: bool,
 }
 
 /// Everything known before the first change.
@@ -72,6 +77,8 @@ pub struct Prepared {
     pub secrets: Secrets,
     /// The ingress serves HTTPS.
     pub tls: bool,
+    /// With this.
+    pub served: Option<Served>,
     /// Its certificate is not recorded yet.
     pub new_certificate: bool,
     /// Passwords were made that are not recorded yet.
@@ -80,6 +87,11 @@ pub struct Prepared {
     pub supply: Supply,
     pub observed: Observed,
     pub plan: Plan,
+    pub cluster: ClusterLook,
+    /// What is to be made of it; `None`: nothing, or it cannot be had.
+    pub decision: Option<Decision>,
+    /// The parts in which the cluster that stands differs from the wanted one.
+    pub cluster_drift: Vec<String>,
 }
 
 /// Engine, its facts and what is there of the platform.
@@ -107,6 +119,7 @@ pub async fn prepare(session: &Session, loaded: &Loaded, wanted: &Wanted) -> Res
         selection: selection.as_ref(),
     };
     prepared.plan = reconcile(&wish, &prepared.observed).map_err(Error::Conflicts)?;
+    cluster::extend(session, &mut prepared, wanted).await?;
     Ok(prepared)
 }
 
@@ -123,7 +136,9 @@ pub(super) async fn gather(
 ) -> Result<(Prepared, Vec<SupplyProblem>), Error> {
     let host = session.host();
     let full = &loaded.platform;
-    let (engine, facts, mut observed) = load_for_engine(session, full).await?;
+    let (loaded, cluster) = tokio::join!(load_for_engine(session, full), cluster::look(session, full));
+    let (engine, facts, mut observed) = loaded?;
+    let cluster = cluster?;
     let state = session.state(&full.name);
 
     let specs = image_specs(full);
@@ -183,6 +198,7 @@ pub(super) async fn gather(
     observe::of_running(&*engine, host, &facts, &resources, &mut observed).await?;
     let prepared = Prepared {
         tls: served.is_some(),
+        served,
         new_certificate,
         engine,
         facts,
@@ -196,6 +212,9 @@ pub(super) async fn gather(
         supply: chosen,
         observed,
         plan: Plan::default(),
+        cluster,
+        decision: None,
+        cluster_drift: Vec::new(),
     };
     Ok((prepared, problems))
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::compile::{records_api, zone};
 use crate::config::Loaded;
 use crate::dns::{Records, content, owner, record_type, rtype};
-use crate::model::{RecordData, View, Zone};
+use crate::model::{Platform, RecordData, View, Zone};
 
 use super::resolver::{self, ResolverError};
 use super::{Error, Session};
@@ -58,7 +58,8 @@ pub async fn list_records(session: &Session, loaded: &Loaded) -> Result<(Vec<Lis
             ListedRecord { name: record.name.clone(), rtype, value, ttl: record.ttl, source: "platform" }
         })
         .collect();
-    let theirs = async { Ok::<_, Error>(records(session, loaded).await?.list().await.map_err(ResolverError::from)?) };
+    let theirs =
+        async { Ok::<_, Error>(records(session, &loaded.platform).await?.list().await.map_err(ResolverError::from)?) };
     let failed = match theirs.await {
         Ok(sets) => {
             for set in sets {
@@ -96,12 +97,12 @@ fn shown(data: &RecordData) -> (String, String) {
 async fn own_zone(session: &Session, loaded: &Loaded) -> Result<Zone, Error> {
     let block = session.state(&loaded.platform.name).block(session.host(), &loaded.platform).await?;
     // names, and what they lead to on this machine: the network plays no part
-    Ok(zone(&loaded.platform, block, Ipv4Net::default(), false))
+    // what leads to the cluster is a wildcard, which nobody's record takes the place of
+    Ok(zone(&loaded.platform, block, Ipv4Net::default(), false, None))
 }
 
 /// The platform's zone in PowerDNS.
-async fn records(session: &Session, loaded: &Loaded) -> Result<Records, Error> {
-    let platform = &loaded.platform;
+async fn records(session: &Session, platform: &Platform) -> Result<Records, Error> {
     let state = session.state(&platform.name);
     let block = state.block(session.host(), platform).await?;
     let api =
@@ -129,9 +130,55 @@ pub async fn add_record(
     if is_own(&own_zone(session, loaded).await?, &name, &rtype) {
         return Err(ResolverError::OwnName { name }.into());
     }
-    let changed = records(session, loaded).await?.add(&name, &rtype, &value, ttl).await.map_err(ResolverError::from)?;
+    let changed =
+        records(session, &loaded.platform).await?.add(&name, &rtype, &value, ttl).await.map_err(ResolverError::from)?;
     let seen = seen(session, &name, &rtype, true).await;
     Ok(Added { name, rtype, value, ttl, changed, seen })
+}
+
+/// Addresses of names that people wrote, for who cannot ask the resolver: pods. Loopback means
+/// something else there. None where PowerDNS is not up.
+pub(super) async fn written_addresses(
+    session: &Session,
+    platform: &Platform,
+) -> std::collections::BTreeMap<String, std::net::Ipv4Addr> {
+    let Ok(records) = records(session, platform).await else { return Default::default() };
+    let all = records.list().await.unwrap_or_default();
+    let sets = all.iter().filter(|set| set.rtype == "A");
+    sets.filter_map(|set| {
+        let mut addresses = set.records.iter().filter(|record| !record.disabled);
+        let address: std::net::Ipv4Addr = addresses.find_map(|record| record.content.parse().ok())?;
+        (!address.is_loopback()).then(|| (set.name.clone(), address))
+    })
+    .collect()
+}
+
+/// What ExternalDNS wrote for a cluster that is gone: it owns what it has put its mark beside (a TXT
+/// record with the platform's name as the owner, named after the record and its type). How many names
+/// there were; none where PowerDNS is not up.
+pub(super) async fn remove_owned(session: &Session, loaded: &Loaded) -> Result<usize, Error> {
+    let records = records(session, &loaded.platform).await?;
+    let owner = format!("external-dns/owner={}", loaded.platform.name);
+    let all = records.list().await.map_err(ResolverError::from)?;
+    let mut gone = 0;
+    for set in all.iter().filter(|set| set.rtype == "TXT") {
+        let ours = |content: &str| content.trim_matches('"').split(',').any(|part| part == owner);
+        if !set.records.iter().any(|record| ours(&record.content)) {
+            continue;
+        }
+        if let Some((kind, name)) = marked(&set.name) {
+            records.remove(name, Some(kind)).await.map_err(ResolverError::from)?;
+        }
+        records.remove(&set.name, Some("TXT")).await.map_err(ResolverError::from)?;
+        gone += 1;
+    }
+    Ok(gone)
+}
+
+/// `a-console.macula.local` marks the A records of `console.macula.local`.
+fn marked(name: &str) -> Option<(&'static str, &str)> {
+    let kinds = [("a-", "A"), ("aaaa-", "AAAA"), ("cname-", "CNAME")];
+    kinds.into_iter().find_map(|(prefix, kind)| Some((kind, name.strip_prefix(prefix)?)))
 }
 
 /// Removes a name's records, of one type or all; its full name and how many there were.
@@ -143,7 +190,8 @@ pub async fn remove_record(
 ) -> Result<(String, usize), Error> {
     let rtype = kind.map(rtype).transpose().map_err(ResolverError::from)?;
     let name = owner(name, &loaded.platform.domain).map_err(ResolverError::from)?;
-    let count = records(session, loaded).await?.remove(&name, rtype.as_deref()).await.map_err(ResolverError::from)?;
+    let count =
+        records(session, &loaded.platform).await?.remove(&name, rtype.as_deref()).await.map_err(ResolverError::from)?;
     if let (Some(rtype), true) = (&rtype, count > 0) {
         seen(session, &name, rtype, false).await;
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compile::{Block, choose_block};
 use crate::host::Host;
-use crate::model::{Observed, Platform, SecretSource, Secrets, Service, label};
+use crate::model::{ClusterRecord, Observed, Platform, SecretSource, Secrets, Service, label};
 
 use super::Error;
 
@@ -32,6 +32,12 @@ struct SecretsFile {
 struct PlatformFile {
     format: u64,
     block: Ipv4Addr,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ClusterFile {
+    format: u64,
+    cluster: ClusterRecord,
 }
 
 impl State {
@@ -98,6 +104,34 @@ impl State {
     pub async fn keep_secrets(&self, host: &dyn Host, secrets: &Secrets) -> Result<(), Error> {
         let file = SecretsFile { format: FORMAT, services: secrets.0.clone() };
         write(host, &self.secrets_file(), &file).await
+    }
+
+    /// Where everything of the cluster's lies.
+    pub fn cluster_folder(&self) -> PathBuf {
+        self.folder.join("cluster")
+    }
+
+    fn cluster_file(&self) -> PathBuf {
+        self.folder.join("cluster.json")
+    }
+
+    /// What was done to the cluster; `None`: none was made.
+    pub async fn cluster(&self, host: &dyn Host) -> Result<Option<ClusterRecord>, Error> {
+        Ok(read::<ClusterFile>(host, &self.cluster_file()).await?.map(|file| file.cluster))
+    }
+
+    pub async fn keep_cluster(&self, host: &dyn Host, cluster: &ClusterRecord) -> Result<(), Error> {
+        let file = ClusterFile { format: FORMAT, cluster: cluster.clone() };
+        write(host, &self.cluster_file(), &file).await
+    }
+
+    /// There is no cluster any more. Logs of one that failed stay.
+    pub async fn forget_cluster(&self, host: &dyn Host) -> Result<(), Error> {
+        let folder = self.cluster_folder();
+        for path in [self.cluster_file(), folder.join("kind.yaml"), folder.join("kubeconfig")] {
+            host.remove(&path).await.map_err(|source| Error::Io { path, source })?;
+        }
+        Ok(())
     }
 
     /// Everything of the platform's, after its last volume is gone. The lock's folder stays.

@@ -11,7 +11,7 @@ use crate::model::{ContainerSpec, ContainerState, Health, ObservedContainer, Pla
 use crate::plan::{Action, Choice, ImageSource, Plan, SupplyProblem, Wish, reconcile};
 
 use super::prepare::gather;
-use super::{Error, Prepared, Session, resolver};
+use super::{ClusterStatus, Error, Prepared, Session, cluster, resolver};
 
 /// The contract of `status -o json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -73,14 +73,6 @@ pub struct DnsStatus {
     pub healthy: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ClusterStatus {
-    pub name: Option<String>,
-    pub state: &'static str,
-    pub nodes: Vec<String>,
-    pub addons: Vec<String>,
-}
-
 /// Looks at everything and asks every service how it is.
 pub async fn status(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
     Ok(look(session, loaded).await?.1)
@@ -119,7 +111,8 @@ async fn look(session: &Session, loaded: &Loaded) -> Result<(Prepared, Status), 
     let (gathered, dns) =
         tokio::join!(gather(session, loaded, false), resolver::look(session, &loaded.platform.domain));
     let (prepared, problems) = gathered?;
-    let status = status_of(&loaded.platform, &prepared, &problems, dns);
+    let mut status = status_of(&loaded.platform, &prepared, &problems, dns);
+    cluster::ask(session, &prepared, &mut status.cluster).await?;
     Ok((prepared, status))
 }
 
@@ -136,15 +129,17 @@ pub(super) fn status_of(
         supply: &prepared.supply,
         selection: None,
     };
-    let drift = match reconcile(&wish, &prepared.observed) {
+    let mut drift = match reconcile(&wish, &prepared.observed) {
         Ok(plan) => drift(&plan),
         Err(conflicts) => conflicts.iter().map(ToString::to_string).collect(),
     };
+    drift.extend(cluster::drift(prepared));
+    let left_out = prepared.plan.left_out.iter().find(|left| left.service == crate::plan::CLUSTER_GROUP);
     Status {
         platform: PlatformStatus { name: platform.name.clone(), domain: platform.domain.clone() },
         services: rows(platform, prepared, problems),
         dns,
-        cluster: ClusterStatus { name: None, state: "missing", nodes: Vec::new(), addons: Vec::new() },
+        cluster: cluster::status_of(platform, &prepared.cluster, left_out.map(|left| left.reason.as_str())),
         drift,
     }
 }
@@ -212,7 +207,11 @@ fn row(
         (all, up) if all == up => "running",
         _ => "stopped",
     };
-    let health = if running == 0 { "none" } else { worst_health(&found) };
+    let health = match running {
+        0 => "none",
+        _ if found.iter().any(|found| found.keeps_ending()) => "unhealthy",
+        _ => worst_health(&found),
+    };
     let first = found.first();
     let source = first.map(|found| source_of(prepared, service, found));
     ServiceStatus {
@@ -262,6 +261,12 @@ fn reason(
 ) -> Option<String> {
     if found.is_empty() {
         return left_out.cloned();
+    }
+    if let Some(loops) = found.iter().find(|found| found.keeps_ending()) {
+        return Some(format!("keeps ending: it was started again {} times", loops.restart_count));
+    }
+    if running == found.len() && found.len() < service.replicas as usize {
+        return Some(format!("{running} of {} run", service.replicas));
     }
     if running == found.len() {
         // a build that is less than the image says so

@@ -1,6 +1,7 @@
 //! `up`: plan, write the secrets, apply, and look once more.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -10,14 +11,17 @@ use crate::config::Loaded;
 use crate::doctor::{self, Finding, Fix, Needs, Selection};
 use crate::event::Events;
 use crate::host::{Held, Lock};
-use crate::model::{ContainerState, Observed, PrepareStep, label};
+use crate::model::{ContainerState, Observed, ObservedContainer, PrepareStep, label};
 use crate::observe;
 use crate::plan::{self, Action, LeftOut};
 
 use super::prepare::gather;
 use super::status::{Status, status_of};
 use super::trace::{Recorder, SentTrace};
-use super::{Error, Prepared, Session, Wanted, certificate, prepare, resolver};
+use super::{Error, Prepared, Session, Wanted, certificate, cluster, prepare, resolver};
+
+/// Seconds.
+const CALM: u32 = 5;
 
 #[derive(Debug, Clone, Default)]
 pub struct UpOptions {
@@ -79,6 +83,7 @@ async fn settle(session: &Session, platform: &str, killed: &Held) -> Result<(), 
         events: Events::none(),
         cancel: session.cancel.clone(),
         image_timeout: Duration::ZERO,
+        cluster: None,
     };
     let outcome = apply(&session.command, platform, &plan, tools).await;
     if outcome.cancelled && outcome.failed.is_empty() {
@@ -141,15 +146,19 @@ async fn traced(
     if let Some(timeout) = options.timeout {
         override_timeout(&mut prepared, timeout);
     }
-    let left_out = prepared.plan.left_out.clone();
+    if !cluster::obtain(session, &mut prepared, consent).await? {
+        cluster::leave_out(&mut prepared, "kind was not to be fetched".into());
+    }
     if prepared.plan.is_empty() {
+        let left_out = prepared.plan.left_out.clone();
         consent.planned(&prepared, &[]).await;
         recorder.phase("names", names(session, &prepared, options)).await;
         let dns = resolver::look(session, &loaded.platform.domain).await;
-        let now = status_of(&loaded.platform, &prepared, &[], dns);
+        let mut now = status_of(&loaded.platform, &prepared, &[], dns);
+        cluster::ask(session, &prepared, &mut now.cluster).await?;
         return Ok(UpResult { steps: 0, left_out, timings: Vec::new(), trace: None, now });
     }
-    let needs = Needs::of(&prepared.platform, &prepared.resources, None);
+    let needs = Needs::of(&prepared.platform, &prepared.resources, cluster::needs(&prepared));
     let findings = doctor::run(&session.system, &needs, Selection::Quick).await;
     consent.planned(&prepared, &findings).await;
     install_programs(session, &prepared, consent).await?;
@@ -158,6 +167,9 @@ async fn traced(
         prepared.state.keep_secrets(session.host(), &prepared.secrets).await?;
     }
     prepared.state.keep_block(session.host(), prepared.block).await?;
+    cluster::settle(session, &mut prepared).await?;
+    let lenient = !prepared.platform.cluster.required && !options.wanted.strict;
+    let work = Arc::new(cluster::work(session, &prepared, lenient, false));
     let tools = Tools {
         engine: prepared.engine.clone(),
         host: session.system.host.clone(),
@@ -165,15 +177,27 @@ async fn traced(
         events: session.events.clone(),
         cancel: session.cancel.clone(),
         image_timeout: prepared.platform.timeouts.image,
+        cluster: Some(work.clone()),
     };
     let began = Instant::now();
     let mut outcome = apply(&session.command, &prepared.platform.name, &prepared.plan, tools).await;
     recorder.steps(began, &outcome.ran);
     let mut after = None;
     if !outcome.cancelled {
+        if cluster::touches_services(&prepared.plan) && outcome.is_ok() {
+            cluster::hand_on(session, loaded).await?;
+        }
         match recorder.phase("last look", gather(session, loaded, false)).await {
-            Ok((seen, problems)) => {
+            Ok((mut seen, problems)) => {
                 recorder.seen(&seen.observed);
+                if let Some(reason) = work.left_out() {
+                    let left = LeftOut { service: plan::CLUSTER_GROUP.into(), reason };
+                    session.events.warn(format!("{} is left out: {}", left.service, left.reason));
+                    prepared.plan.left_out.push(left);
+                }
+                seen.plan.left_out = prepared.plan.left_out.clone();
+                prepared.cluster = seen.cluster.clone();
+                seen.decision = prepared.decision.clone();
                 last_look(&prepared, &seen.observed, &mut outcome).await;
                 after = Some((seen, problems));
             }
@@ -190,8 +214,10 @@ async fn traced(
     match after {
         Some((after, problems)) if outcome.is_ok() => {
             let dns = resolver::look(session, &loaded.platform.domain).await;
-            let now = status_of(&loaded.platform, &after, &problems, dns);
+            let mut now = status_of(&loaded.platform, &after, &problems, dns);
+            cluster::ask(session, &after, &mut now.cluster).await?;
             let steps = prepared.plan.steps.len();
+            let left_out = prepared.plan.left_out;
             Ok(UpResult { steps, left_out, timings: outcome.ran, trace: None, now })
         }
         _ => Err(Error::Failed(Box::new(outcome))),
@@ -269,17 +295,49 @@ async fn last_look(prepared: &Prepared, now: &Observed, outcome: &mut Outcome) {
         if outcome.failed.iter().any(|failure| failure.group == step.group) {
             continue;
         }
-        let ended = now.container(&spec.name).filter(|found| {
+        let settled = match now.container(&spec.name) {
+            Some(found) if found.state == ContainerState::Running && found.restart_count > 0 => {
+                calm(prepared, &spec.name).await
+            }
+            _ => None,
+        };
+        let ended = settled.as_ref().or_else(|| now.container(&spec.name)).filter(|found| {
             let stopped =
-                matches!(found.state, ContainerState::Exited | ContainerState::Dead | ContainerState::Restarting);
+                matches!(found.state, ContainerState::Exited | ContainerState::Dead | ContainerState::Restarting)
+                    || found.keeps_ending();
             let done = found.exit_code == Some(0) && spec.may_end();
             stopped && !done
         });
         if let Some(found) = ended {
-            let reason = format!("ended with {} after it had started", found.exit_code.unwrap_or_default());
+            let reason = match found.restart_count {
+                0 => format!("ended with {} after it had started", found.exit_code.unwrap_or_default()),
+                times => format!("keeps ending: it was started again {}", text_times(times)),
+            };
             let log_tail = crate::apply::log_tail(&*prepared.engine, &spec.name).await;
             let error = StepError::NotReady { service: spec.service.clone(), reason, log_tail };
             outcome.failed.push(Failure { step: step.id.clone(), group: step.group.clone(), error });
         }
     }
+}
+
+fn text_times(times: i64) -> String {
+    if times == 1 { "once".into() } else { format!("{times} times") }
+}
+
+/// A container that its restart policy brought back, once it has run for a while or has ended too
+/// often.
+async fn calm(prepared: &Prepared, container: &str) -> Option<ObservedContainer> {
+    let mut restarts = None;
+    // as long as a service that has ended once must run to count as up
+    for _ in 0..CALM {
+        let found = prepared.engine.inspect(container).await.ok()?;
+        if found.state != ContainerState::Running || found.keeps_ending() {
+            return Some(found);
+        }
+        if restarts.replace(found.restart_count).is_some_and(|before| before != found.restart_count) {
+            return Some(ObservedContainer { state: ContainerState::Restarting, ..found });
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    None
 }

@@ -26,9 +26,10 @@ pub(super) async fn obtain(
         let pulling = tools.engine.pull(reference, spec.platform.as_deref(), &progress);
         match tokio::time::timeout(tools.image_timeout, pulling).await {
             Ok(Ok(_)) => {
-                if *reference != spec.reference {
+                let name = spec.kept_as();
+                if *reference != name {
                     // the stack file's own name for it, so that it is found next time
-                    tools.engine.tag(reference, &spec.reference).await?;
+                    tools.engine.tag(reference, &name).await?;
                 }
                 return Ok((reference.clone(), ImageSource::Image));
             }

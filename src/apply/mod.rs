@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Engine, EngineError, ImageError};
+use crate::cluster::ClusterError;
+use crate::engine::{Engine, EngineError, ImageError, ProgressSink};
 use crate::event::{Event, Events, Progress, StepInfo};
 use crate::host::{Host, RunError};
 use crate::model::{Facts, Reload, label};
-use crate::plan::{Action, ImageSource, ImageUse, Plan, Step, StepId};
+use crate::plan::{Action, ClusterAction, ImageSource, ImageUse, Plan, Step, StepId};
 
 mod image;
 mod ready;
@@ -37,6 +39,11 @@ pub enum StepError {
     File { path: String, message: String },
     #[error("{service} {reason}")]
     NotReady { service: String, reason: String, log_tail: Vec<String> },
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// An add-on of the cluster did not come up; why, and the end of what its pods logged.
+    #[error("{name}: {reason}")]
+    AddOn { name: String, reason: String, log_tail: Vec<String> },
     #[error("stopped")]
     Cancelled,
     /// A fault of this program.
@@ -68,6 +75,14 @@ impl Outcome {
     }
 }
 
+/// Does what the steps of the cluster say; only `app` knows both who makes clusters and what goes into
+/// them.
+#[async_trait]
+pub trait ClusterWork: Send + Sync {
+    /// A note for the step's line.
+    async fn run(&self, action: &ClusterAction, progress: ProgressSink<'_>) -> Result<Option<String>, StepError>;
+}
+
 /// What carrying out needs.
 #[derive(Clone)]
 pub struct Tools {
@@ -78,6 +93,8 @@ pub struct Tools {
     pub cancel: CancellationToken,
     /// For one pull or one build.
     pub image_timeout: Duration,
+    /// Where the plan has steps of a cluster.
+    pub cluster: Option<Arc<dyn ClusterWork>>,
 }
 
 struct Run {
@@ -217,7 +234,7 @@ impl Run {
                     ImageSource::Image if reference != spec.reference => Some(format!("from {reference}")),
                     ImageSource::Image => None,
                 };
-                let reference = if source == ImageSource::Image { spec.reference.clone() } else { reference };
+                let reference = if source == ImageSource::Image { spec.kept_as() } else { reference };
                 self.images
                     .lock()
                     .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -249,6 +266,16 @@ impl Run {
                 }
                 Reload::None => {}
             },
+            Action::Cluster(action) => {
+                let Some(work) = &self.tools.cluster else {
+                    return Err(StepError::Broken("a cluster's step without anybody to do it".into()));
+                };
+                let progress = |progress: Progress| {
+                    self.tools.events.emit(Event::StepProgress { id: step.id.clone(), progress });
+                };
+                // it hears of a stop itself: half a cluster has to be cleared away
+                return work.run(action, &progress).await;
+            }
             Action::AwaitReady { spec, readiness } => {
                 let progress = |reason: String| {
                     let progress = Progress::Waiting { reason };

@@ -79,7 +79,12 @@ pub(super) async fn wait(
         };
         match answer {
             Answer::Healthy => return Ok(()),
-            Answer::Not(reason) => {
+            // whatever ends at once has ended by now
+            Answer::Unasked(reason) if begun.elapsed() >= RECOVERED => {
+                progress(format!("{reason}; it has run for {} s", RECOVERED.as_secs()));
+                return Ok(());
+            }
+            Answer::Not(reason) | Answer::Unasked(reason) => {
                 if reason != said {
                     progress(reason.clone());
                     said = reason;

@@ -9,14 +9,14 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::Session;
+use crate::app::{self, Session};
 use crate::config::{self, DiskFiles, Loaded};
 use crate::engine::discover::Discovery;
 use crate::event::{Event, Events, Reporter};
 use crate::host::Host;
 use crate::host::local::LocalHost;
 use crate::model::{DEFAULT_NAME, ImagePolicy};
-use crate::system::System;
+use crate::system::{OverNetwork, System};
 
 use super::error::{CliError, ErrorKind, Hint};
 use super::ui::confirm::{self, Answer, Question};
@@ -145,13 +145,14 @@ impl Context {
             images: options.images.map(Into::into),
             only_own: false,
         };
-        let loaded = config::load(&request, &DiskFiles).map_err(|errors| {
+        let mut loaded = config::load(&request, &DiskFiles).map_err(|errors| {
             let count = errors.0.len();
             let what = if count == 1 { "an error".to_owned() } else { format!("{count} errors") };
             let mut error = CliError::new(ErrorKind::Config, format!("the configuration has {what}"));
             error.details = errors.0.iter().map(ToString::to_string).collect();
             error
         })?;
+        app::look_at_contexts(&mut loaded.platform);
         for warning in &loaded.warnings {
             self.events().warn(warning.to_string());
         }
@@ -181,13 +182,23 @@ impl Context {
     /// For commands that look only at files.
     pub fn session_without_engine(&self, command: &str) -> Session {
         Session {
-            system: System { host: self.host.clone(), engine: None, discovery: Discovery::default() },
+            system: System {
+                host: self.host.clone(),
+                engine: None,
+                discovery: Discovery::default(),
+                reach: Arc::new(OverNetwork),
+            },
             events: self.events(),
             cancel: self.cancel.clone(),
             command: format!("macula {command}"),
             version: env!("CARGO_PKG_VERSION"),
             program: program(),
         }
+    }
+
+    /// Whether a question would be answered: by `--yes`, or by somebody at the terminal.
+    pub fn may_ask(&self) -> bool {
+        self.global.yes || (self.terminal.stdin_is_tty && self.terminal.stderr_is_tty)
     }
 
     /// Whether the user agrees: by `--yes`, or asked on the terminal. Where nobody can be asked it
@@ -205,6 +216,22 @@ impl Context {
             Ok(Answer::NotAsked) => Err(CliError::new(ErrorKind::Privilege, question.text.clone())
                 .hint("it is not done without being asked, and there is no terminal to ask on: `--yes` agrees")),
             Err(error) => Err(CliError::io("ask on the terminal", &error)),
+        }
+    }
+
+    /// Whether the user takes an offer. None: there is nobody to ask, or everything is to be done
+    /// without asking, and what is only offered is not among that.
+    pub async fn takes(&self, question: &str, explain: &str) -> Option<bool> {
+        if self.global.yes || self.json() || matches!(self.global.progress, ui::Kind::Json | ui::Kind::Quiet) {
+            return None;
+        }
+        self.finish();
+        let question = Question { text: question.to_owned(), explain: Some(explain.to_owned()) };
+        let style = self.terminal.style(self.global.color, Stream::Stderr);
+        match confirm::confirm(question, &self.terminal, style, &self.cancel).await {
+            Ok(Answer::Yes) => Some(true),
+            Ok(Answer::No) => Some(false),
+            Ok(Answer::NotAsked) | Err(_) => None,
         }
     }
 

@@ -1,4 +1,4 @@
-use crate::app::survey;
+use crate::app::{cluster_needs, survey};
 use crate::doctor::{self, CHECKS, Finding, Needs, Selection, Status};
 
 use super::context::{Context, StackOptions};
@@ -37,11 +37,12 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let mut session = context.session("doctor").await;
     // what the platform wants of the machine is known in full only with an engine
     let needs = match survey(&session, &loaded).await {
-        Ok(prepared) => Needs::of(&prepared.platform, &prepared.resources, None),
+        Ok(prepared) => Needs::of(&prepared.platform, &prepared.resources, cluster_needs(&loaded.platform)),
         Err(_) => Needs {
             platform: loaded.platform.name.clone(),
             domain: loaded.platform.domain.clone(),
             network: loaded.platform.prefix(),
+            cluster: cluster_needs(&loaded.platform),
             ..Needs::default()
         },
     };

@@ -17,6 +17,9 @@ pub struct Args {
     /// Remove the data volumes and passwords too; this cannot be undone
     #[arg(long)]
     volumes: bool,
+    /// Keep the cluster, and the network that its nodes are in
+    #[arg(long)]
+    keep_cluster: bool,
     /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
@@ -24,6 +27,9 @@ pub struct Args {
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let name = context.platform_name()?;
+    if context.global.verbose > 0 && !args.volumes {
+        context.events().info("`-v` is --verbose here; the data goes with --volumes");
+    }
     let begun = Instant::now();
     if args.volumes && !args.dry_run {
         context
@@ -37,7 +43,12 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
         .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
     let session = context.session("down").await;
-    let downed = down(&session, &name, DownOptions { volumes: args.volumes, dry_run: args.dry_run }).await;
+    let downed = down(
+        &session,
+        &name,
+        DownOptions { volumes: args.volumes, keep_cluster: args.keep_cluster, dry_run: args.dry_run },
+    )
+    .await;
     let downed = match downed {
         Ok(downed) => downed,
         Err(error) => {

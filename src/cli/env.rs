@@ -30,7 +30,7 @@ enum Format {
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let loaded = context.load(&args.stacks)?;
-    let session = context.session_without_engine("env");
+    let session = context.session("env").await;
     let all = exports(&session, &loaded).await?;
     if context.json() || args.format == Format::Json {
         return context.print_json(&all);

@@ -327,9 +327,9 @@ pub(super) fn with_image_hints(error: CliError, image: &ImageError) -> CliError 
             .suggest(format!("docker login{}", login_host(reference))),
         ImageError::Unreachable { .. } => error
             .hint("check the network and the proxy variables of the engine (`macula doctor`)")
-            .hint("without a way to registries: build what can be built, or bring images over from another machine")
+            .hint("without a way to registries: build what can be built, or bring images over from another machine (`macula images save FILE`)")
             .suggest("macula up --images build")
-            .suggest("docker load -i IMAGES.tar && macula up --images local"),
+            .suggest("macula images load FILE && macula up --images local"),
         ImageError::BuildFailed { log_tail, .. } => {
             let mut error = error;
             if !log_tail.is_empty() {
@@ -528,9 +528,9 @@ mod tests {
 
         error: pull: no way to the registry of ghcr.io/acme/web:1: connection timed out
           hint: check the network and the proxy variables of the engine (`macula doctor`)
-          hint: without a way to registries: build what can be built, or bring images over from another machine
+          hint: without a way to registries: build what can be built, or bring images over from another machine (`macula images save FILE`)
           try: macula up --images build
-          try: docker load -i IMAGES.tar && macula up --images local
+          try: macula images load FILE && macula up --images local
         exit 6
 
         error: pull: ghcr.io/acme/web:1: step 3 ended with 100

@@ -14,6 +14,11 @@ pub struct Args {
     /// The command and its arguments
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
+    /// With standard input and a terminal: the default, and here for the fingers that know `-it`
+    #[arg(short = 'i', long, hide = true)]
+    interactive: bool,
+    #[arg(short = 't', long, hide = true, conflicts_with = "no_tty")]
+    tty: bool,
     /// Without a terminal, even where there is one
     #[arg(short = 'T', long)]
     no_tty: bool,

@@ -2,9 +2,12 @@
 
 use crate::app::{Error, ResolverError};
 use crate::apply::{Failure, StepError};
+use crate::bundle::BundleError;
+use crate::cluster::{ClusterError, KubeconfigError};
 use crate::dns::install::InstallError;
 use crate::dns::{ControlError, RecordsError, ServerError};
-use crate::engine::discover::{Discovery, Refusal};
+use crate::engine::ImageError;
+use crate::engine::discover::{Discovery, Refusal, Source};
 use crate::host::LockError;
 use crate::pki::{AuthorityError, LeafError};
 use crate::plan::SupplyProblem;
@@ -78,12 +81,14 @@ impl From<Error> for CliError {
             Error::SecretsLost { ref path, .. } => Self::conflict(error.to_string())
                 .hint(format!("put {} back from a backup", path.display()))
                 .hint("or, if the data may go: macula down --volumes"),
+            Error::Cluster(error) => cluster(&error),
             Error::NoSecrets => Self::usage(error.to_string()).suggest("macula up"),
             Error::NoSubnet => {
                 Self::conflict(error.to_string()).hint("name one in macula.yaml: addresses: {subnet: 192.168.213.0/24}")
             }
             Error::Resolver(error) => resolver(&error),
             Error::Install(error) => install(error),
+            Error::Bundle(error) => bundle(&error),
             Error::NoBlock { .. } | Error::Other(_) => Self::unexpected(error.to_string()),
         }
     }
@@ -157,6 +162,95 @@ fn install(error: InstallError) -> CliError {
     }
 }
 
+fn bundle(error: &BundleError) -> CliError {
+    let of = |kind| CliError::of(kind, error);
+    match error {
+        BundleError::Io { path, source } => CliError::io(format!("{}", path.display()), source),
+        BundleError::NotABundle { .. } => {
+            of(ErrorKind::Image).hint("an archive of `docker save` is loaded with `docker load -i FILE`")
+        }
+        BundleError::Newer { .. } => of(ErrorKind::Image).hint("load it with that macula, or save it with this one"),
+        BundleError::Cut { .. } | BundleError::Damaged { .. } => {
+            of(ErrorKind::Image).hint("nothing was loaded from it; copy or save it once more")
+        }
+        BundleError::Clash { .. } | BundleError::Archive { .. } => {
+            of(ErrorKind::Unexpected).hint("what was saved is kept; the same command goes on from here")
+        }
+    }
+}
+
+/// No cluster: each reason has a remedy of its own.
+fn cluster(error: &ClusterError) -> CliError {
+    let new = CliError::of(ErrorKind::Cluster, error);
+    let without = "`macula up --no-cluster` goes without one";
+    match error {
+        ClusterError::NoProgram { .. } => new
+            .hint("fetched is kind 0.33.0, and checked; another one is named by MACULA_KIND or `cluster.program` in macula.yaml")
+            .hint(without)
+            .suggest("macula cluster create --yes"),
+        ClusterError::NoClient { client, .. } => {
+            new.hint(format!("install it: on Debian and Ubuntu `apt-get install {client}-cli` or `{client}.io`")).hint(without)
+        }
+        ClusterError::Fetch { .. } => new
+            .hint("fetch it by hand, and name it by MACULA_KIND or `cluster.program` in macula.yaml")
+            .hint(without),
+        ClusterError::Checksum { .. } => new
+            .hint("it was thrown away: a proxy may have answered in its place, or somebody changed it")
+            .suggest("macula cluster create --yes"),
+        ClusterError::NodeImage { attempts, .. } => {
+            let mut new = new;
+            for attempt in attempts {
+                new = match attempt {
+                    ImageError::Unreachable { .. } => new
+                        .hint("check the network and the proxy variables of the engine, or bring the image over from another machine (`docker save`, `docker load`)"),
+                    other => with_image_hints(new, other),
+                };
+            }
+            let mut seen = Vec::new();
+            new.hints.retain(|hint| {
+                let first = !seen.contains(hint);
+                seen.push(hint.clone());
+                first
+            });
+            new.hint("another node image: MACULA_NODE_IMAGE, or `cluster: {node_image: ...}` in macula.yaml").hint(without)
+        }
+        ClusterError::CgroupV1 => new
+            .hint("boot with `systemd.unified_cgroup_hierarchy=1` on the kernel's command line")
+            .hint("or take a node of Kubernetes 1.34: `cluster: {node_image: kindest/node:v1.34.11}` in macula.yaml"),
+        ClusterError::NotPrivileged { .. } => new
+            .hint("an engine in a container, a rootless one without delegation, or one with a policy cannot run nodes")
+            .hint(without)
+            .suggest("macula doctor privileged"),
+        ClusterError::Inotify { .. } => new.suggest("macula doctor --fix inotify"),
+        ClusterError::NoRoom { .. } => {
+            new.hint("a node takes some 2 GiB of memory and 3 GiB of disk").suggest("macula doctor disk-space memory")
+        }
+        ClusterError::PortTaken { .. } => new
+            .hint("stop the program that holds it, or give this platform a name of its own with `--name`")
+            .hint(without),
+        ClusterError::Exists { name } => new
+            .hint(format!("delete it, if it may go: kind delete cluster --name {name}"))
+            .hint("or give ours another name: `cluster: {name: ...}` in macula.yaml"),
+        ClusterError::Missing { .. } => new.suggest("macula cluster create"),
+        ClusterError::NotReady { logs, .. } | ClusterError::Failed { logs, .. } => {
+            let new = match logs {
+                Some(folder) => new.hint(format!("the logs of its nodes are in {}", folder.display())),
+                None => new,
+            };
+            new.hint("`cluster.timeout` in macula.yaml gives it more time").suggest("macula cluster create --retain")
+        }
+        ClusterError::NoSuchImage { reference } => new.suggest(format!("docker pull {reference}")),
+        ClusterError::Kubeconfig(KubeconfigError::Locked { path }) => {
+            new.hint(format!("if nothing else runs: rm {}", path.display()))
+        }
+        ClusterError::Kubeconfig(KubeconfigError::Malformed { .. }) => {
+            new.hint("it was left as it is; mend it, then `macula cluster kubeconfig --merge`")
+        }
+        ClusterError::Engine(error) => error.clone().into(),
+        ClusterError::Kubeconfig(_) | ClusterError::Run(_) | ClusterError::Io(_) => new,
+    }
+}
+
 fn nearest(name: &str, known: &[String]) -> Option<String> {
     known
         .iter()
@@ -185,6 +279,10 @@ pub fn no_engine(discovery: &Discovery) -> CliError {
     }
     if new.causes.is_empty() {
         let tried: Vec<&str> = discovery.attempts.iter().map(|attempt| attempt.endpoint.as_str()).collect();
+        if discovery.attempts.iter().any(|attempt| attempt.source == Source::DockerHost) {
+            new.causes.push(format!("DOCKER_HOST names {}, which does not exist", tried.join(", ")));
+            return new.hint("`unset DOCKER_HOST` goes back to the engine of this machine").suggest("macula doctor");
+        }
         new.causes.push(format!("none of these exists: {}", tried.join(", ")));
         new = new.hint("`macula up --yes` installs and starts Docker where the system's packages have it");
     }
@@ -216,7 +314,10 @@ fn failed(failures: &[Failure], skipped: usize) -> CliError {
         return CliError::unexpected("some steps were not carried out");
     };
     if failures.len() > 1 {
-        let mut all = CliError::new(new.kind, format!("{} steps failed", failures.len()));
+        // the kind that says most, whichever step was first
+        let kinds: Vec<ErrorKind> = failures.iter().map(|failure| one(failure).kind).collect();
+        let kind = kinds.iter().copied().find(|kind| *kind != ErrorKind::Unexpected).unwrap_or(new.kind);
+        let mut all = CliError::new(kind, format!("{} steps failed", failures.len()));
         all.hints = std::mem::take(&mut new.hints);
         for error in std::iter::once(new).chain(errors) {
             let lines: Vec<String> = std::iter::once(error.message).chain(error.details).chain(error.causes).collect();
@@ -261,6 +362,14 @@ fn one(failure: &Failure) -> CliError {
         }
         StepError::Prepare { source, .. } | StepError::Base { source, .. } => {
             CliError::from(source.clone()).doing(failure.step.clone())
+        }
+        StepError::Cluster(error) => cluster(error).doing(failure.step.clone()),
+        StepError::AddOn { log_tail, .. } => {
+            let mut error = new(ErrorKind::Cluster);
+            if !log_tail.is_empty() {
+                error.causes.push(format!("the end of its log:\n{}", log_tail.join("\n")));
+            }
+            error.suggest("macula cluster status")
         }
         StepError::File { .. } | StepError::Broken(_) => new(ErrorKind::Unexpected),
         StepError::Cancelled => new(ErrorKind::Interrupted),

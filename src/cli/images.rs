@@ -1,8 +1,9 @@
+use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Subcommand;
 
-use crate::app::{image_rows, obtain_images};
+use crate::app::{self, ImageRow, LockChange, image_rows, load_bundle, lock_images, obtain_images, save_images};
 use crate::model::ImagePolicy;
 use crate::plan::ImageSource;
 
@@ -12,7 +13,7 @@ use super::interrupt;
 use super::ui::table::{Cell, Fit, Table};
 use super::ui::text;
 
-/// List, pull or build the images of the platform
+/// List, pull, build, lock, save or load the images of the platform
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -21,7 +22,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Show each image, whether it is here, and where it came from
+    /// Show each image: whether it is here, its size, age and digest, and why it is this one
     List {
         #[command(flatten)]
         stacks: StackOptions,
@@ -40,6 +41,35 @@ enum Action {
         #[command(flatten)]
         stacks: StackOptions,
     },
+    /// Write down what each image's name means today, for `up` to use just that from now on
+    ///
+    /// Asks the registries for the digest of every image, and writes macula.lock beside macula.yaml.
+    /// Run it again to take newer images under the same names.
+    Lock {
+        #[command(flatten)]
+        stacks: StackOptions,
+    },
+    /// Put all images into one file, for a machine without a network
+    ///
+    /// What is missing is pulled or built first. The file is compressed, has a checksum for everything
+    /// in it, and holds what images share only once. A run that was broken off is continued by the
+    /// next one.
+    Save {
+        // the name `file` belongs to the global option
+        #[arg(value_name = "FILE")]
+        bundle: PathBuf,
+        #[command(flatten)]
+        stacks: StackOptions,
+    },
+    /// Load the images of a file that `images save` has written
+    ///
+    /// The whole file is checked before anything is loaded; what the engine has is left alone.
+    /// Afterwards `macula up --images local` needs no network.
+    Load {
+        // the name `file` belongs to the global option
+        #[arg(value_name = "FILE")]
+        bundle: PathBuf,
+    },
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
@@ -47,6 +77,9 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         Action::List { stacks } => list(context, &stacks).await,
         Action::Pull { services, stacks } => get(context, ImagePolicy::Pull, "pull", &services, &stacks).await,
         Action::Build { services, stacks } => get(context, ImagePolicy::Build, "build", &services, &stacks).await,
+        Action::Lock { stacks } => lock(context, stacks).await,
+        Action::Save { bundle, stacks } => save(context, &bundle, &stacks).await,
+        Action::Load { bundle } => load(context, &bundle).await,
     }
 }
 
@@ -62,7 +95,9 @@ async fn list(context: &Context, stacks: &StackOptions) -> Result<(), CliError> 
         ("IMAGE", Fit::Whole),
         ("STATE", Fit::Whole),
         ("SIZE", Fit::Number),
-        ("ID", Fit::Shrink),
+        ("AGE", Fit::Whole),
+        ("DIGEST", Fit::Whole),
+        ("WHY", Fit::Shrink),
     ]);
     for row in &rows {
         let state = match (row.source, row.can_build) {
@@ -71,17 +106,113 @@ async fn list(context: &Context, stacks: &StackOptions) -> Result<(), CliError> 
             (None, true) => "missing (can be built)",
             (None, false) => "missing",
         };
-        let size = row.size.and_then(|size| u64::try_from(size).ok()).map(text::bytes).unwrap_or_default();
-        let id = row.id.as_deref().unwrap_or_default().trim_start_matches("sha256:");
+        let size = row.size.and_then(|size| u64::try_from(size).ok()).map(text::bytes);
         table.row([
             Cell::from(&row.services.join(", ")),
             Cell::from(&row.reference),
             Cell::state(state),
-            Cell::from(&size),
-            Cell::from(&id.get(..12).unwrap_or(id).to_owned()),
+            Cell::from(&size.unwrap_or_default()),
+            Cell::from(&age(row, context.host.now()).unwrap_or_else(|| "-".to_owned())),
+            Cell::from(row.digest.as_deref().map_or("-", short)),
+            Cell::from(&row.why),
         ]);
     }
     context.print(&table.render(context.out_style(), context.terminal.table_width()))
+}
+
+/// None for what is not here, and for images whose makers set the time to nothing, so that a build
+/// gives the same bytes again.
+fn age(row: &ImageRow, now: i64) -> Option<String> {
+    const YEAR_2000: i64 = 946_684_800;
+    let created = row.created.as_deref()?.parse::<jiff::Timestamp>().ok()?.as_second();
+    let seconds = u64::try_from(now.saturating_sub(created)).unwrap_or_default();
+    (created > YEAR_2000).then(|| text::age(seconds))
+}
+
+/// As much of a digest as tells it from others.
+fn short(digest: &str) -> &str {
+    digest.get(..19).unwrap_or(digest)
+}
+
+async fn lock(context: &Context, mut stacks: StackOptions) -> Result<(), CliError> {
+    let begun = Instant::now();
+    let partly = !stacks.profiles.is_empty();
+    if !partly {
+        // those too that a later run may ask for
+        stacks.profiles = vec!["*".to_owned()];
+    }
+    let loaded = context.load(&stacks)?;
+    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
+        .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let session = context.session("images lock").await;
+    let locked = lock_images(&session, &loaded, partly).await?;
+    let unknown = locked.images.iter().filter(|row| row.change == LockChange::Unknown).count();
+    if unknown > 0 {
+        let what = format!("{} not locked: `up` takes whatever the name means then", text::count(unknown, "image"));
+        context.events().warn(what);
+    }
+    context.finished(begun, true, false, format!("wrote {}", locked.path.display()));
+    if context.json() {
+        return context.print_json(&locked);
+    }
+    let mut table =
+        Table::new([("IMAGE", Fit::Whole), ("STATE", Fit::Whole), ("DIGEST", Fit::Whole), ("FROM", Fit::Shrink)]);
+    for row in &locked.images {
+        let (state, digest) = match row.change {
+            LockChange::New => ("new", row.digest.as_deref()),
+            LockChange::Moved => ("changed", row.digest.as_deref()),
+            LockChange::Same => ("same", row.digest.as_deref()),
+            LockChange::Kept => ("kept", row.digest.as_deref()),
+            LockChange::Unknown => ("not locked", None),
+            LockChange::Removed => ("removed", row.before.as_deref()),
+        };
+        table.row([
+            Cell::from(&row.reference),
+            Cell::state(state),
+            Cell::from(digest.map_or("-", short)),
+            Cell::from(&row.note),
+        ]);
+    }
+    context.print(&table.render(context.out_style(), context.terminal.table_width()))
+}
+
+async fn save(context: &Context, file: &std::path::Path, stacks: &StackOptions) -> Result<(), CliError> {
+    let begun = Instant::now();
+    let loaded = context.load(stacks)?;
+    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
+        .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let session = context.session("images save").await;
+    let saved = match save_images(&session, &loaded, file).await {
+        Ok(saved) => saved,
+        Err(error) => return Err(broken_off(context, begun, "nothing was saved", error)),
+    };
+    let summary =
+        format!("{} ({}) in {}", text::count(saved.images, "image"), text::bytes(saved.size), saved.path.display());
+    context.finished(begun, true, !saved.left_out.is_empty(), summary);
+    if context.json() { context.print_json(&saved) } else { Ok(()) }
+}
+
+async fn load(context: &Context, file: &std::path::Path) -> Result<(), CliError> {
+    let begun = Instant::now();
+    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
+        .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let session = context.session("images load").await;
+    let loaded = match load_bundle(&session, file).await {
+        Ok(loaded) => loaded,
+        Err(error) => return Err(broken_off(context, begun, "not every image was loaded", error)),
+    };
+    let present = match loaded.present.len() {
+        0 => String::new(),
+        count => format!(", {count} here already"),
+    };
+    context.finished(begun, true, false, format!("{} loaded{present}", text::count(loaded.loaded.len(), "name")));
+    if context.json() { context.print_json(&loaded) } else { Ok(()) }
+}
+
+fn broken_off(context: &Context, begun: Instant, summary: &str, error: app::Error) -> CliError {
+    let summary = if matches!(error, app::Error::Cancelled) { "stopped" } else { summary };
+    context.finished(begun, false, false, summary);
+    error.into()
 }
 
 async fn get(

@@ -48,6 +48,9 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let name = context.platform_name()?;
     let session = context.session("logs").await;
     let (engine, sources) = log_sources(&session, &name, &args.services).await?;
+    if sources.is_empty() {
+        context.events().info(format!("the platform {name} has no containers: `macula up` makes them"));
+    }
     context.finish();
     let titles: Vec<String> = sources.iter().map(|source| title(source, &sources)).collect();
     let widest = titles.iter().map(|title| text::width(title)).max().unwrap_or(0);

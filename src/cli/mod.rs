@@ -9,6 +9,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 pub mod error;
 pub mod ui;
 
+mod cluster;
 mod completions;
 mod config;
 mod context;
@@ -69,6 +70,7 @@ enum Command {
     Env(env::Args),
     Doctor(doctor::Args),
     Dns(dns::Args),
+    Cluster(cluster::Args),
     Images(images::Args),
     Stack(stack::Args),
     Config(config::Args),
@@ -119,6 +121,7 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Env(args) => env::run(context, args).await,
         Command::Doctor(args) => doctor::run(context, args).await,
         Command::Dns(args) => dns::run(context, args).await,
+        Command::Cluster(args) => cluster::run(context, args).await,
         Command::Images(args) => images::run(context, args).await,
         Command::Stack(args) => stack::run(context, args).await,
         Command::Config(args) => config::run(context, args).await,

@@ -15,6 +15,9 @@ pub struct Args {
     /// Exit with 10 when there is something to do
     #[arg(long)]
     exit_code: bool,
+    /// Leave the cluster as it is
+    #[arg(long)]
+    no_cluster: bool,
     /// Leave nothing out: an image that cannot be had is an error
     #[arg(long)]
     strict: bool,
@@ -23,7 +26,16 @@ pub struct Args {
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let loaded = context.load(&args.stacks)?;
     let session = context.session("plan").await;
-    let prepared = prepare(&session, &loaded, &Wanted { services: args.services, strict: args.strict }).await?;
+    let wanted = Wanted {
+        services: args.services,
+        strict: args.strict,
+        no_cluster: args.no_cluster,
+        may_fetch: context.may_ask(),
+    };
+    let prepared = prepare(&session, &loaded, &wanted).await?;
+    if let Some(drift) = crate::app::cluster_drift(&prepared) {
+        context.events().warn(drift);
+    }
     show(context, &prepared.plan)?;
     if args.exit_code && !prepared.plan.is_empty() {
         return Err(CliError::new(ErrorKind::ChangesPending, "there is something to do"));

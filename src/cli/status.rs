@@ -99,6 +99,10 @@ pub fn show(context: &Context, status: &Status) -> Result<(), CliError> {
             out.push_str(&format!("{}\n", style.paint(Tone::Dim, &line)));
         }
     }
+    let cluster = super::cluster::shown(context, &status.cluster);
+    if !cluster.is_empty() {
+        out.push_str(&format!("\n{cluster}"));
+    }
     if let Some(note) = names_note(status) {
         out.push_str(&format!("\n{note}\n"));
     }

@@ -34,6 +34,9 @@ pub struct Args {
     /// Leave nothing out: an image that cannot be had is an error (exit code 6)
     #[arg(long)]
     strict: bool,
+    /// Leave the cluster as it is: none is made, started or changed
+    #[arg(long)]
+    no_cluster: bool,
     /// Leave the names alone: the resolver is not started, nor told of this platform
     #[arg(long)]
     no_dns: bool,
@@ -48,7 +51,12 @@ pub struct Args {
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let begun = Instant::now();
     let loaded = context.load(&args.stacks)?;
-    let wanted = Wanted { services: args.services, strict: args.strict };
+    let wanted = Wanted {
+        services: args.services,
+        strict: args.strict,
+        no_cluster: args.no_cluster,
+        may_fetch: context.may_ask(),
+    };
     if args.dry_run {
         let session = context.session("up --dry-run").await;
         let prepared = prepare(&session, &loaded, &wanted).await?;
@@ -58,7 +66,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
     let session = with_engine(context, &loaded).await?;
     let options = UpOptions { wanted, timeout: args.timeout, no_dns: args.no_dns };
-    let result = match app::up(&session, &loaded, &options, &Asker { context }).await {
+    let mut result = match app::up(&session, &loaded, &options, &Asker { context }).await {
         Ok(result) => result,
         Err(error) => {
             let summary = if matches!(error, app::Error::Cancelled) { "stopped" } else { "not everything is up" };
@@ -79,6 +87,10 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         if let Some(trace) = &result.trace {
             context.print(&format!("trace {} is at {}\n", trace.id, trace.url))?;
         }
+    }
+    let dns = &mut result.now.dns;
+    if !options.no_dns && dns.healthy && !dns.installed {
+        dns.installed = super::dns::offer(context, &session).await?;
     }
     status::show(context, &result.now)
 }
@@ -120,8 +132,8 @@ pub fn explain(fix: &Fix) -> String {
     fix.actions.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-struct Asker<'a> {
-    context: &'a Context,
+pub(super) struct Asker<'a> {
+    pub context: &'a Context,
 }
 
 #[async_trait]
@@ -137,6 +149,9 @@ impl Consent for Asker<'_> {
             .collect();
         if !orphans.is_empty() {
             events.warn(format!("in no stack any more, and taken down (volumes stay): {}", orphans.join(", ")));
+        }
+        if let Some(drift) = app::cluster_drift(prepared) {
+            events.warn(drift);
         }
         let left_out = prepared.plan.left_out.iter().map(|left| (left.service.as_str(), left.reason.as_str()));
         for line in left_out::grouped(left_out) {

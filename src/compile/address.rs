@@ -84,7 +84,7 @@ pub fn choose_subnet(name: &str, taken: &[Ipv4Net]) -> Option<Ipv4Net> {
     })
 }
 
-fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
+pub(super) fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
     // the default route leads everywhere and collides with nothing
     b.prefix_len() > 0 && (a.contains(&b.network()) || b.contains(&a.network()))
 }

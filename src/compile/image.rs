@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    BaseImage, Build, Fingerprint, ImageBuild, ImageSpec, Platform, PullPolicy, Service, label, split_registry,
+    BaseImage, Build, Fingerprint, ImageBuild, ImageSpec, Platform, PullPolicy, Service, label, repository,
+    split_registry,
 };
 
 /// The Debian release of what we build.
@@ -40,14 +41,19 @@ pub(super) fn image_spec(platform: &Platform, service: &Service) -> ImageSpec {
         (None, Some(build)) => build.tag.clone(),
         (None, None) => String::new(),
     };
-    let pull = match &service.image {
-        // Compose: a service with `build` and without `image` has nothing to pull
-        None => Vec::new(),
-        Some(image) => pull_references(platform, image, &service.extension.sources),
+    // Compose: a service with `build` and without `image` has nothing to pull
+    let sources = sources(platform, service);
+    let locked = match sources.iter().map(|source| source.digest.clone()).collect::<Option<Vec<String>>>() {
+        Some(digests) if !digests.is_empty() => digests,
+        _ => Vec::new(),
     };
+    let mut seen = std::collections::BTreeSet::new();
+    let mut pull: Vec<String> = sources.into_iter().flat_map(|source| source.pull).collect();
+    pull.retain(|reference| seen.insert(reference.clone()));
     ImageSpec {
         reference,
         pull,
+        locked,
         build,
         always_pull: service.pull_policy == PullPolicy::Always,
         platform: service.options.platform.clone(),
@@ -55,18 +61,60 @@ pub(super) fn image_spec(platform: &Platform, service: &Service) -> ImageSpec {
     }
 }
 
-/// Mirrors of the registry first, then the registry, then the other sources.
-fn pull_references(platform: &Platform, image: &str, sources: &[String]) -> Vec<String> {
-    let mut all = Vec::new();
-    for reference in std::iter::once(image).chain(sources.iter().map(String::as_str)) {
-        let (registry, repository) = split_registry(reference);
-        for mirror in platform.images.sources.get(registry).into_iter().flatten() {
-            all.push(format!("{}/{repository}", mirror.trim_end_matches('/')));
-        }
-        all.push(reference.to_owned());
-    }
+/// One image that a service may run, as its stack names it, and where it can be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    pub reference: String,
+    /// In order: mirrors of its registry, then the registry; with the digest where it is locked.
+    pub pull: Vec<String>,
+    /// Of macula.lock, or written in the stack.
+    pub digest: Option<String>,
+}
+
+/// `image`, then `x-macula.sources`.
+fn sources(platform: &Platform, service: &Service) -> Vec<Source> {
+    let all = service.image.iter().chain(service.extension.sources.iter().filter(|_| service.image.is_some()));
+    all.map(|reference| source(platform, reference)).collect()
+}
+
+fn source(platform: &Platform, reference: &str) -> Source {
+    let (name, digest) = match reference.split_once('@') {
+        Some((name, digest)) => (name, Some(digest.to_owned())),
+        None => (reference, platform.images.locked.get(reference).cloned()),
+    };
+    let pinned = |name: &str| match &digest {
+        // a digest says which image it is; a tag beside it says nothing more
+        Some(digest) => format!("{}@{digest}", repository(name)),
+        None => name.to_owned(),
+    };
+    let pull = mirrored(platform, name).iter().map(|name| pinned(name)).collect();
+    Source { reference: reference.to_owned(), pull, digest }
+}
+
+/// The mirrors of its registry, then the registry.
+pub(super) fn mirrored(platform: &Platform, reference: &str) -> Vec<String> {
+    let (registry, path) = split_registry(reference);
+    let mirrors = platform.images.sources.get(registry).into_iter().flatten();
+    let mut all: Vec<String> = mirrors.map(|mirror| format!("{}/{path}", mirror.trim_end_matches('/'))).collect();
+    all.push(reference.to_owned());
     let mut seen = std::collections::BTreeSet::new();
     all.retain(|reference| seen.insert(reference.clone()));
+    all
+}
+
+/// Every image that macula.lock can name, once, with the places to ask for its digest: as if
+/// nothing were locked. Those that the stack pins itself are not among them.
+pub fn lockable(platform: &Platform) -> Vec<Source> {
+    let mut free = platform.clone();
+    free.images.locked.clear();
+    let mut all: Vec<Source> = Vec::new();
+    for (_, service) in free.services() {
+        for source in sources(&free, service) {
+            if source.digest.is_none() && !all.contains(&source) {
+                all.push(source);
+            }
+        }
+    }
     all
 }
 
@@ -109,6 +157,61 @@ fn base_image(dockerfile: &str) -> Option<BaseImage> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn platform(image: &str, sources: &[&str]) -> Platform {
+        let mut service = Service { name: "web".into(), image: Some(image.into()), ..Service::default() };
+        service.extension.sources = sources.iter().map(|source| (*source).to_owned()).collect();
+        let stack = crate::model::Stack {
+            name: "s".into(),
+            origin: crate::model::Origin::BuiltIn,
+            services: [("web".to_owned(), service)].into(),
+            networks: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+        };
+        let mut platform = Platform {
+            name: "p".into(),
+            domain: "p.macula.local".into(),
+            stacks: vec![stack],
+            images: Default::default(),
+            ingress: Default::default(),
+            dns: Default::default(),
+            cluster: Default::default(),
+            addresses: Default::default(),
+            timeouts: Default::default(),
+        };
+        platform.images.sources = [("docker.io".to_owned(), vec!["mirror.gcr.io/".to_owned()])].into();
+        platform
+    }
+
+    #[test]
+    fn mirrors_come_first_and_a_digest_takes_the_place_of_the_tag() {
+        let mut platform = platform("nginx:1.30.4", &["quay.io:443/nginx/nginx:1"]);
+        assert_eq!(
+            image_specs(&platform)[0].pull,
+            ["mirror.gcr.io/library/nginx:1.30.4", "nginx:1.30.4", "quay.io:443/nginx/nginx:1"]
+        );
+        platform.images.locked = [("nginx:1.30.4".to_owned(), "sha256:aa".to_owned())].into();
+        let spec = &image_specs(&platform)[0];
+        assert_eq!(
+            spec.pull,
+            ["mirror.gcr.io/library/nginx@sha256:aa", "nginx@sha256:aa", "quay.io:443/nginx/nginx:1"]
+        );
+        // the second source has none: what came from there cannot be told from anything else
+        assert_eq!(spec.locked, [""; 0]);
+        platform.images.locked.insert("quay.io:443/nginx/nginx:1".into(), "sha256:bb".into());
+        assert_eq!(image_specs(&platform)[0].locked, ["sha256:aa", "sha256:bb"]);
+        let asked: Vec<String> = lockable(&platform).into_iter().flat_map(|source| source.pull).collect();
+        assert_eq!(asked, ["mirror.gcr.io/library/nginx:1.30.4", "nginx:1.30.4", "quay.io:443/nginx/nginx:1"]);
+    }
+
+    #[test]
+    fn what_the_stack_pins_is_not_locked() {
+        let platform = platform("nginx:1.30.4@sha256:cc", &[]);
+        assert_eq!(lockable(&platform), []);
+        let spec = &image_specs(&platform)[0];
+        assert_eq!(spec.pull, ["mirror.gcr.io/library/nginx@sha256:cc", "nginx@sha256:cc"]);
+        assert_eq!(spec.locked, ["sha256:cc"]);
+    }
 
     #[test]
     fn the_base_is_read_from_the_first_from_that_names_it() {

@@ -9,6 +9,7 @@ use crate::model::{Facts, IpamPool, NetworkSpec, Platform, Resources, Secrets, V
 pub mod addons;
 
 mod address;
+mod cluster;
 mod container;
 mod context;
 mod fingerprint;
@@ -19,9 +20,12 @@ mod zone;
 pub use address::{
     Block, choose_block, choose_subnet, gateway, ingress_address, loopback_address, published_addresses,
 };
+pub use cluster::{
+    ClusterSite, applications_address, choose_cluster_subnets, cluster, cluster_ports, kubernetes_minor, node_images,
+};
 pub use container::{WantedNames, certificate_files, container_name, direct_names, service_volumes, wanted_names};
 pub use context::{export_context, for_service};
-pub use image::{BASE_SUITE, image_specs};
+pub use image::{BASE_SUITE, Source, image_specs, lockable};
 pub use ingress::{fully_qualified, names, routes, streams};
 pub use zone::{RESOLVER, feed, records_api, resolver_metrics, zone};
 

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::model::{Facts, Platform, Protocol, Record, RecordData, Role, View, Zone};
 
 use super::address::{Block, gateway, ingress_address, loopback_address};
+use super::cluster::applications_address;
 use super::container::direct_names;
 use super::ingress::routes;
 use super::own_address;
@@ -21,15 +22,18 @@ const POWERDNS: &str = "powerdns";
 
 /// The zone of a platform. Each name leads to its row's own address on the host, and to the ingress
 /// inside the network; without an ingress there are no names inside. `tls`: the ingress serves HTTPS.
+/// `cluster`: where its ingress is reached inside the network; names that nobody owns lead to it.
 ///
 /// Nobody transfers the zone, so that its serial need not count up: it only differs when the records
 /// do.
-pub fn zone(platform: &Platform, block: Block, subnet: Ipv4Net, tls: bool) -> Zone {
+pub fn zone(platform: &Platform, block: Block, subnet: Ipv4Net, tls: bool, cluster: Option<Ipv4Addr>) -> Zone {
     let domain = &platform.domain;
     let routes = routes(platform, block);
     // where two services share a name the first has its address
+    let anybody = format!("*.{domain}");
+    let applications = if cluster.is_some() { applications_address(block) } else { own_address(block) };
     let mut hosts: BTreeMap<String, Ipv4Addr> =
-        [(domain.clone(), own_address(block)), (format!("*.{domain}"), own_address(block))].into();
+        [(domain.clone(), own_address(block)), (anybody.clone(), applications)].into();
     for route in &routes {
         hosts.entry(route.host.clone()).or_insert(route.address);
     }
@@ -43,8 +47,9 @@ pub fn zone(platform: &Platform, block: Block, subnet: Ipv4Net, tls: bool) -> Zo
     zone.records.push(Record::new(server.clone(), RecordData::A(RESOLVER)).only(View::Host));
     zone.records.push(Record::new(server, RecordData::A(gateway(subnet))).only(View::Container));
     for (name, address) in hosts {
-        if inside {
-            zone.records.push(Record::new(name.clone(), RecordData::A(ingress_address(subnet))).only(View::Container));
+        let within = cluster.filter(|_| name == anybody).or(inside.then(|| ingress_address(subnet)));
+        if let Some(within) = within {
+            zone.records.push(Record::new(name.clone(), RecordData::A(within)).only(View::Container));
         }
         zone.records.push(Record::new(name, RecordData::A(address)).only(View::Host));
     }
@@ -161,7 +166,7 @@ services:
 
     #[test]
     fn every_name_has_an_address_on_each_side() {
-        let zone = zone(&platform(STACK, "", "macula"), Block::DEFAULT, subnet(), true);
+        let zone = zone(&platform(STACK, "", "macula"), Block::DEFAULT, subnet(), true, None);
         assert_eq!((zone.apex.as_str(), zone.soa.primary.as_str()), ("macula.local", "ns.macula.local"));
         insta::assert_snapshot!(shown(&zone), @r#"
         None       macula.local Ns("ns.macula.local")
@@ -189,7 +194,7 @@ services:
         let stack =
             "services:\n  data:\n    image: data:17\n    ports: ['5432:5432']\n    x-macula: {address: 127.0.0.106}\n";
         let block = Block::new(Ipv4Addr::new(127, 70, 9, 0)).unwrap();
-        insta::assert_snapshot!(shown(&zone(&platform(stack, "", "pr-1"), block, subnet(), true)), @r#"
+        insta::assert_snapshot!(shown(&zone(&platform(stack, "", "pr-1"), block, subnet(), true, None)), @r#"
         None       pr-1.macula.local Ns("ns.pr-1.macula.local")
         Some(Host) ns.pr-1.macula.local A(127.0.0.9)
         Some(Container) ns.pr-1.macula.local A(10.222.7.1)
@@ -200,6 +205,24 @@ services:
     }
 
     #[test]
+    fn names_that_nobody_owns_lead_to_the_cluster() {
+        let node = Some(Ipv4Addr::new(10, 222, 7, 130));
+        let zone = zone(&platform(STACK, "", "macula"), Block::DEFAULT, subnet(), true, node);
+        let wild: Vec<&Record> = zone.records.iter().filter(|record| record.name == "*.macula.local").collect();
+        assert_eq!(
+            wild,
+            [
+                &Record::new("*.macula.local", RecordData::A(Ipv4Addr::new(10, 222, 7, 130))).only(View::Container),
+                &Record::new("*.macula.local", RecordData::A(Ipv4Addr::new(127, 0, 0, 10))).only(View::Host),
+            ]
+        );
+        let store: Vec<&Record> = zone.records.iter().filter(|record| record.name == "*.store.macula.local").collect();
+        assert!(store.contains(
+            &&Record::new("*.store.macula.local", RecordData::A(ingress_address(subnet()))).only(View::Container)
+        ));
+    }
+
+    #[test]
     fn browsers_are_sent_to_https_only_when_asked_for() {
         let https = |zone: &Zone| {
             let records = zone.records.iter().filter(|record| matches!(record.data, RecordData::Https { .. }));
@@ -207,7 +230,7 @@ services:
         };
         let settings = "ingress: {redirect: true, https: 8443}\n";
         let redirecting = platform(STACK, settings, "macula");
-        insta::assert_snapshot!(https(&zone(&redirecting, Block::DEFAULT, subnet(), true)), @r#"
+        insta::assert_snapshot!(https(&zone(&redirecting, Block::DEFAULT, subnet(), true, None)), @r#"
         Some(Container) *.store.macula.local Https { priority: 1, target: ".", params: [(1, [2, 104, 50])] }
         Some(Host) *.store.macula.local Https { priority: 1, target: ".", params: [(1, [2, 104, 50]), (3, [32, 251])] }
         Some(Container) graph.macula.local Https { priority: 1, target: ".", params: [(1, [2, 104, 50])] }
@@ -215,15 +238,16 @@ services:
         Some(Container) store.macula.local Https { priority: 1, target: ".", params: [(1, [2, 104, 50])] }
         Some(Host) store.macula.local Https { priority: 1, target: ".", params: [(1, [2, 104, 50]), (3, [32, 251])] }
         "#);
-        assert_eq!(https(&zone(&redirecting, Block::DEFAULT, subnet(), false)), "");
-        assert_eq!(https(&zone(&platform(STACK, "", "macula"), Block::DEFAULT, subnet(), true)), "");
+        assert_eq!(https(&zone(&redirecting, Block::DEFAULT, subnet(), false, None)), "");
+        assert_eq!(https(&zone(&platform(STACK, "", "macula"), Block::DEFAULT, subnet(), true, None)), "");
     }
 
     #[test]
     fn the_serial_differs_when_the_records_do() {
-        let one = zone(&platform(STACK, "", "macula"), Block::DEFAULT, subnet(), true);
-        let same = zone(&platform(STACK, "", "macula"), Block::DEFAULT, subnet(), true);
-        let other = zone(&platform(&STACK.replace("graph", "chart"), "", "macula"), Block::DEFAULT, subnet(), true);
+        let one = zone(&platform(STACK, "", "macula"), Block::DEFAULT, subnet(), true, None);
+        let same = zone(&platform(STACK, "", "macula"), Block::DEFAULT, subnet(), true, None);
+        let other =
+            zone(&platform(&STACK.replace("graph", "chart"), "", "macula"), Block::DEFAULT, subnet(), true, None);
         assert_eq!(one, same);
         assert_ne!(one.soa.serial, other.soa.serial);
     }

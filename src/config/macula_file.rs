@@ -96,13 +96,16 @@ static DNS: Object = closed(
 static CLUSTER: Object = closed(
     "cluster",
     &[
-        f("enabled", Kind::Bool).doc("false: no cluster."),
+        f("enabled", Kind::Bool).doc("false: no cluster; true: a cluster that cannot be had is an error. Unless given it is left out then, with the reason."),
         f("name", Kind::Checked(platform_name)).doc("Name of the cluster; the platform's unless given."),
         f("provider", Kind::Choice(&["kind"])).doc("Who makes the cluster."),
-        f("node_image", Kind::Text).doc("Image of the nodes."),
-        f("control_planes", Kind::Int(1, 9)).doc("Number of control-plane nodes, 1 unless given."),
+        f("program", Kind::Text).doc("The provider's program: a path, or a name on the PATH. MACULA_KIND stands above it."),
+        f("node_image", Kind::Text).doc("Image of the nodes. MACULA_NODE_IMAGE stands above it."),
+        f("control_planes", Kind::Int(1, 9)).doc("Number of control-plane nodes, 1 (unless given) or an odd number."),
         f("workers", Kind::Int(0, 50)).doc("Number of worker nodes, 0 unless given."),
         f("ingress", Kind::Choice(&["nginx", "traefik"])).doc("The ingress controller in the cluster."),
+        f("timeout", Kind::Duration).doc("How long the API server may take to become ready, 5m unless given."),
+        f("feature_gates", Kind::Map(&Kind::Bool)).doc("Feature gates of Kubernetes: {NAME: true}."),
         f("addons", Kind::Texts).doc("Add-ons beside those that are always there."),
         f("udp_services", Kind::Map(&Kind::Text))
             .doc("UDP port and the service that gets it: {4433: namespace/service:port}."),
@@ -250,6 +253,15 @@ pub(super) fn load(path: &Path, home: Option<&str>, files: &dyn Files, report: &
             format!("names below it work; for the domain itself take one more label, as dev.{domain}"),
         );
     }
+    if settings.cluster.control_planes.is_multiple_of(2)
+        && let Some(node) = root.get("cluster").and_then(|cluster| cluster.get("control_planes"))
+    {
+        report.error_help(
+            node.span,
+            format!("cluster: {} control planes have no majority when one is away", settings.cluster.control_planes),
+            "take 1 or 3",
+        );
+    }
     if settings.ingress.http == settings.ingress.https
         && let Some(node) = root.get("ingress")
     {
@@ -290,6 +302,7 @@ fn settings(root: &Node) -> Settings {
             .collect(),
         services: root.entries("services").map(|(name, entry)| (name.to_owned(), service_change(entry))).collect(),
         images: ImageSettings {
+            locked: BTreeMap::new(),
             policy: images.get_text("policy").and_then(policy).unwrap_or_default(),
             sources: images
                 .entries("sources")
@@ -318,7 +331,14 @@ fn settings(root: &Node) -> Settings {
         },
         cluster: ClusterSettings {
             enabled: cluster.get_bool("enabled").unwrap_or(cluster_default.enabled),
+            required: cluster.get_bool("enabled") == Some(true),
             name: owned(cluster, "name"),
+            program: owned(cluster, "program"),
+            timeout: duration(cluster, "timeout", cluster_default.timeout),
+            feature_gates: cluster
+                .entries("feature_gates")
+                .filter_map(|(name, _)| Some((name.to_owned(), cluster.get("feature_gates")?.get_bool(name)?)))
+                .collect(),
             provider: owned(cluster, "provider").unwrap_or(cluster_default.provider),
             node_image: owned(cluster, "node_image"),
             control_planes: small(cluster, "control_planes", cluster_default.control_planes),

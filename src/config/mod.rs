@@ -11,6 +11,7 @@ mod files;
 mod init;
 mod interpolate;
 mod json_schema;
+mod lock_file;
 mod macula_file;
 mod profile;
 mod scalar;
@@ -27,13 +28,14 @@ pub use diagnostic::{ConfigErrors, Diagnostic};
 pub use files::{DiskFiles, Files, MemoryFiles};
 pub use init::init_file;
 pub use json_schema::schema;
+pub use lock_file::lock_text;
 
 use diagnostic::{Report, suggestion};
 use extension::Templates;
 use macula_file::{ServiceChange, Settings};
 use tree::Span;
 
-use crate::model::{DEFAULT_DOMAIN, DEFAULT_NAME, ImagePolicy, Origin, Platform, Stack};
+use crate::model::{ClusterSettings, DEFAULT_DOMAIN, DEFAULT_NAME, ImagePolicy, Origin, Platform, Stack};
 use crate::render;
 
 /// Everything that decides what is loaded.
@@ -67,6 +69,8 @@ pub struct Loaded {
     pub warnings: Vec<Diagnostic>,
     /// The macula.yaml that was read, if there was any.
     pub config_file: Option<PathBuf>,
+    /// Where macula.lock lies or would lie: beside macula.yaml, else in the working folder.
+    pub lock_file: PathBuf,
     /// The stacks as Compose projects, in the order of `platform.stacks`.
     pub projects: Vec<Project>,
 }
@@ -107,6 +111,8 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     if let Some(policy) = request.images {
         images.policy = policy;
     }
+    let lock_file = lock_file::place(config_file.as_deref(), &request.cwd);
+    images.locked = lock_file::load(&lock_file, files, &mut report);
     profile::choose(&mut stacks, &profiles);
     apply_changes(&settings.services, &mut stacks, &mut report);
     for (from, to) in &images.overrides {
@@ -130,11 +136,19 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
         images,
         ingress: settings.ingress,
         dns: settings.dns,
-        cluster: settings.cluster,
+        cluster: cluster_settings(settings.cluster, request),
         addresses: settings.addresses,
         timeouts: settings.timeouts,
     };
-    Ok(Loaded { platform, warnings, config_file, projects })
+    Ok(Loaded { platform, warnings, config_file, lock_file, projects })
+}
+
+/// What the environment says stands above the file.
+fn cluster_settings(mut settings: ClusterSettings, request: &Request) -> ClusterSettings {
+    let variable = |name: &str| request.env.get(name).filter(|value| !value.is_empty()).cloned();
+    settings.program = variable("MACULA_KIND").or(settings.program);
+    settings.node_image = variable("MACULA_NODE_IMAGE").or(settings.node_image);
+    settings
 }
 
 /// `--file`, `./macula.yaml`, then the one in the configuration folder.
@@ -284,6 +298,9 @@ fn stack(
     }
 }
 
+/// What container engines accept at the least: bytes.
+const LEAST_MEMORY: i64 = 6 << 20;
+
 /// `services` of macula.yaml.
 fn apply_changes(changes: &BTreeMap<String, ServiceChange>, stacks: &mut [check::Loaded], report: &mut Report) {
     for (name, change) in changes {
@@ -316,7 +333,13 @@ fn apply_changes(changes: &BTreeMap<String, ServiceChange>, stacks: &mut [check:
                 None => service.environment.remove(variable),
             };
         }
-        if change.memory.is_some() {
+        if change.memory.is_some_and(|bytes| bytes < LEAST_MEMORY) {
+            report.error_help(
+                change.span,
+                format!("services.{name}.memory: no container runs with less than 6m"),
+                "write a unit: 512m, 1g",
+            );
+        } else if change.memory.is_some() {
             service.options.resources.memory = change.memory;
         }
     }

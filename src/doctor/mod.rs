@@ -162,6 +162,10 @@ pub struct ClusterNeeds {
     pub minor: u32,
     /// The nodes' kubelet is told to put up with cgroup v1.
     pub accepts_cgroup_v1: bool,
+    /// `cluster.program`.
+    pub program: Option<String>,
+    /// `cluster.ingress`.
+    pub ingress: String,
 }
 
 /// What a service without a memory limit is reckoned with.
@@ -318,6 +322,14 @@ pub static CHECKS: &[Check] = &[
     check!("memory", true, "memory for the services", checks::machine::memory),
     check!("inotify", true, "enough file watches for a cluster", checks::machine::inotify),
     check!("cgroup", true, "cgroup v2, where a cluster is wanted", checks::machine::cgroup),
+    check!(
+        "privileged",
+        false,
+        "the engine may run privileged containers, which a cluster's nodes are",
+        checks::cluster::privileged
+    ),
+    check!("kind", false, "the program kind, where a cluster is wanted", checks::cluster::program),
+    check!("ingress-controller", false, "the cluster's ingress controller is maintained", checks::cluster::ingress),
     check!("clock", true, "the time is right", checks::machine::clock),
     check!("leftovers", true, "nothing of a dead run lies about", checks::leftovers::leftovers),
     check!("home-writable", false, "our own folders can be written", checks::machine::home),

@@ -70,7 +70,10 @@ fn needs() -> Needs {
 }
 
 fn cluster(minor: u32, accepts_cgroup_v1: bool) -> Needs {
-    Needs { cluster: Some(ClusterNeeds { minor, accepts_cgroup_v1 }), ..needs() }
+    Needs {
+        cluster: Some(ClusterNeeds { minor, accepts_cgroup_v1, program: None, ingress: "nginx".into() }),
+        ..needs()
+    }
 }
 
 /// A world for one check.
@@ -100,7 +103,12 @@ fn without_engine(host: FakeHost, attempts: Vec<Attempt>) -> Case {
 impl Case {
     async fn findings(self, selection: Selection) -> Vec<Finding> {
         let discovery = Discovery { attempts: self.attempts };
-        let system = System { host: std::sync::Arc::new(self.host), engine: None, discovery };
+        let system = System {
+            host: std::sync::Arc::new(self.host),
+            engine: None,
+            discovery,
+            reach: std::sync::Arc::new(crate::system::OverNetwork),
+        };
         let mut context = Context::new(&system, &self.want, self.thorough).with_attached(self.attached);
         if let Some(facts) = self.facts {
             context = context.with_facts(facts).with_ours(self.ours);
@@ -147,7 +155,7 @@ async fn a_healthy_machine() {
     let host = FakeHost::new().answer("timedatectl *", 0, "yes\n", "");
     let findings = case(host).findings(Selection::All).await;
     let lines: Vec<String> = findings.iter().map(Finding::to_string).collect();
-    assert_snapshot!(lines.join("\n"), @r"
+    assert_snapshot!(lines.join("\n"), @"
     ok: engine-installed: Docker 28.2.2
     ok: engine-running: Docker 28.2.2 answers
     ok: socket-permission: unix:///var/run/docker.sock may be used
@@ -164,6 +172,9 @@ async fn a_healthy_machine() {
     ok: memory: 12 GiB available of 16 GiB, 2 GiB wanted
     ok: inotify: enough file watches for a cluster
     ok: cgroup: cgroup v2
+    skipped: privileged: the engine's process is not known
+    skipped: kind: no cluster is wanted
+    skipped: ingress-controller: no cluster is wanted
     ok: clock: right, and kept so by the network
     ok: leftovers: nothing of a dead run lies about
     ok: home-writable: /home/dev/.local/share/macula and /home/dev/.cache/macula can be written
@@ -863,6 +874,47 @@ fn needs_of_a_platform() {
     let without = Needs::of(&platform, &resources, None);
     assert_eq!(without.ports, [port([127, 0, 0, 2], 3000, "grafana")]);
     assert_eq!((without.network.as_str(), without.memory), ("macula-pr-123", 128 << 20));
-    let with = Needs::of(&platform, &resources, Some(ClusterNeeds { minor: 37, accepts_cgroup_v1: false }));
+    let with = Needs::of(&platform, &resources, cluster(37, false).cluster);
     assert_eq!(with.memory, (128 << 20) + (2 << 30));
+}
+
+#[tokio::test]
+async fn an_engine_that_lacks_a_right_cannot_run_nodes() {
+    let with = |bounding: &str| {
+        FakeHost::new()
+            .file("/run/docker.pid", "77")
+            .file("/proc/77/status", format!("Name:\tdockerd\nCapBnd:\t{bounding}\n"))
+            .file("/proc/sys/kernel/cap_last_cap", "40\n")
+    };
+    assert_snapshot!(case(with("000001ffffffffff")).find("privileged").await, @"ok: privileged: the engine has every right that it would give");
+    assert_snapshot!(case(with("000001fffeefffff")).find("privileged").await, @"
+    warning: privileged: the engine lacks CAP_SYS_PACCT, CAP_SYS_RESOURCE, so it cannot run privileged containers
+      fix: run the engine outside of the container or sandbox that takes it away, or go without a cluster: `cluster: {enabled: false}` in macula.yaml
+    ");
+    assert_snapshot!(case(FakeHost::new()).find("privileged").await, @"skipped: privileged: the engine's process is not known");
+}
+
+#[tokio::test]
+async fn kind_is_looked_for_where_a_cluster_is_wanted() {
+    assert_snapshot!(case(FakeHost::new()).find("kind").await, @"skipped: kind: no cluster is wanted");
+    assert_snapshot!(Case { want: cluster(34, true), ..case(FakeHost::new()) }.find("kind").await, @"
+    warning: kind: kind is not here: there is no cluster without it
+      fix: `macula cluster create --yes` fetches kind 0.33.0 and checks it; or install it yourself
+    ");
+    assert_snapshot!(Case { want: cluster(34, true), ..case(FakeHost::new().program("kind")) }.find("kind").await, @"ok: kind: /usr/bin/kind");
+    let mut chosen = cluster(34, true);
+    chosen.cluster.as_mut().unwrap().program = Some("my-kind".into());
+    assert_snapshot!(Case { want: chosen, ..case(FakeHost::new().program("kind")) }.find("kind").await, @"
+    warning: kind: my-kind is not here, and was chosen by macula.yaml or MACULA_KIND
+      fix: name another one, or none: kind is looked for on the PATH then
+    ");
+}
+
+#[tokio::test]
+async fn that_ingress_nginx_has_ended_is_said() {
+    assert_snapshot!(Case { want: cluster(34, true), ..case(FakeHost::new()) }.find("ingress-controller").await, @"
+    ok: ingress-controller: ingress-nginx, which gets no more releases
+      its makers have ended it in March 2026; what there is goes on working
+      `cluster: {ingress: traefik}` in macula.yaml takes Traefik
+    ");
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use crate::event::Progress;
@@ -17,6 +18,8 @@ use crate::model::{
 pub mod discover;
 pub mod docker;
 pub mod fake;
+
+pub use docker::context_digest;
 
 /// Receives progress of pulls, builds and loads.
 pub type ProgressSink<'a> = &'a (dyn Fn(Progress) + Send + Sync);
@@ -146,8 +149,14 @@ pub trait Engine: Send + Sync {
     async fn networks(&self) -> Result<Vec<ObservedNetwork>, EngineError>;
     async fn inspect(&self, container: &str) -> Result<ObservedContainer, EngineError>;
 
+    /// All containers, running or not, that bear this label (`key` or `key=value`), whoever's.
+    async fn labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError>;
+
     async fn create_network(&self, spec: &NetworkSpec) -> Result<(), EngineError>;
     async fn remove_network(&self, name: &str) -> Result<(), EngineError>;
+    /// Gives a container that does not run this address in a network, in place of whatever it had
+    /// there.
+    async fn readdress(&self, container: &str, network: &str, address: std::net::Ipv4Addr) -> Result<(), EngineError>;
     async fn create_volume(&self, spec: &VolumeSpec, labels: &BTreeMap<String, String>) -> Result<(), EngineError>;
     async fn remove_volume(&self, name: &str) -> Result<(), EngineError>;
 
@@ -187,6 +196,8 @@ pub trait Engine: Send + Sync {
     async fn kill(&self, container: &str, signal: &str) -> Result<(), EngineError>;
     /// Removes it, running or not; its volumes stay. No error when it is gone already.
     async fn remove_container(&self, container: &str) -> Result<(), EngineError>;
+    /// As [`Engine::remove_container`], with the volumes that have no name.
+    async fn discard_container(&self, container: &str) -> Result<(), EngineError>;
     async fn write_files(&self, container: &str, files: &[FileSpec]) -> Result<(), EngineError>;
     /// `None` when there is no such file.
     async fn read_file(&self, container: &str, path: &str) -> Result<Option<Vec<u8>>, EngineError>;
@@ -209,6 +220,20 @@ pub trait Engine: Send + Sync {
     /// Runs a command with the caller's own terminal or pipes attached (stdin, stdout, stderr of
     /// this process); returns its exit code.
     async fn exec_attached(&self, container: &str, request: &AttachedExec) -> Result<i64, EngineError>;
+    /// What a reference means in its registry right now: the digest of its manifest or index
+    /// (`sha256:...`). Nothing is pulled.
+    async fn digest(&self, reference: &str) -> Result<String, EngineError>;
+    /// Images as one archive (`docker save`), piece by piece.
+    async fn export(
+        &self,
+        references: &[String],
+    ) -> Result<BoxStream<'static, Result<Bytes, EngineError>>, EngineError>;
+    /// Loads an archive as it arrives; the references that it held.
+    async fn load_from(
+        &self,
+        archive: BoxStream<'static, std::io::Result<Bytes>>,
+        progress: ProgressSink<'_>,
+    ) -> Result<Vec<String>, EngineError>;
     /// Images as one archive (`docker save`), written to `file`.
     async fn save(&self, references: &[String], file: &std::path::Path) -> Result<(), EngineError>;
     /// Loads an archive (`docker load`); the references that it held.

@@ -42,6 +42,7 @@ struct World {
     listeners: Vec<Listener>,
     routes: Vec<Route>,
     unbindable: BTreeMap<IpAddr, io::ErrorKind>,
+    no_network: bool,
     disks: BTreeMap<PathBuf, Disk>,
     sysctls: BTreeMap<String, String>,
     http: BTreeMap<(SocketAddr, String), HttpAnswer>,
@@ -205,6 +206,13 @@ impl FakeHost {
     }
 
     /// No port of this address can be bound, for this reason.
+    /// It has not even loopback, as in a network namespace of its own.
+    pub fn without_network(self) -> Self {
+        self.world().no_network = true;
+        self.world().routes.clear();
+        self
+    }
+
     pub fn unbindable(self, address: IpAddr, kind: io::ErrorKind) -> Self {
         self.world().unbindable.insert(address, kind);
         self
@@ -476,6 +484,9 @@ impl Host for FakeHost {
 
     async fn connect(&self, address: SocketAddr, _: Duration) -> io::Result<()> {
         let world = self.world();
+        if world.no_network {
+            return Err(io::ErrorKind::NetworkUnreachable.into());
+        }
         let listens =
             |one: &Listener| one.protocol == Protocol::Tcp && one.address == address.ip() && one.port == address.port();
         let open = world.listeners.iter().any(listens) || world.http.keys().any(|(open, _)| *open == address);
@@ -484,6 +495,9 @@ impl Host for FakeHost {
 
     async fn http_get(&self, address: SocketAddr, _: &str, path: &str, _: Duration) -> io::Result<HttpAnswer> {
         let world = self.world();
+        if world.no_network {
+            return Err(io::ErrorKind::NetworkUnreachable.into());
+        }
         if let Some(answer) = world.http.get(&(address, path.to_owned())) {
             return Ok(answer.clone());
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 
-use super::{Command, Disk, Folders, Held, Host, HostFacts, HttpAnswer, Lock, Output, Route, RunError, lock};
+use super::{Command, Disk, Folders, Held, Host, HostFacts, HttpAnswer, LineSink, Lock, Output, Route, RunError, lock};
 use crate::model::{Listener, Protocol};
 
 mod facts;
@@ -90,6 +90,18 @@ impl Host for LocalHost {
         blocking(move || files::write(&path, &content, mode, &data)).await
     }
 
+    async fn create_new(&self, path: &Path) -> io::Result<bool> {
+        match tokio::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(files::naming("create", path)(error)),
+        }
+    }
+
+    async fn resolved(&self, path: &Path) -> PathBuf {
+        tokio::fs::canonicalize(path).await.unwrap_or_else(|_| path.to_owned())
+    }
+
     async fn remove(&self, path: &Path) -> io::Result<()> {
         files::unless_gone(tokio::fs::remove_file(path).await).map_err(files::naming("remove", path))
     }
@@ -126,6 +138,10 @@ impl Host for LocalHost {
 
     async fn run(&self, command: &Command) -> Result<Output, RunError> {
         run::run(self, command).await
+    }
+
+    async fn run_watched(&self, command: &Command, said: LineSink<'_>) -> Result<Output, RunError> {
+        run::run_watched(self, command, said).await
     }
 
     fn which(&self, program: &str) -> Option<PathBuf> {

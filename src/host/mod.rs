@@ -71,6 +71,9 @@ pub struct HttpAnswer {
     pub body: Vec<u8>,
 }
 
+/// Is told the lines of a program while it runs.
+pub type LineSink<'a> = &'a (dyn for<'line> Fn(&'line str) + Send + Sync);
+
 #[async_trait]
 pub trait Host: Send + Sync {
     fn facts(&self) -> HostFacts;
@@ -84,6 +87,18 @@ pub trait Host: Send + Sync {
     /// Written beside the target, synced and renamed: all or nothing. Parent folders are made
     /// (0700 under the user's data folder).
     async fn write(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()>;
+    /// Makes an empty file that nobody has made before; false when there is one. The way in which
+    /// kubectl and kind lock a kubeconfig.
+    async fn create_new(&self, path: &Path) -> io::Result<bool> {
+        if self.exists(path).await {
+            return Ok(false);
+        }
+        self.write(path, b"", 0o600).await.map(|()| true)
+    }
+    /// The file that a symbolic link leads to; a path that is none, or leads nowhere, stays as it is.
+    async fn resolved(&self, path: &Path) -> PathBuf {
+        path.to_owned()
+    }
     /// No error when it is gone already.
     async fn remove(&self, path: &Path) -> io::Result<()>;
     /// With everything in it; no error when it is gone already.
@@ -102,6 +117,17 @@ pub trait Host: Send + Sync {
     /// Runs a program to its end. A status other than 0 is an error unless the command says it may
     /// fail.
     async fn run(&self, command: &Command) -> Result<Output, RunError>;
+    /// As [`Host::run`], and `said` is told each line as it is written, of either stream.
+    async fn run_watched(&self, command: &Command, said: LineSink<'_>) -> Result<Output, RunError> {
+        let done = self.run(command).await;
+        let lines = match &done {
+            Ok(output) => output.stdout() + &output.stderr(),
+            Err(RunError::Failed { output, .. }) => output.clone(),
+            Err(_) => String::new(),
+        };
+        lines.lines().for_each(said);
+        done
+    }
     /// Where a program lies on the PATH (also /usr/sbin and /sbin).
     fn which(&self, program: &str) -> Option<PathBuf>;
     /// Starts a program that outlives us, in a session of its own, output appended to `log`

@@ -50,8 +50,8 @@ enum Outcome {
 }
 
 impl Kubernetes {
-    /// Makes the objects of an add-on what they are to be: namespaces first, then types, then the
-    /// rest side by side. What may be different in a moment is tried again for a minute; an object
+    /// Makes the objects of an add-on what they are to be: namespaces first, then types and
+    /// accounts, then the rest side by side. What may be different in a moment is tried again for a minute; an object
     /// that can only be replaced is.
     ///
     /// # Errors
@@ -217,7 +217,8 @@ fn each_namespace(manifest: &Value) -> Option<&str> {
     manifest.pointer("/metadata/annotations")?.get(label::EACH_NAMESPACE)?.as_str()
 }
 
-/// Namespaces, then types, then all others.
+/// Namespaces, then types and accounts, then all others. A token whose account is not there yet is
+/// deleted by the cluster's own controller.
 fn floors(manifests: Vec<(Identity, Value)>) -> Vec<Vec<(Identity, Value)>> {
     let mut floors: [Vec<(Identity, Value)>; 3] = Default::default();
     let mut seen = BTreeSet::new();
@@ -228,7 +229,7 @@ fn floors(manifests: Vec<(Identity, Value)>) -> Vec<Vec<(Identity, Value)>> {
         let [namespaces, types, others] = &mut floors;
         match object.kind.as_str() {
             "Namespace" => namespaces.push((object, manifest)),
-            "CustomResourceDefinition" => types.push((object, manifest)),
+            "CustomResourceDefinition" | "ServiceAccount" => types.push((object, manifest)),
             _ => others.push((object, manifest)),
         }
     }

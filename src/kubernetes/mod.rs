@@ -193,6 +193,7 @@ fn selector(labels: &BTreeMap<String, String>) -> String {
 }
 
 #[cfg(test)]
+#[path = "real/tests.rs"]
 mod real;
 #[cfg(test)]
 mod server;

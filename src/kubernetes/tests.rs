@@ -89,6 +89,20 @@ async fn an_object_is_applied_under_our_name_and_once() {
 }
 
 #[tokio::test]
+async fn an_account_is_there_before_its_token() {
+    let mut store = Store::default();
+    let server = Server::start(move |request| store.answer(request)).await;
+    let token = json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token",
+        "metadata": {"name": "a", "namespace": "space", "annotations": {"kubernetes.io/service-account.name": "a"}}});
+    let account =
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "a", "namespace": "space"}});
+    server.kubernetes.apply(&addon(vec![token, account])).await.unwrap();
+    let paths: Vec<String> = server.requests.lock().unwrap().iter().map(|request| request.path().to_owned()).collect();
+    let (account, token) = ("/api/v1/namespaces/space/serviceaccounts/a", "/api/v1/namespaces/space/secrets/a");
+    assert_eq!(paths, [account, account, token, token]);
+}
+
+#[tokio::test]
 async fn a_look_writes_nothing() {
     let server = Server::start(|request| match (request.method.as_str(), request.target.contains("dryRun=All")) {
         // it is there, in another form

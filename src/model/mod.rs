@@ -1,6 +1,7 @@
 //! Floor 0, pure: what is wanted ([`Platform`], [`Stack`], [`Service`]), what is made of it
 //! ([`Resource`]) and what is there ([`Observed`]). No I/O, no clock, no environment.
 
+mod cluster;
 pub mod label;
 mod observed;
 mod platform;
@@ -10,6 +11,7 @@ mod secrets;
 mod service;
 mod zone;
 
+pub use cluster::*;
 pub use observed::*;
 pub use platform::*;
 pub use reference::*;

@@ -78,6 +78,11 @@ pub struct ObservedContainer {
 }
 
 impl ObservedContainer {
+    /// Its restart policy has brought it back too often for a service that is coming up.
+    pub fn keeps_ending(&self) -> bool {
+        self.restart_count >= 3
+    }
+
     pub fn label(&self, key: &str) -> Option<&str> {
         self.labels.get(key).map(String::as_str)
     }

@@ -42,7 +42,19 @@ impl Platform {
     /// `macula` for the default platform, `macula-<name>` for any other: the prefix of all names
     /// in the engine, and the name of the network.
     pub fn prefix(&self) -> String {
-        if self.name == DEFAULT_NAME { DEFAULT_NAME.to_owned() } else { format!("macula-{}", self.name) }
+        prefix_of(&self.name)
+    }
+}
+
+/// [`Platform::prefix`] of the platform with this name.
+pub fn prefix_of(platform: &str) -> String {
+    if platform == DEFAULT_NAME { DEFAULT_NAME.to_owned() } else { format!("macula-{platform}") }
+}
+
+impl Platform {
+    /// The cluster, and its context in the user's kubeconfig.
+    pub fn cluster_name(&self) -> String {
+        self.cluster.name.clone().unwrap_or_else(|| self.prefix())
     }
 }
 
@@ -73,6 +85,8 @@ pub struct ImageSettings {
     pub sources: BTreeMap<String, Vec<String>>,
     /// Image reference of a stack file -> the reference to use in its place.
     pub overrides: BTreeMap<String, String>,
+    /// Image reference -> its digest (`sha256:...`), of macula.lock.
+    pub locked: BTreeMap<String, String>,
 }
 
 /// `--images`.
@@ -117,9 +131,18 @@ pub struct DnsSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClusterSettings {
     pub enabled: bool,
+    /// Written down by the user: then a cluster that cannot be had is an error, not left out.
+    pub required: bool,
     pub name: Option<String>,
     pub provider: String,
+    /// The provider's program: a path, or a name on the PATH; `MACULA_KIND` stands above it.
+    pub program: Option<String>,
+    /// Image of the nodes; `MACULA_NODE_IMAGE` stands above it.
     pub node_image: Option<String>,
+    /// How long the API server may take to become ready.
+    pub timeout: Duration,
+    /// Feature gates of Kubernetes.
+    pub feature_gates: BTreeMap<String, bool>,
     pub control_planes: u8,
     pub workers: u8,
     /// `nginx` or `traefik`.
@@ -132,9 +155,13 @@ impl Default for ClusterSettings {
     fn default() -> Self {
         Self {
             enabled: true,
+            required: false,
             name: None,
             provider: "kind".into(),
+            program: None,
             node_image: None,
+            timeout: Duration::from_secs(300),
+            feature_gates: BTreeMap::new(),
             control_planes: 1,
             workers: 0,
             ingress: "nginx".into(),

@@ -7,7 +7,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Build, Condition, ContainerOptions, Healthcheck, PrepareStep, Probe, Protocol, Reload, Restart};
+use super::{
+    Build, Condition, ContainerOptions, Healthcheck, Observed, ObservedImage, PrepareStep, Probe, Protocol, Reload,
+    Restart,
+};
 
 /// What a thing is called across plan, events and errors.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -159,12 +162,55 @@ pub struct ImageSpec {
     pub reference: String,
     /// References to pull, in order (mirrors, successor, then upstream).
     pub pull: Vec<String>,
+    /// Digests that macula.lock allows, when it has one for every source: what the engine has under
+    /// the same name from elsewhere is another image.
+    pub locked: Vec<String>,
     pub build: Option<ImageBuild>,
     /// Pull even when it is there.
     pub always_pull: bool,
     pub platform: Option<String>,
     /// Services that run it.
     pub services: Vec<String>,
+}
+
+impl ImageSpec {
+    /// What the image is called in the engine once it was pulled. A reference with a digest is no
+    /// name that an image can be given, and an archive does not keep it, so that such an image gets a
+    /// tag of our own: `nginx@sha256:0123...` is `nginx:macula-0123...`.
+    pub fn kept_as(&self) -> String {
+        let Some((name, digest)) = self.reference.split_once('@') else { return self.reference.clone() };
+        let hex = digest.rsplit_once(':').map_or(digest, |(_, hex)| hex);
+        format!("{}:macula-{}", repository(name), hex.get(..12).unwrap_or(hex))
+    }
+
+    /// Every name that it may have as its makers publish it; none for what is only built.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        let all = std::iter::once(&self.reference).chain(&self.pull).cloned().chain([self.kept_as()]);
+        all.filter(|name| !self.pull.is_empty() && !name.is_empty())
+    }
+
+    /// The image as its makers publish it, when the engine has it, and its name there.
+    pub fn present<'a>(&self, observed: &'a Observed) -> Option<(String, &'a ObservedImage)> {
+        self.names().find_map(|name| {
+            let image = observed.images.get(&name).filter(|image| self.allows(image))?;
+            Some((name, image))
+        })
+    }
+
+    /// What the locked digests say of an image that is here. One without any digest came from an
+    /// archive, or was built: nothing says what it once was called.
+    fn allows(&self, image: &ObservedImage) -> bool {
+        let named = |digest: &String| image.repo_digests.iter().any(|known| known.ends_with(&format!("@{digest}")));
+        self.locked.is_empty() || image.repo_digests.is_empty() || self.locked.iter().any(named)
+    }
+}
+
+/// A reference without its tag: what stands after the last colon is one, unless a slash follows.
+pub fn repository(name: &str) -> &str {
+    match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => repository,
+        _ => name,
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

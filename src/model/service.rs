@@ -139,6 +139,9 @@ pub enum PullPolicy {
 pub struct Build {
     /// Absolute folder of the build context; `None`: an empty context (only a Dockerfile).
     pub context: Option<PathBuf>,
+    /// Digest of what the context holds, where somebody looked: a changed file is a changed build.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
     /// Path of the Dockerfile, relative to the context.
     pub dockerfile: Option<String>,
     pub dockerfile_inline: Option<String>,

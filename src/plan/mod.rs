@@ -10,6 +10,7 @@ use crate::model::{
     BaseImage, ContainerSpec, FileSpec, ImageSpec, NetworkSpec, Provider, Readiness, Reload, ResourceId, VolumeSpec,
 };
 
+mod cluster;
 mod down;
 mod lifecycle;
 mod reconcile;
@@ -17,6 +18,9 @@ mod select;
 mod supply;
 mod text;
 
+pub use cluster::{
+    ClusterAction, ClusterWish, GROUP as CLUSTER_GROUP, WantedAddOn, cluster, delete as delete_cluster, down_nodes,
+};
 pub use down::{Keep, down};
 pub use lifecycle::{restart, start, stop};
 pub use reconcile::{Conflict, Wish, reconcile};
@@ -101,6 +105,8 @@ pub enum Action {
         container: String,
         how: Reload,
     },
+    /// See [`ClusterAction`].
+    Cluster(ClusterAction),
     /// Until it answers, is healthy, or (a one-shot) has ended with 0.
     AwaitReady {
         spec: Box<ContainerSpec>,

@@ -488,15 +488,16 @@ impl Planner<'_> {
 
     fn containers(&mut self, wanted: &[&ContainerSpec], verdicts: &BTreeMap<String, Verdict>) {
         // the gates that others wait for are named first, so that the order of services is free
-        let mut gates: BTreeMap<&str, Vec<(StepId, StepId)>> = BTreeMap::new();
+        let mut gates: BTreeMap<&str, Vec<(Option<StepId>, StepId)>> = BTreeMap::new();
         for spec in wanted {
             let id = ResourceId::new(ResourceKind::Container, &spec.name);
             let (start, ready) = (format!("start {id}"), format!("await {id}"));
             match verdicts.get(&spec.name) {
                 Some(Verdict::Create | Verdict::Recreate(_) | Verdict::Start | Verdict::Restart(_)) => {
-                    gates.entry(&spec.service).or_default().push((start, ready));
+                    gates.entry(&spec.service).or_default().push((Some(start), ready));
                 }
-                Some(Verdict::Await) => gates.entry(&spec.service).or_default().push((ready.clone(), ready)),
+                // it has started already, whatever its health
+                Some(Verdict::Await) => gates.entry(&spec.service).or_default().push((None, ready)),
                 _ => {}
             }
         }
@@ -506,7 +507,12 @@ impl Planner<'_> {
         }
     }
 
-    fn container(&mut self, spec: &ContainerSpec, verdict: &Verdict, gates: &BTreeMap<&str, Vec<(StepId, StepId)>>) {
+    fn container(
+        &mut self,
+        spec: &ContainerSpec,
+        verdict: &Verdict,
+        gates: &BTreeMap<&str, Vec<(Option<StepId>, StepId)>>,
+    ) {
         let id = ResourceId::new(ResourceKind::Container, &spec.name);
         let group = spec.service.as_str();
         let name = spec.name.clone();
@@ -514,8 +520,8 @@ impl Planner<'_> {
             .depends_on
             .iter()
             .flat_map(|dependency| {
-                gates.get(dependency.service.as_str()).into_iter().flatten().map(move |(start, ready)| {
-                    if dependency.condition == Condition::ServiceStarted { start.clone() } else { ready.clone() }
+                gates.get(dependency.service.as_str()).into_iter().flatten().filter_map(move |(start, ready)| {
+                    if dependency.condition == Condition::ServiceStarted { start.clone() } else { Some(ready.clone()) }
                 })
             })
             .collect();
@@ -551,7 +557,7 @@ impl Planner<'_> {
                 // a container in another one's network needs that one first
                 if let Some(other) = spec.network_mode.as_deref().and_then(|mode| mode.strip_prefix("container:")) {
                     let start = format!("start {}", ResourceId::new(ResourceKind::Container, other));
-                    if gates.values().flatten().any(|(gate, _)| *gate == start) {
+                    if gates.values().flatten().any(|(gate, _)| gate.as_ref() == Some(&start)) {
                         before_create.push(start);
                     }
                 }

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::model::{ImagePolicy, ImageSpec, Observed, Platform, Provider, PullPolicy, Service, label, split_registry};
+use crate::model::{
+    ImagePolicy, ImageSpec, Observed, ObservedImage, Platform, Provider, PullPolicy, Service, label, split_registry,
+};
 
 /// Where an image came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -135,17 +137,20 @@ fn choose(
         _ => (true, true),
     };
     let build_only = spec.pull.is_empty();
-    let present_image = (!build_only)
-        .then(|| std::iter::once(&spec.reference).chain(&spec.pull))
-        .into_iter()
-        .flatten()
-        .find_map(|reference| Some((reference.clone(), observed.images.get(reference)?)));
+    // what was built from files that have changed since is not what is asked for
+    let stale = |found: &crate::model::ObservedImage| {
+        let built = found.labels.get(label::FINGERPRINT);
+        let wanted = spec.build.as_ref().filter(|build| build.spec.content.is_some());
+        policy != ImagePolicy::Local
+            && wanted.is_some_and(|wanted| built.is_some_and(|built| *built != wanted.fingerprint.0))
+    };
+    let present_image = spec.present(observed).filter(|(_, image)| !stale(image));
     let present_build =
         spec.build.as_ref().and_then(|build| Some((build.tag.clone(), observed.images.get(&build.tag)?)));
     // a folder of the user's may have changed in ways that only a build finds out
     let fixed_build = spec.build.as_ref().is_some_and(|build| build.spec.context.is_none());
 
-    let here = |found: Option<(String, &crate::model::ObservedImage)>, source| {
+    let here = |found: Option<(String, &ObservedImage)>, source| {
         found.map(|(reference, image)| Choice::Present { reference, id: image.id.clone(), source })
     };
     let never = service.pull_policy == PullPolicy::Never;
@@ -204,6 +209,9 @@ fn choose(
 fn no_image(policy: ImagePolicy, service: &Service, spec: &ImageSpec, observed: &Observed) -> String {
     let image = &spec.reference;
     let build = if spec.build.is_some() { "" } else { ", and it has no build" };
+    if policy == ImagePolicy::Local && observed.images.contains_key(image) {
+        return format!("the {image} in the engine is not the one of macula.lock, and --images local fetches nothing");
+    }
     if policy == ImagePolicy::Local {
         return format!("{image} is not in the engine, and --images local fetches nothing");
     }

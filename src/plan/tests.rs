@@ -599,6 +599,52 @@ fn a_job_that_is_not_run_again_passes_on_what_it_needs() {
 }
 
 #[test]
+fn what_runs_has_started_whatever_its_health() {
+    let mut platform = platform();
+    change(&mut platform, "web", |service| {
+        service.depends_on.clear();
+        *service = needs(service.clone(), "db", Condition::ServiceStarted);
+    });
+    let mut world = right_world(&platform);
+    for found in &mut world.containers {
+        match found.name.as_str() {
+            "macula-db-1" => found.health = Health::Unhealthy,
+            "macula-web-1" => found.state = ContainerState::Exited,
+            _ => {}
+        }
+    }
+    let plan = plan_of(&platform, &world);
+    assert_snapshot!(plan, @"
+      await container macula-db-1 (not healthy)
+    + start container macula-web-1 (not running)
+      await container macula-web-1 (not running) after start container macula-web-1
+    ");
+}
+
+#[test]
+fn an_image_of_changed_files_is_built_anew() {
+    let mut platform = platform();
+    let build = |content: &str| {
+        let content = Some(content.to_owned());
+        Some(Build { context: Some("/shop".into()), content, ..Build::default() })
+    };
+    change(&mut platform, "web", |service| service.build = build("1"));
+    let specs = image_specs(&platform);
+    let spec = specs.iter().find(|spec| spec.reference == "web:1").unwrap();
+    let mut world = right_world(&platform);
+    let labels = spec.build.as_ref().unwrap().labels.clone();
+    world.images.insert("web:1".into(), ObservedImage { labels, ..world.images["web:1"].clone() });
+    let choose = |platform: &Platform, world: &Observed| {
+        supply(platform, &image_specs(platform), world, false, &|service| service_volumes(platform, service)).0.choices
+            ["web"]
+            .clone()
+    };
+    assert!(matches!(choose(&platform, &world), Choice::Present { .. }));
+    change(&mut platform, "web", |service| service.build = build("2"));
+    assert!(matches!(choose(&platform, &world), Choice::Obtain { build: true, .. }));
+}
+
+#[test]
 fn unknown_services_are_named() {
     assert_eq!(select(&platform(), &["wbe".to_owned(), "db".to_owned()]), Err(vec!["wbe".to_owned()]));
 }

@@ -49,6 +49,7 @@ impl Step {
             Action::RemoveContainer { .. } => format!("remove container{}", number(name)),
             Action::WriteFiles { .. } => "copy files in".into(),
             Action::Reload { .. } => "reload".into(),
+            Action::Cluster(action) => action.phrase(),
             Action::AwaitReady { readiness, .. } if readiness.one_shot => "wait until it is done".into(),
             Action::AwaitReady { .. } => format!("wait until it answers{}", number(name)),
         }
@@ -56,7 +57,7 @@ impl Step {
 
     /// `+` makes, `-` takes away, `~` changes, a space looks on.
     pub fn sign(&self) -> char {
-        match self.action {
+        match &self.action {
             Action::CreateNetwork(_)
             | Action::CreateVolume { .. }
             | Action::MakeBase(_)
@@ -67,6 +68,7 @@ impl Step {
             | Action::RemoveVolume { .. }
             | Action::RemoveContainer { .. }
             | Action::Stop { .. } => '-',
+            Action::Cluster(action) => action.sign(),
             Action::WriteFiles { .. } | Action::Reload { .. } => '~',
             Action::AwaitReady { .. } => ' ',
         }

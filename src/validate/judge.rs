@@ -192,7 +192,7 @@ fn of_name(evidence: &Evidence, seen: &NameSeen) -> ([State; 7], Vec<Cause>) {
     };
     let connect = state(connect(evidence, seen));
     let tls = state(tls(evidence, seen));
-    let service = service(seen);
+    let service = service(evidence, seen);
     let trouble = matches!(service, Found::Broken(_));
     let through = http(evidence, seen);
     let (http, service) = match through {
@@ -240,10 +240,13 @@ fn connect(evidence: &Evidence, seen: &NameSeen) -> Found {
     }
     for (address, connected) in &seen.connect {
         let Err(reason) = connected else { continue };
+        if let Err(reason) = &machine.engine {
+            return Found::Broken(Cause::NoEngine { reason: reason.clone() });
+        }
         if of_ingress(address) {
             return Found::Broken(Cause::NotReached { address: *address, reason: reason.clone() });
         }
-        return match service(seen) {
+        return match service(evidence, seen) {
             Found::Broken(cause) => Found::Broken(cause),
             Found::Is(_) => Found::Broken(Cause::NotReached { address: *address, reason: reason.clone() }),
         };
@@ -327,10 +330,13 @@ fn http(evidence: &Evidence, seen: &NameSeen) -> Found {
     }
 }
 
-fn service(seen: &NameSeen) -> Found {
+fn service(evidence: &Evidence, seen: &NameSeen) -> Found {
     let service = &seen.target.service;
     if service.is_empty() {
         return Found::Is(State::None);
+    }
+    if evidence.machine.engine.is_err() {
+        return Found::Is(State::Unknown);
     }
     let Some(first) = seen.containers.first() else {
         return Found::Broken(Cause::ServiceMissing { service: service.clone() });

@@ -311,7 +311,10 @@ pub fn seen(evidence: &Evidence, name: &NameSeen, hop: Hop) -> String {
                     Ok(None) => "is reached".to_owned(),
                     Err(reason) => reason.clone(),
                 };
-                format!("{} {said} (asked from {from})", addresses(&inside.addresses))
+                match inside.addresses.is_empty() {
+                    true => format!("{said} (asked from {from})"),
+                    false => format!("{} {said} (asked from {from})", list(&inside.addresses)),
+                }
             }
             (None, Err(reason)) => reason.clone(),
             _ => String::new(),

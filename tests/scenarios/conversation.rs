@@ -207,7 +207,7 @@ services:
                  "container": format!("macula-{name}-web-1"), "reason": null},
             ],
             "dns": {"address": null, "zones": [], "installed": false, "healthy": false},
-            "cluster": {"name": null, "state": "missing", "nodes": [], "addons": []},
+            "cluster": {"name": null, "state": "missing", "context": null, "reason": null, "nodes": [], "addons": []},
             "drift": [],
         })
     );

@@ -86,6 +86,19 @@ fn the_whole_platform() {
     targets(&services);
     objects(&platform, &services);
     rows(&platform);
+    walked(&platform);
+}
+
+/// Every name from outside and from inside: all that may be wrong is what nobody has installed here.
+fn walked(platform: &Platform) {
+    let out = platform.run("validate -o json");
+    let found: Value = serde_json::from_str(&out.out).unwrap();
+    let system = ["not_installed", "not_trusted", "look_up_fails", "other_resolver", "proxy"];
+    for fault in found["broken"].as_array().unwrap() {
+        let cause = fault["cause"].as_str().unwrap();
+        assert!(system.contains(&cause), "{fault}");
+    }
+    assert!(found["inside"].is_string(), "{found}");
 }
 
 /// Every name through port 80 of the ingress, and a page for the names that there are none of.

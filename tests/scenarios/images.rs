@@ -120,3 +120,29 @@ services:
     platform.stack(&stack.replace("COPY index.html", "COPY missing.html"));
     platform.run("up").exits(6).says("missing.html");
 }
+
+#[test]
+fn a_bundle_carries_the_images_to_an_engine_without_them() {
+    let Some(platform) = Platform::new("bundle") else { return };
+    let tag = format!("macula-test/{}:1", platform.name);
+    platform.stack(&format!("services: {{web: {{image: '{tag}', command: [sleep, infinity], stop_signal: SIGKILL}}}}"));
+    let repository = tag.rsplit_once(':').unwrap().0;
+    platform.engine.post(&format!("/images/{IMAGE}/tag?repo={repository}&tag=1"), &json!({}));
+    platform.also_remove(format!("/images/{tag}?noprune=1"));
+    platform.run("images save all.bundle --images local").ok().says("1 image (");
+    let (status, _) = platform.engine.request("DELETE", &format!("/images/{tag}?noprune=1"), None).unwrap();
+    assert_eq!(status, 200);
+    platform.run("up --images local").exits(6);
+
+    let whole = std::fs::read(platform.project().join("all.bundle")).unwrap();
+    let mut broken = whole.clone();
+    broken[whole.len() / 2] ^= 1;
+    std::fs::write(platform.project().join("broken.bundle"), &broken).unwrap();
+    platform.run("images load broken.bundle").exits(6).says("broken.bundle is damaged").says("nothing was loaded");
+    platform.run("images load compose.yaml").exits(6).says("is no bundle of images");
+    platform.run("up --images local").exits(6);
+
+    platform.run("images load all.bundle").ok().says("1 name loaded");
+    platform.run("up --images local").ok();
+    platform.run("images load all.bundle").ok().says("0 names loaded, 1 here already");
+}

@@ -7,6 +7,7 @@
 //! | `resolver.json` | its process: pid, start time, version, who started it and how |
 //! | `resolver.log` | what one in the background says |
 //! | `zones/<platform>.json` | a platform's names: what it is started with again |
+//! | `offered` | nothing: `up` has offered `dns install` once |
 //! | `resolver.lock` | held while one of the above is changed |
 
 use std::net::SocketAddr;
@@ -115,6 +116,11 @@ impl ResolverFiles {
         self.folder.join("install")
     }
 
+    /// There once `up` has offered to point the system at the resolver.
+    pub fn offered(&self) -> PathBuf {
+        self.folder.join("offered")
+    }
+
     /// The system's resolv.conf as it was, where ours stands in it now.
     fn former_resolv_conf(&self) -> PathBuf {
         self.install().join("resolv.conf.before")
@@ -215,7 +221,7 @@ async fn fed(client: &mut Client, domain: &str) -> Result<Status, Error> {
 fn entry(prepared: &Prepared) -> ZoneEntry {
     let platform = &prepared.platform;
     ZoneEntry {
-        zone: zone(platform, prepared.block, prepared.subnet, prepared.tls),
+        zone: zone(platform, prepared.block, prepared.subnet, prepared.tls, prepared.cluster.ingress_node()),
         feed: feed(platform, prepared.block),
         listen: vec![Listen { address: (gateway(prepared.subnet), 53).into(), view: View::Container }],
         networks: vec![prepared.subnet.into()],

@@ -23,6 +23,8 @@ pub struct Args {
     serve: serve::Args,
 }
 
+pub use install::offer;
+
 #[derive(Debug, Subcommand)]
 enum Action {
     Serve(serve::Args),

@@ -143,6 +143,18 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
+/// How long ago, in its largest unit: `40 minutes`, `3 days`, `14 months`.
+pub fn age(seconds: u64) -> String {
+    let (size, unit) = match seconds {
+        0..3600 => (60, "minute"),
+        3600..172_800 => (3600, "hour"),
+        172_800..5_184_000 => (86_400, "day"),
+        5_184_000..63_072_000 => (2_592_000, "month"),
+        _ => (31_536_000, "year"),
+    };
+    count(usize::try_from(seconds / size).unwrap_or(usize::MAX), unit)
+}
+
 /// `512 B`, `41.2 MB`: powers of 1000, as disks and registries count.
 pub fn bytes(count: u64) -> String {
     let unit = unit(count);

@@ -56,6 +56,7 @@ pub(super) fn build(service: &Node, name: &str, embedded: bool, report: &mut Rep
     }
     Some(Build {
         context: context.filter(|_| !embedded).map(PathBuf::from),
+        content: None,
         dockerfile: text(node, "dockerfile"),
         dockerfile_inline: text(node, "dockerfile_inline"),
         args: string_map(node, "args"),

@@ -1,5 +1,6 @@
 //! The checks themselves, by what they look at.
 
+pub(super) mod cluster;
 pub(super) mod engine;
 pub(super) mod leftovers;
 pub(super) mod machine;

@@ -66,7 +66,7 @@ impl Docker {
         if let Err(error) = furnished {
             // half a container would look like a whole one to the next run; that it could not be
             // removed again is the lesser news
-            let _ = self.drop_container(&id).await;
+            let _ = self.drop_container(&id, false).await;
             return Err(error);
         }
         Ok(id)
@@ -119,9 +119,10 @@ impl Docker {
         self.call(&operation, READ, self.client.kill_container(container, Some(options))).await
     }
 
-    pub(super) async fn drop_container(&self, container: &str) -> Result<(), EngineError> {
+    /// `volumes`: with those that have no name.
+    pub(super) async fn drop_container(&self, container: &str, volumes: bool) -> Result<(), EngineError> {
         let operation = format!("removing container {container}");
-        let options = RemoveContainerOptions { force: true, v: false, link: false };
+        let options = RemoveContainerOptions { force: true, v: volumes, link: false };
         match self.call(&operation, CHANGE, self.client.remove_container(container, Some(options))).await {
             // somebody else removes it at this moment: wait until they have
             Err(EngineError::Conflict { message, .. }) if message.contains("already in progress") => {

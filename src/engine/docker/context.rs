@@ -2,16 +2,21 @@
 //! (<https://docs.docker.com/build/concepts/context/#dockerignore-files>).
 
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 /// The Dockerfile's name in the context: one that no context holds and no `.dockerignore` names.
 pub(super) const DOCKERFILE: &str = ".macula.Dockerfile";
 /// Bytes in one piece of the stream.
 const CHUNK: usize = 128 * 1024;
+/// A larger file counts as changed when its size or time is: bytes.
+const LARGEST_READ: u64 = 16 << 20;
 /// Pieces that wait for the engine.
 const WAITING: usize = 8;
 
@@ -69,10 +74,54 @@ fn pack(dockerfile: &str, folders: &[(PathBuf, String)], out: &mut dyn Write) ->
     for (folder, inside) in folders {
         let inside = inside.trim_matches('/');
         let ignore = if inside.is_empty() { Ignore::read(folder)? } else { Ignore::default() };
-        let mut walk = Walk { builder: &mut builder, ignore };
+        let mut packer = Packer { builder: &mut builder };
+        let mut walk = Walk { out: &mut packer, ignore };
         walk.folder(folder, inside, "").map_err(|error| named(folder, error))?;
     }
     builder.finish()
+}
+
+/// What a build of this folder would send, as a digest: names, modes and contents, without what
+/// `.dockerignore` leaves out. Of a file of more than 16 MiB its size and time of change.
+///
+/// # Errors
+/// A file or folder that cannot be read.
+pub fn context_digest(folder: &Path) -> io::Result<String> {
+    let mut seen = Digest { hash: Sha256::new() };
+    let mut walk = Walk { out: &mut seen, ignore: Ignore::read(folder)? };
+    walk.folder(folder, "", "").map_err(|error| named(folder, error))?;
+    Ok(seen.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// What is done with each entry of a context.
+trait Sink {
+    fn entry(&mut self, path: &Path, target: &str, metadata: &std::fs::Metadata) -> io::Result<()>;
+}
+
+struct Digest {
+    hash: Sha256,
+}
+
+impl Sink for Digest {
+    fn entry(&mut self, path: &Path, target: &str, metadata: &std::fs::Metadata) -> io::Result<()> {
+        let kind = metadata.file_type();
+        let mut part = |bytes: &[u8]| {
+            self.hash.update((bytes.len() as u64).to_be_bytes());
+            self.hash.update(bytes);
+        };
+        part(target.as_bytes());
+        part(&metadata.permissions().mode().to_be_bytes());
+        if kind.is_symlink() {
+            part(std::fs::read_link(path)?.as_os_str().as_bytes());
+        } else if kind.is_file() && metadata.len() <= LARGEST_READ {
+            part(&std::fs::read(path)?);
+        } else if kind.is_file() {
+            part(&metadata.len().to_be_bytes());
+            part(&metadata.mtime().to_be_bytes());
+            part(&metadata.mtime_nsec().to_be_bytes());
+        }
+        Ok(())
+    }
 }
 
 /// An error of the disk says nothing of the path.
@@ -83,12 +132,16 @@ fn named(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-struct Walk<'a, 'b> {
+struct Packer<'a, 'b> {
     builder: &'a mut tar::Builder<&'b mut dyn Write>,
+}
+
+struct Walk<'a> {
+    out: &'a mut dyn Sink,
     ignore: Ignore,
 }
 
-impl Walk<'_, '_> {
+impl Walk<'_> {
     /// `relative` is the folder's path below the root of this context, for the patterns.
     fn folder(&mut self, folder: &Path, inside: &str, relative: &str) -> io::Result<()> {
         let mut names: Vec<_> = std::fs::read_dir(folder)
@@ -109,16 +162,18 @@ impl Walk<'_, '_> {
                     continue;
                 }
                 if !left_out {
-                    self.entry(&path, &target, &metadata)?;
+                    self.out.entry(&path, &target, &metadata).map_err(|error| named(&path, error))?;
                 }
                 self.folder(&path, inside, &below)?;
             } else if !left_out {
-                self.entry(&path, &target, &metadata)?;
+                self.out.entry(&path, &target, &metadata).map_err(|error| named(&path, error))?;
             }
         }
         Ok(())
     }
+}
 
+impl Sink for Packer<'_, '_> {
     fn entry(&mut self, path: &Path, target: &str, metadata: &std::fs::Metadata) -> io::Result<()> {
         let mut header = tar::Header::new_gnu();
         header.set_metadata_in_mode(metadata, tar::HeaderMode::Complete);
@@ -126,7 +181,7 @@ impl Walk<'_, '_> {
         header.set_uid(0);
         header.set_gid(0);
         let kind = metadata.file_type();
-        let packed = if kind.is_file() {
+        if kind.is_file() {
             std::fs::File::open(path).and_then(|file| {
                 // a file that grows or shrinks meanwhile must not shift what follows it
                 let size = metadata.len();
@@ -142,8 +197,7 @@ impl Walk<'_, '_> {
         } else {
             // sockets, pipes and devices are no part of a context
             Ok(())
-        };
-        packed.map_err(|error| named(path, error))
+        }
     }
 }
 

@@ -105,3 +105,23 @@ fn a_folder_that_is_not_there_is_named() {
     let error = pack("", &[(PathBuf::from("/no/such/folder"), String::new())], &mut nothing).unwrap_err();
     assert_eq!(error.to_string(), "/no/such/folder: No such file or directory (os error 2)");
 }
+
+#[test]
+fn the_digest_is_of_what_a_build_would_send() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let digest = || context_digest(folder.path()).unwrap();
+    write("Dockerfile", "FROM a\n");
+    write(".dockerignore", "*.log\n");
+    let first = digest();
+    write("noise.log", "1");
+    assert_eq!(digest(), first);
+    write("Dockerfile", "FROM b\n");
+    let second = digest();
+    assert_ne!(second, first);
+    write("Dockerfile", "FROM a\n");
+    assert_eq!(digest(), first);
+    std::fs::rename(folder.path().join("Dockerfile"), folder.path().join("Containerfile")).unwrap();
+    assert!(![first, second].contains(&digest()));
+    assert!(context_digest(&folder.path().join("nowhere")).unwrap_err().to_string().contains("nowhere"));
+}

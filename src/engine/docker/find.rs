@@ -39,7 +39,18 @@ impl Docker {
         let ask_named = !query.containers.is_empty();
         let (ours, named) = tokio::try_join!(ours, async { if ask_named { named.await } else { Ok(Vec::new()) } })?;
         let mut seen = HashSet::new();
-        let listed = ours.into_iter().chain(named).filter(|container| seen.insert(container.id.clone()));
+        self.detailed(ours.into_iter().chain(named).filter(|container| seen.insert(container.id.clone()))).await
+    }
+
+    pub(super) async fn find_labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError> {
+        let listed = self.list(Filters::from([("label".to_owned(), vec![label.to_owned()])])).await?;
+        self.detailed(listed.into_iter()).await
+    }
+
+    async fn detailed(
+        &self,
+        listed: impl Iterator<Item = Listed> + Send,
+    ) -> Result<Vec<ObservedContainer>, EngineError> {
         let mut found: Vec<ObservedContainer> = stream::iter(listed)
             .map(|listed| async move {
                 if !self.podman()
@@ -153,11 +164,11 @@ fn exactly(names: &[String], front: &str) -> Filters {
 }
 
 /// All that is asked about a container that runs stands in Docker's list already, so that an `up`
-/// with nothing to do asks no further. How often one was restarted, and why one ended, does not:
-/// whoever waits for a container inspects it.
+/// with nothing to do asks no further. How often one was restarted, and why one ended, does not: one
+/// that has just started is inspected.
 pub(super) fn running(listed: &Listed) -> Option<ObservedContainer> {
     let named = !listed.image.starts_with("sha256:") && listed.image_id.starts_with("sha256:");
-    if listed.state != "running" || !named {
+    if listed.state != "running" || !named || has_just_started(&listed.status) {
         return None;
     }
     // those of links have a second slash
@@ -186,6 +197,13 @@ pub(super) fn running(listed: &Listed) -> Option<ObservedContainer> {
         oom_killed: false,
         error: String::new(),
     })
+}
+
+/// `Up 3 seconds (healthy)`: one that is started again and again looks so, too.
+fn has_just_started(status: &str) -> bool {
+    let Some(since) = status.strip_prefix("Up ") else { return false };
+    let seconds = since.split_once(" second").and_then(|(number, _)| number.parse::<u32>().ok());
+    since.starts_with("Less than a second") || seconds.is_some_and(|seconds| seconds < 10)
 }
 
 fn listed_port(port: &ListedPort) -> Option<PortBinding> {

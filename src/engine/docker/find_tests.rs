@@ -178,12 +178,18 @@ fn a_container_that_runs_is_read_from_the_list() {
     "#);
     for (status, health) in [
         ("Up 3 minutes", Health::None),
-        ("Up 1 second (healthy)", Health::Healthy),
+        ("Up 11 seconds (healthy)", Health::Healthy),
         ("Up 2 hours (unhealthy)", Health::Unhealthy),
     ] {
         json["Status"] = status.into();
         assert_eq!(listed(json.clone()).unwrap().health, health, "{status}");
     }
+    // one that is started again and again looks so, too
+    for status in ["Up Less than a second", "Up 1 second (healthy)", "Up 9 seconds"] {
+        json["Status"] = status.into();
+        assert_eq!(listed(json.clone()), None, "{status}");
+    }
+    json["Status"] = "Up 3 minutes".into();
     // the name under which it was made is lost, or it does not simply run: only an inspection tells
     json["Image"] = "sha256:ab".into();
     assert_eq!(listed(json.clone()), None);

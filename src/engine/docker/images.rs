@@ -61,6 +61,21 @@ impl Docker {
         }
     }
 
+    pub(super) async fn registry_digest(&self, reference: &str) -> Result<String, EngineError> {
+        let operation = format!("asking the registry for {reference}");
+        let trouble = |message: String| EngineError::Image {
+            operation: operation.clone(),
+            source: ImageError::Other { reference: reference.to_owned(), message },
+        };
+        let parsed = Reference::parse(reference).map_err(trouble)?;
+        let name = format!("{}:{}", parsed.repository(), parsed.tag.as_deref().unwrap_or("latest"));
+        let login = self.login(&parsed.registry);
+        let asked = tokio::time::timeout(READ, self.client.inspect_registry_image(&name, login)).await;
+        let Ok(answer) = asked else { return Err(EngineError::Timeout { operation, after: READ }) };
+        let answer = answer.map_err(|error| errors::pull_error(&operation, reference, error))?;
+        answer.descriptor.digest.ok_or_else(|| trouble("the registry names no digest".to_owned()))
+    }
+
     pub(super) async fn tag_image(&self, image: &str, reference: &str) -> Result<(), EngineError> {
         let operation = format!("naming image {image} {reference}");
         let other = |message| EngineError::Other { operation: operation.clone(), message };

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::errors::Error;
+use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use super::{
@@ -36,6 +37,8 @@ mod spec;
 mod things;
 mod transfer;
 mod version;
+
+pub use context::context_digest;
 
 pub(super) use connect::ConnectError;
 pub(super) use spec::volumes_of_image;
@@ -116,6 +119,10 @@ impl Engine for Docker {
         self.list_networks().await
     }
 
+    async fn labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError> {
+        self.find_labelled(label).await
+    }
+
     async fn inspect(&self, container: &str) -> Result<ObservedContainer, EngineError> {
         self.inspect_container(container).await
     }
@@ -126,6 +133,10 @@ impl Engine for Docker {
 
     async fn remove_network(&self, name: &str) -> Result<(), EngineError> {
         self.drop_network(name).await
+    }
+
+    async fn readdress(&self, container: &str, network: &str, address: std::net::Ipv4Addr) -> Result<(), EngineError> {
+        self.change_address(container, network, address).await
     }
 
     async fn create_volume(&self, spec: &VolumeSpec, labels: &BTreeMap<String, String>) -> Result<(), EngineError> {
@@ -192,7 +203,11 @@ impl Engine for Docker {
     }
 
     async fn remove_container(&self, container: &str) -> Result<(), EngineError> {
-        self.drop_container(container).await
+        self.drop_container(container, false).await
+    }
+
+    async fn discard_container(&self, container: &str) -> Result<(), EngineError> {
+        self.drop_container(container, true).await
     }
 
     async fn write_files(&self, container: &str, files: &[FileSpec]) -> Result<(), EngineError> {
@@ -229,6 +244,25 @@ impl Engine for Docker {
 
     async fn exec_attached(&self, container: &str, request: &AttachedExec) -> Result<i64, EngineError> {
         self.exec_with_terminal(container, request).await
+    }
+
+    async fn digest(&self, reference: &str) -> Result<String, EngineError> {
+        self.registry_digest(reference).await
+    }
+
+    async fn export(
+        &self,
+        references: &[String],
+    ) -> Result<BoxStream<'static, Result<Bytes, EngineError>>, EngineError> {
+        self.export_images(references).await
+    }
+
+    async fn load_from(
+        &self,
+        archive: BoxStream<'static, std::io::Result<Bytes>>,
+        progress: ProgressSink<'_>,
+    ) -> Result<Vec<String>, EngineError> {
+        self.load_archive("loading images", archive, progress).await
     }
 
     async fn save(&self, references: &[String], file: &Path) -> Result<(), EngineError> {

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bollard::models::{Ipam, IpamConfig, Network, NetworkCreateRequest, VolumeCreateRequest};
+use bollard::models::{
+    EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, Network, NetworkConnectRequest, NetworkCreateRequest,
+    NetworkDisconnectRequest, VolumeCreateRequest,
+};
 use bollard::query_parameters::{ListNetworksOptions, RemoveVolumeOptions};
 
 use super::version::ApiVersion;
@@ -52,6 +55,28 @@ impl Docker {
     pub(super) async fn drop_network(&self, name: &str) -> Result<(), EngineError> {
         let operation = format!("removing network {name}");
         unless_missing(self.call(&operation, CHANGE, self.client.remove_network(name)).await)
+    }
+
+    pub(super) async fn change_address(
+        &self,
+        container: &str,
+        network: &str,
+        address: std::net::Ipv4Addr,
+    ) -> Result<(), EngineError> {
+        let operation = format!("giving {container} the address {address} in network {network}");
+        let leave = NetworkDisconnectRequest { container: container.to_owned(), force: Some(true) };
+        unless_missing(self.call(&operation, CHANGE, self.client.disconnect_network(network, leave)).await)?;
+        let join = NetworkConnectRequest {
+            container: container.to_owned(),
+            endpoint_config: Some(EndpointSettings {
+                ipam_config: Some(EndpointIpamConfig {
+                    ipv4_address: Some(address.to_string()),
+                    ..EndpointIpamConfig::default()
+                }),
+                ..EndpointSettings::default()
+            }),
+        };
+        self.call(&operation, CHANGE, self.client.connect_network(network, join)).await.map(drop)
     }
 
     pub(super) async fn make_volume(

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use bollard::query_parameters::{CreateImageOptions, ImportImageOptions};
 use bytes::Bytes;
+use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -58,11 +59,13 @@ impl Docker {
         })
     }
 
-    pub(super) async fn save_images(&self, references: &[String], file: &Path) -> Result<(), EngineError> {
-        let operation = format!("saving {} images to {}", references.len(), file.display());
-        let other = |message: String| EngineError::Other { operation: operation.clone(), message };
+    pub(super) async fn export_images(
+        &self,
+        references: &[String],
+    ) -> Result<BoxStream<'static, Result<Bytes, EngineError>>, EngineError> {
+        let operation = format!("exporting {}", references.join(", "));
         if references.is_empty() {
-            return Err(other("no images are named".to_owned()));
+            return Err(EngineError::Other { operation, message: "no images are named".to_owned() });
         }
         for reference in references {
             // the engine would write an archive without those that it does not have
@@ -70,16 +73,23 @@ impl Docker {
                 return Err(EngineError::NotFound { operation, what: format!("image {reference}") });
             }
         }
+        let client = self.client.clone();
         let names: Vec<&str> = references.iter().map(String::as_str).collect();
-        let mut bytes = Box::pin(self.client.export_images(&names));
+        let pieces = client.export_images(&names);
+        Ok(pieces.map(move |piece| piece.map_err(|error| errors::engine_error(&operation, error))).boxed())
+    }
+
+    pub(super) async fn save_images(&self, references: &[String], file: &Path) -> Result<(), EngineError> {
+        let operation = format!("saving {} images to {}", references.len(), file.display());
+        let other = |message: String| EngineError::Other { operation: operation.clone(), message };
+        let mut bytes = self.export_images(references).await?;
         let mut partial = file.as_os_str().to_owned();
         partial.push(".partial");
         let partial = Path::new(&partial);
         let written = async {
             let mut out = tokio::fs::File::create(partial).await.map_err(|error| other(error.to_string()))?;
             while let Some(chunk) = bytes.next().await {
-                let chunk = chunk.map_err(|error| errors::engine_error(&operation, error))?;
-                out.write_all(&chunk).await.map_err(|error| other(error.to_string()))?;
+                out.write_all(&chunk?).await.map_err(|error| other(error.to_string()))?;
             }
             out.sync_all().await.map_err(|error| other(error.to_string()))?;
             tokio::fs::rename(partial, file).await.map_err(|error| other(error.to_string()))
@@ -98,13 +108,23 @@ impl Docker {
         progress: ProgressSink<'_>,
     ) -> Result<Vec<String>, EngineError> {
         let operation = format!("loading images from {}", file.display());
-        let other = |message: String| EngineError::Other { operation: operation.clone(), message };
-        let archive = tokio::fs::File::open(file).await.map_err(|error| other(error.to_string()))?;
-        let body = bollard::body_try_stream(chunks(archive));
+        let archive = tokio::fs::File::open(file)
+            .await
+            .map_err(|error| EngineError::Other { operation: operation.clone(), message: error.to_string() })?;
+        self.load_archive(&operation, chunks(archive).boxed(), progress).await
+    }
+
+    pub(super) async fn load_archive(
+        &self,
+        operation: &str,
+        archive: BoxStream<'static, io::Result<Bytes>>,
+        progress: ProgressSink<'_>,
+    ) -> Result<Vec<String>, EngineError> {
+        let body = bollard::body_try_stream(archive);
         let mut lines = Box::pin(self.client.import_image(ImportImageOptions::default(), body, None));
         let mut loaded = Vec::new();
         while let Some(line) = lines.next().await {
-            let line = line.map_err(|error| errors::engine_error(&operation, error))?;
+            let line = line.map_err(|error| errors::engine_error(operation, error))?;
             loaded.extend(line.stream.as_deref().map(loaded_references).unwrap_or_default());
             if let Some(detail) = line.progress_detail
                 && let (Some(part), Some(current)) = (line.id, detail.current)

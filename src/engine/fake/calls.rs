@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::stream::{self, BoxStream, StreamExt};
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use super::{FakeContainer, FakeEngine, FakePull, Script, World, image_of};
 use crate::engine::docker::volumes_of_image;
@@ -67,6 +68,14 @@ impl Engine for FakeEngine {
         })
     }
 
+    async fn labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError> {
+        let world = self.call("looking for labels")?;
+        let (key, value) = label.split_once('=').map_or((label, None), |(key, value)| (key, Some(value)));
+        let bears =
+            |found: &&ObservedContainer| found.label(key).is_some_and(|own| value.is_none_or(|value| own == value));
+        Ok(world.containers.values().map(|container| &container.observed).filter(bears).cloned().collect())
+    }
+
     async fn networks(&self) -> Result<Vec<ObservedNetwork>, EngineError> {
         Ok(self.call("listing networks")?.networks.values().cloned().collect())
     }
@@ -112,6 +121,15 @@ impl Engine for FakeEngine {
             return Err(conflict(&operation, format!("network {name} has active endpoints")));
         }
         world.networks.remove(name);
+        Ok(())
+    }
+
+    async fn readdress(&self, container: &str, network: &str, address: Ipv4Addr) -> Result<(), EngineError> {
+        let operation = format!("readdress container {container} to {address} in {network}");
+        let mut world = self.act(&operation)?;
+        let found = world.find_mut(container).map_err(missing(&operation))?;
+        found.networks.retain(|(name, _)| name != network);
+        found.networks.push((network.to_owned(), Some(address)));
         Ok(())
     }
 
@@ -383,6 +401,10 @@ impl Engine for FakeEngine {
         Ok(())
     }
 
+    async fn discard_container(&self, container: &str) -> Result<(), EngineError> {
+        self.remove_container(container).await
+    }
+
     async fn write_files(&self, container: &str, files: &[FileSpec]) -> Result<(), EngineError> {
         let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
         let operation = format!("write {} into container {container}", paths.join(" "));
@@ -448,6 +470,58 @@ impl Engine for FakeEngine {
     async fn exec_attached(&self, container: &str, request: &AttachedExec) -> Result<i64, EngineError> {
         let output = self.exec(container, &request.command, Duration::MAX).await?;
         Ok(output.exit_code)
+    }
+
+    async fn digest(&self, reference: &str) -> Result<String, EngineError> {
+        let operation = format!("asking the registry for {reference}");
+        let world = self.call(&operation)?;
+        let owned = reference.to_owned();
+        let source = match (world.pull_failures.get(reference), world.pullable.get(reference)) {
+            (None, Some(image)) => {
+                let digest = image.repo_digests.iter().find_map(|named| Some(named.split_once('@')?.1.to_owned()));
+                return Ok(digest.unwrap_or_else(|| image.id.clone()));
+            }
+            (Some(FakePull::RateLimited(retry_after)), _) => {
+                ImageError::RateLimited { reference: owned, retry_after: *retry_after }
+            }
+            (Some(FakePull::Unreachable), _) => {
+                ImageError::Unreachable { reference: owned, message: "connection refused".into() }
+            }
+            _ => ImageError::NotFound { reference: owned },
+        };
+        Err(EngineError::Image { operation, source })
+    }
+
+    async fn export(
+        &self,
+        references: &[String],
+    ) -> Result<BoxStream<'static, Result<Bytes, EngineError>>, EngineError> {
+        let operation = format!("export {}", references.join(" "));
+        let world = self.act(&operation)?;
+        let mut archive = super::archive::Archive::default();
+        for reference in references {
+            let image = world.image(reference).ok_or_else(|| missing(&operation)(format!("image {reference}")))?;
+            archive.image(reference, image);
+        }
+        // in pieces, as a socket gives them
+        let pieces: Vec<_> = archive.bytes().chunks(1000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        Ok(stream::iter(pieces).boxed())
+    }
+
+    async fn load_from(
+        &self,
+        archive: BoxStream<'static, std::io::Result<Bytes>>,
+        _progress: ProgressSink<'_>,
+    ) -> Result<Vec<String>, EngineError> {
+        let pieces: Result<Vec<Bytes>, _> = archive.try_collect().await;
+        let operation = "load an archive".to_owned();
+        let other = |message: String| EngineError::Other { operation: operation.clone(), message };
+        let bytes = pieces.map_err(|error| other(error.to_string()))?.concat();
+        let images = super::archive::images(&bytes).map_err(other)?;
+        let names: Vec<String> = images.keys().cloned().collect();
+        let mut world = self.act(&format!("load {}", names.join(" ")))?;
+        world.images.extend(images);
+        Ok(names)
     }
 
     async fn save(&self, references: &[String], file: &Path) -> Result<(), EngineError> {

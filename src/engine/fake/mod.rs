@@ -17,6 +17,7 @@ use crate::model::{
     ObservedNetwork, ObservedVolume, label,
 };
 
+mod archive;
 mod calls;
 
 /// What a pull of an image that cannot be had answers.
@@ -305,6 +306,11 @@ impl FakeEngine {
         if let Ok(name) = world.find(container).map(|container| container.observed.name.clone()) {
             world.containers.remove(&name);
         }
+    }
+
+    /// Somebody removes an image behind our back.
+    pub fn remove_image_by_hand(&self, reference: &str) {
+        self.lock().images.remove(reference);
     }
 
     fn lock(&self) -> MutexGuard<'_, World> {

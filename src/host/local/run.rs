@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use super::{LocalHost, files};
-use crate::host::{Command, Output, RunError};
+use crate::host::{Command, LineSink, Output, RunError};
 
 /// Where the system's own programs lie, which a user's PATH often leaves out.
 const SYSTEM_PROGRAMS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
@@ -114,6 +114,65 @@ pub(super) async fn run(host: &LocalHost, command: &Command) -> Result<Output, R
     group.0 = None;
     let done = done.map_err(io)?;
     judged(command, done.status, done.stdout, done.stderr)
+}
+
+/// As [`run`], told line by line.
+pub(super) async fn run_watched(host: &LocalHost, command: &Command, said: LineSink<'_>) -> Result<Output, RunError> {
+    let line = command.to_string();
+    let io = |error: std::io::Error| RunError::Io { command: line.clone(), message: error.to_string() };
+    let mut ready = host.prepared(command, &[])?;
+    ready.process_group(0).kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
+    ready.stdin(if command.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+    let mut child = ready.spawn().map_err(io)?;
+    let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let feed = async {
+        if let (Some(mut stdin), Some(content)) = (stdin, &command.stdin) {
+            let _ = stdin.write_all(content).await;
+        }
+    };
+    let whole = async {
+        let (_, out, err) = tokio::join!(feed, lines(stdout, said), lines(stderr, said));
+        (child.wait().await, out, err)
+    };
+    let (status, out, err) = match command.timeout {
+        None => whole.await,
+        Some(after) => match tokio::time::timeout(after, whole).await {
+            Ok(done) => done,
+            Err(_) => return Err(RunError::Timeout { command: line, after }),
+        },
+    };
+    group.0 = None;
+    judged(command, status.map_err(io)?, out, err)
+}
+
+/// All of a stream; each line is told when it is whole. A carriage return ends one too: what programs
+/// paint over.
+async fn lines(stream: Option<impl AsyncRead + Unpin>, said: LineSink<'_>) -> Vec<u8> {
+    let Some(mut stream) = stream else { return Vec::new() };
+    let (mut all, mut told) = (Vec::new(), 0);
+    let mut chunk = [0u8; 4096];
+    loop {
+        let count = match stream.read(&mut chunk).await {
+            Ok(0) | Err(_) => break,
+            Ok(count) => count,
+        };
+        all.extend_from_slice(chunk.get(..count).unwrap_or_default());
+        while let Some(rest) = all.get(told..)
+            && let Some(end) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'))
+        {
+            let line = String::from_utf8_lossy(rest.get(..end).unwrap_or_default()).into_owned();
+            told += end + 1;
+            if !line.trim().is_empty() {
+                said(line.trim_end());
+            }
+        }
+    }
+    let rest = String::from_utf8_lossy(all.get(told..).unwrap_or_default()).into_owned();
+    if !rest.trim().is_empty() {
+        said(rest.trim_end());
+    }
+    all
 }
 
 /// Out of reach of the terminal's signals, and with a file to write to, so that it has somewhere to

@@ -304,6 +304,29 @@ async fn nginx_is_down() {
 }
 
 #[tokio::test]
+async fn the_engine_is_down() {
+    let mut world = with(|world| {
+        world.no_engine = Some("nobody listens on unix:///var/run/docker.sock".into());
+        world.listening = false;
+        world.services = (false, false);
+    });
+    assert_snapshot!(world.told().await, @"
+    ..X???? grafana.macula.local
+    ..X--?? postgres.macula.local
+    connect [grafana.macula.local postgres.macula.local]: no container engine answers: nobody listens on unix:///var/run/docker.sock
+      macula doctor --fix
+    ");
+    // it went away, and what it started still runs
+    (world.listening, world.services) = (true, (true, true));
+    assert_snapshot!(world.told().await, @"
+    ......? grafana.macula.local
+    ...--?? postgres.macula.local
+    connect []: no container engine answers: nobody listens on unix:///var/run/docker.sock
+      macula doctor --fix
+    ");
+}
+
+#[tokio::test]
 async fn the_ingress_port_is_taken() {
     let mut world = World::new();
     world.ends("ingress", 128);

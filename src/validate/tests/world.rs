@@ -51,6 +51,8 @@ pub struct World {
     pub engine: Option<FakeEngine>,
     pub resolver: Option<Handle>,
     pub authority: Authority,
+    /// Why no engine answers.
+    pub no_engine: Option<String>,
     /// What the ingress shows.
     pub leaf: Leaf,
     pub answer: Answer,
@@ -100,6 +102,7 @@ impl World {
         let mut world = Self {
             host: FakeHost::new().at(NOW).file("/etc/nsswitch.conf", "hosts: files dns\n"),
             engine: None,
+            no_engine: None,
             resolver: None,
             leaf,
             authority,
@@ -246,12 +249,15 @@ impl World {
         self.engine = Some(engine.clone());
         let scene = Scene {
             host: &self.host,
-            engine: Ok(&engine),
+            engine: match &self.no_engine {
+                Some(reason) => Err(reason.clone()),
+                None => Ok(&engine),
+            },
             platform: "macula",
             domain: DOMAIN,
             network: "macula",
             targets,
-            containers: &self.containers,
+            containers: if self.no_engine.is_some() { &[] } else { &self.containers },
             ingress: Some("macula-ingress-1"),
             container_addresses: true,
             control: self.control(),

@@ -7,19 +7,25 @@ use crate::engine::discover::{Attempt, Discovery, Refusal, Source, discover};
 use crate::host::Host;
 use crate::host::fake::FakeHost;
 
+mod inside;
+
+pub use inside::{Inside, OverNetwork, Reach, TellSink};
+
 /// What effects go through. An engine may be absent: `doctor` says why.
 #[derive(Clone)]
 pub struct System {
     pub host: Arc<dyn Host>,
     pub engine: Option<Arc<dyn Engine>>,
     pub discovery: Discovery,
+    /// The way into a cluster.
+    pub reach: Arc<dyn Reach>,
 }
 
 impl System {
     /// Looks for an engine. Not finding one is no error: commands that need none work all the same.
     pub async fn connect(host: Arc<dyn Host>) -> Self {
         let (discovery, engine) = discover(host.as_ref()).await;
-        Self { host, engine, discovery }
+        Self { host, engine, discovery, reach: Arc::new(OverNetwork) }
     }
 
     /// For tests: a machine in memory, and the engine that it is to have.
@@ -27,6 +33,6 @@ impl System {
         let outcome = if engine.is_some() { Ok(()) } else { Err(Refusal::Absent) };
         let endpoint = "unix:///var/run/docker.sock".to_owned();
         let attempts = vec![Attempt { endpoint, source: Source::DockerSocket, outcome }];
-        Self { host: Arc::new(host), engine, discovery: Discovery { attempts } }
+        Self { host: Arc::new(host), engine, discovery: Discovery { attempts }, reach: Arc::new(OverNetwork) }
     }
 }

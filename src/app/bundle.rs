@@ -1,0 +1,334 @@
+//! `images save` and `images load`: a platform's images as one file.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use crate::bundle::{Bundle, BundleError, Image, Saved, Writer};
+use crate::compile::{image_specs, service_volumes};
+use crate::config::Loaded;
+use crate::engine::{Engine, EngineError};
+use crate::event::{Event, Events, Progress, StepInfo};
+use crate::model::{ImageSpec, ObservedImage, Platform};
+use crate::plan::{Choice, supply};
+
+use super::images::obtain_images;
+use super::prepare::load_for_engine;
+use super::{Error, Session};
+
+/// Pieces between the engine and the file.
+const IN_FLIGHT: usize = 16;
+
+/// What `images save` came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SavedBundle {
+    pub path: PathBuf,
+    pub images: usize,
+    /// Bytes of the file.
+    pub size: u64,
+    /// Optional services whose image could not be had.
+    pub left_out: Vec<String>,
+}
+
+/// What `images load` came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LoadedBundle {
+    pub loaded: Vec<String>,
+    /// In the engine already, as they are in the bundle.
+    pub present: Vec<String>,
+}
+
+/// One image with all the names that the platform has for it.
+struct Wanted {
+    id: String,
+    references: Vec<String>,
+    services: Vec<String>,
+    size: u64,
+}
+
+/// Gets what is missing, by the platform's policy, and writes all images to `target`.
+pub async fn save_images(session: &Session, loaded: &Loaded, target: &Path) -> Result<SavedBundle, Error> {
+    obtain_images(session, loaded, loaded.platform.images.policy, &[]).await?;
+    let (wanted, left_out) = wanted(session, &loaded.platform).await?;
+    let engine = session.engine()?;
+    let path = target.to_owned();
+    let mut writer = blocking(move || Writer::open(&path)).await??;
+    let steps = wanted.iter().map(|image| (step_of(&image.references), image.services.join(", "))).collect();
+    started(&session.events, &session.command, &loaded.platform.name, steps);
+    for image in wanted {
+        let step = step_of(&image.references);
+        session.events.emit(Event::StepStarted { id: step.clone() });
+        let begun = Instant::now();
+        if writer.resume(&image.id, &image.references, &image.services) {
+            done(&session.events, &step, begun, Some("saved by an earlier run"));
+            continue;
+        }
+        let saving = save_one(&*engine, writer, &image, &session.events, &step);
+        let result = tokio::select! {
+            result = saving => result,
+            () = session.cancel.cancelled() => Err(Error::Cancelled),
+        };
+        match result {
+            Ok(back) => writer = back,
+            Err(error) => return Err(failed(&session.events, &step, begun, error)),
+        }
+        done(&session.events, &step, begun, None);
+    }
+    let (by, name) = (format!("macula {}", session.version), loaded.platform.name.clone());
+    let Saved { images, size } = blocking(move || writer.finish(&by, &name)).await??;
+    Ok(SavedBundle { path: target.to_owned(), images, size, left_out })
+}
+
+/// The engine's archive of one image, on its way to the disk.
+async fn save_one(
+    engine: &dyn Engine,
+    mut writer: Writer,
+    image: &Wanted,
+    events: &Events,
+    step: &str,
+) -> Result<Writer, Error> {
+    let mut pieces = engine.export(&image.references).await?;
+    let (sender, receiver) = mpsc::channel::<Bytes>(IN_FLIGHT);
+    let (id, references, services, size) =
+        (image.id.clone(), image.references.clone(), image.services.clone(), image.size);
+    let writing = blocking(move || {
+        let mut pieces = Pieces { receiver, piece: Bytes::new(), ended: false };
+        writer.add(&id, &references, &services, size, &mut pieces)?;
+        Ok::<_, BundleError>(writer)
+    });
+    let feeding = async {
+        // moved in, so that the writer is told when this breaks off
+        let sender = sender;
+        let mut current = 0;
+        while let Some(piece) = pieces.next().await {
+            let piece = piece?;
+            if piece.is_empty() {
+                continue;
+            }
+            current += u64::try_from(piece.len()).unwrap_or_default();
+            let phase = "saving".to_owned();
+            let progress = Progress::Bytes { part: String::new(), current, total: image.size, phase };
+            events.emit(Event::StepProgress { id: step.to_owned(), progress });
+            if sender.send(piece).await.is_err() {
+                // the writer has an error of its own
+                return Ok(());
+            }
+        }
+        let _ = sender.send(END).await;
+        Ok::<(), EngineError>(())
+    };
+    let (written, fed) = tokio::join!(writing, feeding);
+    // an archive that broke off is the engine's trouble, not the archive's
+    fed?;
+    Ok(written??)
+}
+
+/// The last piece. A sender that goes away without it has broken off, and what it has sent may end
+/// where an archive could end.
+const END: Bytes = Bytes::new();
+
+/// What comes from the engine, for a reader on another thread.
+struct Pieces {
+    receiver: mpsc::Receiver<Bytes>,
+    piece: Bytes,
+    ended: bool,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() && !self.ended {
+            match self.receiver.blocking_recv() {
+                Some(piece) => self.piece = piece,
+                None => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it broke off")),
+            }
+            self.ended = self.piece.is_empty();
+        }
+        let taken = self.piece.split_to(self.piece.len().min(buffer.len()));
+        buffer.get_mut(..taken.len()).unwrap_or_default().copy_from_slice(&taken);
+        Ok(taken.len())
+    }
+}
+
+/// The image that each service runs, each once.
+async fn wanted(session: &Session, platform: &Platform) -> Result<(Vec<Wanted>, Vec<String>), Error> {
+    let (engine, _, observed) = load_for_engine(session, platform).await?;
+    let specs = image_specs(platform);
+    let (chosen, problems) = supply(platform, &specs, &observed, false, &|service| service_volumes(platform, service));
+    if !problems.is_empty() {
+        return Err(Error::Supply(problems));
+    }
+    let mut all: BTreeMap<String, Wanted> = BTreeMap::new();
+    let mut left_out: Vec<String> = chosen.left_out.into_iter().map(|left| left.service).collect();
+    for (service, choice) in chosen.choices {
+        let Choice::Present { reference, id, .. } = choice else {
+            // it could not be had just now, although there seems to be a way: `up` would leave it out
+            left_out.push(service);
+            continue;
+        };
+        let size = observed.images.get(&reference).map_or(0, |image| u64::try_from(image.size).unwrap_or_default());
+        let image = all.entry(id.clone()).or_insert_with(|| Wanted {
+            id: id.clone(),
+            references: Vec::new(),
+            services: Vec::new(),
+            size,
+        });
+        image.services.push(service.clone());
+        let spec = specs.iter().find(|spec| spec.services.contains(&service));
+        let built = spec.and_then(|spec| spec.build.as_ref()).map(|build| build.tag.clone());
+        // an archive knows tags only: a digest is not kept
+        if let Some(spec) = spec.filter(|_| reference.contains('@')) {
+            let name = spec.kept_as();
+            if !image.references.contains(&name) {
+                engine.tag(&id, &name).await?;
+                image.references.push(name);
+            }
+        }
+        let names = spec.map(ImageSpec::kept_as).into_iter().chain(built).chain([reference]);
+        for name in names.filter(|name| !name.contains('@')) {
+            let same = observed.images.get(&name).is_some_and(|found: &ObservedImage| found.id == id);
+            if same && !image.references.contains(&name) {
+                image.references.push(name);
+            }
+        }
+    }
+    for image in all.values_mut() {
+        image.references.sort();
+    }
+    let mut all: Vec<Wanted> = all.into_values().collect();
+    all.sort_by(|a, b| a.references.cmp(&b.references));
+    Ok((all, left_out))
+}
+
+/// Checks the whole bundle, then loads what the engine does not have.
+pub async fn load_bundle(session: &Session, path: &Path) -> Result<LoadedBundle, Error> {
+    let engine = session.engine()?;
+    let file = path.to_owned();
+    let bundle = Arc::new(blocking(move || Bundle::open(&file)).await??);
+    let index = bundle.index().clone();
+    const CHECK: &str = "check the bundle";
+    let mut steps = vec![(CHECK.to_owned(), "bundle".to_owned())];
+    steps.extend(index.images.iter().map(|image| (step_of(&image.references), image.services.join(", "))));
+    started(&session.events, &session.command, &index.platform, steps);
+
+    session.events.emit(Event::StepStarted { id: CHECK.to_owned() });
+    let begun = Instant::now();
+    let (checked, events, cancel) = (bundle.clone(), session.events.clone(), session.cancel.clone());
+    let checking = blocking(move || {
+        let total = checked.unpacked();
+        checked.verify(&mut |current| {
+            let progress = Progress::Bytes { part: String::new(), current, total, phase: "checking".to_owned() };
+            events.emit(Event::StepProgress { id: CHECK.to_owned(), progress });
+            !cancel.is_cancelled()
+        })
+    });
+    let checked = checking.await.and_then(|checked| if checked? { Ok(()) } else { Err(Error::Cancelled) });
+    if let Err(error) = checked {
+        return Err(failed(&session.events, CHECK, begun, error));
+    }
+    done(&session.events, CHECK, begun, None);
+
+    let mut result = LoadedBundle { loaded: Vec::new(), present: Vec::new() };
+    for image in index.images {
+        let step = step_of(&image.references);
+        session.events.emit(Event::StepStarted { id: step.clone() });
+        let begun = Instant::now();
+        if all_named(&*engine, &image, true).await? {
+            result.present.extend(image.references);
+            done(&session.events, &step, begun, Some("in the engine already"));
+            continue;
+        }
+        let references = image.references.clone();
+        let loading = load_one(&*engine, &bundle, image, &session.events, &step);
+        let loaded = tokio::select! {
+            loaded = loading => loaded,
+            () = session.cancel.cancelled() => Err(Error::Cancelled),
+        };
+        if let Err(error) = loaded {
+            return Err(failed(&session.events, &step, begun, error));
+        }
+        result.loaded.extend(references);
+        done(&session.events, &step, begun, None);
+    }
+    Ok(result)
+}
+
+/// Whether every name of the image is there; `same`: and is this very image.
+async fn all_named(engine: &dyn Engine, image: &Image, same: bool) -> Result<bool, Error> {
+    for reference in &image.references {
+        match engine.image(reference).await? {
+            Some(found) if !same || found.id == image.id => {}
+            _ => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+async fn load_one(
+    engine: &dyn Engine,
+    bundle: &Arc<Bundle>,
+    image: Image,
+    events: &Events,
+    step: &str,
+) -> Result<(), Error> {
+    let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(IN_FLIGHT);
+    let (bundle, wanted) = (bundle.clone(), image.clone());
+    let reading = blocking(move || {
+        let mut sink = |piece: Vec<u8>| sender.blocking_send(Ok(Bytes::from(piece))).is_ok();
+        let read = bundle.archive(&wanted, &mut sink);
+        if let Err(error) = &read {
+            // half an archive must not look like a whole one
+            let _ = sender.blocking_send(Err(io::Error::other(error.to_string())));
+        }
+        read
+    });
+    let progress = |progress: Progress| events.emit(Event::StepProgress { id: step.to_owned(), progress });
+    let stream =
+        futures_util::stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) });
+    let (read, loaded) = tokio::join!(reading, engine.load_from(stream.boxed(), &progress));
+    // a bundle that cannot be read says more than the engine that got half of it
+    read??;
+    loaded?;
+    if !all_named(engine, &image, false).await? {
+        let operation = format!("loading {}", image.references.join(", "));
+        let message = "the engine took the archive, and does not have the image".to_owned();
+        return Err(EngineError::Other { operation, message }.into());
+    }
+    Ok(())
+}
+
+fn step_of(references: &[String]) -> String {
+    references.first().cloned().unwrap_or_default()
+}
+
+/// `steps`: id and group of each; they run one after the other.
+fn started(events: &Events, command: &str, platform: &str, steps: Vec<(String, String)>) {
+    let steps =
+        steps.into_iter().map(|(id, group)| StepInfo { text: id.clone(), id, group, after: Vec::new() }).collect();
+    events.emit(Event::Started { command: command.to_owned(), platform: platform.to_owned(), steps });
+}
+
+fn done(events: &Events, step: &str, begun: Instant, note: Option<&str>) {
+    let note = note.map(str::to_owned);
+    events.emit(Event::StepDone { id: step.to_owned(), millis: millis(begun), note });
+}
+
+fn failed(events: &Events, step: &str, begun: Instant, error: Error) -> Error {
+    events.emit(Event::StepFailed { id: step.to_owned(), millis: millis(begun), error: error.to_string() });
+    error
+}
+
+fn millis(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Disk and compression keep a thread busy.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::Other(error.to_string()))
+}

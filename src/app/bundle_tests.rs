@@ -1,0 +1,250 @@
+//! Whole runs of `images save`, `load`, `list` and `lock`, on an engine in memory.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{Error, LockChange, Session, image_rows, load_bundle, lock_images, prepare, save_images};
+use crate::bundle::BundleError;
+use crate::config::{self, Loaded, MemoryFiles, Request};
+use crate::engine::fake::{FakeEngine, FakePull};
+use crate::event::Events;
+use crate::host::fake::FakeHost;
+use crate::model::{ImagePolicy, ObservedImage};
+use crate::system::System;
+
+const STACK: &str = "
+services:
+  web: {image: 'acme/web:1', x-macula: {profile: core}}
+  job: {image: 'acme/web:1', x-macula: {profile: core}}
+  db: {image: 'acme/db:2@sha256:dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd', x-macula: {profile: core}}
+  chart: {image: 'acme/chart:3', x-macula: {profile: observability, optional: true, sources: ['acme/chart-next:3']}}
+";
+
+fn files() -> MemoryFiles {
+    MemoryFiles::default().with("/p/macula.yaml", "name: shop\nstacks: [all.yaml]").with("/p/all.yaml", STACK)
+}
+
+fn load(files: &MemoryFiles, profiles: &[&str]) -> Loaded {
+    let request = Request {
+        cwd: "/p".into(),
+        profiles: profiles.iter().map(|name| (*name).to_owned()).collect(),
+        images: Some(ImagePolicy::Local),
+        only_own: true,
+        ..Request::default()
+    };
+    config::load(&request, files).expect("valid")
+}
+
+fn on(engine: &FakeEngine) -> Session {
+    on_host(engine, FakeHost::new())
+}
+
+fn on_host(engine: &FakeEngine, host: FakeHost) -> Session {
+    Session {
+        system: System::fake(host, Some(Arc::new(engine.clone()))),
+        events: Events::none(),
+        cancel: CancellationToken::new(),
+        command: "macula images".into(),
+        version: "1.0.0",
+        program: PathBuf::from("/usr/bin/macula"),
+    }
+}
+
+fn digest(letter: &str) -> String {
+    format!("sha256:{}", letter.repeat(64))
+}
+
+fn image(id: &str, digests: &[&str]) -> ObservedImage {
+    ObservedImage {
+        id: digest(id),
+        labels: Default::default(),
+        repo_digests: digests.iter().map(|digest| (*digest).to_owned()).collect(),
+        size: 1000,
+        created: None,
+        volumes: Vec::new(),
+    }
+}
+
+/// Has everything, as if it had been pulled.
+fn full() -> FakeEngine {
+    let pinned = format!("acme/db@{}", digest("d"));
+    FakeEngine::new()
+        .with_image_as("acme/web:1", image("1", &[&format!("acme/web@{}", digest("a"))]))
+        .with_image_as(&pinned, image("2", &[&pinned]))
+        .with_image_as("acme/chart-next:3", image("3", &[]))
+}
+
+#[tokio::test]
+async fn a_platform_goes_to_an_engine_that_has_nothing() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("shop.bundle");
+    let loaded = load(&files(), &[]);
+    let saved = save_images(&on(&full()), &loaded, &file).await.unwrap();
+    assert_eq!((saved.images, saved.left_out.len()), (3, 0));
+    assert_eq!(saved.size, fs::metadata(&file).unwrap().len());
+
+    let empty = FakeEngine::new();
+    let session = on(&empty);
+    assert!(prepare(&session, &loaded, &Default::default()).await.is_err());
+    let result = load_bundle(&session, &file).await.unwrap();
+    // the name with a digest, which no archive knows, has become a tag
+    assert_eq!(result.loaded, ["acme/chart-next:3", "acme/db:macula-dddddddddddd", "acme/web:1"]);
+    assert_eq!(result.present, [""; 0]);
+    let prepared = prepare(&session, &loaded, &Default::default()).await.unwrap();
+    assert_eq!(prepared.supply.left_out, []);
+    assert_eq!(prepared.supply.choices.len(), 4);
+
+    // once more: nothing is loaded
+    empty.clear_journal();
+    let again = load_bundle(&session, &file).await.unwrap();
+    assert_eq!((again.loaded.len(), again.present.len()), (0, 3));
+    assert_eq!(empty.journal(), [""; 0]);
+}
+
+#[tokio::test]
+async fn only_what_a_profile_needs_is_saved() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("core.bundle");
+    let saved = save_images(&on(&full()), &load(&files(), &["core"]), &file).await.unwrap();
+    assert_eq!(saved.images, 2);
+    let result = load_bundle(&on(&FakeEngine::new()), &file).await.unwrap();
+    assert_eq!(result.loaded, ["acme/db:macula-dddddddddddd", "acme/web:1"]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_had_is_left_out_when_it_may_be() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("shop.bundle");
+    let engine = full();
+    engine.remove_image_by_hand("acme/chart-next:3");
+    let saved = save_images(&on(&engine), &load(&files(), &[]), &file).await.unwrap();
+    assert_eq!((saved.images, saved.left_out), (2, vec!["chart".to_owned()]));
+    engine.remove_image_by_hand("acme/web:1");
+    let error = save_images(&on(&engine), &load(&files(), &[]), &file).await.unwrap_err();
+    assert!(matches!(error, Error::Supply(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn nothing_of_a_broken_bundle_is_loaded() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("shop.bundle");
+    save_images(&on(&full()), &load(&files(), &[]), &file).await.unwrap();
+    let mut bytes = fs::read(&file).unwrap();
+    // in the last file, so that the first images are whole
+    let at = bytes.len() - 700;
+    bytes[at] ^= 0x55;
+    fs::write(&file, &bytes).unwrap();
+    let engine = FakeEngine::new();
+    let error = load_bundle(&on(&engine), &file).await.unwrap_err();
+    assert!(matches!(error, Error::Bundle(BundleError::Damaged { .. })), "{error:?}");
+    assert_eq!(engine.journal(), [""; 0]);
+
+    fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    let error = load_bundle(&on(&engine), &file).await.unwrap_err();
+    assert!(matches!(error, Error::Bundle(BundleError::Cut { .. })), "{error:?}");
+    assert_eq!(engine.journal(), [""; 0]);
+}
+
+#[tokio::test]
+async fn an_engine_that_goes_away_loses_no_image_that_was_saved() {
+    let folder = TempDir::new().unwrap();
+    let loaded = load(&files(), &[]);
+    let whole = folder.path().join("whole.bundle");
+    save_images(&on(&full()), &loaded, &whole).await.unwrap();
+
+    let file = folder.path().join("shop.bundle");
+    let exports = |engine: &FakeEngine| engine.journal().iter().filter(|line| line.starts_with("export")).count();
+    let engine = full();
+    let mut runs = 0;
+    let mut exported = 0;
+    // it lives one call longer each time
+    let saved = loop {
+        runs += 1;
+        assert!(runs < 50, "it never ends");
+        engine.clear_journal();
+        let dying = engine.clone().dies_after(runs);
+        let result = save_images(&on(&dying), &loaded, &file).await;
+        engine.clone().revives();
+        exported += exports(&engine);
+        match result {
+            Ok(saved) => break saved,
+            Err(error) => assert!(matches!(error, Error::Engine(_)), "{error:?}"),
+        }
+        assert!(!file.exists());
+    };
+    assert!(runs > 3, "{runs}");
+    assert_eq!((saved.images, exported), (3, 3), "an image was saved twice");
+    assert_eq!(fs::read(&file).unwrap(), fs::read(&whole).unwrap());
+
+    // loading goes on just so
+    let target = FakeEngine::new();
+    let first = load_bundle(&on(&target.clone().dies_after(4)), &file).await;
+    assert!(matches!(first, Err(Error::Engine(_))), "{first:?}");
+    let second = load_bundle(&on(&target.clone().revives()), &file).await.unwrap();
+    assert!(!second.present.is_empty() && !second.loaded.is_empty(), "{second:?}");
+    assert_eq!(second.present.len() + second.loaded.len(), 3);
+}
+
+#[tokio::test]
+async fn the_list_says_why() {
+    let engine = full().with_image_as("acme/other:1", image("9", &[]));
+    let rows = image_rows(&on(&engine), &load(&files(), &[])).await.unwrap();
+    let shown: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            let digest = row.digest.as_deref().map_or("-", |digest| &digest[..12]);
+            format!("{} | {} | {digest} | {}", row.services.join(" "), row.reference, row.why)
+        })
+        .collect();
+    insta::assert_snapshot!(shown.join("\n"));
+    let rows = image_rows(&on(&FakeEngine::new()), &load(&files(), &[])).await.unwrap();
+    let why: Vec<&str> = rows.iter().map(|row| row.why.as_str()).collect();
+    insta::assert_snapshot!(why.join("\n"));
+}
+
+#[tokio::test]
+async fn names_are_locked_to_what_they_mean() {
+    let host = FakeHost::new();
+    let pulled = |name: &str, letter: &str| image("7", &[&format!("{name}@{}", digest(letter))]);
+    let engine = FakeEngine::new()
+        .pullable_as("acme/web:1", pulled("acme/web", "a"))
+        .pull_fails("acme/chart:3", FakePull::RateLimited(Some(60)))
+        .pullable_as("acme/chart-next:3", pulled("acme/chart-next", "c"));
+    let first = lock_images(&on_host(&engine, host.clone()), &load(&files(), &[]), false).await.unwrap();
+    assert_eq!(first.path, PathBuf::from("/p/macula.lock"));
+    let changes =
+        |rows: &[crate::app::LockRow]| rows.iter().map(|row| (row.reference.clone(), row.change)).collect::<Vec<_>>();
+    // db's image is locked by the stack itself
+    assert_eq!(
+        changes(&first.images),
+        [
+            ("acme/chart:3".to_owned(), LockChange::Unknown),
+            ("acme/chart-next:3".to_owned(), LockChange::New),
+            ("acme/web:1".to_owned(), LockChange::New),
+        ]
+    );
+    let text = host.text("/p/macula.lock").unwrap();
+    insta::assert_snapshot!(text);
+
+    // from now on it is this image, wherever the name leads
+    let locked = load(&files().with("/p/macula.lock", &text), &[]);
+    let moved = engine.pullable_as("acme/web:1", pulled("acme/web", "b"));
+    let other = moved.clone().with_image_as("acme/web:1", pulled("acme/web", "b"));
+    let error = prepare(&on(&other), &locked, &Default::default()).await.err().map(|error| match error {
+        Error::Supply(problems) => problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+        other => other.to_string(),
+    });
+    insta::assert_snapshot!(error.unwrap());
+
+    // a part of the platform: the rest stays; and a name that means something else is told
+    let core = load(&files().with("/p/macula.lock", &text), &["core"]);
+    let again = lock_images(&on_host(&moved, host.clone()), &core, true).await.unwrap();
+    assert_eq!(changes(&again.images), [("acme/web:1".to_owned(), LockChange::Moved)]);
+    assert_eq!(again.images[0].before.as_deref(), Some(digest("a").as_str()));
+    let text = host.text("/p/macula.lock").unwrap();
+    assert!(text.contains("acme/chart-next:3") && text.contains(&digest("b")), "{text}");
+}

@@ -1,0 +1,219 @@
+//! Whether a cluster can be had on this machine, before anything is done: the cheap questions first,
+//! so that an `up` on a machine without one is not held up.
+
+use std::path::PathBuf;
+
+use crate::app::{Error, Prepared, Session, Wanted};
+use crate::cluster::ClusterError;
+use crate::cluster::kind::{self, Asset, Kind};
+use crate::compile::{ClusterSite, choose_cluster_subnets, cluster, cluster_ports, node_images};
+use crate::doctor::{self, Fix, Needs, Selection, Status, WantedPort};
+use crate::engine::{ImageError, Query};
+use crate::model::{ClusterSpec, ImagePolicy, Platform, split_registry};
+use crate::observe;
+
+use super::content::{Content, content};
+use super::look::ClusterLook;
+
+/// How the provider's program is got.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Obtain {
+    /// Its checksum is known.
+    Fetch(Asset),
+    /// The system's packages have it.
+    Install(Fix),
+}
+
+impl Obtain {
+    /// What the user is asked.
+    pub fn fix(&self) -> Fix {
+        match self {
+            Self::Fetch(asset) => Fix {
+                text: format!("fetch kind {} from {} (its checksum is known)", kind::PINNED_VERSION, asset.url),
+                actions: Vec::new(),
+                safe: true,
+            },
+            Self::Install(fix) => fix.clone(),
+        }
+    }
+}
+
+/// Everything known of the cluster before the first change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    pub spec: ClusterSpec,
+    /// Of pods and of services.
+    pub subnets: (ipnet::Ipv4Net, ipnet::Ipv4Net),
+    /// `None`: it is to be got first, or not needed since the cluster stands.
+    pub program: Option<PathBuf>,
+    pub obtain: Option<Obtain>,
+    pub content: Content,
+}
+
+/// The cluster's specification, with what it takes. An error of [`Error::Cluster`] says that none can be
+/// had here.
+pub async fn decide(
+    session: &Session,
+    prepared: &Prepared,
+    look: &ClusterLook,
+    wanted: &Wanted,
+) -> Result<Decision, Error> {
+    let platform = &prepared.platform;
+    let stands = look.observed.is_some() && look.record.as_ref().is_some_and(|record| record.complete);
+    if look.foreign {
+        return Err(ClusterError::Exists { name: platform.cluster_name() }.into());
+    }
+    let program = kind::find(session.host(), platform.cluster.program.as_deref()).await;
+    let mut obtain = None;
+    let mut node_image = None;
+    if !stands {
+        if program.is_none() {
+            obtain = Some(obtainable(session, platform, wanted).await?);
+        }
+        let client = Kind::client(&prepared.facts);
+        if session.host().which(client).is_none() {
+            return Err(ClusterError::NoClient { program: "kind".into(), client: client.into() }.into());
+        }
+        node_image = image_here(session, prepared).await?;
+        allowed(session, prepared).await?;
+    }
+    let subnets = match look.record.as_ref().filter(|_| stands) {
+        Some(record) => recorded(record),
+        None => {
+            let mut taken = observe::taken_subnets(&*prepared.engine, session.host()).await?;
+            taken.push(prepared.subnet);
+            choose_cluster_subnets(&taken)
+        }
+    };
+    let subnets = subnets.ok_or(Error::NoSubnet)?;
+    let folder = prepared.state.folder().to_owned();
+    let site = ClusterSite {
+        block: prepared.block,
+        subnet: prepared.subnet,
+        subnets,
+        folder: &folder,
+        cgroup_version: prepared.facts.cgroup_version,
+        node_image: node_image.as_deref(),
+    };
+    let spec = cluster(platform, &site).map_err(|error| Error::Compile(vec![error]))?;
+    let content = content(session, prepared, look, false).await?;
+    Ok(Decision { spec, subnets, program, obtain, content })
+}
+
+fn recorded(record: &crate::model::ClusterRecord) -> Option<(ipnet::Ipv4Net, ipnet::Ipv4Net)> {
+    Some((record.pod_subnet.parse().ok()?, record.service_subnet.parse().ok()?))
+}
+
+/// Where the program would come from.
+async fn obtainable(session: &Session, platform: &Platform, wanted: &Wanted) -> Result<Obtain, Error> {
+    let host = session.host();
+    let none = |program: &str, reason: &str| {
+        Error::from(ClusterError::NoProgram { program: program.to_owned(), reason: Some(reason.to_owned()) })
+    };
+    if let Some(chosen) = &platform.cluster.program {
+        return Err(none(chosen, "it was chosen by `cluster.program` in macula.yaml or MACULA_KIND"));
+    }
+    if !wanted.may_fetch {
+        return Err(none("kind", "nobody agreed to fetch it (`macula cluster create --yes` does)"));
+    }
+    let facts = host.facts();
+    let asset = kind::asset(&facts.os, &facts.arch);
+    if let Some(asset) = asset
+        && observe::reaches(host, "github.com").await
+    {
+        return Ok(Obtain::Fetch(asset));
+    }
+    if facts.os == "linux"
+        && packaged(session).await
+        && let Some(fix) = doctor::install::packages(host, &["kind"])
+    {
+        return Ok(Obtain::Install(fix));
+    }
+    let reason = match asset {
+        Some(_) => "github.com does not answer, and the system's packages do not have it",
+        None => "there is no published program for this machine, nor a package",
+    };
+    Err(none("kind", reason))
+}
+
+/// Debian has it since 13; of other systems only the installation itself can tell.
+async fn packaged(session: &Session) -> bool {
+    let host = session.host();
+    if host.which("apt-cache").is_none() {
+        return ["pacman", "apk", "zypper"].iter().any(|manager| host.which(manager).is_some());
+    }
+    let ask = crate::host::Command::new("apt-cache", ["policy", "kind"]).may_fail().timeout(super::SHORT);
+    let said = host.run(&ask).await.map(|output| output.stdout()).unwrap_or_default();
+    said.lines().any(|line| line.trim().strip_prefix("Candidate:").is_some_and(|version| version.trim() != "(none)"))
+}
+
+/// What the node image is called in the engine; `None`: it is not there, and can be pulled.
+async fn image_here(session: &Session, prepared: &Prepared) -> Result<Option<String>, Error> {
+    let platform = &prepared.platform;
+    let (here, pull) = node_images(platform);
+    let found = prepared.engine.find(&Query { images: here.clone(), ..Query::default() }).await?.images;
+    if let Some(name) = here.iter().find(|name| found.contains_key(*name)) {
+        return Ok(Some(name.clone()));
+    }
+    let reference = here.first().cloned().unwrap_or_default();
+    let missing = |attempts| Error::from(ClusterError::NodeImage { reference: reference.clone(), attempts });
+    if platform.images.policy == ImagePolicy::Local {
+        let message = "it is not in the engine, and images are not pulled (--images local)".to_owned();
+        return Err(missing(vec![ImageError::Other { reference: reference.clone(), message }]));
+    }
+    let hosts: std::collections::BTreeSet<&str> = pull.iter().map(|reference| split_registry(reference).0).collect();
+    let answers = futures_util::future::join_all(hosts.iter().map(|registry| async move {
+        let known = prepared.observed.registries.get(*registry).copied();
+        match known {
+            Some(answer) => answer,
+            None => observe::reaches(session.host(), registry).await,
+        }
+    }));
+    if answers.await.into_iter().any(|answer| answer) {
+        return Ok(None);
+    }
+    let attempts = hosts.iter().map(|registry| ImageError::Unreachable {
+        reference: reference.clone(),
+        message: format!("it is not in the engine, and {registry} does not answer"),
+    });
+    Err(missing(attempts.collect()))
+}
+
+/// Whether the engine could run nodes, and whether their ports are free.
+async fn allowed(session: &Session, prepared: &Prepared) -> Result<(), Error> {
+    let ports = cluster_ports(&prepared.platform, prepared.block);
+    let ports = ports.into_iter().filter_map(|port| {
+        let number = port.host_port?;
+        Some(WantedPort { address: port.host_ip, port: number, protocol: port.protocol, service: "cluster".into() })
+    });
+    let needs = Needs { platform: prepared.platform.name.clone(), ports: ports.collect(), ..Needs::default() };
+    let checks = Selection::named(&["privileged", "ports"]).map_err(|error| Error::Other(error.to_string()))?;
+    for finding in doctor::run(&session.system, &needs, checks).await {
+        match (finding.check, finding.status) {
+            ("ports", Status::Failed) => return Err(ClusterError::PortTaken { lines: finding.detail }.into()),
+            ("privileged", Status::Warning) => {
+                return Err(ClusterError::NotPrivileged { message: finding.summary }.into());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether this means that no cluster can be had on this machine, whatever one does with macula: then
+/// an `up` that was not told to have one goes on without.
+pub fn cannot_be_had(error: &ClusterError) -> bool {
+    match error {
+        ClusterError::NoProgram { .. }
+        | ClusterError::NoClient { .. }
+        | ClusterError::NotPrivileged { .. }
+        | ClusterError::Fetch { .. }
+        | ClusterError::PortTaken { .. }
+        | ClusterError::Exists { .. }
+        | ClusterError::CgroupV1 => true,
+        ClusterError::NodeImage { attempts, .. } => {
+            attempts.iter().all(|attempt| matches!(attempt, ImageError::Unreachable { .. } | ImageError::Other { .. }))
+        }
+        _ => false,
+    }
+}

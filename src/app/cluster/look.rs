@@ -1,0 +1,58 @@
+//! The cluster as it is: the engine's containers, and what we wrote down when it was made.
+
+use crate::app::{Error, Session};
+use crate::cluster::kind::{CLUSTER_LABEL, ROLE_LABEL};
+use crate::model::{ClusterRecord, NodeRole, ObservedCluster, ObservedContainer, ObservedNode, Platform};
+
+/// One look.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ClusterLook {
+    pub record: Option<ClusterRecord>,
+    /// Ours.
+    pub observed: Option<ObservedCluster>,
+    /// There is one of that name, and it is somebody else's.
+    pub foreign: bool,
+}
+
+impl ClusterLook {
+    /// The address in the platform's network at which the ingress of the cluster is reached.
+    pub fn ingress_node(&self) -> Option<std::net::Ipv4Addr> {
+        let nodes = &self.observed.as_ref()?.nodes;
+        nodes.iter().find(|node| node.role == NodeRole::ControlPlane)?.address
+    }
+}
+
+/// The cluster of a platform. One call of the engine.
+pub async fn look(session: &Session, platform: &Platform) -> Result<ClusterLook, Error> {
+    look_for(session, &platform.name, &platform.cluster_name(), &platform.prefix()).await
+}
+
+/// As [`look`], for commands that have no files: the record names the cluster.
+pub async fn look_for(session: &Session, platform: &str, name: &str, network: &str) -> Result<ClusterLook, Error> {
+    let engine = session.engine()?;
+    let record = session.state(platform).cluster(session.host()).await?;
+    let name = record.as_ref().map_or(name, |record| &record.name).to_owned();
+    let containers = engine.labelled(&format!("{CLUSTER_LABEL}={name}")).await?;
+    if containers.is_empty() {
+        // it went without us; what is written down about it is of no more use
+        return Ok(ClusterLook { record: record.filter(|record| !record.complete), ..ClusterLook::default() });
+    }
+    let joined = containers.iter().any(|container| container.addresses.contains_key(network));
+    if record.is_none() && !joined {
+        return Ok(ClusterLook { foreign: true, ..ClusterLook::default() });
+    }
+    let mut nodes: Vec<ObservedNode> = containers.iter().filter_map(|container| node(container, network)).collect();
+    nodes.sort_by(|a, b| (a.role, &a.name).cmp(&(b.role, &b.name)));
+    Ok(ClusterLook { record, observed: Some(ObservedCluster { name, nodes }), foreign: false })
+}
+
+fn node(container: &ObservedContainer, network: &str) -> Option<ObservedNode> {
+    Some(ObservedNode {
+        name: container.name.clone(),
+        role: NodeRole::parse(container.label(ROLE_LABEL)?)?,
+        state: container.state,
+        image: container.image.clone(),
+        address: container.addresses.get(network).copied(),
+        ports: container.ports.clone(),
+    })
+}

@@ -1,0 +1,94 @@
+//! The user's kubeconfig: one context put in and taken out again, everything else left as it is,
+//! comments and order included. The rules are kubectl's: the first file of `$KUBECONFIG`, else
+//! `~/.kube/config`; locked by a file beside it; private; written then renamed.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::host::Host;
+
+mod edit;
+
+pub use edit::{Entry, merged, removed};
+
+/// Why a kubeconfig was left as it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KubeconfigError {
+    /// A file that cannot be read is never written over.
+    #[error("{} is no kubeconfig: {message}", path.display())]
+    Malformed { path: PathBuf, message: String },
+    #[error("{} is locked: another program changes the kubeconfig, or died while it did", path.display())]
+    Locked { path: PathBuf },
+    #[error("{message}")]
+    Io { message: String },
+    /// What the provider said of its cluster makes no sense.
+    #[error("the provider's kubeconfig cannot be used: {message}")]
+    Provider { message: String },
+}
+
+/// How often and how long another program's lock is waited for: others hold it for milliseconds.
+const TRIES: u32 = 40;
+const BETWEEN: Duration = Duration::from_millis(50);
+
+/// Where the user's kubeconfig is: `kubectl config view` has the same rule for writing.
+pub fn path(host: &dyn Host) -> PathBuf {
+    let listed = host.env("KUBECONFIG").unwrap_or_default();
+    let first = listed.split(':').find(|path| !path.is_empty()).map(PathBuf::from);
+    first.unwrap_or_else(|| host.folders().home.join(".kube").join("config"))
+}
+
+/// Puts the context in, in place of one of the same name.
+pub async fn put(host: &dyn Host, path: &Path, entry: &Entry) -> Result<(), KubeconfigError> {
+    change(host, path, |text| merged(text, entry).map(Some)).await
+}
+
+/// Takes the context out. No error when it, or the file, is not there.
+pub async fn take_out(host: &dyn Host, path: &Path, context: &str) -> Result<(), KubeconfigError> {
+    if !host.exists(path).await {
+        return Ok(());
+    }
+    change(host, path, |text| removed(text, context)).await
+}
+
+async fn change(
+    host: &dyn Host,
+    path: &Path,
+    edit: impl Fn(&str) -> Result<Option<String>, String>,
+) -> Result<(), KubeconfigError> {
+    let io = |error: std::io::Error| KubeconfigError::Io { message: error.to_string() };
+    // a link into a folder of settings under version control stays one
+    let path = host.resolved(path).await;
+    if let Some(folder) = path.parent() {
+        host.create_folder(folder, 0o700).await.map_err(io)?;
+    }
+    let mut lock = path.clone().into_os_string();
+    lock.push(".lock");
+    let lock = PathBuf::from(lock);
+    let mut tries = 0;
+    while !host.create_new(&lock).await.map_err(io)? {
+        tries += 1;
+        if tries >= TRIES {
+            return Err(KubeconfigError::Locked { path: lock });
+        }
+        tokio::time::sleep(BETWEEN).await;
+    }
+    let done = async {
+        let text = match host.read(&path).await {
+            Ok(bytes) => String::from_utf8(bytes)
+                .map_err(|error| KubeconfigError::Malformed { path: path.clone(), message: error.to_string() })?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(io(error)),
+        };
+        match edit(&text).map_err(|message| KubeconfigError::Malformed { path: path.clone(), message })? {
+            Some(new) if new != text => host.write(&path, new.as_bytes(), 0o600).await.map_err(io),
+            _ => Ok(()),
+        }
+    };
+    let done = done.await;
+    // nobody else has it while we do
+    let unlocked = host.remove(&lock).await.map_err(io);
+    done.and(unlocked)
+}
+
+#[cfg(test)]
+mod tests;

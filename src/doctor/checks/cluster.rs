@@ -1,0 +1,123 @@
+//! What only a cluster needs. Nothing here fails unless one is wanted at once: the platform comes up
+//! without.
+
+use crate::cluster::kind::{PINNED_VERSION, asset, find};
+use crate::doctor::context::Context;
+use crate::doctor::{Fix, Verdict, install};
+use crate::model::EngineKind;
+
+/// Where dockerd writes its pid to.
+const PID_FILE: &str = "/run/docker.pid";
+
+/// A privileged container gets every capability that the kernel knows. An engine that lacks one itself
+/// (in a container, in a sandbox) cannot give it.
+pub(in crate::doctor) async fn privileged(context: &Context<'_>) -> Verdict {
+    if context.remote() || context.machine.os != "linux" {
+        return Verdict::skipped("the engine's machine cannot be seen from here");
+    }
+    match context.facts().await {
+        Ok(facts) if facts.engine_kind == EngineKind::Podman || facts.rootless => {
+            return Verdict::skipped("only trying would tell with a rootless engine or Podman");
+        }
+        Ok(_) => {}
+        Err(reason) => return Verdict::skipped(reason.clone()),
+    }
+    let text = |path: String| async move {
+        context.host.read(path.as_ref()).await.ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let pid = text(PID_FILE.to_owned()).await.and_then(|pid| pid.trim().parse::<u32>().ok());
+    let Some(pid) = pid else { return Verdict::skipped("the engine's process is not known") };
+    let status = text(format!("/proc/{pid}/status")).await.unwrap_or_default();
+    let last = text("/proc/sys/kernel/cap_last_cap".to_owned()).await.and_then(|last| last.trim().parse::<u32>().ok());
+    let bounding = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("CapBnd:")?.trim(), 16).ok());
+    let (Some(last), Some(bounding)) = (last.filter(|last| *last < 64), bounding) else {
+        return Verdict::skipped("the engine's rights cannot be read");
+    };
+    let missing: Vec<String> = (0..=last).filter(|number| bounding >> number & 1 == 0).map(capability).collect();
+    if missing.is_empty() {
+        return Verdict::ok("the engine has every right that it would give");
+    }
+    let summary = format!("the engine lacks {}, so it cannot run privileged containers", missing.join(", "));
+    Verdict::warning(summary).fix(Fix::advice(
+        "run the engine outside of the container or sandbox that takes it away, or go without a cluster: \
+         `cluster: {enabled: false}` in macula.yaml",
+    ))
+}
+
+/// capabilities(7), by number.
+fn capability(number: u32) -> String {
+    const NAMES: [&str; 41] = [
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "DAC_READ_SEARCH",
+        "FOWNER",
+        "FSETID",
+        "KILL",
+        "SETGID",
+        "SETUID",
+        "SETPCAP",
+        "LINUX_IMMUTABLE",
+        "NET_BIND_SERVICE",
+        "NET_BROADCAST",
+        "NET_ADMIN",
+        "NET_RAW",
+        "IPC_LOCK",
+        "IPC_OWNER",
+        "SYS_MODULE",
+        "SYS_RAWIO",
+        "SYS_CHROOT",
+        "SYS_PTRACE",
+        "SYS_PACCT",
+        "SYS_ADMIN",
+        "SYS_BOOT",
+        "SYS_NICE",
+        "SYS_RESOURCE",
+        "SYS_TIME",
+        "SYS_TTY_CONFIG",
+        "MKNOD",
+        "LEASE",
+        "AUDIT_WRITE",
+        "AUDIT_CONTROL",
+        "SETFCAP",
+        "MAC_OVERRIDE",
+        "MAC_ADMIN",
+        "SYSLOG",
+        "WAKE_ALARM",
+        "BLOCK_SUSPEND",
+        "AUDIT_READ",
+        "PERFMON",
+        "BPF",
+        "CHECKPOINT_RESTORE",
+    ];
+    let known = usize::try_from(number).ok().and_then(|number| NAMES.get(number));
+    known.map_or_else(|| format!("capability {number}"), |name| format!("CAP_{name}"))
+}
+
+pub(in crate::doctor) async fn program(context: &Context<'_>) -> Verdict {
+    let Some(cluster) = &context.want.cluster else { return Verdict::skipped("no cluster is wanted") };
+    if let Some(found) = find(context.host, cluster.program.as_deref()).await {
+        return Verdict::ok(found.display().to_string());
+    }
+    if let Some(chosen) = &cluster.program {
+        return Verdict::warning(format!("{chosen} is not here, and was chosen by macula.yaml or MACULA_KIND"))
+            .fix(Fix::advice("name another one, or none: kind is looked for on the PATH then"));
+    }
+    let verdict = Verdict::warning("kind is not here: there is no cluster without it");
+    if asset(&context.machine.os, &context.machine.arch).is_some() {
+        return verdict.fix(Fix::advice(format!(
+            "`macula cluster create --yes` fetches kind {PINNED_VERSION} and checks it; or install it yourself"
+        )));
+    }
+    verdict.fix(install::packages(context.host, &["kind"]))
+}
+
+pub(in crate::doctor) async fn ingress(context: &Context<'_>) -> Verdict {
+    match context.want.cluster.as_ref().map(|cluster| cluster.ingress.as_str()) {
+        None => Verdict::skipped("no cluster is wanted"),
+        Some("nginx") => Verdict::ok("ingress-nginx, which gets no more releases").detail([
+            "its makers have ended it in March 2026; what there is goes on working",
+            "`cluster: {ingress: traefik}` in macula.yaml takes Traefik",
+        ]),
+        Some(other) => Verdict::ok(other.to_owned()),
+    }
+}

@@ -1,0 +1,81 @@
+//! Archives of images in the form of `docker save`: every image has a layer of its own, and all of
+//! them one in common.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use serde_json::{Value, json};
+
+use crate::model::ObservedImage;
+
+/// The layer that all images have in common.
+const BASE: &str = "base/layer.tar";
+
+#[derive(Default)]
+pub(super) struct Archive {
+    files: BTreeMap<String, Vec<u8>>,
+    /// By id: an image with several names stands there once.
+    images: BTreeMap<String, Vec<String>>,
+}
+
+impl Archive {
+    pub(super) fn image(&mut self, reference: &str, image: &ObservedImage) {
+        let id = image.id.trim_start_matches("sha256:");
+        // a name in an archive has at most 100 characters
+        let id = id.get(..64).unwrap_or(id);
+        self.files.insert(format!("{id}.json"), serde_json::to_vec(image).unwrap_or_default());
+        self.files.insert(BASE.to_owned(), b"a layer ".repeat(400));
+        self.files.insert(format!("{id}/layer.tar"), id.repeat(20).into_bytes());
+        self.images.entry(id.to_owned()).or_default().push(reference.to_owned());
+    }
+
+    pub(super) fn bytes(self) -> Vec<u8> {
+        let manifest: Vec<Value> = self
+            .images
+            .iter()
+            .map(|(id, tags)| {
+                json!({"Config": format!("{id}.json"), "RepoTags": tags, "Layers": [BASE, format!("{id}/layer.tar")]})
+            })
+            .collect();
+        let mut tar = tar::Builder::new(Vec::new());
+        let manifest = ("manifest.json".to_owned(), json!(manifest).to_string().into_bytes());
+        for (path, content) in self.files.into_iter().chain([manifest]) {
+            let mut header = tar::Header::new_ustar();
+            header.set_mode(0o644);
+            header.set_size(u64::try_from(content.len()).unwrap_or_default());
+            // memory does not run out of space, and the names are our own
+            let _ = tar.append_data(&mut header, path, content.as_slice());
+        }
+        tar.into_inner().unwrap_or_default()
+    }
+}
+
+/// The images of an archive, by each of their names.
+pub(super) fn images(bytes: &[u8]) -> Result<BTreeMap<String, ObservedImage>, String> {
+    let mut files = BTreeMap::new();
+    let mut archive = tar::Archive::new(bytes);
+    for entry in archive.entries().map_err(|error| error.to_string())? {
+        let mut entry = entry.map_err(|error| error.to_string())?;
+        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).map_err(|error| error.to_string())?;
+        files.insert(path, content);
+    }
+    let manifest = files.get("manifest.json").ok_or("there is no manifest.json")?;
+    let manifest: Value = serde_json::from_slice(manifest).map_err(|error| error.to_string())?;
+    let mut images = BTreeMap::new();
+    for image in manifest.as_array().into_iter().flatten() {
+        let texts = |key: &str| {
+            let list = image.get(key).and_then(Value::as_array).into_iter().flatten();
+            list.filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()
+        };
+        if let Some(layer) = texts("Layers").into_iter().find(|layer| !files.contains_key(layer)) {
+            return Err(format!("the layer {layer} is not there"));
+        }
+        let config = image.get("Config").and_then(Value::as_str).unwrap_or_default();
+        let config = files.get(config).ok_or_else(|| format!("{config} is not there"))?;
+        let observed: ObservedImage = serde_json::from_slice(config).map_err(|error| error.to_string())?;
+        images.extend(texts("RepoTags").into_iter().map(|tag| (tag, observed.clone())));
+    }
+    Ok(images)
+}

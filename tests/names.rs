@@ -1,0 +1,313 @@
+//! `dns install` and `trust install` on a whole system: real files, real libc, real curl. It runs in
+//! namespaces of its own, with a copy of /etc, so that nothing of this machine is touched; that takes
+//! root and a kernel that lets root make namespaces.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use macula::dns::{Config, Listen, Server, ZoneEntry};
+use macula::host::local::LocalHost;
+use macula::model::{Record, RecordData, View, Zone};
+use macula::pki::{Authority, Leaf};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+const NAME: &str = "the_system_finds_the_names_and_is_put_back";
+/// Set in the process that has namespaces of its own.
+const INSIDE: &str = "MACULA_TEST_IN_NAMESPACES";
+
+#[test]
+fn the_system_finds_the_names_and_is_put_back() {
+    if std::env::var_os(INSIDE).is_some() {
+        return inside();
+    }
+    if let Some(reason) = unfit() {
+        println!("skipped: {reason}");
+        return;
+    }
+    let program = std::env::current_exe().unwrap();
+    let status = Command::new("unshare")
+        .args(["--mount", "--net", "--"])
+        .arg(program)
+        .args(["--exact", NAME, "--nocapture"])
+        .env(INSIDE, "1")
+        .status()
+        .unwrap();
+    assert!(status.success(), "inside: {status}");
+}
+
+/// Why this machine cannot run it.
+fn unfit() -> Option<String> {
+    if !cfg!(target_os = "linux") {
+        return Some("namespaces are Linux's".into());
+    }
+    for program in ["unshare", "mount", "ip", "getent", "cp"] {
+        if which(program).is_none() {
+            return Some(format!("{program} is not here"));
+        }
+    }
+    let tried = Command::new("unshare").args(["--mount", "--net", "--", "mount", "--make-rprivate", "/"]).output();
+    match tried {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+fn which(program: &str) -> Option<PathBuf> {
+    ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+        .iter()
+        .map(|folder| Path::new(folder).join(program))
+        .find(|at| at.exists())
+}
+
+fn run(program: &str, arguments: &[&str]) -> Output {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
+    output
+}
+
+/// The machine, and a user of it.
+struct World {
+    folder: tempfile::TempDir,
+    resolver: Option<Child>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.resolver {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl World {
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("home/.local/share")
+    }
+
+    fn macula(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_macula"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", self.folder.path().join("home"))
+            .env("DOCKER_HOST", "unix:///nonexistent.sock")
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Standard output; the command must succeed.
+    fn done(&self, arguments: &[&str]) -> String {
+        let output = self.macula(arguments).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {}\n{}", text(&output.stdout), text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    fn serve(&mut self) {
+        let child = self.macula(&["dns", "serve"]).stdout(Stdio::piped()).spawn().unwrap();
+        let child = self.resolver.insert(child);
+        let mut said = String::new();
+        let mut byte = [0];
+        let out = child.stdout.as_mut().unwrap();
+        while !said.ends_with('\n') && out.read(&mut byte).unwrap() == 1 {
+            said.push(char::from(byte[0]));
+        }
+        assert_eq!(said, "127.0.0.9:53\n");
+    }
+
+    /// As a crash ends it.
+    fn kill(&mut self) {
+        let mut child = self.resolver.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// The names that `up` would have recorded.
+    fn platform(&self) {
+        let mut zone = Zone::new("macula.local", 1);
+        let host = |name: &str, last: u8| Record::new(name, RecordData::A([127, 0, 0, last].into())).only(View::Host);
+        zone.records.push(host("ns.macula.local", 9));
+        zone.records.push(host("grafana.macula.local", 2));
+        zone.records.push(host("*.macula.local", 1));
+        let entry = serde_json::to_value(ZoneEntry::new(zone)).unwrap();
+        let folder = self.data().join("macula/dns/zones");
+        std::fs::create_dir_all(&folder).unwrap();
+        let text = serde_json::json!({"format": 1, "entry": entry}).to_string();
+        std::fs::write(folder.join("macula.json"), text).unwrap();
+    }
+
+    /// The certificate that `up` would have made.
+    fn leaf(&self) -> Leaf {
+        let environment = BTreeMap::from([("HOME".to_owned(), self.folder.path().join("home").display().to_string())]);
+        let host = LocalHost::with(environment, None);
+        let now = jiff::Timestamp::now().as_second();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let authority = runtime
+            .block_on(Authority::load_or_create(&host, &self.data().join("macula/ca"), "macula.local", now))
+            .unwrap();
+        authority.issue(&["*.macula.local".to_owned()], now).unwrap()
+    }
+}
+
+/// Addresses that getaddrinfo gives, asked by a program that has read nothing yet.
+fn getent(name: &str) -> Option<String> {
+    let output = Command::new("getent").args(["ahostsv4", name]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    output.status.success().then(|| text.split_whitespace().next().unwrap().to_owned())
+}
+
+/// Every file below, with its content or target, mode and owner.
+fn contents(folder: &Path, found: &mut BTreeMap<PathBuf, String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let metadata = std::fs::symlink_metadata(&path).unwrap();
+        let about = format!("{:o} {}:{}", metadata.permissions().mode(), metadata.uid(), metadata.gid());
+        if metadata.is_symlink() {
+            found.insert(path.clone(), format!("-> {}", std::fs::read_link(&path).unwrap().display()));
+        } else if metadata.is_dir() {
+            found.insert(path.clone(), about);
+            contents(&path, found);
+        } else if metadata.is_file() {
+            use sha2::{Digest, Sha256};
+            let sum = Sha256::digest(std::fs::read(&path).unwrap());
+            found.insert(path.clone(), format!("{about} {sum:?}"));
+        }
+    }
+}
+
+fn machine() -> BTreeMap<PathBuf, String> {
+    let mut found = BTreeMap::new();
+    for folder in ["/etc", "/usr/local/share/ca-certificates"] {
+        if Path::new(folder).exists() {
+            contents(Path::new(folder), &mut found);
+        }
+    }
+    found
+}
+
+/// A page behind TLS, for as long as the test runs.
+fn page(leaf: &Leaf) {
+    let chain = CertificateDer::pem_slice_iter(leaf.chain_pem().as_bytes()).map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_slice(leaf.key_pem().as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.2:443").unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = rustls::StreamOwned::new(connection, stream.unwrap());
+            // a client that does not trust us hangs up here
+            if stream.read(&mut [0; 4096]).is_ok() {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
+                stream.conn.send_close_notify();
+                let _ = stream.flush();
+            }
+        }
+    });
+}
+
+fn curl() -> Result<String, String> {
+    let output = Command::new("curl").args(["-sS", "https://grafana.macula.local/"]).env_clear().output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+fn inside() {
+    let mut world = World { folder: tempfile::tempdir().unwrap(), resolver: None };
+    // a machine of its own, whose only resolver is that of resolv.conf
+    run("mount", &["--make-rprivate", "/"]);
+    for (at, folder) in ["/etc", "/usr/local/share/ca-certificates"].iter().enumerate() {
+        if Path::new(folder).exists() {
+            let copy = world.folder.path().join(format!("copy{at}"));
+            run("cp", &["-a", folder, copy.to_str().unwrap()]);
+            run("mount", &["--bind", copy.to_str().unwrap(), folder]);
+        }
+    }
+    run("ip", &["link", "set", "lo", "up"]);
+    // for AI_ADDRCONFIG, without an address beside loopback there is no IPv4
+    run("ip", &["address", "add", "192.0.2.1/32", "dev", "lo"]);
+    std::fs::create_dir_all(world.folder.path().join("home")).unwrap();
+    let mut theirs = Zone::new("corp.internal", 1);
+    theirs.records.push(Record::new("www.corp.internal", RecordData::A([192, 0, 2, 10].into())));
+    let listen = vec![Listen { address: "127.0.0.53:53".parse().unwrap(), view: View::Host }];
+    let upstream = Config { listen, zones: vec![ZoneEntry::new(theirs)], workers: 1, ..Config::default() };
+    let _upstream = Server::start(upstream).unwrap();
+    let _ = std::fs::remove_file("/etc/resolv.conf");
+    std::fs::write("/etc/resolv.conf", "# mine\nnameserver 127.0.0.53\noptions timeout:1\n").unwrap();
+    std::fs::write("/etc/nsswitch.conf", "hosts: files dns\n").unwrap();
+    std::fs::write("/etc/hosts", "127.0.0.1 localhost").unwrap();
+    let leaf = world.leaf();
+    world.platform();
+    page(&leaf);
+    if which("update-ca-certificates").is_some() {
+        // Java's store takes seconds each time, and is no part of this
+        let _ = std::fs::remove_dir_all("/etc/ca-certificates/update.d");
+        // the store as its own program leaves it, whoever put files there by hand
+        run("update-ca-certificates", &[]);
+    }
+    let before = machine();
+    assert_eq!((getent("grafana.macula.local"), getent("www.corp.internal")), (None, Some("192.0.2.10".into())));
+
+    world.serve();
+    let told = world.done(&["--yes", "dns", "install"]);
+    assert_eq!(told.lines().next(), Some("names resolve, by /etc/resolv.conf"), "{told}");
+    assert_eq!(getent("grafana.macula.local").as_deref(), Some("127.0.0.2"));
+    assert_eq!(getent("anything.macula.local").as_deref(), Some("127.0.0.1"));
+    assert_eq!(getent("www.corp.internal").as_deref(), Some("192.0.2.10"), "all other names still resolve");
+    let again = world.done(&["--yes", "dns", "install"]);
+    assert_eq!(again.lines().next(), Some("names resolve already, by /etc/resolv.conf"));
+
+    // a crash leaves a machine that finds all names but ours; the next start cleans up
+    world.kill();
+    assert_eq!(getent("www.corp.internal").as_deref(), Some("192.0.2.10"), "the server behind ours takes over");
+    world.serve();
+    let begun = Instant::now();
+    while getent("grafana.macula.local").is_none() && begun.elapsed() < Duration::from_secs(5) {}
+    assert_eq!(getent("grafana.macula.local").as_deref(), Some("127.0.0.2"));
+
+    if which("curl").is_some() && which("update-ca-certificates").is_some() {
+        let refused = curl().unwrap_err();
+        assert!(refused.contains("certificate"), "{refused}");
+        world.done(&["--yes", "trust", "install"]);
+        assert_eq!(curl().as_deref(), Ok("hello"));
+        world.done(&["trust", "uninstall"]);
+        assert!(curl().is_err());
+    } else {
+        println!("skipped: trust, since curl or update-ca-certificates is not here");
+    }
+
+    // each other way that fits this machine
+    for (method, told) in
+        [("hosts", "names resolve, by /etc/hosts"), ("resolv-conf", "names resolve, by /etc/resolv.conf")]
+    {
+        let said = world.done(&["--yes", "dns", "install", "--method", method]);
+        assert_eq!(said.lines().next(), Some(told), "{said}");
+        assert_eq!(getent("grafana.macula.local").as_deref(), Some("127.0.0.2"));
+    }
+    world.done(&["dns", "uninstall"]);
+    assert_eq!(getent("grafana.macula.local"), None);
+    assert_eq!(world.done(&["dns", "uninstall"]), "nothing to do: nothing was installed\n");
+    let after = machine();
+    for (path, was) in &before {
+        assert_eq!(after.get(path), Some(was), "{}", path.display());
+    }
+    let new: Vec<_> = after.keys().filter(|path| !before.contains_key(*path)).collect();
+    assert!(new.is_empty(), "left behind: {new:?}");
+}
