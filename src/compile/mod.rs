@@ -155,6 +155,10 @@ fn volumes(platform: &Platform, site: &Site<'_>, containers: &[crate::model::Con
             if users().next().is_none() {
                 continue;
             }
+            // two stacks that share a volume both declare it; it is that of the first
+            if all.iter().any(|made: &VolumeSpec| made.name == name) {
+                continue;
+            }
             let mut labels = own_labels(platform, site, Some(&stack.name));
             labels.insert(label::NAME.into(), key.clone());
             labels.extend(declared.labels.clone());

@@ -69,3 +69,29 @@ async fn the_authority_goes_to_those_that_ask() {
     "#);
     assert!(compiled(None).await.iter().all(|(_, env, files)| env.len() < 2 && files.is_empty()));
 }
+
+/// Made twice, it would be two steps of one name.
+#[tokio::test]
+async fn a_volume_of_two_stacks_is_made_once() {
+    let stack = |service: &str| {
+        format!("services: {{{service}: {{image: 'x:1', volumes: ['shared:/shared']}}}}\nvolumes: {{shared: {{}}}}\n")
+    };
+    let files =
+        MemoryFiles::default().with("/w/one/compose.yaml", stack("writes")).with("/w/two/compose.yaml", stack("reads"));
+    let stacks = vec!["/w/one".into(), "/w/two".into()];
+    let request = Request { cwd: "/w".into(), stacks, only_own: true, ..Request::default() };
+    let platform = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform;
+    let facts = FakeEngine::new().facts().await.unwrap();
+    let site = Site {
+        facts: &facts,
+        subnet: ipnet::Ipv4Net::new(Ipv4Addr::new(10, 222, 7, 0), 24).unwrap(),
+        block: Block::DEFAULT,
+        secrets: &Secrets::default(),
+        certificate: None,
+        version: "1",
+    };
+    let resources = compile(&platform, &site).unwrap();
+    let volumes: Vec<_> =
+        resources.volumes.iter().map(|spec| (spec.name.as_str(), spec.labels[label::STACK].as_str())).collect();
+    assert_eq!(volumes, [("macula-shared", "one")]);
+}

@@ -125,13 +125,21 @@ fn the_table_of_limits_is_true() {
 #[tokio::test]
 async fn each_bucket_has_a_key_of_its_own() {
     let users = file(&[], "minio", "/etc/macula/s3-users").await.unwrap();
-    insta::assert_snapshot!(users, @"");
+    insta::assert_snapshot!(users, @"
+    loki secret-of-loki.S3_SECRET_KEY loki
+    tempo secret-of-tempo.S3_SECRET_KEY tempo
+    backups secret-of-s3-buckets.AWS_SECRET_ACCESS_KEY backups
+    ");
     let without = file(&["loki"], "minio", "/etc/macula/s3-users").await.unwrap();
     assert!(!without.contains("loki"), "{without}");
     // what makes the users has no more to do with a file than write it
     let script = file(&[], "s3-users", "/etc/macula/users.sh").await.unwrap();
     let calls: Vec<&str> = script.lines().filter(|line| line.starts_with("user '")).collect();
-    insta::assert_snapshot!(calls.join("\n"), @"");
+    insta::assert_snapshot!(calls.join("\n"), @"
+    user 'loki' 'loki' 'secret-of-loki.S3_SECRET_KEY' loki
+    user 'tempo' 'tempo' 'secret-of-tempo.S3_SECRET_KEY' tempo
+    user 's3-buckets' 'backups' 'secret-of-s3-buckets.AWS_SECRET_ACCESS_KEY' backups
+    ");
     let resources = compiled(&[]).await;
     for service in ["loki", "tempo"] {
         let spec = resources.containers.iter().find(|spec| spec.service == service).unwrap();
