@@ -101,6 +101,12 @@ for wrong in (url.split("?")[0], forged, url.replace("Expires=60", "Expires=600"
 refused("a wrong secret", "SignatureDoesNotMatch", client(aws_access_key_id=OWNER, aws_secret_access_key="wrong").list_buckets)
 refused("an unknown key", "InvalidAccessKeyId", client(aws_access_key_id="nobody", aws_secret_access_key="wrong").list_buckets)
 
+backups = client(aws_access_key_id="backups", aws_secret_access_key=os.environ["S3_BACKUPS_SECRET"])
+backups.put_object(Bucket="backups", Key="mine", Body=b"mine")
+backups.delete_object(Bucket="backups", Key="mine")
+refused("the bucket of others", "AccessDenied", backups.get_object, Bucket=BUCKET, Key="top.txt")
+refused("the list of all buckets", "AccessDenied", backups.list_buckets)
+
 # the bucket in the name of the host
 virtual = client(f"http://{DOMAIN}:{PORT}", "virtual")
 assert virtual.get_object(Bucket=BUCKET, Key=odd)["Body"].read() == b"odd"

@@ -82,13 +82,16 @@ pub struct KeyValue {
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Value {
-    StringValue(String),
-    BoolValue(bool),
+    #[serde(rename = "stringValue")]
+    Text(String),
+    #[serde(rename = "boolValue")]
+    Bool(bool),
     /// As text, like all 64-bit numbers.
-    IntValue(String),
-    ArrayValue(Array),
+    #[serde(rename = "intValue")]
+    Int(String),
+    #[serde(rename = "arrayValue")]
+    Array(Array),
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -111,7 +114,7 @@ impl Span {
 fn check(request: &Request) -> Vec<Span> {
     let [resource] = &request.resource_spans[..] else { panic!("not one resource: {request:?}") };
     let name = resource.resource.attributes.iter().find(|attribute| attribute.key == "service.name").unwrap();
-    assert_eq!(name.value, Value::StringValue("macula".into()));
+    assert_eq!(name.value, Value::Text("macula".into()));
     let [scope] = &resource.scope_spans[..] else { panic!("not one scope: {request:?}") };
     assert!(!scope.scope.name.is_empty() && !scope.scope.version.is_empty());
     let hex = |id: &str, length: usize| {
