@@ -222,6 +222,9 @@ fn objects(platform: &Platform, services: &Services) {
         return skip("PyPI gives no boto3");
     }
     let settings = platform.run("env --format json").ok().json();
+    let secrets = platform.run("creds -o json").ok().json();
+    let mut secrets = secrets.as_array().unwrap().iter();
+    let backups = secrets.find(|row| row["service"] == "s3-buckets" && row["variable"] == "AWS_SECRET_ACCESS_KEY");
     let mut command = Command::new(venv.path().join("bin/python"));
     command.env_clear().arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scenarios/s3.py"));
     for (name, value) in settings.as_object().unwrap().iter().filter(|(name, _)| name.starts_with("AWS_")) {
@@ -229,6 +232,7 @@ fn objects(platform: &Platform, services: &Services) {
     }
     let output = command
         .env("S3_DOMAIN", format!("s3.{}.macula.local", platform.name))
+        .env("S3_BACKUPS_SECRET", backups.unwrap()["value"].as_str().unwrap())
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .output()
         .unwrap();

@@ -17,6 +17,7 @@ ENDPOINT = os.environ["AWS_ENDPOINT_URL"]
 DOMAIN = os.environ["S3_DOMAIN"]
 ADDRESS, PORT = urllib.parse.urlsplit(ENDPOINT).hostname, urllib.parse.urlsplit(ENDPOINT).port
 BUCKET = "client-check"
+OWNER = os.environ["AWS_ACCESS_KEY_ID"]
 
 # Names below the domain are the server's own address here: the test starts no resolver.
 system = socket.getaddrinfo
@@ -24,7 +25,9 @@ socket.getaddrinfo = lambda host, *rest, **more: system(ADDRESS if str(host).end
 
 
 def client(endpoint=ENDPOINT, style="path", **keys):
-    return boto3.client("s3", endpoint_url=endpoint, config=Config(s3={"addressing_style": style}, retries={"max_attempts": 1}), **keys)
+    # the version by name: signed addresses would be of the second for this region
+    settings = Config(signature_version="s3v4", s3={"addressing_style": style}, retries={"max_attempts": 1})
+    return boto3.client("s3", endpoint_url=endpoint, config=settings, **keys)
 
 
 def refused(what, code, call, *args, **more):
@@ -86,7 +89,8 @@ assert urllib.request.urlopen(url).read() == b"odd"
 put = s3.generate_presigned_url("put_object", Params={"Bucket": BUCKET, "Key": "signed"}, ExpiresIn=60)
 urllib.request.urlopen(urllib.request.Request(put, data=b"signed", method="PUT"))
 assert s3.get_object(Bucket=BUCKET, Key="signed")["Body"].read() == b"signed"
-for wrong in (url.split("?")[0], url.replace("Signature=", "Signature=0")):
+forged = client(aws_access_key_id=OWNER, aws_secret_access_key="wrong").generate_presigned_url("get_object", Params={"Bucket": BUCKET, "Key": odd})
+for wrong in (url.split("?")[0], forged, url.replace("Expires=60", "Expires=600")):
     try:
         urllib.request.urlopen(wrong)
         sys.exit(f"{wrong} is let through")
@@ -94,8 +98,14 @@ for wrong in (url.split("?")[0], url.replace("Signature=", "Signature=0")):
         assert error.code == 403, error
 
 # who may what
-refused("a wrong secret", "SignatureDoesNotMatch", client(aws_secret_access_key="wrong").list_buckets)
-refused("an unknown key", "InvalidAccessKeyId", client(aws_access_key_id="nobody").list_buckets)
+refused("a wrong secret", "SignatureDoesNotMatch", client(aws_access_key_id=OWNER, aws_secret_access_key="wrong").list_buckets)
+refused("an unknown key", "InvalidAccessKeyId", client(aws_access_key_id="nobody", aws_secret_access_key="wrong").list_buckets)
+
+backups = client(aws_access_key_id="backups", aws_secret_access_key=os.environ["S3_BACKUPS_SECRET"])
+backups.put_object(Bucket="backups", Key="mine", Body=b"mine")
+backups.delete_object(Bucket="backups", Key="mine")
+refused("the bucket of others", "AccessDenied", backups.get_object, Bucket=BUCKET, Key="top.txt")
+refused("the list of all buckets", "AccessDenied", backups.list_buckets)
 
 # the bucket in the name of the host
 virtual = client(f"http://{DOMAIN}:{PORT}", "virtual")
