@@ -357,6 +357,10 @@ fn service(evidence: &Evidence, seen: &NameSeen) -> Found {
 
 fn inside(evidence: &Evidence, seen: &NameSeen) -> Found {
     let Some(expected) = seen.target.inside else { return Found::Is(State::None) };
+    if seen.target.name.starts_with('*') {
+        // the engine's DNS knows names, and no wildcards: docs/decisions/containers-keep-their-dns.md
+        return Found::Is(State::None);
+    }
     let Some(found) = &seen.inside else { return Found::Is(State::Unknown) };
     if evidence.machine.inside.is_err() || ingress_is_down(evidence) {
         return Found::Is(State::Unknown);
