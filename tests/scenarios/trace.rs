@@ -22,16 +22,16 @@ fn every_step_is_a_span() {
     let spans = receiver.spans();
     let root = &spans[0];
     assert_eq!((root.name.as_str(), root.parent_span_id.as_str(), root.status.code), ("macula up", "", 0));
-    assert_eq!(root.attribute("macula.platform"), Some(&OtlpValue::Text(platform.name.clone())));
+    assert_eq!(root.attribute("macula.platform"), Some(&OtlpValue::String(platform.name.clone())));
     let steps: Vec<_> = spans.iter().filter(|span| span.attribute("macula.cause").is_some()).collect();
     assert_eq!(root.attribute("macula.steps"), Some(&OtlpValue::Int(steps.len().to_string())));
     let create = steps.iter().find(|span| span.name.contains("create") && span.name.contains("web")).unwrap();
-    assert_eq!(create.attribute("macula.cause"), Some(&OtlpValue::Text("missing".into())));
-    assert_eq!(create.attribute("macula.group"), Some(&OtlpValue::Text("web".into())));
+    assert_eq!(create.attribute("macula.cause"), Some(&OtlpValue::String("missing".into())));
+    assert_eq!(create.attribute("macula.group"), Some(&OtlpValue::String("web".into())));
     assert!(!create.links.is_empty());
     // the path names the very steps that are marked, in their order
     let critical = steps.iter().filter(|span| span.attribute("macula.critical") == Some(&OtlpValue::Bool(true)));
-    let mut marked: Vec<_> = critical.map(|span| OtlpValue::Text(span.name.clone())).collect();
+    let mut marked: Vec<_> = critical.map(|span| OtlpValue::String(span.name.clone())).collect();
     let Some(OtlpValue::Array(path)) = root.attribute("macula.critical_path") else { panic!("{root:?}") };
     assert!(path.values.len() >= 3);
     let mut named = path.values.clone();

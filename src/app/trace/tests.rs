@@ -50,7 +50,7 @@ fn a_span_a_step_with_its_cause_and_what_it_waited_for() {
     {"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"0000000000000003","parentSpanId":"0000000000000001","name":"create/web","kind":1,"startTimeUnixNano":"1800000000012000000","endTimeUnixNano":"1800000000032000000","attributes":[{"key":"macula.group","value":{"stringValue":"web"}},{"key":"macula.cause","value":{"stringValue":"changed: environment"}},{"key":"macula.critical","value":{"boolValue":true}}],"links":[{"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"0000000000000002"}],"status":{}}
     {"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"0000000000000004","parentSpanId":"0000000000000001","name":"ready/web","kind":1,"startTimeUnixNano":"1800000000035000000","endTimeUnixNano":"1800000000040000000","attributes":[{"key":"macula.group","value":{"stringValue":"web"}},{"key":"macula.cause","value":{"stringValue":"not healthy"}},{"key":"macula.critical","value":{"boolValue":true}}],"links":[{"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"0000000000000003"}],"status":{"code":2,"message":"web ended with 1"}}
     "#);
-    assert_snapshot!(body["resourceSpans"][0]["resource"], @"");
+    assert_snapshot!(body["resourceSpans"][0]["resource"], @r#"{"attributes":[{"key":"service.name","value":{"stringValue":"macula"}},{"key":"service.version","value":{"stringValue":"0.1.0"}}]}"#);
 }
 
 #[test]

@@ -82,9 +82,10 @@ pub struct KeyValue {
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Value {
     #[serde(rename = "stringValue")]
-    Text(String),
+    String(String),
     #[serde(rename = "boolValue")]
     Bool(bool),
     /// As text, like all 64-bit numbers.
@@ -114,7 +115,7 @@ impl Span {
 fn check(request: &Request) -> Vec<Span> {
     let [resource] = &request.resource_spans[..] else { panic!("not one resource: {request:?}") };
     let name = resource.resource.attributes.iter().find(|attribute| attribute.key == "service.name").unwrap();
-    assert_eq!(name.value, Value::Text("macula".into()));
+    assert_eq!(name.value, Value::String("macula".into()));
     let [scope] = &resource.scope_spans[..] else { panic!("not one scope: {request:?}") };
     assert!(!scope.scope.name.is_empty() && !scope.scope.version.is_empty());
     let hex = |id: &str, length: usize| {
