@@ -85,18 +85,23 @@ fn the_whole_platform() {
     records(&platform, &services);
     targets(&services);
     objects(&platform, &services);
-    rows(&platform);
     walked(&platform);
+    // it takes the platform down at its end
+    rows(&platform);
 }
 
-/// Every name from outside and from inside: all that may be wrong is what nobody has installed here.
+/// Every name from outside and from inside: all that may be wrong is what nobody has installed here,
+/// and the resolver, which a scenario does not start.
 fn walked(platform: &Platform) {
     let out = platform.run("validate -o json");
     let found: Value = serde_json::from_str(&out.out).unwrap();
-    let system = ["not_installed", "not_trusted", "look_up_fails", "other_resolver", "proxy"];
+    let system = ["resolver_dead", "not_installed", "not_trusted", "look_up_fails", "other_resolver", "proxy"];
     for fault in found["broken"].as_array().unwrap() {
         let cause = fault["cause"].as_str().unwrap();
-        assert!(system.contains(&cause), "{fault}");
+        // the engine's own names have no wildcards: containers get those from the resolver, by way of the system
+        let mut names = fault["names"].as_array().unwrap().iter().map(|name| name.as_str().unwrap());
+        let wildcards = cause == "inside_other" && names.all(|name| name.starts_with("*."));
+        assert!(wildcards || system.contains(&cause), "{fault}");
     }
     assert!(found["inside"].is_string(), "{found}");
 }
@@ -202,7 +207,9 @@ fn targets(services: &Services) {
         last = client("curl", &["-sS", "-f", "-m", "20", &url]);
         let answer: Value = serde_json::from_str(&last).unwrap();
         let targets = answer["data"]["activeTargets"].as_array().unwrap();
-        targets.len() >= 4 && targets.iter().all(|target| target["health"] == "up")
+        // scenarios run without the resolver
+        let down = targets.iter().filter(|target| target["health"] != "up" && target["labels"]["job"] != "macula-dns");
+        targets.len() >= 4 && down.count() == 0
     });
 }
 
