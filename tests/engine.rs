@@ -607,7 +607,8 @@ async fn images_are_built_saved_and_loaded() {
     assert_eq!(engine.image(&tag).await.unwrap(), None);
     let missing = engine.save(std::slice::from_ref(&tag), &archive.with_extension("x")).await.unwrap_err();
     assert!(matches!(missing, EngineError::NotFound { .. }), "{missing:?}");
-    let mut loaded = engine.load(&archive, &|_| {}).await.unwrap();
+    let pieces = futures_util::stream::iter([std::fs::read(&archive).map(Into::into)]).boxed();
+    let mut loaded = engine.load_from(pieces, &|_| {}).await.unwrap();
     loaded.sort();
     assert_eq!(loaded, [tag.clone(), other.clone()]);
     assert_eq!(engine.image(&tag).await.unwrap().unwrap().id, built.id);

@@ -189,7 +189,14 @@ async fn save(context: &Context, file: &std::path::Path, stacks: &StackOptions) 
     let summary =
         format!("{} ({}) in {}", text::count(saved.images, "image"), text::bytes(saved.size), saved.path.display());
     context.finished(begun, true, !saved.left_out.is_empty(), summary);
-    if context.json() { context.print_json(&saved) } else { Ok(()) }
+    if context.json() {
+        return context.print_json(&saved);
+    }
+    if saved.left_out.is_empty() {
+        return Ok(());
+    }
+    let left = saved.left_out.iter().map(|left| format!("not in it: {} ({})\n", left.service, left.reason));
+    context.print(&left.collect::<String>())
 }
 
 async fn load(context: &Context, file: &std::path::Path) -> Result<(), CliError> {

@@ -299,14 +299,19 @@ fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<Networ
         });
     }
     for (key, network) in service.networks.iter().filter(|(key, _)| *key != "default") {
+        let name = network_name(platform, stack, key);
+        // a container is on a network once, under whatever keys it is declared
+        if let Some(known) = all.iter_mut().find(|attachment: &&mut NetworkAttachment| attachment.network == name) {
+            known.aliases.extend(network.aliases.clone());
+            known.aliases.sort();
+            known.aliases.dedup();
+            known.ipv4 = known.ipv4.or(network.ipv4_address);
+            known.ipv6 = known.ipv6.or(network.ipv6_address);
+            continue;
+        }
         let mut aliases = vec![service.name.clone()];
         aliases.extend(network.aliases.clone());
-        all.push(NetworkAttachment {
-            network: network_name(platform, stack, key),
-            aliases,
-            ipv4: network.ipv4_address,
-            ipv6: network.ipv6_address,
-        });
+        all.push(NetworkAttachment { network: name, aliases, ipv4: network.ipv4_address, ipv6: network.ipv6_address });
     }
     all
 }

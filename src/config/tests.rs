@@ -187,9 +187,9 @@ fn services_are_changed_or_left_out_by_macula_yaml() {
 fn a_service_that_is_needed_cannot_be_left_out() {
     let (request, files) = with_stack("services: {web: {image: a, depends_on: [db]}, db: {image: b}}");
     let files = files.with("/home/dev/macula.yaml", "services: {db: {enabled: false}}");
-    insta::assert_snapshot!(run(&request, &files).unwrap_err(), @r"
-    compose.yaml:1:41: services.web depends on db, which is left out
-        enable db (its profile, or `services.db.enabled` in macula.yaml), or say `required: false`
+    insta::assert_snapshot!(run(&request, &files).unwrap_err(), @"
+    macula.yaml:1:12: services.db is switched off, and `web` needs it
+        leave them out too: `services: {web: {enabled: false}}`
     ");
 }
 

@@ -56,14 +56,38 @@ pub enum ImageError {
     NotFound { reference: String },
     #[error("{reference} was refused: {message}")]
     Denied { reference: String, message: String },
-    #[error("the registry limits pulls of {reference}{}", retry_after.map(|s| format!("; try again in {s} s")).unwrap_or_default())]
-    RateLimited { reference: String, retry_after: Option<u64> },
+    #[error("the registry limits pulls of {reference}{}", retry_after.map(|wait| format!("; {wait}")).unwrap_or_default())]
+    RateLimited { reference: String, retry_after: Option<Wait> },
     #[error("no way to the registry of {reference}: {message}")]
     Unreachable { reference: String, message: String },
     #[error("{reference}: {message}")]
     BuildFailed { reference: String, message: String, log_tail: Vec<String> },
     #[error("{reference}: {message}")]
     Other { reference: String, message: String },
+}
+
+/// How long a registry wants to be left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Seconds from now.
+    In(u64),
+    /// It says only over how many seconds it counts, which is the longest that it can take.
+    Within(u64),
+}
+
+impl std::fmt::Display for Wait {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let time = |seconds: u64| match (seconds, seconds.div_ceil(60)) {
+            (0..120, _) => format!("{seconds} s"),
+            (_, minutes @ 0..120) => format!("{minutes} min"),
+            (_, minutes) if minutes % 60 == 0 => format!("{} h", minutes / 60),
+            (_, minutes) => format!("{} h {} min", minutes / 60, minutes % 60),
+        };
+        match self {
+            Self::In(seconds) => write!(f, "try again in {}", time(*seconds)),
+            Self::Within(seconds) => write!(f, "it counts them over {0}: try again within {0}", time(*seconds)),
+        }
+    }
 }
 
 /// What to look at in one pass.
@@ -236,8 +260,6 @@ pub trait Engine: Send + Sync {
     ) -> Result<Vec<String>, EngineError>;
     /// Images as one archive (`docker save`), written to `file`.
     async fn save(&self, references: &[String], file: &std::path::Path) -> Result<(), EngineError>;
-    /// Loads an archive (`docker load`); the references that it held.
-    async fn load(&self, file: &std::path::Path, progress: ProgressSink<'_>) -> Result<Vec<String>, EngineError>;
 }
 
 #[derive(Debug, Clone, Default)]

@@ -98,6 +98,24 @@ pub fn supply(
     (supply, problems)
 }
 
+impl Supply {
+    /// Takes out the services whose image could not be had after all, each with the reason, and what
+    /// needs them. Returns those that may not be left out.
+    pub fn leave_out(&mut self, platform: &Platform, gone: Vec<LeftOut>) -> Vec<SupplyProblem> {
+        let mut problems = Vec::new();
+        for left in gone {
+            self.choices.remove(&left.service);
+            if is_optional(platform, &left.service) {
+                self.left_out.push(left);
+            } else {
+                problems.push(SupplyProblem::NoImage { service: left.service, reason: left.reason });
+            }
+        }
+        leave_out_dependents(platform, self, &mut problems, false);
+        problems
+    }
+}
+
 fn is_optional(platform: &Platform, service: &str) -> bool {
     platform.service(service).is_some_and(|(_, service)| service.extension.optional)
 }

@@ -48,7 +48,7 @@ services:
     };
     attempt("missing").says("does not exist in its registry").says("images: {overrides:");
     attempt("private").says("docker login");
-    attempt("busy").says("docker login").says("images.sources");
+    attempt("busy").says("try again in 75 min").says("docker login").says("images.sources").says("images load");
     // what was there before is no reason to fail
     platform.stack(&format!(
         "services: {{shop: {{image: '{IMAGE}', pull_policy: missing, command: [sleep, infinity]}}, web: {{<<: *base, command: [sleep, infinity]}}}}"

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 
 use super::find::observed_image;
 use super::reference::Reference;
-use super::{CHANGE, Docker, READ, errors, unless_missing};
+use super::{CHANGE, Docker, READ, errors, limit, unless_missing};
 use crate::engine::{EngineError, ImageError, ProgressSink};
 use crate::event::Progress;
 use crate::model::ObservedImage;
@@ -50,7 +50,12 @@ impl Docker {
         let mut lines = Box::pin(self.client.create_image(Some(options), None, login));
         let mut layers = Layers::default();
         while let Some(line) = lines.next().await {
-            let line = line.map_err(|error| errors::pull_error(&operation, reference, error))?;
+            let line = match line {
+                Ok(line) => line,
+                Err(error) => {
+                    return Err(self.with_wait(&parsed, errors::pull_error(&operation, reference, error)).await);
+                }
+            };
             if let Some(step) = layers.progress(&line) {
                 progress(step);
             }
@@ -59,6 +64,16 @@ impl Docker {
             Some(image) => Ok(image),
             None => Err(image_trouble("the engine pulled it, and does not have it".to_owned())),
         }
+    }
+
+    /// A rate limit with the time to wait, where the registry says it to us and not to the engine.
+    async fn with_wait(&self, reference: &Reference, mut error: EngineError) -> EngineError {
+        if let EngineError::Image { source: ImageError::RateLimited { retry_after, .. }, .. } = &mut error
+            && retry_after.is_none()
+        {
+            *retry_after = limit::ask(reference, self.login(&reference.registry).as_ref()).await;
+        }
+        error
     }
 
     pub(super) async fn registry_digest(&self, reference: &str) -> Result<String, EngineError> {
@@ -72,7 +87,10 @@ impl Docker {
         let login = self.login(&parsed.registry);
         let asked = tokio::time::timeout(READ, self.client.inspect_registry_image(&name, login)).await;
         let Ok(answer) = asked else { return Err(EngineError::Timeout { operation, after: READ }) };
-        let answer = answer.map_err(|error| errors::pull_error(&operation, reference, error))?;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.with_wait(&parsed, errors::pull_error(&operation, reference, error)).await),
+        };
         answer.descriptor.digest.ok_or_else(|| trouble("the registry names no digest".to_owned()))
     }
 

@@ -30,6 +30,7 @@ mod exec;
 mod files;
 mod find;
 mod images;
+mod limit;
 mod logs;
 mod raw;
 mod reference;
@@ -262,14 +263,10 @@ impl Engine for Docker {
         archive: BoxStream<'static, std::io::Result<Bytes>>,
         progress: ProgressSink<'_>,
     ) -> Result<Vec<String>, EngineError> {
-        self.load_archive("loading images", archive, progress).await
+        self.load_archive(archive, progress).await
     }
 
     async fn save(&self, references: &[String], file: &Path) -> Result<(), EngineError> {
         self.save_images(references, file).await
-    }
-
-    async fn load(&self, file: &Path, progress: ProgressSink<'_>) -> Result<Vec<String>, EngineError> {
-        self.load_images(file, progress).await
     }
 }

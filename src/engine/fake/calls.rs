@@ -13,7 +13,7 @@ use super::{FakeContainer, FakeEngine, FakePull, Script, World, image_of};
 use crate::engine::docker::volumes_of_image;
 use crate::engine::{
     AttachedExec, BuildRequest, Engine, EngineError, ExecOutput, Found, ImageError, LogLine, LogOptions, ProgressSink,
-    Query, Usage,
+    Query, Usage, Wait,
 };
 use crate::event::Progress;
 use crate::model::{
@@ -176,7 +176,7 @@ impl Engine for FakeEngine {
             (None | Some(FakePull::NotFound), _) => ImageError::NotFound { reference: owned },
             (Some(FakePull::Denied), _) => ImageError::Denied { reference: owned, message: "a login is needed".into() },
             (Some(FakePull::RateLimited(retry_after)), _) => {
-                ImageError::RateLimited { reference: owned, retry_after: *retry_after }
+                ImageError::RateLimited { reference: owned, retry_after: retry_after.map(Wait::In) }
             }
             (Some(FakePull::Unreachable), _) => {
                 ImageError::Unreachable { reference: owned, message: "no such host".into() }
@@ -482,7 +482,7 @@ impl Engine for FakeEngine {
                 return Ok(digest.unwrap_or_else(|| image.id.clone()));
             }
             (Some(FakePull::RateLimited(retry_after)), _) => {
-                ImageError::RateLimited { reference: owned, retry_after: *retry_after }
+                ImageError::RateLimited { reference: owned, retry_after: retry_after.map(Wait::In) }
             }
             (Some(FakePull::Unreachable), _) => {
                 ImageError::Unreachable { reference: owned, message: "connection refused".into() }
@@ -535,18 +535,6 @@ impl Engine for FakeEngine {
         let other =
             |error: std::io::Error| EngineError::Other { operation: operation.clone(), message: error.to_string() };
         tokio::fs::write(file, references.join("\n")).await.map_err(other)
-    }
-
-    async fn load(&self, file: &Path, _progress: ProgressSink<'_>) -> Result<Vec<String>, EngineError> {
-        let operation = format!("load {}", file.display());
-        let text = tokio::fs::read_to_string(file).await;
-        let mut world = self.act(&operation)?;
-        let text = text.map_err(|error| EngineError::Other { operation, message: error.to_string() })?;
-        let references: Vec<String> = text.lines().map(str::to_owned).collect();
-        for reference in &references {
-            world.images.insert(reference.clone(), image_of(reference, &BTreeMap::new()));
-        }
-        Ok(references)
     }
 }
 
