@@ -296,7 +296,7 @@ async fn a_container_lives_and_dies() {
 
     let usage = engine.usage(&id).await.unwrap();
     assert!(usage.memory > 0 && usage.memory_limit >= usage.memory, "{usage:?}");
-    assert!(usage.cpu_percent < 400.0, "{usage:?}");
+    assert!(usage.cpu > Duration::ZERO && usage.at.is_some(), "{usage:?}");
 
     // its own signal handler decides the status
     let (ended, stopped) = tokio::join!(engine.wait(&id), engine.stop(&id, Some(10 * SECOND)));

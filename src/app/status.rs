@@ -1,12 +1,14 @@
 //! `status`: the platform as it is, against what is wanted. Never writes.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde::Serialize;
 
 use crate::compile::{container_name, fully_qualified, loopback_address};
 use crate::config::Loaded;
+use crate::engine::{Engine, Usage};
 use crate::model::{ContainerSpec, ContainerState, Health, ObservedContainer, Platform, Role, Service, Stack, label};
 use crate::plan::{Action, Choice, ImageSource, Plan, SupplyProblem, Wish, reconcile};
 
@@ -78,33 +80,54 @@ pub async fn status(session: &Session, loaded: &Loaded) -> Result<Status, Error>
     Ok(look(session, loaded).await?.1)
 }
 
-/// Like [`status`], with CPU and memory of every service that runs. It takes as long as the engine
-/// needs between two looks at a container, however many there are.
+/// Least time between the two readings of a counter.
+const APART: Duration = Duration::from_millis(250);
+
+/// Like [`status`], with CPU and memory of every service that runs. The counters are read before and
+/// after the look at everything else, of all containers at once.
 pub async fn status_with_usage(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
-    let (prepared, mut status) = look(session, loaded).await?;
-    let platform = &prepared.platform.name;
-    let running = prepared
-        .observed
-        .containers
-        .iter()
-        .filter(|found| found.state == ContainerState::Running && found.label(label::PLATFORM) == Some(platform));
-    let engine = &*prepared.engine;
-    let looks = running.filter_map(|found| {
-        let service = found.label(label::SERVICE)?;
-        // one that ends meanwhile has no figures, and that is no failure of this look
-        Some(async move { (service, engine.usage(&found.name).await.ok()) })
-    });
-    for (service, usage) in join_all(looks).await {
-        let Some(usage) = usage else { continue };
-        let row = status.services.iter_mut().find(|row| row.name == service);
-        if let Some(row) = row {
+    let engine = session.engine()?;
+    let first = async {
+        let ours = format!("{}={}", label::PLATFORM, loaded.platform.name);
+        let found = engine.labelled(&ours).await.unwrap_or_default();
+        let running = found.into_iter().filter(|found| found.state == ContainerState::Running);
+        let running: Vec<(String, String)> =
+            running.filter_map(|found| Some((found.label(label::SERVICE)?.to_owned(), found.name))).collect();
+        let counters = counters(&*engine, &running).await;
+        (running, counters, Instant::now())
+    };
+    let ((running, first, read), looked) = tokio::join!(first, look(session, loaded));
+    let (_, mut status) = looked?;
+    tokio::time::sleep(APART.saturating_sub(read.elapsed())).await;
+    let elapsed = read.elapsed();
+    let second = counters(&*engine, &running).await;
+    for (((service, _), first), second) in running.iter().zip(first).zip(second) {
+        let (Some(first), Some(second)) = (first, second) else { continue };
+        if let Some(row) = status.services.iter_mut().find(|row| row.name == *service) {
             let sum = row.usage.get_or_insert_default();
-            sum.cpu_percent += usage.cpu_percent;
-            sum.memory = sum.memory.saturating_add(usage.memory);
-            sum.memory_limit = sum.memory_limit.saturating_add(usage.memory_limit);
+            sum.cpu_percent += cpu_percent(&first, &second, elapsed);
+            sum.memory = sum.memory.saturating_add(second.memory);
+            sum.memory_limit = sum.memory_limit.saturating_add(second.memory_limit);
         }
     }
     Ok(status)
+}
+
+/// One that ends meanwhile has no figures, and that is no failure of the look.
+async fn counters(engine: &dyn Engine, running: &[(String, String)]) -> Vec<Option<Usage>> {
+    join_all(running.iter().map(|(_, container)| async move { engine.usage(container).await.ok() })).await
+}
+
+/// 100 is one core. `elapsed` stands in for the engine's clock where it does not say when it looked.
+fn cpu_percent(first: &Usage, second: &Usage, elapsed: Duration) -> f64 {
+    let between = match (first.at, second.at) {
+        (Some(before), Some(after)) if after > before => after - before,
+        _ => elapsed,
+    };
+    if between.is_zero() {
+        return 0.0;
+    }
+    second.cpu.saturating_sub(first.cpu).as_secs_f64() / between.as_secs_f64() * 100.0
 }
 
 async fn look(session: &Session, loaded: &Loaded) -> Result<(Prepared, Status), Error> {

@@ -198,6 +198,9 @@ impl CliError {
             io::ErrorKind::ReadOnlyFilesystem => {
                 new.hint("the file system is read-only: XDG_DATA_HOME and XDG_CONFIG_HOME may point elsewhere")
             }
+            io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+                new.hint("a folder belongs where a file lies: move it away, or let XDG_DATA_HOME or XDG_CONFIG_HOME lead elsewhere")
+            }
             _ => new,
         }
     }

@@ -38,6 +38,11 @@ use tree::Span;
 use crate::model::{ClusterSettings, DEFAULT_DOMAIN, DEFAULT_NAME, ImagePolicy, Origin, Platform, Stack};
 use crate::render;
 
+/// What is wrong with the name of a platform, and what would be right.
+pub fn name_trouble(name: &str) -> Option<(String, String)> {
+    macula_file::platform_name(name)
+}
+
 /// Everything that decides what is loaded.
 #[derive(Debug, Clone, Default)]
 pub struct Request {

@@ -721,8 +721,14 @@ fn the_built_in_stacks_load_without_a_word() {
 }
 
 #[test]
+fn the_sample_file_takes_a_name() {
+    let files = MemoryFiles::default().with("/home/dev/macula.yaml", init_file("pr-7"));
+    assert_eq!(run(&request(), &files).unwrap().platform.name, "pr-7");
+}
+
+#[test]
 fn the_sample_file_changes_nothing_and_says_nothing() {
-    let files = MemoryFiles::default().with("/home/dev/macula.yaml", init_file());
+    let files = MemoryFiles::default().with("/home/dev/macula.yaml", init_file("macula"));
     let loaded = run(&request(), &files).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(lines(&loaded.warnings), "");
     assert_eq!(loaded.platform, run(&request(), &MemoryFiles::default()).unwrap().platform);
@@ -732,7 +738,7 @@ fn the_sample_file_changes_nothing_and_says_nothing() {
 #[test]
 fn the_examples_of_the_sample_file_are_right() {
     let mut text = String::new();
-    for line in init_file().lines() {
+    for line in init_file("macula").lines() {
         match line.trim_start().strip_prefix("#   ") {
             Some(example) => {
                 // the example stands in place of the empty value above it
@@ -756,7 +762,7 @@ fn the_examples_of_the_sample_file_are_right() {
 #[test]
 fn the_schema_knows_every_key_of_the_sample_file() {
     let schema = schema();
-    let sample: serde_json::Value = serde_yaml::from_str(init_file()).unwrap();
+    let sample: serde_json::Value = serde_yaml::from_str(&init_file("macula")).unwrap();
     fn hold(value: &serde_json::Value, schema: &serde_json::Value, path: &str) {
         let Some(map) = value.as_object() else { return };
         let Some(properties) = schema["properties"].as_object() else { return };

@@ -11,8 +11,8 @@ use futures_util::stream::BoxStream;
 
 use crate::event::Progress;
 use crate::model::{
-    ContainerSpec, Facts, FileSpec, NetworkSpec, ObservedContainer, ObservedImage, ObservedNetwork, ObservedVolume,
-    VolumeSpec,
+    ContainerSpec, Facts, FileSpec, LabelledImage, NetworkSpec, ObservedContainer, ObservedImage, ObservedNetwork,
+    ObservedVolume, VolumeSpec,
 };
 
 pub mod discover;
@@ -154,11 +154,13 @@ pub struct LogLine {
     pub bytes: Vec<u8>,
 }
 
-/// One moment's use of a container.
-#[derive(Debug, Clone, Copy, Default)]
+/// What the counters of a container say at one moment; the use of a core is the difference of two.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// 100 is one core.
-    pub cpu_percent: f64,
+    /// Time on a core since its start.
+    pub cpu: Duration,
+    /// Since the epoch, by the engine's clock; `None`: it does not say.
+    pub at: Option<Duration>,
     /// Bytes, without the page cache.
     pub memory: u64,
     pub memory_limit: u64,
@@ -202,6 +204,8 @@ pub trait Engine: Send + Sync {
     async fn tag(&self, image: &str, reference: &str) -> Result<(), EngineError>;
     async fn image(&self, reference: &str) -> Result<Option<ObservedImage>, EngineError>;
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError>;
+    /// All images that bear this label (a key), whoever made them.
+    async fn labelled_images(&self, label: &str) -> Result<Vec<LabelledImage>, EngineError>;
 
     /// Creates (does not start) a container from `image` (a reference or id) and copies `spec.files`
     /// in. A path that the image declares as a volume and the spec does not mount gets a named,
@@ -239,7 +243,7 @@ pub trait Engine: Send + Sync {
         container: &str,
         options: &LogOptions,
     ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError>;
-    /// One sample.
+    /// One look; asked for nothing twice, so that it takes no time of its own.
     async fn usage(&self, container: &str) -> Result<Usage, EngineError>;
     /// Runs a command with the caller's own terminal or pipes attached (stdin, stdout, stderr of
     /// this process); returns its exit code.

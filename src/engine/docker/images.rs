@@ -5,16 +5,16 @@ use std::collections::HashMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bollard::auth::DockerCredentials;
-use bollard::models::CreateImageInfo;
-use bollard::query_parameters::{CreateImageOptions, RemoveImageOptions, TagImageOptions};
+use bollard::models::{CreateImageInfo, ImageSummary};
+use bollard::query_parameters::{CreateImageOptions, ListImagesOptions, RemoveImageOptions, TagImageOptions};
 use futures_util::StreamExt;
 
 use super::find::observed_image;
-use super::reference::Reference;
+use super::reference::{Reference, familiar};
 use super::{CHANGE, Docker, READ, errors, limit, unless_missing};
 use crate::engine::{EngineError, ImageError, ProgressSink};
 use crate::event::Progress;
-use crate::model::ObservedImage;
+use crate::model::{LabelledImage, ObservedImage};
 
 impl Docker {
     pub(super) async fn inspect_image(&self, reference: &str) -> Result<Option<ObservedImage>, EngineError> {
@@ -101,6 +101,28 @@ impl Docker {
         check(&operation, image)?;
         let options = TagImageOptions { repo: Some(parsed.repository()), tag: parsed.tag };
         self.call(&operation, READ, self.client.tag_image(image, Some(options))).await
+    }
+
+    pub(super) async fn find_labelled_images(&self, label: &str) -> Result<Vec<LabelledImage>, EngineError> {
+        let operation = format!("listing the images with the label {label}");
+        let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);
+        let options = ListImagesOptions { filters: Some(filters), ..ListImagesOptions::default() };
+        let listed = self.call(&operation, READ, self.client.list_images(Some(options)));
+        let (listed, used) = tokio::try_join!(listed, self.images_of_containers())?;
+        let image = |listed: ImageSummary| LabelledImage {
+            used: used.contains(&listed.id),
+            // what has lost its name is listed as `<none>:<none>`
+            names: listed
+                .repo_tags
+                .iter()
+                .filter(|name| !name.starts_with("<none>"))
+                .map(|name| familiar(name).to_owned())
+                .collect(),
+            labels: listed.labels.into_iter().collect(),
+            size: listed.size,
+            id: listed.id,
+        };
+        Ok(listed.into_iter().map(image).collect())
     }
 
     pub(super) async fn drop_image(&self, reference: &str) -> Result<(), EngineError> {

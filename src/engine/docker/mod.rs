@@ -16,8 +16,8 @@ use super::{
     AttachedExec, BuildRequest, Engine, EngineError, ExecOutput, Found, LogLine, LogOptions, ProgressSink, Query, Usage,
 };
 use crate::model::{
-    ContainerSpec, EngineKind, Facts, FileSpec, NetworkSpec, ObservedContainer, ObservedImage, ObservedNetwork,
-    VolumeSpec,
+    ContainerSpec, EngineKind, Facts, FileSpec, LabelledImage, NetworkSpec, ObservedContainer, ObservedImage,
+    ObservedNetwork, VolumeSpec,
 };
 
 mod attach;
@@ -176,6 +176,10 @@ impl Engine for Docker {
 
     async fn image(&self, reference: &str) -> Result<Option<ObservedImage>, EngineError> {
         self.inspect_image(reference).await
+    }
+
+    async fn labelled_images(&self, label: &str) -> Result<Vec<LabelledImage>, EngineError> {
+        self.find_labelled_images(label).await
     }
 
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {

@@ -17,8 +17,8 @@ use crate::engine::{
 };
 use crate::event::Progress;
 use crate::model::{
-    ContainerSpec, ContainerState, Facts, FileSpec, Fingerprint, Health, MountSpec, NetworkSpec, ObservedContainer,
-    ObservedImage, ObservedNetwork, ObservedVolume, Protocol, VolumeSpec, label,
+    ContainerSpec, ContainerState, Facts, FileSpec, Fingerprint, Health, LabelledImage, MountSpec, NetworkSpec,
+    ObservedContainer, ObservedImage, ObservedNetwork, ObservedVolume, Protocol, VolumeSpec, label,
 };
 
 fn missing(operation: &str) -> impl Fn(String) -> EngineError {
@@ -242,8 +242,30 @@ impl Engine for FakeEngine {
     }
 
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {
-        self.act(&format!("remove image {reference}"))?.images.remove(reference);
+        // by an id all its names go
+        self.act(&format!("remove image {reference}"))?
+            .images
+            .retain(|name, image| name != reference && image.id != reference);
         Ok(())
+    }
+
+    async fn labelled_images(&self, label: &str) -> Result<Vec<LabelledImage>, EngineError> {
+        let world = self.call(&format!("listing the images with the label {label}"))?;
+        let mut all: BTreeMap<String, LabelledImage> = BTreeMap::new();
+        for (name, image) in world.images.iter().filter(|(_, image)| image.labels.contains_key(label)) {
+            let found = all.entry(image.id.clone()).or_insert_with(|| LabelledImage {
+                id: image.id.clone(),
+                names: Vec::new(),
+                labels: image.labels.clone(),
+                size: image.size,
+                used: world.containers.values().any(|container| container.observed.image_id == image.id),
+            });
+            // an image without a name stands under its id here
+            if *name != image.id {
+                found.names.push(name.clone());
+            }
+        }
+        Ok(all.into_values().collect())
     }
 
     async fn create_container(
@@ -463,7 +485,14 @@ impl Engine for FakeEngine {
         let operation = format!("reading the use of container {container}");
         let world = self.call(&operation)?;
         let running = world.find(container).map_err(missing(&operation))?.running();
-        let used = Usage { cpu_percent: 1.5, memory: 32 << 20, memory_limit: 8 << 30 };
+        // each call is a second, and 15 ms of work
+        let calls = u32::try_from(world.calls).unwrap_or(u32::MAX);
+        let used = Usage {
+            cpu: Duration::from_millis(15) * calls,
+            at: Some(Duration::from_secs(calls.into())),
+            memory: 32 << 20,
+            memory_limit: 8 << 30,
+        };
         Ok(if running { used } else { Usage::default() })
     }
 
