@@ -170,7 +170,10 @@ services:
         .pullable_as("acme/board:1", image("4", &[]));
     let saved = save_images(&on_host(&engine, online()), &load_open(STACK), &file).await.unwrap();
     assert_eq!(saved.images, 1);
-    insta::assert_snapshot!(left_out(&saved).join("\n"), @"");
+    insta::assert_snapshot!(left_out(&saved).join("\n"), @"
+    chart: acme/chart:3 was refused: a login is needed; acme/chart-next:3 does not exist in its registry (gone, or never there)
+    board: it needs chart, which is left out
+    ");
     // an older image of the same name was there
     let loaded = load_bundle(&on(&FakeEngine::new()), &file).await.unwrap();
     assert_eq!(loaded.loaded, ["acme/web:1"]);
@@ -181,7 +184,7 @@ services:
     let error = save_images(&on_host(&engine, online()), &load_open(STACK), &file).await.unwrap_err();
     let Error::Failed(outcome) = error else { panic!("{error:?}") };
     let failed: Vec<String> = outcome.failed.iter().map(|failure| failure.error.to_string()).collect();
-    insta::assert_snapshot!(failed.join("\n"), @"");
+    insta::assert_snapshot!(failed.join("\n"), @"no source gave acme/web:1: the registry limits pulls of acme/web:1");
     assert!(!file.exists());
 
     // needed by something that may not be left out
@@ -189,7 +192,10 @@ services:
     let engine = engine.pullable_as("acme/web:1", image("1", &[]));
     let error = save_images(&on_host(&engine, online()), &load_open(&needed), &file).await.unwrap_err();
     let Error::Supply(problems) = error else { panic!("{error:?}") };
-    insta::assert_snapshot!(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"), @"");
+    insta::assert_snapshot!(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"), @"
+    service web: the registry limits pulls of acme/web:1
+    service board: it needs chart, which is left out
+    ");
 
     // a full disk is no image's trouble
     let engine =

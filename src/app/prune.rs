@@ -90,9 +90,11 @@ fn wanted(platform: &Platform) -> BTreeSet<String> {
         .collect()
 }
 
-/// Built by us, for this platform or for all, and under no name that somebody else gave it.
+/// Built by us, for this platform or for all, and under no name that somebody else gave it. Whatever is
+/// built on the base inherits its labels, so that the base has to have its name as well.
 fn is_ours(image: &LabelledImage, prefix: &str) -> bool {
-    let built = image.labels.contains_key(label::FINGERPRINT) || service(image) == BASE;
+    let base = service(image) == BASE && image.names.iter().any(|name| name.starts_with("macula/base:"));
+    let built = image.labels.contains_key(label::FINGERPRINT) || base;
     let own = |name: &String| {
         let owner = name.split_once('/').map_or("", |(owner, _)| owner);
         owner == "macula" || owner == prefix
@@ -136,6 +138,8 @@ mod tests {
         let loaded = config::load(&request, &files).expect("valid");
         let tag = image_specs(&loaded.platform)[0].reference.clone();
         let somebodys = ObservedImage { labels: Default::default(), ..built("i9", "") };
+        let inherited =
+            ObservedImage { labels: [(label::SERVICE.to_owned(), "base".to_owned())].into(), ..built("i8", "") };
         let engine = FakeEngine::new()
             .with_image_as(&tag, built("i1", "web"))
             .with_image_as("macula/base:trixie", built("i2", "base"))
@@ -146,7 +150,9 @@ mod tests {
             .with_image_as("macula-shop/web:ba9876543210", built("i6", "web"))
             .with_image_as("mine:1", built("i6", "web"))
             .with_image_as("i7", built("i7", "web"))
-            .with_image_as("macula/strange:1", somebodys);
+            .with_image_as("macula/strange:1", somebodys)
+            // somebody's own, built on the base
+            .with_image_as("i8", inherited);
         let session = Session {
             system: System::fake(FakeHost::new(), Some(Arc::new(engine.clone()))),
             events: Events::none(),
@@ -160,7 +166,11 @@ mod tests {
         let pruned = prune_images(&session, &loaded, false).await.unwrap();
         assert_eq!(Pruned { dry_run: false, ..dry }, pruned);
         assert_eq!(pruned.size, 3000);
-        insta::assert_snapshot!(engine.journal().join("\n"), @"");
+        insta::assert_snapshot!(engine.journal().join("\n"), @"
+        remove image i7
+        remove image macula-shop/old:0123456789ab
+        remove image macula/web:0123456789ab
+        ");
         assert_eq!(prune_images(&session, &loaded, false).await.unwrap(), Pruned::default());
     }
 }

@@ -528,6 +528,7 @@ mod tests {
 
         error: pull: the registry limits pulls of grafana/grafana:12; try again in 30 s
           hint: a login has a limit of its own; a mirror under `images.sources` in macula.yaml has none
+          hint: what another machine has can be brought over: `macula images save FILE` there, `macula images load FILE` here
           try: docker login
         exit 6
 
