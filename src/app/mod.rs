@@ -20,6 +20,7 @@ mod state;
 mod status;
 mod trace;
 mod up;
+mod usage;
 mod validate;
 
 pub use bundle::{LoadedBundle, SavedBundle, load_bundle, save_images};

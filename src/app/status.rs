@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
 use serde::Serialize;
 
 use crate::compile::{container_name, fully_qualified, loopback_address};
 use crate::config::Loaded;
-use crate::engine::{Engine, Usage};
 use crate::model::{ContainerSpec, ContainerState, Health, ObservedContainer, Platform, Role, Service, Stack, label};
 use crate::plan::{Action, Choice, ImageSource, Plan, SupplyProblem, Wish, reconcile};
 
 use super::prepare::gather;
+use super::usage::{counters, cpu_percent};
 use super::{ClusterStatus, Error, Prepared, Session, cluster, resolver};
 
 /// The contract of `status -o json`.
@@ -77,7 +76,7 @@ pub struct DnsStatus {
 
 /// Looks at everything and asks every service how it is.
 pub async fn status(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
-    Ok(look(session, loaded).await?.1)
+    look(session, loaded).await
 }
 
 /// Least time between the two readings of a counter.
@@ -86,24 +85,22 @@ const APART: Duration = Duration::from_millis(250);
 /// Like [`status`], with CPU and memory of every service that runs. The counters are read before and
 /// after the look at everything else, of all containers at once.
 pub async fn status_with_usage(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
-    let engine = session.engine()?;
+    let (engine, host) = (session.engine()?, session.host());
     let first = async {
         let ours = format!("{}={}", label::PLATFORM, loaded.platform.name);
-        let found = engine.labelled(&ours).await.unwrap_or_default();
-        let running = found.into_iter().filter(|found| found.state == ContainerState::Running);
-        let running: Vec<(String, String)> =
-            running.filter_map(|found| Some((found.label(label::SERVICE)?.to_owned(), found.name))).collect();
-        let counters = counters(&*engine, &running).await;
+        let mut running = engine.labelled(&ours).await.unwrap_or_default();
+        running.retain(|found| found.state == ContainerState::Running);
+        let counters = counters(&*engine, host, &running).await;
         (running, counters, Instant::now())
     };
     let ((running, first, read), looked) = tokio::join!(first, look(session, loaded));
-    let (_, mut status) = looked?;
+    let mut status = looked?;
     tokio::time::sleep(APART.saturating_sub(read.elapsed())).await;
     let elapsed = read.elapsed();
-    let second = counters(&*engine, &running).await;
-    for (((service, _), first), second) in running.iter().zip(first).zip(second) {
-        let (Some(first), Some(second)) = (first, second) else { continue };
-        if let Some(row) = status.services.iter_mut().find(|row| row.name == *service) {
+    let second = counters(&*engine, host, &running).await;
+    for ((found, first), second) in running.iter().zip(first).zip(second) {
+        let (Some(service), Some(first), Some(second)) = (found.label(label::SERVICE), first, second) else { continue };
+        if let Some(row) = status.services.iter_mut().find(|row| row.name == service) {
             let sum = row.usage.get_or_insert_default();
             sum.cpu_percent += cpu_percent(&first, &second, elapsed);
             sum.memory = sum.memory.saturating_add(second.memory);
@@ -113,30 +110,13 @@ pub async fn status_with_usage(session: &Session, loaded: &Loaded) -> Result<Sta
     Ok(status)
 }
 
-/// One that ends meanwhile has no figures, and that is no failure of the look.
-async fn counters(engine: &dyn Engine, running: &[(String, String)]) -> Vec<Option<Usage>> {
-    join_all(running.iter().map(|(_, container)| async move { engine.usage(container).await.ok() })).await
-}
-
-/// 100 is one core. `elapsed` stands in for the engine's clock where it does not say when it looked.
-fn cpu_percent(first: &Usage, second: &Usage, elapsed: Duration) -> f64 {
-    let between = match (first.at, second.at) {
-        (Some(before), Some(after)) if after > before => after - before,
-        _ => elapsed,
-    };
-    if between.is_zero() {
-        return 0.0;
-    }
-    second.cpu.saturating_sub(first.cpu).as_secs_f64() / between.as_secs_f64() * 100.0
-}
-
-async fn look(session: &Session, loaded: &Loaded) -> Result<(Prepared, Status), Error> {
+async fn look(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
     let (gathered, dns) =
         tokio::join!(gather(session, loaded, false), resolver::look(session, &loaded.platform.domain));
     let (prepared, problems) = gathered?;
     let mut status = status_of(&loaded.platform, &prepared, &problems, dns);
     cluster::ask(session, &prepared, &mut status.cluster).await?;
-    Ok((prepared, status))
+    Ok(status)
 }
 
 /// From what was seen already. `platform`: with the services that are left out.

@@ -105,6 +105,8 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     let command_line = Span::whole(report.file(Path::new("--profile")));
     let mut asked = settings.profiles.clone();
     asked.extend(request.profiles.iter().map(|name| (name.clone(), command_line)));
+    // an empty variable asks for nothing
+    asked.retain(|(name, _)| !name.is_empty());
     let profiles: Vec<String> = asked.iter().map(|(name, _)| name.clone()).collect();
 
     let around = compose::Surroundings { files, variables: &variables, profiles: &profiles };
