@@ -414,6 +414,12 @@ impl Planner<'_> {
             let what = if what.is_empty() { vec!["specification".to_owned()] } else { what };
             return Verdict::Recreate(Cause::Changed { what });
         }
+        if let Some(names) = spec.labels.get(label::NAMES) {
+            let held: BTreeSet<&str> = found.label(label::NAMES).unwrap_or_default().split(',').collect();
+            if names.split(',').any(|name| !held.contains(name)) {
+                return Verdict::Recreate(Cause::Changed { what: vec!["names".into()] });
+            }
+        }
         match self.wish.supply.choices.get(&spec.service) {
             Some(Choice::Present { id, .. }) if *id != found.image_id => {
                 return Verdict::Recreate(Cause::Changed { what: vec!["image".into()] });
