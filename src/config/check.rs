@@ -192,7 +192,10 @@ fn needed(stacks: &[Loaded], off: &[Off], report: &mut Report) {
         let (first, rest) = needy.split_at(direct.min(needy.len()));
         let through = match rest {
             [] => String::new(),
-            rest => format!(", and through them {}", listed(rest.iter().copied(), "and")),
+            rest => {
+                let way = if direct == 1 { "it" } else { "them" };
+                format!(", and through {way} {}", listed(rest.iter().copied(), "and"))
+            }
         };
         let lines: Vec<String> = needy.iter().map(|name| format!("{name}: {{enabled: false}}")).collect();
         report.error_help(
