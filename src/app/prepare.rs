@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 use tokio_util::sync::CancellationToken;
 
-use crate::compile::{Block, Served, Site, choose_subnet, compile, image_specs, published_addresses, service_volumes};
+use crate::compile::{Block, Served, Site, choose_subnet, compile, image_specs, published_addresses, service_volumes, written_volumes};
 use crate::config::Loaded;
 use crate::engine::Engine;
 use crate::event::Events;
@@ -167,7 +167,7 @@ pub(super) async fn gather(
     let platform = without(full, &left_out);
 
     let mut secrets = state.secrets(host).await?;
-    state.check_lost(&platform, &secrets, &observed, &|service| service_volumes(full, service))?;
+    state.check_lost(&platform, &secrets, &observed, &|service| written_volumes(full, service))?;
     let new_secrets = complete_secrets(&platform, &mut secrets)?;
     let subnet = match (own_subnet(full, &observed), full.addresses.subnet) {
         (_, Some(fixed)) => fixed,

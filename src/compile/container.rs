@@ -479,12 +479,23 @@ pub fn wanted_names(platform: &Platform) -> WantedNames {
 
 /// Names in the engine of the named volumes that a service mounts.
 pub fn service_volumes(platform: &Platform, service: &Service) -> Vec<String> {
+    named_volumes(platform, service, |_| true)
+}
+
+/// Those among them that it may write to: what it only reads was put there by another service.
+pub fn written_volumes(platform: &Platform, service: &Service) -> Vec<String> {
+    named_volumes(platform, service, |read_only| !read_only)
+}
+
+fn named_volumes(platform: &Platform, service: &Service, wanted: impl Fn(bool) -> bool) -> Vec<String> {
     let Some((stack, _)) = platform.service(&service.name) else { return Vec::new() };
     service
         .mounts
         .iter()
         .filter_map(|mount| match mount {
-            Mount::Volume { source: Some(key), .. } => Some(volume_name(platform, stack, key)),
+            Mount::Volume { source: Some(key), read_only, .. } if wanted(*read_only) => {
+                Some(volume_name(platform, stack, key))
+            }
             _ => None,
         })
         .collect()

@@ -23,7 +23,9 @@ pub use address::{
 pub use cluster::{
     ClusterSite, applications_address, choose_cluster_subnets, cluster, cluster_ports, kubernetes_minor, node_images,
 };
-pub use container::{WantedNames, certificate_files, container_name, direct_names, service_volumes, wanted_names};
+pub use container::{
+    WantedNames, certificate_files, container_name, direct_names, service_volumes, wanted_names, written_volumes,
+};
 pub use context::{export_context, for_service};
 pub use image::{BASE_SUITE, Source, image_specs, lockable};
 pub use ingress::{fully_qualified, names, routes, streams};
