@@ -300,8 +300,15 @@ async fn an_engine_without_all_rights_is_found_out_beforehand() {
         .file("/run/docker.pid", "77\n")
         .file("/proc/77/status", "Name:\tdockerd\nCapBnd:\t000001fffeffffff\n")
         .file("/proc/sys/kernel/cap_last_cap", "40\n");
+    const TRIAL: &str = "DOCKER_HOST=unix:///var/run/docker.sock docker run --rm --privileged*";
+    let refused = "docker: Error response from daemon: OCI runtime create failed: unable to apply caps";
+    machine.host = machine.host.answer(TRIAL, 125, "", refused);
     let up = machine.up("").await.unwrap();
     assert_snapshot!(up.left_out[0].reason, @"the engine may not run privileged containers, which nodes are: the engine lacks CAP_SYS_RESOURCE, so it cannot run privileged containers");
+    assert_eq!(machine.kind_ran(), [""; 0]);
+    // a runtime that asks for fewer rights gets along without
+    machine.host = machine.host.answer(TRIAL, 0, "", "");
+    assert_eq!(machine.up("").await.unwrap().now.cluster.state, "running");
 }
 
 #[tokio::test]
