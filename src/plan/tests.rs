@@ -250,6 +250,7 @@ fn with_names(names: &[&str]) -> Platform {
         named.extension.ingress.push(IngressRule {
             host: (*name).into(),
             port: 80,
+            fallback: None,
             path: "/".into(),
             tls: false,
             body_size: None,
