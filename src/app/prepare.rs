@@ -17,7 +17,7 @@ use crate::host::Host;
 use crate::model::{Facts, ImagePolicy, Observed, Platform, Resources, Secrets, label};
 use crate::observe;
 use crate::pki;
-use crate::plan::{Plan, Supply, SupplyProblem, Wish, reconcile_anew, select, supply, without};
+use crate::plan::{LeftOut, Plan, Supply, SupplyProblem, Wish, reconcile_anew, select, supply, without};
 use crate::system::System;
 
 use super::cluster::{ClusterLook, Decision};
@@ -114,8 +114,18 @@ pub async fn load_for_engine(
 
 /// Looks and plans; changes nothing.
 pub async fn prepare(session: &Session, loaded: &Loaded, wanted: &Wanted) -> Result<Prepared, Error> {
+    prepare_without(session, loaded, wanted, &[]).await
+}
+
+/// The same without services whose image could not be had although there seemed to be a way.
+pub(super) async fn prepare_without(
+    session: &Session,
+    loaded: &Loaded,
+    wanted: &Wanted,
+    gone: &[LeftOut],
+) -> Result<Prepared, Error> {
     let selection = selection(&loaded.platform, wanted)?;
-    let (mut prepared, mut problems) = gather(session, loaded, wanted.strict).await?;
+    let (mut prepared, mut problems) = gather_without(session, loaded, wanted.strict, gone).await?;
     problems.retain(|problem| selection.as_ref().is_none_or(|chosen| chosen.contains(problem.service())));
     if !problems.is_empty() {
         return Err(Error::Supply(problems));
@@ -150,6 +160,16 @@ pub(super) async fn gather(
     loaded: &Loaded,
     strict: bool,
 ) -> Result<(Prepared, Vec<SupplyProblem>), Error> {
+    gather_without(session, loaded, strict, &[]).await
+}
+
+/// The same without services whose image could not be had.
+pub(super) async fn gather_without(
+    session: &Session,
+    loaded: &Loaded,
+    strict: bool,
+    gone: &[LeftOut],
+) -> Result<(Prepared, Vec<SupplyProblem>), Error> {
     let host = session.host();
     let full = &loaded.platform;
     let (loaded, cluster) = tokio::join!(load_for_engine(session, full), cluster::look(session, full));
@@ -164,7 +184,8 @@ pub(super) async fn gather(
         let own = published_addresses(full, block);
         observe::registries(host, &specs, &own, &mut observed, refresh).await;
     }
-    let (chosen, problems) = supply(full, &specs, &observed, strict, &|service| service_volumes(full, service));
+    let (mut chosen, mut problems) = supply(full, &specs, &observed, strict, &|service| service_volumes(full, service));
+    problems.extend(chosen.leave_out(full, gone.to_vec()));
     let left_out: BTreeSet<&str> = chosen.left_out.iter().map(|left| left.service.as_str()).collect();
     let platform = without(full, &left_out);
 
