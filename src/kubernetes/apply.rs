@@ -104,6 +104,7 @@ impl Kubernetes {
                 labels.and_then(|labels| serde_json::from_value(labels).ok()).unwrap_or_default();
             // without labels nothing tells which are ours
             let Some(object) = Identity::of(manifest).filter(|_| !labels.is_empty()) else { continue };
+            let object = Identity { namespace: None, ..object };
             let how = ListParams::default().labels(&selector(&labels));
             let api = self.api(&object);
             let found = self.patient(false, || async {
