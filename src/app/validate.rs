@@ -157,6 +157,7 @@ fn unowned(ground: &Ground, name: &str) -> Target {
         https: ground.tls.then_some(settings.https),
         path: "/".to_owned(),
         port: settings.http,
+        fallback: None,
     };
     Target { address: Some(own_address(ground.block).into()), web: Some(web), ..foreign(name) }
 }

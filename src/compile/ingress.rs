@@ -21,6 +21,7 @@ pub fn routes(platform: &Platform, block: Block) -> Vec<Route> {
                 host: fully_qualified(&rule.host, &platform.domain),
                 service: service.name.clone(),
                 port: rule.port,
+                fallback: rule.fallback,
                 path: rule.path.clone(),
                 tls: rule.tls,
                 body_size: rule.body_size,

@@ -52,6 +52,7 @@ static RULE: Object = closed(
     &[
         f("host", Kind::Checked(host)),
         f("port", PORT),
+        f("fallback", PORT),
         f("path", Kind::Checked(url_path)),
         f("tls", Kind::Bool),
         f("body_size", Kind::Bytes),
@@ -302,6 +303,7 @@ fn ingress(rule: &Node, service: &str, path: &str, report: &mut Report) -> Optio
     Some(IngressRule {
         host,
         port,
+        fallback: rule.get_int("fallback").and_then(|port| u16::try_from(port).ok()),
         path: path_or(rule, "/"),
         tls: rule.get_bool("tls").unwrap_or(false),
         body_size: rule.get_int("body_size").and_then(|size| u64::try_from(size).ok()),

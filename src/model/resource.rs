@@ -387,6 +387,9 @@ pub struct Route {
     pub host: String,
     pub service: String,
     pub port: u16,
+    /// Another port of the service, where nobody listens on that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<u16>,
     pub path: String,
     pub tls: bool,
     pub body_size: Option<u64>,

@@ -249,18 +249,26 @@ async fn proxy(scene: &Scene<'_>) -> Option<ProxySeen> {
 async fn ingress(scene: &Scene<'_>) -> Option<ContainerSeen> {
     let name = scene.ingress?;
     let found = scene.containers.iter().find(|found| found.name == name)?;
-    Some(container(scene, found, None).await)
+    Some(container(scene, found, &[]).await)
 }
 
-async fn container(scene: &Scene<'_>, found: &ObservedContainer, port: Option<u16>) -> ContainerSeen {
+/// `ports`: the one that is to answer, and those that may in its place.
+async fn container(scene: &Scene<'_>, found: &ObservedContainer, ports: &[u16]) -> ContainerSeen {
     let address = found.addresses.get(scene.network).copied();
-    let direct = match (address, port) {
-        (Some(address), Some(port)) if scene.container_addresses => {
-            let address = SocketAddr::from((address, port));
-            Some(reach::connect(address).await.map(|_| address))
+    let mut direct = None;
+    if let Some(address) = address.filter(|_| scene.container_addresses) {
+        for port in ports {
+            let address = SocketAddr::from((address, *port));
+            match reach::connect(address).await {
+                Ok(_) => {
+                    direct = Some(Ok(address));
+                    break;
+                }
+                // what is said is what the first one answers
+                Err(reason) => direct = direct.or(Some(Err(reason))),
+            }
         }
-        _ => None,
-    };
+    }
     ContainerSeen {
         name: found.name.clone(),
         state: found.state,
@@ -319,8 +327,8 @@ async fn look_up(host: &dyn Host, name: &str) -> LookUp {
 
 async fn containers(scene: &Scene<'_>, target: &Target) -> Vec<ContainerSeen> {
     let of_it = |found: &&ObservedContainer| found.label(label::SERVICE) == Some(&target.service);
-    let port = target.web.as_ref().map(|web| web.port);
-    join_all(scene.containers.iter().filter(of_it).map(|found| container(scene, found, port))).await
+    let ports: Vec<u16> = target.web.iter().flat_map(|web| std::iter::once(web.port).chain(web.fallback)).collect();
+    join_all(scene.containers.iter().filter(of_it).map(|found| container(scene, found, &ports))).await
 }
 
 #[derive(Default)]

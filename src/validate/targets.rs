@@ -33,6 +33,8 @@ pub struct Web {
     pub path: String,
     /// The container's own port.
     pub port: u16,
+    /// Its other one, where nobody listens on that.
+    pub fallback: Option<u16>,
 }
 
 /// The label that is asked for where a route is a wildcard.
@@ -55,6 +57,7 @@ pub fn targets(platform: &Platform, block: Block, subnet: Option<Ipv4Net>, tls: 
             https: tls.then_some(platform.ingress.https),
             path: route.path.clone(),
             port: route.port,
+            fallback: route.fallback,
         };
         let target = all.entry(route.host.clone()).or_insert_with(|| Target {
             asked: route.host.replacen('*', ANY, 1),

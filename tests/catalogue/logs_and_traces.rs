@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{LEFT_OUT, file, paths};
+use super::{LEFT_OUT, file, paths, rendered, resources, with_settings};
 
 /// What a value has to be.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +42,9 @@ const LOKI: &[(&str, Kind)] = &[
     ("ingester.lifecycler.min_ready_duration", Time),
     ("ingester.wal.dir", Text),
     ("ingester.wal.flush_on_shutdown", Bool),
+    ("frontend.scheduler_address", Text),
     ("frontend.scheduler_dns_lookup_period", Time),
+    ("frontend_worker.scheduler_address", Text),
     ("frontend_worker.dns_lookup_duration", Time),
     ("compactor.working_directory", Text),
     ("compactor.retention_enabled", Bool),
@@ -58,14 +60,16 @@ const LOKI: &[(&str, Kind)] = &[
     ("analytics.reporting_enabled", Bool),
 ];
 
-/// From the configuration structures and the manifest of Tempo 3.0.3. The receivers are those of the
-/// OpenTelemetry collector.
+/// From the configuration structures and the manifest of Tempo 3.0.3, and of 2.10.8, which have this much
+/// in common. The receivers are those of the OpenTelemetry collector.
 const TEMPO: &[(&str, Kind)] = &[
     ("stream_over_http_enabled", Bool),
     ("server.http_listen_port", Number),
     ("server.grpc_listen_port", Number),
     ("server.log_level", OneOf(&["debug", "info", "warn", "error"])),
     ("server.log_format", OneOf(&["logfmt", "json"])),
+    ("server.graceful_shutdown_timeout", Time),
+    ("querier.frontend_worker.frontend_address", Text),
     ("distributor.receivers.otlp.protocols.grpc.endpoint", Text),
     ("distributor.receivers.otlp.protocols.http.endpoint", Text),
     ("storage.trace.backend", OneOf(&["local", "s3", "gcs", "azure"])),
@@ -87,6 +91,27 @@ const TEMPO: &[(&str, Kind)] = &[
         OneOf(&["service-graphs", "span-metrics", "host-info", "local-blocks"]),
     ),
     ("usage_report.reporting_enabled", Bool),
+];
+
+/// What only Tempo 3 has.
+const TEMPO_3: &[(&str, Kind)] = &[
+    ("query_frontend.query_end_cutoff", Time),
+    ("live_store.max_trace_idle", Time),
+    ("live_store.flush_check_period", Time),
+    ("backend_worker.backend_scheduler_addr", Text),
+    ("backend_worker.finish_on_shutdown_timeout", Time),
+    ("backend_worker.backoff.min_period", Time),
+    ("backend_worker.backoff.max_period", Time),
+];
+
+/// What it refuses to start with.
+const TEMPO_2: &[(&str, Kind)] = &[
+    ("ingester.trace_idle_period", Time),
+    ("ingester.flush_check_period", Time),
+    ("ingester.max_block_duration", Time),
+    ("ingester.flush_all_on_shutdown", Bool),
+    ("ingester.lifecycler.min_ready_duration", Time),
+    ("ingester.lifecycler.final_sleep", Time),
 ];
 
 fn fits(kind: Kind, value: &serde_yaml::Value) -> bool {
@@ -133,12 +158,29 @@ async fn loki_knows_every_key() {
 async fn tempo_knows_every_key() {
     for without in LEFT_OUT {
         let Some(text) = file(without, "tempo", "/etc/tempo.yml").await else { continue };
-        let found = check(&text, TEMPO);
+        let found = check(&text, &[TEMPO, TEMPO_3].concat());
         assert_eq!(found["storage.trace.s3.bucket"], "tempo");
         assert_eq!(found["usage_report.reporting_enabled"], false);
         // it remote-writes only where there is somebody to write to
         let generates = found.keys().any(|path| path.starts_with("metrics_generator"));
         assert_eq!(generates, !without.contains(&"prometheus"), "{text}");
+    }
+}
+
+/// The image says which it is, however it was chosen.
+#[tokio::test]
+async fn tempo_2_has_an_ingester() {
+    for (settings, old) in [
+        ("services: {tempo: {image: 'grafana/tempo:2.10.8'}}", true),
+        ("services: {tempo: {image: 'registry.example:5000/tempo:v2.10.8@sha256:11'}}", true),
+        ("images: {overrides: {'grafana/tempo:3.0.3': 'mirror.example/grafana/tempo:2.10.8'}}", true),
+        ("services: {tempo: {image: 'grafana/tempo:3.1.0'}}", false),
+        ("services: {tempo: {image: 'registry.example:2000/tempo'}}", false),
+    ] {
+        let resources = resources(&with_settings(settings)).await;
+        let text = rendered(&resources, "tempo", "/etc/tempo.yml").unwrap();
+        let found = check(&text, &[TEMPO, if old { TEMPO_2 } else { TEMPO_3 }].concat());
+        assert_eq!(found.keys().any(|path| path.starts_with("ingester.")), old, "{settings}");
     }
 }
 

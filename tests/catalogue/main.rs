@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use macula::compile::{Block, Site, compile};
+use macula::compile::{Block, Site, compile, service_volumes, written_volumes};
 use macula::config::{MemoryFiles, Request, load};
 use macula::engine::Engine as _;
 use macula::engine::fake::FakeEngine;
 use macula::model::{Platform, Resources, Restart, SecretSource, Secrets};
+use serde_yaml::Value;
 
 mod grafana;
 mod logs_and_traces;
@@ -18,7 +19,12 @@ mod metrics;
 fn platform(without: &[&str]) -> Platform {
     let off = without.iter().map(|name| format!("  {name}: {{enabled: false}}\n")).collect::<String>();
     let text = if off.is_empty() { String::new() } else { format!("services:\n{off}") };
-    let files = MemoryFiles::default().with("/w/macula.yaml", &text);
+    with_settings(&text)
+}
+
+/// Everything that is built in, with this macula.yaml.
+fn with_settings(text: &str) -> Platform {
+    let files = MemoryFiles::default().with("/w/macula.yaml", text);
     let request = Request { cwd: "/w".into(), ..Request::default() };
     load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform
 }
@@ -39,22 +45,28 @@ fn secrets(platform: &Platform) -> Secrets {
 }
 
 async fn compiled(without: &[&str]) -> Resources {
-    let platform = platform(without);
+    resources(&platform(without)).await
+}
+
+async fn resources(platform: &Platform) -> Resources {
     let facts = FakeEngine::new().facts().await.unwrap();
     let site = Site {
         facts: &facts,
         subnet: ipnet::Ipv4Net::new(Ipv4Addr::new(10, 222, 7, 0), 24).unwrap(),
         block: Block::DEFAULT,
-        secrets: &secrets(&platform),
+        secrets: &secrets(platform),
         certificate: None,
         version: "1",
     };
-    compile(&platform, &site).unwrap_or_else(|errors| panic!("{errors:?}"))
+    compile(platform, &site).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
 /// One rendered file; `None` where its service is not there.
 async fn file(without: &[&str], service: &str, path: &str) -> Option<String> {
-    let resources = compiled(without).await;
+    rendered(&compiled(without).await, service, path)
+}
+
+fn rendered(resources: &Resources, service: &str, path: &str) -> Option<String> {
     let container = resources.containers.iter().find(|spec| spec.service == service)?;
     let file = container.files.iter().find(|file| file.path == path)?;
     Some(String::from_utf8(file.content.clone()).unwrap())
@@ -159,6 +171,63 @@ async fn each_bucket_has_a_key_of_its_own() {
         let knows_root = spec.env.iter().chain([&files]).any(|text| text.contains("secret-of-minio"));
         assert!(!knows_root, "{service} has the owner's key");
     }
+}
+
+/// The registry's page is written by its start into files that belong to another user than the one
+/// it starts as: without the right to, it comes up without its settings.
+#[test]
+fn the_registry_page_may_write_its_settings() {
+    let platform = platform(&[]);
+    let (_, page) = platform.service("registry-ui").unwrap();
+    for capability in ["CHOWN", "DAC_OVERRIDE", "FOWNER"] {
+        assert!(page.options.cap_add.iter().any(|added| added == capability), "{capability}");
+    }
+}
+
+/// The keys that another service wrote are no data of Loki's: they may be there before it is.
+#[test]
+fn what_is_only_read_is_nobodys_data() {
+    let platform = platform(&[]);
+    let (_, loki) = platform.service("loki").unwrap();
+    assert_eq!(service_volumes(&platform, loki), ["macula-loki", "macula-s3-keys-loki"]);
+    assert_eq!(written_volumes(&platform, loki), ["macula-loki"]);
+}
+
+/// Whoever has the image of the page has that of its administrator.
+#[test]
+fn the_administrator_comes_with_the_page() {
+    let platform = platform(&[]);
+    let image = |name: &str| {
+        let service = platform.service(name).unwrap().1;
+        (service.image.clone(), service.extension.sources.clone())
+    };
+    assert_eq!(image("powerdns-admin-user"), image("powerdns-admin"));
+}
+
+/// Releases of MinIO before 2021 tell their numbers under another path, and have no console of its own:
+/// the ingress finds both.
+#[tokio::test]
+async fn old_minio_is_asked_where_it_answers() {
+    let nginx = file(&[], "ingress", "/etc/nginx/nginx.conf").await.unwrap();
+    for line in [
+        "error_page 403 404 = /minio/prometheus/metrics;",
+        "error_page 502 = @fallback_",
+        r#"set $macula_upstream "minio:9000";"#,
+    ] {
+        assert!(nginx.contains(line), "no `{line}` in\n{nginx}");
+    }
+    let targets = |prometheus: String| {
+        let found: Value = serde_yaml::from_str(&prometheus).unwrap();
+        let jobs = found["scrape_configs"].as_sequence().unwrap().iter();
+        jobs.filter(|job| job["job_name"].as_str().unwrap().starts_with("minio"))
+            .map(|job| job["static_configs"][0]["targets"][0].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let path = "/etc/prometheus/prometheus.yml";
+    let through = targets(file(&[], "prometheus", path).await.unwrap());
+    assert_eq!(through, ["ingress:10080", "ingress:10080"]);
+    let nginx = file(&["minio", "loki", "tempo", "s3-users", "s3-buckets"], "ingress", "/etc/nginx/nginx.conf").await;
+    assert!(!nginx.unwrap().contains("minio"));
 }
 
 /// Every path to a value in a document, lists as `[]`, with the value.

@@ -49,6 +49,8 @@ struct FakeInside {
     pruned: Mutex<Vec<String>>,
     /// Add-ons that never get ready, with what is the matter.
     sick: Mutex<std::collections::BTreeMap<String, Trouble>>,
+    /// Whose objects were put into namespaces as they come.
+    followed: Mutex<Vec<String>>,
     /// Add-ons that somebody changed.
     changed: Mutex<Vec<String>>,
     /// When the node was last heard of, from one look to the next; the last one stays.
@@ -103,6 +105,10 @@ impl Inside for FakeInside {
             reason: None,
         };
         Ok(addons.iter().map(status).collect())
+    }
+    async fn follow_namespaces(&self, addon: &AddOn, _: Duration) -> Result<(), KubernetesError> {
+        self.followed.lock().unwrap().push(addon.name.clone());
+        Ok(())
     }
     async fn scrape_access(&self) -> Result<Option<ScrapeAccess>, KubernetesError> {
         Ok(Some(ScrapeAccess { token: "token-of-prometheus".into(), authority: "PEM".into() }))
@@ -268,6 +274,22 @@ async fn up_makes_the_cluster_and_then_leaves_it_alone() {
 }
 
 #[tokio::test]
+async fn what_is_for_every_namespace_is_looked_after_until_the_cluster_is_gone() {
+    let machine = Machine::new();
+    let look = async || {
+        let reach = To(machine.inside.clone());
+        super::follow::watch(&machine.host, &reach, "macula", Duration::from_secs(1)).await.unwrap();
+        machine.inside.followed.lock().unwrap().len()
+    };
+    assert_eq!(look().await, 0, "no cluster yet");
+    machine.up("").await.unwrap();
+    assert_eq!(look().await, 1);
+    assert_eq!(*machine.inside.followed.lock().unwrap(), ["platform"]);
+    delete(&machine.session("macula cluster delete"), &machine.load("")).await.unwrap();
+    assert_eq!(look().await, 1);
+}
+
+#[tokio::test]
 async fn without_kind_up_goes_on_without_a_cluster() {
     let machine = Machine { host: FakeHost::new().program("docker"), ..Machine::new() };
     let up = machine.up("").await.unwrap();
@@ -309,7 +331,7 @@ async fn an_engine_without_all_rights_is_found_out_beforehand() {
     let refused = "docker: Error response from daemon: OCI runtime create failed: unable to apply caps";
     machine.host = machine.host.answer(TRIAL, 125, "", refused);
     let up = machine.up("").await.unwrap();
-    assert_snapshot!(up.left_out[0].reason, @"the engine may not run privileged containers, which nodes are: the engine lacks CAP_SYS_RESOURCE, so it cannot run privileged containers");
+    assert_snapshot!(up.left_out[0].reason, @"the engine may not run privileged containers, which nodes are: the engine lacks CAP_SYS_RESOURCE: it runs privileged containers only if its runtime asks for fewer rights");
     assert_eq!(machine.kind_ran(), [""; 0]);
     // a runtime that asks for fewer rights gets along without
     machine.host = machine.host.answer(TRIAL, 0, "", "");
