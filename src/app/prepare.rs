@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 use tokio_util::sync::CancellationToken;
 
+use crate::compile::addons::{SCRAPE_SECRETS, SCRAPE_SERVER};
 use crate::compile::{
     Block, Served, Site, choose_subnet, compile, image_specs, published_addresses, service_volumes, written_volumes,
 };
@@ -191,7 +192,12 @@ pub(super) async fn gather_without(
 
     let mut secrets = state.secrets(host).await?;
     state.check_lost(&platform, &secrets, &observed, &|service| written_volumes(full, service))?;
-    let new_secrets = complete_secrets(&platform, &mut secrets)?;
+    // a restart of the engine may have given the nodes other addresses
+    let moved = cluster.moved(secrets.get(SCRAPE_SECRETS, SCRAPE_SERVER));
+    if let Some(server) = &moved {
+        secrets.set(SCRAPE_SECRETS, SCRAPE_SERVER, server.clone());
+    }
+    let new_secrets = complete_secrets(&platform, &mut secrets)? || moved.is_some();
     let subnet = match (own_subnet(full, &observed), full.addresses.subnet) {
         (_, Some(fixed)) => fixed,
         (Some(found), None) => found,
