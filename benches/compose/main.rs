@@ -5,7 +5,9 @@
 mod files;
 mod proxy;
 mod report;
+#[path = "../common/stats.rs"]
 mod stats;
+#[path = "../common/tool.rs"]
 mod tool;
 
 use std::os::unix::fs::PermissionsExt;
@@ -22,6 +24,7 @@ use tool::Tool;
 /// The platform's name on macula's side, and the project's on Compose's.
 const PLATFORM: &str = "bm";
 const PROJECT: &str = "bmc";
+const PEER: &str = "docker compose";
 const IMAGE: &str = "macula-bench/busybox:1";
 const SCENARIOS: [&str; 4] = ["version", "platform", "forty", "forty-plain"];
 
@@ -50,7 +53,7 @@ fn main() -> Result<()> {
     }
     if bench.compose.is_none() {
         println!("skipped: no docker compose (set MACULA_BENCH_COMPOSE to the plugin's path)\n");
-        println!("{}", table(&measures));
+        println!("{}", table(PEER, &measures));
         return Ok(());
     }
     if wanted("platform") {
@@ -74,7 +77,7 @@ fn main() -> Result<()> {
             None => println!("{what}: skipped: no static busybox (set MACULA_BENCH_BUSYBOX to its path)"),
         }
     }
-    println!("\n{}\n{}", table(&measures), notes.join("\n"));
+    println!("\n{}\n{}", table(PEER, &measures), notes.join("\n"));
     Ok(())
 }
 
@@ -97,7 +100,7 @@ impl Bench {
         docker.text(&["version"]).context("no engine answers")?;
         let binary = std::env::var("MACULA_BENCH_BINARY").unwrap_or(env!("CARGO_BIN_EXE_macula").to_owned());
         let macula = Tool::new(binary, &[], &scratch.join("macula-home"))?;
-        let compose = tool::compose(&scratch.join("compose-home"))?;
+        let compose = compose(&scratch.join("compose-home"))?;
         let bench = Self { macula, docker, compose, scratch: scratch.to_owned(), rounds };
         bench.clean();
         Ok(bench)
@@ -120,7 +123,7 @@ impl Bench {
         for _ in 0..(self.rounds * 20) {
             measure.macula.push(self.macula.time(&["--version"])?);
             if let Some(compose) = &self.compose {
-                measure.compose.push(compose.time(&["version", "--short"])?);
+                measure.peer.push(compose.time(&["version", "--short"])?);
             }
         }
         Ok(measure)
@@ -174,7 +177,7 @@ impl Bench {
         for round in 0..self.rounds {
             let result = self.round(round, &quiet, &compose, [&mut up, &mut nothing, &mut down]);
             eprintln!("{what}: round {} of {}", round + 1, self.rounds);
-            eprintln!("{}", table(&[up.clone(), nothing.clone(), down.clone()]));
+            eprintln!("{}", table(PEER, &[up.clone(), nothing.clone(), down.clone()]));
             if let Err(error) = result {
                 // what was measured counts all the same
                 measures.extend([up, nothing, down]);
@@ -198,11 +201,11 @@ impl Bench {
                 }
                 down.macula.push(macula.time_until_done(&["down"])?);
             } else {
-                up.compose.push(compose.time(&["up", "--detach", "--wait"])?);
+                up.peer.push(compose.time(&["up", "--detach", "--wait"])?);
                 for _ in 0..3 {
-                    nothing.compose.push(compose.time(&["up", "--detach"])?);
+                    nothing.peer.push(compose.time(&["up", "--detach"])?);
                 }
-                down.compose.push(compose.time_until_done(&["down"])?);
+                down.peer.push(compose.time_until_done(&["down"])?);
             }
         }
         Ok(())
@@ -232,6 +235,21 @@ impl Bench {
         }
         Ok(text)
     }
+}
+
+/// The Compose plugin: named by MACULA_BENCH_COMPOSE, or where Docker looks for it, or the program
+/// of that name.
+fn compose(home: &Path) -> Result<Option<Tool>> {
+    let named = std::env::var_os("MACULA_BENCH_COMPOSE").map(PathBuf::from);
+    let folders = [
+        "/usr/local/lib/docker/cli-plugins",
+        "/usr/local/libexec/docker/cli-plugins",
+        "/usr/lib/docker/cli-plugins",
+        "/usr/libexec/docker/cli-plugins",
+    ];
+    let plugins = folders.iter().map(|folder| Path::new(folder).join("docker-compose"));
+    let found = named.into_iter().chain(plugins).chain(tool::which("docker-compose")).find(|path| path.is_file());
+    found.map(|path| Tool::new(path, &[], home)).transpose()
 }
 
 fn busybox() -> Option<PathBuf> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::compile::addons::AddOn;
 use crate::compile::{Block, choose_block};
 use crate::host::Host;
 use crate::model::{ClusterRecord, Observed, Platform, SecretSource, Secrets, Service, label};
@@ -38,6 +39,12 @@ struct PlatformFile {
 struct ClusterFile {
     format: u64,
     cluster: ClusterRecord,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct FollowedFile {
+    format: u64,
+    addon: AddOn,
 }
 
 impl State {
@@ -125,10 +132,24 @@ impl State {
         write(host, &self.cluster_file(), &file).await
     }
 
+    fn followed_file(&self) -> PathBuf {
+        self.cluster_folder().join("namespaces.json")
+    }
+
+    /// The add-on that has something for every namespace with a label; `None`: there is none.
+    pub async fn followed(&self, host: &dyn Host) -> Result<Option<AddOn>, Error> {
+        Ok(read::<FollowedFile>(host, &self.followed_file()).await?.map(|file| file.addon))
+    }
+
+    /// Hands it to the process that looks after namespaces that come later.
+    pub async fn keep_followed(&self, host: &dyn Host, addon: &AddOn) -> Result<(), Error> {
+        write(host, &self.followed_file(), &FollowedFile { format: FORMAT, addon: addon.clone() }).await
+    }
+
     /// There is no cluster any more. Logs of one that failed stay.
     pub async fn forget_cluster(&self, host: &dyn Host) -> Result<(), Error> {
         let folder = self.cluster_folder();
-        for path in [self.cluster_file(), folder.join("kind.yaml"), folder.join("kubeconfig")] {
+        for path in [self.cluster_file(), self.followed_file(), folder.join("kind.yaml"), folder.join("kubeconfig")] {
             host.remove(&path).await.map_err(|source| Error::Io { path, source })?;
         }
         Ok(())

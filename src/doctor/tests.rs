@@ -888,7 +888,7 @@ async fn an_engine_that_lacks_a_right_cannot_run_nodes() {
     };
     assert_snapshot!(case(with("000001ffffffffff")).find("privileged").await, @"ok: privileged: the engine has every right that it would give");
     assert_snapshot!(case(with("000001fffeefffff")).find("privileged").await, @"
-    warning: privileged: the engine lacks CAP_SYS_PACCT, CAP_SYS_RESOURCE, so it cannot run privileged containers
+    warning: privileged: the engine lacks CAP_SYS_PACCT, CAP_SYS_RESOURCE: it runs privileged containers only if its runtime asks for fewer rights
       fix: run the engine outside of the container or sandbox that takes it away, or go without a cluster: `cluster: {enabled: false}` in macula.yaml
     ");
     assert_snapshot!(case(FakeHost::new()).find("privileged").await, @"skipped: privileged: the engine's process is not known");

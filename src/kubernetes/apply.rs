@@ -12,8 +12,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::{AT_ONCE, Identity, Kubernetes, KubernetesError};
-use crate::compile::addons::{AddOn, MANAGER, is_adopted};
-use crate::model::label;
+use crate::compile::addons::{AddOn, MANAGER, is_adopted, namespaces_of};
 
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 const LONGEST_DELAY: Duration = Duration::from_secs(1);
@@ -43,7 +42,7 @@ impl Applied {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+pub(super) enum Outcome {
     Created,
     Changed,
     Unchanged,
@@ -93,17 +92,12 @@ impl Kubernetes {
         for manifest in &addon.manifests {
             let object =
                 Identity::of(manifest).ok_or_else(|| KubernetesError::Manifest { addon: addon.name.clone() })?;
-            let Some(wanted) = each_namespace(manifest) else {
+            let Some(wanted) = namespaces_of(manifest) else {
                 all.push((object, manifest.clone()));
                 continue;
             };
             for namespace in self.namespaces_with(wanted).await? {
-                let mut manifest = manifest.clone();
-                if let Some(metadata) = manifest.get_mut("metadata").and_then(Value::as_object_mut) {
-                    metadata.insert("namespace".into(), Value::String(namespace.clone()));
-                    metadata.remove("annotations");
-                }
-                let object = Identity { namespace: Some(namespace), ..object.clone() };
+                let (object, manifest) = in_namespace(&object, manifest, &namespace);
                 if !all.iter().any(|(other, _)| *other == object) {
                     all.push((object, manifest));
                 }
@@ -123,7 +117,7 @@ impl Kubernetes {
         Ok(found.await?.items.into_iter().filter(staying).filter_map(|namespace| namespace.metadata.name).collect())
     }
 
-    async fn one(&self, object: &Identity, manifest: &Value, dry: bool) -> Result<Outcome, KubernetesError> {
+    pub(super) async fn one(&self, object: &Identity, manifest: &Value, dry: bool) -> Result<Outcome, KubernetesError> {
         let api = self.api(object);
         let applied = self.patient(dry, || self.put(&api, object, manifest, dry)).await;
         match applied {
@@ -213,8 +207,14 @@ fn same(before: &DynamicObject, after: &DynamicObject, dry: bool) -> bool {
     bare(before) == bare(after)
 }
 
-fn each_namespace(manifest: &Value) -> Option<&str> {
-    manifest.pointer("/metadata/annotations")?.get(label::EACH_NAMESPACE)?.as_str()
+/// What is for several namespaces, in one of them.
+pub(super) fn in_namespace(object: &Identity, manifest: &Value, namespace: &str) -> (Identity, Value) {
+    let mut manifest = manifest.clone();
+    if let Some(metadata) = manifest.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("namespace".into(), Value::String(namespace.to_owned()));
+        metadata.remove("annotations");
+    }
+    (Identity { namespace: Some(namespace.to_owned()), ..object.clone() }, manifest)
 }
 
 /// Namespaces, then types and accounts, then all others. A token whose account is not there yet is

@@ -17,6 +17,7 @@ use crate::model::Secrets;
 
 mod apply;
 mod error;
+mod namespaces;
 mod pods;
 mod prune;
 mod ready;

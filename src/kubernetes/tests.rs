@@ -5,6 +5,7 @@ use serde_json::json;
 use super::server::{Answer, Request, Server, json_answer, no};
 use super::*;
 use crate::compile::addons::{AddOn, Workload, WorkloadKind};
+use crate::model::label;
 use crate::render;
 
 fn config_map(name: &str) -> Value {
@@ -100,6 +101,51 @@ async fn an_account_is_there_before_its_token() {
     let paths: Vec<String> = server.requests.lock().unwrap().iter().map(|request| request.path().to_owned()).collect();
     let (account, token) = ("/api/v1/namespaces/space/serviceaccounts/a", "/api/v1/namespaces/space/secrets/a");
     assert_eq!(paths, [account, account, token, token]);
+}
+
+#[tokio::test]
+async fn namespaces_get_what_is_for_them_as_they_come() {
+    let mut store = Store::default();
+    let event = |kind: &str, name: &str, ending: bool| {
+        let mut namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        if ending {
+            namespace["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        }
+        format!("{}\n", json!({"type": kind, "object": namespace}))
+    };
+    let events = [
+        event("ADDED", "there", false),
+        event("ADDED", "late", false),
+        event("MODIFIED", "ending", true),
+        event("DELETED", "ending", true),
+    ];
+    let server = Server::start(move |request| match request.target.contains("watch=true") {
+        true => Some((200, events.concat())),
+        false => store.answer(request),
+    })
+    .await;
+    let mut each = config_map("ca");
+    each["metadata"] = json!({"name": "ca", "annotations": {label::EACH_NAMESPACE: "ca=true"}});
+    let addon = addon(vec![config_map("one"), each]);
+    server.kubernetes.follow_namespaces(&addon, Duration::from_secs(7)).await.unwrap();
+    insta::assert_snapshot!(server.lines().join("\n"), @"
+    GET /api/v1/namespaces?&watch=true&timeoutSeconds=7&labelSelector=ca%3Dtrue&resourceVersion=
+    GET /api/v1/namespaces/there/configmaps/ca
+    PATCH /api/v1/namespaces/there/configmaps/ca?&force=true&fieldManager=macula&fieldValidation=Strict
+    GET /api/v1/namespaces/late/configmaps/ca
+    PATCH /api/v1/namespaces/late/configmaps/ca?&force=true&fieldManager=macula&fieldValidation=Strict
+    ");
+    let patch = server.requests.lock().unwrap()[2].body.clone();
+    assert_eq!(patch["metadata"], json!({"name": "ca", "namespace": "there"}));
+}
+
+#[tokio::test]
+async fn a_watch_that_is_refused_says_so() {
+    let server = Server::start(|_| no(403, "Forbidden", "namespaces is forbidden")).await;
+    let mut each = config_map("ca");
+    each["metadata"] = json!({"name": "ca", "annotations": {label::EACH_NAMESPACE: "ca=true"}});
+    let error = server.kubernetes.follow_namespaces(&addon(vec![each]), Duration::from_secs(7)).await.unwrap_err();
+    insta::assert_snapshot!(error, @"cannot watch namespaces with ca=true: namespaces is forbidden");
 }
 
 #[tokio::test]

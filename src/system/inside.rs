@@ -24,6 +24,8 @@ pub trait Inside: Send + Sync {
     async fn prune(&self, platform: &str, keep: &[AddOn]) -> Result<Vec<String>, KubernetesError>;
     async fn nodes(&self) -> Result<Vec<NodeStatus>, KubernetesError>;
     async fn addon_status(&self, addons: &[AddOn]) -> Result<Vec<AddOnStatus>, KubernetesError>;
+    /// Puts what is for each namespace with a label into them as they come, for so long.
+    async fn follow_namespaces(&self, addon: &AddOn, for_so_long: Duration) -> Result<(), KubernetesError>;
     /// What Prometheus on the host reads the cluster with; `None`: it is not there yet.
     async fn scrape_access(&self) -> Result<Option<ScrapeAccess>, KubernetesError>;
 }
@@ -56,6 +58,10 @@ impl Inside for Kubernetes {
 
     async fn addon_status(&self, addons: &[AddOn]) -> Result<Vec<AddOnStatus>, KubernetesError> {
         Kubernetes::addon_status(self, addons).await
+    }
+
+    async fn follow_namespaces(&self, addon: &AddOn, for_so_long: Duration) -> Result<(), KubernetesError> {
+        Kubernetes::follow_namespaces(self, addon, for_so_long).await
     }
 
     async fn scrape_access(&self) -> Result<Option<ScrapeAccess>, KubernetesError> {

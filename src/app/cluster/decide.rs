@@ -75,7 +75,7 @@ pub async fn decide(
             return Err(ClusterError::NoClient { program: "kind".into(), client: client.into() }.into());
         }
         node_image = image_here(session, prepared).await?;
-        allowed(session, prepared).await?;
+        allowed(session, prepared, node_image.is_some()).await?;
     }
     let subnets = match look.record.as_ref().filter(|_| stands) {
         Some(record) => recorded(record),
@@ -179,8 +179,10 @@ async fn image_here(session: &Session, prepared: &Prepared) -> Result<Option<Str
     Err(missing(attempts.collect()))
 }
 
-/// Whether the engine could run nodes, and whether their ports are free.
-async fn allowed(session: &Session, prepared: &Prepared) -> Result<(), Error> {
+/// Whether the engine could run nodes, and whether their ports are free. A lack of rights is held against
+/// an engine only where a gigabyte would be pulled for nothing (`image_here` is false): its runtime may ask
+/// for fewer rights than we think, and kind finds out in a second.
+async fn allowed(session: &Session, prepared: &Prepared, image_here: bool) -> Result<(), Error> {
     let ports = cluster_ports(&prepared.platform, prepared.block);
     let ports = ports.into_iter().filter_map(|port| {
         let number = port.host_port?;
@@ -191,7 +193,7 @@ async fn allowed(session: &Session, prepared: &Prepared) -> Result<(), Error> {
     for finding in doctor::run(&session.system, &needs, checks).await {
         match (finding.check, finding.status) {
             ("ports", Status::Failed) => return Err(ClusterError::PortTaken { lines: finding.detail }.into()),
-            ("privileged", Status::Warning) => {
+            ("privileged", Status::Warning) if !image_here => {
                 return Err(ClusterError::NotPrivileged { message: finding.summary }.into());
             }
             _ => {}

@@ -27,11 +27,13 @@ use super::{Consent, Error, Prepared, Session, Wanted, certificate};
 
 mod content;
 mod decide;
+mod follow;
 mod look;
 mod work;
 
 pub use content::Content;
 pub use decide::{Decision, Obtain};
+pub(super) use follow::follow;
 pub use look::{ClusterLook, look, look_for};
 pub(super) use work::Work;
 

@@ -49,6 +49,8 @@ struct FakeInside {
     pruned: Mutex<Vec<String>>,
     /// Add-ons that never get ready, with what is the matter.
     sick: Mutex<std::collections::BTreeMap<String, Trouble>>,
+    /// Whose objects were put into namespaces as they come.
+    followed: Mutex<Vec<String>>,
     /// Add-ons that somebody changed.
     changed: Mutex<Vec<String>>,
 }
@@ -98,6 +100,10 @@ impl Inside for FakeInside {
             reason: None,
         };
         Ok(addons.iter().map(status).collect())
+    }
+    async fn follow_namespaces(&self, addon: &AddOn, _: Duration) -> Result<(), KubernetesError> {
+        self.followed.lock().unwrap().push(addon.name.clone());
+        Ok(())
     }
     async fn scrape_access(&self) -> Result<Option<ScrapeAccess>, KubernetesError> {
         Ok(Some(ScrapeAccess { token: "token-of-prometheus".into(), authority: "PEM".into() }))
@@ -263,6 +269,22 @@ async fn up_makes_the_cluster_and_then_leaves_it_alone() {
 }
 
 #[tokio::test]
+async fn what_is_for_every_namespace_is_looked_after_until_the_cluster_is_gone() {
+    let machine = Machine::new();
+    let look = async || {
+        let reach = To(machine.inside.clone());
+        super::follow::watch(&machine.host, &reach, "macula", Duration::from_secs(1)).await.unwrap();
+        machine.inside.followed.lock().unwrap().len()
+    };
+    assert_eq!(look().await, 0, "no cluster yet");
+    machine.up("").await.unwrap();
+    assert_eq!(look().await, 1);
+    assert_eq!(*machine.inside.followed.lock().unwrap(), ["platform"]);
+    delete(&machine.session("macula cluster delete"), &machine.load("")).await.unwrap();
+    assert_eq!(look().await, 1);
+}
+
+#[tokio::test]
 async fn without_kind_up_goes_on_without_a_cluster() {
     let machine = Machine { host: FakeHost::new().program("docker"), ..Machine::new() };
     let up = machine.up("").await.unwrap();
@@ -293,15 +315,21 @@ async fn a_port_that_is_taken_is_named_with_its_holder_before_anything_is_made()
 }
 
 #[tokio::test]
-async fn an_engine_without_all_rights_is_found_out_beforehand() {
+async fn an_engine_without_all_rights_is_found_out_before_an_image_is_pulled() {
+    let short = |host: FakeHost| {
+        host.file("/run/docker.pid", "77\n")
+            .file("/proc/77/status", "Name:\tdockerd\nCapBnd:\t000001fffeffffff\n")
+            .file("/proc/sys/kernel/cap_last_cap", "40\n")
+    };
     let mut machine = Machine::new();
-    machine.host = machine
-        .host
-        .file("/run/docker.pid", "77\n")
-        .file("/proc/77/status", "Name:\tdockerd\nCapBnd:\t000001fffeffffff\n")
-        .file("/proc/sys/kernel/cap_last_cap", "40\n");
+    machine.host = short(machine.host).env_var("HTTPS_PROXY", "http://proxy:3128");
+    machine.engine = FakeEngine::new().with_image("app:1");
     let up = machine.up("").await.unwrap();
-    assert_snapshot!(up.left_out[0].reason, @"the engine may not run privileged containers, which nodes are: the engine lacks CAP_SYS_RESOURCE, so it cannot run privileged containers");
+    assert_snapshot!(up.left_out[0].reason, @"the engine may not run privileged containers, which nodes are: the engine lacks CAP_SYS_RESOURCE: it runs privileged containers only if its runtime asks for fewer rights");
+    // with the image at hand, trying tells more than the rights of the engine: its runtime may ask for fewer
+    let mut machine = Machine::new();
+    machine.host = short(machine.host);
+    assert_eq!(machine.up("").await.unwrap().now.cluster.state, "running");
 }
 
 #[tokio::test]

@@ -211,6 +211,9 @@ impl Work {
         if addon.name == SCRAPED {
             self.let_scrape(&**inside).await?;
         }
+        if addon.is_for_namespaces() {
+            self.state.keep_followed(self.host(), addon).await.map_err(plain)?;
+        }
         let mut record = self.record.lock().await;
         record.addons.insert(addon.name.clone(), fingerprint(addon));
         self.keep(&record).await?;

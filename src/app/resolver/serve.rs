@@ -16,10 +16,11 @@ use crate::dns::{
 use crate::event::Events;
 use crate::host::Host;
 use crate::model::{Listener, Protocol, View};
+use crate::system::OverNetwork;
 
 use super::{FORMAT, Process, ResolverError, ResolverFiles, StartedBy};
 use crate::app::state::write;
-use crate::app::{Error, renewal};
+use crate::app::{Error, cluster, renewal};
 
 /// Where port 53 is not to be had.
 pub const DEFAULT_PORT: u16 = 5335;
@@ -110,6 +111,7 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
         }
     }
     tasks.push(tokio::spawn(renewal::follow(Arc::clone(&host), files.clone(), events.clone())));
+    tasks.push(tokio::spawn(cluster::follow(Arc::clone(&host), files.clone(), Arc::new(OverNetwork))));
     let process = Process {
         format: FORMAT,
         pid: std::process::id(),

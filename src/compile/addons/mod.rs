@@ -54,6 +54,19 @@ pub struct AddOn {
     pub optional: bool,
 }
 
+impl AddOn {
+    /// Whether something of it is to be in every namespace with a label.
+    pub fn is_for_namespaces(&self) -> bool {
+        self.manifests.iter().any(|manifest| namespaces_of(manifest).is_some())
+    }
+}
+
+/// The selector of the namespaces that a manifest is for, where it is for several: see
+/// [`label::EACH_NAMESPACE`].
+pub fn namespaces_of(manifest: &Value) -> Option<&str> {
+    manifest.pointer("/metadata/annotations")?.get(label::EACH_NAMESPACE)?.as_str()
+}
+
 /// Something that runs pods.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Workload {

@@ -37,7 +37,10 @@ pub(in crate::doctor) async fn privileged(context: &Context<'_>) -> Verdict {
     if missing.is_empty() {
         return Verdict::ok("the engine has every right that it would give");
     }
-    let summary = format!("the engine lacks {}, so it cannot run privileged containers", missing.join(", "));
+    let summary = format!(
+        "the engine lacks {}: it runs privileged containers only if its runtime asks for fewer rights",
+        missing.join(", ")
+    );
     Verdict::warning(summary).fix(Fix::advice(
         "run the engine outside of the container or sandbox that takes it away, or go without a cluster: \
          `cluster: {enabled: false}` in macula.yaml",

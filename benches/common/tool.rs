@@ -97,21 +97,6 @@ impl Tool {
     }
 }
 
-/// The Compose plugin: named by MACULA_BENCH_COMPOSE, or where Docker looks for it, or the program
-/// of that name.
-pub fn compose(home: &Path) -> Result<Option<Tool>> {
-    let named = std::env::var_os("MACULA_BENCH_COMPOSE").map(PathBuf::from);
-    let folders = [
-        "/usr/local/lib/docker/cli-plugins",
-        "/usr/local/libexec/docker/cli-plugins",
-        "/usr/lib/docker/cli-plugins",
-        "/usr/libexec/docker/cli-plugins",
-    ];
-    let plugins = folders.iter().map(|folder| Path::new(folder).join("docker-compose"));
-    let found = named.into_iter().chain(plugins).chain(which("docker-compose")).find(|path| path.is_file());
-    found.map(|path| Tool::new(path, &[], home)).transpose()
-}
-
 pub fn which(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
 }

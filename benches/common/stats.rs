@@ -45,7 +45,7 @@ impl Times {
 pub struct Measure {
     pub what: String,
     pub macula: Times,
-    pub compose: Times,
+    pub peer: Times,
     pub target: Target,
 }
 
@@ -53,7 +53,7 @@ pub struct Measure {
 pub enum Target {
     #[default]
     None,
-    /// Of compose's time.
+    /// Of the peer's time.
     Ratio(f64),
     Absolute(Duration),
 }
@@ -64,7 +64,7 @@ impl Measure {
     }
 
     pub fn row(&self) -> String {
-        let ratio = self.macula.median().as_secs_f64() / self.compose.median().as_secs_f64();
+        let ratio = self.macula.median().as_secs_f64() / self.peer.median().as_secs_f64();
         let (target, met) = match self.target {
             Target::None => ("none".to_owned(), ""),
             Target::Ratio(most) => (format!("at most {most:.1} x"), if ratio <= most { "yes" } else { "NO" }),
@@ -72,14 +72,15 @@ impl Measure {
                 (format!("under {} ms", most.as_millis()), if self.macula.median() < most { "yes" } else { "NO" })
             }
         };
-        let compose = if self.compose.is_empty() { "-".to_owned() } else { self.compose.text() };
-        let ratio = if self.compose.is_empty() { "-".to_owned() } else { format!("{ratio:.2} x") };
-        format!("| {} | {} | {compose} | {ratio} | {target} | {met} |", self.what, self.macula.text())
+        let peer = if self.peer.is_empty() { "-".to_owned() } else { self.peer.text() };
+        let ratio = if self.peer.is_empty() { "-".to_owned() } else { format!("{ratio:.2} x") };
+        format!("| {} | {} | {peer} | {ratio} | {target} | {met} |", self.what, self.macula.text())
     }
 }
 
-pub fn table(measures: &[Measure]) -> String {
-    let mut text = "| what | macula | docker compose | ratio | target | met |\n|---|---|---|---|---|---|\n".to_owned();
+/// `peer`: what macula is compared to.
+pub fn table(peer: &str, measures: &[Measure]) -> String {
+    let mut text = format!("| what | macula | {peer} | ratio | target | met |\n|---|---|---|---|---|---|\n");
     for measure in measures.iter().filter(|measure| !measure.macula.is_empty()) {
         text.push_str(&measure.row());
         text.push('\n');
