@@ -7,7 +7,9 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 use tokio_util::sync::CancellationToken;
 
-use crate::compile::{Block, Served, Site, choose_subnet, compile, image_specs, published_addresses, service_volumes, written_volumes};
+use crate::compile::{
+    Block, Served, Site, choose_subnet, compile, image_specs, published_addresses, service_volumes, written_volumes,
+};
 use crate::config::Loaded;
 use crate::engine::Engine;
 use crate::event::Events;

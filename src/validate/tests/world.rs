@@ -230,7 +230,13 @@ impl World {
             web,
             ports,
         };
-        let web = Web { http: http.0.port(), https: Some(https.0.port()), path: "/".into(), port: grafana.0.port(), fallback: None };
+        let web = Web {
+            http: http.0.port(),
+            https: Some(https.0.port()),
+            path: "/".into(),
+            port: grafana.0.port(),
+            fallback: None,
+        };
         let targets = vec![
             target(GRAFANA, "grafana", Some(web), Vec::new()),
             target(POSTGRES, "postgres", None, vec![postgres.0.port()]),
