@@ -296,7 +296,7 @@ async fn a_container_lives_and_dies() {
 
     let usage = engine.usage(&id).await.unwrap();
     assert!(usage.memory > 0 && usage.memory_limit >= usage.memory, "{usage:?}");
-    assert!(usage.cpu_percent < 400.0, "{usage:?}");
+    assert!(usage.cpu > Duration::ZERO && usage.at.is_some(), "{usage:?}");
 
     // its own signal handler decides the status
     let (ended, stopped) = tokio::join!(engine.wait(&id), engine.stop(&id, Some(10 * SECOND)));
@@ -607,7 +607,8 @@ async fn images_are_built_saved_and_loaded() {
     assert_eq!(engine.image(&tag).await.unwrap(), None);
     let missing = engine.save(std::slice::from_ref(&tag), &archive.with_extension("x")).await.unwrap_err();
     assert!(matches!(missing, EngineError::NotFound { .. }), "{missing:?}");
-    let mut loaded = engine.load(&archive, &|_| {}).await.unwrap();
+    let pieces = futures_util::stream::iter([std::fs::read(&archive).map(Into::into)]).boxed();
+    let mut loaded = engine.load_from(pieces, &|_| {}).await.unwrap();
     loaded.sort();
     assert_eq!(loaded, [tag.clone(), other.clone()]);
     assert_eq!(engine.image(&tag).await.unwrap().unwrap().id, built.id);

@@ -1,6 +1,6 @@
 //! `images save` and `images load`: a platform's images as one file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,15 +11,16 @@ use futures_util::StreamExt;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use crate::apply::StepError;
 use crate::bundle::{Bundle, BundleError, Image, Saved, Writer};
 use crate::compile::{image_specs, service_volumes};
 use crate::config::Loaded;
 use crate::engine::{Engine, EngineError};
 use crate::event::{Event, Events, Progress, StepInfo};
 use crate::model::{ImageSpec, ObservedImage, Platform};
-use crate::plan::{Choice, supply};
+use crate::plan::{Choice, ImageSource, LeftOut, SupplyProblem, supply};
 
-use super::images::obtain_images;
+use super::images::try_images;
 use super::prepare::load_for_engine;
 use super::{Error, Session};
 
@@ -33,8 +34,8 @@ pub struct SavedBundle {
     pub images: usize,
     /// Bytes of the file.
     pub size: u64,
-    /// Optional services whose image could not be had.
-    pub left_out: Vec<String>,
+    /// Optional services whose image could not be had, each with the reason.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// What `images load` came to.
@@ -53,10 +54,30 @@ struct Wanted {
     size: u64,
 }
 
-/// Gets what is missing, by the platform's policy, and writes all images to `target`.
+/// Gets what is missing, by the platform's policy, and writes all images to `target`. What may be left
+/// out and cannot be had is left out; without what is needed nothing is written.
 pub async fn save_images(session: &Session, loaded: &Loaded, target: &Path) -> Result<SavedBundle, Error> {
-    obtain_images(session, loaded, loaded.platform.images.policy, &[]).await?;
-    let (wanted, left_out) = wanted(session, &loaded.platform).await?;
+    let (mut outcome, left_out) = try_images(session, loaded, loaded.platform.images.policy, &[]).await?;
+    let named: BTreeSet<String> = left_out.iter().map(|left| left.service.clone()).collect();
+    let refusals = outcome.failed.iter().filter_map(|failure| Some((failure.group.clone(), no_image(&failure.error)?)));
+    let mut refused: BTreeMap<String, String> = refusals.collect();
+    if outcome.failed.len() > refused.len() {
+        // the engine's own trouble, or the disk's: no image's
+        return Err(Error::Failed(Box::new(outcome)));
+    }
+    refused.extend(left_out.into_iter().map(|left| (left.service, left.reason)));
+    let found = wanted(session, &loaded.platform, &refused).await?;
+    if !found.problems.is_empty() {
+        let needed = |group: &str| found.problems.iter().any(|problem| problem.service() == group);
+        outcome.failed.retain(|failure| needed(&failure.group));
+        // what was refused says more than that it is not there
+        let told = found.problems.iter().all(|problem| refused.contains_key(problem.service()));
+        return Err(if told { Error::Failed(Box::new(outcome)) } else { Error::Supply(found.problems) });
+    }
+    for left in found.left_out.iter().filter(|left| !named.contains(&left.service)) {
+        session.events.warn(format!("{}: {}", left.service, left.reason));
+    }
+    let Found { images: wanted, left_out, .. } = found;
     let engine = session.engine()?;
     let path = target.to_owned();
     let mut writer = blocking(move || Writer::open(&path)).await??;
@@ -84,6 +105,19 @@ pub async fn save_images(session: &Session, loaded: &Loaded, target: &Path) -> R
     let (by, name) = (format!("macula {}", session.version), loaded.platform.name.clone());
     let Saved { images, size } = blocking(move || writer.finish(&by, &name)).await??;
     Ok(SavedBundle { path: target.to_owned(), images, size, left_out })
+}
+
+/// Why there is no image, when that is all that is wrong.
+fn no_image(error: &StepError) -> Option<String> {
+    match error {
+        StepError::NoImage { reference, attempts } if attempts.is_empty() => Some(format!("{reference} cannot be had")),
+        StepError::NoImage { attempts, .. } => {
+            Some(attempts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        }
+        StepError::Engine(EngineError::Image { source, .. }) => Some(source.to_string()),
+        StepError::Prepare { .. } | StepError::Base { .. } => Some(error.to_string()),
+        _ => None,
+    }
 }
 
 /// The engine's archive of one image, on its way to the disk.
@@ -156,22 +190,43 @@ impl Read for Pieces {
     }
 }
 
-/// The image that each service runs, each once.
-async fn wanted(session: &Session, platform: &Platform) -> Result<(Vec<Wanted>, Vec<String>), Error> {
+/// What is to be saved.
+struct Found {
+    images: Vec<Wanted>,
+    left_out: Vec<LeftOut>,
+    /// Services without an image that may not be left out.
+    problems: Vec<SupplyProblem>,
+}
+
+/// The image that each service runs, each once. `refused`: the service that an image was asked for, and
+/// why it could not be had.
+async fn wanted(session: &Session, platform: &Platform, refused: &BTreeMap<String, String>) -> Result<Found, Error> {
     let (engine, _, observed) = load_for_engine(session, platform).await?;
     let specs = image_specs(platform);
-    let (chosen, problems) = supply(platform, &specs, &observed, false, &|service| service_volumes(platform, service));
-    if !problems.is_empty() {
-        return Err(Error::Supply(problems));
-    }
-    let mut all: BTreeMap<String, Wanted> = BTreeMap::new();
-    let mut left_out: Vec<String> = chosen.left_out.into_iter().map(|left| left.service).collect();
-    for (service, choice) in chosen.choices {
-        let Choice::Present { reference, id, .. } = choice else {
-            // it could not be had just now, although there seems to be a way: `up` would leave it out
-            left_out.push(service);
+    let (mut chosen, mut problems) =
+        supply(platform, &specs, &observed, false, &|service| service_volumes(platform, service));
+    let mut gone = Vec::new();
+    for (service, choice) in &mut chosen.choices {
+        let Choice::Obtain { spec, pull, build } = &*choice else { continue };
+        // it is asked for at every run, and was got just now
+        let image = spec.present(&observed).filter(|_| *pull).map(|(name, found)| (name, found, ImageSource::Image));
+        let built = spec
+            .build
+            .as_ref()
+            .filter(|_| *build)
+            .and_then(|build| Some((build.tag.clone(), observed.images.get(&build.tag)?, ImageSource::Build)));
+        if let Some((reference, found, source)) = image.or(built) {
+            *choice = Choice::Present { reference, id: found.id.clone(), source };
             continue;
-        };
+        }
+        let reason = spec.services.iter().find_map(|service| refused.get(service)).cloned();
+        let reason = reason.unwrap_or_else(|| format!("{} cannot be had", spec.reference));
+        gone.push(LeftOut { service: service.clone(), reason });
+    }
+    problems.extend(chosen.leave_out(platform, gone));
+    let mut all: BTreeMap<String, Wanted> = BTreeMap::new();
+    for (service, choice) in chosen.choices {
+        let Choice::Present { reference, id, .. } = choice else { continue };
         let size = observed.images.get(&reference).map_or(0, |image| u64::try_from(image.size).unwrap_or_default());
         let image = all.entry(id.clone()).or_insert_with(|| Wanted {
             id: id.clone(),
@@ -203,7 +258,7 @@ async fn wanted(session: &Session, platform: &Platform) -> Result<(Vec<Wanted>, 
     }
     let mut all: Vec<Wanted> = all.into_values().collect();
     all.sort_by(|a, b| a.references.cmp(&b.references));
-    Ok((all, left_out))
+    Ok(Found { images: all, left_out: chosen.left_out, problems })
 }
 
 /// Checks the whole bundle, then loads what the engine does not have.

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{Error, LockChange, Session, image_rows, load_bundle, lock_images, prepare, save_images};
+use crate::app::{Error, LockChange, SavedBundle, Session, image_rows, load_bundle, lock_images, prepare, save_images};
 use crate::bundle::BundleError;
 use crate::config::{self, Loaded, MemoryFiles, Request};
 use crate::engine::fake::{FakeEngine, FakePull};
 use crate::event::Events;
 use crate::host::fake::FakeHost;
-use crate::model::{ImagePolicy, ObservedImage};
+use crate::model::{ImagePolicy, ObservedImage, Protocol};
 use crate::system::System;
 
 const STACK: &str = "
@@ -122,10 +122,87 @@ async fn what_cannot_be_had_is_left_out_when_it_may_be() {
     let engine = full();
     engine.remove_image_by_hand("acme/chart-next:3");
     let saved = save_images(&on(&engine), &load(&files(), &[]), &file).await.unwrap();
-    assert_eq!((saved.images, saved.left_out), (2, vec!["chart".to_owned()]));
+    assert_eq!(
+        (saved.images, left_out(&saved)),
+        (2, vec!["chart: acme/chart:3 is not in the engine, and --images local fetches nothing".to_owned()])
+    );
     engine.remove_image_by_hand("acme/web:1");
     let error = save_images(&on(&engine), &load(&files(), &[]), &file).await.unwrap_err();
     assert!(matches!(error, Error::Supply(_)), "{error:?}");
+}
+
+fn left_out(saved: &SavedBundle) -> Vec<String> {
+    saved.left_out.iter().map(|left| format!("{}: {}", left.service, left.reason)).collect()
+}
+
+/// `load` with the policy `auto`.
+fn load_open(stack: &str) -> Loaded {
+    let files =
+        MemoryFiles::default().with("/p/macula.yaml", "name: shop\nstacks: [all.yaml]").with("/p/all.yaml", stack);
+    config::load(&Request { cwd: "/p".into(), only_own: true, ..Request::default() }, &files).expect("valid")
+}
+
+/// A way to Docker Hub; what it says is the engine's to tell.
+fn online() -> FakeHost {
+    let hub = [203, 0, 113, 7];
+    FakeHost::new().name("registry-1.docker.io", [hub.into()]).name("docker.io", [hub.into()]).listener(
+        "203.0.113.7:443",
+        Protocol::Tcp,
+        None,
+    )
+}
+
+#[tokio::test]
+async fn what_its_registry_refuses_is_left_out_with_the_reason() {
+    const STACK: &str = "
+services:
+  web: {image: 'acme/web:1', pull_policy: always}
+  chart: {image: 'acme/chart:3', x-macula: {optional: true, sources: ['acme/chart-next:3']}}
+  board: {image: 'acme/board:1', depends_on: [chart], x-macula: {optional: true}}
+";
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("shop.bundle");
+    let engine = FakeEngine::new()
+        .with_image_as("acme/web:1", image("1", &[]))
+        .pull_fails("acme/web:1", FakePull::RateLimited(None))
+        .pull_fails("acme/chart:3", FakePull::Denied)
+        .pull_fails("acme/chart-next:3", FakePull::NotFound)
+        .pullable_as("acme/board:1", image("4", &[]));
+    let saved = save_images(&on_host(&engine, online()), &load_open(STACK), &file).await.unwrap();
+    assert_eq!(saved.images, 1);
+    insta::assert_snapshot!(left_out(&saved).join("\n"), @"
+    chart: acme/chart:3 was refused: a login is needed; acme/chart-next:3 does not exist in its registry (gone, or never there)
+    board: it needs chart, which is left out
+    ");
+    // an older image of the same name was there
+    let loaded = load_bundle(&on(&FakeEngine::new()), &file).await.unwrap();
+    assert_eq!(loaded.loaded, ["acme/web:1"]);
+
+    // without what must be there nothing is written, and only that is told
+    fs::remove_file(&file).unwrap();
+    engine.remove_image_by_hand("acme/web:1");
+    let error = save_images(&on_host(&engine, online()), &load_open(STACK), &file).await.unwrap_err();
+    let Error::Failed(outcome) = error else { panic!("{error:?}") };
+    let failed: Vec<String> = outcome.failed.iter().map(|failure| failure.error.to_string()).collect();
+    insta::assert_snapshot!(failed.join("\n"), @"no source gave acme/web:1: the registry limits pulls of acme/web:1");
+    assert!(!file.exists());
+
+    // needed by something that may not be left out
+    let needed = STACK.replace("depends_on: [chart], x-macula: {optional: true}", "depends_on: [chart]");
+    let engine = engine.pullable_as("acme/web:1", image("1", &[]));
+    let error = save_images(&on_host(&engine, online()), &load_open(&needed), &file).await.unwrap_err();
+    let Error::Supply(problems) = error else { panic!("{error:?}") };
+    insta::assert_snapshot!(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"), @"
+    service web: the registry limits pulls of acme/web:1
+    service board: it needs chart, which is left out
+    ");
+
+    // a full disk is no image's trouble
+    let engine =
+        FakeEngine::new().pullable_as("acme/web:1", image("1", &[])).pull_fails("acme/chart:3", FakePull::DiskFull);
+    let error = save_images(&on_host(&engine, online()), &load_open(STACK), &file).await.unwrap_err();
+    assert!(matches!(error, Error::Failed(_)), "{error:?}");
+    assert!(!file.exists());
 }
 
 #[tokio::test]

@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use crate::apply::{Tools, apply};
+use crate::apply::{Outcome, Tools, apply};
 use crate::compile::{image_specs, published_addresses, service_volumes};
 use crate::config::Loaded;
 use crate::engine::context_digest;
 use crate::model::{ImagePolicy, ImageSpec, Platform, ResourceId, ResourceKind, repository, split_registry};
 use crate::observe;
-use crate::plan::{Action, Cause, Choice, ImageSource, Plan, Step, supply};
+use crate::plan::{Action, Cause, Choice, ImageSource, LeftOut, Plan, Step, supply};
 
 use super::{Error, Session, prepare::load_for_engine};
 
@@ -134,6 +134,18 @@ pub async fn obtain_images(
     policy: ImagePolicy,
     services: &[String],
 ) -> Result<usize, Error> {
+    let (outcome, _) = try_images(session, loaded, policy, services).await?;
+    if outcome.is_ok() { Ok(outcome.ran.len()) } else { Err(Error::Failed(Box::new(outcome))) }
+}
+
+/// As [`obtain_images`]; which images could not be had is the caller's to judge. With the services that
+/// are left out, which have been named.
+pub(super) async fn try_images(
+    session: &Session,
+    loaded: &Loaded,
+    policy: ImagePolicy,
+    services: &[String],
+) -> Result<(Outcome, Vec<LeftOut>), Error> {
     let mut platform = loaded.platform.clone();
     platform.images.policy = policy;
     let unknown: Vec<String> = services.iter().filter(|name| platform.service(name).is_none()).cloned().collect();
@@ -178,7 +190,7 @@ pub async fn obtain_images(
         session.events.warn(format!("{}: {}", left.service, left.reason));
     }
     if plan.is_empty() {
-        return Ok(0);
+        return Ok((Outcome::default(), plan.left_out));
     }
     let tools = Tools {
         engine,
@@ -193,5 +205,5 @@ pub async fn obtain_images(
     if outcome.cancelled && outcome.failed.is_empty() {
         return Err(Error::Cancelled);
     }
-    if outcome.is_ok() { Ok(plan.steps.len()) } else { Err(Error::Failed(Box::new(outcome))) }
+    Ok((outcome, plan.left_out))
 }

@@ -12,6 +12,7 @@ mod lock_images;
 mod logs;
 mod names;
 mod prepare;
+mod prune;
 mod records;
 mod renewal;
 mod resolver;
@@ -19,6 +20,7 @@ mod state;
 mod status;
 mod trace;
 mod up;
+mod usage;
 mod validate;
 
 pub use bundle::{LoadedBundle, SavedBundle, load_bundle, save_images};
@@ -33,6 +35,7 @@ pub use lock_images::{LockChange, LockRow, Locked, lock_images};
 pub use logs::{LogRequest, Source as LogSource, log_sources};
 pub use names::{install_dns_service, install_names, names_may_be_offered, names_were_offered, uninstall_names};
 pub use prepare::{Prepared, Session, Wanted, load_for_engine, prepare, survey};
+pub use prune::{Pruned, PrunedImage, prune_images};
 pub use records::{Added, ListedRecord, add_record, list_records, remove_record};
 pub use resolver::{
     DEFAULT_METRICS, DomainNames, Names, ResolverError, ResolverFiles, ServeOptions, Serving, StartedBy, answers,

@@ -17,7 +17,7 @@ use crate::host::Host;
 use crate::model::{Facts, ImagePolicy, Observed, Platform, Resources, Secrets, label};
 use crate::observe;
 use crate::pki;
-use crate::plan::{Plan, Supply, SupplyProblem, Wish, reconcile, select, supply, without};
+use crate::plan::{Plan, Supply, SupplyProblem, Wish, reconcile_anew, select, supply, without};
 use crate::system::System;
 
 use super::cluster::{ClusterLook, Decision};
@@ -58,6 +58,12 @@ impl Session {
 pub struct Wanted {
     /// Only these services and what they need; empty: all.
     pub services: Vec<String>,
+    /// Only these, whatever they need.
+    pub no_deps: bool,
+    /// What has a build is built again, also where its image is there.
+    pub build: bool,
+    /// New containers for these services, or for all, also where they are right.
+    pub recreate: bool,
     /// Nothing may be left out.
     pub strict: bool,
     /// The cluster is left as it is.
@@ -108,19 +114,27 @@ pub async fn load_for_engine(
 
 /// Looks and plans; changes nothing.
 pub async fn prepare(session: &Session, loaded: &Loaded, wanted: &Wanted) -> Result<Prepared, Error> {
-    let selection = selection(&loaded.platform, &wanted.services)?;
+    let selection = selection(&loaded.platform, wanted)?;
     let (mut prepared, mut problems) = gather(session, loaded, wanted.strict).await?;
     problems.retain(|problem| selection.as_ref().is_none_or(|chosen| chosen.contains(problem.service())));
     if !problems.is_empty() {
         return Err(Error::Supply(problems));
     }
+    if wanted.build {
+        prepared.supply.rebuild(&prepared.platform, &image_specs(&prepared.platform));
+    }
+    let anew: BTreeSet<String> = match (wanted.recreate, wanted.services.as_slice()) {
+        (false, _) => BTreeSet::new(),
+        (true, []) => prepared.platform.services().map(|(_, service)| service.name.clone()).collect(),
+        (true, named) => named.iter().cloned().collect(),
+    };
     let wish = Wish {
         platform: &prepared.platform.name,
         resources: &prepared.resources,
         supply: &prepared.supply,
         selection: selection.as_ref(),
     };
-    prepared.plan = reconcile(&wish, &prepared.observed).map_err(Error::Conflicts)?;
+    prepared.plan = reconcile_anew(&wish, &anew, &prepared.observed).map_err(Error::Conflicts)?;
     cluster::extend(session, &mut prepared, wanted).await?;
     Ok(prepared)
 }
@@ -221,11 +235,14 @@ pub(super) async fn gather(
     Ok((prepared, problems))
 }
 
-fn selection(platform: &Platform, services: &[String]) -> Result<Option<BTreeSet<String>>, Error> {
+fn selection(platform: &Platform, wanted: &Wanted) -> Result<Option<BTreeSet<String>>, Error> {
+    let services = &wanted.services;
     if services.is_empty() {
         return Ok(None);
     }
-    select(platform, services).map(Some).map_err(|names| Error::UnknownService {
+    let chosen = select(platform, services);
+    let chosen = if wanted.no_deps { chosen.map(|_| services.iter().cloned().collect()) } else { chosen };
+    chosen.map(Some).map_err(|names| Error::UnknownService {
         names,
         known: platform.services().map(|(_, service)| service.name.clone()).collect(),
     })

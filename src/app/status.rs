@@ -1,8 +1,8 @@
 //! `status`: the platform as it is, against what is wanted. Never writes.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
 use serde::Serialize;
 
 use crate::compile::{container_name, fully_qualified, loopback_address};
@@ -11,6 +11,7 @@ use crate::model::{ContainerSpec, ContainerState, Health, ObservedContainer, Pla
 use crate::plan::{Action, Choice, ImageSource, Plan, SupplyProblem, Wish, reconcile};
 
 use super::prepare::gather;
+use super::usage::{counters, cpu_percent};
 use super::{ClusterStatus, Error, Prepared, Session, cluster, resolver};
 
 /// The contract of `status -o json`.
@@ -75,45 +76,47 @@ pub struct DnsStatus {
 
 /// Looks at everything and asks every service how it is.
 pub async fn status(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
-    Ok(look(session, loaded).await?.1)
+    look(session, loaded).await
 }
 
-/// Like [`status`], with CPU and memory of every service that runs. It takes as long as the engine
-/// needs between two looks at a container, however many there are.
+/// Least time between the two readings of a counter.
+const APART: Duration = Duration::from_millis(250);
+
+/// Like [`status`], with CPU and memory of every service that runs. The counters are read before and
+/// after the look at everything else, of all containers at once.
 pub async fn status_with_usage(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
-    let (prepared, mut status) = look(session, loaded).await?;
-    let platform = &prepared.platform.name;
-    let running = prepared
-        .observed
-        .containers
-        .iter()
-        .filter(|found| found.state == ContainerState::Running && found.label(label::PLATFORM) == Some(platform));
-    let engine = &*prepared.engine;
-    let looks = running.filter_map(|found| {
-        let service = found.label(label::SERVICE)?;
-        // one that ends meanwhile has no figures, and that is no failure of this look
-        Some(async move { (service, engine.usage(&found.name).await.ok()) })
-    });
-    for (service, usage) in join_all(looks).await {
-        let Some(usage) = usage else { continue };
-        let row = status.services.iter_mut().find(|row| row.name == service);
-        if let Some(row) = row {
+    let (engine, host) = (session.engine()?, session.host());
+    let first = async {
+        let ours = format!("{}={}", label::PLATFORM, loaded.platform.name);
+        let mut running = engine.labelled(&ours).await.unwrap_or_default();
+        running.retain(|found| found.state == ContainerState::Running);
+        let counters = counters(&*engine, host, &running).await;
+        (running, counters, Instant::now())
+    };
+    let ((running, first, read), looked) = tokio::join!(first, look(session, loaded));
+    let mut status = looked?;
+    tokio::time::sleep(APART.saturating_sub(read.elapsed())).await;
+    let elapsed = read.elapsed();
+    let second = counters(&*engine, host, &running).await;
+    for ((found, first), second) in running.iter().zip(first).zip(second) {
+        let (Some(service), Some(first), Some(second)) = (found.label(label::SERVICE), first, second) else { continue };
+        if let Some(row) = status.services.iter_mut().find(|row| row.name == service) {
             let sum = row.usage.get_or_insert_default();
-            sum.cpu_percent += usage.cpu_percent;
-            sum.memory = sum.memory.saturating_add(usage.memory);
-            sum.memory_limit = sum.memory_limit.saturating_add(usage.memory_limit);
+            sum.cpu_percent += cpu_percent(&first, &second, elapsed);
+            sum.memory = sum.memory.saturating_add(second.memory);
+            sum.memory_limit = sum.memory_limit.saturating_add(second.memory_limit);
         }
     }
     Ok(status)
 }
 
-async fn look(session: &Session, loaded: &Loaded) -> Result<(Prepared, Status), Error> {
+async fn look(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
     let (gathered, dns) =
         tokio::join!(gather(session, loaded, false), resolver::look(session, &loaded.platform.domain));
     let (prepared, problems) = gathered?;
     let mut status = status_of(&loaded.platform, &prepared, &problems, dns);
     cluster::ask(session, &prepared, &mut status.cluster).await?;
-    Ok((prepared, status))
+    Ok(status)
 }
 
 /// From what was seen already. `platform`: with the services that are left out.

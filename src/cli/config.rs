@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use crate::config;
+use crate::model::DEFAULT_NAME;
 
 use super::context::{Context, StackOptions};
 use super::error::CliError;
@@ -21,7 +22,7 @@ enum Action {
         #[command(flatten)]
         stacks: StackOptions,
     },
-    /// Write a macula.yaml with every key explained
+    /// Write a macula.yaml with every key explained, for the platform that --name names
     Init {
         /// Where
         #[arg(default_value = "macula.yaml", value_name = "PATH")]
@@ -77,6 +78,10 @@ fn show(context: &Context, stacks: &StackOptions) -> Result<(), CliError> {
 }
 
 async fn init(context: &Context, path: PathBuf, force: bool) -> Result<(), CliError> {
+    let name = context.global.name.as_deref().unwrap_or(DEFAULT_NAME);
+    if let Some((trouble, help)) = config::name_trouble(name) {
+        return Err(CliError::config(format!("--name: {trouble}")).hint(help));
+    }
     if !force && context.host.exists(&path).await {
         return Err(CliError::conflict(format!("{} exists", path.display())).hint("`--force` writes over it"));
     }
@@ -84,7 +89,7 @@ async fn init(context: &Context, path: PathBuf, force: bool) -> Result<(), CliEr
     let target = folder.join(&path);
     context
         .host
-        .write(&target, config::init_file().as_bytes(), 0o644)
+        .write(&target, config::init_file(name).as_bytes(), 0o644)
         .await
         .map_err(|error| CliError::io(format!("write {}", target.display()), &error))?;
     context.print(&format!("wrote {}\n", path.display()))

@@ -61,7 +61,7 @@ pub struct StackOptions {
     /// Add a Compose file, or the folder of one, as a stack; may be given several times
     #[arg(long = "stack", value_name = "PATH")]
     pub stacks: Vec<PathBuf>,
-    /// Activate a Compose profile; may be given several times
+    /// Activate a profile, of the platform or of Compose; may be given several times
     #[arg(long = "profile", env = "MACULA_PROFILES", value_delimiter = ',', value_name = "PROFILE")]
     pub profiles: Vec<String>,
     /// Where images come from

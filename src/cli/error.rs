@@ -198,6 +198,9 @@ impl CliError {
             io::ErrorKind::ReadOnlyFilesystem => {
                 new.hint("the file system is read-only: XDG_DATA_HOME and XDG_CONFIG_HOME may point elsewhere")
             }
+            io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+                new.hint("a folder belongs where a file lies: move it away, or let XDG_DATA_HOME or XDG_CONFIG_HOME lead elsewhere")
+            }
             _ => new,
         }
     }
@@ -324,6 +327,7 @@ pub(super) fn with_image_hints(error: CliError, image: &ImageError) -> CliError 
             .suggest(format!("docker login{}", login_host(reference))),
         ImageError::RateLimited { reference, .. } => error
             .hint("a login has a limit of its own; a mirror under `images.sources` in macula.yaml has none")
+            .hint("what another machine has can be brought over: `macula images save FILE` there, `macula images load FILE` here")
             .suggest(format!("docker login{}", login_host(reference))),
         ImageError::Unreachable { .. } => error
             .hint("check the network and the proxy variables of the engine (`macula doctor`)")
@@ -379,6 +383,7 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
+    use crate::engine::Wait;
 
     const PLAIN: Style = Style { color: false, unicode: false };
 
@@ -501,7 +506,7 @@ mod tests {
         let errors = [
             ImageError::NotFound { reference: reference() },
             ImageError::Denied { reference: reference(), message: "unauthorized".into() },
-            ImageError::RateLimited { reference: "grafana/grafana:12".into(), retry_after: Some(30) },
+            ImageError::RateLimited { reference: "grafana/grafana:12".into(), retry_after: Some(Wait::In(30)) },
             ImageError::Unreachable { reference: reference(), message: "connection timed out".into() },
             ImageError::BuildFailed {
                 reference: reference(),
@@ -523,6 +528,7 @@ mod tests {
 
         error: pull: the registry limits pulls of grafana/grafana:12; try again in 30 s
           hint: a login has a limit of its own; a mirror under `images.sources` in macula.yaml has none
+          hint: what another machine has can be brought over: `macula images save FILE` there, `macula images load FILE` here
           try: docker login
         exit 6
 

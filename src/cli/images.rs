@@ -3,7 +3,9 @@ use std::time::Instant;
 
 use clap::Subcommand;
 
-use crate::app::{self, ImageRow, LockChange, image_rows, load_bundle, lock_images, obtain_images, save_images};
+use crate::app::{
+    self, ImageRow, LockChange, image_rows, load_bundle, lock_images, obtain_images, prune_images, save_images,
+};
 use crate::model::ImagePolicy;
 use crate::plan::ImageSource;
 
@@ -13,7 +15,7 @@ use super::interrupt;
 use super::ui::table::{Cell, Fit, Table};
 use super::ui::text;
 
-/// List, pull, build, lock, save or load the images of the platform
+/// List, pull, build, lock, save, load or prune the images of the platform
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -61,6 +63,17 @@ enum Action {
         #[command(flatten)]
         stacks: StackOptions,
     },
+    /// Remove the images that were built here and that nothing uses any more
+    ///
+    /// No container was made from them, running or not, and no service of the stacks, whatever its
+    /// profile, would run them. What was pulled is left alone.
+    Prune {
+        /// Only show them
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        stacks: StackOptions,
+    },
     /// Load the images of a file that `images save` has written
     ///
     /// The whole file is checked before anything is loaded; what the engine has is left alone.
@@ -79,6 +92,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         Action::Build { services, stacks } => get(context, ImagePolicy::Build, "build", &services, &stacks).await,
         Action::Lock { stacks } => lock(context, stacks).await,
         Action::Save { bundle, stacks } => save(context, &bundle, &stacks).await,
+        Action::Prune { dry_run, stacks } => prune(context, dry_run, stacks).await,
         Action::Load { bundle } => load(context, &bundle).await,
     }
 }
@@ -189,7 +203,43 @@ async fn save(context: &Context, file: &std::path::Path, stacks: &StackOptions) 
     let summary =
         format!("{} ({}) in {}", text::count(saved.images, "image"), text::bytes(saved.size), saved.path.display());
     context.finished(begun, true, !saved.left_out.is_empty(), summary);
-    if context.json() { context.print_json(&saved) } else { Ok(()) }
+    if context.json() {
+        return context.print_json(&saved);
+    }
+    if saved.left_out.is_empty() {
+        return Ok(());
+    }
+    let left = saved.left_out.iter().map(|left| format!("not in it: {} ({})\n", left.service, left.reason));
+    context.print(&left.collect::<String>())
+}
+
+async fn prune(context: &Context, dry_run: bool, mut stacks: StackOptions) -> Result<(), CliError> {
+    // those too that a later run may ask for
+    stacks.profiles = vec!["*".to_owned()];
+    let loaded = context.load(&stacks)?;
+    let session = context.session("images prune").await;
+    let pruned = prune_images(&session, &loaded, dry_run).await?;
+    if context.json() {
+        return context.print_json(&pruned);
+    }
+    let mut table = Table::new([("IMAGE", Fit::Whole), ("SERVICE", Fit::Whole), ("SIZE", Fit::Number)]);
+    for image in &pruned.removed {
+        let name = image.names.first().cloned().unwrap_or_else(|| short(&image.id).to_owned());
+        table.row([Cell::from(&name), Cell::from(&image.service), Cell::from(&text::bytes(image.size))]);
+    }
+    let count = text::count(pruned.removed.len(), "image");
+    let freed = text::bytes(pruned.size);
+    let summary = match (pruned.removed.is_empty(), dry_run) {
+        (true, _) => "nothing to remove: every image that was built here is used\n".to_owned(),
+        (false, true) => format!("{count} would go, up to {freed}; what others share stays\n"),
+        (false, false) => format!("{count} removed, up to {freed} freed; what others share stays\n"),
+    };
+    let table = if pruned.removed.is_empty() {
+        String::new()
+    } else {
+        table.render(context.out_style(), context.terminal.table_width())
+    };
+    context.print(&format!("{table}{summary}"))
 }
 
 async fn load(context: &Context, file: &std::path::Path) -> Result<(), CliError> {

@@ -45,7 +45,7 @@ use error::{CliError, ErrorKind};
 #[command(name = "macula", version, propagate_version = false, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 done, 1 unexpected, 2 usage, 3 configuration, 4 no engine, 5 conflict, 6 image, \
-    7 not healthy, 8 privilege, 9 cluster, 10 changes pending (plan --exit-code)."
+    7 not healthy, 8 privilege, 9 cluster, 10 changes pending (plan --exit-code), 130 stopped by Ctrl-C."
 )]
 pub struct Cli {
     #[command(flatten)]

@@ -31,6 +31,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         strict: args.strict,
         no_cluster: args.no_cluster,
         may_fetch: context.may_ask(),
+        ..Wanted::default()
     };
     let prepared = prepare(&session, &loaded, &wanted).await?;
     if let Some(drift) = crate::app::cluster_drift(&prepared) {

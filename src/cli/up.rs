@@ -28,6 +28,15 @@ pub struct Args {
     services: Vec<String>,
     #[command(flatten)]
     stacks: StackOptions,
+    /// Build again what has a build, also where its image is there
+    #[arg(long)]
+    build: bool,
+    /// Make new containers for these services (or all), also where nothing has changed
+    #[arg(long)]
+    force_recreate: bool,
+    /// Leave out what these services need
+    #[arg(long, requires = "services")]
+    no_deps: bool,
     /// Only show the plan
     #[arg(long)]
     dry_run: bool,
@@ -53,6 +62,9 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let loaded = context.load(&args.stacks)?;
     let wanted = Wanted {
         services: args.services,
+        no_deps: args.no_deps,
+        build: args.build,
+        recreate: args.force_recreate,
         strict: args.strict,
         no_cluster: args.no_cluster,
         may_fetch: context.may_ask(),

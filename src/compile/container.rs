@@ -1,5 +1,6 @@
 //! A service becomes its containers.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use serde_json::Value;
@@ -103,6 +104,9 @@ fn container(scene: &Scene<'_>, service: &Service, replica: u32, files: &[FileSp
     labels.insert(label::REPLICA.into(), replica.to_string());
     if one_shot {
         labels.insert(label::ONE_SHOT.into(), "true".into());
+    }
+    if service.extension.role == Some(Role::Ingress) {
+        labels.insert(label::NAMES.into(), names_inside(scene).into_iter().collect::<Vec<_>>().join(","));
     }
     let needs: Vec<&str> = service.depends_on.keys().map(String::as_str).collect();
     if !needs.is_empty() {
@@ -270,7 +274,7 @@ fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<Networ
     if service.network_mode.is_some() {
         return Vec::new();
     }
-    let Scene { platform, stack, site, routes, .. } = scene;
+    let Scene { platform, stack, site, .. } = scene;
     let ingress = service.extension.role == Some(Role::Ingress);
     // what the ingress or Prometheus must reach is on the platform's network, whatever else it is on
     let reached = ingress || !service.extension.ingress.is_empty() || !service.extension.metrics.is_empty();
@@ -282,8 +286,7 @@ fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<Networ
         aliases.extend(declared.into_iter().flat_map(|network| network.aliases.clone()));
         if ingress {
             // inside, every name leads to the ingress
-            aliases.extend(routes.iter().map(|route| route.host.clone()).filter(|host| !host.starts_with('*')));
-            aliases.extend(direct_names(platform).map(|(name, _)| name));
+            aliases.extend(names_inside(scene));
         }
         aliases.sort();
         aliases.dedup();
@@ -299,16 +302,27 @@ fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<Networ
         });
     }
     for (key, network) in service.networks.iter().filter(|(key, _)| *key != "default") {
+        let name = network_name(platform, stack, key);
+        // a container is on a network once, under whatever keys it is declared
+        if let Some(known) = all.iter_mut().find(|attachment: &&mut NetworkAttachment| attachment.network == name) {
+            known.aliases.extend(network.aliases.clone());
+            known.aliases.sort();
+            known.aliases.dedup();
+            known.ipv4 = known.ipv4.or(network.ipv4_address);
+            known.ipv6 = known.ipv6.or(network.ipv6_address);
+            continue;
+        }
         let mut aliases = vec![service.name.clone()];
         aliases.extend(network.aliases.clone());
-        all.push(NetworkAttachment {
-            network: network_name(platform, stack, key),
-            aliases,
-            ipv4: network.ipv4_address,
-            ipv6: network.ipv6_address,
-        });
+        all.push(NetworkAttachment { network: name, aliases, ipv4: network.ipv4_address, ipv6: network.ipv6_address });
     }
     all
+}
+
+/// What leads to the ingress inside. Engines know no wildcards.
+fn names_inside(scene: &Scene<'_>) -> BTreeSet<String> {
+    let hosts = scene.routes.iter().map(|route| route.host.clone()).filter(|host| !host.starts_with('*'));
+    hosts.chain(direct_names(scene.platform).map(|(name, _)| name)).collect()
 }
 
 /// Names of services that are reached on a port and not through HTTP, `postgres.macula.local`, with

@@ -4,7 +4,7 @@
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::model::{ContainerSpec, Fingerprint};
+use crate::model::{ContainerSpec, Fingerprint, label};
 
 /// The whole, and the parts as `command=1a2b3c4d,env=...`: one for each field that is not empty.
 pub fn of(spec: &ContainerSpec) -> (Fingerprint, String) {
@@ -14,6 +14,9 @@ pub fn of(spec: &ContainerSpec) -> (Fingerprint, String) {
         map.remove("labels");
         map.insert("labels".into(), own_labels_apart(spec));
         map.insert("files".into(), fixed_files(spec));
+        if let Some(names) = spec.labels.get(label::NAMES) {
+            drop_names(map.get_mut("networks"), names);
+        }
     }
     let parts = match &value {
         Value::Object(map) => map
@@ -34,6 +37,16 @@ fn own_labels_apart(spec: &ContainerSpec) -> Value {
         .map(|(key, value)| (key.clone(), Value::String(value.clone())))
         .collect::<serde_json::Map<_, _>>()
         .into()
+}
+
+/// Names come and go; the plan compares them with the label that holds them.
+fn drop_names(networks: Option<&mut Value>, names: &str) {
+    let names: Vec<&str> = names.split(',').collect();
+    for network in networks.and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(aliases) = network.get_mut("aliases").and_then(Value::as_array_mut) {
+            aliases.retain(|alias| alias.as_str().is_none_or(|alias| !names.contains(&alias)));
+        }
+    }
 }
 
 /// Files that a reload takes up are observed by reading them back, so they are no part of it.

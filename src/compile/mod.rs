@@ -124,11 +124,19 @@ fn networks(platform: &Platform, site: &Site<'_>) -> Vec<NetworkSpec> {
     let mut all = vec![own];
     for stack in &platform.stacks {
         for (key, declared) in stack.networks.iter().filter(|(key, _)| *key != "default") {
+            let name = container::network_name(platform, stack, key);
+            // one name is one network, that of the stack that makes it
+            if let Some(known) = all.iter().position(|spec| spec.name == name) {
+                if declared.external || !all.get(known).is_some_and(|spec| spec.external) {
+                    continue;
+                }
+                all.remove(known);
+            }
             let mut labels = own_labels(platform, site, Some(&stack.name));
             labels.insert(label::NAME.into(), key.clone());
             labels.extend(declared.labels.clone());
             all.push(NetworkSpec {
-                name: container::network_name(platform, stack, key),
+                name,
                 external: declared.external,
                 driver: declared.driver.clone().unwrap_or_else(|| "bridge".into()),
                 driver_opts: declared.driver_opts.clone(),
@@ -157,9 +165,12 @@ fn volumes(platform: &Platform, site: &Site<'_>, containers: &[crate::model::Con
             if users().next().is_none() {
                 continue;
             }
-            // two stacks that share a volume both declare it; it is that of the first
-            if all.iter().any(|made: &VolumeSpec| made.name == name) {
-                continue;
+            // two stacks that share a volume both declare it; it is that of the first that makes it
+            if let Some(known) = all.iter().position(|made: &VolumeSpec| made.name == name) {
+                if declared.external || !all.get(known).is_some_and(|made| made.external) {
+                    continue;
+                }
+                all.remove(known);
             }
             let mut labels = own_labels(platform, site, Some(&stack.name));
             labels.insert(label::NAME.into(), key.clone());

@@ -95,3 +95,41 @@ async fn a_volume_of_two_stacks_is_made_once() {
         resources.volumes.iter().map(|spec| (spec.name.as_str(), spec.labels[label::STACK].as_str())).collect();
     assert_eq!(volumes, [("macula-shared", "one")]);
 }
+
+/// As in the files of Compose: whoever says `external` joins what another stack makes, and the platform's
+/// own network may be joined by its name.
+#[tokio::test]
+async fn a_network_of_two_stacks_is_made_once() {
+    let stack = |service: &str, networks: &str| {
+        format!(
+            "services: {{{service}: {{image: 'x:1', networks: [default, back, own]}}}}\nnetworks: {{back: {{{networks}}}, own: {{name: macula, external: true}}}}\n"
+        )
+    };
+    let files = MemoryFiles::default()
+        .with("/w/one/compose.yaml", stack("joins", "name: back, external: true"))
+        .with("/w/two/compose.yaml", stack("makes", "name: back, internal: true"))
+        .with("/w/three/compose.yaml", stack("shares", "name: back, internal: true"));
+    let stacks = vec!["/w/one".into(), "/w/two".into(), "/w/three".into()];
+    let request = Request { cwd: "/w".into(), stacks, only_own: true, ..Request::default() };
+    let platform = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform;
+    let facts = FakeEngine::new().facts().await.unwrap();
+    let site = Site {
+        facts: &facts,
+        subnet: ipnet::Ipv4Net::new(Ipv4Addr::new(10, 222, 7, 0), 24).unwrap(),
+        block: Block::DEFAULT,
+        secrets: &Secrets::default(),
+        certificate: None,
+        version: "1",
+    };
+    let resources = compile(&platform, &site).unwrap();
+    let networks: Vec<_> = resources
+        .networks
+        .iter()
+        .map(|spec| (spec.name.as_str(), spec.external, spec.labels.get(label::STACK).map(String::as_str)))
+        .collect();
+    assert_eq!(networks, [("macula", false, None), ("back", false, Some("two"))]);
+    for container in &resources.containers {
+        let on: Vec<&str> = container.networks.iter().map(|attachment| attachment.network.as_str()).collect();
+        assert_eq!(on, ["macula", "back"], "{}", container.name);
+    }
+}

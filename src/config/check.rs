@@ -7,14 +7,24 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use super::compose::Project;
-use super::diagnostic::{Report, suggestion};
+use super::diagnostic::{Report, listed, suggestion};
 use super::tree::{Entry, Node, Span};
-use crate::model::{IngressSettings, Mount, Role, Service, Stack};
+use crate::model::{IngressSettings, Mount, Role, SecretSource, Service, Stack};
 
 /// A stack and the project that it was made from, whose places are shown in errors.
 pub(super) struct Loaded {
     pub(super) project: Project,
     pub(super) stack: Stack,
+    /// Ours, or a file that stands in for one of ours.
+    pub(super) built_in: bool,
+}
+
+/// What macula.yaml switches off.
+pub(super) struct Off {
+    /// `services.postgres`
+    pub(super) key: String,
+    pub(super) span: Span,
+    pub(super) services: Vec<String>,
 }
 
 impl Loaded {
@@ -45,10 +55,20 @@ impl Loaded {
 }
 
 /// All checks, in one go. Dependencies on services that are left out, and need not be there, go.
-pub(super) fn check(stacks: &mut [Loaded], domain: &str, ingress: &IngressSettings, report: &mut Report) {
+pub(super) fn check(
+    stacks: &mut [Loaded],
+    off: &[Off],
+    prefix: &str,
+    domain: &str,
+    ingress: &IngressSettings,
+    report: &mut Report,
+) {
     names(stacks, report);
     resources(stacks, report);
-    dependencies(stacks, report);
+    shared::resources(stacks, prefix, report);
+    needed(stacks, off, report);
+    let off: Vec<&str> = off.iter().flat_map(|off| &off.services).map(String::as_str).collect();
+    dependencies(stacks, &off, report);
     circles(stacks, report);
     for loaded in stacks.iter() {
         for (name, service) in &loaded.stack.services {
@@ -57,7 +77,7 @@ pub(super) fn check(stacks: &mut [Loaded], domain: &str, ingress: &IngressSettin
     }
     shared::published(stacks, ingress, report);
     shared::hosts(stacks, domain, report);
-    shared::secrets(stacks, report);
+    shared::secrets(stacks, &off, report);
 }
 
 /// Names are what they may be, and nothing is there twice.
@@ -142,8 +162,52 @@ fn resources(stacks: &[Loaded], report: &mut Report) {
     }
 }
 
-/// What a service depends on is there.
-fn dependencies(stacks: &mut [Loaded], report: &mut Report) {
+/// Nothing that stays needs what is switched off: told once for each switch, with all that would have to
+/// go along.
+fn needed(stacks: &[Loaded], off: &[Off], report: &mut Report) {
+    let services = || stacks.iter().flat_map(|loaded| loaded.stack.services.values());
+    for off in off {
+        let mut gone: Vec<&str> = off.services.iter().map(String::as_str).collect();
+        let mut direct: Option<usize> = None;
+        loop {
+            let found: Vec<&str> = services()
+                .filter(|service| !gone.contains(&service.name.as_str()))
+                .filter(|service| {
+                    let waits = service.depends_on.iter().any(|(name, on)| on.required && gone.contains(&name.as_str()));
+                    let knows = service.extension.secrets.values().any(
+                        |source| matches!(source, SecretSource::From { service, .. } if gone.contains(&service.as_str())),
+                    );
+                    waits || knows
+                })
+                .map(|service| service.name.as_str())
+                .collect();
+            if found.is_empty() {
+                break;
+            }
+            direct.get_or_insert(found.len());
+            gone.extend(found);
+        }
+        let (Some(direct), Some(needy)) = (direct, gone.get(off.services.len()..)) else { continue };
+        let verb = if direct == 1 { "needs" } else { "need" };
+        let (first, rest) = needy.split_at(direct.min(needy.len()));
+        let through = match rest {
+            [] => String::new(),
+            rest => {
+                let way = if direct == 1 { "it" } else { "them" };
+                format!(", and through {way} {}", listed(rest.iter().copied(), "and"))
+            }
+        };
+        let lines: Vec<String> = needy.iter().map(|name| format!("{name}: {{enabled: false}}")).collect();
+        report.error_help(
+            off.span,
+            format!("{} is switched off, and {} {verb} it{through}", off.key, listed(first.iter().copied(), "and")),
+            format!("leave them out too: `services: {{{}}}`", lines.join(", ")),
+        );
+    }
+}
+
+/// What a service depends on is there. Of what is switched off, `off`, was told already.
+fn dependencies(stacks: &mut [Loaded], off: &[&str], report: &mut Report) {
     let known: Vec<String> = stacks.iter().flat_map(|loaded| loaded.stack.services.keys().cloned()).collect();
     let inactive: Vec<String> = stacks.iter().flat_map(|loaded| loaded.project.inactive.iter().cloned()).collect();
     for loaded in stacks.iter_mut() {
@@ -151,7 +215,7 @@ fn dependencies(stacks: &mut [Loaded], report: &mut Report) {
         for (name, service) in &loaded.stack.services {
             for (target, dependency) in service.depends_on.iter().filter(|(target, _)| !known.contains(target)) {
                 gone.push((name.clone(), target.clone()));
-                if !dependency.required {
+                if !dependency.required || off.contains(&target.as_str()) {
                     continue;
                 }
                 let span = loaded.at_key(name, &["depends_on", target]);

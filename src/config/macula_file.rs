@@ -32,6 +32,8 @@ pub(super) static MACULA: Object = closed(
         f("profiles", Kind::TextOrTexts).doc("Profiles that are active, beside those of --profile: of the platform (core, observability, observability-no-socket, tools, cache; without any of them all but cache), and of Compose."),
         f("stacks", Kind::Short(paths, &Kind::List(&Kind::Path)))
             .doc("Stacks to run beside the built-in ones: Compose files, or folders with a compose.yaml."),
+        f("built_in", Kind::Nullable(&Kind::Map(&Kind::Bool)))
+            .doc("Built-in stacks by name; false leaves the whole stack out: {metrics: false}."),
         f("services", Kind::Nullable(&Kind::Map(&Kind::Object(&SERVICE))))
             .doc("Changes to single services of any stack, by name."),
         f("images", Kind::Nullable(&Kind::Object(&IMAGES))).doc("Where images come from."),
@@ -195,8 +197,10 @@ fn address(text: &str) -> Option<(String, String)> {
 pub(super) struct Settings {
     pub(super) name: Option<String>,
     pub(super) domain: Option<String>,
-    pub(super) profiles: Vec<String>,
+    pub(super) profiles: Vec<(String, Span)>,
     pub(super) stacks: Vec<(PathBuf, Span)>,
+    /// Whether a built-in stack is there, by its name.
+    pub(super) built_in: Vec<(String, bool, Span)>,
     pub(super) services: BTreeMap<String, ServiceChange>,
     pub(super) images: ImageSettings,
     pub(super) ingress: IngressSettings,
@@ -294,11 +298,19 @@ fn settings(root: &Node) -> Settings {
     Settings {
         name: owned(root, "name"),
         domain: owned(root, "domain"),
-        profiles: root.texts("profiles"),
+        profiles: root
+            .items("profiles")
+            .iter()
+            .filter_map(|node| Some((node.as_text()?.to_owned(), node.span)))
+            .collect(),
         stacks: root
             .items("stacks")
             .iter()
             .filter_map(|node| Some((PathBuf::from(node.as_text()?), node.span)))
+            .collect(),
+        built_in: root
+            .entries("built_in")
+            .map(|(name, entry)| (name.to_owned(), entry.node.as_bool() != Some(false), entry.key))
             .collect(),
         services: root.entries("services").map(|(name, entry)| (name.to_owned(), service_change(entry))).collect(),
         images: ImageSettings {

@@ -38,6 +38,11 @@ use tree::Span;
 use crate::model::{ClusterSettings, DEFAULT_DOMAIN, DEFAULT_NAME, ImagePolicy, Origin, Platform, Stack};
 use crate::render;
 
+/// What is wrong with the name of a platform, and what would be right.
+pub fn name_trouble(name: &str) -> Option<(String, String)> {
+    macula_file::platform_name(name)
+}
+
 /// Everything that decides what is loaded.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
@@ -96,16 +101,20 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     let mut variables = request.env.clone();
     variables.insert("MACULA_NAME".to_owned(), name.clone());
     variables.insert("MACULA_DOMAIN".to_owned(), domain.clone());
-    variables.insert("MACULA_PREFIX".to_owned(), prefix);
-    let mut profiles = settings.profiles.clone();
-    profiles.extend(request.profiles.iter().cloned());
+    variables.insert("MACULA_PREFIX".to_owned(), prefix.clone());
+    let command_line = Span::whole(report.file(Path::new("--profile")));
+    let mut asked = settings.profiles.clone();
+    asked.extend(request.profiles.iter().map(|name| (name.clone(), command_line)));
+    // an empty variable asks for nothing
+    asked.retain(|(name, _)| !name.is_empty());
+    let profiles: Vec<String> = asked.iter().map(|(name, _)| name.clone()).collect();
 
     let around = compose::Surroundings { files, variables: &variables, profiles: &profiles };
     let mut stacks = Vec::new();
-    for source in sources(request, &settings, files, built_in, &mut report) {
+    for (at, source) in sources(request, &settings, files, built_in, &mut report).into_iter().enumerate() {
         let Some(project) = compose::load(&source, &around, &mut report) else { continue };
         let stack = stack(&project, &source, request, files, &mut report);
-        stacks.push(check::Loaded { project, stack });
+        stacks.push(check::Loaded { project, stack, built_in: at < built_in.len() });
     }
     let mut images = settings.images.clone();
     if let Some(policy) = request.images {
@@ -113,15 +122,17 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     }
     let lock_file = lock_file::place(config_file.as_deref(), &request.cwd);
     images.locked = lock_file::load(&lock_file, files, &mut report);
+    profile::known(&stacks, &asked, &mut report);
     profile::choose(&mut stacks, &profiles);
-    apply_changes(&settings.services, &mut stacks, &mut report);
+    let mut off = built_in_off(&settings.built_in, &mut stacks, &mut report);
+    off.extend(apply_changes(&settings.services, &mut stacks, &mut report));
     for (from, to) in &images.overrides {
         let services = stacks.iter_mut().flat_map(|loaded| loaded.stack.services.values_mut());
         for service in services.filter(|service| service.image.as_ref() == Some(from)) {
             service.image = Some(to.clone());
         }
     }
-    check::check(&mut stacks, &domain, &settings.ingress, &mut report);
+    check::check(&mut stacks, &off, &prefix, &domain, &settings.ingress, &mut report);
 
     let failed = report.has_errors();
     let (errors, warnings) = report.finish();
@@ -301,8 +312,36 @@ fn stack(
 /// What container engines accept at the least: bytes.
 const LEAST_MEMORY: i64 = 6 << 20;
 
-/// `services` of macula.yaml.
-fn apply_changes(changes: &BTreeMap<String, ServiceChange>, stacks: &mut [check::Loaded], report: &mut Report) {
+/// `built_in` of macula.yaml: takes whole stacks away.
+fn built_in_off(wanted: &[(String, bool, Span)], stacks: &mut [check::Loaded], report: &mut Report) -> Vec<check::Off> {
+    let mut off = Vec::new();
+    for (name, there, span) in wanted {
+        // one of the user's own that stands in for it goes by the same name
+        let own = stacks.iter_mut().find(|loaded| loaded.built_in && loaded.stack.name == *name);
+        match own {
+            Some(loaded) if !there => {
+                let services: Vec<String> = std::mem::take(&mut loaded.stack.services).into_keys().collect();
+                loaded.project.inactive.extend(services.iter().cloned());
+                off.push(check::Off { key: format!("built_in.{name}"), span: *span, services });
+            }
+            Some(_) => {}
+            None => {
+                let known: Vec<&str> =
+                    stacks.iter().filter(|loaded| loaded.built_in).map(|loaded| loaded.stack.name.as_str()).collect();
+                report.error_help(*span, format!("built_in: there is no stack `{name}`"), suggestion(name, known));
+            }
+        }
+    }
+    off
+}
+
+/// `services` of macula.yaml. Returns what it switches off.
+fn apply_changes(
+    changes: &BTreeMap<String, ServiceChange>,
+    stacks: &mut [check::Loaded],
+    report: &mut Report,
+) -> Vec<check::Off> {
+    let mut off = Vec::new();
     for (name, change) in changes {
         let Some(loaded) = stacks.iter_mut().find(|loaded| loaded.stack.services.contains_key(name)) else {
             let inactive = stacks.iter().any(|loaded| loaded.project.inactive.contains(name));
@@ -321,6 +360,7 @@ fn apply_changes(changes: &BTreeMap<String, ServiceChange>, stacks: &mut [check:
         if change.disabled {
             loaded.stack.services.remove(name);
             loaded.project.inactive.push(name.clone());
+            off.push(check::Off { key: format!("services.{name}"), span: change.span, services: vec![name.clone()] });
             continue;
         }
         let Some(service) = loaded.stack.services.get_mut(name) else { continue };
@@ -343,6 +383,7 @@ fn apply_changes(changes: &BTreeMap<String, ServiceChange>, stacks: &mut [check:
             service.options.resources.memory = change.memory;
         }
     }
+    off
 }
 
 #[cfg(test)]

@@ -4,10 +4,27 @@
 use std::collections::BTreeSet;
 
 use super::check::Loaded;
+use super::diagnostic::{Report, suggestion};
+use super::tree::Span;
 use crate::model::Service;
 
 /// Asked for by name only: it stores whatever is pulled.
 const BY_NAME_ONLY: &str = "cache";
+
+/// Whoever asks for a profile that nobody has gets nothing for it, which is never what was meant.
+pub(super) fn known(stacks: &[Loaded], asked: &[(String, Span)], report: &mut Report) {
+    let services = stacks.iter().flat_map(|loaded| loaded.stack.services.values());
+    let mut known: BTreeSet<&str> =
+        services.flat_map(|service| service.extension.profiles.iter().map(String::as_str)).collect();
+    known.extend(stacks.iter().flat_map(|loaded| loaded.project.profiles.iter().map(String::as_str)));
+    for (name, span) in asked.iter().filter(|(name, _)| name != "*" && !known.contains(name.as_str())) {
+        report.error_help(
+            *span,
+            format!("no service has the profile `{name}`"),
+            suggestion(name, known.iter().copied()),
+        );
+    }
+}
 
 /// Removes the services that no chosen profile has and no remaining service needs. `given` may name
 /// Compose profiles too; when it names none of the platform's, all of them but `cache` are chosen.
@@ -78,6 +95,23 @@ services:
     fn a_chosen_profile_brings_what_it_needs() {
         insta::assert_snapshot!(services(&["observability-no-socket"]), @"ingress loki s3");
         insta::assert_snapshot!(services(&["core", "cache"]), @"ingress proxy registry s3");
+    }
+
+    #[test]
+    fn a_profile_that_nobody_has_is_refused() {
+        let wrong = |request: Request, yaml: &str| {
+            let files = MemoryFiles::default().with("/macula.yaml", yaml);
+            load_with(&Request { cwd: "/".into(), ..request }, &files, &[("all.yaml", STACK)]).unwrap_err().to_string()
+        };
+        let asked = Request { profiles: vec!["caceh".into(), "debug".into()], ..Request::default() };
+        insta::assert_snapshot!(wrong(asked, "profiles: [core, dve]"), @"
+        macula.yaml:1:18: no service has the profile `dve`
+            did you mean `dev`?
+        --profile: no service has the profile `caceh`
+            did you mean `cache`?
+        --profile: no service has the profile `debug`
+            known here: `cache`, `core`, `dev`, `observability` and `observability-no-socket`
+        ");
     }
 
     #[test]

@@ -187,9 +187,9 @@ fn services_are_changed_or_left_out_by_macula_yaml() {
 fn a_service_that_is_needed_cannot_be_left_out() {
     let (request, files) = with_stack("services: {web: {image: a, depends_on: [db]}, db: {image: b}}");
     let files = files.with("/home/dev/macula.yaml", "services: {db: {enabled: false}}");
-    insta::assert_snapshot!(run(&request, &files).unwrap_err(), @r"
-    compose.yaml:1:41: services.web depends on db, which is left out
-        enable db (its profile, or `services.db.enabled` in macula.yaml), or say `required: false`
+    insta::assert_snapshot!(run(&request, &files).unwrap_err(), @"
+    macula.yaml:1:12: services.db is switched off, and `web` needs it
+        leave them out too: `services: {web: {enabled: false}}`
     ");
 }
 
@@ -720,9 +720,74 @@ fn the_built_in_stacks_load_without_a_word() {
     assert_eq!(lines(&loaded.warnings), "");
 }
 
+/// One thing with two owners: what each says of it has to be the same.
+#[test]
+fn stacks_that_share_say_the_same() {
+    let one = "services: {a: {image: a, volumes: ['data:/data'], networks: [back]}}
+volumes: {data: {driver_opts: {type: nfs}}, same: {}, outer: {external: true, name: made}}
+networks: {back: {name: back, internal: true}, own: {name: macula}}
+";
+    let two = "services: {b: {image: b, volumes: ['data:/data'], networks: [rear]}}
+volumes: {data: {labels: {who: two}}, same: {}, made: {name: made, driver: local}}
+networks: {rear: {name: back, ipam: {config: [{subnet: 10.99.0.0/24}]}}}
+";
+    let files = MemoryFiles::default().with("/home/one/compose.yaml", one).with("/home/two/compose.yaml", two);
+    let stacks = vec!["/home/one".into(), "/home/two".into()];
+    let request = Request { stacks, ..request() };
+    insta::assert_snapshot!(run(&request, &files).unwrap_err(), @"
+    /home/one/compose.yaml:3:48: networks.own: `macula` is the platform's own network
+        say `external: true` to join it, or give it another name
+    /home/two/compose.yaml:2:11: the volume macula-data is in the stack `one` too (/home/one/compose.yaml:2:11), with another `driver_opts` and `labels`
+        say the same in both, or give one of them another `name:`
+    /home/two/compose.yaml:3:12: the network back is in the stack `one` too (/home/one/compose.yaml:3:12), with another `internal` and `ipam`
+        say the same in both, or give one of them another `name:`
+    ");
+}
+
+#[test]
+fn a_whole_built_in_stack_can_be_left_out() {
+    let built_in = [
+        (
+            "data.yaml",
+            "services: {db: {image: d, x-macula: {secrets: {PASSWORD: {generate: 24}}}}, job: {image: j, depends_on: [db]}}",
+        ),
+        (
+            "web.yaml",
+            "services: {web: {image: w, depends_on: [api]}, api: {image: a, x-macula: {secrets: {PGPASSWORD: {from: db.PASSWORD}}}}}",
+        ),
+        ("draw.yaml", "services: {draw: {image: d, depends_on: {db: {condition: service_started, required: false}}}}"),
+    ];
+    let with = |yaml: &str| {
+        let files = MemoryFiles::default().with("/home/dev/macula.yaml", yaml);
+        load_with(&request(), &files, &built_in)
+    };
+    let names = |yaml: &str| {
+        let loaded = with(yaml).unwrap_or_else(|errors| panic!("{errors}"));
+        loaded.platform.services().map(|(_, service)| service.name.clone()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(names("built_in: {draw: false, web: true}"), "db job api web");
+    assert_eq!(names("built_in: {data: false, web: false}"), "draw");
+    insta::assert_snapshot!(with("built_in: {data: false, drawn: false}").unwrap_err(), @"
+    macula.yaml:1:12: built_in.data is switched off, and `api` needs it, and through it `web`
+        leave them out too: `services: {api: {enabled: false}, web: {enabled: false}}`
+    macula.yaml:1:25: built_in: there is no stack `drawn`
+        did you mean `draw`?
+    ");
+    insta::assert_snapshot!(with("services: {db: {enabled: false}, job: {enabled: false}}").unwrap_err(), @"
+    macula.yaml:1:12: services.db is switched off, and `api` needs it, and through it `web`
+        leave them out too: `services: {api: {enabled: false}, web: {enabled: false}}`
+    ");
+}
+
+#[test]
+fn the_sample_file_takes_a_name() {
+    let files = MemoryFiles::default().with("/home/dev/macula.yaml", init_file("pr-7"));
+    assert_eq!(run(&request(), &files).unwrap().platform.name, "pr-7");
+}
+
 #[test]
 fn the_sample_file_changes_nothing_and_says_nothing() {
-    let files = MemoryFiles::default().with("/home/dev/macula.yaml", init_file());
+    let files = MemoryFiles::default().with("/home/dev/macula.yaml", init_file("macula"));
     let loaded = run(&request(), &files).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(lines(&loaded.warnings), "");
     assert_eq!(loaded.platform, run(&request(), &MemoryFiles::default()).unwrap().platform);
@@ -732,7 +797,7 @@ fn the_sample_file_changes_nothing_and_says_nothing() {
 #[test]
 fn the_examples_of_the_sample_file_are_right() {
     let mut text = String::new();
-    for line in init_file().lines() {
+    for line in init_file("macula").lines() {
         match line.trim_start().strip_prefix("#   ") {
             Some(example) => {
                 // the example stands in place of the empty value above it
@@ -756,7 +821,7 @@ fn the_examples_of_the_sample_file_are_right() {
 #[test]
 fn the_schema_knows_every_key_of_the_sample_file() {
     let schema = schema();
-    let sample: serde_json::Value = serde_yaml::from_str(init_file()).unwrap();
+    let sample: serde_json::Value = serde_yaml::from_str(&init_file("macula")).unwrap();
     fn hold(value: &serde_json::Value, schema: &serde_json::Value, path: &str) {
         let Some(map) = value.as_object() else { return };
         let Some(properties) = schema["properties"].as_object() else { return };

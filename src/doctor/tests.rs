@@ -892,6 +892,10 @@ async fn an_engine_that_lacks_a_right_cannot_run_nodes() {
       fix: run the engine outside of the container or sandbox that takes it away, or go without a cluster: `cluster: {enabled: false}` in macula.yaml
     ");
     assert_snapshot!(case(FakeHost::new()).find("privileged").await, @"skipped: privileged: the engine's process is not known");
+    // another engine than the one whose process that is
+    let mut beside = case(with("000001fffeefffff"));
+    beside.facts = Some(Facts { socket: Some("/home/me/docker.sock".into()), ..docker() });
+    assert_snapshot!(beside.find("privileged").await, @"skipped: privileged: the engine's process is not known");
 }
 
 #[tokio::test]

@@ -11,8 +11,8 @@ use futures_util::stream::BoxStream;
 
 use crate::event::Progress;
 use crate::model::{
-    ContainerSpec, Facts, FileSpec, NetworkSpec, ObservedContainer, ObservedImage, ObservedNetwork, ObservedVolume,
-    VolumeSpec,
+    ContainerSpec, Facts, FileSpec, LabelledImage, NetworkSpec, ObservedContainer, ObservedImage, ObservedNetwork,
+    ObservedVolume, VolumeSpec,
 };
 
 pub mod discover;
@@ -56,14 +56,38 @@ pub enum ImageError {
     NotFound { reference: String },
     #[error("{reference} was refused: {message}")]
     Denied { reference: String, message: String },
-    #[error("the registry limits pulls of {reference}{}", retry_after.map(|s| format!("; try again in {s} s")).unwrap_or_default())]
-    RateLimited { reference: String, retry_after: Option<u64> },
+    #[error("the registry limits pulls of {reference}{}", retry_after.map(|wait| format!("; {wait}")).unwrap_or_default())]
+    RateLimited { reference: String, retry_after: Option<Wait> },
     #[error("no way to the registry of {reference}: {message}")]
     Unreachable { reference: String, message: String },
     #[error("{reference}: {message}")]
     BuildFailed { reference: String, message: String, log_tail: Vec<String> },
     #[error("{reference}: {message}")]
     Other { reference: String, message: String },
+}
+
+/// How long a registry wants to be left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Seconds from now.
+    In(u64),
+    /// It says only over how many seconds it counts, which is the longest that it can take.
+    Within(u64),
+}
+
+impl std::fmt::Display for Wait {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let time = |seconds: u64| match (seconds, seconds.div_ceil(60)) {
+            (0..120, _) => format!("{seconds} s"),
+            (_, minutes @ 0..120) => format!("{minutes} min"),
+            (_, minutes) if minutes % 60 == 0 => format!("{} h", minutes / 60),
+            (_, minutes) => format!("{} h {} min", minutes / 60, minutes % 60),
+        };
+        match self {
+            Self::In(seconds) => write!(f, "try again in {}", time(*seconds)),
+            Self::Within(seconds) => write!(f, "it counts them over {0}: try again within {0}", time(*seconds)),
+        }
+    }
 }
 
 /// What to look at in one pass.
@@ -130,11 +154,13 @@ pub struct LogLine {
     pub bytes: Vec<u8>,
 }
 
-/// One moment's use of a container.
-#[derive(Debug, Clone, Copy, Default)]
+/// What the counters of a container say at one moment; the use of a core is the difference of two.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// 100 is one core.
-    pub cpu_percent: f64,
+    /// Time on a core since its start.
+    pub cpu: Duration,
+    /// Since the epoch, by the engine's clock; `None`: it does not say.
+    pub at: Option<Duration>,
     /// Bytes, without the page cache.
     pub memory: u64,
     pub memory_limit: u64,
@@ -178,6 +204,8 @@ pub trait Engine: Send + Sync {
     async fn tag(&self, image: &str, reference: &str) -> Result<(), EngineError>;
     async fn image(&self, reference: &str) -> Result<Option<ObservedImage>, EngineError>;
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError>;
+    /// All images that bear this label (a key), whoever made them.
+    async fn labelled_images(&self, label: &str) -> Result<Vec<LabelledImage>, EngineError>;
 
     /// Creates (does not start) a container from `image` (a reference or id) and copies `spec.files`
     /// in. A path that the image declares as a volume and the spec does not mount gets a named,
@@ -215,7 +243,7 @@ pub trait Engine: Send + Sync {
         container: &str,
         options: &LogOptions,
     ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError>;
-    /// One sample.
+    /// One look; asked for nothing twice, so that it takes no time of its own.
     async fn usage(&self, container: &str) -> Result<Usage, EngineError>;
     /// Runs a command with the caller's own terminal or pipes attached (stdin, stdout, stderr of
     /// this process); returns its exit code.
@@ -236,8 +264,6 @@ pub trait Engine: Send + Sync {
     ) -> Result<Vec<String>, EngineError>;
     /// Images as one archive (`docker save`), written to `file`.
     async fn save(&self, references: &[String], file: &std::path::Path) -> Result<(), EngineError>;
-    /// Loads an archive (`docker load`); the references that it held.
-    async fn load(&self, file: &std::path::Path, progress: ProgressSink<'_>) -> Result<Vec<String>, EngineError>;
 }
 
 #[derive(Debug, Clone, Default)]

@@ -17,6 +17,8 @@ mod files;
 mod net;
 mod run;
 
+pub use net::plain_http;
+
 /// This machine, seen by this process. The environment is read once, when it is made.
 pub struct LocalHost {
     environment: BTreeMap<String, String>,

@@ -22,6 +22,9 @@ pub const ONE_SHOT: &str = "dev.macula.one-shot";
 /// Short digests of the parts of the fingerprint, so that a plan can say what changed:
 /// `env=1a2b3c4d,ports=...`.
 pub const PARTS: &str = "dev.macula.parts";
+/// The names that lead to the ingress inside the platform's network, with commas. Engines fix them when the
+/// container is made, so that a new one is needed for more; those that are not wanted any more do no harm.
+pub const NAMES: &str = "dev.macula.names";
 /// Services that this one needs, by name with commas: `down` has no stack file to ask.
 pub const DEPENDS_ON: &str = "dev.macula.depends-on";
 /// The add-on of the cluster that an object belongs to.

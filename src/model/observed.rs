@@ -124,6 +124,19 @@ pub struct ObservedImage {
     pub volumes: Vec<String>,
 }
 
+/// An image with a label of ours, under whatever names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelledImage {
+    pub id: String,
+    /// None: another image has taken its names.
+    pub names: Vec<String>,
+    pub labels: BTreeMap<String, String>,
+    /// Bytes, with what it shares with others.
+    pub size: i64,
+    /// A container, running or not, was made from it.
+    pub used: bool,
+}
+
 /// A socket of the host that listens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {

@@ -23,7 +23,7 @@ pub use cluster::{
 };
 pub use down::{Keep, down};
 pub use lifecycle::{restart, start, stop};
-pub use reconcile::{Conflict, Wish, reconcile};
+pub use reconcile::{Conflict, Wish, reconcile, reconcile_anew};
 pub use select::{select, without};
 pub use supply::{Choice, ImageSource, LeftOut, Supply, SupplyProblem, supply};
 

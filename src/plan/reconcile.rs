@@ -33,7 +33,13 @@ pub struct Conflict {
 
 /// An empty plan means that everything is already right.
 pub fn reconcile(wish: &Wish<'_>, observed: &Observed) -> Result<Plan, Vec<Conflict>> {
-    let mut planner = Planner { wish, observed, steps: Vec::new(), conflicts: Vec::new(), obtained: BTreeMap::new() };
+    reconcile_anew(wish, &BTreeSet::new(), observed)
+}
+
+/// [`reconcile`], with new containers for these services, also where they are right.
+pub fn reconcile_anew(wish: &Wish<'_>, anew: &BTreeSet<String>, observed: &Observed) -> Result<Plan, Vec<Conflict>> {
+    let mut planner =
+        Planner { wish, anew, observed, steps: Vec::new(), conflicts: Vec::new(), obtained: BTreeMap::new() };
     let wanted: Vec<&ContainerSpec> = wish
         .resources
         .containers
@@ -61,6 +67,7 @@ pub fn reconcile(wish: &Wish<'_>, observed: &Observed) -> Result<Plan, Vec<Confl
 
 struct Planner<'a> {
     wish: &'a Wish<'a>,
+    anew: &'a BTreeSet<String>,
     observed: &'a Observed,
     steps: Vec<Step>,
     conflicts: Vec<Conflict>,
@@ -398,11 +405,20 @@ impl Planner<'_> {
         if let Some(network) = spec.networks.iter().find(|attachment| replaced.contains(&attachment.network)) {
             return Verdict::Recreate(Cause::Replaces { what: format!("network {}", network.network) });
         }
+        if self.anew.contains(&spec.service) {
+            return Verdict::Recreate(Cause::Requested);
+        }
         let wanted = spec.fingerprint.as_ref().map(|fingerprint| fingerprint.0.as_str());
         if found.label(label::FINGERPRINT) != wanted {
             let what = Fingerprint::changed_parts(found.label(label::PARTS).unwrap_or_default(), &spec.parts);
             let what = if what.is_empty() { vec!["specification".to_owned()] } else { what };
             return Verdict::Recreate(Cause::Changed { what });
+        }
+        if let Some(names) = spec.labels.get(label::NAMES) {
+            let held: BTreeSet<&str> = found.label(label::NAMES).unwrap_or_default().split(',').collect();
+            if names.split(',').any(|name| !held.contains(name)) {
+                return Verdict::Recreate(Cause::Changed { what: vec!["names".into()] });
+            }
         }
         match self.wish.supply.choices.get(&spec.service) {
             Some(Choice::Present { id, .. }) if *id != found.image_id => {

@@ -98,6 +98,38 @@ pub fn supply(
     (supply, problems)
 }
 
+impl Supply {
+    /// Builds again what runs from a build, and what a stack of the user's says how to build. What was
+    /// pulled for data of its own provider stays.
+    pub fn rebuild(&mut self, platform: &Platform, specs: &[ImageSpec]) {
+        for (name, choice) in &mut self.choices {
+            let Choice::Present { source, .. } = choice else { continue };
+            let Some(spec) = specs.iter().find(|spec| spec.services.contains(name)) else { continue };
+            let own = spec.build.as_ref().is_some_and(|build| build.spec.context.is_some());
+            let provided = platform.service(name).is_some_and(|(_, service)| service.extension.provider.is_some());
+            if spec.build.is_some() && (*source == ImageSource::Build || (own && !provided)) {
+                *choice = Choice::Obtain { spec: Box::new(spec.clone()), pull: false, build: true };
+            }
+        }
+    }
+
+    /// Takes out the services whose image could not be had after all, each with the reason, and what
+    /// needs them. Returns those that may not be left out.
+    pub fn leave_out(&mut self, platform: &Platform, gone: Vec<LeftOut>) -> Vec<SupplyProblem> {
+        let mut problems = Vec::new();
+        for left in gone {
+            self.choices.remove(&left.service);
+            if is_optional(platform, &left.service) {
+                self.left_out.push(left);
+            } else {
+                problems.push(SupplyProblem::NoImage { service: left.service, reason: left.reason });
+            }
+        }
+        leave_out_dependents(platform, self, &mut problems, false);
+        problems
+    }
+}
+
 fn is_optional(platform: &Platform, service: &str) -> bool {
     platform.service(service).is_some_and(|(_, service)| service.extension.optional)
 }

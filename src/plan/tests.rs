@@ -240,6 +240,55 @@ fn a_changed_variable_recreates_one_container_and_nothing_else() {
     ");
 }
 
+/// With an ingress for the names of these services.
+fn with_names(names: &[&str]) -> Platform {
+    let mut platform = platform();
+    let mut gate = service("gate");
+    gate.extension.role = Some(Role::Ingress);
+    let named = names.iter().map(|name| {
+        let mut named = service(name);
+        named.extension.ingress.push(IngressRule {
+            host: (*name).into(),
+            port: 80,
+            fallback: None,
+            path: "/".into(),
+            tls: false,
+            body_size: None,
+            auth: None,
+            sticky: false,
+            weight: 1,
+        });
+        named
+    });
+    for service in named.chain([gate]) {
+        platform.stacks[0].services.insert(service.name.clone(), service);
+    }
+    platform
+}
+
+/// Engines cannot add a name to a container that is there, and one too many does no harm.
+#[test]
+fn the_ingress_is_made_anew_for_more_names_and_not_for_less() {
+    let world = right_world(&with_names(&["page"]));
+    assert_snapshot!(plan_of(&with_names(&["page"]), &world), @"nothing to do");
+    let more = right_world(&with_names(&["page", "wiki"]));
+    assert_snapshot!(plan_of(&with_names(&["page"]), &more), @"
+    - stop container macula-wiki-1 (no longer wanted)
+    - remove container macula-wiki-1 (no longer wanted) after stop container macula-wiki-1
+    ");
+    assert_snapshot!(plan_of(&with_names(&["page", "wiki"]), &world), @"
+    + get image wiki:1 (missing)
+    - stop container macula-gate-1 (changed: names)
+    - remove container macula-gate-1 (changed: names) after stop container macula-gate-1
+    + create container macula-gate-1 (changed: names) after remove container macula-gate-1
+    + start container macula-gate-1 (changed: names) after create container macula-gate-1
+      await container macula-gate-1 (changed: names) after start container macula-gate-1
+    + create container macula-wiki-1 (missing) after get image wiki:1
+    + start container macula-wiki-1 (missing) after create container macula-wiki-1
+      await container macula-wiki-1 (missing) after start container macula-wiki-1
+    ");
+}
+
 #[test]
 fn a_dependent_that_asks_for_it_restarts_when_its_dependency_is_recreated() {
     let mut platform = platform();

@@ -75,6 +75,18 @@ fn rendered(resources: &Resources, service: &str, path: &str) -> Option<String> 
 /// What may be left out on a machine that has not every image, each in turn.
 const LEFT_OUT: [&[&str]; 6] = [&[], &["loki"], &["tempo"], &["prometheus"], &["loki", "tempo"], &["alertmanager"]];
 
+#[tokio::test]
+async fn direct_ports_lead_to_their_services() {
+    let text = file(&[], "ingress", "/etc/nginx/nginx.conf").await.unwrap();
+    let mut targets: Vec<&str> =
+        text.lines().filter_map(|line| line.trim().strip_prefix("set $macula_target ")).collect();
+    targets.sort_unstable();
+    targets.dedup();
+    assert!(targets.contains(&"\"postgres:5432\";") && targets.contains(&"\"registry:5000\";"), "{targets:?}");
+    let whole = |target: &&&str| target.split_once(':').is_some_and(|(service, _)| service.len() > 1);
+    assert_eq!(targets.iter().find(|target| !whole(target)), None);
+}
+
 #[test]
 fn every_container_is_limited_and_confined() {
     let platform = platform(&[]);

@@ -284,3 +284,57 @@ fn platforms_live_side_by_side() {
     platform.run("up").ok().says("nothing to do");
     assert_eq!(before["web"].all["Config"]["Image"], IMAGE);
 }
+
+/// What goes takes no request of the others with it: the ingress stays, and is told.
+#[test]
+fn names_that_go_disturb_nobody() {
+    let Some(platform) = Platform::new("names_go") else { return };
+    let gate = "
+services:
+  gate:
+    <<: *base
+    command: [httpd, -f, -p, '80', -h, /www]
+    x-macula: {role: ingress, probe: {http: {port: 80}}, reload: {exec: ['true']}}
+  page: {<<: *base, command: [httpd, -f, -p, '80', -h, /www], x-macula: {ingress: {port: 80}}}
+";
+    let wiki = "  wiki: {<<: *base, command: [httpd, -f, -p, '80', -h, /www], x-macula: {ingress: {port: 80}}}\n";
+    platform.stack(&format!("{gate}{wiki}"));
+    platform.run("up").ok();
+    let before = platform.container("gate");
+    let status = platform.run("status -o json").ok().json();
+    let row = status["services"].as_array().unwrap().iter().find(|row| row["name"] == "gate").unwrap().clone();
+    let address = row["addresses"].as_array().unwrap().iter().map(|found| found.as_str().unwrap());
+    let address =
+        address.into_iter().find(|found| found.ends_with(":80")).unwrap_or_else(|| panic!("{row}")).to_owned();
+
+    platform.stack(gate);
+    let ask = || {
+        let mut stream = std::net::TcpStream::connect(&address)?;
+        std::io::Write::write_all(&mut stream, b"GET / HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        std::io::Read::read_to_string(&mut stream, &mut answer)?;
+        if answer.starts_with("HTTP/1.") { Ok(()) } else { Err(std::io::Error::other(answer)) }
+    };
+    let up = platform.start("up");
+    let failed: Vec<String> = (0..200)
+        .filter_map(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            ask().err().map(|error| error.to_string())
+        })
+        .collect();
+    up.wait().ok();
+    assert_eq!(failed, [""; 0]);
+    assert_eq!(platform.container("gate").id, before.id);
+    assert!(!platform.containers().contains_key("wiki"));
+    platform.run("up").ok().says("nothing to do");
+
+    // one more is there inside, by a new container
+    platform.stack(&format!("{gate}{wiki}"));
+    platform.run("up").ok();
+    assert_eq!(platform.container("gate").id, before.id, "it has kept the name");
+    platform.stack(&format!("{gate}{}", wiki.replace("wiki", "shop")));
+    platform.run("plan").ok().prints("(changed: names)");
+    platform.run("up").ok();
+    let shop = format!("nslookup shop.{}.macula.local", platform.name);
+    assert!(platform.shell("page", &shop).contains("Address"), "{shop}");
+}

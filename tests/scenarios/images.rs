@@ -48,7 +48,7 @@ services:
     };
     attempt("missing").says("does not exist in its registry").says("images: {overrides:");
     attempt("private").says("docker login");
-    attempt("busy").says("docker login").says("images.sources");
+    attempt("busy").says("try again in 75 min").says("docker login").says("images.sources").says("images load");
     // what was there before is no reason to fail
     platform.stack(&format!(
         "services: {{shop: {{image: '{IMAGE}', pull_policy: missing, command: [sleep, infinity]}}, web: {{<<: *base, command: [sleep, infinity]}}}}"
@@ -145,4 +145,99 @@ fn a_bundle_carries_the_images_to_an_engine_without_them() {
     platform.run("images load all.bundle").ok().says("1 name loaded");
     platform.run("up --images local").ok();
     platform.run("images load all.bundle").ok().says("0 names loaded, 1 here already");
+}
+
+#[test]
+fn a_bundle_lacks_what_is_refused_and_may_be_left_out() {
+    let Some(platform) = Platform::new("save_refused") else { return };
+    let registry = Registry::start();
+    let address = &registry.address;
+    let stack = format!(
+        "
+services:
+  web: {{<<: *base, command: [sleep, infinity]}}
+  page: {{image: '{address}/busy/page:1', x-macula: {{optional: true}}}}
+  chart: {{image: '{address}/private/chart:1', x-macula: {{optional: true}}}}
+"
+    );
+    platform.stack(&stack);
+    let saved = platform.run("images save shop.bundle");
+    saved.ok().prints("not in it: page (the registry limits pulls").prints("try again in 75 min");
+    saved.prints("not in it: chart (").says("1 image (");
+    assert!(platform.project().join("shop.bundle").exists());
+    platform.run("images load shop.bundle").ok().says("1 here already");
+
+    platform.stack(&stack.replace("private/chart:1', x-macula: {optional: true}", "private/chart:1'"));
+    platform.run("images save other.bundle").exits(6).says("private/chart:1").says("docker login");
+    assert!(!platform.project().join("other.bundle").exists());
+}
+
+#[test]
+fn what_is_built_no_more_is_pruned() {
+    let Some(platform) = Platform::new("prune") else { return };
+    let stack = |mark: &str| {
+        format!(
+            "services: {{page: {{build: {{dockerfile_inline: \"FROM {IMAGE}\\nLABEL mark={mark}{}\\n\", context: .}}, command: [sleep, infinity], stop_signal: SIGKILL}}}}\n",
+            platform.name
+        )
+    };
+    platform.stack(&stack("one"));
+    platform.run("up").ok();
+    let first = platform.container("page").image;
+    platform.also_remove(format!("/images/{first}?force=1"));
+    let mine = |done: &crate::harness::Done| {
+        let removed = done.ok().json()["removed"].as_array().unwrap().clone();
+        let prefix = format!("macula-{}/", platform.name);
+        let own =
+            removed.iter().filter(|image| image["names"][0].as_str().is_some_and(|name| name.starts_with(&prefix)));
+        own.map(|image| image["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(mine(&platform.run("images prune --dry-run -o json")), [""; 0]);
+
+    platform.stack(&stack("two"));
+    platform.run("up").ok();
+    let second = platform.container("page").image;
+    platform.also_remove(format!("/images/{second}?force=1"));
+    assert_ne!(first, second);
+    // others have images here too: only looked at
+    assert_eq!(mine(&platform.run("images prune --dry-run -o json")), [first]);
+}
+
+#[test]
+fn a_build_and_a_container_are_made_anew_when_asked_for() {
+    let Some(platform) = Platform::new("anew") else { return };
+    platform.stack(&format!(
+        "
+services:
+  page:
+    build: {{context: ., dockerfile_inline: \"FROM {IMAGE}\\nRUN cat /proc/sys/kernel/random/uuid > /made\\n\", no_cache: true}}
+    command: [sleep, infinity]
+    stop_signal: SIGKILL
+    depends_on: [other]
+  other: {{<<: *base, command: [sleep, infinity]}}
+"
+    ));
+    platform.run("up").ok();
+    let first = platform.containers();
+    platform.also_remove(format!("/images/{}?force=1", first["page"].image));
+    let made = platform.shell("page", "cat /made");
+    platform.run("up").ok().says("nothing to do");
+    assert_eq!(platform.containers(), first);
+
+    platform.run("up --build").ok();
+    let second = platform.containers();
+    assert_ne!(platform.shell("page", "cat /made"), made);
+    assert_eq!(second["other"], first["other"]);
+
+    platform.run("up page --force-recreate").ok();
+    let third = platform.containers();
+    assert_ne!(third["page"].id, second["page"].id);
+    assert_eq!(third["other"], second["other"]);
+    platform.run("up --force-recreate").ok();
+    assert_ne!(platform.container("other").id, third["other"].id);
+
+    platform.run("down").ok();
+    platform.run("up page --no-deps").ok();
+    assert_eq!(platform.containers().keys().collect::<Vec<_>>(), ["page"]);
+    platform.run("up --no-deps").exits(2).says("SERVICE");
 }

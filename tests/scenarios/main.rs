@@ -7,6 +7,7 @@
 mod harness;
 
 mod bad_days;
+mod cache;
 mod conversation;
 mod crash;
 mod everyday;

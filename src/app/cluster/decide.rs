@@ -2,6 +2,7 @@
 //! so that an `up` on a machine without one is not held up.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::app::{Error, Prepared, Session, Wanted};
 use crate::cluster::ClusterError;
@@ -9,11 +10,15 @@ use crate::cluster::kind::{self, Asset, Kind};
 use crate::compile::{ClusterSite, choose_cluster_subnets, cluster, cluster_ports, node_images};
 use crate::doctor::{self, Fix, Needs, Selection, Status, WantedPort};
 use crate::engine::{ImageError, Query};
+use crate::host::Command;
 use crate::model::{ClusterSpec, ImagePolicy, Platform, split_registry};
 use crate::observe;
 
 use super::content::{Content, content};
 use super::look::ClusterLook;
+
+/// Starting a container that ends at once, of an image that is there.
+const TRIAL: Duration = Duration::from_secs(30);
 
 /// How the provider's program is got.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,7 +80,7 @@ pub async fn decide(
             return Err(ClusterError::NoClient { program: "kind".into(), client: client.into() }.into());
         }
         node_image = image_here(session, prepared).await?;
-        allowed(session, prepared, node_image.is_some()).await?;
+        allowed(session, prepared, node_image.as_deref()).await?;
     }
     let subnets = match look.record.as_ref().filter(|_| stands) {
         Some(record) => recorded(record),
@@ -142,7 +147,7 @@ async fn packaged(session: &Session) -> bool {
     if host.which("apt-cache").is_none() {
         return ["pacman", "apk", "zypper"].iter().any(|manager| host.which(manager).is_some());
     }
-    let ask = crate::host::Command::new("apt-cache", ["policy", "kind"]).may_fail().timeout(super::SHORT);
+    let ask = Command::new("apt-cache", ["policy", "kind"]).may_fail().timeout(super::SHORT);
     let said = host.run(&ask).await.map(|output| output.stdout()).unwrap_or_default();
     said.lines().any(|line| line.trim().strip_prefix("Candidate:").is_some_and(|version| version.trim() != "(none)"))
 }
@@ -179,10 +184,8 @@ async fn image_here(session: &Session, prepared: &Prepared) -> Result<Option<Str
     Err(missing(attempts.collect()))
 }
 
-/// Whether the engine could run nodes, and whether their ports are free. A lack of rights is held against
-/// an engine only where a gigabyte would be pulled for nothing (`image_here` is false): its runtime may ask
-/// for fewer rights than we think, and kind finds out in a second.
-async fn allowed(session: &Session, prepared: &Prepared, image_here: bool) -> Result<(), Error> {
+/// Whether the engine could run nodes, and whether their ports are free.
+async fn allowed(session: &Session, prepared: &Prepared, node_image: Option<&str>) -> Result<(), Error> {
     let ports = cluster_ports(&prepared.platform, prepared.block);
     let ports = ports.into_iter().filter_map(|port| {
         let number = port.host_port?;
@@ -193,13 +196,27 @@ async fn allowed(session: &Session, prepared: &Prepared, image_here: bool) -> Re
     for finding in doctor::run(&session.system, &needs, checks).await {
         match (finding.check, finding.status) {
             ("ports", Status::Failed) => return Err(ClusterError::PortTaken { lines: finding.detail }.into()),
-            ("privileged", Status::Warning) if !image_here => {
+            ("privileged", Status::Warning) if !tried(session, prepared, node_image).await => {
                 return Err(ClusterError::NotPrivileged { message: finding.summary }.into());
             }
             _ => {}
         }
     }
     Ok(())
+}
+
+/// A privileged container of the node image, which ends at once: rights that the engine lacks matter only
+/// where its runtime asks for them. Without the image there is nothing to try it with.
+async fn tried(session: &Session, prepared: &Prepared, node_image: Option<&str>) -> bool {
+    let Some(image) = node_image else { return false };
+    let client = Kind::client(&prepared.facts);
+    let args = ["run", "--rm", "--privileged", "--network", "none", "--pull", "never", "--entrypoint", "true", image];
+    let endpoint = session.system.discovery.attempts.iter().find(|attempt| attempt.outcome.is_ok());
+    let mut command = Command::new(client, args).timeout(TRIAL);
+    if let Some(endpoint) = endpoint {
+        command = command.env("DOCKER_HOST", &endpoint.endpoint);
+    }
+    session.host().run(&command).await.is_ok()
 }
 
 /// Whether this means that no cluster can be had on this machine, whatever one does with macula: then

@@ -45,7 +45,7 @@ const SHORT: Duration = Duration::from_secs(5);
 pub struct ClusterStatus {
     /// `None`: none is wanted, and there is none.
     pub name: Option<String>,
-    /// running, stopped, missing, left_out
+    /// running, stopped, incomplete, missing, left_out
     pub state: &'static str,
     /// The context in the user's kubeconfig.
     pub context: Option<String>,
@@ -108,7 +108,11 @@ pub(super) fn status_of(platform: &Platform, look: &ClusterLook, left_out: Optio
     };
     ClusterStatus {
         name: Some(found.name.clone()),
-        state: if whole && down.is_empty() { "running" } else { "stopped" },
+        state: match (whole, down.is_empty()) {
+            (false, _) => "incomplete",
+            (true, true) => "running",
+            (true, false) => "stopped",
+        },
         context: record.map(|record| record.context.clone()).filter(|context| !context.is_empty()),
         reason,
         nodes: found

@@ -10,7 +10,8 @@ use crate::cli::ui::{Tone, text};
 
 /// Show who answers for the platforms' names on this machine, and where it breaks
 ///
-/// Asks the resolver itself, and asks the way programs ask (getaddrinfo).
+/// Asks the resolver itself, and asks the way programs ask (getaddrinfo). Exits with 0 whatever it finds:
+/// in scripts `running` of `-o json` tells, or `macula dns query`, which fails without a resolver.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 

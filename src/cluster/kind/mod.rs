@@ -93,7 +93,10 @@ impl Kind {
             let place = folder.join("logs");
             // those of the last failure only
             let _ = self.host.remove_folder(&place).await;
-            logs = self.export_logs(&spec.name, &place).await.is_ok().then_some(place);
+            // it fails as a whole where one of many parts does, as in a node that is half made
+            let all = self.export_logs(&spec.name, &place).await.is_ok();
+            let some = all || self.host.list(&place).await.is_ok_and(|found| !found.is_empty());
+            logs = some.then_some(place);
         }
         if !retain {
             // its own error is worth less than the one that led here

@@ -179,7 +179,8 @@ async fn a_node_that_does_not_boot_says_why_in_its_log() {
                 format!("{FOLDER}/logs/macula-control-plane/serial.log"),
                 "Failed to create control group inotify object: Too many open files\n",
             );
-            Ok(Output { status: Some(0), ..Output::default() })
+            // of a node that does not boot it cannot have everything
+            Ok(Output { status: Some(1), ..Output::default() })
         },
     );
     let done = kind(&host).await.create(&spec(), Path::new(FOLDER), true, &|_| {}).await;

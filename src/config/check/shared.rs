@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::super::diagnostic::{Report, suggestion};
+use super::super::diagnostic::{Report, listed, suggestion};
 use super::super::tree::Span;
 use super::Loaded;
-use crate::model::{IngressSettings, Protocol, Role, SecretSource};
+use crate::model::{IngressSettings, NetworkDecl, Protocol, Role, SecretSource, Volume};
 
 /// No two services publish the same port of the same address.
 pub(super) fn published(stacks: &[Loaded], ingress: &IngressSettings, report: &mut Report) {
@@ -119,8 +119,86 @@ fn qualified(host: &str, domain: &str) -> Option<String> {
     (bare == domain || bare.ends_with(&format!(".{domain}"))).then(|| host.to_owned())
 }
 
-/// Every `from` leads to a secret that is made.
-pub(super) fn secrets(stacks: &[Loaded], report: &mut Report) {
+/// Volumes and networks of one name are one: several stacks may declare it, and say the same.
+pub(super) fn resources(stacks: &[Loaded], prefix: &str, report: &mut Report) {
+    let mut volumes: HashMap<String, (&Volume, &str, Span)> = HashMap::new();
+    let mut networks: HashMap<String, (&NetworkDecl, &str, Span)> = HashMap::new();
+    for loaded in stacks {
+        let stack = loaded.stack.name.as_str();
+        let at = |kind: &str, key: &str| {
+            let section = loaded.project.root.get(kind).and_then(|section| section.as_map());
+            section.and_then(|section| section.get(key)).map_or(loaded.project.root.span, |entry| entry.key)
+        };
+        for (key, volume) in &loaded.stack.volumes {
+            let own = if volume.external { key.clone() } else { format!("{prefix}-{key}") };
+            let name = volume.name.clone().unwrap_or(own);
+            let span = at("volumes", key);
+            match volumes.get(&name) {
+                // what is external to one stack is made by another
+                Some((other, _, _)) if other.external || volume.external => {}
+                Some((other, first, place)) => {
+                    let differs = [
+                        ("driver", other.driver != volume.driver),
+                        ("driver_opts", other.driver_opts != volume.driver_opts),
+                        ("labels", other.labels != volume.labels),
+                    ];
+                    differ("volume", &name, &differs, first, *place, span, report);
+                    continue;
+                }
+                None => {}
+            }
+            volumes.insert(name, (volume, stack, span));
+        }
+        for (key, network) in loaded.stack.networks.iter().filter(|(key, _)| *key != "default") {
+            let own = if network.external { key.clone() } else { format!("{prefix}-{stack}-{key}") };
+            let name = network.name.clone().unwrap_or(own);
+            let span = at("networks", key);
+            if name == prefix && !network.external {
+                report.error_help(
+                    span,
+                    format!("networks.{key}: `{name}` is the platform's own network"),
+                    "say `external: true` to join it, or give it another name",
+                );
+                continue;
+            }
+            match networks.get(&name) {
+                Some((other, _, _)) if other.external || network.external => {}
+                Some((other, first, place)) => {
+                    let differs = [
+                        ("driver", other.driver != network.driver),
+                        ("driver_opts", other.driver_opts != network.driver_opts),
+                        ("internal", other.internal != network.internal),
+                        ("attachable", other.attachable != network.attachable),
+                        ("enable_ipv6", other.enable_ipv6 != network.enable_ipv6),
+                        ("ipam", other.subnets != network.subnets),
+                        ("labels", other.labels != network.labels),
+                    ];
+                    differ("network", &name, &differs, first, *place, span, report);
+                    continue;
+                }
+                None => {}
+            }
+            networks.insert(name, (network, stack, span));
+        }
+    }
+}
+
+/// Two declarations of one thing do not agree.
+fn differ(kind: &str, name: &str, parts: &[(&str, bool)], stack: &str, place: Span, span: Span, report: &mut Report) {
+    let parts = parts.iter().filter(|(_, differs)| *differs).map(|(part, _)| *part);
+    let parts = listed(parts, "and");
+    if !parts.is_empty() {
+        let place = report.place(place);
+        report.error_help(
+            span,
+            format!("the {kind} {name} is in the stack `{stack}` too ({place}), with another {parts}"),
+            "say the same in both, or give one of them another `name:`",
+        );
+    }
+}
+
+/// Every `from` leads to a secret that is made. Of what is switched off, `off`, was told already.
+pub(super) fn secrets(stacks: &[Loaded], off: &[&str], report: &mut Report) {
     let all: BTreeMap<(&str, &str), &SecretSource> = stacks
         .iter()
         .flat_map(|loaded| loaded.stack.services.iter())
@@ -134,6 +212,9 @@ pub(super) fn secrets(stacks: &[Loaded], report: &mut Report) {
             for (key, source) in &service.extension.secrets {
                 let SecretSource::From { service: target, key: target_key } = source else { continue };
                 let span = loaded.at_key(name, &["x-macula", "secrets", key, "from"]);
+                if off.contains(&target.as_str()) {
+                    continue;
+                }
                 if !all.contains_key(&(target.as_str(), target_key.as_str())) {
                     let known: Vec<String> = all.keys().map(|(service, key)| format!("{service}.{key}")).collect();
                     let help = suggestion(&format!("{target}.{target_key}"), known.iter().map(String::as_str));

@@ -1,6 +1,7 @@
 //! What Compose adds at the end: defaults, names, implied networks and dependencies, env files,
 //! profiles.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::super::diagnostic::Report;
@@ -177,10 +178,12 @@ pub(super) fn environment(root: &mut Node, variables: &Variables) {
 fn profiles(project: &mut Project, active: &[String]) {
     let all = active.iter().any(|profile| profile == "*");
     let mut inactive = Vec::new();
+    let mut known = BTreeSet::new();
     if let Some(services) = section(&mut project.root, "services") {
         services.retain(|name, entry| {
             let profiles = entry.node.texts("profiles");
             let keep = all || profiles.is_empty() || profiles.iter().any(|profile| active.contains(profile));
+            known.extend(profiles);
             if !keep {
                 inactive.push(name.clone());
             }
@@ -188,6 +191,7 @@ fn profiles(project: &mut Project, active: &[String]) {
         });
     }
     project.inactive = inactive;
+    project.profiles = known;
 }
 
 /// A service that names no network is in the project's own.

@@ -15,7 +15,7 @@ pub(super) mod service;
 mod short;
 mod volumes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::diagnostic::Report;
@@ -60,6 +60,8 @@ pub struct Project {
     pub(super) root: Node,
     /// Services that no active profile asks for.
     pub(super) inactive: Vec<String>,
+    /// Every Compose profile that a service names.
+    pub(super) profiles: BTreeSet<String>,
     /// Names of networks and volumes that the user chose, as (section, key).
     pub(super) named: Vec<(String, String)>,
     pub(super) variables: Variables,
@@ -127,6 +129,7 @@ pub(super) fn load(source: &Source<'_>, around: &Surroundings<'_>, report: &mut 
         folder: source.folder.clone(),
         root,
         inactive: Vec::new(),
+        profiles: BTreeSet::new(),
         named: Vec::new(),
         variables,
     };

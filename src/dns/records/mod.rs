@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::host::local::plain_http;
+
 mod content;
 
 pub use content::{ContentError, content, owner, rtype};
@@ -60,7 +62,7 @@ pub struct Records {
 
 impl Records {
     pub fn new(api: SocketAddr, key: impl Into<String>, zone: impl Into<String>) -> Self {
-        let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(WAIT);
+        let client = plain_http().timeout(WAIT);
         // the builder fails only for TLS and proxy settings, of which there are none
         Self { client: client.build().unwrap_or_default(), api, key: key.into(), zone: zone.into() }
     }

@@ -6,8 +6,9 @@ use crate::doctor::context::Context;
 use crate::doctor::{Fix, Verdict, install};
 use crate::model::EngineKind;
 
-/// Where dockerd writes its pid to.
+/// Where the dockerd of a system writes its pid to, and where it listens.
 const PID_FILE: &str = "/run/docker.pid";
+const SOCKETS: [&str; 2] = ["/run/docker.sock", "/var/run/docker.sock"];
 
 /// A privileged container gets every capability that the kernel knows. An engine that lacks one itself
 /// (in a container, in a sandbox) cannot give it.
@@ -18,6 +19,10 @@ pub(in crate::doctor) async fn privileged(context: &Context<'_>) -> Verdict {
     match context.facts().await {
         Ok(facts) if facts.engine_kind == EngineKind::Podman || facts.rootless => {
             return Verdict::skipped("only trying would tell with a rootless engine or Podman");
+        }
+        // another engine beside the system's has its own process, which this file is not about
+        Ok(facts) if facts.socket.as_deref().is_some_and(|socket| !SOCKETS.contains(&socket)) => {
+            return Verdict::skipped("the engine's process is not known");
         }
         Ok(_) => {}
         Err(reason) => return Verdict::skipped(reason.clone()),

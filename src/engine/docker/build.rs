@@ -119,7 +119,8 @@ impl Output {
     fn line(&mut self, line: &str, progress: ProgressSink<'_>) {
         // programs that draw progress bars go back to the line's begin: what stands last counts
         let line = line.trim_end().rsplit('\r').next().unwrap_or_default();
-        if line.is_empty() {
+        // an arrow that leads to nothing: the builder goes back to the line's begin after it
+        if line.trim().is_empty() || line.trim() == "--->" {
             return;
         }
         if self.tail.len() == TAIL {
@@ -149,7 +150,7 @@ mod tests {
         };
         let mut output = Output::default();
         output.add("Step 1/2 : FROM x\n --->", &sink);
-        output.add(" ab12\n 10%\r 100%\r\n\n", &sink);
+        output.add(" ab12\n ---> \n 10%\r 100%\r\n\n", &sink);
         output.add("no end", &sink);
         assert_eq!(*said.lock().unwrap(), ["Step 1/2 : FROM x", " ---> ab12", " 100%"]);
         for number in 0..20 {

@@ -20,8 +20,6 @@ use crate::model::{ContainerSpec, ContainerState, ObservedContainer, label};
 const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 /// Between two looks at a container that somebody else is about to start.
 const UNSTARTED: Duration = Duration::from_millis(100);
-/// Between the two readings of a container's clock.
-const SAMPLE: Duration = Duration::from_millis(500);
 
 impl Docker {
     pub(super) async fn inspect_container(&self, container: &str) -> Result<ObservedContainer, EngineError> {
@@ -162,10 +160,7 @@ impl Docker {
     }
 
     pub(super) async fn sample_usage(&self, container: &str) -> Result<Usage, EngineError> {
-        let (first, begun) = (self.stats(container).await?, Instant::now());
-        tokio::time::sleep(SAMPLE).await;
-        let second = self.stats(container).await?;
-        Ok(usage(&first, &second, begun.elapsed()))
+        Ok(usage(&self.stats(container).await?))
     }
 
     async fn stats(&self, container: &str) -> Result<ContainerStatsResponse, EngineError> {
@@ -183,29 +178,19 @@ fn stopped(operation: &str, result: Result<(), Error>) -> Result<(), EngineError
     result.map_err(|error| errors::engine_error(operation, error))
 }
 
-/// `elapsed` stands in for the engine's own clock where it does not say when it looked.
-fn usage(first: &ContainerStatsResponse, second: &ContainerStatsResponse, elapsed: Duration) -> Usage {
-    let used = |stats: &ContainerStatsResponse| {
-        let cpu = stats.cpu_stats.as_ref()?.cpu_usage.as_ref()?;
-        cpu.total_usage
-    };
-    let nanos = match (used(first), used(second)) {
-        (Some(before), Some(after)) => after.saturating_sub(before),
-        _ => 0,
-    };
-    let at = |stats: &ContainerStatsResponse| stats.read.as_deref()?.parse::<jiff::Timestamp>().ok();
-    let between = match (at(first), at(second)) {
-        (Some(before), Some(after)) if after > before => after.duration_since(before).as_secs_f64(),
-        _ => elapsed.as_secs_f64(),
-    };
-    let memory = second.memory_stats.as_ref();
+fn usage(stats: &ContainerStatsResponse) -> Usage {
+    let nanos = stats.cpu_stats.as_ref().and_then(|cpu| cpu.cpu_usage.as_ref()?.total_usage).unwrap_or_default();
+    let read = stats.read.as_deref().and_then(|read| read.parse::<jiff::Timestamp>().ok());
+    let memory = stats.memory_stats.as_ref();
     let cache = memory.and_then(|memory| memory.stats.as_ref()).and_then(|stats| {
         // version 1 of the control groups, then version 2
         stats.get("total_inactive_file").or_else(|| stats.get("inactive_file")).copied()
     });
     let bytes = memory.and_then(|memory| memory.usage).unwrap_or_default();
     Usage {
-        cpu_percent: if between > 0.0 { nanos as f64 / 1e9 / between * 100.0 } else { 0.0 },
+        cpu: Duration::from_nanos(nanos),
+        // for a container that has just ended the engine writes the year 1
+        at: read.and_then(|read| u64::try_from(read.as_nanosecond()).ok()).map(Duration::from_nanos),
         memory: bytes.saturating_sub(cache.unwrap_or_default()),
         memory_limit: memory.and_then(|memory| memory.limit).unwrap_or_default(),
     }
@@ -216,22 +201,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn usage_is_the_difference_of_two_looks() {
-        let look = |read: &str, cpu: u64| -> ContainerStatsResponse {
-            serde_json::from_value(serde_json::json!({
-                "read": read,
-                "cpu_stats": {"cpu_usage": {"total_usage": cpu}},
-                "memory_stats": {"usage": 5000, "limit": 9000, "stats": {"inactive_file": 1000}},
-            }))
-            .unwrap()
-        };
-        let first = look("2026-11-21T10:00:00.000000000Z", 1_000_000_000);
-        let second = look("2026-11-21T10:00:00.500000000Z", 1_750_000_000);
-        let got = usage(&first, &second, Duration::from_secs(9));
-        assert_eq!((got.cpu_percent, got.memory, got.memory_limit), (150.0, 4000, 9000));
+    fn usage_is_what_the_counters_say() {
+        let look: ContainerStatsResponse = serde_json::from_value(serde_json::json!({
+            "read": "1970-01-01T00:01:00.500000000Z",
+            "cpu_stats": {"cpu_usage": {"total_usage": 1_750_000_000_u64}},
+            "memory_stats": {"usage": 5000, "limit": 9000, "stats": {"inactive_file": 1000}},
+        }))
+        .unwrap();
+        let (cpu, at) = (Duration::from_millis(1750), Some(Duration::from_millis(60_500)));
+        assert_eq!(usage(&look), Usage { cpu, at, memory: 4000, memory_limit: 9000 });
         // a stopped container has no clock
-        let nothing = ContainerStatsResponse::default();
-        let got = usage(&nothing, &nothing, Duration::from_secs(1));
-        assert_eq!((got.cpu_percent, got.memory, got.memory_limit), (0.0, 0, 0));
+        let ended: ContainerStatsResponse =
+            serde_json::from_value(serde_json::json!({"read": "0001-01-01T00:00:00Z"})).unwrap();
+        assert_eq!(usage(&ended), Usage::default());
+        assert_eq!(usage(&ContainerStatsResponse::default()), Usage::default());
     }
 }

@@ -4,7 +4,7 @@
 
 use bollard::errors::Error;
 
-use super::super::{EngineError, ImageError};
+use super::super::{EngineError, ImageError, Wait};
 
 /// An error of the client in our terms. `operation` says what was being done, to what.
 pub(super) fn engine_error(operation: &str, error: Error) -> EngineError {
@@ -225,7 +225,7 @@ pub(super) fn image_error(reference: &str, message: &str) -> ImageError {
     let says = |words: &[&str]| words.iter().any(|words| text.contains(words));
     let message = message.to_owned();
     if says(&["toomanyrequests", "too many requests", "pull rate limit", "rate exceeded"]) {
-        return ImageError::RateLimited { reference, retry_after: retry_after(&text) };
+        return ImageError::RateLimited { reference, retry_after: retry_after(&text).map(Wait::In) };
     }
     if says(&["no matching manifest", "does not match the specified platform"]) {
         return ImageError::Other { reference, message };

@@ -47,6 +47,11 @@ impl Docker {
         self.detailed(listed.into_iter()).await
     }
 
+    /// Ids of the images that containers were made from, running or not.
+    pub(super) async fn images_of_containers(&self) -> Result<HashSet<String>, EngineError> {
+        Ok(self.list(Filters::new()).await?.into_iter().map(|listed| listed.image_id).collect())
+    }
+
     async fn detailed(
         &self,
         listed: impl Iterator<Item = Listed> + Send,

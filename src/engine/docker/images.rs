@@ -5,16 +5,16 @@ use std::collections::HashMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bollard::auth::DockerCredentials;
-use bollard::models::CreateImageInfo;
-use bollard::query_parameters::{CreateImageOptions, RemoveImageOptions, TagImageOptions};
+use bollard::models::{CreateImageInfo, ImageSummary};
+use bollard::query_parameters::{CreateImageOptions, ListImagesOptions, RemoveImageOptions, TagImageOptions};
 use futures_util::StreamExt;
 
 use super::find::observed_image;
-use super::reference::Reference;
-use super::{CHANGE, Docker, READ, errors, unless_missing};
+use super::reference::{Reference, familiar};
+use super::{CHANGE, Docker, READ, errors, limit, unless_missing};
 use crate::engine::{EngineError, ImageError, ProgressSink};
 use crate::event::Progress;
-use crate::model::ObservedImage;
+use crate::model::{LabelledImage, ObservedImage};
 
 impl Docker {
     pub(super) async fn inspect_image(&self, reference: &str) -> Result<Option<ObservedImage>, EngineError> {
@@ -50,7 +50,12 @@ impl Docker {
         let mut lines = Box::pin(self.client.create_image(Some(options), None, login));
         let mut layers = Layers::default();
         while let Some(line) = lines.next().await {
-            let line = line.map_err(|error| errors::pull_error(&operation, reference, error))?;
+            let line = match line {
+                Ok(line) => line,
+                Err(error) => {
+                    return Err(self.with_wait(&parsed, errors::pull_error(&operation, reference, error)).await);
+                }
+            };
             if let Some(step) = layers.progress(&line) {
                 progress(step);
             }
@@ -59,6 +64,16 @@ impl Docker {
             Some(image) => Ok(image),
             None => Err(image_trouble("the engine pulled it, and does not have it".to_owned())),
         }
+    }
+
+    /// A rate limit with the time to wait, where the registry says it to us and not to the engine.
+    async fn with_wait(&self, reference: &Reference, mut error: EngineError) -> EngineError {
+        if let EngineError::Image { source: ImageError::RateLimited { retry_after, .. }, .. } = &mut error
+            && retry_after.is_none()
+        {
+            *retry_after = limit::ask(reference, self.login(&reference.registry).as_ref()).await;
+        }
+        error
     }
 
     pub(super) async fn registry_digest(&self, reference: &str) -> Result<String, EngineError> {
@@ -72,7 +87,10 @@ impl Docker {
         let login = self.login(&parsed.registry);
         let asked = tokio::time::timeout(READ, self.client.inspect_registry_image(&name, login)).await;
         let Ok(answer) = asked else { return Err(EngineError::Timeout { operation, after: READ }) };
-        let answer = answer.map_err(|error| errors::pull_error(&operation, reference, error))?;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.with_wait(&parsed, errors::pull_error(&operation, reference, error)).await),
+        };
         answer.descriptor.digest.ok_or_else(|| trouble("the registry names no digest".to_owned()))
     }
 
@@ -83,6 +101,28 @@ impl Docker {
         check(&operation, image)?;
         let options = TagImageOptions { repo: Some(parsed.repository()), tag: parsed.tag };
         self.call(&operation, READ, self.client.tag_image(image, Some(options))).await
+    }
+
+    pub(super) async fn find_labelled_images(&self, label: &str) -> Result<Vec<LabelledImage>, EngineError> {
+        let operation = format!("listing the images with the label {label}");
+        let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);
+        let options = ListImagesOptions { filters: Some(filters), ..ListImagesOptions::default() };
+        let listed = self.call(&operation, READ, self.client.list_images(Some(options)));
+        let (listed, used) = tokio::try_join!(listed, self.images_of_containers())?;
+        let image = |listed: ImageSummary| LabelledImage {
+            used: used.contains(&listed.id),
+            // what has lost its name is listed as `<none>:<none>`
+            names: listed
+                .repo_tags
+                .iter()
+                .filter(|name| !name.starts_with("<none>"))
+                .map(|name| familiar(name).to_owned())
+                .collect(),
+            labels: listed.labels.into_iter().collect(),
+            size: listed.size,
+            id: listed.id,
+        };
+        Ok(listed.into_iter().map(image).collect())
     }
 
     pub(super) async fn drop_image(&self, reference: &str) -> Result<(), EngineError> {

@@ -16,8 +16,8 @@ use super::{
     AttachedExec, BuildRequest, Engine, EngineError, ExecOutput, Found, LogLine, LogOptions, ProgressSink, Query, Usage,
 };
 use crate::model::{
-    ContainerSpec, EngineKind, Facts, FileSpec, NetworkSpec, ObservedContainer, ObservedImage, ObservedNetwork,
-    VolumeSpec,
+    ContainerSpec, EngineKind, Facts, FileSpec, LabelledImage, NetworkSpec, ObservedContainer, ObservedImage,
+    ObservedNetwork, VolumeSpec,
 };
 
 mod attach;
@@ -30,6 +30,7 @@ mod exec;
 mod files;
 mod find;
 mod images;
+mod limit;
 mod logs;
 mod raw;
 mod reference;
@@ -177,6 +178,10 @@ impl Engine for Docker {
         self.inspect_image(reference).await
     }
 
+    async fn labelled_images(&self, label: &str) -> Result<Vec<LabelledImage>, EngineError> {
+        self.find_labelled_images(label).await
+    }
+
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {
         self.drop_image(reference).await
     }
@@ -262,14 +267,10 @@ impl Engine for Docker {
         archive: BoxStream<'static, std::io::Result<Bytes>>,
         progress: ProgressSink<'_>,
     ) -> Result<Vec<String>, EngineError> {
-        self.load_archive("loading images", archive, progress).await
+        self.load_archive(archive, progress).await
     }
 
     async fn save(&self, references: &[String], file: &Path) -> Result<(), EngineError> {
         self.save_images(references, file).await
-    }
-
-    async fn load(&self, file: &Path, progress: ProgressSink<'_>) -> Result<Vec<String>, EngineError> {
-        self.load_images(file, progress).await
     }
 }

@@ -102,29 +102,17 @@ impl Docker {
         written
     }
 
-    pub(super) async fn load_images(
-        &self,
-        file: &Path,
-        progress: ProgressSink<'_>,
-    ) -> Result<Vec<String>, EngineError> {
-        let operation = format!("loading images from {}", file.display());
-        let archive = tokio::fs::File::open(file)
-            .await
-            .map_err(|error| EngineError::Other { operation: operation.clone(), message: error.to_string() })?;
-        self.load_archive(&operation, chunks(archive).boxed(), progress).await
-    }
-
     pub(super) async fn load_archive(
         &self,
-        operation: &str,
         archive: BoxStream<'static, io::Result<Bytes>>,
         progress: ProgressSink<'_>,
     ) -> Result<Vec<String>, EngineError> {
+        const OPERATION: &str = "loading images";
         let body = bollard::body_try_stream(archive);
         let mut lines = Box::pin(self.client.import_image(ImportImageOptions::default(), body, None));
         let mut loaded = Vec::new();
         while let Some(line) = lines.next().await {
-            let line = line.map_err(|error| errors::engine_error(operation, error))?;
+            let line = line.map_err(|error| errors::engine_error(OPERATION, error))?;
             loaded.extend(line.stream.as_deref().map(loaded_references).unwrap_or_default());
             if let Some(detail) = line.progress_detail
                 && let (Some(part), Some(current)) = (line.id, detail.current)

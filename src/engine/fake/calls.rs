@@ -13,12 +13,12 @@ use super::{FakeContainer, FakeEngine, FakePull, Script, World, image_of};
 use crate::engine::docker::volumes_of_image;
 use crate::engine::{
     AttachedExec, BuildRequest, Engine, EngineError, ExecOutput, Found, ImageError, LogLine, LogOptions, ProgressSink,
-    Query, Usage,
+    Query, Usage, Wait,
 };
 use crate::event::Progress;
 use crate::model::{
-    ContainerSpec, ContainerState, Facts, FileSpec, Fingerprint, Health, MountSpec, NetworkSpec, ObservedContainer,
-    ObservedImage, ObservedNetwork, ObservedVolume, Protocol, VolumeSpec, label,
+    ContainerSpec, ContainerState, Facts, FileSpec, Fingerprint, Health, LabelledImage, MountSpec, NetworkSpec,
+    ObservedContainer, ObservedImage, ObservedNetwork, ObservedVolume, Protocol, VolumeSpec, label,
 };
 
 fn missing(operation: &str) -> impl Fn(String) -> EngineError {
@@ -176,7 +176,7 @@ impl Engine for FakeEngine {
             (None | Some(FakePull::NotFound), _) => ImageError::NotFound { reference: owned },
             (Some(FakePull::Denied), _) => ImageError::Denied { reference: owned, message: "a login is needed".into() },
             (Some(FakePull::RateLimited(retry_after)), _) => {
-                ImageError::RateLimited { reference: owned, retry_after: *retry_after }
+                ImageError::RateLimited { reference: owned, retry_after: retry_after.map(Wait::In) }
             }
             (Some(FakePull::Unreachable), _) => {
                 ImageError::Unreachable { reference: owned, message: "no such host".into() }
@@ -242,8 +242,30 @@ impl Engine for FakeEngine {
     }
 
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {
-        self.act(&format!("remove image {reference}"))?.images.remove(reference);
+        // by an id all its names go
+        self.act(&format!("remove image {reference}"))?
+            .images
+            .retain(|name, image| name != reference && image.id != reference);
         Ok(())
+    }
+
+    async fn labelled_images(&self, label: &str) -> Result<Vec<LabelledImage>, EngineError> {
+        let world = self.call(&format!("listing the images with the label {label}"))?;
+        let mut all: BTreeMap<String, LabelledImage> = BTreeMap::new();
+        for (name, image) in world.images.iter().filter(|(_, image)| image.labels.contains_key(label)) {
+            let found = all.entry(image.id.clone()).or_insert_with(|| LabelledImage {
+                id: image.id.clone(),
+                names: Vec::new(),
+                labels: image.labels.clone(),
+                size: image.size,
+                used: world.containers.values().any(|container| container.observed.image_id == image.id),
+            });
+            // an image without a name stands under its id here
+            if *name != image.id {
+                found.names.push(name.clone());
+            }
+        }
+        Ok(all.into_values().collect())
     }
 
     async fn create_container(
@@ -463,7 +485,14 @@ impl Engine for FakeEngine {
         let operation = format!("reading the use of container {container}");
         let world = self.call(&operation)?;
         let running = world.find(container).map_err(missing(&operation))?.running();
-        let used = Usage { cpu_percent: 1.5, memory: 32 << 20, memory_limit: 8 << 30 };
+        // each call is a second, and 15 ms of work
+        let calls = u32::try_from(world.calls).unwrap_or(u32::MAX);
+        let used = Usage {
+            cpu: Duration::from_millis(15) * calls,
+            at: Some(Duration::from_secs(calls.into())),
+            memory: 32 << 20,
+            memory_limit: 8 << 30,
+        };
         Ok(if running { used } else { Usage::default() })
     }
 
@@ -482,7 +511,7 @@ impl Engine for FakeEngine {
                 return Ok(digest.unwrap_or_else(|| image.id.clone()));
             }
             (Some(FakePull::RateLimited(retry_after)), _) => {
-                ImageError::RateLimited { reference: owned, retry_after: *retry_after }
+                ImageError::RateLimited { reference: owned, retry_after: retry_after.map(Wait::In) }
             }
             (Some(FakePull::Unreachable), _) => {
                 ImageError::Unreachable { reference: owned, message: "connection refused".into() }
@@ -535,18 +564,6 @@ impl Engine for FakeEngine {
         let other =
             |error: std::io::Error| EngineError::Other { operation: operation.clone(), message: error.to_string() };
         tokio::fs::write(file, references.join("\n")).await.map_err(other)
-    }
-
-    async fn load(&self, file: &Path, _progress: ProgressSink<'_>) -> Result<Vec<String>, EngineError> {
-        let operation = format!("load {}", file.display());
-        let text = tokio::fs::read_to_string(file).await;
-        let mut world = self.act(&operation)?;
-        let text = text.map_err(|error| EngineError::Other { operation, message: error.to_string() })?;
-        let references: Vec<String> = text.lines().map(str::to_owned).collect();
-        for reference in &references {
-            world.images.insert(reference.clone(), image_of(reference, &BTreeMap::new()));
-        }
-        Ok(references)
     }
 }
 

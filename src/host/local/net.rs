@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::host::HttpAnswer;
 
@@ -21,13 +22,23 @@ const BODY_LIMIT: usize = 1 << 20;
 /// A connection is used once: one that is kept alive would be answered by the old process of a
 /// service that has just been replaced.
 pub(super) fn client() -> reqwest::Client {
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .pool_max_idle_per_host(0)
-        .user_agent(concat!("macula/", env!("CARGO_PKG_VERSION")));
+    let client = plain_http().pool_max_idle_per_host(0).user_agent(concat!("macula/", env!("CARGO_PKG_VERSION")));
     // the builder fails only for TLS and proxy settings, of which there are none
     client.build().unwrap_or_default()
+}
+
+/// A client that asks what is named, in the clear, and nobody else. Whom the machine trusts is not read.
+pub fn plain_http() -> reqwest::ClientBuilder {
+    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    match rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions() {
+        Ok(tls) => {
+            let nobody = rustls::RootCertStore::empty();
+            client.tls_backend_preconfigured(tls.with_root_certificates(nobody).with_no_client_auth())
+        }
+        // for a provider without TLS 1.2 and 1.3; this one has both
+        Err(_) => client,
+    }
 }
 
 pub(super) async fn http_get(

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 
-/// Answers `missing/...` with 404, `private/...` with 401, `busy/...` with 429.
+/// Answers `missing/...` with 404, `private/...` with 401, `busy/...` with 429 and the time to wait.
 pub struct Registry {
     pub address: String,
 }
@@ -29,10 +29,11 @@ impl Registry {
                         "" => "{}".to_owned(),
                         code => format!(r#"{{"errors":[{{"code":"{code}","message":"no","detail":null}}]}}"#),
                     };
+                    let wait = if code == "TOOMANYREQUESTS" { "Retry-After: 4500\r\n" } else { "" };
                     let mut stream = stream;
                     let _ = write!(
                         stream,
-                        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\n\
+                        "HTTP/1.1 {status}\r\n{wait}Content-Type: application/json\r\nConnection: close\r\n\
                          Docker-Distribution-Api-Version: registry/2.0\r\nContent-Length: {}\r\n\r\n{body}",
                         body.len()
                     );
