@@ -68,6 +68,8 @@ pub struct Wanted {
     pub strict: bool,
     /// The cluster is left as it is.
     pub no_cluster: bool,
+    /// The resolver is started (true) or left alone; `None`: as the last `up` did.
+    pub dns: Option<bool>,
     /// There is somebody to ask, or who has agreed, before a program is fetched.
     pub may_fetch: bool,
 }
@@ -115,7 +117,7 @@ pub async fn load_for_engine(
 /// Looks and plans; changes nothing.
 pub async fn prepare(session: &Session, loaded: &Loaded, wanted: &Wanted) -> Result<Prepared, Error> {
     let selection = selection(&loaded.platform, wanted)?;
-    let (mut prepared, mut problems) = gather(session, loaded, wanted.strict).await?;
+    let (mut prepared, mut problems) = gather(session, loaded, wanted.strict, wanted.dns).await?;
     problems.retain(|problem| selection.as_ref().is_none_or(|chosen| chosen.contains(problem.service())));
     if !problems.is_empty() {
         return Err(Error::Supply(problems));
@@ -141,7 +143,7 @@ pub async fn prepare(session: &Session, loaded: &Loaded, wanted: &Wanted) -> Res
 
 /// Everything but the plan, also where something is in the way of one: for a look at the machine.
 pub async fn survey(session: &Session, loaded: &Loaded) -> Result<Prepared, Error> {
-    Ok(gather(session, loaded, false).await?.0)
+    Ok(gather(session, loaded, false, None).await?.0)
 }
 
 /// Everything but the plan, and the services that no image can be had for.
@@ -149,6 +151,7 @@ pub(super) async fn gather(
     session: &Session,
     loaded: &Loaded,
     strict: bool,
+    dns: Option<bool>,
 ) -> Result<(Prepared, Vec<SupplyProblem>), Error> {
     let host = session.host();
     let full = &loaded.platform;
@@ -193,6 +196,10 @@ pub(super) async fn gather(
         }),
         None => None,
     };
+    let resolver = match dns {
+        Some(dns) => dns,
+        None => !state.no_dns(host).await?,
+    };
     let site = Site {
         facts: &facts,
         subnet,
@@ -200,6 +207,7 @@ pub(super) async fn gather(
         secrets: &secrets,
         certificate: served.as_ref(),
         version: session.version,
+        resolver,
     };
     let resources = compile(&platform, &site);
     // what `env` would say only later is wrong now already

@@ -167,6 +167,7 @@ async fn traced(
         prepared.state.keep_secrets(session.host(), &prepared.secrets).await?;
     }
     prepared.state.keep_block(session.host(), prepared.block).await?;
+    prepared.state.keep_no_dns(session.host(), options.no_dns).await?;
     cluster::settle(session, &mut prepared).await?;
     let lenient = !prepared.platform.cluster.required && !options.wanted.strict;
     let work = Arc::new(cluster::work(session, &prepared, lenient, false));
@@ -187,7 +188,7 @@ async fn traced(
         if cluster::touches_services(&prepared.plan) && outcome.is_ok() {
             cluster::hand_on(session, loaded).await?;
         }
-        match recorder.phase("last look", gather(session, loaded, false)).await {
+        match recorder.phase("last look", gather(session, loaded, false, None)).await {
             Ok((mut seen, problems)) => {
                 recorder.seen(&seen.observed);
                 if let Some(reason) = work.left_out() {
