@@ -48,7 +48,15 @@ pub async fn exports(session: &Session, loaded: &Loaded) -> Result<BTreeMap<Stri
     // exports name hosts, ports and secrets; nothing of the engine or the network
     let facts = no_facts();
     let subnet = ipnet::Ipv4Net::default();
-    let site = Site { facts: &facts, subnet, block, secrets: &secrets, certificate: None, version: session.version };
+    let site = Site {
+        facts: &facts,
+        subnet,
+        block,
+        secrets: &secrets,
+        certificate: None,
+        version: session.version,
+        resolver: false,
+    };
     let left_out = left_out(session, &loaded.platform).await;
     let platform = without(&loaded.platform, &left_out.iter().map(String::as_str).collect());
     render_exports(&platform, &site).map_err(Error::Compile)

@@ -8,7 +8,7 @@ use crate::model::label;
 use crate::observe;
 use crate::plan::{self, Plan};
 
-use super::prepare::gather;
+use super::prepare::{Look, gather};
 use super::{Error, Session, up};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub async fn lifecycle(session: &Session, loaded: &Loaded, action: Action, servi
         return Err(Error::UnknownService { names: unknown, known: known.into_iter().collect() });
     }
     let _lock = up::lock(session, &loaded.platform.name).await?;
-    let (prepared, _) = gather(session, loaded, false).await?;
+    let (prepared, _) = gather(session, loaded, Look::default()).await?;
     let chosen: BTreeSet<String> = if services.is_empty() { known } else { services.iter().cloned().collect() };
     let specs = &prepared.resources.containers;
     if let Some(missing) = services.iter().find(|name| {

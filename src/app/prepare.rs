@@ -69,6 +69,8 @@ pub struct Wanted {
     pub strict: bool,
     /// The cluster is left as it is.
     pub no_cluster: bool,
+    /// The resolver is started (true) or left alone; `None`: as the last `up` did.
+    pub dns: Option<bool>,
     /// There is somebody to ask, or who has agreed, before a program is fetched.
     pub may_fetch: bool,
 }
@@ -126,7 +128,8 @@ pub(super) async fn prepare_without(
     gone: &[LeftOut],
 ) -> Result<Prepared, Error> {
     let selection = selection(&loaded.platform, wanted)?;
-    let (mut prepared, mut problems) = gather_without(session, loaded, wanted.strict, gone).await?;
+    let look = Look { strict: wanted.strict, dns: wanted.dns, gone };
+    let (mut prepared, mut problems) = gather(session, loaded, look).await?;
     problems.retain(|problem| selection.as_ref().is_none_or(|chosen| chosen.contains(problem.service())));
     if !problems.is_empty() {
         return Err(Error::Supply(problems));
@@ -152,24 +155,25 @@ pub(super) async fn prepare_without(
 
 /// Everything but the plan, also where something is in the way of one: for a look at the machine.
 pub async fn survey(session: &Session, loaded: &Loaded) -> Result<Prepared, Error> {
-    Ok(gather(session, loaded, false).await?.0)
+    Ok(gather(session, loaded, Look::default()).await?.0)
+}
+
+/// How a look is to go.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Look<'a> {
+    /// Nothing may be left out.
+    pub strict: bool,
+    /// As [`Wanted::dns`].
+    pub dns: Option<bool>,
+    /// Services whose image could not be had although there seemed to be a way.
+    pub gone: &'a [LeftOut],
 }
 
 /// Everything but the plan, and the services that no image can be had for.
 pub(super) async fn gather(
     session: &Session,
     loaded: &Loaded,
-    strict: bool,
-) -> Result<(Prepared, Vec<SupplyProblem>), Error> {
-    gather_without(session, loaded, strict, &[]).await
-}
-
-/// The same without services whose image could not be had.
-pub(super) async fn gather_without(
-    session: &Session,
-    loaded: &Loaded,
-    strict: bool,
-    gone: &[LeftOut],
+    look: Look<'_>,
 ) -> Result<(Prepared, Vec<SupplyProblem>), Error> {
     let host = session.host();
     let full = &loaded.platform;
@@ -185,8 +189,9 @@ pub(super) async fn gather_without(
         let own = published_addresses(full, block);
         observe::registries(host, &specs, &own, &mut observed, refresh).await;
     }
-    let (mut chosen, mut problems) = supply(full, &specs, &observed, strict, &|service| service_volumes(full, service));
-    problems.extend(chosen.leave_out(full, gone.to_vec()));
+    let (mut chosen, mut problems) =
+        supply(full, &specs, &observed, look.strict, &|service| service_volumes(full, service));
+    problems.extend(chosen.leave_out(full, look.gone.to_vec()));
     let left_out: BTreeSet<&str> = chosen.left_out.iter().map(|left| left.service.as_str()).collect();
     let platform = without(full, &left_out);
 
@@ -220,6 +225,10 @@ pub(super) async fn gather_without(
         }),
         None => None,
     };
+    let resolver = match look.dns {
+        Some(dns) => dns,
+        None => !state.no_dns(host).await?,
+    };
     let site = Site {
         facts: &facts,
         subnet,
@@ -227,6 +236,7 @@ pub(super) async fn gather_without(
         secrets: &secrets,
         certificate: served.as_ref(),
         version: session.version,
+        resolver,
     };
     let resources = compile(&platform, &site);
     // what `env` would say only later is wrong now already

@@ -33,6 +33,9 @@ struct SecretsFile {
 struct PlatformFile {
     format: u64,
     block: Ipv4Addr,
+    /// The last `up` was to leave the names alone.
+    #[serde(default)]
+    no_dns: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -99,7 +102,23 @@ impl State {
 
     /// Records the choice of the block, so that another platform does not take it.
     pub async fn keep_block(&self, host: &dyn Host, block: Block) -> Result<(), Error> {
-        write(host, &self.platform_file(), &PlatformFile { format: FORMAT, block: block.base() }).await
+        let no_dns = self.no_dns(host).await?;
+        write(host, &self.platform_file(), &PlatformFile { format: FORMAT, block: block.base(), no_dns }).await
+    }
+
+    /// Whether the last `up` was to leave the names alone.
+    pub async fn no_dns(&self, host: &dyn Host) -> Result<bool, Error> {
+        Ok(read::<PlatformFile>(host, &self.platform_file()).await?.is_some_and(|file| file.no_dns))
+    }
+
+    /// Records it, once the block is recorded.
+    pub async fn keep_no_dns(&self, host: &dyn Host, no_dns: bool) -> Result<(), Error> {
+        match read::<PlatformFile>(host, &self.platform_file()).await? {
+            Some(file) if file.no_dns != no_dns => {
+                write(host, &self.platform_file(), &PlatformFile { no_dns, ..file }).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The secrets as recorded.

@@ -10,7 +10,7 @@ use crate::config::Loaded;
 use crate::model::{ContainerSpec, ContainerState, Health, ObservedContainer, Platform, Role, Service, Stack, label};
 use crate::plan::{Action, Choice, ImageSource, Plan, SupplyProblem, Wish, reconcile};
 
-use super::prepare::gather;
+use super::prepare::{Look, gather};
 use super::usage::{counters, cpu_percent};
 use super::{ClusterStatus, Error, Prepared, Session, cluster, resolver};
 
@@ -112,7 +112,7 @@ pub async fn status_with_usage(session: &Session, loaded: &Loaded) -> Result<Sta
 
 async fn look(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
     let (gathered, dns) =
-        tokio::join!(gather(session, loaded, false), resolver::look(session, &loaded.platform.domain));
+        tokio::join!(gather(session, loaded, Look::default()), resolver::look(session, &loaded.platform.domain));
     let (prepared, problems) = gathered?;
     let mut status = status_of(&loaded.platform, &prepared, &problems, dns);
     cluster::ask(session, &prepared, &mut status.cluster).await?;

@@ -16,7 +16,7 @@ use crate::observe;
 use crate::plan::{self, Action, LeftOut};
 
 use super::images::refusal;
-use super::prepare::{gather_without, prepare_without};
+use super::prepare::{Look, gather, prepare_without};
 use super::status::{Status, status_of};
 use super::trace::{Recorder, SentTrace};
 use super::{Error, Prepared, Session, Wanted, certificate, cluster, prepare, resolver};
@@ -168,6 +168,7 @@ async fn traced(
         prepared.state.keep_secrets(session.host(), &prepared.secrets).await?;
     }
     prepared.state.keep_block(session.host(), prepared.block).await?;
+    prepared.state.keep_no_dns(session.host(), options.no_dns).await?;
     cluster::settle(session, &mut prepared).await?;
     let (mut outcome, mut work) = carry_out(session, &prepared, options, recorder).await;
     let mut gone = if options.wanted.strict { Vec::new() } else { refused(&prepared, &outcome) };
@@ -194,7 +195,7 @@ async fn traced(
         if cluster::touches_services(&prepared.plan) && outcome.is_ok() {
             cluster::hand_on(session, loaded).await?;
         }
-        match recorder.phase("last look", gather_without(session, loaded, false, &gone)).await {
+        match recorder.phase("last look", gather(session, loaded, Look { gone: &gone, ..Look::default() })).await {
             Ok((mut seen, problems)) => {
                 recorder.seen(&seen.observed);
                 if let Some(reason) = work.left_out() {

@@ -13,7 +13,7 @@ use crate::pki::trust;
 use crate::validate::{Evidence, Scene, Target, Verdict, Web, collect, foreign, judge, targets};
 
 use super::certificate::{authorities, authority_domain};
-use super::prepare::gather;
+use super::prepare::{Look, gather};
 use super::resolver::{self, ResolverFiles};
 use super::{Error, Session};
 
@@ -31,7 +31,7 @@ struct Ground {
 /// Without an engine the names can still be looked at.
 async fn ground(session: &Session, loaded: &Loaded) -> Result<Ground, Error> {
     let host = session.host();
-    match gather(session, loaded, false).await {
+    match gather(session, loaded, Look::default()).await {
         Ok((prepared, _)) => Ok(Ground {
             engine: Ok(prepared.engine),
             platform: prepared.platform,

@@ -30,6 +30,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         services: args.services,
         strict: args.strict,
         no_cluster: args.no_cluster,
+        dns: None,
         may_fetch: context.may_ask(),
         ..Wanted::default()
     };

@@ -67,6 +67,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         recreate: args.force_recreate,
         strict: args.strict,
         no_cluster: args.no_cluster,
+        dns: Some(!args.no_dns),
         may_fetch: context.may_ask(),
     };
     if args.dry_run {

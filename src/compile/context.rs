@@ -25,7 +25,7 @@ pub fn template_context(platform: &Platform, site: &Site<'_>, routes: &[Route], 
             json!({"host": host, "service": service, "address": address, "ports": ports})
         })
         .collect();
-    let resolver = resolver_metrics(site.facts, site.subnet).map(|address| {
+    let resolver = resolver_metrics(site.facts, site.subnet).filter(|_| site.resolver).map(|address| {
         json!({
             "service": "resolver",
             "stack": "",

@@ -45,6 +45,8 @@ pub struct Site<'a> {
     pub certificate: Option<&'a Served>,
     /// Of this program, for the labels.
     pub version: &'a str,
+    /// The resolver is there, a target of Prometheus.
+    pub resolver: bool,
 }
 
 /// A certificate, its key and whom one has to trust for it, PEM.

@@ -30,6 +30,7 @@ async fn compiled(certificate: Option<&Served>) -> Vec<(String, Vec<String>, Vec
         secrets: &Secrets::default(),
         certificate,
         version: "1",
+        resolver: true,
     };
     let resources = compile(&platform, &site).unwrap();
     let shown = |spec: crate::model::ContainerSpec| {
@@ -89,6 +90,7 @@ async fn a_volume_of_two_stacks_is_made_once() {
         secrets: &Secrets::default(),
         certificate: None,
         version: "1",
+        resolver: true,
     };
     let resources = compile(&platform, &site).unwrap();
     let volumes: Vec<_> =
@@ -120,6 +122,7 @@ async fn a_network_of_two_stacks_is_made_once() {
         secrets: &Secrets::default(),
         certificate: None,
         version: "1",
+        resolver: true,
     };
     let resources = compile(&platform, &site).unwrap();
     let networks: Vec<_> = resources

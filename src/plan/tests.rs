@@ -91,6 +91,7 @@ fn resources(platform: &Platform) -> Resources {
         secrets: &secrets,
         certificate: None,
         version: "0.1.0",
+        resolver: true,
     };
     compile(platform, &site).unwrap()
 }

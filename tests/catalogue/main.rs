@@ -57,6 +57,7 @@ async fn resources(platform: &Platform) -> Resources {
         secrets: &secrets(platform),
         certificate: None,
         version: "1",
+        resolver: true,
     };
     compile(platform, &site).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
