@@ -190,7 +190,8 @@ async fn a_namespace_that_asks_no_longer_loses_its_copy() {
             json_answer(200, json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
         }
         ("GET", "/api/v1/namespaces/asked/configmaps/ca") if gone => no(404, "NotFound", "not there"),
-        ("GET" | "PATCH", "/api/v1/namespaces/asks/configmaps/ca") => json_answer(200, request.body.clone()),
+        ("GET", "/api/v1/namespaces/asks/configmaps/ca") => no(404, "NotFound", "not there"),
+        ("PATCH", "/api/v1/namespaces/asks/configmaps/ca") => json_answer(200, request.body.clone()),
         _ => panic!("{}", request.line()),
     })
     .await;
@@ -199,8 +200,9 @@ async fn a_namespace_that_asks_no_longer_loses_its_copy() {
     assert!(drift.changed.contains(&"ConfigMap asked/ca".to_owned()), "{drift:?}");
     assert!(!server.lines().iter().any(|line| line.starts_with("DELETE")), "a look writes nothing");
     server.kubernetes.apply(&addon).await.unwrap();
-    let deleted: Vec<String> = server.lines().into_iter().filter(|line| line.starts_with("DELETE")).collect();
-    assert_eq!(deleted, ["DELETE /api/v1/namespaces/asked/configmaps/ca?"]);
+    let requests = server.requests.lock().unwrap();
+    let deleted: Vec<&str> = requests.iter().filter(|one| one.method == "DELETE").map(Request::path).collect();
+    assert_eq!(deleted, ["/api/v1/namespaces/asked/configmaps/ca"]);
 }
 
 #[tokio::test]
