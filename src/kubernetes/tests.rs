@@ -302,10 +302,12 @@ fn container(state: Value) -> Value {
 
 /// What `ready` says of a pod with this status.
 async fn not_ready(status: Value) -> (String, Vec<String>) {
+    // what never ran has no log
+    let log = if status.to_string().contains("StartError") { "" } else { "reading config\nno such file\n" };
     let server = Server::start(move |request| match request.path() {
         "/apis/apps/v1/namespaces/space/deployments/app" => json_answer(200, deployment(0)),
         "/api/v1/namespaces/space/pods" => json_answer(200, pod(status.clone())),
-        "/api/v1/namespaces/space/pods/app-1/log" => Some((200, "reading config\nno such file\n".into())),
+        "/api/v1/namespaces/space/pods/app-1/log" => Some((200, log.into())),
         "/api/v1/namespaces/space/events" => json_answer(
             200,
             json!({"apiVersion": "v1", "kind": "EventList", "metadata": {}, "items": [
@@ -356,6 +358,17 @@ async fn a_pod_that_does_not_come_up_says_why() {
     pod space/app-1: main runs and is not ready: Readiness probe failed: HTTP probe failed with statuscode: 500
     pod space/app-1: the kubelet cannot start the pod: Evicted: The node was low on resource: memory.
     "#);
+}
+
+#[tokio::test]
+async fn what_could_not_be_started_says_why() {
+    let error =
+        json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": "exec: \"/app\": no such file"}});
+    let (said, _) = not_ready(json!({"containerStatuses": [container(error)]})).await;
+    assert!(
+        said.ends_with("main ended with 128 (StartError), restarted 3 times\n    exec: \"/app\": no such file"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
