@@ -174,7 +174,7 @@ impl Kubernetes {
     async fn trouble(&self, api: &Api<Pod>, namespace: &str, name: &str, pod: &Pod) -> Trouble {
         match told_by(pod) {
             Told::All(trouble) => trouble,
-            Told::Crashed { container, exit_code, reason, restarts, previous } => {
+            Told::Crashed { container, exit_code, reason, restarts, previous, message } => {
                 let how = LogParams {
                     container: Some(container.clone()),
                     previous,
@@ -183,6 +183,8 @@ impl Kubernetes {
                 };
                 // a log that cannot be read (the node is away) is no reason to say nothing
                 let log = api.logs(name, &how).await.unwrap_or_default();
+                // what could not even be started has written nothing; the node knows why
+                let log = if log.trim().is_empty() { message } else { log };
                 let log = log.lines().map(str::to_owned).collect();
                 Trouble::Crashed { container, exit_code, reason, restarts, log }
             }
@@ -209,7 +211,7 @@ impl Kubernetes {
 /// What the pod's own status says, before anything else is asked for.
 enum Told {
     All(Trouble),
-    Crashed { container: String, exit_code: i32, reason: String, restarts: i32, previous: bool },
+    Crashed { container: String, exit_code: i32, reason: String, restarts: i32, previous: bool, message: String },
     Starting,
     NotAnswering { container: String },
 }
@@ -256,6 +258,7 @@ fn told_by_container(container: &ContainerStatus) -> Option<Told> {
         reason: state.reason.clone().unwrap_or_else(|| "Error".to_owned()),
         restarts: container.restart_count,
         previous,
+        message: state.message.clone().unwrap_or_default(),
     };
     if let Some(terminated) = &state.terminated {
         return (terminated.exit_code != 0).then(|| ended(terminated, false));

@@ -190,7 +190,8 @@ async fn a_namespace_that_asks_no_longer_loses_its_copy() {
             json_answer(200, json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
         }
         ("GET", "/api/v1/namespaces/asked/configmaps/ca") if gone => no(404, "NotFound", "not there"),
-        ("GET" | "PATCH", "/api/v1/namespaces/asks/configmaps/ca") => json_answer(200, request.body.clone()),
+        ("GET", "/api/v1/namespaces/asks/configmaps/ca") => no(404, "NotFound", "not there"),
+        ("PATCH", "/api/v1/namespaces/asks/configmaps/ca") => json_answer(200, request.body.clone()),
         _ => panic!("{}", request.line()),
     })
     .await;
@@ -199,8 +200,9 @@ async fn a_namespace_that_asks_no_longer_loses_its_copy() {
     assert!(drift.changed.contains(&"ConfigMap asked/ca".to_owned()), "{drift:?}");
     assert!(!server.lines().iter().any(|line| line.starts_with("DELETE")), "a look writes nothing");
     server.kubernetes.apply(&addon).await.unwrap();
-    let deleted: Vec<String> = server.lines().into_iter().filter(|line| line.starts_with("DELETE")).collect();
-    assert_eq!(deleted, ["DELETE /api/v1/namespaces/asked/configmaps/ca?"]);
+    let requests = server.requests.lock().unwrap();
+    let deleted: Vec<&str> = requests.iter().filter(|one| one.method == "DELETE").map(Request::path).collect();
+    assert_eq!(deleted, ["/api/v1/namespaces/asked/configmaps/ca"]);
 }
 
 #[tokio::test]
@@ -300,10 +302,12 @@ fn container(state: Value) -> Value {
 
 /// What `ready` says of a pod with this status.
 async fn not_ready(status: Value) -> (String, Vec<String>) {
+    // what never ran has no log
+    let log = if status.to_string().contains("StartError") { "" } else { "reading config\nno such file\n" };
     let server = Server::start(move |request| match request.path() {
         "/apis/apps/v1/namespaces/space/deployments/app" => json_answer(200, deployment(0)),
         "/api/v1/namespaces/space/pods" => json_answer(200, pod(status.clone())),
-        "/api/v1/namespaces/space/pods/app-1/log" => Some((200, "reading config\nno such file\n".into())),
+        "/api/v1/namespaces/space/pods/app-1/log" => Some((200, log.into())),
         "/api/v1/namespaces/space/events" => json_answer(
             200,
             json!({"apiVersion": "v1", "kind": "EventList", "metadata": {}, "items": [
@@ -354,6 +358,17 @@ async fn a_pod_that_does_not_come_up_says_why() {
     pod space/app-1: main runs and is not ready: Readiness probe failed: HTTP probe failed with statuscode: 500
     pod space/app-1: the kubelet cannot start the pod: Evicted: The node was low on resource: memory.
     "#);
+}
+
+#[tokio::test]
+async fn what_could_not_be_started_says_why() {
+    let error =
+        json!({"terminated": {"exitCode": 128, "reason": "StartError", "message": "exec: \"/app\": no such file"}});
+    let (said, _) = not_ready(json!({"containerStatuses": [container(error)]})).await;
+    assert!(
+        said.ends_with("main ended with 128 (StartError), restarted 3 times\n    exec: \"/app\": no such file"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
