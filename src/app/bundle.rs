@@ -20,7 +20,7 @@ use crate::event::{Event, Events, Progress, StepInfo};
 use crate::model::{ImageSpec, ObservedImage, Platform};
 use crate::plan::{Choice, ImageSource, LeftOut, SupplyProblem, supply};
 
-use super::images::try_images;
+use super::images::{refusal, try_images};
 use super::prepare::load_for_engine;
 use super::{Error, Session};
 
@@ -110,13 +110,8 @@ pub async fn save_images(session: &Session, loaded: &Loaded, target: &Path) -> R
 /// Why there is no image, when that is all that is wrong.
 fn no_image(error: &StepError) -> Option<String> {
     match error {
-        StepError::NoImage { reference, attempts } if attempts.is_empty() => Some(format!("{reference} cannot be had")),
-        StepError::NoImage { attempts, .. } => {
-            Some(attempts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-        }
-        StepError::Engine(EngineError::Image { source, .. }) => Some(source.to_string()),
         StepError::Prepare { .. } | StepError::Base { .. } => Some(error.to_string()),
-        _ => None,
+        error => refusal(error),
     }
 }
 

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use crate::apply::{Outcome, Tools, apply};
+use crate::apply::{Outcome, StepError, Tools, apply};
 use crate::compile::{image_specs, published_addresses, service_volumes};
 use crate::config::Loaded;
-use crate::engine::context_digest;
+use crate::engine::{EngineError, context_digest};
 use crate::model::{ImagePolicy, ImageSpec, Platform, ResourceId, ResourceKind, repository, split_registry};
 use crate::observe;
 use crate::plan::{Action, Cause, Choice, ImageSource, LeftOut, Plan, Step, supply};
@@ -136,6 +136,18 @@ pub async fn obtain_images(
 ) -> Result<usize, Error> {
     let (outcome, _) = try_images(session, loaded, policy, services).await?;
     if outcome.is_ok() { Ok(outcome.ran.len()) } else { Err(Error::Failed(Box::new(outcome))) }
+}
+
+/// What the sources of an image said, when they are all that is wrong.
+pub(super) fn refusal(error: &StepError) -> Option<String> {
+    match error {
+        StepError::NoImage { reference, attempts } if attempts.is_empty() => Some(format!("{reference} cannot be had")),
+        StepError::NoImage { attempts, .. } => {
+            Some(attempts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        }
+        StepError::Engine(EngineError::Image { source, .. }) => Some(source.to_string()),
+        _ => None,
+    }
 }
 
 /// As [`obtain_images`]; which images could not be had is the caller's to judge. With the services that

@@ -29,7 +29,7 @@ pub async fn lifecycle(session: &Session, loaded: &Loaded, action: Action, servi
         return Err(Error::UnknownService { names: unknown, known: known.into_iter().collect() });
     }
     let _lock = up::lock(session, &loaded.platform.name).await?;
-    let (prepared, _) = gather(session, loaded, false, None).await?;
+    let (prepared, _) = gather(session, loaded, false).await?;
     let chosen: BTreeSet<String> = if services.is_empty() { known } else { services.iter().cloned().collect() };
     let specs = &prepared.resources.containers;
     if let Some(missing) = services.iter().find(|name| {

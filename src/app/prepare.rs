@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 use tokio_util::sync::CancellationToken;
 
+use crate::compile::addons::{SCRAPE_SECRETS, SCRAPE_SERVER};
 use crate::compile::{
     Block, Served, Site, choose_subnet, compile, image_specs, published_addresses, service_volumes, written_volumes,
 };
@@ -17,7 +18,7 @@ use crate::host::Host;
 use crate::model::{Facts, ImagePolicy, Observed, Platform, Resources, Secrets, label};
 use crate::observe;
 use crate::pki;
-use crate::plan::{Plan, Supply, SupplyProblem, Wish, reconcile_anew, select, supply, without};
+use crate::plan::{LeftOut, Plan, Supply, SupplyProblem, Wish, reconcile_anew, select, supply, without};
 use crate::system::System;
 
 use super::cluster::{ClusterLook, Decision};
@@ -116,8 +117,18 @@ pub async fn load_for_engine(
 
 /// Looks and plans; changes nothing.
 pub async fn prepare(session: &Session, loaded: &Loaded, wanted: &Wanted) -> Result<Prepared, Error> {
+    prepare_without(session, loaded, wanted, &[]).await
+}
+
+/// The same without services whose image could not be had although there seemed to be a way.
+pub(super) async fn prepare_without(
+    session: &Session,
+    loaded: &Loaded,
+    wanted: &Wanted,
+    gone: &[LeftOut],
+) -> Result<Prepared, Error> {
     let selection = selection(&loaded.platform, wanted)?;
-    let (mut prepared, mut problems) = gather(session, loaded, wanted.strict, wanted.dns).await?;
+    let (mut prepared, mut problems) = gather_without(session, loaded, wanted.strict, wanted.dns, gone).await?;
     problems.retain(|problem| selection.as_ref().is_none_or(|chosen| chosen.contains(problem.service())));
     if !problems.is_empty() {
         return Err(Error::Supply(problems));
@@ -143,7 +154,7 @@ pub async fn prepare(session: &Session, loaded: &Loaded, wanted: &Wanted) -> Res
 
 /// Everything but the plan, also where something is in the way of one: for a look at the machine.
 pub async fn survey(session: &Session, loaded: &Loaded) -> Result<Prepared, Error> {
-    Ok(gather(session, loaded, false, None).await?.0)
+    Ok(gather(session, loaded, false).await?.0)
 }
 
 /// Everything but the plan, and the services that no image can be had for.
@@ -151,7 +162,17 @@ pub(super) async fn gather(
     session: &Session,
     loaded: &Loaded,
     strict: bool,
+) -> Result<(Prepared, Vec<SupplyProblem>), Error> {
+    gather_without(session, loaded, strict, None, &[]).await
+}
+
+/// The same without services whose image could not be had.
+pub(super) async fn gather_without(
+    session: &Session,
+    loaded: &Loaded,
+    strict: bool,
     dns: Option<bool>,
+    gone: &[LeftOut],
 ) -> Result<(Prepared, Vec<SupplyProblem>), Error> {
     let host = session.host();
     let full = &loaded.platform;
@@ -167,13 +188,19 @@ pub(super) async fn gather(
         let own = published_addresses(full, block);
         observe::registries(host, &specs, &own, &mut observed, refresh).await;
     }
-    let (chosen, problems) = supply(full, &specs, &observed, strict, &|service| service_volumes(full, service));
+    let (mut chosen, mut problems) = supply(full, &specs, &observed, strict, &|service| service_volumes(full, service));
+    problems.extend(chosen.leave_out(full, gone.to_vec()));
     let left_out: BTreeSet<&str> = chosen.left_out.iter().map(|left| left.service.as_str()).collect();
     let platform = without(full, &left_out);
 
     let mut secrets = state.secrets(host).await?;
     state.check_lost(&platform, &secrets, &observed, &|service| written_volumes(full, service))?;
-    let new_secrets = complete_secrets(&platform, &mut secrets)?;
+    // a restart of the engine may have given the nodes other addresses
+    let moved = cluster.moved(secrets.get(SCRAPE_SECRETS, SCRAPE_SERVER));
+    if let Some(server) = &moved {
+        secrets.set(SCRAPE_SECRETS, SCRAPE_SERVER, server.clone());
+    }
+    let new_secrets = complete_secrets(&platform, &mut secrets)? || moved.is_some();
     let subnet = match (own_subnet(full, &observed), full.addresses.subnet) {
         (_, Some(fixed)) => fixed,
         (Some(found), None) => found,

@@ -112,7 +112,7 @@ pub async fn status_with_usage(session: &Session, loaded: &Loaded) -> Result<Sta
 
 async fn look(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
     let (gathered, dns) =
-        tokio::join!(gather(session, loaded, false, None), resolver::look(session, &loaded.platform.domain));
+        tokio::join!(gather(session, loaded, false), resolver::look(session, &loaded.platform.domain));
     let (prepared, problems) = gathered?;
     let mut status = status_of(&loaded.platform, &prepared, &problems, dns);
     cluster::ask(session, &prepared, &mut status.cluster).await?;

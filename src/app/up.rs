@@ -15,7 +15,8 @@ use crate::model::{ContainerState, Observed, ObservedContainer, PrepareStep, lab
 use crate::observe;
 use crate::plan::{self, Action, LeftOut};
 
-use super::prepare::gather;
+use super::images::refusal;
+use super::prepare::{gather_without, prepare_without};
 use super::status::{Status, status_of};
 use super::trace::{Recorder, SentTrace};
 use super::{Error, Prepared, Session, Wanted, certificate, cluster, prepare, resolver};
@@ -169,26 +170,32 @@ async fn traced(
     prepared.state.keep_block(session.host(), prepared.block).await?;
     prepared.state.keep_no_dns(session.host(), options.no_dns).await?;
     cluster::settle(session, &mut prepared).await?;
-    let lenient = !prepared.platform.cluster.required && !options.wanted.strict;
-    let work = Arc::new(cluster::work(session, &prepared, lenient, false));
-    let tools = Tools {
-        engine: prepared.engine.clone(),
-        host: session.system.host.clone(),
-        facts: prepared.facts.clone(),
-        events: session.events.clone(),
-        cancel: session.cancel.clone(),
-        image_timeout: prepared.platform.timeouts.image,
-        cluster: Some(work.clone()),
-    };
-    let began = Instant::now();
-    let mut outcome = apply(&session.command, &prepared.platform.name, &prepared.plan, tools).await;
-    recorder.steps(began, &outcome.ran);
+    let (mut outcome, mut work) = carry_out(session, &prepared, options, recorder).await;
+    let mut gone = if options.wanted.strict { Vec::new() } else { refused(&prepared, &outcome) };
+    if !gone.is_empty() && !outcome.cancelled {
+        match recorder.phase("plan", prepare_without(session, loaded, &options.wanted, &gone)).await {
+            // nobody else's configuration may name what is not there
+            Ok(without) => {
+                for left in &gone {
+                    session.events.warn(format!("{} is left out: {}", left.service, left.reason));
+                }
+                prepared = without;
+                clear(&prepared).await?;
+                let before = std::mem::take(&mut outcome.ran);
+                (outcome, work) = carry_out(session, &prepared, options, recorder).await;
+                outcome.ran.splice(0..0, before);
+            }
+            // something that is wanted needs it: the refusal is what went wrong
+            Err(Error::Supply(_)) => gone.clear(),
+            Err(error) => return Err(error),
+        }
+    }
     let mut after = None;
     if !outcome.cancelled {
         if cluster::touches_services(&prepared.plan) && outcome.is_ok() {
             cluster::hand_on(session, loaded).await?;
         }
-        match recorder.phase("last look", gather(session, loaded, false, None)).await {
+        match recorder.phase("last look", gather_without(session, loaded, false, None, &gone)).await {
             Ok((mut seen, problems)) => {
                 recorder.seen(&seen.observed);
                 if let Some(reason) = work.left_out() {
@@ -223,6 +230,60 @@ async fn traced(
         }
         _ => Err(Error::Failed(Box::new(outcome))),
     }
+}
+
+/// Runs the plan. The second is what the cluster's steps were done with.
+async fn carry_out(
+    session: &Session,
+    prepared: &Prepared,
+    options: &UpOptions,
+    recorder: &mut Recorder,
+) -> (Outcome, Arc<cluster::Work>) {
+    let lenient = !prepared.platform.cluster.required && !options.wanted.strict;
+    let work = Arc::new(cluster::work(session, prepared, lenient, false));
+    let tools = Tools {
+        engine: prepared.engine.clone(),
+        host: session.system.host.clone(),
+        facts: prepared.facts.clone(),
+        events: session.events.clone(),
+        cancel: session.cancel.clone(),
+        image_timeout: prepared.platform.timeouts.image,
+        cluster: Some(work.clone()),
+    };
+    let began = Instant::now();
+    let outcome = apply(&session.command, &prepared.platform.name, &prepared.plan, tools).await;
+    recorder.steps(began, &outcome.ran);
+    (outcome, work)
+}
+
+/// The services that may be left out and whose image no source gave, when nothing else went wrong.
+fn refused(prepared: &Prepared, outcome: &Outcome) -> Vec<LeftOut> {
+    let optional =
+        |name: &String| prepared.platform.service(name).is_some_and(|(_, service)| service.extension.optional);
+    let of = |failure: &Failure| {
+        let reason = refusal(&failure.error)?;
+        let step = prepared.plan.steps.iter().find(|step| step.id == failure.step)?;
+        let Action::ObtainImage { spec, .. } = &step.action else { return None };
+        // those that were left out before share the image and need no second word
+        let services = spec.services.iter().filter(|name| prepared.supply.choices.contains_key(*name));
+        let services: Vec<String> = services.cloned().collect();
+        services.iter().all(optional).then(|| {
+            services.into_iter().map(|service| LeftOut { service, reason: reason.clone() }).collect::<Vec<_>>()
+        })
+    };
+    let all: Option<Vec<Vec<LeftOut>>> = outcome.failed.iter().map(of).collect();
+    all.unwrap_or_default().into_iter().flatten().collect()
+}
+
+/// Removes what was made for services that are left out after all, and never started.
+async fn clear(prepared: &Prepared) -> Result<(), Error> {
+    let left_out = |service: &str| prepared.supply.left_out.iter().any(|left| left.service == service);
+    for found in &prepared.observed.containers {
+        if found.state == ContainerState::Created && found.label(label::SERVICE).is_some_and(left_out) {
+            prepared.engine.remove_container(&found.name).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Without names the platform can still be used by its addresses, so that this is no failure of `up`.
@@ -342,3 +403,7 @@ async fn calm(prepared: &Prepared, container: &str) -> Option<ObservedContainer>
     }
     None
 }
+
+#[cfg(test)]
+#[path = "up_tests.rs"]
+mod tests;

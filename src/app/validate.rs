@@ -31,7 +31,7 @@ struct Ground {
 /// Without an engine the names can still be looked at.
 async fn ground(session: &Session, loaded: &Loaded) -> Result<Ground, Error> {
     let host = session.host();
-    match gather(session, loaded, false, None).await {
+    match gather(session, loaded, false).await {
         Ok((prepared, _)) => Ok(Ground {
             engine: Ok(prepared.engine),
             platform: prepared.platform,

@@ -1,17 +1,18 @@
 //! Server-side apply of an add-on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::core::DynamicObject;
+use kube::{Api, ResourceExt};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::{AT_ONCE, Identity, Kubernetes, KubernetesError};
+use super::prune::is_ours;
+use super::{AT_ONCE, Identity, Kubernetes, KubernetesError, selector};
 use crate::compile::addons::{AddOn, MANAGER, is_adopted, namespaces_of};
 
 const FIRST_DELAY: Duration = Duration::from_millis(50);
@@ -51,7 +52,7 @@ pub(super) enum Outcome {
 impl Kubernetes {
     /// Makes the objects of an add-on what they are to be: namespaces first, then types and
     /// accounts, then the rest side by side. What may be different in a moment is tried again for a minute; an object
-    /// that can only be replaced is.
+    /// that can only be replaced is. Copies for namespaces that no longer ask for one go.
     ///
     /// # Errors
     /// The first one that does not pass. What was applied stays; to apply again goes on.
@@ -70,6 +71,7 @@ impl Kubernetes {
     async fn walk(&self, addon: &AddOn, dry: bool) -> Result<Applied, KubernetesError> {
         let mut all = Applied::default();
         let manifests = self.expanded(addon).await?;
+        let strays = self.strays(addon, &manifests).await?;
         for floor in floors(manifests) {
             let work = floor.into_iter().map(|(object, manifest)| async move {
                 let outcome = self.one(&object, &manifest, dry).await?;
@@ -81,8 +83,37 @@ impl Kubernetes {
                 all.add(object, outcome);
             }
         }
+        for object in strays {
+            if !dry {
+                self.remove(&self.api(&object), &object).await?;
+            }
+            all.changed.push(object.to_string());
+        }
         all.created.sort();
         all.changed.sort();
+        Ok(all)
+    }
+
+    /// Copies that we made in namespaces which do not ask for them any more.
+    async fn strays(&self, addon: &AddOn, wanted: &[(Identity, Value)]) -> Result<Vec<Identity>, KubernetesError> {
+        let mut all = Vec::new();
+        for manifest in addon.manifests.iter().filter(|manifest| namespaces_of(manifest).is_some()) {
+            let labels = manifest.pointer("/metadata/labels").cloned();
+            let labels: BTreeMap<String, String> =
+                labels.and_then(|labels| serde_json::from_value(labels).ok()).unwrap_or_default();
+            // without labels nothing tells which are ours
+            let Some(object) = Identity::of(manifest).filter(|_| !labels.is_empty()) else { continue };
+            let object = Identity { namespace: None, ..object };
+            let how = ListParams::default().labels(&selector(&labels));
+            let api = self.api(&object);
+            let found = self.patient(false, || async {
+                let found = api.list_metadata(&how).await;
+                found.map_err(|error| self.error("list", format!("{} {}", object.kind, object.name), error))
+            });
+            let copies = found.await?.items.into_iter().filter(|copy| is_ours(copy) && copy.name_any() == object.name);
+            let copies = copies.map(|copy| Identity { namespace: copy.namespace(), ..object.clone() });
+            all.extend(copies.filter(|copy| !wanted.iter().any(|(other, _)| other == copy)));
+        }
         Ok(all)
     }
 

@@ -12,7 +12,7 @@ use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client, Config};
 use serde_json::Value;
 
-use crate::compile::addons::{NAMESPACE, PROMETHEUS, SCRAPE_SECRETS};
+use crate::compile::addons::{NAMESPACE, PROMETHEUS, SCRAPE_SECRETS, SCRAPE_SERVER};
 use crate::model::Secrets;
 
 mod apply;
@@ -67,7 +67,7 @@ impl ScrapeAccess {
     /// the platform's network.
     pub fn record(&self, secrets: &mut Secrets, cluster: &str, server: &str) {
         for (variable, value) in
-            [("TOKEN", self.token.as_str()), ("CA", &self.authority), ("NAME", cluster), ("SERVER", server)]
+            [("TOKEN", self.token.as_str()), ("CA", &self.authority), ("NAME", cluster), (SCRAPE_SERVER, server)]
         {
             secrets.set(SCRAPE_SECRETS, variable, value.to_owned());
         }

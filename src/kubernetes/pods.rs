@@ -193,10 +193,10 @@ impl Kubernetes {
         }
     }
 
-    /// The newest warning about a pod.
+    /// The newest warning about a pod that a node has taken: why none took it before is of no more interest.
     async fn warning(&self, namespace: &str, pod: &str) -> Option<String> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
-        let fields = format!("involvedObject.kind=Pod,involvedObject.name={pod},type=Warning");
+        let fields = format!("involvedObject.kind=Pod,involvedObject.name={pod},type=Warning,reason!=FailedScheduling");
         let events = api.list(&ListParams::default().fields(&fields)).await.ok()?.items;
         let newest = events.into_iter().max_by_key(|event| {
             let single = event.event_time.as_ref().map(|time| time.0);

@@ -107,7 +107,7 @@ impl Kubernetes {
 
 /// Labels are copied by controllers onto what they make (Endpoints have those of their Service), so
 /// that labels alone prove nothing.
-fn is_ours(object: &PartialObjectMeta<DynamicObject>) -> bool {
+pub(super) fn is_ours(object: &PartialObjectMeta<DynamicObject>) -> bool {
     let metadata = &object.metadata;
     let applied = metadata
         .managed_fields

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use futures_util::future::join_all;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::ListParams;
@@ -10,6 +11,9 @@ use serde::Serialize;
 
 use super::{Identity, Kubernetes, KubernetesError};
 use crate::compile::addons::AddOn;
+
+/// Where kubelets renew theirs, every ten seconds.
+const LEASES: &str = "kube-node-lease";
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NodeStatus {
@@ -25,6 +29,10 @@ pub struct NodeStatus {
     pub addresses: Vec<IpAddr>,
     /// `kubectl cordon` was used on it.
     pub unschedulable: bool,
+    /// When its kubelet last said that it is there, seconds since the epoch. What the rest says may be
+    /// older: the API server keeps it while the node is away.
+    #[serde(skip)]
+    pub seen: Option<i64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -53,9 +61,17 @@ impl Kubernetes {
     /// When the API server does not answer.
     pub async fn nodes(&self) -> Result<Vec<NodeStatus>, KubernetesError> {
         let api: Api<Node> = Api::all(self.client.clone());
-        let found = api.list(&ListParams::default()).await;
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), LEASES);
+        let how = ListParams::default();
+        let (found, leases) = tokio::join!(api.list(&how), leases.list(&how));
         let found = found.map_err(|error| self.error("list", "the nodes".into(), error))?;
         let mut nodes: Vec<NodeStatus> = found.items.into_iter().map(node).collect();
+        for lease in leases.into_iter().flatten() {
+            let renewed = lease.spec.and_then(|spec| spec.renew_time).map(|time| time.0.as_second());
+            if let Some(node) = nodes.iter_mut().find(|node| Some(&node.name) == lease.metadata.name.as_ref()) {
+                node.seen = renewed;
+            }
+        }
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(nodes)
     }
@@ -128,6 +144,7 @@ fn node(node: Node) -> NodeStatus {
             .filter_map(|address| address.address.parse().ok())
             .collect(),
         unschedulable: spec.unschedulable.unwrap_or(false),
+        seen: None,
     }
 }
 

@@ -166,6 +166,44 @@ async fn a_look_writes_nothing() {
 }
 
 #[tokio::test]
+async fn a_namespace_that_asks_no_longer_loses_its_copy() {
+    let labels = json!({"app.kubernetes.io/managed-by": "macula", "dev.macula.addon": "platform"});
+    let mut manifest = config_map("ca");
+    manifest["metadata"]["labels"] = labels.clone();
+    manifest["metadata"]["annotations"] = json!({"dev.macula.each-namespace": "ca=true"});
+    let copy = |namespace: &str, manager: &str| {
+        json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": {
+            "name": "ca", "namespace": namespace, "labels": labels.clone(),
+            "managedFields": [{"manager": manager, "operation": "Apply"}]}})
+    };
+    let copies = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {},
+        "items": [copy("asks", "macula"), copy("asked", "macula"), copy("theirs", "somebody")]});
+    let mut gone = false;
+    let server = Server::start(move |request| match (request.method.as_str(), request.path()) {
+        ("GET", "/api/v1/namespaces") => json_answer(
+            200,
+            json!({"apiVersion": "v1", "kind": "NamespaceList", "metadata": {}, "items": [{"metadata": {"name": "asks"}}]}),
+        ),
+        ("GET", "/api/v1/configmaps") => json_answer(200, copies.clone()),
+        ("DELETE", "/api/v1/namespaces/asked/configmaps/ca") => {
+            gone = true;
+            json_answer(200, json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
+        }
+        ("GET", "/api/v1/namespaces/asked/configmaps/ca") if gone => no(404, "NotFound", "not there"),
+        ("GET" | "PATCH", "/api/v1/namespaces/asks/configmaps/ca") => json_answer(200, request.body.clone()),
+        _ => panic!("{}", request.line()),
+    })
+    .await;
+    let addon = addon(vec![manifest]);
+    let drift = server.kubernetes.drift(&addon).await.unwrap();
+    assert!(drift.changed.contains(&"ConfigMap asked/ca".to_owned()), "{drift:?}");
+    assert!(!server.lines().iter().any(|line| line.starts_with("DELETE")), "a look writes nothing");
+    server.kubernetes.apply(&addon).await.unwrap();
+    let deleted: Vec<String> = server.lines().into_iter().filter(|line| line.starts_with("DELETE")).collect();
+    assert_eq!(deleted, ["DELETE /api/v1/namespaces/asked/configmaps/ca?"]);
+}
+
+#[tokio::test]
 async fn what_passes_is_tried_again() {
     let mut store = Store::default();
     let mut left = vec![
@@ -463,6 +501,11 @@ async fn nodes_and_add_ons_for_the_status() {
                     "nodeInfo": {"kubeletVersion": "v1.34.11", "architecture": "", "bootID": "", "containerRuntimeVersion": "",
                         "kernelVersion": "", "kubeProxyVersion": "", "machineID": "", "operatingSystem": "",
                         "osImage": "", "systemUUID": ""}}}]}),
+        ),
+        "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases" => json_answer(
+            200,
+            json!({"apiVersion": "coordination.k8s.io/v1", "kind": "LeaseList", "metadata": {}, "items": [
+                {"metadata": {"name": "macula-control-plane"}, "spec": {"renewTime": "2026-11-21T08:33:32.032872Z"}}]}),
         ),
         "/apis/apps/v1/namespaces/space/deployments/app" => json_answer(200, deployment(1)),
         "/api/v1/namespaces/space/configmaps/there" => json_answer(200, json!({"metadata": {"name": "there"}})),

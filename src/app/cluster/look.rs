@@ -4,6 +4,9 @@ use crate::app::{Error, Session};
 use crate::cluster::kind::{CLUSTER_LABEL, ROLE_LABEL};
 use crate::model::{ClusterRecord, NodeRole, ObservedCluster, ObservedContainer, ObservedNode, Platform};
 
+/// The port of the API server in a node.
+pub const API_PORT: u16 = 6443;
+
 /// One look.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ClusterLook {
@@ -19,6 +22,16 @@ impl ClusterLook {
     pub fn ingress_node(&self) -> Option<std::net::Ipv4Addr> {
         let nodes = &self.observed.as_ref()?.nodes;
         nodes.iter().find(|node| node.role == NodeRole::ControlPlane)?.address
+    }
+
+    /// Where the API server is now, host and port in the platform's network, when it is no longer where
+    /// Prometheus on the host knows it (`known`).
+    pub fn moved(&self, known: Option<&str>) -> Option<String> {
+        let known = known?;
+        let planes = self.observed.as_ref()?.nodes.iter().filter(|node| node.role == NodeRole::ControlPlane);
+        let servers: Vec<String> =
+            planes.filter_map(|node| node.address).map(|address| format!("{address}:{API_PORT}")).collect();
+        (!servers.iter().any(|server| server == known)).then(|| servers.into_iter().next()).flatten()
     }
 }
 
@@ -55,4 +68,33 @@ fn node(container: &ObservedContainer, network: &str) -> Option<ObservedNode> {
         address: container.addresses.get(network).copied(),
         ports: container.ports.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ContainerState;
+
+    #[test]
+    fn an_api_server_that_is_where_it_was_has_not_moved() {
+        let node = |name: &str, role: NodeRole, last: u8| ObservedNode {
+            name: name.into(),
+            role,
+            state: ContainerState::Running,
+            image: String::new(),
+            address: Some(std::net::Ipv4Addr::new(10, 222, 7, last)),
+            ports: Vec::new(),
+        };
+        let nodes = vec![
+            node("a-control-plane", NodeRole::ControlPlane, 130),
+            node("a-control-plane2", NodeRole::ControlPlane, 131),
+            node("a-worker", NodeRole::Worker, 132),
+        ];
+        let found =
+            ClusterLook { observed: Some(ObservedCluster { name: "a".into(), nodes }), ..ClusterLook::default() };
+        // not scraped; where it was; at the other one; where a worker is now; nobody there
+        let cases = [None, Some("10.222.7.130:6443"), Some("10.222.7.131:6443"), Some("10.222.7.132:6443")];
+        assert_eq!(cases.map(|known| found.moved(known)), [None, None, None, Some("10.222.7.130:6443".to_owned())]);
+        assert_eq!(ClusterLook::default().moved(Some("10.222.7.130:6443")), None);
+    }
 }

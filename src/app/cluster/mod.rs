@@ -310,7 +310,7 @@ pub(super) async fn settle(session: &Session, prepared: &mut Prepared) -> Result
 /// What the cluster's steps wrote down reaches the services that read it (Prometheus's jobs and its token
 /// for the cluster), where they run: files that can be reloaded, and nothing else.
 pub(super) async fn hand_on(session: &Session, loaded: &Loaded) -> Result<(), Error> {
-    let (prepared, _) = gather(session, loaded, false, None).await?;
+    let (prepared, _) = gather(session, loaded, false).await?;
     let wish = Wish {
         platform: &prepared.platform.name,
         resources: &prepared.resources,
@@ -392,7 +392,7 @@ pub async fn create(session: &Session, loaded: &Loaded, retain: bool, consent: &
     let mut loaded = loaded.clone();
     loaded.platform.cluster.enabled = true;
     loaded.platform.cluster.required = true;
-    let (mut prepared, _) = gather(session, &loaded, false, None).await?;
+    let (mut prepared, _) = gather(session, &loaded, false).await?;
     let wanted = Wanted { may_fetch: true, ..Wanted::default() };
     if let Some(spec) = prepared.resources.networks.first()
         && prepared.observed.network(&spec.name).is_none()
@@ -557,7 +557,7 @@ fn ours<'a>(look: &'a ClusterLook, name: &str) -> Result<&'a crate::model::Obser
 
 /// `cluster status`.
 pub async fn cluster_status(session: &Session, loaded: &Loaded) -> Result<ClusterStatus, Error> {
-    let (prepared, _) = gather(session, loaded, false, None).await?;
+    let (prepared, _) = gather(session, loaded, false).await?;
     let mut status = status_of(&loaded.platform, &prepared.cluster, None);
     ask(session, &prepared, &mut status).await?;
     Ok(status)

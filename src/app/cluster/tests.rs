@@ -53,6 +53,8 @@ struct FakeInside {
     followed: Mutex<Vec<String>>,
     /// Add-ons that somebody changed.
     changed: Mutex<Vec<String>>,
+    /// When the node was last heard of, from one look to the next; the last one stays.
+    seen: Mutex<Vec<i64>>,
 }
 
 #[async_trait::async_trait]
@@ -81,6 +83,8 @@ impl Inside for FakeInside {
         Ok(Vec::new())
     }
     async fn nodes(&self) -> Result<Vec<crate::kubernetes::NodeStatus>, KubernetesError> {
+        let mut heard = self.seen.lock().unwrap();
+        let seen = if heard.len() > 1 { Some(heard.remove(0)) } else { heard.first().copied() };
         Ok(vec![crate::kubernetes::NodeStatus {
             name: "macula-control-plane".into(),
             ready: true,
@@ -89,6 +93,7 @@ impl Inside for FakeInside {
             roles: vec!["control-plane".into()],
             addresses: Vec::new(),
             unschedulable: false,
+            seen,
         }])
     }
     async fn addon_status(&self, addons: &[AddOn]) -> Result<Vec<crate::kubernetes::AddOnStatus>, KubernetesError> {
@@ -371,6 +376,17 @@ async fn half_a_cluster_of_a_dead_run_is_cleared_away() {
     assert_eq!((up.steps, up.now.cluster.state), (5, "running"), "and everything that goes in");
     let ran: Vec<String> = machine.kind_ran().iter().map(|line| line.split(" --").next().unwrap().to_owned()).collect();
     assert_eq!(ran[2..], ["delete cluster", "create cluster", "get kubeconfig"]);
+}
+
+#[tokio::test]
+async fn what_is_remembered_of_a_node_is_no_test() {
+    let machine = Machine::new();
+    machine.up("").await.unwrap();
+    machine.engine.stop_by_hand("macula-control-plane");
+    let now = machine.host.now();
+    *machine.inside.seen.lock().unwrap() = vec![now - 60, now - 60, now + 1];
+    start(&machine.session("macula cluster start"), "macula", "macula").await.unwrap();
+    assert_eq!(*machine.inside.seen.lock().unwrap(), [now + 1], "it was asked until it had a new word");
 }
 
 #[tokio::test]

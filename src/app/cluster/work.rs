@@ -12,20 +12,19 @@ use crate::app::{Error, Session, State};
 use crate::apply::{ClusterWork, StepError};
 use crate::cluster::kind::{CLUSTER_LABEL, ROLE_LABEL};
 use crate::cluster::{ClusterError, ClusterProvider, Entry, kubeconfig};
-use crate::compile::addons::{AddOn, SCRAPE_SECRETS, digest};
+use crate::compile::addons::{AddOn, SCRAPE_SECRETS, SCRAPE_SERVER, digest};
 use crate::engine::{Engine, EngineError, ImageError, ProgressSink};
 use crate::event::Progress;
 use crate::host::Host;
-use crate::kubernetes::{Reason, Trouble};
+use crate::kubernetes::{NodeStatus, Reason, Trouble};
 use crate::model::{ClusterRecord, ClusterSpec, ContainerState, NodeRole, ObservedContainer};
 use crate::plan::ClusterAction;
 use crate::system::Inside;
 
 use super::content::{Content, connect, fingerprint};
 use super::decide::cannot_be_had;
+use super::look::API_PORT;
 
-/// The port of the API server in a node.
-const API: u16 = 6443;
 /// How long the API server of nodes that are started again may take.
 const AGAIN: Duration = Duration::from_secs(180);
 
@@ -243,7 +242,7 @@ impl Work {
         let nodes = self.nodes(name).await?;
         let plane = nodes.iter().find(|node| role(node) == Some(NodeRole::ControlPlane));
         let address = plane.and_then(|node| node.addresses.get(&self.network));
-        Ok(address.map(|address| format!("{address}:{API}")))
+        Ok(address.map(|address| format!("{address}:{API_PORT}")))
     }
 
     async fn prune(&self) -> Result<Option<String>, StepError> {
@@ -337,17 +336,18 @@ impl Work {
                 }
             }
         }
+        let since = self.host().now();
         for node in &down {
             progress(Progress::Line { text: format!("starting {}", node.name) });
             self.engine.start(&node.name).await?;
         }
         self.answers(name, progress).await?;
-        let version = self.tested(name, progress).await?;
+        let version = self.tested(name, since, progress).await?;
         let mut secrets = self.state.secrets(self.host()).await.map_err(plain)?;
         if let Some(server) = self.api_inside(name).await?
-            && secrets.get(SCRAPE_SECRETS, "SERVER").is_some_and(|known| known != server)
+            && secrets.get(SCRAPE_SECRETS, SCRAPE_SERVER).is_some_and(|known| known != server)
         {
-            secrets.set(SCRAPE_SECRETS, "SERVER", server);
+            secrets.set(SCRAPE_SECRETS, SCRAPE_SERVER, server);
             self.state.keep_secrets(self.host(), &secrets).await.map_err(plain)?;
         }
         let version = version.map(|version| format!(", Kubernetes {version}")).unwrap_or_default();
@@ -378,16 +378,27 @@ impl Work {
         }
     }
 
-    /// The test of itself: the API server answers as one, and every node says that it is ready.
-    async fn tested(&self, name: &str, progress: ProgressSink<'_>) -> Result<Option<String>, StepError> {
+    /// The test of itself: the API server answers as one, and every node has said that it is ready `since`
+    /// then (seconds since the epoch). What the API server remembers of a node from before proves nothing.
+    async fn tested(&self, name: &str, since: i64, progress: ProgressSink<'_>) -> Result<Option<String>, StepError> {
         let begun = Instant::now();
         let inside = self.inside().await?;
+        let mut first: Option<BTreeMap<String, Option<i64>>> = None;
         loop {
             let reason = match inside.nodes().await {
-                Ok(nodes) => match nodes.iter().find(|node| !node.ready) {
-                    None => return Ok(nodes.into_iter().next().map(|node| node.version)),
-                    Some(node) => format!("{}: {}", node.name, node.reason.as_deref().unwrap_or("not ready")),
-                },
+                Ok(nodes) => {
+                    let seen = nodes.iter().map(|node| (node.name.clone(), node.seen)).collect();
+                    let first = first.get_or_insert(seen);
+                    // a node with another clock than ours is believed once its word is a new one
+                    let fresh = |node: &NodeStatus| {
+                        node.seen.is_none_or(|seen| seen >= since || first.get(&node.name) != Some(&Some(seen)))
+                    };
+                    match nodes.iter().find(|node| !node.ready || !fresh(node)) {
+                        None => return Ok(nodes.into_iter().next().map(|node| node.version)),
+                        Some(node) if node.ready => format!("{}: its kubelet has not reported yet", node.name),
+                        Some(node) => format!("{}: {}", node.name, node.reason.as_deref().unwrap_or("not ready")),
+                    }
+                }
                 Err(error) => error.to_string(),
             };
             if begun.elapsed() > AGAIN {
@@ -454,7 +465,7 @@ fn addresses(nodes: &[ObservedContainer], network: &str) -> BTreeMap<String, std
 fn api_address(nodes: &[ObservedContainer]) -> Option<SocketAddr> {
     let balancer = nodes.iter().find(|node| role(node) == Some(NodeRole::ExternalLoadBalancer));
     let node = balancer.or_else(|| nodes.iter().find(|node| role(node) == Some(NodeRole::ControlPlane)))?;
-    let port = node.ports.iter().find(|port| port.container_port == API)?;
+    let port = node.ports.iter().find(|port| port.container_port == API_PORT)?;
     let ip = if port.host_ip.is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { port.host_ip };
     Some(SocketAddr::new(ip, port.host_port?))
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::run::{Outcome, Run, Standing, State};
 use super::{Streams, Style, Tone, text};
 use crate::event::{Event, Progress, Reporter};
+use crate::plan::CLUSTER_GROUP;
 
 /// Bytes of one step are told at most this often.
 const EVERY_BYTES: Duration = Duration::from_secs(5);
@@ -127,7 +128,8 @@ impl Inner {
     }
 
     fn progress(&mut self, now: Duration, id: &str, progress: &Progress) {
-        let Some((_, step)) = self.run.find(id) else { return };
+        let Some((group, step)) = self.run.find(id) else { return };
+        let in_cluster = group.name == CLUSTER_GROUP;
         let (said, every) = match progress {
             Progress::Bytes { .. } => {
                 let Some(sum) = step.transfer.sum() else { return };
@@ -139,7 +141,9 @@ impl Inner {
             }
             Progress::Line { .. } => {
                 let Some(line) = &step.line else { return };
-                (line.clone(), if self.streams.verbose { Duration::ZERO } else { EVERY_LINE })
+                // those of the cluster are few, and the last of them stands for a while
+                let each = self.streams.verbose || in_cluster;
+                (line.clone(), if each { Duration::ZERO } else { EVERY_LINE })
             }
             Progress::Waiting { .. } => {
                 let Some(reason) = &step.waiting else { return };

@@ -28,6 +28,8 @@ pub const PROMETHEUS: &str = "macula-prometheus";
 /// The owner, among the platform's secrets, of what Prometheus reads the cluster with: `TOKEN`, `CA`,
 /// `NAME` and `SERVER`.
 pub const SCRAPE_SECRETS: &str = "cluster";
+/// Of these the one with host and port of the API server.
+pub const SCRAPE_SERVER: &str = "SERVER";
 /// Name of the ConfigMap with the platform's CA, its key being [`AUTHORITY_KEY`].
 pub const AUTHORITY: &str = "macula-ca";
 pub const AUTHORITY_KEY: &str = "ca.crt";
