@@ -86,10 +86,13 @@ impl Bench {
         let kind = program("MACULA_KIND", "kind")?;
         let home = scratch.join("macula");
         let settings = scratch.join("macula.yaml");
-        std::fs::write(&settings, format!("cluster:\n  node_image: {image}\n  program: {}\n", kind.display()))?;
+        std::fs::write(
+            &settings,
+            format!("images: {{policy: local}}\ncluster:\n  node_image: {image}\n  program: {}\n", kind.display()),
+        )?;
         let binary = std::env::var("MACULA_BENCH_BINARY").unwrap_or(env!("CARGO_BIN_EXE_macula").to_owned());
         let file = settings.to_string_lossy().into_owned();
-        let first = ["--name", PLATFORM, "--file", &file, "--images", "local"];
+        let first = ["--name", PLATFORM, "--file", &file];
         let bench = Self {
             macula: Tool::new(binary, &first, &home)?,
             kind: Tool::new(kind, &[], &scratch.join("kind"))?,

@@ -88,6 +88,7 @@ impl ClusterProvider for FakeProvider {
         spec: &ClusterSpec,
         _folder: &Path,
         retain: bool,
+        running: &(dyn Fn() + Send + Sync),
         progress: ProgressSink<'_>,
     ) -> Result<(), ClusterError> {
         let retained = if retain { " and retain it" } else { "" };
@@ -114,6 +115,7 @@ impl ClusterProvider for FakeProvider {
             nodes.push(name);
         }
         self.lock().clusters.insert(spec.name.clone(), nodes);
+        running();
         let hangs = self.lock().hangs;
         if hangs {
             std::future::pending::<()>().await;

@@ -76,12 +76,13 @@ pub trait ClusterProvider: Send + Sync {
     async fn list(&self) -> Result<Vec<String>, ClusterError>;
     /// Makes the nodes and starts Kubernetes on them; `folder` is for files that this takes and for
     /// logs of a failure. Of a cluster that fails nothing stays but those, unless it is to be
-    /// `retain`ed.
+    /// `retain`ed. `running` is told when the nodes run and take images, well before Kubernetes does.
     async fn create(
         &self,
         spec: &ClusterSpec,
         folder: &Path,
         retain: bool,
+        running: &(dyn Fn() + Send + Sync),
         progress: ProgressSink<'_>,
     ) -> Result<(), ClusterError>;
     /// No error when there is none.

@@ -369,6 +369,7 @@ pub(super) fn work(session: &Session, prepared: &Prepared, lenient: bool, retain
         lenient,
         retain,
         image_timeout: prepared.platform.timeouts.image,
+        loaded: tokio::sync::Mutex::default(),
         left_out: Mutex::new(None),
     }
 }
@@ -490,6 +491,7 @@ pub(super) async fn deletion(
         lenient: false,
         retain: false,
         image_timeout: Duration::ZERO,
+        loaded: tokio::sync::Mutex::default(),
         left_out: Mutex::new(None),
     })))
 }

@@ -1,6 +1,6 @@
 //! Carries out the steps of the cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,6 +57,8 @@ pub struct Work {
     pub retain: bool,
     /// For one pull.
     pub image_timeout: Duration,
+    /// Images that are in the nodes since their creation.
+    pub loaded: tokio::sync::Mutex<BTreeSet<String>>,
     /// Why the cluster was left out after all.
     pub left_out: Mutex<Option<String>>,
 }
@@ -127,11 +129,26 @@ impl Work {
         // from here on there may be nodes, which bear no label of ours
         self.keep(&record).await?;
         let begun = Instant::now();
+        let (tell, running) = tokio::sync::oneshot::channel();
+        let tell = Mutex::new(Some(tell));
+        let nodes_run = || {
+            if let Some(tell) = tell.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                let _ = tell.send(());
+            }
+        };
+        let create = async {
+            let made = provider.create(&spec, &folder, self.retain, &nodes_run, progress).await;
+            // nobody waits for nodes that will not come
+            tell.lock().unwrap_or_else(PoisonError::into_inner).take();
+            made
+        };
         let made = tokio::select! {
-            // images that are to be checked come down while the nodes start
-            (made, ()) = futures_util::future::join(
-                provider.create(&spec, &folder, self.retain, progress),
+            // images that are to be checked come down while the nodes start, and those that are here go into them
+            // while Kubernetes does
+            (made, (), ()) = futures_util::future::join3(
+                create,
                 self.fetch_checked(),
+                self.load_early(&**provider, &spec.name, running),
             ) => made.map_err(StepError::from),
             () = self.session.cancel.cancelled() => {
                 // its own program has ended with the future
@@ -168,6 +185,27 @@ impl Work {
         }
     }
 
+    /// Brings the images that are here into nodes in which Kubernetes is only starting. What fails is tried
+    /// again with its add-on, which says why.
+    async fn load_early(
+        &self,
+        provider: &dyn ClusterProvider,
+        cluster: &str,
+        running: tokio::sync::oneshot::Receiver<()>,
+    ) {
+        if running.await.is_err() {
+            return;
+        }
+        for addon in self.content.wanted() {
+            let images: Vec<String> =
+                addon.images.iter().filter(|image| self.content.here.contains(*image)).cloned().collect();
+            let folder = self.state.cluster_folder();
+            if !images.is_empty() && provider.load_images(cluster, &images, &folder, &|_| {}).await.is_ok() {
+                self.loaded.lock().await.extend(images);
+            }
+        }
+    }
+
     async fn inside(&self) -> Result<&Arc<dyn Inside>, ClusterError> {
         let context = self.record.lock().await.context.clone();
         self.inside.get_or_try_init(|| connect(&self.session, &self.state, &context)).await
@@ -180,7 +218,8 @@ impl Work {
         let inside = self.inside().await?;
         let cluster = self.record.lock().await.name.clone();
         let mut here = Vec::new();
-        for image in &addon.images {
+        let loaded = self.loaded.lock().await.clone();
+        for image in addon.images.iter().filter(|image| !loaded.contains(*image)) {
             if self.engine.image(image).await?.is_some() {
                 here.push(image.clone());
             }

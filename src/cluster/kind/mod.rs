@@ -141,6 +141,7 @@ impl ClusterProvider for Kind {
         spec: &ClusterSpec,
         folder: &Path,
         retain: bool,
+        running: &(dyn Fn() + Send + Sync),
         progress: ProgressSink<'_>,
     ) -> Result<(), ClusterError> {
         let config = folder.join("kind.yaml");
@@ -165,7 +166,11 @@ impl ClusterProvider for Kind {
         let phase = std::sync::Mutex::new(Phase::Checks);
         let said = |line: &str| {
             if let Some((now, text)) = step_of(line) {
-                *phase.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = now;
+                let mut phase = phase.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                if *phase < Phase::Kubernetes && now == Phase::Kubernetes {
+                    running();
+                }
+                *phase = now;
                 progress(Progress::Line { text });
             }
         };

@@ -48,7 +48,8 @@ async fn create(said: &str, status: i32) -> (Result<(), ClusterError>, FakeHost,
             told.lock().unwrap().push(text);
         }
     };
-    let done = kind(&host).await.create(&spec(), Path::new(FOLDER), false, &progress).await;
+    let running = || told.lock().unwrap().push("(the nodes run)".to_owned());
+    let done = kind(&host).await.create(&spec(), Path::new(FOLDER), false, &running, &progress).await;
     let told = told.into_inner().unwrap();
     (done, host, told)
 }
@@ -63,6 +64,7 @@ async fn a_creation_runs_kind_on_our_engine_and_network() {
         [
             "ensuring node image (kindest/node:v1.34.11)",
             "preparing nodes",
+            "(the nodes run)",
             "writing configuration",
             "starting control-plane",
             "installing CNI"
@@ -183,7 +185,7 @@ async fn a_node_that_does_not_boot_says_why_in_its_log() {
             Ok(Output { status: Some(1), ..Output::default() })
         },
     );
-    let done = kind(&host).await.create(&spec(), Path::new(FOLDER), true, &|_| {}).await;
+    let done = kind(&host).await.create(&spec(), Path::new(FOLDER), true, &|| {}, &|_| {}).await;
     assert!(matches!(done, Err(ClusterError::Inotify { .. })), "{done:?}");
     assert!(!host.journal().iter().any(|line| line.contains("delete")), "it was to be retained");
 }
@@ -191,7 +193,7 @@ async fn a_node_that_does_not_boot_says_why_in_its_log() {
 #[tokio::test]
 async fn without_the_engines_client_nothing_is_begun() {
     let host = FakeHost::new().program("kind");
-    let error = kind(&host).await.create(&spec(), Path::new(FOLDER), false, &|_| {}).await.unwrap_err();
+    let error = kind(&host).await.create(&spec(), Path::new(FOLDER), false, &|| {}, &|_| {}).await.unwrap_err();
     assert_eq!(error.to_string(), "kind works through the program docker, which is not installed");
     assert_eq!(host.journal(), [""; 0]);
 }
