@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use serde::Serialize;
 
-use crate::compile::{Source, lockable};
+use crate::compile::{Source, lockable, published_addresses};
 use crate::config::{Loaded, lock_text};
 use crate::engine::Engine;
 use crate::model::{Observed, split_registry};
@@ -63,7 +63,12 @@ pub async fn lock_images(session: &Session, loaded: &Loaded, partly: bool) -> Re
     let mut free = loaded.platform.clone();
     free.images.locked.clear();
     let (engine, _, observed) = load_for_engine(session, &free).await?;
-    let asked = stream::iter(lockable(&loaded.platform)).map(|source| {
+    // what is pushed to the platform's own registry is another image with every push
+    let block = session.state(&free.name).block(session.host(), &free).await?;
+    let own = published_addresses(&free, block);
+    let foreign =
+        lockable(&loaded.platform).into_iter().filter(|source| !own.contains(split_registry(&source.reference).0));
+    let asked = stream::iter(foreign).map(|source| {
         let (engine, observed) = (&engine, &observed);
         async move {
             let answer = ask(&**engine, observed, &source).await;

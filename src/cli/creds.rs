@@ -35,7 +35,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     }
     if all.is_empty() {
         return context.print(&if none_yet {
-            "no passwords yet: they are made by the first `macula up`\n".to_owned()
+            "no passwords are recorded: the first `macula up` makes them\n".to_owned()
         } else {
             format!("{} has no passwords\n", args.services.join(", "))
         });

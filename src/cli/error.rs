@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::ui::{Style, Tone, text};
 use crate::engine::{EngineError, ImageError};
 use crate::host::RunError;
+use crate::model::split_registry;
 
 /// What went wrong, as scripts can tell it apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -315,9 +316,19 @@ impl From<EngineError> for CliError {
     }
 }
 
+/// Whether the registry that a reference names is on this machine.
+fn is_here(reference: &str) -> bool {
+    let host = split_registry(reference).0;
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 /// What to do about an image that could not be had.
 pub(super) fn with_image_hints(error: CliError, image: &ImageError) -> CliError {
     match image {
+        ImageError::NotFound { reference } if is_here(reference) => {
+            error.hint("this machine's registry has it once it is pushed").suggest(format!("docker push {reference}"))
+        }
         ImageError::NotFound { reference } => error.hint(format!(
             "check its name and tag; an image that has moved gets its new name in macula.yaml:\n\
                  images: {{overrides: {{\"{reference}\": \"<another image>\"}}}}"
@@ -505,6 +516,7 @@ mod tests {
         let reference = || "ghcr.io/acme/web:1".to_owned();
         let errors = [
             ImageError::NotFound { reference: reference() },
+            ImageError::NotFound { reference: "127.0.0.1:5001/web:1".into() },
             ImageError::Denied { reference: reference(), message: "unauthorized".into() },
             ImageError::RateLimited { reference: "grafana/grafana:12".into(), retry_after: Some(Wait::In(30)) },
             ImageError::Unreachable { reference: reference(), message: "connection timed out".into() },
@@ -519,6 +531,11 @@ mod tests {
         error: pull: ghcr.io/acme/web:1 does not exist in its registry (gone, or never there)
           hint: check its name and tag; an image that has moved gets its new name in macula.yaml:
             images: {overrides: {"ghcr.io/acme/web:1": "<another image>"}}
+        exit 6
+
+        error: pull: 127.0.0.1:5001/web:1 does not exist in its registry (gone, or never there)
+          hint: this machine's registry has it once it is pushed
+          try: docker push 127.0.0.1:5001/web:1
         exit 6
 
         error: pull: ghcr.io/acme/web:1 was refused: unauthorized

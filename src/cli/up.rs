@@ -161,7 +161,10 @@ impl Consent for Asker<'_> {
             .map(|step| step.group.as_str())
             .collect();
         if !orphans.is_empty() {
-            events.warn(format!("in no stack any more, and taken down (volumes stay): {}", orphans.join(", ")));
+            let names = orphans.join(", ");
+            events.warn(format!(
+                "not wanted any more (by the stacks and profiles), and taken down; volumes stay: {names}"
+            ));
         }
         if let Some(drift) = app::cluster_drift(prepared) {
             events.warn(drift);

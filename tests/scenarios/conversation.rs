@@ -99,7 +99,7 @@ services:
     x-macula: {secrets: {DB_PASSWORD: {from: db.PASSWORD}}}
 ",
     );
-    assert!(platform.run("creds").ok().out.contains("no passwords yet"));
+    assert!(platform.run("creds").ok().out.contains("no passwords are recorded"));
     let up = platform.run("up");
     up.ok();
     let all = platform.run("creds -o json").ok().json();
