@@ -120,6 +120,11 @@ impl Bench {
             labels: self.labels(),
         };
         self.engine.create_network(&spec).await.unwrap();
+        // a run that was killed may have been about to make it
+        self.engine.create_network(&spec).await.unwrap();
+        let strange = NetworkSpec { labels: [("who".to_owned(), "somebody".to_owned())].into(), ..spec.clone() };
+        let refused = self.engine.create_network(&strange).await.unwrap_err();
+        assert!(matches!(refused, EngineError::Conflict { .. }), "{refused}");
         self.name.clone()
     }
 }

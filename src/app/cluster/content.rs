@@ -11,6 +11,7 @@ use crate::cluster::{ClusterError, Entry};
 use crate::compile::addons::{AddOn, AddOnInput, WEBHOOK_NAMES, addons};
 use crate::compile::{applications_address, ingress_address, zone};
 use crate::engine::Query;
+use crate::kubernetes::{AddOnState, KubernetesError};
 use crate::model::{Fingerprint, ImagePolicy, View, split_registry};
 use crate::observe;
 use crate::pki::{load_or_issue_webhook, webhook_certificate};
@@ -168,8 +169,13 @@ pub async fn broken(session: &Session, prepared: &Prepared, content: &Content) -
         let inside = inside.clone();
         async move {
             let (drift, status) = tokio::join!(inside.drift(addon), inside.addon_status(std::slice::from_ref(*addon)));
-            let same = drift.ok()?.is_nothing();
-            let ready = status.ok()?.iter().all(|one| one.state == crate::kubernetes::AddOnState::Ready);
+            let same = match drift {
+                Ok(drift) => drift.is_nothing(),
+                Err(KubernetesError::Unreachable { .. }) => return None,
+                // a namespace that is going, a type that is gone: not as it should be
+                Err(_) => false,
+            };
+            let ready = status.ok()?.iter().all(|one| one.state == AddOnState::Ready);
             Some((addon.name.clone(), same && ready))
         }
     }));

@@ -26,12 +26,16 @@ impl Docker {
 
     pub(super) async fn make_network(&self, spec: &NetworkSpec) -> Result<(), EngineError> {
         let operation = format!("creating network {}", spec.name);
-        if self.api < UNIQUE_NAMES && self.list_networks().await?.iter().any(|network| network.name == spec.name) {
-            let message = format!("network {} already exists", spec.name);
-            return Err(EngineError::Conflict { operation, message });
-        }
         let mut labels = spec.labels.clone();
         labels.insert(label::FINGERPRINT.to_owned(), spec.fingerprint().0);
+        // a run that was killed may have asked for it: the engine carries on, and is done after we have looked
+        let ours = |network: &ObservedNetwork| labels.iter().all(|(key, value)| network.labels.get(key) == Some(value));
+        if self.api < UNIQUE_NAMES
+            && let Some(found) = self.list_networks().await?.into_iter().find(|network| network.name == spec.name)
+        {
+            let message = format!("network {} already exists", spec.name);
+            return if ours(&found) { Ok(()) } else { Err(EngineError::Conflict { operation, message }) };
+        }
         let pools = spec.ipam.iter().map(|pool| IpamConfig {
             subnet: Some(pool.subnet.to_string()),
             ip_range: pool.ip_range.map(|range| range.to_string()),
@@ -49,7 +53,13 @@ impl Docker {
             labels: Some(hash_map(&labels)),
             ..NetworkCreateRequest::default()
         };
-        self.call(&operation, CHANGE, self.client.create_network(request)).await.map(drop)
+        match self.call(&operation, CHANGE, self.client.create_network(request)).await {
+            Err(conflict @ EngineError::Conflict { .. }) => {
+                let found = self.list_networks().await?.into_iter().find(|network| network.name == spec.name);
+                if found.is_some_and(|found| ours(&found)) { Ok(()) } else { Err(conflict) }
+            }
+            made => made.map(drop),
+        }
     }
 
     pub(super) async fn drop_network(&self, name: &str) -> Result<(), EngineError> {

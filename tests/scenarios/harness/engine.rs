@@ -61,7 +61,11 @@ impl Engine {
         stream.write_all(head.as_bytes())?;
         stream.write_all(body)?;
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
+        match stream.read_to_end(&mut answer) {
+            // an engine that has not read all of a question closes hard, after its answer
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset && !answer.is_empty() => {}
+            read => drop(read?),
+        }
         let bad = || std::io::Error::other("no HTTP");
         let end = answer.windows(4).position(|four| four == b"\r\n\r\n").ok_or_else(bad)?;
         let head = String::from_utf8_lossy(&answer[..end]).into_owned();
@@ -78,7 +82,7 @@ impl Engine {
 
     #[track_caller]
     pub fn post(&self, path: &str, body: &Value) -> Value {
-        let bytes = serde_json::to_vec(body).unwrap();
+        let bytes = if body.is_null() { Vec::new() } else { serde_json::to_vec(body).unwrap() };
         let (status, answer) = self.request("POST", path, Some(("application/json", &bytes))).unwrap();
         assert!(status < 400, "POST {path} answers {status}: {}", String::from_utf8_lossy(&answer));
         serde_json::from_slice(&answer).unwrap_or_default()
