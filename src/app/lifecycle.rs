@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::apply::{Tools, apply};
+use crate::apply::apply;
 use crate::config::Loaded;
 use crate::model::label;
 use crate::observe;
@@ -52,15 +52,7 @@ pub async fn lifecycle(session: &Session, loaded: &Loaded, action: Action, servi
     if plan.is_empty() {
         return Ok(plan);
     }
-    let tools = Tools {
-        engine: prepared.engine.clone(),
-        host: session.system.host.clone(),
-        facts: prepared.facts.clone(),
-        events: session.events.clone(),
-        cancel: session.cancel.clone(),
-        image_timeout: prepared.platform.timeouts.image,
-        cluster: None,
-    };
+    let tools = prepared.tools(session, None);
     let outcome = apply(&session.command, platform, &plan, tools).await;
     if outcome.cancelled && outcome.failed.is_empty() {
         return Err(Error::Cancelled);

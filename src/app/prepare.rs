@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 use tokio_util::sync::CancellationToken;
 
+use crate::apply::{ClusterWork, Tools};
 use crate::compile::addons::{SCRAPE_SECRETS, SCRAPE_SERVER};
 use crate::compile::{
     Block, Served, Site, choose_subnet, compile, image_specs, published_addresses, service_volumes, written_volumes,
@@ -103,6 +104,21 @@ pub struct Prepared {
     pub decision: Option<Decision>,
     /// The parts in which the cluster that stands differs from the wanted one.
     pub cluster_drift: Vec<String>,
+}
+
+impl Prepared {
+    /// For carrying out its plan; `cluster`: who does the cluster's steps, where there are some.
+    pub(super) fn tools(&self, session: &Session, cluster: Option<Arc<dyn ClusterWork>>) -> Tools {
+        Tools {
+            engine: self.engine.clone(),
+            host: session.system.host.clone(),
+            facts: self.facts.clone(),
+            events: session.events.clone(),
+            cancel: session.cancel.clone(),
+            image_timeout: self.platform.timeouts.image,
+            cluster,
+        }
+    }
 }
 
 /// Engine, its facts and what is there of the platform.

@@ -241,15 +241,7 @@ async fn carry_out(
 ) -> (Outcome, Arc<cluster::Work>) {
     let lenient = !prepared.platform.cluster.required && !options.wanted.strict;
     let work = Arc::new(cluster::work(session, prepared, lenient, false));
-    let tools = Tools {
-        engine: prepared.engine.clone(),
-        host: session.system.host.clone(),
-        facts: prepared.facts.clone(),
-        events: session.events.clone(),
-        cancel: session.cancel.clone(),
-        image_timeout: prepared.platform.timeouts.image,
-        cluster: Some(work.clone()),
-    };
+    let tools = prepared.tools(session, Some(work.clone()));
     let began = Instant::now();
     let outcome = apply(&session.command, &prepared.platform.name, &prepared.plan, tools).await;
     recorder.steps(began, &outcome.ran);
@@ -258,8 +250,6 @@ async fn carry_out(
 
 /// The services that may be left out and whose image no source gave, when nothing else went wrong.
 fn refused(prepared: &Prepared, outcome: &Outcome) -> Vec<LeftOut> {
-    let optional =
-        |name: &String| prepared.platform.service(name).is_some_and(|(_, service)| service.extension.optional);
     let of = |failure: &Failure| {
         let reason = refusal(&failure.error)?;
         let step = prepared.plan.steps.iter().find(|step| step.id == failure.step)?;
@@ -267,7 +257,7 @@ fn refused(prepared: &Prepared, outcome: &Outcome) -> Vec<LeftOut> {
         // those that were left out before share the image and need no second word
         let services = spec.services.iter().filter(|name| prepared.supply.choices.contains_key(*name));
         let services: Vec<String> = services.cloned().collect();
-        services.iter().all(optional).then(|| {
+        services.iter().all(|name| prepared.platform.is_optional(name)).then(|| {
             services.into_iter().map(|service| LeftOut { service, reason: reason.clone() }).collect::<Vec<_>>()
         })
     };

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::ui::{Style, Tone, text};
 use crate::engine::{EngineError, ImageError};
 use crate::host::RunError;
-use crate::model::split_registry;
+use crate::model::{is_on_loopback, split_registry};
 
 /// What went wrong, as scripts can tell it apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -316,17 +316,10 @@ impl From<EngineError> for CliError {
     }
 }
 
-/// Whether the registry that a reference names is on this machine.
-fn is_here(reference: &str) -> bool {
-    let host = split_registry(reference).0;
-    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 /// What to do about an image that could not be had.
 pub(super) fn with_image_hints(error: CliError, image: &ImageError) -> CliError {
     match image {
-        ImageError::NotFound { reference } if is_here(reference) => {
+        ImageError::NotFound { reference } if is_on_loopback(split_registry(reference).0) => {
             error.hint("this machine's registry has it once it is pushed").suggest(format!("docker push {reference}"))
         }
         ImageError::NotFound { reference } => error.hint(format!(

@@ -14,7 +14,7 @@ mod zone;
 pub use cluster::*;
 pub use observed::*;
 pub use platform::*;
-pub use reference::*;
+pub use reference::{is_on_loopback, *};
 pub use resource::*;
 pub use secrets::*;
 pub use service::*;

@@ -39,6 +39,11 @@ impl Platform {
         self.services().find(|(_, service)| service.name == name)
     }
 
+    /// Whether a service may be left out when no image can be had.
+    pub fn is_optional(&self, name: &str) -> bool {
+        self.service(name).is_some_and(|(_, service)| service.extension.optional)
+    }
+
     /// `macula` for the default platform, `macula-<name>` for any other: the prefix of all names
     /// in the engine, and the name of the network.
     pub fn prefix(&self) -> String {

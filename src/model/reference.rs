@@ -10,9 +10,24 @@ pub fn split_registry(reference: &str) -> (&str, String) {
     }
 }
 
+/// Whether a registry (`127.0.0.1:5001`) is on this machine, where engines speak plain HTTP.
+pub fn is_on_loopback(registry: &str) -> bool {
+    let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn registries_of_this_machine_are_known() {
+        for (registry, here) in
+            [("127.0.0.1:5001", true), ("localhost:5000", true), ("localhost", true), ("docker.io", false)]
+        {
+            assert_eq!(is_on_loopback(registry), here, "{registry}");
+        }
+    }
 
     #[test]
     fn registries_are_told_from_repositories() {

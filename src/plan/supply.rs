@@ -88,7 +88,7 @@ pub fn supply(
             Ok(choice) => {
                 supply.choices.insert(service.name.clone(), choice);
             }
-            Err(SupplyProblem::NoImage { service, reason }) if !strict && is_optional(platform, &service) => {
+            Err(SupplyProblem::NoImage { service, reason }) if !strict && platform.is_optional(&service) => {
                 supply.left_out.push(LeftOut { service, reason });
             }
             Err(problem) => problems.push(problem),
@@ -119,7 +119,7 @@ impl Supply {
         let mut problems = Vec::new();
         for left in gone {
             self.choices.remove(&left.service);
-            if is_optional(platform, &left.service) {
+            if platform.is_optional(&left.service) {
                 self.left_out.push(left);
             } else {
                 problems.push(SupplyProblem::NoImage { service: left.service, reason: left.reason });
@@ -128,10 +128,6 @@ impl Supply {
         leave_out_dependents(platform, self, &mut problems, false);
         problems
     }
-}
-
-fn is_optional(platform: &Platform, service: &str) -> bool {
-    platform.service(service).is_some_and(|(_, service)| service.extension.optional)
 }
 
 /// What needs a service that is left out is left out too, or is a problem.

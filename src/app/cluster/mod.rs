@@ -322,15 +322,7 @@ pub(super) async fn hand_on(session: &Session, loaded: &Loaded) -> Result<(), Er
     if plan.is_empty() {
         return Ok(());
     }
-    let tools = Tools {
-        engine: prepared.engine.clone(),
-        host: session.system.host.clone(),
-        facts: prepared.facts.clone(),
-        events: Events::none(),
-        cancel: session.cancel.clone(),
-        image_timeout: Duration::ZERO,
-        cluster: None,
-    };
+    let tools = Tools { events: Events::none(), image_timeout: Duration::ZERO, ..prepared.tools(session, None) };
     let outcome = apply(&session.command, &prepared.platform.name, &plan, tools).await;
     if let Some(failure) = outcome.failed.first() {
         session.events.warn(format!("{}: {}; the next `up` tries it again", failure.step, failure.error));

@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::reference::Reference;
 use crate::engine::Wait;
+use crate::model::is_on_loopback;
 
 /// For all questions together: the pull has failed already, and this is only a better word for it.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -52,11 +53,9 @@ fn client() -> Option<Client> {
 
 /// Docker Hub's API has another name than its images; engines take plain HTTP from loopback only.
 fn base(registry: &str) -> String {
-    let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
-    let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
     match registry {
         "docker.io" => "https://registry-1.docker.io".to_owned(),
-        _ if loopback => format!("http://{registry}"),
+        _ if is_on_loopback(registry) => format!("http://{registry}"),
         _ => format!("https://{registry}"),
     }
 }
