@@ -23,7 +23,7 @@ use crate::plan::{LeftOut, Plan, Supply, SupplyProblem, Wish, reconcile_anew, se
 use crate::system::System;
 
 use super::cluster::{ClusterLook, Decision};
-use super::creds::render_exports;
+use super::commands::creds::render_exports;
 use super::state::complete_secrets;
 use super::{Error, State, certificate, cluster};
 

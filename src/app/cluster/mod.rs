@@ -20,9 +20,9 @@ use crate::kubernetes::AddOnState;
 use crate::model::{ClusterRecord, ContainerState, NodeRole, Platform, ResourceId, ResourceKind, prefix_of};
 use crate::plan::{self, Action, Cause, ClusterAction, ClusterWish, LeftOut, Plan, Step, Wish};
 
+use super::commands::up::lock;
 use super::prepare::{Look, gather};
 use super::records::remove_owned;
-use super::up::lock;
 use super::{Consent, Error, Prepared, Session, Wanted, certificate};
 
 mod content;

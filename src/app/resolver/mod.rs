@@ -24,10 +24,6 @@ use crate::model::{DnsSettings, View};
 use super::state::{read, write};
 use super::{DnsStatus, Error, Prepared, Session};
 
-mod serve;
-
-pub use serve::{DEFAULT_METRICS, ServeOptions, Serving, serve};
-
 /// How long a new one may take until it answers.
 const START: Duration = Duration::from_secs(5);
 /// For the first look at PowerDNS.
@@ -42,7 +38,7 @@ const AT_ONCE: Duration = Duration::from_millis(60);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// A log longer than this is begun anew.
 const LONGEST_LOG: usize = 1 << 20;
-const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 1;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ResolverError {
@@ -87,6 +83,10 @@ impl ResolverFiles {
         Self { folder: host.folders().data.join("dns") }
     }
 
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     pub fn control(&self) -> PathBuf {
         self.folder.join("resolver.sock")
     }
@@ -95,7 +95,7 @@ impl ResolverFiles {
         self.folder.join("resolver.log")
     }
 
-    fn process(&self) -> PathBuf {
+    pub(super) fn process(&self) -> PathBuf {
         self.folder.join("resolver.json")
     }
 
@@ -122,7 +122,7 @@ impl ResolverFiles {
     }
 
     /// The system's resolv.conf as it was, where ours stands in it now.
-    fn former_resolv_conf(&self) -> PathBuf {
+    pub(super) fn former_resolv_conf(&self) -> PathBuf {
         self.install().join("resolv.conf.before")
     }
 
@@ -167,7 +167,7 @@ pub enum StartedBy {
 /// The process of the resolver.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
-    format: u64,
+    pub format: u64,
     pub pid: u32,
     /// Seconds since the epoch.
     pub started: i64,
@@ -467,7 +467,7 @@ pub async fn names_status(session: &Session, domain: &str) -> Names {
         DomainNames { domain, answered, resolves }
     });
     let domains: Vec<DomainNames> = futures_util::future::join_all(domains).await;
-    let (method, mut notes) = super::names::installed(host).await;
+    let (method, mut notes) = super::commands::names::installed(host).await;
     if resolver.is_none() {
         notes.push("`macula up` starts it".to_owned());
     } else if !served {

@@ -8,8 +8,9 @@ use crate::model::label;
 use crate::observe;
 use crate::plan::{self, Plan};
 
-use super::prepare::{Look, gather};
-use super::{Error, Session, up};
+use super::up;
+use crate::app::prepare::{Look, gather};
+use crate::app::{Error, Session};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {

@@ -21,8 +21,8 @@ use crate::model::{ImageSpec, ObservedImage, Platform};
 use crate::plan::{Choice, ImageSource, LeftOut, SupplyProblem, supply};
 
 use super::images::{refusal, try_images};
-use super::prepare::load_for_engine;
-use super::{Error, Session};
+use crate::app::prepare::load_for_engine;
+use crate::app::{Error, Session};
 
 /// Pieces between the engine and the file.
 const IN_FLIGHT: usize = 16;

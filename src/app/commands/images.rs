@@ -10,7 +10,7 @@ use crate::model::{ImagePolicy, ImageSpec, Platform, ResourceId, ResourceKind, r
 use crate::observe;
 use crate::plan::{Action, Cause, Choice, ImageSource, LeftOut, Plan, Step, supply};
 
-use super::{Error, Session, prepare::load_for_engine};
+use crate::app::{Error, Session, prepare::load_for_engine};
 
 /// Notes what the services' build contexts hold, so that a changed Dockerfile or file is a build to
 /// be made anew. A folder that cannot be read stays unknown: its build will say so.
@@ -139,7 +139,7 @@ pub async fn obtain_images(
 }
 
 /// What the sources of an image said, when they are all that is wrong.
-pub(super) fn refusal(error: &StepError) -> Option<String> {
+pub(in crate::app) fn refusal(error: &StepError) -> Option<String> {
     match error {
         StepError::NoImage { reference, attempts } if attempts.is_empty() => Some(format!("{reference} cannot be had")),
         StepError::NoImage { attempts, .. } => {

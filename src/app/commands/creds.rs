@@ -12,7 +12,7 @@ use crate::observe;
 use crate::plan::without;
 use crate::render;
 
-use super::{Error, Session};
+use crate::app::{Error, Session};
 
 /// One secret of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -77,7 +77,7 @@ async fn left_out(session: &Session, platform: &Platform) -> Vec<String> {
 }
 
 /// Every export, or all that is wrong with them.
-pub(super) fn render_exports(
+pub(in crate::app) fn render_exports(
     platform: &Platform,
     site: &Site<'_>,
 ) -> Result<BTreeMap<String, String>, Vec<CompileError>> {

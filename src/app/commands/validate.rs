@@ -12,10 +12,10 @@ use crate::pki::Authority;
 use crate::pki::trust;
 use crate::validate::{Evidence, Scene, Target, Verdict, Web, collect, foreign, judge, targets};
 
-use super::certificate::{authorities, authority_domain};
-use super::prepare::{Look, gather};
-use super::resolver::{self, ResolverFiles};
-use super::{Error, Session};
+use crate::app::certificate::{authorities, authority_domain};
+use crate::app::prepare::{Look, gather};
+use crate::app::resolver::{self, ResolverFiles};
+use crate::app::{Error, Session};
 
 /// What is known before the walk.
 struct Ground {

@@ -13,8 +13,8 @@ use crate::config::{Loaded, lock_text};
 use crate::engine::Engine;
 use crate::model::{Observed, split_registry};
 
-use super::prepare::load_for_engine;
-use super::{Error, Session};
+use crate::app::prepare::load_for_engine;
+use crate::app::{Error, Session};
 
 /// How long one registry may take to say what a name means.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -16,10 +16,10 @@ use crate::observe;
 use crate::plan::{self, Action, LeftOut};
 
 use super::images::refusal;
-use super::prepare::{Look, gather, prepare_without};
 use super::status::{Status, status_of};
-use super::trace::{Recorder, SentTrace};
-use super::{Error, Prepared, Session, Wanted, certificate, cluster, prepare, resolver};
+use crate::app::prepare::{Look, gather, prepare_without};
+use crate::app::trace::{Recorder, SentTrace};
+use crate::app::{Error, Prepared, Session, Wanted, certificate, cluster, prepare, resolver};
 
 /// Seconds.
 const CALM: u32 = 5;
@@ -47,7 +47,7 @@ pub struct UpResult {
 }
 
 /// Waits for another run on the same platform to end. `waiting` is told who that is.
-pub(super) async fn lock(session: &Session, platform: &str) -> Result<Lock, Error> {
+pub(in crate::app) async fn lock(session: &Session, platform: &str) -> Result<Lock, Error> {
     let path = session.state(platform).lock_file();
     let host = session.host();
     let events = session.events.clone();

@@ -9,7 +9,7 @@ use crate::config::Loaded;
 use crate::engine::EngineError;
 use crate::model::{LabelledImage, Platform, label};
 
-use super::{Error, Session};
+use crate::app::{Error, Session};
 
 /// What `images prune` came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

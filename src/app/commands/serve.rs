@@ -18,7 +18,7 @@ use crate::host::Host;
 use crate::model::{Listener, Protocol, View};
 use crate::system::OverNetwork;
 
-use super::{FORMAT, Process, ResolverError, ResolverFiles, StartedBy};
+use crate::app::resolver::{FORMAT, Process, ResolverError, ResolverFiles, StartedBy};
 use crate::app::state::write;
 use crate::app::{Error, cluster, renewal};
 
@@ -91,7 +91,7 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
         wanted => wanted,
     };
     let control = files.control();
-    let folder = files.folder.clone();
+    let folder = files.folder().to_owned();
     host.create_folder(&folder, 0o700).await.map_err(|source| Error::Io { path: folder, source })?;
     let base = Config {
         upstreams: Some(upstreams),

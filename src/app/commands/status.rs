@@ -10,9 +10,9 @@ use crate::config::Loaded;
 use crate::model::{ContainerSpec, ContainerState, Health, ObservedContainer, Platform, Role, Service, Stack, label};
 use crate::plan::{Action, Choice, ImageSource, Plan, SupplyProblem, Wish, reconcile};
 
-use super::prepare::{Look, gather};
-use super::usage::{counters, cpu_percent};
-use super::{ClusterStatus, Error, Prepared, Session, cluster, resolver};
+use crate::app::prepare::{Look, gather};
+use crate::app::usage::{counters, cpu_percent};
+use crate::app::{ClusterStatus, Error, Prepared, Session, cluster, resolver};
 
 /// The contract of `status -o json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -6,7 +6,7 @@ use crate::engine::{Engine, LogOptions};
 use crate::model::{ContainerState, label};
 use crate::observe;
 
-use super::{Error, Session};
+use crate::app::{Error, Session};
 
 /// `logs` of these services, or of all.
 #[derive(Debug, Clone, Default)]

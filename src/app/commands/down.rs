@@ -7,7 +7,8 @@ use crate::model::prefix_of;
 use crate::observe;
 use crate::plan::{self, Keep, Plan};
 
-use super::{Error, Session, cluster, resolver, up};
+use super::up;
+use crate::app::{Error, Session, cluster, resolver};
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DownOptions {

@@ -9,8 +9,8 @@ use crate::host::Host;
 use crate::model::{RecordData, View};
 use crate::pki::family;
 
-use super::resolver::{ResolverError, ResolverFiles, StartedBy, connect, own_address, probe, stop_resolver};
-use super::{Error, Session};
+use crate::app::resolver::{ResolverError, ResolverFiles, StartedBy, connect, own_address, probe, stop_resolver};
+use crate::app::{Error, Session};
 
 /// How long the system may take to follow.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -121,7 +121,7 @@ pub async fn names_were_offered(session: &Session) -> Result<(), Error> {
 }
 
 /// What is installed, in words, and what is wrong with it.
-pub(super) async fn installed(host: &dyn Host) -> (Option<String>, Vec<String>) {
+pub(in crate::app) async fn installed(host: &dyn Host) -> (Option<String>, Vec<String>) {
     let folder = ResolverFiles::of(host).install();
     match install::present(host, &folder).await {
         Ok(None) => (None, Vec::new()),

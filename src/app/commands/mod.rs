@@ -1,0 +1,19 @@
+//! One file a command: what it does, from the top to the bottom. What several of them need stands on the
+//! floors below.
+
+pub(in crate::app) mod bundle;
+pub(in crate::app) mod creds;
+pub(in crate::app) mod down;
+pub(in crate::app) mod images;
+pub(in crate::app) mod lifecycle;
+pub(in crate::app) mod lock_images;
+pub(in crate::app) mod logs;
+pub(in crate::app) mod names;
+pub(in crate::app) mod prune;
+pub(in crate::app) mod serve;
+pub(in crate::app) mod status;
+pub(in crate::app) mod up;
+pub(in crate::app) mod validate;
+
+#[cfg(test)]
+mod bundle_tests;
