@@ -58,12 +58,12 @@ impl Files for MemoryFiles {
 }
 
 /// `base/path` without `.` and `..`, by text alone: links are not followed, as Compose does it.
-pub(super) fn join(base: &Path, path: &Path) -> PathBuf {
+pub(in crate::config) fn join(base: &Path, path: &Path) -> PathBuf {
     clean(&base.join(path))
 }
 
 /// The path without `.` and `..`, by text alone.
-pub(super) fn clean(path: &Path) -> PathBuf {
+pub(in crate::config) fn clean(path: &Path) -> PathBuf {
     let mut out = PathBuf::new();
     for part in path.components() {
         match part {

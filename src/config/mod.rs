@@ -4,43 +4,31 @@
 
 mod check;
 mod compose;
-mod diagnostic;
-mod env_file;
-mod extension;
 mod files;
-mod init;
-mod interpolate;
-mod json_schema;
-mod lock_file;
-mod macula_file;
+mod macula;
 mod profile;
-mod scalar;
-mod shape;
-mod tree;
-mod units;
+mod yaml;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use compose::Project;
 pub use compose::canonical::canonical;
-pub use diagnostic::{ConfigErrors, Diagnostic};
 pub use files::{DiskFiles, Files, MemoryFiles};
-pub use init::init_file;
-pub use json_schema::schema;
-pub use lock_file::lock_text;
+pub use macula::{init_file, lock_text, schema};
+pub use yaml::{ConfigErrors, Diagnostic};
 
-use diagnostic::{Report, suggestion};
-use extension::Templates;
-use macula_file::{ServiceChange, Settings};
-use tree::Span;
+use macula::extension::{self, Templates};
+use macula::file::{ServiceChange, Settings};
+use macula::lock_file;
+use yaml::{Report, Span, listed, project_name, suggestion};
 
 use crate::model::{ClusterSettings, DEFAULT_DOMAIN, DEFAULT_NAME, ImagePolicy, Origin, Platform, Stack};
 use crate::render;
 
 /// What is wrong with the name of a platform, and what would be right.
 pub fn name_trouble(name: &str) -> Option<(String, String)> {
-    macula_file::platform_name(name)
+    macula::file::platform_name(name)
 }
 
 /// Everything that decides what is loaded.
@@ -92,7 +80,7 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     let home = request.env.get("HOME").map(String::as_str);
     let config_file = find_config_file(request, files, &mut report);
     let settings = match &config_file {
-        Some(path) => macula_file::load(path, home, files, &mut report),
+        Some(path) => macula::file::load(path, home, files, &mut report),
         None => Settings::default(),
     };
     let (name, domain) = identity(request, &settings, &mut report);
@@ -189,7 +177,7 @@ fn identity(request: &Request, settings: &Settings, report: &mut Report) -> (Str
     let mut name = settings.name.clone().unwrap_or_else(|| DEFAULT_NAME.to_owned());
     let in_file = name.clone();
     if let Some(given) = &request.name {
-        match macula_file::platform_name(given) {
+        match macula::file::platform_name(given) {
             None => name = given.clone(),
             Some((problem, help)) => {
                 let file = report.file(Path::new("--name"));
@@ -254,7 +242,7 @@ fn sources<'a>(
                     report.error_help(
                         span,
                         format!("there is no Compose file in {}", path.display()),
-                        format!("one of {}", diagnostic::listed(compose::FILE_NAMES, "or")),
+                        format!("one of {}", listed(compose::FILE_NAMES, "or")),
                     );
                     continue;
                 }
@@ -272,7 +260,7 @@ fn sources<'a>(
         }
         let folder = file.parent().unwrap_or(Path::new("/")).to_owned();
         let folder_name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let name = match units::project_name(folder_name) {
+        let name = match project_name(folder_name) {
             name if name.is_empty() => "stack".to_owned(),
             name => name,
         };

@@ -4,8 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::check::Loaded;
-use super::diagnostic::{Report, suggestion};
-use super::tree::Span;
+use crate::config::yaml::{Report, Span, suggestion};
 use crate::model::Service;
 
 /// Asked for by name only: it stores whatever is pulled.

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::super::diagnostic::{Report, listed, suggestion};
-use super::super::tree::Span;
 use super::Loaded;
+use crate::config::yaml::{Report, Span, listed, suggestion};
 use crate::model::{IngressSettings, NetworkDecl, Protocol, Role, SecretSource, Volume};
 
 /// No two services publish the same port of the same address.

@@ -2,11 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::super::diagnostic::Report;
-use super::super::shape::{Shaper, is_remote_context};
-use super::super::tree::{Entry, Map, Node, Value};
 use super::short::map;
 use super::{flag, string_map, text};
+use crate::config::yaml::{Entry, Map, Node, Report, Shaper, Value, is_remote_context};
 use crate::model::Build;
 
 /// `build: ./folder`.

@@ -1,11 +1,8 @@
 //! The resolved project in the form in which `docker compose config` prints it.
 
-use super::super::scalar;
-use super::super::shape::{Field, Kind, Object};
-use super::super::tree::{Map, Node, Value};
-use super::super::units::format_duration;
 use super::emit::{Out, compare_keys, emit};
 use super::{Project, schema};
+use crate::config::yaml::{Field, Kind, Map, Node, Object, Value, format_duration, scalar};
 
 /// The resolved file, byte for byte as `docker compose config` (2.26, from Debian trixie) prints it.
 /// The differences that there are stand in docs/stacks.md.

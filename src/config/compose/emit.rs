@@ -1,7 +1,7 @@
 //! Writes YAML exactly as go-yaml 3 does with an indent of two: which is how `docker compose config`
 //! looks. The rules for quotes are those of libyaml's emitter.
 
-use super::super::scalar;
+use crate::config::yaml::scalar;
 
 /// What is written.
 #[derive(Debug, Clone, PartialEq)]
@@ -310,8 +310,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::diagnostic::Report;
-    use crate::config::tree::{self, Value};
+    use crate::config::yaml::{self, Report, Value};
 
     fn text(text: &str) -> Out {
         Out::Text(text.to_owned())
@@ -487,7 +486,7 @@ mod tests {
                 let written = emit(&Out::Map(vec![("k".to_owned(), Out::List(vec![text(&content)]))]));
                 let mut report = Report::new(std::path::Path::new("/"));
                 let file = report.file(std::path::Path::new("/x"));
-                let node = tree::parse(&written, file, &mut report).ok_or_else(|| TestCaseError::fail(written.clone()))?;
+                let node = yaml::parse(&written, file, &mut report).ok_or_else(|| TestCaseError::fail(written.clone()))?;
                 prop_assert_eq!(&node.items("k")[0].value, &Value::Text(content), "{}", written);
             }
         }

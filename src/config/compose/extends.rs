@@ -2,12 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::diagnostic::suggestion;
-use super::super::files::join;
-use super::super::interpolate::{Variables, interpolate_tree};
-use super::super::shape::{Kind, Shaper, shape};
-use super::super::tree::{Entry, Map, Node, Span, Value};
+use super::interpolate::{Variables, interpolate_tree};
 use super::{Loader, merge, schema};
+use crate::config::files::join;
+use crate::config::yaml::{Entry, Kind, Map, Node, Shaper, Span, Value, shape, suggestion};
 
 /// Marks a service whose base was not found, so that nobody looks for what it would have had.
 fn leave_extends(service: &mut Node, span: Span) {

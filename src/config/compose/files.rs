@@ -2,11 +2,9 @@
 
 use std::path::Path;
 
-use super::super::diagnostic::Report;
-use super::super::files::Files;
-use super::super::interpolate::Variables;
-use super::super::shape::Shaper;
-use super::super::tree::{Node, Value};
+use super::interpolate::Variables;
+use crate::config::files::Files;
+use crate::config::yaml::{Node, Report, Shaper, Value, suggestion};
 use crate::model::FileMount;
 
 /// A mode in quotes is octal; without quotes YAML has read it.
@@ -46,7 +44,7 @@ pub(super) fn build(service: &Node, name: &str, sources: &Sources<'_>, report: &
                 report.error_help(
                     reference.span,
                     format!("services.{name}.{kind}: there is no `{source}` under `{kind}`"),
-                    super::super::diagnostic::suggestion(source, names.collect::<Vec<_>>()),
+                    suggestion(source, names.collect::<Vec<_>>()),
                 );
                 continue;
             };

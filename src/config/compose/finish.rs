@@ -4,12 +4,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::super::diagnostic::Report;
-use super::super::env_file;
-use super::super::files::{clean, join};
-use super::super::interpolate::Variables;
-use super::super::tree::{Entry, Map, Node, Span, Value};
+use super::env_file;
+use super::interpolate::Variables;
 use super::{Project, Surroundings, read_env_file};
+use crate::config::files::{clean, join};
+use crate::config::yaml::{Entry, Map, Node, Report, Span, Value};
 
 /// Resolves everything that needs the whole project.
 pub(super) fn finish(project: &mut Project, around: &Surroundings<'_>, report: &mut Report) {

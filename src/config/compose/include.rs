@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::files::join;
-use super::super::interpolate::Variables;
-use super::super::tree::{Entry, Map, Node, Value};
+use super::interpolate::Variables;
 use super::{Loader, finish, merge};
+use crate::config::files::join;
+use crate::config::yaml::{Entry, Map, Node, Value};
 
 impl Loader<'_, '_> {
     /// Carries out every `include` of a file. `included` are the files on the way here.

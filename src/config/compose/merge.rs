@@ -2,9 +2,8 @@
 //! (<https://github.com/compose-spec/compose-spec/blob/main/13-merge.md>). Both are in their long
 //! forms already.
 
-use super::super::shape::{Field, Kind, Object};
-use super::super::tree::{Entry, Map, Node, Value};
 use super::schema;
+use crate::config::yaml::{Entry, Field, Kind, Map, Node, Object, Value};
 
 /// `over` laid over `base`, both whole files.
 pub(super) fn merge_files(base: Node, over: Node) -> Node {

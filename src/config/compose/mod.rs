@@ -3,10 +3,12 @@
 mod build;
 pub(super) mod canonical;
 mod emit;
+mod env_file;
 mod extends;
 mod files;
 mod finish;
 mod include;
+mod interpolate;
 mod merge;
 mod networks;
 mod ports;
@@ -18,14 +20,11 @@ mod volumes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::diagnostic::Report;
-use super::env_file;
-use super::files::Files;
-use super::interpolate::{Variables, interpolate_tree};
-use super::shape::{Kind, Shaper, shape};
-use super::tree::{self, FileId, Node, Span, Value};
-use super::units::project_name;
+use crate::config::yaml::{self, FileId, Kind, Node, Report, Shaper, Span, Value, project_name, shape};
+
+use crate::config::files::Files;
 use crate::model::Origin;
+use interpolate::{Variables, interpolate_tree};
 
 /// A stack that is to be loaded.
 pub(super) struct Source<'a> {
@@ -68,7 +67,7 @@ pub struct Project {
 }
 
 impl Project {
-    pub(super) fn services(&self) -> impl Iterator<Item = (&str, &tree::Entry)> {
+    pub(super) fn services(&self) -> impl Iterator<Item = (&str, &yaml::Entry)> {
         self.root.entries("services")
     }
 }
@@ -93,7 +92,7 @@ pub(super) fn load(source: &Source<'_>, around: &Surroundings<'_>, report: &mut 
     // the name comes first, since the rest may use it
     let given = trees.iter().rev().find_map(|(_, node)| node.get_text("name").map(str::to_owned));
     let given = given.map(|name| {
-        super::interpolate::interpolate(&name, &|key| variables.get(key).cloned(), &mut Vec::new()).unwrap_or_default()
+        interpolate::interpolate(&name, &|key| variables.get(key).cloned(), &mut Vec::new()).unwrap_or_default()
     });
     let name =
         given.map(|name| project_name(&name)).filter(|name| !name.is_empty()).unwrap_or_else(|| source.name.clone());
@@ -179,7 +178,7 @@ impl Loader<'_, '_> {
                 }
             },
         };
-        let node = tree::parse(text, file, self.report)?;
+        let node = yaml::parse(text, file, self.report)?;
         match &node.value {
             Value::Map(_) => Some(node),
             Value::Null => {

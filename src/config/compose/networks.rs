@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use indexmap::IndexMap;
 
-use super::super::tree::Node;
 use super::{flag, string_map};
+use crate::config::yaml::Node;
 use crate::model::{NetworkDecl, ServiceNetwork, Volume};
 
 /// The check of `ipv4_address`.

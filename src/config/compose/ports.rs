@@ -1,10 +1,7 @@
 //! `ports`: `[[address:]published:]target[/protocol]`, with ranges.
 
-use super::super::shape::Shaper;
-use super::super::tree::{Node, Span, Value};
-use super::super::units::parse_address;
 use super::short::map;
-use crate::config::diagnostic::Report;
+use crate::config::yaml::{Node, Report, Shaper, Span, Value, parse_address};
 use crate::model::{Protocol, PublishedPort};
 
 const HELP: &str = "write \"8080:80\", \"127.0.0.1:8080:80\" or \"8080:80/udp\"";

@@ -1,8 +1,8 @@
 //! The Compose specification as tables, in the order in which `docker compose config` prints the
 //! keys. What is marked as ignored is accepted, printed, and named in a warning.
 
-use super::super::shape::{Field, Kind, Object, field as f};
 use super::{build, files, networks, ports, short, volumes};
+use crate::config::yaml::{Field, Kind, Object, field as f};
 
 const ANY_INT: Kind = Kind::Int(i64::MIN, i64::MAX);
 const COUNT: Kind = Kind::Int(0, i64::MAX);

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::diagnostic::Report;
-use super::super::tree::Node;
 use super::{Project, build, files, flag, networks, ports, string_map, text, volumes};
+use crate::config::yaml::{Node, Report};
 use crate::model::{
     Condition, ContainerOptions, Dependency, Healthcheck, Limits, Logging, NetworkDecl, Origin, PullPolicy, Restart,
     Service, Ulimit, Volume,
@@ -14,7 +13,7 @@ use crate::model::{
 /// The services of a project, without their `x-macula`.
 pub(in crate::config) fn services(
     project: &Project,
-    files: &dyn super::super::files::Files,
+    files: &dyn crate::config::files::Files,
     report: &mut Report,
 ) -> BTreeMap<String, Service> {
     let embedded = project.origin == Origin::BuiltIn;

@@ -1,7 +1,6 @@
 //! Short forms that are made into long ones here, so that everything behind knows one form only.
 
-use super::super::shape::Shaper;
-use super::super::tree::{Entry, Map, Node, Span, Value};
+use crate::config::yaml::{Entry, Map, Node, Shaper, Span, Value, nearest};
 
 /// A mapping made of parts of a short form, which all stand where it stands.
 pub(super) fn map(span: Span, entries: impl IntoIterator<Item = (&'static str, Value)>) -> Node {
@@ -243,7 +242,7 @@ pub(super) fn pull_policy(text: &str) -> Option<(String, String)> {
     let known = ["always", "never", "missing", "if_not_present", "build", "daily", "weekly"];
     let period = text.strip_prefix("every_").is_some_and(|period| !period.is_empty());
     (!period && !known.contains(&text)).then(|| {
-        let help = match super::super::diagnostic::nearest(text, known) {
+        let help = match nearest(text, known) {
             Some(near) => format!("did you mean `{near}`?"),
             None => "one of always, never, missing, build".to_owned(),
         };
@@ -257,7 +256,7 @@ pub(super) fn restart(text: &str) -> Option<(String, String)> {
     let attempts = text.strip_prefix("on-failure:").is_some_and(|count| count.parse::<u32>().is_ok());
     // an empty one and `false` are written by hand often enough
     (!attempts && !known.contains(&text) && !text.is_empty()).then(|| {
-        let help = match super::super::diagnostic::nearest(text, known) {
+        let help = match nearest(text, known) {
             Some(near) => format!("did you mean `{near}`?"),
             None => "one of \"no\", always, on-failure, on-failure:3, unless-stopped".to_owned(),
         };

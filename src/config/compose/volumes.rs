@@ -2,12 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::super::diagnostic::Report;
-use super::super::files::clean;
-use super::super::shape::Shaper;
-use super::super::tree::{Node, Value};
-use super::super::units::parse_bytes;
 use super::short::map;
+use crate::config::files::clean;
+use crate::config::yaml::{Node, Report, Shaper, Value, parse_bytes};
 use crate::model::Mount;
 
 const HELP: &str = "write \"data:/var/lib/x\", \"./folder:/in/container:ro\", or the long form";

@@ -1,7 +1,7 @@
 use serde_json::{Map, Value, json};
 
-use super::macula_file::MACULA;
-use super::shape::{Kind, Object};
+use super::file::MACULA;
+use crate::config::yaml::{Kind, Object};
 
 /// The JSON schema (draft 7) of macula.yaml, made from the same table that reads it.
 pub fn schema() -> Value {

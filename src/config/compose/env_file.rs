@@ -7,15 +7,15 @@ use super::interpolate::interpolate;
 
 /// What is wrong, and in which line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct EnvFileError {
+pub(in crate::config) struct EnvFileError {
     /// From 1.
-    pub(super) line: u32,
-    pub(super) message: String,
-    pub(super) help: String,
+    pub(in crate::config) line: u32,
+    pub(in crate::config) message: String,
+    pub(in crate::config) help: String,
 }
 
 /// Reads an env file. `lookup` knows the variables from outside, which go before those of the file.
-pub(super) fn parse(
+pub(in crate::config) fn parse(
     text: &str,
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<BTreeMap<String, String>, EnvFileError> {
@@ -30,7 +30,7 @@ pub(super) fn parse(
 }
 
 /// `format: raw`: every line is `NAME=value`, and the value is taken as it stands.
-pub(super) fn parse_raw(text: &str) -> BTreeMap<String, String> {
+pub(in crate::config) fn parse_raw(text: &str) -> BTreeMap<String, String> {
     text.lines()
         .filter(|line| !line.trim_start().starts_with('#'))
         .filter_map(|line| line.split_once('='))

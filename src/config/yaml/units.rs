@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 /// A duration as Go's `time.ParseDuration` reads it (`1h30m`, `1.5s`, `300ms`, `0`), in nanoseconds.
-pub(super) fn parse_duration(text: &str) -> Option<i64> {
+pub(in crate::config) fn parse_duration(text: &str) -> Option<i64> {
     let (negative, mut rest) = match text.strip_prefix(['-', '+']) {
         Some(rest) => (text.starts_with('-'), rest),
         None => (false, text),
@@ -47,7 +47,7 @@ pub(super) fn parse_duration(text: &str) -> Option<i64> {
 }
 
 /// Nanoseconds as Go prints a duration: `1m30s`, `1.5s`, `300ms`, `0s`.
-pub(super) fn format_duration(nanoseconds: i64) -> String {
+pub(in crate::config) fn format_duration(nanoseconds: i64) -> String {
     fn fraction(value: u64, unit: u64) -> String {
         let part = value % unit;
         if part == 0 {
@@ -80,7 +80,7 @@ pub(super) fn format_duration(nanoseconds: i64) -> String {
 }
 
 /// A size as `docker` reads it, always in powers of 1024: `512`, `64m`, `1.5 GB`, `2GiB`. In bytes.
-pub(super) fn parse_bytes(text: &str) -> Option<i64> {
+pub(in crate::config) fn parse_bytes(text: &str) -> Option<i64> {
     let text = text.trim();
     let length = text.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
     let (number, unit) = text.split_at(length);
@@ -101,15 +101,15 @@ pub(super) fn parse_bytes(text: &str) -> Option<i64> {
 
 /// A command line in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Words {
-    pub(super) words: Vec<String>,
+pub(in crate::config) struct Words {
+    pub(in crate::config) words: Vec<String>,
     /// What stands from an unquoted `;`, `&`, `|`, `<` or `>` on; Compose drops it.
-    pub(super) dropped: Option<String>,
+    pub(in crate::config) dropped: Option<String>,
 }
 
 /// Splits a command line as Compose does: quotes and backslashes count, variables and globs do not.
 /// `None`: a quote or a backslash without its end.
-pub(super) fn split_words(line: &str) -> Option<Words> {
+pub(in crate::config) fn split_words(line: &str) -> Option<Words> {
     let mut words = Vec::new();
     let mut word = String::new();
     let mut begun = false;
@@ -170,13 +170,13 @@ pub(super) fn split_words(line: &str) -> Option<Words> {
 }
 
 /// An address, with or without the brackets of IPv6.
-pub(super) fn parse_address(text: &str) -> Option<IpAddr> {
+pub(in crate::config) fn parse_address(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     bare.parse().ok()
 }
 
 /// One label of a name in DNS: letters, digits and inner dashes, lower case, at most 63.
-pub(super) fn is_dns_label(text: &str) -> bool {
+pub(in crate::config) fn is_dns_label(text: &str) -> bool {
     (1..=63).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         && !text.starts_with('-')
@@ -184,12 +184,12 @@ pub(super) fn is_dns_label(text: &str) -> bool {
 }
 
 /// Labels with dots between them, at most 253 characters.
-pub(super) fn is_dns_name(text: &str) -> bool {
+pub(in crate::config) fn is_dns_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_dns_label)
 }
 
 /// A text made into a DNS label, or an empty one: what a person would have meant by it.
-pub(super) fn to_dns_label(text: &str) -> String {
+pub(in crate::config) fn to_dns_label(text: &str) -> String {
     let lower = text.to_lowercase().replace(['_', '.', ' '], "-");
     let kept: String =
         lower.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '-').take(63).collect();
@@ -197,7 +197,7 @@ pub(super) fn to_dns_label(text: &str) -> String {
 }
 
 /// The name of a project as Compose makes it from any text.
-pub(super) fn project_name(text: &str) -> String {
+pub(in crate::config) fn project_name(text: &str) -> String {
     let kept: String = text
         .to_lowercase()
         .chars()

@@ -2,7 +2,23 @@ use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::tree::{FileId, Span};
+/// Index into the report's files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::config) struct FileId(pub(in crate::config) u32);
+
+/// Where a value begins: line and column from 1; both 0 for the file as a whole.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::config) struct Span {
+    pub(in crate::config) file: FileId,
+    pub(in crate::config) line: u32,
+    pub(in crate::config) column: u32,
+}
+
+impl Span {
+    pub(in crate::config) fn whole(file: FileId) -> Self {
+        Self { file, line: 0, column: 0 }
+    }
+}
 
 /// One thing that is wrong, or worth a word, in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -53,7 +69,7 @@ impl std::error::Error for ConfigErrors {}
 
 /// Collects what is found while everything goes on, so that all of it is told at once.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(in crate::config) struct Report {
     cwd: PathBuf,
     files: Vec<PathBuf>,
     errors: Vec<(Span, Diagnostic)>,
@@ -62,12 +78,12 @@ pub(super) struct Report {
 
 impl Report {
     /// Paths below `cwd` are shown relative to it.
-    pub(super) fn new(cwd: &Path) -> Self {
+    pub(in crate::config) fn new(cwd: &Path) -> Self {
         Self { cwd: cwd.to_owned(), files: Vec::new(), errors: Vec::new(), warnings: Vec::new() }
     }
 
     /// The number of a file in spans.
-    pub(super) fn file(&mut self, path: &Path) -> FileId {
+    pub(in crate::config) fn file(&mut self, path: &Path) -> FileId {
         let index = self.files.iter().position(|known| known == path).unwrap_or_else(|| {
             self.files.push(path.to_owned());
             self.files.len() - 1
@@ -84,23 +100,23 @@ impl Report {
         Diagnostic { file: shown, line: span.line, column: span.column, message, help }
     }
 
-    pub(super) fn error(&mut self, span: Span, message: impl Into<String>) {
+    pub(in crate::config) fn error(&mut self, span: Span, message: impl Into<String>) {
         let diagnostic = self.diagnostic(span, message.into(), None);
         self.errors.push((span, diagnostic));
     }
 
-    pub(super) fn error_help(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
+    pub(in crate::config) fn error_help(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
         let diagnostic = self.diagnostic(span, message.into(), Some(help.into()));
         self.errors.push((span, diagnostic));
     }
 
-    pub(super) fn warn(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
+    pub(in crate::config) fn warn(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
         let diagnostic = self.diagnostic(span, message.into(), Some(help.into()));
         self.warnings.push((span, diagnostic));
     }
 
     /// How a place is named inside another message.
-    pub(super) fn place(&self, span: Span) -> String {
+    pub(in crate::config) fn place(&self, span: Span) -> String {
         let at = self.diagnostic(span, String::new(), None);
         if at.line == 0 {
             return at.file.display().to_string();
@@ -108,12 +124,12 @@ impl Report {
         format!("{}:{}:{}", at.file.display(), at.line, at.column)
     }
 
-    pub(super) fn has_errors(&self) -> bool {
+    pub(in crate::config) fn has_errors(&self) -> bool {
         !self.errors.is_empty()
     }
 
     /// Errors and warnings, each in the order of files and lines and said once.
-    pub(super) fn finish(self) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
+    pub(in crate::config) fn finish(self) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
         (sorted(self.errors), sorted(self.warnings))
     }
 }
@@ -125,7 +141,7 @@ fn sorted(mut found: Vec<(Span, Diagnostic)>) -> Vec<Diagnostic> {
 }
 
 /// The known word that is nearest to a misspelt one, if any is near.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(in crate::config) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = word.to_lowercase();
     // other tools write the same keys with dashes or in camel case
     let plain = |text: &str| text.to_lowercase().replace(['-', '_'], "");
@@ -147,7 +163,7 @@ pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
 }
 
 /// `a`, `b` and `c`.
-pub(super) fn listed<'a>(words: impl IntoIterator<Item = &'a str>, last: &str) -> String {
+pub(in crate::config) fn listed<'a>(words: impl IntoIterator<Item = &'a str>, last: &str) -> String {
     let quoted: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
     match quoted.split_last() {
         None => String::new(),
@@ -157,10 +173,10 @@ pub(super) fn listed<'a>(words: impl IntoIterator<Item = &'a str>, last: &str) -
 }
 
 /// Above this a list helps nobody.
-pub(super) const MANY: usize = 24;
+pub(in crate::config) const MANY: usize = 24;
 
 /// What to say of a word that is none of the known ones.
-pub(super) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+pub(in crate::config) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
     match nearest(word, known.clone()) {
         Some(candidate) => format!("did you mean `{candidate}`?"),
         None => {

@@ -6,9 +6,8 @@ mod shared;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use super::compose::Project;
-use super::diagnostic::{Report, listed, suggestion};
-use super::tree::{Entry, Node, Span};
+use crate::config::compose::Project;
+use crate::config::yaml::{Entry, Node, Report, Span, listed, nearest, suggestion};
 use crate::model::{IngressSettings, Mount, Role, SecretSource, Service, Stack};
 
 /// A stack and the project that it was made from, whose places are shown in errors.
@@ -374,7 +373,7 @@ fn one_service(loaded: &Loaded, name: &str, service: &Service, report: &mut Repo
 }
 
 fn declare<'a>(section: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    match super::diagnostic::nearest(name, known) {
+    match nearest(name, known) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("declare it at the end of the file: `{section}: {{{name}: }}`"),
     }

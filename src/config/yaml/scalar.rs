@@ -1,10 +1,23 @@
 //! Plain scalars and numbers, read and written as the YAML library of Docker Compose (go-yaml 3)
 //! does it: YAML 1.2, with the octals of 1.1 still understood.
 
-use super::tree::Value;
+use super::tree::{Node, Value};
+
+impl Node {
+    /// A scalar as Go prints it; `None` for lists and maps. Null is `None` too.
+    pub(in crate::config) fn scalar_text(&self) -> Option<String> {
+        match &self.value {
+            Value::Bool(flag) => Some(flag.to_string()),
+            Value::Int(number) => Some(number.to_string()),
+            Value::Float(number) => Some(format_float(*number)),
+            Value::Text(text) => Some(text.clone()),
+            Value::Null | Value::List(_) | Value::Map(_) | Value::Reset => None,
+        }
+    }
+}
 
 /// What an unquoted scalar means.
-pub(super) fn resolve(text: &str) -> Value {
+pub(in crate::config) fn resolve(text: &str) -> Value {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
         "true" | "True" | "TRUE" => return Value::Bool(true),
@@ -37,7 +50,7 @@ pub(super) fn resolve(text: &str) -> Value {
 }
 
 /// Would an unquoted scalar be read back as this text?
-pub(super) fn reads_as_text(text: &str) -> bool {
+pub(in crate::config) fn reads_as_text(text: &str) -> bool {
     !is_timestamp(text) && matches!(resolve(text), Value::Text(_))
 }
 
@@ -128,7 +141,7 @@ fn is_timestamp(text: &str) -> bool {
 }
 
 /// A number as Go's `%v` prints it: the shortest digits, with an exponent from 1e+06 and below 1e-04.
-pub(super) fn format_float(number: f64) -> String {
+pub(in crate::config) fn format_float(number: f64) -> String {
     if number.is_nan() {
         return "NaN".to_owned();
     }
@@ -139,7 +152,7 @@ pub(super) fn format_float(number: f64) -> String {
 }
 
 /// [`format_float`] for a number that Compose keeps in 32 bits.
-pub(super) fn format_float32(number: f32) -> String {
+pub(in crate::config) fn format_float32(number: f32) -> String {
     if number.is_finite() { shortest(&format!("{number:e}")) } else { format_float(f64::from(number)) }
 }
 

@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::diagnostic::Report;
-use super::files::Files;
-use super::shape::{Field, Kind, Object, Shaper, field as f, shape};
-use super::tree::{self, Node, Span, Value};
-use super::units::{is_dns_label, is_dns_name, to_dns_label};
+use crate::config::files::Files;
+use crate::config::yaml::{
+    self, Field, Kind, Node, Object, Report, Shaper, Span, Value, field as f, is_dns_label, is_dns_name, shape,
+    to_dns_label,
+};
 use crate::model::{
     AddressSettings, ClusterSettings, DnsSettings, ImagePolicy, ImageSettings, IngressSettings, Timeouts,
 };
@@ -21,7 +21,7 @@ const fn closed(name: &'static str, fields: &'static [Field]) -> Object {
 }
 
 /// The whole of macula.yaml.
-pub(super) static MACULA: Object = closed(
+pub(in crate::config) static MACULA: Object = closed(
     "macula.yaml",
     &[
         f("name", Kind::Checked(platform_name))
@@ -131,7 +131,7 @@ fn paths(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
 }
 
 /// The check of a platform's name.
-pub(super) fn platform_name(text: &str) -> Option<(String, String)> {
+pub(in crate::config) fn platform_name(text: &str) -> Option<(String, String)> {
     // folders beside those of the platforms
     if ["ca", "dns", "log"].contains(&text) {
         return Some((format!("`{text}` is taken by macula itself"), "choose another name".to_owned()));
@@ -194,35 +194,35 @@ fn address(text: &str) -> Option<(String, String)> {
 
 /// What macula.yaml says, with defaults.
 #[derive(Debug, Default)]
-pub(super) struct Settings {
-    pub(super) name: Option<String>,
-    pub(super) domain: Option<String>,
-    pub(super) profiles: Vec<(String, Span)>,
-    pub(super) stacks: Vec<(PathBuf, Span)>,
+pub(in crate::config) struct Settings {
+    pub(in crate::config) name: Option<String>,
+    pub(in crate::config) domain: Option<String>,
+    pub(in crate::config) profiles: Vec<(String, Span)>,
+    pub(in crate::config) stacks: Vec<(PathBuf, Span)>,
     /// Whether a built-in stack is there, by its name.
-    pub(super) built_in: Vec<(String, bool, Span)>,
-    pub(super) services: BTreeMap<String, ServiceChange>,
-    pub(super) images: ImageSettings,
-    pub(super) ingress: IngressSettings,
-    pub(super) addresses: AddressSettings,
-    pub(super) dns: DnsSettings,
-    pub(super) cluster: ClusterSettings,
-    pub(super) timeouts: Timeouts,
+    pub(in crate::config) built_in: Vec<(String, bool, Span)>,
+    pub(in crate::config) services: BTreeMap<String, ServiceChange>,
+    pub(in crate::config) images: ImageSettings,
+    pub(in crate::config) ingress: IngressSettings,
+    pub(in crate::config) addresses: AddressSettings,
+    pub(in crate::config) dns: DnsSettings,
+    pub(in crate::config) cluster: ClusterSettings,
+    pub(in crate::config) timeouts: Timeouts,
 }
 
 /// `services.NAME`.
 #[derive(Debug, Default)]
-pub(super) struct ServiceChange {
-    pub(super) span: Span,
-    pub(super) disabled: bool,
-    pub(super) image: Option<String>,
+pub(in crate::config) struct ServiceChange {
+    pub(in crate::config) span: Span,
+    pub(in crate::config) disabled: bool,
+    pub(in crate::config) image: Option<String>,
     /// `None` takes a variable away.
-    pub(super) environment: BTreeMap<String, Option<String>>,
-    pub(super) memory: Option<i64>,
+    pub(in crate::config) environment: BTreeMap<String, Option<String>>,
+    pub(in crate::config) memory: Option<i64>,
 }
 
 /// Reads macula.yaml. What is wrong is in the report, and the rest has its defaults.
-pub(super) fn load(path: &Path, home: Option<&str>, files: &dyn Files, report: &mut Report) -> Settings {
+pub(in crate::config) fn load(path: &Path, home: Option<&str>, files: &dyn Files, report: &mut Report) -> Settings {
     let file = report.file(path);
     let text = match files.read(path) {
         Ok(text) => text,
@@ -235,7 +235,7 @@ pub(super) fn load(path: &Path, home: Option<&str>, files: &dyn Files, report: &
             return Settings::default();
         }
     };
-    let Some(root) = tree::parse(&text, file, report).filter(|root| !root.is_null()) else {
+    let Some(root) = yaml::parse(&text, file, report).filter(|root| !root.is_null()) else {
         return Settings::default();
     };
     let folder = path.parent().unwrap_or(Path::new("/"));
@@ -379,7 +379,7 @@ fn policy(text: &str) -> Option<ImagePolicy> {
     })
 }
 
-fn service_change(entry: &tree::Entry) -> ServiceChange {
+fn service_change(entry: &yaml::Entry) -> ServiceChange {
     let node = &entry.node;
     ServiceChange {
         span: entry.key,

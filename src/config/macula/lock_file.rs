@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::Files;
-use super::diagnostic::Report;
-use super::tree::Span;
+use crate::config::Files;
+use crate::config::yaml::{Report, Span};
 
 const NAME: &str = "macula.lock";
 const FORMAT: u32 = 1;
@@ -19,12 +18,12 @@ struct LockFile {
     images: BTreeMap<String, String>,
 }
 
-pub(super) fn place(config_file: Option<&Path>, cwd: &Path) -> PathBuf {
+pub(in crate::config) fn place(config_file: Option<&Path>, cwd: &Path) -> PathBuf {
     config_file.and_then(Path::parent).unwrap_or(cwd).join(NAME)
 }
 
 /// Reference -> digest; empty where there is no such file.
-pub(super) fn load(path: &Path, files: &dyn Files, report: &mut Report) -> BTreeMap<String, String> {
+pub(in crate::config) fn load(path: &Path, files: &dyn Files, report: &mut Report) -> BTreeMap<String, String> {
     if !files.exists(path) {
         return BTreeMap::new();
     }

@@ -3,24 +3,23 @@
 
 use std::collections::BTreeMap;
 
-use super::diagnostic::Report;
-use super::tree::{Node, Value};
+use crate::config::yaml::{Node, Report, Value};
 
 /// How deep `${A:-${B:-...}}` may nest.
 const MAX_NESTING: usize = 32;
 
 /// Variables by name.
-pub(super) type Variables = BTreeMap<String, String>;
+pub(in crate::config) type Variables = BTreeMap<String, String>;
 
 /// Why a text does not interpolate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct InterpolationError {
-    pub(super) message: String,
-    pub(super) help: String,
+pub(in crate::config) struct InterpolationError {
+    pub(in crate::config) message: String,
+    pub(in crate::config) help: String,
 }
 
 /// Replaces every `$` form in `text`. `unset` takes the names that have no value and no default.
-pub(super) fn interpolate(
+pub(in crate::config) fn interpolate(
     text: &str,
     lookup: &dyn Fn(&str) -> Option<String>,
     unset: &mut Vec<String>,
@@ -29,7 +28,7 @@ pub(super) fn interpolate(
 }
 
 /// Interpolates every text below a node; keys stay as they are.
-pub(super) fn interpolate_tree(node: &mut Node, variables: &Variables, report: &mut Report) {
+pub(in crate::config) fn interpolate_tree(node: &mut Node, variables: &Variables, report: &mut Report) {
     let span = node.span;
     match &mut node.value {
         Value::Text(text) if text.contains('$') => {

@@ -1,6 +1,7 @@
 //! Single values and short lists, each read in all the spellings it may have.
 
-use super::super::tree::{Entry, Map, Node, Span, Value};
+use super::super::diagnostic::Span;
+use super::super::tree::{Entry, Map, Node, Value};
 use super::super::{scalar, units};
 use super::Shaper;
 

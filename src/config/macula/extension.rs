@@ -5,11 +5,10 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::diagnostic::Report;
-use super::files::{Files, clean, join};
-use super::shape::{Field, Kind, Object, Shaper, field as f, shape};
-use super::tree::{Entry, Map, Node, Value};
-use super::units::is_dns_label;
+use crate::config::files::{Files, clean, join};
+use crate::config::yaml::{
+    Entry, Field, Kind, Map, Node, Object, Report, Shaper, Value, field as f, is_dns_label, listed, shape, to_dns_label,
+};
 use crate::model::{
     ConfigTemplate, Extension, IngressRule, Metrics, PrepareStep, Probe, ProbeKind, Provider, Reload, Role,
     SecretSource,
@@ -200,12 +199,12 @@ fn inner_path(text: &str) -> Option<(String, String)> {
 }
 
 /// Where templates are looked for.
-pub(super) struct Templates<'a> {
-    pub(super) files: &'a dyn Files,
+pub(in crate::config) struct Templates<'a> {
+    pub(in crate::config) files: &'a dyn Files,
     /// The folder of the stack file; `None` for an embedded stack.
-    pub(super) beside: Option<&'a Path>,
+    pub(in crate::config) beside: Option<&'a Path>,
     /// The user's `templates` folder, which goes before the embedded one.
-    pub(super) own: Option<PathBuf>,
+    pub(in crate::config) own: Option<PathBuf>,
 }
 
 impl Templates<'_> {
@@ -230,7 +229,12 @@ impl Templates<'_> {
 }
 
 /// The extension of a service. `path` is `services.NAME`.
-pub(super) fn build(service: &Node, name: &str, templates: &Templates<'_>, report: &mut Report) -> Extension {
+pub(in crate::config) fn build(
+    service: &Node,
+    name: &str,
+    templates: &Templates<'_>,
+    report: &mut Report,
+) -> Extension {
     let Some(node) = service.get("x-macula") else { return Extension::default() };
     let base = templates.beside.unwrap_or(Path::new("/")).to_owned();
     let shaped = {
@@ -295,7 +299,7 @@ fn ingress(rule: &Node, service: &str, path: &str, report: &mut Report) -> Optio
             report.error_help(
                 rule.span,
                 format!("{path}.ingress: the service's name `{service}` is no DNS label, so it is no host"),
-                format!("say `host: {}`", super::units::to_dns_label(service)),
+                format!("say `host: {}`", to_dns_label(service)),
             );
             return None;
         }
@@ -327,7 +331,7 @@ fn only_one<'a>(
     match given.as_slice() {
         [one] => node.get(one).map(|inner| (*one, inner)),
         _ => {
-            let keys = super::diagnostic::listed(keys.iter().copied(), "and");
+            let keys = listed(keys.iter().copied(), "and");
             report.error_help(
                 node.span,
                 format!("{path}: one of {keys} belongs here, not {}", given.len()),

@@ -3,11 +3,11 @@
 
 use std::collections::HashMap;
 
-use indexmap::IndexMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, StrInput, Tag};
 
-use super::diagnostic::Report;
+use super::diagnostic::{FileId, Report, Span};
 use super::scalar;
+use super::tree::{Entry, Map, Node, Value};
 
 /// How deep a file may nest.
 const MAX_DEPTH: usize = 64;
@@ -16,203 +16,9 @@ const MAX_NODES: usize = 100_000;
 /// How long a file may be, in bytes.
 const MAX_BYTES: usize = 4 << 20;
 
-/// Index into the report's files.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct FileId(pub(super) u32);
-
-/// Where a value begins: line and column from 1; both 0 for the file as a whole.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) file: FileId,
-    pub(super) line: u32,
-    pub(super) column: u32,
-}
-
-impl Span {
-    pub(super) fn whole(file: FileId) -> Self {
-        Self { file, line: 0, column: 0 }
-    }
-}
-
-/// A value and where it stands.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Node {
-    pub(super) value: Value,
-    pub(super) span: Span,
-    /// Tagged `!override`: takes the place of an earlier value instead of being merged into it.
-    pub(super) replaces: bool,
-}
-
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) enum Value {
-    #[default]
-    Null,
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Text(String),
-    List(Vec<Node>),
-    Map(Map),
-    /// Tagged `!reset`: takes an earlier value away.
-    Reset,
-}
-
-pub(super) type Map = IndexMap<String, Entry>;
-
-/// A value in a map, with the place of its key.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Entry {
-    pub(super) key: Span,
-    pub(super) node: Node,
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.node == other.node
-    }
-}
-
-/// Places do not count: two equal values are equal wherever they stand.
-impl PartialEq for Node {
-    fn eq(&self, other: &Self) -> bool {
-        self.value == other.value
-    }
-}
-
-impl Node {
-    pub(super) fn new(value: Value, span: Span) -> Self {
-        Self { value, span, replaces: false }
-    }
-
-    pub(super) fn text(text: impl Into<String>, span: Span) -> Self {
-        Self::new(Value::Text(text.into()), span)
-    }
-
-    pub(super) fn as_map(&self) -> Option<&Map> {
-        match &self.value {
-            Value::Map(map) => Some(map),
-            _ => None,
-        }
-    }
-
-    pub(super) fn as_map_mut(&mut self) -> Option<&mut Map> {
-        match &mut self.value {
-            Value::Map(map) => Some(map),
-            _ => None,
-        }
-    }
-
-    pub(super) fn as_list(&self) -> Option<&[Node]> {
-        match &self.value {
-            Value::List(list) => Some(list),
-            _ => None,
-        }
-    }
-
-    pub(super) fn as_text(&self) -> Option<&str> {
-        match &self.value {
-            Value::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-
-    pub(super) fn as_int(&self) -> Option<i64> {
-        match self.value {
-            Value::Int(number) => Some(number),
-            _ => None,
-        }
-    }
-
-    pub(super) fn as_float(&self) -> Option<f64> {
-        match self.value {
-            Value::Float(number) => Some(number),
-            _ => None,
-        }
-    }
-
-    pub(super) fn as_bool(&self) -> Option<bool> {
-        match self.value {
-            Value::Bool(flag) => Some(flag),
-            _ => None,
-        }
-    }
-
-    pub(super) fn is_null(&self) -> bool {
-        matches!(self.value, Value::Null)
-    }
-
-    /// The value of a key; `None` where this is no map, has no such key, or has null or `!reset` there.
-    pub(super) fn get(&self, key: &str) -> Option<&Node> {
-        self.as_map()?
-            .get(key)
-            .map(|entry| &entry.node)
-            .filter(|node| !matches!(node.value, Value::Null | Value::Reset))
-    }
-
-    pub(super) fn get_text(&self, key: &str) -> Option<&str> {
-        self.get(key)?.as_text()
-    }
-
-    pub(super) fn get_int(&self, key: &str) -> Option<i64> {
-        self.get(key)?.as_int()
-    }
-
-    pub(super) fn get_bool(&self, key: &str) -> Option<bool> {
-        self.get(key)?.as_bool()
-    }
-
-    /// The entries of the map at a key; none where there is no map.
-    pub(super) fn entries(&self, key: &str) -> impl Iterator<Item = (&str, &Entry)> {
-        self.get(key).and_then(Node::as_map).into_iter().flatten().map(|(name, entry)| (name.as_str(), entry))
-    }
-
-    /// The elements of the list at a key; none where there is no list.
-    pub(super) fn items(&self, key: &str) -> &[Node] {
-        self.get(key).and_then(Node::as_list).unwrap_or_default()
-    }
-
-    /// The texts of the list at a key.
-    pub(super) fn texts(&self, key: &str) -> Vec<String> {
-        self.items(key).iter().filter_map(|node| node.as_text().map(str::to_owned)).collect()
-    }
-
-    /// What a person would call this.
-    pub(super) fn kind(&self) -> &'static str {
-        match &self.value {
-            Value::Null => "nothing",
-            Value::Bool(_) => "true or false",
-            Value::Int(_) | Value::Float(_) => "a number",
-            Value::Text(_) => "text",
-            Value::List(_) => "a list",
-            Value::Map(_) => "a mapping",
-            Value::Reset => "!reset",
-        }
-    }
-
-    /// A scalar as Go prints it; `None` for lists and maps. Null is `None` too.
-    pub(super) fn scalar_text(&self) -> Option<String> {
-        match &self.value {
-            Value::Bool(flag) => Some(flag.to_string()),
-            Value::Int(number) => Some(number.to_string()),
-            Value::Float(number) => Some(scalar::format_float(*number)),
-            Value::Text(text) => Some(text.clone()),
-            Value::Null | Value::List(_) | Value::Map(_) | Value::Reset => None,
-        }
-    }
-
-    /// How many values this has below it, itself included.
-    fn weight(&self) -> usize {
-        1 + match &self.value {
-            Value::List(list) => list.iter().map(Node::weight).sum(),
-            Value::Map(map) => map.values().map(|entry| entry.node.weight()).sum(),
-            _ => 0,
-        }
-    }
-}
-
 /// The one document of a YAML text. `None` when it does not parse, which is then in the report; an
 /// empty text is null.
-pub(super) fn parse(text: &str, file: FileId, report: &mut Report) -> Option<Node> {
+pub(in crate::config) fn parse(text: &str, file: FileId, report: &mut Report) -> Option<Node> {
     if text.len() > MAX_BYTES {
         report.error(Span::whole(file), format!("the file has more than {} MiB", MAX_BYTES >> 20));
         return None;
@@ -462,5 +268,4 @@ impl<'a> Builder<'a> {
 }
 
 #[cfg(test)]
-#[path = "tree_tests.rs"]
 mod tests;

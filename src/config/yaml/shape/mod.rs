@@ -6,14 +6,14 @@ mod read;
 
 use std::path::{Path, PathBuf};
 
-use super::diagnostic::{MANY, Report, listed, nearest, suggestion};
-use super::files::join;
-use super::tree::{Entry, Map, Node, Span, Value};
+use super::diagnostic::{MANY, Report, Span, listed, nearest, suggestion};
+use super::tree::{Entry, Map, Node, Value};
+use crate::config::files::join;
 use read::{boolean, bytes, dict, duration, float, integer, loose, text, texts, words};
 
 /// What a value is.
 #[derive(Clone, Copy)]
-pub(super) enum Kind {
+pub(in crate::config) enum Kind {
     /// Anything; it stays as it is.
     Any,
     Text,
@@ -57,84 +57,84 @@ pub(super) enum Kind {
 
 /// Makes the long form; reports and returns `None` when the short one is wrong. A node that is in
 /// the long form already comes back as it is.
-pub(super) type Expand = fn(Node, &mut Shaper<'_>) -> Option<Node>;
+pub(in crate::config) type Expand = fn(Node, &mut Shaper<'_>) -> Option<Node>;
 
 /// A check of a text: what is wrong with it and what would be right, or nothing.
-pub(super) type Check = fn(&str) -> Option<(String, String)>;
+pub(in crate::config) type Check = fn(&str) -> Option<(String, String)>;
 
 /// A mapping with known keys.
-pub(super) struct Object {
+pub(in crate::config) struct Object {
     /// What a person calls it: `a service`.
-    pub(super) name: &'static str,
-    pub(super) fields: &'static [Field],
-    pub(super) required: &'static [&'static str],
+    pub(in crate::config) name: &'static str,
+    pub(in crate::config) fields: &'static [Field],
+    pub(in crate::config) required: &'static [&'static str],
     /// Are keys that begin with `x-` allowed?
-    pub(super) open: bool,
+    pub(in crate::config) open: bool,
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Field {
-    pub(super) name: &'static str,
-    pub(super) kind: Kind,
+pub(in crate::config) struct Field {
+    pub(in crate::config) name: &'static str,
+    pub(in crate::config) kind: Kind,
     /// Why nothing is done with it, where nothing is.
-    pub(super) ignored: Option<&'static str>,
+    pub(in crate::config) ignored: Option<&'static str>,
     /// Printed although it is zero, false or empty.
-    pub(super) keep: bool,
+    pub(in crate::config) keep: bool,
     /// Left out when it is an empty mapping.
-    pub(super) hollow: bool,
+    pub(in crate::config) hollow: bool,
     /// For the JSON schema.
-    pub(super) doc: &'static str,
+    pub(in crate::config) doc: &'static str,
 }
 
-pub(super) const fn field(name: &'static str, kind: Kind) -> Field {
+pub(in crate::config) const fn field(name: &'static str, kind: Kind) -> Field {
     Field { name, kind, ignored: None, keep: false, hollow: false, doc: "" }
 }
 
 impl Field {
-    pub(super) const fn ignored(mut self, why: &'static str) -> Self {
+    pub(in crate::config) const fn ignored(mut self, why: &'static str) -> Self {
         self.ignored = Some(why);
         self
     }
 
-    pub(super) const fn keep(mut self) -> Self {
+    pub(in crate::config) const fn keep(mut self) -> Self {
         self.keep = true;
         self
     }
 
-    pub(super) const fn hollow(mut self) -> Self {
+    pub(in crate::config) const fn hollow(mut self) -> Self {
         self.hollow = true;
         self
     }
 
-    pub(super) const fn doc(mut self, doc: &'static str) -> Self {
+    pub(in crate::config) const fn doc(mut self, doc: &'static str) -> Self {
         self.doc = doc;
         self
     }
 }
 
 impl Object {
-    pub(super) fn field(&self, name: &str) -> Option<&Field> {
+    pub(in crate::config) fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|field| field.name == name)
     }
 }
 
 /// Goes along with [`shape`]: where one is, and where relative paths begin.
-pub(super) struct Shaper<'a> {
-    pub(super) report: &'a mut Report,
+pub(in crate::config) struct Shaper<'a> {
+    pub(in crate::config) report: &'a mut Report,
     /// The folder from which relative paths count.
-    pub(super) base: &'a Path,
+    pub(in crate::config) base: &'a Path,
     /// What `~` stands for.
-    pub(super) home: Option<&'a str>,
+    pub(in crate::config) home: Option<&'a str>,
     path: Vec<String>,
 }
 
 impl<'a> Shaper<'a> {
-    pub(super) fn new(report: &'a mut Report, base: &'a Path, home: Option<&'a str>) -> Self {
+    pub(in crate::config) fn new(report: &'a mut Report, base: &'a Path, home: Option<&'a str>) -> Self {
         Self { report, base, home, path: Vec::new() }
     }
 
     /// `services.web.ports[0]`
-    pub(super) fn path(&self) -> String {
+    pub(in crate::config) fn path(&self) -> String {
         let mut out = String::new();
         for part in &self.path {
             if !out.is_empty() && !part.starts_with('[') {
@@ -146,18 +146,23 @@ impl<'a> Shaper<'a> {
     }
 
     /// The last key on the way here.
-    pub(super) fn key(&self) -> &str {
+    pub(in crate::config) fn key(&self) -> &str {
         self.path.iter().rev().find(|part| !part.starts_with('[')).map_or("", String::as_str)
     }
 
-    pub(super) fn within<T>(&mut self, part: impl Into<String>, work: impl FnOnce(&mut Self) -> T) -> T {
+    pub(in crate::config) fn within<T>(&mut self, part: impl Into<String>, work: impl FnOnce(&mut Self) -> T) -> T {
         self.path.push(part.into());
         let out = work(self);
         self.path.pop();
         out
     }
 
-    pub(super) fn wrong<T>(&mut self, span: Span, message: impl AsRef<str>, help: impl Into<String>) -> Option<T> {
+    pub(in crate::config) fn wrong<T>(
+        &mut self,
+        span: Span,
+        message: impl AsRef<str>,
+        help: impl Into<String>,
+    ) -> Option<T> {
         let path = self.path();
         let message = message.as_ref();
         let message = if path.is_empty() { message.to_owned() } else { format!("{path}: {message}") };
@@ -165,7 +170,7 @@ impl<'a> Shaper<'a> {
         None
     }
 
-    pub(super) fn warn(&mut self, span: Span, message: impl AsRef<str>, help: impl Into<String>) {
+    pub(in crate::config) fn warn(&mut self, span: Span, message: impl AsRef<str>, help: impl Into<String>) {
         let message = format!("{}: {}", self.path(), message.as_ref());
         self.report.warn(span, message, help);
     }
@@ -185,7 +190,7 @@ impl<'a> Shaper<'a> {
     }
 
     /// A path of the file, absolute. One that is absolute stays as it is.
-    pub(super) fn absolute(&self, text: &str) -> PathBuf {
+    pub(in crate::config) fn absolute(&self, text: &str) -> PathBuf {
         if text.starts_with('/') {
             return PathBuf::from(text);
         }
@@ -197,7 +202,7 @@ impl<'a> Shaper<'a> {
 }
 
 /// Is this a build context that is no folder: an address, or another service?
-pub(super) fn is_remote_context(text: &str) -> bool {
+pub(in crate::config) fn is_remote_context(text: &str) -> bool {
     text.contains("://")
         || ["https://", "http://", "git://", "ssh://", "github.com/", "git@", "service:"]
             .iter()
@@ -206,7 +211,7 @@ pub(super) fn is_remote_context(text: &str) -> bool {
 
 /// The node in the one form that the rest of the program knows, or `None` when it is wrong, which
 /// is then in the report.
-pub(super) fn shape(kind: &Kind, mut node: Node, shaper: &mut Shaper<'_>) -> Option<Node> {
+pub(in crate::config) fn shape(kind: &Kind, mut node: Node, shaper: &mut Shaper<'_>) -> Option<Node> {
     if matches!(node.value, Value::Reset) {
         return Some(node);
     }

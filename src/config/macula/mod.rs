@@ -1,0 +1,12 @@
+//! What is Macula's own: macula.yaml, `x-macula` in a service, macula.lock, and what is written for the
+//! user from the same tables.
+
+pub(super) mod extension;
+pub(super) mod file;
+mod init;
+mod json_schema;
+pub(super) mod lock_file;
+
+pub use init::init_file;
+pub use json_schema::schema;
+pub use lock_file::lock_text;
