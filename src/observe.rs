@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use ipnet::Ipv4Net;
 
 use crate::compile::{image_specs, wanted_names};
-use crate::engine::{Engine, EngineError, Query};
+use crate::engine::{Engine, EngineError, Networks, Query, Streams};
 use crate::host::Host;
 use crate::model::{
     ContainerSpec, ContainerState, Facts, Fingerprint, Health, ImageSpec, Observed, Platform, Resources, split_registry,
@@ -105,7 +105,7 @@ pub async fn reaches(host: &dyn Host, registry: &str) -> bool {
 }
 
 /// Subnets that a new network must leave alone: the host's routes and the engine's networks.
-pub async fn taken_subnets(engine: &dyn Engine, host: &dyn Host) -> Result<Vec<Ipv4Net>, EngineError> {
+pub async fn taken_subnets(engine: &dyn Networks, host: &dyn Host) -> Result<Vec<Ipv4Net>, EngineError> {
     let (networks, routes) = tokio::join!(engine.networks(), host.routes());
     let mut taken: Vec<Ipv4Net> = routes.unwrap_or_default().into_iter().map(|route| route.network).collect();
     for network in networks? {
@@ -146,7 +146,7 @@ pub async fn of_running(
 
 /// Digests of the files that a reload takes up, as the containers hold them.
 async fn files(
-    engine: &dyn Engine,
+    engine: &dyn Streams,
     resources: &Resources,
     observed: &Observed,
 ) -> Result<BTreeMap<String, BTreeMap<String, String>>, EngineError> {
@@ -171,7 +171,7 @@ async fn files(
 /// Health of running containers, asked now. The engine's own word may be as old as its interval,
 /// and says nothing of a service that is only probed from outside.
 async fn health(
-    engine: &dyn Engine,
+    engine: &dyn Streams,
     host: &dyn Host,
     facts: &Facts,
     resources: &Resources,

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::engine::{Engine, EngineError};
+use crate::engine::{EngineError, Streams};
 use crate::host::Host;
 use crate::model::{ContainerSpec, Facts, Healthcheck, ObservedContainer, Probe, ProbeKind, Readiness};
 
@@ -21,7 +21,7 @@ pub enum Answer {
 
 /// Asks once.
 pub async fn ask(
-    engine: &dyn Engine,
+    engine: &dyn Streams,
     host: &dyn Host,
     facts: &Facts,
     spec: &ContainerSpec,
@@ -101,7 +101,7 @@ fn outside_address(facts: &Facts, spec: &ContainerSpec, found: &ObservedContaine
 }
 
 /// Runs the check's test as the engine would.
-async fn ask_test(engine: &dyn Engine, spec: &ContainerSpec, check: &Healthcheck) -> Result<Answer, EngineError> {
+async fn ask_test(engine: &dyn Streams, spec: &ContainerSpec, check: &Healthcheck) -> Result<Answer, EngineError> {
     let command: Vec<String> = match check.test.split_first() {
         Some((kind, rest)) if kind == "CMD-SHELL" => {
             ["/bin/sh", "-c"].iter().map(|word| (*word).to_owned()).chain(rest.iter().cloned()).collect()
@@ -131,6 +131,7 @@ async fn ask_test(engine: &dyn Engine, spec: &ContainerSpec, check: &Healthcheck
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Engine;
     use crate::engine::fake::FakeEngine;
     use crate::host::fake::FakeHost;
     use crate::model::ContainerState;

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
 use macula::engine::docker::Docker;
-use macula::engine::{AttachedExec, BuildRequest, Engine, EngineError, ImageError, LogOptions, Query};
+use macula::engine::{
+    AttachedExec, BuildRequest, Containers, Engine, EngineError, ImageError, Images, LogOptions, Networks, Query,
+    Streams,
+};
 use macula::event::Progress;
 use macula::model::{
     ContainerOptions, ContainerSpec, ContainerState, EngineKind, FileSpec, Fingerprint, Health, Healthcheck, IpamPool,
@@ -212,7 +215,7 @@ async fn make_image(engine: &Docker, busybox: &Path, image: &str) {
     builder.finish().unwrap();
     let root = root_of(image);
     let labels = BTreeMap::from([("test.label".to_owned(), "two words, $HOME".to_owned())]);
-    let imported = engine.import(tar, &root, &labels).await.unwrap();
+    let imported = engine.import(&tar, &root, &labels).await.unwrap();
     assert_eq!(imported.labels["test.label"], labels["test.label"]);
     let request = BuildRequest {
         dockerfile: format!("FROM {root}\nVOLUME /var/lib/data\nCMD [\"sh\"]\n"),

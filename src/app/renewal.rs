@@ -115,6 +115,7 @@ async fn hand_over(engine: &dyn Engine, platform: &str, leaf: &Leaf, authority: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Containers;
     use crate::engine::fake::FakeEngine;
     use crate::host::fake::FakeHost;
     use crate::model::{ContainerSpec, label};
@@ -156,8 +157,8 @@ mod tests {
         let until = run(&later, Some(&engine)).await.unwrap();
         assert_eq!(until, Some(NOW + 151 * DAY));
         insta::assert_snapshot!(engine.journal().join("\n"), @"
-        write /etc/nginx/tls/tls.crt /etc/nginx/tls/tls.key into container macula-ingress-1
-        kill container macula-ingress-1 HUP
+        copying files into container macula-ingress-1: /etc/nginx/tls/tls.crt /etc/nginx/tls/tls.key
+        sending HUP to container macula-ingress-1
         ");
         let shown = engine.file("macula-ingress-1", "/etc/nginx/tls/tls.crt").unwrap().content;
         assert_ne!(shown, old.chain_pem().into_bytes());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use crate::engine::{Engine, Usage};
+use crate::engine::{Containers, Usage};
 use crate::host::Host;
 use crate::model::ObservedContainer;
 
@@ -22,7 +22,7 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// One look at each, in their order, all at once. One that ends meanwhile has no figures, and that is no
 /// failure of the look.
 pub(super) async fn counters(
-    engine: &dyn Engine,
+    engine: &dyn Containers,
     host: &dyn Host,
     running: &[ObservedContainer],
 ) -> Vec<Option<Usage>> {

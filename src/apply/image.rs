@@ -148,7 +148,7 @@ pub(super) async fn make_base(tools: &Tools, base: &BaseImage, step: &str) -> Re
     let made = tools.host.run(&command).await;
     made.map_err(|source| StepError::Base { reference: base.reference.clone(), source })?;
     let labels = [(label::SERVICE.to_owned(), "base".to_owned())].into();
-    let imported = tools.engine.import(tar.clone(), &base.reference, &labels).await;
+    let imported = tools.engine.import(&tar, &base.reference, &labels).await;
     let _ = tools.host.remove(&tar).await;
     imported?;
     Ok(())

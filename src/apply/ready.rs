@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::engine::{Engine, LogOptions};
+use crate::engine::{LogOptions, Streams};
 use crate::model::{ContainerSpec, ContainerState, Health, ObservedContainer, Readiness};
 use crate::probe::{Answer, ask};
 
@@ -151,7 +151,7 @@ async fn not_ready(tools: &Tools, spec: &ContainerSpec, reason: String) -> StepE
 }
 
 /// The last lines of a container's log, or none where they cannot be had.
-pub async fn log_tail(engine: &dyn Engine, container: &str) -> Vec<String> {
+pub async fn log_tail(engine: &dyn Streams, container: &str) -> Vec<String> {
     use futures_util::StreamExt;
     let options = LogOptions { tail: Some(LOG_LINES), ..LogOptions::default() };
     let Ok(mut lines) = engine.logs(container, &options).await else { return Vec::new() };

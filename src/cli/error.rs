@@ -452,7 +452,7 @@ mod tests {
 
     #[test]
     fn each_engine_error_says_what_to_do() {
-        let op = || "create container macula-web-1".to_owned();
+        let op = || "creating container macula-web-1".to_owned();
         let errors = [
             EngineError::Unreachable { tried: "unix:///var/run/docker.sock: no such socket".into() },
             EngineError::NotFound { operation: op(), what: "network macula".into() },
@@ -469,37 +469,37 @@ mod tests {
           try: macula doctor --fix
         exit 4
 
-        error: create container macula-web-1: no such network macula
+        error: creating container macula-web-1: no such network macula
           hint: somebody else may have removed it meanwhile; running the command again looks anew
         exit 1
 
-        error: create container macula-web-1: the name is in use
+        error: creating container macula-web-1: the name is in use
           hint: nothing without the label of this platform is changed or removed: rename or remove it yourself
           hint: or give this platform a name of its own with `--name`, and it uses other names
         exit 5
 
-        error: create container macula-web-1: 127.0.0.1:80 is taken
+        error: creating container macula-web-1: 127.0.0.1:80 is taken
           hint: `macula doctor` names the program that holds it: stop that program
           hint: or give this platform a name of its own with `--name`, and it uses other addresses
           try: macula doctor
         exit 5
 
-        error: create container macula-web-1: no space left on the engine's disk: write /var/lib: ENOSPC
+        error: creating container macula-web-1: no space left on the engine's disk: write /var/lib: ENOSPC
           hint: what was made so far is kept: free some space there, then run the same command again
           try: docker system df
         exit 1
 
-        error: create container macula-web-1: no answer within 60 s
+        error: creating container macula-web-1: no answer within 60 s
           hint: the engine may be busy or hang; what was made so far is kept, and the same command resumes
           try: macula doctor
         exit 1
 
-        error: create container macula-web-1: the engine went away: connection reset
+        error: creating container macula-web-1: the engine went away: connection reset
           hint: what was made so far is kept: start the engine, then run the same command again
           try: macula doctor --fix
         exit 4
 
-        error: create container macula-web-1: 500: boom
+        error: creating container macula-web-1: 500: boom
         exit 1
         ");
     }

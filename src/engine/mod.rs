@@ -1,8 +1,11 @@
-//! The container engine behind one trait: Docker and Podman over their socket
-//! ([`docker::Docker`]), and a fake for tests ([`fake::FakeEngine`]).
+//! The container engine behind one trait in four parts ([`Containers`], [`Images`], [`Networks`],
+//! [`Streams`]): Docker and Podman over their socket ([`docker::Docker`]), and a fake for tests
+//! ([`fake::FakeEngine`]). Both name what they do in the words of `operation`, so that a message in a
+//! test is one that a user can meet.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,78 +20,15 @@ use crate::model::{
 
 pub mod discover;
 pub mod docker;
+mod error;
 pub mod fake;
+mod operation;
 
 pub use docker::context_digest;
+pub use error::{EngineError, ImageError, Wait};
 
 /// Receives progress of pulls, builds and loads.
 pub type ProgressSink<'a> = &'a (dyn Fn(Progress) + Send + Sync);
-
-/// Why the engine did not do what it was asked.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum EngineError {
-    #[error("no container engine answers ({tried})")]
-    Unreachable { tried: String },
-    #[error("{operation}: no such {what}")]
-    NotFound { operation: String, what: String },
-    #[error("{operation}: {message}")]
-    Conflict { operation: String, message: String },
-    /// Somebody else holds a port that the container publishes.
-    #[error("{operation}: {address} is taken")]
-    PortTaken { operation: String, address: String },
-    #[error("{operation}: {source}")]
-    Image { operation: String, source: ImageError },
-    #[error("{operation}: no space left on the engine's disk: {message}")]
-    DiskFull { operation: String, message: String },
-    #[error("{operation}: no answer within {} s", after.as_secs())]
-    Timeout { operation: String, after: Duration },
-    /// The connection broke while the call was under way.
-    #[error("{operation}: the engine went away: {message}")]
-    Gone { operation: String, message: String },
-    #[error("{operation}: {message}")]
-    Other { operation: String, message: String },
-}
-
-/// Five different troubles with an image, each with a remedy of its own.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ImageError {
-    #[error("{reference} does not exist in its registry (gone, or never there)")]
-    NotFound { reference: String },
-    #[error("{reference} was refused: {message}")]
-    Denied { reference: String, message: String },
-    #[error("the registry limits pulls of {reference}{}", retry_after.map(|wait| format!("; {wait}")).unwrap_or_default())]
-    RateLimited { reference: String, retry_after: Option<Wait> },
-    #[error("no way to the registry of {reference}: {message}")]
-    Unreachable { reference: String, message: String },
-    #[error("{reference}: {message}")]
-    BuildFailed { reference: String, message: String, log_tail: Vec<String> },
-    #[error("{reference}: {message}")]
-    Other { reference: String, message: String },
-}
-
-/// How long a registry wants to be left alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wait {
-    /// Seconds from now.
-    In(u64),
-    /// It says only over how many seconds it counts, which is the longest that it can take.
-    Within(u64),
-}
-
-impl std::fmt::Display for Wait {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let time = |seconds: u64| match (seconds, seconds.div_ceil(60)) {
-            (0..120, _) => format!("{seconds} s"),
-            (_, minutes @ 0..120) => format!("{minutes} min"),
-            (_, minutes) if minutes % 60 == 0 => format!("{} h", minutes / 60),
-            (_, minutes) => format!("{} h {} min", minutes / 60, minutes % 60),
-        };
-        match self {
-            Self::In(seconds) => write!(f, "try again in {}", time(*seconds)),
-            Self::Within(seconds) => write!(f, "it counts them over {0}: try again within {0}", time(*seconds)),
-        }
-    }
-}
 
 /// What to look at in one pass.
 #[derive(Debug, Clone, Default)]
@@ -166,46 +106,21 @@ pub struct Usage {
     pub memory_limit: u64,
 }
 
+/// One container engine, whole. Whoever needs only one of its parts asks for that part.
 #[async_trait]
-pub trait Engine: Send + Sync {
+pub trait Engine: Containers + Images + Networks + Streams {
     async fn facts(&self) -> Result<Facts, EngineError>;
     /// Everything asked for, in as few calls as the API allows, side by side.
     async fn find(&self, query: &Query) -> Result<Found, EngineError>;
-    /// All networks of the engine with their subnets, ours or not.
-    async fn networks(&self) -> Result<Vec<ObservedNetwork>, EngineError>;
+}
+
+/// Containers from creation to removal.
+#[async_trait]
+pub trait Containers: Send + Sync {
     async fn inspect(&self, container: &str) -> Result<ObservedContainer, EngineError>;
 
     /// All containers, running or not, that bear this label (`key` or `key=value`), whoever's.
     async fn labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError>;
-
-    async fn create_network(&self, spec: &NetworkSpec) -> Result<(), EngineError>;
-    async fn remove_network(&self, name: &str) -> Result<(), EngineError>;
-    /// Gives a container that does not run this address in a network, in place of whatever it had
-    /// there.
-    async fn readdress(&self, container: &str, network: &str, address: std::net::Ipv4Addr) -> Result<(), EngineError>;
-    async fn create_volume(&self, spec: &VolumeSpec, labels: &BTreeMap<String, String>) -> Result<(), EngineError>;
-    async fn remove_volume(&self, name: &str) -> Result<(), EngineError>;
-
-    /// Pulls one reference (with tag or digest).
-    async fn pull(
-        &self,
-        reference: &str,
-        platform: Option<&str>,
-        progress: ProgressSink<'_>,
-    ) -> Result<ObservedImage, EngineError>;
-    async fn build(&self, request: &BuildRequest, progress: ProgressSink<'_>) -> Result<ObservedImage, EngineError>;
-    /// A root file system as a tar stream becomes an image with one layer (`docker import`).
-    async fn import(
-        &self,
-        tar: PathBuf,
-        reference: &str,
-        labels: &BTreeMap<String, String>,
-    ) -> Result<ObservedImage, EngineError>;
-    async fn tag(&self, image: &str, reference: &str) -> Result<(), EngineError>;
-    async fn image(&self, reference: &str) -> Result<Option<ObservedImage>, EngineError>;
-    async fn remove_image(&self, reference: &str) -> Result<(), EngineError>;
-    /// All images that bear this label (a key), whoever made them.
-    async fn labelled_images(&self, label: &str) -> Result<Vec<LabelledImage>, EngineError>;
 
     /// Creates (does not start) a container from `image` (a reference or id) and copies `spec.files`
     /// in. A path that the image declares as a volume and the spec does not mount gets a named,
@@ -224,8 +139,82 @@ pub trait Engine: Send + Sync {
     async fn kill(&self, container: &str, signal: &str) -> Result<(), EngineError>;
     /// Removes it, running or not; its volumes stay. No error when it is gone already.
     async fn remove_container(&self, container: &str) -> Result<(), EngineError>;
-    /// As [`Engine::remove_container`], with the volumes that have no name.
+    /// As [`Containers::remove_container`], with the volumes that have no name.
     async fn discard_container(&self, container: &str) -> Result<(), EngineError>;
+    /// Waits until the container has ended; its exit code.
+    async fn wait(&self, container: &str) -> Result<i64, EngineError>;
+    /// One look; asked for nothing twice, so that it takes no time of its own.
+    async fn usage(&self, container: &str) -> Result<Usage, EngineError>;
+}
+
+/// Images: looked at, pulled, built, named, moved as archives.
+#[async_trait]
+pub trait Images: Send + Sync {
+    async fn image(&self, reference: &str) -> Result<Option<ObservedImage>, EngineError>;
+    /// All images that bear this label (a key), whoever made them.
+    async fn labelled_images(&self, label: &str) -> Result<Vec<LabelledImage>, EngineError>;
+    /// Pulls one reference (with tag or digest).
+    async fn pull(
+        &self,
+        reference: &str,
+        platform: Option<&str>,
+        progress: ProgressSink<'_>,
+    ) -> Result<ObservedImage, EngineError>;
+    async fn build(&self, request: &BuildRequest, progress: ProgressSink<'_>) -> Result<ObservedImage, EngineError>;
+    async fn tag(&self, image: &str, reference: &str) -> Result<(), EngineError>;
+    async fn remove_image(&self, reference: &str) -> Result<(), EngineError>;
+    /// What a reference means in its registry right now: the digest of its manifest or index
+    /// (`sha256:...`). Nothing is pulled.
+    async fn digest(&self, reference: &str) -> Result<String, EngineError>;
+    /// A root file system as a tar stream becomes an image with one layer (`docker import`).
+    async fn import(
+        &self,
+        tar: &Path,
+        reference: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<ObservedImage, EngineError>;
+    /// Images as one archive (`docker save`), piece by piece.
+    async fn export(
+        &self,
+        references: &[String],
+    ) -> Result<BoxStream<'static, Result<Bytes, EngineError>>, EngineError>;
+    /// Images as one archive (`docker save`), written to `file`.
+    async fn save(&self, references: &[String], file: &Path) -> Result<(), EngineError>;
+    /// Loads an archive as it arrives; the references that it held.
+    async fn load_from(
+        &self,
+        archive: BoxStream<'static, std::io::Result<Bytes>>,
+        progress: ProgressSink<'_>,
+    ) -> Result<Vec<String>, EngineError>;
+}
+
+/// Networks and volumes: what outlives the containers that use it.
+#[async_trait]
+pub trait Networks: Send + Sync {
+    /// All networks of the engine with their subnets, ours or not.
+    async fn networks(&self) -> Result<Vec<ObservedNetwork>, EngineError>;
+    async fn create_network(&self, spec: &NetworkSpec) -> Result<(), EngineError>;
+    async fn remove_network(&self, name: &str) -> Result<(), EngineError>;
+    /// Gives a container that does not run this address in a network, in place of whatever it had
+    /// there.
+    async fn readdress(&self, container: &str, network: &str, address: Ipv4Addr) -> Result<(), EngineError>;
+    async fn create_volume(&self, spec: &VolumeSpec, labels: &BTreeMap<String, String>) -> Result<(), EngineError>;
+    async fn remove_volume(&self, name: &str) -> Result<(), EngineError>;
+}
+
+/// What flows into and out of a container: files, logs, programs run inside.
+#[async_trait]
+pub trait Streams: Send + Sync {
+    async fn logs(
+        &self,
+        container: &str,
+        options: &LogOptions,
+    ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError>;
+    /// Runs to its end, output kept (each stream at most 1 MiB).
+    async fn exec(&self, container: &str, command: &[String], timeout: Duration) -> Result<ExecOutput, EngineError>;
+    /// Runs a command with the caller's own terminal or pipes attached (stdin, stdout, stderr of
+    /// this process); returns its exit code.
+    async fn exec_attached(&self, container: &str, request: &AttachedExec) -> Result<i64, EngineError>;
     async fn write_files(&self, container: &str, files: &[FileSpec]) -> Result<(), EngineError>;
     /// `None` when there is no such file.
     async fn read_file(&self, container: &str, path: &str) -> Result<Option<Vec<u8>>, EngineError>;
@@ -234,36 +223,6 @@ pub trait Engine: Send + Sync {
     async fn held_file(&self, container: &str, file: &FileSpec) -> Result<Option<Vec<u8>>, EngineError> {
         self.read_file(container, &file.path).await
     }
-    /// Runs to its end, output kept (each stream at most 1 MiB).
-    async fn exec(&self, container: &str, command: &[String], timeout: Duration) -> Result<ExecOutput, EngineError>;
-    /// Waits until the container has ended; its exit code.
-    async fn wait(&self, container: &str) -> Result<i64, EngineError>;
-    async fn logs(
-        &self,
-        container: &str,
-        options: &LogOptions,
-    ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError>;
-    /// One look; asked for nothing twice, so that it takes no time of its own.
-    async fn usage(&self, container: &str) -> Result<Usage, EngineError>;
-    /// Runs a command with the caller's own terminal or pipes attached (stdin, stdout, stderr of
-    /// this process); returns its exit code.
-    async fn exec_attached(&self, container: &str, request: &AttachedExec) -> Result<i64, EngineError>;
-    /// What a reference means in its registry right now: the digest of its manifest or index
-    /// (`sha256:...`). Nothing is pulled.
-    async fn digest(&self, reference: &str) -> Result<String, EngineError>;
-    /// Images as one archive (`docker save`), piece by piece.
-    async fn export(
-        &self,
-        references: &[String],
-    ) -> Result<BoxStream<'static, Result<Bytes, EngineError>>, EngineError>;
-    /// Loads an archive as it arrives; the references that it held.
-    async fn load_from(
-        &self,
-        archive: BoxStream<'static, std::io::Result<Bytes>>,
-        progress: ProgressSink<'_>,
-    ) -> Result<Vec<String>, EngineError>;
-    /// Images as one archive (`docker save`), written to `file`.
-    async fn save(&self, references: &[String], file: &std::path::Path) -> Result<(), EngineError>;
 }
 
 #[derive(Debug, Clone, Default)]

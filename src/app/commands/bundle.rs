@@ -15,7 +15,7 @@ use crate::apply::StepError;
 use crate::bundle::{Bundle, BundleError, Image, Saved, Writer};
 use crate::compile::{image_specs, service_volumes};
 use crate::config::Loaded;
-use crate::engine::{Engine, EngineError};
+use crate::engine::{EngineError, Images};
 use crate::event::{Event, Events, Progress, StepInfo};
 use crate::model::{ImageSpec, ObservedImage, Platform};
 use crate::plan::{Choice, ImageSource, LeftOut, SupplyProblem, supply};
@@ -117,7 +117,7 @@ fn no_image(error: &StepError) -> Option<String> {
 
 /// The engine's archive of one image, on its way to the disk.
 async fn save_one(
-    engine: &dyn Engine,
+    engine: &dyn Images,
     mut writer: Writer,
     image: &Wanted,
     events: &Events,
@@ -310,7 +310,7 @@ pub async fn load_bundle(session: &Session, path: &Path) -> Result<LoadedBundle,
 }
 
 /// Whether every name of the image is there; `same`: and is this very image.
-async fn all_named(engine: &dyn Engine, image: &Image, same: bool) -> Result<bool, Error> {
+async fn all_named(engine: &dyn Images, image: &Image, same: bool) -> Result<bool, Error> {
     for reference in &image.references {
         match engine.image(reference).await? {
             Some(found) if !same || found.id == image.id => {}
@@ -321,7 +321,7 @@ async fn all_named(engine: &dyn Engine, image: &Image, same: bool) -> Result<boo
 }
 
 async fn load_one(
-    engine: &dyn Engine,
+    engine: &dyn Images,
     bundle: &Arc<Bundle>,
     image: Image,
     events: &Events,

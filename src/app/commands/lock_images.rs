@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::compile::{Source, lockable, published_addresses};
 use crate::config::{Loaded, lock_text};
-use crate::engine::Engine;
+use crate::engine::Images;
 use crate::model::{Observed, split_registry};
 
 use crate::app::prepare::load_for_engine;
@@ -101,7 +101,7 @@ pub async fn lock_images(session: &Session, loaded: &Loaded, partly: bool) -> Re
 
 /// The digest and who named it: the registry or its mirrors, else the engine, for what was pulled
 /// from there. `Err`: why nobody did.
-async fn ask(engine: &dyn Engine, observed: &Observed, source: &Source) -> Result<(String, String), String> {
+async fn ask(engine: &dyn Images, observed: &Observed, source: &Source) -> Result<(String, String), String> {
     let mut refusals = Vec::new();
     for place in &source.pull {
         match tokio::time::timeout(PATIENCE, engine.digest(place)).await {

@@ -167,9 +167,9 @@ mod tests {
         assert_eq!(Pruned { dry_run: false, ..dry }, pruned);
         assert_eq!(pruned.size, 3000);
         insta::assert_snapshot!(engine.journal().join("\n"), @"
-        remove image i7
-        remove image macula-shop/old:0123456789ab
-        remove image macula/web:0123456789ab
+        removing image i7
+        removing image macula-shop/old:0123456789ab
+        removing image macula/web:0123456789ab
         ");
         assert_eq!(prune_images(&session, &loaded, false).await.unwrap(), Pruned::default());
     }

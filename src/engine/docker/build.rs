@@ -8,68 +8,66 @@ use futures_util::StreamExt;
 
 use super::context::{DOCKERFILE, stream_context};
 use super::{Docker, errors, hash_map};
-use crate::engine::{BuildRequest, EngineError, ImageError, ProgressSink};
+use crate::engine::{BuildRequest, EngineError, ImageError, Images, ProgressSink, operation};
 use crate::event::Progress;
 use crate::model::ObservedImage;
 
 /// Lines of output that are shown with a failure.
 const TAIL: usize = 15;
 
-impl Docker {
-    pub(super) async fn build_image(
-        &self,
-        request: &BuildRequest,
-        progress: ProgressSink<'_>,
-    ) -> Result<ObservedImage, EngineError> {
-        let operation = format!("building {}", request.tag);
-        for (folder, _) in &request.context {
-            // found here, the trouble has a name; on the way it would be a broken stream
-            if !folder.is_dir() {
-                let message = format!("{} is no folder", folder.display());
-                return Err(EngineError::Other { operation, message });
-            }
+pub(super) async fn build(
+    docker: &Docker,
+    request: &BuildRequest,
+    progress: ProgressSink<'_>,
+) -> Result<ObservedImage, EngineError> {
+    let operation = operation::build(&request.tag);
+    for (folder, _) in &request.context {
+        // found here, the trouble has a name; on the way it would be a broken stream
+        if !folder.is_dir() {
+            let message = format!("{} is no folder", folder.display());
+            return Err(EngineError::Other { operation, message });
         }
-        let options = BuildImageOptions {
-            dockerfile: DOCKERFILE.to_owned(),
-            t: Some(request.tag.clone()),
-            extrahosts: (!request.extra_hosts.is_empty()).then(|| request.extra_hosts.join("\n")),
-            nocache: request.no_cache,
-            rm: true,
-            forcerm: true,
-            buildargs: (!request.args.is_empty()).then(|| hash_map(&request.args)),
-            labels: (!request.labels.is_empty()).then(|| hash_map(&request.labels)),
-            networkmode: request.network.clone(),
-            platform: request.platform.clone().unwrap_or_default(),
-            target: request.target.clone().unwrap_or_default(),
-            ..BuildImageOptions::default()
-        };
-        let context = bollard::body_try_stream(stream_context(request.dockerfile.clone(), request.context.clone()));
-        let mut lines = Box::pin(self.client.build_image(options, self.logins(), Some(context)));
-        let mut output = Output::default();
-        while let Some(line) = lines.next().await {
-            let line = line.map_err(|error| failure(&operation, &request.tag, error, &mut output))?;
-            if let Some(text) = &line.stream {
-                output.add(text, progress);
-            }
-            if let (Some(phase), Some(part)) = (&line.status, &line.id) {
-                let number = |number: Option<i64>| number.and_then(|n| u64::try_from(n).ok()).unwrap_or_default();
-                let detail = line.progress_detail.as_ref();
-                progress(Progress::Bytes {
-                    part: part.clone(),
-                    current: number(detail.and_then(|detail| detail.current)),
-                    total: number(detail.and_then(|detail| detail.total)),
-                    phase: phase.clone(),
-                });
-            }
+    }
+    let options = BuildImageOptions {
+        dockerfile: DOCKERFILE.to_owned(),
+        t: Some(request.tag.clone()),
+        extrahosts: (!request.extra_hosts.is_empty()).then(|| request.extra_hosts.join("\n")),
+        nocache: request.no_cache,
+        rm: true,
+        forcerm: true,
+        buildargs: (!request.args.is_empty()).then(|| hash_map(&request.args)),
+        labels: (!request.labels.is_empty()).then(|| hash_map(&request.labels)),
+        networkmode: request.network.clone(),
+        platform: request.platform.clone().unwrap_or_default(),
+        target: request.target.clone().unwrap_or_default(),
+        ..BuildImageOptions::default()
+    };
+    let context = bollard::body_try_stream(stream_context(request.dockerfile.clone(), request.context.clone()));
+    let mut lines = Box::pin(docker.client.build_image(options, docker.logins(), Some(context)));
+    let mut output = Output::default();
+    while let Some(line) = lines.next().await {
+        let line = line.map_err(|error| failure(&operation, &request.tag, error, &mut output))?;
+        if let Some(text) = &line.stream {
+            output.add(text, progress);
         }
-        output.end(progress);
-        match self.inspect_image(&request.tag).await? {
-            Some(image) => Ok(image),
-            // an engine that ends the stream without an error has stopped in the middle
-            None => {
-                let error = Error::DockerStreamError { error: "the build ended without an image".to_owned() };
-                Err(failure(&operation, &request.tag, error, &mut output))
-            }
+        if let (Some(phase), Some(part)) = (&line.status, &line.id) {
+            let number = |number: Option<i64>| number.and_then(|n| u64::try_from(n).ok()).unwrap_or_default();
+            let detail = line.progress_detail.as_ref();
+            progress(Progress::Bytes {
+                part: part.clone(),
+                current: number(detail.and_then(|detail| detail.current)),
+                total: number(detail.and_then(|detail| detail.total)),
+                phase: phase.clone(),
+            });
+        }
+    }
+    output.end(progress);
+    match docker.image(&request.tag).await? {
+        Some(image) => Ok(image),
+        // an engine that ends the stream without an error has stopped in the middle
+        None => {
+            let error = Error::DockerStreamError { error: "the build ended without an image".to_owned() };
+            Err(failure(&operation, &request.tag, error, &mut output))
         }
     }
 }

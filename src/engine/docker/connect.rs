@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::EngineError;
-use super::raw::{Info, Version, get};
+use super::answers::{Info, Version, get};
 use super::version::{ApiVersion, versioned};
 use super::{Docker, errors};
 use crate::model::{EngineKind, Facts};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use bollard::errors::Error;
 use bollard::models::{ContainerStatsResponse, NetworkConnectRequest};
 use bollard::query_parameters::{
@@ -11,9 +12,9 @@ use bollard::query_parameters::{
 };
 use futures_util::StreamExt;
 
-use super::find::observed_container;
+use super::snapshot::{Filters, observed_container};
 use super::{CHANGE, Docker, READ, errors, spec, unless_missing};
-use crate::engine::{EngineError, Usage};
+use crate::engine::{Containers, EngineError, Images, Streams, Usage, operation};
 use crate::model::{ContainerSpec, ContainerState, ObservedContainer, label};
 
 /// What an engine does when a container names no grace period of its own.
@@ -21,19 +22,25 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 /// Between two looks at a container that somebody else is about to start.
 const UNSTARTED: Duration = Duration::from_millis(100);
 
-impl Docker {
-    pub(super) async fn inspect_container(&self, container: &str) -> Result<ObservedContainer, EngineError> {
+#[async_trait]
+impl Containers for Docker {
+    async fn inspect(&self, container: &str) -> Result<ObservedContainer, EngineError> {
         Ok(observed_container(&self.raw_inspect(container).await?, self.podman()))
     }
 
-    pub(super) async fn make_container(
+    async fn labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError> {
+        let listed = self.list(Filters::from([("label".to_owned(), vec![label.to_owned()])])).await?;
+        self.detailed(listed.into_iter()).await
+    }
+
+    async fn create_container(
         &self,
         spec: &ContainerSpec,
         image: &str,
         labels: &BTreeMap<String, String>,
     ) -> Result<String, EngineError> {
-        let operation = format!("creating container {}", spec.name);
-        let declared = self.inspect_image(image).await?;
+        let operation = operation::create_container(&spec.name);
+        let declared = self.image(image).await?;
         let declared = declared
             .ok_or_else(|| EngineError::NotFound { operation: operation.clone(), what: format!("image {image}") })?;
         let mut all = spec.labels.clone();
@@ -64,34 +71,19 @@ impl Docker {
         if let Err(error) = furnished {
             // half a container would look like a whole one to the next run; that it could not be
             // removed again is the lesser news
-            let _ = self.drop_container(&id, false).await;
+            let _ = self.remove(&id, false).await;
             return Err(error);
         }
         Ok(id)
     }
 
-    /// What follows creation and comes before the start.
-    async fn furnish(
-        &self,
-        id: &str,
-        spec: &ContainerSpec,
-        connect: Vec<(String, bollard::models::EndpointSettings)>,
-    ) -> Result<(), EngineError> {
-        for (network, endpoint) in connect {
-            let operation = format!("connecting container {} to network {network}", spec.name);
-            let request = NetworkConnectRequest { container: id.to_owned(), endpoint_config: Some(endpoint) };
-            self.call(&operation, CHANGE, self.client.connect_network(&network, request)).await?;
-        }
-        if spec.files.is_empty() { Ok(()) } else { self.copy_in(id, &spec.files).await }
-    }
-
-    pub(super) async fn start_container(&self, container: &str) -> Result<(), EngineError> {
-        let operation = format!("starting container {container}");
+    async fn start(&self, container: &str) -> Result<(), EngineError> {
+        let operation = operation::start(container);
         self.call(&operation, CHANGE, self.client.start_container(container, None)).await
     }
 
-    pub(super) async fn stop_container(&self, container: &str, grace: Option<Duration>) -> Result<(), EngineError> {
-        let operation = format!("stopping container {container}");
+    async fn stop(&self, container: &str, grace: Option<Duration>) -> Result<(), EngineError> {
+        let operation = operation::stop(container);
         let seconds = grace.map(|grace| i32::try_from(grace.as_millis().div_ceil(1000)).unwrap_or(i32::MAX));
         let options = StopContainerOptions { signal: None, t: seconds };
         let stop = self.client.stop_container(container, Some(options));
@@ -111,41 +103,24 @@ impl Docker {
         }
     }
 
-    pub(super) async fn kill_container(&self, container: &str, signal: &str) -> Result<(), EngineError> {
-        let operation = format!("sending {signal} to container {container}");
+    async fn kill(&self, container: &str, signal: &str) -> Result<(), EngineError> {
+        let operation = operation::kill(container, signal);
         let options = KillContainerOptions { signal: signal.to_owned() };
         self.call(&operation, READ, self.client.kill_container(container, Some(options))).await
     }
 
-    /// `volumes`: with those that have no name.
-    pub(super) async fn drop_container(&self, container: &str, volumes: bool) -> Result<(), EngineError> {
-        let operation = format!("removing container {container}");
-        let options = RemoveContainerOptions { force: true, v: volumes, link: false };
-        match self.call(&operation, CHANGE, self.client.remove_container(container, Some(options))).await {
-            // somebody else removes it at this moment: wait until they have
-            Err(EngineError::Conflict { message, .. }) if message.contains("already in progress") => {
-                self.until_gone(&operation, container).await
-            }
-            other => unless_missing(other),
-        }
+    async fn remove_container(&self, container: &str) -> Result<(), EngineError> {
+        self.remove(container, false).await
     }
 
-    async fn until_gone(&self, operation: &str, container: &str) -> Result<(), EngineError> {
-        let begun = Instant::now();
-        while begun.elapsed() < CHANGE {
-            match self.inspect_container(container).await {
-                Err(EngineError::NotFound { .. }) => return Ok(()),
-                Err(error) => return Err(error),
-                Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
-        }
-        Err(EngineError::Timeout { operation: operation.to_owned(), after: CHANGE })
+    async fn discard_container(&self, container: &str) -> Result<(), EngineError> {
+        self.remove(container, true).await
     }
 
-    pub(super) async fn wait_container(&self, container: &str) -> Result<i64, EngineError> {
-        let operation = format!("waiting for container {container}");
+    async fn wait(&self, container: &str) -> Result<i64, EngineError> {
+        let operation = operation::wait(container);
         // never started is not ended, which the engine's own condition takes it for
-        while self.inspect_container(container).await?.state == ContainerState::Created {
+        while self.inspect(container).await?.state == ContainerState::Created {
             tokio::time::sleep(UNSTARTED).await;
         }
         let options = WaitContainerOptions { condition: "not-running".to_owned() };
@@ -159,12 +134,54 @@ impl Docker {
         }
     }
 
-    pub(super) async fn sample_usage(&self, container: &str) -> Result<Usage, EngineError> {
+    async fn usage(&self, container: &str) -> Result<Usage, EngineError> {
         Ok(usage(&self.stats(container).await?))
+    }
+}
+
+impl Docker {
+    /// What follows creation and comes before the start.
+    async fn furnish(
+        &self,
+        id: &str,
+        spec: &ContainerSpec,
+        connect: Vec<(String, bollard::models::EndpointSettings)>,
+    ) -> Result<(), EngineError> {
+        for (network, endpoint) in connect {
+            let operation = operation::connect(&spec.name, &network);
+            let request = NetworkConnectRequest { container: id.to_owned(), endpoint_config: Some(endpoint) };
+            self.call(&operation, CHANGE, self.client.connect_network(&network, request)).await?;
+        }
+        if spec.files.is_empty() { Ok(()) } else { self.write_files(id, &spec.files).await }
+    }
+
+    /// `volumes`: with those that have no name.
+    async fn remove(&self, container: &str, volumes: bool) -> Result<(), EngineError> {
+        let operation = operation::remove_container(container);
+        let options = RemoveContainerOptions { force: true, v: volumes, link: false };
+        match self.call(&operation, CHANGE, self.client.remove_container(container, Some(options))).await {
+            // somebody else removes it at this moment: wait until they have
+            Err(EngineError::Conflict { message, .. }) if message.contains("already in progress") => {
+                self.until_gone(&operation, container).await
+            }
+            other => unless_missing(other),
+        }
+    }
+
+    async fn until_gone(&self, operation: &str, container: &str) -> Result<(), EngineError> {
+        let begun = Instant::now();
+        while begun.elapsed() < CHANGE {
+            match self.inspect(container).await {
+                Err(EngineError::NotFound { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+                Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+        Err(EngineError::Timeout { operation: operation.to_owned(), after: CHANGE })
     }
 
     async fn stats(&self, container: &str) -> Result<ContainerStatsResponse, EngineError> {
-        let operation = format!("reading the use of container {container}");
+        let operation = operation::usage(container);
         let options = StatsOptions { stream: false, one_shot: true };
         let mut answers = Box::pin(self.client.stats(container, Some(options)));
         let first = async { answers.next().await.transpose() };

@@ -8,7 +8,7 @@ use bollard::models::ExecConfig;
 use futures_util::StreamExt;
 
 use super::{Docker, READ, errors};
-use crate::engine::{EngineError, ExecOutput};
+use crate::engine::{EngineError, ExecOutput, operation};
 
 /// Of each stream, this much is kept.
 const KEPT: usize = 1024 * 1024;
@@ -16,62 +16,59 @@ const KEPT: usize = 1024 * 1024;
 const LOOKS: usize = 50;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
-impl Docker {
-    pub(super) async fn exec_to_end(
-        &self,
-        container: &str,
-        command: &[String],
-        timeout: Duration,
-    ) -> Result<ExecOutput, EngineError> {
-        let name = command.first().map(String::as_str).unwrap_or_default();
-        let operation = format!("running {name} in container {container}");
-        match tokio::time::timeout(timeout, self.run_exec(&operation, container, command)).await {
-            Ok(result) => result,
-            Err(_) => Err(EngineError::Timeout { operation, after: timeout }),
-        }
+pub(super) async fn exec(
+    docker: &Docker,
+    container: &str,
+    command: &[String],
+    timeout: Duration,
+) -> Result<ExecOutput, EngineError> {
+    let operation = operation::exec(container, command);
+    match tokio::time::timeout(timeout, run(docker, &operation, container, command)).await {
+        Ok(result) => result,
+        Err(_) => Err(EngineError::Timeout { operation, after: timeout }),
     }
+}
 
-    async fn run_exec(&self, operation: &str, container: &str, command: &[String]) -> Result<ExecOutput, EngineError> {
-        let config = ExecConfig {
-            attach_stdout: Some(true),
-            attach_stderr: Some(true),
-            cmd: Some(command.to_vec()),
-            ..ExecConfig::default()
-        };
-        let id = self.call(operation, READ, self.client.create_exec(container, config)).await?.id;
-        let started = self.client.start_exec(&id, None::<StartExecOptions>);
-        let started = self.call(operation, READ, started).await?;
-        let mut result = ExecOutput { exit_code: 0, stdout: Vec::new(), stderr: Vec::new() };
-        if let StartExecResults::Attached { mut output, input } = started {
-            // the other half stays open until the output ends: Podman takes its end for a hang-up
-            let _input = input;
-            while let Some(piece) = output.next().await {
-                match piece.map_err(|error| errors::engine_error(operation, error))? {
-                    LogOutput::StdErr { message } => keep(&mut result.stderr, &message),
-                    LogOutput::StdOut { message } | LogOutput::StdIn { message } | LogOutput::Console { message } => {
-                        keep(&mut result.stdout, &message)
-                    }
+async fn run(docker: &Docker, operation: &str, container: &str, command: &[String]) -> Result<ExecOutput, EngineError> {
+    let config = ExecConfig {
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        cmd: Some(command.to_vec()),
+        ..ExecConfig::default()
+    };
+    let id = docker.call(operation, READ, docker.client.create_exec(container, config)).await?.id;
+    let started = docker.client.start_exec(&id, None::<StartExecOptions>);
+    let started = docker.call(operation, READ, started).await?;
+    let mut result = ExecOutput { exit_code: 0, stdout: Vec::new(), stderr: Vec::new() };
+    if let StartExecResults::Attached { mut output, input } = started {
+        // the other half stays open until the output ends: Podman takes its end for a hang-up
+        let _input = input;
+        while let Some(piece) = output.next().await {
+            match piece.map_err(|error| errors::engine_error(operation, error))? {
+                LogOutput::StdErr { message } => keep(&mut result.stderr, &message),
+                LogOutput::StdOut { message } | LogOutput::StdIn { message } | LogOutput::Console { message } => {
+                    keep(&mut result.stdout, &message)
                 }
             }
         }
-        result.exit_code = self.exec_status(operation, &id).await?;
-        Ok(result)
     }
+    result.exit_code = exec_status(docker, operation, &id).await?;
+    Ok(result)
+}
 
-    /// The status of a program whose output has ended.
-    pub(super) async fn exec_status(&self, operation: &str, id: &str) -> Result<i64, EngineError> {
-        for _ in 0..LOOKS {
-            let answer = self.call(operation, READ, self.client.inspect_exec(id)).await?;
-            if answer.running != Some(true)
-                && let Some(code) = answer.exit_code
-            {
-                return Ok(code);
-            }
-            tokio::time::sleep(BETWEEN_LOOKS).await;
+/// The status of a program whose output has ended.
+pub(super) async fn exec_status(docker: &Docker, operation: &str, id: &str) -> Result<i64, EngineError> {
+    for _ in 0..LOOKS {
+        let answer = docker.call(operation, READ, docker.client.inspect_exec(id)).await?;
+        if answer.running != Some(true)
+            && let Some(code) = answer.exit_code
+        {
+            return Ok(code);
         }
-        let message = "its output has ended, and it has not".to_owned();
-        Err(EngineError::Other { operation: operation.to_owned(), message })
+        tokio::time::sleep(BETWEEN_LOOKS).await;
     }
+    let message = "its output has ended, and it has not".to_owned();
+    Err(EngineError::Other { operation: operation.to_owned(), message })
 }
 
 fn keep(kept: &mut Vec<u8>, piece: &[u8]) {

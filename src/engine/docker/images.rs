@@ -1,24 +1,29 @@
 //! Images: looking, pulling, naming, removing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
+use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bollard::auth::DockerCredentials;
 use bollard::models::{CreateImageInfo, ImageSummary};
 use bollard::query_parameters::{CreateImageOptions, ListImagesOptions, RemoveImageOptions, TagImageOptions};
+use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 
-use super::find::observed_image;
 use super::reference::{Reference, familiar};
-use super::{CHANGE, Docker, READ, errors, limit, unless_missing};
-use crate::engine::{EngineError, ImageError, ProgressSink};
+use super::snapshot::observed_image;
+use super::{CHANGE, Docker, READ, build, errors, image_archives, rate_limit, unless_missing};
+use crate::engine::{BuildRequest, EngineError, ImageError, Images, ProgressSink, operation};
 use crate::event::Progress;
 use crate::model::{LabelledImage, ObservedImage};
 
-impl Docker {
-    pub(super) async fn inspect_image(&self, reference: &str) -> Result<Option<ObservedImage>, EngineError> {
-        let operation = format!("inspecting image {reference}");
+#[async_trait]
+impl Images for Docker {
+    async fn image(&self, reference: &str) -> Result<Option<ObservedImage>, EngineError> {
+        let operation = operation::image(reference);
         check(&operation, reference)?;
         match self.call(&operation, READ, self.client.inspect_image(reference)).await {
             Ok(image) => Ok(Some(observed_image(&image))),
@@ -27,13 +32,35 @@ impl Docker {
         }
     }
 
-    pub(super) async fn pull_image(
+    async fn labelled_images(&self, label: &str) -> Result<Vec<LabelledImage>, EngineError> {
+        let operation = operation::labelled_images(label);
+        let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);
+        let options = ListImagesOptions { filters: Some(filters), ..ListImagesOptions::default() };
+        let listed = self.call(&operation, READ, self.client.list_images(Some(options)));
+        let (listed, used) = tokio::try_join!(listed, self.images_of_containers())?;
+        let image = |listed: ImageSummary| LabelledImage {
+            used: used.contains(&listed.id),
+            // what has lost its name is listed as `<none>:<none>`
+            names: listed
+                .repo_tags
+                .iter()
+                .filter(|name| !name.starts_with("<none>"))
+                .map(|name| familiar(name).to_owned())
+                .collect(),
+            labels: listed.labels.into_iter().collect(),
+            size: listed.size,
+            id: listed.id,
+        };
+        Ok(listed.into_iter().map(image).collect())
+    }
+
+    async fn pull(
         &self,
         reference: &str,
         platform: Option<&str>,
         progress: ProgressSink<'_>,
     ) -> Result<ObservedImage, EngineError> {
-        let operation = format!("pulling {reference}");
+        let operation = operation::pull(reference);
         let image_trouble = |message: String| EngineError::Image {
             operation: operation.clone(),
             source: ImageError::Other { reference: reference.to_owned(), message },
@@ -60,24 +87,34 @@ impl Docker {
                 progress(step);
             }
         }
-        match self.inspect_image(reference).await? {
+        match self.image(reference).await? {
             Some(image) => Ok(image),
             None => Err(image_trouble("the engine pulled it, and does not have it".to_owned())),
         }
     }
 
-    /// A rate limit with the time to wait, where the registry says it to us and not to the engine.
-    async fn with_wait(&self, reference: &Reference, mut error: EngineError) -> EngineError {
-        if let EngineError::Image { source: ImageError::RateLimited { retry_after, .. }, .. } = &mut error
-            && retry_after.is_none()
-        {
-            *retry_after = limit::ask(reference, self.login(&reference.registry).as_ref()).await;
-        }
-        error
+    async fn build(&self, request: &BuildRequest, progress: ProgressSink<'_>) -> Result<ObservedImage, EngineError> {
+        build::build(self, request, progress).await
     }
 
-    pub(super) async fn registry_digest(&self, reference: &str) -> Result<String, EngineError> {
-        let operation = format!("asking the registry for {reference}");
+    async fn tag(&self, image: &str, reference: &str) -> Result<(), EngineError> {
+        let operation = operation::tag(image, reference);
+        let other = |message| EngineError::Other { operation: operation.clone(), message };
+        let parsed = Reference::parse(reference).map_err(other)?;
+        check(&operation, image)?;
+        let options = TagImageOptions { repo: Some(parsed.repository()), tag: parsed.tag };
+        self.call(&operation, READ, self.client.tag_image(image, Some(options))).await
+    }
+
+    async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {
+        let operation = operation::remove_image(reference);
+        check(&operation, reference)?;
+        let removal = self.client.remove_image(reference, None::<RemoveImageOptions>, None);
+        unless_missing(self.call(&operation, CHANGE, removal).await.map(drop))
+    }
+
+    async fn digest(&self, reference: &str) -> Result<String, EngineError> {
+        let operation = operation::digest(reference);
         let trouble = |message: String| EngineError::Image {
             operation: operation.clone(),
             source: ImageError::Other { reference: reference.to_owned(), message },
@@ -94,42 +131,44 @@ impl Docker {
         answer.descriptor.digest.ok_or_else(|| trouble("the registry names no digest".to_owned()))
     }
 
-    pub(super) async fn tag_image(&self, image: &str, reference: &str) -> Result<(), EngineError> {
-        let operation = format!("naming image {image} {reference}");
-        let other = |message| EngineError::Other { operation: operation.clone(), message };
-        let parsed = Reference::parse(reference).map_err(other)?;
-        check(&operation, image)?;
-        let options = TagImageOptions { repo: Some(parsed.repository()), tag: parsed.tag };
-        self.call(&operation, READ, self.client.tag_image(image, Some(options))).await
+    async fn import(
+        &self,
+        tar: &Path,
+        reference: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<ObservedImage, EngineError> {
+        image_archives::import(self, tar, reference, labels).await
     }
 
-    pub(super) async fn find_labelled_images(&self, label: &str) -> Result<Vec<LabelledImage>, EngineError> {
-        let operation = format!("listing the images with the label {label}");
-        let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);
-        let options = ListImagesOptions { filters: Some(filters), ..ListImagesOptions::default() };
-        let listed = self.call(&operation, READ, self.client.list_images(Some(options)));
-        let (listed, used) = tokio::try_join!(listed, self.images_of_containers())?;
-        let image = |listed: ImageSummary| LabelledImage {
-            used: used.contains(&listed.id),
-            // what has lost its name is listed as `<none>:<none>`
-            names: listed
-                .repo_tags
-                .iter()
-                .filter(|name| !name.starts_with("<none>"))
-                .map(|name| familiar(name).to_owned())
-                .collect(),
-            labels: listed.labels.into_iter().collect(),
-            size: listed.size,
-            id: listed.id,
-        };
-        Ok(listed.into_iter().map(image).collect())
+    async fn export(
+        &self,
+        references: &[String],
+    ) -> Result<BoxStream<'static, Result<Bytes, EngineError>>, EngineError> {
+        image_archives::export(self, references).await
     }
 
-    pub(super) async fn drop_image(&self, reference: &str) -> Result<(), EngineError> {
-        let operation = format!("removing image {reference}");
-        check(&operation, reference)?;
-        let removal = self.client.remove_image(reference, None::<RemoveImageOptions>, None);
-        unless_missing(self.call(&operation, CHANGE, removal).await.map(drop))
+    async fn save(&self, references: &[String], file: &Path) -> Result<(), EngineError> {
+        image_archives::save(self, references, file).await
+    }
+
+    async fn load_from(
+        &self,
+        archive: BoxStream<'static, std::io::Result<Bytes>>,
+        progress: ProgressSink<'_>,
+    ) -> Result<Vec<String>, EngineError> {
+        image_archives::load_from(self, archive, progress).await
+    }
+}
+
+impl Docker {
+    /// A rate limit with the time to wait, where the registry says it to us and not to the engine.
+    async fn with_wait(&self, reference: &Reference, mut error: EngineError) -> EngineError {
+        if let EngineError::Image { source: ImageError::RateLimited { retry_after, .. }, .. } = &mut error
+            && retry_after.is_none()
+        {
+            *retry_after = rate_limit::ask(reference, self.login(&reference.registry).as_ref()).await;
+        }
+        error
     }
 
     fn login(&self, registry: &str) -> Option<DockerCredentials> {

@@ -8,36 +8,34 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 
 use super::{Docker, errors};
-use crate::engine::{EngineError, LogLine, LogOptions};
+use crate::engine::{EngineError, LogLine, LogOptions, operation};
 
 /// A longer line comes in pieces.
 const LONGEST: usize = 1024 * 1024;
 
-impl Docker {
-    pub(super) fn log_lines(
-        &self,
-        container: &str,
-        options: &LogOptions,
-    ) -> BoxStream<'static, Result<LogLine, EngineError>> {
-        let operation = format!("reading the log of container {container}");
-        let second = |time: Option<i64>| time.and_then(|time| i32::try_from(time).ok()).unwrap_or_default();
-        let query = LogsOptions {
-            follow: options.follow,
-            stdout: true,
-            stderr: true,
-            since: second(options.since),
-            until: second(options.until),
-            timestamps: options.timestamps,
-            tail: options.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string()),
-        };
-        let pieces = self.client.logs(container, Some(query)).boxed();
-        let state = State { pieces: Some(pieces), lines: Lines::new(options.timestamps), ready: VecDeque::new() };
-        stream::unfold((state, operation), |(mut state, operation)| async move {
-            let line = state.next(&operation).await?;
-            Some((line, (state, operation)))
-        })
-        .boxed()
-    }
+pub(super) fn logs(
+    docker: &Docker,
+    container: &str,
+    options: &LogOptions,
+) -> BoxStream<'static, Result<LogLine, EngineError>> {
+    let operation = operation::logs(container);
+    let second = |time: Option<i64>| time.and_then(|time| i32::try_from(time).ok()).unwrap_or_default();
+    let query = LogsOptions {
+        follow: options.follow,
+        stdout: true,
+        stderr: true,
+        since: second(options.since),
+        until: second(options.until),
+        timestamps: options.timestamps,
+        tail: options.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string()),
+    };
+    let pieces = docker.client.logs(container, Some(query)).boxed();
+    let state = State { pieces: Some(pieces), lines: Lines::new(options.timestamps), ready: VecDeque::new() };
+    stream::unfold((state, operation), |(mut state, operation)| async move {
+        let line = state.next(&operation).await?;
+        Some((line, (state, operation)))
+    })
+    .boxed()
 }
 
 struct State {

@@ -3,40 +3,33 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::errors::Error;
-use bytes::Bytes;
-use futures_util::stream::BoxStream;
 
-use super::{
-    AttachedExec, BuildRequest, Engine, EngineError, ExecOutput, Found, LogLine, LogOptions, ProgressSink, Query, Usage,
-};
-use crate::model::{
-    ContainerSpec, EngineKind, Facts, FileSpec, LabelledImage, NetworkSpec, ObservedContainer, ObservedImage,
-    ObservedNetwork, VolumeSpec,
-};
+use super::{Engine, EngineError, Found, Query};
+use crate::model::{EngineKind, Facts};
 
-mod attach;
+mod answers;
 mod build;
 mod connect;
+mod container_files;
 mod containers;
 mod context;
 mod errors;
 mod exec;
-mod files;
-mod find;
+mod exec_attached;
+mod image_archives;
 mod images;
-mod limit;
 mod logs;
-mod raw;
+mod networks;
+mod rate_limit;
 mod reference;
+mod snapshot;
 mod spec;
-mod things;
-mod transfer;
+mod streams;
 mod version;
 
 pub use context::context_digest;
@@ -113,164 +106,12 @@ impl Engine for Docker {
     }
 
     async fn find(&self, query: &Query) -> Result<Found, EngineError> {
-        self.find_all(query).await
-    }
-
-    async fn networks(&self) -> Result<Vec<ObservedNetwork>, EngineError> {
-        self.list_networks().await
-    }
-
-    async fn labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError> {
-        self.find_labelled(label).await
-    }
-
-    async fn inspect(&self, container: &str) -> Result<ObservedContainer, EngineError> {
-        self.inspect_container(container).await
-    }
-
-    async fn create_network(&self, spec: &NetworkSpec) -> Result<(), EngineError> {
-        self.make_network(spec).await
-    }
-
-    async fn remove_network(&self, name: &str) -> Result<(), EngineError> {
-        self.drop_network(name).await
-    }
-
-    async fn readdress(&self, container: &str, network: &str, address: std::net::Ipv4Addr) -> Result<(), EngineError> {
-        self.change_address(container, network, address).await
-    }
-
-    async fn create_volume(&self, spec: &VolumeSpec, labels: &BTreeMap<String, String>) -> Result<(), EngineError> {
-        self.make_volume(spec, labels).await
-    }
-
-    async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
-        self.drop_volume(name).await
-    }
-
-    async fn pull(
-        &self,
-        reference: &str,
-        platform: Option<&str>,
-        progress: ProgressSink<'_>,
-    ) -> Result<ObservedImage, EngineError> {
-        self.pull_image(reference, platform, progress).await
-    }
-
-    async fn build(&self, request: &BuildRequest, progress: ProgressSink<'_>) -> Result<ObservedImage, EngineError> {
-        self.build_image(request, progress).await
-    }
-
-    async fn import(
-        &self,
-        tar: PathBuf,
-        reference: &str,
-        labels: &BTreeMap<String, String>,
-    ) -> Result<ObservedImage, EngineError> {
-        self.import_root(&tar, reference, labels).await
-    }
-
-    async fn tag(&self, image: &str, reference: &str) -> Result<(), EngineError> {
-        self.tag_image(image, reference).await
-    }
-
-    async fn image(&self, reference: &str) -> Result<Option<ObservedImage>, EngineError> {
-        self.inspect_image(reference).await
-    }
-
-    async fn labelled_images(&self, label: &str) -> Result<Vec<LabelledImage>, EngineError> {
-        self.find_labelled_images(label).await
-    }
-
-    async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {
-        self.drop_image(reference).await
-    }
-
-    async fn create_container(
-        &self,
-        spec: &ContainerSpec,
-        image: &str,
-        labels: &BTreeMap<String, String>,
-    ) -> Result<String, EngineError> {
-        self.make_container(spec, image, labels).await
-    }
-
-    async fn start(&self, container: &str) -> Result<(), EngineError> {
-        self.start_container(container).await
-    }
-
-    async fn stop(&self, container: &str, grace: Option<Duration>) -> Result<(), EngineError> {
-        self.stop_container(container, grace).await
-    }
-
-    async fn kill(&self, container: &str, signal: &str) -> Result<(), EngineError> {
-        self.kill_container(container, signal).await
-    }
-
-    async fn remove_container(&self, container: &str) -> Result<(), EngineError> {
-        self.drop_container(container, false).await
-    }
-
-    async fn discard_container(&self, container: &str) -> Result<(), EngineError> {
-        self.drop_container(container, true).await
-    }
-
-    async fn write_files(&self, container: &str, files: &[FileSpec]) -> Result<(), EngineError> {
-        self.copy_in(container, files).await
-    }
-
-    async fn read_file(&self, container: &str, path: &str) -> Result<Option<Vec<u8>>, EngineError> {
-        self.copy_out(container, path).await
-    }
-
-    async fn held_file(&self, container: &str, file: &FileSpec) -> Result<Option<Vec<u8>>, EngineError> {
-        Docker::held_file(self, container, file).await
-    }
-
-    async fn exec(&self, container: &str, command: &[String], timeout: Duration) -> Result<ExecOutput, EngineError> {
-        self.exec_to_end(container, command, timeout).await
-    }
-
-    async fn wait(&self, container: &str) -> Result<i64, EngineError> {
-        self.wait_container(container).await
-    }
-
-    async fn logs(
-        &self,
-        container: &str,
-        options: &LogOptions,
-    ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError> {
-        Ok(self.log_lines(container, options))
-    }
-
-    async fn usage(&self, container: &str) -> Result<Usage, EngineError> {
-        self.sample_usage(container).await
-    }
-
-    async fn exec_attached(&self, container: &str, request: &AttachedExec) -> Result<i64, EngineError> {
-        self.exec_with_terminal(container, request).await
-    }
-
-    async fn digest(&self, reference: &str) -> Result<String, EngineError> {
-        self.registry_digest(reference).await
-    }
-
-    async fn export(
-        &self,
-        references: &[String],
-    ) -> Result<BoxStream<'static, Result<Bytes, EngineError>>, EngineError> {
-        self.export_images(references).await
-    }
-
-    async fn load_from(
-        &self,
-        archive: BoxStream<'static, std::io::Result<Bytes>>,
-        progress: ProgressSink<'_>,
-    ) -> Result<Vec<String>, EngineError> {
-        self.load_archive(archive, progress).await
-    }
-
-    async fn save(&self, references: &[String], file: &Path) -> Result<(), EngineError> {
-        self.save_images(references, file).await
+        let (containers, networks, volumes, images) = tokio::try_join!(
+            self.find_containers(query),
+            self.find_networks(query),
+            self.find_volumes(query),
+            self.find_images(&query.images),
+        )?;
+        Ok(Found { containers, networks, volumes, images })
     }
 }

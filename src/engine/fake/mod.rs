@@ -11,14 +11,19 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::{EngineError, ExecOutput, LogLine};
+use async_trait::async_trait;
+
+use super::{Engine, EngineError, ExecOutput, Found, LogLine, Query};
 use crate::model::{
     ContainerState, EngineKind, Facts, FileSpec, Fingerprint, Health, ObservedContainer, ObservedImage,
     ObservedNetwork, ObservedVolume, label,
 };
 
 mod archive;
-mod calls;
+mod containers;
+mod images;
+mod networks;
+mod streams;
 
 /// What a pull of an image that cannot be had answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -255,7 +260,7 @@ impl FakeEngine {
         })
     }
 
-    /// Every changing call so far, in order: `create container macula-x-1`, `start container ...`.
+    /// Every changing call so far, in order: `creating container macula-x-1`, `starting container ...`.
     pub fn journal(&self) -> Vec<String> {
         self.lock().journal.clone()
     }
@@ -333,6 +338,61 @@ impl FakeEngine {
         let mut world = self.call(operation)?;
         world.journal.push(operation.to_owned());
         Ok(world)
+    }
+
+    /// As [`FakeEngine::act`]; the journal says more than a message would.
+    fn act_on(&self, operation: &str, what: &str) -> Result<MutexGuard<'_, World>, EngineError> {
+        let mut world = self.call(operation)?;
+        world.journal.push(format!("{operation}: {what}"));
+        Ok(world)
+    }
+}
+
+fn missing(operation: &str) -> impl Fn(String) -> EngineError {
+    let operation = operation.to_owned();
+    move |what| EngineError::NotFound { operation: operation.clone(), what }
+}
+
+fn conflict(operation: &str, message: impl Into<String>) -> EngineError {
+    EngineError::Conflict { operation: operation.to_owned(), message: message.into() }
+}
+
+#[async_trait]
+impl Engine for FakeEngine {
+    async fn facts(&self) -> Result<Facts, EngineError> {
+        drop(self.call("asking for the facts")?);
+        Ok(self.facts.clone())
+    }
+
+    async fn find(&self, query: &Query) -> Result<Found, EngineError> {
+        let world = self.call("looking at the engine")?;
+        let ours = |labels: &BTreeMap<String, String>| {
+            labels.get(label::PLATFORM).is_some_and(|owner| *owner == query.platform)
+        };
+        let containers = world.containers.values().map(|container| &container.observed);
+        Ok(Found {
+            containers: containers
+                .filter(|container| ours(&container.labels) || query.containers.contains(&container.name))
+                .cloned()
+                .collect(),
+            networks: world
+                .networks
+                .values()
+                .filter(|network| ours(&network.labels) || query.networks.contains(&network.name))
+                .cloned()
+                .collect(),
+            volumes: world
+                .volumes
+                .values()
+                .filter(|volume| ours(&volume.labels) || query.volumes.contains(&volume.name))
+                .cloned()
+                .collect(),
+            images: query
+                .images
+                .iter()
+                .filter_map(|reference| Some((reference.clone(), world.image(reference)?.clone())))
+                .collect(),
+        })
     }
 }
 

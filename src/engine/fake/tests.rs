@@ -3,7 +3,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 
 use super::*;
-use crate::engine::{Engine, LogOptions, Query};
+use crate::engine::{Containers, Engine, Images, LogOptions, Networks, Query, Streams};
 use crate::model::{
     ContainerOptions, ContainerSpec, Healthcheck, IpamPool, NetworkAttachment, NetworkSpec, PortBinding, Protocol,
     Readiness,
@@ -96,18 +96,18 @@ async fn a_whole_life_leaves_its_journal() {
     }
     engine.remove_network("macula").await.unwrap();
     insta::assert_snapshot!(engine.journal().join("\n"), @"
-    pull img:1
-    create network macula
-    create container macula-web-1
-    start container macula-web-1
-    create container macula-job-1
-    start container macula-job-1
-    remove network macula
-    stop container macula-web-1
-    remove container macula-web-1
-    remove container macula-job-1
-    remove container macula-job-1
-    remove network macula
+    pulling img:1
+    creating network macula
+    creating container macula-web-1
+    starting container macula-web-1
+    creating container macula-job-1
+    starting container macula-job-1
+    removing network macula
+    stopping container macula-web-1
+    removing container macula-web-1
+    removing container macula-job-1
+    removing container macula-job-1
+    removing network macula
     ");
     assert_eq!((engine.containers().len(), engine.volume_names().len()), (0, 2));
 }
@@ -130,11 +130,11 @@ async fn troubles_come_as_scripted() {
         said.push(engine.pull(reference, None, &|_| {}).await.unwrap_err().to_string());
     }
     insta::assert_snapshot!(said.join("\n"), @"
-    pull nowhere:1: nowhere:1 does not exist in its registry (gone, or never there)
-    pull private:1: private:1 was refused: a login is needed
-    pull busy:1: the registry limits pulls of busy:1; try again in 30 s
-    pull far:1: no way to the registry of far:1: no such host
-    pull big:1: no space left on the engine's disk: write layer: no space left on device
+    pulling nowhere:1: nowhere:1 does not exist in its registry (gone, or never there)
+    pulling private:1: private:1 was refused: a login is needed
+    pulling busy:1: the registry limits pulls of busy:1; try again in 30 s
+    pulling far:1: no way to the registry of far:1: no such host
+    pulling big:1: no space left on the engine's disk: write layer: no space left on device
     ");
 
     run(&engine, &container("crash")).await.unwrap();

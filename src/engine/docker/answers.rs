@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::version::versioned_path;
 use super::{Docker, READ};
-use crate::engine::EngineError;
+use crate::engine::{EngineError, operation};
 
 impl Docker {
     /// `path` with its query, encoded.
@@ -22,7 +22,7 @@ impl Docker {
     }
 
     pub(super) async fn raw_inspect(&self, container: &str) -> Result<Inspected, EngineError> {
-        let operation = format!("inspecting container {container}");
+        let operation = operation::inspect(container);
         self.get(&operation, &format!("/containers/{}/json", encoded(container))).await
     }
 }

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
 
 use super::{CHANGE, Docker, READ, errors};
-use crate::engine::EngineError;
+use crate::engine::{EngineError, operation};
 use crate::model::FileSpec;
 
 /// More is no configuration file.
@@ -18,102 +18,115 @@ const LARGEST_READ: usize = 64 * 1024 * 1024;
 /// Links that lead to links.
 const HOPS: usize = 16;
 
-impl Docker {
-    /// All files in one archive. With a read-only root the engine takes an archive only into a
-    /// volume: then one archive for each.
-    pub(super) async fn copy_in(&self, container: &str, files: &[FileSpec]) -> Result<(), EngineError> {
-        if files.is_empty() {
-            return Ok(());
-        }
-        let operation = format!("copying files into container {container}");
-        let other = |message: String| EngineError::Other { operation: operation.clone(), message };
-        let all: Vec<(&str, &FileSpec)> = files.iter().map(|file| (file.path.as_str(), file)).collect();
-        let refused = match self.upload(&operation, container, "/", archive(&all).map_err(other)?).await {
-            Err(EngineError::Other { message, .. }) if message.contains("read-only") => message,
-            result => return result,
+/// All files in one archive. With a read-only root the engine takes an archive only into a
+/// volume: then one archive for each.
+pub(super) async fn write_files(docker: &Docker, container: &str, files: &[FileSpec]) -> Result<(), EngineError> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    let operation = operation::write_files(container);
+    let other = |message: String| EngineError::Other { operation: operation.clone(), message };
+    let all: Vec<(&str, &FileSpec)> = files.iter().map(|file| (file.path.as_str(), file)).collect();
+    let refused = match upload(docker, &operation, container, "/", archive(&all).map_err(other)?).await {
+        Err(EngineError::Other { message, .. }) if message.contains("read-only") => message,
+        result => return result,
+    };
+    let inspected = docker.raw_inspect(container).await?;
+    let mounts: Vec<String> = inspected
+        .mounts
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|mount| mount.writable != Some(false))
+        .map(|mount| mount.destination)
+        .collect();
+    let mut by_mount: BTreeMap<&str, Vec<(&str, &FileSpec)>> = BTreeMap::new();
+    for file in files {
+        let Some((mount, inside)) = mount_of(&mounts, &file.path) else {
+            return Err(other(format!("{}: {refused}", file.path)));
         };
-        let inspected = self.raw_inspect(container).await?;
-        let mounts: Vec<String> = inspected
-            .mounts
-            .unwrap_or_default()
-            .into_iter()
-            .filter(|mount| mount.writable != Some(false))
-            .map(|mount| mount.destination)
-            .collect();
-        let mut by_mount: BTreeMap<&str, Vec<(&str, &FileSpec)>> = BTreeMap::new();
-        for file in files {
-            let Some((mount, inside)) = mount_of(&mounts, &file.path) else {
-                return Err(other(format!("{}: {refused}", file.path)));
-            };
-            by_mount.entry(mount).or_default().push((inside, file));
-        }
-        for (mount, files) in by_mount {
-            self.upload(&operation, container, mount, archive(&files).map_err(other)?).await?;
-        }
-        Ok(())
+        by_mount.entry(mount).or_default().push((inside, file));
     }
-
-    async fn upload(&self, operation: &str, container: &str, path: &str, tar: Vec<u8>) -> Result<(), EngineError> {
-        let options = UploadToContainerOptions { path: path.to_owned(), ..UploadToContainerOptions::default() };
-        let body = bollard::body_full(tar.into());
-        self.call(operation, CHANGE, self.client.upload_to_container(container, Some(options), body)).await
+    for (mount, files) in by_mount {
+        upload(docker, &operation, container, mount, archive(&files).map_err(other)?).await?;
     }
+    Ok(())
+}
 
-    pub(super) async fn copy_out(&self, container: &str, path: &str) -> Result<Option<Vec<u8>>, EngineError> {
-        let operation = format!("reading {path} from container {container}");
-        let mut path = path.to_owned();
-        for _ in 0..HOPS {
-            let Some(tar) = self.download(&operation, container, &path).await? else { return Ok(None) };
-            match first_entry(&tar).map_err(|message| EngineError::Other { operation: operation.clone(), message })? {
-                Entry::File(content) => return Ok(Some(content)),
-                Entry::Link(target) => path = beside(&path, &target),
+async fn upload(
+    docker: &Docker,
+    operation: &str,
+    container: &str,
+    path: &str,
+    tar: Vec<u8>,
+) -> Result<(), EngineError> {
+    let options = UploadToContainerOptions { path: path.to_owned(), ..UploadToContainerOptions::default() };
+    let body = bollard::body_full(tar.into());
+    docker.call(operation, CHANGE, docker.client.upload_to_container(container, Some(options), body)).await
+}
+
+pub(super) async fn read_file(docker: &Docker, container: &str, path: &str) -> Result<Option<Vec<u8>>, EngineError> {
+    let operation = operation::read_file(container, path);
+    let mut path = path.to_owned();
+    for _ in 0..HOPS {
+        let Some(tar) = download(docker, &operation, container, &path).await? else { return Ok(None) };
+        match first_entry(&tar).map_err(|message| EngineError::Other { operation: operation.clone(), message })? {
+            Entry::File(content) => return Ok(Some(content)),
+            Entry::Link(target) => path = beside(&path, &target),
+        }
+    }
+    Err(EngineError::Other { operation, message: "too many links on the way".to_owned() })
+}
+
+/// As [`read_file`], without reading what bears the mark of this very content: to read a
+/// file the engine starts a process, to look at it a system call is enough.
+pub(super) async fn held_file(
+    docker: &Docker,
+    container: &str,
+    file: &FileSpec,
+) -> Result<Option<Vec<u8>>, EngineError> {
+    let options = ContainerArchiveInfoOptions { path: file.path.clone() };
+    let look = docker.client.get_container_archive_info(container, Some(options));
+    if let Ok(Ok(stat)) = tokio::time::timeout(READ, look).await
+        && u64::try_from(stat.size) == Ok(file.content.len() as u64)
+        && stat.link_target.is_empty()
+        && stat.modification_time.as_deref().and_then(nanoseconds) == Some(mark(&file.content))
+    {
+        return Ok(Some(file.content.clone()));
+    }
+    read_file(docker, container, &file.path).await
+}
+
+async fn download(
+    docker: &Docker,
+    operation: &str,
+    container: &str,
+    path: &str,
+) -> Result<Option<Vec<u8>>, EngineError> {
+    let options = DownloadFromContainerOptions { path: path.to_owned() };
+    let mut chunks = Box::pin(docker.client.download_from_container(container, Some(options)));
+    let collected = async {
+        let mut tar = Vec::new();
+        while let Some(chunk) = chunks.next().await {
+            tar.extend_from_slice(&chunk?);
+            if tar.len() > LARGEST_READ {
+                break;
             }
         }
-        Err(EngineError::Other { operation, message: "too many links on the way".to_owned() })
-    }
-
-    /// As [`Docker::copy_out`], without reading what bears the mark of this very content: to read a
-    /// file the engine starts a process, to look at it a system call is enough.
-    pub(super) async fn held_file(&self, container: &str, file: &FileSpec) -> Result<Option<Vec<u8>>, EngineError> {
-        let options = ContainerArchiveInfoOptions { path: file.path.clone() };
-        let look = self.client.get_container_archive_info(container, Some(options));
-        if let Ok(Ok(stat)) = tokio::time::timeout(READ, look).await
-            && u64::try_from(stat.size) == Ok(file.content.len() as u64)
-            && stat.link_target.is_empty()
-            && stat.modification_time.as_deref().and_then(nanoseconds) == Some(mark(&file.content))
-        {
-            return Ok(Some(file.content.clone()));
+        Ok(tar)
+    };
+    let tar = match tokio::time::timeout(READ, collected).await {
+        Ok(Ok(tar)) => tar,
+        Ok(Err(Error::DockerResponseServerError { status_code: 404, message })) if !no_container(&message) => {
+            return Ok(None);
         }
-        self.copy_out(container, &file.path).await
+        Ok(Err(error)) => return Err(errors::engine_error(operation, error)),
+        Err(_) => return Err(EngineError::Timeout { operation: operation.to_owned(), after: READ }),
+    };
+    if tar.len() > LARGEST_READ {
+        let message = format!("it is larger than {} MiB", LARGEST_READ / 1024 / 1024);
+        return Err(EngineError::Other { operation: operation.to_owned(), message });
     }
-
-    async fn download(&self, operation: &str, container: &str, path: &str) -> Result<Option<Vec<u8>>, EngineError> {
-        let options = DownloadFromContainerOptions { path: path.to_owned() };
-        let mut chunks = Box::pin(self.client.download_from_container(container, Some(options)));
-        let collected = async {
-            let mut tar = Vec::new();
-            while let Some(chunk) = chunks.next().await {
-                tar.extend_from_slice(&chunk?);
-                if tar.len() > LARGEST_READ {
-                    break;
-                }
-            }
-            Ok(tar)
-        };
-        let tar = match tokio::time::timeout(READ, collected).await {
-            Ok(Ok(tar)) => tar,
-            Ok(Err(Error::DockerResponseServerError { status_code: 404, message })) if !no_container(&message) => {
-                return Ok(None);
-            }
-            Ok(Err(error)) => return Err(errors::engine_error(operation, error)),
-            Err(_) => return Err(EngineError::Timeout { operation: operation.to_owned(), after: READ }),
-        };
-        if tar.len() > LARGEST_READ {
-            let message = format!("it is larger than {} MiB", LARGEST_READ / 1024 / 1024);
-            return Err(EngineError::Other { operation: operation.to_owned(), message });
-        }
-        Ok(Some(tar))
-    }
+    Ok(Some(tar))
 }
 
 /// A missing container and a missing file have the same status.

@@ -7,11 +7,11 @@ use bollard::models::{ImageInspect, Network};
 use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptions, ListVolumesOptions};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::raw::{Inspected, Listed, ListedPort, Ports, Published, State, encoded};
+use super::answers::{Inspected, Listed, ListedPort, Ports, Published, State, encoded};
+use super::networks::{observed_network, sorted};
 use super::reference::familiar;
-use super::things::{observed_network, sorted};
 use super::{Docker, READ};
-use crate::engine::{EngineError, Found, Query};
+use crate::engine::{Containers, EngineError, Images, Query, operation};
 use crate::model::{
     ContainerState, Health, ObservedContainer, ObservedImage, ObservedNetwork, ObservedVolume, PortBinding, Protocol,
     label,
@@ -20,20 +20,10 @@ use crate::model::{
 /// Questions that are open at once.
 const SIDE_BY_SIDE: usize = 16;
 
-type Filters = HashMap<String, Vec<String>>;
+pub(super) type Filters = HashMap<String, Vec<String>>;
 
 impl Docker {
-    pub(super) async fn find_all(&self, query: &Query) -> Result<Found, EngineError> {
-        let (containers, networks, volumes, images) = tokio::try_join!(
-            self.find_containers(query),
-            self.find_networks(query),
-            self.find_volumes(query),
-            self.find_images(&query.images),
-        )?;
-        Ok(Found { containers, networks, volumes, images })
-    }
-
-    async fn find_containers(&self, query: &Query) -> Result<Vec<ObservedContainer>, EngineError> {
+    pub(super) async fn find_containers(&self, query: &Query) -> Result<Vec<ObservedContainer>, EngineError> {
         let ours = self.list(ours(&query.platform));
         let named = self.list(exactly(&query.containers, "^/?"));
         let ask_named = !query.containers.is_empty();
@@ -42,17 +32,12 @@ impl Docker {
         self.detailed(ours.into_iter().chain(named).filter(|container| seen.insert(container.id.clone()))).await
     }
 
-    pub(super) async fn find_labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError> {
-        let listed = self.list(Filters::from([("label".to_owned(), vec![label.to_owned()])])).await?;
-        self.detailed(listed.into_iter()).await
-    }
-
     /// Ids of the images that containers were made from, running or not.
     pub(super) async fn images_of_containers(&self) -> Result<HashSet<String>, EngineError> {
         Ok(self.list(Filters::new()).await?.into_iter().map(|listed| listed.image_id).collect())
     }
 
-    async fn detailed(
+    pub(super) async fn detailed(
         &self,
         listed: impl Iterator<Item = Listed> + Send,
     ) -> Result<Vec<ObservedContainer>, EngineError> {
@@ -63,7 +48,7 @@ impl Docker {
                 {
                     return Ok(Some(running));
                 }
-                match self.inspect_container(&listed.id).await {
+                match self.inspect(&listed.id).await {
                     Ok(container) => Ok(Some(container)),
                     // it went while we looked
                     Err(EngineError::NotFound { .. }) => Ok(None),
@@ -78,16 +63,16 @@ impl Docker {
         Ok(found)
     }
 
-    async fn list(&self, filters: Filters) -> Result<Vec<Listed>, EngineError> {
+    pub(super) async fn list(&self, filters: Filters) -> Result<Vec<Listed>, EngineError> {
         let filters = serde_json::to_string(&filters).unwrap_or_default();
         let path = format!("/containers/json?all=true&filters={}", encoded(&filters));
-        self.get("listing containers", &path).await
+        self.get(operation::CONTAINERS, &path).await
     }
 
-    async fn find_networks(&self, query: &Query) -> Result<Vec<ObservedNetwork>, EngineError> {
+    pub(super) async fn find_networks(&self, query: &Query) -> Result<Vec<ObservedNetwork>, EngineError> {
         // networks are few: one list of all, sorted out here
         let list = self.client.list_networks(None::<ListNetworksOptions>);
-        let list = self.call("listing networks", READ, list).await?;
+        let list = self.call(operation::NETWORKS, READ, list).await?;
         let wanted = list.into_iter().filter(|network| {
             let named = network.name.as_ref().is_some_and(|name| query.networks.contains(name));
             named || is_ours(network.labels.as_ref(), &query.platform)
@@ -118,7 +103,7 @@ impl Docker {
         }
     }
 
-    async fn find_volumes(&self, query: &Query) -> Result<Vec<ObservedVolume>, EngineError> {
+    pub(super) async fn find_volumes(&self, query: &Query) -> Result<Vec<ObservedVolume>, EngineError> {
         let ours = self.volumes(ours(&query.platform));
         let named = self.volumes(exactly(&query.volumes, "^"));
         let ask_named = !query.volumes.is_empty();
@@ -131,7 +116,7 @@ impl Docker {
 
     async fn volumes(&self, filters: Filters) -> Result<Vec<ObservedVolume>, EngineError> {
         let options = ListVolumesOptions { filters: Some(filters) };
-        let list = self.call("listing volumes", READ, self.client.list_volumes(Some(options))).await?;
+        let list = self.call(operation::VOLUMES, READ, self.client.list_volumes(Some(options))).await?;
         let volumes = list.volumes.unwrap_or_default();
         Ok(volumes
             .into_iter()
@@ -139,11 +124,14 @@ impl Docker {
             .collect())
     }
 
-    async fn find_images(&self, references: &[String]) -> Result<BTreeMap<String, ObservedImage>, EngineError> {
+    pub(super) async fn find_images(
+        &self,
+        references: &[String],
+    ) -> Result<BTreeMap<String, ObservedImage>, EngineError> {
         let wanted: BTreeSet<String> = references.iter().cloned().collect();
         let found: Vec<(String, Option<ObservedImage>)> = stream::iter(wanted)
             .map(|reference| async move {
-                let image = self.inspect_image(&reference).await?;
+                let image = self.image(&reference).await?;
                 Ok::<_, EngineError>((reference, image))
             })
             .buffer_unordered(SIDE_BY_SIDE)
@@ -323,5 +311,5 @@ pub(super) fn observed_image(image: &ImageInspect) -> ObservedImage {
 }
 
 #[cfg(test)]
-#[path = "find_tests.rs"]
+#[path = "snapshot_tests.rs"]
 mod tests;

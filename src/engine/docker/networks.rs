@@ -1,7 +1,9 @@
 //! Networks and volumes.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
 
+use async_trait::async_trait;
 use bollard::models::{
     EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, Network, NetworkConnectRequest, NetworkCreateRequest,
     NetworkDisconnectRequest, VolumeCreateRequest,
@@ -10,28 +12,29 @@ use bollard::query_parameters::{ListNetworksOptions, RemoveVolumeOptions};
 
 use super::version::ApiVersion;
 use super::{CHANGE, Docker, READ, hash_map, unless_missing};
-use crate::engine::EngineError;
+use crate::engine::{EngineError, Networks, operation};
 use crate::model::{NetworkSpec, ObservedNetwork, VolumeSpec, label};
 
 /// From here on the engine itself refuses a second network of the same name.
 const UNIQUE_NAMES: ApiVersion = ApiVersion(1, 44);
 
-impl Docker {
+#[async_trait]
+impl Networks for Docker {
     /// Every network, with its subnets and without its containers (a list does not hold them).
-    pub(super) async fn list_networks(&self) -> Result<Vec<ObservedNetwork>, EngineError> {
+    async fn networks(&self) -> Result<Vec<ObservedNetwork>, EngineError> {
         let list = self.client.list_networks(None::<ListNetworksOptions>);
-        let list = self.call("listing networks", READ, list).await?;
+        let list = self.call(operation::NETWORKS, READ, list).await?;
         Ok(list.iter().map(observed_network).collect())
     }
 
-    pub(super) async fn make_network(&self, spec: &NetworkSpec) -> Result<(), EngineError> {
-        let operation = format!("creating network {}", spec.name);
+    async fn create_network(&self, spec: &NetworkSpec) -> Result<(), EngineError> {
+        let operation = operation::create_network(&spec.name);
         let mut labels = spec.labels.clone();
         labels.insert(label::FINGERPRINT.to_owned(), spec.fingerprint().0);
         // a run that was killed may have asked for it: the engine carries on, and is done after we have looked
         let ours = |network: &ObservedNetwork| labels.iter().all(|(key, value)| network.labels.get(key) == Some(value));
         if self.api < UNIQUE_NAMES
-            && let Some(found) = self.list_networks().await?.into_iter().find(|network| network.name == spec.name)
+            && let Some(found) = self.networks().await?.into_iter().find(|network| network.name == spec.name)
         {
             let message = format!("network {} already exists", spec.name);
             return if ours(&found) { Ok(()) } else { Err(EngineError::Conflict { operation, message }) };
@@ -55,25 +58,20 @@ impl Docker {
         };
         match self.call(&operation, CHANGE, self.client.create_network(request)).await {
             Err(conflict @ EngineError::Conflict { .. }) => {
-                let found = self.list_networks().await?.into_iter().find(|network| network.name == spec.name);
+                let found = self.networks().await?.into_iter().find(|network| network.name == spec.name);
                 if found.is_some_and(|found| ours(&found)) { Ok(()) } else { Err(conflict) }
             }
             made => made.map(drop),
         }
     }
 
-    pub(super) async fn drop_network(&self, name: &str) -> Result<(), EngineError> {
-        let operation = format!("removing network {name}");
+    async fn remove_network(&self, name: &str) -> Result<(), EngineError> {
+        let operation = operation::remove_network(name);
         unless_missing(self.call(&operation, CHANGE, self.client.remove_network(name)).await)
     }
 
-    pub(super) async fn change_address(
-        &self,
-        container: &str,
-        network: &str,
-        address: std::net::Ipv4Addr,
-    ) -> Result<(), EngineError> {
-        let operation = format!("giving {container} the address {address} in network {network}");
+    async fn readdress(&self, container: &str, network: &str, address: Ipv4Addr) -> Result<(), EngineError> {
+        let operation = operation::readdress(container, network, address);
         let leave = NetworkDisconnectRequest { container: container.to_owned(), force: Some(true) };
         unless_missing(self.call(&operation, CHANGE, self.client.disconnect_network(network, leave)).await)?;
         let join = NetworkConnectRequest {
@@ -89,16 +87,20 @@ impl Docker {
         self.call(&operation, CHANGE, self.client.connect_network(network, join)).await.map(drop)
     }
 
-    pub(super) async fn make_volume(
-        &self,
-        spec: &VolumeSpec,
-        labels: &BTreeMap<String, String>,
-    ) -> Result<(), EngineError> {
+    async fn create_volume(&self, spec: &VolumeSpec, labels: &BTreeMap<String, String>) -> Result<(), EngineError> {
         let mut all = spec.labels.clone();
         all.extend(labels.clone());
         self.ensure_volume(&spec.name, spec.driver.as_deref(), &spec.driver_opts, &all).await
     }
 
+    async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
+        let operation = operation::remove_volume(name);
+        let removal = self.client.remove_volume(name, None::<RemoveVolumeOptions>);
+        unless_missing(self.call(&operation, CHANGE, removal).await)
+    }
+}
+
+impl Docker {
     /// The engine gives back a volume that is there already: one of somebody else's is a conflict.
     pub(super) async fn ensure_volume(
         &self,
@@ -107,7 +109,7 @@ impl Docker {
         driver_opts: &BTreeMap<String, String>,
         labels: &BTreeMap<String, String>,
     ) -> Result<(), EngineError> {
-        let operation = format!("creating volume {name}");
+        let operation = operation::create_volume(name);
         let request = VolumeCreateRequest {
             name: Some(name.to_owned()),
             driver: driver.map(str::to_owned),
@@ -122,12 +124,6 @@ impl Docker {
             return Err(EngineError::Conflict { operation, message });
         }
         Ok(())
-    }
-
-    pub(super) async fn drop_volume(&self, name: &str) -> Result<(), EngineError> {
-        let operation = format!("removing volume {name}");
-        let removal = self.client.remove_volume(name, None::<RemoveVolumeOptions>);
-        unless_missing(self.call(&operation, CHANGE, removal).await)
     }
 }
 

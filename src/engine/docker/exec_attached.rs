@@ -1,0 +1,151 @@
+//! A program in a container with this process's own terminal or pipes.
+
+use std::io::{IsTerminal, Read, Write};
+use std::os::fd::AsFd;
+
+use bollard::container::LogOutput;
+use bollard::exec::{ResizeExecOptions, StartExecOptions, StartExecResults};
+use bollard::models::ExecConfig;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use tokio::io::AsyncWriteExt;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::exec::exec_status;
+use super::{Docker, READ, errors};
+use crate::engine::{AttachedExec, EngineError, operation};
+
+/// What is read from a keyboard or a pipe at once.
+const CHUNK: usize = 16 * 1024;
+
+pub(super) async fn exec_attached(
+    docker: &Docker,
+    container: &str,
+    request: &AttachedExec,
+) -> Result<i64, EngineError> {
+    let operation = operation::exec(container, &request.command);
+    let config = ExecConfig {
+        attach_stdin: Some(request.stdin),
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        tty: Some(request.tty),
+        env: (!request.env.is_empty()).then(|| request.env.clone()),
+        cmd: Some(request.command.clone()),
+        privileged: Some(request.privileged),
+        user: request.user.clone(),
+        working_dir: request.workdir.clone(),
+        ..ExecConfig::default()
+    };
+    let id = docker.call(&operation, READ, docker.client.create_exec(container, config)).await?.id;
+    let options = StartExecOptions { tty: request.tty, ..StartExecOptions::default() };
+    let started = docker.call(&operation, READ, docker.client.start_exec(&id, Some(options))).await?;
+    let StartExecResults::Attached { mut output, mut input } = started else {
+        let message = "the engine did not attach it".to_owned();
+        return Err(EngineError::Other { operation, message });
+    };
+    let other = |error: std::io::Error| EngineError::Other { operation: operation.clone(), message: error.to_string() };
+    // put back when this function ends, in whatever way
+    let _raw = request.tty.then(RawTerminal::enter).flatten();
+    let mut typed = if request.stdin { standard_input() } else { mpsc::channel(1).1 };
+    let mut typing = request.stdin;
+    let mut resized = signal(SignalKind::window_change()).map_err(other)?;
+    if request.tty {
+        fit_terminal(docker, &id).await;
+    }
+    loop {
+        tokio::select! {
+            piece = output.next() => match piece {
+                Some(Ok(LogOutput::StdErr { message })) => put(std::io::stderr(), &message).map_err(other)?,
+                Some(Ok(piece)) => put(std::io::stdout(), &piece.into_bytes()).map_err(other)?,
+                Some(Err(error)) => return Err(errors::engine_error(&operation, error)),
+                None => break,
+            },
+            piece = typed.recv(), if typing => {
+                let written = match piece {
+                    Some(piece) => match input.write_all(&piece).await {
+                        Ok(()) => input.flush().await,
+                        error => error,
+                    },
+                    // the end of our input is the end of its
+                    None => {
+                        typing = false;
+                        input.shutdown().await
+                    }
+                };
+                // it reads no more: its output and its status still count
+                typing &= written.is_ok();
+            }
+            _ = resized.recv(), if request.tty => fit_terminal(docker, &id).await,
+        }
+    }
+    exec_status(docker, &operation, &id).await
+}
+
+/// Gives the program the size of our terminal. A wrong size is no reason to end it.
+async fn fit_terminal(docker: &Docker, id: &str) {
+    if let Ok(size) = tcgetwinsize(std::io::stdout().as_fd())
+        && size.ws_row > 0
+    {
+        let size = ResizeExecOptions { height: size.ws_row, width: size.ws_col };
+        let resized = docker.call("resizing the terminal", READ, docker.client.resize_exec(id, size)).await;
+        if let Err(error) = resized {
+            tracing::debug!(%error, "the terminal's size was not passed on");
+        }
+    }
+}
+
+/// Written at once and in this thread: there is nothing else to do until it is.
+fn put(mut stream: impl Write, piece: &[u8]) -> std::io::Result<()> {
+    stream.write_all(piece)?;
+    stream.flush()
+}
+
+/// Standard input in pieces. A thread of its own: a read from a terminal cannot be called off, and
+/// one of the runtime's would keep the process from ending.
+fn standard_input() -> mpsc::Receiver<Bytes> {
+    let (sender, receiver) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            match std::io::stdin().lock().read(&mut chunk) {
+                Ok(0) => return,
+                Ok(read) => {
+                    let piece = Bytes::copy_from_slice(chunk.get(..read).unwrap_or_default());
+                    if sender.blocking_send(piece).is_err() {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    });
+    receiver
+}
+
+/// Keys go through one by one and unechoed; how it was is put back on drop.
+struct RawTerminal(Termios);
+
+impl RawTerminal {
+    /// `None` when standard input is no terminal.
+    fn enter() -> Option<Self> {
+        let stdin = std::io::stdin();
+        if !stdin.is_terminal() {
+            return None;
+        }
+        let before = tcgetattr(stdin.as_fd()).ok()?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(stdin.as_fd(), OptionalActions::Now, &raw).ok()?;
+        Some(Self(before))
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        // nothing better can be done here than to try
+        let _ = tcsetattr(std::io::stdin().as_fd(), OptionalActions::Now, &self.0);
+    }
+}

@@ -1,0 +1,41 @@
+//! What flows into and out of a container, each in a file of its own.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+
+use super::{Docker, container_files, exec, exec_attached, logs};
+use crate::engine::{AttachedExec, EngineError, ExecOutput, LogLine, LogOptions, Streams};
+use crate::model::FileSpec;
+
+#[async_trait]
+impl Streams for Docker {
+    async fn logs(
+        &self,
+        container: &str,
+        options: &LogOptions,
+    ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError> {
+        Ok(logs::logs(self, container, options))
+    }
+
+    async fn exec(&self, container: &str, command: &[String], timeout: Duration) -> Result<ExecOutput, EngineError> {
+        exec::exec(self, container, command, timeout).await
+    }
+
+    async fn exec_attached(&self, container: &str, request: &AttachedExec) -> Result<i64, EngineError> {
+        exec_attached::exec_attached(self, container, request).await
+    }
+
+    async fn write_files(&self, container: &str, files: &[FileSpec]) -> Result<(), EngineError> {
+        container_files::write_files(self, container, files).await
+    }
+
+    async fn read_file(&self, container: &str, path: &str) -> Result<Option<Vec<u8>>, EngineError> {
+        container_files::read_file(self, container, path).await
+    }
+
+    async fn held_file(&self, container: &str, file: &FileSpec) -> Result<Option<Vec<u8>>, EngineError> {
+        container_files::held_file(self, container, file).await
+    }
+}

@@ -1,0 +1,69 @@
+//! Why an engine did not do what it was asked.
+
+use std::time::Duration;
+
+/// Why the engine did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum EngineError {
+    #[error("no container engine answers ({tried})")]
+    Unreachable { tried: String },
+    #[error("{operation}: no such {what}")]
+    NotFound { operation: String, what: String },
+    #[error("{operation}: {message}")]
+    Conflict { operation: String, message: String },
+    /// Somebody else holds a port that the container publishes.
+    #[error("{operation}: {address} is taken")]
+    PortTaken { operation: String, address: String },
+    #[error("{operation}: {source}")]
+    Image { operation: String, source: ImageError },
+    #[error("{operation}: no space left on the engine's disk: {message}")]
+    DiskFull { operation: String, message: String },
+    #[error("{operation}: no answer within {} s", after.as_secs())]
+    Timeout { operation: String, after: Duration },
+    /// The connection broke while the call was under way.
+    #[error("{operation}: the engine went away: {message}")]
+    Gone { operation: String, message: String },
+    #[error("{operation}: {message}")]
+    Other { operation: String, message: String },
+}
+
+/// Five different troubles with an image, each with a remedy of its own.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ImageError {
+    #[error("{reference} does not exist in its registry (gone, or never there)")]
+    NotFound { reference: String },
+    #[error("{reference} was refused: {message}")]
+    Denied { reference: String, message: String },
+    #[error("the registry limits pulls of {reference}{}", retry_after.map(|wait| format!("; {wait}")).unwrap_or_default())]
+    RateLimited { reference: String, retry_after: Option<Wait> },
+    #[error("no way to the registry of {reference}: {message}")]
+    Unreachable { reference: String, message: String },
+    #[error("{reference}: {message}")]
+    BuildFailed { reference: String, message: String, log_tail: Vec<String> },
+    #[error("{reference}: {message}")]
+    Other { reference: String, message: String },
+}
+
+/// How long a registry wants to be left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Seconds from now.
+    In(u64),
+    /// It says only over how many seconds it counts, which is the longest that it can take.
+    Within(u64),
+}
+
+impl std::fmt::Display for Wait {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let time = |seconds: u64| match (seconds, seconds.div_ceil(60)) {
+            (0..120, _) => format!("{seconds} s"),
+            (_, minutes @ 0..120) => format!("{minutes} min"),
+            (_, minutes) if minutes % 60 == 0 => format!("{} h", minutes / 60),
+            (_, minutes) => format!("{} h {} min", minutes / 60, minutes % 60),
+        };
+        match self {
+            Self::In(seconds) => write!(f, "try again in {}", time(*seconds)),
+            Self::Within(seconds) => write!(f, "it counts them over {0}: try again within {0}", time(*seconds)),
+        }
+    }
+}

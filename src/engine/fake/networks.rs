@@ -1,0 +1,98 @@
+//! Networks and volumes of the fake.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use async_trait::async_trait;
+
+use super::{FakeEngine, World, conflict, missing};
+use crate::engine::{EngineError, Networks, operation};
+use crate::model::{Fingerprint, NetworkSpec, ObservedNetwork, ObservedVolume, VolumeSpec, label};
+
+#[async_trait]
+impl Networks for FakeEngine {
+    async fn networks(&self) -> Result<Vec<ObservedNetwork>, EngineError> {
+        Ok(self.call(operation::NETWORKS)?.networks.values().cloned().collect())
+    }
+
+    async fn create_network(&self, spec: &NetworkSpec) -> Result<(), EngineError> {
+        let operation = operation::create_network(&spec.name);
+        let mut world = self.act(&operation)?;
+        if world.networks.contains_key(&spec.name) {
+            return Err(conflict(&operation, format!("network {} already exists", spec.name)));
+        }
+        let mut subnets: Vec<ipnet::IpNet> = spec.ipam.iter().map(|pool| pool.subnet).collect();
+        let overlaps = |one: &ipnet::IpNet, other: &ipnet::IpNet| one.contains(other) || other.contains(one);
+        let taken = world.networks.values().flat_map(|network| &network.subnets);
+        if taken.clone().any(|taken| subnets.iter().any(|subnet| overlaps(taken, subnet))) {
+            return Err(conflict(&operation, "Pool overlaps with other one on this address space"));
+        }
+        if subnets.is_empty() {
+            let free = (18..=31u8).filter_map(|second| {
+                ipnet::Ipv4Net::new(Ipv4Addr::new(172, second, 0, 0), 16).ok().map(ipnet::IpNet::V4)
+            });
+            let taken: Vec<ipnet::IpNet> = taken.copied().collect();
+            subnets.extend(free.into_iter().find(|subnet| !taken.iter().any(|taken| overlaps(taken, subnet))));
+        }
+        let mut labels = spec.labels.clone();
+        labels.insert(label::FINGERPRINT.to_owned(), spec.fingerprint().0);
+        world.made += 1;
+        let id = Fingerprint::of(&(&spec.name, world.made)).0;
+        let network = ObservedNetwork { id, name: spec.name.clone(), labels, subnets, containers: Vec::new() };
+        world.networks.insert(spec.name.clone(), network);
+        Ok(())
+    }
+
+    async fn remove_network(&self, name: &str) -> Result<(), EngineError> {
+        let operation = operation::remove_network(name);
+        let mut world = self.act(&operation)?;
+        if world.networks.get(name).is_some_and(|network| !network.containers.is_empty()) {
+            return Err(conflict(&operation, format!("network {name} has active endpoints")));
+        }
+        world.networks.remove(name);
+        Ok(())
+    }
+
+    async fn readdress(&self, container: &str, network: &str, address: Ipv4Addr) -> Result<(), EngineError> {
+        let operation = operation::readdress(container, network, address);
+        let mut world = self.act(&operation)?;
+        let found = world.find_mut(container).map_err(missing(&operation))?;
+        found.networks.retain(|(name, _)| name != network);
+        found.networks.push((network.to_owned(), Some(address)));
+        Ok(())
+    }
+
+    async fn create_volume(&self, spec: &VolumeSpec, labels: &BTreeMap<String, String>) -> Result<(), EngineError> {
+        let operation = operation::create_volume(&spec.name);
+        let mut world = self.act(&operation)?;
+        let mut all = spec.labels.clone();
+        all.extend(labels.clone());
+        add_volume(&mut world, &operation, &spec.name, &all)
+    }
+
+    async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
+        let operation = operation::remove_volume(name);
+        let mut world = self.act(&operation)?;
+        if world.containers.values().any(|container| container.volumes.contains(name)) {
+            return Err(conflict(&operation, format!("volume {name} is in use")));
+        }
+        world.volumes.remove(name);
+        Ok(())
+    }
+}
+
+/// As the engine: one that is there stays as it is, and one of somebody else's is a conflict.
+pub(super) fn add_volume(
+    world: &mut World,
+    operation: &str,
+    name: &str,
+    labels: &BTreeMap<String, String>,
+) -> Result<(), EngineError> {
+    let fresh = ObservedVolume { name: name.to_owned(), labels: labels.clone() };
+    let volume = world.volumes.entry(name.to_owned()).or_insert(fresh);
+    let owner = labels.get(label::PLATFORM);
+    if owner.is_some() && volume.labels.get(label::PLATFORM) != owner {
+        return Err(conflict(operation, format!("volume {name} already exists and is not of this platform")));
+    }
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! Files, logs and programs in the fake's containers.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::stream::{self, BoxStream, StreamExt};
+
+use super::{FakeEngine, conflict, missing};
+use crate::engine::{AttachedExec, EngineError, ExecOutput, LogLine, LogOptions, Streams, operation};
+use crate::model::FileSpec;
+
+#[async_trait]
+impl Streams for FakeEngine {
+    async fn logs(
+        &self,
+        container: &str,
+        options: &LogOptions,
+    ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError> {
+        let operation = operation::logs(container);
+        let world = self.call(&operation)?;
+        let log = &world.find(container).map_err(missing(&operation))?.log;
+        let tail = options.tail.and_then(|tail| usize::try_from(tail).ok()).unwrap_or(log.len());
+        let lines: Vec<_> = log.iter().skip(log.len().saturating_sub(tail)).cloned().map(Ok).collect();
+        Ok(stream::iter(lines).boxed())
+    }
+
+    async fn exec(&self, container: &str, command: &[String], _timeout: Duration) -> Result<ExecOutput, EngineError> {
+        let words = command.join(" ");
+        let operation = operation::exec(container, command);
+        let world = self.act_on(&operation, &words)?;
+        let found = world.find(container).map_err(missing(&operation))?;
+        if !found.running() {
+            return Err(conflict(&operation, format!("container {container} is not running")));
+        }
+        let names = [&found.observed.name, &found.service];
+        let answer = names.into_iter().find_map(|name| world.execs.get(&(name.clone(), words.clone())));
+        let silent = ExecOutput { exit_code: 0, stdout: Vec::new(), stderr: Vec::new() };
+        Ok(answer.cloned().unwrap_or(silent))
+    }
+
+    async fn exec_attached(&self, container: &str, request: &AttachedExec) -> Result<i64, EngineError> {
+        let output = self.exec(container, &request.command, Duration::MAX).await?;
+        Ok(output.exit_code)
+    }
+
+    async fn write_files(&self, container: &str, files: &[FileSpec]) -> Result<(), EngineError> {
+        let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        let operation = operation::write_files(container);
+        let mut world = self.act_on(&operation, &paths.join(" "))?;
+        let found = world.find_mut(container).map_err(missing(&operation))?;
+        found.files.extend(files.iter().map(|file| (file.path.clone(), file.clone())));
+        Ok(())
+    }
+
+    async fn read_file(&self, container: &str, path: &str) -> Result<Option<Vec<u8>>, EngineError> {
+        let operation = operation::read_file(container, path);
+        let world = self.call(&operation)?;
+        let found = world.find(container).map_err(missing(&operation))?;
+        Ok(found.files.get(path).map(|file| file.content.clone()))
+    }
+}
