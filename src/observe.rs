@@ -30,7 +30,7 @@ pub async fn by_name(engine: &dyn Engine, platform: &Platform) -> Result<Observe
         images.insert(spec.reference);
     }
     let query = Query {
-        platform: platform.name.clone(),
+        platform: platform.name.to_string(),
         containers: names.containers,
         networks: names.networks,
         volumes: names.volumes,

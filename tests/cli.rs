@@ -110,7 +110,7 @@ fn a_wrong_command_line_is_two() {
         "status -o yaml",
         "--progress loud up",
         "exec",
-        "open",
+        "open draw",
         "config init a b",
     ] {
         let done = home.run(words);
@@ -142,11 +142,66 @@ fn without_an_engine_it_says_what_was_tried() {
 fn a_name_that_cannot_be_a_label_gets_a_proposal() {
     let home = Home::new();
     assert_snapshot!(home.run("--name My_Branch plan").all(), @r"
-    error: the configuration has an error
-      --name: `My_Branch` is no DNS label of at most 40 letters
-            for example `my-branch`
+    error: --name: `My_Branch` is not a valid name: use at most 40 lower-case letters, digits and inner dashes
+      hint: for example `my-branch`
     exit code 3
     ");
+}
+
+/// A name becomes folders, containers and zones: no command takes one that is anything but a name.
+#[test]
+fn no_command_takes_a_name_that_is_a_path() {
+    let home = Home::new();
+    let outside = home.0.path().join("data/secrets");
+    std::fs::create_dir_all(&outside).unwrap();
+    std::fs::write(outside.join("secrets.json"), "{}").unwrap();
+    let commands = [
+        "up",
+        "down --volumes --yes",
+        "plan",
+        "status",
+        "logs",
+        "restart",
+        "stop web",
+        "start web",
+        "exec web true",
+        "open draw",
+        "creds",
+        "env",
+        "doctor",
+        "dns list",
+        "cluster status",
+        "images list",
+        "stack list",
+        "config show",
+        "config init",
+        "trust status",
+        "validate",
+    ];
+    for name in ["../data", "../../../../evil", "feature/login", "ca", "dns", "log", "bin", "..", "a b", "A"] {
+        for command in commands {
+            let mut by_option = home.program("--name");
+            by_option.arg(name).args(command.split(' '));
+            let mut by_variable = home.program(command);
+            by_variable.env("MACULA_NAME", name);
+            for mut program in [by_option, by_variable] {
+                let done = done(&mut program, home.0.path());
+                assert!(done.exits(3).err.contains("is not a valid name"), "{command}: {}", done.err);
+            }
+        }
+    }
+    assert!(outside.join("secrets.json").exists());
+    assert!(!home.0.path().join("data/macula").exists(), "something was written");
+}
+
+/// CI systems hand on an empty variable where there is no value.
+#[test]
+fn an_empty_variable_is_as_none() {
+    let home = Home::new();
+    let all = ["MACULA_NAME", "MACULA_FILE", "MACULA_PROFILES", "MACULA_IMAGES", "MACULA_KIND", "MACULA_NODE_IMAGE"];
+    let without = home.run("config show -o json").exits(0).json();
+    let with = done(home.program("config show -o json").envs(all.map(|name| (name, ""))), home.0.path());
+    assert_eq!(without, with.exits(0).json());
 }
 
 #[test]

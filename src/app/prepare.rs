@@ -16,7 +16,7 @@ use crate::config::Loaded;
 use crate::engine::Engine;
 use crate::event::Events;
 use crate::host::Host;
-use crate::model::{Facts, ImagePolicy, Observed, Platform, Resources, Secrets, label};
+use crate::model::{Facts, ImagePolicy, Observed, Platform, PlatformName, Resources, Secrets, label};
 use crate::observe;
 use crate::pki;
 use crate::plan::{LeftOut, Plan, Supply, SupplyProblem, Wish, reconcile_anew, select, supply, without};
@@ -50,7 +50,7 @@ impl Session {
         self.system.engine.clone().ok_or_else(|| Error::NoEngine(self.system.discovery.clone()))
     }
 
-    pub fn state(&self, platform: &str) -> State {
+    pub fn state(&self, platform: &PlatformName) -> State {
         State::new(&self.system.host.folders().data, platform)
     }
 }
@@ -303,8 +303,8 @@ fn selection(platform: &Platform, wanted: &Wanted) -> Result<Option<BTreeSet<Str
 
 /// The subnet of the platform's network when it is there and ours.
 fn own_subnet(platform: &Platform, observed: &Observed) -> Option<ipnet::Ipv4Net> {
-    let found = observed.network(&platform.prefix())?;
-    if found.labels.get(label::PLATFORM) != Some(&platform.name) {
+    let found = observed.network(&platform.name.network())?;
+    if found.labels.get(label::PLATFORM).map(String::as_str) != Some(platform.name.as_str()) {
         return None;
     }
     found.subnets.iter().find_map(|subnet| match subnet {

@@ -105,12 +105,12 @@ async fn own_zone(session: &Session, loaded: &Loaded) -> Result<Zone, Error> {
 async fn records(session: &Session, platform: &Platform) -> Result<Records, Error> {
     let state = session.state(&platform.name);
     let block = state.block(session.host(), platform).await?;
-    let api =
-        records_api(platform, block).ok_or_else(|| ResolverError::NoPowerDns { platform: platform.name.clone() })?;
+    let api = records_api(platform, block)
+        .ok_or_else(|| ResolverError::NoPowerDns { platform: platform.name.to_string() })?;
     let secrets = state.secrets(session.host()).await?;
     let key = secrets
         .get("powerdns", "PDNS_API_KEY")
-        .ok_or_else(|| ResolverError::NotUp { platform: platform.name.clone() })?;
+        .ok_or_else(|| ResolverError::NotUp { platform: platform.name.to_string() })?;
     Ok(Records::new(api, key, &platform.domain))
 }
 

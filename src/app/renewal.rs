@@ -11,7 +11,7 @@ use crate::compile::{Served, certificate_files};
 use crate::engine::{Engine, Query};
 use crate::event::Events;
 use crate::host::Host;
-use crate::model::{ContainerState, FileSpec};
+use crate::model::{ContainerState, FileSpec, PlatformName};
 use crate::pki::{Authority, Leaf, Renewal, family};
 use crate::system::System;
 
@@ -63,7 +63,7 @@ fn day(seconds: i64) -> String {
 /// may be wrong with it (new names, another authority) is `up`'s, who knows what is wanted.
 async fn renew(
     host: &dyn Host,
-    platform: &str,
+    platform: &PlatformName,
     domain: &str,
     connect: &(dyn Fn() -> Engines + Sync),
 ) -> Result<Option<i64>, Error> {
@@ -94,11 +94,16 @@ async fn read(host: &dyn Host, path: &Path) -> Option<Leaf> {
 }
 
 /// Into every container of the platform that has one of ours.
-async fn hand_over(engine: &dyn Engine, platform: &str, leaf: &Leaf, authority: &Authority) -> Result<(), Error> {
+async fn hand_over(
+    engine: &dyn Engine,
+    platform: &PlatformName,
+    leaf: &Leaf,
+    authority: &Authority,
+) -> Result<(), Error> {
     let served =
         Served { chain: leaf.chain_pem(), key: leaf.key_pem(), root: authority.root().pem(), bundle: String::new() };
     let files = certificate_files(&served, true);
-    let found = engine.find(&Query { platform: platform.to_owned(), ..Query::default() }).await?;
+    let found = engine.find(&Query { platform: platform.to_string(), ..Query::default() }).await?;
     for container in found.containers {
         let [certificate, _] = &files;
         if engine.read_file(&container.name, &certificate.path).await.ok().flatten().is_none() {
@@ -129,7 +134,7 @@ mod tests {
         let data = host.folders().data;
         let authority = Authority::load_or_create(&host, &authorities_in(&data), "macula.local", NOW).await.unwrap();
         let leaf = authority.issue(&["*.macula.local".to_owned()], NOW).unwrap();
-        host.put(leaf_file_in(&State::new(&data, "macula")), leaf.to_pem());
+        host.put(leaf_file_in(&State::new(&data, &PlatformName::default())), leaf.to_pem());
         let engine = FakeEngine::new().with_image("x:1");
         let served =
             Served { chain: leaf.chain_pem(), key: leaf.key_pem(), root: String::new(), bundle: String::new() };
@@ -146,7 +151,7 @@ mod tests {
 
     async fn run(host: &FakeHost, engine: Option<&FakeEngine>) -> Result<Option<i64>, Error> {
         let engine = engine.map(|engine| Arc::new(engine.clone()) as Arc<dyn Engine>);
-        renew(host, "macula", "macula.local", &|| Box::pin(std::future::ready(engine.clone()))).await
+        renew(host, &PlatformName::default(), "macula.local", &|| Box::pin(std::future::ready(engine.clone()))).await
     }
 
     #[tokio::test]
@@ -162,7 +167,8 @@ mod tests {
         ");
         let shown = engine.file("macula-ingress-1", "/etc/nginx/tls/tls.crt").unwrap().content;
         assert_ne!(shown, old.chain_pem().into_bytes());
-        let kept = read(&host, &leaf_file_in(&State::new(&host.folders().data, "macula"))).await.unwrap();
+        let kept =
+            read(&host, &leaf_file_in(&State::new(&host.folders().data, &PlatformName::default()))).await.unwrap();
         assert_eq!(kept.chain_pem().into_bytes(), shown);
         assert_eq!(kept.certificate.names, old.certificate.names);
         // and then all is well again
@@ -174,7 +180,8 @@ mod tests {
         let (host, engine, old) = platform().await;
         let later = host.clone().at(NOW + 61 * DAY);
         assert_eq!(run(&later, None).await.unwrap_err().to_string(), "no container engine answers");
-        let kept = read(&host, &leaf_file_in(&State::new(&host.folders().data, "macula"))).await.unwrap();
+        let kept =
+            read(&host, &leaf_file_in(&State::new(&host.folders().data, &PlatformName::default()))).await.unwrap();
         assert_eq!(kept, old);
         assert!(run(&later, Some(&engine)).await.unwrap().is_some());
     }
@@ -183,7 +190,7 @@ mod tests {
     async fn an_up_that_runs_is_left_alone() {
         let (host, engine, _) = platform().await;
         let later = host.clone().at(NOW + 61 * DAY);
-        let lock = State::new(&host.folders().data, "macula").lock_file();
+        let lock = State::new(&host.folders().data, &PlatformName::default()).lock_file();
         let held = later.try_lock(&lock, "macula up").unwrap().unwrap();
         assert_eq!(run(&later, Some(&engine)).await.unwrap(), None);
         assert!(engine.journal().is_empty());

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::compile::addons::AddOn;
 use crate::compile::{Block, choose_block};
 use crate::host::Host;
-use crate::model::{ClusterRecord, Observed, Platform, SecretSource, Secrets, Service, label};
+use crate::model::{ClusterRecord, Observed, Platform, PlatformName, SecretSource, Secrets, Service, label};
 
 use super::Error;
 
@@ -52,8 +52,8 @@ struct FollowedFile {
 
 impl State {
     /// `data`: the user's data folder of macula.
-    pub fn new(data: &Path, platform: &str) -> Self {
-        Self { folder: data.join(platform) }
+    pub fn new(data: &Path, platform: &PlatformName) -> Self {
+        Self { folder: platform.folder(data) }
     }
 
     pub fn folder(&self) -> &Path {
@@ -74,7 +74,7 @@ impl State {
 
     /// The platform's loopback block: the one it was given, else a free one. Nothing is written.
     pub async fn block(&self, host: &dyn Host, platform: &Platform) -> Result<Block, Error> {
-        let none = || Error::NoBlock { name: platform.name.clone() };
+        let none = || Error::NoBlock { name: platform.name.to_string() };
         if let Some(base) = platform.addresses.block {
             return Block::new(base).ok_or_else(none);
         }
@@ -199,7 +199,9 @@ impl State {
             }
             // somebody else's volume of that name is a conflict, and the plan will say so
             let ours = |name: &String| {
-                observed.volume(name).is_some_and(|found| found.labels.get(label::PLATFORM) == Some(&platform.name))
+                observed.volume(name).is_some_and(|found| {
+                    found.labels.get(label::PLATFORM).map(String::as_str) == Some(platform.name.as_str())
+                })
             };
             if let Some(volume) = volumes_of(service).into_iter().find(ours) {
                 return Err(Error::SecretsLost { service: service.name.clone(), volume, path: self.secrets_file() });

@@ -3,7 +3,6 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use crate::config;
-use crate::model::DEFAULT_NAME;
 
 use super::context::{Context, StackOptions};
 use super::error::CliError;
@@ -78,10 +77,7 @@ fn show(context: &Context, stacks: &StackOptions) -> Result<(), CliError> {
 }
 
 async fn init(context: &Context, path: PathBuf, force: bool) -> Result<(), CliError> {
-    let name = context.global.name.as_deref().unwrap_or(DEFAULT_NAME);
-    if let Some((trouble, help)) = config::name_trouble(name) {
-        return Err(CliError::config(format!("--name: {trouble}")).hint(help));
-    }
+    let name = context.name.clone().unwrap_or_default();
     if !force && context.host.exists(&path).await {
         return Err(CliError::conflict(format!("{} exists", path.display())).hint("`--force` writes over it"));
     }
@@ -89,7 +85,7 @@ async fn init(context: &Context, path: PathBuf, force: bool) -> Result<(), CliEr
     let target = folder.join(&path);
     context
         .host
-        .write(&target, config::init_file(name).as_bytes(), 0o644)
+        .write(&target, config::init_file(&name).as_bytes(), 0o644)
         .await
         .map_err(|error| CliError::io(format!("write {}", target.display()), &error))?;
     context.print(&format!("wrote {}\n", path.display()))

@@ -15,7 +15,7 @@ use crate::engine::discover::Discovery;
 use crate::event::{Event, Events, Reporter};
 use crate::host::Host;
 use crate::host::local::LocalHost;
-use crate::model::{DEFAULT_NAME, ImagePolicy};
+use crate::model::{ImagePolicy, PlatformName};
 use crate::system::{OverNetwork, System};
 
 use super::error::{CliError, ErrorKind, Hint};
@@ -47,6 +47,14 @@ pub struct Global {
     /// Colours
     #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN")]
     pub color: ColorChoice,
+}
+
+impl Global {
+    /// The platform that `--name` or `MACULA_NAME` names.
+    pub fn platform(&self) -> Result<Option<PlatformName>, CliError> {
+        let checked = self.name.as_deref().map(PlatformName::new).transpose();
+        checked.map_err(|error| CliError::config(format!("--name: {error}")).hint(error.help))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -94,6 +102,8 @@ impl From<Images> for ImagePolicy {
 
 pub struct Context {
     pub global: Global,
+    /// `--name`, checked.
+    pub name: Option<PlatformName>,
     pub terminal: Terminal,
     pub host: Arc<dyn Host>,
     pub cancel: CancellationToken,
@@ -101,11 +111,11 @@ pub struct Context {
 }
 
 impl Context {
-    pub fn new(global: Global) -> Self {
+    pub fn new(global: Global, name: Option<PlatformName>) -> Self {
         let terminal = Terminal::of_this_process();
         let streams = Streams::standard(terminal.clone(), global.color, global.verbose > 0);
         let reporter = ui::reporter(global.progress, streams);
-        Self { global, terminal, host: Arc::new(LocalHost::new()), cancel: CancellationToken::new(), reporter }
+        Self { global, name, terminal, host: Arc::new(LocalHost::new()), cancel: CancellationToken::new(), reporter }
     }
 
     pub fn json(&self) -> bool {
@@ -139,7 +149,7 @@ impl Context {
             config_folder: Some(self.host.folders().config),
             env: self.host.environment(),
             file: self.global.file.clone(),
-            name: self.global.name.clone(),
+            name: self.name.clone(),
             stacks: options.stacks.clone(),
             profiles: options.profiles.clone(),
             images: options.images.map(Into::into),
@@ -160,8 +170,8 @@ impl Context {
     }
 
     /// The name of the platform for commands that need no stack file.
-    pub fn platform_name(&self) -> Result<String, CliError> {
-        match &self.global.name {
+    pub fn platform_name(&self) -> Result<PlatformName, CliError> {
+        match &self.name {
             Some(name) => Ok(name.clone()),
             None => Ok(self.load(&StackOptions::default())?.platform.name),
         }
@@ -262,7 +272,7 @@ impl Context {
 
     /// Commands to type name the platform where it is not the default one.
     pub fn typed(&self, text: &str) -> String {
-        let Some(name) = self.global.name.as_deref().filter(|name| *name != DEFAULT_NAME) else {
+        let Some(name) = self.name.as_ref().filter(|name| !name.is_default()) else {
             return text.to_owned();
         };
         let mut text = match text.strip_prefix("macula ") {

@@ -39,9 +39,9 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let needs = match survey(&session, &loaded).await {
         Ok(prepared) => Needs::of(&prepared.platform, &prepared.resources, cluster_needs(&loaded.platform)),
         Err(_) => Needs {
-            platform: loaded.platform.name.clone(),
+            platform: loaded.platform.name.to_string(),
             domain: loaded.platform.domain.clone(),
-            network: loaded.platform.prefix(),
+            network: loaded.platform.name.network(),
             cluster: cluster_needs(&loaded.platform),
             ..Needs::default()
         },

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::builder::Resettable;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub mod error;
@@ -79,9 +80,25 @@ enum Command {
     Completions(completions::Args),
 }
 
+/// The command line. An empty variable of the environment is one that was not set: that is how CI
+/// systems hand on what has no value.
+fn command() -> clap::Command {
+    fn without_empty(command: clap::Command) -> clap::Command {
+        command
+            .mut_args(|arg| match arg.get_env() {
+                Some(variable) if std::env::var_os(variable).is_some_and(|value| value.is_empty()) => {
+                    arg.env(Resettable::Reset)
+                }
+                _ => arg,
+            })
+            .mut_subcommands(without_empty)
+    }
+    without_empty(Cli::command())
+}
+
 /// The whole program: parse, run, say what went wrong.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let parsed = Cli::command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         // clap writes help to standard output and errors to standard error, with exit codes 0 and 2
@@ -90,7 +107,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(ErrorKind::Usage.exit_code()));
         }
     };
-    let context = Context::new(cli.global);
+    let name = cli.global.platform();
+    let context = Context::new(cli.global, name.as_ref().ok().cloned().flatten());
+    if let Err(error) = name {
+        return context.fail(&error);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return context.fail(&CliError::io("start the runtime", &error)),

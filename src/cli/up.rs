@@ -114,7 +114,7 @@ async fn with_engine(context: &Context, loaded: &Loaded) -> Result<Session, CliE
     if session.system.engine.is_some() {
         return Ok(session);
     }
-    let needs = Needs { platform: loaded.platform.name.clone(), ..Needs::default() };
+    let needs = Needs { platform: loaded.platform.name.to_string(), ..Needs::default() };
     let checks = Selection::named(&["engine-installed", "engine-running"])
         .map_err(|error| CliError::unexpected(error.to_string()))?;
     let findings = doctor::run(&session.system, &needs, checks).await;

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
 
-use crate::model::{DEFAULT_NAME, Platform};
+use crate::model::{Platform, PlatformName};
 
 /// A /24 of loopback addresses; every service of a platform has the same last octet in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +34,8 @@ impl Block {
 
 /// The n-th block to try for a platform's name: 127.(64 + h1 mod 64).h2.0, then the ones after it.
 /// The default platform has 127.0.0.0 and no other.
-pub fn choose_block(name: &str, taken: &[Block]) -> Option<Block> {
-    if name == DEFAULT_NAME {
+pub fn choose_block(name: &PlatformName, taken: &[Block]) -> Option<Block> {
+    if name.is_default() {
         return Some(Block::DEFAULT);
     }
     let digest = Sha256::digest(name.as_bytes());
@@ -114,13 +114,13 @@ mod tests {
 
     #[test]
     fn the_default_platform_keeps_127_0_0() {
-        assert_eq!(choose_block("macula", &[Block::DEFAULT]), Some(Block::DEFAULT));
+        assert_eq!(choose_block(&PlatformName::default(), &[Block::DEFAULT]), Some(Block::DEFAULT));
     }
 
     #[test]
     fn a_named_platform_moves_on_when_its_block_is_taken() {
-        let first = choose_block("pr-123", &[]).unwrap();
-        let second = choose_block("pr-123", &[first]).unwrap();
+        let first = choose_block(&PlatformName::new("pr-123").unwrap(), &[]).unwrap();
+        let second = choose_block(&PlatformName::new("pr-123").unwrap(), &[first]).unwrap();
         assert_ne!(first, second);
         let [a, b, ..] = first.base().octets();
         assert_eq!(a, 127);

@@ -161,7 +161,7 @@ pub fn cluster(platform: &Platform, site: &ClusterSite<'_>) -> Result<ClusterSpe
         config,
         node_image,
         pull,
-        network: platform.prefix(),
+        network: platform.name.network(),
         control_planes: settings.control_planes,
         workers: settings.workers,
         ports,

@@ -42,18 +42,18 @@ pub(super) struct Scene<'a> {
 pub fn container_name(platform: &Platform, service: &Service, replica: u32) -> String {
     match &service.container_name {
         Some(name) => name.clone(),
-        None => format!("{}-{}-{replica}", platform.prefix(), service.name),
+        None => platform.name.container(&service.name, replica),
     }
 }
 
 pub(super) fn network_name(platform: &Platform, stack: &Stack, key: &str) -> String {
     if key == "default" {
-        return platform.prefix();
+        return platform.name.network();
     }
     match stack.networks.get(key) {
         Some(declared) if declared.external => declared.name.clone().unwrap_or_else(|| key.to_owned()),
         Some(declared) if declared.name.is_some() => declared.name.clone().unwrap_or_default(),
-        _ => format!("{}-{}-{key}", platform.prefix(), stack.name),
+        _ => platform.name.stack_network(&stack.name, key),
     }
 }
 
@@ -61,7 +61,7 @@ pub(super) fn volume_name(platform: &Platform, stack: &Stack, key: &str) -> Stri
     match stack.volumes.get(key) {
         Some(declared) if declared.external => declared.name.clone().unwrap_or_else(|| key.to_owned()),
         Some(declared) if declared.name.is_some() => declared.name.clone().unwrap_or_default(),
-        _ => format!("{}-{key}", platform.prefix()),
+        _ => platform.name.volume(key),
     }
 }
 
@@ -291,7 +291,7 @@ fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<Networ
         aliases.sort();
         aliases.dedup();
         all.push(NetworkAttachment {
-            network: platform.prefix(),
+            network: platform.name.network(),
             aliases,
             ipv4: match declared.and_then(|network| network.ipv4_address) {
                 Some(address) => Some(address),
@@ -464,7 +464,7 @@ pub struct WantedNames {
 
 /// See [`WantedNames`].
 pub fn wanted_names(platform: &Platform) -> WantedNames {
-    let mut names = WantedNames { networks: vec![platform.prefix()], ..WantedNames::default() };
+    let mut names = WantedNames { networks: vec![platform.name.network()], ..WantedNames::default() };
     for stack in &platform.stacks {
         names.networks.extend(stack.networks.keys().map(|key| network_name(platform, stack, key)));
         names.volumes.extend(stack.volumes.keys().map(|key| volume_name(platform, stack, key)));

@@ -54,9 +54,9 @@ pub fn template_context(platform: &Platform, site: &Site<'_>, routes: &[Route], 
     json!({
         "name": platform.name,
         "domain": platform.domain,
-        "prefix": platform.prefix(),
+        "prefix": platform.name.prefix(),
         "network": {
-            "name": platform.prefix(),
+            "name": platform.name.network(),
             "subnet": site.subnet,
             "gateway": gateway(site.subnet),
             "ingress": ingress_address(site.subnet),

@@ -131,7 +131,7 @@ fn image_build(platform: &Platform, service: &Service, build: &Build) -> ImageBu
     }
     labels.extend(build.labels.clone());
     // what has a folder of its own belongs to one platform; what we ship is the same for all
-    let owner = if build.context.is_some() { platform.prefix() } else { "macula".to_owned() };
+    let owner = if build.context.is_some() { platform.name.prefix() } else { "macula".to_owned() };
     ImageBuild {
         tag: format!("{owner}/{}:{short}", service.name),
         spec: build.clone(),
@@ -169,7 +169,7 @@ mod tests {
             volumes: BTreeMap::new(),
         };
         let mut platform = Platform {
-            name: "p".into(),
+            name: crate::model::PlatformName::new("p").unwrap(),
             domain: "p.macula.local".into(),
             stacks: vec![stack],
             images: Default::default(),

@@ -106,7 +106,7 @@ pub fn compile(platform: &Platform, site: &Site<'_>) -> Result<Resources, Vec<Co
 
 fn networks(platform: &Platform, site: &Site<'_>) -> Vec<NetworkSpec> {
     let mut own = NetworkSpec {
-        name: platform.prefix(),
+        name: platform.name.network(),
         external: false,
         driver: "bridge".into(),
         driver_opts: Default::default(),
@@ -206,7 +206,7 @@ fn volumes(platform: &Platform, site: &Site<'_>, containers: &[crate::model::Con
 
 fn own_labels(platform: &Platform, site: &Site<'_>, stack: Option<&str>) -> std::collections::BTreeMap<String, String> {
     let mut labels = std::collections::BTreeMap::from([
-        (label::PLATFORM.to_owned(), platform.name.clone()),
+        (label::PLATFORM.to_owned(), platform.name.to_string()),
         (label::VERSION.to_owned(), site.version.to_owned()),
     ]);
     if let Some(stack) = stack {

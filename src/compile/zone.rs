@@ -140,8 +140,12 @@ services:
     /// With `front` as the ingress and `records` as PowerDNS.
     fn platform(stack: &str, settings: &str, name: &str) -> Platform {
         let files = MemoryFiles::default().with("/w/macula.yaml", settings).with("/w/app/compose.yaml", stack);
-        let request =
-            Request { cwd: "/w".into(), name: Some(name.into()), stacks: vec!["/w/app".into()], ..Request::default() };
+        let request = Request {
+            cwd: "/w".into(),
+            name: Some(crate::model::PlatformName::new(name).unwrap()),
+            stacks: vec!["/w/app".into()],
+            ..Request::default()
+        };
         let mut platform = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform;
         platform.stacks.retain(|stack| stack.name == "app");
         for service in platform.stacks[0].services.values_mut() {

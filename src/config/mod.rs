@@ -23,13 +23,8 @@ use macula::file::{ServiceChange, Settings};
 use macula::lock_file;
 use yaml::{Report, Span, listed, project_name, suggestion};
 
-use crate::model::{ClusterSettings, DEFAULT_DOMAIN, DEFAULT_NAME, ImagePolicy, Origin, Platform, Stack};
+use crate::model::{ClusterSettings, ImagePolicy, Origin, Platform, PlatformName, Stack};
 use crate::render;
-
-/// What is wrong with the name of a platform, and what would be right.
-pub fn name_trouble(name: &str) -> Option<(String, String)> {
-    macula::file::platform_name(name)
-}
 
 /// Everything that decides what is loaded.
 #[derive(Debug, Clone, Default)]
@@ -43,7 +38,7 @@ pub struct Request {
     /// `--file`: the macula.yaml to take. It must be there.
     pub file: Option<PathBuf>,
     /// `--name`.
-    pub name: Option<String>,
+    pub name: Option<PlatformName>,
     /// `--stack`, beside those of macula.yaml.
     pub stacks: Vec<PathBuf>,
     /// `--profile`, beside those of macula.yaml.
@@ -83,13 +78,12 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
         Some(path) => macula::file::load(path, home, files, &mut report),
         None => Settings::default(),
     };
-    let (name, domain) = identity(request, &settings, &mut report);
-    let prefix = if name == DEFAULT_NAME { DEFAULT_NAME.to_owned() } else { format!("macula-{name}") };
+    let (name, domain) = identity(request, &settings);
 
     let mut variables = request.env.clone();
-    variables.insert("MACULA_NAME".to_owned(), name.clone());
+    variables.insert("MACULA_NAME".to_owned(), name.to_string());
     variables.insert("MACULA_DOMAIN".to_owned(), domain.clone());
-    variables.insert("MACULA_PREFIX".to_owned(), prefix.clone());
+    variables.insert("MACULA_PREFIX".to_owned(), name.prefix());
     let command_line = Span::whole(report.file(Path::new("--profile")));
     let mut asked = settings.profiles.clone();
     asked.extend(request.profiles.iter().map(|name| (name.clone(), command_line)));
@@ -120,7 +114,7 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
             service.image = Some(to.clone());
         }
     }
-    check::check(&mut stacks, &off, &prefix, &domain, &settings.ingress, &mut report);
+    check::check(&mut stacks, &off, &name, &domain, &settings.ingress, &mut report);
 
     let failed = report.has_errors();
     let (errors, warnings) = report.finish();
@@ -173,24 +167,14 @@ fn find_config_file(request: &Request, files: &dyn Files, report: &mut Report) -
 }
 
 /// The name and the zone of the platform.
-fn identity(request: &Request, settings: &Settings, report: &mut Report) -> (String, String) {
-    let mut name = settings.name.clone().unwrap_or_else(|| DEFAULT_NAME.to_owned());
-    let in_file = name.clone();
-    if let Some(given) = &request.name {
-        match macula::file::platform_name(given) {
-            None => name = given.clone(),
-            Some((problem, help)) => {
-                let file = report.file(Path::new("--name"));
-                report.error_help(Span::whole(file), problem, help);
-            }
-        }
-    }
+fn identity(request: &Request, settings: &Settings) -> (PlatformName, String) {
+    let in_file = settings.name.clone().unwrap_or_default();
+    let name = request.name.clone().unwrap_or_else(|| in_file.clone());
     let domain = match &settings.domain {
         // a second platform from the same file needs a zone of its own
-        Some(domain) if name != in_file => format!("{name}.{domain}"),
+        Some(domain) if name != in_file => name.domain_below(domain),
         Some(domain) => domain.clone(),
-        None if name == DEFAULT_NAME => DEFAULT_DOMAIN.to_owned(),
-        None => format!("{name}.{DEFAULT_DOMAIN}"),
+        None => name.domain(),
     };
     (name, domain)
 }

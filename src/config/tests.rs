@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::model::PlatformName;
 use crate::model::*;
 
 const WEB: &str = "services: {web: {image: nginx}}\n";
@@ -63,17 +64,18 @@ fn macula_yaml_is_found_where_it_is_looked_for() {
 fn every_platform_has_a_zone_of_its_own() {
     let zone = |file: &str, name: Option<&str>| {
         let files = MemoryFiles::default().with("/home/dev/macula.yaml", file);
-        let loaded = run(&Request { name: name.map(str::to_owned), ..request() }, &files).unwrap();
-        format!("{} {} {}", loaded.platform.name, loaded.platform.domain, loaded.platform.prefix())
+        let loaded =
+            run(&Request { name: name.map(|name| PlatformName::new(name).unwrap()), ..request() }, &files).unwrap();
+        format!("{} {} {}", loaded.platform.name, loaded.platform.domain, loaded.platform.name.prefix())
     };
     assert_eq!(zone("", None), "macula macula.local macula");
     assert_eq!(zone("", Some("pr-1")), "pr-1 pr-1.macula.local macula-pr-1");
     assert_eq!(zone("name: dev", None), "dev dev.macula.local macula-dev");
     assert_eq!(zone("{name: dev, domain: dev.test}", None), "dev dev.test macula-dev");
     assert_eq!(zone("domain: dev.test", Some("pr-1")), "pr-1 pr-1.dev.test macula-pr-1");
-    let wrong = Request { name: Some("Not A Label".into()), ..request() };
-    insta::assert_snapshot!(run(&wrong, &MemoryFiles::default()).unwrap_err(), @r"
-    --name: `Not A Label` is no DNS label of at most 40 letters
+    let wrong = MemoryFiles::default().with("/home/dev/macula.yaml", "name: Not A Label");
+    insta::assert_snapshot!(run(&request(), &wrong).unwrap_err(), @r"
+    macula.yaml:1:7: name: `Not A Label` is not a valid name: use at most 40 lower-case letters, digits and inner dashes
         for example `not-a-label`
     ");
 }
@@ -129,7 +131,7 @@ fn stacks_and_services_have_names_of_their_own() {
 fn our_variables_are_known_to_every_stack() {
     let (request, files) =
         with_stack("services: {web: {image: '$MACULA_NAME/$MACULA_DOMAIN/$MACULA_PREFIX/$COMPOSE_PROJECT_NAME'}}");
-    let request = Request { name: Some("x".into()), ..request };
+    let request = Request { name: Some(PlatformName::new("x").unwrap()), ..request };
     let loaded = run(&request, &files).unwrap();
     assert_eq!(loaded.platform.service("web").unwrap().1.image.as_deref(), Some("x/x.macula.local/macula-x/dev"));
 }

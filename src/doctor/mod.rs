@@ -191,9 +191,9 @@ impl Needs {
         let nodes = u64::from(platform.cluster.control_planes) + u64::from(platform.cluster.workers);
         let nodes = if cluster.is_some() { nodes.max(1) } else { 0 };
         Self {
-            platform: platform.name.clone(),
+            platform: platform.name.to_string(),
             domain: platform.domain.clone(),
-            network: platform.prefix(),
+            network: platform.name.network(),
             ports: ports.collect(),
             subnet: platform.addresses.subnet,
             memory: memory.saturating_add(nodes * MEMORY_OF_A_NODE),

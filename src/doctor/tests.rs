@@ -9,7 +9,9 @@ use super::*;
 use crate::engine::discover::{Discovery, Source};
 use crate::host::fake::FakeHost;
 use crate::host::{Disk, Held, Output, temporary_name};
-use crate::model::{ContainerState, EngineKind, Facts, ObservedContainer, ObservedNetwork, PortBinding, label};
+use crate::model::{
+    ContainerState, EngineKind, Facts, ObservedContainer, ObservedNetwork, PlatformName, PortBinding, label,
+};
 
 const DOCKER: &str = "unix:///var/run/docker.sock";
 
@@ -861,7 +863,7 @@ fn needs_of_a_platform() {
     .unwrap();
     let resources = Resources { containers: vec![spec], ..Resources::default() };
     let platform = Platform {
-        name: "pr-123".into(),
+        name: PlatformName::new("pr-123").unwrap(),
         domain: "pr-123.macula.local".into(),
         stacks: Vec::new(),
         images: Default::default(),

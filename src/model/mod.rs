@@ -2,9 +2,11 @@
 //! ([`Resource`]) and what is there ([`Observed`]). No I/O, no clock, no environment.
 
 mod cluster;
+mod dns_label;
 pub mod label;
 mod observed;
 mod platform;
+mod platform_name;
 mod reference;
 mod resource;
 mod secrets;
@@ -12,8 +14,10 @@ mod service;
 mod zone;
 
 pub use cluster::*;
+pub use dns_label::*;
 pub use observed::*;
 pub use platform::*;
+pub use platform_name::*;
 pub use reference::{is_on_loopback, *};
 pub use resource::*;
 pub use secrets::*;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{NetworkDecl, Service, Volume};
+use super::{NetworkDecl, PlatformName, Service, Volume};
 
 /// The name of the platform when none is given.
 pub const DEFAULT_NAME: &str = "macula";
@@ -15,8 +15,8 @@ pub const DEFAULT_DOMAIN: &str = "macula.local";
 /// Everything that is wanted: the settings of macula.yaml and all stacks, resolved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Platform {
-    /// Lower-case DNS label, `macula` unless `--name` or macula.yaml says otherwise.
-    pub name: String,
+    /// `macula` unless `--name` or macula.yaml says otherwise.
+    pub name: PlatformName,
     /// The zone: `macula.local`, or `<name>.macula.local` for a platform with a name of its own.
     pub domain: String,
     /// In the order in which they are listed; built-in stacks first.
@@ -44,22 +44,9 @@ impl Platform {
         self.service(name).is_some_and(|(_, service)| service.extension.optional)
     }
 
-    /// `macula` for the default platform, `macula-<name>` for any other: the prefix of all names
-    /// in the engine, and the name of the network.
-    pub fn prefix(&self) -> String {
-        prefix_of(&self.name)
-    }
-}
-
-/// [`Platform::prefix`] of the platform with this name.
-pub fn prefix_of(platform: &str) -> String {
-    if platform == DEFAULT_NAME { DEFAULT_NAME.to_owned() } else { format!("macula-{platform}") }
-}
-
-impl Platform {
     /// The cluster, and its context in the user's kubeconfig.
     pub fn cluster_name(&self) -> String {
-        self.cluster.name.clone().unwrap_or_else(|| self.prefix())
+        self.cluster.name.clone().unwrap_or_else(|| self.name.cluster())
     }
 }
 

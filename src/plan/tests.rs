@@ -7,6 +7,7 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::compile::{Block, Site, compile, image_specs, service_volumes};
+use crate::model::PlatformName;
 use crate::model::*;
 
 fn facts() -> Facts {
@@ -60,7 +61,7 @@ fn platform() -> Platform {
     let migrate = needs(service("migrate"), "db", Condition::ServiceHealthy);
     let services = [web, db, migrate].into_iter().map(|service| (service.name.clone(), service)).collect();
     Platform {
-        name: "macula".into(),
+        name: PlatformName::default(),
         domain: "macula.local".into(),
         stacks: vec![Stack {
             name: "app".into(),

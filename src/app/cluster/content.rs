@@ -129,7 +129,7 @@ async fn input(session: &Session, prepared: &Prepared, write: bool) -> Result<Ad
         .map(|record| record.name.clone())
         .collect();
     Ok(AddOnInput {
-        platform: platform.name.clone(),
+        platform: platform.name.to_string(),
         domain: platform.domain.clone(),
         cluster: platform.cluster_name(),
         settings: platform.cluster.clone(),

@@ -191,7 +191,7 @@ async fn allowed(session: &Session, prepared: &Prepared, node_image: Option<&str
         let number = port.host_port?;
         Some(WantedPort { address: port.host_ip, port: number, protocol: port.protocol, service: "cluster".into() })
     });
-    let needs = Needs { platform: prepared.platform.name.clone(), ports: ports.collect(), ..Needs::default() };
+    let needs = Needs { platform: prepared.platform.name.to_string(), ports: ports.collect(), ..Needs::default() };
     let checks = Selection::named(&["privileged", "ports"]).map_err(|error| Error::Other(error.to_string()))?;
     for finding in doctor::run(&session.system, &needs, checks).await {
         match (finding.check, finding.status) {

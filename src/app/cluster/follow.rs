@@ -11,6 +11,7 @@ use crate::app::{Error, State};
 use crate::cluster::{ClusterError, Entry};
 use crate::host::Host;
 use crate::kubernetes::KubernetesError;
+use crate::model::PlatformName;
 use crate::system::Reach;
 
 /// How long one look at a cluster goes on; then the files are read again, and what somebody took away is
@@ -27,7 +28,7 @@ pub async fn follow(host: Arc<dyn Host>, files: ResolverFiles, reach: Arc<dyn Re
         for (outcome, (platform, _)) in join_all(looks).await.into_iter().zip(&platforms) {
             // a cluster that is stopped, deleted, or not up yet: it is `up` that tells somebody
             if let Err(error) = outcome {
-                tracing::debug!(%error, platform, "namespaces are not looked after");
+                tracing::debug!(%error, %platform, "namespaces are not looked after");
             }
         }
         tokio::time::sleep(PAUSE).await;
@@ -38,7 +39,7 @@ pub async fn follow(host: Arc<dyn Host>, files: ResolverFiles, reach: Arc<dyn Re
 pub(super) async fn watch(
     host: &dyn Host,
     reach: &dyn Reach,
-    platform: &str,
+    platform: &PlatformName,
     for_so_long: Duration,
 ) -> Result<(), Error> {
     let state = State::new(&host.folders().data, platform);

@@ -2,7 +2,7 @@
 
 use crate::app::{Error, Session};
 use crate::cluster::kind::{CLUSTER_LABEL, ROLE_LABEL};
-use crate::model::{ClusterRecord, NodeRole, ObservedCluster, ObservedContainer, ObservedNode, Platform};
+use crate::model::{ClusterRecord, NodeRole, ObservedCluster, ObservedContainer, ObservedNode, Platform, PlatformName};
 
 /// The port of the API server in a node.
 pub const API_PORT: u16 = 6443;
@@ -37,11 +37,16 @@ impl ClusterLook {
 
 /// The cluster of a platform. One call of the engine.
 pub async fn look(session: &Session, platform: &Platform) -> Result<ClusterLook, Error> {
-    look_for(session, &platform.name, &platform.cluster_name(), &platform.prefix()).await
+    look_for(session, &platform.name, &platform.cluster_name(), &platform.name.network()).await
 }
 
 /// As [`look`], for commands that have no files: the record names the cluster.
-pub async fn look_for(session: &Session, platform: &str, name: &str, network: &str) -> Result<ClusterLook, Error> {
+pub async fn look_for(
+    session: &Session,
+    platform: &PlatformName,
+    name: &str,
+    network: &str,
+) -> Result<ClusterLook, Error> {
     let engine = session.engine()?;
     let record = session.state(platform).cluster(session.host()).await?;
     let name = record.as_ref().map_or(name, |record| &record.name).to_owned();

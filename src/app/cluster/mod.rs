@@ -17,7 +17,7 @@ use crate::doctor::{self, ClusterNeeds};
 use crate::engine::ImageError;
 use crate::event::Events;
 use crate::kubernetes::AddOnState;
-use crate::model::{ClusterRecord, ContainerState, NodeRole, Platform, ResourceId, ResourceKind, prefix_of};
+use crate::model::{ClusterRecord, ContainerState, NodeRole, Platform, PlatformName, ResourceId, ResourceKind};
 use crate::plan::{self, Action, Cause, ClusterAction, ClusterWish, LeftOut, Plan, Step, Wish};
 
 use super::commands::up::lock;
@@ -351,11 +351,11 @@ pub(super) fn work(session: &Session, prepared: &Prepared, lenient: bool, retain
         engine: prepared.engine.clone(),
         provider: program.map(|program| provider(session, prepared, program)),
         state: prepared.state.clone(),
-        network: prepared.platform.prefix(),
+        network: prepared.platform.name.network(),
         record: tokio::sync::Mutex::new(prepared.cluster.record.clone().unwrap_or_default()),
         subnets: decision.map(|decision| decision.subnets),
         content: decision.map(|decision| decision.content.clone()).unwrap_or_default(),
-        platform: prepared.platform.name.clone(),
+        platform: prepared.platform.name.to_string(),
         timeout: prepared.platform.cluster.timeout,
         inside: tokio::sync::OnceCell::new(),
         lenient,
@@ -451,7 +451,7 @@ pub async fn delete(session: &Session, loaded: &Loaded) -> Result<Plan, Error> {
 /// Who takes a cluster away; `None`: there is none of ours.
 pub(super) async fn deletion(
     session: &Session,
-    platform: &str,
+    platform: &PlatformName,
     look: &ClusterLook,
 ) -> Result<Option<Arc<Work>>, Error> {
     if look.observed.is_none() && look.record.is_none() {
@@ -473,11 +473,11 @@ pub(super) async fn deletion(
         engine,
         provider,
         state,
-        network: prefix_of(platform),
+        network: platform.network(),
         record: tokio::sync::Mutex::new(look.record.clone().unwrap_or_default()),
         subnets: None,
         content: Content::default(),
-        platform: platform.to_owned(),
+        platform: platform.to_string(),
         timeout: SHORT,
         inside: tokio::sync::OnceCell::new(),
         lenient: false,
@@ -489,9 +489,9 @@ pub(super) async fn deletion(
 }
 
 /// `cluster start`: the nodes that are down. An empty plan: all of them run.
-pub async fn start(session: &Session, platform: &str, name: &str) -> Result<Plan, Error> {
+pub async fn start(session: &Session, platform: &PlatformName, name: &str) -> Result<Plan, Error> {
     let _lock = lock(session, platform).await?;
-    let look = look_for(session, platform, name, &prefix_of(platform)).await?;
+    let look = look_for(session, platform, name, &platform.network()).await?;
     let found = ours(&look, name)?;
     let mut plan = Plan::default();
     if found.runs() {
@@ -515,9 +515,9 @@ pub async fn start(session: &Session, platform: &str, name: &str) -> Result<Plan
 }
 
 /// `cluster stop`: all nodes at once. An empty plan: none ran.
-pub async fn stop(session: &Session, platform: &str, name: &str) -> Result<Plan, Error> {
+pub async fn stop(session: &Session, platform: &PlatformName, name: &str) -> Result<Plan, Error> {
     let _lock = lock(session, platform).await?;
-    let look = look_for(session, platform, name, &prefix_of(platform)).await?;
+    let look = look_for(session, platform, name, &platform.network()).await?;
     let found = ours(&look, name)?;
     let mut plan = Plan::default();
     for node in found.nodes.iter().filter(|node| node.state == ContainerState::Running) {
@@ -621,7 +621,7 @@ async fn ready_provider(session: &Session, loaded: &Loaded) -> Result<Arc<dyn Cl
     Ok(Arc::new(Kind::new(session.system.host.clone(), engine, program, facts, endpoint, settings.timeout)))
 }
 
-async fn run(session: &Session, platform: &str, plan: Plan, work: Arc<Work>) -> Result<Plan, Error> {
+async fn run(session: &Session, platform: &PlatformName, plan: Plan, work: Arc<Work>) -> Result<Plan, Error> {
     let tools = Tools {
         engine: work.engine.clone(),
         host: session.system.host.clone(),

@@ -18,7 +18,7 @@ use crate::event::{Event, Events, Reporter};
 use crate::host::fake::FakeHost;
 use crate::host::{Host, Output};
 use crate::kubernetes::{Applied, ImageTrouble, KubernetesError, NotReady, Reason, ScrapeAccess, Trouble};
-use crate::model::{DEFAULT_NODE_IMAGE, ObservedContainer, Protocol};
+use crate::model::{DEFAULT_NODE_IMAGE, ObservedContainer, PlatformName, Protocol};
 use crate::system::{Inside, Reach, System, TellSink};
 
 struct Agrees;
@@ -283,7 +283,7 @@ async fn what_is_for_every_namespace_is_looked_after_until_the_cluster_is_gone()
     let machine = Machine::new();
     let look = async || {
         let reach = To(machine.inside.clone());
-        super::follow::watch(&machine.host, &reach, "macula", Duration::from_secs(1)).await.unwrap();
+        super::follow::watch(&machine.host, &reach, &PlatformName::default(), Duration::from_secs(1)).await.unwrap();
         machine.inside.followed.lock().unwrap().len()
     };
     assert_eq!(look().await, 0, "no cluster yet");
@@ -390,7 +390,7 @@ async fn what_is_remembered_of_a_node_is_no_test() {
     machine.engine.stop_by_hand("macula-control-plane");
     let now = machine.host.now();
     *machine.inside.seen.lock().unwrap() = vec![now - 60, now - 60, now + 1];
-    start(&machine.session("macula cluster start"), "macula", "macula").await.unwrap();
+    start(&machine.session("macula cluster start"), &PlatformName::default(), "macula").await.unwrap();
     assert_eq!(*machine.inside.seen.lock().unwrap(), [now + 1], "it was asked until it had a new word");
 }
 
@@ -421,11 +421,14 @@ async fn stop_and_start_by_hand() {
     let machine = Machine::new();
     machine.up("").await.unwrap();
     let session = machine.session("macula cluster stop");
-    assert_eq!(stop(&session, "macula", "macula").await.unwrap().steps.len(), 1);
-    assert_eq!(stop(&session, "macula", "macula").await.unwrap().steps.len(), 0);
-    assert_eq!(start(&session, "macula", "macula").await.unwrap().steps.len(), 1);
-    assert_eq!(start(&session, "macula", "macula").await.unwrap().steps.len(), 0);
-    assert!(matches!(start(&session, "other", "other").await, Err(Error::Cluster(ClusterError::Missing { .. }))));
+    assert_eq!(stop(&session, &PlatformName::default(), "macula").await.unwrap().steps.len(), 1);
+    assert_eq!(stop(&session, &PlatformName::default(), "macula").await.unwrap().steps.len(), 0);
+    assert_eq!(start(&session, &PlatformName::default(), "macula").await.unwrap().steps.len(), 1);
+    assert_eq!(start(&session, &PlatformName::default(), "macula").await.unwrap().steps.len(), 0);
+    assert!(matches!(
+        start(&session, &PlatformName::new("other").unwrap(), "other").await,
+        Err(Error::Cluster(ClusterError::Missing { .. }))
+    ));
 }
 
 #[tokio::test]
@@ -461,13 +464,13 @@ async fn down_takes_the_cluster_first_or_keeps_it() {
     let machine = Machine::new();
     machine.up("").await.unwrap();
     let options = DownOptions { keep_cluster: true, ..DownOptions::default() };
-    let kept = down(&machine.session("macula down"), "macula", options).await.unwrap();
+    let kept = down(&machine.session("macula down"), &PlatformName::default(), options).await.unwrap();
     assert_snapshot!(kept.plan, @"
     - stop container macula-web-1 (requested)
     - remove container macula-web-1 (requested) after stop container macula-web-1
     ");
     assert_eq!(machine.engine.network_names(), ["macula"]);
-    let all = down(&machine.session("macula down"), "macula", DownOptions::default()).await.unwrap();
+    let all = down(&machine.session("macula down"), &PlatformName::default(), DownOptions::default()).await.unwrap();
     assert_snapshot!(all.plan, @"
     - remove network macula (requested) after delete cluster macula
     - delete cluster macula (requested)
@@ -510,7 +513,7 @@ async fn somebody_elses_cluster_is_left_alone() {
         Err(Error::Cluster(ClusterError::Exists { .. }))
     ));
     assert_eq!(machine.up("").await.unwrap().now.cluster.state, "left_out");
-    down(&machine.session("macula down"), "macula", DownOptions::default()).await.unwrap();
+    down(&machine.session("macula down"), &PlatformName::default(), DownOptions::default()).await.unwrap();
     assert_eq!(machine.engine.containers(), ["macula-control-plane"]);
 }
 

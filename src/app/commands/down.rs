@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::apply::{ClusterWork, Tools, apply};
-use crate::model::prefix_of;
+use crate::model::PlatformName;
 use crate::observe;
 use crate::plan::{self, Keep, Plan};
 
@@ -28,10 +28,10 @@ pub struct Downed {
 }
 
 /// Takes away what is ours; data volumes only when asked.
-pub async fn down(session: &Session, name: &str, options: DownOptions) -> Result<Downed, Error> {
+pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) -> Result<Downed, Error> {
     let engine = session.engine()?;
     let _lock = up::lock(session, name).await?;
-    let network = prefix_of(name);
+    let network = name.network();
     let (facts, observed, cluster) = tokio::join!(
         engine.facts(),
         observe::ours(&*engine, name),

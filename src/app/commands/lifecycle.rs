@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::apply::apply;
 use crate::config::Loaded;
-use crate::model::label;
+use crate::model::{PlatformName, label};
 use crate::observe;
 use crate::plan::{self, Plan};
 
@@ -62,7 +62,7 @@ pub async fn lifecycle(session: &Session, loaded: &Loaded, action: Action, servi
 }
 
 /// How to start a service stands in its stack; its container alone does not tell.
-async fn not_given(session: &Session, platform: &str, names: &[String]) -> Result<Option<Error>, Error> {
+async fn not_given(session: &Session, platform: &PlatformName, names: &[String]) -> Result<Option<Error>, Error> {
     let observed = observe::ours(&*session.engine()?, platform).await?;
     let found = observed
         .containers

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::{Engine, LogOptions};
-use crate::model::{ContainerState, label};
+use crate::model::{ContainerState, PlatformName, label};
 use crate::observe;
 
 use crate::app::{Error, Session};
@@ -26,7 +26,7 @@ pub struct Source {
 /// By label, so that the logs of a service that no stack names any more are there too.
 pub async fn log_sources(
     session: &Session,
-    platform: &str,
+    platform: &PlatformName,
     services: &[String],
 ) -> Result<(Arc<dyn Engine>, Vec<Source>), Error> {
     let engine = session.engine()?;

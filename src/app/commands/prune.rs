@@ -43,7 +43,7 @@ pub async fn prune_images(session: &Session, loaded: &Loaded, dry_run: bool) -> 
     let mut found = engine.labelled_images(label::SERVICE).await?;
     // what was built from the base goes before it
     found.sort_by_key(|image| (service(image) == BASE, image.names.clone()));
-    for image in found.into_iter().filter(|image| is_ours(image, &platform.prefix())) {
+    for image in found.into_iter().filter(|image| is_ours(image, &platform.name.prefix())) {
         if image.used || image.names.iter().any(|name| wanted.contains(name)) {
             continue;
         }

@@ -139,7 +139,7 @@ pub(super) fn status_of(
     drift.extend(cluster::drift(prepared));
     let left_out = prepared.plan.left_out.iter().find(|left| left.service == crate::plan::CLUSTER_GROUP);
     Status {
-        platform: PlatformStatus { name: platform.name.clone(), domain: platform.domain.clone() },
+        platform: PlatformStatus { name: platform.name.to_string(), domain: platform.domain.clone() },
         services: rows(platform, prepared, problems),
         dns,
         cluster: cluster::status_of(platform, &prepared.cluster, left_out.map(|left| left.reason.as_str())),
@@ -163,7 +163,7 @@ fn rows(platform: &Platform, prepared: &Prepared, problems: &[SupplyProblem]) ->
     let mut rows: Vec<ServiceStatus> =
         platform.services().map(|(stack, service)| row(platform, prepared, &reasons, stack, service)).collect();
     let orphans = prepared.observed.containers.iter().filter(|found| {
-        found.label(label::PLATFORM) == Some(&platform.name)
+        found.label(label::PLATFORM) == Some(platform.name.as_str())
             && found.label(label::SERVICE).is_some_and(|name| rows.iter().all(|row| row.name != name))
     });
     let orphans: Vec<ServiceStatus> = orphans.map(orphan).collect();
@@ -200,7 +200,7 @@ fn row(
     let found: Vec<&ObservedContainer> = names
         .iter()
         .filter_map(|name| prepared.observed.container(name))
-        .filter(|found| found.label(label::PLATFORM) == Some(&platform.name))
+        .filter(|found| found.label(label::PLATFORM) == Some(platform.name.as_str()))
         .collect();
     let running = found.iter().filter(|found| found.state == ContainerState::Running).count();
     let left_out = reasons.get(service.name.as_str());

@@ -11,7 +11,7 @@ use crate::config::Loaded;
 use crate::doctor::{self, Finding, Fix, Needs, Selection};
 use crate::event::Events;
 use crate::host::{Held, Lock};
-use crate::model::{ContainerState, Observed, ObservedContainer, PrepareStep, label};
+use crate::model::{ContainerState, Observed, ObservedContainer, PlatformName, PrepareStep, label};
 use crate::observe;
 use crate::plan::{self, Action, LeftOut};
 
@@ -47,7 +47,7 @@ pub struct UpResult {
 }
 
 /// Waits for another run on the same platform to end. `waiting` is told who that is.
-pub(in crate::app) async fn lock(session: &Session, platform: &str) -> Result<Lock, Error> {
+pub(in crate::app) async fn lock(session: &Session, platform: &PlatformName) -> Result<Lock, Error> {
     let path = session.state(platform).lock_file();
     let host = session.host();
     let events = session.events.clone();
@@ -64,7 +64,7 @@ pub(in crate::app) async fn lock(session: &Session, platform: &str) -> Result<Lo
 
 /// A run that was killed while it stopped containers has left the engine at work: they still run,
 /// and are about to end. Nothing shows which; to stop them once more is to wait for it.
-async fn settle(session: &Session, platform: &str, killed: &Held) -> Result<(), Error> {
+async fn settle(session: &Session, platform: &PlatformName, killed: &Held) -> Result<(), Error> {
     let stops = |word: &str| ["down", "stop", "restart"].contains(&word);
     if !killed.command.split_whitespace().any(stops) {
         return Ok(());

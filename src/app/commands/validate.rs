@@ -82,7 +82,7 @@ async fn walk(session: &Session, ground: &Ground, targets: Vec<Target>) -> Evide
         .services()
         .find(|(_, service)| service.extension.role == Some(Role::Ingress))
         .map(|(_, service)| container_name(platform, service, 1));
-    let network = platform.prefix();
+    let network = platform.name.network();
     let (name, address): (String, IpAddr) = resolver::probe(&platform.domain);
     let scene = Scene {
         host,

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::compile::{feed, gateway, resolver_metrics, zone};
 use crate::dns::{Client, ContentError, ControlError, Listen, RecordsError, ServerError, Status, ZoneEntry, ask};
 use crate::host::{Command, Host, Lock};
-use crate::model::{DnsSettings, View};
+use crate::model::{DnsSettings, PlatformName, View};
 
 use super::state::{read, write};
 use super::{DnsStatus, Error, Prepared, Session};
@@ -107,8 +107,8 @@ impl ResolverFiles {
         self.folder.join("zones")
     }
 
-    fn zone(&self, platform: &str) -> PathBuf {
-        self.zones().join(format!("{platform}.json"))
+    fn zone(&self, platform: &PlatformName) -> PathBuf {
+        platform.file(&self.zones(), "json")
     }
 
     /// What was done to point the system at the resolver.
@@ -128,12 +128,13 @@ impl ResolverFiles {
 
     /// The platforms' names as recorded, by platform. A file that cannot be read is passed over: the
     /// next `up` of its platform writes it anew.
-    pub async fn entries(&self, host: &dyn Host) -> Vec<(String, ZoneEntry)> {
+    pub async fn entries(&self, host: &dyn Host) -> Vec<(PlatformName, ZoneEntry)> {
         let mut all = Vec::new();
         for file in host.list(&self.zones()).await.unwrap_or_default() {
-            let Some(platform) = file.strip_suffix(".json") else { continue };
-            if let Ok(Some(kept)) = read::<ZoneFile>(host, &self.zone(platform)).await {
-                all.push((platform.to_owned(), kept.entry));
+            let name = file.strip_suffix(".json").and_then(|name| PlatformName::new(name).ok());
+            let Some(platform) = name else { continue };
+            if let Ok(Some(kept)) = read::<ZoneFile>(host, &self.zone(&platform)).await {
+                all.push((platform, kept.entry));
             }
         }
         all
@@ -345,7 +346,7 @@ async fn answering(control: &Path, patience: Duration, hope: impl Fn() -> bool) 
 
 /// Takes the platform's names out, and stops the resolver when they were the last. Needs no resolver
 /// that runs.
-pub async fn release(session: &Session, platform: &str) -> Result<(), Error> {
+pub async fn release(session: &Session, platform: &PlatformName) -> Result<(), Error> {
     let host = session.host();
     let files = ResolverFiles::of(host);
     if !host.exists(&files.zone(platform)).await {

@@ -2,10 +2,11 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::config::{MemoryFiles, Request, load};
+use crate::model::PlatformName;
 
 fn platform(settings: &str, name: &str) -> Platform {
     let files = MemoryFiles::default().with("/w/macula.yaml", settings);
-    let request = Request { cwd: "/w".into(), name: Some(name.into()), ..Request::default() };
+    let request = Request { cwd: "/w".into(), name: Some(PlatformName::new(name).unwrap()), ..Request::default() };
     load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::config::compose::Project;
 use crate::config::yaml::{Entry, Node, Report, Span, listed, nearest, suggestion};
-use crate::model::{IngressSettings, Mount, Role, SecretSource, Service, Stack};
+use crate::model::{IngressSettings, Mount, PlatformName, Role, SecretSource, Service, Stack};
 
 /// A stack and the project that it was made from, whose places are shown in errors.
 pub(super) struct Loaded {
@@ -57,14 +57,14 @@ impl Loaded {
 pub(super) fn check(
     stacks: &mut [Loaded],
     off: &[Off],
-    prefix: &str,
+    platform: &PlatformName,
     domain: &str,
     ingress: &IngressSettings,
     report: &mut Report,
 ) {
     names(stacks, report);
     resources(stacks, report);
-    shared::resources(stacks, prefix, report);
+    shared::resources(stacks, platform, report);
     needed(stacks, off, report);
     let off: Vec<&str> = off.iter().flat_map(|off| &off.services).map(String::as_str).collect();
     dependencies(stacks, &off, report);

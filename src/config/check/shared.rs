@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::Loaded;
 use crate::config::yaml::{Report, Span, listed, suggestion};
-use crate::model::{IngressSettings, NetworkDecl, Protocol, Role, SecretSource, Volume};
+use crate::model::{IngressSettings, NetworkDecl, PlatformName, Protocol, Role, SecretSource, Volume};
 
 /// No two services publish the same port of the same address.
 pub(super) fn published(stacks: &[Loaded], ingress: &IngressSettings, report: &mut Report) {
@@ -119,7 +119,7 @@ fn qualified(host: &str, domain: &str) -> Option<String> {
 }
 
 /// Volumes and networks of one name are one: several stacks may declare it, and say the same.
-pub(super) fn resources(stacks: &[Loaded], prefix: &str, report: &mut Report) {
+pub(super) fn resources(stacks: &[Loaded], platform: &PlatformName, report: &mut Report) {
     let mut volumes: HashMap<String, (&Volume, &str, Span)> = HashMap::new();
     let mut networks: HashMap<String, (&NetworkDecl, &str, Span)> = HashMap::new();
     for loaded in stacks {
@@ -129,7 +129,7 @@ pub(super) fn resources(stacks: &[Loaded], prefix: &str, report: &mut Report) {
             section.and_then(|section| section.get(key)).map_or(loaded.project.root.span, |entry| entry.key)
         };
         for (key, volume) in &loaded.stack.volumes {
-            let own = if volume.external { key.clone() } else { format!("{prefix}-{key}") };
+            let own = if volume.external { key.clone() } else { platform.volume(key) };
             let name = volume.name.clone().unwrap_or(own);
             let span = at("volumes", key);
             match volumes.get(&name) {
@@ -149,10 +149,10 @@ pub(super) fn resources(stacks: &[Loaded], prefix: &str, report: &mut Report) {
             volumes.insert(name, (volume, stack, span));
         }
         for (key, network) in loaded.stack.networks.iter().filter(|(key, _)| *key != "default") {
-            let own = if network.external { key.clone() } else { format!("{prefix}-{stack}-{key}") };
+            let own = if network.external { key.clone() } else { platform.stack_network(stack, key) };
             let name = network.name.clone().unwrap_or(own);
             let span = at("networks", key);
-            if name == prefix && !network.external {
+            if name == platform.network() && !network.external {
                 report.error_help(
                     span,
                     format!("networks.{key}: `{name}` is the platform's own network"),

@@ -6,12 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::files::{Files, clean, join};
-use crate::config::yaml::{
-    Entry, Field, Kind, Map, Node, Object, Report, Shaper, Value, field as f, is_dns_label, listed, shape, to_dns_label,
-};
+use crate::config::yaml::{Entry, Field, Kind, Map, Node, Object, Report, Shaper, Value, field as f, listed, shape};
 use crate::model::{
     ConfigTemplate, Extension, IngressRule, Metrics, PrepareStep, Probe, ProbeKind, Provider, Reload, Role,
-    SecretSource,
+    SecretSource, is_dns_label, to_dns_label,
 };
 use crate::render;
 

@@ -6,12 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::files::Files;
-use crate::config::yaml::{
-    self, Field, Kind, Node, Object, Report, Shaper, Span, Value, field as f, is_dns_label, is_dns_name, shape,
-    to_dns_label,
-};
+use crate::config::yaml::{self, Field, Kind, Node, Object, Report, Shaper, Span, Value, field as f, shape};
 use crate::model::{
-    AddressSettings, ClusterSettings, DnsSettings, ImagePolicy, ImageSettings, IngressSettings, Timeouts,
+    AddressSettings, ClusterSettings, DnsSettings, ImagePolicy, ImageSettings, IngressSettings, PlatformName, Timeouts,
+    is_dns_name,
 };
 
 const PORT: Kind = Kind::Int(1, 65535);
@@ -131,22 +129,8 @@ fn paths(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
 }
 
 /// The check of a platform's name.
-pub(in crate::config) fn platform_name(text: &str) -> Option<(String, String)> {
-    // folders beside those of the platforms
-    if ["ca", "dns", "log"].contains(&text) {
-        return Some((format!("`{text}` is taken by macula itself"), "choose another name".to_owned()));
-    }
-    if is_dns_label(text) && text.len() <= 40 {
-        return None;
-    }
-    let label: String = to_dns_label(text).chars().take(40).collect();
-    let label = label.trim_end_matches('-');
-    let help = if label.is_empty() {
-        "lower-case letters, digits and dashes".to_owned()
-    } else {
-        format!("for example `{label}`")
-    };
-    Some((format!("`{text}` is no DNS label of at most 40 letters"), help))
+fn platform_name(text: &str) -> Option<(String, String)> {
+    PlatformName::new(text).err().map(|error| (error.to_string(), error.help))
 }
 
 fn domain(text: &str) -> Option<(String, String)> {
@@ -195,7 +179,7 @@ fn address(text: &str) -> Option<(String, String)> {
 /// What macula.yaml says, with defaults.
 #[derive(Debug, Default)]
 pub(in crate::config) struct Settings {
-    pub(in crate::config) name: Option<String>,
+    pub(in crate::config) name: Option<PlatformName>,
     pub(in crate::config) domain: Option<String>,
     pub(in crate::config) profiles: Vec<(String, Span)>,
     pub(in crate::config) stacks: Vec<(PathBuf, Span)>,
@@ -296,7 +280,7 @@ fn settings(root: &Node) -> Settings {
     let (ingress_default, cluster_default, timeouts_default) =
         (IngressSettings::default(), ClusterSettings::default(), Timeouts::default());
     Settings {
-        name: owned(root, "name"),
+        name: root.get_text("name").and_then(|text| PlatformName::new(text).ok()),
         domain: owned(root, "domain"),
         profiles: root
             .items("profiles")

@@ -13,6 +13,4 @@ pub(super) use diagnostic::{FileId, Report, Span, listed, nearest, suggestion};
 pub(super) use parse::parse;
 pub(super) use shape::{Field, Kind, Object, Shaper, field, is_remote_context, shape};
 pub(super) use tree::{Entry, Map, Node, Value};
-pub(super) use units::{
-    format_duration, is_dns_label, is_dns_name, parse_address, parse_bytes, project_name, to_dns_label,
-};
+pub(super) use units::{format_duration, parse_address, parse_bytes, project_name};

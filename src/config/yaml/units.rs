@@ -175,27 +175,6 @@ pub(in crate::config) fn parse_address(text: &str) -> Option<IpAddr> {
     bare.parse().ok()
 }
 
-/// One label of a name in DNS: letters, digits and inner dashes, lower case, at most 63.
-pub(in crate::config) fn is_dns_label(text: &str) -> bool {
-    (1..=63).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-        && !text.starts_with('-')
-        && !text.ends_with('-')
-}
-
-/// Labels with dots between them, at most 253 characters.
-pub(in crate::config) fn is_dns_name(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(is_dns_label)
-}
-
-/// A text made into a DNS label, or an empty one: what a person would have meant by it.
-pub(in crate::config) fn to_dns_label(text: &str) -> String {
-    let lower = text.to_lowercase().replace(['_', '.', ' '], "-");
-    let kept: String =
-        lower.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '-').take(63).collect();
-    kept.trim_matches('-').to_owned()
-}
-
 /// The name of a project as Compose makes it from any text.
 pub(in crate::config) fn project_name(text: &str) -> String {
     let kept: String = text
@@ -281,14 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_and_names() {
-        for good in ["a", "a-b", "x1", "1x"] {
-            assert!(is_dns_label(good), "{good}");
-        }
-        for bad in ["", "-a", "a-", "A", "a_b", "a.b", &"a".repeat(64)] {
-            assert!(!is_dns_label(bad), "{bad}");
-        }
-        assert_eq!(to_dns_label("My_Service.x"), "my-service-x");
+    fn names_of_projects() {
         assert_eq!(project_name("_My Project.1"), "myproject1");
     }
 
@@ -297,7 +269,7 @@ mod tests {
         fn noise_never_panics(text in any::<String>(), more in "[0-9.a-zµ ;'\"\\\\$()-]{0,20}") {
             for text in [text, more] {
                 let _ = (parse_duration(&text), parse_bytes(&text), split_words(&text), parse_address(&text));
-                let _ = (project_name(&text), to_dns_label(&text));
+                let _ = project_name(&text);
             }
         }
 

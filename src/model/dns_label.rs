@@ -1,0 +1,48 @@
+//! Labels and names of DNS as macula takes them: lower case, letters, digits and inner dashes.
+
+/// One label: at most 63 characters.
+pub fn is_dns_label(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// Labels with dots between them, at most 253 characters.
+pub fn is_dns_name(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_dns_label)
+}
+
+/// A text made into a label, or an empty one: what a person would have meant by it.
+pub fn to_dns_label(text: &str) -> String {
+    let lower = text.to_lowercase().replace(['_', '.', ' ', '/'], "-");
+    let kept: String =
+        lower.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '-').take(63).collect();
+    kept.trim_matches('-').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn labels() {
+        for good in ["a", "a-b", "0", &"x".repeat(63)] {
+            assert!(is_dns_label(good), "{good}");
+        }
+        for bad in ["", "-a", "a-", "A", "a_b", "a.b", &"x".repeat(64)] {
+            assert!(!is_dns_label(bad), "{bad}");
+        }
+        assert_eq!(to_dns_label("My_Service.x/y"), "my-service-x-y");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_made_of_a_text_is_a_label_or_nothing(text in ".{0,80}") {
+            let label = to_dns_label(&text);
+            prop_assert!(label.is_empty() || is_dns_label(&label), "{label}");
+        }
+    }
+}
