@@ -47,12 +47,12 @@ impl fmt::Display for Offence {
     }
 }
 
-/// The module that a file belongs to, by its path below src; `None` for lib.rs, main.rs and the
-/// programs in bin, which may take everything.
+/// The module that a file belongs to, by its path below src; `None` for the crate roots and the build script, which may
+/// take everything.
 fn module_of(file: &str) -> Option<&str> {
     let first = file.split('/').next().unwrap_or(file);
     match first.strip_suffix(".rs").unwrap_or(first) {
-        "lib" | "main" | "bin" => None,
+        "lib" | "ground" | "main" | "build" => None,
         module => Some(module),
     }
 }

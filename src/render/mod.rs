@@ -9,9 +9,9 @@ use minijinja::value::{Serde, Value};
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde::Serialize;
 
-static TEMPLATES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/templates");
-static STACKS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/stacks");
-static KIND: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/kind");
+static TEMPLATES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../templates");
+static STACKS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../stacks");
+static KIND: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../kind");
 
 /// A template that does not render.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

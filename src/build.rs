@@ -2,6 +2,6 @@
 
 fn main() {
     for folder in ["kind", "stacks", "templates"] {
-        println!("cargo::rerun-if-changed={folder}");
+        println!("cargo::rerun-if-changed=../{folder}");
     }
 }

@@ -1,0 +1,15 @@
+//! Floors 0 to 4 of the house (see src/lib.rs), a crate of their own: they compile side by side with what stands above
+//! them, and again only when they change. Upper floors take them as `crate::model` and so on: lib.rs re-exports them.
+
+pub mod bundle;
+pub mod compile;
+pub mod config;
+pub mod dns;
+pub mod engine;
+pub mod event;
+pub mod host;
+pub mod kubernetes;
+pub mod model;
+pub mod pki;
+pub mod plan;
+pub mod render;
