@@ -30,6 +30,36 @@ const FLOORS: &[(&str, u8)] = &[
     ("portal", 8),
 ];
 
+/// Rooms with floors of their own: module of `src` -> path of a module in it -> floor. The longest path
+/// counts, so that one file of a folder may lie lower than the others. The file `mod.rs` of a room is the map
+/// that re-exports what is on all of its floors; what it defines itself has the path `""`.
+const ROOMS: &[(&str, &[(&str, u8)])] = &[(
+    "app",
+    &[
+        ("error", 0),
+        ("state", 1),
+        ("session", 2),
+        ("exports", 2),
+        ("certificate", 3),
+        ("trace", 3),
+        ("usage", 3),
+        ("cluster", 3),
+        ("cluster/look", 4),
+        ("survey", 5),
+        ("resolver", 6),
+        ("records", 7),
+        ("renewal", 7),
+        ("cluster/follow", 7),
+        ("cluster/content", 8),
+        ("cluster/decide", 9),
+        ("cluster/join", 10),
+        ("cluster/status", 10),
+        ("cluster/work", 10),
+        ("prepare", 11),
+        ("commands", 12),
+    ],
+)];
+
 fn floor(module: &str) -> Option<u8> {
     FLOORS.iter().find(|(name, _)| *name == module).map(|(_, floor)| *floor)
 }
@@ -80,59 +110,68 @@ fn offences(file: &str, source: &str) -> Vec<Offence> {
     found
 }
 
-/// Every module named behind `crate::`, with its line; groups (`crate::{a, b::c}`) are taken
-/// apart. Macros and items of the root itself (in capitals) lie on no floor.
+/// Every module named behind `crate::`, with its line. Macros and items of the root itself (in capitals) lie on
+/// no floor.
 fn taken_from(source: &str) -> Vec<(usize, String)> {
-    const CRATE: &str = "crate::";
     let code = code_only(source);
+    let named = paths_behind(&code, "crate::").into_iter().filter_map(|(at, path)| {
+        let first = path.into_iter().next()?;
+        first.starts_with(|c: char| c.is_lowercase()).then(|| (line_of(&code, at), first))
+    });
+    let mut named: Vec<(usize, String)> = named.collect();
+    // one `use` of several things is one offence
+    named.dedup();
+    named
+}
+
+fn line_of(code: &str, at: usize) -> usize {
+    code[..at].matches('\n').count() + 1
+}
+
+/// Every path that begins with `start` (`crate::`, `super::`), without it, and where it stands; groups
+/// (`crate::{a, b::c}`) are taken apart.
+fn paths_behind(code: &str, start: &str) -> Vec<(usize, Vec<String>)> {
     let mut found = Vec::new();
     let mut from = 0;
-    while let Some(at) = code[from..].find(CRATE).map(|at| at + from) {
-        from = at + CRATE.len();
-        if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
-            continue;
-        }
-        for (offset, name) in names(&code[from..]) {
-            if name.starts_with(|c: char| c.is_lowercase()) {
-                found.push((code[..from + offset].matches('\n').count() + 1, name));
-            }
+    while let Some(at) = code[from..].find(start).map(|at| at + from) {
+        from = at + start.len();
+        if !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':') {
+            branches(code, from, &[], &mut found);
         }
     }
     found
 }
 
-/// The first names of a path or of each path in a group, with their offsets.
-fn names(path: &str) -> Vec<(usize, String)> {
-    let start = path.len() - path.trim_start().len();
-    let name_at = |at: usize| path[at..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
-    if !path[start..].starts_with('{') {
-        let name = name_at(start);
-        let is_macro = path[start + name.len()..].starts_with('!');
-        return if is_macro { Vec::new() } else { vec![(start, name)] };
-    }
-    let mut found = Vec::new();
-    let mut depth = 0;
-    let mut expecting = false;
-    for (at, c) in path.char_indices().skip(start) {
-        match c {
-            '{' => {
-                depth += 1;
-                expecting = depth == 1;
-            }
-            '}' => depth -= 1,
-            ',' => expecting = depth == 1,
-            c if c.is_whitespace() => {}
-            _ if expecting => {
-                found.push((at, name_at(at)));
-                expecting = false;
-            }
-            _ => {}
+/// The paths of a tree as it stands in `use`, from `at` on. Returns where the tree ends.
+fn branches(code: &str, at: usize, before: &[String], found: &mut Vec<(usize, Vec<String>)>) -> usize {
+    let space = |at: usize| at + code[at..].len() - code[at..].trim_start().len();
+    let begin = space(at);
+    if code[begin..].starts_with('{') {
+        let mut at = space(begin + 1);
+        while at < code.len() && !code[at..].starts_with('}') {
+            let end = branches(code, at, before, found);
+            // an alias, and the comma
+            at = code[end..].find([',', '}']).map_or(code.len(), |more| end + more);
+            at = if code[at..].starts_with(',') { space(at + 1) } else { at };
         }
-        if depth == 0 {
-            break;
-        }
+        return (at + 1).min(code.len());
     }
-    found
+    let name: String = code[begin..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    let end = begin + name.len();
+    let mut path = before.to_vec();
+    if code[end..].starts_with('!') {
+        return end;
+    }
+    if code[begin..].starts_with('*') {
+        path.push("*".to_owned());
+    } else if !name.is_empty() && name != "self" {
+        path.push(name);
+    }
+    if code[end..].starts_with("::") {
+        return branches(code, end + 2, &path, found);
+    }
+    found.push((begin, path));
+    end
 }
 
 /// The source with comments and the insides of literals blanked, line ends kept.
@@ -218,33 +257,165 @@ fn quoted(text: &str, quote: char) -> Option<usize> {
     None
 }
 
+/// What stands before the tests of a file: these may make their world with any floor's help.
+fn without_tests(source: &str) -> &str {
+    source.find("#[cfg(test)]\nmod tests {").map_or(source, |at| &source[..at])
+}
+
+/// A room's map: what its `mod.rs` re-exports, and from which module.
+fn facade(source: &str) -> Vec<(String, Vec<String>)> {
+    let code = code_only(source);
+    let mut all = Vec::new();
+    for (at, _) in code.match_indices(" use ") {
+        if code[..at].ends_with("pub") || code[..at].ends_with(')') {
+            let mut found = Vec::new();
+            branches(&code, at + " use ".len(), &[], &mut found);
+            for (at, path) in found {
+                let end = at + path.last().map_or(0, String::len);
+                let alias = code[end..].trim_start().strip_prefix("as ");
+                let alias = alias.map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
+                if let Some(name) = alias.or_else(|| path.last().cloned()) {
+                    all.push((name, path));
+                }
+            }
+        }
+    }
+    all
+}
+
+/// What a file of a room with floors takes from the same or a higher floor of it. `file`: below `src`.
+fn offences_inside(file: &str, source: &str, room: &str, floors: &[(&str, u8)], map: &str) -> Vec<Offence> {
+    let Some(inner) = file.strip_prefix(room).and_then(|rest| rest.strip_prefix('/')) else { return Vec::new() };
+    let inner = inner.strip_suffix(".rs").unwrap_or(inner);
+    if inner == "mod" {
+        return Vec::new();
+    }
+    let module: Vec<&str> = inner.strip_suffix("/mod").unwrap_or(inner).split('/').collect();
+    let place = |path: &[&str]| {
+        let path = path.join("/");
+        let in_it = |entry: &str| path == entry || path.starts_with(&format!("{entry}/"));
+        floors.iter().filter(|(entry, _)| in_it(entry)).max_by_key(|(entry, _)| entry.len()).copied()
+    };
+    let Some((own, floor)) = place(&module) else {
+        let what = format!("`{inner}` is on no floor of `{room}`: put it into tests/layers.rs");
+        return vec![Offence { file: file.into(), line: 1, what }];
+    };
+    let code = code_only(source);
+    let mut taken: Vec<(usize, Vec<String>)> = Vec::new();
+    for (at, path) in paths_behind(&code, "crate::") {
+        if path.first().is_some_and(|first| first == room) {
+            taken.push((at, path[1..].to_vec()));
+        }
+    }
+    for (at, path) in paths_behind(&code, "super::") {
+        let up = path.iter().take_while(|name| *name == "super").count();
+        let Some(kept) = module.len().checked_sub(up + 1) else { continue };
+        let base = module[..kept].iter().map(|name| (*name).to_owned());
+        taken.push((at, base.chain(path[up..].iter().cloned()).collect()));
+    }
+    let map = facade(map);
+    let mut found = Vec::new();
+    // a visibility names the room and takes nothing from it
+    for (at, path) in taken.into_iter().filter(|(_, path)| !path.is_empty()) {
+        let names: Vec<&str> = path.iter().map(String::as_str).collect();
+        let through = || {
+            let (_, real) = map.iter().find(|(name, _)| Some(name) == path.first())?;
+            place(&real.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        let root = || floors.iter().find(|(entry, _)| entry.is_empty()).copied();
+        let what = match place(&names).or_else(through).or_else(root) {
+            Some((other, _)) if other == own => continue,
+            Some((_, theirs)) if theirs < floor => continue,
+            Some((other, theirs)) => {
+                format!("`{room}/{own}` (inner floor {floor}) takes from `{room}/{other}` (inner floor {theirs})")
+            }
+            None => format!("`{room}::{}` is on no floor of `{room}`", path.join("::")),
+        };
+        let offence = Offence { file: file.into(), line: line_of(&code, at), what };
+        if !found.contains(&offence) {
+            found.push(offence);
+        }
+    }
+    found
+}
+
+fn is_test(path: &Path) -> bool {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    name == "tests" || name == "testing" || name.ends_with("_tests")
+}
+
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             sources(&path, found);
-        } else if path.file_name().is_some_and(|name| name == "tests.rs") {
-            // a module's tests may make their world with any floor's help
+        } else if is_test(&path) {
+            // these may make their world with any floor's help
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path);
         }
     }
 }
 
-#[test]
-fn imports_point_only_to_lower_floors() {
+/// All files of `src` that are no tests: path below it, and what stands in it before its tests.
+fn all_sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&root, &mut files);
     files.sort();
     assert!(files.len() > 5, "no sources in {}", root.display());
-    let mut found = Vec::new();
-    for path in &files {
+    let read = files.iter().map(|path| {
         let file = path.strip_prefix(&root).unwrap().to_str().unwrap().replace('\\', "/");
-        found.extend(offences(&file, &std::fs::read_to_string(path).unwrap()));
-    }
+        (file, without_tests(&std::fs::read_to_string(path).unwrap()).to_owned())
+    });
+    read.collect()
+}
+
+fn none(found: &[Offence]) {
     let list: Vec<String> = found.iter().map(|offence| format!("src/{offence}")).collect();
     assert!(list.is_empty(), "\n{}\n", list.join("\n"));
+}
+
+#[test]
+fn imports_point_only_to_lower_floors() {
+    let found = all_sources().iter().flat_map(|(file, source)| offences(file, source)).collect::<Vec<_>>();
+    none(&found);
+}
+
+#[test]
+fn imports_inside_a_room_point_only_to_its_lower_floors() {
+    let all = all_sources();
+    for (room, floors) in ROOMS {
+        let map = all.iter().find(|(file, _)| *file == format!("{room}/mod.rs")).map(|(_, source)| source.as_str());
+        let map = map.unwrap_or_else(|| panic!("src/{room}/mod.rs is missing"));
+        let found = all.iter().flat_map(|(file, source)| offences_inside(file, source, room, floors, map));
+        none(&found.collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn the_check_inside_a_room_finds_what_is_wrong() {
+    let floors = &[("error", 0), ("low", 1), ("both/low", 2), ("both", 3), ("high", 4)];
+    let map = "pub use high::{Top, thing as other};\npub use error::Error;\nmod low;";
+    let bad = "use super::{Error, Top};\nuse crate::room::{other, high::{self, Deep}, error::X};\n\
+               fn f() { super::high::g(); crate::room::nowhere::h() }\n";
+    let found: Vec<String> =
+        offences_inside("room/low.rs", bad, "room", floors, map).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        found,
+        [
+            "room/low.rs:2: `room/low` (inner floor 1) takes from `room/high` (inner floor 4)",
+            "room/low.rs:3: `room::nowhere::h` is on no floor of `room`",
+            "room/low.rs:1: `room/low` (inner floor 1) takes from `room/high` (inner floor 4)",
+            "room/low.rs:3: `room/low` (inner floor 1) takes from `room/high` (inner floor 4)",
+        ]
+    );
+    let inside = |file: &str, source: &str| offences_inside(file, source, "room", floors, map).len();
+    assert_eq!(inside("room/both/low.rs", "use super::mid::X;"), 1);
+    assert_eq!(inside("room/both/mid.rs", "use super::low::X; use super::super::low::Y; use super::Z;"), 0);
+    assert_eq!(inside("room/high.rs", "use crate::room::both; use crate::elsewhere::Top;"), 0);
+    assert_eq!(inside("room/mod.rs", "use crate::room::high;"), 0);
+    assert_eq!(inside("room/attic.rs", ""), 1);
 }
 
 #[test]

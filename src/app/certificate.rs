@@ -4,9 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::compile::{Block, routes};
-use crate::config::Loaded;
 use crate::model::Platform;
-use crate::pki::{Authority, AuthorityError, Certificate, Leaf, family, load_or_issue, names};
+use crate::pki::{Authority, AuthorityError, Leaf, family, names};
 
 use super::{Error, Session, State};
 
@@ -40,62 +39,51 @@ pub(super) fn leaf_file_in(state: &State) -> PathBuf {
     state.folder().join("tls").join("ingress.pem")
 }
 
-/// Makes or renews what is missing. A domain that no authority can be for (one label) is served
-/// over plain HTTP, with a warning.
-pub(super) async fn ensure(session: &Session, loaded: &Loaded) -> Result<(), Error> {
-    let platform = &loaded.platform;
-    let host = session.host();
-    let domain = authority_domain(platform);
-    let authority = match Authority::load_or_create(host, &authorities(session), domain, host.now()).await {
-        Err(AuthorityError::Domain(reason)) => {
-            session.events.warn(format!("no certificate for {domain}, plain HTTP only: {reason}"));
-            return Ok(());
-        }
-        found => found?,
-    };
-    let path = leaf_file(session, platform);
-    load_or_issue(host, &authority, &path, &certificate_names(platform), host.now()).await?;
-    Ok(())
-}
-
 /// What the ingress is to have now.
 pub(super) struct Current {
     pub leaf: Leaf,
-    /// Of the authority that signed it.
-    pub root: Certificate,
+    /// That signed it.
+    pub authority: Authority,
     /// It only lives in memory yet.
     pub new: bool,
 }
 
 /// What is kept where that is good, else one that only lives in memory, so that `plan` can show the
-/// renewal without writing. None: no authority can be for this domain.
-pub(super) async fn current(session: &Session, platform: &Platform) -> Result<Option<Current>, Error> {
+/// renewal without writing. The inner error says why no authority can be for this domain (one of one
+/// label), whose names are then served over plain HTTP.
+pub(super) async fn current(session: &Session, platform: &Platform) -> Result<Result<Current, String>, Error> {
     let host = session.host();
     let domain = authority_domain(platform);
     let authority = match Authority::load(host, &authorities(session), domain, host.now()).await {
         Ok(Some(found)) => found,
         Ok(None) => Authority::create(domain, host.now())?,
-        Err(AuthorityError::Domain(_)) => return Ok(None),
+        Err(AuthorityError::Domain(reason)) => return Ok(Err(reason.to_string())),
         Err(error) => return Err(error.into()),
     };
     let names = certificate_names(platform);
     let kept = host.read(&leaf_file(session, platform)).await.ok();
     let kept = kept.and_then(|content| Leaf::parse(&content).ok());
-    let root = authority.root().clone();
-    Ok(Some(match kept {
+    Ok(Ok(match kept {
         Some(leaf) if leaf.needs_renewal(&authority, &names, host.now()).is_none() => {
-            Current { leaf, root, new: false }
+            Current { leaf, authority, new: false }
         }
-        _ => Current { leaf: authority.issue(&names, host.now())?, root, new: true },
+        _ => Current { leaf: authority.issue(&names, host.now())?, authority, new: true },
     }))
 }
 
-/// The platform's CA, PEM; `None`: there is none yet, or none can be for its domain.
-pub(super) async fn authority(session: &Session, platform: &Platform) -> Result<Option<String>, Error> {
-    let host = session.host();
-    match Authority::load(host, &authorities(session), authority_domain(platform), host.now()).await {
-        Ok(found) => Ok(found.map(|authority| authority.root().pem())),
-        Err(AuthorityError::Domain(_)) => Ok(None),
-        Err(error) => Err(error.into()),
+impl Current {
+    /// Writes it and its authority down. False: another platform's run made an authority for the domain
+    /// after this one was looked for, so that this certificate is nothing that anybody will trust.
+    pub(super) async fn keep(&self, session: &Session, platform: &Platform) -> Result<bool, Error> {
+        if !self.new {
+            return Ok(true);
+        }
+        let host = session.host();
+        if !self.authority.keep(host, &authorities(session), host.now()).await? {
+            return Ok(false);
+        }
+        let path = leaf_file(session, platform);
+        let written = host.write(&path, self.leaf.to_pem().as_bytes(), 0o600).await;
+        written.map(|()| true).map_err(|source| Error::Io { path, source })
     }
 }

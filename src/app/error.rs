@@ -1,7 +1,9 @@
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::apply::Outcome;
 use crate::compile::CompileError;
+use crate::dns::{ContentError, ControlError, RecordsError, ServerError};
 use crate::engine::EngineError;
 use crate::engine::discover::Discovery;
 use crate::host::{LockError, RunError};
@@ -58,7 +60,7 @@ pub enum Error {
     #[error("the volume {volume} of {service} exists, but the passwords that it was made with are gone from {}", path.display())]
     SecretsLost { service: String, volume: String, path: PathBuf },
     #[error(transparent)]
-    Resolver(#[from] super::ResolverError),
+    Resolver(#[from] ResolverError),
     #[error(transparent)]
     Install(#[from] crate::dns::install::InstallError),
     #[error(transparent)]
@@ -69,4 +71,46 @@ pub enum Error {
     NoSecrets,
     #[error("{0}")]
     Other(String),
+}
+
+impl Error {
+    /// Why a plan that was carried out is not as it should be.
+    pub(super) fn of_outcome(outcome: Outcome) -> Self {
+        match outcome.cancelled && outcome.failed.is_empty() {
+            true => Self::Cancelled,
+            false => Self::Failed(Box::new(outcome)),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ResolverError {
+    #[error("the resolver did not start: {said}")]
+    NotStarted { log: PathBuf, said: String },
+    #[error("the old resolver (pid {pid}) does not stop")]
+    StillThere { pid: u32 },
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error("`{value}` is no domain: {reason}")]
+    Setting { value: String, reason: String },
+    #[error("the platform {platform} has no PowerDNS, which keeps such records")]
+    NoPowerDns { platform: String },
+    #[error("the platform {platform} has not been up yet")]
+    NotUp { platform: String },
+    #[error("{name} is a name of the platform itself: what PowerDNS has for it would never be seen")]
+    OwnName { name: String },
+    #[error("the resolver at {address} does not answer for {name}: {reason}")]
+    Silent { address: SocketAddr, name: String, reason: String },
+    #[error("the resolver serves no platform")]
+    NoZones,
+    #[error("another user's resolver answers on {address}")]
+    AnotherUser { address: SocketAddr },
+    #[error("a resolver runs in a terminal, in the place of the service")]
+    InTerminal,
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    #[error(transparent)]
+    Records(#[from] RecordsError),
 }

@@ -1,20 +1,33 @@
 //! Floor 7: what the commands do. The only place where the floors below are wired together.
+//!
+//! It has floors of its own, which `tests/layers.rs` enforces: `commands`, one file each, stand on `prepare`
+//! (files to a plan), which stands on `cluster` (its part of the plan), then `records` and `renewal`, `resolver`,
+//! `survey` (one look at everything), and at the bottom `session`, `state` and `error`.
 
 mod certificate;
-pub mod cluster;
+mod cluster;
 mod commands;
 mod error;
+mod exports;
 mod prepare;
 mod records;
 mod renewal;
 mod resolver;
+mod session;
 mod state;
+mod survey;
+#[cfg(test)]
+mod testing;
 mod trace;
 mod usage;
 
 pub use certificate::{authorities, authority_domain};
-pub use cluster::{AddOnStatus, ClusterStatus, NodeStatus, doctor_needs as cluster_needs, drift as cluster_drift};
+pub use cluster::join::doctor_needs as cluster_needs;
+pub use cluster::status::{AddOnStatus, ClusterStatus, NodeStatus};
 pub use commands::bundle::{LoadedBundle, SavedBundle, load_bundle, save_images};
+pub use commands::cluster::{
+    cluster_kubeconfig, cluster_status, create_cluster, delete_cluster, load_into_cluster, start_cluster, stop_cluster,
+};
 pub use commands::creds::{Credential, credentials, exports};
 pub use commands::down::{DownOptions, Downed, down};
 pub use commands::images::{ImageRow, image_rows, look_at_contexts, obtain_images};
@@ -26,15 +39,17 @@ pub use commands::names::{
 };
 pub use commands::prune::{Pruned, PrunedImage, prune_images};
 pub use commands::serve::{DEFAULT_METRICS, ServeOptions, Serving, serve};
-pub use commands::status::{DnsStatus, PlatformStatus, ServiceStatus, Status, UsageStatus, status, status_with_usage};
-pub use commands::up::{Consent, UpOptions, UpResult, up};
+pub use commands::status::{PlatformStatus, ServiceStatus, Status, UsageStatus, status, status_with_usage};
+pub use commands::up::{UpOptions, UpResult, up};
 pub use commands::validate::{Traced, full_name, trace_name, validate};
-pub use error::Error;
-pub use prepare::{Prepared, Session, Wanted, load_for_engine, prepare, survey};
+pub use error::{Error, ResolverError};
+pub use prepare::{Consent, Prepared, Wanted, prepare};
 pub use records::{Added, ListedRecord, add_record, list_records, remove_record};
 pub use resolver::{
-    DomainNames, Names, ResolverError, ResolverFiles, StartedBy, answers, connect as connect_resolver, names_status,
+    DnsStatus, DomainNames, Names, ResolverFiles, StartedBy, answers, connect as connect_resolver, names_status,
     own_address as resolver_address, probe,
 };
+pub use session::Session;
 pub use state::State;
+pub use survey::{Survey, load_for_engine, survey};
 pub use trace::SentTrace;

@@ -11,7 +11,8 @@ use crate::config::Loaded;
 use crate::dns::{Records, content, owner, record_type, rtype};
 use crate::model::{Platform, RecordData, View, Zone};
 
-use super::resolver::{self, ResolverError};
+use super::error::ResolverError;
+use super::resolver;
 use super::{Error, Session};
 
 /// How long a new record may take to be seen: the resolver looks twice a second.

@@ -2,7 +2,7 @@ use std::time::Instant;
 
 use clap::Subcommand;
 
-use crate::app::cluster;
+use crate::app;
 use crate::app::{ClusterStatus, Error};
 use crate::plan::Plan;
 
@@ -66,31 +66,31 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         Action::Create { retain } => {
             let session = context.session("cluster create").await;
             let asker = Asker { context };
-            let made = cluster::create(&session, &loaded, retain, &asker).await;
+            let made = app::create_cluster(&session, &loaded, retain, &asker).await;
             ended(context, begun, made, &format!("{name} is ready"), &format!("{name} runs already"))?;
-            show(context, &cluster::cluster_status(&session, &loaded).await?)
+            show(context, &app::cluster_status(&session, &loaded).await?)
         }
         Action::Delete => {
             let session = context.session("cluster delete").await;
-            let gone = cluster::delete(&session, &loaded).await;
+            let gone = app::delete_cluster(&session, &loaded).await;
             let plan = ended(context, begun, gone, &format!("{name} is gone"), &format!("there is no cluster {name}"))?;
             if context.json() { context.print_json(&plan) } else { Ok(()) }
         }
         Action::Start => {
             let session = context.session("cluster start").await;
-            let started = cluster::start(&session, &platform.name, &name).await;
+            let started = app::start_cluster(&session, &platform.name, &name).await;
             ended(context, begun, started, &format!("{name} runs"), &format!("{name} runs already"))?;
-            show(context, &cluster::cluster_status(&session, &loaded).await?)
+            show(context, &app::cluster_status(&session, &loaded).await?)
         }
         Action::Stop => {
             let session = context.session("cluster stop").await;
-            let stopped = cluster::stop(&session, &platform.name, &name).await;
+            let stopped = app::stop_cluster(&session, &platform.name, &name).await;
             let plan = ended(context, begun, stopped, &format!("{name} is stopped"), &format!("{name} does not run"))?;
             if context.json() { context.print_json(&plan) } else { Ok(()) }
         }
         Action::Status => {
             let session = context.session("cluster status").await;
-            let now = cluster::cluster_status(&session, &loaded).await?;
+            let now = app::cluster_status(&session, &loaded).await?;
             show(context, &now)?;
             match now.state {
                 "running" => Ok(()),
@@ -102,14 +102,14 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         }
         Action::Kubeconfig { merge } => {
             let session = context.session("cluster kubeconfig").await;
-            match cluster::cluster_kubeconfig(&session, &loaded, merge).await? {
+            match app::cluster_kubeconfig(&session, &loaded, merge).await? {
                 (_, Some(path)) => context.print(&format!("{}\n", path.display())),
                 (text, None) => context.print(&text),
             }
         }
         Action::Load { images } => {
             let session = context.session("cluster load").await;
-            cluster::load(&session, &loaded, &images).await?;
+            app::load_into_cluster(&session, &loaded, &images).await?;
             context.finished(
                 begun,
                 true,

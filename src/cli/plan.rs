@@ -35,7 +35,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         ..Wanted::default()
     };
     let prepared = prepare(&session, &loaded, &wanted).await?;
-    if let Some(drift) = crate::app::cluster_drift(&prepared) {
+    if let Some(drift) = prepared.cluster_drift() {
         context.events().warn(drift);
     }
     show(context, &prepared.plan)?;

@@ -69,6 +69,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         no_cluster: args.no_cluster,
         dns: Some(!args.no_dns),
         may_fetch: context.may_ask(),
+        timeout: args.timeout,
     };
     if args.dry_run {
         let session = context.session("up --dry-run").await;
@@ -78,7 +79,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
         .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
     let session = with_engine(context, &loaded).await?;
-    let options = UpOptions { wanted, timeout: args.timeout, no_dns: args.no_dns };
+    let options = UpOptions { wanted, no_dns: args.no_dns };
     let mut result = match app::up(&session, &loaded, &options, &Asker { context }).await {
         Ok(result) => result,
         Err(error) => {
@@ -166,7 +167,7 @@ impl Consent for Asker<'_> {
                 "not wanted any more (by the stacks and profiles), and taken down; volumes stay: {names}"
             ));
         }
-        if let Some(drift) = app::cluster_drift(prepared) {
+        if let Some(drift) = prepared.cluster_drift() {
             events.warn(drift);
         }
         let left_out = prepared.plan.left_out.iter().map(|left| (left.service.as_str(), left.reason.as_str()));

@@ -67,6 +67,10 @@ impl fmt::Debug for Authority {
     }
 }
 
+async fn lock(host: &dyn Host, folder: &Path) -> Result<Lock, AuthorityError> {
+    Ok(Lock::acquire(host, &folder.join("lock"), "macula trust", Some(PATIENCE), |_| {}).await?)
+}
+
 impl Authority {
     /// The authority for `domain` (see [`super::family()`]) in `folder`, made when there is none or
     /// when the one that is there is about to end. `now`: seconds since the epoch.
@@ -85,20 +89,45 @@ impl Authority {
         {
             return Ok(found);
         }
-        let _lock = Lock::acquire(host, &folder.join("lock"), "macula trust", Some(PATIENCE), |_| {}).await?;
+        let _lock = lock(host, folder).await?;
         let authority = match Self::load(host, folder, &domain, now).await? {
             Some(made_meanwhile) => made_meanwhile,
             None => {
                 let new = Self::create(&domain, now)?;
-                host.create_folder(&folder.join(&domain), 0o700).await?;
-                host.write(&secret_file(folder, &domain), new.to_pem().as_bytes(), 0o600).await?;
+                new.write_secret(host, folder).await?;
                 new
             }
         };
-        if !authority.root_is_out(host, folder).await {
-            host.write(&root_file(folder, &domain), authority.root.pem().as_bytes(), 0o644).await?;
-        }
+        authority.hand_out(host, folder).await?;
         Ok(authority)
+    }
+
+    /// Writes down an authority that was made by [`Authority::create`]. False, and nothing is written: there
+    /// is another one for its domain by now.
+    ///
+    /// # Errors
+    /// As [`Authority::load_or_create`].
+    pub async fn keep(&self, host: &dyn Host, folder: &Path, now: i64) -> Result<bool, AuthorityError> {
+        let _lock = lock(host, folder).await?;
+        match Self::load(host, folder, &self.domain, now).await? {
+            Some(kept) if kept.root != self.root => return Ok(false),
+            Some(_) => {}
+            None => self.write_secret(host, folder).await?,
+        }
+        self.hand_out(host, folder).await?;
+        Ok(true)
+    }
+
+    async fn write_secret(&self, host: &dyn Host, folder: &Path) -> Result<(), AuthorityError> {
+        host.create_folder(&folder.join(&self.domain), 0o700).await?;
+        Ok(host.write(&secret_file(folder, &self.domain), self.to_pem().as_bytes(), 0o600).await?)
+    }
+
+    async fn hand_out(&self, host: &dyn Host, folder: &Path) -> Result<(), AuthorityError> {
+        if !self.root_is_out(host, folder).await {
+            host.write(&root_file(folder, &self.domain), self.root.pem().as_bytes(), 0o644).await?;
+        }
+        Ok(())
     }
 
     /// The authority that is there; `None` when there is none that is of use any longer. Never

@@ -1,12 +1,14 @@
 //! What goes into the cluster, and how it fares there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use crate::app::records::written_addresses;
-use crate::app::{Error, Prepared, Session, certificate};
+use crate::app::survey::Survey;
+use crate::app::{Error, Session, State};
 use crate::cluster::{ClusterError, Entry};
 use crate::compile::addons::{AddOn, AddOnInput, WEBHOOK_NAMES, addons};
 use crate::compile::{applications_address, ingress_address, zone};
@@ -17,8 +19,6 @@ use crate::observe;
 use crate::pki::{load_or_issue_webhook, webhook_certificate};
 use crate::plan::WantedAddOn;
 use crate::system::Inside;
-
-use super::look::ClusterLook;
 
 /// An API server that has not answered by then is not waited for: it is on this machine.
 const QUICK: Duration = Duration::from_secs(3);
@@ -58,13 +58,8 @@ pub fn fingerprint(addon: &AddOn) -> String {
 
 /// Renders the add-ons, and sees which of their images can be had. `write`: what has to stay the same
 /// from one run to the next is kept; else it lives in memory only, so that `plan` writes nothing.
-pub async fn content(
-    session: &Session,
-    prepared: &Prepared,
-    look: &ClusterLook,
-    write: bool,
-) -> Result<Content, Error> {
-    let input = input(session, prepared, write).await?;
+pub async fn content(session: &Session, survey: &Survey, write: bool) -> Result<Content, Error> {
+    let input = input(session, survey, write).await?;
     let addons = addons(&input).map_err(|error| {
         Error::Compile(vec![crate::compile::CompileError::Template {
             service: "cluster".into(),
@@ -74,9 +69,9 @@ pub async fn content(
     })?;
     let images: BTreeSet<String> = addons.iter().flat_map(|addon| addon.images.clone()).collect();
     let query = Query { images: images.iter().cloned().collect(), ..Query::default() };
-    let here: BTreeSet<String> = prepared.engine.find(&query).await?.images.into_keys().collect();
+    let here: BTreeSet<String> = survey.engine.find(&query).await?.images.into_keys().collect();
     // what was applied once has its images in the nodes
-    let applied = look.record.as_ref().map(|record| record.addons.clone()).unwrap_or_default();
+    let applied = survey.cluster.record.as_ref().map(|record| record.addons.clone()).unwrap_or_default();
     let new = |addon: &&AddOn| !applied.contains_key(&addon.name);
     let missing: BTreeSet<&str> = addons
         .iter()
@@ -84,10 +79,10 @@ pub async fn content(
         .flat_map(|addon| addon.images.iter().map(String::as_str))
         .filter(|image| !here.contains(*image))
         .collect();
-    let local = prepared.platform.images.policy == ImagePolicy::Local;
+    let local = survey.platform.images.policy == ImagePolicy::Local;
     let hosts: BTreeSet<&str> = missing.iter().map(|image| split_registry(image).0).collect();
     let answers = join_all(hosts.into_iter().map(|registry| async move {
-        let known = prepared.observed.registries.get(registry).copied();
+        let known = survey.observed.registries.get(registry).copied();
         let answer = match known {
             Some(answer) => answer,
             None => !local && observe::reaches(session.host(), registry).await,
@@ -110,17 +105,17 @@ pub async fn content(
     Ok(Content { addons, left_out, here })
 }
 
-async fn input(session: &Session, prepared: &Prepared, write: bool) -> Result<AddOnInput, Error> {
-    let platform = &prepared.platform;
+async fn input(session: &Session, survey: &Survey, write: bool) -> Result<AddOnInput, Error> {
+    let platform = &survey.platform;
     let host = session.host();
-    let path = prepared.state.folder().join("tls").join("webhook.pem");
+    let path = survey.state.folder().join("tls").join("webhook.pem");
     let webhook = if write || host.exists(&path).await {
         load_or_issue_webhook(host, &path, &WEBHOOK_NAMES, host.now()).await?
     } else {
         webhook_certificate(&WEBHOOK_NAMES, host.now())?
     };
     // the names inside are the resolver's, but for those that nobody owns
-    let zone = zone(platform, prepared.block, prepared.subnet, prepared.tls, None);
+    let zone = zone(platform, survey.block, survey.subnet, survey.tls(), None);
     let apart = [zone.soa.primary.clone(), format!("*.{}", platform.domain)];
     let names: BTreeSet<String> = zone
         .records
@@ -133,13 +128,13 @@ async fn input(session: &Session, prepared: &Prepared, write: bool) -> Result<Ad
         domain: platform.domain.clone(),
         cluster: platform.cluster_name(),
         settings: platform.cluster.clone(),
-        status_address: applications_address(prepared.block),
-        ingress_address: ingress_address(prepared.subnet),
+        status_address: applications_address(survey.block),
+        ingress_address: ingress_address(survey.subnet),
         names: names.into_iter().collect(),
         records: written_addresses(session, platform).await,
-        certificate: prepared.served.clone(),
-        authority: certificate::authority(session, platform).await?,
-        powerdns_key: prepared.secrets.get("powerdns", "PDNS_API_KEY").map(str::to_owned),
+        certificate: survey.served.clone(),
+        authority: survey.authority(),
+        powerdns_key: survey.secrets.get("powerdns", "PDNS_API_KEY").map(str::to_owned),
         webhook: Some(webhook),
         overrides: platform.images.overrides.clone(),
         services: platform.services().map(|(_, service)| service.name.clone()).collect(),
@@ -147,11 +142,7 @@ async fn input(session: &Session, prepared: &Prepared, write: bool) -> Result<Ad
 }
 
 /// The API server of our cluster, from the kubeconfig that its provider wrote.
-pub async fn connect(
-    session: &Session,
-    state: &crate::app::State,
-    context: &str,
-) -> Result<std::sync::Arc<dyn Inside>, ClusterError> {
+pub async fn connect(session: &Session, state: &State, context: &str) -> Result<Arc<dyn Inside>, ClusterError> {
     let path = state.cluster_folder().join("kubeconfig");
     let text = session.host().read(&path).await.map_err(|error| ClusterError::Io(error.to_string()))?;
     let entry = Entry::of_provider(&String::from_utf8_lossy(&text), context)?;
@@ -161,9 +152,9 @@ pub async fn connect(
 
 /// Which add-ons are not in the cluster as they should be. A cluster that does not answer in time says
 /// nothing of them.
-pub async fn broken(session: &Session, prepared: &Prepared, content: &Content) -> Option<BTreeSet<String>> {
-    let record = prepared.cluster.record.as_ref()?;
-    let inside = connect(session, &prepared.state, &record.context).await.ok()?;
+pub async fn broken(session: &Session, survey: &Survey, content: &Content) -> Option<BTreeSet<String>> {
+    let record = survey.cluster.record.as_ref()?;
+    let inside = connect(session, &survey.state, &record.context).await.ok()?;
     let applied: Vec<&AddOn> = content.wanted().filter(|addon| record.addons.contains_key(&addon.name)).collect();
     let looks = join_all(applied.iter().map(|addon| {
         let inside = inside.clone();

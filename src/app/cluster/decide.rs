@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::app::{Error, Prepared, Session, Wanted};
+use crate::app::survey::Survey;
+use crate::app::{Error, Session};
 use crate::cluster::ClusterError;
 use crate::cluster::kind::{self, Asset, Kind};
 use crate::compile::{ClusterSite, choose_cluster_subnets, cluster, cluster_ports, node_images};
@@ -15,7 +16,6 @@ use crate::model::{ClusterSpec, ImagePolicy, Platform, split_registry};
 use crate::observe;
 
 use super::content::{Content, content};
-use super::look::ClusterLook;
 
 /// Starting a container that ends at once, of an image that is there.
 const TRIAL: Duration = Duration::from_secs(30);
@@ -57,13 +57,9 @@ pub struct Decision {
 
 /// The cluster's specification, with what it takes. An error of [`Error::Cluster`] says that none can be
 /// had here.
-pub async fn decide(
-    session: &Session,
-    prepared: &Prepared,
-    look: &ClusterLook,
-    wanted: &Wanted,
-) -> Result<Decision, Error> {
-    let platform = &prepared.platform;
+pub async fn decide(session: &Session, survey: &Survey, may_fetch: bool) -> Result<Decision, Error> {
+    let platform = &survey.platform;
+    let look = &survey.cluster;
     let stands = look.observed.is_some() && look.record.as_ref().is_some_and(|record| record.complete);
     if look.foreign {
         return Err(ClusterError::Exists { name: platform.cluster_name() }.into());
@@ -73,35 +69,35 @@ pub async fn decide(
     let mut node_image = None;
     if !stands {
         if program.is_none() {
-            obtain = Some(obtainable(session, platform, wanted).await?);
+            obtain = Some(obtainable(session, platform, may_fetch).await?);
         }
-        let client = Kind::client(&prepared.facts);
+        let client = Kind::client(&survey.facts);
         if session.host().which(client).is_none() {
             return Err(ClusterError::NoClient { program: "kind".into(), client: client.into() }.into());
         }
-        node_image = image_here(session, prepared).await?;
-        allowed(session, prepared, node_image.as_deref()).await?;
+        node_image = image_here(session, survey).await?;
+        allowed(session, survey, node_image.as_deref()).await?;
     }
     let subnets = match look.record.as_ref().filter(|_| stands) {
         Some(record) => recorded(record),
         None => {
-            let mut taken = observe::taken_subnets(&*prepared.engine, session.host()).await?;
-            taken.push(prepared.subnet);
+            let mut taken = observe::taken_subnets(&*survey.engine, session.host()).await?;
+            taken.push(survey.subnet);
             choose_cluster_subnets(&taken)
         }
     };
     let subnets = subnets.ok_or(Error::NoSubnet)?;
-    let folder = prepared.state.folder().to_owned();
+    let folder = survey.state.folder().to_owned();
     let site = ClusterSite {
-        block: prepared.block,
-        subnet: prepared.subnet,
+        block: survey.block,
+        subnet: survey.subnet,
         subnets,
         folder: &folder,
-        cgroup_version: prepared.facts.cgroup_version,
+        cgroup_version: survey.facts.cgroup_version,
         node_image: node_image.as_deref(),
     };
     let spec = cluster(platform, &site).map_err(|error| Error::Compile(vec![error]))?;
-    let content = content(session, prepared, look, false).await?;
+    let content = content(session, survey, false).await?;
     Ok(Decision { spec, subnets, program, obtain, content })
 }
 
@@ -110,7 +106,7 @@ fn recorded(record: &crate::model::ClusterRecord) -> Option<(ipnet::Ipv4Net, ipn
 }
 
 /// Where the program would come from.
-async fn obtainable(session: &Session, platform: &Platform, wanted: &Wanted) -> Result<Obtain, Error> {
+async fn obtainable(session: &Session, platform: &Platform, may_fetch: bool) -> Result<Obtain, Error> {
     let host = session.host();
     let none = |program: &str, reason: &str| {
         Error::from(ClusterError::NoProgram { program: program.to_owned(), reason: Some(reason.to_owned()) })
@@ -118,7 +114,7 @@ async fn obtainable(session: &Session, platform: &Platform, wanted: &Wanted) -> 
     if let Some(chosen) = &platform.cluster.program {
         return Err(none(chosen, "it was chosen by `cluster.program` in macula.yaml or MACULA_KIND"));
     }
-    if !wanted.may_fetch {
+    if !may_fetch {
         return Err(none("kind", "nobody agreed to fetch it (`macula cluster create --yes` does)"));
     }
     let facts = host.facts();
@@ -153,10 +149,10 @@ async fn packaged(session: &Session) -> bool {
 }
 
 /// What the node image is called in the engine; `None`: it is not there, and can be pulled.
-async fn image_here(session: &Session, prepared: &Prepared) -> Result<Option<String>, Error> {
-    let platform = &prepared.platform;
+async fn image_here(session: &Session, survey: &Survey) -> Result<Option<String>, Error> {
+    let platform = &survey.platform;
     let (here, pull) = node_images(platform);
-    let found = prepared.engine.find(&Query { images: here.clone(), ..Query::default() }).await?.images;
+    let found = survey.engine.find(&Query { images: here.clone(), ..Query::default() }).await?.images;
     if let Some(name) = here.iter().find(|name| found.contains_key(*name)) {
         return Ok(Some(name.clone()));
     }
@@ -168,7 +164,7 @@ async fn image_here(session: &Session, prepared: &Prepared) -> Result<Option<Str
     }
     let hosts: std::collections::BTreeSet<&str> = pull.iter().map(|reference| split_registry(reference).0).collect();
     let answers = futures_util::future::join_all(hosts.iter().map(|registry| async move {
-        let known = prepared.observed.registries.get(*registry).copied();
+        let known = survey.observed.registries.get(*registry).copied();
         match known {
             Some(answer) => answer,
             None => observe::reaches(session.host(), registry).await,
@@ -185,18 +181,18 @@ async fn image_here(session: &Session, prepared: &Prepared) -> Result<Option<Str
 }
 
 /// Whether the engine could run nodes, and whether their ports are free.
-async fn allowed(session: &Session, prepared: &Prepared, node_image: Option<&str>) -> Result<(), Error> {
-    let ports = cluster_ports(&prepared.platform, prepared.block);
+async fn allowed(session: &Session, survey: &Survey, node_image: Option<&str>) -> Result<(), Error> {
+    let ports = cluster_ports(&survey.platform, survey.block);
     let ports = ports.into_iter().filter_map(|port| {
         let number = port.host_port?;
         Some(WantedPort { address: port.host_ip, port: number, protocol: port.protocol, service: "cluster".into() })
     });
-    let needs = Needs { platform: prepared.platform.name.to_string(), ports: ports.collect(), ..Needs::default() };
+    let needs = Needs { platform: survey.platform.name.to_string(), ports: ports.collect(), ..Needs::default() };
     let checks = Selection::named(&["privileged", "ports"]).map_err(|error| Error::Other(error.to_string()))?;
     for finding in doctor::run(&session.system, &needs, checks).await {
         match (finding.check, finding.status) {
             ("ports", Status::Failed) => return Err(ClusterError::PortTaken { lines: finding.detail }.into()),
-            ("privileged", Status::Warning) if !tried(session, prepared, node_image).await => {
+            ("privileged", Status::Warning) if !tried(session, survey, node_image).await => {
                 return Err(ClusterError::NotPrivileged { message: finding.summary }.into());
             }
             _ => {}
@@ -207,14 +203,13 @@ async fn allowed(session: &Session, prepared: &Prepared, node_image: Option<&str
 
 /// A privileged container of the node image, which ends at once: rights that the engine lacks matter only
 /// where its runtime asks for them. Without the image there is nothing to try it with.
-async fn tried(session: &Session, prepared: &Prepared, node_image: Option<&str>) -> bool {
+async fn tried(session: &Session, survey: &Survey, node_image: Option<&str>) -> bool {
     let Some(image) = node_image else { return false };
-    let client = Kind::client(&prepared.facts);
+    let client = Kind::client(&survey.facts);
     let args = ["run", "--rm", "--privileged", "--network", "none", "--pull", "never", "--entrypoint", "true", image];
-    let endpoint = session.system.discovery.attempts.iter().find(|attempt| attempt.outcome.is_ok());
     let mut command = Command::new(client, args).timeout(TRIAL);
-    if let Some(endpoint) = endpoint {
-        command = command.env("DOCKER_HOST", &endpoint.endpoint);
+    if let Some(endpoint) = session.endpoint() {
+        command = command.env("DOCKER_HOST", &endpoint);
     }
     session.host().run(&command).await.is_ok()
 }

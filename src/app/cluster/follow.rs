@@ -36,7 +36,7 @@ pub async fn follow(host: Arc<dyn Host>, files: ResolverFiles, reach: Arc<dyn Re
 }
 
 /// One look at the cluster of a platform, if it has one.
-pub(super) async fn watch(
+pub(in crate::app) async fn watch(
     host: &dyn Host,
     reach: &dyn Reach,
     platform: &PlatformName,

@@ -8,22 +8,24 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
+use crate::app::survey::Survey;
 use crate::app::{Error, Session, State};
 use crate::apply::{ClusterWork, StepError};
-use crate::cluster::kind::{CLUSTER_LABEL, ROLE_LABEL};
+use crate::cluster::kind::{self, CLUSTER_LABEL, Kind, ROLE_LABEL};
 use crate::cluster::{ClusterError, ClusterProvider, Entry, kubeconfig};
 use crate::compile::addons::{AddOn, SCRAPE_SECRETS, SCRAPE_SERVER, digest};
 use crate::engine::{Engine, EngineError, ImageError, ProgressSink};
 use crate::event::Progress;
 use crate::host::Host;
 use crate::kubernetes::{NodeStatus, Reason, Trouble};
-use crate::model::{ClusterRecord, ClusterSpec, ContainerState, NodeRole, ObservedContainer};
+use crate::model::{ClusterRecord, ClusterSpec, ContainerState, Facts, NodeRole, ObservedContainer, PlatformName};
 use crate::plan::ClusterAction;
 use crate::system::Inside;
 
+use super::SHORT;
 use super::content::{Content, connect, fingerprint};
-use super::decide::cannot_be_had;
-use super::look::API_PORT;
+use super::decide::{Decision, cannot_be_had};
+use super::look::{API_PORT, ClusterLook};
 
 /// How long the API server of nodes that are started again may take.
 const AGAIN: Duration = Duration::from_secs(180);
@@ -32,6 +34,17 @@ const AGAIN: Duration = Duration::from_secs(180);
 const SCRAPED: &str = "prometheus";
 /// How long the cluster may take to make that token.
 const TOKEN: Duration = Duration::from_secs(20);
+
+/// `kind` on the engine that is used; `patience`: for one of its commands.
+pub fn kind_of(
+    session: &Session,
+    engine: Arc<dyn Engine>,
+    facts: Facts,
+    program: PathBuf,
+    patience: Duration,
+) -> Arc<dyn ClusterProvider> {
+    Arc::new(Kind::new(session.system.host.clone(), engine, program, facts, session.endpoint(), patience))
+}
 
 /// Everything that the steps need. What they learn is written down as they go.
 pub struct Work {
@@ -46,7 +59,7 @@ pub struct Work {
     pub subnets: Option<(ipnet::Ipv4Net, ipnet::Ipv4Net)>,
     pub content: Content,
     /// The name that the objects in the cluster bear.
-    pub platform: String,
+    pub platform: PlatformName,
     /// How long an add-on may take to become ready.
     pub timeout: Duration,
     /// The cluster's API server, once it was connected to.
@@ -64,6 +77,75 @@ pub struct Work {
 }
 
 impl Work {
+    /// For what was decided; without a decision there is nothing that it could make.
+    pub fn new(session: &Session, survey: &Survey, decision: Option<&Decision>) -> Self {
+        let timeout = survey.platform.cluster.timeout;
+        let program = decision.and_then(|decision| decision.program.clone());
+        let kind = |program| kind_of(session, survey.engine.clone(), survey.facts.clone(), program, timeout);
+        Self {
+            provider: program.map(kind),
+            subnets: decision.map(|decision| decision.subnets),
+            content: decision.map(|decision| decision.content.clone()).unwrap_or_default(),
+            timeout,
+            image_timeout: survey.platform.timeouts.image,
+            ..Self::bare(session, survey.engine.clone(), &survey.platform.name, survey.cluster.record.clone())
+        }
+    }
+
+    /// For starting, stopping and deleting a cluster that stands, which need no files; `None`: there is none
+    /// of ours.
+    pub async fn of_standing(
+        session: &Session,
+        platform: &PlatformName,
+        look: &ClusterLook,
+    ) -> Result<Option<Self>, Error> {
+        if look.observed.is_none() && look.record.is_none() {
+            return Ok(None);
+        }
+        let engine = session.engine()?;
+        let program = kind::find(session.host(), session.host().env("MACULA_KIND").as_deref()).await;
+        let facts = engine.facts().await?;
+        let usable = program.filter(|_| session.host().which(Kind::client(&facts)).is_some());
+        let provider = usable.map(|program| kind_of(session, engine.clone(), facts, program, SHORT));
+        Ok(Some(Self { provider, ..Self::bare(session, engine, platform, look.record.clone()) }))
+    }
+
+    fn bare(
+        session: &Session,
+        engine: Arc<dyn Engine>,
+        platform: &PlatformName,
+        record: Option<ClusterRecord>,
+    ) -> Self {
+        Self {
+            session: session.clone(),
+            engine,
+            provider: None,
+            state: session.state(platform),
+            network: platform.network(),
+            record: tokio::sync::Mutex::new(record.unwrap_or_default()),
+            subnets: None,
+            content: Content::default(),
+            platform: platform.clone(),
+            timeout: SHORT,
+            inside: tokio::sync::OnceCell::new(),
+            lenient: false,
+            retain: false,
+            image_timeout: Duration::ZERO,
+            loaded: tokio::sync::Mutex::default(),
+            left_out: Mutex::new(None),
+        }
+    }
+
+    /// A cluster that cannot be had on this machine after all is left out.
+    pub fn lenient(self, lenient: bool) -> Self {
+        Self { lenient, ..self }
+    }
+
+    /// What fails stays, for a look.
+    pub fn retaining(self, retain: bool) -> Self {
+        Self { retain, ..self }
+    }
+
     fn host(&self) -> &dyn Host {
         self.session.host()
     }

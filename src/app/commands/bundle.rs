@@ -21,7 +21,7 @@ use crate::model::{ImageSpec, ObservedImage, Platform};
 use crate::plan::{Choice, ImageSource, LeftOut, SupplyProblem, supply};
 
 use super::images::{refusal, try_images};
-use crate::app::prepare::load_for_engine;
+use crate::app::survey::load_for_engine;
 use crate::app::{Error, Session};
 
 /// Pieces between the engine and the file.

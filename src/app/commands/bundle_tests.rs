@@ -2,19 +2,16 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 
+use crate::app::testing::session;
 use crate::app::{Error, LockChange, SavedBundle, Session, image_rows, load_bundle, lock_images, prepare, save_images};
 use crate::bundle::BundleError;
 use crate::config::{self, Loaded, MemoryFiles, Request};
 use crate::engine::fake::{FakeEngine, FakePull};
-use crate::event::Events;
 use crate::host::fake::FakeHost;
 use crate::model::{ImagePolicy, ObservedImage, Protocol};
-use crate::system::System;
 
 const STACK: &str = "
 services:
@@ -44,14 +41,7 @@ fn on(engine: &FakeEngine) -> Session {
 }
 
 fn on_host(engine: &FakeEngine, host: FakeHost) -> Session {
-    Session {
-        system: System::fake(host, Some(Arc::new(engine.clone()))),
-        events: Events::none(),
-        cancel: CancellationToken::new(),
-        command: "macula images".into(),
-        version: "1.0.0",
-        program: PathBuf::from("/usr/bin/macula"),
-    }
+    session(host, engine, "macula images")
 }
 
 fn digest(letter: &str) -> String {
@@ -95,8 +85,8 @@ async fn a_platform_goes_to_an_engine_that_has_nothing() {
     assert_eq!(result.loaded, ["acme/chart-next:3", "acme/db:macula-dddddddddddd", "acme/web:1"]);
     assert_eq!(result.present, [""; 0]);
     let prepared = prepare(&session, &loaded, &Default::default()).await.unwrap();
-    assert_eq!(prepared.supply.left_out, []);
-    assert_eq!(prepared.supply.choices.len(), 4);
+    assert_eq!(prepared.survey.supply.left_out, []);
+    assert_eq!(prepared.survey.supply.choices.len(), 4);
 
     // once more: nothing is loaded
     empty.clear_journal();

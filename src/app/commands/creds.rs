@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::compile::Site;
 use crate::compile::addons::SCRAPE_SECRETS;
-use crate::compile::{CompileError, Site, export_context, for_service};
 use crate::config::Loaded;
 use crate::model::{EngineKind, Facts, Platform, Secrets, label};
 use crate::observe;
 use crate::plan::without;
-use crate::render;
 
+use crate::app::exports::render_exports;
 use crate::app::{Error, Session};
 
 /// One secret of a service.
@@ -74,35 +74,6 @@ async fn left_out(session: &Session, platform: &Platform) -> Vec<String> {
     let optional = platform.services().filter(|(_, service)| service.extension.optional);
     let left = optional.filter(|(_, service)| !made.contains(&service.name.as_str()));
     left.map(|(_, service)| service.name.clone()).collect()
-}
-
-/// Every export, or all that is wrong with them.
-pub(in crate::app) fn render_exports(
-    platform: &Platform,
-    site: &Site<'_>,
-) -> Result<BTreeMap<String, String>, Vec<CompileError>> {
-    let context = export_context(platform, site);
-    let mut all = BTreeMap::new();
-    let mut errors = Vec::new();
-    for (_, service) in platform.services() {
-        if service.extension.exports.is_empty() {
-            continue;
-        }
-        let own = for_service(&context, &service.name);
-        for (variable, template) in &service.extension.exports {
-            match render::render(variable, template, &own) {
-                Ok(value) => {
-                    all.insert(variable.clone(), value);
-                }
-                Err(error) => errors.push(CompileError::Template {
-                    service: service.name.clone(),
-                    path: format!("exports.{variable}"),
-                    message: error.to_string(),
-                }),
-            }
-        }
-    }
-    if errors.is_empty() { Ok(all) } else { Err(errors) }
 }
 
 fn no_facts() -> Facts {

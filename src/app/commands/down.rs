@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::apply::{ClusterWork, Tools, apply};
+use crate::apply::{ClusterWork, Tools};
 use crate::model::PlatformName;
 use crate::observe;
 use crate::plan::{self, Keep, Plan};
 
-use super::up;
-use crate::app::{Error, Session, cluster, resolver};
+use crate::app::cluster::look::look_for;
+use crate::app::cluster::work::Work;
+use crate::app::{Error, Session, resolver};
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DownOptions {
@@ -30,19 +31,16 @@ pub struct Downed {
 /// Takes away what is ours; data volumes only when asked.
 pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) -> Result<Downed, Error> {
     let engine = session.engine()?;
-    let _lock = up::lock(session, name).await?;
+    let _lock = session.lock(name).await?;
     let network = name.network();
-    let (facts, observed, cluster) = tokio::join!(
-        engine.facts(),
-        observe::ours(&*engine, name),
-        cluster::look_for(session, name, &network, &network)
-    );
+    let (facts, observed, cluster) =
+        tokio::join!(engine.facts(), observe::ours(&*engine, name), look_for(session, name, &network, &network));
     let (observed, cluster) = (observed?, cluster?);
     let mut plan = plan::down(name, &observed, Keep { remove_volumes: options.volumes });
     let mut work = None;
     if options.keep_cluster && cluster.observed.is_some() {
         plan.steps.retain(|step| !matches!(&step.action, plan::Action::RemoveNetwork { name } if *name == network));
-    } else if let Some(found) = cluster::deletion(session, name, &cluster).await? {
+    } else if let Some(found) = Work::of_standing(session, name, &cluster).await? {
         let name = cluster.observed.as_ref().map(|found| &found.name);
         let name = name.or(cluster.record.as_ref().map(|record| &record.name)).unwrap_or(&network);
         plan::delete_cluster(name, &mut plan);
@@ -53,23 +51,10 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
     if options.dry_run {
         return Ok(Downed { plan, kept });
     }
-    let tools = Tools {
-        engine,
-        host: session.system.host.clone(),
-        facts: facts?,
-        events: session.events.clone(),
-        cancel: session.cancel.clone(),
-        image_timeout: std::time::Duration::ZERO,
-        cluster: work.map(|work| work as Arc<dyn ClusterWork>),
-    };
     if !plan.is_empty() {
-        let outcome = apply(&session.command, name, &plan, tools).await;
-        if outcome.cancelled && outcome.failed.is_empty() {
-            return Err(Error::Cancelled);
-        }
-        if !outcome.is_ok() {
-            return Err(Error::Failed(Box::new(outcome)));
-        }
+        let cluster = work.map(|work| Arc::new(work) as Arc<dyn ClusterWork>);
+        let tools = Tools { cluster, ..session.tools(engine, facts?) };
+        session.carry_out(name, &plan, tools).await?;
     }
     // the platform is down all the same
     if let Err(error) = resolver::release(session, name).await {

@@ -10,7 +10,8 @@ use crate::model::{ImagePolicy, ImageSpec, Platform, ResourceId, ResourceKind, r
 use crate::observe;
 use crate::plan::{Action, Cause, Choice, ImageSource, LeftOut, Plan, Step, supply};
 
-use crate::app::{Error, Session, prepare::load_for_engine};
+use crate::app::survey::load_for_engine;
+use crate::app::{Error, Session};
 
 /// Notes what the services' build contexts hold, so that a changed Dockerfile or file is a build to
 /// be made anew. A folder that cannot be read stays unknown: its build will say so.
@@ -204,15 +205,7 @@ pub(super) async fn try_images(
     if plan.is_empty() {
         return Ok((Outcome::default(), plan.left_out));
     }
-    let tools = Tools {
-        engine,
-        host: session.system.host.clone(),
-        facts,
-        events: session.events.clone(),
-        cancel: session.cancel.clone(),
-        image_timeout: platform.timeouts.image,
-        cluster: None,
-    };
+    let tools = Tools { image_timeout: platform.timeouts.image, ..session.tools(engine, facts) };
     let outcome = apply(&session.command, &platform.name, &plan, tools).await;
     if outcome.cancelled && outcome.failed.is_empty() {
         return Err(Error::Cancelled);

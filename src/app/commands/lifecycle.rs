@@ -2,14 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::apply::apply;
 use crate::config::Loaded;
 use crate::model::{PlatformName, label};
 use crate::observe;
 use crate::plan::{self, Plan};
 
-use super::up;
-use crate::app::prepare::{Look, gather};
+use crate::app::survey::survey;
 use crate::app::{Error, Session};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,36 +27,32 @@ pub async fn lifecycle(session: &Session, loaded: &Loaded, action: Action, servi
         }
         return Err(Error::UnknownService { names: unknown, known: known.into_iter().collect() });
     }
-    let _lock = up::lock(session, &loaded.platform.name).await?;
-    let (prepared, _) = gather(session, loaded, Look::default()).await?;
+    let _lock = session.lock(&loaded.platform.name).await?;
+    let survey = survey(session, loaded).await?;
     let chosen: BTreeSet<String> = if services.is_empty() { known } else { services.iter().cloned().collect() };
-    let specs = &prepared.resources.containers;
+    let specs = &survey.resources.containers;
     if let Some(missing) = services.iter().find(|name| {
-        !specs.iter().any(|spec| spec.service == **name && prepared.observed.container(&spec.name).is_some())
+        !specs.iter().any(|spec| spec.service == **name && survey.observed.container(&spec.name).is_some())
     }) {
         return Err(Error::NoContainer { service: missing.clone() });
     }
-    let platform = &prepared.platform.name;
+    let platform = &survey.platform.name;
     let plan = match action {
-        Action::Stop => plan::stop(platform, &prepared.observed, &chosen),
-        Action::Start => plan::start(specs, &prepared.observed, &chosen),
+        Action::Stop => plan::stop(platform, &survey.observed, &chosen),
+        Action::Start => plan::start(specs, &survey.observed, &chosen),
         Action::Restart => {
             // a job that has done its work is not a service to be restarted, unless it is named
             let jobs: BTreeSet<&str> =
                 specs.iter().filter(|spec| spec.readiness.one_shot).map(|spec| spec.service.as_str()).collect();
             let chosen = chosen.into_iter().filter(|name| !services.is_empty() || !jobs.contains(name.as_str()));
-            plan::restart(platform, specs, &prepared.observed, &chosen.collect())
+            plan::restart(platform, specs, &survey.observed, &chosen.collect())
         }
     };
     if plan.is_empty() {
         return Ok(plan);
     }
-    let tools = prepared.tools(session, None);
-    let outcome = apply(&session.command, platform, &plan, tools).await;
-    if outcome.cancelled && outcome.failed.is_empty() {
-        return Err(Error::Cancelled);
-    }
-    if outcome.is_ok() { Ok(plan) } else { Err(Error::Failed(Box::new(outcome))) }
+    session.carry_out(platform, &plan, survey.tools(session, None)).await?;
+    Ok(plan)
 }
 
 /// How to start a service stands in its stack; its container alone does not tell.

@@ -13,7 +13,7 @@ use crate::config::{Loaded, lock_text};
 use crate::engine::Images;
 use crate::model::{Observed, split_registry};
 
-use crate::app::prepare::load_for_engine;
+use crate::app::survey::load_for_engine;
 use crate::app::{Error, Session};
 
 /// How long one registry may take to say what a name means.

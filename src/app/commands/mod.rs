@@ -2,6 +2,7 @@
 //! floors below.
 
 pub(in crate::app) mod bundle;
+pub(in crate::app) mod cluster;
 pub(in crate::app) mod creds;
 pub(in crate::app) mod down;
 pub(in crate::app) mod images;
@@ -17,3 +18,7 @@ pub(in crate::app) mod validate;
 
 #[cfg(test)]
 mod bundle_tests;
+#[cfg(test)]
+mod cluster_tests;
+#[cfg(test)]
+mod up_tests;

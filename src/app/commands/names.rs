@@ -3,13 +3,14 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::dns::install::{self, InstallError, Installed, Method, Rung, Service, Target};
+use crate::dns::install::{self, Installed, Method, Rung, Service, Target};
 use crate::dns::{Status, ask};
 use crate::host::Host;
 use crate::model::{RecordData, View};
 use crate::pki::family;
 
-use crate::app::resolver::{ResolverError, ResolverFiles, StartedBy, connect, own_address, probe, stop_resolver};
+use crate::app::error::ResolverError;
+use crate::app::resolver::{ResolverFiles, StartedBy, connect, own_address, probe, stop_resolver};
 use crate::app::{Error, Session};
 
 /// How long the system may take to follow.
@@ -118,29 +119,4 @@ pub async fn names_may_be_offered(session: &Session) -> bool {
 pub async fn names_were_offered(session: &Session) -> Result<(), Error> {
     let path = ResolverFiles::of(session.host()).offered();
     session.host().write(&path, b"", 0o600).await.map_err(|source| Error::Io { path, source })
-}
-
-/// What is installed, in words, and what is wrong with it.
-pub(in crate::app) async fn installed(host: &dyn Host) -> (Option<String>, Vec<String>) {
-    let folder = ResolverFiles::of(host).install();
-    match install::present(host, &folder).await {
-        Ok(None) => (None, Vec::new()),
-        Ok(Some(found)) => {
-            let mut notes = Vec::new();
-            if found.interrupted {
-                notes.push("an install or uninstall was ended in the middle: `macula dns uninstall` cleans up".into());
-            } else if !found.intact {
-                notes.push(format!("{} was changed meanwhile: `macula dns install` looks anew", found.rung));
-            }
-            (Some(found.rung.to_string()), notes)
-        }
-        Err(error) => (None, vec![describe(&error)]),
-    }
-}
-
-fn describe(error: &InstallError) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }

@@ -104,18 +104,12 @@ fn is_ours(image: &LabelledImage, prefix: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-    use std::sync::Arc;
-
-    use tokio_util::sync::CancellationToken;
-
     use super::*;
+    use crate::app::testing::session;
     use crate::config::{self, MemoryFiles, Request};
     use crate::engine::fake::FakeEngine;
-    use crate::event::Events;
     use crate::host::fake::FakeHost;
     use crate::model::ObservedImage;
-    use crate::system::System;
 
     fn built(id: &str, service: &str) -> ObservedImage {
         let labels = [(label::SERVICE, service), (label::FINGERPRINT, "f")];
@@ -153,14 +147,7 @@ mod tests {
             .with_image_as("macula/strange:1", somebodys)
             // somebody's own, built on the base
             .with_image_as("i8", inherited);
-        let session = Session {
-            system: System::fake(FakeHost::new(), Some(Arc::new(engine.clone()))),
-            events: Events::none(),
-            cancel: CancellationToken::new(),
-            command: "macula images prune".into(),
-            version: "1.0.0",
-            program: PathBuf::from("/usr/bin/macula"),
-        };
+        let session = session(FakeHost::new(), &engine, "macula images prune");
         let dry = prune_images(&session, &loaded, true).await.unwrap();
         assert_eq!(engine.journal(), [""; 0]);
         let pruned = prune_images(&session, &loaded, false).await.unwrap();

@@ -18,7 +18,8 @@ use crate::host::Host;
 use crate::model::{Listener, Protocol, View};
 use crate::system::OverNetwork;
 
-use crate::app::resolver::{FORMAT, Process, ResolverError, ResolverFiles, StartedBy};
+use crate::app::error::ResolverError;
+use crate::app::resolver::{FORMAT, Process, ResolverFiles, StartedBy};
 use crate::app::state::write;
 use crate::app::{Error, cluster, renewal};
 
@@ -111,7 +112,7 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
         }
     }
     tasks.push(tokio::spawn(renewal::follow(Arc::clone(&host), files.clone(), events.clone())));
-    tasks.push(tokio::spawn(cluster::follow(Arc::clone(&host), files.clone(), Arc::new(OverNetwork))));
+    tasks.push(tokio::spawn(cluster::follow::follow(Arc::clone(&host), files.clone(), Arc::new(OverNetwork))));
     let process = Process {
         format: FORMAT,
         pid: std::process::id(),

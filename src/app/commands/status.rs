@@ -8,11 +8,14 @@ use serde::Serialize;
 use crate::compile::{container_name, fully_qualified, loopback_address};
 use crate::config::Loaded;
 use crate::model::{ContainerSpec, ContainerState, Health, ObservedContainer, Platform, Role, Service, Stack, label};
-use crate::plan::{Action, Choice, ImageSource, Plan, SupplyProblem, Wish, reconcile};
+use crate::plan::{Action, ImageSource, LeftOut, Plan, Step, reconcile};
 
-use crate::app::prepare::{Look, gather};
+use crate::app::cluster::join::{self, Joined};
+use crate::app::cluster::status::{self as cluster, ClusterStatus, ask};
+use crate::app::resolver::{self, DnsStatus};
+use crate::app::survey::{Survey, survey};
 use crate::app::usage::{counters, cpu_percent};
-use crate::app::{ClusterStatus, Error, Prepared, Session, cluster, resolver};
+use crate::app::{Error, Session};
 
 /// The contract of `status -o json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -62,18 +65,6 @@ pub struct UsageStatus {
     pub memory_limit: u64,
 }
 
-/// The resolver of the platform's names.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct DnsStatus {
-    /// `127.0.0.9:53`; none while it does not run.
-    pub address: Option<String>,
-    pub zones: Vec<String>,
-    /// Programs of this machine get the platform's names.
-    pub installed: bool,
-    /// It answers for this platform.
-    pub healthy: bool,
-}
-
 /// Looks at everything and asks every service how it is.
 pub async fn status(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
     look(session, loaded).await
@@ -111,38 +102,38 @@ pub async fn status_with_usage(session: &Session, loaded: &Loaded) -> Result<Sta
 }
 
 async fn look(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
-    let (gathered, dns) =
-        tokio::join!(gather(session, loaded, Look::default()), resolver::look(session, &loaded.platform.domain));
-    let (prepared, problems) = gathered?;
-    let mut status = status_of(&loaded.platform, &prepared, &problems, dns);
-    cluster::ask(session, &prepared, &mut status.cluster).await?;
+    let (survey, dns) = tokio::join!(survey(session, loaded), resolver::look(session, &loaded.platform.domain));
+    let survey = survey?;
+    let mut status = status_of(&loaded.platform, &survey, &Planned::default(), dns);
+    ask(session, &survey, None, &mut status.cluster).await?;
     Ok(status)
 }
 
+/// What the plan of an `up` adds to a look at the world.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Planned<'a> {
+    pub left_out: &'a [LeftOut],
+    pub cluster: Option<&'a Joined>,
+    /// Steps that were carried out after the look.
+    pub done: &'a [Step],
+}
+
 /// From what was seen already. `platform`: with the services that are left out.
-pub(super) fn status_of(
-    platform: &Platform,
-    prepared: &Prepared,
-    problems: &[SupplyProblem],
-    dns: DnsStatus,
-) -> Status {
-    let wish = Wish {
-        platform: &prepared.platform.name,
-        resources: &prepared.resources,
-        supply: &prepared.supply,
-        selection: None,
-    };
-    let mut drift = match reconcile(&wish, &prepared.observed) {
-        Ok(plan) => drift(&plan),
+pub(super) fn status_of(platform: &Platform, survey: &Survey, planned: &Planned<'_>, dns: DnsStatus) -> Status {
+    let mut drift = match reconcile(&survey.wish(None), &survey.observed) {
+        Ok(mut plan) => {
+            plan.steps.retain(|step| planned.done.iter().all(|done| done.id != step.id));
+            drift(&plan)
+        }
         Err(conflicts) => conflicts.iter().map(ToString::to_string).collect(),
     };
-    drift.extend(cluster::drift(prepared));
-    let left_out = prepared.plan.left_out.iter().find(|left| left.service == crate::plan::CLUSTER_GROUP);
+    drift.extend(planned.cluster.and_then(|joined| join::drift(survey, joined)));
+    let left_out = planned.left_out.iter().find(|left| left.service == crate::plan::CLUSTER_GROUP);
     Status {
         platform: PlatformStatus { name: platform.name.to_string(), domain: platform.domain.clone() },
-        services: rows(platform, prepared, problems),
+        services: rows(platform, survey),
         dns,
-        cluster: cluster::status_of(platform, &prepared.cluster, left_out.map(|left| left.reason.as_str())),
+        cluster: cluster::status_of(platform, &survey.cluster, left_out.map(|left| left.reason.as_str())),
         drift,
     }
 }
@@ -154,15 +145,15 @@ fn drift(plan: &Plan) -> Vec<String> {
     changes.map(|step| format!("{} ({})", step.id, step.cause)).collect()
 }
 
-fn rows(platform: &Platform, prepared: &Prepared, problems: &[SupplyProblem]) -> Vec<ServiceStatus> {
+fn rows(platform: &Platform, survey: &Survey) -> Vec<ServiceStatus> {
     let mut reasons: BTreeMap<&str, String> =
-        prepared.supply.left_out.iter().map(|left| (left.service.as_str(), left.reason.clone())).collect();
-    for problem in problems {
+        survey.supply.left_out.iter().map(|left| (left.service.as_str(), left.reason.clone())).collect();
+    for problem in &survey.problems {
         reasons.insert(problem.service(), problem.to_string());
     }
     let mut rows: Vec<ServiceStatus> =
-        platform.services().map(|(stack, service)| row(platform, prepared, &reasons, stack, service)).collect();
-    let orphans = prepared.observed.containers.iter().filter(|found| {
+        platform.services().map(|(stack, service)| row(platform, survey, &reasons, stack, service)).collect();
+    let orphans = survey.observed.containers.iter().filter(|found| {
         found.label(label::PLATFORM) == Some(platform.name.as_str())
             && found.label(label::SERVICE).is_some_and(|name| rows.iter().all(|row| row.name != name))
     });
@@ -191,7 +182,7 @@ fn orphan(found: &ObservedContainer) -> ServiceStatus {
 
 fn row(
     platform: &Platform,
-    prepared: &Prepared,
+    survey: &Survey,
     reasons: &BTreeMap<&str, String>,
     stack: &Stack,
     service: &Service,
@@ -199,7 +190,7 @@ fn row(
     let names: Vec<String> = (1..=service.replicas).map(|replica| container_name(platform, service, replica)).collect();
     let found: Vec<&ObservedContainer> = names
         .iter()
-        .filter_map(|name| prepared.observed.container(name))
+        .filter_map(|name| survey.observed.container(name))
         .filter(|found| found.label(label::PLATFORM) == Some(platform.name.as_str()))
         .collect();
     let running = found.iter().filter(|found| found.state == ContainerState::Running).count();
@@ -216,7 +207,7 @@ fn row(
         _ => worst_health(&found),
     };
     let first = found.first();
-    let source = first.map(|found| source_of(prepared, service, found));
+    let source = first.map(|found| source_of(survey, service, found));
     ServiceStatus {
         name: service.name.clone(),
         stack: stack.name.clone(),
@@ -224,10 +215,10 @@ fn row(
         health,
         image: first.map(|found| found.image.clone()).or_else(|| service.image.clone()),
         image_source: source,
-        urls: if state == "running" { urls(platform, service, prepared.tls) } else { Vec::new() },
-        addresses: if state == "running" { addresses(prepared, service) } else { Vec::new() },
+        urls: if state == "running" { urls(platform, service, survey.tls()) } else { Vec::new() },
+        addresses: if state == "running" { addresses(survey, service) } else { Vec::new() },
         container: first.map(|found| found.name.clone()),
-        reason: reason(prepared, service, &found, running, left_out, source),
+        reason: reason(survey, service, &found, running, left_out, source),
         usage: None,
     }
 }
@@ -242,8 +233,8 @@ fn worst_health(found: &[&ObservedContainer]) -> &'static str {
     found.iter().map(|found| rank(found.health)).max().map_or("none", |(_, name)| name)
 }
 
-fn source_of(prepared: &Prepared, service: &Service, found: &ObservedContainer) -> ImageSource {
-    let built = prepared
+fn source_of(survey: &Survey, service: &Service, found: &ObservedContainer) -> ImageSource {
+    let built = survey
         .resources
         .images
         .iter()
@@ -255,7 +246,7 @@ fn source_of(prepared: &Prepared, service: &Service, found: &ObservedContainer) 
 }
 
 fn reason(
-    prepared: &Prepared,
+    survey: &Survey,
     service: &Service,
     found: &[&ObservedContainer],
     running: usize,
@@ -276,7 +267,7 @@ fn reason(
         return service.extension.build_note.clone().filter(|_| source == Some(ImageSource::Build));
     }
     let ended = found.iter().find(|found| found.state != ContainerState::Running)?;
-    let spec = prepared.resources.containers.iter().find(|spec| spec.name == ended.name);
+    let spec = survey.resources.containers.iter().find(|spec| spec.name == ended.name);
     let may_end = spec.is_some_and(ContainerSpec::may_end);
     let code = ended.exit_code.unwrap_or_default();
     let count = format!("{running} of {} run; ", found.len());
@@ -308,19 +299,19 @@ fn urls(platform: &Platform, service: &Service, tls: bool) -> Vec<String> {
         .collect()
 }
 
-fn addresses(prepared: &Prepared, service: &Service) -> Vec<String> {
+fn addresses(survey: &Survey, service: &Service) -> Vec<String> {
     let mut all = Vec::new();
     if service.extension.role == Some(Role::Ingress) {
         // one line for each name would say the same dozen times over
-        let own = loopback_address(prepared.block, None);
-        all.push(format!("{own}:{}", prepared.platform.ingress.http));
-        if prepared.tls {
-            all.push(format!("{own}:{}", prepared.platform.ingress.https));
+        let own = loopback_address(survey.block, None);
+        all.push(format!("{own}:{}", survey.platform.ingress.http));
+        if survey.tls() {
+            all.push(format!("{own}:{}", survey.platform.ingress.https));
         }
         return all;
     }
-    for spec in prepared.resources.containers.iter().filter(|spec| spec.service == service.name) {
-        let bound = prepared.observed.container(&spec.name).map(|found| found.ports.as_slice()).unwrap_or_default();
+    for spec in survey.resources.containers.iter().filter(|spec| spec.service == service.name) {
+        let bound = survey.observed.container(&spec.name).map(|found| found.ports.as_slice()).unwrap_or_default();
         for port in bound {
             let Some(number) = port.host_port else { continue };
             let text = std::net::SocketAddr::new(port.host_ip, number).to_string();
@@ -344,17 +335,6 @@ impl ServiceStatus {
             ("stopped", _) if self.reason.as_deref() == Some("done") => "done",
             ("left_out", _) => "left out",
             (state, _) => state,
-        }
-    }
-}
-
-impl Prepared {
-    /// Where a service's image comes from, before it runs.
-    pub fn planned_source(&self, service: &str) -> Option<ImageSource> {
-        match self.supply.choices.get(service)? {
-            Choice::Present { source, .. } => Some(*source),
-            Choice::Obtain { pull: false, .. } => Some(ImageSource::Build),
-            Choice::Obtain { .. } => None,
         }
     }
 }

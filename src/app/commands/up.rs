@@ -4,22 +4,26 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-
+use crate::app::cluster::join;
+use crate::app::cluster::status::ask;
+use crate::app::cluster::work::Work;
+use crate::app::prepare::prepare_without;
+use crate::app::resolver;
+use crate::app::survey::{Look, Survey, survey_with};
+use crate::app::trace::{Recorder, SentTrace};
+use crate::app::{Consent, Error, Prepared, Session, Wanted, prepare};
 use crate::apply::{Failure, Outcome, StepError, Timing, Tools, apply};
 use crate::config::Loaded;
-use crate::doctor::{self, Finding, Fix, Needs, Selection};
+use crate::doctor::{self, Needs, Selection};
 use crate::event::Events;
-use crate::host::{Held, Lock};
+use crate::host::Held;
 use crate::model::{ContainerState, Observed, ObservedContainer, PlatformName, PrepareStep, label};
 use crate::observe;
-use crate::plan::{self, Action, LeftOut};
+use crate::plan::{self, Action, LeftOut, Plan};
 
+use super::cluster::obtain_program;
 use super::images::refusal;
-use super::status::{Status, status_of};
-use crate::app::prepare::{Look, gather, prepare_without};
-use crate::app::trace::{Recorder, SentTrace};
-use crate::app::{Error, Prepared, Session, Wanted, certificate, cluster, prepare, resolver};
+use super::status::{Planned, Status, status_of};
 
 /// Seconds.
 const CALM: u32 = 5;
@@ -27,8 +31,6 @@ const CALM: u32 = 5;
 #[derive(Debug, Clone, Default)]
 pub struct UpOptions {
     pub wanted: Wanted,
-    /// In place of every service's own.
-    pub timeout: Option<Duration>,
     /// Neither the resolver nor the names are touched.
     pub no_dns: bool,
 }
@@ -46,25 +48,9 @@ pub struct UpResult {
     pub now: Status,
 }
 
-/// Waits for another run on the same platform to end. `waiting` is told who that is.
-pub(in crate::app) async fn lock(session: &Session, platform: &PlatformName) -> Result<Lock, Error> {
-    let path = session.state(platform).lock_file();
-    let host = session.host();
-    let events = session.events.clone();
-    let now = host.now();
-    let patience = Some(Duration::from_secs(600));
-    let acquire = Lock::acquire(host, &path, &session.command, patience, |held| {
-        events.info(format!("waiting for {}, which holds {}", held.describe(now), path.display()));
-    });
-    tokio::select! {
-        lock = acquire => Ok(lock?),
-        () = session.cancel.cancelled() => Err(Error::Cancelled),
-    }
-}
-
 /// A run that was killed while it stopped containers has left the engine at work: they still run,
 /// and are about to end. Nothing shows which; to stop them once more is to wait for it.
-async fn settle(session: &Session, platform: &PlatformName, killed: &Held) -> Result<(), Error> {
+async fn finish_killed_stop(session: &Session, platform: &PlatformName, killed: &Held) -> Result<(), Error> {
     let stops = |word: &str| ["down", "stop", "restart"].contains(&word);
     if !killed.command.split_whitespace().any(stops) {
         return Ok(());
@@ -77,29 +63,9 @@ async fn settle(session: &Session, platform: &PlatformName, killed: &Held) -> Re
         return Ok(());
     }
     session.events.info(format!("{killed} was killed: what it may have begun to stop is stopped first"));
-    let tools = Tools {
-        engine: engine.clone(),
-        host: session.system.host.clone(),
-        facts: engine.facts().await?,
-        events: Events::none(),
-        cancel: session.cancel.clone(),
-        image_timeout: Duration::ZERO,
-        cluster: None,
-    };
-    let outcome = apply(&session.command, platform, &plan, tools).await;
-    if outcome.cancelled && outcome.failed.is_empty() {
-        return Err(Error::Cancelled);
-    }
-    if outcome.is_ok() { Ok(()) } else { Err(Error::Failed(Box::new(outcome))) }
-}
-
-/// What `up` says and asks on its way. Only `cli` knows whether there is anybody to ask.
-#[async_trait]
-pub trait Consent: Send + Sync {
-    /// The plan is made and nothing is changed yet.
-    async fn planned(&self, prepared: &Prepared, findings: &[Finding]);
-    /// Whether a program that a build needs may be installed.
-    async fn install(&self, why: &str, fix: &Fix) -> Result<bool, Error>;
+    let tools = Tools { events: Events::none(), ..session.tools(engine.clone(), engine.facts().await?) };
+    session.carry_out(platform, &plan, tools).await?;
+    Ok(())
 }
 
 /// Brings everything up, and sends the trace of it.
@@ -132,44 +98,40 @@ async fn traced(
     consent: &dyn Consent,
     recorder: &mut Recorder,
 ) -> Result<UpResult, Error> {
-    let lock = recorder.phase("wait for the lock", lock(session, &loaded.platform.name)).await?;
+    let lock = recorder.phase("wait for the lock", session.lock(&loaded.platform.name)).await?;
     if let Some(killed) = lock.interrupted() {
-        recorder.phase("settle", settle(session, &loaded.platform.name, killed)).await?;
+        recorder.phase("settle", finish_killed_stop(session, &loaded.platform.name, killed)).await?;
     }
     let mut prepared = recorder.phase("plan", prepare(session, loaded, &options.wanted)).await?;
-    if prepared.new_certificate {
-        // only now that nothing is in the way: a run that is refused changes nothing
-        recorder.phase("certificate", certificate::ensure(session, loaded)).await?;
+    // only now that nothing is in the way: a run that is refused changes nothing
+    if let Ok(certificate) = &prepared.survey.certificate
+        && !recorder.phase("certificate", certificate.keep(session, &loaded.platform)).await?
+    {
         prepared = recorder.phase("plan", prepare(session, loaded, &options.wanted)).await?;
     }
-    recorder.seen(&prepared.observed);
+    recorder.seen(&prepared.survey.observed);
     recorder.left_out(prepared.plan.left_out.iter().map(|left| left.service.as_str()));
-    if let Some(timeout) = options.timeout {
-        override_timeout(&mut prepared, timeout);
-    }
-    if !cluster::obtain(session, &mut prepared, consent).await? {
-        cluster::leave_out(&mut prepared, "kind was not to be fetched".into());
+    if !obtain_program(session, &mut prepared.cluster, consent).await? {
+        join::leave_out(&mut prepared.plan, &mut prepared.cluster, "kind was not to be fetched".into());
     }
     if prepared.plan.is_empty() {
-        let left_out = prepared.plan.left_out.clone();
         consent.planned(&prepared, &[]).await;
-        recorder.phase("names", names(session, &prepared, options)).await;
-        let dns = resolver::look(session, &loaded.platform.domain).await;
-        let mut now = status_of(&loaded.platform, &prepared, &[], dns);
-        cluster::ask(session, &prepared, &mut now.cluster).await?;
-        return Ok(UpResult { steps: 0, left_out, timings: Vec::new(), trace: None, now });
+        recorder.phase("names", names(session, &prepared.survey, options)).await;
+        return finish(session, loaded, prepared, None).await;
     }
-    let needs = Needs::of(&prepared.platform, &prepared.resources, cluster::needs(&prepared));
+    let Prepared { survey, plan, cluster } = &prepared;
+    let needs = Needs::of(&survey.platform, &survey.resources, join::needs(&survey.platform, plan, cluster));
     let findings = doctor::run(&session.system, &needs, Selection::Quick).await;
     consent.planned(&prepared, &findings).await;
-    install_programs(session, &prepared, consent).await?;
+    install_programs(session, plan, consent).await?;
     // before the first container: a password that only a container knows would be lost with it
-    if prepared.new_secrets {
-        prepared.state.keep_secrets(session.host(), &prepared.secrets).await?;
+    if survey.new_secrets {
+        survey.state.keep_secrets(session.host(), &survey.secrets).await?;
     }
-    prepared.state.keep_block(session.host(), prepared.block).await?;
-    prepared.state.keep_no_dns(session.host(), options.no_dns).await?;
-    cluster::settle(session, &mut prepared).await?;
+    survey.state.keep_block(session.host(), survey.block).await?;
+    survey.state.keep_no_dns(session.host(), options.no_dns).await?;
+    let Prepared { survey, plan, cluster } = &mut prepared;
+    join::render_content(session, survey, plan, cluster).await?;
     let (mut outcome, mut work) = carry_out(session, &prepared, options, recorder).await;
     let mut gone = if options.wanted.strict { Vec::new() } else { refused(&prepared, &outcome) };
     if !gone.is_empty() && !outcome.cancelled {
@@ -180,7 +142,7 @@ async fn traced(
                     session.events.warn(format!("{} is left out: {}", left.service, left.reason));
                 }
                 prepared = without;
-                clear(&prepared).await?;
+                clear(&prepared.survey).await?;
                 let before = std::mem::take(&mut outcome.ran);
                 (outcome, work) = carry_out(session, &prepared, options, recorder).await;
                 outcome.ran.splice(0..0, before);
@@ -190,24 +152,18 @@ async fn traced(
             Err(error) => return Err(error),
         }
     }
+    if let Some(reason) = work.left_out() {
+        session.events.warn(format!("{} is left out: {reason}", plan::CLUSTER_GROUP));
+        prepared.plan.left_out.push(LeftOut { service: plan::CLUSTER_GROUP.into(), reason });
+    }
     let mut after = None;
     if !outcome.cancelled {
-        if cluster::touches_services(&prepared.plan) && outcome.is_ok() {
-            cluster::hand_on(session, loaded).await?;
-        }
-        match recorder.phase("last look", gather(session, loaded, Look { gone: &gone, ..Look::default() })).await {
-            Ok((mut seen, problems)) => {
+        let how = Look { gone: &gone, ..Look::default() };
+        match recorder.phase("last look", survey_with(session, loaded, how)).await {
+            Ok(seen) => {
                 recorder.seen(&seen.observed);
-                if let Some(reason) = work.left_out() {
-                    let left = LeftOut { service: plan::CLUSTER_GROUP.into(), reason };
-                    session.events.warn(format!("{} is left out: {}", left.service, left.reason));
-                    prepared.plan.left_out.push(left);
-                }
-                seen.plan.left_out = prepared.plan.left_out.clone();
-                prepared.cluster = seen.cluster.clone();
-                seen.decision = prepared.decision.clone();
-                last_look(&prepared, &seen.observed, &mut outcome).await;
-                after = Some((seen, problems));
+                look_for_ended(&prepared, &seen.observed, &mut outcome).await;
+                after = Some(seen);
             }
             // an engine that went away has failed a step already, which says more
             Err(_) if !outcome.failed.is_empty() => {}
@@ -218,18 +174,35 @@ async fn traced(
         return Err(Error::Cancelled);
     }
     // what works has its names, whatever does not
-    recorder.phase("names", names(session, &prepared, options)).await;
+    recorder.phase("names", names(session, after.as_ref().unwrap_or(&prepared.survey), options)).await;
     match after {
-        Some((after, problems)) if outcome.is_ok() => {
-            let dns = resolver::look(session, &loaded.platform.domain).await;
-            let mut now = status_of(&loaded.platform, &after, &problems, dns);
-            cluster::ask(session, &after, &mut now.cluster).await?;
-            let steps = prepared.plan.steps.len();
-            let left_out = prepared.plan.left_out;
-            Ok(UpResult { steps, left_out, timings: outcome.ran, trace: None, now })
-        }
+        Some(after) if outcome.is_ok() => finish(session, loaded, prepared, Some((after, outcome))).await,
         _ => Err(Error::Failed(Box::new(outcome))),
     }
+}
+
+/// What a run that succeeded came to. `after`: the look at the world after the plan was carried out; none
+/// where there was nothing to do.
+async fn finish(
+    session: &Session,
+    loaded: &Loaded,
+    prepared: Prepared,
+    after: Option<(Survey, Outcome)>,
+) -> Result<UpResult, Error> {
+    let (survey, timings) = match after {
+        Some((survey, outcome)) => (survey, outcome.ran),
+        None => (prepared.survey, Vec::new()),
+    };
+    let updated = match join::touches_services(&prepared.plan) {
+        true => join::update_scrape_config(session, &survey).await,
+        false => Plan::default(),
+    };
+    let dns = resolver::look(session, &loaded.platform.domain).await;
+    let planned = Planned { left_out: &prepared.plan.left_out, cluster: Some(&prepared.cluster), done: &updated.steps };
+    let mut now = status_of(&loaded.platform, &survey, &planned, dns);
+    ask(session, &survey, prepared.cluster.decision.as_ref(), &mut now.cluster).await?;
+    let Plan { steps, left_out, .. } = prepared.plan;
+    Ok(UpResult { steps: steps.len(), left_out, timings, trace: None, now })
 }
 
 /// Runs the plan. The second is what the cluster's steps were done with.
@@ -238,12 +211,13 @@ async fn carry_out(
     prepared: &Prepared,
     options: &UpOptions,
     recorder: &mut Recorder,
-) -> (Outcome, Arc<cluster::Work>) {
-    let lenient = !prepared.platform.cluster.required && !options.wanted.strict;
-    let work = Arc::new(cluster::work(session, prepared, lenient, false));
-    let tools = prepared.tools(session, Some(work.clone()));
+) -> (Outcome, Arc<Work>) {
+    let Prepared { survey, plan, cluster } = prepared;
+    let lenient = !survey.platform.cluster.required && !options.wanted.strict;
+    let work = Arc::new(Work::new(session, survey, cluster.decision.as_ref()).lenient(lenient));
+    let tools = survey.tools(session, Some(work.clone()));
     let began = Instant::now();
-    let outcome = apply(&session.command, &prepared.platform.name, &prepared.plan, tools).await;
+    let outcome = apply(&session.command, &survey.platform.name, plan, tools).await;
     recorder.steps(began, &outcome.ran);
     (outcome, work)
 }
@@ -255,9 +229,9 @@ fn refused(prepared: &Prepared, outcome: &Outcome) -> Vec<LeftOut> {
         let step = prepared.plan.steps.iter().find(|step| step.id == failure.step)?;
         let Action::ObtainImage { spec, .. } = &step.action else { return None };
         // those that were left out before share the image and need no second word
-        let services = spec.services.iter().filter(|name| prepared.supply.choices.contains_key(*name));
+        let services = spec.services.iter().filter(|name| prepared.survey.supply.choices.contains_key(*name));
         let services: Vec<String> = services.cloned().collect();
-        services.iter().all(|name| prepared.platform.is_optional(name)).then(|| {
+        services.iter().all(|name| prepared.survey.platform.is_optional(name)).then(|| {
             services.into_iter().map(|service| LeftOut { service, reason: reason.clone() }).collect::<Vec<_>>()
         })
     };
@@ -266,28 +240,28 @@ fn refused(prepared: &Prepared, outcome: &Outcome) -> Vec<LeftOut> {
 }
 
 /// Removes what was made for services that are left out after all, and never started.
-async fn clear(prepared: &Prepared) -> Result<(), Error> {
-    let left_out = |service: &str| prepared.supply.left_out.iter().any(|left| left.service == service);
-    for found in &prepared.observed.containers {
+async fn clear(survey: &Survey) -> Result<(), Error> {
+    let left_out = |service: &str| survey.supply.left_out.iter().any(|left| left.service == service);
+    for found in &survey.observed.containers {
         if found.state == ContainerState::Created && found.label(label::SERVICE).is_some_and(left_out) {
-            prepared.engine.remove_container(&found.name).await?;
+            survey.engine.remove_container(&found.name).await?;
         }
     }
     Ok(())
 }
 
 /// Without names the platform can still be used by its addresses, so that this is no failure of `up`.
-async fn names(session: &Session, prepared: &Prepared, options: &UpOptions) {
+async fn names(session: &Session, survey: &Survey, options: &UpOptions) {
     if options.no_dns {
         return;
     }
-    if let Err(error) = resolver::ensure(session, prepared).await {
-        session.events.warn(format!("names below {} do not resolve: {error}", prepared.platform.domain));
+    if let Err(error) = resolver::ensure(session, survey).await {
+        session.events.warn(format!("names below {} do not resolve: {error}", survey.platform.domain));
     }
 }
 
 /// Programs of the host that the builds of this plan need and that are not here.
-async fn install_programs(session: &Session, prepared: &Prepared, consent: &dyn Consent) -> Result<(), Error> {
+async fn install_programs(session: &Session, plan: &Plan, consent: &dyn Consent) -> Result<(), Error> {
     let host = session.host();
     // program -> Debian's package
     let mut missing: BTreeMap<String, String> = BTreeMap::new();
@@ -296,7 +270,7 @@ async fn install_programs(session: &Session, prepared: &Prepared, consent: &dyn 
             missing.insert(program.to_owned(), package.to_owned());
         }
     };
-    for step in &prepared.plan.steps {
+    for step in &plan.steps {
         match &step.action {
             Action::MakeBase(_) => need("mmdebstrap", "mmdebstrap"),
             Action::ObtainImage { spec, pull: false, .. } => {
@@ -332,16 +306,8 @@ async fn install_programs(session: &Session, prepared: &Prepared, consent: &dyn 
     Ok(())
 }
 
-fn override_timeout(prepared: &mut Prepared, timeout: Duration) {
-    for step in &mut prepared.plan.steps {
-        if let Action::AwaitReady { readiness, .. } = &mut step.action {
-            readiness.timeout = timeout;
-        }
-    }
-}
-
 /// A service without a health check may have ended since it was started.
-async fn last_look(prepared: &Prepared, now: &Observed, outcome: &mut Outcome) {
+async fn look_for_ended(prepared: &Prepared, now: &Observed, outcome: &mut Outcome) {
     for step in &prepared.plan.steps {
         let Action::AwaitReady { spec, .. } = &step.action else { continue };
         if outcome.failed.iter().any(|failure| failure.group == step.group) {
@@ -349,7 +315,7 @@ async fn last_look(prepared: &Prepared, now: &Observed, outcome: &mut Outcome) {
         }
         let settled = match now.container(&spec.name) {
             Some(found) if found.state == ContainerState::Running && found.restart_count > 0 => {
-                calm(prepared, &spec.name).await
+                wait_stable(&prepared.survey, &spec.name).await
             }
             _ => None,
         };
@@ -365,7 +331,7 @@ async fn last_look(prepared: &Prepared, now: &Observed, outcome: &mut Outcome) {
                 0 => format!("ended with {} after it had started", found.exit_code.unwrap_or_default()),
                 times => format!("keeps ending: it was started again {}", text_times(times)),
             };
-            let log_tail = crate::apply::log_tail(&*prepared.engine, &spec.name).await;
+            let log_tail = crate::apply::log_tail(&*prepared.survey.engine, &spec.name).await;
             let error = StepError::NotReady { service: spec.service.clone(), reason, log_tail };
             outcome.failed.push(Failure { step: step.id.clone(), group: step.group.clone(), error });
         }
@@ -378,11 +344,11 @@ fn text_times(times: i64) -> String {
 
 /// A container that its restart policy brought back, once it has run for a while or has ended too
 /// often.
-async fn calm(prepared: &Prepared, container: &str) -> Option<ObservedContainer> {
+async fn wait_stable(survey: &Survey, container: &str) -> Option<ObservedContainer> {
     let mut restarts = None;
     // as long as a service that has ended once must run to count as up
     for _ in 0..CALM {
-        let found = prepared.engine.inspect(container).await.ok()?;
+        let found = survey.engine.inspect(container).await.ok()?;
         if found.state != ContainerState::Running || found.keeps_ending() {
             return Some(found);
         }
@@ -393,7 +359,3 @@ async fn calm(prepared: &Prepared, container: &str) -> Option<ObservedContainer>
     }
     None
 }
-
-#[cfg(test)]
-#[path = "up_tests.rs"]
-mod tests;

@@ -1,38 +1,13 @@
 //! Runs of `up` whose images are refused by their registry, on an engine in memory.
 
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-
-use super::*;
-use crate::config::{self, MemoryFiles, Request};
+use crate::app::testing::{Agrees, Heard, heard_session};
+use crate::app::{Error, UpOptions, UpResult, Wanted, up};
+use crate::config::{self, Loaded, MemoryFiles, Request};
 use crate::engine::fake::{FakeEngine, FakePull};
-use crate::event::{Event, Reporter};
 use crate::host::Host;
 use crate::host::fake::FakeHost;
-use crate::system::System;
-
-struct Agrees;
-
-#[async_trait]
-impl Consent for Agrees {
-    async fn planned(&self, _: &Prepared, _: &[Finding]) {}
-    async fn install(&self, _: &str, _: &Fix) -> Result<bool, Error> {
-        Ok(true)
-    }
-}
-
-#[derive(Default)]
-struct Heard(Mutex<Vec<String>>);
-
-impl Reporter for Heard {
-    fn report(&self, event: Event) {
-        if let Event::Warning { message } = event {
-            self.0.lock().unwrap().push(message);
-        }
-    }
-}
 
 /// `chart` may be left out, `note` needs it, `web` tells in a file who takes part.
 fn loaded(host: &FakeHost, note: &str) -> Loaded {
@@ -56,19 +31,11 @@ async fn run(note: &str, strict: bool) -> (Result<UpResult, Error>, FakeEngine, 
         FakeEngine::new().pullable("acme/web:1").pullable("acme/note:1").pull_fails("acme/chart:3", FakePull::Denied);
     let heard = Arc::new(Heard::default());
     let loaded = loaded(&host, note);
-    let session = Session {
-        system: System::fake(host, Some(Arc::new(engine.clone()))),
-        events: Events::new(heard.clone()),
-        cancel: CancellationToken::new(),
-        command: "macula up".into(),
-        version: "0.1.0",
-        program: PathBuf::from("/usr/bin/macula"),
-    };
+    let session = heard_session(host, &engine, "macula up", &heard);
     let wanted = Wanted { strict, ..Wanted::default() };
-    let options = UpOptions { no_dns: true, wanted, ..UpOptions::default() };
+    let options = UpOptions { no_dns: true, wanted };
     let up = up(&session, &loaded, &options, &Agrees).await;
-    let said = heard.0.lock().unwrap().clone();
-    (up, engine, said)
+    (up, engine, heard.said())
 }
 
 #[tokio::test]

@@ -13,8 +13,8 @@ use crate::pki::trust;
 use crate::validate::{Evidence, Scene, Target, Verdict, Web, collect, foreign, judge, targets};
 
 use crate::app::certificate::{authorities, authority_domain};
-use crate::app::prepare::{Look, gather};
 use crate::app::resolver::{self, ResolverFiles};
+use crate::app::survey::survey;
 use crate::app::{Error, Session};
 
 /// What is known before the walk.
@@ -31,15 +31,15 @@ struct Ground {
 /// Without an engine the names can still be looked at.
 async fn ground(session: &Session, loaded: &Loaded) -> Result<Ground, Error> {
     let host = session.host();
-    match gather(session, loaded, Look::default()).await {
-        Ok((prepared, _)) => Ok(Ground {
-            engine: Ok(prepared.engine),
-            platform: prepared.platform,
-            block: prepared.block,
-            subnet: Some(prepared.subnet),
-            tls: prepared.tls,
-            containers: prepared.observed.containers,
-            container_addresses: prepared.facts.container_addresses,
+    match survey(session, loaded).await {
+        Ok(survey) => Ok(Ground {
+            tls: survey.tls(),
+            engine: Ok(survey.engine),
+            platform: survey.platform,
+            block: survey.block,
+            subnet: Some(survey.subnet),
+            containers: survey.observed.containers,
+            container_addresses: survey.facts.container_addresses,
         }),
         Err(error @ (Error::NoEngine(_) | Error::Engine(_))) => {
             let platform = loaded.platform.clone();

@@ -17,12 +17,15 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::compile::{feed, gateway, resolver_metrics, zone};
-use crate::dns::{Client, ContentError, ControlError, Listen, RecordsError, ServerError, Status, ZoneEntry, ask};
+use crate::dns::install::{self, InstallError};
+use crate::dns::{Client, ControlError, Listen, Status, ZoneEntry, ask};
 use crate::host::{Command, Host, Lock};
 use crate::model::{DnsSettings, PlatformName, View};
 
+use super::error::ResolverError;
 use super::state::{read, write};
-use super::{DnsStatus, Error, Prepared, Session};
+use super::survey::Survey;
+use super::{Error, Session};
 
 /// How long a new one may take until it answers.
 const START: Duration = Duration::from_secs(5);
@@ -39,38 +42,6 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// A log longer than this is begun anew.
 const LONGEST_LOG: usize = 1 << 20;
 pub(super) const FORMAT: u64 = 1;
-
-#[derive(Debug, thiserror::Error)]
-pub enum ResolverError {
-    #[error("the resolver did not start: {said}")]
-    NotStarted { log: PathBuf, said: String },
-    #[error("the old resolver (pid {pid}) does not stop")]
-    StillThere { pid: u32 },
-    #[error(transparent)]
-    Control(#[from] ControlError),
-    #[error(transparent)]
-    Server(#[from] ServerError),
-    #[error("`{value}` is no domain: {reason}")]
-    Setting { value: String, reason: String },
-    #[error("the platform {platform} has no PowerDNS, which keeps such records")]
-    NoPowerDns { platform: String },
-    #[error("the platform {platform} has not been up yet")]
-    NotUp { platform: String },
-    #[error("{name} is a name of the platform itself: what PowerDNS has for it would never be seen")]
-    OwnName { name: String },
-    #[error("the resolver at {address} does not answer for {name}: {reason}")]
-    Silent { address: SocketAddr, name: String, reason: String },
-    #[error("the resolver serves no platform")]
-    NoZones,
-    #[error("another user's resolver answers on {address}")]
-    AnotherUser { address: SocketAddr },
-    #[error("a resolver runs in a terminal, in the place of the service")]
-    InTerminal,
-    #[error(transparent)]
-    Content(#[from] ContentError),
-    #[error(transparent)]
-    Records(#[from] RecordsError),
-}
 
 /// Where the resolver's files lie.
 #[derive(Debug, Clone)]
@@ -179,17 +150,17 @@ pub struct Process {
 }
 
 /// Makes sure that the resolver runs and has the platform's names. Cheap when both is so.
-pub async fn ensure(session: &Session, prepared: &Prepared) -> Result<Status, Error> {
+pub async fn ensure(session: &Session, survey: &Survey) -> Result<Status, Error> {
     let host = session.host();
     let files = ResolverFiles::of(host);
     let _lock = lock(session, &files).await?;
-    let entry = entry(prepared);
+    let entry = entry(survey);
     let kept = ZoneFile { format: FORMAT, entry: entry.clone() };
-    let path = files.zone(&prepared.platform.name);
+    let path = files.zone(&survey.platform.name);
     if read::<ZoneFile>(host, &path).await.ok().flatten().as_ref() != Some(&kept) {
         write(host, &path, &kept).await?;
     }
-    let mut client = running(session, &files, &prepared.platform.dns).await?;
+    let mut client = running(session, &files, &survey.platform.dns).await?;
     match client.add(entry.clone()).await {
         // the engine's networks may be those of a virtual machine
         Err(ControlError::Refused(reason)) if !entry.listen.is_empty() => {
@@ -198,7 +169,7 @@ pub async fn ensure(session: &Session, prepared: &Prepared) -> Result<Status, Er
         }
         added => added.map_err(ResolverError::from)?,
     }
-    fed(&mut client, &prepared.platform.domain).await
+    fed(&mut client, &survey.platform.domain).await
 }
 
 /// The resolver's state, once it has looked at PowerDNS for the first time: until then the wildcard
@@ -219,14 +190,14 @@ async fn fed(client: &mut Client, domain: &str) -> Result<Status, Error> {
 }
 
 /// The platform's part of the resolver.
-fn entry(prepared: &Prepared) -> ZoneEntry {
-    let platform = &prepared.platform;
+fn entry(survey: &Survey) -> ZoneEntry {
+    let platform = &survey.platform;
     ZoneEntry {
-        zone: zone(platform, prepared.block, prepared.subnet, prepared.tls, prepared.cluster.ingress_node()),
-        feed: feed(platform, prepared.block),
-        listen: vec![Listen { address: (gateway(prepared.subnet), 53).into(), view: View::Container }],
-        networks: vec![prepared.subnet.into()],
-        metrics: resolver_metrics(&prepared.facts, prepared.subnet),
+        zone: zone(platform, survey.block, survey.subnet, survey.tls(), survey.cluster.ingress_node()),
+        feed: feed(platform, survey.block),
+        listen: vec![Listen { address: (gateway(survey.subnet), 53).into(), view: View::Container }],
+        networks: vec![survey.subnet.into()],
+        metrics: resolver_metrics(&survey.facts, survey.subnet),
     }
 }
 
@@ -383,6 +354,18 @@ pub fn own_address(status: &Status) -> Option<SocketAddr> {
     status.listen.iter().find(|listen| listen.view == View::Host).map(|listen| listen.address)
 }
 
+/// The resolver of the platform's names.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct DnsStatus {
+    /// `127.0.0.9:53`; none while it does not run.
+    pub address: Option<String>,
+    pub zones: Vec<String>,
+    /// Programs of this machine get the platform's names.
+    pub installed: bool,
+    /// It answers for this platform.
+    pub healthy: bool,
+}
+
 /// The resolver as `status` shows it. Takes no longer than half a second.
 pub(super) async fn look(session: &Session, domain: &str) -> DnsStatus {
     let host = session.host();
@@ -468,7 +451,7 @@ pub async fn names_status(session: &Session, domain: &str) -> Names {
         DomainNames { domain, answered, resolves }
     });
     let domains: Vec<DomainNames> = futures_util::future::join_all(domains).await;
-    let (method, mut notes) = super::commands::names::installed(host).await;
+    let (method, mut notes) = installed(host).await;
     if resolver.is_none() {
         notes.push("`macula up` starts it".to_owned());
     } else if !served {
@@ -477,4 +460,29 @@ pub async fn names_status(session: &Session, domain: &str) -> Names {
         notes.push("`macula dns install` lets this machine's programs find the names".to_owned());
     }
     Names { resolver, domains, method, notes }
+}
+
+/// What is installed, in words, and what is wrong with it.
+async fn installed(host: &dyn Host) -> (Option<String>, Vec<String>) {
+    let folder = ResolverFiles::of(host).install();
+    match install::present(host, &folder).await {
+        Ok(None) => (None, Vec::new()),
+        Ok(Some(found)) => {
+            let mut notes = Vec::new();
+            if found.interrupted {
+                notes.push("an install or uninstall was ended in the middle: `macula dns uninstall` cleans up".into());
+            } else if !found.intact {
+                notes.push(format!("{} was changed meanwhile: `macula dns install` looks anew", found.rung));
+            }
+            (Some(found.rung.to_string()), notes)
+        }
+        Err(error) => (None, vec![describe(&error)]),
+    }
+}
+
+fn describe(error: &InstallError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
 }

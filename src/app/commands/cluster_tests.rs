@@ -1,46 +1,31 @@
 //! Whole runs against an engine and a machine in memory, with `kind` as a script.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use insta::assert_snapshot;
-use tokio_util::sync::CancellationToken;
 
-use super::*;
-use crate::app::{DownOptions, UpOptions, down, status, up};
+use crate::app::cluster::follow;
+use crate::app::cluster::work::Work;
+use crate::app::testing::{Agrees, Heard, heard_session};
+use crate::app::{
+    DownOptions, Error, Prepared, Session, UpOptions, UpResult, Wanted, cluster_kubeconfig, create_cluster,
+    delete_cluster, down, prepare, start_cluster, status, stop_cluster, up,
+};
 use crate::apply::{ClusterWork, StepError};
+use crate::cluster::ClusterError;
 use crate::cluster::fake::FakeProvider;
 use crate::cluster::kind::{CLUSTER_LABEL, ROLE_LABEL};
 use crate::compile::addons::AddOn;
-use crate::config::{MemoryFiles, Request};
-use crate::doctor::{Finding, Fix};
+use crate::config::{Loaded, MemoryFiles, Request};
 use crate::engine::fake::FakeEngine;
-use crate::event::{Event, Events, Reporter};
 use crate::host::fake::FakeHost;
 use crate::host::{Host, Output};
-use crate::kubernetes::{Applied, ImageTrouble, KubernetesError, NotReady, Reason, ScrapeAccess, Trouble};
-use crate::model::{DEFAULT_NODE_IMAGE, ObservedContainer, PlatformName, Protocol};
-use crate::system::{Inside, Reach, System, TellSink};
-
-struct Agrees;
-
-#[async_trait::async_trait]
-impl Consent for Agrees {
-    async fn planned(&self, _: &Prepared, _: &[Finding]) {}
-    async fn install(&self, _: &str, _: &Fix) -> Result<bool, Error> {
-        Ok(true)
-    }
-}
-
-#[derive(Default)]
-struct Heard(Mutex<Vec<String>>);
-
-impl Reporter for Heard {
-    fn report(&self, event: Event) {
-        if let Event::Warning { message } | Event::Info { message } = event {
-            self.0.lock().unwrap().push(message);
-        }
-    }
-}
+use crate::kubernetes::{AddOnState, Applied, ImageTrouble, KubernetesError, NotReady, Reason, ScrapeAccess, Trouble};
+use crate::model::{ContainerState, DEFAULT_NODE_IMAGE, ObservedContainer, PlatformName, Protocol};
+use crate::plan::ClusterAction;
+use crate::system::{Inside, Reach, TellSink};
 
 /// The inside of a cluster that takes everything, but for what it is told.
 #[derive(Default)]
@@ -202,16 +187,9 @@ impl Machine {
     }
 
     fn session(&self, command: &str) -> Session {
-        let mut system = System::fake(self.host.clone(), Some(Arc::new(self.engine.clone())));
-        system.reach = Arc::new(To(self.inside.clone()));
-        Session {
-            system,
-            events: Events::new(self.heard.clone()),
-            cancel: CancellationToken::new(),
-            command: command.into(),
-            version: "0.1.0",
-            program: "macula".into(),
-        }
+        let mut session = heard_session(self.host.clone(), &self.engine, command, &self.heard);
+        session.system.reach = Arc::new(To(self.inside.clone()));
+        session
     }
 
     fn load(&self, settings: &str) -> Loaded {
@@ -227,7 +205,7 @@ impl Machine {
         crate::config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"))
     }
 
-    async fn up(&self, settings: &str) -> Result<crate::app::UpResult, Error> {
+    async fn up(&self, settings: &str) -> Result<UpResult, Error> {
         let options = UpOptions { no_dns: true, ..UpOptions::default() };
         up(&self.session("macula up"), &self.load(settings), &options, &Agrees).await
     }
@@ -283,14 +261,14 @@ async fn what_is_for_every_namespace_is_looked_after_until_the_cluster_is_gone()
     let machine = Machine::new();
     let look = async || {
         let reach = To(machine.inside.clone());
-        super::follow::watch(&machine.host, &reach, &PlatformName::default(), Duration::from_secs(1)).await.unwrap();
+        follow::watch(&machine.host, &reach, &PlatformName::default(), Duration::from_secs(1)).await.unwrap();
         machine.inside.followed.lock().unwrap().len()
     };
     assert_eq!(look().await, 0, "no cluster yet");
     machine.up("").await.unwrap();
     assert_eq!(look().await, 1);
     assert_eq!(*machine.inside.followed.lock().unwrap(), ["platform"]);
-    delete(&machine.session("macula cluster delete"), &machine.load("")).await.unwrap();
+    delete_cluster(&machine.session("macula cluster delete"), &machine.load("")).await.unwrap();
     assert_eq!(look().await, 1);
 }
 
@@ -318,7 +296,8 @@ async fn a_node_image_that_cannot_be_had_is_told_at_once() {
 async fn a_port_that_is_taken_is_named_with_its_holder_before_anything_is_made() {
     let mut machine = Machine::new();
     machine.host = machine.host.listener("127.0.0.1:8080", Protocol::Tcp, Some((4711, "node")));
-    let error = create(&machine.session("macula cluster create"), &machine.load(""), false, &Agrees).await.unwrap_err();
+    let error =
+        create_cluster(&machine.session("macula cluster create"), &machine.load(""), false, &Agrees).await.unwrap_err();
     assert_snapshot!(error, @"ports that the cluster publishes are taken: 127.0.0.1:8080/tcp is held by node (pid 4711); wanted: 127.0.0.1:8080 (cluster)");
     assert_eq!((machine.kind_ran(), machine.record()), (Vec::new(), None));
     assert_eq!(machine.up("").await.unwrap().now.cluster.state, "left_out");
@@ -352,7 +331,8 @@ async fn what_only_kind_finds_out_is_left_out_too_unless_it_was_asked_for() {
     assert_eq!((up.left_out[0].service.as_str(), up.now.cluster.state), ("cluster", "left_out"));
     assert_eq!(machine.record(), None, "nothing of it stays");
     assert!(machine.kind_ran().iter().any(|line| line.starts_with("delete cluster")));
-    let error = create(&machine.session("macula cluster create"), &machine.load(""), false, &Agrees).await.unwrap_err();
+    let error =
+        create_cluster(&machine.session("macula cluster create"), &machine.load(""), false, &Agrees).await.unwrap_err();
     let Error::Failed(outcome) = error else { panic!("{error:?}") };
     assert!(outcome.failed[0].error.to_string().contains("privileged"), "{outcome:?}");
 }
@@ -365,7 +345,7 @@ async fn a_cluster_that_does_not_come_up_is_an_error_and_goes_unless_retained() 
     assert!(matches!(machine.up("").await, Err(Error::Failed(_))));
     assert_eq!(machine.record(), None);
     let session = machine.session("macula cluster create");
-    assert!(create(&session, &machine.load(""), true, &Agrees).await.is_err());
+    assert!(create_cluster(&session, &machine.load(""), true, &Agrees).await.is_err());
     assert!(machine.record().unwrap().contains("\"complete\": false"));
     let deleted = machine.kind_ran().iter().filter(|line| line.starts_with("delete")).count();
     assert_eq!(deleted, 1, "the second one was to be retained");
@@ -390,7 +370,7 @@ async fn what_is_remembered_of_a_node_is_no_test() {
     machine.engine.stop_by_hand("macula-control-plane");
     let now = machine.host.now();
     *machine.inside.seen.lock().unwrap() = vec![now - 60, now - 60, now + 1];
-    start(&machine.session("macula cluster start"), &PlatformName::default(), "macula").await.unwrap();
+    start_cluster(&machine.session("macula cluster start"), &PlatformName::default(), "macula").await.unwrap();
     assert_eq!(*machine.inside.seen.lock().unwrap(), [now + 1], "it was asked until it had a new word");
 }
 
@@ -421,12 +401,12 @@ async fn stop_and_start_by_hand() {
     let machine = Machine::new();
     machine.up("").await.unwrap();
     let session = machine.session("macula cluster stop");
-    assert_eq!(stop(&session, &PlatformName::default(), "macula").await.unwrap().steps.len(), 1);
-    assert_eq!(stop(&session, &PlatformName::default(), "macula").await.unwrap().steps.len(), 0);
-    assert_eq!(start(&session, &PlatformName::default(), "macula").await.unwrap().steps.len(), 1);
-    assert_eq!(start(&session, &PlatformName::default(), "macula").await.unwrap().steps.len(), 0);
+    assert_eq!(stop_cluster(&session, &PlatformName::default(), "macula").await.unwrap().steps.len(), 1);
+    assert_eq!(stop_cluster(&session, &PlatformName::default(), "macula").await.unwrap().steps.len(), 0);
+    assert_eq!(start_cluster(&session, &PlatformName::default(), "macula").await.unwrap().steps.len(), 1);
+    assert_eq!(start_cluster(&session, &PlatformName::default(), "macula").await.unwrap().steps.len(), 0);
     assert!(matches!(
-        start(&session, &PlatformName::new("other").unwrap(), "other").await,
+        start_cluster(&session, &PlatformName::new("other").unwrap(), "other").await,
         Err(Error::Cluster(ClusterError::Missing { .. }))
     ));
 }
@@ -438,14 +418,14 @@ async fn delete_takes_the_context_and_leaves_the_host_alone() {
     machine.up("").await.unwrap();
     assert!(machine.kubeconfig().contains("40123"));
     machine.engine.clear_journal();
-    let gone = delete(&machine.session("macula cluster delete"), &machine.load("")).await.unwrap();
+    let gone = delete_cluster(&machine.session("macula cluster delete"), &machine.load("")).await.unwrap();
     assert_eq!(gone.steps.len(), 1);
     assert_eq!(
         machine.kubeconfig(),
         "# mine\napiVersion: v1\nkind: Config\ncurrent-context: work\nclusters:\n- name: work\n  cluster: {server: https://w}\ncontexts: []\nusers: []\n"
     );
     assert_eq!((machine.record(), machine.engine.journal()), (None, Vec::new()));
-    let nothing = delete(&machine.session("macula cluster delete"), &machine.load("")).await.unwrap();
+    let nothing = delete_cluster(&machine.session("macula cluster delete"), &machine.load("")).await.unwrap();
     assert_eq!(nothing.steps.len(), 0);
 }
 
@@ -455,7 +435,7 @@ async fn delete_does_without_kind() {
     machine.up("").await.unwrap();
     let without = Machine { host: FakeHost::new(), engine: machine.engine.clone(), ..Machine::new() };
     without.host.put("/home/dev/.local/share/macula/macula/cluster.json", machine.record().unwrap());
-    delete(&without.session("macula cluster delete"), &without.load("")).await.unwrap();
+    delete_cluster(&without.session("macula cluster delete"), &without.load("")).await.unwrap();
     assert_eq!(machine.engine.containers(), ["macula-web-1"]);
 }
 
@@ -484,14 +464,11 @@ async fn other_settings_are_said_and_never_cost_a_cluster() {
     machine.up("").await.unwrap();
     let up = machine.up("cluster: {workers: 2}\n").await.unwrap();
     assert_eq!((up.steps, machine.kind_ran().len()), (0, 2));
-    let prepared = crate::app::prepare(
-        &machine.session("macula plan"),
-        &machine.load("cluster: {workers: 2}\n"),
-        &Wanted::default(),
-    )
-    .await
-    .unwrap();
-    assert_snapshot!(drift(&prepared).unwrap(), @"the cluster macula was made with other settings (workers); `macula cluster delete` and `macula cluster create` make it anew, which is never done unasked");
+    let prepared =
+        prepare(&machine.session("macula plan"), &machine.load("cluster: {workers: 2}\n"), &Wanted::default())
+            .await
+            .unwrap();
+    assert_snapshot!(prepared.cluster_drift().unwrap(), @"the cluster macula was made with other settings (workers); `macula cluster delete` and `macula cluster create` make it anew, which is never done unasked");
 }
 
 #[tokio::test]
@@ -506,10 +483,11 @@ async fn somebody_elses_cluster_is_left_alone() {
         ..ObservedContainer::default()
     };
     let _ = machine.engine.clone().with_container(node);
-    let error = create(&machine.session("macula cluster create"), &machine.load(""), false, &Agrees).await.unwrap_err();
+    let error =
+        create_cluster(&machine.session("macula cluster create"), &machine.load(""), false, &Agrees).await.unwrap_err();
     assert!(matches!(error, Error::Cluster(ClusterError::Exists { .. })), "{error:?}");
     assert!(matches!(
-        delete(&machine.session("d"), &machine.load("")).await,
+        delete_cluster(&machine.session("d"), &machine.load("")).await,
         Err(Error::Cluster(ClusterError::Exists { .. }))
     ));
     assert_eq!(machine.up("").await.unwrap().now.cluster.state, "left_out");
@@ -533,8 +511,7 @@ async fn the_kubeconfig_is_given_alone_or_merged() {
 #[tokio::test]
 async fn plan_shows_it_and_no_cluster_leaves_it_out() {
     let machine = Machine::new();
-    let prepared =
-        crate::app::prepare(&machine.session("macula plan"), &machine.load(""), &Wanted::default()).await.unwrap();
+    let prepared = prepare(&machine.session("macula plan"), &machine.load(""), &Wanted::default()).await.unwrap();
     assert_snapshot!(prepared.plan, @"
     + create network macula (missing)
     + create container macula-web-1 (missing) after create network macula
@@ -547,9 +524,9 @@ async fn plan_shows_it_and_no_cluster_leaves_it_out() {
     ~ apply metrics-server (missing) after apply platform
     ");
     let without = Wanted { no_cluster: true, ..Wanted::default() };
-    let prepared = crate::app::prepare(&machine.session("macula plan"), &machine.load(""), &without).await.unwrap();
+    let prepared = prepare(&machine.session("macula plan"), &machine.load(""), &without).await.unwrap();
     assert!(!prepared.plan.to_string().contains("cluster"));
-    assert!(machine.heard.0.lock().unwrap().is_empty());
+    assert!(machine.heard.said().is_empty());
 }
 
 #[tokio::test]
@@ -621,7 +598,7 @@ async fn an_optional_add_on_whose_image_is_gone_holds_nothing_up() {
     let gone = Trouble::Image { image: "a:1".into(), trouble: ImageTrouble::Gone, message: "not found".into() };
     machine.inside.sick.lock().unwrap().insert("metrics-server".into(), gone);
     machine.up("").await.unwrap();
-    let heard = machine.heard.0.lock().unwrap().join("\n");
+    let heard = machine.heard.said().join("\n");
     assert!(heard.contains("add-on metrics-server is left out: pod kube-system/pod-1"), "{heard}");
 }
 
@@ -638,17 +615,20 @@ async fn what_is_no_longer_wanted_is_pruned() {
 
 /// With a provider in memory in place of the program.
 fn work_with(session: &Session, provider: &FakeProvider, prepared: &Prepared) -> Work {
-    Work { provider: Some(Arc::new(provider.clone())), ..work(session, prepared, false, false) }
+    Work {
+        provider: Some(Arc::new(provider.clone())),
+        ..Work::new(session, &prepared.survey, prepared.cluster.decision.as_ref())
+    }
 }
 
 #[tokio::test]
 async fn ctrl_c_leaves_no_half_a_cluster() {
     let machine = Machine::new();
     let session = machine.session("macula up");
-    let prepared = crate::app::prepare(&session, &machine.load(""), &Wanted::default()).await.unwrap();
+    let prepared = prepare(&session, &machine.load(""), &Wanted::default()).await.unwrap();
     let provider = FakeProvider::new(machine.engine.clone()).hangs();
     let work = work_with(&session, &provider, &prepared);
-    let spec = Box::new(prepared.decision.as_ref().unwrap().spec.clone());
+    let spec = Box::new(prepared.cluster.decision.as_ref().unwrap().spec.clone());
     let creation = ClusterAction::Create { spec, clear: false };
     let stop = async {
         while machine.engine.containers().is_empty() {
@@ -667,11 +647,11 @@ async fn ctrl_c_leaves_no_half_a_cluster() {
 async fn a_failure_of_the_provider_is_the_steps() {
     let machine = Machine::new();
     let session = machine.session("macula up");
-    let prepared = crate::app::prepare(&session, &machine.load(""), &Wanted::default()).await.unwrap();
+    let prepared = prepare(&session, &machine.load(""), &Wanted::default()).await.unwrap();
     let error = ClusterError::Inotify { message: "too many open files".into() };
     let provider = FakeProvider::new(machine.engine.clone()).fails(error);
     let work = work_with(&session, &provider, &prepared);
-    let spec = Box::new(prepared.decision.as_ref().unwrap().spec.clone());
+    let spec = Box::new(prepared.cluster.decision.as_ref().unwrap().spec.clone());
     let ended = work.run(&ClusterAction::Create { spec, clear: true }, &|_| {}).await;
     assert!(matches!(ended, Err(StepError::Cluster(ClusterError::Inotify { .. }))), "{ended:?}");
     assert_eq!(provider.journal(), ["delete macula", "create macula"]);
@@ -695,6 +675,6 @@ async fn prometheus_gets_its_token_and_loses_it_with_the_cluster() {
     up_again().await;
     assert_eq!(held(), "token-of-prometheus 10.222.7.130:6443\n");
     assert_eq!(up_again().await.steps, 0);
-    delete(&machine.session("macula cluster delete"), &loaded).await.unwrap();
+    delete_cluster(&machine.session("macula cluster delete"), &loaded).await.unwrap();
     assert_eq!(held(), "no cluster\n");
 }

@@ -1,0 +1,166 @@
+//! What is shown of the cluster.
+
+use serde::Serialize;
+
+use crate::app::survey::Survey;
+use crate::app::{Error, Session};
+use crate::compile::addons::AddOn;
+use crate::kubernetes::AddOnState;
+use crate::model::{ContainerState, NodeRole, Platform};
+use crate::plan;
+
+use super::SHORT;
+use super::content::{connect, content};
+use super::decide::Decision;
+use super::look::ClusterLook;
+
+/// The cluster of `status -o json`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ClusterStatus {
+    /// `None`: none is wanted, and there is none.
+    pub name: Option<String>,
+    /// running, stopped, incomplete, missing, left_out
+    pub state: &'static str,
+    /// The context in the user's kubeconfig.
+    pub context: Option<String>,
+    pub reason: Option<String>,
+    pub nodes: Vec<NodeStatus>,
+    pub addons: Vec<AddOnStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NodeStatus {
+    pub name: String,
+    pub role: NodeRole,
+    pub state: ContainerState,
+    pub image: String,
+    /// In the platform's network.
+    pub address: Option<String>,
+    /// Of the kubelet; `None`: the cluster was not asked, or did not answer.
+    pub version: Option<String>,
+    pub ready: Option<bool>,
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AddOnStatus {
+    pub name: String,
+    pub title: String,
+    /// ready, not_ready, missing, left_out; unknown where the cluster does not answer
+    pub state: &'static str,
+    /// Tags of its images.
+    pub versions: Vec<String>,
+    pub reason: Option<String>,
+}
+
+/// What one look comes to.
+pub(in crate::app) fn status_of(platform: &Platform, look: &ClusterLook, left_out: Option<&str>) -> ClusterStatus {
+    let name = platform.cluster_name();
+    let Some(found) = &look.observed else {
+        let wanted = platform.cluster.enabled;
+        let reason = if look.foreign {
+            Some(format!("a cluster called {name} is there, and it is not this platform's"))
+        } else {
+            left_out.map(str::to_owned)
+        };
+        return ClusterStatus {
+            name: wanted.then_some(name),
+            state: if left_out.is_some() { "left_out" } else { "missing" },
+            reason,
+            ..ClusterStatus::default()
+        };
+    };
+    let record = look.record.as_ref();
+    let whole = record.is_some_and(|record| record.complete);
+    let down = plan::down_nodes(found);
+    let reason = if !whole {
+        Some("only half of it was made; `macula cluster create` makes it anew".to_owned())
+    } else if !down.is_empty() {
+        Some(format!("{} not running; `macula cluster start`", down.join(", ")))
+    } else {
+        None
+    };
+    ClusterStatus {
+        name: Some(found.name.clone()),
+        state: match (whole, down.is_empty()) {
+            (false, _) => "incomplete",
+            (true, true) => "running",
+            (true, false) => "stopped",
+        },
+        context: record.map(|record| record.context.clone()).filter(|context| !context.is_empty()),
+        reason,
+        nodes: found
+            .nodes
+            .iter()
+            .map(|node| NodeStatus {
+                name: node.name.clone(),
+                role: node.role,
+                state: node.state,
+                image: node.image.clone(),
+                address: node.address.map(|address| address.to_string()),
+                version: None,
+                ready: None,
+                reason: None,
+            })
+            .collect(),
+        addons: Vec::new(),
+    }
+}
+
+/// Asks the cluster itself, if it runs: versions, readiness, add-ons. One that does not answer soon is not
+/// waited for.
+pub(in crate::app) async fn ask(
+    session: &Session,
+    survey: &Survey,
+    decision: Option<&Decision>,
+    status: &mut ClusterStatus,
+) -> Result<(), Error> {
+    if status.state != "running" {
+        return Ok(());
+    }
+    let content = match decision {
+        Some(decision) => decision.content.clone(),
+        None => content(session, survey, false).await?,
+    };
+    let context = status.context.clone().unwrap_or_default();
+    let wanted: Vec<AddOn> = content.wanted().cloned().collect();
+    let answers = async {
+        let inside = connect(session, &survey.state, &context).await.ok()?;
+        let (nodes, addons) = tokio::join!(inside.nodes(), inside.addon_status(&wanted));
+        Some((nodes.ok()?, addons.ok()?))
+    };
+    let answers = tokio::time::timeout(SHORT, answers).await.ok().flatten();
+    if answers.is_none() {
+        status.reason = Some("its API server does not answer".to_owned());
+    }
+    let (nodes, addons) = answers.unwrap_or_default();
+    for node in &mut status.nodes {
+        if let Some(found) = nodes.iter().find(|found| found.name == node.name) {
+            node.version = Some(found.version.clone());
+            node.ready = Some(found.ready);
+            node.reason = found.reason.clone();
+        }
+    }
+    status.addons = content
+        .addons
+        .iter()
+        .map(|addon| {
+            let found = addons.iter().find(|found| found.name == addon.name);
+            let left_out = content.left_out.get(&addon.name);
+            AddOnStatus {
+                name: addon.name.clone(),
+                title: addon.title.clone(),
+                state: match found.map(|found| found.state) {
+                    Some(AddOnState::Ready) => "ready",
+                    Some(AddOnState::NotReady) => "not_ready",
+                    Some(AddOnState::Missing) => "missing",
+                    None if left_out.is_some() => "left_out",
+                    None => "unknown",
+                },
+                versions: found.map(|found| found.versions.clone()).unwrap_or_default(),
+                reason: left_out.cloned().or_else(|| found?.reason.clone()),
+            }
+        })
+        .collect();
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! One look at everything that a command has to know of the platform: the files compiled, the world observed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ipnet::Ipv4Net;
+
+use crate::apply::{ClusterWork, Tools};
+use crate::compile::addons::{SCRAPE_SECRETS, SCRAPE_SERVER};
+use crate::compile::{
+    Block, Served, Site, choose_subnet, compile, image_specs, published_addresses, service_volumes, written_volumes,
+};
+use crate::config::Loaded;
+use crate::engine::Engine;
+use crate::model::{Facts, ImagePolicy, Observed, Platform, Resources, Secrets, label};
+use crate::observe;
+use crate::pki;
+use crate::plan::{LeftOut, Supply, SupplyProblem, Wish, supply, without};
+
+use super::certificate::{self, Current};
+use super::cluster::look::{ClusterLook, look};
+use super::exports::render_exports;
+use super::state::complete_secrets;
+use super::{Error, Session, State};
+
+/// What was seen and what is wanted, side by side. Nothing of it changes afterwards.
+pub struct Survey {
+    pub engine: Arc<dyn Engine>,
+    pub facts: Facts,
+    /// Without the services that are left out.
+    pub platform: Platform,
+    pub state: State,
+    pub block: Block,
+    /// Of the platform's network.
+    pub subnet: Ipv4Net,
+    pub secrets: Secrets,
+    /// Passwords were made that are not recorded yet.
+    pub new_secrets: bool,
+    /// The ingress's certificate, which may live in memory only; the error: why it serves no HTTPS.
+    pub(super) certificate: Result<Current, String>,
+    /// The same, as the ingress has it.
+    pub served: Option<Served>,
+    pub resources: Resources,
+    pub supply: Supply,
+    /// Services that no image can be had for and that may not be left out.
+    pub problems: Vec<SupplyProblem>,
+    pub observed: Observed,
+    pub cluster: ClusterLook,
+}
+
+/// How a look is to go.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Look<'a> {
+    /// Nothing may be left out.
+    pub strict: bool,
+    /// As [`super::Wanted::dns`].
+    pub dns: Option<bool>,
+    /// What has a build is built again.
+    pub build: bool,
+    /// Services whose image could not be had although there seemed to be a way.
+    pub gone: &'a [LeftOut],
+}
+
+impl Survey {
+    /// The ingress serves HTTPS.
+    pub fn tls(&self) -> bool {
+        self.served.is_some()
+    }
+
+    /// The platform's CA, PEM; `None`: there can be none for its domain.
+    pub(super) fn authority(&self) -> Option<String> {
+        self.certificate.as_ref().ok().map(|current| current.authority.root().pem())
+    }
+
+    /// For a plan over these services, or over all.
+    pub(super) fn wish<'a>(&'a self, selection: Option<&'a BTreeSet<String>>) -> Wish<'a> {
+        Wish { platform: &self.platform.name, resources: &self.resources, supply: &self.supply, selection }
+    }
+
+    /// For carrying out a plan; `cluster`: who does the cluster's steps, where there are some.
+    pub(super) fn tools(&self, session: &Session, cluster: Option<Arc<dyn ClusterWork>>) -> Tools {
+        let tools = session.tools(self.engine.clone(), self.facts.clone());
+        Tools { image_timeout: self.platform.timeouts.image, cluster, ..tools }
+    }
+}
+
+/// Engine, its facts and what is there of the platform.
+pub async fn load_for_engine(
+    session: &Session,
+    platform: &Platform,
+) -> Result<(Arc<dyn Engine>, Facts, Observed), Error> {
+    let engine = session.engine()?;
+    let (facts, observed) = tokio::join!(engine.facts(), observe::by_name(&*engine, platform));
+    Ok((engine, facts?, observed?))
+}
+
+/// Looks at everything and changes nothing, also where something is in the way of a plan.
+pub async fn survey(session: &Session, loaded: &Loaded) -> Result<Survey, Error> {
+    survey_with(session, loaded, Look::default()).await
+}
+
+pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_>) -> Result<Survey, Error> {
+    let host = session.host();
+    let full = &loaded.platform;
+    let (loaded, cluster) = tokio::join!(load_for_engine(session, full), look(session, full));
+    let (engine, facts, mut observed) = loaded?;
+    let cluster = cluster?;
+    let state = session.state(&full.name);
+
+    let specs = image_specs(full);
+    let refresh = full.images.policy == ImagePolicy::Pull;
+    let block = state.block(host, full).await?;
+    if full.images.policy != ImagePolicy::Local {
+        let own = published_addresses(full, block);
+        observe::registries(host, &specs, &own, &mut observed, refresh).await;
+    }
+    let (mut chosen, mut problems) =
+        supply(full, &specs, &observed, how.strict, &|service| service_volumes(full, service));
+    problems.extend(chosen.leave_out(full, how.gone.to_vec()));
+    let left_out: BTreeSet<&str> = chosen.left_out.iter().map(|left| left.service.as_str()).collect();
+    let platform = without(full, &left_out);
+    if how.build {
+        chosen.rebuild(&platform, &image_specs(&platform));
+    }
+
+    let mut secrets = state.secrets(host).await?;
+    state.check_lost(&platform, &secrets, &observed, &|service| written_volumes(full, service))?;
+    // a restart of the engine may have given the nodes other addresses
+    let moved = cluster.moved(secrets.get(SCRAPE_SECRETS, SCRAPE_SERVER));
+    if let Some(server) = &moved {
+        secrets.set(SCRAPE_SECRETS, SCRAPE_SERVER, server.clone());
+    }
+    let new_secrets = complete_secrets(&platform, &mut secrets)? || moved.is_some();
+    let subnet = match (own_subnet(full, &observed), full.addresses.subnet) {
+        (_, Some(fixed)) => fixed,
+        (Some(found), None) => found,
+        (None, None) => {
+            let taken = observe::taken_subnets(&*engine, host).await?;
+            choose_subnet(&full.name, &taken).ok_or(Error::NoSubnet)?
+        }
+    };
+    let certificate = certificate::current(session, full).await?;
+    let served = match &certificate {
+        Ok(current) => Some(Served {
+            chain: current.leaf.chain_pem(),
+            key: current.leaf.key_pem(),
+            bundle: match platform.services().any(|(_, service)| service.extension.trust) {
+                true => pki::trust::bundle(host, current.authority.root()).await,
+                false => String::new(),
+            },
+            root: current.authority.root().pem(),
+        }),
+        Err(_) => None,
+    };
+    let resolver = match how.dns {
+        Some(dns) => dns,
+        None => !state.no_dns(host).await?,
+    };
+    let site = Site {
+        facts: &facts,
+        subnet,
+        block,
+        secrets: &secrets,
+        certificate: served.as_ref(),
+        version: session.version,
+        resolver,
+    };
+    let resources = compile(&platform, &site);
+    // what `env` would say only later is wrong now already
+    let exports = render_exports(&platform, &site);
+    let resources = match (resources, exports) {
+        (Ok(resources), Ok(_)) => resources,
+        (resources, exports) => {
+            let errors = [resources.err(), exports.err()].into_iter().flatten().flatten();
+            return Err(Error::Compile(errors.collect()));
+        }
+    };
+    observe::of_running(&*engine, host, &facts, &resources, &mut observed).await?;
+    Ok(Survey {
+        engine,
+        facts,
+        platform,
+        state,
+        block,
+        subnet,
+        secrets,
+        new_secrets,
+        certificate,
+        served,
+        resources,
+        supply: chosen,
+        problems,
+        observed,
+        cluster,
+    })
+}
+
+/// The subnet of the platform's network when it is there and ours.
+fn own_subnet(platform: &Platform, observed: &Observed) -> Option<Ipv4Net> {
+    let found = observed.network(&platform.name.network())?;
+    if found.labels.get(label::PLATFORM).map(String::as_str) != Some(platform.name.as_str()) {
+        return None;
+    }
+    found.subnets.iter().find_map(|subnet| match subnet {
+        ipnet::IpNet::V4(subnet) => Some(*subnet),
+        ipnet::IpNet::V6(_) => None,
+    })
+}

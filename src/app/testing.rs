@@ -1,0 +1,61 @@
+//! What the tests of several commands need: a session on a machine in memory, somebody who says yes, and
+//! what was said.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::doctor::{Finding, Fix};
+use crate::engine::fake::FakeEngine;
+use crate::event::{Event, Events, Reporter};
+use crate::host::fake::FakeHost;
+use crate::system::System;
+
+use super::{Consent, Error, Prepared, Session};
+
+/// Agrees to everything.
+pub struct Agrees;
+
+#[async_trait::async_trait]
+impl Consent for Agrees {
+    async fn planned(&self, _: &Prepared, _: &[Finding]) {}
+    async fn install(&self, _: &str, _: &Fix) -> Result<bool, Error> {
+        Ok(true)
+    }
+}
+
+/// Keeps the notes and warnings.
+#[derive(Default)]
+pub struct Heard(Mutex<Vec<String>>);
+
+impl Heard {
+    pub fn said(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Reporter for Heard {
+    fn report(&self, event: Event) {
+        if let Event::Warning { message } | Event::Info { message } = event {
+            self.0.lock().unwrap().push(message);
+        }
+    }
+}
+
+/// A session that nobody listens to.
+pub fn session(host: FakeHost, engine: &FakeEngine, command: &str) -> Session {
+    Session {
+        system: System::fake(host, Some(Arc::new(engine.clone()))),
+        events: Events::none(),
+        cancel: CancellationToken::new(),
+        command: command.to_owned(),
+        version: "1.0.0",
+        program: PathBuf::from("/usr/bin/macula"),
+    }
+}
+
+/// The same, heard.
+pub fn heard_session(host: FakeHost, engine: &FakeEngine, command: &str, heard: &Arc<Heard>) -> Session {
+    Session { events: Events::new(heard.clone()), ..session(host, engine, command) }
+}
