@@ -301,7 +301,7 @@ fn denial(asked: &Message, code: ResponseCode, ttl: u32, minimum: u32) -> Messag
 }
 
 fn forwarding(servers: &[SocketAddr]) -> (Handle, SocketAddr, watch::Sender<Upstreams>) {
-    let (sender, receiver) = watch::channel(Upstreams { default: servers.to_vec(), routes: Vec::new() });
+    let (sender, receiver) = watch::channel(Upstreams { default: servers.to_vec(), ..Upstreams::default() });
     let handle = Server::start(Config { upstreams: Some(receiver), ..config() }).unwrap();
     let server = address(&handle);
     (handle, server, sender)
@@ -414,7 +414,7 @@ fn an_old_answer_is_better_than_none() {
 #[test]
 fn outside_names_do_not_lead_to_this_machine() {
     let (server, _) = upstream(|asked, _| Act::Answer(answer_to(asked, [127, 0, 0, 1], 300)));
-    let (sender, receiver) = watch::channel(Upstreams { default: vec![server], routes: Vec::new() });
+    let (sender, receiver) = watch::channel(Upstreams { default: vec![server], ..Upstreams::default() });
     let mut with = Config { upstreams: Some(receiver), ..config() };
     with.forward.rebind_allow = vec![macula::dns::Name::parse("allowed.example").unwrap()];
     let handle = Server::start(with).unwrap();
@@ -428,11 +428,28 @@ fn domains_of_others_go_to_their_servers_and_changes_are_followed() {
     let (public, _) = upstream(|asked, _| Act::Answer(answer_to(asked, [192, 0, 2, 1], 300)));
     let (company, _) = upstream(|asked, _| Act::Answer(answer_to(asked, [10, 0, 0, 1], 300)));
     let (_handle, address, sender) = forwarding(&[public]);
-    assert_eq!(short(&ask(address, "dc.corp.local.", RecordType::A)), "NXDomain ");
+    // nobody's suffix is ours but that of our zones
+    let suffixes = [
+        "local.",
+        "printer.local.",
+        "dc.corp.local.",
+        "test.",
+        "app.test.",
+        "git.internal.",
+        "nas.home.arpa.",
+        "pc.lan.",
+    ];
+    for name in suffixes.into_iter().chain(["1.0.0.10.in-addr.arpa.", "5.1.168.192.in-addr.arpa.", "x.d.f.ip6.arpa."]) {
+        assert_eq!(short(&ask(address, name, RecordType::A)), "NoError 192.0.2.1", "{name}");
+    }
+    for name in ["x.invalid.", "9.9.9.127.in-addr.arpa."] {
+        assert_eq!(short(&ask(address, name, RecordType::A)), "NXDomain ", "{name}");
+    }
     assert_eq!(short(&ask(address, "git.corp.example.", RecordType::A)), "NoError 192.0.2.1");
     let route =
         |domain: &str| macula::dns::Route { domain: macula::dns::Name::parse(domain).unwrap(), servers: vec![company] };
-    sender.send(Upstreams { default: vec![public], routes: vec![route("corp.local"), route("corp.example")] }).unwrap();
+    let routes = vec![route("corp.local"), route("corp.example")];
+    sender.send(Upstreams { default: vec![public], routes, ..Upstreams::default() }).unwrap();
     eventually("the company's names are asked of the company", || {
         short(&ask(address, "dc.corp.local.", RecordType::A)) == "NoError 10.0.0.1"
     });
@@ -443,9 +460,30 @@ fn domains_of_others_go_to_their_servers_and_changes_are_followed() {
 }
 
 #[test]
+fn without_a_name_server_the_rest_is_refused_and_that_is_said() {
+    let dropped =
+        macula::dns::Dropped { text: "fe80::1%eth9".to_owned(), reason: "no network interface has this name" };
+    let (sender, receiver) = watch::channel(Upstreams { dropped: vec![dropped], ..Upstreams::default() });
+    let handle = Server::start(Config { upstreams: Some(receiver), ..config() }).unwrap();
+    for _ in 0..2 {
+        assert_eq!(short(&ask(address(&handle), "www.example.com.", RecordType::A)), "Refused ");
+        assert_eq!(short(&ask(address(&handle), "grafana.macula.local.", RecordType::A)), "NoError 127.0.0.2");
+    }
+    let status = handle.status();
+    assert_eq!(status.upstreams.len(), 0);
+    assert_eq!(status.dropped_upstreams, ["fe80::1%eth9 (no network interface has this name)"]);
+    // one that comes later is asked at once
+    let (server, _) = upstream(|asked, _| Act::Answer(answer_to(asked, [192, 0, 2, 1], 300)));
+    sender.send(Upstreams { default: vec![server], ..Upstreams::default() }).unwrap();
+    eventually("the new server is asked", || {
+        short(&ask(address(&handle), "www.example.com.", RecordType::A)) == "NoError 192.0.2.1"
+    });
+}
+
+#[test]
 fn an_alias_of_ours_may_lead_outside() {
     let (server, _) = upstream(|asked, _| Act::Answer(answer_to(asked, [192, 0, 2, 1], 300)));
-    let (sender, receiver) = watch::channel(Upstreams { default: vec![server], routes: Vec::new() });
+    let (sender, receiver) = watch::channel(Upstreams { default: vec![server], ..Upstreams::default() });
     let mut zone = platform();
     zone.records.push(Record::new("docs.macula.local", RecordData::Cname("www.example.com".into())));
     let handle =

@@ -44,7 +44,7 @@ fn ours(address: SocketAddr, names: usize, upstream: Option<u16>) {
     zone.records.push(ZoneRecord::new(format!("*.wild.{APEX}"), RecordData::A(Ipv4Addr::new(127, 0, 0, 10))));
     let upstreams = upstream.map(|port| {
         let default = vec![(Ipv4Addr::LOCALHOST, port).into()];
-        tokio::sync::watch::channel(Upstreams { default, routes: Vec::new() }).1
+        tokio::sync::watch::channel(Upstreams { default, ..Upstreams::default() }).1
     });
     let listen = vec![Listen { address, view: View::Host }];
     let zones = vec![ZoneEntry::new(zone)];

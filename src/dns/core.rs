@@ -12,7 +12,7 @@ use super::forward::{Ask, Forwarder};
 use super::full::{Body, Context, Forward, Reply, Transport};
 use super::metrics::{Metrics, Way};
 use super::snapshot::{Snapshot, Swap, ViewSnapshot};
-use super::wire::{FLAG_CD, Query, SERVFAIL, u16_at};
+use super::wire::{FLAG_CD, Query, REFUSED, SERVFAIL, u16_at};
 use crate::model::View;
 
 /// A question as the query log tells it.
@@ -129,7 +129,9 @@ impl Core {
             checking_disabled: query.flags & FLAG_CD != 0,
         };
         let Some(reply) = forwarder.resolve(&ask).await else {
-            return Some(context.say(&query, SERVFAIL.into()));
+            // a program asks its next server after either; only a failure is worth asking again
+            let rcode = if forwarder.has_servers(&ask.name) { SERVFAIL } else { REFUSED };
+            return Some(context.say(&query, rcode.into()));
         };
         let body = if forward.chain.is_empty() {
             reply.body(query.question, self.now())

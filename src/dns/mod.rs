@@ -49,7 +49,7 @@ pub use ask::ask;
 pub use control::{Client, ControlError};
 pub use core::{Asked, QueryLog};
 pub use feed::FeedStatus;
-pub use forward::{ForwardSettings, Route, Sources, UpstreamStatus, Upstreams, discover, follow};
+pub use forward::{Dropped, ForwardSettings, Route, Sources, UpstreamStatus, Upstreams, discover, follow};
 #[cfg(fuzzing)]
 pub use fuzz::packet as fuzz_packet;
 pub use listener::Inherited;

@@ -119,6 +119,9 @@ pub struct Status {
     pub inner_metrics: Vec<SocketAddr>,
     pub zones: Vec<ZoneStatus>,
     pub upstreams: Vec<UpstreamStatus>,
+    /// Name servers of the machine that cannot be asked, and why.
+    #[serde(default)]
+    pub dropped_upstreams: Vec<String>,
     pub questions: u64,
     pub uptime_seconds: u64,
 }

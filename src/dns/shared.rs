@@ -67,7 +67,7 @@ impl Shared {
         let started = Instant::now();
         let shared = Arc::new(Self {
             core: Arc::new(Core {
-                snapshot: Swap::new(Snapshot::build(&[], &BTreeMap::new(), &[])?),
+                snapshot: Swap::new(Snapshot::build(&[], &BTreeMap::new())?),
                 secret: Secret::random(),
                 forwarder: config.upstreams.map(|upstreams| Forwarder::new(upstreams, config.forward, started)),
                 networks: Swap::new(config.networks.clone()),
@@ -226,8 +226,7 @@ impl Shared {
         fed: &BTreeMap<Name, Arc<FedZone>>,
     ) -> Result<Snapshot, ServerError> {
         let zones: Vec<&Zone> = entries.values().map(|entry| &entry.zone).collect();
-        let foreign = self.core.forwarder.as_ref().map(|forwarder| forwarder.upstreams().domains());
-        Ok(Snapshot::build(&zones, fed, &foreign.unwrap_or_default())?)
+        Ok(Snapshot::build(&zones, fed)?)
     }
 
     /// Makes networks, feeds and addresses follow the entries.
@@ -316,12 +315,12 @@ impl Shared {
         feed
     }
 
-    /// Other servers: other answers, and other domains that are left alone.
-    fn follow_upstreams(self: &Arc<Self>) {
+    /// Other servers, other answers.
+    fn follow_upstreams(&self) {
         let Some(forwarder) = self.core.forwarder.clone() else { return };
         let mut changes = forwarder.changes();
         changes.mark_unchanged();
-        let (shared, stop) = (Arc::downgrade(self), self.stop.clone());
+        let stop = self.stop.clone();
         self.runtime.spawn(async move {
             loop {
                 tokio::select! {
@@ -330,12 +329,7 @@ impl Shared {
                     },
                     () = stop.cancelled() => return,
                 }
-                let Some(shared) = shared.upgrade() else { return };
                 forwarder.forget();
-                let state = shared.state();
-                if let Ok(snapshot) = shared.build(&state.entries, &state.fed) {
-                    shared.core.snapshot.store(snapshot);
-                }
             }
         });
     }
@@ -362,6 +356,7 @@ impl Shared {
             });
         }
         zones.sort_by(|one, other| one.apex.cmp(&other.apex));
+        let forwarder = self.core.forwarder.as_ref();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
@@ -369,7 +364,8 @@ impl Shared {
             metrics: *self.metrics_address.lock().unwrap_or_else(PoisonError::into_inner),
             inner_metrics: state.metrics.keys().copied().collect(),
             zones,
-            upstreams: self.core.forwarder.as_ref().map(|forwarder| forwarder.status()).unwrap_or_default(),
+            upstreams: forwarder.map(|forwarder| forwarder.status()).unwrap_or_default(),
+            dropped_upstreams: forwarder.map(|forwarder| forwarder.dropped()).unwrap_or_default(),
             questions: self.core.metrics.answered(),
             uptime_seconds: self.core.started.elapsed().as_secs(),
         }

@@ -23,10 +23,9 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// From the zones and what PowerDNS has for them. Names within `foreign` belong to somebody
-    /// else although they lie in a reserved domain (`corp.local` of a company's network).
-    pub fn build(zones: &[&Zone], fed: &BTreeMap<Name, Arc<FedZone>>, foreign: &[Name]) -> Result<Self, ZoneError> {
-        let view = |view| Ok(ViewSnapshot::new(Tree::build(zones, fed, view, foreign)?));
+    /// From the zones and what PowerDNS has for them.
+    pub fn build(zones: &[&Zone], fed: &BTreeMap<Name, Arc<FedZone>>) -> Result<Self, ZoneError> {
+        let view = |view| Ok(ViewSnapshot::new(Tree::build(zones, fed, view)?));
         Ok(Self { host: view(View::Host)?, container: view(View::Container)? })
     }
 
@@ -68,7 +67,6 @@ struct Entry {
     wildcard: u32,
     /// For names below that do not exist, without a wildcard.
     missing: u32,
-    foreign: bool,
 }
 
 /// The part of an answer that follows the question.
@@ -109,13 +107,13 @@ impl ViewSnapshot {
             None => self.below(name, qtype),
         };
         match found {
-            None | Some(Choice::Foreign) => Lookup::NotOurs,
-            Some(Choice::Answer(at)) => self.answers.ready.get(at as usize).map_or(Lookup::Full, Lookup::Ready),
+            None => Lookup::NotOurs,
+            Some(at) => self.answers.ready.get(at as usize).map_or(Lookup::Full, Lookup::Ready),
         }
     }
 
     /// The closest encloser's wildcard (RFC 4592 3.3.1), or that there is none.
-    fn below(&self, name: &[u8], qtype: u16) -> Option<Choice> {
+    fn below(&self, name: &[u8], qtype: u16) -> Option<u32> {
         let mut rest = name;
         loop {
             let skip = usize::from(*rest.first()?);
@@ -125,9 +123,8 @@ impl ViewSnapshot {
             rest = rest.get(1 + skip..)?;
             if let Some(entry) = self.answers.index.get(rest).and_then(|&at| self.answers.entries.get(at as usize)) {
                 return match self.answers.entries.get(entry.wildcard as usize) {
-                    _ if entry.foreign => Some(Choice::Foreign),
                     Some(wildcard) => Some(wildcard.answer(qtype)),
-                    None => Some(Choice::Answer(entry.missing)),
+                    None => Some(entry.missing),
                 };
             }
         }
@@ -159,19 +156,11 @@ impl ViewSnapshot {
     }
 }
 
-enum Choice {
-    Answer(u32),
-    Foreign,
-}
-
 impl Entry {
     #[inline]
-    fn answer(&self, qtype: u16) -> Choice {
-        if self.foreign {
-            return Choice::Foreign;
-        }
+    fn answer(&self, qtype: u16) -> u32 {
         let set = self.sets.iter().find(|(known, _)| *known == qtype);
-        Choice::Answer(set.map_or(self.other, |(_, answer)| *answer))
+        set.map_or(self.other, |(_, answer)| *answer)
     }
 }
 
@@ -235,7 +224,7 @@ impl<'a> Builder<'a> {
         let other = self.answer(name, NO_TYPE);
         let mut sets: Vec<(u16, u32)> = types.into_iter().map(|qtype| (qtype, self.answer(name, qtype))).collect();
         sets.retain(|(_, answer)| *answer != other);
-        Entry { sets: sets.into(), other, wildcard: NONE, missing, foreign: node.foreign }
+        Entry { sets: sets.into(), other, wildcard: NONE, missing }
     }
 
     /// The index of the answer to a question.

@@ -26,7 +26,7 @@ pub enum Layer {
     Fed,
     /// The platform's wildcard.
     Wildcard,
-    /// A name that an RFC reserves: `localhost`, `invalid`, `test`, `local`, loopback's reverse.
+    /// A name that RFC 6761 reserves for this machine: `localhost`, `invalid`, loopback's reverse.
     Special,
 }
 
@@ -59,8 +59,6 @@ pub struct RrSet {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Node {
     pub sets: Vec<RrSet>,
-    /// Names here and below are left to the forwarder: somebody else's part of a reserved domain.
-    pub foreign: bool,
 }
 
 impl Node {
@@ -106,10 +104,9 @@ pub enum ZoneFault {
 #[derive(Debug)]
 pub struct ZoneTree {
     pub apex: Name,
-    /// With what "no such name" is said; none for `local`, which must never have one, since
-    /// nss-mdns gives up multicast names when it sees it.
+    /// With what "no such name" is said.
     pub negative: Option<(u32, Rdata)>,
-    /// Bare `invalid` and `test` do not exist either.
+    /// Bare `invalid` does not exist either.
     apex_missing: bool,
     nodes: BTreeMap<Name, Node>,
 }
@@ -123,7 +120,7 @@ pub struct Tree {
 /// What the tree knows about a question.
 #[derive(Debug)]
 pub enum Found<'a> {
-    /// No zone of ours, or a part of one that is left to others.
+    /// No zone of ours.
     NotOurs,
     Answer(Answer<'a>),
 }
@@ -256,22 +253,20 @@ impl ZoneTree {
     }
 
     /// A reserved domain with these records. Without any, not even its own name exists.
-    fn special(apex: Name, records: Vec<(Name, u16, Rdata)>, with_soa: bool) -> Self {
+    fn special(apex: Name, records: Vec<(Name, u16, Rdata)>) -> Self {
         let mut tree = Self::new(apex.clone());
-        if with_soa {
-            // as in RFC 6303 3, with a mailbox that is sure to be nobody's
-            let mailbox = Name::parse("nobody.invalid").unwrap_or_else(|_| Name::root());
-            let data = Rdata::Soa(Box::new(SoaData {
-                primary: apex.clone(),
-                mailbox,
-                numbers: [1, 3600, 1200, 604_800, SPECIAL_TTL],
-            }));
-            tree.negative = Some((SPECIAL_TTL, data.clone()));
-            let node = tree.nodes.entry(apex.clone()).or_default();
-            node.add(TYPE_SOA, SPECIAL_TTL, data, Layer::Special);
-            node.add(TYPE_NS, SPECIAL_TTL, Rdata::Name(apex), Layer::Special);
-        }
-        tree.apex_missing = with_soa && records.is_empty();
+        // as in RFC 6303 3, with a mailbox that is sure to be nobody's
+        let mailbox = Name::parse("nobody.invalid").unwrap_or_else(|_| Name::root());
+        let data = Rdata::Soa(Box::new(SoaData {
+            primary: apex.clone(),
+            mailbox,
+            numbers: [1, 3600, 1200, 604_800, SPECIAL_TTL],
+        }));
+        tree.negative = Some((SPECIAL_TTL, data.clone()));
+        let node = tree.nodes.entry(apex.clone()).or_default();
+        node.add(TYPE_SOA, SPECIAL_TTL, data, Layer::Special);
+        node.add(TYPE_NS, SPECIAL_TTL, Rdata::Name(apex), Layer::Special);
+        tree.apex_missing = records.is_empty();
         for (name, rtype, data) in records {
             tree.nodes.entry(name).or_default().add(rtype, SPECIAL_TTL, data, Layer::Special);
         }
@@ -292,9 +287,6 @@ impl ZoneTree {
         let mut exact = true;
         loop {
             if let Some(node) = self.nodes.get(&encloser) {
-                if node.foreign {
-                    return Place::Foreign;
-                }
                 if exact {
                     return Place::Exact(node);
                 }
@@ -317,17 +309,16 @@ enum Place<'a> {
     Exact(&'a Node),
     Wildcard(&'a Name, &'a Node),
     Missing,
-    Foreign,
 }
 
 impl Tree {
-    /// The zones as one view sees them, with the reserved domains around them. Names within
-    /// `foreign` are left to the forwarder where they would fall into a reserved domain.
+    /// The zones as one view sees them, with the reserved domains around them. Every other name
+    /// belongs to somebody else, whatever its suffix: `.local`, `.test` and `.internal` may be a
+    /// company's own.
     pub fn build(
         zones: &[&Zone],
         fed: &BTreeMap<Name, std::sync::Arc<FedZone>>,
         view: View,
-        foreign: &[Name],
     ) -> Result<Self, ZoneError> {
         let mut tree = Self::default();
         for zone in zones {
@@ -343,12 +334,8 @@ impl Tree {
             if tree.zones.contains_key(&special.apex) {
                 continue;
             }
-            for name in foreign.iter().filter(|name| name.is_within(&special.apex)) {
-                special.nodes.entry(name.clone()).or_default().foreign = true;
-            }
-            special.fill();
             // a zone of ours below it means that the name itself exists
-            let inhabited = tree.zones.keys().chain(foreign).any(|name| name.is_within(&special.apex));
+            let inhabited = tree.zones.keys().any(|name| name.is_within(&special.apex));
             special.apex_missing &= !inhabited;
             tree.zones.insert(special.apex.clone(), special);
         }
@@ -428,11 +415,6 @@ impl Tree {
                     answer.end = End::NxDomain(zone);
                     break;
                 }
-                Place::Foreign if answer.chain.is_empty() => return Found::NotOurs,
-                Place::Foreign => {
-                    answer.end = End::Leaves(name);
-                    break;
-                }
             };
             if qtype == TYPE_ANY && !node.sets.is_empty() {
                 answer.end = End::Minimal;
@@ -468,7 +450,8 @@ impl Tree {
     }
 }
 
-/// RFC 6761, RFC 6762 22.1, RFC 8880's siblings, RFC 6303.
+/// What a resolver answers by itself (RFC 6761 6.3 and 6.4, RFC 6303 4.1 and 4.2): only what means this
+/// very machine, and what can exist nowhere.
 fn special_zones(reverse: &BTreeMap<Ipv4Addr, Name>) -> Vec<ZoneTree> {
     let name = |text: &str| Name::parse(text).unwrap_or_else(|_| Name::root());
     let localhost = name("localhost");
@@ -485,11 +468,9 @@ fn special_zones(reverse: &BTreeMap<Ipv4Addr, Name>) -> Vec<ZoneTree> {
     }
     let loopback6 = name(&format!("1.{}ip6.arpa", "0.".repeat(31)));
     vec![
-        ZoneTree::special(localhost.clone(), local_records, true),
-        ZoneTree::special(name("invalid"), Vec::new(), true),
-        ZoneTree::special(name("test"), Vec::new(), true),
-        ZoneTree::special(name("local"), Vec::new(), false),
-        ZoneTree::special(name("127.in-addr.arpa"), pointers, true),
-        ZoneTree::special(loopback6.clone(), vec![pointer(loopback6, &localhost)], true),
+        ZoneTree::special(localhost.clone(), local_records),
+        ZoneTree::special(name("invalid"), Vec::new()),
+        ZoneTree::special(name("127.in-addr.arpa"), pointers),
+        ZoneTree::special(loopback6.clone(), vec![pointer(loopback6, &localhost)]),
     ]
 }

@@ -436,6 +436,10 @@ impl Host for FakeHost {
         Ok(pid)
     }
 
+    fn interface_index(&self, name: &str) -> Option<u32> {
+        (name == "eth0").then_some(2)
+    }
+
     fn alive(&self, pid: u32) -> bool {
         self.world().processes.contains(&pid)
     }

@@ -154,6 +154,10 @@ impl Host for LocalHost {
         run::spawn_detached(self, command, log).await
     }
 
+    fn interface_index(&self, name: &str) -> Option<u32> {
+        net::interface_index(name)
+    }
+
     fn alive(&self, pid: u32) -> bool {
         let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return false };
         // EPERM: it is there and somebody else's

@@ -134,6 +134,11 @@ pub trait Host: Send + Sync {
     /// (0600); its pid.
     async fn spawn_detached(&self, command: &Command, log: &Path) -> Result<u32, RunError>;
 
+    /// The number of a network interface.
+    fn interface_index(&self, _name: &str) -> Option<u32> {
+        None
+    }
+
     /// Whether a process with this id runs.
     fn alive(&self, pid: u32) -> bool;
 

@@ -78,7 +78,7 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
     } else {
         let default = options.upstream.iter().map(|address| (*address, 53).into()).collect();
         // a channel whose sender is gone keeps its value
-        watch::channel(Upstreams { default, routes: Vec::new() }).1
+        watch::channel(Upstreams { default, ..Upstreams::default() }).1
     };
     let setting = |value: &String| {
         Name::parse(value).map_err(|error| ResolverError::Setting { value: value.clone(), reason: error.to_string() })

@@ -1,7 +1,7 @@
 //! Finding the machine's own servers: what there is to read, and what follows from it. Reading and
 //! deciding are apart, so that the decision can be tested on any machine.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +10,10 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::super::wire::Name;
+use super::address::Reader;
 use super::upstream::{Route, Upstreams};
 use crate::host::{Command, Host};
+use crate::model::Protocol;
 
 /// systemd-resolved's list of the servers behind its stub.
 const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
@@ -47,6 +49,9 @@ pub struct Machine {
     pub nmcli: String,
     /// `scutil --dns`
     pub scutil: String,
+    /// Somebody answers on 127.0.0.1:53: whom the system asks where no server is named (resolv.conf(5)).
+    /// Looked at only then.
+    pub local_server: bool,
 }
 
 impl Machine {
@@ -103,20 +108,20 @@ impl Machine {
             && self.former == other.former
     }
 
-    /// Which servers to ask for what.
-    pub fn upstreams(&self, own: &[SocketAddr]) -> Upstreams {
+    /// Which servers to ask for what. `interface`: the number of a network interface by its name.
+    pub fn upstreams(&self, own: &[SocketAddr], interface: &dyn Fn(&str) -> Option<u32>) -> Upstreams {
+        let mut reader = Reader::new(interface);
         let mut found = if self.macos {
-            parse_scutil(&self.scutil)
+            parse_scutil(&self.scutil, &mut reader)
         } else if !self.resolved.is_empty() {
-            let mut found = parse_resolvectl(&self.resolvectl);
+            let mut found = parse_resolvectl(&self.resolvectl, &mut reader);
             if found.default.is_empty() {
-                found.default = ResolvConf::parse(&self.resolved).servers;
+                found.default = parse_resolv_conf(&self.resolved, &mut reader);
             }
             found
         } else {
-            parse_nmcli(&self.nmcli)
+            parse_nmcli(&self.nmcli, &mut reader)
         };
-        let plain = ResolvConf::parse(&self.resolv_conf);
         // what stands in resolv.conf while a local resolver is in front says nothing about who is
         // behind it; its own list does
         let files = [&self.network_manager, &self.resolv_conf].into_iter().chain(&self.former);
@@ -125,15 +130,7 @@ impl Machine {
             if !found.default.is_empty() {
                 break;
             }
-            found.default = ResolvConf::parse(text).servers;
-        }
-        // a company's domain under .local is asked for although .local as a whole is not
-        let local = Name::parse("local").ok();
-        for domain in plain.search {
-            let known = found.routes.iter().any(|route| route.domain == domain);
-            if local.as_ref().is_some_and(|local| domain != *local && domain.is_within(local)) && !known {
-                found.routes.push(Route { domain, servers: found.default.clone() });
-            }
+            found.default = parse_resolv_conf(text, &mut reader);
         }
         found.default.retain(|server| !own.contains(server));
         for route in &mut found.routes {
@@ -141,6 +138,10 @@ impl Machine {
         }
         found.routes.retain(|route| !route.servers.is_empty());
         found.default = unique(std::mem::take(&mut found.default));
+        if found.default.is_empty() && self.local_server {
+            found.default.push((Ipv4Addr::LOCALHOST, 53).into());
+        }
+        found.dropped = reader.dropped;
         found
     }
 }
@@ -159,7 +160,23 @@ fn unique(servers: Vec<SocketAddr>) -> Vec<SocketAddr> {
 pub async fn discover(host: &dyn Host, sources: &Sources) -> Upstreams {
     let mut machine = Machine::files(host, sources).await;
     machine.programs(host).await;
-    machine.upstreams(&sources.own)
+    settle(host, &mut machine, &sources.own).await
+}
+
+/// Decides, and looks for a server on this machine where the system names none.
+async fn settle(host: &dyn Host, machine: &mut Machine, own: &[SocketAddr]) -> Upstreams {
+    let interface = |name: &str| host.interface_index(name);
+    let found = machine.upstreams(own, &interface);
+    if !found.default.is_empty() || machine.macos {
+        return found;
+    }
+    let listeners = host.listeners().await.unwrap_or_default();
+    machine.local_server = listeners.iter().any(|listener| {
+        let everywhere = listener.address == IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let here = everywhere || listener.address == IpAddr::V4(Ipv4Addr::LOCALHOST);
+        here && listener.port == 53 && listener.protocol == Protocol::Udp
+    });
+    if machine.local_server { machine.upstreams(own, &interface) } else { found }
 }
 
 /// Looks now, and again for as long as the returned future is run: the receiver is told changes.
@@ -169,7 +186,7 @@ pub async fn follow(
 ) -> (watch::Receiver<Upstreams>, impl Future<Output = ()> + Send) {
     let mut machine = Machine::files(&*host, &sources).await;
     machine.programs(&*host).await;
-    let (sender, receiver) = watch::channel(machine.upstreams(&sources.own));
+    let (sender, receiver) = watch::channel(settle(&*host, &mut machine, &sources.own).await);
     let task = async move {
         let mut since = 0;
         while !sender.is_closed() {
@@ -181,7 +198,7 @@ pub async fn follow(
             }
             since = 0;
             next.programs(&*host).await;
-            let upstreams = next.upstreams(&sources.own);
+            let upstreams = settle(&*host, &mut next, &sources.own).await;
             machine = next;
             sender.send_if_modified(|current| {
                 let changed = *current != upstreams;
@@ -195,43 +212,14 @@ pub async fn follow(
     (receiver, task)
 }
 
-/// What matters of a resolv.conf (resolv.conf(5)).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct ResolvConf {
-    servers: Vec<SocketAddr>,
-    search: Vec<Name>,
-}
-
-impl ResolvConf {
-    fn parse(text: &str) -> Self {
-        let mut found = Self::default();
-        for line in text.lines() {
-            let line = line.split(['#', ';']).next().unwrap_or("");
-            let mut words = line.split_whitespace();
-            match words.next() {
-                Some("nameserver") => found.servers.extend(words.next().and_then(server)),
-                // the last one counts
-                Some("search" | "domain") => found.search = words.filter_map(|word| Name::parse(word).ok()).collect(),
-                _ => {}
-            }
-        }
-        found
-    }
-}
-
-/// `192.0.2.1`, `192.0.2.1:5353`, `[2001:db8::1]:53`, `192.0.2.1#name` (DNS over TLS's name),
-/// `fe80::1%2`. A link-local address whose interface has no number here cannot be asked.
-fn server(text: &str) -> Option<SocketAddr> {
-    let text = text.split('#').next().unwrap_or(text);
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Some((address, 53).into());
-    }
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return Some(address);
-    }
-    let (address, scope) = text.split_once('%')?;
-    let (address, scope) = (address.parse().ok()?, scope.parse().ok()?);
-    Some(std::net::SocketAddrV6::new(address, 53, 0, scope).into())
+/// The servers of a resolv.conf (resolv.conf(5)).
+fn parse_resolv_conf(text: &str, reader: &mut Reader<'_>) -> Vec<SocketAddr> {
+    let lines = text.lines().map(|line| line.split(['#', ';']).next().unwrap_or(""));
+    let named = lines.filter_map(|line| {
+        let mut words = line.split_whitespace();
+        (words.next() == Some("nameserver")).then(|| words.next()).flatten()
+    });
+    named.filter_map(|word| reader.take(word)).collect()
 }
 
 /// `Link 2 (eth0): a b` -> ("2", ["a", "b"]); `Global: a` -> ("", ["a"]). Servers that do not fit
@@ -253,7 +241,7 @@ fn links(text: &str) -> Vec<(&str, Vec<&str>)> {
     links
 }
 
-fn parse_resolvectl([dns, domains, default_route]: &[String; 3]) -> Upstreams {
+fn parse_resolvectl([dns, domains, default_route]: &[String; 3], reader: &mut Reader<'_>) -> Upstreams {
     let mut found = Upstreams::default();
     let domains = links(domains);
     let default_route = links(default_route);
@@ -261,7 +249,7 @@ fn parse_resolvectl([dns, domains, default_route]: &[String; 3]) -> Upstreams {
         list.iter().find(|(known, _)| *known == link).and_then(|(_, words)| words.first().map(|word| *word == "yes"))
     };
     for (link, words) in links(dns) {
-        let servers: Vec<SocketAddr> = words.into_iter().filter_map(server).collect();
+        let servers: Vec<SocketAddr> = words.into_iter().filter_map(|word| reader.take(word)).collect();
         let names = domains.iter().find(|(known, _)| *known == link).map(|(_, names)| names.as_slice()).unwrap_or(&[]);
         let everything = names.contains(&"~.");
         for name in names.iter().filter_map(|name| Name::parse(name.trim_start_matches('~')).ok()) {
@@ -280,7 +268,7 @@ fn parse_resolvectl([dns, domains, default_route]: &[String; 3]) -> Upstreams {
 }
 
 /// Blocks of `IP4.DNS[1]:192.0.2.1`; a colon in a value is escaped.
-fn parse_nmcli(text: &str) -> Upstreams {
+fn parse_nmcli(text: &str, reader: &mut Reader<'_>) -> Upstreams {
     let mut found = Upstreams::default();
     let mut devices: Vec<(bool, Vec<SocketAddr>, Vec<Name>)> = Vec::new();
     for line in text.lines() {
@@ -292,7 +280,7 @@ fn parse_nmcli(text: &str) -> Upstreams {
         let Some((gateway, servers, domains)) = devices.last_mut() else { continue };
         match key.split('[').next().unwrap_or(key) {
             "IP4.GATEWAY" | "IP6.GATEWAY" => *gateway |= !value.is_empty(),
-            "IP4.DNS" | "IP6.DNS" => servers.extend(server(&value)),
+            "IP4.DNS" | "IP6.DNS" => servers.extend(reader.take(&value)),
             "IP4.DOMAIN" | "IP6.DOMAIN" => domains.extend(Name::parse(value.trim_start_matches('~')).ok()),
             _ => {}
         }
@@ -310,7 +298,7 @@ fn parse_nmcli(text: &str) -> Upstreams {
     found
 }
 
-fn parse_scutil(text: &str) -> Upstreams {
+fn parse_scutil(text: &str, reader: &mut Reader<'_>) -> Upstreams {
     let mut found = Upstreams::default();
     // the second half repeats the servers by interface
     let text = text.split("DNS configuration (for scoped queries)").next().unwrap_or(text);
@@ -324,7 +312,7 @@ fn parse_scutil(text: &str) -> Upstreams {
         let servers: Vec<SocketAddr> = lines()
             .filter(|line| line.starts_with("nameserver["))
             .filter_map(value)
-            .filter_map(|text| server(&text))
+            .filter_map(|text| reader.take(&text))
             .map(|address| SocketAddr::new(address.ip(), port.unwrap_or(address.port())))
             .collect();
         if servers.is_empty() {
@@ -348,11 +336,14 @@ mod tests {
 
     fn shown(machine: &Machine, own: &[&str]) -> String {
         let own: Vec<SocketAddr> = own.iter().map(|address| address.parse().unwrap()).collect();
-        let upstreams = machine.upstreams(&own);
+        let upstreams = machine.upstreams(&own, &|name| (name == "eth0").then_some(2));
         let list = |servers: &[SocketAddr]| servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         let mut text = format!("default: {}\n", list(&upstreams.default));
         for route in &upstreams.routes {
             text.push_str(&format!("{}: {}\n", route.domain, list(&route.servers)));
+        }
+        for dropped in &upstreams.dropped {
+            text.push_str(&format!("dropped {dropped}\n"));
         }
         text
     }
@@ -360,11 +351,12 @@ mod tests {
     #[test]
     fn a_plain_resolv_conf() {
         let resolv_conf = "# comment\nnameserver 192.0.2.1\nnameserver 2001:db8::1 # home\nnameserver fe80::1%3\n\
-                           nameserver fe80::1%eth0\nnameserver bad\nsearch old\nsearch corp.local home.example\n";
+                           nameserver fe80::1%eth0\nnameserver fe80::1%eth9\nnameserver 10.1\nnameserver bad\nsearch old\nsearch corp.local home.example\n";
         let machine = Machine { resolv_conf: resolv_conf.to_owned(), ..Machine::default() };
         assert_snapshot!(shown(&machine, &[]), @r#"
-    default: 192.0.2.1:53 [2001:db8::1]:53 [fe80::1%3]:53
-    corp.local: 192.0.2.1:53 [2001:db8::1]:53 [fe80::1%3]:53
+    default: 192.0.2.1:53 [2001:db8::1]:53 [fe80::1%3]:53 [fe80::1%2]:53 10.0.0.1:53
+    dropped fe80::1%eth9 (no network interface has this name)
+    dropped bad (not an address)
     "#);
     }
 
@@ -376,6 +368,14 @@ mod tests {
             ..Machine::default()
         };
         assert_snapshot!(shown(&machine, &["127.0.0.9:53"]), @r#"default: 192.0.2.1:53"#);
+    }
+
+    #[test]
+    fn without_a_name_server_the_one_on_this_machine_is_asked_if_there_is_one() {
+        let empty = Machine { resolv_conf: "search home.example\n".to_owned(), ..Machine::default() };
+        assert_snapshot!(shown(&empty, &[]), @"default:");
+        let local = Machine { local_server: true, ..empty };
+        assert_snapshot!(shown(&local, &[]), @"default: 127.0.0.1:53");
     }
 
     #[test]

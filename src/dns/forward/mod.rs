@@ -12,11 +12,13 @@ use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
+mod address;
 mod cache;
 mod discover;
 mod exchange;
 mod upstream;
 
+pub use address::Dropped;
 pub use cache::Entry;
 use cache::{Cache, Cached};
 pub use discover::{Sources, discover, follow};
@@ -164,6 +166,9 @@ impl Forwarder {
             return Some(Arc::clone(entry));
         }
         self.cache.misses.fetch_add(1, Ordering::Relaxed);
+        if !self.has_servers(&ask.name) {
+            return stale;
+        }
         let answer = self.join(ask, key)?;
         let Some(stale) = stale else { return answer.await.ok().flatten() };
         // after one failure nobody waits again: the answer is refreshed behind the client's back
@@ -320,9 +325,19 @@ impl Forwarder {
         self.health.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
+    /// Whether anybody is known who could be asked for the name.
+    pub fn has_servers(&self, name: &Name) -> bool {
+        !self.upstreams.borrow().servers(name).is_empty()
+    }
+
     /// The servers in use now.
     pub fn upstreams(&self) -> Upstreams {
         self.upstreams.borrow().clone()
+    }
+
+    /// Servers that the machine has and that cannot be asked, with the reason.
+    pub fn dropped(&self) -> Vec<String> {
+        self.upstreams.borrow().dropped.iter().map(ToString::to_string).collect()
     }
 
     /// Told when the servers change.

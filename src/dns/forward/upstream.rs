@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::super::wire::Name;
+use super::address::Dropped;
 
 /// The machine's own servers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub struct Upstreams {
     pub default: Vec<SocketAddr>,
     /// Domains that others own: a VPN's, a company's.
     pub routes: Vec<Route>,
+    /// What the system has and we cannot ask.
+    pub dropped: Vec<Dropped>,
 }
 
 /// One domain and who answers for it.
@@ -28,10 +31,5 @@ impl Upstreams {
             Some(route) => route.servers.clone(),
             None => self.default.clone(),
         }
-    }
-
-    /// Domains that are left to others.
-    pub fn domains(&self) -> Vec<Name> {
-        self.routes.iter().map(|route| route.domain.clone()).filter(|domain| !domain.is_root()).collect()
     }
 }

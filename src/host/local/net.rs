@@ -16,6 +16,14 @@ pub(super) use linux::{listeners, owners, routes, sysctl};
 #[cfg(target_os = "macos")]
 pub(super) use macos::{listeners, owners, routes, sysctl};
 
+/// As if_nametoindex(3) says.
+pub(super) fn interface_index(name: &str) -> Option<u32> {
+    let name = std::ffi::CString::new(name).ok()?;
+    // SAFETY: a string that ends with a zero and lives until the call is over
+    let number = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    (number > 0).then_some(number)
+}
+
 /// More of a body than this says nothing about the health of a service.
 const BODY_LIMIT: usize = 1 << 20;
 

@@ -359,5 +359,5 @@ fn acceptor(leaf: &Leaf) -> TlsAcceptor {
 
 /// Servers for all other names: this one.
 pub fn upstream(address: SocketAddr) -> tokio::sync::watch::Receiver<Upstreams> {
-    tokio::sync::watch::channel(Upstreams { default: vec![address], routes: Vec::new() }).1
+    tokio::sync::watch::channel(Upstreams { default: vec![address], ..Upstreams::default() }).1
 }
