@@ -441,6 +441,15 @@ async fn the_clock_and_the_end_of_an_authority() {
     let second = at(now + 3531 * day).await.unwrap();
     assert_ne!(second.root(), first.root());
     assert!(second.root().valid_at(now + 7000 * day));
+    // made while the clock showed the year 2110: of no use for a lifetime, so that it is replaced
+    let machine = Machine::new();
+    let at = async |now| Authority::load_or_create(&machine.host, &machine.folder(), DOMAIN, now).await;
+    let far = at(now + 84 * 365 * day).await.unwrap();
+    let now_again = at(now).await.unwrap();
+    assert_ne!(now_again.root(), far.root());
+    assert!(now_again.root().valid_at(now));
+    // but not for a clock without a battery
+    assert!(matches!(at(0).await.unwrap_err(), AuthorityError::Clock { .. }));
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::apply::Outcome;
@@ -6,7 +6,7 @@ use crate::compile::CompileError;
 use crate::dns::{ContentError, ControlError, RecordsError, ServerError};
 use crate::engine::EngineError;
 use crate::engine::discover::Discovery;
-use crate::host::{LockError, RunError};
+use crate::host::{Holder, LockError, RunError};
 use crate::pki::trust::TrustError;
 use crate::pki::{AuthorityError, LeafError};
 use crate::plan::{Conflict, SupplyProblem};
@@ -87,13 +87,13 @@ impl Error {
 pub enum ResolverError {
     #[error("the resolver did not start: {said}")]
     NotStarted { log: PathBuf, said: String },
-    #[error("the old resolver (pid {pid}) does not stop")]
+    #[error("the running resolver (pid {pid}) did not stop")]
     StillThere { pid: u32 },
     #[error(transparent)]
     Control(#[from] ControlError),
     #[error(transparent)]
     Server(#[from] ServerError),
-    #[error("`{value}` is no domain: {reason}")]
+    #[error("`{value}` is not a valid domain: {reason}")]
     Setting { value: String, reason: String },
     #[error("the platform {platform} has no PowerDNS, which keeps such records")]
     NoPowerDns { platform: String },
@@ -105,12 +105,21 @@ pub enum ResolverError {
     Silent { address: SocketAddr, name: String, reason: String },
     #[error("the resolver serves no platform")]
     NoZones,
-    #[error("another user's resolver answers on {address}")]
-    AnotherUser { address: SocketAddr },
+    #[error("{address} is held by {holder}")]
+    Taken { address: SocketAddr, holder: Holder },
+    #[error(
+        "one resolver serves all platforms, and two of them name different servers for all other names: {} (platform \
+         {one}), {} (platform {other})", list(.ones), list(.others)
+    )]
+    TwoUpstreams { one: String, ones: Vec<IpAddr>, other: String, others: Vec<IpAddr> },
     #[error("a resolver runs in a terminal, in the place of the service")]
     InTerminal,
     #[error(transparent)]
     Content(#[from] ContentError),
     #[error(transparent)]
     Records(#[from] RecordsError),
+}
+
+fn list(addresses: &[IpAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -120,9 +120,22 @@ fn resolver(error: &ResolverError) -> CliError {
         ResolverError::Setting { .. } => of(ErrorKind::Usage),
         ResolverError::Silent { .. } => of(ErrorKind::NotHealthy).suggest("macula dns status"),
         ResolverError::NoZones => of(ErrorKind::NotHealthy).suggest("macula up"),
-        ResolverError::AnotherUser { .. } => of(ErrorKind::Conflict)
-            .hint("one resolver serves a machine: that user can stop it with `macula down`, or share the platform")
-            .hint("`dns: {listen: [\"127.0.0.9:5399\"]}` in macula.yaml gives yours an address of its own"),
+        ResolverError::Taken { holder, .. } => {
+            let error = of(ErrorKind::Conflict)
+                .hint("`dns: {listen: [\"127.0.0.9:5399\"]}` in macula.yaml gives yours an address of its own");
+            match holder.pid {
+                Some(pid) if holder.is_macula() => error
+                    .hint(
+                        "one resolver serves a machine; it belongs to another data folder and ends with its platforms",
+                    )
+                    .suggest(format!("kill {pid}")),
+                Some(_) => error,
+                None => error.hint("one resolver serves a machine: that user can stop it with `macula down`"),
+            }
+        }
+        ResolverError::TwoUpstreams { .. } => of(ErrorKind::Conflict).hint(
+            "name the same servers under `dns: {upstream: [...]}` in both macula.yaml files, or in one of them only",
+        ),
         ResolverError::InTerminal => of(ErrorKind::Conflict).hint("stop it there (Ctrl-C), and run this again"),
         ResolverError::Content(_) => of(ErrorKind::Usage),
         ResolverError::NoPowerDns { .. } => of(ErrorKind::Usage).hint("the built-in stack `dns` has it"),

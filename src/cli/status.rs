@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::app::{self, ServiceStatus, Status, UsageStatus};
+use crate::app::{self, DnsStatus, ServiceStatus, Status, UsageStatus};
 use crate::plan::ImageSource;
 
 use super::context::{Context, StackOptions};
@@ -142,6 +142,10 @@ fn names_note(status: &Status) -> Option<String> {
     let running = status.services.iter().any(|service| service.state == "running");
     match &status.dns {
         _ if !running => None,
+        dns if dns.off => {
+            Some(format!("names below {domain} do not resolve: `up --no-dns` left them out (`macula up` adds them)"))
+        }
+        DnsStatus { problem: Some(problem), .. } => Some(format!("names: {problem} (`macula dns status`)")),
         dns if dns.installed && dns.healthy => None,
         dns if dns.address.is_none() => {
             Some(format!("names below {domain} do not resolve: the resolver does not run (`macula up` starts it)"))

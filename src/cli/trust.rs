@@ -63,7 +63,13 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
 async fn status(context: &Context, folder: &std::path::Path, domain: &str) -> Result<(), CliError> {
     let host = &*context.host;
     let Some(authority) = Authority::load(host, folder, domain, host.now()).await.map_err(Error::from)? else {
-        return Err(CliError::usage(format!("there is no authority for {domain} yet")).suggest("macula trust install"));
+        // nothing is wrong with that: there is none before the first `up`
+        if context.json() {
+            return context.print_json(&json!({"domain": domain, "fingerprint": null, "stores": []}));
+        }
+        return context.print(&format!(
+            "There is no certificate authority for {domain} yet: `macula up` or `macula trust install` makes it.\n"
+        ));
     };
     let anchor = authority.anchor();
     let stores = trust::status(host, &anchor).await;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +22,8 @@ use crate::model::View;
 
 /// Longest request; a zone of 5,000 names is far below it.
 const MOST: u64 = 16 << 20;
+/// Connections to `/metrics` at once.
+const SCRAPERS: usize = 16;
 /// For one request and its answer.
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -162,8 +165,38 @@ async fn read_line(stream: &mut BufReader<impl AsyncRead + Unpin>) -> Result<Vec
     if line.is_empty() { Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()) } else { Ok(line) }
 }
 
+/// The control socket that this process has made.
+pub(super) struct ControlSocket {
+    path: PathBuf,
+    /// Device and inode: another file may lie there now.
+    file: (u64, u64),
+}
+
+impl ControlSocket {
+    fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), file: identity(path)? })
+    }
+
+    pub fn is_there(&self) -> bool {
+        identity(&self.path).is_ok_and(|found| found == self.file)
+    }
+
+    /// Unless it is another one's by now. A leftover is recognised by the next start.
+    pub fn remove(&self) {
+        if self.is_there() {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
 /// Makes the control socket. What a dead run left there is replaced.
-pub(super) fn serve(shared: Arc<Shared>, path: &Path) -> Result<(), ServerError> {
+pub(super) fn serve(shared: Arc<Shared>, path: &Path) -> Result<ControlSocket, ServerError> {
     use std::os::unix::fs::PermissionsExt;
     let fail = |source| ServerError::Control { path: path.to_owned(), source };
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
@@ -175,6 +208,7 @@ pub(super) fn serve(shared: Arc<Shared>, path: &Path) -> Result<(), ServerError>
     }
     let listener = UnixListener::bind(path).map_err(fail)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(fail)?;
+    let made = ControlSocket::of(path).map_err(fail)?;
     let runtime = shared.runtime.clone();
     runtime.spawn(async move {
         let stop = shared.stop.clone();
@@ -194,7 +228,7 @@ pub(super) fn serve(shared: Arc<Shared>, path: &Path) -> Result<(), ServerError>
             });
         }
     });
-    Ok(())
+    Ok(made)
 }
 
 async fn talk(shared: &Arc<Shared>, mut stream: BufReader<UnixStream>) -> Result<(), ControlError> {
@@ -243,6 +277,7 @@ pub(super) fn serve_metrics(
     let bound = listener.local_addr()?;
     let listener = TcpListener::from_std(listener)?;
     let shared = Arc::downgrade(shared);
+    let slots = Arc::new(Semaphore::new(SCRAPERS));
     tokio::spawn(async move {
         loop {
             let accepted = tokio::select! {
@@ -257,9 +292,11 @@ pub(super) fn serve_metrics(
             if !shared.core.admits(&shared.core.networks.load(), client.ip()) {
                 continue;
             }
+            let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
             tokio::spawn(async move {
                 // a scraper that went away half-way
                 let _ = timeout(WAIT, show(&shared, stream)).await;
+                drop(slot);
             });
         }
     });

@@ -22,6 +22,21 @@ impl Name {
         Self(Box::new([0]))
     }
 
+    /// A name as people type it in ASCII, as it is asked for (RFC 5891): `münchen` is `xn--mnchen-3ya`.
+    /// Text in ASCII stays as it is.
+    pub fn ascii(text: &str) -> Result<std::borrow::Cow<'_, str>, NameError> {
+        use idna::{AsciiDenyList, uts46};
+        if text.is_ascii() {
+            return Ok(text.into());
+        }
+        uts46::Uts46::new()
+            .to_ascii(text.as_bytes(), AsciiDenyList::EMPTY, uts46::Hyphens::Allow, uts46::DnsLength::Ignore)
+            .map_err(|_| NameError {
+                name: text.to_owned(),
+                reason: "it holds characters that internationalized names cannot have",
+            })
+    }
+
     /// From text, with or without the dot at the end; `\.` and `\DDD` as in RFC 1035 5.1.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let fail = |reason| NameError { name: text.to_owned(), reason };

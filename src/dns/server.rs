@@ -11,12 +11,13 @@ use thiserror::Error;
 use tokio::runtime::{self, Runtime};
 use tokio::sync::watch;
 
-use super::control;
+use super::control::{self, ControlSocket};
 use super::core::QueryLog;
 use super::feed::FeedStatus;
 use super::forward::{ForwardSettings, UpstreamStatus, Upstreams};
 use super::listener::{Inherited, listen_error};
 use super::shared::Shared;
+use super::socket::few_heaps;
 use super::tcp::TcpLimits;
 use super::trace::Trace;
 use super::tree::ZoneError;
@@ -142,6 +143,7 @@ pub struct Server;
 impl Server {
     /// Binds all addresses and answers from then on, in threads of its own.
     pub fn start(config: Config) -> Result<Handle, ServerError> {
+        few_heaps();
         let workers = match config.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS),
             some => some,
@@ -171,8 +173,7 @@ impl Server {
             *shared.metrics_address.lock().unwrap_or_else(PoisonError::into_inner) = Some(bound);
         }
         if let Some(path) = control {
-            control::serve(Arc::clone(&shared), &path)?;
-            handle.control = Some(path);
+            handle.control = Some(control::serve(Arc::clone(&shared), &path)?);
         }
         drop(guard);
         Ok(handle)
@@ -183,7 +184,7 @@ impl Server {
 pub struct Handle {
     shared: Arc<Shared>,
     runtime: Option<Runtime>,
-    control: Option<PathBuf>,
+    control: Option<ControlSocket>,
 }
 
 impl Handle {
@@ -238,6 +239,11 @@ impl Handle {
         }
     }
 
+    /// Whether its control socket is still where it was made: without it nobody can talk to it.
+    pub fn is_reachable(&self) -> bool {
+        self.control.as_ref().is_none_or(|control| control.is_there())
+    }
+
     /// Waits until somebody asks it to stop over the control socket.
     pub async fn stopped(&self) {
         self.shared.stop.cancelled().await;
@@ -252,9 +258,8 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.shared.close();
-        if let Some(path) = &self.control {
-            // a leftover is recognised by the next start
-            let _ = std::fs::remove_file(path);
+        if let Some(control) = &self.control {
+            control.remove();
         }
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();

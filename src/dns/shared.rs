@@ -19,6 +19,7 @@ use super::listener::{Inherited, Listener};
 use super::metrics::Metrics;
 use super::server::{Config, Listen, ServerError, Status, ZoneEntry, ZoneStatus};
 use super::snapshot::{Snapshot, Swap};
+use super::socket::open_files;
 use super::tcp::{Acceptor, TcpLimits};
 use super::tree::FedZone;
 use super::udp::Worker;
@@ -26,7 +27,7 @@ use super::wire::Name;
 use crate::model::Zone;
 
 /// Questions over UDP that wait for upstream, all workers together.
-const PENDING: usize = 4096;
+const PENDING: usize = 2048;
 /// A worker needs its buffers, which are not on the stack, and little else.
 const STACK: usize = 256 * 1024;
 const LETTING_GO: Duration = Duration::from_secs(1);
@@ -39,6 +40,8 @@ pub struct Shared {
     pending: Arc<Semaphore>,
     pub stop: CancellationToken,
     workers: usize,
+    /// TCP connections of all addresses together.
+    slots: Arc<Semaphore>,
     tcp: TcpLimits,
     networks: Vec<IpNet>,
     inherited: Vec<Arc<Inherited>>,
@@ -65,11 +68,17 @@ impl Shared {
     /// Binds what the configuration names and begins to answer.
     pub fn start(config: Config, workers: usize, runtime: runtime::Handle) -> Result<Arc<Self>, ServerError> {
         let started = Instant::now();
+        // a third for clients, a third for upstream, the rest for what is open anyway
+        let share = (open_files() / 3).max(16);
+        let mut forward = config.forward;
+        forward.sockets = forward.sockets.min(share);
+        let mut tcp = config.tcp;
+        tcp.connections = tcp.connections.min(share);
         let shared = Arc::new(Self {
             core: Arc::new(Core {
                 snapshot: Swap::new(Snapshot::build(&[], &BTreeMap::new())?),
                 secret: Secret::random(),
-                forwarder: config.upstreams.map(|upstreams| Forwarder::new(upstreams, config.forward, started)),
+                forwarder: config.upstreams.map(|upstreams| Forwarder::new(upstreams, forward, started)),
                 networks: Swap::new(config.networks.clone()),
                 metrics: Metrics::default(),
                 query_log: config.query_log,
@@ -80,7 +89,8 @@ impl Shared {
             pending: Arc::new(Semaphore::new(PENDING)),
             stop: CancellationToken::new(),
             workers,
-            tcp: config.tcp,
+            slots: Arc::new(Semaphore::new(tcp.connections)),
+            tcp,
             networks: config.networks,
             inherited: config.inherited,
             metrics_address: Mutex::default(),
@@ -157,7 +167,8 @@ impl Shared {
         match tcp {
             Ok(tcp) => {
                 let (core, stop) = (Arc::clone(&self.core), listener.tcp.clone());
-                let acceptor = Acceptor { core, view: bound.view, limits: self.tcp, stop };
+                let slots = Arc::clone(&self.slots);
+                let acceptor = Acceptor { core, view: bound.view, limits: self.tcp, slots, stop };
                 let (sender, accepting) = mpsc::channel();
                 self.runtime.spawn(async move {
                     acceptor.run(tcp).await;
@@ -233,6 +244,9 @@ impl Shared {
     fn settle(self: &Arc<Self>, state: &mut State) {
         let mut networks = self.networks.clone();
         networks.extend(state.entries.values().flat_map(|entry| entry.networks.iter().copied()));
+        if let Some(forwarder) = &self.core.forwarder {
+            forwarder.inner.store(networks.clone());
+        }
         self.core.networks.store(networks);
 
         let wanted: BTreeMap<Name, SocketAddr> =

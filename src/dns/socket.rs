@@ -240,3 +240,41 @@ impl Default for Batch {
         Self::new()
     }
 }
+
+/// How many files this process may have open, after asking for more where that is little: a shell's
+/// usual 1024 is meant for programs with a handful.
+#[cfg(unix)]
+pub fn open_files() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    const WANTED: u64 = 4096;
+    let limit = getrlimit(Resource::Nofile);
+    let now = limit.current.unwrap_or(WANTED);
+    let more = limit.maximum.unwrap_or(WANTED).min(WANTED);
+    if now < more && setrlimit(Resource::Nofile, Rlimit { current: Some(more), ..limit }).is_ok() {
+        return usize::try_from(more).unwrap_or(usize::MAX);
+    }
+    usize::try_from(now).unwrap_or(usize::MAX)
+}
+
+#[cfg(not(unix))]
+pub fn open_files() -> usize {
+    4096
+}
+
+/// Gives the system back what a flood has taken: glibc keeps it for the next one.
+pub fn give_back_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: it takes no pointer and may be called at any time (malloc_trim(3))
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Lets all threads share two heaps: each further one keeps what its threads have freed.
+pub fn few_heaps() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: it only sets a number (mallopt(3))
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 2);
+    }
+}

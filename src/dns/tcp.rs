@@ -21,11 +21,11 @@ use crate::model::View;
 /// What a client may take up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpLimits {
-    /// Connections at once, of all clients of one address of ours.
+    /// Connections at once, of all clients.
     pub connections: usize,
     /// Connections at once of one client.
     pub per_client: usize,
-    /// Closed when nothing comes for so long, and nothing is owed to the client.
+    /// Closed when no whole question comes for so long, and nothing is owed to the client.
     pub idle: Duration,
     /// Questions of one connection that wait for upstream; beyond it is not read further.
     pub pending: usize,
@@ -41,6 +41,8 @@ impl Default for TcpLimits {
 const CHUNK: usize = 16 * 1024;
 /// Answers of so many bytes are sent before more are made: a client cannot make us hold more.
 const FLUSH: usize = 128 * 1024;
+/// How long a connection may be idle when few are left.
+const CROWDED: Duration = Duration::from_secs(1);
 /// Time that a client has to take its answers.
 const WRITE: Duration = Duration::from_secs(5);
 
@@ -50,13 +52,13 @@ pub struct Acceptor {
     pub core: Arc<Core>,
     pub view: View,
     pub limits: TcpLimits,
+    pub slots: Arc<Semaphore>,
     pub stop: CancellationToken,
 }
 
 impl Acceptor {
     /// Accepts until stopped.
     pub async fn run(self, listener: TcpListener) {
-        let slots = Arc::new(Semaphore::new(self.limits.connections));
         let clients: Arc<Mutex<HashMap<IpAddr, usize>>> = Arc::default();
         loop {
             let accepted = tokio::select! {
@@ -73,7 +75,7 @@ impl Acceptor {
                 }
             };
             let admitted = self.core.admits(&self.core.networks.load(), client.ip());
-            let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
+            let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else { continue };
             let Some(guest) = Guest::enter(&clients, client.ip(), self.limits.per_client).filter(|_| admitted) else {
                 continue;
             };
@@ -102,16 +104,26 @@ impl Acceptor {
             if !open && owed == 0 {
                 return;
             }
-            let deadline = (last + self.limits.idle).into();
+            let patience = self.patience();
+            if owed == 0 && last.elapsed() >= patience {
+                return;
+            }
+            // looked at again now and then: it gets shorter when others come
+            let deadline = (last + patience).min(Instant::now() + CROWDED).into();
             tokio::select! {
                 read = read_chunk(&mut stream, &mut input), if open && owed < self.limits.pending => {
                     match read {
                         Ok(0) => open = false,
-                        Ok(_) => last = Instant::now(),
+                        Ok(_) => {}
                         Err(_) => return,
                     }
                     loop {
+                        let before = input.len();
                         let Some(forwards) = self.answer_all(&arrival, &mut input, &mut output) else { return };
+                        // only whole questions count: a byte now and then is nobody's question
+                        if input.len() < before {
+                            last = Instant::now();
+                        }
                         for (message, forward) in forwards {
                             owed += 1;
                             tokio::spawn(self.clone().ask(arrival, message, forward, late_sender.clone()));
@@ -133,12 +145,18 @@ impl Acceptor {
                         output.push(&answer);
                     }
                 }
-                () = sleep_until(deadline), if owed == 0 => return,
+                () = sleep_until(deadline), if owed == 0 => continue,
             }
             if output.flush(&mut stream).await.is_err() {
                 return;
             }
         }
+    }
+
+    /// How long a client may say nothing: less when few connections are left.
+    fn patience(&self) -> Duration {
+        let crowded = self.slots.available_permits() < self.limits.connections / 4;
+        if crowded { self.limits.idle.min(CROWDED) } else { self.limits.idle }
     }
 
     /// Waits for upstream's answer to one question.

@@ -318,6 +318,8 @@ pub static CHECKS: &[Check] = &[
     check!("docker0-address", true, "the engine's bridges have their addresses", checks::network::bridges),
     check!("subnet", true, "the platform's subnet collides with no route", checks::network::subnet),
     check!("proxy", true, "proxies are not used for the platform's names", checks::network::proxy),
+    check!("name-servers", false, "somebody answers for names outside of the platforms", checks::names::servers),
+    check!("resolver-address", false, "the resolver has its address", checks::names::address),
     check!("disk-space", true, "room for images, volumes and our own files", checks::machine::disk),
     check!("memory", true, "memory for the services", checks::machine::memory),
     check!("inotify", true, "enough file watches for a cluster", checks::machine::inotify),

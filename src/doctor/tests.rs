@@ -154,7 +154,7 @@ fn network(name: &str, id: &str, subnet: &str, ours: bool) -> ObservedNetwork {
 
 #[tokio::test]
 async fn a_healthy_machine() {
-    let host = FakeHost::new().answer("timedatectl *", 0, "yes\n", "");
+    let host = FakeHost::new().answer("timedatectl *", 0, "yes\n", "").file(RESOLV_CONF, "nameserver 192.0.2.1\n");
     let findings = case(host).findings(Selection::All).await;
     let lines: Vec<String> = findings.iter().map(Finding::to_string).collect();
     assert_snapshot!(lines.join("\n"), @"
@@ -170,6 +170,8 @@ async fn a_healthy_machine() {
     skipped: docker0-address: the engine has no bridge on this machine
     skipped: subnet: none is fixed: one that collides with nothing is chosen
     ok: proxy: no proxy is set
+    ok: name-servers: other names are asked of 192.0.2.1:53
+    ok: resolver-address: 127.0.0.9 is free for the resolver
     ok: disk-space: 100 GiB free for our files (/home/dev/.local/share/macula), 512 MiB wanted
     ok: memory: 12 GiB available of 16 GiB, 2 GiB wanted
     ok: inotify: enough file watches for a cluster
@@ -405,6 +407,43 @@ async fn podman_socket() {
     let listens = Case { facts: Some(podman), attempts, ..case(host()) };
     assert_snapshot!(listens.find("podman-socket").await, @"ok: podman-socket: Podman 5.8.3 (rootless) listens on unix:///run/user/1000/podman/podman.sock");
     assert_snapshot!(case(host()).find("podman-socket").await, @"skipped: podman-socket: Docker 28.2.2 is the engine");
+}
+
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+#[tokio::test]
+async fn name_servers() {
+    let with = |content: &str| case(FakeHost::new().file(RESOLV_CONF, content));
+    assert_snapshot!(with("nameserver 192.0.2.1\nnameserver fe80::1%eth9\nnameserver 10.1\n").find("name-servers").await, @r"
+    ok: name-servers: other names are asked of 192.0.2.1:53 and 1 more
+      cannot be asked: fe80::1%eth9 (no network interface has this name)
+    ");
+    assert_snapshot!(with("nameserver nonsense\n").find("name-servers").await, @r"
+    warning: name-servers: this machine has no name server that can be asked
+      cannot be asked: nonsense (not an address)
+      names outside of the platforms do not resolve
+      fix: name one in /etc/resolv.conf, or under `dns: {upstream: [...]}` in macula.yaml
+    ");
+}
+
+#[tokio::test]
+async fn resolver_address() {
+    let held = |process| case(FakeHost::new().listener("127.0.0.9:53", Protocol::Udp, process));
+    let of_another_home = held(Some((7, "macula")));
+    assert_snapshot!(of_another_home.find("resolver-address").await, @r"
+    warning: resolver-address: another resolver has 127.0.0.9:53: `macula` (pid 7)
+      the names of your platforms do not resolve
+      fix: it belongs to another data folder; stop it with `kill 7`
+    ");
+    let host = FakeHost::new().listener("127.0.0.9:53", Protocol::Udp, Some((7, "macula")));
+    let ours = host.file("/home/dev/.local/share/macula/dns/resolver.json", "{\"pid\": 7}");
+    assert_snapshot!(case(ours).find("resolver-address").await, @"ok: resolver-address: the resolver answers on 127.0.0.9:53");
+    assert_snapshot!(held(Some((9, "dnsmasq"))).find("resolver-address").await, @"ok: resolver-address: 127.0.0.9:53 is held by `dnsmasq` (pid 9); the resolver takes another port");
+    assert_snapshot!(held(None).find("resolver-address").await, @r"
+    warning: resolver-address: another resolver has 127.0.0.9:53: a process of another user
+      the names of your platforms do not resolve
+      fix: that user can stop it with `macula down`; or give yours an address: `dns: {listen: [...]}`
+    ");
 }
 
 #[tokio::test]

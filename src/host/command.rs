@@ -19,6 +19,17 @@ pub struct Command {
     /// Runs to its end whatever becomes of us, with its output appended to this file: half of an
     /// installation is worse than none.
     pub to_its_end: Option<PathBuf>,
+    /// What it may do as root, for [`super::Host::spawn_detached`].
+    pub capabilities: Capabilities,
+}
+
+/// Which of root's powers a program is started with (capabilities(7)).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Capabilities {
+    #[default]
+    All,
+    /// Ports below 1024 and nothing else.
+    BindOnly,
 }
 
 impl Command {
@@ -38,6 +49,12 @@ impl Command {
 
     pub fn to_its_end(mut self, log: impl Into<PathBuf>) -> Self {
         self.to_its_end = Some(log.into());
+        self
+    }
+
+    /// With no more of root's powers than ports below 1024.
+    pub fn bind_only(mut self) -> Self {
+        self.capabilities = Capabilities::BindOnly;
         self
     }
 

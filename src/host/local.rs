@@ -13,7 +13,7 @@ use super::{Command, Disk, Folders, Held, Host, HostFacts, HttpAnswer, LineSink,
 use crate::model::{Listener, Protocol};
 
 mod facts;
-mod files;
+pub(super) mod files;
 mod net;
 mod run;
 
@@ -84,12 +84,21 @@ impl Host for LocalHost {
     }
 
     async fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        if path.starts_with(&self.folders.data) {
+            let path = path.to_owned();
+            return blocking(move || files::read_own(&path)).await;
+        }
         tokio::fs::read(path).await.map_err(files::naming("read", path))
     }
 
     async fn write(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         let (path, content, data) = (path.to_owned(), content.to_owned(), self.folders.data.clone());
         blocking(move || files::write(&path, &content, mode, &data)).await
+    }
+
+    async fn keep_end(&self, path: &Path, most: u64) -> io::Result<()> {
+        let path = path.to_owned();
+        blocking(move || files::keep_end(&path, most)).await
     }
 
     async fn create_new(&self, path: &Path) -> io::Result<bool> {

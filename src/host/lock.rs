@@ -6,12 +6,15 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::FdFlags;
 use serde::{Deserialize, Serialize};
 
 use super::Host;
+use super::local::files;
 
 /// Who has a lock, as the holder wrote it down.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,13 +72,14 @@ pub enum LockError {
 pub struct Lock {
     path: PathBuf,
     interrupted: Option<Held>,
+    file: Option<Arc<File>>,
     release: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
 impl Lock {
     /// For hosts: a lock on `path` that `release` gives back.
     pub fn new(path: PathBuf, interrupted: Option<Held>, release: impl FnOnce() + Send + Sync + 'static) -> Self {
-        Self { path, interrupted, release: Some(Box::new(release)) }
+        Self { path, interrupted, file: None, release: Some(Box::new(release)) }
     }
 
     /// Waits for the lock; `waiting` is told once of each holder that it waits for. Gives up after
@@ -112,6 +116,15 @@ impl Lock {
         &self.path
     }
 
+    /// From now on the programs that this process starts hold the lock too, so that it is free only
+    /// when the last of them has ended: a program whose caller was killed goes on with its work.
+    pub fn hand_down(&self) -> io::Result<()> {
+        match &self.file {
+            Some(file) => Ok(rustix::io::fcntl_setfd(file, FdFlags::empty())?),
+            None => Ok(()),
+        }
+    }
+
     /// The run before this one, when it was killed while it had the lock.
     pub fn interrupted(&self) -> Option<&Held> {
         self.interrupted.as_ref()
@@ -135,7 +148,13 @@ impl Drop for Lock {
 /// The lock on a real file, whose folder is there. Errors do not name the path.
 pub(super) fn try_flock(path: &Path, mine: &Held) -> io::Result<Result<Lock, Held>> {
     loop {
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        // never through a link, and never waiting for the other end of a pipe: whoever can write to the
+        // folder must not choose the file
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
+        let mut file = options.open(path).map_err(files::no_link)?;
+        files::check_own(&file.metadata()?, path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(Err(read(&mut file)?.unwrap_or_default())),
@@ -149,6 +168,8 @@ pub(super) fn try_flock(path: &Path, mine: &Held) -> io::Result<Result<Lock, Hel
         // Not being able to sign is no reason to fail: on a full disk `down` needs the lock too.
         let content = serde_json::to_vec(mine).map_err(io::Error::other)?;
         let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(&content));
+        let file = Arc::new(file);
+        let kept = Arc::clone(&file);
         let release = move || {
             // Emptied means let go in order. When that fails the next one takes us for killed, which
             // does no harm.
@@ -156,7 +177,9 @@ pub(super) fn try_flock(path: &Path, mine: &Held) -> io::Result<Result<Lock, Hel
             // not left to the closing of `file`: a child between fork and exec has a copy of it
             let _ = flock(&file, FlockOperation::Unlock);
         };
-        return Ok(Ok(Lock::new(path.to_owned(), interrupted, release)));
+        let mut lock = Lock::new(path.to_owned(), interrupted, release);
+        lock.file = Some(kept);
+        return Ok(Ok(lock));
     }
 }
 
@@ -168,7 +191,7 @@ fn read(file: &mut File) -> io::Result<Option<Held>> {
 }
 
 fn is_at(file: &File, path: &Path) -> bool {
-    match (file.metadata(), std::fs::metadata(path)) {
+    match (file.metadata(), std::fs::symlink_metadata(path)) {
         (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
         _ => false,
     }

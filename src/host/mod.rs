@@ -14,10 +14,12 @@ use crate::model::Listener;
 
 mod command;
 pub mod fake;
+mod holder;
 pub mod local;
 mod lock;
 
-pub use command::{Command, Output, RunError};
+pub use command::{Capabilities, Command, Output, RunError};
+pub use holder::{Holder, holders};
 pub use lock::{Held, Lock, LockError};
 
 /// What kind of machine this is.
@@ -87,6 +89,15 @@ pub trait Host: Send + Sync {
     /// Written beside the target, synced and renamed: all or nothing. Parent folders are made
     /// (0700 under the user's data folder).
     async fn write(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()>;
+    /// Takes the older half off a log that is longer than `most`, while its writers go on.
+    async fn keep_end(&self, path: &Path, most: u64) -> io::Result<()> {
+        let content = self.read(path).await?;
+        if content.len() as u64 <= most {
+            return Ok(());
+        }
+        let from = content.len().saturating_sub(usize::try_from(most / 2).unwrap_or(usize::MAX));
+        self.write(path, content.get(from..).unwrap_or_default(), 0o600).await
+    }
     /// Makes an empty file that nobody has made before; false when there is one. The way in which
     /// kubectl and kind lock a kubeconfig.
     async fn create_new(&self, path: &Path) -> io::Result<bool> {

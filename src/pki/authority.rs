@@ -29,6 +29,12 @@ const LIFE: i64 = 3650 * DAY;
 const LEAST_AHEAD: i64 = leaf::LIFE + 30 * DAY;
 /// Clocks of virtual machines and containers go wrong; the leaf is given one day, too.
 const BACKDATED: i64 = 2 * DAY;
+/// No clock that is right shows an earlier time: 1 November 2026. One that does is at its factory's
+/// setting or without a battery.
+const SENSIBLE: i64 = 1_793_491_200;
+/// An authority that begins later than this was made by a clock that ran ahead; within it the clock
+/// may be the one that is wrong now, and a new authority would have to be trusted anew.
+const FAR: i64 = 60 * DAY;
 /// Making one takes some milliseconds.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -130,8 +136,8 @@ impl Authority {
         Ok(())
     }
 
-    /// The authority that is there; `None` when there is none that is of use any longer. Never
-    /// writes.
+    /// The authority that is there; `None` when there is none that is of use: one that ends soon, or
+    /// one that was made while the clock was years ahead. Never writes.
     ///
     /// # Errors
     /// As [`Authority::load_or_create`].
@@ -145,6 +151,9 @@ impl Authority {
         let authority = Self::parse(&content, &domain)
             .map_err(|reason| AuthorityError::Damaged { path: path.clone(), reason: reason.to_string() })?;
         let begins = authority.intermediate.not_before;
+        if now >= SENSIBLE && begins - now > FAR {
+            return Ok(None);
+        }
         if now < begins {
             return Err(AuthorityError::Clock { path, hours: (begins + BACKDATED - now) / 3600 });
         }

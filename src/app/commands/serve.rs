@@ -1,8 +1,9 @@
 //! The resolver's own process.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -14,21 +15,24 @@ use crate::dns::{
     ZoneEntry, follow,
 };
 use crate::event::Events;
-use crate::host::Host;
-use crate::model::{Listener, Protocol, View};
-use crate::system::OverNetwork;
+use crate::host::{Host, Lock, holders};
+use crate::model::{ObservedNetwork, Protocol, View, label};
+use crate::system::{OverNetwork, System};
 
 use crate::app::error::ResolverError;
-use crate::app::resolver::{FORMAT, Process, ResolverFiles, StartedBy};
+use crate::app::resolver::{
+    DEFAULT_PORT, FORMAT, LONGEST_LOG, Process, ResolverFiles, StartedBy, Wants, taken, usual_addresses,
+};
 use crate::app::state::write;
 use crate::app::{Error, cluster, renewal};
 
-/// Where port 53 is not to be had.
-pub const DEFAULT_PORT: u16 = 5335;
 /// Where the counters are shown.
 pub const DEFAULT_METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(RESOLVER), 9153);
 /// How often an address that could not be had is tried again: the engine may come up after us.
 const AGAIN: Duration = Duration::from_secs(2);
+/// How often it is looked whether the platforms are still there, and how long one has to be away.
+const LOOK: Duration = Duration::from_secs(20);
+const GONE: Duration = Duration::from_secs(60);
 
 /// What `dns serve` is told.
 #[derive(Clone, Default)]
@@ -42,8 +46,6 @@ pub struct ServeOptions {
     /// None: nowhere.
     pub metrics: Option<SocketAddr>,
     pub started_by: StartedBy,
-    /// Those of the command line that say all this, for a later `up` to compare.
-    pub arguments: Vec<String>,
     pub query_log: Option<QueryLog>,
     pub version: &'static str,
 }
@@ -54,6 +56,8 @@ pub struct Serving {
     tasks: Vec<JoinHandle<()>>,
     host: Arc<dyn Host>,
     files: ResolverFiles,
+    events: Events,
+    started_by: StartedBy,
 }
 
 /// Starts answering: for every platform that is recorded, and for those that are added later.
@@ -62,31 +66,34 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
     if Client::connect(&files.control()).await.is_ok() {
         return Err(ResolverError::from(ServerError::AlreadyRunning { path: files.control() }).into());
     }
-    let choices = choices(&*host, &options.listen);
-    if options.listen.is_empty()
-        && let Some(address) = another_users(&*host, &choices).await
+    let wants = wants(&*host, &files, &options, events).await;
+    let choices = choices(&*host, &wants);
+    if wants.usual
+        && let Some(taken) = taken(&*host).await
     {
-        return Err(ResolverError::AnotherUser { address }.into());
+        return Err(taken.into());
     }
     let mut tasks = Vec::new();
-    let upstreams = if options.upstream.is_empty() {
+    let upstreams = if wants.upstream.is_empty() {
         let own = choices.iter().flatten().copied().collect();
         let sources = Sources { own, former: vec![files.former_resolv_conf()] };
         let (receiver, task) = follow(Arc::clone(&host), sources).await;
         tasks.push(tokio::spawn(task));
         receiver
     } else {
-        let default = options.upstream.iter().map(|address| (*address, 53).into()).collect();
+        let default = wants.upstream.iter().map(|address| (*address, 53).into()).collect();
         // a channel whose sender is gone keeps its value
         watch::channel(Upstreams { default, ..Upstreams::default() }).1
     };
     let setting = |value: &String| {
         Name::parse(value).map_err(|error| ResolverError::Setting { value: value.clone(), reason: error.to_string() })
     };
-    let rebind_allow = options.rebind_allow.iter().map(setting).collect::<Result<Vec<_>, _>>()?;
+    let rebind_allow = wants.rebind_allow.iter().map(setting).collect::<Result<Vec<_>, _>>()?;
     let metrics = match options.metrics {
         Some(address) if host.can_bind(address, Protocol::Tcp).await.is_err() => {
-            events.warn(format!("{address} is not to be had: no metrics are shown"));
+            let holder = holders(&*host, Protocol::Tcp, &[address]).await.into_iter().next();
+            let why = holder.map_or_else(|| "is not available".to_owned(), |holder| format!("is held by {holder}"));
+            events.warn(format!("no metrics are shown: {address} {why}"));
             None
         }
         wanted => wanted,
@@ -102,7 +109,14 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
         query_log: options.query_log,
         ..Config::default()
     };
-    let handle = first(&choices, &base)?;
+    let handle = match first(&choices, &base) {
+        Err(ResolverError::Server(ServerError::AddressInUse { address })) => {
+            let holder = holders(&*host, Protocol::Udp, &[address]).await.into_iter().next();
+            let in_use = || ResolverError::Server(ServerError::AddressInUse { address });
+            return Err(holder.map_or_else(in_use, |holder| ResolverError::Taken { address, holder }).into());
+        }
+        started => started?,
+    };
 
     for (platform, entry) in files.entries(&*host).await {
         // an address that cannot be had yet is tried again while it runs
@@ -119,38 +133,44 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
         started: host.now(),
         version: options.version.to_owned(),
         started_by: options.started_by,
-        arguments: options.arguments,
+        wants,
     };
     write(&*host, &files.process(), &process).await?;
-    Ok(Serving { handle, tasks, host, files })
+    Ok(Serving { handle, tasks, host, files, events: events.clone(), started_by: options.started_by })
+}
+
+/// What was asked for by hand, else what the platforms want.
+async fn wants(host: &dyn Host, files: &ResolverFiles, options: &ServeOptions, events: &Events) -> Wants {
+    let recorded = files.settings(host).await;
+    let mut wants = match Wants::together(recorded.iter().map(|(name, settings)| (name, settings))) {
+        Ok(wants) => wants,
+        Err(error) => {
+            events.warn(format!("the platforms' settings for the resolver are not used: {error}"));
+            Wants::default()
+        }
+    };
+    wants.usual |= wants.listen.is_empty();
+    if !options.listen.is_empty() {
+        (wants.usual, wants.listen) = (false, options.listen.clone());
+    }
+    if !options.upstream.is_empty() {
+        wants.upstream.clone_from(&options.upstream);
+    }
+    wants.rebind_allow.extend(options.rebind_allow.iter().cloned());
+    wants
 }
 
 /// The addresses to answer on, the best first.
-fn choices(host: &dyn Host, wanted: &[SocketAddr]) -> Vec<Vec<SocketAddr>> {
-    if !wanted.is_empty() {
-        return vec![wanted.to_vec()];
+fn choices(host: &dyn Host, wants: &Wants) -> Vec<Vec<SocketAddr>> {
+    if !wants.usual {
+        return vec![wants.listen.clone()];
     }
-    let mut all = vec![vec![(RESOLVER, 53).into()], vec![(RESOLVER, DEFAULT_PORT).into()]];
+    let mut all = usual_addresses().to_vec();
     if host.facts().os == "macos" {
         // other loopback addresses are there only where somebody made them
-        all.push(vec![(Ipv4Addr::LOCALHOST, DEFAULT_PORT).into()]);
+        all.push((Ipv4Addr::LOCALHOST, DEFAULT_PORT).into());
     }
-    all
-}
-
-/// A resolver of another user on one of the addresses: this user may not see whose it is. To take the
-/// other port beside it would be to answer where nobody asks.
-async fn another_users(host: &dyn Host, choices: &[Vec<SocketAddr>]) -> Option<SocketAddr> {
-    let listeners = host.listeners().await.unwrap_or_default();
-    let wanted = |listener: &Listener| {
-        let at = SocketAddr::new(listener.address, listener.port);
-        listener.protocol == Protocol::Udp
-            && listener.address == RESOLVER
-            && choices.iter().flatten().any(|one| *one == at)
-    };
-    let there = host.owners(listeners.into_iter().filter(wanted).collect()).await;
-    let strange = there.into_iter().find(|listener| listener.pid.is_none() && listener.process.is_none())?;
-    Some(SocketAddr::new(strange.address, strange.port))
+    all.into_iter().map(|usual| [&[usual], wants.listen.as_slice()].concat()).collect()
 }
 
 fn first(choices: &[Vec<SocketAddr>], base: &Config) -> Result<Handle, ResolverError> {
@@ -178,17 +198,63 @@ impl Serving {
         self.handle.metrics_address()
     }
 
-    /// Answers until it is asked to stop, over its control socket or by `cancel`.
+    /// Answers until it is asked to stop, over its control socket or by `cancel`; until nobody can ask
+    /// it any more, since its data folder is gone; or, where `up` started it, until its last platform
+    /// is gone.
     pub async fn run(self, cancel: &CancellationToken) {
+        let mut looked = Instant::now();
+        let mut present = Present::default();
         loop {
             tokio::select! {
                 () = self.handle.stopped() => break,
                 () = cancel.cancelled() => break,
                 () = tokio::time::sleep(AGAIN) => self.listen_again().await,
             }
+            if !self.handle.is_reachable() {
+                self.events.warn(format!("{} is gone: the resolver ends", self.files.control().display()));
+                return;
+            }
+            if self.started_by != StartedBy::Up {
+                continue;
+            }
+            // a full disk is no reason to stop answering
+            let _ = self.host.keep_end(&self.files.log(), LONGEST_LOG).await;
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
+                self.let_go(&mut present).await;
+                if self.files.entries(&*self.host).await.is_empty() {
+                    self.events.info("the last platform is gone: the resolver ends");
+                    break;
+                }
+            }
         }
         // a file that stays names a process that is gone, which everybody looks at first
         let _ = self.host.remove(&self.files.process()).await;
+    }
+
+    /// Takes out platforms that somebody else has taken down: from another home, or by hand.
+    async fn let_go(&self, present: &mut Present) {
+        let Some(engine) = System::connect(Arc::clone(&self.host)).await.engine else { return };
+        for (platform, entry) in self.files.entries(&*self.host).await {
+            let ours = format!("{}={platform}", label::PLATFORM);
+            let Ok(containers) = engine.labelled(&ours).await else { return };
+            let Ok(networks) = engine.networks().await else { return };
+            let network = |network: &ObservedNetwork| {
+                network.labels.get(label::PLATFORM).is_some_and(|owner| *owner == platform.as_str())
+            };
+            let there = !containers.is_empty() || networks.iter().any(network);
+            if !present.is_gone(platform.as_str(), there, Instant::now()) {
+                continue;
+            }
+            // an `up` of it may be at work just now
+            let path = self.files.lock();
+            let lock = Lock::acquire(&*self.host, &path, "macula dns serve", Some(Duration::ZERO), |_| {});
+            let Ok(_lock) = lock.await else { continue };
+            let removed = self.host.remove(&self.files.zone(&platform)).await;
+            if removed.is_ok() && self.handle.remove(&entry.zone.apex).is_ok() {
+                self.events.info(format!("the platform {platform} is gone, and so are its names"));
+            }
+        }
     }
 
     /// A platform's network may be made after we were started.
@@ -212,22 +278,65 @@ impl Drop for Serving {
     }
 }
 
+/// Which platforms the engine has had, and since when it has not. One that was never seen may belong to
+/// another engine.
+#[derive(Default)]
+struct Present(BTreeMap<String, Option<Instant>>);
+
+impl Present {
+    /// Whether a platform that was there has been away for long enough.
+    fn is_gone(&mut self, platform: &str, there: bool, now: Instant) -> bool {
+        if there {
+            self.0.insert(platform.to_owned(), None);
+            return false;
+        }
+        let Some(since) = self.0.get_mut(platform) else { return false };
+        now.duration_since(*since.get_or_insert(now)) >= GONE
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::host::fake::FakeHost;
 
     #[tokio::test]
-    async fn a_resolver_of_another_user_is_noticed() {
-        let found = async |host: FakeHost| {
-            let choices = choices(&host, &[]);
-            another_users(&host, &choices).await.map(|address| address.to_string())
-        };
+    async fn a_resolver_of_somebody_else_is_named() {
+        let found = async |host: FakeHost| taken(&host).await.map(|taken| taken.to_string());
         let host = || FakeHost::new().listener("0.0.0.0:53", Protocol::Udp, None);
         assert_eq!(found(host()).await, None);
-        let ours = host().listener("127.0.0.9:53", Protocol::Udp, Some((7, "macula")));
-        assert_eq!(found(ours).await, None);
+        let other = host().listener("127.0.0.9:53", Protocol::Udp, Some((7, "dnsmasq")));
+        assert_eq!(found(other).await, None);
+        let same_user = host().listener("127.0.0.9:53", Protocol::Udp, Some((7, "macula")));
+        assert_eq!(found(same_user).await.as_deref(), Some("127.0.0.9:53 is held by `macula` (pid 7)"));
         let theirs = host().listener("127.0.0.9:5335", Protocol::Udp, None);
-        assert_eq!(found(theirs).await.as_deref(), Some("127.0.0.9:5335"));
+        assert_eq!(found(theirs).await.as_deref(), Some("127.0.0.9:5335 is held by a process of another user"));
+    }
+
+    #[test]
+    fn a_platform_is_gone_when_it_was_there_and_stays_away() {
+        let mut present = Present::default();
+        let begin = Instant::now();
+        assert!(!present.is_gone("never-seen", false, begin + 10 * GONE));
+        assert!(!present.is_gone("macula", true, begin));
+        assert!(!present.is_gone("macula", false, begin + GONE));
+        assert!(!present.is_gone("macula", true, begin + GONE));
+        assert!(!present.is_gone("macula", false, begin + 2 * GONE));
+        assert!(present.is_gone("macula", false, begin + 3 * GONE));
+    }
+
+    #[test]
+    fn the_usual_address_stays_beside_those_that_platforms_name() {
+        let host = FakeHost::new();
+        let wants = |usual, listen: &[&str]| Wants {
+            usual,
+            listen: listen.iter().map(|address| address.parse().unwrap()).collect(),
+            ..Wants::default()
+        };
+        let shown = |wants: Wants| format!("{:?}", choices(&host, &wants));
+        assert_eq!(shown(wants(true, &[])), "[[127.0.0.9:53], [127.0.0.9:5335]]");
+        assert_eq!(shown(wants(false, &["127.0.0.9:5300"])), "[[127.0.0.9:5300]]");
+        let both = "[[127.0.0.9:53, 127.0.0.9:5300], [127.0.0.9:5335, 127.0.0.9:5300]]";
+        assert_eq!(shown(wants(true, &["127.0.0.9:5300"])), both);
     }
 }

@@ -102,7 +102,7 @@ pub async fn status_with_usage(session: &Session, loaded: &Loaded) -> Result<Sta
 }
 
 async fn look(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
-    let (survey, dns) = tokio::join!(survey(session, loaded), resolver::look(session, &loaded.platform.domain));
+    let (survey, dns) = tokio::join!(survey(session, loaded), resolver::look(session, &loaded.platform));
     let survey = survey?;
     let mut status = status_of(&loaded.platform, &survey, &Planned::default(), dns);
     ask(session, &survey, None, &mut status.cluster).await?;

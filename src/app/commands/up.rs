@@ -111,11 +111,16 @@ async fn traced(
     }
     recorder.seen(&prepared.survey.observed);
     recorder.left_out(prepared.plan.left_out.iter().map(|left| left.service.as_str()));
+    if !options.no_dns {
+        // before anything is changed: two platforms may want different things of the one resolver
+        resolver::agree(session.host(), &prepared.survey.platform).await?;
+    }
     if !obtain_program(session, &mut prepared.cluster, consent).await? {
         join::leave_out(&mut prepared.plan, &mut prepared.cluster, "kind was not to be fetched".into());
     }
     if prepared.plan.is_empty() {
         consent.planned(&prepared, &[]).await;
+        prepared.survey.state.keep_no_dns(session.host(), options.no_dns).await?;
         recorder.phase("names", names(session, &prepared.survey, options)).await;
         return finish(session, loaded, prepared, None).await;
     }

@@ -6,6 +6,7 @@ use ipnet::Ipv4Net;
 
 use crate::compile::{Block, container_name, fully_qualified, own_address};
 use crate::config::Loaded;
+use crate::dns::Name;
 use crate::dns::Trace;
 use crate::model::{ObservedContainer, Platform, Role, View};
 use crate::pki::Authority;
@@ -164,6 +165,8 @@ fn unowned(ground: &Ground, name: &str) -> Target {
 
 /// `postgres` -> `postgres.macula.local`; what has a dot is a full name already.
 pub fn full_name(name: &str, domain: &str) -> String {
+    // what cannot be a name stays as it is, and is refused by whoever looks it up
+    let name = Name::ascii(name).unwrap_or_else(|_| name.into());
     let plain = name.trim_end_matches('.');
     if plain.contains('.') || plain == "localhost" || plain.is_empty() || name.ends_with('.') {
         return plain.to_ascii_lowercase();

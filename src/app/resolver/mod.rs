@@ -6,21 +6,21 @@
 //! | `resolver.sock` | the control socket of the one that runs |
 //! | `resolver.json` | its process: pid, start time, version, who started it and how |
 //! | `resolver.log` | what one in the background says |
-//! | `zones/<platform>.json` | a platform's names: what it is started with again |
+//! | `zones/<platform>.json` | a platform's names and what it wants of the resolver: what it is started with again |
 //! | `offered` | nothing: `up` has offered `dns install` once |
 //! | `resolver.lock` | held while one of the above is changed |
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::compile::{feed, gateway, resolver_metrics, zone};
+use crate::compile::{RESOLVER, feed, gateway, resolver_metrics, zone};
 use crate::dns::install::{self, InstallError};
 use crate::dns::{Client, ControlError, Listen, Status, ZoneEntry, ask};
-use crate::host::{Command, Host, Lock};
-use crate::model::{DnsSettings, PlatformName, View};
+use crate::host::{Command, Host, Lock, holders};
+use crate::model::{DnsSettings, Platform, PlatformName, Protocol, View};
 
 use super::error::ResolverError;
 use super::state::{read, write};
@@ -39,9 +39,15 @@ const QUICK: Duration = Duration::from_millis(500);
 const AT_ONCE: Duration = Duration::from_millis(60);
 /// For an answer that may come by way of other machines.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// A log longer than this is begun anew.
-const LONGEST_LOG: usize = 1 << 20;
+/// A log longer than this loses its older half.
+pub(super) const LONGEST_LOG: u64 = 1 << 20;
 pub(super) const FORMAT: u64 = 1;
+/// Where port 53 is not available.
+pub(super) const DEFAULT_PORT: u16 = 5335;
+
+mod wants;
+
+pub use wants::Wants;
 
 /// Where the resolver's files lie.
 #[derive(Debug, Clone)]
@@ -70,7 +76,7 @@ impl ResolverFiles {
         self.folder.join("resolver.json")
     }
 
-    fn lock(&self) -> PathBuf {
+    pub(super) fn lock(&self) -> PathBuf {
         self.folder.join("resolver.lock")
     }
 
@@ -78,7 +84,7 @@ impl ResolverFiles {
         self.folder.join("zones")
     }
 
-    fn zone(&self, platform: &PlatformName) -> PathBuf {
+    pub(super) fn zone(&self, platform: &PlatformName) -> PathBuf {
         platform.file(&self.zones(), "json")
     }
 
@@ -100,12 +106,21 @@ impl ResolverFiles {
     /// The platforms' names as recorded, by platform. A file that cannot be read is passed over: the
     /// next `up` of its platform writes it anew.
     pub async fn entries(&self, host: &dyn Host) -> Vec<(PlatformName, ZoneEntry)> {
+        self.kept(host).await.into_iter().map(|(platform, kept)| (platform, kept.entry)).collect()
+    }
+
+    /// What the platforms want of the resolver, by platform.
+    pub async fn settings(&self, host: &dyn Host) -> Vec<(PlatformName, DnsSettings)> {
+        self.kept(host).await.into_iter().map(|(platform, kept)| (platform, kept.settings)).collect()
+    }
+
+    async fn kept(&self, host: &dyn Host) -> Vec<(PlatformName, ZoneFile)> {
         let mut all = Vec::new();
         for file in host.list(&self.zones()).await.unwrap_or_default() {
             let name = file.strip_suffix(".json").and_then(|name| PlatformName::new(name).ok());
             let Some(platform) = name else { continue };
             if let Ok(Some(kept)) = read::<ZoneFile>(host, &self.zone(&platform)).await {
-                all.push((platform, kept.entry));
+                all.push((platform, kept));
             }
         }
         all
@@ -121,6 +136,9 @@ impl ResolverFiles {
 struct ZoneFile {
     format: u64,
     entry: ZoneEntry,
+    /// What the platform wants of the resolver itself.
+    #[serde(default)]
+    settings: DnsSettings,
 }
 
 /// Who started a resolver, and so who stops it.
@@ -145,8 +163,9 @@ pub struct Process {
     pub started: i64,
     pub version: String,
     pub started_by: StartedBy,
-    /// Of the command line, for one that `up` started.
-    pub arguments: Vec<String>,
+    /// What it was started with.
+    #[serde(default)]
+    pub wants: Wants,
 }
 
 /// Makes sure that the resolver runs and has the platform's names. Cheap when both is so.
@@ -155,12 +174,14 @@ pub async fn ensure(session: &Session, survey: &Survey) -> Result<Status, Error>
     let files = ResolverFiles::of(host);
     let _lock = lock(session, &files).await?;
     let entry = entry(survey);
-    let kept = ZoneFile { format: FORMAT, entry: entry.clone() };
+    let settings = survey.platform.dns.clone();
+    let wants = agree(host, &survey.platform).await?;
+    let kept = ZoneFile { format: FORMAT, entry: entry.clone(), settings };
     let path = files.zone(&survey.platform.name);
     if read::<ZoneFile>(host, &path).await.ok().flatten().as_ref() != Some(&kept) {
         write(host, &path, &kept).await?;
     }
-    let mut client = running(session, &files, &survey.platform.dns).await?;
+    let mut client = running(session, &files, &wants).await?;
     match client.add(entry.clone()).await {
         // the engine's networks may be those of a virtual machine
         Err(ControlError::Refused(reason)) if !entry.listen.is_empty() => {
@@ -207,12 +228,11 @@ async fn lock(session: &Session, files: &ResolverFiles) -> Result<Lock, Error> {
 }
 
 /// A connection to a resolver of our version, which is started where there is none.
-async fn running(session: &Session, files: &ResolverFiles, settings: &DnsSettings) -> Result<Client, Error> {
+async fn running(session: &Session, files: &ResolverFiles, wanted: &Wants) -> Result<Client, Error> {
     let host = session.host();
-    let wanted = arguments(settings);
     let control = files.control();
     let Ok(mut client) = Client::connect(&control).await else {
-        return start(session, files, wanted).await;
+        return start(session, files).await;
     };
     let status = client.status().await;
     let process = files.last_process(host).await;
@@ -223,17 +243,17 @@ async fn running(session: &Session, files: &ResolverFiles, settings: &DnsSetting
         Err(ControlError::Malformed(_)) => false,
         Err(_) => return Err(ResolverError::from(status.err().unwrap_or(ControlError::Timeout)).into()),
     };
-    // only settings that somebody wrote down are worth a restart
-    let same = wanted.is_empty() || process.as_ref().is_some_and(|process| process.arguments == wanted);
+    let same = process.as_ref().is_some_and(|process| process.wants == *wanted);
     match by {
-        _ if current && (same || by != StartedBy::Up) => Ok(client),
+        _ if current && same => Ok(client),
         StartedBy::Hand => {
-            session.events.warn("a resolver of another version runs in a terminal; stop it to have this one's");
+            let what = if current { "with other settings" } else { "of another version" };
+            session.events.warn(format!("a resolver {what} runs in a terminal; stop it to have this one's"));
             Ok(client)
         }
         StartedBy::Up => {
             stop_resolver(&mut client, &control, &status).await?;
-            start(session, files, wanted).await
+            start(session, files).await
         }
         StartedBy::Service => {
             stop_resolver(&mut client, &control, &status).await?;
@@ -243,19 +263,12 @@ async fn running(session: &Session, files: &ResolverFiles, settings: &DnsSetting
     }
 }
 
-/// What the settings come to on the command line.
-fn arguments(settings: &DnsSettings) -> Vec<String> {
-    let mut all = Vec::new();
-    for address in &settings.listen {
-        all.extend(["--listen".to_owned(), address.to_string()]);
-    }
-    for address in &settings.upstream {
-        all.extend(["--upstream".to_owned(), address.to_string()]);
-    }
-    for domain in &settings.rebind_allow {
-        all.extend(["--rebind-allow".to_owned(), domain.clone()]);
-    }
-    all
+/// What all platforms want of the resolver once `platform` has its names; an error when that cannot be.
+pub async fn agree(host: &dyn Host, platform: &Platform) -> Result<Wants, Error> {
+    let mut all = ResolverFiles::of(host).settings(host).await;
+    all.retain(|(name, _)| *name != platform.name);
+    all.push((platform.name.clone(), platform.dns.clone()));
+    Ok(Wants::together(all.iter().map(|(name, settings)| (name, settings)))?)
 }
 
 /// Asks it to stop, and waits until it has.
@@ -275,24 +288,43 @@ pub(super) async fn stop_resolver(
     Err(ResolverError::StillThere { pid: status.as_ref().map(|status| status.pid).unwrap_or_default() }.into())
 }
 
-async fn start(session: &Session, files: &ResolverFiles, arguments: Vec<String>) -> Result<Client, Error> {
+async fn start(session: &Session, files: &ResolverFiles) -> Result<Client, Error> {
     let host = session.host();
     let log = files.log();
-    let mut before = host.read(&log).await.map(|text| text.len()).unwrap_or_default();
-    if before > LONGEST_LOG {
-        host.remove(&log).await.map_err(|source| Error::Io { path: log.clone(), source })?;
-        before = 0;
-    }
-    let mut all = vec!["dns".to_owned(), "serve".to_owned(), "--started-by=up".to_owned()];
-    all.extend(arguments);
+    // there is none yet, or it is in order
+    let _ = host.keep_end(&log, LONGEST_LOG).await;
+    let before = host.read(&log).await.map(|text| text.len()).unwrap_or_default();
     let program = session.program.to_string_lossy().into_owned();
-    let pid = host.spawn_detached(&Command::new(program, all), &log).await?;
+    let command = Command::new(program, ["dns", "serve", "--started-by=up"]).bind_only();
+    let pid = host.spawn_detached(&command, &log).await?;
     if let Some(client) = answering(&files.control(), START, || host.alive(pid)).await {
         return Ok(client);
     }
+    if let Some(taken) = taken(host).await {
+        return Err(taken.into());
+    }
     let text = host.read(&log).await.unwrap_or_default();
-    let said = String::from_utf8_lossy(text.get(before..).unwrap_or_default()).trim().to_owned();
-    Err(not_started(files, if said.is_empty() { "it says nothing" } else { &said }))
+    let said = String::from_utf8_lossy(text.get(before..).unwrap_or_default()).into_owned();
+    Err(not_started(files, reason(&said)))
+}
+
+/// The error in what it said; what stands before and after it is for the log.
+fn reason(said: &str) -> &str {
+    let error = said.lines().rev().find_map(|line| line.trim().strip_prefix("error: "));
+    error.or_else(|| said.lines().rev().map(str::trim).find(|line| !line.is_empty())).unwrap_or("it says nothing")
+}
+
+/// The usual addresses, the best first.
+pub(super) fn usual_addresses() -> [SocketAddr; 2] {
+    [(RESOLVER, 53).into(), (RESOLVER, DEFAULT_PORT).into()]
+}
+
+/// A resolver that is not ours to talk to and has the usual address: of another user, or of another
+/// data folder.
+pub(super) async fn taken(host: &dyn Host) -> Option<ResolverError> {
+    let there = holders(host, Protocol::Udp, &usual_addresses()).await;
+    let holder = there.into_iter().find(|holder| holder.address.ip() == IpAddr::V4(RESOLVER) && holder.is_macula())?;
+    Some(ResolverError::Taken { address: holder.address, holder })
 }
 
 fn not_started(files: &ResolverFiles, said: &str) -> Error {
@@ -337,16 +369,26 @@ pub async fn release(session: &Session, platform: &PlatformName) -> Result<(), E
         Some(left) => left == 0,
         None => files.entries(host).await.is_empty(),
     };
-    if last && by_up {
-        let status = client.status().await;
-        stop_resolver(&mut client, &files.control(), &status).await?;
+    if !by_up {
+        return Ok(());
     }
-    Ok(())
+    if last {
+        let status = client.status().await;
+        return stop_resolver(&mut client, &files.control(), &status).await;
+    }
+    // an address that only this platform wanted is given back
+    let settings = files.settings(host).await;
+    let wanted = Wants::together(settings.iter().map(|(name, settings)| (name, settings)))?;
+    running(session, &files, &wanted).await.map(drop)
 }
 
-/// A connection to the resolver that runs.
+/// A connection to the resolver that runs. Where another one has its place, that is the error: to
+/// start ours would not help.
 pub async fn connect(host: &dyn Host) -> Result<Client, Error> {
-    Ok(Client::connect(&ResolverFiles::of(host).control()).await.map_err(ResolverError::from)?)
+    match Client::connect(&ResolverFiles::of(host).control()).await {
+        Ok(client) => Ok(client),
+        Err(error) => Err(taken(host).await.unwrap_or_else(|| error.into()).into()),
+    }
 }
 
 /// Where programs of this machine ask it.
@@ -364,15 +406,21 @@ pub struct DnsStatus {
     pub installed: bool,
     /// It answers for this platform.
     pub healthy: bool,
+    /// The last `up` was told to leave the names alone (`--no-dns`).
+    pub off: bool,
+    /// What is wrong with it, although it may answer for this platform.
+    pub problem: Option<String>,
 }
 
 /// The resolver as `status` shows it. Takes no longer than half a second.
-pub(super) async fn look(session: &Session, domain: &str) -> DnsStatus {
+pub(super) async fn look(session: &Session, platform: &Platform) -> DnsStatus {
     let host = session.host();
+    let domain = platform.domain.as_str();
     let work = async {
         let mut client = connect(host).await.ok()?;
         let status = client.status().await.ok()?;
         let address = own_address(&status);
+        let problem = without_servers(&status);
         let zones: Vec<String> = status.zones.into_iter().map(|zone| zone.apex).collect();
         let healthy = match address {
             Some(address) if zones.iter().any(|zone| zone == domain) => {
@@ -381,13 +429,32 @@ pub(super) async fn look(session: &Session, domain: &str) -> DnsStatus {
             }
             _ => false,
         };
-        Some(DnsStatus { address: address.map(|address| address.to_string()), zones, installed: false, healthy })
+        let address = address.map(|address| address.to_string());
+        Some(DnsStatus { address, zones, healthy, problem, ..DnsStatus::default() })
     };
     // nobody who did not ask for it is to wait for name servers that do not know our names
     let installed = host.exists(&ResolverFiles::of(host).install().join("receipt.json")).await;
     let patience = if installed { QUICK } else { AT_ONCE };
     let (found, installed) = tokio::join!(tokio::time::timeout(QUICK, work), answers(host, domain, patience));
-    DnsStatus { installed, ..found.ok().flatten().unwrap_or_default() }
+    let mut status = DnsStatus { installed, ..found.ok().flatten().unwrap_or_default() };
+    // a state that cannot be read is told by whoever needs it
+    status.off = !status.healthy && session.state(&platform.name).no_dns(host).await.unwrap_or_default();
+    if status.address.is_none() && !status.off {
+        status.problem = taken(host).await.map(|taken| taken.to_string());
+    }
+    status
+}
+
+/// What is wrong with the servers for all other names, if anything.
+fn without_servers(status: &Status) -> Option<String> {
+    if status.upstreams.iter().any(|server| server.domain.is_none()) {
+        return None;
+    }
+    let dropped = match status.dropped_upstreams.as_slice() {
+        [] => "this machine names no name server".to_owned(),
+        dropped => format!("none of this machine's name servers can be asked: {}", dropped.join(", ")),
+    };
+    Some(format!("{dropped}; names outside of the platforms are refused"))
 }
 
 /// A name of every platform, and the address that only our resolver gives it.
@@ -429,9 +496,10 @@ pub struct DomainNames {
 /// Asks the resolver, and asks as programs do, for every zone that it has and for `domain`.
 pub async fn names_status(session: &Session, domain: &str) -> Names {
     let host = session.host();
-    let resolver = match connect(host).await {
-        Ok(mut client) => client.status().await.ok(),
-        Err(_) => None,
+    let (resolver, in_the_way) = match connect(host).await {
+        Ok(mut client) => (client.status().await.ok(), None),
+        Err(Error::Resolver(taken @ ResolverError::Taken { .. })) => (None, Some(taken)),
+        Err(_) => (None, None),
     };
     let mut wanted: Vec<String> =
         resolver.iter().flat_map(|status| status.zones.iter().map(|zone| zone.apex.clone())).collect();
@@ -452,7 +520,16 @@ pub async fn names_status(session: &Session, domain: &str) -> Names {
     });
     let domains: Vec<DomainNames> = futures_util::future::join_all(domains).await;
     let (method, mut notes) = installed(host).await;
-    if resolver.is_none() {
+    if let Some(problem) = resolver.as_ref().and_then(without_servers) {
+        notes.push(problem);
+    } else if let Some(dropped) = resolver.as_ref().map(|status| &status.dropped_upstreams)
+        && !dropped.is_empty()
+    {
+        notes.push(format!("name servers that cannot be asked: {}", dropped.join(", ")));
+    }
+    if let Some(taken) = in_the_way {
+        notes.push(format!("{taken}; stop that one, then `macula up` starts yours"));
+    } else if resolver.is_none() {
         notes.push("`macula up` starts it".to_owned());
     } else if !served {
         notes.push(format!("`macula up` adds the names below {domain}"));

@@ -61,11 +61,6 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         .with_max_level(LevelFilter::WARN)
         .try_init();
     let by_hand = args.started_by == Starter::Hand;
-    let mut arguments = Vec::new();
-    let mut note = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
-    args.listen.iter().for_each(|address| note("--listen", address.to_string()));
-    args.upstream.iter().for_each(|address| note("--upstream", address.to_string()));
-    args.rebind_allow.iter().for_each(|domain| note("--rebind-allow", domain.clone()));
     let options = ServeOptions {
         listen: args.listen,
         upstream: args.upstream,
@@ -76,7 +71,6 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             Starter::Up => StartedBy::Up,
             Starter::Service => StartedBy::Service,
         },
-        arguments,
         query_log: (context.global.verbose > 0).then(query_log),
         version: env!("CARGO_PKG_VERSION"),
     };

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
@@ -157,9 +158,10 @@ fn answers(message: &[u8], start: usize, qtype: u16, count: u16) -> bool {
     false
 }
 
-/// Whether an answer leads to this machine: the addresses that a page from outside must not reach
-/// by giving them a name of its own.
-pub fn leads_home(message: &[u8]) -> bool {
+/// Whether an answer leads to this machine or into one of its platforms' networks: the addresses that
+/// a page from outside must not reach by giving them a name of its own.
+pub fn leads_home(message: &[u8], inner: &[IpNet]) -> bool {
+    let is_home = |address: IpAddr| is_home(address) || inner.iter().any(|network| network.contains(&plain(address)));
     let Some(mut at) = skip_plain_name(message, HEADER).map(|end| end + 4) else { return false };
     while let Some(record) = RawRecord::read(message, at) {
         at = record.end();
@@ -175,6 +177,14 @@ pub fn leads_home(message: &[u8]) -> bool {
         }
     }
     false
+}
+
+/// An IPv4 address in an IPv6 one is that IPv4 address.
+fn plain(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(address) => address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4),
+        address => address,
+    }
 }
 
 fn is_home(address: IpAddr) -> bool {

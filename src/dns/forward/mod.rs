@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use ipnet::IpNet;
 use serde::Serialize;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 mod address;
@@ -28,6 +29,7 @@ pub use upstream::{Route, Upstreams};
 
 use super::fast::Common;
 use super::metrics::{head, line};
+use super::snapshot::Swap;
 use super::wire::{FLAG_RA, NXDOMAIN, Name, REFUSED, SERVFAIL};
 
 /// Until another server is tried beside the first, when nothing is known about it.
@@ -47,8 +49,12 @@ const REFUSED_TTL: u32 = 30;
 /// A server that failed so often in a row is asked last, for so long.
 const FAILURES: u32 = 3;
 const DOWN: Duration = Duration::from_secs(15);
-/// Questions under way at once.
-const IN_FLIGHT: usize = 4096;
+/// Different questions under way at once. More than a machine has, and little enough that a flood of
+/// names for a dead upstream takes up no memory to speak of.
+const IN_FLIGHT: usize = 1024;
+
+/// So many questions at once are a flood.
+const CROWD: usize = 256;
 
 /// How the forwarder behaves.
 #[derive(Debug, Clone)]
@@ -61,11 +67,19 @@ pub struct ForwardSettings {
     pub rebind_allow: Vec<Name>,
     /// Random case in questions (0x20), against forged answers. Some home routers cannot take it.
     pub mix_case: bool,
+    /// Sockets to upstream servers at once; a question waits for one.
+    pub sockets: usize,
 }
 
 impl Default for ForwardSettings {
     fn default() -> Self {
-        Self { cache: 4 << 20, stale: Duration::from_secs(86_400), rebind_allow: Vec::new(), mix_case: false }
+        Self {
+            cache: 4 << 20,
+            stale: Duration::from_secs(86_400),
+            rebind_allow: Vec::new(),
+            mix_case: false,
+            sockets: 256,
+        }
     }
 }
 
@@ -101,6 +115,9 @@ pub struct Forwarder {
     cache: Cache,
     in_flight: Mutex<HashMap<Vec<u8>, Vec<oneshot::Sender<Outcome>>>>,
     health: Mutex<HashMap<SocketAddr, Health>>,
+    sockets: Semaphore,
+    /// The platforms' own networks, where no outside name may lead.
+    pub inner: Swap<Vec<IpNet>>,
     started: Instant,
 }
 
@@ -111,9 +128,11 @@ impl Forwarder {
         Arc::new(Self {
             upstreams,
             cache: Cache::new(settings.cache, stale),
+            sockets: Semaphore::new(settings.sockets),
             settings,
             in_flight: Mutex::default(),
             health: Mutex::default(),
+            inner: Swap::new(Vec::new()),
             started,
         })
     }
@@ -201,14 +220,25 @@ impl Forwarder {
         tokio::spawn(async move {
             let outcome = forwarder.fetch(&ask).await;
             forwarder.keep(&ask, &key, outcome.as_ref());
-            let waiting =
-                forwarder.in_flight.lock().unwrap_or_else(PoisonError::into_inner).remove(&key).unwrap_or_default();
+            let waiting = forwarder.take_waiting(&key);
             for sender in waiting {
                 // a client that gave up
                 let _ = sender.send(outcome.clone());
             }
         });
         Some(receiver)
+    }
+
+    /// Those who wait for an answer; what they took up is given back when the last of a crowd goes.
+    fn take_waiting(&self, key: &[u8]) -> Vec<oneshot::Sender<Outcome>> {
+        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = in_flight.remove(key).unwrap_or_default();
+        if in_flight.is_empty() && in_flight.capacity() > CROWD {
+            in_flight.shrink_to_fit();
+            drop(in_flight);
+            super::socket::give_back_memory();
+        }
+        waiting
     }
 
     fn keep(&self, ask: &Ask, key: &[u8], outcome: Option<&Arc<Entry>>) {
@@ -260,6 +290,7 @@ impl Forwarder {
     async fn attempt(&self, ask: &Ask, server: SocketAddr) -> Outcome {
         let mut verdict =
             Verdict { forwarder: self, server, began: Instant::now(), patience: self.patience(server), ended: None };
+        let Ok(_socket) = self.sockets.acquire().await else { return None };
         let message = match ask.exchange(server, self.settings.mix_case).await {
             Ok(message) => message,
             Err(error) => {
@@ -276,7 +307,7 @@ impl Forwarder {
         }
         let entry = ask.entry(&message, self.now())?;
         let allowed = || self.settings.rebind_allow.iter().any(|domain| ask.name.is_within(domain));
-        if leads_home(&message) && !allowed() {
+        if leads_home(&message, &self.inner.load()) && !allowed() {
             tracing::warn!(name = %ask.name, %server, "an outside name leads to this machine: refused");
             return Some(Arc::new(Entry::new(REFUSED, entry.name_length, self.now(), REFUSED_TTL)));
         }

@@ -9,20 +9,22 @@ const TYPES: &str = "A, AAAA, CNAME, TXT, MX, SRV, CAA, PTR, HTTPS, SVCB, SSHFP,
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ContentError {
-    #[error("{rtype} is none of the types that can be written here: {TYPES}")]
+    #[error("`{rtype}` is not a record type that can be written here; use one of {TYPES}")]
     Type { rtype: String },
-    #[error("`{value}` is no value of a {rtype} record: {reason}")]
+    #[error("`{value}` is not a valid {rtype} record: {reason}")]
     Value { rtype: String, value: String, reason: String },
-    #[error("`{name}` is no name: {reason}")]
+    #[error("`{name}` is not a valid name: {reason}")]
     Name { name: String, reason: String },
-    #[error("{name} does not lie in the zone {domain}")]
+    #[error("{name} is outside the zone {domain}")]
     Outside { name: String, domain: String },
 }
 
 /// The full name of what was typed: `shop` and `shop.macula.local` are the same, and a dot at the
 /// end means that nothing is to be added. Without a dot at the end; lower case.
 pub fn owner(typed: &str, domain: &str) -> Result<String, ContentError> {
-    let lower = typed.trim().to_ascii_lowercase();
+    let lower = Name::ascii(typed.trim()).map(|name| name.to_ascii_lowercase());
+    let lower =
+        lower.map_err(|error| ContentError::Name { name: typed.to_owned(), reason: error.reason.to_owned() })?;
     let below = |name: &str| name == domain || name.ends_with(&format!(".{domain}"));
     let full = match lower.strip_suffix('.') {
         Some(absolute) => absolute.to_owned(),
@@ -33,7 +35,7 @@ pub fn owner(typed: &str, domain: &str) -> Result<String, ContentError> {
     if !below(&full) {
         return Err(ContentError::Outside { name: full, domain: domain.to_owned() });
     }
-    Name::parse(&full).map_err(|error| ContentError::Name { name: full.clone(), reason: error.to_string() })?;
+    Name::parse(&full).map_err(|error| ContentError::Name { name: full.clone(), reason: error.reason.to_owned() })?;
     Ok(full)
 }
 
@@ -98,7 +100,7 @@ pub fn content(rtype: &str, typed: &str, domain: &str) -> Result<String, Content
 
 /// `web` -> `web.macula.local.`; what has a dot stays as it is.
 fn target(typed: &str, domain: &str) -> Option<String> {
-    let lower = typed.to_ascii_lowercase();
+    let lower = Name::ascii(typed).ok()?.to_ascii_lowercase();
     let full = match lower.strip_suffix('.') {
         Some(absolute) => absolute.to_owned(),
         None if lower.contains('.') => lower,
@@ -166,8 +168,14 @@ mod tests {
         assert_eq!(name("a.b").as_deref(), Ok("a.b.macula.local"));
         assert_eq!(name("*.apps").as_deref(), Ok("*.apps.macula.local"));
         assert_eq!(name("@").as_deref(), Ok("macula.local"));
-        assert_eq!(name("shop.example.com."), Err("shop.example.com does not lie in the zone macula.local".into()));
+        assert_eq!(name("shop.example.com."), Err("shop.example.com is outside the zone macula.local".into()));
         assert!(name("a..b").is_err());
+        assert_eq!(name("München").as_deref(), Ok("xn--mnchen-3ya.macula.local"));
+        assert_eq!(name("_sip._tcp.日本").as_deref(), Ok("_sip._tcp.xn--wgv71a.macula.local"));
+        assert_eq!(
+            name(&"x".repeat(64)),
+            Err(format!("`{}.macula.local` is not a valid name: a label is longer than 63 bytes", "x".repeat(64)))
+        );
     }
 
     #[test]
@@ -185,6 +193,7 @@ mod tests {
             ("AAAA", "127.0.0.1"),
             ("CNAME", "Web"),
             ("CNAME", "web.example.com"),
+            ("CNAME", "bücher.example"),
             ("CNAME", "web/1"),
             ("TXT", "v=spf1 -all"),
             ("TXT", "say \"hi\" \\ é"),
@@ -201,21 +210,22 @@ mod tests {
             all.iter().map(|(rtype, typed)| format!("{rtype} {typed} -> {}\n", put(rtype, typed))).collect();
         insta::assert_snapshot!(shown, @r#"
         A 127.0.0.5 -> 127.0.0.5
-        A 127.0.0.500 -> `127.0.0.500` is no value of a A record: an IPv4 address is expected, such as 127.0.0.1
-        A 127.0.0.1 127.0.0.2 -> `127.0.0.1 127.0.0.2` is no value of a A record: it has the wrong number of words
+        A 127.0.0.500 -> `127.0.0.500` is not a valid A record: an IPv4 address is expected, such as 127.0.0.1
+        A 127.0.0.1 127.0.0.2 -> `127.0.0.1 127.0.0.2` is not a valid A record: it has the wrong number of words
         AAAA 0:0::1 -> ::1
-        AAAA 127.0.0.1 -> `127.0.0.1` is no value of a AAAA record: an IPv6 address is expected, such as ::1
+        AAAA 127.0.0.1 -> `127.0.0.1` is not a valid AAAA record: an IPv6 address is expected, such as ::1
         CNAME Web -> web.macula.local.
         CNAME web.example.com -> web.example.com.
-        CNAME web/1 -> `web/1` is no value of a CNAME record: a host name is expected, such as web or web.example.com
+        CNAME bücher.example -> xn--bcher-kva.example.
+        CNAME web/1 -> `web/1` is not a valid CNAME record: a host name is expected, such as web or web.example.com
         TXT v=spf1 -all -> "v=spf1 -all"
         TXT say "hi" \ é -> "say \"hi\" \\ \195\169"
         TXT "one" "two" -> "one" "two"
-        TXT "open -> `"open` is no value of a TXT record: strings in quotes are expected, each at most 255 bytes, or text without quotes
+        TXT "open -> `"open` is not a valid TXT record: strings in quotes are expected, each at most 255 bytes, or text without quotes
         MX 10 mail -> 10 mail.macula.local.
-        MX mail -> `mail` is no value of a MX record: a preference and a host are expected, such as `10 mail`
+        MX mail -> `mail` is not a valid MX record: a preference and a host are expected, such as `10 mail`
         SRV 0 5 5060 sip -> 0 5 5060 sip.macula.local.
-        SRV 0 5 99999 sip -> `0 5 99999 sip` is no value of a SRV record: priority, weight and port are 0 to 65535
+        SRV 0 5 99999 sip -> `0 5 99999 sip` is not a valid SRV record: priority, weight and port are 0 to 65535
         CAA 0 issue ca.example -> 0 issue "ca.example"
         SSHFP 1 1 aabb -> 1 1 aabb
         "#);

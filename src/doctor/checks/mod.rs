@@ -4,6 +4,7 @@ pub(super) mod cluster;
 pub(super) mod engine;
 pub(super) mod leftovers;
 pub(super) mod machine;
+pub(super) mod names;
 pub(super) mod network;
 pub(super) mod ports;
 

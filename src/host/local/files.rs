@@ -1,12 +1,18 @@
 //! Files: whole or not at all, and private where they are ours.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustix::fs::OFlags;
+use rustix::process::geteuid;
+
 use crate::host::{Disk, temporary_name};
+
+/// More than any file of ours holds.
+const MOST: u64 = 64 << 20;
 
 /// Puts what was tried, and on which path, in front of the error's own words. Its kind stays.
 pub(super) fn naming(what: &'static str, path: &Path) -> impl Fn(io::Error) -> io::Error {
@@ -68,6 +74,71 @@ pub(super) fn create_folder(path: &Path, mode: Option<u32>, data: &Path) -> io::
             None => Ok(()),
         },
     }
+}
+
+/// Whether an open file of our state can be one that we made: a regular file with one name, that
+/// belongs to us, or for root to whom the folder belongs.
+pub(in crate::host) fn check_own(metadata: &std::fs::Metadata, path: &Path) -> io::Result<()> {
+    let refuse = |why: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    if !metadata.is_file() {
+        return refuse("it is not a regular file".to_owned());
+    }
+    if metadata.nlink() > 1 {
+        return refuse("it is a hard link to another file".to_owned());
+    }
+    let (owner, us) = (metadata.uid(), geteuid());
+    let of_the_folder = || {
+        let folder = path.parent().and_then(|parent| std::fs::metadata(parent).ok());
+        us.is_root() && folder.is_some_and(|folder| folder.uid() == owner)
+    };
+    if owner != us.as_raw() && !of_the_folder() {
+        return refuse(format!("it belongs to another user (uid {owner})"));
+    }
+    Ok(())
+}
+
+/// `ELOOP` in plain words.
+pub(in crate::host) fn no_link(error: io::Error) -> io::Error {
+    if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+        return io::Error::new(io::ErrorKind::PermissionDenied, "it is a symbolic link");
+    }
+    error
+}
+
+/// A file of our state: no link is followed, no pipe waited for, and there is a limit.
+pub(super) fn read_own(path: &Path) -> io::Result<Vec<u8>> {
+    let read = || {
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(no_link)?;
+        let metadata = file.metadata()?;
+        check_own(&metadata, path)?;
+        let mut content = Vec::with_capacity(usize::try_from(metadata.len().min(MOST)).unwrap_or(0));
+        if file.take(MOST + 1).read_to_end(&mut content)? as u64 > MOST {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {} MiB", MOST >> 20)));
+        }
+        Ok(content)
+    };
+    read().map_err(naming("read", path))
+}
+
+/// For logs, which are opened for appending: what is written meanwhile comes behind what is kept.
+pub(super) fn keep_end(path: &Path, most: u64) -> io::Result<()> {
+    let cut = || {
+        let flags = (OFlags::NOFOLLOW | OFlags::APPEND).bits().cast_signed();
+        let mut file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path).map_err(no_link)?;
+        let length = file.metadata()?.len();
+        if length <= most {
+            return Ok(());
+        }
+        file.seek(SeekFrom::Start(length - most / 2))?;
+        let mut end = Vec::new();
+        (&file).take(most / 2).read_to_end(&mut end)?;
+        // from the first whole line on
+        let from = end.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        file.set_len(0)?;
+        file.write_all(end.get(from..).unwrap_or_default())
+    };
+    cut().map_err(naming("shorten", path))
 }
 
 pub(super) fn list(path: &Path) -> io::Result<Vec<String>> {

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use super::{LocalHost, files};
-use crate::host::{Command, LineSink, Output, RunError};
+use crate::host::{Capabilities, Command, LineSink, Output, RunError};
 
 /// Where the system's own programs lie, which a user's PATH often leaves out.
 const SYSTEM_PROGRAMS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
@@ -210,9 +210,14 @@ fn open_log(host: &LocalHost, log: &Path) -> std::io::Result<(File, u64)> {
     if let Some(parent) = log.parent() {
         files::create_folder(parent, None, &host.folders.data)?;
     }
-    let file =
-        OpenOptions::new().append(true).create(true).mode(0o600).open(log).map_err(files::naming("open", log))?;
-    let start = file.metadata()?.len();
+    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits().cast_signed();
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(log);
+    let file = file.map_err(files::no_link).map_err(files::naming("open", log))?;
+    let metadata = file.metadata()?;
+    if log.starts_with(&host.folders.data) {
+        files::check_own(&metadata, log).map_err(files::naming("open", log))?;
+    }
+    let start = metadata.len();
     Ok((file, start))
 }
 
@@ -222,6 +227,41 @@ fn in_a_session_of_its_own(ready: &mut tokio::process::Command) {
         ready.pre_exec(|| rustix::process::setsid().map(drop).map_err(Into::into));
     }
 }
+
+/// Whether our data folder is root's own. Where it is a user's, root needs its power over others'
+/// files to keep ours.
+fn owns(host: &LocalHost) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(&host.folders.data).is_ok_and(|folder| folder.uid() == rustix::process::geteuid().as_raw())
+}
+
+/// Takes from the program and its children, for good, all powers of root's but the ports below 1024.
+#[cfg(target_os = "linux")]
+fn without_powers(ready: &mut tokio::process::Command, owns_its_files: bool) {
+    const CAP_DAC_OVERRIDE: libc::c_ulong = 1;
+    const CAP_FOWNER: libc::c_ulong = 3;
+    const CAP_NET_BIND_SERVICE: libc::c_ulong = 10;
+    /// capabilities(7): there are fewer; the kernel refuses numbers that it does not know.
+    const BEYOND_ALL: libc::c_ulong = 64;
+    // SAFETY: between fork and exec only prctl is called, a plain system call without allocation.
+    unsafe {
+        ready.pre_exec(move || {
+            for number in 0..BEYOND_ALL {
+                let kept = number == CAP_NET_BIND_SERVICE
+                    || (!owns_its_files && matches!(number, CAP_DAC_OVERRIDE | CAP_FOWNER));
+                if !kept {
+                    // refused to whoever is not root, who has no powers to lose
+                    libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0);
+                }
+            }
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+            Ok(())
+        });
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn without_powers(_: &mut tokio::process::Command, _: bool) {}
 
 /// What its end means to the caller.
 fn judged(command: &Command, ended: ExitStatus, stdout: Vec<u8>, stderr: Vec<u8>) -> Result<Output, RunError> {
@@ -294,6 +334,9 @@ pub(super) async fn spawn_detached(host: &LocalHost, command: &Command, log: &Pa
     }
     ready.stdout(file.try_clone().map_err(io)?).stderr(file);
     in_a_session_of_its_own(&mut ready);
+    if command.capabilities == Capabilities::BindOnly {
+        without_powers(&mut ready, owns(host));
+    }
     let child = ready.spawn().map_err(io)?;
     // dropped, not waited for: tokio reaps it should it end before us
     child.id().ok_or_else(|| RunError::Io { command: line.clone(), message: "it ended at once".to_owned() })

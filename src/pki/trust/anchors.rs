@@ -2,9 +2,19 @@
 //! program that makes bundles of them, and the bundle that programs read.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::{Anchor, Kind, Place, State, StoreError, command, judge};
 use crate::host::Host;
+
+/// What Debian trusts, a file a line, below [`LISTED`].
+const LIST: &str = "/etc/ca-certificates.conf";
+const LISTED: &str = "/usr/share/ca-certificates";
+/// How often the program is run until its bundle is whole.
+const TRIES: usize = 3;
+/// For another run of the program.
+const PATIENCE: Duration = Duration::from_secs(120);
+const AGAIN: Duration = Duration::from_millis(100);
 
 pub(super) struct Layout {
     pub kind: Kind,
@@ -66,9 +76,70 @@ impl Layout {
         Ok(())
     }
 
+    /// Makes the bundle from the anchors, and looks whether it holds them all: another run of the
+    /// program beside ours (a package's, or one whose caller was killed) writes the same files.
     pub async fn update(&self, host: &dyn Host) -> Result<(), StoreError> {
-        let args = self.args.iter().copied();
-        host.run(&command(host, Path::new(self.folder), self.program, args)).await?;
+        let mut found = None;
+        for _ in 0..TRIES {
+            self.alone(host).await?;
+            let args = self.args.iter().copied();
+            host.run(&command(host, Path::new(self.folder), self.program, args)).await?;
+            found = self.count(host).await;
+            match found {
+                Some((there, wanted)) if there < wanted => {}
+                _ => return Ok(()),
+            }
+        }
+        let (there, wanted) = found.unwrap_or_default();
+        let bundle = self.bundle.into();
+        Err(StoreError::Incomplete { bundle, there, wanted, program: self.program })
+    }
+
+    /// Waits until no other run of the program is under way. Through sudo the lock does not reach it.
+    async fn alone(&self, host: &dyn Host) -> Result<(), StoreError> {
+        let begun = Instant::now();
+        while let Some(pid) = self.other_run(host).await {
+            if begun.elapsed() > PATIENCE {
+                return Err(StoreError::Busy { program: self.program, pid });
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
         Ok(())
     }
+
+    async fn other_run(&self, host: &dyn Host) -> Option<u32> {
+        for name in host.list(Path::new("/proc")).await.unwrap_or_default() {
+            let Ok(pid) = name.parse::<u32>() else { continue };
+            let Ok(line) = host.read(Path::new(&format!("/proc/{pid}/cmdline"))).await else { continue };
+            let program = |word: &[u8]| word.rsplit(|byte| *byte == b'/').next() == Some(self.program.as_bytes());
+            if line.split(|byte| *byte == 0).any(program) {
+                return Some(pid);
+            }
+        }
+        None
+    }
+
+    /// How many certificates the bundle holds, and how many it must hold: those that Debian's list
+    /// names, and the administrator's. None where there is no such list.
+    async fn count(&self, host: &dyn Host) -> Option<(usize, usize)> {
+        let list = host.read(Path::new(LIST)).await.ok()?;
+        let list = String::from_utf8_lossy(&list).into_owned();
+        let mut wanted = 0;
+        for line in list.lines().filter(|line| !line.is_empty() && !line.starts_with(['#', '!'])) {
+            wanted += certificates(host, &Path::new(LISTED).join(line)).await;
+        }
+        for name in host.list(Path::new(self.folder)).await.unwrap_or_default() {
+            if Path::new(&name).extension().is_some_and(|extension| extension == self.extension) {
+                wanted += certificates(host, &Path::new(self.folder).join(name)).await;
+            }
+        }
+        Some((certificates(host, Path::new(self.bundle)).await, wanted))
+    }
+}
+
+/// Certificates in a PEM file; 0 where there is none.
+async fn certificates(host: &dyn Host, path: &Path) -> usize {
+    const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+    let content = host.read(path).await.unwrap_or_default();
+    content.windows(BEGIN.len()).filter(|window| *window == BEGIN).count()
 }

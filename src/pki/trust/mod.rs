@@ -184,6 +184,10 @@ pub enum StoreError {
     Locked,
     #[error("its programs ended well, yet it does not hold the certificate")]
     NoEffect,
+    #[error("{program} has been running for minutes (pid {pid})")]
+    Busy { program: &'static str, pid: u32 },
+    #[error("{} holds {there} certificates in place of {wanted} although {program} ended well", bundle.display())]
+    Incomplete { bundle: PathBuf, there: usize, wanted: usize, program: &'static str },
 }
 
 impl From<std::io::Error> for StoreError {
@@ -270,7 +274,10 @@ fn folder(authorities: &Path) -> PathBuf {
 }
 
 async fn lock(host: &dyn Host, authorities: &Path, command: &str) -> Result<Lock, LockError> {
-    Lock::acquire(host, &authorities.join("trust.lock"), command, Some(PATIENCE), |_| {}).await
+    let lock = Lock::acquire(host, &authorities.join("trust.lock"), command, Some(PATIENCE), |_| {}).await?;
+    // `update-ca-certificates` goes on when we are killed, and two of them at once spoil the bundle
+    lock.hand_down()?;
+    Ok(lock)
 }
 
 /// Lets every store of this machine trust the anchor. `authorities` is the folder of
