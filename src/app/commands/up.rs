@@ -202,7 +202,7 @@ async fn finish(
         true => join::update_scrape_config(session, &survey).await,
         false => Plan::default(),
     };
-    let dns = resolver::look(session, &loaded.platform.domain).await;
+    let dns = resolver::look(session, &loaded.platform).await;
     let planned = Planned { left_out: &prepared.plan.left_out, cluster: Some(&prepared.cluster), done: &updated.steps };
     let mut now = status_of(&loaded.platform, &survey, &planned, dns);
     ask(session, &survey, prepared.cluster.decision.as_ref(), &mut now.cluster).await?;
