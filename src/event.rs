@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Step ids are those of [`crate::plan::Step`]; doctor checks and image pulls outside a plan use
 /// ids of their own.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// A plan is about to be carried out. Steps that share a `group` are one line of the tree.
@@ -14,7 +14,15 @@ pub enum Event {
         command: String,
         platform: String,
         steps: Vec<StepInfo>,
+        /// Services that need nothing: they run as they should.
+        #[serde(default)]
+        unchanged: Vec<String>,
     },
+    /// Everything that it waited for is there, and it stands in line for a free place (a build).
+    StepQueued {
+        id: String,
+    },
+    /// It works from now on.
     StepStarted {
         id: String,
     },
@@ -25,6 +33,7 @@ pub enum Event {
     },
     StepDone {
         id: String,
+        /// How long it worked, without the time in the queue.
         millis: u64,
         note: Option<String>,
     },
@@ -53,7 +62,8 @@ pub enum Event {
     },
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct StepInfo {
     pub id: String,
     /// What the user follows: a service, `network`, `images`.
@@ -61,9 +71,43 @@ pub struct StepInfo {
     /// `create container macula-grafana-1`
     pub text: String,
     pub after: Vec<String>,
+    pub doing: Doing,
+    /// The group is a service that goes on running: these are what is counted.
+    pub service: bool,
+    /// How long it took the last time, or usually takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_millis: Option<u64>,
+    /// After this long it counts as failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_millis: Option<u64>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// The kind of work that a step is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Doing {
+    Network,
+    Volume,
+    /// The base image that builds start from.
+    Base,
+    Pull,
+    Build,
+    Create,
+    Start,
+    Stop,
+    Remove,
+    Configure,
+    Reload,
+    /// Until the service answers.
+    Await,
+    /// Until a job has done its work.
+    Job,
+    Cluster,
+    #[default]
+    Other,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Progress {
     /// One layer or part of a transfer, in bytes; `total` 0 when it is not known.
@@ -78,7 +122,7 @@ pub trait Reporter: Send + Sync {
     fn report(&self, event: Event);
 
     /// No more events come for now: what is on the screen is final and the terminal is given back.
-    /// Returns at once; an event that comes later begins anew.
+    /// Returns at once; an event that comes later starts a new picture.
     fn finish(&self) {}
 }
 

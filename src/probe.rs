@@ -56,24 +56,29 @@ async fn ask_probe(
         return Answer::Not(format!("its port {port} is reached neither directly nor through a published port"));
     };
     let timeout = Duration::from_secs(2);
-    let (what, error) = match &probe.kind {
+    let error = match &probe.kind {
         ProbeKind::Tcp { .. } => match host.connect(address, timeout).await {
             Ok(()) => return Answer::Healthy,
-            Err(error) => (address.to_string(), error),
+            Err(error) => error,
         },
-        ProbeKind::Http { path, .. } => {
-            let url = format!("http://{address}{path}");
-            match host.http_get(address, &spec.service, path, timeout).await {
-                Ok(answer) if (200..400).contains(&answer.status) => return Answer::Healthy,
-                Ok(answer) => return Answer::Not(format!("{url} answers {}", answer.status)),
-                Err(error) => (url, error),
-            }
-        }
+        ProbeKind::Http { path, .. } => match host.http_get(address, &spec.service, path, timeout).await {
+            Ok(answer) if (200..400).contains(&answer.status) => return Answer::Healthy,
+            Ok(answer) => return Answer::Not(format!("port {port} answers {} to GET {path}", answer.status)),
+            Err(error) => error,
+        },
     };
     if error.kind() == io::ErrorKind::NetworkUnreachable && has_no_network(host).await {
         return Answer::Unasked("nobody can ask from here: this process has no network".to_owned());
     }
-    Answer::Not(format!("{what}: {error}"))
+    // the address is the engine's own choice, and says nothing to anybody who has not looked for it
+    Answer::Not(match error.kind() {
+        io::ErrorKind::ConnectionRefused => format!("not listening on port {port} yet"),
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => format!("port {port} does not answer"),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+            format!("port {port} closes the connection without an answer")
+        }
+        _ => format!("port {port} at {address}: {error}"),
+    })
 }
 
 /// Nothing but loopback. A bridge that has lost its address is another matter: there the way to
@@ -115,13 +120,15 @@ async fn ask_test(engine: &dyn Streams, spec: &ContainerSpec, check: &Healthchec
         Ok(output) => {
             let text = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
             let text = String::from_utf8_lossy(text);
-            let last = text.trim().lines().last().unwrap_or_default();
-            Ok(Answer::Not(format!("its health check ends with {}: {last}", output.exit_code)))
+            Ok(Answer::Not(match text.trim().lines().last() {
+                Some(last) => format!("health check: {}", last.trim()),
+                None => format!("health check: exit code {}, no output", output.exit_code),
+            }))
         }
         // it stopped between the look and the question: the next look says why
         Err(EngineError::Conflict { message, .. }) => Ok(Answer::Not(message)),
         Err(EngineError::Timeout { after, .. }) => {
-            Ok(Answer::Not(format!("its health check takes longer than {} s", after.as_secs())))
+            Ok(Answer::Not(format!("health check: no result within {} s", after.as_secs())))
         }
         Err(error @ (EngineError::Unreachable { .. } | EngineError::Gone { .. })) => Err(error),
         Err(error) => Ok(Answer::Not(error.to_string())),
@@ -167,12 +174,12 @@ mod tests {
         // the engine runs the container's own test instead
         assert_eq!(
             asked(FakeHost::new().without_network(), &["CMD", "check"]).await,
-            Answer::Not("its health check ends with 1: not yet".into())
+            Answer::Not("health check: not yet".into())
         );
-        let refused = "172.28.0.2:80: connection refused";
+        let refused = "not listening on port 80 yet";
         assert_eq!(asked(FakeHost::new(), &["CMD", "check"]).await, Answer::Not(refused.into()));
         // a way to somewhere, only not to the container: something is broken
         let host = FakeHost::new().without_network().route("192.168.1.0/24", "eth0");
-        assert_eq!(asked(host, &[]).await, Answer::Not("172.28.0.2:80: network unreachable".into()));
+        assert_eq!(asked(host, &[]).await, Answer::Not("port 80 at 172.28.0.2:80: network unreachable".into()));
     }
 }

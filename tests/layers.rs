@@ -38,6 +38,7 @@ const ROOMS: &[(&str, &[(&str, u8)])] = &[(
     &[
         ("error", 0),
         ("state", 1),
+        ("durations", 1),
         ("session", 2),
         ("exports", 2),
         ("certificate", 3),

@@ -31,6 +31,9 @@ pub enum Error {
     Cancelled,
     #[error("no service is called {}", names.join(", "))]
     UnknownService { names: Vec<String>, known: Vec<String> },
+    /// Nothing of it is here, and it has never been up.
+    #[error("there is no platform {name}")]
+    UnknownPlatform { name: String, known: Vec<String> },
     /// Its container is there; the stack that it belongs to was not named this time.
     #[error("{service} belongs to the stack {stack}, which was not given")]
     NotGiven { service: String, stack: String },

@@ -7,6 +7,7 @@
 mod certificate;
 mod cluster;
 mod commands;
+mod durations;
 mod error;
 mod exports;
 mod prepare;
@@ -25,21 +26,23 @@ pub use certificate::{authorities, authority_domain};
 pub use cluster::join::doctor_needs as cluster_needs;
 pub use cluster::status::{AddOnStatus, ClusterStatus, NodeStatus};
 pub use commands::bundle::{LoadedBundle, SavedBundle, load_bundle, save_images};
+pub use commands::changes::{Change, ChangeKind, changes};
 pub use commands::cluster::{
     cluster_kubeconfig, cluster_status, create_cluster, delete_cluster, load_into_cluster, start_cluster, stop_cluster,
 };
 pub use commands::creds::{Credential, credentials, exports};
-pub use commands::down::{DownOptions, Downed, down};
+pub use commands::down::{Data, DownOptions, Downed, data_of, down, must_be_known};
 pub use commands::images::{ImageRow, image_rows, look_at_contexts, obtain_images};
 pub use commands::lifecycle::{Action as LifecycleAction, lifecycle};
 pub use commands::lock_images::{LockChange, LockRow, Locked, lock_images};
-pub use commands::logs::{LogRequest, Source as LogSource, log_sources};
+pub use commands::logs::{LogEvent, Source as LogSource, log_sources, read_logs};
 pub use commands::names::{
     install_dns_service, install_names, names_may_be_offered, names_were_offered, uninstall_names,
 };
+pub use commands::pages::{Page, pages};
 pub use commands::prune::{Pruned, PrunedImage, prune_images};
 pub use commands::serve::{DEFAULT_METRICS, ServeOptions, Serving, serve};
-pub use commands::status::{PlatformStatus, ServiceStatus, Status, UsageStatus, status, status_with_usage};
+pub use commands::status::{Condition, PlatformStatus, ServiceStatus, Status, UsageStatus, status, status_with_usage};
 pub use commands::up::{UpOptions, UpResult, up};
 pub use commands::validate::{Traced, full_name, trace_name, validate};
 pub use error::{Error, ResolverError};

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use crate::config::Loaded;
 use crate::doctor::{Finding, Fix};
 use crate::model::Platform;
+use crate::plan::forecast::Forecast;
 use crate::plan::{Action, LeftOut, Plan, reconcile_anew, select};
 
 use super::cluster::join::{self, Joined};
@@ -56,7 +57,7 @@ impl Prepared {
 #[async_trait]
 pub trait Consent: Send + Sync {
     /// The plan is made and nothing is changed yet.
-    async fn planned(&self, prepared: &Prepared, findings: &[Finding]);
+    async fn planned(&self, prepared: &Prepared, findings: &[Finding], forecast: &Forecast);
     /// Whether a program that a build needs may be installed.
     async fn install(&self, why: &str, fix: &Fix) -> Result<bool, Error>;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::apply::{Outcome, Tools, apply};
+use crate::apply::{Extras, Outcome, Tools, apply};
 use crate::engine::Engine;
 use crate::event::Events;
 use crate::host::{Host, Lock};
@@ -75,6 +75,7 @@ impl Session {
             cancel: self.cancel.clone(),
             image_timeout: Duration::ZERO,
             cluster: None,
+            extras: Extras::default(),
         }
     }
 

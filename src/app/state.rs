@@ -1,7 +1,7 @@
 //! What bears no labels: the secrets and the choice of the loopback block, in the user's data
 //! folder under the platform's name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
@@ -42,6 +42,12 @@ struct PlatformFile {
 struct ClusterFile {
     format: u64,
     cluster: ClusterRecord,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StoppedFile {
+    format: u64,
+    services: BTreeSet<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -98,6 +104,23 @@ impl State {
             }
         }
         taken
+    }
+
+    /// Whether the platform has been up, and its data was not removed since.
+    pub async fn is_known(&self, host: &dyn Host) -> bool {
+        host.exists(&self.platform_file()).await
+    }
+
+    /// The names of all platforms that have been up.
+    pub async fn all(host: &dyn Host) -> Vec<String> {
+        let data = host.folders().data;
+        let mut known = Vec::new();
+        for name in host.list(&data).await.unwrap_or_default() {
+            if (Self { folder: data.join(&name) }).is_known(host).await {
+                known.push(name);
+            }
+        }
+        known
     }
 
     /// Records the choice of the block, so that another platform does not take it.
@@ -174,9 +197,26 @@ impl State {
         Ok(())
     }
 
+    fn stopped_file(&self) -> PathBuf {
+        self.folder.join("stopped.json")
+    }
+
+    /// Services that the user has stopped, and not started again: an exit code does not tell.
+    pub async fn stopped(&self, host: &dyn Host) -> Result<BTreeSet<String>, Error> {
+        Ok(read::<StoppedFile>(host, &self.stopped_file()).await?.map(|file| file.services).unwrap_or_default())
+    }
+
+    pub async fn keep_stopped(&self, host: &dyn Host, services: BTreeSet<String>) -> Result<(), Error> {
+        let path = self.stopped_file();
+        if services.is_empty() {
+            return host.remove(&path).await.map_err(|source| Error::Io { path, source });
+        }
+        write(host, &path, &StoppedFile { format: FORMAT, services }).await
+    }
+
     /// Everything of the platform's, after its last volume is gone. The lock's folder stays.
     pub async fn forget(&self, host: &dyn Host) -> Result<(), Error> {
-        for path in [self.secrets_file(), self.platform_file()] {
+        for path in [self.secrets_file(), self.platform_file(), self.stopped_file()] {
             host.remove(&path).await.map_err(|source| Error::Io { path, source })?;
         }
         Ok(())

@@ -19,7 +19,7 @@ pub struct Agrees;
 
 #[async_trait::async_trait]
 impl Consent for Agrees {
-    async fn planned(&self, _: &Prepared, _: &[Finding]) {}
+    async fn planned(&self, _: &Prepared, _: &[Finding], _: &crate::plan::forecast::Forecast) {}
     async fn install(&self, _: &str, _: &Fix) -> Result<bool, Error> {
         Ok(true)
     }

@@ -7,8 +7,9 @@ use crate::engine::{BuildRequest, EngineError, ImageError};
 use crate::event::{Event, Progress};
 use crate::host::{Command, Host};
 use crate::model::{BaseImage, ImageBuild, ImageSpec, PrepareStep, label};
-use crate::plan::ImageSource;
+use crate::plan::{ImageSource, Step};
 
+use super::build_log::Said;
 use super::{Run, StepError, Tools};
 
 /// Tries every open source in order. The reference under which the image is now in the engine.
@@ -17,9 +18,9 @@ pub(super) async fn obtain(
     spec: &ImageSpec,
     pull: bool,
     build: bool,
-    step: &str,
+    of: &Step,
 ) -> Result<(String, ImageSource), StepError> {
-    let tools = &run.tools;
+    let (tools, step) = (&run.tools, of.id.as_str());
     let progress = |progress: Progress| tools.events.emit(Event::StepProgress { id: step.to_owned(), progress });
     let mut attempts = Vec::new();
     for reference in spec.pull.iter().filter(|_| pull) {
@@ -50,8 +51,15 @@ pub(super) async fn obtain(
                     make_base(tools, base, step).await?;
                 }
             }
-            let _slot = run.builds.acquire().await;
-            build_image(tools, image, &progress).await?;
+            let _place = run.build_place(step).await;
+            let said = Said::default();
+            let heard = |progress: Progress| {
+                said.hear(&progress);
+                tools.events.emit(Event::StepProgress { id: step.to_owned(), progress });
+            };
+            if let Err(error) = build_image(tools, image, &heard).await {
+                return Err(said.failed(tools, &of.group, image, error).await);
+            }
             Ok((image.tag.clone(), ImageSource::Build))
         }
         _ => Err(StepError::NoImage { reference: spec.reference.clone(), attempts }),
@@ -125,7 +133,7 @@ async fn prepare(
                 progress(Progress::Line { text: command.to_string() });
                 tools
                     .host
-                    .run(&command)
+                    .run_watched(&command, &|line| progress(Progress::Line { text: format!("{program}: {line}") }))
                     .await
                     .map_err(|source| StepError::Prepare { reference: image.tag.clone(), source })?;
             }
@@ -145,7 +153,7 @@ pub(super) async fn make_base(tools: &Tools, base: &BaseImage, step: &str) -> Re
     progress(Progress::Line {
         text: format!("mmdebstrap {}: a minimal Debian from this machine's mirror", base.suite),
     });
-    let made = tools.host.run(&command).await;
+    let made = tools.host.run_watched(&command, &|line| progress(Progress::Line { text: line.to_owned() })).await;
     made.map_err(|source| StepError::Base { reference: base.reference.clone(), source })?;
     let labels = [(label::SERVICE.to_owned(), "base".to_owned())].into();
     let imported = tools.engine.import(&tar, &base.reference, &labels).await;

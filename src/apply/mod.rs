@@ -2,7 +2,8 @@
 //! nothing: what is not in the plan does not happen.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -11,15 +12,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::ClusterError;
 use crate::engine::{Engine, EngineError, ImageError, ProgressSink};
-use crate::event::{Event, Events, Progress, StepInfo};
+use crate::event::{Doing, Event, Events, Progress, StepInfo};
 use crate::host::{Host, RunError};
 use crate::model::{Facts, Reload, label};
-use crate::plan::{Action, ClusterAction, ImageSource, ImageUse, Plan, Step, StepId};
+use crate::plan::forecast::{BUILD_SLOTS, Known, expected};
+use crate::plan::{Action, CLUSTER_GROUP, ClusterAction, ImageSource, ImageUse, Plan, Step, StepId};
 
+mod build_log;
 mod image;
 mod ready;
 mod timing;
 
+pub use build_log::BuildFailure;
 pub use ready::log_tail;
 pub use timing::{Timing, critical_path};
 
@@ -35,6 +39,8 @@ pub enum StepError {
     Prepare { reference: String, source: RunError },
     #[error("making {reference}: {source}")]
     Base { reference: String, source: RunError },
+    #[error("{} was not built: {}", failure.service, failure.what)]
+    Build { failure: Box<BuildFailure>, source: Box<StepError> },
     #[error("{path}: {message}")]
     File { path: String, message: String },
     #[error("{service} {reason}")]
@@ -95,6 +101,18 @@ pub struct Tools {
     pub image_timeout: Duration,
     /// Where the plan has steps of a cluster.
     pub cluster: Option<Arc<dyn ClusterWork>>,
+    pub extras: Extras,
+}
+
+/// What makes a run better told; none of it changes what is done.
+#[derive(Debug, Clone, Default)]
+pub struct Extras {
+    /// How long images took on this machine before.
+    pub known: Known,
+    /// Services that run as they should, and are no part of the plan.
+    pub unchanged: Vec<String>,
+    /// The folder for the whole output of a failed build.
+    pub logs: Option<PathBuf>,
 }
 
 struct Run {
@@ -103,6 +121,8 @@ struct Run {
     images: Mutex<BTreeMap<StepId, (String, ImageSource)>>,
     /// Builds saturate the machine by themselves.
     builds: tokio::sync::Semaphore,
+    /// Steps that stood in line, and when they got their place.
+    placed: Mutex<BTreeMap<StepId, Instant>>,
     /// One of several builds makes the base, the others wait for it.
     base: tokio::sync::Mutex<()>,
 }
@@ -110,21 +130,17 @@ struct Run {
 /// Runs all steps. Never fails as a whole: the outcome says what did.
 pub async fn apply(command: &str, platform: &str, plan: &Plan, tools: Tools) -> Outcome {
     let begun = Instant::now();
-    let steps: Vec<StepInfo> = plan
-        .steps
-        .iter()
-        .map(|step| StepInfo {
-            id: step.id.clone(),
-            group: step.group.clone(),
-            text: step.phrase(),
-            after: step.after.clone(),
-        })
-        .collect();
-    tools.events.emit(Event::Started { command: command.to_owned(), platform: platform.to_owned(), steps });
+    tools.events.emit(Event::Started {
+        command: command.to_owned(),
+        platform: platform.to_owned(),
+        steps: announced(plan, &tools.extras.known),
+        unchanged: tools.extras.unchanged.clone(),
+    });
     let run = Arc::new(Run {
         tools,
         images: Mutex::default(),
-        builds: tokio::sync::Semaphore::new(2),
+        builds: tokio::sync::Semaphore::new(BUILD_SLOTS),
+        placed: Mutex::default(),
         base: tokio::sync::Mutex::new(()),
     });
     let mut outcome = Outcome::default();
@@ -167,6 +183,8 @@ pub async fn apply(command: &str, platform: &str, plan: &Plan, tools: Tools) -> 
             },
         };
         let Some(step) = plan.steps.iter().find(|step| step.id == id) else { continue };
+        // standing in line is not work
+        let start = run.placed.lock().unwrap_or_else(PoisonError::into_inner).remove(&id).unwrap_or(start);
         let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         outcome.ran.push(Timing {
             step: id.clone(),
@@ -206,7 +224,85 @@ pub async fn apply(command: &str, platform: &str, plan: &Plan, tools: Tools) -> 
     outcome
 }
 
+/// The steps as those who draw get to know them.
+fn announced(plan: &Plan, known: &Known) -> Vec<StepInfo> {
+    let jobs: BTreeSet<&str> = plan
+        .steps
+        .iter()
+        .filter(|step| matches!(&step.action, Action::AwaitReady { readiness, .. } if readiness.one_shot))
+        .map(|step| step.group.as_str())
+        .collect();
+    let of_container = |action: &Action| {
+        use Action::{AwaitReady, CreateContainer, Reload, RemoveContainer, Start, Stop, WriteFiles};
+        matches!(
+            action,
+            CreateContainer { .. }
+                | Start { .. }
+                | Stop { .. }
+                | RemoveContainer { .. }
+                | WriteFiles { .. }
+                | Reload { .. }
+                | AwaitReady { .. }
+        )
+    };
+    let services: BTreeSet<&str> = plan
+        .steps
+        .iter()
+        .filter(|step| of_container(&step.action) && step.group != CLUSTER_GROUP)
+        .map(|step| step.group.as_str())
+        .filter(|group| !jobs.contains(group))
+        .collect();
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let info = |step: &Step| StepInfo {
+        id: step.id.clone(),
+        group: step.group.clone(),
+        text: step.phrase(),
+        after: step.after.clone(),
+        doing: doing(&step.action),
+        service: services.contains(step.group.as_str()),
+        expected_millis: Some(millis(expected(step, known).0)),
+        limit_millis: match &step.action {
+            Action::AwaitReady { readiness, .. } => Some(millis(readiness.timeout)),
+            _ => None,
+        },
+    };
+    plan.steps.iter().map(info).collect()
+}
+
+fn doing(action: &Action) -> Doing {
+    match action {
+        Action::CreateNetwork(_) => Doing::Network,
+        Action::CreateVolume { .. } => Doing::Volume,
+        Action::RemoveNetwork { .. } | Action::RemoveVolume { .. } => Doing::Remove,
+        Action::MakeBase(_) => Doing::Base,
+        Action::ObtainImage { pull: true, .. } => Doing::Pull,
+        Action::ObtainImage { .. } => Doing::Build,
+        Action::CreateContainer { .. } => Doing::Create,
+        Action::Start { .. } => Doing::Start,
+        Action::Stop { .. } => Doing::Stop,
+        Action::RemoveContainer { .. } => Doing::Remove,
+        Action::WriteFiles { .. } => Doing::Configure,
+        Action::Reload { .. } => Doing::Reload,
+        Action::Cluster(_) => Doing::Cluster,
+        Action::AwaitReady { readiness, .. } if readiness.one_shot => Doing::Job,
+        Action::AwaitReady { .. } => Doing::Await,
+    }
+}
+
 impl Run {
+    /// A place among the builds, as soon as one is free. Whoever stands in line says so.
+    async fn build_place(&self, step: &str) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        if let Ok(place) = self.builds.try_acquire() {
+            return Some(place);
+        }
+        self.tools.events.emit(Event::StepQueued { id: step.to_owned() });
+        // never closed while this run lasts
+        let place = self.builds.acquire().await.ok()?;
+        self.placed.lock().unwrap_or_else(PoisonError::into_inner).insert(step.to_owned(), Instant::now());
+        self.tools.events.emit(Event::StepStarted { id: step.to_owned() });
+        Some(place)
+    }
+
     async fn step(&self, step: &Step) -> Result<Option<String>, StepError> {
         let engine = &self.tools.engine;
         match &step.action {
@@ -227,7 +323,7 @@ impl Run {
                 self.or_cancelled(image::make_base(&self.tools, base, &step.id)).await?;
             }
             Action::ObtainImage { spec, pull, build } => {
-                let work = image::obtain(self, spec, *pull, *build, &step.id);
+                let work = image::obtain(self, spec, *pull, *build, step);
                 let (reference, source) = self.or_cancelled(work).await?;
                 let note = match source {
                     ImageSource::Build => Some("built".to_owned()),
@@ -235,10 +331,7 @@ impl Run {
                     ImageSource::Image => None,
                 };
                 let reference = if source == ImageSource::Image { spec.kept_as() } else { reference };
-                self.images
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner)
-                    .insert(step.id.clone(), (reference, source));
+                self.images.lock().unwrap_or_else(PoisonError::into_inner).insert(step.id.clone(), (reference, source));
                 return Ok(note);
             }
             Action::CreateContainer { spec, image } => {
@@ -301,7 +394,7 @@ impl Run {
             ImageUse::Obtained { step } => self
                 .images
                 .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .unwrap_or_else(PoisonError::into_inner)
                 .get(step)
                 .cloned()
                 .ok_or_else(|| StepError::NoImage { reference: step.clone(), attempts: Vec::new() }),

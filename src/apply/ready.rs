@@ -57,7 +57,7 @@ pub(super) async fn wait(
         }
         let ended = matches!(found.state, ContainerState::Exited | ContainerState::Dead);
         let answer = if readiness.one_shot {
-            if ended { Answer::Healthy } else { Answer::Not("at work".into()) }
+            if ended { Answer::Healthy } else { Answer::Not(String::new()) }
         } else if ended {
             // its work is done: not a service, and no failure either
             Answer::Healthy
@@ -68,13 +68,13 @@ pub(super) async fn wait(
                 Question::Ask => ask(&*tools.engine, &*tools.host, &tools.facts, spec, readiness, &found).await?,
                 Question::EngineHealth => match found.health {
                     Health::Healthy | Health::None => Answer::Healthy,
-                    Health::Starting => Answer::Not("its image's health check has not passed yet".into()),
-                    Health::Unhealthy => Answer::Not("its image's health check fails".into()),
+                    Health::Starting => Answer::Not("health check: not passed yet".into()),
+                    Health::Unhealthy => Answer::Not("health check: failing".into()),
                 },
                 Question::Nothing if begun.elapsed() >= if restarts > 0 { RECOVERED } else { SETTLED } => {
                     Answer::Healthy
                 }
-                Question::Nothing => Answer::Not("started".into()),
+                Question::Nothing => Answer::Not(String::new()),
             }
         };
         match answer {
@@ -85,6 +85,10 @@ pub(super) async fn wait(
                 return Ok(());
             }
             Answer::Not(reason) | Answer::Unasked(reason) => {
+                if let Some(tries) = used_up(&found, spec, readiness) {
+                    let reason = format!("runs, but is not healthy: {reason} ({tries} tries in a row)");
+                    return Err(not_ready(tools, spec, reason).await);
+                }
                 if reason != said {
                     progress(reason.clone());
                     said = reason;
@@ -92,12 +96,23 @@ pub(super) async fn wait(
             }
         }
         if Instant::now() >= deadline {
-            let reason = format!("is not healthy after {} s: {said}", readiness.timeout.as_secs());
+            let reason = match said.as_str() {
+                "" => format!("is not ready after {} s", readiness.timeout.as_secs()),
+                said => format!("runs, but is not ready after {} s: {said}", readiness.timeout.as_secs()),
+            };
             return Err(not_ready(tools, spec, reason).await);
         }
         tokio::time::sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
         pause = (pause * 3 / 2).min(LONGEST_PAUSE);
     }
+}
+
+/// How often the engine has tried a health check that it gives up on. A service with a probe is
+/// asked from outside, whatever the engine thinks of it.
+fn used_up(found: &ObservedContainer, spec: &ContainerSpec, readiness: &Readiness) -> Option<u32> {
+    let unhealthy = readiness.probe.is_none() && found.health == Health::Unhealthy;
+    // Docker's own number where none is given
+    unhealthy.then(|| spec.healthcheck.as_ref().and_then(|check| check.retries).unwrap_or(3))
 }
 
 enum Question {
@@ -122,16 +137,32 @@ fn question(spec: &ContainerSpec, readiness: &Readiness) -> Question {
 
 /// Why it will not come up, when that is certain.
 fn gave_up(found: &ObservedContainer, spec: &ContainerSpec, readiness: &Readiness, code: i64) -> Option<String> {
-    let memory = if found.oom_killed { " (killed: it reached its memory limit)" } else { "" };
     let last = found.exit_code.unwrap_or(code);
+    let killed = || {
+        let limit =
+            spec.options.resources.memory.map(|bytes| format!(" than its {} MiB", bytes >> 20)).unwrap_or_default();
+        format!("was killed: it needed more memory{limit}")
+    };
     match found.state {
-        ContainerState::Exited | ContainerState::Dead if last != 0 => Some(format!("ended with {last}{memory}")),
+        ContainerState::Exited | ContainerState::Dead if last != 0 && found.oom_killed => Some(killed()),
+        ContainerState::Exited | ContainerState::Dead if last != 0 && readiness.one_shot => {
+            Some(format!("failed (exit code {last})"))
+        }
+        ContainerState::Exited | ContainerState::Dead if last != 0 => {
+            Some(format!("stopped right after its start (exit code {last})"))
+        }
         ContainerState::Exited | ContainerState::Dead if !found.error.is_empty() => Some(found.error.clone()),
-        ContainerState::Exited | ContainerState::Dead if !spec.may_end() => Some("ended with 0".into()),
+        ContainerState::Exited | ContainerState::Dead if !spec.may_end() => {
+            Some("stopped right after its start (exit code 0)".into())
+        }
         ContainerState::Restarting | ContainerState::Running
             if found.restart_count >= RESTARTS && !readiness.one_shot =>
         {
-            Some(format!("keeps ending with {code}{memory}; it was started {} times", found.restart_count + 1))
+            let starts = found.restart_count + 1;
+            Some(match found.oom_killed {
+                true => format!("{}, {starts} times", killed()),
+                false => format!("crashes again and again: exit code {code}, {starts} starts"),
+            })
         }
         _ => None,
     }
@@ -139,7 +170,7 @@ fn gave_up(found: &ObservedContainer, spec: &ContainerSpec, readiness: &Readines
 
 fn state_text(found: &ObservedContainer) -> String {
     match found.state {
-        ContainerState::Restarting => format!("ended with {}, starts again", found.exit_code.unwrap_or_default()),
+        ContainerState::Restarting => format!("restarting after exit code {}", found.exit_code.unwrap_or_default()),
         ContainerState::Created => "created".into(),
         ContainerState::Paused => "paused".into(),
         _ => "ended".into(),

@@ -20,7 +20,7 @@ use crate::system::{OverNetwork, System};
 
 use super::error::{CliError, ErrorKind, Hint};
 use super::ui::confirm::{self, Answer, Question};
-use super::ui::{self, ColorChoice, Stream, Streams, Style, Terminal};
+use super::ui::{self, ColorChoice, Stream, Streams, Style, Tally, Terminal};
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
@@ -107,14 +107,14 @@ pub struct Context {
     pub terminal: Terminal,
     pub host: Arc<dyn Host>,
     pub cancel: CancellationToken,
-    reporter: Arc<dyn Reporter>,
+    reporter: Arc<ui::Counted>,
 }
 
 impl Context {
     pub fn new(global: Global, name: Option<PlatformName>) -> Self {
         let terminal = Terminal::of_this_process();
         let streams = Streams::standard(terminal.clone(), global.color, global.verbose > 0);
-        let reporter = ui::reporter(global.progress, streams);
+        let reporter = Arc::new(ui::Counted::new(ui::reporter(global.progress, streams)));
         Self { global, name, terminal, host: Arc::new(LocalHost::new()), cancel: CancellationToken::new(), reporter }
     }
 
@@ -126,8 +126,30 @@ impl Context {
         self.terminal.style(self.global.color, Stream::Stdout)
     }
 
+    pub fn err_style(&self) -> Style {
+        self.terminal.style(self.global.color, Stream::Stderr)
+    }
+
     pub fn events(&self) -> Events {
         Events::new(self.reporter.clone())
+    }
+
+    /// How the services of the run that was announced last stand.
+    pub fn tally(&self) -> Tally {
+        self.reporter.tally()
+    }
+
+    /// The end of a run that failed or was stopped: how far it came. What went wrong is said by the
+    /// error, and where nothing was begun there is nothing to say.
+    pub fn broke_off(&self, begun: std::time::Instant) {
+        let tally = self.tally();
+        let summary = match (self.reporter.has_begun(), tally.services) {
+            (false, _) | (_, 0) => String::new(),
+            (true, services) => {
+                format!("{} of {} up", tally.done, ui::text::count(services, "service"))
+            }
+        };
+        self.finished(begun, false, false, summary);
     }
 
     /// The end of a run, for whoever draws.
@@ -156,11 +178,17 @@ impl Context {
             only_own: false,
         };
         let mut loaded = config::load(&request, &DiskFiles).map_err(|errors| {
-            let count = errors.0.len();
-            let what = if count == 1 { "an error".to_owned() } else { format!("{count} errors") };
-            let mut error = CliError::new(ErrorKind::Config, format!("the configuration has {what}"));
-            error.details = errors.0.iter().map(ToString::to_string).collect();
-            error
+            let mut all: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+            // a single one is the headline itself
+            match all.as_slice() {
+                [_] => CliError::new(ErrorKind::Config, all.remove(0)),
+                several => {
+                    let what = format!("the configuration has {} errors", several.len());
+                    let mut error = CliError::new(ErrorKind::Config, what);
+                    error.details = all;
+                    error
+                }
+            }
         })?;
         app::look_at_contexts(&mut loaded.platform);
         for warning in &loaded.warnings {
@@ -222,9 +250,12 @@ impl Context {
         let style = self.terminal.style(self.global.color, Stream::Stderr);
         match confirm::confirm(question.clone(), &self.terminal, style, &self.cancel).await {
             Ok(Answer::Yes) => Ok(true),
+            Ok(Answer::No) if self.cancel.is_cancelled() => Err(cancelled()),
             Ok(Answer::No) => Ok(false),
-            Ok(Answer::NotAsked) => Err(CliError::new(ErrorKind::Privilege, question.text.clone())
-                .hint("it is not done without being asked, and there is no terminal to ask on: `--yes` agrees")),
+            Ok(Answer::NotAsked) => {
+                Err(CliError::new(ErrorKind::Privilege, format!("not done without your agreement: {}", question.text))
+                    .hint("there is no terminal to ask on; `--yes` agrees"))
+            }
             Err(error) => Err(CliError::io("ask on the terminal", &error)),
         }
     }
@@ -250,11 +281,21 @@ impl Context {
         if self.agreed(question, explain).await? {
             return Ok(());
         }
-        Err(CliError::new(ErrorKind::Interrupted, "nothing was done"))
+        Err(declined())
     }
 
-    /// Writes a result. A reader that has gone away is no error.
+    /// Writes a result. A reader that has gone away is no error. On a terminal nothing but colors gets
+    /// through: names and labels of others may hold sequences that it would obey.
     pub fn print(&self, text: &str) -> Result<(), CliError> {
+        if self.terminal.stdout_is_tty { self.write(&ui::text::harmless(text)) } else { self.write(text) }
+    }
+
+    /// A sequence of ours for the terminal.
+    pub fn control(&self, sequence: &'static str) -> Result<(), CliError> {
+        self.write(sequence)
+    }
+
+    fn write(&self, text: &str) -> Result<(), CliError> {
         self.finish();
         let mut out = std::io::stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -308,6 +349,16 @@ impl Context {
         }
         ExitCode::from(error.kind.exit_code())
     }
+}
+
+/// Ctrl-C at a question.
+fn cancelled() -> CliError {
+    CliError::new(ErrorKind::Interrupted, "Cancelled; nothing was changed.")
+}
+
+/// No is an answer and not an error; the exit code still tells a script that nothing was done.
+pub fn declined() -> CliError {
+    CliError::new(ErrorKind::Declined, "Nothing was changed.")
 }
 
 /// This program, for starting it again.

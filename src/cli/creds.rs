@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use crate::app::{Error, credentials};
 
 use super::context::{Context, StackOptions};
@@ -6,13 +8,16 @@ use super::ui::table::{Cell, Fit, Table};
 
 /// Show the passwords that were made for the services
 ///
-/// They are made once, kept in a file that only you can read, and removed with the data
-/// (`down --volumes`).
+/// Shows those that a person needs, with the address of their service. They are made once, kept in
+/// a file that only you can read, and removed with the data (`down --volumes`).
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only of these services
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
+    /// Show every variable, including those that services use among themselves
+    #[arg(short, long)]
+    all: bool,
     #[command(flatten)]
     stacks: StackOptions,
 }
@@ -40,10 +45,28 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             format!("{} has no passwords\n", args.services.join(", "))
         });
     }
-    let mut table = Table::new([("SERVICE", Fit::Whole), ("VARIABLE", Fit::Whole), ("VALUE", Fit::Whole)]);
+    let everything = args.all || !args.services.is_empty();
+    let count = all.len();
+    if !everything {
+        let mut seen = BTreeSet::new();
+        all.retain(|credential| credential.address.is_some() && seen.insert(credential.value.clone()));
+    }
+    let mut table = Table::new(["SERVICE", "ADDRESS", "VARIABLE", "VALUE"].map(|title| (title, Fit::Whole)));
+    let mut last = "";
     for credential in &all {
-        table.row([&credential.service, &credential.variable, &credential.value].map(Cell::from));
+        let first = credential.service != last;
+        last = &credential.service;
+        table.row([
+            Cell::from(if first { credential.service.as_str() } else { "" }),
+            Cell::from(credential.address.as_deref().filter(|_| first).unwrap_or_default()),
+            Cell::from(&credential.variable),
+            Cell::from(&credential.value),
+        ]);
     }
     // a value that is cut is of no use
-    context.print(&table.render(context.out_style(), None))
+    let mut out = table.render(context.out_style(), None);
+    if count > all.len() {
+        out.push_str(&context.typed(&format!("all {count} variables: macula creds --all\n")));
+    }
+    context.print(&out)
 }

@@ -4,15 +4,17 @@ use crate::doctor::{self, CHECKS, Finding, Needs, Selection, Status};
 use super::context::{Context, StackOptions};
 use super::error::{CliError, ErrorKind};
 use super::ui::{Style, Tone, text};
-use super::up::explain;
+use super::up::{explain, sentences};
 
-/// Check the machine, and say how to mend what is wrong
+/// Check this machine and suggest fixes
+///
+/// Shows what needs attention; `-v` also lists the checks that passed.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only these checks; none: all
+    /// Only these checks (default: all)
     #[arg(value_name = "CHECK")]
     checks: Vec<String>,
-    /// Mend what can be mended, asking first
+    /// Apply the suggested fixes after confirmation
     #[arg(long)]
     fix: bool,
     /// List the checks
@@ -51,7 +53,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         for at in 0..findings.len() {
             let Some(finding) = findings.get(at).filter(|finding| can_fix(finding)).cloned() else { continue };
             let Some(fix) = &finding.fix else { continue };
-            if !context.agreed(&format!("{}: {}", finding.summary, fix.text), &explain(fix)).await? {
+            if !context.agreed(&sentences(&finding.summary, &fix.text), &explain(fix)).await? {
                 continue;
             }
             let fixed = doctor::fix(&session.system, &needs, &finding, &context.events()).await;
@@ -72,7 +74,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         } else {
             ErrorKind::Unexpected
         };
-        CliError::new(kind, format!("{} failed", text::count(failed.len(), "check")))
+        CliError::new(kind, format!("{} failed: {}", text::count(failed.len(), "check"), finding.summary))
     });
     if context.json() {
         context.print_json(&findings)?;
@@ -82,7 +84,10 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             None => Ok(()),
         };
     }
-    context.print(&table(&findings, context.out_style(), context.global.verbose > 0))?;
+    let width = context.terminal.table_width().unwrap_or(120);
+    let named = !args.checks.is_empty();
+    let shown = table(&findings, context.out_style(), context.global.verbose > 0 || named, width);
+    context.print(&context.typed(&shown))?;
     error.map_or(Ok(()), Err)
 }
 
@@ -91,28 +96,100 @@ fn can_fix(finding: &Finding) -> bool {
         && finding.fix.as_ref().is_some_and(|fix| !fix.actions.is_empty())
 }
 
-fn table(findings: &[Finding], style: Style, verbose: bool) -> String {
+/// What needs attention, and a sum; with `all` also what is well.
+fn table(findings: &[Finding], style: Style, all: bool, width: usize) -> String {
     let mut out = String::new();
-    for finding in findings {
+    let look_at = |finding: &&Finding| matches!(finding.status, Status::Failed | Status::Warning);
+    let names = findings.iter().filter(|finding| all || look_at(finding)).map(|finding| finding.check.len()).max();
+    let names = names.unwrap_or(0);
+    for finding in findings.iter().filter(|finding| all || look_at(finding)) {
         let (sign, tone) = match finding.status {
             Status::Ok => (style.done(), Tone::Good),
             Status::Warning => (style.warning(), Tone::Warn),
             Status::Failed => (style.failed(), Tone::Bad),
             Status::Skipped => (style.skipped(), Tone::Dim),
         };
-        out.push_str(&format!("{} {:<20} {}\n", style.paint(tone, sign), finding.check, finding.summary));
-        if finding.status == Status::Ok && !verbose {
+        let indent = 2 + names + 2;
+        let mut lines = text::wrap(&finding.summary, width.saturating_sub(indent).max(20)).into_iter();
+        let first = lines.next().unwrap_or_default();
+        out.push_str(&format!("{} {}  {first}\n", style.paint(tone, sign), text::pad(finding.check, names)));
+        for line in lines {
+            out.push_str(&format!("{}{line}\n", " ".repeat(indent)));
+        }
+        if finding.status == Status::Ok {
             continue;
         }
-        for line in &finding.detail {
+        for line in finding.detail.iter().flat_map(|line| text::wrap(line, width.saturating_sub(4).max(20))) {
             out.push_str(&format!("    {line}\n"));
         }
         if let Some(fix) = &finding.fix {
-            out.push_str(&format!("    {} {}\n", style.paint(Tone::Active, "fix:"), fix.text));
+            for (at, line) in text::wrap(&fix.text, width.saturating_sub(9).max(20)).into_iter().enumerate() {
+                let label = if at == 0 { style.paint(Tone::Active, "fix:") } else { "    ".to_owned() };
+                out.push_str(&format!("    {label} {line}\n"));
+            }
+            // a command that is wrapped could not be copied
             for action in &fix.actions {
                 out.push_str(&format!("      {action}\n"));
             }
         }
     }
+    let count = |wanted: Status| findings.iter().filter(|finding| finding.status == wanted).count();
+    let (bad, warned, good) = (count(Status::Failed), count(Status::Warning), count(Status::Ok));
+    let names: Vec<String> = findings.iter().filter(look_at).map(|finding| finding.check.to_owned()).collect();
+    let rest = format!("{} passed", text::count(good, "check"));
+    out.push_str(&match (bad, warned) {
+        (0, 0) => format!("{} {rest}\n", style.paint(Tone::Good, style.done())),
+        (0, count) => {
+            let sign = style.paint(Tone::Warn, style.warning());
+            format!("{sign} {} to look at: {}; {rest}\n", text::count(count, "thing"), names.join(", "))
+        }
+        (bad, _) => {
+            let sign = style.paint(Tone::Bad, style.failed());
+            format!("{sign} {} to fix: {}; {rest}\n", text::count(bad, "thing"), names.join(", "))
+        }
+    });
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    #[test]
+    fn what_is_well_is_a_number() {
+        let finding = |check: &'static str, status: Status, summary: &str| Finding {
+            check,
+            status,
+            summary: summary.into(),
+            detail: Vec::new(),
+            fix: None,
+        };
+        let mut findings = vec![
+            finding("engine-running", Status::Ok, "Docker 20.10.24 answers"),
+            finding(
+                "inotify",
+                Status::Warning,
+                "8192 file watches: a cluster takes more, its pods would fail with too many open files",
+            ),
+            finding("subnet", Status::Skipped, "chosen automatically"),
+        ];
+        let plain = Style { color: false, unicode: true };
+        assert_snapshot!(table(&findings, plain, false, 60), @r"
+        ! inotify  8192 file watches: a cluster takes more, its pods
+                   would fail with too many open files
+        ! 1 thing to look at: inotify; 1 check passed
+        ");
+        assert_snapshot!(table(&findings, plain, true, 60), @r"
+        ✔ engine-running  Docker 20.10.24 answers
+        ! inotify         8192 file watches: a cluster takes more,
+                          its pods would fail with too many open
+                          files
+        ↷ subnet          chosen automatically
+        ! 1 thing to look at: inotify; 1 check passed
+        ");
+        findings.remove(1);
+        assert_snapshot!(table(&findings, plain, false, 60), @"✔ 1 check passed");
+    }
 }

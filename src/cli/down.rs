@@ -1,10 +1,14 @@
 use std::time::Instant;
 
-use crate::app::{DownOptions, down};
+use crate::app::{self, Data, DownOptions, Session, data_of, down, must_be_known};
 
-use super::context::Context;
-use super::error::CliError;
+use crate::model::PlatformName;
+
+use super::context::{Context, declined};
+use super::error::{CliError, ErrorKind};
 use super::interrupt;
+use super::ui::confirm::{self, Answer};
+use super::ui::{Style, Tone, text};
 
 /// Take the platform down; the data stays
 ///
@@ -31,18 +35,15 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         context.events().info("`-v` is --verbose here; the data goes with --volumes");
     }
     let begun = Instant::now();
-    if args.volumes && !args.dry_run {
-        context
-            .confirm(
-                &format!("Remove the platform {name} with all its data"),
-                "Every volume of the platform is removed: databases, images pushed to the registry, metrics. \
-             The passwords go too, since they open nothing any more.",
-            )
-            .await?;
-    }
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
         .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
     let session = context.session("down").await;
+    if context.name.is_some() {
+        must_be_known(&session, &name).await?;
+    }
+    if args.volumes && !args.dry_run {
+        agree_to_lose(context, &session, &name).await?;
+    }
     let downed = down(
         &session,
         &name,
@@ -51,8 +52,13 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     .await;
     let downed = match downed {
         Ok(downed) => downed,
+        Err(app::Error::Cancelled) => {
+            context.finished(begun, false, false, "");
+            let message = "Stopped; what was not taken down yet still runs.";
+            return Err(CliError::new(ErrorKind::Interrupted, message).suggest("macula down"));
+        }
         Err(error) => {
-            context.finished(begun, false, false, "not everything is down");
+            context.broke_off(begun);
             return Err(error.into());
         }
     };
@@ -67,10 +73,96 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     }
     let kept = match downed.kept.len() {
         0 => String::new(),
-        1 => "; 1 volume is kept".into(),
-        count => format!("; {count} volumes are kept"),
+        1 => "; its data is kept (1 volume)".into(),
+        count => format!("; its data is kept ({count} volumes)"),
     };
-    let summary = if downed.plan.is_empty() { format!("nothing to do{kept}") } else { format!("down{kept}") };
+    let was = if downed.plan.is_empty() { "already down" } else { "down" };
+    let gone = if args.volumes && !downed.plan.is_empty() { ", and its data removed" } else { "" };
+    let summary = format!("{name} is {was}{gone}{kept}");
     context.finished(begun, true, false, summary);
     Ok(())
+}
+
+/// Shows what would be lost for good, and has the platform's name typed: a `y` comes too easily.
+async fn agree_to_lose(context: &Context, session: &Session, name: &PlatformName) -> Result<(), CliError> {
+    if context.global.yes {
+        return Ok(());
+    }
+    let data = data_of(session, name).await?;
+    let total: u64 = data.iter().filter_map(|data| data.size).sum();
+    if !context.may_ask() {
+        let what = format!(
+            "the data of {name} ({}, {}) would be lost for good",
+            text::count(data.len(), "volume"),
+            text::bytes(total)
+        );
+        return Err(
+            CliError::new(ErrorKind::Privilege, format!("not removed: {what}")).suggest("macula down --volumes --yes")
+        );
+    }
+    context.finish();
+    let question = Loss { platform: name.as_str(), data: &data };
+    match confirm::type_name(name.as_str(), &question.text(context.err_style()), &context.terminal, &context.cancel)
+        .await
+    {
+        Ok(Answer::Yes) => Ok(()),
+        Ok(_) => Err(declined()),
+        Err(error) => Err(CliError::io("ask on the terminal", &error)),
+    }
+}
+
+struct Loss<'a> {
+    platform: &'a str,
+    data: &'a [Data],
+}
+
+/// Volumes that are listed; the rest in one line.
+const LISTED: usize = 8;
+
+impl Loss<'_> {
+    fn text(&self, style: Style) -> String {
+        let mut out = format!("This removes for good, from the platform {}:\n", style.paint(Tone::Bold, self.platform));
+        let names = self.data.iter().take(LISTED).map(|data| text::width(&data.volume)).max().unwrap_or(0);
+        for data in self.data.iter().take(LISTED) {
+            let size = data.size.map_or_else(String::new, text::bytes);
+            let line = format!("  {}  {}", text::pad(&data.volume, names), text::pad_left(&size, 9));
+            out.push_str(line.trim_end());
+            out.push('\n');
+        }
+        let rest = self.data.get(LISTED..).unwrap_or_default();
+        if !rest.is_empty() {
+            let size: u64 = rest.iter().filter_map(|data| data.size).sum();
+            out.push_str(&format!("  and {} more ({})\n", rest.len(), text::bytes(size)));
+        }
+        out.push_str("  and the passwords that were generated\n");
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    #[test]
+    fn what_is_lost_is_listed_with_its_size() {
+        let data: Vec<Data> = (0..10)
+            .map(|at| Data { volume: format!("macula-volume-{at}"), size: (at != 7).then_some(212_000_000 / (at + 1)) })
+            .collect();
+        let loss = Loss { platform: "macula", data: &data };
+        assert_snapshot!(loss.text(Style { color: false, unicode: true }), @r"
+        This removes for good, from the platform macula:
+          macula-volume-0   212.0 MB
+          macula-volume-1   106.0 MB
+          macula-volume-2    70.6 MB
+          macula-volume-3    53.0 MB
+          macula-volume-4    42.4 MB
+          macula-volume-5    35.3 MB
+          macula-volume-6    30.2 MB
+          macula-volume-7
+          and 2 more (44.7 MB)
+          and the passwords that were generated
+        ");
+    }
 }

@@ -37,13 +37,15 @@ pub enum ErrorKind {
     ChangesPending,
     /// The user stopped it.
     Interrupted,
+    /// The user was asked and said no.
+    Declined,
 }
 
 impl ErrorKind {
     /// The documented exit code.
     pub fn exit_code(self) -> u8 {
         match self {
-            Self::Unexpected => 1,
+            Self::Unexpected | Self::Declined => 1,
             Self::Usage => 2,
             Self::Config => 3,
             Self::NoEngine => 4,
@@ -72,6 +74,7 @@ impl ErrorKind {
             Self::Cluster => "cluster",
             Self::ChangesPending => "changes_pending",
             Self::Interrupted => "interrupted",
+            Self::Declined => "declined",
         }
     }
 }
@@ -208,7 +211,11 @@ impl CliError {
 
     /// What stands on standard error: the message, its causes, what to do next.
     pub fn to_text(&self, style: Style) -> String {
-        let mut out = format!("{} {}\n", style.paint(Tone::Bad, "error:"), indented(&self.message, 2));
+        // whoever stops it or says no knows that, and has done nothing wrong
+        let mut out = match self.kind {
+            ErrorKind::Interrupted | ErrorKind::Declined => format!("{}\n", indented(&self.message, 2)),
+            _ => format!("{} {}\n", style.paint(Tone::Bad, "error:"), indented(&self.message, 2)),
+        };
         for detail in &self.details {
             out.push_str(&format!("  {}\n", indented(detail, 4)));
         }
@@ -293,7 +300,7 @@ impl From<EngineError> for CliError {
                 .hint("`macula doctor` says what is missing, and can install and start an engine")
                 .suggest("macula doctor --fix"),
             EngineError::NotFound { .. } => new(ErrorKind::Unexpected)
-                .hint("somebody else may have removed it meanwhile; running the command again looks anew"),
+                .hint("somebody else may have removed it in the meantime; run the command again"),
             EngineError::Conflict { .. } => new(ErrorKind::Conflict)
                 .hint("nothing without the label of this platform is changed or removed: rename or remove it yourself")
                 .hint("or give this platform a name of its own with `--name`, and it uses other names"),
@@ -470,7 +477,7 @@ mod tests {
         exit 4
 
         error: creating container macula-web-1: no such network macula
-          hint: somebody else may have removed it meanwhile; running the command again looks anew
+          hint: somebody else may have removed it in the meantime; run the command again
         exit 1
 
         error: creating container macula-web-1: the name is in use

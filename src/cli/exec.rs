@@ -1,5 +1,6 @@
 use crate::app::{Error, log_sources};
 use crate::engine::AttachedExec;
+use crate::model::ContainerState;
 
 use super::context::Context;
 use super::error::CliError;
@@ -51,7 +52,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         return Err(CliError::usage(format!("{} has {all}: there is no number {}", args.service, args.index))
             .hint(format!("--index is a number from 1 to {}", sources.len())));
     };
-    if !source.running {
+    if source.state != ContainerState::Running {
         return Err(
             CliError::usage(format!("{} does not run", args.service)).suggest(format!("macula up {}", args.service))
         );

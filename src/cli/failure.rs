@@ -1,7 +1,7 @@
 //! Errors of the application as the user sees them: what failed, why, and what to type.
 
 use crate::app::{Error, ResolverError};
-use crate::apply::{Failure, StepError};
+use crate::apply::{BuildFailure, Failure, StepError};
 use crate::bundle::BundleError;
 use crate::cluster::{ClusterError, KubeconfigError};
 use crate::dns::install::InstallError;
@@ -26,7 +26,7 @@ impl From<Error> for CliError {
                 new
             }
             Error::Conflicts(conflicts) => {
-                let mut new = Self::conflict("nothing was changed, since something that is not ours is in the way");
+                let mut new = Self::conflict("nothing was changed: these resources belong to something else");
                 new.details = conflicts.iter().map(ToString::to_string).collect();
                 let mut hints: Vec<&str> = conflicts.iter().filter_map(|conflict| conflict.hint.as_deref()).collect();
                 hints.dedup();
@@ -34,18 +34,27 @@ impl From<Error> for CliError {
             }
             Error::Supply(problems) => supply(&problems),
             Error::Failed(outcome) => failed(&outcome.failed, outcome.skipped.len()),
-            Error::Cancelled => Self::new(ErrorKind::Interrupted, "stopped; what works is kept")
-                .hint("the same command goes on from here"),
+            Error::Cancelled => Self::new(ErrorKind::Interrupted, "Stopped."),
             Error::UnknownService { names, known } if known.is_empty() => {
                 Self::usage(format!("{} has no container, and nothing else of the platform has one", names.join(", ")))
                     .suggest("macula up")
             }
             Error::UnknownService { names, known } => {
-                let near = names.iter().find_map(|name| nearest(name, &known));
                 let new = Self::usage(format!("no service is called {}", names.join(", ")));
-                match near {
-                    Some(near) => new.hint(format!("did you mean {near}?")),
-                    None => new.hint(format!("there are: {}", known.join(", "))),
+                let near: Vec<String> = names.iter().flat_map(|name| near(name, &known)).take(NEAR).collect();
+                match near.as_slice() {
+                    [] => new.hint(format!("there are {}", text::some(&known, NEAR))).suggest("macula status --all"),
+                    [one] => new.hint(format!("did you mean {one}?")),
+                    _ => new.hint(format!("did you mean one of these? {}", near.join(", "))),
+                }
+            }
+            Error::UnknownPlatform { ref name, ref known } => {
+                let new = Self::usage(error.to_string());
+                let near = near(name, known);
+                match (near.as_slice(), known.as_slice()) {
+                    ([near, ..], _) => new.hint(format!("did you mean {near}?")),
+                    ([], []) => new.hint("no platform has been started on this machine yet"),
+                    ([], known) => new.hint(format!("there are {}", text::some(known, NEAR))),
                 }
             }
             Error::NotGiven { .. } => {
@@ -264,28 +273,38 @@ fn cluster(error: &ClusterError) -> CliError {
     }
 }
 
-fn nearest(name: &str, known: &[String]) -> Option<String> {
-    known
+/// Names that are shown in place of all.
+const NEAR: usize = 5;
+
+/// Those that somebody may have meant, the nearest first.
+fn near(name: &str, known: &[String]) -> Vec<String> {
+    let mut all: Vec<(usize, &String)> = known
         .iter()
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .filter(|(distance, _)| *distance <= 2)
-        .min()
-        .map(|(_, candidate)| candidate.clone())
+        .filter(|(distance, candidate)| {
+            // a part of a longer name is as good as a slip of the finger
+            *distance <= 2 || (name.len() >= 3 && (candidate.contains(name) || name.contains(candidate.as_str())))
+        })
+        .collect();
+    all.sort();
+    all.into_iter().map(|(_, candidate)| candidate.clone()).collect()
 }
 
 /// No engine: the attempt that came closest says what to do.
 pub fn no_engine(discovery: &Discovery) -> CliError {
-    let mut new = CliError::new(ErrorKind::NoEngine, "no container engine answers");
+    let mut new = CliError::new(ErrorKind::NoEngine, "could not connect to a container engine");
     for attempt in &discovery.attempts {
         let Err(refusal) = &attempt.outcome else { continue };
         let text = match refusal {
             Refusal::Absent => continue,
             Refusal::PermissionDenied { group: Some(group) } => {
-                format!("{}: this user may not open it (the group {group} may)", attempt.endpoint)
+                format!("{}: permission denied (members of the group {group} may open it)", attempt.endpoint)
             }
-            Refusal::PermissionDenied { group: None } => format!("{}: this user may not open it", attempt.endpoint),
-            Refusal::NotListening => format!("{}: it is there, and nobody listens", attempt.endpoint),
-            Refusal::TooOld { api } => format!("{}: it speaks API {api}; 1.41 is the least", attempt.endpoint),
+            Refusal::PermissionDenied { group: None } => format!("{}: permission denied", attempt.endpoint),
+            Refusal::NotListening => format!("{}: the socket exists, but nothing is listening on it", attempt.endpoint),
+            Refusal::TooOld { api } => {
+                format!("{}: it supports API {api}; 1.41 or later is required", attempt.endpoint)
+            }
             Refusal::Other(text) => format!("{}: {text}", attempt.endpoint),
         };
         new.causes.push(text);
@@ -296,8 +315,10 @@ pub fn no_engine(discovery: &Discovery) -> CliError {
             new.causes.push(format!("DOCKER_HOST names {}, which does not exist", tried.join(", ")));
             return new.hint("`unset DOCKER_HOST` goes back to the engine of this machine").suggest("macula doctor");
         }
-        new.causes.push(format!("none of these exists: {}", tried.join(", ")));
-        new = new.hint("`macula up --yes` installs and starts Docker where the system's packages have it");
+        new.message = "macula needs Docker or Podman, and neither is running here".to_owned();
+        new = new
+            .hint("`macula doctor -v` lists the sockets that were tried")
+            .suggest("macula up --yes      (installs and starts Docker)");
     }
     new.suggest("macula doctor")
 }
@@ -306,9 +327,9 @@ fn supply(problems: &[SupplyProblem]) -> CliError {
     let other = problems.iter().any(|problem| matches!(problem, SupplyProblem::OtherProvider { .. }));
     let kind = if other { ErrorKind::Conflict } else { ErrorKind::Image };
     let what = if other {
-        "data of another provider is left untouched"
+        "the data of some services was written by another version, and is left as it is"
     } else {
-        "nothing was changed, since images are missing"
+        "images are missing; nothing was changed"
     };
     let mut new = CliError::new(kind, what);
     new.details = problems.iter().map(ToString::to_string).collect();
@@ -317,7 +338,8 @@ fn supply(problems: &[SupplyProblem]) -> CliError {
             .hint("take the data out with the service's own dump and put it into the new one, or go back to the image that wrote it")
             .hint("`macula images list` shows which images are here; --images build|local|auto chooses");
     }
-    new.hint("`macula images list` shows what is here; an image that has moved gets another name in macula.yaml under images.overrides")
+    new.hint("to take an image from elsewhere: images: {overrides: {\"IMAGE\": \"ANOTHER\"}} in macula.yaml")
+        .suggest("macula images list")
 }
 
 /// Several steps may fail; the first one in the order of time decides the kind.
@@ -339,9 +361,28 @@ fn failed(failures: &[Failure], skipped: usize) -> CliError {
         new = all;
     }
     if skipped > 0 {
-        new = new.hint(format!("{} that need it were not tried; what works is kept", text::count(skipped, "step")));
+        new = new.hint("what needs it was not started; everything else is kept as it is");
     }
-    new.hint("the same command goes on from here")
+    new
+}
+
+/// A failed build: which of its steps, the lines that say why, and where the rest is.
+fn build(failure: &BuildFailure, source: &StepError) -> CliError {
+    let kind = match source {
+        StepError::Prepare { .. } => ErrorKind::Unexpected,
+        _ => ErrorKind::Image,
+    };
+    let mut error = CliError::new(kind, format!("{} was not built: {}", failure.service, failure.what));
+    error.details.extend(failure.place.clone());
+    let instruction = failure.instruction.iter().map(|text| format!("| {text}"));
+    let lines: Vec<String> = instruction.chain(failure.lines.iter().map(|line| format!("|   {line}"))).collect();
+    if !lines.is_empty() {
+        error.details.push(lines.join("\n"));
+    }
+    if let Some(log) = &failure.log {
+        error.details.push(format!("whole log: {}", log.display()));
+    }
+    error.hint(format!("once it is fixed, `macula up` goes on from there; {} is left as it was", failure.service))
 }
 
 fn one(failure: &Failure) -> CliError {
@@ -351,7 +392,7 @@ fn one(failure: &Failure) -> CliError {
         StepError::NotReady { service, log_tail, .. } => {
             let mut error = CliError::not_healthy(failure.error.to_string());
             if log_tail.is_empty() {
-                error.causes.push("it has logged nothing".into());
+                error.causes.push("it has written nothing to its log".into());
             } else {
                 error.causes.push(format!("the end of its log:\n{}", log_tail.join("\n")));
             }
@@ -373,6 +414,7 @@ fn one(failure: &Failure) -> CliError {
             });
             error
         }
+        StepError::Build { failure, source } => build(failure, source),
         StepError::Prepare { source, .. } | StepError::Base { source, .. } => {
             CliError::from(source.clone()).doing(failure.step.clone())
         }

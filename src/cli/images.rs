@@ -13,7 +13,7 @@ use super::context::{Context, StackOptions};
 use super::error::CliError;
 use super::interrupt;
 use super::ui::table::{Cell, Fit, Table};
-use super::ui::text;
+use super::ui::{Tone, text};
 
 /// List, pull, build, lock, save, load or prune the images of the platform
 #[derive(Debug, clap::Args)]
@@ -104,34 +104,52 @@ async fn list(context: &Context, stacks: &StackOptions) -> Result<(), CliError> 
     if context.json() {
         return context.print_json(&rows);
     }
-    let mut table = Table::new([
-        ("SERVICE", Fit::Whole),
-        ("IMAGE", Fit::Whole),
-        ("STATE", Fit::Whole),
-        ("SIZE", Fit::Number),
-        ("AGE", Fit::Whole),
-        ("DIGEST", Fit::Whole),
-        ("WHY", Fit::Shrink),
-    ]);
-    for row in &rows {
-        let state = match (row.source, row.can_build) {
-            (Some(ImageSource::Build), _) => "built",
-            (Some(ImageSource::Image), _) => "present",
-            (None, true) => "missing (can be built)",
-            (None, false) => "missing",
-        };
-        let size = row.size.and_then(|size| u64::try_from(size).ok()).map(text::bytes);
-        table.row([
-            Cell::from(&row.services.join(", ")),
-            Cell::from(&row.reference),
-            Cell::state(state),
-            Cell::from(&size.unwrap_or_default()),
-            Cell::from(&age(row, context.host.now()).unwrap_or_else(|| "-".to_owned())),
-            Cell::from(row.digest.as_deref().map_or("-", short)),
-            Cell::from(&row.why),
-        ]);
+    let verbose = context.global.verbose > 0;
+    let mut columns =
+        vec![("SERVICE", Fit::Shrink), ("STATE", Fit::Whole), ("SIZE", Fit::Number), ("IMAGE", Fit::Shrink)];
+    if verbose {
+        columns.extend([("DIGEST", Fit::Whole), ("WHY", Fit::Shrink)]);
     }
-    context.print(&table.render(context.out_style(), context.terminal.table_width()))
+    let mut table = Table::new(columns);
+    let dash = || "-".to_owned();
+    for row in &rows {
+        let age = age(row, context.host.now());
+        let state = match (row.source, row.can_build) {
+            (Some(ImageSource::Build), _) => age.map_or("built here".to_owned(), |age| format!("built here {age} ago")),
+            (Some(ImageSource::Image), _) => "present".to_owned(),
+            (None, true) => "missing, can be built".to_owned(),
+            (None, false) => "missing".to_owned(),
+        };
+        let tone = if row.present { Tone::Good } else { Tone::Warn };
+        let size = row.size.and_then(|size| u64::try_from(size).ok()).map(text::bytes);
+        let image = match (&row.name, row.source) {
+            // what the stack names is not what runs
+            (Some(_), Some(ImageSource::Build)) if !verbose => format!("stands for {}", row.reference),
+            (Some(name), _) if *name != row.reference => format!("{name} (for {})", row.reference),
+            _ => row.reference.clone(),
+        };
+        let mut cells = vec![
+            Cell::from(&row.services.join(", ")),
+            Cell::toned(state, tone),
+            Cell::from(&size.unwrap_or_else(dash)),
+            Cell::from(&image),
+        ];
+        if verbose {
+            cells.extend([Cell::from(row.digest.as_deref().map_or("-", short)), Cell::from(&row.why)]);
+        }
+        table.row(cells);
+    }
+    let mut out = table.render(context.out_style(), context.terminal.table_width());
+    let missing: Vec<String> =
+        rows.iter().filter(|row| !row.present).flat_map(|row| row.services.iter().cloned()).collect();
+    let total: i64 = rows.iter().filter_map(|row| row.size).sum();
+    let here = rows.iter().filter(|row| row.present).count();
+    out.push_str(&format!("{} here ({})", text::count(here, "image"), text::bytes(total.unsigned_abs())));
+    if !missing.is_empty() {
+        out.push_str(&format!(", {} missing: {}", rows.len() - here, text::some(&missing, 4)));
+    }
+    out.push('\n');
+    context.print(&out)
 }
 
 /// None for what is not here, and for images whose makers set the time to nothing, so that a build
@@ -198,7 +216,7 @@ async fn save(context: &Context, file: &std::path::Path, stacks: &StackOptions) 
     let session = context.session("images save").await;
     let saved = match save_images(&session, &loaded, file).await {
         Ok(saved) => saved,
-        Err(error) => return Err(broken_off(context, begun, "nothing was saved", error)),
+        Err(error) => return Err(broken_off(context, begun, error)),
     };
     let summary =
         format!("{} ({}) in {}", text::count(saved.images, "image"), text::bytes(saved.size), saved.path.display());
@@ -249,7 +267,7 @@ async fn load(context: &Context, file: &std::path::Path) -> Result<(), CliError>
     let session = context.session("images load").await;
     let loaded = match load_bundle(&session, file).await {
         Ok(loaded) => loaded,
-        Err(error) => return Err(broken_off(context, begun, "not every image was loaded", error)),
+        Err(error) => return Err(broken_off(context, begun, error)),
     };
     let present = match loaded.present.len() {
         0 => String::new(),
@@ -259,9 +277,8 @@ async fn load(context: &Context, file: &std::path::Path) -> Result<(), CliError>
     if context.json() { context.print_json(&loaded) } else { Ok(()) }
 }
 
-fn broken_off(context: &Context, begun: Instant, summary: &str, error: app::Error) -> CliError {
-    let summary = if matches!(error, app::Error::Cancelled) { "stopped" } else { summary };
-    context.finished(begun, false, false, summary);
+fn broken_off(context: &Context, begun: Instant, error: app::Error) -> CliError {
+    context.finished(begun, false, false, "");
     error.into()
 }
 
@@ -281,7 +298,7 @@ async fn get(
         Ok(0) => context.finished(begun, true, false, "nothing to do"),
         Ok(count) => context.finished(begun, true, false, text::count(count, "image")),
         Err(error) => {
-            context.finished(begun, false, false, "not every image could be had");
+            context.broke_off(begun);
             return Err(error.into());
         }
     }

@@ -13,7 +13,7 @@ use super::ui;
 use crate::event::Events;
 
 /// What the first Ctrl-C says.
-const STOPPING: &str = "stopping: what works is kept; Ctrl-C again to stop at once";
+const STOPPING: &str = "stopping … (Ctrl-C again: at once)";
 
 /// Handles SIGINT, SIGTERM and SIGTSTP from now on; dropped, it handles them no more (the
 /// process then ignores them: so it lives as long as the command).
@@ -33,6 +33,14 @@ impl Drop for Interrupts {
 /// When the system takes no handlers.
 pub fn listen(token: CancellationToken, events: Events) -> io::Result<Interrupts> {
     listen_with(token, events, Arc::new(|| std::process::exit(i32::from(ErrorKind::Interrupted.exit_code()))))
+}
+
+/// As [`listen`], for a command that shows something until it is stopped: there is nothing to say.
+///
+/// # Errors
+/// When the system takes no handlers.
+pub fn quietly(token: CancellationToken) -> io::Result<Interrupts> {
+    listen(token, Events::none())
 }
 
 fn listen_with(token: CancellationToken, events: Events, exit: Arc<dyn Fn() + Send + Sync>) -> io::Result<Interrupts> {
@@ -56,7 +64,10 @@ fn listen_with(token: CancellationToken, events: Events, exit: Arc<dyn Fn() + Se
                 exit();
             } else {
                 token.cancel();
-                events.warn(STOPPING);
+                // at a question nothing is under way that has to be stopped
+                if !ui::confirm::is_open() {
+                    events.info(STOPPING);
+                }
             }
         }
     })))
@@ -107,7 +118,7 @@ mod tests {
         send();
         exited.notified().await;
         assert_eq!(exits.load(Ordering::SeqCst), 1);
-        assert_eq!(*heard.0.lock().unwrap(), [Event::Warning { message: STOPPING.into() }]);
+        assert_eq!(*heard.0.lock().unwrap(), [Event::Info { message: STOPPING.into() }]);
         drop(interrupts);
     }
 }

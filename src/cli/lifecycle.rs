@@ -1,10 +1,13 @@
 use std::time::Instant;
 
-use crate::app::{LifecycleAction, lifecycle};
+use crate::app::{self, LifecycleAction, lifecycle};
+use crate::plan::Plan;
 
 use super::context::{Context, StackOptions};
 use super::error::CliError;
 use super::interrupt;
+use super::ui::text;
+use super::up::stopped;
 
 /// Stop and start containers, in the order of their dependencies
 #[derive(Debug, clap::Args)]
@@ -62,17 +65,38 @@ async fn act(
     let session = context.session(verb).await;
     match lifecycle(&session, &loaded, action, &services).await {
         Ok(plan) if context.json() => context.print_json(&plan),
-        Ok(plan) if plan.is_empty() => {
-            context.finished(begun, true, false, "nothing to do");
+        Ok(plan) => {
+            context.finished(begun, true, false, summary(action, &plan));
             Ok(())
         }
-        Ok(_) => {
-            context.finished(begun, true, false, "done");
-            Ok(())
+        Err(app::Error::Cancelled) => {
+            context.finished(begun, false, false, "");
+            Err(stopped(context, begun.elapsed()))
         }
         Err(error) => {
-            context.finished(begun, false, false, format!("{verb} failed"));
+            context.broke_off(begun);
             Err(error.into())
         }
+    }
+}
+
+/// `stopped cart`, `restarted 11 services`
+fn summary(action: LifecycleAction, plan: &Plan) -> String {
+    let mut names: Vec<String> = plan.steps.iter().map(|step| step.group.clone()).collect();
+    names.sort();
+    names.dedup();
+    let verb = match action {
+        LifecycleAction::Restart => "restarted",
+        LifecycleAction::Stop => "stopped",
+        LifecycleAction::Start => "started",
+    };
+    match names.len() {
+        0 => match action {
+            LifecycleAction::Stop => "nothing to do: already stopped".into(),
+            LifecycleAction::Start => "nothing to do: already running".into(),
+            LifecycleAction::Restart => "nothing to do: nothing runs".into(),
+        },
+        1..=3 => format!("{verb} {}", names.join(", ")),
+        count => format!("{verb} {}", text::count(count, "service")),
     }
 }

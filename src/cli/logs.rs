@@ -1,47 +1,53 @@
 use std::io::Write;
 
-use futures_util::StreamExt;
-use futures_util::stream::select_all;
-
-use crate::app::{LogSource, log_sources};
+use crate::app::{LogEvent, LogSource, log_sources, read_logs};
 use crate::engine::LogOptions;
 
 use super::context::Context;
 use super::error::CliError;
-use super::ui::{Tone, text};
+use super::ui::{Style, Tone, text};
 
 /// Show what the services have written
+///
+/// Lines of several services are merged by time. With `--follow` a service is followed through
+/// restarts and replacements. On a terminal, control sequences other than colors are removed.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only these services; none: all
+    /// Only these services (default: all)
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
-    /// Go on with what is written from now on
+    /// Follow new output
     #[arg(short, long)]
     follow: bool,
-    /// Only the last lines of each
-    #[arg(short = 'n', long, value_name = "LINES")]
+    /// Show only the last lines of each service
+    #[arg(short = 'n', long, value_name = "LINES", value_parser = lines)]
     tail: Option<u64>,
-    /// Only what is younger than this: 10m, 2h, or a time like 2026-11-21T08:00:00Z
+    /// Show output since a time: 10m, 2h, or 2026-11-21T08:00:00Z
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Only what is older than this
+    /// Show output until a time
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// With the time of each line
+    /// Show only lines that contain this text; lower case matches either case
+    #[arg(long, value_name = "TEXT")]
+    grep: Option<String>,
+    /// Show the time of each line
     #[arg(short, long)]
     timestamps: bool,
-    /// Without the name of the service before each line
+    /// Leave out the name of the service before each line
     #[arg(long)]
     no_prefix: bool,
 }
+
+/// Columns of the names in front.
+const PREFIX: usize = 20;
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let moment = |text: &Option<String>| text.as_deref().map(|text| moment(context.host.now(), text)).transpose();
     let options = LogOptions {
         follow: args.follow,
         tail: args.tail,
-        timestamps: args.timestamps || context.json(),
+        timestamps: true,
         since: moment(&args.since)?,
         until: moment(&args.until)?,
     };
@@ -49,42 +55,24 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let session = context.session("logs").await;
     let (engine, sources) = log_sources(&session, &name, &args.services).await?;
     if sources.is_empty() {
-        context.events().info(format!("the platform {name} has no containers: `macula up` makes them"));
+        context.events().info(format!("{name} has no containers; `macula up` starts it"));
+        if !args.follow {
+            return Ok(());
+        }
     }
     context.finish();
-    let titles: Vec<String> = sources.iter().map(|source| title(source, &sources)).collect();
-    let widest = titles.iter().map(|title| text::width(title)).max().unwrap_or(0);
-    let style = context.out_style();
-    let mut streams = Vec::new();
-    for (at, (source, title)) in sources.iter().zip(&titles).enumerate() {
-        let tone = Tone::of_series(at);
-        let prefix = if args.no_prefix {
-            String::new()
-        } else {
-            format!("{} ", style.paint(tone, &format!("{} |", text::pad(title, widest))))
-        };
-        let lines = engine.logs(&source.container, &options).await?;
-        let source = source.clone();
-        streams.push(lines.map(move |line| (prefix.clone(), source.clone(), line)).boxed());
-    }
-    let mut all = select_all(streams);
+    let mut writer = Writer::new(context, &args, &sources);
+    let mut events = read_logs(engine, name, args.services.clone(), sources, options);
     let mut out = std::io::stdout().lock();
-    while let Some((prefix, source, line)) = all.next().await {
-        let line = line?;
-        let written = if context.json() {
-            let text = String::from_utf8_lossy(&line.bytes);
-            // the engine writes the time in front
-            let (time, text) = text.split_once(' ').unwrap_or((&text, ""));
-            let stream = if line.stderr { "stderr" } else { "stdout" };
-            let (service, container) = (source.service, source.container);
-            let record = serde_json::json!({
-                "time": time, "service": service, "container": container, "stream": stream, "line": text,
-            });
-            writeln!(out, "{record}")
-        } else {
-            out.write_all(prefix.as_bytes())
-                .and_then(|()| out.write_all(&line.bytes))
-                .and_then(|()| out.write_all(b"\n"))
+    let mut any = false;
+    while let Some(event) = events.recv().await {
+        let written = match event {
+            LogEvent::Broken(error) => return Err(error.into()),
+            LogEvent::Line { source, time, stderr, text } => {
+                any = true;
+                writer.line(&mut out, &source, &time, stderr, &text)
+            }
+            LogEvent::Note { service, text } => writer.note(&mut out, &service, &text),
         };
         match written {
             // `logs | head`
@@ -93,16 +81,124 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             Ok(()) => {}
         }
     }
+    if !any && !args.services.is_empty() && !context.json() {
+        context.events().info(format!("{}: nothing was written", args.services.join(", ")));
+    }
     Ok(())
 }
 
-/// The service, with the container's number where it has several.
-fn title(source: &LogSource, all: &[LogSource]) -> String {
-    let several = all.iter().filter(|other| other.service == source.service).count() > 1;
-    match source.container.rsplit_once('-') {
-        Some((_, number)) if several => format!("{}-{number}", source.service),
-        _ => source.service.clone(),
+/// How lines are written.
+struct Writer {
+    style: Style,
+    json: bool,
+    /// Somebody looks at it: what could move the cursor or set a title is removed.
+    terminal: bool,
+    timestamps: bool,
+    prefix: bool,
+    grep: Option<String>,
+    widest: usize,
+    /// Titles in the order of their appearance; each has a colour.
+    titles: Vec<String>,
+    /// Services with more than one container.
+    several: Vec<String>,
+}
+
+impl Writer {
+    fn new(context: &Context, args: &Args, sources: &[LogSource]) -> Self {
+        let count = |service: &str| sources.iter().filter(|source| source.service == service).count();
+        let several =
+            sources.iter().map(|source| source.service.clone()).filter(|service| count(service) > 1).collect();
+        let mut writer = Self {
+            style: context.out_style(),
+            json: context.json(),
+            terminal: context.terminal.stdout_is_tty,
+            timestamps: args.timestamps,
+            prefix: !args.no_prefix,
+            grep: args.grep.clone(),
+            widest: 0,
+            titles: Vec::new(),
+            several,
+        };
+        writer.titles = sources.iter().map(|source| writer.title(source)).collect();
+        writer.widest = writer.titles.iter().map(|title| text::width(title)).max().unwrap_or(0).min(PREFIX);
+        writer
     }
+
+    /// The service, with the container's number where it has several.
+    fn title(&self, source: &LogSource) -> String {
+        match source.container.rsplit_once('-') {
+            Some((_, number)) if self.several.contains(&source.service) => format!("{}-{number}", source.service),
+            _ => source.service.clone(),
+        }
+    }
+
+    fn tone(&mut self, title: &str) -> Tone {
+        let known = self.titles.iter().position(|known| known == title);
+        Tone::of_series(known.unwrap_or_else(|| {
+            self.titles.push(title.to_owned());
+            self.titles.len() - 1
+        }))
+    }
+
+    fn line(
+        &mut self,
+        out: &mut impl Write,
+        source: &LogSource,
+        time: &str,
+        stderr: bool,
+        bytes: &[u8],
+    ) -> std::io::Result<()> {
+        let line = String::from_utf8_lossy(bytes);
+        if let Some(wanted) = &self.grep
+            && !holds(&line, wanted)
+        {
+            return Ok(());
+        }
+        if self.json {
+            let stream = if stderr { "stderr" } else { "stdout" };
+            let record = serde_json::json!({
+                "time": time, "service": source.service, "container": source.container, "stream": stream,
+                "line": line,
+            });
+            return writeln!(out, "{record}");
+        }
+        let title = self.title(source);
+        let mut head = String::new();
+        if self.prefix {
+            let tone = self.tone(&title);
+            let title = text::pad(&text::fit(&title, self.widest, self.style), self.widest);
+            head = format!("{} ", self.style.paint(tone, &format!("{title} |")));
+        }
+        if self.timestamps {
+            head.push_str(&format!("{time} "));
+        }
+        out.write_all(head.as_bytes())?;
+        match (self.terminal, self.style.color) {
+            (true, true) => out.write_all(text::colored_line(&line).as_bytes())?,
+            (true, false) => out.write_all(text::clean_line(&line).as_bytes())?,
+            // a file or a program gets what the service wrote
+            (false, _) => out.write_all(bytes)?,
+        }
+        out.write_all(b"\n")
+    }
+
+    fn note(&mut self, out: &mut impl Write, service: &str, said: &str) -> std::io::Result<()> {
+        if self.json {
+            return writeln!(out, "{}", serde_json::json!({"service": service, "note": said}));
+        }
+        let service = text::fit(service, PREFIX, self.style);
+        let line = format!("{} {service} {said}", self.style.symbol("──", "--"));
+        writeln!(out, "{}", self.style.paint(Tone::Bold, &line))
+    }
+}
+
+/// As `rg --smart-case`: an upper-case letter in what is looked for makes case matter.
+fn holds(line: &str, wanted: &str) -> bool {
+    if wanted.chars().any(char::is_uppercase) { line.contains(wanted) } else { line.to_lowercase().contains(wanted) }
+}
+
+fn lines(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "expected a number of lines, such as 50".to_owned())
 }
 
 /// Seconds since the epoch of `10m` (ago), of a time (RFC 3339) or of a day.
@@ -120,14 +216,15 @@ fn moment(now: i64, text: &str) -> Result<i64, CliError> {
     };
     match digits.parse::<i64>() {
         Ok(number) if unit > 0 => Ok(now.saturating_sub(number.saturating_mul(unit))),
-        _ => Err(CliError::usage(format!("`{text}` is no time"))
-            .hint("write how long ago (30s, 10m, 2h, 1d) or a time like 2026-11-21T08:00:00Z")),
+        _ => Err(CliError::usage(format!("`{text}` is not a valid time"))
+            .hint("write how long ago (30s, 10m, 2h, 1d) or a time such as 2026-11-21T08:00:00Z")),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ContainerState;
 
     #[test]
     fn times_are_ago_or_absolute() {
@@ -135,5 +232,41 @@ mod tests {
         assert_eq!(moment(1000, "30"), Ok(970));
         assert_eq!(moment(0, "2026-11-21T08:00:00Z"), Ok(1_795_248_000));
         assert!(moment(0, "yesterday").is_err());
+        assert_eq!(lines("50"), Ok(50));
+        assert_eq!(lines("abc"), Err("expected a number of lines, such as 50".into()));
+    }
+
+    #[test]
+    fn a_terminal_gets_colours_and_nothing_else_that_it_would_obey() {
+        let source = LogSource {
+            service: "a-service-with-a-very-long-name".into(),
+            container: "macula-a-service-with-a-very-long-name-1".into(),
+            id: "ab".into(),
+            state: ContainerState::Running,
+            exit_code: None,
+        };
+        let mut writer = Writer {
+            style: Style { color: true, unicode: true },
+            json: false,
+            terminal: true,
+            timestamps: false,
+            prefix: true,
+            grep: Some("ok".into()),
+            widest: PREFIX,
+            titles: Vec::new(),
+            several: Vec::new(),
+        };
+        let mut out = Vec::new();
+        let text = b"\x1b[2J\x1b]0;title\x07\x1b[32mOK\x1b[0m done";
+        writer.line(&mut out, &source, "", false, text).unwrap();
+        writer.line(&mut out, &source, "", false, b"another line").unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "\x1b[36ma-service-with-a-ve\u{2026} |\x1b[0m \x1b[32mOK\x1b[0m done\n"
+        );
+        writer.terminal = false;
+        let mut out = Vec::new();
+        writer.line(&mut out, &source, "", false, text).unwrap();
+        assert!(out.ends_with(b"\x1b[2J\x1b]0;title\x07\x1b[32mOK\x1b[0m done\n"), "a file gets every byte");
     }
 }

@@ -25,6 +25,7 @@ mod images;
 mod interrupt;
 mod lifecycle;
 mod logs;
+mod offer;
 mod open;
 mod plan;
 pub mod reference;

@@ -1,15 +1,21 @@
-use crate::app::{self, Error};
+use std::time::Duration;
+
+use crate::app::{Error, Page, pages};
 use crate::host::Command;
 
 use super::context::{Context, StackOptions};
 use super::error::CliError;
+use super::ui::table::{Cell, Fit, Table};
 
 /// Open a service's page in the browser
+///
+/// Takes the name of a service or of its page: `macula open draw` opens excalidraw. Without one it
+/// lists the pages.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The service
+    /// The service, or the first part of its host name
     #[arg(value_name = "SERVICE")]
-    service: String,
+    service: Option<String>,
     /// Only print the address
     #[arg(long)]
     print: bool,
@@ -17,29 +23,67 @@ pub struct Args {
     stacks: StackOptions,
 }
 
+/// For the ingress of this machine to accept a connection.
+const PATIENCE: Duration = Duration::from_millis(300);
+
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let loaded = context.load(&args.stacks)?;
-    let session = context.session("open").await;
-    let status = app::status(&session, &loaded).await?;
-    // by the service's name, or by the first label of its host: `draw` for draw.macula.local
-    let host = |url: &String| url.contains(&format!("://{}.", args.service));
-    let named = status.services.iter().find(|service| service.name == args.service);
-    let Some(service) = named.or_else(|| status.services.iter().find(|service| service.urls.iter().any(host))) else {
-        let known = status.services.into_iter().map(|service| service.name).collect();
-        return Err(Error::UnknownService { names: vec![args.service], known }.into());
+    // the files know where the pages are, and no engine has to be asked
+    let session = context.session_without_engine("open");
+    let (pages, ingress) = pages(&session, &loaded).await?;
+    let Some(wanted) = args.service else { return list(context, &pages) };
+    let Some(page) = find(&pages, &wanted) else {
+        let known = pages.iter().filter(|page| !page.urls.is_empty()).map(|page| page.service.clone()).collect();
+        return Err(Error::UnknownService { names: vec![wanted], known }.into());
     };
-    if service.state != "running" {
-        let error = CliError::not_healthy(format!("{} does not run", service.name));
-        return Err(error.suggest(format!("macula up {}", service.name)));
-    }
-    let Some(url) = service.urls.first() else {
-        return Err(CliError::usage(format!("{} has no page", service.name))
-            .hint(format!("it listens on {}", service.addresses.join(", "))));
+    let Some(url) = page.urls.iter().find(|url| url.contains(&format!("://{wanted}."))).or(page.urls.first()) else {
+        return Err(CliError::usage(format!("{} has no page", page.service)).suggest("macula open"));
     };
     let opener = if context.host.facts().os == "macos" { "open" } else { "xdg-open" };
     if args.print || context.host.which(opener).is_none() {
         return context.print(&format!("{url}\n"));
     }
+    if context.host.connect(ingress, PATIENCE).await.is_err() {
+        let what = if page.service == wanted { String::new() } else { format!(" ({})", page.service) };
+        let error = CliError::not_healthy(format!("{wanted}{what} cannot be opened: {} is down", loaded.platform.name));
+        return Err(error.suggest(format!("macula up {}", page.service)));
+    }
     context.host.run(&Command::new(opener, [url.as_str()])).await?;
     Ok(())
+}
+
+/// By the service's name first, then by a name of a page.
+fn find<'a>(pages: &'a [Page], wanted: &str) -> Option<&'a Page> {
+    let named = pages.iter().find(|page| page.service == wanted);
+    named.or_else(|| pages.iter().find(|page| page.hosts.iter().any(|host| host == wanted)))
+}
+
+fn list(context: &Context, pages: &[Page]) -> Result<(), CliError> {
+    let mut table = Table::new([("SERVICE", Fit::Whole), ("PAGE", Fit::Whole)]);
+    for page in pages {
+        for (at, url) in page.urls.iter().enumerate() {
+            let name = if at == 0 { page.service.as_str() } else { "" };
+            table.row([Cell::from(name), Cell::from(url)]);
+        }
+    }
+    context.print(&table.render(context.out_style(), None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_found_by_either_name() {
+        let page = |service: &str, host: &str| Page {
+            service: service.into(),
+            hosts: vec![host.into()],
+            urls: vec![format!("https://{host}.macula.local")],
+        };
+        let pages = [page("excalidraw", "draw"), page("draw", "other")];
+        assert_eq!(find(&pages, "draw").unwrap().service, "draw", "a service's own name comes first");
+        assert_eq!(find(&pages, "other").unwrap().service, "draw");
+        assert_eq!(find(&pages, "excalidraw").unwrap().hosts, ["draw"]);
+        assert!(find(&pages, "grafana").is_none());
+    }
 }

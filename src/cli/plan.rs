@@ -1,10 +1,15 @@
-use crate::app::{Wanted, prepare};
+use serde_json::json;
+
+use crate::app::{Change, ChangeKind, Prepared, Wanted, changes, prepare};
 
 use super::context::{Context, StackOptions};
 use super::error::{CliError, ErrorKind};
-use super::ui::{left_out, text};
+use super::ui::{Style, Tone, left_out, text};
 
-/// Show what `up` would do, each step with its cause
+/// Show what `up` would change, one line per service
+///
+/// Old and new values are shown where they are known, those of secrets never. `-v` also lists the
+/// single steps.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only these services and what they need
@@ -12,13 +17,13 @@ pub struct Args {
     services: Vec<String>,
     #[command(flatten)]
     stacks: StackOptions,
-    /// Exit with 10 when there is something to do
+    /// Exit with 10 if there is something to do
     #[arg(long)]
     exit_code: bool,
     /// Leave the cluster as it is
     #[arg(long)]
     no_cluster: bool,
-    /// Leave nothing out: an image that cannot be had is an error
+    /// Fail if any image is unavailable instead of skipping optional services
     #[arg(long)]
     strict: bool,
 }
@@ -38,7 +43,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if let Some(drift) = prepared.cluster_drift() {
         context.events().warn(drift);
     }
-    show(context, &prepared.plan)?;
+    show(context, &prepared).await?;
     if args.exit_code && !prepared.plan.is_empty() {
         return Err(CliError::new(ErrorKind::ChangesPending, "there is something to do"));
     }
@@ -46,22 +51,122 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
 }
 
 /// Prints a plan that is not carried out.
-pub fn show(context: &Context, plan: &crate::plan::Plan) -> Result<(), CliError> {
+pub async fn show(context: &Context, prepared: &Prepared) -> Result<(), CliError> {
+    let plan = &prepared.plan;
+    let changes = changes(prepared).await;
     if context.json() {
-        return context.print_json(plan);
+        return context.print_json(&json!({"steps": plan.steps, "left_out": plan.left_out, "changes": changes}));
+    }
+    let style = context.out_style();
+    let width = context.terminal.table_width().unwrap_or(160);
+    let services = prepared.survey.platform.services().count();
+    let mut out = rendered(&changes, services, width, style);
+    if context.global.verbose > 0 && !plan.steps.is_empty() {
+        out.push('\n');
+        for step in &plan.steps {
+            out.push_str(&format!("{} {} ({})\n", step.sign(), step.id, step.cause));
+        }
+    }
+    let pairs = plan.left_out.iter().map(|left| (left.service.as_str(), left.reason.as_str()));
+    for cause in left_out::causes(pairs) {
+        let line = format!("{} left out, since {}: {}", cause.services.len(), cause.why, cause.names(4));
+        for line in text::wrap(&line, width) {
+            out.push_str(&format!("{}\n", style.paint(Tone::Dim, &line)));
+        }
+    }
+    context.print(&context.typed(&out))
+}
+
+fn rendered(changes: &[Change], services: usize, width: usize, style: Style) -> String {
+    let shown: Vec<&Change> = changes.iter().filter(|change| change.kind != ChangeKind::Await).collect();
+    if changes.is_empty() {
+        return format!(
+            "{} nothing to do: {} as wanted\n",
+            style.paint(Tone::Good, style.done()),
+            text::count(services, "service")
+        );
     }
     let mut out = String::new();
-    for step in &plan.steps {
-        out.push_str(&format!("{} {} ({})\n", step.sign(), step.id, step.cause));
+    let names = shown.iter().map(|change| text::width(&change.name)).max().unwrap_or(0).min(24).min(width / 3);
+    for change in &shown {
+        let (sign, tone, word) = look(change.kind);
+        let head =
+            format!("{sign} {}  {}", text::pad(&text::fit(&change.name, names, style), names), text::pad(word, 8));
+        let indent = text::width(&head) + 2;
+        let mut details = change.details.iter().map(|detail| detail.replace(" -> ", style.symbol(" → ", " -> ")));
+        let first = details.next().unwrap_or_default();
+        let mut lines = text::wrap(&first, width.saturating_sub(indent).max(12));
+        for detail in details {
+            lines.extend(text::wrap(&detail, width.saturating_sub(indent).max(12)));
+        }
+        let mut lines = lines.into_iter();
+        out.push_str(&format!("{}  {}", style.paint(tone, &head), lines.next().unwrap_or_default()));
+        out = out.trim_end().to_owned();
+        out.push('\n');
+        for line in lines {
+            out.push_str(&format!("{}{line}\n", " ".repeat(indent)));
+        }
     }
-    let left_out = plan.left_out.iter().map(|left| (left.service.as_str(), left.reason.as_str()));
-    for line in left_out::grouped(left_out) {
-        out.push_str(&format!("  {line}\n"));
+    let lost = changes.iter().any(|change| change.details.iter().any(|detail| detail.starts_with("DATA LOST")));
+    let data = if lost { style.paint(Tone::Bad, "data is lost") } else { "no data is touched".to_owned() };
+    let touched = shown.iter().filter(|change| change.kind != ChangeKind::Other).count();
+    let stay = services.saturating_sub(touched);
+    let dot = style.symbol("·", "-");
+    let change = if touched == 1 { "changes" } else { "change" };
+    let sum = format!("{} {change}, {stay} as they are {dot} {data}", text::count(touched, "service"));
+    let command = style.paint(Tone::Active, "macula up");
+    // a command of its own line can be read, and copied, at any width
+    let gap =
+        if text::width(&sum) + text::width("macula up") + 3 <= width { format!(" {dot} ") } else { "\n  ".into() };
+    out.push_str(&text::wrap(&sum, width).join("\n"));
+    out.push_str(&format!("{gap}{command}\n"));
+    out
+}
+
+fn look(kind: ChangeKind) -> (&'static str, Tone, &'static str) {
+    match kind {
+        ChangeKind::Remove => ("-", Tone::Bad, "remove"),
+        ChangeKind::Create => ("+", Tone::Good, "create"),
+        ChangeKind::Recreate => ("~", Tone::Warn, "recreate"),
+        ChangeKind::Restart => ("~", Tone::Warn, "restart"),
+        ChangeKind::Start => ("+", Tone::Good, "start"),
+        ChangeKind::Stop => ("~", Tone::Warn, "stop"),
+        ChangeKind::Reload => ("~", Tone::Warn, "reload"),
+        ChangeKind::Image => ("+", Tone::Good, "image"),
+        ChangeKind::Await => (" ", Tone::Dim, "wait"),
+        ChangeKind::Other => ("+", Tone::Plain, ""),
     }
-    if plan.is_empty() {
-        out.push_str("nothing to do\n");
-    } else {
-        out.push_str(&format!("{}\n", text::count(plan.steps.len(), "step")));
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    const PLAIN: Style = Style { color: false, unicode: true };
+
+    fn change(name: &str, kind: ChangeKind, details: &[&str]) -> Change {
+        Change { name: name.into(), kind, details: details.iter().map(|detail| (*detail).to_owned()).collect() }
     }
-    context.print(&out)
+
+    #[test]
+    fn one_line_a_service_with_what_differs() {
+        let changes = [
+            change("old", ChangeKind::Remove, &["no longer wanted"]),
+            change("ingress", ChangeKind::Recreate, &["new name shop.macula.local"]),
+            change("shop", ChangeKind::Recreate, &["environment A: \"1\" -> \"2\"", "build its image"]),
+            change("postgres", ChangeKind::Await, &[]),
+        ];
+        assert_snapshot!(rendered(&changes, 16, 80, PLAIN), @r#"
+        - old      remove    no longer wanted
+        ~ ingress  recreate  new name shop.macula.local
+        ~ shop     recreate  environment A: "1" → "2"
+                             build its image
+        3 services change, 13 as they are · no data is touched · macula up
+        "#);
+        assert_snapshot!(rendered(&[], 16, 80, PLAIN), @"✔ nothing to do: 16 services as wanted");
+        let narrow = rendered(&changes, 16, 40, PLAIN);
+        assert!(narrow.lines().all(|line| text::width(line) <= 44), "{narrow}");
+    }
 }

@@ -1,17 +1,20 @@
+use std::collections::BTreeMap;
+use std::io::Write;
 use std::time::Duration;
 
-use crate::app::{self, DnsStatus, ServiceStatus, Status, UsageStatus};
+use crate::app::{self, Condition, DnsStatus, ServiceStatus, Status, UsageStatus};
 use crate::plan::ImageSource;
 
 use super::context::{Context, StackOptions};
 use super::error::CliError;
-use super::ui::table::{Cell, Fit, Table};
-use super::ui::{Tone, left_out, text};
+use super::interrupt;
+use super::ui::status_screen::{Mood, Row, Screen};
+use super::ui::{left_out, text};
 
-/// Show the services: state, names, addresses, where their images come from
+/// Show how the services are and where they are reached
 ///
-/// Asks every service from outside how it is. Also says what `up` would change (drift). Never
-/// writes.
+/// Asks every service from outside. What is wrong comes first, with its reason and the command to
+/// look at it. Changes nothing.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -19,106 +22,233 @@ pub struct Args {
     /// Look again every two seconds, until Ctrl-C
     #[arg(short, long)]
     watch: bool,
-    /// Also what each service uses of CPU (100% is a core) and of its memory
+    /// List every service, including jobs, exporters and what is left out
+    #[arg(short, long)]
+    all: bool,
+    /// Show what each service uses of CPU (100% is a core) and memory
     #[arg(long)]
     stats: bool,
 }
 
+/// The other screen of the terminal, where nothing of the shell is overwritten.
+const ENTER: &str = "\x1b[?1049h\x1b[?25l";
+const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
+
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let loaded = context.load(&args.stacks)?;
     let session = context.session("status").await;
+    if let Some(name) = &context.name {
+        app::must_be_known(&session, name).await?;
+    }
+    let look = async || {
+        if args.stats { app::status_with_usage(&session, &loaded).await } else { app::status(&session, &loaded).await }
+    };
+    if !args.watch {
+        return show(context, &look().await?, args.all);
+    }
+    let live = context.terminal.stdout_is_tty && !context.json();
+    let _interrupts =
+        interrupt::quietly(context.cancel.clone()).map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    if live {
+        context.control(ENTER)?;
+    }
+    let watched = watch(context, look, args.all, live).await;
+    if live {
+        context.control(LEAVE)?;
+    }
+    watched
+}
+
+/// Until Ctrl-C.
+async fn watch(
+    context: &Context,
+    look: impl AsyncFn() -> Result<Status, app::Error>,
+    all: bool,
+    live: bool,
+) -> Result<(), CliError> {
+    let mut before: BTreeMap<String, Condition> = BTreeMap::new();
     loop {
-        let now = if args.stats {
-            app::status_with_usage(&session, &loaded).await?
-        } else {
-            app::status(&session, &loaded).await?
+        let now = tokio::select! {
+            now = look() => now?,
+            () = context.cancel.cancelled() => return Ok(()),
         };
-        if args.watch && context.terminal.stdout_is_tty && !context.json() {
-            // home and clear below: the old text is painted over, not scrolled away
-            context.print("\x1b[H\x1b[J")?;
+        if live {
+            paint(context, &now, all, &before)?;
+        } else {
+            show(context, &now, all)?;
         }
-        show(context, &now)?;
-        if !args.watch {
-            return Ok(());
+        before = now.services.iter().map(|row| (row.name.clone(), row.condition)).collect();
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(2)) => {}
+            () = context.cancel.cancelled() => return Ok(()),
         }
-        tokio::time::sleep(Duration::from_secs(2)).await;
     }
 }
 
-pub fn show(context: &Context, status: &Status) -> Result<(), CliError> {
+/// One picture, cut to the height of the terminal.
+fn paint(context: &Context, now: &Status, all: bool, before: &BTreeMap<String, Condition>) -> Result<(), CliError> {
+    let size = super::ui::size_of_stdout(&context.terminal);
+    let mut screen = screen_of(context, now, all);
+    for row in &mut screen.rows {
+        let condition = now.services.iter().find(|service| service.name == row.name).map(|service| service.condition);
+        row.changed = before.get(&row.name).is_some_and(|old| Some(*old) != condition);
+    }
+    let style = context.out_style();
+    let lines = screen.lines(size.columns.saturating_sub(1), style);
+    let mut lines: Vec<String> = lines.iter().map(|line| text::harmless(line).into_owned()).collect();
+    if lines.len() > size.rows {
+        let more = lines.len() - size.rows + 1;
+        lines.truncate(size.rows.saturating_sub(1));
+        lines.push(format!("{} {more} more", style.symbol("…", "..")));
+    }
+    let mut out = String::from("\x1b[?2026h\x1b[H");
+    out.push_str(&lines.iter().map(|line| format!("{line}\x1b[K")).collect::<Vec<_>>().join("\r\n"));
+    out.push_str("\x1b[J\x1b[?2026l");
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(out.as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|error| CliError::io("write to standard output", &error))
+}
+
+/// The whole picture, once.
+pub fn show(context: &Context, status: &Status, all: bool) -> Result<(), CliError> {
     if context.json() {
         return context.print_json(status);
     }
     let style = context.out_style();
-    // URLs and addresses below each other where they do not fit side by side
-    let narrow = context.terminal.table_width().is_some_and(|width| width < 100);
-    let reached: &[&str] = if narrow { &["REACHED AT"] } else { &["URL", "ADDRESS"] };
-    let used: Vec<UsageStatus> = status.services.iter().filter_map(|service| service.usage).collect();
-    let mut columns = vec![("SERVICE", Fit::Whole), ("STATE", Fit::Whole)];
-    if !used.is_empty() {
-        columns.extend([("CPU", Fit::Whole), ("MEMORY", Fit::Whole)]);
+    let width = context.terminal.table_width().unwrap_or(160);
+    let mut out: String =
+        screen_of(context, status, all).lines(width, style).iter().map(|line| format!("{line}\n")).collect();
+    if !status.cluster.nodes.is_empty() {
+        out.push_str(&format!("\n{}", super::cluster::shown(context, &status.cluster)));
     }
-    columns.extend(reached.iter().map(|title| (*title, Fit::Whole)));
-    columns.push(("IMAGE", Fit::Shrink));
-    let mut table = Table::new(columns);
-    // what has done its work is no service to look for
-    let (jobs, rows): (Vec<_>, Vec<_>) = status.services.iter().partition(|service| service.word() == "done");
-    for service in rows {
-        let mut row = vec![Cell::from(&service.name), Cell::state(service.word())];
-        if !used.is_empty() {
-            let (cpu, memory) = service.usage.map(usage).unwrap_or_default();
-            row.extend([Cell::from(&cpu), Cell::from(&memory)]);
-        }
-        if narrow {
-            row.push(Cell::from(&[service.urls.as_slice(), &service.addresses].concat().join("\n")));
+    context.print(&context.typed(&out))
+}
+
+fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
+    let platform = &status.platform;
+    if platform.down {
+        let data = match platform.volumes {
+            0 => "no data is kept".to_owned(),
+            count => format!("the data is kept ({})", text::count(count, "volume")),
+        };
+        let head = vec![platform.name.clone(), "down".to_owned(), data];
+        return Screen { head, notes: vec![("start it:".into(), Some("macula up".into()))], ..Screen::default() };
+    }
+    let mut screen = Screen { head: head(status), ..Screen::default() };
+    let mut out: Vec<(&str, &str)> = Vec::new();
+    for service in &status.services {
+        let quiet = match service.condition {
+            Condition::LeftOut => {
+                out.push((&service.name, service.reason.as_deref().unwrap_or_default()));
+                continue;
+            }
+            Condition::Missing if !all => {
+                screen.not_started.push(service.name.clone());
+                continue;
+            }
+            Condition::Finished => true,
+            Condition::Healthy | Condition::Running => {
+                service.urls.is_empty() && service.addresses.is_empty() && !service.own
+            }
+            _ => false,
+        };
+        if quiet && !all {
+            screen.quiet.push(service.name.clone());
         } else {
-            row.extend([&service.urls, &service.addresses].map(|all| Cell::from(&all.join("\n"))));
+            screen.rows.push(row(service, context.global.verbose > 0));
         }
-        row.push(Cell::from(&image(service)));
-        table.row(row);
     }
-    let mut out = table.render(style, context.terminal.table_width());
+    screen.left_out = left_out::causes(out);
+    let used: Vec<UsageStatus> = status.services.iter().filter_map(|service| service.usage).collect();
     if !used.is_empty() {
-        out.push_str(&format!("{}\n", total(&used)));
+        screen.notes.push((total(&used), None));
     }
-    let notes: Vec<String> = status
-        .services
-        .iter()
-        .filter(|service| !["done", "left out"].contains(&service.word()))
-        .filter_map(|service| Some(format!("{}: {}", service.name, service.reason.as_ref()?)))
-        .chain(left_out::grouped(status.services.iter().filter_map(left_out_pair)))
-        .chain(
-            (!jobs.is_empty())
-                .then(|| format!("done: {}", jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>().join(", "))),
-        )
-        .collect();
-    if !notes.is_empty() {
-        out.push('\n');
-        let width = context.terminal.table_width().unwrap_or(usize::MAX);
-        for line in notes.iter().flat_map(|note| text::wrap(note, width)) {
-            out.push_str(&format!("{}\n", style.paint(Tone::Dim, &line)));
+    if status.cluster.nodes.is_empty()
+        && let Some(reason) = &status.cluster.reason
+    {
+        screen.notes.push((format!("no Kubernetes cluster: {reason}"), Some("macula cluster create".into())));
+    }
+    screen.notes.extend(names_note(status));
+    if !status.changes.is_empty() {
+        screen
+            .notes
+            .push((format!("`macula up` would change {}", text::some(&status.changes, 4)), Some("macula plan".into())));
+    }
+    screen
+}
+
+/// `macula · up 12m · 10 running, 1 failing · drift: none`
+fn head(status: &Status) -> Vec<String> {
+    let count = |wanted: &dyn Fn(Condition) -> bool| status.services.iter().filter(|row| wanted(row.condition)).count();
+    let mut counts = vec![format!("{} running", count(&|condition| condition.runs() && !condition.is_problem()))];
+    let mut add = |number: usize, word: &str| {
+        if number > 0 {
+            counts.push(format!("{number} {word}"));
+        }
+    };
+    add(count(&Condition::is_problem), "failing");
+    add(count(&|condition| condition == Condition::Stopped), "stopped");
+    let since =
+        status.platform.up_seconds.map_or("up".to_owned(), |seconds| format!("up {}", text::short_age(seconds)));
+    let drift = match status.changes.len() {
+        0 => "drift: none".to_owned(),
+        count => format!("drift: {}", text::count(count, "service")),
+    };
+    vec![status.platform.name.clone(), since, counts.join(", "), drift]
+}
+
+fn row(service: &ServiceStatus, verbose: bool) -> Row {
+    let (mood, state) = state(service);
+    let command = match service.condition {
+        Condition::Crashed | Condition::Restarting | Condition::Unhealthy | Condition::OutOfMemory => {
+            Some(format!("macula logs {}", service.name))
+        }
+        Condition::Stopped => Some(format!("macula start {}", service.name)),
+        Condition::Created | Condition::Missing => Some(format!("macula up {}", service.name)),
+        _ => None,
+    };
+    Row {
+        name: service.name.clone(),
+        mood,
+        state,
+        url: service.urls.first().cloned(),
+        address: service.addresses.first().cloned(),
+        reason: service.reason.clone(),
+        command,
+        usage: service.usage.map(usage),
+        image: verbose.then(|| image(service)),
+        note: service.note.clone().filter(|_| verbose),
+        changed: false,
+    }
+}
+
+fn state(service: &ServiceStatus) -> (Mood, String) {
+    let age = service.seconds.map(text::short_age);
+    let since = |word: &str| age.as_ref().map_or(word.to_owned(), |age| format!("{word} {age}"));
+    let ago = |word: &str| age.as_ref().map_or(word.to_owned(), |age| format!("{word} {age} ago"));
+    match service.condition {
+        Condition::Healthy => (Mood::Good, since("healthy")),
+        Condition::Running => (Mood::Good, since("running")),
+        Condition::Finished => (Mood::Good, ago("done")),
+        Condition::Starting => (Mood::Busy, since("starting")),
+        Condition::Restarting => (Mood::Bad, "restarting".into()),
+        Condition::Unhealthy => (Mood::Bad, since("unhealthy")),
+        Condition::Crashed => (Mood::Bad, ago("crashed")),
+        Condition::OutOfMemory => (Mood::Bad, "out of memory".into()),
+        Condition::Created => (Mood::Bad, "never started".into()),
+        Condition::Paused => (Mood::Idle, "paused".into()),
+        Condition::Stopped => (Mood::Idle, ago("stopped")),
+        Condition::Missing => (Mood::Idle, "not started".into()),
+        Condition::LeftOut => (Mood::Idle, "left out".into()),
+        Condition::Unclaimed => {
+            (Mood::Idle, if service.state == "running" { since("running") } else { ago("stopped") })
         }
     }
-    let cluster = super::cluster::shown(context, &status.cluster);
-    if !cluster.is_empty() {
-        out.push_str(&format!("\n{cluster}"));
-    }
-    if let Some(note) = names_note(status) {
-        out.push_str(&format!("\n{note}\n"));
-    }
-    if !status.drift.is_empty() {
-        out.push_str(&format!("\n{} pending; see `macula plan`:\n", text::count(status.drift.len(), "change")));
-        for line in status.drift.iter().take(5) {
-            out.push_str(&format!("  {line}\n"));
-        }
-    }
-    context.print(&out)
 }
 
 /// CPU and memory, as the table has them.
 fn usage(usage: UsageStatus) -> (String, String) {
-    let memory = format!("{} of {}", mebibytes(usage.memory), mebibytes(usage.memory_limit));
-    (format!("{:.1}%", usage.cpu_percent), memory)
+    (format!("{:.1}%", usage.cpu_percent), format!("{} / {}", mebibytes(usage.memory), mebibytes(usage.memory_limit)))
 }
 
 fn total(used: &[UsageStatus]) -> String {
@@ -129,39 +259,38 @@ fn total(used: &[UsageStatus]) -> String {
 
 /// In the unit that limits are written in.
 fn mebibytes(bytes: u64) -> String {
-    format!("{} MiB", bytes.saturating_add(1 << 19) >> 20)
+    let mebibytes = bytes.saturating_add(1 << 19) >> 20;
+    match mebibytes {
+        0..1024 => format!("{mebibytes} MiB"),
+        _ if mebibytes % 1024 == 0 => format!("{} GiB", mebibytes / 1024),
+        _ => format!("{}.{} GiB", mebibytes / 1024, mebibytes % 1024 * 10 / 1024),
+    }
 }
 
-fn left_out_pair(service: &ServiceStatus) -> Option<(&str, &str)> {
-    (service.word() == "left out").then_some((service.name.as_str(), service.reason.as_deref()?))
-}
-
-/// Why the addresses in the table cannot be opened, where that is so.
-fn names_note(status: &Status) -> Option<String> {
+/// Why names do not work here, and what to type.
+fn names_note(status: &Status) -> Option<(String, Option<String>)> {
     let domain = &status.platform.domain;
-    let running = status.services.iter().any(|service| service.state == "running");
+    let note = |text: String, command: &str| Some((text, Some(command.to_owned())));
     match &status.dns {
-        _ if !running => None,
         dns if dns.off => {
-            Some(format!("names below {domain} do not resolve: `up --no-dns` left them out (`macula up` adds them)"))
+            note(format!("names below {domain} do not resolve: `up --no-dns` left them out"), "macula up")
         }
-        DnsStatus { problem: Some(problem), .. } => Some(format!("names: {problem} (`macula dns status`)")),
+        DnsStatus { problem: Some(problem), .. } => note(format!("names: {problem}"), "macula dns status"),
         dns if dns.installed && dns.healthy => None,
         dns if dns.address.is_none() => {
-            Some(format!("names below {domain} do not resolve: the resolver does not run (`macula up` starts it)"))
+            note(format!("names below {domain} do not resolve: the resolver does not run"), "macula up")
         }
         dns if !dns.healthy => {
-            Some(format!("names below {domain} do not resolve: the resolver does not answer (`macula dns status`)"))
+            note(format!("names below {domain} do not resolve: the resolver does not answer"), "macula dns status")
         }
-        _ => Some(format!("names below {domain} do not resolve on this machine yet: `macula dns install`")),
+        _ => note(format!("names below {domain} do not resolve here yet"), "macula dns install"),
     }
 }
 
 fn image(service: &ServiceStatus) -> String {
-    let name = service.image.as_deref().unwrap_or("-");
     match service.image_source {
-        Some(ImageSource::Build) => "built".to_owned(),
-        _ => name.to_owned(),
+        Some(ImageSource::Build) => "built here".to_owned(),
+        _ => service.image.clone().unwrap_or_default(),
     }
 }
 
@@ -173,8 +302,8 @@ mod tests {
     fn use_is_shown_in_the_units_of_limits() {
         let one = UsageStatus { cpu_percent: 1.25, memory: 33 << 20, memory_limit: 512 << 20 };
         let two = UsageStatus { cpu_percent: 150.0, memory: (1 << 30) - 1, memory_limit: 8 << 30 };
-        assert_eq!(usage(one), ("1.2%".into(), "33 MiB of 512 MiB".into()));
-        assert_eq!(usage(two), ("150.0%".into(), "1024 MiB of 8192 MiB".into()));
-        assert_eq!(total(&[one, two]), "together: 151.2% of a core, 1057 MiB");
+        assert_eq!(usage(one), ("1.2%".into(), "33 MiB / 512 MiB".into()));
+        assert_eq!(usage(two), ("150.0%".into(), "1 GiB / 8 GiB".into()));
+        assert_eq!(total(&[one, two]), "together: 151.2% of a core, 1.0 GiB");
     }
 }

@@ -2,17 +2,19 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use crate::app::{self, Consent, Prepared, Session, UpOptions, Wanted, prepare};
+use crate::app::{self, Consent, Prepared, Session, UpOptions, UpResult, Wanted, prepare};
 use crate::apply::{Timing, critical_path};
 use crate::config::Loaded;
 use crate::doctor::{self, Finding, Fix, Needs, Selection, Status};
-use crate::plan::{Action, Cause};
+use crate::plan::forecast::Forecast;
+use crate::plan::{Action, CLUSTER_GROUP, Cause};
 
 use super::context::{Context, StackOptions};
-use super::error::CliError;
+use super::error::{CliError, ErrorKind};
 use super::failure::no_engine;
-use super::ui::left_out;
+use super::ui::up_screen::{self, Entry, Notice};
 use super::ui::waterfall::{Span, waterfall};
+use super::ui::{Tone, left_out, text};
 use super::{interrupt, plan, status};
 
 /// Bring the platform up, or what is missing of it
@@ -74,7 +76,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if args.dry_run {
         let session = context.session("up --dry-run").await;
         let prepared = prepare(&session, &loaded, &wanted).await?;
-        return plan::show(context, &prepared.plan);
+        return plan::show(context, &prepared).await;
     }
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
         .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
@@ -82,31 +84,133 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let options = UpOptions { wanted, no_dns: args.no_dns };
     let mut result = match app::up(&session, &loaded, &options, &Asker { context }).await {
         Ok(result) => result,
+        Err(app::Error::Cancelled) => {
+            context.finished(begun, false, false, "");
+            return Err(stopped(context, begun.elapsed()));
+        }
         Err(error) => {
-            let summary = if matches!(error, app::Error::Cancelled) { "stopped" } else { "not everything is up" };
-            context.finished(begun, false, false, summary);
+            context.broke_off(begun);
             return Err(error.into());
         }
     };
-    let degraded = !result.left_out.is_empty();
-    let summary = match (result.steps, degraded) {
-        (0, false) => "up; nothing to do",
-        (0, true) => "up, degraded; nothing to do",
-        (_, false) => "up",
-        (_, true) => "up, degraded",
+    let running = result.now.services.iter().filter(|service| service.condition.runs()).count();
+    let took = text::duration(begun.elapsed());
+    let name = &loaded.platform.name;
+    let dot = context.err_style().symbol("·", "-");
+    let summary = match result.steps {
+        0 => format!("{name} is up, nothing to do {dot} {} {dot} {took}", text::count(running, "service")),
+        _ => format!("{name} is up {dot} {} {dot} {took}", text::count(running, "service")),
     };
-    context.finished(begun, true, degraded, summary);
+    context.finished(begun, true, !result.left_out.is_empty(), summary);
     if args.timings && !context.json() {
         context.print(&waterfall(&spans(&result.timings), context.terminal.width, context.out_style()))?;
         if let Some(trace) = &result.trace {
             context.print(&format!("trace {} is at {}\n", trace.id, trace.url))?;
         }
     }
+    if context.json() {
+        return status::show(context, &result.now, false);
+    }
+    let notices = notices(&loaded, &result, options.no_dns);
+    if result.steps == 0 {
+        return context.print(&in_one_line(&notices, context));
+    }
+    let width = context.terminal.table_width().unwrap_or(100);
+    let entries = entries(&loaded, &result);
+    let next = next(&entries);
+    context.print(&context.typed(&up_screen::screen(&entries, &notices, &next, width, context.out_style())))?;
     let dns = &mut result.now.dns;
     if !options.no_dns && dns.healthy && !dns.installed {
-        dns.installed = super::dns::offer(context, &session).await?;
+        super::offer::names_and_trust(context, &session, &loaded).await?;
     }
-    status::show(context, &result.now)
+    Ok(())
+}
+
+/// Ctrl-C: what runs, what was not begun, and how to go on or away.
+pub(super) fn stopped(context: &Context, took: Duration) -> CliError {
+    let tally = context.tally();
+    let took = text::duration(took);
+    let message = match tally.services {
+        0 => format!("Stopped after {took}; nothing was changed."),
+        all => {
+            let half = all.saturating_sub(tally.run + tally.untouched);
+            let half = if half > 0 { format!(", {half} half made") } else { String::new() };
+            format!("Stopped after {took}. {} of {all} services run{half}, {} not begun.", tally.run, tally.untouched)
+        }
+    };
+    CliError::new(ErrorKind::Interrupted, message)
+        .suggest("macula up        (goes on from here)")
+        .suggest("macula down      (removes it; data is kept)")
+}
+
+/// What can be opened or connected to.
+fn entries(loaded: &Loaded, result: &UpResult) -> Vec<Entry> {
+    let service = |name: &str| loaded.platform.services().find(|(_, service)| service.name == name);
+    result
+        .now
+        .services
+        .iter()
+        .filter(|row| row.condition.runs())
+        .filter_map(|row| {
+            let (_, found) = service(&row.name)?;
+            // everything is reached through it, and nothing is there but what the others have
+            if found.extension.role.is_some() || (row.urls.is_empty() && row.addresses.is_empty()) {
+                return None;
+            }
+            let secrets = !found.extension.secrets.is_empty();
+            Some(Entry {
+                name: row.name.clone(),
+                url: row.urls.first().cloned(),
+                address: row.addresses.first().cloned(),
+                command: secrets.then(|| format!("macula creds {}", row.name)),
+                own: row.own,
+            })
+        })
+        .collect()
+}
+
+/// What is missing, a line for each cause.
+fn notices(loaded: &Loaded, result: &UpResult, no_dns: bool) -> Vec<Notice> {
+    let pairs = result.left_out.iter().filter(|left| left.service != CLUSTER_GROUP);
+    let mut all =
+        up_screen::left_out(&left_out::causes(pairs.map(|left| (left.service.as_str(), left.reason.as_str()))));
+    let dns = &result.now.dns;
+    if !no_dns && dns.healthy && !dns.installed {
+        let text = format!("names below {} do not resolve here yet", loaded.platform.domain);
+        all.push(Notice { text, command: Some("macula dns install".into()) });
+    } else if !no_dns && !dns.healthy {
+        let text = format!("names below {} do not resolve", loaded.platform.domain);
+        all.push(Notice { text, command: Some("macula dns status".into()) });
+    }
+    if let Some(reason) = result.now.cluster.reason.as_ref().filter(|_| result.now.cluster.nodes.is_empty()) {
+        all.push(Notice {
+            text: format!("no Kubernetes cluster: {reason}"),
+            command: Some("macula cluster create".into()),
+        });
+    }
+    all
+}
+
+/// Two or three things to do now.
+fn next(entries: &[Entry]) -> Vec<String> {
+    let page = entries.iter().filter(|entry| entry.url.is_some()).min_by_key(|entry| !entry.own);
+    let mut all: Vec<String> = page.map(|entry| format!("macula open {}", entry.name)).into_iter().collect();
+    all.push("macula logs -f".into());
+    all.push(r#"eval "$(macula env --format shell)""#.into());
+    all
+}
+
+/// The notices of a run that had nothing to do.
+fn in_one_line(notices: &[Notice], context: &Context) -> String {
+    let style = context.out_style();
+    let texts: Vec<String> = notices.iter().map(|notice| notice.text.clone()).collect();
+    if texts.is_empty() {
+        return String::new();
+    }
+    let tail = context.typed("macula status");
+    let width = context.terminal.table_width().unwrap_or(usize::MAX).saturating_sub(4 + text::width(&tail));
+    let line = text::fit(&texts.join(style.symbol(" · ", " - ")), width, style);
+    format!("{} {line}  {}\n", style.paint(Tone::Warn, style.warning()), style.paint(Tone::Active, &tail))
 }
 
 /// The engine, installed and started first where there is none and the user agrees.
@@ -123,18 +227,32 @@ async fn with_engine(context: &Context, loaded: &Loaded) -> Result<Session, CliE
     let Some((finding, fix)) = finding.and_then(|finding| Some((finding, finding.fix.as_ref()?))) else {
         return Err(no_engine(&session.system.discovery));
     };
-    let question = format!("{}: {}", finding.summary, fix.text);
-    if !context.agreed(&question, &explain(fix)).await? {
+    let services = loaded.platform.services().count();
+    context.events().info(format!(
+        "{} starts up to {services} services in containers, which takes an engine.",
+        loaded.platform.name
+    ));
+    if !context.agreed(&sentences(&finding.summary, &fix.text), &explain(fix)).await? {
         return Err(no_engine(&session.system.discovery).suggest("macula up --yes"));
     }
     let fixed = doctor::fix(&session.system, &needs, finding, &context.events()).await.map_err(|error| {
-        CliError::new(super::error::ErrorKind::NoEngine, fix.text.clone()).because(&error).suggest("macula doctor")
+        CliError::new(ErrorKind::NoEngine, fix.text.clone()).because(&error).suggest("macula doctor")
     })?;
     session.system = fixed.system;
     if session.system.engine.is_none() {
         return Err(no_engine(&session.system.discovery));
     }
     Ok(session)
+}
+
+/// A finding and its fix as two sentences; the second becomes the question.
+pub(super) fn sentences(finding: &str, fix: &str) -> String {
+    format!("{}. {}", capital(finding), capital(fix))
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
 fn has_actions(finding: &Finding) -> bool {
@@ -152,8 +270,11 @@ pub(super) struct Asker<'a> {
 
 #[async_trait]
 impl Consent for Asker<'_> {
-    async fn planned(&self, prepared: &Prepared, findings: &[Finding]) {
+    async fn planned(&self, prepared: &Prepared, findings: &[Finding], forecast: &Forecast) {
         let events = self.context.events();
+        if let Some(opening) = opening(prepared, forecast) {
+            events.info(opening);
+        }
         let orphans: Vec<&str> = prepared
             .plan
             .steps
@@ -163,16 +284,10 @@ impl Consent for Asker<'_> {
             .collect();
         if !orphans.is_empty() {
             let names = orphans.join(", ");
-            events.warn(format!(
-                "not wanted any more (by the stacks and profiles), and taken down; volumes stay: {names}"
-            ));
+            events.warn(format!("no longer in any stack or active profile; removing (volumes are kept): {names}"));
         }
         if let Some(drift) = prepared.cluster_drift() {
             events.warn(drift);
-        }
-        let left_out = prepared.plan.left_out.iter().map(|left| (left.service.as_str(), left.reason.as_str()));
-        for line in left_out::grouped(left_out) {
-            events.warn(line);
         }
         for finding in findings.iter().filter(|finding| matches!(finding.status, Status::Warning | Status::Failed)) {
             let fix = finding.fix.as_ref().map(|fix| format!(" ({})", fix.text)).unwrap_or_default();
@@ -187,10 +302,52 @@ impl Consent for Asker<'_> {
 
     async fn install(&self, why: &str, fix: &Fix) -> Result<bool, app::Error> {
         self.context
-            .agreed(&format!("{why}: {}", fix.text), &explain(fix))
+            .agreed(&sentences(why, &fix.text), &explain(fix))
             .await
             .map_err(|error| app::Error::Other(error.to_string()))
     }
+}
+
+/// What is going to happen, how long it takes and how much is fetched, where that is worth a line.
+fn opening(prepared: &Prepared, forecast: &Forecast) -> Option<String> {
+    if forecast.builds + forecast.pulls == 0 && forecast.time < Duration::from_secs(8) {
+        return None;
+    }
+    let mut what = Vec::new();
+    let silent: Vec<&str> = prepared
+        .survey
+        .observed
+        .registries
+        .iter()
+        .filter(|(_, answers)| !**answers)
+        .map(|(registry, _)| registry.as_str())
+        .collect();
+    if forecast.builds > 0 {
+        let why = match silent.as_slice() {
+            [] => String::new(),
+            [one] => format!(" here, since {one} cannot be reached"),
+            _ => " here, since their registries cannot be reached".to_owned(),
+        };
+        let be = if forecast.builds == 1 { "is" } else { "are" };
+        what.push(format!("{} {be} built{why}", text::count(forecast.builds, "image")));
+    }
+    if forecast.pulls > 0 {
+        let be = if forecast.pulls == 1 { "is" } else { "are" };
+        what.push(format!("{} {be} pulled", text::count(forecast.pulls, "image")));
+    }
+    let mut out = String::new();
+    if !what.is_empty() {
+        out = format!("{}. ", what.join(", "));
+    }
+    out.push_str(&capital(&text::roughly(forecast.time)));
+    if forecast.bytes > 0 {
+        out.push_str(&format!(" and some {} to fetch", text::bytes_roughly(forecast.bytes)));
+    }
+    if !what.is_empty() && !forecast.remembered {
+        out.push_str("; later starts take seconds");
+    }
+    out.push('.');
+    Some(out)
 }
 
 fn spans(timings: &[Timing]) -> Vec<Span> {

@@ -8,16 +8,21 @@ use super::error::{CliError, ErrorKind};
 use super::ui::table::{Cell, Fit, Table};
 use super::ui::{Style, Tone, text};
 
-/// Walk every name of the platform from outside, and say which hop is broken
+/// Check every name of the platform from outside and show which hop is broken
 ///
 /// As a program would: libc's look-up, our resolver, TCP to every published port, TLS with the
 /// system's own store, HTTP through the ingress, the service's container; and once more from a
 /// container of the platform. Each hop is tried by itself, so that one that is broken does not hide
 /// the others. Ends with 7 when anything is broken.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  macula validate\n  macula validate -o json\n  macula --name pr-123 validate\n  \
-                  macula dns trace grafana        one name, with what was seen at each hop")]
+#[command(
+    after_help = "Examples:\n  macula validate\n  macula validate -o json\n  macula validate draw\n  macula --name pr-123 validate\n  \
+                  macula dns trace grafana        one name, with what was seen at each hop"
+)]
 pub struct Args {
+    /// Only this name, or the names of this service
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
     #[command(flatten)]
     stacks: StackOptions,
 }
@@ -31,14 +36,48 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         // that is the one result; a second object would make it no JSON any more
         return if verdict.is_ok() { Ok(()) } else { std::process::exit(i32::from(ErrorKind::NotHealthy.exit_code())) };
     }
+    if is_down(&evidence) {
+        // one cause, and not as many as there are names
+        let error = CliError::not_healthy(format!("{} is down: none of its names can work", evidence.platform));
+        return Err(error.suggest("macula up"));
+    }
     let style = context.out_style();
-    let mut out = table(&verdict.rows, style, context.terminal.table_width());
+    let width = context.terminal.table_width();
+    let shown = matching(&verdict.rows, args.name.as_deref(), &evidence.domain)?;
+    let mut out = table(&shown, style, width);
     if let Err(reason) = &evidence.machine.inside {
         out.push_str(&format!("\nnot asked from inside: {reason}\n"));
     }
-    out.push_str(&faults(context, &verdict.faults, style));
+    let of_shown = |fault: &&Fault| {
+        args.name.is_none()
+            || fault.names.is_empty()
+            || fault.names.iter().any(|name| shown.iter().any(|row| row.name == *name))
+    };
+    let about: Vec<Fault> = verdict.faults.iter().filter(of_shown).cloned().collect();
+    out.push_str(&faults(context, &about, style));
     context.print(&out)?;
-    result(&verdict)
+    if about.is_empty() { Ok(()) } else { result(&verdict) }
+}
+
+/// No service of the platform has a container.
+fn is_down(evidence: &Evidence) -> bool {
+    evidence.machine.ingress.is_none()
+        && !evidence.names.is_empty()
+        && evidence.names.iter().all(|name| name.containers.is_empty())
+}
+
+/// All rows, or those of one name: the whole name, its first labels, or the service behind it.
+fn matching(rows: &[Row], name: Option<&str>, domain: &str) -> Result<Vec<Row>, CliError> {
+    let Some(name) = name else { return Ok(rows.to_vec()) };
+    let whole = format!("{name}.{domain}");
+    let found: Vec<Row> =
+        rows.iter().filter(|row| row.name == name || row.name == whole || row.service == name).cloned().collect();
+    if found.is_empty() {
+        let names: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();
+        let error = CliError::usage(format!("no name or service is called {name}"));
+        return Err(error.hint(format!("there are {}", text::some(&names, 5))));
+    }
+    Ok(found)
 }
 
 /// The end of the command.
@@ -61,7 +100,11 @@ pub fn table(rows: &[Row], style: Style, width: Option<usize>) -> String {
     let titles = Hop::ALL.map(|hop| (hop.name().to_uppercase(), Fit::Whole));
     let mut table = Table::new([("NAME".to_owned(), Fit::Whole)].into_iter().chain(titles));
     for row in rows {
-        let hops = row.hops.iter().map(|state| Cell::state(word(*state)));
+        let hops = row.hops.iter().map(|state| match state {
+            State::Broken => Cell::toned(word(*state), Tone::Bad),
+            State::Ok => Cell::toned(word(*state), Tone::Good),
+            _ => Cell::toned(word(*state), Tone::Dim),
+        });
         table.row([Cell::from(&row.name)].into_iter().chain(hops));
     }
     table.render(style, width)
@@ -71,7 +114,7 @@ pub fn table(rows: &[Row], style: Style, width: Option<usize>) -> String {
 pub fn word(state: State) -> &'static str {
     match state {
         State::Ok => "ok",
-        State::Broken => "failed",
+        State::Broken => "FAILED",
         State::Unknown => "?",
         State::None => "-",
     }
@@ -144,7 +187,7 @@ mod tests {
         ];
         insta::assert_snapshot!(table(&rows, Style { color: false, unicode: true }, std::option::Option::None), @"
         NAME                   LOOK-UP  DNS  CONNECT  TLS     HTTP  SERVICE  INSIDE
-        grafana.macula.local   ok       ok   ok       failed  ok    ok       ok
+        grafana.macula.local   ok       ok   ok       FAILED  ok    ok       ok
         postgres.macula.local  ok       ok   ok       -       -     ok       ?
         ");
     }

@@ -118,6 +118,12 @@ pub trait Engine: Containers + Images + Networks + Streams {
 #[async_trait]
 pub trait Containers: Send + Sync {
     async fn inspect(&self, container: &str) -> Result<ObservedContainer, EngineError>;
+    /// The variables that a container was made with, `KEY=value`, with those of its image; `None`:
+    /// the engine does not say.
+    async fn environment(&self, container: &str) -> Result<Option<Vec<String>>, EngineError> {
+        let _ = container;
+        Ok(None)
+    }
 
     /// All containers, running or not, that bear this label (`key` or `key=value`), whoever's.
     async fn labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError>;
@@ -200,6 +206,11 @@ pub trait Networks: Send + Sync {
     async fn readdress(&self, container: &str, network: &str, address: Ipv4Addr) -> Result<(), EngineError>;
     async fn create_volume(&self, spec: &VolumeSpec, labels: &BTreeMap<String, String>) -> Result<(), EngineError>;
     async fn remove_volume(&self, name: &str) -> Result<(), EngineError>;
+    /// Bytes that each volume takes on the engine's disk, where the engine counts them: this may take
+    /// a while.
+    async fn volume_sizes(&self) -> Result<BTreeMap<String, u64>, EngineError> {
+        Ok(BTreeMap::new())
+    }
 }
 
 /// What flows into and out of a container: files, logs, programs run inside.

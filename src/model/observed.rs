@@ -69,8 +69,12 @@ pub struct ObservedContainer {
     /// Network name -> address.
     pub addresses: BTreeMap<String, Ipv4Addr>,
     pub ports: Vec<PortBinding>,
-    /// Seconds since the Unix epoch.
+    /// Seconds since the Unix epoch; of one that the engine only lists, when it was made.
     pub started_at: Option<i64>,
+    /// Seconds that it has run without a break, where the engine says so in its list.
+    pub up_for: Option<u64>,
+    /// When it last ended, seconds since the Unix epoch.
+    pub finished_at: Option<i64>,
     pub restart_count: i64,
     pub oom_killed: bool,
     /// What the engine said when it could not be started.

@@ -12,6 +12,7 @@ use crate::model::{
 
 mod cluster;
 mod down;
+pub mod forecast;
 mod lifecycle;
 mod reconcile;
 mod select;

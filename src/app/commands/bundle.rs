@@ -360,8 +360,13 @@ fn step_of(references: &[String]) -> String {
 /// `steps`: id and group of each; they run one after the other.
 fn started(events: &Events, command: &str, platform: &str, steps: Vec<(String, String)>) {
     let steps =
-        steps.into_iter().map(|(id, group)| StepInfo { text: id.clone(), id, group, after: Vec::new() }).collect();
-    events.emit(Event::Started { command: command.to_owned(), platform: platform.to_owned(), steps });
+        steps.into_iter().map(|(id, group)| StepInfo { text: id.clone(), id, group, ..StepInfo::default() }).collect();
+    events.emit(Event::Started {
+        command: command.to_owned(),
+        platform: platform.to_owned(),
+        steps,
+        unchanged: Vec::new(),
+    });
 }
 
 fn done(events: &Events, step: &str, begun: Instant, note: Option<&str>) {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::compile::Site;
 use crate::compile::addons::SCRAPE_SECRETS;
+use crate::compile::{Block, Site, loopback_address};
 use crate::config::Loaded;
 use crate::model::{EngineKind, Facts, Platform, Secrets, label};
 use crate::observe;
@@ -20,19 +20,37 @@ pub struct Credential {
     pub service: String,
     pub variable: String,
     pub value: String,
+    /// Where the service listens on this machine; none: only other services reach it.
+    pub address: Option<String>,
 }
 
 /// Recorded secrets; none before the first `up`.
 pub async fn credentials(session: &Session, loaded: &Loaded) -> Result<Vec<Credential>, Error> {
-    let secrets = session.state(&loaded.platform.name).secrets(session.host()).await?;
+    let state = session.state(&loaded.platform.name);
+    let (secrets, block) = tokio::join!(state.secrets(session.host()), state.block(session.host(), &loaded.platform));
+    let (secrets, block) = (secrets?, block?);
     let mut all = Vec::new();
     // what Prometheus reads the cluster with is nothing that a person types
     for (service, variables) in secrets.0.iter().filter(|(service, _)| *service != SCRAPE_SECRETS) {
+        let address = address_of(&loaded.platform, service, block);
         for (variable, value) in variables {
-            all.push(Credential { service: service.clone(), variable: variable.clone(), value: value.clone() });
+            all.push(Credential {
+                service: service.clone(),
+                variable: variable.clone(),
+                value: value.clone(),
+                address: address.clone(),
+            });
         }
     }
     Ok(all)
+}
+
+/// The first port that a service publishes.
+fn address_of(platform: &Platform, service: &str, block: Block) -> Option<String> {
+    let (_, service) = platform.services().find(|(_, known)| known.name == service)?;
+    let port = service.ports.iter().find_map(|port| Some((port.host_ip, port.published?)))?;
+    let address = port.0.unwrap_or(loopback_address(block, service.extension.address).into());
+    Some(std::net::SocketAddr::new(address, port.1).to_string())
 }
 
 /// The `exports` of all services, rendered. Where two services export the same variable the later

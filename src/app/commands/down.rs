@@ -9,7 +9,7 @@ use crate::plan::{self, Keep, Plan};
 
 use crate::app::cluster::look::look_for;
 use crate::app::cluster::work::Work;
-use crate::app::{Error, Session, resolver};
+use crate::app::{Error, Session, State, resolver};
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DownOptions {
@@ -26,6 +26,43 @@ pub struct Downed {
     pub plan: Plan,
     /// Volumes that stay.
     pub kept: Vec<String>,
+}
+
+/// A name that was typed wrong must not look like a platform that is down.
+pub async fn must_be_known(session: &Session, name: &PlatformName) -> Result<(), Error> {
+    let host = session.host();
+    if session.state(name).is_known(host).await {
+        return Ok(());
+    }
+    // its files may be gone, or lie in the home of somebody else
+    let observed = observe::ours(&*session.engine()?, name).await?;
+    if observed.containers.is_empty() && observed.volumes.is_empty() {
+        return Err(Error::UnknownPlatform { name: name.to_string(), known: State::all(host).await });
+    }
+    Ok(())
+}
+
+/// Data that `down --volumes` removes for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Data {
+    pub volume: String,
+    /// Bytes on the engine's disk, where it says so.
+    pub size: Option<u64>,
+}
+
+/// The volumes of a platform, the largest first.
+pub async fn data_of(session: &Session, name: &PlatformName) -> Result<Vec<Data>, Error> {
+    let engine = session.engine()?;
+    let (observed, sizes) = tokio::join!(observe::ours(&*engine, name), engine.volume_sizes());
+    // an engine that cannot say it removes them all the same
+    let sizes = sizes.unwrap_or_default();
+    let mut all: Vec<Data> = observed?
+        .volumes
+        .into_iter()
+        .map(|volume| Data { size: sizes.get(&volume.name).copied(), volume: volume.name })
+        .collect();
+    all.sort_by_key(|data| (std::cmp::Reverse(data.size), data.volume.clone()));
+    Ok(all)
 }
 
 /// Takes away what is ours; data volumes only when asked.

@@ -147,6 +147,7 @@ pub(in crate::app) fn refusal(error: &StepError) -> Option<String> {
             Some(attempts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         }
         StepError::Engine(EngineError::Image { source, .. }) => Some(source.to_string()),
+        StepError::Build { failure, .. } => Some(format!("its build failed: {}", failure.what)),
         _ => None,
     }
 }

@@ -51,6 +51,16 @@ pub async fn lifecycle(session: &Session, loaded: &Loaded, action: Action, servi
     if plan.is_empty() {
         return Ok(plan);
     }
+    let touched = plan.steps.iter().map(|step| step.group.clone());
+    let mut stopped = survey.state.stopped(session.host()).await?;
+    match action {
+        Action::Stop => stopped.extend(touched),
+        Action::Start | Action::Restart => {
+            let touched: BTreeSet<String> = touched.collect();
+            stopped.retain(|service| !touched.contains(service));
+        }
+    }
+    survey.state.keep_stopped(session.host(), stopped).await?;
     session.carry_out(platform, &plan, survey.tools(session, None)).await?;
     Ok(plan)
 }

@@ -1,27 +1,49 @@
-//! `logs`, `exec`: which containers are meant.
+//! `logs`, `exec`: which containers are meant, and what they have written, in the order of time.
 
+use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::engine::{Engine, LogOptions};
-use crate::model::{ContainerState, PlatformName, label};
-use crate::observe;
+use futures_util::StreamExt;
+use futures_util::stream::{BoxStream, Peekable};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::app::{Error, Session};
-
-/// `logs` of these services, or of all.
-#[derive(Debug, Clone, Default)]
-pub struct LogRequest {
-    pub services: Vec<String>,
-    pub options: LogOptions,
-}
+use crate::engine::{Engine, EngineError, LogLine, LogOptions};
+use crate::model::{ContainerState, ObservedContainer, PlatformName, label};
+use crate::observe;
 
 /// One container that writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     pub service: String,
     pub container: String,
-    pub running: bool,
+    pub id: String,
+    pub state: ContainerState,
+    pub exit_code: Option<i64>,
 }
+
+/// What is told while logs are read.
+#[derive(Debug)]
+pub enum LogEvent {
+    Line {
+        source: Source,
+        /// As the engine writes it: RFC 3339 in UTC.
+        time: String,
+        stderr: bool,
+        text: Vec<u8>,
+    },
+    /// A container ended, came back, or was replaced.
+    Note { service: String, text: String },
+    /// Nothing more can be read.
+    Broken(EngineError),
+}
+
+/// How often a follower looks for containers that came back.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Lines that wait for a slow terminal.
+const BACKLOG: usize = 1024;
 
 /// By label, so that the logs of a service that no stack names any more are there too.
 pub async fn log_sources(
@@ -31,15 +53,7 @@ pub async fn log_sources(
 ) -> Result<(Arc<dyn Engine>, Vec<Source>), Error> {
     let engine = session.engine()?;
     let observed = observe::ours(&*engine, platform).await?;
-    let mut sources: Vec<Source> = observed
-        .containers
-        .iter()
-        .map(|found| Source {
-            service: found.label(label::SERVICE).unwrap_or(&found.name).to_owned(),
-            container: found.name.clone(),
-            running: found.state == ContainerState::Running,
-        })
-        .collect();
+    let mut sources: Vec<Source> = observed.containers.iter().map(source).collect();
     sources.sort_by(|a, b| (&a.service, &a.container).cmp(&(&b.service, &b.container)));
     if services.is_empty() {
         return Ok((engine, sources));
@@ -53,4 +67,221 @@ pub async fn log_sources(
     }
     sources.retain(|source| services.contains(&source.service));
     Ok((engine, sources))
+}
+
+fn source(found: &ObservedContainer) -> Source {
+    Source {
+        service: found.label(label::SERVICE).unwrap_or(&found.name).to_owned(),
+        container: found.name.clone(),
+        id: found.id.clone(),
+        state: found.state,
+        exit_code: found.exit_code,
+    }
+}
+
+/// What these containers have written, by time; with `follow` also what they and their successors
+/// write from now on, until the receiver is dropped.
+pub fn read_logs(
+    engine: Arc<dyn Engine>,
+    platform: PlatformName,
+    services: Vec<String>,
+    sources: Vec<Source>,
+    options: LogOptions,
+) -> Receiver<LogEvent> {
+    let (sender, receiver) = channel(BACKLOG);
+    tokio::spawn(async move {
+        let mut reader = Reader { engine, platform, services, sender, last: BTreeMap::new() };
+        // the receiver is gone: nobody reads any more
+        let _ = match reader.history(&sources, &options).await {
+            Ok(()) if options.follow => reader.follow(sources).await,
+            Ok(()) => Ok(()),
+            Err(Ended::Engine(error)) => reader.sender.send(LogEvent::Broken(error)).await.map_err(|_| Ended::Unread),
+            Err(Ended::Unread) => Ok(()),
+        };
+    });
+    receiver
+}
+
+enum Ended {
+    Engine(EngineError),
+    /// Nobody reads any more.
+    Unread,
+}
+
+impl From<EngineError> for Ended {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+struct Reader {
+    engine: Arc<dyn Engine>,
+    platform: PlatformName,
+    services: Vec<String>,
+    sender: Sender<LogEvent>,
+    /// Container's id -> time of its last line that was told.
+    last: BTreeMap<String, String>,
+}
+
+type Lines = Pin<Box<Peekable<BoxStream<'static, Result<LogLine, EngineError>>>>>;
+
+impl Reader {
+    /// Everything so far. Each container's lines are in order, so the earliest of all is among the
+    /// first ones.
+    async fn history(&mut self, sources: &[Source], options: &LogOptions) -> Result<(), Ended> {
+        let options = LogOptions { follow: false, timestamps: true, ..options.clone() };
+        let mut streams: Vec<(Source, Lines)> = Vec::new();
+        for source in sources {
+            let lines = self.engine.logs(&source.id, &options).await?;
+            streams.push((source.clone(), Box::pin(lines.peekable())));
+        }
+        loop {
+            let mut earliest: Option<(String, usize)> = None;
+            for (at, (_, lines)) in streams.iter_mut().enumerate() {
+                let time = match lines.as_mut().peek().await {
+                    None => continue,
+                    Some(Ok(line)) => split(&line.bytes).0,
+                    Some(Err(_)) => String::new(),
+                };
+                if earliest.as_ref().is_none_or(|(first, _)| time < *first) {
+                    earliest = Some((time, at));
+                }
+            }
+            let Some((_, at)) = earliest else { return Ok(()) };
+            let Some((source, lines)) = streams.get_mut(at) else { return Ok(()) };
+            let Some(line) = lines.next().await else { continue };
+            let (source, line) = (source.clone(), line?);
+            self.tell(&source, line).await?;
+        }
+    }
+
+    /// Tells a line, unless it was told before.
+    async fn tell(&mut self, source: &Source, line: LogLine) -> Result<(), Ended> {
+        let (time, text) = split(&line.bytes);
+        if !time.is_empty() {
+            if self.last.get(&source.id).is_some_and(|last| time <= *last) {
+                return Ok(());
+            }
+            self.last.insert(source.id.clone(), time.clone());
+        }
+        let event = LogEvent::Line { source: source.clone(), time, stderr: line.stderr, text };
+        self.sender.send(event).await.map_err(|_| Ended::Unread)
+    }
+
+    async fn note(&self, service: &str, text: impl Into<String>) -> Result<(), Ended> {
+        let note = LogEvent::Note { service: service.to_owned(), text: text.into() };
+        self.sender.send(note).await.map_err(|_| Ended::Unread)
+    }
+
+    /// What comes from now on.
+    async fn follow(&mut self, known: Vec<Source>) -> Result<(), Ended> {
+        let (told, mut lines) = channel::<(Source, Option<LogLine>)>(BACKLOG);
+        // by container's name: who was there the last time
+        let mut known: BTreeMap<String, Source> =
+            known.into_iter().map(|source| (source.container.clone(), source)).collect();
+        let mut attached: BTreeMap<String, ()> = BTreeMap::new();
+        for source in known.values().filter(|source| source.state == ContainerState::Running) {
+            self.attach(source, told.clone()).await;
+            attached.insert(source.id.clone(), ());
+        }
+        let mut again = tokio::time::interval(AGAIN);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.sender.closed() => return Ok(()),
+                Some((source, line)) = lines.recv() => match line {
+                    Some(line) => self.tell(&source, line).await?,
+                    None => {
+                        attached.remove(&source.id);
+                        self.ended(&source).await?;
+                    }
+                },
+                _ = again.tick() => {
+                    let Ok(observed) = observe::ours(&*self.engine, &self.platform).await else { continue };
+                    let found = observed.containers.iter().map(source);
+                    let found: Vec<Source> = found
+                        .filter(|source| self.services.is_empty() || self.services.contains(&source.service))
+                        .collect();
+                    known.retain(|name, _| found.iter().any(|source| source.container == *name) || attached_to(&attached, name, &found));
+                    for source in found {
+                        if source.state == ContainerState::Running && !attached.contains_key(&source.id) {
+                            match known.get(&source.container) {
+                                Some(before) if before.id == source.id => self.note(&source.service, "started again").await?,
+                                Some(_) => self.note(&source.service, "was replaced").await?,
+                                None => self.note(&source.service, "started").await?,
+                            }
+                            self.attach(&source, told.clone()).await;
+                            attached.insert(source.id.clone(), ());
+                        }
+                        known.insert(source.container.clone(), source);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn ended(&self, source: &Source) -> Result<(), Ended> {
+        match self.engine.inspect(&source.id).await {
+            Ok(found) if found.state == ContainerState::Running => Ok(()),
+            Ok(found) => {
+                let code = found.exit_code.unwrap_or_default();
+                let back = if found.state == ContainerState::Restarting { "; the engine starts it again" } else { "" };
+                self.note(&source.service, format!("exited with code {code}{back}")).await
+            }
+            Err(_) => self.note(&source.service, "was removed").await,
+        }
+    }
+
+    /// Hands on what the container writes; `None` at its end.
+    async fn attach(&self, source: &Source, told: Sender<(Source, Option<LogLine>)>) {
+        let since = self.last.get(&source.id).and_then(|time| time.parse::<jiff::Timestamp>().ok());
+        let options = LogOptions {
+            follow: true,
+            timestamps: true,
+            since: since.map(|time| time.as_second()),
+            ..LogOptions::default()
+        };
+        let (engine, source) = (self.engine.clone(), source.clone());
+        tokio::spawn(async move {
+            if let Ok(mut lines) = engine.logs(&source.id, &options).await {
+                while let Some(Ok(line)) = lines.next().await {
+                    if told.send((source.clone(), Some(line))).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            let _ = told.send((source, None)).await;
+        });
+    }
+}
+
+/// Still told of, although it is listed no more.
+fn attached_to(attached: &BTreeMap<String, ()>, name: &str, found: &[Source]) -> bool {
+    found.iter().any(|source| source.container == name && attached.contains_key(&source.id))
+}
+
+/// The time that the engine writes in front, and the rest.
+fn split(bytes: &[u8]) -> (String, Vec<u8>) {
+    let Some(blank) = bytes.iter().position(|byte| *byte == b' ') else { return (String::new(), bytes.to_vec()) };
+    let (time, rest) = bytes.split_at(blank);
+    let looks_so = time.len() >= 20 && time.get(4) == Some(&b'-') && time.get(10) == Some(&b'T');
+    match looks_so {
+        true => (String::from_utf8_lossy(time).into_owned(), rest.get(1..).unwrap_or_default().to_vec()),
+        false => (String::new(), bytes.to_vec()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engines_time_is_taken_off() {
+        assert_eq!(
+            split(b"2026-11-28T07:07:05.123456789Z hello  world"),
+            ("2026-11-28T07:07:05.123456789Z".into(), b"hello  world".to_vec())
+        );
+        assert_eq!(split(b"no time here"), (String::new(), b"no time here".to_vec()));
+        assert_eq!(split(b"2026-11-28T07:07:05.1Z "), ("2026-11-28T07:07:05.1Z".into(), Vec::new()));
+    }
 }

@@ -2,6 +2,7 @@
 //! floors below.
 
 pub(in crate::app) mod bundle;
+pub(in crate::app) mod changes;
 pub(in crate::app) mod cluster;
 pub(in crate::app) mod creds;
 pub(in crate::app) mod down;
@@ -10,6 +11,7 @@ pub(in crate::app) mod lifecycle;
 pub(in crate::app) mod lock_images;
 pub(in crate::app) mod logs;
 pub(in crate::app) mod names;
+pub(in crate::app) mod pages;
 pub(in crate::app) mod prune;
 pub(in crate::app) mod serve;
 pub(in crate::app) mod status;

@@ -1,13 +1,15 @@
 //! `status`: the platform as it is, against what is wanted. Never writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::compile::{container_name, fully_qualified, loopback_address};
 use crate::config::Loaded;
-use crate::model::{ContainerSpec, ContainerState, Health, ObservedContainer, Platform, Role, Service, Stack, label};
+use crate::model::{
+    ContainerSpec, ContainerState, Health, ObservedContainer, Origin, Platform, Restart, Role, Service, Stack, label,
+};
 use crate::plan::{Action, ImageSource, LeftOut, Plan, Step, reconcile};
 
 use crate::app::cluster::join::{self, Joined};
@@ -26,12 +28,20 @@ pub struct Status {
     pub cluster: ClusterStatus,
     /// What `up` would do now; empty when there is no drift.
     pub drift: Vec<String>,
+    /// Services that run, or should, and that `up` would change.
+    pub changes: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PlatformStatus {
     pub name: String,
     pub domain: String,
+    /// Nothing of it is there but, perhaps, its data.
+    pub down: bool,
+    /// Of its data, whether it is up or down.
+    pub volumes: usize,
+    /// Seconds that its oldest service has run.
+    pub up_seconds: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -49,9 +59,64 @@ pub struct ServiceStatus {
     pub addresses: Vec<String>,
     pub container: Option<String>,
     pub reason: Option<String>,
+    /// What is really the matter, told apart more finely than by `state` and `health`.
+    pub condition: Condition,
+    /// Seconds since it came into this condition, where that is known.
+    pub seconds: Option<u64>,
+    /// How often the engine has started it again by itself.
+    pub restarts: i64,
+    pub exit_code: Option<i64>,
+    /// What a build gives instead of the image that the stack names.
+    pub note: Option<String>,
+    /// From one of the user's own stacks.
+    pub own: bool,
     /// Only where it was asked for, of services that run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageStatus>,
+}
+
+/// How a service is, as a person would say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// It has reached its memory limit and was killed.
+    OutOfMemory,
+    /// It has ended by itself, and not well.
+    Crashed,
+    /// The engine starts it again and again.
+    Restarting,
+    /// It runs, and its check fails.
+    Unhealthy,
+    /// Its container is there and was never started.
+    Created,
+    Starting,
+    Paused,
+    /// Its check passes.
+    Healthy,
+    /// Nobody has said how to ask it.
+    Running,
+    /// By `macula stop`, or by hand.
+    Stopped,
+    /// A job that has done its work.
+    Finished,
+    /// Not started (yet).
+    Missing,
+    /// Its image is not available here.
+    LeftOut,
+    /// No stack that is loaded names it.
+    Unclaimed,
+}
+
+impl Condition {
+    /// Something is wrong with it.
+    pub fn is_problem(self) -> bool {
+        matches!(self, Self::OutOfMemory | Self::Crashed | Self::Restarting | Self::Unhealthy | Self::Created)
+    }
+
+    /// It can be used, or will be in a moment.
+    pub fn runs(self) -> bool {
+        matches!(self, Self::Healthy | Self::Running | Self::Starting | Self::Unhealthy)
+    }
 }
 
 /// What the containers of a service use at this moment, all of them together.
@@ -104,7 +169,8 @@ pub async fn status_with_usage(session: &Session, loaded: &Loaded) -> Result<Sta
 async fn look(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
     let (survey, dns) = tokio::join!(survey(session, loaded), resolver::look(session, &loaded.platform));
     let survey = survey?;
-    let mut status = status_of(&loaded.platform, &survey, &Planned::default(), dns);
+    let context = Context::of(session, &survey).await?;
+    let mut status = status_of(&loaded.platform, &survey, &Planned::default(), dns, &context);
     ask(session, &survey, None, &mut status.cluster).await?;
     Ok(status)
 }
@@ -118,52 +184,97 @@ pub(super) struct Planned<'a> {
     pub done: &'a [Step],
 }
 
+/// What the engine does not know.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Context {
+    /// Seconds since the epoch.
+    now: i64,
+    /// Services that the user has stopped.
+    stopped: BTreeSet<String>,
+}
+
+impl Context {
+    pub async fn of(session: &Session, survey: &Survey) -> Result<Self, Error> {
+        Ok(Self { now: session.host().now(), stopped: survey.state.stopped(session.host()).await? })
+    }
+}
+
 /// From what was seen already. `platform`: with the services that are left out.
-pub(super) fn status_of(platform: &Platform, survey: &Survey, planned: &Planned<'_>, dns: DnsStatus) -> Status {
+pub(super) fn status_of(
+    platform: &Platform,
+    survey: &Survey,
+    planned: &Planned<'_>,
+    dns: DnsStatus,
+    context: &Context,
+) -> Status {
+    let services = rows(platform, survey, context);
+    let mut changes = Vec::new();
     let mut drift = match reconcile(&survey.wish(None), &survey.observed) {
         Ok(mut plan) => {
             plan.steps.retain(|step| planned.done.iter().all(|done| done.id != step.id));
+            let there = |name: &str| {
+                services
+                    .iter()
+                    .any(|row| row.name == name && !matches!(row.condition, Condition::Missing | Condition::LeftOut))
+            };
+            let changing = plan.steps.iter().filter(|step| is_change(step)).map(|step| step.group.clone());
+            changes.extend(changing.filter(|group| there(group)));
+            changes.sort();
+            changes.dedup();
             drift(&plan)
         }
         Err(conflicts) => conflicts.iter().map(ToString::to_string).collect(),
     };
     drift.extend(planned.cluster.and_then(|joined| join::drift(survey, joined)));
     let left_out = planned.left_out.iter().find(|left| left.service == crate::plan::CLUSTER_GROUP);
+    let ours = |labels: &BTreeMap<String, String>| {
+        labels.get(label::PLATFORM).map(String::as_str) == Some(platform.name.as_str())
+    };
     Status {
-        platform: PlatformStatus { name: platform.name.to_string(), domain: platform.domain.clone() },
-        services: rows(platform, survey),
+        platform: PlatformStatus {
+            name: platform.name.to_string(),
+            domain: platform.domain.clone(),
+            down: !survey.observed.containers.iter().any(|found| ours(&found.labels)),
+            volumes: survey.observed.volumes.iter().filter(|volume| ours(&volume.labels)).count(),
+            up_seconds: services.iter().filter(|row| row.condition.runs()).filter_map(|row| row.seconds).max(),
+        },
+        services,
         dns,
         cluster: cluster::status_of(platform, &survey.cluster, left_out.map(|left| left.reason.as_str())),
         drift,
+        changes,
     }
 }
 
 /// Services that are left out are no drift: the same `up` would leave them out again. Nor is waiting
 /// for health: the service's own line says how it is.
 fn drift(plan: &Plan) -> Vec<String> {
-    let changes = plan.steps.iter().filter(|step| !matches!(step.action, Action::AwaitReady { .. }));
-    changes.map(|step| format!("{} ({})", step.id, step.cause)).collect()
+    plan.steps.iter().filter(|step| is_change(step)).map(|step| format!("{} ({})", step.id, step.cause)).collect()
 }
 
-fn rows(platform: &Platform, survey: &Survey) -> Vec<ServiceStatus> {
+fn is_change(step: &Step) -> bool {
+    !matches!(step.action, Action::AwaitReady { .. })
+}
+
+fn rows(platform: &Platform, survey: &Survey, context: &Context) -> Vec<ServiceStatus> {
     let mut reasons: BTreeMap<&str, String> =
         survey.supply.left_out.iter().map(|left| (left.service.as_str(), left.reason.clone())).collect();
     for problem in &survey.problems {
         reasons.insert(problem.service(), problem.to_string());
     }
     let mut rows: Vec<ServiceStatus> =
-        platform.services().map(|(stack, service)| row(platform, survey, &reasons, stack, service)).collect();
+        platform.services().map(|(stack, service)| row(platform, survey, &reasons, stack, service, context)).collect();
     let orphans = survey.observed.containers.iter().filter(|found| {
         found.label(label::PLATFORM) == Some(platform.name.as_str())
             && found.label(label::SERVICE).is_some_and(|name| rows.iter().all(|row| row.name != name))
     });
-    let orphans: Vec<ServiceStatus> = orphans.map(orphan).collect();
+    let orphans: Vec<ServiceStatus> = orphans.map(|found| orphan(found, context)).collect();
     rows.extend(orphans);
     rows
 }
 
 /// A container of the platform whose service no stack names.
-fn orphan(found: &ObservedContainer) -> ServiceStatus {
+fn orphan(found: &ObservedContainer, context: &Context) -> ServiceStatus {
     let running = found.state == ContainerState::Running;
     ServiceStatus {
         name: found.label(label::SERVICE).unwrap_or(&found.name).to_owned(),
@@ -175,7 +286,13 @@ fn orphan(found: &ObservedContainer) -> ServiceStatus {
         urls: Vec::new(),
         addresses: Vec::new(),
         container: Some(found.name.clone()),
-        reason: Some("no stack that was given names it: `macula up` would take it away".into()),
+        reason: Some("not in any loaded stack; `macula up` would remove it".into()),
+        condition: Condition::Unclaimed,
+        seconds: seconds_in(found, context.now),
+        restarts: found.restart_count,
+        exit_code: found.exit_code,
+        note: None,
+        own: true,
         usage: None,
     }
 }
@@ -186,6 +303,7 @@ fn row(
     reasons: &BTreeMap<&str, String>,
     stack: &Stack,
     service: &Service,
+    context: &Context,
 ) -> ServiceStatus {
     let names: Vec<String> = (1..=service.replicas).map(|replica| container_name(platform, service, replica)).collect();
     let found: Vec<&ObservedContainer> = names
@@ -208,6 +326,17 @@ fn row(
     };
     let first = found.first();
     let source = first.map(|found| source_of(survey, service, found));
+    // of several containers the one in the worst condition speaks for all
+    let worst = found
+        .iter()
+        .map(|found| (condition(survey, service, found, context), *found))
+        .min_by_key(|(condition, _)| *condition);
+    let condition = match worst {
+        Some((condition, _)) => condition,
+        None if left_out.is_some() => Condition::LeftOut,
+        None => Condition::Missing,
+    };
+    let worst = worst.map(|(_, found)| found);
     ServiceStatus {
         name: service.name.clone(),
         stack: stack.name.clone(),
@@ -218,9 +347,59 @@ fn row(
         urls: if state == "running" { urls(platform, service, survey.tls()) } else { Vec::new() },
         addresses: if state == "running" { addresses(survey, service) } else { Vec::new() },
         container: first.map(|found| found.name.clone()),
-        reason: reason(survey, service, &found, running, left_out, source),
+        reason: match worst {
+            Some(worst) => reason(service, running, worst, condition),
+            None => left_out.cloned(),
+        },
+        condition,
+        seconds: worst.and_then(|found| seconds_in(found, context.now)),
+        restarts: found.iter().map(|found| found.restart_count).sum(),
+        exit_code: worst.and_then(|found| found.exit_code),
+        note: service.extension.build_note.clone().filter(|_| source == Some(ImageSource::Build)),
+        own: stack.origin != Origin::BuiltIn,
         usage: None,
     }
+}
+
+/// How one container is.
+fn condition(survey: &Survey, service: &Service, found: &ObservedContainer, context: &Context) -> Condition {
+    let spec = survey.resources.containers.iter().find(|spec| spec.name == found.name);
+    let job = service.extension.once || spec.is_some_and(|spec| spec.readiness.one_shot);
+    match found.state {
+        ContainerState::Created => Condition::Created,
+        ContainerState::Paused => Condition::Paused,
+        ContainerState::Restarting => Condition::Restarting,
+        ContainerState::Running if found.keeps_ending() && found.health != Health::Healthy => Condition::Restarting,
+        ContainerState::Running => match found.health {
+            Health::Unhealthy => Condition::Unhealthy,
+            Health::Starting => Condition::Starting,
+            Health::Healthy => Condition::Healthy,
+            Health::None => Condition::Running,
+        },
+        _ if found.oom_killed => Condition::OutOfMemory,
+        _ if found.exit_code == Some(0) && job => Condition::Finished,
+        _ if context.stopped.contains(&service.name) => Condition::Stopped,
+        _ if found.exit_code == Some(0) && spec.is_some_and(ContainerSpec::may_end) => Condition::Finished,
+        // one that the engine would have started again was stopped by somebody
+        _ if matches!(spec.map(|spec| &spec.options.restart), Some(Restart::Always | Restart::UnlessStopped)) => {
+            Condition::Stopped
+        }
+        _ => Condition::Crashed,
+    }
+}
+
+/// Seconds since it has run or has ended.
+fn seconds_in(found: &ObservedContainer, now: i64) -> Option<u64> {
+    let since = match found.state {
+        ContainerState::Running | ContainerState::Paused => {
+            if found.up_for.is_some() {
+                return found.up_for;
+            }
+            found.started_at
+        }
+        _ => found.finished_at,
+    };
+    since.and_then(|since| u64::try_from(now - since).ok())
 }
 
 fn worst_health(found: &[&ObservedContainer]) -> &'static str {
@@ -245,45 +424,29 @@ fn source_of(survey: &Survey, service: &Service, found: &ObservedContainer) -> I
     if built.any(|tag| tag == repository(&found.image)) { ImageSource::Build } else { ImageSource::Image }
 }
 
-fn reason(
-    survey: &Survey,
-    service: &Service,
-    found: &[&ObservedContainer],
-    running: usize,
-    left_out: Option<&String>,
-    source: Option<ImageSource>,
-) -> Option<String> {
-    if found.is_empty() {
-        return left_out.cloned();
-    }
-    if let Some(loops) = found.iter().find(|found| found.keeps_ending()) {
-        return Some(format!("keeps ending: it was started again {} times", loops.restart_count));
-    }
-    if running == found.len() && found.len() < service.replicas as usize {
-        return Some(format!("{running} of {} run", service.replicas));
-    }
-    if running == found.len() {
-        // a build that is less than the image says so
-        return service.extension.build_note.clone().filter(|_| source == Some(ImageSource::Build));
-    }
-    let ended = found.iter().find(|found| found.state != ContainerState::Running)?;
-    let spec = survey.resources.containers.iter().find(|spec| spec.name == ended.name);
-    let may_end = spec.is_some_and(ContainerSpec::may_end);
-    let code = ended.exit_code.unwrap_or_default();
-    let count = format!("{running} of {} run; ", found.len());
-    let count = if found.len() > 1 { count } else { String::new() };
-    let why = match ended.state {
-        ContainerState::Created => "created, and never started".into(),
-        ContainerState::Paused => "paused".into(),
-        ContainerState::Restarting => format!("ended with {code}, starts again"),
-        _ if code == 0 && may_end => "done".into(),
-        _ if ended.oom_killed => "killed: it reached its memory limit".into(),
-        _ => format!("ended with {code}"),
+/// What is to be said beyond the condition.
+fn reason(service: &Service, running: usize, worst: &ObservedContainer, condition: Condition) -> Option<String> {
+    let code = worst.exit_code.unwrap_or_default();
+    let why = match condition {
+        Condition::Restarting => match worst.restart_count {
+            0 => format!("exit code {code}"),
+            times => format!("crash loop: restarted {times} time{}", if times == 1 { "" } else { "s" }),
+        },
+        Condition::OutOfMemory => "killed: it needed more memory than its limit".into(),
+        Condition::Crashed if !worst.error.is_empty() => worst.error.clone(),
+        Condition::Crashed => format!("exit code {code}"),
+        Condition::Created => "its container was never started".into(),
+        Condition::Unhealthy => "its health check fails".into(),
+        _ => String::new(),
     };
-    Some(if why == "done" { why } else { count + &why })
+    let all = service.replicas as usize;
+    let count =
+        (all > 1 && running < all && condition != Condition::Finished).then(|| format!("{running} of {all} run"));
+    let parts: Vec<String> = count.into_iter().chain(Some(why).filter(|why| !why.is_empty())).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-fn urls(platform: &Platform, service: &Service, tls: bool) -> Vec<String> {
+pub(super) fn urls(platform: &Platform, service: &Service, tls: bool) -> Vec<String> {
     let settings = &platform.ingress;
     let (scheme, port, usual) = if tls { ("https", settings.https, 443) } else { ("http", settings.http, 80) };
     let port = if port == usual { String::new() } else { format!(":{port}") };
@@ -323,18 +486,4 @@ fn addresses(survey: &Survey, service: &Service) -> Vec<String> {
     all.sort();
     all.dedup();
     all
-}
-
-impl ServiceStatus {
-    /// One word for people: running, starting, unhealthy, done, stopped, missing, left out.
-    pub fn word(&self) -> &'static str {
-        match (self.state, self.health) {
-            ("running", "unhealthy") => "unhealthy",
-            ("running", "starting") => "starting",
-            ("running", _) => "running",
-            ("stopped", _) if self.reason.as_deref() == Some("done") => "done",
-            ("left_out", _) => "left out",
-            (state, _) => state,
-        }
-    }
 }

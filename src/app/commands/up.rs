@@ -1,6 +1,6 @@
 //! `up`: plan, write the secrets, apply, and look once more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,19 +11,20 @@ use crate::app::prepare::prepare_without;
 use crate::app::resolver;
 use crate::app::survey::{Look, Survey, survey_with};
 use crate::app::trace::{Recorder, SentTrace};
-use crate::app::{Consent, Error, Prepared, Session, Wanted, prepare};
-use crate::apply::{Failure, Outcome, StepError, Timing, Tools, apply};
+use crate::app::{Consent, Error, Prepared, Session, Wanted, durations, prepare};
+use crate::apply::{Extras, Failure, Outcome, StepError, Timing, Tools, apply};
 use crate::config::Loaded;
 use crate::doctor::{self, Needs, Selection};
 use crate::event::Events;
 use crate::host::Held;
 use crate::model::{ContainerState, Observed, ObservedContainer, PlatformName, PrepareStep, label};
 use crate::observe;
+use crate::plan::forecast::{Forecast, forecast};
 use crate::plan::{self, Action, LeftOut, Plan};
 
 use super::cluster::obtain_program;
 use super::images::refusal;
-use super::status::{Planned, Status, status_of};
+use super::status::{Context as StatusContext, Planned, Status, status_of};
 
 /// Seconds.
 const CALM: u32 = 5;
@@ -119,7 +120,7 @@ async fn traced(
         join::leave_out(&mut prepared.plan, &mut prepared.cluster, "kind was not to be fetched".into());
     }
     if prepared.plan.is_empty() {
-        consent.planned(&prepared, &[]).await;
+        consent.planned(&prepared, &[], &Forecast::default()).await;
         prepared.survey.state.keep_no_dns(session.host(), options.no_dns).await?;
         recorder.phase("names", names(session, &prepared.survey, options)).await;
         return finish(session, loaded, prepared, None).await;
@@ -127,7 +128,8 @@ async fn traced(
     let Prepared { survey, plan, cluster } = &prepared;
     let needs = Needs::of(&survey.platform, &survey.resources, join::needs(&survey.platform, plan, cluster));
     let findings = doctor::run(&session.system, &needs, Selection::Quick).await;
-    consent.planned(&prepared, &findings).await;
+    let known = durations::known(session.host()).await;
+    consent.planned(&prepared, &findings, &forecast(plan, &known)).await;
     install_programs(session, plan, consent).await?;
     // before the first container: a password that only a container knows would be lost with it
     if survey.new_secrets {
@@ -135,6 +137,7 @@ async fn traced(
     }
     survey.state.keep_block(session.host(), survey.block).await?;
     survey.state.keep_no_dns(session.host(), options.no_dns).await?;
+    keep_stopped(session, &prepared).await?;
     let Prepared { survey, plan, cluster } = &mut prepared;
     join::render_content(session, survey, plan, cluster).await?;
     let (mut outcome, mut work) = carry_out(session, &prepared, options, recorder).await;
@@ -204,10 +207,21 @@ async fn finish(
     };
     let dns = resolver::look(session, &loaded.platform).await;
     let planned = Planned { left_out: &prepared.plan.left_out, cluster: Some(&prepared.cluster), done: &updated.steps };
-    let mut now = status_of(&loaded.platform, &survey, &planned, dns);
+    let context = StatusContext::of(session, &survey).await?;
+    let mut now = status_of(&loaded.platform, &survey, &planned, dns, &context);
     ask(session, &survey, prepared.cluster.decision.as_ref(), &mut now.cluster).await?;
     let Plan { steps, left_out, .. } = prepared.plan;
     Ok(UpResult { steps: steps.len(), left_out, timings, trace: None, now })
+}
+
+/// What this run starts is no longer stopped by the user.
+async fn keep_stopped(session: &Session, prepared: &Prepared) -> Result<(), Error> {
+    let mut stopped = prepared.survey.state.stopped(session.host()).await?;
+    if stopped.is_empty() {
+        return Ok(());
+    }
+    stopped.retain(|service| prepared.plan.steps.iter().all(|step| step.group != *service));
+    prepared.survey.state.keep_stopped(session.host(), stopped).await
 }
 
 /// Runs the plan. The second is what the cluster's steps were done with.
@@ -220,11 +234,32 @@ async fn carry_out(
     let Prepared { survey, plan, cluster } = prepared;
     let lenient = !survey.platform.cluster.required && !options.wanted.strict;
     let work = Arc::new(Work::new(session, survey, cluster.decision.as_ref()).lenient(lenient));
-    let tools = survey.tools(session, Some(work.clone()));
+    let mut tools = survey.tools(session, Some(work.clone()));
+    tools.extras = Extras {
+        known: durations::known(session.host()).await,
+        unchanged: unchanged(prepared),
+        logs: Some(survey.state.folder().join("log")),
+    };
     let began = Instant::now();
     let outcome = apply(&session.command, &survey.platform.name, plan, tools).await;
     recorder.steps(began, &outcome.ran);
+    durations::remember(session.host(), plan, &outcome.ran).await;
     (outcome, work)
+}
+
+/// Services that run as they should, so that the plan has nothing for them.
+fn unchanged(prepared: &Prepared) -> Vec<String> {
+    let planned: BTreeSet<&str> = prepared.plan.steps.iter().map(|step| step.group.as_str()).collect();
+    let specs = prepared.survey.resources.containers.iter().filter(|spec| !spec.readiness.one_shot);
+    let running = specs.filter(|spec| {
+        let found = prepared.survey.observed.container(&spec.name);
+        found.is_some_and(|found| found.state == ContainerState::Running)
+    });
+    let mut names: Vec<String> =
+        running.map(|spec| spec.service.clone()).filter(|service| !planned.contains(service.as_str())).collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 /// The services that may be left out and whose image no source gave, when nothing else went wrong.
@@ -333,8 +368,8 @@ async fn look_for_ended(prepared: &Prepared, now: &Observed, outcome: &mut Outco
         });
         if let Some(found) = ended {
             let reason = match found.restart_count {
-                0 => format!("ended with {} after it had started", found.exit_code.unwrap_or_default()),
-                times => format!("keeps ending: it was started again {}", text_times(times)),
+                0 => format!("stopped after its start (exit code {})", found.exit_code.unwrap_or_default()),
+                times => format!("crashes again and again: it was restarted {}", text_times(times)),
             };
             let log_tail = crate::apply::log_tail(&*prepared.survey.engine, &spec.name).await;
             let error = StepError::NotReady { service: spec.service.clone(), reason, log_tail };

@@ -1,9 +1,7 @@
 use clap::ValueEnum;
 use serde_json::json;
 
-use crate::app::{
-    Session, install_dns_service, install_names, names_may_be_offered, names_were_offered, uninstall_names,
-};
+use crate::app::{install_dns_service, install_names, uninstall_names};
 use crate::dns::install::{Method, Service};
 
 use crate::cli::context::Context;
@@ -66,34 +64,10 @@ impl From<By> for Method {
     }
 }
 
-const QUESTION: &str = "Let this machine ask the resolver for the platforms' names";
-const EXPLAIN: &str = "A file of the system's DNS configuration is written, as root. What was there is kept, and put back \
-                       byte for byte by `macula dns uninstall`. Nothing else that this machine looks up is changed.";
-
-/// What `up` offers, once, where somebody can be asked; whether names resolve now. Without them the
-/// platform is up all the same.
-pub async fn offer(context: &Context, session: &Session) -> Result<bool, CliError> {
-    if !names_may_be_offered(session).await {
-        return Ok(false);
-    }
-    let Some(taken) = context.takes(QUESTION, EXPLAIN).await else { return Ok(false) };
-    names_were_offered(session).await?;
-    if !taken {
-        return Ok(false);
-    }
-    match install_names(session, Method::Auto).await {
-        Ok(installed) => {
-            context.events().info(format!("names resolve, by {}", installed.rung));
-            Ok(true)
-        }
-        Err(error) => {
-            let error = CliError::from(error);
-            let causes: String = error.causes.iter().map(|cause| format!(": {cause}")).collect();
-            context.events().warn(format!("the names were not installed: {error}{causes} (`macula dns install`)"));
-            Ok(false)
-        }
-    }
-}
+const QUESTION: &str = "Make the platforms' names work in the browsers and shells of this machine";
+pub(in crate::cli) const EXPLAIN: &str = "A file of the system's DNS configuration is changed, as root: where the system can send one domain to a \
+     resolver of its own, only the platforms' domain; else /etc/resolv.conf or /etc/hosts. What was there is kept, and \
+     `macula dns uninstall` puts it back byte for byte.";
 
 pub async fn install(context: &Context, args: Args) -> Result<(), CliError> {
     let session = context.session_without_engine("dns install");

@@ -23,7 +23,7 @@ pub struct Args {
     serve: serve::Args,
 }
 
-pub use install::offer;
+pub(super) use install::EXPLAIN;
 
 #[derive(Debug, Subcommand)]
 enum Action {

@@ -8,10 +8,10 @@ use crate::cli::context::{Context, StackOptions};
 use crate::cli::error::CliError;
 use crate::cli::ui::{Tone, text};
 
-/// Show who answers for the platforms' names on this machine, and where it breaks
+/// Show whether the platforms' names work on this machine, and who answers
 ///
 /// Asks the resolver itself, and asks the way programs ask (getaddrinfo). Exits with 0 whatever it finds:
-/// in scripts `running` of `-o json` tells, or `macula dns query`, which fails without a resolver.
+/// in scripts, check `running` in the JSON output, or use `macula dns query`, which fails without a resolver.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
@@ -32,18 +32,19 @@ pub async fn run(context: &Context, _: Args) -> Result<(), CliError> {
         return context.print_json(&Shown { running: resolver.is_some(), resolver, names: &names });
     }
     let style = context.out_style();
-    let mut out = match &names.resolver {
-        Some(status) => running(status),
-        None => "The resolver does not run.\n".to_owned(),
-    };
-    out.push('\n');
+    let mut out = String::new();
+    // first whether names work here, then who answers and how
     for domain in &names.domains {
-        let (tone, word) = match domain {
-            DomainNames { resolves: true, .. } => (Tone::Good, "names resolve"),
-            DomainNames { answered: true, .. } => (Tone::Bad, "names do not resolve on this machine"),
-            DomainNames { .. } => (Tone::Bad, "the resolver does not answer for it"),
+        let (tone, sign, word, command) = match domain {
+            DomainNames { resolves: true, .. } => (Tone::Good, style.done(), "names work on this machine", ""),
+            DomainNames { answered: true, .. } => {
+                (Tone::Bad, style.failed(), "this machine does not ask the resolver for it", "macula dns install")
+            }
+            DomainNames { .. } => (Tone::Bad, style.failed(), "the resolver does not answer for it", "macula up"),
         };
-        out.push_str(&format!("{}: {}\n", domain.domain, style.paint(tone, word)));
+        let command =
+            if command.is_empty() { String::new() } else { format!("  {}", style.paint(Tone::Active, command)) };
+        out.push_str(&format!("{} {}  {word}{command}\n", style.paint(tone, sign), domain.domain));
     }
     if let Some(method) = &names.method {
         out.push_str(&format!("  installed by way of {method}\n"));
@@ -51,7 +52,14 @@ pub async fn run(context: &Context, _: Args) -> Result<(), CliError> {
     for note in &names.notes {
         out.push_str(&format!("  {note}\n"));
     }
-    context.print(&out)
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    match &names.resolver {
+        Some(status) => out.push_str(&running(status)),
+        None => out.push_str(&format!("The resolver does not run.  {}\n", style.paint(Tone::Active, "macula up"))),
+    }
+    context.print(&context.typed(&out))
 }
 
 fn running(status: &Status) -> String {

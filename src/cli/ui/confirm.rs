@@ -1,6 +1,7 @@
 //! A question on the terminal: yes, no, or first an explanation.
 
 use std::io::{self, BufRead, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +25,14 @@ pub struct Question {
     pub explain: Option<String>,
 }
 
+/// A question stands on the terminal.
+static OPEN: AtomicBool = AtomicBool::new(false);
+
+/// Whether a question stands on the terminal now.
+pub fn is_open() -> bool {
+    OPEN.load(Ordering::SeqCst)
+}
+
 /// How often an answer that is none is asked again.
 const TRIES: usize = 3;
 
@@ -33,7 +42,7 @@ const TRIES: usize = 3;
 /// # Errors
 /// When the streams cannot be read or written.
 pub fn ask(question: &Question, style: Style, input: &mut dyn BufRead, output: &mut dyn Write) -> io::Result<Answer> {
-    let choices = if question.explain.is_some() { "[y/N/e = explain]" } else { "[y/N]" };
+    let choices = if question.explain.is_some() { "[y]es / [N]o / [s]how what it does:" } else { "[y]es / [N]o:" };
     let mut tries = 0;
     while tries < TRIES {
         let text = style.paint(Tone::Bold, &format!("{}?", text::clean_line(&question.text)));
@@ -48,7 +57,7 @@ pub fn ask(question: &Question, style: Style, input: &mut dyn BufRead, output: &
         match (line.trim().to_lowercase().as_str(), &question.explain) {
             ("y" | "yes", _) => return Ok(Answer::Yes),
             ("" | "n" | "no", _) => return Ok(Answer::No),
-            ("e" | "explain" | "?", Some(explain)) => {
+            ("s" | "show" | "e" | "explain" | "?", Some(explain)) => {
                 for line in explain.lines() {
                     writeln!(output, "  {}", text::clean_line(line))?;
                 }
@@ -76,19 +85,48 @@ pub async fn confirm(
     if !terminal.stdin_is_tty || !terminal.stderr_is_tty {
         return Ok(Answer::NotAsked);
     }
+    on_a_thread(move || ask(&question, style, &mut io::stdin().lock(), &mut io::stderr()), cancel).await
+}
+
+/// Shows what would be lost, and asks for a name to be typed: for what cannot be undone.
+///
+/// # Errors
+/// When the terminal cannot be read or written.
+pub async fn type_name(name: &str, loss: &str, terminal: &Terminal, cancel: &CancellationToken) -> io::Result<Answer> {
+    if !terminal.stdin_is_tty || !terminal.stderr_is_tty {
+        return Ok(Answer::NotAsked);
+    }
+    let (name, loss) = (name.to_owned(), loss.to_owned());
+    on_a_thread(move || ask_name(&name, &loss, &mut io::stdin().lock(), &mut io::stderr()), cancel).await
+}
+
+fn ask_name(name: &str, loss: &str, input: &mut dyn BufRead, output: &mut dyn Write) -> io::Result<Answer> {
+    write!(output, "{loss}Type the name of the platform to agree: ")?;
+    output.flush()?;
+    let mut line = String::new();
+    if input.read_line(&mut line)? == 0 {
+        writeln!(output)?;
+    }
+    Ok(if line.trim() == name { Answer::Yes } else { Answer::No })
+}
+
+/// A thread of its own, as the runtime would wait at its end for one of its pool that reads.
+async fn on_a_thread(
+    work: impl FnOnce() -> io::Result<Answer> + Send + 'static,
+    cancel: &CancellationToken,
+) -> io::Result<Answer> {
     let (tell, told) = tokio::sync::oneshot::channel();
-    // a thread of its own, as the runtime would wait at its end for one of its pool that reads
     std::thread::Builder::new().name("question".into()).spawn(move || {
         // the receiver is gone when the user stopped us: nobody to tell
-        let _ = tell.send(ask(&question, style, &mut io::stdin().lock(), &mut io::stderr()));
+        let _ = tell.send(work());
     })?;
-    tokio::select! {
+    OPEN.store(true, Ordering::SeqCst);
+    let answer = tokio::select! {
         answer = told => answer.unwrap_or(Ok(Answer::No)),
-        () = cancel.cancelled() => {
-            writeln!(io::stderr())?;
-            Ok(Answer::No)
-        }
-    }
+        () = cancel.cancelled() => writeln!(io::stderr()).map(|()| Answer::No),
+    };
+    OPEN.store(false, Ordering::SeqCst);
+    answer
 }
 
 #[cfg(test)]
@@ -116,14 +154,26 @@ mod tests {
     }
 
     #[test]
+    fn only_the_whole_name_agrees_to_a_loss() {
+        let typed = |input: &str| {
+            let mut output = Vec::new();
+            ask_name("shop", "lost: everything\n", &mut input.as_bytes(), &mut output).unwrap()
+        };
+        assert_eq!(typed("shop\n"), Answer::Yes);
+        for no in ["y\n", "sho\n", "Shop\n", "\n", ""] {
+            assert_eq!(typed(no), Answer::No, "{no:?}");
+        }
+    }
+
+    #[test]
     fn it_explains_as_often_as_asked() {
         let (answer, shown) = asked("e\ne\ne\ne\ny\n", Some("It runs:\n  apt-get install docker.io"));
         assert_eq!((answer, shown.matches("It runs:").count()), (Answer::Yes, 4));
         assert_snapshot!(asked("?\nx\n\n", Some("It runs:\n  apt-get install docker.io")).1, @r"
-        Install docker.io with apt-get? [y/N/e = explain]   It runs:
+        Install docker.io with apt-get? [y]es / [N]o / [s]how what it does:   It runs:
             apt-get install docker.io
-        Install docker.io with apt-get? [y/N/e = explain]   please answer y or n
-        Install docker.io with apt-get? [y/N/e = explain]
+        Install docker.io with apt-get? [y]es / [N]o / [s]how what it does:   please answer y or n
+        Install docker.io with apt-get? [y]es / [N]o / [s]how what it does:
         ");
     }
 

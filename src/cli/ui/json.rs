@@ -43,7 +43,7 @@ mod tests {
         let json = Json::new(streams);
         Script::all_kinds().play(&json, &clock, |_| {});
         assert_snapshot!(out.text(), @r#"
-        {"time":"2026-03-01T12:00:00.000Z","event":"started","command":"up","platform":"macula","steps":[{"id":"network","group":"network","text":"create network macula","after":[]},{"id":"image","group":"images","text":"pull grafana/grafana:12.1","after":[]},{"id":"create","group":"grafana","text":"create container macula-grafana-1","after":["network","image"]},{"id":"start","group":"grafana","text":"start container macula-grafana-1","after":["create"]},{"id":"ready","group":"grafana","text":"wait for macula-grafana-1","after":["start"]},{"id":"alloy","group":"alloy","text":"create container macula-alloy-1","after":["network"]}]}
+        {"time":"2026-03-01T12:00:00.000Z","event":"started","command":"macula up","platform":"macula","steps":[{"id":"network","group":"network","text":"create network macula","after":[],"doing":"network","service":false},{"id":"image","group":"images","text":"pull grafana/grafana:12.1","after":[],"doing":"pull","service":false},{"id":"create","group":"grafana","text":"create container macula-grafana-1","after":["network","image"],"doing":"create","service":true},{"id":"start","group":"grafana","text":"start container macula-grafana-1","after":["create"],"doing":"start","service":true},{"id":"ready","group":"grafana","text":"wait for macula-grafana-1","after":["start"],"doing":"await","service":true},{"id":"alloy","group":"alloy","text":"create container macula-alloy-1","after":["network"],"doing":"create","service":true}],"unchanged":[]}
         {"time":"2026-03-01T12:00:00.000Z","event":"info","message":"using Docker 28.2.2"}
         {"time":"2026-03-01T12:00:00.010Z","event":"step_started","id":"network"}
         {"time":"2026-03-01T12:00:00.010Z","event":"step_started","id":"image"}
@@ -51,7 +51,7 @@ mod tests {
         {"time":"2026-03-01T12:00:00.400Z","event":"step_progress","id":"image","progress":{"kind":"bytes","part":"aa","current":10000000,"total":80000000,"phase":"downloading"}}
         {"time":"2026-03-01T12:00:00.450Z","event":"step_progress","id":"image","progress":{"kind":"bytes","part":"bb","current":500000,"total":8000000,"phase":"downloading"}}
         {"time":"2026-03-01T12:00:00.900Z","event":"warning","message":"compose.yaml:4:7: `cpu_shares` is not acted on"}
-        {"time":"2026-03-01T12:00:01.000Z","event":"step_skipped","id":"alloy","because":"no image can be had and it is optional"}
+        {"time":"2026-03-01T12:00:01.000Z","event":"step_skipped","id":"alloy","because":"docker.io cannot be reached"}
         {"time":"2026-03-01T12:00:06.000Z","event":"step_progress","id":"image","progress":{"kind":"bytes","part":"aa","current":80000000,"total":80000000,"phase":"downloading"}}
         {"time":"2026-03-01T12:00:08.200Z","event":"step_done","id":"image","millis":8190,"note":"88.0 MB"}
         {"time":"2026-03-01T12:00:08.200Z","event":"step_started","id":"create"}
@@ -59,9 +59,9 @@ mod tests {
         {"time":"2026-03-01T12:00:08.300Z","event":"step_started","id":"start"}
         {"time":"2026-03-01T12:00:08.600Z","event":"step_done","id":"start","millis":300,"note":null}
         {"time":"2026-03-01T12:00:08.600Z","event":"step_started","id":"ready"}
-        {"time":"2026-03-01T12:00:08.700Z","event":"step_progress","id":"ready","progress":{"kind":"waiting","reason":"starting: connection refused on 127.0.0.2:3000"}}
+        {"time":"2026-03-01T12:00:08.700Z","event":"step_progress","id":"ready","progress":{"kind":"waiting","reason":"not listening on port 3000 yet"}}
         {"time":"2026-03-01T12:00:10.900Z","event":"step_done","id":"ready","millis":2300,"note":null}
-        {"time":"2026-03-01T12:00:11.000Z","event":"finished","ok":true,"degraded":false,"millis":11000,"summary":"up in 11.0s"}
+        {"time":"2026-03-01T12:00:11.000Z","event":"finished","ok":true,"degraded":false,"millis":11000,"summary":"macula is up · 1 service · 11.0s"}
         "#);
     }
 }

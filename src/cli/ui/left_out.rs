@@ -1,28 +1,61 @@
-//! Services that are left out: those with the same reason in one line.
+//! Services that are left out: those with the same cause in one line.
 
-/// `pairs`: service and reason. A reason that begins with the service's image counts as the same
-/// for other images.
-pub fn grouped<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<String> {
-    let mut groups: Vec<(&str, Vec<&str>, &str)> = Vec::new();
-    for (service, reason) in pairs {
-        let rest = without_image(reason);
-        match groups.iter_mut().find(|(other, ..)| *other == rest) {
-            Some((_, services, _)) => services.push(service),
-            None => groups.push((rest, vec![service], reason)),
-        }
-    }
-    let line = |(rest, services, reason): (&str, Vec<&str>, &str)| match services.as_slice() {
-        [service] => format!("{service} is left out: {reason}"),
-        _ if rest == reason => format!("left out: {}: {rest}", services.join(", ")),
-        _ => format!("left out: {}: each one's image {rest}", services.join(", ")),
-    };
-    groups.into_iter().map(line).collect()
+use super::text;
+
+/// Services that one cause keeps out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    pub services: Vec<String>,
+    /// `docker.io cannot be reached`
+    pub why: String,
 }
 
-fn without_image(reason: &str) -> &str {
+impl Cause {
+    /// `grafana, loki, tempo and 5 more`
+    pub fn names(&self, most: usize) -> String {
+        text::some(&self.services, most)
+    }
+}
+
+/// `pairs`: service and reason. What only needs another one that is left out counts to its cause.
+pub fn causes<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<Cause> {
+    let pairs: Vec<(&str, &str)> = pairs.into_iter().collect();
+    let mut causes: Vec<Cause> = Vec::new();
+    for (service, reason) in &pairs {
+        let why = why(root(&pairs, reason));
+        match causes.iter_mut().find(|cause| cause.why == why) {
+            Some(cause) => cause.services.push((*service).to_owned()),
+            None => causes.push(Cause { services: vec![(*service).to_owned()], why }),
+        }
+    }
+    causes
+}
+
+/// The reason at the end of `it needs loki, which is left out`.
+fn root<'a>(pairs: &[(&'a str, &'a str)], reason: &'a str) -> &'a str {
+    let mut reason = reason;
+    // each round leads to another service; a circle ends with the list
+    for _ in pairs {
+        let Some(needed) = reason.strip_prefix("it needs ").and_then(|rest| rest.split_once(',')) else { break };
+        match pairs.iter().find(|(service, _)| *service == needed.0) {
+            Some((_, next)) => reason = next,
+            None => return reason,
+        }
+    }
+    if reason.starts_with("it needs ") { "they need each other" } else { reason }
+}
+
+/// Without the image that the reason begins with, and short where the registry is the cause.
+fn why(reason: &str) -> String {
+    if let Some((_, rest)) = reason.split_once("registry (")
+        && let Some((hosts, _)) = rest.split_once(')')
+    {
+        let be = if hosts.contains(", ") { "cannot all be reached" } else { "cannot be reached" };
+        return format!("{hosts} {be}");
+    }
     match reason.split_once(' ') {
-        Some((first, rest)) if first.contains(['/', ':']) => rest,
-        _ => reason,
+        Some((first, rest)) if first.contains(['/', ':']) => rest.to_owned(),
+        _ => reason.to_owned(),
     }
 }
 
@@ -31,19 +64,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_reason_is_said_once() {
-        let lines = grouped([
-            ("loki", "grafana/loki:3 is not in the engine"),
+    fn the_same_cause_is_said_once() {
+        let away = "is not in the engine, there is no way to its registry (docker.io), and it has no build";
+        let (loki, tempo) = (format!("grafana/loki:3 {away}"), format!("grafana/tempo:2 {away}"));
+        let causes = causes([
             ("user", "it needs admin, which is left out"),
-            ("tempo", "grafana/tempo:3 is not in the engine"),
+            ("admin", loki.as_str()),
+            ("tempo", tempo.as_str()),
+            ("shop", "acme/shop:1 was refused: a login is needed"),
         ]);
+        let shown: Vec<String> = causes.iter().map(|cause| format!("{}: {}", cause.names(2), cause.why)).collect();
         assert_eq!(
-            lines,
-            [
-                "left out: loki, tempo: each one's image is not in the engine",
-                "user is left out: it needs admin, which is left out"
-            ]
+            shown,
+            ["user, admin and 1 more: docker.io cannot be reached", "shop: was refused: a login is needed"]
         );
-        assert_eq!(grouped([("loki", "l:3 is gone")]), ["loki is left out: l:3 is gone"]);
+    }
+
+    #[test]
+    fn what_needs_each_other_ends() {
+        let causes = causes([("a", "it needs b, which is left out"), ("b", "it needs a, which is left out")]);
+        assert_eq!(causes.len(), 1);
     }
 }

@@ -8,29 +8,34 @@
 //! script of events in a test and its whole output be compared.
 
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::event::Reporter;
+use crate::event::{Event, Reporter};
 
 pub mod confirm;
 mod json;
 pub mod left_out;
 mod plain;
 mod quiet;
+pub mod replay;
 mod run;
+pub mod status_screen;
 pub mod style;
 pub mod table;
 mod terminal;
 pub mod text;
+mod transfer;
 mod tty;
+pub mod up_screen;
 pub mod waterfall;
 
 #[cfg(test)]
 mod testing;
 
+pub use run::Tally;
 pub use style::{Style, Tone};
 pub use terminal::{ColorChoice, Stream, Terminal};
 pub use tty::{reclaim_terminal, release_terminal};
@@ -45,7 +50,7 @@ pub enum Kind {
     Tty,
     /// One line for each thing that happens.
     Plain,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
     /// Only errors.
     Quiet,
@@ -97,6 +102,11 @@ pub struct Size {
     pub rows: usize,
 }
 
+/// Of the terminal behind standard output at this moment.
+pub fn size_of_stdout(terminal: &Terminal) -> Size {
+    terminal::size_of(std::io::stdout()).unwrap_or(Size { columns: terminal.width, rows: terminal.height })
+}
+
 /// Where progress goes, and what it needs to know of its surroundings.
 pub struct Streams {
     /// Progress; standard error outside of tests. Each frame or line is one write.
@@ -106,7 +116,8 @@ pub struct Streams {
     pub clock: Arc<dyn Clock>,
     /// The size at this moment: asked before each frame, so that a resize is followed.
     pub size: Arc<dyn Fn() -> Size + Send + Sync>,
-    /// `-v`: plain output shows every line of a build instead of one now and then.
+    /// `-v`: plain output shows every line of a build instead of one now and then, and the tree
+    /// leaves all its rows behind.
     pub verbose: bool,
 }
 
@@ -125,13 +136,50 @@ impl Streams {
     }
 }
 
+/// A reporter that also keeps the run, so that it can be told at its end how the services stand.
+pub struct Counted {
+    inner: Arc<dyn Reporter>,
+    clock: SystemClock,
+    run: Mutex<run::Run>,
+}
+
+impl Counted {
+    pub fn new(inner: Arc<dyn Reporter>) -> Self {
+        Self { inner, clock: SystemClock::start(), run: Mutex::default() }
+    }
+
+    /// Of the last run that was announced.
+    pub fn tally(&self) -> Tally {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner).tally()
+    }
+
+    /// Whether any step has begun.
+    pub fn has_begun(&self) -> bool {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner).has_begun()
+    }
+}
+
+impl Reporter for Counted {
+    fn report(&self, event: Event) {
+        // lines and bytes come by the thousand and change no count
+        if !matches!(event, Event::StepProgress { .. }) {
+            self.run.lock().unwrap_or_else(PoisonError::into_inner).hear(&event, self.clock.elapsed());
+        }
+        self.inner.report(event);
+    }
+
+    fn finish(&self) {
+        self.inner.finish();
+    }
+}
+
 /// The renderer for a run. Whoever holds it calls [`Reporter::finish`] before writing results.
 pub fn reporter(kind: Kind, streams: Streams) -> Arc<dyn Reporter> {
     match kind.resolve(&streams.terminal) {
         Kind::Tty => Arc::new(tty::Tty::new(streams)),
         Kind::Json => Arc::new(json::Json::new(streams)),
-        Kind::Quiet => Arc::new(quiet::Quiet::new(streams)),
-        Kind::Plain | Kind::Auto => Arc::new(plain::Plain::new(streams)),
+        Kind::Quiet => Arc::new(quiet::Quiet),
+        Kind::Plain | Kind::Auto => Arc::new(plain::Plain::with_heartbeat(streams)),
     }
 }
 

@@ -1,27 +1,29 @@
-//! Lines for pipes and CI logs: `[  2.3s] grafana  start container macula-grafana-1`.
+//! Lines for pipes and CI logs: `[  2.3s] grafana  starting`.
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use super::run::{Outcome, Run, Standing, State};
+use super::run::{Group, Run, Standing};
+use super::tty::title;
 use super::{Streams, Style, Tone, text};
-use crate::event::{Event, Progress, Reporter};
+use crate::event::{Doing, Event, Progress, Reporter};
 use crate::plan::CLUSTER_GROUP;
 
 /// Bytes of one step are told at most this often.
 const EVERY_BYTES: Duration = Duration::from_secs(5);
 /// Lines of a build.
-const EVERY_LINE: Duration = Duration::from_secs(2);
-/// A new reason for waiting; the same one is said again after [`SAME_REASON`].
+const EVERY_LINE: Duration = Duration::from_secs(5);
+/// A new reason for waiting, once it has lasted this long; the same one is said again after
+/// [`SAME_REASON`].
 const EVERY_REASON: Duration = Duration::from_secs(5);
 const SAME_REASON: Duration = Duration::from_secs(30);
-/// A step that was quicker has no line for its end, unless it has something to say.
-const WORTH_A_LINE: u64 = 1000;
+/// After this long without a line the run as a whole is told.
+const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// One line for each thing that happens, at once; repeated progress only now and then.
-pub(super) struct Plain(Mutex<Inner>);
+pub(super) struct Plain(Arc<Mutex<Inner>>);
 
 struct Inner {
     streams: Streams,
@@ -29,6 +31,8 @@ struct Inner {
     /// Column of the text: the widest group name.
     column: usize,
     told: HashMap<String, Told>,
+    /// When the last line was written.
+    last: Duration,
 }
 
 /// What was last said of a step.
@@ -40,7 +44,26 @@ struct Told {
 
 impl Plain {
     pub fn new(streams: Streams) -> Self {
-        Self(Mutex::new(Inner { streams, run: Run::default(), column: 0, told: HashMap::new() }))
+        let inner = Inner { streams, run: Run::default(), column: 0, told: HashMap::new(), last: Duration::ZERO };
+        Self(Arc::new(Mutex::new(inner)))
+    }
+
+    /// With a thread that says how it stands when nothing else is said for a while.
+    pub fn with_heartbeat(streams: Streams) -> Self {
+        let plain = Self::new(streams);
+        let inner = Arc::downgrade(&plain.0);
+        // without a thread there are only fewer lines
+        let _ = std::thread::Builder::new().name("heartbeat".into()).spawn(move || beat(&inner));
+        plain
+    }
+}
+
+/// Until nobody reports any more.
+fn beat(inner: &Weak<Mutex<Inner>>) {
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+        let Some(inner) = inner.upgrade() else { return };
+        inner.lock().unwrap_or_else(PoisonError::into_inner).heartbeat();
     }
 }
 
@@ -53,78 +76,89 @@ impl Reporter for Plain {
 impl Inner {
     fn report(&mut self, event: Event) {
         let now = self.streams.clock.elapsed();
+        self.run.hear(&event, now);
         match event {
-            Event::Started { command, platform, steps } => {
-                let announced = text::count(steps.len(), "step");
-                self.run = Run::new(command, platform, steps, now);
+            Event::Started { .. } => {
                 self.told.clear();
                 self.column = self.run.groups.iter().map(|group| text::width(&group.name)).max().unwrap_or(0).min(28);
-                let (command, platform) = (self.run.command.clone(), self.run.platform.clone());
-                self.say(now, &format!("{command}: platform {platform}, {announced}"), Tone::Bold);
+                let (_, all, what) = self.run.counts();
+                let counted = if what.is_empty() { String::new() } else { format!(": {}", text::count(all, what)) };
+                let title = title(&self.run.command, &self.run.platform);
+                self.say(now, &format!("{title}{counted}"), Tone::Bold);
             }
             Event::StepStarted { id } => {
-                self.run.start(&id, now);
                 self.told.remove(&id);
-                let what = self.text_of(&id);
-                self.say_of(now, &id, if what.is_empty() { "started" } else { &what }, Tone::Plain);
+                self.begun(now, &id);
             }
-            Event::StepProgress { id, progress } => {
-                self.run.progress(&id, &progress);
-                self.progress(now, &id, &progress);
-            }
-            Event::StepDone { id, millis, note } => {
-                let note = note.map(|note| text::clean_line(&note)).filter(|note| !note.is_empty());
-                self.run.end(&id, State::Done { note: note.clone() }, now);
-                self.done(now, &id, millis, note.as_deref());
-            }
+            Event::StepQueued { .. } => {}
+            Event::StepProgress { id, progress } => self.progress(now, &id, &progress),
+            Event::StepDone { id, .. } => self.done(now, &id),
             Event::StepFailed { id, millis, error } => {
-                let error = text::clean_text(&error);
-                self.run.end(&id, State::Failed { error: error.clone() }, now);
-                let what = self.text_of(&id);
                 let took = text::duration(Duration::from_millis(millis));
-                let failed = if what.is_empty() { "failed".to_owned() } else { format!("{what}: failed") };
-                self.say_of(now, &id, &format!("{failed} after {took}: {error}"), Tone::Bad);
+                // the error at the end has the rest
+                let error = text::clean_text(&error);
+                let first = error.lines().next().unwrap_or_default();
+                self.say_of(now, &id, &format!("failed after {took}: {first}"), Tone::Bad);
             }
-            Event::StepSkipped { id, because } => {
-                let because = text::clean_line(&because);
-                self.run.end(&id, State::Skipped { because: because.clone() }, now);
-                let what = self.text_of(&id);
-                let skipped = if what.is_empty() { "skipped".to_owned() } else { format!("{what}: skipped") };
-                self.say_of(now, &id, &format!("{skipped}: {because}"), Tone::Warn);
-            }
+            Event::StepSkipped { id, because } => self.skipped(now, &id, &text::clean_line(&because)),
             Event::Warning { message } => {
                 self.say(now, &format!("warning: {}", text::clean_text(&message)), Tone::Warn);
             }
             Event::Info { message } => self.say(now, &text::clean_text(&message), Tone::Plain),
-            Event::Finished { ok, degraded, millis, summary } => {
-                self.run.outcome = Some(Outcome { ok, degraded, millis, summary: String::new() });
-                let tone = match (ok, degraded) {
-                    (false, _) => Tone::Bad,
-                    (true, true) => Tone::Warn,
-                    (true, false) => Tone::Good,
-                };
-                self.say(now, &text::clean_text(&summary), tone);
+            Event::Finished { ok, summary, .. } => {
+                let tone = if ok { Tone::Good } else { Tone::Bad };
+                let summary = text::clean_text(&summary);
+                if !summary.is_empty() {
+                    self.say(now, &summary, tone);
+                }
             }
         }
     }
 
-    fn text_of(&self, id: &str) -> String {
-        self.run.find(id).map(|(_, step)| step.text.clone()).unwrap_or_default()
+    /// What takes long, and what nobody announced, is said when it begins; the rest when it is done.
+    fn begun(&mut self, now: Duration, id: &str) {
+        let Some((group, step)) = self.run.find(id) else { return };
+        let what = match step.doing {
+            Doing::Base | Doing::Build | Doing::Pull | Doing::Job => step.verb().to_owned(),
+            Doing::Cluster => step.text.clone(),
+            Doing::Other if step.text.is_empty() || step.text == group.name => "started".to_owned(),
+            Doing::Other => step.text.clone(),
+            _ if self.streams.verbose => step.text.clone(),
+            _ => return,
+        };
+        self.say_of(now, id, &what, Tone::Plain);
     }
 
-    /// A slow step's end, what it had to say, and the end of its whole group.
-    fn done(&mut self, now: Duration, id: &str, millis: u64, note: Option<&str>) {
+    /// The end of a build, of whatever had something to say, and of a whole group.
+    fn done(&mut self, now: Duration, id: &str) {
         let Some((group, step)) = self.run.find(id) else { return };
-        let (whole, alone) = (group.standing() == Standing::Done, group.steps.len() == 1);
-        let group_took = group.elapsed(now).unwrap_or_default();
-        let what = if alone || step.text.is_empty() { String::new() } else { format!("{}: ", step.text) };
-        if note.is_some() || (millis >= WORTH_A_LINE && !whole) {
-            let took = text::duration(Duration::from_millis(millis));
-            self.say_of(now, id, &format!("{what}{} ({took})", note.unwrap_or("done")), Tone::Plain);
+        let whole = self.run.standing(group) == Standing::Done;
+        let took = |time: Option<Duration>| text::duration(time.unwrap_or_default());
+        let note = match &step.state {
+            super::run::State::Done { note } => note.clone(),
+            _ => None,
+        };
+        let line = match step.doing {
+            _ if whole => {
+                let note = group.note().map(|note| format!(" ({note})")).unwrap_or_default();
+                Some(format!("{} in {}{note}", group.result(), took(group.worked(now))))
+            }
+            Doing::Build => Some(format!("built in {}", text::duration(step.worked(now)))),
+            Doing::Pull => Some(format!("pulled in {}", text::duration(step.worked(now)))),
+            _ => note.map(|note| format!("{note} ({})", text::duration(step.worked(now)))),
+        };
+        if let Some(line) = line {
+            self.say_of(now, id, &line, if whole { Tone::Good } else { Tone::Plain });
         }
-        if whole && !(alone && note.is_some()) {
-            self.say_of(now, id, &format!("done in {}", text::duration(group_took)), Tone::Good);
+    }
+
+    /// One line for a group of which nothing more will come.
+    fn skipped(&mut self, now: Duration, id: &str, because: &str) {
+        let Some((group, _)) = self.run.find(id) else { return };
+        if self.run.standing(group) != Standing::Skipped || because == "stopped" {
+            return;
         }
+        self.say_of(now, id, &format!("not begun: {because}"), Tone::Warn);
     }
 
     fn progress(&mut self, now: Duration, id: &str, progress: &Progress) {
@@ -143,21 +177,64 @@ impl Inner {
                 let Some(line) = &step.line else { return };
                 // those of the cluster are few, and the last of them stands for a while
                 let each = self.streams.verbose || in_cluster;
-                (line.clone(), if each { Duration::ZERO } else { EVERY_LINE })
+                let stage = step.stage.as_ref().map(|stage| format!("{stage} ")).unwrap_or_default();
+                (format!("{stage}{line}"), if each { Duration::ZERO } else { EVERY_LINE })
             }
             Progress::Waiting { .. } => {
                 let Some(reason) = &step.waiting else { return };
-                (reason.clone(), EVERY_REASON)
+                if !self.streams.verbose && step.worked(now) < EVERY_REASON {
+                    return;
+                }
+                let limit = step.limit.map(|limit| format!(" of {}", text::duration(limit))).unwrap_or_default();
+                let waited = text::duration(step.worked(now));
+                (format!("not ready after {waited}{limit}: {reason}"), EVERY_REASON)
             }
         };
-        let told = self.told.entry(id.to_owned()).or_default();
         let waits = matches!(progress, Progress::Waiting { .. });
-        let pause = if waits && told.text == said { SAME_REASON } else { every };
+        let same = if waits { step.waiting.clone().unwrap_or_default() } else { said.clone() };
+        let told = self.told.entry(id.to_owned()).or_default();
+        let pause = if waits && told.text == same { SAME_REASON } else { every };
         if told.at.is_some_and(|at| now < at + pause) {
             return;
         }
-        *told = Told { at: Some(now), text: said.clone() };
+        *told = Told { at: Some(now), text: same };
         self.say_of(now, id, &said, Tone::Dim);
+    }
+
+    /// Nothing was said for a while, and something still works.
+    fn heartbeat(&mut self) {
+        let now = self.streams.clock.elapsed();
+        if !self.run.working() || now < self.last + HEARTBEAT {
+            return;
+        }
+        let line = self.stand(now);
+        self.say(now, &line, Tone::Plain);
+    }
+
+    /// `3 of 11 services; building minio (1m10s), excalidraw (31s); 4 queued; about 1m40s left`
+    fn stand(&mut self, now: Duration) -> String {
+        let (done, all, what) = self.run.counts();
+        let what = if what.is_empty() { String::new() } else { format!(" {what}s") };
+        let mut parts = vec![format!("{done} of {all}{what} done")];
+        let working = |group: &&Group| self.run.standing(group) == Standing::Working;
+        let at_work: Vec<String> = self
+            .run
+            .groups
+            .iter()
+            .filter(working)
+            .filter_map(|group| {
+                let step = group.working().next()?;
+                let verb = if matches!(step.doing, Doing::Cluster | Doing::Other) { "working on" } else { step.verb() };
+                Some(format!("{verb} {} ({})", group.name, text::duration(step.worked(now))))
+            })
+            .collect();
+        parts.push(at_work.join(", "));
+        let queued = self.run.groups.iter().filter(|group| matches!(self.run.standing(group), Standing::Queued(_)));
+        parts.extend(Some(queued.count()).filter(|count| *count > 0).map(|count| format!("{count} queued")));
+        parts.extend(
+            self.run.left(now).filter(|left| !left.is_zero()).map(|left| format!("{} left", text::roughly(left))),
+        );
+        parts.join("; ")
     }
 
     /// A line about a step, with its group's name.
@@ -173,6 +250,7 @@ impl Inner {
 
     /// Further lines of a text are indented below its first.
     fn write(&mut self, now: Duration, name: &str, text: &str, tone: Tone) {
+        self.last = now;
         let style: Style = self.streams.style;
         let time = format!("[{}]", text::pad_left(&seconds(now), 6));
         let mut out = format!("{} {name}", style.paint(Tone::Dim, &time));
@@ -212,56 +290,72 @@ mod tests {
     #[test]
     fn a_run_reads_as_lines() {
         assert_snapshot!(played(Script::all_kinds(), |_| {}), @r"
-        [  0.0s] up: platform macula, 6 steps
+        [  0.0s] Starting macula: 2 services
         [  0.0s] using Docker 28.2.2
-        [  0.0s] network  create network macula
-        [  0.0s] images   pull grafana/grafana:12.1
-        [  0.0s] network  done in 0.0s
+        [  0.0s] images   pulling
+        [  0.0s] network  created in 0.0s
         [  0.4s] images   downloading 10.0/80.0 MB
         [  0.9s] warning: compose.yaml:4:7: `cpu_shares` is not acted on
-        [  1.0s] alloy    create container macula-alloy-1: skipped: no image can be had and it is optional
+        [  1.0s] alloy    not begun: docker.io cannot be reached
         [  6.0s] images   downloading 80.5/88.0 MB
-        [  8.2s] images   88.0 MB (8.1s)
-        [  8.2s] grafana  create container macula-grafana-1
-        [  8.3s] grafana  start container macula-grafana-1
-        [  8.6s] grafana  wait for macula-grafana-1
-        [  8.7s] grafana  starting: connection refused on 127.0.0.2:3000
-        [ 10.9s] grafana  done in 2.7s
-        [ 11.0s] up in 11.0s
+        [  8.2s] images   pulled in 8.1s (88.0 MB)
+        [ 10.9s] grafana  started in 2.7s
+        [ 11.0s] macula is up · 1 service · 11.0s
         ");
     }
 
     #[test]
     fn a_failure_shows_its_whole_text() {
-        assert_snapshot!(played(Script::failing(), |_| {}), @r#"
-        [  0.0s] up: platform macula, 3 steps
-        [  0.0s] loki   start container macula-loki-1
-        [  0.0s] web    start container macula-web-1
-        [  0.2s] web    done in 0.2s
-        [  1.5s] loki   start container macula-loki-1: failed after 1.5s: ended with 1; its last lines:
-                   level=error msg="no such schema"
-                   caller=main.go:74
-        [  1.5s] alloy  create container macula-alloy-1: skipped: it needs loki
-        [  1.6s] 1 of 3 failed; what works is kept
-        "#);
+        assert_snapshot!(played(Script::failing(), |_| {}), @r"
+        [  0.0s] Starting macula: 3 services
+        [  0.2s] web    started in 0.2s
+        [  1.5s] loki   failed after 1.5s: stopped right after its start (exit code 1)
+        [  1.5s] alloy  not begun: it needs loki
+        [  1.6s] 1 of 3 services up
+        ");
     }
 
     #[test]
     fn repeated_progress_is_told_now_and_then() {
         assert_snapshot!(played(Script::chatty(), |_| {}), @r"
-        [  0.0s] up: platform macula, 2 steps
-        [  0.0s] prometheus  build macula/prometheus
-        [  0.0s] web         wait for web
+        [  0.0s] Starting macula: 1 service
+        [  0.0s] prometheus  building
         [  0.0s] prometheus  layer line 0
-        [  0.0s] web         starting: 503
-        [  2.0s] prometheus  layer line 20
-        [  5.1s] web         starting: 502
-        [ 36.0s] web         starting: 502
+        [  5.1s] web         not ready after 5.1s: port 80 answers 502 to GET /
+        [ 36.0s] web         not ready after 36.0s: port 80 answers 502 to GET /
         [ 40.0s] prometheus  loading 0.0/40.0 MB
         [ 45.0s] prometheus  loading 10.0/40.0 MB
         [ 50.0s] prometheus  loading 20.0/40.0 MB
         [ 55.0s] prometheus  loading 30.0/40.0 MB
         [ 60.0s] prometheus  loading 40.0/40.0 MB
+        ");
+    }
+
+    #[test]
+    fn a_long_silence_is_broken_by_how_it_stands() {
+        let (streams, out, clock) = pipe();
+        let plain = Plain::new(streams);
+        let steps: &[(&str, &str, &str, &[&str])] = &[
+            ("a", "minio", "build macula/minio", &[]),
+            ("b", "excalidraw", "build macula/excalidraw", &[]),
+            ("c", "powerdns", "build macula/powerdns", &[]),
+            ("s", "powerdns", "start container macula-powerdns-1", &["c"]),
+        ];
+        let mut script = Script::starting("up", steps).start(0, "a").start(0, "b").start(0, "c").queued(0, "c");
+        if let Some((_, Event::Started { steps, .. })) = script.first_mut() {
+            for step in steps.iter_mut().take(3) {
+                step.expected_millis = Some(60_000);
+            }
+        }
+        script.play(&plain, &clock, |_| {});
+        out.take();
+        for second in 1..=40 {
+            clock.set(second * 1000);
+            plain.0.lock().unwrap().heartbeat();
+        }
+        assert_snapshot!(out.text(), @r"
+        [ 15.0s] 0 of 1 services done; building excalidraw (15.0s), building minio (15.0s); 1 queued; about 1m50s left
+        [ 30.0s] 0 of 1 services done; building excalidraw (30.0s), building minio (30.0s); 1 queued; about 1m30s left
         ");
     }
 

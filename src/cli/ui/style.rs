@@ -91,6 +91,14 @@ impl Style {
         frames.get(tick % frames.len()).copied().unwrap_or_default()
     }
 
+    /// A thin bar for a headline; it moves by half a cell.
+    pub fn thin_bar(self, part: u128, whole: u128, width: usize) -> String {
+        let halves = halves(part, whole, width);
+        let (full, half, empty) = if self.unicode { ("━", "╸", "─") } else { ("=", ">", "-") };
+        let (filled, odd) = (halves / 2, halves % 2);
+        format!("{}{}{}", full.repeat(filled), half.repeat(odd), empty.repeat(width.saturating_sub(filled + odd)))
+    }
+
     /// A bar of `width` cells.
     pub fn bar(self, part: u64, whole: u64, width: usize) -> String {
         let cells = u128::try_from(width).unwrap_or_default();
@@ -101,6 +109,13 @@ impl Style {
     }
 }
 
+/// Half cells that a part of a whole takes in a bar.
+fn halves(part: u128, whole: u128, width: usize) -> usize {
+    let cells = u128::try_from(width).unwrap_or_default() * 2;
+    let filled = if whole == 0 { 0 } else { part.min(whole) * cells / whole };
+    usize::try_from(filled).unwrap_or_default()
+}
+
 /// One line of output in pieces, each with its tone; cut to a width when it is rendered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Line(Vec<(Tone, String)>);
@@ -108,6 +123,12 @@ pub(super) struct Line(Vec<(Tone, String)>);
 impl Line {
     pub fn push(&mut self, tone: Tone, text: impl Into<String>) -> &mut Self {
         self.0.push((tone, text.into()));
+        self
+    }
+
+    /// Everything of another line behind it.
+    pub fn append(&mut self, other: Self) -> &mut Self {
+        self.0.extend(other.0);
         self
     }
 
@@ -162,6 +183,8 @@ mod tests {
         assert_eq!(ASCII.bar(9, 10, 4), "###-");
         assert_eq!(ASCII.bar(12, 10, 4), "####");
         assert_eq!(ASCII.bar(5, 0, 4), "----");
+        assert_eq!(RICH.thin_bar(3, 8, 4), "━╸──");
+        assert_eq!(ASCII.thin_bar(9, 8, 4), "====");
         assert_eq!(RICH.bar(u64::MAX / 2, u64::MAX, 4), "█░░░");
     }
 

@@ -18,6 +18,56 @@ pub fn clean_line(text: &str) -> String {
     clean(text.rsplit(['\r', '\n']).next().unwrap_or_default(), false).trim_end().to_owned()
 }
 
+/// Like [`clean_line`] with colours kept (SGR sequences, which every line ends with none of), for
+/// what services have written.
+pub fn colored_line(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut open = false;
+    let text = text.trim_end();
+    let mut rest = text.rsplit(['\r', '\n']).next().unwrap_or_default();
+    while let Some(at) = rest.find("\x1b[") {
+        let (before, sequence) = rest.split_at(at);
+        out.push_str(&clean(before, false));
+        let body = sequence.get(2..).unwrap_or_default();
+        let end = body.find(|c: char| ('\x40'..='\x7e').contains(&c));
+        let Some(end) = end else {
+            rest = "";
+            break;
+        };
+        let parameters = body.get(..end).unwrap_or_default();
+        if body[end..].starts_with('m') && parameters.bytes().all(|b| b.is_ascii_digit() || b == b';' || b == b':') {
+            out.push_str(&format!("\x1b[{parameters}m"));
+            open = !matches!(parameters, "" | "0");
+        }
+        rest = body.get(end + 1..).unwrap_or_default();
+    }
+    out.push_str(&clean(rest, false));
+    let mut out = out.trim_end().to_owned();
+    if open {
+        out.push_str("\x1b[0m");
+    }
+    out
+}
+
+/// The same text where a terminal may have it: without control characters and sequences, but for
+/// line ends, tabs and colors.
+pub fn harmless(text: &str) -> std::borrow::Cow<'_, str> {
+    if !text.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
+        return text.into();
+    }
+    let mut out = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let end = if line.ends_with('\n') { "\n" } else { "" };
+        if line.contains(|c: char| c.is_control() && c != '\n' && c != '\t') {
+            out.push_str(&colored_line(line));
+            out.push_str(end);
+        } else {
+            out.push_str(line);
+        }
+    }
+    out.into()
+}
+
 /// Like [`clean_line`] with the line ends kept.
 pub fn clean_text(text: &str) -> String {
     clean(&text.replace("\r\n", "\n").replace('\r', "\n"), true).trim_end().to_owned()
@@ -143,6 +193,30 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
+/// A guess, as people say one: `a few seconds`, `about 40s`, `about 1m30s`, `about 12 min`.
+pub fn roughly(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..8 => "a few seconds".into(),
+        8..60 => format!("about {}s", (seconds + 2) / 5 * 5),
+        60..300 => {
+            let tens = (seconds + 5) / 10;
+            format!("about {}m{:02}s", tens / 6, tens % 6 * 10)
+        }
+        _ => format!("about {} min", (seconds + 30) / 60),
+    }
+}
+
+/// `40s`, `12m`, `3h`, `5d`: for tables.
+pub fn short_age(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
 /// How long ago, in its largest unit: `40 minutes`, `3 days`, `14 months`.
 pub fn age(seconds: u64) -> String {
     let (size, unit) = match seconds {
@@ -159,6 +233,16 @@ pub fn age(seconds: u64) -> String {
 pub fn bytes(count: u64) -> String {
     let unit = unit(count);
     format!("{} {}", in_unit(count, unit), UNITS[unit])
+}
+
+/// `350 MB`, `1.2 GB`: a guess, without digits that nobody can know.
+pub fn bytes_roughly(count: u64) -> String {
+    match count / 1_000_000 {
+        0 => bytes(count),
+        megabytes @ 1..20 => format!("{megabytes} MB"),
+        megabytes @ 20..1000 => format!("{} MB", (megabytes + 5) / 10 * 10),
+        megabytes => format!("{}.{} GB", megabytes / 1000, megabytes % 1000 / 100),
+    }
 }
 
 /// `41.2/88.0 MB`
@@ -186,6 +270,14 @@ fn in_unit(count: u64, unit: usize) -> String {
     format!("{}.{}", count / size, count % size / (size / 10))
 }
 
+/// `grafana, loki, tempo and 5 more`: the first few of a list.
+pub fn some(names: &[String], most: usize) -> String {
+    match names.get(most..) {
+        None | Some([]) => names.join(", "),
+        Some(rest) => format!("{} and {} more", names.get(..most).unwrap_or_default().join(", "), rest.len()),
+    }
+}
+
 /// `1 step`, `2 steps`
 pub fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
@@ -201,10 +293,22 @@ mod tests {
     #[test]
     fn output_of_programs_is_made_harmless() {
         assert_eq!(clean_line("\x1b[32mok\x1b[0m\tdone\x07 \n"), "ok    done");
+        assert_eq!(
+            colored_line("\x1b[2J\x1b[31merror\x1b[0m: \x1b]0;title\x07no\x1b[5;5H"),
+            "\x1b[31merror\x1b[0m: no"
+        );
+        assert_eq!(colored_line("\x1b[1;33mopen\x1b[999"), "\x1b[1;33mopen\x1b[0m");
+        assert_eq!(colored_line("\x1b[?25l\x1b[>4;1mplain\x1bc"), "plain");
         assert_eq!(clean_line("10%\r50%\r100%\r\n"), "100%");
         assert_eq!(clean_line("\x1b]0;title\x07text\x1b]8;;http://x\x1b\\link\x1b(B"), "textlink");
         assert_eq!(clean_line("a\u{202e}b\x1b"), "ab");
         assert_eq!(clean_text("one\r\n\x1b[1mtwo\x1b[m\n"), "one\ntwo");
+    }
+
+    #[test]
+    fn what_others_have_named_cannot_move_the_cursor() {
+        assert_eq!(harmless("a\tb\nc"), "a\tb\nc");
+        assert_eq!(harmless("\x1b[32mok\x1b[0m x\x1b[2J\x1b]0;t\x07y\nz\x1b[A\n"), "\x1b[32mok\x1b[0m xy\nz\n");
     }
 
     #[test]
@@ -232,6 +336,8 @@ mod tests {
 
     #[test]
     fn durations_and_sizes() {
+        let guesses = [3, 38, 57, 93, 170, 700].map(|seconds| roughly(Duration::from_secs(seconds)));
+        assert_eq!(guesses, ["a few seconds", "about 40s", "about 55s", "about 1m30s", "about 2m50s", "about 12 min"]);
         let shown = [0, 449, 59_960, 60_000, 125_000, 3_720_000].map(|ms| duration(Duration::from_millis(ms)));
         assert_eq!(shown, ["0.0s", "0.4s", "59.9s", "1m00s", "2m05s", "1h02m"]);
         assert_eq!(

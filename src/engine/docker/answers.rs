@@ -148,6 +148,7 @@ pub(super) struct State {
     pub oom_killed: bool,
     pub error: String,
     pub started_at: String,
+    pub finished_at: String,
     pub health: Option<HealthState>,
 }
 
@@ -163,6 +164,7 @@ pub(super) struct Config {
     /// As given at creation.
     pub image: String,
     pub labels: Option<BTreeMap<String, String>>,
+    pub env: Option<Vec<String>>,
     /// Seconds.
     pub stop_timeout: Option<u64>,
 }
@@ -203,6 +205,40 @@ pub(super) struct Mounted {
     pub destination: String,
     #[serde(rename = "RW")]
     pub writable: Option<bool>,
+}
+
+/// An entry of `GET /images/json`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct ListedImage {
+    pub id: String,
+    pub repo_tags: Option<Vec<String>>,
+    pub repo_digests: Option<Vec<String>>,
+    /// Seconds since the Unix epoch.
+    pub created: i64,
+    pub size: i64,
+    pub labels: Option<BTreeMap<String, String>>,
+}
+
+/// What `GET /system/df` says of volumes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct DiskUsage {
+    pub volumes: Option<Vec<CountedVolume>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct CountedVolume {
+    pub name: String,
+    pub usage_data: Option<UsageData>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct UsageData {
+    /// -1: not counted.
+    pub size: i64,
 }
 
 #[cfg(test)]

@@ -28,6 +28,10 @@ impl Containers for Docker {
         Ok(observed_container(&self.raw_inspect(container).await?, self.podman()))
     }
 
+    async fn environment(&self, container: &str) -> Result<Option<Vec<String>>, EngineError> {
+        Ok(self.raw_inspect(container).await?.config.env)
+    }
+
     async fn labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError> {
         let listed = self.list(Filters::from([("label".to_owned(), vec![label.to_owned()])])).await?;
         self.detailed(listed.into_iter()).await

@@ -11,7 +11,7 @@ use bollard::models::{
 use bollard::query_parameters::{ListNetworksOptions, RemoveVolumeOptions};
 
 use super::version::ApiVersion;
-use super::{CHANGE, Docker, READ, hash_map, unless_missing};
+use super::{CHANGE, Docker, READ, answers, hash_map, unless_missing};
 use crate::engine::{EngineError, Networks, operation};
 use crate::model::{NetworkSpec, ObservedNetwork, VolumeSpec, label};
 
@@ -20,6 +20,15 @@ const UNIQUE_NAMES: ApiVersion = ApiVersion(1, 44);
 
 #[async_trait]
 impl Networks for Docker {
+    async fn volume_sizes(&self) -> Result<BTreeMap<String, u64>, EngineError> {
+        let usage: answers::DiskUsage = self.get("counting volumes", "/system/df").await?;
+        let size = |volume: answers::CountedVolume| {
+            let size = volume.usage_data.and_then(|usage| u64::try_from(usage.size).ok())?;
+            Some((volume.name, size))
+        };
+        Ok(usage.volumes.into_iter().flatten().filter_map(size).collect())
+    }
+
     /// Every network, with its subnets and without its containers (a list does not hold them).
     async fn networks(&self) -> Result<Vec<ObservedNetwork>, EngineError> {
         let list = self.client.list_networks(None::<ListNetworksOptions>);

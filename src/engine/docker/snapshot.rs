@@ -7,9 +7,9 @@ use bollard::models::{ImageInspect, Network};
 use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptions, ListVolumesOptions};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::answers::{Inspected, Listed, ListedPort, Ports, Published, State, encoded};
+use super::answers::{Inspected, Listed, ListedImage, ListedPort, Ports, Published, State, encoded};
 use super::networks::{observed_network, sorted};
-use super::reference::familiar;
+use super::reference::{Reference, familiar};
 use super::{Docker, READ};
 use crate::engine::{Containers, EngineError, Images, Query, operation};
 use crate::model::{
@@ -129,6 +129,11 @@ impl Docker {
         references: &[String],
     ) -> Result<BTreeMap<String, ObservedImage>, EngineError> {
         let wanted: BTreeSet<String> = references.iter().cloned().collect();
+        // Podman's list has other names than its inspection
+        if wanted.len() > FEW && !self.podman() {
+            let listed: Vec<ListedImage> = self.get("listing images", "/images/json?digests=true").await?;
+            return Ok(by_reference(&wanted, &listed));
+        }
         let found: Vec<(String, Option<ObservedImage>)> = stream::iter(wanted)
             .map(|reference| async move {
                 let image = self.image(&reference).await?;
@@ -138,6 +143,37 @@ impl Docker {
             .try_collect()
             .await?;
         Ok(found.into_iter().filter_map(|(reference, image)| Some((reference, image?))).collect())
+    }
+}
+
+/// Up to so many images are inspected one by one; of more, all that the engine has are listed.
+const FEW: usize = 4;
+
+/// The wanted ones among all that the engine has. A list does not tell which volumes an image
+/// declares: whoever makes a container inspects its image.
+fn by_reference(wanted: &BTreeSet<String>, listed: &[ListedImage]) -> BTreeMap<String, ObservedImage> {
+    let whole = |text: &str| Reference::parse(text).ok().map(|found| (found.repository(), found.version().to_owned()));
+    let mut known: HashMap<(String, String), &ListedImage> = HashMap::new();
+    for image in listed {
+        for name in image.repo_tags.iter().flatten().chain(image.repo_digests.iter().flatten()) {
+            known.extend(whole(name).map(|key| (key, image)));
+        }
+    }
+    let find = |reference: &String| {
+        let by_id = || listed.iter().find(|image| image.id == *reference);
+        whole(reference).and_then(|key| known.get(&key).copied()).or_else(by_id)
+    };
+    wanted.iter().filter_map(|reference| Some((reference.clone(), observed_listed(find(reference)?)))).collect()
+}
+
+fn observed_listed(image: &ListedImage) -> ObservedImage {
+    ObservedImage {
+        id: image.id.clone(),
+        labels: image.labels.clone().unwrap_or_default(),
+        repo_digests: image.repo_digests.iter().flatten().filter(|name| !name.starts_with("<none>")).cloned().collect(),
+        size: image.size,
+        created: jiff::Timestamp::from_second(image.created).ok().map(|time| time.to_string()),
+        volumes: Vec::new(),
     }
 }
 
@@ -186,6 +222,8 @@ pub(super) fn running(listed: &Listed) -> Option<ObservedContainer> {
         ports,
         // it did not start before
         started_at: Some(listed.created).filter(|seconds| *seconds > 0),
+        up_for: up_for(&listed.status),
+        finished_at: None,
         restart_count: 0,
         oom_killed: false,
         error: String::new(),
@@ -197,6 +235,30 @@ fn has_just_started(status: &str) -> bool {
     let Some(since) = status.strip_prefix("Up ") else { return false };
     let seconds = since.split_once(" second").and_then(|(number, _)| number.parse::<u32>().ok());
     since.starts_with("Less than a second") || seconds.is_some_and(|seconds| seconds < 10)
+}
+
+/// `Up 12 minutes (healthy)`, `Up About an hour`: as exactly as the engine says it.
+fn up_for(status: &str) -> Option<u64> {
+    let mut words = status.strip_prefix("Up ")?.split_whitespace();
+    let number = match words.next()? {
+        "About" => {
+            words.next();
+            1
+        }
+        number => number.parse().ok()?,
+    };
+    let unit = words.next()?.trim_end_matches('s');
+    let seconds = match unit {
+        "second" => 1,
+        "minute" => 60,
+        "hour" => 3600,
+        "day" => 86_400,
+        "week" => 604_800,
+        "month" => 2_592_000,
+        "year" => 31_536_000,
+        _ => return None,
+    };
+    Some(number * seconds)
 }
 
 fn listed_port(port: &ListedPort) -> Option<PortBinding> {
@@ -227,6 +289,8 @@ pub(super) fn observed_container(inspected: &Inspected, podman: bool) -> Observe
             .collect(),
         ports: ports(inspected),
         started_at: seconds(&state.started_at),
+        up_for: None,
+        finished_at: seconds(&state.finished_at).filter(|_| ended),
         restart_count: inspected.restart_count,
         oom_killed: state.oom_killed,
         error: state.error.clone(),

@@ -5,6 +5,41 @@ fn container(json: serde_json::Value) -> ObservedContainer {
 }
 
 #[test]
+fn the_list_says_how_long_one_runs() {
+    let said =
+        ["Up 12 minutes (healthy)", "Up About an hour", "Up About a minute (unhealthy)", "Up 3 weeks", "Exited (0)"];
+    assert_eq!(said.map(up_for), [Some(720), Some(3600), Some(60), Some(1_814_400), None]);
+}
+
+#[test]
+fn images_are_found_in_the_list_by_every_way_to_write_them() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let listed: Vec<ListedImage> = serde_json::from_value(serde_json::json!([
+        {"Id": "sha256:1", "RepoTags": ["grafana/grafana:12.1"], "RepoDigests": [format!("grafana/grafana@{digest}")],
+         "Created": 1_795_224_296, "Size": 7, "Labels": {"a": "b"}},
+        {"Id": "sha256:2", "RepoTags": ["nginx:latest", "127.0.0.1:5001/shop:1"], "RepoDigests": null, "Labels": null},
+        {"Id": "sha256:3", "RepoTags": null, "RepoDigests": ["<none>@<none>"]},
+    ]))
+    .unwrap();
+    let wanted = ["docker.io/grafana/grafana:12.1", "nginx", "127.0.0.1:5001/shop:1", "nginx:1.30", "sha256:3"];
+    let by_digest = format!("grafana/grafana@{digest}");
+    let wanted: BTreeSet<String> = wanted.into_iter().chain([by_digest.as_str()]).map(str::to_owned).collect();
+    let found = by_reference(&wanted, &listed);
+    let shown: Vec<String> = found.iter().map(|(name, image)| format!("{name} {}", image.id)).collect();
+    assert_eq!(
+        shown,
+        [
+            "127.0.0.1:5001/shop:1 sha256:2".to_owned(),
+            "docker.io/grafana/grafana:12.1 sha256:1".to_owned(),
+            format!("grafana/grafana@{digest} sha256:1"),
+            "nginx sha256:2".to_owned(),
+            "sha256:3 sha256:3".to_owned(),
+        ]
+    );
+    assert_eq!(found["docker.io/grafana/grafana:12.1"].created.as_deref(), Some("2026-11-21T01:24:56Z"));
+}
+
+#[test]
 fn a_container_is_read_from_what_the_engine_says() {
     let running = container(serde_json::json!({
         "Id": "8f1c",
@@ -51,6 +86,8 @@ fn a_container_is_read_from_what_the_engine_says() {
         started_at: Some(
             1795224296,
         ),
+        up_for: None,
+        finished_at: None,
         restart_count: 2,
         oom_killed: false,
         error: "",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Clock, Size, Streams, Style, Terminal};
-use crate::event::{Event, Progress, Reporter, StepInfo};
+use crate::event::{Doing, Event, Progress, Reporter, StepInfo};
 
 pub mod vt;
 
@@ -70,6 +70,20 @@ pub fn pipe() -> (Streams, Out, FakeClock) {
     (streams, out, clock)
 }
 
+/// By the first words of a step.
+fn doing(text: &str) -> Doing {
+    let first: Vec<&str> = text.split(' ').take(2).collect();
+    match first.as_slice() {
+        ["create", "network"] => Doing::Network,
+        ["create", _] => Doing::Create,
+        ["pull", _] => Doing::Pull,
+        ["build", _] => Doing::Build,
+        ["start", _] => Doing::Start,
+        ["wait", _] => Doing::Await,
+        _ => Doing::Other,
+    }
+}
+
 /// Events with their time in milliseconds.
 #[derive(Debug, Clone, Default)]
 pub struct Script(Vec<(u64, Event)>);
@@ -81,6 +95,10 @@ impl Script {
             reporter.report(event);
             after_each(at);
         }
+    }
+
+    pub fn first_mut(&mut self) -> Option<&mut (u64, Event)> {
+        self.0.first_mut()
     }
 
     pub fn events(self) -> impl Iterator<Item = (u64, Event)> {
@@ -96,9 +114,17 @@ impl Script {
                 group: (*group).into(),
                 text: (*text).into(),
                 after: after.iter().map(|id| (*id).into()).collect(),
+                doing: doing(text),
+                service: matches!(doing(text), Doing::Create | Doing::Start | Doing::Await),
+                ..StepInfo::default()
             })
             .collect();
-        Self(vec![(0, Event::Started { command: command.into(), platform: "macula".into(), steps })])
+        let command = format!("macula {command}");
+        Self(vec![(0, Event::Started { command, platform: "macula".into(), steps, unchanged: Vec::new() })])
+    }
+
+    pub fn queued(self, millis: u64, id: &str) -> Self {
+        self.at(millis, Event::StepQueued { id: id.into() })
     }
 
     pub fn at(mut self, millis: u64, event: Event) -> Self {
@@ -162,7 +188,7 @@ impl Script {
         .bytes(400, "image", "aa", "downloading", 10_000_000, 80_000_000)
         .bytes(450, "image", "bb", "downloading", 500_000, 8_000_000)
         .at(900, Event::Warning { message: "compose.yaml:4:7: `cpu_shares` is not acted on".into() })
-        .skipped(1000, "alloy", "no image can be had and it is optional")
+        .skipped(1000, "alloy", "docker.io cannot be reached")
         .bytes(6000, "image", "aa", "downloading", 80_000_000, 80_000_000)
         .done(8200, "image", 8190, Some("88.0 MB"))
         .start(8200, "create")
@@ -170,9 +196,9 @@ impl Script {
         .start(8300, "start")
         .done(8600, "start", 300, None)
         .start(8600, "ready")
-        .waiting(8700, "ready", "starting: connection refused on 127.0.0.2:3000")
+        .waiting(8700, "ready", "not listening on port 3000 yet")
         .done(10_900, "ready", 2300, None)
-        .finished(11_000, true, "up in 11.0s")
+        .finished(11_000, true, "macula is up · 1 service · 11.0s")
     }
 
     /// A container that ends at once, one that needs it, and one that does not.
@@ -192,10 +218,10 @@ impl Script {
             1500,
             "loki",
             1500,
-            "ended with 1; its last lines:\n  \x1b[31mlevel=error\x1b[0m msg=\"no such schema\"\n  caller=main.go:74",
+            "stopped right after its start (exit code 1)\n  \x1b[31mlevel=error\x1b[0m msg=\"no such schema\"\n  caller=main.go:74",
         )
         .skipped(1500, "alloy", "it needs loki")
-        .finished(1600, false, "1 of 3 failed; what works is kept")
+        .finished(1600, false, "1 of 3 services up")
     }
 
     /// A build and a wait that say much.
@@ -205,10 +231,18 @@ impl Script {
         let mut script = Self::starting("up", steps).start(0, "build").start(0, "ready");
         for at in 0..40 {
             script = script.line(at * 100, "build", &format!("layer line {at}\n"));
-            script = script.waiting(at * 100 + 50, "ready", "starting: 503");
+            script = script.waiting(at * 100 + 50, "ready", "port 80 answers 503 to GET /");
         }
-        script = script.waiting(4500, "ready", "starting: 502").waiting(5100, "ready", "starting: 502");
-        script = script.waiting(20_000, "ready", "starting: 502").waiting(36_000, "ready", "starting: 502");
+        script = script.waiting(4500, "ready", "port 80 answers 502 to GET /").waiting(
+            5100,
+            "ready",
+            "port 80 answers 502 to GET /",
+        );
+        script = script.waiting(20_000, "ready", "port 80 answers 502 to GET /").waiting(
+            36_000,
+            "ready",
+            "port 80 answers 502 to GET /",
+        );
         for step in 0..=40u64 {
             script = script.bytes(40_000 + step * 500, "build", "sha", "loading", step * 1_000_000, 40_000_000);
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
-use super::run::{Outcome, Run, State};
+use super::run::Run;
 use super::{Clock, Size, Streams, Style, Tone, text};
 use crate::event::{Event, Reporter};
 
@@ -18,6 +18,7 @@ mod tree;
 
 use screen::Screen;
 use tree::View;
+pub(super) use tree::title;
 
 /// From one picture to the next.
 const TICK: Duration = Duration::from_millis(80);
@@ -91,13 +92,14 @@ impl Drop for Tty {
 }
 
 /// Locked in this order: the canvas, then the picture.
-struct Shared {
+pub(super) struct Shared {
     canvas: Mutex<Canvas>,
     picture: Mutex<Picture>,
     wake: Condvar,
     style: Style,
     clock: Arc<dyn Clock>,
     size: Arc<dyn Fn() -> Size + Send + Sync>,
+    verbose: bool,
 }
 
 struct Canvas {
@@ -120,7 +122,7 @@ struct Picture {
 }
 
 impl Shared {
-    fn new(streams: Streams) -> Self {
+    pub fn new(streams: Streams) -> Self {
         Self {
             canvas: Mutex::new(Canvas { err: streams.err, screen: Screen::new(streams.terminal.stderr_is_tty) }),
             picture: Mutex::default(),
@@ -128,55 +130,37 @@ impl Shared {
             style: streams.style,
             clock: streams.clock,
             size: streams.size,
+            verbose: streams.verbose,
         }
     }
 
     /// Takes an event in; `Some` when a tree begins that needs a painter.
-    fn report(&self, event: Event) -> Option<u64> {
+    pub fn report(&self, event: Event) -> Option<u64> {
         let now = self.clock.elapsed();
-        match event {
+        match &event {
             Event::Info { message } => {
-                self.note(text::clean_text(&message));
+                self.note(text::clean_text(message));
                 return None;
             }
             Event::Warning { message } => {
                 let label = self.style.paint(Tone::Warn, "warning:");
-                self.note(format!("{label} {}", text::clean_text(&message)));
+                self.note(format!("{label} {}", text::clean_text(message)));
                 return None;
             }
-            Event::Finished { ok, degraded, millis, summary } => {
-                let summary = text::clean_text(&summary);
-                lock(&self.picture).run.outcome = Some(Outcome { ok, degraded, millis, summary });
+            Event::Finished { .. } => {
+                lock(&self.picture).run.hear(&event, now);
                 self.settle();
                 return None;
             }
-            Event::Started { command, platform, steps } => {
-                self.settle();
-                let mut picture = lock(&self.picture);
-                picture.run = Run::new(command, platform, steps, now);
-                return self.begin(picture);
-            }
+            Event::Started { .. } => self.settle(),
             _ => {}
         }
         let mut picture = lock(&self.picture);
-        if !picture.live {
-            picture.run = Run::new(String::new(), String::new(), Vec::new(), now);
+        if !picture.live && !matches!(event, Event::Started { .. }) {
+            picture.run = Run::default();
+            picture.run.began = now;
         }
-        match event {
-            Event::StepStarted { id } => picture.run.start(&id, now),
-            Event::StepProgress { id, progress } => picture.run.progress(&id, &progress),
-            Event::StepDone { id, note, .. } => {
-                let note = note.map(|note| text::clean_line(&note)).filter(|note| !note.is_empty());
-                picture.run.end(&id, State::Done { note }, now);
-            }
-            Event::StepFailed { id, error, .. } => {
-                picture.run.end(&id, State::Failed { error: text::clean_text(&error) }, now);
-            }
-            Event::StepSkipped { id, because } => {
-                picture.run.end(&id, State::Skipped { because: text::clean_line(&because) }, now);
-            }
-            Event::Started { .. } | Event::Finished { .. } | Event::Info { .. } | Event::Warning { .. } => {}
-        }
+        picture.run.hear(&event, now);
         self.begin(picture)
     }
 
@@ -210,7 +194,7 @@ impl Shared {
             if picture.generation != generation {
                 return;
             }
-            let due = picture.changed || picture.run.running();
+            let due = picture.changed || picture.run.working();
             if due {
                 picture.changed = false;
                 drop(picture);
@@ -229,14 +213,16 @@ impl Shared {
     }
 
     /// Draws the tree as it is now, or only the notes when there is none (any more).
-    fn paint(&self, generation: Option<u64>) {
+    pub fn paint(&self, generation: Option<u64>) {
         let mut canvas = lock(&self.canvas);
         let mut picture = lock(&self.picture);
         if generation.is_some_and(|generation| generation != picture.generation) || released(&canvas) {
             return;
         }
         let size = (self.size)();
-        let view = View { style: self.style, now: self.clock.elapsed(), columns: size.columns, rows: Some(size.rows) };
+        let now = self.clock.elapsed();
+        let left = picture.run.left(now);
+        let view = self.view(size, Some(size.rows), now, left);
         let lines = if picture.live { tree::lines(&picture.run, &view) } else { Vec::new() };
         let notes = std::mem::take(&mut picture.notes);
         let live = picture.live;
@@ -244,7 +230,11 @@ impl Shared {
         canvas.draw(&notes, &lines, size, live);
     }
 
-    /// The last picture of the tree, whole and for good.
+    fn view(&self, size: Size, rows: Option<usize>, now: Duration, left: Option<Duration>) -> View {
+        View { style: self.style, now, columns: size.columns, rows, verbose: self.verbose, left }
+    }
+
+    /// The last picture of the tree, for good.
     fn settle(&self) {
         let mut canvas = lock(&self.canvas);
         let mut picture = lock(&self.picture);
@@ -252,7 +242,7 @@ impl Shared {
             return;
         }
         let size = (self.size)();
-        let view = View { style: self.style, now: self.clock.elapsed(), columns: size.columns, rows: None };
+        let view = self.view(size, None, self.clock.elapsed(), None);
         let lines = tree::lines(&picture.run, &view);
         let notes = std::mem::take(&mut picture.notes);
         picture.run = Run::default();

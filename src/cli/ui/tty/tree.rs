@@ -1,17 +1,21 @@
-//! A run as lines: one for each group, below it what is under way or went wrong. Pure.
+//! A run as lines: what works first said in full, what waits in a few words. Pure.
 
 use std::time::Duration;
 
-use super::super::run::{Group, Run, Standing, State, Step};
+use super::super::run::{Group, Run, Standing, Step};
 use super::super::style::Line;
 use super::super::{Style, Tone, text};
+use crate::event::Doing;
 
 /// Longer lines are hard to read, however wide the terminal is.
 const WIDEST: usize = 118;
 /// Columns of a progress bar.
 const BAR: usize = 20;
-/// Lines of a failure while others still run; the last picture shows all.
-const FAILURE_LINES: usize = 6;
+/// Lines of a failure while others still run; the error at the end shows all.
+const FAILURE_LINES: usize = 3;
+/// A service that does not answer by then says why, on a line of its own.
+const PATIENCE: Duration = Duration::from_secs(2);
+const INDENT: &str = "     ";
 
 /// How the run is looked at.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +25,9 @@ pub(in super::super) struct View {
     pub columns: usize,
     /// Rows of the terminal; `None`: the last picture, as long as it is.
     pub rows: Option<usize>,
+    /// The last picture shows every row.
+    pub verbose: bool,
+    pub left: Option<Duration>,
 }
 
 /// How much is folded so that the picture fits; each level includes the ones before.
@@ -31,17 +38,21 @@ enum Fold {
     Details,
     /// One line for all groups that are through.
     Done,
-    /// One line for all that have not begun.
-    Pending,
+    /// One line for all that wait.
+    Waiting,
 }
 
 /// The picture: never wider than the terminal, and, while live, less high.
 pub(in super::super) fn lines(run: &Run, view: &View) -> Vec<String> {
     let width = view.columns.saturating_sub(1).clamp(1, WIDEST);
+    if view.rows.is_none() && !view.verbose && !run.command.is_empty() && run.outcome.is_some() {
+        // what came of it is said in one line; results and errors follow below
+        return footer(run, view).iter().map(|line| line.render(view.style, width)).collect();
+    }
     // the cursor rests on a row of its own
     let room = view.rows.map_or(usize::MAX, |rows| rows.saturating_sub(1).max(1));
     let mut picture = Vec::new();
-    for fold in [Fold::Nothing, Fold::Details, Fold::Done, Fold::Pending] {
+    for fold in [Fold::Nothing, Fold::Details, Fold::Done, Fold::Waiting] {
         picture = draw(run, view, width, fold);
         if picture.len() <= room {
             break;
@@ -59,57 +70,82 @@ pub(in super::super) fn lines(run: &Run, view: &View) -> Vec<String> {
 
 fn draw(run: &Run, view: &View, width: usize, fold: Fold) -> Vec<Line> {
     let mut out = Vec::new();
-    out.extend(header(run, view));
+    out.extend(header(run, view, width));
     let names = run.groups.iter().map(|group| text::width(&group.name)).max().unwrap_or(0);
     let names = names.min(24).min(width / 3);
     if fold >= Fold::Done {
-        out.extend(folded(run, view, Standing::Done));
+        out.extend(folded(run, view, "done", |standing| standing == Standing::Done));
     }
     for group in &run.groups {
-        let hidden = match group.standing() {
+        let hidden = match run.standing(group) {
             Standing::Done => fold >= Fold::Done,
-            Standing::Pending | Standing::Skipped => fold >= Fold::Pending,
-            Standing::Running | Standing::Failed => false,
+            Standing::Waiting | Standing::Queued(_) | Standing::Skipped => fold >= Fold::Waiting,
+            Standing::Working | Standing::Failed => false,
         };
         if !hidden {
             draw_group(run, group, view, names, width, fold, &mut out);
         }
     }
-    if fold >= Fold::Pending {
-        out.extend(folded(run, view, Standing::Skipped));
-        out.extend(folded(run, view, Standing::Pending));
+    if fold >= Fold::Waiting {
+        out.extend(folded(run, view, "not begun", |standing| standing == Standing::Skipped));
+        out.extend(folded(run, view, "queued for a build", |standing| matches!(standing, Standing::Queued(_))));
+        out.extend(folded(run, view, "waiting", |standing| standing == Standing::Waiting));
     }
     out.extend(footer(run, view));
     out
 }
 
-/// `up macula  5 of 14  12.3s`
-fn header(run: &Run, view: &View) -> Option<Line> {
+/// `Starting macula  3 of 11 services · 1m33s · about 1m40s left`
+fn header(run: &Run, view: &View, width: usize) -> Option<Line> {
     if run.command.is_empty() {
         return None;
     }
-    let (settled, all) = run.counts();
+    let (settled, all, what) = run.counts();
     let mut line = Line::default();
-    line.push(Tone::Bold, format!("{} {}", run.command, run.platform));
-    if all > 0 {
-        line.push(Tone::Dim, format!("  {settled} of {all}"));
-    }
+    line.push(Tone::Bold, title(&run.command, &run.platform));
     let took = match &run.outcome {
         Some(outcome) => Duration::from_millis(outcome.millis),
         None => view.now.saturating_sub(run.began),
     };
-    line.push(Tone::Dim, format!("  {}", text::duration(took)));
+    let left = view.left.filter(|left| !left.is_zero());
+    if let Some(left) = left
+        && took + left > Duration::from_secs(5)
+        && width >= 79
+    {
+        line.push(Tone::Plain, "  ")
+            .push(Tone::Active, view.style.thin_bar(took.as_millis(), (took + left).as_millis(), BAR));
+    }
+    let dot = view.style.symbol("·", "-");
+    let mut parts = Vec::new();
+    if all > 0 {
+        let what = if what.is_empty() { String::new() } else { format!(" {what}{}", if all == 1 { "" } else { "s" }) };
+        parts.push(format!("{settled} of {all}{what}"));
+    }
+    parts.push(text::duration(took));
+    parts.extend(
+        left.filter(|left| *left + took > Duration::from_secs(5)).map(|left| format!("{} left", text::roughly(left))),
+    );
+    line.push(Tone::Dim, format!("  {}", parts.join(&format!(" {dot} "))));
     Some(line)
+}
+
+/// `macula up` of a platform as people say it.
+pub(in super::super) fn title(command: &str, platform: &str) -> String {
+    let words = command.strip_prefix("macula ").unwrap_or(command);
+    match words {
+        "up" | "start" => format!("Starting {platform}"),
+        "down" => format!("Taking {platform} down"),
+        "stop" => format!("Stopping services of {platform}"),
+        "restart" => format!("Restarting services of {platform}"),
+        _ => format!("{words} {platform}"),
+    }
 }
 
 /// How it ended.
 fn footer(run: &Run, view: &View) -> Vec<Line> {
-    let Some(outcome) = &run.outcome else { return Vec::new() };
-    let (tone, symbol) = match (outcome.ok, outcome.degraded) {
-        (false, _) => (Tone::Bad, view.style.failed()),
-        (true, true) => (Tone::Warn, view.style.warning()),
-        (true, false) => (Tone::Good, view.style.done()),
-    };
+    let Some(outcome) = run.outcome.as_ref().filter(|outcome| !outcome.summary.is_empty()) else { return Vec::new() };
+    // what is left out is said below; it is no failure
+    let (tone, symbol) = if outcome.ok { (Tone::Good, view.style.done()) } else { (Tone::Bad, view.style.failed()) };
     let width = view.columns.saturating_sub(1 + text::width(symbol) + 1).clamp(1, WIDEST);
     let mut out = Vec::new();
     for (at, part) in text::wrap(&outcome.summary, width).into_iter().enumerate() {
@@ -124,16 +160,16 @@ fn footer(run: &Run, view: &View) -> Vec<Line> {
 }
 
 /// `✔ 9 done  network, images, postgres`
-fn folded(run: &Run, view: &View, standing: Standing) -> Option<Line> {
-    let groups = run.groups.iter().filter(|group| group.standing() == standing);
+fn folded(run: &Run, view: &View, word: &str, wanted: impl Fn(Standing) -> bool) -> Option<Line> {
+    let groups = run.groups.iter().filter(|group| wanted(run.standing(group)));
     let names: Vec<&str> = groups.map(|group| group.name.as_str()).collect();
     if names.is_empty() {
         return None;
     }
-    let (tone, symbol, word) = match standing {
-        Standing::Done => (Tone::Good, view.style.done(), "done"),
-        Standing::Skipped => (Tone::Warn, view.style.skipped(), "skipped"),
-        _ => (Tone::Dim, view.style.pending(), "to come"),
+    let (tone, symbol) = match word {
+        "done" => (Tone::Good, view.style.done()),
+        "not begun" => (Tone::Warn, view.style.skipped()),
+        _ => (Tone::Dim, view.style.pending()),
     };
     let mut line = Line::default();
     line.push(Tone::Plain, " ").push(tone, symbol).push(Tone::Plain, format!(" {} {word}", names.len()));
@@ -141,95 +177,177 @@ fn folded(run: &Run, view: &View, standing: Standing) -> Option<Line> {
     Some(line)
 }
 
+/// What a row says behind its name.
+#[derive(Default)]
+struct Row {
+    word: String,
+    /// Only what works has its word in full brightness.
+    tone: Tone,
+    detail: Line,
+    below: Vec<Line>,
+}
+
 fn draw_group(run: &Run, group: &Group, view: &View, names: usize, width: usize, fold: Fold, out: &mut Vec<Line>) {
     let style = view.style;
-    let standing = group.standing();
+    let standing = run.standing(group);
     // a last picture without an outcome: it was broken off
     let over = view.rows.is_none();
     let (tone, symbol) = match standing {
-        Standing::Running if over => (Tone::Warn, style.skipped()),
-        Standing::Running => (Tone::Active, style.spinner(view.now)),
+        Standing::Working if over => (Tone::Warn, style.skipped()),
+        Standing::Working => (Tone::Active, style.spinner(view.now)),
         Standing::Done => (Tone::Good, style.done()),
         Standing::Failed => (Tone::Bad, style.failed()),
         Standing::Skipped => (Tone::Warn, style.skipped()),
-        Standing::Pending => (Tone::Dim, style.pending()),
+        Standing::Waiting | Standing::Queued(_) => (Tone::Dim, style.pending()),
     };
+    let bright = if standing == Standing::Working { Tone::Bold } else { Tone::Plain };
+    let row = row(run, group, standing, view, over);
     let mut line = Line::default();
     let name = text::pad(&text::fit(&group.name, names, style), names);
-    let settled = matches!(standing, Standing::Done | Standing::Pending);
-    line.push(Tone::Plain, " ").push(tone, symbol).push(Tone::Plain, " ");
-    line.push(if settled { Tone::Plain } else { Tone::Bold }, name);
-    let took = group.elapsed(view.now).map(text::duration).unwrap_or_default();
-    line.push(Tone::Dim, format!(" {}  ", text::pad_left(&took, 6)));
-    let running: Vec<&Step> = group.running().collect();
-    let mut below = Vec::new();
-    match standing {
-        Standing::Running if over => {
-            let step = running.first().copied().or_else(|| next(group));
-            let step = step.filter(|step| !step.text.is_empty());
-            line.push(Tone::Warn, "stopped").push(Tone::Dim, step.map(|s| format!(": {}", s.text)).unwrap_or_default());
-        }
-        Standing::Running => match running.as_slice() {
-            [] => waiting(run, group, &mut line),
-            [step] => detail(step, style, &mut line),
-            steps if fold >= Fold::Details => {
-                let texts: Vec<&str> = steps.iter().map(|step| step.text.as_str()).collect();
-                line.push(Tone::Plain, format!("{} at once: {}", steps.len(), texts.join(", ")));
-            }
-            steps => {
-                line.push(Tone::Plain, format!("{} at once", steps.len()));
-                below.extend(steps.iter().map(|step| child(step, view)));
-            }
-        },
-        Standing::Done => {
-            line.push(Tone::Dim, group.note().unwrap_or_default());
-        }
-        Standing::Failed => failures(group, fold, over, width, &mut line, &mut below),
-        Standing::Skipped => {
-            line.push(Tone::Warn, "skipped");
-            line.push(Tone::Plain, group.skipped_because().map(|why| format!(": {why}")).unwrap_or_default());
-        }
-        Standing::Pending if over => {
-            line.push(Tone::Dim, "not begun");
-        }
-        Standing::Pending => waiting(run, group, &mut line),
+    line.push(Tone::Plain, " ").push(tone, symbol).push(Tone::Plain, " ").push(bright, name);
+    let took = group.worked(view.now).map(text::duration).unwrap_or_default();
+    let word = text::pad(&row.word, WORD);
+    if standing == Standing::Working || standing == Standing::Done || standing == Standing::Failed {
+        line.push(row.tone, format!("  {word}")).push(Tone::Dim, format!(" {}", text::pad_left(&took, 6)));
+        line.push(Tone::Plain, "  ").append(row.detail);
+    } else {
+        line.push(row.tone, format!("  {}", row.word)).push(Tone::Dim, " ").append(row.detail);
+    }
+    if standing == Standing::Failed {
+        failures(group, fold, width, &mut line, out);
+        return;
     }
     out.push(line);
-    out.append(&mut below);
-}
-
-/// The step that comes next in a group.
-fn next(group: &Group) -> Option<&Step> {
-    group.steps.iter().find(|step| step.state == State::Pending)
-}
-
-/// Why nothing of a group is under way.
-fn waiting(run: &Run, group: &Group, line: &mut Line) {
-    let blockers = run.blockers(group);
-    if blockers.is_empty() {
-        line.push(Tone::Dim, next(group).map(|step| step.text.as_str()).unwrap_or_default());
-    } else {
-        line.push(Tone::Dim, format!("after {}", blockers.join(", ")));
+    if fold < Fold::Details {
+        out.extend(row.below);
     }
 }
 
-/// What a step does, and how far it is.
-fn detail(step: &Step, style: Style, line: &mut Line) {
-    line.push(Tone::Plain, step.text.as_str());
-    let gap = if step.text.is_empty() { "" } else { "  " };
-    if let Some(sum) = step.transfer.sum() {
-        match sum.total {
-            Some(total) => {
-                line.push(Tone::Active, format!("{gap}{}", style.bar(sum.current, total, BAR)));
-                line.push(Tone::Plain, format!(" {}", text::bytes_of(sum.current, total)));
-            }
-            None => {
-                line.push(Tone::Plain, format!("{gap}{}", text::bytes(sum.current)));
+/// Columns of the word: `restarted` is the longest of the common ones.
+const WORD: usize = 9;
+
+fn row(run: &Run, group: &Group, standing: Standing, view: &View, over: bool) -> Row {
+    let mut row = Row { tone: Tone::Dim, ..Row::default() };
+    match standing {
+        Standing::Working if over => {
+            row.word = "stopped".into();
+            row.tone = Tone::Warn;
+            let step = group.working().next().filter(|step| !step.text.is_empty());
+            row.detail.push(Tone::Dim, step.map(|step| step.text.clone()).unwrap_or_default());
+        }
+        Standing::Working => working(group, view, &mut row),
+        Standing::Done => {
+            row.word = group.result().into();
+            row.detail.push(Tone::Dim, group.note().unwrap_or_default());
+        }
+        Standing::Failed => {
+            row.word = "failed".into();
+            row.tone = Tone::Bad;
+        }
+        Standing::Skipped => {
+            row.word = "not begun".into();
+            let because = group.skipped_because().filter(|why| !why.is_empty() && *why != "stopped");
+            row.detail.push(
+                Tone::Dim,
+                because.map(|why| format!("{} {why}", view.style.symbol("·", "-"))).unwrap_or_default(),
+            );
+        }
+        Standing::Queued(_) | Standing::Waiting if over => row.word = "not begun".into(),
+        Standing::Queued(place) => {
+            row.word = "queued".into();
+            row.detail.push(Tone::Dim, format!("for a build ({})", ordinal(place)));
+        }
+        Standing::Waiting => {
+            row.word = "waiting".into();
+            let blockers = run.blockers(group);
+            if !blockers.is_empty() {
+                row.detail.push(Tone::Dim, format!("for {}", blockers.join(", ")));
             }
         }
+    }
+    row
+}
+
+fn ordinal(place: usize) -> String {
+    match (place % 10, place % 100) {
+        _ if place == 1 => "next".into(),
+        (1, rest) if rest != 11 => format!("{place}st"),
+        (2, rest) if rest != 12 => format!("{place}nd"),
+        (3, rest) if rest != 13 => format!("{place}rd"),
+        _ => format!("{place}th"),
+    }
+}
+
+fn working(group: &Group, view: &View, row: &mut Row) {
+    let steps: Vec<&Step> = group.working().collect();
+    row.tone = Tone::Plain;
+    match steps.as_slice() {
+        [] => {}
+        [step] => {
+            row.word = word_of(step, view.now);
+            detail(step, view, &mut row.detail);
+            if let Some(reason) = late(step, view.now) {
+                let mut line = Line::default();
+                line.push(Tone::Plain, INDENT).push(Tone::Dim, reason);
+                row.below.push(line);
+            }
+        }
+        steps => {
+            row.word = word_of(steps[0], view.now);
+            row.detail.push(Tone::Plain, format!("{} at once", steps.len()));
+            row.below.extend(steps.iter().map(|step| child(step, view)));
+        }
+    }
+}
+
+fn word_of(step: &Step, now: Duration) -> String {
+    match step.doing {
+        Doing::Cluster | Doing::Other => "working".into(),
+        Doing::Await if step.worked(now) < PATIENCE => "starting".into(),
+        _ => step.verb().to_owned(),
+    }
+}
+
+/// Why a service does not answer, once that has taken a while.
+fn late(step: &Step, now: Duration) -> Option<&str> {
+    let waits = matches!(step.doing, Doing::Await | Doing::Job) && step.worked(now) >= PATIENCE;
+    step.waiting.as_deref().filter(|_| waits)
+}
+
+/// How far a step is.
+fn detail(step: &Step, view: &View, line: &mut Line) {
+    let style = view.style;
+    match step.doing {
+        Doing::Await if step.worked(view.now) >= PATIENCE => {
+            if let Some(limit) = step.limit {
+                line.push(Tone::Dim, format!("of {}", text::duration(limit)));
+            }
+            return;
+        }
+        Doing::Await => return,
+        Doing::Cluster | Doing::Other if !step.text.is_empty() => {
+            line.push(Tone::Plain, format!("{}  ", step.text));
+        }
+        _ => {}
+    }
+    if let Some(sum) = step.transfer.sum() {
+        // the numbers first: they are what is cut last
+        let amount = match sum.total {
+            Some(total) => text::bytes_of(sum.current, total),
+            None => text::bytes(sum.current),
+        };
+        line.push(Tone::Plain, format!("{amount} "));
+        if let Some(total) = sum.total {
+            line.push(Tone::Active, style.bar(sum.current, total, BAR));
+        }
         line.push(Tone::Dim, format!(" {}", sum.phase));
-    } else if let Some(reason) = step.waiting.as_ref().or(step.line.as_ref()) {
-        line.push(Tone::Dim, format!("{gap}{reason}"));
+        return;
+    }
+    if let Some(stage) = &step.stage {
+        line.push(Tone::Plain, format!("{stage}  "));
+    }
+    if let Some(said) = step.line.as_ref().or(step.waiting.as_ref()) {
+        line.push(Tone::Dim, said.as_str());
     }
 }
 
@@ -237,38 +355,34 @@ fn detail(step: &Step, style: Style, line: &mut Line) {
 fn child(step: &Step, view: &View) -> Line {
     let mut line = Line::default();
     line.push(Tone::Dim, format!("   {} ", view.style.symbol("└", "`")));
-    detail(step, view.style, &mut line);
+    line.push(Tone::Plain, step.text.as_str()).push(Tone::Plain, "  ");
+    if step.doing != Doing::Other && step.doing != Doing::Cluster {
+        detail(step, view, &mut line);
+    } else if let Some(said) = step.line.as_ref().or(step.waiting.as_ref()) {
+        line.push(Tone::Dim, said.as_str());
+    }
     line
 }
 
-/// The first failure on the group's line, its further lines and further failures below.
-fn failures(group: &Group, fold: Fold, over: bool, width: usize, line: &mut Line, below: &mut Vec<Line>) {
-    const INDENT: &str = "     ";
-    let mut texts = group.failures().map(|(step, error)| match step.text.as_str() {
-        "" => error.to_owned(),
-        doing => format!("{doing}: {error}"),
-    });
-    let Some(first) = texts.next() else { return };
-    let room = width.saturating_sub(line.width());
-    let fits = text::width(first.lines().next().unwrap_or_default()) <= room;
-    let (head, rest) = if fits || fold >= Fold::Details {
-        first.split_once('\n').map_or((first.as_str(), ""), |(head, rest)| (head, rest))
-    } else {
-        ("failed", first.as_str())
-    };
-    line.push(Tone::Bad, head);
-    if fold >= Fold::Details {
-        return;
+/// The first line of each failure on the group's line or below it. The whole of it stands in the
+/// error at the end.
+fn failures(group: &Group, fold: Fold, width: usize, line: &mut Line, out: &mut Vec<Line>) {
+    let mut wrapped: Vec<String> = Vec::new();
+    for (_, error) in group.failures() {
+        let first = error.lines().next().unwrap_or_default();
+        wrapped.extend(text::wrap(first, width.saturating_sub(INDENT.len())));
     }
-    for text in std::iter::once(rest.to_owned()).chain(texts) {
-        let mut wrapped = text::wrap(&text, width.saturating_sub(INDENT.len()));
-        if !over && wrapped.len() > FAILURE_LINES {
-            wrapped.truncate(FAILURE_LINES);
-        }
+    let room = width.saturating_sub(line.width());
+    if wrapped.len() == 1 && wrapped.first().is_some_and(|text| text::width(text) <= room) {
+        line.push(Tone::Bad, wrapped.remove(0));
+    }
+    out.push(std::mem::take(line));
+    if fold < Fold::Details {
+        wrapped.truncate(FAILURE_LINES);
         for part in wrapped {
             let mut line = Line::default();
             line.push(Tone::Plain, INDENT).push(Tone::Bad, part);
-            below.push(line);
+            out.push(line);
         }
     }
 }

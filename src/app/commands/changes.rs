@@ -1,0 +1,203 @@
+//! What a plan means for each service, with old and new values: `plan` speaks of this.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::app::Prepared;
+use crate::engine::Engine;
+use crate::model::{ContainerSpec, Service, label};
+use crate::plan::{Action, Cause, Step};
+
+/// What happens to one service, or to something beside the services.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    pub name: String,
+    pub kind: ChangeKind,
+    /// `environment A: "1" -> "2"`, `build its image`, ...
+    pub details: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    /// It is taken away and does not come back.
+    Remove,
+    Create,
+    /// A new container takes the place of the old one.
+    Recreate,
+    Restart,
+    Start,
+    Stop,
+    Reload,
+    /// Only its image is pulled or built.
+    Image,
+    /// It is waited for.
+    Await,
+    /// Networks, the base image, the cluster.
+    Other,
+}
+
+/// In the order of their names, removals first.
+pub async fn changes(prepared: &Prepared) -> Vec<Change> {
+    let mut groups: BTreeMap<&str, Vec<&Step>> = BTreeMap::new();
+    for step in &prepared.plan.steps {
+        groups.entry(&step.group).or_default().push(step);
+    }
+    let mut all = Vec::new();
+    for (name, steps) in groups {
+        let kind = kind_of(&steps);
+        let mut details = Vec::new();
+        if kind == ChangeKind::Recreate {
+            details.extend(differences(prepared, &steps).await);
+        }
+        details.extend(further(&steps, kind));
+        all.push(Change { name: name.to_owned(), kind, details });
+    }
+    all.sort_by(|a, b| (a.kind != ChangeKind::Remove, &a.name).cmp(&(b.kind != ChangeKind::Remove, &b.name)));
+    all
+}
+
+fn kind_of(steps: &[&Step]) -> ChangeKind {
+    let has = |wanted: fn(&Action) -> bool| steps.iter().any(|step| wanted(&step.action));
+    let creates = has(|action| matches!(action, Action::CreateContainer { .. }));
+    let removes = has(|action| matches!(action, Action::RemoveContainer { .. }));
+    let stops = has(|action| matches!(action, Action::Stop { .. }));
+    let starts = has(|action| matches!(action, Action::Start { .. }));
+    let reloads = has(|action| matches!(action, Action::Reload { .. } | Action::WriteFiles { .. }));
+    match () {
+        () if creates && removes => ChangeKind::Recreate,
+        () if creates => ChangeKind::Create,
+        () if removes => ChangeKind::Remove,
+        () if stops && starts => ChangeKind::Restart,
+        () if starts => ChangeKind::Start,
+        () if stops => ChangeKind::Stop,
+        () if reloads => ChangeKind::Reload,
+        () if has(|action| matches!(action, Action::ObtainImage { .. })) => ChangeKind::Image,
+        () if steps.iter().all(|step| matches!(step.action, Action::AwaitReady { .. })) => ChangeKind::Await,
+        () => ChangeKind::Other,
+    }
+}
+
+/// Why a container is replaced, with values where they can be had.
+async fn differences(prepared: &Prepared, steps: &[&Step]) -> Vec<String> {
+    let mut details = Vec::new();
+    for step in steps {
+        let Action::CreateContainer { spec, .. } = &step.action else { continue };
+        let parts: BTreeSet<&str> = match &step.cause {
+            Cause::Changed { what } => what.iter().map(String::as_str).collect(),
+            cause => {
+                details.push(cause.to_string());
+                continue;
+            }
+        };
+        for part in parts {
+            let found = match part {
+                "environment" => environment(prepared, spec, &*prepared.survey.engine).await,
+                "names" => names(prepared, spec),
+                _ => Vec::new(),
+            };
+            if found.is_empty() {
+                details.push(format!("{part} changed"));
+            }
+            details.extend(found);
+        }
+    }
+    details
+}
+
+/// Variables that differ. Values of secrets stay hidden.
+async fn environment(prepared: &Prepared, spec: &ContainerSpec, engine: &dyn Engine) -> Vec<String> {
+    let Ok(Some(old)) = engine.environment(&spec.name).await else { return Vec::new() };
+    let declared = prepared.survey.platform.services().find(|(_, service)| service.name == spec.service);
+    compared(&old, &spec.env, declared.map(|(_, service)| service))
+}
+
+fn compared(old: &[String], new: &[String], service: Option<&Service>) -> Vec<String> {
+    let map = |all: &[String]| -> BTreeMap<String, String> {
+        all.iter().map(|line| line.split_once('=').unwrap_or((line, ""))).map(|(a, b)| (a.into(), b.into())).collect()
+    };
+    let (old, new) = (map(old), map(new));
+    let shown = |name: &str, value: &str| match is_secret(name, service) {
+        true => "(hidden)".to_owned(),
+        false => format!("\"{value}\""),
+    };
+    let mut all = Vec::new();
+    for (name, value) in &new {
+        match old.get(name) {
+            Some(before) if before == value => {}
+            Some(before) => {
+                all.push(format!("environment {name}: {} -> {}", shown(name, before), shown(name, value)));
+            }
+            None => all.push(format!("environment {name}: new, {}", shown(name, value))),
+        }
+    }
+    // what the image itself sets is in the container, and in no file: only what macula knows is told
+    all
+}
+
+fn is_secret(name: &str, service: Option<&Service>) -> bool {
+    let upper = name.to_uppercase();
+    service.is_some_and(|service| service.extension.secrets.contains_key(name))
+        || ["PASS", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "DATABASE_URL", "DSN"]
+            .iter()
+            .any(|word| upper.contains(word))
+}
+
+fn names(prepared: &Prepared, spec: &ContainerSpec) -> Vec<String> {
+    let held =
+        prepared.survey.observed.container(&spec.name).and_then(|found| found.label(label::NAMES)).unwrap_or_default();
+    let held: BTreeSet<&str> = held.split(',').collect();
+    let wanted = spec.labels.get(label::NAMES).map(String::as_str).unwrap_or_default();
+    wanted
+        .split(',')
+        .filter(|name| !name.is_empty() && !held.contains(name))
+        .map(|name| format!("new name {name}"))
+        .collect()
+}
+
+/// What belongs to the change beside the container.
+fn further(steps: &[&Step], kind: ChangeKind) -> Vec<String> {
+    let mut all = Vec::new();
+    for step in steps {
+        match &step.action {
+            Action::ObtainImage { pull: true, spec, .. } => all.push(format!("pull {}", spec.reference)),
+            Action::ObtainImage { .. } => all.push("build its image".to_owned()),
+            Action::CreateVolume { spec, .. } => all.push(format!("new volume {}", spec.name)),
+            Action::RemoveVolume { name } => all.push(format!("DATA LOST: volume {name}")),
+            Action::Start { .. } | Action::RemoveContainer { .. } | Action::AwaitReady { .. }
+                if matches!(kind, ChangeKind::Start | ChangeKind::Remove | ChangeKind::Restart | ChangeKind::Await) =>
+            {
+                all.push(step.cause.to_string());
+            }
+            Action::Reload { .. } | Action::WriteFiles { .. } => all.push(step.cause.to_string()),
+            Action::CreateNetwork(_) | Action::RemoveNetwork { .. } | Action::MakeBase(_) | Action::Cluster(_) => {
+                all.push(step.phrase());
+            }
+            _ => {}
+        }
+    }
+    let mut seen = BTreeSet::new();
+    all.retain(|detail| seen.insert(detail.clone()));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_compared_and_secrets_hidden() {
+        let lines = |all: &[&str]| all.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+        let old = lines(&["A=1", "PATH=/bin", "DB_PASSWORD=old", "SAME=x"]);
+        let new = lines(&["A=2", "B=", "DB_PASSWORD=new", "SAME=x"]);
+        assert_eq!(
+            compared(&old, &new, None),
+            [
+                "environment A: \"1\" -> \"2\"",
+                "environment B: new, \"\"",
+                "environment DB_PASSWORD: (hidden) -> (hidden)"
+            ]
+        );
+    }
+}

@@ -1,0 +1,257 @@
+//! What a build has written: kept whole, so that a failure can show the step that failed and the
+//! lines that say why.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use crate::engine::{EngineError, ImageError};
+use crate::event::Progress;
+use crate::host::RunError;
+use crate::model::ImageBuild;
+
+use super::{StepError, Tools};
+
+/// A failed build, ready to be shown.
+#[derive(Debug)]
+pub struct BuildFailure {
+    pub service: String,
+    /// `step 3 of 3 ended with 2`, or `npm ended with 1`.
+    pub what: String,
+    /// `shop/Dockerfile:3`, where the instruction stands in a file.
+    pub place: Option<String>,
+    /// The instruction, or the command of the host, that failed.
+    pub instruction: Option<String>,
+    /// Of its output: the lines that tell most, `…` where some are missing.
+    pub lines: Vec<String>,
+    /// The whole output.
+    pub log: Option<PathBuf>,
+}
+
+/// Lines that are kept of one build; a longer one has lost its beginning.
+const KEPT: usize = 50_000;
+/// Lines that a failure shows.
+const SHOWN: usize = 14;
+/// Of them, lines that speak of an error and stand too far above the end.
+const ERRORS: usize = 5;
+
+/// Collects the lines of one build.
+#[derive(Debug, Default)]
+pub(super) struct Said(Mutex<std::collections::VecDeque<String>>);
+
+impl Said {
+    pub fn hear(&self, progress: &Progress) {
+        if let Progress::Line { text } = progress {
+            let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if lines.len() == KEPT {
+                lines.pop_front();
+            }
+            lines.push_back(text.clone());
+        }
+    }
+
+    /// The error with what the build said; other troubles (a full disk, an engine that went away)
+    /// stay as they are.
+    pub async fn failed(self, tools: &Tools, service: &str, image: &ImageBuild, error: StepError) -> StepError {
+        let lines: Vec<String> = self.0.into_inner().unwrap_or_else(PoisonError::into_inner).into();
+        let mut failure = match &error {
+            StepError::Engine(EngineError::Image { source: ImageError::BuildFailed { message, .. }, .. }) => {
+                let dockerfile = dockerfile(tools, image).await;
+                of_builder(&lines, message, dockerfile.as_ref())
+            }
+            StepError::Prepare { source: RunError::Failed { command, status, .. }, .. } => {
+                of_program(&lines, command, status)
+            }
+            _ => return error,
+        };
+        service.clone_into(&mut failure.service);
+        if let Some(folder) = &tools.extras.logs {
+            let path = folder.join(format!("build-{service}.log"));
+            let whole = lines.join("\n") + "\n";
+            // a log that cannot be kept is no reason to hide the failure
+            if tools.host.write(&path, whole.as_bytes(), 0o600).await.is_ok() {
+                failure.log = Some(path);
+            }
+        }
+        StepError::Build { failure: Box::new(failure), source: Box::new(error) }
+    }
+}
+
+/// Its name for people, and its text.
+async fn dockerfile(tools: &Tools, image: &ImageBuild) -> Option<(Option<String>, String)> {
+    if let Some(inline) = &image.spec.dockerfile_inline {
+        return Some((None, inline.clone()));
+    }
+    let folder = image.spec.context.clone()?;
+    let path = folder.join(image.spec.dockerfile.as_deref().unwrap_or("Dockerfile"));
+    let text = tools.host.read(&path).await.ok()?;
+    Some((Some(path.display().to_string()), String::from_utf8_lossy(&text).into_owned()))
+}
+
+fn of_builder(lines: &[String], message: &str, dockerfile: Option<&(Option<String>, String)>) -> BuildFailure {
+    let begin = lines.iter().rposition(|line| step(line).is_some());
+    let failing = begin.and_then(|at| step(lines.get(at)?));
+    let output: Vec<&str> =
+        lines.iter().skip(begin.map_or(0, |at| at + 1)).map(String::as_str).filter(|line| !is_noise(line)).collect();
+    let code = exit_code(message);
+    let ended = code.map_or_else(|| format!("failed: {message}"), |code| format!("ended with exit code {code}"));
+    let what = match &failing {
+        Some(step) => format!("step {} of {} {ended}", step.number, step.of),
+        None => message.to_owned(),
+    };
+    let place = failing.as_ref().and_then(|step| {
+        let (name, text) = dockerfile?;
+        let line = line_of(text, step.number)?;
+        Some(match name {
+            Some(name) => format!("{name}:{line}"),
+            None => format!("line {line} of its dockerfile_inline"),
+        })
+    });
+    BuildFailure {
+        service: String::new(),
+        what,
+        place,
+        instruction: failing.map(|step| step.instruction),
+        lines: telling(&output),
+        log: None,
+    }
+}
+
+fn of_program(lines: &[String], command: &str, status: &str) -> BuildFailure {
+    let program = command.split(' ').find(|word| !word.contains('=') && *word != "sudo").unwrap_or(command);
+    let prefix = format!("{program}: ");
+    let output: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix(&prefix)).collect();
+    BuildFailure {
+        service: String::new(),
+        what: format!("`{program}` ended with {status}"),
+        place: None,
+        instruction: Some(command.to_owned()),
+        lines: telling(&output),
+        log: None,
+    }
+}
+
+struct Instruction {
+    number: usize,
+    of: usize,
+    instruction: String,
+}
+
+/// `Step 3/9 : RUN make` of Docker, `STEP 3/9: RUN make` of Podman.
+fn step(line: &str) -> Option<Instruction> {
+    let rest = line.strip_prefix("Step ").or_else(|| line.strip_prefix("STEP "))?;
+    let (numbers, instruction) = rest.split_once(':')?;
+    let (number, of) = numbers.trim().split_once('/')?;
+    Some(Instruction { number: number.parse().ok()?, of: of.parse().ok()?, instruction: instruction.trim().to_owned() })
+}
+
+/// What the builder says of itself.
+fn is_noise(line: &str) -> bool {
+    let line = line.trim();
+    line.starts_with("---> ") || line.starts_with("--> ") || line.starts_with("Removing intermediate container")
+}
+
+/// The number at the end of the builder's message.
+fn exit_code(message: &str) -> Option<u32> {
+    let marks = ["returned a non-zero code: ", "exit status ", "exit code: "];
+    let at = marks.iter().find_map(|mark| Some(message.rfind(mark)? + mark.len()))?;
+    let digits: String = message.get(at..)?.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+/// The line of the instruction with this number, counted as builders do: comments and empty lines
+/// are none, and a backslash at the end of a line goes on with the next one.
+fn line_of(dockerfile: &str, number: usize) -> Option<usize> {
+    let mut count = 0;
+    let mut goes_on = false;
+    for (at, line) in dockerfile.lines().enumerate() {
+        let text = line.trim();
+        if text.is_empty() || text.starts_with('#') {
+            continue;
+        }
+        if !goes_on {
+            count += 1;
+            if count == number {
+                return Some(at + 1);
+            }
+        }
+        goes_on = text.ends_with('\\');
+    }
+    None
+}
+
+/// All of a short output. Of a long one its end, and before it the lines that speak of an error.
+fn telling(output: &[&str]) -> Vec<String> {
+    let owned = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+    if output.len() <= SHOWN {
+        return owned(output);
+    }
+    let errors_end = output.len() - (SHOWN - ERRORS - 2);
+    let errors: Vec<usize> = (0..errors_end)
+        .filter(|at| output.get(*at).is_some_and(|line| speaks_of_an_error(line)))
+        .take(ERRORS)
+        .collect();
+    let end = output.len() - (SHOWN - errors.len() - 2).min(output.len());
+    let mut shown = Vec::new();
+    let mut next = 0;
+    for at in errors.into_iter().chain(end..output.len()) {
+        if at > next {
+            shown.push(format!("… {} line{}", at - next, if at - next == 1 { "" } else { "s" }));
+        }
+        shown.extend(output.get(at).map(|line| (*line).to_owned()));
+        next = at + 1;
+    }
+    shown
+}
+
+fn speaks_of_an_error(line: &str) -> bool {
+    let lower = line.to_lowercase();
+    ["error", "fatal", "undefined reference", "no such file", "not found", "permission denied", "panic", "failed"]
+        .iter()
+        .any(|word| lower.contains(word))
+        || line.trim_start().starts_with("E: ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &str) -> Vec<String> {
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_error_is_shown_although_much_was_written_after_it() {
+        let mut said = lines("Step 1/3 : FROM base\n ---> 12\nStep 3/3 : RUN make\n ---> Running in a8\n");
+        said.push("src/main.c:12:5: error: expected ';' before 'return'".into());
+        said.extend((1..=20).map(|module| format!("compiling module {module}")));
+        said.push("Removing intermediate container a8".into());
+        let dockerfile =
+            (Some("shop/Dockerfile".to_owned()), "# a shop\nFROM base\n\nCOPY \\\n  . .\nRUN make\n".to_owned());
+        let message = "The command '/bin/sh -c make' returned a non-zero code: 2";
+        let failure = of_builder(&said, message, Some(&dockerfile));
+        assert_eq!(failure.what, "step 3 of 3 ended with exit code 2");
+        assert_eq!(failure.place.as_deref(), Some("shop/Dockerfile:6"));
+        assert_eq!(failure.instruction.as_deref(), Some("RUN make"));
+        assert!(failure.lines.len() <= SHOWN);
+        assert_eq!(failure.lines[0], "src/main.c:12:5: error: expected ';' before 'return'");
+        assert_eq!(failure.lines[1], "… 9 lines");
+        assert_eq!(failure.lines.last().unwrap(), "compiling module 20");
+    }
+
+    #[test]
+    fn a_program_of_the_host_is_told_by_its_own_lines() {
+        let said = lines("npm install --no-audit\nnpm: added 3 packages\nnpm: npm ERR! code ENOTFOUND\n");
+        let failure = of_program(&said, "npm install --no-audit", "status 1");
+        assert_eq!(failure.what, "`npm` ended with status 1");
+        assert_eq!(failure.lines, ["added 3 packages", "npm ERR! code ENOTFOUND"]);
+    }
+
+    #[test]
+    fn both_builders_are_understood() {
+        assert_eq!(step("STEP 2/4: RUN x").map(|step| (step.number, step.of)), Some((2, 4)));
+        assert!(step("Step by step").is_none());
+        assert_eq!(exit_code("building at STEP \"RUN x\": while running runtime: exit status 127"), Some(127));
+        assert_eq!(exit_code("the build ended without an image"), None);
+        assert_eq!(line_of("FROM a\n", 2), None);
+    }
+}

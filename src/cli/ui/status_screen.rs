@@ -1,0 +1,347 @@
+//! `status` for people: a head line, what is wrong first, and columns that give way in a fixed order.
+//! Pure.
+
+use super::left_out::Cause;
+use super::style::Line;
+use super::{Style, Tone, text};
+
+/// One service.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Row {
+    pub name: String,
+    pub mood: Mood,
+    /// `healthy 12m`, `restarting, 7x`
+    pub state: String,
+    /// Where it is reached, the URL first.
+    pub url: Option<String>,
+    pub address: Option<String>,
+    /// What is wrong, and the command to look at it.
+    pub reason: Option<String>,
+    pub command: Option<String>,
+    /// CPU and memory, where they were asked for.
+    pub usage: Option<(String, String)>,
+    /// Where its image comes from; shown with `-v`.
+    pub image: Option<String>,
+    pub note: Option<String>,
+    /// Its condition is another one than at the last look.
+    pub changed: bool,
+}
+
+/// How a row is meant; sign and colour follow from it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mood {
+    Bad,
+    /// Not as it should be, and nothing is broken.
+    Idle,
+    Busy,
+    #[default]
+    Good,
+}
+
+impl Mood {
+    fn look(self, style: Style) -> (Tone, &'static str) {
+        match self {
+            Self::Bad => (Tone::Bad, style.failed()),
+            Self::Idle => (Tone::Dim, style.symbol("○", "o")),
+            Self::Busy => (Tone::Warn, style.symbol("◌", "~")),
+            Self::Good => (Tone::Good, style.done()),
+        }
+    }
+}
+
+/// Everything that is shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Screen {
+    /// `macula`, `up 12m`, `10 running`, ...
+    pub head: Vec<String>,
+    pub rows: Vec<Row>,
+    /// Rows that were left out since nothing is to be said of them.
+    pub quiet: Vec<String>,
+    pub left_out: Vec<Cause>,
+    /// Services that are not part of what is up.
+    pub not_started: Vec<String>,
+    /// Further lines: the cluster, the names, what `up` would change.
+    pub notes: Vec<(String, Option<String>)>,
+}
+
+/// Columns between two fields.
+const GAP: usize = 2;
+/// Longer names are cut.
+const NAME: usize = 24;
+
+impl Screen {
+    /// Lines of at most `width` columns.
+    pub fn lines(&self, width: usize, style: Style) -> Vec<String> {
+        let dot = style.symbol(" · ", " - ");
+        let mut out = vec![];
+        for (at, line) in text::wrap(&self.head.join(dot), width).into_iter().enumerate() {
+            out.push(style.paint(if at == 0 { Tone::Bold } else { Tone::Plain }, &line));
+        }
+        let mut rows: Vec<&Row> = self.rows.iter().collect();
+        rows.sort_by_key(|row| (row.mood != Mood::Bad, row.name.as_str()));
+        let widths = Widths::of(&rows, width);
+        for row in rows {
+            widths.draw(row, width, style, &mut out);
+        }
+        if !self.quiet.is_empty() {
+            let names = text::some(&self.quiet, 4);
+            let line = format!("+ {} {} (-a lists them): {names}", self.quiet.len(), "without an address, all well");
+            out.push(style.paint(Tone::Dim, &text::fit(&line, width, style)));
+        }
+        for cause in &self.left_out {
+            let line = format!("{} left out, since {}: {}", cause.services.len(), cause.why, cause.names(4));
+            out.extend(noted(&line, None, width, style));
+        }
+        if !self.not_started.is_empty() {
+            let line = format!("{} not started: {}", self.not_started.len(), text::some(&self.not_started, 4));
+            out.extend(noted(&line, Some("macula up"), width, style));
+        }
+        for (note, command) in &self.notes {
+            out.extend(noted(note, command.as_deref(), width, style));
+        }
+        out
+    }
+}
+
+/// A line with what to type about it, below it where both do not fit.
+fn noted(note: &str, command: Option<&str>, width: usize, style: Style) -> Vec<String> {
+    let tail = command.map_or(0, |command| GAP + text::width(command));
+    if text::width(note) + tail <= width {
+        let command = command.map(|command| format!("  {}", style.paint(Tone::Active, command)));
+        return vec![format!("{note}{}", command.unwrap_or_default())];
+    }
+    let mut lines = Vec::new();
+    for (at, line) in text::wrap(note, width.saturating_sub(2)).into_iter().enumerate() {
+        lines.push(if at == 0 { line } else { format!("  {line}") });
+    }
+    lines.extend(command.map(|command| {
+        format!("  {}", style.paint(Tone::Active, &text::fit(command, width.saturating_sub(2), style)))
+    }));
+    lines
+}
+
+/// How wide the columns are, and which of them there are: from the right they give way, first the
+/// image, then the address beside a URL, then CPU and memory.
+struct Widths {
+    name: usize,
+    state: usize,
+    usage: Option<(usize, usize)>,
+    reach: usize,
+    address: Option<usize>,
+    image: Option<usize>,
+}
+
+impl Widths {
+    fn of(rows: &[&Row], width: usize) -> Self {
+        let widest = |of: &dyn Fn(&Row) -> usize| rows.iter().map(|row| of(row)).max().unwrap_or(0);
+        let some = |text: &Option<String>| text.as_deref().map_or(0, text::width);
+        let name = widest(&|row| text::width(&row.name)).min(NAME).min(width / 3);
+        let state = widest(&|row| text::width(&row.state)).min(width / 2);
+        let usage = rows.iter().any(|row| row.usage.is_some()).then(|| {
+            let of = |at: usize| {
+                widest(&|row| row.usage.as_ref().map_or(0, |both| text::width(if at == 0 { &both.0 } else { &both.1 })))
+            };
+            (of(0), of(1))
+        });
+        let reach = widest(&|row| some(&row.url).max(if row.url.is_none() { some(&row.address) } else { 0 }));
+        let beside = widest(&|row| if row.url.is_some() { some(&row.address) } else { 0 });
+        let image = widest(&|row| some(&row.image));
+        let mut widths = Self {
+            name,
+            state,
+            usage,
+            reach,
+            address: Some(beside).filter(|wide| *wide > 0),
+            image: Some(image).filter(|wide| *wide > 0),
+        };
+        if widths.sum() > width {
+            widths.image = None;
+        }
+        if widths.sum() > width {
+            widths.address = None;
+        }
+        if widths.sum() > width && widths.name + widths.state + 2 * GAP + 2 + widths.reach <= width {
+            widths.usage = None;
+        }
+        widths
+    }
+
+    fn sum(&self) -> usize {
+        let column = |wide: usize| GAP + wide;
+        2 + self.name
+            + column(self.state)
+            + self.usage.map_or(0, |(cpu, memory)| column(cpu) + column(memory))
+            + column(self.reach)
+            + self.address.map_or(0, column)
+            + self.image.map_or(0, column)
+    }
+
+    fn draw(&self, row: &Row, width: usize, style: Style, out: &mut Vec<String>) {
+        let (tone, sign) = row.mood.look(style);
+        let mut line = Line::default();
+        line.push(tone, sign).push(Tone::Plain, " ");
+        let bright = if row.changed { Tone::Bold } else { Tone::Plain };
+        line.push(bright, text::pad(&text::fit(&row.name, self.name, style), self.name));
+        let state = text::fit(&row.state, self.state, style);
+        line.push(Tone::Plain, " ".repeat(GAP)).push(tone, text::pad(&state, self.state));
+        if let (Some((cpu, memory)), Some((its_cpu, its_memory))) = (self.usage, &row.usage) {
+            line.push(Tone::Plain, format!("  {}  {}", text::pad_left(its_cpu, cpu), text::pad(its_memory, memory)));
+        } else if let Some((cpu, memory)) = self.usage {
+            line.push(Tone::Plain, " ".repeat(cpu + memory + 2 * GAP));
+        }
+        let indent = 2 + self.name.min(2);
+        let mut below: Vec<String> = Vec::new();
+        match &row.reason {
+            Some(reason) => place(reason, Tone::Plain, &mut line, &mut below, indent, width, style),
+            None => {
+                let reach = row.url.as_ref().or(row.address.as_ref());
+                if let Some(reach) = reach {
+                    place(reach, Tone::Active, &mut line, &mut below, indent, width, style);
+                }
+                let beside = row.address.as_ref().filter(|_| row.url.is_some() && below.is_empty());
+                let taken = reach.map_or(0, |reach| text::width(reach));
+                let gap = if reach.is_some() { self.reach.saturating_sub(taken) } else { self.reach + GAP };
+                if let (Some(_), Some(address)) = (self.address, beside) {
+                    line.push(Tone::Plain, " ".repeat(gap + GAP)).push(Tone::Plain, address.as_str());
+                    let image_gap = self.address.unwrap_or(0).saturating_sub(text::width(address));
+                    image(row, self.image, image_gap, &mut line);
+                } else {
+                    let rest = self.address.map_or(0, |wide| wide + GAP);
+                    image(row, self.image, gap + rest, &mut line);
+                }
+            }
+        }
+        if let Some(command) = &row.command {
+            place(command, Tone::Active, &mut line, &mut below, indent, width, style);
+        }
+        out.push(line.render(style, width).trim_end().to_owned());
+        out.append(&mut below);
+        if let Some(note) = &row.note {
+            for part in text::wrap(note, width.saturating_sub(indent)) {
+                out.push(format!("{}{}", " ".repeat(indent), style.paint(Tone::Dim, &part)));
+            }
+        }
+    }
+}
+
+fn image(row: &Row, column: Option<usize>, gap: usize, line: &mut Line) {
+    if let (Some(_), Some(image)) = (column, &row.image) {
+        line.push(Tone::Plain, " ".repeat(gap + GAP)).push(Tone::Dim, image.as_str());
+    }
+}
+
+/// Behind what stands on the line, or on a line of its own where it would be cut.
+fn place(what: &str, tone: Tone, line: &mut Line, below: &mut Vec<String>, indent: usize, width: usize, style: Style) {
+    if below.is_empty() && line.width() + GAP + text::width(what) <= width {
+        line.push(Tone::Plain, " ".repeat(GAP)).push(tone, what);
+        return;
+    }
+    for part in text::wrap(what, width.saturating_sub(indent)) {
+        below.push(format!("{}{}", " ".repeat(indent), style.paint(tone, &part)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    const PLAIN: Style = Style { color: false, unicode: true };
+
+    fn row(name: &str, state: &str, url: &str, address: &str) -> Row {
+        let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        Row { name: name.into(), state: state.into(), url: some(url), address: some(address), ..Row::default() }
+    }
+
+    fn screen() -> Screen {
+        Screen {
+            head: ["macula", "up 12m", "10 running, 1 failing", "nothing to change"].map(str::to_owned).into(),
+            rows: vec![
+                row("excalidraw", "running 12m", "https://draw.macula.local", ""),
+                row("minio", "healthy 12m", "https://s3.macula.local", "127.0.0.5:9000"),
+                row("postgres", "healthy 12m", "", "127.0.0.6:5432"),
+                Row {
+                    mood: Mood::Bad,
+                    reason: Some("exit code 1".into()),
+                    command: Some("macula logs shop".into()),
+                    ..row("shop", "restarting, 7×", "", "")
+                },
+                Row {
+                    mood: Mood::Idle,
+                    command: Some("macula start cart".into()),
+                    ..row("cart", "stopped 20s ago", "", "")
+                },
+            ],
+            quiet: ["node-exporter", "postgres-exporter"].map(str::to_owned).into(),
+            left_out: vec![Cause {
+                services: ["grafana", "loki", "tempo", "alloy", "alloy-docker"].map(str::to_owned).into(),
+                why: "docker.io cannot be reached".into(),
+            }],
+            not_started: Vec::new(),
+            notes: vec![(
+                "the names below macula.local do not resolve on this machine yet".into(),
+                Some("macula dns install".into()),
+            )],
+        }
+    }
+
+    #[test]
+    fn problems_come_first() {
+        assert_snapshot!(screen().lines(80, PLAIN).join("\n"), @r"
+        macula · up 12m · 10 running, 1 failing · nothing to change
+        ✖ shop        restarting, 7×   exit code 1  macula logs shop
+        ○ cart        stopped 20s ago  macula start cart
+        ✔ excalidraw  running 12m      https://draw.macula.local
+        ✔ minio       healthy 12m      https://s3.macula.local    127.0.0.5:9000
+        ✔ postgres    healthy 12m      127.0.0.6:5432
+        + 2 without an address, all well (-a lists them): node-exporter, postgres-expor…
+        5 left out, since docker.io cannot be reached: grafana, loki, tempo, alloy and
+          1 more
+        the names below macula.local do not resolve on this machine yet
+          macula dns install
+        ");
+    }
+
+    #[test]
+    fn a_narrow_terminal_gives_the_addresses_lines_of_their_own() {
+        assert_snapshot!(screen().lines(40, PLAIN).join("\n"), @r"
+        macula · up 12m · 10 running, 1 failing
+        · nothing to change
+        ✖ shop        restarting, 7×
+            exit code 1
+            macula logs shop
+        ○ cart        stopped 20s ago
+            macula start cart
+        ✔ excalidraw  running 12m
+            https://draw.macula.local
+        ✔ minio       healthy 12m
+            https://s3.macula.local
+        ✔ postgres    healthy 12m
+            127.0.0.6:5432
+        + 2 without an address, all well (-a li…
+        5 left out, since docker.io cannot be
+          reached: grafana, loki, tempo, alloy
+          and 1 more
+        the names below macula.local do not
+          resolve on this machine yet
+          macula dns install
+        ");
+    }
+
+    #[test]
+    fn no_width_breaks_the_table() {
+        let mut screen = screen();
+        screen.rows[0].name = "a-service-whose-name-takes-all-of-the-sixty-three-letters-of-a-label".into();
+        screen.rows[0].url = Some(format!("https://{}.macula.local/a/path", screen.rows[0].name));
+        for row in &mut screen.rows {
+            row.image = Some("docker.io/grafana/grafana:12.1.0".into());
+            row.usage = Some(("100.0%".into(), "1024 MiB / 4 GiB".into()));
+        }
+        for width in 40..220 {
+            let lines = screen.lines(width, PLAIN);
+            assert!(lines.iter().all(|line| text::width(line) <= width), "{width}:\n{}", lines.join("\n"));
+            assert!(lines.len() < 40, "{width}");
+        }
+    }
+}

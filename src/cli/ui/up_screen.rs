@@ -1,0 +1,246 @@
+//! What stands on the screen when `up` has done its work: what can be used, what is missing, what to
+//! do next. Pure.
+
+use super::left_out::Cause;
+use super::style::Line;
+use super::{Style, Tone, text};
+
+/// Rows of things to use; the whole screen stays within 20 lines.
+const ROWS: usize = 9;
+const LINES: usize = 20;
+
+/// Something to open or to connect to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Entry {
+    pub name: String,
+    pub url: Option<String>,
+    pub address: Option<String>,
+    /// A command that belongs to it: `macula creds postgres`.
+    pub command: Option<String>,
+    /// From a stack of the user's.
+    pub own: bool,
+}
+
+/// What needs attention, and what to type about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    pub text: String,
+    pub command: Option<String>,
+}
+
+/// What is left out, as a notice for each cause.
+pub fn left_out(causes: &[Cause]) -> Vec<Notice> {
+    let notice = |cause: &Cause| Notice {
+        text: format!("{} left out: {}", cause.names(3), cause.why),
+        command: Some("macula status".into()),
+    };
+    causes.iter().map(notice).collect()
+}
+
+/// The screen below its first line.
+pub fn screen(entries: &[Entry], notices: &[Notice], next: &[String], width: usize, style: Style) -> String {
+    let width = width.clamp(20, 110);
+    let mut entries: Vec<&Entry> = entries.iter().collect();
+    // one's own first, then what opens in a browser
+    entries.sort_by_key(|entry| (!entry.own, entry.url.is_none(), entry.name.as_str()));
+    let more = entries.len().saturating_sub(ROWS);
+    let hidden: Vec<String> = entries.drain(entries.len() - more..).map(|entry| entry.name.clone()).collect();
+    let mut lines: Vec<String> = Vec::new();
+    if !entries.is_empty() {
+        lines.push(String::new());
+        lines.extend(rows(&entries, width, style));
+        if !hidden.is_empty() {
+            let line = format!("  and {}: macula status", text::some(&hidden, 3));
+            lines.push(style.paint(Tone::Dim, &text::fit(&line, width, style)));
+        }
+    }
+    if !notices.is_empty() {
+        lines.push(String::new());
+        for notice in notices {
+            lines.extend(notice_lines(notice, width, style));
+        }
+    }
+    if !next.is_empty() {
+        lines.push(String::new());
+        let separator = format!(" {} ", style.symbol("·", "-"));
+        // as many as fit: a command that is cut is of no use
+        let mut line = "Next: ".to_owned();
+        for (at, command) in next.iter().enumerate() {
+            let piece = if at == 0 { command.clone() } else { format!("{separator}{command}") };
+            if text::width(&line) + text::width(&piece) > width {
+                break;
+            }
+            line.push_str(&piece);
+        }
+        lines.push(style.paint(Tone::Bold, &line));
+    }
+    lines.truncate(LINES - 1);
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// Name, URL, address, command; from the right they give way where there is no room.
+fn rows(entries: &[&Entry], width: usize, style: Style) -> Vec<String> {
+    let column = |of: &dyn Fn(&Entry) -> usize| entries.iter().map(|entry| of(entry)).max().unwrap_or(0);
+    let some = |text: &Option<String>| text.as_deref().map_or(0, text::width);
+    let names = column(&|entry| text::width(&entry.name)).min(20);
+    let first = column(&|entry| some(&reached(entry).0));
+    let second = column(&|entry| some(&reached(entry).1));
+    let third = column(&|entry| some(&entry.command));
+    // two blanks before each column
+    let shows = |columns: &[usize]| columns.iter().map(|wide| wide + 2).sum::<usize>() <= width;
+    let with_second = shows(&[names, first, second]);
+    let with_third = third > 0 && shows(&[names, first, second, third]);
+    entries
+        .iter()
+        .map(|entry| {
+            let (one, two) = reached(entry);
+            let mut line = Line::default();
+            line.push(Tone::Plain, "  ");
+            line.push(Tone::Bold, text::pad(&text::fit(&entry.name, names, style), names));
+            line.push(Tone::Plain, "  ");
+            line.push(Tone::Active, one.clone().unwrap_or_default());
+            let mut gap = first - some(&one).min(first) + 2;
+            if with_second {
+                let two_width = some(&two);
+                if let Some(two) = two {
+                    line.push(Tone::Plain, " ".repeat(gap)).push(Tone::Plain, two);
+                    gap = second - two_width + 2;
+                } else {
+                    gap += second + 2;
+                }
+                if with_third && let Some(command) = &entry.command {
+                    line.push(Tone::Plain, " ".repeat(gap)).push(Tone::Dim, command.as_str());
+                }
+            }
+            line.render(style, width)
+        })
+        .collect()
+}
+
+/// What stands first, and what behind it.
+fn reached(entry: &Entry) -> (Option<String>, Option<String>) {
+    match (&entry.url, &entry.address) {
+        (Some(url), address) => (Some(url.clone()), address.clone()),
+        (None, address) => (address.clone(), None),
+    }
+}
+
+fn notice_lines(notice: &Notice, width: usize, style: Style) -> Vec<String> {
+    let sign = style.paint(Tone::Warn, style.warning());
+    let command = notice.command.as_deref().unwrap_or_default();
+    let room = width.saturating_sub(2);
+    if text::width(&notice.text) + 2 + text::width(command) <= room {
+        let gap = if command.is_empty() { "" } else { "  " };
+        return vec![format!("{sign} {}{gap}{}", notice.text, style.paint(Tone::Active, command))];
+    }
+    let mut lines: Vec<String> = text::wrap(&notice.text, room)
+        .into_iter()
+        .enumerate()
+        .map(|(at, line)| if at == 0 { format!("{sign} {line}") } else { format!("  {line}") })
+        .collect();
+    if !command.is_empty() {
+        lines.push(format!("  {}", style.paint(Tone::Active, &text::fit(command, room, style))));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    const PLAIN: Style = Style { color: false, unicode: true };
+
+    fn entry(name: &str, url: Option<&str>, address: &str, command: Option<&str>) -> Entry {
+        Entry {
+            name: name.into(),
+            url: url.map(str::to_owned),
+            address: Some(address).filter(|text| !text.is_empty()).map(str::to_owned),
+            command: command.map(str::to_owned),
+            own: name == "shop",
+        }
+    }
+
+    fn platform() -> Vec<Entry> {
+        vec![
+            entry("draw", Some("https://draw.macula.local"), "", None),
+            entry("minio", Some("https://s3.macula.local"), "127.0.0.5:9000", Some("macula creds minio")),
+            entry("postgres", None, "127.0.0.6:5432", Some("macula creds postgres")),
+            entry("powerdns", Some("https://dns.macula.local"), "127.0.0.8:53", None),
+            entry("prometheus", Some("https://prometheus.macula.local"), "127.0.0.1:9090", None),
+            entry("registry", Some("https://registry.macula.local"), "127.0.0.1:5001", None),
+            entry("shop", Some("https://shop.macula.local"), "", None),
+        ]
+    }
+
+    fn notices() -> Vec<Notice> {
+        let cause = Cause {
+            services: ["grafana", "loki", "tempo", "alloy"].map(str::to_owned).into(),
+            why: "docker.io cannot be reached".into(),
+        };
+        let mut all = left_out(&[cause]);
+        all.push(Notice {
+            text: "the names do not resolve on this machine yet".into(),
+            command: Some("macula dns install".into()),
+        });
+        all
+    }
+
+    fn next() -> Vec<String> {
+        ["macula open draw", "macula logs -f", "eval \"$(macula env --format shell)\""].map(str::to_owned).into()
+    }
+
+    #[test]
+    fn it_fits_the_smallest_usual_screen() {
+        let shown = screen(&platform(), &notices(), &next(), 80, PLAIN);
+        assert!(shown.lines().count() < 20 && shown.lines().all(|line| text::width(line) <= 80), "{shown}");
+        assert_snapshot!(shown, @r#"
+          shop        https://shop.macula.local
+          draw        https://draw.macula.local
+          minio       https://s3.macula.local          127.0.0.5:9000
+          powerdns    https://dns.macula.local         127.0.0.8:53
+          prometheus  https://prometheus.macula.local  127.0.0.1:9090
+          registry    https://registry.macula.local    127.0.0.1:5001
+          postgres    127.0.0.6:5432
+
+        ! grafana, loki, tempo and 1 more left out: docker.io cannot be reached
+          macula status
+        ! the names do not resolve on this machine yet  macula dns install
+
+        Next: macula open draw · macula logs -f · eval "$(macula env --format shell)"
+        "#);
+    }
+
+    #[test]
+    fn a_narrow_one_keeps_the_addresses() {
+        let shown = screen(&platform(), &notices(), &next(), 44, PLAIN);
+        assert!(shown.lines().all(|line| text::width(line) <= 44), "{shown}");
+        assert_snapshot!(shown, @r"
+          shop        https://shop.macula.local
+          draw        https://draw.macula.local
+          minio       https://s3.macula.local
+          powerdns    https://dns.macula.local
+          prometheus  https://prometheus.macula.loc…
+          registry    https://registry.macula.local
+          postgres    127.0.0.6:5432
+
+        ! grafana, loki, tempo and 1 more left out:
+          docker.io cannot be reached
+          macula status
+        ! the names do not resolve on this machine
+          yet
+          macula dns install
+
+        Next: macula open draw · macula logs -f
+        ");
+    }
+
+    #[test]
+    fn many_services_are_not_all_listed() {
+        let many: Vec<Entry> = (0..60).map(|at| entry(&format!("svc-{at:02}"), None, "127.0.0.1:80", None)).collect();
+        let shown = screen(&many, &[], &next(), 80, PLAIN);
+        assert!(shown.lines().count() < 20, "{shown}");
+        assert!(shown.contains("and svc-09, svc-10, svc-11 and 48 more: macula status"), "{shown}");
+    }
+}
