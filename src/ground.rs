@@ -13,3 +13,4 @@ pub mod model;
 pub mod pki;
 pub mod plan;
 pub mod render;
+pub mod s3;

@@ -18,6 +18,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("kubernetes", 4),
     ("dns", 4),
     ("pki", 4),
+    ("s3", 4),
     ("probe", 5),
     ("cluster", 5),
     ("system", 5),

@@ -73,6 +73,7 @@ impl Session {
             facts,
             events: self.events.clone(),
             cancel: self.cancel.clone(),
+            program: self.program.clone(),
             image_timeout: Duration::ZERO,
             cluster: None,
             extras: Extras::default(),

@@ -45,10 +45,11 @@ pub(super) async fn obtain(
     }
     match &spec.build {
         Some(image) if build => {
-            if let Some(base) = &image.base {
+            let dockerfile = dockerfile(tools, image).await?;
+            if let Some(base) = image.base.clone().or_else(|| BaseImage::named_in(&dockerfile)) {
                 let _one = run.base.lock().await;
                 if tools.engine.image(&base.reference).await?.is_none() {
-                    make_base(tools, base, step).await?;
+                    make_base(tools, &base, step).await?;
                 }
             }
             let _place = run.build_place(step).await;
@@ -57,7 +58,7 @@ pub(super) async fn obtain(
                 said.hear(&progress);
                 tools.events.emit(Event::StepProgress { id: step.to_owned(), progress });
             };
-            if let Err(error) = build_image(tools, image, &heard).await {
+            if let Err(error) = build_image(tools, image, dockerfile, &heard).await {
                 return Err(said.failed(tools, &of.group, image, error).await);
             }
             Ok((image.tag.clone(), ImageSource::Build))
@@ -66,9 +67,20 @@ pub(super) async fn obtain(
     }
 }
 
+async fn dockerfile(tools: &Tools, image: &ImageBuild) -> Result<String, StepError> {
+    if let Some(inline) = &image.spec.dockerfile_inline {
+        return Ok(inline.clone());
+    }
+    let folder = image.spec.context.clone().unwrap_or_default();
+    let path = folder.join(image.spec.dockerfile.as_deref().unwrap_or("Dockerfile"));
+    let text = tools.host.read(&path).await.map_err(|error| file_error(&path, &error))?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
 async fn build_image(
     tools: &Tools,
     image: &ImageBuild,
+    dockerfile: String,
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<(), StepError> {
     let scratch = tools.host.folders().cache.join("build").join(image.tag.replace(['/', ':'], "-"));
@@ -76,15 +88,6 @@ async fn build_image(
     if let Some(folder) = &image.spec.context {
         context.insert(0, (folder.clone(), String::new()));
     }
-    let dockerfile = match (&image.spec.dockerfile_inline, &image.spec.context) {
-        (Some(inline), _) => inline.clone(),
-        (None, context) => {
-            let folder = context.clone().unwrap_or_default();
-            let path = folder.join(image.spec.dockerfile.as_deref().unwrap_or("Dockerfile"));
-            let text = tools.host.read(&path).await.map_err(|error| file_error(&path, &error))?;
-            String::from_utf8_lossy(&text).into_owned()
-        }
-    };
     let request = BuildRequest {
         tag: image.tag.clone(),
         dockerfile,
@@ -138,9 +141,23 @@ async fn prepare(
                     .map_err(|source| StepError::Prepare { reference: image.tag.clone(), source })?;
             }
             PrepareStep::Copy { from, to } => context.push((scratch.join(from), to.clone())),
+            PrepareStep::Program { to } => context.push((program(tools, image, scratch, to).await?, String::new())),
         }
     }
     Ok(context)
+}
+
+/// A folder that holds nothing but this program, in the place where the build wants it.
+async fn program(tools: &Tools, image: &ImageBuild, scratch: &Path, to: &str) -> Result<PathBuf, StepError> {
+    let os = tools.host.facts().os;
+    if os != "linux" {
+        return Err(StepError::Program { reference: image.tag.clone(), os });
+    }
+    let content = tools.host.read(&tools.program).await.map_err(|error| file_error(&tools.program, &error))?;
+    let folder = scratch.join("program");
+    let path = folder.join(to);
+    tools.host.write(&path, &content, 0o755).await.map_err(|error| file_error(&path, &error))?;
+    Ok(folder)
 }
 
 /// A minimal Debian from the machine's own mirror, without a registry.
@@ -162,6 +179,16 @@ pub(super) async fn make_base(tools: &Tools, base: &BaseImage, step: &str) -> Re
     Ok(())
 }
 
+/// What builds call: with the lists of the base, or with new ones where a package of an old base is
+/// gone from the mirror.
+const INSTALL_PACKAGES: &str = r#"--customize-hook=rm -f "$1"/var/cache/apt/*.bin
+cat > "$1/usr/local/bin/install-packages" <<'END'
+#!/bin/sh
+install() { apt-get install -y --no-install-recommends "$@"; }
+install "$@" || { apt-get update && install "$@"; }
+END
+chmod 755 "$1/usr/local/bin/install-packages""#;
+
 /// `mirrors`: lines of an apt source list; empty: mmdebstrap's own default for the suite.
 fn base_command(suite: &str, tar: &Path, mirrors: &[String]) -> Command {
     let mut args: Vec<String> = [
@@ -173,7 +200,11 @@ fn base_command(suite: &str, tar: &Path, mirrors: &[String]) -> Command {
         "--dpkgopt=force-unsafe-io",
         // packages that start a service when they are installed have nothing to start here
         "--customize-hook=printf '#!/bin/sh\nexit 101\n' > \"$1/usr/sbin/policy-rc.d\" && chmod 755 \"$1/usr/sbin/policy-rc.d\"",
-        "--customize-hook=echo 'APT::Keep-Downloaded-Packages \"false\";' > \"$1/etc/apt/apt.conf.d/50macula\"",
+        "--customize-hook=echo 'APT::Keep-Downloaded-Packages \"false\"; Dir::Cache::pkgcache \"\"; Dir::Cache::srcpkgcache \"\";' > \"$1/etc/apt/apt.conf.d/50macula\"",
+        // the lists are fetched once here, and not by each of ten builds
+        "--skip=cleanup/apt/lists",
+        "--aptopt=Acquire::GzipIndexes \"true\"",
+        INSTALL_PACKAGES,
     ]
     .map(str::to_owned)
     .into();

@@ -37,6 +37,8 @@ pub enum StepError {
     NoImage { reference: String, attempts: Vec<ImageError> },
     #[error("preparing the build of {reference}: {source}")]
     Prepare { reference: String, source: RunError },
+    #[error("cannot build {reference} from this program, which is one for {os} and runs in no container")]
+    Program { reference: String, os: String },
     #[error("making {reference}: {source}")]
     Base { reference: String, source: RunError },
     #[error("{} was not built: {}", failure.service, failure.what)]
@@ -97,6 +99,8 @@ pub struct Tools {
     pub facts: Facts,
     pub events: Events,
     pub cancel: CancellationToken,
+    /// This program, which some images are made of.
+    pub program: PathBuf,
     /// For one pull or one build.
     pub image_timeout: Duration,
     /// Where the plan has steps of a cluster.

@@ -361,7 +361,7 @@ pub fn declined() -> CliError {
     CliError::new(ErrorKind::Declined, "Nothing was changed.")
 }
 
-/// This program, for starting it again.
+/// This program, for starting it again, and for images that are made of it.
 fn program() -> PathBuf {
     std::env::current_exe().unwrap_or_else(|_| "macula".into())
 }

@@ -415,6 +415,7 @@ fn one(failure: &Failure) -> CliError {
             error
         }
         StepError::Build { failure, source } => build(failure, source),
+        StepError::Program { .. } => new(ErrorKind::Image),
         StepError::Prepare { source, .. } | StepError::Base { source, .. } => {
             CliError::from(source.clone()).doing(failure.step.clone())
         }

@@ -25,10 +25,12 @@ mod images;
 mod interrupt;
 mod lifecycle;
 mod logs;
+mod man;
 mod offer;
 mod open;
 mod plan;
 pub mod reference;
+mod s3;
 mod stack;
 mod status;
 mod trust;
@@ -74,6 +76,10 @@ enum Command {
     Dns(dns::Args),
     Cluster(cluster::Args),
     Images(images::Args),
+    #[command(hide = true)]
+    Man(man::Args),
+    #[command(hide = true)]
+    S3(s3::Args),
     Stack(stack::Args),
     Config(config::Args),
     Trust(trust::Args),
@@ -145,6 +151,8 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Dns(args) => dns::run(context, args).await,
         Command::Cluster(args) => cluster::run(context, args).await,
         Command::Images(args) => images::run(context, args).await,
+        Command::Man(args) => man::run(&args),
+        Command::S3(args) => s3::run(args).await,
         Command::Stack(args) => stack::run(context, args).await,
         Command::Config(args) => config::run(context, args).await,
         Command::Trust(args) => trust::run(context, args).await,

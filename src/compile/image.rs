@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    BaseImage, Build, Fingerprint, ImageBuild, ImageSpec, Platform, PullPolicy, Service, label, repository,
-    split_registry,
+    BaseImage, Build, Fingerprint, ImageBuild, ImageSpec, Platform, PrepareStep, PullPolicy, Service, label,
+    repository, split_registry,
 };
 
 /// The Debian release of what we build.
 pub const BASE_SUITE: &str = "trixie";
-const BASE_REPOSITORY: &str = "macula/base";
 
 /// One for each distinct reference, in the order of the services.
 pub fn image_specs(platform: &Platform) -> Vec<ImageSpec> {
@@ -119,8 +118,13 @@ pub fn lockable(platform: &Platform) -> Vec<Source> {
 }
 
 fn image_build(platform: &Platform, service: &Service, build: &Build) -> ImageBuild {
-    let fingerprint = Fingerprint::of(&(build, &service.extension.prepare));
-    let base = build.dockerfile_inline.as_deref().and_then(base_image);
+    let prepare = &service.extension.prepare;
+    let fingerprint = match prepare.iter().any(|step| matches!(step, PrepareStep::Program { .. })) {
+        // another version of the program makes another image
+        true => Fingerprint::of(&(build, prepare, env!("CARGO_PKG_VERSION"))),
+        false => Fingerprint::of(&(build, prepare)),
+    };
+    let base = build.dockerfile_inline.as_deref().and_then(BaseImage::named_in);
     let short = fingerprint.0.get(..12).unwrap_or(&fingerprint.0).to_owned();
     let mut labels = BTreeMap::from([
         (label::FINGERPRINT.to_owned(), fingerprint.0.clone()),
@@ -135,23 +139,12 @@ fn image_build(platform: &Platform, service: &Service, build: &Build) -> ImageBu
     ImageBuild {
         tag: format!("{owner}/{}:{short}", service.name),
         spec: build.clone(),
-        prepare: service.extension.prepare.clone(),
+        prepare: prepare.clone(),
         base,
         fingerprint,
         labels,
         also: service.image.clone().filter(|_| build.context.is_some()),
     }
-}
-
-/// The base that a Dockerfile asks for with `FROM macula/base:SUITE`.
-fn base_image(dockerfile: &str) -> Option<BaseImage> {
-    dockerfile.lines().find_map(|line| {
-        let mut words = line.split_whitespace();
-        words.next().filter(|word| word.eq_ignore_ascii_case("FROM"))?;
-        let reference = words.find(|word| !word.starts_with("--"))?;
-        let suite = reference.strip_prefix(BASE_REPOSITORY)?.strip_prefix(':')?;
-        Some(BaseImage { reference: reference.to_owned(), suite: suite.to_owned() })
-    })
 }
 
 #[cfg(test)]
@@ -211,12 +204,5 @@ mod tests {
         let spec = &image_specs(&platform)[0];
         assert_eq!(spec.pull, ["mirror.gcr.io/library/nginx@sha256:cc", "nginx@sha256:cc"]);
         assert_eq!(spec.locked, ["sha256:cc"]);
-    }
-
-    #[test]
-    fn the_base_is_read_from_the_first_from_that_names_it() {
-        let base = base_image("# c\nFROM --platform=linux/amd64 macula/base:trixie AS b\nRUN x").unwrap();
-        assert_eq!((base.reference.as_str(), base.suite.as_str()), ("macula/base:trixie", "trixie"));
-        assert_eq!(base_image("FROM debian:13\n"), None);
     }
 }

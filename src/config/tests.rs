@@ -495,9 +495,9 @@ services:
       configs: {/etc/web/a.conf: a.j2, /etc/web/b.conf: {template: a.j2, mode: "0640", uid: 101, gid: 102}}
       reload: {exec: [web, reload]}
       build:
-        prepare: [{write: {path: p.json, content: "{}"}}, {run: {command: npm ci, needs: npm}}, {copy: {from: dist, to: site}}]
+        prepare: [{write: {path: p.json, content: "{}"}}, {run: {command: npm ci, needs: npm}}, {copy: {from: dist, to: site}}, {write: {path: b, file: a.j2}}, {program: {to: bin/macula}}]
         note: without x
-      provider: {image: a-1, build: a-0}
+      provider: {image: a-1, build: a-0, takes_over: [old]}
       sources: [mirror/x]
       buckets: [b]
       optional: true
@@ -611,11 +611,25 @@ volumes: {conf: {}}
             "from": "dist",
             "to": "site"
           }
+        },
+        {
+          "write": {
+            "path": "b",
+            "content": "{{ name }}\n"
+          }
+        },
+        {
+          "program": {
+            "to": "bin/macula"
+          }
         }
       ],
       "provider": {
         "image": "a-1",
-        "build": "a-0"
+        "build": "a-0",
+        "takes_over": [
+          "old"
+        ]
       },
       "optional": true,
       "trust": false,

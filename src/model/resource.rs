@@ -219,7 +219,7 @@ pub struct ImageBuild {
     pub tag: String,
     pub spec: Build,
     pub prepare: Vec<PrepareStep>,
-    /// The Dockerfile says `FROM macula/base:...`: the base must be made first.
+    /// The Dockerfile says `FROM localhost/macula/base:...`: the base must be made first.
     pub base: Option<BaseImage>,
     pub fingerprint: Fingerprint,
     pub labels: BTreeMap<String, String>,
@@ -231,10 +231,32 @@ pub struct ImageBuild {
 /// The Debian base made with `mmdebstrap` on the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseImage {
-    /// `macula/base:trixie`.
+    /// `localhost/macula/base:trixie`.
     pub reference: String,
     /// `trixie`.
     pub suite: String,
+}
+
+impl BaseImage {
+    /// Names of the base. Nobody else can own the first, under which we ask for it; the second is what
+    /// older Dockerfiles say.
+    const REPOSITORIES: [&str; 2] = ["localhost/macula/base", "macula/base"];
+
+    /// The base that a Dockerfile asks for with `FROM localhost/macula/base:SUITE`.
+    pub fn named_in(dockerfile: &str) -> Option<Self> {
+        dockerfile.lines().find_map(|line| {
+            let mut words = line.split_whitespace();
+            words.next().filter(|word| word.eq_ignore_ascii_case("FROM"))?;
+            let reference = words.find(|word| !word.starts_with("--"))?;
+            let suite = Self::suite_of(reference)?;
+            Some(Self { reference: reference.to_owned(), suite: suite.to_owned() })
+        })
+    }
+
+    /// What a name of the base says of its suite; `None` for the name of anything else.
+    pub fn suite_of(reference: &str) -> Option<&str> {
+        Self::REPOSITORIES.iter().find_map(|name| reference.strip_prefix(name)?.strip_prefix(':'))
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -421,5 +443,22 @@ pub(crate) mod base64_bytes {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
         STANDARD.decode(String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_base_is_read_from_the_first_from_that_names_it() {
+        for name in ["localhost/macula/base:trixie", "macula/base:trixie"] {
+            let text = format!("# c\nFROM scratch\nFROM --platform=linux/amd64 {name} AS b\nRUN x");
+            let base = BaseImage::named_in(&text).unwrap();
+            assert_eq!((base.reference.as_str(), base.suite.as_str()), (name, "trixie"));
+        }
+        for other in ["FROM debian:13\n", "FROM somebody/macula/base:trixie\n", "FROM macula/baseline:1\n"] {
+            assert_eq!(BaseImage::named_in(other), None, "{other}");
+        }
     }
 }

@@ -419,6 +419,9 @@ pub enum PrepareStep {
     Run { command: Vec<String>, needs: Option<String> },
     /// Copy a folder of the scratch folder into the context (`to` relative to the context).
     Copy { from: String, to: String },
+    /// Copy the program that is running into the context, as this file: what it can do in a second
+    /// role needs no compiler.
+    Program { to: String },
 }
 
 /// What writes a service's data volume, for each source of its image.
@@ -428,4 +431,14 @@ pub struct Provider {
     pub image: String,
     /// When it is built.
     pub build: String,
+    /// Earlier ones whose data the build takes over when it first starts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub takes_over: Vec<String>,
+}
+
+impl Provider {
+    /// Whether the build opens a volume that was written by this one.
+    pub fn build_opens(&self, wrote: &str) -> bool {
+        self.build == wrote || self.takes_over.iter().any(|earlier| earlier == wrote)
+    }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::model::{
-    ImagePolicy, ImageSpec, Observed, ObservedImage, Platform, Provider, PullPolicy, Service, label, split_registry,
+    ImagePolicy, ImageSpec, Observed, ObservedImage, Platform, PullPolicy, Service, label, split_registry,
 };
 
 /// Where an image came from.
@@ -161,7 +161,7 @@ fn choose(
     wrote: Option<(String, String)>,
 ) -> Result<Choice, SupplyProblem> {
     let (image_fits, build_fits) = match (&service.extension.provider, &wrote) {
-        (Some(Provider { image, build }), Some((_, found))) => (image == found, build == found),
+        (Some(provider), Some((_, found))) => (provider.image == *found, provider.build_opens(found)),
         _ => (true, true),
     };
     let build_only = spec.pull.is_empty();

@@ -56,8 +56,9 @@ fn platform() -> Platform {
         Condition::ServiceCompletedSuccessfully,
     );
     let mut db = with_volume(service("db"), "db-data");
-    db.extension.provider = Some(Provider { image: "db-2".into(), build: "db-1".into() });
-    db.build = Some(Build { dockerfile_inline: Some("FROM macula/base:trixie\n".into()), ..Build::default() });
+    db.extension.provider = Some(Provider { image: "db-2".into(), build: "db-1".into(), takes_over: Vec::new() });
+    db.build =
+        Some(Build { dockerfile_inline: Some("FROM localhost/macula/base:trixie\n".into()), ..Build::default() });
     let migrate = needs(service("migrate"), "db", Condition::ServiceHealthy);
     let services = [web, db, migrate].into_iter().map(|service| (service.name.clone(), service)).collect();
     Platform {
@@ -215,8 +216,8 @@ fn an_optional_service_without_an_image_is_left_out_with_what_needs_it() {
     world.registries.insert("docker.io".into(), false);
     assert_snapshot!(plan_of(&platform, &world), @"
     + create network macula (missing)
-    + make image macula/base:trixie (missing)
-    + build image db (missing) after make image macula/base:trixie
+    + make image localhost/macula/base:trixie (missing)
+    + build image db (missing) after make image localhost/macula/base:trixie
     + create volume macula-db-data (missing) after build image db
     + create container macula-db-1 (missing) after build image db, create network macula, create volume macula-db-data
     + start container macula-db-1 (missing) after create container macula-db-1
@@ -554,6 +555,18 @@ fn data_of_another_provider_is_left_alone() {
 }
 
 #[test]
+fn a_build_takes_over_the_data_that_it_says() {
+    let mut platform = platform();
+    change(&mut platform, "db", |service| {
+        service.extension.provider.as_mut().unwrap().takes_over = vec!["db-0".into()];
+    });
+    let mut world = right_world(&platform);
+    world.volumes[0].labels.insert(label::PROVIDER.into(), "db-0".into());
+    world.containers.retain(|found| found.name != "macula-db-1");
+    assert!(plan_of(&platform, &world).contains("build image db"), "{}", plan_of(&platform, &world));
+}
+
+#[test]
 fn an_image_in_the_platforms_own_registry_waits_for_it() {
     let mut platform = platform();
     change(&mut platform, "db", |service| {
@@ -573,8 +586,8 @@ fn auto_stays_with_the_provider_that_wrote_the_data() {
     world.containers.retain(|found| found.name != "macula-db-1");
     // the image is here, and yet the build is made: the data is its own
     assert_snapshot!(plan_of(&platform(), &world), @"
-    + make image macula/base:trixie (missing)
-    + build image db (changed: image) after make image macula/base:trixie
+    + make image localhost/macula/base:trixie (missing)
+    + build image db (changed: image) after make image localhost/macula/base:trixie
     + create container macula-db-1 (missing) after build image db
     + start container macula-db-1 (missing) after create container macula-db-1
       await container macula-db-1 (missing) after start container macula-db-1

@@ -61,6 +61,32 @@ s3.put_object(Bucket=BUCKET, Key=odd, Body=b"odd")
 assert s3.get_object(Bucket=BUCKET, Key=odd)["Body"].read() == b"odd"
 s3.put_object(Bucket=BUCKET, Key="top.txt", Body=b"top")
 
+# a key is a name and no path: these differ, and none of them leads anywhere
+strange = ["../backups/x", "a//b", "a/./b", "b/", "b", "/lead", "k" * 1024, "dir/" + "n" * 300, "\u65e5\u672c/\u00fc", "q?x#y;z&=+%20"]
+for key in strange:
+    s3.put_object(Bucket=BUCKET, Key=key, Body=key.encode())
+for key in strange:
+    assert s3.get_object(Bucket=BUCKET, Key=key)["Body"].read() == key.encode(), key
+    url = s3.generate_presigned_url("get_object", Params={"Bucket": BUCKET, "Key": key}, ExpiresIn=60)
+    assert urllib.request.urlopen(url).read() == key.encode(), key
+assert {row["Key"] for row in s3.list_objects_v2(Bucket=BUCKET)["Contents"]} >= set(strange)
+copied = {"Bucket": BUCKET, "Key": "../backups/x"}
+s3.copy_object(Bucket=BUCKET, Key="copied", CopySource=copied)
+assert s3.get_object(Bucket=BUCKET, Key="copied")["Body"].read() == b"../backups/x"
+gone = s3.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": key} for key in [*strange, "copied"]]})
+assert len(gone["Deleted"]) == len(strange) + 1, gone
+
+# the frame of an upload is not kept as the object's encoding
+s3.put_object(Bucket=BUCKET, Key="encoded", Body=b"x", ContentEncoding="gzip", ChecksumAlgorithm="SHA256")
+assert s3.head_object(Bucket=BUCKET, Key="encoded")["ContentEncoding"] == "gzip"
+s3.delete_object(Bucket=BUCKET, Key="encoded")
+
+# a page of another origin asks first
+asking = {"Origin": "https://shop.test", "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "content-type"}
+signed = s3.generate_presigned_url("put_object", Params={"Bucket": BUCKET, "Key": "page"}, ExpiresIn=60)
+with urllib.request.urlopen(urllib.request.Request(signed, headers=asking, method="OPTIONS")) as answer:
+    assert answer.headers["Access-Control-Allow-Origin"] in ("*", "https://shop.test"), answer.headers
+
 # lists: all, by delimiter, by an empty delimiter (which is none), in pages
 for listing in (s3.list_objects_v2, s3.list_objects):
     assert names(listing(Bucket=BUCKET)) == (["a/one.txt", odd, "top.txt"], []), listing(Bucket=BUCKET)
@@ -106,6 +132,18 @@ backups.put_object(Bucket="backups", Key="mine", Body=b"mine")
 backups.delete_object(Bucket="backups", Key="mine")
 refused("the bucket of others", "AccessDenied", backups.get_object, Bucket=BUCKET, Key="top.txt")
 refused("the list of all buckets", "AccessDenied", backups.list_buckets)
+s3.put_object(Bucket=BUCKET, Key="x", Body=b"secret")
+for key in (f"../{BUCKET}/x", f"..//{BUCKET}/x", f"./../{BUCKET}/x"):
+    refused(f"{key} as a way out", "NoSuchKey", backups.get_object, Bucket="backups", Key=key)
+    backups.put_object(Bucket="backups", Key=key, Body=b"evil")
+    backups.delete_object(Bucket="backups", Key=key)
+refused("a copy from others", "AccessDenied", backups.copy_object, Bucket="backups", Key="x", CopySource={"Bucket": BUCKET, "Key": "x"})
+refused("a copy to others", "AccessDenied", backups.copy_object, Bucket=BUCKET, Key="y", CopySource={"Bucket": "backups", "Key": "x"})
+refused("an upload in parts to others", "AccessDenied", backups.create_multipart_upload, Bucket=BUCKET, Key="x")
+refused("the objects of others", "AccessDenied", backups.list_objects_v2, Bucket=BUCKET, Prefix="x")
+refused("deleting what is others'", "AccessDenied", backups.delete_objects, Bucket=BUCKET, Delete={"Objects": [{"Key": "x"}]})
+assert s3.get_object(Bucket=BUCKET, Key="x")["Body"].read() == b"secret"
+s3.delete_object(Bucket=BUCKET, Key="x")
 
 # the bucket in the name of the host
 virtual = client(f"http://{DOMAIN}:{PORT}", "virtual")

@@ -110,7 +110,7 @@ pub async fn save_images(session: &Session, loaded: &Loaded, target: &Path) -> R
 /// Why there is no image, when that is all that is wrong.
 fn no_image(error: &StepError) -> Option<String> {
     match error {
-        StepError::Prepare { .. } | StepError::Base { .. } => Some(error.to_string()),
+        StepError::Prepare { .. } | StepError::Base { .. } | StepError::Program { .. } => Some(error.to_string()),
         error => refusal(error),
     }
 }

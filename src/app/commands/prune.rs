@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::compile::image_specs;
 use crate::config::Loaded;
 use crate::engine::EngineError;
-use crate::model::{LabelledImage, Platform, label};
+use crate::model::{BaseImage, LabelledImage, Platform, label};
 
 use crate::app::{Error, Session};
 
@@ -93,11 +93,11 @@ fn wanted(platform: &Platform) -> BTreeSet<String> {
 /// Built by us, for this platform or for all, and under no name that somebody else gave it. Whatever is
 /// built on the base inherits its labels, so that the base has to have its name as well.
 fn is_ours(image: &LabelledImage, prefix: &str) -> bool {
-    let base = service(image) == BASE && image.names.iter().any(|name| name.starts_with("macula/base:"));
+    let base = service(image) == BASE && image.names.iter().any(|name| BaseImage::suite_of(name).is_some());
     let built = image.labels.contains_key(label::FINGERPRINT) || base;
     let own = |name: &String| {
         let owner = name.split_once('/').map_or("", |(owner, _)| owner);
-        owner == "macula" || owner == prefix
+        owner == "macula" || owner == prefix || BaseImage::suite_of(name).is_some()
     };
     built && image.names.iter().all(own)
 }
@@ -125,7 +125,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_nothing_uses_is_removed_and_nothing_else() {
-        let stack = "services: {web: {build: {dockerfile_inline: 'FROM macula/base:trixie'}}}";
+        let stack = "services: {web: {build: {dockerfile_inline: 'FROM localhost/macula/base:trixie'}}}";
         let files =
             MemoryFiles::default().with("/p/macula.yaml", "name: shop\nstacks: [all.yaml]").with("/p/all.yaml", stack);
         let request = Request { cwd: "/p".into(), only_own: true, ..Request::default() };
@@ -136,7 +136,7 @@ mod tests {
             ObservedImage { labels: [(label::SERVICE.to_owned(), "base".to_owned())].into(), ..built("i8", "") };
         let engine = FakeEngine::new()
             .with_image_as(&tag, built("i1", "web"))
-            .with_image_as("macula/base:trixie", built("i2", "base"))
+            .with_image_as("localhost/macula/base:trixie", built("i2", "base"))
             .with_image_as("macula/web:0123456789ab", built("i3", "web"))
             .with_image_as("macula-shop/old:0123456789ab", built("i4", "old"))
             // of another platform's own stack; named by its user too; without a name; nobody of ours

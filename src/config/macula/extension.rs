@@ -96,17 +96,31 @@ static BUILD: Object =
 
 static STEP: Object = closed(
     "a step",
-    &[f("write", Kind::Object(&WRITE)), f("run", Kind::Object(&RUN)), f("copy", Kind::Object(&COPY))],
+    &[
+        f("write", Kind::Object(&WRITE)),
+        f("run", Kind::Object(&RUN)),
+        f("copy", Kind::Object(&COPY)),
+        f("program", Kind::Object(&PROGRAM)),
+    ],
     &[],
 );
 
-static WRITE: Object =
-    closed("write", &[f("path", Kind::Checked(inner_path)), f("content", Kind::Text)], &["path", "content"]);
+static WRITE: Object = closed(
+    "write",
+    &[f("path", Kind::Checked(inner_path)), f("content", Kind::Text), f("file", Kind::Text)],
+    &["path"],
+);
 static RUN: Object = closed("run", &[f("command", Kind::Words), f("needs", Kind::Text)], &["command"]);
 static COPY: Object =
     closed("copy", &[f("from", Kind::Checked(inner_path)), f("to", Kind::Checked(inner_path))], &["from", "to"]);
 
-static PROVIDER: Object = closed("a provider", &[f("image", Kind::Text), f("build", Kind::Text)], &["image", "build"]);
+static PROGRAM: Object = closed("program", &[f("to", Kind::Checked(inner_path))], &["to"]);
+
+static PROVIDER: Object = closed(
+    "a provider",
+    &[f("image", Kind::Text), f("build", Kind::Text), f("takes_over", Kind::Texts)],
+    &["image", "build"],
+);
 
 fn one_or_list(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
     let span = node.span;
@@ -260,12 +274,15 @@ pub(in crate::config) fn build(
         reload: node.get("reload").and_then(|reload| reload_of(reload, &path, report)),
         prepare: node
             .get("build")
-            .map(|build| build.items("prepare").iter().filter_map(|step| prepare(step, &path, report)).collect())
+            .map(|build| {
+                build.items("prepare").iter().filter_map(|step| prepare(step, &path, templates, report)).collect()
+            })
             .unwrap_or_default(),
         provider: node.get("provider").and_then(|provider| {
             Some(Provider {
                 image: provider.get_text("image")?.to_owned(),
                 build: provider.get_text("build")?.to_owned(),
+                takes_over: provider.texts("takes_over"),
             })
         }),
         optional: node.get_bool("optional").unwrap_or(false),
@@ -435,12 +452,27 @@ fn reload_of(node: &Node, path: &str, report: &mut Report) -> Option<Reload> {
     }
 }
 
-fn prepare(node: &Node, path: &str, report: &mut Report) -> Option<PrepareStep> {
-    let (kind, inner) = only_one(node, &["write", "run", "copy"], &format!("{path}.build.prepare"), report)?;
+fn prepare(node: &Node, path: &str, templates: &Templates<'_>, report: &mut Report) -> Option<PrepareStep> {
+    let (kind, inner) = only_one(node, &["write", "run", "copy", "program"], &format!("{path}.build.prepare"), report)?;
     let text = |key: &str| inner.get_text(key).map(str::to_owned);
     match kind {
-        "write" => Some(PrepareStep::Write { path: text("path")?, content: text("content")? }),
+        "write" => {
+            let (from, value) = only_one(inner, &["content", "file"], &format!("{path}.build.prepare.write"), report)?;
+            let value_text = value.as_text()?;
+            let content = match from {
+                "content" => value_text.to_owned(),
+                _ => match templates.find(value_text) {
+                    Ok(content) => content,
+                    Err(error) => {
+                        report.error(value.span, format!("{path}.build.prepare.write: {error}"));
+                        return None;
+                    }
+                },
+            };
+            Some(PrepareStep::Write { path: text("path")?, content })
+        }
         "run" => Some(PrepareStep::Run { command: inner.texts("command"), needs: text("needs") }),
-        _ => Some(PrepareStep::Copy { from: text("from")?, to: text("to")? }),
+        "copy" => Some(PrepareStep::Copy { from: text("from")?, to: text("to")? }),
+        _ => Some(PrepareStep::Program { to: text("to")? }),
     }
 }
