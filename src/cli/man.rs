@@ -23,7 +23,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
 /// One page a command, named as it is typed.
 fn pages(command: &clap::Command, folder: &std::path::Path) -> std::io::Result<()> {
     let shown = command.get_subcommands().filter(|command| !command.is_hide_set());
-    for inner in shown.clone() {
+    for inner in shown {
         pages(inner, folder)?;
     }
     let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
