@@ -103,16 +103,9 @@ fn help_and_version_are_results() {
 #[test]
 fn a_wrong_command_line_is_two() {
     let home = Home::new();
-    for words in [
-        "upp",
-        "up --nope",
-        "up --timeout soon",
-        "status -o yaml",
-        "--progress loud up",
-        "exec",
-        "open draw",
-        "config init a b",
-    ] {
+    for words in
+        ["upp", "up --nope", "up --timeout soon", "status -o yaml", "--progress loud up", "exec", "config init a b"]
+    {
         let done = home.run(words);
         assert_eq!((done.exits(2).out.as_str(), done.err.is_empty()), ("", false), "{words}");
     }
@@ -165,7 +158,6 @@ fn no_command_takes_a_name_that_is_a_path() {
         "stop web",
         "start web",
         "exec web true",
-        "open draw",
         "creds",
         "env",
         "doctor",

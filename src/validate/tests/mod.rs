@@ -211,7 +211,7 @@ async fn another_resolver_is_in_front() {
     assert_snapshot!(world.told().await, @"
     X...... grafana.macula.local
     X..--.. postgres.macula.local
-    look-up [grafana.macula.local postgres.macula.local]: the system asks 127.0.0.2:DNS first, which does not know the name: non-existent domain
+    look-up [grafana.macula.local postgres.macula.local]: the system asks 127.0.0.2:DNS first, which does not know the name: query refused
       macula dns install
     ");
 }
