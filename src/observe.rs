@@ -12,8 +12,10 @@ use crate::compile::{image_specs, wanted_names};
 use crate::engine::{Engine, EngineError, Networks, Query, Streams};
 use crate::host::Host;
 use crate::model::{
-    ContainerSpec, ContainerState, Facts, Fingerprint, Health, ImageSpec, Observed, Platform, Resources, split_registry,
+    ContainerSpec, ContainerState, Facts, Fingerprint, Health, ImageSpec, Observed, Platform, Resources, label,
+    split_registry,
 };
+use crate::plan::reload_note;
 use crate::probe::{Answer, ask};
 
 /// How long a registry may take to accept a connection.
@@ -49,6 +51,7 @@ fn found(found: crate::engine::Found) -> Observed {
         networks: found.networks,
         volumes: found.volumes,
         containers: found.containers,
+        unfinished: found.unfinished,
         images: found.images,
         ..Observed::default()
     }
@@ -125,12 +128,14 @@ pub async fn of_running(
     resources: &Resources,
     observed: &mut Observed,
 ) -> Result<(), EngineError> {
-    let (files, health, listeners) = tokio::join!(
+    let (files, health, listeners, unreloaded) = tokio::join!(
         files(engine, resources, observed),
         health(engine, host, facts, resources, observed),
-        listeners(host, resources, observed)
+        listeners(host, resources, observed),
+        unreloaded(host, resources, observed),
     );
     observed.files = files?;
+    observed.unreloaded = unreloaded;
     for (name, answer) in health? {
         if let Some(found) = observed.containers.iter_mut().find(|found| found.name == name) {
             found.health = answer;
@@ -166,6 +171,19 @@ async fn files(
         }
     }
     Ok(held)
+}
+
+/// Containers that a run gave new files and was interrupted before it told them.
+async fn unreloaded(host: &dyn Host, resources: &Resources, observed: &Observed) -> BTreeSet<String> {
+    let data = host.folders().data;
+    let mut found = BTreeSet::new();
+    for spec in resources.containers.iter().filter(|spec| spec.reload.is_some()) {
+        let platform = spec.labels.get(label::PLATFORM).map(String::as_str).unwrap_or_default();
+        if observed.container(&spec.name).is_some() && host.exists(&reload_note(&data, platform, &spec.name)).await {
+            found.insert(spec.name.clone());
+        }
+    }
+    found
 }
 
 /// Health of running containers, asked now. The engine's own word may be as old as its interval,

@@ -16,7 +16,7 @@ use crate::event::{Doing, Event, Events, Progress, StepInfo};
 use crate::host::{Host, RunError};
 use crate::model::{Facts, Reload, label};
 use crate::plan::forecast::{BUILD_SLOTS, Known, expected};
-use crate::plan::{Action, CLUSTER_GROUP, ClusterAction, ImageSource, ImageUse, Plan, Step, StepId};
+use crate::plan::{Action, CLUSTER_GROUP, ClusterAction, ImageSource, ImageUse, Plan, Step, StepId, reload_note};
 
 mod build_log;
 mod image;
@@ -81,6 +81,12 @@ impl Outcome {
     pub fn is_ok(&self) -> bool {
         self.failed.is_empty() && !self.cancelled
     }
+
+    /// Nothing failed but that something had gone since the look that the plan was made from.
+    pub fn overtaken(&self) -> bool {
+        let gone = |failure: &Failure| matches!(failure.error, StepError::Engine(EngineError::NotFound { .. }));
+        !self.cancelled && !self.failed.is_empty() && self.failed.iter().all(gone)
+    }
 }
 
 /// Does what the steps of the cluster say; only `app` knows both who makes clusters and what goes into
@@ -129,6 +135,9 @@ struct Run {
     placed: Mutex<BTreeMap<StepId, Instant>>,
     /// One of several builds makes the base, the others wait for it.
     base: tokio::sync::Mutex<()>,
+    platform: String,
+    /// Containers that are told of the files that they get.
+    reloads: BTreeSet<String>,
 }
 
 /// Runs all steps. Never fails as a whole: the outcome says what did.
@@ -146,6 +155,15 @@ pub async fn apply(command: &str, platform: &str, plan: &Plan, tools: Tools) -> 
         builds: tokio::sync::Semaphore::new(BUILD_SLOTS),
         placed: Mutex::default(),
         base: tokio::sync::Mutex::new(()),
+        platform: platform.to_owned(),
+        reloads: plan
+            .steps
+            .iter()
+            .filter_map(|step| match &step.action {
+                Action::Reload { container, .. } => Some(container.clone()),
+                _ => None,
+            })
+            .collect(),
     });
     let mut outcome = Outcome::default();
     let known: BTreeSet<&str> = plan.steps.iter().map(|step| step.id.as_str()).collect();
@@ -347,22 +365,31 @@ impl Run {
                 labels.insert(label::PARTS.into(), spec.parts.clone());
                 engine.create_container(spec, &reference, &labels).await?;
             }
-            Action::Start { container } => engine.start(container).await?,
+            Action::Start { container } => {
+                engine.start(container).await?;
+                // it has read its files
+                self.told(container).await;
+            }
             Action::Stop { container, grace } => engine.stop(container, *grace).await?,
-            Action::RemoveContainer { container } => engine.remove_container(container).await?,
-            Action::WriteFiles { container, files } => engine.write_files(container, files).await?,
-            Action::Reload { container, how } => match how {
-                Reload::Signal(signal) => engine.kill(container, signal).await?,
-                Reload::Exec(command) => {
-                    let output = engine.exec(container, command, Duration::from_secs(30)).await?;
-                    if output.exit_code != 0 {
-                        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-                        let operation = format!("reload {container} ({})", command.join(" "));
-                        return Err(EngineError::Other { operation, message: said }.into());
-                    }
+            Action::RemoveContainer { container } => {
+                engine.remove_container(container).await?;
+                self.told(container).await;
+            }
+            Action::WriteFiles { container, files } => {
+                if self.reloads.contains(container) {
+                    let note = self.note(container);
+                    let noted = self.tools.host.write(&note, b"", 0o600).await;
+                    noted.map_err(|error| StepError::File {
+                        path: note.display().to_string(),
+                        message: error.to_string(),
+                    })?;
                 }
-                Reload::None => {}
-            },
+                engine.write_files(container, files).await?;
+            }
+            Action::Reload { container, how } => {
+                self.reload(container, how).await?;
+                self.told(container).await;
+            }
             Action::Cluster(action) => {
                 let Some(work) = &self.tools.cluster else {
                     return Err(StepError::Broken("a cluster's step without anybody to do it".into()));
@@ -382,6 +409,32 @@ impl Run {
             }
         }
         Ok(None)
+    }
+
+    async fn reload(&self, container: &str, how: &Reload) -> Result<(), StepError> {
+        let engine = &self.tools.engine;
+        match how {
+            Reload::Signal(signal) => engine.kill(container, signal).await?,
+            Reload::Exec(command) => {
+                let output = engine.exec(container, command, Duration::from_secs(30)).await?;
+                if output.exit_code != 0 {
+                    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                    let operation = format!("reloading {container} ({})", command.join(" "));
+                    return Err(EngineError::Other { operation, message: said }.into());
+                }
+            }
+            Reload::None => {}
+        }
+        Ok(())
+    }
+
+    fn note(&self, container: &str) -> PathBuf {
+        reload_note(&self.tools.host.folders().data, &self.platform, container)
+    }
+
+    /// The container knows its files. A note that stays leads to one reload too many.
+    async fn told(&self, container: &str) {
+        let _ = self.tools.host.remove(&self.note(container)).await;
     }
 
     /// Long waits end when the user stops; short calls run to their end.
@@ -405,3 +458,6 @@ impl Run {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,7 @@ use crate::model::{
     ObservedVolume, VolumeSpec,
 };
 
+mod creation;
 pub mod discover;
 pub mod docker;
 mod error;
@@ -46,6 +47,8 @@ pub struct Query {
 #[derive(Debug, Clone, Default)]
 pub struct Found {
     pub containers: Vec<ObservedContainer>,
+    /// Containers of ours that a run did not come to complete before it was interrupted.
+    pub unfinished: Vec<ObservedContainer>,
     pub networks: Vec<ObservedNetwork>,
     pub volumes: Vec<ObservedVolume>,
     pub images: BTreeMap<String, ObservedImage>,
@@ -131,8 +134,8 @@ pub trait Containers: Send + Sync {
     /// Creates (does not start) a container from `image` (a reference or id) and copies `spec.files`
     /// in. A path that the image declares as a volume and the spec does not mount gets a named,
     /// labelled volume (`<container>-<path>`), so that no data is lost in an anonymous one.
-    /// `fingerprint` and the spec's labels are put on. A container whose files could not be copied
-    /// in is removed again. Returns its id.
+    /// `fingerprint` and the spec's labels are put on. What bears its name is complete, also when
+    /// this program is killed in between. Returns its id.
     async fn create_container(
         &self,
         spec: &ContainerSpec,

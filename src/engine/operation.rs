@@ -21,6 +21,10 @@ pub(super) fn connect(container: &str, network: &str) -> String {
     format!("connecting container {container} to network {network}")
 }
 
+pub(super) fn rename(name: &str) -> String {
+    format!("naming container {name}")
+}
+
 pub(super) fn start(container: &str) -> String {
     format!("starting container {container}")
 }

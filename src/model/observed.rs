@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
@@ -12,10 +12,14 @@ pub struct Observed {
     pub networks: Vec<ObservedNetwork>,
     pub volumes: Vec<ObservedVolume>,
     pub containers: Vec<ObservedContainer>,
+    /// Ours, and not complete: a run was interrupted between creating and naming them.
+    pub unfinished: Vec<ObservedContainer>,
     /// By every reference that was asked for and is there.
     pub images: BTreeMap<String, ObservedImage>,
     /// Files read back from running containers: (container, path) -> digest of the content.
     pub files: BTreeMap<String, BTreeMap<String, String>>,
+    /// Running containers that got new files from a run that was interrupted before it told them.
+    pub unreloaded: BTreeSet<String>,
     /// Registry hosts that answered, of those that were asked.
     pub registries: BTreeMap<String, bool>,
     /// Host ports in the way: those that we want and somebody else holds.

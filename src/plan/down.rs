@@ -39,14 +39,24 @@ pub fn down(platform: &str, observed: &Observed, keep: Keep) -> Plan {
         push(&mut plan, remove.clone(), id, service, Action::RemoveContainer { container: found.name.clone() }, before);
         removals.push(remove);
     }
+    for found in observed.unfinished.iter().filter(|found| ours(&found.labels)) {
+        let id = ResourceId::new(ResourceKind::Container, &found.name);
+        let remove = format!("remove {id}");
+        let service = found.label(label::SERVICE).unwrap_or(&found.name);
+        let action = Action::RemoveContainer { container: found.name.clone() };
+        push(&mut plan, remove.clone(), id, service, action, Vec::new());
+        removals.push(remove);
+    }
     for found in observed.networks.iter().filter(|found| ours(&found.labels)) {
-        let id = ResourceId::new(ResourceKind::Network, &found.name);
+        // old engines know several networks of one name, and refuse to choose
+        let twins = observed.networks.iter().filter(|other| other.name == found.name).count() > 1;
+        let id = ResourceId::new(ResourceKind::Network, if twins { &found.id } else { &found.name });
         push(
             &mut plan,
             format!("remove {id}"),
             id,
             "network",
-            Action::RemoveNetwork { name: found.name.clone() },
+            Action::RemoveNetwork { name: if twins { found.id.clone() } else { found.name.clone() } },
             removals.clone(),
         );
     }

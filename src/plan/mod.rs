@@ -2,6 +2,7 @@
 //! their order. Carrying it out decides nothing more.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -141,12 +142,20 @@ pub enum Cause {
     NotHealthy,
     /// Ours, and no longer wanted.
     Orphaned,
+    /// A run was interrupted in the middle of it.
+    Unfinished,
     /// The user asked for just this.
     Requested,
     /// It stands in the way of its successor, or follows something that is replaced.
     Replaces {
         what: String,
     },
+}
+
+/// There from the moment in which a running container gets new files until it has been told of them:
+/// a run that is killed in between leaves a program with what it read before.
+pub fn reload_note(data: &Path, platform: &str, container: &str) -> PathBuf {
+    data.join(platform).join("reload").join(container)
 }
 
 impl Plan {

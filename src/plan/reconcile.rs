@@ -50,6 +50,7 @@ pub fn reconcile_anew(wish: &Wish<'_>, anew: &BTreeSet<String>, observed: &Obser
     let replaced = planner.networks(&wanted);
     planner.images(&wanted);
     planner.volumes(&wanted);
+    planner.unfinished();
     let verdicts = planner.verdicts(&wanted, &replaced);
     planner.ports(&wanted, &verdicts);
     planner.containers(&wanted, &verdicts);
@@ -175,6 +176,16 @@ impl Planner<'_> {
                 continue;
             }
             let id = ResourceId::new(ResourceKind::Network, &spec.name);
+            let same = self.observed.networks.iter().filter(|found| found.name == spec.name);
+            let ids: Vec<&str> = same.map(|found| found.id.get(..12).unwrap_or(&found.id)).collect();
+            if ids.len() > 1 {
+                self.conflicts.push(Conflict {
+                    resource: id,
+                    message: format!("{} networks have this name: {}", ids.len(), ids.join(", ")),
+                    hint: Some("see who uses which (docker network inspect ID), then: docker network rm ID".into()),
+                });
+                continue;
+            }
             match self.observed.network(&spec.name) {
                 None if spec.external => self.conflicts.push(Conflict {
                     resource: id,
@@ -368,6 +379,21 @@ impl Planner<'_> {
         self.add("create", id, &user.service, action, Cause::Missing, after);
     }
 
+    /// What an interrupted run did not come to complete. It holds nothing that is needed.
+    fn unfinished(&mut self) {
+        for found in &self.observed.unfinished {
+            if !self.is_ours(&found.labels) {
+                continue;
+            }
+            let service = found.label(label::SERVICE).unwrap_or(&found.name);
+            if self.wish.selection.is_none_or(|chosen| chosen.contains(service)) {
+                let id = ResourceId::new(ResourceKind::Container, &found.name);
+                let action = Action::RemoveContainer { container: found.name.clone() };
+                self.add("remove", id, service, action, Cause::Unfinished, Vec::new());
+            }
+        }
+    }
+
     fn verdicts(&mut self, wanted: &[&ContainerSpec], replaced: &BTreeSet<String>) -> BTreeMap<String, Verdict> {
         let mut verdicts: BTreeMap<String, Verdict> = BTreeMap::new();
         for spec in wanted {
@@ -559,6 +585,11 @@ impl Planner<'_> {
             Verdict::Create | Verdict::Recreate(_) => {
                 let Some(image) = self.image_use(group) else { return };
                 let mut before_create = self.made_for(spec);
+                // with it goes what it holds: a volume, an address
+                before_create.extend(self.steps.iter().filter_map(|step| {
+                    let left_over = step.cause == Cause::Unfinished && step.group == group;
+                    (left_over && matches!(step.action, Action::RemoveContainer { .. })).then(|| step.id.clone())
+                }));
                 if let ImageUse::Obtained { step } = &image {
                     before_create.push(step.clone());
                 }
@@ -622,17 +653,22 @@ impl Planner<'_> {
             .filter(|file| held.and_then(|held| held.get(&file.path)) != Some(&Fingerprint::of_bytes(&file.content).0))
             .cloned()
             .collect();
-        if changed.is_empty() {
+        let untold = running && self.observed.unreloaded.contains(&spec.name);
+        if changed.is_empty() && !untold {
             return;
         }
         let id = ResourceId::new(ResourceKind::Container, &spec.name);
-        let cause = Cause::Changed { what: changed.iter().map(|file| file.path.clone()).collect() };
-        let write = Action::WriteFiles { container: spec.name.clone(), files: changed };
-        let copied =
-            self.add_as(format!("copy files into {id}"), id.clone(), &spec.service, write, cause.clone(), Vec::new());
+        let mut copied = Vec::new();
+        let mut cause = Cause::Unfinished;
+        if !changed.is_empty() {
+            cause = Cause::Changed { what: changed.iter().map(|file| file.path.clone()).collect() };
+            let write = Action::WriteFiles { container: spec.name.clone(), files: changed };
+            let step = format!("copy files into {id}");
+            copied.push(self.add_as(step, id.clone(), &spec.service, write, cause.clone(), Vec::new()));
+        }
         if running && *reload != Reload::None {
             let action = Action::Reload { container: spec.name.clone(), how: reload.clone() };
-            self.add("reload", id, &spec.service, action, cause, vec![copied]);
+            self.add("reload", id, &spec.service, action, cause, copied);
         }
     }
 

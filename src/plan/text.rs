@@ -82,6 +82,7 @@ impl fmt::Display for Cause {
             Self::Changed { what } => write!(f, "changed: {}", what.join(", ")),
             Self::NotRunning => f.write_str("not running"),
             Self::NotHealthy => f.write_str("not healthy"),
+            Self::Unfinished => f.write_str("left by an interrupted run"),
             Self::Orphaned => f.write_str("no longer wanted"),
             Self::Requested => f.write_str("requested"),
             Self::Replaces { what } => write!(f, "{what} is replaced"),

@@ -141,6 +141,14 @@ async fn traced(
     let Prepared { survey, plan, cluster } = &mut prepared;
     join::render_content(session, survey, plan, cluster).await?;
     let (mut outcome, mut work) = carry_out(session, &prepared, options, recorder).await;
+    if outcome.overtaken() {
+        // the engine carries on with what a killed run has asked for: it came in between
+        session.events.info("the engine changed in between; looking again");
+        prepared = recorder.phase("plan", prepare(session, loaded, &options.wanted)).await?;
+        let before = std::mem::take(&mut outcome.ran);
+        (outcome, work) = carry_out(session, &prepared, options, recorder).await;
+        outcome.ran.splice(0..0, before);
+    }
     let mut gone = if options.wanted.strict { Vec::new() } else { refused(&prepared, &outcome) };
     if !gone.is_empty() && !outcome.cancelled {
         match recorder.phase("plan", prepare_without(session, loaded, &options.wanted, &gone)).await {

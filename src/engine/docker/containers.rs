@@ -7,13 +7,14 @@ use async_trait::async_trait;
 use bollard::errors::Error;
 use bollard::models::{ContainerStatsResponse, NetworkConnectRequest};
 use bollard::query_parameters::{
-    CreateContainerOptions, KillContainerOptions, RemoveContainerOptions, StatsOptions, StopContainerOptions,
-    WaitContainerOptions,
+    CreateContainerOptions, KillContainerOptions, RemoveContainerOptions, RenameContainerOptions, StatsOptions,
+    StopContainerOptions, WaitContainerOptions,
 };
 use futures_util::StreamExt;
 
 use super::snapshot::{Filters, observed_container};
 use super::{CHANGE, Docker, READ, errors, spec, unless_missing};
+use crate::engine::creation::{self, Making, Wanted};
 use crate::engine::{Containers, EngineError, Images, Streams, Usage, operation};
 use crate::model::{ContainerSpec, ContainerState, ObservedContainer, label};
 
@@ -21,6 +22,39 @@ use crate::model::{ContainerSpec, ContainerState, ObservedContainer, label};
 const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 /// Between two looks at a container that somebody else is about to start.
 const UNSTARTED: Duration = Duration::from_millis(100);
+
+struct DockerMaking<'a> {
+    docker: &'a Docker,
+    spec: &'a ContainerSpec,
+    creation: spec::Creation,
+}
+
+#[async_trait]
+impl Making for DockerMaking<'_> {
+    async fn create(&self, name: &str) -> Result<String, EngineError> {
+        let options = CreateContainerOptions {
+            name: Some(name.to_owned()),
+            platform: self.spec.options.platform.clone().unwrap_or_default(),
+        };
+        let created = self.docker.client.create_container(Some(options), self.creation.body.clone());
+        Ok(self.docker.call(&operation::create_container(&self.spec.name), CHANGE, created).await?.id)
+    }
+
+    async fn furnish(&self, id: &str) -> Result<(), EngineError> {
+        for (network, endpoint) in &self.creation.connect {
+            let operation = operation::connect(&self.spec.name, network);
+            let request = NetworkConnectRequest { container: id.to_owned(), endpoint_config: Some(endpoint.clone()) };
+            self.docker.call(&operation, CHANGE, self.docker.client.connect_network(network, request)).await?;
+        }
+        if self.spec.files.is_empty() { Ok(()) } else { self.docker.write_files(id, &self.spec.files).await }
+    }
+
+    async fn rename(&self, id: &str, name: &str) -> Result<(), EngineError> {
+        let options = RenameContainerOptions { name: name.to_owned() };
+        let renamed = self.docker.client.rename_container(id, options);
+        self.docker.call(&operation::rename(name), CHANGE, renamed).await
+    }
+}
 
 #[async_trait]
 impl Containers for Docker {
@@ -34,7 +68,8 @@ impl Containers for Docker {
 
     async fn labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError> {
         let listed = self.list(Filters::from([("label".to_owned(), vec![label.to_owned()])])).await?;
-        self.detailed(listed.into_iter()).await
+        let found = self.detailed(listed.into_iter()).await?;
+        Ok(found.into_iter().filter(|found| !creation::is_unfinished(&found.name)).collect())
     }
 
     async fn create_container(
@@ -65,20 +100,13 @@ impl Containers for Docker {
                 self.ensure_volume(name, None, &BTreeMap::new(), &kept).await?;
             }
         }
-        let options = CreateContainerOptions {
-            name: Some(spec.name.clone()),
-            platform: spec.options.platform.clone().unwrap_or_default(),
+        let wanted = Wanted {
+            name: &spec.name,
+            image_id: &declared.id,
+            labels: &all,
+            at_once: creation.connect.is_empty() && spec.files.is_empty(),
         };
-        let created = self.client.create_container(Some(options), creation.body);
-        let id = self.call(&operation, CHANGE, created).await?.id;
-        let furnished = self.furnish(&id, spec, creation.connect).await;
-        if let Err(error) = furnished {
-            // half a container would look like a whole one to the next run; that it could not be
-            // removed again is the lesser news
-            let _ = self.remove(&id, false).await;
-            return Err(error);
-        }
-        Ok(id)
+        creation::make(self, &DockerMaking { docker: self, spec, creation }, &wanted).await
     }
 
     async fn start(&self, container: &str) -> Result<(), EngineError> {
@@ -144,21 +172,6 @@ impl Containers for Docker {
 }
 
 impl Docker {
-    /// What follows creation and comes before the start.
-    async fn furnish(
-        &self,
-        id: &str,
-        spec: &ContainerSpec,
-        connect: Vec<(String, bollard::models::EndpointSettings)>,
-    ) -> Result<(), EngineError> {
-        for (network, endpoint) in connect {
-            let operation = operation::connect(&spec.name, &network);
-            let request = NetworkConnectRequest { container: id.to_owned(), endpoint_config: Some(endpoint) };
-            self.call(&operation, CHANGE, self.client.connect_network(&network, request)).await?;
-        }
-        if spec.files.is_empty() { Ok(()) } else { self.write_files(id, &spec.files).await }
-    }
-
     /// `volumes`: with those that have no name.
     async fn remove(&self, container: &str, volumes: bool) -> Result<(), EngineError> {
         let operation = operation::remove_container(container);
@@ -195,8 +208,9 @@ impl Docker {
     }
 }
 
+/// One that is gone has stopped, too: a request of a run that was killed may have removed it.
 fn stopped(operation: &str, result: Result<(), Error>) -> Result<(), EngineError> {
-    result.map_err(|error| errors::engine_error(operation, error))
+    unless_missing(result.map_err(|error| errors::engine_error(operation, error)))
 }
 
 fn usage(stats: &ContainerStatsResponse) -> Usage {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bollard::errors::Error;
 
-use super::{Engine, EngineError, Found, Query};
+use super::{Engine, EngineError, Found, Query, creation};
 use crate::model::{EngineKind, Facts};
 
 mod answers;
@@ -112,6 +112,8 @@ impl Engine for Docker {
             self.find_volumes(query),
             self.find_images(&query.images),
         )?;
-        Ok(Found { containers, networks, volumes, images })
+        let (unfinished, containers) =
+            containers.into_iter().partition(|container| creation::is_unfinished(&container.name));
+        Ok(Found { containers, unfinished, networks, volumes, images })
     }
 }

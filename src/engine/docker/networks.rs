@@ -70,7 +70,7 @@ impl Networks for Docker {
                 let found = self.networks().await?.into_iter().find(|network| network.name == spec.name);
                 if found.is_some_and(|found| ours(&found)) { Ok(()) } else { Err(conflict) }
             }
-            made => made.map(drop),
+            made => self.only_one(&made?.id, spec, &ours).await,
         }
     }
 
@@ -110,6 +110,25 @@ impl Networks for Docker {
 }
 
 impl Docker {
+    /// An old engine lets two requests at once make two networks of one name. Ours gives way to one
+    /// that an interrupted run of ours has asked for.
+    async fn only_one(
+        &self,
+        id: &str,
+        spec: &NetworkSpec,
+        ours: &(dyn Fn(&ObservedNetwork) -> bool + Send + Sync),
+    ) -> Result<(), EngineError> {
+        if self.api >= UNIQUE_NAMES {
+            return Ok(());
+        }
+        let all = self.networks().await?;
+        let twin = all.iter().find(|network| network.name == spec.name && network.id != id);
+        match twin {
+            Some(twin) if ours(twin) => self.remove_network(id).await,
+            _ => Ok(()),
+        }
+    }
+
     /// The engine gives back a volume that is there already: one of somebody else's is a conflict.
     pub(super) async fn ensure_volume(
         &self,

@@ -8,51 +8,38 @@ use async_trait::async_trait;
 
 use super::networks::add_volume;
 use super::{FakeContainer, FakeEngine, Script, World, conflict, missing};
+use crate::engine::creation::{self, Making, Wanted};
 use crate::engine::docker::volumes_of_image;
 use crate::engine::{Containers, EngineError, LogLine, Usage, operation};
 use crate::model::{
-    ContainerSpec, ContainerState, Fingerprint, Health, MountSpec, ObservedContainer, ObservedVolume, Protocol, label,
+    ContainerSpec, ContainerState, Fingerprint, Health, MountSpec, ObservedContainer, ObservedImage, ObservedVolume,
+    Protocol, label,
 };
 
+struct FakeMaking<'a> {
+    engine: &'a FakeEngine,
+    spec: &'a ContainerSpec,
+    reference: &'a str,
+    image: &'a ObservedImage,
+    labels: &'a BTreeMap<String, String>,
+}
+
 #[async_trait]
-impl Containers for FakeEngine {
-    async fn inspect(&self, container: &str) -> Result<ObservedContainer, EngineError> {
-        let operation = operation::inspect(container);
-        let world = self.call(&operation)?;
-        world.find(container).map(|container| container.observed.clone()).map_err(missing(&operation))
-    }
-
-    async fn labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError> {
-        let world = self.call(operation::CONTAINERS)?;
-        let (key, value) = label.split_once('=').map_or((label, None), |(key, value)| (key, Some(value)));
-        let bears =
-            |found: &&ObservedContainer| found.label(key).is_some_and(|own| value.is_none_or(|value| own == value));
-        Ok(world.containers.values().map(|container| &container.observed).filter(bears).cloned().collect())
-    }
-
-    async fn create_container(
-        &self,
-        spec: &ContainerSpec,
-        image: &str,
-        labels: &BTreeMap<String, String>,
-    ) -> Result<String, EngineError> {
+impl Making for FakeMaking<'_> {
+    async fn create(&self, name: &str) -> Result<String, EngineError> {
+        let spec = self.spec;
         let operation = operation::create_container(&spec.name);
-        let mut world = self.act(&operation)?;
-        let found = world.image(image).cloned().ok_or_else(|| missing(&operation)(format!("image {image}")))?;
-        if world.containers.contains_key(&spec.name) {
-            return Err(conflict(&operation, format!("the container name \"/{}\" is already in use", spec.name)));
+        self.engine.gate().await;
+        let mut world = self.engine.act(&operation)?;
+        if world.containers.contains_key(name) {
+            return Err(conflict(&operation, format!("the container name \"/{name}\" is already in use")));
         }
-        let mut all = spec.labels.clone();
-        all.extend(labels.clone());
-        if let Some(fingerprint) = &spec.fingerprint {
-            all.insert(label::FINGERPRINT.to_owned(), fingerprint.0.clone());
-        }
-        let mut kept = all.clone();
+        let mut kept = self.labels.clone();
         for key in [label::FINGERPRINT, label::REPLICA, label::ONE_SHOT] {
             kept.remove(key);
         }
         let mut volumes = BTreeSet::new();
-        for (name, _) in volumes_of_image(spec, &found.volumes) {
+        for (name, _) in volumes_of_image(spec, &self.image.volumes) {
             add_volume(&mut world, &operation, &name, &kept)?;
             volumes.insert(name);
         }
@@ -76,10 +63,10 @@ impl Containers for FakeEngine {
         let id = format!("{hash}{hash}");
         let observed = ObservedContainer {
             id: id.clone(),
-            name: spec.name.clone(),
-            image: image.to_owned(),
-            image_id: found.id,
-            labels: all,
+            name: name.to_owned(),
+            image: self.reference.to_owned(),
+            image_id: self.image.id.clone(),
+            labels: self.labels.clone(),
             ports: spec.ports.clone(),
             ..ObservedContainer::default()
         };
@@ -87,18 +74,106 @@ impl Containers for FakeEngine {
         let container = FakeContainer {
             observed,
             service: spec.service.clone(),
-            files: spec.files.iter().map(|file| (file.path.clone(), file.clone())).collect(),
+            files: BTreeMap::new(),
             volumes,
             log: Vec::new(),
             has_healthcheck: checked,
             one_shot: spec.readiness.one_shot,
-            networks,
+            networks: networks.into_iter().take(1).collect(),
         };
-        world.containers.insert(spec.name.clone(), container);
+        world.containers.insert(name.to_owned(), container);
         Ok(id)
     }
 
+    async fn furnish(&self, id: &str) -> Result<(), EngineError> {
+        let more = if self.spec.network_mode.is_some() { &[] } else { self.spec.networks.get(1..).unwrap_or_default() };
+        for network in more {
+            let operation = operation::connect(&self.spec.name, &network.network);
+            self.engine.gate().await;
+            let mut world = self.engine.call(&operation)?;
+            if !world.networks.contains_key(&network.network) {
+                return Err(missing(&operation)(format!("network {}", network.network)));
+            }
+            let found = world.find_mut(id).map_err(missing(&operation))?;
+            found.networks.push((network.network.clone(), network.ipv4));
+        }
+        if self.spec.files.is_empty() {
+            return Ok(());
+        }
+        let operation = operation::write_files(&self.spec.name);
+        self.engine.gate().await;
+        let mut world = self.engine.call(&operation)?;
+        let found = world.find_mut(id).map_err(missing(&operation))?;
+        found.files.extend(self.spec.files.iter().map(|file| (file.path.clone(), file.clone())));
+        Ok(())
+    }
+
+    async fn rename(&self, id: &str, name: &str) -> Result<(), EngineError> {
+        let operation = operation::rename(name);
+        self.engine.gate().await;
+        let mut world = self.engine.call(&operation)?;
+        if world.containers.contains_key(name) {
+            return Err(conflict(&operation, format!("the container name \"/{name}\" is already in use")));
+        }
+        let before = world.find(id).map_err(missing(&operation))?.observed.name.clone();
+        if let Some(mut container) = world.containers.remove(&before) {
+            container.observed.name = name.to_owned();
+            world.containers.insert(name.to_owned(), container);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Containers for FakeEngine {
+    async fn inspect(&self, container: &str) -> Result<ObservedContainer, EngineError> {
+        let operation = operation::inspect(container);
+        let world = self.call(&operation)?;
+        world.find(container).map(|container| container.observed.clone()).map_err(missing(&operation))
+    }
+
+    async fn labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError> {
+        let world = self.call(operation::CONTAINERS)?;
+        let (key, value) = label.split_once('=').map_or((label, None), |(key, value)| (key, Some(value)));
+        let bears =
+            |found: &&ObservedContainer| found.label(key).is_some_and(|own| value.is_none_or(|value| own == value));
+        Ok(world
+            .containers
+            .values()
+            .map(|container| &container.observed)
+            .filter(bears)
+            .filter(|found| !creation::is_unfinished(&found.name))
+            .cloned()
+            .collect())
+    }
+
+    async fn create_container(
+        &self,
+        spec: &ContainerSpec,
+        image: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<String, EngineError> {
+        let operation = operation::create_container(&spec.name);
+        let found = self.call(&operation)?.image(image).cloned();
+        let found = found.ok_or_else(|| missing(&operation)(format!("image {image}")))?;
+        let mut all = spec.labels.clone();
+        all.extend(labels.clone());
+        if let Some(fingerprint) = &spec.fingerprint {
+            all.insert(label::FINGERPRINT.to_owned(), fingerprint.0.clone());
+        }
+        let wanted = Wanted {
+            name: &spec.name,
+            image_id: &found.id,
+            labels: &all,
+            // as Docker 20.10, which joins one network at creation
+            at_once: spec.files.is_empty() && spec.networks.len() < 2,
+        };
+        creation::make(self, &FakeMaking { engine: self, spec, reference: image, image: &found, labels: &all }, &wanted)
+            .await
+    }
+
     async fn start(&self, container: &str) -> Result<(), EngineError> {
+        self.gate().await;
         let operation = operation::start(container);
         let mut world = self.act(&operation)?;
         let found = world.find(container).map_err(missing(&operation))?.clone();
@@ -160,10 +235,13 @@ impl Containers for FakeEngine {
     }
 
     async fn stop(&self, container: &str, _grace: Option<Duration>) -> Result<(), EngineError> {
-        self.finish(&operation::stop(container), container, 0, true)
+        let id = self.named(container);
+        self.gate().await;
+        self.finish(&operation::stop(container), &id, 0, true)
     }
 
     async fn kill(&self, container: &str, signal: &str) -> Result<(), EngineError> {
+        self.gate().await;
         let operation = operation::kill(container, signal);
         if matches!(signal, "SIGKILL" | "KILL" | "9") {
             return self.finish(&operation, container, 137, false);
@@ -176,8 +254,10 @@ impl Containers for FakeEngine {
     }
 
     async fn remove_container(&self, container: &str) -> Result<(), EngineError> {
+        let id = self.named(container);
+        self.gate().await;
         let mut world = self.act(&operation::remove_container(container))?;
-        let Ok(found) = world.find(container).cloned() else { return Ok(()) };
+        let Ok(found) = world.find(&id).cloned() else { return Ok(()) };
         for (network, _) in &found.networks {
             world.attach(&found.observed.name, network, false);
         }
@@ -217,9 +297,19 @@ impl Containers for FakeEngine {
 }
 
 impl FakeEngine {
+    /// An engine knows which container a request means from its beginning, whatever bears the name
+    /// by its end.
+    fn named(&self, container: &str) -> String {
+        self.lock().find(container).map_or_else(|_| container.to_owned(), |found| found.observed.id.clone())
+    }
+
     fn finish(&self, operation: &str, container: &str, status: i64, lenient: bool) -> Result<(), EngineError> {
         let mut world = self.act(operation)?;
-        let found = world.find(container).map_err(missing(operation))?.clone();
+        let found = match world.find(container) {
+            Ok(found) => found.clone(),
+            Err(_) if lenient => return Ok(()),
+            Err(what) => return Err(missing(operation)(what)),
+        };
         if !found.running() {
             let message = format!("container {container} is not running");
             return if lenient { Ok(()) } else { Err(conflict(operation, message)) };

@@ -8,11 +8,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use tokio::sync::Notify;
+
+use super::creation::is_unfinished;
 use super::{Engine, EngineError, ExecOutput, Found, LogLine, Query};
 use crate::model::{
     ContainerState, EngineKind, Facts, FileSpec, Fingerprint, Health, ObservedContainer, ObservedImage,
@@ -84,6 +88,26 @@ struct World {
 pub struct FakeEngine {
     world: Arc<Mutex<World>>,
     facts: Facts,
+    /// Of this handle's run alone.
+    cut: Option<Arc<Cut>>,
+    late: Option<(Arc<Cut>, usize)>,
+}
+
+/// The program is killed with one changing request under way: the engine has it, and nobody waits
+/// for its answer.
+#[derive(Debug, Default)]
+pub struct Cut {
+    /// Changing requests of the run before the one under way.
+    after: usize,
+    seen: AtomicUsize,
+    carry_on: Notify,
+}
+
+impl Cut {
+    /// Whether the run came as far as that request.
+    pub fn reached(&self) -> bool {
+        self.seen.load(Ordering::SeqCst) > self.after
+    }
 }
 
 impl Default for FakeEngine {
@@ -111,7 +135,7 @@ impl FakeEngine {
             socket: Some("/var/run/docker.sock".into()),
         };
         let world = World { clock: 1_700_000_000, ..World::default() };
-        Self { world: Arc::new(Mutex::new(world)), facts }
+        Self { world: Arc::new(Mutex::new(world)), facts, cut: None, late: None }
     }
 
     pub fn with_facts(mut self, facts: Facts) -> Self {
@@ -221,6 +245,40 @@ impl FakeEngine {
     /// Answers this many more calls; the next breaks, as do all that follow.
     pub fn dies_after(self, calls: usize) -> Self {
         self.change(|world| world.dies_after = Some(world.calls + calls))
+    }
+
+    /// The same engine for a run that is killed while its next changing request after `after` is
+    /// under way. No task of it gets any further.
+    pub fn killed_after(&self, after: usize) -> (Self, Arc<Cut>) {
+        let cut = Arc::new(Cut { after, ..Cut::default() });
+        (Self { cut: Some(cut.clone()), late: None, ..self.clone() }, cut)
+    }
+
+    /// The same engine for the next run: it comes to carry out what was under way just before the
+    /// changing request after `after` of this run.
+    pub fn carries_on_late(&self, cut: &Arc<Cut>, after: usize) -> Self {
+        let own = Arc::new(Cut { after: usize::MAX, ..Cut::default() });
+        Self { cut: Some(own), late: Some((cut.clone(), after)), ..self.clone() }
+    }
+
+    /// Every changing request comes through here.
+    async fn gate(&self) {
+        let Some(cut) = &self.cut else { return };
+        let number = cut.seen.fetch_add(1, Ordering::SeqCst);
+        if let Some((late, after)) = &self.late
+            && number == *after
+        {
+            late.carry_on.notify_one();
+            // the runtime of a test has one thread: the other run's task comes first now
+            for _ in 0..8 {
+                tokio::task::yield_now().await;
+            }
+        }
+        match number.cmp(&cut.after) {
+            std::cmp::Ordering::Less => {}
+            std::cmp::Ordering::Equal => cut.carry_on.notified().await,
+            std::cmp::Ordering::Greater => std::future::pending().await,
+        }
     }
 
     /// It answers again, with everything that it had; containers with a restart policy are not
@@ -370,11 +428,13 @@ impl Engine for FakeEngine {
             labels.get(label::PLATFORM).is_some_and(|owner| *owner == query.platform)
         };
         let containers = world.containers.values().map(|container| &container.observed);
+        let (unfinished, containers) = containers
+            .filter(|container| ours(&container.labels) || query.containers.contains(&container.name))
+            .cloned()
+            .partition(|container| is_unfinished(&container.name));
         Ok(Found {
-            containers: containers
-                .filter(|container| ours(&container.labels) || query.containers.contains(&container.name))
-                .cloned()
-                .collect(),
+            containers,
+            unfinished,
             networks: world
                 .networks
                 .values()

@@ -16,9 +16,16 @@ impl Networks for FakeEngine {
     }
 
     async fn create_network(&self, spec: &NetworkSpec) -> Result<(), EngineError> {
+        self.gate().await;
         let operation = operation::create_network(&spec.name);
         let mut world = self.act(&operation)?;
-        if world.networks.contains_key(&spec.name) {
+        let mut labels = spec.labels.clone();
+        labels.insert(label::FINGERPRINT.to_owned(), spec.fingerprint().0);
+        if let Some(found) = world.networks.get(&spec.name) {
+            // as Docker: one that a run of ours has asked for in between is taken
+            if labels.iter().all(|(key, value)| found.labels.get(key) == Some(value)) {
+                return Ok(());
+            }
             return Err(conflict(&operation, format!("network {} already exists", spec.name)));
         }
         let mut subnets: Vec<ipnet::IpNet> = spec.ipam.iter().map(|pool| pool.subnet).collect();
@@ -34,8 +41,6 @@ impl Networks for FakeEngine {
             let taken: Vec<ipnet::IpNet> = taken.copied().collect();
             subnets.extend(free.into_iter().find(|subnet| !taken.iter().any(|taken| overlaps(taken, subnet))));
         }
-        let mut labels = spec.labels.clone();
-        labels.insert(label::FINGERPRINT.to_owned(), spec.fingerprint().0);
         world.made += 1;
         let id = Fingerprint::of(&(&spec.name, world.made)).0;
         let network = ObservedNetwork { id, name: spec.name.clone(), labels, subnets, containers: Vec::new() };
@@ -44,6 +49,7 @@ impl Networks for FakeEngine {
     }
 
     async fn remove_network(&self, name: &str) -> Result<(), EngineError> {
+        self.gate().await;
         let operation = operation::remove_network(name);
         let mut world = self.act(&operation)?;
         if world.networks.get(name).is_some_and(|network| !network.containers.is_empty()) {
@@ -63,6 +69,7 @@ impl Networks for FakeEngine {
     }
 
     async fn create_volume(&self, spec: &VolumeSpec, labels: &BTreeMap<String, String>) -> Result<(), EngineError> {
+        self.gate().await;
         let operation = operation::create_volume(&spec.name);
         let mut world = self.act(&operation)?;
         let mut all = spec.labels.clone();
@@ -71,6 +78,7 @@ impl Networks for FakeEngine {
     }
 
     async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
+        self.gate().await;
         let operation = operation::remove_volume(name);
         let mut world = self.act(&operation)?;
         if world.containers.values().any(|container| container.volumes.contains(name)) {

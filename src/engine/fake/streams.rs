@@ -44,6 +44,7 @@ impl Streams for FakeEngine {
     }
 
     async fn write_files(&self, container: &str, files: &[FileSpec]) -> Result<(), EngineError> {
+        self.gate().await;
         let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
         let operation = operation::write_files(container);
         let mut world = self.act_on(&operation, &paths.join(" "))?;

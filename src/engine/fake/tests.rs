@@ -161,7 +161,7 @@ async fn troubles_come_as_scripted() {
 
 #[tokio::test]
 async fn an_engine_dies_after_so_many_calls() {
-    let engine = FakeEngine::new().with_image("img:1").dies_after(2);
+    let engine = FakeEngine::new().with_image("img:1").dies_after(3);
     engine.create_network(&network()).await.unwrap();
     let gone = run(&engine, &container("web")).await.unwrap_err();
     assert!(matches!(gone, EngineError::Gone { .. }), "{gone:?}");

@@ -1,0 +1,315 @@
+//! Every state that a kill of the program can leave: the run is cut off at each of its changing
+//! requests in turn, the engine carries that one out at each moment of the next run, or never, and
+//! what must come of it is always the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::*;
+use crate::engine::fake::{Cut, FakeEngine};
+use crate::engine::{Images, Query};
+use crate::host::fake::FakeHost;
+use crate::model::{
+    Condition, ContainerSpec, ContainerState, DependsOn, FileSpec, Fingerprint, Healthcheck, IpamPool, MountSpec,
+    NetworkAttachment, NetworkSpec, Observed, Readiness, Resources, VolumeSpec,
+};
+use crate::plan::{Cause, Choice, Keep, Supply, Wish, down, reconcile};
+
+const NAME: &str = "shop";
+
+fn labels(service: &str) -> BTreeMap<String, String> {
+    [(label::PLATFORM, NAME), (label::SERVICE, service)].map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+}
+
+fn network(name: &str, third: u8) -> NetworkSpec {
+    let subnet = format!("10.222.{third}.0/24").parse().unwrap();
+    NetworkSpec {
+        name: name.into(),
+        external: false,
+        driver: String::new(),
+        driver_opts: BTreeMap::new(),
+        internal: false,
+        attachable: true,
+        enable_ipv6: false,
+        ipam: vec![IpamPool { subnet, gateway: None, ip_range: None }],
+        labels: labels("network"),
+    }
+}
+
+fn file(path: &str, content: &str, reload: bool) -> FileSpec {
+    FileSpec { path: path.into(), content: content.into(), uid: 0, gid: 0, mode: 0o644, secret: false, reload }
+}
+
+fn service(
+    name: &str,
+    round: u32,
+    networks: &[&str],
+    files: Vec<FileSpec>,
+    needs: &[(&str, Condition)],
+) -> ContainerSpec {
+    let fixed: Vec<&[u8]> = files.iter().filter(|file| !file.reload).map(|file| file.content.as_slice()).collect();
+    let attached = |network: &&str| NetworkAttachment {
+        network: (*network).to_owned(),
+        aliases: vec![name.to_owned()],
+        ipv4: None,
+        ipv6: None,
+    };
+    ContainerSpec {
+        name: format!("macula-{NAME}-{name}-1"),
+        service: name.into(),
+        replica: 1,
+        image: "base:1".into(),
+        networks: networks.iter().map(attached).collect(),
+        healthcheck: Some(Healthcheck {
+            test: vec!["CMD".into(), "ask".into()],
+            interval: None,
+            timeout: None,
+            retries: None,
+            start_period: None,
+            start_interval: None,
+        }),
+        readiness: Readiness { timeout: Duration::from_secs(30), ..Readiness::default() },
+        reload: files.iter().any(|file| file.reload).then(|| Reload::Signal("HUP".into())),
+        depends_on: needs
+            .iter()
+            .map(|(service, condition)| DependsOn {
+                service: (*service).to_owned(),
+                condition: *condition,
+                required: true,
+                restart: false,
+            })
+            .collect(),
+        fingerprint: Some(Fingerprint::of(&(name, round, fixed))),
+        labels: labels(name),
+        files,
+        ..ContainerSpec::default()
+    }
+}
+
+/// A store with data and a file of its own, a job, and a web service in two networks.
+fn shop(round: u32) -> Resources {
+    let page = format!("page {round}");
+    let mut store = service("db", 0, &["back"], vec![file("/etc/db", &page, true)], &[]);
+    store.mounts.push(MountSpec::Volume {
+        source: "rows".into(),
+        target: "/data".into(),
+        read_only: false,
+        no_copy: false,
+        subpath: None,
+    });
+    let mut job = service("job", 0, &["back"], Vec::new(), &[("db", Condition::ServiceHealthy)]);
+    job.readiness.one_shot = true;
+    job.healthcheck = None;
+    let files = vec![file("/etc/page", &page, false)];
+    let web = service("web", round, &["front", "back"], files, &[("job", Condition::ServiceCompletedSuccessfully)]);
+    Resources {
+        networks: vec![network("front", 1), network("back", 2)],
+        volumes: vec![VolumeSpec {
+            name: "rows".into(),
+            external: false,
+            driver: None,
+            driver_opts: BTreeMap::new(),
+            labels: labels("db"),
+            provider: None,
+        }],
+        containers: vec![store, job, web],
+        ..Resources::default()
+    }
+}
+
+/// A machine with one engine, and the folder of one user.
+#[derive(Clone)]
+struct Machine {
+    engine: FakeEngine,
+    host: FakeHost,
+}
+
+impl Machine {
+    fn new() -> Self {
+        Self { engine: FakeEngine::new().with_image("base:1"), host: FakeHost::new() }
+    }
+
+    fn with(&self, engine: FakeEngine) -> Self {
+        Self { engine, host: self.host.clone() }
+    }
+
+    async fn plan(&self, resources: &Resources) -> Plan {
+        let query = Query { platform: NAME.into(), ..Query::default() };
+        let found = self.engine.find(&query).await.unwrap();
+        let mut observed = Observed {
+            containers: found.containers,
+            unfinished: found.unfinished,
+            networks: found.networks,
+            volumes: found.volumes,
+            ..Observed::default()
+        };
+        for spec in &resources.containers {
+            for file in spec.files.iter().filter(|file| file.reload) {
+                if let Some(held) = self.engine.file(&spec.name, &file.path) {
+                    let digest = Fingerprint::of_bytes(&held.content).0;
+                    observed.files.entry(spec.name.clone()).or_default().insert(file.path.clone(), digest);
+                }
+            }
+            if self.host.exists(&reload_note(&self.host.folders().data, NAME, &spec.name)).await {
+                observed.unreloaded.insert(spec.name.clone());
+            }
+        }
+        let image = self.engine.image("base:1").await.unwrap().unwrap();
+        let present = Choice::Present { reference: "base:1".into(), id: image.id, source: ImageSource::Image };
+        let choices = resources.containers.iter().map(|spec| (spec.service.clone(), present.clone())).collect();
+        let supply = Supply { choices, left_out: Vec::new() };
+        reconcile(&Wish { platform: NAME, resources, supply: &supply, selection: None }, &observed).unwrap()
+    }
+
+    async fn carry_out(&self, plan: &Plan) -> Outcome {
+        let tools = Tools {
+            engine: Arc::new(self.engine.clone()),
+            host: Arc::new(self.host.clone()),
+            facts: self.engine.facts().await.unwrap(),
+            events: Events::none(),
+            cancel: CancellationToken::new(),
+            image_timeout: Duration::from_secs(60),
+            cluster: None,
+        };
+        apply("up", NAME, plan, tools).await
+    }
+
+    /// As the command: it looks again when it was overtaken.
+    async fn up(&self, resources: &Resources) -> Outcome {
+        let outcome = self.carry_out(&self.plan(resources).await).await;
+        if outcome.overtaken() { self.carry_out(&self.plan(resources).await).await } else { outcome }
+    }
+
+    async fn down(&self) -> Outcome {
+        let found = self.engine.find(&Query { platform: NAME.into(), ..Query::default() }).await.unwrap();
+        let observed = Observed {
+            containers: found.containers,
+            unfinished: found.unfinished,
+            networks: found.networks,
+            volumes: found.volumes,
+            ..Observed::default()
+        };
+        self.carry_out(&down(NAME, &observed, Keep::default())).await
+    }
+
+    /// Runs `work` on its own, until it is cut off or done.
+    async fn killed(&self, after: usize, words: &'static str, resources: &Resources) -> Arc<Cut> {
+        let (engine, cut) = self.engine.killed_after(after);
+        let (machine, resources) = (self.with(engine), resources.clone());
+        let work = tokio::spawn(async move {
+            match words {
+                "down" => machine.down().await,
+                _ => machine.up(&resources).await,
+            }
+        });
+        for _ in 0..2000 {
+            if work.is_finished() || cut.reached() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // whatever else was under way comes to its own gate
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        cut
+    }
+
+    /// Everything is there, whole, and nothing else.
+    fn is_right(&self, resources: &Resources) -> Result<(), String> {
+        let names: BTreeSet<String> = self.engine.containers().into_iter().collect();
+        let wanted: BTreeSet<String> = resources.containers.iter().map(|spec| spec.name.clone()).collect();
+        if names != wanted {
+            return Err(format!("{names:?}"));
+        }
+        for spec in &resources.containers {
+            for file in &spec.files {
+                let held = self.engine.file(&spec.name, &file.path).map(|held| held.content);
+                if held.as_ref() != Some(&file.content) {
+                    return Err(format!("{} holds {held:?} at {}", spec.name, file.path));
+                }
+            }
+            let found = self.engine.container(&spec.name).unwrap_or_default();
+            let right = if spec.readiness.one_shot { ContainerState::Exited } else { ContainerState::Running };
+            if found.state != right || (!spec.readiness.one_shot && found.addresses.len() != spec.networks.len()) {
+                return Err(format!("{}: {:?} {:?}", spec.name, found.state, found.addresses));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Kills `words` at each of its requests, with the request under way carried out at each moment of
+/// the `up` that follows. How many states that were.
+async fn every_state(before: Option<u32>, words: &'static str, round: u32) -> usize {
+    let resources = shop(round);
+    let mut states = 0;
+    for after in 0.. {
+        let mut came_so_far = false;
+        // the last: it is never carried out
+        for late in (0..10).map(Some).chain([None]) {
+            let machine = Machine::new();
+            if let Some(before) = before {
+                assert!(machine.up(&shop(before)).await.is_ok());
+            }
+            let cut = machine.killed(after, words, &resources).await;
+            came_so_far = cut.reached();
+            if !came_so_far {
+                break;
+            }
+            states += 1;
+            let what = format!("{words} killed after {after} requests, the next carried out before {late:?}");
+            let next = match late {
+                Some(late) => machine.with(machine.engine.carries_on_late(&cut, late)),
+                None => machine.clone(),
+            };
+            let outcome = next.up(&resources).await;
+            assert!(outcome.is_ok(), "{what}: {:?}", outcome.failed);
+            // what the engine did after that `up` had done with it is made good by one more
+            let left = machine.plan(&resources).await;
+            let harmless = |step: &Step| late.is_some() && (words == "down" || step.cause == Cause::Unfinished);
+            assert!(left.steps.iter().all(harmless), "{what}:\n{left}");
+            assert!(next.up(&resources).await.is_ok(), "{what}");
+            assert_eq!(machine.is_right(&resources), Ok(()), "{what}");
+            let plan = machine.plan(&resources).await;
+            assert!(plan.is_empty(), "{what}:\n{plan}");
+        }
+        if !came_so_far {
+            break;
+        }
+    }
+    states
+}
+
+#[tokio::test]
+async fn a_first_up_that_is_killed_anywhere_is_made_whole_by_the_next() {
+    let states = every_state(None, "up", 1).await;
+    assert!(states > 150, "{states}");
+}
+
+#[tokio::test]
+async fn an_up_that_replaces_and_reloads_may_be_killed_anywhere() {
+    let states = every_state(Some(1), "up", 2).await;
+    assert!(states > 80, "{states}");
+}
+
+#[tokio::test]
+async fn a_down_that_is_killed_anywhere_is_undone() {
+    let states = every_state(Some(1), "down", 1).await;
+    assert!(states > 50, "{states}");
+}
+
+#[tokio::test]
+async fn files_that_a_killed_run_copied_are_told_of() {
+    let machine = Machine::new();
+    assert!(machine.up(&shop(1)).await.is_ok());
+    let mut changed = shop(1);
+    changed.containers[0].files[0].content = b"new".to_vec();
+    // the copy is the first request, the signal the second
+    machine.killed(1, "up", &changed).await;
+    insta::assert_snapshot!(machine.plan(&changed).await, @"~ reload container macula-shop-db-1 (left by an interrupted run)");
+    machine.engine.clear_journal();
+    assert!(machine.up(&changed).await.is_ok());
+    insta::assert_snapshot!(machine.engine.journal().join("\n"), @"sending HUP to container macula-shop-db-1");
+    assert!(machine.plan(&changed).await.is_empty());
+}
