@@ -1,7 +1,7 @@
 //! Asks a service whether it is there: from outside by its probe, or by its health check's own test.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::engine::{EngineError, Streams};
@@ -15,7 +15,7 @@ pub enum Answer {
     /// Not (yet), with the reason.
     Not(String),
     /// Nobody can ask from here, with the reason: this process has no network at all (`unshare -n`,
-    /// a sandbox), only the engine's socket.
+    /// a sandbox), or the engine publishes elsewhere. That says nothing against the service.
     Unasked(String),
 }
 
@@ -52,8 +52,8 @@ async fn ask_probe(
     let port = match &probe.kind {
         ProbeKind::Http { port, .. } | ProbeKind::Tcp { port } => *port,
     };
-    let Some(address) = outside_address(facts, spec, found, port) else {
-        return Answer::Not(format!("its port {port} is reached neither directly nor through a published port"));
+    let Some(address) = outside_address(host, facts, spec, found, port).await else {
+        return Answer::Unasked(format!("its port {port} cannot be reached from here"));
     };
     let timeout = Duration::from_secs(2);
     let error = match &probe.kind {
@@ -93,13 +93,31 @@ fn is_command(check: &Healthcheck) -> bool {
 
 /// Where the host reaches a container's port: the container itself where its network can be
 /// reached, else a published port.
-fn outside_address(facts: &Facts, spec: &ContainerSpec, found: &ObservedContainer, port: u16) -> Option<SocketAddr> {
+async fn outside_address(
+    host: &dyn Host,
+    facts: &Facts,
+    spec: &ContainerSpec,
+    found: &ObservedContainer,
+    port: u16,
+) -> Option<SocketAddr> {
     if spec.network_mode.as_deref() == Some("host") {
-        return Some(SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port));
+        return facts.published.then(|| SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port));
     }
-    let direct = facts.container_addresses.then(|| found.addresses.values().next()).flatten();
+    let direct = match facts.container_addresses {
+        true => found.addresses.values().next().copied(),
+        // a container that has the engine's socket may have been put into the platform's network
+        false if !facts.published => {
+            let routes = host.routes().await.unwrap_or_default();
+            let routed = |address: &Ipv4Addr| routes.iter().any(|route| route.network.contains(address));
+            found.addresses.values().copied().find(routed)
+        }
+        false => None,
+    };
     if let Some(address) = direct {
-        return Some(SocketAddr::new((*address).into(), port));
+        return Some(SocketAddr::new(address.into(), port));
+    }
+    if !facts.published {
+        return None;
     }
     let published = found.ports.iter().find(|bound| bound.container_port == port && bound.host_port.is_some())?;
     Some(SocketAddr::new(published.host_ip, published.host_port?))
@@ -144,6 +162,10 @@ mod tests {
     use crate::model::ContainerState;
 
     async fn asked(host: FakeHost, test: &[&str]) -> Answer {
+        asked_of(host, test, |_| {}).await
+    }
+
+    async fn asked_of(host: FakeHost, test: &[&str], change: impl FnOnce(&mut Facts)) -> Answer {
         let found = ObservedContainer {
             name: "web".into(),
             state: ContainerState::Running,
@@ -151,7 +173,8 @@ mod tests {
             ..ObservedContainer::default()
         };
         let engine = FakeEngine::new().with_container(found.clone()).exec_answers("web", "check", 1, "", "not yet");
-        let facts = engine.facts().await.unwrap();
+        let mut facts = engine.facts().await.unwrap();
+        change(&mut facts);
         let healthcheck = (!test.is_empty()).then(|| Healthcheck {
             test: test.iter().map(|word| (*word).to_owned()).collect(),
             interval: None,
@@ -165,6 +188,21 @@ mod tests {
         let probe = Some(Probe { kind, timeout: None });
         let readiness = Readiness { probe, ..Default::default() };
         ask(&engine, &host, &facts, &spec, &readiness, &found).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_asked_from_here_is_not_unhealthy() {
+        // an engine whose containers have no address here, and a port that is not published
+        let elsewhere = |facts: &mut Facts| facts.container_addresses = false;
+        let unasked = Answer::Unasked("its port 80 cannot be reached from here".into());
+        assert_eq!(asked_of(FakeHost::new(), &[], elsewhere).await, unasked);
+        let own_test = Answer::Not("its health check ends with 1: not yet".into());
+        assert_eq!(asked_of(FakeHost::new(), &["CMD", "check"], elsewhere).await, own_test);
+        // this process is in a container that was put into the platform's network
+        let apart = |facts: &mut Facts| (facts.container_addresses, facts.published) = (false, false);
+        assert_eq!(asked_of(FakeHost::new(), &[], apart).await, unasked);
+        let joined = FakeHost::new().route("172.28.0.0/24", "eth1");
+        assert_eq!(asked_of(joined, &[], apart).await, Answer::Not("172.28.0.2:80: connection refused".into()));
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use crate::dns::{ContentError, ControlError, RecordsError, ServerError};
 use crate::engine::EngineError;
 use crate::engine::discover::Discovery;
 use crate::host::{Holder, LockError, RunError};
+use crate::model::PlatformName;
 use crate::pki::trust::TrustError;
 use crate::pki::{AuthorityError, LeafError};
 use crate::plan::{Conflict, SupplyProblem};
@@ -59,6 +60,9 @@ pub enum Error {
     NoSubnet,
     #[error("no block of loopback addresses is free for the platform {name}")]
     NoBlock { name: String },
+    /// Another user of the same engine made it.
+    #[error("the platform {platform} belongs to {owner}")]
+    Foreign { platform: PlatformName, owner: String },
     /// The volume is there and the password that opens it is not.
     #[error("the volume {volume} of {service} exists, but the passwords that it was made with are gone from {}", path.display())]
     SecretsLost { service: String, volume: String, path: PathBuf },

@@ -10,6 +10,7 @@ mod commands;
 mod durations;
 mod error;
 mod exports;
+mod owner;
 mod prepare;
 mod records;
 mod renewal;

@@ -87,9 +87,12 @@ pub(super) async fn prepare_without(
         (true, named) => named.iter().cloned().collect(),
     };
     let wish = survey.wish(selection.as_ref());
-    let mut plan = reconcile_anew(&wish, &anew, &survey.observed).map_err(Error::Conflicts)?;
+    let mut plan = match survey.foreign() {
+        Some(_) => Plan::default(),
+        None => reconcile_anew(&wish, &anew, &survey.observed).map_err(Error::Conflicts)?,
+    };
     let cluster = match wanted.services.as_slice() {
-        [] => join::extend(session, &survey, &mut plan, wanted.cluster()).await?,
+        [] if survey.foreign.is_none() => join::extend(session, &survey, &mut plan, wanted.cluster()).await?,
         _ => Joined::default(),
     };
     for step in &mut plan.steps {

@@ -1,5 +1,6 @@
 //! What every command has in hand: the machine, the platform's state and lock, and the way to carry out a plan.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +76,7 @@ impl Session {
             cancel: self.cancel.clone(),
             program: self.program.clone(),
             image_timeout: Duration::ZERO,
+            labels: BTreeMap::new(),
             cluster: None,
             extras: Extras::default(),
         }

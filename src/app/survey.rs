@@ -20,6 +20,7 @@ use crate::plan::{LeftOut, Supply, SupplyProblem, Wish, supply, without};
 use super::certificate::{self, Current};
 use super::cluster::look::{ClusterLook, look};
 use super::exports::render_exports;
+use super::owner::{self, Owner};
 use super::state::complete_secrets;
 use super::{Error, Session, State};
 
@@ -46,6 +47,8 @@ pub struct Survey {
     pub problems: Vec<SupplyProblem>,
     pub observed: Observed,
     pub cluster: ClusterLook,
+    /// Whose the platform is, if not this user's.
+    pub foreign: Option<String>,
 }
 
 /// How a look is to go.
@@ -62,6 +65,12 @@ pub(super) struct Look<'a> {
 }
 
 impl Survey {
+    /// Nothing is planned over the head of another user: it is looked at, and told.
+    pub(super) fn foreign(&self) -> Option<Error> {
+        let owner = self.foreign.clone()?;
+        Some(Error::Foreign { platform: self.platform.name.clone(), owner })
+    }
+
     /// The ingress serves HTTPS.
     pub fn tls(&self) -> bool {
         self.served.is_some()
@@ -124,7 +133,10 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     }
 
     let mut secrets = state.secrets(host).await?;
-    state.check_lost(&platform, &secrets, &observed, &|service| written_volumes(full, service))?;
+    let foreign = owner::other(Owner::read(host).await?.as_ref(), &full.name, &observed);
+    if foreign.is_none() {
+        state.check_lost(&platform, &secrets, &observed, &|service| written_volumes(full, service))?;
+    }
     // a restart of the engine may have given the nodes other addresses
     let moved = cluster.moved(secrets.get(SCRAPE_SECRETS, SCRAPE_SERVER));
     if let Some(server) = &moved {
@@ -192,6 +204,7 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
         problems,
         observed,
         cluster,
+        foreign,
     })
 }
 

@@ -109,6 +109,8 @@ pub struct Tools {
     pub program: PathBuf,
     /// For one pull or one build.
     pub image_timeout: Duration,
+    /// What everything that is made bears beside its own labels: whose it is.
+    pub labels: BTreeMap<String, String>,
     /// Where the plan has steps of a cluster.
     pub cluster: Option<Arc<dyn ClusterWork>>,
     pub extras: Extras,
@@ -328,10 +330,15 @@ impl Run {
     async fn step(&self, step: &Step) -> Result<Option<String>, StepError> {
         let engine = &self.tools.engine;
         match &step.action {
-            Action::CreateNetwork(spec) => engine.create_network(spec).await?,
+            Action::CreateNetwork(spec) => {
+                let mut spec = spec.clone();
+                spec.labels.extend(self.tools.labels.clone());
+                engine.create_network(&spec).await?;
+            }
             Action::RemoveNetwork { name } => engine.remove_network(name).await?,
             Action::CreateVolume { spec, provider } => {
                 let mut labels = spec.labels.clone();
+                labels.extend(self.tools.labels.clone());
                 if let Some((provider, image)) = provider {
                     let (_, source) = self.image(image)?;
                     let wrote = if source == ImageSource::Build { &provider.build } else { &provider.image };
@@ -359,6 +366,7 @@ impl Run {
             Action::CreateContainer { spec, image } => {
                 let (reference, _) = self.image(image)?;
                 let mut labels = spec.labels.clone();
+                labels.extend(self.tools.labels.clone());
                 if let Some(fingerprint) = &spec.fingerprint {
                     labels.insert(label::FINGERPRINT.into(), fingerprint.0.clone());
                 }

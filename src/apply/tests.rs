@@ -169,6 +169,8 @@ impl Machine {
             events: Events::none(),
             cancel: CancellationToken::new(),
             image_timeout: Duration::from_secs(60),
+            labels: BTreeMap::new(),
+            extras: Extras::default(),
             cluster: None,
         };
         apply("up", NAME, plan, tools).await

@@ -24,6 +24,9 @@ pub struct Args {
     /// Keep the cluster, and the network that its nodes are in
     #[arg(long)]
     keep_cluster: bool,
+    /// Remove the platform even if another user of the engine started it
+    #[arg(long)]
+    any_owner: bool,
     /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
@@ -47,7 +50,12 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let downed = down(
         &session,
         &name,
-        DownOptions { volumes: args.volumes, keep_cluster: args.keep_cluster, dry_run: args.dry_run },
+        DownOptions {
+            volumes: args.volumes,
+            keep_cluster: args.keep_cluster,
+            dry_run: args.dry_run,
+            any_owner: args.any_owner,
+        },
     )
     .await;
     let downed = match downed {

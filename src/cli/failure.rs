@@ -87,6 +87,10 @@ impl From<Error> for CliError {
                 Self::io("keep the certificates", source)
             }
             Error::Authority(_) | Error::Certificate(_) | Error::Trust(_) => Self::unexpected(error.to_string()),
+            Error::Foreign { ref platform, .. } => Self::conflict(error.to_string())
+                .hint("run macula as that user, or with that data folder (sudo -H, XDG_DATA_HOME)")
+                .hint("or choose another name with --name")
+                .hint(format!("or, if nobody needs it: macula --name {platform} down --any-owner")),
             Error::SecretsLost { ref path, .. } => Self::conflict(error.to_string())
                 .hint(format!("put {} back from a backup", path.display()))
                 .hint("or, if the data may go: macula down --volumes"),

@@ -15,7 +15,7 @@ use crate::event::Events;
 /// What the first Ctrl-C says.
 const STOPPING: &str = "stopping … (Ctrl-C again: at once)";
 
-/// Handles SIGINT, SIGTERM and SIGTSTP from now on; dropped, it handles them no more (the
+/// Handles SIGINT, SIGTERM, SIGHUP and SIGTSTP from now on; dropped, it handles them no more (the
 /// process then ignores them: so it lives as long as the command).
 #[derive(Debug)]
 pub struct Interrupts(JoinHandle<()>);
@@ -26,7 +26,7 @@ impl Drop for Interrupts {
     }
 }
 
-/// The first SIGINT or SIGTERM cancels `token` and says so; the second gives the terminal back
+/// The first SIGINT, SIGTERM or SIGHUP cancels `token` and says so; the second gives the terminal back
 /// and exits at once with 130 ([`ErrorKind::Interrupted`]). Ctrl-Z gives the terminal back while we are stopped.
 ///
 /// # Errors
@@ -46,12 +46,15 @@ pub fn quietly(token: CancellationToken) -> io::Result<Interrupts> {
 fn listen_with(token: CancellationToken, events: Events, exit: Arc<dyn Fn() + Send + Sync>) -> io::Result<Interrupts> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    // a terminal that is closed, a job that is cancelled
+    let mut hangup = signal(SignalKind::hangup())?;
     let mut suspend = signal(SignalKind::from_raw(Signal::TSTP.as_raw()))?;
     Ok(Interrupts(tokio::spawn(async move {
         loop {
             tokio::select! {
                 Some(()) = interrupt.recv() => {}
                 Some(()) = terminate.recv() => {}
+                Some(()) = hangup.recv() => {}
                 Some(()) = suspend.recv() => {
                     stop_for_a_while();
                     continue;

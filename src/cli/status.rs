@@ -262,7 +262,7 @@ fn mebibytes(bytes: u64) -> String {
     let mebibytes = bytes.saturating_add(1 << 19) >> 20;
     match mebibytes {
         0..1024 => format!("{mebibytes} MiB"),
-        _ if mebibytes % 1024 == 0 => format!("{} GiB", mebibytes / 1024),
+        _ if mebibytes.is_multiple_of(1024) => format!("{} GiB", mebibytes / 1024),
         _ => format!("{}.{} GiB", mebibytes / 1024, mebibytes % 1024 * 10 / 1024),
     }
 }

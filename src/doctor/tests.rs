@@ -22,6 +22,7 @@ fn docker() -> Facts {
         api_version: "1.50".into(),
         rootless: false,
         container_addresses: true,
+        published: true,
         embedded_dns: None,
         architecture: "x86_64".into(),
         cpus: 4,

@@ -3,6 +3,10 @@
 
 /// The platform that owns the resource.
 pub const PLATFORM: &str = "dev.macula.platform";
+/// Who made the resource: an id that lies in the data folder of a user, where the passwords lie too.
+pub const OWNER: &str = "dev.macula.owner";
+/// The same for people: `root on ci-7, with the data folder /root/.local/share/macula`.
+pub const OWNED_BY: &str = "dev.macula.owned-by";
 /// The stack (one Compose file) that the resource comes from.
 pub const STACK: &str = "dev.macula.stack";
 /// The Compose service that the container or volume belongs to.

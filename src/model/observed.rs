@@ -73,6 +73,8 @@ pub struct ObservedContainer {
     /// Network name -> address.
     pub addresses: BTreeMap<String, Ipv4Addr>,
     pub ports: Vec<PortBinding>,
+    /// Volumes by name, and folders of the host, that it may write to.
+    pub writes: Vec<String>,
     /// Seconds since the Unix epoch; of one that the engine only lists, when it was made.
     pub started_at: Option<i64>,
     /// Seconds that it has run without a break, where the engine says so in its list.
@@ -166,6 +168,9 @@ pub struct Facts {
     /// A container's own address can be reached from this host (Linux with a bridge; not with
     /// Docker Desktop, Colima or a remote engine).
     pub container_addresses: bool,
+    /// What the engine publishes on this machine's addresses arrives here. Not in a container that
+    /// only has the engine's socket, nor with an engine on another machine.
+    pub published: bool,
     /// Containers' DNS of the engine: 127.0.0.11 (Docker); the gateway for Podman.
     pub embedded_dns: Option<IpAddr>,
     pub architecture: String,

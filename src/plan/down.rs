@@ -20,16 +20,19 @@ pub fn down(platform: &str, observed: &Observed, keep: Keep) -> Plan {
     let containers: Vec<&ObservedContainer> = observed.containers.iter().filter(|found| ours(&found.labels)).collect();
     let mut plan = Plan::default();
     let stop_id = |found: &ObservedContainer| format!("stop container {}", found.name);
+    // what is told to stop writes its data out; where all of it is removed, nobody waits for that
+    let discarded = |volume: &String| observed.volumes.iter().any(|found| found.name == *volume && ours(&found.labels));
+    let stops = |found: &ObservedContainer| runs(found) && !(keep.remove_volumes && found.writes.iter().all(discarded));
     let mut removals = Vec::new();
     for found in &containers {
         let service = found.label(label::SERVICE).unwrap_or(&found.name);
         let id = ResourceId::new(ResourceKind::Container, &found.name);
         let mut before = Vec::new();
-        if runs(found) {
+        if stops(found) {
             // those that need this one stop first
             let dependents = containers
                 .iter()
-                .filter(|other| other.name != found.name && runs(other) && depends_on(other, service, &containers));
+                .filter(|other| other.name != found.name && stops(other) && depends_on(other, service, &containers));
             let after = dependents.map(|other| stop_id(other)).collect();
             let stop = Action::Stop { container: found.name.clone(), grace: None };
             push(&mut plan, stop_id(found), id.clone(), service, stop, after);

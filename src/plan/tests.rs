@@ -17,6 +17,7 @@ fn facts() -> Facts {
         api_version: "1.41".into(),
         rootless: false,
         container_addresses: true,
+        published: true,
         embedded_dns: None,
         architecture: "x86_64".into(),
         cpus: 2,
@@ -626,6 +627,68 @@ fn down_with_volumes_takes_the_data_last() {
     - remove network macula (requested)
     - remove volume macula-db-data (requested)
     ");
+}
+
+#[test]
+fn nobody_waits_for_data_that_is_removed() {
+    let mut world = right_world(&platform());
+    for found in &mut world.containers {
+        let writes = match found.label(label::SERVICE) {
+            Some("db") => "macula-db-data",
+            // a folder of the host, which outlives the platform
+            Some("web") => "/srv/pages",
+            _ => continue,
+        };
+        found.writes.push(writes.to_owned());
+    }
+    assert_snapshot!(down("macula", &world, Keep { remove_volumes: true }).to_string(), @"
+    - remove container macula-db-1 (requested)
+    - remove container macula-migrate-1 (requested)
+    - stop container macula-web-1 (requested)
+    - remove container macula-web-1 (requested) after stop container macula-web-1
+    - remove network macula (requested) after remove container macula-db-1, remove container macula-migrate-1, remove container macula-web-1
+    - remove volume macula-db-data (requested) after remove container macula-db-1, remove container macula-migrate-1, remove container macula-web-1
+    ");
+    let kept = down("macula", &world, Keep::default()).to_string();
+    assert!(kept.contains("stop container macula-db-1"), "{kept}");
+}
+
+/// What a run that was killed leaves under temporary names, and two networks of one name.
+#[test]
+fn what_an_interrupted_run_left_is_removed() {
+    let platform = platform();
+    let mut world = right_world(&platform);
+    let mut left = world.containers.pop().unwrap();
+    let service = left.label(label::SERVICE).unwrap().to_owned();
+    left.name.push_str(".unfinished");
+    left.state = ContainerState::Created;
+    world.unfinished.push(left);
+    assert_eq!(service, "web");
+    assert_snapshot!(plan_of(&platform, &world), @"
+    - remove container macula-web-1.unfinished (left by an interrupted run)
+    + create container macula-web-1 (missing) after remove container macula-web-1.unfinished
+    + start container macula-web-1 (missing) after create container macula-web-1
+      await container macula-web-1 (missing) after start container macula-web-1
+    ");
+    let down = down("macula", &world, Keep::default()).to_string();
+    assert!(down.contains("remove container macula-web-1.unfinished (requested)\n"), "{down}");
+}
+
+#[test]
+fn of_two_networks_with_one_name_none_is_chosen() {
+    let platform = platform();
+    let mut world = right_world(&platform);
+    let mut twin = world.networks[0].clone();
+    (world.networks[0].id, twin.id) = ("a1".repeat(32), "b2".repeat(32));
+    world.networks.push(twin);
+    let (resources, supply) = (resources(&platform), Supply::default());
+    let wish = Wish { platform: "macula", resources: &resources, supply: &supply, selection: None };
+    let conflicts = reconcile(&wish, &world).unwrap_err();
+    assert_eq!(conflicts[0].to_string(), "network macula: 2 networks have this name: a1a1a1a1a1a1, b2b2b2b2b2b2");
+    // each can be named by its id when they go
+    let down = down("macula", &world, Keep::default());
+    let removed = down.steps.iter().filter(|step| matches!(step.action, Action::RemoveNetwork { .. }));
+    assert_eq!(removed.map(|step| step.resource.name.get(..2).unwrap()).collect::<Vec<_>>(), ["a1", "b2"]);
 }
 
 #[test]

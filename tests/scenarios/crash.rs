@@ -39,6 +39,8 @@ fn converged(platform: &Platform) {
     assert!(containers["db"].running && containers["web"].running);
     assert_eq!(containers["job"].exit_code, 0);
     assert_eq!(platform.everything().len(), 5, "{:?}", platform.everything());
+    // a container that was created and never furnished would run without it
+    assert_eq!(platform.shell("web", "cat /etc/page"), "hello");
     whole_files(platform);
 }
 

@@ -101,6 +101,7 @@ fn no_facts() -> Facts {
         api_version: String::new(),
         rootless: false,
         container_addresses: false,
+        published: true,
         embedded_dns: None,
         architecture: String::new(),
         cpus: 0,

@@ -9,6 +9,7 @@ use crate::plan::{self, Keep, Plan};
 
 use crate::app::cluster::look::look_for;
 use crate::app::cluster::work::Work;
+use crate::app::owner::{self, Owner};
 use crate::app::{Error, Session, State, resolver};
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -18,6 +19,8 @@ pub struct DownOptions {
     /// The cluster stays, and with it the network that its nodes are in.
     pub keep_cluster: bool,
     pub dry_run: bool,
+    /// Also where another user of the engine made it.
+    pub any_owner: bool,
 }
 
 /// What `down` came to.
@@ -73,6 +76,10 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
     let (facts, observed, cluster) =
         tokio::join!(engine.facts(), observe::ours(&*engine, name), look_for(session, name, &network, &network));
     let (observed, cluster) = (observed?, cluster?);
+    let own = Owner::read(session.host()).await?;
+    if let Some(owner) = owner::other(own.as_ref(), name, &observed).filter(|_| !options.any_owner) {
+        return Err(Error::Foreign { platform: name.clone(), owner });
+    }
     let mut plan = plan::down(name, &observed, Keep { remove_volumes: options.volumes });
     let mut work = None;
     if options.keep_cluster && cluster.observed.is_some() {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::app::cluster::join;
 use crate::app::cluster::status::ask;
 use crate::app::cluster::work::Work;
+use crate::app::owner::Owner;
 use crate::app::prepare::prepare_without;
 use crate::app::resolver;
 use crate::app::survey::{Look, Survey, survey_with};
@@ -104,6 +105,9 @@ async fn traced(
         recorder.phase("settle", finish_killed_stop(session, &loaded.platform.name, killed)).await?;
     }
     let mut prepared = recorder.phase("plan", prepare(session, loaded, &options.wanted)).await?;
+    if let Some(foreign) = prepared.survey.foreign() {
+        return Err(foreign);
+    }
     // only now that nothing is in the way: a run that is refused changes nothing
     if let Ok(certificate) = &prepared.survey.certificate
         && !recorder.phase("certificate", certificate.keep(session, &loaded.platform)).await?
@@ -248,6 +252,10 @@ async fn carry_out(
         unchanged: unchanged(prepared),
         logs: Some(survey.state.folder().join("log")),
     };
+    match Owner::ensure(session.host()).await {
+        Ok(owner) => tools.labels = owner.labels(),
+        Err(error) => session.events.warn(format!("what is made bears no owner: {error}")),
+    }
     let began = Instant::now();
     let outcome = apply(&session.command, &survey.platform.name, plan, tools).await;
     recorder.steps(began, &outcome.ran);

@@ -112,7 +112,7 @@ impl Style {
 /// Half cells that a part of a whole takes in a bar.
 fn halves(part: u128, whole: u128, width: usize) -> usize {
     let cells = u128::try_from(width).unwrap_or_default() * 2;
-    let filled = if whole == 0 { 0 } else { part.min(whole) * cells / whole };
+    let filled = (part.min(whole) * cells).checked_div(whole).unwrap_or_default();
     usize::try_from(filled).unwrap_or_default()
 }
 

@@ -191,6 +191,17 @@ pub(in crate::doctor) async fn version(context: &Context<'_>) -> Verdict {
 }
 
 pub(in crate::doctor) async fn context(context: &Context<'_>) -> Verdict {
+    if let (Some(used), Ok(facts)) = (context.endpoint(), context.facts().await)
+        && !facts.published
+        && !is_remote(used)
+    {
+        return Verdict::warning("this process is in a container of its own network, and the engine is outside of it")
+            .detail(["what the platform publishes (127.0.0.2 and so on) does not arrive in this container"])
+            .fix(Fix::advice(
+                "run this container with --network host; or join the platform's network after `up` (docker network \
+                 connect macula CONTAINER): there the services answer by their names",
+            ));
+    }
     let Some(attempt) = named(context) else {
         return match context.endpoint() {
             Some(used) => Verdict::ok(format!("{} ({}) is on this machine", used.endpoint, origin(&used.source))),

@@ -72,6 +72,14 @@ pub(super) struct Listed {
     pub labels: Option<BTreeMap<String, String>>,
     pub ports: Option<Vec<ListedPort>>,
     pub network_settings: NetworkSettings,
+    #[serde(deserialize_with = "if_readable")]
+    pub mounts: Option<Vec<Mounted>>,
+}
+
+/// Podman lists other things here than Docker, and all of its containers are inspected anyway.
+fn if_readable<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Mounted>>, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(value).ok())
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -103,6 +111,26 @@ pub(super) struct Info {
     pub driver: String,
     /// `1` or `2`
     pub cgroup_version: String,
+}
+
+/// A network, as far as its own addresses on the engine's machine go.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Bridge {
+    #[serde(rename = "IPAM")]
+    pub ipam: BridgeIpam,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct BridgeIpam {
+    pub config: Option<Vec<BridgePool>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct BridgePool {
+    pub gateway: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -202,6 +230,12 @@ pub(super) struct Endpoint {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct Mounted {
+    /// `bind`, `volume`, `tmpfs`
+    #[serde(rename = "Type")]
+    pub kind: String,
+    /// Of a volume.
+    pub name: String,
+    pub source: String,
     pub destination: String,
     #[serde(rename = "RW")]
     pub writable: Option<bool>,
@@ -239,6 +273,18 @@ pub(super) struct CountedVolume {
 pub(super) struct UsageData {
     /// -1: not counted.
     pub size: i64,
+}
+
+/// Volumes by name, and folders of the host, that a container may write to.
+pub(super) fn writes(mounts: Option<&[Mounted]>) -> Vec<String> {
+    let written = mounts.unwrap_or_default().iter().filter(|mount| mount.writable != Some(false));
+    let mut all: Vec<String> = written
+        .filter(|mount| mount.kind != "tmpfs")
+        .map(|mount| if mount.name.is_empty() { mount.source.clone() } else { mount.name.clone() })
+        .collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
 #[cfg(test)]

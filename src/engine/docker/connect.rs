@@ -1,11 +1,14 @@
 //! Reaching an engine and learning what it is.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bollard::errors::Error;
+
 use super::super::EngineError;
-use super::answers::{Info, Version, get};
+use super::answers::{Bridge, Info, Version, get};
 use super::version::{ApiVersion, versioned};
 use super::{Docker, errors};
 use crate::model::{EngineKind, Facts};
@@ -30,7 +33,7 @@ impl std::fmt::Display for ConnectError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Io(error) => write!(f, "{error}"),
-            Self::TooOld(api) => write!(f, "it speaks only version {api} of the API, 1.41 is needed"),
+            Self::TooOld(api) => write!(f, "it supports API {api}; 1.41 or later is required"),
             Self::Other(message) => f.write_str(message),
         }
     }
@@ -42,6 +45,19 @@ enum Endpoint {
 }
 
 impl Endpoint {
+    /// A socket file, or an address of the loopback interface: as far as one can tell, the engine
+    /// publishes where we are.
+    fn is_near(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Tcp(address) => {
+                let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+                let host = host.trim_start_matches('[').trim_end_matches(']');
+                host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+            }
+        }
+    }
+
     fn parse(text: &str) -> Result<Self, ConnectError> {
         let (scheme, rest) = text.split_once("://").unwrap_or(("unix", text));
         match scheme {
@@ -52,7 +68,7 @@ impl Endpoint {
                 let has_port = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
                 Ok(Self::Tcp(if has_port { address.to_owned() } else { format!("{address}:2375") }))
             }
-            _ => Err(ConnectError::Other(format!("an endpoint is unix://PATH or tcp://HOST:PORT, not `{text}`"))),
+            _ => Err(ConnectError::Other(format!("`{text}` is not supported: use unix://PATH or tcp://HOST:PORT"))),
         }
     }
 }
@@ -87,8 +103,11 @@ impl Docker {
             Endpoint::Tcp(address) => bollard::Docker::connect_with_http(address, NEVER, bollard::API_DEFAULT_VERSION),
         };
         let client = client.map_err(|error| ConnectError::Other(error.to_string()))?;
-        let asked = async { tokio::try_join!(get::<Version>(&client, "/version"), get::<Info>(&client, "/info")) };
-        let (version, info) = tokio::time::timeout(first_answer, asked)
+        let asked = async {
+            let bridge = async { Ok::<_, Error>(get::<Bridge>(&client, "/networks/bridge").await.ok()) };
+            tokio::try_join!(get::<Version>(&client, "/version"), get::<Info>(&client, "/info"), bridge)
+        };
+        let (version, info, bridge) = tokio::time::timeout(first_answer, asked)
             .await
             .map_err(|_| ConnectError::Other(format!("no answer within {first_answer:?}")))?
             .map_err(|error| ConnectError::Other(errors::engine_error("asking what it is", error).to_string()))?;
@@ -96,11 +115,8 @@ impl Docker {
         let api = ApiVersion::parse(&version.api_version)
             .and_then(|highest| ApiVersion::negotiate(lowest, highest))
             .ok_or_else(|| ConnectError::TooOld(version.api_version.clone()))?;
-        let socket = match parsed {
-            Endpoint::Unix(path) => Some(path),
-            Endpoint::Tcp(_) => None,
-        };
-        let facts = facts(&version, &info, api, socket, &this_machine());
+        let here = ThisMachine { bridge: bridge.and_then(|bridge| is_here(&bridge)), ..this_machine() };
+        let facts = facts(&version, &info, api, &parsed, &here);
         let client = client.with_request_modifier(move |mut request| {
             if let Ok(uri) = versioned(&request.uri().to_string(), api).parse() {
                 *request.uri_mut() = uri;
@@ -125,6 +141,20 @@ impl Docker {
 struct ThisMachine {
     kernel: String,
     name: String,
+    /// The address of the engine's own bridge is one of this process's: both share a network.
+    /// `None`: it does not say where that is.
+    bridge: Option<bool>,
+}
+
+/// An address that one can bind is one's own. Nothing is sent.
+fn is_here(bridge: &Bridge) -> Option<bool> {
+    let pools = bridge.ipam.config.iter().flatten();
+    let gateway = pools.filter_map(|pool| pool.gateway.parse::<IpAddr>().ok()).find(IpAddr::is_ipv4)?;
+    match std::net::UdpSocket::bind((gateway, 0)) {
+        Ok(_) => Some(true),
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Some(false),
+        Err(_) => None,
+    }
 }
 
 fn this_machine() -> ThisMachine {
@@ -132,10 +162,11 @@ fn this_machine() -> ThisMachine {
     ThisMachine {
         kernel: uname.release().to_string_lossy().into_owned(),
         name: uname.nodename().to_string_lossy().into_owned(),
+        bridge: None,
     }
 }
 
-fn facts(version: &Version, info: &Info, api: ApiVersion, socket: Option<String>, here: &ThisMachine) -> Facts {
+fn facts(version: &Version, info: &Info, api: ApiVersion, endpoint: &Endpoint, here: &ThisMachine) -> Facts {
     let components = version.components.as_deref().unwrap_or_default();
     let podman = components.iter().find(|component| component.name.starts_with("Podman"));
     let number = podman.map_or(&version.version, |component| &component.version);
@@ -144,9 +175,17 @@ fn facts(version: &Version, info: &Info, api: ApiVersion, socket: Option<String>
     let options = info.security_options.as_deref().unwrap_or_default();
     let rootless = options.iter().any(|option| option.contains("name=rootless"));
     let desktop = info.operating_system.contains("Docker Desktop");
+    let socket = match endpoint {
+        Endpoint::Unix(path) => Some(path.clone()),
+        Endpoint::Tcp(_) => None,
+    };
+    let near = endpoint.is_near();
     // an engine in a virtual machine or in another network has addresses that lead nowhere here
-    let local =
-        cfg!(target_os = "linux") && socket.is_some() && info.kernel_version == here.kernel && info.name == here.name;
+    let same_kernel = info.kernel_version == here.kernel;
+    let local = cfg!(target_os = "linux") && near && same_kernel && info.name == here.name;
+    // a container with the engine's socket has the machine's kernel, and a network of its own
+    let apart = here.bridge == Some(false) && same_kernel && !rootless && !desktop;
+    let shares = here.bridge.unwrap_or(local);
     let kind = if podman.is_some() { EngineKind::Podman } else { EngineKind::Docker };
     let name = match (kind, desktop) {
         (EngineKind::Podman, _) => "Podman",
@@ -159,13 +198,14 @@ fn facts(version: &Version, info: &Info, api: ApiVersion, socket: Option<String>
         engine_kind: kind,
         api_version: api.to_string(),
         rootless,
-        container_addresses: local && !rootless && !desktop,
+        container_addresses: cfg!(target_os = "linux") && near && shares && !rootless && !desktop,
+        published: near && !apart,
         // Podman's is the gateway of each network
         embedded_dns: (kind == EngineKind::Docker).then_some(std::net::Ipv4Addr::new(127, 0, 0, 11).into()),
         architecture: version.arch.clone(),
         cpus: info.cpus,
         memory: info.mem_total,
-        data_root: some(&info.docker_root_dir).filter(|_| local),
+        data_root: some(&info.docker_root_dir).filter(|_| local && !apart),
         storage_driver: some(&info.driver),
         cgroup_version: info.cgroup_version.parse().ok(),
         socket,
@@ -178,29 +218,42 @@ mod tests {
 
     use super::*;
 
-    fn seen(system: &str, options: &str, socket: bool, kernel: &str) -> Facts {
+    fn seen(system: &str, options: &str, endpoint: &str, kernel: &str, bridge: Option<bool>) -> Facts {
         let info: Info = serde_json::from_value(serde_json::json!({
             "OperatingSystem": system, "SecurityOptions": [options], "KernelVersion": "6.1", "Name": "box",
             "DockerRootDir": "/var/lib/docker", "CgroupVersion": "2",
         }))
         .unwrap();
         let version = Version { version: "29.1.0".into(), ..Version::default() };
-        let here = ThisMachine { kernel: kernel.into(), name: "box".into() };
-        facts(&version, &info, ApiVersion(1, 48), socket.then(|| "/s".to_owned()), &here)
+        let here = ThisMachine { kernel: kernel.into(), name: "box".into(), bridge };
+        facts(&version, &info, ApiVersion(1, 48), &Endpoint::parse(endpoint).unwrap(), &here)
     }
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn addresses_of_containers_lead_somewhere_only_on_the_same_machine() {
-        let look = |facts: Facts| (facts.engine, facts.container_addresses, facts.data_root.is_some());
-        assert_eq!(look(seen("Debian", "name=seccomp", true, "6.1")), ("Docker 29.1.0".into(), true, true));
-        let rootless = look(seen("Debian", "name=rootless", true, "6.1"));
-        assert_eq!(rootless, ("Docker 29.1.0 (rootless)".into(), false, true));
-        let desktop = look(seen("Docker Desktop", "name=seccomp", true, "6.1"));
-        assert_eq!(desktop, ("Docker Desktop 29.1.0".into(), false, true));
-        // in a virtual machine, and over the network
-        assert_eq!(look(seen("Alpine", "", true, "6.6")), ("Docker 29.1.0".into(), false, false));
-        assert_eq!(look(seen("Debian", "", false, "6.1")), ("Docker 29.1.0".into(), false, false));
+    fn addresses_of_containers_lead_somewhere_only_in_the_same_network() {
+        let socket = "unix:///s";
+        // system, options, endpoint, kernel, the engine's bridge is here: container addresses,
+        // published addresses, data folder
+        for (system, options, endpoint, kernel, bridge, expected) in [
+            ("Debian", "name=seccomp", socket, "6.1", Some(true), (true, true, true)),
+            ("Debian", "name=seccomp", socket, "6.1", None, (true, true, true)),
+            ("Debian", "name=rootless", socket, "6.1", Some(false), (false, true, true)),
+            ("Docker Desktop", "name=seccomp", socket, "6.1", Some(false), (false, true, true)),
+            // in a virtual machine
+            ("Alpine", "", socket, "6.6", Some(false), (false, true, false)),
+            // a container that has the engine's socket, whatever its host name
+            ("Debian", "", socket, "6.1", Some(false), (false, false, false)),
+            // over the network: on this machine, and on another
+            ("Debian", "", "tcp://localhost:2375", "6.1", Some(true), (true, true, true)),
+            ("Debian", "", "tcp://docker:2375", "6.1", Some(false), (false, false, false)),
+        ] {
+            let facts = seen(system, options, endpoint, kernel, bridge);
+            let found = (facts.container_addresses, facts.published, facts.data_root.is_some());
+            assert_eq!(found, expected, "{system} {options} {endpoint} {bridge:?}");
+        }
+        assert_eq!(seen("Debian", "name=rootless", socket, "6.1", None).engine, "Docker 29.1.0 (rootless)");
+        assert_eq!(seen("Docker Desktop", "", socket, "6.1", None).engine, "Docker Desktop 29.1.0");
     }
 
     #[tokio::test]

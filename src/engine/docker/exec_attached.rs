@@ -59,7 +59,12 @@ pub(super) async fn exec_attached(
             piece = output.next() => match piece {
                 Some(Ok(LogOutput::StdErr { message })) => put(std::io::stderr(), &message).map_err(other)?,
                 Some(Ok(piece)) => put(std::io::stdout(), &piece.into_bytes()).map_err(other)?,
-                Some(Err(error)) => return Err(errors::engine_error(&operation, error)),
+                // a program that ends before it has read all of its input resets the connection: how
+                // it ended counts, where the engine knows that
+                Some(Err(error)) => {
+                    let ended = exec_status(docker, &operation, &id).await;
+                    return ended.map_err(|_| errors::engine_error(&operation, error));
+                }
                 None => break,
             },
             piece = typed.recv(), if typing => {

@@ -7,7 +7,7 @@ use bollard::models::{ImageInspect, Network};
 use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptions, ListVolumesOptions};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::answers::{Inspected, Listed, ListedImage, ListedPort, Ports, Published, State, encoded};
+use super::answers::{Inspected, Listed, ListedImage, ListedPort, Ports, Published, State, encoded, writes};
 use super::networks::{observed_network, sorted};
 use super::reference::{Reference, familiar};
 use super::{Docker, READ};
@@ -220,6 +220,7 @@ pub(super) fn running(listed: &Listed) -> Option<ObservedContainer> {
             .filter_map(|(network, endpoint)| Some((network.clone(), endpoint.ip_address.parse().ok()?)))
             .collect(),
         ports,
+        writes: writes(listed.mounts.as_deref()),
         // it did not start before
         started_at: Some(listed.created).filter(|seconds| *seconds > 0),
         up_for: up_for(&listed.status),
@@ -288,6 +289,7 @@ pub(super) fn observed_container(inspected: &Inspected, podman: bool) -> Observe
             .filter_map(|(network, endpoint)| Some((network.clone(), endpoint.ip_address.parse().ok()?)))
             .collect(),
         ports: ports(inspected),
+        writes: writes(inspected.mounts.as_deref()),
         started_at: seconds(&state.started_at),
         up_for: None,
         finished_at: seconds(&state.finished_at).filter(|_| ended),

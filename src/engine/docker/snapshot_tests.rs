@@ -83,6 +83,7 @@ fn a_container_is_read_from_what_the_engine_says() {
                 protocol: Tcp,
             },
         ],
+        writes: [],
         started_at: Some(
             1795224296,
         ),
@@ -204,6 +205,7 @@ fn a_container_that_runs_is_read_from_the_list() {
                     protocol: Tcp,
                 },
             ],
+            writes: [],
             started_at: Some(
                 1795224290,
             ),

@@ -125,6 +125,7 @@ impl FakeEngine {
             api_version: "1.41".into(),
             rootless: false,
             container_addresses: true,
+            published: true,
             embedded_dns: Some(Ipv4Addr::new(127, 0, 0, 11).into()),
             architecture: "amd64".into(),
             cpus: 4,
