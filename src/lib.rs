@@ -15,6 +15,14 @@
 //! | 2 | `compile`, `plan` | pure: platform to resources; resources and the world to steps |
 //! | 1 | `config` | files to platform, every error at once |
 //! | 0 | `model`, `render` | pure: the types; the embedded templates |
+//! | | `words` | the cellar, which every floor may use: how values read in a sentence and how people type them |
+
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
+#![cfg_attr(test, allow(clippy::disallowed_methods, clippy::disallowed_macros))]
+
+#[cfg(test)]
+#[path = "../tests/common/require.rs"]
+mod require;
 
 pub mod app;
 pub mod apply;
@@ -27,4 +35,6 @@ pub mod system;
 pub mod validate;
 
 // Floors 0 to 4 are a crate of their own (src/ground.rs): the two halves compile side by side.
-pub use macula_ground::{bundle, compile, config, dns, engine, event, host, kubernetes, model, pki, plan, render, s3};
+pub use macula_ground::{
+    bundle, compile, config, dns, engine, event, host, kubernetes, model, pki, plan, render, s3, words,
+};

@@ -4,6 +4,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use tracing::Instrument;
+
 use crate::engine::{EngineError, Streams};
 use crate::host::Host;
 use crate::model::{ContainerSpec, Facts, Healthcheck, ObservedContainer, Probe, ProbeKind, Readiness};
@@ -21,6 +23,20 @@ pub enum Answer {
 
 /// Asks once.
 pub async fn ask(
+    engine: &dyn Streams,
+    host: &dyn Host,
+    facts: &Facts,
+    spec: &ContainerSpec,
+    readiness: &Readiness,
+    found: &ObservedContainer,
+) -> Result<Answer, EngineError> {
+    let answer = ask_quietly(engine, host, facts, spec, readiness, found);
+    let answer = answer.instrument(tracing::debug_span!("probe", service = %spec.service)).await;
+    tracing::debug!(service = %spec.service, ?answer, "a service was asked");
+    answer
+}
+
+async fn ask_quietly(
     engine: &dyn Streams,
     host: &dyn Host,
     facts: &Facts,

@@ -1,5 +1,7 @@
 //! The commands that need no engine, in a hermetic home: what is printed where, and the exit codes.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "tests look at their own surroundings")]
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 

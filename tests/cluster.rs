@@ -1,6 +1,11 @@
 //! The configuration of the cluster, as the real `kind` program takes it. What comes after (nodes need
 //! an image and privileged containers) is run with a script in its place: `src/app/cluster/tests.rs`.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "tests look at their own surroundings")]
+
+#[path = "common/require.rs"]
+mod require;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -44,7 +49,7 @@ fn config(settings: &str, folder: &Path) -> String {
 /// It checks the whole file first; then it asks for the image, several times over.
 fn taken(settings: &str) {
     let Some(kind) = kind() else {
-        eprintln!("skipped: no kind on the PATH, nor named by MACULA_KIND");
+        require::skipped("kind", "there is no kind on the PATH, and MACULA_KIND names none");
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -85,7 +90,7 @@ fn another_image_and_more_ports() {
 #[test]
 fn a_mistake_is_noticed() {
     let Some(kind) = kind() else {
-        eprintln!("skipped: no kind on the PATH, nor named by MACULA_KIND");
+        require::skipped("kind", "there is no kind on the PATH, and MACULA_KIND names none");
         return;
     };
     let folder = tempfile::tempdir().unwrap();

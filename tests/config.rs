@@ -1,6 +1,8 @@
 //! Configuration as users have it: a corpus of Compose files held against what docker compose
 //! itself makes of them, and a folder of broken files, each with its messages.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "tests look at their own surroundings")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

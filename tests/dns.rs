@@ -1,5 +1,10 @@
 //! The resolver with real sockets: what a client sees.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "tests look at their own surroundings")]
+
+#[path = "common/require.rs"]
+mod require;
+
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -755,7 +760,7 @@ fn the_query_log_is_told_each_question() {
 fn strangers_get_no_answer() {
     // an address of this machine that is not loopback, to come from
     let Some(own) = outside_address() else {
-        println!("skipped: this machine has no address beside loopback");
+        require::skipped("network", "this machine has no address other than loopback");
         return;
     };
     let listen = Listen { address: (own, 0).into(), view: View::Container };

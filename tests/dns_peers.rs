@@ -2,6 +2,11 @@
 //! clients that must understand it, and PowerDNS as the source of records. What is not installed is
 //! named as skipped.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "tests look at their own surroundings")]
+
+#[path = "common/require.rs"]
+mod require;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -147,7 +152,7 @@ fn questions() -> BTreeSet<String> {
 
 fn agrees_with(peer: &str, program: &str, configure: impl FnOnce(&Path, u16) -> Vec<String>) {
     let Some(program) = find(program) else {
-        println!("skipped: {peer} is not installed");
+        require::skipped(peer, &format!("{peer} is not installed"));
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -216,7 +221,7 @@ fn output(program: &Path, arguments: &[&str]) -> String {
 #[test]
 fn dig_option_by_option() {
     let Some(dig) = find("dig") else {
-        println!("skipped: dig is not installed");
+        require::skipped("dig", "dig is not installed");
         return;
     };
     let (_handle, server) = start();
@@ -255,7 +260,7 @@ fn dig_option_by_option() {
 #[test]
 fn kdig_and_its_odd_options() {
     let Some(kdig) = find("kdig") else {
-        println!("skipped: kdig is not installed");
+        require::skipped("kdig", "kdig is not installed");
         return;
     };
     let (_handle, server) = start();
@@ -286,12 +291,12 @@ fn kdig_and_its_odd_options() {
 #[test]
 fn dnspython_reads_the_answers() {
     let Some(python) = ["/usr/bin/python3"].iter().map(PathBuf::from).find(|path| path.is_file()) else {
-        println!("skipped: python3 is not installed");
+        require::skipped("python3", "python3 is not installed");
         return;
     };
     let installed = Command::new(&python).args(["-c", "import dns.query"]).stderr(Stdio::null()).status();
     if !installed.is_ok_and(|status| status.success()) {
-        println!("skipped: dnspython is not installed");
+        require::skipped("dnspython", "dnspython is not installed");
         return;
     }
     let (_handle, server) = start();
@@ -319,12 +324,12 @@ print("read")
 #[test]
 fn a_record_written_to_powerdns_is_answered_within_a_second() {
     let (Some(server), Some(tool)) = (find("pdns_server"), find("pdnsutil")) else {
-        println!("skipped: PowerDNS is not installed");
+        require::skipped("powerdns", "PowerDNS is not installed");
         return;
     };
     let schema = Path::new("/usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql");
     let Some(python) = Some(PathBuf::from("/usr/bin/python3")).filter(|path| path.is_file() && schema.is_file()) else {
-        println!("skipped: PowerDNS's sqlite backend or python3 is not installed");
+        require::skipped("powerdns", "PowerDNS's sqlite backend or python3 is not installed");
         return;
     };
     let folder = tempfile::tempdir().unwrap();

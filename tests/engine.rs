@@ -1,6 +1,11 @@
 //! The engine against a real one. Without an engine, or without a static busybox to make an image
 //! from, each test says what it lacks and ends.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "tests look at their own surroundings")]
+
+#[path = "common/require.rs"]
+mod require;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -40,10 +45,14 @@ impl Bench {
     async fn new(test: &str) -> Option<Self> {
         let engine = match Docker::connect(&endpoint()).await {
             Ok(engine) => engine,
-            Err(error) => return skipped(test, &error.to_string()),
+            Err(error) => return skipped(test, "engine", &error.to_string()),
         };
         let Some(busybox) = busybox() else {
-            return skipped(test, "no static busybox (package busybox-static; or name one in MACULA_TEST_BUSYBOX)");
+            return skipped(
+                test,
+                "busybox",
+                "no static busybox (package busybox-static; or name one in MACULA_TEST_BUSYBOX)",
+            );
         };
         let image = format!("engine-test-{}:base", std::process::id());
         let mut holders = HOLDERS.lock().await;
@@ -163,9 +172,8 @@ impl Drop for Bench {
     }
 }
 
-fn skipped<T>(test: &str, why: &str) -> Option<T> {
-    // not with println!, which the harness swallows when a test passes
-    let _ = std::io::stderr().write_all(format!("skipped: {test}: {why}\n").as_bytes());
+fn skipped<T>(test: &str, need: &str, why: &str) -> Option<T> {
+    require::skipped(need, &format!("{test}: {why}"));
     None
 }
 
@@ -697,7 +705,7 @@ async fn a_program_gets_our_terminal() {
     }
     let Some(bench) = Bench::new("attach").await else { return };
     if std::process::Command::new("script").arg("--version").output().is_err() {
-        return skipped("attach", "no program `script`").unwrap_or_default();
+        return skipped("attach", "script", "there is no program `script`").unwrap_or_default();
     }
     let id = bench.started(&bench.spec("a", &["sleep", "60"])).await;
     let this = std::env::current_exe().unwrap();

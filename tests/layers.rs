@@ -1,11 +1,16 @@
 //! Imports point only to lower floors: reads every source file, finds what it takes from other
 //! modules of the crate, and compares the floors. The map stands in src/lib.rs.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "tests look at their own surroundings")]
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Module -> floor. Modules on the same floor may not import each other.
-const FLOORS: &[(&str, u8)] = &[
+const FLOORS: &[(&str, i8)] = &[
+    ("words", -1),
+    // of the tests
+    ("require", -1),
     ("model", 0),
     ("render", 0),
     ("config", 1),
@@ -62,7 +67,7 @@ const ROOMS: &[(&str, &[(&str, u8)])] = &[(
     ],
 )];
 
-fn floor(module: &str) -> Option<u8> {
+fn floor(module: &str) -> Option<i8> {
     FLOORS.iter().find(|(name, _)| *name == module).map(|(_, floor)| *floor)
 }
 

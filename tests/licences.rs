@@ -1,5 +1,7 @@
 //! Every crate that goes into the program may be given away with it.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "tests look at their own surroundings")]
+
 use std::process::Command;
 
 use serde_json::Value;

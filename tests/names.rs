@@ -2,6 +2,11 @@
 //! namespaces of its own, with a copy of /etc, so that nothing of this machine is touched; that takes
 //! root and a kernel that lets root make namespaces.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "tests look at their own surroundings")]
+
+#[path = "common/require.rs"]
+mod require;
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -28,7 +33,7 @@ fn the_system_finds_the_names_and_is_put_back() {
         return inside();
     }
     if let Some(reason) = unfit() {
-        println!("skipped: {reason}");
+        require::skipped("namespaces", &reason);
         return;
     }
     let program = std::env::current_exe().unwrap();
@@ -290,7 +295,7 @@ fn inside() {
         world.done(&["trust", "uninstall"]);
         assert!(curl().is_err());
     } else {
-        println!("skipped: trust, since curl or update-ca-certificates is not here");
+        require::skipped("curl", "trust: curl or update-ca-certificates is not installed");
     }
 
     // each other way that fits this machine

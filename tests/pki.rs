@@ -2,6 +2,11 @@
 //! rustls' webpki, Java, and Python in a live handshake. And the trust stores of a machine whose
 //! folders are copies. What is not installed here is named as skipped.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "tests look at their own surroundings")]
+
+#[path = "common/require.rs"]
+mod require;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -95,7 +100,7 @@ fn ip(address: &str) -> SanType {
 fn installed(program: &str, args: &[&str]) -> bool {
     let there = Command::new(program).args(args).output().is_ok_and(|output| output.status.success());
     if !there {
-        eprintln!("skipped: `{program}` is not installed or does not run here");
+        require::skipped(program, &format!("`{program}` is not installed or does not run here"));
     }
     there
 }
@@ -419,7 +424,7 @@ async fn a_damaged_authority_is_reported_and_left_alone() {
     said.push(reason(&format!("{key}{}{}", other.intermediate().pem(), other.root().pem())).await);
     insta::assert_snapshot!(said.join("\n"), @r"
     it holds no private key
-    it is no PEM: incomplete PEM
+    it is not valid PEM: incomplete PEM
     it holds no private key
     it holds no certificate
     it holds no name constraints for just this domain
@@ -501,8 +506,8 @@ async fn no_certificate_for_what_is_not_ours() {
         @r"
     a certificate needs a name
     the certificate cannot have this name: `example.com` does not lie in macula.local, the only domain of this authority
-    the certificate cannot have this name: 8.8.8.8 is no loopback address: certificates of this authority are for 127.0.0.0/8 and ::1
-    the certificate cannot have this name: `a b.macula.local` is no DNS name: a label has other characters than letters, digits, - and _
+    the certificate cannot have this name: 8.8.8.8 is not a loopback address: certificates of this authority are for 127.0.0.0/8 and ::1
+    the certificate cannot have this name: `a b.macula.local` is not a valid DNS name: a label has other characters than letters, digits, - and _
     "
     );
 }
@@ -530,7 +535,7 @@ fn stores_of_a_throw_away_machine() {
     unshare.args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"]).arg(copies.path()).arg(me);
     let output = unshare.output().unwrap();
     if output.status.code() == Some(77) {
-        eprintln!("skipped: no overlay can be mounted here");
+        require::skipped("mounts", "no overlay can be mounted here");
         return;
     }
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();

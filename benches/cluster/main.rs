@@ -3,6 +3,12 @@
 //!
 //! `cargo bench --bench cluster`; see benches/README.md.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "a program of its own, for people at a terminal"
+)]
+
 #[expect(dead_code, reason = "shared with another benchmark, which uses more of it")]
 #[path = "../common/stats.rs"]
 mod stats;

@@ -2,6 +2,12 @@
 //!
 //! `cargo bench --bench compose [-- SCENARIO...]`; see benches/README.md.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "a program of its own, for people at a terminal"
+)]
+
 mod files;
 mod proxy;
 mod report;

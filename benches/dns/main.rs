@@ -5,6 +5,12 @@
 //! bind9 pdns-server pdns-backend-bind`); those that are absent are named as skipped. See
 //! benches/README.md for how to read the table.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "a program of its own, for people at a terminal"
+)]
+
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;

@@ -60,8 +60,9 @@ fn echo(address: SocketAddr) {
     const BATCH: usize = 64;
     let socket = UdpSocket::bind(address).expect("the echo's socket");
     let mut buffers = vec![[0_u8; 2048]; BATCH];
-    // SAFETY (both): structs of integers and pointers, for which zeros are a value
+    // SAFETY: a struct of integers, for which zeros are a value
     let mut names = vec![unsafe { mem::zeroed::<libc::sockaddr_in>() }; BATCH];
+    // SAFETY: a struct of integers and pointers, for which zeros are a value
     let mut heads = vec![unsafe { mem::zeroed::<libc::mmsghdr>() }; BATCH];
     let mut vectors: Vec<libc::iovec> = buffers
         .iter_mut()

@@ -119,7 +119,7 @@ pub enum ResolverError {
          {one}), {} (platform {other})", list(.ones), list(.others)
     )]
     TwoUpstreams { one: String, ones: Vec<IpAddr>, other: String, others: Vec<IpAddr> },
-    #[error("a resolver runs in a terminal, in the place of the service")]
+    #[error("a resolver that was started in a terminal runs instead of the service")]
     InTerminal,
     #[error(transparent)]
     Content(#[from] ContentError),

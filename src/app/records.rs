@@ -1,7 +1,7 @@
 //! `dns list`, `add` and `remove`: the platform's own names and those that people wrote.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use serde::Serialize;
@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::compile::{records_api, zone};
 use crate::config::Loaded;
 use crate::dns::{Records, content, owner, record_type, rtype};
+use crate::host::until;
 use crate::model::{Platform, RecordData, View, Zone};
 
 use super::error::ResolverError;
@@ -214,17 +215,14 @@ fn is_own(own: &Zone, name: &str, rtype: &str) -> bool {
 async fn seen(session: &Session, name: &str, rtype: &str, wanted: bool) -> Option<bool> {
     let mut client = resolver::connect(session.host()).await.ok()?;
     let number = record_type(rtype)?;
-    let begun = Instant::now();
-    loop {
-        let trace = client.trace(name, number, View::Host).await.ok()?;
-        if trace.is_from_feed() == wanted {
-            return Some(true);
+    let looked = until(SEEN, Duration::from_millis(50), &session.cancel, async || {
+        match client.trace(name, number, View::Host).await {
+            Ok(trace) if trace.is_from_feed() == wanted => Ok(Some(true)),
+            Ok(_) => Err(()),
+            Err(_) => Ok(None),
         }
-        if begun.elapsed() > SEEN {
-            return Some(false);
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    });
+    looked.await.unwrap_or(Some(false))
 }
 
 #[cfg(test)]

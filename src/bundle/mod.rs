@@ -33,7 +33,7 @@ const NAMES: [&str; 4] = ["manifest.json", "repositories", "index.json", "oci-la
 pub enum BundleError {
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("{} is no bundle of images: {message}", path.display())]
+    #[error("{} is not a bundle of images: {message}", path.display())]
     NotABundle { path: PathBuf, message: String },
     #[error("{} was written by a newer macula (format {found}; this one knows {FORMAT})", path.display())]
     Newer { path: PathBuf, found: u32 },

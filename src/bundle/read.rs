@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::write::hexadecimal;
 use super::{BundleError, FORMAT, File, INDEX, Image, Index, Member, io_error, member};
+use crate::words;
 
 /// An index larger than this is none.
 const LARGEST_INDEX: u64 = 64 << 20;
@@ -87,7 +87,7 @@ impl Bundle {
                     return Ok(false);
                 }
             }
-            if size != file.size || hexadecimal(&hash.finalize()) != file.sha256 {
+            if size != file.size || words::hex(hash.finalize()) != file.sha256 {
                 return Err(damaged());
             }
             seen += size;

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::{BundleError, FORMAT, File, INDEX, Image, Index, Member, NAMES, io_error, member};
+use crate::words;
 
 /// zstd's own default: some 300 MB a second on one core, a third of the size for Debian's files.
 const LEVEL: i32 = 3;
@@ -229,7 +230,7 @@ fn copy_hashed(from: &mut impl Read, to: &mut impl Write) -> Result<String, Faul
     let mut buffer = vec![0; 256 * 1024];
     loop {
         let read = match from.read(&mut buffer) {
-            Ok(0) => return Ok(hexadecimal(&hash.finalize())),
+            Ok(0) => return Ok(words::hex(hash.finalize())),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(Fault::Read(error)),
@@ -238,10 +239,6 @@ fn copy_hashed(from: &mut impl Read, to: &mut impl Write) -> Result<String, Faul
         hash.update(piece);
         to.write_all(piece).map_err(Fault::Write)?;
     }
-}
-
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn length(bytes: &[u8]) -> u64 {

@@ -4,6 +4,7 @@ use clap::Subcommand;
 
 use crate::app;
 use crate::app::{ClusterStatus, Error};
+use crate::model::macula;
 use crate::plan::Plan;
 
 use super::context::{Context, StackOptions};
@@ -15,8 +16,8 @@ use super::up::Asker;
 
 /// The Kubernetes cluster: make it, look at it, take it away
 ///
-/// `macula up` makes it too. Nodes are containers of the engine in the platform's own network; the
-/// services on this machine outlive the cluster, and know it again when it is made anew.
+/// `macula up` creates it too. Nodes are containers of the engine in the platform's own network; the
+/// services on this machine outlive the cluster, and recognize it when it is created again.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -27,7 +28,7 @@ pub struct Args {
 enum Action {
     /// Make the cluster, or what is missing of it
     ///
-    /// `kind` is found on the PATH (or named by MACULA_KIND); where it is not here, version 0.33.0 is
+    /// `kind` is taken from the PATH (or MACULA_KIND); where there is none, version 0.33.0 is
     /// fetched after asking, and checked. The context goes into your kubeconfig.
     Create {
         /// Keep the nodes of a cluster that does not come up, for a look at them
@@ -97,7 +98,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
                 // a script that waits for it needs no parsing
                 _ if context.json() => Ok(()),
                 state => Err(CliError::new(ErrorKind::Cluster, format!("the cluster {name} is {state}"))
-                    .suggest(if state == "stopped" { "macula cluster start" } else { "macula cluster create" })),
+                    .suggest(if state == "stopped" { macula("cluster start") } else { macula("cluster create") })),
             }
         }
         Action::Kubeconfig { merge } => {

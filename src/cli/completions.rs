@@ -1,4 +1,3 @@
-use clap::CommandFactory;
 use clap_complete::Shell;
 
 use super::context::Context;
@@ -13,6 +12,6 @@ pub struct Args {
 
 pub fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut super::Cli::command(), "macula", &mut script);
+    clap_complete::generate(args.shell, &mut super::command(), "macula", &mut script);
     context.print(&String::from_utf8_lossy(&script))
 }

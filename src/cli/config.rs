@@ -16,17 +16,17 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Print the settings that are in force
+    /// Print the settings in effect
     Show {
         #[command(flatten)]
         stacks: StackOptions,
     },
     /// Write a macula.yaml with every key explained, for the platform that --name names
     Init {
-        /// Where
+        /// File to write
         #[arg(default_value = "macula.yaml", value_name = "PATH")]
         path: PathBuf,
-        /// Write over a file that is there
+        /// Overwrite an existing file
         #[arg(long)]
         force: bool,
     },
@@ -48,7 +48,7 @@ fn show(context: &Context, stacks: &StackOptions) -> Result<(), CliError> {
     let settings = serde_json::json!({
         "name": platform.name,
         "domain": platform.domain,
-        "file": loaded.config_file,
+        "file": loaded.config_file.as_ref().map(|path| path.display().to_string()),
         "stacks": platform.stacks.iter().map(|stack| &stack.name).collect::<Vec<_>>(),
         "services": platform
             .services()
@@ -79,7 +79,7 @@ fn show(context: &Context, stacks: &StackOptions) -> Result<(), CliError> {
 async fn init(context: &Context, path: PathBuf, force: bool) -> Result<(), CliError> {
     let name = context.name.clone().unwrap_or_default();
     if !force && context.host.exists(&path).await {
-        return Err(CliError::conflict(format!("{} exists", path.display())).hint("`--force` writes over it"));
+        return Err(CliError::conflict(format!("{} exists", path.display())).hint("`--force` overwrites it"));
     }
     let folder = std::env::current_dir().map_err(|error| CliError::io("find the current folder", &error))?;
     let target = folder.join(&path);

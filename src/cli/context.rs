@@ -15,10 +15,12 @@ use crate::engine::discover::Discovery;
 use crate::event::{Event, Events, Reporter};
 use crate::host::Host;
 use crate::host::local::LocalHost;
-use crate::model::{ImagePolicy, PlatformName};
+use crate::model::{Again, ImagePolicy, Invocation, Platform, PlatformName, macula};
 use crate::system::{OverNetwork, System};
 
-use super::error::{CliError, ErrorKind, Hint};
+use super::ci::{Ci, Folding};
+use super::error::{CliError, ErrorKind};
+use super::log;
 use super::ui::confirm::{self, Answer, Question};
 use super::ui::{self, ColorChoice, Stream, Streams, Style, Tally, Terminal};
 
@@ -26,25 +28,25 @@ use super::ui::{self, ColorChoice, Stream, Streams, Style, Tally, Terminal};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// The platform; each has containers, volumes, addresses and names of its own
+    /// Platform to work on; each has its own containers, volumes, addresses and names
     #[arg(long, global = true, env = "MACULA_NAME", value_name = "NAME")]
     pub name: Option<String>,
-    /// Read this macula.yaml (else ./macula.yaml, then the one in the configuration folder)
+    /// macula.yaml to read (default: ./macula.yaml, then the one in the configuration folder)
     #[arg(long, global = true, env = "MACULA_FILE", value_name = "PATH")]
     pub file: Option<PathBuf>,
-    /// Results for people or for programs, on standard output
+    /// Format of results on standard output
     #[arg(short, long, global = true, value_enum, default_value_t = Output::Human, value_name = "FORM")]
     pub output: Output,
-    /// How progress is shown, on standard error
+    /// How to show progress on standard error
     #[arg(long, global = true, value_enum, default_value_t = ui::Kind::Auto, value_name = "LOOK")]
     pub progress: ui::Kind,
-    /// Answer yes to every question (installing what is missing among them)
+    /// Answer yes to every question, including the installation of missing programs
     #[arg(short, long, global = true)]
     pub yes: bool,
-    /// Say more
+    /// Print more detail; twice: also every request to the engine
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// Colours
+    /// When to use color
     #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN")]
     pub color: ColorChoice,
 }
@@ -66,26 +68,57 @@ pub enum Output {
 /// Options of the commands that read stack files.
 #[derive(Debug, Clone, Default, Args)]
 pub struct StackOptions {
-    /// Add a Compose file, or the folder of one, as a stack; may be given several times
+    /// Add a Compose file, or the folder of one, as a stack (repeatable)
     #[arg(long = "stack", value_name = "PATH")]
     pub stacks: Vec<PathBuf>,
-    /// Activate a profile, of the platform or of Compose; may be given several times
+    /// Activate a profile of the platform or of Compose (repeatable)
     #[arg(long = "profile", env = "MACULA_PROFILES", value_delimiter = ',', value_name = "PROFILE")]
     pub profiles: Vec<String>,
+}
+
+/// Options of the commands that decide where images come from.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ImageOptions {
+    #[command(flatten)]
+    pub stacks: StackOptions,
     /// Where images come from
     #[arg(long, value_enum, env = "MACULA_IMAGES", value_name = "POLICY")]
     pub images: Option<Images>,
 }
 
+/// What of the command line decides which platform is loaded.
+pub trait LoadOptions {
+    fn stacks(&self) -> &StackOptions;
+    fn images(&self) -> Option<Images> {
+        None
+    }
+}
+
+impl LoadOptions for StackOptions {
+    fn stacks(&self) -> &StackOptions {
+        self
+    }
+}
+
+impl LoadOptions for ImageOptions {
+    fn stacks(&self) -> &StackOptions {
+        &self.stacks
+    }
+
+    fn images(&self) -> Option<Images> {
+        self.images
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Images {
-    /// What is in the engine, else a pull, else a build
+    /// Use the engine's images; pull what is missing, else build it
     Auto,
-    /// Always a pull, never a build
+    /// Always pull, never build
     Pull,
-    /// A build wherever there is one
+    /// Build every image that can be built
     Build,
-    /// Only what is in the engine
+    /// Use only images that the engine already has
     Local,
 }
 
@@ -108,14 +141,28 @@ pub struct Context {
     pub host: Arc<dyn Host>,
     pub cancel: CancellationToken,
     reporter: Arc<ui::Counted>,
+    stdout_closed: bool,
+    ci: Option<Ci>,
 }
 
 impl Context {
-    pub fn new(global: Global, name: Option<PlatformName>) -> Self {
+    pub fn new(global: Global, name: Option<PlatformName>, stdout_closed: bool) -> Self {
         let terminal = Terminal::of_this_process();
+        let host: Arc<dyn Host> = Arc::new(LocalHost::new());
         let streams = Streams::standard(terminal.clone(), global.color, global.verbose > 0);
-        let reporter = Arc::new(ui::Counted::new(ui::reporter(global.progress, streams)));
-        Self { global, name, terminal, host: Arc::new(LocalHost::new()), cancel: CancellationToken::new(), reporter }
+        let logs = global.verbose >= 2 || host.env("MACULA_LOG").is_some_and(|filter| !filter.is_empty());
+        let progress = match global.progress {
+            // lines of the log would tear a tree apart
+            ui::Kind::Auto if logs => ui::Kind::Plain,
+            other => other,
+        };
+        let mut shown = ui::reporter(progress, streams);
+        let ci = Ci::of(|name| host.env(name));
+        if let (Some(ci), ui::Kind::Plain) = (&ci, progress.resolve(&terminal)) {
+            shown = Arc::new(Folding::new(shown, ci.clone()));
+        }
+        let reporter = Arc::new(ui::Counted::new(shown));
+        Self { global, name, terminal, host, ci, cancel: CancellationToken::new(), reporter, stdout_closed }
     }
 
     pub fn json(&self) -> bool {
@@ -164,7 +211,7 @@ impl Context {
     }
 
     /// Everything that the user's files say.
-    pub fn load(&self, options: &StackOptions) -> Result<Loaded, CliError> {
+    pub fn load(&self, options: &impl LoadOptions) -> Result<Loaded, CliError> {
         let folder = std::env::current_dir().map_err(|error| CliError::io("find the current folder", &error))?;
         let request = config::Request {
             cwd: folder,
@@ -172,9 +219,9 @@ impl Context {
             env: self.host.environment(),
             file: self.global.file.clone(),
             name: self.name.clone(),
-            stacks: options.stacks.clone(),
-            profiles: options.profiles.clone(),
-            images: options.images.map(Into::into),
+            stacks: options.stacks().stacks.clone(),
+            profiles: options.stacks().profiles.clone(),
+            images: options.images().map(Into::into),
             only_own: false,
         };
         let mut loaded = config::load(&request, &DiskFiles).map_err(|errors| {
@@ -203,6 +250,21 @@ impl Context {
             Some(name) => Ok(name.clone()),
             None => Ok(self.load(&StackOptions::default())?.platform.name),
         }
+    }
+
+    /// Host names given instead of services, such as `draw` for draw.macula.local, are made services.
+    pub fn services_meant(&self, platform: &Platform, services: &mut [String]) {
+        for service in services.iter_mut().filter(|service| platform.service(service).is_none()) {
+            if let Some(meant) = platform.service_of_host(service) {
+                *service = meant.name.clone();
+            }
+        }
+    }
+
+    /// The service that answers to a host name; nothing where the user's files cannot be read.
+    pub fn service_of_host(&self, host: &str) -> Option<String> {
+        let loaded = self.load(&StackOptions::default()).ok()?;
+        loaded.platform.service_of_host(host).map(|service| service.name.clone())
     }
 
     /// The machine and its engine, for one command.
@@ -252,10 +314,12 @@ impl Context {
             Ok(Answer::Yes) => Ok(true),
             Ok(Answer::No) if self.cancel.is_cancelled() => Err(cancelled()),
             Ok(Answer::No) => Ok(false),
-            Ok(Answer::NotAsked) => {
-                Err(CliError::new(ErrorKind::Privilege, format!("not done without your agreement: {}", question.text))
-                    .hint("there is no terminal to ask on; `--yes` agrees"))
-            }
+            Ok(Answer::NotAsked) => Err(CliError::new(
+                ErrorKind::Privilege,
+                format!("not done without your confirmation: {}", question.text),
+            )
+            .hint("there is no terminal to ask on; `--yes` confirms it")
+            .again(Again::Agreed)),
             Err(error) => Err(CliError::io("ask on the terminal", &error)),
         }
     }
@@ -284,7 +348,15 @@ impl Context {
         Err(declined())
     }
 
-    /// Writes a result. A reader that has gone away is no error. On a terminal nothing but colors gets
+    /// That somebody can read a result.
+    pub fn stdout_is_open(&self) -> Result<(), CliError> {
+        if self.stdout_closed {
+            return Err(CliError::unexpected("write to standard output").detail("standard output is closed"));
+        }
+        Ok(())
+    }
+
+    /// Writes a result. A reader that has gone away is not an error. On a terminal nothing but colors gets
     /// through: names and labels of others may hold sequences that it would obey.
     pub fn print(&self, text: &str) -> Result<(), CliError> {
         if self.terminal.stdout_is_tty { self.write(&ui::text::harmless(text)) } else { self.write(text) }
@@ -297,6 +369,7 @@ impl Context {
 
     fn write(&self, text: &str) -> Result<(), CliError> {
         self.finish();
+        self.stdout_is_open()?;
         let mut out = std::io::stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
             Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -311,41 +384,54 @@ impl Context {
         self.print(&(text + "\n"))
     }
 
-    /// Commands to type name the platform where it is not the default one.
+    /// Begins to show what the library notes, where the user asked for it. `resolver`: a log file reads
+    /// it, or the person at this terminal.
+    pub fn start_log(&self, resolver: bool) -> Result<(), CliError> {
+        let wanted = self.host.env("MACULA_LOG");
+        let color = self.terminal.style(self.global.color, Stream::Stderr).color;
+        log::start(wanted.as_deref(), self.global.verbose, resolver.then_some("warn"), color).map(drop)
+    }
+
+    /// What commands to type have to repeat.
+    pub fn invocation(&self) -> Invocation {
+        Invocation {
+            name: self.name.clone(),
+            file: self.global.file.clone(),
+            words: std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect(),
+        }
+    }
+
+    /// Commands within a screen of results name the platform of this run. Hints have no need of it: see
+    /// [`crate::model::Remedy`].
     pub fn typed(&self, text: &str) -> String {
-        let Some(name) = self.name.as_ref().filter(|name| !name.is_default()) else {
+        let typed = macula("").line(&Invocation { words: Vec::new(), ..self.invocation() });
+        if typed == "macula" {
             return text.to_owned();
-        };
+        }
         let mut text = match text.strip_prefix("macula ") {
-            Some(rest) => format!("macula --name {name} {rest}"),
+            Some(rest) => format!("{typed} {rest}"),
             None => text.to_owned(),
         };
         for before in ["`", ": ", "&& "] {
-            text = text.replace(&format!("{before}macula "), &format!("{before}macula --name {name} "));
+            text = text.replace(&format!("{before}macula "), &format!("{before}{typed} "));
         }
         text
-    }
-
-    fn for_this_platform(&self, error: &CliError) -> CliError {
-        let mut error = error.clone();
-        for hint in &mut error.hints {
-            let (Hint::Try(text) | Hint::Say(text)) = hint;
-            *text = self.typed(text);
-        }
-        error
     }
 
     /// Says what went wrong; the exit code.
     pub fn fail(&self, error: &CliError) -> ExitCode {
         self.finish();
         if error.kind != ErrorKind::ChangesPending {
-            let error = &self.for_this_platform(error);
+            let invocation = self.invocation();
             if self.json() {
                 // one result, on standard output, whatever happened
-                let _ = self.print(&(error.to_json().to_string() + "\n"));
+                let _ = self.print(&(error.to_json(&invocation).to_string() + "\n"));
             }
             let style = self.terminal.style(self.global.color, Stream::Stderr);
-            eprint!("{}", error.to_text(style));
+            // whoever closed standard error does not want to know, and the exit code still tells
+            let mut text = error.to_text(style, &invocation);
+            text.extend(self.ci.as_ref().and_then(|ci| ci.error(&error.message)));
+            let _ = std::io::stderr().lock().write_all(text.as_bytes());
         }
         ExitCode::from(error.kind.exit_code())
     }

@@ -1,5 +1,6 @@
 use crate::app::{cluster_needs, survey};
-use crate::doctor::{self, CHECKS, Finding, Needs, Selection, Status};
+use crate::doctor::{self, CHECKS, Finding, FixError, Needs, Selection, Status};
+use crate::model::macula;
 
 use super::context::{Context, StackOptions};
 use super::error::{CliError, ErrorKind};
@@ -32,8 +33,9 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let selection = if args.checks.is_empty() {
         Selection::All
     } else {
-        Selection::named(&args.checks)
-            .map_err(|error| CliError::usage(error.to_string()).hint("`macula doctor --list` names them all"))?
+        Selection::named(&args.checks).map_err(|error| {
+            CliError::of(ErrorKind::Usage, &error).suggest(macula("doctor --list").why("to see all checks"))
+        })?
     };
     let loaded = context.load(&args.stacks)?;
     let mut session = context.session("doctor").await;
@@ -57,7 +59,10 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
                 continue;
             }
             let fixed = doctor::fix(&session.system, &needs, &finding, &context.events()).await;
-            let fixed = fixed.map_err(|error| CliError::unexpected(fix.text.clone()).because(&error))?;
+            let fixed = fixed.map_err(|error| match error {
+                FixError::Run(error) => CliError::from(error).doing(fix.text.clone()),
+                error => CliError::unexpected(fix.text.clone()).because(&error),
+            })?;
             session.system = fixed.system;
             if let Some(place) = findings.get_mut(at) {
                 *place = fixed.finding;

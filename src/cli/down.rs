@@ -9,25 +9,26 @@ use super::error::{CliError, ErrorKind};
 use super::interrupt;
 use super::ui::confirm::{self, Answer};
 use super::ui::{Style, Tone, text};
+use crate::model::macula;
 
-/// Take the platform down; the data stays
+/// Stop and remove the platform; data is kept
 ///
-/// Stops and removes the containers and the network, in the reverse order of their dependencies,
-/// each with its own stop signal and time to end. Volumes stay, and the next `up` finds them,
-/// unless `--volumes` is given. Needs no stack file: what is ours bears our label, and nothing else
-/// is touched.
+/// Stops and removes the containers and the network in the reverse order of their dependencies, with
+/// each container's own stop signal and grace period. Volumes are kept for the next `up` unless
+/// `--volumes` is given. No stack file is needed: macula recognizes what it made by its labels and
+/// touches nothing else.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Remove the data volumes and passwords too; this cannot be undone
+    /// Also remove all data and passwords; this cannot be undone
     #[arg(long)]
     volumes: bool,
-    /// Keep the cluster, and the network that its nodes are in
+    /// Keep the cluster and its network
     #[arg(long)]
     keep_cluster: bool,
     /// Remove the platform even if another user of the engine started it
     #[arg(long)]
     any_owner: bool,
-    /// Only say what would be done
+    /// Show what would be removed without removing it
     #[arg(long)]
     dry_run: bool,
 }
@@ -63,7 +64,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         Err(app::Error::Cancelled) => {
             context.finished(begun, false, false, "");
             let message = "Stopped; what was not taken down yet still runs.";
-            return Err(CliError::new(ErrorKind::Interrupted, message).suggest("macula down"));
+            return Err(CliError::new(ErrorKind::Interrupted, message).suggest(macula("down")));
         }
         Err(error) => {
             context.broke_off(begun);
@@ -105,7 +106,7 @@ async fn agree_to_lose(context: &Context, session: &Session, name: &PlatformName
             text::bytes(total)
         );
         return Err(
-            CliError::new(ErrorKind::Privilege, format!("not removed: {what}")).suggest("macula down --volumes --yes")
+            CliError::new(ErrorKind::Privilege, format!("not removed: {what}")).suggest(macula("down --volumes --yes"))
         );
     }
     context.finish();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::ui::{Style, Tone, text};
 use crate::engine::{EngineError, ImageError};
 use crate::host::RunError;
-use crate::model::{is_on_loopback, split_registry};
+use crate::model::{Again, Invocation, MaculaCommand, Remedy, is_on_loopback, macula, split_registry};
 
 /// What went wrong, as scripts can tell it apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,15 +79,6 @@ impl ErrorKind {
     }
 }
 
-/// The next thing to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Hint {
-    /// A sentence.
-    Say(String),
-    /// A command to type.
-    Try(String),
-}
-
 /// An error on its way to the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CliError {
@@ -98,7 +89,7 @@ pub struct CliError {
     pub details: Vec<String>,
     /// The causes below, outermost first, none of them a part of the text above it.
     pub causes: Vec<String>,
-    pub hints: Vec<Hint>,
+    pub hints: Vec<Remedy>,
 }
 
 impl CliError {
@@ -172,18 +163,38 @@ impl CliError {
         self
     }
 
-    /// Adds a sentence of help.
+    /// Adds something to do next. What was said already is not said again.
     #[must_use]
-    pub fn hint(mut self, sentence: impl Into<String>) -> Self {
-        self.hints.push(Hint::Say(sentence.into()));
+    pub fn remedy(mut self, remedy: impl Into<Remedy>) -> Self {
+        let remedy = remedy.into();
+        if !self.hints.contains(&remedy) {
+            self.hints.push(remedy);
+        }
         self
     }
 
-    /// Adds a command to type.
+    /// Adds a sentence of help.
     #[must_use]
-    pub fn suggest(mut self, command: impl Into<String>) -> Self {
-        self.hints.push(Hint::Try(command.into()));
-        self
+    pub fn hint(self, sentence: impl Into<String>) -> Self {
+        self.remedy(Remedy::say(sentence))
+    }
+
+    /// Adds a command of macula's.
+    #[must_use]
+    pub fn suggest(self, command: MaculaCommand) -> Self {
+        self.remedy(command)
+    }
+
+    /// Adds the command line of another program.
+    #[must_use]
+    pub fn shell(self, words: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.remedy(Remedy::shell(words))
+    }
+
+    /// Adds the present command, to be run once more.
+    #[must_use]
+    pub fn again(self, how: Again) -> Self {
+        self.remedy(Remedy::Again(how))
     }
 
     /// Something that the system refused; `what` says what was being done and to what
@@ -195,22 +206,22 @@ impl CliError {
         };
         let new = Self::new(kind, what).because(error);
         match error.kind() {
-            io::ErrorKind::PermissionDenied => {
-                new.hint("this user may not do that: see the owner and mode of the file")
+            io::ErrorKind::PermissionDenied => new.hint("check the file's owner and mode: this user has no permission"),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                new.hint("free some space").again(Again::AsItIs)
             }
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => new.hint("free some space and run it again"),
             io::ErrorKind::ReadOnlyFilesystem => {
-                new.hint("the file system is read-only: XDG_DATA_HOME and XDG_CONFIG_HOME may point elsewhere")
+                new.hint("set XDG_DATA_HOME and XDG_CONFIG_HOME to folders on a file system that is not read-only")
             }
-            io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
-                new.hint("a folder belongs where a file lies: move it away, or let XDG_DATA_HOME or XDG_CONFIG_HOME lead elsewhere")
-            }
+            io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => new.hint(
+                "a file is where a folder is needed: move it away, or point XDG_DATA_HOME or XDG_CONFIG_HOME elsewhere",
+            ),
             _ => new,
         }
     }
 
     /// What stands on standard error: the message, its causes, what to do next.
-    pub fn to_text(&self, style: Style) -> String {
+    pub fn to_text(&self, style: Style, invocation: &Invocation) -> String {
         // whoever stops it or says no knows that, and has done nothing wrong
         let mut out = match self.kind {
             ErrorKind::Interrupted | ErrorKind::Declined => format!("{}\n", indented(&self.message, 2)),
@@ -223,27 +234,29 @@ impl CliError {
             let label = style.paint(Tone::Dim, "caused by:");
             out.push_str(&format!("  {label} {}\n", indented(cause, 4)));
         }
-        for hint in &self.hints {
-            let (label, text) = match hint {
-                Hint::Say(text) => ("hint:", text),
-                Hint::Try(command) => ("try:", command),
-            };
-            out.push_str(&format!("  {} {}\n", style.paint(Tone::Active, label), indented(text, 4)));
+        // sentences first: the last lines are the commands
+        let (sentences, commands): (Vec<_>, Vec<_>) =
+            self.hints.iter().partition(|hint| matches!(hint, Remedy::Say(_)));
+        for (label, hints) in [("hint:", sentences), ("try:", commands)] {
+            for hint in hints {
+                let text = indented(&hint.text(invocation), 4);
+                out.push_str(&format!("  {} {text}\n", style.paint(Tone::Active, label)));
+            }
         }
         out
     }
 
     /// The same for `-o json`: `{"error":{"kind","exit_code","message","details","causes","hints","try"}}`.
-    pub fn to_json(&self) -> Value {
-        let pick = |wanted: fn(&Hint) -> Option<&String>| self.hints.iter().filter_map(wanted).collect::<Vec<_>>();
+    pub fn to_json(&self, invocation: &Invocation) -> Value {
+        let say = |hint: &Remedy| if let Remedy::Say(text) = hint { Some(text.clone()) } else { None };
         json!({"error": {
             "kind": self.kind.name(),
             "exit_code": self.kind.exit_code(),
             "message": self.message,
             "details": self.details,
             "causes": self.causes,
-            "hints": pick(|hint| match hint { Hint::Say(text) => Some(text), Hint::Try(_) => None }),
-            "try": pick(|hint| match hint { Hint::Try(text) => Some(text), Hint::Say(_) => None }),
+            "hints": self.hints.iter().filter_map(say).collect::<Vec<_>>(),
+            "try": self.hints.iter().filter_map(|hint| hint.command(invocation)).collect::<Vec<_>>(),
         }})
     }
 }
@@ -297,74 +310,77 @@ impl From<EngineError> for CliError {
         let new = |kind| Self::of(kind, &error);
         match &error {
             EngineError::Unreachable { .. } => new(ErrorKind::NoEngine)
-                .hint("`macula doctor` says what is missing, and can install and start an engine")
-                .suggest("macula doctor --fix"),
+                .suggest(macula("doctor --fix").why("to find out what is missing, and install or start an engine")),
             EngineError::NotFound { .. } => new(ErrorKind::Unexpected)
-                .hint("somebody else may have removed it in the meantime; run the command again"),
+                .hint("something else may have removed it in the meantime")
+                .again(Again::AsItIs),
             EngineError::Conflict { .. } => new(ErrorKind::Conflict)
-                .hint("nothing without the label of this platform is changed or removed: rename or remove it yourself")
-                .hint("or give this platform a name of its own with `--name`, and it uses other names"),
+                .hint("it does not belong to this platform, so macula leaves it alone: rename or remove it yourself")
+                .hint("or give this platform another name with `--name`: everything it makes is named after it"),
             EngineError::PortTaken { .. } => new(ErrorKind::Conflict)
-                .hint("`macula doctor` names the program that holds it: stop that program")
-                .hint("or give this platform a name of its own with `--name`, and it uses other addresses")
-                .suggest("macula doctor"),
+                .hint("stop the program that holds the port")
+                .hint("or give this platform another name with `--name`: it then uses other addresses")
+                .suggest(macula("doctor ports").why("to see which program holds it")),
             EngineError::Image { source, .. } => with_image_hints(new(ErrorKind::Image), source),
             EngineError::DiskFull { .. } => new(ErrorKind::Unexpected)
-                .hint("what was made so far is kept: free some space there, then run the same command again")
-                .suggest("docker system df"),
+                .hint("everything made so far is kept: free some space, then run the same command again to continue")
+                .shell(["docker", "system", "df"]),
             EngineError::Timeout { .. } => new(ErrorKind::Unexpected)
-                .hint("the engine may be busy or hang; what was made so far is kept, and the same command resumes")
-                .suggest("macula doctor"),
+                .hint("the engine may be busy or hang; everything made so far is kept, and the same command continues")
+                .suggest(macula("doctor")),
             EngineError::Gone { .. } => new(ErrorKind::NoEngine)
-                .hint("what was made so far is kept: start the engine, then run the same command again")
-                .suggest("macula doctor --fix"),
+                .hint("everything made so far is kept: start the engine, then run the same command again to continue")
+                .suggest(macula("doctor --fix")),
             EngineError::Other { .. } => new(ErrorKind::Unexpected),
         }
     }
 }
 
-/// What to do about an image that could not be had.
+/// What to do about an image that is not available.
 pub(super) fn with_image_hints(error: CliError, image: &ImageError) -> CliError {
     match image {
         ImageError::NotFound { reference } if is_on_loopback(split_registry(reference).0) => {
-            error.hint("this machine's registry has it once it is pushed").suggest(format!("docker push {reference}"))
+            error.hint("push it to this machine's registry first").shell(["docker", "push", reference])
         }
         ImageError::NotFound { reference } => error.hint(format!(
-            "check its name and tag; an image that has moved gets its new name in macula.yaml:\n\
+            "check its name and tag; if the image has moved, give its new name in macula.yaml:\n\
                  images: {{overrides: {{\"{reference}\": \"<another image>\"}}}}"
         )),
         ImageError::Denied { reference, .. } => error
-            .hint("registries also answer so when there is no such image: check the name too")
-            .suggest(format!("docker login{}", login_host(reference))),
+            .hint("registries return the same error for images that do not exist: check the name too")
+            .shell(login(reference)),
         ImageError::RateLimited { reference, .. } => error
-            .hint("a login has a limit of its own; a mirror under `images.sources` in macula.yaml has none")
-            .hint("what another machine has can be brought over: `macula images save FILE` there, `macula images load FILE` here")
-            .suggest(format!("docker login{}", login_host(reference))),
+            .hint("logging in raises the limit; a mirror under `images.sources` in macula.yaml avoids it")
+            .hint("or save the images on a machine that has them, and load the file here")
+            .shell(login(reference))
+            .suggest(macula("images load FILE")),
         ImageError::Unreachable { .. } => error
-            .hint("check the network and the proxy variables of the engine (`macula doctor`)")
-            .hint("without a way to registries: build what can be built, or bring images over from another machine (`macula images save FILE`)")
-            .suggest("macula up --images build")
-            .suggest("macula images load FILE && macula up --images local"),
+            .hint("check the network and the engine's proxy variables")
+            .hint("without access to a registry, build the images, or save them on another machine and load the file here")
+            .suggest(macula("doctor"))
+            .suggest(macula("up --images build"))
+            .suggest(macula("images load FILE")),
         ImageError::BuildFailed { log_tail, .. } => {
             let mut error = error;
             if !log_tail.is_empty() {
                 error.push_cause(format!("the end of its log:\n{}", log_tail.join("\n")));
             }
-            error.hint("the same command builds again from the last good layer; `-v` shows the whole log")
+            error.hint("the next build continues from the last good layer; `-v` shows the whole log")
         }
         ImageError::Other { .. } => error,
     }
 }
 
-/// The registry to log in to, with a blank before it; nothing for Docker Hub, which needs no name.
-/// The first part of a reference is a host when it has a dot or a port, or is `localhost`
+/// The command that logs in to the registry of an image. Docker Hub needs no name. The first part of
+/// a reference is a host when it has a dot or a port, or is `localhost`
 /// (<https://pkg.go.dev/github.com/distribution/reference>).
-fn login_host(reference: &str) -> String {
-    match reference.split_once('/') {
-        Some(("docker.io", _)) | None => String::new(),
-        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => format!(" {host}"),
-        Some(_) => String::new(),
-    }
+fn login(reference: &str) -> Vec<&str> {
+    let host = match reference.split_once('/') {
+        Some(("docker.io", _)) | None => None,
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => Some(host),
+        Some(_) => None,
+    };
+    ["docker", "login"].into_iter().chain(host).collect()
 }
 
 impl From<RunError> for CliError {
@@ -372,16 +388,14 @@ impl From<RunError> for CliError {
         let new = |kind| Self::of(kind, &error);
         match &error {
             RunError::Missing { program, .. } => new(ErrorKind::Unexpected)
-                .hint(format!("install `{program}`, or let `macula doctor` do it where it can"))
-                .suggest("macula doctor --fix"),
-            RunError::Privilege { command } => {
-                let typed = if command.starts_with("sudo ") { command.clone() } else { format!("sudo {command}") };
-                new(ErrorKind::Privilege)
-                    .hint("`sudo -n` was refused: run `sudo -v` first, or type it yourself, then run macula again")
-                    .suggest(typed)
-            }
+                .hint(format!("install `{program}`"))
+                .suggest(macula("doctor --fix").why("to install what is missing, where macula can")),
+            // never the command itself: it may read what we would have fed it
+            RunError::Privilege { .. } => new(ErrorKind::Privilege)
+                .hint("sudo would have to ask for a password: let it ask first, then run the command again")
+                .again(Again::AfterSudo),
             RunError::Timeout { .. } => new(ErrorKind::Unexpected)
-                .hint("typed by hand, it may show what it waits for: a question, a lock, a network"),
+                .hint("run it yourself to see what it is waiting for (a prompt, a lock, the network)"),
             RunError::Failed { .. } | RunError::Io { .. } => new(ErrorKind::Unexpected),
         }
     }
@@ -398,9 +412,13 @@ mod tests {
 
     const PLAIN: Style = Style { color: false, unicode: false };
 
+    fn here() -> Invocation {
+        Invocation { words: vec!["up".into()], ..Invocation::default() }
+    }
+
     fn shown(error: impl Into<CliError>) -> String {
         let error = error.into();
-        format!("{}exit {}", error.to_text(PLAIN), error.kind.exit_code())
+        format!("{}exit {}", error.to_text(PLAIN, &here()), error.kind.exit_code())
     }
 
     fn image(source: ImageError) -> EngineError {
@@ -423,7 +441,7 @@ mod tests {
                 source: Some(Box::new(Level { text: "invalid digit found in string", source: None })),
             })),
         };
-        let error = CliError::of(ErrorKind::Config, &chain).hint("write a number").suggest("macula config show");
+        let error = CliError::of(ErrorKind::Config, &chain).hint("write a number").suggest(macula("config show"));
         assert_snapshot!(shown(error.clone()), @r"
         error: load macula.yaml: line 3: not a number
           caused by: invalid digit found in string
@@ -443,14 +461,14 @@ mod tests {
 
     #[test]
     fn json_says_the_same() {
-        let error = CliError::conflict("port 80 is taken").hint("stop it").suggest("macula doctor");
-        assert_snapshot!(error.to_json(), @r#"{"error":{"kind":"conflict","exit_code":5,"message":"port 80 is taken","details":[],"causes":[],"hints":["stop it"],"try":["macula doctor"]}}"#);
+        let error = CliError::conflict("port 80 is taken").hint("stop it").suggest(macula("doctor"));
+        assert_snapshot!(error.to_json(&here()), @r#"{"error":{"kind":"conflict","exit_code":5,"message":"port 80 is taken","details":[],"causes":[],"hints":["stop it"],"try":["macula doctor"]}}"#);
     }
 
     #[test]
     fn colour_marks_only_the_labels() {
         let error = CliError::usage("no such service `grafan`").hint("did you mean `grafana`?");
-        let text = error.to_text(Style { color: true, unicode: true });
+        let text = error.to_text(Style { color: true, unicode: true }, &here());
         assert_eq!(
             text,
             "\x1b[31merror:\x1b[0m no such service `grafan`\n  \x1b[36mhint:\x1b[0m did you mean `grafana`?\n"
@@ -477,7 +495,8 @@ mod tests {
         exit 4
 
         error: creating container macula-web-1: no such network macula
-          hint: somebody else may have removed it in the meantime; run the command again
+          hint: something else may have removed it in the meantime
+          try: macula up
         exit 1
 
         error: creating container macula-web-1: the name is in use
@@ -549,7 +568,7 @@ mod tests {
           try: docker login
         exit 6
 
-        error: pull: no way to the registry of ghcr.io/acme/web:1: connection timed out
+        error: pull: cannot reach the registry of ghcr.io/acme/web:1: connection timed out
           hint: check the network and the proxy variables of the engine (`macula doctor`)
           hint: without a way to registries: build what can be built, or bring images over from another machine (`macula images save FILE`)
           try: macula up --images build
@@ -638,6 +657,12 @@ mod tests {
             "127.0.0.1:5001/x",
             "localhost/x",
         ];
-        assert_eq!(hosts.map(login_host), ["", "", "", " quay.io", " 127.0.0.1:5001", " localhost"]);
+        let lines = hosts.map(|reference| login(reference).join(" "));
+        let login = "docker login";
+        let with = |host: &str| format!("{login} {host}");
+        assert_eq!(
+            lines,
+            [login.into(), login.into(), login.into(), with("quay.io"), with("127.0.0.1:5001"), with("localhost")]
+        );
     }
 }

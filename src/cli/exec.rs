@@ -1,64 +1,79 @@
 use crate::app::{Error, log_sources};
 use crate::engine::AttachedExec;
-use crate::model::ContainerState;
+use crate::model::{ContainerState, macula};
 
 use super::context::Context;
 use super::error::CliError;
 use super::ui::text;
 
-/// Run a command in a service's container
+/// Run a command in a service's container, or open a shell in it
+///
+/// The exit code is that of the command.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The service
+    /// Service, or the host name it answers to
     #[arg(value_name = "SERVICE")]
     service: String,
-    /// The command and its arguments
-    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    /// Command and arguments (default: a shell)
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
-    /// With standard input and a terminal: the default, and here for the fingers that know `-it`
+    /// Attach standard input (the default; accepted for those used to `-it`)
     #[arg(short = 'i', long, hide = true)]
     interactive: bool,
     #[arg(short = 't', long, hide = true, conflicts_with = "no_tty")]
     tty: bool,
-    /// Without a terminal, even where there is one
+    /// Do not allocate a terminal
     #[arg(short = 'T', long)]
     no_tty: bool,
-    /// As this user
+    /// User to run the command as
     #[arg(short, long, value_name = "USER")]
     user: Option<String>,
-    /// In this folder
+    /// Folder to run the command in
     #[arg(short, long, value_name = "PATH")]
     workdir: Option<String>,
-    /// Set a variable; may be given several times
+    /// Set an environment variable (repeatable)
     #[arg(short, long = "env", value_name = "KEY=VALUE")]
     env: Vec<String>,
-    /// With all privileges
+    /// Run with extended privileges
     #[arg(long)]
     privileged: bool,
-    /// In this container of a service that has several, from 1
+    /// Which container of a service with several, counted from 1
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     index: usize,
 }
 
+/// The better one of the shells that most images have.
+const SHELL: [&str; 3] = ["sh", "-c", "if command -v bash >/dev/null 2>&1; then exec bash; else exec sh; fi"];
+
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let name = context.platform_name()?;
     let session = context.session("exec").await;
-    let (engine, sources) = log_sources(&session, &name, std::slice::from_ref(&args.service)).await?;
+    let mut service = args.service;
+    let found = match log_sources(&session, &name, std::slice::from_ref(&service)).await {
+        // a host name stands for its service; only the stacks know whose it is
+        Err(Error::UnknownService { names, known }) => match context.service_of_host(&service) {
+            Some(meant) => {
+                service = meant;
+                log_sources(&session, &name, std::slice::from_ref(&service)).await
+            }
+            None => Err(Error::UnknownService { names, known }),
+        },
+        found => found,
+    };
+    let (engine, sources) = found?;
     if sources.is_empty() {
-        return Err(Error::NoContainer { service: args.service }.into());
+        return Err(Error::NoContainer { service }.into());
     }
     let Some(source) = args.index.checked_sub(1).and_then(|at| sources.get(at)) else {
         let all = text::count(sources.len(), "container");
-        return Err(CliError::usage(format!("{} has {all}: there is no number {}", args.service, args.index))
+        return Err(CliError::usage(format!("{} has {all}, so there is no number {}", service, args.index))
             .hint(format!("--index is a number from 1 to {}", sources.len())));
     };
     if source.state != ContainerState::Running {
-        return Err(
-            CliError::usage(format!("{} does not run", args.service)).suggest(format!("macula up {}", args.service))
-        );
+        return Err(CliError::usage(format!("{} is not running", service)).suggest(macula("up").arg(service)));
     }
     let request = AttachedExec {
-        command: args.command,
+        command: if args.command.is_empty() { SHELL.map(str::to_owned).to_vec() } else { args.command },
         tty: !args.no_tty && context.terminal.stdin_is_tty && context.terminal.stdout_is_tty,
         stdin: true,
         env: args.env,

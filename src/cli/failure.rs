@@ -9,11 +9,13 @@ use crate::dns::{ControlError, RecordsError, ServerError};
 use crate::engine::ImageError;
 use crate::engine::discover::{Discovery, Refusal, Source};
 use crate::host::LockError;
+use crate::model::{Again, macula};
 use crate::pki::{AuthorityError, LeafError};
 use crate::plan::SupplyProblem;
 
 use super::error::{CliError, ErrorKind, with_image_hints};
 use super::ui::text;
+use crate::words;
 
 impl From<Error> for CliError {
     fn from(error: Error) -> Self {
@@ -21,35 +23,34 @@ impl From<Error> for CliError {
             Error::NoEngine(discovery) => no_engine(&discovery),
             Error::Engine(error) => error.into(),
             Error::Compile(errors) => {
-                let mut new = Self::config("the configuration cannot be put together");
+                let mut new = Self::config("the configuration is invalid");
                 new.details = errors.iter().map(ToString::to_string).collect();
                 new
             }
             Error::Conflicts(conflicts) => {
                 let mut new = Self::conflict("nothing was changed: these resources belong to something else");
                 new.details = conflicts.iter().map(ToString::to_string).collect();
-                let mut hints: Vec<&str> = conflicts.iter().filter_map(|conflict| conflict.hint.as_deref()).collect();
-                hints.dedup();
-                hints.into_iter().take(3).fold(new, |new, hint| new.hint(hint))
+                let remedies = words::unique(conflicts.into_iter().flat_map(|conflict| conflict.remedies));
+                remedies.into_iter().take(3).fold(new, Self::remedy)
             }
             Error::Supply(problems) => supply(&problems),
             Error::Failed(outcome) => failed(&outcome.failed, outcome.skipped.len()),
             Error::Cancelled => Self::new(ErrorKind::Interrupted, "Stopped."),
             Error::UnknownService { names, known } if known.is_empty() => {
-                Self::usage(format!("{} has no container, and nothing else of the platform has one", names.join(", ")))
-                    .suggest("macula up")
+                Self::usage(format!("{} is not running: the platform has no containers", words::list(names)))
+                    .suggest(macula("up"))
             }
             Error::UnknownService { names, known } => {
                 let new = Self::usage(format!("no service is called {}", names.join(", ")));
                 let near: Vec<String> = names.iter().flat_map(|name| near(name, &known)).take(NEAR).collect();
                 match near.as_slice() {
-                    [] => new.hint(format!("there are {}", text::some(&known, NEAR))).suggest("macula status --all"),
+                    [] => new.hint(format!("there are {}", text::some(&known, NEAR))).suggest(macula("status --all")),
                     [one] => new.hint(format!("did you mean {one}?")),
                     _ => new.hint(format!("did you mean one of these? {}", near.join(", "))),
                 }
             }
             Error::UnknownPlatform { ref name, ref known } => {
-                let new = Self::usage(error.to_string());
+                let new = Self::of(ErrorKind::Usage, &error);
                 let near = near(name, known);
                 match (near.as_slice(), known.as_slice()) {
                     ([near, ..], _) => new.hint(format!("did you mean {near}?")),
@@ -58,51 +59,52 @@ impl From<Error> for CliError {
                 }
             }
             Error::NotGiven { .. } => {
-                Self::usage(error.to_string()).hint("name its file with --stack PATH, or under `stacks` in macula.yaml")
+                Self::of(ErrorKind::Usage, &error).hint("add its file with --stack PATH, or under `stacks` in macula.yaml")
             }
             Error::NoContainer { service } => {
-                Self::usage(format!("{service} has no container")).suggest(format!("macula up {service}"))
+                Self::usage(format!("{service} has no container")).suggest(macula("up").arg(service))
             }
             Error::NewerState { .. } => {
-                Self::config(error.to_string()).hint("use that macula, or move the file away if the platform is gone")
+                Self::of(ErrorKind::Config, &error).hint("use that version of macula, or move the file away if the platform is gone")
             }
             Error::BadState { .. } => {
-                Self::config(error.to_string()).hint("it was changed by hand or half copied; put it back from a backup")
+                Self::of(ErrorKind::Config, &error).hint("it was edited by hand or copied incompletely; restore it from a backup")
             }
             Error::Io { path, source } => Self::io(format!("{}", path.display()), &source),
-            Error::Lock(LockError::Held { .. }) => Self::conflict(error.to_string()).hint("wait for it, or stop it"),
+            Error::Lock(LockError::Held { .. }) => Self::of(ErrorKind::Conflict, &error).hint("wait for that command, or stop it"),
             Error::Lock(LockError::Io(source)) => Self::io("take the lock of the platform", &source),
             Error::Run(error) => error.into(),
             Error::Authority(AuthorityError::Damaged { ref path, .. }) => {
-                Self::unexpected(error.to_string()).hint(format!(
-                    "put {} back from a backup; or, to begin anew: `macula trust uninstall`, then move the file away",
+                Self::of(ErrorKind::Unexpected, &error).hint(format!(
+                    "restore {} from a backup; or, to start over, remove the authority from this machine and move the file away",
                     path.display()
                 ))
+                .suggest(macula("trust uninstall").why("to start over"))
             }
             Error::Authority(AuthorityError::Clock { .. }) => {
-                Self::unexpected(error.to_string()).hint("set the clock of this machine right")
+                Self::of(ErrorKind::Unexpected, &error).hint("set this machine's clock")
             }
             Error::Authority(AuthorityError::Io(ref source))
             | Error::Certificate(LeafError::Io(ref source) | LeafError::Authority(AuthorityError::Io(ref source))) => {
                 Self::io("keep the certificates", source)
             }
-            Error::Authority(_) | Error::Certificate(_) | Error::Trust(_) => Self::unexpected(error.to_string()),
-            Error::Foreign { ref platform, .. } => Self::conflict(error.to_string())
-                .hint("run macula as that user, or with that data folder (sudo -H, XDG_DATA_HOME)")
-                .hint("or choose another name with --name")
-                .hint(format!("or, if nobody needs it: macula --name {platform} down --any-owner")),
-            Error::SecretsLost { ref path, .. } => Self::conflict(error.to_string())
-                .hint(format!("put {} back from a backup", path.display()))
-                .hint("or, if the data may go: macula down --volumes"),
+            Error::Authority(_) | Error::Certificate(_) | Error::Trust(_) => Self::of(ErrorKind::Unexpected, &error),
+            Error::Foreign { .. } => Self::of(ErrorKind::Conflict, &error)
+                .hint("run macula as that user, or with that data folder (`sudo -H`, XDG_DATA_HOME)")
+                .hint("or choose another name with `--name`")
+                .suggest(macula("down --any-owner").why("if nobody needs it any more")),
+            Error::SecretsLost { ref path, .. } => Self::of(ErrorKind::Conflict, &error)
+                .hint(format!("restore {} from a backup", path.display()))
+                .hint("if you no longer need the data, `down --volumes` deletes it, and the next `up` starts from scratch"),
             Error::Cluster(error) => cluster(&error),
-            Error::NoSecrets => Self::usage(error.to_string()).suggest("macula up"),
+            Error::NoSecrets => Self::of(ErrorKind::Usage, &error).suggest(macula("up")),
             Error::NoSubnet => {
-                Self::conflict(error.to_string()).hint("name one in macula.yaml: addresses: {subnet: 192.168.213.0/24}")
+                Self::of(ErrorKind::Conflict, &error).hint("set one in macula.yaml: `addresses: {subnet: 192.168.213.0/24}`")
             }
             Error::Resolver(error) => resolver(&error),
             Error::Install(error) => install(error),
             Error::Bundle(error) => bundle(&error),
-            Error::NoBlock { .. } | Error::Other(_) => Self::unexpected(error.to_string()),
+            Error::NoBlock { .. } | Error::Other(_) => Self::of(ErrorKind::Unexpected, &error),
         }
     }
 }
@@ -112,55 +114,56 @@ fn resolver(error: &ResolverError) -> CliError {
     match error {
         ResolverError::NotStarted { log, .. } => of(ErrorKind::Unexpected)
             .hint(format!("its log is {}", log.display()))
-            .hint("`macula dns` runs it in this terminal, where it says more"),
-        ResolverError::StillThere { pid } => of(ErrorKind::Conflict).suggest(format!("kill {pid}")),
+            .suggest(macula("dns serve").why("to run it in this terminal and see why it ends")),
+        ResolverError::StillThere { pid } => of(ErrorKind::Conflict).shell(["kill".to_owned(), pid.to_string()]),
         ResolverError::Control(ControlError::NotRunning { .. }) => {
-            CliError::not_healthy("the resolver does not run").suggest("macula up")
+            CliError::not_healthy("the resolver is not running").suggest(macula("up"))
         }
-        ResolverError::Control(_) => of(ErrorKind::Unexpected).suggest("macula dns status"),
+        ResolverError::Control(_) => of(ErrorKind::Unexpected).suggest(macula("dns status")),
         ResolverError::Server(ServerError::AddressInUse { .. }) => of(ErrorKind::Conflict)
-            .hint("it may be the resolver of another user of this machine, or another name server")
-            .hint("`macula doctor` names the program; `--listen 127.0.0.1:0` takes any free port"),
+            .hint("another user's resolver or another name server may be using it")
+            .hint("`--listen 127.0.0.1:0` takes any free port")
+            .suggest(macula("doctor").why("to see which program it is")),
         ResolverError::Server(ServerError::AlreadyRunning { .. }) => {
-            CliError::conflict("a resolver of yours runs already")
-                .hint("one serves all platforms; it is told of changes while it runs")
-                .suggest("macula dns status")
+            CliError::conflict("your resolver is already running")
+                .hint("one resolver serves all platforms, and learns of changes while it runs")
+                .suggest(macula("dns status"))
         }
-        ResolverError::Server(ServerError::NotPermitted { .. }) => {
-            of(ErrorKind::Privilege).hint("ports below 1024 need root; `macula dns install --service system` has them")
-        }
+        ResolverError::Server(ServerError::NotPermitted { .. }) => of(ErrorKind::Privilege)
+            .hint("ports below 1024 need root")
+            .suggest(macula("dns install --service system").why("to let the system start it with that port")),
         ResolverError::Server(_) | ResolverError::Records(RecordsError::Refused { .. }) => of(ErrorKind::Unexpected),
         ResolverError::Setting { .. } => of(ErrorKind::Usage),
-        ResolverError::Silent { .. } => of(ErrorKind::NotHealthy).suggest("macula dns status"),
-        ResolverError::NoZones => of(ErrorKind::NotHealthy).suggest("macula up"),
+        ResolverError::Silent { .. } => of(ErrorKind::NotHealthy).suggest(macula("dns status")),
+        ResolverError::NoZones => of(ErrorKind::NotHealthy).suggest(macula("up")),
         ResolverError::Taken { holder, .. } => {
             let error = of(ErrorKind::Conflict)
-                .hint("`dns: {listen: [\"127.0.0.9:5399\"]}` in macula.yaml gives yours an address of its own");
+                .hint("or give yours another address in macula.yaml: `dns: {listen: [\"127.0.0.9:5399\"]}`");
             match holder.pid {
                 Some(pid) if holder.is_macula() => error
-                    .hint(
-                        "one resolver serves a machine; it belongs to another data folder and ends with its platforms",
-                    )
-                    .suggest(format!("kill {pid}")),
+                    .hint("a machine has one resolver; this one belongs to another data folder and ends with its platforms")
+                    .shell(["kill".to_owned(), pid.to_string()]),
                 Some(_) => error,
-                None => error.hint("one resolver serves a machine: that user can stop it with `macula down`"),
+                None => error.hint("a machine has one resolver: the user whose it is can stop it with `down`"),
             }
         }
         ResolverError::TwoUpstreams { .. } => of(ErrorKind::Conflict).hint(
             "name the same servers under `dns: {upstream: [...]}` in both macula.yaml files, or in one of them only",
         ),
-        ResolverError::InTerminal => of(ErrorKind::Conflict).hint("stop it there (Ctrl-C), and run this again"),
-        ResolverError::Content(_) => of(ErrorKind::Usage),
-        ResolverError::NoPowerDns { .. } => of(ErrorKind::Usage).hint("the built-in stack `dns` has it"),
-        ResolverError::NotUp { .. } => of(ErrorKind::Usage).suggest("macula up"),
-        ResolverError::OwnName { .. } => {
-            of(ErrorKind::Conflict).hint("take another name; `macula dns list` shows those that are taken")
+        ResolverError::InTerminal => {
+            of(ErrorKind::Conflict).hint("stop it in its terminal with Ctrl-C first").again(Again::AsItIs)
         }
+        ResolverError::Content(_) => of(ErrorKind::Usage),
+        ResolverError::NoPowerDns { .. } => of(ErrorKind::Usage).hint("it is part of the built-in stack `dns`"),
+        ResolverError::NotUp { .. } => of(ErrorKind::Usage).suggest(macula("up")),
+        ResolverError::OwnName { .. } => of(ErrorKind::Conflict)
+            .hint("choose another name")
+            .suggest(macula("dns list").why("to see the names that are in use")),
         ResolverError::Records(RecordsError::Unreachable { .. }) => {
-            of(ErrorKind::NotHealthy).suggest("macula up powerdns")
+            of(ErrorKind::NotHealthy).suggest(macula("up powerdns"))
         }
         ResolverError::Records(RecordsError::Key | RecordsError::NoZone { .. }) => {
-            of(ErrorKind::Unexpected).suggest("macula logs powerdns")
+            of(ErrorKind::Unexpected).suggest(macula("logs powerdns"))
         }
     }
 }
@@ -171,17 +174,17 @@ fn install(error: InstallError) -> CliError {
         InstallError::Run(error) => error.clone().into(),
         InstallError::Io { path, source } => CliError::io(format!("change {}", path.display()), source),
         InstallError::Foreign { path } => {
-            of(ErrorKind::Conflict).hint(format!("look at {} and move it away, if it may go", path.display()))
+            of(ErrorKind::Conflict).hint(format!("look at {}, and move it away if nothing needs it", path.display()))
         }
-        InstallError::Unfit { .. } => of(ErrorKind::Usage).hint("`--method auto` takes what fits"),
-        InstallError::Receipt { path, .. } => of(ErrorKind::Unexpected).hint(format!(
-            "what was changed is kept beside {}: the files ending in .before are what was there",
-            path.display()
-        )),
-        InstallError::NotUndone(_) => of(ErrorKind::Unexpected).suggest("macula dns uninstall"),
-        InstallError::Check { .. } => of(ErrorKind::NotHealthy).suggest("macula dns status"),
+        InstallError::Unfit { .. } => {
+            of(ErrorKind::Usage).suggest(macula("dns install --method auto").why("to use the method that fits"))
+        }
+        InstallError::Receipt { path, .. } => of(ErrorKind::Unexpected)
+            .hint(format!("the original files are next to {}: those whose names end in .before", path.display())),
+        InstallError::NotUndone(_) => of(ErrorKind::Unexpected).suggest(macula("dns uninstall")),
+        InstallError::Check { .. } => of(ErrorKind::NotHealthy).suggest(macula("dns status")),
         InstallError::NotHeld { tried } => {
-            let mut new = of(ErrorKind::NotHealthy).suggest("macula dns status");
+            let mut new = of(ErrorKind::NotHealthy).suggest(macula("dns status"));
             new.details = tried.iter().map(|tried| format!("{}: {}", tried.rung, tried.reason)).collect();
             new
         }
@@ -192,15 +195,17 @@ fn bundle(error: &BundleError) -> CliError {
     let of = |kind| CliError::of(kind, error);
     match error {
         BundleError::Io { path, source } => CliError::io(format!("{}", path.display()), source),
-        BundleError::NotABundle { .. } => {
-            of(ErrorKind::Image).hint("an archive of `docker save` is loaded with `docker load -i FILE`")
+        BundleError::NotABundle { .. } => of(ErrorKind::Image)
+            .hint("an archive written by `docker save` is loaded by Docker itself")
+            .shell(["docker", "load", "-i", "FILE"]),
+        BundleError::Newer { .. } => {
+            of(ErrorKind::Image).hint("load it with that version of macula, or save it again with this one")
         }
-        BundleError::Newer { .. } => of(ErrorKind::Image).hint("load it with that macula, or save it with this one"),
         BundleError::Cut { .. } | BundleError::Damaged { .. } => {
-            of(ErrorKind::Image).hint("nothing was loaded from it; copy or save it once more")
+            of(ErrorKind::Image).hint("nothing was loaded from it: copy it again, or save it again")
         }
         BundleError::Clash { .. } | BundleError::Archive { .. } => {
-            of(ErrorKind::Unexpected).hint("what was saved is kept; the same command goes on from here")
+            of(ErrorKind::Unexpected).hint("everything saved so far is kept").again(Again::AsItIs)
         }
     }
 }
@@ -208,70 +213,65 @@ fn bundle(error: &BundleError) -> CliError {
 /// No cluster: each reason has a remedy of its own.
 fn cluster(error: &ClusterError) -> CliError {
     let new = CliError::of(ErrorKind::Cluster, error);
-    let without = "`macula up --no-cluster` goes without one";
+    let without = || macula("up --no-cluster").why("to continue without a cluster");
     match error {
         ClusterError::NoProgram { .. } => new
-            .hint("fetched is kind 0.33.0, and checked; another one is named by MACULA_KIND or `cluster.program` in macula.yaml")
-            .hint(without)
-            .suggest("macula cluster create --yes"),
-        ClusterError::NoClient { client, .. } => {
-            new.hint(format!("install it: on Debian and Ubuntu `apt-get install {client}-cli` or `{client}.io`")).hint(without)
-        }
+            .hint("macula downloads kind and verifies its checksum; MACULA_KIND or `cluster.program` in macula.yaml names another program")
+            .suggest(macula("cluster create --yes"))
+            .suggest(without()),
+        ClusterError::NoClient { client, .. } => new
+            .hint(format!("install it: on Debian and Ubuntu the package is {client}-cli or {client}.io"))
+            .suggest(without()),
         ClusterError::Fetch { .. } => new
-            .hint("fetch it by hand, and name it by MACULA_KIND or `cluster.program` in macula.yaml")
-            .hint(without),
+            .hint("download it yourself, and name the program in MACULA_KIND or under `cluster.program` in macula.yaml")
+            .suggest(without()),
         ClusterError::Checksum { .. } => new
-            .hint("it was thrown away: a proxy may have answered in its place, or somebody changed it")
-            .suggest("macula cluster create --yes"),
-        ClusterError::NodeImage { attempts, .. } => {
-            let mut new = new;
-            for attempt in attempts {
-                new = match attempt {
-                    ImageError::Unreachable { .. } => new
-                        .hint("check the network and the proxy variables of the engine, or bring the image over from another machine (`docker save`, `docker load`)"),
-                    other => with_image_hints(new, other),
-                };
-            }
-            let mut seen = Vec::new();
-            new.hints.retain(|hint| {
-                let first = !seen.contains(hint);
-                seen.push(hint.clone());
-                first
-            });
-            new.hint("another node image: MACULA_NODE_IMAGE, or `cluster: {node_image: ...}` in macula.yaml").hint(without)
-        }
+            .hint("the download was discarded: a proxy may have answered instead, or somebody changed the file")
+            .suggest(macula("cluster create --yes")),
+        ClusterError::NodeImage { attempts, .. } => attempts
+            .iter()
+            .fold(new, |new, attempt| match attempt {
+                ImageError::Unreachable { .. } => new.hint(
+                    "check the network and the engine's proxy variables, or copy the image from another machine with `docker save` and `docker load`",
+                ),
+                other => with_image_hints(new, other),
+            })
+            .hint("MACULA_NODE_IMAGE, or `cluster: {node_image: ...}` in macula.yaml, names another node image")
+            .suggest(without()),
         ClusterError::CgroupV1 => new
             .hint("boot with `systemd.unified_cgroup_hierarchy=1` on the kernel's command line")
-            .hint("or take a node of Kubernetes 1.34: `cluster: {node_image: kindest/node:v1.34.11}` in macula.yaml"),
+            .hint("or use a node with Kubernetes 1.34: `cluster: {node_image: kindest/node:v1.34.11}` in macula.yaml"),
         ClusterError::NotPrivileged { .. } => new
-            .hint("an engine in a container, a rootless one without delegation, or one with a policy cannot run nodes")
-            .hint(without)
-            .suggest("macula doctor privileged"),
-        ClusterError::Inotify { .. } => new.suggest("macula doctor --fix inotify"),
-        ClusterError::NoRoom { .. } => {
-            new.hint("a node takes some 2 GiB of memory and 3 GiB of disk").suggest("macula doctor disk-space memory")
-        }
+            .hint("an engine in a container, a rootless one without delegation, or one with a restrictive policy cannot run nodes")
+            .suggest(macula("doctor privileged"))
+            .suggest(without()),
+        ClusterError::Inotify { .. } => new.suggest(macula("doctor --fix inotify")),
+        ClusterError::NoRoom { .. } => new
+            .hint("a node needs about 2 GiB of memory and 3 GiB of disk")
+            .suggest(macula("doctor disk-space memory")),
         ClusterError::PortTaken { .. } => new
-            .hint("stop the program that holds it, or give this platform a name of its own with `--name`")
-            .hint(without),
+            .hint("stop the program that holds the port, or give this platform another name with `--name`")
+            .suggest(without()),
         ClusterError::Exists { name } => new
-            .hint(format!("delete it, if it may go: kind delete cluster --name {name}"))
-            .hint("or give ours another name: `cluster: {name: ...}` in macula.yaml"),
-        ClusterError::Missing { .. } => new.suggest("macula cluster create"),
+            .hint("if nobody needs that cluster, delete it")
+            .hint("or give this platform's cluster another name: `cluster: {name: ...}` in macula.yaml")
+            .shell(["kind", "delete", "cluster", "--name", name]),
+        ClusterError::Missing { .. } => new.suggest(macula("cluster create")),
         ClusterError::NotReady { logs, .. } | ClusterError::Failed { logs, .. } => {
             let new = match logs {
                 Some(folder) => new.hint(format!("the logs of its nodes are in {}", folder.display())),
                 None => new,
             };
-            new.hint("`cluster.timeout` in macula.yaml gives it more time").suggest("macula cluster create --retain")
+            new.hint("`cluster.timeout` in macula.yaml gives it more time")
+                .suggest(macula("cluster create --retain").why("to keep the nodes for debugging"))
         }
-        ClusterError::NoSuchImage { reference } => new.suggest(format!("docker pull {reference}")),
+        ClusterError::NoSuchImage { reference } => new.shell(["docker", "pull", reference]),
         ClusterError::Kubeconfig(KubeconfigError::Locked { path }) => {
-            new.hint(format!("if nothing else runs: rm {}", path.display()))
+            new.hint("if no other program is changing it, remove the lock").shell(["rm".to_owned(), path.display().to_string()])
         }
-        ClusterError::Kubeconfig(KubeconfigError::Malformed { .. }) => {
-            new.hint("it was left as it is; mend it, then `macula cluster kubeconfig --merge`")
-        }
+        ClusterError::Kubeconfig(KubeconfigError::Malformed { .. }) => new
+            .hint("macula has not changed it: fix it first")
+            .suggest(macula("cluster kubeconfig --merge")),
         ClusterError::Engine(error) => error.clone().into(),
         ClusterError::Kubeconfig(_) | ClusterError::Run(_) | ClusterError::Io(_) => new,
     }
@@ -317,14 +317,14 @@ pub fn no_engine(discovery: &Discovery) -> CliError {
         let tried: Vec<&str> = discovery.attempts.iter().map(|attempt| attempt.endpoint.as_str()).collect();
         if discovery.attempts.iter().any(|attempt| attempt.source == Source::DockerHost) {
             new.causes.push(format!("DOCKER_HOST names {}, which does not exist", tried.join(", ")));
-            return new.hint("`unset DOCKER_HOST` goes back to the engine of this machine").suggest("macula doctor");
+            return new.shell(["unset", "DOCKER_HOST"]).suggest(macula("doctor"));
         }
         new.message = "macula needs Docker or Podman, and neither is running here".to_owned();
         new = new
-            .hint("`macula doctor -v` lists the sockets that were tried")
-            .suggest("macula up --yes      (installs and starts Docker)");
+            .suggest(macula("up --yes").why("to install and start Docker"))
+            .suggest(macula("doctor -v").why("to see the sockets that were tried"));
     }
-    new.suggest("macula doctor")
+    new.suggest(macula("doctor"))
 }
 
 fn supply(problems: &[SupplyProblem]) -> CliError {
@@ -339,31 +339,34 @@ fn supply(problems: &[SupplyProblem]) -> CliError {
     new.details = problems.iter().map(ToString::to_string).collect();
     if other {
         return new
-            .hint("take the data out with the service's own dump and put it into the new one, or go back to the image that wrote it")
-            .hint("`macula images list` shows which images are here; --images build|local|auto chooses");
+            .hint("dump the data with the service's own tools and restore it into the new one, or go back to the image that wrote it")
+            .hint("--images build|local|auto selects where images come from")
+            .suggest(macula("images list").why("to see which images are available"));
     }
     new.hint("to take an image from elsewhere: images: {overrides: {\"IMAGE\": \"ANOTHER\"}} in macula.yaml")
-        .suggest("macula images list")
+        .suggest(macula("images list"))
 }
 
-/// Several steps may fail; the first one in the order of time decides the kind.
+/// Several steps may fail; the first one in the order of time decides the kind, unless it says less
+/// than another one.
 fn failed(failures: &[Failure], skipped: usize) -> CliError {
-    let mut errors = failures.iter().map(one);
-    let Some(mut new) = errors.next() else {
-        return CliError::unexpected("some steps were not carried out");
-    };
-    if failures.len() > 1 {
-        // the kind that says most, whichever step was first
-        let kinds: Vec<ErrorKind> = failures.iter().map(|failure| one(failure).kind).collect();
-        let kind = kinds.iter().copied().find(|kind| *kind != ErrorKind::Unexpected).unwrap_or(new.kind);
-        let mut all = CliError::new(kind, format!("{} steps failed", failures.len()));
-        all.hints = std::mem::take(&mut new.hints);
-        for error in std::iter::once(new).chain(errors) {
-            let lines: Vec<String> = std::iter::once(error.message).chain(error.details).chain(error.causes).collect();
-            all.details.push(lines.join("\n"));
+    let mut errors: Vec<CliError> = failures.iter().map(one).collect();
+    let mut new = match errors.len() {
+        0 => return CliError::unexpected("some steps were not carried out"),
+        1 => errors.remove(0),
+        count => {
+            let kinds = errors.iter().map(|error| error.kind);
+            let kind = kinds.clone().find(|kind| *kind != ErrorKind::Unexpected).unwrap_or(ErrorKind::Unexpected);
+            let mut all = CliError::new(kind, format!("{count} steps failed"));
+            all.hints = errors.first_mut().map(|first| std::mem::take(&mut first.hints)).unwrap_or_default();
+            for error in errors {
+                let lines: Vec<String> =
+                    std::iter::once(error.message).chain(error.details).chain(error.causes).collect();
+                all.details.push(lines.join("\n"));
+            }
+            all
         }
-        new = all;
-    }
+    };
     if skipped > 0 {
         new = new.hint("what needs it was not started; everything else is kept as it is");
     }
@@ -386,36 +389,32 @@ fn build(failure: &BuildFailure, source: &StepError) -> CliError {
     if let Some(log) = &failure.log {
         error.details.push(format!("whole log: {}", log.display()));
     }
-    error.hint(format!("once it is fixed, `macula up` goes on from there; {} is left as it was", failure.service))
+    error
+        .hint(format!("{} is left as it was; once the build is fixed, `up` continues from there", failure.service))
+        .suggest(macula("up"))
 }
 
 fn one(failure: &Failure) -> CliError {
-    let new = |kind| CliError::new(kind, failure.error.to_string()).doing(failure.step.clone());
+    let new = |kind| CliError::of(kind, &failure.error).doing(failure.step.clone());
     match &failure.error {
         StepError::Engine(error) => CliError::from(error.clone()).doing(failure.step.clone()),
         StepError::NotReady { service, log_tail, .. } => {
-            let mut error = CliError::not_healthy(failure.error.to_string());
+            let mut error = CliError::of(ErrorKind::NotHealthy, &failure.error);
             if log_tail.is_empty() {
                 error.causes.push("it has written nothing to its log".into());
             } else {
                 error.causes.push(format!("the end of its log:\n{}", log_tail.join("\n")));
             }
-            error.suggest(format!("macula logs {service}"))
+            error.suggest(macula("logs").arg(service))
         }
         StepError::NoImage { reference, attempts } => {
-            let mut error = CliError::new(ErrorKind::Image, format!("no source gave the image {reference}"));
+            let mut error =
+                CliError::new(ErrorKind::Image, format!("could not get the image {reference} from any source"));
             error.causes = attempts.iter().map(ToString::to_string).collect();
             // what each source said may lead to another remedy
             for attempt in attempts {
                 error = with_image_hints(error, attempt);
             }
-            let mut seen = Vec::new();
-            error.hints.retain(|hint| {
-                !seen.contains(hint) && {
-                    seen.push(hint.clone());
-                    true
-                }
-            });
             error
         }
         StepError::Build { failure, source } => build(failure, source),
@@ -429,9 +428,85 @@ fn one(failure: &Failure) -> CliError {
             if !log_tail.is_empty() {
                 error.causes.push(format!("the end of its log:\n{}", log_tail.join("\n")));
             }
-            error.suggest("macula cluster status")
+            error.suggest(macula("cluster status"))
         }
         StepError::File { .. } | StepError::Broken(_) => new(ErrorKind::Unexpected),
         StepError::Cancelled => new(ErrorKind::Interrupted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::RunError;
+    use crate::model::Invocation;
+
+    /// The commands that an error proposes, without `macula`, for a run of `words`.
+    fn proposed(error: impl Into<CliError>, words: &str) -> Vec<String> {
+        let words = words.split(' ').map(str::to_owned).collect();
+        let invocation = Invocation { words, ..Invocation::default() };
+        let error = error.into();
+        let commands = error.hints.iter().filter_map(|hint| hint.command(&invocation));
+        commands.map(|command| command.strip_prefix("macula ").map(str::to_owned).unwrap_or(command)).collect()
+    }
+
+    /// A fact, and the commands that fail of it. What is proposed must be none of these, or people
+    /// are sent round in a circle.
+    #[test]
+    fn no_hint_leads_back_to_the_same_error() {
+        let absent = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let facts: Vec<(&str, CliError, &[&str])> = vec![
+            (
+                "no engine",
+                no_engine(&Discovery::default()),
+                &["up", "down", "plan", "status", "logs", "exec", "restart", "images list", "cluster create"],
+            ),
+            ("no secrets", Error::NoSecrets.into(), &["env", "creds"]),
+            (
+                "nothing runs",
+                Error::UnknownService { names: vec!["web".into()], known: Vec::new() }.into(),
+                &["logs", "exec", "restart", "stop", "start"],
+            ),
+            (
+                "no resolver",
+                Error::Resolver(ResolverError::Control(ControlError::NotRunning {
+                    path: "/x".into(),
+                    source: absent(),
+                }))
+                .into(),
+                &["dns query", "dns trace", "dns list", "dns add", "dns install"],
+            ),
+            ("no zones", Error::Resolver(ResolverError::NoZones).into(), &["dns install", "dns serve"]),
+            (
+                "no cluster",
+                Error::Cluster(ClusterError::Missing { name: "x".into() }).into(),
+                &["cluster start", "cluster stop", "cluster load", "cluster kubeconfig"],
+            ),
+            (
+                "powerdns is not up",
+                Error::Resolver(ResolverError::NotUp { platform: "x".into() }).into(),
+                &["dns add", "dns remove"],
+            ),
+        ];
+        for (fact, error, failing) in facts {
+            let commands = proposed(error, failing[0]);
+            assert!(!commands.is_empty(), "{fact}: nothing is proposed");
+            for command in commands {
+                let circle =
+                    failing.iter().any(|failing| command == **failing || command.starts_with(&format!("{failing} ")));
+                assert!(!circle, "{fact}: `macula {command}` fails of the same");
+            }
+        }
+    }
+
+    /// What needs root is repeated by macula, which knows what to write; never by hand.
+    #[test]
+    fn without_the_right_sudo_is_asked_first() {
+        let error = RunError::Privilege { command: "sudo tee /etc/hosts".into() };
+        assert_eq!(proposed(Error::Run(error.clone()), "dns install"), ["sudo -v && macula dns install"]);
+        assert_eq!(
+            proposed(Error::Install(InstallError::Run(error)), "dns install"),
+            ["sudo -v && macula dns install"]
+        );
     }
 }

@@ -9,7 +9,7 @@ use crate::app::{
 use crate::model::ImagePolicy;
 use crate::plan::ImageSource;
 
-use super::context::{Context, StackOptions};
+use super::context::{Context, ImageOptions, LoadOptions, StackOptions};
 use super::error::CliError;
 use super::interrupt;
 use super::ui::table::{Cell, Fit, Table};
@@ -24,60 +24,47 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Show each image: whether it is here, its size, age and digest, and why it is this one
+    /// Show each image: whether it is available, its size, age and digest, and where it comes from
     List {
         #[command(flatten)]
-        stacks: StackOptions,
+        stacks: ImageOptions,
     },
-    /// Pull the images of these services, or of all
-    Pull {
-        #[arg(value_name = "SERVICE")]
-        services: Vec<String>,
-        #[command(flatten)]
-        stacks: StackOptions,
-    },
-    /// Build the images of these services, or of all that have a build
-    Build {
-        #[arg(value_name = "SERVICE")]
-        services: Vec<String>,
-        #[command(flatten)]
-        stacks: StackOptions,
-    },
-    /// Write down what each image's name means today, for `up` to use just that from now on
+    Pull(PullArgs),
+    Build(BuildArgs),
+    /// Pin every image to its current digest in macula.lock
     ///
-    /// Asks the registries for the digest of every image, and writes macula.lock beside macula.yaml.
-    /// Run it again to take newer images under the same names.
+    /// Asks the registries for the digest of every image and writes macula.lock next to macula.yaml;
+    /// `up` then uses exactly these images. Run it again to move to newer ones.
     Lock {
         #[command(flatten)]
         stacks: StackOptions,
     },
-    /// Put all images into one file, for a machine without a network
+    /// Save all images to one file, for a machine without a network
     ///
-    /// What is missing is pulled or built first. The file is compressed, has a checksum for everything
-    /// in it, and holds what images share only once. A run that was broken off is continued by the
-    /// next one.
+    /// Missing images are pulled or built first. The file is compressed, has a checksum for everything
+    /// in it, and stores shared layers only once. An interrupted run resumes.
     Save {
         // the name `file` belongs to the global option
         #[arg(value_name = "FILE")]
         bundle: PathBuf,
         #[command(flatten)]
-        stacks: StackOptions,
+        stacks: ImageOptions,
     },
-    /// Remove the images that were built here and that nothing uses any more
+    /// Remove images that were built on this machine and are no longer used
     ///
-    /// No container was made from them, running or not, and no service of the stacks, whatever its
-    /// profile, would run them. What was pulled is left alone.
+    /// An image is unused if no container was created from it and no service of any profile would run
+    /// it. Pulled images are left alone.
     Prune {
-        /// Only show them
+        /// Only show what would be removed
         #[arg(long)]
         dry_run: bool,
         #[command(flatten)]
         stacks: StackOptions,
     },
-    /// Load the images of a file that `images save` has written
+    /// Load the images of a file written by `images save`
     ///
-    /// The whole file is checked before anything is loaded; what the engine has is left alone.
-    /// Afterwards `macula up --images local` needs no network.
+    /// The whole file is checked before anything is loaded; images that the engine already has are left
+    /// alone. Afterwards `macula up --images local` needs no network.
     Load {
         // the name `file` belongs to the global option
         #[arg(value_name = "FILE")]
@@ -85,11 +72,37 @@ enum Action {
     },
 }
 
+/// Pull the images of these services, or of all
+#[derive(Debug, clap::Args)]
+pub struct PullArgs {
+    #[arg(value_name = "SERVICE")]
+    services: Vec<String>,
+    #[command(flatten)]
+    stacks: StackOptions,
+}
+
+/// Build the images of these services, or all that can be built
+#[derive(Debug, clap::Args)]
+pub struct BuildArgs {
+    #[arg(value_name = "SERVICE")]
+    services: Vec<String>,
+    #[command(flatten)]
+    stacks: StackOptions,
+}
+
+pub async fn pull(context: &Context, args: PullArgs) -> Result<(), CliError> {
+    get(context, ImagePolicy::Pull, "pull", &args.services, &args.stacks).await
+}
+
+pub async fn build(context: &Context, args: BuildArgs) -> Result<(), CliError> {
+    get(context, ImagePolicy::Build, "build", &args.services, &args.stacks).await
+}
+
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     match args.action {
         Action::List { stacks } => list(context, &stacks).await,
-        Action::Pull { services, stacks } => get(context, ImagePolicy::Pull, "pull", &services, &stacks).await,
-        Action::Build { services, stacks } => get(context, ImagePolicy::Build, "build", &services, &stacks).await,
+        Action::Pull(args) => pull(context, args).await,
+        Action::Build(args) => build(context, args).await,
         Action::Lock { stacks } => lock(context, stacks).await,
         Action::Save { bundle, stacks } => save(context, &bundle, &stacks).await,
         Action::Prune { dry_run, stacks } => prune(context, dry_run, stacks).await,
@@ -97,7 +110,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     }
 }
 
-async fn list(context: &Context, stacks: &StackOptions) -> Result<(), CliError> {
+async fn list(context: &Context, stacks: &ImageOptions) -> Result<(), CliError> {
     let loaded = context.load(stacks)?;
     let session = context.session("images list").await;
     let rows = image_rows(&session, &loaded).await?;
@@ -208,7 +221,7 @@ async fn lock(context: &Context, mut stacks: StackOptions) -> Result<(), CliErro
     context.print(&table.render(context.out_style(), context.terminal.table_width()))
 }
 
-async fn save(context: &Context, file: &std::path::Path, stacks: &StackOptions) -> Result<(), CliError> {
+async fn save(context: &Context, file: &std::path::Path, stacks: &impl LoadOptions) -> Result<(), CliError> {
     let begun = Instant::now();
     let loaded = context.load(stacks)?;
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())

@@ -9,30 +9,30 @@ use super::interrupt;
 use super::ui::text;
 use super::up::stopped;
 
-/// Stop and start containers, in the order of their dependencies
+/// Restart services, in the order of their dependencies
 #[derive(Debug, clap::Args)]
 pub struct RestartArgs {
-    /// Only these services; none: all
+    /// Services, or host names they answer to (default: all)
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
     #[command(flatten)]
     stacks: StackOptions,
 }
 
-/// Stop containers and keep them
+/// Stop services and keep their containers
 #[derive(Debug, clap::Args)]
 pub struct StopArgs {
-    /// Only these services; none: all
+    /// Services, or host names they answer to (default: all)
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
     #[command(flatten)]
     stacks: StackOptions,
 }
 
-/// Start containers that were stopped
+/// Start stopped services
 #[derive(Debug, clap::Args)]
 pub struct StartArgs {
-    /// Only these services; none: all
+    /// Services, or host names they answer to (default: all)
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
     #[command(flatten)]
@@ -55,11 +55,12 @@ async fn act(
     context: &Context,
     action: LifecycleAction,
     verb: &str,
-    services: Vec<String>,
+    mut services: Vec<String>,
     stacks: StackOptions,
 ) -> Result<(), CliError> {
     let begun = Instant::now();
     let loaded = context.load(&stacks)?;
+    context.services_meant(&loaded.platform, &mut services);
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
         .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
     let session = context.session(verb).await;

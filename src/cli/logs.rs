@@ -1,19 +1,20 @@
 use std::io::Write;
 
-use crate::app::{LogEvent, LogSource, log_sources, read_logs};
+use crate::app::{Error, LogEvent, LogSource, log_sources, read_logs};
 use crate::engine::LogOptions;
+use crate::words;
 
 use super::context::Context;
 use super::error::CliError;
 use super::ui::{Style, Tone, text};
 
-/// Show what the services have written
+/// Show the logs of services
 ///
 /// Lines of several services are merged by time. With `--follow` a service is followed through
 /// restarts and replacements. On a terminal, control sequences other than colors are removed.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only these services (default: all)
+    /// Services, or host names they answer to (default: all)
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
     /// Follow new output
@@ -53,7 +54,23 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     };
     let name = context.platform_name()?;
     let session = context.session("logs").await;
-    let (engine, sources) = log_sources(&session, &name, &args.services).await?;
+    let mut services = args.services.clone();
+    let found = match log_sources(&session, &name, &services).await {
+        Err(Error::UnknownService { names, known }) => {
+            // a host name stands for its service; only the stacks know whose it is
+            let meant = names.iter().map(|name| context.service_of_host(name)).collect::<Option<Vec<String>>>();
+            match meant {
+                Some(meant) => {
+                    services.retain(|service| !names.contains(service));
+                    services.extend(meant);
+                    log_sources(&session, &name, &services).await
+                }
+                None => Err(Error::UnknownService { names, known }),
+            }
+        }
+        found => found,
+    };
+    let (engine, sources) = found?;
     if sources.is_empty() {
         context.events().info(format!("{name} has no containers; `macula up` starts it"));
         if !args.follow {
@@ -62,7 +79,8 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     }
     context.finish();
     let mut writer = Writer::new(context, &args, &sources);
-    let mut events = read_logs(engine, name, args.services.clone(), sources, options);
+    let mut events = read_logs(engine, name, services.clone(), sources, options);
+    context.stdout_is_open()?;
     let mut out = std::io::stdout().lock();
     let mut any = false;
     while let Some(event) = events.recv().await {
@@ -81,8 +99,8 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             Ok(()) => {}
         }
     }
-    if !any && !args.services.is_empty() && !context.json() {
-        context.events().info(format!("{}: nothing was written", args.services.join(", ")));
+    if !any && !services.is_empty() && !context.json() {
+        context.events().info(format!("{}: nothing was written", services.join(", ")));
     }
     Ok(())
 }
@@ -206,18 +224,10 @@ fn moment(now: i64, text: &str) -> Result<i64, CliError> {
     if let Ok(time) = text.parse::<jiff::Timestamp>() {
         return Ok(time.as_second());
     }
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match text.get(digits.len()..) {
-        Some("s" | "") => 1,
-        Some("m" | "min") => 60,
-        Some("h") => 3600,
-        Some("d") => 86400,
-        _ => 0,
-    };
-    match digits.parse::<i64>() {
-        Ok(number) if unit > 0 => Ok(now.saturating_sub(number.saturating_mul(unit))),
-        _ => Err(CliError::usage(format!("`{text}` is not a valid time"))
-            .hint("write how long ago (30s, 10m, 2h, 1d) or a time such as 2026-11-21T08:00:00Z")),
+    match words::typed_duration(text) {
+        Ok(ago) => Ok(now.saturating_sub_unsigned(ago.as_secs())),
+        Err(_) => Err(CliError::usage(format!("`{text}` is not a valid time"))
+            .hint("try how long ago (30s, 10m, 2h, 1d) or a time such as 2026-11-21T08:00:00Z")),
     }
 }
 
@@ -230,6 +240,7 @@ mod tests {
     fn times_are_ago_or_absolute() {
         assert_eq!(moment(1000, "10m"), Ok(400));
         assert_eq!(moment(1000, "30"), Ok(970));
+        assert_eq!(moment(10_000, "1h30m"), Ok(4600));
         assert_eq!(moment(0, "2026-11-21T08:00:00Z"), Ok(1_795_248_000));
         assert!(moment(0, "yesterday").is_err());
         assert_eq!(lines("50"), Ok(50));

@@ -2,14 +2,17 @@
 //! codes and, in [`ui`], the looks.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::builder::Resettable;
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub mod error;
 pub mod ui;
 
+mod ci;
 mod cluster;
 mod completions;
 mod config;
@@ -24,6 +27,7 @@ mod failure;
 mod images;
 mod interrupt;
 mod lifecycle;
+mod log;
 mod logs;
 mod man;
 mod offer;
@@ -40,17 +44,18 @@ mod validate;
 use context::{Context, Global};
 use error::{CliError, ErrorKind};
 
-/// A whole platform on a laptop or in a CI job, with one command.
+use crate::model::{Invocation, macula};
+
+/// A whole platform on a laptop or in a CI job, with one command
 ///
-/// `macula up` starts the services that every team wants (a registry, DNS, a database, metrics, a
-/// drawing board) behind one ingress, under names of their own; `macula down` takes them away and
-/// keeps the data. What is wanted beyond that stands in Compose files.
+/// `macula up` starts the services that every team needs (a registry, DNS, a database, metrics, a
+/// drawing board) behind one ingress, under names of their own. `macula down` removes them and keeps
+/// the data. Everything else you need is described in Compose files.
 #[derive(Debug, Parser)]
-#[command(name = "macula", version, propagate_version = false, max_term_width = 100)]
-#[command(
-    after_help = "Exit codes: 0 done, 1 unexpected, 2 usage, 3 configuration, 4 no engine, 5 conflict, 6 image, \
-    7 not healthy, 8 privilege, 9 cluster, 10 changes pending (plan --exit-code), 130 stopped by Ctrl-C."
-)]
+#[command(name = "macula", version = VERSION, propagate_version = false, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 success, 1 unexpected error, 2 usage, 3 configuration, 4 no container engine, \
+    5 conflict, 6 image, 7 not healthy, 8 root or confirmation required, 9 cluster, 10 changes pending \
+    (plan --exit-code), 130 interrupted.")]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -58,16 +63,24 @@ pub struct Cli {
     command: Command,
 }
 
+/// The release, and the commit that it was built from where that is known.
+const VERSION: &str = match option_env!("MACULA_BUILD") {
+    Some(build) => build,
+    None => env!("CARGO_PKG_VERSION"),
+};
+
 #[derive(Debug, Subcommand)]
 enum Command {
     Up(up::Args),
     Down(down::Args),
     Plan(plan::Args),
+    #[command(visible_alias = "ps", aliases = ["ls", "list"])]
     Status(status::Args),
     Logs(logs::Args),
     Restart(lifecycle::RestartArgs),
     Stop(lifecycle::StopArgs),
     Start(lifecycle::StartArgs),
+    #[command(aliases = ["shell", "ssh", "sh"])]
     Exec(exec::Args),
     Open(open::Args),
     Creds(creds::Args),
@@ -85,38 +98,141 @@ enum Command {
     Trust(trust::Args),
     Validate(validate::Args),
     Completions(completions::Args),
+    // words of other programs, for fingers that know them
+    #[command(hide = true)]
+    Pull(images::PullArgs),
+    #[command(hide = true)]
+    Build(images::BuildArgs),
+    #[command(hide = true)]
+    Version,
+    #[command(hide = true, aliases = ["remove", "delete", "destroy", "kill"])]
+    Rm(RemoveArgs),
 }
+
+/// Whatever follows; nothing is done with it.
+#[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true)]
+struct RemoveArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    rest: Vec<String>,
+}
+
+/// Commands as the help shows them.
+const GROUPS: [(&str, &[&str]); 5] = [
+    ("Platform", &["up", "down", "plan", "status", "validate", "doctor"]),
+    ("Services", &["logs", "exec", "open", "restart", "stop", "start", "creds", "env"]),
+    ("Names and certificates", &["dns", "trust"]),
+    ("Images and cluster", &["images", "cluster"]),
+    ("Configuration", &["config", "stack", "completions"]),
+];
+
+const EXAMPLES: &str = "\
+Examples:
+  macula up                      start the platform
+  macula status                  show what is running, and where
+  macula open grafana            open a service in the browser
+  macula logs postgres -f        follow a service's log
+  macula down                    stop and remove everything; data is kept
+  macula --name pr-123 up        start a second platform next to the first";
+
+/// Commands that remove things. A slip of the finger is never answered with one of them unless it is
+/// a single letter away.
+const HARMFUL: [&str; 6] = ["down", "stop", "delete", "uninstall", "prune", "remove"];
 
 /// The command line. An empty variable of the environment is one that was not set: that is how CI
-/// systems hand on what has no value.
-fn command() -> clap::Command {
-    fn without_empty(command: clap::Command) -> clap::Command {
-        command
-            .mut_args(|arg| match arg.get_env() {
-                Some(variable) if std::env::var_os(variable).is_some_and(|value| value.is_empty()) => {
-                    arg.env(Resettable::Reset)
-                }
-                _ => arg,
-            })
-            .mut_subcommands(without_empty)
+/// systems hand on what has no value. Global options are shown once, in the help of `macula`.
+#[allow(clippy::disallowed_methods, reason = "clap reads these variables itself, before there is a host")]
+pub fn command() -> clap::Command {
+    fn adjusted(command: clap::Command, global: &[clap::Arg]) -> clap::Command {
+        let without_empty = |arg: clap::Arg| match arg.get_env() {
+            Some(variable) if std::env::var_os(variable).is_some_and(|value| value.is_empty()) => {
+                arg.env(Resettable::Reset)
+            }
+            _ => arg,
+        };
+        let command = command.mut_args(without_empty);
+        command.mut_subcommands(|child| {
+            let leaf = !child.has_subcommands();
+            let child = child.args(global.iter().map(|arg| without_empty(arg.clone()).hide(true)));
+            // a command that has a text of its own there keeps it
+            let child = match (leaf, child.get_after_help().is_some()) {
+                (true, false) => child.after_help("Global options: see `macula --help`."),
+                _ => child,
+            };
+            adjusted(child, global)
+        })
     }
-    without_empty(Cli::command())
+    let root = Cli::command();
+    let global: Vec<clap::Arg> = root.get_arguments().filter(|arg| arg.is_global_set()).cloned().collect();
+    let mut commands = String::new();
+    for (title, names) in GROUPS {
+        commands.push_str(&format!("{title}:\n"));
+        for name in names {
+            let about = root.find_subcommand(name).and_then(clap::Command::get_about);
+            let about = about.map(ToString::to_string).unwrap_or_default();
+            commands.push_str(&format!("  {name:<12} {about}\n"));
+        }
+        commands.push('\n');
+    }
+    let template = format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{EXAMPLES}\n\n{commands}{{all-args}}{{after-help}}"
+    );
+    let template = template.replace("{all-args}", "{options-heading}{options}");
+    adjusted(root, &global).help_template(template.replace("{options-heading}", "Options:\n"))
 }
 
-/// The whole program: parse, run, say what went wrong.
-pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let parsed = command().try_get_matches_from(args).and_then(|matches| Cli::from_arg_matches(&matches));
+/// A wrong command line, told as every other error.
+fn usage_error(mut error: clap::Error, args: &[OsString]) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    harmless(&mut error);
+    let _ = error.print();
+    let kind = ErrorKind::Usage;
+    let words: Vec<String> = args.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    if wants_json(&words) {
+        let text = error.render().to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        let details = text.lines().skip(1).map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned);
+        let mut told = CliError::new(kind, message);
+        told.details = details.collect();
+        let invocation = Invocation { words, ..Invocation::default() };
+        let _ = writeln!(std::io::stdout(), "{}", told.to_json(&invocation));
+    }
+    ExitCode::from(kind.exit_code())
+}
+
+/// Takes suggestions out of an error that would lead from a harmless word to a harmful one.
+fn harmless(error: &mut clap::Error) {
+    let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand).cloned() else { return };
+    let Some(ContextValue::Strings(near)) = error.remove(ContextKind::SuggestedSubcommand) else { return };
+    let fair = |name: &String| !HARMFUL.contains(&name.as_str()) || strsim::damerau_levenshtein(&typed, name) <= 1;
+    let near: Vec<String> = near.into_iter().filter(fair).collect();
+    if !near.is_empty() {
+        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(near));
+    }
+}
+
+/// Whether `-o json` is on a command line that cannot be parsed.
+fn wants_json(words: &[String]) -> bool {
+    let pairs = words.iter().zip(words.iter().skip(1));
+    words.iter().any(|word| word == "-ojson" || word == "-o=json" || word == "--output=json")
+        || pairs.into_iter().any(|(option, value)| (option == "-o" || option == "--output") && value == "json")
+}
+
+/// The whole program: parse, run, say what went wrong. `stdout_closed`: nobody will read a result.
+pub fn main(args: impl IntoIterator<Item = OsString>, stdout_closed: bool) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let parsed = command().try_get_matches_from(&args).and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
-        // clap writes help to standard output and errors to standard error, with exit codes 0 and 2
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(ErrorKind::Usage.exit_code()));
-        }
+        Err(error) => return usage_error(error, &args),
     };
     let name = cli.global.platform();
-    let context = Context::new(cli.global, name.as_ref().ok().cloned().flatten());
-    if let Err(error) = name {
+    let resolver = matches!(cli.command, Command::Dns(ref args) if args.serves());
+    let context = Context::new(cli.global, name.as_ref().ok().cloned().flatten(), stdout_closed);
+    if let Err(error) = name.map(drop).and_then(|()| context.start_log(resolver)) {
         return context.fail(&error);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
@@ -158,5 +274,72 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Trust(args) => trust::run(context, args).await,
         Command::Validate(args) => validate::run(context, args).await,
         Command::Completions(args) => completions::run(context, args),
+        Command::Pull(args) => images::pull(context, args).await,
+        Command::Build(args) => images::build(context, args).await,
+        Command::Version => context.print(&format!("macula {VERSION}\n")),
+        Command::Rm(RemoveArgs { .. }) => Err(CliError::usage("macula has no command that removes single services")
+            .hint("to leave a service out for good, set `services: {NAME: {enabled: false}}` in macula.yaml")
+            .suggest(macula("stop SERVICE").why("to stop one service"))
+            .suggest(macula("down --dry-run").why("to see what removing the whole platform would do"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_command_stands_in_one_group_of_the_help() {
+        let shown: Vec<String> = command()
+            .get_subcommands()
+            .filter(|child| !child.is_hide_set())
+            .map(|child| child.get_name().to_owned())
+            .collect();
+        let grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| names.iter().copied()).collect();
+        assert_eq!(shown.iter().map(String::as_str).collect::<BTreeSet<_>>(), grouped.iter().copied().collect());
+        assert_eq!(shown.len(), grouped.len(), "one is in two groups");
+    }
+
+    #[test]
+    fn a_harmless_word_is_never_answered_with_a_harmful_one() {
+        let suggested = |words: &[&str]| {
+            let all = std::iter::once("macula").chain(words.iter().copied());
+            let mut error = command().try_get_matches_from(all).unwrap_err();
+            harmless(&mut error);
+            match error.get(ContextKind::SuggestedSubcommand) {
+                Some(ContextValue::Strings(names)) => names.clone(),
+                _ => Vec::new(),
+            }
+        };
+        for word in ["own", "show", "dow", "top", "shop", "town", "download", "done", "step", "un", "info", "domain"] {
+            for name in suggested(&[word]) {
+                let near = strsim::damerau_levenshtein(word, &name) <= 1;
+                assert!(near || !HARMFUL.contains(&name.as_str()), "{word} -> {name}");
+            }
+        }
+        assert_eq!(suggested(&["dwon"]), ["down"]);
+        assert!(suggested(&["statsu"]).contains(&"status".to_owned()));
+        assert!(!suggested(&["trust", "installed"]).contains(&"uninstall".to_owned()));
+    }
+
+    #[test]
+    fn words_of_other_programs_are_known() {
+        for words in
+            ["ps", "ls", "list", "version", "build", "pull web", "shell web", "ssh web", "rm web -f", "destroy"]
+        {
+            let all = std::iter::once("macula").chain(words.split(' '));
+            assert!(command().try_get_matches_from(all).is_ok(), "{words}");
+        }
+    }
+
+    #[test]
+    fn json_is_asked_for_in_any_spelling() {
+        let asked = |line: &str| wants_json(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        for line in ["up -o json --nope", "-ojson upp", "up --output=json", "--output json nope"] {
+            assert!(asked(line), "{line}");
+        }
+        assert!(!asked("exec web json"));
     }
 }

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use crate::app::{Error, Page, pages};
 use crate::host::Command;
+use crate::model::macula;
 
 use super::context::{Context, StackOptions};
 use super::error::CliError;
@@ -13,10 +14,10 @@ use super::ui::table::{Cell, Fit, Table};
 /// lists the pages.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The service, or the first part of its host name
+    /// Service, or the first part of its host name
     #[arg(value_name = "SERVICE")]
     service: Option<String>,
-    /// Only print the address
+    /// Print the address instead of opening it
     #[arg(long)]
     print: bool,
     #[command(flatten)]
@@ -37,16 +38,19 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         return Err(Error::UnknownService { names: vec![wanted], known }.into());
     };
     let Some(url) = page.urls.iter().find(|url| url.contains(&format!("://{wanted}."))).or(page.urls.first()) else {
-        return Err(CliError::usage(format!("{} has no page", page.service)).suggest("macula open"));
+        return Err(CliError::usage(format!("{} has no page", page.service)).suggest(macula("open")));
     };
     let opener = if context.host.facts().os == "macos" { "open" } else { "xdg-open" };
+    if context.json() {
+        return context.print_json(&serde_json::json!({"service": page.service, "url": url}));
+    }
     if args.print || context.host.which(opener).is_none() {
         return context.print(&format!("{url}\n"));
     }
     if context.host.connect(ingress, PATIENCE).await.is_err() {
         let what = if page.service == wanted { String::new() } else { format!(" ({})", page.service) };
         let error = CliError::not_healthy(format!("{wanted}{what} cannot be opened: {} is down", loaded.platform.name));
-        return Err(error.suggest(format!("macula up {}", page.service)));
+        return Err(error.suggest(macula("up").arg(&page.service)));
     }
     context.host.run(&Command::new(opener, [url.as_str()])).await?;
     Ok(())

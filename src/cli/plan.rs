@@ -2,7 +2,7 @@ use serde_json::json;
 
 use crate::app::{Change, ChangeKind, Prepared, Wanted, changes, prepare};
 
-use super::context::{Context, StackOptions};
+use super::context::{Context, ImageOptions};
 use super::error::{CliError, ErrorKind};
 use super::ui::{Style, Tone, left_out, text};
 
@@ -12,15 +12,15 @@ use super::ui::{Style, Tone, left_out, text};
 /// single steps.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only these services and what they need
+    /// Services to plan for, with their dependencies (default: all)
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
     #[command(flatten)]
-    stacks: StackOptions,
-    /// Exit with 10 if there is something to do
+    stacks: ImageOptions,
+    /// Exit with 10 if there are changes to make
     #[arg(long)]
     exit_code: bool,
-    /// Leave the cluster as it is
+    /// Do not plan changes to the cluster
     #[arg(long)]
     no_cluster: bool,
     /// Fail if any image is unavailable instead of skipping optional services
@@ -30,9 +30,11 @@ pub struct Args {
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let loaded = context.load(&args.stacks)?;
+    let mut services = args.services;
+    context.services_meant(&loaded.platform, &mut services);
     let session = context.session("plan").await;
     let wanted = Wanted {
-        services: args.services,
+        services,
         strict: args.strict,
         no_cluster: args.no_cluster,
         dns: None,
@@ -45,7 +47,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     }
     show(context, &prepared).await?;
     if args.exit_code && !prepared.plan.is_empty() {
-        return Err(CliError::new(ErrorKind::ChangesPending, "there is something to do"));
+        return Err(CliError::new(ErrorKind::ChangesPending, "there are changes to make"));
     }
     Ok(())
 }

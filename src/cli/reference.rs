@@ -1,10 +1,10 @@
 //! docs/commands.md, made from the commands themselves.
 
-use clap::{Command, CommandFactory};
+use clap::Command;
 
 /// The whole page. A test holds docs/commands.md to it.
 pub fn commands_page() -> String {
-    let mut root = super::Cli::command().term_width(100);
+    let mut root = super::command().term_width(100);
     root.build();
     let mut out = String::from(
         "# Commands\n\nGenerated from the program's own help; `cargo test --test docs` holds it to that.\n",
@@ -20,7 +20,7 @@ fn section(command: &Command, parents: &[&str], out: &mut String) {
     let help = command.clone().bin_name(path.join(" ")).render_long_help().to_string();
     let text: Vec<&str> = help.lines().map(str::trim_end).collect();
     out.push_str(&format!("\n{depth} {}\n\n```text\n{}\n```\n", path.join(" "), text.join("\n").trim()));
-    for child in command.get_subcommands().filter(|child| child.get_name() != "help") {
+    for child in command.get_subcommands().filter(|child| child.get_name() != "help" && !child.is_hide_set()) {
         section(child, &path, out);
     }
 }

@@ -3,6 +3,7 @@ use serde_json::json;
 
 use crate::config::canonical;
 use crate::model::Origin;
+use crate::words;
 
 use super::context::{Context, StackOptions};
 use super::error::CliError;
@@ -71,9 +72,8 @@ fn config(context: &Context, names: &[String], stacks: &StackOptions) -> Result<
     let loaded = context.load(stacks)?;
     let known: Vec<&str> = loaded.projects.iter().map(|project| project.name.as_str()).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
-        return Err(
-            CliError::usage(format!("no stack is called {unknown}")).hint(format!("there are: {}", known.join(", ")))
-        );
+        return Err(CliError::usage(format!("no stack is called {unknown}"))
+            .hint(format!("the stacks are {}", words::list(known))));
     }
     let chosen = loaded.projects.iter().filter(|project| names.is_empty() || names.contains(&project.name));
     if context.json() {

@@ -5,11 +5,12 @@ use std::time::Duration;
 use crate::app::{self, Condition, DnsStatus, ServiceStatus, Status, UsageStatus};
 use crate::plan::ImageSource;
 
-use super::context::{Context, StackOptions};
+use super::context::{Context, ImageOptions};
 use super::error::CliError;
 use super::interrupt;
 use super::ui::status_screen::{Mood, Row, Screen};
 use super::ui::{left_out, text};
+use crate::words;
 
 /// Show how the services are and where they are reached
 ///
@@ -18,7 +19,7 @@ use super::ui::{left_out, text};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    stacks: StackOptions,
+    stacks: ImageOptions,
     /// Look again every two seconds, until Ctrl-C
     #[arg(short, long)]
     watch: bool,
@@ -248,23 +249,16 @@ fn state(service: &ServiceStatus) -> (Mood, String) {
 
 /// CPU and memory, as the table has them.
 fn usage(usage: UsageStatus) -> (String, String) {
-    (format!("{:.1}%", usage.cpu_percent), format!("{} / {}", mebibytes(usage.memory), mebibytes(usage.memory_limit)))
+    (
+        format!("{:.1}%", usage.cpu_percent),
+        format!("{} / {}", words::memory(usage.memory), words::memory(usage.memory_limit)),
+    )
 }
 
 fn total(used: &[UsageStatus]) -> String {
     let cpu: f64 = used.iter().map(|usage| usage.cpu_percent).sum();
     let memory = used.iter().fold(0u64, |sum, usage| sum.saturating_add(usage.memory));
-    format!("together: {cpu:.1}% of a core, {}", mebibytes(memory))
-}
-
-/// In the unit that limits are written in.
-fn mebibytes(bytes: u64) -> String {
-    let mebibytes = bytes.saturating_add(1 << 19) >> 20;
-    match mebibytes {
-        0..1024 => format!("{mebibytes} MiB"),
-        _ if mebibytes.is_multiple_of(1024) => format!("{} GiB", mebibytes / 1024),
-        _ => format!("{}.{} GiB", mebibytes / 1024, mebibytes % 1024 * 10 / 1024),
-    }
+    format!("together: {cpu:.1}% of a core, {}", words::memory(memory))
 }
 
 /// Why names do not work here, and what to type.

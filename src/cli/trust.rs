@@ -2,6 +2,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use crate::app::{Error, authorities, authority_domain};
+use crate::model::Again;
 use crate::pki::Authority;
 use crate::pki::trust::{self, Done, Outcome, State};
 
@@ -22,7 +23,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Add the authority to the stores of the system, of browsers and of Java, as far as they are here
+    /// Install the CA into the system, browser and Java trust stores found on this machine
     Install,
     /// Take it out of every store that it was added to
     Uninstall,
@@ -68,7 +69,7 @@ async fn status(context: &Context, folder: &std::path::Path, domain: &str) -> Re
             return context.print_json(&json!({"domain": domain, "fingerprint": null, "stores": []}));
         }
         return context.print(&format!(
-            "There is no certificate authority for {domain} yet: `macula up` or `macula trust install` makes it.\n"
+            "There is no certificate authority for {domain} yet: `macula up` or `macula trust install` creates it.\n"
         ));
     };
     let anchor = authority.anchor();
@@ -137,5 +138,6 @@ fn report(context: &Context, outcomes: &[Outcome]) -> Result<(), CliError> {
         return Ok(());
     }
     Err(CliError::new(ErrorKind::Privilege, format!("{failed} of {} stores could not be changed", outcomes.len()))
-        .hint("the system's own store needs root: run it with sudo's password at hand (`sudo -v` first)"))
+        .hint("the system's own store needs root: let sudo ask for the password first")
+        .again(Again::AfterSudo))
 }

@@ -6,10 +6,12 @@ use crate::app::{self, Consent, Prepared, Session, UpOptions, UpResult, Wanted, 
 use crate::apply::{Timing, critical_path};
 use crate::config::Loaded;
 use crate::doctor::{self, Finding, Fix, Needs, Selection, Status};
+use crate::model::{Again, macula};
 use crate::plan::forecast::Forecast;
 use crate::plan::{Action, CLUSTER_GROUP, Cause};
+use crate::words;
 
-use super::context::{Context, StackOptions};
+use super::context::{Context, ImageOptions};
 use super::error::{CliError, ErrorKind};
 use super::failure::no_engine;
 use super::ui::up_screen::{self, Entry, Notice};
@@ -17,53 +19,58 @@ use super::ui::waterfall::{Span, waterfall};
 use super::ui::{Tone, left_out, text};
 use super::{interrupt, plan, status};
 
-/// Bring the platform up, or what is missing of it
+/// Start the platform, or whatever part of it is not running
 ///
-/// Reads the stacks, looks at what is there, and does what differs: images are pulled or built,
-/// containers made and started in the order of their dependencies, side by side, and every service
-/// asked from outside until it answers. What is right already is left alone, so running it again
-/// costs next to nothing; after a failure it goes on where it stopped.
+/// Reads the stacks, compares them with what is running, and makes the difference: pulls or builds
+/// images, creates containers and starts them in the order of their dependencies, in parallel, and
+/// checks every service from outside until it answers. Whatever is right already is left alone, so
+/// running it again costs next to nothing; after a failure it continues where it stopped.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only these services and what they need; none: all
+    /// Services to start, with their dependencies (default: all)
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
     #[command(flatten)]
-    stacks: StackOptions,
-    /// Build again what has a build, also where its image is there
+    stacks: ImageOptions,
+    /// Rebuild images even if they already exist
     #[arg(long)]
     build: bool,
-    /// Make new containers for these services (or all), also where nothing has changed
+    /// Recreate containers even if nothing changed
     #[arg(long)]
     force_recreate: bool,
-    /// Leave out what these services need
+    /// Do not start the dependencies of these services
     #[arg(long, requires = "services")]
     no_deps: bool,
-    /// Only show the plan
+    /// Show the plan without carrying it out
     #[arg(long)]
     dry_run: bool,
-    /// Leave nothing out: an image that cannot be had is an error (exit code 6)
+    /// Fail (exit code 6) if any image is unavailable, instead of leaving out optional services
     #[arg(long)]
     strict: bool,
-    /// Leave the cluster as it is: none is made, started or changed
+    /// Do not create, start or change the cluster
     #[arg(long)]
     no_cluster: bool,
-    /// Leave the names alone: the resolver is not started, nor told of this platform
+    /// Do not start the resolver or register this platform's names
     #[arg(long)]
     no_dns: bool,
-    /// How long each service may take to become healthy, in place of its own time: 90s, 5m
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    /// Health timeout per service, overriding each service's own (90s, 5m, 1h30m)
+    #[arg(long, value_name = "TIME", value_parser = words::typed_duration)]
     timeout: Option<Duration>,
     /// Show where the time went
     #[arg(long)]
     timings: bool,
+    /// Services always run in the background; accepted for those used to it
+    #[arg(short, long, hide = true)]
+    detach: bool,
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let begun = Instant::now();
     let loaded = context.load(&args.stacks)?;
+    let mut services = args.services;
+    context.services_meant(&loaded.platform, &mut services);
     let wanted = Wanted {
-        services: args.services,
+        services,
         no_deps: args.no_deps,
         build: args.build,
         recreate: args.force_recreate,
@@ -139,8 +146,8 @@ pub(super) fn stopped(context: &Context, took: Duration) -> CliError {
         }
     };
     CliError::new(ErrorKind::Interrupted, message)
-        .suggest("macula up        (goes on from here)")
-        .suggest("macula down      (removes it; data is kept)")
+        .again(Again::AsItIs)
+        .suggest(macula("down").why("to remove it; data is kept"))
 }
 
 /// What can be opened or connected to.
@@ -233,10 +240,10 @@ async fn with_engine(context: &Context, loaded: &Loaded) -> Result<Session, CliE
         loaded.platform.name
     ));
     if !context.agreed(&sentences(&finding.summary, &fix.text), &explain(fix)).await? {
-        return Err(no_engine(&session.system.discovery).suggest("macula up --yes"));
+        return Err(no_engine(&session.system.discovery).again(Again::Agreed));
     }
     let fixed = doctor::fix(&session.system, &needs, finding, &context.events()).await.map_err(|error| {
-        CliError::new(ErrorKind::NoEngine, fix.text.clone()).because(&error).suggest("macula doctor")
+        CliError::new(ErrorKind::NoEngine, fix.text.clone()).because(&error).suggest(macula("doctor"))
     })?;
     session.system = fixed.system;
     if session.system.engine.is_none() {
@@ -364,34 +371,4 @@ fn spans(timings: &[Timing]) -> Vec<Span> {
             critical: critical.contains(&at),
         })
         .collect()
-}
-
-/// `90`, `90s`, `5m`, `1h`, `500ms`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = text.get(digits.len()..).unwrap_or_default();
-    let number: u64 = digits.parse().map_err(|_| format!("`{text}` is no time; write 90s, 5m or 500ms"))?;
-    let millis = match unit {
-        "ms" => Some(number),
-        "" | "s" => number.checked_mul(1000),
-        "m" | "min" => number.checked_mul(60_000),
-        "h" => number.checked_mul(3_600_000),
-        _ => return Err(format!("`{unit}` is no unit; write ms, s, m or h")),
-    };
-    millis.map(Duration::from_millis).ok_or_else(|| format!("`{text}` is too long"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_have_units() {
-        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
-        assert_eq!(duration("5parsecs"), Err("`parsecs` is no unit; write ms, s, m or h".into()));
-        assert!(duration("s").is_err());
-        assert!(duration("99999999999999999h").is_err());
-    }
 }

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use crate::app;
+use crate::model::{Remedy, macula};
 use crate::validate::{Evidence, Fault, Hop, Row, State, Verdict, seen};
 
 use super::context::{Context, StackOptions};
@@ -39,7 +40,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if is_down(&evidence) {
         // one cause, and not as many as there are names
         let error = CliError::not_healthy(format!("{} is down: none of its names can work", evidence.platform));
-        return Err(error.suggest("macula up"));
+        return Err(error.suggest(macula("up")));
     }
     let style = context.out_style();
     let width = context.terminal.table_width();
@@ -123,6 +124,7 @@ pub fn word(state: State) -> &'static str {
 /// One line for each broken thing, and what to type.
 pub fn faults(context: &Context, faults: &[Fault], style: Style) -> String {
     let mut out = String::new();
+    let invocation = context.invocation();
     for fault in faults {
         out.push('\n');
         let about = match fault.names.as_slice() {
@@ -133,9 +135,14 @@ pub fn faults(context: &Context, faults: &[Fault], style: Style) -> String {
         };
         let sign = style.paint(Tone::Bad, style.failed());
         out.push_str(&format!("{sign} {:<8} {about}{}\n", fault.cause.hop().name(), fault.cause));
-        for (at, remedy) in fault.cause.remedies().iter().enumerate() {
-            let label = if at == 0 { "try:" } else { " or:" };
-            out.push_str(&format!("  {} {}\n", style.paint(Tone::Active, label), context.typed(remedy)));
+        let mut first = true;
+        for remedy in fault.cause.remedies() {
+            let label = match remedy {
+                Remedy::Say(_) => "hint:",
+                _ if std::mem::take(&mut first) => "try:",
+                _ => " or:",
+            };
+            out.push_str(&format!("  {} {}\n", style.paint(Tone::Active, label), remedy.text(&invocation)));
         }
     }
     out
@@ -156,11 +163,15 @@ pub fn as_json(context: &Context, evidence: &Evidence, verdict: &Verdict) -> Val
             .collect();
         json!({"name": row.name, "service": row.service, "hops": hops})
     });
+    let invocation = context.invocation();
     let broken = verdict.faults.iter().map(|fault| {
-        let remedies: Vec<String> = fault.cause.remedies().iter().map(|text| context.typed(text)).collect();
+        let (hints, commands): (Vec<Remedy>, Vec<Remedy>) =
+            fault.cause.remedies().into_iter().partition(|remedy| matches!(remedy, Remedy::Say(_)));
+        let hints: Vec<String> = hints.iter().map(|remedy| remedy.text(&invocation)).collect();
+        let commands: Vec<String> = commands.iter().filter_map(|remedy| remedy.command(&invocation)).collect();
         json!({
             "hop": fault.cause.hop().name(), "cause": fault.cause.name(), "text": fault.cause.to_string(),
-            "names": fault.names, "try": remedies,
+            "names": fault.names, "hints": hints, "try": commands,
         })
     });
     json!({

@@ -19,7 +19,7 @@ pub use kubeconfig::{Entry, KubeconfigError};
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ClusterError {
     /// Absent, and it was not to be fetched.
-    #[error("the program {program} is not here{}", reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default())]
+    #[error("the program {program} was not found{}", reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default())]
     NoProgram { program: String, reason: Option<String> },
     /// The provider itself works through the engine's own client.
     #[error("{program} works through the program {client}, which is not installed")]

@@ -16,7 +16,7 @@ impl Block {
     /// The block of the default platform, 127.0.0.0/24.
     pub const DEFAULT: Self = Self(Ipv4Addr::new(127, 0, 0, 0));
 
-    /// `None` when it is no loopback address. The last octet is ignored.
+    /// `None` when it is not a loopback address. The last octet is ignored.
     pub fn new(base: Ipv4Addr) -> Option<Self> {
         let [a, b, c, _] = base.octets();
         base.is_loopback().then(|| Self(Ipv4Addr::new(a, b, c, 0)))

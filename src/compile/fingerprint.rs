@@ -5,6 +5,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::model::{ContainerSpec, Fingerprint, label};
+use crate::words;
 
 /// The whole, and the parts as `command=1a2b3c4d,env=...`: one for each field that is not empty.
 pub fn of(spec: &ContainerSpec) -> (Fingerprint, String) {
@@ -68,7 +69,7 @@ fn fixed_files(spec: &ContainerSpec) -> Value {
 }
 
 fn short(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    words::hex(Sha256::digest(text.as_bytes())).chars().take(8).collect()
 }
 
 fn is_empty(value: &Value) -> bool {

@@ -318,7 +318,7 @@ async fn show(shared: &Shared, mut stream: impl AsyncRead + AsyncWrite + Unpin) 
     let (method, path) = (words.next().unwrap_or(&[]), words.next().unwrap_or(&[]));
     let (status, body) = match (method, path) {
         (b"GET" | b"HEAD", b"/metrics") => ("200 OK", shared.metrics()),
-        (b"GET" | b"HEAD", _) => ("404 Not Found", "only /metrics is here\n".to_owned()),
+        (b"GET" | b"HEAD", _) => ("404 Not Found", "only /metrics is served\n".to_owned()),
         _ => ("405 Method Not Allowed", "only GET\n".to_owned()),
     };
     let shown = if method == b"HEAD" { "" } else { &body };

@@ -377,7 +377,7 @@ fn a_zone_with_a_fault_says_which_record() {
     assert_snapshot!(faults.join("\n"), @r#"
     zone macula.local, record example.com: it lies outside the zone
     zone macula.local, record a..macula.local: "a..macula.local" is not a domain name: a label is empty
-    zone macula.local, record macula.local: a CNAME stands beside other records
+    zone macula.local, record macula.local: a CNAME cannot share its name with other records
     zone macula.local, record x.macula.local: a string is longer than 255 bytes
     zone macula.local, record x.macula.local: record type 41 cannot be part of a zone
     zone macula.local, record xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx.macula.local: "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx.macula.local" is not a domain name: a label is longer than 63 bytes

@@ -97,7 +97,7 @@ pub enum ZoneFault {
     Data(#[from] DataError),
     #[error("it lies outside the zone")]
     Outside,
-    #[error("a CNAME stands beside other records")]
+    #[error("a CNAME cannot share its name with other records")]
     CnameAndOther,
 }
 

@@ -42,6 +42,7 @@ impl Worker {
                 Err(error) => {
                     tracing::warn!(%error, "receiving DNS questions");
                     // the address may have gone with its interface; do not spin on it
+                    #[allow(clippy::disallowed_methods, reason = "a thread of its own, not one of the runtime")]
                     std::thread::sleep(Duration::from_millis(100));
                     continue;
                 }

@@ -333,7 +333,7 @@ pub static CHECKS: &[Check] = &[
     check!("kind", false, "the program kind, where a cluster is wanted", checks::cluster::program),
     check!("ingress-controller", false, "the cluster's ingress controller is maintained", checks::cluster::ingress),
     check!("clock", true, "the time is right", checks::machine::clock),
-    check!("leftovers", true, "nothing of a dead run lies about", checks::leftovers::leftovers),
+    check!("leftovers", true, "no leftovers of an interrupted run", checks::leftovers::leftovers),
     check!("home-writable", false, "our own folders can be written", checks::machine::home),
 ];
 

@@ -181,7 +181,7 @@ async fn a_healthy_machine() {
     skipped: kind: no cluster is wanted
     skipped: ingress-controller: no cluster is wanted
     ok: clock: right, and kept so by the network
-    ok: leftovers: nothing of a dead run lies about
+    ok: leftovers: no leftovers of an interrupted run
     ok: home-writable: /home/dev/.local/share/macula and /home/dev/.cache/macula can be written
     ");
 }
@@ -270,7 +270,7 @@ async fn engine_installed() {
 async fn engine_running() {
     let host = || FakeHost::new().program("dockerd");
     assert_snapshot!(without_engine(host(), refused(Refusal::NotListening)).find("engine-running").await, @r"
-    failed: engine-running: Docker is installed, but does not run
+    failed: engine-running: Docker is installed but not running
       unix:///var/run/docker.sock (Docker): nobody listens
       unix:///run/user/1000/podman/podman.sock (Podman of this user): no such socket
       fix: start Docker, now and at every boot
@@ -279,7 +279,7 @@ async fn engine_running() {
     ");
     let bare = host().facts_with(|facts| facts.systemd = false);
     assert_snapshot!(without_engine(bare, none()).find("engine-running").await, @r"
-    failed: engine-running: Docker is installed, but does not run
+    failed: engine-running: Docker is installed but not running
       unix:///var/run/docker.sock (Docker): no such socket
       unix:///run/user/1000/podman/podman.sock (Podman of this user): no such socket
       fix: start dockerd in the background (no systemd here), its log in /home/dev/.local/share/macula/log/dockerd.log
@@ -290,7 +290,7 @@ async fn engine_running() {
     let stale = host().file("/run/docker.pid", "42").file("/proc/42/comm", "bash\n");
     let stale = stale.facts_with(|facts| facts.systemd = false);
     assert_snapshot!(without_engine(stale, none()).find("engine-running").await, @r"
-    failed: engine-running: Docker is installed, but does not run
+    failed: engine-running: Docker is installed but not running
       unix:///var/run/docker.sock (Docker): no such socket
       unix:///run/user/1000/podman/podman.sock (Podman of this user): no such socket
       fix: start dockerd in the background (no systemd here), its log in /home/dev/.local/share/macula/log/dockerd.log
@@ -727,7 +727,7 @@ async fn leftovers() {
         container("macula-nginx-1", ContainerState::Running, &[]),
     ];
     assert_snapshot!(Case { ours: ours.clone(), ..case(host) }.find("leftovers").await, @r"
-    warning: leftovers: something of an earlier run lies about
+    warning: leftovers: an interrupted run left something behind
       `macula up` (pid 99) on the platform macula ended in the middle
       `macula up` (pid 98) on the platform pr-123 ended in the middle
       one file half written in /home/dev/.local/share/macula
@@ -737,7 +737,7 @@ async fn leftovers() {
     ");
     // somebody is at work: what is created will be started
     let busy = FakeHost::new().file(format!("{data}/macula/lock"), lock(1));
-    assert_snapshot!(Case { ours, ..case(busy) }.find("leftovers").await, @"ok: leftovers: nothing of a dead run lies about");
+    assert_snapshot!(Case { ours, ..case(busy) }.find("leftovers").await, @"ok: leftovers: no leftovers of an interrupted run");
 }
 
 #[tokio::test]
@@ -931,7 +931,7 @@ async fn an_engine_that_lacks_a_right_cannot_run_nodes() {
     assert_snapshot!(case(with("000001ffffffffff")).find("privileged").await, @"ok: privileged: the engine has every right that it would give");
     assert_snapshot!(case(with("000001fffeefffff")).find("privileged").await, @"
     warning: privileged: the engine lacks CAP_SYS_PACCT, CAP_SYS_RESOURCE: it runs privileged containers only if its runtime asks for fewer rights
-      fix: run the engine outside of the container or sandbox that takes it away, or go without a cluster: `cluster: {enabled: false}` in macula.yaml
+      fix: run the engine outside the container or sandbox that drops it, or do without a cluster: `cluster: {enabled: false}` in macula.yaml
     ");
     assert_snapshot!(case(FakeHost::new()).find("privileged").await, @"skipped: privileged: the engine's process is not known");
     // another engine than the one whose process that is
@@ -944,14 +944,14 @@ async fn an_engine_that_lacks_a_right_cannot_run_nodes() {
 async fn kind_is_looked_for_where_a_cluster_is_wanted() {
     assert_snapshot!(case(FakeHost::new()).find("kind").await, @"skipped: kind: no cluster is wanted");
     assert_snapshot!(Case { want: cluster(34, true), ..case(FakeHost::new()) }.find("kind").await, @"
-    warning: kind: kind is not here: there is no cluster without it
+    warning: kind: kind was not found; clusters need it
       fix: `macula cluster create --yes` fetches kind 0.33.0 and checks it; or install it yourself
     ");
     assert_snapshot!(Case { want: cluster(34, true), ..case(FakeHost::new().program("kind")) }.find("kind").await, @"ok: kind: /usr/bin/kind");
     let mut chosen = cluster(34, true);
     chosen.cluster.as_mut().unwrap().program = Some("my-kind".into());
     assert_snapshot!(Case { want: chosen, ..case(FakeHost::new().program("kind")) }.find("kind").await, @"
-    warning: kind: my-kind is not here, and was chosen by macula.yaml or MACULA_KIND
+    warning: kind: my-kind was not found; macula.yaml or MACULA_KIND names it
       fix: name another one, or none: kind is looked for on the PATH then
     ");
 }

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::Engine;
 use super::docker::{ConnectError, Docker};
 use crate::host::{Command, Host};
+use crate::words;
 
 /// Who names the endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -217,8 +218,7 @@ impl Configuration {
     }
 
     async fn endpoint_of(&self, host: &dyn Host, context: &str) -> Result<String, String> {
-        let digest = Sha256::digest(context.as_bytes());
-        let folder: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let folder = words::hex(Sha256::digest(context.as_bytes()));
         let path = self.folder.join("contexts").join("meta").join(&folder).join("meta.json");
         let text = host
             .read(&path)

@@ -36,7 +36,7 @@ pub enum ImageError {
     Denied { reference: String, message: String },
     #[error("the registry limits pulls of {reference}{}", retry_after.map(|wait| format!("; {wait}")).unwrap_or_default())]
     RateLimited { reference: String, retry_after: Option<Wait> },
-    #[error("no way to the registry of {reference}: {message}")]
+    #[error("cannot reach the registry of {reference}: {message}")]
     Unreachable { reference: String, message: String },
     #[error("{reference}: {message}")]
     BuildFailed { reference: String, message: String, log_tail: Vec<String> },

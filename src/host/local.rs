@@ -28,12 +28,13 @@ pub struct LocalHost {
 
 impl LocalHost {
     /// The only place in the library that reads the environment and the home folder.
+    #[allow(clippy::disallowed_methods, reason = "the one place")]
     pub fn new() -> Self {
         // a variable that is no UTF-8 is of no use to us, and no reason to stop
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        Self::with(environment, dirs::home_dir())
+        Self::with(environment, home_of_user())
     }
 
     /// With this environment in place of the process's own, and this home folder where it does not
@@ -50,12 +51,24 @@ impl Default for LocalHost {
     }
 }
 
+/// The user's home where HOME does not name one. A relative HOME names none.
+fn home_of_user() -> Option<PathBuf> {
+    let own = rustix::process::getuid().as_raw().to_string();
+    let users = || std::fs::read_to_string("/etc/passwd").ok();
+    dirs::home_dir().filter(|home| home.is_absolute()).or_else(|| {
+        users()?.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            (fields.get(2) == Some(&own.as_str())).then(|| fields.get(5).map(PathBuf::from)).flatten()
+        })
+    })
+}
+
 /// The XDG base directories
 /// (<https://specifications.freedesktop.org/basedir-spec/latest/>): a variable counts only with an
 /// absolute path. They are honoured on macOS too, whose command line tools live with them.
 fn folders(environment: &BTreeMap<String, String>, home: Option<PathBuf>) -> Folders {
     let absolute = |name: &str| environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = absolute("HOME").or(home).unwrap_or_else(|| PathBuf::from("/"));
+    let home = absolute("HOME").or(home.filter(|home| home.is_absolute())).unwrap_or_else(|| PathBuf::from("/"));
     let folder = |variable, below: &str| absolute(variable).unwrap_or_else(|| home.join(below)).join("macula");
     Folders {
         config: folder("XDG_CONFIG_HOME", ".config"),

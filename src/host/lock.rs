@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Host;
 use super::local::files;
+use crate::words;
 
 /// Who has a lock, as the holder wrote it down.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +38,7 @@ impl Held {
     /// `` `macula up` (pid 4711, for 35 s) ``
     pub fn describe(&self, now: i64) -> String {
         match self.pid {
-            Some(pid) => format!("{self} (pid {pid}, for {})", span(now - self.since)),
+            Some(pid) => format!("{self} (pid {pid}, for {})", words::span((now - self.since).max(0).unsigned_abs())),
             None => self.to_string(),
         }
     }
@@ -46,16 +47,6 @@ impl Held {
 impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.command.is_empty() { f.write_str("another run of macula") } else { write!(f, "`{}`", self.command) }
-    }
-}
-
-/// Seconds in the words of people: `35 s`, `12 min`, `3 h`, `2 days`.
-fn span(seconds: i64) -> String {
-    match seconds.max(0) {
-        s if s < 120 => format!("{s} s"),
-        s if s < 2 * 3600 => format!("{} min", s / 60),
-        s if s < 48 * 3600 => format!("{} h", s / 3600),
-        s => format!("{} days", s / 86400),
     }
 }
 

@@ -17,10 +17,12 @@ pub mod fake;
 mod holder;
 pub mod local;
 mod lock;
+mod wait;
 
 pub use command::{Capabilities, Command, Output, RunError};
 pub use holder::{Holder, holders};
 pub use lock::{Held, Lock, LockError};
+pub use wait::{Unmet, until};
 
 /// What kind of machine this is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

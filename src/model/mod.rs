@@ -1,6 +1,8 @@
 //! Floor 0, pure: what is wanted ([`Platform`], [`Stack`], [`Service`]), what is made of it
 //! ([`Resource`]) and what is there ([`Observed`]). No I/O, no clock, no environment.
 
+use std::path::Path;
+
 mod cluster;
 mod dns_label;
 pub mod label;
@@ -8,6 +10,7 @@ mod observed;
 mod platform;
 mod platform_name;
 mod reference;
+mod remedy;
 mod resource;
 mod secrets;
 mod service;
@@ -19,7 +22,13 @@ pub use observed::*;
 pub use platform::*;
 pub use platform_name::*;
 pub use reference::{is_on_loopback, *};
+pub use remedy::*;
 pub use resource::*;
 pub use secrets::*;
 pub use service::*;
 pub use zone::*;
+
+/// A path as it is shown. Serde's own form of one that is not UTF-8 is an error.
+pub fn shown_path<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}

@@ -39,6 +39,14 @@ impl Platform {
         self.services().find(|(_, service)| service.name == name)
     }
 
+    /// The service behind a host name, with or without the platform's domain.
+    pub fn service_of_host(&self, host: &str) -> Option<&Service> {
+        let label = host.strip_suffix(&self.domain).and_then(|label| label.strip_suffix('.')).unwrap_or(host);
+        let named =
+            |service: &&Service| service.extension.ingress.iter().any(|rule| rule.host == label || rule.host == host);
+        self.services().map(|(_, service)| service).find(named)
+    }
+
     /// Whether a service may be left out when no image can be had.
     pub fn is_optional(&self, name: &str) -> bool {
         self.service(name).is_some_and(|(_, service)| service.extension.optional)

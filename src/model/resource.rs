@@ -11,6 +11,7 @@ use super::{
     Build, Condition, ContainerOptions, Healthcheck, Observed, ObservedImage, PrepareStep, Probe, Protocol, Reload,
     Restart,
 };
+use crate::words;
 
 /// What a thing is called across plan, events and errors.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -72,8 +73,7 @@ impl Fingerprint {
     }
 
     pub fn of_bytes(bytes: &[u8]) -> Self {
-        let digest = Sha256::digest(bytes);
-        Self(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+        Self(words::hex(Sha256::digest(bytes)).chars().take(32).collect())
     }
 
     /// The names of the parts that differ between two values of [`super::label::PARTS`].
@@ -409,7 +409,7 @@ pub struct Route {
     pub host: String,
     pub service: String,
     pub port: u16,
-    /// Another port of the service, where nobody listens on that.
+    /// Another port of the service, where nothing listens on that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<u16>,
     pub path: String,

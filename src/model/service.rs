@@ -336,7 +336,7 @@ pub struct IngressRule {
     pub host: String,
     /// Port in the container.
     pub port: u16,
-    /// Another one, where nobody listens on that: what an older image has.
+    /// Another one, where nothing listens on that: what an older image has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<u16>,
     pub path: String,

@@ -258,7 +258,7 @@ fn params(domain: &str, what: &str, key: &KeyPair, now: i64, path_length: Option
     params.name_constraints = Some(constraints(domain));
     // Part of the key's hash, so that the roots of two users, or an old one and a new one, have
     // different names: programs look issuers up by their name.
-    let hash = super::certificate::hex(&params.key_identifier(key));
+    let hash = crate::words::hex(params.key_identifier(key));
     let mut subject = DistinguishedName::new();
     subject.push(DnType::OrganizationName, "Macula");
     subject.push(DnType::CommonName, format!("Macula {what} {}", hash.get(..8).unwrap_or(&hash)));

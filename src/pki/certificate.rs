@@ -1,5 +1,6 @@
 //! What we need to know of a certificate, and PEM.
 
+use crate::words;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,7 +13,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 /// Why something is no certificate (or key) of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
-    #[error("it is no PEM: {reason}")]
+    #[error("it is not valid PEM: {reason}")]
     Pem { reason: String },
     #[error("it holds no {what}")]
     Lacks { what: &'static str },
@@ -79,7 +80,7 @@ impl Certificate {
 
     /// SHA-256 of the whole certificate, in lower-case hex.
     pub fn fingerprint(&self) -> String {
-        hex(&Sha256::digest(&self.der))
+        words::hex(Sha256::digest(&self.der))
     }
 
     pub fn pem(&self) -> String {
@@ -102,13 +103,6 @@ fn text(name: &GeneralName<'_>) -> Option<String> {
         }
         _ => None,
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// RFC 7468: lines of 64 characters.
@@ -168,6 +162,6 @@ pub(super) fn fingerprints(pem: &[u8]) -> Vec<String> {
     let sections = x509_parser::pem::Pem::iter_from_buffer(pem).map_while(Result::ok);
     sections
         .filter(|section| section.label == "CERTIFICATE" || section.label == "TRUSTED CERTIFICATE")
-        .map(|section| hex(&Sha256::digest(&section.contents)))
+        .map(|section| words::hex(Sha256::digest(&section.contents)))
         .collect()
 }

@@ -7,14 +7,14 @@ use crate::model::{DEFAULT_DOMAIN, DEFAULT_NAME};
 /// Why a name cannot stand in a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    #[error("`{name}` is no DNS name: {reason}")]
+    #[error("`{name}` is not a valid DNS name: {reason}")]
     Malformed { name: String, reason: &'static str },
     /// An authority for `local` or `com` would be one for other people's names.
     #[error("`{name}` has one label: an authority needs a domain of two or more, as in dev.test")]
     TopLevel { name: String },
     #[error("`{name}` does not lie in {domain}, the only domain of this authority")]
     Outside { name: String, domain: String },
-    #[error("{address} is no loopback address: certificates of this authority are for 127.0.0.0/8 and ::1")]
+    #[error("{address} is not a loopback address: certificates of this authority are for 127.0.0.0/8 and ::1")]
     Address { address: IpAddr },
 }
 
@@ -116,12 +116,12 @@ mod tests {
             ["local", "*.macula.local", "10.0.0.1", "a..b", "-a.b", "", "a.b/../c"].map(said).join("\n"),
             @r#"
     `local` has one label: an authority needs a domain of two or more, as in dev.test
-    `*.macula.local` is no DNS name: a label has other characters than letters, digits, - and _
-    `10.0.0.1` is no DNS name: its last label is a number
-    `a..b` is no DNS name: a label is empty
-    `-a.b` is no DNS name: a label begins or ends with a hyphen
-    `` is no DNS name: a label is empty
-    `a.b/../c` is no DNS name: a label has other characters than letters, digits, - and _
+    `*.macula.local` is not a valid DNS name: a label has other characters than letters, digits, - and _
+    `10.0.0.1` is not a valid DNS name: its last label is a number
+    `a..b` is not a valid DNS name: a label is empty
+    `-a.b` is not a valid DNS name: a label begins or ends with a hyphen
+    `` is not a valid DNS name: a label is empty
+    `a.b/../c` is not a valid DNS name: a label has other characters than letters, digits, - and _
     "#
         );
         assert!(matches!(domain(&"a.".repeat(130)), Err(NameError::Malformed { .. })));

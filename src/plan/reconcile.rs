@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::{
     Condition, ContainerSpec, ContainerState, Fingerprint, Health, ImageSpec, Listener, Observed, ObservedContainer,
-    Reload, ResourceId, ResourceKind, Resources, VolumeSpec, label, split_registry,
+    Reload, Remedy, ResourceId, ResourceKind, Resources, VolumeSpec, label, split_registry,
 };
 
 use super::supply::{Choice, ImageSource, Supply};
@@ -27,8 +27,7 @@ pub struct Wish<'a> {
 pub struct Conflict {
     pub resource: ResourceId,
     pub message: String,
-    /// What to type.
-    pub hint: Option<String>,
+    pub remedies: Vec<Remedy>,
 }
 
 /// An empty plan means that everything is already right.
@@ -134,29 +133,32 @@ impl Planner<'_> {
     }
 
     fn foreign(&mut self, resource: ResourceId, labels: &BTreeMap<String, String>) {
-        let (owner, hint) = match labels.get(label::PLATFORM) {
-            Some(other) => (format!("belongs to the platform {other}"), None),
+        let another_name = Remedy::say("or choose another name for this platform with `--name`");
+        let (message, mut remedies) = match labels.get(label::PLATFORM) {
+            Some(other) => (format!("belongs to the platform {other}"), Vec::new()),
             None => {
                 let maker = labels
                     .get("com.docker.compose.project")
                     .map(|project| format!("; it belongs to the Compose project {project}"))
                     .unwrap_or_default();
-                let verb = match resource.kind {
-                    ResourceKind::Container => "docker rename",
-                    ResourceKind::Network => "docker network rm",
-                    _ => "docker volume rm",
+                let name = resource.name.as_str();
+                let remedies = match resource.kind {
+                    ResourceKind::Container => {
+                        vec![Remedy::shell(["docker", "rename", name, &format!("{name}-old")])]
+                    }
+                    kind => {
+                        let what = if kind == ResourceKind::Network { "network" } else { "volume" };
+                        vec![
+                            Remedy::say(format!("remove the {what} if nothing needs it")),
+                            Remedy::shell(["docker", what, "rm", name]),
+                        ]
+                    }
                 };
-                (format!("exists and was not made by macula{maker}"), Some(format!("{verb} {}", resource.name)))
+                (format!("exists and was not made by macula{maker}"), remedies)
             }
         };
-        let hint = match hint {
-            Some(command) if resource.kind == ResourceKind::Container => {
-                Some(format!("{command} {}-old, or choose another --name", resource.name))
-            }
-            Some(command) => Some(format!("if it is not needed: {command}; or choose another --name")),
-            None => Some("choose another --name".to_owned()),
-        };
-        self.conflicts.push(Conflict { resource, message: owner, hint });
+        remedies.push(another_name);
+        self.conflicts.push(Conflict { resource, message, remedies });
     }
 
     fn is_ours(&self, labels: &BTreeMap<String, String>) -> bool {
@@ -182,7 +184,10 @@ impl Planner<'_> {
                 self.conflicts.push(Conflict {
                     resource: id,
                     message: format!("{} networks have this name: {}", ids.len(), ids.join(", ")),
-                    hint: Some("see who uses which (docker network inspect ID), then: docker network rm ID".into()),
+                    remedies: vec![
+                        Remedy::say("see which of them is in use, and remove the others"),
+                        Remedy::shell(["docker", "network", "inspect", &spec.name]),
+                    ],
                 });
                 continue;
             }
@@ -190,7 +195,7 @@ impl Planner<'_> {
                 None if spec.external => self.conflicts.push(Conflict {
                     resource: id,
                     message: "is external and does not exist".into(),
-                    hint: Some(format!("docker network create {}", spec.name)),
+                    remedies: vec![Remedy::shell(["docker", "network", "create", &spec.name])],
                 }),
                 None => {
                     let action = Action::CreateNetwork(spec.clone());
@@ -348,7 +353,7 @@ impl Planner<'_> {
                 None if spec.external => self.conflicts.push(Conflict {
                     resource: id,
                     message: "is external and does not exist".into(),
-                    hint: Some(format!("docker volume create {}", spec.name)),
+                    remedies: vec![Remedy::shell(["docker", "volume", "create", &spec.name])],
                 }),
                 None => self.create_volume(id, spec, user),
                 Some(_) if spec.external => {}
@@ -511,18 +516,16 @@ impl Planner<'_> {
                         port.protocol,
                         std::net::SocketAddr::new(holder.address, number)
                     ),
-                    hint: Some(match (container, holder.pid) {
-                        (Some(found), _) => {
-                            format!(
-                                "stop it (docker stop {}), or publish on another port, or choose another --name",
-                                found.name
-                            )
-                        }
-                        (None, Some(pid)) => {
-                            format!("stop it (kill {pid}), or publish on another port, or choose another --name")
-                        }
-                        (None, None) => format!("find it with: sudo ss -lptn 'sport = :{number}'"),
-                    }),
+                    remedies: vec![
+                        match (container, holder.pid) {
+                            (Some(found), _) => Remedy::shell(["docker", "stop", &found.name]),
+                            (None, Some(pid)) => Remedy::shell(["kill".to_owned(), pid.to_string()]),
+                            (None, None) => Remedy::shell(["sudo", "ss", "-lptn", &format!("sport = :{number}")]),
+                        },
+                        Remedy::say(
+                            "or publish on another port, or choose another name for this platform with `--name`",
+                        ),
+                    ],
                 });
             }
         }

@@ -7,8 +7,8 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::compile::{Block, Site, compile, image_specs, service_volumes};
-use crate::model::PlatformName;
 use crate::model::*;
+use crate::model::{Invocation, PlatformName};
 
 fn facts() -> Facts {
     Facts {
@@ -160,7 +160,10 @@ fn try_plan(platform: &Platform, world: &Observed, selection: Option<&BTreeSet<S
     reconcile(&wish, world).map_err(|conflicts| {
         conflicts
             .iter()
-            .map(|conflict| format!("{conflict}\n  {}\n", conflict.hint.as_deref().unwrap_or("-")))
+            .map(|conflict| {
+                let remedies = conflict.remedies.iter().map(|remedy| remedy.text(&Invocation::default()));
+                format!("{conflict}\n  {}\n", remedies.collect::<Vec<_>>().join("\n  "))
+            })
             .collect()
     })
 }

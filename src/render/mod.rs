@@ -65,6 +65,7 @@ pub fn render(name: &str, source: &str, context: &impl Serialize) -> Result<Stri
     }
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_loader(|name| Ok(template(name).map(str::to_owned)));
+    let _span = tracing::debug_span!("render", name).entered();
     environment.render_named_str(name, source, Value::from(Serde(context))).map_err(|error| {
         let mut message = error.to_string();
         // minijinja ends its message with "(in NAME:LINE)", which we put in front

@@ -204,11 +204,11 @@ mod tests {
         let target = Target { asked: "localhost".into(), ports: vec![1], ..Target::default() };
         let words = command(&[&target]);
         let Ok(output) = Command::new(&words[0]).args(&words[1..]).output() else {
-            println!("skipped: no /bin/sh");
+            crate::require::skipped("sh", "there is no /bin/sh");
             return;
         };
         if output.status.code() == Some(127) {
-            println!("skipped: neither getent nor bash nor nc");
+            crate::require::skipped("getent", "there is neither getent nor bash nor nc");
             return;
         }
         let found = read(&output.stdout);

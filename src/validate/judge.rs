@@ -1,6 +1,5 @@
 //! From what was seen to what is wrong. Pure.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -492,9 +491,4 @@ impl Cause {
             Self::InsideOther { .. } | Self::InsideNotReached { .. } => Hop::Inside,
         }
     }
-}
-
-/// Names of a set, sorted and each once.
-pub(super) fn unique(names: impl IntoIterator<Item = String>) -> Vec<String> {
-    names.into_iter().collect::<BTreeSet<_>>().into_iter().collect()
 }

@@ -162,7 +162,7 @@ pub async fn https(
     url: (&str, &str),
 ) -> (Result<TlsSeen, String>, Option<Result<HttpSeen, String>>) {
     let Ok(server) = ServerName::try_from(name.to_owned()) else {
-        return (Err(format!("{name} is no name for a certificate")), None);
+        return (Err(format!("{name} is not a name that certificates can have")), None);
     };
     let witness = Arc::new(Witness { provider: Arc::clone(&trust.provider), chain: Mutex::default() });
     let config = ClientConfig::builder_with_provider(Arc::clone(&trust.provider)).with_safe_default_protocol_versions();

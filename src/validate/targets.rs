@@ -33,7 +33,7 @@ pub struct Web {
     pub path: String,
     /// The container's own port.
     pub port: u16,
-    /// Its other one, where nobody listens on that.
+    /// Its other one, where nothing listens on that.
     pub fallback: Option<u16>,
 }
 

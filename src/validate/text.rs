@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::evidence::*;
-use super::judge::{Cause, unique};
+use super::judge::Cause;
+use crate::model::{MaculaCommand, Remedy, macula};
+use crate::words;
 
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,17 +38,6 @@ fn time(seconds: i64) -> String {
         Ok(time) => time.strftime("%Y-%m-%d %H:%M UTC").to_string(),
         Err(_) => format!("{seconds} s after 1970"),
     }
-}
-
-/// A span in its largest unit.
-fn span(seconds: i64) -> String {
-    let seconds = seconds.abs();
-    let (count, unit) = match seconds {
-        172_800.. => (seconds / 86_400, "days"),
-        7200.. => (seconds / 3600, "hours"),
-        _ => (seconds / 60, "minutes"),
-    };
-    format!("{count} {unit}")
 }
 
 /// What is wrong, in one sentence.
@@ -106,7 +97,7 @@ impl fmt::Display for Cause {
                 write!(f, "/etc/hosts has {address} for {name}, which is {expected} now")
             }
             Self::NotInHosts => {
-                f.write_str("/etc/hosts, which stands in for the resolver, does not list it as it is now")
+                f.write_str("/etc/hosts, which replaces the resolver here, does not list its present address")
             }
             Self::LookUpFails { reason } => write!(f, "the name is not found: {reason}"),
             Self::LookUpOther { found, expected } => {
@@ -118,9 +109,9 @@ impl fmt::Display for Cause {
                 list(dead)
             ),
             Self::PortTaken { squatters } => {
-                let who = unique(squatters.iter().map(|owner| owner.to_string()));
+                let who = words::unique(squatters.iter().map(|owner| owner.to_string()));
                 let at = list(squatters.iter().map(|owner| owner.address));
-                write!(f, "{} listens on {at}, in the place of the ingress", list(who))
+                write!(f, "{} listens on {at} instead of the ingress", list(who))
             }
             Self::IngressDown { container: Some(container), state } => {
                 write!(f, "the ingress does not run: {container} {state}")
@@ -138,11 +129,15 @@ impl fmt::Display for Cause {
                 "the certificate begins on {}, and this machine's clock says {}: it is behind by {} at least",
                 time(*begins),
                 time(*now),
-                span(begins - now)
+                words::span((begins - now).unsigned_abs())
             ),
             Self::ClockDiffers { theirs, now } => {
                 let way = if theirs > now { "ahead of" } else { "behind" };
-                write!(f, "the clock of the containers is {} {way} this machine's", span(theirs - now))
+                write!(
+                    f,
+                    "the clock of the containers is {} {way} this machine's",
+                    words::span((theirs - now).unsigned_abs())
+                )
             }
             Self::NotTrusted => f.write_str("the certificate is good, and this machine does not trust its authority"),
             Self::OtherAuthority { issuer } => {
@@ -180,85 +175,92 @@ impl fmt::Display for Cause {
 }
 
 impl Cause {
-    /// What to do about it: commands to type, or a sentence where there is none. The first is the
-    /// best.
-    pub fn remedies(&self) -> Vec<String> {
-        let all: &[&str] = match self {
-            Self::NoEngine { .. } => &["macula doctor --fix"],
+    /// What to do about it; the first is the best.
+    pub fn remedies(&self) -> Vec<Remedy> {
+        let run = |words: &[MaculaCommand]| words.iter().cloned().map(Remedy::Run).collect();
+        match self {
+            Self::NoEngine { .. } => run(&[macula("doctor --fix")]),
             Self::ResolverDead { squatter: None } | Self::ZoneMissing { .. } | Self::ResolverOtherAddress { .. } => {
-                &["macula up"]
+                run(&[macula("up")])
             }
             Self::ResolverDead { squatter: Some(owner) } | Self::ResolverPortTaken { squatter: owner, .. } => {
-                return stop([owner], "`macula up` and `macula dns install`");
+                stop([owner], &[macula("up"), macula("dns install")])
             }
-            Self::ResolverSilent { .. } => &["macula dns status", "macula down && macula up"],
-            Self::PowerDnsDown { .. } => &["macula up powerdns", "macula logs powerdns"],
-            Self::UpstreamSilent { .. } => &[
-                "macula dns status",
-                "name servers that answer in macula.yaml (`dns: {upstream: [ADDRESS]}`), then `macula up`",
+            Self::ResolverSilent { .. } => {
+                vec![macula("dns status").into(), macula("down").into(), macula("up").why("after that").into()]
+            }
+            Self::PowerDnsDown { .. } => run(&[macula("up powerdns"), macula("logs powerdns")]),
+            Self::UpstreamSilent { .. } => vec![
+                macula("dns status").into(),
+                Remedy::say("set name servers that answer in macula.yaml: `dns: {upstream: [ADDRESS]}`"),
+                macula("up").why("to use them").into(),
             ],
-            Self::NoSuchName { .. } => &["macula dns list"],
+            Self::NoSuchName { .. } => run(&[macula("dns list")]),
             Self::NotInstalled
             | Self::Interrupted
             | Self::FileGone { .. }
             | Self::InstalledElsewhere { .. }
             | Self::FileChanged { .. }
-            | Self::NotInHosts => &["macula dns install"],
-            Self::NoDnsInNsswitch { .. } => {
-                &["macula dns install --method hosts", "add `dns` to the line `hosts:` of /etc/nsswitch.conf"]
-            }
-            Self::Mdns { .. } => &[
-                "put `dns` (or `resolve`) before the mdns word in the line `hosts:` of /etc/nsswitch.conf",
-                "macula dns install --method hosts",
+            | Self::NotInHosts => run(&[macula("dns install")]),
+            Self::NoDnsInNsswitch { .. } => vec![
+                macula("dns install --method hosts").into(),
+                Remedy::say("or add `dns` to the line `hosts:` in /etc/nsswitch.conf"),
             ],
-            Self::OtherResolver { .. } => &["macula dns install"],
-            Self::StaleHosts { name, .. } => {
-                return vec![format!("take the line with {name} out of /etc/hosts")];
-            }
-            Self::LookUpFails { .. } | Self::LookUpOther { .. } => &["macula dns status", "macula dns install"],
+            Self::Mdns { .. } => vec![
+                Remedy::say(
+                    "move `dns` (or `resolve`) in front of the mdns word in the line `hosts:` of /etc/nsswitch.conf",
+                ),
+                macula("dns install --method hosts").into(),
+            ],
+            Self::OtherResolver { .. } => run(&[macula("dns install")]),
+            Self::StaleHosts { name, .. } => vec![Remedy::say(format!("remove the line with {name} from /etc/hosts"))],
+            Self::LookUpFails { .. } | Self::LookUpOther { .. } => run(&[macula("dns status"), macula("dns install")]),
             Self::DeadIpv6 { .. } => {
-                &["take the IPv6 line for it out of /etc/hosts, or its AAAA record: `macula dns list`"]
+                vec![Remedy::say("remove its IPv6 line from /etc/hosts, or its AAAA record"), macula("dns list").into()]
             }
-            Self::PortTaken { squatters } => return stop(squatters, "`macula up`"),
-            Self::IngressDown { .. } => &["macula up", "macula logs ingress"],
-            Self::NotReached { .. } => &["macula up", "macula doctor ports"],
-            Self::Proxy { .. } => return vec!["export no_proxy=\"$no_proxy,.local\"".to_owned()],
-            Self::NoTls { .. } => &["macula up", "macula logs ingress"],
-            Self::Expired { .. } | Self::OtherAuthority { .. } | Self::NameNotCovered { .. } => &["macula up"],
-            Self::ClockBehind { .. } => &["set this machine's clock: `sudo timedatectl set-ntp true`"],
-            Self::ClockDiffers { .. } => &["set the clock of this machine, or of the engine's virtual machine"],
-            Self::NotTrusted => &["macula trust install"],
-            Self::TooDeep { .. } => {
-                &["use a name with one label below the domain, or give a service this one as `ingress: {host: ...}`"]
+            Self::PortTaken { squatters } => stop(squatters, &[macula("up")]),
+            Self::IngressDown { .. } => run(&[macula("up"), macula("logs ingress")]),
+            Self::NotReached { .. } => run(&[macula("up"), macula("doctor ports")]),
+            Self::Proxy { .. } => vec![Remedy::Shell("export no_proxy=\"$no_proxy,.local\"".to_owned())],
+            Self::NoTls { .. } => run(&[macula("up"), macula("logs ingress")]),
+            Self::Expired { .. } | Self::OtherAuthority { .. } | Self::NameNotCovered { .. } => run(&[macula("up")]),
+            Self::ClockBehind { .. } => vec![Remedy::shell(["sudo", "timedatectl", "set-ntp", "true"])],
+            Self::ClockDiffers { .. } => {
+                vec![Remedy::say("set the clock of this machine, or of the engine's virtual machine")]
             }
-            Self::Refused { .. } => &["macula trust status", "macula up"],
-            Self::RouteMissing => &["macula up"],
-            Self::NoHttp { .. } => &["macula logs ingress"],
-            Self::ServiceMissing { service } => return vec![format!("macula up {service}")],
-            Self::ServiceDown { service, .. } => {
-                return vec![format!("macula logs {service}"), format!("macula up {service}")];
-            }
+            Self::NotTrusted => run(&[macula("trust install")]),
+            Self::TooDeep { .. } => vec![Remedy::say(
+                "use a name with one label below the domain, or give a service this one as `ingress: {host: ...}`",
+            )],
+            Self::Refused { .. } => run(&[macula("trust status"), macula("up")]),
+            Self::RouteMissing => run(&[macula("up")]),
+            Self::NoHttp { .. } => run(&[macula("logs ingress")]),
+            Self::ServiceMissing { service } => run(&[macula("up").arg(service)]),
+            Self::ServiceDown { service, .. } => run(&[macula("logs").arg(service), macula("up").arg(service)]),
             Self::ServiceUnhealthy { service, .. }
             | Self::ServiceSilent { service, .. }
-            | Self::ServiceFails { service, .. } => {
-                return vec![format!("macula logs {service}"), format!("macula restart {service}")];
-            }
-            Self::StaleUpstream { .. } => &["macula restart ingress"],
-            Self::InsideOther { .. } | Self::InsideNotReached { .. } => &["macula restart ingress", "macula up"],
-        };
-        all.iter().map(|text| (*text).to_owned()).collect()
+            | Self::ServiceFails { service, .. } => run(&[macula("logs").arg(service), macula("restart").arg(service)]),
+            Self::StaleUpstream { .. } => run(&[macula("restart ingress")]),
+            Self::InsideOther { .. } | Self::InsideNotReached { .. } => run(&[macula("restart ingress"), macula("up")]),
+        }
     }
 }
 
-/// Who is in the way has to go first.
-fn stop<'a>(owners: impl IntoIterator<Item = &'a Owner> + Clone, then: &str) -> Vec<String> {
-    let who = unique(owners.clone().into_iter().filter(|owner| owner.process.is_some()).map(ToString::to_string));
-    if !who.is_empty() {
-        return vec![format!("stop {}, then {then}", list(who))];
-    }
-    let mut ports: Vec<String> = owners.into_iter().map(|owner| format!("sport = :{}", owner.address.port())).collect();
-    ports.dedup();
-    vec![format!("sudo ss -lptun '{}'", ports.join(" or ")), format!("stop what that shows, then {then}")]
+/// Whatever is in the way has to stop first.
+fn stop<'a>(owners: impl IntoIterator<Item = &'a Owner> + Clone, then: &[MaculaCommand]) -> Vec<Remedy> {
+    let known = owners.clone().into_iter().filter(|owner| owner.process.is_some());
+    let who = words::unique(known.map(ToString::to_string));
+    let mut remedies = if who.is_empty() {
+        let ports = words::unique(owners.into_iter().map(|owner| format!("sport = :{}", owner.address.port())));
+        vec![
+            Remedy::shell(["sudo".to_owned(), "ss".to_owned(), "-lptun".to_owned(), ports.join(" or ")]),
+            Remedy::say("stop the program that it shows"),
+        ]
+    } else {
+        vec![Remedy::say(format!("stop {}", words::list(who)))]
+    };
+    remedies.extend(then.iter().map(|command| Remedy::Run(command.clone().why("after that"))));
+    remedies
 }
 
 /// What was seen at a hop, in some words; empty where there is nothing to tell.

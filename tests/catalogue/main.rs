@@ -1,6 +1,8 @@
 //! The built-in services as a whole: their limits, and the configuration of the programs that no
 //! image could be had of, rendered from `templates/` and held against what each documents.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "tests look at their own surroundings")]
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 

@@ -22,10 +22,10 @@ fn docker(args: &[&str]) -> Result<(), String> {
 fn what_was_pulled_through_the_cache_outlives_its_source() {
     const NAME: &str = "what_was_pulled_through_the_cache";
     if std::env::var_os("MACULA_FULL").is_none() {
-        return skipped(NAME, "MACULA_FULL is not set");
+        return skipped(NAME, "full", "MACULA_FULL is not set");
     }
     if std::env::var_os("MACULA_TEST_ENGINE").is_some() || docker(&["version"]).is_err() {
-        return skipped(NAME, "there is no docker program for this engine");
+        return skipped(NAME, "docker", "there is no docker program for this engine");
     }
     let Some(platform) = Platform::new(NAME) else { return };
     platform.write("macula.yaml", SETTINGS);

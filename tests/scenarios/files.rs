@@ -165,11 +165,11 @@ impl Drop for Mount<'_> {
 fn a_home_that_is_read_only_is_said_so() {
     let Some(platform) = Platform::new("read_only") else { return };
     if !is_root() {
-        return skipped("read_only", "only root can mount a file system");
+        return skipped("read_only", "mounts", "only root can mount a file system");
     }
     let data = platform.home().join("data");
     let Some(mount) = Mount::new(&data, "size=1m,ro") else {
-        return skipped("read_only", "no file system can be mounted here");
+        return skipped("read_only", "mounts", "no file system can be mounted here");
     };
     platform.stack(DB);
     let done = platform.run("up");
@@ -186,11 +186,11 @@ fn a_home_that_is_read_only_is_said_so() {
 fn a_full_disk_loses_nothing() {
     let Some(platform) = Platform::new("full_disk") else { return };
     if !is_root() {
-        return skipped("full_disk", "only root can mount a file system");
+        return skipped("full_disk", "mounts", "only root can mount a file system");
     }
     let data = platform.home().join("data");
     let Some(_mount) = Mount::new(&data, "size=64k") else {
-        return skipped("full_disk", "no file system can be mounted here");
+        return skipped("full_disk", "mounts", "no file system can be mounted here");
     };
     let fill = || {
         use std::io::Write;

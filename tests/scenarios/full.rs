@@ -46,11 +46,11 @@ impl Services {
 #[test]
 fn the_whole_platform() {
     if std::env::var_os("MACULA_FULL").is_none() {
-        return skipped("the_whole_platform", "MACULA_FULL is not set");
+        return skipped("the_whole_platform", "full", "MACULA_FULL is not set");
     }
     let missing: Vec<&str> = ["curl", "dig", "psql"].into_iter().filter(|program| !has(program)).collect();
     if !missing.is_empty() {
-        return skipped("the_whole_platform", &format!("without {}", missing.join(", ")));
+        return skipped("the_whole_platform", "tools", &format!("without {}", missing.join(", ")));
     }
     let Some(platform) = Platform::new("the_whole_platform") else { return };
     platform.write("macula.yaml", "cluster: {enabled: false}\n");
@@ -154,7 +154,7 @@ fn push_and_pull(platform: &Platform, services: &Services) {
         client("docker", &["pull", "-q", &tag]);
         client("docker", &["rmi", &tag]);
     } else {
-        skipped("the_whole_platform", "docker push and pull: there is no docker program");
+        skipped("the_whole_platform", "docker", "docker push and pull: there is no docker program");
     }
 
     // larger than what nginx lets pass by default, and than it keeps in memory
@@ -215,7 +215,7 @@ fn targets(services: &Services) {
 
 /// S3 as a client in wide use sees it: `tests/scenarios/s3.py` with boto3 from PyPI.
 fn objects(platform: &Platform, services: &Services) {
-    let skip = |why: &str| skipped("the_whole_platform", &format!("S3 with boto3: {why}"));
+    let skip = |why: &str| skipped("the_whole_platform", "boto3", &format!("S3 with boto3: {why}"));
     if !services.runs("minio") {
         return skip("there is no image of the server, nor a build");
     }

@@ -7,7 +7,7 @@ use crate::harness::{IMAGE, Platform, Registry};
 #[test]
 fn an_image_that_is_nowhere_changes_nothing() {
     let Some(platform) = Platform::new("image_nowhere") else { return };
-    // nobody listens on port 1
+    // nothing listens on port 1
     platform.stack(
         "
 services:
@@ -139,7 +139,7 @@ fn a_bundle_carries_the_images_to_an_engine_without_them() {
     broken[whole.len() / 2] ^= 1;
     std::fs::write(platform.project().join("broken.bundle"), &broken).unwrap();
     platform.run("images load broken.bundle").exits(6).says("broken.bundle is damaged").says("nothing was loaded");
-    platform.run("images load compose.yaml").exits(6).says("is no bundle of images");
+    platform.run("images load compose.yaml").exits(6).says("is not a bundle of images");
     platform.run("up --images local").exits(6);
 
     platform.run("images load all.bundle").ok().says("1 name loaded");

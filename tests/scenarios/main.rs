@@ -4,6 +4,8 @@
 //! Without an engine, or without a static busybox to make the test image from, each scenario says
 //! what it lacks and ends. See docs/testing.md.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "tests look at their own surroundings")]
+
 mod harness;
 
 mod bad_days;

@@ -4,6 +4,8 @@
 //!
 //! `MACULA_UPDATE_DOCS=1 cargo test --test terminal` also writes the pictures in docs/images.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "tests look at their own surroundings")]
+
 use std::num::NonZeroU16;
 use std::time::Duration;
 

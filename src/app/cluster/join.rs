@@ -116,7 +116,7 @@ pub fn drift(survey: &Survey, joined: &Joined) -> Option<String> {
     (!joined.drift.is_empty()).then(|| {
         format!(
             "the cluster {name} was made with other settings ({}); `macula cluster delete` and `macula cluster create` \
-             make it anew, which is never done unasked",
+             create it again, which macula never does unasked",
             joined.drift.join(", ")
         )
     })

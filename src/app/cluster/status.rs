@@ -74,7 +74,7 @@ pub(in crate::app) fn status_of(platform: &Platform, look: &ClusterLook, left_ou
     let whole = record.is_some_and(|record| record.complete);
     let down = plan::down_nodes(found);
     let reason = if !whole {
-        Some("only half of it was made; `macula cluster create` makes it anew".to_owned())
+        Some("it was only partly created; `macula cluster create` creates it again".to_owned())
     } else if !down.is_empty() {
         Some(format!("{} not running; `macula cluster start`", down.join(", ")))
     } else {

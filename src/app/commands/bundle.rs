@@ -30,6 +30,7 @@ const IN_FLIGHT: usize = 16;
 /// What `images save` came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SavedBundle {
+    #[serde(serialize_with = "crate::model::shown_path")]
     pub path: PathBuf,
     pub images: usize,
     /// Bytes of the file.

@@ -288,7 +288,7 @@ async fn without_kind_up_goes_on_without_a_cluster() {
 async fn a_node_image_that_cannot_be_had_is_told_at_once() {
     let machine = Machine { engine: FakeEngine::new().with_image("app:1"), ..Machine::new() };
     let up = machine.up("").await.unwrap();
-    assert_snapshot!(up.left_out[0].reason, @"no source gave the node image kindest/node:v1.34.11: no way to the registry of kindest/node:v1.34.11: it is not in the engine, and docker.io does not answer");
+    assert_snapshot!(up.left_out[0].reason, @"no source gave the node image kindest/node:v1.34.11: cannot reach the registry of kindest/node:v1.34.11: it is not in the engine, and docker.io does not answer");
     assert_eq!(machine.kind_ran(), [""; 0]);
 }
 
@@ -468,7 +468,7 @@ async fn other_settings_are_said_and_never_cost_a_cluster() {
         prepare(&machine.session("macula plan"), &machine.load("cluster: {workers: 2}\n"), &Wanted::default())
             .await
             .unwrap();
-    assert_snapshot!(prepared.cluster_drift().unwrap(), @"the cluster macula was made with other settings (workers); `macula cluster delete` and `macula cluster create` make it anew, which is never done unasked");
+    assert_snapshot!(prepared.cluster_drift().unwrap(), @"the cluster macula was made with other settings (workers); `macula cluster delete` and `macula cluster create` create it again, which macula never does unasked");
 }
 
 #[tokio::test]

@@ -52,6 +52,7 @@ pub struct LockRow {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Locked {
+    #[serde(serialize_with = "crate::model::shown_path")]
     pub path: PathBuf,
     pub images: Vec<LockRow>,
 }

@@ -1,11 +1,11 @@
 //! `dns install` and `uninstall`: the system is pointed at the resolver, or no longer.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::dns::install::{self, Installed, Method, Rung, Service, Target};
 use crate::dns::{Status, ask};
-use crate::host::Host;
+use crate::host::{Host, until};
 use crate::model::{RecordData, View};
 use crate::pki::family;
 
@@ -83,14 +83,9 @@ pub async fn install_dns_service(session: &Session, service: Service) -> Result<
         }
     }
     let answers = async || {
-        let begun = Instant::now();
-        while begun.elapsed() < SERVICE {
-            if connect(host).await.is_ok() {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Err("the service does not answer; `systemctl status macula-dns` says why".to_owned())
+        let connected =
+            until(SERVICE, Duration::from_millis(50), &session.cancel, async || connect(host).await.map(drop));
+        connected.await.map_err(|_| "the service does not answer; `systemctl status macula-dns` says why".to_owned())
     };
     let address = (crate::compile::RESOLVER, 53).into();
     let folder = files.install().join("service");

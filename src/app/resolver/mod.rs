@@ -12,21 +12,24 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use crate::compile::{RESOLVER, feed, gateway, resolver_metrics, zone};
 use crate::dns::install::{self, InstallError};
 use crate::dns::{Client, ControlError, Listen, Status, ZoneEntry, ask};
-use crate::host::{Command, Host, Lock, holders};
-use crate::model::{DnsSettings, Platform, PlatformName, Protocol, View};
+use crate::host::{Command, Host, Lock, Unmet, holders, until};
+use crate::model::{DnsSettings, MaculaCommand, Platform, PlatformName, Protocol, Remedy, View, macula};
 
 use super::error::ResolverError;
 use super::state::{read, write};
 use super::survey::Survey;
 use super::{Error, Session};
 
+/// Between two looks at one that starts or ends.
+const SHORT: Duration = Duration::from_millis(10);
 /// How long a new one may take until it answers.
 const START: Duration = Duration::from_secs(5);
 /// For the first look at PowerDNS.
@@ -190,23 +193,28 @@ pub async fn ensure(session: &Session, survey: &Survey) -> Result<Status, Error>
         }
         added => added.map_err(ResolverError::from)?,
     }
-    fed(&mut client, &survey.platform.domain).await
+    fed(session, &mut client, &survey.platform.domain).await
 }
 
 /// The resolver's state, once it has looked at PowerDNS for the first time: until then the wildcard
 /// would answer for names that people wrote there.
-async fn fed(client: &mut Client, domain: &str) -> Result<Status, Error> {
-    let begun = Instant::now();
-    loop {
-        let status = client.status().await.map_err(ResolverError::from)?;
+async fn fed(session: &Session, client: &mut Client, domain: &str) -> Result<Status, Error> {
+    let looked = until(FED, SHORT, &session.cancel, async || {
+        let status = match client.status().await {
+            Ok(status) => status,
+            Err(error) => return Ok(Err(ResolverError::from(error).into())),
+        };
         let zone = status.zones.iter().find(|zone| zone.apex == domain);
         let waits = zone
             .and_then(|zone| zone.feed_status.as_ref())
             .is_some_and(|feed| feed.serial.is_none() && feed.error.is_none());
-        if !waits || begun.elapsed() > FED {
-            return Ok(status);
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        if waits { Err(status) } else { Ok(Ok(status)) }
+    });
+    match looked.await {
+        Ok(status) => status,
+        // PowerDNS may be away for long: its records come when it does
+        Err(Unmet::TooLong(status)) => Ok(status),
+        Err(Unmet::Cancelled) => Err(Error::Cancelled),
     }
 }
 
@@ -258,7 +266,7 @@ async fn running(session: &Session, files: &ResolverFiles, wanted: &Wants) -> Re
         StartedBy::Service => {
             stop_resolver(&mut client, &control, &status).await?;
             // the system starts it again
-            answering(&control, START, || true).await.ok_or_else(|| not_started(files, "its service is not back"))
+            answering(session, &control, || true).await.ok_or_else(|| not_started(files, "its service is not back"))
         }
     }
 }
@@ -278,14 +286,16 @@ pub(super) async fn stop_resolver(
     status: &Result<Status, ControlError>,
 ) -> Result<(), Error> {
     client.stop().await.map_err(ResolverError::from)?;
-    let begun = Instant::now();
-    while begun.elapsed() < STOP {
-        if Client::connect(control).await.is_err() {
-            return Ok(());
+    // what was asked to stop is waited for, whatever the user does meanwhile: it takes no time
+    let nobody = CancellationToken::new();
+    let gone =
+        until(STOP, SHORT, &nobody, async || if Client::connect(control).await.is_err() { Ok(()) } else { Err(()) });
+    match gone.await {
+        Ok(()) => Ok(()),
+        Err(_) => {
+            Err(ResolverError::StillThere { pid: status.as_ref().map(|status| status.pid).unwrap_or_default() }.into())
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    Err(ResolverError::StillThere { pid: status.as_ref().map(|status| status.pid).unwrap_or_default() }.into())
 }
 
 async fn start(session: &Session, files: &ResolverFiles) -> Result<Client, Error> {
@@ -297,7 +307,7 @@ async fn start(session: &Session, files: &ResolverFiles) -> Result<Client, Error
     let program = session.program.to_string_lossy().into_owned();
     let command = Command::new(program, ["dns", "serve", "--started-by=up"]).bind_only();
     let pid = host.spawn_detached(&command, &log).await?;
-    if let Some(client) = answering(&files.control(), START, || host.alive(pid)).await {
+    if let Some(client) = answering(session, &files.control(), || host.alive(pid)).await {
         return Ok(client);
     }
     if let Some(taken) = taken(host).await {
@@ -332,19 +342,17 @@ fn not_started(files: &ResolverFiles, said: &str) -> Error {
 }
 
 /// Waits until the control socket answers, as long as there is hope.
-async fn answering(control: &Path, patience: Duration, hope: impl Fn() -> bool) -> Option<Client> {
-    let begun = Instant::now();
-    loop {
+async fn answering(session: &Session, control: &Path, hope: impl Fn() -> bool) -> Option<Client> {
+    let answer = until(START, SHORT, &session.cancel, async || {
         // hope first: what has ended meanwhile may have answered before
         let alive = hope();
-        if let Ok(client) = Client::connect(control).await {
-            return Some(client);
+        match Client::connect(control).await {
+            Ok(client) => Ok(Some(client)),
+            Err(_) if alive => Err(()),
+            Err(_) => Ok(None),
         }
-        if !alive || begun.elapsed() > patience {
-            return None;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    });
+    answer.await.ok().flatten()
 }
 
 /// Takes the platform's names out, and stops the resolver when they were the last. Needs no resolver
@@ -480,8 +488,11 @@ pub struct Names {
     pub domains: Vec<DomainNames>,
     /// The way in which the system was pointed at the resolver.
     pub method: Option<String>,
-    /// Where it breaks, and what to do.
+    /// Where it breaks.
     pub notes: Vec<String>,
+    /// What to do about that.
+    #[serde(skip)]
+    pub remedy: Option<Remedy>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -519,7 +530,7 @@ pub async fn names_status(session: &Session, domain: &str) -> Names {
         DomainNames { domain, answered, resolves }
     });
     let domains: Vec<DomainNames> = futures_util::future::join_all(domains).await;
-    let (method, mut notes) = installed(host).await;
+    let (method, mut notes, remedy) = installed(host).await;
     if let Some(problem) = resolver.as_ref().and_then(without_servers) {
         notes.push(problem);
     } else if let Some(dropped) = resolver.as_ref().map(|status| &status.dropped_upstreams)
@@ -527,34 +538,41 @@ pub async fn names_status(session: &Session, domain: &str) -> Names {
     {
         notes.push(format!("name servers that cannot be asked: {}", dropped.join(", ")));
     }
-    if let Some(taken) = in_the_way {
-        notes.push(format!("{taken}; stop that one, then `macula up` starts yours"));
+    let remedy = if let Some(taken) = in_the_way {
+        notes.push(taken.to_string());
+        Some(macula("up").why("to start yours, after stopping that one"))
+    } else if remedy.is_some() {
+        remedy
     } else if resolver.is_none() {
-        notes.push("`macula up` starts it".to_owned());
+        Some(macula("up").why("to start the resolver"))
     } else if !served {
-        notes.push(format!("`macula up` adds the names below {domain}"));
+        Some(macula("up").why(format!("to add the names below {domain}")))
     } else if domains.iter().any(|domain| domain.answered && !domain.resolves) {
-        notes.push("`macula dns install` lets this machine's programs find the names".to_owned());
-    }
-    Names { resolver, domains, method, notes }
+        Some(macula("dns install").why("to let this machine's programs find the names"))
+    } else {
+        None
+    };
+    Names { resolver, domains, method, notes, remedy: remedy.map(Remedy::Run) }
 }
 
-/// What is installed, in words, and what is wrong with it.
-async fn installed(host: &dyn Host) -> (Option<String>, Vec<String>) {
+/// What is installed, in words, what is wrong with it, and what to do about that.
+async fn installed(host: &dyn Host) -> (Option<String>, Vec<String>, Option<MaculaCommand>) {
     let folder = ResolverFiles::of(host).install();
-    match install::present(host, &folder).await {
-        Ok(None) => (None, Vec::new()),
-        Ok(Some(found)) => {
-            let mut notes = Vec::new();
-            if found.interrupted {
-                notes.push("an install or uninstall was ended in the middle: `macula dns uninstall` cleans up".into());
-            } else if !found.intact {
-                notes.push(format!("{} was changed meanwhile: `macula dns install` looks anew", found.rung));
-            }
-            (Some(found.rung.to_string()), notes)
-        }
-        Err(error) => (None, vec![describe(&error)]),
+    let found = match install::present(host, &folder).await {
+        Ok(None) => return (None, Vec::new(), None),
+        Ok(Some(found)) => found,
+        Err(error) => return (None, vec![describe(&error)], None),
+    };
+    let method = Some(found.rung.to_string());
+    if found.interrupted {
+        let note = "an install or uninstall was interrupted".to_owned();
+        return (method, vec![note], Some(macula("dns uninstall").why("to clean up")));
     }
+    if !found.intact {
+        let note = format!("{} has been changed since it was installed", found.rung);
+        return (method, vec![note], Some(macula("dns install").why("to install it again")));
+    }
+    (method, Vec::new(), None)
 }
 
 fn describe(error: &InstallError) -> String {

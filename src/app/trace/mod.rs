@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::apply::Timing;
 use crate::host::Host;
 use crate::model::{ContainerState, Observed, Protocol, label};
+use crate::words;
 
 use super::{Error, Session};
 use otlp::{Parent, Run};
@@ -137,5 +138,5 @@ fn receiver(observed: &Observed) -> Option<String> {
 fn random() -> Option<(String, u64)> {
     let (mut trace, mut first) = ([0; 16], [0; 8]);
     getrandom::fill(&mut trace).and_then(|()| getrandom::fill(&mut first)).ok()?;
-    Some((otlp::hex(&trace), u64::from_ne_bytes(first)))
+    Some((words::hex(trace), u64::from_ne_bytes(first)))
 }

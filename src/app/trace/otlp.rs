@@ -1,7 +1,6 @@
 //! One run of `up` as OTLP/HTTP in JSON: <https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>.
 //! Pure.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -53,14 +52,6 @@ impl Parent {
         let sampled = u8::from_str_radix(flags, 16).is_ok_and(|flags| flags & 1 == 1);
         Some(Self { trace: trace.into(), span: span.into(), sampled })
     }
-}
-
-/// The bytes in hexadecimal, as ids are written.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// The body of `POST /v1/traces`. `span_id` gives a new id at each call.

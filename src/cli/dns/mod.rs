@@ -38,6 +38,13 @@ enum Action {
     Uninstall(install::UninstallArgs),
 }
 
+impl Args {
+    /// Whether this is the resolver itself.
+    pub fn serves(&self) -> bool {
+        matches!(self.action, None | Some(Action::Serve(_)))
+    }
+}
+
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     match args.action {
         None => serve::run(context, args.serve).await,

@@ -22,7 +22,7 @@ pub struct Args {
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let Some(number) = record_type(&args.rtype) else {
-        return Err(CliError::usage(format!("`{}` is no type of record", args.rtype))
+        return Err(CliError::usage(format!("`{}` is not a record type", args.rtype))
             .hint("such as A, AAAA, CNAME, TXT, MX, SRV, HTTPS, PTR, SOA, NS, CAA, or TYPE65"));
     };
     let view = if args.inside { View::Container } else { View::Host };

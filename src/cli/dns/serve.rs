@@ -5,7 +5,6 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 
 use clap::ValueEnum;
 use serde_json::json;
-use tracing_subscriber::filter::LevelFilter;
 
 use crate::app::{self, DEFAULT_METRICS, ServeOptions, StartedBy};
 use crate::dns::{Asked, QueryLog, code_name, type_name};
@@ -54,12 +53,6 @@ enum Starter {
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    // what the library notes while it runs: a log file reads it, or the person at this terminal
-    let _ = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(context.terminal.stderr_is_tty)
-        .with_max_level(LevelFilter::WARN)
-        .try_init();
     let by_hand = args.started_by == Starter::Hand;
     let options = ServeOptions {
         listen: args.listen,

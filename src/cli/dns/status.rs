@@ -52,14 +52,17 @@ pub async fn run(context: &Context, _: Args) -> Result<(), CliError> {
     for note in &names.notes {
         out.push_str(&format!("  {note}\n"));
     }
+    if let Some(remedy) = &names.remedy {
+        out.push_str(&format!("  {} {}\n", style.paint(Tone::Active, "try:"), remedy.text(&context.invocation())));
+    }
     if !out.is_empty() {
         out.push('\n');
     }
     match &names.resolver {
         Some(status) => out.push_str(&running(status)),
-        None => out.push_str(&format!("The resolver does not run.  {}\n", style.paint(Tone::Active, "macula up"))),
+        None => out.push_str("The resolver is not running.\n"),
     }
-    context.print(&context.typed(&out))
+    context.print(&out)
 }
 
 fn running(status: &Status) -> String {

@@ -12,7 +12,7 @@ use super::{Style, Terminal, Tone, text};
 pub enum Answer {
     Yes,
     No,
-    /// There is nobody to ask: standard input is no terminal. The caller fails with a hint.
+    /// There is nobody to ask: standard input is not a terminal. The caller fails with a hint.
     NotAsked,
 }
 

@@ -61,6 +61,7 @@ impl Plain {
 /// Until nobody reports any more.
 fn beat(inner: &Weak<Mutex<Inner>>) {
     loop {
+        #[allow(clippy::disallowed_methods, reason = "a thread of its own, not one of the runtime")]
         std::thread::sleep(Duration::from_secs(1));
         let Some(inner) = inner.upgrade() else { return };
         inner.lock().unwrap_or_else(PoisonError::into_inner).heartbeat();

@@ -11,7 +11,7 @@ pub struct Style {
     pub unicode: bool,
 }
 
-/// What a piece of text means; the colour follows from it.
+/// What a piece of text means; the color follows from it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Tone {
     #[default]
@@ -49,7 +49,7 @@ impl Tone {
 }
 
 impl Style {
-    /// The text in its colour, where there are colours.
+    /// The text in its color, where there are colors.
     pub fn paint(self, tone: Tone, text: &str) -> String {
         match tone.sgr() {
             Some(code) if self.color && !text.is_empty() => format!("\x1b[{code}m{text}\x1b[0m"),

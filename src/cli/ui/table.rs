@@ -28,12 +28,12 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// With a colour that says what the text says, too.
+    /// With a color that says what the text says, too.
     pub fn toned(text: impl Into<String>, tone: Tone) -> Self {
         Self { text: text.into(), tone }
     }
 
-    /// A word for a state, in its colour: `running`, `healthy`, `left out`, ...
+    /// A word for a state, in its color: `running`, `healthy`, `left out`, ...
     pub fn state(word: impl Into<String>) -> Self {
         let word = word.into();
         let tone = match word.as_str() {

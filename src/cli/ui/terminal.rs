@@ -37,7 +37,8 @@ pub struct Terminal {
     pub ci: bool,
     /// NO_COLOR is set and not empty (<https://no-color.org>).
     pub no_color: bool,
-    /// CLICOLOR_FORCE is set and not `0` (<https://bixense.com/clicolors>).
+    /// CLICOLOR_FORCE or FORCE_COLOR is set and not `0` (<https://bixense.com/clicolors>,
+    /// <https://force-color.org>).
     pub force_color: bool,
     /// The locale's character set is UTF-8.
     pub utf8: bool,
@@ -63,6 +64,7 @@ impl Default for Terminal {
 
 impl Terminal {
     /// Of this process: the only place that asks the environment and the standard streams.
+    #[allow(clippy::disallowed_methods, reason = "the one place")]
     pub fn of_this_process() -> Self {
         let size = size_of(std::io::stderr()).or_else(|| size_of(std::io::stdout()));
         Self {
@@ -86,7 +88,9 @@ impl Terminal {
             term: set("TERM"),
             ci: on("CI"),
             no_color: set("NO_COLOR").is_some(),
-            force_color: set("CLICOLOR_FORCE").is_some_and(|value| value != "0"),
+            force_color: ["CLICOLOR_FORCE", "FORCE_COLOR"]
+                .iter()
+                .any(|name| set(name).is_some_and(|value| value != "0" && value != "false")),
             utf8: locale.contains("utf-8") || locale.contains("utf8"),
             ..Self::default()
         }
@@ -146,6 +150,7 @@ mod tests {
         assert!(!with(&[("NO_COLOR", "")]).no_color, "an empty NO_COLOR is none");
         assert!(with(&[("NO_COLOR", "0")]).no_color, "any other value is one");
         assert!(!with(&[("CLICOLOR_FORCE", "0")]).force_color);
+        assert!(with(&[("FORCE_COLOR", "1")]).force_color && !with(&[("FORCE_COLOR", "0")]).force_color);
         assert_eq!(with(&[("COLUMNS", "132"), ("LINES", "0")]).width, 132);
         assert_eq!(with(&[("LINES", "0")]).height, 24);
     }

@@ -1,10 +1,11 @@
-//! Text as it is shown: made harmless, measured, cut and wrapped; durations and sizes for people.
+//! Text as it is shown: made harmless, measured, cut and wrapped.
 
 use std::time::Duration;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::Style;
+pub use crate::words::{bytes, bytes_of, count, duration, span as age};
 
 /// Columns that the text takes.
 pub fn width(text: &str) -> usize {
@@ -181,18 +182,6 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
-/// `0.4s`, `12.3s`, `2m05s`, `1h02m`.
-pub fn duration(time: Duration) -> String {
-    // cut, not rounded: 59.96 s is not yet a minute
-    let tenths = time.as_millis() / 100;
-    let seconds = time.as_secs();
-    match seconds {
-        0..60 => format!("{}.{}s", tenths / 10, tenths % 10),
-        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
-        _ => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
-    }
-}
-
 /// A guess, as people say one: `a few seconds`, `about 40s`, `about 1m30s`, `about 12 min`.
 pub fn roughly(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -217,24 +206,6 @@ pub fn short_age(seconds: u64) -> String {
     }
 }
 
-/// How long ago, in its largest unit: `40 minutes`, `3 days`, `14 months`.
-pub fn age(seconds: u64) -> String {
-    let (size, unit) = match seconds {
-        0..3600 => (60, "minute"),
-        3600..172_800 => (3600, "hour"),
-        172_800..5_184_000 => (86_400, "day"),
-        5_184_000..63_072_000 => (2_592_000, "month"),
-        _ => (31_536_000, "year"),
-    };
-    count(usize::try_from(seconds / size).unwrap_or(usize::MAX), unit)
-}
-
-/// `512 B`, `41.2 MB`: powers of 1000, as disks and registries count.
-pub fn bytes(count: u64) -> String {
-    let unit = unit(count);
-    format!("{} {}", in_unit(count, unit), UNITS[unit])
-}
-
 /// `350 MB`, `1.2 GB`: a guess, without digits that nobody can know.
 pub fn bytes_roughly(count: u64) -> String {
     match count / 1_000_000 {
@@ -245,42 +216,12 @@ pub fn bytes_roughly(count: u64) -> String {
     }
 }
 
-/// `41.2/88.0 MB`
-pub fn bytes_of(part: u64, whole: u64) -> String {
-    let unit = unit(whole);
-    format!("{}/{} {}", in_unit(part, unit), in_unit(whole, unit), UNITS[unit])
-}
-
-const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
-
-fn unit(mut count: u64) -> usize {
-    let mut unit = 0;
-    while count >= 1000 && unit + 1 < UNITS.len() {
-        count /= 1000;
-        unit += 1;
-    }
-    unit
-}
-
-fn in_unit(count: u64, unit: usize) -> String {
-    if unit == 0 {
-        return count.to_string();
-    }
-    let size = (0..unit).fold(1, |size: u64, _| size * 1000);
-    format!("{}.{}", count / size, count % size / (size / 10))
-}
-
 /// `grafana, loki, tempo and 5 more`: the first few of a list.
 pub fn some(names: &[String], most: usize) -> String {
     match names.get(most..) {
         None | Some([]) => names.join(", "),
         Some(rest) => format!("{} and {} more", names.get(..most).unwrap_or_default().join(", "), rest.len()),
     }
-}
-
-/// `1 step`, `2 steps`
-pub fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -335,17 +276,8 @@ mod tests {
     }
 
     #[test]
-    fn durations_and_sizes() {
+    fn guesses_have_no_digits_that_nobody_can_know() {
         let guesses = [3, 38, 57, 93, 170, 700].map(|seconds| roughly(Duration::from_secs(seconds)));
         assert_eq!(guesses, ["a few seconds", "about 40s", "about 55s", "about 1m30s", "about 2m50s", "about 12 min"]);
-        let shown = [0, 449, 59_960, 60_000, 125_000, 3_720_000].map(|ms| duration(Duration::from_millis(ms)));
-        assert_eq!(shown, ["0.0s", "0.4s", "59.9s", "1m00s", "2m05s", "1h02m"]);
-        assert_eq!(
-            [0, 999, 1000, 41_260_000, u64::MAX].map(bytes),
-            ["0 B", "999 B", "1.0 kB", "41.2 MB", "18446744.0 TB"]
-        );
-        assert_eq!(bytes_of(512_000, 88_000_000), "0.5/88.0 MB");
-        assert_eq!(bytes_of(5, 10), "5/10 B");
-        assert_eq!([count(1, "step"), count(2, "step")], ["1 step", "2 steps"]);
     }
 }

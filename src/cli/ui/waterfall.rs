@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::style::Line;
 use super::{Style, Tone, text};
+use crate::words;
 
 /// One step that ran. Times in milliseconds from the start of the run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -75,7 +76,7 @@ fn bar(span: &Span, whole: u64, cells: usize) -> (usize, usize) {
 
 /// To the millisecond below a second: that is where ours lie.
 fn time(ms: u64) -> String {
-    if ms < 1000 { format!("{ms}ms") } else { text::duration(Duration::from_millis(ms)) }
+    words::fine_duration(Duration::from_millis(ms))
 }
 
 #[cfg(test)]

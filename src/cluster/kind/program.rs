@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cluster::ClusterError;
 use crate::host::{Command, Host};
+use crate::words;
 
 /// The version that is fetched.
 pub const PINNED_VERSION: &str = "0.33.0";
@@ -111,7 +112,7 @@ pub async fn fetch(host: &dyn Host, asset: Asset) -> Result<PathBuf, ClusterErro
 }
 
 fn checked(content: &[u8], asset: Asset) -> Result<(), ClusterError> {
-    let found: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+    let found = words::hex(Sha256::digest(content));
     if found == asset.sha256 {
         return Ok(());
     }

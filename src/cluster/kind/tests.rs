@@ -151,7 +151,7 @@ fn failures_are_told_apart() {
     ];
     let told: Vec<String> = cases.iter().map(|(phase, said)| failure("macula", *phase, said).to_string()).collect();
     assert_snapshot!(told.join("\n"), @r#"
-    no source gave the node image kindest/node:v1: no way to the registry of kindest/node:v1: Error response from daemon: Get "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io: no such host
+    no source gave the node image kindest/node:v1: cannot reach the registry of kindest/node:v1: Error response from daemon: Get "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io: no such host
     no source gave the node image kindest/node:v1: kindest/node:v1 does not exist in its registry (gone, or never there)
     no source gave the node image kindest/node:v1: kindest/node:v1 was refused: Error response from daemon: pull access denied for kindest/node, repository does not exist
     no source gave the node image kindest/node:v1: the registry limits pulls of kindest/node:v1

@@ -141,7 +141,7 @@ fn read(text: &str) -> Result<Mapping, String> {
     match serde_yaml::from_str(text).map_err(|error| error.to_string())? {
         Value::Null => Ok(Mapping::new()),
         Value::Mapping(document) => Ok(document),
-        _ => Err("it is no mapping".to_owned()),
+        _ => Err("it is not a mapping".to_owned()),
     }
 }
 
@@ -152,7 +152,7 @@ fn list_of<'a>(document: &'a mut Mapping, list: &str) -> Result<&'a mut Vec<Valu
     }
     match place {
         Value::Sequence(items) => Ok(items),
-        _ => Err(format!("{list} is no list")),
+        _ => Err(format!("{list} is not a list")),
     }
 }
 

@@ -15,7 +15,7 @@ pub use edit::{Entry, merged, removed};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KubeconfigError {
     /// A file that cannot be read is never written over.
-    #[error("{} is no kubeconfig: {message}", path.display())]
+    #[error("{} is not a valid kubeconfig: {message}", path.display())]
     Malformed { path: PathBuf, message: String },
     #[error("{} is locked: another program changes the kubeconfig, or died while it did", path.display())]
     Locked { path: PathBuf },

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::Served;
-use crate::model::{ClusterSettings, label};
+use crate::model::{ClusterSettings, is_dns_label, label};
 use crate::render::{self, RenderError};
 
 mod corefile;
@@ -308,7 +308,7 @@ fn context(input: &AddOnInput) -> Result<Value, AddOnError> {
             let (namespace, rest) = service.split_once('/').ok_or_else(wrong)?;
             let (name, target) = rest.split_once(':').ok_or_else(wrong)?;
             let target: u16 = target.parse().map_err(|_| wrong())?;
-            if namespace.is_empty() || name.is_empty() {
+            if !is_dns_label(namespace) || !is_dns_label(name) {
                 return Err(wrong());
             }
             Ok(json!({"port": port, "namespace": namespace, "service": name, "target": target}))

@@ -91,7 +91,7 @@ fn names(stacks: &[Loaded], report: &mut Report) {
             for (name, entry) in loaded.project.root.entries(section).filter(|(name, _)| !allowed(name)) {
                 report.error_help(
                     entry.key,
-                    format!("{section}: `{name}` is no name"),
+                    format!("{section}: `{name}` is not a valid name"),
                     "letters, digits, `.`, `_` and `-`",
                 );
             }

@@ -251,7 +251,7 @@ mod tests {
         line 2: a value begins with ' that nothing ends (end the value with the same quote)
         line 1: the name `A B` has ` ` in it (write NAME=value, one in a line)
         line 3: a name is missing before `=` (write NAME=value)
-        line 1: the variable X is not set: gone (set X in the environment or in .env beside the file)
+        line 1: the variable X is not set: gone (set X in the environment or in .env next to the file)
         line 1: the name `a/b` has `/` in it (write NAME=value, one in a line)
         line 2: the name `B C` has ` ` in it (write NAME=value, one in a line)
         ");

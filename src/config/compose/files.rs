@@ -12,7 +12,7 @@ pub(super) fn mode(node: Node, shaper: &mut Shaper<'_>) -> Option<Node> {
     let Value::Text(text) = &node.value else { return Some(node) };
     match i64::from_str_radix(text.trim_start_matches("0o"), 8) {
         Ok(mode) => Some(Node::new(Value::Int(mode), node.span)),
-        Err(_) => shaper.wrong(node.span, format!("`{text}` is no mode"), "write 0440"),
+        Err(_) => shaper.wrong(node.span, format!("`{text}` is not a valid mode"), "write 0440"),
     }
 }
 
@@ -53,7 +53,7 @@ pub(super) fn build(service: &Node, name: &str, sources: &Sources<'_>, report: &
                 Some(Err(_)) => {
                     report.error_help(
                         reference.span,
-                        format!("services.{name}.{kind}: `{key}` is no number"),
+                        format!("services.{name}.{kind}: `{key}` is not a number"),
                         "write \"101\"",
                     );
                     0

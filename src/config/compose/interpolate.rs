@@ -80,7 +80,7 @@ fn closing(text: &str) -> Option<usize> {
 fn invalid(text: &str) -> InterpolationError {
     let shown: String = text.chars().take(40).collect();
     InterpolationError {
-        message: format!("`{shown}` is no variable"),
+        message: format!("`{shown}` is not a valid variable"),
         help: "write ${NAME}, ${NAME:-default} or ${NAME:?message}; a dollar sign itself is $$".to_owned(),
     }
 }
@@ -173,7 +173,7 @@ fn braced(
             };
             Err(InterpolationError {
                 message,
-                help: format!("set {name} in the environment or in .env beside the file"),
+                help: format!("set {name} in the environment or in .env next to the file"),
             })
         }
         _ => Err(invalid(&format!("${{{body}}}"))),
@@ -276,11 +276,11 @@ mod tests {
         ${U:-a:-b} -> a:-b
         ${U:-$$} -> $
         ${U:?${A} is wanted} -> error: the variable U is not set: a is wanted
-        ${} -> error: `${}` is no variable
-        ${1} -> error: `${1}` is no variable
-        ${A -> error: `${A` is no variable
-        ${A!} -> error: `${A!}` is no variable
-        ${A:} -> error: `${A:}` is no variable
+        ${} -> error: `${}` is not a valid variable
+        ${1} -> error: `${1}` is not a valid variable
+        ${A -> error: `${A` is not a valid variable
+        ${A!} -> error: `${A!}` is not a valid variable
+        ${A:} -> error: `${A:}` is not a valid variable
         ${U:-} ->
         "#);
     }

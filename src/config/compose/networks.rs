@@ -12,21 +12,21 @@ use crate::model::{NetworkDecl, ServiceNetwork, Volume};
 pub(super) fn ipv4(text: &str) -> Option<(String, String)> {
     text.parse::<Ipv4Addr>()
         .is_err()
-        .then(|| (format!("`{text}` is no IPv4 address"), "for example 172.28.0.10".to_owned()))
+        .then(|| (format!("`{text}` is not a valid IPv4 address"), "for example 172.28.0.10".to_owned()))
 }
 
 /// The check of `ipv6_address`.
 pub(super) fn ipv6(text: &str) -> Option<(String, String)> {
     text.parse::<Ipv6Addr>()
         .is_err()
-        .then(|| (format!("`{text}` is no IPv6 address"), "for example fd00::10".to_owned()))
+        .then(|| (format!("`{text}` is not a valid IPv6 address"), "for example fd00::10".to_owned()))
 }
 
 /// The check of `subnet`.
 pub(super) fn subnet(text: &str) -> Option<(String, String)> {
     text.parse::<ipnet::IpNet>()
         .is_err()
-        .then(|| (format!("`{text}` is no subnet"), "for example 172.28.0.0/24".to_owned()))
+        .then(|| (format!("`{text}` is not a valid subnet"), "for example 172.28.0.0/24".to_owned()))
 }
 
 /// The networks of a service, highest priority first, then by name. The network `default` alone is

@@ -30,14 +30,14 @@ fn short(text: &str, span: Span, shaper: &mut Shaper<'_>) -> Option<Vec<Node>> {
         None => (text, "tcp".to_owned()),
     };
     if !["tcp", "udp", "sctp"].contains(&protocol.as_str()) {
-        return shaper.wrong(span, format!("`{protocol}` is no protocol of a port"), "tcp, udp or sctp");
+        return shaper.wrong(span, format!("`{protocol}` is not a protocol that ports can have"), "tcp, udp or sctp");
     }
     let (address, published, target) = split(rest);
     if address.is_some_and(|address| !address.is_empty() && parse_address(address).is_none()) {
-        return shaper.wrong(span, format!("`{}` is no address", address.unwrap_or_default()), HELP);
+        return shaper.wrong(span, format!("`{}` is not a valid address", address.unwrap_or_default()), HELP);
     }
     let Some((first, last)) = range(target) else {
-        return shaper.wrong(span, format!("`{text}` is no port: `{target}` is not from 1 to 65535"), HELP);
+        return shaper.wrong(span, format!("`{text}` is not a valid port: `{target}` is not from 1 to 65535"), HELP);
     };
     let any_free = published == Some("0");
     let published = match published {
@@ -45,7 +45,11 @@ fn short(text: &str, span: Span, shaper: &mut Shaper<'_>) -> Option<Vec<Node>> {
         Some(published) => match range(published) {
             Some(range) => Some(range),
             None => {
-                return shaper.wrong(span, format!("`{text}` is no port: `{published}` is not from 1 to 65535"), HELP);
+                return shaper.wrong(
+                    span,
+                    format!("`{text}` is not a valid port: `{published}` is not from 1 to 65535"),
+                    HELP,
+                );
             }
         },
     };
@@ -97,14 +101,17 @@ fn range(text: &str) -> Option<(u16, u16)> {
 
 /// The check of `host_ip`.
 pub(super) fn host_ip(text: &str) -> Option<(String, String)> {
-    parse_address(text).is_none().then(|| (format!("`{text}` is no address"), "for example 127.0.0.1".to_owned()))
+    parse_address(text)
+        .is_none()
+        .then(|| (format!("`{text}` is not a valid address"), "for example 127.0.0.1".to_owned()))
 }
 
 /// The check of `published`.
 pub(super) fn published(text: &str) -> Option<(String, String)> {
     // 0 and an empty text ask for any free port
-    (!text.is_empty() && text != "0" && range(text).is_none())
-        .then(|| (format!("`{text}` is no port"), "a number from 1 to 65535, or a range as 8000-8010".to_owned()))
+    (!text.is_empty() && text != "0" && range(text).is_none()).then(|| {
+        (format!("`{text}` is not a valid port"), "a number from 1 to 65535, or a range as 8000-8010".to_owned())
+    })
 }
 
 /// The ports of a service, for the model.
@@ -142,7 +149,7 @@ pub(super) fn exposed(service: &Node, name: &str, report: &mut Report) -> Vec<u1
             Some((first, last)) => ports.extend(first..=last),
             None => report.error_help(
                 node.span,
-                format!("services.{name}.expose: `{text}` is no port"),
+                format!("services.{name}.expose: `{text}` is not a valid port"),
                 "write a number from 1 to 65535, with /udp where it is one",
             ),
         }

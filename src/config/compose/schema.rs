@@ -27,7 +27,7 @@ pub(in crate::config) static FILE: Object = object(
         f("volumes", Kind::Map(&Kind::Nullable(&Kind::Short(short::external, &Kind::Object(&VOLUME))))),
         f("secrets", Kind::Map(&Kind::Short(short::external, &Kind::Object(&SECRET)))),
         f("configs", Kind::Map(&Kind::Short(short::external, &Kind::Object(&CONFIG)))),
-        f("models", Kind::Any).ignored("models are no containers"),
+        f("models", Kind::Any).ignored("models are not containers"),
     ],
 );
 
@@ -96,7 +96,7 @@ pub(in crate::config) static SERVICE: Object = object(
         f("memswap_limit", Kind::Bytes),
         f("mem_swappiness", Kind::Bytes).ignored(NO_FIELD),
         f("mac_address", Kind::Text),
-        f("models", Kind::Any).ignored("models are no containers"),
+        f("models", Kind::Any).ignored("models are not containers"),
         f("network_mode", Kind::Text),
         f("networks", Kind::Short(short::names, &Kind::Map(&Kind::Nullable(&Kind::Object(&SERVICE_NETWORK))))),
         f("oom_kill_disable", Kind::Bool),

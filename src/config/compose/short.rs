@@ -171,7 +171,7 @@ pub(super) fn hosts(node: Node, shaper: &mut Shaper<'_>) -> Option<Node> {
             .filter(|text| !text.is_empty())
             .unwrap_or(address);
         if host.is_empty() || host.contains([':', '=']) {
-            shaper.wrong::<()>(span, format!("`{host}` is no name of a host"), "write host=address");
+            shaper.wrong::<()>(span, format!("`{host}` is not a valid host name"), "write host=address");
         } else {
             let line = Node::text(format!("{host}={bare}"), span);
             if !out.contains(&line) {
@@ -246,7 +246,7 @@ pub(super) fn pull_policy(text: &str) -> Option<(String, String)> {
             Some(near) => format!("did you mean `{near}`?"),
             None => "one of always, never, missing, build".to_owned(),
         };
-        (format!("`{text}` is no pull policy"), help)
+        (format!("`{text}` is not a pull policy"), help)
     })
 }
 
@@ -260,6 +260,6 @@ pub(super) fn restart(text: &str) -> Option<(String, String)> {
             Some(near) => format!("did you mean `{near}`?"),
             None => "one of \"no\", always, on-failure, on-failure:3, unless-stopped".to_owned(),
         };
-        (format!("`{text}` is no restart policy"), help)
+        (format!("`{text}` is not a restart policy"), help)
     })
 }

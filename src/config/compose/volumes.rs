@@ -190,11 +190,15 @@ fn tmpfs(text: &str, node: &Node, name: &str, report: &mut Report) -> Option<Mou
         match option.split_once('=') {
             Some(("size", value)) => match parse_bytes(value) {
                 Some(bytes) => size = Some(bytes),
-                None => report.error_help(node.span, format!("{path}: `{value}` is no size"), "write size=64m"),
+                None => {
+                    report.error_help(node.span, format!("{path}: `{value}` is not a valid size"), "write size=64m")
+                }
             },
             Some(("mode", value)) => match u32::from_str_radix(value, 8).ok().filter(|mode| *mode <= 0o7777) {
                 Some(bits) => mode = Some(bits),
-                None => report.error_help(node.span, format!("{path}: `{value}` is no mode"), "write mode=1777"),
+                None => {
+                    report.error_help(node.span, format!("{path}: `{value}` is not a valid mode"), "write mode=1777")
+                }
             },
             _ => rest.push(option.to_owned()),
         }

@@ -35,7 +35,7 @@ static EXTENSION: Object = closed(
         f("build", Kind::Object(&BUILD)),
         f("provider", Kind::Object(&PROVIDER)),
         f("sources", Kind::Texts),
-        f("buckets", Kind::Texts),
+        f("buckets", Kind::List(&Kind::Checked(bucket))),
         f("optional", Kind::Bool),
         f("trust", Kind::Bool),
         f("once", Kind::Bool),
@@ -149,7 +149,11 @@ fn mode(node: Node, shaper: &mut Shaper<'_>) -> Option<Node> {
     let Value::Text(text) = &node.value else { return Some(node) };
     match i64::from_str_radix(text.trim_start_matches("0o"), 8) {
         Ok(mode) => Some(Node::new(Value::Int(mode), node.span)),
-        Err(_) => shaper.wrong(node.span, format!("`{text}` is no mode"), "write \"0640\""),
+        Err(_) => shaper.wrong(
+            node.span,
+            format!("`{text}` is not a valid mode"),
+            "use four octal digits in quotes, such as \"0640\"",
+        ),
     }
 }
 
@@ -159,7 +163,7 @@ fn problem(wrong: bool, text: &str, what: &str, help: &str) -> Option<(String, S
 
 fn loopback(text: &str) -> Option<(String, String)> {
     let wrong = !text.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback());
-    problem(wrong, text, "no loopback address", "one of 127.0.0.0/8, as 127.0.0.20")
+    problem(wrong, text, "not a loopback address", "use an address in 127.0.0.0/8, such as 127.0.0.20")
 }
 
 fn host(text: &str) -> Option<(String, String)> {
@@ -167,30 +171,58 @@ fn host(text: &str) -> Option<(String, String)> {
     problem(
         !name.split('.').all(is_dns_label),
         text,
-        "no name of a host",
-        "a DNS label as `grafana`, `*.s3`, or a full name below the domain",
+        "not a valid host name",
+        "use a DNS label such as `grafana`, `*.s3`, or a full name below the domain",
     )
 }
 
+/// A path goes into nginx's configuration and into request lines: what RFC 3986 allows in one, without
+/// the characters that end or quote something in nginx.
 fn url_path(text: &str) -> Option<(String, String)> {
-    let wrong = !text.starts_with('/') || text.contains([' ', '"', ';', '{', '}', '\n']);
-    problem(wrong, text, "no path of a URL", "it begins with a slash, as /api/health")
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~/%!&()*+,=:@?".contains(c);
+    let wrong = !text.starts_with('/') || !text.chars().all(plain);
+    problem(wrong, text, "not a valid URL path", "it begins with a slash and has no blanks or quotes, as /api/health")
+}
+
+/// A name for S3 (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>). It
+/// goes into a script of the server's container.
+fn bucket(text: &str) -> Option<(String, String)> {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let wrong = !(3..=63).contains(&text.len())
+        || !text.bytes().all(|byte| inner(byte) || byte == b'-' || byte == b'.')
+        || !text.bytes().next().is_some_and(inner)
+        || !text.bytes().last().is_some_and(inner)
+        || text.contains("..")
+        || text.parse::<Ipv4Addr>().is_ok();
+    let help = "use 3 to 63 lower-case letters, digits, dashes and dots, with a letter or digit at both ends";
+    problem(wrong, text, "not a valid bucket name", help)
+}
+
+/// The name of a variable: shells evaluate what `macula env` prints.
+fn is_variable(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 fn auth(text: &str) -> Option<(String, String)> {
-    let wrong = !text.split_once(':').is_some_and(|(user, hash)| !user.is_empty() && hash.starts_with('$'))
-        || text.contains(['\n', '"']);
+    // the user's name is a value in one of nginx's maps, where some words and signs mean more
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._@+-".contains(c);
+    let special = ["default", "hostnames", "include", "volatile"];
+    let named = |user: &str| !user.is_empty() && user.chars().all(plain) && !special.contains(&user);
+    let hashed = |hash: &str| hash.starts_with('$') && hash.chars().all(|c| c.is_ascii_graphic() && c != ':');
+    let wrong = !text.split_once(':').is_some_and(|(user, hash)| named(user) && hashed(hash));
     problem(
         wrong,
         "...",
-        "no line of a password file",
+        "not a valid line of a password file",
         "write user:hash, made with `htpasswd -nB user`, with $$ for each $",
     )
 }
 
 fn reference(text: &str) -> Option<(String, String)> {
     let wrong = !text.split_once('.').is_some_and(|(service, key)| !service.is_empty() && !key.is_empty());
-    problem(wrong, text, "no secret of a service", "write service.VARIABLE, as postgres.POSTGRES_PASSWORD")
+    problem(wrong, text, "not a reference to a secret", "use SERVICE.VARIABLE, such as postgres.POSTGRES_PASSWORD")
 }
 
 fn signal(text: &str) -> Option<(String, String)> {
@@ -199,15 +231,15 @@ fn signal(text: &str) -> Option<(String, String)> {
     problem(
         !known.contains(&name),
         text,
-        "no signal for a reload",
-        "one of SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH",
+        "not a signal that services reload on",
+        "use SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2 or SIGWINCH",
     )
 }
 
 fn inner_path(text: &str) -> Option<(String, String)> {
     let path = clean(Path::new(text));
     let wrong = text.is_empty() || path.is_absolute() || path.starts_with("..");
-    problem(wrong, text, "no path within the scratch folder", "a relative path without `..`")
+    problem(wrong, text, "not a path inside the scratch folder", "use a relative path without `..`")
 }
 
 /// Where templates are looked for.
@@ -267,6 +299,17 @@ pub(in crate::config) fn build(
         metrics: node.items("metrics").iter().filter_map(metrics).collect(),
         exports: node
             .entries("exports")
+            .filter(|(name, entry)| {
+                let valid = is_variable(name);
+                if !valid {
+                    report.error_help(
+                        entry.key,
+                        format!("{path}.exports: `{name}` is not a valid variable name"),
+                        "use letters, digits and underscores, and no digit first",
+                    );
+                }
+                valid
+            })
             .filter_map(|(name, entry)| Some((name.to_owned(), entry.node.as_text()?.to_owned())))
             .collect(),
         secrets: secrets(&node, &path, report),
@@ -313,8 +356,10 @@ fn ingress(rule: &Node, service: &str, path: &str, report: &mut Report) -> Optio
         None => {
             report.error_help(
                 rule.span,
-                format!("{path}.ingress: the service's name `{service}` is no DNS label, so it is no host"),
-                format!("say `host: {}`", to_dns_label(service)),
+                format!(
+                    "{path}.ingress: the service's name `{service}` is not a DNS label, so it cannot be a host name"
+                ),
+                format!("add `host: {}`", to_dns_label(service)),
             );
             return None;
         }
@@ -412,7 +457,7 @@ fn configs(
         if !target.starts_with('/') || target.ends_with('/') {
             report.error_help(
                 entry.key,
-                format!("{path}.configs: `{target}` is no absolute path of a file"),
+                format!("{path}.configs: `{target}` is not an absolute path of a file"),
                 "the key is the path in the container",
             );
             continue;

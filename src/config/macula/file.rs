@@ -27,9 +27,9 @@ pub(in crate::config) static MACULA: Object = closed(
         f("domain", Kind::Checked(domain)).doc(
             "The zone of the platform. `macula.local`, or `<name>.macula.local` for a platform with another name.",
         ),
-        f("profiles", Kind::TextOrTexts).doc("Profiles that are active, beside those of --profile: of the platform (core, observability, observability-no-socket, tools, cache; without any of them all but cache), and of Compose."),
+        f("profiles", Kind::TextOrTexts).doc("Active profiles, in addition to those of --profile: of the platform (core, observability, observability-no-socket, tools, cache; without any of them all but cache), and of Compose."),
         f("stacks", Kind::Short(paths, &Kind::List(&Kind::Path)))
-            .doc("Stacks to run beside the built-in ones: Compose files, or folders with a compose.yaml."),
+            .doc("Stacks to run in addition to the built-in ones: Compose files, or folders with a compose.yaml."),
         f("built_in", Kind::Nullable(&Kind::Map(&Kind::Bool)))
             .doc("Built-in stacks by name; false leaves the whole stack out: {metrics: false}."),
         f("services", Kind::Nullable(&Kind::Map(&Kind::Object(&SERVICE))))
@@ -47,7 +47,7 @@ static SERVICE: Object = closed(
     "a service",
     &[
         f("enabled", Kind::Bool).doc("false leaves the service out."),
-        f("image", Kind::Text).doc("Runs this image in place of the stack's."),
+        f("image", Kind::Text).doc("Image to run instead of the stack's."),
         f("environment", Kind::Dict).doc("Variables added to those of the stack; null takes one away."),
         f("memory", Kind::Bytes).doc("Limit of memory, as 512m or 1g."),
     ],
@@ -99,14 +99,14 @@ static CLUSTER: Object = closed(
         f("enabled", Kind::Bool).doc("false: no cluster; true: a cluster that cannot be had is an error. Unless given it is left out then, with the reason."),
         f("name", Kind::Checked(platform_name)).doc("Name of the cluster; the platform's unless given."),
         f("provider", Kind::Choice(&["kind"])).doc("Who makes the cluster."),
-        f("program", Kind::Text).doc("The provider's program: a path, or a name on the PATH. MACULA_KIND stands above it."),
-        f("node_image", Kind::Text).doc("Image of the nodes. MACULA_NODE_IMAGE stands above it."),
+        f("program", Kind::Text).doc("The provider's program: a path, or a name on the PATH. MACULA_KIND overrides it."),
+        f("node_image", Kind::Text).doc("Image of the nodes. MACULA_NODE_IMAGE overrides it."),
         f("control_planes", Kind::Int(1, 9)).doc("Number of control-plane nodes, 1 (unless given) or an odd number."),
         f("workers", Kind::Int(0, 50)).doc("Number of worker nodes, 0 unless given."),
         f("ingress", Kind::Choice(&["nginx", "traefik"])).doc("The ingress controller in the cluster."),
         f("timeout", Kind::Duration).doc("How long the API server may take to become ready, 5m unless given."),
         f("feature_gates", Kind::Map(&Kind::Bool)).doc("Feature gates of Kubernetes: {NAME: true}."),
-        f("addons", Kind::Texts).doc("Add-ons beside those that are always there."),
+        f("addons", Kind::Texts).doc("Add-ons in addition to those that are always installed."),
         f("udp_services", Kind::Map(&Kind::Text))
             .doc("UDP port and the service that gets it: {4433: namespace/service:port}."),
     ],
@@ -135,18 +135,18 @@ fn platform_name(text: &str) -> Option<(String, String)> {
 
 fn domain(text: &str) -> Option<(String, String)> {
     (!is_dns_name(text) || !text.contains('.'))
-        .then(|| (format!("`{text}` is no domain"), "for example macula.local or dev.example.com".to_owned()))
+        .then(|| (format!("`{text}` is not a valid domain"), "for example macula.local or dev.example.com".to_owned()))
 }
 
 fn zone(text: &str) -> Option<(String, String)> {
-    (!is_dns_name(text)).then(|| (format!("`{text}` is no zone"), "for example plex.direct".to_owned()))
+    (!is_dns_name(text)).then(|| (format!("`{text}` is not a valid zone"), "for example plex.direct".to_owned()))
 }
 
 fn block(text: &str) -> Option<(String, String)> {
     let fits = text.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback() && address.octets()[3] == 0);
     (!fits).then(|| {
         (
-            format!("`{text}` is no block of loopback addresses"),
+            format!("`{text}` is not a block of loopback addresses"),
             "the .0 of a /24 in 127.0.0.0/8, as 127.80.5.0".to_owned(),
         )
     })
@@ -155,7 +155,7 @@ fn block(text: &str) -> Option<(String, String)> {
 fn subnet(text: &str) -> Option<(String, String)> {
     let help = "for example 172.28.0.0/24".to_owned();
     match text.parse::<ipnet::Ipv4Net>() {
-        Err(_) => Some((format!("`{text}` is no IPv4 subnet"), help)),
+        Err(_) => Some((format!("`{text}` is not a valid IPv4 subnet"), help)),
         Ok(net) if net.prefix_len() > 27 => Some((format!("`{text}` is too small"), "a /27 or larger".to_owned())),
         Ok(net) if net.addr() != net.network() => {
             Some((format!("`{text}` has host bits set"), format!("for example {}", net.trunc())))
@@ -169,11 +169,15 @@ fn parse_socket(text: &str) -> Option<SocketAddr> {
 }
 
 fn socket(text: &str) -> Option<(String, String)> {
-    parse_socket(text).is_none().then(|| (format!("`{text}` is no address"), "for example 127.0.0.9:53".to_owned()))
+    parse_socket(text)
+        .is_none()
+        .then(|| (format!("`{text}` is not a valid address"), "for example 127.0.0.9:53".to_owned()))
 }
 
 fn address(text: &str) -> Option<(String, String)> {
-    text.parse::<IpAddr>().is_err().then(|| (format!("`{text}` is no address"), "for example 1.1.1.1".to_owned()))
+    text.parse::<IpAddr>()
+        .is_err()
+        .then(|| (format!("`{text}` is not a valid address"), "for example 1.1.1.1".to_owned()))
 }
 
 /// What macula.yaml says, with defaults.
@@ -229,6 +233,16 @@ pub(in crate::config) fn load(path: &Path, home: Option<&str>, files: &dyn Files
     };
     let Some(root) = shaped else { return Settings::default() };
     let settings = settings(&root);
+    // they are keys in the file that kind reads
+    for (name, entry) in root.get("cluster").into_iter().flat_map(|cluster| cluster.entries("feature_gates")) {
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            report.error_help(
+                entry.key,
+                format!("cluster.feature_gates: `{name}` is not a valid name of a feature gate"),
+                "use letters and digits, as in `UserNamespacesSupport: true`",
+            );
+        }
+    }
     if let Some(domain) = &settings.domain
         && domain.ends_with(".local")
         && domain.split('.').count() == 2
@@ -246,7 +260,7 @@ pub(in crate::config) fn load(path: &Path, home: Option<&str>, files: &dyn Files
     {
         report.error_help(
             node.span,
-            format!("cluster: {} control planes have no majority when one is away", settings.cluster.control_planes),
+            format!("cluster: {} control planes have no majority when one fails", settings.cluster.control_planes),
             "take 1 or 3",
         );
     }

@@ -29,7 +29,7 @@ pub(in crate::config) fn load(path: &Path, files: &dyn Files, report: &mut Repor
     }
     let mut refuse = |problem: String| {
         let file = report.file(path);
-        report.error_help(Span::whole(file), problem, "remove it, and `macula images lock` writes it anew");
+        report.error_help(Span::whole(file), problem, "remove it, and `macula images lock` writes it again");
         BTreeMap::new()
     };
     let text = match files.read(path) {
@@ -44,7 +44,7 @@ pub(in crate::config) fn load(path: &Path, files: &dyn Files, report: &mut Repor
         return refuse(format!("its format is {}, and this macula knows {FORMAT}", lock.format));
     }
     match lock.images.iter().find(|(_, digest)| !is_digest(digest)) {
-        Some((reference, digest)) => refuse(format!("{reference}: `{digest}` is no digest (sha256: and 64 digits)")),
+        Some((reference, digest)) => refuse(format!("{reference}: `{digest}` is not a digest (sha256: and 64 digits)")),
         None => lock.images,
     }
 }

@@ -2,49 +2,7 @@
 
 use std::net::IpAddr;
 
-/// A duration as Go's `time.ParseDuration` reads it (`1h30m`, `1.5s`, `300ms`, `0`), in nanoseconds.
-pub(in crate::config) fn parse_duration(text: &str) -> Option<i64> {
-    let (negative, mut rest) = match text.strip_prefix(['-', '+']) {
-        Some(rest) => (text.starts_with('-'), rest),
-        None => (false, text),
-    };
-    if rest == "0" {
-        return Some(0);
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    let mut total: f64 = 0.0;
-    let mut exact: i128 = 0;
-    while !rest.is_empty() {
-        let length = rest.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
-        let (number, tail) = rest.split_at(length);
-        let (unit, tail) =
-            tail.split_at(tail.bytes().take_while(|byte| !byte.is_ascii_digit() && *byte != b'.').count());
-        let scale: i64 = match unit {
-            "ns" => 1,
-            "us" | "µs" | "μs" => 1_000,
-            "ms" => 1_000_000,
-            "s" => 1_000_000_000,
-            "m" => 60 * 1_000_000_000,
-            "h" => 3600 * 1_000_000_000,
-            _ => return None,
-        };
-        match number.parse::<i64>() {
-            Ok(number) => exact = exact.checked_add(i128::from(number) * i128::from(scale))?,
-            Err(_) => {
-                let (whole, part) = number.split_once('.')?;
-                if part.contains('.') || (whole.is_empty() && part.is_empty()) {
-                    return None;
-                }
-                total += number.parse::<f64>().ok()? * scale as f64;
-            }
-        }
-        rest = tail;
-    }
-    let total = i64::try_from(exact + total as i128).ok()?;
-    Some(if negative { -total } else { total })
-}
+pub(in crate::config) use crate::words::parse_duration;
 
 /// Nanoseconds as Go prints a duration: `1m30s`, `1.5s`, `300ms`, `0s`.
 pub(in crate::config) fn format_duration(nanoseconds: i64) -> String {

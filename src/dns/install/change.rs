@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::{InstallError, Rung};
 use crate::host::{Command, Host};
+use crate::words;
 
 /// Raised when an older macula could no longer undo what is written here.
 const FORMAT: u64 = 1;
@@ -72,7 +73,7 @@ pub enum Content {
 }
 
 pub fn checksum(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    words::hex(Sha256::digest(bytes))
 }
 
 impl Content {
@@ -372,6 +373,8 @@ async fn undo_file(host: &dyn Host, folder: &Path, file: &Written) -> Result<Opt
             put(host, path, &rest, file.root).await?;
             Ok(Some(format!("{shown} was changed meanwhile; only our part of it was taken out")))
         }
-        None => Ok(Some(format!("{shown} was written anew meanwhile, without our part; it is left as it is"))),
+        None => {
+            Ok(Some(format!("{shown} has been rewritten in the meantime without macula's part, and is left as it is")))
+        }
     }
 }

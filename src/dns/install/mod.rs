@@ -43,7 +43,7 @@ pub enum InstallError {
     Foreign { path: PathBuf },
     #[error("{method} does not fit this machine: {reason}")]
     Unfit { method: String, reason: String },
-    #[error("{} is no receipt: {reason}", path.display())]
+    #[error("{} is not a valid receipt: {reason}", path.display())]
     Receipt { path: PathBuf, reason: String },
     /// The receipt stays, so that it can be tried again.
     #[error("it did not hold, and could not be put back as it was")]

@@ -165,7 +165,7 @@ impl Machine {
             )),
             Method::ResolvConf => Ok(vec![Rung::ResolvConf]),
             Method::Hosts => Ok(vec![Rung::Hosts]),
-            Method::Macos if !self.macos => no("this is no macOS"),
+            Method::Macos if !self.macos => no("this is not macOS"),
             Method::Macos => Ok(vec![Rung::Macos]),
         }
     }

@@ -72,7 +72,9 @@ pub fn file(host: &dyn Host, rung: Rung, program: &Path) -> Wanted {
 
 /// One word of a unit file (systemd.syntax(7)): quoted, and `%` is no specifier.
 fn word(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%"))
+    let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
+    // a line of its own would be another setting of a service that runs as root
+    format!("\"{}\"", text.replace('\n', "\\n").replace('\r', "\\r"))
 }
 
 fn agent(program: &Path, environment: &[(String, String)]) -> String {

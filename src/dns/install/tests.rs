@@ -141,7 +141,10 @@ async fn what_somebody_else_changed_stays_changed() {
     install(&host, folder(), &target(53), Method::ResolvConf).await.unwrap();
     host.put("/etc/resolv.conf", "nameserver 192.0.2.77\n");
     let (_, notes) = uninstall(&host, folder()).await.unwrap().unwrap();
-    assert_eq!(notes, ["/etc/resolv.conf was written anew meanwhile, without our part; it is left as it is"]);
+    assert_eq!(
+        notes,
+        ["/etc/resolv.conf has been rewritten in the meantime without macula's part, and is left as it is"]
+    );
     assert_eq!(host.text("/etc/resolv.conf").as_deref(), Some("nameserver 192.0.2.77\n"));
 }
 
@@ -231,7 +234,7 @@ async fn methods_say_why_they_do_not_fit() {
     resolved does not fit this machine: systemd-resolved does not run here
     resolved does not fit this machine: systemd 245 is too old; it takes 246
     networkmanager does not fit this machine: NetworkManager does not run a dnsmasq here (dns=dnsmasq in its configuration)
-    macos does not fit this machine: this is no macOS
+    macos does not fit this machine: this is not macOS
     ");
 }
 

@@ -47,7 +47,7 @@ pub(in crate::doctor) async fn privileged(context: &Context<'_>) -> Verdict {
         missing.join(", ")
     );
     Verdict::warning(summary).fix(Fix::advice(
-        "run the engine outside of the container or sandbox that takes it away, or go without a cluster: \
+        "run the engine outside the container or sandbox that drops it, or do without a cluster: \
          `cluster: {enabled: false}` in macula.yaml",
     ))
 }
@@ -107,10 +107,10 @@ pub(in crate::doctor) async fn program(context: &Context<'_>) -> Verdict {
         return Verdict::ok(found.display().to_string());
     }
     if let Some(chosen) = &cluster.program {
-        return Verdict::warning(format!("{chosen} is not here, and was chosen by macula.yaml or MACULA_KIND"))
+        return Verdict::warning(format!("{chosen} was not found; macula.yaml or MACULA_KIND names it"))
             .fix(Fix::advice("name another one, or none: kind is looked for on the PATH then"));
     }
-    let verdict = Verdict::warning("kind is not here: there is no cluster without it");
+    let verdict = Verdict::warning("kind was not found; clusters need it");
     if asset(&context.machine.os, &context.machine.arch).is_some() {
         return verdict.fix(Fix::advice(format!(
             "`macula cluster create --yes` fetches kind {PINNED_VERSION} and checks it; or install it yourself"

@@ -103,7 +103,7 @@ pub(in crate::doctor) async fn running(context: &Context<'_>) -> Verdict {
         Some(PODMAN) => Verdict::failed("Podman is installed, but does not listen")
             .detail(tried)
             .fix(install::start_podman(context.host).await),
-        _ => Verdict::failed("Docker is installed, but does not run")
+        _ => Verdict::failed("Docker is installed but not running")
             .detail(tried)
             .fix(install::start_docker(context.host).await),
     }
@@ -113,7 +113,7 @@ fn reason(refusal: &Refusal) -> String {
     match refusal {
         Refusal::Absent => "no such socket".to_owned(),
         Refusal::PermissionDenied { .. } => "permission denied".to_owned(),
-        Refusal::NotListening => "nobody listens".to_owned(),
+        Refusal::NotListening => "nothing is listening".to_owned(),
         Refusal::TooOld { api } => format!("speaks only API {api}"),
         Refusal::Other(message) => message.clone(),
     }

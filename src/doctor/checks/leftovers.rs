@@ -60,17 +60,19 @@ pub(in crate::doctor) async fn leftovers(context: &Context<'_>) -> Verdict {
         for name in platforms.iter().filter(|name| **name != context.want.platform) {
             if context.host.exists(&data.join(name).join("receipt.json")).await && context.knows_nothing_of(name).await
             {
-                lines.push(format!("the platform {name} is gone from the engine, but its files are here"));
+                lines.push(format!(
+                    "the platform {name} is gone from the engine, but its files are still on this machine"
+                ));
                 advise(format!("`{} down` removes them", macula(name)));
             }
         }
     }
 
     if lines.is_empty() {
-        return Verdict::ok("nothing of a dead run lies about");
+        return Verdict::ok("no leftovers of an interrupted run");
     }
     let actions = files.into_iter().map(Action::Remove).collect();
-    Verdict::warning("something of an earlier run lies about").detail(lines).fix(Fix {
+    Verdict::warning("an interrupted run left something behind").detail(lines).fix(Fix {
         text: advice.join("; "),
         actions,
         safe: true,

@@ -4,10 +4,10 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::size;
 use crate::doctor::context::Context;
 use crate::doctor::{Action, Fix, Verdict};
 use crate::host::Command;
+use crate::words;
 
 /// Below this the engine can hardly start a container, and we cannot write our own files.
 const NO_ROOM: u64 = 256 << 20;
@@ -31,8 +31,8 @@ pub(in crate::doctor) async fn disk(context: &Context<'_>) -> Verdict {
             Ok(disk) => {
                 low |= disk.available < needed;
                 none |= disk.available < NO_ROOM;
-                let free = size(disk.available);
-                lines.push(format!("{free} free for {whose} ({}), {} wanted", path.display(), size(needed)));
+                let free = words::memory(disk.available);
+                lines.push(format!("{free} free for {whose} ({}), {} wanted", path.display(), words::memory(needed)));
             }
             Err(error) => lines.push(error.to_string()),
         }
@@ -51,7 +51,7 @@ pub(in crate::doctor) async fn memory(context: &Context<'_>) -> Verdict {
     let wanted = context.want.memory;
     let (total, available) = (context.machine.memory_total, context.machine.memory_available);
     if wanted == 0 {
-        return Verdict::ok(format!("{} available of {}", size(available), size(total)));
+        return Verdict::ok(format!("{} available of {}", words::memory(available), words::memory(total)));
     }
     if let Ok(facts) = context.facts().await
         && facts.memory > 0
@@ -59,8 +59,8 @@ pub(in crate::doctor) async fn memory(context: &Context<'_>) -> Verdict {
     {
         return Verdict::warning(format!(
             "the engine has {} of memory, {} are wanted",
-            size(facts.memory),
-            size(wanted)
+            words::memory(facts.memory),
+            words::memory(wanted)
         ))
         .fix(Fix::advice(
             "give its virtual machine more, or leave services out: `services: {NAME: {enabled: false}}` in macula.yaml",
@@ -72,12 +72,21 @@ pub(in crate::doctor) async fn memory(context: &Context<'_>) -> Verdict {
     // what already runs of ours has its memory
     let running = context.ours().await.as_ref().is_ok_and(|ours| !ours.is_empty());
     if available < wanted && !running {
-        return Verdict::warning(format!("{} of memory are available, {} are wanted", size(available), size(wanted)))
-            .fix(Fix::advice(
-                "close something, or leave services out: `services: {NAME: {enabled: false}}` in macula.yaml",
-            ));
+        return Verdict::warning(format!(
+            "{} of memory are available, {} are wanted",
+            words::memory(available),
+            words::memory(wanted)
+        ))
+        .fix(Fix::advice(
+            "close something, or leave services out: `services: {NAME: {enabled: false}}` in macula.yaml",
+        ));
     }
-    Verdict::ok(format!("{} available of {}, {} wanted", size(available), size(total), size(wanted)))
+    Verdict::ok(format!(
+        "{} available of {}, {} wanted",
+        words::memory(available),
+        words::memory(total),
+        words::memory(wanted)
+    ))
 }
 
 /// What the nodes of a cluster and their log collectors need together (kind's known issues).
@@ -100,7 +109,7 @@ pub(in crate::doctor) async fn inotify(context: &Context<'_>) -> Verdict {
                     low.push(format!("{name}={wanted}"));
                 }
             }
-            Ok(Err(_)) => return Verdict::skipped(format!("{name} is no number")),
+            Ok(Err(_)) => return Verdict::skipped(format!("{name} is not a number")),
             Err(error) => return Verdict::skipped(error.to_string()),
         }
     }
@@ -187,17 +196,23 @@ pub(in crate::doctor) async fn clock(context: &Context<'_>) -> Verdict {
         }
     }
     if latest.0 > now + TOLERANCE {
-        return Verdict::warning(format!("the clock is behind, by {} at least", span(latest.0 - now)))
-            .detail([format!("{} is from later than now", latest.1), consequence.to_owned()])
-            .fix(set());
+        return Verdict::warning(format!(
+            "the clock is behind, by {} at least",
+            words::span((latest.0 - now).unsigned_abs())
+        ))
+        .detail([format!("{} is from later than now", latest.1), consequence.to_owned()])
+        .fix(set());
     }
     let started = context.ours().await.as_ref().map(Vec::as_slice).unwrap_or_default();
     if let Some(ahead) = started.iter().filter_map(|container| container.started_at).max()
         && ahead > now + TOLERANCE
     {
-        return Verdict::warning(format!("the engine's clock is ahead of ours by {} at least", span(ahead - now)))
-            .detail(["a virtual machine's clock drifts while the computer sleeps"])
-            .fix(Fix::advice("restart the engine's virtual machine, or set the clock that is wrong"));
+        return Verdict::warning(format!(
+            "the engine's clock is ahead of ours by {} at least",
+            words::span((ahead - now).unsigned_abs())
+        ))
+        .detail(["a virtual machine's clock drifts while the computer sleeps"])
+        .fix(Fix::advice("restart the engine's virtual machine, or set the clock that is wrong"));
     }
     if context.thorough && context.machine.systemd {
         let ask = Command::new("timedatectl", ["show", "-p", "NTPSynchronized", "--value"])
@@ -210,14 +225,6 @@ pub(in crate::doctor) async fn clock(context: &Context<'_>) -> Verdict {
         };
     }
     Verdict::ok("plausible")
-}
-
-fn span(seconds: i64) -> String {
-    match seconds {
-        s if s < 2 * 3600 => format!("{} min", (s / 60).max(1)),
-        s if s < 48 * 3600 => format!("{} h", s / 3600),
-        s => format!("{} days", s / 86400),
-    }
 }
 
 pub(in crate::doctor) async fn home(context: &Context<'_>) -> Verdict {

@@ -8,23 +8,6 @@ pub(super) mod names;
 pub(super) mod network;
 pub(super) mod ports;
 
-/// Bytes in the words of people: `1.5 GiB`.
-fn size(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-    match UNITS.iter().find(|(_, unit)| bytes >= *unit) {
-        // tenths, rounded down: nobody is to be promised more than there is
-        Some((name, unit)) => {
-            let tenths = bytes / (unit / 10).max(1);
-            if tenths < 100 && !tenths.is_multiple_of(10) {
-                format!("{}.{} {name}", tenths / 10, tenths % 10)
-            } else {
-                format!("{} {name}", bytes / unit)
-            }
-        }
-        None => format!("{bytes} bytes"),
-    }
-}
-
 /// `a, b and 3 more`
 fn some_of(things: &[String], shown: usize) -> String {
     let more = things.len().saturating_sub(shown);

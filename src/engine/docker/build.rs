@@ -24,7 +24,7 @@ pub(super) async fn build(
     for (folder, _) in &request.context {
         // found here, the trouble has a name; on the way it would be a broken stream
         if !folder.is_dir() {
-            let message = format!("{} is no folder", folder.display());
+            let message = format!("{} is not a folder", folder.display());
             return Err(EngineError::Other { operation, message });
         }
     }

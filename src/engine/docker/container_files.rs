@@ -168,7 +168,7 @@ fn archive(files: &[(&str, &FileSpec)]) -> Result<Vec<u8>, String> {
     for (path, file) in files {
         let inside = path.trim_start_matches('/');
         if inside.is_empty() || inside.split('/').any(|part| part == "..") {
-            return Err(format!("`{path}` is no path of a file"));
+            return Err(format!("`{path}` is not the path of a file"));
         }
         let mut header = tar::Header::new_gnu();
         header.set_size(file.content.len() as u64);
@@ -207,7 +207,7 @@ fn first_entry(tar: &[u8]) -> Result<Entry, String> {
     } else if kind.is_dir() {
         Err("it is a folder".to_owned())
     } else {
-        Err("it is no regular file".to_owned())
+        Err("it is not a regular file".to_owned())
     }
 }
 

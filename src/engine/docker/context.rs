@@ -1,6 +1,7 @@
 //! The context of a build as a stream of tar, without what `.dockerignore` leaves out
 //! (<https://docs.docker.com/build/concepts/context/#dockerignore-files>).
 
+use crate::words;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -90,7 +91,7 @@ pub fn context_digest(folder: &Path) -> io::Result<String> {
     let mut seen = Digest { hash: Sha256::new() };
     let mut walk = Walk { out: &mut seen, ignore: Ignore::read(folder)? };
     walk.folder(folder, "", "").map_err(|error| named(folder, error))?;
-    Ok(seen.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(words::hex(seen.hash.finalize()))
 }
 
 /// What is done with each entry of a context.

@@ -134,7 +134,7 @@ fn standard_input() -> mpsc::Receiver<Bytes> {
 struct RawTerminal(Termios);
 
 impl RawTerminal {
-    /// `None` when standard input is no terminal.
+    /// `None` when standard input is not a terminal.
     fn enter() -> Option<Self> {
         let stdin = std::io::stdin();
         if !stdin.is_terminal() {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::errors::Error;
+use tracing::Instrument;
 
 use super::{Engine, EngineError, Found, Query, creation};
 use crate::model::{EngineKind, Facts};
@@ -78,11 +79,16 @@ impl Docker {
         after: Duration,
         call: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, EngineError> {
-        match tokio::time::timeout(after, call).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(errors::engine_error(operation, error)),
-            Err(_) => Err(EngineError::Timeout { operation: operation.to_owned(), after }),
-        }
+        let span = tracing::debug_span!("engine", operation);
+        let answer = async {
+            match tokio::time::timeout(after, call).await {
+                Ok(Ok(value)) => Ok(value),
+                Ok(Err(error)) => Err(errors::engine_error(operation, error)),
+                Err(_) => Err(EngineError::Timeout { operation: operation.to_owned(), after }),
+            }
+            .inspect_err(|error| tracing::debug!(%error, "the engine refuses"))
+        };
+        answer.instrument(span).await
     }
 }
 

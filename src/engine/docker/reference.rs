@@ -17,7 +17,7 @@ pub(super) struct Reference {
 impl Reference {
     /// `Err`: what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let bad = |why: &str| Err(format!("`{text}` is no image reference: {why}"));
+        let bad = |why: &str| Err(format!("`{text}` is not a valid image reference: {why}"));
         if text.is_empty() {
             return bad("it is empty");
         }
@@ -130,14 +130,14 @@ mod tests {
                 .map(|text| Reference::parse(text).unwrap_err())
                 .collect();
         insta::assert_snapshot!(said.join("\n"), @"
-                `` is no image reference: it is empty
-                `Nginx` is no image reference: a repository's name is in lower case
-                `nginx:` is no image reference: the tag may have letters, digits, `_`, `.` and `-`, at most 128
-                `nginx:a b` is no image reference: the tag may have letters, digits, `_`, `.` and `-`, at most 128
-                `a//b` is no image reference: the name may have lower-case letters, digits, `.`, `_` and `-` between slashes
-                `x@sha256:12` is no image reference: the digest is not sha256: and 64 hexadecimal digits
-                `-x` is no image reference: the name may have lower-case letters, digits, `.`, `_` and `-` between slashes
-                `registry.local:5000/` is no image reference: the name may have lower-case letters, digits, `.`, `_` and `-` between slashes
+                `` is not a valid image reference: it is empty
+                `Nginx` is not a valid image reference: a repository's name is in lower case
+                `nginx:` is not a valid image reference: the tag may have letters, digits, `_`, `.` and `-`, at most 128
+                `nginx:a b` is not a valid image reference: the tag may have letters, digits, `_`, `.` and `-`, at most 128
+                `a//b` is not a valid image reference: the name may have lower-case letters, digits, `.`, `_` and `-` between slashes
+                `x@sha256:12` is not a valid image reference: the digest is not sha256: and 64 hexadecimal digits
+                `-x` is not a valid image reference: the name may have lower-case letters, digits, `.`, `_` and `-` between slashes
+                `registry.local:5000/` is not a valid image reference: the name may have lower-case letters, digits, `.`, `_` and `-` between slashes
                 ");
     }
 }

@@ -311,7 +311,7 @@ fn propagation_of(text: &str) -> Result<MountBindOptionsPropagationEnum, String>
         "rshared" => Propagation::RSHARED,
         "slave" => Propagation::SLAVE,
         "rslave" => Propagation::RSLAVE,
-        other => return Err(format!("`{other}` is no propagation of a bind mount")),
+        other => return Err(format!("`{other}` is not a propagation mode of bind mounts")),
     })
 }
 

@@ -133,7 +133,7 @@ async fn troubles_come_as_scripted() {
     pulling nowhere:1: nowhere:1 does not exist in its registry (gone, or never there)
     pulling private:1: private:1 was refused: a login is needed
     pulling busy:1: the registry limits pulls of busy:1; try again in 30 s
-    pulling far:1: no way to the registry of far:1: no such host
+    pulling far:1: cannot reach the registry of far:1: no such host
     pulling big:1: no space left on the engine's disk: write layer: no space left on device
     ");
 

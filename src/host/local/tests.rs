@@ -29,6 +29,8 @@ fn folders_follow_xdg_where_it_names_absolute_paths() {
     assert_eq!(plain.config, Path::new("/home/dev/.config/macula"));
     assert_eq!(plain.data, Path::new("/home/dev/.local/share/macula"));
     assert_eq!(plain.cache, Path::new("/home/dev/.cache/macula"));
+    let relative = folders(&environment(&[("HOME", "relative/x")]), Some("also/relative".into()));
+    assert_eq!(relative.data, Path::new("/.local/share/macula"));
     let moved = folders(&environment(&[("XDG_DATA_HOME", "/data")]), Some("/root".into()));
     assert_eq!(moved.data, Path::new("/data/macula"));
     assert_eq!(moved.home, Path::new("/root"));
@@ -90,7 +92,7 @@ async fn a_full_disk_leaves_nothing_half_written() {
     std::fs::create_dir(&disk).unwrap();
     let mount = Command::new("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", disk.to_str().unwrap()]);
     if !rustix::process::geteuid().is_root() || host.run(&mount).await.is_err() {
-        println!("skipped: a small file system cannot be mounted here (needs root)");
+        crate::require::skipped("mounts", "a small file system cannot be mounted here (it takes root)");
         return;
     }
     let file = disk.join("receipt.json");

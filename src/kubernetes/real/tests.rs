@@ -17,7 +17,7 @@ use crate::pki::webhook_certificate;
 
 async fn real(test: &str) -> Option<Kubernetes> {
     let Ok(path) = std::env::var("MACULA_TEST_KUBECONFIG") else {
-        eprintln!("skipped: {test}: MACULA_TEST_KUBECONFIG names no kubeconfig of an API server");
+        crate::require::skipped("kubernetes", &format!("{test}: MACULA_TEST_KUBECONFIG names no kubeconfig"));
         return None;
     };
     let text = std::fs::read_to_string(&path).unwrap();
@@ -63,7 +63,7 @@ async fn scrape(kubernetes: &Kubernetes) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let Some(access) = access else {
-        eprintln!("skipped: the token of Prometheus: no controller fills it in");
+        crate::require::skipped("controllers", "the token of Prometheus: no controller fills it in");
         return;
     };
     let authority = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &access.authority);

@@ -43,7 +43,7 @@ const LAYOUTS: [Layout; 3] = [
 
 fn layout(place: &Place) -> Result<&'static Layout, StoreError> {
     let found = LAYOUTS.iter().find(|layout| Path::new(layout.folder) == place.path);
-    found.ok_or_else(|| StoreError::Io(format!("{} is no folder of anchors", place.path.display())))
+    found.ok_or_else(|| StoreError::Io(format!("{} is not a folder of anchors", place.path.display())))
 }
 
 #[async_trait]

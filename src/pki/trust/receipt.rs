@@ -14,11 +14,11 @@ use sha2::{Digest, Sha256};
 
 use super::{Anchor, Place, StoreError, command};
 use crate::host::Host;
-use crate::pki::certificate::hex;
+use crate::words;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiptError {
-    #[error("{} is no receipt: {reason}", path.display())]
+    #[error("{} is not a valid receipt: {reason}", path.display())]
     Damaged { path: PathBuf, reason: String },
     #[error("{} was written by a newer macula", path.display())]
     Newer { path: PathBuf },
@@ -222,5 +222,5 @@ impl Receipt {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    words::hex(Sha256::digest(bytes))
 }

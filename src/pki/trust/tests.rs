@@ -212,7 +212,7 @@ async fn receipts_that_cannot_be_read_stop_everything() {
     };
     assert_eq!(
         said("{").await,
-        "<ca>/trust/receipt.json is no receipt: EOF while parsing an object at line 1 column 1"
+        "<ca>/trust/receipt.json is not a valid receipt: EOF while parsing an object at line 1 column 1"
     );
     assert_eq!(said(r#"{"version":2,"entries":[]}"#).await, "<ca>/trust/receipt.json was written by a newer macula");
 }

@@ -204,7 +204,7 @@ async fn another_resolver_is_in_front() {
     let zones = vec![ZoneEntry::new(crate::model::Zone::new("other.test", 1))];
     let other = Server::start(Config { listen, zones, workers: 1, ..Config::default() });
     let Ok(_other) = other else {
-        println!("skipped: 127.0.0.2 is not to be had here");
+        crate::require::skipped("loopback", "127.0.0.2 is not available here");
         return;
     };
     world.host.put("/etc/resolv.conf", "nameserver 127.0.0.2\nnameserver 127.0.0.1\n");
@@ -269,7 +269,7 @@ async fn a_new_name_is_not_in_etc_hosts_yet() {
     assert_snapshot!(world.told().await, @"
     X...... grafana.macula.local
     ...--.. postgres.macula.local
-    look-up [grafana.macula.local]: /etc/hosts, which stands in for the resolver, does not list it as it is now
+    look-up [grafana.macula.local]: /etc/hosts, which replaces the resolver here, does not list its present address
       macula dns install
     ");
 }
@@ -306,14 +306,14 @@ async fn nginx_is_down() {
 #[tokio::test]
 async fn the_engine_is_down() {
     let mut world = with(|world| {
-        world.no_engine = Some("nobody listens on unix:///var/run/docker.sock".into());
+        world.no_engine = Some("nothing listens on unix:///var/run/docker.sock".into());
         world.listening = false;
         world.services = (false, false);
     });
     assert_snapshot!(world.told().await, @"
     ..X???? grafana.macula.local
     ..X--?? postgres.macula.local
-    connect [grafana.macula.local postgres.macula.local]: no container engine answers: nobody listens on unix:///var/run/docker.sock
+    connect [grafana.macula.local postgres.macula.local]: no container engine answers: nothing listens on unix:///var/run/docker.sock
       macula doctor --fix
     ");
     // it went away, and what it started still runs
@@ -321,7 +321,7 @@ async fn the_engine_is_down() {
     assert_snapshot!(world.told().await, @"
     ......? grafana.macula.local
     ...--?? postgres.macula.local
-    connect []: no container engine answers: nobody listens on unix:///var/run/docker.sock
+    connect []: no container engine answers: nothing listens on unix:///var/run/docker.sock
       macula doctor --fix
     ");
 }
@@ -338,7 +338,7 @@ async fn the_ingress_port_is_taken() {
     assert_snapshot!(world.told().await, @"
     ..X??.? grafana.macula.local
     ...--.? postgres.macula.local
-    connect [grafana.macula.local]: a program that this user may not see listens on 127.0.0.1:HTTPS, 127.0.0.1:HTTP, in the place of the ingress
+    connect [grafana.macula.local]: a program that this user may not see listens on 127.0.0.1:HTTPS, 127.0.0.1:HTTP instead of the ingress
       sudo ss -lptun 'sport = :HTTPS or sport = :HTTP'
       stop what that shows, then `macula up`
     ");

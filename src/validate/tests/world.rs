@@ -16,7 +16,9 @@ use tokio_rustls::TlsAcceptor;
 use crate::dns::{Config, Handle, Listen, Server, Upstreams, ZoneEntry};
 use crate::engine::fake::FakeEngine;
 use crate::host::fake::FakeHost;
-use crate::model::{ContainerState, Health, ObservedContainer, ObservedNetwork, Record, RecordData, View, Zone, label};
+use crate::model::{
+    ContainerState, Health, Invocation, ObservedContainer, ObservedNetwork, Record, RecordData, View, Zone, label,
+};
 use crate::pki::{Authority, Leaf};
 use crate::validate::reach::certificates;
 use crate::validate::{Evidence, Scene, State, Target, Verdict, Web, collect, inside, judge};
@@ -294,7 +296,7 @@ impl World {
         for fault in &verdict.faults {
             out.push_str(&format!("{} [{}]: {}\n", fault.cause.hop().name(), fault.names.join(" "), fault.cause));
             for remedy in fault.cause.remedies() {
-                out.push_str(&format!("  {remedy}\n"));
+                out.push_str(&format!("  {}\n", remedy.text(&Invocation::default())));
             }
         }
         for (port, word) in &self.redactions {

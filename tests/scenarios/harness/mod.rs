@@ -5,6 +5,8 @@ mod image;
 mod otlp;
 mod proxy;
 mod registry;
+#[path = "../../common/require.rs"]
+mod require;
 mod run;
 
 use std::cell::RefCell;
@@ -38,8 +40,8 @@ static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 /// Says that a scenario did not run, past the capture of the test harness.
-pub fn skipped(scenario: &str, why: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "skipped: {scenario}: {why}");
+pub fn skipped(scenario: &str, need: &str, why: &str) {
+    require::skipped(need, &format!("{scenario}: {why}"));
 }
 
 /// The engine with the test image in it, or why there is none.
@@ -67,7 +69,7 @@ pub struct Platform {
 impl Platform {
     /// `None`, said aloud: there is nothing to run the scenario on.
     pub fn new(scenario: &str) -> Option<Self> {
-        let engine = engine().map_err(|why| skipped(scenario, &why)).ok()?;
+        let engine = engine().map_err(|why| skipped(scenario, "engine", &why)).ok()?;
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let platform = Self {
             name: format!("s{}x{number}", std::process::id()),

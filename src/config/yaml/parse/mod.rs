@@ -71,7 +71,7 @@ impl<'a> Builder<'a> {
                     } else {
                         "look at the indentation, the quotes and the brackets of this line and the one above"
                     };
-                    self.report.error_help(at, format!("this is no YAML: {}", error.info()), help);
+                    self.report.error_help(at, format!("this is not valid YAML: {}", error.info()), help);
                     return None;
                 }
             }
@@ -141,7 +141,7 @@ impl<'a> Builder<'a> {
                 self.count(1, span)?;
                 (Node::new(Value::Map(self.mapping(depth)?), span), anchor, tag)
             }
-            _ => return self.fail(span, "this is no YAML: a value is missing here"),
+            _ => return self.fail(span, "this is not valid YAML: a value is missing here"),
         };
         if let Some(tag) = tag.as_deref().filter(|tag| !tag.is_yaml_core_schema() && tag.handle == "!") {
             match tag.suffix.as_str() {

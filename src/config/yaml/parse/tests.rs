@@ -87,12 +87,12 @@ fn what_is_no_tree_is_told() {
       x.yaml:3:1: a second document begins here
         one file holds one document: take the `---` away, or make it a file of its own
     "a: [1, 2\n"
-      x.yaml:2:1: this is no YAML: while parsing a flow sequence, expected ',' or ']'
+      x.yaml:2:1: this is not valid YAML: while parsing a flow sequence, expected ',' or ']'
         look at the indentation, the quotes and the brackets of this line and the one above
     "a: &a [*a]\n"
       x.yaml:1:8: this alias stands inside the value it refers to
     "a: *nobody\n"
-      x.yaml:1:4: this is no YAML: while parsing node, found unknown anchor
+      x.yaml:1:4: this is not valid YAML: while parsing node, found unknown anchor
         look at the indentation, the quotes and the brackets of this line and the one above
     "? [1]\n: 2\n"
       x.yaml:1:3: a key must be text, not a list or a mapping
@@ -113,7 +113,7 @@ fn neither_depth_nor_aliases_grow_without_end() {
     let deep = "[".repeat(100) + &"]".repeat(100);
     insta::assert_snapshot!(tree(&deep).unwrap_err(), @"x.yaml:1:66: nested more than 64 deep");
     insta::assert_snapshot!(tree(&"[".repeat(5000)).unwrap_err(), @r"
-    x.yaml:1:256: this is no YAML: recursion limit exceeded
+    x.yaml:1:256: this is not valid YAML: recursion limit exceeded
         look at the indentation, the quotes and the brackets of this line and the one above
     ");
     let deep: String = (0..100).map(|level| format!("{}a:\n", " ".repeat(level))).collect();

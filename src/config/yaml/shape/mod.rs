@@ -352,7 +352,7 @@ fn fields(object: &'static Object, node: Node, shaper: &mut Shaper<'_>) -> Optio
             if let Some(why) = field.ignored
                 && !entry.node.is_null()
             {
-                shaper.warn(entry.key, "macula does nothing with this", why);
+                shaper.warn(entry.key, "not supported by macula; ignored", why);
             }
             shape(&field.kind, entry.node, shaper)
         });

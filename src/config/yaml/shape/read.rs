@@ -42,7 +42,7 @@ pub(super) fn integer(node: &Node, shaper: &mut Shaper<'_>) -> Option<i64> {
         Value::Float(number) if number.fract() == 0.0 && number.abs() < 1e15 => Some(*number as i64),
         Value::Text(text) => match text.trim().parse() {
             Ok(number) => Some(number),
-            Err(_) => shaper.wrong(node.span, format!("`{text}` is no whole number"), "write it in digits"),
+            Err(_) => shaper.wrong(node.span, format!("`{text}` is not a whole number"), "write it in digits"),
         },
         _ => shaper.expected(node, "a whole number", "1"),
     }
@@ -55,7 +55,7 @@ pub(super) fn float(node: &Node, shaper: &mut Shaper<'_>) -> Option<f64> {
         Value::Text(text) => match scalar::resolve(text.trim()) {
             Value::Int(number) => Some(number as f64),
             Value::Float(number) => Some(number),
-            _ => shaper.wrong(node.span, format!("`{text}` is no number"), "write it in digits, as 0.5"),
+            _ => shaper.wrong(node.span, format!("`{text}` is not a number"), "write it in digits, as 0.5"),
         },
         _ => shaper.expected(node, "a number", "0.5"),
     }
@@ -68,7 +68,11 @@ pub(super) fn bytes(node: &Node, shaper: &mut Shaper<'_>) -> Option<i64> {
         // -1 lifts the limit of swap
         Value::Text(text) => match units::parse_bytes(text).or_else(|| (text == "-1").then_some(-1)) {
             Some(bytes) => Some(bytes),
-            None => shaper.wrong(node.span, format!("`{text}` is no size"), "write bytes or a unit: 512m, 1g, 1.5gb"),
+            None => shaper.wrong(
+                node.span,
+                format!("`{text}` is not a valid size"),
+                "write bytes or a unit: 512m, 1g, 1.5gb",
+            ),
         },
         _ => shaper.expected(node, "a size", "512m"),
     }
@@ -78,7 +82,7 @@ pub(super) fn duration(node: &Node, shaper: &mut Shaper<'_>) -> Option<i64> {
     match &node.value {
         Value::Text(text) => match units::parse_duration(text) {
             Some(duration) => Some(duration),
-            None => shaper.wrong(node.span, format!("`{text}` is no duration"), "write 30s, 1m30s or 500ms"),
+            None => shaper.wrong(node.span, format!("`{text}` is not a valid duration"), "write 30s, 1m30s or 500ms"),
         },
         Value::Int(0) => Some(0),
         Value::Int(number) => shaper.wrong(

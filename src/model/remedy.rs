@@ -1,0 +1,192 @@
+//! What a person can do next. A command of macula's own is made of its words, so that it can be
+//! written with the options of the run that failed; nothing is searched for in sentences.
+
+use std::path::PathBuf;
+
+use super::PlatformName;
+use crate::words::shell_word;
+
+/// The next thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remedy {
+    /// A sentence, without a command in it.
+    Say(String),
+    /// A command of macula's.
+    Run(MaculaCommand),
+    /// The command that was just run, once more.
+    Again(Again),
+    /// Any other command line, which is right as it stands: it reads nothing from standard input.
+    Shell(String),
+}
+
+impl Remedy {
+    pub fn say(sentence: impl Into<String>) -> Self {
+        Self::Say(sentence.into())
+    }
+
+    /// A command line of these words, quoted where it has to be.
+    pub fn shell(words: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        let words: Vec<String> = words.into_iter().map(|word| shell_word(word.as_ref())).collect();
+        Self::Shell(words.join(" "))
+    }
+
+    /// The command line, if there is one to type.
+    pub fn command(&self, invocation: &Invocation) -> Option<String> {
+        match self {
+            Self::Say(_) => None,
+            Self::Run(command) => Some(command.line(invocation)),
+            Self::Again(how) => Some(how.line(invocation)),
+            Self::Shell(line) => Some(line.clone()),
+        }
+    }
+
+    /// What is shown: the sentence, or the command with its purpose.
+    pub fn text(&self, invocation: &Invocation) -> String {
+        match self {
+            Self::Say(text) => text.clone(),
+            Self::Run(MaculaCommand { why: Some(why), .. }) => {
+                format!("{}  ({why})", self.command(invocation).unwrap_or_default())
+            }
+            _ => self.command(invocation).unwrap_or_default(),
+        }
+    }
+}
+
+impl From<MaculaCommand> for Remedy {
+    fn from(command: MaculaCommand) -> Self {
+        Self::Run(command)
+    }
+}
+
+/// How the present command is to be repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    AsItIs,
+    /// After sudo has asked for the password.
+    AfterSudo,
+    /// With `--yes`.
+    Agreed,
+}
+
+impl Again {
+    fn line(self, invocation: &Invocation) -> String {
+        let line = invocation.line();
+        match self {
+            Self::AsItIs => line,
+            Self::AfterSudo => format!("sudo -v && {line}"),
+            Self::Agreed => format!("{line} --yes"),
+        }
+    }
+}
+
+/// A command line of macula's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaculaCommand {
+    words: Vec<String>,
+    why: Option<String>,
+}
+
+/// `macula("doctor --fix")`: fixed words, with blanks between them. What is only known at run time
+/// is added by [`MaculaCommand::arg`].
+pub fn macula(words: &'static str) -> MaculaCommand {
+    MaculaCommand { words: words.split_whitespace().map(str::to_owned).collect(), why: None }
+}
+
+impl MaculaCommand {
+    #[must_use]
+    pub fn arg(mut self, word: impl Into<String>) -> Self {
+        self.words.push(word.into());
+        self
+    }
+
+    /// What it is for, where that is not plain.
+    #[must_use]
+    pub fn why(mut self, purpose: impl Into<String>) -> Self {
+        self.why = Some(purpose.into());
+        self
+    }
+
+    /// As one types it for the same platform.
+    pub fn line(&self, invocation: &Invocation) -> String {
+        let mut line = "macula".to_owned();
+        for word in invocation.options().iter().chain(&self.words) {
+            line.push(' ');
+            line.push_str(&shell_word(word));
+        }
+        line
+    }
+}
+
+/// How this program was started: what other commands have to repeat to mean the same platform.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Invocation {
+    pub name: Option<PlatformName>,
+    pub file: Option<PathBuf>,
+    /// The words after the program's name.
+    pub words: Vec<String>,
+}
+
+impl Invocation {
+    fn options(&self) -> Vec<String> {
+        let mut options = Vec::new();
+        if let Some(name) = self.name.as_ref().filter(|name| !name.is_default()) {
+            options.extend(["--name".to_owned(), name.to_string()]);
+        }
+        if let Some(file) = &self.file {
+            options.extend(["--file".to_owned(), file.display().to_string()]);
+        }
+        options
+    }
+
+    /// The present command. Options that came from the environment are still there the next time.
+    fn line(&self) -> String {
+        std::iter::once("macula".to_owned())
+            .chain(self.words.iter().map(|word| shell_word(word)))
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn here() -> Invocation {
+        Invocation {
+            name: Some(PlatformName::new("pr-1").unwrap()),
+            file: Some("ci/my macula.yaml".into()),
+            words: ["--name", "pr-1", "dns", "install"].map(str::to_owned).into(),
+        }
+    }
+
+    #[test]
+    fn commands_mean_the_same_platform() {
+        let logs = Remedy::from(macula("logs").arg("web;rm"));
+        assert_eq!(logs.text(&Invocation::default()), "macula logs 'web;rm'");
+        assert_eq!(logs.text(&here()), "macula --name pr-1 --file 'ci/my macula.yaml' logs 'web;rm'");
+        let default = Invocation { name: Some(PlatformName::default()), ..Invocation::default() };
+        assert_eq!(logs.text(&default), "macula logs 'web;rm'");
+    }
+
+    #[test]
+    fn the_same_command_is_the_one_that_was_typed() {
+        let all = [Again::AsItIs, Again::AfterSudo, Again::Agreed].map(|how| Remedy::Again(how).text(&here()));
+        assert_eq!(
+            all,
+            [
+                "macula --name pr-1 dns install",
+                "sudo -v && macula --name pr-1 dns install",
+                "macula --name pr-1 dns install --yes",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_purpose_is_shown_and_not_part_of_the_command() {
+        let remedy = Remedy::from(macula("up --no-cluster").why("to go on without a cluster"));
+        assert_eq!(remedy.text(&Invocation::default()), "macula up --no-cluster  (to go on without a cluster)");
+        assert_eq!(remedy.command(&Invocation::default()).as_deref(), Some("macula up --no-cluster"));
+        let push = Remedy::shell(["docker", "push", "a b"]);
+        assert_eq!(push.text(&here()), "docker push 'a b'");
+    }
+}
