@@ -119,7 +119,7 @@ fn a_wrong_command_line_is_two() {
 fn without_an_engine_it_says_what_was_tried() {
     let home = Home::new();
     assert_snapshot!(home.run("plan").all(), @"
-    error: no container engine answers
+    error: could not connect to a container engine
       caused by: DOCKER_HOST names unix:///nowhere/engine.sock, which does not exist
       hint: `unset DOCKER_HOST` goes back to the engine of this machine
       try: macula doctor

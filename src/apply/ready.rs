@@ -90,7 +90,9 @@ pub(super) async fn wait(
                     return Err(not_ready(tools, spec, reason).await);
                 }
                 if reason != said {
-                    progress(reason.clone());
+                    if !reason.is_empty() {
+                        progress(reason.clone());
+                    }
                     said = reason;
                 }
             }

@@ -42,7 +42,8 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
         .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
     let session = context.session("down").await;
-    if context.name.is_some() {
+    // a script that clears up need not know whether there was anything; a person may have mistyped
+    if context.name.is_some() && !context.global.yes {
         must_be_known(&session, &name).await?;
     }
     if args.volumes && !args.dry_run {

@@ -67,7 +67,7 @@ services:
     platform.stack(stack);
     let done = platform.run("up");
     done.exits(7)
-        .says("bad ended with 3")
+        .says("bad stopped right after its start (exit code 3)")
         .says("reading settings")
         .says("no such file: settings.toml")
         .says(" logs bad");
@@ -76,7 +76,7 @@ services:
     assert!(!platform.containers().get("waits").is_some_and(|waits| waits.running));
     let status = platform.run("status -o json").ok().json();
     let bad = status["services"].as_array().unwrap().iter().find(|row| row["name"] == "bad").unwrap();
-    assert_eq!((&bad["state"], &bad["reason"]), (&json!("stopped"), &json!("ended with 3")));
+    assert_eq!((&bad["state"], &bad["reason"]), (&json!("stopped"), &json!("exit code 3")));
 
     platform.run("up").exits(7);
     platform.stack(&stack.replace("exit 3", "sleep infinity"));
@@ -92,7 +92,7 @@ fn a_service_that_is_brought_back_again_and_again_is_not_up() {
         "services: {loops: {<<: *base, restart: always, command: [sh, -c, 'echo once more; exit 1'], \
          healthcheck: {test: [CMD, 'true']}}}",
     );
-    platform.run("up").exits(7).says("keeps ending with 1").says("once more");
+    platform.run("up").exits(7).says("crashes again and again: exit code 1").says("once more");
 }
 
 #[test]
@@ -104,7 +104,7 @@ services:
   brief: {<<: *base, command: [sh, -c, 'sleep 0.6; echo gone; exit 9']}
   slow: {<<: *base, command: [sh, -c, 'sleep 2; touch /tmp/ready; sleep infinity'], healthcheck: {test: [CMD, test, -e, /tmp/ready]}}
 ");
-    platform.run("up").exits(7).says("brief ended with 9").says("gone");
+    platform.run("up").exits(7).says("brief stopped").says("exit code 9").says("gone");
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn what_is_not_ours_is_left_alone() {
         .says(&format!("network {network}: exists and was not made by macula"))
         .says(&format!("volume {volume}: exists and was not made by macula; it belongs to the Compose project shop"));
     assert_eq!(platform.everything(), [""; 0]);
-    platform.run("down --volumes --yes").ok().says("nothing to do");
+    platform.run("down --volumes --yes").ok().says("already down");
     assert_eq!(look(), before);
 
     // one of them is enough
@@ -249,7 +249,7 @@ fn no_engine_is_said_with_what_was_tried() {
     platform.stack("services: {db: {<<: *base, command: [sleep, infinity]}}");
     platform.engine_at(format!("unix://{}/no.sock", platform.home().display()));
     for words in ["plan", "status", "down", "logs", "restart", "images list", "exec db true"] {
-        platform.run(words).exits(4).says("no container engine answers").says("no.sock").says(" doctor");
+        platform.run(words).exits(4).says("could not connect to a container engine").says("no.sock").says(" doctor");
     }
     // what needs no engine works without one
     for words in ["creds", "env", "stack list", "config show"] {

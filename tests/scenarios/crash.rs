@@ -232,12 +232,12 @@ services:
     for signal in [Signal::INT, Signal::TERM] {
         let mut up = platform.start("up --timeout 100s");
         eventually("slow runs", || platform.containers().get("slow").is_some_and(|slow| slow.running));
-        up.until_says("its health check ends with 1");
+        up.until_says("health check: exit code 1");
         eventually("quick runs", || platform.containers().get("quick").is_some_and(|quick| quick.running));
         let begun = Instant::now();
         up.signal(signal);
         let done = up.wait();
-        done.exits(130).says("stopped; what works is kept");
+        done.exits(130).says("Stopped");
         assert!(begun.elapsed() < Duration::from_secs(60), "{done}");
         assert!(platform.container("quick").running);
         assert!(!platform.containers().get("after").is_some_and(|after| after.running));

@@ -24,12 +24,12 @@ fn up_twice_does_nothing_the_second_time() {
     assert_eq!(platform.everything(), [""; 0]);
 
     let first = platform.run("up");
-    first.ok().says("] up\n").prints("web").prints("running");
+    first.ok().says(" is up ");
     let made = platform.containers();
     assert!(made["web"].running && made["worker"].running);
 
-    platform.run("up").ok().says("up; nothing to do");
-    platform.run("plan --exit-code").ok().prints("nothing to do\n");
+    platform.run("up").ok().says("nothing to do");
+    platform.run("plan --exit-code").ok().prints("nothing to do: ");
     assert_eq!(platform.run("status -o json").ok().json()["drift"], serde_json::json!([]));
     assert_eq!(platform.containers(), made);
 }
@@ -219,9 +219,9 @@ volumes: {rows: }
     assert!(platform.container("db").running);
     // needs no stack file
     std::fs::remove_file(platform.project().join("compose.yaml")).unwrap();
-    platform.run("down").ok().says("1 volume is kept");
+    platform.run("down").ok().says("its data is kept (1 volume)");
     assert_eq!(platform.everything(), [format!("volume {}", platform.volume_name("rows"))]);
-    platform.run("down").ok().says("nothing to do; 1 volume is kept");
+    platform.run("down").ok().says("already down; its data is kept (1 volume)");
 
     platform.stack(
         "services: {db: {<<: *base, command: [sleep, infinity], volumes: ['rows:/data'], \

@@ -263,7 +263,7 @@ fn rows(platform: &Platform) {
     psql("CREATE TABLE heat (time timestamptz NOT NULL, degrees double precision)");
     assert!(psql("SELECT create_hypertable('heat', 'time')").contains("heat"));
     psql("INSERT INTO heat SELECT now() - n * interval '1 day', n FROM generate_series(1, 100) n");
-    platform.run("down").ok().says("volumes are kept");
+    platform.run("down").ok().says("its data is kept");
     platform.run("up --yes --timeout 10m").ok();
     assert_eq!(psql("SELECT count(*), sum(degrees) FROM heat"), "100|5050");
     platform.run("down --volumes --yes").ok();

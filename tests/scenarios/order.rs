@@ -65,7 +65,7 @@ services:
   other: {<<: *base, command: [sleep, infinity]}
 ";
     platform.stack(stack);
-    platform.run("up").exits(7).says("ended with 4").says("no such table");
+    platform.run("up").exits(7).says("failed (exit code 4)").says("no such table");
     assert!(!platform.containers().get("app").is_some_and(|app| app.running));
     assert!(platform.container("other").running);
     let other = platform.container("other");

@@ -75,7 +75,7 @@ fn nobody_to_take_the_trace_is_no_matter() {
     let first = platform.run("up");
     first.ok().does_not_say("trace");
     platform.set("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
-    platform.run("up").ok().says("up; nothing to do").does_not_say("trace");
+    platform.run("up").ok().says("nothing to do").does_not_say("trace");
     platform.set("OTEL_EXPORTER_OTLP_ENDPOINT", "no address at all");
-    platform.run("up").ok().says("up; nothing to do").does_not_say("trace");
+    platform.run("up").ok().says("nothing to do").does_not_say("trace");
 }

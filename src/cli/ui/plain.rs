@@ -205,7 +205,17 @@ impl Inner {
     /// Nothing was said for a while, and something still works.
     fn heartbeat(&mut self) {
         let now = self.streams.clock.elapsed();
-        if !self.run.working() || now < self.last + HEARTBEAT {
+        if !self.run.working() {
+            return;
+        }
+        // a reason that came too early to be told, and has lasted
+        let waiting = self.run.groups.iter().flat_map(Group::working);
+        let waiting: Vec<(String, String)> =
+            waiting.filter_map(|step| Some((step.id.clone(), step.waiting.clone()?))).collect();
+        for (id, reason) in waiting {
+            self.progress(now, &id, &Progress::Waiting { reason });
+        }
+        if now < self.last + HEARTBEAT {
             return;
         }
         let line = self.stand(now);
@@ -330,6 +340,22 @@ mod tests {
         [ 55.0s] prometheus  loading 30.0/40.0 MB
         [ 60.0s] prometheus  loading 40.0/40.0 MB
         ");
+    }
+
+    #[test]
+    fn a_reason_that_lasts_is_told_once_it_has_lasted() {
+        let (streams, out, clock) = pipe();
+        let plain = Plain::new(streams);
+        let script = Script::starting("up", &[("ready", "web", "wait for web", &[])]);
+        let script = script.start(0, "ready").waiting(100, "ready", "health check: exit code 1, no output");
+        script.play(&plain, &clock, |_| {});
+        out.take();
+        for second in 1..=14 {
+            clock.set(second * 1000);
+            plain.0.lock().unwrap().heartbeat();
+        }
+        let told = "[  5.0s] web  not ready after 5.0s: health check: exit code 1, no output\n";
+        assert_eq!(out.text(), told);
     }
 
     #[test]

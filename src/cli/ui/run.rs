@@ -49,7 +49,7 @@ pub(super) struct Group {
 
 #[derive(Debug)]
 pub(super) struct Step {
-    id: String,
+    pub id: String,
     pub text: String,
     pub doing: Doing,
     pub after: Vec<String>,
