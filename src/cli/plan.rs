@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use crate::app::{Change, ChangeKind, Prepared, Wanted, changes, prepare};
+use crate::plan::CLUSTER_GROUP;
 
 use super::context::{Context, ImageOptions};
 use super::error::{CliError, ErrorKind};
@@ -62,24 +63,31 @@ pub async fn show(context: &Context, prepared: &Prepared) -> Result<(), CliError
     let style = context.out_style();
     let width = context.terminal.table_width().unwrap_or(160);
     let services = prepared.survey.platform.services().count();
-    let mut out = rendered(&changes, services, width, style);
+    let mut out = rendered(&changes, services, &context.typed("macula up"), width, style);
     if context.global.verbose > 0 && !plan.steps.is_empty() {
         out.push('\n');
         for step in &plan.steps {
             out.push_str(&format!("{} {} ({})\n", step.sign(), step.id, step.cause));
         }
     }
-    let pairs = plan.left_out.iter().map(|left| (left.service.as_str(), left.reason.as_str()));
+    let services_only = plan.left_out.iter().filter(|left| left.service != CLUSTER_GROUP);
+    let pairs = services_only.map(|left| (left.service.as_str(), left.reason.as_str()));
     for cause in left_out::causes(pairs) {
         let line = format!("{} left out, since {}: {}", cause.services.len(), cause.why, cause.names(4));
         for line in text::wrap(&line, width) {
             out.push_str(&format!("{}\n", style.paint(Tone::Dim, &line)));
         }
     }
-    context.print(&context.typed(&out))
+    if let Some(left) = plan.left_out.iter().find(|left| left.service == CLUSTER_GROUP) {
+        let line = context.typed(&format!("no Kubernetes cluster: {}", left.reason));
+        for line in text::wrap(&line, width) {
+            out.push_str(&format!("{}\n", style.paint(Tone::Dim, &line)));
+        }
+    }
+    context.print(&out)
 }
 
-fn rendered(changes: &[Change], services: usize, width: usize, style: Style) -> String {
+fn rendered(changes: &[Change], services: usize, up: &str, width: usize, style: Style) -> String {
     let shown: Vec<&Change> = changes.iter().filter(|change| change.kind != ChangeKind::Await).collect();
     if changes.is_empty() {
         return format!(
@@ -116,10 +124,9 @@ fn rendered(changes: &[Change], services: usize, width: usize, style: Style) -> 
     let dot = style.symbol("·", "-");
     let change = if touched == 1 { "changes" } else { "change" };
     let sum = format!("{} {change}, {stay} as they are {dot} {data}", text::count(touched, "service"));
-    let command = style.paint(Tone::Active, "macula up");
+    let command = style.paint(Tone::Active, up);
     // a command of its own line can be read, and copied, at any width
-    let gap =
-        if text::width(&sum) + text::width("macula up") + 3 <= width { format!(" {dot} ") } else { "\n  ".into() };
+    let gap = if text::width(&sum) + text::width(up) + 3 <= width { format!(" {dot} ") } else { "\n  ".into() };
     out.push_str(&text::wrap(&sum, width).join("\n"));
     out.push_str(&format!("{gap}{command}\n"));
     out
@@ -160,15 +167,15 @@ mod tests {
             change("shop", ChangeKind::Recreate, &["environment A: \"1\" -> \"2\"", "build its image"]),
             change("postgres", ChangeKind::Await, &[]),
         ];
-        assert_snapshot!(rendered(&changes, 16, 80, PLAIN), @r#"
+        assert_snapshot!(rendered(&changes, 16, "macula up", 80, PLAIN), @r#"
         - old      remove    no longer wanted
         ~ ingress  recreate  new name shop.macula.local
         ~ shop     recreate  environment A: "1" → "2"
                              build its image
         3 services change, 13 as they are · no data is touched · macula up
         "#);
-        assert_snapshot!(rendered(&[], 16, 80, PLAIN), @"✔ nothing to do: 16 services as wanted");
-        let narrow = rendered(&changes, 16, 40, PLAIN);
+        assert_snapshot!(rendered(&[], 16, "macula up", 80, PLAIN), @"✔ nothing to do: 16 services as wanted");
+        let narrow = rendered(&changes, 16, "macula up", 40, PLAIN);
         assert!(narrow.lines().all(|line| text::width(line) <= 44), "{narrow}");
     }
 }

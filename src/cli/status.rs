@@ -122,7 +122,7 @@ pub fn show(context: &Context, status: &Status, all: bool) -> Result<(), CliErro
     if !status.cluster.nodes.is_empty() {
         out.push_str(&format!("\n{}", super::cluster::shown(context, &status.cluster)));
     }
-    context.print(&context.typed(&out))
+    context.print(&out)
 }
 
 fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
@@ -133,7 +133,8 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
             count => format!("the data is kept ({})", text::count(count, "volume")),
         };
         let head = vec![platform.name.clone(), "down".to_owned(), data];
-        return Screen { head, notes: vec![("start it:".into(), Some("macula up".into()))], ..Screen::default() };
+        let notes = vec![("start it:".to_owned(), Some(context.typed("macula up")))];
+        return Screen { head, notes, ..Screen::default() };
     }
     let mut screen = Screen { head: head(status), ..Screen::default() };
     let mut out: Vec<(&str, &str)> = Vec::new();
@@ -156,7 +157,7 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
         if quiet && !all {
             screen.quiet.push(service.name.clone());
         } else {
-            screen.rows.push(row(service, context.global.verbose > 0));
+            screen.rows.push(row(context, service));
         }
     }
     screen.left_out = left_out::causes(out);
@@ -173,8 +174,12 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
     if !status.changes.is_empty() {
         screen
             .notes
-            .push((format!("`macula up` would change {}", text::some(&status.changes, 4)), Some("macula plan".into())));
+            .push((format!("an `up` would change {}", text::some(&status.changes, 4)), Some("macula plan".into())));
     }
+    for (_, command) in &mut screen.notes {
+        *command = command.as_deref().map(|command| context.typed(command));
+    }
+    screen.up = context.typed("macula up");
     screen
 }
 
@@ -198,7 +203,8 @@ fn head(status: &Status) -> Vec<String> {
     vec![status.platform.name.clone(), since, counts.join(", "), drift]
 }
 
-fn row(service: &ServiceStatus, verbose: bool) -> Row {
+fn row(context: &Context, service: &ServiceStatus) -> Row {
+    let verbose = context.global.verbose > 0;
     let (mood, state) = state(service);
     let command = match service.condition {
         Condition::Crashed | Condition::Restarting | Condition::Unhealthy | Condition::OutOfMemory => {
@@ -215,7 +221,7 @@ fn row(service: &ServiceStatus, verbose: bool) -> Row {
         url: service.urls.first().cloned(),
         address: service.addresses.first().cloned(),
         reason: service.reason.clone(),
-        command,
+        command: command.map(|command| context.typed(&command)),
         usage: service.usage.map(usage),
         image: verbose.then(|| image(service)),
         note: service.note.clone().filter(|_| verbose),

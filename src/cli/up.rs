@@ -118,14 +118,20 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if context.json() {
         return status::show(context, &result.now, false);
     }
-    let notices = notices(&loaded, &result, options.no_dns);
+    let mut notices = notices(&loaded, &result, options.no_dns);
+    for notice in &mut notices {
+        notice.command = notice.command.as_deref().map(|command| context.typed(command));
+    }
     if result.steps == 0 {
         return context.print(&in_one_line(&notices, context));
     }
     let width = context.terminal.table_width().unwrap_or(100);
-    let entries = entries(&loaded, &result);
-    let next = next(&entries);
-    context.print(&context.typed(&up_screen::screen(&entries, &notices, &next, width, context.out_style())))?;
+    let mut entries = entries(&loaded, &result);
+    for entry in &mut entries {
+        entry.command = entry.command.as_deref().map(|command| context.typed(command));
+    }
+    let next: Vec<String> = next(&entries).iter().map(|command| context.typed(command)).collect();
+    context.print(&up_screen::screen(&entries, &notices, &next, width, context.out_style()))?;
     let dns = &mut result.now.dns;
     if !options.no_dns && dns.healthy && !dns.installed {
         super::offer::names_and_trust(context, &session, &loaded).await?;

@@ -191,7 +191,10 @@ services:
     platform.run("up").ok().says(" is up ").prints("extra left out: 127.0.0.1:1 cannot be reached");
     platform.run("up --strict").exits(6).says("extra");
     let mut status = platform.run("status -o json").ok().json();
-    assert_eq!((&status["services"][0]["condition"], &status["services"][1]["condition"]), (&json!("left_out"), &json!("healthy")));
+    assert_eq!(
+        (&status["services"][0]["condition"], &status["services"][1]["condition"]),
+        (&json!("left_out"), &json!("healthy"))
+    );
     assert_eq!((&status["changes"], &status["platform"]["down"]), (&json!([]), &json!(false)));
     // beyond the contract
     for key in ["condition", "seconds", "restarts", "exit_code", "note", "own"] {

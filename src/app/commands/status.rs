@@ -437,7 +437,6 @@ fn reason(service: &Service, running: usize, worst: &ObservedContainer, conditio
         Condition::OutOfMemory => "killed: it needed more memory than its limit".into(),
         Condition::Crashed if !worst.error.is_empty() => worst.error.clone(),
         Condition::Crashed => format!("exit code {code}"),
-        Condition::Created => "its container was never started".into(),
         Condition::Unhealthy => "its health check fails".into(),
         _ => String::new(),
     };

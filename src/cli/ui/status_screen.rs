@@ -58,8 +58,9 @@ pub struct Screen {
     /// Rows that were left out since nothing is to be said of them.
     pub quiet: Vec<String>,
     pub left_out: Vec<Cause>,
-    /// Services that are not part of what is up.
+    /// Services that are not part of what is up, and the command that starts them.
     pub not_started: Vec<String>,
+    pub up: String,
     /// Further lines: the cluster, the names, what `up` would change.
     pub notes: Vec<(String, Option<String>)>,
 }
@@ -94,7 +95,7 @@ impl Screen {
         }
         if !self.not_started.is_empty() {
             let line = format!("{} not started: {}", self.not_started.len(), text::some(&self.not_started, 4));
-            out.extend(noted(&line, Some("macula up"), width, style));
+            out.extend(noted(&line, Some(&self.up), width, style));
         }
         for (note, command) in &self.notes {
             out.extend(noted(note, command.as_deref(), width, style));
@@ -279,6 +280,7 @@ mod tests {
                 why: "docker.io cannot be reached".into(),
             }],
             not_started: Vec::new(),
+            up: "macula up".into(),
             notes: vec![(
                 "the names below macula.local do not resolve on this machine yet".into(),
                 Some("macula dns install".into()),

@@ -115,17 +115,20 @@ fn header(run: &Run, view: &View, width: usize) -> Option<Line> {
         line.push(Tone::Plain, "  ")
             .push(Tone::Active, view.style.thin_bar(took.as_millis(), (took + left).as_millis(), BAR));
     }
-    let dot = view.style.symbol("·", "-");
-    let mut parts = Vec::new();
-    if all > 0 {
-        let what = if what.is_empty() { String::new() } else { format!(" {what}{}", if all == 1 { "" } else { "s" }) };
-        parts.push(format!("{settled} of {all}{what}"));
-    }
-    parts.push(text::duration(took));
-    parts.extend(
-        left.filter(|left| *left + took > Duration::from_secs(5)).map(|left| format!("{} left", text::roughly(left))),
-    );
-    line.push(Tone::Dim, format!("  {}", parts.join(&format!(" {dot} "))));
+    let dot = view.style.symbol(" · ", " - ");
+    let left = left.filter(|left| *left + took > Duration::from_secs(5));
+    let what = if what.is_empty() { String::new() } else { format!(" {what}{}", if all == 1 { "" } else { "s" }) };
+    let sum = (all > 0).then(|| format!("{settled} of {all}{what}"));
+    let long = [sum, Some(text::duration(took)), left.map(|left| format!("{} left", text::roughly(left)))];
+    let short = [
+        (all > 0).then(|| format!("{settled} of {all}")),
+        Some(text::duration(took)),
+        left.map(|left| format!("{} left", text::roughly(left).replace("about ", "~").replace("a few seconds", "~5s"))),
+    ];
+    let joined = |parts: [Option<String>; 3]| parts.into_iter().flatten().collect::<Vec<_>>().join(dot);
+    let long = joined(long);
+    let fits = line.width() + 2 + text::width(&long) <= width;
+    line.push(Tone::Dim, format!("  {}", if fits { long } else { joined(short) }));
     Some(line)
 }
 
