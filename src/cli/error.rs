@@ -490,8 +490,7 @@ mod tests {
         ];
         assert_snapshot!(errors.map(shown).join("\n\n"), @r"
         error: no container engine answers (unix:///var/run/docker.sock: no such socket)
-          hint: `macula doctor` says what is missing, and can install and start an engine
-          try: macula doctor --fix
+          try: macula doctor --fix  (to find out what is missing, and install or start an engine)
         exit 4
 
         error: creating container macula-web-1: no such network macula
@@ -500,28 +499,28 @@ mod tests {
         exit 1
 
         error: creating container macula-web-1: the name is in use
-          hint: nothing without the label of this platform is changed or removed: rename or remove it yourself
-          hint: or give this platform a name of its own with `--name`, and it uses other names
+          hint: it does not belong to this platform, so macula leaves it alone: rename or remove it yourself
+          hint: or give this platform another name with `--name`: everything it makes is named after it
         exit 5
 
         error: creating container macula-web-1: 127.0.0.1:80 is taken
-          hint: `macula doctor` names the program that holds it: stop that program
-          hint: or give this platform a name of its own with `--name`, and it uses other addresses
-          try: macula doctor
+          hint: stop the program that holds the port
+          hint: or give this platform another name with `--name`: it then uses other addresses
+          try: macula doctor ports  (to see which program holds it)
         exit 5
 
         error: creating container macula-web-1: no space left on the engine's disk: write /var/lib: ENOSPC
-          hint: what was made so far is kept: free some space there, then run the same command again
+          hint: everything made so far is kept: free some space, then run the same command again to continue
           try: docker system df
         exit 1
 
         error: creating container macula-web-1: no answer within 60 s
-          hint: the engine may be busy or hang; what was made so far is kept, and the same command resumes
+          hint: the engine may be busy or hang; everything made so far is kept, and the same command continues
           try: macula doctor
         exit 1
 
         error: creating container macula-web-1: the engine went away: connection reset
-          hint: what was made so far is kept: start the engine, then run the same command again
+          hint: everything made so far is kept: start the engine, then run the same command again to continue
           try: macula doctor --fix
         exit 4
 
@@ -548,38 +547,40 @@ mod tests {
         ];
         assert_snapshot!(errors.map(|error| shown(image(error))).join("\n\n"), @r#"
         error: pull: ghcr.io/acme/web:1 does not exist in its registry (gone, or never there)
-          hint: check its name and tag; an image that has moved gets its new name in macula.yaml:
+          hint: check its name and tag; if the image has moved, give its new name in macula.yaml:
             images: {overrides: {"ghcr.io/acme/web:1": "<another image>"}}
         exit 6
 
         error: pull: 127.0.0.1:5001/web:1 does not exist in its registry (gone, or never there)
-          hint: this machine's registry has it once it is pushed
+          hint: push it to this machine's registry first
           try: docker push 127.0.0.1:5001/web:1
         exit 6
 
         error: pull: ghcr.io/acme/web:1 was refused: unauthorized
-          hint: registries also answer so when there is no such image: check the name too
+          hint: registries return the same error for images that do not exist: check the name too
           try: docker login ghcr.io
         exit 6
 
         error: pull: the registry limits pulls of grafana/grafana:12; try again in 30 s
-          hint: a login has a limit of its own; a mirror under `images.sources` in macula.yaml has none
-          hint: what another machine has can be brought over: `macula images save FILE` there, `macula images load FILE` here
+          hint: logging in raises the limit; a mirror under `images.sources` in macula.yaml avoids it
+          hint: or save the images on a machine that has them, and load the file here
           try: docker login
+          try: macula images load FILE
         exit 6
 
         error: pull: cannot reach the registry of ghcr.io/acme/web:1: connection timed out
-          hint: check the network and the proxy variables of the engine (`macula doctor`)
-          hint: without a way to registries: build what can be built, or bring images over from another machine (`macula images save FILE`)
+          hint: check the network and the engine's proxy variables
+          hint: without access to a registry, build the images, or save them on another machine and load the file here
+          try: macula doctor
           try: macula up --images build
-          try: macula images load FILE && macula up --images local
+          try: macula images load FILE
         exit 6
 
         error: pull: ghcr.io/acme/web:1: step 3 ended with 100
           caused by: the end of its log:
             E: Unable to locate package x
             exit 100
-          hint: the same command builds again from the last good layer; `-v` shows the whole log
+          hint: the next build continues from the last good layer; `-v` shows the whole log
         exit 6
 
         error: pull: ghcr.io/acme/web:1: odd
@@ -603,8 +604,8 @@ mod tests {
         ];
         assert_snapshot!(errors.map(shown).join("\n\n"), @r"
         error: `apt-get install -y docker.io`: apt-get is not installed
-          hint: install `apt-get`, or let `macula doctor` do it where it can
-          try: macula doctor --fix
+          hint: install `apt-get`
+          try: macula doctor --fix  (to install what is missing, where macula can)
         exit 1
 
         error: `apt-get install -y docker.io` ended with exit code 100: E: no network
@@ -612,12 +613,12 @@ mod tests {
         exit 1
 
         error: `apt-get install -y docker.io` took longer than 60 s
-          hint: typed by hand, it may show what it waits for: a question, a lock, a network
+          hint: run it yourself to see what it is waiting for (a prompt, a lock, the network)
         exit 1
 
         error: `apt-get install -y docker.io` needs root
-          hint: `sudo -n` was refused: run `sudo -v` first, or type it yourself, then run macula again
-          try: sudo apt-get install -y docker.io
+          hint: sudo would have to ask for a password: let it ask first, then run the command again
+          try: sudo -v && macula up
         exit 8
 
         error: `apt-get install -y docker.io`: too many open files
@@ -633,12 +634,13 @@ mod tests {
         assert_snapshot!(errors.map(|kind| shown(failed(kind))).join("\n\n"), @r"
         error: write /home/me/macula/receipt.json
           caused by: permission denied
-          hint: this user may not do that: see the owner and mode of the file
+          hint: check the file's owner and mode: this user has no permission
         exit 8
 
         error: write /home/me/macula/receipt.json
           caused by: no storage space
-          hint: free some space and run it again
+          hint: free some space
+          try: macula up
         exit 1
 
         error: write /home/me/macula/receipt.json

@@ -317,7 +317,7 @@ pub fn no_engine(discovery: &Discovery) -> CliError {
         let tried: Vec<&str> = discovery.attempts.iter().map(|attempt| attempt.endpoint.as_str()).collect();
         if discovery.attempts.iter().any(|attempt| attempt.source == Source::DockerHost) {
             new.causes.push(format!("DOCKER_HOST names {}, which does not exist", tried.join(", ")));
-            return new.shell(["unset", "DOCKER_HOST"]).suggest(macula("doctor"));
+            return new.suggest(macula("doctor")).shell(["unset", "DOCKER_HOST"]);
         }
         new.message = "macula needs Docker or Podman, and neither is running here".to_owned();
         new = new

@@ -693,7 +693,7 @@ async fn clock() {
     ");
     let reset = FakeHost::new().at(0).facts_with(|facts| facts.systemd = false);
     assert_snapshot!(case(reset).find("clock").await, @r"
-    warning: clock: the clock is behind, by 20454 days at least
+    warning: clock: the clock is behind, by 56 years at least
       this version of macula is from later than now
       certificates and signed package lists of the right time count as not yet valid
       fix: set it: `sudo date -s '2026-01-31 12:00'`
@@ -703,7 +703,7 @@ async fn clock() {
         ..container("macula-nginx-1", ContainerState::Running, &[])
     };
     assert_snapshot!(Case { ours: vec![ahead], ..case(FakeHost::new()) }.find("clock").await, @r"
-    warning: clock: the engine's clock is ahead of ours by 2 h at least
+    warning: clock: the engine's clock is ahead of ours by 2 hours at least
       a virtual machine's clock drifts while the computer sleeps
       fix: restart the engine's virtual machine, or set the clock that is wrong
     ");

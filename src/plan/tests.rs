@@ -463,13 +463,18 @@ fn nothing_foreign_is_touched() {
     container(&mut world, "macula-db-1").labels = [(label::PLATFORM.to_owned(), "pr-1".to_owned())].into();
     assert_snapshot!(plan_of(&platform(), &world), @"
     network macula: exists and was not made by macula
-      if it is not needed: docker network rm macula; or choose another --name
+      remove the network if nothing needs it
+      docker network rm macula
+      or choose another name for this platform with `--name`
     volume macula-db-data: exists and was not made by macula
-      if it is not needed: docker volume rm macula-db-data; or choose another --name
+      remove the volume if nothing needs it
+      docker volume rm macula-db-data
+      or choose another name for this platform with `--name`
     container macula-db-1: belongs to the platform pr-1
-      choose another --name
+      or choose another name for this platform with `--name`
     container macula-web-1: exists and was not made by macula; it belongs to the Compose project shop
-      docker rename macula-web-1 macula-web-1-old, or choose another --name
+      docker rename macula-web-1 macula-web-1-old
+      or choose another name for this platform with `--name`
     ");
 }
 
@@ -522,7 +527,8 @@ fn a_taken_port_is_named_with_its_holder_before_anything_is_made() {
     let world = Observed { neighbours: vec![neighbour], ..world };
     assert_snapshot!(plan_of(&platform, &world), @"
     container macula-web-1: needs 127.0.0.1:8000/tcp, and the container shop-web-1 listens on 0.0.0.0:8000
-      stop it (docker stop shop-web-1), or publish on another port, or choose another --name
+      docker stop shop-web-1
+      or publish on another port, or choose another name for this platform with `--name`
     ");
 }
 

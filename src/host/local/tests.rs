@@ -316,7 +316,7 @@ async fn a_second_lock_waits_and_hears_who_has_it() {
     assert_eq!(mode(&path), 0o600);
     let held = host.try_lock(&path, "macula down").unwrap().unwrap_err();
     assert_eq!((held.pid, held.command.as_str()), (Some(std::process::id()), "macula up"));
-    assert_eq!(held.describe(held.since + 200), format!("`macula up` (pid {}, for 3 min)", std::process::id()));
+    assert_eq!(held.describe(held.since + 200), format!("`macula up` (pid {}, for 3 minutes)", std::process::id()));
 
     let error = Lock::acquire(&*host, &path, "macula down", Some(Duration::ZERO), |_| {}).await.unwrap_err();
     assert!(matches!(&error, LockError::Held { held: holder, .. } if *holder == held), "{error}");

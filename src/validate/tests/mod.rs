@@ -73,7 +73,9 @@ async fn somebody_else_has_the_resolvers_port() {
     X...... grafana.macula.local
     X..--.. postgres.macula.local
     dns [grafana.macula.local postgres.macula.local]: the system asks 127.0.0.9:53, where dnsmasq (pid 77) listens; the resolver had to take 127.0.0.1:DNS
-      stop dnsmasq (pid 77), then `macula up` and `macula dns install`
+      stop dnsmasq (pid 77)
+      macula up  (after that)
+      macula dns install  (after that)
     ");
 }
 
@@ -90,7 +92,9 @@ async fn the_dead_resolvers_port_is_taken() {
     XX.--.. postgres.macula.local
     dns [grafana.macula.local postgres.macula.local]: the resolver does not run, and a program that this user may not see listens in its place on 127.0.0.9:53
       sudo ss -lptun 'sport = :53'
-      stop what that shows, then `macula up` and `macula dns install`
+      stop the program that it shows
+      macula up  (after that)
+      macula dns install  (after that)
     ");
 }
 
@@ -122,7 +126,8 @@ async fn upstream_is_wrong() {
     ...--.. postgres.macula.local
     dns []: this machine's name servers (127.0.0.1:DEAD) give no answer, so other names than ours are not found: server failure
       macula dns status
-      name servers that answer in macula.yaml (`dns: {upstream: [ADDRESS]}`), then `macula up`
+      set name servers that answer in macula.yaml: `dns: {upstream: [ADDRESS]}`
+      macula up  (to use them)
     ");
 }
 
@@ -226,7 +231,7 @@ async fn mdns_swallows_local() {
     X...... grafana.macula.local
     X..--.. postgres.macula.local
     look-up [grafana.macula.local postgres.macula.local]: multicast DNS takes every name below .local and ends the search (/etc/nsswitch.conf: `hosts: files mdns4 [NOTFOUND=return] dns`)
-      put `dns` (or `resolve`) before the mdns word in the line `hosts:` of /etc/nsswitch.conf
+      move `dns` (or `resolve`) in front of the mdns word in the line `hosts:` of /etc/nsswitch.conf
       macula dns install --method hosts
     ");
 }
@@ -242,7 +247,7 @@ async fn nsswitch_asks_no_name_server() {
     X..--.. postgres.macula.local
     look-up [grafana.macula.local postgres.macula.local]: /etc/nsswitch.conf has neither `dns` nor `resolve` (`hosts: files myhostname`): no name server is asked
       macula dns install --method hosts
-      add `dns` to the line `hosts:` of /etc/nsswitch.conf
+      or add `dns` to the line `hosts:` in /etc/nsswitch.conf
     ");
 }
 
@@ -256,7 +261,7 @@ async fn etc_hosts_holds_an_old_address() {
     X...... grafana.macula.local
     ...--.. postgres.macula.local
     look-up [grafana.macula.local]: /etc/hosts has 192.0.2.7 for grafana.macula.local, which is 127.0.0.1 now
-      take the line with grafana.macula.local out of /etc/hosts
+      remove the line with grafana.macula.local from /etc/hosts
     ");
 }
 
@@ -283,7 +288,8 @@ async fn ipv6_comes_first_and_is_dead() {
     ..X.... grafana.macula.local
     ..X--.. postgres.macula.local
     connect [grafana.macula.local postgres.macula.local]: the name has the IPv6 address ::1 too, where nothing answers: programs that try it first fail or wait
-      take the IPv6 line for it out of /etc/hosts, or its AAAA record: `macula dns list`
+      remove its IPv6 line from /etc/hosts, or its AAAA record
+      macula dns list
     ");
 }
 
@@ -340,7 +346,8 @@ async fn the_ingress_port_is_taken() {
     ...--.? postgres.macula.local
     connect [grafana.macula.local]: a program that this user may not see listens on 127.0.0.1:HTTPS, 127.0.0.1:HTTP instead of the ingress
       sudo ss -lptun 'sport = :HTTPS or sport = :HTTP'
-      stop what that shows, then `macula up`
+      stop the program that it shows
+      macula up  (after that)
     ");
 }
 
@@ -409,7 +416,7 @@ async fn the_clock_is_behind() {
     ...X... grafana.macula.local
     ...--.. postgres.macula.local
     tls [grafana.macula.local]: the certificate begins on 2026-09-20 14:13 UTC, and this machine's clock says 2026-08-12 14:13 UTC: it is behind by 39 days at least
-      set this machine's clock: `sudo timedatectl set-ntp true`
+      sudo timedatectl set-ntp true
     ");
 }
 
