@@ -218,7 +218,7 @@ volumes: {rows: }
     platform
         .run("up")
         .exits(5)
-        .says("data of another provider is left untouched")
+        .says("was written by another version, and is left as it is")
         .says(&platform.volume_name("rows"))
         .says("store-1");
     let after = (platform.containers(), platform.engine.get(&format!("/volumes/{}", platform.volume_name("rows"))));
@@ -257,7 +257,7 @@ fn no_engine_is_said_with_what_was_tried() {
     }
     let listener = std::os::unix::net::UnixListener::bind(platform.home().join("no.sock")).unwrap();
     drop(listener);
-    platform.run("plan").exits(4).says("it is there, and nobody listens");
+    platform.run("plan").exits(4).says("the socket exists, but nothing is listening on it");
 }
 
 #[test]

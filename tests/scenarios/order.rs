@@ -105,7 +105,7 @@ fn stop_start_and_restart() {
 
     platform.run("stop").ok();
     assert!(platform.containers().values().all(|container| !container.running));
-    platform.run("exec cache true").exits(2).says("cache does not run").says(" up cache");
+    platform.run("exec cache true").exits(2).says("cache is not running").says(" up cache");
     platform.run("up").ok();
     assert!(platform.container("app").running);
     assert_eq!(platform.container("migrate"), before["migrate"]);
