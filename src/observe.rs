@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use ipnet::Ipv4Net;
 
 use crate::compile::{image_specs, wanted_names};
-use crate::engine::{Engine, EngineError, Networks, Query, Streams};
+use crate::engine::{Engine, EngineError, Networks, Query};
 use crate::host::Host;
 use crate::model::{
     ContainerSpec, ContainerState, Facts, Fingerprint, Health, ImageSpec, Observed, Platform, Resources, label,
@@ -151,7 +151,7 @@ pub async fn of_running(
 
 /// Digests of the files that a reload takes up, as the containers hold them.
 async fn files(
-    engine: &dyn Streams,
+    engine: &dyn Engine,
     resources: &Resources,
     observed: &Observed,
 ) -> Result<BTreeMap<String, BTreeMap<String, String>>, EngineError> {
@@ -189,7 +189,7 @@ async fn unreloaded(host: &dyn Host, resources: &Resources, observed: &Observed)
 /// Health of running containers, asked now. The engine's own word may be as old as its interval,
 /// and says nothing of a service that is only probed from outside.
 async fn health(
-    engine: &dyn Streams,
+    engine: &dyn Engine,
     host: &dyn Host,
     facts: &Facts,
     resources: &Resources,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::Instrument;
 
-use crate::engine::{EngineError, Streams};
+use crate::engine::{Engine, EngineError};
 use crate::host::Host;
 use crate::model::{ContainerSpec, Facts, Healthcheck, ObservedContainer, Probe, ProbeKind, Readiness};
 
@@ -23,7 +23,7 @@ pub enum Answer {
 
 /// Asks once.
 pub async fn ask(
-    engine: &dyn Streams,
+    engine: &dyn Engine,
     host: &dyn Host,
     facts: &Facts,
     spec: &ContainerSpec,
@@ -37,7 +37,7 @@ pub async fn ask(
 }
 
 async fn ask_quietly(
-    engine: &dyn Streams,
+    engine: &dyn Engine,
     host: &dyn Host,
     facts: &Facts,
     spec: &ContainerSpec,
@@ -45,7 +45,8 @@ async fn ask_quietly(
     found: &ObservedContainer,
 ) -> Result<Answer, EngineError> {
     if let Some(probe) = &readiness.probe {
-        let answer = ask_probe(host, facts, spec, probe, found).await;
+        let owner = network_owner(engine, spec).await?;
+        let answer = ask_probe(host, facts, spec, probe, owner.as_ref().unwrap_or(found)).await;
         return match (&answer, &spec.healthcheck) {
             // the engine can ask where we cannot
             (Answer::Unasked(_), Some(check)) if is_command(check) => ask_test(engine, spec, check).await,
@@ -55,6 +56,14 @@ async fn ask_quietly(
     match &spec.healthcheck {
         Some(check) => ask_test(engine, spec, check).await,
         None => Ok(Answer::Healthy),
+    }
+}
+
+/// The container whose network a container uses, and whose addresses are its own then.
+async fn network_owner(engine: &dyn Engine, spec: &ContainerSpec) -> Result<Option<ObservedContainer>, EngineError> {
+    match spec.network_mode.as_deref().and_then(|mode| mode.strip_prefix("container:")) {
+        Some(owner) => engine.inspect(owner).await.map(Some),
+        None => Ok(None),
     }
 }
 
@@ -140,7 +149,7 @@ async fn outside_address(
 }
 
 /// Runs the check's test as the engine would.
-async fn ask_test(engine: &dyn Streams, spec: &ContainerSpec, check: &Healthcheck) -> Result<Answer, EngineError> {
+async fn ask_test(engine: &dyn Engine, spec: &ContainerSpec, check: &Healthcheck) -> Result<Answer, EngineError> {
     let command: Vec<String> = match check.test.split_first() {
         Some((kind, rest)) if kind == "CMD-SHELL" => {
             ["/bin/sh", "-c"].iter().map(|word| (*word).to_owned()).chain(rest.iter().cloned()).collect()
@@ -172,7 +181,6 @@ async fn ask_test(engine: &dyn Streams, spec: &ContainerSpec, check: &Healthchec
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Engine;
     use crate::engine::fake::FakeEngine;
     use crate::host::fake::FakeHost;
     use crate::model::ContainerState;

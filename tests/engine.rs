@@ -90,6 +90,7 @@ impl Bench {
             readiness: Readiness::default(),
             depends_on: Vec::new(),
             reload: None,
+            reload_check: Vec::new(),
             optional: false,
             provider: None,
             fingerprint: Some(Fingerprint::of_bytes(part.as_bytes())),

@@ -27,7 +27,7 @@ pub fn authority_domain(platform: &Platform) -> &str {
 /// Every name that the ingress answers to, those of services that are left out today as well: they
 /// may be there tomorrow.
 fn certificate_names(platform: &Platform) -> Vec<String> {
-    let hosts = routes(platform, Block::DEFAULT).into_iter().map(|route| route.host);
+    let hosts = routes(platform, Block::DEFAULT).into_iter().filter(|route| route.own).map(|route| route.host);
     names(&platform.domain, hosts)
 }
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::compile::{Served, certificate_files};
+use crate::compile::{Served, certificate_file};
 use crate::engine::{Engine, Query};
 use crate::event::Events;
 use crate::host::Host;
-use crate::model::{ContainerState, FileSpec, PlatformName};
+use crate::model::{ContainerState, PlatformName};
 use crate::pki::{Authority, Leaf, Renewal, family};
 use crate::system::System;
 
@@ -23,9 +23,9 @@ use super::{Error, State};
 const EVERY: Duration = Duration::from_secs(3600);
 /// The machine has other things to do while it starts.
 const FIRST: Duration = Duration::from_secs(20);
-/// nginx starts new workers with the new files, and the old ones finish what they have begun
-/// (<https://nginx.org/en/docs/control.html>).
-const RELOAD: &str = "HUP";
+/// HAProxy's master starts a new worker with the new files, and the old one finishes what it has
+/// begun (<https://docs.haproxy.org/3.0/management.html#4>).
+const RELOAD: &str = "USR2";
 /// How it is called where somebody waits for the lock.
 const COMMAND: &str = "macula dns (renewing a certificate)";
 
@@ -102,14 +102,13 @@ async fn hand_over(
 ) -> Result<(), Error> {
     let served =
         Served { chain: leaf.chain_pem(), key: leaf.key_pem(), root: authority.root().pem(), bundle: String::new() };
-    let files = certificate_files(&served, true);
+    let file = certificate_file(&served, true);
     let found = engine.find(&Query { platform: platform.to_string(), ..Query::default() }).await?;
     for container in found.containers {
-        let [certificate, _] = &files;
-        if engine.read_file(&container.name, &certificate.path).await.ok().flatten().is_none() {
+        if engine.read_file(&container.name, &file.path).await.ok().flatten().is_none() {
             continue;
         }
-        engine.write_files(&container.name, files.as_slice() as &[FileSpec]).await?;
+        engine.write_files(&container.name, std::slice::from_ref(&file)).await?;
         if container.state == ContainerState::Running {
             engine.kill(&container.name, RELOAD).await?;
         }
@@ -138,7 +137,7 @@ mod tests {
         let engine = FakeEngine::new().with_image("x:1");
         let served =
             Served { chain: leaf.chain_pem(), key: leaf.key_pem(), root: String::new(), bundle: String::new() };
-        for (service, files) in [("ingress", certificate_files(&served, true).to_vec()), ("web", Vec::new())] {
+        for (service, files) in [("ingress", vec![certificate_file(&served, true)]), ("web", Vec::new())] {
             let name = format!("macula-{service}-1");
             let labels = [(label::PLATFORM.to_owned(), "macula".to_owned())].into();
             let spec = ContainerSpec { name: name.clone(), service: service.into(), files, ..ContainerSpec::default() };
@@ -162,14 +161,14 @@ mod tests {
         let until = run(&later, Some(&engine)).await.unwrap();
         assert_eq!(until, Some(NOW + 151 * DAY));
         insta::assert_snapshot!(engine.journal().join("\n"), @"
-        copying files into container macula-ingress-1: /etc/nginx/tls/tls.crt /etc/nginx/tls/tls.key
-        sending HUP to container macula-ingress-1
+        copying files into container macula-ingress-1: /etc/haproxy/tls/tls.pem
+        sending USR2 to container macula-ingress-1
         ");
-        let shown = engine.file("macula-ingress-1", "/etc/nginx/tls/tls.crt").unwrap().content;
-        assert_ne!(shown, old.chain_pem().into_bytes());
+        let shown = engine.file("macula-ingress-1", "/etc/haproxy/tls/tls.pem").unwrap().content;
+        assert!(!shown.starts_with(old.chain_pem().as_bytes()));
         let kept =
             read(&host, &leaf_file_in(&State::new(&host.folders().data, &PlatformName::default()))).await.unwrap();
-        assert_eq!(kept.chain_pem().into_bytes(), shown);
+        assert!(shown.starts_with(kept.chain_pem().as_bytes()));
         assert_eq!(kept.certificate.names, old.certificate.names);
         // and then all is well again
         assert_eq!(run(&later, Some(&engine)).await.unwrap(), None);

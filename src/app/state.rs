@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::compile::addons::AddOn;
 use crate::compile::{Block, choose_block};
 use crate::host::Host;
-use crate::model::{ClusterRecord, Observed, Platform, PlatformName, SecretSource, Secrets, Service, label};
+use crate::model::{ClusterRecord, Generated, Observed, Platform, PlatformName, SecretSource, Secrets, Service, label};
 
 use super::Error;
 
@@ -257,10 +257,10 @@ pub(super) fn complete_secrets(platform: &Platform, secrets: &mut Secrets) -> Re
     let mut new = false;
     for (_, service) in platform.services() {
         for (variable, source) in &service.extension.secrets {
-            if let SecretSource::Generate(length) = source
+            if let SecretSource::Generate(wanted) = source
                 && secrets.get(&service.name, variable).is_none()
             {
-                secrets.set(&service.name, variable, password(*length)?);
+                secrets.set(&service.name, variable, password(wanted)?);
                 new = true;
             }
         }
@@ -291,21 +291,19 @@ pub(super) fn complete_secrets(platform: &Platform, secrets: &mut Secrets) -> Re
     Ok(new)
 }
 
-/// Letters and digits, so that it needs no quoting anywhere.
-fn password(length: u16) -> Result<String, Error> {
-    const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    let mut text = String::new();
+fn password(wanted: &Generated) -> Result<String, Error> {
+    let alphabet = wanted.alphabet.characters().as_bytes();
+    // what is above the largest multiple that a byte holds would favor some characters
+    let fair = 256 / alphabet.len() * alphabet.len();
+    let mut random = String::new();
     let mut bytes = [0u8; 64];
-    while text.len() < usize::from(length) {
+    while random.len() < usize::from(wanted.length) {
         getrandom::fill(&mut bytes).map_err(|error| Error::Other(format!("no random numbers: {error}")))?;
-        // 248 is the largest multiple of 62 that a byte holds: what is above would favour some letters
-        for byte in bytes.iter().filter(|byte| **byte < 248).take(usize::from(length) - text.len()) {
-            if let Some(letter) = ALPHABET.get(usize::from(*byte) % 62) {
-                text.push(char::from(*letter));
-            }
-        }
+        let left = usize::from(wanted.length) - random.len();
+        let usable = bytes.iter().map(|byte| usize::from(*byte)).filter(|byte| *byte < fair).take(left);
+        random.extend(usable.filter_map(|byte| alphabet.get(byte % alphabet.len())).map(|letter| char::from(*letter)));
     }
-    Ok(text)
+    Ok(format!("{}{random}", wanted.prefix))
 }
 
 pub(super) async fn read<T: for<'de> Deserialize<'de>>(host: &dyn Host, path: &Path) -> Result<Option<T>, Error> {
@@ -332,12 +330,18 @@ pub(super) async fn write(host: &dyn Host, path: &Path, value: &impl Serialize) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Alphabet;
 
     #[test]
     fn passwords_have_their_length_and_differ() {
-        let (a, b) = (password(24).unwrap(), password(24).unwrap());
+        let wanted = Generated { length: 24, ..Generated::default() };
+        let (a, b) = (password(&wanted).unwrap(), password(&wanted).unwrap());
         assert_eq!((a.len(), b.len()), (24, 24));
         assert_ne!(a, b);
         assert!(a.chars().all(|c| c.is_ascii_alphanumeric()));
+        let key = Generated { length: 40, prefix: "tm_key_".into(), alphabet: Alphabet::Hex };
+        let key = password(&key).unwrap();
+        let random = key.strip_prefix("tm_key_").unwrap();
+        assert!(random.len() == 40 && random.chars().all(|c| "0123456789abcdef".contains(c)), "{key}");
     }
 }

@@ -14,7 +14,7 @@ use crate::cluster::ClusterError;
 use crate::engine::{Engine, EngineError, ImageError, ProgressSink};
 use crate::event::{Doing, Event, Events, Progress, StepInfo};
 use crate::host::{Host, RunError};
-use crate::model::{Facts, Reload, label};
+use crate::model::{Facts, FileSpec, Reload, Remedy, label};
 use crate::plan::forecast::{BUILD_SLOTS, Known, expected};
 use crate::plan::{Action, CLUSTER_GROUP, ClusterAction, ImageSource, ImageUse, Plan, Step, StepId, reload_note};
 
@@ -47,6 +47,12 @@ pub enum StepError {
     File { path: String, message: String },
     #[error("{service} {reason}")]
     NotReady { service: String, reason: String, log_tail: Vec<String> },
+    /// Everything runs, and a name does not lead to its service.
+    #[error("{name} does not answer: {reason}")]
+    Unreached { name: String, reason: String, remedies: Vec<Remedy> },
+    /// The service itself finds its new files wrong; the old ones are back.
+    #[error("{container} rejects its new configuration (`{command}`); the old one stays in use")]
+    Refused { container: String, command: String, log_tail: Vec<String> },
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     /// An add-on of the cluster did not come up; why, and the end of what its pods logged.
@@ -383,7 +389,7 @@ impl Run {
                 engine.remove_container(container).await?;
                 self.told(container).await;
             }
-            Action::WriteFiles { container, files } => {
+            Action::WriteFiles { container, files, check } => {
                 if self.reloads.contains(container) {
                     let note = self.note(container);
                     let noted = self.tools.host.write(&note, b"", 0o600).await;
@@ -392,7 +398,7 @@ impl Run {
                         message: error.to_string(),
                     })?;
                 }
-                engine.write_files(container, files).await?;
+                self.write_files(container, files, check).await?;
             }
             Action::Reload { container, how } => {
                 self.reload(container, how).await?;
@@ -443,6 +449,34 @@ impl Run {
     /// The container knows its files. A note that stays leads to one reload too many.
     async fn told(&self, container: &str) {
         let _ = self.tools.host.remove(&self.note(container)).await;
+    }
+
+    /// Files that the service itself finds wrong are taken back: it goes on with those that it has, and
+    /// would not start again with the new ones.
+    async fn write_files(&self, container: &str, files: &[FileSpec], check: &[String]) -> Result<(), StepError> {
+        let engine = &self.tools.engine;
+        if check.is_empty() {
+            return Ok(engine.write_files(container, files).await?);
+        }
+        let mut before = Vec::new();
+        for file in files {
+            if let Some(content) = engine.read_file(container, &file.path).await? {
+                before.push(FileSpec { content, ..file.clone() });
+            }
+        }
+        engine.write_files(container, files).await?;
+        let output = engine.exec(container, check, Duration::from_secs(30)).await?;
+        // 126 and 127: an image of the user's own has no such program
+        if matches!(output.exit_code, 0 | 126 | 127) {
+            return Ok(());
+        }
+        engine.write_files(container, &before).await?;
+        let said = [output.stdout, output.stderr].concat();
+        Err(StepError::Refused {
+            container: container.to_owned(),
+            command: check.join(" "),
+            log_tail: String::from_utf8_lossy(&said).lines().map(str::to_owned).collect(),
+        })
     }
 
     /// Long waits end when the user stops; short calls run to their end.

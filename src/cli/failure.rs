@@ -407,6 +407,15 @@ fn one(failure: &Failure) -> CliError {
             }
             error.suggest(macula("logs").arg(service))
         }
+        StepError::Unreached { remedies, .. } => {
+            let new = CliError::not_healthy(failure.error.to_string());
+            remedies.iter().cloned().fold(new, CliError::remedy)
+        }
+        StepError::Refused { log_tail, .. } => {
+            let mut error = CliError::not_healthy(failure.error.to_string()).doing(failure.step.clone());
+            error.causes.push(log_tail.join("\n"));
+            error.hint("fix what it names in your stack or template, then run the same command again")
+        }
         StepError::NoImage { reference, attempts } => {
             let mut error =
                 CliError::new(ErrorKind::Image, format!("could not get the image {reference} from any source"));

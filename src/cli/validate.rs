@@ -134,7 +134,7 @@ pub fn faults(context: &Context, faults: &[Fault], style: Style) -> String {
             [first, rest @ ..] => format!("{first} and {} more: ", rest.len()),
         };
         let sign = style.paint(Tone::Bad, style.failed());
-        out.push_str(&format!("{sign} {:<8} {about}{}\n", fault.cause.hop().name(), fault.cause));
+        out.push_str(&format!("{sign} {:<8} {about}{}\n", fault.cause.hop().name(), plain(&fault.cause.to_string())));
         let mut first = true;
         for remedy in fault.cause.remedies() {
             let label = match remedy {
@@ -146,6 +146,11 @@ pub fn faults(context: &Context, faults: &[Fault], style: Style) -> String {
         }
     }
     out
+}
+
+/// What servers and labels say may hold escape sequences, which are no business of the terminal's.
+fn plain(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
 }
 
 /// `{"platform","domain","ok","inside","names":[{"name","service","hops":[{"hop","state","seen"}]}],"broken":[...]}`

@@ -99,6 +99,11 @@ pub fn ingress_address(subnet: Ipv4Net) -> Ipv4Addr {
     nth(subnet, 2)
 }
 
+/// The address of a service that has a fixed one in the platform's network.
+pub fn inside_address(subnet: Ipv4Net, octet: u8) -> Ipv4Addr {
+    nth(subnet, octet.into())
+}
+
 /// The upper half of the subnet. `None` for one too small to halve.
 pub fn dynamic_range(subnet: Ipv4Net) -> Option<Ipv4Net> {
     subnet.subnets(subnet.prefix_len() + 1).ok()?.nth(1).filter(|half| half.prefix_len() <= 29)

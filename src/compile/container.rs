@@ -11,11 +11,11 @@ use crate::model::{
 };
 use crate::render;
 
-use super::address::{ingress_address, loopback_address};
+use super::address::{ingress_address, inside_address, loopback_address};
 use super::{CompileError, Served, Site, context, fingerprint, image};
 
-/// nginx's user in its own image and in our build.
-const INGRESS_USER: u32 = 101;
+/// Whom the ingress runs as: HAProxy's user in its own image.
+const INGRESS_USER: u32 = 99;
 
 /// Where a service that asks for it finds whom to trust.
 const ROOT: &str = "/etc/macula/ca.pem";
@@ -105,7 +105,7 @@ fn container(scene: &Scene<'_>, service: &Service, replica: u32, files: &[FileSp
     if one_shot {
         labels.insert(label::ONE_SHOT.into(), "true".into());
     }
-    if service.extension.role == Some(Role::Ingress) {
+    if holds_names(platform, service) {
         labels.insert(label::NAMES.into(), names_inside(scene).into_iter().collect::<Vec<_>>().join(","));
     }
     let needs: Vec<&str> = service.depends_on.keys().map(String::as_str).collect();
@@ -152,6 +152,7 @@ fn container(scene: &Scene<'_>, service: &Service, replica: u32, files: &[FileSp
             })
             .collect(),
         reload: service.extension.reload.clone(),
+        reload_check: service.extension.reload_check.clone(),
         optional: service.extension.optional,
         provider: service.extension.provider.clone(),
         fingerprint: None,
@@ -187,6 +188,21 @@ fn environment(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileErr
             }
         }
     }
+    if !service.extension.environment.is_empty() {
+        let own = context::for_service(scene.context, &service.name);
+        for (variable, template) in &service.extension.environment {
+            match render::render(variable, template, &own) {
+                Ok(value) => {
+                    all.insert(variable.clone(), value);
+                }
+                Err(error) => errors.push(CompileError::Template {
+                    service: service.name.clone(),
+                    path: format!("x-macula.environment.{variable}"),
+                    message: error.to_string(),
+                }),
+            }
+        }
+    }
     if service.extension.trust && scene.site.certificate.is_some() {
         for (variable, path) in TRUST {
             // what the stack file says comes first
@@ -210,8 +226,8 @@ fn files(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileError>) -
             reload: service.extension.reload.is_some() && !file.secret,
         })
         .collect();
-    if let (Some(Role::Ingress), Some(served)) = (service.extension.role, scene.site.certificate) {
-        all.extend(certificate_files(served, service.extension.reload.is_some()));
+    if let (Some(_), Some(served)) = (service.extension.role, scene.site.certificate) {
+        all.push(certificate_file(served, service.extension.reload.is_some()));
     }
     if let (true, Some(served)) = (service.extension.trust, scene.site.certificate) {
         all.extend(trust_files(served));
@@ -241,18 +257,18 @@ fn files(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileError>) -
     all
 }
 
-/// Where the ingress's configuration looks for them. The key is for the user that its image runs as.
-pub fn certificate_files(served: &Served, reload: bool) -> [FileSpec; 2] {
-    let file = |path: &str, content: &str, mode| FileSpec {
-        path: path.to_owned(),
-        content: content.as_bytes().to_vec(),
+/// Where the ingress's configuration looks for it: the certificate and its key in one file, for the
+/// user that its image runs as.
+pub fn certificate_file(served: &Served, reload: bool) -> FileSpec {
+    FileSpec {
+        path: "/etc/haproxy/tls/tls.pem".to_owned(),
+        content: format!("{}{}", served.chain, served.key).into_bytes(),
         uid: INGRESS_USER,
         gid: INGRESS_USER,
-        mode,
+        mode: 0o400,
         secret: true,
         reload,
-    };
-    [file("/etc/nginx/tls/tls.crt", &served.chain, 0o444), file("/etc/nginx/tls/tls.key", &served.key, 0o400)]
+    }
 }
 
 /// The root alone, and among all that this machine trusts: most programs take one file, in place of
@@ -275,18 +291,23 @@ fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<Networ
         return Vec::new();
     }
     let Scene { platform, stack, site, .. } = scene;
-    let ingress = service.extension.role == Some(Role::Ingress);
+    let ingress = holds_names(platform, service);
     // what the ingress or Prometheus must reach is on the platform's network, whatever else it is on
-    let reached = ingress || !service.extension.ingress.is_empty() || !service.extension.metrics.is_empty();
+    let reached = service.extension.role.is_some()
+        || !service.extension.ingress.is_empty()
+        || !service.extension.metrics.is_empty();
     let on_default = service.networks.is_empty() || service.networks.contains_key("default") || reached;
     let mut all = Vec::new();
     if on_default {
         let declared = service.networks.get("default");
         let mut aliases = vec![service.name.clone()];
         aliases.extend(declared.into_iter().flat_map(|network| network.aliases.clone()));
+        let fixed = super::own_inside(platform).get(&service.name).copied();
         if ingress {
             // inside, every name leads to the ingress
             aliases.extend(names_inside(scene));
+        } else if fixed.is_some() {
+            aliases.push(super::fully_qualified(&service.name, &platform.domain));
         }
         aliases.sort();
         aliases.dedup();
@@ -296,7 +317,7 @@ fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<Networ
             ipv4: match declared.and_then(|network| network.ipv4_address) {
                 Some(address) => Some(address),
                 None if ingress && replica == 1 => Some(ingress_address(site.subnet)),
-                None => None,
+                None => fixed.map(|octet| inside_address(site.subnet, octet)),
             },
             ipv6: declared.and_then(|network| network.ipv6_address),
         });
@@ -319,19 +340,36 @@ fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<Networ
     all
 }
 
+/// Inside the platform's network every name leads to this service.
+fn holds_names(platform: &Platform, service: &Service) -> bool {
+    match service.extension.role {
+        Some(Role::Names) => true,
+        Some(Role::Ingress) => !platform.services().any(|(_, other)| other.extension.role == Some(Role::Names)),
+        None => false,
+    }
+}
+
 /// What leads to the ingress inside. Engines know no wildcards.
 fn names_inside(scene: &Scene<'_>) -> BTreeSet<String> {
-    let hosts = scene.routes.iter().map(|route| route.host.clone()).filter(|host| !host.starts_with('*'));
-    hosts.chain(direct_names(scene.platform).map(|(name, _)| name)).collect()
+    let own = scene.routes.iter().filter(|route| route.own && !route.host.starts_with('*'));
+    let apart = super::own_inside(scene.platform);
+    let through = |(service, _): &(&Service, Ipv4Addr)| !apart.contains_key(&service.name);
+    let direct = direct_services(scene.platform).filter(through);
+    let name = |(service, _): (&Service, Ipv4Addr)| super::fully_qualified(&service.name, &scene.platform.domain);
+    own.map(|route| route.host.clone()).chain(direct.map(name)).collect()
 }
 
 /// Names of services that are reached on a port and not through HTTP, `postgres.macula.local`, with
 /// their address as declared.
 pub fn direct_names(platform: &Platform) -> impl Iterator<Item = (String, Ipv4Addr)> + '_ {
+    direct_services(platform)
+        .map(|(service, address)| (super::fully_qualified(&service.name, &platform.domain), address))
+}
+
+fn direct_services(platform: &Platform) -> impl Iterator<Item = (&Service, Ipv4Addr)> + '_ {
     platform.services().filter_map(|(_, service)| {
         let address = service.extension.address?;
-        let published = service.ports.iter().any(|port| port.published.is_some());
-        published.then(|| (super::fully_qualified(&service.name, &platform.domain), address))
+        service.ports.iter().any(|port| port.published.is_some()).then_some((service, address))
     })
 }
 

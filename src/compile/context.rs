@@ -6,7 +6,7 @@ use crate::model::{Platform, Route, Service, Stream};
 
 use super::address::{gateway, ingress_address, loopback_address};
 use super::zone::resolver_metrics;
-use super::{Site, ingress};
+use super::{Site, Upstream, ingress};
 
 /// Everything but `service`, which [`for_service`] adds.
 pub fn template_context(platform: &Platform, site: &Site<'_>, routes: &[Route], streams: &[Stream]) -> Value {
@@ -43,7 +43,7 @@ pub fn template_context(platform: &Platform, site: &Site<'_>, routes: &[Route], 
                     "service": service.name,
                     "stack": stack.name,
                     "job": metrics.job.as_ref().unwrap_or(&service.name),
-                    "target": format!("{}:{}", service.name, metrics.port),
+                    "target": format!("{}:{}", reached_at(platform, &service.name, site), metrics.port),
                     "path": metrics.path,
                     "params": metrics.params,
                 })
@@ -63,6 +63,8 @@ pub fn template_context(platform: &Platform, site: &Site<'_>, routes: &[Route], 
         },
         "services": services,
         "routes": routes.iter().map(route_facts).collect::<Vec<_>>(),
+        "wildcards": wildcards(routes),
+        "backends": ingress::backends(platform, routes, gateway(site.subnet)),
         "streams": streams,
         "names": names,
         "metrics": metrics,
@@ -89,6 +91,24 @@ pub fn for_service(context: &Value, service: &str) -> Value {
 pub fn export_context(platform: &Platform, site: &Site<'_>) -> Value {
     let routes = ingress::routes(platform, site.block);
     template_context(platform, site, &routes, &ingress::streams(platform))
+}
+
+/// Where Prometheus finds a service: a name, or the address of this machine.
+fn reached_at(platform: &Platform, service: &str, site: &Site<'_>) -> String {
+    match ingress::upstream(platform, service, gateway(site.subnet)) {
+        Some(Upstream::Name(name)) => name,
+        Some(Upstream::Address(address)) => address.to_string(),
+        None => service.to_owned(),
+    }
+}
+
+/// Hosts that stand for any name below them, the longest first.
+fn wildcards(routes: &[Route]) -> Vec<&str> {
+    let mut all: Vec<&str> =
+        routes.iter().map(|route| route.host.as_str()).filter(|host| host.starts_with("*.")).collect();
+    all.dedup();
+    all.sort_by_key(|host| std::cmp::Reverse(host.len()));
+    all
 }
 
 fn service_facts(stack: &str, service: &Service, site: &Site<'_>) -> Value {

@@ -1,15 +1,27 @@
 //! Names and direct ports: what the host ingress passes on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 
-use crate::model::{Platform, Protocol, Role, Route, Stream};
+use crate::model::{Inside, Platform, Protocol, Route, Stream};
 
 use super::address::{Block, loopback_address};
 
-/// `grafana` -> `grafana.macula.local`; a name that lies below the domain stays as it is.
+mod backends;
+
+pub use backends::backends;
+
+/// `grafana` -> `grafana.macula.local`; a name with a dot is a full name and stays as it is.
 pub fn fully_qualified(host: &str, domain: &str) -> String {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
-    if host == domain || host.ends_with(&format!(".{domain}")) { host } else { format!("{host}.{domain}") }
+    let bare = host.strip_prefix("*.").unwrap_or(&host);
+    if bare.contains('.') || host == domain { host } else { format!("{host}.{domain}") }
+}
+
+/// The name is the domain or lies below it: it has a record and a certificate of ours.
+pub fn is_own(host: &str, domain: &str) -> bool {
+    let bare = host.strip_prefix("*.").unwrap_or(host);
+    bare.strip_suffix(domain).is_some_and(|front| front.is_empty() || front.ends_with('.'))
 }
 
 /// Every name on the ingress, sorted by host, then the longest path first.
@@ -17,18 +29,27 @@ pub fn routes(platform: &Platform, block: Block) -> Vec<Route> {
     let mut all: Vec<Route> = platform
         .services()
         .flat_map(|(_, service)| {
-            service.extension.ingress.iter().map(move |rule| Route {
-                host: fully_qualified(&rule.host, &platform.domain),
-                service: service.name.clone(),
-                port: rule.port,
-                fallback: rule.fallback,
-                path: rule.path.clone(),
-                tls: rule.tls,
-                body_size: rule.body_size,
-                auth: rule.auth.clone(),
-                sticky: rule.sticky,
-                weight: rule.weight,
-                address: loopback_address(block, service.extension.address),
+            service.extension.ingress.iter().map(move |rule| {
+                let host = fully_qualified(&rule.host, &platform.domain);
+                Route {
+                    own: is_own(&host, &platform.domain),
+                    host,
+                    service: service.name.clone(),
+                    port: rule.port,
+                    fallback: rule.fallback,
+                    path: rule.path.clone(),
+                    tls: rule.tls,
+                    body_size: rule.body_size,
+                    auth: rule.auth.clone(),
+                    sticky: rule.sticky,
+                    weight: rule.weight,
+                    grpc: rule.grpc,
+                    grpc_port: rule.grpc_port,
+                    strip: rule.strip,
+                    same_origin: rule.same_origin,
+                    response_timeout: rule.response_timeout,
+                    address: loopback_address(block, service.extension.address),
+                }
             })
         })
         .collect();
@@ -43,34 +64,65 @@ pub fn routes(platform: &Platform, block: Block) -> Vec<Route> {
     all
 }
 
-/// Direct ports inside the platform's network: the published ports of services with an address of
-/// their own. Where two services publish the same port on different addresses the first in the
-/// order of the stacks has it, since all names lead to one address there.
-pub fn streams(platform: &Platform) -> Vec<Stream> {
-    let mut seen = BTreeSet::from([(80, Protocol::Tcp), (443, Protocol::Tcp)]);
-    let mut all = Vec::new();
-    for (_, service) in platform.services() {
-        let apart = service.extension.role == Some(Role::Ingress) || service.network_mode.is_some();
-        if apart || (service.extension.address.is_none() && service.extension.ingress.is_empty()) {
-            continue;
+/// Where a service is reached inside the platform's network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Upstream {
+    /// A name that the engine's DNS knows.
+    Name(String),
+    Address(IpAddr),
+}
+
+/// A service without a network of its own is reached where the owner of its network is. `None`: it
+/// has no network at all.
+pub fn upstream(platform: &Platform, service: &str, gateway: Ipv4Addr) -> Option<Upstream> {
+    let mut name = service;
+    // a circle of services in each other's networks cannot start, and ends here
+    for _ in 0..=platform.services().count() {
+        let Some((_, found)) = platform.service(name) else { return Some(Upstream::Name(name.to_owned())) };
+        match found.network_mode.as_deref() {
+            None | Some("bridge" | "default") => return Some(Upstream::Name(name.to_owned())),
+            Some("host") => return Some(Upstream::Address(gateway.into())),
+            Some("none") => return None,
+            Some(mode) => match mode.split_once(':') {
+                Some(("service", other)) => name = other,
+                Some(("container", other)) => return Some(Upstream::Name(other.to_owned())),
+                _ => return Some(Upstream::Name(name.to_owned())),
+            },
         }
-        for port in &service.ports {
-            let Some(published) = port.published else { continue };
-            if port.protocol != Protocol::Sctp && seen.insert((published, port.protocol)) {
-                all.push(Stream {
-                    port: published,
-                    protocol: port.protocol,
-                    service: service.name.clone(),
-                    target: port.target,
-                });
-            }
+    }
+    None
+}
+
+/// Direct ports inside the platform's network: the published ports of services with a name, except
+/// for those whose name leads to the container itself there.
+pub fn streams(platform: &Platform) -> Vec<Stream> {
+    let apart = own_inside(platform);
+    let mut taken = BTreeSet::from([80, 443]);
+    let mut all = Vec::new();
+    let services = platform.services().map(|(_, service)| service).filter(|service| service.has_name());
+    for service in services.filter(|service| !apart.contains_key(&service.name)) {
+        // the ingress forwards connections; UDP has none
+        for port in service.ports.iter().filter(|port| port.protocol == Protocol::Tcp) {
+            let Some(published) = port.published.filter(|published| taken.insert(*published)) else { continue };
+            all.push(Stream {
+                port: published,
+                protocol: port.protocol,
+                service: service.name.clone(),
+                target: port.target,
+            });
         }
     }
     all.sort();
     all
 }
 
-/// Host name -> (service, direct ports), for the page of names.
+/// Services whose own name leads to the container itself inside the network, with the last octet of
+/// their fixed address there.
+pub fn own_inside(platform: &Platform) -> BTreeMap<String, u8> {
+    Inside::of(platform.services().map(|(_, service)| service)).own
+}
+
+/// Host name -> service, for the page of names.
 pub fn names(routes: &[Route]) -> BTreeMap<String, String> {
     routes.iter().map(|route| (route.host.clone(), route.service.clone())).collect()
 }

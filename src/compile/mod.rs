@@ -18,17 +18,17 @@ mod ingress;
 mod zone;
 
 pub use address::{
-    Block, choose_block, choose_subnet, gateway, ingress_address, loopback_address, published_addresses,
+    Block, choose_block, choose_subnet, gateway, ingress_address, inside_address, loopback_address, published_addresses,
 };
 pub use cluster::{
     ClusterSite, applications_address, choose_cluster_subnets, cluster, cluster_ports, kubernetes_minor, node_images,
 };
 pub use container::{
-    WantedNames, certificate_files, container_name, direct_names, service_volumes, wanted_names, written_volumes,
+    WantedNames, certificate_file, container_name, direct_names, service_volumes, wanted_names, written_volumes,
 };
 pub use context::{export_context, for_service};
 pub use image::{BASE_SUITE, Source, image_specs, lockable};
-pub use ingress::{fully_qualified, names, routes, streams};
+pub use ingress::{Upstream, fully_qualified, is_own, names, own_inside, routes, streams, upstream};
 pub use zone::{RESOLVER, feed, records_api, resolver_metrics, zone};
 
 /// What differs from machine to machine and from day to day; everything that compile may know

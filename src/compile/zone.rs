@@ -6,9 +6,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
 
-use crate::model::{Facts, Platform, Protocol, Record, RecordData, Role, View, Zone};
+use crate::model::{Facts, Platform, Protocol, Record, RecordData, View, Zone};
 
-use super::address::{Block, gateway, ingress_address, loopback_address};
+use super::address::{Block, gateway, ingress_address, inside_address, loopback_address};
 use super::cluster::applications_address;
 use super::container::direct_names;
 use super::ingress::routes;
@@ -34,27 +34,34 @@ pub fn zone(platform: &Platform, block: Block, subnet: Ipv4Net, tls: bool, clust
     let applications = if cluster.is_some() { applications_address(block) } else { own_address(block) };
     let mut hosts: BTreeMap<String, Ipv4Addr> =
         [(domain.clone(), own_address(block)), (anybody.clone(), applications)].into();
-    for route in &routes {
+    for route in routes.iter().filter(|route| route.own) {
         hosts.entry(route.host.clone()).or_insert(route.address);
     }
     for (name, address) in direct_names(platform) {
         hosts.entry(name).or_insert(loopback_address(block, Some(address)));
     }
-    let inside = platform.services().any(|(_, service)| service.extension.role == Some(Role::Ingress));
+    let apart: BTreeMap<String, u8> = super::own_inside(platform)
+        .into_iter()
+        .map(|(service, octet)| (super::fully_qualified(&service, domain), octet))
+        .collect();
+    let inside = platform.services().any(|(_, service)| service.extension.role.is_some());
 
     let mut zone = Zone::new(domain.clone(), 0);
     let server = zone.soa.primary.clone();
     zone.records.push(Record::new(server.clone(), RecordData::A(RESOLVER)).only(View::Host));
     zone.records.push(Record::new(server, RecordData::A(gateway(subnet))).only(View::Container));
     for (name, address) in hosts {
-        let within = cluster.filter(|_| name == anybody).or(inside.then(|| ingress_address(subnet)));
+        let within = cluster
+            .filter(|_| name == anybody)
+            .or_else(|| apart.get(&name).map(|octet| inside_address(subnet, *octet)))
+            .or(inside.then(|| ingress_address(subnet)));
         if let Some(within) = within {
             zone.records.push(Record::new(name.clone(), RecordData::A(within)).only(View::Container));
         }
         zone.records.push(Record::new(name, RecordData::A(address)).only(View::Host));
     }
     if platform.ingress.redirect && tls {
-        let mut names: Vec<&String> = routes.iter().map(|route| &route.host).collect();
+        let mut names: Vec<&String> = routes.iter().filter(|route| route.own).map(|route| &route.host).collect();
         names.dedup();
         for name in names {
             // inside, the ingress always listens on 443
@@ -112,6 +119,7 @@ pub fn records_api(platform: &Platform, block: Block) -> Option<SocketAddr> {
 mod tests {
     use super::*;
     use crate::config::{MemoryFiles, Request, load};
+    use crate::model::Role;
 
     // names and addresses that no built-in stack has: those are loaded too
     const STACK: &str = "
@@ -120,7 +128,7 @@ services:
     image: nginx:1
   graph:
     image: graph:1
-    ports: ['3000:3000']
+    ports: ['3009:3000']
     x-macula: {address: 127.0.0.102, ingress: [{host: graph, port: 3000}]}
   store:
     image: store:1

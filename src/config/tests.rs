@@ -486,7 +486,7 @@ services:
     image: x
     volumes: ["conf:/etc/web"]
     x-macula:
-      ingress: [{port: 80}, {host: "*.s3", port: 81, path: /x, tls: true, body_size: 1g, auth: "u:$$apr1$$x", sticky: true, weight: 3}]
+      ingress: [{port: 80}, {host: "*.s3", port: 81, path: /x, tls: true, body_size: 1g, auth: "u:$$2y$$05$$x", sticky: true, weight: 3}]
       address: 127.0.0.20
       probe: {http: {port: 80, path: /health}, timeout: 60s}
       metrics: {port: 80, params: {a: 1}}
@@ -517,8 +517,7 @@ volumes: {conf: {}}
           "tls": false,
           "body_size": null,
           "auth": null,
-          "sticky": false,
-          "weight": 1
+          "sticky": false
         },
         {
           "host": "*.s3",
@@ -526,7 +525,7 @@ volumes: {conf: {}}
           "path": "/x",
           "tls": true,
           "body_size": 1073741824,
-          "auth": "u:$apr1$x",
+          "auth": "u:$2y$05$x",
           "sticky": true,
           "weight": 3
         }
@@ -559,7 +558,10 @@ volumes: {conf: {}}
       },
       "secrets": {
         "KEY": {
-          "generate": 24
+          "generate": {
+            "length": 24,
+            "alphabet": "alphanumeric"
+          }
         },
         "SAME": {
           "from": {

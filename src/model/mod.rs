@@ -5,6 +5,7 @@ use std::path::Path;
 
 mod cluster;
 mod dns_label;
+mod inside;
 pub mod label;
 mod observed;
 mod platform;
@@ -18,6 +19,7 @@ mod zone;
 
 pub use cluster::*;
 pub use dns_label::*;
+pub use inside::*;
 pub use observed::*;
 pub use platform::*;
 pub use platform_name::*;

@@ -293,6 +293,9 @@ pub struct ContainerSpec {
     pub depends_on: Vec<DependsOn>,
     #[serde(skip)]
     pub reload: Option<Reload>,
+    /// Run in the container before a reload: where it fails, the files are put back as they were.
+    #[serde(skip)]
+    pub reload_check: Vec<String>,
     /// May be left out when its image cannot be had.
     #[serde(skip)]
     pub optional: bool,
@@ -417,9 +420,16 @@ pub struct Route {
     pub body_size: Option<u64>,
     pub auth: Option<String>,
     pub sticky: bool,
-    pub weight: u32,
+    pub weight: Option<u32>,
+    pub grpc: bool,
+    pub grpc_port: Option<u16>,
+    pub strip: bool,
+    pub same_origin: bool,
+    pub response_timeout: Option<std::time::Duration>,
     /// The loopback address to which the name resolves on the host.
     pub address: Ipv4Addr,
+    /// The name lies below the platform's domain: it has a record and a certificate.
+    pub own: bool,
 }
 
 /// A direct port that the ingress passes on inside the platform's network.

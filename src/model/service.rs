@@ -292,7 +292,8 @@ pub struct Healthcheck {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Extension {
-    /// `ingress`: this service is the host ingress and gets the published ports of all addresses.
+    /// `ingress`: this service is the host ingress and gets the published ports of all addresses;
+    /// `names`: what it is inside the platform's network.
     pub role: Option<Role>,
     pub ingress: Vec<IngressRule>,
     /// Last octets count: the platform's block is put in front for a platform of another block.
@@ -301,11 +302,17 @@ pub struct Extension {
     pub metrics: Vec<Metrics>,
     /// Name of the variable -> minijinja template.
     pub exports: BTreeMap<String, String>,
+    /// Environment variable -> minijinja template.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
     /// Environment variable -> where its value comes from.
     pub secrets: BTreeMap<String, SecretSource>,
     /// Absolute path in the container -> template.
     pub configs: BTreeMap<String, ConfigTemplate>,
     pub reload: Option<Reload>,
+    /// Run in the container before a reload: where it fails, the files are put back as they were.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reload_check: Vec<String>,
     /// Host-side preparation of the build context.
     pub prepare: Vec<PrepareStep>,
     pub provider: Option<Provider>,
@@ -327,10 +334,15 @@ pub struct Extension {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
+    /// The way in from this machine: it has the published ports of all addresses.
     Ingress,
+    /// The same inside the platform's network: every name leads to it there. Names are aliases, which
+    /// engines fix when they make a container: a new name makes this one again, and nobody outside sees
+    /// it. Without one, the ingress has this role too.
+    Names,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct IngressRule {
     /// One label or `*.label` below the domain, or a full name below it.
     pub host: String,
@@ -348,7 +360,25 @@ pub struct IngressRule {
     pub auth: Option<String>,
     /// Keep a client on one replica.
     pub sticky: bool,
-    pub weight: u32,
+    /// This service's share of the requests, where several services answer for one name and path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+    /// The service speaks HTTP/2 without TLS, as gRPC servers do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub grpc: bool,
+    /// Requests with a content type of gRPC go to this port of the container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc_port: Option<u16>,
+    /// The service sees the request's path without `path`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub strip: bool,
+    /// Requests that a page of another origin sends are refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub same_origin: bool,
+    /// How long the service may take to begin its answer before a request that is safe to repeat is
+    /// sent to the next one. `None`: what fits; zero: for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_timeout: Option<Duration>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -381,10 +411,44 @@ pub struct Metrics {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SecretSource {
-    /// Made once, of this many letters and digits.
-    Generate(u16),
+    /// Made once.
+    Generate(Generated),
     /// `service.VARIABLE` of another service (its secret).
     From { service: String, key: String },
+}
+
+/// How a secret is made up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generated {
+    /// Characters, without the prefix.
+    pub length: u16,
+    /// In front of what is random: `key_` of `key_8sD...`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
+    #[serde(default)]
+    pub alphabet: Alphabet,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Alphabet {
+    /// Letters and digits, so that it needs no quoting anywhere.
+    #[default]
+    Alphanumeric,
+    Lowercase,
+    Digits,
+    Hex,
+}
+
+impl Alphabet {
+    pub fn characters(self) -> &'static str {
+        match self {
+            Self::Alphanumeric => "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789",
+            Self::Lowercase => "abcdefghijklmnopqrstuvwxyz0123456789",
+            Self::Digits => "0123456789",
+            Self::Hex => "0123456789abcdef",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -102,6 +102,8 @@ pub enum Action {
     WriteFiles {
         container: String,
         files: Vec<FileSpec>,
+        /// Run in the container afterwards: where it fails, the files are put back as they were.
+        check: Vec<String>,
     },
     Reload {
         container: String,

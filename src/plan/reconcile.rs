@@ -53,6 +53,10 @@ pub fn reconcile_anew(wish: &Wish<'_>, anew: &BTreeSet<String>, observed: &Obser
     let verdicts = planner.verdicts(&wanted, &replaced);
     planner.ports(&wanted, &verdicts);
     planner.containers(&wanted, &verdicts);
+    // a network is made again only once everything has left it
+    if replaced.is_empty() {
+        planner.take_turns(&wanted, &verdicts);
+    }
     planner.own_registry(&wanted);
     if wish.selection.is_none() {
         planner.orphans();
@@ -83,6 +87,8 @@ enum Verdict {
     Recreate(Cause),
     /// It exists as wanted, and does not run.
     Start,
+    /// It has done its work, and what it worked on has been started since.
+    Again(Cause),
     /// Like `Recreate` without a new container: something it depends on is replaced.
     Restart(Cause),
     Await,
@@ -466,10 +472,65 @@ impl Planner<'_> {
             ContainerState::Running if matches!(found.health, Health::Healthy | Health::None) => Verdict::Right,
             ContainerState::Running => Verdict::Await,
             ContainerState::Restarting => Verdict::Await,
-            // Compose would start it again at every `up`; what has done its work is right
-            ContainerState::Exited if done && spec.may_end() => Verdict::Right,
+            // Compose would start it again at every `up`; what has done its work is right, as long as
+            // what it has worked on is still the same
+            ContainerState::Exited if done && spec.may_end() => match self.started_since(spec, found) {
+                Some(service) => Verdict::Again(Cause::Replaces { what: service }),
+                None => Verdict::Right,
+            },
             ContainerState::Dead | ContainerState::Removing => Verdict::Recreate(Cause::NotRunning),
             _ => Verdict::Start,
+        }
+    }
+
+    /// A service that a one-shot depends on, and that was started after it: what lives in memory there is
+    /// gone.
+    fn started_since(&self, spec: &ContainerSpec, found: &ObservedContainer) -> Option<String> {
+        if !spec.readiness.one_shot {
+            return None;
+        }
+        let began = found.started_at?;
+        let newer = |service: &str| {
+            let mut containers = self.observed.containers.iter().filter(|other| self.is_ours(&other.labels));
+            containers.any(|other| {
+                other.label(label::SERVICE) == Some(service)
+                    && other.label(label::ONE_SHOT).is_none()
+                    && other.state == ContainerState::Running
+                    && other.started_at.is_some_and(|started| started > began)
+            })
+        };
+        spec.depends_on.iter().map(|dependency| &dependency.service).find(|service| newer(service)).cloned()
+    }
+
+    /// Containers that stand in for each other are replaced one after the other, each once the one before
+    /// it is ready: replicas, and services that run the same program of the same image, such as cells
+    /// behind one name and members of one cluster.
+    fn take_turns(&mut self, wanted: &[&ContainerSpec], verdicts: &BTreeMap<String, Verdict>) {
+        let running = |spec: &ContainerSpec| {
+            self.observed.container(&spec.name).is_some_and(|found| found.state == ContainerState::Running)
+        };
+        let mut groups: BTreeMap<(&str, String), Vec<&ContainerSpec>> = BTreeMap::new();
+        for spec in wanted {
+            let replaced = matches!(verdicts.get(&spec.name), Some(Verdict::Recreate(_) | Verdict::Restart(_)));
+            if replaced && running(spec) && !spec.readiness.one_shot {
+                let program = format!("{:?} {:?}", spec.entrypoint, spec.command);
+                groups.entry((&spec.image, program)).or_default().push(spec);
+            }
+        }
+        let needs = wanted_services(self.wish);
+        for mut group in groups.into_values().filter(|group| group.len() > 1) {
+            // what others of the group wait for goes first, or they would wait for each other
+            group.sort_by_cached_key(|spec| (std::cmp::Reverse(dependents(spec, &needs)), spec.name.clone()));
+            for (before, after) in group.iter().zip(group.iter().skip(1)) {
+                let id = |verb: &str, spec: &ContainerSpec| {
+                    format!("{verb} {}", ResourceId::new(ResourceKind::Container, &spec.name))
+                };
+                let (ready, stop) = (id("await", before), id("stop", after));
+                if let Some(step) = self.steps.iter_mut().find(|step| step.id == stop) {
+                    step.after.push(ready);
+                    step.after.sort();
+                }
+            }
         }
     }
 
@@ -538,7 +599,9 @@ impl Planner<'_> {
             let id = ResourceId::new(ResourceKind::Container, &spec.name);
             let (start, ready) = (format!("start {id}"), format!("await {id}"));
             match verdicts.get(&spec.name) {
-                Some(Verdict::Create | Verdict::Recreate(_) | Verdict::Start | Verdict::Restart(_)) => {
+                Some(
+                    Verdict::Create | Verdict::Recreate(_) | Verdict::Start | Verdict::Again(_) | Verdict::Restart(_),
+                ) => {
                     gates.entry(&spec.service).or_default().push((Some(start), ready));
                 }
                 // it has started already, whatever its health
@@ -581,7 +644,7 @@ impl Planner<'_> {
             }
             Verdict::Create => Cause::Missing,
             Verdict::Start => Cause::NotRunning,
-            Verdict::Recreate(cause) | Verdict::Restart(cause) => cause.clone(),
+            Verdict::Recreate(cause) | Verdict::Restart(cause) | Verdict::Again(cause) => cause.clone(),
         };
         let mut before_start = needs;
         match verdict {
@@ -665,7 +728,8 @@ impl Planner<'_> {
         let mut cause = Cause::Unfinished;
         if !changed.is_empty() {
             cause = Cause::Changed { what: changed.iter().map(|file| file.path.clone()).collect() };
-            let write = Action::WriteFiles { container: spec.name.clone(), files: changed };
+            let check = if running { spec.reload_check.clone() } else { Vec::new() };
+            let write = Action::WriteFiles { container: spec.name.clone(), files: changed, check };
             let step = format!("copy files into {id}");
             copied.push(self.add_as(step, id.clone(), &spec.service, write, cause.clone(), Vec::new()));
         }

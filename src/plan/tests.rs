@@ -263,7 +263,12 @@ fn with_names(names: &[&str]) -> Platform {
             body_size: None,
             auth: None,
             sticky: false,
-            weight: 1,
+            weight: None,
+            grpc: false,
+            grpc_port: None,
+            strip: false,
+            same_origin: false,
+            response_timeout: None,
         });
         named
     });
@@ -271,6 +276,52 @@ fn with_names(names: &[&str]) -> Platform {
         platform.stacks[0].services.insert(service.name.clone(), service);
     }
     platform
+}
+
+#[test]
+fn what_stands_in_for_each_other_is_replaced_in_turn() {
+    let cells = |version: &str| {
+        let mut platform = platform();
+        for name in ["cell-a", "cell-b"] {
+            let mut cell = service(name);
+            cell.image = Some("cell:1".into());
+            cell.environment.insert("VERSION".into(), version.into());
+            platform.stacks[0].services.insert(name.into(), cell);
+        }
+        change(&mut platform, "web", |service| {
+            service.replicas = 2;
+            service.environment.insert("VERSION".into(), version.into());
+        });
+        platform
+    };
+    let world = right_world(&cells("1"));
+    assert_eq!(plan_of(&cells("1"), &world), "nothing to do\n");
+    let plan = try_plan(&cells("2"), &world, None).unwrap();
+    let stops = plan.steps.iter().filter(|step| matches!(step.action, Action::Stop { .. }));
+    let turns: Vec<String> = stops.map(|step| format!("{} after {}", step.id, step.after.join(", "))).collect();
+    assert_eq!(
+        turns,
+        [
+            "stop container macula-web-1 after ",
+            "stop container macula-web-2 after await container macula-web-1",
+            "stop container macula-cell-a-1 after ",
+            "stop container macula-cell-b-1 after await container macula-cell-a-1",
+        ]
+    );
+}
+
+#[test]
+fn a_job_is_done_again_when_what_it_worked_on_has_been_started_since() {
+    let platform = platform();
+    let mut world = right_world(&platform);
+    container(&mut world, "macula-migrate-1").started_at = Some(100);
+    container(&mut world, "macula-db-1").started_at = Some(90);
+    assert_eq!(plan_of(&platform, &world), "nothing to do\n");
+    container(&mut world, "macula-db-1").started_at = Some(110);
+    assert_snapshot!(plan_of(&platform, &world), @"
+    ~ start container macula-migrate-1 (db is replaced)
+      await container macula-migrate-1 (db is replaced) after start container macula-migrate-1
+    ");
 }
 
 /// Engines cannot add a name to a container that is there, and one too many does no harm.

@@ -360,6 +360,14 @@ async fn reach_all(trust: &Trust, target: &Target, address: IpAddr, ports: &[u16
         } else if address.port() == web.http && reached.http.as_ref().is_none_or(Result::is_err) {
             reached.http = Some(reach::request(&mut stream, name, (&url("http", 80), &web.path)).await);
         }
+        if let Some(Ok(seen)) = &mut reached.http
+            && seen.mark == Some(Mark::Unavailable)
+            && seen.status == 502
+            && let Some(http) = ports.iter().find(|port| **port == web.http)
+            && reach::speaks_grpc(SocketAddr::from((address.ip(), *http)), name, &web.path).await
+        {
+            (seen.mark, seen.status) = (None, 200);
+        }
     }
     reached
 }

@@ -85,6 +85,11 @@ pub async fn look(
             Err(error @ (EngineError::Gone { .. } | EngineError::Unreachable { .. })) => {
                 return (Err(error.to_string()), BTreeMap::new());
             }
+            // it has the tools, and they wait in vain: so would those of the others
+            Err(EngineError::Timeout { after, .. }) => {
+                let reason = format!("{} got no answers inside within {} s", found.name, after.as_secs());
+                return (Err(reason), BTreeMap::new());
+            }
             // no shell, no tools, or it ended meanwhile: the next one may do
             _ => {}
         }

@@ -10,6 +10,7 @@
 //!   not hide how the others are.
 //! - [`judge()`] makes a [`Verdict`] of that: the hop that breaks, why, and what to type; pure.
 
+mod arrive;
 mod collect;
 mod evidence;
 mod files;
@@ -22,6 +23,7 @@ mod targets;
 mod tests;
 mod text;
 
+pub use arrive::{Arrival, arrivals};
 pub use collect::{Scene, collect};
 pub use evidence::*;
 pub use judge::{Cause, Fault, Row, State, Verdict, judge};

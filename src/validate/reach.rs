@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::arrive::Arrival;
 use super::evidence::{HttpSeen, Mark, Served, TlsFault, TlsSeen};
 use crate::host::Host;
 use crate::pki::Certificate;
@@ -249,6 +250,34 @@ pub async fn request(
         }
     }
     Ok(seen)
+}
+
+/// Whether the service behind a name that got no answer in HTTP/1.1 speaks gRPC, which the ingress passes
+/// on by the content type.
+pub async fn speaks_grpc(address: SocketAddr, name: &str, path: &str) -> bool {
+    let Ok(mut stream) = connect(address).await else { return false };
+    let text = format!(
+        "POST {path} HTTP/1.1\r\nHost: {name}\r\nContent-Type: application/grpc\r\nTE: trailers\r\nContent-Length: 5\r\n\
+         User-Agent: macula\r\nConnection: close\r\n\r\n\0\0\0\0\0"
+    );
+    let exchange = async {
+        stream.write_all(text.as_bytes()).await?;
+        read_head(&mut stream).await
+    };
+    let Ok(Ok(head)) = timeout(WAIT, exchange).await else { return false };
+    let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+    head.starts_with("http/1.1 200") && head.contains("content-type: application/grpc")
+}
+
+/// A connection that is still there after a moment: what stands in front of a container accepts
+/// connections to ports where nobody listens, and ends them at once.
+pub async fn holds(address: SocketAddr) -> Arrival {
+    const MOMENT: Duration = Duration::from_millis(100);
+    let Ok(mut stream) = connect(address).await else { return Arrival::NoWay };
+    match timeout(MOMENT, stream.read(&mut [0; 1])).await {
+        Err(_) | Ok(Ok(1)) => Arrival::Answered,
+        Ok(_) => Arrival::Astray,
+    }
 }
 
 /// RFC 9110 5.6.7, in its usual form.

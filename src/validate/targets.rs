@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
-use crate::compile::{Block, direct_names, ingress_address, loopback_address, routes};
-use crate::model::{Platform, Protocol, Role};
+use crate::compile::{Block, direct_names, ingress_address, inside_address, loopback_address, own_inside, routes};
+use crate::model::{Platform, ProbeKind, Protocol, Route};
 
 /// A name, and what is to be there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,7 +43,7 @@ const ANY: &str = "macula-validate";
 /// All names: those of the ingress, then those that are reached on a port alone. `tls`: the ingress
 /// serves HTTPS.
 pub fn targets(platform: &Platform, block: Block, subnet: Option<Ipv4Net>, tls: bool) -> Vec<Target> {
-    let has_ingress = platform.services().any(|(_, service)| service.extension.role == Some(Role::Ingress));
+    let has_ingress = platform.services().any(|(_, service)| service.extension.role.is_some());
     let inside = subnet.filter(|_| has_ingress).map(ingress_address);
     let ports = |service: &str| -> Vec<u16> {
         let Some((_, service)) = platform.service(service) else { return Vec::new() };
@@ -51,11 +51,12 @@ pub fn targets(platform: &Platform, block: Block, subnet: Option<Ipv4Net>, tls: 
         service.ports.iter().filter(own).filter_map(|port| port.published).collect()
     };
     let mut all: BTreeMap<String, Target> = BTreeMap::new();
-    for route in routes(platform, block) {
+    // a name outside the domain is somebody else's to lead here
+    for route in routes(platform, block).into_iter().filter(|route| route.own) {
         let web = Web {
             http: platform.ingress.http,
             https: tls.then_some(platform.ingress.https),
-            path: route.path.clone(),
+            path: asked_path(platform, &route),
             port: route.port,
             fallback: route.fallback,
         };
@@ -72,8 +73,10 @@ pub fn targets(platform: &Platform, block: Block, subnet: Option<Ipv4Net>, tls: 
         target.web = Some(web);
         target.service = route.service;
     }
+    let apart = own_inside(platform);
     for (name, address) in direct_names(platform) {
         let service = name.strip_suffix(&format!(".{}", platform.domain)).unwrap_or(&name).to_owned();
+        let inner = service.clone();
         let ports = ports(&service);
         if ports.is_empty() {
             continue;
@@ -84,11 +87,26 @@ pub fn targets(platform: &Platform, block: Block, subnet: Option<Ipv4Net>, tls: 
             ports,
             service,
             address: Some(loopback_address(block, Some(address)).into()),
-            inside,
+            inside: apart.get(&inner).zip(subnet).map(|(octet, subnet)| inside_address(subnet, *octet)).or(inside),
             web: None,
         });
     }
     all.into_values().collect()
+}
+
+/// What a service is asked for: where its own probe says that it answers, if that lies below the route.
+fn asked_path(platform: &Platform, route: &Route) -> String {
+    let probe = platform.service(&route.service).and_then(|(_, service)| service.extension.probe.as_ref());
+    let below = route.path.trim_end_matches('/');
+    match probe.map(|probe| &probe.kind) {
+        Some(ProbeKind::Http { port, path }) if *port == route.port && route.strip => format!("{below}{path}"),
+        Some(ProbeKind::Http { port, path })
+            if *port == route.port && path.strip_prefix(below).is_some_and(|rest| rest.starts_with('/')) =>
+        {
+            path.clone()
+        }
+        _ => route.path.clone(),
+    }
 }
 
 /// A name that is none of the platform's own: asked for, and nothing more is known of it.

@@ -241,7 +241,9 @@ impl Cause {
             | Self::ServiceSilent { service, .. }
             | Self::ServiceFails { service, .. } => run(&[macula("logs").arg(service), macula("restart").arg(service)]),
             Self::StaleUpstream { .. } => run(&[macula("restart ingress")]),
-            Self::InsideOther { .. } | Self::InsideNotReached { .. } => run(&[macula("restart ingress"), macula("up")]),
+            Self::InsideOther { .. } | Self::InsideNotReached { .. } => {
+                run(&[macula("restart ingress-inside"), macula("up")])
+            }
         }
     }
 }

@@ -11,7 +11,6 @@ use macula::config::{MemoryFiles, Request, load};
 use macula::engine::Engine as _;
 use macula::engine::fake::FakeEngine;
 use macula::model::{Platform, Resources, Restart, SecretSource, Secrets};
-use serde_yaml::Value;
 
 mod grafana;
 mod logs_and_traces;
@@ -80,14 +79,16 @@ const LEFT_OUT: [&[&str]; 6] = [&[], &["loki"], &["tempo"], &["prometheus"], &["
 
 #[tokio::test]
 async fn direct_ports_lead_to_their_services() {
-    let text = file(&[], "ingress", "/etc/nginx/nginx.conf").await.unwrap();
-    let mut targets: Vec<&str> =
-        text.lines().filter_map(|line| line.trim().strip_prefix("set $macula_target ")).collect();
-    targets.sort_unstable();
-    targets.dedup();
-    assert!(targets.contains(&"\"postgres:5432\";") && targets.contains(&"\"registry:5000\";"), "{targets:?}");
-    let whole = |target: &&&str| target.split_once(':').is_some_and(|(service, _)| service.len() > 1);
-    assert_eq!(targets.iter().find(|target| !whole(target)), None);
+    let text = file(&[], "ingress", "/etc/haproxy/haproxy.cfg").await.unwrap();
+    let streams = text.split("\nlisten ").skip(1);
+    let leads = |stream: &str| {
+        let line = |prefix: &str| stream.lines().find_map(|line| line.trim().strip_prefix(prefix)).unwrap().to_owned();
+        format!("{} {}", line("bind :"), line("server "))
+    };
+    let streams: Vec<String> = streams.map(leads).collect();
+    for wanted in ["5432 postgres 0.0.0.0:5432", "5001 registry 0.0.0.0:5000"] {
+        assert!(streams.iter().any(|stream| stream == wanted), "no `{wanted}` in {streams:?}");
+    }
 }
 
 #[test]
@@ -205,32 +206,6 @@ fn the_administrator_comes_with_the_page() {
         (service.image.clone(), service.extension.sources.clone())
     };
     assert_eq!(image("powerdns-admin-user"), image("powerdns-admin"));
-}
-
-/// Releases of MinIO before 2021 tell their numbers under another path, and have no console of its own:
-/// the ingress finds both.
-#[tokio::test]
-async fn old_minio_is_asked_where_it_answers() {
-    let nginx = file(&[], "ingress", "/etc/nginx/nginx.conf").await.unwrap();
-    for line in [
-        "error_page 403 404 = /minio/prometheus/metrics;",
-        "error_page 502 = @fallback_",
-        r#"set $macula_upstream "minio:9000";"#,
-    ] {
-        assert!(nginx.contains(line), "no `{line}` in\n{nginx}");
-    }
-    let targets = |prometheus: String| {
-        let found: Value = serde_yaml::from_str(&prometheus).unwrap();
-        let jobs = found["scrape_configs"].as_sequence().unwrap().iter();
-        jobs.filter(|job| job["job_name"].as_str().unwrap().starts_with("minio"))
-            .map(|job| job["static_configs"][0]["targets"][0].as_str().unwrap().to_owned())
-            .collect::<Vec<_>>()
-    };
-    let path = "/etc/prometheus/prometheus.yml";
-    let through = targets(file(&[], "prometheus", path).await.unwrap());
-    assert_eq!(through, ["ingress:10080", "ingress:10080"]);
-    let nginx = file(&["minio", "loki", "tempo", "s3-users", "s3-buckets"], "ingress", "/etc/nginx/nginx.conf").await;
-    assert!(!nginx.unwrap().contains("minio"));
 }
 
 /// Every path to a value in a document, lists as `[]`, with the value.

@@ -26,6 +26,7 @@ use crate::plan::{self, Action, LeftOut, Plan};
 use super::cluster::obtain_program;
 use super::images::refusal;
 use super::status::{Context as StatusContext, Planned, Status, status_of};
+use super::validate::astray;
 
 /// Seconds.
 const CALM: u32 = 5;
@@ -183,6 +184,9 @@ async fn traced(
             Ok(seen) => {
                 recorder.seen(&seen.observed);
                 look_for_ended(&prepared, &seen.observed, &mut outcome).await;
+                if outcome.is_ok() {
+                    recorder.phase("ask every name", reached(session, &seen, options, &mut outcome)).await;
+                }
                 after = Some(seen);
             }
             // an engine that went away has failed a step already, which says more
@@ -391,6 +395,15 @@ async fn look_for_ended(prepared: &Prepared, now: &Observed, outcome: &mut Outco
             let error = StepError::NotReady { service: spec.service.clone(), reason, log_tail };
             outcome.failed.push(Failure { step: step.id.clone(), group: step.group.clone(), error });
         }
+    }
+}
+
+/// Up is what answers: every name is asked through the ingress, every published port once.
+async fn reached(session: &Session, now: &Survey, options: &UpOptions, outcome: &mut Outcome) {
+    let patience = options.wanted.timeout.unwrap_or(now.platform.timeouts.healthy);
+    for lost in astray(session, now, patience).await {
+        let error = StepError::Unreached { name: lost.name.clone(), reason: lost.reason, remedies: lost.remedies };
+        outcome.failed.push(Failure { step: format!("reach {}", lost.name), group: lost.service, error });
     }
 }
 

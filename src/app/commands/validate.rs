@@ -1,6 +1,7 @@
 //! `validate` and `dns trace`: the names walked from outside.
 
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use ipnet::Ipv4Net;
 
@@ -8,15 +9,18 @@ use crate::compile::{Block, container_name, fully_qualified, own_address};
 use crate::config::Loaded;
 use crate::dns::Name;
 use crate::dns::Trace;
-use crate::model::{ObservedContainer, Platform, Role, View};
+use crate::model::{ContainerState, ObservedContainer, Platform, Remedy, Role, View, label};
 use crate::pki::Authority;
 use crate::pki::trust;
-use crate::validate::{Evidence, Scene, Target, Verdict, Web, collect, foreign, judge, targets};
+use crate::validate::{self, Arrival, Evidence, Hop, Scene, Target, Verdict, Web, collect, foreign, judge, targets};
 
 use crate::app::certificate::{authorities, authority_domain};
 use crate::app::resolver::{self, ResolverFiles};
-use crate::app::survey::survey;
+use crate::app::survey::{Survey, survey};
 use crate::app::{Error, Session};
+
+/// Nothing at all is reached for this long: there is no way to the engine's addresses.
+const NO_WAY: Duration = Duration::from_secs(5);
 
 /// What is known before the walk.
 struct Ground {
@@ -111,6 +115,73 @@ pub async fn validate(session: &Session, loaded: &Loaded) -> Result<(Evidence, V
     let evidence = walk(session, &ground, all).await;
     let verdict = judge(&evidence);
     Ok((evidence, verdict))
+}
+
+/// Names that do not lead to their services, once there was time for all of them to; with the reason and
+/// what to do about it. The resolver and trust are another matter: nothing here goes by them.
+pub(super) async fn astray(session: &Session, seen: &Survey, patience: Duration) -> Vec<Astray> {
+    let runs = |service: &str| {
+        let mut containers = seen.observed.containers.iter();
+        containers.any(|found| found.label(label::SERVICE) == Some(service) && found.state == ContainerState::Running)
+    };
+    let ingress = seen.platform.services().find(|(_, service)| service.extension.role == Some(Role::Ingress));
+    let through = ingress.is_some_and(|(_, service)| runs(&service.name));
+    let all = targets(&seen.platform, seen.block, Some(seen.subnet), seen.tls());
+    let fits = |target: &Target| runs(&target.service) && (target.web.is_none() || through);
+    let mut left: Vec<Target> = all.into_iter().filter(fits).collect();
+    let begun = Instant::now();
+    let mut pause = Duration::from_millis(50);
+    let mut reached = false;
+    loop {
+        let arrivals = validate::arrivals(&left).await;
+        reached |= arrivals.iter().any(|arrival| *arrival != Arrival::NoWay);
+        let asked = std::mem::take(&mut left).into_iter().zip(arrivals);
+        left = asked.filter(|(_, arrival)| *arrival != Arrival::Answered).map(|(target, _)| target).collect();
+        if left.is_empty() {
+            return Vec::new();
+        }
+        if !reached && begun.elapsed() >= NO_WAY.min(patience) {
+            let reason = "published addresses of the engine do not arrive here; names were not asked";
+            session.events.warn(reason);
+            return Vec::new();
+        }
+        if begun.elapsed() >= patience {
+            break;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(1));
+    }
+    let ground = Ground {
+        engine: Ok(seen.engine.clone()),
+        platform: seen.platform.clone(),
+        block: seen.block,
+        subnet: Some(seen.subnet),
+        tls: seen.tls(),
+        containers: seen.observed.containers.clone(),
+        container_addresses: seen.facts.container_addresses,
+    };
+    let evidence = walk(session, &ground, left.clone()).await;
+    let on_the_way = |fault: &&validate::Fault| matches!(fault.cause.hop(), Hop::Connect | Hop::Http | Hop::Service);
+    let faults: Vec<validate::Fault> = judge(&evidence).faults.into_iter().filter(|fault| on_the_way(&fault)).collect();
+    left.into_iter()
+        .map(|target| {
+            let cause = faults.iter().find(|fault| fault.names.contains(&target.name)).map(|fault| &fault.cause);
+            Astray {
+                reason: cause.map_or_else(|| "does not answer".to_owned(), ToString::to_string),
+                remedies: cause.map(validate::Cause::remedies).unwrap_or_default(),
+                name: target.name,
+                service: target.service,
+            }
+        })
+        .collect()
+}
+
+/// See [`astray`].
+pub(super) struct Astray {
+    pub name: String,
+    pub service: String,
+    pub reason: String,
+    pub remedies: Vec<Remedy>,
 }
 
 /// One name's way.

@@ -76,6 +76,7 @@ pub(super) fn check(
     }
     shared::published(stacks, ingress, report);
     shared::hosts(stacks, domain, report);
+    shared::inside(stacks, report);
     shared::secrets(stacks, &off, report);
 }
 
@@ -107,6 +108,14 @@ fn names(stacks: &[Loaded], report: &mut Report) {
         }
         for name in loaded.stack.services.keys() {
             let span = loaded.at(name);
+            // RFC 1035, section 2.3.4
+            if name.len() > 63 {
+                report.error_help(
+                    span,
+                    format!("services: the name `{name}` has {} characters, and DNS allows 63", name.len()),
+                    "use a shorter name: containers find each other by it",
+                );
+            }
             match services.get(name.as_str()) {
                 Some((stack, first)) => {
                     let place = report.place(*first);
@@ -310,6 +319,19 @@ fn one_service(loaded: &Loaded, name: &str, service: &Service, report: &mut Repo
             format!("{path}: `network_mode` and `networks` exclude each other"),
             "keep one of the two",
         );
+    }
+    if service.network_mode.as_deref() == Some("none") {
+        for (key, given) in
+            [("ingress", !service.extension.ingress.is_empty()), ("metrics", !service.extension.metrics.is_empty())]
+        {
+            if given {
+                report.error_help(
+                    loaded.at_key(name, &["x-macula", key]),
+                    format!("{path}: `network_mode: none` leaves nothing for `{key}` to reach"),
+                    "remove one of the two",
+                );
+            }
+        }
     }
     for network in
         service.networks.keys().filter(|network| *network != "default" && !loaded.stack.networks.contains_key(*network))

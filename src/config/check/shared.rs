@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::Loaded;
 use crate::config::yaml::{Report, Span, listed, suggestion};
-use crate::model::{IngressSettings, NetworkDecl, PlatformName, Protocol, Role, SecretSource, Volume};
+use crate::model::{
+    IngressSettings, Inside, NetworkDecl, PlatformName, Protocol, Role, SecretSource, Shadowed, Volume,
+};
 
 /// No two services publish the same port of the same address.
 pub(super) fn published(stacks: &[Loaded], ingress: &IngressSettings, report: &mut Report) {
@@ -57,7 +59,7 @@ pub(super) fn published(stacks: &[Loaded], ingress: &IngressSettings, report: &m
 
 /// No two services have the same name and path on the ingress, unless they share the weight.
 pub(super) fn hosts(stacks: &[Loaded], domain: &str, report: &mut Report) {
-    let mut taken: HashMap<(String, &str), (&str, u32, Span)> = HashMap::new();
+    let mut taken: HashMap<(String, &str), (&str, Option<u32>, Span)> = HashMap::new();
     let mut ingress: Option<(&str, Span)> = None;
     for loaded in stacks {
         for (name, service) in &loaded.stack.services {
@@ -76,20 +78,9 @@ pub(super) fn hosts(stacks: &[Loaded], domain: &str, report: &mut Report) {
             for rule in &service.extension.ingress {
                 let span = loaded.at_key(name, &["x-macula", "ingress"]);
                 let full = qualified(&rule.host, domain);
-                let Some(full) = full else {
-                    report.error_help(
-                        span,
-                        format!("services.{name}: the host `{}` does not lie below {domain}", rule.host),
-                        format!(
-                            "write one label, as `{}`, or a name that ends with .{domain}",
-                            rule.host.split('.').next().unwrap_or_default()
-                        ),
-                    );
-                    continue;
-                };
                 if let Some((other, weight, first)) = taken.get(&(full.clone(), rule.path.as_str())) {
                     // several services share a name by weight
-                    let shared = (rule.weight != 1 || *weight != 1) && *other != name;
+                    let shared = rule.weight.is_some() && weight.is_some() && *other != name;
                     if !shared {
                         let place = report.place(*first);
                         report.error_help(
@@ -109,13 +100,33 @@ pub(super) fn hosts(stacks: &[Loaded], domain: &str, report: &mut Report) {
     }
 }
 
-/// The full name of a host of an ingress rule; `None` when it lies outside the domain.
-fn qualified(host: &str, domain: &str) -> Option<String> {
-    let bare = host.strip_prefix("*.").unwrap_or(host);
-    if !bare.contains('.') {
-        return Some(format!("{host}.{domain}"));
+/// host:port is the same inside the network as on this machine. What we bring along is: several take
+/// the same protocol on the same port.
+pub(super) fn inside(stacks: &[Loaded], report: &mut Report) {
+    let built_in = |name: &str| stacks.iter().any(|loaded| loaded.built_in && loaded.stack.services.contains_key(name));
+    for found in Inside::of(stacks.iter().flat_map(|loaded| loaded.stack.services.values())).shadowed {
+        let Shadowed { service, by, port } = found;
+        if built_in(&service) && built_in(&by) {
+            continue;
+        }
+        let Some(loaded) = stacks.iter().find(|loaded| loaded.stack.services.contains_key(&service)) else { continue };
+        report.error_help(
+            loaded.at_key(&service, &["ports"]),
+            format!(
+                "services.{service} and services.{by} both publish port {port} under a name: inside the platform's network \
+                 {service}:{port} would be {by}'s"
+            ),
+            "publish one of them on another port; or give it an `address` of its own, no `ingress`, and the same port \
+             inside the container as outside, so that its name leads to the container itself",
+        );
     }
-    (bare == domain || bare.ends_with(&format!(".{domain}"))).then(|| host.to_owned())
+}
+
+/// The full name of a host of an ingress rule. One with a dot is a full name, which may lie outside
+/// the domain: then somebody else sends its requests here, such as a tunnel.
+fn qualified(host: &str, domain: &str) -> String {
+    let bare = host.strip_prefix("*.").unwrap_or(host);
+    if bare.contains('.') { host.to_owned() } else { format!("{host}.{domain}") }
 }
 
 /// Volumes and networks of one name are one: several stacks may declare it, and say the same.

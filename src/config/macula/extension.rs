@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::config::files::{Files, clean, join};
 use crate::config::yaml::{Entry, Field, Kind, Map, Node, Object, Report, Shaper, Value, field as f, listed, shape};
 use crate::model::{
-    ConfigTemplate, Extension, IngressRule, Metrics, PrepareStep, Probe, ProbeKind, Provider, Reload, Role,
-    SecretSource, is_dns_label, to_dns_label,
+    Alphabet, ConfigTemplate, Extension, Generated, IngressRule, Metrics, PrepareStep, Probe, ProbeKind, Provider,
+    Reload, Role, SecretSource, is_dns_label, is_dns_name, to_dns_label,
 };
 use crate::render;
 
@@ -23,12 +23,13 @@ const fn closed(name: &'static str, fields: &'static [Field], required: &'static
 static EXTENSION: Object = closed(
     "x-macula",
     &[
-        f("role", Kind::Choice(&["ingress"])),
+        f("role", Kind::Choice(&["ingress", "names"])),
         f("ingress", Kind::Short(one_or_list, &Kind::List(&Kind::Object(&RULE)))),
         f("address", Kind::Checked(loopback)),
         f("probe", Kind::Object(&PROBE)),
         f("metrics", Kind::Short(one_or_list, &Kind::List(&Kind::Object(&METRICS)))),
         f("exports", Kind::Options),
+        f("environment", Kind::Options),
         f("secrets", Kind::Map(&Kind::Object(&SECRET))),
         f("configs", Kind::Map(&Kind::Short(template, &Kind::Object(&CONFIG)))),
         f("reload", Kind::Object(&RELOAD)),
@@ -50,12 +51,17 @@ static RULE: Object = closed(
         f("host", Kind::Checked(host)),
         f("port", PORT),
         f("fallback", PORT),
-        f("path", Kind::Checked(url_path)),
+        f("path", Kind::Checked(route_path)),
         f("tls", Kind::Bool),
         f("body_size", Kind::Bytes),
         f("auth", Kind::Checked(auth)),
         f("sticky", Kind::Bool),
-        f("weight", Kind::Int(1, 1000)),
+        f("weight", Kind::Int(1, 256)),
+        f("grpc", Kind::Bool),
+        f("grpc_port", PORT),
+        f("strip", Kind::Bool),
+        f("same_origin", Kind::Bool),
+        f("response_timeout", Kind::Duration),
     ],
     &["port"],
 );
@@ -75,21 +81,38 @@ static PROBE_TCP: Object = closed("a TCP probe", &[f("port", PORT)], &["port"]);
 
 static METRICS: Object = closed(
     "metrics",
-    &[f("port", PORT), f("path", Kind::Checked(url_path)), f("job", Kind::Text), f("params", Kind::Options)],
+    &[f("port", PORT), f("path", Kind::Checked(url_path)), f("job", Kind::Checked(job)), f("params", Kind::Options)],
     &["port"],
 );
 
-static SECRET: Object =
-    closed("a secret", &[f("generate", Kind::Int(8, 1024)), f("from", Kind::Checked(reference))], &[]);
+static SECRET: Object = closed(
+    "a secret",
+    &[
+        f("generate", Kind::Int(8, 1024)),
+        f("prefix", Kind::Text),
+        f("alphabet", Kind::Choice(&["alphanumeric", "lowercase", "digits", "hex"])),
+        f("from", Kind::Checked(reference)),
+    ],
+    &[],
+);
 
 static CONFIG: Object = closed(
     "a rendered file",
-    &[f("template", Kind::Text), f("mode", Kind::Short(mode, &Kind::Int(0, 0o7777))), f("uid", ID), f("gid", ID)],
-    &["template"],
+    &[
+        f("template", Kind::Text),
+        f("content", Kind::Text),
+        f("mode", Kind::Short(mode, &Kind::Int(0, 0o7777))),
+        f("uid", ID),
+        f("gid", ID),
+    ],
+    &[],
 );
 
-static RELOAD: Object =
-    closed("reload", &[f("signal", Kind::Checked(signal)), f("exec", Kind::Words), f("watch", Kind::Bool)], &[]);
+static RELOAD: Object = closed(
+    "reload",
+    &[f("signal", Kind::Checked(signal)), f("exec", Kind::Words), f("watch", Kind::Bool), f("check", Kind::Words)],
+    &[],
+);
 
 static BUILD: Object =
     closed("x-macula.build", &[f("prepare", Kind::List(&Kind::Object(&STEP))), f("note", Kind::Text)], &[]);
@@ -167,21 +190,29 @@ fn loopback(text: &str) -> Option<(String, String)> {
 }
 
 fn host(text: &str) -> Option<(String, String)> {
-    let name = text.strip_prefix("*.").unwrap_or(text);
     problem(
-        !name.split('.').all(is_dns_label),
+        ascii_host(text).is_none(),
         text,
         "not a valid host name",
-        "use a DNS label such as `grafana`, `*.s3`, or a full name below the domain",
+        "use a DNS label such as `grafana`, `*.s3`, or a full name",
     )
 }
 
-/// A path goes into nginx's configuration and into request lines: what RFC 3986 allows in one, without
-/// the characters that end or quote something in nginx.
+/// A host as DNS has it: in lower case, `münchen` as `xn--mnchen-3ya`. `None` when it is not a name.
+fn ascii_host(text: &str) -> Option<String> {
+    let (wildcard, name) = match text.strip_prefix("*.") {
+        Some(name) => ("*.", name),
+        None => ("", text),
+    };
+    let name = idna::domain_to_ascii(name).ok()?;
+    is_dns_name(&name).then(|| format!("{wildcard}{name}"))
+}
+
+/// A path as it stands in a request line (RFC 3986, section 3.3), with a query where there is one.
 fn url_path(text: &str) -> Option<(String, String)> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~/%!&()*+,=:@?".contains(c);
-    let wrong = !text.starts_with('/') || !text.chars().all(plain);
-    problem(wrong, text, "not a valid URL path", "it begins with a slash and has no blanks or quotes, as /api/health")
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@%?".contains(&byte);
+    let wrong = !text.starts_with('/') || !text.bytes().all(allowed);
+    problem(wrong, text, "not a valid URL path", "start with a slash and encode other characters, as in /api/a%20b")
 }
 
 /// A name for S3 (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>). It
@@ -205,19 +236,45 @@ fn is_variable(name: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-fn auth(text: &str) -> Option<(String, String)> {
-    // the user's name is a value in one of nginx's maps, where some words and signs mean more
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._@+-".contains(c);
-    let special = ["default", "hostnames", "include", "volatile"];
-    let named = |user: &str| !user.is_empty() && user.chars().all(plain) && !special.contains(&user);
-    let hashed = |hash: &str| hash.starts_with('$') && hash.chars().all(|c| c.is_ascii_graphic() && c != ':');
-    let wrong = !text.split_once(':').is_some_and(|(user, hash)| named(user) && hashed(hash));
+/// Prometheus takes any text but an empty one; it also stands in labels and file names.
+fn job(text: &str) -> Option<(String, String)> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._/".contains(&byte);
+    let wrong = text.is_empty() || !text.bytes().all(plain);
     problem(
         wrong,
-        "...",
-        "not a valid line of a password file",
-        "write user:hash, made with `htpasswd -nB user`, with $$ for each $",
+        text,
+        "not a valid job name",
+        "use letters, digits and - . _ /, or leave it out for the service's name",
     )
+}
+
+/// A path of the ingress, as it is compared: without a query and without escapes.
+fn route_path(text: &str) -> Option<(String, String)> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~+,=:@".contains(&byte);
+    let wrong = !text.starts_with('/') || !text.bytes().all(plain);
+    problem(
+        wrong,
+        text,
+        "not a valid path of the ingress",
+        "start with a slash and use letters, digits and - . _ ~ + , = : @",
+    )
+}
+
+fn auth(text: &str) -> Option<(String, String)> {
+    let made = "write user:hash as `htpasswd -nB user` prints it, with $$ for each $";
+    let Some((user, hash)) = text.split_once(':') else {
+        return problem(true, "...", "not a valid user and password hash", made);
+    };
+    let named = |byte: u8| byte.is_ascii_alphanumeric() || b"._@+-".contains(&byte);
+    let hashed = |byte: u8| byte.is_ascii_alphanumeric() || b"./$".contains(&byte);
+    if user.is_empty() || !user.bytes().all(named) {
+        let allowed = "use letters, digits and . _ @ + - in the user's name";
+        return problem(true, user, "not a valid user name", allowed);
+    }
+    if hash.starts_with("$apr1$") {
+        return problem(true, "$apr1$...", "a hash that the ingress does not support", made);
+    }
+    problem(!hash.starts_with('$') || !hash.bytes().all(hashed), "...", "not a valid password hash", made)
 }
 
 fn reference(text: &str) -> Option<(String, String)> {
@@ -292,7 +349,7 @@ pub(in crate::config) fn build(
     let Some(node) = shaped else { return Extension::default() };
     let path = format!("services.{name}.x-macula");
     Extension {
-        role: node.get_text("role").map(|_| Role::Ingress),
+        role: node.get_text("role").map(|role| if role == "names" { Role::Names } else { Role::Ingress }),
         ingress: node.items("ingress").iter().filter_map(|rule| ingress(rule, name, &path, report)).collect(),
         address: node.get_text("address").and_then(|text| text.parse().ok()),
         probe: node.get("probe").and_then(|probe| probe_of(probe, &path, report)),
@@ -312,9 +369,14 @@ pub(in crate::config) fn build(
             })
             .filter_map(|(name, entry)| Some((name.to_owned(), entry.node.as_text()?.to_owned())))
             .collect(),
+        environment: node
+            .entries("environment")
+            .filter_map(|(name, entry)| Some((name.to_owned(), entry.node.as_text()?.to_owned())))
+            .collect(),
         secrets: secrets(&node, &path, report),
         configs: configs(&node, &path, templates, report),
         reload: node.get("reload").and_then(|reload| reload_of(reload, &path, report)),
+        reload_check: node.get("reload").map(|reload| reload.texts("check")).unwrap_or_default(),
         prepare: node
             .get("build")
             .map(|build| {
@@ -350,7 +412,7 @@ fn ingress(rule: &Node, service: &str, path: &str, report: &mut Report) -> Optio
     let port = port(rule)?;
     let given = rule.as_map().is_some_and(|map| map.contains_key("host"));
     let host = match rule.get_text("host") {
-        Some(host) => host.to_owned(),
+        Some(host) => ascii_host(host).unwrap_or_else(|| host.to_owned()),
         None if given => return None,
         None if is_dns_label(service) => service.to_owned(),
         None => {
@@ -373,7 +435,12 @@ fn ingress(rule: &Node, service: &str, path: &str, report: &mut Report) -> Optio
         body_size: rule.get_int("body_size").and_then(|size| u64::try_from(size).ok()),
         auth: rule.get_text("auth").map(str::to_owned),
         sticky: rule.get_bool("sticky").unwrap_or(false),
-        weight: rule.get_int("weight").and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1),
+        weight: rule.get_int("weight").and_then(|weight| u32::try_from(weight).ok()),
+        grpc: rule.get_bool("grpc").unwrap_or(false),
+        grpc_port: rule.get_int("grpc_port").and_then(|port| u16::try_from(port).ok()),
+        strip: rule.get_bool("strip").unwrap_or(false),
+        same_origin: rule.get_bool("same_origin").unwrap_or(false),
+        response_timeout: duration(rule, "response_timeout"),
     })
 }
 
@@ -435,7 +502,18 @@ fn secrets(node: &Node, path: &str, report: &mut Report) -> BTreeMap<String, Sec
             continue;
         };
         let source = match kind {
-            "generate" => inner.as_int().and_then(|length| u16::try_from(length).ok()).map(SecretSource::Generate),
+            "generate" => inner.as_int().and_then(|length| u16::try_from(length).ok()).map(|length| {
+                SecretSource::Generate(Generated {
+                    length,
+                    prefix: entry.node.get_text("prefix").unwrap_or_default().to_owned(),
+                    alphabet: match entry.node.get_text("alphabet") {
+                        Some("lowercase") => Alphabet::Lowercase,
+                        Some("digits") => Alphabet::Digits,
+                        Some("hex") => Alphabet::Hex,
+                        _ => Alphabet::Alphanumeric,
+                    },
+                })
+            }),
             _ => inner
                 .as_text()
                 .and_then(|text| text.split_once('.'))
@@ -463,9 +541,18 @@ fn configs(
             continue;
         }
         let node = &entry.node;
-        let Some(name) = node.get_text("template") else { continue };
+        let Some((kind, inner)) = only_one(node, &["template", "content"], &format!("{path}.configs.{target}"), report)
+        else {
+            continue;
+        };
+        let Some(text) = inner.as_text() else { continue };
+        // a text of its own is a template without a file
+        let (name, found) = match kind {
+            "template" => (text, templates.find(text)),
+            _ => (target, Ok(text.to_owned())),
+        };
         let id = |key: &str| node.get_int(key).and_then(|id| u32::try_from(id).ok());
-        match templates.find(name) {
+        match found {
             Ok(source) => {
                 let template = ConfigTemplate {
                     name: name.to_owned(),

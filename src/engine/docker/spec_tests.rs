@@ -29,6 +29,7 @@ fn bare() -> ContainerSpec {
         readiness: Readiness::default(),
         depends_on: Vec::new(),
         reload: None,
+        reload_check: Vec::new(),
         optional: false,
         provider: None,
         fingerprint: None,

@@ -46,6 +46,7 @@ fn container(service: &str) -> ContainerSpec {
         readiness: Readiness::default(),
         depends_on: Vec::new(),
         reload: None,
+        reload_check: Vec::new(),
         optional: false,
         provider: None,
         fingerprint: Some(Fingerprint("f".into())),
