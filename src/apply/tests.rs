@@ -168,6 +168,7 @@ impl Machine {
             facts: self.engine.facts().await.unwrap(),
             events: Events::none(),
             cancel: CancellationToken::new(),
+            program: "/usr/bin/macula".into(),
             image_timeout: Duration::from_secs(60),
             labels: BTreeMap::new(),
             extras: Extras::default(),

@@ -303,7 +303,7 @@ mod tests {
         let one = UsageStatus { cpu_percent: 1.25, memory: 33 << 20, memory_limit: 512 << 20 };
         let two = UsageStatus { cpu_percent: 150.0, memory: (1 << 30) - 1, memory_limit: 8 << 30 };
         assert_eq!(usage(one), ("1.2%".into(), "33 MiB / 512 MiB".into()));
-        assert_eq!(usage(two), ("150.0%".into(), "1 GiB / 8 GiB".into()));
+        assert_eq!(usage(two), ("150.0%".into(), "1023 MiB / 8 GiB".into()));
         assert_eq!(total(&[one, two]), "together: 151.2% of a core, 1.0 GiB");
     }
 }

@@ -23,7 +23,7 @@ use super::ui::{Style, Tone, text};
 pub struct Args {
     /// Only this name, or the names of this service
     #[arg(value_name = "NAME")]
-    name: Option<String>,
+    wanted: Option<String>,
     #[command(flatten)]
     stacks: StackOptions,
 }
@@ -44,13 +44,13 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     }
     let style = context.out_style();
     let width = context.terminal.table_width();
-    let shown = matching(&verdict.rows, args.name.as_deref(), &evidence.domain)?;
+    let shown = matching(&verdict.rows, args.wanted.as_deref(), &evidence.domain)?;
     let mut out = table(&shown, style, width);
     if let Err(reason) = &evidence.machine.inside {
         out.push_str(&format!("\nnot asked from inside: {reason}\n"));
     }
     let of_shown = |fault: &&Fault| {
-        args.name.is_none()
+        args.wanted.is_none()
             || fault.names.is_empty()
             || fault.names.iter().any(|name| shown.iter().any(|row| row.name == *name))
     };
