@@ -14,11 +14,11 @@ pub(super) fn render_exports(
     let context = export_context(platform, site);
     let mut all = BTreeMap::new();
     let mut errors = Vec::new();
-    for (_, service) in platform.services() {
+    for (stack, service) in platform.services() {
         if service.extension.exports.is_empty() {
             continue;
         }
-        let own = for_service(&context, &service.name);
+        let own = for_service(&context, stack, service);
         for (variable, template) in &service.extension.exports {
             match render::render(variable, template, &own) {
                 Ok(value) => {

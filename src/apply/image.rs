@@ -98,6 +98,10 @@ async fn build_image(
         // where no registry is reached there is often a proxy or a mirror that only the host sees
         network: Some(image.spec.network.clone().unwrap_or_else(|| "host".into())),
         no_cache: image.spec.no_cache,
+        // what is made here is in no registry
+        pull: image.spec.pull && image.base.is_none(),
+        cache_from: image.spec.cache_from.clone(),
+        shm_size: image.spec.shm_size,
         platform: image.spec.platforms.first().cloned(),
         extra_hosts: image.spec.extra_hosts.clone(),
     };

@@ -16,7 +16,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Print the settings in effect
+    /// Print the settings in effect, as a macula.yaml
     Show {
         #[command(flatten)]
         stacks: StackOptions,
@@ -72,7 +72,8 @@ fn show(context: &Context, stacks: &StackOptions) -> Result<(), CliError> {
     if context.json() {
         return context.print_json(&settings);
     }
-    let text = serde_yaml::to_string(&settings).map_err(|error| CliError::unexpected(error.to_string()))?;
+    let text =
+        serde_yaml::to_string(&config::in_force(&loaded)).map_err(|error| CliError::unexpected(error.to_string()))?;
     context.print(&text)
 }
 

@@ -224,8 +224,8 @@ impl Context {
             images: options.images().map(Into::into),
             only_own: false,
         };
-        let mut loaded = config::load(&request, &DiskFiles).map_err(|errors| {
-            let mut all: Vec<String> = errors.0.iter().map(ToString::to_string).collect();
+        let loaded = config::load(&request, &DiskFiles).map_err(|errors| {
+            let mut all: Vec<String> = errors.0.iter().map(super::excerpt::annotated).collect();
             // a single one is the headline itself
             match all.as_slice() {
                 [_] => CliError::new(ErrorKind::Config, all.remove(0)),
@@ -237,10 +237,17 @@ impl Context {
                 }
             }
         })?;
-        app::look_at_contexts(&mut loaded.platform);
         for warning in &loaded.warnings {
             self.events().warn(warning.to_string());
         }
+        Ok(loaded)
+    }
+
+    /// [`Context::load`] for commands that compare what would be built with what there is: the contexts
+    /// of all builds are read, too.
+    pub async fn load_with_builds(&self, options: &impl LoadOptions) -> Result<Loaded, CliError> {
+        let mut loaded = self.load(options)?;
+        app::look_at_contexts(&mut loaded.platform, &self.host.folders().cache).await;
         Ok(loaded)
     }
 

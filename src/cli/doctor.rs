@@ -37,7 +37,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             CliError::of(ErrorKind::Usage, &error).suggest(macula("doctor --list").why("to see all checks"))
         })?
     };
-    let loaded = context.load(&args.stacks)?;
+    let loaded = context.load_with_builds(&args.stacks).await?;
     let mut session = context.session("doctor").await;
     // what the platform wants of the machine is known in full only with an engine
     let needs = match survey(&session, &loaded).await {

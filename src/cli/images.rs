@@ -111,7 +111,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
 }
 
 async fn list(context: &Context, stacks: &ImageOptions) -> Result<(), CliError> {
-    let loaded = context.load(stacks)?;
+    let loaded = context.load_with_builds(stacks).await?;
     let session = context.session("images list").await;
     let rows = image_rows(&session, &loaded).await?;
     if context.json() {
@@ -223,7 +223,7 @@ async fn lock(context: &Context, mut stacks: StackOptions) -> Result<(), CliErro
 
 async fn save(context: &Context, file: &std::path::Path, stacks: &impl LoadOptions) -> Result<(), CliError> {
     let begun = Instant::now();
-    let loaded = context.load(stacks)?;
+    let loaded = context.load_with_builds(stacks).await?;
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
         .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
     let session = context.session("images save").await;
@@ -303,7 +303,7 @@ async fn get(
     stacks: &StackOptions,
 ) -> Result<(), CliError> {
     let begun = Instant::now();
-    let loaded = context.load(stacks)?;
+    let loaded = context.load_with_builds(stacks).await?;
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
         .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
     let session = context.session(&format!("images {verb}")).await;

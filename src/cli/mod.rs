@@ -22,6 +22,7 @@ mod dns;
 mod doctor;
 mod down;
 mod env;
+mod excerpt;
 mod exec;
 mod failure;
 mod images;

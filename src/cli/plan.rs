@@ -30,7 +30,7 @@ pub struct Args {
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let loaded = context.load(&args.stacks)?;
+    let loaded = context.load_with_builds(&args.stacks).await?;
     let mut services = args.services;
     context.services_meant(&loaded.platform, &mut services);
     let session = context.session("plan").await;

@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use serde_json::Value;
 
 use crate::model::{
-    Condition, ContainerSpec, DependsOn, FileSpec, Mount, MountSpec, NetworkAttachment, Platform, PortBinding,
-    Protocol, Readiness, Restart, Role, Route, Service, Stack, label,
+    Condition, ContainerOptions, ContainerSpec, DependsOn, FileSpec, Mount, MountSpec, NetworkAttachment, Platform,
+    PortBinding, Protocol, Readiness, Restart, Role, Route, Service, Stack, label,
 };
 use crate::render;
 
@@ -47,7 +47,7 @@ pub fn container_name(platform: &Platform, service: &Service, replica: u32) -> S
 }
 
 pub(super) fn network_name(platform: &Platform, stack: &Stack, key: &str) -> String {
-    if key == "default" {
+    if key == "default" && !stack.networks.contains_key(key) {
         return platform.name.network();
     }
     match stack.networks.get(key) {
@@ -69,9 +69,10 @@ pub(super) fn mounts_volume(spec: &ContainerSpec, name: &str) -> bool {
     spec.mounts.iter().any(|mount| matches!(mount, MountSpec::Volume { source, .. } if source == name))
 }
 
-/// Volumes that hold a read-only container's files.
-pub(super) fn file_volumes(spec: &ContainerSpec) -> impl Iterator<Item = String> + '_ {
-    let prefix = format!("{}-files-", spec.name);
+/// Volumes that no stack declares, named after their container: those that hold its files, and those
+/// that its stack mounts without a name.
+pub(super) fn own_volumes(spec: &ContainerSpec) -> impl Iterator<Item = String> + '_ {
+    let prefix = format!("{}-", spec.name);
     spec.mounts.iter().filter_map(move |mount| match mount {
         MountSpec::Volume { source, .. } if source.starts_with(&prefix) => Some(source.clone()),
         _ => None,
@@ -95,9 +96,7 @@ fn container(scene: &Scene<'_>, service: &Service, replica: u32, files: &[FileSp
     let one_shot = is_one_shot(platform, service);
     let mut mounts: Vec<MountSpec> =
         service.mounts.iter().map(|mount| mount_spec(platform, stack, &name, mount)).collect();
-    if service.options.read_only {
-        mounts.extend(volumes_for_files(&name, files, &mounts));
-    }
+    mounts.extend(volumes_for_files(&name, files, &mounts, service.options.read_only));
     let mut labels = service.labels.clone();
     labels.extend(super::own_labels(platform, site, Some(&stack.name)));
     labels.insert(label::SERVICE.into(), service.name.clone());
@@ -123,13 +122,14 @@ fn container(scene: &Scene<'_>, service: &Service, replica: u32, files: &[FileSp
         entrypoint: service.entrypoint.clone(),
         networks: attachments(scene, service, replica),
         network_mode: service.network_mode.as_deref().map(|mode| network_mode(platform, mode)),
-        ports: ports(scene, service),
+        ports: ports(scene, service, replica),
         expose: service.expose.clone(),
+        expose_other: service.expose_other.clone(),
         mounts,
         files: files.to_vec(),
         healthcheck: service.healthcheck.clone(),
         stop_grace_ms: service.stop_grace_period.map(|grace| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)),
-        options: service.options.clone(),
+        options: options(platform, service),
         labels,
         readiness: Readiness {
             probe: service.extension.probe.clone(),
@@ -189,7 +189,7 @@ fn environment(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileErr
         }
     }
     if !service.extension.environment.is_empty() {
-        let own = context::for_service(scene.context, &service.name);
+        let own = context::for_service(scene.context, scene.stack, service);
         for (variable, template) in &service.extension.environment {
             match render::render(variable, template, &own) {
                 Ok(value) => {
@@ -209,7 +209,12 @@ fn environment(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileErr
             all.entry(variable.to_owned()).or_insert_with(|| path.to_owned());
         }
     }
-    all.into_iter().map(|(key, value)| format!("{key}={value}")).collect()
+    // a name alone takes the image's variable away
+    let unset = service.unset.iter().filter(|name| !all.contains_key(*name)).cloned();
+    let mut env: Vec<String> = unset.collect();
+    env.extend(all.into_iter().map(|(key, value)| format!("{key}={value}")));
+    env.sort();
+    env
 }
 
 fn files(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileError>) -> Vec<FileSpec> {
@@ -235,7 +240,7 @@ fn files(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileError>) -
     if service.extension.configs.is_empty() {
         return all;
     }
-    let own = context::for_service(scene.context, &service.name);
+    let own = context::for_service(scene.context, scene.stack, service);
     for (path, template) in &service.extension.configs {
         match render::render(&template.name, &template.source, &own) {
             Ok(content) => all.push(FileSpec {
@@ -296,10 +301,12 @@ fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<Networ
     let reached = service.extension.role.is_some()
         || !service.extension.ingress.is_empty()
         || !service.extension.metrics.is_empty();
-    let on_default = service.networks.is_empty() || service.networks.contains_key("default") || reached;
+    // a default network that the file describes is one of the stack's own
+    let own_default = stack.networks.contains_key("default");
+    let on_default = service.networks.is_empty() || service.networks.contains_key("default") && !own_default || reached;
     let mut all = Vec::new();
     if on_default {
-        let declared = service.networks.get("default");
+        let declared = service.networks.get("default").filter(|_| !own_default);
         let mut aliases = vec![service.name.clone()];
         aliases.extend(declared.into_iter().flat_map(|network| network.aliases.clone()));
         let fixed = super::own_inside(platform).get(&service.name).copied();
@@ -322,7 +329,7 @@ fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<Networ
             ipv6: declared.and_then(|network| network.ipv6_address),
         });
     }
-    for (key, network) in service.networks.iter().filter(|(key, _)| *key != "default") {
+    for (key, network) in service.networks.iter().filter(|(key, _)| *key != "default" || own_default) {
         let name = network_name(platform, stack, key);
         // a container is on a network once, under whatever keys it is declared
         if let Some(known) = all.iter_mut().find(|attachment: &&mut NetworkAttachment| attachment.network == name) {
@@ -380,7 +387,34 @@ fn network_mode(platform: &Platform, mode: &str) -> String {
     }
 }
 
-fn ports(scene: &Scene<'_>, service: &Service) -> Vec<PortBinding> {
+/// What other containers are called in the engine stands in the place of their services.
+fn options(platform: &Platform, service: &Service) -> ContainerOptions {
+    let container = |name: &str| match platform.service(name) {
+        Some((_, service)) => container_name(platform, service, 1),
+        None => name.to_owned(),
+    };
+    let mut options = service.options.clone();
+    for mode in [&mut options.pid, &mut options.ipc, &mut options.uts].into_iter().flatten() {
+        *mode = network_mode(platform, mode);
+    }
+    for from in &mut options.volumes_from {
+        *from = match from.strip_prefix("container:") {
+            Some(outside) => outside.to_owned(),
+            None => match from.split_once(':') {
+                Some((name, access)) => format!("{}:{access}", container(name)),
+                None => container(from),
+            },
+        };
+    }
+    for link in &mut options.links {
+        if let Some((name, alias)) = link.split_once(':') {
+            *link = format!("{}:{alias}", container(name));
+        }
+    }
+    options
+}
+
+fn ports(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<PortBinding> {
     let Scene { platform, site, .. } = scene;
     let own = loopback_address(site.block, service.extension.address);
     let mut all: Vec<PortBinding> = service
@@ -388,7 +422,11 @@ fn ports(scene: &Scene<'_>, service: &Service) -> Vec<PortBinding> {
         .iter()
         .map(|port| PortBinding {
             host_ip: port.host_ip.unwrap_or(own.into()),
-            host_port: port.published,
+            // each replica has its own of a range
+            host_port: port.published.map(|first| match port.published_to {
+                Some(last) => first.saturating_add(u16::try_from(replica - 1).unwrap_or(u16::MAX)).min(last),
+                None => first,
+            }),
             container_port: port.target,
             protocol: port.protocol,
         })
@@ -429,12 +467,13 @@ fn ingress_addresses(scene: &Scene<'_>) -> std::collections::BTreeSet<std::net::
 
 fn mount_spec(platform: &Platform, stack: &Stack, container: &str, mount: &Mount) -> MountSpec {
     match mount {
-        Mount::Bind { source, target, read_only, create_host_path, propagation, .. } => MountSpec::Bind {
+        Mount::Bind { source, target, read_only, create_host_path, propagation, selinux } => MountSpec::Bind {
             source: source.clone(),
             target: target.clone(),
             read_only: *read_only,
             create_host_path: *create_host_path,
             propagation: propagation.clone(),
+            selinux: selinux.clone(),
         },
         Mount::Volume { source, target, read_only, no_copy, subpath } => MountSpec::Volume {
             source: match source {
@@ -453,20 +492,26 @@ fn mount_spec(platform: &Platform, stack: &Stack, container: &str, mount: &Mount
     }
 }
 
-/// The archive API refuses a read-only root file system, but writes into volumes: one for each
-/// folder that holds a file. The engine fills it with what the image has there.
-fn volumes_for_files(container: &str, files: &[FileSpec], mounts: &[MountSpec]) -> Vec<MountSpec> {
-    let mounted = |path: &str| {
-        mounts.iter().any(|mount| match mount {
-            MountSpec::Volume { target, .. } | MountSpec::Bind { target, .. } => {
-                path.strip_prefix(target.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'))
+/// The archive API refuses a read-only root file system, and a tmpfs is empty when the container starts;
+/// but it writes into volumes: one for each folder that holds a file. The engine fills it with what the
+/// image has there.
+fn volumes_for_files(container: &str, files: &[FileSpec], mounts: &[MountSpec], read_only: bool) -> Vec<MountSpec> {
+    let needs_one = |path: &str| {
+        let target = |mount: &MountSpec| match mount {
+            MountSpec::Volume { target, .. } | MountSpec::Bind { target, .. } | MountSpec::Tmpfs { target, .. } => {
+                target.trim_end_matches('/').to_owned()
             }
-            MountSpec::Tmpfs { .. } => false,
-        })
+        };
+        let above = |mount: &&MountSpec| path.strip_prefix(&target(mount)).is_some_and(|rest| rest.starts_with('/'));
+        match mounts.iter().filter(above).max_by_key(|mount| target(mount).len()) {
+            Some(MountSpec::Tmpfs { .. }) => true,
+            Some(_) => false,
+            None => read_only,
+        }
     };
     let folders: std::collections::BTreeSet<&str> = files
         .iter()
-        .filter(|file| !mounted(&file.path))
+        .filter(|file| needs_one(&file.path))
         .filter_map(|file| file.path.rsplit_once('/').map(|(folder, _)| folder))
         .filter(|folder| !folder.is_empty())
         .collect();

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::model::{Platform, Route, Service, Stream};
+use crate::model::{Platform, Route, SecretSource, Service, Stack, Stream};
+use crate::render;
 
 use super::address::{gateway, ingress_address, loopback_address};
 use super::zone::resolver_metrics;
@@ -77,14 +78,44 @@ pub fn template_context(platform: &Platform, site: &Site<'_>, routes: &[Route], 
     })
 }
 
-/// The context of one service's files.
-pub fn for_service(context: &Value, service: &str) -> Value {
+/// The context of one service's files and exports. A stack of the user's own sees the secrets of this
+/// service and those that it takes from others by `from`, and no other service's variables.
+pub fn for_service(context: &Value, stack: &Stack, service: &Service) -> Value {
     let mut own = context.clone();
-    let facts = context.get("services").and_then(|all| all.get(service)).cloned().unwrap_or(Value::Null);
-    if let Value::Object(map) = &mut own {
-        map.insert("service".into(), facts);
+    let facts = context.get("services").and_then(|all| all.get(&service.name)).cloned().unwrap_or(Value::Null);
+    let Value::Object(map) = &mut own else { return own };
+    map.insert("service".into(), facts);
+    if is_ours(stack) {
+        return own;
+    }
+    if let Some(Value::Object(secrets)) = map.get_mut("secrets") {
+        let taken = |name: &str, variable: &str| {
+            name == service.name
+                || service.extension.secrets.values().any(|source| {
+                    matches!(source, SecretSource::From { service, key } if service == name && key == variable)
+                })
+        };
+        for (name, variables) in secrets.iter_mut() {
+            if let Value::Object(variables) = variables {
+                variables.retain(|variable, _| taken(name, variable));
+            }
+        }
+        secrets.retain(|_, variables| variables.as_object().is_some_and(|all| !all.is_empty()));
+    }
+    if let Some(Value::Object(services)) = map.get_mut("services") {
+        for (_, facts) in services.iter_mut().filter(|(name, _)| **name != service.name) {
+            if let Value::Object(facts) = facts {
+                facts.insert("environment".into(), json!({}));
+            }
+        }
     }
     own
+}
+
+/// Is this a stack that we ship, or one in its place? Their templates set up what others share, such as
+/// the users of the S3 store.
+fn is_ours(stack: &Stack) -> bool {
+    render::stacks().iter().any(|(file, _)| file.strip_suffix(".yaml") == Some(&stack.name))
 }
 
 /// The context of `x-macula.exports`.

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::model::{Facts, IpamPool, NetworkSpec, Platform, Resources, Secrets, VolumeSpec, label};
+use crate::model::{EngineKind, Facts, IpamPool, NetworkSpec, Platform, Resources, Secrets, VolumeSpec, label};
 
 pub mod addons;
 
@@ -74,6 +74,11 @@ pub enum CompileError {
     Template { service: String, path: String, message: String },
     #[error("service {service}: the secret {variable} has no value")]
     MissingSecret { service: String, variable: String },
+    #[error(
+        "service {service}: {what} needs BuildKit, and macula builds with Docker's classic builder; rewrite the line, \
+         or build the image yourself and name it with `image:` and `pull_policy: never`"
+    )]
+    NeedsBuildKit { service: String, what: String },
 }
 
 /// All resources of a platform. Errors of all services at once.
@@ -84,6 +89,12 @@ pub fn compile(platform: &Platform, site: &Site<'_>) -> Result<Resources, Vec<Co
     let mut errors = Vec::new();
     let mut containers = Vec::new();
     for (stack, service) in platform.services() {
+        // said before anything starts: the builder would fail in the middle
+        if let Some(what) = service.build.as_ref().and_then(|build| build.needs_buildkit.clone())
+            && site.facts.engine_kind == EngineKind::Docker
+        {
+            errors.push(CompileError::NeedsBuildKit { service: service.name.clone(), what });
+        }
         let scene = container::Scene { platform, stack, site, routes: &routes, context: &context };
         match container::containers(&scene, service) {
             Ok(specs) => containers.extend(specs),
@@ -125,7 +136,7 @@ fn networks(platform: &Platform, site: &Site<'_>) -> Vec<NetworkSpec> {
     own.labels.insert(label::NAME.into(), "default".into());
     let mut all = vec![own];
     for stack in &platform.stacks {
-        for (key, declared) in stack.networks.iter().filter(|(key, _)| *key != "default") {
+        for (key, declared) in &stack.networks {
             let name = container::network_name(platform, stack, key);
             // one name is one network, that of the stack that makes it
             if let Some(known) = all.iter().position(|spec| spec.name == name) {
@@ -146,9 +157,9 @@ fn networks(platform: &Platform, site: &Site<'_>) -> Vec<NetworkSpec> {
                 attachable: declared.attachable,
                 enable_ipv6: declared.enable_ipv6,
                 ipam: declared
-                    .subnets
+                    .pools
                     .iter()
-                    .map(|subnet| IpamPool { subnet: *subnet, gateway: None, ip_range: None })
+                    .map(|pool| IpamPool { subnet: pool.subnet, gateway: pool.gateway, ip_range: pool.ip_range })
                     .collect(),
                 labels,
             });
@@ -188,7 +199,11 @@ fn volumes(platform: &Platform, site: &Site<'_>, containers: &[crate::model::Con
         }
     }
     for spec in containers {
-        for name in container::file_volumes(spec) {
+        for name in container::own_volumes(spec) {
+            // a declared volume may happen to have such a name
+            if all.iter().any(|known| known.name == name) {
+                continue;
+            }
             let mut labels = own_labels(platform, site, Some(&spec.stack));
             labels.insert(label::SERVICE.into(), spec.service.clone());
             all.push(VolumeSpec {

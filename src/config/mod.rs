@@ -6,7 +6,8 @@ mod check;
 mod compose;
 mod files;
 mod macula;
-mod profile;
+mod read;
+mod selection;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -15,12 +16,14 @@ use std::path::{Path, PathBuf};
 pub use compose::Project;
 pub use compose::canonical::canonical;
 pub use files::{DiskFiles, Files, MemoryFiles};
-pub use macula::{init_file, lock_text, schema};
+pub use macula::{in_force, init_file, lock_text, schema};
 pub use yaml::{ConfigErrors, Diagnostic};
 
+use compose::ProjectEnv;
 use macula::extension::{self, Templates};
 use macula::file::{ServiceChange, Settings};
 use macula::lock_file;
+use selection::Selection;
 use yaml::{Report, Span, listed, project_name, suggestion};
 
 use crate::model::{ClusterSettings, ImagePolicy, Origin, Platform, PlatformName, Stack};
@@ -61,6 +64,10 @@ pub struct Loaded {
     pub lock_file: PathBuf,
     /// The stacks as Compose projects, in the order of `platform.stacks`.
     pub projects: Vec<Project>,
+    /// Profiles that were asked for, of the platform and of Compose.
+    pub profiles: Vec<String>,
+    /// What macula.yaml says.
+    settings: Settings,
 }
 
 /// Reads macula.yaml and all stacks. Errors: everything that is wrong in any of them, at once.
@@ -91,9 +98,9 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     asked.retain(|(name, _)| !name.is_empty());
     let profiles: Vec<String> = asked.iter().map(|(name, _)| name.clone()).collect();
 
-    let around = compose::Surroundings { files, variables: &variables, profiles: &profiles };
+    let around = compose::Surroundings { files, profiles: &profiles };
     let mut stacks = Vec::new();
-    for (at, source) in sources(request, &settings, files, built_in, &mut report).into_iter().enumerate() {
+    for (at, source) in sources(request, &settings, &variables, files, built_in, &mut report).into_iter().enumerate() {
         let Some(project) = compose::load(&source, &around, &mut report) else { continue };
         let stack = stack(&project, &source, request, files, &mut report);
         stacks.push(check::Loaded { project, stack, built_in: at < built_in.len() });
@@ -104,17 +111,15 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     }
     let lock_file = lock_file::place(config_file.as_deref(), &request.cwd);
     images.locked = lock_file::load(&lock_file, files, &mut report);
-    profile::known(&stacks, &asked, &mut report);
-    profile::choose(&mut stacks, &profiles);
-    let mut off = built_in_off(&settings.built_in, &mut stacks, &mut report);
-    off.extend(apply_changes(&settings.services, &mut stacks, &mut report));
+    let selection = Selection::choose(&mut stacks, &settings, &asked, &mut report);
+    apply_changes(&settings.services, &mut stacks, &selection, &mut report);
     for (from, to) in &images.overrides {
         let services = stacks.iter_mut().flat_map(|loaded| loaded.stack.services.values_mut());
         for service in services.filter(|service| service.image.as_ref() == Some(from)) {
             service.image = Some(to.clone());
         }
     }
-    check::check(&mut stacks, &off, &name, &domain, &settings.ingress, &mut report);
+    check::check(&mut stacks, &selection, &name, &domain, &settings.ingress, &mut report);
 
     let failed = report.has_errors();
     let (errors, warnings) = report.finish();
@@ -127,13 +132,13 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
         domain,
         stacks,
         images,
-        ingress: settings.ingress,
-        dns: settings.dns,
-        cluster: cluster_settings(settings.cluster, request),
-        addresses: settings.addresses,
-        timeouts: settings.timeouts,
+        ingress: settings.ingress.clone(),
+        dns: settings.dns.clone(),
+        cluster: cluster_settings(settings.cluster.clone(), request),
+        addresses: settings.addresses.clone(),
+        timeouts: settings.timeouts.clone(),
     };
-    Ok(Loaded { platform, warnings, config_file, lock_file, projects })
+    Ok(Loaded { platform, warnings, config_file, lock_file, projects, profiles, settings })
 }
 
 /// What the environment says stands above the file.
@@ -183,6 +188,7 @@ fn identity(request: &Request, settings: &Settings) -> (PlatformName, String) {
 fn sources<'a>(
     request: &Request,
     settings: &Settings,
+    variables: &BTreeMap<String, String>,
     files: &dyn Files,
     built_in: &[(&'a str, &'a str)],
     report: &mut Report,
@@ -196,17 +202,22 @@ fn sources<'a>(
                 .into_iter()
                 .find(|path| files.exists(path))
         });
+        // a built-in stack has no folder in which the user could say anything
+        let env = ProjectEnv { variables: variables.clone(), ..ProjectEnv::default() };
         out.push(match own {
             Some(path) => {
                 let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
-                compose::Source { origin: Origin::File(path.clone()), path, text: None, folder, name }
+                let env = ProjectEnv::read(&folder, &request.cwd, variables, files, report);
+                let env = ProjectEnv { name: None, ..env };
+                compose::Source { origin: Origin::File(path.clone()), paths: vec![path], text: None, folder, name, env }
             }
             None => compose::Source {
-                path: PathBuf::from(format!("built-in:{file}")),
+                paths: vec![PathBuf::from(format!("built-in:{file}"))],
                 text: Some(*text),
                 folder: PathBuf::from("/"),
                 name,
                 origin: Origin::BuiltIn,
+                env,
             },
         });
     }
@@ -217,16 +228,22 @@ fn sources<'a>(
         .map(|(path, span)| (path.clone(), *span))
         .chain(request.stacks.iter().map(|path| (files::join(&request.cwd, path), Span::whole(command_line))));
     for (path, span) in given {
-        let file = if files.exists(&path) {
-            path.clone()
+        let folder = if files.is_folder(&path) { path.clone() } else { path.parent().unwrap_or(&path).to_owned() };
+        let mut env = ProjectEnv::read(&folder, &request.cwd, variables, files, report);
+        let paths = if files.exists(&path) {
+            // a file that is named stands for itself
+            env.paths.clear();
+            vec![path.clone()]
+        } else if !env.paths.is_empty() {
+            env.paths.clone()
         } else if files.is_folder(&path) {
             match compose::FILE_NAMES.map(|name| path.join(name)).into_iter().find(|path| files.exists(path)) {
-                Some(file) => file,
+                Some(file) => vec![file],
                 None => {
                     report.error_help(
                         span,
                         format!("there is no Compose file in {}", path.display()),
-                        format!("one of {}", listed(compose::FILE_NAMES, "or")),
+                        format!("it should have one of {}", listed(compose::FILE_NAMES, "or")),
                     );
                     continue;
                 }
@@ -234,21 +251,23 @@ fn sources<'a>(
         } else {
             report.error_help(
                 span,
-                format!("there is no stack {}", path.display()),
+                format!("there is no stack at {}", path.display()),
                 "name a Compose file, or a folder with a compose.yaml",
             );
             continue;
         };
-        if out.iter().any(|source| source.path == file) {
+        if out.iter().any(|source| source.paths == paths) {
             continue;
         }
+        // as in Compose: of several files, paths count from the folder of the first
+        let Some(file) = paths.first().cloned() else { continue };
         let folder = file.parent().unwrap_or(Path::new("/")).to_owned();
         let folder_name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let name = match project_name(folder_name) {
             name if name.is_empty() => "stack".to_owned(),
             name => name,
         };
-        out.push(compose::Source { origin: Origin::File(file.clone()), path: file, text: None, folder, name });
+        out.push(compose::Source { origin: Origin::File(file), paths, text: None, folder, name, env });
     }
     out
 }
@@ -284,41 +303,17 @@ fn stack(
 /// What container engines accept at the least: bytes.
 const LEAST_MEMORY: i64 = 6 << 20;
 
-/// `built_in` of macula.yaml: takes whole stacks away.
-fn built_in_off(wanted: &[(String, bool, Span)], stacks: &mut [check::Loaded], report: &mut Report) -> Vec<check::Off> {
-    let mut off = Vec::new();
-    for (name, there, span) in wanted {
-        // one of the user's own that stands in for it goes by the same name
-        let own = stacks.iter_mut().find(|loaded| loaded.built_in && loaded.stack.name == *name);
-        match own {
-            Some(loaded) if !there => {
-                let services: Vec<String> = std::mem::take(&mut loaded.stack.services).into_keys().collect();
-                loaded.project.inactive.extend(services.iter().cloned());
-                off.push(check::Off { key: format!("built_in.{name}"), span: *span, services });
-            }
-            Some(_) => {}
-            None => {
-                let known: Vec<&str> =
-                    stacks.iter().filter(|loaded| loaded.built_in).map(|loaded| loaded.stack.name.as_str()).collect();
-                report.error_help(*span, format!("built_in: there is no stack `{name}`"), suggestion(name, known));
-            }
-        }
-    }
-    off
-}
-
-/// `services` of macula.yaml. Returns what it switches off.
+/// `services` of macula.yaml: changes to those that take part.
 fn apply_changes(
     changes: &BTreeMap<String, ServiceChange>,
     stacks: &mut [check::Loaded],
+    selection: &Selection,
     report: &mut Report,
-) -> Vec<check::Off> {
-    let mut off = Vec::new();
+) {
     for (name, change) in changes {
-        let Some(loaded) = stacks.iter_mut().find(|loaded| loaded.stack.services.contains_key(name)) else {
-            let inactive = stacks.iter().any(|loaded| loaded.project.inactive.contains(name));
+        let Some(service) = stacks.iter_mut().find_map(|loaded| loaded.stack.services.get_mut(name)) else {
             // a service of a profile that is not active is changed when it is
-            if !inactive {
+            if !selection.is_inactive(name) && !selection.is_off(name) {
                 let known: Vec<&str> =
                     stacks.iter().flat_map(|loaded| loaded.stack.services.keys().map(String::as_str)).collect();
                 report.error_help(
@@ -329,13 +324,6 @@ fn apply_changes(
             }
             continue;
         };
-        if change.disabled {
-            loaded.stack.services.remove(name);
-            loaded.project.inactive.push(name.clone());
-            off.push(check::Off { key: format!("services.{name}"), span: change.span, services: vec![name.clone()] });
-            continue;
-        }
-        let Some(service) = loaded.stack.services.get_mut(name) else { continue };
         if change.image.is_some() {
             service.image.clone_from(&change.image);
         }
@@ -355,7 +343,6 @@ fn apply_changes(
             service.options.resources.memory = change.memory;
         }
     }
-    off
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ mod error;
 pub mod fake;
 mod operation;
 
-pub use docker::context_digest;
+pub use docker::ContextCache;
 pub use error::{EngineError, ImageError, Wait};
 
 /// Receives progress of pulls, builds and loads.
@@ -68,6 +68,12 @@ pub struct BuildRequest {
     /// `host` for what we ship.
     pub network: Option<String>,
     pub no_cache: bool,
+    /// Ask the registry for a newer base image.
+    pub pull: bool,
+    /// Images whose layers may be used again.
+    pub cache_from: Vec<String>,
+    /// Bytes.
+    pub shm_size: Option<i64>,
     pub platform: Option<String>,
     pub extra_hosts: Vec<String>,
 }

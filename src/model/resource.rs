@@ -276,6 +276,9 @@ pub struct ContainerSpec {
     pub network_mode: Option<String>,
     pub ports: Vec<PortBinding>,
     pub expose: Vec<u16>,
+    /// Ports of other protocols, `53/udp`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub expose_other: Vec<String>,
     pub mounts: Vec<MountSpec>,
     /// Copied in between create and start. Those that cannot be reloaded count in the fingerprint.
     #[serde(skip)]
@@ -364,6 +367,9 @@ pub enum MountSpec {
         read_only: bool,
         create_host_path: bool,
         propagation: Option<String>,
+        /// `z`: the label of SELinux is for all containers; `Z`: for this one alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        selinux: Option<String>,
     },
     /// `source` is the name in the engine.
     Volume {

@@ -23,9 +23,16 @@ pub struct Service {
     pub entrypoint: Option<Vec<String>>,
     /// Resolved: `env_file` merged in, interpolated. Without the values that `x-macula.secrets` adds.
     pub environment: BTreeMap<String, String>,
+    /// Variables of the image that the container does not get: those named without a value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unset: Vec<String>,
     pub labels: BTreeMap<String, String>,
     pub ports: Vec<PublishedPort>,
+    /// TCP ports.
     pub expose: Vec<u16>,
+    /// Ports of other protocols, `53/udp`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expose_other: Vec<String>,
     pub mounts: Vec<Mount>,
     /// Networks by Compose name, in order of priority; empty: the platform's own only.
     pub networks: IndexMap<String, ServiceNetwork>,
@@ -87,6 +94,45 @@ pub struct ContainerOptions {
     pub oom_score_adj: Option<i64>,
     pub oom_kill_disable: Option<bool>,
     pub mac_address: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub device_cgroup_rules: Vec<String>,
+    /// `gpus`, and `deploy.resources.reservations.devices`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub device_requests: Vec<DeviceRequest>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage_opt: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blkio: Option<Blkio>,
+    /// Services or `container:NAME`, with `:ro` where nothing is written to them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volumes_from: Vec<String>,
+    /// `service:alias` or, from outside, `container:alias`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<String>,
+}
+
+/// A request for devices that a driver of the engine's gives, such as GPUs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DeviceRequest {
+    pub driver: String,
+    /// -1: all.
+    pub count: Option<i64>,
+    pub ids: Vec<String>,
+    pub capabilities: Vec<String>,
+    pub options: BTreeMap<String, String>,
+}
+
+/// Limits of reading and writing block devices: path and number.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Blkio {
+    pub weight: Option<u16>,
+    pub weight_device: Vec<(String, u64)>,
+    /// Bytes a second.
+    pub read_bps: Vec<(String, u64)>,
+    pub write_bps: Vec<(String, u64)>,
+    /// Operations a second.
+    pub read_iops: Vec<(String, u64)>,
+    pub write_iops: Vec<(String, u64)>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -101,6 +147,14 @@ pub struct Limits {
     pub cpu_shares: Option<i64>,
     pub cpuset: Option<String>,
     pub pids: Option<i64>,
+    /// Microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_rt_period: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_rt_runtime: Option<i64>,
+    /// Percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_swappiness: Option<i64>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -156,6 +210,9 @@ pub struct Build {
     pub shm_size: Option<i64>,
     pub extra_hosts: Vec<String>,
     pub tags: Vec<String>,
+    /// What Docker's classic builder cannot do of it, with the place in the file; Podman can.
+    #[serde(skip)]
+    pub needs_buildkit: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -167,6 +224,9 @@ pub struct PublishedPort {
     pub host_ip: Option<std::net::IpAddr>,
     /// `None`: any free port.
     pub published: Option<u16>,
+    /// The last one of a range, of which each replica gets one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published_to: Option<u16>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -233,7 +293,15 @@ pub struct NetworkDecl {
     pub attachable: bool,
     pub enable_ipv6: bool,
     pub labels: BTreeMap<String, String>,
-    pub subnets: Vec<ipnet::IpNet>,
+    pub pools: Vec<Pool>,
+}
+
+/// A range of addresses that a network gives out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    pub subnet: ipnet::IpNet,
+    pub gateway: Option<std::net::IpAddr>,
+    pub ip_range: Option<ipnet::IpNet>,
 }
 
 /// A named volume that a stack declares.

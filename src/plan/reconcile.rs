@@ -363,6 +363,10 @@ impl Planner<'_> {
                 }),
                 None => self.create_volume(id, spec, user),
                 Some(_) if spec.external => {}
+                // made by a version that did not label what a container mounts without a name
+                Some(found)
+                    if !found.labels.contains_key(label::PLATFORM)
+                        && spec.name.strip_prefix(&user.name).is_some_and(|rest| rest.starts_with('-')) => {}
                 Some(found) if !self.is_ours(&found.labels) => {
                     let labels = found.labels.clone();
                     self.foreign(id, &labels);

@@ -50,9 +50,9 @@ services:
     let done = platform.run("up --stack compose.yaml");
     done.exits(3);
     let at = |place: &str, what: &str| {
-        // the place, what is wrong, and below it what would be right
+        // the place, what is wrong, the line with a mark below it, and what would be right
         let lines: Vec<&str> = done.err.lines().collect();
-        let found = lines.windows(2).any(|two| two[0].contains(place) && two.concat().contains(what));
+        let found = lines.windows(4).any(|part| part[0].contains(place) && part.concat().contains(what));
         assert!(found, "{place}: {what}\n{done}");
     };
     at("macula.yaml:1:1", "did you mean `stacks`?");

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use crate::config::compose::Project;
+use crate::config::selection::{Off, Selection};
 use crate::config::yaml::{Entry, Node, Report, Span, listed, nearest, suggestion};
 use crate::model::{IngressSettings, Mount, PlatformName, Role, SecretSource, Service, Stack};
 
@@ -16,14 +17,6 @@ pub(super) struct Loaded {
     pub(super) stack: Stack,
     /// Ours, or a file that stands in for one of ours.
     pub(super) built_in: bool,
-}
-
-/// What macula.yaml switches off.
-pub(super) struct Off {
-    /// `services.postgres`
-    pub(super) key: String,
-    pub(super) span: Span,
-    pub(super) services: Vec<String>,
 }
 
 impl Loaded {
@@ -56,7 +49,7 @@ impl Loaded {
 /// All checks, in one go. Dependencies on services that are left out, and need not be there, go.
 pub(super) fn check(
     stacks: &mut [Loaded],
-    off: &[Off],
+    selection: &Selection,
     platform: &PlatformName,
     domain: &str,
     ingress: &IngressSettings,
@@ -65,9 +58,8 @@ pub(super) fn check(
     names(stacks, report);
     resources(stacks, report);
     shared::resources(stacks, platform, report);
-    needed(stacks, off, report);
-    let off: Vec<&str> = off.iter().flat_map(|off| &off.services).map(String::as_str).collect();
-    dependencies(stacks, &off, report);
+    needed(stacks, &selection.off, report);
+    dependencies(stacks, selection, report);
     circles(stacks, report);
     for loaded in stacks.iter() {
         for (name, service) in &loaded.stack.services {
@@ -77,7 +69,7 @@ pub(super) fn check(
     shared::published(stacks, ingress, report);
     shared::hosts(stacks, domain, report);
     shared::inside(stacks, report);
-    shared::secrets(stacks, &off, report);
+    shared::secrets(stacks, selection, report);
 }
 
 /// Names are what they may be, and nothing is there twice.
@@ -214,20 +206,19 @@ fn needed(stacks: &[Loaded], off: &[Off], report: &mut Report) {
     }
 }
 
-/// What a service depends on is there. Of what is switched off, `off`, was told already.
-fn dependencies(stacks: &mut [Loaded], off: &[&str], report: &mut Report) {
+/// What a service depends on is there. What is switched off was reported already.
+fn dependencies(stacks: &mut [Loaded], selection: &Selection, report: &mut Report) {
     let known: Vec<String> = stacks.iter().flat_map(|loaded| loaded.stack.services.keys().cloned()).collect();
-    let inactive: Vec<String> = stacks.iter().flat_map(|loaded| loaded.project.inactive.iter().cloned()).collect();
     for loaded in stacks.iter_mut() {
         let mut gone = Vec::new();
         for (name, service) in &loaded.stack.services {
             for (target, dependency) in service.depends_on.iter().filter(|(target, _)| !known.contains(target)) {
                 gone.push((name.clone(), target.clone()));
-                if !dependency.required || off.contains(&target.as_str()) {
+                if !dependency.required || selection.is_off(target) {
                     continue;
                 }
                 let span = loaded.at_key(name, &["depends_on", target]);
-                if inactive.contains(target) {
+                if selection.is_inactive(target) {
                     report.error_help(
                         span,
                         format!("services.{name} depends on {target}, which is left out"),
@@ -237,7 +228,7 @@ fn dependencies(stacks: &mut [Loaded], off: &[&str], report: &mut Report) {
                     report.error_help(
                         span,
                         format!("services.{name} depends on {target}, which no stack has"),
-                        suggestion(target, known.iter().map(String::as_str)),
+                        own_first(target, loaded.stack.services.keys(), &known),
                     );
                 }
             }
@@ -247,6 +238,14 @@ fn dependencies(stacks: &mut [Loaded], off: &[&str], report: &mut Report) {
                 service.depends_on.remove(&target);
             }
         }
+    }
+}
+
+/// Names that may have been meant: those of the same stack, unless another stack has a nearer one.
+fn own_first<'a>(word: &str, own: impl Iterator<Item = &'a String>, all: &'a [String]) -> String {
+    match nearest(word, all.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => suggestion(word, own.map(String::as_str).collect::<Vec<_>>()),
     }
 }
 
@@ -306,9 +305,16 @@ fn find_circles<'a>(edges: &BTreeMap<&'a str, Vec<&'a str>>) -> Vec<Vec<&'a str>
 fn one_service(loaded: &Loaded, name: &str, service: &Service, report: &mut Report) {
     let path = format!("services.{name}");
     let says = |key: &str| loaded.has_key(name, key);
-    if !(says("image") || says("build") || says("extends") || says("provider")) && service.image.is_none() {
+    let node = loaded.entry(name).map(|entry| &entry.node);
+    // one that is null or wrong was reported, and has no parts to look at
+    if node.is_none_or(|node| node.as_map().is_none()) {
+        return;
+    }
+    let empty_image = node.and_then(|node| node.get_text("image")) == Some("");
+    let nothing = !(says("image") || says("build") || says("extends") || says("provider"));
+    if service.image.is_none() && (nothing || empty_image && !says("build")) {
         report.error_help(
-            loaded.at(name),
+            loaded.at_key(name, &["image"]),
             format!("{path} has neither an `image` nor a `build`"),
             "give it one of the two",
         );
@@ -413,11 +419,16 @@ fn replicas(loaded: &Loaded, name: &str, service: &Service, report: &mut Report)
             "take `container_name` away",
         );
     }
-    if let Some(port) = service.ports.iter().find_map(|port| port.published) {
+    let room = |port: &&crate::model::PublishedPort| match (port.published, port.published_to) {
+        (Some(first), Some(last)) => u32::from(last - first) + 1 < service.replicas,
+        (Some(_), None) => true,
+        (None, _) => false,
+    };
+    if let Some(port) = service.ports.iter().find(room).and_then(|port| port.published) {
         report.error_help(
             loaded.at_key(name, &["ports"]),
             format!("services.{name} has {} replicas, and only one can publish port {port}", service.replicas),
-            "publish no fixed port: the ingress reaches all replicas",
+            "publish a range with a port for each, or none at all: the ingress reaches all replicas",
         );
     }
 }
@@ -434,11 +445,6 @@ fn rendered(loaded: &Loaded, name: &str, service: &Service, report: &mut Report)
             .filter(|mount| Path::new(target).starts_with(mount.target()))
             .max_by_key(|mount| mount.target().len());
         match mount {
-            Some(Mount::Tmpfs { target: tmpfs, .. }) => report.error_help(
-                span,
-                format!("services.{name}: the file {target} lies in the tmpfs {tmpfs}, which is empty at every start"),
-                "put it elsewhere, or make the tmpfs a volume",
-            ),
             Some(Mount::Bind { source, .. }) if rendered => report.error_help(
                 span,
                 format!("services.{name}: the file {target} would be written into the host's {}", source.display()),

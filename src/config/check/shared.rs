@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::Loaded;
+use crate::config::selection::Selection;
 use crate::config::yaml::{Report, Span, listed, suggestion};
 use crate::model::{
     IngressSettings, Inside, NetworkDecl, PlatformName, Protocol, Role, SecretSource, Shadowed, Volume,
@@ -159,7 +160,7 @@ pub(super) fn resources(stacks: &[Loaded], platform: &PlatformName, report: &mut
             }
             volumes.insert(name, (volume, stack, span));
         }
-        for (key, network) in loaded.stack.networks.iter().filter(|(key, _)| *key != "default") {
+        for (key, network) in &loaded.stack.networks {
             let own = if network.external { key.clone() } else { platform.stack_network(stack, key) };
             let name = network.name.clone().unwrap_or(own);
             let span = at("networks", key);
@@ -180,7 +181,7 @@ pub(super) fn resources(stacks: &[Loaded], platform: &PlatformName, report: &mut
                         ("internal", other.internal != network.internal),
                         ("attachable", other.attachable != network.attachable),
                         ("enable_ipv6", other.enable_ipv6 != network.enable_ipv6),
-                        ("ipam", other.subnets != network.subnets),
+                        ("ipam", other.pools != network.pools),
                         ("labels", other.labels != network.labels),
                     ];
                     differ("network", &name, &differs, first, *place, span, report);
@@ -207,8 +208,8 @@ fn differ(kind: &str, name: &str, parts: &[(&str, bool)], stack: &str, place: Sp
     }
 }
 
-/// Every `from` leads to a secret that is made. Of what is switched off, `off`, was told already.
-pub(super) fn secrets(stacks: &[Loaded], off: &[&str], report: &mut Report) {
+/// Every `from` leads to a secret that is made. What is switched off was reported already.
+pub(super) fn secrets(stacks: &[Loaded], selection: &Selection, report: &mut Report) {
     let all: BTreeMap<(&str, &str), &SecretSource> = stacks
         .iter()
         .flat_map(|loaded| loaded.stack.services.iter())
@@ -222,7 +223,7 @@ pub(super) fn secrets(stacks: &[Loaded], off: &[&str], report: &mut Report) {
             for (key, source) in &service.extension.secrets {
                 let SecretSource::From { service: target, key: target_key } = source else { continue };
                 let span = loaded.at_key(name, &["x-macula", "secrets", key, "from"]);
-                if off.contains(&target.as_str()) {
+                if selection.is_off(target) {
                     continue;
                 }
                 if !all.contains_key(&(target.as_str(), target_key.as_str())) {

@@ -14,19 +14,22 @@ pub(in crate::config) struct EnvFileError {
     pub(in crate::config) help: String,
 }
 
+/// What an env file says.
+#[derive(Debug, Default)]
+pub(in crate::config) struct EnvFile {
+    pub(in crate::config) values: BTreeMap<String, String>,
+    /// Variables that have no value, with the lines that use them.
+    pub(in crate::config) unset: Vec<(String, u32)>,
+}
+
 /// Reads an env file. `lookup` knows the variables from outside, which go before those of the file.
-pub(in crate::config) fn parse(
-    text: &str,
-    lookup: &dyn Fn(&str) -> Option<String>,
-) -> Result<BTreeMap<String, String>, EnvFileError> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n");
-    let mut reader = Reader { rest: &text, line: 1, values: BTreeMap::new(), lookup };
+pub(in crate::config) fn parse(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<EnvFile, EnvFileError> {
+    let text = text.replace("\r\n", "\n");
+    let mut reader = Reader { rest: &text, line: 1, read: EnvFile::default(), lookup };
     while reader.skip_to_statement() {
         reader.statement()?;
     }
-    // Compose passes over names that begin with a digit
-    reader.values.retain(|name, _| !name.starts_with(|first: char| first.is_ascii_digit()));
-    Ok(reader.values)
+    Ok(reader.read)
 }
 
 /// `format: raw`: every line is `NAME=value`, and the value is taken as it stands.
@@ -41,7 +44,7 @@ pub(in crate::config) fn parse_raw(text: &str) -> BTreeMap<String, String> {
 struct Reader<'a> {
     rest: &'a str,
     line: u32,
-    values: BTreeMap<String, String>,
+    read: EnvFile,
     lookup: &'a dyn Fn(&str) -> Option<String>,
 }
 
@@ -95,7 +98,7 @@ impl<'a> Reader<'a> {
         if inherited {
             // a name alone takes its value from outside
             if let Some(value) = (self.lookup)(&name) {
-                self.values.insert(name, value);
+                self.read.values.insert(name, value);
             }
             self.take(end);
             return Ok(());
@@ -106,7 +109,7 @@ impl<'a> Reader<'a> {
             Some(quote @ ('"' | '\'')) => self.quoted(quote)?,
             _ => self.unquoted()?,
         };
-        self.values.insert(name, value);
+        self.read.values.insert(name, value);
         Ok(())
     }
 
@@ -146,13 +149,12 @@ impl<'a> Reader<'a> {
         Err(self.error(format!("a value begins with {quote} that nothing ends"), "end the value with the same quote"))
     }
 
-    fn expand(&self, value: &str) -> Result<String, EnvFileError> {
-        let lookup = |name: &str| (self.lookup)(name).or_else(|| self.values.get(name).cloned());
-        interpolate(value, &lookup, &mut Vec::new()).map_err(|error| EnvFileError {
-            line: self.line,
-            message: error.message,
-            help: error.help,
-        })
+    fn expand(&mut self, value: &str) -> Result<String, EnvFileError> {
+        let lookup = |name: &str| (self.lookup)(name).or_else(|| self.read.values.get(name).cloned());
+        let mut unset = Vec::new();
+        let done = interpolate(value, &lookup, &mut unset);
+        self.read.unset.extend(unset.into_iter().map(|name| (name, self.line)));
+        done.map_err(|error| EnvFileError { line: self.line, message: error.message, help: error.help })
     }
 }
 
@@ -217,7 +219,9 @@ mod tests {
 
     fn run(text: &str) -> String {
         match parse(text, &|name| (name == "OUTER").then(|| "outer".to_owned())) {
-            Ok(values) => values.iter().map(|(name, value)| format!("{name}={value:?}")).collect::<Vec<_>>().join("\n"),
+            Ok(read) => {
+                read.values.iter().map(|(name, value)| format!("{name}={value:?}")).collect::<Vec<_>>().join("\n")
+            }
             Err(error) => format!("line {}: {} ({})", error.line, error.message, error.help),
         }
     }
@@ -227,6 +231,7 @@ mod tests {
         let text = "# words\nA=1\nexport B = two \nC='$A \\' #x'\nD=\"$A\\n\\$A \\\"q\\\" \\x\"\nE=a # rest\nF=a#b\nG=\nH: yaml\n\
                     I=\"two\nlines\"\nJ=${A}-${OUTER}-${NONE:-d}\nOUTER\nNOWHERE\nK=$$x\n1X=no\nL='a\nb'\r\nM=\"\\0101\"\n";
         insta::assert_snapshot!(run(text), @r#"
+        1X="no"
         A="1"
         B="two"
         C="$A ' #x"
@@ -273,7 +278,7 @@ mod tests {
         #[test]
         fn a_single_quoted_value_stays(value in "[ -&(-\\[\\]-~\n]*") {
             let values = parse(&format!("A='{value}'"), &|_| None).unwrap();
-            prop_assert_eq!(values.get("A"), Some(&value));
+            prop_assert_eq!(values.values.get("A"), Some(&value));
         }
     }
 }

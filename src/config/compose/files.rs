@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::interpolate::Variables;
-use crate::config::files::Files;
+use crate::config::files::{Files, MAX_CONTENT};
 use crate::config::yaml::{Node, Report, Shaper, Value, suggestion};
 use crate::model::FileMount;
 
@@ -48,7 +48,7 @@ pub(super) fn build(service: &Node, name: &str, sources: &Sources<'_>, report: &
                 );
                 continue;
             };
-            let Some(content) = content(declared, &format!("{kind}.{source}"), sources, report) else { continue };
+            let Some(contents) = content(declared, &format!("{kind}.{source}"), sources, report) else { continue };
             let id = |key: &str, report: &mut Report| match reference.get_text(key).map(str::parse::<u32>) {
                 Some(Err(_)) => {
                     report.error_help(
@@ -69,27 +69,34 @@ pub(super) fn build(service: &Node, name: &str, sources: &Sources<'_>, report: &
                 (false, false) => format!("/{given}"),
             };
             let mode = reference.get_int("mode").and_then(|mode| u32::try_from(mode).ok()).unwrap_or(0o444);
-            mounts.push(FileMount { target, content, uid, gid, mode, secret });
+            mounts.extend(contents.into_iter().map(|(below, content)| {
+                let target = if below.is_empty() { target.clone() } else { format!("{target}/{below}") };
+                FileMount { target, content, uid, gid, mode, secret }
+            }));
         }
     }
     mounts
 }
 
-fn content(declared: &Node, path: &str, sources: &Sources<'_>, report: &mut Report) -> Option<Vec<u8>> {
+/// A file by its path below the target, empty for the target itself, and what is in it.
+type Contents = Vec<(String, Vec<u8>)>;
+
+fn content(declared: &Node, path: &str, sources: &Sources<'_>, report: &mut Report) -> Option<Contents> {
+    let one = |content: Vec<u8>| Some(vec![(String::new(), content)]);
     if super::flag(declared, "external") {
         report.error_help(
             declared.span,
-            format!("{path}: it is external, and there is no swarm to have it from"),
+            format!("{path}: an external one comes from a swarm, and there is none"),
             "give it a `file`, `content` or `environment`",
         );
         return None;
     }
     if let Some(content) = declared.get_text("content") {
-        return Some(content.as_bytes().to_vec());
+        return one(content.as_bytes().to_vec());
     }
     if let Some(variable) = declared.get_text("environment") {
         return match sources.variables.get(variable) {
-            Some(value) => Some(value.as_bytes().to_vec()),
+            Some(value) => one(value.as_bytes().to_vec()),
             None => {
                 report.error_help(
                     declared.span,
@@ -100,16 +107,42 @@ fn content(declared: &Node, path: &str, sources: &Sources<'_>, report: &mut Repo
             }
         };
     }
-    let file = declared.get_text("file")?;
-    match sources.files.read(Path::new(file)) {
-        Ok(text) => Some(text.into_bytes()),
+    let file = Path::new(declared.get_text("file")?);
+    let read = if sources.files.is_folder(file) {
+        folder(file, sources.files)
+    } else {
+        sources.files.read(file, MAX_CONTENT).map(|content| vec![(String::new(), content)])
+    };
+    match read {
+        Ok(contents) => Some(contents),
         Err(error) => {
             report.error_help(
                 declared.span,
-                format!("{path}: {file} cannot be read: {error}"),
+                format!("{path}: cannot read {}: {error}", file.display()),
                 "the path counts from the folder of the stack file",
             );
             None
         }
     }
+}
+
+/// A folder as the files in it, as Compose mounts one.
+fn folder(folder: &Path, files: &dyn Files) -> std::io::Result<Contents> {
+    let mut contents = Contents::new();
+    let mut left = MAX_CONTENT;
+    for path in files.list(folder)? {
+        // a link to a folder: its files have no place here
+        if files.is_folder(&path) {
+            continue;
+        }
+        let content = files.read(&path, left).map_err(|error| named(&path, &error))?;
+        left = left.saturating_sub(content.len() as u64);
+        let below = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy().into_owned();
+        contents.push((below, content));
+    }
+    Ok(contents)
+}
+
+fn named(path: &Path, error: &std::io::Error) -> std::io::Error {
+    std::io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

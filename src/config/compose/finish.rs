@@ -6,16 +6,18 @@ use std::path::Path;
 
 use super::env_file;
 use super::interpolate::Variables;
-use super::{Project, Surroundings, read_env_file};
+use super::{Project, Source, Surroundings, read_env_file};
 use crate::config::files::{clean, join};
+use crate::config::read::read_text;
 use crate::config::yaml::{Entry, Map, Node, Report, Span, Value};
 
 /// Resolves everything that needs the whole project.
-pub(super) fn finish(project: &mut Project, around: &Surroundings<'_>, report: &mut Report) {
+pub(super) fn finish(project: &mut Project, source: &Source<'_>, around: &Surroundings<'_>, report: &mut Report) {
     let folder = project.folder.clone();
     defaults(&mut project.root, &folder);
     environment(&mut project.root, &project.variables);
-    profiles(project, around.profiles);
+    let profiles: Vec<&String> = around.profiles.iter().chain(&source.env.profiles).collect();
+    choose_profiles(project, &profiles);
     implied_networks(&mut project.root);
     if let Some(services) = section(&mut project.root, "services") {
         for (name, entry) in services.iter_mut() {
@@ -174,14 +176,15 @@ pub(super) fn environment(root: &mut Node, variables: &Variables) {
     }
 }
 
-fn profiles(project: &mut Project, active: &[String]) {
-    let all = active.iter().any(|profile| profile == "*");
+/// Takes out the services of which no profile is active.
+fn choose_profiles(project: &mut Project, active: &[&String]) {
+    let all = active.iter().any(|profile| *profile == "*");
     let mut inactive = Vec::new();
     let mut known = BTreeSet::new();
     if let Some(services) = section(&mut project.root, "services") {
         services.retain(|name, entry| {
             let profiles = entry.node.texts("profiles");
-            let keep = all || profiles.is_empty() || profiles.iter().any(|profile| active.contains(profile));
+            let keep = all || profiles.is_empty() || profiles.iter().any(|profile| active.contains(&profile));
             known.extend(profiles);
             if !keep {
                 inactive.push(name.clone());
@@ -281,7 +284,7 @@ fn env_files(service: &mut Node, name: &str, variables: &Variables, around: &Sur
         }
         let lookup = |key: &str| values.get(key).or_else(|| variables.get(key)).cloned();
         let read = if file.get_text("format") == Some("raw") {
-            around.files.read(path).ok().map(|text| env_file::parse_raw(&text))
+            read_text(around.files, path, None, report).map(|text| env_file::parse_raw(&text))
         } else {
             read_env_file(around.files, path, &lookup, report)
         };

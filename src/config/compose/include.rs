@@ -58,12 +58,13 @@ impl Loader<'_, '_> {
             included.push(main.clone());
             let mut model: Option<Node> = None;
             for path in &paths {
-                let Some(node) = self.parse(path, None, span) else { continue };
-                let resolved = self.resolve(node, path, &project, &variables, included);
-                model = match (model, resolved) {
-                    (Some(base), Some(over)) => Some(merge::merge_files(base, over)),
-                    (one, other) => one.or(other),
-                };
+                for node in self.parse(path, None, span) {
+                    let resolved = self.resolve(node, path, &project, &variables, included);
+                    model = match (model, resolved) {
+                        (Some(base), Some(over)) => Some(merge::merge_files(base, over)),
+                        (one, other) => one.or(other),
+                    };
+                }
             }
             included.pop();
             let Some(mut model) = model else { continue };

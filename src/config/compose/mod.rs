@@ -2,6 +2,7 @@
 
 mod build;
 pub(super) mod canonical;
+mod dockerfile;
 mod emit;
 mod env_file;
 mod extends;
@@ -12,6 +13,7 @@ mod interpolate;
 mod merge;
 mod networks;
 mod ports;
+pub(super) mod project_env;
 pub(super) mod schema;
 pub(super) mod service;
 mod short;
@@ -20,30 +22,33 @@ mod volumes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::config::yaml::{self, FileId, Kind, Node, Report, Shaper, Span, Value, project_name, shape};
+use crate::config::yaml::{self, FileId, Kind, Node, Report, Shaper, Span, project_name, shape};
 
 use crate::config::files::Files;
+use crate::config::read::read_text;
 use crate::model::Origin;
 use interpolate::{Variables, interpolate_tree};
+pub(super) use project_env::ProjectEnv;
 
 /// A stack that is to be loaded.
 pub(super) struct Source<'a> {
-    /// Where the text is, or what an embedded one is called.
-    pub(super) path: PathBuf,
+    /// Where the text is, or what an embedded one is called. Where there are several, each is laid over
+    /// the ones before it.
+    pub(super) paths: Vec<PathBuf>,
     /// The text of an embedded stack.
     pub(super) text: Option<&'a str>,
     /// The folder from which relative paths count.
     pub(super) folder: PathBuf,
-    /// The name where the file says none.
+    /// The name where neither the file nor a variable says one.
     pub(super) name: String,
     pub(super) origin: Origin,
+    /// The environment of the user and `MACULA_*`, with what lies beside the stack.
+    pub(super) env: ProjectEnv,
 }
 
 /// What is the same for all stacks.
 pub(super) struct Surroundings<'a> {
     pub(super) files: &'a dyn Files,
-    /// The environment of the user, and `MACULA_*`.
-    pub(super) variables: &'a Variables,
     pub(super) profiles: &'a [String],
 }
 
@@ -77,31 +82,33 @@ pub(super) const FILE_NAMES: [&str; 4] = ["compose.yaml", "compose.yml", "docker
 
 /// Loads one stack. `None` when there is no tree at all; what is wrong is in the report.
 pub(super) fn load(source: &Source<'_>, around: &Surroundings<'_>, report: &mut Report) -> Option<Project> {
-    let file = report.file(&source.path);
-    let mut loader = Loader { files: around.files, home: around.variables.get("HOME").cloned(), report };
-    let mut variables = around.variables.clone();
-    if source.text.is_none() {
-        loader.add_env_file(&source.folder.join(".env"), &mut variables, None);
-    }
+    let main = source.paths.first()?;
+    let file = report.file(main);
+    let mut variables = source.env.variables.clone();
+    let mut loader = Loader { files: around.files, home: variables.get("HOME").cloned(), report };
 
     let mut trees = Vec::new();
-    for path in std::iter::once(source.path.clone()).chain(loader.overrides(source)) {
-        let text = source.text.filter(|_| path == source.path);
-        trees.extend(loader.parse(&path, text, Span::whole(file)).map(|node| (path, node)));
+    for path in source.paths.iter().cloned().chain(loader.overrides(source)) {
+        let text = source.text.filter(|_| path == *main);
+        trees.extend(loader.parse(&path, text, Span::whole(file)).into_iter().map(|node| (path.clone(), node)));
     }
     // the name comes first, since the rest may use it
     let given = trees.iter().rev().find_map(|(_, node)| node.get_text("name").map(str::to_owned));
     let given = given.map(|name| {
         interpolate::interpolate(&name, &|key| variables.get(key).cloned(), &mut Vec::new()).unwrap_or_default()
     });
-    let name =
-        given.map(|name| project_name(&name)).filter(|name| !name.is_empty()).unwrap_or_else(|| source.name.clone());
+    let name = source
+        .env
+        .name
+        .clone()
+        .or_else(|| given.map(|name| project_name(&name)).filter(|name| !name.is_empty()))
+        .unwrap_or_else(|| source.name.clone());
     variables.insert("COMPOSE_PROJECT_NAME".to_owned(), name.clone());
 
     let mut root: Option<Node> = None;
     let empty = trees.is_empty();
     for (path, node) in trees {
-        let shaped = loader.resolve(node, &path, &source.folder, &variables, &mut vec![source.path.clone()]);
+        let shaped = loader.resolve(node, &path, &source.folder, &variables, &mut vec![main.clone()]);
         root = match (root, shaped) {
             (Some(base), Some(over)) => Some(merge::merge_files(base, over)),
             (one, other) => one.or(other),
@@ -132,7 +139,7 @@ pub(super) fn load(source: &Source<'_>, around: &Surroundings<'_>, report: &mut 
         named: Vec::new(),
         variables,
     };
-    finish::finish(&mut project, around, loader.report);
+    finish::finish(&mut project, source, around, loader.report);
     Some(project)
 }
 
@@ -146,58 +153,56 @@ struct Loader<'a, 'r> {
 impl Loader<'_, '_> {
     /// `compose.override.yaml` beside a file that has one of Compose's own names.
     fn overrides(&self, source: &Source<'_>) -> Option<PathBuf> {
-        if source.text.is_some() {
+        // files that are named one by one are all there are
+        let [path] = source.paths.as_slice() else { return None };
+        if source.text.is_some() || !source.env.paths.is_empty() {
             return None;
         }
-        let name = source.path.file_name()?.to_str().filter(|name| FILE_NAMES.contains(name))?;
+        let name = path.file_name()?.to_str().filter(|name| FILE_NAMES.contains(name))?;
         let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
         [format!("{stem}.override.yml"), format!("{stem}.override.yaml")]
             .into_iter()
-            .map(|name| source.path.with_file_name(name))
+            .map(|name| path.with_file_name(name))
             .find(|path| self.files.exists(path))
     }
 
-    /// The tree of a file. `from` is where the file is named, for the error when it is not there.
-    fn parse(&mut self, path: &Path, text: Option<&str>, from: Span) -> Option<Node> {
+    /// The trees of a file, one for each of its documents. `from` is where the file is named, for the
+    /// error when it is not there.
+    fn parse(&mut self, path: &Path, text: Option<&str>, from: Span) -> Vec<Node> {
         let file = self.report.file(path);
         let read;
         let text = match text {
             Some(text) => text,
-            None => match self.files.read(path) {
-                Ok(text) => {
+            None => match read_text(self.files, path, Some(from), self.report) {
+                Some(text) => {
                     read = text;
                     &read
                 }
-                Err(error) => {
-                    self.report.error_help(
-                        from,
-                        format!("{} cannot be read: {error}", path.display()),
-                        "check the path and its permissions",
-                    );
-                    return None;
-                }
+                None => return Vec::new(),
             },
         };
-        let node = yaml::parse(text, file, self.report)?;
-        match &node.value {
-            Value::Map(_) => Some(node),
-            Value::Null => {
-                self.report.error_help(
-                    Span::whole(file),
-                    "the file is empty",
-                    "a stack has `services:`, as Compose files have",
-                );
-                None
-            }
-            _ => {
+        let Some(mut documents) = yaml::documents(text, file, self.report) else { return Vec::new() };
+        // a document without anything, as a `---` at the end leaves it, says nothing
+        documents.retain(|node| !node.is_null());
+        if documents.is_empty() {
+            self.report.error_help(
+                Span::whole(file),
+                "the file is empty",
+                "a stack begins with `services:`, as Compose files do",
+            );
+        }
+        documents.retain(|node| {
+            let fits = node.as_map().is_some();
+            if !fits {
                 self.report.error_help(
                     node.span,
                     format!("a Compose file is a mapping, not {}", node.kind()),
                     "it begins with `services:`",
                 );
-                None
             }
-        }
+            fits
+        });
+        documents
     }
 
     /// Interpolated, in long forms, with `extends` and `include` carried out.
@@ -250,16 +255,19 @@ fn read_env_file(
     lookup: &dyn Fn(&str) -> Option<String>,
     report: &mut Report,
 ) -> Option<BTreeMap<String, String>> {
+    let text = read_text(files, path, None, report)?;
     let file = report.file(path);
-    let text = match files.read(path) {
-        Ok(text) => text,
-        Err(error) => {
-            report.error_help(Span::whole(file), format!("it cannot be read: {error}"), "check its permissions");
-            return None;
-        }
-    };
     match env_file::parse(&text, lookup) {
-        Ok(values) => Some(values),
+        Ok(read) => {
+            for (name, line) in read.unset {
+                report.warn(
+                    at_line(file, line),
+                    format!("the variable {name} is not set; it counts as empty"),
+                    format!("set it, give it a default (${{{name}:-value}}), or write `$$` for a dollar sign"),
+                );
+            }
+            Some(read.values)
+        }
         Err(error) => {
             report.error_help(at_line(file, error.line), error.message, error.help);
             None

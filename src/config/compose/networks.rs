@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 
 use super::{flag, string_map};
 use crate::config::yaml::Node;
-use crate::model::{NetworkDecl, ServiceNetwork, Volume};
+use crate::model::{NetworkDecl, Pool, ServiceNetwork, Volume};
 
 /// The check of `ipv4_address`.
 pub(super) fn ipv4(text: &str) -> Option<(String, String)> {
@@ -27,6 +27,13 @@ pub(super) fn subnet(text: &str) -> Option<(String, String)> {
     text.parse::<ipnet::IpNet>()
         .is_err()
         .then(|| (format!("`{text}` is not a valid subnet"), "for example 172.28.0.0/24".to_owned()))
+}
+
+/// The check of `gateway`.
+pub(super) fn address(text: &str) -> Option<(String, String)> {
+    text.parse::<std::net::IpAddr>()
+        .is_err()
+        .then(|| (format!("`{text}` is not a valid IP address"), "for example 172.28.0.1".to_owned()))
 }
 
 /// The networks of a service, highest priority first, then by name. The network `default` alone is
@@ -58,10 +65,14 @@ pub(super) fn of_service(service: &Node, custom_default: bool) -> IndexMap<Strin
 
 /// A top-level network. `named` says whether the user gave it its name.
 pub(super) fn network(node: &Node, named: bool) -> NetworkDecl {
-    let subnets = node
-        .get("ipam")
-        .map(|ipam| ipam.items("config").iter().filter_map(|pool| pool.get_text("subnet")?.parse().ok()).collect())
-        .unwrap_or_default();
+    let pool = |pool: &Node| {
+        Some(Pool {
+            subnet: pool.get_text("subnet")?.parse().ok()?,
+            gateway: pool.get_text("gateway").and_then(|text| text.parse().ok()),
+            ip_range: pool.get_text("ip_range").and_then(|text| text.parse().ok()),
+        })
+    };
+    let pools = node.get("ipam").map(|ipam| ipam.items("config").iter().filter_map(pool).collect()).unwrap_or_default();
     NetworkDecl {
         name: named.then(|| node.get_text("name").map(str::to_owned)).flatten(),
         external: flag(node, "external"),
@@ -71,7 +82,7 @@ pub(super) fn network(node: &Node, named: bool) -> NetworkDecl {
         attachable: flag(node, "attachable"),
         enable_ipv6: flag(node, "enable_ipv6"),
         labels: string_map(node, "labels"),
-        subnets,
+        pools,
     }
 }
 

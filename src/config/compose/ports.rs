@@ -6,6 +6,9 @@ use crate::model::{Protocol, PublishedPort};
 
 const HELP: &str = "write \"8080:80\", \"127.0.0.1:8080:80\" or \"8080:80/udp\"";
 
+/// More than this nobody publishes, and an engine starts a program for each.
+const MANY: usize = 10_000;
+
 /// Short ports as long ones; a range becomes as many as it has.
 pub(super) fn expand(node: Node, shaper: &mut Shaper<'_>) -> Option<Node> {
     let Value::List(items) = node.value else { return Some(node) };
@@ -15,11 +18,23 @@ pub(super) fn expand(node: Node, shaper: &mut Shaper<'_>) -> Option<Node> {
             Value::Int(number) => number.to_string(),
             Value::Text(text) => text.clone(),
             _ => {
+                if item.get_text("mode") == Some("host") {
+                    shaper.within(format!("[{index}]"), |shaper| {
+                        shaper.warn(item.span, "macula does nothing with `mode: host`", "it is for Swarm");
+                    });
+                }
                 out.push(item);
                 continue;
             }
         };
         shaper.within(format!("[{index}]"), |shaper| out.extend(short(&text, item.span, shaper).unwrap_or_default()));
+        if out.len() > MANY {
+            return shaper.wrong(
+                item.span,
+                format!("more than {MANY} ports are published"),
+                "give the service a network of its own, or `network_mode: host`",
+            );
+        }
     }
     Some(Node { value: Value::List(out), ..node })
 }
@@ -115,48 +130,45 @@ pub(super) fn published(text: &str) -> Option<(String, String)> {
 }
 
 /// The ports of a service, for the model.
-pub(super) fn build(service: &Node, name: &str, report: &mut Report) -> Vec<PublishedPort> {
+pub(super) fn build(service: &Node) -> Vec<PublishedPort> {
     let mut ports = Vec::new();
     for port in service.items("ports") {
         let Some(target) = port.get_int("target").and_then(|target| u16::try_from(target).ok()) else { continue };
         let published = port.get_text("published").and_then(range);
-        if let Some((first, last)) = published
-            && first != last
-        {
-            report.warn(
-                port.span,
-                format!("services.{name}.ports: macula takes {first}, the first of {first}-{last}"),
-                "write one port, or none for any that is free",
-            );
-        }
         ports.push(PublishedPort {
             target,
             protocol: protocol(port.get_text("protocol")),
             host_ip: port.get_text("host_ip").and_then(parse_address),
             published: published.map(|(first, _)| first),
+            published_to: published.filter(|(first, last)| last > first).map(|(_, last)| last),
         });
     }
     ports
 }
 
-/// The ports that `expose` names, ranges written out.
-pub(super) fn exposed(service: &Node, name: &str, report: &mut Report) -> Vec<u16> {
-    let mut ports = Vec::new();
+/// The ports that `expose` names, ranges written out: those of TCP, and the others as `53/udp`.
+pub(super) fn exposed(service: &Node, name: &str, report: &mut Report) -> (Vec<u16>, Vec<String>) {
+    let (mut ports, mut others) = (Vec::new(), Vec::new());
     for node in service.items("expose") {
         let text = node.as_text().unwrap_or_default();
-        let (numbers, _) = text.split_once('/').unwrap_or((text, "tcp"));
-        match range(numbers) {
-            Some((first, last)) => ports.extend(first..=last),
-            None => report.error_help(
+        let (numbers, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        match (range(numbers), protocol.to_lowercase().as_str()) {
+            (Some((first, last)), "tcp") => ports.extend(first..=last),
+            (Some((first, last)), protocol @ ("udp" | "sctp")) => {
+                others.extend((first..=last).map(|port| format!("{port}/{protocol}")));
+            }
+            _ => report.error_help(
                 node.span,
                 format!("services.{name}.expose: `{text}` is not a valid port"),
-                "write a number from 1 to 65535, with /udp where it is one",
+                "write a number from 1 to 65535, followed by /udp if it is not a TCP port",
             ),
         }
     }
     ports.sort_unstable();
     ports.dedup();
-    ports
+    others.sort_unstable();
+    others.dedup();
+    (ports, others)
 }
 
 fn protocol(text: Option<&str>) -> Protocol {

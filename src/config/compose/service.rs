@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::{Project, build, files, flag, networks, ports, string_map, text, volumes};
 use crate::config::yaml::{Node, Report};
 use crate::model::{
-    Condition, ContainerOptions, Dependency, Healthcheck, Limits, Logging, NetworkDecl, Origin, PullPolicy, Restart,
-    Service, Ulimit, Volume,
+    Blkio, Condition, ContainerOptions, Dependency, DeviceRequest, Healthcheck, Limits, Logging, NetworkDecl, Origin,
+    PullPolicy, Restart, Service, Ulimit, Volume,
 };
 
 /// The services of a project, without their `x-macula`.
@@ -67,16 +67,6 @@ fn service(
     report: &mut Report,
 ) -> Service {
     let deploy = node.get("deploy");
-    if let Some(link) = node.items("links").iter().find(|link| link.as_text().is_some_and(|text| text.contains(':'))) {
-        report.warn(
-            link.span,
-            format!(
-                "services.{name}.links: macula does nothing with the other name in `{}`",
-                link.as_text().unwrap_or_default()
-            ),
-            "give the linked service the name as an alias: networks: {default: {aliases: [name]}}",
-        );
-    }
     if let (Some(scale), Some(replicas)) = (node.get("scale"), deploy.and_then(|deploy| deploy.get("replicas")))
         && scale != replicas
     {
@@ -91,18 +81,21 @@ fn service(
         .or_else(|| deploy?.get_int("replicas"))
         .and_then(|count| u32::try_from(count).ok())
         .unwrap_or(1);
+    let (expose, expose_other) = ports::exposed(node, name, report);
     Service {
         name: name.to_owned(),
         image: text(node, "image"),
-        build: build::build(node, name, sources.embedded, report),
+        build: build::build(node, name, sources, report),
         pull_policy: pull_policy(node, name, report),
         container_name: text(node, "container_name"),
         command: words(node, "command"),
         entrypoint: words(node, "entrypoint"),
         environment: string_map(node, "environment"),
+        unset: unset(node),
         labels: string_map(node, "labels"),
-        ports: ports::build(node, name, report),
-        expose: ports::exposed(node, name, report),
+        ports: ports::build(node),
+        expose,
+        expose_other,
         mounts: volumes::build(node, name, report),
         networks: networks::of_service(node, custom_default),
         network_mode: text(node, "network_mode"),
@@ -114,6 +107,11 @@ fn service(
         options: options(node, name, report),
         extension: crate::model::Extension::default(),
     }
+}
+
+/// Variables that are named without a value, where none is set outside either.
+fn unset(node: &Node) -> Vec<String> {
+    node.entries("environment").filter(|(_, entry)| entry.node.is_null()).map(|(name, _)| name.to_owned()).collect()
 }
 
 /// `None`: the image's own.
@@ -220,6 +218,54 @@ fn options(node: &Node, name: &str, report: &mut Report) -> ContainerOptions {
         oom_score_adj: node.get_int("oom_score_adj"),
         oom_kill_disable: node.get_bool("oom_kill_disable"),
         mac_address: text(node, "mac_address"),
+        device_cgroup_rules: node.texts("device_cgroup_rules"),
+        device_requests: device_requests(node),
+        storage_opt: string_map(node, "storage_opt"),
+        blkio: node.get("blkio_config").filter(|node| !node.is_null()).map(blkio),
+        volumes_from: node.texts("volumes_from"),
+        // a service is known by its own name anyway
+        links: node
+            .texts("links")
+            .into_iter()
+            .filter(|link| link.contains(':'))
+            .chain(node.texts("external_links").into_iter().map(|link| match link.contains(':') {
+                true => link,
+                false => format!("{link}:{link}"),
+            }))
+            .collect(),
+    }
+}
+
+/// `gpus`, and the devices that are reserved.
+fn device_requests(node: &Node) -> Vec<DeviceRequest> {
+    let reserved = ["deploy", "resources", "reservations"].iter().try_fold(node, |node, key| node.get(key));
+    let reserved = reserved.map(|reserved| reserved.items("devices")).unwrap_or_default();
+    node.items("gpus")
+        .iter()
+        .chain(reserved)
+        .map(|request| DeviceRequest {
+            driver: text(request, "driver").unwrap_or_default(),
+            count: request.get_int("count"),
+            ids: request.texts("device_ids"),
+            capabilities: request.texts("capabilities"),
+            options: string_map(request, "options"),
+        })
+        .collect()
+}
+
+fn blkio(node: &Node) -> Blkio {
+    let devices = |list: &str, key: &str| {
+        let one =
+            |device: &Node| Some((device.get_text("path")?.to_owned(), u64::try_from(device.get_int(key)?).ok()?));
+        node.items(list).iter().filter_map(one).collect()
+    };
+    Blkio {
+        weight: node.get_int("weight").and_then(|weight| u16::try_from(weight).ok()),
+        weight_device: devices("weight_device", "weight"),
+        read_bps: devices("device_read_bps", "rate"),
+        write_bps: devices("device_write_bps", "rate"),
+        read_iops: devices("device_read_iops", "rate"),
+        write_iops: devices("device_write_iops", "rate"),
     }
 }
 
@@ -317,5 +363,8 @@ fn limits(node: &Node, name: &str, report: &mut Report) -> Limits {
             "deploy.resources.limits.pids",
             report,
         ),
+        cpu_rt_period: positive(node.get_int("cpu_rt_period")),
+        cpu_rt_runtime: positive(node.get_int("cpu_rt_runtime")),
+        memory_swappiness: node.get_int("mem_swappiness"),
     }
 }

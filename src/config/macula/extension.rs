@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::files::{Files, clean, join};
+use crate::config::read::read_text;
 use crate::config::yaml::{Entry, Field, Kind, Map, Node, Object, Report, Shaper, Value, field as f, listed, shape};
 use crate::model::{
     Alphabet, ConfigTemplate, Extension, Generated, IngressRule, Metrics, PrepareStep, Probe, ProbeKind, Provider,
@@ -310,7 +311,7 @@ pub(in crate::config) struct Templates<'a> {
 
 impl Templates<'_> {
     /// The text of a template: beside a user's stack file, in the user's folder, then the embedded.
-    fn find(&self, name: &str) -> Result<String, String> {
+    fn find(&self, name: &str, report: &mut Report) -> Result<String, Option<String>> {
         let mut tried = Vec::new();
         for path in [
             self.beside.map(|folder| join(folder, Path::new(name))),
@@ -320,12 +321,14 @@ impl Templates<'_> {
         .flatten()
         {
             if self.files.exists(&path) {
-                return self.files.read(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()));
+                return read_text(self.files, &path, None, report).ok_or(None);
             }
             tried.push(path.display().to_string());
         }
         tried.push(format!("the built-in template {name}"));
-        render::template(name).map(str::to_owned).ok_or_else(|| format!("there is neither {}", tried.join(" nor ")))
+        render::template(name)
+            .map(str::to_owned)
+            .ok_or_else(|| Some(format!("there is neither {}", tried.join(" nor "))))
     }
 }
 
@@ -548,7 +551,7 @@ fn configs(
         let Some(text) = inner.as_text() else { continue };
         // a text of its own is a template without a file
         let (name, found) = match kind {
-            "template" => (text, templates.find(text)),
+            "template" => (text, templates.find(text, report)),
             _ => (target, Ok(text.to_owned())),
         };
         let id = |key: &str| node.get_int(key).and_then(|id| u32::try_from(id).ok());
@@ -563,7 +566,9 @@ fn configs(
                 };
                 out.insert(clean(Path::new(target)).to_string_lossy().into_owned(), template);
             }
-            Err(error) => report.error_help(
+            // what is wrong with the file itself was reported
+            Err(None) => {}
+            Err(Some(error)) => report.error_help(
                 node.span,
                 format!("{path}.configs: {error}"),
                 "the path counts from the folder of the stack file",
@@ -593,10 +598,17 @@ fn prepare(node: &Node, path: &str, templates: &Templates<'_>, report: &mut Repo
             let value_text = value.as_text()?;
             let content = match from {
                 "content" => value_text.to_owned(),
-                _ => match templates.find(value_text) {
+                _ => match templates.find(value_text, report) {
                     Ok(content) => content,
                     Err(error) => {
-                        report.error(value.span, format!("{path}.build.prepare.write: {error}"));
+                        // what is wrong with the file itself was reported
+                        if let Some(error) = error {
+                            report.error_help(
+                                value.span,
+                                format!("{path}.build.prepare.write: {error}"),
+                                "the path counts from the folder of the stack file",
+                            );
+                        }
                         return None;
                     }
                 },

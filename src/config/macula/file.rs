@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::files::Files;
+use crate::config::read::read_text;
 use crate::config::yaml::{self, Field, Kind, Node, Object, Report, Shaper, Span, Value, field as f, shape};
 use crate::model::{
     AddressSettings, ClusterSettings, DnsSettings, ImagePolicy, ImageSettings, IngressSettings, PlatformName, Timeouts,
@@ -181,7 +182,7 @@ fn address(text: &str) -> Option<(String, String)> {
 }
 
 /// What macula.yaml says, with defaults.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(in crate::config) struct Settings {
     pub(in crate::config) name: Option<PlatformName>,
     pub(in crate::config) domain: Option<String>,
@@ -199,7 +200,7 @@ pub(in crate::config) struct Settings {
 }
 
 /// `services.NAME`.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(in crate::config) struct ServiceChange {
     pub(in crate::config) span: Span,
     pub(in crate::config) disabled: bool,
@@ -212,17 +213,7 @@ pub(in crate::config) struct ServiceChange {
 /// Reads macula.yaml. What is wrong is in the report, and the rest has its defaults.
 pub(in crate::config) fn load(path: &Path, home: Option<&str>, files: &dyn Files, report: &mut Report) -> Settings {
     let file = report.file(path);
-    let text = match files.read(path) {
-        Ok(text) => text,
-        Err(error) => {
-            report.error_help(
-                Span::whole(file),
-                format!("it cannot be read: {error}"),
-                "check the path and its permissions",
-            );
-            return Settings::default();
-        }
-    };
+    let Some(text) = read_text(files, path, None, report) else { return Settings::default() };
     let Some(root) = yaml::parse(&text, file, report).filter(|root| !root.is_null()) else {
         return Settings::default();
     };

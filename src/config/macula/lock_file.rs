@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Files;
+use crate::config::read::read_text;
 use crate::config::yaml::{Report, Span};
 
 const NAME: &str = "macula.lock";
@@ -27,24 +28,23 @@ pub(in crate::config) fn load(path: &Path, files: &dyn Files, report: &mut Repor
     if !files.exists(path) {
         return BTreeMap::new();
     }
+    let Some(text) = read_text(files, path, None, report) else { return BTreeMap::new() };
     let mut refuse = |problem: String| {
         let file = report.file(path);
-        report.error_help(Span::whole(file), problem, "remove it, and `macula images lock` writes it again");
+        report.error_help(Span::whole(file), problem, "remove it, and run `macula images lock` again");
         BTreeMap::new()
-    };
-    let text = match files.read(path) {
-        Ok(text) => text,
-        Err(error) => return refuse(format!("it cannot be read: {error}")),
     };
     let lock: LockFile = match serde_yaml::from_str(&text) {
         Ok(lock) => lock,
-        Err(error) => return refuse(format!("it is not what `macula images lock` writes: {error}")),
+        Err(error) => return refuse(format!("not a valid macula.lock: {error}")),
     };
     if lock.format != FORMAT {
-        return refuse(format!("its format is {}, and this macula knows {FORMAT}", lock.format));
+        return refuse(format!("its format is {}; this version of macula reads {FORMAT}", lock.format));
     }
     match lock.images.iter().find(|(_, digest)| !is_digest(digest)) {
-        Some((reference, digest)) => refuse(format!("{reference}: `{digest}` is not a digest (sha256: and 64 digits)")),
+        Some((reference, digest)) => {
+            refuse(format!("{reference}: `{digest}` is not a valid digest (sha256: and 64 hexadecimal digits)"))
+        }
         None => lock.images,
     }
 }
@@ -101,6 +101,15 @@ mod tests {
     fn what_is_wrong_with_it_is_told() {
         let wrong = ["format: 2\nimages: {}", "format: 1\nimages: {a: latest}", "format: 1\nimage: {}", "- a"];
         let told: Vec<String> = wrong.iter().map(|text| load(text).unwrap_err()).collect();
-        insta::assert_snapshot!(told.join("\n"));
+        insta::assert_snapshot!(told.join("\n"), @"
+        macula.lock: its format is 2; this version of macula reads 1
+            remove it, and run `macula images lock` again
+        macula.lock: a: `latest` is not a valid digest (sha256: and 64 hexadecimal digits)
+            remove it, and run `macula images lock` again
+        macula.lock: not a valid macula.lock: unknown field `image`, expected `format` or `images` at line 2 column 1
+            remove it, and run `macula images lock` again
+        macula.lock: not a valid macula.lock: invalid type: sequence, expected struct LockFile
+            remove it, and run `macula images lock` again
+        ");
     }
 }

@@ -6,7 +6,9 @@ pub(super) mod file;
 mod init;
 mod json_schema;
 pub(super) mod lock_file;
+mod show;
 
 pub use init::init_file;
 pub use json_schema::schema;
 pub use lock_file::lock_text;
+pub use show::in_force;

@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +32,8 @@ pub struct Diagnostic {
     pub message: String,
     /// What would be right.
     pub help: Option<String>,
+    /// The line as it is in the file, where its text was read as YAML.
+    pub source: Option<String>,
 }
 
 impl fmt::Display for Diagnostic {
@@ -72,6 +74,8 @@ impl std::error::Error for ConfigErrors {}
 pub(in crate::config) struct Report {
     cwd: PathBuf,
     files: Vec<PathBuf>,
+    /// The texts of the files that may be shown, by their number.
+    sources: HashMap<FileId, String>,
     errors: Vec<(Span, Diagnostic)>,
     warnings: Vec<(Span, Diagnostic)>,
 }
@@ -79,7 +83,13 @@ pub(in crate::config) struct Report {
 impl Report {
     /// Paths below `cwd` are shown relative to it.
     pub(in crate::config) fn new(cwd: &Path) -> Self {
-        Self { cwd: cwd.to_owned(), files: Vec::new(), errors: Vec::new(), warnings: Vec::new() }
+        Self {
+            cwd: cwd.to_owned(),
+            files: Vec::new(),
+            sources: HashMap::new(),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 
     /// The number of a file in spans.
@@ -91,18 +101,33 @@ impl Report {
         FileId(u32::try_from(index).unwrap_or(u32::MAX))
     }
 
+    /// Keeps the text of a file, so that a message can show the line that it is about.
+    pub(in crate::config) fn source(&mut self, file: FileId, text: &str) {
+        self.sources.entry(file).or_insert_with(|| text.to_owned());
+    }
+
+    fn line(&self, span: Span) -> Option<String> {
+        let line = usize::try_from(span.line).ok()?.checked_sub(1)?;
+        self.sources.get(&span.file)?.lines().nth(line).map(str::to_owned)
+    }
+
+    /// The value without quotes that stands at a place, as it is written.
+    pub(in crate::config) fn plain_at(&self, span: Span) -> Option<String> {
+        let line = self.line(span)?;
+        let rest: String = line.chars().skip(usize::try_from(span.column).ok()?.checked_sub(1)?).collect();
+        let end = rest.find([' ', '\t', ',', '}', ']']).unwrap_or(rest.len());
+        let plain = rest.get(..end)?;
+        // an anchor, a tag or an alias stands before its value
+        (!plain.is_empty() && !plain.starts_with(['"', '\'', '&', '!', '*'])).then(|| plain.to_owned())
+    }
+
     fn diagnostic(&self, span: Span, message: String, help: Option<String>) -> Diagnostic {
         let path = self.files.get(span.file.0 as usize).cloned().unwrap_or_default();
         let shown = match path.strip_prefix(&self.cwd) {
             Ok(relative) if !relative.as_os_str().is_empty() => relative.to_owned(),
             _ => path,
         };
-        Diagnostic { file: shown, line: span.line, column: span.column, message, help }
-    }
-
-    pub(in crate::config) fn error(&mut self, span: Span, message: impl Into<String>) {
-        let diagnostic = self.diagnostic(span, message.into(), None);
-        self.errors.push((span, diagnostic));
+        Diagnostic { file: shown, line: span.line, column: span.column, message, help, source: self.line(span) }
     }
 
     pub(in crate::config) fn error_help(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
@@ -214,12 +239,13 @@ mod tests {
         let mut report = Report::new(Path::new("/home/u"));
         let file = report.file(Path::new("/home/u/compose.yaml"));
         report.error_help(Span { file, line: 3, column: 5 }, "unknown key `imgae`", "did you mean `image`?");
-        report.error(Span { file, line: 1, column: 1 }, "first");
-        report.error(Span { file, line: 1, column: 1 }, "first");
+        report.error_help(Span { file, line: 1, column: 1 }, "first", "x");
+        report.error_help(Span { file, line: 1, column: 1 }, "first", "x");
         let (errors, warnings) = report.finish();
         assert!(warnings.is_empty());
         insta::assert_snapshot!(ConfigErrors(errors), @r"
         compose.yaml:1:1: first
+            x
         compose.yaml:3:5: unknown key `imgae`
             did you mean `image`?
         ");

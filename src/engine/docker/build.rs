@@ -28,20 +28,7 @@ pub(super) async fn build(
             return Err(EngineError::Other { operation, message });
         }
     }
-    let options = BuildImageOptions {
-        dockerfile: DOCKERFILE.to_owned(),
-        t: Some(request.tag.clone()),
-        extrahosts: (!request.extra_hosts.is_empty()).then(|| request.extra_hosts.join("\n")),
-        nocache: request.no_cache,
-        rm: true,
-        forcerm: true,
-        buildargs: (!request.args.is_empty()).then(|| hash_map(&request.args)),
-        labels: (!request.labels.is_empty()).then(|| hash_map(&request.labels)),
-        networkmode: request.network.clone(),
-        platform: request.platform.clone().unwrap_or_default(),
-        target: request.target.clone().unwrap_or_default(),
-        ..BuildImageOptions::default()
-    };
+    let options = options(request);
     let context = bollard::body_try_stream(stream_context(request.dockerfile.clone(), request.context.clone()));
     let mut lines = Box::pin(docker.client.build_image(options, docker.logins(), Some(context)));
     let mut output = Output::default();
@@ -69,6 +56,26 @@ pub(super) async fn build(
             let error = Error::DockerStreamError { error: "the build ended without an image".to_owned() };
             Err(failure(&operation, &request.tag, error, &mut output))
         }
+    }
+}
+
+fn options(request: &BuildRequest) -> BuildImageOptions {
+    BuildImageOptions {
+        dockerfile: DOCKERFILE.to_owned(),
+        t: Some(request.tag.clone()),
+        extrahosts: (!request.extra_hosts.is_empty()).then(|| request.extra_hosts.join("\n")),
+        nocache: request.no_cache,
+        pull: request.pull.then(|| "true".to_owned()),
+        cachefrom: (!request.cache_from.is_empty()).then(|| request.cache_from.clone()),
+        shmsize: request.shm_size.map(|size| i32::try_from(size).unwrap_or(i32::MAX)),
+        rm: true,
+        forcerm: true,
+        buildargs: (!request.args.is_empty()).then(|| hash_map(&request.args)),
+        labels: (!request.labels.is_empty()).then(|| hash_map(&request.labels)),
+        networkmode: request.network.clone(),
+        platform: request.platform.clone().unwrap_or_default(),
+        target: request.target.clone().unwrap_or_default(),
+        ..BuildImageOptions::default()
     }
 }
 
@@ -137,6 +144,27 @@ impl Output {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_is_said_in_the_words_of_the_engine() {
+        let map = |key: &str, value: &str| [(key.to_owned(), value.to_owned())].into();
+        let request = BuildRequest {
+            tag: "macula/web:1".into(),
+            dockerfile: "FROM scratch".into(),
+            context: Vec::new(),
+            args: map("A", "1"),
+            labels: map("l", "2"),
+            target: Some("run".into()),
+            network: Some("host".into()),
+            no_cache: true,
+            pull: true,
+            cache_from: vec!["web:old".into()],
+            shm_size: Some(1 << 20),
+            platform: Some("linux/arm64".into()),
+            extra_hosts: vec!["a:1.2.3.4".into(), "b:::1".into()],
+        };
+        insta::assert_debug_snapshot!(options(&request), @"");
+    }
 
     #[test]
     fn output_is_cut_into_lines_and_its_end_kept() {

@@ -1,19 +1,24 @@
 //! The context of a build as a stream of tar, without what `.dockerignore` leaves out
 //! (<https://docs.docker.com/build/concepts/context/#dockerignore-files>).
 
-use crate::words;
+use std::collections::HashMap;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
+use regex::Regex;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 /// The Dockerfile's name in the context: one that no context holds and no `.dockerignore` names.
 pub(super) const DOCKERFILE: &str = ".macula.Dockerfile";
+/// The file of rules that says what stays out.
+const IGNORE: &str = ".dockerignore";
 /// Bytes in one piece of the stream.
 const CHUNK: usize = 128 * 1024;
 /// A larger file counts as changed when its size or time is: bytes.
@@ -72,26 +77,106 @@ fn pack(dockerfile: &str, folders: &[(PathBuf, String)], out: &mut dyn Write) ->
     header.set_gid(0);
     header.set_mtime(0);
     builder.append_data(&mut header, DOCKERFILE, dockerfile.as_bytes())?;
+    let mut hidden = false;
     for (folder, inside) in folders {
         let inside = inside.trim_matches('/');
+        if inside.is_empty() {
+            // the builder takes what these rules name out of the context once it has read it: our
+            // Dockerfile, which must not come into anybody's image
+            let rules = match read_rules(folder)? {
+                Some(rules) => format!("{}\n{DOCKERFILE}\n", rules.trim_end()),
+                None => format!("{IGNORE}\n{DOCKERFILE}\n"),
+            };
+            header.set_size(rules.len() as u64);
+            builder.append_data(&mut header, IGNORE, rules.as_bytes())?;
+            hidden = true;
+        }
         let ignore = if inside.is_empty() { Ignore::read(folder)? } else { Ignore::default() };
-        let mut packer = Packer { builder: &mut builder };
+        let mut packer = Packer { builder: &mut builder, hidden };
         let mut walk = Walk { out: &mut packer, ignore };
         walk.folder(folder, inside, "").map_err(|error| named(folder, error))?;
     }
     builder.finish()
 }
 
-/// What a build of this folder would send, as a digest: names, modes and contents, without what
-/// `.dockerignore` leaves out. Of a file of more than 16 MiB its size and time of change.
-///
-/// # Errors
-/// A file or folder that cannot be read.
-pub fn context_digest(folder: &Path) -> io::Result<String> {
-    let mut seen = Digest { hash: Sha256::new() };
-    let mut walk = Walk { out: &mut seen, ignore: Ignore::read(folder)? };
-    walk.folder(folder, "", "").map_err(|error| named(folder, error))?;
-    Ok(words::hex(seen.hash.finalize()))
+/// What the files of contexts held when somebody last looked: one with the same size and times is not
+/// read again. It is lost without harm.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct ContextCache {
+    files: HashMap<PathBuf, Seen>,
+    #[serde(skip)]
+    changed: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Seen {
+    stamp: Stamp,
+    digest: String,
+}
+
+/// What changes with a file's content. The inode and the time of its change betray whoever sets the
+/// other time back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Stamp(u64, u64, i64, i64, i64, i64);
+
+impl Stamp {
+    fn of(metadata: &std::fs::Metadata) -> Self {
+        let m = metadata;
+        Self(m.size(), m.ino(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec())
+    }
+
+    /// A file that was just changed may change again within the same tick of the clock.
+    fn is_settled(&self) -> bool {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        i64::try_from(now).is_ok_and(|now| now - self.4 > 2)
+    }
+}
+
+impl ContextCache {
+    /// What was written last. A file that is not there, or not readable, knows nothing.
+    #[must_use]
+    pub fn read(path: &Path) -> Self {
+        std::fs::read(path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+    }
+
+    /// Keeps it, where there is anything new.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        if !self.changed {
+            return Ok(());
+        }
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+        std::fs::write(&temporary, serde_json::to_vec(self)?)?;
+        std::fs::rename(&temporary, path)
+    }
+
+    /// What a build of this folder would send, as a digest: names, modes and contents, without what
+    /// `.dockerignore` leaves out. Of a file of more than 16 MiB its size and time of change.
+    ///
+    /// # Errors
+    /// A file or folder that cannot be read.
+    pub fn digest(&mut self, folder: &Path) -> io::Result<String> {
+        let ignore = Ignore::read(folder)?;
+        let mut seen = Digest { hash: Sha256::new(), known: self, seen: HashMap::new() };
+        let mut walk = Walk { out: &mut seen, ignore };
+        walk.folder(folder, "", "").map_err(|error| named(folder, error))?;
+        let Digest { hash, seen, .. } = seen;
+        // files that are gone are forgotten
+        let before = self.files.len();
+        self.files.retain(|path, _| !path.starts_with(folder) || seen.contains_key(path));
+        self.changed |= self.files.len() != before;
+        self.files.extend(seen);
+        Ok(hex(hash))
+    }
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What is done with each entry of a context.
@@ -99,27 +184,47 @@ trait Sink {
     fn entry(&mut self, path: &Path, target: &str, metadata: &std::fs::Metadata) -> io::Result<()>;
 }
 
-struct Digest {
+struct Digest<'a> {
     hash: Sha256,
+    known: &'a mut ContextCache,
+    seen: HashMap<PathBuf, Seen>,
 }
 
-impl Sink for Digest {
+impl Digest<'_> {
+    fn content(&mut self, path: &Path, metadata: &std::fs::Metadata) -> io::Result<String> {
+        let stamp = Stamp::of(metadata);
+        if let Some(known) = self.known.files.get(path).filter(|known| known.stamp == stamp) {
+            let known = known.clone();
+            let digest = known.digest.clone();
+            self.seen.insert(path.to_owned(), known);
+            return Ok(digest);
+        }
+        let mut hash = Sha256::new();
+        hash.update(std::fs::read(path)?);
+        let digest = hex(hash);
+        if stamp.is_settled() {
+            self.known.changed = true;
+            self.seen.insert(path.to_owned(), Seen { stamp, digest: digest.clone() });
+        }
+        Ok(digest)
+    }
+}
+
+impl Sink for Digest<'_> {
     fn entry(&mut self, path: &Path, target: &str, metadata: &std::fs::Metadata) -> io::Result<()> {
         let kind = metadata.file_type();
-        let mut part = |bytes: &[u8]| {
-            self.hash.update((bytes.len() as u64).to_be_bytes());
-            self.hash.update(bytes);
-        };
-        part(target.as_bytes());
-        part(&metadata.permissions().mode().to_be_bytes());
-        if kind.is_symlink() {
-            part(std::fs::read_link(path)?.as_os_str().as_bytes());
+        let content = if kind.is_symlink() {
+            std::fs::read_link(path)?.as_os_str().as_bytes().to_vec()
         } else if kind.is_file() && metadata.len() <= LARGEST_READ {
-            part(&std::fs::read(path)?);
+            self.content(path, metadata)?.into_bytes()
         } else if kind.is_file() {
-            part(&metadata.len().to_be_bytes());
-            part(&metadata.mtime().to_be_bytes());
-            part(&metadata.mtime_nsec().to_be_bytes());
+            format!("{} {} {}", metadata.len(), metadata.mtime(), metadata.mtime_nsec()).into_bytes()
+        } else {
+            Vec::new()
+        };
+        for part in [target.as_bytes(), &metadata.permissions().mode().to_be_bytes(), &content] {
+            self.hash.update((part.len() as u64).to_be_bytes());
+            self.hash.update(part);
         }
         Ok(())
     }
@@ -135,6 +240,8 @@ fn named(path: &Path, error: io::Error) -> io::Error {
 
 struct Packer<'a, 'b> {
     builder: &'a mut tar::Builder<&'b mut dyn Write>,
+    /// The rules at the root are in the archive already.
+    hidden: bool,
 }
 
 struct Walk<'a> {
@@ -176,6 +283,9 @@ impl Walk<'_> {
 
 impl Sink for Packer<'_, '_> {
     fn entry(&mut self, path: &Path, target: &str, metadata: &std::fs::Metadata) -> io::Result<()> {
+        if self.hidden && target == IGNORE {
+            return Ok(());
+        }
         let mut header = tar::Header::new_gnu();
         header.set_metadata_in_mode(metadata, tar::HeaderMode::Complete);
         // whoever built it, the files in the image belong to root
@@ -210,34 +320,34 @@ fn join(folder: &str, name: &str) -> String {
 #[derive(Debug, Default)]
 pub(super) struct Ignore {
     /// Pattern, and whether it takes a path back in (`!`).
-    rules: Vec<(Vec<char>, bool)>,
+    rules: Vec<(Regex, bool)>,
 }
 
 impl Ignore {
     fn read(folder: &Path) -> io::Result<Self> {
-        let path = folder.join(".dockerignore");
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(Self::parse(&text)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(named(&path, error)),
-        }
+        Self::parse(&read_rules(folder)?.unwrap_or_default())
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", folder.join(IGNORE).display())))
     }
 
-    pub fn parse(text: &str) -> Self {
-        let lines = text.trim_start_matches('\u{feff}').lines();
-        let rules = lines
-            .map(str::trim)
-            .filter(|line| !line.is_empty() && !line.starts_with('#'))
-            .filter_map(|line| {
-                let (pattern, back) = match line.strip_prefix('!') {
-                    Some(pattern) => (pattern.trim(), true),
-                    None => (line, false),
-                };
-                let pattern = clean(pattern);
-                (!pattern.is_empty()).then(|| (pattern.chars().collect(), back))
-            })
-            .collect();
-        Self { rules }
+    pub fn parse(text: &str) -> io::Result<Self> {
+        let mut rules = Vec::new();
+        for line in text.trim_start_matches('\u{feff}').lines().map(str::trim) {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (pattern, back) = match line.strip_prefix('!') {
+                Some(pattern) => (pattern.trim(), true),
+                None => (line, false),
+            };
+            let pattern = clean(pattern);
+            if pattern.is_empty() {
+                continue;
+            }
+            let rule = Regex::new(&expression(&pattern))
+                .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("`{line}` is not a valid pattern")))?;
+            rules.push((rule, back));
+        }
+        Ok(Self { rules })
     }
 
     fn has_exceptions(&self) -> bool {
@@ -247,13 +357,23 @@ impl Ignore {
     /// Whether a path (relative, with `/`) stays out: it or a folder above it matches.
     pub fn leaves_out(&self, path: &str) -> bool {
         let mut out = false;
-        for (pattern, back) in &self.rules {
+        for (rule, back) in &self.rules {
             // a rule that would change nothing need not be looked at
-            if out == *back && matches_or_parent(pattern, path) {
+            if out == *back && rule.is_match(path) {
                 out = !back;
             }
         }
         out
+    }
+}
+
+/// The text of a folder's `.dockerignore`.
+fn read_rules(folder: &Path) -> io::Result<Option<String>> {
+    let path = folder.join(IGNORE);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(named(&path, error)),
     }
 }
 
@@ -272,69 +392,78 @@ fn clean(pattern: &str) -> String {
     parts.join("/")
 }
 
-fn matches_or_parent(pattern: &[char], path: &str) -> bool {
-    let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
-    ends.filter_map(|end| path.get(..end)).any(|path| {
-        let path: Vec<char> = path.chars().collect();
-        glob(pattern, &path)
-    })
-}
-
-/// `*` and `?` stop at a slash, `**` does not, `**/` is also nothing, `[...]` is a class.
-fn glob(pattern: &[char], path: &[char]) -> bool {
-    match pattern {
-        [] => path.is_empty(),
-        ['*', '*', '/', rest @ ..] => {
-            glob(rest, path) || (0..path.len()).any(|at| path[at] == '/' && glob(rest, &path[at + 1..]))
-        }
-        ['*', '*', rest @ ..] => (0..=path.len()).any(|at| glob(rest, &path[at..])),
-        ['*', rest @ ..] => {
-            let reach = path.iter().position(|c| *c == '/').unwrap_or(path.len());
-            (0..=reach).any(|at| glob(rest, &path[at..]))
-        }
-        ['?', rest @ ..] => matches!(path, [c, more @ ..] if *c != '/' && glob(rest, more)),
-        ['[', rest @ ..] => match (class(rest), path) {
-            (Some((class, rest)), [c, more @ ..]) => *c != '/' && class.holds(*c) && glob(rest, more),
-            (Some(_), []) => false,
-            // no end: an ordinary bracket
-            (None, _) => matches!(path, ['[', more @ ..] if glob(rest, more)),
-        },
-        ['\\', c, rest @ ..] => matches!(path, [d, more @ ..] if c == d && glob(rest, more)),
-        [c, rest @ ..] => matches!(path, [d, more @ ..] if c == d && glob(rest, more)),
+/// A pattern as a regular expression, which takes time in proportion to the path: `*` and `?` stop at a
+/// slash, `**` does not, `**/` is also nothing, `[...]` is a class. What is below a match matches, too.
+fn expression(pattern: &str) -> String {
+    let mut out = String::from("(?s)^");
+    let letters: Vec<char> = pattern.chars().collect();
+    let mut rest = letters.as_slice();
+    loop {
+        rest = match rest {
+            [] => break,
+            ['*', '*', '/', after @ ..] => {
+                out.push_str("(?:.*/)?");
+                after
+            }
+            ['*', '*', after @ ..] => {
+                out.push_str(".*");
+                after
+            }
+            ['*', after @ ..] => {
+                out.push_str("[^/]*");
+                after
+            }
+            ['?', after @ ..] => {
+                out.push_str("[^/]");
+                after
+            }
+            ['[', after @ ..] => match class(after) {
+                Some((class, after)) => {
+                    out.push_str(&class);
+                    after
+                }
+                // no end: an ordinary bracket
+                None => {
+                    out.push_str("\\[");
+                    after
+                }
+            },
+            ['\\', letter, after @ ..] | [letter, after @ ..] => {
+                out.push_str(&regex::escape(&letter.to_string()));
+                after
+            }
+        };
     }
+    out.push_str("(?:/.*)?$");
+    out
 }
 
-struct Class {
-    negated: bool,
-    ranges: Vec<(char, char)>,
-}
-
-impl Class {
-    fn holds(&self, c: char) -> bool {
-        self.ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) != self.negated
-    }
-}
-
-/// What follows `[`, and what follows its `]`.
-fn class(pattern: &[char]) -> Option<(Class, &[char])> {
+/// The class that follows a `[`, and what follows its `]`.
+fn class(pattern: &[char]) -> Option<(String, &[char])> {
     let (negated, mut rest) = match pattern {
         ['^' | '!', rest @ ..] => (true, rest),
         rest => (false, rest),
     };
-    let mut ranges = Vec::new();
+    let mut out = String::from(if negated { "[^/" } else { "[" });
+    let mut empty = true;
+    let letter = |letter: &char| regex::escape(&letter.to_string());
     loop {
         match rest {
-            [']', after @ ..] if !ranges.is_empty() => return Some((Class { negated, ranges }, after)),
+            [']', after @ ..] if !empty => {
+                out.push(']');
+                return Some((out, after));
+            }
             [low, '-', high, after @ ..] if *high != ']' => {
-                ranges.push((*low, *high));
+                out.push_str(&format!("{}-{}", letter(low), letter(high)));
                 rest = after;
             }
-            ['\\', c, after @ ..] | [c, after @ ..] => {
-                ranges.push((*c, *c));
+            ['\\', one, after @ ..] | [one, after @ ..] => {
+                out.push_str(&letter(one));
                 rest = after;
             }
             [] => return None,
         }
+        empty = false;
     }
 }
 

@@ -37,9 +37,13 @@ fn patterns_leave_out_what_docker_leaves_out() {
         ("*.md\n!README.md\nREADME.md", "README.md", true),
         ("!keep", "keep", false),
         ("**", "anything/at/all", true),
+        ("a**b", "a/x/b", true),
+        ("a.b", "axb", false),
+        ("[!/]x", "/x", false),
+        ("é?", "éü", true),
     ];
     for (file, path, out) in table {
-        assert_eq!(Ignore::parse(file).leaves_out(path), out, "{file:?} {path}");
+        assert_eq!(Ignore::parse(file).unwrap().leaves_out(path), out, "{file:?} {path}");
     }
 }
 
@@ -88,6 +92,7 @@ fn a_context_is_packed_without_what_is_left_out() {
     insta::assert_snapshot!(got.join("\n"), @"
     .dockerignore 0:0 target
     !target/keep
+    .macula.Dockerfile
     .macula.Dockerfile 0:0 FROM scratch
     src/ 0:0 folder
     src/deep/ 0:0 folder
@@ -110,7 +115,7 @@ fn a_folder_that_is_not_there_is_named() {
 fn the_digest_is_of_what_a_build_would_send() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-    let digest = || context_digest(folder.path()).unwrap();
+    let digest = || ContextCache::default().digest(folder.path()).unwrap();
     write("Dockerfile", "FROM a\n");
     write(".dockerignore", "*.log\n");
     let first = digest();
@@ -123,5 +128,62 @@ fn the_digest_is_of_what_a_build_would_send() {
     assert_eq!(digest(), first);
     std::fs::rename(folder.path().join("Dockerfile"), folder.path().join("Containerfile")).unwrap();
     assert!(![first, second].contains(&digest()));
-    assert!(context_digest(&folder.path().join("nowhere")).unwrap_err().to_string().contains("nowhere"));
+    assert!(
+        ContextCache::default().digest(&folder.path().join("nowhere")).unwrap_err().to_string().contains("nowhere")
+    );
+}
+
+/// A backtracking matcher takes 14 s for this one.
+#[test]
+fn no_pattern_takes_long() {
+    let begun = std::time::Instant::now();
+    let ignore = Ignore::parse("*a*a*a*a*a*a*a*a*a*a*a*ab\n**/**/**/**/**/**/**/**/x\n").unwrap();
+    assert!(!ignore.leaves_out(&"a".repeat(34)));
+    assert!(!ignore.leaves_out(&"a/".repeat(60)));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_known_file_is_not_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("cache/contexts.json");
+    let context = folder.path().join("context");
+    std::fs::create_dir(&context).unwrap();
+    std::fs::write(context.join("a"), "1").unwrap();
+    let mut known = ContextCache::default();
+    let first = known.digest(&context).unwrap();
+    assert!(known.files.is_empty(), "a file that was just written may change within the same tick");
+
+    // as it is a while later
+    let stamp = Stamp::of(&std::fs::metadata(context.join("a")).unwrap());
+    known.files.insert(context.join("a"), Seen { stamp, digest: "known".to_owned() });
+    known.files.insert(context.join("gone"), Seen { stamp: Stamp(0, 0, 0, 0, 0, 0), digest: String::new() });
+    let second = known.digest(&context).unwrap();
+    assert_ne!(first, second, "the digest comes from what is known");
+    known.write(&cache).unwrap();
+
+    let mut read = ContextCache::read(&cache);
+    assert_eq!(read.files.keys().collect::<Vec<_>>(), [&context.join("a")]);
+    assert_eq!(read.digest(&context).unwrap(), second);
+    std::fs::write(context.join("a"), "22").unwrap();
+    assert_ne!(read.digest(&context).unwrap(), second);
+    // a cache that was cut off is an empty one
+    std::fs::write(&cache, "{\"files\"").unwrap();
+    assert!(ContextCache::read(&cache).files.is_empty());
+}
+
+#[test]
+fn a_pattern_that_is_wrong_is_named() {
+    let error = Ignore::parse("x\n[z-a]\n").unwrap_err();
+    assert_eq!(error.to_string(), "`[z-a]` is not a valid pattern");
+}
+
+/// Where the user has no rules, ours say that they are not part of the context either.
+#[test]
+fn nothing_of_ours_comes_into_an_image() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a"), "a").unwrap();
+    let got = packed(&[(folder.path().to_owned(), String::new())]);
+    assert_eq!(got[".dockerignore"], "0:0 .dockerignore\n.macula.Dockerfile");
+    assert_eq!(got.len(), 3);
 }

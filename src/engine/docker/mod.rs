@@ -33,7 +33,7 @@ mod spec;
 mod streams;
 mod version;
 
-pub use context::context_digest;
+pub use context::ContextCache;
 
 pub(super) use connect::ConnectError;
 pub(super) use spec::volumes_of_image;

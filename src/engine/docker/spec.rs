@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use bollard::models::{
     ContainerCreateBody, DeviceMapping, DeviceRequest, EndpointIpamConfig, EndpointSettings, HealthConfig, HostConfig,
     HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountBindOptions, MountBindOptionsPropagationEnum,
-    MountType, MountVolumeOptions, NetworkingConfig, PortBinding, ResourcesUlimits, RestartPolicy,
-    RestartPolicyNameEnum,
+    MountType, MountVolumeOptions, NetworkingConfig, PortBinding, ResourcesBlkioWeightDevice, ResourcesUlimits,
+    RestartPolicy, RestartPolicyNameEnum, ThrottleDevice,
 };
 
 use super::hash_map;
@@ -43,6 +43,11 @@ pub(super) fn creation(
         Some(_) => Vec::new(),
         None => spec.networks.iter().map(|network| (network.network.clone(), endpoint(network))).collect(),
     };
+    if !options.links.is_empty() {
+        for (_, endpoint) in &mut endpoints {
+            endpoint.links = Some(options.links.clone());
+        }
+    }
     let network_mode = spec.network_mode.clone().or_else(|| endpoints.first().map(|(network, _)| network.clone()));
     if let (Some(mac), Some((_, endpoint))) = (&options.mac_address, endpoints.first_mut()) {
         if api < MAC_OF_ENDPOINT {
@@ -90,6 +95,15 @@ fn host_config(options: &ContainerOptions, api: ApiVersion) -> Result<HostConfig
     // a list of CDI names (vendor.com/class=name) is a request, a path is a mapping
     let (cdi, devices): (Vec<&String>, Vec<&String>) =
         options.devices.iter().partition(|device| !device.starts_with('/') && device.contains('='));
+    let mut requests: Vec<DeviceRequest> = options.device_requests.iter().map(device_request).collect();
+    if !cdi.is_empty() {
+        requests.push(DeviceRequest {
+            driver: Some("cdi".to_owned()),
+            device_ids: Some(cdi.into_iter().cloned().collect()),
+            ..DeviceRequest::default()
+        });
+    }
+    let blkio = options.blkio.clone().unwrap_or_default();
     let ulimits: Vec<ResourcesUlimits> = options
         .ulimits
         .iter()
@@ -110,15 +124,21 @@ fn host_config(options: &ContainerOptions, api: ApiVersion) -> Result<HostConfig
         cpu_shares: limits.cpu_shares,
         cpuset_cpus: limits.cpuset.clone(),
         pids_limit: limits.pids,
+        cpu_realtime_period: limits.cpu_rt_period,
+        cpu_realtime_runtime: limits.cpu_rt_runtime,
+        memory_swappiness: limits.memory_swappiness,
+        blkio_weight: blkio.weight,
+        blkio_weight_device: weights(&blkio.weight_device),
+        blkio_device_read_bps: rates(&blkio.read_bps),
+        blkio_device_write_bps: rates(&blkio.write_bps),
+        blkio_device_read_iops: rates(&blkio.read_iops),
+        blkio_device_write_iops: rates(&blkio.write_iops),
+        device_cgroup_rules: some(&options.device_cgroup_rules),
+        storage_opt: (!options.storage_opt.is_empty()).then(|| hash_map(&options.storage_opt)),
+        volumes_from: some(&options.volumes_from),
         cgroup_parent: options.cgroup_parent.clone(),
         devices: (!devices.is_empty()).then(|| devices.into_iter().map(|device| device_mapping(device)).collect()),
-        device_requests: (!cdi.is_empty()).then(|| {
-            vec![DeviceRequest {
-                driver: Some("cdi".to_owned()),
-                device_ids: Some(cdi.into_iter().cloned().collect()),
-                ..DeviceRequest::default()
-            }]
-        }),
+        device_requests: (!requests.is_empty()).then_some(requests),
         oom_kill_disable: options.oom_kill_disable,
         oom_score_adj: options.oom_score_adj,
         init: options.init,
@@ -154,6 +174,33 @@ fn host_config(options: &ContainerOptions, api: ApiVersion) -> Result<HostConfig
         runtime: options.runtime.clone(),
         ..HostConfig::default()
     })
+}
+
+fn device_request(request: &crate::model::DeviceRequest) -> DeviceRequest {
+    // as `docker run --gpus` does it: a request that names no capability is for a GPU
+    let capabilities =
+        if request.capabilities.is_empty() { vec!["gpu".to_owned()] } else { request.capabilities.clone() };
+    DeviceRequest {
+        driver: (!request.driver.is_empty()).then(|| request.driver.clone()),
+        count: request.count,
+        device_ids: (!request.ids.is_empty()).then(|| request.ids.clone()),
+        capabilities: Some(vec![capabilities]),
+        options: (!request.options.is_empty()).then(|| hash_map(&request.options)),
+    }
+}
+
+fn weights(all: &[(String, u64)]) -> Option<Vec<ResourcesBlkioWeightDevice>> {
+    let one = |(path, weight): &(String, u64)| ResourcesBlkioWeightDevice {
+        path: Some(path.clone()),
+        weight: usize::try_from(*weight).ok(),
+    };
+    (!all.is_empty()).then(|| all.iter().map(one).collect())
+}
+
+fn rates(all: &[(String, u64)]) -> Option<Vec<ThrottleDevice>> {
+    let one =
+        |(path, rate): &(String, u64)| ThrottleDevice { path: Some(path.clone()), rate: i64::try_from(*rate).ok() };
+    (!all.is_empty()).then(|| all.iter().map(one).collect())
 }
 
 fn restart(restart: &Restart) -> Option<RestartPolicy> {
@@ -203,6 +250,7 @@ type Ports = HashMap<String, Option<Vec<PortBinding>>>;
 fn ports(spec: &ContainerSpec) -> (Ports, Vec<String>) {
     let mut bindings = Ports::new();
     let mut exposed: Vec<String> = spec.expose.iter().map(|port| format!("{port}/tcp")).collect();
+    exposed.extend(spec.expose_other.iter().cloned());
     for port in &spec.ports {
         let key = format!("{}/{}", port.container_port, port.protocol);
         exposed.push(key.clone());
@@ -240,13 +288,15 @@ fn mounts(
     let mut tmpfs = HashMap::new();
     for mount in &spec.mounts {
         match mount {
-            MountSpec::Bind { source, target, read_only, create_host_path, propagation } => {
+            MountSpec::Bind { source, target, read_only, create_host_path, propagation, selinux } => {
                 let source = source.to_string_lossy().into_owned();
-                // the older form makes the folder on the host, but knows no colon in a path
-                if *create_host_path && api < CREATE_MOUNTPOINT && !source.contains(':') && !target.contains(':') {
+                // the older form makes the folder on the host and labels it, but knows no colon in a path
+                let makes = *create_host_path && api < CREATE_MOUNTPOINT;
+                if (makes || selinux.is_some()) && !source.contains(':') && !target.contains(':') {
                     let mut words: Vec<&str> = Vec::new();
                     words.push(if *read_only { "ro" } else { "rw" });
                     words.extend(propagation.as_deref());
+                    words.extend(selinux.as_deref());
                     binds.push(format!("{source}:{target}:{}", words.join(",")));
                     continue;
                 }

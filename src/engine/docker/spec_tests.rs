@@ -20,6 +20,7 @@ fn bare() -> ContainerSpec {
         network_mode: None,
         ports: Vec::new(),
         expose: Vec::new(),
+        expose_other: Vec::new(),
         mounts: Vec::new(),
         files: Vec::new(),
         healthcheck: None,
@@ -70,6 +71,7 @@ fn full() -> ContainerSpec {
             },
         ],
         expose: vec![9187, 5432],
+        expose_other: vec!["53/udp".into()],
         mounts: vec![
             MountSpec::Volume {
                 source: "macula-db".into(),
@@ -84,6 +86,7 @@ fn full() -> ContainerSpec {
                 read_only: true,
                 create_host_path: true,
                 propagation: Some("rslave".into()),
+                selinux: None,
             },
             MountSpec::Bind {
                 source: "/srv/with:colon".into(),
@@ -91,6 +94,7 @@ fn full() -> ContainerSpec {
                 read_only: false,
                 create_host_path: false,
                 propagation: None,
+                selinux: None,
             },
             MountSpec::Tmpfs {
                 target: "/tmp".into(),
@@ -150,10 +154,32 @@ fn full() -> ContainerSpec {
                 cpu_shares: Some(512),
                 cpuset: Some("0-1".into()),
                 pids: Some(100),
+                cpu_rt_period: Some(1_000_000),
+                cpu_rt_runtime: Some(950_000),
+                memory_swappiness: Some(10),
             },
             oom_score_adj: Some(-500),
             oom_kill_disable: Some(true),
             mac_address: None,
+            device_cgroup_rules: list(&["c 1:3 mr"]),
+            device_requests: vec![crate::model::DeviceRequest {
+                driver: "nvidia".into(),
+                count: Some(-1),
+                ids: list(&["0"]),
+                capabilities: list(&["gpu", "utility"]),
+                options: map("visible", "all"),
+            }],
+            storage_opt: map("size", "1g"),
+            blkio: Some(crate::model::Blkio {
+                weight: Some(300),
+                weight_device: vec![("/dev/sda".into(), 400)],
+                read_bps: vec![("/dev/sda".into(), 1024)],
+                write_bps: vec![("/dev/sdb".into(), 2048)],
+                read_iops: vec![("/dev/sda".into(), 100)],
+                write_iops: vec![("/dev/sdb".into(), 200)],
+            }),
+            volumes_from: list(&["macula-data-1:ro"]),
+            links: list(&["macula-db-1:database"]),
         },
         ..bare()
     }
@@ -191,6 +217,9 @@ fn everything_that_a_spec_says_reaches_an_old_engine() {
             "Aliases": [
               "db",
               "postgres.macula.local"
+            ],
+            "Links": [
+              "macula-db-1:database"
             ]
           }
         }
@@ -210,6 +239,7 @@ fn everything_that_a_spec_says_reaches_an_old_engine() {
           "B=two words"
         ],
         "ExposedPorts": {
+          "53/udp": {},
           "5353/udp": {},
           "5432/tcp": {},
           "9187/tcp": {}
@@ -228,6 +258,37 @@ fn everything_that_a_spec_says_reaches_an_old_engine() {
           "Binds": [
             "/srv/made:/made:ro,rslave"
           ],
+          "BlkioDeviceReadBps": [
+            {
+              "Path": "/dev/sda",
+              "Rate": 1024
+            }
+          ],
+          "BlkioDeviceReadIOps": [
+            {
+              "Path": "/dev/sda",
+              "Rate": 100
+            }
+          ],
+          "BlkioDeviceWriteBps": [
+            {
+              "Path": "/dev/sdb",
+              "Rate": 2048
+            }
+          ],
+          "BlkioDeviceWriteIOps": [
+            {
+              "Path": "/dev/sdb",
+              "Rate": 200
+            }
+          ],
+          "BlkioWeight": 300,
+          "BlkioWeightDevice": [
+            {
+              "Path": "/dev/sda",
+              "Weight": 400
+            }
+          ],
           "CapAdd": [
             "NET_ADMIN"
           ],
@@ -236,9 +297,30 @@ fn everything_that_a_spec_says_reaches_an_old_engine() {
           ],
           "CgroupParent": "m.slice",
           "CgroupnsMode": "private",
+          "CpuRealtimePeriod": 1000000,
+          "CpuRealtimeRuntime": 950000,
           "CpuShares": 512,
           "CpusetCpus": "0-1",
+          "DeviceCgroupRules": [
+            "c 1:3 mr"
+          ],
           "DeviceRequests": [
+            {
+              "Capabilities": [
+                [
+                  "gpu",
+                  "utility"
+                ]
+              ],
+              "Count": -1,
+              "DeviceIDs": [
+                "0"
+              ],
+              "Driver": "nvidia",
+              "Options": {
+                "visible": "all"
+              }
+            },
             {
               "DeviceIDs": [
                 "nvidia.com/gpu=all"
@@ -289,6 +371,7 @@ fn everything_that_a_spec_says_reaches_an_old_engine() {
           "Memory": 268435456,
           "MemoryReservation": 1,
           "MemorySwap": -1,
+          "MemorySwappiness": 10,
           "Mounts": [
             {
               "Source": "macula-db",
@@ -344,6 +427,9 @@ fn everything_that_a_spec_says_reaches_an_old_engine() {
             "no-new-privileges:true"
           ],
           "ShmSize": 67108864,
+          "StorageOpt": {
+            "size": "1g"
+          },
           "Sysctls": {
             "net.core.somaxconn": "1024"
           },
@@ -358,7 +444,10 @@ fn everything_that_a_spec_says_reaches_an_old_engine() {
               "Soft": 1024
             }
           ],
-          "UsernsMode": "host"
+          "UsernsMode": "host",
+          "VolumesFrom": [
+            "macula-data-1:ro"
+          ]
         },
         "Hostname": "db",
         "Image": "sha256:ab",
@@ -374,7 +463,10 @@ fn everything_that_a_spec_says_reaches_an_old_engine() {
               ],
               "IPAMConfig": {
                 "IPv4Address": "10.3.0.7"
-              }
+              },
+              "Links": [
+                "macula-db-1:database"
+              ]
             }
           }
         },

@@ -37,6 +37,7 @@ fn container(service: &str) -> ContainerSpec {
         network_mode: None,
         ports: Vec::new(),
         expose: Vec::new(),
+        expose_other: Vec::new(),
         mounts: Vec::new(),
         files: Vec::new(),
         healthcheck: None,

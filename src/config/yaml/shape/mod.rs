@@ -314,14 +314,27 @@ pub(in crate::config) fn shape(kind: &Kind, mut node: Node, shaper: &mut Shaper<
     Some(node)
 }
 
+/// Is an empty text in place of this no value at all?
+fn can_be_left_out(kind: &Kind) -> bool {
+    match kind {
+        Kind::Checked(_) | Kind::Choice(_) | Kind::TextOrTexts | Kind::Loose => true,
+        Kind::Nullable(inner) | Kind::Short(_, inner) => can_be_left_out(inner),
+        _ => false,
+    }
+}
+
 fn fields(object: &'static Object, node: Node, shaper: &mut Shaper<'_>) -> Option<Map> {
     let span = node.span;
     let Value::Map(entries) = node.value else {
-        let known: Vec<&str> = object.fields.iter().map(|field| field.name).take(6).collect();
-        let help = format!("{} is a mapping, with keys as {}", object.name, listed(known, "and"));
+        // the keys that most have come first to mind
+        let usual = ["image", "build", "path", "source", "target", "port", "name"];
+        let mut known: Vec<&str> = object.fields.iter().map(|field| field.name).collect();
+        known.sort_by_key(|name| usual.iter().position(|usual| usual == name).unwrap_or(usual.len()));
+        known.truncate(3);
+        let help = format!("{} is a mapping with keys such as {}", object.name, listed(known, "and"));
         return shaper.wrong(span, format!("a mapping belongs here, not {}", node.kind()), help);
     };
-    let missing: Vec<&str> = object.required.iter().copied().filter(|name| !entries.contains_key(*name)).collect();
+    let mut missing: Vec<&str> = object.required.iter().copied().filter(|name| !entries.contains_key(*name)).collect();
     let mut out = Map::with_capacity(entries.len());
     for (name, entry) in entries {
         if object.open && name.starts_with("x-") && object.field(&name).is_none() {
@@ -332,7 +345,14 @@ fn fields(object: &'static Object, node: Node, shaper: &mut Shaper<'_>) -> Optio
             let path = shaper.path();
             let place = if path.is_empty() { object.name.to_owned() } else { path };
             let known = object.fields.iter().map(|field| field.name);
-            let help = match nearest(&name, known.clone()) {
+            let near = nearest(&name, known.clone());
+            // what is misspelt is there, so that it is not reported as missing, too
+            if let Some(meant) = near {
+                missing.retain(|name| *name != meant);
+                out.entry(meant.to_owned())
+                    .or_insert_with(|| Entry { key: entry.key, node: Node::new(Value::Null, entry.key) });
+            }
+            let help = match near {
                 None if object.open && object.fields.len() > MANY => {
                     "see the Compose specification for the keys there are; keys of your own begin with x-".to_owned()
                 }
@@ -341,6 +361,10 @@ fn fields(object: &'static Object, node: Node, shaper: &mut Shaper<'_>) -> Optio
             shaper.report.error_help(entry.key, format!("unknown key `{name}` in {place}"), help);
             continue;
         };
+        // a variable that is not set leaves an empty text behind, which Compose takes for no value
+        if entry.node.as_text() == Some("") && can_be_left_out(&field.kind) {
+            continue;
+        }
         let empty = entry.node.is_null() && !matches!(field.kind, Kind::Nullable(_) | Kind::Words | Kind::Any);
         if empty {
             shaper.within(name.as_str(), |shaper| {

@@ -2,7 +2,7 @@
 
 use super::super::diagnostic::Span;
 use super::super::tree::{Entry, Map, Node, Value};
-use super::super::{scalar, units};
+use super::super::units;
 use super::Shaper;
 
 /// A scalar as text; `None` for anything else.
@@ -52,9 +52,9 @@ pub(super) fn float(node: &Node, shaper: &mut Shaper<'_>) -> Option<f64> {
     match &node.value {
         Value::Int(number) => Some(*number as f64),
         Value::Float(number) => Some(*number),
-        Value::Text(text) => match scalar::resolve(text.trim()) {
-            Value::Int(number) => Some(number as f64),
-            Value::Float(number) => Some(number),
+        // in quotes a zero in front is only a zero
+        Value::Text(text) => match text.trim().parse::<f64>() {
+            Ok(number) if number.is_finite() => Some(number),
             _ => shaper.wrong(node.span, format!("`{text}` is not a number"), "write it in digits, as 0.5"),
         },
         _ => shaper.expected(node, "a number", "0.5"),
@@ -119,6 +119,20 @@ pub(super) fn texts(node: Node, shaper: &mut Shaper<'_>, single: bool, numbers: 
     }
 }
 
+/// A number that is read as one and written again may look different: `0644` becomes `420`.
+fn written_otherwise(node: &Node, text: &str, shaper: &mut Shaper<'_>) {
+    if matches!(node.value, Value::Text(_)) {
+        return;
+    }
+    if let Some(raw) = shaper.report.plain_at(node.span).filter(|raw| raw != text) {
+        shaper.warn(
+            node.span,
+            format!("`{raw}` without quotes is {}, and becomes `{text}`", node.kind()),
+            format!("put it in quotes to keep it as it is: \"{raw}\""),
+        );
+    }
+}
+
 pub(super) fn dict(node: Node, shaper: &mut Shaper<'_>, filled: bool) -> Option<Map> {
     let none = |span: Span| Node::new(if filled { Value::Text(String::new()) } else { Value::Null }, span);
     let mut out = Map::new();
@@ -139,10 +153,11 @@ pub(super) fn dict(node: Node, shaper: &mut Shaper<'_>, filled: bool) -> Option<
                         });
                         continue;
                     }
-                    _ => Node {
-                        replaces: entry.node.replaces,
-                        ..Node::text(loose(&entry.node).unwrap_or_default(), span)
-                    },
+                    _ => {
+                        let text = loose(&entry.node).unwrap_or_default();
+                        shaper.within(key.as_str(), |shaper| written_otherwise(&entry.node, &text, shaper));
+                        Node { replaces: entry.node.replaces, ..Node::text(text, span) }
+                    }
                 };
                 out.insert(key, Entry { key: entry.key, node: value });
             }

@@ -1,0 +1,193 @@
+//! The settings that are in force, as a macula.yaml that says the same.
+
+use serde_json::{Map, Value, json};
+
+use super::file::Settings;
+use crate::config::Loaded;
+use crate::config::yaml::format_duration;
+use crate::model::Origin;
+use crate::render;
+
+/// Everything that the files, the command line and the environment say, and the defaults where they say
+/// nothing: what macula.yaml takes, key for key.
+pub fn in_force(loaded: &Loaded) -> Value {
+    let platform = &loaded.platform;
+    let Settings { built_in, services, .. } = &loaded.settings;
+    let span = |duration: std::time::Duration| format_duration(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX));
+    let shipped: Vec<&str> = render::stacks().iter().filter_map(|(file, _)| file.strip_suffix(".yaml")).collect();
+    let stacks: Vec<String> = loaded
+        .projects
+        .iter()
+        // a file in the place of a built-in stack is found by its name
+        .filter(|project| !shipped.contains(&project.name.as_str()))
+        .filter_map(|project| match &project.origin {
+            Origin::File(path) => Some(path.display().to_string()),
+            Origin::BuiltIn => None,
+        })
+        .collect();
+    let services: Map<String, Value> = services
+        .iter()
+        .map(|(name, change)| {
+            let enabled = change.disabled.then_some(false);
+            let one = json!({
+                "enabled": enabled,
+                "image": change.image,
+                "environment": change.environment,
+                "memory": change.memory,
+            });
+            (name.clone(), filled(one))
+        })
+        .collect();
+    let cluster = &platform.cluster;
+    // without a word the cluster is there where it can be
+    let enabled = (cluster.required || !cluster.enabled).then_some(cluster.enabled);
+    filled(json!({
+        "name": platform.name,
+        "domain": platform.domain,
+        "profiles": loaded.profiles,
+        "stacks": stacks,
+        "built_in": built_in.iter().map(|(name, there, _)| (name.clone(), json!(there))).collect::<Map<_, _>>(),
+        "services": services,
+        "images": filled(json!({
+            "policy": platform.images.policy,
+            "sources": platform.images.sources,
+            "overrides": platform.images.overrides,
+        })),
+        "ingress": platform.ingress,
+        "addresses": filled(json!({"block": platform.addresses.block, "subnet": platform.addresses.subnet})),
+        "dns": filled(json!({
+            "listen": platform.dns.listen,
+            "upstream": platform.dns.upstream,
+            "rebind_allow": platform.dns.rebind_allow,
+        })),
+        "cluster": filled(json!({
+            "enabled": enabled,
+            "name": cluster.name,
+            "provider": cluster.provider,
+            "program": cluster.program,
+            "node_image": cluster.node_image,
+            "control_planes": cluster.control_planes,
+            "workers": cluster.workers,
+            "ingress": cluster.ingress,
+            "timeout": span(cluster.timeout),
+            "feature_gates": cluster.feature_gates,
+            "addons": cluster.addons,
+            "udp_services": cluster.udp_services,
+        })),
+        "timeouts": {"healthy": span(platform.timeouts.healthy), "image": span(platform.timeouts.image)},
+    }))
+}
+
+/// Without what is not there: null, and empty lists and mappings.
+fn filled(value: Value) -> Value {
+    let Value::Object(mut map) = value else { return value };
+    map.retain(|_, value| match value {
+        Value::Null => false,
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+        _ => true,
+    });
+    Value::Object(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{MemoryFiles, Request, load};
+
+    const FILE: &str = "
+name: pr-1
+domain: dev.example.com
+profiles: [core, full]
+stacks: [shop]
+built_in: {draw: false}
+services: {web: {image: 'nginx:2', memory: 64m, environment: {A: '1', B: null}}, registry-ui: {enabled: false}}
+images: {policy: local, sources: {docker.io: [mirror.gcr.io]}, overrides: {'a:1': 'b:2'}}
+ingress: {redirect: true, http: 8080, https: 8443}
+addresses: {block: 127.80.5.0, subnet: 172.28.0.0/24}
+dns: {listen: ['127.0.0.9:53'], upstream: [1.1.1.1], rebind_allow: [plex.direct]}
+cluster: {enabled: true, name: c, node_image: n, control_planes: 3, workers: 2, ingress: traefik, timeout: 90s, feature_gates: {X: true}, addons: [a], udp_services: {4433: 'a/b:1'}}
+timeouts: {healthy: 1m30s, image: 1h}
+";
+
+    fn run(text: &str) -> Loaded {
+        let files = MemoryFiles::default()
+            .with("/p/macula.yaml", text)
+            .with("/p/shop/compose.yaml", "services: {web: {image: nginx, profiles: [full]}}");
+        load(&Request { cwd: "/p".into(), ..Request::default() }, &files).unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    #[test]
+    fn what_is_shown_is_a_macula_yaml_that_says_the_same() {
+        for text in [FILE, "cluster: {enabled: false}", "{}"] {
+            let first = run(text);
+            let shown = serde_yaml::to_string(&in_force(&first)).unwrap();
+            let second = run(&shown);
+            assert_eq!(second.platform, first.platform, "{shown}");
+            assert_eq!(in_force(&second), in_force(&first));
+        }
+    }
+
+    #[test]
+    fn every_setting_is_shown() {
+        insta::assert_snapshot!(serde_yaml::to_string(&in_force(&run(FILE))).unwrap(), @"
+        name: pr-1
+        domain: dev.example.com
+        profiles:
+        - core
+        - full
+        stacks:
+        - /p/shop/compose.yaml
+        built_in:
+          draw: false
+        services:
+          registry-ui:
+            enabled: false
+          web:
+            image: nginx:2
+            environment:
+              A: '1'
+              B: null
+            memory: 67108864
+        images:
+          policy: local
+          sources:
+            docker.io:
+            - mirror.gcr.io
+          overrides:
+            a:1: b:2
+        ingress:
+          redirect: true
+          http: 8080
+          https: 8443
+        addresses:
+          block: 127.80.5.0
+          subnet: 172.28.0.0/24
+        dns:
+          listen:
+          - 127.0.0.9:53
+          upstream:
+          - 1.1.1.1
+          rebind_allow:
+          - plex.direct
+        cluster:
+          enabled: true
+          name: c
+          provider: kind
+          node_image: n
+          control_planes: 3
+          workers: 2
+          ingress: traefik
+          timeout: 1m30s
+          feature_gates:
+            X: true
+          addons:
+          - a
+          udp_services:
+            '4433': a/b:1
+        timeouts:
+          healthy: 1m30s
+          image: 1h0m0s
+        ");
+    }
+}
