@@ -249,6 +249,9 @@ fn build_request(tag: &str) -> BuildRequest {
         target: None,
         network: Some("host".to_owned()),
         no_cache: false,
+        pull: false,
+        cache_from: Vec::new(),
+        shm_size: None,
         platform: None,
         extra_hosts: Vec::new(),
     }

@@ -83,7 +83,13 @@ mod tests {
     use crate::model::{IngressRule, PublishedPort};
 
     fn service(name: &str, last: u8, published: u16, target: u16) -> Service {
-        let port = PublishedPort { target, protocol: Protocol::Tcp, host_ip: None, published: Some(published) };
+        let port = PublishedPort {
+            target,
+            protocol: Protocol::Tcp,
+            host_ip: None,
+            published: Some(published),
+            published_to: None,
+        };
         let mut service = Service { name: name.into(), replicas: 1, ports: vec![port], ..Service::default() };
         service.extension.address = Some(Ipv4Addr::new(127, 0, 0, last));
         service
