@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 pub use compose::Project;
 pub use compose::canonical::canonical;
+#[cfg(test)]
+pub(crate) use compose::samples;
 pub use files::{DiskFiles, Files, MemoryFiles};
 pub use macula::{in_force, init_file, lock_text, schema};
 pub use yaml::{ConfigErrors, Diagnostic};

@@ -499,7 +499,7 @@ services:
         note: without x
       provider: {image: a-1, build: a-0, takes_over: [old]}
       sources: [mirror/x]
-      buckets: [b]
+      buckets: [bucket]
       optional: true
 volumes: {conf: {}}
 "#,
@@ -638,7 +638,7 @@ volumes: {conf: {}}
       "once": false,
       "profiles": [],
       "buckets": [
-        "b"
+        "bucket"
       ],
       "build_note": "without x",
       "sources": [

@@ -14,6 +14,8 @@ mod merge;
 mod networks;
 mod ports;
 pub(super) mod project_env;
+#[cfg(test)]
+mod samples;
 pub(super) mod schema;
 pub(super) mod service;
 mod short;
@@ -29,6 +31,8 @@ use crate::config::read::read_text;
 use crate::model::Origin;
 use interpolate::{Variables, interpolate_tree};
 pub(super) use project_env::ProjectEnv;
+#[cfg(test)]
+pub(crate) use samples::samples;
 
 /// A stack that is to be loaded.
 pub(super) struct Source<'a> {

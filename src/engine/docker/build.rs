@@ -163,7 +163,56 @@ mod tests {
             platform: Some("linux/arm64".into()),
             extra_hosts: vec!["a:1.2.3.4".into(), "b:::1".into()],
         };
-        insta::assert_debug_snapshot!(options(&request), @"");
+        insta::assert_debug_snapshot!(options(&request), @r#"
+        BuildImageOptions {
+            dockerfile: ".macula.Dockerfile",
+            t: Some(
+                "macula/web:1",
+            ),
+            extrahosts: Some(
+                "a:1.2.3.4\nb:::1",
+            ),
+            remote: None,
+            q: false,
+            nocache: true,
+            cachefrom: Some(
+                [
+                    "web:old",
+                ],
+            ),
+            pull: Some(
+                "true",
+            ),
+            rm: true,
+            forcerm: true,
+            memory: None,
+            memswap: None,
+            cpushares: None,
+            cpusetcpus: None,
+            cpuperiod: None,
+            cpuquota: None,
+            buildargs: Some(
+                {
+                    "A": "1",
+                },
+            ),
+            shmsize: Some(
+                1048576,
+            ),
+            squash: None,
+            labels: Some(
+                {
+                    "l": "2",
+                },
+            ),
+            networkmode: Some(
+                "host",
+            ),
+            platform: "linux/arm64",
+            target: "run",
+            version: BuilderV1,
+        }
+        "#);
     }
 
     #[test]

@@ -28,6 +28,8 @@ mod logs;
 mod networks;
 mod rate_limit;
 mod reference;
+#[cfg(test)]
+mod schema_tests;
 mod snapshot;
 mod spec;
 mod streams;
