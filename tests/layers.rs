@@ -48,6 +48,7 @@ const ROOMS: &[(&str, &[(&str, u8)])] = &[(
         ("session", 2),
         ("exports", 2),
         ("certificate", 3),
+        ("owner", 3),
         ("trace", 3),
         ("usage", 3),
         ("cluster", 3),
