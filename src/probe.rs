@@ -220,7 +220,7 @@ mod tests {
         let elsewhere = |facts: &mut Facts| facts.container_addresses = false;
         let unasked = Answer::Unasked("its port 80 cannot be reached from here".into());
         assert_eq!(asked_of(FakeHost::new(), &[], elsewhere).await, unasked);
-        let own_test = Answer::Not("its health check ends with 1: not yet".into());
+        let own_test = Answer::Not("health check: not yet".into());
         assert_eq!(asked_of(FakeHost::new(), &["CMD", "check"], elsewhere).await, own_test);
         // this process is in a container that was put into the platform's network
         let apart = |facts: &mut Facts| (facts.container_addresses, facts.published) = (false, false);

@@ -386,7 +386,7 @@ async fn networks_addresses_and_names() {
         start_interval: None,
     });
     if bench.podman().await && !Path::new("/run/systemd/system").exists() {
-        let _ = skipped::<()>("health", "Podman leaves the running of healthchecks to systemd");
+        let _ = skipped::<()>("health", "docker", "Podman leaves the running of healthchecks to systemd");
         server.healthcheck = None;
     }
     bench.started(&server).await;

@@ -304,6 +304,6 @@ mod tests {
         let two = UsageStatus { cpu_percent: 150.0, memory: (1 << 30) - 1, memory_limit: 8 << 30 };
         assert_eq!(usage(one), ("1.2%".into(), "33 MiB / 512 MiB".into()));
         assert_eq!(usage(two), ("150.0%".into(), "1023 MiB / 8 GiB".into()));
-        assert_eq!(total(&[one, two]), "together: 151.2% of a core, 1.0 GiB");
+        assert_eq!(total(&[one, two]), "together: 151.2% of a core, 1 GiB");
     }
 }

@@ -271,7 +271,7 @@ async fn engine_running() {
     let host = || FakeHost::new().program("dockerd");
     assert_snapshot!(without_engine(host(), refused(Refusal::NotListening)).find("engine-running").await, @r"
     failed: engine-running: Docker is installed but not running
-      unix:///var/run/docker.sock (Docker): nobody listens
+      unix:///var/run/docker.sock (Docker): nothing is listening
       unix:///run/user/1000/podman/podman.sock (Podman of this user): no such socket
       fix: start Docker, now and at every boot
         sudo systemctl enable --now docker
@@ -375,7 +375,7 @@ async fn docker_context() {
     ");
     let by_variable = FakeHost::new().env_var("DOCKER_CONTEXT", "colima");
     assert_snapshot!(without_engine(by_variable, colima(Refusal::NotListening)).find("docker-context").await, @r"
-    failed: docker-context: Docker context colima names unix:///home/dev/.colima/docker.sock: nobody listens
+    failed: docker-context: Docker context colima names unix:///home/dev/.colima/docker.sock: nothing is listening
       fix: start it, or go back to the engine of this machine with `unset DOCKER_CONTEXT`
     ");
     let unknown =

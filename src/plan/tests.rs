@@ -302,10 +302,10 @@ fn what_stands_in_for_each_other_is_replaced_in_turn() {
     assert_eq!(
         turns,
         [
-            "stop container macula-web-1 after ",
-            "stop container macula-web-2 after await container macula-web-1",
             "stop container macula-cell-a-1 after ",
             "stop container macula-cell-b-1 after await container macula-cell-a-1",
+            "stop container macula-web-1 after ",
+            "stop container macula-web-2 after await container macula-web-1",
         ]
     );
 }
@@ -319,7 +319,7 @@ fn a_job_is_done_again_when_what_it_worked_on_has_been_started_since() {
     assert_eq!(plan_of(&platform, &world), "nothing to do\n");
     container(&mut world, "macula-db-1").started_at = Some(110);
     assert_snapshot!(plan_of(&platform, &world), @"
-    ~ start container macula-migrate-1 (db is replaced)
+    + start container macula-migrate-1 (db is replaced)
       await container macula-migrate-1 (db is replaced) after start container macula-migrate-1
     ");
 }
@@ -363,8 +363,10 @@ fn a_dependent_that_asks_for_it_restarts_when_its_dependency_is_recreated() {
     + create container macula-db-1 (changed: environment) after remove container macula-db-1
     + start container macula-db-1 (changed: environment) after create container macula-db-1
       await container macula-db-1 (changed: environment) after start container macula-db-1
+    + start container macula-migrate-1 (db is replaced) after await container macula-db-1
+      await container macula-migrate-1 (db is replaced) after start container macula-migrate-1
     - stop container macula-web-1 (db is replaced)
-    + start container macula-web-1 (db is replaced) after await container macula-db-1, stop container macula-web-1
+    + start container macula-web-1 (db is replaced) after await container macula-db-1, await container macula-migrate-1, stop container macula-web-1
       await container macula-web-1 (db is replaced) after start container macula-web-1
     ");
 }
@@ -420,6 +422,8 @@ fn a_container_that_was_stopped_by_hand_is_started() {
     assert_snapshot!(plan_of(&platform(), &world), @"
     + start container macula-db-1 (not running)
       await container macula-db-1 (not running) after start container macula-db-1
+    + start container macula-migrate-1 (db is replaced) after await container macula-db-1
+      await container macula-migrate-1 (db is replaced) after start container macula-migrate-1
     ");
 }
 
@@ -564,7 +568,8 @@ fn a_taken_port_is_named_with_its_holder_before_anything_is_made() {
     };
     assert_snapshot!(plan_of(&platform, &world), @"
     container macula-web-1: needs 127.0.0.1:8000/tcp, and nginx (pid 4711) listens on 0.0.0.0:8000
-      stop it (kill 4711), or publish on another port, or choose another --name
+      kill 4711
+      or publish on another port, or choose another name for this platform with `--name`
     ");
     // where a proxy listens for a container it is the container that helps
     let mut neighbour = right_world(&platform).containers.remove(0);
@@ -658,6 +663,8 @@ fn auto_stays_with_the_provider_that_wrote_the_data() {
     + create container macula-db-1 (missing) after build image db
     + start container macula-db-1 (missing) after create container macula-db-1
       await container macula-db-1 (missing) after start container macula-db-1
+    + start container macula-migrate-1 (db is replaced) after await container macula-db-1
+      await container macula-migrate-1 (db is replaced) after start container macula-migrate-1
     ");
 }
 

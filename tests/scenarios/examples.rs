@@ -22,7 +22,7 @@ fn copy(from: &Path, to: &Path) {
 /// The example, up. `None`, said aloud: it cannot be built here.
 fn started(name: &str) -> Option<(Platform, String)> {
     if std::env::var_os("MACULA_FULL").is_none() {
-        skipped(name, "MACULA_FULL is not set");
+        skipped(name, "full", "MACULA_FULL is not set");
         return None;
     }
     let platform = Platform::new(name)?;

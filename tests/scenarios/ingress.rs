@@ -28,7 +28,7 @@ fn up(scenario: &str, stack: &str) -> Option<(Platform, Ipv4Addr)> {
     platform.set("XDG_CACHE_HOME", std::env::temp_dir().join("macula-test-cache").to_str().unwrap());
     let done = platform.run("up --yes --images build --timeout 5m");
     if done.code == 6 || done.code == 8 {
-        skipped(scenario, "the ingress cannot be built here");
+        skipped(scenario, "build", "the ingress cannot be built here");
         return None;
     }
     done.ok();
@@ -375,7 +375,7 @@ fn curl(args: &[&str], to: SocketAddr) -> Option<String> {
         Ok(output) if output.status.success() => Some(String::from_utf8_lossy(&output.stdout).into_owned()),
         Ok(output) => panic!("curl: {}", String::from_utf8_lossy(&output.stderr)),
         Err(error) => {
-            skipped("both_ways_are_the_same", &format!("HTTP/2: curl: {error}"));
+            skipped("both_ways_are_the_same", "curl", &format!("HTTP/2: curl: {error}"));
             None
         }
     }

@@ -277,7 +277,7 @@ async fn without_kind_up_goes_on_without_a_cluster() {
     let machine = Machine { host: FakeHost::new().program("docker"), ..Machine::new() };
     let up = machine.up("").await.unwrap();
     let left: Vec<String> = up.left_out.iter().map(|left| format!("{}: {}", left.service, left.reason)).collect();
-    assert_snapshot!(left.join("\n"), @"cluster: the program kind is not here: nobody agreed to fetch it (`macula cluster create --yes` does)");
+    assert_snapshot!(left.join("\n"), @"cluster: the program kind was not found: nobody agreed to fetch it (`macula cluster create --yes` does)");
     assert_eq!((up.now.cluster.state, up.now.services[0].state), ("left_out", "running"));
     // written down, it has to be there
     let error = machine.up("cluster: {enabled: true}\n").await.unwrap_err();

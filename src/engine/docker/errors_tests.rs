@@ -235,17 +235,17 @@ fn five_troubles_with_an_image() {
     RateLimited  the registry limits pulls of x:1; try again in 1 s
     RateLimited  the registry limits pulls of x:1
     RateLimited  the registry limits pulls of x:1; try again in 90 s
-    Unreachable  cannot reach the registry of x:1: Get "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.d
-    Unreachable  cannot reach the registry of x:1: Get "https://registry-1.docker.io/v2/": dial tcp 3.216.34.172:443: co
-    Unreachable  cannot reach the registry of x:1: Get "https://registry-1.docker.io/v2/": dial tcp 3.216.34.172:443: i/
-    Unreachable  cannot reach the registry of x:1: Get "https://registry-1.docker.io/v2/": net/http: request canceled wh
-    Unreachable  cannot reach the registry of x:1: Get "https://registry-1.docker.io/v2/": net/http: TLS handshake timeo
-    Unreachable  cannot reach the registry of x:1: Get "https://registry.local/v2/": x509: certificate signed by unknown
-    Unreachable  cannot reach the registry of x:1: Get "https://127.0.0.1:5001/v2/": http: server gave HTTP response to 
-    Unreachable  cannot reach the registry of x:1: Get "https://registry-1.docker.io/v2/": proxyconnect tcp: dial tcp 10
+    Unreachable  cannot reach the registry of x:1: Get "https://registry-1.docker.io/v2/": dial tcp: lookup registry-
+    Unreachable  cannot reach the registry of x:1: Get "https://registry-1.docker.io/v2/": dial tcp 3.216.34.172:443:
+    Unreachable  cannot reach the registry of x:1: Get "https://registry-1.docker.io/v2/": dial tcp 3.216.34.172:443:
+    Unreachable  cannot reach the registry of x:1: Get "https://registry-1.docker.io/v2/": net/http: request canceled
+    Unreachable  cannot reach the registry of x:1: Get "https://registry-1.docker.io/v2/": net/http: TLS handshake ti
+    Unreachable  cannot reach the registry of x:1: Get "https://registry.local/v2/": x509: certificate signed by unkn
+    Unreachable  cannot reach the registry of x:1: Get "https://127.0.0.1:5001/v2/": http: server gave HTTP response 
+    Unreachable  cannot reach the registry of x:1: Get "https://registry-1.docker.io/v2/": proxyconnect tcp: dial tcp
     Unreachable  cannot reach the registry of x:1: Get "https://registry-1.docker.io/v2/": EOF
     Unreachable  cannot reach the registry of x:1: received unexpected HTTP status: 503 Service Unavailable
-    Unreachable  cannot reach the registry of x:1: pinging container registry localhost:5001: Get "https://localhost:500
+    Unreachable  cannot reach the registry of x:1: pinging container registry localhost:5001: Get "https://localhost:
     Other        x:1: no matching manifest for linux/arm64/v8 in the manifest list entries
     Other        x:1: image operating system "windows" cannot be used on this platform
     "#);

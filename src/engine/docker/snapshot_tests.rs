@@ -209,6 +209,10 @@ fn a_container_that_runs_is_read_from_the_list() {
             started_at: Some(
                 1795224290,
             ),
+            up_for: Some(
+                180,
+            ),
+            finished_at: None,
             restart_count: 0,
             oom_killed: false,
             error: "",

@@ -594,10 +594,10 @@ async fn containers_get_another_address() {
     ......X grafana.macula.local
     ...--.X postgres.macula.local
     inside [grafana.macula.local]: containers get 192.0.2.1 for it, and not the ingress (10.222.7.2)
-      macula restart ingress
+      macula restart ingress-inside
       macula up
     inside [postgres.macula.local]: containers do not reach it: no route to host
-      macula restart ingress
+      macula restart ingress-inside
       macula up
     ");
 }
