@@ -71,6 +71,33 @@ mod tests {
             at(2, 200, &"x".repeat(300)),
             at(0, 0, ""),
         ];
-        insta::assert_snapshot!(all.join("\n"), @"");
+        insta::assert_snapshot!(all.join("\n"), @r#"
+        compose.yaml:4:5: wrong
+          4 |     imgae: nginx
+            |     ^^^^^
+            right
+        compose.yaml:12:12: wrong
+          12 |     image: "a b" # c
+             |            ^^^^^
+            right
+        compose.yaml:1:7: wrong
+          1 | a: ü: b
+            |       ^
+            right
+        compose.yaml:1:4: wrong
+          1 | 漢: [x,
+            |     ^
+            right
+        compose.yaml:3:1: wrong
+          3 |  b: 1
+            | ^
+            right
+        compose.yaml:2:200: wrong
+          2 | xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
+            |                                                   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+            right
+        compose.yaml: wrong
+            right
+        "#);
     }
 }

@@ -893,7 +893,7 @@ fn needs_of_a_platform() {
     use crate::model::{ContainerSpec, Resources};
     let spec: ContainerSpec = serde_json::from_value(serde_json::json!({
         "name": "macula-grafana-1", "stack": "grafana", "service": "grafana", "replica": 1, "image": "x", "env": [],
-        "command": null, "entrypoint": null, "networks": [], "network_mode": null, "expose": [], "mounts": [],
+        "command": null, "entrypoint": null, "networks": [], "network_mode": null, "expose": [], "expose_other": [], "mounts": [],
         "ports": [
             {"host_ip": "127.0.0.2", "host_port": 3000, "container_port": 3000, "protocol": "tcp"},
             {"host_ip": "127.0.0.2", "host_port": null, "container_port": 3001, "protocol": "tcp"},

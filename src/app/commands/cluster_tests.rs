@@ -663,8 +663,8 @@ async fn prometheus_gets_its_token_and_loses_it_with_the_cluster() {
     let stack = "services:\n  web: {image: 'app:1'}\n  prometheus:\n    image: 'app:1'\n    x-macula:\n      reload: {signal: SIGHUP}\n      \
                  configs: {/etc/prometheus/prometheus.yml: {template: jobs.j2, uid: 65534, gid: 65534}}\n";
     let jobs = "{% if secrets.cluster is defined %}{{ secrets.cluster.TOKEN }} {{ secrets.cluster.SERVER }}{% else %}no cluster{% endif %}\n";
-    let files = MemoryFiles::default().with("/w/app/compose.yaml", stack).with("/w/app/jobs.j2", jobs);
-    let request = Request { cwd: "/w".into(), stacks: vec!["/w/app".into()], only_own: true, ..Request::default() };
+    let files = MemoryFiles::default().with("/w/metrics/compose.yaml", stack).with("/w/metrics/jobs.j2", jobs);
+    let request = Request { cwd: "/w".into(), stacks: vec!["/w/metrics".into()], only_own: true, ..Request::default() };
     let loaded = crate::config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
     let options = UpOptions { no_dns: true, ..UpOptions::default() };
     let up_again = async || up(&machine.session("macula up"), &loaded, &options, &Agrees).await.unwrap();
