@@ -203,7 +203,7 @@ fn a_file_that_is_named_must_be_there() {
     let home = Home::new();
     home.run("--file no.yaml config show").exits(3);
     let done = home.run("stack list --stack no-such-folder");
-    assert!(done.exits(3).err.contains("there is no stack ~/project/no-such-folder"), "{}", done.err);
+    assert!(done.exits(3).err.contains("there is no stack at ~/project/no-such-folder"), "{}", done.err);
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn init_writes_a_file_that_loads() {
     assert_eq!(after, before);
     let again = home.run("config init");
     assert!(again.exits(5).err.contains("macula.yaml exists"), "{}", again.err);
-    assert!(again.err.contains("`--force` writes over it"), "{}", again.err);
+    assert!(again.err.contains("`--force` overwrites it"), "{}", again.err);
     home.run("config init --force").exits(0);
     home.run("config init elsewhere.yaml").exits(0);
     home.run("--file elsewhere.yaml config show").exits(0);

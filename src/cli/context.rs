@@ -411,7 +411,8 @@ impl Context {
     /// Commands within a screen of results name the platform of this run. Hints have no need of it: see
     /// [`crate::model::Remedy`].
     pub fn typed(&self, text: &str) -> String {
-        let typed = macula("").line(&Invocation { words: Vec::new(), ..self.invocation() });
+        let typed = macula("status").line(&Invocation { words: Vec::new(), ..self.invocation() });
+        let typed = typed.trim_end_matches(" status");
         if typed == "macula" {
             return text.to_owned();
         }

@@ -115,7 +115,7 @@ struct Writer {
     prefix: bool,
     grep: Option<String>,
     widest: usize,
-    /// Titles in the order of their appearance; each has a colour.
+    /// Titles in the order of their appearance; each has a color.
     titles: Vec<String>,
     /// Services with more than one container.
     several: Vec<String>,

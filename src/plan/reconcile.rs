@@ -437,33 +437,8 @@ impl Planner<'_> {
                 })?;
                 Some((spec.name.clone(), cause.service.clone()))
             });
-            let Some((name, service)) = follower else { break };
+            let Some((name, service)) = follower else { return verdicts };
             verdicts.insert(name, Verdict::Restart(Cause::Replaces { what: service }));
-        }
-        self.repeat_jobs(wanted, &mut verdicts);
-        verdicts
-    }
-
-    /// A job that has done its work does it again where this very plan starts what it worked on: the next
-    /// plan would find that it had been started since.
-    fn repeat_jobs(&self, wanted: &[&ContainerSpec], verdicts: &mut BTreeMap<String, Verdict>) {
-        let begun: BTreeSet<&str> = wanted
-            .iter()
-            .filter(|spec| !spec.readiness.one_shot)
-            .filter(|spec| {
-                matches!(
-                    verdicts.get(&spec.name),
-                    Some(Verdict::Create | Verdict::Start | Verdict::Recreate(_) | Verdict::Restart(_))
-                )
-            })
-            .map(|spec| spec.service.as_str())
-            .collect();
-        for spec in wanted.iter().filter(|spec| spec.readiness.one_shot) {
-            let cause = spec.depends_on.iter().find(|dependency| begun.contains(dependency.service.as_str()));
-            if let (Some(dependency), Some(Verdict::Right)) = (cause, verdicts.get(&spec.name)) {
-                let cause = Cause::Replaces { what: dependency.service.clone() };
-                verdicts.insert(spec.name.clone(), Verdict::Again(cause));
-            }
         }
     }
 

@@ -363,10 +363,8 @@ fn a_dependent_that_asks_for_it_restarts_when_its_dependency_is_recreated() {
     + create container macula-db-1 (changed: environment) after remove container macula-db-1
     + start container macula-db-1 (changed: environment) after create container macula-db-1
       await container macula-db-1 (changed: environment) after start container macula-db-1
-    + start container macula-migrate-1 (db is replaced) after await container macula-db-1
-      await container macula-migrate-1 (db is replaced) after start container macula-migrate-1
     - stop container macula-web-1 (db is replaced)
-    + start container macula-web-1 (db is replaced) after await container macula-db-1, await container macula-migrate-1, stop container macula-web-1
+    + start container macula-web-1 (db is replaced) after await container macula-db-1, stop container macula-web-1
       await container macula-web-1 (db is replaced) after start container macula-web-1
     ");
 }
@@ -422,8 +420,6 @@ fn a_container_that_was_stopped_by_hand_is_started() {
     assert_snapshot!(plan_of(&platform(), &world), @"
     + start container macula-db-1 (not running)
       await container macula-db-1 (not running) after start container macula-db-1
-    + start container macula-migrate-1 (db is replaced) after await container macula-db-1
-      await container macula-migrate-1 (db is replaced) after start container macula-migrate-1
     ");
 }
 
@@ -663,8 +659,6 @@ fn auto_stays_with_the_provider_that_wrote_the_data() {
     + create container macula-db-1 (missing) after build image db
     + start container macula-db-1 (missing) after create container macula-db-1
       await container macula-db-1 (missing) after start container macula-db-1
-    + start container macula-migrate-1 (db is replaced) after await container macula-db-1
-      await container macula-migrate-1 (db is replaced) after start container macula-migrate-1
     ");
 }
 

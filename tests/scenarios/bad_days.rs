@@ -92,7 +92,7 @@ fn a_service_that_is_brought_back_again_and_again_is_not_up() {
         "services: {loops: {<<: *base, restart: always, command: [sh, -c, 'echo once more; exit 1'], \
          healthcheck: {test: [CMD, 'true']}}}",
     );
-    platform.run("up").exits(7).says("crashes again and again: exit code 1").says("once more");
+    platform.run("up").exits(7).says("restarting after exit code 1").says("once more");
 }
 
 #[test]
@@ -119,12 +119,12 @@ services:
 ",
     );
     let done = platform.run("up --timeout 2s");
-    done.exits(7).says("is not healthy after 2 s").says("no quorum").says("Connection refused");
+    done.exits(7).says("is not ready after 2 s").says("no quorum").says("not listening on port 8080 yet");
     assert!(platform.containers().values().all(|container| container.running));
     // the next one takes up the waiting, and only that
     let plan = platform.run("plan");
     platform.settings("timeouts: {healthy: 1s}\n");
-    platform.run("up").exits(7).says("is not healthy after 1 s");
+    platform.run("up").exits(7).says("is not ready after 1 s");
     assert!(!plan.out.contains("create"), "{plan}");
 }
 
@@ -136,7 +136,7 @@ fn the_second_up_waits_for_the_first() {
          healthcheck: {test: [CMD, test, -e, /tmp/ready]}}}",
     );
     let mut first = platform.start("up");
-    first.until_says("create network");
+    first.until_says("network  created");
     let mut second = platform.start("up");
     second.until_says("waiting for `macula up` (pid ");
     first.wait().ok();
@@ -236,7 +236,7 @@ fn without_a_terminal_data_goes_only_with_yes() {
     platform.run("up").ok();
     let (before, db) = (platform.everything(), platform.container("db"));
     let done = platform.run("down --volumes");
-    done.exits(8).says("`--yes` agrees");
+    done.exits(8).says("would be lost for good").says("down --volumes --yes");
     assert_eq!(platform.everything(), before);
     assert_eq!(platform.container("db"), db);
     // without data to lose there is nothing to ask
@@ -267,7 +267,7 @@ fn a_container_that_dies_while_it_is_asked_is_said_so() {
         "services: {db: {<<: *base, command: [sleep, infinity], healthcheck: {test: [CMD, test, -e, /tmp/never]}}}",
     );
     let mut up = platform.start("up --timeout 60s");
-    up.until_says("wait until it answers");
+    up.until_says("not ready after");
     let id = platform.container("db").id;
     eventually("it runs", || platform.container("db").running);
     assert!(platform.engine.delete(&format!("/containers/{id}?force=1")));

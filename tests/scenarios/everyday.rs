@@ -17,7 +17,7 @@ services:
 fn up_twice_does_nothing_the_second_time() {
     let Some(platform) = Platform::new("up_twice") else { return };
     platform.stack(WEB);
-    platform.run("plan --exit-code").exits(10).prints("+ create container").prints("(missing)");
+    platform.run("plan --exit-code").exits(10).prints("+ web      create").prints("+ worker   create");
     let dry = platform.run("up --dry-run");
     dry.ok();
     assert_eq!(dry.out, platform.run("plan").out);
@@ -46,7 +46,7 @@ fn drift_is_found_and_mended() {
     let status = platform.run("status -o json").ok().json();
     assert_eq!(status["services"][0]["state"], "missing");
     assert_ne!(status["drift"], serde_json::json!([]));
-    platform.run("plan --exit-code").exits(10).prints("create container").prints("web");
+    platform.run("plan --exit-code").exits(10).prints("+ web  create");
     platform.run("up").ok();
     let after = platform.containers();
     assert!(after["web"].running);
@@ -76,7 +76,7 @@ fn an_image_that_moved_is_drift() {
     let before = platform.containers();
 
     platform.engine.import(&tag, &tar, "second").unwrap();
-    platform.run("plan --exit-code").exits(10).prints("(changed: image)");
+    platform.run("plan --exit-code").exits(10).prints("~ web  recreate  image changed");
     platform.run("up").ok();
     let after = platform.containers();
     assert_ne!(after["web"].image, before["web"].image);
@@ -95,16 +95,12 @@ fn a_changed_variable_recreates_one_container() {
     platform.stack(&WEB.replacen("<<: *base", "<<: *base\n    environment: {COLOUR: blue}", 1));
     let plan = platform.run("plan --exit-code");
     plan.exits(10);
-    let name = platform.container_name("web");
     assert_eq!(
         plan.out,
         format!(
-            "- stop container {name} (changed: environment)\n\
-             - remove container {name} (changed: environment)\n\
-             + create container {name} (changed: environment)\n\
-             + start container {name} (changed: environment)\n  \
-               await container {name} (changed: environment)\n\
-             5 steps\n"
+            "~ web  recreate  environment changed\n\
+             1 service changes, 1 as they are - no data is touched - macula --name {} up\n",
+            platform.name
         )
     );
     platform.run("up").ok();
@@ -149,10 +145,7 @@ services:
 
     platform.write("page.txt.j2", "second\n");
     let plan = platform.run("plan --exit-code");
-    plan.exits(10)
-        .prints("~ copy files into container")
-        .prints("~ reload container")
-        .prints("(changed: /www/page.txt)");
+    plan.exits(10).prints("~ fixed    recreate  files changed").prints("~ reloads  reload    changed: /www/page.txt");
     platform.run("up").ok();
     let after = platform.containers();
     assert_eq!(after["reloads"], before["reloads"]);
@@ -183,7 +176,7 @@ volumes: {rows: }
     let before = platform.containers();
 
     platform.stack("services: {stays: {<<: *base, command: [sleep, infinity]}}");
-    platform.run("plan --exit-code").exits(10).prints("remove container").prints("(no longer wanted)");
+    platform.run("plan --exit-code").exits(10).prints("- goes  remove    no longer wanted");
     // a part of the platform says nothing about the rest
     platform.run("up stays").ok().says("nothing to do");
     assert!(platform.container("goes").running);
@@ -257,7 +250,7 @@ services:
     assert_eq!(platform.containers().into_keys().collect::<Vec<_>>(), ["db", "other", "web"]);
     platform.run("up --profile debug").ok();
     assert_eq!(platform.containers().into_keys().collect::<Vec<_>>(), ["db", "debug", "other", "web"]);
-    platform.run("up wbe").exits(2).says("no service is called wbe").says("did you mean web?");
+    platform.run("up wbe").exits(2).says("no service is called wbe").says("did you mean one of these? web");
 }
 
 #[test]
@@ -333,7 +326,7 @@ services:
     platform.run("up").ok();
     assert_eq!(platform.container("gate").id, before.id, "it has kept the name");
     platform.stack(&format!("{gate}{}", wiki.replace("wiki", "shop")));
-    platform.run("plan").ok().prints("(changed: names)");
+    platform.run("plan").ok().prints("~ gate  recreate  new name shop.");
     platform.run("up").ok();
     let shop = format!("nslookup shop.{}.macula.local", platform.name);
     assert!(platform.shell("page", &shop).contains("Address"), "{shop}");

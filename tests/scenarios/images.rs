@@ -69,7 +69,7 @@ services:
 "
     ));
     let up = platform.run("up -o json");
-    up.ok().says("page is left out").says(" is up ");
+    up.ok().says("page").says("127.0.0.1:1");
     let state = |status: &serde_json::Value, name: &str| {
         let rows = status["services"].as_array().unwrap();
         rows.iter().find(|row| row["name"] == name).unwrap()["state"].clone()

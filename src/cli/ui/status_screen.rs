@@ -27,7 +27,7 @@ pub struct Row {
     pub changed: bool,
 }
 
-/// How a row is meant; sign and colour follow from it.
+/// How a row is meant; sign and color follow from it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mood {
     Bad,
@@ -122,7 +122,7 @@ fn noted(note: &str, command: Option<&str>, width: usize, style: Style) -> Vec<S
 }
 
 /// How wide the columns are, and which of them there are: from the right they give way, first the
-/// image, then the address beside a URL, then CPU and memory.
+/// image, then the address next to a URL, then CPU and memory.
 struct Widths {
     name: usize,
     state: usize,

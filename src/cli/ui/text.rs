@@ -19,7 +19,7 @@ pub fn clean_line(text: &str) -> String {
     clean(text.rsplit(['\r', '\n']).next().unwrap_or_default(), false).trim_end().to_owned()
 }
 
-/// Like [`clean_line`] with colours kept (SGR sequences, which every line ends with none of), for
+/// Like [`clean_line`] with colors kept (SGR sequences, which every line ends with none of), for
 /// what services have written.
 pub fn colored_line(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
