@@ -57,7 +57,7 @@ fn drift_is_found_and_mended() {
     platform.engine.post(&format!("/containers/{}/kill", after["web"].id), &serde_json::json!({}));
     crate::harness::eventually("it has ended", || !platform.container("web").running);
     let plan = platform.run("plan --exit-code");
-    plan.exits(10).prints("(not running)");
+    plan.exits(10).prints("+ web  start     not running");
     assert!(!plan.out.contains("create"), "{plan}");
     platform.run("up").ok();
     assert_eq!(platform.container("web").id, after["web"].id);
