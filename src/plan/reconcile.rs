@@ -487,8 +487,8 @@ impl Planner<'_> {
         }
     }
 
-    /// A service that a one-shot depends on, and that was started after it: what lives in memory there is
-    /// gone.
+    /// A service that a one-shot depends on with `restart: true`, and that was started after it: what lives in
+    /// memory there is gone.
     fn started_since(&self, spec: &ContainerSpec, found: &ObservedContainer) -> Option<String> {
         if !spec.readiness.one_shot {
             return None;
@@ -503,7 +503,8 @@ impl Planner<'_> {
                     && other.started_at.is_some_and(|started| started > began)
             })
         };
-        spec.depends_on.iter().map(|dependency| &dependency.service).find(|service| newer(service)).cloned()
+        let mut followed = spec.depends_on.iter().filter(|dependency| dependency.restart);
+        followed.find(|dependency| newer(&dependency.service)).map(|dependency| dependency.service.clone())
     }
 
     /// Containers that stand in for each other are replaced one after the other, each once the one before

@@ -312,7 +312,8 @@ fn what_stands_in_for_each_other_is_replaced_in_turn() {
 
 #[test]
 fn a_job_is_done_again_when_what_it_worked_on_has_been_started_since() {
-    let platform = platform();
+    let mut platform = platform();
+    change(&mut platform, "migrate", |service| service.depends_on.get_mut("db").unwrap().restart = true);
     let mut world = right_world(&platform);
     container(&mut world, "macula-migrate-1").started_at = Some(100);
     container(&mut world, "macula-db-1").started_at = Some(90);
