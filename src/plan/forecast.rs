@@ -23,8 +23,8 @@ pub struct Forecast {
     pub remembered: bool,
 }
 
-/// Seconds on two quiet cores and megabytes fetched, by the name of the built image, measured on
-/// Debian 12 with a mirror close by.
+/// Seconds on two quiet cores and megabytes fetched, by the name of the built image: estimates
+/// for a mirror close by, until this machine has durations of its own.
 const BUILDS: &[(&str, u64, u64)] = &[
     ("base", 16, 40),
     ("alertmanager", 14, 30),
