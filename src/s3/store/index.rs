@@ -108,13 +108,16 @@ impl Index {
                 _ => Ok(()),
             };
             let answer: Answer = Box::new(move |trouble| {
-                let result = match (trouble, outcome) {
-                    (Some(error), _) => Err(error.clone()),
-                    (None, Err(error)) => Err(error),
-                    (None, Ok((value, gone))) => {
+                // what goes is gone before anybody hears of it
+                let result = match trouble.map_or(outcome, |error| Err(error.clone())) {
+                    Ok((value, gone)) => {
                         drafts.into_iter().for_each(Draft::keep);
                         blobs.discard(&gone);
                         Ok(value)
+                    }
+                    Err(error) => {
+                        drop(drafts);
+                        Err(error)
                     }
                 };
                 // nobody may be waiting any longer
