@@ -3,7 +3,7 @@
 //! | floor | module | what it is |
 //! |---|---|---|
 //! | 8 | `cli` | one file a command: arguments and a call |
-//! | 7 | `app` | up, down, plan, status, ...: the only wiring |
+//! | 7 | `app` | the only wiring: commands above; prepare, cluster, survey and session below |
 //! | 6 | `observe`, `apply`, `doctor`, `validate` | one look at the world; carries out a plan; checks of the machine; the names walked from outside |
 //! | 5 | `system` | the engine, the host and the way into a cluster as one handle |
 //! | 5 | `cluster` | clusters by kind, which makes them of the engine's containers; the user's kubeconfig |

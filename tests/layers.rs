@@ -42,6 +42,7 @@ const FLOORS: &[(&str, i8)] = &[
 const ROOMS: &[(&str, &[(&str, u8)])] = &[(
     "app",
     &[
+        ("choices", 0),
         ("error", 0),
         ("state", 1),
         ("durations", 1),

@@ -30,14 +30,11 @@ pub enum Error {
     Failed(Box<Outcome>),
     #[error("stopped; what was there is kept")]
     Cancelled,
+    /// The user named a platform that was never brought up.
+    #[error("there is no platform called {name}")]
+    UnknownPlatform { name: String, known: Vec<String> },
     #[error("no service is called {}", names.join(", "))]
     UnknownService { names: Vec<String>, known: Vec<String> },
-    /// Nothing of it is here, and it has never been up.
-    #[error("there is no platform {name}")]
-    UnknownPlatform { name: String, known: Vec<String> },
-    /// Its container is there; the stack that it belongs to was not named this time.
-    #[error("{service} belongs to the stack {stack}, which was not given")]
-    NotGiven { service: String, stack: String },
     #[error("{service} has no container")]
     NoContainer { service: String },
     #[error("{} was written by a newer macula (format {found}; this one knows {known})", path.display())]

@@ -5,6 +5,7 @@
 //! `survey` (one look at everything), and at the bottom `session`, `state` and `error`.
 
 mod certificate;
+mod choices;
 mod cluster;
 mod commands;
 mod durations;
@@ -24,6 +25,7 @@ mod trace;
 mod usage;
 
 pub use certificate::{authorities, authority_domain};
+pub use choices::{Applied, Choices, Refused};
 pub use cluster::join::doctor_needs as cluster_needs;
 pub use cluster::status::{AddOnStatus, ClusterStatus, NodeStatus};
 pub use commands::bundle::{LoadedBundle, SavedBundle, load_bundle, save_images};
@@ -37,6 +39,7 @@ pub use commands::images::{ImageRow, image_rows, look_at_contexts, obtain_images
 pub use commands::lifecycle::{Action as LifecycleAction, lifecycle};
 pub use commands::lock_images::{LockChange, LockRow, Locked, lock_images};
 pub use commands::logs::{LogEvent, Source as LogSource, log_sources, read_logs};
+pub use commands::ls::{PlatformRow, PlatformState, list_platforms, platforms_to_take_down};
 pub use commands::names::{
     install_dns_service, install_names, names_may_be_offered, names_were_offered, uninstall_names,
 };

@@ -9,10 +9,10 @@ use crate::config::Loaded;
 use crate::doctor::{Finding, Fix};
 use crate::model::Platform;
 use crate::plan::forecast::Forecast;
-use crate::plan::{Action, LeftOut, Plan, reconcile_anew, select};
+use crate::plan::{Action, LeftOut, Plan, select};
 
 use super::cluster::join::{self, Joined};
-use super::survey::{Look, Survey, survey_with};
+use super::survey::{KeptStacks, Look, Survey, survey_with};
 use super::{Error, Session};
 
 /// What a run of `up` asks for beside the files.
@@ -28,8 +28,12 @@ pub struct Wanted {
     pub recreate: bool,
     /// Nothing may be left out.
     pub strict: bool,
-    /// The cluster is left as it is.
-    pub no_cluster: bool,
+    /// The cluster is left as it is; `None`: as the last `up` did.
+    pub no_cluster: Option<bool>,
+    /// Services of stacks that were not loaded are removed too.
+    pub remove_orphans: bool,
+    /// Images that every source refused before are tried again.
+    pub retry: bool,
     /// The resolver is started (true) or left alone; `None`: as the last `up` did.
     pub dns: Option<bool>,
     /// There is somebody to ask, or who has agreed, before a program is fetched.
@@ -44,12 +48,27 @@ pub struct Prepared {
     pub plan: Plan,
     /// What the plan does with the cluster.
     pub cluster: Joined,
+    /// Services that run and whose stack was not loaded, by stack: they stay.
+    pub kept: KeptStacks,
 }
 
 impl Prepared {
     /// What is said of a cluster that was made with other settings.
     pub fn cluster_drift(&self) -> Option<String> {
         join::drift(&self.survey, &self.cluster)
+    }
+
+    /// What is said of services that run and whose stack was not loaded.
+    pub fn kept_notes(&self) -> Vec<String> {
+        let note = |(stack, services): (&String, &BTreeSet<String>)| {
+            let services = services.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            format!(
+                "{services} of the stack {stack} {} kept: that stack was not loaded this time \
+                 (`macula up --remove-orphans` removes its containers)",
+                if services.contains(", ") { "are" } else { "is" }
+            )
+        };
+        self.kept.iter().map(note).collect()
     }
 }
 
@@ -75,7 +94,8 @@ pub(super) async fn prepare_without(
     gone: &[LeftOut],
 ) -> Result<Prepared, Error> {
     let selection = selection(&loaded.platform, wanted)?;
-    let look = Look { strict: wanted.strict, dns: wanted.dns, build: wanted.build, gone };
+    let retry = wanted.retry || wanted.strict || !wanted.services.is_empty();
+    let look = Look { strict: wanted.strict, dns: wanted.dns, build: wanted.build, gone, retry };
     let mut survey = survey_with(session, loaded, look).await?;
     survey.problems.retain(|problem| selection.as_ref().is_none_or(|chosen| chosen.contains(problem.service())));
     if !survey.problems.is_empty() {
@@ -86,13 +106,16 @@ pub(super) async fn prepare_without(
         (true, []) => survey.platform.services().map(|(_, service)| service.name.clone()).collect(),
         (true, named) => named.iter().cloned().collect(),
     };
-    let wish = survey.wish(selection.as_ref());
-    let mut plan = match survey.foreign() {
-        Some(_) => Plan::default(),
-        None => reconcile_anew(&wish, &anew, &survey.observed).map_err(Error::Conflicts)?,
+    let (mut plan, kept) = match survey.foreign() {
+        Some(_) => (Plan::default(), KeptStacks::new()),
+        None => survey.reconcile(selection.as_ref(), &anew, wanted.remove_orphans).map_err(Error::Conflicts)?,
     };
+    let no_cluster = wanted.no_cluster.unwrap_or(survey.choices.no_cluster);
     let cluster = match wanted.services.as_slice() {
-        [] if survey.foreign.is_none() => join::extend(session, &survey, &mut plan, wanted.cluster()).await?,
+        [] if survey.foreign.is_none() => {
+            let wanted = join::Wanted { strict: wanted.strict, none: no_cluster, may_fetch: wanted.may_fetch };
+            join::extend(session, &survey, &mut plan, wanted).await?
+        }
         _ => Joined::default(),
     };
     for step in &mut plan.steps {
@@ -100,14 +123,7 @@ pub(super) async fn prepare_without(
             readiness.timeout = timeout;
         }
     }
-    Ok(Prepared { survey, plan, cluster })
-}
-
-impl Wanted {
-    /// The part that the cluster is concerned with.
-    pub(super) fn cluster(&self) -> join::Wanted {
-        join::Wanted { strict: self.strict, none: self.no_cluster, may_fetch: self.may_fetch }
-    }
+    Ok(Prepared { survey, plan, cluster, kept })
 }
 
 fn selection(platform: &Platform, wanted: &Wanted) -> Result<Option<BTreeSet<String>>, Error> {

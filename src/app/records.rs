@@ -11,6 +11,7 @@ use crate::config::Loaded;
 use crate::dns::{Records, content, owner, record_type, rtype};
 use crate::host::until;
 use crate::model::{Platform, RecordData, View, Zone};
+use crate::plan::without;
 
 use super::error::ResolverError;
 use super::resolver;
@@ -100,7 +101,9 @@ async fn own_zone(session: &Session, loaded: &Loaded) -> Result<Zone, Error> {
     let block = session.state(&loaded.platform.name).block(session.host(), &loaded.platform).await?;
     // names, and what they lead to on this machine: the network plays no part
     // what leads to the cluster is a wildcard, which nobody's record takes the place of
-    Ok(zone(&loaded.platform, block, Ipv4Net::default(), false, None))
+    let choices = session.state(&loaded.platform.name).choices(session.host()).await?;
+    let left_out = choices.refused.keys().map(String::as_str).filter(|name| loaded.platform.is_optional(name));
+    Ok(zone(&without(&loaded.platform, &left_out.collect()), block, Ipv4Net::default(), false, None))
 }
 
 /// The platform's zone in PowerDNS.

@@ -1,6 +1,6 @@
 //! What every command has in hand: the machine, the platform's state and lock, and the way to carry out a plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::apply::{Extras, Outcome, Tools, apply};
 use crate::engine::Engine;
 use crate::event::Events;
 use crate::host::{Host, Lock};
-use crate::model::{Facts, PlatformName};
+use crate::model::{Facts, PlatformName, label};
 use crate::plan::Plan;
 use crate::system::System;
 
@@ -31,6 +31,8 @@ pub struct Session {
     pub version: &'static str,
     /// This program, for what it leaves running.
     pub program: PathBuf,
+    /// The user named the platform: one that does not exist is a mistake, where a command makes none.
+    pub named: bool,
 }
 
 impl Session {
@@ -50,6 +52,41 @@ impl Session {
     /// Where the engine that is used answers.
     pub fn endpoint(&self) -> Option<String> {
         self.system.discovery.used().map(|attempt| attempt.endpoint.clone())
+    }
+
+    /// For commands that make no platform: one that the user named has to exist. What `down` leaves behind
+    /// (a lock, certificates) is enough, so that a second `down` has nothing to do.
+    pub(super) async fn check_known(&self, platform: &PlatformName) -> Result<(), Error> {
+        if !self.named || self.host().exists(self.state(platform).folder()).await {
+            return Ok(());
+        }
+        let known = self.platforms().await;
+        match known.contains(platform) {
+            true => Ok(()),
+            false => Err(Error::UnknownPlatform {
+                name: platform.to_string(),
+                known: known.iter().map(ToString::to_string).collect(),
+            }),
+        }
+    }
+
+    /// All platforms of this user: those that were brought up once and not removed, and what runs on the engine.
+    pub(super) async fn platforms(&self) -> BTreeSet<PlatformName> {
+        let host = self.host();
+        let data = host.folders().data;
+        let mut all = BTreeSet::new();
+        for name in host.list(&data).await.unwrap_or_default() {
+            let Ok(name) = PlatformName::new(&name) else { continue };
+            if State::new(&data, &name).exists(host).await {
+                all.insert(name);
+            }
+        }
+        if let Some(engine) = &self.system.engine {
+            let running = engine.labelled(label::PLATFORM).await.unwrap_or_default();
+            let names = running.iter().filter_map(|found| found.label(label::PLATFORM));
+            all.extend(names.filter_map(|name| PlatformName::new(name).ok()));
+        }
+        all
     }
 
     /// Waits for another run on the same platform to end, and says whose it is.

@@ -9,13 +9,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::compile::addons::AddOn;
 use crate::compile::{Block, choose_block};
+use crate::config::Files;
 use crate::host::Host;
 use crate::model::{ClusterRecord, Generated, Observed, Platform, PlatformName, SecretSource, Secrets, Service, label};
 
 use super::Error;
+use super::choices::Choices;
 
 /// Raised when an older macula could no longer make sense of the files.
 const FORMAT: u64 = 1;
+/// Bytes; what is longer was not written by `up`.
+const CHOICES_LIMIT: u64 = 1 << 20;
 
 /// The files of one platform.
 #[derive(Debug, Clone)]
@@ -36,6 +40,12 @@ struct PlatformFile {
     /// The last `up` was to leave the names alone.
     #[serde(default)]
     no_dns: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ChoicesFile {
+    format: u64,
+    choices: Choices,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -74,6 +84,37 @@ impl State {
         self.folder.join("secrets").join("secrets.json")
     }
 
+    fn choices_file(&self) -> PathBuf {
+        self.folder.join("choices.json")
+    }
+
+    /// Whether the platform was brought up and not removed.
+    pub(super) async fn exists(&self, host: &dyn Host) -> bool {
+        host.exists(&self.platform_file()).await
+    }
+
+    /// What the last `up` was told, for who has no session yet. A file that cannot be understood holds no choice: the next `up`
+    /// replaces it.
+    pub fn remembered(&self, files: &dyn Files) -> Choices {
+        let text = files.read(&self.choices_file(), CHOICES_LIMIT).unwrap_or_default();
+        let kept = serde_json::from_slice::<ChoicesFile>(&text).ok().filter(|kept| kept.format <= FORMAT);
+        kept.map(|kept| kept.choices).unwrap_or_default()
+    }
+
+    /// What the last `up` was told.
+    pub(super) async fn choices(&self, host: &dyn Host) -> Result<Choices, Error> {
+        Ok(read::<ChoicesFile>(host, &self.choices_file()).await?.map(|file| file.choices).unwrap_or_default())
+    }
+
+    /// Records it where it differs.
+    pub(super) async fn keep_choices(&self, host: &dyn Host, choices: &Choices) -> Result<(), Error> {
+        let kept = read::<ChoicesFile>(host, &self.choices_file()).await.ok().flatten();
+        if kept.is_some_and(|kept| kept.choices == *choices) {
+            return Ok(());
+        }
+        write(host, &self.choices_file(), &ChoicesFile { format: FORMAT, choices: choices.clone() }).await
+    }
+
     fn platform_file(&self) -> PathBuf {
         self.folder.join("platform.json")
     }
@@ -88,6 +129,11 @@ impl State {
             return Block::new(file.block).ok_or_else(none);
         }
         choose_block(&platform.name, &self.blocks_of_others(host).await).ok_or_else(none)
+    }
+
+    /// The block that the platform was given, if it was ever brought up.
+    pub(super) async fn kept_block(&self, host: &dyn Host) -> Option<Ipv4Addr> {
+        Some(read::<PlatformFile>(host, &self.platform_file()).await.ok()??.block)
     }
 
     async fn blocks_of_others(&self, host: &dyn Host) -> Vec<Block> {
@@ -216,7 +262,7 @@ impl State {
 
     /// Everything of the platform's, after its last volume is gone. The lock's folder stays.
     pub async fn forget(&self, host: &dyn Host) -> Result<(), Error> {
-        for path in [self.secrets_file(), self.platform_file(), self.stopped_file()] {
+        for path in [self.secrets_file(), self.platform_file(), self.stopped_file(), self.choices_file()] {
             host.remove(&path).await.map_err(|source| Error::Io { path, source })?;
         }
         Ok(())
@@ -330,7 +376,17 @@ pub(super) async fn write(host: &dyn Host, path: &Path, value: &impl Serialize) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::MemoryFiles;
     use crate::model::Alphabet;
+
+    #[test]
+    fn choices_that_cannot_be_understood_are_none() {
+        let state = State::new(Path::new("/data"), &PlatformName::default());
+        let read = |text: &str| state.remembered(&MemoryFiles::default().with(state.choices_file(), text));
+        assert_eq!(read("{"), Choices::default());
+        assert_eq!(read(r#"{"format": 9, "choices": {"profiles": ["x"]}}"#), Choices::default());
+        assert_eq!(read(r#"{"format": 1, "choices": {"profiles": ["x"]}}"#).profiles, ["x"]);
+    }
 
     #[test]
     fn passwords_have_their_length_and_differ() {

@@ -1,6 +1,6 @@
 //! One look at everything that a command has to know of the platform: the files compiled, the world observed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
@@ -15,9 +15,12 @@ use crate::engine::Engine;
 use crate::model::{Facts, ImagePolicy, Observed, Platform, Resources, Secrets, label};
 use crate::observe;
 use crate::pki;
-use crate::plan::{LeftOut, Supply, SupplyProblem, Wish, supply, without};
+use crate::plan::{
+    Choice, Conflict, LeftOut, Plan, Supply, SupplyProblem, Wish, keep_other_stacks, reconcile_anew, supply, without,
+};
 
 use super::certificate::{self, Current};
+use super::choices::{Choices, Refused};
 use super::cluster::look::{ClusterLook, look};
 use super::exports::render_exports;
 use super::owner::{self, Owner};
@@ -49,7 +52,14 @@ pub struct Survey {
     pub cluster: ClusterLook,
     /// Whose the platform is, if not this user's.
     pub foreign: Option<String>,
+    /// What the last `up` was told.
+    pub choices: Choices,
+    /// Services that are left out since every source has refused their image.
+    pub(super) refused: Vec<LeftOut>,
 }
+
+/// Services that run and whose stack was not loaded, by stack.
+pub type KeptStacks = BTreeMap<String, BTreeSet<String>>;
 
 /// How a look is to go.
 #[derive(Debug, Clone, Copy, Default)]
@@ -62,6 +72,8 @@ pub(super) struct Look<'a> {
     pub build: bool,
     /// Services whose image could not be had although there seemed to be a way.
     pub gone: &'a [LeftOut],
+    /// Images that were refused before are tried again.
+    pub retry: bool,
 }
 
 impl Survey {
@@ -81,8 +93,35 @@ impl Survey {
         self.certificate.as_ref().ok().map(|current| current.authority.root().pem())
     }
 
+    /// The plan that makes everything as it is wanted, or these services alone. What runs of stacks that were
+    /// not loaded stays unless `remove_orphans`; its services by stack are the second value.
+    pub(super) fn reconcile(
+        &self,
+        selection: Option<&BTreeSet<String>>,
+        anew: &BTreeSet<String>,
+        remove_orphans: bool,
+    ) -> Result<(Plan, KeptStacks), Vec<Conflict>> {
+        let mut plan = reconcile_anew(&self.wish(selection), anew, &self.observed)?;
+        let stacks = self.platform.stacks.iter().map(|stack| stack.name.as_str()).collect();
+        let kept = match remove_orphans {
+            true => BTreeMap::new(),
+            false => keep_other_stacks(&mut plan, &self.observed, &stacks),
+        };
+        Ok((plan, kept))
+    }
+
+    /// For the next `up`: the services that it is not to try again, each with the image that was refused.
+    pub(super) fn refusals(&self, full: &Platform, gone: &[LeftOut]) -> BTreeMap<String, Refused> {
+        let specs = image_specs(full);
+        let refusal = |left: &LeftOut| {
+            let spec = specs.iter().find(|spec| spec.services.contains(&left.service))?;
+            Some((left.service.clone(), Refused { image: spec.reference.clone(), reason: left.reason.clone() }))
+        };
+        self.refused.iter().chain(gone).filter_map(refusal).collect()
+    }
+
     /// For a plan over these services, or over all.
-    pub(super) fn wish<'a>(&'a self, selection: Option<&'a BTreeSet<String>>) -> Wish<'a> {
+    fn wish<'a>(&'a self, selection: Option<&'a BTreeSet<String>>) -> Wish<'a> {
         Wish { platform: &self.platform.name, resources: &self.resources, supply: &self.supply, selection }
     }
 
@@ -123,9 +162,12 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
         let own = published_addresses(full, block);
         observe::registries(host, &specs, &own, &mut observed, refresh).await;
     }
+    let choices = state.choices(host).await?;
     let (mut chosen, mut problems) =
         supply(full, &specs, &observed, how.strict, &|service| service_volumes(full, service));
-    problems.extend(chosen.leave_out(full, how.gone.to_vec()));
+    let mut refused = if how.retry { Vec::new() } else { still_refused(&choices, full, &chosen) };
+    refused.retain(|left| how.gone.iter().all(|gone| gone.service != left.service));
+    problems.extend(chosen.leave_out(full, how.gone.iter().chain(&refused).cloned().collect()));
     let left_out: BTreeSet<&str> = chosen.left_out.iter().map(|left| left.service.as_str()).collect();
     let platform = without(full, &left_out);
     if how.build {
@@ -205,7 +247,21 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
         observed,
         cluster,
         foreign,
+        choices,
+        refused,
     })
+}
+
+/// Optional services that the last `up` found refused and that would be pulled once more.
+pub(super) fn still_refused(choices: &Choices, platform: &Platform, supply: &Supply) -> Vec<LeftOut> {
+    let still = choices.refused.iter().filter(|(service, refused)| {
+        let pulls = matches!(
+            supply.choices.get(*service),
+            Some(Choice::Obtain { spec, pull: true, .. }) if spec.reference == refused.image
+        );
+        pulls && platform.is_optional(service)
+    });
+    still.map(|(service, refused)| LeftOut { service: service.clone(), reason: refused.reason.clone() }).collect()
 }
 
 /// The subnet of the platform's network when it is there and ours.

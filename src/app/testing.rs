@@ -52,6 +52,7 @@ pub fn session(host: FakeHost, engine: &FakeEngine, command: &str) -> Session {
         command: command.to_owned(),
         version: "1.0.0",
         program: PathBuf::from("/usr/bin/macula"),
+        named: false,
     }
 }
 

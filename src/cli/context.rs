@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{self, Session};
+use crate::app::{self, Choices, Session, State};
 use crate::config::{self, DiskFiles, Loaded};
 use crate::engine::discover::Discovery;
 use crate::event::{Event, Events, Reporter};
@@ -74,6 +74,9 @@ pub struct StackOptions {
     /// Activate a profile of the platform or of Compose (repeatable)
     #[arg(long = "profile", env = "MACULA_PROFILES", value_delimiter = ',', value_name = "PROFILE")]
     pub profiles: Vec<String>,
+    /// Do not use the Compose file in this folder or above it as a stack
+    #[arg(long)]
+    pub no_discover: bool,
 }
 
 /// Options of the commands that decide where images come from.
@@ -210,10 +213,10 @@ impl Context {
         self.reporter.finish();
     }
 
-    /// Everything that the user's files say.
-    pub fn load(&self, options: &impl LoadOptions) -> Result<Loaded, CliError> {
+    /// What the command line says of the files that are to be read.
+    fn request(&self, options: &impl LoadOptions) -> Result<config::Request, CliError> {
         let folder = std::env::current_dir().map_err(|error| CliError::io("find the current folder", &error))?;
-        let request = config::Request {
+        Ok(config::Request {
             cwd: folder,
             config_folder: Some(self.host.folders().config),
             env: self.host.environment(),
@@ -223,24 +226,44 @@ impl Context {
             profiles: options.stacks().profiles.clone(),
             images: options.images().map(Into::into),
             only_own: false,
+            discover: !options.stacks().no_discover,
+            project: None,
+        })
+    }
+
+    /// Everything that the user's files say, read with the choices of the last `up` where the command line says
+    /// nothing.
+    pub fn load(&self, options: &impl LoadOptions) -> Result<Loaded, CliError> {
+        Ok(self.load_for_up(options, false)?.0)
+    }
+
+    /// The same with these choices, which `up` keeps. `reset`: those of the last `up` count for nothing.
+    pub fn load_for_up(&self, options: &impl LoadOptions, reset: bool) -> Result<(Loaded, Choices), CliError> {
+        let mut request = self.request(options)?;
+        let name = config::platform_name(&request, &DiskFiles).0;
+        let remembered = match reset {
+            true => Choices::default(),
+            false => State::new(&self.host.folders().data, &name).remembered(&DiskFiles),
         };
-        let loaded = config::load(&request, &DiskFiles).map_err(|errors| {
-            let mut all: Vec<String> = errors.0.iter().map(super::excerpt::annotated).collect();
-            // a single one is the headline itself
-            match all.as_slice() {
-                [_] => CliError::new(ErrorKind::Config, all.remove(0)),
-                several => {
-                    let what = format!("the configuration has {} errors", several.len());
-                    let mut error = CliError::new(ErrorKind::Config, what);
-                    error.details = all;
-                    error
-                }
-            }
-        })?;
+        let applied = remembered.apply(&mut request, &DiskFiles);
+        request.name.get_or_insert(name);
+        if !applied.from_last.is_empty() {
+            let what = applied.from_last.join(", ");
+            self.events().info(format!("as with the last `up`: {what} (`macula up --reset` forgets it)"));
+        }
+        for path in &applied.gone {
+            self.events().warn(format!("the last `up` had the stack {}, which no longer exists", path.display()));
+        }
+        let loaded = config::load(&request, &DiskFiles).map_err(|errors| config_error(&errors.0))?;
+        if let Some(project) = &loaded.discovered {
+            let file = project.display();
+            self.events().info(format!("the project's stack is {file} (`--no-discover` leaves it out)"));
+        }
         for warning in &loaded.warnings {
             self.events().warn(warning.to_string());
         }
-        Ok(loaded)
+        let (file, project) = (loaded.config_file.clone(), loaded.discovered.clone());
+        Ok((loaded, Choices { file, project, ..applied.choices }))
     }
 
     /// [`Context::load`] for commands that compare what would be built with what there is: the contexts
@@ -251,11 +274,24 @@ impl Context {
         Ok(loaded)
     }
 
-    /// The name of the platform for commands that need no stack file.
+    /// The name of the platform for commands that need no file. Trouble in macula.yaml is only worth a word.
     pub fn platform_name(&self) -> Result<PlatformName, CliError> {
-        match &self.name {
-            Some(name) => Ok(name.clone()),
-            None => Ok(self.load(&StackOptions::default())?.platform.name),
+        let (name, trouble) = config::platform_name(&self.request(&StackOptions::default())?, &DiskFiles);
+        if !trouble.is_empty() {
+            self.events().warn(format!("macula.yaml has errors; going on with the platform {name}: {}", trouble[0]));
+        }
+        Ok(name)
+    }
+
+    /// The platform and its files, for commands that work by labels: trouble in the files is only worth a word.
+    pub fn load_or_name(&self, options: &StackOptions) -> Result<(PlatformName, Option<Loaded>), CliError> {
+        match self.load(options) {
+            Ok(loaded) => Ok((loaded.platform.name.clone(), Some(loaded))),
+            Err(error) => {
+                let name = self.platform_name()?;
+                self.events().warn(format!("{}; going by what runs: {}", error.message, error.details.join("; ")));
+                Ok((name, None))
+            }
         }
     }
 
@@ -283,6 +319,7 @@ impl Context {
             command: format!("macula {command}"),
             version: env!("CARGO_PKG_VERSION"),
             program: program(),
+            named: self.name.is_some(),
         }
     }
 
@@ -300,6 +337,7 @@ impl Context {
             command: format!("macula {command}"),
             version: env!("CARGO_PKG_VERSION"),
             program: program(),
+            named: self.name.is_some(),
         }
     }
 
@@ -453,6 +491,19 @@ fn cancelled() -> CliError {
 /// No is an answer and not an error; the exit code still tells a script that nothing was done.
 pub fn declined() -> CliError {
     CliError::new(ErrorKind::Declined, "Nothing was changed.")
+}
+
+fn config_error(errors: &[config::Diagnostic]) -> CliError {
+    let mut all: Vec<String> = errors.iter().map(super::excerpt::annotated).collect();
+    // a single one is the headline itself
+    match all.as_slice() {
+        [_] => CliError::new(ErrorKind::Config, all.remove(0)),
+        several => {
+            let mut error = CliError::new(ErrorKind::Config, format!("the configuration has {} errors", several.len()));
+            error.details = all;
+            error
+        }
+    }
 }
 
 /// This program, for starting it again, and for images that are made of it.

@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use crate::app::{self, Data, DownOptions, Session, data_of, down, must_be_known};
+use crate::app::{self, Data, DownOptions, Session, data_of, down, must_be_known, platforms_to_take_down};
 
 use crate::model::PlatformName;
 
@@ -28,13 +28,37 @@ pub struct Args {
     /// Remove the platform even if another user of the engine started it
     #[arg(long)]
     any_owner: bool,
+    /// Take down all platforms of this user
+    #[arg(long, conflicts_with = "gone")]
+    all: bool,
+    /// Take down the platforms whose folder no longer exists
+    #[arg(long)]
+    gone: bool,
     /// Show what would be removed without removing it
     #[arg(long)]
     dry_run: bool,
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let name = context.platform_name()?;
+    if !args.all && !args.gone {
+        let name = context.platform_name()?;
+        return one(context, &args, name).await;
+    }
+    if context.name.is_some() {
+        return Err(CliError::usage("--name names one platform; leave it out with --all or --gone"));
+    }
+    let platforms = platforms_to_take_down(&context.session("down").await, args.gone).await?;
+    if platforms.is_empty() {
+        context.events().info("there is no platform to take down");
+    }
+    for name in platforms {
+        context.events().info(format!("platform {name}"));
+        one(context, &args, name).await?;
+    }
+    Ok(())
+}
+
+async fn one(context: &Context, args: &Args, name: PlatformName) -> Result<(), CliError> {
     if context.global.verbose > 0 && !args.volumes {
         context.events().info("`-v` is --verbose here; the data goes with --volumes");
     }

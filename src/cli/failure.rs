@@ -58,9 +58,6 @@ impl From<Error> for CliError {
                     ([], known) => new.hint(format!("there are {}", text::some(known, NEAR))),
                 }
             }
-            Error::NotGiven { .. } => {
-                Self::of(ErrorKind::Usage, &error).hint("add its file with --stack PATH, or under `stacks` in macula.yaml")
-            }
             Error::NoContainer { service } => {
                 Self::usage(format!("{service} has no container")).suggest(macula("up").arg(service))
             }

@@ -59,12 +59,14 @@ async fn act(
     stacks: StackOptions,
 ) -> Result<(), CliError> {
     let begun = Instant::now();
-    let loaded = context.load(&stacks)?;
-    context.services_meant(&loaded.platform, &mut services);
+    let (platform, loaded) = context.load_or_name(&stacks)?;
+    if let Some(loaded) = &loaded {
+        context.services_meant(&loaded.platform, &mut services);
+    }
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
         .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
     let session = context.session(verb).await;
-    match lifecycle(&session, &loaded, action, &services).await {
+    match lifecycle(&session, &platform, loaded.as_ref(), action, &services).await {
         Ok(plan) if context.json() => context.print_json(&plan),
         Ok(plan) => {
             context.finished(begun, true, false, summary(action, &plan));

@@ -30,6 +30,7 @@ mod interrupt;
 mod lifecycle;
 mod log;
 mod logs;
+mod ls;
 mod man;
 mod offer;
 mod open;
@@ -75,8 +76,9 @@ enum Command {
     Up(up::Args),
     Down(down::Args),
     Plan(plan::Args),
-    #[command(visible_alias = "ps", aliases = ["ls", "list"])]
+    #[command(visible_alias = "ps", alias = "list")]
     Status(status::Args),
+    Ls(ls::Args),
     Logs(logs::Args),
     Restart(lifecycle::RestartArgs),
     Stop(lifecycle::StopArgs),
@@ -256,6 +258,7 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Down(args) => down::run(context, args).await,
         Command::Plan(args) => plan::run(context, args).await,
         Command::Status(args) => status::run(context, args).await,
+        Command::Ls(args) => ls::run(context, args).await,
         Command::Logs(args) => logs::run(context, args).await,
         Command::Restart(args) => lifecycle::restart(context, args).await,
         Command::Stop(args) => lifecycle::stop(context, args).await,

@@ -37,14 +37,14 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let wanted = Wanted {
         services,
         strict: args.strict,
-        no_cluster: args.no_cluster,
+        no_cluster: args.no_cluster.then_some(true),
         dns: None,
         may_fetch: context.may_ask(),
         ..Wanted::default()
     };
     let prepared = prepare(&session, &loaded, &wanted).await?;
-    if let Some(drift) = prepared.cluster_drift() {
-        context.events().warn(drift);
+    for note in prepared.cluster_drift().into_iter().chain(prepared.kept_notes()) {
+        context.events().warn(note);
     }
     show(context, &prepared).await?;
     if args.exit_code && !prepared.plan.is_empty() {

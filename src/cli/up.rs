@@ -47,12 +47,24 @@ pub struct Args {
     /// Fail (exit code 6) if any image is unavailable, instead of leaving out optional services
     #[arg(long)]
     strict: bool,
-    /// Do not create, start or change the cluster
-    #[arg(long)]
+    /// Leave the cluster as it is; later commands do so too, until `--cluster` or `--reset`
+    #[arg(long, overrides_with = "cluster")]
     no_cluster: bool,
-    /// Do not start the resolver or register this platform's names
-    #[arg(long)]
+    /// Manage the cluster again after `--no-cluster`
+    #[arg(long, overrides_with = "no_cluster")]
+    cluster: bool,
+    /// Do not start the resolver or register this platform's names, until `--dns` or `--reset`
+    #[arg(long, overrides_with = "dns")]
     no_dns: bool,
+    /// Register the names again after `--no-dns`
+    #[arg(long, overrides_with = "no_dns")]
+    dns: bool,
+    /// Forget the profiles, stacks, image policy and other choices of the last `up`
+    #[arg(long)]
+    reset: bool,
+    /// Remove containers of stacks that are not loaded this time
+    #[arg(long)]
+    remove_orphans: bool,
     /// Health timeout per service, overriding each service's own (90s, 5m, 1h30m)
     #[arg(long, value_name = "TIME", value_parser = words::typed_duration)]
     timeout: Option<Duration>,
@@ -66,7 +78,10 @@ pub struct Args {
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let begun = Instant::now();
-    let loaded = context.load_with_builds(&args.stacks).await?;
+    let (mut loaded, choices) = context.load_for_up(&args.stacks, args.reset)?;
+    app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
+    let said = |no: bool, yes: bool| if no { Some(true) } else { (yes || args.reset).then_some(false) };
+    let no_dns = said(args.no_dns, args.dns);
     let mut services = args.services;
     context.services_meant(&loaded.platform, &mut services);
     let wanted = Wanted {
@@ -75,8 +90,10 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         build: args.build,
         recreate: args.force_recreate,
         strict: args.strict,
-        no_cluster: args.no_cluster,
-        dns: Some(!args.no_dns),
+        no_cluster: said(args.no_cluster, args.cluster),
+        remove_orphans: args.remove_orphans,
+        retry: args.reset || args.stacks.images.is_some(),
+        dns: no_dns.map(|no_dns| !no_dns),
         may_fetch: context.may_ask(),
         timeout: args.timeout,
     };
@@ -88,7 +105,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
         .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
     let session = with_engine(context, &loaded).await?;
-    let options = UpOptions { wanted, no_dns: args.no_dns };
+    let options = UpOptions { wanted, no_dns, choices };
     let mut result = match app::up(&session, &loaded, &options, &Asker { context }).await {
         Ok(result) => result,
         Err(app::Error::Cancelled) => {
@@ -118,7 +135,8 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if context.json() {
         return status::show(context, &result.now, false);
     }
-    let mut notices = notices(&loaded, &result, options.no_dns);
+    let no_dns = session.state(&loaded.platform.name).no_dns(session.host()).await.unwrap_or_default();
+    let mut notices = notices(&loaded, &result, no_dns);
     for notice in &mut notices {
         notice.command = notice.command.as_deref().map(|command| context.typed(command));
     }
@@ -133,7 +151,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let next: Vec<String> = next(&entries).iter().map(|command| context.typed(command)).collect();
     context.print(&up_screen::screen(&entries, &notices, &next, width, context.out_style()))?;
     let dns = &mut result.now.dns;
-    if !options.no_dns && dns.healthy && !dns.installed {
+    if dns.healthy && !dns.installed {
         super::offer::names_and_trust(context, &session, &loaded).await?;
     }
     Ok(())

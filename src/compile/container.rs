@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use serde_json::Value;
 
 use crate::model::{
-    Condition, ContainerOptions, ContainerSpec, DependsOn, FileSpec, Mount, MountSpec, NetworkAttachment, Platform,
-    PortBinding, Protocol, Readiness, Restart, Role, Route, Service, Stack, label,
+    Condition, ContainerOptions, ContainerSpec, DependsOn, FileSpec, Mount, MountSpec, NetworkAttachment, Origin,
+    Platform, PortBinding, Protocol, Readiness, Restart, Role, Route, Service, Stack, label,
 };
 use crate::render;
 
@@ -90,6 +90,24 @@ pub(super) fn containers(scene: &Scene<'_>, service: &Service) -> Result<Vec<Con
     Ok((1..=service.replicas).map(|replica| container(scene, service, replica, &files, &env)).collect())
 }
 
+/// What `docker compose -p PROJECT ps|logs|exec` and graphical tools look for.
+fn compose_labels(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<(String, String)> {
+    let key = |name: &str| format!("{}{name}", label::COMPOSE);
+    let mut labels = vec![
+        (key("project"), scene.platform.name.prefix()),
+        (key("service"), service.name.clone()),
+        (key("container-number"), replica.to_string()),
+        (key("oneoff"), "False".to_owned()),
+        (key("version"), scene.site.version.to_owned()),
+    ];
+    if let Origin::File(file) = &scene.stack.origin {
+        let folder = file.parent().unwrap_or(file);
+        labels.push((key("project.config_files"), file.display().to_string()));
+        labels.push((key("project.working_dir"), folder.display().to_string()));
+    }
+    labels
+}
+
 fn container(scene: &Scene<'_>, service: &Service, replica: u32, files: &[FileSpec], env: &[String]) -> ContainerSpec {
     let Scene { platform, stack, site, .. } = scene;
     let name = container_name(platform, service, replica);
@@ -99,6 +117,7 @@ fn container(scene: &Scene<'_>, service: &Service, replica: u32, files: &[FileSp
     mounts.extend(volumes_for_files(&name, files, &mounts, service.options.read_only));
     let mut labels = service.labels.clone();
     labels.extend(super::own_labels(platform, site, Some(&stack.name)));
+    labels.extend(compose_labels(scene, service, replica));
     labels.insert(label::SERVICE.into(), service.name.clone());
     labels.insert(label::REPLICA.into(), replica.to_string());
     if one_shot {

@@ -34,7 +34,7 @@ pub fn of(spec: &ContainerSpec) -> (Fingerprint, String) {
 fn own_labels_apart(spec: &ContainerSpec) -> Value {
     spec.labels
         .iter()
-        .filter(|(key, _)| !key.starts_with("dev.macula."))
+        .filter(|(key, _)| !label::describes(key))
         .map(|(key, value)| (key.clone(), Value::String(value.clone())))
         .collect::<serde_json::Map<_, _>>()
         .into()

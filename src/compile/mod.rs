@@ -133,6 +133,7 @@ fn networks(platform: &Platform, site: &Site<'_>) -> Vec<NetworkSpec> {
         }],
         labels: own_labels(platform, site, None),
     };
+    own.labels.extend(compose_labels(platform, "network", "default"));
     own.labels.insert(label::NAME.into(), "default".into());
     let mut all = vec![own];
     for stack in &platform.stacks {
@@ -146,6 +147,7 @@ fn networks(platform: &Platform, site: &Site<'_>) -> Vec<NetworkSpec> {
                 all.remove(known);
             }
             let mut labels = own_labels(platform, site, Some(&stack.name));
+            labels.extend(compose_labels(platform, "network", key));
             labels.insert(label::NAME.into(), key.clone());
             labels.extend(declared.labels.clone());
             all.push(NetworkSpec {
@@ -186,6 +188,7 @@ fn volumes(platform: &Platform, site: &Site<'_>, containers: &[crate::model::Con
                 all.remove(known);
             }
             let mut labels = own_labels(platform, site, Some(&stack.name));
+            labels.extend(compose_labels(platform, "volume", key));
             labels.insert(label::NAME.into(), key.clone());
             labels.extend(declared.labels.clone());
             all.push(VolumeSpec {
@@ -217,6 +220,12 @@ fn volumes(platform: &Platform, site: &Site<'_>, containers: &[crate::model::Con
         }
     }
     all
+}
+
+/// By which Docker Compose and graphical tools tell to which project a network or volume belongs.
+fn compose_labels(platform: &Platform, what: &str, key: &str) -> [(String, String); 2] {
+    let label = |name: &str| format!("{}{name}", label::COMPOSE);
+    [(label("project"), platform.name.prefix()), (label(what), key.to_owned())]
 }
 
 fn own_labels(platform: &Platform, site: &Site<'_>, stack: Option<&str>) -> std::collections::BTreeMap<String, String> {

@@ -4,6 +4,7 @@
 
 mod check;
 mod compose;
+mod discover;
 mod files;
 mod macula;
 mod read;
@@ -52,6 +53,10 @@ pub struct Request {
     pub images: Option<ImagePolicy>,
     /// Without the built-in stacks.
     pub only_own: bool,
+    /// The Compose file of the project that `cwd` lies in is a stack, where no macula.yaml is found in it.
+    pub discover: bool,
+    /// The project's Compose file where `cwd` lies in none.
+    pub project: Option<PathBuf>,
 }
 
 /// What [`load`] found.
@@ -64,6 +69,8 @@ pub struct Loaded {
     pub config_file: Option<PathBuf>,
     /// Where macula.lock lies or would lie: beside macula.yaml, else in the working folder.
     pub lock_file: PathBuf,
+    /// The project's Compose file that was found without being named.
+    pub discovered: Option<PathBuf>,
     /// The stacks as Compose projects, in the order of `platform.stacks`.
     pub projects: Vec<Project>,
     /// Profiles that were asked for, of the platform and of Compose.
@@ -102,7 +109,9 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
 
     let around = compose::Surroundings { files, profiles: &profiles };
     let mut stacks = Vec::new();
-    for (at, source) in sources(request, &settings, &variables, files, built_in, &mut report).into_iter().enumerate() {
+    let discovered = discovered(request, &settings, config_file.as_deref(), files);
+    let all = sources(request, &settings, &variables, files, built_in, discovered.as_deref(), &mut report);
+    for (at, source) in all.into_iter().enumerate() {
         let Some(project) = compose::load(&source, &around, &mut report) else { continue };
         let stack = stack(&project, &source, request, files, &mut report);
         stacks.push(check::Loaded { project, stack, built_in: at < built_in.len() });
@@ -115,6 +124,9 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     images.locked = lock_file::load(&lock_file, files, &mut report);
     let selection = Selection::choose(&mut stacks, &settings, &asked, &mut report);
     apply_changes(&settings.services, &mut stacks, &selection, &mut report);
+    if let Some(project) = &discovered {
+        discover::name_services(&mut stacks, project);
+    }
     for (from, to) in &images.overrides {
         let services = stacks.iter_mut().flat_map(|loaded| loaded.stack.services.values_mut());
         for service in services.filter(|service| service.image.as_ref() == Some(from)) {
@@ -140,7 +152,30 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
         addresses: settings.addresses.clone(),
         timeouts: settings.timeouts.clone(),
     };
-    Ok(Loaded { platform, warnings, config_file, lock_file, projects, profiles, settings })
+    Ok(Loaded { platform, warnings, config_file, lock_file, discovered, projects, profiles, settings })
+}
+
+/// The platform's name alone, from `--name` or macula.yaml: for commands that need nothing else of the files. The
+/// errors are those of macula.yaml, in spite of which its name counts where it can be made out.
+pub fn platform_name(request: &Request, files: &dyn Files) -> (PlatformName, Vec<Diagnostic>) {
+    if let Some(name) = &request.name {
+        return (name.clone(), Vec::new());
+    }
+    let mut report = Report::new(&request.cwd);
+    let home = request.env.get("HOME").map(String::as_str);
+    let Some(path) = find_config_file(request, files, &mut report) else {
+        return (PlatformName::default(), report.finish().0);
+    };
+    let settings = macula::file::load(&path, home, files, &mut report);
+    let written = || {
+        let text = files.read(&path, files::MAX_TEXT).ok()?;
+        String::from_utf8_lossy(&text).lines().find_map(|line| {
+            let value = line.strip_prefix("name:")?.split(" #").next()?.trim();
+            PlatformName::new(value.trim_matches(['"', '\''])).ok()
+        })
+    };
+    let name = settings.name.or_else(written).unwrap_or_default();
+    (name, report.finish().0)
 }
 
 /// What the environment says stands above the file.
@@ -166,11 +201,29 @@ fn find_config_file(request: &Request, files: &dyn Files, report: &mut Report) -
         );
         return None;
     }
-    [Some(&request.cwd), request.config_folder.as_ref()]
-        .into_iter()
-        .flatten()
-        .flat_map(|folder| ["macula.yaml", "macula.yml"].map(|name| folder.join(name)))
-        .find(|path| files.exists(path))
+    discover::nearest(&MACULA_FILES, &request.cwd, files).or_else(|| {
+        let folder = request.config_folder.as_ref()?;
+        MACULA_FILES.map(|name| folder.join(name)).into_iter().find(|path| files.exists(path))
+    })
+}
+
+const MACULA_FILES: [&str; 2] = ["macula.yaml", "macula.yml"];
+
+/// The project's Compose file, if nobody names the stacks: a macula.yaml in the project does, unless it says
+/// `discover: true`.
+fn discovered(
+    request: &Request,
+    settings: &Settings,
+    config_file: Option<&Path>,
+    files: &dyn Files,
+) -> Option<PathBuf> {
+    let general = |file: &Path| request.config_folder.as_deref() == file.parent();
+    let wanted = settings.discover.unwrap_or_else(|| config_file.is_none_or(general));
+    if !request.discover || !wanted {
+        return None;
+    }
+    let last = || request.project.clone().filter(|project| files.exists(project));
+    discover::compose_file(&request.cwd, files).or_else(last)
 }
 
 /// The name and the zone of the platform.
@@ -193,6 +246,7 @@ fn sources<'a>(
     variables: &BTreeMap<String, String>,
     files: &dyn Files,
     built_in: &[(&'a str, &'a str)],
+    project: Option<&Path>,
     report: &mut Report,
 ) -> Vec<compose::Source<'a>> {
     let mut out: Vec<compose::Source<'a>> = Vec::new();
@@ -228,7 +282,8 @@ fn sources<'a>(
         .stacks
         .iter()
         .map(|(path, span)| (path.clone(), *span))
-        .chain(request.stacks.iter().map(|path| (files::join(&request.cwd, path), Span::whole(command_line))));
+        .chain(request.stacks.iter().map(|path| (files::join(&request.cwd, path), Span::whole(command_line))))
+        .chain(project.and_then(Path::parent).map(|folder| (folder.to_owned(), Span::whole(command_line))));
     for (path, span) in given {
         let folder = if files.is_folder(&path) { path.clone() } else { path.parent().unwrap_or(&path).to_owned() };
         let mut env = ProjectEnv::read(&folder, &request.cwd, variables, files, report);

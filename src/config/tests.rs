@@ -981,3 +981,17 @@ mod noise {
         }
     }
 }
+
+#[test]
+fn the_name_is_found_without_the_stacks_and_in_spite_of_mistakes() {
+    let name = |text: &str| {
+        let files = MemoryFiles::default().with("/w/macula.yaml", text);
+        let request = Request { cwd: "/w".into(), ..Request::default() };
+        let (name, trouble) = platform_name(&request, &files);
+        (name.to_string(), trouble.len())
+    };
+    assert_eq!(name("name: shop\nstacks: [gone.yaml]\n"), ("shop".into(), 0));
+    assert_eq!(name("name: shop\nstakcs: []\n"), ("shop".into(), 1));
+    assert_eq!(name("stacks: [\nname: 'shop' # the shop's\n").0, "shop");
+    assert_eq!(name("domain: x.test\n"), ("macula".into(), 0));
+}

@@ -1,6 +1,16 @@
 //! The keys of every label that we put on what we make. Nothing without [`PLATFORM`] is ever
 //! changed or removed.
 
+/// Before every label of Docker Compose's, by which its own and other tools find a project's containers. All
+/// stacks of a platform are one project.
+pub const COMPOSE: &str = "com.docker.compose.";
+
+/// Whether a label only describes what bears it: this program's version or the project's folder. A change of it
+/// is no reason to replace anything.
+pub fn describes(key: &str) -> bool {
+    key.starts_with("dev.macula.") || key.starts_with(COMPOSE)
+}
+
 /// The platform that owns the resource.
 pub const PLATFORM: &str = "dev.macula.platform";
 /// Who made the resource: an id that lies in the data folder of a user, where the passwords lie too.

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Build, Condition, ContainerOptions, Healthcheck, Observed, ObservedImage, PrepareStep, Probe, Protocol, Reload,
-    Restart,
+    Restart, label,
 };
 use crate::words;
 
@@ -126,11 +126,11 @@ pub struct NetworkSpec {
 }
 
 impl NetworkSpec {
-    /// Hash of everything that the engine fixes when it makes the network, but for our own labels:
-    /// they name this program's version, which is no reason to make it anew.
+    /// Hash of everything that the engine fixes when it makes the network, but for the labels that only
+    /// describe it.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut spec = self.clone();
-        spec.labels.retain(|key, _| !key.starts_with("dev.macula."));
+        spec.labels.retain(|key, _| !label::describes(key));
         Fingerprint::of(&spec)
     }
 }

@@ -1,13 +1,18 @@
 //! `start`, `stop` and `restart` of what exists: nothing is made, nothing is removed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::model::{
-    Condition, ContainerSpec, ContainerState, Observed, ObservedContainer, ResourceId, ResourceKind, label,
+    Condition, ContainerSpec, ContainerState, DependsOn, Observed, ObservedContainer, Readiness, ResourceId,
+    ResourceKind, label,
 };
 
 use super::down::{depends_on, runs};
 use super::{Action, Cause, Plan, Step, StepId};
+
+/// For a container of which nothing but its labels is known.
+const READY_BY_LABELS: Duration = Duration::from_secs(120);
 
 /// Stops the running containers of these services, those that need others first.
 pub fn stop(platform: &str, observed: &Observed, services: &BTreeSet<String>) -> Plan {
@@ -58,6 +63,61 @@ pub fn restart(platform: &str, specs: &[ContainerSpec], observed: &Observed, ser
         .collect();
     plan.steps.extend(starts(&chosen, specs, &stops));
     plan
+}
+
+/// What the labels of the platform's containers say of them, for commands that do without its files: no probe
+/// is known then, and a container counts as ready once it runs.
+pub fn labelled_specs(platform: &str, observed: &Observed) -> Vec<ContainerSpec> {
+    let ours = observed.containers.iter().filter(|found| found.label(label::PLATFORM) == Some(platform));
+    let spec = |found: &ObservedContainer| {
+        let service = found.label(label::SERVICE)?;
+        let needs = found.label(label::DEPENDS_ON).unwrap_or_default().split(',').filter(|name| !name.is_empty());
+        Some(ContainerSpec {
+            name: found.name.clone(),
+            stack: found.label(label::STACK).unwrap_or_default().to_owned(),
+            service: service.to_owned(),
+            depends_on: needs
+                .map(|name| DependsOn {
+                    service: name.to_owned(),
+                    condition: Condition::ServiceHealthy,
+                    required: true,
+                    restart: false,
+                })
+                .collect(),
+            readiness: Readiness {
+                probe: None,
+                one_shot: found.label(label::ONE_SHOT) == Some("true"),
+                timeout: READY_BY_LABELS,
+            },
+            ..ContainerSpec::default()
+        })
+    };
+    ours.filter_map(spec).collect()
+}
+
+/// Takes the removal of containers of other stacks out of a plan: what these stacks say was not read. Returns
+/// their services by stack.
+pub fn keep_other_stacks(
+    plan: &mut Plan,
+    observed: &Observed,
+    stacks: &BTreeSet<&str>,
+) -> BTreeMap<String, BTreeSet<String>> {
+    let mut kept: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    plan.steps.retain(|step| {
+        let orphan = (step.cause == Cause::Orphaned && step.resource.kind == ResourceKind::Container)
+            .then(|| observed.container(&step.resource.name))
+            .flatten();
+        let Some(found) = orphan else { return true };
+        let Some(stack) = found.label(label::STACK).filter(|stack| !stacks.contains(stack)) else { return true };
+        let service = found.label(label::SERVICE).unwrap_or(&found.name);
+        kept.entry(stack.to_owned()).or_default().insert(service.to_owned());
+        false
+    });
+    if !kept.is_empty() {
+        // they are in them
+        plan.steps.retain(|step| step.cause != Cause::Orphaned || step.resource.kind != ResourceKind::Network);
+    }
+    kept
 }
 
 fn starts(specs: &[&ContainerSpec], all: &[ContainerSpec], stops: &BTreeMap<String, StepId>) -> Vec<Step> {

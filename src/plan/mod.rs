@@ -24,7 +24,7 @@ pub use cluster::{
     ClusterAction, ClusterWish, GROUP as CLUSTER_GROUP, WantedAddOn, cluster, delete as delete_cluster, down_nodes,
 };
 pub use down::{Keep, down};
-pub use lifecycle::{restart, start, stop};
+pub use lifecycle::{keep_other_stacks, labelled_specs, restart, start, stop};
 pub use reconcile::{Conflict, Wish, reconcile, reconcile_anew};
 pub use select::{select, without};
 pub use supply::{Choice, ImageSource, LeftOut, Supply, SupplyProblem, supply};

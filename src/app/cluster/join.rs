@@ -164,7 +164,7 @@ pub(in crate::app) async fn render_content(
 /// for the cluster), where they run: files that can be reloaded, and nothing else. Returns the plan that was
 /// carried out.
 pub(in crate::app) async fn update_scrape_config(session: &Session, survey: &Survey) -> Plan {
-    let Ok(mut plan) = plan::reconcile(&survey.wish(None), &survey.observed) else { return Plan::default() };
+    let Ok((mut plan, _)) = survey.reconcile(None, &BTreeSet::new(), false) else { return Plan::default() };
     plan.steps.retain(|step| matches!(step.action, Action::WriteFiles { .. } | Action::Reload { .. }));
     if plan.is_empty() {
         return plan;

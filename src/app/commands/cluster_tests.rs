@@ -206,7 +206,7 @@ impl Machine {
     }
 
     async fn up(&self, settings: &str) -> Result<UpResult, Error> {
-        let options = UpOptions { no_dns: true, ..UpOptions::default() };
+        let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
         up(&self.session("macula up"), &self.load(settings), &options, &Agrees).await
     }
 
@@ -523,7 +523,7 @@ async fn plan_shows_it_and_no_cluster_leaves_it_out() {
     ~ apply ingress (missing) after apply platform
     ~ apply metrics-server (missing) after apply platform
     ");
-    let without = Wanted { no_cluster: true, ..Wanted::default() };
+    let without = Wanted { no_cluster: Some(true), ..Wanted::default() };
     let prepared = prepare(&machine.session("macula plan"), &machine.load(""), &without).await.unwrap();
     assert!(!prepared.plan.to_string().contains("cluster"));
     assert!(machine.heard.said().is_empty());
@@ -666,7 +666,7 @@ async fn prometheus_gets_its_token_and_loses_it_with_the_cluster() {
     let files = MemoryFiles::default().with("/w/metrics/compose.yaml", stack).with("/w/metrics/jobs.j2", jobs);
     let request = Request { cwd: "/w".into(), stacks: vec!["/w/metrics".into()], only_own: true, ..Request::default() };
     let loaded = crate::config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
-    let options = UpOptions { no_dns: true, ..UpOptions::default() };
+    let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
     let up_again = async || up(&machine.session("macula up"), &loaded, &options, &Agrees).await.unwrap();
     let held = || {
         let file = machine.engine.file("macula-prometheus-1", "/etc/prometheus/prometheus.yml").unwrap();

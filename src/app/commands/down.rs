@@ -71,6 +71,7 @@ pub async fn data_of(session: &Session, name: &PlatformName) -> Result<Vec<Data>
 /// Takes away what is ours; data volumes only when asked.
 pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) -> Result<Downed, Error> {
     let engine = session.engine()?;
+    session.check_known(name).await?;
     let _lock = session.lock(name).await?;
     let network = name.network();
     let (facts, observed, cluster) =

@@ -13,7 +13,7 @@ use crate::model::{ImagePolicy, ImageSpec, Platform, ResourceId, ResourceKind, r
 use crate::observe;
 use crate::plan::{Action, Cause, Choice, ImageSource, LeftOut, Plan, Step, supply};
 
-use crate::app::survey::load_for_engine;
+use crate::app::survey::{load_for_engine, still_refused};
 use crate::app::{Error, Session};
 
 /// Notes what the services' build contexts hold, so that a changed Dockerfile or file is a build to
@@ -76,8 +76,10 @@ pub async fn image_rows(session: &Session, loaded: &Loaded) -> Result<Vec<ImageR
         let own = published_addresses(platform, block);
         observe::registries(session.host(), &specs, &own, &mut observed, false).await;
     }
-    let (supplied, problems) =
+    let (mut supplied, mut problems) =
         supply(platform, &specs, &observed, false, &|service| service_volumes(platform, service));
+    let choices = session.state(&platform.name).choices(session.host()).await?;
+    problems.extend(supplied.leave_out(platform, still_refused(&choices, platform, &supplied)));
     let rows = specs.into_iter().map(|spec| {
         let image = spec.present(&observed).map(|(name, image)| (name, image, ImageSource::Image));
         let built = spec

@@ -1,14 +1,14 @@
-//! `start`, `stop`, `restart`: what exists, as it is.
+//! `start`, `stop`, `restart`: what exists, as it is. Labels say what that is; the files only add how to tell
+//! that a service is ready, and trouble in them stops nothing.
 
 use std::collections::BTreeSet;
 
-use crate::config::Loaded;
-use crate::model::{PlatformName, label};
-use crate::observe;
-use crate::plan::{self, Plan};
-
 use crate::app::survey::survey;
 use crate::app::{Error, Session};
+use crate::config::Loaded;
+use crate::model::{ContainerSpec, Observed, PlatformName, label};
+use crate::observe;
+use crate::plan::{self, Plan};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
@@ -17,42 +17,50 @@ pub enum Action {
     Restart,
 }
 
-/// On these services, or on all. Returns the plan that was carried out.
-pub async fn lifecycle(session: &Session, loaded: &Loaded, action: Action, services: &[String]) -> Result<Plan, Error> {
-    let known: BTreeSet<String> = loaded.platform.services().map(|(_, service)| service.name.clone()).collect();
-    let unknown: Vec<String> = services.iter().filter(|name| !known.contains(*name)).cloned().collect();
-    if !unknown.is_empty() {
-        if let Some(error) = not_given(session, &loaded.platform.name, &unknown).await? {
-            return Err(error);
-        }
-        return Err(Error::UnknownService { names: unknown, known: known.into_iter().collect() });
+/// On these services, or on all that have a container. `loaded`: the files, where they could be read. Returns
+/// the plan that was carried out.
+pub async fn lifecycle(
+    session: &Session,
+    platform: &PlatformName,
+    loaded: Option<&Loaded>,
+    action: Action,
+    services: &[String],
+) -> Result<Plan, Error> {
+    session.check_known(platform).await?;
+    let engine = session.engine()?;
+    let _lock = session.lock(platform).await?;
+    let observed = observe::ours(&*engine, platform.as_str()).await?;
+    let specs = specs(session, platform, loaded, &observed).await?;
+    let known: BTreeSet<String> =
+        observed.containers.iter().filter_map(|found| found.label(label::SERVICE)).map(str::to_owned).collect();
+    if let Some(missing) = services.iter().find(|name| !known.contains(*name)) {
+        let wanted = loaded.is_some_and(|loaded| loaded.platform.service(missing).is_some());
+        return Err(match wanted {
+            true => Error::NoContainer { service: missing.clone() },
+            false => Error::UnknownService {
+                names: services.iter().filter(|name| !known.contains(*name)).cloned().collect(),
+                known: known.into_iter().collect(),
+            },
+        });
     }
-    let _lock = session.lock(&loaded.platform.name).await?;
-    let survey = survey(session, loaded).await?;
     let chosen: BTreeSet<String> = if services.is_empty() { known } else { services.iter().cloned().collect() };
-    let specs = &survey.resources.containers;
-    if let Some(missing) = services.iter().find(|name| {
-        !specs.iter().any(|spec| spec.service == **name && survey.observed.container(&spec.name).is_some())
-    }) {
-        return Err(Error::NoContainer { service: missing.clone() });
-    }
-    let platform = &survey.platform.name;
     let plan = match action {
-        Action::Stop => plan::stop(platform, &survey.observed, &chosen),
-        Action::Start => plan::start(specs, &survey.observed, &chosen),
+        Action::Stop => plan::stop(platform.as_str(), &observed, &chosen),
+        Action::Start => plan::start(&specs, &observed, &chosen),
         Action::Restart => {
             // a job that has done its work is not a service to be restarted, unless it is named
             let jobs: BTreeSet<&str> =
                 specs.iter().filter(|spec| spec.readiness.one_shot).map(|spec| spec.service.as_str()).collect();
             let chosen = chosen.into_iter().filter(|name| !services.is_empty() || !jobs.contains(name.as_str()));
-            plan::restart(platform, specs, &survey.observed, &chosen.collect())
+            plan::restart(platform.as_str(), &specs, &observed, &chosen.collect())
         }
     };
     if plan.is_empty() {
         return Ok(plan);
     }
     let touched = plan.steps.iter().map(|step| step.group.clone());
-    let mut stopped = survey.state.stopped(session.host()).await?;
+    let state = session.state(platform);
+    let mut stopped = state.stopped(session.host()).await?;
     match action {
         Action::Stop => stopped.extend(touched),
         Action::Start | Action::Restart => {
@@ -60,20 +68,32 @@ pub async fn lifecycle(session: &Session, loaded: &Loaded, action: Action, servi
             stopped.retain(|service| !touched.contains(service));
         }
     }
-    survey.state.keep_stopped(session.host(), stopped).await?;
-    session.carry_out(platform, &plan, survey.tools(session, None)).await?;
+    state.keep_stopped(session.host(), stopped).await?;
+    let tools = session.tools(engine.clone(), engine.facts().await?);
+    session.carry_out(platform, &plan, tools).await?;
     Ok(plan)
 }
 
-/// How to start a service stands in its stack; its container alone does not tell.
-async fn not_given(session: &Session, platform: &PlatformName, names: &[String]) -> Result<Option<Error>, Error> {
-    let observed = observe::ours(&*session.engine()?, platform).await?;
-    let found = observed
-        .containers
-        .iter()
-        .find(|found| found.label(label::SERVICE).is_some_and(|service| names.iter().any(|name| name == service)));
-    Ok(found.map(|found| Error::NotGiven {
-        service: found.label(label::SERVICE).unwrap_or_default().to_owned(),
-        stack: found.label(label::STACK).unwrap_or("?").to_owned(),
-    }))
+/// What is known of the containers that exist: from the files where these can be compiled, else from labels.
+async fn specs(
+    session: &Session,
+    platform: &PlatformName,
+    loaded: Option<&Loaded>,
+    observed: &Observed,
+) -> Result<Vec<ContainerSpec>, Error> {
+    let mut specs = match loaded {
+        None => Vec::new(),
+        Some(loaded) => match survey(session, loaded).await {
+            Ok(survey) => survey.resources.containers,
+            Err(error @ (Error::Engine(_) | Error::NoEngine(_) | Error::Cancelled)) => return Err(error),
+            Err(error) => {
+                session.events.warn(format!("going by the labels of the containers: {error}"));
+                Vec::new()
+            }
+        },
+    };
+    specs.retain(|spec| observed.container(&spec.name).is_some());
+    let labelled = plan::labelled_specs(platform.as_str(), observed);
+    specs.extend(labelled.into_iter().filter(|one| specs.iter().all(|spec| spec.name != one.name)).collect::<Vec<_>>());
+    Ok(specs)
 }

@@ -52,6 +52,7 @@ pub async fn log_sources(
     services: &[String],
 ) -> Result<(Arc<dyn Engine>, Vec<Source>), Error> {
     let engine = session.engine()?;
+    session.check_known(platform).await?;
     let observed = observe::ours(&*engine, platform).await?;
     let mut sources: Vec<Source> = observed.containers.iter().map(source).collect();
     sources.sort_by(|a, b| (&a.service, &a.container).cmp(&(&b.service, &b.container)));

@@ -10,6 +10,7 @@ pub(in crate::app) mod images;
 pub(in crate::app) mod lifecycle;
 pub(in crate::app) mod lock_images;
 pub(in crate::app) mod logs;
+pub(in crate::app) mod ls;
 pub(in crate::app) mod names;
 pub(in crate::app) mod pages;
 pub(in crate::app) mod prune;

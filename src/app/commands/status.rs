@@ -10,7 +10,7 @@ use crate::config::Loaded;
 use crate::model::{
     ContainerSpec, ContainerState, Health, ObservedContainer, Origin, Platform, Restart, Role, Service, Stack, label,
 };
-use crate::plan::{Action, ImageSource, LeftOut, Plan, Step, reconcile};
+use crate::plan::{Action, ImageSource, LeftOut, Plan, Step};
 
 use crate::app::cluster::join::{self, Joined};
 use crate::app::cluster::status::{self as cluster, ClusterStatus, ask};
@@ -167,6 +167,7 @@ pub async fn status_with_usage(session: &Session, loaded: &Loaded) -> Result<Sta
 }
 
 async fn look(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
+    session.check_known(&loaded.platform.name).await?;
     let (survey, dns) = tokio::join!(survey(session, loaded), resolver::look(session, &loaded.platform));
     let survey = survey?;
     let context = Context::of(session, &survey).await?;
@@ -209,10 +210,10 @@ pub(super) fn status_of(
 ) -> Status {
     let services = rows(platform, survey, context);
     let mut changes = Vec::new();
-    let mut drift = match reconcile(&survey.wish(None), &survey.observed) {
+    let mut drift = match survey.reconcile(None, &BTreeSet::new(), false) {
         // whoever it belongs to has other passwords
         _ if survey.foreign.is_some() => Vec::new(),
-        Ok(mut plan) => {
+        Ok((mut plan, _)) => {
             plan.steps.retain(|step| planned.done.iter().all(|done| done.id != step.id));
             let there = |name: &str| {
                 services
@@ -229,6 +230,9 @@ pub(super) fn status_of(
     };
     drift.extend(planned.cluster.and_then(|joined| join::drift(survey, joined)));
     let left_out = planned.left_out.iter().find(|left| left.service == crate::plan::CLUSTER_GROUP);
+    let left_out = left_out.map(|left| left.reason.as_str());
+    // the last `up` was to leave it alone, so that one that is missing is missed by nobody
+    let left_out = left_out.or(survey.choices.no_cluster.then_some("`up --no-cluster` left it alone"));
     let ours = |labels: &BTreeMap<String, String>| {
         labels.get(label::PLATFORM).map(String::as_str) == Some(platform.name.as_str())
     };
@@ -242,7 +246,7 @@ pub(super) fn status_of(
         },
         services,
         dns,
-        cluster: cluster::status_of(platform, &survey.cluster, left_out.map(|left| left.reason.as_str())),
+        cluster: cluster::status_of(platform, &survey.cluster, left_out),
         drift,
         changes,
     }
@@ -270,13 +274,14 @@ fn rows(platform: &Platform, survey: &Survey, context: &Context) -> Vec<ServiceS
         found.label(label::PLATFORM) == Some(platform.name.as_str())
             && found.label(label::SERVICE).is_some_and(|name| rows.iter().all(|row| row.name != name))
     });
-    let orphans: Vec<ServiceStatus> = orphans.map(|found| orphan(found, context)).collect();
+    let loaded = |stack: &str| platform.stacks.iter().any(|own| own.name == stack);
+    let orphans: Vec<ServiceStatus> = orphans.map(|found| orphan(found, context, &loaded)).collect();
     rows.extend(orphans);
     rows
 }
 
 /// A container of the platform whose service no stack names.
-fn orphan(found: &ObservedContainer, context: &Context) -> ServiceStatus {
+fn orphan(found: &ObservedContainer, context: &Context, loaded: &dyn Fn(&str) -> bool) -> ServiceStatus {
     let running = found.state == ContainerState::Running;
     ServiceStatus {
         name: found.label(label::SERVICE).unwrap_or(&found.name).to_owned(),
@@ -288,7 +293,12 @@ fn orphan(found: &ObservedContainer, context: &Context) -> ServiceStatus {
         urls: Vec::new(),
         addresses: Vec::new(),
         container: Some(found.name.clone()),
-        reason: Some("not in any loaded stack; `macula up` would remove it".into()),
+        reason: Some(match found.label(label::STACK) {
+            Some(stack) if !loaded(stack) => {
+                format!("its stack {stack} is not loaded; `macula up --remove-orphans` would remove it")
+            }
+            _ => "not in any loaded stack or active profile; `macula up` would remove it".into(),
+        }),
         condition: Condition::Unclaimed,
         seconds: seconds_in(found, context.now),
         restarts: found.restart_count,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::app::choices::Choices;
 use crate::app::cluster::join;
 use crate::app::cluster::status::ask;
 use crate::app::cluster::work::Work;
@@ -34,8 +35,10 @@ const CALM: u32 = 5;
 #[derive(Debug, Clone, Default)]
 pub struct UpOptions {
     pub wanted: Wanted,
-    /// Neither the resolver nor the names are touched.
-    pub no_dns: bool,
+    /// Neither the resolver nor the names are touched; `None`: as the last `up` did.
+    pub no_dns: Option<bool>,
+    /// What holds for the other commands from now on.
+    pub choices: Choices,
 }
 
 /// What `up` came to when it did not fail.
@@ -105,6 +108,11 @@ async fn traced(
     if let Some(killed) = lock.interrupted() {
         recorder.phase("settle", finish_killed_stop(session, &loaded.platform.name, killed)).await?;
     }
+    let state = session.state(&loaded.platform.name);
+    let no_dns = match options.no_dns {
+        Some(no_dns) => no_dns,
+        None => state.no_dns(session.host()).await?,
+    };
     let mut prepared = recorder.phase("plan", prepare(session, loaded, &options.wanted)).await?;
     if let Some(foreign) = prepared.survey.foreign() {
         return Err(foreign);
@@ -117,7 +125,7 @@ async fn traced(
     }
     recorder.seen(&prepared.survey.observed);
     recorder.left_out(prepared.plan.left_out.iter().map(|left| left.service.as_str()));
-    if !options.no_dns {
+    if !no_dns {
         // before anything is changed: two platforms may want different things of the one resolver
         resolver::agree(session.host(), &prepared.survey.platform).await?;
     }
@@ -126,11 +134,11 @@ async fn traced(
     }
     if prepared.plan.is_empty() {
         consent.planned(&prepared, &[], &Forecast::default()).await;
-        prepared.survey.state.keep_no_dns(session.host(), options.no_dns).await?;
-        recorder.phase("names", names(session, &prepared.survey, options)).await;
+        keep(session, loaded, &prepared, options, no_dns, &[]).await?;
+        recorder.phase("names", names(session, &prepared.survey, no_dns)).await;
         return finish(session, loaded, prepared, None).await;
     }
-    let Prepared { survey, plan, cluster } = &prepared;
+    let Prepared { survey, plan, cluster, .. } = &prepared;
     let needs = Needs::of(&survey.platform, &survey.resources, join::needs(&survey.platform, plan, cluster));
     let findings = doctor::run(&session.system, &needs, Selection::Quick).await;
     let known = durations::known(session.host()).await;
@@ -140,10 +148,9 @@ async fn traced(
     if survey.new_secrets {
         survey.state.keep_secrets(session.host(), &survey.secrets).await?;
     }
-    survey.state.keep_block(session.host(), survey.block).await?;
-    survey.state.keep_no_dns(session.host(), options.no_dns).await?;
+    keep(session, loaded, &prepared, options, no_dns, &[]).await?;
     keep_stopped(session, &prepared).await?;
-    let Prepared { survey, plan, cluster } = &mut prepared;
+    let Prepared { survey, plan, cluster, .. } = &mut prepared;
     join::render_content(session, survey, plan, cluster).await?;
     let (mut outcome, mut work) = carry_out(session, &prepared, options, recorder).await;
     if outcome.overtaken() {
@@ -164,6 +171,7 @@ async fn traced(
                 }
                 prepared = without;
                 clear(&prepared.survey).await?;
+                keep(session, loaded, &prepared, options, no_dns, &gone).await?;
                 let before = std::mem::take(&mut outcome.ran);
                 (outcome, work) = carry_out(session, &prepared, options, recorder).await;
                 outcome.ran.splice(0..0, before);
@@ -198,11 +206,32 @@ async fn traced(
         return Err(Error::Cancelled);
     }
     // what works has its names, whatever does not
-    recorder.phase("names", names(session, after.as_ref().unwrap_or(&prepared.survey), options)).await;
+    recorder.phase("names", names(session, after.as_ref().unwrap_or(&prepared.survey), no_dns)).await;
     match after {
         Some(after) if outcome.is_ok() => finish(session, loaded, prepared, Some((after, outcome))).await,
         _ => Err(Error::Failed(Box::new(outcome))),
     }
+}
+
+/// Records what holds for other commands, and for the next run, from now on. `gone`: services whose image was
+/// refused just now.
+async fn keep(
+    session: &Session,
+    loaded: &Loaded,
+    prepared: &Prepared,
+    options: &UpOptions,
+    no_dns: bool,
+    gone: &[LeftOut],
+) -> Result<(), Error> {
+    let (host, survey) = (session.host(), &prepared.survey);
+    survey.state.keep_block(host, survey.block).await?;
+    survey.state.keep_no_dns(host, no_dns).await?;
+    let choices = Choices {
+        no_cluster: options.wanted.no_cluster.unwrap_or(options.choices.no_cluster),
+        refused: survey.refusals(&loaded.platform, gone),
+        ..options.choices.clone()
+    };
+    survey.state.keep_choices(host, &choices).await
 }
 
 /// What a run that succeeded came to. `after`: the look at the world after the plan was carried out; none
@@ -247,7 +276,7 @@ async fn carry_out(
     options: &UpOptions,
     recorder: &mut Recorder,
 ) -> (Outcome, Arc<Work>) {
-    let Prepared { survey, plan, cluster } = prepared;
+    let Prepared { survey, plan, cluster, .. } = prepared;
     let lenient = !survey.platform.cluster.required && !options.wanted.strict;
     let work = Arc::new(Work::new(session, survey, cluster.decision.as_ref()).lenient(lenient));
     let mut tools = survey.tools(session, Some(work.clone()));
@@ -311,8 +340,8 @@ async fn clear(survey: &Survey) -> Result<(), Error> {
 }
 
 /// Without names the platform can still be used by its addresses, so that this is no failure of `up`.
-async fn names(session: &Session, survey: &Survey, options: &UpOptions) {
-    if options.no_dns {
+async fn names(session: &Session, survey: &Survey, no_dns: bool) {
+    if no_dns {
         return;
     }
     if let Err(error) = resolver::ensure(session, survey).await {

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::app::testing::{Agrees, Heard, heard_session};
-use crate::app::{Error, UpOptions, UpResult, Wanted, up};
+use crate::app::testing::{Agrees, Heard, heard_session, session};
+use crate::app::{
+    DownOptions, Error, LifecycleAction, Session, UpOptions, UpResult, Wanted, down, image_rows, lifecycle, prepare,
+    status, up,
+};
 use crate::config::{self, Loaded, MemoryFiles, Request};
 use crate::engine::fake::{FakeEngine, FakePull};
 use crate::host::Host;
 use crate::host::fake::FakeHost;
+use crate::model::PlatformName;
 
 /// `chart` may be left out, `note` needs it, `web` tells in a file who takes part.
 fn loaded(host: &FakeHost, note: &str) -> Loaded {
@@ -33,7 +37,7 @@ async fn run(note: &str, strict: bool) -> (Result<UpResult, Error>, FakeEngine, 
     let loaded = loaded(&host, note);
     let session = heard_session(host, &engine, "macula up", &heard);
     let wanted = Wanted { strict, ..Wanted::default() };
-    let options = UpOptions { no_dns: true, wanted };
+    let options = UpOptions { no_dns: Some(true), wanted, ..UpOptions::default() };
     let up = up(&session, &loaded, &options, &Agrees).await;
     (up, engine, heard.said())
 }
@@ -62,4 +66,104 @@ async fn an_image_that_is_refused_and_needed_is_an_error() {
     assert!(engine.containers().contains(&"macula-shop-web-1".to_owned()), "what works is kept");
     let (up, _, _) = run("optional: true", true).await;
     assert!(matches!(up.unwrap_err(), Error::Failed(_)));
+}
+
+/// The machine of [`run`], for several commands one after the other.
+fn machine() -> (FakeHost, FakeEngine) {
+    let host = FakeHost::new().env_var("HTTPS_PROXY", "http://proxy:3128");
+    let engine =
+        FakeEngine::new().pullable("acme/web:1").pullable("acme/note:1").pull_fails("acme/chart:3", FakePull::Denied);
+    (host, engine)
+}
+
+#[tokio::test]
+async fn what_was_refused_once_is_left_out_for_all_commands_until_somebody_asks_for_it() {
+    let (host, engine) = machine();
+    let loaded = loaded(&host, "optional: true");
+    let session = session(host.clone(), &engine, "macula up");
+    let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
+    let first = up(&session, &loaded, &options, &Agrees).await.unwrap();
+    assert_eq!((first.left_out.len(), first.now.drift.len()), (2, 0));
+
+    engine.clear_journal();
+    let second = up(&session, &loaded, &options, &Agrees).await.unwrap();
+    assert_eq!((second.steps, engine.journal().len()), (0, 0), "nothing is done for it again");
+    let left: Vec<&str> = second.left_out.iter().map(|left| left.service.as_str()).collect();
+    assert_eq!(left, ["chart", "note"]);
+    let plan = prepare(&session, &loaded, &Wanted::default()).await.unwrap().plan;
+    assert!(plan.is_empty());
+    let now = status(&session, &loaded).await.unwrap();
+    let chart = now.services.iter().find(|service| service.name == "chart").unwrap();
+    assert_eq!((chart.state, now.drift.len()), ("left_out", 0));
+    assert_eq!(chart.reason.as_deref(), Some("acme/chart:3 was refused: a login is needed"));
+    let rows = image_rows(&session, &loaded).await.unwrap();
+    let row = rows.iter().find(|row| row.reference == "acme/chart:3").unwrap();
+    assert_eq!(row.why, "left out: acme/chart:3 was refused: a login is needed");
+
+    // by its name, and with --reset, it is tried again
+    let engine = engine.pullable("acme/chart:3");
+    let again = crate::app::testing::session(host, &engine, "macula up chart");
+    let wanted = Wanted { services: vec!["chart".into()], ..Wanted::default() };
+    up(&again, &loaded, &UpOptions { wanted, ..options }, &Agrees).await.unwrap();
+    assert!(engine.containers().contains(&"macula-shop-chart-1".to_owned()));
+}
+
+#[tokio::test]
+async fn a_stack_that_is_not_loaded_keeps_its_containers_unless_they_are_to_go() {
+    let (host, engine) = machine();
+    let with_all = loaded(&host, "optional: true");
+    let session = session(host.clone(), &engine, "macula up");
+    let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
+    up(&session, &with_all, &options, &Agrees).await.unwrap();
+    let files = MemoryFiles::default()
+        .with("/q/macula.yaml", "name: shop\nstacks: [other.yaml]\ncluster: {enabled: false}\n")
+        .with("/q/other.yaml", "name: other\nservices: {more: {image: 'acme/web:1'}}\n");
+    let request = Request { cwd: "/q".into(), only_own: true, env: host.environment(), ..Request::default() };
+    let other = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+    let prepared = prepare(&session, &other, &Wanted::default()).await.unwrap();
+    insta::assert_snapshot!(prepared.kept_notes().join("\n"), @"web of the stack p is kept: that stack was not loaded this time (`macula up --remove-orphans` removes its containers)");
+    up(&session, &other, &options, &Agrees).await.unwrap();
+    assert_eq!(engine.containers(), ["macula-shop-more-1", "macula-shop-web-1"]);
+    assert_eq!(status(&session, &other).await.unwrap().drift, [""; 0]);
+    let wanted = Wanted { remove_orphans: true, ..Wanted::default() };
+    up(&session, &other, &UpOptions { wanted, ..options }, &Agrees).await.unwrap();
+    assert_eq!(engine.containers(), ["macula-shop-more-1"]);
+}
+
+#[tokio::test]
+async fn what_runs_is_stopped_and_started_without_its_files() {
+    let (host, engine) = machine();
+    let loaded = loaded(&host, "optional: true");
+    let session = session(host, &engine, "macula stop");
+    up(&session, &loaded, &UpOptions { no_dns: Some(true), ..UpOptions::default() }, &Agrees).await.unwrap();
+    let name = loaded.platform.name.clone();
+    let act = async |action, services: &[&str]| {
+        let services: Vec<String> = services.iter().map(|name| (*name).to_owned()).collect();
+        lifecycle(&session, &name, None, action, &services).await.map(|plan| plan.to_string())
+    };
+    insta::assert_snapshot!(act(LifecycleAction::Stop, &[]).await.unwrap(), @"- stop container macula-shop-web-1 (requested)");
+    insta::assert_snapshot!(act(LifecycleAction::Start, &["web"]).await.unwrap(), @"
+    + start container macula-shop-web-1 (requested)
+      await container macula-shop-web-1 (requested) after start container macula-shop-web-1
+    ");
+    let unknown = act(LifecycleAction::Restart, &["wbe"]).await.unwrap_err();
+    assert!(matches!(unknown, Error::UnknownService { known, .. } if known == ["web"]));
+}
+
+#[tokio::test]
+async fn a_platform_that_was_named_and_never_made_is_an_error_with_those_there_are() {
+    let (host, engine) = machine();
+    let loaded = loaded(&host, "optional: true");
+    let session = session(host, &engine, "macula down");
+    up(&session, &loaded, &UpOptions { no_dns: Some(true), ..UpOptions::default() }, &Agrees).await.unwrap();
+    let named = Session { named: true, ..session };
+    let other = PlatformName::new("shpo").unwrap();
+    let error = down(&named, &other, DownOptions::default()).await.unwrap_err();
+    let Error::UnknownPlatform { known, .. } = error else { panic!("{error:?}") };
+    assert_eq!(known.iter().map(ToString::to_string).collect::<Vec<_>>(), ["shop"]);
+    // a second `down` of one that was there has nothing to do
+    for volumes in [true, true] {
+        let options = DownOptions { volumes, ..DownOptions::default() };
+        down(&named, &loaded.platform.name, options).await.unwrap();
+    }
 }

@@ -36,6 +36,7 @@ struct Ground {
 /// Without an engine the names can still be looked at.
 async fn ground(session: &Session, loaded: &Loaded) -> Result<Ground, Error> {
     let host = session.host();
+    session.check_known(&loaded.platform.name).await?;
     match survey(session, loaded).await {
         Ok(survey) => Ok(Ground {
             tls: survey.tls(),

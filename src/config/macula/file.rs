@@ -31,6 +31,8 @@ pub(in crate::config) static MACULA: Object = closed(
         f("profiles", Kind::TextOrTexts).doc("Active profiles, in addition to those of --profile: of the platform (core, observability, observability-no-socket, tools, cache; without any of them all but cache), and of Compose."),
         f("stacks", Kind::Short(paths, &Kind::List(&Kind::Path)))
             .doc("Stacks to run in addition to the built-in ones: Compose files, or folders with a compose.yaml."),
+        f("discover", Kind::Bool)
+            .doc("Whether the Compose file of the project folder is a stack: true unless a macula.yaml lies in the project."),
         f("built_in", Kind::Nullable(&Kind::Map(&Kind::Bool)))
             .doc("Built-in stacks by name; false leaves the whole stack out: {metrics: false}."),
         f("services", Kind::Nullable(&Kind::Map(&Kind::Object(&SERVICE))))
@@ -188,6 +190,8 @@ pub(in crate::config) struct Settings {
     pub(in crate::config) domain: Option<String>,
     pub(in crate::config) profiles: Vec<(String, Span)>,
     pub(in crate::config) stacks: Vec<(PathBuf, Span)>,
+    /// Whether the project's Compose file is a stack.
+    pub(in crate::config) discover: Option<bool>,
     /// Whether a built-in stack is there, by its name.
     pub(in crate::config) built_in: Vec<(String, bool, Span)>,
     pub(in crate::config) services: BTreeMap<String, ServiceChange>,
@@ -297,6 +301,7 @@ fn settings(root: &Node) -> Settings {
             .iter()
             .filter_map(|node| Some((PathBuf::from(node.as_text()?), node.span)))
             .collect(),
+        discover: root.get_bool("discover"),
         built_in: root
             .entries("built_in")
             .map(|(name, entry)| (name.to_owned(), entry.node.as_bool() != Some(false), entry.key))

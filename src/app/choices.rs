@@ -1,0 +1,145 @@
+//! What the last `up` was told beside the files: it holds for the other commands of the platform until the
+//! next `up` says otherwise.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Files, Request};
+use crate::model::ImagePolicy;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Choices {
+    /// The folder that `up` was run in.
+    pub folder: Option<PathBuf>,
+    /// The macula.yaml that was read.
+    pub file: Option<PathBuf>,
+    /// The project's Compose file that was found.
+    pub project: Option<PathBuf>,
+    /// `--stack`, absolute.
+    pub stacks: Vec<PathBuf>,
+    /// `--profile`
+    pub profiles: Vec<String>,
+    /// `--images`
+    pub images: Option<ImagePolicy>,
+    /// `--no-cluster`
+    pub no_cluster: bool,
+    /// Optional services whose image every source refused. They are not tried again until somebody asks for it.
+    pub refused: BTreeMap<String, Refused>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Another image is tried.
+    pub image: String,
+    pub reason: String,
+}
+
+/// What came of putting the command line and the last `up` together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// What is in force now: the next `up` keeps it.
+    pub choices: Choices,
+    /// In words, what the command line did not say and the last `up` did.
+    pub from_last: Vec<String>,
+    /// Stacks of the last `up` that are not there any more.
+    pub gone: Vec<PathBuf>,
+}
+
+impl Choices {
+    /// Puts into a request what the command line did not say.
+    pub fn apply(self, request: &mut Request, files: &dyn Files) -> Applied {
+        let mut applied = Applied::default();
+        let here = || ["macula.yaml", "macula.yml"].iter().any(|name| files.exists(&request.cwd.join(name)));
+        if request.file.is_none() && !here() {
+            request.file = self.file.filter(|file| files.exists(file));
+        }
+        request.project = self.project;
+        if request.stacks.is_empty() {
+            let there = |path: &PathBuf| files.exists(path) || files.is_folder(path);
+            let (there, gone): (Vec<PathBuf>, Vec<PathBuf>) = self.stacks.into_iter().partition(there);
+            applied.from_last.extend(there.iter().map(|path| format!("stack {}", path.display())));
+            (request.stacks, applied.gone) = (there, gone);
+        }
+        if request.profiles.iter().all(String::is_empty) {
+            applied.from_last.extend(self.profiles.iter().map(|profile| format!("profile {profile}")));
+            request.profiles = self.profiles;
+        }
+        if request.images.is_none() {
+            applied.from_last.extend(self.images.map(|policy| format!("images {}", word(policy))));
+            request.images = self.images;
+        }
+        if self.no_cluster {
+            applied.from_last.push("no cluster".to_owned());
+        }
+        applied.choices = Self {
+            folder: Some(request.cwd.clone()),
+            file: request.file.as_ref().map(|file| request.cwd.join(file)),
+            project: None,
+            stacks: request.stacks.iter().map(|path| request.cwd.join(path)).collect(),
+            profiles: request.profiles.iter().filter(|profile| !profile.is_empty()).cloned().collect(),
+            images: request.images,
+            no_cluster: self.no_cluster,
+            refused: self.refused,
+        };
+        applied
+    }
+}
+
+fn word(policy: ImagePolicy) -> &'static str {
+    match policy {
+        ImagePolicy::Auto => "auto",
+        ImagePolicy::Pull => "pull",
+        ImagePolicy::Build => "build",
+        ImagePolicy::Local => "local",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::MemoryFiles;
+
+    fn last() -> Choices {
+        Choices {
+            stacks: vec!["/p/a".into(), "/gone/b.yaml".into()],
+            profiles: vec!["core".into()],
+            images: Some(ImagePolicy::Local),
+            file: Some("/p/macula.yaml".into()),
+            ..Choices::default()
+        }
+    }
+
+    fn files() -> MemoryFiles {
+        MemoryFiles::default().with("/p/a/compose.yaml", "").with("/p/macula.yaml", "")
+    }
+
+    #[test]
+    fn what_nobody_says_is_as_the_last_up_had_it() {
+        let mut request = Request { cwd: "/elsewhere".into(), ..Request::default() };
+        let applied = last().apply(&mut request, &files());
+        assert_eq!(applied.from_last, ["stack /p/a", "profile core", "images local"]);
+        assert_eq!(applied.gone, [PathBuf::from("/gone/b.yaml")]);
+        assert_eq!(request.file.as_deref(), Some(Path::new("/p/macula.yaml")));
+        assert_eq!((request.stacks, request.profiles), (vec!["/p/a".into()], vec!["core".to_owned()]));
+        assert_eq!(request.images, Some(ImagePolicy::Local));
+    }
+
+    #[test]
+    fn the_command_line_stands_above_it_kind_by_kind() {
+        let mut request = Request {
+            cwd: "/p".into(),
+            stacks: vec!["a".into()],
+            profiles: vec!["debug".into()],
+            ..Request::default()
+        };
+        let applied = last().apply(&mut request, &files());
+        assert_eq!(applied.from_last, ["images local"]);
+        assert_eq!((applied.choices.stacks, applied.choices.profiles), (vec!["/p/a".into()], vec!["debug".to_owned()]));
+        assert_eq!(request.file, None, "the folder has a macula.yaml of its own");
+    }
+}

@@ -1,0 +1,212 @@
+//! The project that a command is run in: its Compose file, found without anybody naming it, and the names that
+//! its services get on the ingress without a line of `x-macula`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::check;
+use super::compose::FILE_NAMES;
+use super::files::Files;
+use super::yaml::Node;
+use crate::model::{IngressRule, Origin, Protocol, PublishedPort, to_dns_label};
+
+/// Ports of protocols other than HTTP, by their registered or usual numbers. A port whose file says what it
+/// speaks (`app_protocol`) is not looked up here.
+const NOT_HTTP: &[u16] = &[
+    21, 22, 23, 25, 53, 110, 139, 143, 389, 445, 465, 514, 587, 636, 873, 993, 995, 1025, 1433, 1521, 1883, 2049, 2181,
+    2379, 2380, 3306, 3389, 4222, 4369, 5432, 5433, 5671, 5672, 5900, 6222, 6379, 6380, 6432, 7000, 7001, 7687, 8883,
+    9042, 9092, 9093, 9094, 9300, 11211, 16379, 25672, 26257, 26379, 27017, 27018, 27019, 33060, 50000, 61616,
+];
+/// What `app_protocol` says of a port that the ingress can serve.
+const HTTP: &[&str] = &["http", "https", "h2c", "grpc", "ws", "wss", "http2"];
+
+/// The folders from this one up to the root of its repository; outside of one this folder alone.
+fn project_folders(from: &Path, files: &dyn Files) -> Vec<PathBuf> {
+    let all: Vec<PathBuf> = from.ancestors().map(Path::to_owned).collect();
+    let is_root = |folder: &PathBuf| {
+        let git = folder.join(".git");
+        files.is_folder(&git) || files.exists(&git)
+    };
+    let until = all.iter().position(is_root).map_or(1, |at| at + 1);
+    all.into_iter().take(until).collect()
+}
+
+/// The nearest of these files in the project.
+pub(super) fn nearest(names: &[&str], from: &Path, files: &dyn Files) -> Option<PathBuf> {
+    let folders = project_folders(from, files);
+    folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name))).find(|path| files.exists(path))
+}
+
+/// The project's Compose file.
+pub(super) fn compose_file(from: &Path, files: &dyn Files) -> Option<PathBuf> {
+    nearest(&FILE_NAMES, from, files)
+}
+
+/// Gives the services of a project that say nothing of `x-macula.ingress` names for their HTTP ports: the first
+/// is the service's own, further ones `SERVICE-PORT`; a name that is taken gets the stack's name behind it.
+pub(super) fn name_services(stacks: &mut [check::Loaded], project: &Path) {
+    let is_project = |loaded: &check::Loaded| matches!(&loaded.project.origin, Origin::File(path) if path.parent() == project.parent());
+    let Some(at) = stacks.iter().position(is_project) else { return };
+    let mut taken: BTreeSet<String> = BTreeSet::new();
+    for (other, loaded) in stacks.iter().enumerate() {
+        for service in loaded.stack.services.values() {
+            taken.extend(service.extension.ingress.iter().map(|rule| rule.host.clone()));
+            if other != at {
+                taken.insert(service.name.clone());
+            }
+        }
+    }
+    let loaded = &mut stacks[at];
+    let stack = loaded.stack.name.clone();
+    let mut named: Vec<(String, Vec<IngressRule>)> = Vec::new();
+    for (name, entry) in loaded.project.services() {
+        let says = entry.node.get("x-macula").and_then(|extension| extension.get("ingress")).is_some();
+        let Some(service) = loaded.stack.services.get(name).filter(|_| !says) else { continue };
+        if service.network_mode.is_some() {
+            continue;
+        }
+        let mut rules = Vec::new();
+        for (number, port) in http_ports(&service.ports, &service.expose, &entry.node).into_iter().enumerate() {
+            let label = to_dns_label(name);
+            let host = if number == 0 { label } else { format!("{label}-{port}") };
+            let host = if taken.contains(&host) { format!("{host}-{stack}") } else { host };
+            if taken.insert(host.clone()) {
+                rules.push(rule(host, port));
+            }
+        }
+        named.push((name.to_owned(), rules));
+    }
+    for (name, rules) in named {
+        if let Some(service) = loaded.stack.services.get_mut(&name) {
+            service.extension.ingress = rules;
+        }
+    }
+}
+
+fn rule(host: String, port: u16) -> IngressRule {
+    IngressRule {
+        host,
+        port,
+        fallback: None,
+        path: "/".to_owned(),
+        tls: false,
+        body_size: None,
+        auth: None,
+        sticky: false,
+        weight: None,
+        grpc: false,
+        grpc_port: None,
+        strip: false,
+        same_origin: false,
+        response_timeout: None,
+    }
+}
+
+/// The ports that speak HTTP, as far as the file tells: published ones first, in their order.
+fn http_ports(published: &[PublishedPort], expose: &[u16], service: &Node) -> Vec<u16> {
+    let said = |port: u16| {
+        let of = |one: &&Node| one.get_int("target") == Some(i64::from(port));
+        service.items("ports").iter().find(of).and_then(|one| one.get_text("app_protocol")).map(str::to_ascii_lowercase)
+    };
+    let tcp = published.iter().filter(|port| port.protocol == Protocol::Tcp).map(|port| port.target);
+    let mut ports = Vec::new();
+    for port in tcp.chain(expose.iter().copied()) {
+        let http = match said(port) {
+            Some(protocol) => HTTP.contains(&protocol.as_str()),
+            None => !NOT_HTTP.contains(&port),
+        };
+        if http && !ports.contains(&port) {
+            ports.push(port);
+        }
+    }
+    ports
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{MemoryFiles, Request, load};
+    use crate::model::PlatformName;
+
+    fn found(cwd: &str, files: &MemoryFiles) -> Option<String> {
+        compose_file(Path::new(cwd), files).map(|path| path.display().to_string())
+    }
+
+    #[test]
+    fn the_nearest_file_up_to_the_repository_is_the_projects() {
+        let files = MemoryFiles::default()
+            .with("/home/dev/compose.yaml", "")
+            .with("/home/dev/shop/.git/HEAD", "")
+            .with("/home/dev/shop/docker-compose.yml", "")
+            .with("/home/dev/shop/api/src/main.rs", "")
+            .with("/home/dev/loose/notes/a.txt", "");
+        assert_eq!(found("/home/dev/shop/api/src", &files).as_deref(), Some("/home/dev/shop/docker-compose.yml"));
+        assert_eq!(found("/home/dev/loose/notes", &files), None, "no repository: nothing above is looked at");
+        assert_eq!(found("/home/dev", &files).as_deref(), Some("/home/dev/compose.yaml"));
+    }
+
+    const PROJECT: &str = "
+services:
+  web: {image: 'web:1', ports: ['8080:80', '9229', '5432:5432']}
+  api: {image: 'api:1', expose: [3000, '4000']}
+  db: {image: 'db:1', ports: ['15432:5432']}
+  odd: {image: 'odd:1', ports: [{target: 6379, app_protocol: http}, {target: 80, app_protocol: tcp}, '99/udp']}
+  quiet: {image: 'web:1', ports: ['81:80'], x-macula: {ingress: []}}
+  own: {image: 'web:1', ports: ['82:80'], x-macula: {ingress: {host: mine, port: 80}}}
+  taken: {image: 'web:1', expose: [80]}
+";
+
+    fn request() -> Request {
+        Request { cwd: "/shop/sub".into(), only_own: true, discover: true, ..Request::default() }
+    }
+
+    fn files() -> MemoryFiles {
+        MemoryFiles::default().with("/shop/.git/HEAD", "").with("/shop/compose.yaml", PROJECT)
+    }
+
+    #[test]
+    fn services_of_the_project_get_names_for_their_http_ports() {
+        let other = "services: {other: {image: 'o:1', x-macula: {ingress: {host: taken, port: 1}}}}";
+        let request = Request { stacks: vec!["/other.yaml".into()], ..request() };
+        let loaded = load(&request, &files().with("/other.yaml", other)).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(loaded.discovered.as_deref(), Some(Path::new("/shop/compose.yaml")));
+        let names = loaded.platform.services().map(|(_, service)| {
+            let rules = service.extension.ingress.iter().map(|rule| format!("{}:{}", rule.host, rule.port));
+            format!("{} {}", service.name, rules.collect::<Vec<_>>().join(" ")).trim().to_owned()
+        });
+        insta::assert_snapshot!(names.collect::<Vec<_>>().join("\n"), @"
+        other taken:1
+        api api:3000 api-4000:4000
+        db
+        odd odd:6379
+        own mine:80
+        quiet
+        taken taken-shop:80
+        web web:80 web-9229:9229
+        ");
+    }
+
+    #[test]
+    fn macula_yaml_or_nobody_asking_leaves_it_out() {
+        let discovered = |request: Request, files: MemoryFiles| {
+            load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).discovered
+        };
+        assert_eq!(discovered(Request { discover: false, ..request() }, files()), None);
+        let with_file = |text: &str| files().with("/shop/macula.yaml", text);
+        assert_eq!(discovered(request(), with_file("name: shop\n")), None);
+        assert!(discovered(request(), with_file("discover: true\n")).is_some());
+        let own = Request { config_folder: Some("/conf".into()), ..request() };
+        assert!(discovered(own.clone(), files().with("/conf/macula.yaml", "profiles: []\n")).is_some());
+        assert_eq!(discovered(own, files().with("/conf/macula.yaml", "discover: false\n")), None);
+        // a command from elsewhere goes on with the project of the last `up`
+        let elsewhere = Request { cwd: "/tmp".into(), project: Some("/shop/compose.yaml".into()), ..request() };
+        assert_eq!(discovered(elsewhere, files()).as_deref(), Some(Path::new("/shop/compose.yaml")));
+    }
+
+    #[test]
+    fn macula_yaml_is_found_from_a_folder_below() {
+        let files = files().with("/shop/macula.yaml", "name: shop\n");
+        let loaded = load(&request(), &files).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(loaded.platform.name, PlatformName::new("shop").unwrap());
+    }
+}
