@@ -122,7 +122,7 @@ struct RemoveArgs {
 
 /// Commands as the help shows them.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Platform", &["up", "down", "plan", "status", "validate", "doctor"]),
+    ("Platform", &["up", "down", "plan", "status", "ls", "validate", "doctor"]),
     ("Services", &["logs", "exec", "open", "restart", "stop", "start", "creds", "env"]),
     ("Names and certificates", &["dns", "trust"]),
     ("Images and cluster", &["images", "cluster"]),

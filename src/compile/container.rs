@@ -100,6 +100,16 @@ fn compose_labels(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<(St
         (key("oneoff"), "False".to_owned()),
         (key("version"), scene.site.version.to_owned()),
     ];
+    // for the order in which `docker compose -p PROJECT down` stops
+    let needs = service.depends_on.iter().map(|(name, dependency)| {
+        let condition = match dependency.condition {
+            Condition::ServiceStarted => "service_started",
+            Condition::ServiceHealthy => "service_healthy",
+            Condition::ServiceCompletedSuccessfully => "service_completed_successfully",
+        };
+        format!("{name}:{condition}:{}", dependency.restart)
+    });
+    labels.push((key("depends_on"), needs.collect::<Vec<_>>().join(",")));
     if let Origin::File(file) = &scene.stack.origin {
         let folder = file.parent().unwrap_or(file);
         labels.push((key("project.config_files"), file.display().to_string()));
@@ -178,6 +188,8 @@ fn container(scene: &Scene<'_>, service: &Service, replica: u32, files: &[FileSp
         parts: String::new(),
     };
     let (fingerprint, parts) = fingerprint::of(&spec);
+    // without it `docker compose` passes over a container
+    spec.labels.insert(format!("{}config-hash", label::COMPOSE), fingerprint.0.clone());
     spec.fingerprint = Some(fingerprint);
     spec.parts = parts;
     spec

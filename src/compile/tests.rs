@@ -71,17 +71,11 @@ async fn the_authority_goes_to_those_that_ask() {
     assert!(compiled(None).await.iter().all(|(_, env, files)| env.len() < 2 && files.is_empty()));
 }
 
-/// Made twice, it would be two steps of one name.
-#[tokio::test]
-async fn a_volume_of_two_stacks_is_made_once() {
-    let stack = |service: &str| {
-        format!("services: {{{service}: {{image: 'x:1', volumes: ['shared:/shared']}}}}\nvolumes: {{shared: {{}}}}\n")
-    };
-    let files =
-        MemoryFiles::default().with("/w/one/compose.yaml", stack("writes")).with("/w/two/compose.yaml", stack("reads"));
-    let stacks = vec!["/w/one".into(), "/w/two".into()];
+/// What these stacks come to, without the built-in ones.
+async fn resources(files: &MemoryFiles, stacks: &[&str]) -> Resources {
+    let stacks = stacks.iter().map(|stack| (*stack).into()).collect();
     let request = Request { cwd: "/w".into(), stacks, only_own: true, ..Request::default() };
-    let platform = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform;
+    let platform = load(&request, files).unwrap_or_else(|errors| panic!("{errors}")).platform;
     let facts = FakeEngine::new().facts().await.unwrap();
     let site = Site {
         facts: &facts,
@@ -92,7 +86,18 @@ async fn a_volume_of_two_stacks_is_made_once() {
         version: "1",
         resolver: true,
     };
-    let resources = compile(&platform, &site).unwrap();
+    compile(&platform, &site).unwrap()
+}
+
+/// Made twice, it would be two steps of one name.
+#[tokio::test]
+async fn a_volume_of_two_stacks_is_made_once() {
+    let stack = |service: &str| {
+        format!("services: {{{service}: {{image: 'x:1', volumes: ['shared:/shared']}}}}\nvolumes: {{shared: {{}}}}\n")
+    };
+    let files =
+        MemoryFiles::default().with("/w/one/compose.yaml", stack("writes")).with("/w/two/compose.yaml", stack("reads"));
+    let resources = resources(&files, &["/w/one", "/w/two"]).await;
     let volumes: Vec<_> =
         resources.volumes.iter().map(|spec| (spec.name.as_str(), spec.labels[label::STACK].as_str())).collect();
     assert_eq!(volumes, [("macula-shared", "one")]);
@@ -111,20 +116,7 @@ async fn a_network_of_two_stacks_is_made_once() {
         .with("/w/one/compose.yaml", stack("joins", "name: back, external: true"))
         .with("/w/two/compose.yaml", stack("makes", "name: back, internal: true"))
         .with("/w/three/compose.yaml", stack("shares", "name: back, internal: true"));
-    let stacks = vec!["/w/one".into(), "/w/two".into(), "/w/three".into()];
-    let request = Request { cwd: "/w".into(), stacks, only_own: true, ..Request::default() };
-    let platform = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform;
-    let facts = FakeEngine::new().facts().await.unwrap();
-    let site = Site {
-        facts: &facts,
-        subnet: ipnet::Ipv4Net::new(Ipv4Addr::new(10, 222, 7, 0), 24).unwrap(),
-        block: Block::DEFAULT,
-        secrets: &Secrets::default(),
-        certificate: None,
-        version: "1",
-        resolver: true,
-    };
-    let resources = compile(&platform, &site).unwrap();
+    let resources = resources(&files, &["/w/one", "/w/two", "/w/three"]).await;
     let networks: Vec<_> = resources
         .networks
         .iter()
@@ -135,4 +127,24 @@ async fn a_network_of_two_stacks_is_made_once() {
         let on: Vec<&str> = container.networks.iter().map(|attachment| attachment.network.as_str()).collect();
         assert_eq!(on, ["macula", "back"], "{}", container.name);
     }
+}
+
+/// `docker compose -p PROJECT` looks at nothing without a configuration hash, and stops in the order of `depends_on`.
+#[tokio::test]
+async fn docker_compose_finds_everything_of_the_platform() {
+    let stack = "services: {web: {image: 'x:1', depends_on: {db: {condition: service_healthy}}}, \
+                 db: {image: 'x:1', volumes: ['data:/data']}}\nvolumes: {data: {}}\nnetworks: {back: {}}\n";
+    let files = MemoryFiles::default().with("/w/shop/compose.yaml", stack);
+    let resources = resources(&files, &["/w/shop"]).await;
+    let web = resources.containers.iter().find(|spec| spec.service == "web").unwrap();
+    let label = |key: &str| web.labels.get(&format!("com.docker.compose.{key}")).map(String::as_str);
+    assert_eq!(label("config-hash"), web.fingerprint.as_ref().map(|hash| hash.0.as_str()));
+    assert_eq!((label("project"), label("service")), (Some("macula"), Some("web")));
+    assert_eq!(label("depends_on"), Some("db:service_healthy:false"));
+    assert_eq!(label("project.config_files"), Some("/w/shop/compose.yaml"));
+    assert_eq!(label("project.working_dir"), Some("/w/shop"));
+    let project =
+        |labels: &std::collections::BTreeMap<String, String>| labels.get("com.docker.compose.project").cloned();
+    assert!(resources.networks.iter().all(|spec| project(&spec.labels).as_deref() == Some("macula")));
+    assert!(resources.volumes.iter().all(|spec| project(&spec.labels).as_deref() == Some("macula")));
 }

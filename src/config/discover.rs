@@ -198,6 +198,10 @@ services:
         let own = Request { config_folder: Some("/conf".into()), ..request() };
         assert!(discovered(own.clone(), files().with("/conf/macula.yaml", "profiles: []\n")).is_some());
         assert_eq!(discovered(own, files().with("/conf/macula.yaml", "discover: false\n")), None);
+        // a file that is named is no discovery
+        let named = |stack: &str| Request { stacks: vec![stack.into()], ..request() };
+        assert_eq!(discovered(named("/shop/compose.yaml"), files()), None);
+        assert_eq!(discovered(named(".."), files()), None);
         // a command from elsewhere goes on with the project of the last `up`
         let elsewhere = Request { cwd: "/tmp".into(), project: Some("/shop/compose.yaml".into()), ..request() };
         assert_eq!(discovered(elsewhere, files()).as_deref(), Some(Path::new("/shop/compose.yaml")));

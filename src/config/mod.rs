@@ -223,7 +223,12 @@ fn discovered(
         return None;
     }
     let last = || request.project.clone().filter(|project| files.exists(project));
-    discover::compose_file(&request.cwd, files).or_else(last)
+    let found = discover::compose_file(&request.cwd, files).or_else(last)?;
+    // a file that is named is a stack like any other
+    let is_named = |path: PathBuf| path == found || Some(path.as_path()) == found.parent();
+    let named = settings.stacks.iter().map(|(path, _)| path.clone());
+    let given = request.stacks.iter().map(|path| files::join(&request.cwd, path));
+    (!named.chain(given).any(is_named)).then_some(found)
 }
 
 /// The name and the zone of the platform.

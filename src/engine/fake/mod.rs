@@ -160,9 +160,12 @@ impl FakeEngine {
         })
     }
 
-    /// A pull of this reference succeeds. Whatever is not named does not exist.
+    /// A pull of this reference succeeds, whatever was said of it before. Whatever is not named does not exist.
     pub fn pullable(self, reference: &str) -> Self {
-        self.pullable_as(reference, image_of(reference, &BTreeMap::new()))
+        self.change(|world| {
+            world.pull_failures.remove(reference);
+        })
+        .pullable_as(reference, image_of(reference, &BTreeMap::new()))
     }
 
     pub fn pullable_as(self, reference: &str, image: ObservedImage) -> Self {
