@@ -226,6 +226,7 @@ impl Context {
             profiles: options.stacks().profiles.clone(),
             images: options.images().map(Into::into),
             only_own: false,
+            only_built_in: false,
             discover: !options.stacks().no_discover,
             project: None,
         })
@@ -289,10 +290,28 @@ impl Context {
             Ok(loaded) => Ok((loaded.platform.name.clone(), Some(loaded))),
             Err(error) => {
                 let name = self.platform_name()?;
-                self.events().warn(format!("{}; going by what runs: {}", error.message, error.details.join("; ")));
+                self.events().warn(going_by_what_runs(&error));
                 Ok((name, None))
             }
         }
+    }
+
+    /// Everything that the user's files say or, where they have errors, what is known without them: trouble in them
+    /// is only worth a word then.
+    pub async fn load_or_built_in(&self, options: &impl LoadOptions) -> Result<Loaded, CliError> {
+        let error = match self.load_with_builds(options).await {
+            Err(error) if error.kind == ErrorKind::Config => error,
+            loaded => return loaded,
+        };
+        let mut request = self.request(options)?;
+        let name = config::platform_name(&request, &DiskFiles).0;
+        State::new(&self.host.folders().data, &name).remembered(&DiskFiles).apply(&mut request, &DiskFiles);
+        request.name.get_or_insert(name);
+        let request = config::Request { only_built_in: true, ..request };
+        // a choice that only these files can explain: their errors say more
+        let Ok(loaded) = config::load(&request, &DiskFiles) else { return Err(error) };
+        self.events().warn(going_by_what_runs(&error));
+        Ok(loaded)
     }
 
     /// Host names given instead of services, such as `draw` for draw.macula.local, are made services.
@@ -491,6 +510,11 @@ fn cancelled() -> CliError {
 /// No is an answer and not an error; the exit code still tells a script that nothing was done.
 pub fn declined() -> CliError {
     CliError::new(ErrorKind::Declined, "Nothing was changed.")
+}
+
+fn going_by_what_runs(error: &CliError) -> String {
+    let errors: Vec<&str> = std::iter::once(&error.message).chain(&error.details).map(String::as_str).collect();
+    format!("going by the labels of what runs, since the files have errors: {}", errors.join("\n"))
 }
 
 fn config_error(errors: &[config::Diagnostic]) -> CliError {

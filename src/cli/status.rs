@@ -36,7 +36,7 @@ const ENTER: &str = "\x1b[?1049h\x1b[?25l";
 const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let loaded = context.load_with_builds(&args.stacks).await?;
+    let loaded = context.load_or_built_in(&args.stacks).await?;
     let session = context.session("status").await;
     if let Some(name) = &context.name {
         app::must_be_known(&session, name).await?;

@@ -53,6 +53,8 @@ pub struct Request {
     pub images: Option<ImagePolicy>,
     /// Without the built-in stacks.
     pub only_own: bool,
+    /// Without macula.yaml and the user's stacks: for commands that have to do without them.
+    pub only_built_in: bool,
     /// The Compose file of the project that `cwd` lies in is a stack, where no macula.yaml is found in it.
     pub discover: bool,
     /// The project's Compose file where `cwd` lies in none.
@@ -71,6 +73,8 @@ pub struct Loaded {
     pub lock_file: PathBuf,
     /// The project's Compose file that was found without being named.
     pub discovered: Option<PathBuf>,
+    /// The user's files were left aside, see [`Request::only_built_in`].
+    pub incomplete: bool,
     /// The stacks as Compose projects, in the order of `platform.stacks`.
     pub projects: Vec<Project>,
     /// Profiles that were asked for, of the platform and of Compose.
@@ -89,7 +93,7 @@ pub fn load(request: &Request, files: &dyn Files) -> Result<Loaded, ConfigErrors
 fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) -> Result<Loaded, ConfigErrors> {
     let mut report = Report::new(&request.cwd);
     let home = request.env.get("HOME").map(String::as_str);
-    let config_file = find_config_file(request, files, &mut report);
+    let config_file = if request.only_built_in { None } else { find_config_file(request, files, &mut report) };
     let settings = match &config_file {
         Some(path) => macula::file::load(path, home, files, &mut report),
         None => Settings::default(),
@@ -121,7 +125,9 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
         images.policy = policy;
     }
     let lock_file = lock_file::place(config_file.as_deref(), &request.cwd);
-    images.locked = lock_file::load(&lock_file, files, &mut report);
+    if !request.only_built_in {
+        images.locked = lock_file::load(&lock_file, files, &mut report);
+    }
     let selection = Selection::choose(&mut stacks, &settings, &asked, &mut report);
     apply_changes(&settings.services, &mut stacks, &selection, &mut report);
     if let Some(project) = &discovered {
@@ -152,7 +158,8 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
         addresses: settings.addresses.clone(),
         timeouts: settings.timeouts.clone(),
     };
-    Ok(Loaded { platform, warnings, config_file, lock_file, discovered, projects, profiles, settings })
+    let incomplete = request.only_built_in;
+    Ok(Loaded { platform, warnings, config_file, lock_file, discovered, incomplete, projects, profiles, settings })
 }
 
 /// The platform's name alone, from `--name` or macula.yaml: for commands that need nothing else of the files. The
@@ -219,7 +226,7 @@ fn discovered(
 ) -> Option<PathBuf> {
     let general = |file: &Path| request.config_folder.as_deref() == file.parent();
     let wanted = settings.discover.unwrap_or_else(|| config_file.is_none_or(general));
-    if !request.discover || !wanted {
+    if !request.discover || !wanted || request.only_built_in {
         return None;
     }
     let last = || request.project.clone().filter(|project| files.exists(project));
@@ -289,7 +296,7 @@ fn sources<'a>(
         .map(|(path, span)| (path.clone(), *span))
         .chain(request.stacks.iter().map(|path| (files::join(&request.cwd, path), Span::whole(command_line))))
         .chain(project.and_then(Path::parent).map(|folder| (folder.to_owned(), Span::whole(command_line))));
-    for (path, span) in given {
+    for (path, span) in given.filter(|_| !request.only_built_in) {
         let folder = if files.is_folder(&path) { path.clone() } else { path.parent().unwrap_or(&path).to_owned() };
         let mut env = ProjectEnv::read(&folder, &request.cwd, variables, files, report);
         let paths = if files.exists(&path) {

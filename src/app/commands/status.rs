@@ -171,7 +171,8 @@ async fn look(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
     let (survey, dns) = tokio::join!(survey(session, loaded), resolver::look(session, &loaded.platform));
     let survey = survey?;
     let context = Context::of(session, &survey).await?;
-    let mut status = status_of(&loaded.platform, &survey, &Planned::default(), dns, &context);
+    let planned = Planned { incomplete: loaded.incomplete, ..Planned::default() };
+    let mut status = status_of(&loaded.platform, &survey, &planned, dns, &context);
     ask(session, &survey, None, &mut status.cluster).await?;
     Ok(status)
 }
@@ -183,6 +184,8 @@ pub(super) struct Planned<'a> {
     pub cluster: Option<&'a Joined>,
     /// Steps that were carried out after the look.
     pub done: &'a [Step],
+    /// The user's stacks could not be read.
+    pub incomplete: bool,
 }
 
 /// What the engine does not know.
@@ -208,11 +211,13 @@ pub(super) fn status_of(
     dns: DnsStatus,
     context: &Context,
 ) -> Status {
-    let services = rows(platform, survey, context);
+    let services = rows(platform, survey, planned.incomplete, context);
     let mut changes = Vec::new();
     let mut drift = match survey.reconcile(None, &BTreeSet::new(), false) {
         // whoever it belongs to has other passwords
         _ if survey.foreign.is_some() => Vec::new(),
+        // nobody knows what is wanted
+        _ if planned.incomplete => Vec::new(),
         Ok((mut plan, _)) => {
             plan.steps.retain(|step| planned.done.iter().all(|done| done.id != step.id));
             let there = |name: &str| {
@@ -262,7 +267,7 @@ fn is_change(step: &Step) -> bool {
     !matches!(step.action, Action::AwaitReady { .. })
 }
 
-fn rows(platform: &Platform, survey: &Survey, context: &Context) -> Vec<ServiceStatus> {
+fn rows(platform: &Platform, survey: &Survey, incomplete: bool, context: &Context) -> Vec<ServiceStatus> {
     let mut reasons: BTreeMap<&str, String> =
         survey.supply.left_out.iter().map(|left| (left.service.as_str(), left.reason.clone())).collect();
     for problem in &survey.problems {
@@ -277,6 +282,14 @@ fn rows(platform: &Platform, survey: &Survey, context: &Context) -> Vec<ServiceS
     let loaded = |stack: &str| platform.stacks.iter().any(|own| own.name == stack);
     let orphans: Vec<ServiceStatus> = orphans.map(|found| orphan(found, context, &loaded)).collect();
     rows.extend(orphans);
+    if incomplete {
+        for row in rows.iter_mut().filter(|row| row.condition == Condition::Unclaimed) {
+            let found = row.container.as_ref().and_then(|name| survey.observed.container(name));
+            row.condition = found.map_or(Condition::Unclaimed, |found| by_labels(found, context));
+            row.reason = None;
+        }
+        rows.retain(|row| row.condition != Condition::Missing);
+    }
     rows
 }
 
@@ -373,10 +386,26 @@ fn row(
     }
 }
 
+/// How a container is of which only its labels are known.
+fn by_labels(found: &ObservedContainer, context: &Context) -> Condition {
+    let service = found.label(label::SERVICE).unwrap_or(&found.name);
+    condition_of(service, None, found.label(label::ONE_SHOT) == Some("true"), found, context)
+}
+
 /// How one container is.
 fn condition(survey: &Survey, service: &Service, found: &ObservedContainer, context: &Context) -> Condition {
     let spec = survey.resources.containers.iter().find(|spec| spec.name == found.name);
     let job = service.extension.once || spec.is_some_and(|spec| spec.readiness.one_shot);
+    condition_of(&service.name, spec, job, found, context)
+}
+
+fn condition_of(
+    service: &str,
+    spec: Option<&ContainerSpec>,
+    job: bool,
+    found: &ObservedContainer,
+    context: &Context,
+) -> Condition {
     match found.state {
         ContainerState::Created => Condition::Created,
         ContainerState::Paused => Condition::Paused,
@@ -390,7 +419,7 @@ fn condition(survey: &Survey, service: &Service, found: &ObservedContainer, cont
         },
         _ if found.oom_killed => Condition::OutOfMemory,
         _ if found.exit_code == Some(0) && job => Condition::Finished,
-        _ if context.stopped.contains(&service.name) => Condition::Stopped,
+        _ if context.stopped.contains(service) => Condition::Stopped,
         _ if found.exit_code == Some(0) && spec.is_some_and(ContainerSpec::may_end) => Condition::Finished,
         // one that the engine would have started again was stopped by somebody
         _ if matches!(spec.map(|spec| &spec.options.restart), Some(Restart::Always | Restart::UnlessStopped)) => {

@@ -251,7 +251,12 @@ async fn finish(
         false => Plan::default(),
     };
     let dns = resolver::look(session, &loaded.platform).await;
-    let planned = Planned { left_out: &prepared.plan.left_out, cluster: Some(&prepared.cluster), done: &updated.steps };
+    let planned = Planned {
+        left_out: &prepared.plan.left_out,
+        cluster: Some(&prepared.cluster),
+        done: &updated.steps,
+        ..Planned::default()
+    };
     let context = StatusContext::of(session, &survey).await?;
     let mut now = status_of(&loaded.platform, &survey, &planned, dns, &context);
     ask(session, &survey, prepared.cluster.decision.as_ref(), &mut now.cluster).await?;

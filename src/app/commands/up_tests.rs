@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::app::testing::{Agrees, Heard, heard_session, session};
 use crate::app::{
-    DownOptions, Error, LifecycleAction, Session, UpOptions, UpResult, Wanted, down, image_rows, lifecycle, prepare,
-    status, up,
+    Condition, DownOptions, Error, LifecycleAction, Session, UpOptions, UpResult, Wanted, down, image_rows, lifecycle,
+    prepare, status, up,
 };
 use crate::config::{self, Loaded, MemoryFiles, Request};
 use crate::engine::fake::{FakeEngine, FakePull};
@@ -106,6 +106,22 @@ async fn what_was_refused_once_is_left_out_for_all_commands_until_somebody_asks_
     let wanted = Wanted { services: vec!["chart".into()], ..Wanted::default() };
     up(&again, &loaded, &UpOptions { wanted, ..options }, &Agrees).await.unwrap();
     assert!(engine.containers().contains(&"macula-shop-chart-1".to_owned()));
+}
+
+#[tokio::test]
+async fn status_goes_by_labels_where_the_files_cannot_be_read() {
+    let (host, engine) = machine();
+    let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
+    let session = session(host.clone(), &engine, "macula up");
+    up(&session, &loaded(&host, "optional: true"), &options, &Agrees).await.unwrap();
+    let name = Some(PlatformName::new("shop").unwrap());
+    let request =
+        Request { name, only_own: true, only_built_in: true, stacks: vec!["/gone".into()], ..Request::default() };
+    let without = config::load(&request, &MemoryFiles::default()).unwrap_or_else(|errors| panic!("{errors}"));
+    let now = status(&session, &without).await.unwrap();
+    let rows: Vec<_> = now.services.iter().map(|row| (row.name.as_str(), row.condition, row.reason.clone())).collect();
+    assert_eq!(rows, [("web", Condition::Running, None)]);
+    assert!(now.drift.is_empty() && now.changes.is_empty(), "nobody knows what is wanted");
 }
 
 #[tokio::test]
