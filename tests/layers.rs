@@ -57,6 +57,7 @@ const ROOMS: &[(&str, &[(&str, u8)])] = &[(
         ("survey", 5),
         ("resolver", 6),
         ("records", 7),
+        ("identity", 7),
         ("renewal", 7),
         ("cluster/follow", 7),
         ("cluster/content", 8),

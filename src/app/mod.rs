@@ -11,6 +11,7 @@ mod commands;
 mod durations;
 mod error;
 mod exports;
+mod identity;
 mod owner;
 mod prepare;
 mod records;

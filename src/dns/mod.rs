@@ -12,6 +12,7 @@
 //!   ready bytes made from it, and is exchanged whole.
 //! - [`full`] answers every question; [`fast`] gives the same bytes for the common ones.
 //! - [`udp`] and [`tcp`] are the workers, [`socket`] the batched system calls.
+//! - [`secure`] takes questions over TLS, [`doh`] over HTTPS.
 //! - [`forward`] asks others; [`feed`] pulls what PowerDNS has into our zone.
 //! - [`server`] starts it all and hands out the [`Handle`]; [`shared`] holds the running parts;
 //!   [`control`] is how other processes talk to it; [`trace`] tells the way that a question takes.
@@ -20,6 +21,7 @@ mod ask;
 mod control;
 mod cookie;
 mod core;
+mod doh;
 mod fast;
 mod feed;
 mod forward;
@@ -32,6 +34,7 @@ mod metrics;
 mod name;
 mod rdata;
 mod records;
+mod secure;
 mod server;
 mod shared;
 mod snapshot;
@@ -48,6 +51,7 @@ mod writer;
 pub use ask::ask;
 pub use control::{Client, ControlError};
 pub use core::{Asked, QueryLog};
+pub use doh::PATH as DOH_PATH;
 pub use feed::FeedStatus;
 pub use forward::{Dropped, ForwardSettings, Route, Sources, UpstreamStatus, Upstreams, discover, follow};
 #[cfg(fuzzing)]
@@ -55,6 +59,7 @@ pub use fuzz::packet as fuzz_packet;
 pub use listener::Inherited;
 pub use metrics::Way;
 pub use records::{ContentError, RecordSet, Records, RecordsError, content, owner, rtype};
+pub use secure::{Encrypted, EncryptedListen, Identities, IdentityError};
 pub use server::{Config, Handle, Listen, Server, ServerError, Status, ZoneEntry, ZoneStatus};
 pub use tcp::TcpLimits;
 pub use trace::{Hop, Trace, code_name, record_type, type_name};

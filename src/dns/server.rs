@@ -16,6 +16,7 @@ use super::core::QueryLog;
 use super::feed::FeedStatus;
 use super::forward::{ForwardSettings, UpstreamStatus, Upstreams};
 use super::listener::{Inherited, listen_error};
+use super::secure::{EncryptedListen, Identities, Secure};
 use super::shared::Shared;
 use super::socket::few_heaps;
 use super::tcp::TcpLimits;
@@ -78,6 +79,9 @@ pub struct Config {
     pub tcp: TcpLimits,
     /// Where `/metrics` is shown.
     pub metrics: Option<SocketAddr>,
+    /// Addresses where questions come encrypted, and what is shown there.
+    pub encrypted: Vec<EncryptedListen>,
+    pub identities: Arc<Identities>,
     /// The control socket, made with mode 0600.
     pub control: Option<PathBuf>,
     pub query_log: Option<QueryLog>,
@@ -115,6 +119,9 @@ pub struct Status {
     pub pid: u32,
     pub listen: Vec<Listen>,
     pub metrics: Option<SocketAddr>,
+    /// Where questions come encrypted.
+    #[serde(default)]
+    pub encrypted: Vec<EncryptedListen>,
     /// The same, for the platforms' Prometheus.
     #[serde(default)]
     pub inner_metrics: Vec<SocketAddr>,
@@ -156,6 +163,7 @@ impl Server {
             .build()
             .map_err(ServerError::Threads)?;
         let (metrics, control) = (config.metrics, config.control.clone());
+        let (encrypted, identities) = (config.encrypted.clone(), Arc::clone(&config.identities));
         let shared = match Shared::start(config, workers, runtime.handle().clone()) {
             Ok(shared) => shared,
             Err(error) => {
@@ -164,8 +172,13 @@ impl Server {
             }
         };
         // from here on a failure drops the handle, which stops everything
-        let mut handle = Handle { shared: Arc::clone(&shared), runtime: Some(runtime), control: None };
+        let mut handle = Handle { shared: Arc::clone(&shared), runtime: Some(runtime), control: None, secure: None };
         let guard = shared.runtime.enter();
+        if !encrypted.is_empty() {
+            let secure = handle.secure.insert(Secure::new(Arc::clone(&shared.core)));
+            encrypted.iter().try_for_each(|listen| secure.listen(*listen, &identities))?;
+            *shared.encrypted.lock().unwrap_or_else(PoisonError::into_inner) = secure.bound().to_vec();
+        }
         if let Some(address) = metrics {
             let stop = shared.stop.clone();
             let bound =
@@ -185,12 +198,18 @@ pub struct Handle {
     shared: Arc<Shared>,
     runtime: Option<Runtime>,
     control: Option<ControlSocket>,
+    secure: Option<Secure>,
 }
 
 impl Handle {
     /// Where it answers, with the ports that were bound.
     pub fn listen(&self) -> Vec<Listen> {
         self.shared.addresses()
+    }
+
+    /// Where it answers encrypted questions, with the ports that were bound.
+    pub fn encrypted(&self) -> &[EncryptedListen] {
+        self.secure.as_ref().map_or(&[], Secure::bound)
     }
 
     /// Where `/metrics` is.

@@ -17,6 +17,7 @@ use super::feed::{FeedStatus, Source};
 use super::forward::Forwarder;
 use super::listener::{Inherited, Listener};
 use super::metrics::Metrics;
+use super::secure::EncryptedListen;
 use super::server::{Config, Listen, ServerError, Status, ZoneEntry, ZoneStatus};
 use super::snapshot::{Snapshot, Swap};
 use super::socket::open_files;
@@ -46,6 +47,8 @@ pub struct Shared {
     networks: Vec<IpNet>,
     inherited: Vec<Arc<Inherited>>,
     pub metrics_address: Mutex<Option<SocketAddr>>,
+    /// Where encrypted questions come.
+    pub encrypted: Mutex<Vec<EncryptedListen>>,
 }
 
 #[derive(Default)]
@@ -94,6 +97,7 @@ impl Shared {
             networks: config.networks,
             inherited: config.inherited,
             metrics_address: Mutex::default(),
+            encrypted: Mutex::default(),
         });
         let begin = || {
             // the zones first: the first question must find them
@@ -375,6 +379,7 @@ impl Shared {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             listen: state.listeners.iter().map(|listener| listener.bound.clone()).collect(),
+            encrypted: self.encrypted.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             metrics: *self.metrics_address.lock().unwrap_or_else(PoisonError::into_inner),
             inner_metrics: state.metrics.keys().copied().collect(),
             zones,

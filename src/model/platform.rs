@@ -123,6 +123,12 @@ impl Default for IngressSettings {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct DnsSettings {
     pub listen: Vec<SocketAddr>,
+    /// Where questions come over TLS.
+    #[serde(default)]
+    pub dot: Vec<SocketAddr>,
+    /// Where questions come over HTTPS.
+    #[serde(default)]
+    pub doh: Vec<SocketAddr>,
     pub upstream: Vec<IpAddr>,
     /// Foreign zones that may answer with loopback or private addresses.
     pub rebind_allow: Vec<String>,

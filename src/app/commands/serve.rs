@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::compile::RESOLVER;
 use crate::dns::{
-    Client, Config, ForwardSettings, Handle, Listen, Name, QueryLog, Server, ServerError, Sources, Upstreams,
-    ZoneEntry, follow,
+    Client, Config, Encrypted, EncryptedListen, ForwardSettings, Handle, Identities, Listen, Name, QueryLog, Server,
+    ServerError, Sources, Upstreams, ZoneEntry, follow,
 };
 use crate::event::Events;
 use crate::host::{Host, Lock, holders};
@@ -24,7 +24,7 @@ use crate::app::resolver::{
     DEFAULT_PORT, FORMAT, LONGEST_LOG, Process, ResolverFiles, StartedBy, Wants, taken, usual_addresses,
 };
 use crate::app::state::write;
-use crate::app::{Error, cluster, renewal};
+use crate::app::{Error, cluster, identity, renewal};
 
 /// Where the counters are shown.
 pub const DEFAULT_METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(RESOLVER), 9153);
@@ -39,6 +39,9 @@ const GONE: Duration = Duration::from_secs(60);
 pub struct ServeOptions {
     /// Empty: 127.0.0.9, port 53 where permitted, else 5335.
     pub listen: Vec<SocketAddr>,
+    /// Where questions come over TLS and over HTTPS; empty: what the platforms name.
+    pub dot: Vec<SocketAddr>,
+    pub doh: Vec<SocketAddr>,
     /// Empty: the machine's own, followed as they change.
     pub upstream: Vec<IpAddr>,
     /// Foreign domains whose names may lead to loopback addresses.
@@ -98,6 +101,9 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
         }
         wanted => wanted,
     };
+    let encrypted = encrypted(&*host, &wants, options.started_by, events).await;
+    let identities = Arc::<Identities>::default();
+    identity::show(&*host, &files, &encrypted, &identities, events).await;
     let control = files.control();
     let folder = files.folder().to_owned();
     host.create_folder(&folder, 0o700).await.map_err(|source| Error::Io { path: folder, source })?;
@@ -105,6 +111,8 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
         upstreams: Some(upstreams),
         forward: ForwardSettings { rebind_allow, ..ForwardSettings::default() },
         metrics,
+        encrypted,
+        identities: Arc::clone(&identities),
         control: Some(control),
         query_log: options.query_log,
         ..Config::default()
@@ -124,6 +132,10 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
         if let Err(error) = added {
             events.warn(format!("the names of {platform} cannot be served: {error}"));
         }
+    }
+    if !handle.encrypted().is_empty() {
+        let shown = handle.encrypted().to_vec();
+        tasks.push(tokio::spawn(identity::follow(Arc::clone(&host), files.clone(), shown, identities, events.clone())));
     }
     tasks.push(tokio::spawn(renewal::follow(Arc::clone(&host), files.clone(), events.clone())));
     tasks.push(tokio::spawn(cluster::follow::follow(Arc::clone(&host), files.clone(), Arc::new(OverNetwork))));
@@ -153,11 +165,36 @@ async fn wants(host: &dyn Host, files: &ResolverFiles, options: &ServeOptions, e
     if !options.listen.is_empty() {
         (wants.usual, wants.listen) = (false, options.listen.clone());
     }
+    if !options.dot.is_empty() {
+        wants.dot.clone_from(&options.dot);
+    }
+    if !options.doh.is_empty() {
+        wants.doh.clone_from(&options.doh);
+    }
     if !options.upstream.is_empty() {
         wants.upstream.clone_from(&options.upstream);
     }
     wants.rebind_allow.extend(options.rebind_allow.iter().cloned());
     wants
+}
+
+/// Where questions come encrypted. Names are worth more than these: what a platform asked for and
+/// cannot be had is left out with a word; what was asked for by hand is an error.
+async fn encrypted(host: &dyn Host, wants: &Wants, by: StartedBy, events: &Events) -> Vec<EncryptedListen> {
+    let all = [(Encrypted::Dot, "TLS", &wants.dot), (Encrypted::Doh, "HTTPS", &wants.doh)];
+    let mut found = Vec::new();
+    for (protocol, over, addresses) in all {
+        for address in addresses {
+            if by != StartedBy::Hand && host.can_bind(*address, Protocol::Tcp).await.is_err() {
+                let holder = holders(host, Protocol::Tcp, &[*address]).await.into_iter().next();
+                let why = holder.map_or_else(|| "is not available".to_owned(), |holder| format!("is held by {holder}"));
+                events.warn(format!("DNS over {over} is not answered: {address} {why}"));
+                continue;
+            }
+            found.push(EncryptedListen { protocol, address: *address });
+        }
+    }
+    found
 }
 
 /// The addresses to answer on, the best first.
@@ -192,6 +229,11 @@ impl Serving {
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let listen = self.handle.listen();
         listen.iter().filter(|listen| listen.view == View::Host).map(|listen| listen.address).collect()
+    }
+
+    /// Where they ask encrypted.
+    pub fn encrypted(&self) -> &[EncryptedListen] {
+        self.handle.encrypted()
     }
 
     pub fn metrics_address(&self) -> Option<SocketAddr> {

@@ -15,6 +15,9 @@ pub struct Wants {
     pub usual: bool,
     /// Addresses that platforms name.
     pub listen: Vec<SocketAddr>,
+    /// Where questions come over TLS and over HTTPS.
+    pub dot: Vec<SocketAddr>,
+    pub doh: Vec<SocketAddr>,
     /// Empty: the machine's own servers.
     pub upstream: Vec<IpAddr>,
     pub rebind_allow: Vec<String>,
@@ -30,10 +33,12 @@ impl Wants {
         let mut by: Option<&PlatformName> = None;
         for (name, settings) in platforms {
             all.usual |= settings.listen.is_empty();
-            for address in &settings.listen {
-                if !all.listen.contains(address) {
-                    all.listen.push(*address);
-                }
+            for (all, own) in
+                [(&mut all.listen, &settings.listen), (&mut all.dot, &settings.dot), (&mut all.doh, &settings.doh)]
+            {
+                all.extend(own);
+                all.sort();
+                all.dedup();
             }
             for domain in &settings.rebind_allow {
                 if !all.rebind_allow.contains(domain) {
@@ -57,7 +62,6 @@ impl Wants {
                 }
             }
         }
-        all.listen.sort();
         all.rebind_allow.sort();
         Ok(all)
     }
@@ -75,7 +79,7 @@ mod tests {
         DnsSettings {
             listen: listen.iter().map(|address| address.parse().unwrap()).collect(),
             upstream: upstream.iter().map(|address| address.parse().unwrap()).collect(),
-            rebind_allow: Vec::new(),
+            ..DnsSettings::default()
         }
     }
 

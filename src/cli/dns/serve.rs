@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use serde_json::json;
 
 use crate::app::{self, DEFAULT_METRICS, ServeOptions, StartedBy};
-use crate::dns::{Asked, QueryLog, code_name, type_name};
+use crate::dns::{Asked, DOH_PATH, Encrypted, EncryptedListen, QueryLog, code_name, type_name};
 use crate::event::Events;
 use crate::model::View;
 
@@ -15,6 +15,9 @@ use crate::cli::context::Context;
 use crate::cli::error::CliError;
 use crate::cli::interrupt;
 
+/// Where DNS over TLS and over HTTPS are answered unless said otherwise.
+const DOT: &str = "127.0.0.9:853";
+const DOH: &str = "127.0.0.9:443";
 /// Lines of the query log that wait to be written; more are dropped, since answers come first.
 const WAITING: usize = 4096;
 
@@ -31,6 +34,12 @@ pub struct Args {
     /// 53 where that is permitted, or 5335)
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Vec<SocketAddr>,
+    /// Also answer DNS over TLS, at 127.0.0.9:853 or the given address
+    #[arg(long, value_name = "ADDRESS:PORT", num_args = 0..=1, require_equals = true, default_missing_value = DOT)]
+    dot: Vec<SocketAddr>,
+    /// Also answer DNS over HTTPS (/dns-query), at 127.0.0.9:443 or the given address
+    #[arg(long, value_name = "ADDRESS:PORT", num_args = 0..=1, require_equals = true, default_missing_value = DOH)]
+    doh: Vec<SocketAddr>,
     /// Ask this server for all other names; may be given several times (else the machine's own)
     #[arg(long, value_name = "ADDRESS")]
     upstream: Vec<IpAddr>,
@@ -56,6 +65,8 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let by_hand = args.started_by == Starter::Hand;
     let options = ServeOptions {
         listen: args.listen,
+        dot: args.dot,
+        doh: args.doh,
         upstream: args.upstream,
         rebind_allow: args.rebind_allow,
         metrics: Some(args.metrics),
@@ -73,14 +84,30 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if by_hand {
         let (addresses, metrics) = (serving.addresses(), serving.metrics_address());
         if context.json() {
-            context.print_json(&json!({"listen": addresses, "metrics": metrics}))?;
+            context.print_json(&json!({"listen": addresses, "encrypted": serving.encrypted(), "metrics": metrics}))?;
         } else {
             let lines: Vec<String> = addresses.iter().map(|address| format!("{address}\n")).collect();
+            let encrypted: Vec<String> =
+                serving.encrypted().iter().map(|listen| format!("{}\n", encrypted_address(listen))).collect();
+            let lines = [lines, encrypted].concat();
             context.print(&lines.concat())?;
         }
     }
     serving.run(&context.cancel).await;
     Ok(())
+}
+
+/// An address as clients write it: `tls://127.0.0.9:853`, `https://127.0.0.9/dns-query`.
+pub fn encrypted_address(listen: &EncryptedListen) -> String {
+    let EncryptedListen { protocol, address } = listen;
+    match protocol {
+        Encrypted::Dot => format!("tls://{address}"),
+        Encrypted::Doh if address.port() == 443 => {
+            let host = address.to_string();
+            format!("https://{}{DOH_PATH}", host.strip_suffix(":443").unwrap_or(&host))
+        }
+        Encrypted::Doh => format!("https://{address}{DOH_PATH}"),
+    }
 }
 
 /// Writes each question to standard error, from a thread of its own: no answer waits for a terminal.

@@ -4,6 +4,7 @@ use crate::app::{DomainNames, Names, names_status};
 use crate::dns::Status;
 use crate::model::View;
 
+use super::serve::encrypted_address;
 use crate::cli::context::{Context, StackOptions};
 use crate::cli::error::CliError;
 use crate::cli::ui::{Tone, text};
@@ -77,6 +78,9 @@ fn running(status: &Status) -> String {
     for listen in &status.listen {
         let whom = if listen.view == View::Container { "containers" } else { "this machine" };
         out.push_str(&format!("  answers {whom} on {}\n", listen.address));
+    }
+    for listen in &status.encrypted {
+        out.push_str(&format!("  answers encrypted questions on {}\n", encrypted_address(listen)));
     }
     if let Some(metrics) = status.metrics {
         out.push_str(&format!("  counts under http://{metrics}/metrics\n"));

@@ -89,6 +89,8 @@ static DNS: Object = closed(
     "dns",
     &[
         f("listen", Kind::List(&Kind::Checked(socket))).doc("Addresses the resolver listens on: [127.0.0.9:53]."),
+        f("dot", Kind::List(&Kind::Checked(socket))).doc("Addresses for DNS over TLS: [127.0.0.9:853]."),
+        f("doh", Kind::List(&Kind::Checked(socket))).doc("Addresses for DNS over HTTPS: [127.0.0.9:443]."),
         f("upstream", Kind::List(&Kind::Checked(address)))
             .doc("Where everything else is asked; unless given, the machine's own servers."),
         f("rebind_allow", Kind::List(&Kind::Checked(zone)))
@@ -167,12 +169,17 @@ fn subnet(text: &str) -> Option<(String, String)> {
     }
 }
 
-fn parse_socket(text: &str) -> Option<SocketAddr> {
-    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, 53)))
+/// An address with a port, or one that gets the `usual` one.
+fn parse_socket(text: &str, usual: u16) -> Option<SocketAddr> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, usual)))
+}
+
+fn sockets(object: &Node, key: &str, usual: u16) -> Vec<SocketAddr> {
+    object.texts(key).iter().filter_map(|text| parse_socket(text, usual)).collect()
 }
 
 fn socket(text: &str) -> Option<(String, String)> {
-    parse_socket(text)
+    parse_socket(text, 53)
         .is_none()
         .then(|| (format!("`{text}` is not a valid address"), "for example 127.0.0.9:53".to_owned()))
 }
@@ -331,7 +338,9 @@ fn settings(root: &Node) -> Settings {
             subnet: addresses.get_text("subnet").and_then(|text| text.parse().ok()),
         },
         dns: DnsSettings {
-            listen: dns.texts("listen").iter().filter_map(|text| parse_socket(text)).collect(),
+            listen: sockets(dns, "listen", 53),
+            dot: sockets(dns, "dot", 853),
+            doh: sockets(dns, "doh", 443),
             upstream: dns.texts("upstream").iter().filter_map(|text| text.parse().ok()).collect(),
             rebind_allow: dns.texts("rebind_allow"),
         },

@@ -57,6 +57,8 @@ pub fn in_force(loaded: &Loaded) -> Value {
         "addresses": filled(json!({"block": platform.addresses.block, "subnet": platform.addresses.subnet})),
         "dns": filled(json!({
             "listen": platform.dns.listen,
+            "dot": platform.dns.dot,
+            "doh": platform.dns.doh,
             "upstream": platform.dns.upstream,
             "rebind_allow": platform.dns.rebind_allow,
         })),

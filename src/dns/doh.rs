@@ -1,0 +1,167 @@
+//! DNS over HTTPS (RFC 8484), by GET and by POST, over HTTP/2 and HTTP/1.1.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use hickory_proto::op::Message;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use super::core::Core;
+use super::secure::{PATIENCE, answer};
+
+/// Where questions are taken (RFC 8484, section 4.1.1).
+pub const PATH: &str = "/dns-query";
+/// The only content that is taken and given (section 6).
+const MESSAGE: &str = "application/dns-message";
+/// The longest message that DNS has.
+const LONGEST: usize = 65_535;
+/// Connections at once; further ones wait to be accepted.
+const CONNECTIONS: usize = 256;
+/// How long a browser may keep a connection that it does not use.
+const IDLE: Duration = Duration::from_secs(120);
+
+/// One address's side of HTTPS.
+pub struct Doh {
+    core: Arc<Core>,
+    tls: TlsAcceptor,
+    slots: Arc<Semaphore>,
+}
+
+impl Doh {
+    pub fn new(core: Arc<Core>, tls: Arc<ServerConfig>) -> Self {
+        Self { core, tls: TlsAcceptor::from(tls), slots: Arc::new(Semaphore::new(CONNECTIONS)) }
+    }
+
+    /// Accepts until dropped.
+    pub async fn run(self, listener: TcpListener) {
+        let mut connections = JoinSet::new();
+        loop {
+            let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
+            let (stream, client) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // out of descriptors, most likely: others close in a moment
+                    tracing::warn!(%error, "accepting a connection for DNS over HTTPS");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            let (core, tls) = (Arc::clone(&self.core), self.tls.clone());
+            connections.spawn(async move {
+                serve(core, tls, stream, client).await;
+                drop(slot);
+            });
+            while connections.try_join_next().is_some() {}
+        }
+    }
+}
+
+/// One connection to its end.
+async fn serve(core: Arc<Core>, tls: TlsAcceptor, stream: TcpStream, client: SocketAddr) {
+    let stream = match timeout(PATIENCE, tls.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%client, %error, "the TLS handshake failed"),
+        Err(_) => return tracing::debug!(%client, "no TLS handshake in time"),
+    };
+    let service = service_fn(move |request| {
+        let core = Arc::clone(&core);
+        async move { Ok::<_, Infallible>(respond(&core, client, request).await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(IDLE).keep_alive_timeout(PATIENCE);
+    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+        tracing::debug!(%client, %error, "a connection for DNS over HTTPS has ended");
+    }
+}
+
+/// The response to one request.
+async fn respond(core: &Core, client: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    if !core.admits(&core.networks.load(), client.ip()) {
+        return refuse(StatusCode::FORBIDDEN, "only this machine and its platforms are answered\n");
+    }
+    let message = match read(request).await {
+        Ok(message) => message,
+        Err(refused) => return refused,
+    };
+    match answer(core, client, &message).await {
+        Some(answer) => {
+            let age = format!("max-age={}", lifetime(&answer));
+            let headers = [(header::CONTENT_TYPE, MESSAGE), (header::CACHE_CONTROL, age.as_str())];
+            response(StatusCode::OK, &headers, answer)
+        }
+        None => refuse(StatusCode::BAD_REQUEST, "not a DNS question\n"),
+    }
+}
+
+/// The question in a request, or why there is none.
+async fn read(request: Request<Incoming>) -> Result<Vec<u8>, Response<Full<Bytes>>> {
+    if request.uri().path() != PATH {
+        return Err(refuse(StatusCode::NOT_FOUND, "DNS over HTTPS is at /dns-query\n"));
+    }
+    match *request.method() {
+        Method::GET => {
+            let query = request.uri().query().unwrap_or_default();
+            let value = query.split('&').find_map(|pair| pair.strip_prefix("dns="));
+            // clients must not pad (section 6); those that do mean the same
+            let decoded = value.and_then(|value| URL_SAFE_NO_PAD.decode(value.trim_end_matches('=')).ok());
+            decoded.ok_or_else(|| refuse(StatusCode::BAD_REQUEST, "?dns= is not a message in base64url\n"))
+        }
+        Method::POST => {
+            let kind = request.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes());
+            if kind != Some(MESSAGE.as_bytes()) {
+                return Err(refuse(
+                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                    "the content must be application/dns-message\n",
+                ));
+            }
+            let body = timeout(PATIENCE, Limited::new(request.into_body(), LONGEST).collect()).await;
+            match body {
+                Ok(Ok(body)) => Ok(body.to_bytes().to_vec()),
+                Ok(Err(_)) => Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "a DNS message has at most 65,535 bytes\n")),
+                Err(_) => Err(refuse(StatusCode::REQUEST_TIMEOUT, "the question did not come in time\n")),
+            }
+        }
+        _ => {
+            let allowed = [(header::ALLOW, "GET, POST")];
+            Err(response(StatusCode::METHOD_NOT_ALLOWED, &allowed, b"ask by GET or POST\n".to_vec()))
+        }
+    }
+}
+
+/// Seconds that an answer may be kept: the least of its records' (section 5.1).
+fn lifetime(answer: &[u8]) -> u32 {
+    let Ok(message) = Message::from_vec(answer) else { return 0 };
+    message.answers.iter().chain(&message.authorities).map(|record| record.ttl).min().unwrap_or(0)
+}
+
+fn refuse(status: StatusCode, why: &str) -> Response<Full<Bytes>> {
+    response(status, &[(header::CONTENT_TYPE, "text/plain")], why.as_bytes().to_vec())
+}
+
+fn response(status: StatusCode, headers: &[(header::HeaderName, &str)], body: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    for (name, value) in headers {
+        if let Ok(value) = header::HeaderValue::from_str(value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
