@@ -6,9 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use ipnet::Ipv4Net;
 
-use crate::compile::{image_specs, wanted_names};
+use crate::compile::{Taken, image_specs, wanted_names};
 use crate::engine::{Engine, EngineError, Networks, Query};
 use crate::host::Host;
 use crate::model::{
@@ -108,15 +107,16 @@ pub async fn reaches(host: &dyn Host, registry: &str) -> bool {
 }
 
 /// Subnets that a new network must leave alone: the host's routes and the engine's networks.
-pub async fn taken_subnets(engine: &dyn Networks, host: &dyn Host) -> Result<Vec<Ipv4Net>, EngineError> {
+pub async fn taken_subnets(engine: &dyn Networks, host: &dyn Host) -> Result<Taken, EngineError> {
     let (networks, routes) = tokio::join!(engine.networks(), host.routes());
-    let mut taken: Vec<Ipv4Net> = routes.unwrap_or_default().into_iter().map(|route| route.network).collect();
+    let mut taken = Taken::default();
     for network in networks? {
-        taken.extend(network.subnets.iter().filter_map(|subnet| match subnet {
+        taken.networks.extend(network.subnets.iter().filter_map(|subnet| match subnet {
             ipnet::IpNet::V4(subnet) => Some(*subnet),
             ipnet::IpNet::V6(_) => None,
         }));
     }
+    taken.routes = routes.unwrap_or_default().into_iter().map(|route| route.network).collect();
     Ok(taken)
 }
 

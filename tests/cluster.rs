@@ -38,7 +38,7 @@ fn config(settings: &str, folder: &Path) -> String {
     let site = ClusterSite {
         block: Block::DEFAULT,
         subnet: "10.222.7.0/24".parse().unwrap(),
-        subnets: choose_cluster_subnets(&[]).unwrap(),
+        subnets: choose_cluster_subnets(&macula::compile::Taken::default()).unwrap(),
         folder,
         cgroup_version: Some(1),
         node_image: None,

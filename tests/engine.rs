@@ -131,6 +131,7 @@ impl Bench {
             attachable: false,
             enable_ipv6: false,
             ipam: vec![IpamPool { subnet, gateway: subnet.hosts().next(), ip_range: None }],
+            subnet: None,
             labels: self.labels(),
         };
         self.engine.create_network(&spec).await.unwrap();
@@ -355,6 +356,7 @@ async fn networks_addresses_and_names() {
             attachable: false,
             enable_ipv6: false,
             ipam: Vec::new(),
+            subnet: None,
             labels: BTreeMap::new(),
         })
         .await

@@ -60,6 +60,9 @@ pub enum Error {
     /// Another user of the same engine made it.
     #[error("the platform {platform} belongs to {owner}")]
     Foreign { platform: PlatformName, owner: String },
+    /// Another user of the same engine changes it at this moment.
+    #[error("`{command}` of {owner} is working on the platform {platform}")]
+    AtWork { platform: PlatformName, owner: String, command: String },
     /// The volume is there and the password that opens it is not.
     #[error("the volume {volume} of {service} exists, but the passwords that it was made with are gone from {}", path.display())]
     SecretsLost { service: String, volume: String, path: PathBuf },

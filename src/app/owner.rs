@@ -43,6 +43,15 @@ impl Owner {
         Ok(Self { id, text: description(host) })
     }
 
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// For people.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// What is put on everything that is made.
     pub fn labels(&self) -> BTreeMap<String, String> {
         [(label::OWNER, &self.id), (label::OWNED_BY, &self.text)]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::compile::addons::AddOn;
 use crate::compile::{Block, choose_block};
 use crate::config::Files;
-use crate::host::Host;
+use crate::host::{Host, Lock};
 use crate::model::{ClusterRecord, Generated, Observed, Platform, PlatformName, SecretSource, Secrets, Service, label};
 
 use super::Error;
@@ -20,6 +20,9 @@ use super::choices::Choices;
 const FORMAT: u64 = 1;
 /// Bytes; what is longer was not written by `up`.
 const CHOICES_LIMIT: u64 = 1 << 20;
+
+/// Held while one of several platforms chooses its addresses. A name that no platform can have.
+const CHOICE_LOCK: &str = ".addresses.lock";
 
 /// The files of one platform.
 #[derive(Debug, Clone)]
@@ -121,6 +124,16 @@ impl State {
 
     /// The platform's loopback block: the one it was given, else a free one. Nothing is written.
     pub async fn block(&self, host: &dyn Host, platform: &Platform) -> Result<Block, Error> {
+        self.block_beside(host, platform, async || Vec::new()).await
+    }
+
+    /// The same, where blocks are known that other users' platforms have; asked for only if needed.
+    pub async fn block_beside(
+        &self,
+        host: &dyn Host,
+        platform: &Platform,
+        in_use: impl AsyncFnOnce() -> Vec<Block>,
+    ) -> Result<Block, Error> {
         let none = || Error::NoBlock { name: platform.name.to_string() };
         if let Some(base) = platform.addresses.block {
             return Block::new(base).ok_or_else(none);
@@ -128,7 +141,12 @@ impl State {
         if let Some(file) = read::<PlatformFile>(host, &self.platform_file()).await? {
             return Block::new(file.block).ok_or_else(none);
         }
-        choose_block(&platform.name, &self.blocks_of_others(host).await).ok_or_else(none)
+        if platform.name.is_default() {
+            return choose_block(&platform.name, &[]).ok_or_else(none);
+        }
+        let mut taken = self.blocks_of_others(host).await;
+        taken.extend(in_use().await);
+        choose_block(&platform.name, &taken).ok_or_else(none)
     }
 
     /// The block that the platform was given, if it was ever brought up.
@@ -169,10 +187,19 @@ impl State {
         known
     }
 
-    /// Records the choice of the block, so that another platform does not take it.
-    pub async fn keep_block(&self, host: &dyn Host, block: Block) -> Result<(), Error> {
-        let no_dns = self.no_dns(host).await?;
-        write(host, &self.platform_file(), &PlatformFile { format: FORMAT, block: block.base(), no_dns }).await
+    /// Records the choice of the block, so that another platform does not take it. False: another one
+    /// has chosen it since, and nothing is recorded. One platform after the other.
+    pub async fn keep_block(&self, host: &dyn Host, block: Block, fixed: bool) -> Result<bool, Error> {
+        let data = self.folder.parent().unwrap_or(&self.folder);
+        let _turn = Lock::acquire(host, &data.join(CHOICE_LOCK), "the choice of addresses", None, |_| {}).await?;
+        let known = read::<PlatformFile>(host, &self.platform_file()).await?;
+        let recorded = known.as_ref().is_some_and(|file| file.block == block.base());
+        if !recorded && !fixed && block != Block::DEFAULT && self.blocks_of_others(host).await.contains(&block) {
+            return Ok(false);
+        }
+        let no_dns = known.is_some_and(|file| file.no_dns);
+        write(host, &self.platform_file(), &PlatformFile { format: FORMAT, block: block.base(), no_dns }).await?;
+        Ok(true)
     }
 
     /// Whether the last `up` was to leave the names alone.

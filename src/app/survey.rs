@@ -12,7 +12,8 @@ use crate::compile::{
 };
 use crate::config::Loaded;
 use crate::engine::Engine;
-use crate::model::{Facts, ImagePolicy, Observed, Platform, Resources, Secrets, label};
+use crate::host::Host;
+use crate::model::{Facts, ImagePolicy, NetworkSpec, Observed, Platform, PlatformName, Resources, Secrets, label};
 use crate::observe;
 use crate::pki;
 use crate::plan::{
@@ -78,7 +79,7 @@ pub(super) struct Look<'a> {
 
 impl Survey {
     /// Nothing is planned over the head of another user: it is looked at, and told.
-    pub(super) fn foreign(&self) -> Option<Error> {
+    pub fn foreign(&self) -> Option<Error> {
         let owner = self.foreign.clone()?;
         Some(Error::Foreign { platform: self.platform.name.clone(), owner })
     }
@@ -157,7 +158,7 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
 
     let specs = image_specs(full);
     let refresh = full.images.policy == ImagePolicy::Pull;
-    let block = state.block(host, full).await?;
+    let block = state.block_beside(host, full, || blocks_in_use(&*engine, &full.name)).await?;
     if full.images.policy != ImagePolicy::Local {
         let own = published_addresses(full, block);
         observe::registries(host, &specs, &own, &mut observed, refresh).await;
@@ -222,13 +223,14 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     let resources = compile(&platform, &site);
     // what `env` would say only later is wrong now already
     let exports = render_exports(&platform, &site);
-    let resources = match (resources, exports) {
+    let mut resources = match (resources, exports) {
         (Ok(resources), Ok(_)) => resources,
         (resources, exports) => {
             let errors = [resources.err(), exports.err()].into_iter().flatten().flatten();
             return Err(Error::Compile(errors.collect()));
         }
     };
+    give_subnets(&*engine, host, subnet, &mut resources, &observed).await?;
     observe::of_running(&*engine, host, &facts, &resources, &mut observed).await?;
     Ok(Survey {
         engine,
@@ -262,6 +264,44 @@ pub(super) fn still_refused(choices: &Choices, platform: &Platform, supply: &Sup
         pulls && platform.is_optional(service)
     });
     still.map(|(service, refused)| LeftOut { service: service.clone(), reason: refused.reason.clone() }).collect()
+}
+
+/// Blocks of platforms whose containers run on this engine, whoever's they are. An engine that cannot
+/// say so claims nothing.
+async fn blocks_in_use(engine: &dyn Engine, name: &PlatformName) -> Vec<Block> {
+    let all = engine.labelled(label::PLATFORM).await.unwrap_or_default();
+    let others = all.iter().filter(|found| found.label(label::PLATFORM) != Some(name.as_str()));
+    let addresses = others.flat_map(|found| &found.ports).filter_map(|port| match port.host_ip {
+        std::net::IpAddr::V4(address) => Block::new(address),
+        std::net::IpAddr::V6(_) => None,
+    });
+    addresses.collect()
+}
+
+/// Networks of stacks that say nothing of addresses and are still to be made get theirs from where the
+/// platform's own comes from: an engine's own pools are few, and collide with routes of VPNs.
+async fn give_subnets(
+    engine: &dyn Engine,
+    host: &dyn Host,
+    own: Ipv4Net,
+    resources: &mut Resources,
+    observed: &Observed,
+) -> Result<(), Error> {
+    let open = |spec: &&mut NetworkSpec| {
+        let named = spec.driver == "bridge" && spec.ipam.is_empty() && !spec.external;
+        named && observed.network(&spec.name).is_none()
+    };
+    let mut open: Vec<&mut NetworkSpec> = resources.networks.iter_mut().filter(open).collect();
+    if open.is_empty() {
+        return Ok(());
+    }
+    let mut taken = observe::taken_subnets(engine, host).await?;
+    taken.networks.push(own);
+    for spec in &mut open {
+        spec.subnet = choose_subnet(&spec.name, &taken);
+        taken.networks.extend(spec.subnet);
+    }
+    Ok(())
 }
 
 /// The subnet of the platform's network when it is there and ours.

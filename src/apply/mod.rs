@@ -88,10 +88,14 @@ impl Outcome {
         self.failed.is_empty() && !self.cancelled
     }
 
-    /// Nothing failed but that something had gone since the look that the plan was made from.
+    /// Nothing failed but that something had gone, or a subnet was taken, since the look that the plan was
+    /// made from.
     pub fn overtaken(&self) -> bool {
-        let gone = |failure: &Failure| matches!(failure.error, StepError::Engine(EngineError::NotFound { .. }));
-        !self.cancelled && !self.failed.is_empty() && self.failed.iter().all(gone)
+        let changed = |failure: &Failure| {
+            use EngineError::{NotFound, SubnetTaken};
+            matches!(failure.error, StepError::Engine(NotFound { .. } | SubnetTaken { .. }))
+        };
+        !self.cancelled && !self.failed.is_empty() && self.failed.iter().all(changed)
     }
 }
 

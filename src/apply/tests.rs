@@ -32,6 +32,7 @@ fn network(name: &str, third: u8) -> NetworkSpec {
         attachable: true,
         enable_ipv6: false,
         ipam: vec![IpamPool { subnet, gateway: None, ip_range: None }],
+        subnet: None,
         labels: labels("network"),
     }
 }

@@ -24,7 +24,7 @@ pub struct Args {
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let loaded = context.load(&args.stacks)?;
-    let session = context.session_without_engine("creds");
+    let session = context.session("creds").await;
     let known: Vec<String> = loaded.platform.services().map(|(_, service)| service.name.clone()).collect();
     let mut all = credentials(&session, &loaded).await?;
     // a service that no stack names any more may still have some

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use crate::app::{cluster_needs, survey};
 use crate::doctor::{self, CHECKS, Finding, FixError, Needs, Selection, Status};
 use crate::model::macula;
@@ -6,6 +8,9 @@ use super::context::{Context, StackOptions};
 use super::error::{CliError, ErrorKind};
 use super::ui::{Style, Tone, text};
 use super::up::{explain, sentences};
+
+/// For the look at the platform, which asks every container.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Check this machine and suggest fixes
 ///
@@ -40,9 +45,10 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let loaded = context.load_with_builds(&args.stacks).await?;
     let mut session = context.session("doctor").await;
     // what the platform wants of the machine is known in full only with an engine
-    let needs = match survey(&session, &loaded).await {
-        Ok(prepared) => Needs::of(&prepared.platform, &prepared.resources, cluster_needs(&loaded.platform)),
-        Err(_) => Needs {
+    let needs = match tokio::time::timeout(PATIENCE, survey(&session, &loaded)).await {
+        Ok(Ok(prepared)) => Needs::of(&prepared.platform, &prepared.resources, cluster_needs(&loaded.platform)),
+        // nor with one that does not answer, or whose containers do not: the checks say why
+        Ok(Err(_)) | Err(_) => Needs {
             platform: loaded.platform.name.to_string(),
             domain: loaded.platform.domain.clone(),
             network: loaded.platform.name.network(),

@@ -317,6 +317,9 @@ impl From<EngineError> for CliError {
             EngineError::Conflict { .. } => new(ErrorKind::Conflict)
                 .hint("it does not belong to this platform, so macula leaves it alone: rename or remove it yourself")
                 .hint("or give this platform another name with `--name`: everything it makes is named after it"),
+            EngineError::SubnetTaken { .. } => new(ErrorKind::Conflict)
+                .hint("another network has this subnet: set another one, or leave the choice to macula")
+                .suggest(macula("doctor subnet").why("to see which network it is")),
             EngineError::PortTaken { .. } => new(ErrorKind::Conflict)
                 .hint("stop the program that holds the port")
                 .hint("or give this platform another name with `--name`: it then uses other addresses")

@@ -90,6 +90,9 @@ impl From<Error> for CliError {
                 .hint("run macula as that user, or with that data folder (`sudo -H`, XDG_DATA_HOME)")
                 .hint("or choose another name with `--name`")
                 .suggest(macula("down --any-owner").why("if nobody needs it any more")),
+            Error::AtWork { .. } => Self::of(ErrorKind::Conflict, &error)
+                .hint("two users, or two jobs, share a name on one engine: give each its own with `--name`")
+                .hint("or run macula as that user, or with that data folder (`sudo -H`, XDG_DATA_HOME)"),
             Error::SecretsLost { ref path, .. } => Self::of(ErrorKind::Conflict, &error)
                 .hint(format!("restore {} from a backup", path.display()))
                 .hint("if you no longer need the data, `down --volumes` deletes it, and the next `up` starts from scratch"),

@@ -47,6 +47,11 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         context.events().warn(note);
     }
     show(context, &prepared).await?;
+    if args.exit_code
+        && let Some(foreign) = prepared.survey.foreign()
+    {
+        return Err(foreign.into());
+    }
     if args.exit_code && !prepared.plan.is_empty() {
         return Err(CliError::new(ErrorKind::ChangesPending, "there are changes to make"));
     }
@@ -58,7 +63,13 @@ pub async fn show(context: &Context, prepared: &Prepared) -> Result<(), CliError
     let plan = &prepared.plan;
     let changes = changes(prepared).await;
     if context.json() {
-        return context.print_json(&json!({"steps": plan.steps, "left_out": plan.left_out, "changes": changes}));
+        let owner = &prepared.survey.foreign;
+        return context
+            .print_json(&json!({"steps": plan.steps, "left_out": plan.left_out, "changes": changes, "owner": owner}));
+    }
+    if let Some(owner) = &prepared.survey.foreign {
+        let name = &prepared.survey.platform.name;
+        return context.print(&format!("nothing to do here: the platform {name} belongs to {owner}\n"));
     }
     let style = context.out_style();
     let width = context.terminal.table_width().unwrap_or(160);

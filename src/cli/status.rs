@@ -133,10 +133,14 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
             count => format!("the data is kept ({})", text::count(count, "volume")),
         };
         let head = vec![platform.name.clone(), "down".to_owned(), data];
-        let notes = vec![("start it:".to_owned(), Some(context.typed("macula up")))];
+        let notes = match &platform.owner {
+            Some(owner) => vec![belongs(owner)],
+            None => vec![("start it:".to_owned(), Some(context.typed("macula up")))],
+        };
         return Screen { head, notes, ..Screen::default() };
     }
     let mut screen = Screen { head: head(status), ..Screen::default() };
+    screen.notes.extend(platform.owner.as_deref().map(belongs));
     let mut out: Vec<(&str, &str)> = Vec::new();
     for service in &status.services {
         let quiet = match service.condition {
@@ -181,6 +185,11 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
     }
     screen.up = context.typed("macula up");
     screen
+}
+
+/// Whatever is typed here is not for this user to change.
+fn belongs(owner: &str) -> (String, Option<String>) {
+    (format!("it belongs to {owner}: `up` and `down` of this user leave it alone"), None)
 }
 
 /// `macula · up 12m · 10 running, 1 failing · drift: none`

@@ -1,7 +1,8 @@
 use serde_json::{Value, json};
 
 use crate::app;
-use crate::model::{Remedy, macula};
+use crate::doctor::{Finding, Status};
+use crate::model::{Platform, Remedy, macula};
 use crate::validate::{Evidence, Fault, Hop, Row, State, Verdict, seen};
 
 use super::context::{Context, StackOptions};
@@ -31,6 +32,13 @@ pub struct Args {
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let loaded = context.load(&args.stacks)?;
     let session = context.session("validate").await;
+    let bridges = app::bridges(&session, &loaded).await;
+    if let Some(broken) = bridges.iter().find(|finding| finding.status == Status::Failed) {
+        return unreachable(context, &loaded.platform, broken);
+    }
+    for finding in &bridges {
+        context.events().warn(format!("{}: {}", finding.check, finding.summary));
+    }
     let (evidence, verdict) = app::validate(&session, &loaded).await?;
     if context.json() {
         context.print_json(&as_json(context, &evidence, &verdict))?;
@@ -58,6 +66,28 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     out.push_str(&faults(context, &about, style));
     context.print(&out)?;
     if about.is_empty() { Ok(()) } else { result(&verdict) }
+}
+
+/// Nothing of the platform can be reached on this machine: each name would wait in vain, and blame its service.
+fn unreachable(context: &Context, platform: &Platform, broken: &Finding) -> Result<(), CliError> {
+    let fix = macula("doctor --fix").arg(broken.check);
+    if context.json() {
+        let command = Remedy::from(fix).command(&context.invocation());
+        let fault = json!({
+            "hop": "machine", "cause": broken.check, "text": broken.summary, "names": [], "hints": broken.detail,
+            "try": command.into_iter().collect::<Vec<_>>(),
+        });
+        context.print_json(&json!({
+            "platform": platform.name, "domain": platform.domain, "ok": false, "inside": null, "names": [],
+            "broken": [fault],
+        }))?;
+        std::process::exit(i32::from(ErrorKind::NotHealthy.exit_code()));
+    }
+    let mut error = CliError::not_healthy(format!("{}: {}", broken.check, broken.summary));
+    for line in &broken.detail {
+        error = error.detail(line);
+    }
+    Err(error.hint("no name was checked: until this is fixed none can work").suggest(fix))
 }
 
 /// No service of the platform has a container.

@@ -69,19 +69,49 @@ pub fn published_addresses(platform: &Platform, block: Block) -> BTreeSet<String
         .collect()
 }
 
-/// A /24 for the platform's network that overlaps none of `taken` (routes of the host and subnets
-/// of the engine). The same name gets the same subnet while it is free.
-pub fn choose_subnet(name: &str, taken: &[Ipv4Net]) -> Option<Ipv4Net> {
+/// Subnets that a new network has to leave alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Of the engine's networks, none of which is ever overlapped.
+    pub networks: Vec<Ipv4Net>,
+    /// Routes of this machine.
+    pub routes: Vec<Ipv4Net>,
+}
+
+/// Routes up to this width may be overlapped, where nothing lies outside of all routes: a VPN that claims
+/// all private ranges has hosts in few of their subnets, and the longer prefix of ours wins. None at first,
+/// then halves of the whole address space and private ranges, then what a large site has.
+const WIDE: [u8; 3] = [0, 12, 16];
+
+impl Taken {
+    /// The first of `choices` that overlaps nothing, or else only routes that are much wider than it.
+    pub(super) fn first_free(&self, choices: impl Iterator<Item = Ipv4Net> + Clone) -> Option<Ipv4Net> {
+        WIDE.iter().find_map(|wide| {
+            choices.clone().find(|subnet| {
+                let narrow = self.routes.iter().filter(|route| route.prefix_len() > *wide);
+                !narrow.chain(&self.networks).any(|other| overlap(subnet, other))
+            })
+        })
+    }
+}
+
+/// Whether a route leaves room for a small subnet inside of it; see [`Taken`].
+pub fn is_wide(route: Ipv4Net) -> bool {
+    WIDE.iter().any(|wide| route.prefix_len() <= *wide)
+}
+
+/// A /24 for a network of this name, outside of what is taken. The same name gets the same subnet
+/// while it is free.
+pub fn choose_subnet(name: &str, taken: &Taken) -> Option<Ipv4Net> {
     let digest = Sha256::digest(name.as_bytes());
     let start = u32::from(digest.get(2).copied().unwrap_or(0));
     // 10.222/16 first: seldom used by VPNs and by none of the engines' own pools
     let pools = [(10, 222), (10, 221), (172, 28), (192, 168)];
-    pools.iter().find_map(|&(a, b)| {
-        (0..256u32)
-            .map(|step| Ipv4Addr::new(a, b, ((start + step) % 256) as u8, 0))
-            .filter_map(|base| Ipv4Net::new(base, 24).ok())
-            .find(|subnet| !taken.iter().any(|other| overlap(subnet, other)))
-    })
+    let choices = pools.iter().flat_map(|&(a, b)| {
+        let bases = (0..256u32).map(move |step| Ipv4Addr::new(a, b, ((start + step) % 256) as u8, 0));
+        bases.filter_map(|base| Ipv4Net::new(base, 24).ok())
+    });
+    taken.first_free(choices)
 }
 
 pub(super) fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
@@ -142,12 +172,35 @@ mod tests {
 
     #[test]
     fn the_subnet_avoids_routes_but_not_the_default_one() {
-        let free = choose_subnet("macula", &["0.0.0.0/0".parse().unwrap()]).unwrap();
+        let routes = |all: &[&str]| Taken {
+            routes: all.iter().map(|route| route.parse().unwrap()).collect(),
+            ..Taken::default()
+        };
+        let free = choose_subnet("macula", &routes(&["0.0.0.0/0"])).unwrap();
         assert_eq!(free.network().octets()[..2], [10, 222]);
-        let moved = choose_subnet("macula", &["10.0.0.0/8".parse().unwrap()]).unwrap();
+        let moved = choose_subnet("macula", &routes(&["10.0.0.0/8"])).unwrap();
         assert_eq!(moved.network().octets()[0], 172);
-        let everything = ["0.0.0.0/1".parse().unwrap(), "128.0.0.0/1".parse().unwrap()];
-        assert_eq!(choose_subnet("macula", &everything), None);
+    }
+
+    #[test]
+    fn wide_routes_leave_room_where_they_cover_everything() {
+        let routes = |all: &[&str]| all.iter().map(|route| route.parse().unwrap()).collect::<Vec<Ipv4Net>>();
+        // a VPN with all private ranges, and a host of it in our favorite subnet
+        let mut taken =
+            Taken { routes: routes(&["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]), ..Taken::default() };
+        let first = choose_subnet("macula", &taken).unwrap();
+        // of the three, the /16 is the likeliest to be a site of its own
+        assert_eq!(first.network().octets()[..2], [10, 222]);
+        taken.routes.push(first);
+        let second = choose_subnet("macula", &taken).unwrap();
+        assert!(!overlap(&first, &second));
+        // a network of the engine is never overlapped, however wide
+        taken.networks = routes(&["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]);
+        assert_eq!(choose_subnet("macula", &taken), None);
+        // the two halves of OpenVPN's `redirect-gateway def1`
+        let halves = Taken { routes: routes(&["0.0.0.0/1", "128.0.0.0/1"]), ..Taken::default() };
+        assert_eq!(choose_subnet("macula", &halves).unwrap().network().octets()[..2], [10, 222]);
+        assert!(is_wide("10.0.0.0/8".parse().unwrap()) && !is_wide("10.222.0.0/20".parse().unwrap()));
     }
 
     #[test]

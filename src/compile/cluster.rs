@@ -14,7 +14,7 @@ use crate::model::{
 use crate::render;
 
 use super::CompileError;
-use super::address::{Block, ingress_address, overlap};
+use super::address::{Block, Taken, ingress_address};
 use super::image::mirrored;
 use super::ingress::streams;
 
@@ -73,14 +73,11 @@ pub fn cluster_ports(platform: &Platform, block: Block) -> Vec<PortBinding> {
     all
 }
 
-/// Subnets for pods and for services that overlap none of `taken`.
-pub fn choose_cluster_subnets(taken: &[Ipv4Net]) -> Option<(Ipv4Net, Ipv4Net)> {
+/// Subnets for pods and for services, outside of what is taken.
+pub fn choose_cluster_subnets(taken: &Taken) -> Option<(Ipv4Net, Ipv4Net)> {
     // kind's own first: documentation and habits know them
     let choose = |second: &[u8]| {
-        second
-            .iter()
-            .filter_map(|second| Ipv4Net::new(Ipv4Addr::new(10, *second, 0, 0), 16).ok())
-            .find(|subnet| !taken.iter().any(|other| overlap(subnet, other)))
+        taken.first_free(second.iter().filter_map(|second| Ipv4Net::new(Ipv4Addr::new(10, *second, 0, 0), 16).ok()))
     };
     Some((choose(&[244, 245, 246, 240, 200, 150])?, choose(&[96, 97, 98, 99, 100, 101])?))
 }

@@ -18,7 +18,8 @@ mod ingress;
 mod zone;
 
 pub use address::{
-    Block, choose_block, choose_subnet, gateway, ingress_address, inside_address, loopback_address, published_addresses,
+    Block, Taken, choose_block, choose_subnet, gateway, ingress_address, inside_address, is_wide, loopback_address,
+    published_addresses,
 };
 pub use cluster::{
     ClusterSite, applications_address, choose_cluster_subnets, cluster, cluster_ports, kubernetes_minor, node_images,
@@ -131,6 +132,7 @@ fn networks(platform: &Platform, site: &Site<'_>) -> Vec<NetworkSpec> {
             // fixed addresses lie in the lower half, so that the engine never gives one away
             ip_range: address::dynamic_range(site.subnet).map(Into::into),
         }],
+        subnet: None,
         labels: own_labels(platform, site, None),
     };
     own.labels.extend(compose_labels(platform, "network", "default"));
@@ -163,6 +165,7 @@ fn networks(platform: &Platform, site: &Site<'_>) -> Vec<NetworkSpec> {
                     .iter()
                     .map(|pool| IpamPool { subnet: pool.subnet, gateway: pool.gateway, ip_range: pool.ip_range })
                     .collect(),
+                subnet: None,
                 labels,
             });
         }

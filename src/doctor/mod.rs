@@ -18,6 +18,7 @@ use crate::system::System;
 
 mod checks;
 mod context;
+mod firewall;
 pub mod install;
 
 use context::Context;
@@ -316,6 +317,13 @@ pub static CHECKS: &[Check] = &[
     check!("low-ports", true, "a rootless engine may publish ports below 1024", checks::ports::low),
     check!("loopback-addresses", true, "127.0.0.2 and so on belong to this machine", checks::network::loopback),
     check!("docker0-address", true, "the engine's bridges have their addresses", checks::network::bridges),
+    check!("forwarding", true, "containers reach each other and other machines", checks::forwarding::forwarding),
+    check!(
+        "neighbors",
+        false,
+        "other machines reach nothing that is published on loopback only",
+        checks::forwarding::neighbors
+    ),
     check!("subnet", true, "the platform's subnet collides with no route", checks::network::subnet),
     check!("proxy", true, "proxies are not used for the platform's names", checks::network::proxy),
     check!("name-servers", false, "somebody answers for names outside of the platforms", checks::names::servers),

@@ -169,6 +169,8 @@ async fn a_healthy_machine() {
     skipped: low-ports: the engine is not rootless
     ok: loopback-addresses: 2 addresses up to 127.0.0.2 are there
     skipped: docker0-address: the engine has no bridge on this machine
+    skipped: forwarding: the engine has no bridge on this machine
+    ok: neighbors: the engine drops what other machines send to containers directly
     skipped: subnet: none is fixed: one that collides with nothing is chosen
     ok: proxy: no proxy is set
     ok: name-servers: other names are asked of 192.0.2.1:53
@@ -559,12 +561,74 @@ async fn docker0_address() {
 }
 
 #[tokio::test]
+async fn forwarding_and_neighbors() {
+    let own = || network("macula", "fedcba9876543210", "172.18.5.0/24", true);
+    let filter = "-P FORWARD DROP\n-N DOCKER-USER\n-A FORWARD -o br-fedcba987654 -j DOCKER\n-A FORWARD -i br-fedcba987654 -j ACCEPT\n\
+                  -A DOCKER -d 172.18.5.9/32 ! -i br-fedcba987654 -o br-fedcba987654 -p tcp -m tcp --dport 5000 -j ACCEPT\n";
+    let nat = "-P POSTROUTING ACCEPT\n-A POSTROUTING -s 172.18.5.0/24 ! -o br-fedcba987654 -j MASQUERADE\n";
+    let host =
+        |filter: &str, nat: &str| {
+            let rules = FakeHost::new().program("iptables").folder("/sys/class/net/br-fedcba987654");
+            rules
+                .answer("sudo iptables -t filter -S", 0, filter, "")
+                .answer("sudo iptables -t nat -S", 0, nat, "")
+                .answer("ip -4 route show default", 0, "default via 192.0.2.9 dev eth0 proto dhcp\n", "")
+        };
+    let one = |host: FakeHost| Case { networks: Some(vec![own()]), ..case(host) };
+    assert_snapshot!(one(host(filter, nat)).find("forwarding").await, @"ok: forwarding: containers reach each other and other machines");
+    assert_snapshot!(one(host(filter, "")).find("forwarding").await, @"
+    warning: forwarding: what containers on br-fedcba987654 send to other machines gets no answer
+      the engine's rule that gives it this machine's address (MASQUERADE) is missing
+      fix: put the rule back; restarting the engine would put its own rules back too
+        sudo iptables -t nat -A POSTROUTING -s 172.18.5.0/24 '!' -o br-fedcba987654 -j MASQUERADE
+    ");
+    assert_snapshot!(one(host(filter, nat).setting("net.ipv4.ip_forward", "0")).find("forwarding").await, @"
+    warning: forwarding: this machine forwards nothing: containers reach no other machine
+      net.ipv4.ip_forward is 0; something has changed it since the engine was started
+      fix: switch it on
+        sudo sysctl -w net.ipv4.ip_forward=1
+    ");
+    let bare = FakeHost::new().folder("/sys/class/net/br-fedcba987654");
+    assert_snapshot!(one(bare).find("forwarding").await, @"skipped: forwarding: there is no iptables, so rules could not be read");
+    // an engine of before
+    let registry = ObservedContainer {
+        name: "macula-registry-1".into(),
+        addresses: [("macula".to_owned(), Ipv4Addr::new(172, 18, 5, 9))].into(),
+        ports: vec![PortBinding {
+            host_ip: Ipv4Addr::LOCALHOST.into(),
+            host_port: Some(5001),
+            container_port: 5000,
+            protocol: Protocol::Tcp,
+        }],
+        ..ObservedContainer::default()
+    };
+    let old = |host: FakeHost| Case {
+        facts: Some(Facts { engine: "Docker 20.10.24".into(), ..docker() }),
+        ours: vec![registry.clone()],
+        ..one(host)
+    };
+    assert_snapshot!(old(host(filter, nat)).find("neighbors").await, @"
+    warning: neighbors: machines of the same network can reach services that are published on loopback only
+      whoever adds a route to 172.18.5.0/24 through this machine reaches them at their own addresses
+      engines before Docker 28 let such packets through
+      fix: drop them, until the platform's network is made again or this machine starts again
+        sudo iptables -I DOCKER-USER '!' -i br-fedcba987654 -o br-fedcba987654 -m conntrack '!' --ctstate RELATED,ESTABLISHED,DNAT -j DROP
+    ");
+    let closed = format!("{filter}-A FORWARD -j DROP\n").replacen(
+        "-A FORWARD -o",
+        "-A FORWARD ! -i br-fedcba987654 -o br-fedcba987654 -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP\n-A FORWARD -o",
+        1,
+    );
+    assert_snapshot!(old(host(&closed, nat)).find("neighbors").await, @"ok: neighbors: what other machines send to containers directly is dropped");
+}
+
+#[tokio::test]
 async fn subnet() {
     let fixed = || Needs { subnet: "10.8.0.0/24".parse().ok(), ..needs() };
-    let vpn = || FakeHost::new().route("10.8.0.0/16", "wg0").route("127.0.0.0/8", "lo");
+    let vpn = || FakeHost::new().route("10.8.0.0/20", "wg0").route("127.0.0.0/8", "lo");
     assert_snapshot!(Case { want: fixed(), ..case(vpn()) }.find("subnet").await, @r"
     failed: subnet: the platform's subnet 10.8.0.0/24 collides with another network
-      wg0 has a route to 10.8.0.0/16
+      wg0 has a route to 10.8.0.0/20
       fix: set another `addresses: {subnet: ...}` in macula.yaml, or leave it out: a free one is chosen then
     ");
     let other = network("shop_default", "0123456789abcdef", "10.8.0.128/25", false);
@@ -579,12 +643,15 @@ async fn subnet() {
     let later = || Case { networks: Some(vec![own.clone()]), ..case(vpn().route("10.8.0.0/24", "br-fedcba987654")) };
     assert_snapshot!(later().find("subnet").await, @r"
     warning: subnet: the platform's subnet 10.8.0.0/24 collides with another network
-      wg0 has a route to 10.8.0.0/16
+      wg0 has a route to 10.8.0.0/20
       fix: `macula down` and `macula up` choose a free one; volumes stay
     ");
     let alone =
         Case { networks: Some(vec![own.clone()]), ..case(FakeHost::new().route("10.8.0.0/24", "br-fedcba987654")) };
     assert_snapshot!(alone.find("subnet").await, @"ok: subnet: 10.8.0.0/24 collides with nothing");
+    // the route of a VPN to much more than the subnet leaves room for it
+    let wide = Case { want: fixed(), ..case(FakeHost::new().route("10.0.0.0/8", "wg0")) };
+    assert_snapshot!(wide.find("subnet").await, @"ok: subnet: 10.8.0.0/24 collides with nothing");
     assert_snapshot!(case(vpn()).find("subnet").await, @"skipped: subnet: none is fixed: one that collides with nothing is chosen");
 }
 

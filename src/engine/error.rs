@@ -11,6 +11,9 @@ pub enum EngineError {
     NotFound { operation: String, what: String },
     #[error("{operation}: {message}")]
     Conflict { operation: String, message: String },
+    /// Another network has taken the subnet since it was chosen.
+    #[error("{operation}: {message}")]
+    SubnetTaken { operation: String, message: String },
     /// Somebody else holds a port that the container publishes.
     #[error("{operation}: {address} is taken")]
     PortTaken { operation: String, address: String },

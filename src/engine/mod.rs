@@ -214,6 +214,13 @@ pub trait Networks: Send + Sync {
     /// there.
     async fn readdress(&self, container: &str, network: &str, address: Ipv4Addr) -> Result<(), EngineError>;
     async fn create_volume(&self, spec: &VolumeSpec, labels: &BTreeMap<String, String>) -> Result<(), EngineError>;
+    /// Makes a volume with these labels unless one of this name is there; the labels of the one that is
+    /// there now. Of several who ask at once, the first one's labels stay: this is what a lock is made of.
+    async fn claim_volume(
+        &self,
+        name: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, EngineError>;
     async fn remove_volume(&self, name: &str) -> Result<(), EngineError>;
     /// Bytes that each volume takes on the engine's disk, where the engine counts them: this may take
     /// a while.

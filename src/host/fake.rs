@@ -114,6 +114,12 @@ impl FakeHost {
         self
     }
 
+    /// The folders of another user.
+    pub fn with_folders(self, folders: Folders) -> Self {
+        self.world().folders = folders;
+        self
+    }
+
     pub fn env_var(self, name: &str, value: &str) -> Self {
         self.world().environment.insert(name.into(), value.into());
         self

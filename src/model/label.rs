@@ -17,6 +17,8 @@ pub const PLATFORM: &str = "dev.macula.platform";
 pub const OWNER: &str = "dev.macula.owner";
 /// The same for people: `root on ci-7, with the data folder /root/.local/share/macula`.
 pub const OWNED_BY: &str = "dev.macula.owned-by";
+/// On the volume that is a lock: who holds it, as JSON.
+pub const LOCK: &str = "dev.macula.lock";
 /// The stack (one Compose file) that the resource comes from.
 pub const STACK: &str = "dev.macula.stack";
 /// The Compose service that the container or volume belongs to.

@@ -119,8 +119,11 @@ pub struct NetworkSpec {
     pub internal: bool,
     pub attachable: bool,
     pub enable_ipv6: bool,
-    /// Empty: the engine chooses.
+    /// Empty: whoever makes it chooses.
     pub ipam: Vec<IpamPool>,
+    /// What was chosen for a network that says nothing of addresses; no part of what is wanted.
+    #[serde(skip)]
+    pub subnet: Option<ipnet::Ipv4Net>,
     /// Without fingerprint; [`NetworkSpec::fingerprint`] is added when it is made.
     pub labels: BTreeMap<String, String>,
 }

@@ -53,6 +53,9 @@ pub fn stacks() -> Vec<(&'static str, &'static str)> {
     stacks
 }
 
+/// Work and memory that one file may take: some ten million steps, or about 300 MB of text in between.
+const FUEL: u64 = 10_000_000;
+
 /// Renders `source` with `context`. A variable that is not there is an error, never an empty text;
 /// the final newline stays; nothing is escaped, since no template of ours is HTML by file name.
 /// `name` is for error messages, and `{% include %}` and `{% import %}` find embedded templates.
@@ -63,6 +66,7 @@ pub fn render(name: &str, source: &str, context: &impl Serialize) -> Result<Stri
     if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
         environment.set_syntax(syntax);
     }
+    environment.set_fuel(Some(FUEL));
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_loader(|name| Ok(template(name).map(str::to_owned)));
     let _span = tracing::debug_span!("render", name).entered();
@@ -104,6 +108,20 @@ mod tests {
     fn a_syntax_error_names_its_line() {
         let error = render("x.j2", "{% for a in b %}\n\n{{ a \n", &json!({"b": [1]})).unwrap_err();
         insta::assert_snapshot!(error, @"x.j2:3: syntax error: unexpected end of input, expected end of variable block");
+    }
+
+    #[test]
+    fn a_template_cannot_use_up_the_machine() {
+        for source in [
+            "{{ 'x'|indent(2000000000, true) }}",
+            "{{ '%4000000000d'|format(1) }}",
+            "{{ 'x' * 4294967296 }}",
+            "{% set ns = namespace(x='x') %}{% for i in range(40) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+            "{% for i in range(9999) %}{% for j in range(9999) %}x{% endfor %}{% endfor %}",
+            "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}",
+        ] {
+            assert!(render("x.j2", source, &json!({})).is_err(), "{source}");
+        }
     }
 
     #[test]

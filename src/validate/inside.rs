@@ -137,7 +137,10 @@ async fn for_a_moment(
     let work = async {
         engine.start(&spec.name).await?;
         let ended = tokio::time::timeout(PATIENCE, engine.wait(&spec.name)).await;
-        let Ok(status) = ended else { return Ok(None) };
+        // it has the tools, and they wait in vain: so would those of other images
+        let Ok(status) = ended else {
+            return Err(EngineError::Timeout { operation: "asking from inside".into(), after: PATIENCE });
+        };
         if status? == NOT_FOUND {
             return Ok(None);
         }

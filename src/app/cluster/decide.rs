@@ -82,7 +82,7 @@ pub async fn decide(session: &Session, survey: &Survey, may_fetch: bool) -> Resu
         Some(record) => recorded(record),
         None => {
             let mut taken = observe::taken_subnets(&*survey.engine, session.host()).await?;
-            taken.push(survey.subnet);
+            taken.networks.push(survey.subnet);
             choose_cluster_subnets(&taken)
         }
     };

@@ -52,7 +52,13 @@ pub async fn create_cluster(
     for left in &plan.left_out {
         session.events.warn(format!("{} is left out: {}", left.service, left.reason));
     }
-    survey.state.keep_block(session.host(), survey.block).await?;
+    if let Some(foreign) = survey.foreign() {
+        return Err(foreign);
+    }
+    let fixed = loaded.platform.addresses.block.is_some();
+    if !survey.state.keep_block(session.host(), survey.block, fixed).await? {
+        return Err(Error::NoBlock { name: loaded.platform.name.to_string() });
+    }
     join::render_content(session, &survey, &plan, &mut joined).await?;
     if plan.is_empty() {
         return Ok(plan);

@@ -389,10 +389,13 @@ async fn stopped_nodes_are_started_each_at_its_address() {
     let up = machine.up(settings).await.unwrap();
     assert_eq!(up.now.cluster.state, "running");
     assert_snapshot!(machine.engine.journal().join("\n"), @"
+    creating volume macula.lock-macula
     giving container macula-control-plane the address 10.222.7.131 in network macula
     giving container macula-control-plane3 the address 10.222.7.133 in network macula
     starting container macula-control-plane
     starting container macula-control-plane3
+    creating volume macula.lock-macula
+    removing volume macula.lock-macula
     ");
 }
 

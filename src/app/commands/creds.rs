@@ -7,11 +7,12 @@ use serde::Serialize;
 use crate::compile::addons::SCRAPE_SECRETS;
 use crate::compile::{Block, Site, loopback_address};
 use crate::config::Loaded;
-use crate::model::{EngineKind, Facts, Platform, Secrets, label};
+use crate::model::{EngineKind, Facts, Platform, PlatformName, Secrets, label};
 use crate::observe;
 use crate::plan::without;
 
 use crate::app::exports::render_exports;
+use crate::app::owner::{self, Owner};
 use crate::app::{Error, Session};
 
 /// One secret of a service.
@@ -24,8 +25,20 @@ pub struct Credential {
     pub address: Option<String>,
 }
 
+/// Whoever's containers run under this name, the passwords recorded here are not theirs. Nothing is said
+/// where no engine can be asked.
+async fn must_be_own(session: &Session, platform: &PlatformName) -> Result<(), Error> {
+    let Some(engine) = session.system.engine.as_deref() else { return Ok(()) };
+    let Ok(observed) = observe::ours(engine, platform).await else { return Ok(()) };
+    match owner::other(Owner::read(session.host()).await?.as_ref(), platform, &observed) {
+        Some(owner) => Err(Error::Foreign { platform: platform.clone(), owner }),
+        None => Ok(()),
+    }
+}
+
 /// Recorded secrets; none before the first `up`.
 pub async fn credentials(session: &Session, loaded: &Loaded) -> Result<Vec<Credential>, Error> {
+    must_be_own(session, &loaded.platform.name).await?;
     let state = session.state(&loaded.platform.name);
     let (secrets, block) = tokio::join!(state.secrets(session.host()), state.block(session.host(), &loaded.platform));
     let (secrets, block) = (secrets?, block?);
@@ -56,6 +69,7 @@ fn address_of(platform: &Platform, service: &str, block: Block) -> Option<String
 /// The `exports` of all services, rendered. Where two services export the same variable the later
 /// stack has it.
 pub async fn exports(session: &Session, loaded: &Loaded) -> Result<BTreeMap<String, String>, Error> {
+    must_be_own(session, &loaded.platform.name).await?;
     let state = session.state(&loaded.platform.name);
     let secrets: Secrets = state.secrets(session.host()).await?;
     let wants_secrets = |service: &crate::model::Service| !service.extension.secrets.is_empty();

@@ -9,6 +9,7 @@ use crate::plan::{self, Keep, Plan};
 
 use crate::app::cluster::look::look_for;
 use crate::app::cluster::work::Work;
+use crate::app::engine_lock::EngineLock;
 use crate::app::owner::{self, Owner};
 use crate::app::{Error, Session, State, resolver};
 
@@ -96,11 +97,21 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
     if options.dry_run {
         return Ok(Downed { plan, kept });
     }
+    // another home's work is not waited for; what is taken down over its head ends with an error of its own
+    let lock = match EngineLock::acquire(session, name).await {
+        Err(Error::AtWork { .. }) if options.any_owner => None,
+        other => other?,
+    };
+    let mut done = Ok(());
     if !plan.is_empty() {
         let cluster = work.map(|work| Arc::new(work) as Arc<dyn ClusterWork>);
         let tools = Tools { cluster, ..session.tools(engine, facts?) };
-        session.carry_out(name, &plan, tools).await?;
+        done = session.carry_out(name, &plan, tools).await.map(drop);
     }
+    if let Some(lock) = lock {
+        lock.release().await;
+    }
+    done?;
     // the platform is down all the same
     if let Err(error) = resolver::release(session, name).await {
         session.events.warn(format!("the platform's names stay with the resolver: {error}"));

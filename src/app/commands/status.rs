@@ -40,6 +40,8 @@ pub struct PlatformStatus {
     pub down: bool,
     /// Of its data, whether it is up or down.
     pub volumes: usize,
+    /// Whose it is, where that is another user or data folder.
+    pub owner: Option<String>,
     /// Seconds that its oldest service has run.
     pub up_seconds: Option<u64>,
 }
@@ -247,6 +249,7 @@ pub(super) fn status_of(
             domain: platform.domain.clone(),
             down: !survey.observed.containers.iter().any(|found| ours(&found.labels)),
             volumes: survey.observed.volumes.iter().filter(|volume| ours(&volume.labels)).count(),
+            owner: survey.foreign.clone(),
             up_seconds: services.iter().filter(|row| row.condition.runs()).filter_map(|row| row.seconds).max(),
         },
         services,

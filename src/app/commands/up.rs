@@ -8,7 +8,8 @@ use crate::app::choices::Choices;
 use crate::app::cluster::join;
 use crate::app::cluster::status::ask;
 use crate::app::cluster::work::Work;
-use crate::app::owner::Owner;
+use crate::app::engine_lock::EngineLock;
+use crate::app::owner::{self, Owner};
 use crate::app::prepare::prepare_without;
 use crate::app::resolver;
 use crate::app::survey::{Look, Survey, survey_with};
@@ -31,6 +32,8 @@ use super::validate::astray;
 
 /// Seconds.
 const CALM: u32 = 5;
+/// Looks at an engine that changes in between: so many platforms may choose their network at once.
+const OVERTAKEN: usize = 10;
 
 #[derive(Debug, Clone, Default)]
 pub struct UpOptions {
@@ -144,6 +147,31 @@ async fn traced(
     let known = durations::known(session.host()).await;
     consent.planned(&prepared, &findings, &forecast(plan, &known)).await;
     install_programs(session, plan, consent).await?;
+    let held = recorder.phase("lock the engine", EngineLock::acquire(session, &loaded.platform.name)).await?;
+    let changed = change(session, loaded, options, no_dns, prepared, recorder).await;
+    if let Some(held) = held {
+        held.release().await;
+    }
+    changed
+}
+
+/// Carries out what was planned, under the lock.
+async fn change(
+    session: &Session,
+    loaded: &Loaded,
+    options: &UpOptions,
+    no_dns: bool,
+    mut prepared: Prepared,
+    recorder: &mut Recorder,
+) -> Result<UpResult, Error> {
+    // somebody else may have made the platform between the look and the lock
+    let owner = Owner::ensure(session.host()).await?;
+    let ours = observe::ours(&*prepared.survey.engine, &loaded.platform.name).await?;
+    if let Some(owner) = owner::other(Some(&owner), &loaded.platform.name, &ours) {
+        return Err(Error::Foreign { platform: loaded.platform.name.clone(), owner });
+    }
+    keep_addresses(session, loaded, options, &mut prepared).await?;
+    let survey = &prepared.survey;
     // before the first container: a password that only a container knows would be lost with it
     if survey.new_secrets {
         survey.state.keep_secrets(session.host(), &survey.secrets).await?;
@@ -153,8 +181,12 @@ async fn traced(
     let Prepared { survey, plan, cluster, .. } = &mut prepared;
     join::render_content(session, survey, plan, cluster).await?;
     let (mut outcome, mut work) = carry_out(session, &prepared, options, recorder).await;
-    if outcome.overtaken() {
-        // the engine carries on with what a killed run has asked for: it came in between
+    for _ in 0..OVERTAKEN {
+        if !outcome.overtaken() {
+            break;
+        }
+        // the engine carries on with what a killed run has asked for, or another platform's network has the
+        // subnet: it came in between
         session.events.info("the engine changed in between; looking again");
         prepared = recorder.phase("plan", prepare(session, loaded, &options.wanted)).await?;
         let before = std::mem::take(&mut outcome.ran);
@@ -224,7 +256,7 @@ async fn keep(
     gone: &[LeftOut],
 ) -> Result<(), Error> {
     let (host, survey) = (session.host(), &prepared.survey);
-    survey.state.keep_block(host, survey.block).await?;
+    survey.state.keep_block(host, survey.block, true).await?;
     survey.state.keep_no_dns(host, no_dns).await?;
     let choices = Choices {
         no_cluster: options.wanted.no_cluster.unwrap_or(options.choices.no_cluster),
@@ -262,6 +294,24 @@ async fn finish(
     ask(session, &survey, prepared.cluster.decision.as_ref(), &mut now.cluster).await?;
     let Plan { steps, left_out, .. } = prepared.plan;
     Ok(UpResult { steps: steps.len(), left_out, timings, trace: None, now })
+}
+
+/// Records the addresses that were chosen; where another platform has taken them since, plans again with
+/// others.
+async fn keep_addresses(
+    session: &Session,
+    loaded: &Loaded,
+    options: &UpOptions,
+    prepared: &mut Prepared,
+) -> Result<(), Error> {
+    let fixed = loaded.platform.addresses.block.is_some();
+    for _ in 0..OVERTAKEN {
+        if prepared.survey.state.keep_block(session.host(), prepared.survey.block, fixed).await? {
+            return Ok(());
+        }
+        *prepared = prepare(session, loaded, &options.wanted).await?;
+    }
+    Err(Error::NoBlock { name: loaded.platform.name.to_string() })
 }
 
 /// What this run starts is no longer stopped by the user.

@@ -9,6 +9,7 @@ use crate::compile::{Block, container_name, fully_qualified, own_address};
 use crate::config::Loaded;
 use crate::dns::Name;
 use crate::dns::Trace;
+use crate::doctor::{self, Finding, Needs, Selection, Status};
 use crate::model::{ContainerState, ObservedContainer, Platform, Remedy, Role, View, label};
 use crate::pki::Authority;
 use crate::pki::trust;
@@ -107,6 +108,22 @@ async fn walk(session: &Session, ground: &Ground, targets: Vec<Target>) -> Evide
         root: root(session, platform).await,
     };
     collect(&scene).await
+}
+
+/// What is wrong with the bridges of this machine and what it forwards: where they are broken nothing else
+/// can be told.
+pub async fn bridges(session: &Session, loaded: &Loaded) -> Vec<Finding> {
+    let platform = &loaded.platform;
+    let needs = Needs {
+        platform: platform.name.to_string(),
+        domain: platform.domain.clone(),
+        network: platform.name.network(),
+        ..Needs::default()
+    };
+    let checks = Selection::Named(vec!["docker0-address", "forwarding"]);
+    let mut found = doctor::run(&session.system, &needs, checks).await;
+    found.retain(|finding| matches!(finding.status, Status::Warning | Status::Failed));
+    found
 }
 
 /// Walks every name of the platform.

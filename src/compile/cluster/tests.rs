@@ -10,11 +10,15 @@ fn platform(settings: &str, name: &str) -> Platform {
     load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform
 }
 
+fn networks(all: &[&str]) -> Taken {
+    Taken { networks: all.iter().map(|network| network.parse().unwrap()).collect(), ..Taken::default() }
+}
+
 fn site() -> ClusterSite<'static> {
     ClusterSite {
         block: Block::DEFAULT,
         subnet: "10.222.7.0/24".parse().unwrap(),
-        subnets: choose_cluster_subnets(&[]).unwrap(),
+        subnets: choose_cluster_subnets(&Taken::default()).unwrap(),
         folder: Path::new("/home/dev/.local/share/macula/macula"),
         cgroup_version: Some(2),
         node_image: None,
@@ -103,8 +107,7 @@ fn several_nodes_of_a_named_platform_on_an_old_kernel() {
     let mut site = site();
     site.block = Block::new(Ipv4Addr::new(127, 70, 9, 0)).unwrap();
     site.cgroup_version = Some(1);
-    site.subnets =
-        choose_cluster_subnets(&["10.244.0.0/14".parse().unwrap(), "10.96.3.0/24".parse().unwrap()]).unwrap();
+    site.subnets = choose_cluster_subnets(&networks(&["10.244.0.0/14", "10.96.3.0/24"])).unwrap();
     let spec = cluster(&platform(settings, "pr-1"), &site).unwrap();
     assert_snapshot!(spec.config, @r#"
     # What `kind create cluster` is given. https://kind.sigs.k8s.io/docs/user/configuration/
@@ -207,5 +210,8 @@ fn versions_are_read_from_tags() {
 
 #[test]
 fn no_free_subnet_is_none() {
-    assert_eq!(choose_cluster_subnets(&["10.0.0.0/8".parse().unwrap()]), None);
+    assert_eq!(choose_cluster_subnets(&networks(&["10.0.0.0/8"])), None);
+    // a VPN's route over all of it leaves room
+    let vpn = Taken { routes: vec!["10.0.0.0/8".parse().unwrap()], ..Taken::default() };
+    assert_eq!(choose_cluster_subnets(&vpn), choose_cluster_subnets(&Taken::default()));
 }

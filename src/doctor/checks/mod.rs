@@ -2,6 +2,7 @@
 
 pub(super) mod cluster;
 pub(super) mod engine;
+pub(super) mod forwarding;
 pub(super) mod leftovers;
 pub(super) mod machine;
 pub(super) mod names;

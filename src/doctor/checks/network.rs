@@ -8,6 +8,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::ports::addresses;
 use super::some_of;
+use crate::compile::is_wide;
 use crate::doctor::context::Context;
 use crate::doctor::{Action, Fix, Verdict};
 use crate::host::{Command, Route};
@@ -51,21 +52,21 @@ pub(in crate::doctor) async fn loopback(context: &Context<'_>) -> Verdict {
 }
 
 /// The interface of a bridge network: `docker0` for the default one, else from the network's id.
-fn interface(network: &ObservedNetwork) -> String {
+pub(super) fn interface(network: &ObservedNetwork) -> String {
     if network.name == "bridge" {
         return "docker0".to_owned();
     }
     format!("br-{}", network.id.get(..12).unwrap_or(&network.id))
 }
 
-fn v4(network: &ObservedNetwork) -> Option<Ipv4Net> {
+pub(super) fn v4(network: &ObservedNetwork) -> Option<Ipv4Net> {
     network.subnets.iter().find_map(|subnet| match subnet {
         IpNet::V4(subnet) => Some(*subnet),
         IpNet::V6(_) => None,
     })
 }
 
-fn is_ours(context: &Context<'_>, network: &ObservedNetwork) -> bool {
+pub(super) fn is_ours(context: &Context<'_>, network: &ObservedNetwork) -> bool {
     network.labels.get(label::PLATFORM) == Some(&context.want.platform)
 }
 
@@ -139,9 +140,11 @@ pub(in crate::doctor) async fn subnet(context: &Context<'_>) -> Verdict {
             && (own.as_deref() == Some(&route.interface)
                 || route.network == subnet && route.interface.starts_with("podman"))
     };
+    // the longer prefix of the platform's network wins over a route to much more than it
+    let wide = |route: &Route| route.network.contains(&subnet) && is_wide(route.network);
     let mut lines: Vec<String> = routes
         .iter()
-        .filter(|route| overlap(&route.network) && !is_own(route))
+        .filter(|route| overlap(&route.network) && !is_own(route) && !wide(route))
         .map(|route| match route.interface.as_str() {
             "" => format!("there is a route to {}", route.network),
             interface => format!("{interface} has a route to {}", route.network),

@@ -54,6 +54,9 @@ pub(super) fn server_error(operation: &str, status: Option<u16>, message: &str) 
     if let Some(what) = missing(message) {
         return EngineError::NotFound { operation, what };
     }
+    if SUBNETS.iter().any(|words| text.contains(words)) {
+        return EngineError::SubnetTaken { operation, message: message.to_owned() };
+    }
     let conflict = status == Some(409) || CONFLICTS.iter().any(|words| text.contains(words));
     if conflict {
         return EngineError::Conflict { operation, message: message.to_owned() };
@@ -68,14 +71,16 @@ pub(super) fn server_error(operation: &str, status: Option<u16>, message: &str) 
     EngineError::Other { operation, message: message.to_owned() }
 }
 
-/// Somebody else holds a name, a subnet or an address. Docker answers these with 400, 403, 409 or
+/// A subnet that overlaps that of another network, in the words of Docker and of Podman.
+const SUBNETS: [&str; 2] = ["pool overlaps", "is already used on the host or by another config"];
+
+/// Somebody else holds a name or an address. Docker answers these with 400, 403, 409 or
 /// 500, Podman mostly with 500.
-const CONFLICTS: [&str; 10] = [
+const CONFLICTS: [&str; 9] = [
     "is already in use",
     "already exists",
     "already used",
     "has active endpoints",
-    "pool overlaps",
     // an address of the network that another container has (with a port it was caught before)
     "address already in use",
     "is already allocated",

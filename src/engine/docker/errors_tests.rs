@@ -145,8 +145,8 @@ fn real_messages_are_told_apart() {
     Conflict     doing x: network name macula already used: network already exists
     Conflict     doing x: error while removing network: network macula id 3f2e has active endpoints
     Conflict     doing x: "macula" has associated containers with it. Use -f to forcibly delete containers and pods: network is
-    Conflict     doing x: Pool overlaps with other one on this address space
-    Conflict     doing x: subnet 10.89.0.0/24 is already used on the host or by another config
+    SubnetTaken  doing x: Pool overlaps with other one on this address space
+    SubnetTaken  doing x: subnet 10.89.0.0/24 is already used on the host or by another config
     Conflict     doing x: remove macula-db: volume is in use - [3f2e]
     Conflict     doing x: Container 3f2e is not running
     Conflict     doing x: can only create exec sessions on running containers: container state improper

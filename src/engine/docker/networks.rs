@@ -48,19 +48,24 @@ impl Networks for Docker {
             let message = format!("network {} already exists", spec.name);
             return if ours(&found) { Ok(()) } else { Err(EngineError::Conflict { operation, message }) };
         }
-        let pools = spec.ipam.iter().map(|pool| IpamConfig {
+        let declared = spec.ipam.iter().map(|pool| IpamConfig {
             subnet: Some(pool.subnet.to_string()),
             ip_range: pool.ip_range.map(|range| range.to_string()),
             gateway: pool.gateway.map(|gateway| gateway.to_string()),
             auxiliary_addresses: None,
         });
+        let chosen = spec
+            .subnet
+            .filter(|_| spec.ipam.is_empty())
+            .map(|subnet| IpamConfig { subnet: Some(subnet.to_string()), ..IpamConfig::default() });
+        let pools: Vec<IpamConfig> = declared.chain(chosen).collect();
         let request = NetworkCreateRequest {
             name: spec.name.clone(),
             driver: (!spec.driver.is_empty()).then(|| spec.driver.clone()),
             internal: Some(spec.internal),
             attachable: Some(spec.attachable),
             enable_ipv6: Some(spec.enable_ipv6),
-            ipam: (!spec.ipam.is_empty()).then(|| Ipam { driver: None, config: Some(pools.collect()), options: None }),
+            ipam: (!pools.is_empty()).then_some(Ipam { driver: None, config: Some(pools), options: None }),
             options: (!spec.driver_opts.is_empty()).then(|| hash_map(&spec.driver_opts)),
             labels: Some(hash_map(&labels)),
             ..NetworkCreateRequest::default()
@@ -102,6 +107,21 @@ impl Networks for Docker {
         self.ensure_volume(&spec.name, spec.driver.as_deref(), &spec.driver_opts, &all).await
     }
 
+    async fn claim_volume(
+        &self,
+        name: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, EngineError> {
+        let request = VolumeCreateRequest {
+            name: Some(name.to_owned()),
+            labels: Some(hash_map(labels)),
+            ..VolumeCreateRequest::default()
+        };
+        let operation = operation::create_volume(name);
+        let volume = self.call(&operation, CHANGE, self.client.create_volume(request)).await?;
+        Ok(volume.labels.into_iter().collect())
+    }
+
     async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {
         let operation = operation::remove_volume(name);
         let removal = self.client.remove_volume(name, None::<RemoveVolumeOptions>);
@@ -110,8 +130,8 @@ impl Networks for Docker {
 }
 
 impl Docker {
-    /// An old engine lets two requests at once make two networks of one name. Ours gives way to one
-    /// that an interrupted run of ours has asked for.
+    /// An old engine lets two requests at once make two networks of one name. Ours gives way: to one that
+    /// an interrupted run of ours has asked for, and to somebody else's, which is a conflict.
     async fn only_one(
         &self,
         id: &str,
@@ -124,8 +144,13 @@ impl Docker {
         let all = self.networks().await?;
         let twin = all.iter().find(|network| network.name == spec.name && network.id != id);
         match twin {
+            None => Ok(()),
             Some(twin) if ours(twin) => self.remove_network(id).await,
-            _ => Ok(()),
+            Some(_) => {
+                self.remove_network(id).await?;
+                let message = format!("network {} already exists", spec.name);
+                Err(EngineError::Conflict { operation: operation::create_network(&spec.name), message })
+            }
         }
     }
 

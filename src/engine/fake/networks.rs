@@ -29,10 +29,14 @@ impl Networks for FakeEngine {
             return Err(conflict(&operation, format!("network {} already exists", spec.name)));
         }
         let mut subnets: Vec<ipnet::IpNet> = spec.ipam.iter().map(|pool| pool.subnet).collect();
+        if subnets.is_empty() {
+            subnets.extend(spec.subnet.map(ipnet::IpNet::V4));
+        }
         let overlaps = |one: &ipnet::IpNet, other: &ipnet::IpNet| one.contains(other) || other.contains(one);
         let taken = world.networks.values().flat_map(|network| &network.subnets);
         if taken.clone().any(|taken| subnets.iter().any(|subnet| overlaps(taken, subnet))) {
-            return Err(conflict(&operation, "Pool overlaps with other one on this address space"));
+            let message = "Pool overlaps with other one on this address space".to_owned();
+            return Err(EngineError::SubnetTaken { operation, message });
         }
         if subnets.is_empty() {
             let free = (18..=31u8).filter_map(|second| {
@@ -75,6 +79,17 @@ impl Networks for FakeEngine {
         let mut all = spec.labels.clone();
         all.extend(labels.clone());
         add_volume(&mut world, &operation, &spec.name, &all)
+    }
+
+    async fn claim_volume(
+        &self,
+        name: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, EngineError> {
+        self.gate().await;
+        let mut world = self.act(&operation::create_volume(name))?;
+        let fresh = ObservedVolume { name: name.to_owned(), labels: labels.clone() };
+        Ok(world.volumes.entry(name.to_owned()).or_insert(fresh).labels.clone())
     }
 
     async fn remove_volume(&self, name: &str) -> Result<(), EngineError> {

@@ -19,6 +19,7 @@ fn network() -> NetworkSpec {
         attachable: false,
         enable_ipv6: false,
         ipam: vec![IpamPool { subnet: "10.1.0.0/24".parse().unwrap(), gateway: None, ip_range: None }],
+        subnet: None,
         labels: BTreeMap::from([(label::PLATFORM.to_owned(), "macula".to_owned())]),
     }
 }
