@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | 8 | `cli` | one file a command: arguments and a call |
 //! | 7 | `app` | the only wiring: commands above; prepare, cluster, survey and session below |
+//! | 6 | `daemon` | what the background process does beside the resolver: routes to programs of this machine |
 //! | 6 | `observe`, `apply`, `doctor`, `validate` | one look at the world; carries out a plan; checks of the machine; the names walked from outside |
 //! | 5 | `system` | the engine, the host and the way into a cluster as one handle |
 //! | 5 | `cluster` | clusters by kind, which makes them of the engine's containers; the user's kubeconfig |
@@ -28,6 +29,7 @@ pub mod app;
 pub mod apply;
 pub mod cli;
 pub mod cluster;
+pub mod daemon;
 pub mod doctor;
 pub mod observe;
 pub mod probe;

@@ -29,6 +29,7 @@ const FLOORS: &[(&str, i8)] = &[
     ("system", 5),
     ("observe", 6),
     ("apply", 6),
+    ("daemon", 6),
     ("doctor", 6),
     ("validate", 6),
     ("app", 7),

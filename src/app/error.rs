@@ -76,6 +76,12 @@ pub enum Error {
     Cluster(#[from] crate::cluster::ClusterError),
     #[error("there are no passwords yet: the first `up` makes them")]
     NoSecrets,
+    #[error(transparent)]
+    Route(#[from] crate::daemon::RouteError),
+    #[error("`{name}` cannot be the name of a program: {reason}")]
+    ProgramName { name: String, reason: String },
+    #[error("{host} is a name of the platform itself")]
+    HostTaken { host: String },
     #[error("{0}")]
     Other(String),
 }

@@ -47,6 +47,7 @@ pub use commands::names::{
 };
 pub use commands::pages::{Page, pages};
 pub use commands::prune::{Pruned, PrunedImage, prune_images};
+pub use commands::run::{Program, ProgramRequest, prepare_program, program_log};
 pub use commands::serve::{DEFAULT_METRICS, ServeOptions, Serving, serve};
 pub use commands::status::{Condition, PlatformStatus, ServiceStatus, Status, UsageStatus, status, status_with_usage};
 pub use commands::up::{UpOptions, UpResult, up};

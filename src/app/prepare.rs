@@ -94,8 +94,14 @@ pub(super) async fn prepare_without(
     gone: &[LeftOut],
 ) -> Result<Prepared, Error> {
     let selection = selection(&loaded.platform, wanted)?;
-    let retry = wanted.retry || wanted.strict || !wanted.services.is_empty();
-    let look = Look { strict: wanted.strict, dns: wanted.dns, build: wanted.build, gone, retry };
+    let look = Look {
+        strict: wanted.strict,
+        dns: wanted.dns,
+        build: wanted.build,
+        gone,
+        retry: wanted.retry || wanted.strict,
+        named: &wanted.services,
+    };
     let mut survey = survey_with(session, loaded, look).await?;
     survey.problems.retain(|problem| selection.as_ref().is_none_or(|chosen| chosen.contains(problem.service())));
     if !survey.problems.is_empty() {

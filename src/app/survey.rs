@@ -75,6 +75,8 @@ pub(super) struct Look<'a> {
     pub gone: &'a [LeftOut],
     /// Images that were refused before are tried again.
     pub retry: bool,
+    /// The same for the images of these services alone.
+    pub named: &'a [String],
 }
 
 impl Survey {
@@ -167,7 +169,8 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     let (mut chosen, mut problems) =
         supply(full, &specs, &observed, how.strict, &|service| service_volumes(full, service));
     let mut refused = if how.retry { Vec::new() } else { still_refused(&choices, full, &chosen) };
-    refused.retain(|left| how.gone.iter().all(|gone| gone.service != left.service));
+    refused
+        .retain(|left| how.gone.iter().all(|gone| gone.service != left.service) && !how.named.contains(&left.service));
     problems.extend(chosen.leave_out(full, how.gone.iter().chain(&refused).cloned().collect()));
     let left_out: BTreeSet<&str> = chosen.left_out.iter().map(|left| left.service.as_str()).collect();
     let platform = without(full, &left_out);

@@ -477,7 +477,7 @@ impl Context {
             Some(rest) => format!("{typed} {rest}"),
             None => text.to_owned(),
         };
-        for before in ["`", ": ", "&& "] {
+        for before in ["`", ": ", "&& ", "$("] {
             text = text.replace(&format!("{before}macula "), &format!("{before}{typed} "));
         }
         text

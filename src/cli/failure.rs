@@ -4,6 +4,7 @@ use crate::app::{Error, ResolverError};
 use crate::apply::{BuildFailure, Failure, StepError};
 use crate::bundle::BundleError;
 use crate::cluster::{ClusterError, KubeconfigError};
+use crate::daemon::RouteError;
 use crate::dns::install::InstallError;
 use crate::dns::{ControlError, RecordsError, ServerError};
 use crate::engine::ImageError;
@@ -104,7 +105,13 @@ impl From<Error> for CliError {
             Error::Resolver(error) => resolver(&error),
             Error::Install(error) => install(error),
             Error::Bundle(error) => bundle(&error),
-            Error::NoBlock { .. } | Error::Other(_) => Self::of(ErrorKind::Unexpected, &error),
+            Error::Route(RouteError::Taken { .. }) | Error::HostTaken { .. } => {
+                Self::of(ErrorKind::Conflict, &error).hint("choose another name with `macula run --as NAME`")
+            }
+            Error::ProgramName { .. } => {
+                Self::of(ErrorKind::Usage, &error).hint("choose a name with `macula run --as NAME`")
+            }
+            Error::NoBlock { .. } | Error::Route(_) | Error::Other(_) => Self::of(ErrorKind::Unexpected, &error),
         }
     }
 }

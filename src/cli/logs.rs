@@ -1,6 +1,6 @@
 use std::io::Write;
 
-use crate::app::{Error, LogEvent, LogSource, log_sources, read_logs};
+use crate::app::{Error, LogEvent, LogSource, log_sources, program_log, read_logs};
 use crate::engine::LogOptions;
 use crate::words;
 
@@ -55,7 +55,16 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let name = context.platform_name()?;
     let session = context.session("logs").await;
     let mut services = args.services.clone();
-    let found = match log_sources(&session, &name, &services).await {
+    let sources = log_sources(&session, &name, &services).await;
+    // the containers of a service go before a program that had the same name once
+    if sources.is_err()
+        && let [program] = args.services.as_slice()
+        && let Some(log) = program_log(&*context.host, &name, program)
+        && context.host.exists(&log).await
+    {
+        return follow_program(context, &log, &args).await;
+    }
+    let found = match sources {
         Err(Error::UnknownService { names, known }) => {
             // a host name stands for its service; only the stacks know whose it is
             let meant = names.iter().map(|name| context.service_of_host(name)).collect::<Option<Vec<String>>>();
@@ -101,6 +110,26 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     }
     if !any && !services.is_empty() && !context.json() {
         context.events().info(format!("{}: nothing was written", services.join(", ")));
+    }
+    Ok(())
+}
+
+/// The output of a program that `macula run` has started.
+async fn follow_program(context: &Context, log: &std::path::Path, args: &Args) -> Result<(), CliError> {
+    let read = async || context.host.read(log).await.map_err(|error| CliError::io("read the log", &error));
+    let content = read().await?;
+    let most = args.tail.map_or(usize::MAX, |tail| usize::try_from(tail).unwrap_or(usize::MAX));
+    let lines: Vec<&[u8]> = content.split_inclusive(|byte| *byte == b'\n').collect();
+    let shown = lines.get(lines.len().saturating_sub(most)..).unwrap_or_default().concat();
+    context.print(&String::from_utf8_lossy(&shown))?;
+    let mut seen = content.len();
+    while args.follow {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        let content = read().await?;
+        // it may have been cut
+        seen = seen.min(content.len());
+        context.print(&String::from_utf8_lossy(content.get(seen..).unwrap_or_default()))?;
+        seen = content.len();
     }
     Ok(())
 }

@@ -36,6 +36,7 @@ mod offer;
 mod open;
 mod plan;
 pub mod reference;
+mod run;
 mod s3;
 mod stack;
 mod status;
@@ -88,6 +89,7 @@ enum Command {
     Open(open::Args),
     Creds(creds::Args),
     Env(env::Args),
+    Run(run::Args),
     Doctor(doctor::Args),
     Dns(dns::Args),
     Cluster(cluster::Args),
@@ -123,7 +125,7 @@ struct RemoveArgs {
 /// Commands as the help shows them.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Platform", &["up", "down", "plan", "status", "ls", "validate", "doctor"]),
-    ("Services", &["logs", "exec", "open", "restart", "stop", "start", "creds", "env"]),
+    ("Services", &["logs", "exec", "open", "restart", "stop", "start", "creds", "env", "run"]),
     ("Names and certificates", &["dns", "trust"]),
     ("Images and cluster", &["images", "cluster"]),
     ("Configuration", &["config", "stack", "completions"]),
@@ -267,6 +269,7 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Open(args) => open::run(context, args).await,
         Command::Creds(args) => creds::run(context, args).await,
         Command::Env(args) => env::run(context, args).await,
+        Command::Run(args) => run::run(context, args).await,
         Command::Doctor(args) => doctor::run(context, args).await,
         Command::Dns(args) => dns::run(context, args).await,
         Command::Cluster(args) => cluster::run(context, args).await,

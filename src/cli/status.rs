@@ -206,6 +206,7 @@ fn head(status: &Status) -> Vec<String> {
     let since =
         status.platform.up_seconds.map_or("up".to_owned(), |seconds| format!("up {}", text::short_age(seconds)));
     let drift = match status.changes.len() {
+        _ if status.platform.incomplete => "drift: unknown".to_owned(),
         0 => "drift: none".to_owned(),
         count => format!("drift: {}", text::count(count, "service")),
     };

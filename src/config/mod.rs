@@ -83,6 +83,15 @@ pub struct Loaded {
     settings: Settings,
 }
 
+/// Reads an env file as Compose does; `lookup` knows the variables from outside. The error says in which line it is.
+pub fn env_file(
+    text: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<std::collections::BTreeMap<String, String>, String> {
+    let read = compose::env_file::parse(text, lookup);
+    read.map(|file| file.values).map_err(|error| format!("line {}: {}", error.line, error.message))
+}
+
 /// Reads macula.yaml and all stacks. Errors: everything that is wrong in any of them, at once.
 pub fn load(request: &Request, files: &dyn Files) -> Result<Loaded, ConfigErrors> {
     let built_in = if request.only_own { Vec::new() } else { render::stacks() };

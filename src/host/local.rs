@@ -168,6 +168,10 @@ impl Host for LocalHost {
         run::run_watched(self, command, said).await
     }
 
+    async fn run_in_front(&self, command: &Command, log: &Path) -> Result<i32, RunError> {
+        run::run_in_front(self, command, log).await
+    }
+
     fn which(&self, program: &str) -> Option<PathBuf> {
         run::which(program, &self.search_path())
     }

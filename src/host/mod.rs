@@ -141,6 +141,13 @@ pub trait Host: Send + Sync {
         lines.lines().for_each(said);
         done
     }
+    /// Runs a program in the foreground of this terminal: its input is ours, and so is Ctrl-C; what it
+    /// writes goes to our streams and to the end of `log`. It ends with us, even if we are killed. Its
+    /// status as shells tell it: 128 and the signal for one that was killed.
+    async fn run_in_front(&self, command: &Command, log: &Path) -> Result<i32, RunError> {
+        let _ = log;
+        Ok(self.run(command).await?.status.unwrap_or(128))
+    }
     /// Where a program lies on the PATH (also /usr/sbin and /sbin).
     fn which(&self, program: &str) -> Option<PathBuf>;
     /// Starts a program that outlives us, in a session of its own, output appended to `log`

@@ -19,4 +19,5 @@ mod full;
 mod images;
 mod ingress;
 mod order;
+mod run;
 mod trace;

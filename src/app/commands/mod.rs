@@ -14,6 +14,7 @@ pub(in crate::app) mod ls;
 pub(in crate::app) mod names;
 pub(in crate::app) mod pages;
 pub(in crate::app) mod prune;
+pub(in crate::app) mod run;
 pub(in crate::app) mod serve;
 pub(in crate::app) mod status;
 pub(in crate::app) mod up;

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::compile::RESOLVER;
+use crate::daemon::Routes;
 use crate::dns::{
     Client, Config, Encrypted, EncryptedListen, ForwardSettings, Handle, Identities, Listen, Name, QueryLog, Server,
     ServerError, Sources, Upstreams, ZoneEntry, follow,
@@ -56,6 +57,7 @@ pub struct ServeOptions {
 /// A resolver in this process. Stops when dropped.
 pub struct Serving {
     handle: Handle,
+    _routes: Option<Routes>,
     tasks: Vec<JoinHandle<()>>,
     host: Arc<dyn Host>,
     files: ResolverFiles,
@@ -148,7 +150,20 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
         wants,
     };
     write(&*host, &files.process(), &process).await?;
-    Ok(Serving { handle, tasks, host, files, events: events.clone(), started_by: options.started_by })
+    // each duty can fail alone
+    let routes = Routes::start(&files.routes(), &files.control());
+    if let Err(error) = &routes {
+        events.warn(format!("programs of this machine get no names (`macula run`): {error}"));
+    }
+    Ok(Serving {
+        handle,
+        _routes: routes.ok(),
+        tasks,
+        host,
+        files,
+        events: events.clone(),
+        started_by: options.started_by,
+    })
 }
 
 /// What was asked for by hand, else what the platforms want.

@@ -36,6 +36,8 @@ pub struct Status {
 pub struct PlatformStatus {
     pub name: String,
     pub domain: String,
+    /// The user's files have errors: what is wanted is not known.
+    pub incomplete: bool,
     /// Nothing of it is there but, perhaps, its data.
     pub down: bool,
     /// Of its data, whether it is up or down.
@@ -247,6 +249,7 @@ pub(super) fn status_of(
         platform: PlatformStatus {
             name: platform.name.to_string(),
             domain: platform.domain.clone(),
+            incomplete: planned.incomplete,
             down: !survey.observed.containers.iter().any(|found| ours(&found.labels)),
             volumes: survey.observed.volumes.iter().filter(|volume| ours(&volume.labels)).count(),
             owner: survey.foreign.clone(),

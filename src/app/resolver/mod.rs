@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `resolver.sock` | the control socket of the one that runs |
 //! | `resolver.json` | its process: pid, start time, version, who started it and how |
+//! | `routes.sock` | where `macula run` asks for a name |
 //! | `resolver.log` | what one in the background says |
 //! | `zones/<platform>.json` | a platform's names and what it wants of the resolver: what it is started with again |
 //! | `offered` | nothing: `up` has offered `dns install` once |
@@ -69,6 +70,11 @@ impl ResolverFiles {
 
     pub fn control(&self) -> PathBuf {
         self.folder.join("resolver.sock")
+    }
+
+    /// Where programs of this machine ask for a name.
+    pub fn routes(&self) -> PathBuf {
+        self.folder.join("routes.sock")
     }
 
     pub fn log(&self) -> PathBuf {
@@ -512,8 +518,11 @@ pub async fn names_status(session: &Session, domain: &str) -> Names {
         Err(Error::Resolver(taken @ ResolverError::Taken { .. })) => (None, Some(taken)),
         Err(_) => (None, None),
     };
-    let mut wanted: Vec<String> =
-        resolver.iter().flat_map(|status| status.zones.iter().map(|zone| zone.apex.clone())).collect();
+    // a zone that no platform has is the name of a program (`macula run`)
+    let platforms = ResolverFiles::of(host).entries(host).await;
+    let of_a_platform = |apex: &String| platforms.iter().any(|(_, entry)| entry.zone.apex == *apex);
+    let zones = resolver.iter().flat_map(|status| status.zones.iter().map(|zone| zone.apex.clone()));
+    let mut wanted: Vec<String> = zones.filter(of_a_platform).collect();
     let served = wanted.iter().any(|zone| zone == domain);
     if !served {
         wanted.push(domain.to_owned());

@@ -4,7 +4,7 @@ mod build;
 pub(super) mod canonical;
 mod dockerfile;
 mod emit;
-mod env_file;
+pub(in crate::config) mod env_file;
 mod extends;
 mod files;
 mod finish;

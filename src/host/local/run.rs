@@ -1,6 +1,7 @@
 //! The one place that starts programs.
 
 use std::fs::{File, OpenOptions};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,10 @@ use crate::host::{Capabilities, Command, LineSink, Output, RunError};
 const SYSTEM_PROGRAMS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 /// Lines of a failed program's output that its error shows.
 const SHOWN_LINES: usize = 20;
+/// The kept output of a program in the foreground loses its older half when it gets longer than this.
+const LONGEST_OUTPUT: u64 = 4 << 20;
+/// How much is written between two looks at that.
+const LOOK_AFTER: usize = 1 << 20;
 
 impl LocalHost {
     /// The PATH with the system's own programs at its end.
@@ -144,6 +149,90 @@ pub(super) async fn run_watched(host: &LocalHost, command: &Command, said: LineS
     };
     group.0 = None;
     judged(command, status.map_err(io)?, out, err)
+}
+
+pub(super) async fn run_in_front(host: &LocalHost, command: &Command, log: &Path) -> Result<i32, RunError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let line = command.to_string();
+    let io = |error: std::io::Error| RunError::Io { command: line.clone(), message: error.to_string() };
+    let mut ready = host.prepared(command, &[])?;
+    let (file, _) = open_log(host, log).map_err(io)?;
+    let file = tokio::fs::File::from_std(file);
+    let other = file.try_clone().await.map_err(io)?;
+    ready.stdin(Stdio::inherit()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    end_with_us(&mut ready);
+    // before the program is there: a signal in between would end us and not it
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(io)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(io)?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(io)?;
+    let mut child = ready.spawn().map_err(io)?;
+    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (our_out, our_err) =
+        (std::io::stdout().as_fd().try_clone_to_owned(), std::io::stderr().as_fd().try_clone_to_owned());
+    let ours = |stream: std::io::Result<OwnedFd>| stream.map(|stream| tokio::fs::File::from_std(File::from(stream)));
+    let out = tokio::spawn(tee(stdout, ours(our_out).map_err(io)?, file, log.to_owned()));
+    let err = tokio::spawn(tee(stderr, ours(our_err).map_err(io)?, other, log.to_owned()));
+    let pass_on = |which: Signal| {
+        if let Some(pid) = pid {
+            // it may have ended meanwhile
+            let _ = rustix::process::kill_process(pid, which);
+        }
+    };
+    let status = loop {
+        tokio::select! {
+            status = child.wait() => break status.map_err(io)?,
+            // Ctrl-C reaches all that run in the foreground of the terminal
+            _ = interrupt.recv() => if !in_foreground() { pass_on(Signal::INT) },
+            _ = terminate.recv() => pass_on(Signal::TERM),
+            _ = hang_up.recv() => pass_on(Signal::HUP),
+        }
+    };
+    // what it has started may go on and keep the pipes open: only what is there is waited for
+    let rest = async { tokio::join!(out, err) };
+    let _ = tokio::time::timeout(std::time::Duration::from_millis(200), rest).await;
+    Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
+}
+
+/// This process is in the foreground of the terminal that it was started in.
+fn in_foreground() -> bool {
+    let terminal = File::open("/dev/tty").and_then(|terminal| Ok(rustix::termios::tcgetpgrp(terminal)?));
+    terminal.is_ok_and(|foreground| foreground == rustix::process::getpgrp())
+}
+
+/// Passes on what a program writes as it comes, and keeps the end of it.
+async fn tee(from: Option<impl AsyncRead + Unpin>, mut to: tokio::fs::File, mut log: tokio::fs::File, path: PathBuf) {
+    let Some(mut from) = from else { return };
+    let mut chunk = [0u8; 8192];
+    let mut written = 0;
+    while let Ok(count @ 1..) = from.read(&mut chunk).await {
+        let bytes = chunk.get(..count).unwrap_or_default();
+        // a terminal that has gone, or a full disk, is no reason to stop the program
+        let _ = to.write_all(bytes).await;
+        let _ = to.flush().await;
+        let _ = log.write_all(bytes).await;
+        let _ = log.flush().await;
+        written += count;
+        if written > LOOK_AFTER {
+            written = 0;
+            let path = path.clone();
+            let _ = tokio::task::spawn_blocking(move || files::keep_end(&path, LONGEST_OUTPUT)).await;
+        }
+    }
+}
+
+/// The kernel ends the program when we end, however that happens.
+fn end_with_us(ready: &mut tokio::process::Command) {
+    #[cfg(target_os = "linux")]
+    // SAFETY: between fork and exec only prctl is called, a plain system call without allocation.
+    unsafe {
+        ready.pre_exec(|| {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM, 0, 0, 0);
+            Ok(())
+        });
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = ready;
 }
 
 /// All of a stream; each line is told when it is whole. A carriage return ends one too: what programs

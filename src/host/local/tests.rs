@@ -371,3 +371,45 @@ fn a_lock_file_that_was_removed_guards_nothing() {
     assert_eq!(host.try_lock(&path, "macula up").unwrap().unwrap_err().command, "macula up");
     drop(second);
 }
+
+#[tokio::test]
+async fn a_program_in_front_keeps_its_code_and_its_words() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host_in(home.path());
+    let log = host.folders().data.join("macula/run/shop.log");
+    let shell = async |script: &str| host.run_in_front(&Command::new("sh", ["-c", script]), &log).await;
+    assert_eq!(shell("printf said; exit 3").await.unwrap(), 3);
+    assert_eq!(shell("kill -KILL $$").await.unwrap(), 137);
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "said");
+    let missing = host.run_in_front(&Command::new("no-such-program", [""; 0]), &log).await;
+    assert!(matches!(missing, Err(RunError::Missing { .. })));
+}
+
+#[test]
+fn files_of_ours_are_not_opened_through_links() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host_in(home.path());
+    let data = host.folders().data;
+    let victim = home.path().join("victim");
+    std::fs::create_dir_all(&data).unwrap();
+    std::fs::write(&victim, "precious").unwrap();
+    std::os::unix::fs::symlink(&victim, data.join("lock")).unwrap();
+    let error = host.try_lock(&data.join("lock"), "macula up").unwrap_err();
+    assert!(error.to_string().ends_with("it is a symbolic link"), "{error}");
+    std::fs::hard_link(&victim, data.join("hard")).unwrap();
+    let error = host.try_lock(&data.join("hard"), "macula up").unwrap_err();
+    assert!(error.to_string().ends_with("it is a hard link to another file"), "{error}");
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+}
+
+#[tokio::test]
+async fn a_log_loses_its_older_half() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host_in(home.path());
+    let log = host.folders().data.join("dns/resolver.log");
+    host.write(&log, "old\n".repeat(100).as_bytes(), 0o600).await.unwrap();
+    host.keep_end(&log, 400).await.unwrap();
+    assert_eq!(host.read(&log).await.unwrap().len(), 400);
+    host.keep_end(&log, 399).await.unwrap();
+    assert_eq!(host.read(&log).await.unwrap(), "old\n".repeat(49).as_bytes());
+}

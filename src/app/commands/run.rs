@@ -1,0 +1,204 @@
+//! `run`: what a program of this machine needs to be a member of the platform.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::app::certificate::{authorities, authority_domain};
+use crate::app::resolver::{self, ResolverFiles};
+use crate::app::{Choices, Consent, Error, Session, Survey, UpOptions, Wanted, survey, up};
+use crate::compile::{gateway, ingress_address, own_address, zone};
+use crate::config::Loaded;
+use crate::daemon::{Held, Route, RouteError, hold};
+use crate::host::{Host, Unmet, until};
+use crate::model::PlatformName;
+use crate::pki::{Authority, trust};
+
+use super::creds::exports;
+
+/// Until a background process that was started takes programs.
+const START: Duration = Duration::from_secs(5);
+const SHORT: Duration = Duration::from_millis(10);
+
+/// A program that is to run.
+#[derive(Debug, Clone, Default)]
+pub struct ProgramRequest {
+    /// One label, or several.
+    pub name: String,
+    /// None: any free one.
+    pub port: Option<u16>,
+    /// Services that it needs; none: the ingress alone.
+    pub needs: Vec<String>,
+}
+
+/// What it is started with.
+#[derive(Debug, Clone)]
+pub struct Program {
+    pub url: String,
+    pub port: u16,
+    /// Beside the environment of this process.
+    pub environment: BTreeMap<String, String>,
+    pub log: PathBuf,
+    /// It can have a name: the last `up` was not told to leave the names alone.
+    pub named: bool,
+    route: Route,
+    socket: PathBuf,
+}
+
+/// Where the output of a program is kept for `logs`; none: no program can have that name.
+pub fn program_log(host: &dyn Host, platform: &PlatformName, name: &str) -> Option<PathBuf> {
+    checked(name).ok().map(|label| log_of(host, platform, &label))
+}
+
+fn log_of(host: &dyn Host, platform: &PlatformName, label: &str) -> PathBuf {
+    run_folder(host, platform).join(format!("{label}.log"))
+}
+
+/// Of everything that is kept for programs.
+fn run_folder(host: &dyn Host, platform: &PlatformName) -> PathBuf {
+    host.folders().data.join(platform.as_str()).join("run")
+}
+
+/// Brings up what the program needs, and puts its settings together. `choices`: what the `up` of it keeps.
+pub async fn prepare_program(
+    session: &Session,
+    loaded: &Loaded,
+    choices: Choices,
+    request: &ProgramRequest,
+    consent: &dyn Consent,
+) -> Result<Program, Error> {
+    let (platform, host) = (&loaded.platform, session.host());
+    let label = checked(&request.name)?;
+    let host_name = format!("{label}.{}", platform.domain);
+    if is_own(&survey(session, loaded).await?, &host_name) {
+        return Err(Error::HostTaken { host: host_name });
+    }
+    let mut wanted: BTreeSet<String> = request.needs.iter().cloned().collect();
+    let ways_in = platform.services().filter(|(_, service)| service.extension.role.is_some());
+    wanted.extend(ways_in.map(|(_, service)| service.name.clone()));
+    let wanted = Wanted { services: wanted.into_iter().collect(), ..Wanted::default() };
+    up(session, loaded, &UpOptions { wanted, choices, no_dns: None }, consent).await?;
+    let seen = survey(session, loaded).await?;
+    let port = match request.port {
+        Some(port) => port,
+        None => crate::daemon::free_port().map_err(|source| Error::Io { path: "127.0.0.1".into(), source })?,
+    };
+    let secure = seen.certificate.is_ok();
+    let (scheme, usual, number) =
+        if secure { ("https", 443, platform.ingress.https) } else { ("http", 80, platform.ingress.http) };
+    let url =
+        if number == usual { format!("{scheme}://{host_name}") } else { format!("{scheme}://{host_name}:{number}") };
+    let mut environment = settings(session, loaded, &request.needs).await?;
+    environment.extend(trusted(session, loaded).await?);
+    environment.insert("PORT".into(), port.to_string());
+    environment.insert("MACULA_URL".into(), url.clone());
+    environment.insert("OTEL_SERVICE_NAME".into(), label.clone());
+    let log = log_of(host, &platform.name, &label);
+    // there is none yet, or it is in order
+    let _ = host.keep_end(&log, resolver::LONGEST_LOG).await;
+    let before = host.read(&log).await.map(|text| text.len()).unwrap_or_default();
+    let route = Route {
+        host: host_name,
+        port,
+        gateway: gateway(seen.subnet),
+        ingress: own_address(seen.block),
+        ingress_inside: ingress_address(seen.subnet),
+        log: log.clone(),
+        log_from: u64::try_from(before).unwrap_or(u64::MAX),
+    };
+    let named = !session.state(&platform.name).no_dns(host).await?;
+    Ok(Program { url, port, environment, log, named, route, socket: ResolverFiles::of(host).routes() })
+}
+
+impl Program {
+    /// Takes the name, until the value is dropped; starts the background process where none runs.
+    pub async fn take_name(&self, session: &Session, loaded: &Loaded) -> Result<Held, Error> {
+        match hold(&self.socket, &self.route).await {
+            Err(RouteError::Io(_)) => {}
+            held => return Ok(held?),
+        }
+        resolver::ensure(session, &survey(session, loaded).await?).await?;
+        // it answers for names a moment before it takes programs
+        let held = until(START, SHORT, &session.cancel, async || match hold(&self.socket, &self.route).await {
+            Err(error @ RouteError::Io(_)) => Err(error),
+            held => Ok(held),
+        });
+        match held.await {
+            Ok(held) => Ok(held?),
+            Err(Unmet::TooLong(error)) => Err(error.into()),
+            Err(Unmet::Cancelled) => Err(Error::Cancelled),
+        }
+    }
+}
+
+/// As a name below the domain.
+fn checked(typed: &str) -> Result<String, Error> {
+    let fail = |reason: &str| Error::ProgramName { name: typed.to_owned(), reason: reason.to_owned() };
+    let ascii = crate::dns::Name::ascii(typed.trim()).map_err(|error| fail(error.reason))?.to_ascii_lowercase();
+    let plain = |label: &str| {
+        let inside = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        inside && !label.is_empty() && label.len() <= 63 && !label.starts_with('-') && !label.ends_with('-')
+    };
+    if ascii.len() > 100 || !ascii.split('.').all(plain) {
+        return Err(fail("use letters, digits and dashes"));
+    }
+    Ok(ascii)
+}
+
+/// Whether the platform itself has the name.
+fn is_own(seen: &Survey, host: &str) -> bool {
+    let zone = zone(&seen.platform, seen.block, seen.subnet, false, None);
+    zone.records.iter().any(|record| record.name == host)
+}
+
+/// What the services export that it needs; of all, where none is named.
+async fn settings(session: &Session, loaded: &Loaded, needs: &[String]) -> Result<BTreeMap<String, String>, Error> {
+    let mut all = match exports(session, loaded).await {
+        Ok(all) => all,
+        // a platform of an ingress alone
+        Err(Error::NoSecrets) => BTreeMap::new(),
+        Err(error) => return Err(error),
+    };
+    if !needs.is_empty() {
+        let needed = loaded.platform.services().filter(|(_, service)| needs.contains(&service.name));
+        let names: BTreeSet<&String> = needed.flat_map(|(_, service)| service.extension.exports.keys()).collect();
+        all.retain(|name, _| names.contains(name));
+    }
+    Ok(all)
+}
+
+/// Variables by which programs trust the platform's certificates, and the files behind them.
+async fn trusted(session: &Session, loaded: &Loaded) -> Result<BTreeMap<String, String>, Error> {
+    let host = session.host();
+    let domain = authority_domain(&loaded.platform);
+    let Some(authority) = Authority::load(host, &authorities(session), domain, host.now()).await? else {
+        return Ok(BTreeMap::new());
+    };
+    let folder = run_folder(host, &loaded.platform.name);
+    let (root, bundle) = (folder.join("ca.pem"), folder.join("ca-bundle.pem"));
+    keep(host, &root, &authority.root().pem()).await?;
+    keep(host, &bundle, &trust::bundle(host, authority.root()).await).await?;
+    let (root, bundle) = (root.display().to_string(), bundle.display().to_string());
+    let all = ["SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"].map(|name| (name.to_owned(), bundle.clone()));
+    Ok(all.into_iter().chain([("NODE_EXTRA_CA_CERTS".to_owned(), root)]).collect())
+}
+
+async fn keep(host: &dyn Host, path: &Path, content: &str) -> Result<(), Error> {
+    let written = host.write(path, content.as_bytes(), 0o644).await;
+    written.map_err(|source| Error::Io { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_programs() {
+        assert_eq!(checked("Shop").unwrap(), "shop");
+        assert_eq!(checked("api.shop").unwrap(), "api.shop");
+        assert_eq!(checked("bücher").unwrap(), "xn--bcher-kva");
+        for wrong in ["", "a/b", "-a", "a..b", "*", "a b", &"x".repeat(64)] {
+            assert!(matches!(checked(wrong), Err(Error::ProgramName { .. })), "{wrong}");
+        }
+    }
+}

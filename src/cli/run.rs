@@ -1,0 +1,114 @@
+use std::time::Duration;
+
+use crate::app::{ProgramRequest, prepare_program};
+use crate::config::env_file;
+use crate::host::Command;
+
+use super::context::{Context, StackOptions};
+use super::error::CliError;
+use super::up::Asker;
+
+/// Run a program on this machine as part of the platform
+///
+/// Starts the services it needs, gives it their connection settings (as `macula env` prints them), a port in PORT
+/// and the platform's certificates, and routes https://NAME.<domain> to it for as long as it runs: HTTP, gRPC,
+/// WebSocket and server-sent events. Until it listens, that page says so. Its output is also kept for
+/// `macula logs NAME`. Exits with the program's own exit code.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Name below the platform's domain (default: the name of this folder)
+    #[arg(long = "as", value_name = "NAME")]
+    called: Option<String>,
+    /// Port the program listens on (default: a free one, passed in PORT)
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+    /// Services to start first; only their settings are passed on (default: the settings of all services)
+    #[arg(long, value_name = "SERVICE", value_delimiter = ',')]
+    needs: Vec<String>,
+    /// Read more variables from this file, in Compose's format; they override the platform's
+    #[arg(long, value_name = "PATH")]
+    env_file: Vec<std::path::PathBuf>,
+    #[command(flatten)]
+    stacks: StackOptions,
+    /// The program and its arguments
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+/// Until the route is asked for again after the background process has gone.
+const AGAIN: Duration = Duration::from_millis(300);
+
+pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    let (loaded, choices) = context.load_for_up(&args.stacks, false)?;
+    let name = match args.called {
+        Some(name) => name,
+        None => folder_name()?,
+    };
+    let mut more = Vec::new();
+    for path in &args.env_file {
+        let content = context.host.read(path).await;
+        let content = content.map_err(|error| CliError::io(format!("read {}", path.display()), &error))?;
+        let read = env_file(&String::from_utf8_lossy(&content), &|name| context.host.env(name));
+        more.extend(read.map_err(|error| CliError::config(format!("{}: {error}", path.display())))?);
+    }
+    let session = context.session("run").await;
+    let request = ProgramRequest { name, port: args.port, needs: args.needs };
+    let program = prepare_program(&session, &loaded, choices, &request, &Asker { context }).await?;
+    let mut held = match program.named {
+        true => Some(program.take_name(&session, &loaded).await?),
+        false => None,
+    };
+    match held {
+        Some(_) => context.events().info(format!("{} leads to port {} of this machine", program.url, program.port)),
+        None => {
+            let up = context.typed("macula up --dns");
+            context
+                .events()
+                .warn(format!("the program gets no name, as `up --no-dns` asked for (`{up}` changes that)"));
+        }
+    }
+    context.finish();
+    let Some((executable, arguments)) = args.command.split_first() else { return Ok(()) };
+    let mut command = Command::new(executable, arguments);
+    command.env = program.environment.clone();
+    command.env.extend(colors(context));
+    command.env.extend(more);
+    let keep_route = async {
+        loop {
+            match &mut held {
+                Some(held) => held.lost().await,
+                None => std::future::pending().await,
+            }
+            tokio::time::sleep(AGAIN).await;
+            // the next time, then
+            if let Ok(again) = program.take_name(&session, &loaded).await {
+                held = Some(again);
+            }
+        }
+    };
+    let code = tokio::select! {
+        code = context.host.run_in_front(&command, &program.log) => code?,
+        () = keep_route => return Ok(()),
+    };
+    match code {
+        0 => Ok(()),
+        code => std::process::exit(code),
+    }
+}
+
+/// The program writes to a pipe, so that its output can be kept; what we write to has colors all the same.
+fn colors(context: &Context) -> Vec<(String, String)> {
+    let decided = ["NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"].iter().any(|name| context.host.env(name).is_some());
+    if decided || !context.terminal.stdout_is_tty {
+        return Vec::new();
+    }
+    ["FORCE_COLOR", "CLICOLOR_FORCE"].map(|name| (name.to_owned(), "1".to_owned())).into()
+}
+
+fn folder_name() -> Result<String, CliError> {
+    let folder = std::env::current_dir().map_err(|error| CliError::io("find the current folder", &error))?;
+    let name = folder.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let plain = |character: char| if character.is_alphanumeric() { character } else { '-' };
+    let name: String = name.chars().map(plain).collect();
+    Ok(name.trim_matches('-').to_owned())
+}

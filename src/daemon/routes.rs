@@ -1,0 +1,527 @@
+//! The routes themselves: who may have which name, and passing requests on.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::{PORT, Reply, Route};
+use crate::dns::{Client, ZoneEntry};
+use crate::model::{Record, RecordData, View, Zone};
+
+/// Longest line of a request for a route.
+const MOST: u64 = 16 << 10;
+/// Longest head of an HTTP request; the ingress sends no longer ones.
+const HEAD: usize = 300 << 10;
+/// How a header of the PROXY protocol begins.
+const PROXY: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
+/// What in it names the host.
+const AUTHORITY: u8 = 2;
+/// How HTTP/2 begins where it was agreed on before.
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n";
+/// For a client to read an answer before the connection ends.
+const LINGER: Duration = Duration::from_secs(2);
+/// For the head of a request.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Requests that are passed on at once.
+const REQUESTS: usize = 1024;
+/// Of the program's output, on the page that is shown until it listens.
+const SHOWN: u64 = 4 << 10;
+
+#[derive(Debug, thiserror::Error)]
+pub enum RoutesError {
+    #[error("making the socket {}", path.display())]
+    Socket { path: PathBuf, source: io::Error },
+}
+
+/// The routes of this process. Dropped, they end.
+pub struct Routes {
+    socket: PathBuf,
+    shared: Arc<Shared>,
+}
+
+/// What all tasks share.
+struct Shared {
+    /// The resolver's control socket, for the names.
+    resolver: PathBuf,
+    port: u16,
+    state: Mutex<State>,
+    requests: Arc<Semaphore>,
+    stop: CancellationToken,
+}
+
+#[derive(Default)]
+struct State {
+    /// By gateway and name: two platforms may not share a gateway.
+    routes: BTreeMap<(Ipv4Addr, String), Route>,
+    listeners: BTreeMap<Ipv4Addr, Listening>,
+}
+
+/// A gateway on which requests are taken.
+struct Listening {
+    stop: CancellationToken,
+    #[cfg(test)]
+    address: SocketAddr,
+}
+
+impl Routes {
+    /// Takes requests for routes on `socket`; names go to the resolver behind `resolver`.
+    pub fn start(socket: &Path, resolver: &Path) -> Result<Self, RoutesError> {
+        Self::start_with(socket, resolver, PORT)
+    }
+
+    /// Port 0: any that is free.
+    fn start_with(socket: &Path, resolver: &Path, port: u16) -> Result<Self, RoutesError> {
+        let fail = |source| RoutesError::Socket { path: socket.to_owned(), source };
+        match std::fs::remove_file(socket) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
+            _ => {}
+        }
+        let listener = UnixListener::bind(socket).map_err(fail)?;
+        std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600)).map_err(fail)?;
+        let shared = Arc::new(Shared {
+            resolver: resolver.to_owned(),
+            port,
+            state: Mutex::default(),
+            requests: Arc::new(Semaphore::new(REQUESTS)),
+            stop: CancellationToken::new(),
+        });
+        let routes = Self { socket: socket.to_owned(), shared: Arc::clone(&shared) };
+        tokio::spawn(async move {
+            loop {
+                let accepted = tokio::select! {
+                    accepted = listener.accept() => accepted,
+                    () = shared.stop.cancelled() => return,
+                };
+                match accepted {
+                    Ok((stream, _)) => drop(tokio::spawn(lease(Arc::clone(&shared), stream))),
+                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                }
+            }
+        });
+        Ok(routes)
+    }
+}
+
+impl Drop for Routes {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+        // a leftover is replaced by the next start
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}
+
+/// One `macula run`: its route is there until the connection ends.
+async fn lease(shared: Arc<Shared>, stream: UnixStream) {
+    let mut stream = BufReader::new(stream);
+    let mut line = Vec::new();
+    let asked = timeout(PATIENCE, (&mut stream).take(MOST).read_until(b'\n', &mut line)).await;
+    let Ok(Ok(_)) = asked else { return };
+    let Ok(route) = serde_json::from_slice::<Route>(&line) else { return };
+    let key = (route.gateway, route.host.clone());
+    let reply = match shared.add(&route).await {
+        Ok(true) => Reply::Routed,
+        Ok(false) => Reply::Taken,
+        Err(error) => Reply::Failed { reason: format!("{}:{}: {error}", route.gateway, shared.port) },
+    };
+    let routed = matches!(reply, Reply::Routed);
+    if routed {
+        shared.name(&route, true).await;
+    }
+    let said = serde_json::to_vec(&reply).map(|mut line| {
+        line.push(b'\n');
+        line
+    });
+    let told = match said {
+        Ok(said) => stream.write_all(&said).await.is_ok(),
+        Err(_) => false,
+    };
+    if routed && told {
+        let mut rest = [0; 64];
+        tokio::select! {
+            () = async { while stream.read(&mut rest).await.is_ok_and(|count| count > 0) {} } => {}
+            () = shared.stop.cancelled() => {}
+        }
+    }
+    if routed {
+        shared.remove(&key);
+        shared.name(&route, false).await;
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// False: the name is taken.
+    async fn add(self: &Arc<Self>, route: &Route) -> io::Result<bool> {
+        let key = (route.gateway, route.host.clone());
+        if self.state().routes.contains_key(&key) {
+            return Ok(false);
+        }
+        if !self.state().listeners.contains_key(&route.gateway) {
+            let listener = TcpListener::bind((route.gateway, self.port)).await?;
+            let stop = self.stop.child_token();
+            let listening = Listening {
+                stop: stop.clone(),
+                #[cfg(test)]
+                address: listener.local_addr()?,
+            };
+            self.state().listeners.insert(route.gateway, listening);
+            tokio::spawn(Arc::clone(self).accept(listener, route.gateway, stop));
+        }
+        Ok(self.state().routes.insert(key, route.clone()).is_none())
+    }
+
+    fn remove(&self, key: &(Ipv4Addr, String)) {
+        let mut state = self.state();
+        state.routes.remove(key);
+        if !state.routes.keys().any(|(gateway, _)| *gateway == key.0)
+            && let Some(listener) = state.listeners.remove(&key.0)
+        {
+            listener.stop.cancel();
+        }
+    }
+
+    /// Tells the resolver of the name, as a small zone of its own: what covers it (a wildcard that leads
+    /// to the cluster) would lead elsewhere. Where no resolver runs, nobody asks for names.
+    async fn name(&self, route: &Route, there: bool) {
+        let Ok(mut client) = Client::connect(&self.resolver).await else { return };
+        let done = if there {
+            let mut zone = Zone::new(route.host.clone(), 1);
+            let mut record = |address, view| {
+                zone.records.push(Record::new(route.host.clone(), RecordData::A(address)).only(view));
+            };
+            record(route.ingress, View::Host);
+            record(route.ingress_inside, View::Container);
+            client.add(ZoneEntry::new(zone)).await
+        } else {
+            client.remove(&route.host).await.map(drop)
+        };
+        if let Err(error) = done {
+            tracing::warn!(name = %route.host, %error, "telling the resolver of a route");
+        }
+    }
+
+    async fn accept(self: Arc<Self>, listener: TcpListener, gateway: Ipv4Addr, stop: CancellationToken) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = stop.cancelled() => return,
+            };
+            let Ok((stream, _)) = accepted else {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            let Ok(slot) = Arc::clone(&self.requests).try_acquire_owned() else { continue };
+            let shared = Arc::clone(&self);
+            tokio::spawn(async move {
+                // either end may go away at any time
+                let _ = shared.pass(stream, gateway).await;
+                drop(slot);
+            });
+        }
+    }
+
+    /// One connection of the ingress, which opens one for each request or client, and says in front whom it is
+    /// for; everything after that is the program's, whatever it is: HTTP/1, HTTP/2, a WebSocket. For a name that
+    /// is nobody's the connection is closed without a word, which the ingress takes as "not here".
+    async fn pass(&self, mut from: TcpStream, gateway: Ipv4Addr) -> io::Result<()> {
+        let Some(host) = timeout(PATIENCE, proxied_host(&mut from)).await?? else { return Ok(()) };
+        let Some(route) = self.state().routes.get(&(gateway, host)).cloned() else { return Ok(()) };
+        let _ = from.set_nodelay(true);
+        if let Ok(to) = connect(route.port).await {
+            let _ = to.set_nodelay(true);
+            relay(from, to, &route).await;
+            return Ok(());
+        }
+        let head = timeout(PATIENCE, head(&mut from)).await??;
+        if head.starts_with(HTTP2) {
+            return Ok(());
+        }
+        let said = last_lines(&route).await;
+        from.write_all(starting(&route, &said).as_bytes()).await?;
+        from.shutdown().await?;
+        // what it still sends must not reset the connection before the page has been read
+        timeout(LINGER, tokio::io::copy(&mut from, &mut tokio::io::sink())).await?.map(drop)
+    }
+}
+
+/// Both directions, until both have ended. A program that closes the connection without a word has failed, and
+/// the page says so.
+async fn relay(mut from: TcpStream, mut to: TcpStream, route: &Route) {
+    let (mut from_read, mut from_write) = from.split();
+    let (mut to_read, mut to_write) = to.split();
+    let http2 = AtomicBool::new(false);
+    let there = async {
+        let mut first = vec![0; 16 << 10];
+        let count = from_read.read(&mut first).await.unwrap_or(0);
+        let bytes = first.get(..count).unwrap_or_default();
+        http2.store(bytes.starts_with(HTTP2), Ordering::Relaxed);
+        if to_write.write_all(bytes).await.is_ok() {
+            let _ = tokio::io::copy(&mut from_read, &mut to_write).await;
+        }
+        let _ = to_write.shutdown().await;
+    };
+    let back = async {
+        let mut first = vec![0; 16 << 10];
+        match to_read.read(&mut first).await {
+            Ok(count @ 1..) => {
+                if from_write.write_all(first.get(..count).unwrap_or_default()).await.is_ok() {
+                    let _ = tokio::io::copy(&mut to_read, &mut from_write).await;
+                }
+            }
+            Ok(0) | Err(_) if !http2.load(Ordering::Relaxed) => {
+                let _ = from_write.write_all(silent(route, &last_lines(route).await).as_bytes()).await;
+            }
+            _ => {}
+        }
+        let _ = from_write.shutdown().await;
+    };
+    // either end may go away at any time
+    tokio::join!(there, back);
+}
+
+/// Programs listen on one of the two loopback addresses, or on both.
+async fn connect(port: u16) -> io::Result<TcpStream> {
+    match TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await {
+        Ok(stream) => Ok(stream),
+        Err(_) => TcpStream::connect(SocketAddr::from((Ipv6Addr::LOCALHOST, port))).await,
+    }
+}
+
+/// The name that a request is for, from the header that the ingress puts in front of a connection (the PROXY
+/// protocol, version 2). None: there is no such header, or none that names anything.
+async fn proxied_host(stream: &mut TcpStream) -> io::Result<Option<String>> {
+    let mut start = [0; 16];
+    stream.read_exact(&mut start).await?;
+    let [signature @ .., _, family, high, low] = start;
+    if signature[..] != PROXY[..] {
+        return Ok(None);
+    }
+    let mut rest = vec![0; usize::from(u16::from_be_bytes([high, low]))];
+    stream.read_exact(&mut rest).await?;
+    // source and destination stand before what else is said
+    let mut said = match family >> 4 {
+        1 => rest.get(12..),
+        2 => rest.get(36..),
+        _ => Some(rest.as_slice()),
+    }
+    .unwrap_or_default();
+    while let [kind, high, low, more @ ..] = said {
+        let (value, next) = more.split_at(usize::from(u16::from_be_bytes([*high, *low])).min(more.len()));
+        if *kind == AUTHORITY {
+            return Ok(Some(String::from_utf8_lossy(value).to_ascii_lowercase()));
+        }
+        said = next;
+    }
+    Ok(None)
+}
+
+/// The request's bytes up to the end of its head, and what came with them.
+async fn head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(4096);
+    loop {
+        if stream.read_buf(&mut head).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if head.windows(4).any(|window| window == b"\r\n\r\n") {
+            return Ok(head);
+        }
+        if head.len() > HEAD {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+    }
+}
+
+/// What the program has written, or the end of that.
+async fn last_lines(route: &Route) -> String {
+    let read = async {
+        let mut file = tokio::fs::File::open(&route.log).await?;
+        let length = file.metadata().await?.len();
+        // a long one loses its beginning
+        let own = if route.log_from > length { 0 } else { route.log_from };
+        file.seek(io::SeekFrom::Start(length.saturating_sub(SHOWN).max(own))).await?;
+        let mut end = Vec::new();
+        file.take(SHOWN).read_to_end(&mut end).await?;
+        Ok::<_, io::Error>(end)
+    };
+    let end = read.await.unwrap_or_default();
+    String::from_utf8_lossy(&end).into_owned()
+}
+
+/// What is shown until the program listens.
+fn starting(route: &Route, said: &str) -> String {
+    let why = format!("Nothing listens on port {} yet. This page reloads every second.", route.port);
+    page(route, "503 Service Unavailable", "starting", "is starting", &why, said)
+}
+
+/// What is shown where it has closed the connection instead of answering.
+fn silent(route: &Route, said: &str) -> String {
+    let why = format!("The program on port {} closed the connection without an answer.", route.port);
+    page(route, "502 Bad Gateway", "silent", "did not answer", &why, said)
+}
+
+fn page(route: &Route, status: &str, mark: &str, state: &str, why: &str, said: &str) -> String {
+    let escaped = |text: &str| {
+        let plain = text.chars().filter(|character| !character.is_control() || *character == '\n');
+        plain.collect::<String>().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    };
+    let (host, said) = (escaped(&route.host), escaped(said));
+    let body = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta http-equiv=\"refresh\" content=\"1\">\n\
+         <title>{host} {state}</title>\n<h1>{host} {state}</h1>\n<p>{why}</p>\n<pre>{said}</pre>\n</html>\n"
+    );
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\nRetry-After: 1\r\n\
+         Cache-Control: no-store\r\nX-Macula: {mark}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpSocket;
+
+    use super::super::hold;
+    use super::*;
+
+    fn route(host: &str, port: u16, folder: &Path) -> Route {
+        Route {
+            host: host.to_owned(),
+            port,
+            gateway: Ipv4Addr::LOCALHOST,
+            ingress: Ipv4Addr::LOCALHOST,
+            ingress_inside: Ipv4Addr::LOCALHOST,
+            log: folder.join("run.log"),
+            log_from: 4,
+        }
+    }
+
+    /// A port on which nobody listens, for as long as the socket is there.
+    fn unused() -> (u16, TcpSocket) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        (socket.local_addr().unwrap().port(), socket)
+    }
+
+    fn start(folder: &Path) -> (Routes, PathBuf) {
+        let socket = folder.join("routes.sock");
+        (Routes::start_with(&socket, &folder.join("none"), 0).unwrap(), socket)
+    }
+
+    impl Routes {
+        /// Where requests are taken; none while there are no routes.
+        fn port(&self) -> Option<u16> {
+            self.shared.state().listeners.get(&Ipv4Addr::LOCALHOST).map(|listening| listening.address.port())
+        }
+    }
+
+    /// As the ingress does: the name stands in front of the connection.
+    async fn ask(port: u16, host: &str) -> io::Result<String> {
+        ask_with(port, host, b"GET / HTTP/1.1\r\nhost: whatever\r\n\r\n").await
+    }
+
+    async fn ask_with(port: u16, host: &str, request: &[u8]) -> io::Result<String> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        let mut said = vec![4, 0, 1, b'x', AUTHORITY, 0, u8::try_from(host.len()).unwrap()];
+        said.extend(host.as_bytes());
+        let length = u16::try_from(12 + said.len()).unwrap().to_be_bytes();
+        stream.write_all(&[PROXY.as_slice(), &[0x21, 0x11], &length, &[127; 12], &said, request].concat()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
+    }
+
+    /// Answers every connection with its first bytes.
+    async fn echo() -> u16 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut bytes = vec![0; 1024];
+                let count = stream.read(&mut bytes).await.unwrap_or(0);
+                let _ = stream.write_all(&bytes[..count]).await;
+            }
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn a_route_lives_as_long_as_its_connection() {
+        let folder = tempfile::tempdir().unwrap();
+        let (routes, socket) = start(folder.path());
+        let program = echo().await;
+        let held = hold(&socket, &route("shop.macula.local", program, folder.path())).await.unwrap();
+        let port = routes.port().unwrap();
+        assert!(ask(port, "SHOP.macula.local").await.unwrap().starts_with("GET / HTTP/1.1\r\n"));
+        assert_eq!(ask(port, "other.macula.local").await.unwrap_or_default(), "");
+
+        let again = hold(&socket, &route("shop.macula.local", program, folder.path())).await;
+        assert!(matches!(again, Err(super::super::RouteError::Taken { .. })));
+        let second = hold(&socket, &route("api.macula.local", program, folder.path())).await.unwrap();
+        drop(held);
+        while !ask(port, "shop.macula.local").await.unwrap_or_default().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(ask(port, "api.macula.local").await.unwrap().contains("GET /"));
+        drop(second);
+        while routes.port().is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn until_the_program_listens_a_page_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let (routes, socket) = start(folder.path());
+        std::fs::write(folder.path().join("run.log"), "old\ncompiling <shop>\n\x1b[1mdone").unwrap();
+        let (nobody, _kept) = unused();
+        let _held = hold(&socket, &route("shop.macula.local", nobody, folder.path())).await.unwrap();
+        let port = routes.port().unwrap();
+        let page = ask(port, "shop.macula.local").await.unwrap();
+        assert!(page.starts_with("HTTP/1.1 503 "), "{page}");
+        assert!(page.contains("<pre>compiling &lt;shop&gt;\n[1mdone"), "{page}");
+        assert_eq!(ask_with(port, "shop.macula.local", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap(), "");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_closes_without_a_word_has_failed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (routes, socket) = start(folder.path());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let program = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                // all of it, so that the connection ends and is not reset
+                let _ = stream.read(&mut [0; 1024]).await;
+            }
+        });
+        let _held = hold(&socket, &route("shop.macula.local", program, folder.path())).await.unwrap();
+        assert!(ask(routes.port().unwrap(), "shop.macula.local").await.unwrap().starts_with("HTTP/1.1 502 "));
+    }
+
+    #[tokio::test]
+    async fn who_does_not_say_whom_it_is_for_gets_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (routes, socket) = start(folder.path());
+        let _held = hold(&socket, &route("shop.macula.local", echo().await, folder.path())).await.unwrap();
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, routes.port().unwrap())).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: shop.macula.local\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        // closed, or reset with the request unread
+        let _ = stream.read_to_end(&mut answer).await;
+        assert!(answer.is_empty());
+    }
+}

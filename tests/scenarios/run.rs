@@ -1,0 +1,100 @@
+//! `macula run`: a program of this machine has a name of the platform for as long as it runs.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+use crate::harness::{Platform, Running, eventually, skipped};
+
+/// The ingress alone, and a resolver on an address that no other scenario has.
+fn settings(listen: Ipv4Addr) -> String {
+    let without = ["dns", "draw", "metrics", "observability", "postgres", "registry", "s3", "tools"];
+    let without: Vec<String> = without.iter().map(|stack| format!("{stack}: false")).collect();
+    format!(
+        "cluster: {{enabled: false}}\nbuilt_in: {{{}}}\ndns: {{listen: [\"{listen}:53953\"]}}\n",
+        without.join(", ")
+    )
+}
+
+/// A platform whose resolver runs, and its ingress's address. `None`, said aloud: something is missing here.
+fn up(scenario: &str) -> Option<(Platform, Ipv4Addr)> {
+    let python = Command::new("python3").arg("--version").stdout(Stdio::null()).status();
+    if !python.is_ok_and(|status| status.success()) {
+        skipped(scenario, "python3", "it is not installed");
+        return None;
+    }
+    let platform = Platform::new(scenario)?;
+    let [.., high, low] = std::process::id().to_be_bytes();
+    platform.write("macula.yaml", &settings(Ipv4Addr::new(127, 99, high, low.max(1))));
+    platform.set("XDG_CACHE_HOME", std::env::temp_dir().join("macula-test-cache").to_str().unwrap());
+    let done = platform.run("up --yes --images build --timeout 5m --dns");
+    if done.code == 6 || done.code == 8 {
+        skipped(scenario, "build", "the ingress cannot be built here");
+        return None;
+    }
+    done.ok();
+    let status = platform.run("status -o json").ok().json();
+    let rows = status["services"].as_array().unwrap();
+    let ingress = rows.iter().find(|row| row["name"] == "ingress").unwrap();
+    let address = ingress["addresses"][0].as_str().unwrap().split(':').next().unwrap().parse().unwrap();
+    Some((platform, address))
+}
+
+/// The first line and the body of what the ingress answers for this name.
+fn ask(ingress: Ipv4Addr, host: &str) -> (String, String) {
+    let asked = || {
+        let mut stream = TcpStream::connect((ingress, 80))?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.write_all(format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = asked().unwrap_or_default();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    (head.lines().next().unwrap_or_default().to_owned(), body.to_owned())
+}
+
+/// Says which process it is, waits to be told to listen, and serves the folder.
+const PROGRAM: &str = "echo $$ > pid; echo compiling; while [ ! -e go ]; do sleep 0.05; done; \
+                       exec python3 -u -m http.server --bind 127.0.0.1 $PORT";
+
+#[test]
+fn a_program_has_a_name_for_as_long_as_it_runs() {
+    let Some((platform, ingress)) = up("a_program_has_a_name_for_as_long_as_it_runs") else { return };
+    let host = format!("shop.{}.macula.local", platform.name);
+    let start = || Running::start(&mut platform.program(["run", "--as", "shop", "--", "sh", "-c", PROGRAM]));
+    let pid = || {
+        let written = std::fs::read_to_string(platform.project().join("pid")).unwrap();
+        Pid::from_raw(written.trim().parse().unwrap()).unwrap()
+    };
+    let nobody = || ask(ingress, &host).0.contains(" 404 ");
+    let answers = || ask(ingress, &host).0.contains(" 200 ");
+    platform.write("index.html", "hello from the program");
+    assert!(nobody());
+
+    let run = start();
+    eventually("the page says that it starts", || {
+        let (status, page) = ask(ingress, &host);
+        status.contains(" 503 ") && page.contains("compiling")
+    });
+    platform.run("run --as shop -- true").exits(5).says("is the name of another `macula run`");
+    platform.write("go", "");
+    eventually("the program answers", answers);
+    assert_eq!(ask(ingress, &host).1, "hello from the program");
+    platform.run("logs shop").ok().prints("compiling");
+    kill_process(pid(), Signal::KILL).unwrap();
+    run.wait().exits(137);
+    eventually("the route has gone with the program", nobody);
+
+    let run = start();
+    eventually("the program answers again", answers);
+    let program = pid();
+    run.signal(Signal::KILL);
+    eventually("the route has gone with `macula run`", nobody);
+    eventually("the program has ended", || test_kill_process(program).is_err());
+    run.wait();
+}
