@@ -16,7 +16,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use macula::engine::docker::Docker;
 use macula::engine::{
     AttachedExec, BuildRequest, Containers, Engine, EngineError, ImageError, Images, LogOptions, Networks, Query,
-    Streams,
+    SecretBytes, Streams,
 };
 use macula::event::Progress;
 use macula::model::{
@@ -241,21 +241,7 @@ fn root_of(image: &str) -> String {
 }
 
 fn build_request(tag: &str) -> BuildRequest {
-    BuildRequest {
-        tag: tag.to_owned(),
-        dockerfile: String::new(),
-        context: Vec::new(),
-        args: BTreeMap::new(),
-        labels: BTreeMap::new(),
-        target: None,
-        network: Some("host".to_owned()),
-        no_cache: false,
-        pull: false,
-        cache_from: Vec::new(),
-        shm_size: None,
-        platform: None,
-        extra_hosts: Vec::new(),
-    }
+    BuildRequest { tag: tag.to_owned(), network: Some("host".to_owned()), ..BuildRequest::default() }
 }
 
 fn file(path: &str, content: &str, uid: u32, mode: u32) -> FileSpec {
@@ -563,6 +549,46 @@ async fn a_read_only_container_gets_its_files_into_volumes() {
     assert!(matches!(gone, EngineError::NotFound { .. }), "half a container is left: {gone:?}");
 }
 
+/// What only BuildKit can do, where the engine has it: mounts, secrets, an agent of SSH, modes, stages that nobody
+/// uses, and a front end that no registry here has.
+async fn with_buildkit(bench: &Bench, folder: &std::path::Path) {
+    let engine = &bench.engine;
+    if engine.facts().await.unwrap().dockerfile.is_none() {
+        return skipped("build", "BuildKit", "the engine has none").unwrap_or_default();
+    }
+    let socket = folder.join("agent.sock");
+    let _agent = tokio::net::UnixListener::bind(&socket).unwrap();
+    let tag = format!("{}:buildkit", bench.name);
+    let image = &bench.image;
+    let request = BuildRequest {
+        dockerfile: format!(
+            "# syntax=registry.invalid/docker/dockerfile:1\nFROM {image} AS unused\nRUN exit 9\nFROM {image}\n\
+             COPY --chmod=701 site/index /index\n\
+             RUN --mount=type=secret,id=token --mount=type=cache,target=/c cat /run/secrets/token >/token\n\
+             RUN --mount=type=ssh test -S $SSH_AUTH_SOCK && echo agent >/answer\n"
+        ),
+        context: vec![(folder.to_owned(), String::new())],
+        ignore: Some("*\n!site/index\n".to_owned()),
+        buildkit: true,
+        needs_buildkit: true,
+        syntax: Some(("registry.invalid/docker/dockerfile:1".to_owned(), true)),
+        secrets: BTreeMap::from([("token".to_owned(), SecretBytes(b"sesame".to_vec()))]),
+        ssh: BTreeMap::from([("default".to_owned(), socket)]),
+        ..build_request(&tag)
+    };
+    std::fs::write(folder.join("site/index"), "kit").unwrap();
+    engine.build(&request, &|_| {}).await.unwrap();
+    let spec = bench.spec("kit", &["sh", "-c", "cat /index /token /answer; stat -c %a /index"]);
+    let id = engine.create_container(&spec, &tag, &BTreeMap::new()).await.unwrap();
+    engine.start(&id).await.unwrap();
+    assert_eq!(engine.wait(&id).await.unwrap(), 0);
+    let said: Vec<Vec<u8>> =
+        engine.logs(&id, &LogOptions::default()).await.unwrap().map_ok(|line| line.bytes).try_collect().await.unwrap();
+    assert_eq!(said, [&b"kitsesameagent"[..], b"701"], "{said:?}");
+    engine.remove_container(&id).await.unwrap();
+    engine.remove_image(&tag).await.unwrap();
+}
+
 #[tokio::test]
 async fn images_are_built_saved_and_loaded() {
     let Some(bench) = Bench::new("build").await else { return };
@@ -617,6 +643,8 @@ async fn images_are_built_saved_and_loaded() {
         }
         other => panic!("{other:?}"),
     }
+
+    with_buildkit(&bench, folder.path()).await;
 
     // another name, an archive, and back from it
     let other = format!("{}:2", bench.name);

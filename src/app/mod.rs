@@ -4,6 +4,7 @@
 //! (files to a plan), which stands on `cluster` (its part of the plan), then `records` and `renewal`, `resolver`,
 //! `survey` (one look at everything), and at the bottom `session`, `state` and `error`.
 
+mod builds;
 mod certificate;
 mod choices;
 mod cluster;
@@ -26,6 +27,7 @@ mod testing;
 mod trace;
 mod usage;
 
+pub use builds::look_at_contexts;
 pub use certificate::{authorities, authority_domain};
 pub use choices::{Applied, Choices, Refused};
 pub use cluster::join::doctor_needs as cluster_needs;
@@ -37,7 +39,7 @@ pub use commands::cluster::{
 };
 pub use commands::creds::{Credential, credentials, exports};
 pub use commands::down::{Data, DownOptions, Downed, data_of, down, must_be_known};
-pub use commands::images::{ImageRow, image_rows, look_at_contexts, obtain_images};
+pub use commands::images::{ImageRow, image_rows, obtain_images};
 pub use commands::lifecycle::{Action as LifecycleAction, lifecycle};
 pub use commands::lock_images::{LockChange, LockRow, Locked, lock_images};
 pub use commands::logs::{LogEvent, Source as LogSource, log_sources, read_logs};

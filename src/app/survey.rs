@@ -20,6 +20,7 @@ use crate::plan::{
     Choice, Conflict, LeftOut, Plan, Supply, SupplyProblem, Wish, keep_other_stacks, reconcile_anew, supply, without,
 };
 
+use super::builds::unbuildable;
 use super::certificate::{self, Current};
 use super::choices::{Choices, Refused};
 use super::cluster::look::{ClusterLook, look};
@@ -168,16 +169,17 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     let choices = state.choices(host).await?;
     let (mut chosen, mut problems) =
         supply(full, &specs, &observed, how.strict, &|service| service_volumes(full, service));
+    if how.build {
+        chosen.rebuild(full, &specs);
+    }
+    let mut gone = how.gone.to_vec();
+    gone.extend(unbuildable(host, &*engine, &facts, full, &chosen).await);
     let mut refused = if how.retry { Vec::new() } else { still_refused(&choices, full, &chosen) };
-    refused
-        .retain(|left| how.gone.iter().all(|gone| gone.service != left.service) && !how.named.contains(&left.service));
-    problems.extend(chosen.leave_out(full, how.gone.iter().chain(&refused).cloned().collect()));
+    refused.retain(|left| gone.iter().all(|gone| gone.service != left.service) && !how.named.contains(&left.service));
+    gone.extend(refused);
+    problems.extend(chosen.leave_out(full, gone));
     let left_out: BTreeSet<&str> = chosen.left_out.iter().map(|left| left.service.as_str()).collect();
     let platform = without(full, &left_out);
-    if how.build {
-        chosen.rebuild(&platform, &image_specs(&platform));
-    }
-
     let mut secrets = state.secrets(host).await?;
     let foreign = owner::other(Owner::read(host).await?.as_ref(), &full.name, &observed);
     if foreign.is_none() {

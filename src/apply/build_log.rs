@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::engine::{EngineError, ImageError};
 use crate::event::Progress;
 use crate::host::RunError;
-use crate::model::ImageBuild;
+use crate::model::{Dockerfile, ImageBuild};
 
 use super::{StepError, Tools};
 
@@ -81,8 +81,7 @@ async fn dockerfile(tools: &Tools, image: &ImageBuild) -> Option<(Option<String>
     if let Some(inline) = &image.spec.dockerfile_inline {
         return Some((None, inline.clone()));
     }
-    let folder = image.spec.context.clone()?;
-    let path = folder.join(image.spec.dockerfile.as_deref().unwrap_or("Dockerfile"));
+    let path = image.spec.dockerfile_path()?;
     let text = tools.host.read(&path).await.ok()?;
     Some((Some(path.display().to_string()), String::from_utf8_lossy(&text).into_owned()))
 }
@@ -100,7 +99,7 @@ fn of_builder(lines: &[String], message: &str, dockerfile: Option<&(Option<Strin
     };
     let place = failing.as_ref().and_then(|step| {
         let (name, text) = dockerfile?;
-        let line = line_of(text, step.number)?;
+        let line = line_of(text, step)?;
         Some(match name {
             Some(name) => format!("{name}:{line}"),
             None => format!("line {line} of its dockerfile_inline"),
@@ -158,25 +157,13 @@ fn exit_code(message: &str) -> Option<u32> {
     digits.parse().ok()
 }
 
-/// The line of the instruction with this number, counted as builders do: comments and empty lines
-/// are none, and a backslash at the end of a line goes on with the next one.
-fn line_of(dockerfile: &str, number: usize) -> Option<usize> {
-    let mut count = 0;
-    let mut goes_on = false;
-    for (at, line) in dockerfile.lines().enumerate() {
-        let text = line.trim();
-        if text.is_empty() || text.starts_with('#') {
-            continue;
-        }
-        if !goes_on {
-            count += 1;
-            if count == number {
-                return Some(at + 1);
-            }
-        }
-        goes_on = text.ends_with('\\');
-    }
-    None
+/// The line of the instruction that failed. BuildKit counts those of a stage, the classic builder all.
+fn line_of(dockerfile: &str, step: &Instruction) -> Option<u32> {
+    let dockerfile = Dockerfile::parse(dockerfile);
+    dockerfile.line_of(&step.instruction).or_else(|| {
+        let counted = dockerfile.instructions.len() == step.of;
+        dockerfile.instructions.get(step.number.checked_sub(1)?).filter(|_| counted).map(|found| found.line)
+    })
 }
 
 /// All of a short output. Of a long one its end, and before it the lines that speak of an error.
@@ -252,6 +239,9 @@ mod tests {
         assert!(step("Step by step").is_none());
         assert_eq!(exit_code("building at STEP \"RUN x\": while running runtime: exit status 127"), Some(127));
         assert_eq!(exit_code("the build ended without an image"), None);
-        assert_eq!(line_of("FROM a\n", 2), None);
+        let at = |number, of, instruction: &str| {
+            line_of("FROM a\nARG B\nRUN b\n", &Instruction { number, of, instruction: instruction.into() })
+        };
+        assert_eq!((at(2, 2, "RUN b"), at(2, 3, "ARG B=1"), at(2, 2, "RUN c")), (Some(3), Some(2), None));
     }
 }

@@ -1,12 +1,14 @@
 //! Getting an image: pulls in order, then the build; and the Debian base of our own builds.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::engine::{BuildRequest, EngineError, ImageError};
+use crate::compile::cannot_build;
+use crate::engine::{BuildRequest, EngineError, ImageError, SecretBytes};
 use crate::event::{Event, Progress};
 use crate::host::{Command, Host};
-use crate::model::{BaseImage, ImageBuild, ImageSpec, PrepareStep, label};
+use crate::model::{BaseImage, BuildSecret, ImageBuild, ImageSpec, PrepareStep, label};
 use crate::plan::{ImageSource, Step};
 
 use super::build_log::Said;
@@ -45,6 +47,9 @@ pub(super) async fn obtain(
     }
     match &spec.build {
         Some(image) if build => {
+            if let Some((what, reason)) = cannot_build(&image.spec, &tools.facts, true) {
+                return Err(StepError::CannotBuild { reference: image.tag.clone(), what, reason });
+            }
             let dockerfile = dockerfile(tools, image).await?;
             if let Some(base) = image.base.clone().or_else(|| BaseImage::named_in(&dockerfile)) {
                 let _one = run.base.lock().await;
@@ -71,8 +76,7 @@ async fn dockerfile(tools: &Tools, image: &ImageBuild) -> Result<String, StepErr
     if let Some(inline) = &image.spec.dockerfile_inline {
         return Ok(inline.clone());
     }
-    let folder = image.spec.context.clone().unwrap_or_default();
-    let path = folder.join(image.spec.dockerfile.as_deref().unwrap_or("Dockerfile"));
+    let path = image.spec.dockerfile_path().unwrap_or_default();
     let text = tools.host.read(&path).await.map_err(|error| file_error(&path, &error))?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
@@ -88,6 +92,8 @@ async fn build_image(
     if let Some(folder) = &image.spec.context {
         context.insert(0, (folder.clone(), String::new()));
     }
+    let facts = &tools.facts;
+    let own_format = image.spec.unmet(facts).is_none();
     let request = BuildRequest {
         tag: image.tag.clone(),
         dockerfile,
@@ -104,6 +110,15 @@ async fn build_image(
         shm_size: image.spec.shm_size,
         platform: image.spec.platforms.first().cloned(),
         extra_hosts: image.spec.extra_hosts.clone(),
+        ulimits: image.spec.ulimits.clone(),
+        ignore: ignore(tools, image).await?,
+        // as Compose does it; what we ship needs nothing of it, and is built alike by every engine
+        buildkit: image.spec.context.is_some(),
+        needs_buildkit: !image.spec.needs.is_empty(),
+        syntax: image.spec.syntax.clone().map(|syntax| (syntax, own_format)),
+        contexts: image.spec.contexts.clone(),
+        secrets: secrets(tools, image).await?,
+        ssh: agents(tools, image)?,
     };
     tools.engine.build(&request, progress).await?;
     for tag in image.spec.tags.iter().chain(&image.also) {
@@ -114,6 +129,39 @@ async fn build_image(
         let _ = tools.host.remove_folder(&scratch).await;
     }
     Ok(())
+}
+
+/// `shop/Dockerfile.dev.dockerignore` stands in for the context's own.
+async fn ignore(tools: &Tools, image: &ImageBuild) -> Result<Option<String>, StepError> {
+    let Some(path) = image.spec.ignore_file() else { return Ok(None) };
+    match tools.host.read(&path).await {
+        Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(file_error(&path, &error)),
+    }
+}
+
+async fn secrets(tools: &Tools, image: &ImageBuild) -> Result<BTreeMap<String, SecretBytes>, StepError> {
+    let mut secrets = BTreeMap::new();
+    for (id, secret) in &image.spec.secrets {
+        let content = match secret {
+            BuildSecret::Value(value) => value.clone().into_bytes(),
+            BuildSecret::File(path) => tools.host.read(path).await.map_err(|error| file_error(path, &error))?,
+        };
+        secrets.insert(id.clone(), SecretBytes(content));
+    }
+    Ok(secrets)
+}
+
+fn agents(tools: &Tools, image: &ImageBuild) -> Result<BTreeMap<String, PathBuf>, StepError> {
+    let agent = |(id, path): (&String, &String)| {
+        let socket = if path.is_empty() { tools.host.env("SSH_AUTH_SOCK") } else { Some(path.clone()) };
+        match socket {
+            Some(socket) => Ok((id.clone(), PathBuf::from(socket))),
+            None => Err(StepError::NoAgent { reference: image.tag.clone() }),
+        }
+    };
+    image.spec.ssh.iter().map(agent).collect()
 }
 
 /// Runs the steps on the host and returns the folders that go into the context.

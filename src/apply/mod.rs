@@ -39,6 +39,12 @@ pub enum StepError {
     Prepare { reference: String, source: RunError },
     #[error("cannot build {reference} from this program, which is one for {os} and runs in no container")]
     Program { reference: String, os: String },
+    /// `build.ssh`.
+    #[error("building {reference} needs an agent of SSH, and SSH_AUTH_SOCK is not set")]
+    NoAgent { reference: String },
+    /// Seen only when its pull had failed.
+    #[error("cannot build {reference}: {what} {reason}")]
+    CannotBuild { reference: String, what: String, reason: String },
     #[error("making {reference}: {source}")]
     Base { reference: String, source: RunError },
     #[error("{} was not built: {}", failure.service, failure.what)]

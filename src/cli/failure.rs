@@ -434,7 +434,7 @@ fn one(failure: &Failure) -> CliError {
             error
         }
         StepError::Build { failure, source } => build(failure, source),
-        StepError::Program { .. } => new(ErrorKind::Image),
+        StepError::Program { .. } | StepError::NoAgent { .. } | StepError::CannotBuild { .. } => new(ErrorKind::Image),
         StepError::Prepare { source, .. } | StepError::Base { source, .. } => {
             CliError::from(source.clone()).doing(failure.step.clone())
         }

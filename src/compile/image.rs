@@ -18,7 +18,11 @@ pub fn image_specs(platform: &Platform) -> Vec<ImageSpec> {
         // a service may name the image that another one builds
         let same = |other: &&mut ImageSpec| {
             other.reference == spec.reference
-                && (other.build == spec.build || other.build.is_none() || spec.build.is_none())
+                && match (&other.build, &spec.build) {
+                    // their tags and labels name the service
+                    (Some(one), Some(other)) => one.fingerprint == other.fingerprint && one.also == other.also,
+                    _ => true,
+                }
         };
         match all.iter_mut().find(same) {
             Some(same) => {

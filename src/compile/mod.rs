@@ -4,11 +4,12 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::model::{EngineKind, Facts, IpamPool, NetworkSpec, Platform, Resources, Secrets, VolumeSpec, label};
+use crate::model::{Facts, IpamPool, NetworkSpec, Platform, Resources, Secrets, VolumeSpec, label};
 
 pub mod addons;
 
 mod address;
+mod builder;
 mod cluster;
 mod container;
 mod context;
@@ -21,6 +22,7 @@ pub use address::{
     Block, Taken, choose_block, choose_subnet, gateway, ingress_address, inside_address, is_wide, loopback_address,
     published_addresses,
 };
+pub use builder::cannot_build;
 pub use cluster::{
     ClusterSite, applications_address, choose_cluster_subnets, cluster, cluster_ports, kubernetes_minor, node_images,
 };
@@ -75,11 +77,6 @@ pub enum CompileError {
     Template { service: String, path: String, message: String },
     #[error("service {service}: the secret {variable} has no value")]
     MissingSecret { service: String, variable: String },
-    #[error(
-        "service {service}: {what} needs BuildKit, and macula builds with Docker's classic builder; rewrite the line, \
-         or build the image yourself and name it with `image:` and `pull_policy: never`"
-    )]
-    NeedsBuildKit { service: String, what: String },
 }
 
 /// All resources of a platform. Errors of all services at once.
@@ -90,12 +87,6 @@ pub fn compile(platform: &Platform, site: &Site<'_>) -> Result<Resources, Vec<Co
     let mut errors = Vec::new();
     let mut containers = Vec::new();
     for (stack, service) in platform.services() {
-        // said before anything starts: the builder would fail in the middle
-        if let Some(what) = service.build.as_ref().and_then(|build| build.needs_buildkit.clone())
-            && site.facts.engine_kind == EngineKind::Docker
-        {
-            errors.push(CompileError::NeedsBuildKit { service: service.name.clone(), what });
-        }
         let scene = container::Scene { platform, stack, site, routes: &routes, context: &context };
         match container::containers(&scene, service) {
             Ok(specs) => containers.extend(specs),

@@ -24,6 +24,7 @@ fn docker() -> Facts {
         container_addresses: true,
         published: true,
         embedded_dns: None,
+        dockerfile: None,
         architecture: "x86_64".into(),
         cpus: 4,
         memory: 16 << 30,

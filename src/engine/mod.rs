@@ -15,7 +15,7 @@ use futures_util::stream::BoxStream;
 use crate::event::Progress;
 use crate::model::{
     ContainerSpec, Facts, FileSpec, LabelledImage, NetworkSpec, ObservedContainer, ObservedImage, ObservedNetwork,
-    ObservedVolume, VolumeSpec,
+    ObservedVolume, Ulimit, VolumeSpec,
 };
 
 mod creation;
@@ -55,7 +55,7 @@ pub struct Found {
 }
 
 /// What one `build` needs beside [`crate::model::Build`]: everything read and ready.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct BuildRequest {
     pub tag: String,
     pub dockerfile: String,
@@ -76,6 +76,30 @@ pub struct BuildRequest {
     pub shm_size: Option<i64>,
     pub platform: Option<String>,
     pub extra_hosts: Vec<String>,
+    pub ulimits: BTreeMap<String, Ulimit>,
+    /// The rules of what stays out of the context, where they are not those of its `.dockerignore`.
+    pub ignore: Option<String>,
+    /// Built by BuildKit where the engine has it.
+    pub buildkit: bool,
+    /// Nothing but BuildKit can build it.
+    pub needs_buildkit: bool,
+    /// The front end that the Dockerfile names, and whether the engine's own can do without it.
+    pub syntax: Option<(String, bool)>,
+    /// Name -> a folder of the host, or what BuildKit itself can fetch.
+    pub contexts: BTreeMap<String, String>,
+    pub secrets: BTreeMap<String, SecretBytes>,
+    /// Id -> socket of an agent.
+    pub ssh: BTreeMap<String, PathBuf>,
+}
+
+/// What must not be shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SecretBytes(pub Vec<u8>);
+
+impl std::fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("..")
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -5,6 +5,7 @@ use std::path::Path;
 
 mod cluster;
 mod dns_label;
+mod dockerfile;
 mod inside;
 pub mod label;
 mod observed;
@@ -19,6 +20,7 @@ mod zone;
 
 pub use cluster::*;
 pub use dns_label::*;
+pub use dockerfile::*;
 pub use inside::*;
 pub use observed::*;
 pub use platform::*;

@@ -173,6 +173,9 @@ pub struct Facts {
     pub published: bool,
     /// Containers' DNS of the engine: 127.0.0.11 (Docker); the gateway for Podman.
     pub embedded_dns: Option<IpAddr>,
+    /// The newest Dockerfile format that the engine's own BuildKit reads; `None`: it has no BuildKit.
+    #[serde(default)]
+    pub dockerfile: Option<super::FormatVersion>,
     pub architecture: String,
     pub cpus: u64,
     /// Bytes.

@@ -10,6 +10,8 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use super::{EngineKind, Facts, FormatVersion};
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Service {
     pub name: String,
@@ -210,9 +212,73 @@ pub struct Build {
     pub shm_size: Option<i64>,
     pub extra_hosts: Vec<String>,
     pub tags: Vec<String>,
-    /// What Docker's classic builder cannot do of it, with the place in the file; Podman can.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub ulimits: BTreeMap<String, Ulimit>,
+    /// `additional_contexts`: an absolute folder, `docker-image://NAME`, or an address.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub contexts: BTreeMap<String, String>,
+    /// By the id that the Dockerfile names. What they hold makes no other build.
     #[serde(skip)]
-    pub needs_buildkit: Option<String>,
+    pub secrets: BTreeMap<String, BuildSecret>,
+    /// Id -> the agent's socket; empty: that of `SSH_AUTH_SOCK`.
+    #[serde(skip)]
+    pub ssh: BTreeMap<String, String>,
+    /// The front end that the Dockerfile names in its first line.
+    #[serde(skip)]
+    pub syntax: Option<String>,
+    /// What only BuildKit can do of it.
+    #[serde(skip)]
+    pub needs: Vec<BuildNeed>,
+}
+
+impl Build {
+    /// Where its Dockerfile is, unless that stands in the stack.
+    pub fn dockerfile_path(&self) -> Option<PathBuf> {
+        let folder = self.context.as_ref().filter(|_| self.dockerfile_inline.is_none())?;
+        Some(folder.join(self.dockerfile.as_deref().unwrap_or("Dockerfile")))
+    }
+
+    /// The rules that the Dockerfile has for itself, where there are some.
+    pub fn ignore_file(&self) -> Option<PathBuf> {
+        let mut path = self.dockerfile_path()?.into_os_string();
+        path.push(".dockerignore");
+        Some(path.into())
+    }
+
+    /// The first thing in it that this engine cannot build by itself.
+    pub fn unmet(&self, facts: &Facts) -> Option<&BuildNeed> {
+        self.needs.iter().find(|need| match facts.dockerfile {
+            Some(known) => known < need.version,
+            None => need.by_key || facts.engine_kind == EngineKind::Docker,
+        })
+    }
+}
+
+/// Read when the build begins.
+#[derive(Clone, PartialEq, Eq)]
+pub enum BuildSecret {
+    File(PathBuf),
+    Value(String),
+}
+
+impl std::fmt::Debug for BuildSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Value(_) => f.write_str("Value(..)"),
+        }
+    }
+}
+
+/// Something in a build that not every builder can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildNeed {
+    /// ``shop/Dockerfile:3:1: `RUN --mount` ``
+    pub what: String,
+    /// Of the Dockerfile format.
+    pub version: FormatVersion,
+    /// Said by a key of the Compose file. Podman knows what Dockerfiles say, and not these.
+    pub by_key: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

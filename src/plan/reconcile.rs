@@ -281,14 +281,10 @@ impl Planner<'_> {
                     };
                     let after = if *pull { None } else { self.base(spec) };
                     let action = Action::ObtainImage { spec: spec.clone(), pull: *pull, build: *build };
-                    self.add_as(
-                        format!("{verb} image {name}"),
-                        id,
-                        &container.service,
-                        action,
-                        cause,
-                        after.into_iter().collect(),
-                    )
+                    // two builds may bear one name
+                    let step = format!("{verb} image {name}");
+                    let step = if self.has(&step) { format!("{step} of {}", container.service) } else { step };
+                    self.add_as(step, id, &container.service, action, cause, after.into_iter().collect())
                 }
             };
             made.insert(key, step.clone());

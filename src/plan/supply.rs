@@ -103,11 +103,11 @@ impl Supply {
     /// pulled for data of its own provider stays.
     pub fn rebuild(&mut self, platform: &Platform, specs: &[ImageSpec]) {
         for (name, choice) in &mut self.choices {
-            let Choice::Present { source, .. } = choice else { continue };
             let Some(spec) = specs.iter().find(|spec| spec.services.contains(name)) else { continue };
             let own = spec.build.as_ref().is_some_and(|build| build.spec.context.is_some());
             let provided = platform.service(name).is_some_and(|(_, service)| service.extension.provider.is_some());
-            if spec.build.is_some() && (*source == ImageSource::Build || (own && !provided)) {
+            let built = matches!(choice, Choice::Present { source: ImageSource::Build, .. });
+            if spec.build.is_some() && (built || (own && !provided)) {
                 *choice = Choice::Obtain { spec: Box::new(spec.clone()), pull: false, build: true };
             }
         }
@@ -172,7 +172,8 @@ fn choose(
         policy != ImagePolicy::Local
             && wanted.is_some_and(|wanted| built.is_some_and(|built| *built != wanted.fingerprint.0))
     };
-    let present_image = spec.present(observed).filter(|(_, image)| !stale(image));
+    let outdated = spec.present(observed).is_some_and(|(_, image)| stale(image));
+    let present_image = spec.present(observed).filter(|_| !outdated);
     let present_build =
         spec.build.as_ref().and_then(|build| Some((build.tag.clone(), observed.images.get(&build.tag)?)));
     // a folder of the user's may have changed in ways that only a build finds out
@@ -206,7 +207,8 @@ fn choose(
             image
                 .or_else(|| if build_fits && !refresh { here(present_build, ImageSource::Build) } else { None })
                 .or_else(|| {
-                    let pull = !build_only && !never && image_fits && reachable(spec, observed);
+                    // whoever has the source here wants that, and not what a registry has under the name
+                    let pull = !build_only && !never && !outdated && image_fits && reachable(spec, observed);
                     let build = spec.build.is_some() && build_fits;
                     (pull || build).then(|| obtain(pull, build))
                 })

@@ -19,6 +19,7 @@ fn facts() -> Facts {
         container_addresses: true,
         published: true,
         embedded_dns: None,
+        dockerfile: None,
         architecture: "x86_64".into(),
         cpus: 2,
         memory: 8 << 30,
@@ -836,7 +837,40 @@ fn an_image_of_changed_files_is_built_anew() {
     };
     assert!(matches!(choose(&platform, &world), Choice::Present { .. }));
     change(&mut platform, "web", |service| service.build = build("2"));
-    assert!(matches!(choose(&platform, &world), Choice::Obtain { build: true, .. }));
+    // whatever a registry has under that name
+    assert!(matches!(choose(&platform, &world), Choice::Obtain { build: true, pull: false, .. }));
+    // it is there already, only not under the service's own name
+    let specs = image_specs(&platform);
+    let spec = specs.iter().find(|spec| spec.reference == "web:1").unwrap();
+    let tag = spec.build.as_ref().unwrap().tag.clone();
+    world.images.insert(tag.clone(), world.images["web:1"].clone());
+    assert!(matches!(choose(&platform, &world), Choice::Present { reference, .. } if reference == tag));
+}
+
+#[test]
+fn services_with_one_image_and_one_build_are_built_once() {
+    let mut platform = platform();
+    let cell = |context: &str| Some(Build { context: Some(context.into()), ..Build::default() });
+    let share = |service: &mut Service| {
+        service.image = Some("cell:1".into());
+        service.build = cell("/cell");
+        service.extension.prepare.clear();
+    };
+    for name in ["web", "db"] {
+        change(&mut platform, name, share);
+    }
+    let builds = |platform: &Platform| {
+        let specs = image_specs(platform).into_iter().filter(|spec| spec.reference == "cell:1");
+        specs.map(|spec| spec.services).collect::<Vec<_>>()
+    };
+    assert_eq!(builds(&platform), [["db", "web"]]);
+    let plan = plan_of(&platform, &Observed::default());
+    assert_eq!(plan.matches("get image cell:1 ").count(), 1, "{plan}");
+    // two builds under one name are two steps
+    change(&mut platform, "web", |service| service.build = cell("/other"));
+    assert_eq!(builds(&platform).len(), 2);
+    let plan = plan_of(&platform, &Observed::default());
+    assert!(plan.contains("get image cell:1 of "), "{plan}");
 }
 
 #[test]

@@ -117,6 +117,7 @@ fn no_facts() -> Facts {
         container_addresses: false,
         published: true,
         embedded_dns: None,
+        dockerfile: None,
         architecture: String::new(),
         cpus: 0,
         memory: 0,

@@ -1,48 +1,17 @@
 //! `images list|pull|build`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-
 use serde::Serialize;
 
 use crate::apply::{Outcome, StepError, Tools, apply};
 use crate::compile::{image_specs, published_addresses, service_volumes};
 use crate::config::Loaded;
-use crate::engine::{ContextCache, EngineError};
-use crate::model::{ImagePolicy, ImageSpec, Platform, ResourceId, ResourceKind, repository, split_registry};
+use crate::engine::EngineError;
+use crate::model::{ImagePolicy, ImageSpec, ResourceId, ResourceKind, repository, split_registry};
 use crate::observe;
 use crate::plan::{Action, Cause, Choice, ImageSource, LeftOut, Plan, Step, supply};
 
 use crate::app::survey::{load_for_engine, still_refused};
 use crate::app::{Error, Session};
-
-/// Notes what the services' build contexts hold, so that a changed Dockerfile or file is a build to
-/// be made anew. A folder that cannot be read stays unknown: its build will say so.
-/// `cache` is the folder in which files that were read before are remembered.
-pub async fn look_at_contexts(platform: &mut Platform, cache: &Path) {
-    let builds = || platform.services().filter_map(|(_, service)| service.build.as_ref());
-    let folders: BTreeSet<PathBuf> = builds().filter_map(|build| build.context.clone()).collect();
-    if folders.is_empty() {
-        return;
-    }
-    let file = cache.join("contexts.json");
-    let look = tokio::task::spawn_blocking(move || {
-        let mut known = ContextCache::read(&file);
-        let digests: BTreeMap<PathBuf, String> =
-            folders.into_iter().filter_map(|folder| Some((folder.clone(), known.digest(&folder).ok()?))).collect();
-        // what is not remembered is read again next time
-        if let Err(error) = known.write(&file) {
-            tracing::debug!(%error, "cannot remember the build contexts");
-        }
-        digests
-    });
-    let digests = look.await.unwrap_or_default();
-    for service in platform.stacks.iter_mut().flat_map(|stack| stack.services.values_mut()) {
-        if let Some(build) = &mut service.build {
-            build.content = build.context.as_ref().and_then(|folder| digests.get(folder).cloned());
-        }
-    }
-}
 
 /// One line of `images list`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,14 +1,14 @@
 //! `build` in all its forms.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::dockerfile::needs_buildkit;
 use super::files::Sources;
 use super::short::map;
 use super::{flag, string_map, text};
 use crate::config::files::{Files, MAX_TEXT, join};
-use crate::config::yaml::{Entry, Map, Node, Report, Shaper, Span, Value, is_remote_context};
-use crate::model::Build;
+use crate::config::yaml::{Entry, Map, Node, Report, Shaper, Span, Value, is_remote_context, suggestion};
+use crate::model::{Build, BuildNeed, BuildSecret, Dockerfile, FIRST_FORMAT, NAMED_CONTEXTS, Need};
 
 /// `build: ./folder`.
 pub(super) fn expand(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
@@ -55,10 +55,6 @@ pub(super) fn build(service: &Node, name: &str, sources: &Sources<'_>, report: &
             "keep one of the two",
         );
     }
-    let needs_buildkit = match sources.embedded {
-        true => None,
-        false => buildkit(service, node, context.as_deref(), name, sources.files, report),
-    };
     if let Some(second) = node.items("platforms").get(1) {
         report.warn(
             second.span,
@@ -66,6 +62,23 @@ pub(super) fn build(service: &Node, name: &str, sources: &Sources<'_>, report: &
             "name the one that this machine runs",
         );
     }
+    let (syntax, mut needs) = match sources.embedded {
+        true => (None, Vec::new()),
+        false => dockerfile(node, context.as_deref(), sources.files, report),
+    };
+    let mut by_key = |key: &str, version, report: &mut Report| {
+        let entry = node.as_map().and_then(|map| map.get(key)).filter(|entry| !entry.node.is_null());
+        if let Some(entry) = entry {
+            needs.push(BuildNeed {
+                what: format!("{}: `build.{key}`", report.place(entry.key)),
+                version,
+                by_key: true,
+            });
+        }
+    };
+    by_key("secrets", FIRST_FORMAT, report);
+    by_key("ssh", FIRST_FORMAT, report);
+    by_key("additional_contexts", NAMED_CONTEXTS, report);
     Some(Build {
         context: context.filter(|_| !sources.embedded).map(PathBuf::from),
         content: None,
@@ -82,53 +95,115 @@ pub(super) fn build(service: &Node, name: &str, sources: &Sources<'_>, report: &
         shm_size: node.get_int("shm_size").filter(|size| *size > 0),
         extra_hosts: super::service::hosts(node),
         tags: node.texts("tags"),
-        needs_buildkit,
+        ulimits: super::service::ulimits(node),
+        contexts: named_contexts(node, name, report),
+        secrets: secrets(node, name, sources, report),
+        ssh: agents(node, name, report),
+        syntax,
+        needs,
     })
 }
 
-/// What Docker's classic builder cannot do of a build, with its place. Where the image can be pulled
-/// instead it is only worth a warning.
-fn buildkit(
-    service: &Node,
+/// What its Dockerfile says: the front end, and what only BuildKit can do of it.
+fn dockerfile(
     node: &Node,
     context: Option<&str>,
-    name: &str,
     files: &dyn Files,
     report: &mut Report,
-) -> Option<String> {
-    let mut found: Option<(Span, String)> = None;
-    for key in ["secrets", "ssh", "additional_contexts"] {
-        let entry = node.as_map().and_then(|map| map.get(key));
-        if let Some(entry) = entry.filter(|entry| !entry.node.is_null()) {
-            report.warn(
-                entry.key,
-                format!("services.{name}.build.{key}: not supported by macula; ignored"),
-                "it needs BuildKit, and macula builds with the engine's classic builder",
-            );
-            found.get_or_insert((entry.key, format!("`build.{key}`")));
-        }
-    }
+) -> (Option<String>, Vec<BuildNeed>) {
     let inline = node.as_map().and_then(|map| map.get("dockerfile_inline"));
-    if let Some(entry) = inline {
-        if let Some((line, what)) = entry.node.as_text().and_then(needs_buildkit) {
-            found = Some((entry.key, format!("{what} in line {line} of `dockerfile_inline`")));
-        }
+    let (text, file) = if let Some(entry) = inline {
+        (entry.node.as_text().map(str::to_owned), Err(entry.key))
     } else if let Some(context) = context {
         let path = join(Path::new(context), Path::new(node.get_text("dockerfile").unwrap_or("Dockerfile")));
         // one that is not there, or not readable, is the build's own error
         let text = files.read(&path, MAX_TEXT).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        if let Some((line, what)) = text.as_deref().and_then(needs_buildkit) {
-            found = Some((Span { file: report.file(&path), line, column: 1 }, what));
+        (text, Ok(path))
+    } else {
+        return (None, Vec::new());
+    };
+    let parsed = Dockerfile::parse(&text.unwrap_or_default());
+    let needs = parsed.needs().into_iter().map(|Need { line, what, version }| {
+        let what = match &file {
+            Ok(path) => {
+                let span = Span { file: report.file(path), line, column: 1 };
+                format!("{}: {what}", report.place(span))
+            }
+            Err(key) => format!("{}: {what} in line {line} of `dockerfile_inline`", report.place(*key)),
+        };
+        BuildNeed { what, version, by_key: false }
+    });
+    let needs = needs.collect();
+    (parsed.syntax, needs)
+}
+
+fn named_contexts(node: &Node, name: &str, report: &mut Report) -> BTreeMap<String, String> {
+    let mut contexts = BTreeMap::new();
+    for (key, entry) in node.entries("additional_contexts") {
+        let Some(text) = entry.node.as_text() else { continue };
+        if let Some(service) = text.strip_prefix("service:") {
+            report.error_help(
+                entry.node.span,
+                format!("services.{name}.build.additional_contexts.{key}: the image of a service is not supported"),
+                format!("give {service} an `image`, and write docker-image://IMAGE"),
+            );
+            continue;
+        }
+        contexts.insert(key.to_owned(), text.to_owned());
+    }
+    contexts
+}
+
+/// `secrets` of a build: what the Dockerfile calls them, and where they come from.
+fn secrets(node: &Node, name: &str, sources: &Sources<'_>, report: &mut Report) -> BTreeMap<String, BuildSecret> {
+    let mut found = BTreeMap::new();
+    for reference in node.items("secrets") {
+        let Some(source) = reference.get_text("source") else { continue };
+        let Some(declared) = sources.root.get("secrets").and_then(|all| all.get(source)) else {
+            let names = sources.root.entries("secrets").map(|(name, _)| name);
+            report.error_help(
+                reference.span,
+                format!("services.{name}.build.secrets: there is no `{source}` under `secrets`"),
+                suggestion(source, names.collect::<Vec<_>>()),
+            );
+            continue;
+        };
+        let secret = if let Some(content) = declared.get_text("content") {
+            Some(BuildSecret::Value(content.to_owned()))
+        } else if let Some(variable) = declared.get_text("environment") {
+            sources.variables.get(variable).map(|value| BuildSecret::Value(value.to_owned()))
+        } else {
+            declared.get_text("file").map(|file| BuildSecret::File(PathBuf::from(file)))
+        };
+        match secret {
+            Some(secret) => {
+                let id = reference.get_text("target").unwrap_or(source);
+                // Compose gives the whole path of a short form, and BuildKit asks for the last part
+                let id = id.rsplit('/').next().unwrap_or(id);
+                found.insert(id.to_owned(), secret);
+            }
+            None => report.error_help(
+                reference.span,
+                format!("services.{name}.build.secrets: `{source}` has no value"),
+                "give it a `file`, or an `environment` variable that is set",
+            ),
         }
     }
-    let (span, what) = found?;
-    if service.get_text("image").is_some_and(|image| !image.is_empty()) {
-        report.warn(
-            span,
-            format!("services.{name}: {what} needs BuildKit, which Docker's classic builder is not"),
-            "the image is pulled; with Docker it cannot be built where no registry has it",
-        );
-        return None;
-    }
-    Some(format!("{}: {what}", report.place(span)))
+    found
+}
+
+fn agents(node: &Node, name: &str, report: &mut Report) -> BTreeMap<String, String> {
+    let mut agents = string_map(node, "ssh");
+    agents.retain(|id, path| {
+        let known = *id == "default" || !path.is_empty();
+        if !known {
+            report.error_help(
+                node.span,
+                format!("services.{name}.build.ssh: `{id}` names no socket"),
+                format!("write `{id}=/path/of/an/agent.sock`, or `default` for the agent of SSH_AUTH_SOCK"),
+            );
+        }
+        known
+    });
+    agents
 }

@@ -2,7 +2,6 @@
 
 mod build;
 pub(super) mod canonical;
-mod dockerfile;
 mod emit;
 pub(in crate::config) mod env_file;
 mod extends;

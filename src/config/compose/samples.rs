@@ -49,7 +49,7 @@ fn value(key: &str) -> Option<Value> {
         "services.*.pull_policy" => json!("always"),
         "services.*.restart" => json!("always"),
         "services.*.scale" | "services.*.deploy.replicas" => json!(3),
-        "services.*.secrets[].mode" | "services.*.configs[].mode" => json!(0o400),
+        "services.*.secrets[].mode" | "services.*.configs[].mode" | "services.*.build.secrets[].mode" => json!(0o400),
         "services.*.secrets[].uid" | "services.*.secrets[].gid" => json!("7"),
         "services.*.configs[].uid" | "services.*.configs[].gid" => json!("7"),
         "services.*.volumes[].type" => json!("volume"),
@@ -75,7 +75,10 @@ fn value(key: &str) -> Option<Value> {
         "secrets.*.environment" | "configs.*.environment" => json!("HOME"),
         "include[].path" => json!("./another.yaml"),
         "include[].env_file" => json!("./e.env"),
-        "services.*.secrets[].source" | "services.*.configs[].source" => json!("other"),
+        "services.*.secrets[].source" | "services.*.configs[].source" | "services.*.build.secrets[].source" => {
+            json!("other")
+        }
+        "services.*.build.ssh" => json!(["default"]),
         "services.*.x-macula" => json!({"ingress": [{"port": 80}]}),
         _ => return None,
     })
@@ -125,6 +128,12 @@ fn around(key: &str) -> Value {
     }
     if key.starts_with("services.*.build.ulimits") {
         return service(json!({"build": {"context": ".", "ulimits": {"thing": {"soft": 1, "hard": 1}}}}));
+    }
+    if key.starts_with("services.*.build.secrets[]") {
+        return json!({
+            "services": {"a": {"build": {"context": ".", "secrets": [{"source": "thing"}]}}},
+            "secrets": {"thing": {"content": "c"}, "other": {"content": "d"}},
+        });
     }
     if key.starts_with("services.*.build") {
         return service(json!({"build": {"context": "."}}));

@@ -7,8 +7,9 @@ use crate::config::yaml::{Field, Kind, Object, field as f};
 const ANY_INT: Kind = Kind::Int(i64::MIN, i64::MAX);
 const COUNT: Kind = Kind::Int(0, i64::MAX);
 const SWARM: &str = "it is for Swarm";
-const BUILDKIT: &str = "it needs BuildKit, and images are built without it";
+const BUILDKIT: &str = "macula does not pass it on to BuildKit";
 const WINDOWS: &str = "it is for Windows";
+const MOUNT_OPTION: &str = "the Dockerfile says it: RUN --mount=type=secret,uid=...,mode=...";
 const NO_FIELD: &str = "leave it out, or set it up by hand";
 
 const fn object(name: &'static str, fields: &'static [Field]) -> Object {
@@ -163,10 +164,10 @@ pub(in crate::config) static BUILD: Object = object(
         f("isolation", Kind::Text).ignored(WINDOWS),
         f("network", Kind::Text),
         f("target", Kind::Text),
-        f("secrets", FILE_REFERENCES),
+        f("secrets", Kind::List(&Kind::Short(short::source, &Kind::Object(&BUILD_SECRET)))),
         f("shm_size", Kind::Bytes),
         f("tags", Kind::TextOrTexts),
-        f("ulimits", ULIMITS).ignored(NO_FIELD),
+        f("ulimits", ULIMITS),
         f("platforms", Kind::TextOrTexts),
         f("privileged", Kind::Bool).ignored(BUILDKIT),
         f("provenance", Kind::Any).ignored(BUILDKIT),
@@ -436,6 +437,17 @@ static FILE_REFERENCE: Object = object(
         f("uid", Kind::Text),
         f("gid", Kind::Text),
         f("mode", Kind::Short(files::mode, &Kind::Int(0, 0o7777))).keep(),
+    ],
+);
+
+static BUILD_SECRET: Object = object(
+    "a file of a service",
+    &[
+        f("source", Kind::Text),
+        f("target", Kind::Text),
+        f("uid", Kind::Text).ignored(MOUNT_OPTION),
+        f("gid", Kind::Text).ignored(MOUNT_OPTION),
+        f("mode", Kind::Short(files::mode, &Kind::Int(0, 0o7777))).keep().ignored(MOUNT_OPTION),
     ],
 );
 

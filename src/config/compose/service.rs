@@ -276,7 +276,7 @@ fn device(node: &Node) -> String {
     format!("{}:{target}:{permissions}", part("source"))
 }
 
-fn ulimits(node: &Node) -> BTreeMap<String, Ulimit> {
+pub(super) fn ulimits(node: &Node) -> BTreeMap<String, Ulimit> {
     node.entries("ulimits")
         .map(|(name, entry)| {
             let one = |key: &str| entry.node.get_int("single").or_else(|| entry.node.get_int(key)).unwrap_or(0);

@@ -142,6 +142,7 @@ pub(super) struct Version {
     #[serde(rename = "MinAPIVersion")]
     pub min_api_version: String,
     pub arch: String,
+    pub os: String,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -1,4 +1,4 @@
-//! Builds with the classic builder, which Docker 20.10 and Podman have alike.
+//! Builds: by BuildKit where that is right, else by the classic builder, which Docker and Podman have alike.
 
 use std::collections::VecDeque;
 
@@ -7,7 +7,8 @@ use bollard::query_parameters::BuildImageOptions;
 use futures_util::StreamExt;
 
 use super::context::{DOCKERFILE, stream_context};
-use super::{Docker, errors, hash_map};
+use super::version::spoken;
+use super::{Docker, buildkit, errors, hash_map};
 use crate::engine::{BuildRequest, EngineError, ImageError, Images, ProgressSink, operation};
 use crate::event::Progress;
 use crate::model::ObservedImage;
@@ -28,9 +29,13 @@ pub(super) async fn build(
             return Err(EngineError::Other { operation, message });
         }
     }
+    if docker.uses_buildkit(request) {
+        return buildkit::build(docker, request, progress).await;
+    }
     let options = options(request);
-    let context = bollard::body_try_stream(stream_context(request.dockerfile.clone(), request.context.clone()));
-    let mut lines = Box::pin(docker.client.build_image(options, docker.logins(), Some(context)));
+    let context = stream_context(request.dockerfile.clone(), request.context.clone(), request.ignore.clone());
+    let client = with_ulimits(docker, request);
+    let mut lines = Box::pin(client.build_image(options, docker.logins(), Some(bollard::body_try_stream(context))));
     let mut output = Output::default();
     while let Some(line) = lines.next().await {
         let line = line.map_err(|error| failure(&operation, &request.tag, error, &mut output))?;
@@ -59,6 +64,27 @@ pub(super) async fn build(
     }
 }
 
+/// The client has no field for them.
+fn with_ulimits(docker: &Docker, request: &BuildRequest) -> bollard::Docker {
+    if request.ulimits.is_empty() {
+        return docker.client.clone();
+    }
+    let limits: Vec<serde_json::Value> = request
+        .ulimits
+        .iter()
+        .map(|(name, limit)| serde_json::json!({"Name": name, "Soft": limit.soft, "Hard": limit.hard}))
+        .collect();
+    let limits = super::answers::encoded(&serde_json::Value::from(limits).to_string());
+    let api = docker.api;
+    docker.client.clone().with_request_modifier(move |request| {
+        let mut request = spoken(request, api);
+        if let Ok(uri) = format!("{}&ulimits={limits}", request.uri()).parse() {
+            *request.uri_mut() = uri;
+        }
+        request
+    })
+}
+
 fn options(request: &BuildRequest) -> BuildImageOptions {
     BuildImageOptions {
         dockerfile: DOCKERFILE.to_owned(),
@@ -79,7 +105,7 @@ fn options(request: &BuildRequest) -> BuildImageOptions {
     }
 }
 
-fn failure(operation: &str, tag: &str, error: Error, output: &mut Output) -> EngineError {
+pub(super) fn failure(operation: &str, tag: &str, error: Error, output: &mut Output) -> EngineError {
     let message = match error {
         Error::DockerStreamError { error } => error,
         Error::DockerResponseServerError { message, .. } => message,
@@ -101,7 +127,7 @@ fn failure(operation: &str, tag: &str, error: Error, output: &mut Output) -> Eng
 
 /// The builder's output comes in pieces that end anywhere.
 #[derive(Default)]
-struct Output {
+pub(super) struct Output {
     open: String,
     tail: VecDeque<String>,
 }
@@ -121,7 +147,7 @@ impl Output {
         self.line(&line, progress);
     }
 
-    fn line(&mut self, line: &str, progress: ProgressSink<'_>) {
+    pub(super) fn line(&mut self, line: &str, progress: ProgressSink<'_>) {
         // programs that draw progress bars go back to the line's begin: what stands last counts
         let line = line.trim_end().rsplit('\r').next().unwrap_or_default();
         // an arrow that leads to nothing: the builder goes back to the line's begin after it
@@ -162,6 +188,7 @@ mod tests {
             shm_size: Some(1 << 20),
             platform: Some("linux/arm64".into()),
             extra_hosts: vec!["a:1.2.3.4".into(), "b:::1".into()],
+            ..BuildRequest::default()
         };
         insta::assert_debug_snapshot!(options(&request), @r#"
         BuildImageOptions {

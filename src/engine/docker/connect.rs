@@ -9,9 +9,9 @@ use bollard::errors::Error;
 
 use super::super::EngineError;
 use super::answers::{Bridge, Info, Version, get};
-use super::version::{ApiVersion, versioned};
+use super::version::{ApiVersion, spoken};
 use super::{Docker, errors};
-use crate::model::{EngineKind, Facts};
+use crate::model::{EngineKind, FIRST_FORMAT, Facts, FormatVersion};
 
 /// An engine that systemd starts on the first connection takes some seconds to answer.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
@@ -39,7 +39,9 @@ impl std::fmt::Display for ConnectError {
     }
 }
 
-enum Endpoint {
+/// Where an engine listens.
+#[derive(Debug)]
+pub(super) enum Endpoint {
     Unix(String),
     Tcp(String),
 }
@@ -117,22 +119,9 @@ impl Docker {
             .ok_or_else(|| ConnectError::TooOld(version.api_version.clone()))?;
         let here = ThisMachine { bridge: bridge.and_then(|bridge| is_here(&bridge)), ..this_machine() };
         let facts = facts(&version, &info, api, &parsed, &here);
-        let client = client.with_request_modifier(move |mut request| {
-            if let Ok(uri) = versioned(&request.uri().to_string(), api).parse() {
-                *request.uri_mut() = uri;
-            }
-            // the client writes the login in plain base64, the engine reads the URL's alphabet
-            for name in ["X-Registry-Auth", "X-Registry-Config"] {
-                if let Some(value) = request.headers_mut().get_mut(name)
-                    && let Ok(text) = value.to_str()
-                    && let Ok(url_safe) = text.replace('+', "-").replace('/', "_").parse()
-                {
-                    *value = url_safe;
-                }
-            }
-            request
-        });
-        Ok(Self { client, api, facts: Arc::new(facts), credentials: Arc::default() })
+        let client = client.with_request_modifier(move |request| spoken(request, api));
+        let endpoint = Arc::new(parsed);
+        Ok(Self { client, api, endpoint, facts: Arc::new(facts), credentials: Arc::default() })
     }
 }
 
@@ -202,6 +191,7 @@ fn facts(version: &Version, info: &Info, api: ApiVersion, endpoint: &Endpoint, h
         published: near && !apart,
         // Podman's is the gateway of each network
         embedded_dns: (kind == EngineKind::Docker).then_some(std::net::Ipv4Addr::new(127, 0, 0, 11).into()),
+        dockerfile: (kind == EngineKind::Docker && version.os != "windows").then(|| dockerfile_format(number)),
         architecture: version.arch.clone(),
         cpus: info.cpus,
         memory: info.mem_total,
@@ -209,6 +199,22 @@ fn facts(version: &Version, info: &Info, api: ApiVersion, endpoint: &Endpoint, h
         storage_driver: some(&info.driver),
         cgroup_version: info.cgroup_version.parse().ok(),
         socket,
+    }
+}
+
+/// What the BuildKit in an engine of this version reads without a front end from a registry, by the
+/// releases of both; a release that nobody has looked at counts as the last one before it.
+fn dockerfile_format(engine: &str) -> FormatVersion {
+    let major = engine.split('.').next().and_then(|major| major.parse::<u32>().ok()).unwrap_or_default();
+    match major {
+        0..=22 => FIRST_FORMAT,
+        23 => (1, 4),
+        24 => (1, 5),
+        25 => (1, 6),
+        26 => (1, 7),
+        27 => (1, 8),
+        28 => (1, 14),
+        _ => (1, 19),
     }
 }
 
@@ -252,6 +258,8 @@ mod tests {
             let found = (facts.container_addresses, facts.published, facts.data_root.is_some());
             assert_eq!(found, expected, "{system} {options} {endpoint} {bridge:?}");
         }
+        assert_eq!(seen("Debian", "", socket, "6.1", None).dockerfile, Some((1, 19)));
+        assert_eq!((dockerfile_format("20.10.24"), dockerfile_format("26.1.5")), ((1, 2), (1, 7)));
         assert_eq!(seen("Debian", "name=rootless", socket, "6.1", None).engine, "Docker 29.1.0 (rootless)");
         assert_eq!(seen("Docker Desktop", "", socket, "6.1", None).engine, "Docker Desktop 29.1.0");
     }

@@ -31,11 +31,12 @@ const WAITING: usize = 8;
 pub(super) fn stream_context(
     dockerfile: String,
     folders: Vec<(PathBuf, String)>,
+    rules: Option<String>,
 ) -> impl Stream<Item = Result<Bytes, io::Error>> + Send + 'static {
     let (sender, receiver) = mpsc::channel(WAITING);
     tokio::task::spawn_blocking(move || {
         let mut writer = Pieces { sender: sender.clone(), piece: Vec::with_capacity(CHUNK) };
-        let packed = pack(&dockerfile, &folders, &mut writer).and_then(|()| writer.flush());
+        let packed = pack(&dockerfile, &folders, rules.as_deref(), &mut writer).and_then(|()| writer.flush());
         if let Err(error) = packed {
             // a closed channel means that the build has ended already: nobody is left to tell
             let _ = sender.blocking_send(Err(error));
@@ -67,7 +68,7 @@ impl Write for Pieces {
     }
 }
 
-fn pack(dockerfile: &str, folders: &[(PathBuf, String)], out: &mut dyn Write) -> io::Result<()> {
+fn pack(dockerfile: &str, folders: &[(PathBuf, String)], own: Option<&str>, out: &mut dyn Write) -> io::Result<()> {
     let mut builder = tar::Builder::new(out);
     builder.follow_symlinks(false);
     let mut header = tar::Header::new_gnu();
@@ -83,7 +84,7 @@ fn pack(dockerfile: &str, folders: &[(PathBuf, String)], out: &mut dyn Write) ->
         if inside.is_empty() {
             // the builder takes what these rules name out of the context once it has read it: our
             // Dockerfile, which must not come into anybody's image
-            let rules = match read_rules(folder)? {
+            let rules = match own.map_or_else(|| read_rules(folder), |own| Ok(Some(own.to_owned())))? {
                 Some(rules) => format!("{}\n{DOCKERFILE}\n", rules.trim_end()),
                 None => format!("{IGNORE}\n{DOCKERFILE}\n"),
             };
@@ -91,7 +92,7 @@ fn pack(dockerfile: &str, folders: &[(PathBuf, String)], out: &mut dyn Write) ->
             builder.append_data(&mut header, IGNORE, rules.as_bytes())?;
             hidden = true;
         }
-        let ignore = if inside.is_empty() { Ignore::read(folder)? } else { Ignore::default() };
+        let ignore = if inside.is_empty() { Ignore::of(folder, own)? } else { Ignore::default() };
         let mut packer = Packer { builder: &mut builder, hidden };
         let mut walk = Walk { out: &mut packer, ignore };
         walk.folder(folder, inside, "").map_err(|error| named(folder, error))?;
@@ -156,12 +157,12 @@ impl ContextCache {
     }
 
     /// What a build of this folder would send, as a digest: names, modes and contents, without what
-    /// `.dockerignore` leaves out. Of a file of more than 16 MiB its size and time of change.
+    /// `.dockerignore` leaves out, or the rules given in its place. Of a file of more than 16 MiB its size and time of change.
     ///
     /// # Errors
     /// A file or folder that cannot be read.
-    pub fn digest(&mut self, folder: &Path) -> io::Result<String> {
-        let ignore = Ignore::read(folder)?;
+    pub fn digest(&mut self, folder: &Path, rules: Option<&str>) -> io::Result<String> {
+        let ignore = Ignore::of(folder, rules)?;
         let mut seen = Digest { hash: Sha256::new(), known: self, seen: HashMap::new() };
         let mut walk = Walk { out: &mut seen, ignore };
         walk.folder(folder, "", "").map_err(|error| named(folder, error))?;
@@ -177,6 +178,31 @@ impl ContextCache {
 
 fn hex(hash: Sha256) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Every file that a build of this folder sends, folders before what is in them.
+pub(super) fn entries(folder: &Path, inside: &str, rules: Option<&str>) -> io::Result<Vec<ContextEntry>> {
+    let inside = inside.trim_matches('/');
+    let ignore = if inside.is_empty() { Ignore::of(folder, rules)? } else { Ignore::default() };
+    let mut found = Vec::new();
+    let mut walk = Walk { out: &mut found, ignore };
+    walk.folder(folder, inside, "").map_err(|error| named(folder, error))?;
+    Ok(found)
+}
+
+/// A file, folder or link of a context.
+pub(super) struct ContextEntry {
+    pub path: PathBuf,
+    /// Its path in the context.
+    pub target: String,
+    pub metadata: std::fs::Metadata,
+}
+
+impl Sink for Vec<ContextEntry> {
+    fn entry(&mut self, path: &Path, target: &str, metadata: &std::fs::Metadata) -> io::Result<()> {
+        self.push(ContextEntry { path: path.to_owned(), target: target.to_owned(), metadata: metadata.clone() });
+        Ok(())
+    }
 }
 
 /// What is done with each entry of a context.
@@ -324,6 +350,11 @@ pub(super) struct Ignore {
 }
 
 impl Ignore {
+    /// The rules that are given, else those of the folder.
+    fn of(folder: &Path, rules: Option<&str>) -> io::Result<Self> {
+        rules.map_or_else(|| Self::read(folder), Self::parse)
+    }
+
     fn read(folder: &Path) -> io::Result<Self> {
         Self::parse(&read_rules(folder)?.unwrap_or_default())
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", folder.join(IGNORE).display())))

@@ -49,7 +49,7 @@ fn patterns_leave_out_what_docker_leaves_out() {
 
 fn packed(folders: &[(PathBuf, String)]) -> BTreeMap<String, String> {
     let mut bytes = Vec::new();
-    pack("FROM scratch\n", folders, &mut bytes).unwrap();
+    pack("FROM scratch\n", folders, None, &mut bytes).unwrap();
     let mut archive = tar::Archive::new(bytes.as_slice());
     archive
         .entries()
@@ -107,7 +107,7 @@ fn a_context_is_packed_without_what_is_left_out() {
 #[test]
 fn a_folder_that_is_not_there_is_named() {
     let mut nothing = Vec::new();
-    let error = pack("", &[(PathBuf::from("/no/such/folder"), String::new())], &mut nothing).unwrap_err();
+    let error = pack("", &[(PathBuf::from("/no/such/folder"), String::new())], None, &mut nothing).unwrap_err();
     assert_eq!(error.to_string(), "/no/such/folder: No such file or directory (os error 2)");
 }
 
@@ -115,7 +115,7 @@ fn a_folder_that_is_not_there_is_named() {
 fn the_digest_is_of_what_a_build_would_send() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-    let digest = || ContextCache::default().digest(folder.path()).unwrap();
+    let digest = || ContextCache::default().digest(folder.path(), None).unwrap();
     write("Dockerfile", "FROM a\n");
     write(".dockerignore", "*.log\n");
     let first = digest();
@@ -129,7 +129,11 @@ fn the_digest_is_of_what_a_build_would_send() {
     std::fs::rename(folder.path().join("Dockerfile"), folder.path().join("Containerfile")).unwrap();
     assert!(![first, second].contains(&digest()));
     assert!(
-        ContextCache::default().digest(&folder.path().join("nowhere")).unwrap_err().to_string().contains("nowhere")
+        ContextCache::default()
+            .digest(&folder.path().join("nowhere"), None)
+            .unwrap_err()
+            .to_string()
+            .contains("nowhere")
     );
 }
 
@@ -151,22 +155,22 @@ fn a_known_file_is_not_read_again() {
     std::fs::create_dir(&context).unwrap();
     std::fs::write(context.join("a"), "1").unwrap();
     let mut known = ContextCache::default();
-    let first = known.digest(&context).unwrap();
+    let first = known.digest(&context, None).unwrap();
     assert!(known.files.is_empty(), "a file that was just written may change within the same tick");
 
     // as it is a while later
     let stamp = Stamp::of(&std::fs::metadata(context.join("a")).unwrap());
     known.files.insert(context.join("a"), Seen { stamp, digest: "known".to_owned() });
     known.files.insert(context.join("gone"), Seen { stamp: Stamp(0, 0, 0, 0, 0, 0), digest: String::new() });
-    let second = known.digest(&context).unwrap();
+    let second = known.digest(&context, None).unwrap();
     assert_ne!(first, second, "the digest comes from what is known");
     known.write(&cache).unwrap();
 
     let mut read = ContextCache::read(&cache);
     assert_eq!(read.files.keys().collect::<Vec<_>>(), [&context.join("a")]);
-    assert_eq!(read.digest(&context).unwrap(), second);
+    assert_eq!(read.digest(&context, None).unwrap(), second);
     std::fs::write(context.join("a"), "22").unwrap();
-    assert_ne!(read.digest(&context).unwrap(), second);
+    assert_ne!(read.digest(&context, None).unwrap(), second);
     // a cache that was cut off is an empty one
     std::fs::write(&cache, "{\"files\"").unwrap();
     assert!(ContextCache::read(&cache).files.is_empty());

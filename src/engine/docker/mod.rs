@@ -15,6 +15,7 @@ use crate::model::{EngineKind, Facts};
 
 mod answers;
 mod build;
+mod buildkit;
 mod connect;
 mod container_files;
 mod containers;
@@ -51,6 +52,7 @@ const CHANGE: Duration = Duration::from_secs(180);
 pub struct Docker {
     client: bollard::Docker,
     api: ApiVersion,
+    endpoint: Arc<connect::Endpoint>,
     facts: Arc<Facts>,
     /// Registry host -> `user:password` in base64, as in the client's configuration.
     credentials: Arc<BTreeMap<String, String>>,

@@ -21,13 +21,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("services.*.depends_on.*.required", "which services take part (config/check)"),
     ("services.*.volumes[].bind.create_host_path", "the default is written out"),
     ("services.*.ports[].mode", "a warning of its own"),
-    ("services.*.build.ssh", "a warning of its own"),
-    ("services.*.build.additional_contexts", "a warning of its own"),
-    ("services.*.build.secrets[].source", "a warning of its own"),
-    ("services.*.build.secrets[].target", "a warning of its own"),
-    ("services.*.build.secrets[].uid", "a warning of its own"),
-    ("services.*.build.secrets[].gid", "a warning of its own"),
-    ("services.*.build.secrets[].mode", "a warning of its own"),
     ("services.*.env_file[].required", "whether a missing file is an error"),
     ("services.*.networks.*.priority", "the order of networks, which an engine of API 1.44 takes all at once"),
 ];

@@ -62,6 +62,23 @@ pub(super) fn versioned(uri: &str, version: ApiVersion) -> String {
     format!("{host}{path}?{}", parameters.join("&"))
 }
 
+/// A request of the client as this engine is to hear it.
+pub(super) fn spoken<B>(mut request: http::Request<B>, version: ApiVersion) -> http::Request<B> {
+    if let Ok(uri) = versioned(&request.uri().to_string(), version).parse() {
+        *request.uri_mut() = uri;
+    }
+    // the client writes the login in plain base64, the engine reads the URL's alphabet
+    for name in ["X-Registry-Auth", "X-Registry-Config"] {
+        if let Some(value) = request.headers_mut().get_mut(name)
+            && let Ok(text) = value.to_str()
+            && let Ok(url_safe) = text.replace('+', "-").replace('/', "_").parse()
+        {
+            *value = url_safe;
+        }
+    }
+    request
+}
+
 pub(super) fn versioned_path(path: &str, version: ApiVersion) -> String {
     if path.starts_with("/v1.") { path.to_owned() } else { format!("/v{version}{path}") }
 }

@@ -127,6 +127,7 @@ impl FakeEngine {
             container_addresses: true,
             published: true,
             embedded_dns: Some(Ipv4Addr::new(127, 0, 0, 11).into()),
+            dockerfile: None,
             architecture: "amd64".into(),
             cpus: 4,
             memory: 8 << 30,

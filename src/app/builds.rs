@@ -1,0 +1,145 @@
+//! Builds of the user's, before they begin: what their folders hold, and whether this engine can do them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::compile::cannot_build;
+use crate::engine::{ContextCache, Engine};
+use crate::host::Host;
+use crate::model::{Build, Dockerfile, Facts, Fingerprint, Platform, split_registry};
+use crate::observe;
+use crate::plan::{Choice, LeftOut, Supply};
+
+/// Notes what the services' builds are made of, so that a changed Dockerfile or file is a build to be
+/// made again. What cannot be read stays unknown: its build will say so.
+/// `cache` is the folder in which files that were read before are remembered.
+pub async fn look_at_contexts(platform: &mut Platform, cache: &Path) {
+    let builds = || platform.services().filter_map(|(_, service)| service.build.clone());
+    let builds: Vec<Build> = builds().filter(|build| build.context.is_some()).collect();
+    if builds.is_empty() {
+        return;
+    }
+    let file = cache.join("contexts.json");
+    let look = tokio::task::spawn_blocking(move || {
+        let mut known = ContextCache::read(&file);
+        let mut seen: BTreeMap<(PathBuf, Option<String>), Option<String>> = BTreeMap::new();
+        let contents: Vec<(Build, Option<String>)> = builds
+            .into_iter()
+            .map(|build| {
+                let content = content(&build, &mut |folder, rules| {
+                    let digest = |known: &mut ContextCache| known.digest(folder, rules).ok();
+                    seen.entry((folder.to_owned(), rules.map(str::to_owned)))
+                        .or_insert_with(|| digest(&mut known))
+                        .clone()
+                });
+                (build, content)
+            })
+            .collect();
+        // what is not remembered is read again next time
+        if let Err(error) = known.write(&file) {
+            tracing::debug!(%error, "cannot remember the build contexts");
+        }
+        contents
+    });
+    let contents = look.await.unwrap_or_default();
+    for service in platform.stacks.iter_mut().flat_map(|stack| stack.services.values_mut()) {
+        if let Some(build) = &mut service.build {
+            let found = contents.iter().find(|(other, _)| other == build);
+            build.content = found.and_then(|(_, content)| content.clone());
+        }
+    }
+}
+
+/// Everything that a build reads: the Dockerfile, and the folders, as far as it takes files of them.
+fn content(build: &Build, digest: &mut dyn FnMut(&Path, Option<&str>) -> Option<String>) -> Option<String> {
+    let folder = build.context.as_deref()?;
+    let text = match (&build.dockerfile_inline, build.dockerfile_path()) {
+        (Some(inline), _) => inline.clone(),
+        (None, Some(path)) => std::fs::read_to_string(path).ok()?,
+        (None, None) => return None,
+    };
+    let rules = build.ignore_file().and_then(|path| std::fs::read_to_string(path).ok());
+    let dockerfile = Dockerfile::parse(&text);
+    let context = match dockerfile.reads_context() {
+        true => Some(digest(folder, rules.as_deref())?),
+        false => None,
+    };
+    let named: Vec<String> = build
+        .contexts
+        .values()
+        .filter(|place| place.starts_with('/'))
+        .map(|place| digest(Path::new(place), None))
+        .collect::<Option<_>>()?;
+    Some(Fingerprint::of(&(text, context, named)).0)
+}
+
+/// Images that are built now and that this engine cannot build, each with its place in the file.
+pub(super) async fn unbuildable(
+    host: &dyn Host,
+    engine: &dyn Engine,
+    facts: &Facts,
+    platform: &Platform,
+    supply: &Supply,
+) -> Vec<LeftOut> {
+    let mut found = Vec::new();
+    for (_, service) in platform.services() {
+        let Some(Choice::Obtain { spec, pull: false, build: true }) = supply.choices.get(&service.name) else {
+            continue;
+        };
+        let Some(build) = spec.build.as_ref().map(|build| &build.spec).filter(|build| build.unmet(facts).is_some())
+        else {
+            continue;
+        };
+        let frontend = match &build.syntax {
+            Some(syntax) => {
+                let here = engine.image(syntax).await.is_ok_and(|image| image.is_some());
+                here || observe::reaches(host, split_registry(syntax).0).await
+            }
+            None => false,
+        };
+        if let Some((what, reason)) = cannot_build(build, facts, frontend) {
+            found.push(LeftOut { service: service.name.clone(), reason: format!("{what} {reason}") });
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_build_reads_makes_another_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let of = |build: &Build| {
+            content(build, &mut |folder, rules| ContextCache::default().digest(folder, rules).ok()).unwrap()
+        };
+        let context = Some(folder.path().to_owned());
+        let inline = |text: &str| Build {
+            context: context.clone(),
+            dockerfile_inline: Some(text.to_owned()),
+            ..Build::default()
+        };
+        write("Dockerfile", "FROM a\nCOPY x /x\n");
+        write("x", "1");
+        write(".dockerignore", "Dockerfile*\ncompose.yaml\n");
+        let file = Build { context: context.clone(), ..Build::default() };
+        let (plain, copies) = (inline("FROM a\nRUN b\n"), inline("FROM a\nCOPY x /x\n"));
+        let all = || [of(&file), of(&plain), of(&copies)];
+        let before = all();
+        write("compose.yaml", "services: {}");
+        assert_eq!(all(), before);
+        write("x", "2");
+        let changed = all();
+        assert!(changed[0] != before[0] && changed[1] == before[1] && changed[2] != before[2]);
+        // it stays out of the context, and counts all the same
+        write("Dockerfile", "FROM a\nRUN y\nCOPY x /x\n");
+        assert_ne!(of(&file), changed[0]);
+        // the Dockerfile's own rules stand in for those of the folder
+        write("Dockerfile.dockerignore", "x\n");
+        let own = of(&file);
+        write("x", "3");
+        assert_eq!(of(&file), own);
+    }
+}

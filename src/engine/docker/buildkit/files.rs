@@ -1,0 +1,281 @@
+//! Files that BuildKit asks for while it builds: it gets a list of all, and then the content of those
+//! that it does not have yet (<https://github.com/tonistiigi/fsutil>).
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bollard_buildkit_proto::fsutil::types::packet::PacketType;
+use bollard_buildkit_proto::fsutil::types::{Packet, Stat};
+use bollard_buildkit_proto::moby::filesync::v1::file_sync_server::FileSync;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use tokio::sync::mpsc;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::super::context::{ContextEntry, entries};
+
+/// Under this name BuildKit asks for the Dockerfile.
+pub(super) const DOCKERFILE: &str = "dockerfile";
+/// The Dockerfile's own name there.
+pub(super) const FILENAME: &str = "Dockerfile";
+/// Bytes in one packet.
+const CHUNK: usize = 32 * 1024;
+/// Packets that wait for the engine.
+const WAITING: usize = 32;
+
+/// Bits of a mode as Go counts them.
+const GO_FOLDER: u32 = 1 << 31;
+const GO_LINK: u32 = 1 << 27;
+const GO_SETUID: u32 = 1 << 23;
+const GO_SETGID: u32 = 1 << 22;
+const GO_STICKY: u32 = 1 << 20;
+
+/// What one of the names leads to.
+#[derive(Debug, Clone)]
+pub(super) enum Tree {
+    /// One file, which is in no folder.
+    Text(String),
+    /// Folders, each with its path in the tree, and the rules of what stays out of the first.
+    Folders(Vec<(PathBuf, String)>, Option<String>),
+}
+
+/// Everything that a build may ask for.
+#[derive(Debug, Clone)]
+pub(super) struct Trees(pub Arc<BTreeMap<String, Tree>>);
+
+enum Content {
+    Text(Vec<u8>),
+    File(PathBuf, u64),
+    /// A folder or a link.
+    None,
+}
+
+type Listed = Vec<(Stat, Content)>;
+
+impl Tree {
+    /// All entries, in the order that BuildKit wants: a folder, then what is in it.
+    fn list(&self) -> io::Result<Listed> {
+        let (folders, rules) = match self {
+            Self::Text(text) => {
+                let stat = Stat {
+                    path: FILENAME.to_owned(),
+                    mode: 0o644,
+                    size: i64::try_from(text.len()).unwrap_or(i64::MAX),
+                    ..Stat::default()
+                };
+                return Ok(vec![(stat, Content::Text(text.clone().into_bytes()))]);
+            }
+            Self::Folders(folders, rules) => (folders, rules),
+        };
+        // a slash sorts before every letter of a name
+        let mut all = BTreeMap::new();
+        for (folder, inside) in folders {
+            for entry in entries(folder, inside, rules.as_deref())? {
+                add_parents(&mut all, &entry.target);
+                if let Some(listed) = listed(&entry)? {
+                    all.insert(entry.target.replace('/', "\0"), listed);
+                }
+            }
+        }
+        Ok(all.into_values().collect())
+    }
+}
+
+/// A file may come back in although its folder stays out.
+fn add_parents(all: &mut BTreeMap<String, (Stat, Content)>, path: &str) {
+    for (at, _) in path.match_indices('/') {
+        let parent = path.get(..at).unwrap_or_default();
+        let stat = Stat { path: parent.to_owned(), mode: GO_FOLDER | 0o755, ..Stat::default() };
+        all.entry(parent.replace('/', "\0")).or_insert((stat, Content::None));
+    }
+}
+
+/// `None`: sockets, pipes and devices are no part of a context.
+fn listed(entry: &ContextEntry) -> io::Result<Option<(Stat, Content)>> {
+    let metadata = &entry.metadata;
+    let unix = metadata.permissions().mode();
+    let mut mode = unix & 0o777;
+    for (bit, go) in [(0o4000, GO_SETUID), (0o2000, GO_SETGID), (0o1000, GO_STICKY)] {
+        if unix & bit != 0 {
+            mode |= go;
+        }
+    }
+    let kind = metadata.file_type();
+    // whoever built it, the files in the image belong to root
+    let mut stat = Stat {
+        path: entry.target.clone(),
+        mode,
+        mod_time: metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()),
+        ..Stat::default()
+    };
+    let content = if kind.is_dir() {
+        stat.mode |= GO_FOLDER;
+        Content::None
+    } else if kind.is_symlink() {
+        stat.mode |= GO_LINK;
+        stat.linkname = std::fs::read_link(&entry.path)?.to_string_lossy().into_owned();
+        Content::None
+    } else if kind.is_file() {
+        stat.size = i64::try_from(metadata.len()).unwrap_or(i64::MAX);
+        Content::File(entry.path.clone(), metadata.len())
+    } else {
+        return Ok(None);
+    };
+    Ok(Some((stat, content)))
+}
+
+#[tonic::async_trait]
+impl FileSync for Trees {
+    type DiffCopyStream = BoxStream<'static, Result<Packet, Status>>;
+    type TarStreamStream = BoxStream<'static, Result<Packet, Status>>;
+
+    async fn diff_copy(&self, request: Request<Streaming<Packet>>) -> Result<Response<Self::DiffCopyStream>, Status> {
+        let name = request.metadata().get("dir-name").and_then(|name| name.to_str().ok()).unwrap_or_default();
+        let Some(tree) = self.0.get(name).cloned() else {
+            return Err(Status::not_found(format!("the build has no folder called `{name}`")));
+        };
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let mut asked = request.into_inner();
+        // asked for in the order in which they came, read on a thread that may wait for the disk
+        let (wanted, mut wants) = mpsc::channel::<Packet>(WAITING);
+        tokio::spawn(async move {
+            while let Some(Ok(packet)) = asked.next().await {
+                if wanted.send(packet).await.is_err() {
+                    break;
+                }
+            }
+        });
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = send(&tree, &sender, &mut wants) {
+                // a closed channel means that the build has ended already: nobody is left to tell
+                let _ = sender.blocking_send(Err(Status::internal(error.to_string())));
+            }
+        });
+        let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
+            receiver.recv().await.map(|packet| (packet, receiver))
+        });
+        Ok(Response::new(stream.boxed()))
+    }
+
+    async fn tar_stream(&self, _: Request<Streaming<Packet>>) -> Result<Response<Self::TarStreamStream>, Status> {
+        Err(Status::unimplemented("files are sent one by one"))
+    }
+}
+
+type Sender = mpsc::Sender<Result<Packet, Status>>;
+
+fn send(tree: &Tree, sender: &Sender, wants: &mut mpsc::Receiver<Packet>) -> io::Result<()> {
+    let put = |packet: Packet| sender.blocking_send(Ok(packet)).map_err(|_| io::ErrorKind::BrokenPipe.into());
+    let listed = tree.list()?;
+    for (stat, _) in &listed {
+        put(Packet { r#type: PacketType::PacketStat.into(), stat: Some(stat.clone()), ..Packet::default() })?;
+    }
+    put(Packet { r#type: PacketType::PacketStat.into(), ..Packet::default() })?;
+    while let Some(packet) = wants.blocking_recv() {
+        match PacketType::try_from(packet.r#type) {
+            Ok(PacketType::PacketReq) => {
+                let number = usize::try_from(packet.id).unwrap_or(usize::MAX);
+                if let Some((_, content)) = listed.get(number) {
+                    send_content(content, packet.id, &put)?;
+                }
+            }
+            Ok(PacketType::PacketFin) => {
+                put(Packet { r#type: PacketType::PacketFin.into(), ..Packet::default() })?;
+                return Ok(());
+            }
+            // what it says is in the build's own error, too
+            Ok(PacketType::PacketErr) => return Ok(()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn send_content(content: &Content, id: u32, put: &dyn Fn(Packet) -> io::Result<()>) -> io::Result<()> {
+    let data = |data: Vec<u8>| Packet { r#type: PacketType::PacketData.into(), id, data, ..Packet::default() };
+    match content {
+        Content::Text(text) => {
+            for piece in text.chunks(CHUNK) {
+                put(data(piece.to_vec()))?;
+            }
+        }
+        Content::File(path, size) => {
+            let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+            // a file that grows meanwhile ends where it was said to end
+            let mut file = std::fs::File::open(path).map_err(named)?.take(*size);
+            loop {
+                let mut piece = Vec::with_capacity(CHUNK);
+                file.by_ref().take(CHUNK as u64).read_to_end(&mut piece).map_err(named)?;
+                if piece.is_empty() {
+                    break;
+                }
+                put(data(piece))?;
+            }
+        }
+        Content::None => {}
+    }
+    // an empty one ends the file
+    put(data(Vec::new()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_tree_is_listed_folder_by_folder_and_without_what_stays_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |path: &str| {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x").unwrap();
+        };
+        for path in ["a/b", "a.txt", "out/kept", "out/gone", "z"] {
+            write(path);
+        }
+        symlink("nowhere", folder.path().join("link")).unwrap();
+        std::fs::set_permissions(folder.path().join("z"), std::fs::Permissions::from_mode(0o4750)).unwrap();
+        let more = tempfile::tempdir().unwrap();
+        std::fs::write(more.path().join("made"), "y").unwrap();
+        let folders = vec![(folder.path().to_owned(), String::new()), (more.path().to_owned(), "dist".to_owned())];
+        let tree = Tree::Folders(folders, Some("out\n!out/kept\n".to_owned()));
+        let listed = tree.list().unwrap();
+        let lines: Vec<String> = listed
+            .iter()
+            .map(|(stat, _)| format!("{} {:o} {}{}", stat.path, stat.mode & 0o777, stat.size, stat.linkname))
+            .collect();
+        let umask_free: Vec<&str> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
+        assert_eq!(umask_free, ["a", "a/b", "a.txt", "dist", "dist/made", "link", "out", "out/kept", "z"]);
+        assert_eq!(lines[5].split(' ').next_back(), Some("0nowhere"));
+        let (z, _) = listed.last().unwrap();
+        assert_eq!(z.mode, 0o750 | GO_SETUID);
+        assert_eq!(listed[0].0.mode & GO_FOLDER, GO_FOLDER);
+    }
+
+    #[test]
+    fn the_content_of_what_is_asked_for_follows_the_list() {
+        let tree = Tree::Text("FROM scratch\n".to_owned());
+        let (sender, mut packets) = mpsc::channel(WAITING);
+        let (wanted, mut wants) = mpsc::channel(WAITING);
+        let ask = |kind: PacketType, id| {
+            let packet = Packet { r#type: kind.into(), id, ..Packet::default() };
+            wanted.blocking_send(packet).unwrap();
+        };
+        ask(PacketType::PacketReq, 0);
+        ask(PacketType::PacketFin, 0);
+        send(&tree, &sender, &mut wants).unwrap();
+        drop(sender);
+        let mut seen = Vec::new();
+        while let Some(packet) = packets.blocking_recv() {
+            let packet = packet.unwrap();
+            let path = packet.stat.map(|stat| stat.path).unwrap_or_default();
+            seen.push(format!("{} {path}{}", packet.r#type, String::from_utf8_lossy(&packet.data)));
+        }
+        assert_eq!(seen, ["0 Dockerfile", "0 ", "2 FROM scratch\n", "2 ", "3 "]);
+    }
+}

@@ -1,0 +1,166 @@
+//! What BuildKit says while it builds, as the lines that the classic builder would write.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex};
+
+use super::super::build::Output;
+use crate::engine::ProgressSink;
+use crate::event::Progress;
+
+/// Lines that are kept of one step, to be shown again when it fails after others have written theirs.
+const KEPT: usize = 200;
+
+#[derive(Default)]
+pub(super) struct Told {
+    steps: BTreeMap<String, Step>,
+    /// The step that wrote last.
+    last: String,
+    failed: Option<String>,
+}
+
+#[derive(Default)]
+struct Step {
+    /// `Step 2/4 : RUN make`; `None`: not one of the Dockerfile's.
+    title: Option<String>,
+    open: String,
+    lines: VecDeque<String>,
+}
+
+impl Told {
+    pub(super) fn hear(&mut self, status: &StatusResponse, output: &mut Output, progress: ProgressSink<'_>) {
+        for vertex in &status.vertexes {
+            self.vertex(vertex, output, progress);
+        }
+        for log in &status.logs {
+            let text = String::from_utf8_lossy(&log.msg).into_owned();
+            let Some(step) = self.steps.get_mut(&log.vertex) else { continue };
+            step.open.push_str(&text);
+            while let Some((line, rest)) = step.open.split_once('\n') {
+                let line = line.to_owned();
+                step.open = rest.to_owned();
+                if self.last != log.vertex {
+                    self.last.clone_from(&log.vertex);
+                    if let Some(title) = &step.title {
+                        output.line(title, progress);
+                    }
+                }
+                if step.lines.len() == KEPT {
+                    step.lines.pop_front();
+                }
+                step.lines.push_back(line.clone());
+                output.line(&line, progress);
+            }
+        }
+        for status in &status.statuses {
+            let phase = match status.name.as_str() {
+                "downloading" => "Downloading",
+                "extract" | "extracting" => "Extracting",
+                _ => continue,
+            };
+            progress(Progress::Bytes {
+                part: status.id.clone(),
+                current: u64::try_from(status.current).unwrap_or_default(),
+                total: u64::try_from(status.total).unwrap_or_default(),
+                phase: phase.to_owned(),
+            });
+        }
+    }
+
+    fn vertex(&mut self, vertex: &Vertex, output: &mut Output, progress: ProgressSink<'_>) {
+        let step = self.steps.entry(vertex.digest.clone()).or_default();
+        let begins = step.title.is_none() && (vertex.started.is_some() || vertex.cached);
+        if begins && let Some(title) = title(&vertex.name) {
+            output.line(&title, progress);
+            step.title = Some(title);
+            self.last.clone_from(&vertex.digest);
+        }
+        if !vertex.error.is_empty() && !vertex.error.contains("context canceled") {
+            self.failed.get_or_insert_with(|| vertex.digest.clone());
+        }
+    }
+
+    /// The step that failed, at the end of what was written.
+    pub(super) fn end(&mut self, output: &mut Output, progress: ProgressSink<'_>) {
+        let Some(failed) = self.failed.as_ref().filter(|failed| **failed != self.last) else { return };
+        let Some(Step { title: Some(title), lines, .. }) = self.steps.get(failed) else { return };
+        output.line(title, progress);
+        for line in lines {
+            output.line(line, progress);
+        }
+    }
+}
+
+/// `[base 2/3] RUN make` as `Step 2/3 : RUN make`; nothing of what BuildKit does by itself.
+fn title(name: &str) -> Option<String> {
+    let (head, instruction) = name.strip_prefix('[')?.split_once("] ")?;
+    let numbers = head.split(' ').next_back()?;
+    let (number, of) = numbers.split_once('/')?;
+    let is_number = |text: &str| text.parse::<u32>().is_ok();
+    // the digest that stands behind a name says nothing to people
+    let name = instruction.split_once("@sha256:").filter(|_| instruction.starts_with("FROM "));
+    let instruction = name.map_or(instruction, |(name, _)| name);
+    (is_number(number) && is_number(of)).then(|| format!("Step {number}/{of} : {instruction}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use bollard_buildkit_proto::google::protobuf::Timestamp;
+    use bollard_buildkit_proto::moby::buildkit::v1::VertexLog;
+
+    use super::*;
+
+    fn vertex(name: &str, error: &str) -> Vertex {
+        Vertex {
+            digest: name.to_owned(),
+            name: name.to_owned(),
+            started: Some(Timestamp::default()),
+            error: error.to_owned(),
+            ..Vertex::default()
+        }
+    }
+
+    fn log(name: &str, text: &str) -> VertexLog {
+        VertexLog { vertex: name.to_owned(), msg: text.as_bytes().to_vec(), ..VertexLog::default() }
+    }
+
+    #[test]
+    fn steps_side_by_side_are_told_apart_and_the_failing_one_comes_last() {
+        let said = Mutex::new(Vec::new());
+        let sink = |progress| {
+            if let Progress::Line { text } = progress {
+                said.lock().unwrap().push(text);
+            }
+        };
+        let (mut told, mut output) = (Told::default(), Output::default());
+        let mut hear = |vertexes: Vec<Vertex>, logs: Vec<VertexLog>| {
+            let status = StatusResponse { vertexes, logs, ..StatusResponse::default() };
+            told.hear(&status, &mut output, &sink);
+        };
+        let (internal, a, b) = ("[internal] load build definition", "[a 1/2] RUN one", "[b 2/2] RUN two");
+        hear(
+            vec![vertex(internal, ""), vertex(a, ""), vertex(b, "")],
+            vec![log(a, "from a\nhalf "), log(b, "from b\n")],
+        );
+        hear(vec![vertex(a, "exit code: 3"), vertex(b, "context canceled")], vec![log(b, "last\n")]);
+        told.end(&mut output, &sink);
+        let expected = [
+            "Step 1/2 : RUN one",
+            "Step 2/2 : RUN two",
+            "Step 1/2 : RUN one",
+            "from a",
+            "Step 2/2 : RUN two",
+            "from b",
+            "last",
+            "Step 1/2 : RUN one",
+            "from a",
+        ];
+        assert_eq!(*said.lock().unwrap(), expected);
+        assert_eq!(
+            title("[1/2] FROM docker.io/library/a:1@sha256:00").as_deref(),
+            Some("Step 1/2 : FROM docker.io/library/a:1")
+        );
+    }
+}
