@@ -176,7 +176,7 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     gone.extend(unbuildable(host, &*engine, &facts, full, &chosen).await);
     let mut refused = if how.retry { Vec::new() } else { still_refused(&choices, full, &chosen) };
     refused.retain(|left| gone.iter().all(|gone| gone.service != left.service) && !how.named.contains(&left.service));
-    gone.extend(refused);
+    gone.extend(refused.iter().cloned());
     problems.extend(chosen.leave_out(full, gone));
     let left_out: BTreeSet<&str> = chosen.left_out.iter().map(|left| left.service.as_str()).collect();
     let platform = without(full, &left_out);
