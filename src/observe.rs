@@ -11,8 +11,8 @@ use crate::compile::{Taken, image_specs, wanted_names};
 use crate::engine::{Engine, EngineError, Networks, Query};
 use crate::host::Host;
 use crate::model::{
-    ContainerSpec, ContainerState, Facts, Fingerprint, Health, ImageSpec, Observed, Platform, Resources, label,
-    split_registry,
+    ContainerSpec, ContainerState, Facts, Fingerprint, Health, ImageSpec, Listener, Observed, ObservedContainer,
+    Platform, PortBinding, Resources, label, split_registry,
 };
 use crate::plan::reload_note;
 use crate::probe::{Answer, ask};
@@ -22,6 +22,15 @@ const REGISTRY_PATIENCE: Duration = Duration::from_millis(2500);
 
 /// What bears the platform's label or one of the names that it will use.
 pub async fn by_name(engine: &dyn Engine, platform: &Platform) -> Result<Observed, EngineError> {
+    Ok(by_name_and_label(engine, platform, &[]).await?.0)
+}
+
+/// The same, and all containers of anybody's that bear one of these labels (`key=value`).
+pub async fn by_name_and_label(
+    engine: &dyn Engine,
+    platform: &Platform,
+    labels: &[String],
+) -> Result<(Observed, Vec<ObservedContainer>), EngineError> {
     let names = wanted_names(platform);
     let mut images: BTreeSet<String> = BTreeSet::new();
     for spec in image_specs(platform) {
@@ -36,8 +45,11 @@ pub async fn by_name(engine: &dyn Engine, platform: &Platform) -> Result<Observe
         networks: names.networks,
         volumes: names.volumes,
         images: images.into_iter().filter(|image| !image.is_empty()).collect(),
+        labels: labels.to_vec(),
     };
-    Ok(found(engine.find(&query).await?))
+    let mut all = engine.find(&query).await?;
+    let labelled = std::mem::take(&mut all.labelled);
+    Ok((found(all), labelled))
 }
 
 /// What is ours by label alone: all that `down` needs.
@@ -227,11 +239,10 @@ fn to_be_asked(spec: &ContainerSpec, engine_says: Health) -> bool {
     has_test && engine_says != Health::Healthy
 }
 
-/// Sockets on the ports that we publish, with their owners where some are not our own containers'.
-async fn listeners(host: &dyn Host, resources: &Resources, observed: &Observed) -> Vec<crate::model::Listener> {
-    let ports: BTreeSet<u16> =
-        resources.containers.iter().flat_map(|spec| &spec.ports).filter_map(|port| port.host_port).collect();
-    let own = |listener: &crate::model::Listener| {
+/// Sockets in the way of what we publish that are not our own containers', with their owners.
+async fn listeners(host: &dyn Host, resources: &Resources, observed: &Observed) -> Vec<Listener> {
+    let ports: Vec<&PortBinding> = resources.containers.iter().flat_map(|spec| &spec.ports).collect();
+    let own = |listener: &Listener| {
         observed.containers.iter().flat_map(|found| &found.ports).any(|bound| {
             bound.host_port == Some(listener.port)
                 && bound.protocol == listener.protocol
@@ -239,6 +250,7 @@ async fn listeners(host: &dyn Host, resources: &Resources, observed: &Observed) 
         })
     };
     let all = host.listeners().await.unwrap_or_default();
-    let foreign: Vec<_> = all.into_iter().filter(|listener| ports.contains(&listener.port) && !own(listener)).collect();
+    let in_the_way = |listener: &Listener| ports.iter().any(|port| listener.is_in_the_way_of(port));
+    let foreign: Vec<Listener> = all.into_iter().filter(|one| in_the_way(one) && !own(one)).collect();
     if foreign.is_empty() { foreign } else { host.owners(foreign).await }
 }

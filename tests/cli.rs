@@ -210,7 +210,7 @@ fn a_file_that_is_named_must_be_there() {
 fn init_writes_a_file_that_loads() {
     let home = Home::new();
     let before = home.run("config show -o json").exits(0).json();
-    assert_eq!(home.run("config init").exits(0).out, "wrote macula.yaml\n");
+    assert_eq!(home.run("config init").exits(0).out, "wrote macula.yaml, and macula.schema.json for editors\n");
     let mut after = home.run("config show -o json").exits(0).json();
     assert!(after["file"].as_str().unwrap().ends_with("project/macula.yaml"));
     after["file"] = Value::Null;

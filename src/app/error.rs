@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use crate::apply::Outcome;
 use crate::compile::CompileError;
 use crate::dns::{ContentError, ControlError, RecordsError, ServerError};
+use crate::doctor::Finding;
 use crate::engine::EngineError;
 use crate::engine::discover::Discovery;
 use crate::host::{Holder, LockError, RunError};
@@ -21,6 +22,9 @@ pub enum Error {
     Engine(#[from] EngineError),
     #[error("the configuration cannot be compiled")]
     Compile(Vec<CompileError>),
+    /// The engine answers, and a container of it does not start.
+    #[error("containers do not run on this engine")]
+    NoContainerRuns(Box<Finding>),
     #[error("something that is not ours is in the way")]
     Conflicts(Vec<Conflict>),
     #[error("images are missing")]

@@ -47,7 +47,7 @@ pub use commands::ls::{PlatformRow, PlatformState, list_platforms, platforms_to_
 pub use commands::names::{
     install_dns_service, install_names, names_may_be_offered, names_were_offered, uninstall_names,
 };
-pub use commands::pages::{Page, pages};
+pub use commands::pages::{Page, closed_pages, pages};
 pub use commands::prune::{Pruned, PrunedImage, prune_images};
 pub use commands::run::{Program, ProgramRequest, prepare_program, program_log};
 pub use commands::serve::{DEFAULT_METRICS, ServeOptions, Serving, serve};
@@ -55,7 +55,7 @@ pub use commands::status::{Condition, PlatformStatus, ServiceStatus, Status, Usa
 pub use commands::up::{UpOptions, UpResult, up};
 pub use commands::validate::{Traced, bridges, full_name, trace_name, validate};
 pub use error::{Error, ResolverError};
-pub use prepare::{Consent, Prepared, Wanted, prepare};
+pub use prepare::{Consent, Prepared, Wanted, expected, prepare};
 pub use records::{Added, ListedRecord, add_record, list_records, remove_record};
 pub use resolver::{
     DnsStatus, DomainNames, Names, ResolverFiles, StartedBy, answers, connect as connect_resolver, names_status,

@@ -8,12 +8,12 @@ use async_trait::async_trait;
 use crate::config::Loaded;
 use crate::doctor::{Finding, Fix};
 use crate::model::Platform;
-use crate::plan::forecast::Forecast;
+use crate::plan::forecast::{Forecast, forecast};
 use crate::plan::{Action, LeftOut, Plan, select};
 
 use super::cluster::join::{self, Joined};
 use super::survey::{KeptStacks, Look, Survey, survey_with};
-use super::{Error, Session};
+use super::{Error, Session, durations};
 
 /// What a run of `up` asks for beside the files.
 #[derive(Debug, Clone, Default)]
@@ -79,6 +79,11 @@ pub trait Consent: Send + Sync {
     async fn planned(&self, prepared: &Prepared, findings: &[Finding], forecast: &Forecast);
     /// Whether a program that a build needs may be installed.
     async fn install(&self, why: &str, fix: &Fix) -> Result<bool, Error>;
+}
+
+/// How long a plan takes and how much it fetches, by what this machine has seen.
+pub async fn expected(session: &Session, plan: &Plan) -> Forecast {
+    forecast(plan, &durations::known(session.host()).await)
 }
 
 /// Looks and plans; changes nothing.

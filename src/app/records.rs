@@ -15,6 +15,7 @@ use crate::plan::without;
 
 use super::error::ResolverError;
 use super::resolver;
+use super::survey::left_out;
 use super::{Error, Session};
 
 /// How long a new record may take to be seen: the resolver looks twice a second.
@@ -29,7 +30,7 @@ pub struct ListedRecord {
     pub value: String,
     /// Seconds.
     pub ttl: u32,
-    /// `platform` or `powerdns`
+    /// `platform`, `powerdns`, or `left out`: of the platform, and its service does not run
     pub source: &'static str,
 }
 
@@ -51,6 +52,7 @@ pub struct Added {
 /// cannot be asked the second part is an error.
 pub async fn list_records(session: &Session, loaded: &Loaded) -> Result<(Vec<ListedRecord>, Option<Error>), Error> {
     let own = own_zone(session, loaded).await?;
+    let absent = names_left_out(session, loaded, &own).await?;
     let seen = |view: &Option<View>| view.is_none_or(|view| view == View::Host);
     let mut all: Vec<ListedRecord> = own
         .records
@@ -58,7 +60,8 @@ pub async fn list_records(session: &Session, loaded: &Loaded) -> Result<(Vec<Lis
         .filter(|record| seen(&record.view))
         .map(|record| {
             let (rtype, value) = shown(&record.data);
-            ListedRecord { name: record.name.clone(), rtype, value, ttl: record.ttl, source: "platform" }
+            let source = if absent.contains(&record.name) { "left out" } else { "platform" };
+            ListedRecord { name: record.name.clone(), rtype, value, ttl: record.ttl, source }
         })
         .collect();
     let theirs =
@@ -83,6 +86,20 @@ pub async fn list_records(session: &Session, loaded: &Loaded) -> Result<(Vec<Lis
     };
     all.sort();
     Ok((all, failed))
+}
+
+/// Names that lead to nothing: their services were left out of the last `up`.
+async fn names_left_out(session: &Session, loaded: &Loaded, own: &Zone) -> Result<BTreeSet<String>, Error> {
+    let services = left_out(session, &loaded.platform).await;
+    if services.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let services = services.iter().map(String::as_str).collect();
+    let platform = without(&loaded.platform, &services);
+    let block = session.state(&platform.name).block(session.host(), &platform).await?;
+    let rest = zone(&platform, block, Ipv4Net::default(), false, None);
+    let names = |zone: &Zone| zone.records.iter().map(|record| record.name.clone()).collect::<BTreeSet<_>>();
+    Ok(names(own).difference(&names(&rest)).cloned().collect())
 }
 
 fn shown(data: &RecordData) -> (String, String) {

@@ -23,7 +23,7 @@ use crate::plan::{
 use super::builds::unbuildable;
 use super::certificate::{self, Current};
 use super::choices::{Choices, Refused};
-use super::cluster::look::{ClusterLook, look};
+use super::cluster::look::{ClusterLook, Sought};
 use super::exports::render_exports;
 use super::owner::{self, Owner};
 use super::state::complete_secrets;
@@ -154,9 +154,13 @@ pub async fn survey(session: &Session, loaded: &Loaded) -> Result<Survey, Error>
 pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_>) -> Result<Survey, Error> {
     let host = session.host();
     let full = &loaded.platform;
-    let (loaded, cluster) = tokio::join!(load_for_engine(session, full), look(session, full));
-    let (engine, facts, mut observed) = loaded?;
-    let cluster = cluster?;
+    let engine = session.engine()?;
+    let sought = Sought::new(session, &full.name, &full.cluster_name()).await?;
+    // one look at the engine's containers for the platform and its cluster
+    let labels = [sought.label()];
+    let (facts, seen) = tokio::join!(engine.facts(), observe::by_name_and_label(&*engine, full, &labels));
+    let (facts, (mut observed, nodes)) = (facts?, seen?);
+    let cluster = sought.seen(&nodes, &full.name.network());
     let state = session.state(&full.name);
 
     let specs = image_specs(full);
@@ -307,6 +311,20 @@ async fn give_subnets(
         taken.networks.extend(spec.subnet);
     }
     Ok(())
+}
+
+/// Optional services that the last `up` went without. Nothing where no engine can be asked, or
+/// nothing is up.
+pub(super) async fn left_out(session: &Session, platform: &Platform) -> Vec<String> {
+    let Some(engine) = session.system.engine.as_deref() else { return Vec::new() };
+    let Ok(observed) = observe::ours(engine, &platform.name).await else { return Vec::new() };
+    let made: Vec<&str> = observed.containers.iter().filter_map(|found| found.label(label::SERVICE)).collect();
+    if made.is_empty() {
+        return Vec::new();
+    }
+    let optional = platform.services().filter(|(_, service)| service.extension.optional);
+    let left = optional.filter(|(_, service)| !made.contains(&service.name.as_str()));
+    left.map(|(_, service)| service.name.clone()).collect()
 }
 
 /// The subnet of the platform's network when it is there and ours.

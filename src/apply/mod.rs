@@ -84,8 +84,8 @@ pub struct Outcome {
     /// Every step that ran to its end, well or not, in the order of their ends.
     pub ran: Vec<Timing>,
     pub failed: Vec<Failure>,
-    /// Not tried, since something that they need failed.
-    pub skipped: Vec<StepId>,
+    /// Groups with steps that were not tried, since something that they need failed.
+    pub skipped: BTreeSet<String>,
     pub cancelled: bool,
 }
 
@@ -259,7 +259,7 @@ pub async fn apply(command: &str, platform: &str, plan: &Plan, tools: Tools) -> 
     let because = if run.tools.cancel.is_cancelled() { "stopped" } else { "something that it needs failed" };
     for (step, _) in waiting {
         run.tools.events.emit(Event::StepSkipped { id: step.id.clone(), because: because.into() });
-        outcome.skipped.push(step.id.clone());
+        outcome.skipped.insert(step.group.clone());
     }
     outcome
 }

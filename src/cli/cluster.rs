@@ -97,6 +97,12 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
                 "running" => Ok(()),
                 // a script that waits for it needs no parsing
                 _ if context.json() => Ok(()),
+                // a question about the state has got its answer; the exit code tells scripts
+                "missing" => {
+                    let typed = context.typed("macula cluster create");
+                    context.print(&format!("no cluster: {name} has not been created ({typed})\n"))?;
+                    Err(CliError::told(ErrorKind::Cluster))
+                }
                 state => Err(CliError::new(ErrorKind::Cluster, format!("the cluster {name} is {state}"))
                     .suggest(if state == "stopped" { macula("cluster start") } else { macula("cluster create") })),
             }

@@ -1,17 +1,207 @@
+//! What a shell proposes when Tab is pressed: the script asks this program each time, so that services,
+//! platforms, profiles and stacks are those of this folder and machine.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use clap_complete::Shell;
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+use clap_complete::env::{CompleteEnv, Shells};
+
+use crate::app::State;
+use crate::config::{self, DiskFiles, Loaded};
+use crate::doctor::CHECKS;
+use crate::host::Host;
+use crate::host::local::LocalHost;
+use crate::model::PlatformName;
 
 use super::context::Context;
 use super::error::CliError;
 
 /// Print the completion script of a shell
+///
+/// It proposes services, platforms, profiles and stacks, too. For the shell that runs now:
+/// `source <(macula completions bash)`, `source <(macula completions zsh)` or
+/// `macula completions fish | source`; in the shell's start-up file it is there in every new one.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[arg(value_enum)]
     shell: Shell,
 }
 
+/// The variable by which the scripts ask.
+const ASKED: &str = "MACULA_COMPLETE";
+
 pub fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut super::command(), "macula", &mut script);
+    let shell = args.shell.to_string();
+    let shells = Shells::builtins();
+    let Some(completer) = shells.completer(&shell) else {
+        return Err(CliError::usage(format!("there are no completions for {shell}")));
+    };
+    completer
+        .write_registration(ASKED, "macula", "macula", "macula", &mut script)
+        .map_err(|error| CliError::io("write the completion script", &error))?;
     context.print(&String::from_utf8_lossy(&script))
+}
+
+/// Answers a shell that asks; false: this is a run like any other.
+pub fn answer(args: &[OsString]) -> Result<bool, clap::Error> {
+    let folder = std::env::current_dir().ok();
+    let words = args.to_vec();
+    let factory = move || completing(super::command(), &Arc::new(Ground::of(&words)));
+    CompleteEnv::with_factory(factory).var(ASKED).bin("macula").try_complete(args.to_vec(), folder.as_deref())
+}
+
+/// Of the command line so far: what decides which platform is meant.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Ground {
+    name: Option<String>,
+    file: Option<PathBuf>,
+    stacks: Vec<PathBuf>,
+}
+
+impl Ground {
+    fn of(words: &[OsString]) -> Self {
+        let mut ground = Self::default();
+        let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        for (at, word) in words.iter().enumerate() {
+            let (option, value) = match word.split_once('=') {
+                Some((option, value)) => (option, Some(value.to_owned())),
+                None => (word.as_str(), words.get(at + 1).cloned()),
+            };
+            match (option, value) {
+                ("--name" | "-n", Some(value)) => ground.name = Some(value),
+                ("--file" | "-f", Some(value)) => ground.file = Some(value.into()),
+                ("--stack", Some(value)) => ground.stacks.push(value.into()),
+                _ => {}
+            }
+        }
+        ground
+    }
+
+    /// Nothing where the files cannot be read: a shell that proposes nothing is better than one that
+    /// shows errors in the middle of a line.
+    fn load(&self) -> Option<Loaded> {
+        let host = LocalHost::new();
+        let name = self.name.clone().or_else(|| host.env("MACULA_NAME")).filter(|name| !name.is_empty());
+        let request = config::Request {
+            cwd: std::env::current_dir().ok()?,
+            config_folder: Some(host.folders().config),
+            env: host.environment(),
+            file: self.file.clone(),
+            name: name.and_then(|name| PlatformName::new(&name).ok()),
+            stacks: self.stacks.clone(),
+            ..config::Request::default()
+        };
+        config::load(&request, &DiskFiles).ok()
+    }
+
+    fn services(&self) -> Vec<(String, String)> {
+        let Some(loaded) = self.load() else { return Vec::new() };
+        let services = loaded.platform.services();
+        services.map(|(stack, service)| (service.name.clone(), stack.name.clone())).collect()
+    }
+
+    fn profiles(&self) -> Vec<(String, String)> {
+        let known = self.load().map(|loaded| loaded.known_profiles).unwrap_or_default();
+        known.into_iter().map(|name| (name, String::new())).collect()
+    }
+
+    fn stacks(&self) -> Vec<(String, String)> {
+        let Some(loaded) = self.load() else { return Vec::new() };
+        loaded.platform.stacks.iter().map(|stack| (stack.name.clone(), String::new())).collect()
+    }
+}
+
+/// Those of this machine.
+fn platforms() -> Vec<(String, String)> {
+    let host = LocalHost::new();
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return Vec::new() };
+    runtime.block_on(State::all(&host)).into_iter().map(|name| (name, String::new())).collect()
+}
+
+fn checks() -> Vec<(String, String)> {
+    CHECKS.iter().map(|check| (check.name.to_owned(), check.about.to_owned())).collect()
+}
+
+/// The commands, with what may stand for their values.
+fn completing(command: clap::Command, ground: &Arc<Ground>) -> clap::Command {
+    let command = command.mut_args(|arg| {
+        let what = arg.get_value_names().and_then(<[_]>::first).map(|name| name.to_string()).unwrap_or_default();
+        let (platform, ground) = (arg.get_id() == "name" && arg.get_long() == Some("name"), ground.clone());
+        match what.as_str() {
+            "SERVICE" => arg.add(completer(move || ground.services())),
+            "PROFILE" => arg.add(completer(move || ground.profiles())),
+            "STACK" => arg.add(completer(move || ground.stacks())),
+            "CHECK" => arg.add(completer(checks)),
+            "NAME" if platform => arg.add(completer(platforms)),
+            "NAME" if arg.get_id() == "wanted" => arg.add(completer(move || ground.services())),
+            _ => arg,
+        }
+    });
+    command.mut_subcommands(|child| completing(child, ground))
+}
+
+/// Those that begin as the word does.
+fn completer(known: impl Fn() -> Vec<(String, String)> + Send + Sync + 'static) -> ArgValueCompleter {
+    ArgValueCompleter::new(move |typed: &OsStr| {
+        let typed = typed.to_string_lossy().into_owned();
+        let fits = known().into_iter().filter(|(name, _)| name.starts_with(&typed));
+        fits.map(|(name, about)| {
+            let help = Some(about).filter(|about| !about.is_empty()).map(Into::into);
+            CompletionCandidate::new(name).help(help)
+        })
+        .collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_says_which_platform_is_meant() {
+        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let ground = Ground::of(&words("macula -- macula --name pr-7 logs --stack=a/compose.yaml --stack b "));
+        let stacks = vec![PathBuf::from("a/compose.yaml"), PathBuf::from("b")];
+        assert_eq!(ground, Ground { name: Some("pr-7".into()), file: None, stacks });
+    }
+
+    fn proposed(line: &[&str]) -> Vec<String> {
+        let words: Vec<OsString> = line.iter().map(OsString::from).collect();
+        let mut command = completing(super::super::command(), &Arc::new(Ground::of(&words)));
+        let found = clap_complete::engine::complete(&mut command, words.clone(), words.len() - 1, None).unwrap();
+        found.iter().map(|one| one.get_value().to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn services_profiles_stacks_and_checks_are_proposed() {
+        assert_eq!(proposed(&["macula", "logs", "postgres-r"]), ["postgres-roles"]);
+        assert!(proposed(&["macula", "up", "--profile", ""]).contains(&"observability".to_owned()));
+        assert_eq!(proposed(&["macula", "doctor", "container"]), ["container-runs"]);
+        assert_eq!(proposed(&["macula", "stat"]), ["status"]);
+        assert!(proposed(&["macula", "up", "--images", ""]).contains(&"local".to_owned()));
+    }
+
+    /// Every option with such a value has its proposals: none was forgotten.
+    #[test]
+    fn every_service_on_a_command_line_is_proposed() {
+        fn walk(command: &clap::Command, path: &str, missing: &mut Vec<String>) {
+            for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
+                let names = arg.get_value_names().unwrap_or_default();
+                let wanted = names.iter().any(|name| ["SERVICE", "PROFILE", "STACK", "CHECK"].contains(&name.as_str()));
+                if wanted && arg.get::<ArgValueCompleter>().is_none() {
+                    missing.push(format!("{path} {}", arg.get_id()));
+                }
+            }
+            for child in command.get_subcommands() {
+                walk(child, &format!("{path} {}", child.get_name()), missing);
+            }
+        }
+        let mut missing = Vec::new();
+        walk(&completing(super::super::command(), &Arc::default()), "macula", &mut missing);
+        assert_eq!(missing, [""; 0]);
+    }
 }

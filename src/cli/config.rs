@@ -31,14 +31,22 @@ enum Action {
         force: bool,
     },
     /// Print the JSON schema of macula.yaml, for editors
-    Schema,
+    Schema {
+        /// Of Compose files: the Compose specification's own, and `x-macula`
+        #[arg(long)]
+        compose: bool,
+    },
 }
+
+/// As Compose looks for them.
+const COMPOSE_FILES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     match args.action {
         Action::Show { stacks } => show(context, &stacks),
         Action::Init { path, force } => init(context, path, force).await,
-        Action::Schema => context.print_json(&config::schema()),
+        Action::Schema { compose: false } => context.print_json(&config::schema()),
+        Action::Schema { compose: true } => context.print_json(&config::compose_schema()),
     }
 }
 
@@ -84,10 +92,22 @@ async fn init(context: &Context, path: PathBuf, force: bool) -> Result<(), CliEr
     }
     let folder = std::env::current_dir().map_err(|error| CliError::io("find the current folder", &error))?;
     let target = folder.join(&path);
-    context
-        .host
-        .write(&target, config::init_file(&name).as_bytes(), 0o644)
-        .await
-        .map_err(|error| CliError::io(format!("write {}", target.display()), &error))?;
-    context.print(&format!("wrote {}\n", path.display()))
+    let beside = target.parent().unwrap_or(&folder).to_owned();
+    let mut stack = None;
+    for name in COMPOSE_FILES {
+        if stack.is_none() && context.host.exists(&beside.join(name)).await {
+            stack = Some(name);
+        }
+    }
+    let schema = serde_json::to_vec_pretty(&config::schema());
+    let schema = schema.map_err(|error| CliError::unexpected(error.to_string()))?;
+    // the file names its schema, which lies beside it: editors need no network for it
+    for (file, content) in
+        [(target, config::init_file(&name, stack).into_bytes()), (beside.join(config::SCHEMA_FILE), schema)]
+    {
+        let written = context.host.write(&file, &content, 0o644).await;
+        written.map_err(|error| CliError::io(format!("write {}", file.display()), &error))?;
+    }
+    let with = stack.map(|stack| format!(", with {stack} as its stack")).unwrap_or_default();
+    context.print(&format!("wrote {}{with}, and {} for editors\n", path.display(), config::SCHEMA_FILE))
 }

@@ -329,6 +329,28 @@ impl Context {
         loaded.platform.service_of_host(host).map(|service| service.name.clone())
     }
 
+    /// Why a service that is asked for has no container: the stacks know whether there is one of that
+    /// name. Near names are looked for among all of them.
+    pub fn absent(&self, error: app::Error) -> CliError {
+        let app::Error::UnknownService { names, mut known } = error else { return error.into() };
+        if known.is_empty() {
+            return app::Error::UnknownService { names, known }.into();
+        }
+        let Ok(loaded) = self.load(&StackOptions::default()) else {
+            return app::Error::UnknownService { names, known }.into();
+        };
+        let stands = |name: &&String| loaded.platform.service(name).is_some();
+        if let Some(name) = names.iter().find(stands) {
+            return CliError::usage(format!("{name} is not running here: it was left out, or never started"))
+                .suggest(macula("status").arg(name).why("to see why"))
+                .suggest(macula("up").arg(name));
+        }
+        known.extend(loaded.platform.services().map(|(_, service)| service.name.clone()));
+        known.sort();
+        known.dedup();
+        app::Error::UnknownService { names, known }.into()
+    }
+
     /// The machine and its engine, for one command.
     pub async fn session(&self, command: &str) -> Session {
         Session {
@@ -486,7 +508,7 @@ impl Context {
     /// Says what went wrong; the exit code.
     pub fn fail(&self, error: &CliError) -> ExitCode {
         self.finish();
-        if error.kind != ErrorKind::ChangesPending {
+        if error.kind != ErrorKind::ChangesPending && !error.told {
             let invocation = self.invocation();
             if self.json() {
                 // one result, on standard output, whatever happened
@@ -494,7 +516,8 @@ impl Context {
             }
             let style = self.terminal.style(self.global.color, Stream::Stderr);
             // whoever closed standard error does not want to know, and the exit code still tells
-            let mut text = error.to_text(style, &invocation);
+            let mut text =
+                error.to_text(style, &invocation, self.terminal.stderr_is_tty.then_some(self.terminal.width));
             text.extend(self.ci.as_ref().and_then(|ci| ci.error(&error.message)));
             let _ = std::io::stderr().lock().write_all(text.as_bytes());
         }

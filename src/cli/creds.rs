@@ -1,10 +1,10 @@
 use std::collections::BTreeSet;
 
-use crate::app::{Error, credentials};
+use crate::app::{Credential, Error, credentials};
 
 use super::context::{Context, StackOptions};
 use super::error::CliError;
-use super::ui::table::{Cell, Fit, Table};
+use super::ui::{Style, Tone, text};
 
 /// Show the passwords that were made for the services
 ///
@@ -51,22 +51,72 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         let mut seen = BTreeSet::new();
         all.retain(|credential| credential.address.is_some() && seen.insert(credential.value.clone()));
     }
-    let mut table = Table::new(["SERVICE", "ADDRESS", "VARIABLE", "VALUE"].map(|title| (title, Fit::Whole)));
-    let mut last = "";
-    for credential in &all {
-        let first = credential.service != last;
-        last = &credential.service;
-        table.row([
-            Cell::from(if first { credential.service.as_str() } else { "" }),
-            Cell::from(credential.address.as_deref().filter(|_| first).unwrap_or_default()),
-            Cell::from(&credential.variable),
-            Cell::from(&credential.value),
-        ]);
-    }
-    // a value that is cut is of no use
-    let mut out = table.render(context.out_style(), None);
+    let mut out = listed(&all, context.terminal.table_width().unwrap_or(usize::MAX), context.out_style());
     if count > all.len() {
         out.push_str(&context.typed(&format!("all {count} variables: macula creds --all\n")));
     }
     context.print(&out)
+}
+
+/// A block for each service. A value that is cut, or broken by the edge of the terminal, is of no use:
+/// where it has no room beside its variable it has a line of its own.
+fn listed(all: &[Credential], width: usize, style: Style) -> String {
+    let longest = |of: fn(&Credential) -> &str| all.iter().map(|one| text::width(of(one))).max().unwrap_or(0);
+    let (variables, values) = (longest(|one| &one.variable), longest(|one| &one.value));
+    let beside = 2 + variables + 2 + values <= width;
+    let mut out = String::new();
+    let mut last = "";
+    for one in all {
+        if one.service != last {
+            last = &one.service;
+            let address = one.address.as_deref().map(|address| format!("  {address}")).unwrap_or_default();
+            out.push_str(&format!("{}{address}\n", style.paint(Tone::Bold, &one.service)));
+        }
+        if beside {
+            out.push_str(&format!("  {}  {}\n", text::pad(&one.variable, variables), one.value));
+        } else {
+            out.push_str(&format!("  {}\n{}\n", style.paint(Tone::Dim, &one.variable), one.value));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_is_never_broken() {
+        let one = |service: &str, variable: &str, value: &str| Credential {
+            service: service.into(),
+            variable: variable.into(),
+            value: value.into(),
+            address: (service == "minio").then(|| "127.0.0.5:9000".into()),
+        };
+        let all = [
+            one("minio", "MINIO_ACCESS_KEY", "axbGTtyKBKRoMHVYo4sQ"),
+            one("minio", "MINIO_ROOT_PASSWORD", "wD67N7EdWw2BSIEtoe8KiRfW1VLOdNIm"),
+            one("shop", "KEY", "abc"),
+        ];
+        let plain = Style { color: false, unicode: true };
+        assert_snapshot!(listed(&all, 80, plain), @r"
+        minio  127.0.0.5:9000
+          MINIO_ACCESS_KEY     axbGTtyKBKRoMHVYo4sQ
+          MINIO_ROOT_PASSWORD  wD67N7EdWw2BSIEtoe8KiRfW1VLOdNIm
+        shop
+          KEY                  abc
+        ");
+        assert_snapshot!(listed(&all, 40, plain), @r"
+        minio  127.0.0.5:9000
+          MINIO_ACCESS_KEY
+        axbGTtyKBKRoMHVYo4sQ
+          MINIO_ROOT_PASSWORD
+        wD67N7EdWw2BSIEtoe8KiRfW1VLOdNIm
+        shop
+          KEY
+        abc
+        ");
+    }
 }

@@ -97,8 +97,12 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     }
     let width = context.terminal.table_width().unwrap_or(120);
     let named = !args.checks.is_empty();
-    let shown = table(&findings, context.out_style(), context.global.verbose > 0 || named, width);
-    context.print(&context.typed(&shown))?;
+    // before lines are broken: a command with --name is longer
+    let mut shown = findings.clone();
+    for fix in shown.iter_mut().filter_map(|finding| finding.fix.as_mut()) {
+        fix.text = context.typed(&fix.text);
+    }
+    context.print(&table(&shown, context.out_style(), context.global.verbose > 0 || named, width))?;
     error.map_or(Ok(()), Err)
 }
 
@@ -148,17 +152,19 @@ fn table(findings: &[Finding], style: Style, all: bool, width: usize) -> String 
     let (bad, warned, good) = (count(Status::Failed), count(Status::Warning), count(Status::Ok));
     let names: Vec<String> = findings.iter().filter(look_at).map(|finding| finding.check.to_owned()).collect();
     let rest = format!("{} passed", text::count(good, "check"));
-    out.push_str(&match (bad, warned) {
-        (0, 0) => format!("{} {rest}\n", style.paint(Tone::Good, style.done())),
+    let (sign, sum) = match (bad, warned) {
+        (0, 0) => (style.paint(Tone::Good, style.done()), rest),
         (0, count) => {
-            let sign = style.paint(Tone::Warn, style.warning());
-            format!("{sign} {} to look at: {}; {rest}\n", text::count(count, "thing"), names.join(", "))
+            let things = text::count(count, "thing");
+            (style.paint(Tone::Warn, style.warning()), format!("{things} to look at: {}; {rest}", names.join(", ")))
         }
         (bad, _) => {
-            let sign = style.paint(Tone::Bad, style.failed());
-            format!("{sign} {} to fix: {}; {rest}\n", text::count(bad, "thing"), names.join(", "))
+            let things = text::count(bad, "thing");
+            (style.paint(Tone::Bad, style.failed()), format!("{things} to fix: {}; {rest}", names.join(", ")))
         }
-    });
+    };
+    let lines = text::wrap(&sum, width.saturating_sub(2).max(20));
+    out.push_str(&format!("{sign} {}\n", lines.join("\n  ")));
     out
 }
 

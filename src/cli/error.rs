@@ -90,11 +90,18 @@ pub struct CliError {
     /// The causes below, outermost first, none of them a part of the text above it.
     pub causes: Vec<String>,
     pub hints: Vec<Remedy>,
+    /// The result has said it all: only the exit code is left to be told.
+    pub told: bool,
 }
 
 impl CliError {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), details: Vec::new(), causes: Vec::new(), hints: Vec::new() }
+        Self { kind, message: message.into(), details: Vec::new(), causes: Vec::new(), hints: Vec::new(), told: false }
+    }
+
+    /// Nothing more than an exit code, after a result that has said it all.
+    pub fn told(kind: ErrorKind) -> Self {
+        Self { told: true, ..Self::new(kind, "") }
     }
 
     pub fn unexpected(message: impl Into<String>) -> Self {
@@ -221,25 +228,34 @@ impl CliError {
     }
 
     /// What stands on standard error: the message, its causes, what to do next.
-    pub fn to_text(&self, style: Style, invocation: &Invocation) -> String {
+    /// As wide as it is.
+    #[cfg(test)]
+    fn as_text(&self, style: Style, invocation: &Invocation) -> String {
+        self.to_text(style, invocation, None)
+    }
+
+    /// Sentences are broken at blanks so that they fit `width`; commands are not, or they could not be
+    /// copied.
+    pub fn to_text(&self, style: Style, invocation: &Invocation, width: Option<usize>) -> String {
         // whoever stops it or says no knows that, and has done nothing wrong
         let mut out = match self.kind {
-            ErrorKind::Interrupted | ErrorKind::Declined => format!("{}\n", indented(&self.message, 2)),
-            _ => format!("{} {}\n", style.paint(Tone::Bad, "error:"), indented(&self.message, 2)),
+            ErrorKind::Interrupted | ErrorKind::Declined => format!("{}\n", indented(&self.message, 0, 2, width)),
+            _ => format!("{} {}\n", style.paint(Tone::Bad, "error:"), indented(&self.message, 7, 2, width)),
         };
         for detail in &self.details {
-            out.push_str(&format!("  {}\n", indented(detail, 4)));
+            out.push_str(&format!("  {}\n", indented(detail, 2, 4, width)));
         }
         for cause in &self.causes {
             let label = style.paint(Tone::Dim, "caused by:");
-            out.push_str(&format!("  {label} {}\n", indented(cause, 4)));
+            out.push_str(&format!("  {label} {}\n", indented(cause, 13, 4, width)));
         }
         // sentences first: the last lines are the commands
         let (sentences, commands): (Vec<_>, Vec<_>) =
             self.hints.iter().partition(|hint| matches!(hint, Remedy::Say(_)));
         for (label, hints) in [("hint:", sentences), ("try:", commands)] {
             for hint in hints {
-                let text = indented(&hint.text(invocation), 4);
+                let sentence = width.filter(|_| matches!(hint, Remedy::Say(_)));
+                let text = indented(&hint.text(invocation), 8, 4, sentence);
                 out.push_str(&format!("  {} {text}\n", style.paint(Tone::Active, label)));
             }
         }
@@ -269,9 +285,30 @@ impl fmt::Display for CliError {
 
 impl Error for CliError {}
 
-/// Lines after the first begin below it. Output of programs in it is made harmless.
-fn indented(text: &str, columns: usize) -> String {
-    text::clean_text(text).replace('\n', &format!("\n{}", " ".repeat(columns)))
+/// Lines after the first begin below it, at `columns`; the first stands at `first`. Output of programs in
+/// it is made harmless. What is shown as it is written elsewhere (a line of a file, the mark below it,
+/// output of a build) is not broken.
+fn indented(text: &str, first: usize, columns: usize, width: Option<usize>) -> String {
+    let text = text::clean_text(text);
+    let mut lines: Vec<String> = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        let taken = if at == 0 { first } else { columns };
+        let quoted = line.trim_start().trim_start_matches(|c: char| c.is_ascii_digit()).trim_start().starts_with('|');
+        let Some(room) = width.filter(|_| !quoted).map(|width| width.saturating_sub(taken).max(20)) else {
+            lines.push(line.to_owned());
+            continue;
+        };
+        let indent = line.len() - line.trim_start().len();
+        let mut broken = text::wrap(line, room).into_iter();
+        lines.extend(broken.next());
+        // what follows may be indented less than the first line, and has more room than it uses
+        let rest: String = broken.collect::<Vec<_>>().join(" ");
+        if !rest.is_empty() {
+            let below = width.unwrap_or(usize::MAX).saturating_sub(columns + indent).max(20);
+            lines.extend(text::wrap(&rest, below).into_iter().map(|line| format!("{}{line}", " ".repeat(indent))));
+        }
+    }
+    lines.join(&format!("\n{}", " ".repeat(columns)))
 }
 
 /// Says what was being done when something went wrong.
@@ -421,7 +458,7 @@ mod tests {
 
     fn shown(error: impl Into<CliError>) -> String {
         let error = error.into();
-        format!("{}exit {}", error.to_text(PLAIN, &here()), error.kind.exit_code())
+        format!("{}exit {}", error.as_text(PLAIN, &here()), error.kind.exit_code())
     }
 
     fn image(source: ImageError) -> EngineError {
@@ -471,7 +508,7 @@ mod tests {
     #[test]
     fn colour_marks_only_the_labels() {
         let error = CliError::usage("no such service `grafan`").hint("did you mean `grafana`?");
-        let text = error.to_text(Style { color: true, unicode: true }, &here());
+        let text = error.as_text(Style { color: true, unicode: true }, &here());
         assert_eq!(
             text,
             "\x1b[31merror:\x1b[0m no such service `grafan`\n  \x1b[36mhint:\x1b[0m did you mean `grafana`?\n"

@@ -56,7 +56,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
                 service = meant;
                 log_sources(&session, &name, std::slice::from_ref(&service)).await
             }
-            None => Err(Error::UnknownService { names, known }),
+            None => return Err(context.absent(Error::UnknownService { names, known })),
         },
         found => found,
     };
@@ -70,7 +70,14 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             .hint(format!("--index is a number from 1 to {}", sources.len())));
     };
     if source.state != ContainerState::Running {
-        return Err(CliError::usage(format!("{} is not running", service)).suggest(macula("up").arg(service)));
+        return Err(match source.exit_code {
+            Some(0) => CliError::usage(format!("{service} has finished; a command needs a running container"))
+                .suggest(macula("logs").arg(&service)),
+            Some(code) => CliError::usage(format!("{service} is not running (exit code {code})"))
+                .suggest(macula("logs").arg(&service))
+                .suggest(macula("up").arg(&service)),
+            None => CliError::usage(format!("{service} is not running")).suggest(macula("up").arg(&service)),
+        });
     }
     let request = AttachedExec {
         command: if args.command.is_empty() { SHELL.map(str::to_owned).to_vec() } else { args.command },

@@ -1,5 +1,7 @@
 //! Errors of the application as the user sees them: what failed, why, and what to type.
 
+use std::collections::BTreeSet;
+
 use crate::app::{Error, ResolverError};
 use crate::apply::{BuildFailure, Failure, StepError};
 use crate::bundle::BundleError;
@@ -34,8 +36,15 @@ impl From<Error> for CliError {
                 let remedies = words::unique(conflicts.into_iter().flat_map(|conflict| conflict.remedies));
                 remedies.into_iter().take(3).fold(new, Self::remedy)
             }
+            Error::NoContainerRuns(finding) => {
+                let mut new = Self::new(ErrorKind::NoEngine, "containers do not run on this engine; nothing was changed")
+                    .detail(finding.summary);
+                new.details.extend(finding.detail);
+                let new = finding.fix.into_iter().fold(new, |new, fix| new.hint(fix.text));
+                new.suggest(macula("doctor container-runs").why("to try again"))
+            }
             Error::Supply(problems) => supply(&problems),
-            Error::Failed(outcome) => failed(&outcome.failed, outcome.skipped.len()),
+            Error::Failed(outcome) => failed(&outcome.failed, &outcome.skipped),
             Error::Cancelled => Self::new(ErrorKind::Interrupted, "Stopped."),
             Error::UnknownService { names, known } if known.is_empty() => {
                 Self::usage(format!("{} is not running: the platform has no containers", words::list(names)))
@@ -356,7 +365,7 @@ fn supply(problems: &[SupplyProblem]) -> CliError {
 
 /// Several steps may fail; the first one in the order of time decides the kind, unless it says less
 /// than another one.
-fn failed(failures: &[Failure], skipped: usize) -> CliError {
+fn failed(failures: &[Failure], skipped: &BTreeSet<String>) -> CliError {
     let mut errors: Vec<CliError> = failures.iter().map(one).collect();
     let mut new = match errors.len() {
         0 => return CliError::unexpected("some steps were not carried out"),
@@ -374,7 +383,8 @@ fn failed(failures: &[Failure], skipped: usize) -> CliError {
             all
         }
     };
-    if skipped > 0 {
+    // steps of the failed services themselves need no word
+    if skipped.iter().any(|group| failures.iter().all(|failure| failure.group != *group)) {
         new = new.hint("what needs it was not started; everything else is kept as it is");
     }
     new

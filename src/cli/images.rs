@@ -157,11 +157,12 @@ async fn list(context: &Context, stacks: &ImageOptions) -> Result<(), CliError> 
         rows.iter().filter(|row| !row.present).flat_map(|row| row.services.iter().cloned()).collect();
     let total: i64 = rows.iter().filter_map(|row| row.size).sum();
     let here = rows.iter().filter(|row| row.present).count();
-    out.push_str(&format!("{} here ({})", text::count(here, "image"), text::bytes(total.unsigned_abs())));
+    let mut sum = format!("{} here ({})", text::count(here, "image"), text::bytes(total.unsigned_abs()));
     if !missing.is_empty() {
-        out.push_str(&format!(", {} missing: {}", rows.len() - here, text::some(&missing, 4)));
+        sum.push_str(&format!(", {} missing: {}", rows.len() - here, text::some(&missing, 4)));
     }
-    out.push('\n');
+    let lines = text::wrap(&sum, context.terminal.table_width().unwrap_or(usize::MAX));
+    out.push_str(&format!("{}\n", lines.join("\n")));
     context.print(&out)
 }
 

@@ -74,7 +74,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
                     services.extend(meant);
                     log_sources(&session, &name, &services).await
                 }
-                None => Err(Error::UnknownService { names, known }),
+                None => return Err(context.absent(Error::UnknownService { names, known })),
             }
         }
         found => found,

@@ -35,9 +35,11 @@ mod man;
 mod offer;
 mod open;
 mod plan;
+mod proof;
 pub mod reference;
 mod run;
 mod s3;
+mod slip;
 mod stack;
 mod status;
 mod trust;
@@ -46,8 +48,9 @@ mod validate;
 
 use context::{Context, Global};
 use error::{CliError, ErrorKind};
+use ui::Terminal;
 
-use crate::model::{Invocation, macula};
+use crate::model::{Invocation, PlatformName, macula};
 
 /// A whole platform on a laptop or in a CI job, with one command
 ///
@@ -98,6 +101,8 @@ enum Command {
     Man(man::Args),
     #[command(hide = true)]
     S3(s3::Args),
+    #[command(hide = true)]
+    ContainerProof(proof::Args),
     Stack(stack::Args),
     Config(config::Args),
     Trust(trust::Args),
@@ -139,10 +144,6 @@ Examples:
   macula logs postgres -f        follow a service's log
   macula down                    stop and remove everything; data is kept
   macula --name pr-123 up        start a second platform next to the first";
-
-/// Commands that remove things. A slip of the finger is never answered with one of them unless it is
-/// a single letter away.
-const HARMFUL: [&str; 6] = ["down", "stop", "delete", "uninstall", "prune", "remove"];
 
 /// The command line. An empty variable of the environment is one that was not set: that is how CI
 /// systems hand on what has no value. Global options are shown once, in the help of `macula`.
@@ -187,36 +188,69 @@ pub fn command() -> clap::Command {
 }
 
 /// A wrong command line, told as every other error.
-fn usage_error(mut error: clap::Error, args: &[OsString]) -> ExitCode {
+fn usage_error(error: clap::Error, args: &[OsString]) -> ExitCode {
     if !error.use_stderr() {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    harmless(&mut error);
-    let _ = error.print();
     let kind = ErrorKind::Usage;
     let words: Vec<String> = args.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let told = match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(typed)) => {
+            let (groups, known) = place(&words, typed);
+            let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+            let told = slip::unknown(typed, &groups, &known);
+            let style = Terminal::of_this_process().style(color_wanted(&words), ui::Stream::Stderr);
+            let _ = std::io::stderr().lock().write_all(told.to_text(style, &invocation(&words), None).as_bytes());
+            told
+        }
+        _ => {
+            let _ = error.print();
+            let text = error.render().to_string();
+            let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            let details = text.lines().skip(1).map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned);
+            let mut told = CliError::new(kind, message);
+            told.details = details.collect();
+            told
+        }
+    };
     if wants_json(&words) {
-        let text = error.render().to_string();
-        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        let details = text.lines().skip(1).map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned);
-        let mut told = CliError::new(kind, message);
-        told.details = details.collect();
-        let invocation = Invocation { words, ..Invocation::default() };
-        let _ = writeln!(std::io::stdout(), "{}", told.to_json(&invocation));
+        let _ = writeln!(std::io::stdout(), "{}", told.to_json(&invocation(&words)));
     }
     ExitCode::from(kind.exit_code())
 }
 
-/// Takes suggestions out of an error that would lead from a harmless word to a harmful one.
-fn harmless(error: &mut clap::Error) {
-    let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand).cloned() else { return };
-    let Some(ContextValue::Strings(near)) = error.remove(ContextKind::SuggestedSubcommand) else { return };
-    let fair = |name: &String| !HARMFUL.contains(&name.as_str()) || strsim::damerau_levenshtein(&typed, name) <= 1;
-    let near: Vec<String> = near.into_iter().filter(fair).collect();
-    if !near.is_empty() {
-        error.insert(ContextKind::SuggestedSubcommand, ContextValue::Strings(near));
+/// `--color` of a command line that cannot be parsed.
+fn color_wanted(words: &[String]) -> ui::ColorChoice {
+    let pairs = words.iter().zip(words.iter().skip(1));
+    let after = pairs.filter(|(option, _)| *option == "--color").map(|(_, value)| value.as_str());
+    let joined = words.iter().filter_map(|word| word.strip_prefix("--color="));
+    let value = after.chain(joined).last();
+    value.and_then(|value| clap::ValueEnum::from_str(value, true).ok()).unwrap_or_default()
+}
+
+/// Of a command line that cannot be parsed only the platform's name can be repeated.
+fn invocation(words: &[String]) -> Invocation {
+    let pairs = words.iter().zip(words.iter().skip(1));
+    let after = pairs.filter(|(option, _)| *option == "--name").map(|(_, value)| value.as_str());
+    let joined = words.iter().filter_map(|word| word.strip_prefix("--name="));
+    let name = after.chain(joined).last().and_then(|name| PlatformName::new(name).ok());
+    Invocation { name, words: words.to_vec(), ..Invocation::default() }
+}
+
+/// The groups of commands that stand before a word, and the commands that there are in its place.
+fn place(words: &[String], typed: &str) -> (Vec<String>, Vec<String>) {
+    let mut here = command();
+    let mut groups = Vec::new();
+    for word in words.iter().take_while(|word| *word != typed) {
+        if let Some(found) = here.find_subcommand(word).filter(|found| found.has_subcommands()) {
+            groups.push(found.get_name().to_owned());
+            here = found.clone();
+        }
     }
+    let shown = here.get_subcommands().filter(|one| !one.is_hide_set());
+    let known = shown.flat_map(clap::Command::get_name_and_visible_aliases).map(str::to_owned).collect();
+    (groups, known)
 }
 
 /// Whether `-o json` is on a command line that cannot be parsed.
@@ -229,6 +263,11 @@ fn wants_json(words: &[String]) -> bool {
 /// The whole program: parse, run, say what went wrong. `stdout_closed`: nobody will read a result.
 pub fn main(args: impl IntoIterator<Item = OsString>, stdout_closed: bool) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
+    match completions::answer(&args) {
+        Ok(true) => return ExitCode::SUCCESS,
+        Ok(false) => {}
+        Err(error) => return usage_error(error, &args),
+    }
     let parsed = command().try_get_matches_from(&args).and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
@@ -276,6 +315,7 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Images(args) => images::run(context, args).await,
         Command::Man(args) => man::run(&args),
         Command::S3(args) => s3::run(args).await,
+        Command::ContainerProof(args) => proof::run(args).await,
         Command::Stack(args) => stack::run(context, args).await,
         Command::Config(args) => config::run(context, args).await,
         Command::Trust(args) => trust::run(context, args).await,
@@ -310,25 +350,12 @@ mod tests {
     }
 
     #[test]
-    fn a_harmless_word_is_never_answered_with_a_harmful_one() {
-        let suggested = |words: &[&str]| {
-            let all = std::iter::once("macula").chain(words.iter().copied());
-            let mut error = command().try_get_matches_from(all).unwrap_err();
-            harmless(&mut error);
-            match error.get(ContextKind::SuggestedSubcommand) {
-                Some(ContextValue::Strings(names)) => names.clone(),
-                _ => Vec::new(),
-            }
-        };
-        for word in ["own", "show", "dow", "top", "shop", "town", "download", "done", "step", "un", "info", "domain"] {
-            for name in suggested(&[word]) {
-                let near = strsim::damerau_levenshtein(word, &name) <= 1;
-                assert!(near || !HARMFUL.contains(&name.as_str()), "{word} -> {name}");
-            }
-        }
-        assert_eq!(suggested(&["dwon"]), ["down"]);
-        assert!(suggested(&["statsu"]).contains(&"status".to_owned()));
-        assert!(!suggested(&["trust", "installed"]).contains(&"uninstall".to_owned()));
+    fn a_word_is_looked_for_in_its_group() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let (groups, known) = place(&words("--name a dns qurey x"), "qurey");
+        assert_eq!(groups, ["dns"]);
+        assert!(known.contains(&"query".to_owned()));
+        assert!(place(&words("stauts"), "stauts").1.contains(&"ps".to_owned()));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 use std::time::Duration;
 
-use crate::app::{Error, Page, pages};
+use crate::app::{Error, Page, closed_pages, pages};
 use crate::host::Command;
 use crate::model::macula;
 
 use super::context::{Context, StackOptions};
 use super::error::CliError;
+use super::ui::Tone;
 use super::ui::table::{Cell, Fit, Table};
 
 /// Open a service's page in the browser
@@ -32,13 +33,20 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     // the files know where the pages are, and no engine has to be asked
     let session = context.session_without_engine("open");
     let (pages, ingress) = pages(&session, &loaded).await?;
-    let Some(wanted) = args.service else { return list(context, &pages) };
+    let Some(wanted) = args.service else {
+        let session = context.session("open").await;
+        return list(context, &pages, &closed_pages(&session, &loaded).await);
+    };
     let Some(page) = find(&pages, &wanted) else {
-        let known = pages.iter().filter(|page| !page.urls.is_empty()).map(|page| page.service.clone()).collect();
+        let named = |page: &Page| page.hosts.iter().cloned().chain([page.service.clone()]).collect::<Vec<_>>();
+        let known = pages.iter().filter(|page| !page.urls.is_empty()).flat_map(named).collect();
         return Err(Error::UnknownService { names: vec![wanted], known }.into());
     };
     let Some(url) = page.urls.iter().find(|url| url.contains(&format!("://{wanted}."))).or(page.urls.first()) else {
-        return Err(CliError::usage(format!("{} has no page", page.service)).suggest(macula("open")));
+        return Err(CliError::usage(format!("{} has no page", page.service))
+            .hint("its addresses, where it has some, are in the list of services")
+            .suggest(macula("open").why("to list the pages"))
+            .suggest(macula("status").arg(&page.service)));
     };
     let opener = if context.host.facts().os == "macos" { "open" } else { "xdg-open" };
     if context.json() {
@@ -62,9 +70,24 @@ fn find<'a>(pages: &'a [Page], wanted: &str) -> Option<&'a Page> {
     named.or_else(|| pages.iter().find(|page| page.hosts.iter().any(|host| host == wanted)))
 }
 
-fn list(context: &Context, pages: &[Page]) -> Result<(), CliError> {
+fn list(context: &Context, pages: &[Page], closed: &[String]) -> Result<(), CliError> {
+    if context.json() {
+        let page = |page: &Page| {
+            let open = !closed.contains(&page.service);
+            serde_json::json!({"service": page.service, "urls": page.urls, "left_out": !open})
+        };
+        let all: Vec<_> = pages.iter().filter(|page| !page.urls.is_empty()).map(page).collect();
+        return context.print_json(&all);
+    }
     let mut table = Table::new([("SERVICE", Fit::Whole), ("PAGE", Fit::Whole)]);
+    // what cannot be opened comes last
+    let mut pages: Vec<&Page> = pages.iter().collect();
+    pages.sort_by_key(|page| closed.contains(&page.service));
     for page in pages {
+        if closed.contains(&page.service) && !page.urls.is_empty() {
+            table.row([Cell::from(&page.service), Cell::toned("left out", Tone::Dim)]);
+            continue;
+        }
         for (at, url) in page.urls.iter().enumerate() {
             let name = if at == 0 { page.service.as_str() } else { "" };
             table.row([Cell::from(name), Cell::from(url)]);

@@ -1,16 +1,24 @@
 use serde_json::json;
 
-use crate::app::{Change, ChangeKind, Prepared, Wanted, changes, prepare};
+use std::sync::Arc;
+
+use crate::app::{Change, ChangeKind, Prepared, Session, Wanted, changes, expected, prepare};
+use crate::config::Loaded;
+use crate::doctor::{Fix, Needs};
+use crate::engine::absent::Absent;
 use crate::plan::CLUSTER_GROUP;
 
 use super::context::{Context, ImageOptions};
 use super::error::{CliError, ErrorKind};
+use super::failure::no_engine;
 use super::ui::{Style, Tone, left_out, text};
+use super::up::{missing_engine, opening};
 
 /// Show what `up` would change, one line per service
 ///
 /// Old and new values are shown where they are known, those of secrets never. `-v` also lists the
-/// single steps.
+/// single steps. Without an engine it shows what a first `up` would do, the engine's installation
+/// included.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Services to plan for, with their dependencies (default: all)
@@ -33,7 +41,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let loaded = context.load_with_builds(&args.stacks).await?;
     let mut services = args.services;
     context.services_meant(&loaded.platform, &mut services);
-    let session = context.session("plan").await;
+    let (session, first) = session(context, &loaded, "plan").await?;
     let wanted = Wanted {
         services,
         strict: args.strict,
@@ -46,37 +54,71 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     for note in prepared.cluster_drift().into_iter().chain(prepared.kept_notes()) {
         context.events().warn(note);
     }
-    show(context, &prepared).await?;
+    show(context, &session, &prepared, first.as_ref()).await?;
     if args.exit_code
         && let Some(foreign) = prepared.survey.foreign()
     {
         return Err(foreign.into());
     }
-    if args.exit_code && !prepared.plan.is_empty() {
+    if args.exit_code && (first.is_some() || !prepared.plan.is_empty()) {
         return Err(CliError::new(ErrorKind::ChangesPending, "there are changes to make"));
     }
     Ok(())
 }
 
-/// Prints a plan that is not carried out.
-pub async fn show(context: &Context, prepared: &Prepared) -> Result<(), CliError> {
+/// With an engine, or with an empty world in its place, where one could be installed: then with what that
+/// would take.
+pub async fn session(context: &Context, loaded: &Loaded, command: &str) -> Result<(Session, Option<Fix>), CliError> {
+    let mut session = context.session(command).await;
+    if session.system.engine.is_some() {
+        return Ok((session, None));
+    }
+    let needs = Needs { platform: loaded.platform.name.to_string(), ..Needs::default() };
+    let Some((_, fix)) = missing_engine(&session, &needs).await? else {
+        return Err(no_engine(&session.system.discovery));
+    };
+    session.system.engine = Some(Arc::new(Absent::on(&session.system.host.facts())));
+    Ok((session, Some(fix)))
+}
+
+/// Prints a plan that is not carried out. `first`: how there comes to be an engine.
+pub async fn show(
+    context: &Context,
+    session: &Session,
+    prepared: &Prepared,
+    first: Option<&Fix>,
+) -> Result<(), CliError> {
     let plan = &prepared.plan;
-    let changes = changes(prepared).await;
+    let mut changes = changes(prepared).await;
     if context.json() {
-        let owner = &prepared.survey.foreign;
-        return context
-            .print_json(&json!({"steps": plan.steps, "left_out": plan.left_out, "changes": changes, "owner": owner}));
+        let (owner, engine) = (&prepared.survey.foreign, first.map(|fix| &fix.actions));
+        return context.print_json(&json!({
+            "engine": engine, "steps": plan.steps, "left_out": plan.left_out, "changes": changes, "owner": owner,
+        }));
     }
     if let Some(owner) = &prepared.survey.foreign {
         let name = &prepared.survey.platform.name;
         return context.print(&format!("nothing to do here: the platform {name} belongs to {owner}\n"));
     }
+    if let Some(fix) = first {
+        // nothing can be compared: it is new as a whole
+        let engine = Change { name: "engine".to_owned(), kind: ChangeKind::Other, details: vec![fix.text.clone()] };
+        changes.insert(0, engine);
+    }
     let style = context.out_style();
     let width = context.terminal.table_width().unwrap_or(160);
     let services = prepared.survey.platform.services().count();
     let mut out = rendered(&changes, services, &context.typed("macula up"), width, style);
-    if context.global.verbose > 0 && !plan.steps.is_empty() {
+    if let Some(opening) = opening(prepared, &expected(session, plan).await) {
+        for line in text::wrap(&opening, width) {
+            out.push_str(&format!("{line}\n"));
+        }
+    }
+    if context.global.verbose > 0 && !changes.is_empty() {
         out.push('\n');
+        for action in first.iter().flat_map(|fix| &fix.actions) {
+            out.push_str(&format!("+ {action}\n"));
+        }
         for step in &plan.steps {
             out.push_str(&format!("{} {} ({})\n", step.sign(), step.id, step.cause));
         }

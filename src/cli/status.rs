@@ -18,6 +18,9 @@ use crate::words;
 /// look at it. Changes nothing.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Only these services, or host names they answer to (default: all)
+    #[arg(value_name = "SERVICE")]
+    services: Vec<String>,
     #[command(flatten)]
     stacks: ImageOptions,
     /// Look again every two seconds, until Ctrl-C
@@ -41,11 +44,18 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if let Some(name) = &context.name {
         app::must_be_known(&session, name).await?;
     }
+    let mut services = args.services;
+    context.services_meant(&loaded.platform, &mut services);
+    let all = args.all || !services.is_empty();
     let look = async || {
-        if args.stats { app::status_with_usage(&session, &loaded).await } else { app::status(&session, &loaded).await }
+        let looked = match args.stats {
+            true => app::status_with_usage(&session, &loaded).await,
+            false => app::status(&session, &loaded).await,
+        };
+        only(looked?, &services)
     };
     if !args.watch {
-        return show(context, &look().await?, args.all);
+        return show(context, &look().await?, all);
     }
     let live = context.terminal.stdout_is_tty && !context.json();
     let _interrupts =
@@ -53,17 +63,31 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if live {
         context.control(ENTER)?;
     }
-    let watched = watch(context, look, args.all, live).await;
+    let watched = watch(context, look, all, live).await;
     if live {
         context.control(LEAVE)?;
     }
     watched
 }
 
+/// The rows of these services; none named: all.
+fn only(mut status: Status, services: &[String]) -> Result<Status, CliError> {
+    let known: Vec<String> = status.services.iter().map(|row| row.name.clone()).collect();
+    let unknown: Vec<String> = services.iter().filter(|name| !known.contains(name)).cloned().collect();
+    if !unknown.is_empty() {
+        return Err(app::Error::UnknownService { names: unknown, known }.into());
+    }
+    if !services.is_empty() {
+        status.services.retain(|row| services.contains(&row.name));
+        status.changes.retain(|name| services.contains(name));
+    }
+    Ok(status)
+}
+
 /// Until Ctrl-C.
 async fn watch(
     context: &Context,
-    look: impl AsyncFn() -> Result<Status, app::Error>,
+    look: impl AsyncFn() -> Result<Status, CliError>,
     all: bool,
     live: bool,
 ) -> Result<(), CliError> {
@@ -195,7 +219,11 @@ fn belongs(owner: &str) -> (String, Option<String>) {
 /// `macula · up 12m · 10 running, 1 failing · drift: none`
 fn head(status: &Status) -> Vec<String> {
     let count = |wanted: &dyn Fn(Condition) -> bool| status.services.iter().filter(|row| wanted(row.condition)).count();
-    let mut counts = vec![format!("{} running", count(&|condition| condition.runs() && !condition.is_problem()))];
+    let runs = |row: &&ServiceStatus| match row.condition {
+        Condition::Unclaimed => row.state == "running",
+        condition => condition.runs() && !condition.is_problem(),
+    };
+    let mut counts = vec![format!("{} running", status.services.iter().filter(runs).count())];
     let mut add = |number: usize, word: &str| {
         if number > 0 {
             counts.push(format!("{number} {word}"));
@@ -257,9 +285,8 @@ fn state(service: &ServiceStatus) -> (Mood, String) {
         Condition::Stopped => (Mood::Idle, ago("stopped")),
         Condition::Missing => (Mood::Idle, "not started".into()),
         Condition::LeftOut => (Mood::Idle, "left out".into()),
-        Condition::Unclaimed => {
-            (Mood::Idle, if service.state == "running" { since("running") } else { ago("stopped") })
-        }
+        Condition::Unclaimed if service.state == "running" => (Mood::Good, since("running")),
+        Condition::Unclaimed => (Mood::Idle, ago("stopped")),
     }
 }
 

@@ -8,14 +8,14 @@ use crate::config::Loaded;
 use crate::doctor::{self, Finding, Fix, Needs, Selection, Status};
 use crate::model::{Again, macula};
 use crate::plan::forecast::Forecast;
-use crate::plan::{Action, CLUSTER_GROUP, Cause};
+use crate::plan::{Action, CLUSTER_GROUP, Cause, Step};
 use crate::words;
 
 use super::context::{Context, ImageOptions};
 use super::error::{CliError, ErrorKind};
 use super::failure::no_engine;
 use super::ui::up_screen::{self, Entry, Notice};
-use super::ui::waterfall::{Span, waterfall};
+use super::ui::waterfall::{Span, by_group, waterfall};
 use super::ui::{Tone, left_out, text};
 use super::{interrupt, plan, status};
 
@@ -98,9 +98,9 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         timeout: args.timeout,
     };
     if args.dry_run {
-        let session = context.session("up --dry-run").await;
+        let (session, first) = plan::session(context, &loaded, "up --dry-run").await?;
         let prepared = prepare(&session, &loaded, &wanted).await?;
-        return plan::show(context, &prepared).await;
+        return plan::show(context, &session, &prepared, first.as_ref()).await;
     }
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
         .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
@@ -127,7 +127,8 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     };
     context.finished(begun, true, !result.left_out.is_empty(), summary);
     if args.timings && !context.json() {
-        context.print(&waterfall(&spans(&result.timings), context.terminal.width, context.out_style()))?;
+        let draw = if context.global.verbose > 0 { waterfall } else { by_group };
+        context.print(&draw(&spans(&result.timings), context.terminal.width, context.out_style()))?;
         if let Some(trace) = &result.trace {
             context.print(&format!("trace {} is at {}\n", trace.id, trace.url))?;
         }
@@ -251,13 +252,10 @@ async fn with_engine(context: &Context, loaded: &Loaded) -> Result<Session, CliE
         return Ok(session);
     }
     let needs = Needs { platform: loaded.platform.name.to_string(), ..Needs::default() };
-    let checks = Selection::named(&["engine-installed", "engine-running"])
-        .map_err(|error| CliError::unexpected(error.to_string()))?;
-    let findings = doctor::run(&session.system, &needs, checks).await;
-    let finding = findings.iter().find(|finding| finding.status == Status::Failed && has_actions(finding));
-    let Some((finding, fix)) = finding.and_then(|finding| Some((finding, finding.fix.as_ref()?))) else {
+    let Some((finding, fix)) = missing_engine(&session, &needs).await? else {
         return Err(no_engine(&session.system.discovery));
     };
+    let (finding, fix) = (&finding, &fix);
     let services = loaded.platform.services().count();
     context.events().info(format!(
         "{} starts up to {services} services in containers, which takes an engine.",
@@ -274,6 +272,18 @@ async fn with_engine(context: &Context, loaded: &Loaded) -> Result<Session, CliE
         return Err(no_engine(&session.system.discovery));
     }
     Ok(session)
+}
+
+/// Why there is no engine, and how there comes to be one; nothing where that is beyond us.
+pub(super) async fn missing_engine(session: &Session, needs: &Needs) -> Result<Option<(Finding, Fix)>, CliError> {
+    let checks = Selection::named(&["engine-installed", "engine-running"])
+        .map_err(|error| CliError::unexpected(error.to_string()))?;
+    let findings = doctor::run(&session.system, needs, checks).await;
+    let finding = findings.into_iter().find(|finding| finding.status == Status::Failed && has_actions(finding));
+    Ok(finding.and_then(|finding| {
+        let fix = finding.fix.clone()?;
+        Some((finding, fix))
+    }))
 }
 
 /// A finding and its fix as two sentences; the second becomes the question.
@@ -340,7 +350,7 @@ impl Consent for Asker<'_> {
 }
 
 /// What is going to happen, how long it takes and how much is fetched, where that is worth a line.
-fn opening(prepared: &Prepared, forecast: &Forecast) -> Option<String> {
+pub(super) fn opening(prepared: &Prepared, forecast: &Forecast) -> Option<String> {
     if forecast.builds + forecast.pulls == 0 && forecast.time < Duration::from_secs(8) {
         return None;
     }
@@ -355,6 +365,8 @@ fn opening(prepared: &Prepared, forecast: &Forecast) -> Option<String> {
         .collect();
     if forecast.builds > 0 {
         let why = match silent.as_slice() {
+            // what has only a build is not built for lack of something better
+            _ if !prepared.plan.steps.iter().any(stands_in) => String::new(),
             [] => String::new(),
             [one] => format!(" here, since {one} cannot be reached"),
             _ => " here, since their registries cannot be reached".to_owned(),
@@ -379,6 +391,11 @@ fn opening(prepared: &Prepared, forecast: &Forecast) -> Option<String> {
     }
     out.push('.');
     Some(out)
+}
+
+/// A build in place of an image that could not be pulled.
+fn stands_in(step: &Step) -> bool {
+    matches!(&step.action, Action::ObtainImage { spec, pull: false, .. } if !spec.pull.is_empty())
 }
 
 fn spans(timings: &[Timing]) -> Vec<Span> {

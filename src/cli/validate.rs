@@ -62,10 +62,14 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             || fault.names.is_empty()
             || fault.names.iter().any(|name| shown.iter().any(|row| row.name == *name))
     };
-    let about: Vec<Fault> = verdict.faults.iter().filter(of_shown).cloned().collect();
+    let mut about: Vec<Fault> = verdict.faults.iter().filter(of_shown).cloned().collect();
+    for fault in &mut about {
+        fault.names.retain(|name| args.wanted.is_none() || shown.iter().any(|row| row.name == *name));
+    }
     out.push_str(&faults(context, &about, style));
     context.print(&out)?;
-    if about.is_empty() { Ok(()) } else { result(&verdict) }
+    let broken = shown.iter().filter(|row| row.hops.contains(&State::Broken)).count();
+    outcome(about.len(), broken, shown.len())
 }
 
 /// Nothing of the platform can be reached on this machine: each name would wait in vain, and blame its service.
@@ -116,11 +120,19 @@ pub fn result(verdict: &Verdict) -> Result<(), CliError> {
     if verdict.is_ok() {
         return Ok(());
     }
-    let things = text::count(verdict.faults.len(), "thing");
-    let verb = if verdict.faults.len() == 1 { "is" } else { "are" };
-    Err(CliError::not_healthy(match verdict.broken_names() {
-        0 => format!("{things} {verb} broken"),
-        count => format!("{things} {verb} broken; names affected: {count} of {}", verdict.rows.len()),
+    outcome(verdict.faults.len(), verdict.broken_names(), verdict.rows.len())
+}
+
+/// So many faults, and names that they concern.
+fn outcome(faults: usize, broken: usize, names: usize) -> Result<(), CliError> {
+    if faults == 0 {
+        return Ok(());
+    }
+    let things = text::count(faults, "thing");
+    let verb = if faults == 1 { "is" } else { "are" };
+    Err(CliError::not_healthy(match (broken, names) {
+        (0, _) | (_, 1) => format!("{things} {verb} broken"),
+        (count, all) => format!("{things} {verb} broken; names affected: {count} of {all}"),
     }))
 }
 
@@ -154,6 +166,7 @@ pub fn word(state: State) -> &'static str {
 /// One line for each broken thing, and what to type.
 pub fn faults(context: &Context, faults: &[Fault], style: Style) -> String {
     let mut out = String::new();
+    let width = context.terminal.table_width();
     let invocation = context.invocation();
     for fault in faults {
         out.push('\n');
@@ -164,7 +177,9 @@ pub fn faults(context: &Context, faults: &[Fault], style: Style) -> String {
             [first, rest @ ..] => format!("{first} and {} more: ", rest.len()),
         };
         let sign = style.paint(Tone::Bad, style.failed());
-        out.push_str(&format!("{sign} {:<8} {about}{}\n", fault.cause.hop().name(), plain(&fault.cause.to_string())));
+        let line = format!("{:<8} {about}{}", fault.cause.hop().name(), plain(&fault.cause.to_string()));
+        let lines = text::wrap(&line, width.unwrap_or(usize::MAX).saturating_sub(2));
+        out.push_str(&format!("{sign} {}\n", lines.join("\n  ")));
         let mut first = true;
         for remedy in fault.cause.remedies() {
             let label = match remedy {

@@ -11,7 +11,7 @@ mod read;
 mod selection;
 mod yaml;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 pub use compose::Project;
@@ -19,7 +19,7 @@ pub use compose::canonical::canonical;
 #[cfg(test)]
 pub(crate) use compose::samples;
 pub use files::{DiskFiles, Files, MemoryFiles};
-pub use macula::{in_force, init_file, lock_text, schema};
+pub use macula::{SCHEMA_FILE, compose_schema, in_force, init_file, lock_text, schema};
 pub use yaml::{ConfigErrors, Diagnostic};
 
 use compose::ProjectEnv;
@@ -79,6 +79,8 @@ pub struct Loaded {
     pub projects: Vec<Project>,
     /// Profiles that were asked for, of the platform and of Compose.
     pub profiles: Vec<String>,
+    /// All profiles that there are, asked for or not.
+    pub known_profiles: BTreeSet<String>,
     /// What macula.yaml says.
     settings: Settings,
 }
@@ -137,6 +139,13 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     if !request.only_built_in {
         images.locked = lock_file::load(&lock_file, files, &mut report);
     }
+    let known_profiles = stacks
+        .iter()
+        .flat_map(|loaded| {
+            let own = loaded.stack.services.values().flat_map(|service| service.extension.profiles.iter());
+            own.chain(&loaded.project.profiles).cloned()
+        })
+        .collect();
     let selection = Selection::choose(&mut stacks, &settings, &asked, &mut report);
     apply_changes(&settings.services, &mut stacks, &selection, &mut report);
     if let Some(project) = &discovered {
@@ -168,7 +177,18 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
         timeouts: settings.timeouts.clone(),
     };
     let incomplete = request.only_built_in;
-    Ok(Loaded { platform, warnings, config_file, lock_file, discovered, incomplete, projects, profiles, settings })
+    Ok(Loaded {
+        platform,
+        warnings,
+        config_file,
+        lock_file,
+        discovered,
+        incomplete,
+        projects,
+        profiles,
+        known_profiles,
+        settings,
+    })
 }
 
 /// The platform's name alone, from `--name` or macula.yaml: for commands that need nothing else of the files. The

@@ -787,13 +787,30 @@ fn a_whole_built_in_stack_can_be_left_out() {
 
 #[test]
 fn the_sample_file_takes_a_name() {
-    let files = MemoryFiles::default().with("/home/dev/macula.yaml", init_file("pr-7"));
+    let files = MemoryFiles::default().with("/home/dev/macula.yaml", init_file("pr-7", None));
     assert_eq!(run(&request(), &files).unwrap().platform.name, "pr-7");
 }
 
 #[test]
+fn the_sample_file_takes_a_stack_that_lies_beside_it() {
+    let files = MemoryFiles::default()
+        .with("/home/dev/macula.yaml", init_file("macula", Some("compose.yaml")))
+        .with("/home/dev/compose.yaml", "services: {shop: {image: s}}");
+    assert!(run(&request(), &files).unwrap().platform.service("shop").is_some());
+}
+
+#[test]
+fn the_schema_of_stacks_lies_over_that_of_compose() {
+    let schema = compose_schema();
+    assert!(schema["allOf"][0]["$ref"].as_str().unwrap().ends_with("/compose-spec.json"));
+    let ours = &schema["allOf"][1]["properties"]["services"]["additionalProperties"]["properties"]["x-macula"];
+    let keys: Vec<&String> = ours["properties"].as_object().unwrap().keys().collect();
+    assert!(keys.iter().any(|key| *key == "ingress") && keys.iter().any(|key| *key == "address"), "{keys:?}");
+}
+
+#[test]
 fn the_sample_file_changes_nothing_and_says_nothing() {
-    let files = MemoryFiles::default().with("/home/dev/macula.yaml", init_file("macula"));
+    let files = MemoryFiles::default().with("/home/dev/macula.yaml", init_file("macula", None));
     let loaded = run(&request(), &files).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(lines(&loaded.warnings), "");
     assert_eq!(loaded.platform, run(&request(), &MemoryFiles::default()).unwrap().platform);
@@ -803,7 +820,7 @@ fn the_sample_file_changes_nothing_and_says_nothing() {
 #[test]
 fn the_examples_of_the_sample_file_are_right() {
     let mut text = String::new();
-    for line in init_file("macula").lines() {
+    for line in init_file("macula", None).lines() {
         match line.trim_start().strip_prefix("#   ") {
             Some(example) => {
                 // the example stands in place of the empty value above it
@@ -827,7 +844,7 @@ fn the_examples_of_the_sample_file_are_right() {
 #[test]
 fn the_schema_knows_every_key_of_the_sample_file() {
     let schema = schema();
-    let sample: serde_json::Value = serde_yaml::from_str(&init_file("macula")).unwrap();
+    let sample: serde_json::Value = serde_yaml::from_str(&init_file("macula", None)).unwrap();
     fn hold(value: &serde_json::Value, schema: &serde_json::Value, path: &str) {
         let Some(map) = value.as_object() else { return };
         let Some(properties) = schema["properties"].as_object() else { return };

@@ -50,6 +50,11 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// The engine in use.
+    pub fn engine(&self) -> Option<&dyn Engine> {
+        self.engine
+    }
+
     /// The endpoint in use.
     pub fn endpoint(&self) -> Option<&Attempt> {
         self.discovery.attempts.iter().find(|attempt| attempt.outcome.is_ok())

@@ -11,8 +11,8 @@ use ipnet::Ipv4Net;
 use serde::{Serialize, Serializer};
 
 use crate::engine::discover::{Attempt, Refusal, Source, discover};
-use crate::event::{Event, Events, Progress};
-use crate::host::{Command, Host, RunError};
+use crate::event::{Event, Events, Progress, StepInfo};
+use crate::host::{Command, Host, LineSink, RunError};
 use crate::model::{Platform, Protocol, Resources};
 use crate::system::System;
 
@@ -20,6 +20,7 @@ mod checks;
 mod context;
 mod firewall;
 pub mod install;
+pub mod proof;
 
 use context::Context;
 
@@ -312,6 +313,12 @@ pub static CHECKS: &[Check] = &[
     check!("socket-permission", true, "this user may use the engine's socket", checks::engine::permission),
     check!("engine-version", true, "the engine speaks API 1.41 or later", checks::engine::version),
     check!("docker-context", true, "the engine is on this machine", checks::engine::context),
+    check!(
+        "container-runs",
+        false,
+        "a container starts, is reached and reaches others",
+        checks::engine::container_runs
+    ),
     check!("podman-socket", true, "Podman listens, where it is the engine", checks::engine::podman),
     check!("ports", true, "no port of the platform is taken", checks::ports::taken),
     check!("low-ports", true, "a rootless engine may publish ports below 1024", checks::ports::low),
@@ -345,6 +352,10 @@ pub static CHECKS: &[Check] = &[
     check!("home-writable", false, "our own folders can be written", checks::machine::home),
 ];
 
+/// The check that runs a container.
+pub const PROOF: &str = "container-runs";
+const TIME_FOR_A_CONTAINER: Duration = Duration::from_secs(60);
+
 /// Longer than any check should take, shorter than a user's patience.
 const TIME_FOR_A_CHECK: Duration = Duration::from_secs(5);
 
@@ -357,9 +368,11 @@ pub async fn run(system: &System, want: &Needs, selection: Selection) -> Vec<Fin
 async fn look(context: &Context<'_>, selection: &Selection) -> Vec<Finding> {
     let selected = CHECKS.iter().filter(|check| selection.includes(check));
     join_all(selected.map(|check| async move {
-        let verdict = tokio::time::timeout(TIME_FOR_A_CHECK, (check.look)(context))
+        // the first time an image is made for it
+        let patience = if check.name == PROOF { TIME_FOR_A_CONTAINER } else { TIME_FOR_A_CHECK };
+        let verdict = tokio::time::timeout(patience, (check.look)(context))
             .await
-            .unwrap_or_else(|_| Verdict::warning(format!("no result within {} s", TIME_FOR_A_CHECK.as_secs())));
+            .unwrap_or_else(|_| Verdict::warning(format!("no result within {} s", patience.as_secs())));
         let Verdict { status, summary, detail, fix } = verdict;
         Finding { check: check.name, status, summary, detail, fix }
     }))
@@ -398,6 +411,19 @@ pub async fn fix(system: &System, want: &Needs, finding: &Finding, events: &Even
         return Err(FixError::NoActions { check: finding.check, advice });
     }
     let id = format!("fix {}", finding.check);
+    let step = StepInfo { id: id.clone(), group: finding.check.to_owned(), ..StepInfo::default() };
+    events.emit(Event::Started {
+        command: String::new(),
+        platform: want.platform.clone(),
+        steps: vec![step],
+        unchanged: Vec::new(),
+    });
+    let said = |line: &str| {
+        if !line.trim().is_empty() {
+            let progress = Progress::Line { text: line.to_owned() };
+            events.emit(Event::StepProgress { id: id.clone(), progress });
+        }
+    };
     let start = Instant::now();
     let millis = || u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     events.emit(Event::StepStarted { id: id.clone() });
@@ -408,22 +434,22 @@ pub async fn fix(system: &System, want: &Needs, finding: &Finding, events: &Even
             other => Progress::Line { text: other.to_string() },
         };
         events.emit(Event::StepProgress { id: id.clone(), progress });
-        if let Err(error) = act(system.host.as_ref(), action, &mut daemon).await {
-            events.emit(Event::StepFailed { id, millis: millis(), error: error.to_string() });
+        if let Err(error) = act(system.host.as_ref(), action, &mut daemon, &said).await {
+            events.emit(Event::StepFailed { id: id.clone(), millis: millis(), error: error.to_string() });
             return Err(error);
         }
     }
     let system = System::connect(system.host.clone()).await;
     let again = run(&system, want, Selection::Named(vec![finding.check])).await;
     let finding = again.into_iter().next().unwrap_or_else(|| finding.clone());
-    events.emit(Event::StepDone { id, millis: millis(), note: Some(finding.summary.clone()) });
+    events.emit(Event::StepDone { id: id.clone(), millis: millis(), note: Some(finding.summary.clone()) });
     Ok(Fixed { system, finding })
 }
 
 /// `daemon` is the pid of what was started, for the wait that follows.
-async fn act(host: &dyn Host, action: &Action, daemon: &mut Option<u32>) -> Result<(), FixError> {
+async fn act(host: &dyn Host, action: &Action, daemon: &mut Option<u32>, said: LineSink<'_>) -> Result<(), FixError> {
     match action {
-        Action::Run(command) => run_when_free(host, command).await?,
+        Action::Run(command) => run_when_free(host, command, said).await?,
         Action::StartEngine { command, log } => {
             if !answers(host).await {
                 *daemon = Some(host.spawn_detached(command, log).await?);
@@ -437,11 +463,11 @@ async fn act(host: &dyn Host, action: &Action, daemon: &mut Option<u32>) -> Resu
 
 /// Package managers give up at once when another one (a desktop's updater) is reading its lists;
 /// apt's own option to wait is for installations only.
-async fn run_when_free(host: &dyn Host, command: &Command) -> Result<(), RunError> {
+async fn run_when_free(host: &dyn Host, command: &Command, said: LineSink<'_>) -> Result<(), RunError> {
     const PATIENCE: Duration = Duration::from_secs(120);
     let start = Instant::now();
     loop {
-        match host.run(command).await {
+        match host.run_watched(command, said).await {
             Err(RunError::Failed { output, .. })
                 if output.contains("Could not get lock") && start.elapsed() < PATIENCE =>
             {

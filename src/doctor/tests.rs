@@ -165,6 +165,7 @@ async fn a_healthy_machine() {
     ok: socket-permission: unix:///var/run/docker.sock may be used
     ok: engine-version: Docker 28.2.2 speaks API 1.50
     ok: docker-context: unix:///var/run/docker.sock (Docker) is on this machine
+    skipped: container-runs: there is no engine to ask
     skipped: podman-socket: Docker 28.2.2 is the engine
     ok: ports: all 3 ports are free or our own already
     skipped: low-ports: the engine is not rootless
@@ -827,6 +828,7 @@ struct Heard(std::sync::Mutex<Vec<String>>);
 impl crate::event::Reporter for Heard {
     fn report(&self, event: Event) {
         let line = match event {
+            Event::Started { steps, .. } => format!("a row for {}", steps[0].group),
             Event::StepStarted { id } => format!("{id}: started"),
             Event::StepProgress { progress: Progress::Line { text }, .. } => text,
             Event::StepDone { note, .. } => format!("done: {}", note.unwrap_or_default()),
@@ -857,6 +859,7 @@ async fn a_fix_does_what_it_says_and_looks_again() {
     let fixed = fix(&system, &want, &findings[0], &events).await.unwrap();
     assert_eq!(fixed.finding.status, Status::Ok);
     assert_snapshot!(heard.0.lock().unwrap().join("\n"), @r#"
+    a row for inotify
     fix inotify: started
     sudo sysctl -w fs.inotify.max_user_watches=524288
     sudo sh -c 'printf "%s\n" fs.inotify.max_user_watches=524288 >/etc/sysctl.d/99-macula.conf'
@@ -884,7 +887,7 @@ async fn a_busy_package_manager_is_waited_for() {
         let said = if left > 0 { "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 7" } else { "" };
         Ok(Output { status: Some(if left > 0 { 100 } else { 0 }), stderr: said.into(), ..Output::default() })
     });
-    run_when_free(&host, &Command::new("apt-get", ["update"]).privileged()).await.unwrap();
+    run_when_free(&host, &Command::new("apt-get", ["update"]).privileged(), &|_: &str| ()).await.unwrap();
     assert_eq!(host.journal().len(), 2);
 }
 

@@ -18,6 +18,7 @@ use crate::model::{
     ObservedVolume, Ulimit, VolumeSpec,
 };
 
+pub mod absent;
 mod creation;
 pub mod discover;
 pub mod docker;
@@ -41,6 +42,8 @@ pub struct Query {
     pub networks: Vec<String>,
     pub volumes: Vec<String>,
     pub images: Vec<String>,
+    /// And all containers, whoever's, that bear one of these labels (`key=value`).
+    pub labels: Vec<String>,
 }
 
 /// The engine's part of [`crate::model::Observed`].
@@ -52,6 +55,8 @@ pub struct Found {
     pub networks: Vec<ObservedNetwork>,
     pub volumes: Vec<ObservedVolume>,
     pub images: BTreeMap<String, ObservedImage>,
+    /// What [`Query::labels`] asked for, whatever else it is.
+    pub labelled: Vec<ObservedContainer>,
 }
 
 /// What one `build` needs beside [`crate::model::Build`]: everything read and ready.
@@ -143,6 +148,10 @@ pub struct Usage {
 #[async_trait]
 pub trait Engine: Containers + Images + Networks + Streams {
     async fn facts(&self) -> Result<Facts, EngineError>;
+    /// When the engine itself was started, as it writes times; `None`: it does not say.
+    fn started(&self) -> Option<String> {
+        None
+    }
     /// Everything asked for, in as few calls as the API allows, side by side.
     async fn find(&self, query: &Query) -> Result<Found, EngineError>;
 }

@@ -157,6 +157,15 @@ pub struct Listener {
     pub process: Option<String>,
 }
 
+impl Listener {
+    /// Nobody else can have this port where it is wanted.
+    pub fn is_in_the_way_of(&self, port: &PortBinding) -> bool {
+        port.host_port == Some(self.port)
+            && port.protocol == self.protocol
+            && (self.address == port.host_ip || self.address.is_unspecified() || port.host_ip.is_unspecified())
+    }
+}
+
 /// What differs between engines and systems, as data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Facts {

@@ -37,8 +37,8 @@ const BUILDS: &[(&str, u64, u64)] = &[
     ("prometheus", 20, 40),
     ("registry", 14, 15),
 ];
-/// For builds and pulls that nothing is known of.
-const A_BUILD: (u64, u64) = (30, 40);
+/// For builds and pulls that nothing is known of: what a Dockerfile of the user's fetches is not guessed.
+const A_BUILD: (u64, u64) = (30, 0);
 const A_PULL: (u64, u64) = (20, 120);
 
 /// Under which name the time of a step is remembered; `None`: it is not worth it.

@@ -543,13 +543,7 @@ impl Planner<'_> {
         for spec in wanted.iter().filter(|spec| starts(&spec.name)) {
             for port in &spec.ports {
                 let Some(number) = port.host_port else { continue };
-                let held = self.observed.listeners.iter().find(|listener| {
-                    listener.port == number
-                        && listener.protocol == port.protocol
-                        && (listener.address == port.host_ip
-                            || listener.address.is_unspecified()
-                            || port.host_ip.is_unspecified())
-                });
+                let held = self.observed.listeners.iter().find(|listener| listener.is_in_the_way_of(port));
                 let Some(holder) = held else { continue };
                 let own = self.observed.containers.iter().any(|container| {
                     self.is_ours(&container.labels)

@@ -48,20 +48,44 @@ pub async fn look_for(
     network: &str,
 ) -> Result<ClusterLook, Error> {
     let engine = session.engine()?;
-    let record = session.state(platform).cluster(session.host()).await?;
-    let name = record.as_ref().map_or(name, |record| &record.name).to_owned();
-    let containers = engine.labelled(&format!("{CLUSTER_LABEL}={name}")).await?;
-    if containers.is_empty() {
-        // it went without us; what is written down about it is of no more use
-        return Ok(ClusterLook { record: record.filter(|record| !record.complete), ..ClusterLook::default() });
+    let sought = Sought::new(session, platform, name).await?;
+    let containers = engine.labelled(&sought.label()).await?;
+    Ok(sought.seen(&containers, network))
+}
+
+/// What is to be looked for, for whoever looks at the engine's containers anyway.
+pub struct Sought {
+    name: String,
+    record: Option<ClusterRecord>,
+}
+
+impl Sought {
+    /// What is written down names the cluster, else `name`.
+    pub async fn new(session: &Session, platform: &PlatformName, name: &str) -> Result<Self, Error> {
+        let record = session.state(platform).cluster(session.host()).await?;
+        Ok(Self { name: record.as_ref().map_or(name, |record| &record.name).to_owned(), record })
     }
-    let joined = containers.iter().any(|container| container.addresses.contains_key(network));
-    if record.is_none() && !joined {
-        return Ok(ClusterLook { foreign: true, ..ClusterLook::default() });
+
+    /// The label, `key=value`, of its nodes.
+    pub fn label(&self) -> String {
+        format!("{CLUSTER_LABEL}={}", self.name)
     }
-    let mut nodes: Vec<ObservedNode> = containers.iter().filter_map(|container| node(container, network)).collect();
-    nodes.sort_by(|a, b| (a.role, &a.name).cmp(&(b.role, &b.name)));
-    Ok(ClusterLook { record, observed: Some(ObservedCluster { name, nodes }), foreign: false })
+
+    /// What the containers with the label come to.
+    pub fn seen(self, containers: &[ObservedContainer], network: &str) -> ClusterLook {
+        let Self { name, record } = self;
+        if containers.is_empty() {
+            // it went without us; what is written down about it is of no more use
+            return ClusterLook { record: record.filter(|record| !record.complete), ..ClusterLook::default() };
+        }
+        let joined = containers.iter().any(|container| container.addresses.contains_key(network));
+        if record.is_none() && !joined {
+            return ClusterLook { foreign: true, ..ClusterLook::default() };
+        }
+        let mut nodes: Vec<ObservedNode> = containers.iter().filter_map(|container| node(container, network)).collect();
+        nodes.sort_by(|a, b| (a.role, &a.name).cmp(&(b.role, &b.name)));
+        ClusterLook { record, observed: Some(ObservedCluster { name, nodes }), foreign: false }
+    }
 }
 
 fn node(container: &ObservedContainer, network: &str) -> Option<ObservedNode> {

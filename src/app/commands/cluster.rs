@@ -190,6 +190,11 @@ fn ours<'a>(look: &'a ClusterLook, name: &str) -> Result<&'a crate::model::Obser
 
 /// `cluster status`.
 pub async fn cluster_status(session: &Session, loaded: &Loaded) -> Result<ClusterStatus, Error> {
+    let seen = look(session, &loaded.platform).await?;
+    if seen.observed.is_none() {
+        // nothing of the rest has to be looked at
+        return Ok(status_of(&loaded.platform, &seen, None));
+    }
     let survey = survey(session, loaded).await?;
     let mut status = status_of(&loaded.platform, &survey.cluster, None);
     ask(session, &survey, None, &mut status).await?;

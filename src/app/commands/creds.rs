@@ -7,12 +7,12 @@ use serde::Serialize;
 use crate::compile::addons::SCRAPE_SECRETS;
 use crate::compile::{Block, Site, loopback_address};
 use crate::config::Loaded;
-use crate::model::{EngineKind, Facts, Platform, PlatformName, Secrets, label};
-use crate::observe;
+use crate::model::{EngineKind, Facts, Platform, PlatformName, Secrets};
 use crate::plan::without;
 
 use crate::app::exports::render_exports;
 use crate::app::owner::{self, Owner};
+use crate::app::survey::left_out;
 use crate::app::{Error, Session};
 
 /// One secret of a service.
@@ -92,20 +92,6 @@ pub async fn exports(session: &Session, loaded: &Loaded) -> Result<BTreeMap<Stri
     let left_out = left_out(session, &loaded.platform).await;
     let platform = without(&loaded.platform, &left_out.iter().map(String::as_str).collect());
     render_exports(&platform, &site).map_err(Error::Compile)
-}
-
-/// Optional services that the last `up` went without. Nothing where no engine can be asked, or
-/// nothing is up.
-async fn left_out(session: &Session, platform: &Platform) -> Vec<String> {
-    let Some(engine) = session.system.engine.as_deref() else { return Vec::new() };
-    let Ok(observed) = observe::ours(engine, &platform.name).await else { return Vec::new() };
-    let made: Vec<&str> = observed.containers.iter().filter_map(|found| found.label(label::SERVICE)).collect();
-    if made.is_empty() {
-        return Vec::new();
-    }
-    let optional = platform.services().filter(|(_, service)| service.extension.optional);
-    let left = optional.filter(|(_, service)| !made.contains(&service.name.as_str()));
-    left.map(|(_, service)| service.name.clone()).collect()
 }
 
 fn no_facts() -> Facts {

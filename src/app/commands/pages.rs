@@ -7,6 +7,7 @@ use crate::compile::loopback_address;
 use crate::config::Loaded;
 
 use super::status::urls;
+use crate::app::survey::left_out;
 
 /// A service that has a page, or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,11 @@ pub struct Page {
     /// First labels of its host names: `draw` for draw.macula.local.
     pub hosts: Vec<String>,
     pub urls: Vec<String>,
+}
+
+/// Services with a page that were left out of the last `up`; none where no engine answers.
+pub async fn closed_pages(session: &Session, loaded: &Loaded) -> Vec<String> {
+    left_out(session, &loaded.platform).await
 }
 
 /// Of every service, and the address at which all of them are served.

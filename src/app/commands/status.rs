@@ -302,6 +302,26 @@ fn rows(platform: &Platform, survey: &Survey, incomplete: bool, context: &Contex
 /// A container of the platform whose service no stack names.
 fn orphan(found: &ObservedContainer, context: &Context, loaded: &dyn Fn(&str) -> bool) -> ServiceStatus {
     let running = found.state == ContainerState::Running;
+    let claim = match found.label(label::STACK) {
+        Some(stack) if !loaded(stack) => {
+            format!("its stack {stack} is not loaded; `macula up --remove-orphans` would remove it")
+        }
+        _ => "not in any loaded stack or active profile; `macula up` would remove it".to_owned(),
+    };
+    // its stack is not at hand, so that only what the engine saw can be told
+    let trouble = match found.state {
+        ContainerState::Restarting => Some(Condition::Restarting),
+        ContainerState::Running if found.keeps_ending() => Some(Condition::Restarting),
+        ContainerState::Running if found.health == Health::Unhealthy => Some(Condition::Unhealthy),
+        ContainerState::Exited | ContainerState::Dead if found.oom_killed => Some(Condition::OutOfMemory),
+        ContainerState::Exited | ContainerState::Dead
+            if found.exit_code.is_some_and(|code| code != 0) && !context.stopped.contains(service_of(found)) =>
+        {
+            Some(Condition::Crashed)
+        }
+        _ => None,
+    };
+    let why = trouble.map(|condition| trouble_of(found, condition)).filter(|why| !why.is_empty());
     ServiceStatus {
         name: found.label(label::SERVICE).unwrap_or(&found.name).to_owned(),
         stack: found.label(label::STACK).unwrap_or_default().to_owned(),
@@ -312,13 +332,8 @@ fn orphan(found: &ObservedContainer, context: &Context, loaded: &dyn Fn(&str) ->
         urls: Vec::new(),
         addresses: Vec::new(),
         container: Some(found.name.clone()),
-        reason: Some(match found.label(label::STACK) {
-            Some(stack) if !loaded(stack) => {
-                format!("its stack {stack} is not loaded; `macula up --remove-orphans` would remove it")
-            }
-            _ => "not in any loaded stack or active profile; `macula up` would remove it".into(),
-        }),
-        condition: Condition::Unclaimed,
+        reason: Some(why.map_or(claim.clone(), |why| format!("{why}; {claim}"))),
+        condition: trouble.unwrap_or(Condition::Unclaimed),
         seconds: seconds_in(found, context.now),
         restarts: found.restart_count,
         exit_code: found.exit_code,
@@ -471,20 +486,29 @@ fn source_of(survey: &Survey, service: &Service, found: &ObservedContainer) -> I
     if built.any(|tag| tag == repository(&found.image)) { ImageSource::Build } else { ImageSource::Image }
 }
 
-/// What is to be said beyond the condition.
-fn reason(service: &Service, running: usize, worst: &ObservedContainer, condition: Condition) -> Option<String> {
-    let code = worst.exit_code.unwrap_or_default();
-    let why = match condition {
-        Condition::Restarting => match worst.restart_count {
+fn service_of(found: &ObservedContainer) -> &str {
+    found.label(label::SERVICE).unwrap_or(&found.name)
+}
+
+/// Why a container is in this condition; empty where the condition says it all.
+fn trouble_of(found: &ObservedContainer, condition: Condition) -> String {
+    let code = found.exit_code.unwrap_or_default();
+    match condition {
+        Condition::Restarting => match found.restart_count {
             0 => format!("exit code {code}"),
             times => format!("crash loop: restarted {times} time{}", if times == 1 { "" } else { "s" }),
         },
         Condition::OutOfMemory => "killed: it needed more memory than its limit".into(),
-        Condition::Crashed if !worst.error.is_empty() => worst.error.clone(),
+        Condition::Crashed if !found.error.is_empty() => found.error.clone(),
         Condition::Crashed => format!("exit code {code}"),
         Condition::Unhealthy => "its health check fails".into(),
         _ => String::new(),
-    };
+    }
+}
+
+/// What is to be said beyond the condition.
+fn reason(service: &Service, running: usize, worst: &ObservedContainer, condition: Condition) -> Option<String> {
+    let why = trouble_of(worst, condition);
     let all = service.replicas as usize;
     let count =
         (all > 1 && running < all && condition != Condition::Finished).then(|| format!("{running} of {all} run"));

@@ -14,15 +14,16 @@ use crate::app::prepare::prepare_without;
 use crate::app::resolver;
 use crate::app::survey::{Look, Survey, survey_with};
 use crate::app::trace::{Recorder, SentTrace};
-use crate::app::{Consent, Error, Prepared, Session, Wanted, durations, prepare};
+use crate::app::{Consent, Error, Prepared, Session, Wanted, durations, expected, prepare};
 use crate::apply::{Extras, Failure, Outcome, StepError, Timing, Tools, apply};
 use crate::config::Loaded;
-use crate::doctor::{self, Needs, Selection};
+use crate::doctor::proof::Record;
+use crate::doctor::{self, Finding, Needs, Selection, Status as FindingStatus};
 use crate::event::Events;
 use crate::host::Held;
 use crate::model::{ContainerState, Observed, ObservedContainer, PlatformName, PrepareStep, label};
 use crate::observe;
-use crate::plan::forecast::{Forecast, forecast};
+use crate::plan::forecast::Forecast;
 use crate::plan::{self, Action, LeftOut, Plan};
 
 use super::cluster::obtain_program;
@@ -55,6 +56,25 @@ pub struct UpResult {
     pub trace: Option<SentTrace>,
     /// The platform as it is now.
     pub now: Status,
+}
+
+/// Whether containers run at all, before anything is pulled or built; nothing where that is known since the
+/// engine was started, or no container is to be made.
+async fn proof(session: &Session, survey: &Survey, plan: &Plan, needs: &Needs) -> Option<Finding> {
+    if !plan.steps.iter().any(|step| matches!(step.action, Action::CreateContainer { .. })) {
+        return None;
+    }
+    let host = session.host();
+    let now = Record::now(&*survey.engine, host, &survey.facts).await;
+    if Record::last(host).await.as_ref() == Some(&now) {
+        return None;
+    }
+    let findings = doctor::run(&session.system, needs, Selection::Named(vec![doctor::PROOF])).await;
+    let finding = findings.into_iter().next()?;
+    if finding.status == FindingStatus::Ok {
+        now.keep(host).await;
+    }
+    Some(finding)
 }
 
 /// A run that was killed while it stopped containers has left the engine at work: they still run,
@@ -143,9 +163,15 @@ async fn traced(
     }
     let Prepared { survey, plan, cluster, .. } = &prepared;
     let needs = Needs::of(&survey.platform, &survey.resources, join::needs(&survey.platform, plan, cluster));
-    let findings = doctor::run(&session.system, &needs, Selection::Quick).await;
-    let known = durations::known(session.host()).await;
-    consent.planned(&prepared, &findings, &forecast(plan, &known)).await;
+    let (mut findings, proof) =
+        tokio::join!(doctor::run(&session.system, &needs, Selection::Quick), proof(session, survey, plan, &needs),);
+    if let Some(proof) = proof {
+        if proof.status == FindingStatus::Failed {
+            return Err(Error::NoContainerRuns(Box::new(proof)));
+        }
+        findings.push(proof);
+    }
+    consent.planned(&prepared, &findings, &expected(session, plan).await).await;
     install_programs(session, plan, consent).await?;
     let held = recorder.phase("lock the engine", EngineLock::acquire(session, &loaded.platform.name)).await?;
     let changed = change(session, loaded, options, no_dns, prepared, recorder).await;

@@ -39,8 +39,12 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
 
 fn text(trace: &Trace) -> String {
     let mut out = format!("{} {}: {}\n", trace.name, trace.rtype, trace.rcode);
-    for record in trace.answers.iter().chain(&trace.authority) {
+    for record in &trace.answers {
         out.push_str(&format!("  {record}\n"));
+    }
+    if trace.answers.is_empty() {
+        // the zone's SOA, which comes with such an answer, is easily taken for the answer itself
+        out.push_str(&format!("  no {} records\n", trace.rtype));
     }
     out.push_str("how:\n");
     for hop in &trace.path {

@@ -45,12 +45,14 @@ pub struct RemoveArgs {
 
 pub async fn list(context: &Context, args: ListArgs) -> Result<(), CliError> {
     let loaded = context.load(&args.stacks)?;
-    let session = context.session_without_engine("dns list");
+    let session = context.session("dns list").await;
     let (records, failed) = list_records(&session, &loaded).await?;
     if let Some(error) = failed {
         let error = CliError::from(error);
-        let causes: String = error.causes.iter().map(|cause| format!(": {cause}")).collect();
-        context.events().warn(format!("without PowerDNS's records: {error}{causes}"));
+        let why = error.causes.last().map(|cause| format!(" ({cause})")).unwrap_or_default();
+        context.events().warn(context.typed(&format!(
+            "your own records are not shown: {error}{why}; if PowerDNS is not running: `macula up powerdns`"
+        )));
     }
     if context.json() {
         return context.print_json(&records);

@@ -36,16 +36,15 @@ pub async fn run(context: &Context, _: Args) -> Result<(), CliError> {
     let mut out = String::new();
     // first whether names work here, then who answers and how
     for domain in &names.domains {
-        let (tone, sign, word, command) = match domain {
-            DomainNames { resolves: true, .. } => (Tone::Good, style.done(), "names work on this machine", ""),
+        // what to type follows below, once for all of them
+        let (tone, sign, word) = match domain {
+            DomainNames { resolves: true, .. } => (Tone::Good, style.done(), "names work on this machine"),
             DomainNames { answered: true, .. } => {
-                (Tone::Bad, style.failed(), "this machine does not ask the resolver for it", "macula dns install")
+                (Tone::Bad, style.failed(), "this machine does not ask the resolver for it")
             }
-            DomainNames { .. } => (Tone::Bad, style.failed(), "the resolver does not answer for it", "macula up"),
+            DomainNames { .. } => (Tone::Bad, style.failed(), "the resolver does not answer for it"),
         };
-        let command =
-            if command.is_empty() { String::new() } else { format!("  {}", style.paint(Tone::Active, command)) };
-        out.push_str(&format!("{} {}  {word}{command}\n", style.paint(tone, sign), domain.domain));
+        out.push_str(&format!("{} {}  {word}\n", style.paint(tone, sign), domain.domain));
     }
     if let Some(method) = &names.method {
         out.push_str(&format!("  installed by way of {method}\n"));

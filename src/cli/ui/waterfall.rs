@@ -64,6 +64,63 @@ pub fn waterfall(spans: &[Span], width: usize, style: Style) -> String {
     out
 }
 
+/// One row for each group, with the parts of its work in one bar: its image, making and starting the
+/// container, and waiting until it answers. The order is that in which they began.
+pub fn by_group(spans: &[Span], width: usize, style: Style) -> String {
+    let whole = spans.iter().map(Span::end_ms).max().unwrap_or(0);
+    let mut groups: Vec<(&str, Vec<&Span>)> = Vec::new();
+    let mut order: Vec<&Span> = spans.iter().collect();
+    order.sort_by_key(|span| (span.start_ms, span.end_ms()));
+    for span in order {
+        match groups.iter_mut().find(|(name, _)| *name == span.group) {
+            Some((_, parts)) => parts.push(span),
+            None => groups.push((&span.group, vec![span])),
+        }
+    }
+    let names = groups.iter().map(|(name, _)| text::width(name)).max().unwrap_or(0).min(24).min(width / 3);
+    let fixed = 2 + names + 1 + 8 + 1;
+    let cells = width.saturating_sub(fixed).clamp(10, 80);
+    let marks = [style.symbol("█", "#"), style.symbol("▓", "+"), style.symbol("░", ".")];
+    let mut out = format!(
+        "{} in {} (-v: all of them); * decided how long it took\n  {} image  {} create and start  {} wait\n",
+        text::count(spans.len(), "step"),
+        time(whole),
+        marks[0],
+        marks[1],
+        marks[2]
+    );
+    for (name, parts) in groups {
+        let critical = parts.iter().any(|span| span.critical);
+        let tone = if critical { Tone::Warn } else { Tone::Active };
+        let mut row = vec![" "; cells];
+        // longer work is drawn last: it is what the eye looks for
+        let mut longest = parts.clone();
+        longest.sort_by_key(|span| span.duration_ms);
+        for span in longest {
+            let (before, long) = bar(span, whole, cells);
+            row.iter_mut().skip(before).take(long).for_each(|cell| *cell = marks[part(&span.text)]);
+        }
+        let worked: u64 = parts.iter().map(|span| span.duration_ms).sum();
+        let mut line = Line::default();
+        line.push(tone, if critical { "* " } else { "  " });
+        line.push(Tone::Bold, text::pad(&text::fit(name, names, style), names));
+        line.push(Tone::Plain, format!(" {} ", text::pad_left(&time(worked), 8)));
+        line.push(tone, row.concat());
+        out.push_str(line.render(style, width.max(fixed + cells)).trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// Which part of a service's way a step is, by its first word.
+fn part(step: &str) -> usize {
+    match step.split(' ').next().unwrap_or_default() {
+        "build" | "pull" | "make" => 0,
+        "await" => 2,
+        _ => 1,
+    }
+}
+
 /// Blanks before the bar, and its cells: at least one, and none beyond `cells`.
 fn bar(span: &Span, whole: u64, cells: usize) -> (usize, usize) {
     let scale = |ms: u64| {
@@ -130,6 +187,26 @@ mod tests {
         * grafana create contain..    6.2s    90ms            #
         * grafana start containe..    6.2s   240ms            #
         * grafana wait for macul..    6.5s    2.3s            #####
+        ");
+    }
+
+    #[test]
+    fn a_service_is_one_bar_of_its_parts() {
+        let spans = [
+            span("network", "create network macula", 0, 60, false),
+            span("grafana", "build image grafana", 2, 6200, true),
+            span("grafana", "create container macula-grafana-1", 6205, 90, true),
+            span("grafana", "start container macula-grafana-1", 6296, 700, true),
+            span("grafana", "await container macula-grafana-1", 7000, 1800, true),
+            span("web", "create container macula-web-1", 61, 80, false),
+            span("web", "await container macula-web-1", 150, 4000, false),
+        ];
+        assert_snapshot!(by_group(&spans, 60, ASCII), @r"
+        7 steps in 8.8s (-v: all of them); * decided how long it took
+          # image  + create and start  . wait
+          network     60ms +
+        * grafana     8.7s ############################++++.........
+          web         4.0s ...................
         ");
     }
 

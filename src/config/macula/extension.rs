@@ -21,7 +21,7 @@ const fn closed(name: &'static str, fields: &'static [Field], required: &'static
     Object { name, fields, required, open: false }
 }
 
-static EXTENSION: Object = closed(
+pub(super) static EXTENSION: Object = closed(
     "x-macula",
     &[
         f("role", Kind::Choice(&["ingress", "names"])),

@@ -1,5 +1,6 @@
 use serde_json::{Map, Value, json};
 
+use super::extension::EXTENSION;
 use super::file::MACULA;
 use crate::config::yaml::{Kind, Object};
 
@@ -11,6 +12,22 @@ pub fn schema() -> Value {
         map.insert("title".to_owned(), json!("macula.yaml"));
     }
     schema
+}
+
+/// Where the Compose specification keeps its own.
+const COMPOSE_SPEC: &str = "https://raw.githubusercontent.com/compose-spec/compose-spec/main/schema/compose-spec.json";
+
+/// The JSON schema of a stack: that of the Compose specification, and over it `x-macula` of a service.
+pub fn compose_schema() -> Value {
+    let service = json!({"type": "object", "properties": {"x-macula": object(&EXTENSION)}});
+    json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "A stack of macula's: a Compose file, and x-macula",
+        "allOf": [
+            {"$ref": COMPOSE_SPEC},
+            {"properties": {"services": {"type": "object", "additionalProperties": service}}},
+        ],
+    })
 }
 
 fn object(object: &Object) -> Value {

@@ -8,7 +8,7 @@ mod json_schema;
 pub(super) mod lock_file;
 mod show;
 
-pub use init::init_file;
-pub use json_schema::schema;
+pub use init::{SCHEMA_FILE, init_file};
+pub use json_schema::{compose_schema, schema};
 pub use lock_file::lock_text;
 pub use show::in_force;

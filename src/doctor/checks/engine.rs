@@ -1,9 +1,10 @@
 //! Is there an engine, does it answer, and whose is it?
 
 use crate::doctor::context::{Context, is_remote};
+use crate::doctor::proof::{self, Answer, Proved, Unproved};
 use crate::doctor::{Action, Fix, Verdict, install};
 use crate::engine::discover::{Attempt, Refusal, Source};
-use crate::model::EngineKind;
+use crate::model::{EngineKind, Facts};
 
 /// Programs that are an engine or bring one.
 const DOCKER: &str = "dockerd";
@@ -172,6 +173,61 @@ pub(in crate::doctor) async fn permission(context: &Context<'_>) -> Verdict {
             safe: false,
         })
 }
+
+/// See [`proof`].
+pub(in crate::doctor) async fn container_runs(context: &Context<'_>) -> Verdict {
+    let (Some(engine), Ok(facts)) = (context.engine(), context.facts().await) else {
+        return Verdict::skipped("there is no engine to ask");
+    };
+    match proof::prove(engine, context.host, facts).await {
+        Ok(proved) => proof_of(proved, facts),
+        Err(error) => no_proof(error, facts),
+    }
+}
+
+fn proof_of(proved: Proved, facts: &Facts) -> Verdict {
+    let Some(Answer { dns, gateway }) = proved.answer else {
+        return Verdict::ok("a container starts; what it publishes is not reached from here");
+    };
+    match (dns, gateway) {
+        (Ok(()), Ok(())) => Verdict::ok("a container starts, is reached, resolves names and reaches this machine"),
+        (Err(reason), _) => Verdict::warning("a container runs, but the engine's DNS does not resolve the names of others")
+            .detail([reason])
+            .fix(Fix::advice(match facts.engine_kind {
+                EngineKind::Podman => "install aardvark-dns, then remove the networks that were made without it",
+                EngineKind::Docker => {
+                    "let containers send to port 53 of their network (a firewall of this machine may forbid it)"
+                }
+            })),
+        (_, Err(reason)) => Verdict::warning("a container runs, but does not reach this machine at its network's gateway")
+            .detail([reason, "the resolver and the ingress of a cluster are not reached by containers".to_owned()])
+            .fix(Fix::advice(
+                "let packets from the engine's bridges in: with ufw, `sudo ufw allow in on br-+`; with firewalld, put the                  bridges into the zone docker or trusted",
+            )),
+    }
+}
+
+fn no_proof(error: Unproved, facts: &Facts) -> Verdict {
+    let text = error.to_string();
+    match error {
+        Unproved::NotHere(reason) => Verdict::skipped(reason),
+        Unproved::NoRoom(_) => Verdict::warning(text),
+        Unproved::Engine(_) => Verdict::warning("a trial container could not be made").detail([text]),
+        Unproved::Ended { log, .. } => Verdict::failed(text).detail(log).fix(Fix::advice(WHERE_IT_SAYS_MORE)),
+        Unproved::Unreached { .. } => Verdict::warning(text).fix(Fix::advice(
+            "see what stands between: `iptables -S` and `nft list ruleset` as root, and `userland-proxy` in the engine's settings",
+        )),
+        Unproved::NotStarted(_) if facts.engine_kind == EngineKind::Podman && text.contains("cgroup") => {
+            Verdict::failed(text).fix(Fix::advice(
+                "choose another runtime (`runtime = \"runc\"` below [engine] in /etc/containers/containers.conf), or start this \
+                 machine with cgroup v2 alone (systemd.unified_cgroup_hierarchy=1)",
+            ))
+        }
+        Unproved::NotStarted(_) => Verdict::failed(text).fix(Fix::advice(WHERE_IT_SAYS_MORE)),
+    }
+}
+
+const WHERE_IT_SAYS_MORE: &str = "the engine's own log says more: `journalctl -u docker` or `journalctl -u podman`";
 
 pub(in crate::doctor) async fn version(context: &Context<'_>) -> Verdict {
     if context.endpoint().is_some() {

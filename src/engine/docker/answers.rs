@@ -117,6 +117,7 @@ pub(super) struct Info {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct Bridge {
+    pub created: String,
     #[serde(rename = "IPAM")]
     pub ipam: BridgeIpam,
 }

@@ -117,11 +117,13 @@ impl Docker {
         let api = ApiVersion::parse(&version.api_version)
             .and_then(|highest| ApiVersion::negotiate(lowest, highest))
             .ok_or_else(|| ConnectError::TooOld(version.api_version.clone()))?;
+        // an engine makes its own bridge whenever it is started
+        let started = bridge.as_ref().map(|bridge| bridge.created.clone()).filter(|time| !time.is_empty());
         let here = ThisMachine { bridge: bridge.and_then(|bridge| is_here(&bridge)), ..this_machine() };
         let facts = facts(&version, &info, api, &parsed, &here);
         let client = client.with_request_modifier(move |request| spoken(request, api));
         let endpoint = Arc::new(parsed);
-        Ok(Self { client, api, endpoint, facts: Arc::new(facts), credentials: Arc::default() })
+        Ok(Self { client, api, endpoint, facts: Arc::new(facts), started, credentials: Arc::default() })
     }
 }
 

@@ -54,6 +54,7 @@ pub struct Docker {
     api: ApiVersion,
     endpoint: Arc<connect::Endpoint>,
     facts: Arc<Facts>,
+    started: Option<String>,
     /// Registry host -> `user:password` in base64, as in the client's configuration.
     credentials: Arc<BTreeMap<String, String>>,
 }
@@ -115,8 +116,12 @@ impl Engine for Docker {
         Ok((*self.facts).clone())
     }
 
+    fn started(&self) -> Option<String> {
+        self.started.clone()
+    }
+
     async fn find(&self, query: &Query) -> Result<Found, EngineError> {
-        let (containers, networks, volumes, images) = tokio::try_join!(
+        let ((containers, labelled), networks, volumes, images) = tokio::try_join!(
             self.find_containers(query),
             self.find_networks(query),
             self.find_volumes(query),
@@ -124,6 +129,6 @@ impl Engine for Docker {
         )?;
         let (unfinished, containers) =
             containers.into_iter().partition(|container| creation::is_unfinished(&container.name));
-        Ok(Found { containers, unfinished, networks, volumes, images })
+        Ok(Found { containers, unfinished, networks, volumes, images, labelled })
     }
 }

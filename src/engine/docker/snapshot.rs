@@ -1,9 +1,11 @@
-//! One look at the engine. This is what an `up` with nothing to do spends its time on: three lists
-//! side by side, then the details of what they name and that does not simply run, side by side.
+//! One look at the engine. This is what an `up` with nothing to do spends its time on: one list each
+//! of containers, networks, volumes and images, side by side, then the details of what they name and
+//! that does not simply run, side by side. The lists are whole and sorted out here: a second question
+//! costs the engine more than the rows of others in the answer to the first.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use bollard::models::{ImageInspect, Network};
+use bollard::models::{ImageInspect, Network, Volume};
 use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptions, ListVolumesOptions};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -23,13 +25,19 @@ const SIDE_BY_SIDE: usize = 16;
 pub(super) type Filters = HashMap<String, Vec<String>>;
 
 impl Docker {
-    pub(super) async fn find_containers(&self, query: &Query) -> Result<Vec<ObservedContainer>, EngineError> {
-        let ours = self.list(ours(&query.platform));
-        let named = self.list(exactly(&query.containers, "^/?"));
-        let ask_named = !query.containers.is_empty();
-        let (ours, named) = tokio::try_join!(ours, async { if ask_named { named.await } else { Ok(Vec::new()) } })?;
-        let mut seen = HashSet::new();
-        self.detailed(ours.into_iter().chain(named).filter(|container| seen.insert(container.id.clone()))).await
+    /// What is ours or named, and what bears one of the wanted labels.
+    pub(super) async fn find_containers(
+        &self,
+        query: &Query,
+    ) -> Result<(Vec<ObservedContainer>, Vec<ObservedContainer>), EngineError> {
+        let listed = self.list(Filters::new()).await?;
+        let found = self.detailed(listed.into_iter().filter(|one| is_wanted(one, query) || is_labelled(one, query)));
+        let found = found.await?;
+        let wanted = |one: &&ObservedContainer| {
+            one.label(label::PLATFORM) == Some(&query.platform) || query.containers.contains(&one.name)
+        };
+        let labelled = |one: &&ObservedContainer| bears(&query.labels, |key| one.label(key));
+        Ok((found.iter().filter(wanted).cloned().collect(), found.iter().filter(labelled).cloned().collect()))
     }
 
     /// Ids of the images that containers were made from, running or not.
@@ -104,24 +112,19 @@ impl Docker {
     }
 
     pub(super) async fn find_volumes(&self, query: &Query) -> Result<Vec<ObservedVolume>, EngineError> {
-        let ours = self.volumes(ours(&query.platform));
-        let named = self.volumes(exactly(&query.volumes, "^"));
-        let ask_named = !query.volumes.is_empty();
-        let (ours, named) = tokio::try_join!(ours, async { if ask_named { named.await } else { Ok(Vec::new()) } })?;
-        let mut found: Vec<ObservedVolume> = ours.into_iter().chain(named).collect();
-        found.sort_by(|a, b| a.name.cmp(&b.name));
-        found.dedup_by(|a, b| a.name == b.name);
-        Ok(found)
-    }
-
-    async fn volumes(&self, filters: Filters) -> Result<Vec<ObservedVolume>, EngineError> {
-        let options = ListVolumesOptions { filters: Some(filters) };
-        let list = self.call(operation::VOLUMES, READ, self.client.list_volumes(Some(options))).await?;
-        let volumes = list.volumes.unwrap_or_default();
-        Ok(volumes
+        let list = self.client.list_volumes(None::<ListVolumesOptions>);
+        let list = self.call(operation::VOLUMES, READ, list).await?;
+        let wanted =
+            |volume: &Volume| is_ours(Some(&volume.labels), &query.platform) || query.volumes.contains(&volume.name);
+        let mut found: Vec<ObservedVolume> = list
+            .volumes
+            .unwrap_or_default()
             .into_iter()
+            .filter(wanted)
             .map(|volume| ObservedVolume { name: volume.name, labels: volume.labels.into_iter().collect() })
-            .collect())
+            .collect();
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
     }
 
     pub(super) async fn find_images(
@@ -177,19 +180,28 @@ fn observed_listed(image: &ListedImage) -> ObservedImage {
     }
 }
 
-fn ours(platform: &str) -> Filters {
-    Filters::from([("label".to_owned(), vec![format!("{}={platform}", label::PLATFORM)])])
+/// Ours, or of one of the names.
+fn is_wanted(listed: &Listed, query: &Query) -> bool {
+    // Docker's names begin with a slash, Podman's do not; those of links have a second one
+    let mut names = listed.names.iter().flatten().map(|name| name.trim_start_matches('/'));
+    let labels = listed.labels.as_ref();
+    labels.and_then(|labels| labels.get(label::PLATFORM)) == Some(&query.platform)
+        || names.any(|name| query.containers.iter().any(|wanted| wanted == name))
+}
+
+fn is_labelled(listed: &Listed, query: &Query) -> bool {
+    let labels = listed.labels.as_ref();
+    bears(&query.labels, |key| labels?.get(key).map(String::as_str))
+}
+
+/// Whether one of these labels (`key=value`) is among those that there are.
+fn bears<'l>(wanted: &[String], value: impl Fn(&str) -> Option<&'l str>) -> bool {
+    let pairs = wanted.iter().filter_map(|label| label.split_once('='));
+    pairs.into_iter().any(|(key, wanted)| value(key) == Some(wanted))
 }
 
 fn is_ours(labels: Option<&HashMap<String, String>>, platform: &str) -> bool {
     labels.and_then(|labels| labels.get(label::PLATFORM)).is_some_and(|owner| owner == platform)
-}
-
-/// Without anchors the engine would give every name that contains one of these. `front` opens the
-/// expression: Docker's names of containers begin with a slash, Podman's do not.
-fn exactly(names: &[String], front: &str) -> Filters {
-    let names = names.iter().map(|name| format!("{front}{}$", name.replace('.', "\\.")));
-    Filters::from([("name".to_owned(), names.collect())])
 }
 
 /// All that is asked about a container that runs stands in Docker's list already, so that an `up`

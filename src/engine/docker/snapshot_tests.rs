@@ -125,10 +125,82 @@ fn states_of_podman_find_their_place() {
     assert_eq!(seen.image, "nginx:1");
 }
 
-#[test]
-fn names_are_asked_for_whole() {
-    let filters = exactly(&["macula-a.b-1".to_owned(), "x".to_owned()], "^/?");
-    assert_eq!(filters["name"], ["^/?macula-a\\.b-1$", "^/?x$"]);
+/// An engine with three containers that writes down what it is asked.
+fn recording(socket: &std::path::Path) -> std::sync::Arc<std::sync::Mutex<Vec<String>>> {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let listener = tokio::net::UnixListener::bind(socket).unwrap();
+    let heard = asked.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let heard = heard.clone();
+            tokio::spawn(async move {
+                let mut stream = BufReader::new(stream);
+                let mut first = String::new();
+                stream.read_line(&mut first).await.unwrap();
+                let mut line = String::new();
+                while stream.read_line(&mut line).await.is_ok_and(|read| read > 2) {
+                    line.clear();
+                }
+                let path = first.split(' ').nth(1).unwrap_or_default();
+                let path = path.trim_start_matches("/v1.41").split('?').next().unwrap_or_default().to_owned();
+                let running = |id: &str, name: &str, labels: serde_json::Value| {
+                    serde_json::json!({"Id": id, "Names": [format!("/{name}")], "Image": "a:1", "ImageID": "sha256:1",
+                        "State": "running", "Status": "Up 2 minutes", "Labels": labels})
+                };
+                let body = match path.as_str() {
+                    "/version" => serde_json::json!({"ApiVersion": "1.41", "Version": "20.10.24"}),
+                    "/containers/json" => serde_json::json!([
+                        running("1", "macula-a-web-1", serde_json::json!({label::PLATFORM: "a"})),
+                        running("2", "named", serde_json::json!({})),
+                        running("3", "a-control-plane", serde_json::json!({"cluster": "a"})),
+                        running("4", "macula-b-web-1", serde_json::json!({label::PLATFORM: "b", "cluster": "b"})),
+                    ]),
+                    "/volumes" => serde_json::json!({"Volumes": [
+                        {"Name": "macula-a-data", "Labels": {label::PLATFORM: "a"}, "Driver": "local",
+                         "Mountpoint": "/v", "Options": null, "Scope": "local"},
+                        {"Name": "other", "Labels": null, "Driver": "local", "Mountpoint": "/w", "Options": null,
+                         "Scope": "local"},
+                    ]}),
+                    "/info" => serde_json::json!({}),
+                    _ => serde_json::json!([]),
+                };
+                heard.lock().unwrap().push(path);
+                let body = body.to_string();
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                    body.len()
+                );
+                let _ = stream.get_mut().write_all((head + &body).as_bytes()).await;
+            });
+        }
+    });
+    asked
+}
+
+#[tokio::test]
+async fn a_look_is_one_list_of_each_kind() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("e.sock");
+    let asked = recording(&socket);
+    let docker = Docker::connect(&format!("unix://{}", socket.display())).await.unwrap();
+    asked.lock().unwrap().clear();
+    let query = Query {
+        platform: "a".into(),
+        containers: vec!["named".into(), "gone".into()],
+        volumes: vec!["none".into()],
+        networks: vec!["macula-a".into()],
+        images: ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec(),
+        labels: vec!["cluster=a".into()],
+    };
+    let found = crate::engine::Engine::find(&docker, &query).await.unwrap();
+    let mut asked = asked.lock().unwrap().clone();
+    asked.sort();
+    assert_eq!(asked, ["/containers/json", "/images/json", "/networks", "/volumes"]);
+    let names = |found: &[ObservedContainer]| found.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&found.containers), ["macula-a-web-1", "named"]);
+    assert_eq!(names(&found.labelled), ["a-control-plane"]);
+    assert_eq!(found.volumes.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["macula-a-data"]);
 }
 
 #[test]

@@ -437,7 +437,12 @@ impl Engine for FakeEngine {
             .filter(|container| ours(&container.labels) || query.containers.contains(&container.name))
             .cloned()
             .partition(|container| is_unfinished(&container.name));
+        let bears = |container: &ObservedContainer| {
+            let pairs = query.labels.iter().filter_map(|label| label.split_once('='));
+            pairs.into_iter().any(|(key, value)| container.label(key) == Some(value))
+        };
         Ok(Found {
+            labelled: world.containers.values().map(|one| &one.observed).filter(|one| bears(one)).cloned().collect(),
             containers,
             unfinished,
             networks: world

@@ -139,12 +139,12 @@ impl Shared {
         let now = self.clock.elapsed();
         match &event {
             Event::Info { message } => {
-                self.note(text::clean_text(message));
+                self.note(self.wrapped("", message));
                 return None;
             }
             Event::Warning { message } => {
-                let label = self.style.paint(Tone::Warn, "warning:");
-                self.note(format!("{label} {}", text::clean_text(message)));
+                let note = self.wrapped("warning: ", message);
+                self.note(note.replacen("warning:", &self.style.paint(Tone::Warn, "warning:"), 1));
                 return None;
             }
             Event::Finished { .. } => {
@@ -173,6 +173,11 @@ impl Shared {
         let new = !picture.live;
         picture.live = true;
         new.then_some(picture.generation)
+    }
+
+    /// A note in lines that fit: a terminal would break words.
+    fn wrapped(&self, label: &str, message: &str) -> String {
+        text::wrap(&format!("{label}{}", text::clean_text(message)), (self.size)().columns).join("\n")
     }
 
     /// A line that stays. Without a tree it is written at once.

@@ -324,9 +324,10 @@ fn notes_stay_above_the_tree() {
     );
     assert_snapshot!(stage.vt.history(), @r"
     before
-    warning: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
+    warning:
     xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
-    xxxxxxxxx exactly two rows and a bit
+    xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
+    exactly two rows and a bit
     yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy
     two
     lines

@@ -208,7 +208,7 @@ fn draw_group(run: &Run, group: &Group, view: &View, names: usize, width: usize,
     let mut line = Line::default();
     let name = text::pad(&text::fit(&group.name, names, style), names);
     line.push(Tone::Plain, " ").push(tone, symbol).push(Tone::Plain, " ").push(bright, name);
-    let took = group.worked(view.now).map(text::duration).unwrap_or_default();
+    let took = taken(group, standing, view.now).map(text::duration).unwrap_or_default();
     let word = text::pad(&row.word, WORD);
     if standing == Standing::Working || standing == Standing::Done || standing == Standing::Failed {
         line.push(row.tone, format!("  {word}")).push(Tone::Dim, format!(" {}", text::pad_left(&took, 6)));
@@ -224,6 +224,20 @@ fn draw_group(run: &Run, group: &Group, view: &View, names: usize, width: usize,
     if fold < Fold::Details {
         out.extend(row.below);
     }
+}
+
+/// The time beside the word: of the whole row, or of the wait alone where its limit stands behind it.
+fn taken(group: &Group, standing: Standing, now: Duration) -> Option<Duration> {
+    let mut working = group.working();
+    match (working.next(), working.next()) {
+        (Some(step), None) if standing == Standing::Working && is_late(step, now) => Some(step.worked(now)),
+        _ => group.worked(now),
+    }
+}
+
+/// It waits for a service that takes its time.
+fn is_late(step: &Step, now: Duration) -> bool {
+    step.doing == Doing::Await && step.limit.is_some() && step.worked(now) >= PATIENCE
 }
 
 /// Columns of the word: `restarted` is the longest of the common ones.

@@ -1,0 +1,235 @@
+//! A word that is not a command: what somebody may have meant. Words of other programs have a meaning of
+//! their own here; anything else is compared with the commands that there are. A harmless word never
+//! leads to a command that takes something away.
+
+use super::error::CliError;
+use crate::model::{MaculaCommand, macula};
+
+/// Commands that remove, stop or change things that were asked for nowhere.
+const HARMFUL: [&str; 9] = ["down", "stop", "restart", "delete", "uninstall", "prune", "remove", "rm", "kill"];
+
+/// Words that people type out of habit, at the top level, and what does that here.
+const MEANT: &[(&[&str], &[&str])] = &[
+    (&["info", "show", "inspect", "describe", "get", "state", "health", "ping"], &["status"]),
+    (&["top", "stats", "usage"], &["status --stats"]),
+    (&["watch"], &["status --watch"]),
+    (&["port", "ports", "ip", "address", "addresses"], &["status", "dns list"]),
+    (&["url", "urls", "pages", "browse", "web", "ui", "dashboard"], &["open"]),
+    (&["password", "passwords", "secret", "secrets", "credentials", "login", "auth"], &["creds"]),
+    (&["environment", "export", "vars"], &["env"]),
+    (&["run", "attach", "enter", "bash", "console", "psql"], &["exec SERVICE"]),
+    (&["log", "tail", "follow", "events", "journal"], &["logs --follow"]),
+    (&["test", "check", "verify"], &["validate", "doctor"]),
+    (&["diagnose", "troubleshoot", "fix", "repair"], &["doctor", "doctor --fix"]),
+    (&["diff", "preview", "apply --dry-run"], &["plan"]),
+    (&["create", "launch", "run-all", "apply", "deploy", "boot", "new"], &["up"]),
+    (&["init", "setup"], &["config init"]),
+    (&["settings", "configure", "configuration"], &["config show"]),
+    (&["compose", "docker", "docker-compose"], &["up --stack compose.yaml"]),
+    (&["update", "upgrade"], &["images pull", "up"]),
+    (&["services", "stacks", "platforms"], &["status --all", "stack list"]),
+    (&["cert", "certs", "certificate", "certificates", "tls", "ca"], &["trust status"]),
+    (&["hosts", "names", "records", "resolve"], &["dns list"]),
+    (&["kubectl", "kubernetes", "k8s", "kind"], &["cluster status"]),
+    (&["pause", "unpause"], &["stop SERVICE", "start SERVICE"]),
+    (&["autocomplete", "completion", "complete"], &["completions"]),
+    // these words are about removing: the answer shows first what would go
+    (
+        &["clean", "cleanup", "purge", "reset", "nuke", "wipe", "teardown", "uninstall"],
+        &["down --dry-run", "images prune --dry-run"],
+    ),
+    (&["prune", "gc"], &["images prune --dry-run"]),
+];
+
+/// The same below a group of commands.
+const MEANT_BELOW: &[(&str, &[&str], &str)] = &[
+    ("images", &["ls", "ps", "show", "status"], "images list"),
+    ("images", &["rm", "remove", "delete", "clean", "gc"], "images prune --dry-run"),
+    ("images", &["export"], "images save FILE"),
+    ("images", &["import"], "images load FILE"),
+    ("images", &["update", "upgrade"], "images pull"),
+    ("dns", &["ls", "show", "records"], "dns list"),
+    ("dns", &["rm", "delete", "del"], "dns remove NAME"),
+    ("dns", &["get", "lookup", "dig", "resolve"], "dns query NAME"),
+    ("dns", &["set", "create", "new"], "dns add NAME TYPE VALUE"),
+    ("trust", &["ls", "list", "show", "check"], "trust status"),
+    ("trust", &["rm", "remove", "delete"], "trust uninstall"),
+    ("trust", &["add"], "trust install"),
+    ("cluster", &["ls", "list", "ps", "show", "info"], "cluster status"),
+    ("cluster", &["up", "new"], "cluster create"),
+    ("cluster", &["rm", "remove", "down", "destroy"], "cluster delete"),
+    ("cluster", &["config"], "cluster kubeconfig"),
+    ("config", &["get", "list", "ls", "view", "print", "validate", "check"], "config show"),
+    ("config", &["new", "create", "edit", "set"], "config init"),
+    ("stack", &["show", "ls", "ps", "status", "inspect"], "stack list"),
+];
+
+/// What is said of a word that is not a command. `groups`: the commands above it (`dns`), `known`: the
+/// commands that there are in its place.
+pub fn unknown(word: &str, groups: &[&str], known: &[String]) -> CliError {
+    let place = groups.iter().map(|group| format!("{group} ")).collect::<String>();
+    let error = CliError::usage(format!("there is no command `macula {place}{word}`"));
+    let meant = meant(word, groups, known);
+    if meant.is_empty() {
+        return error.suggest(below(groups, "--help"));
+    }
+    meant.into_iter().fold(error, CliError::suggest)
+}
+
+/// The commands, the likeliest first.
+fn meant(word: &str, groups: &[&str], known: &[String]) -> Vec<MaculaCommand> {
+    let typed = word.to_lowercase();
+    match groups {
+        [] => {
+            let table = MEANT.iter().find(|(words, _)| words.contains(&typed.as_str()));
+            if let Some((_, commands)) = table {
+                return commands.iter().map(|command| macula(command)).collect();
+            }
+        }
+        [group, ..] => {
+            let mut table = MEANT_BELOW.iter();
+            if let Some((.., command)) = table.find(|(g, words, _)| g == group && words.contains(&typed.as_str())) {
+                return vec![macula(command)];
+            }
+        }
+    }
+    near(&typed, known).into_iter().map(|name| below(groups, &name)).collect()
+}
+
+fn below(groups: &[&str], word: &str) -> MaculaCommand {
+    groups.iter().fold(macula(""), |command, group| command.arg(*group)).arg(word)
+}
+
+/// The commands that a slip of the finger may have missed: the closest first, and no others than those
+/// that are as close.
+fn near(typed: &str, known: &[String]) -> Vec<String> {
+    let most = if typed.chars().count() <= 4 { 1 } else { 2 };
+    let mut all: Vec<(usize, &String)> = known
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(typed, name), name))
+        .filter(|(distance, name)| *distance <= most && (!HARMFUL.contains(&name.as_str()) || is_slip(typed, name)))
+        .collect();
+    all.sort();
+    let best = all.first().map(|(distance, _)| *distance);
+    all.into_iter().filter(|(distance, _)| Some(*distance) == best).map(|(_, name)| name.clone()).collect()
+}
+
+/// The same first letter, and two letters swapped, one missing or one too many. Another letter makes
+/// another word: who types `shop` or `step` does not mean `stop`.
+fn is_slip(typed: &str, name: &str) -> bool {
+    let sorted = |text: &str| {
+        let mut letters: Vec<char> = text.chars().collect();
+        letters.sort_unstable();
+        letters
+    };
+    strsim::damerau_levenshtein(typed, name) == 1
+        && typed.chars().next() == name.chars().next()
+        && (typed.chars().count() != name.chars().count() || sorted(typed) == sorted(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::command;
+    use super::*;
+    use crate::model::Invocation;
+
+    fn known(groups: &[&str]) -> Vec<String> {
+        let mut place = command();
+        for group in groups {
+            place = place.find_subcommand(group).unwrap().clone();
+        }
+        place.get_subcommands().flat_map(|one| one.get_name_and_visible_aliases()).map(str::to_owned).collect()
+    }
+
+    fn answer(line: &str) -> Vec<String> {
+        let words: Vec<&str> = line.split(' ').collect();
+        let (word, groups) = words.split_last().unwrap();
+        let lines = meant(word, groups, &known(groups)).into_iter();
+        lines.map(|one| one.line(&Invocation::default()).trim_start_matches("macula ").to_owned()).collect()
+    }
+
+    #[test]
+    fn slips_lead_to_the_closest_command_alone() {
+        assert_eq!(answer("stauts"), ["status"]);
+        assert_eq!(answer("statsu"), ["status"]);
+        assert_eq!(answer("doctro"), ["doctor"]);
+        assert_eq!(answer("dwon"), ["down"]);
+        assert_eq!(answer("dow"), ["down"]);
+        assert_eq!(answer("restrat"), ["restart"]);
+        assert_eq!(answer("lgos"), ["logs"]);
+        assert_eq!(answer("dns qurey"), ["dns query"]);
+        assert_eq!(answer("zzz"), [""; 0]);
+    }
+
+    #[test]
+    fn a_harmless_word_is_never_answered_with_a_harmful_one() {
+        let harmless = [
+            "own",
+            "show",
+            "top",
+            "shop",
+            "town",
+            "download",
+            "done",
+            "step",
+            "un",
+            "info",
+            "domain",
+            "test",
+            "rest",
+            "art",
+            "start-all",
+            "stats",
+            "trust installed",
+            "images pull-all",
+            "port",
+            "ports",
+            "drone",
+            "gown",
+        ];
+        for line in harmless {
+            for command in answer(line) {
+                let first = command.split(' ').next().unwrap().to_owned();
+                let last = command.split(' ').next_back().unwrap().to_owned();
+                assert!(!HARMFUL.contains(&first.as_str()) && !HARMFUL.contains(&last.as_str()), "{line} -> {command}");
+            }
+        }
+    }
+
+    /// Even a word that is about removing is answered with what shows it first.
+    #[test]
+    fn every_answer_is_a_command_and_no_word_of_the_table_is_one() {
+        let all = MEANT.iter().flat_map(|(words, commands)| {
+            commands.iter().map(|command| ((*command).to_owned(), words.to_vec(), Vec::new()))
+        });
+        let below =
+            MEANT_BELOW.iter().map(|(group, words, command)| ((*command).to_owned(), words.to_vec(), vec![*group]));
+        for (command, words, groups) in all.chain(below) {
+            let names = known(&groups);
+            for word in words {
+                assert!(!names.contains(&word.to_owned()), "{groups:?} {word} is a command already");
+            }
+            let line = command
+                .replace("SERVICE", "postgres")
+                .replace("NAME", "shop")
+                .replace("TYPE", "A")
+                .replace("VALUE", "127.0.0.1");
+            let parsed = super::super::command().try_get_matches_from(std::iter::once("macula").chain(line.split(' ')));
+            let helps = command == "completions";
+            assert!(
+                parsed.is_ok() || helps,
+                "{command}: {}",
+                parsed.err().map(|error| error.to_string()).unwrap_or_default()
+            );
+            let takes_away = ["down", "images prune"].iter().any(|start| command.starts_with(start));
+            assert!(!takes_away || command.ends_with("--dry-run"), "{command}");
+        }
+    }
+
+    #[test]
+    fn the_answer_is_told_as_every_other_error() {
+        let error = unknown("top", &[], &known(&[]));
+        assert_eq!(error.message, "there is no command `macula top`");
+        assert_eq!(error.hints.len(), 1);
+    }
+}

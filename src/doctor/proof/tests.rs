@@ -1,0 +1,95 @@
+use super::*;
+use crate::engine::fake::FakeEngine;
+use crate::host::fake::FakeHost;
+
+const MAPS: &str = "\
+55d0c0000000-55d0c0a00000 r--p 00000000 08:01 1 /usr/local/bin/macula
+55d0c0a00000-55d0c1e00000 r-xp 00a00000 08:01 1 /usr/local/bin/macula
+7f0000000000-7f0000026000 r--p 00000000 08:01 2 /usr/lib/x86_64-linux-gnu/libc.so.6
+7f0000026000-7f000017b000 r-xp 00026000 08:01 2 /usr/lib/x86_64-linux-gnu/libc.so.6
+7f0000200000-7f0000203000 r-xp 00003000 08:01 3 /usr/lib/x86_64-linux-gnu/libgcc_s.so.1
+7f0000400000-7f0000425000 r-xp 00001000 08:01 4 /usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2
+7ffe00000000-7ffe00002000 r-xp 00000000 00:00 0 [vdso]
+";
+
+fn machine() -> FakeHost {
+    let host = FakeHost::new().file("/proc/self/maps", MAPS).file("/proc/self/exe", "program");
+    let lib = "/usr/lib/x86_64-linux-gnu";
+    ["libc.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2"]
+        .into_iter()
+        .fold(host, |host, name| host.file(format!("{lib}/{name}"), name))
+}
+
+async fn facts(engine: &FakeEngine) -> Facts {
+    Engine::facts(engine).await.unwrap()
+}
+
+#[test]
+fn what_the_kernel_has_mapped_is_what_the_program_needs() {
+    let found = parts(MAPS);
+    assert_eq!(found.libraries.iter().map(|path| file_name(path)).collect::<Vec<_>>(), ["libc.so.6", "libgcc_s.so.1"]);
+    assert_eq!(entrypoint(&found), ["/lib/ld-linux-x86-64.so.2", "--library-path", "/lib", "/macula"]);
+    let alone = parts("00400000-00500000 r-xp 00000000 08:01 1 /usr/local/bin/macula\n");
+    assert_eq!(entrypoint(&alone), ["/macula"]);
+}
+
+#[tokio::test]
+async fn the_image_holds_the_program_and_its_libraries() {
+    let archive = archive(&machine(), &parts(MAPS)).await.unwrap();
+    let mut names = Vec::new();
+    for entry in tar::Archive::new(archive.as_slice()).entries().unwrap() {
+        let entry = entry.unwrap();
+        names.push(format!("{} {:o}", entry.path().unwrap().display(), entry.header().mode().unwrap()));
+    }
+    assert_eq!(names, ["lib/ld-linux-x86-64.so.2 755", "lib/libc.so.6 755", "lib/libgcc_s.so.1 755", "macula 755"]);
+}
+
+#[tokio::test]
+async fn what_it_says_is_the_proof_and_nothing_is_left() {
+    let engine = FakeEngine::new();
+    let seen = Answer { dns: Ok(()), gateway: Err("10.222.0.1:53 does not answer".into()) };
+    let body = serde_json::to_string(&seen).unwrap();
+    let host = machine().http(SocketAddr::new(ADDRESS.into(), PORTS.start), "/", 200, &body);
+    let proved = prove(&engine, &host, &facts(&engine).await).await.unwrap();
+    assert_eq!(proved.answer, Some(seen));
+    assert_eq!(engine.containers(), [""; 0]);
+    assert_eq!(engine.network_names(), [""; 0]);
+    let before = engine.journal().iter().filter(|line| line.contains("import")).count();
+    prove(&engine, &host, &facts(&engine).await).await.unwrap();
+    let after = engine.journal().iter().filter(|line| line.contains("import")).count();
+    assert_eq!((before, after), (1, 1), "the image is made once");
+}
+
+#[tokio::test]
+async fn a_container_that_ends_is_told_with_its_log() {
+    let host = machine();
+    let name = format!("{NAME}-{}", std::process::id());
+    let engine = FakeEngine::new().crashes(&name, 127, &["exec format error"]);
+    let error = prove(&engine, &host, &facts(&engine).await).await.unwrap_err();
+    assert_eq!(error.to_string(), "a container ended right after its start (exit code 127)");
+    assert!(matches!(error, Unproved::Ended { log, .. } if log == ["exec format error"]));
+    assert_eq!(engine.containers(), [""; 0]);
+}
+
+#[tokio::test]
+async fn an_engine_of_another_kind_of_machine_is_not_tried() {
+    let engine = FakeEngine::new();
+    let facts = Facts { architecture: "s390x".into(), ..facts(&engine).await };
+    engine.clear_journal();
+    let error = prove(&engine, &machine(), &facts).await.unwrap_err();
+    assert_eq!(engine.journal(), [""; 0]);
+    assert_eq!(error.to_string(), "not tried: the engine runs on another processor than this program");
+}
+
+#[tokio::test]
+async fn a_record_holds_until_the_engine_or_the_machine_was_started_again() {
+    let engine = FakeEngine::new();
+    let host = FakeHost::new().file("/proc/sys/kernel/random/boot_id", "a\n");
+    let facts = facts(&engine).await;
+    assert_eq!(Record::last(&host).await, None);
+    let now = Record::now(&engine, &host, &facts).await;
+    now.keep(&host).await;
+    assert_eq!(Record::last(&host).await, Some(now.clone()));
+    let host = host.file("/proc/sys/kernel/random/boot_id", "b\n");
+    assert_ne!(Record::now(&engine, &host, &facts).await, now);
+}
