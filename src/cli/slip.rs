@@ -97,7 +97,7 @@ fn meant(word: &str, groups: &[&str], known: &[String]) -> Vec<MaculaCommand> {
 }
 
 fn below(groups: &[&str], word: &str) -> MaculaCommand {
-    groups.iter().fold(macula(""), |command, group| command.arg(*group)).arg(word)
+    MaculaCommand::of(groups.iter().copied().chain([word]))
 }
 
 /// The commands that a slip of the finger may have missed: the closest first, and no others than those

@@ -93,6 +93,11 @@ pub fn macula(words: &'static str) -> MaculaCommand {
 }
 
 impl MaculaCommand {
+    /// Of words that are known only at run time, all of them.
+    pub fn of(words: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { words: words.into_iter().map(Into::into).collect(), why: None }
+    }
+
     #[must_use]
     pub fn arg(mut self, word: impl Into<String>) -> Self {
         self.words.push(word.into());
