@@ -35,6 +35,7 @@ impl Absent {
             container_addresses: machine.os == "linux",
             published: true,
             embedded_dns: Some(Ipv4Addr::new(127, 0, 0, 11).into()),
+            dockerfile: None,
             architecture: machine.arch.clone(),
             cpus: 0,
             memory: machine.memory_total,
@@ -183,6 +184,14 @@ impl Networks for Absent {
     }
 
     async fn create_volume(&self, _: &VolumeSpec, _: &BTreeMap<String, String>) -> Result<(), EngineError> {
+        absent()
+    }
+
+    async fn claim_volume(
+        &self,
+        _: &str,
+        _: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, EngineError> {
         absent()
     }
 

@@ -8,6 +8,7 @@ use crate::compile::addons::SCRAPE_SECRETS;
 use crate::compile::{Block, Site, loopback_address};
 use crate::config::Loaded;
 use crate::model::{EngineKind, Facts, Platform, PlatformName, Secrets};
+use crate::observe;
 use crate::plan::without;
 
 use crate::app::exports::render_exports;

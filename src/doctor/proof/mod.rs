@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
-use crate::compile::choose_subnet;
+use crate::compile::{Taken, choose_subnet};
 use crate::engine::{Engine, EngineError, LogOptions};
 use crate::host::Host;
 use crate::model::{
@@ -163,12 +163,13 @@ async fn network(
     labels: &BTreeMap<String, String>,
 ) -> Result<(NetworkSpec, Ipv4Addr), Unproved> {
     let networks = engine.networks().await.map_err(Unproved::Engine)?;
-    let mut taken: Vec<ipnet::Ipv4Net> =
-        host.routes().await.unwrap_or_default().into_iter().map(|route| route.network).collect();
-    taken.extend(networks.iter().flat_map(|network| &network.subnets).filter_map(|subnet| match subnet {
+    let routes = host.routes().await.unwrap_or_default().into_iter().map(|route| route.network).collect();
+    let v4 = |subnet: &ipnet::IpNet| match subnet {
         ipnet::IpNet::V4(subnet) => Some(*subnet),
         ipnet::IpNet::V6(_) => None,
-    }));
+    };
+    let networks = networks.iter().flat_map(|network| &network.subnets).filter_map(v4).collect();
+    let taken = Taken { networks, routes };
     let subnet = choose_subnet(name, &taken).ok_or_else(|| Unproved::NoRoom("subnets".to_owned()))?;
     let gateway = subnet.hosts().next().unwrap_or(subnet.addr());
     let pool = IpamPool { subnet: subnet.into(), gateway: Some(gateway.into()), ip_range: None };
@@ -181,6 +182,7 @@ async fn network(
         attachable: false,
         enable_ipv6: false,
         ipam: vec![pool],
+        subnet: None,
         labels: labels.clone(),
     };
     Ok((spec, gateway))
