@@ -196,11 +196,28 @@ pub fn typed_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("`{text}` is not a valid duration; try 90s, 5m, 1h30m or 500ms"))
 }
 
+/// The first two numbers of a version in what a program says: `v18.19.0`, `kind v0.27.0 go1.24`.
+pub fn version(said: &str) -> Option<(u32, u32)> {
+    said.split_whitespace().find_map(|word| {
+        let word = word.strip_prefix('v').unwrap_or(word);
+        let mut numbers = word.split(['.', '-', '+', '~']);
+        Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn versions_are_found_in_what_programs_say() {
+        assert_eq!(version("v18.19.0\n"), Some((18, 19)));
+        assert_eq!(version("kind v0.27.0 go1.24.0 linux/amd64"), Some((0, 27)));
+        assert_eq!(version("mmdebstrap 1.3.5"), Some((1, 3)));
+        assert_eq!(version("who knows 7"), None);
+    }
 
     #[test]
     fn spans_and_durations() {

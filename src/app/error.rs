@@ -67,6 +67,9 @@ pub enum Error {
     /// Another user of the same engine changes it at this moment.
     #[error("`{command}` of {owner} is working on the platform {platform}")]
     AtWork { platform: PlatformName, owner: String, command: String },
+    /// A program that a build needs is there, and too old for it.
+    #[error("building images needs {program} {oldest} or later; {place} is {found}")]
+    TooOld { program: String, place: String, found: String, oldest: String },
     /// The volume is there and the password that opens it is not.
     #[error("the volume {volume} of {service} exists, but the passwords that it was made with are gone from {}", path.display())]
     SecretsLost { service: String, volume: String, path: PathBuf },

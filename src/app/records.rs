@@ -182,25 +182,49 @@ pub(super) async fn remove_owned(session: &Session, loaded: &Loaded) -> Result<u
     let records = records(session, &loaded.platform).await?;
     let owner = format!("external-dns/owner={}", loaded.platform.name);
     let all = records.list().await.map_err(ResolverError::from)?;
-    let mut gone = 0;
+    let there = |name: &str, rtype: &str| all.iter().any(|set| set.name == name && set.rtype == rtype);
+    let ours = |content: &str| content.trim_matches('"').split(',').any(|part| part == owner);
+    let mut gone = BTreeSet::new();
     for set in all.iter().filter(|set| set.rtype == "TXT") {
-        let ours = |content: &str| content.trim_matches('"').split(',').any(|part| part == owner);
         if !set.records.iter().any(|record| ours(&record.content)) {
             continue;
         }
-        if let Some((kind, name)) = marked(&set.name) {
-            records.remove(name, Some(kind)).await.map_err(ResolverError::from)?;
+        for (rtype, name) in marked(&set.name, &there) {
+            records.remove(&name, Some(rtype)).await.map_err(ResolverError::from)?;
+            gone.insert(name);
         }
-        records.remove(&set.name, Some("TXT")).await.map_err(ResolverError::from)?;
-        gone += 1;
+        // beside the mark there may be something that a person wrote
+        if set.records.iter().all(|record| ours(&record.content)) {
+            records.remove(&set.name, Some("TXT")).await.map_err(ResolverError::from)?;
+        }
     }
-    Ok(gone)
+    Ok(gone.len())
 }
 
-/// `a-console.macula.local` marks the A records of `console.macula.local`.
-fn marked(name: &str) -> Option<(&'static str, &str)> {
-    let kinds = [("a-", "A"), ("aaaa-", "AAAA"), ("cname-", "CNAME")];
-    kinds.into_iter().find_map(|(prefix, kind)| Some((kind, name.strip_prefix(prefix)?)))
+/// The types of records that ExternalDNS writes.
+const OWNED_TYPES: [&str; 8] = ["A", "AAAA", "CNAME", "NS", "SRV", "MX", "PTR", "NAPTR"];
+/// Before the name of each mark: our setting for it (`--txt-prefix`).
+const MARK: &str = "_owner-";
+/// In the name of a mark, in the place of `*`: our `--txt-wildcard-replacement`.
+const ANY: &str = "any";
+
+/// The records that a mark stands beside. By its version and settings ExternalDNS calls the mark of the A
+/// record of NAME `_owner-a-NAME`, `a-NAME`, `_owner-NAME` or NAME; the last two stand for all types.
+fn marked(mark: &str, there: &dyn Fn(&str, &str) -> bool) -> Vec<(&'static str, String)> {
+    let name = mark.strip_prefix(MARK).unwrap_or(mark);
+    // the name itself, or the wildcard that the mark does not spell
+    let meant = |name: &str, rtype: &str| {
+        let wildcard = name.strip_prefix(ANY).map(|rest| format!("*{rest}"));
+        [Some(name.to_owned()), wildcard].into_iter().flatten().find(|name| there(name, rtype))
+    };
+    let typed = OWNED_TYPES.iter().find_map(|rtype| {
+        let rest = name.strip_prefix(&rtype.to_lowercase())?.strip_prefix('-')?;
+        Some((*rtype, meant(rest, rtype)?))
+    });
+    match typed {
+        Some(typed) => vec![typed],
+        None => OWNED_TYPES.iter().filter_map(|rtype| Some((*rtype, meant(name, rtype)?))).collect(),
+    }
 }
 
 /// Removes a name's records, of one type or all; its full name and how many there were.
@@ -249,6 +273,33 @@ async fn seen(session: &Session, name: &str, rtype: &str, wanted: bool) -> Optio
 mod tests {
     use super::*;
     use crate::model::Record;
+
+    #[test]
+    fn every_naming_of_external_dns_is_understood() {
+        let there = |name: &str, rtype: &str| match name {
+            "hello.macula.local" => ["A", "AAAA"].contains(&rtype),
+            "a-team.macula.local" | "*.apps.macula.local" => rtype == "A",
+            "www.macula.local" => rtype == "CNAME",
+            _ => false,
+        };
+        let of = |mark| marked(mark, &there);
+        let is = |all: &[(&'static str, &str)]| -> Vec<_> {
+            all.iter().map(|(rtype, name)| (*rtype, (*name).to_owned())).collect()
+        };
+        // of today, with our prefix; without one; of before there were types, with and without it
+        assert_eq!(of("_owner-a-hello.macula.local"), is(&[("A", "hello.macula.local")]));
+        assert_eq!(of("_owner-aaaa-hello.macula.local"), is(&[("AAAA", "hello.macula.local")]));
+        assert_eq!(of("cname-www.macula.local"), is(&[("CNAME", "www.macula.local")]));
+        let both = [("A", "hello.macula.local"), ("AAAA", "hello.macula.local")];
+        assert_eq!(of("_owner-hello.macula.local"), is(&both));
+        assert_eq!(of("hello.macula.local"), is(&both));
+        // a name that begins like a type
+        assert_eq!(of("_owner-a-a-team.macula.local"), is(&[("A", "a-team.macula.local")]));
+        assert_eq!(of("_owner-a-team.macula.local"), is(&[("A", "a-team.macula.local")]));
+        assert_eq!(of("_owner-a-*.apps.macula.local"), is(&[("A", "*.apps.macula.local")]));
+        assert_eq!(of("_owner-a-any.apps.macula.local"), is(&[("A", "*.apps.macula.local")]));
+        assert_eq!(of("_owner-a-gone.macula.local"), is(&[]));
+    }
 
     #[test]
     fn what_would_never_be_seen_is_refused() {

@@ -79,7 +79,14 @@ impl From<Error> for CliError {
             }
             Error::Io { path, source } => Self::io(format!("{}", path.display()), &source),
             Error::Lock(LockError::Held { .. }) => Self::of(ErrorKind::Conflict, &error).hint("wait for that command, or stop it"),
-            Error::Lock(LockError::Io(source)) => Self::io("take the lock of the platform", &source),
+            Error::Lock(LockError::Io(source)) => {
+                let refused = source.kind() == std::io::ErrorKind::PermissionDenied;
+                let error = Self::io("take the lock of the platform", &source);
+                match refused {
+                    true => error.hint("or set XDG_DATA_HOME to a folder that this user can write to"),
+                    false => error,
+                }
+            }
             Error::Run(error) => error.into(),
             Error::Authority(AuthorityError::Damaged { ref path, .. }) => {
                 Self::of(ErrorKind::Unexpected, &error).hint(format!(
@@ -103,11 +110,15 @@ impl From<Error> for CliError {
             Error::AtWork { .. } => Self::of(ErrorKind::Conflict, &error)
                 .hint("two users, or two jobs, share a name on one engine: give each its own with `--name`")
                 .hint("or run macula as that user, or with that data folder (`sudo -H`, XDG_DATA_HOME)"),
+            Error::TooOld { ref program, .. } => Self::of(ErrorKind::Image, &error)
+                .hint(format!("install a newer {program}, and see that it comes first on the PATH"))
+                .hint("or leave out what is built with it: `services: {NAME: {enabled: false}}` in macula.yaml"),
             Error::SecretsLost { ref path, .. } => Self::of(ErrorKind::Conflict, &error)
                 .hint(format!("restore {} from a backup", path.display()))
                 .hint("if you no longer need the data, `down --volumes` deletes it, and the next `up` starts from scratch"),
             Error::Cluster(error) => cluster(&error),
-            Error::NoSecrets => Self::of(ErrorKind::Usage, &error).suggest(macula("up")),
+            // nothing is wrong with the command line: it is the platform that is not there yet
+            Error::NoSecrets => Self::of(ErrorKind::NotHealthy, &error).suggest(macula("up")),
             Error::NoSubnet => {
                 Self::of(ErrorKind::Conflict, &error).hint("set one in macula.yaml: `addresses: {subnet: 192.168.213.0/24}`")
             }

@@ -24,6 +24,8 @@ pub enum Source {
     DockerSocket,
     /// $XDG_RUNTIME_DIR/docker.sock
     RootlessDocker,
+    /// An application that keeps its engine in a virtual machine, and the socket in the user's home.
+    Application(&'static str),
     /// /run/podman/podman.sock
     PodmanRootful,
     /// $XDG_RUNTIME_DIR/podman/podman.sock
@@ -73,10 +75,21 @@ impl Discovery {
 /// The context whose endpoint is the default one.
 const DEFAULT_CONTEXT: &str = "default";
 
+/// Applications with an engine, and where their sockets lie in the user's home: each has a context of its own
+/// for the `docker` program, which others do not read.
+const APPLICATIONS: [(&str, &str); 6] = [
+    ("Docker Desktop", ".docker/run/docker.sock"),
+    ("Docker Desktop", ".docker/desktop/docker.sock"),
+    ("OrbStack", ".orbstack/run/docker.sock"),
+    ("Colima", ".colima/default/docker.sock"),
+    ("Colima", ".config/colima/default/docker.sock"),
+    ("Rancher Desktop", ".rd/docker.sock"),
+];
+
 /// Finds the engine, as the `docker` program does: `DOCKER_HOST`, then the context of
 /// `DOCKER_CONTEXT` or of the client's configuration; either is the user's word, and nothing else
-/// is tried after it. Then the sockets at their usual places: Docker, rootless Docker, Podman,
-/// rootless Podman. The engine gets the logins of the client's configuration.
+/// is tried after it. Then the sockets at their usual places: Docker, rootless Docker, applications
+/// of the user's (those that are there), Podman, rootless Podman. The engine gets the logins of the client's configuration.
 pub async fn discover(host: &dyn Host) -> (Discovery, Option<Arc<dyn Engine>>) {
     let mut discovery = Discovery::default();
     let configuration = Configuration::read(host).await;
@@ -126,15 +139,21 @@ async fn candidates(host: &dyn Host, configuration: &Configuration) -> Vec<Candi
         return vec![Candidate { source: Source::Context(context), endpoint, trouble }];
     }
     let runtime = set("XDG_RUNTIME_DIR").unwrap_or_else(|| format!("/run/user/{}", host.facts().uid));
-    [
+    let mut places = vec![
         (Source::DockerSocket, "/var/run/docker.sock".to_owned()),
         (Source::RootlessDocker, format!("{runtime}/docker.sock")),
-        (Source::PodmanRootful, "/run/podman/podman.sock".to_owned()),
-        (Source::PodmanRootless, format!("{runtime}/podman/podman.sock")),
-    ]
-    .into_iter()
-    .map(|(source, path)| Candidate { source, endpoint: format!("unix://{path}"), trouble: None })
-    .collect()
+    ];
+    let home = host.folders().home;
+    for (name, place) in APPLICATIONS {
+        let socket = home.join(place);
+        if host.exists(&socket).await {
+            places.push((Source::Application(name), socket.display().to_string()));
+        }
+    }
+    places.push((Source::PodmanRootful, "/run/podman/podman.sock".to_owned()));
+    places.push((Source::PodmanRootless, format!("{runtime}/podman/podman.sock")));
+    let candidate = |(source, path)| Candidate { source, endpoint: format!("unix://{path}"), trouble: None };
+    places.into_iter().map(candidate).collect()
 }
 
 async fn refusal(host: &dyn Host, endpoint: &str, error: ConnectError) -> Refusal {

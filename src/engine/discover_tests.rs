@@ -272,6 +272,11 @@ async fn without_a_word_the_usual_places_are_tried_in_order() {
     PodmanRootful unix:///run/podman/podman.sock
     PodmanRootless unix://<dir>/podman/podman.sock
     ");
+    // an application whose socket is there goes before Podman
+    let desktop = Desk::default().file("/home/me/.colima/default/docker.sock", "").env("XDG_RUNTIME_DIR", "/run/me");
+    let found = candidates(&desktop, &configuration).await;
+    assert_eq!(found[2].endpoint, "unix:///home/me/.colima/default/docker.sock");
+    assert_eq!((found[2].source.clone(), found.len()), (Source::Application("Colima"), 5));
     // and without a runtime folder, by the user's number
     let nowhere = candidates(&Desk::default(), &configuration).await;
     assert_eq!(nowhere[3].endpoint, "unix:///run/user/4242/podman/podman.sock");

@@ -12,7 +12,7 @@ use crate::compile::{ClusterSite, choose_cluster_subnets, cluster, cluster_ports
 use crate::doctor::{self, Fix, Needs, Selection, Status, WantedPort};
 use crate::engine::{ImageError, Query};
 use crate::host::Command;
-use crate::model::{ClusterSpec, ImagePolicy, Platform, split_registry};
+use crate::model::{ClusterSpec, ImagePolicy, Platform, PortBinding, split_registry};
 use crate::observe;
 
 use super::content::{Content, content};
@@ -64,7 +64,16 @@ pub async fn decide(session: &Session, survey: &Survey, may_fetch: bool) -> Resu
     if look.foreign {
         return Err(ClusterError::Exists { name: platform.cluster_name() }.into());
     }
-    let program = kind::find(session.host(), platform.cluster.program.as_deref()).await;
+    let mut program = kind::find(session.host(), platform.cluster.program.as_deref()).await;
+    // one that is chosen is taken at its word
+    if !stands
+        && platform.cluster.program.is_none()
+        && let Some(found) = &program
+        && let Some(said) = kind::too_old(session.host(), found).await
+    {
+        session.events.info(format!("{} ({said}) is too old to make a cluster", found.display()));
+        program = kind::fetched(session.host()).await;
+    }
     let mut obtain = None;
     let mut node_image = None;
     if !stands {
@@ -183,7 +192,15 @@ async fn image_here(session: &Session, survey: &Survey) -> Result<Option<String>
 /// Whether the engine could run nodes, and whether their ports are free.
 async fn allowed(session: &Session, survey: &Survey, node_image: Option<&str>) -> Result<(), Error> {
     let ports = cluster_ports(&survey.platform, survey.block);
-    let ports = ports.into_iter().filter_map(|port| {
+    // half a cluster of a run that was killed holds its own ports, and goes before another is made
+    let nodes = survey.cluster.observed.iter().flat_map(|cluster| &cluster.nodes);
+    let held: Vec<_> = nodes.flat_map(|node| &node.ports).collect();
+    let own = |wanted: &PortBinding| {
+        held.iter().any(|port| {
+            (port.host_ip, port.host_port, port.protocol) == (wanted.host_ip, wanted.host_port, wanted.protocol)
+        })
+    };
+    let ports = ports.into_iter().filter(|port| !own(port)).filter_map(|port| {
         let number = port.host_port?;
         Some(WantedPort { address: port.host_ip, port: number, protocol: port.protocol, service: "cluster".into() })
     });

@@ -239,7 +239,7 @@ impl Work {
             }
         };
         if let Err(error) = made {
-            if !self.retain || matches!(error, StepError::Cancelled) {
+            if (!self.retain || matches!(error, StepError::Cancelled)) && self.cleared(&spec.name).await {
                 self.state.forget_cluster(self.host()).await.map_err(plain)?;
             }
             return Err(error);
@@ -250,6 +250,17 @@ impl Work {
         self.keep(&record).await?;
         *self.record.lock().await = record;
         Ok(Some(format!("{} in {} s", spec.node_image, begun.elapsed().as_secs())))
+    }
+
+    /// Whether nothing of a creation that failed is left, having taken away what its own program left behind.
+    /// What stays is ours: the record that names it stays too, and the next run takes it from there.
+    async fn cleared(&self, name: &str) -> bool {
+        let Ok(nodes) = self.nodes(name).await else { return false };
+        let mut all = true;
+        for node in nodes {
+            all &= self.engine.discard_container(&node.name).await.is_ok();
+        }
+        all
     }
 
     /// Images whose checksum is known are pulled by it into the engine, from where the nodes get them. One

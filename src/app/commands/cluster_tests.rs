@@ -19,6 +19,7 @@ use crate::cluster::fake::FakeProvider;
 use crate::cluster::kind::{CLUSTER_LABEL, ROLE_LABEL};
 use crate::compile::addons::AddOn;
 use crate::config::{Loaded, MemoryFiles, Request};
+use crate::engine::Containers;
 use crate::engine::fake::FakeEngine;
 use crate::host::fake::FakeHost;
 use crate::host::{Host, Output};
@@ -213,8 +214,8 @@ impl Machine {
     fn kind_ran(&self) -> Vec<String> {
         let journal = self.host.journal();
         let ran = journal.iter().filter_map(|line| line.split_once("/usr/bin/kind ").map(|(_, rest)| rest.to_owned()));
-        // images are brought in side by side, in no order
-        ran.filter(|line| !line.starts_with("load"))
+        // images are brought in side by side, in no order; to ask for the version makes nothing
+        ran.filter(|line| !line.starts_with("load") && line != "version")
             .map(|line| line.replace("/home/dev/.local/share/macula/macula", "DATA"))
             .collect()
     }
@@ -282,6 +283,16 @@ async fn without_kind_up_goes_on_without_a_cluster() {
     // written down, it has to be there
     let error = machine.up("cluster: {enabled: true}\n").await.unwrap_err();
     assert!(matches!(error, Error::Cluster(ClusterError::NoProgram { .. })), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_kind_that_is_too_old_makes_no_cluster() {
+    let mut machine = Machine::new();
+    machine.host = machine.host.answer("/usr/bin/kind version", 0, "kind v0.20.0 go1.20.4 linux/amd64\n", "");
+    let up = machine.up("").await.unwrap();
+    assert_snapshot!(up.left_out[0].reason, @"the program kind was not found: nobody agreed to fetch it (`macula cluster create --yes` does)");
+    assert_eq!(machine.heard.said()[0], "/usr/bin/kind (kind v0.20.0) is too old to make a cluster");
+    assert_eq!(machine.kind_ran(), [""; 0]);
 }
 
 #[tokio::test]
@@ -361,6 +372,55 @@ async fn half_a_cluster_of_a_dead_run_is_cleared_away() {
     assert_eq!((up.steps, up.now.cluster.state), (5, "running"), "and everything that goes in");
     let ran: Vec<String> = machine.kind_ran().iter().map(|line| line.split(" --").next().unwrap().to_owned()).collect();
     assert_eq!(ran[2..], ["delete cluster", "create cluster", "get kubeconfig"]);
+}
+
+#[tokio::test]
+async fn half_a_cluster_does_not_stand_in_its_own_way() {
+    let mut machine = Machine::new();
+    machine.up("").await.unwrap();
+    let half = machine.record().unwrap().replace("\"complete\": true", "\"complete\": false");
+    machine.host.put("/home/dev/.local/share/macula/macula/cluster.json", half);
+    // its node holds the ports that the next one wants
+    let mut node = machine.engine.inspect("macula-control-plane").await.unwrap();
+    node.ports.push(crate::model::PortBinding {
+        host_ip: std::net::Ipv4Addr::new(127, 0, 0, 10).into(),
+        host_port: Some(80),
+        container_port: 80,
+        protocol: Protocol::Tcp,
+    });
+    let _ = machine.engine.clone().with_container(node);
+    machine.host = machine.host.listener("127.0.0.10:80", Protocol::Tcp, Some((812, "docker-proxy")));
+    let plan = prepare(&machine.session("macula plan"), &machine.load(""), &Wanted::default()).await.unwrap().plan;
+    assert!(plan.steps.iter().any(|step| step.group == crate::plan::CLUSTER_GROUP), "{plan:?}");
+    let up = machine.up("").await.unwrap();
+    assert_eq!((up.left_out.len(), up.now.cluster.state), (0, "running"));
+}
+
+#[tokio::test]
+async fn a_creation_that_fails_leaves_no_node_behind() {
+    let mut machine = Machine::new();
+    let engine = machine.engine.clone();
+    machine.host = machine.host.on(CREATE, move |_, _| {
+        let node = ObservedContainer {
+            id: "macula-control-plane-0123456789".into(),
+            name: "macula-control-plane".into(),
+            labels: [(CLUSTER_LABEL.to_owned(), "macula".to_owned()), (ROLE_LABEL.to_owned(), "control-plane".into())]
+                .into(),
+            ..ObservedContainer::default()
+        };
+        let _ = engine.clone().with_container(node);
+        Ok(said(1, "", "ERROR: failed to create cluster: command \"docker run\" failed\n"))
+    });
+    // its own program takes nothing away
+    machine.host = machine.host.answer(&format!("{ON_OURS} delete cluster*"), 0, "", "");
+    let created = create_cluster(&machine.session("macula cluster create"), &machine.load(""), false, &Agrees).await;
+    assert!(created.is_err());
+    assert_eq!((machine.engine.containers(), machine.record()), (Vec::new(), None));
+    // what is to be retained stays, and is known as ours
+    let created = create_cluster(&machine.session("macula cluster create"), &machine.load(""), true, &Agrees).await;
+    assert!(created.is_err());
+    assert_eq!(machine.engine.containers(), ["macula-control-plane"]);
+    assert!(machine.record().unwrap().contains("\"complete\": false"));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ pub(in crate::app) mod logs;
 pub(in crate::app) mod ls;
 pub(in crate::app) mod names;
 pub(in crate::app) mod pages;
+pub(in crate::app) mod programs;
 pub(in crate::app) mod prune;
 pub(in crate::app) mod run;
 pub(in crate::app) mod serve;

@@ -1,6 +1,6 @@
 //! `up`: plan, write the secrets, apply, and look once more.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,13 +21,14 @@ use crate::doctor::proof::Record;
 use crate::doctor::{self, Finding, Needs, Selection, Status as FindingStatus};
 use crate::event::Events;
 use crate::host::Held;
-use crate::model::{ContainerState, Observed, ObservedContainer, PlatformName, PrepareStep, label};
+use crate::model::{ContainerState, Observed, ObservedContainer, PlatformName, label};
 use crate::observe;
 use crate::plan::forecast::Forecast;
 use crate::plan::{self, Action, LeftOut, Plan};
 
 use super::cluster::obtain_program;
 use super::images::refusal;
+use super::programs::install_programs;
 use super::status::{Context as StatusContext, Planned, Status, status_of};
 use super::validate::astray;
 
@@ -428,52 +429,6 @@ async fn names(session: &Session, survey: &Survey, no_dns: bool) {
     if let Err(error) = resolver::ensure(session, survey).await {
         session.events.warn(format!("names below {} do not resolve: {error}", survey.platform.domain));
     }
-}
-
-/// Programs of the host that the builds of this plan need and that are not here.
-async fn install_programs(session: &Session, plan: &Plan, consent: &dyn Consent) -> Result<(), Error> {
-    let host = session.host();
-    // program -> Debian's package
-    let mut missing: BTreeMap<String, String> = BTreeMap::new();
-    let mut need = |program: &str, package: &str| {
-        if host.which(program).is_none() {
-            missing.insert(program.to_owned(), package.to_owned());
-        }
-    };
-    for step in &plan.steps {
-        match &step.action {
-            Action::MakeBase(_) => need("mmdebstrap", "mmdebstrap"),
-            Action::ObtainImage { spec, pull: false, .. } => {
-                for prepare in spec.build.iter().flat_map(|build| &build.prepare) {
-                    if let PrepareStep::Run { command, needs: Some(package) } = prepare
-                        && let Some(program) = command.first()
-                    {
-                        need(program, package);
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let programs = missing.keys().cloned().collect::<Vec<_>>().join(", ");
-    let packages: Vec<&str> = missing.values().map(String::as_str).collect();
-    let why = format!("building images needs {programs}");
-    let Some(fix) = doctor::install::packages(host, &packages) else {
-        return Err(Error::Other(format!("{why}: install {} first", packages.join(", "))));
-    };
-    if !consent.install(&why, &fix).await? {
-        return Err(Error::Other(format!("{why}, and it is not installed")));
-    }
-    for action in &fix.actions {
-        if let doctor::Action::Run(command) = action {
-            session.events.info(command.to_string());
-            host.run(command).await?;
-        }
-    }
-    Ok(())
 }
 
 /// A service without a health check may have ended since it was started.

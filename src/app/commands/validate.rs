@@ -1,11 +1,12 @@
 //! `validate` and `dns trace`: the names walked from outside.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ipnet::Ipv4Net;
 
-use crate::compile::{Block, container_name, fully_qualified, own_address};
+use crate::compile::{Block, applications_address, container_name, fully_qualified, own_address};
 use crate::config::Loaded;
 use crate::dns::Name;
 use crate::dns::Trace;
@@ -16,6 +17,7 @@ use crate::pki::trust;
 use crate::validate::{self, Arrival, Evidence, Hop, Scene, Target, Verdict, Web, collect, foreign, judge, targets};
 
 use crate::app::certificate::{authorities, authority_domain};
+use crate::app::records::{ListedRecord, list_records};
 use crate::app::resolver::{self, ResolverFiles};
 use crate::app::survey::{Survey, survey};
 use crate::app::{Error, Session};
@@ -129,10 +131,43 @@ pub async fn bridges(session: &Session, loaded: &Loaded) -> Vec<Finding> {
 /// Walks every name of the platform.
 pub async fn validate(session: &Session, loaded: &Loaded) -> Result<(Evidence, Verdict), Error> {
     let ground = ground(session, loaded).await?;
-    let all = targets(&ground.platform, ground.block, ground.subnet, ground.tls);
+    let mut all = targets(&ground.platform, ground.block, ground.subnet, ground.tls);
+    // what people and the cluster's applications have written is answered by the same resolver
+    let (listed, _) = list_records(session, loaded).await?;
+    let more = written(&listed, ground.block, &all);
+    if more.len() > MOST_WRITTEN {
+        session.events.info(format!("of {} names in PowerDNS {MOST_WRITTEN} are checked", more.len()));
+    }
+    all.extend(more.into_iter().take(MOST_WRITTEN));
     let evidence = walk(session, &ground, all).await;
     let verdict = judge(&evidence);
     Ok((evidence, verdict))
+}
+
+/// Names that are checked of those in PowerDNS: each is looked up and connected to.
+const MOST_WRITTEN: usize = 200;
+
+/// Names of PowerDNS that are none of the platform's own: those of the cluster's applications, which answer at
+/// their address on HTTP, and those of people, of which nothing is known but where they lead.
+fn written(listed: &[ListedRecord], block: Block, own: &[Target]) -> Vec<Target> {
+    let mut found: BTreeMap<&str, Target> = BTreeMap::new();
+    let theirs = listed.iter().filter(|record| record.source == "powerdns");
+    for record in theirs.filter(|record| ["A", "AAAA", "CNAME"].contains(&record.rtype.as_str())) {
+        if own.iter().any(|target| target.name == record.name) {
+            continue;
+        }
+        let target = found.entry(&record.name).or_insert_with(|| Target {
+            asked: record.name.replacen('*', "macula-validate", 1),
+            ..foreign(&record.name)
+        });
+        // of several addresses any will do
+        let address: Option<IpAddr> = record.value.parse().ok();
+        target.address = if record.rtype == "A" && target.address.is_none() { address } else { None };
+        if address == Some(applications_address(block).into()) {
+            target.ports = vec![80];
+        }
+    }
+    found.into_values().collect()
 }
 
 /// Names that do not lead to their services, once there was time for all of them to; with the reason and
@@ -265,7 +300,40 @@ pub fn full_name(name: &str, domain: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::full_name;
+    use super::*;
+
+    #[test]
+    fn names_of_the_cluster_and_of_people_belong_to_it() {
+        let record = |name: &str, rtype: &str, value: &str, source| ListedRecord {
+            name: name.into(),
+            rtype: rtype.into(),
+            value: value.into(),
+            ttl: 60,
+            source,
+        };
+        let listed = [
+            record("grafana.macula.local", "A", "127.0.0.2", "platform"),
+            record("grafana.macula.local", "TXT", "x", "powerdns"),
+            record("hello.macula.local", "A", "127.0.0.10", "powerdns"),
+            record("_owner-a-hello.macula.local", "TXT", "heritage=external-dns", "powerdns"),
+            record("db.macula.local", "A", "192.0.2.7", "powerdns"),
+            record("db.macula.local", "A", "192.0.2.8", "powerdns"),
+            record("www.macula.local", "CNAME", "hello.macula.local.", "powerdns"),
+            record("*.apps.macula.local", "A", "127.0.0.10", "powerdns"),
+        ];
+        let own = [foreign("grafana.macula.local")];
+        let found = written(&listed, Block::DEFAULT, &own);
+        let seen: Vec<String> = found
+            .iter()
+            .map(|target| format!("{} ({}) {:?} {:?}", target.name, target.asked, target.address, target.ports))
+            .collect();
+        insta::assert_snapshot!(seen.join("\n"), @"
+        *.apps.macula.local (macula-validate.apps.macula.local) Some(127.0.0.10) [80]
+        db.macula.local (db.macula.local) None []
+        hello.macula.local (hello.macula.local) Some(127.0.0.10) [80]
+        www.macula.local (www.macula.local) None []
+        ");
+    }
 
     #[test]
     fn short_names_lie_below_the_domain() {

@@ -65,17 +65,34 @@ fn own(host: &dyn Host) -> PathBuf {
     host.folders().data.join("bin").join(format!("kind-{PINNED_VERSION}"))
 }
 
+/// One that we have fetched before.
+pub async fn fetched(host: &dyn Host) -> Option<PathBuf> {
+    let place = own(host);
+    host.exists(&place).await.then_some(place)
+}
+
 /// The program that is chosen (a path or a name), else `kind` on the PATH, else the one that we have
 /// fetched. One that is chosen and not there is not replaced by another.
 pub async fn find(host: &dyn Host, chosen: Option<&str>) -> Option<PathBuf> {
     if let Some(chosen) = chosen {
         return host.which(chosen);
     }
-    let fetched = own(host);
     match host.which("kind") {
         Some(found) => Some(found),
-        None => host.exists(&fetched).await.then_some(fetched),
+        None => fetched(host).await,
     }
+}
+
+/// The oldest that makes clusters of today's node images: they bring containerd 2, into which older ones load
+/// no images.
+const OLDEST: (u32, u32) = (0, 27);
+
+/// What it says, where it is too old to make a cluster.
+pub async fn too_old(host: &dyn Host, program: &Path) -> Option<String> {
+    let command = Command::new(program.display().to_string(), ["version"]).may_fail();
+    let said = host.run(&command).await.ok()?.stdout();
+    words::version(&said).filter(|found| *found < OLDEST)?;
+    Some(said.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
 }
 
 /// A slow line may take a while for ten megabytes.

@@ -1,7 +1,7 @@
 //! What only a cluster needs. Nothing here fails unless one is wanted at once: the platform comes up
 //! without.
 
-use crate::cluster::kind::{PINNED_VERSION, asset, find};
+use crate::cluster::kind::{PINNED_VERSION, asset, find, too_old};
 use crate::doctor::context::Context;
 use crate::doctor::{Fix, Verdict, install};
 use crate::model::EngineKind;
@@ -104,6 +104,11 @@ fn capability(number: u32) -> String {
 pub(in crate::doctor) async fn program(context: &Context<'_>) -> Verdict {
     let Some(cluster) = &context.want.cluster else { return Verdict::skipped("no cluster is wanted") };
     if let Some(found) = find(context.host, cluster.program.as_deref()).await {
+        if let Some(said) = too_old(context.host, &found).await {
+            return Verdict::warning(format!("{} ({said}) is too old to make a cluster", found.display())).fix(
+                Fix::advice(format!("`macula cluster create --yes` fetches kind {PINNED_VERSION} and checks it")),
+            );
+        }
         return Verdict::ok(found.display().to_string());
     }
     if let Some(chosen) = &cluster.program {

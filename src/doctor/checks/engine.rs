@@ -126,6 +126,7 @@ fn origin(source: &Source) -> String {
         Source::Context(name) => format!("Docker context {name}"),
         Source::DockerSocket => "Docker".to_owned(),
         Source::RootlessDocker => "rootless Docker".to_owned(),
+        Source::Application(name) => (*name).to_owned(),
         Source::PodmanRootful => "Podman of the system".to_owned(),
         Source::PodmanRootless => "Podman of this user".to_owned(),
     }

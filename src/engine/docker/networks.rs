@@ -1,6 +1,6 @@
 //! Networks and volumes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use async_trait::async_trait;
@@ -195,6 +195,25 @@ pub(super) fn subnets(ipam: Option<&Ipam>) -> Vec<ipnet::IpNet> {
     pools.iter().filter_map(|pool| pool.subnet.as_deref()?.parse().ok()).collect()
 }
 
-pub(super) fn sorted(map: Option<HashMap<String, String>>) -> BTreeMap<String, String> {
-    map.unwrap_or_default().into_iter().collect()
+/// Labels of ours become names and sentences: whoever else may set them must not reach a terminal by them.
+pub(super) fn sorted(map: Option<impl IntoIterator<Item = (String, String)>>) -> BTreeMap<String, String> {
+    let harmless =
+        |(key, value): (String, String)| match key.starts_with("dev.macula.") && value.contains(char::is_control) {
+            true => (key, value.replace(char::is_control, "\u{fffd}")),
+            false => (key, value),
+        };
+    map.into_iter().flatten().map(harmless).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sorted;
+
+    #[test]
+    fn labels_of_ours_carry_nothing_to_a_terminal() {
+        let labels = [("dev.macula.service", "w\x1b[31mx\x07"), ("theirs", "a\nb")];
+        let found = sorted(Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned()))));
+        assert_eq!(found["dev.macula.service"], "w\u{fffd}[31mx\u{fffd}");
+        assert_eq!(found["theirs"], "a\nb");
+    }
 }

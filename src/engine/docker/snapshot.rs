@@ -121,7 +121,7 @@ impl Docker {
             .unwrap_or_default()
             .into_iter()
             .filter(wanted)
-            .map(|volume| ObservedVolume { name: volume.name, labels: volume.labels.into_iter().collect() })
+            .map(|volume| ObservedVolume { name: volume.name, labels: sorted(Some(volume.labels)) })
             .collect();
         found.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
@@ -227,7 +227,7 @@ pub(super) fn running(listed: &Listed) -> Option<ObservedContainer> {
         state: ContainerState::Running,
         health: health_of(health.strip_prefix("health: ").unwrap_or(health)),
         exit_code: None,
-        labels: listed.labels.clone().unwrap_or_default(),
+        labels: sorted(listed.labels.clone()),
         addresses: networks
             .filter_map(|(network, endpoint)| Some((network.clone(), endpoint.ip_address.parse().ok()?)))
             .collect(),
@@ -296,7 +296,7 @@ pub(super) fn observed_container(inspected: &Inspected, podman: bool) -> Observe
         state: status,
         health: state.health.as_ref().map(|health| health_of(&health.status)).unwrap_or_default(),
         exit_code: state.exit_code.filter(|_| ended),
-        labels: inspected.config.labels.clone().unwrap_or_default(),
+        labels: sorted(inspected.config.labels.clone()),
         addresses: networks
             .filter_map(|(network, endpoint)| Some((network.clone(), endpoint.ip_address.parse().ok()?)))
             .collect(),
