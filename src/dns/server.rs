@@ -51,6 +51,9 @@ pub struct ZoneEntry {
     /// Further clients that are answered: its network.
     #[serde(default)]
     pub networks: Vec<IpNet>,
+    /// Answered as those are, and no networks of the platform's: answers from outside may lead there.
+    #[serde(default)]
+    pub clients: Vec<IpNet>,
     /// Where `/metrics` is shown to the platform's Prometheus; left out where it cannot be bound.
     #[serde(default)]
     pub metrics: Option<SocketAddr>,
@@ -59,7 +62,7 @@ pub struct ZoneEntry {
 impl ZoneEntry {
     /// A zone alone.
     pub fn new(zone: Zone) -> Self {
-        Self { zone, feed: None, listen: Vec::new(), networks: Vec::new(), metrics: None }
+        Self { zone, feed: None, listen: Vec::new(), networks: Vec::new(), clients: Vec::new(), metrics: None }
     }
 }
 

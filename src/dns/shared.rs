@@ -251,6 +251,7 @@ impl Shared {
         if let Some(forwarder) = &self.core.forwarder {
             forwarder.inner.store(networks.clone());
         }
+        networks.extend(state.entries.values().flat_map(|entry| entry.clients.iter().copied()));
         self.core.networks.store(networks);
 
         let wanted: BTreeMap<Name, SocketAddr> =

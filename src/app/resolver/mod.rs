@@ -11,10 +11,12 @@
 //! | `offered` | nothing: `up` has offered `dns install` once |
 //! | `resolver.lock` | held while one of the above is changed |
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -182,7 +184,8 @@ pub async fn ensure(session: &Session, survey: &Survey) -> Result<Status, Error>
     let host = session.host();
     let files = ResolverFiles::of(host);
     let _lock = lock(session, &files).await?;
-    let entry = entry(survey);
+    let mut entry = entry(survey);
+    entry.clients = own_addresses(host).await;
     let settings = survey.platform.dns.clone();
     let wants = agree(host, &survey.platform).await?;
     let kept = ZoneFile { format: FORMAT, entry: entry.clone(), settings };
@@ -232,8 +235,31 @@ fn entry(survey: &Survey) -> ZoneEntry {
         feed: feed(platform, survey.block),
         listen: vec![Listen { address: (gateway(survey.subnet), 53).into(), view: View::Container }],
         networks: vec![survey.subnet.into()],
+        clients: Vec::new(),
         metrics: resolver_metrics(&survey.facts, survey.subnet),
     }
+}
+
+/// The machine itself asks at the gateway's address too. The engine's rule for packets that leave its network
+/// (MASQUERADE) gives such a question another address of this machine, whichever the kernel takes.
+async fn own_addresses(host: &dyn Host) -> Vec<IpNet> {
+    let text = host.read(Path::new("/proc/net/fib_trie")).await.unwrap_or_default();
+    local_addresses(&String::from_utf8_lossy(&text))
+}
+
+/// Addresses of the kernel's table of routes that are this machine's own, but for loopback: a line
+/// `|-- 192.0.2.2`, and below it what is known of it.
+fn local_addresses(text: &str) -> Vec<IpNet> {
+    let mut address: Option<std::net::Ipv4Addr> = None;
+    let mut own = BTreeSet::new();
+    for line in text.lines().map(str::trim) {
+        if let Some(found) = line.strip_prefix("|-- ") {
+            address = found.parse().ok();
+        } else if line == "/32 host LOCAL" {
+            own.extend(address.filter(|address| !address.is_loopback()));
+        }
+    }
+    own.into_iter().map(|address| IpNet::from(IpAddr::V4(address))).collect()
 }
 
 async fn lock(session: &Session, files: &ResolverFiles) -> Result<Lock, Error> {
@@ -588,5 +614,20 @@ fn describe(error: &InstallError) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::local_addresses;
+
+    #[test]
+    fn addresses_of_this_machine_are_read() {
+        let table = "Main:\n  +-- 0.0.0.0/0 3 0 4\n     |-- 0.0.0.0\n        /0 universe UNICAST\n     |-- 192.0.2.0\n        \
+                     /24 link UNICAST\n     |-- 192.0.2.2\n        /32 host LOCAL\n     |-- 127.0.0.1\n        \
+                     /32 host LOCAL\n     |-- 192.0.2.255\n        /32 link BROADCAST\nLocal:\n  |-- 192.0.2.2\n     \
+                     /32 host LOCAL\n  |-- 10.222.7.1\n     /32 host LOCAL\n";
+        let found: Vec<String> = local_addresses(table).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["10.222.7.1/32", "192.0.2.2/32"]);
     }
 }
