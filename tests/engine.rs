@@ -89,6 +89,7 @@ impl Bench {
             options: ContainerOptions::default(),
             labels: self.labels(),
             readiness: Readiness::default(),
+            update: Default::default(),
             depends_on: Vec::new(),
             reload: None,
             reload_check: Vec::new(),

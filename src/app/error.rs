@@ -29,6 +29,9 @@ pub enum Error {
     Conflicts(Vec<Conflict>),
     #[error("images are missing")]
     Supply(Vec<SupplyProblem>),
+    /// Keys of the stacks that this engine has no word for.
+    #[error("{engine} cannot do what the stacks say; nothing was changed")]
+    Unsupported { engine: String, services: Vec<String> },
     /// Some steps failed; what works is kept.
     #[error("not everything came up")]
     Failed(Box<Outcome>),

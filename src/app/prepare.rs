@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::compile::addons;
 use crate::config::Loaded;
 use crate::doctor::{Finding, Fix};
-use crate::model::Platform;
+use crate::model::{DEFAULT_NODE_IMAGE, Platform};
 use crate::plan::forecast::{Forecast, forecast};
 use crate::plan::{Action, LeftOut, Plan, select};
 
@@ -112,6 +113,21 @@ pub(super) async fn prepare_without(
     if !survey.problems.is_empty() {
         return Err(Error::Supply(survey.problems));
     }
+    let refused: Vec<String> = survey
+        .resources
+        .containers
+        .iter()
+        .filter(|spec| selection.as_ref().is_none_or(|chosen| chosen.contains(&spec.service)))
+        .filter_map(|spec| Some(format!("service {}: {}", spec.service, survey.engine.refuses(spec)?)))
+        .collect();
+    if !refused.is_empty() {
+        return Err(Error::Unsupported { engine: survey.facts.engine, services: refused });
+    }
+    for unused in &loaded.unused_overrides {
+        if !addons::image_names().contains(&unused.as_str()) && *unused != node_image(&survey.platform) {
+            session.events.warn(format!("images.overrides: no stack has the image {unused}"));
+        }
+    }
     let anew: BTreeSet<String> = match (wanted.recreate, wanted.services.as_slice()) {
         (false, _) => BTreeSet::new(),
         (true, []) => survey.platform.services().map(|(_, service)| service.name.clone()).collect(),
@@ -135,6 +151,11 @@ pub(super) async fn prepare_without(
         }
     }
     Ok(Prepared { survey, plan, cluster, kept })
+}
+
+/// As `images.overrides` may name it.
+fn node_image(platform: &Platform) -> &str {
+    platform.cluster.node_image.as_deref().unwrap_or(DEFAULT_NODE_IMAGE)
 }
 
 fn selection(platform: &Platform, wanted: &Wanted) -> Result<Option<BTreeSet<String>>, Error> {

@@ -320,7 +320,8 @@ fn doing(action: &Action) -> Doing {
         Action::CreateContainer { .. } => Doing::Create,
         Action::Start { .. } => Doing::Start,
         Action::Stop { .. } => Doing::Stop,
-        Action::RemoveContainer { .. } => Doing::Remove,
+        Action::RemoveContainer { .. } | Action::RenameContainer { .. } => Doing::Remove,
+        Action::Pause { .. } => Doing::Await,
         Action::WriteFiles { .. } => Doing::Configure,
         Action::Reload { .. } => Doing::Reload,
         Action::Cluster(_) => Doing::Cluster,
@@ -398,6 +399,14 @@ impl Run {
             Action::RemoveContainer { container } => {
                 engine.remove_container(container).await?;
                 self.told(container).await;
+            }
+            Action::RenameContainer { container, to } => engine.rename(container, to).await?,
+            Action::Pause { time } => {
+                let pause = async {
+                    tokio::time::sleep(*time).await;
+                    Ok(())
+                };
+                self.or_cancelled(pause).await?;
             }
             Action::WriteFiles { container, files, check } => {
                 if self.reloads.contains(container) {

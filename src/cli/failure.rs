@@ -44,6 +44,11 @@ impl From<Error> for CliError {
                 new.suggest(macula("doctor container-runs").why("to try again"))
             }
             Error::Supply(problems) => supply(&problems),
+            Error::Unsupported { engine, services } => {
+                let mut new = Self::config(format!("{engine} cannot do what the stacks say; nothing was changed"));
+                new.details = services;
+                new.hint("update the engine, or leave these keys out")
+            }
             Error::Failed(outcome) => failed(&outcome.failed, &outcome.skipped),
             Error::Cancelled => Self::new(ErrorKind::Interrupted, "Stopped."),
             Error::UnknownService { names, known } if known.is_empty() => {

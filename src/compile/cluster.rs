@@ -134,6 +134,8 @@ pub fn cluster(platform: &Platform, site: &ClusterSite<'_>) -> Result<ClusterSpe
         "certs_d": CERTS_D,
         "node_image": node_image,
         "nodes": nodes,
+        // without workers applications have nowhere else to run
+        "untainted": settings.workers == 0 && settings.control_planes > 1,
         "ports": ports,
         "registries": registries_folder,
     });

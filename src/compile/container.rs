@@ -170,6 +170,7 @@ fn container(scene: &Scene<'_>, service: &Service, replica: u32, files: &[FileSp
                 .and_then(|probe| probe.timeout)
                 .unwrap_or(platform.timeouts.healthy),
         },
+        update: service.update.clone(),
         depends_on: service
             .depends_on
             .iter()

@@ -29,7 +29,7 @@ use macula::lock_file;
 use selection::Selection;
 use yaml::{Report, Span, listed, project_name, suggestion};
 
-use crate::model::{ClusterSettings, ImagePolicy, Origin, Platform, PlatformName, Stack};
+use crate::model::{ClusterSettings, ImagePolicy, ImageSettings, Origin, Platform, PlatformName, Stack};
 use crate::render;
 
 /// Everything that decides what is loaded.
@@ -81,6 +81,8 @@ pub struct Loaded {
     pub profiles: Vec<String>,
     /// All profiles that there are, asked for or not.
     pub known_profiles: BTreeSet<String>,
+    /// Images of `images.overrides` that no service has.
+    pub unused_overrides: Vec<String>,
     /// What macula.yaml says.
     settings: Settings,
 }
@@ -146,6 +148,7 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
             own.chain(&loaded.project.profiles).cloned()
         })
         .collect();
+    let unused_overrides = unused_overrides(&images, &settings.services, &stacks);
     let selection = Selection::choose(&mut stacks, &settings, &asked, &mut report);
     apply_changes(&settings.services, &mut stacks, &selection, &mut report);
     if let Some(project) = &discovered {
@@ -187,8 +190,26 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
         projects,
         profiles,
         known_profiles,
+        unused_overrides,
         settings,
     })
+}
+
+/// Of all stacks, also those that do not take part. Services of a Compose profile that is not active are not
+/// known any more: then nothing is said.
+fn unused_overrides(
+    images: &ImageSettings,
+    changes: &BTreeMap<String, ServiceChange>,
+    stacks: &[check::Loaded],
+) -> Vec<String> {
+    if stacks.iter().any(|loaded| !loaded.project.inactive.is_empty()) {
+        return Vec::new();
+    }
+    let services = stacks.iter().flat_map(|loaded| loaded.stack.services.values());
+    let known: Vec<&String> = services.filter_map(|service| service.image.as_ref()).collect();
+    let changed = |image: &String| changes.values().any(|change| change.image.as_ref() == Some(image));
+    let unused = images.overrides.keys().filter(|image| !known.contains(image) && !changed(image));
+    unused.cloned().collect()
 }
 
 /// The platform's name alone, from `--name` or macula.yaml: for commands that need nothing else of the files. The

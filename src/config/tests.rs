@@ -1012,3 +1012,29 @@ fn the_name_is_found_without_the_stacks_and_in_spite_of_mistakes() {
     assert_eq!(name("stacks: [\nname: 'shop' # the shop's\n").0, "shop");
     assert_eq!(name("domain: x.test\n"), ("macula".into(), 0));
 }
+
+#[test]
+fn overrides_of_images_that_no_stack_has_are_told() {
+    let load_them = |compose: &str| {
+        let files = MemoryFiles::default()
+            .with(
+                "/w/macula.yaml",
+                "stacks: [compose.yaml]\nimages: {overrides: {\"a:1\": \"b:1\", \"typo:1\": \"b:1\"}}\n",
+            )
+            .with("/w/compose.yaml", compose);
+        load(&Request { cwd: "/w".into(), ..Request::default() }, &files).unwrap().unused_overrides
+    };
+    assert_eq!(load_them("services: {a: {image: \"a:1\"}}"), ["typo:1"]);
+    assert_eq!(load_them("services: {a: {image: \"a:1\"}, c: {image: \"typo:1\", profiles: [x]}}"), [""; 0]);
+}
+
+#[test]
+fn add_ons_of_the_cluster_are_checked_when_the_file_is_read() {
+    let load_them = |names: &str| {
+        let files = MemoryFiles::default().with("/w/macula.yaml", format!("cluster: {{addons: [{names}]}}\n"));
+        load(&Request { cwd: "/w".into(), ..Request::default() }, &files)
+    };
+    let error = load_them("aloy").unwrap_err().to_string();
+    assert!(error.contains("cluster.addons: there is no add-on `aloy`") && error.contains("`alloy`"), "{error}");
+    assert!(load_them("alloy").unwrap().warnings.iter().any(|warning| warning.to_string().contains("cluster.addons")));
+}

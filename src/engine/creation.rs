@@ -14,18 +14,15 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use super::{Containers, EngineError};
-use crate::model::{ContainerState, ObservedContainer, label};
+use crate::model::{ContainerState, ObservedContainer, UNFINISHED, label};
 
-/// What the temporary name has behind the container's own. Names of ours end with a number, so
-/// that no container of ours is called so.
-const TEMPORARY: &str = ".unfinished";
 /// How long a request of an earlier run may hold a name without showing a container.
 const PATIENCE: Duration = Duration::from_secs(60);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// Whether a container of this name was never completed.
 pub(super) fn is_unfinished(name: &str) -> bool {
-    name.ends_with(TEMPORARY)
+    name.ends_with(UNFINISHED)
 }
 
 /// The requests that make one container.
@@ -55,7 +52,7 @@ pub(super) async fn make(
     if wanted.at_once {
         return create(engine, making, wanted, wanted.name, true).await;
     }
-    let temporary = format!("{}{TEMPORARY}", wanted.name);
+    let temporary = format!("{}{UNFINISHED}", wanted.name);
     let id = create(engine, making, wanted, &temporary, false).await?;
     let named = async {
         making.furnish(&id).await?;

@@ -185,6 +185,12 @@ pub trait Containers: Send + Sync {
     /// Stop signal, grace period, then SIGKILL; no error when it is not running.
     async fn stop(&self, container: &str, grace: Option<Duration>) -> Result<(), EngineError>;
     async fn kill(&self, container: &str, signal: &str) -> Result<(), EngineError>;
+    /// Why this engine cannot make such a container, as far as that can be told without asking it.
+    fn refuses(&self, spec: &ContainerSpec) -> Option<String> {
+        let _ = spec;
+        None
+    }
+    async fn rename(&self, container: &str, name: &str) -> Result<(), EngineError>;
     /// Removes it, running or not; its volumes stay. No error when it is gone already.
     async fn remove_container(&self, container: &str) -> Result<(), EngineError>;
     /// As [`Containers::remove_container`], with the volumes that have no name.

@@ -13,6 +13,8 @@ use super::{ContainerState, PortBinding};
 pub const DEFAULT_NODE_IMAGE: &str = "kindest/node:v1.34.11";
 /// Its index, checked when it is pulled.
 pub const DEFAULT_NODE_IMAGE_DIGEST: &str = "sha256:44e222ee2132dab25ff87301682f89eb82c7880ea3a1bf543bfe9708fd08d67d";
+/// The names of all add-ons there are.
+pub const ADD_ONS: [&str; 7] = ["platform", "dns", "ingress", "metrics-server", "prometheus", "external-dns", "alloy"];
 /// Where the folder of registry settings lies in a node (containerd's `config_path`).
 pub const CERTS_D: &str = "/etc/containerd/certs.d";
 

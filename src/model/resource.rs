@@ -296,6 +296,8 @@ pub struct ContainerSpec {
     #[serde(skip)]
     pub readiness: Readiness,
     #[serde(skip)]
+    pub update: super::Update,
+    #[serde(skip)]
     pub depends_on: Vec<DependsOn>,
     #[serde(skip)]
     pub reload: Option<Reload>,
@@ -317,7 +319,16 @@ pub struct ContainerSpec {
     pub parts: String,
 }
 
+/// What the name of a container has behind it until it is whole: names of ours end with a number, so that
+/// no container of ours is called so.
+pub const UNFINISHED: &str = ".unfinished";
+
 impl ContainerSpec {
+    /// The same under the name of one that is not whole yet: it stands beside the one that it replaces.
+    pub fn stand_in(&self) -> Self {
+        Self { name: format!("{}{UNFINISHED}", self.name), ..self.clone() }
+    }
+
     /// Whether to end with 0 is a good end. What is published, or can be asked how it is, is there
     /// to stay: many a server ends with 0 when it is told to stop.
     pub fn may_end(&self) -> bool {

@@ -45,9 +45,28 @@ pub struct Service {
     pub depends_on: BTreeMap<String, Dependency>,
     pub healthcheck: Option<Healthcheck>,
     pub replicas: u32,
+    #[serde(default)]
+    pub update: Update,
     pub stop_grace_period: Option<Duration>,
     pub options: ContainerOptions,
     pub extension: Extension,
+}
+
+/// `deploy.update_config`: how containers that stand in for each other are replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Update {
+    /// How many at once; 0: all.
+    pub parallelism: u32,
+    /// Between one and the next.
+    pub delay: Duration,
+    /// The new one is there before the old one goes.
+    pub start_first: bool,
+}
+
+impl Default for Update {
+    fn default() -> Self {
+        Self { parallelism: 1, delay: Duration::ZERO, start_first: false }
+    }
 }
 
 /// What is handed to the engine as it stands. Shared by [`Service`] and

@@ -73,6 +73,7 @@ pub fn expected(step: &Step, known: &Known) -> (Duration, bool) {
         Action::AwaitReady { .. } => Duration::from_millis(1500),
         Action::Start { .. } | Action::Stop { .. } => Duration::from_millis(400),
         Action::Cluster(_) => Duration::from_secs(20),
+        Action::Pause { time } => *time,
         _ => Duration::from_millis(100),
     };
     // only what takes long can make the sum a guess

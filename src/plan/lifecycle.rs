@@ -54,6 +54,7 @@ pub fn start(specs: &[ContainerSpec], observed: &Observed, services: &BTreeSet<S
 
 /// Both: everything is stopped before its dependencies are, and comes back after them.
 pub fn restart(platform: &str, specs: &[ContainerSpec], observed: &Observed, services: &BTreeSet<String>) -> Plan {
+    let services = &with_followers(specs, observed, services);
     let mut plan = stop(platform, observed, services);
     let stops: BTreeMap<String, StepId> =
         plan.steps.iter().map(|step| (step.resource.name.clone(), step.id.clone())).collect();
@@ -65,6 +66,20 @@ pub fn restart(platform: &str, specs: &[ContainerSpec], observed: &Observed, ser
     plan
 }
 
+/// Also the running services that depend on one of these with `restart: true`.
+fn with_followers(specs: &[ContainerSpec], observed: &Observed, services: &BTreeSet<String>) -> BTreeSet<String> {
+    let mut all = services.clone();
+    loop {
+        let follows = |spec: &&ContainerSpec| {
+            !all.contains(&spec.service)
+                && observed.container(&spec.name).is_some_and(runs)
+                && spec.depends_on.iter().any(|dependency| dependency.restart && all.contains(&dependency.service))
+        };
+        let Some(follower) = specs.iter().find(follows) else { return all };
+        all.insert(follower.service.clone());
+    }
+}
+
 /// What the labels of the platform's containers say of them, for commands that do without its files: no probe
 /// is known then, and a container counts as ready once it runs.
 pub fn labelled_specs(platform: &str, observed: &Observed) -> Vec<ContainerSpec> {
@@ -72,6 +87,12 @@ pub fn labelled_specs(platform: &str, observed: &Observed) -> Vec<ContainerSpec>
     let spec = |found: &ObservedContainer| {
         let service = found.label(label::SERVICE)?;
         let needs = found.label(label::DEPENDS_ON).unwrap_or_default().split(',').filter(|name| !name.is_empty());
+        // `db:service_healthy:true`
+        let kinds = found.labels.get(&format!("{}depends_on", label::COMPOSE)).map(String::as_str).unwrap_or_default();
+        let followed = |name: &str| {
+            let of = |kind: &str| kind.split(':').next() == Some(name) && kind.ends_with(":true");
+            kinds.split(',').any(of)
+        };
         Some(ContainerSpec {
             name: found.name.clone(),
             stack: found.label(label::STACK).unwrap_or_default().to_owned(),
@@ -81,7 +102,7 @@ pub fn labelled_specs(platform: &str, observed: &Observed) -> Vec<ContainerSpec>
                     service: name.to_owned(),
                     condition: Condition::ServiceHealthy,
                     required: true,
-                    restart: false,
+                    restart: followed(name),
                 })
                 .collect(),
             readiness: Readiness {

@@ -19,6 +19,7 @@ mod reconcile;
 mod select;
 mod supply;
 mod text;
+mod turns;
 
 pub use cluster::{
     ClusterAction, ClusterWish, GROUP as CLUSTER_GROUP, WantedAddOn, cluster, delete as delete_cluster, down_nodes,
@@ -98,6 +99,14 @@ pub enum Action {
     },
     RemoveContainer {
         container: String,
+    },
+    RenameContainer {
+        container: String,
+        to: String,
+    },
+    /// `deploy.update_config.delay`.
+    Pause {
+        time: Duration,
     },
     WriteFiles {
         container: String,

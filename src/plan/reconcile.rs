@@ -9,7 +9,7 @@ use crate::model::{
 };
 
 use super::supply::{Choice, ImageSource, Supply};
-use super::{Action, Cause, ImageUse, Plan, Step, StepId};
+use super::{Action, Cause, ImageUse, Plan, Step, StepId, turns};
 
 /// What `up` asks for.
 pub struct Wish<'a> {
@@ -39,18 +39,16 @@ pub fn reconcile(wish: &Wish<'_>, observed: &Observed) -> Result<Plan, Vec<Confl
 pub fn reconcile_anew(wish: &Wish<'_>, anew: &BTreeSet<String>, observed: &Observed) -> Result<Plan, Vec<Conflict>> {
     let mut planner =
         Planner { wish, anew, observed, steps: Vec::new(), conflicts: Vec::new(), obtained: BTreeMap::new() };
-    let wanted: Vec<&ContainerSpec> = wish
-        .resources
-        .containers
-        .iter()
-        .filter(|spec| wish.selection.is_none_or(|set| set.contains(&spec.service)))
-        .collect();
+    let chosen = |spec: &&ContainerSpec| wish.selection.is_none_or(|set| set.contains(&spec.service));
+    let mut wanted: Vec<&ContainerSpec> = wish.resources.containers.iter().filter(chosen).collect();
 
     let replaced = planner.networks(&wanted);
     planner.images(&wanted);
     planner.volumes(&wanted);
     planner.unfinished();
     let verdicts = planner.verdicts(&wanted, &replaced);
+    // what was not chosen, and is restarted with something that was
+    wanted.extend(wish.resources.containers.iter().filter(|spec| !chosen(spec) && verdicts.contains_key(&spec.name)));
     planner.ports(&wanted, &verdicts);
     planner.containers(&wanted, &verdicts);
     // a network is made again only once everything has left it
@@ -419,14 +417,20 @@ impl Planner<'_> {
             };
             verdicts.insert(spec.name.clone(), verdict);
         }
-        // `depends_on: {x: {restart: true}}`, until nothing more follows
+        // `depends_on: {x: {restart: true}}`, until nothing more follows; also of what was not chosen, where it runs
+        let all = &self.wish.resources.containers;
+        let chosen: BTreeSet<&str> = wanted.iter().map(|spec| spec.name.as_str()).collect();
         loop {
-            let follower = wanted.iter().find_map(|spec| {
-                if !matches!(verdicts.get(&spec.name), Some(Verdict::Right | Verdict::Await)) {
+            let follower = all.iter().find_map(|spec| {
+                let stands = match verdicts.get(&spec.name) {
+                    Some(verdict) => matches!(verdict, Verdict::Right | Verdict::Await),
+                    None => !chosen.contains(spec.name.as_str()) && self.runs_for_us(&spec.name),
+                };
+                if !stands {
                     return None;
                 }
                 let cause = spec.depends_on.iter().filter(|dependency| dependency.restart).find(|dependency| {
-                    wanted.iter().any(|other| {
+                    all.iter().any(|other| {
                         other.service == dependency.service
                             && matches!(verdicts.get(&other.name), Some(Verdict::Recreate(_) | Verdict::Restart(_)))
                     })
@@ -436,6 +440,11 @@ impl Planner<'_> {
             let Some((name, service)) = follower else { return verdicts };
             verdicts.insert(name, Verdict::Restart(Cause::Replaces { what: service }));
         }
+    }
+
+    fn runs_for_us(&self, container: &str) -> bool {
+        let running = |found: &ObservedContainer| found.state == ContainerState::Running && self.is_ours(&found.labels);
+        self.observed.container(container).is_some_and(running)
     }
 
     fn verdict(&self, spec: &ContainerSpec, found: &ObservedContainer, replaced: &BTreeSet<String>) -> Verdict {
@@ -503,36 +512,18 @@ impl Planner<'_> {
         followed.find(|dependency| newer(&dependency.service)).map(|dependency| dependency.service.clone())
     }
 
-    /// Containers that stand in for each other are replaced one after the other, each once the one before
-    /// it is ready: replicas, and services that run the same program of the same image, such as cells
-    /// behind one name and members of one cluster.
     fn take_turns(&mut self, wanted: &[&ContainerSpec], verdicts: &BTreeMap<String, Verdict>) {
         let running = |spec: &ContainerSpec| {
             self.observed.container(&spec.name).is_some_and(|found| found.state == ContainerState::Running)
         };
-        let mut groups: BTreeMap<(&str, String), Vec<&ContainerSpec>> = BTreeMap::new();
-        for spec in wanted {
+        let replaced = |spec: &&&ContainerSpec| {
             let replaced = matches!(verdicts.get(&spec.name), Some(Verdict::Recreate(_) | Verdict::Restart(_)));
-            if replaced && running(spec) && !spec.readiness.one_shot {
-                let program = format!("{:?} {:?}", spec.entrypoint, spec.command);
-                groups.entry((&spec.image, program)).or_default().push(spec);
-            }
-        }
+            replaced && running(spec) && !spec.readiness.one_shot
+        };
+        let replaced: Vec<&ContainerSpec> = wanted.iter().filter(replaced).copied().collect();
         let needs = wanted_services(self.wish);
-        for mut group in groups.into_values().filter(|group| group.len() > 1) {
-            // what others of the group wait for goes first, or they would wait for each other
-            group.sort_by_cached_key(|spec| (std::cmp::Reverse(dependents(spec, &needs)), spec.name.clone()));
-            for (before, after) in group.iter().zip(group.iter().skip(1)) {
-                let id = |verb: &str, spec: &ContainerSpec| {
-                    format!("{verb} {}", ResourceId::new(ResourceKind::Container, &spec.name))
-                };
-                let (ready, stop) = (id("await", before), id("stop", after));
-                if let Some(step) = self.steps.iter_mut().find(|step| step.id == stop) {
-                    step.after.push(ready);
-                    step.after.sort();
-                }
-            }
-        }
+        let rank = |spec: &ContainerSpec| dependents(spec, &needs);
+        turns::take(&mut self.steps, &replaced, &self.wish.resources.routes, self.wish.supply, &rank);
     }
 
     /// Ports that somebody else holds. Nothing is created when there is one.
@@ -654,6 +645,12 @@ impl Planner<'_> {
                 if let ImageUse::Obtained { step } = &image {
                     before_create.push(step.clone());
                 }
+                if let Verdict::Recreate(cause) = verdict
+                    && spec.update.start_first
+                    && !spec.readiness.one_shot
+                {
+                    return self.start_first(spec, image, cause, before_create, before_start);
+                }
                 if let Verdict::Recreate(_) = verdict {
                     // the old one runs on until everything for the new one is there
                     let stop =
@@ -687,6 +684,32 @@ impl Planner<'_> {
         let start =
             self.add("start", id.clone(), group, Action::Start { container: name }, cause.clone(), before_start);
         self.add("await", id, group, await_ready, cause, vec![start]);
+    }
+
+    /// The new container is ready, under another name, before the old one goes.
+    fn start_first(
+        &mut self,
+        spec: &ContainerSpec,
+        image: ImageUse,
+        cause: &Cause,
+        before_create: Vec<StepId>,
+        mut before_start: Vec<StepId>,
+    ) {
+        let id = ResourceId::new(ResourceKind::Container, &spec.name);
+        let group = spec.service.as_str();
+        let stand_in = spec.stand_in();
+        let new = stand_in.name.clone();
+        let mut add = |verb: &str, action, after| self.add(verb, id.clone(), group, action, cause.clone(), after);
+        let create = Action::CreateContainer { spec: Box::new(stand_in.clone()), image };
+        before_start.push(add("create", create, before_create));
+        let start = add("start", Action::Start { container: new.clone() }, before_start);
+        let ready = Action::AwaitReady { readiness: spec.readiness.clone(), spec: Box::new(stand_in) };
+        let ready = add("await", ready, vec![start]);
+        let old = spec.name.clone();
+        let stop = Action::Stop { container: old.clone(), grace: spec.stop_grace_ms.map(Duration::from_millis) };
+        let stop = add("stop", stop, vec![ready]);
+        let remove = add("remove", Action::RemoveContainer { container: old.clone() }, vec![stop]);
+        add("rename", Action::RenameContainer { container: new, to: old }, vec![remove]);
     }
 
     /// Steps that make the networks and volumes of a container.

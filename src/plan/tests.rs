@@ -311,6 +311,115 @@ fn what_stands_in_for_each_other_is_replaced_in_turn() {
     );
 }
 
+/// The steps of these platforms' replacement that wait for more than their own container's.
+fn turns_of(platform: &dyn Fn(&str) -> Platform) -> Vec<String> {
+    let plan = try_plan(&platform("2"), &right_world(&platform("1")), None).unwrap();
+    let begins = |step: &&Step| step.id.starts_with("stop ") || step.id.starts_with("pause ");
+    let lines = plan.steps.iter().filter(begins).map(|step| format!("{} after {}", step.id, step.after.join(", ")));
+    lines.map(|line| line.replace(" container macula-", " ")).collect()
+}
+
+#[test]
+fn members_of_one_cluster_and_services_behind_one_name_take_turns() {
+    let members = |version: &str| {
+        let mut platform = platform();
+        for name in ["etcd-1", "etcd-2"] {
+            let mut member = service(name);
+            member.image = Some("etcd:1".into());
+            member.command = Some(vec!["etcd".into(), "--name".into(), name.into()]);
+            member.environment.insert("VERSION".into(), version.into());
+            platform.stacks[0].services.insert(name.into(), member);
+        }
+        platform
+    };
+    assert_eq!(turns_of(&members), ["stop etcd-1-1 after ", "stop etcd-2-1 after await etcd-1-1"]);
+    let shared = |version: &str| {
+        let mut platform = with_names(&["stable", "canary"]);
+        for name in ["stable", "canary"] {
+            change(&mut platform, name, |cell| {
+                cell.environment.insert("VERSION".into(), version.into());
+                for rule in &mut cell.extension.ingress {
+                    rule.host = "shop".into();
+                    rule.weight = Some(1);
+                }
+            });
+        }
+        platform
+    };
+    assert_eq!(turns_of(&shared), ["stop canary-1 after ", "stop stable-1 after await canary-1"]);
+}
+
+#[test]
+fn update_config_says_how_many_are_replaced_at_once_and_in_which_order() {
+    let replicas = |update: Update| {
+        move |version: &str| {
+            let mut platform = platform();
+            change(&mut platform, "web", |service| {
+                service.replicas = 3;
+                service.update = update.clone();
+                service.environment.insert("VERSION".into(), version.into());
+            });
+            platform
+        }
+    };
+    let two = Update { parallelism: 2, delay: std::time::Duration::from_secs(5), ..Update::default() };
+    assert_eq!(
+        turns_of(&replicas(two)),
+        [
+            "stop web-1 after ",
+            "stop web-2 after ",
+            "stop web-3 after pause after web-1, pause after web-2",
+            "pause after web-1 after await web-1",
+            "pause after web-2 after await web-2",
+        ]
+    );
+    let all = Update { parallelism: 0, ..Update::default() };
+    assert!(turns_of(&replicas(all)).iter().all(|line| line.ends_with("after ")));
+    let platform = replicas(Update { start_first: true, ..Update::default() });
+    let plan = try_plan(&platform("2"), &right_world(&platform("1")), None).unwrap();
+    let lines: Vec<String> = plan.to_string().lines().map(str::to_owned).collect();
+    let of_second: Vec<&str> =
+        lines.iter().filter(|line| line.contains("macula-web-2 (")).map(|line| line.trim()).collect();
+    assert_eq!(
+        of_second,
+        [
+            "+ create container macula-web-2 (changed: environment)",
+            "+ start container macula-web-2 (changed: environment) after create container macula-web-2, rename container macula-web-1",
+            "await container macula-web-2 (changed: environment) after start container macula-web-2",
+            "- stop container macula-web-2 (changed: environment) after await container macula-web-2",
+            "- remove container macula-web-2 (changed: environment) after stop container macula-web-2",
+            "~ rename container macula-web-2 (changed: environment) after remove container macula-web-2",
+        ]
+    );
+}
+
+#[test]
+fn who_depends_with_restart_follows_a_restart_and_a_replacement_of_one_service() {
+    let mut platform = platform();
+    change(&mut platform, "web", |service| service.depends_on.get_mut("db").unwrap().restart = true);
+    let world = right_world(&platform);
+    let db = BTreeSet::from(["db".to_owned()]);
+    let groups = |plan: &Plan| {
+        let stops = plan.steps.iter().filter(|step| matches!(step.action, Action::Stop { .. }));
+        stops.map(|step| step.group.clone()).collect::<BTreeSet<String>>()
+    };
+    let both = BTreeSet::from(["db".to_owned(), "web".to_owned()]);
+    let specs = resources(&platform).containers;
+    assert_eq!(groups(&restart("macula", &specs, &world, &db)), both);
+    assert_eq!(groups(&restart("macula", &labelled_specs("macula", &world), &world, &db)), both);
+    let resources = resources(&platform);
+    let supply =
+        supply(&platform, &image_specs(&platform), &world, false, &|service| service_volumes(&platform, service)).0;
+    let wish = Wish { platform: "macula", resources: &resources, supply: &supply, selection: Some(&db) };
+    let plan = reconcile_anew(&wish, &db, &world).unwrap();
+    assert_eq!(groups(&plan), both);
+    assert!(plan.to_string().contains("stop container macula-web-1 (db is replaced)"), "{plan}");
+    // what does not run is left alone
+    let mut world = world;
+    container(&mut world, "macula-web-1").state = ContainerState::Exited;
+    assert_eq!(groups(&reconcile_anew(&wish, &db, &world).unwrap()), db);
+}
+
 #[test]
 fn a_job_is_done_again_when_what_it_worked_on_has_been_started_since() {
     let mut platform = platform();

@@ -47,6 +47,8 @@ impl Step {
             Action::Start { .. } => format!("start{}", number(name)),
             Action::Stop { .. } => format!("stop{}", number(name)),
             Action::RemoveContainer { .. } => format!("remove container{}", number(name)),
+            Action::RenameContainer { .. } => format!("take its name{}", number(name)),
+            Action::Pause { time } => format!("pause for {} s{}", time.as_secs_f32(), number(name)),
             Action::WriteFiles { .. } => "copy files in".into(),
             Action::Reload { .. } => "reload".into(),
             Action::Cluster(action) => action.phrase(),
@@ -69,8 +71,8 @@ impl Step {
             | Action::RemoveContainer { .. }
             | Action::Stop { .. } => '-',
             Action::Cluster(action) => action.sign(),
-            Action::WriteFiles { .. } | Action::Reload { .. } => '~',
-            Action::AwaitReady { .. } => ' ',
+            Action::WriteFiles { .. } | Action::Reload { .. } | Action::RenameContainer { .. } => '~',
+            Action::AwaitReady { .. } | Action::Pause { .. } => ' ',
         }
     }
 }

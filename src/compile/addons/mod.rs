@@ -155,7 +155,7 @@ pub enum AddOnError {
 }
 
 /// The names of all add-ons there are.
-pub const NAMES: [&str; 7] = ["platform", "dns", "ingress", "metrics-server", "prometheus", "external-dns", "alloy"];
+pub use crate::model::ADD_ONS as NAMES;
 
 /// The add-ons of a cluster, the most needed first.
 ///

@@ -215,3 +215,12 @@ fn no_free_subnet_is_none() {
     let vpn = Taken { routes: vec!["10.0.0.0/8".parse().unwrap()], ..Taken::default() };
     assert_eq!(choose_cluster_subnets(&vpn), choose_cluster_subnets(&Taken::default()));
 }
+
+#[test]
+fn without_workers_applications_run_on_all_control_planes() {
+    let config = |settings: &str| cluster(&platform(settings, "macula"), &site()).unwrap().config;
+    assert_eq!(config("cluster: {control_planes: 3}").matches("nodeRegistration: {taints: []}").count(), 6);
+    for settings in ["cluster: {control_planes: 3, workers: 1}", ""] {
+        assert!(!config(settings).contains("taints"), "{settings}");
+    }
+}

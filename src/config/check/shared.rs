@@ -7,7 +7,7 @@ use super::Loaded;
 use crate::config::selection::Selection;
 use crate::config::yaml::{Report, Span, listed, suggestion};
 use crate::model::{
-    IngressSettings, Inside, NetworkDecl, PlatformName, Protocol, Role, SecretSource, Shadowed, Volume,
+    IngressSettings, Inside, NetworkDecl, Origin, PlatformName, Protocol, Role, SecretSource, Shadowed, Volume,
 };
 
 /// No two services publish the same port of the same address.
@@ -148,6 +148,18 @@ pub(super) fn resources(stacks: &[Loaded], platform: &PlatformName, report: &mut
                 // what is external to one stack is made by another
                 Some((other, _, _)) if other.external || volume.external => {}
                 Some((other, first, place)) => {
+                    // whoever writes the same name twice means it
+                    let by_chance = other.name.is_none() || volume.name.is_none();
+                    if by_chance && loaded.stack.origin != Origin::BuiltIn {
+                        let place = report.place(*place);
+                        report.warn(
+                            span,
+                            format!(
+                                "the volume `{key}` is the one of the stack `{first}` ({place}): they share its data"
+                            ),
+                            "if they should, give it the same `name:` in both; if not, another key in one of them",
+                        );
+                    }
                     let differs = [
                         ("driver", other.driver != volume.driver),
                         ("driver_opts", other.driver_opts != volume.driver_opts),

@@ -184,7 +184,9 @@ fn choose_profiles(project: &mut Project, active: &[&String]) {
     if let Some(services) = section(&mut project.root, "services") {
         services.retain(|name, entry| {
             let profiles = entry.node.texts("profiles");
-            let keep = all || profiles.is_empty() || profiles.iter().any(|profile| active.contains(&profile));
+            let keep = all
+                || profiles.is_empty()
+                || profiles.iter().any(|profile| profile.is_empty() || active.contains(&profile));
             known.extend(profiles);
             if !keep {
                 inactive.push(name.clone());

@@ -151,6 +151,9 @@ pub(super) fn exposed(service: &Node, name: &str, report: &mut Report) -> (Vec<u
     let (mut ports, mut others) = (Vec::new(), Vec::new());
     for node in service.items("expose") {
         let text = node.as_text().unwrap_or_default();
+        if text.is_empty() {
+            continue;
+        }
         let (numbers, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
         match (range(numbers), protocol.to_lowercase().as_str()) {
             (Some((first, last)), "tcp") => ports.extend(first..=last),

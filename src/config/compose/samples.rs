@@ -20,6 +20,8 @@ fn value(key: &str) -> Option<Value> {
     Some(match key {
         "name" => json!("other"),
         "services.*.cgroup" => json!("host"),
+        "services.*.deploy.update_config.failure_action" => json!("continue"),
+        "services.*.deploy.update_config.order" => json!("start-first"),
         "services.*.deploy.mode" => json!("global"),
         "services.*.deploy.restart_policy.max_attempts" => json!(7),
         "services.*.dns" => json!(["10.0.0.1"]),

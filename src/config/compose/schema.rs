@@ -253,8 +253,8 @@ pub(in crate::config) static DEPLOY: Object = object(
         f("mode", Kind::Text).ignored(SWARM),
         f("replicas", COUNT).keep(),
         f("labels", Kind::Labels).ignored(SWARM),
-        f("update_config", Kind::Object(&UPDATE)).ignored(SWARM),
-        f("rollback_config", Kind::Object(&UPDATE)).ignored(SWARM),
+        f("update_config", Kind::Object(&UPDATE)),
+        f("rollback_config", Kind::Object(&ROLLBACK)).ignored(SWARM),
         f("resources", Kind::Object(&RESOURCES)).hollow(),
         f("restart_policy", Kind::Object(&RESTART_POLICY)),
         f("placement", Kind::Object(&PLACEMENT)).hollow().ignored(SWARM),
@@ -263,6 +263,18 @@ pub(in crate::config) static DEPLOY: Object = object(
 );
 
 static UPDATE: Object = object(
+    "an update",
+    &[
+        f("parallelism", COUNT).keep(),
+        f("delay", Kind::Duration),
+        f("failure_action", Kind::Text),
+        f("monitor", Kind::Duration).ignored("a container counts once it is ready"),
+        f("max_failure_ratio", Kind::Float32).ignored("macula stops at the first failure"),
+        f("order", Kind::Choice(&["start-first", "stop-first"])),
+    ],
+);
+
+static ROLLBACK: Object = object(
     "an update",
     &[
         f("parallelism", COUNT).keep(),

@@ -7,7 +7,7 @@ use super::{Project, build, files, flag, networks, ports, string_map, text, volu
 use crate::config::yaml::{Node, Report};
 use crate::model::{
     Blkio, Condition, ContainerOptions, Dependency, DeviceRequest, Healthcheck, Limits, Logging, NetworkDecl, Origin,
-    PullPolicy, Restart, Service, Ulimit, Volume,
+    PullPolicy, Restart, Service, Ulimit, Update, Volume,
 };
 
 /// The services of a project, without their `x-macula`.
@@ -103,9 +103,45 @@ fn service(
         depends_on: dependencies(node),
         healthcheck: node.get("healthcheck").map(healthcheck),
         replicas,
+        update: update(node, name, report),
         stop_grace_period: duration(node, "stop_grace_period"),
         options: options(node, name, report),
         extension: crate::model::Extension::default(),
+    }
+}
+
+/// `deploy.update_config`. A failure ends the update, as `failure_action: pause` says.
+fn update(node: &Node, name: &str, report: &mut Report) -> Update {
+    let path = format!("services.{name}.deploy.update_config");
+    let Some(config) = node.get("deploy").and_then(|deploy| deploy.get("update_config")) else {
+        return Update::default();
+    };
+    if let Some(action) = config.get("failure_action").filter(|action| action.as_text() != Some("pause")) {
+        report.warn(
+            action.span,
+            format!("{path}.failure_action: macula stops at the first failure"),
+            "write `pause`, which says so",
+        );
+    }
+    let mut start_first = config.get_text("order") == Some("start-first");
+    // two containers cannot hold one port or one address
+    let alone = node.items("ports").iter().any(|port| port.get_text("published").is_some_and(|port| port != "0"))
+        || node.entries("networks").any(|(_, entry)| {
+            ["ipv4_address", "ipv6_address", "mac_address"].iter().any(|key| entry.node.get_text(key).is_some())
+        })
+        || node.get_text("network_mode").is_some();
+    if start_first && alone {
+        report.warn(
+            config.span,
+            format!("{path}.order: the old container stops first, since both cannot hold the same port or address"),
+            "publish no fixed port: the ingress leads to all replicas",
+        );
+        start_first = false;
+    }
+    Update {
+        parallelism: config.get_int("parallelism").and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
+        delay: duration(config, "delay").unwrap_or_default(),
+        start_first,
     }
 }
 

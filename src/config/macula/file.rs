@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use crate::config::files::Files;
 use crate::config::read::read_text;
-use crate::config::yaml::{self, Field, Kind, Node, Object, Report, Shaper, Span, Value, field as f, shape};
+use crate::config::yaml::{
+    self, Field, Kind, Node, Object, Report, Shaper, Span, Value, field as f, shape, suggestion,
+};
 use crate::model::{
-    AddressSettings, ClusterSettings, DnsSettings, ImagePolicy, ImageSettings, IngressSettings, PlatformName, Timeouts,
-    is_dns_name,
+    ADD_ONS, AddressSettings, ClusterSettings, DnsSettings, ImagePolicy, ImageSettings, IngressSettings, PlatformName,
+    Timeouts, is_dns_name,
 };
 
 const PORT: Kind = Kind::Int(1, 65535);
@@ -111,7 +113,7 @@ static CLUSTER: Object = closed(
         f("ingress", Kind::Choice(&["nginx", "traefik"])).doc("The ingress controller in the cluster."),
         f("timeout", Kind::Duration).doc("How long the API server may take to become ready, 5m unless given."),
         f("feature_gates", Kind::Map(&Kind::Bool)).doc("Feature gates of Kubernetes: {NAME: true}."),
-        f("addons", Kind::Texts).doc("Add-ons in addition to those that are always installed."),
+        f("addons", Kind::Texts).doc("Names of add-ons. All there are, are installed where they have a use; anything else is refused."),
         f("udp_services", Kind::Map(&Kind::Text))
             .doc("UDP port and the service that gets it: {4433: namespace/service:port}."),
     ],
@@ -265,6 +267,22 @@ pub(in crate::config) fn load(path: &Path, home: Option<&str>, files: &dyn Files
             format!("cluster: {} control planes have no majority when one fails", settings.cluster.control_planes),
             "take 1 or 3",
         );
+    }
+    for name in root.get("cluster").map(|cluster| cluster.items("addons")).unwrap_or_default() {
+        let text = name.as_text().unwrap_or_default();
+        if ADD_ONS.contains(&text) {
+            report.warn(
+                name.span,
+                format!("cluster.addons: {text} is always installed where it has a use; this changes nothing"),
+                "leave it out",
+            );
+        } else {
+            report.error_help(
+                name.span,
+                format!("cluster.addons: there is no add-on `{text}`"),
+                suggestion(text, ADD_ONS),
+            );
+        }
     }
     if settings.ingress.http == settings.ingress.https
         && let Some(node) = root.get("ingress")

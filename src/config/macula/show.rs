@@ -108,7 +108,7 @@ images: {policy: local, sources: {docker.io: [mirror.gcr.io]}, overrides: {'a:1'
 ingress: {redirect: true, http: 8080, https: 8443}
 addresses: {block: 127.80.5.0, subnet: 172.28.0.0/24}
 dns: {listen: ['127.0.0.9:53'], upstream: [1.1.1.1], rebind_allow: [plex.direct]}
-cluster: {enabled: true, name: c, node_image: n, control_planes: 3, workers: 2, ingress: traefik, timeout: 90s, feature_gates: {X: true}, addons: [a], udp_services: {4433: 'a/b:1'}}
+cluster: {enabled: true, name: c, node_image: n, control_planes: 3, workers: 2, ingress: traefik, timeout: 90s, feature_gates: {X: true}, addons: [alloy], udp_services: {4433: 'a/b:1'}}
 timeouts: {healthy: 1m30s, image: 1h}
 ";
 
@@ -184,7 +184,7 @@ timeouts: {healthy: 1m30s, image: 1h}
           feature_gates:
             X: true
           addons:
-          - a
+          - alloy
           udp_services:
             '4433': a/b:1
         timeouts:

@@ -50,9 +50,7 @@ impl Making for DockerMaking<'_> {
     }
 
     async fn rename(&self, id: &str, name: &str) -> Result<(), EngineError> {
-        let options = RenameContainerOptions { name: name.to_owned() };
-        let renamed = self.docker.client.rename_container(id, options);
-        self.docker.call(&operation::rename(name), CHANGE, renamed).await
+        self.docker.rename(id, name).await
     }
 }
 
@@ -139,6 +137,16 @@ impl Containers for Docker {
         let operation = operation::kill(container, signal);
         let options = KillContainerOptions { signal: signal.to_owned() };
         self.call(&operation, READ, self.client.kill_container(container, Some(options))).await
+    }
+
+    fn refuses(&self, spec: &ContainerSpec) -> Option<String> {
+        super::spec::creation(spec, "", &BTreeMap::new(), &[], self.api).err()
+    }
+
+    async fn rename(&self, container: &str, name: &str) -> Result<(), EngineError> {
+        let options = RenameContainerOptions { name: name.to_owned() };
+        let renamed = self.client.rename_container(container, options);
+        self.call(&operation::rename(name), CHANGE, renamed).await
     }
 
     async fn remove_container(&self, container: &str) -> Result<(), EngineError> {

@@ -21,6 +21,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("services.*.depends_on.*.required", "which services take part (config/check)"),
     ("services.*.volumes[].bind.create_host_path", "the default is written out"),
     ("services.*.ports[].mode", "a warning of its own"),
+    ("services.*.deploy.update_config.failure_action", "a warning of its own"),
     ("services.*.env_file[].required", "whether a missing file is an error"),
     ("services.*.networks.*.priority", "the order of networks, which an engine of API 1.44 takes all at once"),
 ];
@@ -68,8 +69,8 @@ fn asked(loaded: &Loaded, facts: &Facts) -> String {
             serde_json::from_value(serde_json::to_value(&creation.body).unwrap()).unwrap();
         let connect: Vec<_> = creation.connect.iter().map(|(name, end)| serde_json::json!({name: end})).collect();
         out.push_str(&format!(
-            "{} {body:?} {connect:?} {:?} {:?} {:?} {:?}\n",
-            spec.name, spec.files, spec.depends_on, spec.readiness, spec.options.platform
+            "{} {body:?} {connect:?} {:?} {:?} {:?} {:?} {:?}\n",
+            spec.name, spec.files, spec.depends_on, spec.readiness, spec.options.platform, spec.update
         ));
     }
     out

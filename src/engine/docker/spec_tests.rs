@@ -28,6 +28,7 @@ fn bare() -> ContainerSpec {
         options: ContainerOptions::default(),
         labels: BTreeMap::new(),
         readiness: Readiness::default(),
+        update: Default::default(),
         depends_on: Vec::new(),
         reload: None,
         reload_check: Vec::new(),

@@ -109,18 +109,7 @@ impl Making for FakeMaking<'_> {
     }
 
     async fn rename(&self, id: &str, name: &str) -> Result<(), EngineError> {
-        let operation = operation::rename(name);
-        self.engine.gate().await;
-        let mut world = self.engine.call(&operation)?;
-        if world.containers.contains_key(name) {
-            return Err(conflict(&operation, format!("the container name \"/{name}\" is already in use")));
-        }
-        let before = world.find(id).map_err(missing(&operation))?.observed.name.clone();
-        if let Some(mut container) = world.containers.remove(&before) {
-            container.observed.name = name.to_owned();
-            world.containers.insert(name.to_owned(), container);
-        }
-        Ok(())
+        self.engine.rename(id, name).await
     }
 }
 
@@ -238,6 +227,21 @@ impl Containers for FakeEngine {
         let id = self.named(container);
         self.gate().await;
         self.finish(&operation::stop(container), &id, 0, true)
+    }
+
+    async fn rename(&self, id: &str, name: &str) -> Result<(), EngineError> {
+        let operation = operation::rename(name);
+        self.gate().await;
+        let mut world = self.call(&operation)?;
+        if world.containers.contains_key(name) {
+            return Err(conflict(&operation, format!("the container name \"/{name}\" is already in use")));
+        }
+        let before = world.find(id).map_err(missing(&operation))?.observed.name.clone();
+        if let Some(mut container) = world.containers.remove(&before) {
+            container.observed.name = name.to_owned();
+            world.containers.insert(name.to_owned(), container);
+        }
+        Ok(())
     }
 
     async fn kill(&self, container: &str, signal: &str) -> Result<(), EngineError> {

@@ -46,6 +46,7 @@ fn container(service: &str) -> ContainerSpec {
         options: ContainerOptions::default(),
         labels: BTreeMap::from([(label::PLATFORM.to_owned(), "macula".to_owned())]),
         readiness: Readiness::default(),
+        update: Default::default(),
         depends_on: Vec::new(),
         reload: None,
         reload_check: Vec::new(),

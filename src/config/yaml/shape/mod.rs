@@ -260,7 +260,12 @@ pub(in crate::config) fn shape(kind: &Kind, mut node: Node, shaper: &mut Shaper<
         Kind::Bytes => Value::Int(bytes(&node, shaper)?),
         Kind::Duration => Value::Int(duration(&node, shaper)?),
         Kind::Texts => Value::List(texts(node, shaper, false, false)?),
-        Kind::TextOrTexts => Value::List(texts(node, shaper, true, false)?),
+        Kind::TextOrTexts => {
+            // of a variable that is not set
+            let mut all = texts(node, shaper, true, false)?;
+            all.retain(|item| item.as_text() != Some(""));
+            Value::List(all)
+        }
         Kind::Loose => Value::List(texts(node, shaper, true, true)?),
         Kind::Dict => Value::Map(dict(node, shaper, false)?),
         Kind::Labels => Value::Map(dict(node, shaper, true)?),
