@@ -679,7 +679,7 @@ fn the_networks_volumes_and_names_of_a_stack() {
 #[test]
 fn what_is_not_acted_on_is_named() {
     let (request, files) = with_stack(
-        "version: '3'\nservices:\n  a:\n    image: x:${TAG}\n    environment:\n    cpu_rt_period: 5\n    deploy: {mode: global, update_config: {order: stop-first}}\n    \
+        "version: '3'\nservices:\n  a:\n    image: x:${TAG}\n    environment:\n    cpu_rt_period: 5\n    deploy: {mode: global, rollback_config: {order: stop-first}}\n    \
          ports: ['8000-8001:80']\n    command: a | b\n    links: ['a2:z']\n    gpus: all\n  a2: {image: y, build: {context: 'https://x/y.git', ssh: [default]}}\n",
     );
     insta::assert_snapshot!(lines(&run(&request, &files).unwrap().warnings), @r#"
@@ -691,7 +691,7 @@ fn what_is_not_acted_on_is_named() {
         give it a value, or take the line away
     compose.yaml:7:14: services.a.deploy.mode: not supported by macula; ignored
         it is for Swarm
-    compose.yaml:7:28: services.a.deploy.update_config: not supported by macula; ignored
+    compose.yaml:7:28: services.a.deploy.rollback_config: not supported by macula; ignored
         it is for Swarm
     compose.yaml:9:14: services.a.command: `| b` is dropped, as Compose drops it: no shell reads this line
         write a list that names one: ["sh", "-c", "..."]

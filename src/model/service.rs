@@ -45,7 +45,7 @@ pub struct Service {
     pub depends_on: BTreeMap<String, Dependency>,
     pub healthcheck: Option<Healthcheck>,
     pub replicas: u32,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Update::is_usual")]
     pub update: Update,
     pub stop_grace_period: Option<Duration>,
     pub options: ContainerOptions,
@@ -61,6 +61,12 @@ pub struct Update {
     pub delay: Duration,
     /// The new one is there before the old one goes.
     pub start_first: bool,
+}
+
+impl Update {
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Default for Update {
