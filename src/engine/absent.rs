@@ -97,6 +97,10 @@ impl Containers for Absent {
         absent()
     }
 
+    async fn rename(&self, _: &str, _: &str) -> Result<(), EngineError> {
+        absent()
+    }
+
     async fn remove_container(&self, _: &str) -> Result<(), EngineError> {
         absent()
     }
