@@ -353,6 +353,7 @@ async fn networks_addresses_and_names() {
     let attached = |ipv4: Option<&str>, alias: &str| NetworkAttachment {
         network: network.clone(),
         aliases: vec![alias.to_owned()],
+        links: Vec::new(),
         ipv4: ipv4.map(|ip| ip.parse().unwrap()),
         ipv6: None,
     };
@@ -457,7 +458,7 @@ async fn a_taken_port_and_a_taken_name_are_named() {
     let network = bench.network("10.213.77.16/28").await;
     let mut spec = bench.spec("web", &["sleep", "60"]);
     spec.network_mode = None;
-    spec.networks = vec![NetworkAttachment { network, aliases: Vec::new(), ipv4: None, ipv6: None }];
+    spec.networks = vec![NetworkAttachment { network, aliases: Vec::new(), links: Vec::new(), ipv4: None, ipv6: None }];
     spec.ports = vec![PortBinding {
         host_ip: "127.0.0.1".parse().unwrap(),
         host_port: Some(port),

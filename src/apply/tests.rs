@@ -52,6 +52,7 @@ fn service(
     let attached = |network: &&str| NetworkAttachment {
         network: (*network).to_owned(),
         aliases: vec![name.to_owned()],
+        links: Vec::new(),
         ipv4: None,
         ipv6: None,
     };

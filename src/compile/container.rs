@@ -332,7 +332,9 @@ fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<Networ
     // what the ingress or Prometheus must reach is on the platform's network, whatever else it is on
     let reached = service.extension.role.is_some()
         || !service.extension.ingress.is_empty()
-        || !service.extension.metrics.is_empty();
+        || !service.extension.metrics.is_empty()
+        || stack.scoped && service.networks.contains_key("default");
+    let shared = shared_names(platform, stack);
     // a default network that the file describes is one of the stack's own
     let own_default = stack.networks.contains_key("default");
     let on_default = service.networks.is_empty() || service.networks.contains_key("default") && !own_default || reached;
@@ -353,6 +355,7 @@ fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<Networ
         all.push(NetworkAttachment {
             network: platform.name.network(),
             aliases,
+            links: Vec::new(),
             ipv4: match declared.and_then(|network| network.ipv4_address) {
                 Some(address) => Some(address),
                 None if ingress && replica == 1 => Some(ingress_address(site.subnet)),
@@ -368,15 +371,59 @@ fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<Networ
             known.aliases.extend(network.aliases.clone());
             known.aliases.sort();
             known.aliases.dedup();
+            known.links.extend(links(stack, key, &shared));
             known.ipv4 = known.ipv4.or(network.ipv4_address);
             known.ipv6 = known.ipv6.or(network.ipv6_address);
             continue;
         }
         let mut aliases = vec![service.name.clone()];
+        aliases.extend(service.short.clone());
         aliases.extend(network.aliases.clone());
-        all.push(NetworkAttachment { network: name, aliases, ipv4: network.ipv4_address, ipv6: network.ipv6_address });
+        let unmistakable: Vec<String> =
+            aliases.iter().filter(|name| shared.contains(*name)).map(|name| in_stack(name, stack)).collect();
+        aliases.extend(unmistakable);
+        all.push(NetworkAttachment {
+            network: name,
+            aliases,
+            links: links(stack, key, &shared),
+            ipv4: network.ipv4_address,
+            ipv6: network.ipv6_address,
+        });
     }
     all
+}
+
+/// Names that services of a stack have in its own networks, and other services in the platform's.
+fn shared_names(platform: &Platform, stack: &Stack) -> BTreeSet<String> {
+    if !stack.scoped {
+        return BTreeSet::new();
+    }
+    let others = platform.services().filter(|(other, _)| other.name != stack.name);
+    let others: BTreeSet<&str> = others.map(|(_, service)| service.name.as_str()).collect();
+    let own = stack.services.values().flat_map(|service| {
+        let aliases = service.networks.values().flat_map(|network| &network.aliases);
+        service.short.iter().chain(aliases)
+    });
+    own.filter(|name| others.contains(name.as_str())).cloned().collect()
+}
+
+/// A name that nobody else has.
+fn in_stack(name: &str, stack: &Stack) -> String {
+    format!("{name}.{}", stack.name)
+}
+
+/// The engine asks a container's networks in no order that counts, so a name that two of them know leads
+/// anywhere. What a container has as a link it finds first.
+fn links(stack: &Stack, network: &str, shared: &BTreeSet<String>) -> Vec<String> {
+    let there = |name: &&String| {
+        stack.services.values().any(|service| {
+            service
+                .networks
+                .get(network)
+                .is_some_and(|joined| service.short.as_ref() == Some(*name) || joined.aliases.contains(name))
+        })
+    };
+    shared.iter().filter(there).map(|name| format!("{}:{name}", in_stack(name, stack))).collect()
 }
 
 /// Inside the platform's network every name leads to this service.

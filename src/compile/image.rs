@@ -159,6 +159,7 @@ mod tests {
         let mut service = Service { name: "web".into(), image: Some(image.into()), ..Service::default() };
         service.extension.sources = sources.iter().map(|source| (*source).to_owned()).collect();
         let stack = crate::model::Stack {
+            scoped: false,
             name: "s".into(),
             origin: crate::model::Origin::BuiltIn,
             services: [("web".to_owned(), service)].into(),

@@ -148,3 +148,43 @@ async fn docker_compose_finds_everything_of_the_platform() {
     assert!(resources.networks.iter().all(|spec| project(&spec.labels).as_deref() == Some("macula")));
     assert!(resources.volumes.iter().all(|spec| project(&spec.labels).as_deref() == Some("macula")));
 }
+
+#[tokio::test]
+async fn a_stack_with_a_name_that_is_taken_finds_its_own_first() {
+    let files = MemoryFiles::default()
+        .with("/w/ours/compose.yaml", "services: {postgres: {image: 'p:1'}, s3: {image: 's:1'}}")
+        .with(
+            "/w/shop/compose.yaml",
+            "services:
+  web: {image: 'w:1', networks: [default, back], x-macula: {ingress: {host: web, port: 80}}}
+  postgres: {image: 'p:2', networks: {back: , default: {aliases: [s3]}}}
+  jobs: {image: 'j:1', networks: [back]}
+networks: {back: }
+",
+        );
+    let found = resources(&files, &["ours", "shop"]).await;
+    let networks: Vec<&str> = found.networks.iter().map(|network| network.name.as_str()).collect();
+    assert_eq!(networks, ["macula", "macula-shop-back", "macula-shop-default"]);
+    let lines = found.containers.iter().map(|spec| {
+        let networks = spec.networks.iter().map(|joined| {
+            format!("\n  {} is {:?}, finds {:?}", joined.network, joined.aliases, joined.links)
+        });
+        format!("{}:{}", spec.name, networks.collect::<String>())
+    });
+    insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @r#"
+    macula-postgres-1:
+      macula is ["postgres"], finds []
+    macula-s3-1:
+      macula is ["s3"], finds []
+    macula-jobs-1:
+      macula-shop-back is ["jobs"], finds ["postgres.shop:postgres"]
+    macula-shop-postgres-1:
+      macula is ["shop-postgres"], finds []
+      macula-shop-back is ["shop-postgres", "postgres", "postgres.shop"], finds ["postgres.shop:postgres"]
+      macula-shop-default is ["shop-postgres", "postgres", "s3", "postgres.shop", "s3.shop"], finds ["postgres.shop:postgres", "s3.shop:s3"]
+    macula-web-1:
+      macula is ["web"], finds []
+      macula-shop-back is ["web"], finds ["postgres.shop:postgres"]
+      macula-shop-default is ["web"], finds ["postgres.shop:postgres", "s3.shop:s3"]
+    "#);
+}

@@ -61,7 +61,9 @@ pub(super) fn name_services(stacks: &mut [check::Loaded], project: &Path) {
     let mut named: Vec<(String, Vec<IngressRule>)> = Vec::new();
     for (name, entry) in loaded.project.services() {
         let says = entry.node.get("x-macula").and_then(|extension| extension.get("ingress")).is_some();
-        let Some(service) = loaded.stack.services.get(name).filter(|_| !says) else { continue };
+        let own =
+            loaded.stack.services.values().find(|service| service.short.as_deref().unwrap_or(&service.name) == name);
+        let Some(service) = own.filter(|_| !says) else { continue };
         if service.network_mode.is_some() {
             continue;
         }
@@ -71,10 +73,11 @@ pub(super) fn name_services(stacks: &mut [check::Loaded], project: &Path) {
             let host = if number == 0 { label } else { format!("{label}-{port}") };
             let host = if taken.contains(&host) { format!("{host}-{stack}") } else { host };
             if taken.insert(host.clone()) {
-                rules.push(rule(host, port));
+                let tls = speaks_tls(port, &service.ports, &entry.node);
+                rules.push(IngressRule { tls, ..rule(host, port) });
             }
         }
-        named.push((name.to_owned(), rules));
+        named.push((service.name.clone(), rules));
     }
     for (name, rules) in named {
         if let Some(service) = loaded.stack.services.get_mut(&name) {
@@ -83,7 +86,7 @@ pub(super) fn name_services(stacks: &mut [check::Loaded], project: &Path) {
     }
 }
 
-fn rule(host: String, port: u16) -> IngressRule {
+pub(super) fn rule(host: String, port: u16) -> IngressRule {
     IngressRule {
         host,
         port,
@@ -99,6 +102,15 @@ fn rule(host: String, port: u16) -> IngressRule {
         strip: false,
         same_origin: false,
         response_timeout: None,
+    }
+}
+
+/// What a file publishes as 443, or calls HTTPS, is encrypted by the service itself.
+fn speaks_tls(target: u16, published: &[PublishedPort], service: &Node) -> bool {
+    let said = service.items("ports").iter().find(|one| one.get_int("target") == Some(i64::from(target)));
+    match said.and_then(|one| one.get_text("app_protocol")) {
+        Some(protocol) => protocol.eq_ignore_ascii_case("https"),
+        None => target == 443 || published.iter().any(|port| port.target == target && port.published == Some(443)),
     }
 }
 

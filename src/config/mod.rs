@@ -8,6 +8,7 @@ mod discover;
 mod files;
 mod macula;
 mod read;
+mod scope;
 mod selection;
 mod yaml;
 
@@ -150,10 +151,12 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
         .collect();
     let unused_overrides = unused_overrides(&images, &settings.services, &stacks);
     let selection = Selection::choose(&mut stacks, &settings, &asked, &mut report);
+    scope::separate(&mut stacks, &name);
     apply_changes(&settings.services, &mut stacks, &selection, &mut report);
     if let Some(project) = &discovered {
         discover::name_services(&mut stacks, project);
     }
+    scope::ingress_ports(&mut stacks, &settings.ingress, &domain, &mut report);
     for (from, to) in &images.overrides {
         let services = stacks.iter_mut().flat_map(|loaded| loaded.stack.services.values_mut());
         for service in services.filter(|service| service.image.as_ref() == Some(from)) {
@@ -413,6 +416,7 @@ fn stack(
     Stack {
         name: project.name.clone(),
         origin: project.origin.clone(),
+        scoped: false,
         services,
         networks: compose::service::networks(project),
         volumes: compose::service::volumes(project),

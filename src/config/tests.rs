@@ -116,14 +116,12 @@ fn the_same_stack_twice_is_there_once() {
 }
 
 #[test]
-fn stacks_and_services_have_names_of_their_own() {
+fn stacks_have_names_of_their_own() {
     let files = MemoryFiles::default().with("/home/dev/a/x/compose.yaml", WEB).with("/home/dev/b/x/compose.yaml", WEB);
     let request = Request { stacks: vec!["a/x".into(), "b/x".into()], ..request() };
     insta::assert_snapshot!(run(&request, &files).unwrap_err(), @r"
     b/x/compose.yaml:1:1: two stacks have the name `x`: the other is a/x/compose.yaml:1:1
         give one of them another `name:` at its top
-    b/x/compose.yaml:1:12: the service `web` is in the stack `x` too (a/x/compose.yaml:1:12)
-        a service's name is unique in the platform: rename one of the two, or leave one out in macula.yaml
     ");
 }
 

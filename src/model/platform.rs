@@ -63,6 +63,10 @@ impl Platform {
 pub struct Stack {
     pub name: String,
     pub origin: Origin,
+    /// One of its services is called like another stack's, so that it has a network of its own in which
+    /// its own names win.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub scoped: bool,
     pub services: BTreeMap<String, Service>,
     pub networks: BTreeMap<String, NetworkDecl>,
     pub volumes: BTreeMap<String, Volume>,

@@ -91,6 +91,11 @@ impl PlatformName {
         format!("{}-{key}", self.prefix())
     }
 
+    /// A volume of a stack that shares its key with one of ours, unless the stack names it.
+    pub fn stack_volume(&self, stack: &str, key: &str) -> String {
+        format!("{}-{stack}-{key}", self.prefix())
+    }
+
     /// The zone, where macula.yaml does not say it.
     pub fn domain(&self) -> String {
         if self.is_default() { DEFAULT_DOMAIN.to_owned() } else { self.domain_below(DEFAULT_DOMAIN) }

@@ -359,6 +359,9 @@ pub struct DependsOn {
 pub struct NetworkAttachment {
     pub network: String,
     pub aliases: Vec<String>,
+    /// `NAME:ALIAS`: what this container alone finds under ALIAS, before any other network is asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<String>,
     pub ipv4: Option<Ipv4Addr>,
     pub ipv6: Option<Ipv6Addr>,
 }

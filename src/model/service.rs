@@ -15,6 +15,9 @@ use super::{EngineKind, Facts, FormatVersion};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Service {
     pub name: String,
+    /// What its stack calls it, where another stack has a service of that name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub short: Option<String>,
     /// As written, after interpolation and `images.overrides`.
     pub image: Option<String>,
     pub build: Option<Build>,

@@ -67,6 +67,7 @@ fn platform() -> Platform {
         name: PlatformName::default(),
         domain: "macula.local".into(),
         stacks: vec![Stack {
+            scoped: false,
             name: "app".into(),
             origin: Origin::BuiltIn,
             services,

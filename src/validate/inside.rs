@@ -129,7 +129,13 @@ async fn for_a_moment(
         image: image.to_owned(),
         entrypoint: Some(program.to_vec()),
         command: Some(arguments.to_vec()),
-        networks: vec![NetworkAttachment { network: network.to_owned(), aliases: Vec::new(), ipv4: None, ipv6: None }],
+        networks: vec![NetworkAttachment {
+            network: network.to_owned(),
+            aliases: Vec::new(),
+            links: Vec::new(),
+            ipv4: None,
+            ipv6: None,
+        }],
         labels: labels.clone(),
         ..ContainerSpec::default()
     };

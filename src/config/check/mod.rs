@@ -3,6 +3,8 @@
 
 mod shared;
 
+pub(super) use shared::qualified;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -21,7 +23,8 @@ pub(super) struct Loaded {
 
 impl Loaded {
     fn entry(&self, service: &str) -> Option<&Entry> {
-        self.project.root.get("services")?.as_map()?.get(service)
+        let written = self.stack.services.get(service).and_then(|found| found.short.as_deref()).unwrap_or(service);
+        self.project.root.get("services")?.as_map()?.get(written)
     }
 
     /// Where a service stands.
@@ -30,7 +33,7 @@ impl Loaded {
     }
 
     /// Where a key of a service stands, or else the service.
-    fn at_key(&self, service: &str, path: &[&str]) -> Span {
+    pub(super) fn at_key(&self, service: &str, path: &[&str]) -> Span {
         let mut span = self.at(service);
         let mut node = self.entry(service).map(|entry| &entry.node);
         for key in path {

@@ -125,7 +125,7 @@ pub(super) fn inside(stacks: &[Loaded], report: &mut Report) {
 
 /// The full name of a host of an ingress rule. One with a dot is a full name, which may lie outside
 /// the domain: then somebody else sends its requests here, such as a tunnel.
-fn qualified(host: &str, domain: &str) -> String {
+pub(in crate::config) fn qualified(host: &str, domain: &str) -> String {
     let bare = host.strip_prefix("*.").unwrap_or(host);
     if bare.contains('.') { host.to_owned() } else { format!("{host}.{domain}") }
 }

@@ -83,6 +83,7 @@ fn service(
         .unwrap_or(1);
     let (expose, expose_other) = ports::exposed(node, name, report);
     Service {
+        short: None,
         name: name.to_owned(),
         image: text(node, "image"),
         build: build::build(node, name, sources, report),

@@ -45,7 +45,7 @@ pub(super) fn creation(
     };
     if !options.links.is_empty() {
         for (_, endpoint) in &mut endpoints {
-            endpoint.links = Some(options.links.clone());
+            endpoint.links.get_or_insert_default().extend(options.links.clone());
         }
     }
     let network_mode = spec.network_mode.clone().or_else(|| endpoints.first().map(|(network, _)| network.clone()));
@@ -268,6 +268,7 @@ pub(super) fn endpoint(network: &NetworkAttachment) -> EndpointSettings {
     let fixed = network.ipv4.is_some() || network.ipv6.is_some();
     EndpointSettings {
         aliases: (!network.aliases.is_empty()).then(|| network.aliases.clone()),
+        links: (!network.links.is_empty()).then(|| network.links.clone()),
         ipam_config: fixed.then(|| EndpointIpamConfig {
             ipv4_address: network.ipv4.map(|address| address.to_string()),
             ipv6_address: network.ipv6.map(|address| address.to_string()),

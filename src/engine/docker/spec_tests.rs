@@ -43,6 +43,7 @@ fn network(name: &str, ipv4: Option<&str>) -> NetworkAttachment {
     NetworkAttachment {
         network: name.into(),
         aliases: vec!["db".into(), "postgres.macula.local".into()],
+        links: vec!["cache.shop:cache".into()],
         ipv4: ipv4.map(|ip| ip.parse().unwrap()),
         ipv6: None,
     }
@@ -220,6 +221,7 @@ fn everything_that_a_spec_says_reaches_an_old_engine() {
               "postgres.macula.local"
             ],
             "Links": [
+              "cache.shop:cache",
               "macula-db-1:database"
             ]
           }
@@ -466,6 +468,7 @@ fn everything_that_a_spec_says_reaches_an_old_engine() {
                 "IPv4Address": "10.3.0.7"
               },
               "Links": [
+                "cache.shop:cache",
                 "macula-db-1:database"
               ]
             }
@@ -528,7 +531,10 @@ fn a_bare_spec_asks_for_nothing() {
               ],
               "IPAMConfig": {
                 "IPv4Address": "10.3.0.7"
-              }
+              },
+              "Links": [
+                "cache.shop:cache"
+              ]
             }
           }
         }

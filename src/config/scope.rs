@@ -1,0 +1,272 @@
+//! A stack of the user's is a space of its own: where one of its services is called like a service of
+//! another stack, both are there. The later one is `STACK-NAME` in the platform, and `NAME` inside its
+//! stack, which then has a default network of its own (docs/decisions/scopes.md).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::check::{self, Loaded};
+use super::discover;
+use super::yaml::Report;
+use crate::model::{
+    IngressRule, IngressSettings, NetworkDecl, PlatformName, Protocol, PublishedPort, Role, SecretSource, Service,
+    ServiceNetwork, to_dns_label,
+};
+
+/// Gives a stack whose names meet those of an earlier one names and a network of its own.
+pub(super) fn separate(stacks: &mut [Loaded], platform: &PlatformName) {
+    let mut taken: BTreeSet<String> = BTreeSet::new();
+    let mut volumes: BTreeSet<String> = BTreeSet::new();
+    let mut names: BTreeSet<String> = BTreeSet::new();
+    for loaded in stacks.iter_mut() {
+        if !loaded.built_in {
+            // a project's folder may well be called as one of ours
+            let plain = loaded.stack.name.clone();
+            let free = (2..).map(|n| format!("{plain}-{n}")).find(|name| !names.contains(name));
+            if let Some(free) = free.filter(|_| names.contains(&plain) && loaded.project.root.get("name").is_none()) {
+                loaded.stack.name = free;
+            }
+            let renamed = renamed(loaded, &taken);
+            if !renamed.is_empty() {
+                rename(loaded, &renamed);
+            }
+            for (key, volume) in &mut loaded.stack.volumes {
+                if volumes.contains(key) && !volume.external && volume.name.is_none() {
+                    volume.name = Some(platform.stack_volume(&loaded.stack.name, key));
+                }
+            }
+        } else {
+            volumes.extend(loaded.stack.volumes.keys().cloned());
+            names.insert(loaded.stack.name.clone());
+        }
+        taken.extend(loaded.stack.services.keys().cloned());
+    }
+}
+
+/// The services whose names are taken, with those that they get.
+fn renamed(loaded: &Loaded, taken: &BTreeSet<String>) -> BTreeMap<String, String> {
+    let own = &loaded.stack.services;
+    own.keys()
+        .filter(|name| taken.contains(*name))
+        .map(|name| (name.clone(), format!("{}-{name}", loaded.stack.name)))
+        .filter(|(_, new)| !taken.contains(new) && !own.contains_key(new))
+        .collect()
+}
+
+fn rename(loaded: &mut Loaded, renamed: &BTreeMap<String, String>) {
+    let stack = &mut loaded.stack;
+    stack.scoped = true;
+    stack.networks.entry("default".to_owned()).or_insert_with(NetworkDecl::default);
+    let services = std::mem::take(&mut stack.services);
+    for (name, mut service) in services {
+        references(&mut service, renamed);
+        if service.networks.is_empty() && service.network_mode.is_none() {
+            service.networks.insert("default".to_owned(), ServiceNetwork::default());
+        }
+        let key = match renamed.get(&name) {
+            Some(new) => {
+                service.short = Some(name);
+                service.name.clone_from(new);
+                new.clone()
+            }
+            None => name,
+        };
+        stack.services.insert(key, service);
+    }
+}
+
+/// Whatever a service says of others in its stack.
+fn references(service: &mut Service, renamed: &BTreeMap<String, String>) {
+    service.depends_on = std::mem::take(&mut service.depends_on)
+        .into_iter()
+        .map(|(name, dependency)| (renamed.get(&name).cloned().unwrap_or(name), dependency))
+        .collect();
+    let options = &mut service.options;
+    for mode in [&mut service.network_mode, &mut options.pid, &mut options.ipc, &mut options.uts] {
+        if let Some(new) = mode.as_deref().and_then(|mode| renamed.get(mode.strip_prefix("service:")?)) {
+            *mode = Some(format!("service:{new}"));
+        }
+    }
+    for text in options.volumes_from.iter_mut().chain(&mut options.links) {
+        let (name, rest) = text.split_once(':').unwrap_or((text, ""));
+        if let Some(new) = renamed.get(name) {
+            *text = if rest.is_empty() { new.clone() } else { format!("{new}:{rest}") };
+        }
+    }
+    for source in service.extension.secrets.values_mut() {
+        if let SecretSource::From { service, .. } = source
+            && let Some(new) = renamed.get(service)
+        {
+            service.clone_from(new);
+        }
+    }
+}
+
+/// Ports 80 and 443 of this machine are the ingress's, which gives every service a name there: a
+/// service that publishes them is reached by its name, and says so.
+pub(super) fn ingress_ports(stacks: &mut [Loaded], ingress: &IngressSettings, domain: &str, report: &mut Report) {
+    let services = || stacks.iter().flat_map(|loaded| loaded.stack.services.values());
+    let Some(gateway) = services().find(|service| service.extension.role == Some(Role::Ingress)) else { return };
+    let gateway = gateway.name.clone();
+    let mut hosts: BTreeSet<String> =
+        services().flat_map(|service| service.extension.ingress.iter().map(|rule| rule.host.clone())).collect();
+    for loaded in stacks.iter_mut().filter(|loaded| !loaded.built_in) {
+        let stack = loaded.stack.name.clone();
+        let mut moved: Vec<(String, Vec<u16>)> = Vec::new();
+        for (name, service) in loaded.stack.services.iter_mut().filter(|(name, _)| **name != gateway) {
+            // who wants no name wants the port, and is told that it is taken
+            let entry =
+                loaded.project.root.get("services").and_then(|all| all.get(service.short.as_deref().unwrap_or(name)));
+            let says = entry.and_then(|entry| entry.get("x-macula")).is_some_and(|own| own.get("ingress").is_some());
+            if says && service.extension.ingress.is_empty() {
+                continue;
+            }
+            let web = |port: &PublishedPort| {
+                let here = port.host_ip.is_none_or(|address| address.is_loopback() || address.is_unspecified());
+                let number = port.published.filter(|number| *number == ingress.http || *number == ingress.https);
+                number.filter(|_| here && port.protocol == Protocol::Tcp && port.published_to.is_none())
+            };
+            let (gone, kept): (Vec<_>, Vec<_>) = service.ports.iter().cloned().partition(|port| web(port).is_some());
+            let Some(first) = gone.iter().min_by_key(|port| port.published != Some(ingress.http)) else { continue };
+            service.ports = kept;
+            if service.extension.ingress.is_empty() {
+                let plain = to_dns_label(service.short.as_deref().unwrap_or(name));
+                let host = if hosts.contains(&plain) { format!("{plain}-{stack}") } else { plain };
+                if hosts.insert(host.clone()) {
+                    let tls = first.published == Some(ingress.https);
+                    service.extension.ingress.push(IngressRule { tls, ..discover::rule(host, first.target) });
+                }
+            }
+            moved.push((name.clone(), gone.iter().filter_map(|port| port.published).collect()));
+        }
+        for (name, numbers) in moved {
+            let rule = loaded.stack.services.get(&name).and_then(|service| service.extension.ingress.first());
+            let Some(host) = rule.map(|rule| check::qualified(&rule.host, domain)) else { continue };
+            let numbers: Vec<String> = numbers.iter().map(u16::to_string).collect();
+            let (ports, pronoun) = if numbers.len() == 1 { ("port", "it belongs") } else { ("ports", "they belong") };
+            report.warn(
+                loaded.at_key(&name, &["ports"]),
+                format!(
+                    "services.{name} is not published on {ports} {}: on this machine {pronoun} to the ingress",
+                    numbers.join(" and ")
+                ),
+                format!("it answers at http://{host}; publish another port as well to reach it without a name"),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Loaded, MemoryFiles, Request, load_with};
+
+    const BUILT_IN: &str = "
+services:
+  ingress: {image: haproxy, x-macula: {role: ingress}}
+  postgres: {image: 'postgres:ours', volumes: ['postgres:/data']}
+  grafana: {image: 'grafana:ours', x-macula: {ingress: {host: grafana, port: 3000}}}
+volumes: {postgres: }
+";
+
+    fn loaded(shop: &str) -> Loaded {
+        let request = Request { cwd: "/shop".into(), discover: true, ..Request::default() };
+        let files = MemoryFiles::default().with("/shop/.git/HEAD", "").with("/shop/compose.yaml", shop);
+        load_with(&request, &files, &[("metrics.yaml", BUILT_IN)]).unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    #[test]
+    fn a_projects_services_may_be_called_like_ours() {
+        let loaded = loaded(
+            "services:
+  web: {image: web, depends_on: {postgres: {condition: service_healthy}}, network_mode: 'service:grafana'}
+  jobs: {image: web, depends_on: [postgres], volumes_from: ['postgres:ro'], links: ['postgres:db'], pid: 'service:web'}
+  postgres: {image: 'postgres:17', volumes: ['postgres:/var/lib/postgresql/data'], ports: ['5432:5432']}
+  grafana: {image: 'grafana:1', ports: ['3000:3000'], networks: {default: {aliases: [charts]}}}
+volumes: {postgres: , web: }
+",
+        );
+        let stack = loaded.platform.stacks.iter().find(|stack| stack.name == "shop").unwrap();
+        assert!(stack.scoped && stack.networks.contains_key("default"));
+        assert_eq!(stack.volumes["postgres"].name.as_deref(), Some("macula-shop-postgres"));
+        assert_eq!(stack.volumes["web"].name, None);
+        let lines = stack.services.values().map(|service| {
+            let needs: Vec<&str> = service.depends_on.keys().map(String::as_str).collect();
+            let hosts = service.extension.ingress.iter().map(|rule| format!("{}:{}", rule.host, rule.port));
+            let options = &service.options;
+            format!(
+                "{} ({}) needs {needs:?}, networks {:?} {:?}, from {:?}, links {:?}, pid {:?}, hosts {:?}",
+                service.name,
+                service.short.as_deref().unwrap_or("-"),
+                service.networks.keys().collect::<Vec<_>>(),
+                service.network_mode,
+                options.volumes_from,
+                options.links,
+                options.pid,
+                hosts.collect::<Vec<_>>(),
+            )
+        });
+        insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @r#"
+        jobs (-) needs ["shop-postgres", "web"], networks ["default"] None, from ["shop-postgres:ro"], links ["shop-postgres:db"], pid Some("service:web"), hosts []
+        shop-grafana (grafana) needs [], networks ["default"] None, from [], links [], pid None, hosts ["grafana-shop:3000"]
+        shop-postgres (postgres) needs [], networks ["default"] None, from [], links [], pid None, hosts []
+        web (-) needs ["shop-grafana", "shop-postgres"], networks [] Some("service:shop-grafana"), from [], links [], pid None, hosts []
+        "#);
+        assert!(!loaded.platform.stacks[0].scoped);
+        assert_eq!(loaded.platform.service("postgres").unwrap().1.image.as_deref(), Some("postgres:ours"));
+    }
+
+    #[test]
+    fn names_that_meet_nobody_change_nothing() {
+        let loaded = loaded("services: {db: {image: x, volumes: ['data:/d']}}\nvolumes: {data: }\n");
+        let stack = loaded.platform.stacks.iter().find(|stack| stack.name == "shop").unwrap();
+        assert!(!stack.scoped && stack.networks.is_empty() && stack.services["db"].short.is_none());
+    }
+
+    #[test]
+    fn a_folder_may_be_called_like_one_of_our_stacks() {
+        let request = Request { cwd: "/metrics".into(), discover: true, ..Request::default() };
+        let files = MemoryFiles::default().with("/metrics/compose.yaml", "services: {web: {image: x}}");
+        let loaded = load_with(&request, &files, &[("metrics.yaml", BUILT_IN)]).unwrap_or_else(|e| panic!("{e}"));
+        let names: Vec<_> = loaded.platform.stacks.iter().map(|stack| stack.name.as_str()).collect();
+        assert_eq!(names, ["metrics", "metrics-2"]);
+    }
+
+    #[test]
+    fn ports_of_the_ingress_become_names() {
+        let loaded = loaded(
+            "services:
+  web: {image: web, ports: ['80:8080', '443:8443', '9000:9000']}
+  edge: {image: edge, ports: ['0.0.0.0:443:8443']}
+  other: {image: other, ports: ['192.0.2.1:80:80', '80/udp']}
+",
+        );
+        let services = loaded.platform.services().filter(|(stack, _)| stack.name == "shop");
+        let lines = services.map(|(_, service)| {
+            let ports = service.ports.iter().map(|port| format!("{:?}:{}", port.published, port.target));
+            let hosts = service
+                .extension
+                .ingress
+                .iter()
+                .map(|rule| format!("{}:{}{}", rule.host, rule.port, if rule.tls { " tls" } else { "" }));
+            format!("{} {:?} {:?}", service.name, ports.collect::<Vec<_>>(), hosts.collect::<Vec<_>>())
+        });
+        let warnings = loaded.warnings.iter().map(ToString::to_string);
+        insta::assert_snapshot!(lines.chain(warnings).collect::<Vec<_>>().join("\n"), @r#"
+        edge [] ["edge:8443 tls"]
+        other ["Some(80):80", "None:80"] ["other:80"]
+        web ["Some(9000):9000"] ["web:8080", "web-8443:8443 tls", "web-9000:9000"]
+        compose.yaml:2:21: services.web is not published on ports 80 and 443: on this machine they belong to the ingress
+            it answers at http://web.macula.local; publish another port as well to reach it without a name
+        compose.yaml:3:23: services.edge is not published on port 443: on this machine it belongs to the ingress
+            it answers at http://edge.macula.local; publish another port as well to reach it without a name
+        "#);
+    }
+
+    #[test]
+    fn who_wants_no_name_is_told_that_the_port_is_taken() {
+        let request = Request { cwd: "/shop".into(), discover: true, ..Request::default() };
+        let shop = "services: {web: {image: web, ports: ['80:8080'], x-macula: {ingress: []}}}";
+        let files = MemoryFiles::default().with("/shop/compose.yaml", shop);
+        let errors = load_with(&request, &files, &[("metrics.yaml", BUILT_IN)]).unwrap_err().to_string();
+        assert!(errors.contains("services.web publishes 127.0.0.1:80, which belongs to the ingress"), "{errors}");
+    }
+}
