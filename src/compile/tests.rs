@@ -166,9 +166,10 @@ networks: {back: }
     let networks: Vec<&str> = found.networks.iter().map(|network| network.name.as_str()).collect();
     assert_eq!(networks, ["macula", "macula-shop-back", "macula-shop-default"]);
     let lines = found.containers.iter().map(|spec| {
-        let networks = spec.networks.iter().map(|joined| {
-            format!("\n  {} is {:?}, finds {:?}", joined.network, joined.aliases, joined.links)
-        });
+        let networks = spec
+            .networks
+            .iter()
+            .map(|joined| format!("\n  {} is {:?}, finds {:?}", joined.network, joined.aliases, joined.links));
         format!("{}:{}", spec.name, networks.collect::<String>())
     });
     insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"), @r#"

@@ -331,3 +331,44 @@ services:
     let shop = format!("nslookup shop.{}.macula.local", platform.name);
     assert!(platform.shell("page", &shop).contains("Address"), "{shop}");
 }
+
+#[test]
+fn two_stacks_may_both_have_a_db() {
+    let Some(platform) = Platform::new("two_stacks_may_both_have_a_db") else { return };
+    platform
+        .stack("services: {db: {<<: *base, command: [sleep, infinity], volumes: ['data:/data']}}\nvolumes: {data: }\n");
+    std::fs::create_dir(platform.project().join("shop")).unwrap();
+    let shop = format!(
+        "x-base: &base {{image: {IMAGE}, stop_signal: SIGKILL, command: [sleep, infinity]}}\n\
+         services:\n  web: {{<<: *base, depends_on: [db]}}\n  db: {{<<: *base, scale: 2}}\n"
+    );
+    platform.write("shop/compose.yaml", &shop);
+    platform.run("up --stack shop").ok();
+    let status = platform.run("status -o json").ok().json();
+    let names: Vec<&str> =
+        status["services"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["db", "shop-db", "web"]);
+
+    // each finds its own under the short name, and all of it under the platform's
+    let found = |service: &str, name: &str| {
+        let out = platform
+            .shell(service, &format!("nslookup {name} 2>&1 | sed -n '/^Name/,$p' | grep -o '[0-9.]*$' | sort -u"));
+        out.lines().map(str::to_owned).filter(|line| line.contains('.')).collect::<Vec<_>>()
+    };
+    let address = |container: &str, network: &str| {
+        let found = platform.engine.container(container).unwrap();
+        found.all["NetworkSettings"]["Networks"][network]["IPAddress"].as_str().unwrap().to_owned()
+    };
+    let (network, own) = (platform.network_name(), format!("{}-shop-default", platform.network_name()));
+    let replica = |number: u32, network: &str| address(&format!("macula-{}-shop-db-{number}", platform.name), network);
+    let mut theirs = vec![replica(1, &own), replica(2, &own)];
+    theirs.sort();
+    assert_eq!(found("web", "db"), theirs);
+    assert_eq!(found("db", "db"), [address(&platform.container_name("db"), &network)]);
+    let mut outside = vec![replica(1, &network), replica(2, &network)];
+    outside.sort();
+    assert_eq!(found("db", "shop-db"), outside);
+    platform.run("up --stack shop").ok().says("nothing to do");
+    platform.run("down --volumes --yes").ok();
+    assert_eq!(platform.everything(), [""; 0]);
+}
