@@ -46,6 +46,7 @@ const ROOMS: &[(&str, &[(&str, u8)])] = &[(
         ("choices", 0),
         ("error", 0),
         ("state", 1),
+        ("builds", 1),
         ("durations", 1),
         ("session", 2),
         ("exports", 2),

@@ -37,7 +37,7 @@ pub struct PrunedImage {
 pub async fn prune_images(session: &Session, loaded: &Loaded, dry_run: bool) -> Result<Pruned, Error> {
     let engine = session.engine()?;
     let mut platform = loaded.platform.clone();
-    crate::app::look_at_contexts(&mut platform, &session.system.host.folders().cache).await;
+    crate::app::builds::look_at_contexts(&mut platform, &session.system.host.folders().cache).await;
     let wanted = wanted(&platform);
     let mut pruned = Pruned { dry_run, ..Pruned::default() };
     let mut found = engine.labelled_images(label::SERVICE).await?;

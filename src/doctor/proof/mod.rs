@@ -207,6 +207,7 @@ fn container(
         networks: vec![NetworkAttachment {
             network: network.name.clone(),
             aliases: Vec::new(),
+            links: Vec::new(),
             ipv4: None,
             ipv6: None,
         }],
