@@ -431,6 +431,7 @@ async fn networks_addresses_and_names() {
         networks: vec![network.clone()],
         volumes: vec![format!("{}-var-lib-data", server.name)],
         images: Vec::new(),
+        labels: Vec::new(),
     };
     let foreign = engine.find(&foreign).await.unwrap();
     assert_eq!((foreign.containers.len(), foreign.networks.len(), foreign.volumes.len()), (1, 1, 1));

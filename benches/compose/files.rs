@@ -122,11 +122,14 @@ fn like_container(
     Ok(service)
 }
 
+/// Services of [`forty`].
+pub const FORTY: usize = 40;
+
 /// Forty services on three levels: 8 that need nothing, 16 that need two of those each, 16 that
 /// need two of the second level each.
 pub fn forty(image: &str, health: Health) -> String {
     let mut services = Mapping::new();
-    for index in 0..40_usize {
+    for index in 0..FORTY {
         let needs: Vec<usize> = match index {
             0..8 => Vec::new(),
             8..24 => vec![index % 8, (index + 3) % 8],

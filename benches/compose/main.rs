@@ -9,6 +9,7 @@
 )]
 
 mod files;
+mod floor;
 mod proxy;
 mod report;
 #[path = "../common/stats.rs"]
@@ -22,7 +23,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use files::Health;
+use files::{FORTY, Health};
 use proxy::Proxy;
 use stats::{Measure, Target, table};
 use tool::Tool;
@@ -33,6 +34,7 @@ const PROJECT: &str = "bmc";
 const PEER: &str = "docker compose";
 const IMAGE: &str = "macula-bench/busybox:1";
 const SCENARIOS: [&str; 4] = ["version", "platform", "forty", "forty-plain"];
+const SOCKET: &str = "/var/run/docker.sock";
 
 fn main() -> Result<()> {
     let chosen: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
@@ -65,7 +67,7 @@ fn main() -> Result<()> {
     if wanted("platform") {
         let file = bench.platform_file()?;
         let ours = bench.macula.with(&["--name", PLATFORM]);
-        bench.scenario("the platform's stacks", &ours, (PROJECT, &file), &mut measures, &mut notes)?;
+        bench.scenario("the platform's stacks", &ours, (PROJECT, &file), None, &mut measures, &mut notes)?;
         ours.run(&["down", "--volumes", "--yes"])?;
     }
     for (name, what, health) in [
@@ -77,7 +79,8 @@ fn main() -> Result<()> {
         }
         match bench.forty(name, health)? {
             Some((ours, file)) => {
-                bench.scenario(what, &ours, (&format!("bmc-{name}"), &file), &mut measures, &mut notes)?;
+                let floor = Some((FORTY, matches!(health, Health::Every(_))));
+                bench.scenario(what, &ours, (&format!("bmc-{name}"), &file), floor, &mut measures, &mut notes)?;
                 ours.run(&["down", "--volumes", "--yes"])?;
             }
             None => println!("{what}: skipped: no static busybox (set MACULA_BENCH_BUSYBOX to its path)"),
@@ -170,6 +173,7 @@ impl Bench {
         what: &str,
         macula: &Tool,
         (project, file): (&str, &Path),
+        floor: Option<(usize, bool)>,
         measures: &mut Vec<Measure>,
         notes: &mut Vec<String>,
     ) -> Result<()> {
@@ -180,7 +184,11 @@ impl Bench {
         let mut up = Measure::new(format!("{what}: up"), Target::Ratio(0.5));
         let mut nothing = Measure::new(format!("{what}: up, nothing to do"), Target::Ratio(1.0));
         let mut down = Measure::new(format!("{what}: down"), Target::Ratio(0.5));
+        let mut floors = Vec::new();
         for round in 0..self.rounds {
+            if let Some((count, health)) = floor {
+                floors.push(floor::floor(Path::new(SOCKET), IMAGE, count, health)?);
+            }
             let result = self.round(round, &quiet, &compose, [&mut up, &mut nothing, &mut down]);
             eprintln!("{what}: round {} of {}", round + 1, self.rounds);
             eprintln!("{}", table(PEER, &[up.clone(), nothing.clone(), down.clone()]));
@@ -191,6 +199,7 @@ impl Bench {
                 return Ok(());
             }
         }
+        notes.extend(report::floors(what, &floors, &up, &down));
         measures.extend([up, nothing, down]);
         notes.push(self.account(what, macula, &compose)?);
         compose.time_until_done(&["down", "--volumes"])?;
@@ -221,7 +230,7 @@ impl Bench {
     /// time of an `up` goes.
     fn account(&self, what: &str, macula: &Tool, compose: &Tool) -> Result<String> {
         let socket = self.scratch.join(format!("{}.sock", what.len()));
-        let proxy = Proxy::start(&socket, Path::new("/var/run/docker.sock"))?;
+        let proxy = Proxy::start(&socket, Path::new(SOCKET))?;
         let mut text = format!("### Where the time goes: {what}\n");
         for (verb, args) in [
             ("up", &["up", "--yes", "--no-dns"][..]),

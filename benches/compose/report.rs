@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde_json::Value;
 
+use crate::floor::Floor;
+use crate::stats::{Measure, Times};
 use crate::tool::Tool;
 
 /// Facts without which a number means nothing.
@@ -113,4 +115,21 @@ pub fn calls(calls: &[(String, usize, Duration)]) -> String {
         text.push_str(&format!("  - {count} x {kind}: {:.0} ms\n", time.as_secs_f64() * 1e3));
     }
     text
+}
+
+/// The engine's own work beside ours: what it takes by raw requests alone, and how many times that we take.
+pub fn floors(what: &str, floors: &[Floor], up: &Measure, down: &Measure) -> Option<String> {
+    let (mut all_up, mut all_down) = (Times::default(), Times::default());
+    for floor in floors {
+        all_up.push(floor.up);
+        all_down.push(floor.down);
+    }
+    let line = |word: &str, floor: &Times, ours: &Times| {
+        let (floor, ours) = (floor.median().as_secs_f64(), ours.median().as_secs_f64());
+        (floor > 0.0 && ours > 0.0)
+            .then(|| format!("- {word}: {floor:.2} s by raw requests, {ours:.2} s by macula: {:.2} x", ours / floor))
+    };
+    let lines = [line("up", &all_up, &up.macula), line("down", &all_down, &down.macula)];
+    let lines: Vec<String> = lines.into_iter().flatten().collect();
+    (!lines.is_empty()).then(|| format!("### The engine's floor: {what}\n\n{}\n", lines.join("\n")))
 }

@@ -191,8 +191,12 @@ fn resolver(error: &ResolverError) -> CliError {
         ResolverError::OwnName { .. } => of(ErrorKind::Conflict)
             .hint("choose another name")
             .suggest(macula("dns list").why("to see the names that are in use")),
-        ResolverError::Records(RecordsError::Unreachable { .. }) => {
-            of(ErrorKind::NotHealthy).suggest(macula("up powerdns"))
+        ResolverError::Records(RecordsError::Unreachable { api, .. }) => {
+            // of the layers of a request only the last says anything to a person
+            let why = of(ErrorKind::NotHealthy).causes.pop();
+            let mut new = CliError::not_healthy(format!("PowerDNS does not answer at {api}"));
+            new.causes.extend(why);
+            new.suggest(macula("up powerdns"))
         }
         ResolverError::Records(RecordsError::Key | RecordsError::NoZone { .. }) => {
             of(ErrorKind::Unexpected).suggest(macula("logs powerdns"))

@@ -17,7 +17,7 @@ const MEANT: &[(&[&str], &[&str])] = &[
     (&["url", "urls", "pages", "browse", "web", "ui", "dashboard"], &["open"]),
     (&["password", "passwords", "secret", "secrets", "credentials", "login", "auth"], &["creds"]),
     (&["environment", "export", "vars"], &["env"]),
-    (&["run", "attach", "enter", "bash", "console", "psql"], &["exec SERVICE"]),
+    (&["attach", "enter", "bash", "console", "psql"], &["exec SERVICE"]),
     (&["log", "tail", "follow", "events", "journal"], &["logs --follow"]),
     (&["test", "check", "verify"], &["validate", "doctor"]),
     (&["diagnose", "troubleshoot", "fix", "repair"], &["doctor", "doctor --fix"]),

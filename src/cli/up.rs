@@ -382,6 +382,10 @@ pub(super) fn opening(prepared: &Prepared, forecast: &Forecast) -> Option<String
     if !what.is_empty() {
         out = format!("{}. ", what.join(", "));
     }
+    if forecast.pulls == 0 && forecast.unknown > 0 && forecast.unknown == forecast.builds {
+        // what was never made here takes as long as it takes
+        return Some(out.trim_end().to_owned());
+    }
     out.push_str(&capital(&text::roughly(forecast.time)));
     if forecast.bytes > 0 {
         out.push_str(&format!(" and some {} to fetch", text::bytes_roughly(forecast.bytes)));

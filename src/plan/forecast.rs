@@ -19,6 +19,8 @@ pub struct Forecast {
     pub bytes: u64,
     pub builds: usize,
     pub pulls: usize,
+    /// Of the builds, those that nothing is known of: their time is no more than a place in the sum.
+    pub unknown: usize,
     /// Whether the time rests on earlier runs on this machine alone.
     pub remembered: bool,
 }
@@ -105,11 +107,19 @@ pub fn forecast(plan: &Plan, known: &Known) -> Forecast {
             Action::ObtainImage { .. } => forecast.builds += 1,
             _ => {}
         }
+        forecast.unknown += usize::from(key(step).is_some_and(|key| is_a_guess(&key) && !known.contains_key(&key)));
         forecast.bytes += usual(step).1 * 1_000_000;
         tasks.push(Task { id: &step.id, after: &step.after, left, slot: build });
     }
     forecast.time = remaining(&tasks);
     forecast
+}
+
+/// A build that does not stand in the table of built-in estimates.
+fn is_a_guess(key: &str) -> bool {
+    let Some(reference) = key.strip_prefix("build ") else { return false };
+    let name = reference.rsplit_once('/').map_or(reference, |(_, name)| name);
+    !BUILDS.iter().any(|(known, ..)| *known == name)
 }
 
 fn is_build(step: &Step) -> bool {
@@ -194,6 +204,13 @@ mod tests {
     fn what_waits_for_each_other_ends_all_the_same() {
         let (a, b) = (["b".to_owned()], ["a".to_owned()]);
         assert_eq!(remaining(&[task("a", &a, 1, false), task("b", &b, 1, false)]), Duration::ZERO);
+    }
+
+    #[test]
+    fn only_a_build_of_the_users_is_a_guess() {
+        assert!(is_a_guess("build macula-side/shop"));
+        assert!(!is_a_guess("build macula/postgres"));
+        assert!(!is_a_guess("pull grafana/grafana"));
     }
 
     #[test]

@@ -569,9 +569,7 @@ impl Planner<'_> {
                             (None, Some(pid)) => Remedy::shell(["kill".to_owned(), pid.to_string()]),
                             (None, None) => Remedy::shell(["sudo", "ss", "-lptn", &format!("sport = :{number}")]),
                         },
-                        Remedy::say(
-                            "or publish on another port, or choose another name for this platform with `--name`",
-                        ),
+                        Remedy::say("publish on another port, or choose another name for this platform with `--name`"),
                     ],
                 });
             }

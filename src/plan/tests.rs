@@ -677,7 +677,7 @@ fn a_taken_port_is_named_with_its_holder_before_anything_is_made() {
     assert_snapshot!(plan_of(&platform, &world), @"
     container macula-web-1: needs 127.0.0.1:8000/tcp, and nginx (pid 4711) listens on 0.0.0.0:8000
       kill 4711
-      or publish on another port, or choose another name for this platform with `--name`
+      publish on another port, or choose another name for this platform with `--name`
     ");
     // where a proxy listens for a container it is the container that helps
     let mut neighbour = right_world(&platform).containers.remove(0);
@@ -693,7 +693,7 @@ fn a_taken_port_is_named_with_its_holder_before_anything_is_made() {
     assert_snapshot!(plan_of(&platform, &world), @"
     container macula-web-1: needs 127.0.0.1:8000/tcp, and the container shop-web-1 listens on 0.0.0.0:8000
       docker stop shop-web-1
-      or publish on another port, or choose another name for this platform with `--name`
+      publish on another port, or choose another name for this platform with `--name`
     ");
 }
 

@@ -50,9 +50,8 @@ pub async fn list(context: &Context, args: ListArgs) -> Result<(), CliError> {
     if let Some(error) = failed {
         let error = CliError::from(error);
         let why = error.causes.last().map(|cause| format!(" ({cause})")).unwrap_or_default();
-        context.events().warn(context.typed(&format!(
-            "your own records are not shown: {error}{why}; if PowerDNS is not running: `macula up powerdns`"
-        )));
+        let warning = format!("your own records are not shown: {error}{why}; `macula up powerdns` starts it");
+        context.events().warn(context.typed(&warning));
     }
     if context.json() {
         return context.print_json(&records);
@@ -80,6 +79,13 @@ pub async fn add(context: &Context, args: AddArgs) -> Result<(), CliError> {
     let loaded = context.load(&StackOptions::default())?;
     let session = context.session_without_engine("dns add");
     let value = args.value.join(" ");
+    let domain = &loaded.platform.domain;
+    let (bare, whole) = (args.record.trim_end_matches('.'), args.record.ends_with('.'));
+    if bare.contains('.') && !whole && bare != domain && !bare.ends_with(&format!(".{domain}")) {
+        context.events().info(format!(
+            "{bare} is taken as a name below {domain}, the only one that is answered for; end it with a dot to mean it as it stands"
+        ));
+    }
     let added = add_record(&session, &loaded, &args.record, &args.rtype, &value, args.ttl).await?;
     if context.json() {
         return context.print_json(&added);

@@ -266,8 +266,7 @@ impl Run {
             let standing = self.standing(group);
             tally.done += usize::from(standing == Standing::Done);
             tally.failed += usize::from(standing == Standing::Failed);
-            let started = |step: &Step| step.doing == Doing::Start && matches!(step.state, State::Done { .. });
-            tally.run += usize::from(standing == Standing::Done || group.steps.iter().any(started));
+            tally.run += usize::from(standing == Standing::Done || group.was_started());
             tally.untouched += usize::from(group.steps.iter().all(|step| step.started.is_none()));
         }
         tally
@@ -366,6 +365,11 @@ impl Group {
             until = until.max(end);
         }
         sum
+    }
+
+    /// Its container was started, whatever is still to come.
+    pub fn was_started(&self) -> bool {
+        self.steps.iter().any(|step| step.doing == Doing::Start && matches!(step.state, State::Done { .. }))
     }
 
     /// In one word, what came of it.

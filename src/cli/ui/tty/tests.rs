@@ -7,6 +7,7 @@ use insta::assert_snapshot;
 use super::super::testing::vt::Vt;
 use super::super::testing::{FakeClock, Out, Script, pipe};
 use super::*;
+use crate::event::StepInfo;
 
 /// A tree without its thread: painted when the test says so.
 struct Stage {
@@ -333,6 +334,39 @@ fn notes_stay_above_the_tree() {
     lines
     ✔ up in 0.0s
     after
+    ");
+}
+
+#[test]
+fn who_was_started_is_not_called_not_begun() {
+    let mut steps = Vec::new();
+    for name in ["a", "b"] {
+        for (verb, doing) in [("start", crate::event::Doing::Start), ("await", crate::event::Doing::Await)] {
+            let after = if verb == "await" { vec![format!("start {name}")] } else { Vec::new() };
+            let id = format!("{verb} {name}");
+            steps.push(StepInfo { id, group: name.into(), doing, after, service: true, ..StepInfo::default() });
+        }
+    }
+    let mut stage = Stage::new(60, 24);
+    stage.shared.report(Event::Started {
+        command: "macula up".into(),
+        platform: "macula".into(),
+        steps,
+        unchanged: Vec::new(),
+    });
+    stage.play(
+        Script::default()
+            .start(0, "start a")
+            .done(100, "start a", 100, None)
+            .start(100, "await a")
+            .skipped(2000, "await a", "stopped")
+            .skipped(2000, "start b", "stopped")
+            .skipped(2000, "await b", "stopped"),
+    );
+    assert_snapshot!(stage.vt.history(), @"
+    Starting macula  0 of 2 services · 2.0s
+     ↷ a  started not waited for
+     ↷ b  not begun
     ");
 }
 

@@ -74,7 +74,7 @@ fn draw(run: &Run, view: &View, width: usize, fold: Fold) -> Vec<Line> {
     let names = run.groups.iter().map(|group| text::width(&group.name)).max().unwrap_or(0);
     let names = names.min(24).min(width / 3);
     if fold >= Fold::Done {
-        out.extend(folded(run, view, "done", |standing| standing == Standing::Done));
+        out.extend(folded(run, view, "done", |_, standing| standing == Standing::Done));
     }
     for group in &run.groups {
         let hidden = match run.standing(group) {
@@ -87,9 +87,12 @@ fn draw(run: &Run, view: &View, width: usize, fold: Fold) -> Vec<Line> {
         }
     }
     if fold >= Fold::Waiting {
-        out.extend(folded(run, view, "not begun", |standing| standing == Standing::Skipped));
-        out.extend(folded(run, view, "queued for a build", |standing| matches!(standing, Standing::Queued(_))));
-        out.extend(folded(run, view, "waiting", |standing| standing == Standing::Waiting));
+        let skipped = |group: &Group, standing| standing == Standing::Skipped && !group.was_started();
+        let started = |group: &Group, standing| standing == Standing::Skipped && group.was_started();
+        out.extend(folded(run, view, "started, not waited for", started));
+        out.extend(folded(run, view, "not begun", skipped));
+        out.extend(folded(run, view, "queued for a build", |_, standing| matches!(standing, Standing::Queued(_))));
+        out.extend(folded(run, view, "waiting", |_, standing| standing == Standing::Waiting));
     }
     out.extend(footer(run, view));
     out
@@ -163,15 +166,15 @@ fn footer(run: &Run, view: &View) -> Vec<Line> {
 }
 
 /// `✔ 9 done  network, images, postgres`
-fn folded(run: &Run, view: &View, word: &str, wanted: impl Fn(Standing) -> bool) -> Option<Line> {
-    let groups = run.groups.iter().filter(|group| wanted(run.standing(group)));
+fn folded(run: &Run, view: &View, word: &str, wanted: impl Fn(&Group, Standing) -> bool) -> Option<Line> {
+    let groups = run.groups.iter().filter(|group| wanted(group, run.standing(group)));
     let names: Vec<&str> = groups.map(|group| group.name.as_str()).collect();
     if names.is_empty() {
         return None;
     }
     let (tone, symbol) = match word {
         "done" => (Tone::Good, view.style.done()),
-        "not begun" => (Tone::Warn, view.style.skipped()),
+        "not begun" | "started, not waited for" => (Tone::Warn, view.style.skipped()),
         _ => (Tone::Dim, view.style.pending()),
     };
     let mut line = Line::default();
@@ -261,6 +264,11 @@ fn row(run: &Run, group: &Group, standing: Standing, view: &View, over: bool) ->
             row.word = "failed".into();
             row.tone = Tone::Bad;
         }
+        // its container runs: only the wait for it was given up
+        Standing::Skipped if group.was_started() => {
+            row.word = "started".into();
+            row.detail.push(Tone::Dim, "not waited for");
+        }
         Standing::Skipped => {
             row.word = "not begun".into();
             let because = group.skipped_because().filter(|why| !why.is_empty() && *why != "stopped");
@@ -342,6 +350,10 @@ fn detail(step: &Step, view: &View, line: &mut Line) {
             return;
         }
         Doing::Await => return,
+        Doing::Stop if step.worked(view.now) >= PATIENCE => {
+            line.push(Tone::Dim, "no reaction to the stop signal yet; killed when its grace period ends");
+            return;
+        }
         Doing::Cluster | Doing::Other if !step.text.is_empty() => {
             line.push(Tone::Plain, format!("{}  ", step.text));
         }
