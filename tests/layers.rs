@@ -66,6 +66,7 @@ const ROOMS: &[(&str, &[(&str, u8)])] = &[(
         ("cluster/content", 8),
         ("cluster/decide", 9),
         ("cluster/join", 10),
+        ("cluster/selftest", 9),
         ("cluster/status", 10),
         ("cluster/work", 10),
         ("prepare", 11),

@@ -190,6 +190,9 @@ pub fn shown(context: &Context, status: &ClusterStatus) -> String {
         out.push('\n');
         out.push_str(&table.render(style, context.terminal.table_width()));
     }
+    for problem in &status.problems {
+        out.push_str(&format!("{} {problem}\n", style.paint(Tone::Bad, style.failed())));
+    }
     if let Some(reason) = &status.reason {
         out.push_str(&format!("{}\n", style.paint(Tone::Dim, &format!("cluster {name}: {reason}"))));
     }

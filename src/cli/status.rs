@@ -198,6 +198,9 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
     {
         screen.notes.push((format!("no Kubernetes cluster: {reason}"), Some("macula cluster create".into())));
     }
+    if let Some(problem) = status.cluster.problems.first() {
+        screen.notes.push((format!("the cluster: {problem}"), Some("macula cluster status".into())));
+    }
     screen.notes.extend(names_note(status));
     if !status.changes.is_empty() {
         screen

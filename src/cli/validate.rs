@@ -40,10 +40,21 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         context.events().warn(format!("{}: {}", finding.check, finding.summary));
     }
     let (evidence, verdict) = app::validate(&session, &loaded).await?;
+    let inside = match loaded.platform.cluster.enabled {
+        true => app::cluster_status(&session, &loaded).await.map(|status| status.problems).unwrap_or_default(),
+        false => Vec::new(),
+    };
     if context.json() {
-        context.print_json(&as_json(context, &evidence, &verdict))?;
+        let mut result = as_json(context, &evidence, &verdict);
+        result["cluster"] = json!(inside);
+        result["ok"] = json!(verdict.is_ok() && inside.is_empty());
+        context.print_json(&result)?;
         // that is the one result; a second object would make it no JSON any more
-        return if verdict.is_ok() { Ok(()) } else { std::process::exit(i32::from(ErrorKind::NotHealthy.exit_code())) };
+        return if verdict.is_ok() && inside.is_empty() {
+            Ok(())
+        } else {
+            std::process::exit(i32::from(ErrorKind::NotHealthy.exit_code()))
+        };
     }
     if is_down(&evidence) {
         // one cause, and not as many as there are names

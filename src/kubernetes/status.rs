@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use futures_util::future::join_all;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::Api;
 use kube::api::ListParams;
 use serde::Serialize;
@@ -76,6 +77,18 @@ impl Kubernetes {
         Ok(nodes)
     }
 
+    /// APIs of the cluster whose server does not answer, with the reason: what is behind them fails for
+    /// everybody, although its pods may run.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn unavailable(&self) -> Result<Vec<String>, KubernetesError> {
+        let api: Api<APIService> = Api::all(self.client.clone());
+        let found = api.list(&ListParams::default()).await;
+        let found = found.map_err(|error| self.error("list", "the API services".into(), error))?;
+        Ok(found.items.into_iter().filter_map(trouble_of).collect())
+    }
+
     /// How these add-ons are, in their order.
     ///
     /// # Errors
@@ -120,6 +133,17 @@ fn tag(image: &str) -> Option<String> {
     (!tag.contains('/')).then(|| tag.to_owned())
 }
 
+/// `the API v1beta1.metrics.k8s.io is not available: no response from https://10.96.3.4:443`
+fn trouble_of(service: APIService) -> Option<String> {
+    let conditions = service.status?.conditions?;
+    let available = conditions.into_iter().find(|condition| condition.type_ == "Available")?;
+    if available.status == "True" {
+        return None;
+    }
+    let reason = available.message.or(available.reason).unwrap_or_default();
+    Some(format!("the API {} is not available: {reason}", service.metadata.name.unwrap_or_default()))
+}
+
 fn node(node: Node) -> NodeStatus {
     let (spec, status) = (node.spec.unwrap_or_default(), node.status.unwrap_or_default());
     let ready = status.conditions.iter().flatten().find(|condition| condition.type_ == "Ready");
@@ -151,6 +175,21 @@ fn node(node: Node) -> NodeStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_api_that_is_not_available_is_named() {
+        let service = |status: &str| {
+            let text = serde_json::json!({
+                "metadata": {"name": "v1beta1.metrics.k8s.io"},
+                "status": {"conditions": [{"type": "Available", "status": status, "reason": "FailedDiscoveryCheck",
+                    "message": "no response from https://10.96.3.4:443", "lastTransitionTime": null}]},
+            });
+            trouble_of(serde_json::from_value(text).unwrap())
+        };
+        assert_eq!(service("True"), None);
+        let said = "the API v1beta1.metrics.k8s.io is not available: no response from https://10.96.3.4:443";
+        assert_eq!(service("False").as_deref(), Some(said));
+    }
 
     #[test]
     fn a_tag_is_neither_a_port_nor_a_digest() {

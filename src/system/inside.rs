@@ -24,6 +24,8 @@ pub trait Inside: Send + Sync {
     async fn prune(&self, platform: &str, keep: &[AddOn]) -> Result<Vec<String>, KubernetesError>;
     async fn nodes(&self) -> Result<Vec<NodeStatus>, KubernetesError>;
     async fn addon_status(&self, addons: &[AddOn]) -> Result<Vec<AddOnStatus>, KubernetesError>;
+    /// APIs of the cluster that do not answer, with the reason.
+    async fn unavailable(&self) -> Result<Vec<String>, KubernetesError>;
     /// Puts what is for each namespace with a label into them as they come, for so long.
     async fn follow_namespaces(&self, addon: &AddOn, for_so_long: Duration) -> Result<(), KubernetesError>;
     /// What Prometheus on the host reads the cluster with; `None`: it is not there yet.
@@ -58,6 +60,10 @@ impl Inside for Kubernetes {
 
     async fn addon_status(&self, addons: &[AddOn]) -> Result<Vec<AddOnStatus>, KubernetesError> {
         Kubernetes::addon_status(self, addons).await
+    }
+
+    async fn unavailable(&self) -> Result<Vec<String>, KubernetesError> {
+        Kubernetes::unavailable(self).await
     }
 
     async fn follow_namespaces(&self, addon: &AddOn, for_so_long: Duration) -> Result<(), KubernetesError> {

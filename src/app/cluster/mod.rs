@@ -7,6 +7,7 @@ pub(in crate::app) mod decide;
 pub(in crate::app) mod follow;
 pub(in crate::app) mod join;
 pub(in crate::app) mod look;
+pub(in crate::app) mod selftest;
 pub(in crate::app) mod status;
 pub(in crate::app) mod work;
 

@@ -13,6 +13,7 @@ use super::SHORT;
 use super::content::{connect, content};
 use super::decide::Decision;
 use super::look::ClusterLook;
+use super::selftest::problems;
 
 /// The cluster of `status -o json`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -25,6 +26,8 @@ pub struct ClusterStatus {
     pub context: Option<String>,
     pub reason: Option<String>,
     pub nodes: Vec<NodeStatus>,
+    /// What does not work inside, although its pods may run.
+    pub problems: Vec<String>,
     pub addons: Vec<AddOnStatus>,
 }
 
@@ -103,6 +106,7 @@ pub(in crate::app) fn status_of(platform: &Platform, look: &ClusterLook, left_ou
                 reason: None,
             })
             .collect(),
+        problems: Vec::new(),
         addons: Vec::new(),
     }
 }
@@ -127,13 +131,21 @@ pub(in crate::app) async fn ask(
     let answers = async {
         let inside = connect(session, &survey.state, &context).await.ok()?;
         let (nodes, addons) = tokio::join!(inside.nodes(), inside.addon_status(&wanted));
-        Some((nodes.ok()?, addons.ok()?))
+        Some((nodes.ok()?, addons.ok()?, inside))
     };
     let answers = tokio::time::timeout(SHORT, answers).await.ok().flatten();
-    if answers.is_none() {
-        status.reason = Some("its API server does not answer".to_owned());
-    }
-    let (nodes, addons) = answers.unwrap_or_default();
+    let (nodes, addons) = match answers {
+        Some((nodes, addons, inside)) => {
+            if let (Some(cluster), Some(record)) = (&survey.cluster.observed, &survey.cluster.record) {
+                status.problems = problems(&*survey.engine, &*inside, cluster, record).await;
+            }
+            (nodes, addons)
+        }
+        None => {
+            status.reason = Some("its API server does not answer".to_owned());
+            Default::default()
+        }
+    };
     for node in &mut status.nodes {
         if let Some(found) = nodes.iter().find(|found| found.name == node.name) {
             node.version = Some(found.version.clone());

@@ -10,8 +10,8 @@ use crate::app::cluster::follow;
 use crate::app::cluster::work::Work;
 use crate::app::testing::{Agrees, Heard, heard_session};
 use crate::app::{
-    DownOptions, Error, Prepared, Session, UpOptions, UpResult, Wanted, cluster_kubeconfig, create_cluster,
-    delete_cluster, down, prepare, start_cluster, status, stop_cluster, up,
+    DownOptions, Error, Prepared, Session, UpOptions, UpResult, Wanted, cluster_kubeconfig, cluster_status,
+    create_cluster, delete_cluster, down, prepare, start_cluster, status, stop_cluster, up,
 };
 use crate::apply::{ClusterWork, StepError};
 use crate::cluster::ClusterError;
@@ -39,6 +39,8 @@ struct FakeInside {
     followed: Mutex<Vec<String>>,
     /// Add-ons that somebody changed.
     changed: Mutex<Vec<String>>,
+    /// What of its APIs does not answer.
+    broken: Mutex<Vec<String>>,
     /// When the node was last heard of, from one look to the next; the last one stays.
     seen: Mutex<Vec<i64>>,
 }
@@ -91,6 +93,9 @@ impl Inside for FakeInside {
             reason: None,
         };
         Ok(addons.iter().map(status).collect())
+    }
+    async fn unavailable(&self) -> Result<Vec<String>, KubernetesError> {
+        Ok(self.broken.lock().unwrap().clone())
     }
     async fn follow_namespaces(&self, addon: &AddOn, _: Duration) -> Result<(), KubernetesError> {
         self.followed.lock().unwrap().push(addon.name.clone());
@@ -372,6 +377,20 @@ async fn half_a_cluster_of_a_dead_run_is_cleared_away() {
     assert_eq!((up.steps, up.now.cluster.state), (5, "running"), "and everything that goes in");
     let ran: Vec<String> = machine.kind_ran().iter().map(|line| line.split(" --").next().unwrap().to_owned()).collect();
     assert_eq!(ran[2..], ["delete cluster", "create cluster", "get kubeconfig"]);
+}
+
+#[tokio::test]
+async fn services_that_cannot_be_reached_are_told_although_every_add_on_is_ready() {
+    let mut machine = Machine::new();
+    machine.up("").await.unwrap();
+    let api = "the API v1beta1.metrics.k8s.io is not available: no response";
+    *machine.inside.broken.lock().unwrap() = vec![api.to_owned()];
+    let status = cluster_status(&machine.session("macula cluster status"), &machine.load("")).await.unwrap();
+    assert!(status.addons.iter().all(|addon| addon.state == "ready"), "{status:?}");
+    assert_eq!(status.problems, [api]);
+    machine.heard = Arc::default();
+    machine.up("").await.unwrap();
+    assert_eq!(machine.heard.said(), [format!("cluster: {api}")]);
 }
 
 #[tokio::test]

@@ -319,6 +319,9 @@ async fn finish(
     let context = StatusContext::of(session, &survey).await?;
     let mut now = status_of(&loaded.platform, &survey, &planned, dns, &context);
     ask(session, &survey, prepared.cluster.decision.as_ref(), &mut now.cluster).await?;
+    for problem in &now.cluster.problems {
+        session.events.warn(format!("cluster: {problem}"));
+    }
     let Plan { steps, left_out, .. } = prepared.plan;
     Ok(UpResult { steps: steps.len(), left_out, timings, trace: None, now })
 }

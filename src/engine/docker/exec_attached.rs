@@ -2,15 +2,17 @@
 
 use std::io::{IsTerminal, Read, Write};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use bollard::container::LogOutput;
 use bollard::exec::{ResizeExecOptions, StartExecOptions, StartExecResults};
 use bollard::models::ExecConfig;
 use bytes::Bytes;
 use futures_util::StreamExt;
+use rustix::process::{Pid, kill_process};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::io::AsyncWriteExt;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::exec::exec_status;
@@ -19,6 +21,8 @@ use crate::engine::{AttachedExec, EngineError, operation};
 
 /// What is read from a keyboard or a pipe at once.
 const CHUNK: usize = 16 * 1024;
+/// For a request to end a program.
+const END: Duration = Duration::from_secs(2);
 
 pub(super) async fn exec_attached(
     docker: &Docker,
@@ -51,6 +55,7 @@ pub(super) async fn exec_attached(
     let mut typed = if request.stdin { standard_input() } else { mpsc::channel(1).1 };
     let mut typing = request.stdin;
     let mut resized = signal(SignalKind::window_change()).map_err(other)?;
+    let mut ended = Ended::listen().map_err(other)?;
     if request.tty {
         fit_terminal(docker, &id).await;
     }
@@ -83,9 +88,62 @@ pub(super) async fn exec_attached(
                 typing &= written.is_ok();
             }
             _ = resized.recv(), if request.tty => fit_terminal(docker, &id).await,
+            number = ended.by() => {
+                end_program(docker, container, &id).await;
+                // as shells say it of a program that a signal has ended
+                return Ok(128 + i64::from(number));
+            }
         }
     }
     exec_status(docker, &operation, &id).await
+}
+
+/// Signals that end this program. Keys of a terminal are none: they go to the program in the container.
+struct Ended {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Ended {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The number of the next one.
+    async fn by(&mut self) -> i32 {
+        let kind = tokio::select! {
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.hang_up.recv() => SignalKind::hangup(),
+        };
+        kind.as_raw_value()
+    }
+}
+
+/// Ends the program in the container. An engine leaves it running, with nobody to read what it says, and knows
+/// no request to end it.
+async fn end_program(docker: &Docker, container: &str, id: &str) {
+    let inspected = docker.call("looking at the program", READ, docker.client.inspect_exec(id)).await;
+    let Ok(exec) = inspected else { return };
+    let (Some(pid), Some(of)) = (exec.pid.and_then(|pid| i32::try_from(pid).ok()), exec.container_id) else { return };
+    // the number is one of the engine's machine, which may be another
+    let cgroup = tokio::fs::read_to_string(format!("/proc/{pid}/cgroup")).await.unwrap_or_default();
+    let Some(process) = Pid::from_raw(pid).filter(|_| cgroup.contains(&of)) else { return };
+    if kill_process(process, rustix::process::Signal::TERM).is_ok() {
+        return;
+    }
+    // who may use the engine may end it from inside, where it has another number
+    let status = tokio::fs::read_to_string(format!("/proc/{pid}/status")).await.unwrap_or_default();
+    let inside = status.lines().find_map(|line| line.strip_prefix("NSpid:")?.split_whitespace().next_back());
+    if let Some(inside) = inside {
+        let command = ["sh", "-c", "kill -TERM \"$0\"", inside].map(str::to_owned);
+        let _ = super::exec::exec(docker, container, &command, END).await;
+    }
 }
 
 /// Gives the program the size of our terminal. A wrong size is no reason to end it.
