@@ -53,6 +53,7 @@ const ROOMS: &[(&str, &[(&str, u8)])] = &[(
         ("certificate", 3),
         ("owner", 3),
         ("engine_lock", 4),
+        ("builds", 4),
         ("trace", 3),
         ("usage", 3),
         ("cluster", 3),

@@ -11,10 +11,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::ClusterError;
-use crate::engine::{Engine, EngineError, ImageError, ProgressSink};
+use crate::engine::{AttachedExec, Engine, EngineError, ImageError, ProgressSink};
 use crate::event::{Doing, Event, Events, Progress, StepInfo};
 use crate::host::{Host, RunError};
-use crate::model::{Facts, FileSpec, Reload, Remedy, label};
+use crate::model::{Facts, FileSpec, Hook, Reload, Remedy, label};
 use crate::plan::forecast::{BUILD_SLOTS, Known, expected};
 use crate::plan::{Action, CLUSTER_GROUP, ClusterAction, ImageSource, ImageUse, Plan, Step, StepId, reload_note};
 
@@ -26,6 +26,9 @@ mod timing;
 pub use build_log::BuildFailure;
 pub use ready::log_tail;
 pub use timing::{Timing, critical_path};
+
+/// For one program that runs in a container after its start or before its end.
+const HOOK: Duration = Duration::from_secs(600);
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +56,9 @@ pub enum StepError {
     File { path: String, message: String },
     #[error("{service} {reason}")]
     NotReady { service: String, reason: String, log_tail: Vec<String> },
+    /// `post_start`.
+    #[error("{container}: `{command}` after its start ended with exit code {code}")]
+    Hook { container: String, command: String, code: i64, log_tail: Vec<String> },
     /// Everything runs, and a name does not lead to its service.
     #[error("{name} does not answer: {reason}")]
     Unreached { name: String, reason: String, remedies: Vec<Remedy> },
@@ -390,12 +396,19 @@ impl Run {
                 labels.insert(label::PARTS.into(), spec.parts.clone());
                 engine.create_container(spec, &reference, &labels).await?;
             }
-            Action::Start { container } => {
+            Action::Start { container, hooks } => {
                 engine.start(container).await?;
                 // it has read its files
                 self.told(container).await;
+                self.or_cancelled(self.hooks(container, hooks)).await?;
             }
-            Action::Stop { container, grace } => engine.stop(container, *grace).await?,
+            Action::Stop { container, grace, hooks } => {
+                // it is stopped all the same
+                if let Err(error) = self.or_cancelled(self.hooks(container, hooks)).await {
+                    self.tools.events.warn(format!("before the stop of {container}: {error}"));
+                }
+                engine.stop(container, *grace).await?;
+            }
             Action::RemoveContainer { container } => {
                 engine.remove_container(container).await?;
                 self.told(container).await;
@@ -442,6 +455,30 @@ impl Run {
             }
         }
         Ok(None)
+    }
+
+    async fn hooks(&self, container: &str, hooks: &[Hook]) -> Result<(), StepError> {
+        for hook in hooks {
+            let request = AttachedExec {
+                command: hook.command.clone(),
+                env: hook.environment.clone(),
+                user: hook.user.clone(),
+                workdir: hook.working_dir.clone(),
+                privileged: hook.privileged,
+                ..AttachedExec::default()
+            };
+            let output = self.tools.engine.exec_as(container, &request, HOOK).await?;
+            if output.exit_code != 0 {
+                let said = [output.stdout, output.stderr].concat();
+                return Err(StepError::Hook {
+                    container: container.to_owned(),
+                    command: hook.command.join(" "),
+                    code: output.exit_code,
+                    log_tail: String::from_utf8_lossy(&said).lines().map(str::to_owned).collect(),
+                });
+            }
+        }
+        Ok(())
     }
 
     async fn reload(&self, container: &str, how: &Reload) -> Result<(), StepError> {

@@ -453,6 +453,11 @@ fn one(failure: &Failure) -> CliError {
             error.causes.push(log_tail.join("\n"));
             error.hint("fix what it names in your stack or template, then run the same command again")
         }
+        StepError::Hook { log_tail, .. } => {
+            let mut error = CliError::not_healthy(failure.error.to_string()).doing(failure.step.clone());
+            error.causes.push(log_tail.join("\n"));
+            error.hint("`post_start` of the service says to run it")
+        }
         StepError::NoImage { reference, attempts } => {
             let mut error =
                 CliError::new(ErrorKind::Image, format!("could not get the image {reference} from any source"));

@@ -136,6 +136,11 @@ fn container(scene: &Scene<'_>, service: &Service, replica: u32, files: &[FileSp
     if holds_names(platform, service) {
         labels.insert(label::NAMES.into(), names_inside(scene).into_iter().collect::<Vec<_>>().join(","));
     }
+    for (label, hooks) in [(label::POST_START, &service.post_start), (label::PRE_STOP, &service.pre_stop)] {
+        if !hooks.is_empty() {
+            labels.insert(label.into(), serde_json::to_string(hooks).unwrap_or_default());
+        }
+    }
     let needs: Vec<&str> = service.depends_on.keys().map(String::as_str).collect();
     if !needs.is_empty() {
         labels.insert(label::DEPENDS_ON.into(), needs.join(","));

@@ -278,6 +278,15 @@ pub trait Streams: Send + Sync {
     ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError>;
     /// Runs to its end, output kept (each stream at most 1 MiB).
     async fn exec(&self, container: &str, command: &[String], timeout: Duration) -> Result<ExecOutput, EngineError>;
+    /// The same as a user, in a folder, with variables.
+    async fn exec_as(
+        &self,
+        container: &str,
+        request: &AttachedExec,
+        timeout: Duration,
+    ) -> Result<ExecOutput, EngineError> {
+        self.exec(container, &request.command, timeout).await
+    }
     /// Runs a command with the caller's own terminal or pipes attached (stdin, stdout, stderr of
     /// this process); returns its exit code.
     async fn exec_attached(&self, container: &str, request: &AttachedExec) -> Result<i64, EngineError>;

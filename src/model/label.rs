@@ -43,6 +43,10 @@ pub const PARTS: &str = "dev.macula.parts";
 pub const NAMES: &str = "dev.macula.names";
 /// Services that this one needs, by name with commas: `down` has no stack file to ask.
 pub const DEPENDS_ON: &str = "dev.macula.depends-on";
+/// What runs in the container after its start, as JSON: `start` has no stack file to ask.
+pub const POST_START: &str = "dev.macula.post-start";
+/// What runs in the container before it is stopped.
+pub const PRE_STOP: &str = "dev.macula.pre-stop";
 /// The add-on of the cluster that an object belongs to.
 pub const ADDON: &str = "dev.macula.addon";
 /// Annotation: the object was in the cluster before us, and stays when the add-on goes.

@@ -47,12 +47,39 @@ pub struct Service {
     pub files: Vec<FileMount>,
     pub depends_on: BTreeMap<String, Dependency>,
     pub healthcheck: Option<Healthcheck>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub post_start: Vec<Hook>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pre_stop: Vec<Hook>,
     pub replicas: u32,
     #[serde(default, skip_serializing_if = "Update::is_usual")]
     pub update: Update,
     pub stop_grace_period: Option<Duration>,
     pub options: ContainerOptions,
     pub extension: Extension,
+}
+
+/// A program that runs in a container after its start or before its end.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Hook {
+    pub command: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub privileged: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub working_dir: Option<String>,
+    /// `KEY=value`
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub environment: Vec<String>,
+}
+
+impl Hook {
+    /// Those that a label of a container holds.
+    pub fn of(labels: &BTreeMap<String, String>, label: &str) -> Vec<Self> {
+        labels.get(label).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
 }
 
 /// `deploy.update_config`: how containers that stand in for each other are replaced.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{ContainerState, Observed, ObservedContainer, ResourceId, ResourceKind, label};
+use crate::model::{ContainerState, Hook, Observed, ObservedContainer, ResourceId, ResourceKind, label};
 
 use super::{Action, Cause, Plan, Step, StepId};
 
@@ -22,7 +22,10 @@ pub fn down(platform: &str, observed: &Observed, keep: Keep) -> Plan {
     let stop_id = |found: &ObservedContainer| format!("stop container {}", found.name);
     // what is told to stop writes its data out; where all of it is removed, nobody waits for that
     let discarded = |volume: &String| observed.volumes.iter().any(|found| found.name == *volume && ours(&found.labels));
-    let stops = |found: &ObservedContainer| runs(found) && !(keep.remove_volumes && found.writes.iter().all(discarded));
+    let stops = |found: &ObservedContainer| {
+        let told = found.labels.contains_key(label::PRE_STOP);
+        runs(found) && (told || !(keep.remove_volumes && found.writes.iter().all(discarded)))
+    };
     let mut removals = Vec::new();
     for found in &containers {
         let service = found.label(label::SERVICE).unwrap_or(&found.name);
@@ -34,7 +37,11 @@ pub fn down(platform: &str, observed: &Observed, keep: Keep) -> Plan {
                 .iter()
                 .filter(|other| other.name != found.name && stops(other) && depends_on(other, service, &containers));
             let after = dependents.map(|other| stop_id(other)).collect();
-            let stop = Action::Stop { container: found.name.clone(), grace: None };
+            let stop = Action::Stop {
+                container: found.name.clone(),
+                grace: None,
+                hooks: Hook::of(&found.labels, label::PRE_STOP),
+            };
             push(&mut plan, stop_id(found), id.clone(), service, stop, after);
             before.push(stop_id(found));
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{
-    Condition, ContainerSpec, ContainerState, DependsOn, Observed, ObservedContainer, Readiness, ResourceId,
+    Condition, ContainerSpec, ContainerState, DependsOn, Hook, Observed, ObservedContainer, Readiness, ResourceId,
     ResourceKind, label,
 };
 
@@ -33,7 +33,17 @@ pub fn stop(platform: &str, observed: &Observed, services: &BTreeSet<String>) ->
             .filter(|other| other.name != found.name && depends_on(other, service, &all))
             .map(|other| format!("stop container {}", other.name))
             .collect();
-        step("stop", &found.name, service, Action::Stop { container: found.name.clone(), grace: None }, after)
+        step(
+            "stop",
+            &found.name,
+            service,
+            Action::Stop {
+                container: found.name.clone(),
+                grace: None,
+                hooks: Hook::of(&found.labels, label::PRE_STOP),
+            },
+            after,
+        )
     });
     Plan { steps: steps.collect(), left_out: Vec::new() }
 }
@@ -97,6 +107,7 @@ pub fn labelled_specs(platform: &str, observed: &Observed) -> Vec<ContainerSpec>
             name: found.name.clone(),
             stack: found.label(label::STACK).unwrap_or_default().to_owned(),
             service: service.to_owned(),
+            labels: found.labels.clone(),
             depends_on: needs
                 .map(|name| DependsOn {
                     service: name.to_owned(),
@@ -146,7 +157,13 @@ fn starts(specs: &[&ContainerSpec], all: &[ContainerSpec], stops: &BTreeMap<Stri
     for spec in specs {
         let mut after: Vec<StepId> = stops.get(&spec.name).cloned().into_iter().collect();
         after.extend(needed(spec, specs, all));
-        let start = step("start", &spec.name, &spec.service, Action::Start { container: spec.name.clone() }, after);
+        let start = step(
+            "start",
+            &spec.name,
+            &spec.service,
+            Action::Start { container: spec.name.clone(), hooks: Hook::of(&spec.labels, label::POST_START) },
+            after,
+        );
         let ready = Action::AwaitReady { spec: Box::new((*spec).clone()), readiness: spec.readiness.clone() };
         let ready = step("await", &spec.name, &spec.service, ready, vec![start.id.clone()]);
         steps.extend([start, ready]);

@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::model::{
-    BaseImage, ContainerSpec, FileSpec, ImageSpec, NetworkSpec, Provider, Readiness, Reload, ResourceId, VolumeSpec,
+    BaseImage, ContainerSpec, FileSpec, Hook, ImageSpec, NetworkSpec, Provider, Readiness, Reload, ResourceId,
+    VolumeSpec,
 };
 
 mod cluster;
@@ -92,10 +93,14 @@ pub enum Action {
     },
     Start {
         container: String,
+        /// Run in it afterwards.
+        hooks: Vec<Hook>,
     },
     Stop {
         container: String,
         grace: Option<Duration>,
+        /// Run in it before.
+        hooks: Vec<Hook>,
     },
     RemoveContainer {
         container: String,

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{
-    Condition, ContainerSpec, ContainerState, Fingerprint, Health, ImageSpec, Listener, Observed, ObservedContainer,
-    Reload, Remedy, ResourceId, ResourceKind, Resources, VolumeSpec, label, split_registry,
+    Condition, ContainerSpec, ContainerState, Fingerprint, Health, Hook, ImageSpec, Listener, Observed,
+    ObservedContainer, Reload, Remedy, ResourceId, ResourceKind, Resources, VolumeSpec, label, split_registry,
 };
 
 use super::supply::{Choice, ImageSource, Supply};
@@ -651,8 +651,7 @@ impl Planner<'_> {
                 }
                 if let Verdict::Recreate(_) = verdict {
                     // the old one runs on until everything for the new one is there
-                    let stop =
-                        Action::Stop { container: name.clone(), grace: spec.stop_grace_ms.map(Duration::from_millis) };
+                    let stop = self.stop(spec);
                     let stop = self.add("stop", id.clone(), group, stop, cause.clone(), before_create.clone());
                     let remove = Action::RemoveContainer { container: name.clone() };
                     before_create.push(self.add("remove", id.clone(), group, remove, cause.clone(), vec![stop]));
@@ -668,8 +667,7 @@ impl Planner<'_> {
                 before_start.push(self.add("create", id.clone(), group, create, cause.clone(), before_create));
             }
             Verdict::Restart(_) => {
-                let stop =
-                    Action::Stop { container: name.clone(), grace: spec.stop_grace_ms.map(Duration::from_millis) };
+                let stop = self.stop(spec);
                 before_start.push(self.add("stop", id.clone(), group, stop, cause.clone(), Vec::new()));
                 self.files(spec, false);
             }
@@ -679,9 +677,22 @@ impl Planner<'_> {
         if self.has(&copied) {
             before_start.push(copied);
         }
-        let start =
-            self.add("start", id.clone(), group, Action::Start { container: name }, cause.clone(), before_start);
+        let start = self.add(
+            "start",
+            id.clone(),
+            group,
+            Action::Start { container: name, hooks: Hook::of(&spec.labels, label::POST_START) },
+            cause.clone(),
+            before_start,
+        );
         self.add("await", id, group, await_ready, cause, vec![start]);
+    }
+
+    /// Stops a container, which may have been made with other hooks than are wanted now.
+    fn stop(&self, spec: &ContainerSpec) -> Action {
+        let labels = self.observed.container(&spec.name).map(|found| &found.labels);
+        let hooks = labels.map(|labels| Hook::of(labels, label::PRE_STOP)).unwrap_or_default();
+        Action::Stop { container: spec.name.clone(), grace: spec.stop_grace_ms.map(Duration::from_millis), hooks }
     }
 
     /// The new container is ready, under another name, before the old one goes.
@@ -697,14 +708,15 @@ impl Planner<'_> {
         let group = spec.service.as_str();
         let stand_in = spec.stand_in();
         let new = stand_in.name.clone();
+        let stop = self.stop(spec);
         let mut add = |verb: &str, action, after| self.add(verb, id.clone(), group, action, cause.clone(), after);
         let create = Action::CreateContainer { spec: Box::new(stand_in.clone()), image };
         before_start.push(add("create", create, before_create));
-        let start = add("start", Action::Start { container: new.clone() }, before_start);
+        let hooks = Hook::of(&spec.labels, label::POST_START);
+        let start = add("start", Action::Start { container: new.clone(), hooks }, before_start);
         let ready = Action::AwaitReady { readiness: spec.readiness.clone(), spec: Box::new(stand_in) };
         let ready = add("await", ready, vec![start]);
         let old = spec.name.clone();
-        let stop = Action::Stop { container: old.clone(), grace: spec.stop_grace_ms.map(Duration::from_millis) };
         let stop = add("stop", stop, vec![ready]);
         let remove = add("remove", Action::RemoveContainer { container: old.clone() }, vec![stop]);
         add("rename", Action::RenameContainer { container: new, to: old }, vec![remove]);
@@ -772,7 +784,11 @@ impl Planner<'_> {
         for found in orphans {
             let id = ResourceId::new(ResourceKind::Container, &found.name);
             let group = found.label(label::SERVICE).unwrap_or(&found.name).to_owned();
-            let stop = Action::Stop { container: found.name.clone(), grace: None };
+            let stop = Action::Stop {
+                container: found.name.clone(),
+                grace: None,
+                hooks: Hook::of(&found.labels, label::PRE_STOP),
+            };
             let stop = self.add("stop", id.clone(), &group, stop, Cause::Orphaned, Vec::new());
             let remove = Action::RemoveContainer { container: found.name.clone() };
             removed.push(self.add("remove", id, &group, remove, Cause::Orphaned, vec![stop]));

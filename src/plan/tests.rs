@@ -395,6 +395,38 @@ fn update_config_says_how_many_are_replaced_at_once_and_in_which_order() {
 }
 
 #[test]
+fn hooks_lie_in_the_labels_for_commands_that_read_no_files() {
+    let mut platform = platform();
+    let hook = |word: &str| vec![Hook { command: vec![word.into()], user: Some("7".into()), ..Hook::default() }];
+    change(&mut platform, "web", |service| {
+        service.post_start = hook("greet");
+        service.pre_stop = hook("drain");
+    });
+    let world = right_world(&platform);
+    let told = |plan: &Plan| {
+        let of = |step: &Step| match &step.action {
+            Action::Start { hooks, .. } | Action::Stop { hooks, .. } if !hooks.is_empty() => {
+                Some(format!("{} {:?} {:?}", step.id, hooks[0].command, hooks[0].user))
+            }
+            _ => None,
+        };
+        plan.steps.iter().filter_map(of).collect::<Vec<String>>()
+    };
+    let (stop, start) = (
+        "stop container macula-web-1 [\"drain\"] Some(\"7\")".to_owned(),
+        "start container macula-web-1 [\"greet\"] Some(\"7\")".to_owned(),
+    );
+    let web = BTreeSet::from(["web".to_owned()]);
+    let labelled = labelled_specs("macula", &world);
+    assert_eq!(told(&restart("macula", &labelled, &world, &web)), [stop.clone(), start.clone()]);
+    // although nothing else would have to be written out
+    assert_eq!(told(&down("macula", &world, Keep { remove_volumes: true })), [stop.clone()]);
+    // the old container is stopped as it was made, and the new one started as it is wanted
+    change(&mut platform, "web", |service| service.pre_stop = hook("other"));
+    assert_eq!(told(&try_plan(&platform, &world, None).unwrap()), [stop, start]);
+}
+
+#[test]
 fn who_depends_with_restart_follows_a_restart_and_a_replacement_of_one_service() {
     let mut platform = platform();
     change(&mut platform, "web", |service| service.depends_on.get_mut("db").unwrap().restart = true);

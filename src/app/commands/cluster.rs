@@ -165,7 +165,7 @@ pub async fn stop_cluster(session: &Session, platform: &PlatformName, name: &str
             id: format!("stop {resource}"),
             resource,
             group: plan::CLUSTER_GROUP.into(),
-            action: Action::Stop { container: node.name.clone(), grace: None },
+            action: Action::Stop { container: node.name.clone(), grace: None, hooks: Vec::new() },
             cause: Cause::Requested,
             after: Vec::new(),
             destructive: false,

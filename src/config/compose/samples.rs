@@ -149,6 +149,11 @@ fn around(key: &str) -> Value {
     if key.starts_with("services.*.depends_on") {
         return service(json!({"depends_on": {"b": {"condition": "service_started"}}}));
     }
+    for hook in ["post_start", "pre_stop"] {
+        if key.starts_with(&format!("services.*.{hook}")) {
+            return service(json!({hook: [{"command": ["c"]}]}));
+        }
+    }
     if key.starts_with("services.*.ulimits.*") {
         return service(json!({"ulimits": {"thing": {"soft": 1, "hard": 1}}}));
     }

@@ -133,8 +133,8 @@ pub(in crate::config) static SERVICE: Object = object(
         f("volumes_from", Kind::Texts),
         f("working_dir", Kind::Text),
         f("pre_start", Kind::Any).ignored(NO_HOOKS),
-        f("post_start", Kind::List(&Kind::Object(&HOOK))).ignored(NO_HOOKS),
-        f("pre_stop", Kind::List(&Kind::Object(&HOOK))).ignored(NO_HOOKS),
+        f("post_start", Kind::List(&Kind::Object(&HOOK))),
+        f("pre_stop", Kind::List(&Kind::Object(&HOOK))),
         f("x-macula", Kind::Any),
     ],
 );

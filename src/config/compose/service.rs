@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::{Project, build, files, flag, networks, ports, string_map, text, volumes};
 use crate::config::yaml::{Node, Report};
 use crate::model::{
-    Blkio, Condition, ContainerOptions, Dependency, DeviceRequest, Healthcheck, Limits, Logging, NetworkDecl, Origin,
-    PullPolicy, Restart, Service, Ulimit, Update, Volume,
+    Blkio, Condition, ContainerOptions, Dependency, DeviceRequest, Healthcheck, Hook, Limits, Logging, NetworkDecl,
+    Origin, PullPolicy, Restart, Service, Ulimit, Update, Volume,
 };
 
 /// The services of a project, without their `x-macula`.
@@ -103,12 +103,40 @@ fn service(
         files: files::build(node, name, sources, report),
         depends_on: dependencies(node),
         healthcheck: node.get("healthcheck").map(healthcheck),
+        post_start: hooks(node, "post_start", name, report),
+        pre_stop: hooks(node, "pre_stop", name, report),
         replicas,
         update: update(node, name, report),
         stop_grace_period: duration(node, "stop_grace_period"),
         options: options(node, name, report),
         extension: crate::model::Extension::default(),
     }
+}
+
+fn hooks(node: &Node, key: &str, name: &str, report: &mut Report) -> Vec<Hook> {
+    let mut all = Vec::new();
+    for hook in node.items(key) {
+        let command = hook.texts("command");
+        if command.is_empty() {
+            report.error_help(
+                hook.span,
+                format!("services.{name}.{key}: `command` is missing"),
+                "name a program of the container",
+            );
+            continue;
+        }
+        all.push(Hook {
+            command,
+            user: text(hook, "user"),
+            privileged: flag(hook, "privileged"),
+            working_dir: text(hook, "working_dir"),
+            environment: string_map(hook, "environment")
+                .into_iter()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect(),
+        });
+    }
+    all
 }
 
 /// `deploy.update_config`. A failure ends the update, as `failure_action: pause` says.

@@ -8,7 +8,7 @@ use bollard::models::ExecConfig;
 use futures_util::StreamExt;
 
 use super::{Docker, READ, errors};
-use crate::engine::{EngineError, ExecOutput, operation};
+use crate::engine::{AttachedExec, EngineError, ExecOutput, operation};
 
 /// Of each stream, this much is kept.
 const KEPT: usize = 1024 * 1024;
@@ -19,21 +19,30 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 pub(super) async fn exec(
     docker: &Docker,
     container: &str,
-    command: &[String],
+    request: &AttachedExec,
     timeout: Duration,
 ) -> Result<ExecOutput, EngineError> {
-    let operation = operation::exec(container, command);
-    match tokio::time::timeout(timeout, run(docker, &operation, container, command)).await {
+    let operation = operation::exec(container, &request.command);
+    match tokio::time::timeout(timeout, run(docker, &operation, container, request)).await {
         Ok(result) => result,
         Err(_) => Err(EngineError::Timeout { operation, after: timeout }),
     }
 }
 
-async fn run(docker: &Docker, operation: &str, container: &str, command: &[String]) -> Result<ExecOutput, EngineError> {
+async fn run(
+    docker: &Docker,
+    operation: &str,
+    container: &str,
+    request: &AttachedExec,
+) -> Result<ExecOutput, EngineError> {
     let config = ExecConfig {
         attach_stdout: Some(true),
         attach_stderr: Some(true),
-        cmd: Some(command.to_vec()),
+        cmd: Some(request.command.clone()),
+        env: (!request.env.is_empty()).then(|| request.env.clone()),
+        user: request.user.clone(),
+        working_dir: request.workdir.clone(),
+        privileged: request.privileged.then_some(true),
         ..ExecConfig::default()
     };
     let id = docker.call(operation, READ, docker.client.create_exec(container, config)).await?.id;

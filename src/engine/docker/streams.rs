@@ -20,7 +20,17 @@ impl Streams for Docker {
     }
 
     async fn exec(&self, container: &str, command: &[String], timeout: Duration) -> Result<ExecOutput, EngineError> {
-        exec::exec(self, container, command, timeout).await
+        let request = AttachedExec { command: command.to_vec(), ..AttachedExec::default() };
+        exec::exec(self, container, &request, timeout).await
+    }
+
+    async fn exec_as(
+        &self,
+        container: &str,
+        request: &AttachedExec,
+        timeout: Duration,
+    ) -> Result<ExecOutput, EngineError> {
+        exec::exec(self, container, request, timeout).await
     }
 
     async fn exec_attached(&self, container: &str, request: &AttachedExec) -> Result<i64, EngineError> {
