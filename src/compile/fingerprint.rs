@@ -34,7 +34,7 @@ pub fn of(spec: &ContainerSpec) -> (Fingerprint, String) {
 fn own_labels_apart(spec: &ContainerSpec) -> Value {
     spec.labels
         .iter()
-        .filter(|(key, _)| !label::describes(key))
+        .filter(|(key, _)| !label::describes(key) || [label::POST_START, label::PRE_STOP].contains(&key.as_str()))
         .map(|(key, value)| (key.clone(), Value::String(value.clone())))
         .collect::<serde_json::Map<_, _>>()
         .into()
