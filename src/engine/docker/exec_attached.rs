@@ -142,7 +142,8 @@ async fn end_program(docker: &Docker, container: &str, id: &str) {
     let inside = status.lines().find_map(|line| line.strip_prefix("NSpid:")?.split_whitespace().next_back());
     if let Some(inside) = inside {
         let command = ["sh", "-c", "kill -TERM \"$0\"", inside].map(str::to_owned);
-        let _ = super::exec::exec(docker, container, &command, END).await;
+        let request = AttachedExec { command: command.to_vec(), ..AttachedExec::default() };
+        let _ = super::exec::exec(docker, container, &request, END).await;
     }
 }
 
