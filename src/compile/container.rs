@@ -124,7 +124,16 @@ fn container(scene: &Scene<'_>, service: &Service, replica: u32, files: &[FileSp
     let one_shot = is_one_shot(platform, service);
     let mut mounts: Vec<MountSpec> =
         service.mounts.iter().map(|mount| mount_spec(platform, stack, &name, mount)).collect();
-    mounts.extend(volumes_for_files(&name, files, &mounts, service.options.read_only));
+    let for_files = volumes_for_files(&name, files, &mounts, service.options.read_only);
+    // a file right in a tmpfs: the volume takes its place, or it would hide the file
+    let replaced = |mount: &MountSpec| match mount {
+        MountSpec::Tmpfs { target, .. } => for_files.iter().any(
+            |volume| matches!(volume, MountSpec::Volume { target: other, .. } if other == target.trim_end_matches('/')),
+        ),
+        _ => false,
+    };
+    mounts.retain(|mount| !replaced(mount));
+    mounts.extend(for_files);
     let mut labels = service.labels.clone();
     labels.extend(super::own_labels(platform, site, Some(&stack.name)));
     labels.extend(compose_labels(scene, service, replica));

@@ -6,6 +6,7 @@ use super::*;
 use crate::config::{MemoryFiles, Request, load};
 use crate::engine::Engine as _;
 use crate::engine::fake::FakeEngine;
+use crate::model::MountSpec;
 
 const STACK: &str = "
 services:
@@ -188,4 +189,39 @@ networks: {back: }
       macula-shop-back is ["web"], finds ["postgres.shop:postgres"]
       macula-shop-default is ["web"], finds ["postgres.shop:postgres", "s3.shop:s3"]
     "#);
+}
+
+#[tokio::test]
+async fn a_volume_takes_the_place_of_a_tmpfs_that_would_hide_a_file() {
+    let text = "
+services:
+  a:
+    image: a:1
+    secrets: [{source: s, target: /run/deep/s}]
+    tmpfs: [/run/deep, /other]
+secrets: {s: {content: x}}
+";
+    let files = MemoryFiles::default().with("/w/app/compose.yaml", text);
+    let request = Request { cwd: "/w".into(), stacks: vec!["/w/app".into()], only_own: true, ..Request::default() };
+    let platform = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform;
+    let facts = FakeEngine::new().facts().await.unwrap();
+    let site = Site {
+        facts: &facts,
+        subnet: ipnet::Ipv4Net::new(Ipv4Addr::new(10, 222, 7, 0), 24).unwrap(),
+        block: Block::DEFAULT,
+        secrets: &Secrets::default(),
+        certificate: None,
+        version: "1",
+        resolver: true,
+    };
+    let resources = compile(&platform, &site).unwrap();
+    let mounts: Vec<String> = resources.containers[0]
+        .mounts
+        .iter()
+        .map(|mount| match mount {
+            MountSpec::Tmpfs { target, .. } => format!("tmpfs {target}"),
+            MountSpec::Volume { target, .. } | MountSpec::Bind { target, .. } => format!("volume {target}"),
+        })
+        .collect();
+    assert_eq!(mounts, ["tmpfs /other", "volume /run/deep"]);
 }

@@ -157,7 +157,7 @@ impl Instruction {
     fn heredocs(&self) -> Vec<(String, bool)> {
         let takes = |name: &str| matches!(name, "RUN" | "COPY" | "ADD");
         let within = self.rest.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
-        if !takes(&self.name) && !(self.name == "ONBUILD" && takes(&within)) {
+        if !(takes(&self.name) || self.name == "ONBUILD" && takes(&within)) {
             return Vec::new();
         }
         words(&self.rest).iter().filter_map(|word| heredoc(word)).collect()

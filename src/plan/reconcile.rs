@@ -656,13 +656,7 @@ impl Planner<'_> {
                     let remove = Action::RemoveContainer { container: name.clone() };
                     before_create.push(self.add("remove", id.clone(), group, remove, cause.clone(), vec![stop]));
                 }
-                // a container in another one's network needs that one first
-                if let Some(other) = spec.network_mode.as_deref().and_then(|mode| mode.strip_prefix("container:")) {
-                    let start = format!("start {}", ResourceId::new(ResourceKind::Container, other));
-                    if gates.values().flatten().any(|(gate, _)| gate.as_ref() == Some(&start)) {
-                        before_create.push(start);
-                    }
-                }
+                before_create.extend(made_of(spec, gates));
                 let create = Action::CreateContainer { spec: Box::new(spec.clone()), image };
                 before_start.push(self.add("create", id.clone(), group, create, cause.clone(), before_create));
             }
@@ -802,6 +796,19 @@ impl Planner<'_> {
             }
         }
     }
+}
+
+/// The starts of the containers whose network, processes, IPC or volumes this one shares: the engine makes it
+/// only when they are there.
+fn made_of(spec: &ContainerSpec, gates: &BTreeMap<&str, Vec<(Option<StepId>, StepId)>>) -> Vec<StepId> {
+    let modes = [&spec.network_mode, &spec.options.pid, &spec.options.ipc];
+    let shared = modes.into_iter().flatten().filter_map(|mode| mode.strip_prefix("container:"));
+    let volumes = spec.options.volumes_from.iter().map(|from| from.split(':').next().unwrap_or(from));
+    let starts = shared.chain(volumes).map(|other| {
+        let id = ResourceId::new(ResourceKind::Container, other);
+        format!("start {id}")
+    });
+    starts.filter(|start| gates.values().flatten().any(|(gate, _)| gate.as_ref() == Some(start))).collect()
 }
 
 /// The container that a proxy of the engine's listens for.

@@ -395,6 +395,25 @@ fn update_config_says_how_many_are_replaced_at_once_and_in_which_order() {
 }
 
 #[test]
+fn what_shares_something_of_a_container_is_made_after_it() {
+    let mut platform = platform();
+    change(&mut platform, "web", |service| {
+        service.depends_on.clear();
+        service.options.volumes_from = vec!["db:ro".into()];
+        service.options.ipc = Some("service:db".into());
+    });
+    let plan = try_plan(&platform, &Observed::default(), None).unwrap();
+    let create = plan.steps.iter().find(|step| step.id == "create container macula-web-1").unwrap();
+    assert!(create.after.contains(&"start container macula-db-1".to_owned()), "{:?}", create.after);
+    // what is there already is waited for by nobody
+    let mut world = right_world(&platform);
+    world.containers.retain(|found| found.name != "macula-web-1");
+    let plan = try_plan(&platform, &world, None).unwrap();
+    let create = plan.steps.iter().find(|step| step.id == "create container macula-web-1").unwrap();
+    assert!(create.after.iter().all(|step| !step.contains("db")), "{:?}", create.after);
+}
+
+#[test]
 fn hooks_lie_in_the_labels_for_commands_that_read_no_files() {
     let mut platform = platform();
     let hook = |word: &str| vec![Hook { command: vec![word.into()], user: Some("7".into()), ..Hook::default() }];

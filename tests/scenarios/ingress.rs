@@ -404,7 +404,8 @@ fn paths_hosts_and_the_pages() {
     };
     let long = "a-name-of-sixty-three-characters-which-is-the-most-that-dns-has";
     let stack = format!(
-        "services:\n  web: {}\n  api: {}\n  owner: {{<<: *base, command: [sleep, infinity]}}\n  guest: {}\n",
+        "services:\n  web: {}\n  api: {}\n  owner: {{<<: *base, command: [sleep, infinity]}}\n  guest: {}\n  \
+         talks: {{<<: *base, command: [sh, -c, 'exec nc -ll -p 7000 -e echo hello'], ports: ['7000:7000']}}\n",
         web(
             "web",
             &format!(
@@ -434,6 +435,9 @@ fn paths_hosts_and_the_pages() {
         assert_eq!((status, mark.as_str()), (404, "no-route"), "{host}{path}");
         assert!(page.contains(&name("web")) && !page.contains("Welcome to nginx"), "{page}");
     }
+    // a direct port inside the network, of a service that speaks first
+    let said = platform.shell("owner", &format!("sleep 1 | nc {} 7000", name("talks")));
+    assert_eq!(said.trim(), "hello");
     platform.run("stop web").ok();
     let (status, mark, page) = get(address, &name("web"), "/");
     assert_eq!((status, mark.as_str()), (503, "unavailable"));
