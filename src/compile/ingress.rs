@@ -97,7 +97,8 @@ pub fn upstream(platform: &Platform, service: &str, gateway: Ipv4Addr) -> Option
 /// for those whose name leads to the container itself there.
 pub fn streams(platform: &Platform) -> Vec<Stream> {
     let apart = own_inside(platform);
-    let mut taken = BTreeSet::from([80, 443]);
+    let mut taken = named_ports(platform);
+    taken.extend([80, 443]);
     let mut all = Vec::new();
     let services = platform.services().map(|(_, service)| service).filter(|service| service.has_name());
     for service in services.filter(|service| !apart.contains_key(&service.name)) {
@@ -114,6 +115,12 @@ pub fn streams(platform: &Platform) -> Vec<Stream> {
     }
     all.sort();
     all
+}
+
+/// Ports inside the network that several services have, all of them for HTTP: the name in the request
+/// tells whose it is.
+pub fn named_ports(platform: &Platform) -> BTreeSet<u16> {
+    Inside::of(platform.services().map(|(_, service)| service)).by_host
 }
 
 /// Services whose own name leads to the container itself inside the network, with the last octet of

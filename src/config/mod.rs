@@ -156,6 +156,7 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     if let Some(project) = &discovered {
         discover::name_services(&mut stacks, project);
     }
+    scope::own_addresses(&mut stacks, &mut report);
     scope::ingress_ports(&mut stacks, &settings.ingress, &domain, &mut report);
     for (from, to) in &images.overrides {
         let services = stacks.iter_mut().flat_map(|loaded| loaded.stack.services.values_mut());

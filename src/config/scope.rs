@@ -3,6 +3,8 @@
 //! stack, which then has a default network of its own (docs/decisions/scopes.md).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
 
 use super::check::{self, Loaded};
 use super::discover;
@@ -11,6 +13,9 @@ use crate::model::{
     IngressRule, IngressSettings, NetworkDecl, PlatformName, Protocol, PublishedPort, Role, SecretSource, Service,
     ServiceNetwork, to_dns_label,
 };
+
+/// Addresses for services that get one of their own: behind those of the built-in ones.
+const OWN: RangeInclusive<u8> = 20..=99;
 
 /// Gives a stack whose names meet those of an earlier one names and a network of its own.
 pub(super) fn separate(stacks: &mut [Loaded], platform: &PlatformName) {
@@ -97,6 +102,52 @@ fn references(service: &mut Service, renamed: &BTreeMap<String, String>) {
             && let Some(new) = renamed.get(service)
         {
             service.clone_from(new);
+        }
+    }
+}
+
+/// A port of this machine that one of our services has goes to an address of the user's service's own.
+pub(super) fn own_addresses(stacks: &mut [Loaded], report: &mut Report) {
+    let address = |service: &Service, port: &PublishedPort| {
+        port.host_ip.unwrap_or(IpAddr::V4(service.extension.address.unwrap_or(Ipv4Addr::LOCALHOST)))
+    };
+    let mut used: BTreeSet<Ipv4Addr> = BTreeSet::new();
+    let mut ours: BTreeMap<(IpAddr, u16, Protocol), String> = BTreeMap::new();
+    for loaded in stacks.iter() {
+        for service in loaded.stack.services.values() {
+            used.extend(service.extension.address);
+            for port in service.ports.iter().filter(|_| loaded.built_in) {
+                if let Some(number) = port.published {
+                    ours.insert((address(service, port), number, port.protocol), service.name.clone());
+                }
+            }
+        }
+    }
+    let mut free = OWN.map(|last| Ipv4Addr::new(127, 0, 0, last)).filter(|address| !used.contains(address));
+    for loaded in stacks.iter_mut().filter(|loaded| !loaded.built_in) {
+        let mut moved = Vec::new();
+        for (name, service) in loaded.stack.services.iter_mut().filter(|(_, one)| one.extension.address.is_none()) {
+            let taken = |port: &PublishedPort| {
+                let key = (address(service, port), port.published?, port.protocol);
+                let local = key.0 == IpAddr::V4(Ipv4Addr::LOCALHOST) || key.0.is_unspecified();
+                let key = (IpAddr::V4(Ipv4Addr::LOCALHOST), key.1, key.2);
+                ours.get(&key).filter(|_| local && port.published_to.is_none()).map(|owner| (key.1, owner.clone()))
+            };
+            let found: Vec<Option<(u16, String)>> = service.ports.iter().map(taken).collect();
+            let Some((number, owner)) = found.iter().flatten().next().cloned() else { continue };
+            let Some(own) = free.next() else { continue };
+            service.extension.address = Some(own);
+            for (port, _) in service.ports.iter_mut().zip(&found).filter(|(_, taken)| taken.is_some()) {
+                port.host_ip = None;
+            }
+            moved.push((name.clone(), number, owner, own));
+        }
+        for (name, number, owner, own) in moved {
+            report.warn(
+                loaded.at_key(&name, &["ports"]),
+                format!("services.{name} is published on {own}: port {number} of 127.0.0.1 belongs to {owner}"),
+                "publish another port, or choose the address yourself with `x-macula: {address: 127.0.0.x}`",
+            );
         }
     }
 }
@@ -258,6 +309,34 @@ volumes: {postgres: , web: }
             it answers at http://web.macula.local; publish another port as well to reach it without a name
         compose.yaml:3:23: services.edge is not published on port 443: on this machine it belongs to the ingress
             it answers at http://edge.macula.local; publish another port as well to reach it without a name
+        "#);
+    }
+
+    #[test]
+    fn a_port_of_ours_goes_to_an_address_of_its_own() {
+        let ours = "
+services:
+  metrics: {image: 'm:1', ports: ['9090:9090'], x-macula: {ingress: {host: metrics, port: 9090}}}
+  charts: {image: 'c:1', ports: ['3000:3000'], x-macula: {address: 127.0.0.20, ingress: {host: charts, port: 3000}}}
+";
+        let shop = "services:
+  prom: {image: 'p:1', ports: ['9090:9090', '8080:80']}
+  front: {image: 'f:1', ports: ['127.0.0.1:3000:3000']}
+";
+        let request = Request { cwd: "/shop".into(), discover: true, ..Request::default() };
+        let files = MemoryFiles::default().with("/shop/compose.yaml", shop);
+        let loaded = load_with(&request, &files, &[("a.yaml", ours)]).unwrap_or_else(|errors| panic!("{errors}"));
+        let services = loaded.platform.services().filter(|(stack, _)| stack.name == "shop");
+        let lines = services.map(|(_, service)| {
+            let ports = service.ports.iter().map(|port| format!("{:?}:{:?}", port.host_ip, port.published));
+            format!("{} {:?} {:?}", service.name, service.extension.address, ports.collect::<Vec<_>>())
+        });
+        let warnings = loaded.warnings.iter().map(ToString::to_string);
+        insta::assert_snapshot!(lines.chain(warnings).collect::<Vec<_>>().join("\n"), @r#"
+        front None ["Some(127.0.0.1):Some(3000)"]
+        prom Some(127.0.0.21) ["None:Some(9090)", "None:Some(8080)"]
+        compose.yaml:2:24: services.prom is published on 127.0.0.21: port 9090 of 127.0.0.1 belongs to metrics
+            publish another port, or choose the address yourself with `x-macula: {address: 127.0.0.x}`
         "#);
     }
 

@@ -1,17 +1,20 @@
 //! Where the names of services lead inside the platform's network.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::{Protocol, Service};
 
 /// All names lead to the ingress, which has one address: of two services that publish the same port
-/// on different addresses of the host, only the first is reached through it. The name of the other
-/// leads to its container, where that gives the same answers.
+/// on different addresses of the host, only the first is reached through it, unless both speak HTTP
+/// there, so that each request says whose it is. The name of the other leads to its container, where
+/// that gives the same answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inside {
     /// Service -> last octet of its container's fixed address.
     pub own: BTreeMap<String, u8>,
+    /// Ports of several services, told apart by the name in the request.
+    pub by_host: BTreeSet<u16>,
     /// Services that can be reached neither way on one of their ports.
     pub shadowed: Vec<Shadowed>,
 }
@@ -31,6 +34,14 @@ impl Service {
         !apart && (self.extension.address.is_some() || !self.extension.ingress.is_empty())
     }
 
+    /// Speaks HTTP on this port of the container, under a name of its own.
+    fn is_web_on(&self, target: u16) -> bool {
+        self.extension
+            .ingress
+            .iter()
+            .any(|rule| rule.port == target && rule.path == "/" && rule.fallback.is_none() && !rule.tls && !rule.grpc)
+    }
+
     /// Its published ports, with the port in the container.
     fn published(&self) -> impl Iterator<Item = ((u16, Protocol), u16)> + '_ {
         self.ports.iter().filter_map(|port| Some(((port.published?, port.protocol), port.target)))
@@ -44,12 +55,22 @@ impl Inside {
         for octet in services.iter().filter_map(|service| fixed(service.extension.address)) {
             *octets.entry(octet).or_default() += 1;
         }
-        let mut taken: BTreeMap<(u16, Protocol), &str> = BTreeMap::new();
+        // whose a port is, and whether all who have it speak HTTP there
+        let mut taken: BTreeMap<(u16, Protocol), (&str, bool)> = BTreeMap::new();
         let mut all = Self::default();
         for service in services.into_iter().filter(|service| service.has_name()) {
-            let clash = service.published().find_map(|(port, _)| Some((port.0, *taken.get(&port)?)));
+            let web = |port: (u16, Protocol), target: u16| port.1 == Protocol::Tcp && service.is_web_on(target);
+            let clash = service.published().find_map(|(port, target)| {
+                let (first, all_web) = *taken.get(&port)?;
+                (!(all_web && web(port, target))).then_some((port.0, first))
+            });
             let Some((port, first)) = clash else {
-                taken.extend(service.published().map(|(port, _)| (port, service.name.as_str())));
+                for (port, target) in service.published() {
+                    if taken.contains_key(&port) {
+                        all.by_host.insert(port.0);
+                    }
+                    taken.entry(port).or_insert((&service.name, web(port, target)));
+                }
                 continue;
             };
             let same = service.published().all(|((published, _), target)| published == target);
@@ -61,7 +82,7 @@ impl Inside {
                 None => {
                     all.shadowed.push(Shadowed { service: service.name.clone(), by: first.to_owned(), port });
                     for (port, _) in service.published() {
-                        taken.entry(port).or_insert(&service.name);
+                        taken.entry(port).or_insert((&service.name, false));
                     }
                 }
             }
@@ -99,7 +120,7 @@ mod tests {
     fn the_second_on_a_port_is_reached_at_its_container() {
         let all = [service("a", 21, 5432, 5432), service("b", 22, 5432, 5432), service("c", 23, 5433, 5432)];
         let inside = Inside::of(&all);
-        assert_eq!(inside, Inside { own: [("b".to_owned(), 22)].into(), shadowed: Vec::new() });
+        assert_eq!(inside, Inside { own: [("b".to_owned(), 22)].into(), ..Inside::default() });
     }
 
     #[test]
@@ -112,5 +133,21 @@ mod tests {
         named.extension.ingress.push(IngressRule { host: "b".into(), port: 80, ..IngressRule::default() });
         assert_eq!(shadowed(named), expected);
         assert_eq!(shadowed(service("b", 22, 5433, 5433)), []);
+    }
+
+    #[test]
+    fn programs_that_speak_http_share_a_port_by_the_name_in_the_request() {
+        let web = |name: &str, last: u8, published: u16, target: u16| {
+            let mut service = service(name, last, published, target);
+            let rule = IngressRule { host: name.into(), port: target, path: "/".into(), ..IngressRule::default() };
+            service.extension.ingress = vec![rule];
+            service
+        };
+        let found = Inside::of(&[web("a", 11, 3000, 3000), web("b", 12, 3000, 80), web("c", 13, 3001, 80)]);
+        assert_eq!((found.by_host, found.own, found.shadowed), (BTreeSet::from([3000]), BTreeMap::new(), Vec::new()));
+        // a database cannot say whose it is
+        let found = Inside::of(&[web("a", 11, 5432, 5432), service("db", 12, 5432, 15432)]);
+        assert_eq!(found.shadowed, [Shadowed { service: "db".into(), by: "a".into(), port: 5432 }]);
+        assert_eq!(found.by_host, BTreeSet::new());
     }
 }
