@@ -109,7 +109,7 @@ impl Survey {
         let stacks = self.platform.stacks.iter().map(|stack| stack.name.as_str()).collect();
         let kept = match remove_orphans {
             true => BTreeMap::new(),
-            false => keep_other_stacks(&mut plan, &self.observed, &stacks),
+            false => keep_other_stacks(&mut plan, &self.resources.containers, &self.observed, &stacks)?,
         };
         Ok((plan, kept))
     }

@@ -86,23 +86,9 @@ pub(super) fn name_services(stacks: &mut [check::Loaded], project: &Path) {
     }
 }
 
+/// A name that nobody has asked for.
 pub(super) fn rule(host: String, port: u16) -> IngressRule {
-    IngressRule {
-        host,
-        port,
-        fallback: None,
-        path: "/".to_owned(),
-        tls: false,
-        body_size: None,
-        auth: None,
-        sticky: false,
-        weight: None,
-        grpc: false,
-        grpc_port: None,
-        strip: false,
-        same_origin: false,
-        response_timeout: None,
-    }
+    IngressRule { host, port, path: "/".to_owned(), assumed: true, ..IngressRule::default() }
 }
 
 /// What a file publishes as 443, or calls HTTPS, is encrypted by the service itself.
@@ -196,6 +182,26 @@ services:
         taken taken-shop:80
         web web:80 web-9229:9229
         ");
+    }
+
+    #[test]
+    fn a_port_that_a_built_in_service_has_elsewhere_refuses_nothing() {
+        let project = "services: {web: {image: w, ports: ['3000:3000']}}";
+        let built_in = "services: {ui: {image: u, ports: ['3000:3000'], x-macula: {address: 127.0.0.2, ingress: {host: ui, port: 3000}}}}";
+        let load = |project: &str| {
+            let files = MemoryFiles::default().with("/shop/compose.yaml", project);
+            let request = Request { cwd: "/shop".into(), discover: true, ..Request::default() };
+            crate::config::load_with(&request, &files, &[("all.yaml", built_in)])
+        };
+        let loaded = load(project).unwrap_or_else(|errors| panic!("{errors}"));
+        let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(warnings.join("\n"), @"
+        compose.yaml:1:28: inside the platform's network, port 3000 of web's full name is ui's
+            use web:3000 there, the name without the domain
+        ");
+        // whoever asks for a name wants it to be right
+        let asks = project.replace("['3000:3000']", "['3000:3000'], x-macula: {ingress: {port: 3000}}");
+        assert!(load(&asks).unwrap_err().to_string().contains("both publish port 3000 under a name"));
     }
 
     #[test]

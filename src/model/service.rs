@@ -568,6 +568,9 @@ pub struct IngressRule {
     /// sent to the next one. `None`: what fits; zero: for ever.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_timeout: Option<Duration>,
+    /// Nobody asked for the name: the port is taken for one of HTTP.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub assumed: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{
-    Condition, ContainerSpec, ContainerState, DependsOn, Hook, Observed, ObservedContainer, Readiness, ResourceId,
-    ResourceKind, label,
+    Condition, ContainerSpec, ContainerState, DependsOn, Hook, Observed, ObservedContainer, Readiness, Remedy,
+    ResourceId, ResourceKind, label, macula,
 };
 
 use super::down::{depends_on, runs};
-use super::{Action, Cause, Plan, Step, StepId};
+use super::reconcile::publishes;
+use super::{Action, Cause, Conflict, Plan, Step, StepId};
 
 /// For a container of which nothing but its labels is known.
 const READY_BY_LABELS: Duration = Duration::from_secs(120);
@@ -128,13 +129,15 @@ pub fn labelled_specs(platform: &str, observed: &Observed) -> Vec<ContainerSpec>
 }
 
 /// Takes the removal of containers of other stacks out of a plan: what these stacks say was not read. Returns
-/// their services by stack.
+/// their services by stack; the error: what they publish is wanted by others.
 pub fn keep_other_stacks(
     plan: &mut Plan,
+    specs: &[ContainerSpec],
     observed: &Observed,
     stacks: &BTreeSet<&str>,
-) -> BTreeMap<String, BTreeSet<String>> {
+) -> Result<BTreeMap<String, BTreeSet<String>>, Vec<Conflict>> {
     let mut kept: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut containers: Vec<(&ObservedContainer, &str)> = Vec::new();
     plan.steps.retain(|step| {
         let orphan = (step.cause == Cause::Orphaned && step.resource.kind == ResourceKind::Container)
             .then(|| observed.container(&step.resource.name))
@@ -143,13 +146,37 @@ pub fn keep_other_stacks(
         let Some(stack) = found.label(label::STACK).filter(|stack| !stacks.contains(stack)) else { return true };
         let service = found.label(label::SERVICE).unwrap_or(&found.name);
         kept.entry(stack.to_owned()).or_default().insert(service.to_owned());
+        if matches!(step.action, Action::Stop { .. }) && found.state == ContainerState::Running {
+            containers.push((found, stack));
+        }
         false
     });
-    if !kept.is_empty() {
-        // they are in them
-        plan.steps.retain(|step| step.cause != Cause::Orphaned || step.resource.kind != ResourceKind::Network);
+    if kept.is_empty() {
+        return Ok(kept);
     }
-    kept
+    // they are in them
+    plan.steps.retain(|step| step.cause != Cause::Orphaned || step.resource.kind != ResourceKind::Network);
+    let left: BTreeSet<StepId> = plan.steps.iter().map(|step| step.id.clone()).collect();
+    let mut conflicts = Vec::new();
+    for step in &mut plan.steps {
+        step.after.retain(|id| left.contains(id));
+        let Action::Start { container, .. } = &step.action else { continue };
+        let Some(spec) = specs.iter().find(|spec| spec.name == *container) else { continue };
+        for (found, stack) in containers.iter().filter(|(found, _)| publishes(found, spec)) {
+            conflicts.push(Conflict {
+                resource: step.resource.clone(),
+                message: format!(
+                    "it publishes a port of {}, which runs and belongs to the stack {stack}; that stack is not loaded now",
+                    found.name
+                ),
+                remedies: vec![
+                    macula("up --remove-orphans").why("to remove the containers of stacks that are not loaded").into(),
+                    Remedy::say("or publish on another port, or give this project a platform of its own with `--name`"),
+                ],
+            });
+        }
+    }
+    if conflicts.is_empty() { Ok(kept) } else { Err(conflicts) }
 }
 
 fn starts(specs: &[&ContainerSpec], all: &[ContainerSpec], stops: &BTreeMap<String, StepId>) -> Vec<Step> {

@@ -59,6 +59,7 @@ pub fn reconcile_anew(wish: &Wish<'_>, anew: &BTreeSet<String>, observed: &Obser
     if wish.selection.is_none() {
         planner.orphans();
     }
+    planner.free_ports(&wanted);
     planner.move_networks(&replaced);
     if planner.conflicts.is_empty() {
         Ok(Plan { steps: planner.steps, left_out: wish.supply.left_out.clone() })
@@ -761,6 +762,26 @@ impl Planner<'_> {
         }
     }
 
+    /// A port that another container of ours publishes is free once that one is stopped.
+    fn free_ports(&mut self, wanted: &[&ContainerSpec]) {
+        let stops: BTreeSet<StepId> = self
+            .steps
+            .iter()
+            .filter(|step| matches!(step.action, Action::Stop { .. }))
+            .map(|step| step.id.clone())
+            .collect();
+        for step in &mut self.steps {
+            let Action::Start { container, .. } = &step.action else { continue };
+            let Some(spec) = wanted.iter().find(|spec| spec.name == *container) else { continue };
+            let holders =
+                self.observed.containers.iter().filter(|found| found.name != spec.name && publishes(found, spec));
+            let freed = holders.map(|found| format!("stop {}", ResourceId::new(ResourceKind::Container, &found.name)));
+            step.after.extend(freed.filter(|id| stops.contains(id)));
+            step.after.sort();
+            step.after.dedup();
+        }
+    }
+
     /// Ours, and in no stack any more. Volumes are data and stay.
     fn orphans(&mut self) {
         let wish = self.wish;
@@ -809,6 +830,17 @@ fn made_of(spec: &ContainerSpec, gates: &BTreeMap<&str, Vec<(Option<StepId>, Ste
         format!("start {id}")
     });
     starts.filter(|start| gates.values().flatten().any(|(gate, _)| gate.as_ref() == Some(start))).collect()
+}
+
+/// One of the ports that this specification publishes.
+pub(super) fn publishes(found: &ObservedContainer, spec: &ContainerSpec) -> bool {
+    spec.ports.iter().any(|port| {
+        found.ports.iter().any(|bound| {
+            let meets =
+                bound.host_ip == port.host_ip || bound.host_ip.is_unspecified() || port.host_ip.is_unspecified();
+            port.host_port.is_some() && bound.host_port == port.host_port && bound.protocol == port.protocol && meets
+        })
+    })
 }
 
 /// The container that a proxy of the engine's listens for.

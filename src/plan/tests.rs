@@ -259,18 +259,8 @@ fn with_names(names: &[&str]) -> Platform {
         named.extension.ingress.push(IngressRule {
             host: (*name).into(),
             port: 80,
-            fallback: None,
             path: "/".into(),
-            tls: false,
-            body_size: None,
-            auth: None,
-            sticky: false,
-            weight: None,
-            grpc: false,
-            grpc_port: None,
-            strip: false,
-            same_origin: false,
-            response_timeout: None,
+            ..IngressRule::default()
         });
         named
     });
@@ -638,6 +628,33 @@ fn orphans_go_and_their_volumes_stay() {
     - stop container macula-web-1 (no longer wanted)
     - remove container macula-web-1 (no longer wanted) after stop container macula-web-1
     ");
+}
+
+#[test]
+fn a_port_of_another_stack_is_free_once_its_container_is_stopped_and_taken_while_it_stays() {
+    let port =
+        PublishedPort { target: 80, protocol: Protocol::Tcp, host_ip: None, published: Some(8000), published_to: None };
+    let publishing = |stack: &str, name: &str| {
+        let mut platform = platform();
+        let service = Service { ports: vec![port.clone()], ..service(name) };
+        platform.stacks[0].name = stack.into();
+        platform.stacks[0].services = [(name.to_owned(), service)].into();
+        platform
+    };
+    let world = right_world(&publishing("shop", "web"));
+    let platform = publishing("blog", "page");
+    assert_snapshot!(plan_of(&platform, &world), @"
+    + get image page:1 (missing)
+    + create container macula-page-1 (missing) after get image page:1
+    + start container macula-page-1 (missing) after create container macula-page-1, stop container macula-web-1
+      await container macula-page-1 (missing) after start container macula-page-1
+    - stop container macula-web-1 (no longer wanted)
+    - remove container macula-web-1 (no longer wanted) after stop container macula-web-1
+    ");
+    let mut plan = try_plan(&platform, &world, None).unwrap();
+    let specs = resources(&platform).containers;
+    let conflicts = keep_other_stacks(&mut plan, &specs, &world, &["blog"].into()).unwrap_err();
+    assert_snapshot!(conflicts[0].to_string(), @"container macula-page-1: it publishes a port of macula-web-1, which runs and belongs to the stack shop; that stack is not loaded now");
 }
 
 #[test]

@@ -180,7 +180,13 @@ pub(super) async fn astray(session: &Session, seen: &Survey, patience: Duration)
     let ingress = seen.platform.services().find(|(_, service)| service.extension.role == Some(Role::Ingress));
     let through = ingress.is_some_and(|(_, service)| runs(&service.name));
     let all = targets(&seen.platform, seen.block, Some(seen.subnet), seen.tls());
-    let fits = |target: &Target| runs(&target.service) && (target.web.is_none() || through);
+    // a program that listens later, or speaks something else on that port, is as it should be
+    let assumed = |target: &Target| {
+        let service = seen.platform.service(&target.service).map(|(_, service)| service);
+        let mut rules = service.into_iter().flat_map(|service| &service.extension.ingress);
+        rules.any(|rule| rule.assumed && fully_qualified(&rule.host, &seen.platform.domain) == target.name)
+    };
+    let fits = |target: &Target| runs(&target.service) && (target.web.is_none() || through) && !assumed(target);
     let mut left: Vec<Target> = all.into_iter().filter(fits).collect();
     let begun = Instant::now();
     let mut pause = Duration::from_millis(50);

@@ -111,8 +111,22 @@ pub(super) fn inside(stacks: &[Loaded], report: &mut Report) {
             continue;
         }
         let Some(loaded) = stacks.iter().find(|loaded| loaded.stack.services.contains_key(&service)) else { continue };
+        let at = loaded.at_key(&service, &["ports"]);
+        let found = loaded.stack.services.get(&service);
+        // it has not asked for a name, and other services know it by its short one
+        if found.is_some_and(|found| {
+            found.extension.address.is_none() && found.extension.ingress.iter().all(|rule| rule.assumed)
+        }) {
+            let short = found.and_then(|found| found.short.clone()).unwrap_or_else(|| service.clone());
+            report.warn(
+                at,
+                format!("inside the platform's network, port {port} of {service}'s full name is {by}'s"),
+                format!("use {short}:{port} there, the name without the domain"),
+            );
+            continue;
+        }
         report.error_help(
-            loaded.at_key(&service, &["ports"]),
+            at,
             format!(
                 "services.{service} and services.{by} both publish port {port} under a name: inside the platform's network \
                  {service}:{port} would be {by}'s"

@@ -444,6 +444,7 @@ fn ingress(rule: &Node, service: &str, path: &str, report: &mut Report) -> Optio
         strip: rule.get_bool("strip").unwrap_or(false),
         same_origin: rule.get_bool("same_origin").unwrap_or(false),
         response_timeout: duration(rule, "response_timeout"),
+        assumed: false,
     })
 }
 
