@@ -244,6 +244,8 @@ chmod 755 "$1/usr/local/bin/install-packages""#;
 /// `mirrors`: lines of an apt source list; empty: mmdebstrap's own default for the suite.
 fn base_command(suite: &str, tar: &Path, mirrors: &[String]) -> Command {
     let mut args: Vec<String> = [
+        // what apt and dpkg say, and not one line for half a minute
+        "--verbose",
         "--variant=minbase",
         "--include=ca-certificates",
         "--aptopt=Acquire::Languages \"none\"",

@@ -135,6 +135,28 @@ pub(super) fn head(text: &str, columns: usize) -> &str {
     end.map_or(text, |(at, _)| text.get(..at).unwrap_or_default())
 }
 
+/// As [`fit`], with what is cut in the middle.
+pub fn fit_middle(text: &str, columns: usize, style: Style) -> String {
+    if width(text) <= columns {
+        return text.to_owned();
+    }
+    let mark = style.symbol("…", "..");
+    let room = columns.saturating_sub(width(mark));
+    let (front, back) = (room - room / 2, room / 2);
+    let head = head(text, front);
+    let mut tail: Vec<char> = Vec::new();
+    let mut taken = 0;
+    for c in text.chars().rev() {
+        taken += c.width().unwrap_or(0);
+        if taken > back {
+            break;
+        }
+        tail.push(c);
+    }
+    let tail: String = tail.into_iter().rev().collect();
+    format!("{head}{mark}{tail}")
+}
+
 /// Filled with blanks on the right up to `columns`.
 pub fn pad(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
@@ -230,6 +252,15 @@ mod tests {
 
     const ASCII: Style = Style { color: false, unicode: false };
     const UNICODE: Style = Style { color: false, unicode: true };
+
+    #[test]
+    fn what_differs_stands_at_the_end_and_stays() {
+        let line = "Selecting previously unselected package libpq5:amd64.";
+        assert_eq!(fit_middle(line, 30, UNICODE), "Selecting previ… libpq5:amd64.");
+        assert_eq!(fit_middle(line, 30, ASCII), "Selecting prev.. libpq5:amd64.");
+        assert_eq!(fit_middle("short", 30, UNICODE), "short");
+        assert!(width(&fit_middle("界界界界界界", 7, UNICODE)) <= 7);
+    }
 
     #[test]
     fn output_of_programs_is_made_harmless() {

@@ -207,7 +207,9 @@ fn draw_group(run: &Run, group: &Group, view: &View, names: usize, width: usize,
         Standing::Waiting | Standing::Queued(_) => (Tone::Dim, style.pending()),
     };
     let bright = if standing == Standing::Working { Tone::Bold } else { Tone::Plain };
-    let row = row(run, group, standing, view, over);
+    // behind the mark, the name, the word and the time
+    let room = width.saturating_sub(3 + names + 2 + WORD + 1 + 6 + 2);
+    let row = row(run, group, standing, view, over, room);
     let mut line = Line::default();
     let name = text::pad(&text::fit(&group.name, names, style), names);
     line.push(Tone::Plain, " ").push(tone, symbol).push(Tone::Plain, " ").push(bright, name);
@@ -246,7 +248,7 @@ fn is_late(step: &Step, now: Duration) -> bool {
 /// Columns of the word: `restarted` is the longest of the common ones.
 const WORD: usize = 9;
 
-fn row(run: &Run, group: &Group, standing: Standing, view: &View, over: bool) -> Row {
+fn row(run: &Run, group: &Group, standing: Standing, view: &View, over: bool, room: usize) -> Row {
     let mut row = Row { tone: Tone::Dim, ..Row::default() };
     match standing {
         Standing::Working if over => {
@@ -255,7 +257,7 @@ fn row(run: &Run, group: &Group, standing: Standing, view: &View, over: bool) ->
             let step = group.working().next().filter(|step| !step.text.is_empty());
             row.detail.push(Tone::Dim, step.map(|step| step.text.clone()).unwrap_or_default());
         }
-        Standing::Working => working(group, view, &mut row),
+        Standing::Working => working(group, view, &mut row, room),
         Standing::Done => {
             row.word = group.result().into();
             row.detail.push(Tone::Dim, group.note().unwrap_or_default());
@@ -303,14 +305,14 @@ fn ordinal(place: usize) -> String {
     }
 }
 
-fn working(group: &Group, view: &View, row: &mut Row) {
+fn working(group: &Group, view: &View, row: &mut Row, room: usize) {
     let steps: Vec<&Step> = group.working().collect();
     row.tone = Tone::Plain;
     match steps.as_slice() {
         [] => {}
         [step] => {
             row.word = word_of(step, view.now);
-            detail(step, view, &mut row.detail);
+            detail(step, view, &mut row.detail, room);
             if let Some(reason) = late(step, view.now) {
                 let mut line = Line::default();
                 line.push(Tone::Plain, INDENT).push(Tone::Dim, reason);
@@ -320,7 +322,8 @@ fn working(group: &Group, view: &View, row: &mut Row) {
         steps => {
             row.word = word_of(steps[0], view.now);
             row.detail.push(Tone::Plain, format!("{} at once", steps.len()));
-            row.below.extend(steps.iter().map(|step| child(step, view)));
+            // a child begins further to the left than a detail
+            row.below.extend(steps.iter().map(|step| child(step, view, room + 8)));
         }
     }
 }
@@ -339,8 +342,9 @@ fn late(step: &Step, now: Duration) -> Option<&str> {
     step.waiting.as_deref().filter(|_| waits)
 }
 
-/// How far a step is.
-fn detail(step: &Step, view: &View, line: &mut Line) {
+/// How far a step is, in so many columns. What a program says is cut in its middle: packages and files,
+/// by which two lines differ, stand at the end.
+fn detail(step: &Step, view: &View, line: &mut Line, room: usize) {
     let style = view.style;
     match step.doing {
         Doing::Await if step.worked(view.now) >= PATIENCE => {
@@ -376,17 +380,18 @@ fn detail(step: &Step, view: &View, line: &mut Line) {
         line.push(Tone::Plain, format!("{stage}  "));
     }
     if let Some(said) = step.line.as_ref().or(step.waiting.as_ref()) {
-        line.push(Tone::Dim, said.as_str());
+        let left = room.saturating_sub(line.width()).max(8);
+        line.push(Tone::Dim, text::fit_middle(said, left, style));
     }
 }
 
 /// One of several steps under way in a group.
-fn child(step: &Step, view: &View) -> Line {
+fn child(step: &Step, view: &View, room: usize) -> Line {
     let mut line = Line::default();
     line.push(Tone::Dim, format!("   {} ", view.style.symbol("└", "`")));
     line.push(Tone::Plain, step.text.as_str()).push(Tone::Plain, "  ");
     if step.doing != Doing::Other && step.doing != Doing::Cluster {
-        detail(step, view, &mut line);
+        detail(step, view, &mut line, room);
     } else if let Some(said) = step.line.as_ref().or(step.waiting.as_ref()) {
         line.push(Tone::Dim, said.as_str());
     }
