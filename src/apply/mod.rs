@@ -16,7 +16,9 @@ use crate::event::{Doing, Event, Events, Progress, StepInfo};
 use crate::host::{Host, RunError};
 use crate::model::{Facts, FileSpec, Hook, Reload, Remedy, label};
 use crate::plan::forecast::{BUILD_SLOTS, Known, expected};
-use crate::plan::{Action, CLUSTER_GROUP, ClusterAction, ImageSource, ImageUse, Plan, Step, StepId, reload_note};
+use crate::plan::{
+    Action, CLUSTER_GROUP, ClusterAction, ImageSource, ImageUse, Plan, Step, StepId, reload_note, stop_notes,
+};
 
 mod build_log;
 mod image;
@@ -407,7 +409,13 @@ impl Run {
                 if let Err(error) = self.or_cancelled(self.hooks(container, hooks)).await {
                     self.tools.events.warn(format!("before the stop of {container}: {error}"));
                 }
+                let note = stop_notes(&self.tools.host.folders().data, &self.platform).join(container);
+                // on a full disk it is stopped all the same
+                let noted = self.tools.host.write(&note, b"", 0o600).await.is_ok();
                 engine.stop(container, *grace).await?;
+                if noted {
+                    let _ = self.tools.host.remove(&note).await;
+                }
             }
             Action::RemoveContainer { container } => {
                 engine.remove_container(container).await?;

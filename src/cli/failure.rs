@@ -345,7 +345,7 @@ pub fn no_engine(discovery: &Discovery) -> CliError {
             Refusal::TooOld { api } => {
                 format!("{}: it supports API {api}; 1.41 or later is required", attempt.endpoint)
             }
-            Refusal::Other(text) => format!("{}: {text}", attempt.endpoint),
+            Refusal::Silent(text) | Refusal::Other(text) => format!("{}: {text}", attempt.endpoint),
         };
         new.causes.push(text);
     }

@@ -563,6 +563,18 @@ async fn docker0_address() {
 }
 
 #[tokio::test]
+async fn an_engine_that_hangs_is_not_one_that_does_not_run() {
+    let host = FakeHost::new().program("dockerd");
+    let hangs = without_engine(host, refused(Refusal::Silent("no answer within 10s".into())));
+    assert_snapshot!(hangs.find("engine-running").await, @"
+    failed: engine-running: the engine at unix:///var/run/docker.sock is there but does not answer
+      no answer within 10s
+      it is overloaded or hangs; its log may say why
+      fix: restart it: `sudo systemctl restart docker`
+    ");
+}
+
+#[tokio::test]
 async fn forwarding_and_neighbors() {
     let own = || network("macula", "fedcba9876543210", "172.18.5.0/24", true);
     let filter = "-P FORWARD DROP\n-N DOCKER-USER\n-A FORWARD -o br-fedcba987654 -j DOCKER\n-A FORWARD -i br-fedcba987654 -j ACCEPT\n\

@@ -47,6 +47,8 @@ pub enum Refusal {
     TooOld {
         api: String,
     },
+    /// It takes the connection and says nothing: it hangs.
+    Silent(String),
     Other(String),
 }
 
@@ -165,6 +167,7 @@ async fn refusal(host: &dyn Host, endpoint: &str, error: ConnectError) -> Refusa
             _ => Refusal::Other(error.to_string()),
         },
         ConnectError::TooOld(api) => Refusal::TooOld { api },
+        ConnectError::Silent(message) => Refusal::Silent(message),
         ConnectError::Other(message) => Refusal::Other(message),
     }
 }

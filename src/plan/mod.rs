@@ -168,6 +168,12 @@ pub enum Cause {
     },
 }
 
+/// Holds a note for each container that is being stopped, by its name: a run that is killed meanwhile leaves the
+/// engine at work, and the container, which still runs, is about to end.
+pub fn stop_notes(data: &Path, platform: &str) -> PathBuf {
+    data.join(platform).join("stop")
+}
+
 /// There from the moment in which a running container gets new files until it has been told of them:
 /// a run that is killed in between leaves a program with what it read before.
 pub fn reload_note(data: &Path, platform: &str, container: &str) -> PathBuf {

@@ -467,7 +467,9 @@ async fn stopped_nodes_are_started_each_at_its_address() {
     assert_snapshot!(now.cluster.reason.unwrap(), @"macula-control-plane, macula-control-plane3 not running; `macula cluster start`");
     let up = machine.up(settings).await.unwrap();
     assert_eq!(up.now.cluster.state, "running");
-    assert_snapshot!(machine.engine.journal().join("\n"), @"
+    // what a node asks at the end is no change
+    let changes: Vec<String> = machine.engine.journal().into_iter().filter(|line| !line.contains("bash")).collect();
+    assert_snapshot!(changes.join("\n"), @"
     creating volume macula.lock-macula
     giving container macula-control-plane the address 10.222.7.131 in network macula
     giving container macula-control-plane3 the address 10.222.7.133 in network macula

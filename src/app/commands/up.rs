@@ -19,6 +19,7 @@ use crate::apply::{Extras, Failure, Outcome, StepError, Timing, Tools, apply};
 use crate::config::Loaded;
 use crate::doctor::proof::Record;
 use crate::doctor::{self, Finding, Needs, Selection, Status as FindingStatus};
+use crate::engine::EngineError;
 use crate::event::Events;
 use crate::host::Held;
 use crate::model::{ContainerState, Observed, ObservedContainer, PlatformName, label};
@@ -98,6 +99,27 @@ async fn finish_killed_stop(session: &Session, platform: &PlatformName, killed: 
     Ok(())
 }
 
+/// Waits for stops that a killed run has asked for and that the engine still carries out: a container that runs
+/// now would end after it was found to be right.
+async fn finish_noted_stops(session: &Session, platform: &PlatformName) -> Result<(), Error> {
+    let host = session.host();
+    let folder = plan::stop_notes(&host.folders().data, platform);
+    let names = host.list(&folder).await.unwrap_or_default();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let engine = session.engine()?;
+    let stops = futures_util::future::join_all(names.iter().map(|name| engine.stop(name, None))).await;
+    for (name, stopped) in names.iter().zip(stops) {
+        match stopped {
+            Ok(()) | Err(EngineError::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let _ = host.remove(&folder.join(name)).await;
+    }
+    Ok(())
+}
+
 /// Brings everything up, and sends the trace of it.
 pub async fn up(
     session: &Session,
@@ -132,6 +154,7 @@ async fn traced(
     if let Some(killed) = lock.interrupted() {
         recorder.phase("settle", finish_killed_stop(session, &loaded.platform.name, killed)).await?;
     }
+    recorder.phase("settle", finish_noted_stops(session, &loaded.platform.name)).await?;
     let state = session.state(&loaded.platform.name);
     let no_dns = match options.no_dns {
         Some(no_dns) => no_dns,

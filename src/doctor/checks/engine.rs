@@ -90,6 +90,13 @@ pub(in crate::doctor) async fn running(context: &Context<'_>) -> Verdict {
     if refused(context, |refusal| matches!(refusal, Refusal::TooOld { .. })).is_some() {
         return Verdict::ok("an engine answers: see engine-version");
     }
+    if let Some(attempt) = refused(context, |refusal| matches!(refusal, Refusal::Silent(_))) {
+        let hint = if context.machine.systemd { "restart it: `sudo systemctl restart docker`" } else { "restart it" };
+        let why = attempt.outcome.as_ref().err().map(reason).unwrap_or_default();
+        return Verdict::failed(format!("the engine at {} is there but does not answer", attempt.endpoint))
+            .detail([why, "it is overloaded or hangs; its log may say why".to_owned()])
+            .fix(Fix::advice(hint));
+    }
     if let Some(attempt) = named(context) {
         return Verdict::skipped(format!("{}: see docker-context", naming(attempt)));
     }
@@ -116,7 +123,7 @@ fn reason(refusal: &Refusal) -> String {
         Refusal::PermissionDenied { .. } => "permission denied".to_owned(),
         Refusal::NotListening => "nothing is listening".to_owned(),
         Refusal::TooOld { api } => format!("speaks only API {api}"),
-        Refusal::Other(message) => message.clone(),
+        Refusal::Silent(message) | Refusal::Other(message) => message.clone(),
     }
 }
 
@@ -254,10 +261,11 @@ pub(in crate::doctor) async fn context(context: &Context<'_>) -> Verdict {
     {
         return Verdict::warning("this process is in a container of its own network, and the engine is outside of it")
             .detail(["what the platform publishes (127.0.0.2 and so on) does not arrive in this container"])
-            .fix(Fix::advice(
-                "run this container with --network host; or join the platform's network after `up` (docker network \
-                 connect macula CONTAINER): there the services answer by their names",
-            ));
+            .fix(Fix::advice(format!(
+                "run this container with --network host; or join the platform's network after `up`, where the \
+                 services answer by their names: `docker network connect {} \"$(hostname)\"`",
+                context.want.network
+            )));
     }
     let Some(attempt) = named(context) else {
         return match context.endpoint() {

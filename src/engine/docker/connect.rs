@@ -26,6 +26,8 @@ const NEVER: u64 = 365 * 24 * 3600;
 pub(in super::super) enum ConnectError {
     Io(io::Error),
     TooOld(String),
+    /// It takes the connection and says nothing.
+    Silent(String),
     Other(String),
 }
 
@@ -34,7 +36,7 @@ impl std::fmt::Display for ConnectError {
         match self {
             Self::Io(error) => write!(f, "{error}"),
             Self::TooOld(api) => write!(f, "it supports API {api}; 1.41 or later is required"),
-            Self::Other(message) => f.write_str(message),
+            Self::Silent(message) | Self::Other(message) => f.write_str(message),
         }
     }
 }
@@ -111,7 +113,7 @@ impl Docker {
         };
         let (version, info, bridge) = tokio::time::timeout(first_answer, asked)
             .await
-            .map_err(|_| ConnectError::Other(format!("no answer within {first_answer:?}")))?
+            .map_err(|_| ConnectError::Silent(format!("no answer within {first_answer:?}")))?
             .map_err(|error| ConnectError::Other(errors::engine_error("asking what it is", error).to_string()))?;
         let lowest = ApiVersion::parse(&version.min_api_version);
         let api = ApiVersion::parse(&version.api_version)
