@@ -186,8 +186,8 @@ services:
 
     #[test]
     fn a_port_that_a_built_in_service_has_elsewhere_refuses_nothing() {
-        let project = "services: {web: {image: w, ports: ['3000:3000']}}";
-        let built_in = "services: {ui: {image: u, ports: ['3000:3000'], x-macula: {address: 127.0.0.2, ingress: {host: ui, port: 3000}}}}";
+        let project = "services: {web: {image: w, ports: ['3000:3000', '5432:5432']}}";
+        let built_in = "services: {db: {image: d, ports: ['5432:5432'], x-macula: {address: 127.0.0.2}}}";
         let load = |project: &str| {
             let files = MemoryFiles::default().with("/shop/compose.yaml", project);
             let request = Request { cwd: "/shop".into(), discover: true, ..Request::default() };
@@ -196,12 +196,12 @@ services:
         let loaded = load(project).unwrap_or_else(|errors| panic!("{errors}"));
         let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
         insta::assert_snapshot!(warnings.join("\n"), @"
-        compose.yaml:1:28: inside the platform's network, port 3000 of web's full name is ui's
-            use web:3000 there, the name without the domain
+        compose.yaml:1:28: inside the platform's network, port 5432 of web's full name is db's
+            use web:5432 there, the name without the domain
         ");
         // whoever asks for a name wants it to be right
-        let asks = project.replace("['3000:3000']", "['3000:3000'], x-macula: {ingress: {port: 3000}}");
-        assert!(load(&asks).unwrap_err().to_string().contains("both publish port 3000 under a name"));
+        let asks = project.replace("'5432:5432']", "'5432:5432'], x-macula: {ingress: {port: 3000}}");
+        assert!(load(&asks).unwrap_err().to_string().contains("both publish port 5432 under a name"));
     }
 
     #[test]

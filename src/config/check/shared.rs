@@ -114,9 +114,9 @@ pub(super) fn inside(stacks: &[Loaded], report: &mut Report) {
         let at = loaded.at_key(&service, &["ports"]);
         let found = loaded.stack.services.get(&service);
         // it has not asked for a name, and other services know it by its short one
-        if found.is_some_and(|found| {
-            found.extension.address.is_none() && found.extension.ingress.iter().all(|rule| rule.assumed)
-        }) {
+        let extension = loaded.entry(&service).and_then(|entry| entry.node.get("x-macula"));
+        let chosen = extension.is_some_and(|extension| extension.get("address").is_some());
+        if !chosen && found.is_some_and(|found| found.extension.ingress.iter().all(|rule| rule.assumed)) {
             let short = found.and_then(|found| found.short.clone()).unwrap_or_else(|| service.clone());
             report.warn(
                 at,
