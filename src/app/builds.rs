@@ -54,13 +54,13 @@ pub async fn look_at_contexts(platform: &mut Platform, cache: &Path) {
 fn content(build: &Build, digest: &mut dyn FnMut(&Path, Option<&str>) -> Option<String>) -> Option<String> {
     let folder = build.context.as_deref()?;
     let text = match (&build.dockerfile_inline, build.dockerfile_path()) {
-        (Some(inline), _) => inline.clone(),
-        (None, Some(path)) => std::fs::read_to_string(path).ok()?,
-        (None, None) => return None,
+        (Some(inline), _) => Some(inline.clone()),
+        // one that is not there is the build's own error
+        (None, path) => path.and_then(|path| std::fs::read_to_string(path).ok()),
     };
     let rules = build.ignore_file().and_then(|path| std::fs::read_to_string(path).ok());
-    let dockerfile = Dockerfile::parse(&text);
-    let context = match dockerfile.reads_context() {
+    let reads_context = text.as_deref().is_none_or(|text| Dockerfile::parse(text).reads_context());
+    let context = match reads_context {
         true => Some(digest(folder, rules.as_deref())?),
         false => None,
     };

@@ -405,7 +405,7 @@ fn paths_hosts_and_the_pages() {
     let long = "a-name-of-sixty-three-characters-which-is-the-most-that-dns-has";
     let stack = format!(
         "services:\n  web: {}\n  api: {}\n  owner: {{<<: *base, command: [sleep, infinity]}}\n  guest: {}\n  \
-         talks: {{<<: *base, command: [sh, -c, 'exec nc -ll -p 7000 -e echo hello'], ports: ['7000:7000']}}\n",
+         talks: {{<<: *base, command: [sh, -c, 'exec nc -ll -p 7000 -e echo hello'], ports: ['7000:7000'], x-macula: {{address: 127.0.0.31}}}}\n",
         web(
             "web",
             &format!(
