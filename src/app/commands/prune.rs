@@ -130,7 +130,10 @@ mod tests {
             MemoryFiles::default().with("/p/macula.yaml", "name: shop\nstacks: [all.yaml]").with("/p/all.yaml", stack);
         let request = Request { cwd: "/p".into(), only_own: true, ..Request::default() };
         let loaded = config::load(&request, &files).expect("valid");
-        let tag = image_specs(&loaded.platform)[0].reference.clone();
+        let mut looked_at = loaded.platform.clone();
+        let cache = tempfile::tempdir().unwrap();
+        crate::app::builds::look_at_contexts(&mut looked_at, cache.path()).await;
+        let tag = image_specs(&looked_at)[0].reference.clone();
         let somebodys = ObservedImage { labels: Default::default(), ..built("i9", "") };
         let inherited =
             ObservedImage { labels: [(label::SERVICE.to_owned(), "base".to_owned())].into(), ..built("i8", "") };
