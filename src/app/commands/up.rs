@@ -115,6 +115,10 @@ async fn finish_noted_stops(session: &Session, platform: &PlatformName) -> Resul
             Ok(()) | Err(EngineError::NotFound { .. }) => {}
             Err(error) => return Err(error.into()),
         }
+        // one that ends with 0 would count as having done its work; its volumes stay
+        if engine.inspect(name).await.is_ok_and(|found| found.exit_code == Some(0)) {
+            engine.remove_container(name).await?;
+        }
         let _ = host.remove(&folder.join(name)).await;
     }
     Ok(())

@@ -183,3 +183,22 @@ async fn a_platform_that_was_named_and_never_made_is_an_error_with_those_there_a
         down(&named, &loaded.platform.name, options).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_stop_that_a_killed_run_has_asked_for_is_waited_for() {
+    let host = FakeHost::new();
+    let engine = FakeEngine::new().with_image("acme/web:1").with_image("acme/note:1").with_image("acme/chart:3");
+    let loaded = loaded(&host, "optional: true");
+    let session = heard_session(host.clone(), &engine, "macula up", &Arc::default());
+    let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
+    up(&session, &loaded, &options, &Agrees).await.unwrap();
+    // it was killed while the engine had this to do, and the container still runs
+    let note = crate::plan::stop_notes(&host.folders().data, "shop").join("macula-shop-web-1");
+    host.put(&note, "");
+    engine.clear_journal();
+    up(&session, &loaded, &options, &Agrees).await.unwrap();
+    let of_web: Vec<String> = engine.journal().into_iter().filter(|line| line.ends_with("macula-shop-web-1")).collect();
+    assert_eq!(of_web.first().unwrap(), "stopping container macula-shop-web-1");
+    assert_eq!(of_web.last().unwrap(), "starting container macula-shop-web-1");
+    assert!(!host.exists(&note).await);
+}
