@@ -59,11 +59,11 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
 }
 
 /// A block for each service. A value that is cut, or broken by the edge of the terminal, is of no use:
-/// where it has no room beside its variable it has a line of its own.
+/// where it has no room behind its variable it has a line of its own.
 fn listed(all: &[Credential], width: usize, style: Style) -> String {
     let longest = |of: fn(&Credential) -> &str| all.iter().map(|one| text::width(of(one))).max().unwrap_or(0);
     let (variables, values) = (longest(|one| &one.variable), longest(|one| &one.value));
-    let beside = 2 + variables + 2 + values <= width;
+    let in_line = 2 + variables + 2 + values <= width;
     let mut out = String::new();
     let mut last = "";
     for one in all {
@@ -72,7 +72,7 @@ fn listed(all: &[Credential], width: usize, style: Style) -> String {
             let address = one.address.as_deref().map(|address| format!("  {address}")).unwrap_or_default();
             out.push_str(&format!("{}{address}\n", style.paint(Tone::Bold, &one.service)));
         }
-        if beside {
+        if in_line {
             out.push_str(&format!("  {}  {}\n", text::pad(&one.variable, variables), one.value));
         } else {
             out.push_str(&format!("  {}\n{}\n", style.paint(Tone::Dim, &one.variable), one.value));

@@ -135,10 +135,11 @@ pub(super) fn head(text: &str, columns: usize) -> &str {
     end.map_or(text, |(at, _)| text.get(..at).unwrap_or_default())
 }
 
-/// As [`fit`], with what is cut in the middle.
+/// As [`fit`], with what is cut in the middle, where both ends have room to say something.
 pub fn fit_middle(text: &str, columns: usize, style: Style) -> String {
-    if width(text) <= columns {
-        return text.to_owned();
+    const ROOM: usize = 24;
+    if columns < ROOM || width(text) <= columns {
+        return fit(text, columns, style);
     }
     let mark = style.symbol("…", "..");
     let room = columns.saturating_sub(width(mark));

@@ -231,7 +231,7 @@ fn draw_group(run: &Run, group: &Group, view: &View, names: usize, width: usize,
     }
 }
 
-/// The time beside the word: of the whole row, or of the wait alone where its limit stands behind it.
+/// The time after the word: of the whole row, or of the wait alone where its limit stands behind it.
 fn taken(group: &Group, standing: Standing, now: Duration) -> Option<Duration> {
     let mut working = group.working();
     match (working.next(), working.next()) {
@@ -322,8 +322,8 @@ fn working(group: &Group, view: &View, row: &mut Row, room: usize) {
         steps => {
             row.word = word_of(steps[0], view.now);
             row.detail.push(Tone::Plain, format!("{} at once", steps.len()));
-            // a child begins further to the left than a detail
-            row.below.extend(steps.iter().map(|step| child(step, view, room + 8)));
+            let whole = view.columns.saturating_sub(1).clamp(1, WIDEST);
+            row.below.extend(steps.iter().map(|step| child(step, view, whole)));
         }
     }
 }
