@@ -10,8 +10,8 @@ use super::check::{self, Loaded};
 use super::discover;
 use super::yaml::Report;
 use crate::model::{
-    IngressRule, IngressSettings, NetworkDecl, PlatformName, Protocol, PublishedPort, Role, SecretSource, Service,
-    ServiceNetwork, to_dns_label,
+    IngressRule, IngressSettings, PlatformName, Protocol, PublishedPort, Role, SecretSource, Service, ServiceNetwork,
+    to_dns_label,
 };
 
 /// Addresses for services that get one of their own: behind those of the built-in ones.
@@ -60,7 +60,7 @@ fn renamed(loaded: &Loaded, taken: &BTreeSet<String>) -> BTreeMap<String, String
 fn rename(loaded: &mut Loaded, renamed: &BTreeMap<String, String>) {
     let stack = &mut loaded.stack;
     stack.scoped = true;
-    stack.networks.entry("default".to_owned()).or_insert_with(NetworkDecl::default);
+    stack.networks.entry("default".to_owned()).or_default();
     let services = std::mem::take(&mut stack.services);
     for (name, mut service) in services {
         references(&mut service, renamed);

@@ -429,7 +429,7 @@ fn hooks_lie_in_the_labels_for_commands_that_read_no_files() {
     let labelled = labelled_specs("macula", &world);
     assert_eq!(told(&restart("macula", &labelled, &world, &web)), [stop.clone(), start.clone()]);
     // although nothing else would have to be written out
-    assert_eq!(told(&down("macula", &world, Keep { remove_volumes: true })), [stop.clone()]);
+    assert_eq!(told(&down("macula", &world, Keep { remove_volumes: true })), std::slice::from_ref(&stop));
     // the old container is stopped as it was made, and the new one started as it is wanted
     change(&mut platform, "web", |service| service.pre_stop = hook("other"));
     assert_eq!(told(&try_plan(&platform, &world, None).unwrap()), [stop, start]);
