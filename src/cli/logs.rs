@@ -122,8 +122,11 @@ async fn follow_program(context: &Context, log: &std::path::Path, args: &Args) -
     let lines: Vec<&[u8]> = content.split_inclusive(|byte| *byte == b'\n').collect();
     let shown = lines.get(lines.len().saturating_sub(most)..).unwrap_or_default().concat();
     context.print(&String::from_utf8_lossy(&shown))?;
+    if !args.follow {
+        return Ok(());
+    }
     let mut seen = content.len();
-    while args.follow {
+    loop {
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         let content = read().await?;
         // it may have been cut
@@ -131,7 +134,6 @@ async fn follow_program(context: &Context, log: &std::path::Path, args: &Args) -
         context.print(&String::from_utf8_lossy(content.get(seen..).unwrap_or_default()))?;
         seen = content.len();
     }
-    Ok(())
 }
 
 /// How lines are written.

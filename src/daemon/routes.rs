@@ -278,7 +278,8 @@ async fn relay(mut from: TcpStream, mut to: TcpStream, route: &Route) {
         let mut first = vec![0; 16 << 10];
         match to_read.read(&mut first).await {
             Ok(count @ 1..) => {
-                if from_write.write_all(first.get(..count).unwrap_or_default()).await.is_ok() {
+                let passed = from_write.write_all(first.get(..count).unwrap_or_default()).await;
+                if passed.is_ok() {
                     let _ = tokio::io::copy(&mut to_read, &mut from_write).await;
                 }
             }

@@ -245,7 +245,7 @@ fn the_last_picture_is_one_line() {
         let mut stage = Stage::new(size);
         stage.play_to(Duration::from_secs(3600));
         let text = stage.text();
-        let last = text.lines().filter(|line| !line.starts_with("  ")).next_back().unwrap_or_default();
+        let last = text.lines().rfind(|line| !line.starts_with("  ")).unwrap_or_default();
         assert!(last.starts_with("✔ macula is up"), "{text}");
         let rows = text.lines().filter(|line| services.iter().any(|name| line.starts_with(&format!(" ✔ {name} "))));
         assert_eq!(rows.count(), 0, "{text}");
