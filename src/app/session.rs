@@ -60,6 +60,8 @@ impl Session {
         if !self.named || self.host().exists(self.state(platform).folder()).await {
             return Ok(());
         }
+        // without an engine nobody knows what runs there
+        self.engine()?;
         let known = self.platforms().await;
         match known.contains(platform) {
             true => Ok(()),

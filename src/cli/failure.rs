@@ -131,10 +131,10 @@ impl From<Error> for CliError {
             Error::Install(error) => install(error),
             Error::Bundle(error) => bundle(&error),
             Error::Route(RouteError::Taken { .. }) | Error::HostTaken { .. } => {
-                Self::of(ErrorKind::Conflict, &error).hint("choose another name with `macula run --as NAME`")
+                Self::of(ErrorKind::Conflict, &error).hint("choose another name with `--as NAME`")
             }
             Error::ProgramName { .. } => {
-                Self::of(ErrorKind::Usage, &error).hint("choose a name with `macula run --as NAME`")
+                Self::of(ErrorKind::Usage, &error).hint("choose a name with `--as NAME`")
             }
             Error::NoBlock { .. } | Error::Route(_) | Error::Other(_) => Self::of(ErrorKind::Unexpected, &error),
         }

@@ -80,6 +80,8 @@ services:
 fn stop_start_and_restart() {
     let Some(platform) = Platform::new("lifecycle") else { return };
     platform.write("compose.yaml", CHAIN);
+    platform.run("stop db").exits(2).says("there is no platform called");
+    platform.run("up cache").ok();
     platform.run("stop db").exits(2).says("db has no container").says(" up db");
     platform.run("up").ok();
     let before = platform.containers();
