@@ -27,10 +27,12 @@ const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// Its port, inside.
 const PORT: u16 = 8080;
 /// On this machine: the first free one of these.
-const PORTS: std::ops::Range<u16> = 48_120..48_140;
+const PORTS: std::ops::Range<u16> = 48_120..48_180;
 /// How long it may take to answer after its start.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(15);
 const SHORT: Duration = Duration::from_millis(20);
+/// How often it is tried where others take what was free a moment ago.
+const TRIES: u32 = 6;
 /// Everything that is made here has this label; its value is the process that made it.
 const LABEL: &str = "dev.macula.proof";
 const REPOSITORY: &str = "localhost/macula/proof";
@@ -69,11 +71,29 @@ pub async fn prove(engine: &dyn Engine, host: &dyn Host, facts: &Facts) -> Resul
     clear(engine, host).await;
     let image = image(engine, host, &program).await?;
     let name = format!("{NAME}-{}", std::process::id());
-    let proved = run(engine, host, facts, &image, &name).await;
-    // its volumes too: it has none that anybody would want
-    let _ = engine.discard_container(&name).await;
-    let _ = engine.remove_network(&name).await;
-    proved
+    let mut tries = 0;
+    loop {
+        let proved = run(engine, host, facts, &image, &name).await;
+        // its volumes too: it has none that anybody would want
+        let _ = engine.discard_container(&name).await;
+        let _ = engine.remove_network(&name).await;
+        tries += 1;
+        match proved {
+            // another run has taken port or subnet between our look and our request
+            Err(Unproved::NotStarted(
+                error
+                @ (EngineError::PortTaken { .. } | EngineError::SubnetTaken { .. } | EngineError::Conflict { .. }),
+            )) => match tries {
+                ..TRIES => tokio::time::sleep(SHORT * 10).await,
+                _ => return Err(Unproved::NoRoom(error.to_string())),
+            },
+            // that says nothing of containers
+            Err(Unproved::NotStarted(
+                error @ (EngineError::Unreachable { .. } | EngineError::Timeout { .. } | EngineError::Gone { .. }),
+            )) => return Err(Unproved::Engine(error)),
+            proved => return proved,
+        }
+    }
 }
 
 async fn run(
@@ -146,8 +166,14 @@ async fn clear(engine: &dyn Engine, host: &dyn Host) {
     }
 }
 
+/// Not all of those that look at once begin at the same port.
+fn first_port() -> u16 {
+    let count = u32::from(PORTS.end - PORTS.start);
+    PORTS.start + u16::try_from(std::process::id() % count).unwrap_or_default()
+}
+
 async fn free_port(host: &dyn Host) -> Option<u16> {
-    for port in PORTS {
+    for port in (first_port()..PORTS.end).chain(PORTS) {
         if host.can_bind(SocketAddr::new(ADDRESS.into(), port), Protocol::Tcp).await.is_ok() {
             return Some(port);
         }

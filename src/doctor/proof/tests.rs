@@ -49,7 +49,7 @@ async fn what_it_says_is_the_proof_and_nothing_is_left() {
     let engine = FakeEngine::new();
     let seen = Answer { dns: Ok(()), gateway: Err("10.222.0.1:53 does not answer".into()) };
     let body = serde_json::to_string(&seen).unwrap();
-    let host = machine().http(SocketAddr::new(ADDRESS.into(), PORTS.start), "/", 200, &body);
+    let host = machine().http(SocketAddr::new(ADDRESS.into(), first_port()), "/", 200, &body);
     let proved = prove(&engine, &host, &facts(&engine).await).await.unwrap();
     assert_eq!(proved.answer, Some(seen));
     assert_eq!(engine.containers(), [""; 0]);
