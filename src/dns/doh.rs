@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use hickory_proto::op::Message;
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -31,6 +31,8 @@ pub const PATH: &str = "/dns-query";
 const MESSAGE: &str = "application/dns-message";
 /// The longest message that DNS has.
 const LONGEST: usize = 65_535;
+/// Bytes of a request that are read to no purpose before it is answered.
+const MOST_READ: usize = 1 << 20;
 /// Connections at once; further ones wait to be accepted.
 const CONNECTIONS: usize = 256;
 /// How long a browser may keep a connection that it does not use.
@@ -110,31 +112,33 @@ async fn respond(core: &Core, client: SocketAddr, request: Request<Incoming>) ->
     }
 }
 
-/// The question in a request, or why there is none.
+/// The question in a request, or why there is none. Whatever comes with a request is read before it is
+/// answered: HTTP/2 would reset the stream otherwise, and the client might see that before the answer.
 async fn read(request: Request<Incoming>) -> Result<Vec<u8>, Response<Full<Bytes>>> {
-    if request.uri().path() != PATH {
+    let (head, body) = request.into_parts();
+    let body = timeout(PATIENCE, content(body)).await;
+    if head.uri.path() != PATH {
         return Err(refuse(StatusCode::NOT_FOUND, "DNS over HTTPS is at /dns-query\n"));
     }
-    match *request.method() {
+    match head.method {
         Method::GET => {
-            let query = request.uri().query().unwrap_or_default();
+            let query = head.uri.query().unwrap_or_default();
             let value = query.split('&').find_map(|pair| pair.strip_prefix("dns="));
             // clients must not pad (section 6); those that do mean the same
             let decoded = value.and_then(|value| URL_SAFE_NO_PAD.decode(value.trim_end_matches('=')).ok());
             decoded.ok_or_else(|| refuse(StatusCode::BAD_REQUEST, "?dns= is not a message in base64url\n"))
         }
         Method::POST => {
-            let kind = request.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes());
+            let kind = head.headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
             if kind != Some(MESSAGE.as_bytes()) {
                 return Err(refuse(
                     StatusCode::UNSUPPORTED_MEDIA_TYPE,
                     "the content must be application/dns-message\n",
                 ));
             }
-            let body = timeout(PATIENCE, Limited::new(request.into_body(), LONGEST).collect()).await;
             match body {
-                Ok(Ok(body)) => Ok(body.to_bytes().to_vec()),
-                Ok(Err(_)) => Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "a DNS message has at most 65,535 bytes\n")),
+                Ok(Some(body)) => Ok(body),
+                Ok(None) => Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "a DNS message has at most 65,535 bytes\n")),
                 Err(_) => Err(refuse(StatusCode::REQUEST_TIMEOUT, "the question did not come in time\n")),
             }
         }
@@ -143,6 +147,22 @@ async fn read(request: Request<Incoming>) -> Result<Vec<u8>, Response<Full<Bytes
             Err(response(StatusCode::METHOD_NOT_ALLOWED, &allowed, b"ask by GET or POST\n".to_vec()))
         }
     }
+}
+
+/// What comes with a request. `None`: it is longer than a message can be, or broke off.
+async fn content(mut body: Incoming) -> Option<Vec<u8>> {
+    let (mut kept, mut seen) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.ok()?.into_data() else { continue };
+        seen += data.len();
+        if seen > MOST_READ {
+            return None;
+        }
+        if seen <= LONGEST {
+            kept.extend_from_slice(&data);
+        }
+    }
+    (seen <= LONGEST).then_some(kept)
 }
 
 /// Seconds that an answer may be kept: the least of its records' (section 5.1).
