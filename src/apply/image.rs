@@ -217,7 +217,14 @@ pub(super) async fn make_base(tools: &Tools, base: &BaseImage, step: &str) -> Re
     let progress = |progress: Progress| tools.events.emit(Event::StepProgress { id: step.to_owned(), progress });
     let folder = tools.host.folders().cache.join("base");
     tools.host.create_folder(&folder, 0o700).await.map_err(|error| file_error(&folder, &error))?;
-    let tar = folder.join(format!("{}.tar", base.suite));
+    // another run may make it at this moment, and a killed one has left its own
+    for name in tools.host.list(&folder).await.unwrap_or_default() {
+        let pid = name.strip_suffix(".tar").and_then(|name| name.rsplit_once('-')?.1.parse().ok());
+        if pid.is_none_or(|pid| !tools.host.alive(pid)) {
+            let _ = tools.host.remove(&folder.join(name)).await;
+        }
+    }
+    let tar = folder.join(format!("{}-{}.tar", base.suite, std::process::id()));
     let command = base_command(&base.suite, &tar, &mirrors(&*tools.host, &base.suite).await);
     progress(Progress::Line {
         text: format!("mmdebstrap {}: a minimal Debian from this machine's mirror", base.suite),
