@@ -276,7 +276,6 @@ fn generated(number: u64) -> Vec<u8> {
         out.push_str(&format!("{name}: {value}\r\n"));
     }
     let hints = dice.pick(&["", "hints", ""]);
-    // short ones: HAProxy 3.0.11 cuts off a long answer that follows a 1xx at once
     let answer = [
         hints.to_owned(),
         format!("status={}", dice.pick(&["200", "201", "204", "301", "304", "400", "404", "418", "500", "502", "503"])),
@@ -285,10 +284,14 @@ fn generated(number: u64) -> Vec<u8> {
         format!("body={}", [0, 1, 4096, 12_000][dice.roll(4) as usize]),
     ];
     out.push_str(&format!("X-Answer: {}\r\n", answer.join(" ")));
-    let length = [0, 1, 1000, 70_000][dice.roll(4) as usize];
-    let body: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+    let mut length = [0, 1, 1000, 70_000][dice.roll(4) as usize];
     let mut bytes: Vec<u8> = out.chars().map(|letter| letter as u8).collect();
     let expects = dice.roll(5) == 0 && length > 0 && !matches!(method, "GET" | "OPTIONS");
+    // The body comes back in the answer, and HAProxy 3.0.11 cuts off one of some 64 KiB that follows a 1xx at once.
+    if expects || !hints.is_empty() {
+        length = length.min(1000);
+    }
+    let body: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
     match dice.roll(3) {
         _ if matches!(method, "GET" | "OPTIONS") => bytes.extend_from_slice(b"\r\n"),
         0 => {
@@ -337,7 +340,7 @@ fn both_ways_are_the_same_as_at_its_own_port() {
             (essence(got), answers.into_iter().map(essence).collect::<Vec<_>>())
         };
         let ((expected, answered), (got, answers)) = (seen(direct), seen(through));
-        let short = |message: &Message| format!("{:?}", message).chars().take(3000).collect::<String>();
+        let short = |message: &Message| format!("{:?}", message).chars().take(20000).collect::<String>();
         assert!(expected == got, "{number}, to the service:\n{}\nnot\n{}", short(&got), short(&expected));
         let all = |answers: &[Message]| answers.iter().map(short).collect::<Vec<_>>().join("\n");
         assert!(answered == answers, "{number}, to the client:\n{}\nnot\n{}", all(&answers), all(&answered));
