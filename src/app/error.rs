@@ -92,6 +92,10 @@ pub enum Error {
     ProgramName { name: String, reason: String },
     #[error("{host} is a name of the platform itself")]
     HostTaken { host: String },
+    #[error("`{text}` is not a valid URL")]
+    NoUrl { text: String },
+    #[error("{service} has no name on the ingress")]
+    Nameless { service: String },
     #[error("{0}")]
     Other(String),
 }

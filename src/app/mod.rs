@@ -54,6 +54,7 @@ pub use commands::serve::{DEFAULT_METRICS, ServeOptions, Serving, serve};
 pub use commands::status::{Condition, PlatformStatus, ServiceStatus, Status, UsageStatus, status, status_with_usage};
 pub use commands::up::{UpOptions, UpResult, up};
 pub use commands::validate::{Traced, bridges, full_name, trace_name, validate};
+pub use commands::wait::{WaitFor, WaitRequest, Waited, wait_for};
 pub use error::{Error, ResolverError};
 pub use prepare::{Consent, Prepared, Wanted, expected, prepare};
 pub use records::{Added, ListedRecord, add_record, list_records, remove_record};

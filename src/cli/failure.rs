@@ -136,6 +136,9 @@ impl From<Error> for CliError {
             Error::ProgramName { .. } => {
                 Self::of(ErrorKind::Usage, &error).hint("choose a name with `--as NAME`")
             }
+            Error::NoUrl { .. } => Self::of(ErrorKind::Usage, &error).hint("write it as http://HOST:PORT/PATH or with https"),
+            Error::Nameless { .. } => Self::of(ErrorKind::Usage, &error)
+                .hint("only services with a host under `x-macula: {ingress: [...]}` have names that can resolve"),
             Error::NoBlock { .. } | Error::Route(_) | Error::Other(_) => Self::of(ErrorKind::Unexpected, &error),
         }
     }

@@ -45,6 +45,7 @@ mod status;
 mod trust;
 mod up;
 mod validate;
+mod wait;
 
 use context::{Context, Global};
 use error::{CliError, ErrorKind};
@@ -93,6 +94,7 @@ enum Command {
     Creds(creds::Args),
     Env(env::Args),
     Run(run::Args),
+    Wait(wait::Args),
     Doctor(doctor::Args),
     Dns(dns::Args),
     Cluster(cluster::Args),
@@ -130,7 +132,7 @@ struct RemoveArgs {
 /// Commands as the help shows them.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Platform", &["up", "down", "plan", "status", "ls", "validate", "doctor"]),
-    ("Services", &["logs", "exec", "open", "restart", "stop", "start", "creds", "env", "run"]),
+    ("Services", &["logs", "exec", "open", "restart", "stop", "start", "creds", "env", "run", "wait"]),
     ("Names and certificates", &["dns", "trust"]),
     ("Images and cluster", &["images", "cluster"]),
     ("Configuration", &["config", "stack", "completions"]),
@@ -309,6 +311,7 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Creds(args) => creds::run(context, args).await,
         Command::Env(args) => env::run(context, args).await,
         Command::Run(args) => run::run(context, args).await,
+        Command::Wait(args) => wait::run(context, args).await,
         Command::Doctor(args) => doctor::run(context, args).await,
         Command::Dns(args) => dns::run(context, args).await,
         Command::Cluster(args) => cluster::run(context, args).await,

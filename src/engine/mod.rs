@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{BoxStream, StreamExt};
 
 use crate::event::Progress;
 use crate::model::{
@@ -169,6 +169,12 @@ pub trait Containers: Send + Sync {
 
     /// All containers, running or not, that bear this label (`key` or `key=value`), whoever's.
     async fn labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError>;
+    /// The name of each container with this label (`key=value`) whose state or health changes from now on.
+    /// Nothing is ever said by an engine that announces nothing: who waits looks again now and then.
+    async fn changes(&self, label: &str) -> Result<BoxStream<'static, Result<String, EngineError>>, EngineError> {
+        let _ = label;
+        Ok(futures_util::stream::pending().boxed())
+    }
 
     /// Creates (does not start) a container from `image` (a reference or id) and copies `spec.files`
     /// in. A path that the image declares as a volume and the spec does not mount gets a named,

@@ -7,6 +7,7 @@ use std::path::Path;
 pub(super) const CONTAINERS: &str = "listing containers";
 pub(super) const NETWORKS: &str = "listing networks";
 pub(super) const VOLUMES: &str = "listing volumes";
+pub(super) const CHANGES: &str = "reading the engine's events";
 pub(super) const LOAD: &str = "loading images";
 
 pub(super) fn inspect(container: &str) -> String {

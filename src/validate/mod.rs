@@ -17,6 +17,7 @@ mod files;
 mod inside;
 mod judge;
 mod lookup;
+mod page;
 mod reach;
 mod targets;
 #[cfg(test)]
@@ -27,5 +28,7 @@ pub use arrive::{Arrival, arrivals};
 pub use collect::{Scene, collect};
 pub use evidence::*;
 pub use judge::{Cause, Fault, Row, State, Verdict, judge};
+pub use page::{PageAddress, ask_page};
+pub use reach::Trust;
 pub use targets::{Target, Web, foreign, targets};
 pub use text::seen;

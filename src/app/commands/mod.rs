@@ -20,6 +20,7 @@ pub(in crate::app) mod serve;
 pub(in crate::app) mod status;
 pub(in crate::app) mod up;
 pub(in crate::app) mod validate;
+pub(in crate::app) mod wait;
 
 #[cfg(test)]
 mod bundle_tests;

@@ -1,16 +1,17 @@
 //! The life of a container.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bollard::errors::Error;
 use bollard::models::{ContainerStatsResponse, NetworkConnectRequest};
 use bollard::query_parameters::{
-    CreateContainerOptions, KillContainerOptions, RemoveContainerOptions, RenameContainerOptions, StatsOptions,
-    StopContainerOptions, WaitContainerOptions,
+    CreateContainerOptions, EventsOptions, KillContainerOptions, RemoveContainerOptions, RenameContainerOptions,
+    StatsOptions, StopContainerOptions, WaitContainerOptions,
 };
 use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 
 use super::snapshot::{Filters, observed_container};
 use super::{CHANGE, Docker, READ, errors, spec, unless_missing};
@@ -68,6 +69,24 @@ impl Containers for Docker {
         let listed = self.list(Filters::from([("label".to_owned(), vec![label.to_owned()])])).await?;
         let found = self.detailed(listed.into_iter()).await?;
         Ok(found.into_iter().filter(|found| !creation::is_unfinished(&found.name)).collect())
+    }
+
+    async fn changes(&self, label: &str) -> Result<BoxStream<'static, Result<String, EngineError>>, EngineError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map(|time| time.as_secs()).unwrap_or_default();
+        let filters = [("type", "container".to_owned()), ("label", label.to_owned())];
+        let options = EventsOptions {
+            // what happens until the engine has read the request is told, too
+            since: Some(now.saturating_sub(1).to_string()),
+            until: None,
+            filters: Some(filters.map(|(key, value)| (key.to_owned(), vec![value])).into()),
+        };
+        let events = self.client.events(Some(options)).filter_map(async |event| match event {
+            // a health check runs a program every few seconds: that changes nothing
+            Ok(event) if event.action.as_deref().is_some_and(|action| action.starts_with("exec_")) => None,
+            Ok(event) => event.actor?.attributes?.remove("name").map(Ok),
+            Err(error) => Some(Err(errors::engine_error(operation::CHANGES, error))),
+        });
+        Ok(events.boxed())
     }
 
     async fn create_container(

@@ -1,0 +1,563 @@
+//! `wait`: until services, names or pages are as a script needs them. The engine announces what happens to its
+//! containers; what nobody announces (a port that opens, a name, a page) is asked for again and again.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use serde::Serialize;
+
+use crate::app::certificate::{authorities, authority_domain};
+use crate::app::survey::{Survey, survey};
+use crate::app::{Error, Session};
+use crate::apply::log_tail;
+use crate::compile::{fully_qualified, own_address};
+use crate::config::Loaded;
+use crate::host::Held;
+use crate::model::{ContainerSpec, ContainerState, Health, ObservedContainer, Platform, Restart, label};
+use crate::pki::Authority;
+use crate::probe::{Answer, ask};
+use crate::validate::{PageAddress, Trust, ask_page};
+
+/// Between two questions to what nobody announces.
+const AGAIN: Duration = Duration::from_millis(40);
+/// The same where each question starts a program in the container.
+const AGAIN_BY_TEST: Duration = Duration::from_millis(300);
+/// The same where the engine says what happens, in case it once does not.
+const AGAIN_ANYWAY: Duration = Duration::from_secs(2);
+/// A service without any check must have run for this long.
+const SETTLED: Duration = Duration::from_millis(200);
+/// And for this long once it has ended and was started again.
+const RECOVERED: Duration = Duration::from_secs(5);
+/// Nothing of ours works on the platform, and a service that has failed has stayed so for this long.
+const HOPELESS: Duration = Duration::from_secs(2);
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitFor {
+    Healthy,
+    Gone,
+    Resolvable,
+}
+
+impl WaitFor {
+    /// In a sentence: `web is healthy`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Gone => "gone",
+            Self::Resolvable => "resolvable",
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub struct WaitRequest {
+    /// Services, names or URLs; empty: all services of the platform.
+    pub targets: Vec<String>,
+    pub want: WaitFor,
+    pub timeout: Duration,
+}
+
+/// How one target came out.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Waited {
+    pub target: String,
+    pub met: bool,
+    pub seconds: f64,
+    /// Why it is not as it should be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
+}
+
+/// What a word of the command line means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Target {
+    Service(String),
+    /// Host names.
+    Names(Vec<String>),
+    Page(PageAddress),
+}
+
+/// One look at a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Look {
+    Met,
+    Not(String),
+    /// Nothing brings it back by itself.
+    Failed(String),
+}
+
+/// Waits until all of it is so or the time is over, which the results say. `met` is told each target that is there.
+pub async fn wait_for(
+    session: &Session,
+    loaded: &Loaded,
+    request: &WaitRequest,
+    met: &(dyn Fn(&Waited) + Send + Sync),
+) -> Result<Vec<Waited>, Error> {
+    let begun = Instant::now();
+    let platform = &loaded.platform;
+    let by_label = format!("{}={}", label::PLATFORM, platform.name);
+    let survey = match request.want {
+        WaitFor::Healthy => Some(survey(session, loaded).await?),
+        WaitFor::Gone | WaitFor::Resolvable => None,
+    };
+    let containers = match &session.system.engine {
+        Some(engine) => engine.labelled(&by_label).await?,
+        None if request.want == WaitFor::Resolvable => Vec::new(),
+        None => return Err(session.engine().err().unwrap_or(Error::Cancelled)),
+    };
+    let present = survey.as_ref().map_or(platform, |survey| &survey.platform);
+    let tls = survey.as_ref().is_none_or(Survey::tls);
+    let mut open = targets(platform, present, &containers, request, tls)?;
+    let trust = match open.iter().any(|(_, target)| matches!(target, Target::Page(_))) {
+        true => Some(trust(session, platform).await),
+        false => None,
+    };
+    let mut changes = match &session.system.engine {
+        Some(engine) => engine.changes(&by_label).await?,
+        None => futures_util::stream::pending().boxed(),
+    };
+    let mut watch = Watch { session, platform, survey, trust, want: request.want, by_label, runs: BTreeMap::new() };
+    let mut results = Vec::new();
+    let mut failing: BTreeMap<String, Instant> = BTreeMap::new();
+    loop {
+        let looks = watch.look(&open).await?;
+        let over = begun.elapsed() >= request.timeout;
+        let at_work = looks.iter().any(|look| matches!(look, Look::Failed(_))) && is_at_work(session, platform).await;
+        let mut left = Vec::new();
+        for ((typed, target), look) in open.into_iter().zip(looks) {
+            let seconds = (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+            let done = |met, reason| Waited { target: typed.clone(), met, seconds, reason, log: Vec::new() };
+            let result = match look {
+                Look::Met => done(true, None),
+                Look::Failed(reason) if over || (!at_work && stays(&mut failing, &typed)) => done(false, Some(reason)),
+                Look::Not(reason) if over => done(false, Some(reason)),
+                Look::Not(_) => {
+                    failing.remove(&typed);
+                    left.push((typed, target));
+                    continue;
+                }
+                Look::Failed(_) => {
+                    left.push((typed, target));
+                    continue;
+                }
+            };
+            match result.met {
+                true => {
+                    met(&result);
+                    results.push(result);
+                }
+                false => results.push(Waited { log: watch.log(&target).await, ..result }),
+            }
+        }
+        open = left;
+        // one that has failed will not come back by waiting for the others
+        if open.is_empty() || results.iter().any(|result| !result.met) {
+            for (typed, _) in &open {
+                let reason = Some("not waited for any longer".to_owned());
+                let seconds = begun.elapsed().as_secs_f64();
+                results.push(Waited { target: typed.clone(), met: false, seconds, reason, log: Vec::new() });
+            }
+            return Ok(results);
+        }
+        let pause = watch.pause(&open).min(request.timeout.saturating_sub(begun.elapsed()));
+        tokio::select! {
+            change = changes.next() => if !matches!(change, Some(Ok(_))) {
+                // the engine has gone or says no more: the next look tells
+                changes = futures_util::stream::pending().boxed();
+            },
+            () = tokio::time::sleep(pause) => {}
+            () = session.cancel.cancelled() => return Err(Error::Cancelled),
+        }
+    }
+}
+
+/// Whether a target has been failing for so long that nobody is about to replace it.
+fn stays(failing: &mut BTreeMap<String, Instant>, typed: &str) -> bool {
+    failing.entry(typed.to_owned()).or_insert_with(Instant::now).elapsed() >= HOPELESS
+}
+
+/// Another command of ours changes the platform at this moment.
+async fn is_at_work(session: &Session, platform: &Platform) -> bool {
+    let host = session.host();
+    let said = host.read(&session.state(&platform.name).lock_file()).await.unwrap_or_default();
+    Held::parse(&said).is_some_and(|held| held.pid.is_some_and(|pid| host.alive(pid)))
+}
+
+async fn trust(session: &Session, platform: &Platform) -> Trust {
+    let host = session.host();
+    let root = Authority::recorded_root(host, &authorities(session), authority_domain(platform)).await;
+    Trust::look(host, root.as_ref().map(|root| root.der.as_slice()), false).await
+}
+
+/// What the words mean. `present`: the platform without the services that are left out.
+fn targets(
+    platform: &Platform,
+    present: &Platform,
+    containers: &[ObservedContainer],
+    request: &WaitRequest,
+    tls: bool,
+) -> Result<Vec<(String, Target)>, Error> {
+    let labelled = |name: &str| containers.iter().any(|found| found.label(label::SERVICE) == Some(name));
+    let names = |service: &str| -> Vec<String> {
+        let rules = platform.service(service).map(|(_, service)| service.extension.ingress.as_slice());
+        let hosts = rules.unwrap_or_default().iter().filter(|rule| !rule.host.starts_with('*'));
+        crate::words::unique(hosts.map(|rule| fully_qualified(&rule.host, &platform.domain)))
+    };
+    if request.targets.is_empty() {
+        let mut all: Vec<String> = present.services().map(|(_, service)| service.name.clone()).collect();
+        return Ok(match request.want {
+            WaitFor::Healthy => all.into_iter().map(|name| (name.clone(), Target::Service(name))).collect(),
+            WaitFor::Gone => {
+                all.extend(containers.iter().filter_map(|found| found.label(label::SERVICE)).map(str::to_owned));
+                crate::words::unique(all).into_iter().map(|name| (name.clone(), Target::Service(name))).collect()
+            }
+            WaitFor::Resolvable => {
+                let named = all.into_iter().map(|name| (names(&name), name)).filter(|(names, _)| !names.is_empty());
+                named.map(|(names, name)| (name, Target::Names(names))).collect()
+            }
+        });
+    }
+    let mut found = Vec::new();
+    let mut unknown = Vec::new();
+    for typed in &crate::words::unique(&request.targets) {
+        let target = if typed.contains("://") {
+            let Some(page) = PageAddress::parse(typed) else { return Err(Error::NoUrl { text: (*typed).clone() }) };
+            match request.want {
+                WaitFor::Resolvable => Target::Names(vec![page.host]),
+                WaitFor::Healthy | WaitFor::Gone => Target::Page(page),
+            }
+        } else {
+            let meant = match platform.service(typed) {
+                Some(_) => Some((*typed).clone()),
+                None if labelled(typed) => Some((*typed).clone()),
+                None => platform.service_of_host(typed).map(|service| service.name.clone()),
+            };
+            match (meant, request.want) {
+                (Some(_), WaitFor::Resolvable) if typed.contains('.') => Target::Names(vec![(*typed).clone()]),
+                (Some(service), WaitFor::Resolvable) => match names(&service) {
+                    names if names.is_empty() => return Err(Error::Nameless { service }),
+                    names => Target::Names(names),
+                },
+                (Some(service), _) => Target::Service(service),
+                (None, _) if !typed.contains('.') => {
+                    unknown.push((*typed).clone());
+                    continue;
+                }
+                (None, WaitFor::Resolvable) => Target::Names(vec![(*typed).clone()]),
+                (None, _) => {
+                    let port = if tls { platform.ingress.https } else { platform.ingress.http };
+                    let scheme = if tls { "https" } else { "http" };
+                    match PageAddress::parse(&format!("{scheme}://{typed}")) {
+                        Some(page) => Target::Page(PageAddress { port, ..page }),
+                        None => return Err(Error::NoUrl { text: (*typed).clone() }),
+                    }
+                }
+            }
+        };
+        found.push(((*typed).clone(), target));
+    }
+    if !unknown.is_empty() {
+        let known = platform.services().map(|(_, service)| service.name.clone()).collect();
+        return Err(Error::UnknownService { names: unknown, known });
+    }
+    Ok(found)
+}
+
+struct Watch<'a> {
+    session: &'a Session,
+    platform: &'a Platform,
+    /// Only where health is asked for.
+    survey: Option<Survey>,
+    trust: Option<Trust>,
+    want: WaitFor,
+    by_label: String,
+    /// Container -> how often the engine has started it again, and since when it is seen running.
+    runs: BTreeMap<String, (i64, Instant)>,
+}
+
+impl Watch<'_> {
+    /// All targets side by side, of one look at the engine.
+    async fn look(&mut self, open: &[(String, Target)]) -> Result<Vec<Look>, Error> {
+        let containers = match &self.session.system.engine {
+            Some(engine) if open.iter().any(|(_, target)| matches!(target, Target::Service(_))) => {
+                engine.labelled(&self.by_label).await?
+            }
+            _ => Vec::new(),
+        };
+        self.runs.retain(|name, (restarts, _)| {
+            containers.iter().any(|found| {
+                found.name == *name && found.restart_count == *restarts && found.state == ContainerState::Running
+            })
+        });
+        for found in containers.iter().filter(|found| found.state == ContainerState::Running) {
+            self.runs.entry(found.name.clone()).or_insert((found.restart_count, Instant::now()));
+        }
+        let looks = open.iter().map(|(_, target)| self.look_at(target, &containers));
+        join_all(looks).await.into_iter().collect()
+    }
+
+    async fn look_at(&self, target: &Target, containers: &[ObservedContainer]) -> Result<Look, Error> {
+        match target {
+            Target::Service(name) => self.service(name, containers).await,
+            Target::Names(names) => {
+                for name in names {
+                    if !self.session.host().resolve(name).await.is_ok_and(|found| !found.is_empty()) {
+                        return Ok(Look::Not(format!("{name} does not resolve on this machine")));
+                    }
+                }
+                Ok(Look::Met)
+            }
+            Target::Page(page) => {
+                let answer = self.page(page).await;
+                Ok(match (self.want, answer) {
+                    (WaitFor::Gone, Ok(status)) if status < 400 => Look::Not(format!("it still answers {status}")),
+                    (WaitFor::Gone, _) => Look::Met,
+                    (_, Ok(status)) if status < 400 => Look::Met,
+                    (_, Ok(status)) => Look::Not(format!("it answers {status}")),
+                    (_, Err(reason)) => Look::Not(reason),
+                })
+            }
+        }
+    }
+
+    async fn page(&self, page: &PageAddress) -> Result<u16, String> {
+        let Some(trust) = &self.trust else { return Err("it cannot be asked".to_owned()) };
+        let found = self.session.host().resolve(page.host.trim_matches(['[', ']'])).await.unwrap_or_default();
+        let own = || {
+            let below = page.host.strip_suffix(&self.platform.domain).is_some_and(|front| front.ends_with('.'));
+            let block = self.survey.as_ref().filter(|_| below)?.block;
+            Some(IpAddr::from(own_address(block)))
+        };
+        // a name of ours leads to the ingress, also on a machine that does not ask our resolver
+        let address = found.into_iter().next().or_else(own).ok_or("its name does not resolve")?;
+        ask_page(trust, SocketAddr::new(address, page.port), page).await
+    }
+
+    async fn service(&self, name: &str, containers: &[ObservedContainer]) -> Result<Look, Error> {
+        let own: Vec<&ObservedContainer> =
+            containers.iter().filter(|found| found.label(label::SERVICE) == Some(name)).collect();
+        let Some(survey) = self.survey.as_ref().filter(|_| self.want == WaitFor::Healthy) else {
+            return Ok(match own.first() {
+                None => Look::Met,
+                Some(found) => Look::Not(format!("the container {} is still there", found.name)),
+            });
+        };
+        if let Some(left) = survey.supply.left_out.iter().find(|left| left.service == name && own.is_empty()) {
+            return Ok(Look::Failed(format!("left out: {}", left.reason)));
+        }
+        let specs: Vec<&ContainerSpec> =
+            survey.resources.containers.iter().filter(|spec| spec.service == name).collect();
+        let missing = specs.iter().find(|spec| own.iter().all(|found| found.name != spec.name));
+        if missing.is_some() || own.is_empty() {
+            return Ok(Look::Not("it has no container yet".to_owned()));
+        }
+        for found in own {
+            let spec = specs.iter().find(|spec| spec.name == found.name).copied();
+            if let Some(look) = by_state(found, spec) {
+                match look {
+                    Look::Met => continue,
+                    other => return Ok(other),
+                }
+            }
+            let answer = match spec {
+                Some(spec) if is_asked(spec, found.health) => {
+                    let host = self.session.host();
+                    ask(&*survey.engine, host, &survey.facts, spec, &spec.readiness, found).await?
+                }
+                _ => Answer::Unasked(String::new()),
+            };
+            let run = self.runs.get(&found.name).map(|(_, since)| since.elapsed()).unwrap_or_default();
+            match by_answer(found, answer, run.max(told_run(found, self.session.host().now()))) {
+                Look::Met => {}
+                other => return Ok(other),
+            }
+        }
+        Ok(Look::Met)
+    }
+
+    /// Until the next look, if nothing is announced before.
+    fn pause(&self, open: &[(String, Target)]) -> Duration {
+        let of = |target: &Target| match (target, &self.survey) {
+            (Target::Service(name), Some(survey)) => {
+                let specs = survey.resources.containers.iter().filter(|spec| spec.service == *name);
+                let running = specs.filter(|spec| self.runs.contains_key(&spec.name));
+                let pause = running.map(|spec| match (&spec.readiness.probe, &spec.healthcheck) {
+                    (None, Some(_)) => AGAIN_BY_TEST,
+                    _ => AGAIN,
+                });
+                pause.min().unwrap_or(AGAIN_ANYWAY)
+            }
+            (Target::Service(_), None) => AGAIN_ANYWAY,
+            (Target::Names(_) | Target::Page(_), _) => AGAIN,
+        };
+        open.iter().map(|(_, target)| of(target)).min().unwrap_or(AGAIN_ANYWAY)
+    }
+
+    /// The end of a service's log.
+    async fn log(&self, target: &Target) -> Vec<String> {
+        let (Target::Service(name), Some(engine)) = (target, &self.session.system.engine) else { return Vec::new() };
+        let containers = engine.labelled(&self.by_label).await.unwrap_or_default();
+        match containers.iter().find(|found| found.label(label::SERVICE) == Some(name)) {
+            Some(found) => log_tail(&**engine, &found.id).await,
+            None => Vec::new(),
+        }
+    }
+}
+
+/// What the state of a container says by itself; nothing, where it has to be asked.
+fn by_state(found: &ObservedContainer, spec: Option<&ContainerSpec>) -> Option<Look> {
+    let code = found.exit_code.unwrap_or_default();
+    let job = match spec {
+        Some(spec) => spec.readiness.one_shot,
+        None => found.label(label::ONE_SHOT) == Some("true"),
+    };
+    Some(match found.state {
+        ContainerState::Running if job => Look::Not("it is still at work".to_owned()),
+        ContainerState::Running => return None,
+        ContainerState::Created if !found.error.is_empty() => Look::Failed(found.error.clone()),
+        ContainerState::Created => Look::Not("its container has not been started yet".to_owned()),
+        ContainerState::Paused => Look::Not("it is paused".to_owned()),
+        ContainerState::Removing => Look::Not("its container is being removed".to_owned()),
+        ContainerState::Restarting => Look::Not(format!("it is restarting after exit code {code}")),
+        ContainerState::Exited | ContainerState::Dead => {
+            let ended_well = code == 0 && !found.oom_killed;
+            if ended_well && (job || spec.is_some_and(ContainerSpec::may_end)) {
+                return Some(Look::Met);
+            }
+            let reason = match found.oom_killed {
+                true => "it was killed: it needed more memory than its limit".to_owned(),
+                false => format!("it ended with exit code {code}"),
+            };
+            let comes_back = spec.is_some_and(|spec| match spec.options.restart {
+                Restart::Always | Restart::UnlessStopped => true,
+                Restart::OnFailure(_) => !ended_well,
+                Restart::No => false,
+            });
+            if comes_back { Look::Not(reason) } else { Look::Failed(reason) }
+        }
+    })
+}
+
+/// A probe is asked always; a test in the container costs a process and is run while the engine is not content.
+fn is_asked(spec: &ContainerSpec, engine_says: Health) -> bool {
+    let test = |spec: &ContainerSpec| {
+        let check = spec.healthcheck.as_ref();
+        check.is_some_and(|check| check.test.first().is_some_and(|word| word.starts_with("CMD")))
+    };
+    spec.readiness.probe.is_some() || (engine_says != Health::Healthy && test(spec))
+}
+
+/// Of a container that runs. `run`: for how long without a break.
+fn by_answer(found: &ObservedContainer, answer: Answer, run: Duration) -> Look {
+    match (answer, found.health) {
+        (Answer::Healthy, _) | (Answer::Unasked(_), Health::Healthy) => Look::Met,
+        (Answer::Not(reason), _) => Look::Not(reason),
+        (Answer::Unasked(_), Health::Starting) => Look::Not("health check: not passed yet".to_owned()),
+        (Answer::Unasked(_), Health::Unhealthy) => Look::Not("health check: failing".to_owned()),
+        (Answer::Unasked(reason), Health::None) => {
+            match run >= if found.restart_count > 0 { RECOVERED } else { SETTLED } {
+                true => Look::Met,
+                false if reason.is_empty() => Look::Not("it has just been started".to_owned()),
+                false => Look::Not(reason),
+            }
+        }
+    }
+}
+
+/// How long it has run by the engine's word, in whole seconds that have surely passed.
+fn told_run(found: &ObservedContainer, now: i64) -> Duration {
+    let since = found.started_at.map(|since| u64::try_from(now - since - 1).unwrap_or_default());
+    Duration::from_secs(found.up_for.or(since).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Probe, ProbeKind, Readiness};
+
+    fn container(state: ContainerState, health: Health, code: Option<i64>) -> ObservedContainer {
+        ObservedContainer { name: "web".into(), state, health, exit_code: code, ..Default::default() }
+    }
+
+    fn spec(restart: Restart, one_shot: bool) -> ContainerSpec {
+        let mut spec = ContainerSpec::default();
+        spec.options.restart = restart;
+        spec.readiness.one_shot = one_shot;
+        spec
+    }
+
+    fn not(text: &str) -> Option<Look> {
+        Some(Look::Not(text.into()))
+    }
+
+    #[test]
+    fn states_that_say_it_all() {
+        let running = container(ContainerState::Running, Health::None, None);
+        assert_eq!(by_state(&running, Some(&spec(Restart::No, false))), None);
+        assert_eq!(by_state(&running, Some(&spec(Restart::No, true))), not("it is still at work"));
+        let created = container(ContainerState::Created, Health::None, None);
+        assert_eq!(by_state(&created, None), not("its container has not been started yet"));
+        let ended = container(ContainerState::Exited, Health::None, Some(0));
+        assert_eq!(by_state(&ended, Some(&spec(Restart::No, true))), Some(Look::Met));
+        assert_eq!(by_state(&ended, Some(&spec(Restart::Always, false))), not("it ended with exit code 0"));
+        let failed = container(ContainerState::Exited, Health::None, Some(3));
+        let code = "it ended with exit code 3".to_owned();
+        assert_eq!(by_state(&failed, Some(&spec(Restart::No, true))), Some(Look::Failed(code.clone())));
+        assert_eq!(by_state(&failed, Some(&spec(Restart::No, false))), Some(Look::Failed(code.clone())));
+        assert_eq!(by_state(&failed, None), Some(Look::Failed(code.clone())));
+        assert_eq!(by_state(&failed, Some(&spec(Restart::UnlessStopped, false))), Some(Look::Not(code)));
+        let killed = ObservedContainer { oom_killed: true, ..failed };
+        let text = "it was killed: it needed more memory than its limit".to_owned();
+        assert_eq!(by_state(&killed, None), Some(Look::Failed(text)));
+    }
+
+    #[test]
+    fn a_running_container_is_as_it_answers() {
+        let quiet = || Answer::Unasked(String::new());
+        let (long, short) = (Duration::from_secs(9), Duration::from_millis(10));
+        let with = |health| container(ContainerState::Running, health, None);
+        assert_eq!(by_answer(&with(Health::Unhealthy), Answer::Healthy, short), Look::Met);
+        assert_eq!(by_answer(&with(Health::Healthy), quiet(), short), Look::Met);
+        assert_eq!(by_answer(&with(Health::Healthy), Answer::Not("no".into()), long), Look::Not("no".into()));
+        assert!(matches!(by_answer(&with(Health::Starting), quiet(), long), Look::Not(_)));
+        assert_eq!(by_answer(&with(Health::None), quiet(), long), Look::Met);
+        assert!(matches!(by_answer(&with(Health::None), quiet(), short), Look::Not(_)));
+        let again = ObservedContainer { restart_count: 1, ..with(Health::None) };
+        assert!(matches!(by_answer(&again, quiet(), SETTLED), Look::Not(_)), "it may end once more");
+        assert_eq!(by_answer(&again, quiet(), long), Look::Met);
+    }
+
+    #[test]
+    fn a_probe_is_asked_always_and_a_test_while_the_engine_is_not_content() {
+        let mut spec = ContainerSpec::default();
+        assert!(!is_asked(&spec, Health::None));
+        spec.healthcheck = Some(crate::model::Healthcheck {
+            test: vec!["CMD".into(), "check".into()],
+            interval: None,
+            timeout: None,
+            retries: None,
+            start_period: None,
+            start_interval: None,
+        });
+        assert!(is_asked(&spec, Health::Starting) && !is_asked(&spec, Health::Healthy));
+        spec.readiness =
+            Readiness { probe: Some(Probe { kind: ProbeKind::Tcp { port: 1 }, timeout: None }), ..Default::default() };
+        assert!(is_asked(&spec, Health::Healthy));
+    }
+
+    #[test]
+    fn a_run_counts_only_whole_seconds_that_have_passed() {
+        let found = ObservedContainer { started_at: Some(100), ..Default::default() };
+        assert_eq!(told_run(&found, 100), Duration::ZERO);
+        assert_eq!(told_run(&found, 101), Duration::ZERO);
+        assert_eq!(told_run(&found, 103), Duration::from_secs(2));
+        assert_eq!(told_run(&ObservedContainer::default(), 5), Duration::ZERO);
+    }
+}

@@ -1,0 +1,132 @@
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+
+use crate::app::{self, WaitFor, WaitRequest, Waited, wait_for};
+use crate::model::macula;
+use crate::words;
+
+use super::context::{Context, StackOptions};
+use super::error::{CliError, ErrorKind};
+use super::interrupt;
+
+/// Wait until services, names or pages are ready (for scripts and CI)
+///
+/// Returns as soon as all of them are. If one is not ready in time, or has ended and nothing starts it again, the
+/// exit code is 7 and the end of its log is shown. Nothing is started: that is the work of `macula up`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Services, host names or URLs (default: all services)
+    #[arg(value_name = "TARGET")]
+    targets: Vec<String>,
+    /// What to wait for
+    #[arg(long = "for", value_enum, default_value_t = For::Healthy, value_name = "STATE")]
+    want: For,
+    /// How long to wait at most (30s, 5m, 1h)
+    #[arg(long, default_value = "5m", value_name = "TIME", value_parser = words::typed_duration)]
+    timeout: Duration,
+    #[command(flatten)]
+    stacks: StackOptions,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum For {
+    /// Services pass their probe or health check, or have run for 0.2 s if they have neither; jobs have ended with
+    /// exit code 0; pages answer with a status below 400
+    Healthy,
+    /// Services have no container; pages no longer answer, or only with an error
+    Gone,
+    /// Names resolve on this machine
+    Resolvable,
+}
+
+pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    let begun = Instant::now();
+    let want = match args.want {
+        For::Healthy => WaitFor::Healthy,
+        For::Gone => WaitFor::Gone,
+        For::Resolvable => WaitFor::Resolvable,
+    };
+    let loaded = context.load(&args.stacks)?;
+    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
+        .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let session = context.session("wait").await;
+    let request = WaitRequest { targets: args.targets, want, timeout: args.timeout };
+    let events = context.events();
+    let met = |one: &Waited| {
+        events.info(format!("{} is {} ({})", one.target, want.word(), words::fine_duration(begun.elapsed())));
+    };
+    let results = match wait_for(&session, &loaded, &request, &met).await {
+        Err(app::Error::Cancelled) => {
+            let took = words::duration(begun.elapsed());
+            return Err(CliError::new(ErrorKind::Interrupted, format!("Stopped waiting after {took}.")));
+        }
+        results => results?,
+    };
+    if context.json() {
+        context.print_json(&results)?;
+        return match results.iter().all(|result| result.met) {
+            true => Ok(()),
+            false => Err(CliError::told(ErrorKind::NotHealthy)),
+        };
+    }
+    match failure(&results, want, begun.elapsed()) {
+        None => Ok(()),
+        Some(error) => Err(error),
+    }
+}
+
+/// What is not as it should be, each with the reason and the end of its log.
+fn failure(results: &[Waited], want: WaitFor, took: Duration) -> Option<CliError> {
+    let unmet: Vec<&Waited> = results.iter().filter(|result| !result.met).collect();
+    let (took, word) = (words::fine_duration(took), want.word());
+    let reason = |one: &Waited| one.reason.clone().unwrap_or_default();
+    let mut error = match unmet.as_slice() {
+        [] => return None,
+        [one] => CliError::not_healthy(format!("{} is not {word} after {took}: {}", one.target, reason(one))),
+        several => {
+            let message = format!("{} of {} are not {word} after {took}", several.len(), results.len());
+            let new = CliError::not_healthy(message);
+            several.iter().fold(new, |new, one| new.detail(format!("{}: {}", one.target, reason(one))))
+        }
+    };
+    for one in unmet.iter().filter(|one| !one.log.is_empty()) {
+        error.causes.push(format!("the end of the log of {}:\n{}", one.target, one.log.join("\n")));
+    }
+    let logged = unmet.iter().find(|one| !one.log.is_empty());
+    Some(match logged {
+        Some(one) => error.suggest(macula("logs").arg(&one.target)),
+        None => error.suggest(macula("status")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waited(target: &str, met: bool, reason: Option<&str>, log: &[&str]) -> Waited {
+        Waited {
+            target: target.into(),
+            met,
+            seconds: 1.0,
+            reason: reason.map(str::to_owned),
+            log: log.iter().map(|line| (*line).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn what_is_not_ready_is_told_with_its_log() {
+        let took = Duration::from_secs(3);
+        let good = waited("db", true, None, &[]);
+        assert_eq!(failure(std::slice::from_ref(&good), WaitFor::Healthy, took), None);
+        let bad = waited("web", false, Some("it ended with exit code 3"), &["no such file"]);
+        let one = failure(&[good.clone(), bad.clone()], WaitFor::Healthy, took).unwrap();
+        assert_eq!(one.message, "web is not healthy after 3 s: it ended with exit code 3");
+        assert_eq!(one.causes, ["the end of the log of web:\nno such file"]);
+        assert_eq!(one.kind, ErrorKind::NotHealthy);
+        let other = waited("api.x", false, Some("it answers 503"), &[]);
+        let two = failure(&[good, bad, other], WaitFor::Healthy, took).unwrap();
+        assert_eq!(two.message, "2 of 3 are not healthy after 3 s");
+        assert_eq!(two.details, ["web: it ended with exit code 3", "api.x: it answers 503"]);
+    }
+}
