@@ -49,7 +49,10 @@ pub use commands::names::{
 };
 pub use commands::pages::{Page, closed_pages, pages};
 pub use commands::prune::{Pruned, PrunedImage, prune_images};
-pub use commands::run::{Program, ProgramRequest, prepare_program, program_log};
+pub use commands::report::{ReportFile, report};
+pub use commands::run::{
+    Existing, Program, ProgramRequest, ci_log, environment_of, existing, prepare_program, program_log,
+};
 pub use commands::serve::{DEFAULT_METRICS, ServeOptions, Serving, serve};
 pub use commands::status::{Condition, PlatformStatus, ServiceStatus, Status, UsageStatus, status, status_with_usage};
 pub use commands::up::{UpOptions, UpResult, up};

@@ -27,6 +27,7 @@ mod exec;
 mod failure;
 mod images;
 mod interrupt;
+mod job;
 mod lifecycle;
 mod log;
 mod logs;
@@ -37,6 +38,7 @@ mod open;
 mod plan;
 mod proof;
 pub mod reference;
+mod report;
 mod run;
 mod s3;
 mod slip;
@@ -95,6 +97,8 @@ enum Command {
     Env(env::Args),
     Run(run::Args),
     Wait(wait::Args),
+    Ci(job::Args),
+    Report(report::Args),
     Doctor(doctor::Args),
     Dns(dns::Args),
     Cluster(cluster::Args),
@@ -131,7 +135,7 @@ struct RemoveArgs {
 
 /// Commands as the help shows them.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Platform", &["up", "down", "plan", "status", "ls", "validate", "doctor"]),
+    ("Platform", &["up", "down", "plan", "status", "ls", "validate", "doctor", "ci", "report"]),
     ("Services", &["logs", "exec", "open", "restart", "stop", "start", "creds", "env", "run", "wait"]),
     ("Names and certificates", &["dns", "trust"]),
     ("Images and cluster", &["images", "cluster"]),
@@ -311,6 +315,8 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Creds(args) => creds::run(context, args).await,
         Command::Env(args) => env::run(context, args).await,
         Command::Run(args) => run::run(context, args).await,
+        Command::Ci(args) => job::run(context, args).await,
+        Command::Report(args) => report::run(context, args).await,
         Command::Wait(args) => wait::run(context, args).await,
         Command::Doctor(args) => doctor::run(context, args).await,
         Command::Dns(args) => dns::run(context, args).await,

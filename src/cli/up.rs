@@ -246,7 +246,7 @@ fn in_one_line(notices: &[Notice], context: &Context) -> String {
 }
 
 /// The engine, installed and started first where there is none and the user agrees.
-async fn with_engine(context: &Context, loaded: &Loaded) -> Result<Session, CliError> {
+pub(super) async fn with_engine(context: &Context, loaded: &Loaded) -> Result<Session, CliError> {
     let mut session = context.session("up").await;
     if session.system.engine.is_some() {
         return Ok(session);

@@ -121,12 +121,12 @@ mod tests {
         assert_eq!(failure(std::slice::from_ref(&good), WaitFor::Healthy, took), None);
         let bad = waited("web", false, Some("it ended with exit code 3"), &["no such file"]);
         let one = failure(&[good.clone(), bad.clone()], WaitFor::Healthy, took).unwrap();
-        assert_eq!(one.message, "web is not healthy after 3 s: it ended with exit code 3");
+        assert_eq!(one.message, "web is not healthy after 3.0s: it ended with exit code 3");
         assert_eq!(one.causes, ["the end of the log of web:\nno such file"]);
         assert_eq!(one.kind, ErrorKind::NotHealthy);
         let other = waited("api.x", false, Some("it answers 503"), &[]);
         let two = failure(&[good, bad, other], WaitFor::Healthy, took).unwrap();
-        assert_eq!(two.message, "2 of 3 are not healthy after 3 s");
+        assert_eq!(two.message, "2 of 3 are not healthy after 3.0s");
         assert_eq!(two.details, ["web: it ended with exit code 3", "api.x: it answers 503"]);
     }
 }

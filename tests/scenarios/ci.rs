@@ -1,4 +1,6 @@
-//! What scripts and CI jobs use: `wait`.
+//! What scripts and CI jobs use: `wait`, `ci`, `report`.
+
+use std::io::Read as _;
 
 use rustix::process::Signal;
 
@@ -67,4 +69,79 @@ fn wait_can_be_stopped() {
     wait.until_says("job is healthy");
     wait.signal(Signal::TERM);
     wait.wait().exits(130).says("Stopped waiting after");
+}
+
+/// Its command fails where the file `fail` is there.
+const JOB: &str = "echo $SHOP_URL; test ! -e fail || exit 3";
+
+const SHOP: &str = "
+services:
+  shop:
+    <<: *base
+    command: [sh, -c, 'echo token=abcdef123456; exec sleep infinity']
+    environment: {SHOP_PASSWORD: kept-to-ourselves}
+    volumes: ['data:/data']
+    x-macula: {exports: {SHOP_URL: 'shop://here'}}
+volumes: {data: {}}
+";
+
+/// Everything that the archive holds, as one text.
+fn unpacked(platform: &Platform, file: &str) -> String {
+    let archive = std::fs::File::open(platform.project().join(file)).unwrap();
+    let mut all = String::new();
+    for entry in tar::Archive::new(archive).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        all.push_str(&format!("== {}\n", entry.path().unwrap().display()));
+        entry.read_to_string(&mut all).unwrap();
+    }
+    all
+}
+
+#[test]
+fn ci_starts_runs_and_cleans_up() {
+    let Some(platform) = Platform::new("ci_starts_runs_and_cleans_up") else { return };
+    platform.stack(SHOP);
+    let ci = || platform.run_with("ci --no-dns --", &["sh", "-c", JOB]);
+    let report = format!("macula-report-{}.tar", platform.name);
+
+    ci().ok().prints("shop://here");
+    assert!(platform.everything().is_empty(), "nothing was there before, and nothing is left");
+    assert!(!platform.project().join(&report).exists());
+
+    platform.write("fail", "");
+    ci().exits(3).prints("shop://here").says(&report);
+    assert!(platform.everything().is_empty());
+    let all = unpacked(&platform, &report);
+    for part in ["versions.json", "plan.json", "status.json", "doctor.json", "logs/shop.log"] {
+        assert!(all.contains(&format!("== macula-report/{part}\n")), "{part} is missing:\n{all}");
+    }
+    assert!(all.contains("token=[hidden]") && all.contains("shop://here"), "{all}");
+    assert!(!all.contains("abcdef123456") && !all.contains("kept-to-ourselves"), "{all}");
+
+    // what was there before stays
+    platform.run("up").ok();
+    let before = platform.containers();
+    ci().exits(3).says("was up before, so it stays up");
+    assert_eq!(platform.containers(), before);
+    platform.run("down").ok();
+    std::fs::remove_file(platform.project().join("fail")).unwrap();
+    ci().ok();
+    assert_eq!(platform.everything(), [format!("volume {}", platform.volume_name("data"))]);
+
+    // a platform that does not start: its own exit code, a report, and nothing left but the data
+    std::fs::remove_file(platform.project().join(&report)).unwrap();
+    platform.stack(&SHOP.replace("exec sleep infinity", "exit 9"));
+    ci().exits(7).says(&report);
+    assert!(unpacked(&platform, &report).contains("== macula-report/logs/shop.log"));
+    assert_eq!(platform.everything(), [format!("volume {}", platform.volume_name("data"))]);
+}
+
+#[test]
+fn a_report_of_wrong_files_says_what_is_wrong() {
+    let Some(platform) = Platform::new("a_report_of_wrong_files_says_what_is_wrong") else { return };
+    platform.write("compose.yaml", "services: {web: {imagee: x}}\n");
+    platform.run("report --to here.tar").ok().prints("wrote here.tar");
+    let all = unpacked(&platform, "here.tar");
+    assert!(all.contains("== macula-report/configuration.yaml.error.txt") && all.contains("imagee"), "{all}");
+    assert!(all.contains("== macula-report/versions.json"), "{all}");
 }

@@ -15,6 +15,8 @@ pub(in crate::app) mod names;
 pub(in crate::app) mod pages;
 pub(in crate::app) mod programs;
 pub(in crate::app) mod prune;
+pub(in crate::app) mod redact;
+pub(in crate::app) mod report;
 pub(in crate::app) mod run;
 pub(in crate::app) mod serve;
 pub(in crate::app) mod status;

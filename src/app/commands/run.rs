@@ -12,6 +12,7 @@ use crate::config::Loaded;
 use crate::daemon::{Held, Route, RouteError, hold};
 use crate::host::{Host, Unmet, until};
 use crate::model::PlatformName;
+use crate::observe;
 use crate::pki::{Authority, trust};
 
 use super::creds::exports;
@@ -52,6 +53,36 @@ pub fn program_log(host: &dyn Host, platform: &PlatformName, name: &str) -> Opti
 
 fn log_of(host: &dyn Host, platform: &PlatformName, label: &str) -> PathBuf {
     run_folder(host, platform).join(format!("{label}.log"))
+}
+
+/// Where the output of the command of `macula ci` is kept.
+pub fn ci_log(host: &dyn Host, platform: &PlatformName) -> PathBuf {
+    host.folders().data.join(platform.as_str()).join("ci.log")
+}
+
+/// What a command gets beside its own environment: the settings of these services (of all, where none is named), and
+/// the platform's certificates.
+pub async fn environment_of(
+    session: &Session,
+    loaded: &Loaded,
+    needs: &[String],
+) -> Result<BTreeMap<String, String>, Error> {
+    let mut environment = settings(session, loaded, needs).await?;
+    environment.extend(trusted(session, loaded).await?);
+    Ok(environment)
+}
+
+/// What there is of a platform before a run that cleans up after itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Existing {
+    /// A container of it.
+    pub running: bool,
+    pub data: bool,
+}
+
+pub async fn existing(session: &Session, platform: &PlatformName) -> Result<Existing, Error> {
+    let observed = observe::ours(&*session.engine()?, platform).await?;
+    Ok(Existing { running: !observed.containers.is_empty(), data: !observed.volumes.is_empty() })
 }
 
 /// Of everything that is kept for programs.

@@ -1,0 +1,137 @@
+//! Takes out of a text what nobody else may read: the secrets that are known, and whatever looks like one.
+
+use std::collections::BTreeSet;
+
+use regex::{Captures, Regex};
+
+/// What stands instead.
+const HIDDEN: &str = "[hidden]";
+/// Shorter ones would hide half of every text.
+const SHORTEST: usize = 6;
+
+/// What looks like a secret by its form, whoever made it. What is to be hidden is the group `secret`, or everything.
+const FORMS: &[&str] = &[
+    r"(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\z)",
+    // the password of a URL
+    r"://[^/ \t\r\n:@]*:(?P<secret>[^/ \t\r\n@]+)@",
+    // a setting whose name says it
+    concat!(
+        r"(?i-u:[A-Z0-9_.\-]*(?:password|passwd|passphrase|secret|token|api[_\-]?key|access[_\-]?key|private[_\-]?key|",
+        r#"encryption[_\-]?key|credential)[A-Z0-9_.\-]*["']?[ \t]*[:=][ \t]*["']?)(?P<secret>[^ \t\r\n"',;}\]]{4,})"#
+    ),
+    r"(?i-u:\b(?:bearer|basic)[ \t]+(?P<secret>[A-Z0-9+/=._~\-]{8,}))",
+    r"(?-u:\b)(?:AKIA|ASIA)[0-9A-Z]{16}(?-u:\b)",
+    r"gh[pousr]_[0-9A-Za-z]{20,}|github_pat_[0-9A-Za-z_]{20,}|glpat-[0-9A-Za-z_\-]{15,}|xox[abprs]-[0-9A-Za-z\-]{10,}",
+    r"(?:sk|pk|rk)[_\-](?:live|test|ant|proj)[_\-][0-9A-Za-z_\-]{10,}|AIza[0-9A-Za-z_\-]{30,}|npm_[0-9A-Za-z]{30,}",
+    r"eyJ[0-9A-Za-z_\-]{8,}\.eyJ[0-9A-Za-z_\-]{8,}\.[0-9A-Za-z_\-]*",
+];
+
+pub struct Redactor {
+    /// The longest first, so that none hides only a part of another.
+    known: Vec<String>,
+    forms: Vec<Regex>,
+}
+
+impl Redactor {
+    /// `secrets`: as they are; they are found in a URL and in base64, too.
+    pub fn new(secrets: impl IntoIterator<Item = String>) -> Self {
+        let mut known = BTreeSet::new();
+        for secret in secrets {
+            // a key of several lines is written in many ways: each of its lines counts
+            for line in secret.lines().map(str::trim).filter(|line| line.len() >= SHORTEST) {
+                known.insert(in_a_url(line));
+                known.insert(base64(line.as_bytes()));
+                known.insert(line.to_owned());
+            }
+        }
+        let mut known: Vec<String> = known.into_iter().collect();
+        known.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        Self { known, forms: FORMS.iter().filter_map(|form| Regex::new(form).ok()).collect() }
+    }
+
+    pub fn text(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for secret in &self.known {
+            if text.contains(secret.as_str()) {
+                text = text.replace(secret.as_str(), HIDDEN);
+            }
+        }
+        for form in &self.forms {
+            let hide = |found: &Captures<'_>| {
+                let (Some(whole), secret) = (found.get(0), found.name("secret")) else { return String::new() };
+                let hidden = secret.unwrap_or(whole);
+                let (before, after) = (hidden.start() - whole.start(), hidden.end() - whole.start());
+                let (front, back) = (whole.as_str().get(..before), whole.as_str().get(after..));
+                format!("{}{HIDDEN}{}", front.unwrap_or_default(), back.unwrap_or_default())
+            };
+            text = form.replace_all(&text, hide).into_owned();
+        }
+        text
+    }
+}
+
+/// With `%` and two digits where a URL wants it.
+fn in_a_url(text: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    text.bytes().map(byte).collect()
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for chunk in bytes.chunks(3) {
+        let word = chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for at in 0..=chunk.len() {
+            let index = (word >> (18 - 6 * at)) & 63;
+            out.extend(LETTERS.get(index as usize).map(|letter| char::from(*letter)));
+        }
+    }
+    // without the padding: what follows it may be anything
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_is_read() {
+        assert_eq!(Redactor::new([]).forms.len(), FORMS.len());
+    }
+
+    #[test]
+    fn known_secrets_are_hidden_in_every_spelling() {
+        let redactor = Redactor::new(["p@ss/word1".to_owned(), "short".to_owned(), "longest-of-all".to_owned()]);
+        for text in ["a p@ss/word1 b", "a p%40ss%2Fword1 b", "a cEBzcy93b3JkMQ b"] {
+            assert_eq!(redactor.text(text), "a [hidden] b", "{text}");
+        }
+        assert_eq!(redactor.text("in short: longest-of-all"), "in short: [hidden]");
+    }
+
+    #[test]
+    fn what_looks_like_a_secret_is_hidden() {
+        let redactor = Redactor::new([]);
+        let hidden = [
+            ("postgres://shop:hunter2@db:5432/shop", "postgres://shop:[hidden]@db:5432/shop"),
+            ("POSTGRES_PASSWORD=hunter2 x", "POSTGRES_PASSWORD=[hidden] x"),
+            ("\"api_key\": \"0123456789\",", "\"api_key\": \"[hidden]\","),
+            ("  secret: \"abcd1234\"", "  secret: \"[hidden]\""),
+            ("Authorization: Bearer abcdefgh.1234", "Authorization: Bearer [hidden]"),
+            ("AKIAIOSFODNN7EXAMPLE", "[hidden]"),
+            ("ghp_0123456789abcdefghijABCDEFGHIJ012345", "[hidden]"),
+            ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2ln", "[hidden]"),
+            ("a\n-----BEGIN RSA PRIVATE KEY-----\nMIIx\n-----END RSA PRIVATE KEY-----\nb", "a\n[hidden]\nb"),
+            ("-----BEGIN PRIVATE KEY-----\nMIIx cut off", "[hidden]"),
+        ];
+        for (text, expected) in hidden {
+            assert_eq!(redactor.text(text), expected);
+        }
+        for kept in ["password authentication failed", "http://a:80/b", "token expired", "keys: 3", "see https://x/y@z"]
+        {
+            assert_eq!(redactor.text(kept), kept);
+        }
+    }
+}

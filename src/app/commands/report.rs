@@ -1,0 +1,223 @@
+//! `report`: what somebody else needs to see where a platform goes wrong, in files without secrets.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use serde_json::json;
+
+use crate::app::cluster::join::doctor_needs;
+use crate::app::prepare::{Wanted, prepare};
+use crate::app::survey::survey;
+use crate::app::{Error, Session};
+use crate::config::{Loaded, in_force};
+use crate::doctor::{self, Needs, Selection};
+use crate::engine::LogOptions;
+use crate::model::{PlatformName, label};
+use crate::validate::{Hop, State};
+
+use super::changes::changes;
+use super::redact::Redactor;
+use super::run::ci_log;
+use super::status::status;
+use super::validate::validate;
+
+/// Lines of each log.
+const LINES: u64 = 2000;
+/// For each part: what does not answer must not hold up the rest.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Bytes of the output of a command.
+const LONGEST: usize = 1 << 20;
+
+/// A file of the report, without secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportFile {
+    pub name: String,
+    pub text: String,
+}
+
+/// Everything that can be looked at. What cannot be has a file that says why. `loaded`: the configuration, or its
+/// errors as they are told.
+pub async fn report(session: &Session, name: &PlatformName, loaded: Result<&Loaded, String>) -> Vec<ReportFile> {
+    let mut parts: Vec<(String, Result<String, String>)> = vec![("versions.json".to_owned(), versions(session).await)];
+    match &loaded {
+        Ok(loaded) => {
+            let yaml = serde_yaml::to_string(&in_force(loaded)).map_err(|error| error.to_string());
+            parts.push(("configuration.yaml".to_owned(), yaml));
+            parts.push(("services.json".to_owned(), services(loaded)));
+            parts.push(("plan.json".to_owned(), patiently(plan(session, loaded)).await));
+            parts.push(("status.json".to_owned(), patiently(status_text(session, loaded)).await));
+            parts.push(("doctor.json".to_owned(), patiently(findings(session, loaded)).await));
+            parts.push(("validate.txt".to_owned(), patiently(names(session, loaded)).await));
+        }
+        Err(errors) => parts.push(("configuration.yaml".to_owned(), Err(errors.clone()))),
+    }
+    match patiently(logs(session, name)).await {
+        Ok(logs) => parts.extend(logs.into_iter().map(|(service, log)| (format!("logs/{service}.log"), Ok(log)))),
+        Err(reason) => parts.push(("logs".to_owned(), Err(reason))),
+    }
+    if let Ok(output) = session.host().read(&ci_log(session.host(), name)).await {
+        let from = output.len().saturating_sub(LONGEST);
+        let text = String::from_utf8_lossy(output.get(from..).unwrap_or_default()).into_owned();
+        parts.push(("logs/command-of-macula-ci.log".to_owned(), Ok(text)));
+    }
+    let redactor = Redactor::new(secrets(session, name, loaded.ok()).await);
+    let file = |(name, text): (String, Result<String, String>)| match text {
+        Ok(text) => ReportFile { name, text: redactor.text(&text) },
+        Err(reason) => ReportFile { name: format!("{name}.error.txt"), text: redactor.text(&format!("{reason}\n")) },
+    };
+    parts.into_iter().map(file).collect()
+}
+
+async fn patiently<T>(part: impl Future<Output = Result<T, Error>>) -> Result<T, String> {
+    match tokio::time::timeout(PATIENCE, part).await {
+        Ok(Ok(text)) => Ok(text),
+        Ok(Err(error)) => Err(with_causes(&error)),
+        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
+fn with_causes(error: &Error) -> String {
+    let mut text = match error {
+        Error::Compile(errors) => errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+        Error::Conflicts(conflicts) => conflicts.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+        other => other.to_string(),
+    };
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        text.push_str(&format!("\ncaused by: {cause}"));
+        next = cause.source();
+    }
+    text
+}
+
+fn pretty(value: &impl serde::Serialize) -> Result<String, Error> {
+    serde_json::to_string_pretty(value).map_err(|error| Error::Other(error.to_string()))
+}
+
+/// Of this program, the machine and the engine.
+async fn versions(session: &Session) -> Result<String, String> {
+    let host = session.host().facts();
+    let engine = match &session.system.engine {
+        Some(engine) => engine.facts().await.map_err(|error| error.to_string()).map(Some)?,
+        None => None,
+    };
+    let tried: Vec<&str> = session.system.discovery.attempts.iter().map(|attempt| attempt.endpoint.as_str()).collect();
+    let all = json!({
+        "macula": session.version,
+        "machine": {
+            "os": host.os, "arch": host.arch, "distribution": host.distribution, "codename": host.codename,
+            "kernel": host.kernel, "systemd": host.systemd, "wsl": host.wsl, "container": host.container,
+            "memory_total": host.memory_total, "memory_available": host.memory_available, "cpus": host.cpus,
+            "cgroup_version": host.cgroup_version,
+        },
+        "engine": engine,
+        "engines_tried": tried,
+    });
+    pretty(&all).map_err(|error| error.to_string())
+}
+
+/// What each service is made of, without its environment.
+fn services(loaded: &Loaded) -> Result<String, String> {
+    let services = loaded.platform.services().map(|(stack, service)| {
+        json!({
+            "name": service.name, "stack": stack.name, "image": service.image, "built": service.build.is_some(),
+            "command": service.command, "ports": service.ports, "replicas": service.replicas,
+            "environment": service.environment.keys().collect::<Vec<_>>(),
+            "depends_on": service.depends_on.keys().collect::<Vec<_>>(),
+        })
+    });
+    let warnings: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    let all = json!({ "services": services.collect::<Vec<_>>(), "warnings": warnings });
+    pretty(&all).map_err(|error| error.to_string())
+}
+
+async fn plan(session: &Session, loaded: &Loaded) -> Result<String, Error> {
+    let prepared = prepare(session, loaded, &Wanted::default()).await?;
+    let left_out: Vec<_> = prepared.plan.left_out.iter().map(|left| json!([left.service, left.reason])).collect();
+    let steps: Vec<String> =
+        prepared.plan.steps.iter().map(|step| format!("{}: {} ({})", step.group, step.id, step.cause)).collect();
+    pretty(&json!({ "changes": changes(&prepared).await, "left_out": left_out, "steps": steps }))
+}
+
+async fn status_text(session: &Session, loaded: &Loaded) -> Result<String, Error> {
+    pretty(&status(session, loaded).await?)
+}
+
+async fn findings(session: &Session, loaded: &Loaded) -> Result<String, Error> {
+    let needs = match survey(session, loaded).await {
+        Ok(seen) => Needs::of(&seen.platform, &seen.resources, doctor_needs(&loaded.platform)),
+        Err(_) => Needs {
+            platform: loaded.platform.name.to_string(),
+            domain: loaded.platform.domain.clone(),
+            network: loaded.platform.name.network(),
+            cluster: doctor_needs(&loaded.platform),
+            ..Needs::default()
+        },
+    };
+    pretty(&doctor::run(&session.system, &needs, Selection::All).await)
+}
+
+/// A line for each name, and one for each thing that is broken.
+async fn names(session: &Session, loaded: &Loaded) -> Result<String, Error> {
+    let (_, verdict) = validate(session, loaded).await?;
+    let state = |state: &State| match state {
+        State::Ok => "ok",
+        State::Broken => "FAILED",
+        State::Unknown => "?",
+        State::None => "-",
+    };
+    let mut out = String::new();
+    for row in &verdict.rows {
+        let hops = Hop::ALL.iter().zip(&row.hops).map(|(hop, found)| format!("{}={}", hop.name(), state(found)));
+        out.push_str(&format!("{}  {}\n", row.name, hops.collect::<Vec<_>>().join(" ")));
+    }
+    for fault in &verdict.faults {
+        out.push_str(&format!("\n{}: {}\n", fault.cause.hop().name(), fault.cause));
+        if !fault.names.is_empty() {
+            out.push_str(&format!("  {}\n", fault.names.join(", ")));
+        }
+    }
+    Ok(out)
+}
+
+/// By service.
+async fn logs(session: &Session, name: &PlatformName) -> Result<BTreeMap<String, String>, Error> {
+    let engine = session.engine()?;
+    let mut all: BTreeMap<String, String> = BTreeMap::new();
+    let options = LogOptions { tail: Some(LINES), timestamps: true, ..LogOptions::default() };
+    for found in engine.labelled(&format!("{}={name}", label::PLATFORM)).await? {
+        let service = found.label(label::SERVICE).unwrap_or(&found.name).to_owned();
+        let log = all.entry(service).or_default();
+        match engine.logs(&found.id, &options).await {
+            Ok(mut lines) => {
+                while let Some(line) = lines.next().await {
+                    match line {
+                        Ok(line) => log.push_str(&format!("{}\n", String::from_utf8_lossy(&line.bytes))),
+                        Err(error) => {
+                            log.push_str(&format!("[{error}]\n"));
+                            break;
+                        }
+                    }
+                }
+            }
+            Err(error) => log.push_str(&format!("[{error}]\n")),
+        }
+    }
+    Ok(all)
+}
+
+/// Every secret that is known: those that were made, and what the files set under names that say so.
+async fn secrets(session: &Session, name: &PlatformName, loaded: Option<&Loaded>) -> Vec<String> {
+    let kept = session.state(name).secrets(session.host()).await.unwrap_or_default();
+    let mut all: Vec<String> = kept.0.into_values().flat_map(|variables| variables.into_values()).collect();
+    for (_, service) in loaded.into_iter().flat_map(|loaded| loaded.platform.services()) {
+        let secret = |name: &str| {
+            let name = name.to_ascii_lowercase();
+            ["pass", "secret", "token", "key", "credential", "auth"].iter().any(|word| name.contains(word))
+        };
+        all.extend(service.environment.iter().filter(|(name, _)| secret(name)).map(|(_, value)| value.clone()));
+    }
+    all
+}

@@ -1,0 +1,171 @@
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{self, Choices, DownOptions, Session, UpOptions, Wanted, ci_log, environment_of, existing};
+use crate::config::Loaded;
+use crate::host::Command;
+use crate::model::macula;
+use crate::words;
+
+use super::context::{Context, ImageOptions};
+use super::error::{CliError, ErrorKind};
+use super::ui::text;
+use super::up::{Asker, stopped, with_engine};
+use super::{interrupt, report};
+
+/// Start the platform, run a command with its settings, and take the platform down again
+///
+/// For CI jobs and for tests on a clean platform. The command gets what `macula env` prints and the platform's
+/// certificates. Its exit code is the exit code of this command. If it fails, or the platform does not start, a report
+/// without secrets is written. At the end, whatever this command has started is removed: also the data, unless there
+/// was some before. A platform that was up before stays up.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Services to start, with what they need; only their settings are passed on (default: all)
+    #[arg(long, value_name = "SERVICE", value_delimiter = ',')]
+    needs: Vec<String>,
+    /// Where to write the report if something fails (default: macula-report-NAME.tar in this folder)
+    #[arg(long, value_name = "PATH")]
+    report: Option<PathBuf>,
+    /// Write no report
+    #[arg(long, conflicts_with = "report")]
+    no_report: bool,
+    /// Leave the platform up
+    #[arg(long)]
+    keep: bool,
+    /// Health timeout per service, overriding each service's own (90s, 5m, 1h30m)
+    #[arg(long, value_name = "TIME", value_parser = words::typed_duration)]
+    timeout: Option<Duration>,
+    /// Do not start the resolver or register this platform's names
+    #[arg(long)]
+    no_dns: bool,
+    /// Leave the cluster as it is
+    #[arg(long)]
+    no_cluster: bool,
+    #[command(flatten)]
+    stacks: ImageOptions,
+    /// The command and its arguments
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    let (mut loaded, choices) = context.load_for_up(&args.stacks, false)?;
+    app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
+    let name = loaded.platform.name.clone();
+    let session = with_engine(context, &loaded).await?;
+    let session = Session { command: "macula ci".to_owned(), ..session };
+    let before = existing(&session, &name).await?;
+    let outcome = up_and_run(context, &session, &loaded, choices, &args).await;
+    if !matches!(outcome, Ok(0)) && !args.no_report {
+        let to = args.report.clone().unwrap_or_else(|| report::default_path(&name));
+        let calm = Session { cancel: CancellationToken::new(), ..session.clone() };
+        match report::write(context, &calm, &name, Ok(&loaded), &to).await {
+            Ok(_) => context.events().info(format!("the report is in {}", to.display())),
+            Err(error) => context.events().warn(format!("there is no report: {error}")),
+        }
+    }
+    let after = match (args.keep, before.running) {
+        (true, _) => Ok(()),
+        (false, true) => {
+            context.events().info(format!("{name} was up before, so it stays up"));
+            Ok(())
+        }
+        (false, false) => down(context, &session, &loaded, !before.data).await,
+    };
+    context.finish();
+    match outcome {
+        Ok(0) => after,
+        outcome => {
+            if let Err(error) = after {
+                context.events().warn(format!("{name} could not be taken down: {error}"));
+                context.finish();
+            }
+            match outcome {
+                Ok(code) => std::process::exit(code),
+                Err(error) => Err(error),
+            }
+        }
+    }
+}
+
+/// The command's exit code.
+async fn up_and_run(
+    context: &Context,
+    session: &Session,
+    loaded: &Loaded,
+    choices: Choices,
+    args: &Args,
+) -> Result<i32, CliError> {
+    let begun = Instant::now();
+    let mut needs = args.needs.clone();
+    context.services_meant(&loaded.platform, &mut needs);
+    let wanted = Wanted {
+        services: needs.clone(),
+        no_cluster: args.no_cluster.then_some(true),
+        dns: args.no_dns.then_some(false),
+        may_fetch: context.may_ask(),
+        timeout: args.timeout,
+        ..Wanted::default()
+    };
+    let options = UpOptions { wanted, no_dns: args.no_dns.then_some(true), choices };
+    let interrupts = interrupt::listen(context.cancel.clone(), context.events())
+        .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let result = match app::up(session, loaded, &options, &Asker { context }).await {
+        Ok(result) => result,
+        Err(app::Error::Cancelled) => {
+            context.finished(begun, false, false, "");
+            return Err(stopped(context, begun.elapsed()));
+        }
+        Err(error) => {
+            context.broke_off(begun);
+            return Err(error.into());
+        }
+    };
+    let running = result.now.services.iter().filter(|service| service.condition.runs()).count();
+    let summary = format!("{} is up: {}", loaded.platform.name, text::count(running, "service"));
+    context.finished(begun, true, !result.left_out.is_empty(), summary);
+    let environment = environment_of(session, loaded, &needs).await?;
+    context.finish();
+    // from here on a signal is the command's
+    drop(interrupts);
+    let Some((executable, arguments)) = args.command.split_first() else { return Ok(0) };
+    let mut command = Command::new(executable, arguments);
+    command.env = environment;
+    let log = ci_log(&*context.host, &loaded.platform.name);
+    // that of the run before would be taken for this one's
+    let _ = context.host.remove(&log).await;
+    let code = context.host.run_in_front(&command, &log).await?;
+    if code != 0 {
+        context.events().warn(format!("the command failed with exit code {code}"));
+    }
+    Ok(code)
+}
+
+/// With a Ctrl-C of its own: the one that ended the command must not end this.
+async fn down(context: &Context, session: &Session, loaded: &Loaded, volumes: bool) -> Result<(), CliError> {
+    let begun = Instant::now();
+    let cancel = CancellationToken::new();
+    let _interrupts = interrupt::listen(cancel.clone(), context.events())
+        .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let name = &loaded.platform.name;
+    let session = Session { cancel, ..session.clone() };
+    match app::down(&session, name, DownOptions { volumes, ..DownOptions::default() }).await {
+        Ok(_) => {
+            let data = if volumes { ", and its data removed" } else { "; its data is kept" };
+            context.finished(begun, true, false, format!("{name} is down{data}"));
+            Ok(())
+        }
+        Err(app::Error::Cancelled) => {
+            context.finished(begun, false, false, "");
+            let message = "Stopped; what was not taken down yet still runs.";
+            Err(CliError::new(ErrorKind::Interrupted, message).suggest(macula("down")))
+        }
+        Err(error) => {
+            context.broke_off(begun);
+            Err(error.into())
+        }
+    }
+}
