@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "tests look at their own surroundings")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,19 +11,82 @@ fn root() -> &'static Path {
 }
 
 #[test]
-fn commands_md_is_the_help() {
-    let path = root().join("docs/commands.md");
-    let page = macula::cli::reference::commands_page();
-    if std::env::var_os("MACULA_UPDATE_DOCS").is_some() {
-        fs::write(&path, &page).unwrap();
+fn generated_pages_are_as_the_program_has_them() {
+    let pages = [
+        ("docs/commands.md", macula::cli::reference::commands_page()),
+        ("docs/reference/macula-yaml.md", macula::config::macula_yaml_reference()),
+        ("docs/reference/x-macula.md", macula::config::extension_reference()),
+    ];
+    for (name, page) in pages {
+        let path = root().join(name);
+        if std::env::var_os("MACULA_UPDATE_DOCS").is_some() {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, &page).unwrap();
+        }
+        let kept = fs::read_to_string(&path).unwrap_or_default();
+        let line = page.lines().zip(kept.lines()).position(|(a, b)| a != b);
+        assert!(
+            page == kept,
+            "{name} differs from the program from line {:?} on; MACULA_UPDATE_DOCS=1 cargo test --test docs writes it again",
+            line.map(|line| line + 1)
+        );
     }
-    let kept = fs::read_to_string(&path).unwrap_or_default();
-    let line = page.lines().zip(kept.lines()).position(|(a, b)| a != b);
-    assert!(
-        page == kept,
-        "docs/commands.md differs from the help from line {:?} on; MACULA_UPDATE_DOCS=1 cargo test --test docs writes it again",
-        line.map(|line| line + 1)
-    );
+}
+
+#[test]
+fn every_key_says_what_it_means() {
+    for page in [macula::config::macula_yaml_reference(), macula::config::extension_reference()] {
+        let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
+        assert!(rows.len() > 30);
+        let silent: Vec<&&str> = rows.iter().filter(|row| row.ends_with("|  |")).collect();
+        assert!(silent.is_empty(), "{silent:#?}");
+    }
+}
+
+/// Variables of ours that the program reads or sets, by the text of its sources.
+fn variables() -> BTreeSet<String> {
+    let mut sources = Vec::new();
+    collect(&root().join("src"), "rs", &mut sources);
+    let mut found = BTreeSet::new();
+    for source in sources {
+        let text = fs::read_to_string(source).unwrap();
+        for part in text.split("\"MACULA_").skip(1) {
+            let name: String = part.chars().take_while(|c| c.is_ascii_uppercase() || *c == '_').collect();
+            if part[name.len()..].starts_with('"') {
+                found.insert(format!("MACULA_{name}"));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_variable_is_on_its_page() {
+    // of the build and of the tests, and a marker of a here-document
+    let inner = ["MACULA_BUILD", "MACULA_TEST_KUBECONFIG", "MACULA_END", "MACULA_DNS_QUESTIONS"];
+    let page = fs::read_to_string(root().join("docs/reference/environment.md")).unwrap();
+    let read = variables();
+    assert!(read.len() > 8, "{read:?}");
+    let missing: Vec<&String> =
+        read.iter().filter(|name| !inner.contains(&name.as_str()) && !page.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "not in docs/reference/environment.md: {missing:?}");
+    let words = page.split('`').filter(|word| word.starts_with("MACULA_"));
+    let unknown: Vec<&str> = words.filter(|word| !read.contains(*word)).collect();
+    assert!(unknown.is_empty(), "in docs/reference/environment.md, and not in the program: {unknown:?}");
+}
+
+#[test]
+fn every_exit_code_is_on_its_page() {
+    let page = fs::read_to_string(root().join("docs/reference/exit-codes.md")).unwrap();
+    let listed: BTreeSet<u8> =
+        page.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok()).collect();
+    let help = macula::cli::command().get_after_help().unwrap().to_string();
+    let codes: BTreeSet<u8> = help
+        .trim_start_matches("Exit codes: ")
+        .split(", ")
+        .filter_map(|code| code.split(' ').next()?.parse().ok())
+        .collect();
+    assert_eq!(listed, codes);
 }
 
 /// The addresses and ports that the built-in stacks publish, as CONTRIBUTING.md shows them.
@@ -70,7 +134,7 @@ fn contributing_knows_the_addresses_in_use() {
 fn links_lead_to_files() {
     let mut pages: Vec<PathBuf> =
         ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "benches/README.md"].map(|page| root().join(page)).into();
-    markdown(&root().join("docs"), &mut pages);
+    collect(&root().join("docs"), "md", &mut pages);
     let mut broken = Vec::new();
     let mut links = 0;
     for page in &pages {
@@ -91,13 +155,14 @@ fn links_lead_to_files() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-fn markdown(folder: &Path, pages: &mut Vec<PathBuf>) {
+/// The files below a folder whose names end in `.end`.
+fn collect(folder: &Path, end: &str, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            markdown(&path, pages);
-        } else if path.extension().is_some_and(|end| end == "md") {
-            pages.push(path);
+            collect(&path, end, files);
+        } else if path.extension().is_some_and(|found| found == end) {
+            files.push(path);
         }
     }
 }

@@ -55,6 +55,7 @@ pub use commands::run::{
 };
 pub use commands::serve::{DEFAULT_METRICS, ServeOptions, Serving, serve};
 pub use commands::status::{Condition, PlatformStatus, ServiceStatus, Status, UsageStatus, status, status_with_usage};
+pub use commands::uninstall::{Leavings, Uninstalled, leavings, uninstall};
 pub use commands::up::{UpOptions, UpResult, up};
 pub use commands::validate::{Traced, bridges, full_name, trace_name, validate};
 pub use commands::wait::{WaitFor, WaitRequest, Waited, wait_for};

@@ -135,10 +135,9 @@ async fn agree_to_lose(context: &Context, session: &Session, name: &PlatformName
         );
     }
     context.finish();
-    let question = Loss { platform: name.as_str(), data: &data };
-    match confirm::type_name(name.as_str(), &question.text(context.err_style()), &context.terminal, &context.cancel)
-        .await
-    {
+    let loss = Loss { platform: name.as_str(), data: &data }.text(context.err_style());
+    let text = format!("{loss}Type the name of the platform");
+    match confirm::type_word(name.as_str(), &text, &context.terminal, &context.cancel).await {
         Ok(Answer::Yes) => Ok(()),
         Ok(_) => Err(declined()),
         Err(error) => Err(CliError::io("ask on the terminal", &error)),

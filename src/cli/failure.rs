@@ -320,7 +320,7 @@ fn cluster(error: &ClusterError) -> CliError {
 const NEAR: usize = 5;
 
 /// Those that somebody may have meant, the nearest first.
-fn near(name: &str, known: &[String]) -> Vec<String> {
+pub(super) fn near(name: &str, known: &[String]) -> Vec<String> {
     let mut all: Vec<(usize, &String)> = known
         .iter()
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))

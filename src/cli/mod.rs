@@ -11,6 +11,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub mod error;
 pub mod ui;
+mod uninstall;
 
 mod ci;
 mod cluster;
@@ -25,6 +26,7 @@ mod env;
 mod excerpt;
 mod exec;
 mod failure;
+mod help;
 mod images;
 mod interrupt;
 mod job;
@@ -62,6 +64,7 @@ use crate::model::{Invocation, PlatformName, macula};
 /// the data. Everything else you need is described in Compose files.
 #[derive(Debug, Parser)]
 #[command(name = "macula", version = VERSION, propagate_version = false, max_term_width = 100)]
+#[command(disable_help_subcommand = true)]
 #[command(after_help = "Exit codes: 0 success, 1 unexpected error, 2 usage, 3 configuration, 4 no container engine, \
     5 conflict, 6 image, 7 not healthy, 8 root or confirmation required, 9 cluster, 10 changes pending \
     (plan --exit-code), 130 interrupted.")]
@@ -114,6 +117,8 @@ enum Command {
     Trust(trust::Args),
     Validate(validate::Args),
     Completions(completions::Args),
+    Uninstall(uninstall::Args),
+    Help(help::Args),
     // words of other programs, for fingers that know them
     #[command(hide = true)]
     Pull(images::PullArgs),
@@ -139,7 +144,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Services", &["logs", "exec", "open", "restart", "stop", "start", "creds", "env", "run", "wait"]),
     ("Names and certificates", &["dns", "trust"]),
     ("Images and cluster", &["images", "cluster"]),
-    ("Configuration", &["config", "stack", "completions"]),
+    ("Configuration", &["config", "stack", "completions", "uninstall", "help"]),
 ];
 
 const EXAMPLES: &str = "\
@@ -330,6 +335,8 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Trust(args) => trust::run(context, args).await,
         Command::Validate(args) => validate::run(context, args).await,
         Command::Completions(args) => completions::run(context, args),
+        Command::Uninstall(args) => uninstall::run(context, args).await,
+        Command::Help(args) => help::run(context, &args),
         Command::Pull(args) => images::pull(context, args).await,
         Command::Build(args) => images::build(context, args).await,
         Command::Version => context.print(&format!("macula {VERSION}\n")),

@@ -20,7 +20,9 @@ fn section(command: &Command, parents: &[&str], out: &mut String) {
     let help = command.clone().bin_name(path.join(" ")).render_long_help().to_string();
     let text: Vec<&str> = help.lines().map(str::trim_end).collect();
     out.push_str(&format!("\n{depth} {}\n\n```text\n{}\n```\n", path.join(" "), text.join("\n").trim()));
-    for child in command.get_subcommands().filter(|child| child.get_name() != "help" && !child.is_hide_set()) {
+    // `help` of a group only repeats what stands here
+    let shown = |child: &&Command| !child.is_hide_set() && (child.get_name() != "help" || parents.is_empty());
+    for child in command.get_subcommands().filter(shown) {
         section(child, &path, out);
     }
 }

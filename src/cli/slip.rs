@@ -35,7 +35,7 @@ const MEANT: &[(&[&str], &[&str])] = &[
     (&["autocomplete", "completion", "complete"], &["completions"]),
     // these words are about removing: the answer shows first what would go
     (
-        &["clean", "cleanup", "purge", "reset", "nuke", "wipe", "teardown", "uninstall"],
+        &["clean", "cleanup", "purge", "reset", "nuke", "wipe", "teardown"],
         &["down --dry-run", "images prune --dry-run"],
     ),
     (&["prune", "gc"], &["images prune --dry-run"]),

@@ -134,10 +134,15 @@ fn report(context: &Context, outcomes: &[Outcome]) -> Result<(), CliError> {
         }
         context.print(&table.render(context.out_style(), context.terminal.table_width()))?;
     }
-    if failed == 0 {
-        return Ok(());
+    match failed {
+        0 => Ok(()),
+        _ => Err(not_changed(failed, outcomes.len())),
     }
-    Err(CliError::new(ErrorKind::Privilege, format!("{failed} of {} stores could not be changed", outcomes.len()))
+}
+
+/// Some trust stores are as they were.
+pub(super) fn not_changed(failed: usize, all: usize) -> CliError {
+    CliError::new(ErrorKind::Privilege, format!("{failed} of {all} stores could not be changed"))
         .hint("the system's own store needs root: let sudo ask for the password first")
-        .again(Again::AfterSudo))
+        .again(Again::AfterSudo)
 }

@@ -20,7 +20,9 @@ pub use compose::canonical::canonical;
 #[cfg(test)]
 pub(crate) use compose::samples;
 pub use files::{DiskFiles, Files, MemoryFiles};
-pub use macula::{SCHEMA_FILE, compose_schema, in_force, init_file, lock_text, schema};
+pub use macula::{
+    SCHEMA_FILE, compose_schema, extension_reference, in_force, init_file, lock_text, macula_yaml_reference, schema,
+};
 pub use yaml::{ConfigErrors, Diagnostic};
 
 use compose::ProjectEnv;

@@ -92,22 +92,22 @@ pub async fn confirm(
 ///
 /// # Errors
 /// When the terminal cannot be read or written.
-pub async fn type_name(name: &str, loss: &str, terminal: &Terminal, cancel: &CancellationToken) -> io::Result<Answer> {
+pub async fn type_word(word: &str, text: &str, terminal: &Terminal, cancel: &CancellationToken) -> io::Result<Answer> {
     if !terminal.stdin_is_tty || !terminal.stderr_is_tty {
         return Ok(Answer::NotAsked);
     }
-    let (name, loss) = (name.to_owned(), loss.to_owned());
-    on_a_thread(move || ask_name(&name, &loss, &mut io::stdin().lock(), &mut io::stderr()), cancel).await
+    let (word, text) = (word.to_owned(), text.to_owned());
+    on_a_thread(move || ask_word(&word, &text, &mut io::stdin().lock(), &mut io::stderr()), cancel).await
 }
 
-fn ask_name(name: &str, loss: &str, input: &mut dyn BufRead, output: &mut dyn Write) -> io::Result<Answer> {
-    write!(output, "{loss}Type the name of the platform to agree: ")?;
+fn ask_word(word: &str, text: &str, input: &mut dyn BufRead, output: &mut dyn Write) -> io::Result<Answer> {
+    write!(output, "{text} to agree: ")?;
     output.flush()?;
     let mut line = String::new();
     if input.read_line(&mut line)? == 0 {
         writeln!(output)?;
     }
-    Ok(if line.trim() == name { Answer::Yes } else { Answer::No })
+    Ok(if line.trim() == word { Answer::Yes } else { Answer::No })
 }
 
 /// A thread of its own, as the runtime would wait at its end for one of its pool that reads.
@@ -157,7 +157,8 @@ mod tests {
     fn only_the_whole_name_agrees_to_a_loss() {
         let typed = |input: &str| {
             let mut output = Vec::new();
-            ask_name("shop", "lost: everything\n", &mut input.as_bytes(), &mut output).unwrap()
+            ask_word("shop", "lost: everything\nType the name of the platform", &mut input.as_bytes(), &mut output)
+                .unwrap()
         };
         assert_eq!(typed("shop\n"), Answer::Yes);
         for no in ["y\n", "sho\n", "Shop\n", "\n", ""] {

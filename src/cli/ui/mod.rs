@@ -18,6 +18,7 @@ use crate::event::{Event, Reporter};
 pub mod confirm;
 mod json;
 pub mod left_out;
+pub mod page;
 mod plain;
 mod quiet;
 pub mod replay;

@@ -24,24 +24,24 @@ const fn closed(name: &'static str, fields: &'static [Field], required: &'static
 pub(super) static EXTENSION: Object = closed(
     "x-macula",
     &[
-        f("role", Kind::Choice(&["ingress", "names"])),
-        f("ingress", Kind::Short(one_or_list, &Kind::List(&Kind::Object(&RULE)))),
-        f("address", Kind::Checked(loopback)),
-        f("probe", Kind::Object(&PROBE)),
-        f("metrics", Kind::Short(one_or_list, &Kind::List(&Kind::Object(&METRICS)))),
-        f("exports", Kind::Options),
-        f("environment", Kind::Options),
-        f("secrets", Kind::Map(&Kind::Object(&SECRET))),
-        f("configs", Kind::Map(&Kind::Short(template, &Kind::Object(&CONFIG)))),
-        f("reload", Kind::Object(&RELOAD)),
-        f("build", Kind::Object(&BUILD)),
-        f("provider", Kind::Object(&PROVIDER)),
-        f("sources", Kind::Texts),
-        f("buckets", Kind::List(&Kind::Checked(bucket))),
-        f("optional", Kind::Bool),
-        f("trust", Kind::Bool),
-        f("once", Kind::Bool),
-        f("profile", Kind::TextOrTexts),
+        f("role", Kind::Choice(&["ingress", "names"])).doc("`ingress`: this service is the host ingress (there is one); `names`: it is what names lead to inside the network."),
+        f("ingress", Kind::Short(one_or_list, &Kind::List(&Kind::Object(&RULE)))).doc("Names under which the ingress passes requests on: a rule or a list of rules. `[]` means none, although the service publishes a port."),
+        f("address", Kind::Checked(loopback)).doc("Published ports without an address of their own go here. In a platform with another block the last number counts."),
+        f("probe", Kind::Object(&PROBE)).doc("How the service is asked from outside whether it is there."),
+        f("metrics", Kind::Short(one_or_list, &Kind::List(&Kind::Object(&METRICS)))).doc("Targets of Prometheus: one or a list."),
+        f("exports", Kind::Options).doc("What `macula env` prints: variables and templates."),
+        f("environment", Kind::Options).doc("Environment variables put together from what templates know, such as `postgres://u:{{ secrets.db.POSTGRES_PASSWORD }}@db/shop`."),
+        f("secrets", Kind::Map(&Kind::Object(&SECRET))).doc("Environment variables whose values are generated once, or taken from another service."),
+        f("configs", Kind::Map(&Kind::Short(template, &Kind::Object(&CONFIG)))).doc("Files by their path in the container, rendered and copied in before the start: the name of a template, or a mapping."),
+        f("reload", Kind::Object(&RELOAD)).doc("How a changed file is taken up without a new container: `signal`, `exec` or `watch`."),
+        f("build", Kind::Object(&BUILD)).doc("What is done on this machine before the image is built."),
+        f("provider", Kind::Object(&PROVIDER)).doc("Who writes the data volumes: a volume of one is never opened by another."),
+        f("sources", Kind::Texts).doc("Images that are tried in this order when `image` cannot be pulled."),
+        f("buckets", Kind::List(&Kind::Checked(bucket))).doc("S3 buckets made for this service; with a secret `AWS_SECRET_ACCESS_KEY` also a key for them alone."),
+        f("optional", Kind::Bool).doc("The service may be left out when its image is unavailable, or its registry refuses it."),
+        f("trust", Kind::Bool).doc("The container trusts the platform's certificates: files in /etc/macula, and the variables by which programs find them."),
+        f("once", Kind::Bool).doc("The service is a job: it runs to its end and is then done, even if nothing waits for it with `service_completed_successfully`."),
+        f("profile", Kind::TextOrTexts).doc("Profiles of the platform that the service belongs to. Without one it always takes part."),
     ],
     &[],
 );
@@ -49,20 +49,20 @@ pub(super) static EXTENSION: Object = closed(
 static RULE: Object = closed(
     "an ingress rule",
     &[
-        f("host", Kind::Checked(host)),
-        f("port", PORT),
-        f("fallback", PORT),
-        f("path", Kind::Checked(route_path)),
-        f("tls", Kind::Bool),
-        f("body_size", Kind::Bytes),
-        f("auth", Kind::Checked(auth)),
-        f("sticky", Kind::Bool),
-        f("weight", Kind::Int(1, 256)),
-        f("grpc", Kind::Bool),
-        f("grpc_port", PORT),
-        f("strip", Kind::Bool),
-        f("same_origin", Kind::Bool),
-        f("response_timeout", Kind::Duration),
+        f("host", Kind::Checked(host)).doc("The service's name unless given. A full name outside the domain has no record and no certificate of the platform: something else, such as a tunnel, sends its requests here. `münchen` becomes `xn--mnchen-3ya`."),
+        f("port", PORT).doc("Port in the container."),
+        f("fallback", PORT).doc("Another port in the container, for a service that does not listen on `port`."),
+        f("path", Kind::Checked(route_path)).doc("Only requests for this path and below it, `/` unless given: `/api` takes `/api/x`, not `/apis`. The longest path wins; a path that no rule has gets the platform's own 404 page."),
+        f("tls", Kind::Bool).doc("Speak TLS to the service."),
+        f("body_size", Kind::Bytes).doc("Larger requests are refused with 413, by the length that they announce. No limit unless given."),
+        f("auth", Kind::Checked(auth)).doc("Basic authentication. `htpasswd -nB user` prints it; write `$$` for each `$` of the hash."),
+        f("sticky", Kind::Bool).doc("Keep a client, known by its address and program, on one replica."),
+        f("weight", Kind::Int(1, 256)).doc("Share of a name and path that several services have. All of them have to give one; 1 each shares evenly."),
+        f("grpc", Kind::Bool).doc("The service speaks HTTP/2 without TLS and nothing else. Not needed for gRPC, which is recognized by its content type."),
+        f("grpc_port", PORT).doc("Port in the container for gRPC requests, if it is another one."),
+        f("strip", Kind::Bool).doc("The service sees the path without `path`, which it finds in `X-Forwarded-Prefix`."),
+        f("same_origin", Kind::Bool).doc("Requests that a page of another origin sends (header `Origin`) are refused with 403."),
+        f("response_timeout", Kind::Duration).doc("Where several containers answer: how long one may take to begin its answer before a request that is safe to repeat is sent to the next one; 0 means no limit. 3s for services that share a name by weight, none for replicas."),
     ],
     &["port"],
 );
@@ -70,29 +70,45 @@ static RULE: Object = closed(
 static PROBE: Object = closed(
     "a probe",
     &[
-        f("http", Kind::Object(&PROBE_HTTP)),
-        f("tcp", Kind::Short(only_port, &Kind::Object(&PROBE_TCP))),
-        f("timeout", Kind::Duration),
+        f("http", Kind::Object(&PROBE_HTTP)).doc("Ask over HTTP: an answer from 200 to 399 is well."),
+        f("tcp", Kind::Short(only_port, &Kind::Object(&PROBE_TCP)))
+            .doc("Connect to a port: the number, or `{port: NUMBER}`."),
+        f("timeout", Kind::Duration).doc(
+            "How long the service may take until the probe succeeds; `timeouts.healthy` of macula.yaml unless given.",
+        ),
     ],
     &[],
 );
 
-static PROBE_HTTP: Object = closed("an HTTP probe", &[f("port", PORT), f("path", Kind::Checked(url_path))], &["port"]);
-static PROBE_TCP: Object = closed("a TCP probe", &[f("port", PORT)], &["port"]);
+static PROBE_HTTP: Object = closed(
+    "an HTTP probe",
+    &[
+        f("port", PORT).doc("Port in the container."),
+        f("path", Kind::Checked(url_path)).doc("Path that is asked, `/` unless given."),
+    ],
+    &["port"],
+);
+static PROBE_TCP: Object = closed("a TCP probe", &[f("port", PORT).doc("Port in the container.")], &["port"]);
 
 static METRICS: Object = closed(
     "metrics",
-    &[f("port", PORT), f("path", Kind::Checked(url_path)), f("job", Kind::Checked(job)), f("params", Kind::Options)],
+    &[
+        f("port", PORT).doc("Port in the container."),
+        f("path", Kind::Checked(url_path)).doc("`/metrics` unless given."),
+        f("job", Kind::Checked(job)).doc("Name of the job; the service's name unless given."),
+        f("params", Kind::Options).doc("Parameters of the query."),
+    ],
     &["port"],
 );
 
 static SECRET: Object = closed(
     "a secret",
     &[
-        f("generate", Kind::Int(8, 1024)),
-        f("prefix", Kind::Text),
-        f("alphabet", Kind::Choice(&["alphanumeric", "lowercase", "digits", "hex"])),
-        f("from", Kind::Checked(reference)),
+        f("generate", Kind::Int(8, 1024)).doc("Length of a value that is generated once and kept."),
+        f("prefix", Kind::Text).doc("Text in front of the generated value, such as `key_`."),
+        f("alphabet", Kind::Choice(&["alphanumeric", "lowercase", "digits", "hex"]))
+            .doc("Characters of the generated value, `alphanumeric` unless given."),
+        f("from", Kind::Checked(reference)).doc("The secret of another service."),
     ],
     &[],
 );
@@ -100,49 +116,82 @@ static SECRET: Object = closed(
 static CONFIG: Object = closed(
     "a rendered file",
     &[
-        f("template", Kind::Text),
-        f("content", Kind::Text),
-        f("mode", Kind::Short(mode, &Kind::Int(0, 0o7777))),
-        f("uid", ID),
-        f("gid", ID),
+        f("template", Kind::Text).doc("Name of the template: a file next to the stack file, in `templates/` of your configuration folder, or a built-in one."),
+        f("content", Kind::Text).doc("The template itself."),
+        f("mode", Kind::Short(mode, &Kind::Int(0, 0o7777))).doc("Mode of the file, `\"0644\"` unless given."),
+        f("uid", ID).doc("Owner of the file, 0 unless given."),
+        f("gid", ID).doc("Group of the file, 0 unless given."),
     ],
     &[],
 );
 
 static RELOAD: Object = closed(
     "reload",
-    &[f("signal", Kind::Checked(signal)), f("exec", Kind::Words), f("watch", Kind::Bool), f("check", Kind::Words)],
+    &[
+        f("signal", Kind::Checked(signal)).doc("Signal for the container's main process."),
+        f("exec", Kind::Words).doc("Command to run in the container."),
+        f("watch", Kind::Bool).doc("true: the service watches its files itself."),
+        f("check", Kind::Words).doc(
+            "Command that is run in the container first: if it fails, the old files are put back and stay in use.",
+        ),
+    ],
     &[],
 );
 
-static BUILD: Object =
-    closed("x-macula.build", &[f("prepare", Kind::List(&Kind::Object(&STEP))), f("note", Kind::Text)], &[]);
+static BUILD: Object = closed(
+    "x-macula.build",
+    &[
+        f("prepare", Kind::List(&Kind::Object(&STEP))).doc(
+            "Steps, in order. Each is one of `write`, `run`, `copy` and `program`; paths count from the build context.",
+        ),
+        f("note", Kind::Text).doc("Shown by `macula status` for a service that runs from its build."),
+    ],
+    &[],
+);
 
 static STEP: Object = closed(
     "a step",
     &[
-        f("write", Kind::Object(&WRITE)),
-        f("run", Kind::Object(&RUN)),
-        f("copy", Kind::Object(&COPY)),
-        f("program", Kind::Object(&PROGRAM)),
+        f("write", Kind::Object(&WRITE)).doc("Writes a file."),
+        f("run", Kind::Object(&RUN)).doc("Runs a program of this machine."),
+        f("copy", Kind::Object(&COPY)).doc("Copies a file or folder."),
+        f("program", Kind::Object(&PROGRAM)).doc("Puts the running `macula` itself there."),
     ],
     &[],
 );
 
 static WRITE: Object = closed(
     "write",
-    &[f("path", Kind::Checked(inner_path)), f("content", Kind::Text), f("file", Kind::Text)],
+    &[
+        f("path", Kind::Checked(inner_path)).doc("Where to."),
+        f("content", Kind::Text).doc("The text."),
+        f("file", Kind::Text).doc("A file that is looked for where templates are, and taken as it is."),
+    ],
     &["path"],
 );
-static RUN: Object = closed("run", &[f("command", Kind::Words), f("needs", Kind::Text)], &["command"]);
-static COPY: Object =
-    closed("copy", &[f("from", Kind::Checked(inner_path)), f("to", Kind::Checked(inner_path))], &["from", "to"]);
+static RUN: Object = closed(
+    "run",
+    &[
+        f("command", Kind::Words).doc("The command."),
+        f("needs", Kind::Text).doc("Debian package that has the program."),
+    ],
+    &["command"],
+);
+static COPY: Object = closed(
+    "copy",
+    &[f("from", Kind::Checked(inner_path)).doc("What."), f("to", Kind::Checked(inner_path)).doc("Where to.")],
+    &["from", "to"],
+);
 
-static PROGRAM: Object = closed("program", &[f("to", Kind::Checked(inner_path))], &["to"]);
+static PROGRAM: Object = closed("program", &[f("to", Kind::Checked(inner_path)).doc("Where to.")], &["to"]);
 
 static PROVIDER: Object = closed(
     "a provider",
-    &[f("image", Kind::Text), f("build", Kind::Text), f("takes_over", Kind::Texts)],
+    &[
+        f("image", Kind::Text).doc("Who writes the data when `image` is pulled."),
+        f("build", Kind::Text).doc("Who writes it when the image is built."),
+        f("takes_over", Kind::Texts).doc("Earlier providers whose data the build takes over."),
+    ],
     &["image", "build"],
 );
 

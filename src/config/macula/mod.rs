@@ -6,9 +6,11 @@ pub(super) mod file;
 mod init;
 mod json_schema;
 pub(super) mod lock_file;
+mod reference;
 mod show;
 
 pub use init::{SCHEMA_FILE, init_file};
 pub use json_schema::{compose_schema, schema};
 pub use lock_file::lock_text;
+pub use reference::{extension_reference, macula_yaml_reference};
 pub use show::in_force;

@@ -368,6 +368,15 @@ pub async fn uninstall(
     Ok(outcomes)
 }
 
+/// The stores that an [`install()`] has changed and no [`uninstall()`] has put right yet.
+///
+/// # Errors
+/// When the receipt cannot be read.
+pub async fn recorded(host: &dyn Host, authorities: &Path) -> Result<Vec<Place>, TrustError> {
+    let receipt = Receipt::load(host, &folder(authorities)).await?;
+    Ok(receipt.entries_to_undo(None).into_iter().map(|entry| entry.place).collect())
+}
+
 async fn undo(host: &dyn Host, receipt: &Receipt, entry: &Entry) -> Result<(), StoreError> {
     let certificate = receipt.anchor_file(host, &entry.anchor).await?;
     let untouched = receipt.untouched(host, entry).await;

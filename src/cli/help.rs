@@ -1,0 +1,88 @@
+use clap::Command;
+
+use super::context::Context;
+use super::error::CliError;
+use super::failure::near;
+use super::ui::{page, text};
+
+/// Show the help of a command, or a page of the documentation
+///
+/// The pages are those of docs/, in the program itself: they need no network and fit this version. `macula help` lists them.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A command such as `up` or `dns add`, or the name of a page
+    #[arg(value_name = "COMMAND|PAGE")]
+    words: Vec<String>,
+}
+
+/// The pages, by the word that opens them.
+pub const PAGES: [(&str, &str); 11] = [
+    ("stacks", include_str!("../../docs/stacks.md")),
+    ("programs", include_str!("../../docs/run.md")),
+    ("names", include_str!("../../docs/dns.md")),
+    ("clusters", include_str!("../../docs/cluster.md")),
+    ("add-ons", include_str!("../../docs/cluster-addons.md")),
+    ("troubleshooting", include_str!("../../docs/troubleshooting.md")),
+    ("macula.yaml", include_str!("../../docs/reference/macula-yaml.md")),
+    ("x-macula", include_str!("../../docs/reference/x-macula.md")),
+    ("environment", include_str!("../../docs/reference/environment.md")),
+    ("exit-codes", include_str!("../../docs/reference/exit-codes.md")),
+    ("files", include_str!("../../docs/reference/files.md")),
+];
+
+pub fn run(context: &Context, args: &Args) -> Result<(), CliError> {
+    let mut root = super::command();
+    root.build();
+    let topic = args.words.join(" ");
+    if topic.is_empty() {
+        let pages: Vec<&str> = PAGES.iter().map(|(name, _)| *name).collect();
+        return context.print(&format!("{}\nPages: {}\n", root.render_long_help(), pages.join(", ")));
+    }
+    if let Some(command) = find(&root, &args.words) {
+        let name = format!("macula {topic}");
+        return context.print(&command.bin_name(name).render_long_help().to_string());
+    }
+    match PAGES.iter().find(|(name, _)| *name == topic) {
+        Some((_, markdown)) => {
+            context.print(&page::render(markdown, context.terminal.width.min(WIDEST), context.out_style()))
+        }
+        None => Err(unknown(&topic, &root)),
+    }
+}
+
+/// Longer lines are hard to read.
+const WIDEST: usize = 100;
+
+fn find(root: &Command, words: &[String]) -> Option<Command> {
+    let mut here = root;
+    for word in words {
+        here = here.find_subcommand(word)?;
+    }
+    Some(here.clone())
+}
+
+fn unknown(topic: &str, root: &Command) -> CliError {
+    let commands = root.get_subcommands().filter(|command| !command.is_hide_set()).map(|command| command.get_name());
+    let known: Vec<String> = PAGES.iter().map(|(name, _)| *name).chain(commands).map(str::to_owned).collect();
+    let error = CliError::usage(format!("there is no command and no page called `{topic}`"));
+    match near(topic, &known).first() {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error.hint(format!("pages: {}", text::some(&known, PAGES.len()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_page_is_called_as_a_command() {
+        let root = crate::cli::command();
+        for (name, markdown) in PAGES {
+            assert!(root.find_subcommand(name).is_none(), "{name}");
+            assert!(markdown.starts_with("# "), "{name}");
+        }
+        assert!(find(&root, &["dns".into(), "add".into()]).is_some());
+        assert!(find(&root, &["dns".into(), "stacks".into()]).is_none());
+    }
+}
