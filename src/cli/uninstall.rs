@@ -28,6 +28,10 @@ pub struct Args {
 const WORD: &str = "uninstall";
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    if context.name.is_some() {
+        return Err(CliError::usage("--name names one platform, and uninstall removes all of them")
+            .suggest(macula("down").why("to remove that one")));
+    }
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
         .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
     let session = context.session("down").await;
@@ -43,7 +47,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if context.json() {
         context.print_json(&done)?;
     } else {
-        context.print(&summary(&done))?;
+        context.print(&summary(&done, &found))?;
     }
     match done.failed_stores() {
         0 => Ok(()),
@@ -102,13 +106,17 @@ fn shown(found: &Leavings, volumes: bool) -> String {
             .push_str("The data of the platforms stays, with the passwords that open it; `--volumes` removes both.\n"),
         (false, true) => {}
     }
+    if !found.foreign.is_empty() {
+        let names = listed(found.foreign.iter().map(ToString::to_string).collect());
+        out.push_str(&format!("Another user's platforms on this engine stay: {names}.\n"));
+    }
     if let Some(settings) = &found.settings {
         out.push_str(&format!("Your settings in {} stay.\n", settings.display()));
     }
     out
 }
 
-fn summary(done: &Uninstalled) -> String {
+fn summary(done: &Uninstalled, found: &Leavings) -> String {
     let mut out = String::new();
     if done.volumes.is_empty() {
         out.push_str("macula is off this machine\n");
@@ -118,8 +126,8 @@ fn summary(done: &Uninstalled) -> String {
             text::count(done.volumes.len(), "volume")
         ));
     }
-    if !done.foreign.is_empty() {
-        let names: Vec<&str> = done.foreign.iter().map(|name| name.as_str()).collect();
+    if !found.foreign.is_empty() {
+        let names: Vec<&str> = found.foreign.iter().map(|name| name.as_str()).collect();
         out.push_str(&format!("  another user's platforms are as they were: {}\n", names.join(", ")));
     }
     out.push_str("  images stay with the engine, and the program where it is\n");
@@ -158,12 +166,9 @@ mod tests {
         Your settings in /home/dev/.config/macula stay.
         ");
         assert_snapshot!(shown(&Leavings::default(), false), @"There is nothing of macula's on this machine but the program.");
-        let done = Uninstalled {
-            volumes: vec!["macula-s3".into()],
-            foreign: vec![PlatformName::new("theirs").unwrap()],
-            ..Uninstalled::default()
-        };
-        assert_snapshot!(summary(&done), @r"
+        let done = Uninstalled { volumes: vec!["macula-s3".into()], ..Uninstalled::default() };
+        let found = Leavings { foreign: vec![PlatformName::new("theirs").unwrap()], ..found };
+        assert_snapshot!(summary(&done, &found), @r"
         macula is off this machine; the data is kept (1 volume), and `macula up` finds it again
           another user's platforms are as they were: theirs
           images stay with the engine, and the program where it is

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::app::owner::{self, Owner};
 use crate::app::resolver::{ResolverFiles, StartedBy, connect, stop_resolver};
 use crate::app::{Error, Session, authorities};
 use crate::model::PlatformName;
+use crate::observe;
 use crate::pki::trust::{self, Done, Outcome, Place};
 
 use super::down::{DownOptions, down};
@@ -16,8 +18,9 @@ use super::names::uninstall_names;
 /// What there is of Macula on this machine.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Leavings {
-    /// Of this user, and whatever else of ours is on the engine.
     pub platforms: Vec<PlatformName>,
+    /// Of somebody else, who shares the engine. They stay.
+    pub foreign: Vec<PlatformName>,
     /// The system asks our resolver for the platforms' names.
     pub names: bool,
     /// Trust stores that have our authority.
@@ -39,8 +42,6 @@ fn labels<S: serde::Serializer>(places: &[Place], serializer: S) -> Result<S::Ok
 #[derive(Debug, Default, Serialize)]
 pub struct Uninstalled {
     pub platforms: Vec<PlatformName>,
-    /// Somebody else's, who shares the engine; they stay.
-    pub foreign: Vec<PlatformName>,
     /// Volumes that stay.
     pub volumes: Vec<String>,
     pub folders: Vec<PathBuf>,
@@ -63,11 +64,20 @@ pub async fn leavings(session: &Session) -> Result<Leavings, Error> {
     let install = ResolverFiles::of(host).install();
     let receipts = [install.join("receipt.json"), install.join("service").join("receipt.json")];
     let mut found = Leavings {
-        platforms: list_platforms(session).await?.into_iter().map(|row| row.name).collect(),
         names: host.exists(&receipts[0]).await || host.exists(&receipts[1]).await,
         trust: trust::recorded(host, &authorities(session)).await?,
         ..Leavings::default()
     };
+    let own = Owner::read(host).await?;
+    for row in list_platforms(session).await? {
+        let foreign = match &session.system.engine {
+            Some(engine) => {
+                owner::other(own.as_ref(), &row.name, &observe::ours(&**engine, &row.name).await?).is_some()
+            }
+            None => false,
+        };
+        if foreign { found.foreign.push(row.name) } else { found.platforms.push(row.name) }
+    }
     for (folder, place) in
         [(folders.data, &mut found.data), (folders.cache, &mut found.cache), (folders.config, &mut found.settings)]
     {
@@ -84,15 +94,9 @@ pub async fn uninstall(session: &Session, found: &Leavings, volumes: bool) -> Re
     let host = session.host();
     let mut done = Uninstalled::default();
     for name in &found.platforms {
-        let options = DownOptions { volumes, ..DownOptions::default() };
-        match down(session, name, options).await {
-            Ok(downed) => {
-                done.volumes.extend(downed.kept);
-                done.platforms.push(name.clone());
-            }
-            Err(Error::Foreign { .. }) => done.foreign.push(name.clone()),
-            Err(error) => return Err(error),
-        }
+        let downed = down(session, name, DownOptions { volumes, ..DownOptions::default() }).await?;
+        done.volumes.extend(downed.kept);
+        done.platforms.push(name.clone());
     }
     uninstall_names(session).await?;
     done.trust = trust::uninstall(host, &authorities(session), None, None).await?;
@@ -116,4 +120,58 @@ async fn stop_own_resolver(session: &Session) -> Result<(), Error> {
     let Ok(mut client) = connect(session.host()).await else { return Ok(()) };
     let status = client.status().await;
     stop_resolver(&mut client, &files.control(), &status).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::testing::{Agrees, session};
+    use crate::app::{UpOptions, up};
+    use crate::config::{self, MemoryFiles, Request};
+    use crate::engine::fake::FakeEngine;
+    use crate::host::Host;
+    use crate::host::fake::FakeHost;
+
+    async fn up_as(session: &Session, name: &str) {
+        let files = MemoryFiles::default()
+            .with("/shop/macula.yaml", "stacks: [compose.yaml]\ncluster: {enabled: false}\n")
+            .with(
+                "/shop/compose.yaml",
+                "services: {web: {image: acme/web:1, volumes: ['data:/data']}}\nvolumes: {data: {}}\n",
+            );
+        let name = Some(PlatformName::new(name).unwrap());
+        let request = Request { name, only_own: true, cwd: "/shop".into(), ..Request::default() };
+        let loaded = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+        let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
+        up(session, &loaded, &options, &Agrees).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn all_of_this_user_goes_the_data_last_and_nothing_of_another() {
+        let engine = FakeEngine::new().pullable("acme/web:1");
+        // behind a proxy nothing can be known of a registry beforehand
+        let host = || FakeHost::new().env_var("HTTPS_PROXY", "http://proxy:3128");
+        let (ours, theirs) = (host(), host());
+        let (mine, stranger) = (session(ours.clone(), &engine, "macula up"), session(theirs, &engine, "macula up"));
+        for name in ["one", "two"] {
+            up_as(&mine, name).await;
+        }
+        up_as(&stranger, "three").await;
+        let names = |platforms: &[PlatformName]| platforms.iter().map(ToString::to_string).collect::<Vec<_>>();
+
+        let found = leavings(&mine).await.unwrap();
+        assert_eq!(
+            (names(&found.platforms), names(&found.foreign)),
+            (vec!["one".into(), "two".into()], vec!["three".into()])
+        );
+        let kept = uninstall(&mine, &found, false).await.unwrap();
+        assert_eq!(kept.volumes, ["macula-one-data", "macula-two-data"]);
+        assert!(ours.exists(&ours.folders().data).await, "the passwords of the data");
+        assert_eq!(engine.containers(), ["macula-three-web-1"]);
+
+        let gone = uninstall(&mine, &leavings(&mine).await.unwrap(), true).await.unwrap();
+        assert_eq!((gone.volumes.len(), gone.folders.contains(&ours.folders().data)), (0, true));
+        assert!(leavings(&mine).await.unwrap().platforms.is_empty());
+        assert_eq!(engine.containers(), ["macula-three-web-1"]);
+    }
 }
