@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::compile::cannot_build;
 use crate::engine::{ContextCache, Engine};
 use crate::host::Host;
-use crate::model::{Build, Dockerfile, Facts, Fingerprint, Platform, split_registry};
+use crate::model::{Build, Dockerfile, Facts, Fingerprint, Platform, Service, split_registry};
 use crate::observe;
 use crate::plan::{Choice, LeftOut, Supply};
 
@@ -73,7 +73,19 @@ fn content(build: &Build, digest: &mut dyn FnMut(&Path, Option<&str>) -> Option<
     Some(Fingerprint::of(&(text, context, named)).0)
 }
 
-/// Images that are built now and that this engine cannot build, each with its place in the file.
+/// What a service asks for and an engine of this age does not know.
+fn unmet(service: &Service, facts: &Facts) -> Option<String> {
+    let (major, minor) = facts.api_version.split_once('.')?;
+    let has: (u16, u16) = (major.parse().ok()?, minor.parse().ok()?);
+    let need = service.needs.iter().find(|need| need.version > has)?;
+    let (major, minor) = need.version;
+    Some(format!(
+        "{} needs version {major}.{minor} of the engine's API, and {} speaks {}",
+        need.what, facts.engine, facts.api_version
+    ))
+}
+
+/// Services that this engine cannot run, and images that are built now and that this engine cannot build, each with its place in the file.
 pub(super) async fn unbuildable(
     host: &dyn Host,
     engine: &dyn Engine,
@@ -82,7 +94,11 @@ pub(super) async fn unbuildable(
     supply: &Supply,
 ) -> Vec<LeftOut> {
     let mut found = Vec::new();
-    for (_, service) in platform.services() {
+    for (_, service) in platform.services().filter(|(_, service)| supply.choices.contains_key(&service.name)) {
+        if let Some(need) = unmet(service, facts) {
+            found.push(LeftOut { service: service.name.clone(), reason: need });
+            continue;
+        }
         let Some(Choice::Obtain { spec, pull: false, build: true }) = supply.choices.get(&service.name) else {
             continue;
         };
@@ -107,6 +123,36 @@ pub(super) async fn unbuildable(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{EngineKind, EngineNeed};
+
+    #[test]
+    fn what_an_old_engine_does_not_know_is_told_with_its_place() {
+        let facts = |api: &str| Facts {
+            engine: "Docker 20.10.24".into(),
+            engine_kind: EngineKind::Docker,
+            api_version: api.into(),
+            rootless: false,
+            container_addresses: true,
+            published: true,
+            embedded_dns: None,
+            dockerfile: None,
+            architecture: "amd64".into(),
+            cpus: 2,
+            memory: 1 << 30,
+            data_root: None,
+            storage_driver: None,
+            cgroup_version: None,
+            socket: None,
+        };
+        let what = "shop/compose.yaml:4:9: a mount of an image".to_owned();
+        let service = Service { needs: vec![EngineNeed { what, version: (1, 48) }], ..Service::default() };
+        assert_eq!(
+            unmet(&service, &facts("1.41")).unwrap(),
+            "shop/compose.yaml:4:9: a mount of an image needs version 1.48 of the engine's API, and Docker 20.10.24 speaks 1.41"
+        );
+        assert_eq!(unmet(&service, &facts("1.48")), None);
+        assert_eq!(unmet(&Service::default(), &facts("1.41")), None);
+    }
 
     #[test]
     fn only_what_a_build_reads_makes_another_one() {

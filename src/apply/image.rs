@@ -12,6 +12,7 @@ use crate::model::{BaseImage, BuildSecret, ImageBuild, ImageSpec, PrepareStep, l
 use crate::plan::{ImageSource, Step};
 
 use super::build_log::Said;
+use super::git;
 use super::{Run, StepError, Tools};
 
 /// Tries every open source in order. The reference under which the image is now in the engine.
@@ -50,6 +51,8 @@ pub(super) async fn obtain(
             if let Some((what, reason)) = cannot_build(&image.spec, &tools.facts, true) {
                 return Err(StepError::CannotBuild { reference: image.tag.clone(), what, reason });
             }
+            let fetched = git::fetched(tools, image, &progress).await?;
+            let image = fetched.as_ref().unwrap_or(image);
             let dockerfile = dockerfile(tools, image).await?;
             if let Some(base) = image.base.clone().or_else(|| BaseImage::named_in(&dockerfile)) {
                 let _one = run.base.lock().await;
@@ -72,7 +75,7 @@ pub(super) async fn obtain(
     }
 }
 
-async fn dockerfile(tools: &Tools, image: &ImageBuild) -> Result<String, StepError> {
+pub(super) async fn dockerfile(tools: &Tools, image: &ImageBuild) -> Result<String, StepError> {
     if let Some(inline) = &image.spec.dockerfile_inline {
         return Ok(inline.clone());
     }
@@ -320,7 +323,7 @@ fn source_lines(text: &str, suite: &str) -> Vec<String> {
     lines
 }
 
-fn file_error(path: &Path, error: &std::io::Error) -> StepError {
+pub(super) fn file_error(path: &Path, error: &std::io::Error) -> StepError {
     StepError::File { path: path.display().to_string(), message: error.to_string() }
 }
 

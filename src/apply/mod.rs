@@ -21,6 +21,7 @@ use crate::plan::{
 };
 
 mod build_log;
+mod git;
 mod image;
 mod ready;
 mod timing;

@@ -267,14 +267,10 @@ fn cluster(error: &ClusterError) -> CliError {
         ClusterError::Checksum { .. } => new
             .hint("the download was discarded: a proxy may have answered instead, or somebody changed the file")
             .suggest(macula("cluster create --yes")),
-        ClusterError::NodeImage { attempts, .. } => attempts
-            .iter()
-            .fold(new, |new, attempt| match attempt {
-                ImageError::Unreachable { .. } => new.hint(
-                    "check the network and the engine's proxy variables, or copy the image from another machine with `docker save` and `docker load`",
-                ),
-                other => with_image_hints(new, other),
-            })
+        ClusterError::BalancerImage { attempts, .. } => with_attempts(new, attempts)
+            .hint("with `cluster: {control_planes: 1}` in macula.yaml no load balancer is needed")
+            .suggest(without()),
+        ClusterError::NodeImage { attempts, .. } => with_attempts(new, attempts)
             .hint("MACULA_NODE_IMAGE, or `cluster: {node_image: ...}` in macula.yaml, names another node image")
             .suggest(without()),
         ClusterError::CgroupV1 => new
@@ -364,6 +360,16 @@ pub fn no_engine(discovery: &Discovery) -> CliError {
             .suggest(macula("doctor -v").why("to see the sockets that were tried"));
     }
     new.suggest(macula("doctor"))
+}
+
+/// What to do about an image of the cluster that no source gave.
+fn with_attempts(new: CliError, attempts: &[ImageError]) -> CliError {
+    attempts.iter().fold(new, |new, attempt| match attempt {
+        ImageError::Unreachable { .. } => new.hint(
+            "check the network and the engine's proxy variables, or copy the image from another machine with `docker save` and `docker load`",
+        ),
+        other => with_image_hints(new, other),
+    })
 }
 
 fn supply(problems: &[SupplyProblem]) -> CliError {

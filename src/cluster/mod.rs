@@ -32,6 +32,9 @@ pub enum ClusterError {
     /// No source gave the node image; what each said, in order.
     #[error("no source gave the node image {reference}: {}", attempts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     NodeImage { reference: String, attempts: Vec<ImageError> },
+    /// kind makes one for several control planes.
+    #[error("no source gave {reference}, the load balancer that several control planes need: {}", attempts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    BalancerImage { reference: String, attempts: Vec<ImageError> },
     #[error("the kubelet of this node image refuses cgroup v1, which this machine has")]
     CgroupV1,
     #[error("the engine may not run privileged containers, which nodes are: {message}")]

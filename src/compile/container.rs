@@ -343,10 +343,12 @@ fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<Networ
     }
     let Scene { platform, stack, site, .. } = scene;
     let ingress = holds_names(platform, service);
-    // what the ingress or Prometheus must reach is on the platform's network, whatever else it is on
+    // what the ingress or Prometheus must reach, and what must reach the shared PostgreSQL, is on the
+    // platform's network, whatever else it is on
     let reached = service.extension.role.is_some()
         || !service.extension.ingress.is_empty()
         || !service.extension.metrics.is_empty()
+        || !service.extension.databases.is_empty()
         || stack.scoped && service.networks.contains_key("default");
     let shared = shared_names(platform, stack);
     // a default network that the file describes is one of the stack's own
@@ -582,6 +584,9 @@ fn mount_spec(platform: &Platform, stack: &Stack, container: &str, mount: &Mount
         Mount::Tmpfs { target, size, mode, options } => {
             MountSpec::Tmpfs { target: target.clone(), size: *size, mode: *mode, options: options.clone() }
         }
+        Mount::Image { source, target, subpath } => {
+            MountSpec::Image { source: source.clone(), target: target.clone(), subpath: subpath.clone() }
+        }
     }
 }
 
@@ -590,11 +595,7 @@ fn mount_spec(platform: &Platform, stack: &Stack, container: &str, mount: &Mount
 /// image has there.
 fn volumes_for_files(container: &str, files: &[FileSpec], mounts: &[MountSpec], read_only: bool) -> Vec<MountSpec> {
     let needs_one = |path: &str| {
-        let target = |mount: &MountSpec| match mount {
-            MountSpec::Volume { target, .. } | MountSpec::Bind { target, .. } | MountSpec::Tmpfs { target, .. } => {
-                target.trim_end_matches('/').to_owned()
-            }
-        };
+        let target = |mount: &MountSpec| mount.target().trim_end_matches('/').to_owned();
         let above = |mount: &&MountSpec| path.strip_prefix(&target(mount)).is_some_and(|rest| rest.starts_with('/'));
         match mounts.iter().filter(above).max_by_key(|mount| target(mount).len()) {
             Some(MountSpec::Tmpfs { .. }) => true,

@@ -152,6 +152,7 @@ fn service_facts(stack: &str, service: &Service, site: &Site<'_>) -> Value {
         "image": service.image,
         "environment": service.environment,
         "buckets": service.extension.buckets,
+        "databases": service.extension.databases,
         "ports": service.ports.iter().map(|port| port.target).collect::<Vec<_>>(),
     })
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    BaseImage, Build, Fingerprint, ImageBuild, ImageSpec, Platform, PrepareStep, PullPolicy, Service, label,
-    repository, split_registry,
+    BaseImage, Build, Fingerprint, IMAGE_CONTEXT, ImageBuild, ImageSpec, Platform, PrepareStep, PullPolicy, Service,
+    label, repository, split_registry,
 };
 
 /// The Debian release of what we build.
@@ -95,7 +95,7 @@ fn source(platform: &Platform, reference: &str) -> Source {
 }
 
 /// The mirrors of its registry, then the registry.
-pub(super) fn mirrored(platform: &Platform, reference: &str) -> Vec<String> {
+pub fn mirrored(platform: &Platform, reference: &str) -> Vec<String> {
     let (registry, path) = split_registry(reference);
     let mirrors = platform.images.sources.get(registry).into_iter().flatten();
     let mut all: Vec<String> = mirrors.map(|mirror| format!("{}/{path}", mirror.trim_end_matches('/'))).collect();
@@ -122,6 +122,14 @@ pub fn lockable(platform: &Platform) -> Vec<Source> {
 }
 
 fn image_build(platform: &Platform, service: &Service, build: &Build) -> ImageBuild {
+    let mut build = build.clone();
+    for place in build.contexts.values_mut() {
+        // that this leads to an end was checked when the files were read
+        if let Some((_, other)) = place.strip_prefix("service:").and_then(|name| platform.service(name)) {
+            *place = format!("{IMAGE_CONTEXT}{}", image_spec(platform, other).reference);
+        }
+    }
+    let build = &build;
     let prepare = &service.extension.prepare;
     let fingerprint = match prepare.iter().any(|step| matches!(step, PrepareStep::Program { .. })) {
         // another version of the program makes another image
@@ -139,7 +147,7 @@ fn image_build(platform: &Platform, service: &Service, build: &Build) -> ImageBu
     }
     labels.extend(build.labels.clone());
     // what has a folder of its own belongs to one platform; what we ship is the same for all
-    let owner = if build.context.is_some() { platform.name.prefix() } else { "macula".to_owned() };
+    let owner = if build.is_own() { platform.name.prefix() } else { "macula".to_owned() };
     ImageBuild {
         tag: format!("{owner}/{}:{short}", service.name),
         spec: build.clone(),
@@ -147,7 +155,7 @@ fn image_build(platform: &Platform, service: &Service, build: &Build) -> ImageBu
         base,
         fingerprint,
         labels,
-        also: service.image.clone().filter(|_| build.context.is_some()),
+        also: service.image.clone().filter(|_| build.is_own()),
     }
 }
 
@@ -200,6 +208,32 @@ mod tests {
         assert_eq!(image_specs(&platform)[0].locked, ["sha256:aa", "sha256:bb"]);
         let asked: Vec<String> = lockable(&platform).into_iter().flat_map(|source| source.pull).collect();
         assert_eq!(asked, ["mirror.gcr.io/library/nginx:1.30.4", "nginx:1.30.4", "quay.io:443/nginx/nginx:1"]);
+    }
+
+    #[test]
+    fn a_build_takes_files_of_another_services_image() {
+        let mut platform = platform("nginx:1", &[]);
+        let services = &mut platform.stacks[0].services;
+        let build = |contexts: &[(&str, &str)]| Build {
+            context: Some("/x".into()),
+            contexts: contexts.iter().map(|(name, place)| ((*name).to_owned(), (*place).to_owned())).collect(),
+            ..Build::default()
+        };
+        let mut add = |name: &str, build| {
+            services.insert(name.into(), Service { name: name.into(), build: Some(build), ..Service::default() });
+        };
+        add("base", build(&[]));
+        add("app", build(&[("base", "service:base"), ("web", "service:web"), ("src", "/src")]));
+        let specs = image_specs(&platform);
+        let of =
+            |name: &str| specs.iter().find(|spec| spec.services == [name]).and_then(|spec| spec.build.clone()).unwrap();
+        let built = of("base").tag;
+        let want = [
+            ("base", format!("docker-image://{built}")),
+            ("src", "/src".into()),
+            ("web", "docker-image://nginx:1".into()),
+        ];
+        assert_eq!(of("app").spec.contexts, want.map(|(name, place)| (name.to_owned(), place)).into());
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub use container::{
     WantedNames, certificate_file, container_name, direct_names, service_volumes, wanted_names, written_volumes,
 };
 pub use context::{export_context, for_service};
-pub use image::{BASE_SUITE, Source, image_specs, lockable};
+pub use image::{BASE_SUITE, Source, image_specs, lockable, mirrored};
 pub use ingress::{Upstream, fully_qualified, is_own, names, own_inside, routes, streams, upstream};
 pub use zone::{RESOLVER, feed, records_api, resolver_metrics, zone};
 

@@ -220,7 +220,7 @@ secrets: {s: {content: x}}
         .iter()
         .map(|mount| match mount {
             MountSpec::Tmpfs { target, .. } => format!("tmpfs {target}"),
-            MountSpec::Volume { target, .. } | MountSpec::Bind { target, .. } => format!("volume {target}"),
+            other => format!("volume {}", other.target()),
         })
         .collect();
     assert_eq!(mounts, ["tmpfs /other", "volume /run/deep"]);

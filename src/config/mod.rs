@@ -4,6 +4,7 @@
 
 mod check;
 mod compose;
+mod databases;
 mod discover;
 mod files;
 mod macula;
@@ -144,6 +145,7 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     if !request.only_built_in {
         images.locked = lock_file::load(&lock_file, files, &mut report);
     }
+    databases::provide(&mut stacks, &name, &mut report);
     let known_profiles = stacks
         .iter()
         .flat_map(|loaded| {

@@ -97,6 +97,11 @@ fn references(service: &mut Service, renamed: &BTreeMap<String, String>) {
             *text = if rest.is_empty() { new.clone() } else { format!("{new}:{rest}") };
         }
     }
+    for place in service.build.iter_mut().flat_map(|build| build.contexts.values_mut()) {
+        if let Some(new) = place.strip_prefix("service:").and_then(|name| renamed.get(name)) {
+            *place = format!("service:{new}");
+        }
+    }
     for source in service.extension.secrets.values_mut() {
         if let SecretSource::From { service, .. } = source
             && let Some(new) = renamed.get(service)

@@ -678,7 +678,7 @@ fn the_networks_volumes_and_names_of_a_stack() {
 fn what_is_not_acted_on_is_named() {
     let (request, files) = with_stack(
         "version: '3'\nservices:\n  a:\n    image: x:${TAG}\n    environment:\n    cpu_rt_period: 5\n    deploy: {mode: global, rollback_config: {order: stop-first}}\n    \
-         ports: ['8000-8001:80']\n    command: a | b\n    links: ['a2:z']\n    gpus: all\n  a2: {image: y, build: {context: 'https://x/y.git', ssh: [default]}}\n",
+         ports: ['8000-8001:80']\n    command: a | b\n    links: ['a2:z']\n    gpus: all\n  a2: {image: y, build: {context: 'https://x/y.tar.gz', ssh: [default]}}\n",
     );
     insta::assert_snapshot!(lines(&run(&request, &files).unwrap().warnings), @r#"
     compose.yaml:1:1: `version` is obsolete and means nothing
@@ -693,8 +693,8 @@ fn what_is_not_acted_on_is_named() {
         it is for Swarm
     compose.yaml:9:14: services.a.command: `| b` is dropped, as Compose drops it: no shell reads this line
         write a list that names one: ["sh", "-c", "..."]
-    compose.yaml:12:25: services.a2.build.context: macula builds from folders only, not from `https://x/y.git`
-        clone it, and name the folder
+    compose.yaml:12:35: services.a2.build.context: macula builds from folders and Git repositories, not from `https://x/y.tar.gz`
+        name a folder, or a repository as https://HOST/PATH.git#BRANCH:FOLDER
     "#);
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use futures_util::future::join_all;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::Api;
 use kube::api::ListParams;
@@ -15,6 +15,11 @@ use crate::compile::addons::AddOn;
 
 /// Where kubelets renew theirs, every ten seconds.
 const LEASES: &str = "kube-node-lease";
+
+/// The port of ExternalDNS's metrics.
+const EXTERNAL_DNS: u16 = 7979;
+/// Seconds. It begins a round each minute, and earlier when something changes.
+const ROUND: f64 = 90.0;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NodeStatus {
@@ -89,6 +94,27 @@ impl Kubernetes {
         Ok(found.items.into_iter().filter_map(trouble_of).collect())
     }
 
+    /// Whether ExternalDNS's last round failed, which its pods do not show: what it says of itself, read by
+    /// way of the API server.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn records_behind(&self) -> Result<Vec<String>, KubernetesError> {
+        let api: Api<Pod> = Api::all(self.client.clone());
+        let how = ListParams::default().labels("app.kubernetes.io/name=external-dns").fields("status.phase=Running");
+        let found = api.list(&how).await.map_err(|error| self.error("list", "the pods".into(), error))?;
+        let said = join_all(found.items.iter().filter_map(|pod| {
+            let metadata = &pod.metadata;
+            let (space, name) = (metadata.namespace.as_deref()?, metadata.name.as_deref()?);
+            let path = format!("/api/v1/namespaces/{space}/pods/{name}:{EXTERNAL_DNS}/proxy/metrics");
+            let request = http::Request::get(path).body(Vec::new()).ok()?;
+            Some(self.client.request_text(request))
+        }))
+        .await;
+        // a pod that does not answer is told by its add-on
+        Ok(said.into_iter().flatten().filter_map(|metrics| behind(&metrics)).collect())
+    }
+
     /// How these add-ons are, in their order.
     ///
     /// # Errors
@@ -123,6 +149,24 @@ impl Kubernetes {
         }
         Ok(status)
     }
+}
+
+/// Rounds that began and did not end well are newer than the last one that did, by more than the time between
+/// two.
+fn behind(metrics: &str) -> Option<String> {
+    let value = |name: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+        line.trim().parse::<f64>().ok()
+    };
+    let tried = value("external_dns_controller_last_reconcile_timestamp_seconds")?;
+    let done = value("external_dns_controller_last_sync_timestamp_seconds")?;
+    let since = done.max(value("process_start_time_seconds").unwrap_or(tried));
+    (tried - since > ROUND).then(|| {
+        format!(
+            "ExternalDNS has not written the names of applications for {:.0} s: its last rounds failed",
+            tried - since
+        )
+    })
 }
 
 /// `v1.15.1` of `registry.k8s.io/ingress-nginx/controller:v1.15.1@sha256:...`.
@@ -175,6 +219,27 @@ fn node(node: Node) -> NodeStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rounds_of_external_dns_that_fail_are_told() {
+        let metrics = |began: f64, tried: f64, done: f64| {
+            format!(
+                "# TYPE external_dns_controller_last_reconcile_timestamp_seconds gauge\n\
+                 external_dns_controller_last_reconcile_timestamp_seconds {tried:e}\n\
+                 external_dns_controller_last_sync_timestamp_seconds {done:e}\n\
+                 process_start_time_seconds {began:e}\n"
+            )
+        };
+        let start = 1_790_000_000.0;
+        // in the middle of a round, and of the first one
+        assert_eq!(behind(&metrics(start, start + 360.0, start + 300.0)), None);
+        assert_eq!(behind(&metrics(start, start + 1.0, 0.0)), None);
+        let said = "ExternalDNS has not written the names of applications for 120 s: its last rounds failed";
+        assert_eq!(behind(&metrics(start, start + 420.0, start + 300.0)).unwrap(), said);
+        assert_eq!(behind(&metrics(start, start + 120.0, 0.0)).unwrap(), said);
+        // another version's names
+        assert_eq!(behind("external_dns_up 1\n"), None);
+    }
 
     #[test]
     fn an_api_that_is_not_available_is_named() {

@@ -402,6 +402,22 @@ pub enum MountSpec {
         mode: Option<u32>,
         options: Vec<String>,
     },
+    Image {
+        source: String,
+        target: String,
+        subpath: Option<String>,
+    },
+}
+
+impl MountSpec {
+    pub fn target(&self) -> &str {
+        match self {
+            Self::Bind { target, .. }
+            | Self::Volume { target, .. }
+            | Self::Tmpfs { target, .. }
+            | Self::Image { target, .. } => target,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

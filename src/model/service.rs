@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -39,6 +39,9 @@ pub struct Service {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expose_other: Vec<String>,
     pub mounts: Vec<Mount>,
+    /// What of it not every engine can do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<EngineNeed>,
     /// Networks by Compose name, in order of priority; empty: the platform's own only.
     pub networks: IndexMap<String, ServiceNetwork>,
     /// `host`, `none`, `service:x`, `container:x`; `None`: the networks above.
@@ -250,6 +253,9 @@ pub enum PullPolicy {
 pub struct Build {
     /// Absolute folder of the build context; `None`: an empty context (only a Dockerfile).
     pub context: Option<PathBuf>,
+    /// The context is what a Git repository holds, and comes to this machine before the build.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub git: Option<GitContext>,
     /// Digest of what the context holds, where somebody looked: a changed file is a changed build.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
@@ -269,7 +275,7 @@ pub struct Build {
     pub tags: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub ulimits: BTreeMap<String, Ulimit>,
-    /// `additional_contexts`: an absolute folder, `docker-image://NAME`, or an address.
+    /// `additional_contexts`: an absolute folder, `docker-image://NAME`, `service:NAME`, or an address.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub contexts: BTreeMap<String, String>,
     /// By the id that the Dockerfile names. What they hold makes no other build.
@@ -286,7 +292,58 @@ pub struct Build {
     pub needs: Vec<BuildNeed>,
 }
 
+/// What stands in front of the name of an image that is a context of a build.
+pub const IMAGE_CONTEXT: &str = "docker-image://";
+
+/// `https://github.com/docker/awesome-compose.git#master:nginx-golang`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GitContext {
+    pub url: String,
+    /// A branch, a tag or a commit; `None`: the repository's default branch.
+    pub reference: Option<String>,
+    /// Relative, inside the repository.
+    pub folder: Option<PathBuf>,
+}
+
+impl GitContext {
+    /// As in Compose: `ADDRESS[#REFERENCE[:FOLDER]]`. `None`: no repository is there.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, fragment) = text.split_once('#').unwrap_or((text, ""));
+        let (reference, folder) = fragment.split_once(':').unwrap_or((fragment, ""));
+        let http = address.starts_with("https://") || address.starts_with("http://");
+        let url = match address {
+            _ if http && !(address.ends_with(".git") || text.contains('#')) => return None,
+            _ if http || ["git://", "ssh://", "git@"].iter().any(|start| address.starts_with(start)) => {
+                address.to_owned()
+            }
+            _ if address.starts_with("github.com/") => format!("https://{address}"),
+            _ => return None,
+        };
+        // what begins with a dash is an option to git
+        let reference = Some(reference).filter(|reference| !reference.is_empty());
+        if reference.is_some_and(|reference| reference.starts_with('-')) {
+            return None;
+        }
+        let folder = Path::new(folder.trim_start_matches('/'));
+        if folder.components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
+            return None;
+        }
+        let folder = Some(folder.to_owned()).filter(|folder| !folder.as_os_str().is_empty());
+        Some(Self { url, reference: reference.map(str::to_owned), folder })
+    }
+}
+
 impl Build {
+    /// It builds what is the user's, not only what a stack file says.
+    pub fn is_own(&self) -> bool {
+        self.context.is_some() || self.git.is_some()
+    }
+
+    /// Services whose images it takes files from.
+    pub fn from_services(&self) -> Vec<String> {
+        self.contexts.values().filter_map(|place| place.strip_prefix("service:")).map(str::to_owned).collect()
+    }
+
     /// Where its Dockerfile is, unless that stands in the stack.
     pub fn dockerfile_path(&self) -> Option<PathBuf> {
         let folder = self.context.as_ref().filter(|_| self.dockerfile_inline.is_none())?;
@@ -385,14 +442,28 @@ pub enum Mount {
     Volume { source: Option<String>, target: String, read_only: bool, no_copy: bool, subpath: Option<String> },
     /// `size` in bytes.
     Tmpfs { target: String, size: Option<i64>, mode: Option<u32>, options: Vec<String> },
+    /// The files of an image, which nobody writes to.
+    Image { source: String, target: String, subpath: Option<String> },
 }
 
 impl Mount {
     pub fn target(&self) -> &str {
         match self {
-            Self::Bind { target, .. } | Self::Volume { target, .. } | Self::Tmpfs { target, .. } => target,
+            Self::Bind { target, .. }
+            | Self::Volume { target, .. }
+            | Self::Tmpfs { target, .. }
+            | Self::Image { target, .. } => target,
         }
     }
+}
+
+/// Something that not every engine can do, with its place in the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineNeed {
+    /// ``shop/compose.yaml:7:9: a mount of an image``
+    pub what: String,
+    /// Of the engine's API.
+    pub version: (u16, u16),
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -514,10 +585,22 @@ pub struct Extension {
     pub profiles: Vec<String>,
     /// S3 buckets to be made for this service.
     pub buckets: Vec<String>,
+    /// Databases in the built-in PostgreSQL to be made for this service.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub databases: Vec<Database>,
     /// Shown by `status` beside a service that runs from its build.
     pub build_note: Option<String>,
     /// Alternative references of the image, tried in order after `image`.
     pub sources: Vec<String>,
+}
+
+/// A database of an application's own, and the role that owns it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Database {
+    pub name: String,
+    pub user: String,
+    /// In front of the variables that the service gets for it.
+    pub prefix: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -696,5 +779,38 @@ impl Provider {
     /// Whether the build opens a volume that was written by this one.
     pub fn build_opens(&self, wrote: &str) -> bool {
         self.build == wrote || self.takes_over.iter().any(|earlier| earlier == wrote)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_repositories() {
+        let of = |text: &str| {
+            GitContext::parse(text).map(|git| {
+                let folder = git.folder.map(|folder| folder.display().to_string());
+                format!("{} {} {}", git.url, git.reference.as_deref().unwrap_or("-"), folder.as_deref().unwrap_or("-"))
+            })
+        };
+        for (text, want) in [
+            ("https://h/a/b.git", Some("https://h/a/b.git - -")),
+            ("https://h/a/b.git#main:sub/dir", Some("https://h/a/b.git main sub/dir")),
+            ("https://h/a/b.git#:sub", Some("https://h/a/b.git - sub")),
+            ("https://h/a/b#v1", Some("https://h/a/b v1 -")),
+            ("github.com/a/b", Some("https://github.com/a/b - -")),
+            ("git@h:a/b.git#v1:/sub", Some("git@h:a/b.git v1 sub")),
+            ("ssh://git@h/a/b", Some("ssh://git@h/a/b - -")),
+            ("git://h/b", Some("git://h/b - -")),
+            ("https://h/a.tar.gz", None),
+            ("https://h/a/b.git#--upload-pack=x", None),
+            ("https://h/a/b.git#main:../up", None),
+            ("s3://h/a", None),
+            ("service:web", None),
+            ("./folder", None),
+        ] {
+            assert_eq!(of(text).as_deref(), want, "{text}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::{
-    Condition, ContainerSpec, ContainerState, Fingerprint, Health, Hook, ImageSpec, Listener, Observed,
+    Condition, ContainerSpec, ContainerState, Fingerprint, Health, Hook, IMAGE_CONTEXT, ImageSpec, Listener, Observed,
     ObservedContainer, Reload, Remedy, ResourceId, ResourceKind, Resources, VolumeSpec, label, split_registry,
 };
 
@@ -288,6 +288,24 @@ impl Planner<'_> {
             };
             made.insert(key, step.clone());
             self.obtained.insert(container.service.clone(), step);
+        }
+        self.built_from();
+    }
+
+    /// A build that takes files of an image follows the step that gets this image.
+    fn built_from(&mut self) {
+        let image = |step: &Step| match &step.action {
+            Action::ObtainImage { spec, .. } => Some(spec.reference.clone()),
+            _ => None,
+        };
+        let got: BTreeMap<String, StepId> =
+            self.steps.iter().filter_map(|step| Some((image(step)?, step.id.clone()))).collect();
+        for step in &mut self.steps {
+            let Action::ObtainImage { spec, .. } = &step.action else { continue };
+            let contexts = spec.build.iter().flat_map(|build| build.spec.contexts.values());
+            let first = contexts.filter_map(|place| got.get(place.strip_prefix(IMAGE_CONTEXT)?));
+            let first: Vec<StepId> = first.filter(|id| **id != step.id).cloned().collect();
+            step.after.extend(first);
         }
     }
 

@@ -104,7 +104,7 @@ impl Supply {
     pub fn rebuild(&mut self, platform: &Platform, specs: &[ImageSpec]) {
         for (name, choice) in &mut self.choices {
             let Some(spec) = specs.iter().find(|spec| spec.services.contains(name)) else { continue };
-            let own = spec.build.as_ref().is_some_and(|build| build.spec.context.is_some());
+            let own = spec.build.as_ref().is_some_and(|build| build.spec.is_own());
             let provided = platform.service(name).is_some_and(|(_, service)| service.extension.provider.is_some());
             let built = matches!(choice, Choice::Present { source: ImageSource::Build, .. });
             if spec.build.is_some() && (built || (own && !provided)) {
@@ -177,7 +177,7 @@ fn choose(
     let present_build =
         spec.build.as_ref().and_then(|build| Some((build.tag.clone(), observed.images.get(&build.tag)?)));
     // a folder of the user's may have changed in ways that only a build finds out
-    let fixed_build = spec.build.as_ref().is_some_and(|build| build.spec.context.is_none());
+    let fixed_build = spec.build.as_ref().is_some_and(|build| !build.spec.is_own());
 
     let here = |found: Option<(String, &ObservedImage)>, source| {
         found.map(|(reference, image)| Choice::Present { reference, id: image.id.clone(), source })

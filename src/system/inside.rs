@@ -26,6 +26,8 @@ pub trait Inside: Send + Sync {
     async fn addon_status(&self, addons: &[AddOn]) -> Result<Vec<AddOnStatus>, KubernetesError>;
     /// APIs of the cluster that do not answer, with the reason.
     async fn unavailable(&self) -> Result<Vec<String>, KubernetesError>;
+    /// What ExternalDNS has not written, although its pods run.
+    async fn records_behind(&self) -> Result<Vec<String>, KubernetesError>;
     /// Puts what is for each namespace with a label into them as they come, for so long.
     async fn follow_namespaces(&self, addon: &AddOn, for_so_long: Duration) -> Result<(), KubernetesError>;
     /// What Prometheus on the host reads the cluster with; `None`: it is not there yet.
@@ -64,6 +66,10 @@ impl Inside for Kubernetes {
 
     async fn unavailable(&self) -> Result<Vec<String>, KubernetesError> {
         Kubernetes::unavailable(self).await
+    }
+
+    async fn records_behind(&self) -> Result<Vec<String>, KubernetesError> {
+        Kubernetes::records_behind(self).await
     }
 
     async fn follow_namespaces(&self, addon: &AddOn, for_so_long: Duration) -> Result<(), KubernetesError> {

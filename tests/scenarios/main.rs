@@ -13,6 +13,7 @@ mod cache;
 mod ci;
 mod conversation;
 mod crash;
+mod databases;
 mod everyday;
 mod examples;
 mod files;

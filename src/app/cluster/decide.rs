@@ -1,14 +1,14 @@
 //! Whether a cluster can be had on this machine, before anything is done: the cheap questions first,
 //! so that an `up` on a machine without one is not held up.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::app::survey::Survey;
 use crate::app::{Error, Session};
 use crate::cluster::ClusterError;
 use crate::cluster::kind::{self, Asset, Kind};
-use crate::compile::{ClusterSite, choose_cluster_subnets, cluster, cluster_ports, node_images};
+use crate::compile::{ClusterSite, choose_cluster_subnets, cluster, cluster_ports, mirrored, node_images};
 use crate::doctor::{self, Fix, Needs, Selection, Status, WantedPort};
 use crate::engine::{ImageError, Query};
 use crate::host::Command;
@@ -52,6 +52,8 @@ pub struct Decision {
     /// `None`: it is to be got first, or not needed since the cluster stands.
     pub program: Option<PathBuf>,
     pub obtain: Option<Obtain>,
+    /// The image of the load balancer before several control planes, and where it can be pulled.
+    pub balancer: Option<(String, Vec<String>)>,
     pub content: Content,
 }
 
@@ -76,6 +78,7 @@ pub async fn decide(session: &Session, survey: &Survey, may_fetch: bool) -> Resu
     }
     let mut obtain = None;
     let mut node_image = None;
+    let mut balancer = None;
     if !stands {
         if program.is_none() {
             obtain = Some(obtainable(session, platform, may_fetch).await?);
@@ -85,6 +88,9 @@ pub async fn decide(session: &Session, survey: &Survey, may_fetch: bool) -> Resu
             return Err(ClusterError::NoClient { program: "kind".into(), client: client.into() }.into());
         }
         node_image = image_here(session, survey).await?;
+        if platform.cluster.control_planes > 1 {
+            balancer = Some(balancer_here(session, survey, program.as_deref()).await?);
+        }
         allowed(session, survey, node_image.as_deref()).await?;
     }
     let subnets = match look.record.as_ref().filter(|_| stands) {
@@ -107,7 +113,7 @@ pub async fn decide(session: &Session, survey: &Survey, may_fetch: bool) -> Resu
     };
     let spec = cluster(platform, &site).map_err(|error| Error::Compile(vec![error]))?;
     let content = content(session, survey, false).await?;
-    Ok(Decision { spec, subnets, program, obtain, content })
+    Ok(Decision { spec, subnets, program, obtain, balancer, content })
 }
 
 fn recorded(record: &crate::model::ClusterRecord) -> Option<(ipnet::Ipv4Net, ipnet::Ipv4Net)> {
@@ -159,17 +165,41 @@ async fn packaged(session: &Session) -> bool {
 
 /// What the node image is called in the engine; `None`: it is not there, and can be pulled.
 async fn image_here(session: &Session, survey: &Survey) -> Result<Option<String>, Error> {
-    let platform = &survey.platform;
-    let (here, pull) = node_images(platform);
-    let found = survey.engine.find(&Query { images: here.clone(), ..Query::default() }).await?.images;
+    let (here, pull) = node_images(&survey.platform);
+    let reference = here.first().cloned().unwrap_or_default();
+    let found = can_be_had(session, survey, &here, &pull).await?;
+    found.map_err(|attempts| ClusterError::NodeImage { reference, attempts }.into())
+}
+
+/// The load balancer's image, which kind would look for only when nodes are there already.
+async fn balancer_here(
+    session: &Session,
+    survey: &Survey,
+    program: Option<&Path>,
+) -> Result<(String, Vec<String>), Error> {
+    let image = kind::balancer_image(session.host(), program).await.to_owned();
+    let pull = mirrored(&survey.platform, &image);
+    match can_be_had(session, survey, std::slice::from_ref(&image), &pull).await? {
+        Ok(_) => Ok((image, pull)),
+        Err(attempts) => Err(ClusterError::BalancerImage { reference: image, attempts }.into()),
+    }
+}
+
+/// The first of these names that the engine knows; `None`: it can be pulled. The inner error: neither, and why.
+async fn can_be_had(
+    session: &Session,
+    survey: &Survey,
+    here: &[String],
+    pull: &[String],
+) -> Result<Result<Option<String>, Vec<ImageError>>, Error> {
+    let found = survey.engine.find(&Query { images: here.to_vec(), ..Query::default() }).await?.images;
     if let Some(name) = here.iter().find(|name| found.contains_key(*name)) {
-        return Ok(Some(name.clone()));
+        return Ok(Ok(Some(name.clone())));
     }
     let reference = here.first().cloned().unwrap_or_default();
-    let missing = |attempts| Error::from(ClusterError::NodeImage { reference: reference.clone(), attempts });
-    if platform.images.policy == ImagePolicy::Local {
+    if survey.platform.images.policy == ImagePolicy::Local {
         let message = "it is not in the engine, and images are not pulled (--images local)".to_owned();
-        return Err(missing(vec![ImageError::Other { reference: reference.clone(), message }]));
+        return Ok(Err(vec![ImageError::Other { reference, message }]));
     }
     let hosts: std::collections::BTreeSet<&str> = pull.iter().map(|reference| split_registry(reference).0).collect();
     let answers = futures_util::future::join_all(hosts.iter().map(|registry| async move {
@@ -180,13 +210,13 @@ async fn image_here(session: &Session, survey: &Survey) -> Result<Option<String>
         }
     }));
     if answers.await.into_iter().any(|answer| answer) {
-        return Ok(None);
+        return Ok(Ok(None));
     }
     let attempts = hosts.iter().map(|registry| ImageError::Unreachable {
         reference: reference.clone(),
         message: format!("it is not in the engine, and {registry} does not answer"),
     });
-    Err(missing(attempts.collect()))
+    Ok(Err(attempts.collect()))
 }
 
 /// Whether the engine could run nodes, and whether their ports are free.
@@ -242,7 +272,7 @@ pub fn cannot_be_had(error: &ClusterError) -> bool {
         | ClusterError::PortTaken { .. }
         | ClusterError::Exists { .. }
         | ClusterError::CgroupV1 => true,
-        ClusterError::NodeImage { attempts, .. } => {
+        ClusterError::NodeImage { attempts, .. } | ClusterError::BalancerImage { attempts, .. } => {
             attempts.iter().all(|attempt| matches!(attempt, ImageError::Unreachable { .. } | ImageError::Other { .. }))
         }
         _ => false,

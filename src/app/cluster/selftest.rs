@@ -57,9 +57,11 @@ pub async fn problems(
             _ => Vec::new(),
         }
     };
-    let (mut found, apis): (Vec<String>, Result<Vec<String>, KubernetesError>) =
-        tokio::join!(of_services, inside.unavailable());
+    type Said = Result<Vec<String>, KubernetesError>;
+    let (mut found, apis, records): (Vec<String>, Said, Said) =
+        tokio::join!(of_services, inside.unavailable(), inside.records_behind());
     found.extend(apis.unwrap_or_default());
+    found.extend(records.unwrap_or_default());
     found
 }
 

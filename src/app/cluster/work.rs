@@ -18,7 +18,9 @@ use crate::engine::{Engine, EngineError, ImageError, ProgressSink};
 use crate::event::Progress;
 use crate::host::Host;
 use crate::kubernetes::{NodeStatus, Reason, Trouble};
-use crate::model::{ClusterRecord, ClusterSpec, ContainerState, Facts, NodeRole, ObservedContainer, PlatformName};
+use crate::model::{
+    ClusterRecord, ClusterSpec, ContainerState, Facts, NodeRole, ObservedContainer, PlatformName, Protocol,
+};
 use crate::plan::ClusterAction;
 use crate::system::Inside;
 
@@ -29,6 +31,11 @@ use super::look::{API_PORT, ClusterLook};
 
 /// How long the API server of nodes that are started again may take.
 const AGAIN: Duration = Duration::from_secs(180);
+
+/// The add-on by which applications are reached, its port in the nodes, and how long it may take to answer again.
+const INGRESS: &str = "ingress";
+const HTTP: u16 = 80;
+const INGRESS_PATIENCE: Duration = Duration::from_secs(120);
 
 /// The add-on whose token Prometheus on the host has.
 const SCRAPED: &str = "prometheus";
@@ -70,6 +77,8 @@ pub struct Work {
     pub retain: bool,
     /// For one pull.
     pub image_timeout: Duration,
+    /// The image of the load balancer, and where it can be pulled: kind makes one for several control planes.
+    pub balancer: Option<(String, Vec<String>)>,
     /// Images that are in the nodes since their creation.
     pub loaded: tokio::sync::Mutex<BTreeSet<String>>,
     /// Why the cluster was left out after all.
@@ -88,6 +97,7 @@ impl Work {
             content: decision.map(|decision| decision.content.clone()).unwrap_or_default(),
             timeout,
             image_timeout: survey.platform.timeouts.image,
+            balancer: decision.and_then(|decision| decision.balancer.clone()),
             ..Self::bare(session, survey.engine.clone(), &survey.platform.name, survey.cluster.record.clone())
         }
     }
@@ -131,6 +141,7 @@ impl Work {
             lenient: false,
             retain: false,
             image_timeout: Duration::ZERO,
+            balancer: None,
             loaded: tokio::sync::Mutex::default(),
             left_out: Mutex::new(None),
         }
@@ -207,6 +218,7 @@ impl Work {
             provider.delete(&spec.name).await?;
         }
         let spec = self.with_image(spec, progress).await?;
+        self.with_balancer(progress).await?;
         record.node_image = spec.node_image.clone();
         // from here on there may be nodes, which bear no label of ours
         self.keep(&record).await?;
@@ -416,20 +428,46 @@ impl Work {
         if self.engine.image(&spec.node_image).await?.is_some() {
             return Ok(spec.clone());
         }
+        match self.pulled(&spec.pull, progress).await? {
+            Ok(reference) => {
+                let mut spec = spec.clone();
+                spec.config = spec.config.replace(&spec.node_image, &reference);
+                spec.node_image = reference;
+                Ok(spec)
+            }
+            Err(attempts) => Err(ClusterError::NodeImage { reference: spec.node_image.clone(), attempts }.into()),
+        }
+    }
+
+    /// The load balancer's image comes before the first node: kind would pull it in the middle, and fail there.
+    async fn with_balancer(&self, progress: ProgressSink<'_>) -> Result<(), StepError> {
+        let Some((image, pull)) = &self.balancer else { return Ok(()) };
+        if self.engine.image(image).await?.is_some() {
+            return Ok(());
+        }
+        match self.pulled(pull, progress).await? {
+            Ok(reference) if reference == *image => Ok(()),
+            // kind knows it by one name
+            Ok(reference) => Ok(self.engine.tag(&reference, image).await?),
+            Err(attempts) => Err(ClusterError::BalancerImage { reference: image.clone(), attempts }.into()),
+        }
+    }
+
+    /// The first of these that can be pulled, or what each said.
+    async fn pulled(
+        &self,
+        from: &[String],
+        progress: ProgressSink<'_>,
+    ) -> Result<Result<String, Vec<ImageError>>, StepError> {
         let mut attempts = Vec::new();
-        for reference in &spec.pull {
+        for reference in from {
             let pull = tokio::time::timeout(self.image_timeout, self.engine.pull(reference, None, progress));
             let pulled = tokio::select! {
                 pulled = pull => pulled,
                 () = self.session.cancel.cancelled() => return Err(StepError::Cancelled),
             };
             match pulled {
-                Ok(Ok(_)) => {
-                    let mut spec = spec.clone();
-                    spec.config = spec.config.replace(&spec.node_image, reference);
-                    spec.node_image = reference.clone();
-                    return Ok(spec);
-                }
+                Ok(Ok(_)) => return Ok(Ok(reference.clone())),
                 Ok(Err(EngineError::Image { source, .. })) => attempts.push(source),
                 Ok(Err(error)) => return Err(error.into()),
                 Err(_) => attempts.push(ImageError::Other {
@@ -438,7 +476,7 @@ impl Work {
                 }),
             }
         }
-        Err(ClusterError::NodeImage { reference: spec.node_image.clone(), attempts }.into())
+        Ok(Err(attempts))
     }
 
     /// Starts what is down. With several control planes each has to have the address again that it was
@@ -475,6 +513,9 @@ impl Work {
         }
         self.answers(name, progress).await?;
         let version = self.tested(name, since, progress).await?;
+        if record.addons.contains_key(INGRESS) {
+            self.ingress_answers(name, progress).await?;
+        }
         let mut secrets = self.state.secrets(self.host()).await.map_err(plain)?;
         if let Some(server) = self.api_inside(name).await?
             && secrets.get(SCRAPE_SECRETS, SCRAPE_SERVER).is_some_and(|known| known != server)
@@ -505,6 +546,30 @@ impl Work {
             progress(Progress::Waiting { reason });
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_millis(200)) => {}
+                () = self.session.cancel.cancelled() => return Err(StepError::Cancelled),
+            }
+        }
+    }
+
+    /// Waits until the ingress answers on this machine, by which applications are reached. The nodes run all the
+    /// same: where it takes too long, that is said and nothing more.
+    async fn ingress_answers(&self, name: &str, progress: ProgressSink<'_>) -> Result<(), StepError> {
+        let begun = Instant::now();
+        let nodes = self.nodes(name).await?;
+        let Some(address) = nodes.iter().find_map(ingress_address) else { return Ok(()) };
+        loop {
+            // any status is an answer: what an application says is its own affair
+            let Err(error) = self.host().http_get(address, "localhost", "/", Duration::from_secs(2)).await else {
+                return Ok(());
+            };
+            let reason = format!("the ingress does not answer at {address}: {error}");
+            if begun.elapsed() > INGRESS_PATIENCE {
+                self.session.events.warn(format!("{reason}; `macula cluster status` shows its pods"));
+                return Ok(());
+            }
+            progress(Progress::Waiting { reason });
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(250)) => {}
                 () = self.session.cancel.cancelled() => return Err(StepError::Cancelled),
             }
         }
@@ -591,6 +656,12 @@ fn role(node: &ObservedContainer) -> Option<NodeRole> {
 
 fn addresses(nodes: &[ObservedContainer], network: &str) -> BTreeMap<String, std::net::Ipv4Addr> {
     nodes.iter().filter_map(|node| Some((node.name.clone(), *node.addresses.get(network)?))).collect()
+}
+
+/// Where this machine reaches the ingress in the nodes.
+fn ingress_address(node: &ObservedContainer) -> Option<SocketAddr> {
+    let port = node.ports.iter().find(|port| port.container_port == HTTP && port.protocol == Protocol::Tcp)?;
+    Some(SocketAddr::new(port.host_ip, port.host_port?))
 }
 
 /// Where the API server is published: at the load balancer where there is one.

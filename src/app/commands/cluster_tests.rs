@@ -41,6 +41,8 @@ struct FakeInside {
     changed: Mutex<Vec<String>>,
     /// What of its APIs does not answer.
     broken: Mutex<Vec<String>>,
+    /// What ExternalDNS has not written.
+    behind: Mutex<Vec<String>>,
     /// When the node was last heard of, from one look to the next; the last one stays.
     seen: Mutex<Vec<i64>>,
 }
@@ -97,6 +99,9 @@ impl Inside for FakeInside {
     async fn unavailable(&self) -> Result<Vec<String>, KubernetesError> {
         Ok(self.broken.lock().unwrap().clone())
     }
+    async fn records_behind(&self) -> Result<Vec<String>, KubernetesError> {
+        Ok(self.behind.lock().unwrap().clone())
+    }
     async fn follow_namespaces(&self, addon: &AddOn, _: Duration) -> Result<(), KubernetesError> {
         self.followed.lock().unwrap().push(addon.name.clone());
         Ok(())
@@ -127,6 +132,9 @@ const ON_OURS: &str = "DOCKER_HOST=unix:///var/run/docker.sock KIND_EXPERIMENTAL
 const CREATE: &str = "DOCKER_HOST=unix:///var/run/docker.sock KIND_EXPERIMENTAL_DOCKER_NETWORK=macula \
                       KIND_EXPERIMENTAL_PROVIDER=docker /usr/bin/kind create cluster*";
 
+/// What kind 0.32 and later start before several control planes.
+const BALANCER: &str = "docker.io/envoyproxy/envoy:v1.36.2";
+
 fn said(status: i32, stdout: &str, stderr: &str) -> Output {
     Output { status: Some(status), stdout: stdout.into(), stderr: stderr.into() }
 }
@@ -144,6 +152,9 @@ impl Machine {
 
     /// The script stands in for a program that makes nodes.
     fn with_kind(mut self, control_planes: u8, workers: u8) -> Self {
+        if control_planes > 1 {
+            self.engine = self.engine.with_image(BALANCER);
+        }
         let engine = self.engine.clone();
         let kubeconfig = "clusters: [{name: kind-macula, cluster: {server: 'https://127.0.0.1:40123'}}]\n\
                           users: [{name: kind-macula, user: {token: secret}}]\n";
@@ -309,6 +320,44 @@ async fn a_node_image_that_cannot_be_had_is_told_at_once() {
 }
 
 #[tokio::test]
+async fn the_load_balancer_of_several_control_planes_is_looked_at_first() {
+    let mut machine = Machine::new();
+    let settings = "cluster: {control_planes: 3}\n";
+    let up = machine.up(settings).await.unwrap();
+    assert_snapshot!(up.left_out[0].reason, @"no source gave docker.io/envoyproxy/envoy:v1.36.2, the load balancer that several control planes need: cannot reach the registry of docker.io/envoyproxy/envoy:v1.36.2: it is not in the engine, and docker.io does not answer");
+    assert_eq!((machine.kind_ran(), machine.record()), (Vec::new(), None));
+    // an older program starts another one
+    machine.host = machine.host.answer("/usr/bin/kind version", 0, "kind v0.27.0 go1.24.0 linux/amd64\n", "");
+    let reason = machine.up(settings).await.unwrap().left_out[0].reason.clone();
+    assert!(reason.contains("docker.io/kindest/haproxy:v20230606-42a2262b"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_start_waits_until_the_ingress_answers() {
+    let machine = Machine::new();
+    machine.up("").await.unwrap();
+    let mut node = machine.engine.inspect("macula-control-plane").await.unwrap();
+    let at = std::net::SocketAddr::from(([127, 0, 0, 10], 80));
+    node.ports.push(crate::model::PortBinding {
+        host_ip: at.ip(),
+        host_port: Some(at.port()),
+        container_port: 80,
+        protocol: Protocol::Tcp,
+    });
+    let _ = machine.engine.clone().with_container(node);
+    machine.engine.stop_by_hand("macula-control-plane");
+    let session = machine.session("macula cluster start");
+    let name = PlatformName::default();
+    let start = start_cluster(&session, &name, "macula");
+    tokio::pin!(start);
+    // nothing listens there yet
+    let early = tokio::time::timeout(Duration::from_millis(600), &mut start).await;
+    assert!(early.is_err(), "{early:?}");
+    let _ = machine.host.clone().http(at, "/", 404, "");
+    start.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_port_that_is_taken_is_named_with_its_holder_before_anything_is_made() {
     let mut machine = Machine::new();
     machine.host = machine.host.listener("127.0.0.1:8080", Protocol::Tcp, Some((4711, "node")));
@@ -388,6 +437,10 @@ async fn services_that_cannot_be_reached_are_told_although_every_add_on_is_ready
     let status = cluster_status(&machine.session("macula cluster status"), &machine.load("")).await.unwrap();
     assert!(status.addons.iter().all(|addon| addon.state == "ready"), "{status:?}");
     assert_eq!(status.problems, [api]);
+    *machine.inside.behind.lock().unwrap() = vec!["ExternalDNS is behind".to_owned()];
+    let status = cluster_status(&machine.session("macula cluster status"), &machine.load("")).await.unwrap();
+    assert_eq!(status.problems, [api, "ExternalDNS is behind"]);
+    machine.inside.behind.lock().unwrap().clear();
     machine.heard = Arc::default();
     machine.up("").await.unwrap();
     assert_eq!(machine.heard.said(), [format!("cluster: {api}")]);

@@ -29,6 +29,9 @@ pub(super) async fn install_programs(session: &Session, plan: &Plan, consent: &d
         match &step.action {
             Action::MakeBase(_) => need("mmdebstrap", "mmdebstrap"),
             Action::ObtainImage { spec, pull: false, .. } => {
+                if spec.build.as_ref().is_some_and(|build| build.spec.git.is_some()) {
+                    need("git", "git");
+                }
                 for prepare in spec.build.iter().flat_map(|build| &build.prepare) {
                     if let PrepareStep::Run { command, needs: Some(package) } = prepare
                         && let Some(program) = command.first()

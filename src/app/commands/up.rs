@@ -25,7 +25,7 @@ use crate::host::Held;
 use crate::model::{ContainerState, Observed, ObservedContainer, PlatformName, label};
 use crate::observe;
 use crate::plan::forecast::Forecast;
-use crate::plan::{self, Action, LeftOut, Plan};
+use crate::plan::{self, Action, LeftOut, Plan, Step};
 
 use super::cluster::obtain_program;
 use super::images::refusal;
@@ -234,7 +234,16 @@ async fn change(
     keep_stopped(session, &prepared).await?;
     let Prepared { survey, plan, cluster, .. } = &mut prepared;
     join::render_content(session, survey, plan, cluster).await?;
+    let mut wanted = options.wanted.clone();
+    let built = if wanted.build { build_first(session, &prepared, recorder).await } else { Vec::new() };
+    if !built.is_empty() {
+        wanted.build = false;
+        prepared = recorder.phase("plan", prepare(session, loaded, &wanted)).await?;
+        let Prepared { survey, plan, cluster, .. } = &mut prepared;
+        join::render_content(session, survey, plan, cluster).await?;
+    }
     let (mut outcome, mut work) = carry_out(session, &prepared, options, recorder).await;
+    outcome.ran.splice(0..0, built);
     for _ in 0..OVERTAKEN {
         if !outcome.overtaken() {
             break;
@@ -242,14 +251,14 @@ async fn change(
         // the engine carries on with what a killed run has asked for, or another platform's network has the
         // subnet: it came in between
         session.events.info("the engine changed in between; looking again");
-        prepared = recorder.phase("plan", prepare(session, loaded, &options.wanted)).await?;
+        prepared = recorder.phase("plan", prepare(session, loaded, &wanted)).await?;
         let before = std::mem::take(&mut outcome.ran);
         (outcome, work) = carry_out(session, &prepared, options, recorder).await;
         outcome.ran.splice(0..0, before);
     }
     let mut gone = if options.wanted.strict { Vec::new() } else { refused(&prepared, &outcome) };
     if !gone.is_empty() && !outcome.cancelled {
-        match recorder.phase("plan", prepare_without(session, loaded, &options.wanted, &gone)).await {
+        match recorder.phase("plan", prepare_without(session, loaded, &wanted, &gone)).await {
             // nobody else's configuration may name what is not there
             Ok(without) => {
                 for left in &gone {
@@ -297,6 +306,30 @@ async fn change(
         Some(after) if outcome.is_ok() => finish(session, loaded, prepared, Some((after, outcome))).await,
         _ => Err(Error::Failed(Box::new(outcome))),
     }
+}
+
+/// `--build`: the builds of the plan before all else. An image that comes out as it was is no reason for another
+/// container, which only a look after the builds can tell. Nothing is returned where one fails: then the plan
+/// is carried out as it is, so that all else comes up and the failure has its place.
+async fn build_first(session: &Session, prepared: &Prepared, recorder: &mut Recorder) -> Vec<Timing> {
+    let builds = |step: &&Step| matches!(step.action, Action::ObtainImage { pull: false, .. } | Action::MakeBase(_));
+    let steps: Vec<Step> = prepared.plan.steps.iter().filter(builds).cloned().collect();
+    if steps.is_empty() {
+        return Vec::new();
+    }
+    let plan = Plan { steps, ..Plan::default() };
+    let survey = &prepared.survey;
+    let mut tools = survey.tools(session, None);
+    tools.extras = Extras {
+        known: durations::known(session.host()).await,
+        unchanged: Vec::new(),
+        logs: Some(survey.state.folder().join("log")),
+    };
+    let began = Instant::now();
+    let outcome = apply(&session.command, &survey.platform.name, &plan, tools).await;
+    recorder.steps(began, &outcome.ran);
+    durations::remember(session.host(), &plan, &outcome.ran).await;
+    if outcome.is_ok() { outcome.ran } else { Vec::new() }
 }
 
 /// Records what holds for other commands, and for the next run, from now on. `gone`: services whose image was

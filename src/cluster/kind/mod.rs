@@ -16,7 +16,7 @@ mod output;
 mod program;
 
 pub use output::{Phase, failure, step_of};
-pub use program::{Asset, PINNED_VERSION, asset, fetch, fetched, find, too_old};
+pub use program::{Asset, PINNED_VERSION, asset, balancer_image, fetch, fetched, find, too_old};
 
 /// Label of a node's container: its cluster.
 pub const CLUSTER_LABEL: &str = "io.x-k8s.kind.cluster";

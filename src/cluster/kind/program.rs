@@ -95,6 +95,26 @@ pub async fn too_old(host: &dyn Host, program: &Path) -> Option<String> {
     Some(said.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
 }
 
+/// Since this version the load balancer is Envoy; 0.31 has a HAProxy of its own.
+const ENVOY: (u32, u32) = (0, 32);
+
+/// The image that this program starts before several control planes. One that is not there yet will be of the
+/// version that is fetched.
+pub async fn balancer_image(host: &dyn Host, program: Option<&Path>) -> &'static str {
+    let version = match program {
+        Some(program) => {
+            let command = Command::new(program.display().to_string(), ["version"]).may_fail();
+            host.run(&command).await.ok().and_then(|said| words::version(&said.stdout()))
+        }
+        None => None,
+    };
+    match version.unwrap_or(ENVOY) {
+        newer if newer >= ENVOY => "docker.io/envoyproxy/envoy:v1.36.2",
+        (0, 31) => "docker.io/kindest/haproxy:v20251211-v0.29.0-alpha-100-g82a92c5d",
+        _ => "docker.io/kindest/haproxy:v20230606-42a2262b",
+    }
+}
+
 /// A slow line may take a while for ten megabytes.
 const PATIENCE: Duration = Duration::from_secs(300);
 

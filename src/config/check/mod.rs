@@ -64,6 +64,7 @@ pub(super) fn check(
     needed(stacks, &selection.off, report);
     dependencies(stacks, selection, report);
     circles(stacks, report);
+    built_from(stacks, report);
     for loaded in stacks.iter() {
         for (name, service) in &loaded.stack.services {
             one_service(loaded, name, service, report);
@@ -239,6 +240,39 @@ fn dependencies(stacks: &mut [Loaded], selection: &Selection, report: &mut Repor
         for (name, target) in gone {
             if let Some(service) = loaded.stack.services.get_mut(&name) {
                 service.depends_on.remove(&target);
+            }
+        }
+    }
+}
+
+/// Builds that take files of another service's image: it is there, and none is made of itself.
+fn built_from(stacks: &[Loaded], report: &mut Report) {
+    let known: Vec<String> = stacks.iter().flat_map(|loaded| loaded.stack.services.keys().cloned()).collect();
+    let edges: BTreeMap<String, Vec<String>> = stacks
+        .iter()
+        .flat_map(|loaded| loaded.stack.services.values())
+        .map(|service| (service.name.clone(), service.build.iter().flat_map(|build| build.from_services()).collect()))
+        .collect();
+    let by_name: BTreeMap<&str, Vec<&str>> =
+        edges.iter().map(|(name, to)| (name.as_str(), to.iter().map(String::as_str).collect())).collect();
+    let circles = find_circles(&by_name);
+    for loaded in stacks {
+        for service in loaded.stack.services.keys() {
+            let span = loaded.at_key(service, &["build", "additional_contexts"]);
+            let path = format!("services.{service}.build.additional_contexts");
+            for missing in edges.get(service).into_iter().flatten().filter(|target| !known.contains(target)) {
+                report.error_help(
+                    span,
+                    format!("{path}: there is no service `{missing}`"),
+                    own_first(missing, loaded.stack.services.keys(), &known),
+                );
+            }
+            for circle in circles.iter().filter(|circle| circle.first() == Some(&service.as_str())) {
+                report.error_help(
+                    span,
+                    format!("{path}: images are made of each other in a circle: {}", circle.join(" -> ")),
+                    "remove one of them",
+                );
             }
         }
     }

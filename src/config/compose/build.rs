@@ -8,7 +8,7 @@ use super::short::map;
 use super::{flag, string_map, text};
 use crate::config::files::{Files, MAX_TEXT, join};
 use crate::config::yaml::{Entry, Map, Node, Report, Shaper, Span, Value, is_remote_context, suggestion};
-use crate::model::{Build, BuildNeed, BuildSecret, Dockerfile, FIRST_FORMAT, NAMED_CONTEXTS, Need};
+use crate::model::{Build, BuildNeed, BuildSecret, Dockerfile, FIRST_FORMAT, GitContext, NAMED_CONTEXTS, Need};
 
 /// `build: ./folder`.
 pub(super) fn expand(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
@@ -40,14 +40,21 @@ pub(super) fn contexts(node: Node, shaper: &mut Shaper<'_>) -> Option<Node> {
 pub(super) fn build(service: &Node, name: &str, sources: &Sources<'_>, report: &mut Report) -> Option<Build> {
     let node = service.get("build")?;
     let context = text(node, "context");
-    if let Some(remote) = context.as_deref().filter(|context| is_remote_context(context)) {
-        report.warn(
-            node.span,
-            format!("services.{name}.build.context: macula builds from folders only, not from `{remote}`"),
-            "clone it, and name the folder",
-        );
+    let remote = context.as_deref().filter(|context| is_remote_context(context));
+    let git = remote.and_then(GitContext::parse);
+    if let Some(remote) = remote.filter(|_| git.is_none()) {
+        let span = node.get("context").map_or(node.span, |context| context.span);
+        let path = format!("services.{name}.build.context");
+        let message = format!("{path}: macula builds from folders and Git repositories, not from `{remote}`");
+        let help = "name a folder, or a repository as https://HOST/PATH.git#BRANCH:FOLDER";
+        // without an image there is nothing else to run
+        match service.get_text("image").is_some_and(|image| !image.is_empty()) {
+            true => report.warn(span, message, help),
+            false => report.error_help(span, message, help),
+        }
         return None;
     }
+    let context = context.filter(|_| git.is_none());
     if let (Some(_), Some(_)) = (node.get("dockerfile"), node.get("dockerfile_inline")) {
         report.error_help(
             node.span,
@@ -81,6 +88,7 @@ pub(super) fn build(service: &Node, name: &str, sources: &Sources<'_>, report: &
     by_key("additional_contexts", NAMED_CONTEXTS, report);
     Some(Build {
         context: context.filter(|_| !sources.embedded).map(PathBuf::from),
+        git: git.filter(|_| !sources.embedded),
         content: None,
         dockerfile: text(node, "dockerfile"),
         dockerfile_inline: text(node, "dockerfile_inline"),
@@ -96,7 +104,7 @@ pub(super) fn build(service: &Node, name: &str, sources: &Sources<'_>, report: &
         extra_hosts: super::service::hosts(node),
         tags: node.texts("tags"),
         ulimits: super::service::ulimits(node),
-        contexts: named_contexts(node, name, report),
+        contexts: named_contexts(node),
         secrets: secrets(node, name, sources, report),
         ssh: agents(node, name, report),
         syntax,
@@ -137,18 +145,10 @@ fn dockerfile(
     (parsed.syntax, needs)
 }
 
-fn named_contexts(node: &Node, name: &str, report: &mut Report) -> BTreeMap<String, String> {
+fn named_contexts(node: &Node) -> BTreeMap<String, String> {
     let mut contexts = BTreeMap::new();
     for (key, entry) in node.entries("additional_contexts") {
         let Some(text) = entry.node.as_text() else { continue };
-        if let Some(service) = text.strip_prefix("service:") {
-            report.error_help(
-                entry.node.span,
-                format!("services.{name}.build.additional_contexts.{key}: the image of a service is not supported"),
-                format!("give {service} an `image`, and write docker-image://IMAGE"),
-            );
-            continue;
-        }
         contexts.insert(key.to_owned(), text.to_owned());
     }
     contexts

@@ -418,7 +418,7 @@ pub(in crate::config) static MOUNT: Object = Object {
         f("bind", Kind::Object(&MOUNT_BIND)),
         f("volume", Kind::Object(&MOUNT_VOLUME)),
         f("tmpfs", Kind::Object(&MOUNT_TMPFS)),
-        f("image", Kind::Any).ignored(NO_FIELD),
+        f("image", Kind::Object(&MOUNT_IMAGE)),
     ],
     required: &["type", "target"],
     open: true,
@@ -438,6 +438,8 @@ static MOUNT_VOLUME: Object = object(
     "volume",
     &[f("nocopy", Kind::Bool), f("subpath", Kind::Text), f("labels", Kind::Labels).ignored("label it under `volumes`")],
 );
+
+static MOUNT_IMAGE: Object = object("image", &[f("subpath", Kind::Text)]);
 
 static MOUNT_TMPFS: Object = object("tmpfs", &[f("size", Kind::Bytes), f("mode", Kind::Short(files::mode, &COUNT))]);
 

@@ -6,9 +6,12 @@ use std::time::Duration;
 use super::{Project, build, files, flag, networks, ports, string_map, text, volumes};
 use crate::config::yaml::{Node, Report};
 use crate::model::{
-    Blkio, Condition, ContainerOptions, Dependency, DeviceRequest, Healthcheck, Hook, Limits, Logging, NetworkDecl,
-    Origin, PullPolicy, Restart, Service, Ulimit, Update, Volume,
+    Blkio, Condition, ContainerOptions, Dependency, DeviceRequest, EngineNeed, Healthcheck, Hook, Limits, Logging,
+    NetworkDecl, Origin, PullPolicy, Restart, Service, Ulimit, Update, Volume,
 };
+
+/// The version of the engine's API that knows them.
+const ANNOTATIONS: (u16, u16) = (1, 43);
 
 /// The services of a project, without their `x-macula`.
 pub(in crate::config) fn services(
@@ -98,6 +101,7 @@ fn service(
         expose,
         expose_other,
         mounts: volumes::build(node, name, report),
+        needs: needs(node, report),
         networks: networks::of_service(node, custom_default),
         network_mode: text(node, "network_mode"),
         files: files::build(node, name, sources, report),
@@ -111,6 +115,16 @@ fn service(
         options: options(node, name, report),
         extension: crate::model::Extension::default(),
     }
+}
+
+/// What not every engine can do: told before anything is changed.
+fn needs(node: &Node, report: &Report) -> Vec<EngineNeed> {
+    let mut all = volumes::needs(node, report);
+    let annotations = node.as_map().and_then(|map| map.get("annotations"));
+    if let Some(entry) = annotations.filter(|entry| entry.node.as_map().is_some_and(|map| !map.is_empty())) {
+        all.push(EngineNeed { what: format!("{}: `annotations`", report.place(entry.key)), version: ANNOTATIONS });
+    }
+    all
 }
 
 fn hooks(node: &Node, key: &str, name: &str, report: &mut Report) -> Vec<Hook> {

@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use super::short::map;
 use crate::config::files::clean;
 use crate::config::yaml::{Node, Report, Shaper, Value, parse_bytes};
-use crate::model::Mount;
+use crate::model::{EngineNeed, Mount};
+
+/// Versions of the engine's API that know these.
+const IMAGE_MOUNT: (u16, u16) = (1, 48);
+const SUBPATH: (u16, u16) = (1, 45);
 
 const HELP: &str = "write \"data:/var/lib/x\", \"./folder:/in/container:ro\", or the long form";
 
@@ -160,10 +164,22 @@ pub(super) fn build(service: &Node, name: &str, report: &mut Report) -> Vec<Moun
                     options: if read_only { vec!["ro".to_owned()] } else { Vec::new() },
                 });
             }
+            "image" => {
+                let Some(source) = volume.get_text("source").filter(|source| !source.is_empty()) else {
+                    report.error_help(
+                        volume.span,
+                        format!("{path}: a mount of type `image` has no `source`"),
+                        "name an image",
+                    );
+                    continue;
+                };
+                let subpath = volume.get("image").and_then(|image| image.get_text("subpath")).map(str::to_owned);
+                mounts.push(Mount::Image { source: source.to_owned(), target, subpath });
+            }
             other => report.warn(
                 volume.span,
                 format!("{path}: macula does nothing with mounts of type `{other}`"),
-                "bind, volume or tmpfs",
+                "bind, volume, tmpfs or image",
             ),
         }
     }
@@ -171,6 +187,22 @@ pub(super) fn build(service: &Node, name: &str, report: &mut Report) -> Vec<Moun
         mounts.extend(line.as_text().and_then(|text| tmpfs(text, line, name, report)));
     }
     mounts
+}
+
+/// What of a service's mounts not every engine can do, each with its place.
+pub(super) fn needs(service: &Node, report: &Report) -> Vec<EngineNeed> {
+    let mut all = Vec::new();
+    for volume in service.items("volumes") {
+        let is = |kind: &str| volume.get_text("type") == Some(kind);
+        let subpath = is("volume") && volume.get("volume").is_some_and(|options| options.get_text("subpath").is_some());
+        let (what, version) = match (is("image"), subpath) {
+            (true, _) => ("a mount of an image", IMAGE_MOUNT),
+            (_, true) => ("`subpath` of a volume", SUBPATH),
+            _ => continue,
+        };
+        all.push(EngineNeed { what: format!("{}: {what}", report.place(volume.span)), version });
+    }
+    all
 }
 
 /// `/run:size=64m,mode=1777,noexec`.

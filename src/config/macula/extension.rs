@@ -9,8 +9,8 @@ use crate::config::files::{Files, clean, join};
 use crate::config::read::read_text;
 use crate::config::yaml::{Entry, Field, Kind, Map, Node, Object, Report, Shaper, Value, field as f, listed, shape};
 use crate::model::{
-    Alphabet, ConfigTemplate, Extension, Generated, IngressRule, Metrics, PrepareStep, Probe, ProbeKind, Provider,
-    Reload, Role, SecretSource, is_dns_label, is_dns_name, to_dns_label,
+    Alphabet, ConfigTemplate, Database, Extension, Generated, IngressRule, Metrics, PrepareStep, Probe, ProbeKind,
+    Provider, Reload, Role, SecretSource, is_dns_label, is_dns_name, to_dns_label,
 };
 use crate::render;
 
@@ -38,12 +38,23 @@ pub(super) static EXTENSION: Object = closed(
         f("provider", Kind::Object(&PROVIDER)).doc("Who writes the data volumes: a volume of one is never opened by another."),
         f("sources", Kind::Texts).doc("Images that are tried in this order when `image` cannot be pulled."),
         f("buckets", Kind::List(&Kind::Checked(bucket))).doc("S3 buckets made for this service; with a secret `AWS_SECRET_ACCESS_KEY` also a key for them alone."),
+        f("databases", Kind::List(&Kind::Short(only_name, &Kind::Object(&DATABASE)))).doc("Databases of the service's own in the built-in PostgreSQL: names, or mappings."),
         f("optional", Kind::Bool).doc("The service may be left out when its image is unavailable, or its registry refuses it."),
         f("trust", Kind::Bool).doc("The container trusts the platform's certificates: files in /etc/macula, and the variables by which programs find them."),
         f("once", Kind::Bool).doc("The service is a job: it runs to its end and is then done, even if nothing waits for it with `service_completed_successfully`."),
         f("profile", Kind::TextOrTexts).doc("Profiles of the platform that the service belongs to. Without one it always takes part."),
     ],
     &[],
+);
+
+static DATABASE: Object = closed(
+    "a database",
+    &[
+        f("name", Kind::Checked(role)).doc("The database."),
+        f("user", Kind::Checked(role)).doc("The role that owns it; the database's name unless given."),
+        f("prefix", Kind::Checked(prefix)).doc("What stands in front of the variables that the service gets: `STATS_` for `STATS_DATABASE_URL`. The second database needs one."),
+    ],
+    &["name"],
 );
 
 static RULE: Object = closed(
@@ -213,6 +224,10 @@ fn only_port(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
     Some(if matches!(node.value, Value::Int(_)) { single(node, "port") } else { node })
 }
 
+fn only_name(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
+    Some(if matches!(node.value, Value::Text(_)) { single(node, "name") } else { node })
+}
+
 fn template(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
     Some(if matches!(node.value, Value::Text(_)) { single(node, "template") } else { node })
 }
@@ -277,6 +292,26 @@ fn bucket(text: &str) -> Option<(String, String)> {
         || text.parse::<Ipv4Addr>().is_ok();
     let help = "use 3 to 63 lower-case letters, digits, dashes and dots, with a letter or digit at both ends";
     problem(wrong, text, "not a valid bucket name", help)
+}
+
+/// What PostgreSQL itself and the built-in services have there.
+const TAKEN: [&str; 7] = ["postgres", "template0", "template1", "powerdns", "powerdnsadmin", "grafana", "metrics"];
+
+/// A database or a role: a name that needs no quotes in SQL, in an address or in a shell.
+fn role(text: &str) -> Option<(String, String)> {
+    let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let rest = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    if TAKEN.contains(&text) || text.starts_with("pg_") {
+        return problem(true, text, "used by PostgreSQL or by a built-in service", "choose another name");
+    }
+    let help = "use up to 63 lower-case letters, digits and underscores, and no digit first";
+    problem(!first || !rest || text.len() > 63, text, "not a valid name for a database or its user", help)
+}
+
+/// What stands in front of the names of a database's variables.
+fn prefix(text: &str) -> Option<(String, String)> {
+    let help = "use letters, digits and underscores, and no digit first";
+    problem(!text.is_empty() && !is_variable(text), text, "not a valid beginning of a variable name", help)
 }
 
 /// The name of a variable: shells evaluate what `macula env` prints.
@@ -447,9 +482,19 @@ pub(in crate::config) fn build(
         once: node.get_bool("once").unwrap_or(false),
         profiles: node.texts("profile"),
         buckets: node.texts("buckets"),
+        databases: node.items("databases").iter().filter_map(database).collect(),
         build_note: node.get("build").and_then(|build| build.get_text("note")).map(str::to_owned),
         sources: node.texts("sources"),
     }
+}
+
+fn database(node: &Node) -> Option<Database> {
+    let name = node.get_text("name")?.to_owned();
+    Some(Database {
+        user: node.get_text("user").unwrap_or(&name).to_owned(),
+        prefix: node.get_text("prefix").unwrap_or_default().to_owned(),
+        name,
+    })
 }
 
 fn port(node: &Node) -> Option<u16> {

@@ -37,8 +37,20 @@ impl Making for DockerMaking<'_> {
             name: Some(name.to_owned()),
             platform: self.spec.options.platform.clone().unwrap_or_default(),
         };
-        let created = self.docker.client.create_container(Some(options), self.creation.body.clone());
-        Ok(self.docker.call(&operation::create_container(&self.spec.name), CHANGE, created).await?.id)
+        let operation = operation::create_container(&self.spec.name);
+        let mut client = self.docker.client.clone();
+        if self.creation.mac_address.is_some() {
+            let body = self
+                .creation
+                .json()
+                .map_err(|error| EngineError::Other { operation: operation.clone(), message: error.to_string() })?;
+            client = client.with_request_modifier(move |mut request| {
+                *request.body_mut() = bollard::body_full(body.clone().into());
+                request
+            });
+        }
+        let created = client.create_container(Some(options), self.creation.body.clone());
+        Ok(self.docker.call(&operation, CHANGE, created).await?.id)
     }
 
     async fn furnish(&self, id: &str) -> Result<(), EngineError> {

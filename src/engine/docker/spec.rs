@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use bollard::models::{
     ContainerCreateBody, DeviceMapping, DeviceRequest, EndpointIpamConfig, EndpointSettings, HealthConfig, HostConfig,
     HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountBindOptions, MountBindOptionsPropagationEnum,
-    MountType, MountVolumeOptions, NetworkingConfig, PortBinding, ResourcesBlkioWeightDevice, ResourcesUlimits,
-    RestartPolicy, RestartPolicyNameEnum, ThrottleDevice,
+    MountImageOptions, MountType, MountVolumeOptions, NetworkingConfig, PortBinding, ResourcesBlkioWeightDevice,
+    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum, ThrottleDevice,
 };
 
 use super::hash_map;
@@ -20,6 +20,7 @@ const MAC_OF_ENDPOINT: ApiVersion = ApiVersion(1, 44);
 const CREATE_MOUNTPOINT: ApiVersion = ApiVersion(1, 42);
 const ANNOTATIONS: ApiVersion = ApiVersion(1, 43);
 const SUBPATH: ApiVersion = ApiVersion(1, 45);
+const IMAGE_MOUNT: ApiVersion = ApiVersion(1, 48);
 
 /// What creates a container, and what must follow before it starts.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +28,20 @@ pub(super) struct Creation {
     pub body: ContainerCreateBody,
     /// Networks to connect to afterwards: an old engine takes one at creation.
     pub connect: Vec<(String, EndpointSettings)>,
+    /// The container's own address in its first network, where the API knows none of an endpoint's. The
+    /// client's type has no field for it any more.
+    pub mac_address: Option<String>,
+}
+
+impl Creation {
+    /// What is sent.
+    pub fn json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut body = serde_json::to_value(&self.body)?;
+        if let (Some(mac), Some(map)) = (&self.mac_address, body.as_object_mut()) {
+            map.insert("MacAddress".to_owned(), mac.as_str().into());
+        }
+        serde_json::to_vec(&body)
+    }
 }
 
 /// `volumes`: those made for paths that the image declares, (name, path). `Err`: what this engine
@@ -49,11 +64,13 @@ pub(super) fn creation(
         }
     }
     let network_mode = spec.network_mode.clone().or_else(|| endpoints.first().map(|(network, _)| network.clone()));
+    let mut mac_address = None;
     if let (Some(mac), Some((_, endpoint))) = (&options.mac_address, endpoints.first_mut()) {
         if api < MAC_OF_ENDPOINT {
-            return Err(too_old("mac_address", MAC_OF_ENDPOINT, api));
+            mac_address = Some(mac.clone());
+        } else {
+            endpoint.mac_address = Some(mac.clone());
         }
-        endpoint.mac_address = Some(mac.clone());
     }
     let connect = if api < SEVERAL_NETWORKS && endpoints.len() > 1 { endpoints.split_off(1) } else { Vec::new() };
     let (ports, exposed) = ports(spec);
@@ -82,7 +99,7 @@ pub(super) fn creation(
             .then(|| NetworkingConfig { endpoints_config: Some(endpoints.into_iter().collect()) }),
         ..ContainerCreateBody::default()
     };
-    Ok(Creation { body, connect })
+    Ok(Creation { body, connect, mac_address })
 }
 
 fn too_old(what: &str, needs: ApiVersion, has: ApiVersion) -> String {
@@ -339,6 +356,20 @@ fn mounts(
                 words.extend(mode.map(|mode| format!("mode={mode:o}")));
                 tmpfs.insert(target.clone(), words.join(","));
             }
+            MountSpec::Image { source, target, subpath } => {
+                if api < IMAGE_MOUNT {
+                    return Err(too_old("type: image", IMAGE_MOUNT, api));
+                }
+                let image_options = subpath.clone().map(|subpath| MountImageOptions { subpath: Some(subpath) });
+                mounts.push(Mount {
+                    typ: Some(MountType::IMAGE),
+                    source: Some(source.clone()),
+                    target: Some(target.clone()),
+                    read_only: Some(true),
+                    image_options,
+                    ..Mount::default()
+                });
+            }
         }
     }
     mounts.extend(volumes.iter().map(|(name, path)| Mount {
@@ -369,15 +400,7 @@ fn propagation_of(text: &str) -> Result<MountBindOptionsPropagationEnum, String>
 /// Volumes for the paths that an image declares and the spec does not mount: (name, path).
 pub(in crate::engine) fn volumes_of_image(spec: &ContainerSpec, declared: &[String]) -> Vec<(String, String)> {
     let plain = |path: &str| path.trim_end_matches('/').to_owned();
-    let mounted: Vec<String> = spec
-        .mounts
-        .iter()
-        .map(|mount| match mount {
-            MountSpec::Bind { target, .. } | MountSpec::Volume { target, .. } | MountSpec::Tmpfs { target, .. } => {
-                plain(target)
-            }
-        })
-        .collect();
+    let mounted: Vec<String> = spec.mounts.iter().map(|mount| plain(mount.target())).collect();
     let mut paths: Vec<String> = declared.iter().map(|path| plain(path)).collect();
     paths.sort();
     paths.dedup();

@@ -552,6 +552,39 @@ fn a_borrowed_network_has_no_endpoints() {
 }
 
 #[test]
+fn a_mac_address_is_the_containers_where_endpoints_have_none() {
+    let mut spec = bare();
+    let network = |name: &str| NetworkAttachment {
+        network: name.into(),
+        aliases: Vec::new(),
+        links: Vec::new(),
+        ipv4: None,
+        ipv6: None,
+    };
+    spec.networks = vec![network("front"), network("back")];
+    spec.options.mac_address = Some("02:42:ac:11:00:02".into());
+    let sent = |api| {
+        let made = creation(&spec, "x", &BTreeMap::new(), &[], api).unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&made.json().unwrap()).unwrap();
+        (body["MacAddress"].clone(), body["NetworkingConfig"]["EndpointsConfig"]["front"]["MacAddress"].clone())
+    };
+    assert_eq!(sent(OLD), ("02:42:ac:11:00:02".into(), serde_json::Value::Null));
+    assert_eq!(sent(ApiVersion(1, 44)), (serde_json::Value::Null, "02:42:ac:11:00:02".into()));
+}
+
+#[test]
+fn files_of_an_image_are_mounted() {
+    let mut spec = bare();
+    spec.mounts = vec![MountSpec::Image { source: "x:1".into(), target: "/x".into(), subpath: Some("share".into()) }];
+    let made = creation(&spec, "x", &BTreeMap::new(), &[], ApiVersion(1, 48)).unwrap();
+    let mounts = serde_json::to_value(made.body.host_config.unwrap().mounts).unwrap();
+    let want = serde_json::json!([{
+        "Type": "image", "Source": "x:1", "Target": "/x", "ReadOnly": true, "ImageOptions": {"Subpath": "share"},
+    }]);
+    assert_eq!(mounts, want);
+}
+
+#[test]
 fn what_an_engine_cannot_do_is_said() {
     let with = |change: fn(&mut ContainerSpec)| {
         let mut spec = bare();
@@ -559,7 +592,6 @@ fn what_an_engine_cannot_do_is_said() {
         creation(&spec, "x", &BTreeMap::new(), &[], OLD).unwrap_err()
     };
     let said = [
-        with(|spec| spec.options.mac_address = Some("02:42:ac:11:00:02".into())),
         with(|spec| spec.options.annotations = BTreeMap::from([("a".into(), "b".into())])),
         with(|spec| {
             spec.mounts = vec![MountSpec::Volume {
@@ -570,12 +602,15 @@ fn what_an_engine_cannot_do_is_said() {
                 subpath: Some("s".into()),
             }]
         }),
+        with(|spec| {
+            spec.mounts = vec![MountSpec::Image { source: "x:1".into(), target: "/x".into(), subpath: None }];
+        }),
         with(|spec| spec.options.cgroup = Some("mine".into())),
     ];
     insta::assert_snapshot!(said.join("\n"), @"
-    `mac_address` needs an engine with version 1.44 of the API, this one has 1.41
     `annotations` needs an engine with version 1.43 of the API, this one has 1.41
     `subpath` needs an engine with version 1.45 of the API, this one has 1.41
+    `type: image` needs an engine with version 1.48 of the API, this one has 1.41
     `cgroup` is `host` or `private`, not `mine`
     ");
 }

@@ -1,0 +1,253 @@
+//! `x-macula.databases`: a database and a role of the application's own in the built-in PostgreSQL. The
+//! service waits for the job that makes them, and gets what programs need to connect.
+
+use std::collections::BTreeMap;
+
+use super::check::Loaded;
+use super::yaml::Report;
+use crate::model::{Condition, Database, Dependency, Generated, PlatformName, SecretSource, Service};
+
+/// The job of the built-in stack that makes them; it is there only if somebody wants one.
+const JOB: &str = "postgres-databases";
+const SERVER: &str = "postgres";
+/// Letters and digits of a password, which need no quoting in an address.
+const PASSWORD_LENGTH: u16 = 32;
+
+/// Gives the services what they ask for.
+pub(super) fn provide(stacks: &mut [Loaded], platform: &PlatformName, report: &mut Report) {
+    let job = stacks.iter().position(|loaded| loaded.built_in && loaded.stack.services.contains_key(JOB));
+    let Some(job) = job else { return };
+    claims(stacks, report);
+    let mut passwords: BTreeMap<String, SecretSource> = BTreeMap::new();
+    for loaded in stacks.iter_mut() {
+        let mut double = Vec::new();
+        for (name, service) in &mut loaded.stack.services {
+            let wanted = service.extension.databases.clone();
+            for database in &wanted {
+                let password = SecretSource::Generate(Generated { length: PASSWORD_LENGTH, ..Generated::default() });
+                passwords.insert(variable(&database.user), password);
+                if let Some(taken) = settings(service, database, platform) {
+                    double.push((name.clone(), taken));
+                }
+            }
+            if !wanted.is_empty() {
+                let waits =
+                    Dependency { condition: Condition::ServiceCompletedSuccessfully, restart: false, required: true };
+                service.depends_on.insert(JOB.to_owned(), waits);
+            }
+        }
+        for (name, taken) in double {
+            report.error_help(
+                loaded.at_key(&name, &["x-macula", "databases"]),
+                format!("services.{name}.x-macula.databases: x-macula would set the variable {taken} twice"),
+                "give one of the databases a `prefix` for its variables, or remove the variable elsewhere",
+            );
+        }
+    }
+    let services = &mut stacks[job].stack.services;
+    if passwords.is_empty() {
+        services.remove(JOB);
+    } else if let Some(job) = services.get_mut(JOB) {
+        job.extension.secrets.append(&mut passwords);
+    }
+}
+
+/// Two stacks never share a database or a role: what belongs to one is not readable for the other.
+fn claims(stacks: &[Loaded], report: &mut Report) {
+    let mut taken: BTreeMap<(&str, String), (usize, String)> = BTreeMap::new();
+    // of one database there is one owner, in its stack too
+    let mut owners: BTreeMap<String, String> = BTreeMap::new();
+    for (at, loaded) in stacks.iter().enumerate() {
+        for (service, database) in loaded
+            .stack
+            .services
+            .iter()
+            .flat_map(|(name, service)| service.extension.databases.iter().map(move |database| (name, database)))
+        {
+            let span = loaded.at_key(service, &["x-macula", "databases"]);
+            let path = format!("services.{service}.x-macula.databases");
+            let mut own = true;
+            for (kind, name) in [("database", &database.name), ("user", &database.user)] {
+                let (owner, other) = taken.entry((kind, name.clone())).or_insert_with(|| (at, service.clone())).clone();
+                if owner != at {
+                    own = false;
+                    report.error_help(
+                        span,
+                        format!("{path}: the {kind} `{name}` belongs to services.{other} of another stack"),
+                        "choose another name: stacks do not see each other's data",
+                    );
+                }
+            }
+            let owner = owners.entry(database.name.clone()).or_insert_with(|| database.user.clone());
+            if own && *owner != database.user {
+                report.error_help(
+                    span,
+                    format!("{path}: the database `{}` has the users `{owner}` and `{}`", database.name, database.user),
+                    "give it the same `user` everywhere",
+                );
+            }
+        }
+    }
+}
+
+/// The variables of one database. Those of the stack's file come first; one that `x-macula` sets too is
+/// returned.
+fn settings(service: &mut Service, database: &Database, platform: &PlatformName) -> Option<String> {
+    let Database { name, user, prefix } = database;
+    let key = variable(user);
+    // what stands in the server's own address is right on this machine only
+    let host = match service.network_mode.as_deref() {
+        Some("host") => format!("{{{{ services['{SERVER}'].address }}}}"),
+        // a stack may have a `postgres` of its own, so that the short name leads elsewhere
+        _ => platform.container(SERVER, 1),
+    };
+    let password = format!("{{{{ secrets['{JOB}'].{key} }}}}");
+    let extension = &mut service.extension;
+    let name_of = |what: &str| format!("{prefix}{what}");
+    let texts = [
+        ("DATABASE_URL", format!("postgres://{user}:{password}@{host}:5432/{name}")),
+        ("PGHOST", host),
+        ("PGPORT", "5432".to_owned()),
+        ("PGUSER", user.clone()),
+        ("PGDATABASE", name.clone()),
+    ];
+    let secret = name_of("PGPASSWORD");
+    let all = texts.iter().map(|(what, _)| name_of(what)).chain([secret.clone()]);
+    let double =
+        all.into_iter().find(|name| extension.environment.contains_key(name) || extension.secrets.contains_key(name));
+    if double.is_some() {
+        return double;
+    }
+    for (what, text) in texts {
+        let name = name_of(what);
+        if !service.environment.contains_key(&name) {
+            extension.environment.insert(name, text);
+        }
+    }
+    extension.secrets.insert(secret, SecretSource::From { service: JOB.to_owned(), key: key.clone() });
+    let outside = format!("postgres://{user}:{password}@{{{{ services['{SERVER}'].address }}}}:5432/{name}");
+    extension.exports.entry(format!("{}_DATABASE_URL", name.to_uppercase())).or_insert(outside);
+    None
+}
+
+/// The job's variable for a role's password: names of roles have no capitals, so that no two meet.
+fn variable(user: &str) -> String {
+    format!("PASSWORD_{}", user.to_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Loaded, MemoryFiles, Request, load_with};
+
+    const BUILT_IN: &str = "
+services:
+  postgres: {image: postgres, x-macula: {profile: core, address: 127.0.0.6}}
+  postgres-databases: {image: postgres, depends_on: [postgres], x-macula: {profile: core, secrets: {PGPASSWORD: {generate: 24}}}}
+";
+
+    fn load(stacks: &[&str], profiles: &[&str]) -> Result<Loaded, String> {
+        let mut request = Request { cwd: "/".into(), ..Request::default() };
+        request.profiles = profiles.iter().map(|name| (*name).to_owned()).collect();
+        let mut files = MemoryFiles::default();
+        for (at, text) in stacks.iter().enumerate() {
+            let path = format!("/{}/compose.yaml", ["shop", "blog"][at]);
+            request.stacks.push(path.clone().into());
+            files = files.with(&path, text);
+        }
+        load_with(&request, &files, &[("postgres.yaml", BUILT_IN)]).map_err(|errors| errors.to_string())
+    }
+
+    #[test]
+    fn a_service_gets_a_database_with_all_that_it_needs_to_connect() {
+        let loaded = load(
+            &["services:
+  web: {image: web, environment: {PGPORT: '6432'}, x-macula: {databases: [shop, {name: stats, user: shop, prefix: STATS_}]}}
+  jobs: {image: web, network_mode: host, x-macula: {databases: [shop]}}
+  postgres: {image: postgres}
+"],
+            &[],
+        )
+        .unwrap();
+        let (_, web) = loaded.platform.service("web").unwrap();
+        let settings: Vec<String> =
+            web.extension.environment.iter().map(|(name, text)| format!("{name}={text}")).collect();
+        insta::assert_snapshot!(settings.join("\n"), @r"
+        DATABASE_URL=postgres://shop:{{ secrets['postgres-databases'].PASSWORD_SHOP }}@macula-postgres-1:5432/shop
+        PGDATABASE=shop
+        PGHOST=macula-postgres-1
+        PGUSER=shop
+        STATS_DATABASE_URL=postgres://shop:{{ secrets['postgres-databases'].PASSWORD_SHOP }}@macula-postgres-1:5432/stats
+        STATS_PGDATABASE=stats
+        STATS_PGHOST=macula-postgres-1
+        STATS_PGPORT=5432
+        STATS_PGUSER=shop
+        ");
+        let secrets: Vec<&str> = web.extension.secrets.keys().map(String::as_str).collect();
+        assert_eq!(secrets, ["PGPASSWORD", "STATS_PGPASSWORD"]);
+        let exports: Vec<&str> = web.extension.exports.keys().map(String::as_str).collect();
+        assert_eq!(exports, ["SHOP_DATABASE_URL", "STATS_DATABASE_URL"]);
+        assert!(web.depends_on.contains_key("postgres-databases"));
+        // its own network namespace is this machine's, where no container's name is known
+        let (_, jobs) = loaded.platform.service("jobs").unwrap();
+        assert_eq!(jobs.extension.environment["PGHOST"], "{{ services['postgres'].address }}");
+        let (_, job) = loaded.platform.service("postgres-databases").unwrap();
+        let secrets: Vec<&str> = job.extension.secrets.keys().map(String::as_str).collect();
+        assert_eq!(secrets, ["PASSWORD_SHOP", "PGPASSWORD"]);
+        assert_eq!(loaded.platform.service("shop-postgres").unwrap().1.short.as_deref(), Some("postgres"));
+    }
+
+    #[test]
+    fn the_job_is_there_only_if_somebody_wants_a_database() {
+        let names = |stacks: &[&str], profiles: &[&str]| {
+            let loaded = load(stacks, profiles).unwrap();
+            loaded.platform.services().map(|(_, service)| service.name.clone()).collect::<Vec<_>>().join(" ")
+        };
+        let plain = "services: {web: {image: web}, debug: {image: web, x-macula: {profile: debug}}}";
+        let wants = "services: {web: {image: web, x-macula: {databases: [shop]}}, debug: {image: web, x-macula: {profile: debug}}}";
+        assert_eq!(names(&[plain], &[]), "postgres debug web");
+        assert_eq!(names(&[plain], &["debug"]), "debug web");
+        assert_eq!(names(&[wants], &["debug"]), "postgres postgres-databases debug web");
+    }
+
+    #[test]
+    fn what_cannot_be_is_told_with_its_place() {
+        let wrong = |stacks: &[&str]| load(stacks, &[]).map(|_| ()).unwrap_err();
+        let one = |databases: &str, more: &str| {
+            wrong(&[&format!("services:\n  web: {{image: web, x-macula: {{databases: {databases}{more}}}}}\n")])
+        };
+        let all = [
+            one("[powerdns, Shop, 1a, {user: x}]", ""),
+            one("[shop]", ", secrets: {PGPASSWORD: {generate: 24}}"),
+            one("[shop, stats]", ""),
+            one("[shop, {name: shop, user: other, prefix: B_}]", ""),
+            wrong(&[
+                "services: {web: {image: web, x-macula: {databases: [shop]}}}",
+                "services:\n  page: {image: web, x-macula: {databases: [{name: shop, user: page}, {name: x, user: shop, prefix: X_}]}}",
+            ]),
+        ];
+        insta::assert_snapshot!(all.join("\n---\n"), @r"
+        shop/compose.yaml:2:44: services.web.x-macula.databases[0].name: `powerdns` is used by PostgreSQL or by a built-in service
+            choose another name
+        shop/compose.yaml:2:54: services.web.x-macula.databases[1].name: `Shop` is not a valid name for a database or its user
+            use up to 63 lower-case letters, digits and underscores, and no digit first
+        shop/compose.yaml:2:60: services.web.x-macula.databases[2].name: `1a` is not a valid name for a database or its user
+            use up to 63 lower-case letters, digits and underscores, and no digit first
+        shop/compose.yaml:2:64: services.web.x-macula.databases[3]: `name` is missing
+            a database needs `name`
+        ---
+        shop/compose.yaml:2:32: services.web.x-macula.databases: x-macula would set the variable PGPASSWORD twice
+            give one of the databases a `prefix` for its variables, or remove the variable elsewhere
+        ---
+        shop/compose.yaml:2:32: services.web.x-macula.databases: x-macula would set the variable DATABASE_URL twice
+            give one of the databases a `prefix` for its variables, or remove the variable elsewhere
+        ---
+        shop/compose.yaml:2:32: services.web.x-macula.databases: the database `shop` has the users `shop` and `other`
+            give it the same `user` everywhere
+        ---
+        blog/compose.yaml:2:33: services.page.x-macula.databases: the database `shop` belongs to services.web of another stack
+            choose another name: stacks do not see each other's data
+        blog/compose.yaml:2:33: services.page.x-macula.databases: the user `shop` belongs to services.web of another stack
+            choose another name: stacks do not see each other's data
+        ");
+    }
+}
