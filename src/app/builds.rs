@@ -8,7 +8,7 @@ use crate::engine::{ContextCache, Engine};
 use crate::host::Host;
 use crate::model::{Build, Dockerfile, Facts, Fingerprint, Platform, Service, split_registry};
 use crate::observe;
-use crate::plan::{Choice, LeftOut, Supply};
+use crate::plan::{Choice, LeftOut, Supply, SupplyProblem};
 
 /// Notes what the services' builds are made of, so that a changed Dockerfile or file is a build to be
 /// made again. What cannot be read stays unknown: its build will say so.
@@ -73,6 +73,13 @@ fn content(build: &Build, digest: &mut dyn FnMut(&Path, Option<&str>) -> Option<
     Some(Fingerprint::of(&(text, context, named)).0)
 }
 
+/// Services that take part and that an engine of this age cannot run.
+pub(super) fn too_old(platform: &Platform, facts: &Facts, supply: &Supply) -> Vec<SupplyProblem> {
+    let chosen = platform.services().filter(|(_, service)| supply.choices.contains_key(&service.name));
+    let unmet = chosen.filter_map(|(_, service)| Some((service.name.clone(), unmet(service, facts)?)));
+    unmet.map(|(service, reason)| SupplyProblem::TooOld { service, reason }).collect()
+}
+
 /// What a service asks for and an engine of this age does not know.
 fn unmet(service: &Service, facts: &Facts) -> Option<String> {
     let (major, minor) = facts.api_version.split_once('.')?;
@@ -85,7 +92,7 @@ fn unmet(service: &Service, facts: &Facts) -> Option<String> {
     ))
 }
 
-/// Services that this engine cannot run, and images that are built now and that this engine cannot build, each with its place in the file.
+/// Images that are built now and that this engine cannot build, each with its place in the file.
 pub(super) async fn unbuildable(
     host: &dyn Host,
     engine: &dyn Engine,
@@ -94,11 +101,7 @@ pub(super) async fn unbuildable(
     supply: &Supply,
 ) -> Vec<LeftOut> {
     let mut found = Vec::new();
-    for (_, service) in platform.services().filter(|(_, service)| supply.choices.contains_key(&service.name)) {
-        if let Some(need) = unmet(service, facts) {
-            found.push(LeftOut { service: service.name.clone(), reason: need });
-            continue;
-        }
+    for (_, service) in platform.services() {
         let Some(Choice::Obtain { spec, pull: false, build: true }) = supply.choices.get(&service.name) else {
             continue;
         };

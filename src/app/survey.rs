@@ -20,7 +20,7 @@ use crate::plan::{
     Choice, Conflict, LeftOut, Plan, Supply, SupplyProblem, Wish, keep_other_stacks, reconcile_anew, supply, without,
 };
 
-use super::builds::unbuildable;
+use super::builds::{too_old, unbuildable};
 use super::certificate::{self, Current};
 use super::choices::{Choices, Refused};
 use super::cluster::look::{ClusterLook, Sought};
@@ -182,6 +182,7 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     refused.retain(|left| gone.iter().all(|gone| gone.service != left.service) && !how.named.contains(&left.service));
     gone.extend(refused.iter().cloned());
     problems.extend(chosen.leave_out(full, gone));
+    problems.extend(too_old(full, &facts, &chosen));
     let left_out: BTreeSet<&str> = chosen.left_out.iter().map(|left| left.service.as_str()).collect();
     let platform = without(full, &left_out);
     let mut secrets = state.secrets(host).await?;

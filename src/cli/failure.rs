@@ -374,11 +374,13 @@ fn with_attempts(new: CliError, attempts: &[ImageError]) -> CliError {
 
 fn supply(problems: &[SupplyProblem]) -> CliError {
     let other = problems.iter().any(|problem| matches!(problem, SupplyProblem::OtherProvider { .. }));
-    let kind = if other { ErrorKind::Conflict } else { ErrorKind::Image };
-    let what = if other {
-        "the data of some services was written by another version, and is left as it is"
-    } else {
-        "images are missing; nothing was changed"
+    let too_old = problems.iter().all(|problem| matches!(problem, SupplyProblem::TooOld { .. }));
+    let (kind, what) = match (other, too_old) {
+        (true, _) => {
+            (ErrorKind::Conflict, "the data of some services was written by another version, and is left as it is")
+        }
+        (_, true) => (ErrorKind::Config, "this engine is too old for some services; nothing was changed"),
+        _ => (ErrorKind::Image, "images are missing; nothing was changed"),
     };
     let mut new = CliError::new(kind, what);
     new.details = problems.iter().map(ToString::to_string).collect();
@@ -387,6 +389,9 @@ fn supply(problems: &[SupplyProblem]) -> CliError {
             .hint("dump the data with the service's own tools and restore it into the new one, or go back to the image that wrote it")
             .hint("--images build|local|auto selects where images come from")
             .suggest(macula("images list").why("to see which images are available"));
+    }
+    if too_old {
+        return new.hint("update the engine, or remove these settings from the stack");
     }
     new.hint("to take an image from elsewhere: images: {overrides: {\"IMAGE\": \"ANOTHER\"}} in macula.yaml")
         .suggest(macula("images list"))

@@ -152,6 +152,8 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
             let own = loaded.stack.services.values().flat_map(|service| service.extension.profiles.iter());
             own.chain(&loaded.project.profiles).cloned()
         })
+        // nobody chooses it
+        .filter(|name| name != selection::ALONG)
         .collect();
     let unused_overrides = unused_overrides(&images, &settings.services, &stacks);
     let selection = Selection::choose(&mut stacks, &settings, &asked, &mut report);

@@ -11,6 +11,8 @@ use crate::model::Service;
 
 /// Asked for by name only: it stores whatever is pulled.
 const BY_NAME_ONLY: &str = "cache";
+/// Of services that come with those that need them, and go with them.
+pub(super) const ALONG: &str = "needed";
 
 /// Profiles that were asked for, with the places where.
 pub(super) type Asked = [(String, Span)];
@@ -43,6 +45,7 @@ impl Selection {
         inactive.extend(by_profile(stacks, asked));
         let mut off = built_in_off(&settings.built_in, stacks, report);
         off.extend(services_off(&settings.services, stacks));
+        inactive.extend(not_needed(stacks));
         // a name that another stack uses is not missing
         let remaining: BTreeSet<&str> =
             stacks.iter().flat_map(|loaded| loaded.stack.services.keys().map(String::as_str)).collect();
@@ -125,6 +128,23 @@ fn by_profile(stacks: &mut [Loaded], asked: &Asked) -> Vec<String> {
     gone
 }
 
+/// Removes what is there for others only and has none left.
+fn not_needed(stacks: &mut [Loaded]) -> Vec<String> {
+    let services = stacks.iter().flat_map(|loaded| loaded.stack.services.values());
+    let needed: BTreeSet<String> = services.flat_map(|service| service.depends_on.keys().cloned()).collect();
+    let mut gone = Vec::new();
+    for loaded in stacks.iter_mut() {
+        loaded.stack.services.retain(|name, service| {
+            let keep = service.extension.profiles != [ALONG] || needed.contains(name);
+            if !keep {
+                gone.push(name.clone());
+            }
+            keep
+        });
+    }
+    gone
+}
+
 /// `built_in` of macula.yaml: takes whole stacks away.
 fn built_in_off(wanted: &[(String, bool, Span)], stacks: &mut [Loaded], report: &mut Report) -> Vec<Off> {
     let mut off = Vec::new();
@@ -193,6 +213,30 @@ services:
     fn a_chosen_profile_brings_what_it_needs() {
         insta::assert_snapshot!(services(&["observability-no-socket"]), @"ingress loki s3");
         insta::assert_snapshot!(services(&["core", "cache"]), @"ingress proxy registry s3");
+    }
+
+    #[test]
+    fn a_job_for_another_service_goes_with_it() {
+        let stack = "
+services:
+  registry: {image: r, depends_on: [owner], x-macula: {profile: core}}
+  owner: {image: r, x-macula: {profile: needed}}
+  web: {image: w}
+";
+        let services = |settings: &str, profiles: &[&str]| {
+            let request = Request {
+                cwd: "/".into(),
+                profiles: profiles.iter().map(|name| (*name).to_owned()).collect(),
+                ..Request::default()
+            };
+            let files = MemoryFiles::default().with("/macula.yaml", settings);
+            let loaded = load_with(&request, &files, &[("all.yaml", stack)]).expect("valid");
+            let names: Vec<_> = loaded.platform.services().map(|(_, service)| service.name.as_str()).collect();
+            names.join(" ")
+        };
+        assert_eq!(services("name: a", &[]), "owner registry web");
+        assert_eq!(services("name: a", &["core"]), "owner registry web");
+        assert_eq!(services("services: {registry: {enabled: false}}", &[]), "web");
     }
 
     #[test]

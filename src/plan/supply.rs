@@ -53,6 +53,9 @@ pub enum SupplyProblem {
     /// Exit code 6.
     #[error("service {service}: {reason}")]
     NoImage { service: String, reason: String },
+    /// It asks for what an engine of this age does not know: exit code 3.
+    #[error("service {service}: {reason}")]
+    TooOld { service: String, reason: String },
     /// The volume was written by another provider: exit code 5.
     #[error("service {service}: the volume {volume} was written by {found}, which {opens}")]
     OtherProvider { service: String, volume: String, found: String, opens: String },
@@ -62,7 +65,9 @@ impl SupplyProblem {
     /// The service that has it.
     pub fn service(&self) -> &str {
         match self {
-            Self::NoImage { service, .. } | Self::OtherProvider { service, .. } => service,
+            Self::NoImage { service, .. } | Self::TooOld { service, .. } | Self::OtherProvider { service, .. } => {
+                service
+            }
         }
     }
 }

@@ -214,11 +214,16 @@ services:
     command: [sleep, infinity]
     stop_signal: SIGKILL
     depends_on: [other]
+  same:
+    build: {{context: ., dockerfile_inline: \"FROM {IMAGE}\\nRUN echo same > /made\\n\"}}
+    command: [sleep, infinity]
+    stop_signal: SIGKILL
   other: {{<<: *base, command: [sleep, infinity]}}
 "
     ));
     platform.run("up").ok();
     let first = platform.containers();
+    platform.also_remove(format!("/images/{}?force=1", first["same"].image));
     platform.also_remove(format!("/images/{}?force=1", first["page"].image));
     let made = platform.shell("page", "cat /made");
     platform.run("up").ok().says("nothing to do");
@@ -228,6 +233,8 @@ services:
     let second = platform.containers();
     assert_ne!(platform.shell("page", "cat /made"), made);
     assert_eq!(second["other"], first["other"]);
+    // its image came out as it was
+    assert_eq!(second["same"], first["same"]);
 
     platform.run("up page --force-recreate").ok();
     let third = platform.containers();

@@ -235,7 +235,10 @@ async fn change(
     let Prepared { survey, plan, cluster, .. } = &mut prepared;
     join::render_content(session, survey, plan, cluster).await?;
     let mut wanted = options.wanted.clone();
-    let built = if wanted.build { build_first(session, &prepared, recorder).await } else { Vec::new() };
+    let built = match wanted.build {
+        true => recorder.phase("build", build_first(session, &prepared)).await,
+        false => Vec::new(),
+    };
     if !built.is_empty() {
         wanted.build = false;
         prepared = recorder.phase("plan", prepare(session, loaded, &wanted)).await?;
@@ -311,7 +314,7 @@ async fn change(
 /// `--build`: the builds of the plan before all else. An image that comes out as it was is no reason for another
 /// container, which only a look after the builds can tell. Nothing is returned where one fails: then the plan
 /// is carried out as it is, so that all else comes up and the failure has its place.
-async fn build_first(session: &Session, prepared: &Prepared, recorder: &mut Recorder) -> Vec<Timing> {
+async fn build_first(session: &Session, prepared: &Prepared) -> Vec<Timing> {
     let builds = |step: &&Step| matches!(step.action, Action::ObtainImage { pull: false, .. } | Action::MakeBase(_));
     let steps: Vec<Step> = prepared.plan.steps.iter().filter(builds).cloned().collect();
     if steps.is_empty() {
@@ -325,9 +328,7 @@ async fn build_first(session: &Session, prepared: &Prepared, recorder: &mut Reco
         unchanged: Vec::new(),
         logs: Some(survey.state.folder().join("log")),
     };
-    let began = Instant::now();
     let outcome = apply(&session.command, &survey.platform.name, &plan, tools).await;
-    recorder.steps(began, &outcome.ran);
     durations::remember(session.host(), &plan, &outcome.ran).await;
     if outcome.is_ok() { outcome.ran } else { Vec::new() }
 }
