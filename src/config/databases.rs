@@ -112,9 +112,8 @@ fn settings(service: &mut Service, database: &Database, platform: &PlatformName)
         ("PGDATABASE", name.clone()),
     ];
     let secret = name_of("PGPASSWORD");
-    let all = texts.iter().map(|(what, _)| name_of(what)).chain([secret.clone()]);
-    let double =
-        all.into_iter().find(|name| extension.environment.contains_key(name) || extension.secrets.contains_key(name));
+    let set = |name: &String| extension.environment.contains_key(name) || extension.secrets.contains_key(name);
+    let double = texts.iter().map(|(what, _)| name_of(what)).chain([secret.clone()]).find(set);
     if double.is_some() {
         return double;
     }
@@ -124,7 +123,7 @@ fn settings(service: &mut Service, database: &Database, platform: &PlatformName)
             extension.environment.insert(name, text);
         }
     }
-    extension.secrets.insert(secret, SecretSource::From { service: JOB.to_owned(), key: key.clone() });
+    extension.secrets.insert(secret, SecretSource::From { service: JOB.to_owned(), key });
     let outside = format!("postgres://{user}:{password}@{{{{ services['{SERVER}'].address }}}}:5432/{name}");
     extension.exports.entry(format!("{}_DATABASE_URL", name.to_uppercase())).or_insert(outside);
     None
