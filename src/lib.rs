@@ -6,6 +6,7 @@
 //! | 7 | `app` | the only wiring: commands above; prepare, cluster, survey and session below |
 //! | 6 | `daemon` | what the background process does beside the resolver: routes to programs of this machine |
 //! | 6 | `observe`, `apply`, `doctor`, `validate` | one look at the world; carries out a plan; checks of the machine; the names walked from outside |
+//! | 6 | `watch` | changed files of this machine and what they mean for services |
 //! | 5 | `system` | the engine, the host and the way into a cluster as one handle |
 //! | 5 | `cluster` | clusters by kind, which makes them of the engine's containers; the user's kubeconfig |
 //! | 4 | `engine` | Docker and Podman |
@@ -35,6 +36,7 @@ pub mod observe;
 pub mod probe;
 pub mod system;
 pub mod validate;
+pub mod watch;
 
 // Floors 0 to 4 are a crate of their own (src/ground.rs): the two halves compile side by side.
 pub use macula_ground::{

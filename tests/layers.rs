@@ -32,6 +32,7 @@ const FLOORS: &[(&str, i8)] = &[
     ("daemon", 6),
     ("doctor", 6),
     ("validate", 6),
+    ("watch", 6),
     ("app", 7),
     ("cli", 8),
     ("portal", 8),

@@ -94,6 +94,14 @@ pub enum Error {
     HostTaken { host: String },
     #[error("`{text}` is not a valid URL")]
     NoUrl { text: String },
+    #[error(transparent)]
+    Watch(#[from] crate::watch::WatchError),
+    #[error("{service} is to be built again when files change, and has no `build`")]
+    NothingToBuild { service: String },
+    #[error("there is nothing to watch")]
+    NothingToWatch { services: Vec<String> },
+    #[error("`{command}` failed in {container} (exit code {code})")]
+    ExecFailed { command: String, container: String, code: i64, said: String },
     #[error("{service} has no name on the ingress")]
     Nameless { service: String },
     #[error("{0}")]

@@ -59,6 +59,7 @@ pub use commands::uninstall::{Leavings, Uninstalled, leavings, uninstall};
 pub use commands::up::{UpOptions, UpResult, up};
 pub use commands::validate::{Traced, bridges, full_name, trace_name, validate};
 pub use commands::wait::{WaitFor, WaitRequest, Waited, wait_for};
+pub use commands::watch::{Onlooker, WatchOptions, watch};
 pub use error::{Error, ResolverError};
 pub use prepare::{Consent, Prepared, Wanted, expected, prepare};
 pub use records::{Added, ListedRecord, add_record, list_records, remove_record};

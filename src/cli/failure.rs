@@ -136,6 +136,30 @@ impl From<Error> for CliError {
             Error::ProgramName { .. } => {
                 Self::of(ErrorKind::Usage, &error).hint("choose a name with `--as NAME`")
             }
+            Error::Watch(crate::watch::WatchError::TooMany(_)) => Self::of(ErrorKind::Unexpected, &error)
+                .hint("leave out folders that need not be watched: `ignore` of the rule, .gitignore, .dockerignore")
+                .hint("or raise the limit")
+                .shell(["sudo", "sysctl", "fs.inotify.max_user_watches=524288"]),
+            Error::Watch(_) => Self::of(ErrorKind::Unexpected, &error),
+            Error::NothingToBuild { .. } => {
+                Self::of(ErrorKind::Config, &error).hint("give the service a `build`, or the rule another action")
+            }
+            Error::NothingToWatch { ref services } => {
+                let whose = match services.as_slice() {
+                    [] => "no service has".to_owned(),
+                    [one] => format!("{one} does not have"),
+                    several => format!("none of {} has", words::list(several)),
+                };
+                Self::of(ErrorKind::Config, &error)
+                    .hint(format!("{whose} rules under `develop: {{watch: [...]}}` of the Compose file"))
+            }
+            Error::ExecFailed { ref said, .. } => {
+                let mut new = Self::of(ErrorKind::NotHealthy, &error);
+                if !said.is_empty() {
+                    new.causes.push(said.clone());
+                }
+                new
+            }
             Error::NoUrl { .. } => Self::of(ErrorKind::Usage, &error).hint("write it as http://HOST:PORT/PATH or with https"),
             Error::Nameless { .. } => Self::of(ErrorKind::Usage, &error)
                 .hint("only services with a host under `x-macula: {ingress: [...]}` have names that can resolve"),

@@ -11,8 +11,7 @@ use crate::words;
 
 use super::context::{Context, ImageOptions};
 use super::error::{CliError, ErrorKind};
-use super::ui::text;
-use super::up::{Asker, stopped, with_engine};
+use super::up::{bring_up_for, with_engine};
 use super::{interrupt, report};
 
 /// Start the platform, run a command with its settings, and take the platform down again
@@ -99,7 +98,6 @@ async fn up_and_run(
     choices: Choices,
     args: &Args,
 ) -> Result<i32, CliError> {
-    let begun = Instant::now();
     let mut needs = args.needs.clone();
     context.services_meant(&loaded.platform, &mut needs);
     let wanted = Wanted {
@@ -111,26 +109,10 @@ async fn up_and_run(
         ..Wanted::default()
     };
     let options = UpOptions { wanted, no_dns: args.no_dns.then_some(true), choices };
-    let interrupts = interrupt::listen(context.cancel.clone(), context.events())
-        .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
-    let result = match app::up(session, loaded, &options, &Asker { context }).await {
-        Ok(result) => result,
-        Err(app::Error::Cancelled) => {
-            context.finished(begun, false, false, "");
-            return Err(stopped(context, begun.elapsed()));
-        }
-        Err(error) => {
-            context.broke_off(begun);
-            return Err(error.into());
-        }
-    };
-    let running = result.now.services.iter().filter(|service| service.condition.runs()).count();
-    let summary = format!("{} is up: {}", loaded.platform.name, text::count(running, "service"));
-    context.finished(begun, true, !result.left_out.is_empty(), summary);
+    bring_up_for(context, session, loaded, &options).await?;
     let environment = environment_of(session, loaded, &needs).await?;
-    context.finish();
     // from here on a signal is the command's
-    drop(interrupts);
+    context.finish();
     let Some((executable, arguments)) = args.command.split_first() else { return Ok(0) };
     let mut command = Command::new(executable, arguments);
     command.env = environment;

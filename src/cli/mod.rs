@@ -50,6 +50,7 @@ mod trust;
 mod up;
 mod validate;
 mod wait;
+mod watch;
 
 use context::{Context, Global};
 use error::{CliError, ErrorKind};
@@ -100,6 +101,7 @@ enum Command {
     Env(env::Args),
     Run(run::Args),
     Wait(wait::Args),
+    Watch(watch::Args),
     Ci(job::Args),
     Report(report::Args),
     Doctor(doctor::Args),
@@ -141,7 +143,7 @@ struct RemoveArgs {
 /// Commands as the help shows them.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Platform", &["up", "down", "plan", "status", "ls", "validate", "doctor", "ci", "report"]),
-    ("Services", &["logs", "exec", "open", "restart", "stop", "start", "creds", "env", "run", "wait"]),
+    ("Services", &["logs", "exec", "open", "restart", "stop", "start", "creds", "env", "run", "watch", "wait"]),
     ("Names and certificates", &["dns", "trust"]),
     ("Images and cluster", &["images", "cluster"]),
     ("Configuration", &["config", "stack", "completions", "uninstall", "help"]),
@@ -322,6 +324,7 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Run(args) => run::run(context, args).await,
         Command::Ci(args) => job::run(context, args).await,
         Command::Report(args) => report::run(context, args).await,
+        Command::Watch(args) => watch::run(context, args).await,
         Command::Wait(args) => wait::run(context, args).await,
         Command::Doctor(args) => doctor::run(context, args).await,
         Command::Dns(args) => dns::run(context, args).await,

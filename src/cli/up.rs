@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use crate::app::{self, Consent, Prepared, Session, UpOptions, UpResult, Wanted, prepare};
+use crate::app::{self, Choices, Consent, Prepared, Session, UpOptions, UpResult, Wanted, WatchOptions, prepare};
 use crate::apply::{Timing, critical_path};
 use crate::config::Loaded;
 use crate::doctor::{self, Finding, Fix, Needs, Selection, Status};
@@ -17,7 +17,7 @@ use super::failure::no_engine;
 use super::ui::up_screen::{self, Entry, Notice};
 use super::ui::waterfall::{Span, by_group, waterfall};
 use super::ui::{Tone, left_out, text};
-use super::{interrupt, plan, status};
+use super::{interrupt, plan, status, watch};
 
 /// Start the platform, or whatever part of it is not running
 ///
@@ -71,14 +71,57 @@ pub struct Args {
     /// Show where the time went
     #[arg(long)]
     timings: bool,
+    /// Then carry out `develop.watch` until Ctrl-C, as `macula watch` does
+    #[arg(short, long, conflicts_with = "dry_run")]
+    watch: bool,
     /// Services always run in the background; accepted for those used to it
     #[arg(short, long, hide = true)]
     detach: bool,
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    let (loaded, choices) = context.load_for_up(&args.stacks, args.reset)?;
+    let mut services = args.services.clone();
+    context.services_meant(&loaded.platform, &mut services);
+    let options = WatchOptions { services, all_files: false, choices: choices.clone() };
+    let follow = args.watch.then(|| (loaded.clone(), options));
+    bring_up(context, args, loaded, choices).await?;
+    match follow {
+        Some((loaded, options)) => watch::follow(context, loaded, options).await,
+        None => Ok(()),
+    }
+}
+
+/// For commands that work on a platform that is up: says only how it went.
+pub(super) async fn bring_up_for(
+    context: &Context,
+    session: &Session,
+    loaded: &Loaded,
+    options: &UpOptions,
+) -> Result<(), CliError> {
     let begun = Instant::now();
-    let (mut loaded, choices) = context.load_for_up(&args.stacks, args.reset)?;
+    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
+        .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    match app::up(session, loaded, options, &Asker { context }).await {
+        Ok(result) => {
+            let running = result.now.services.iter().filter(|service| service.condition.runs()).count();
+            let summary = format!("{} is up: {}", loaded.platform.name, text::count(running, "service"));
+            context.finished(begun, true, !result.left_out.is_empty(), summary);
+            Ok(())
+        }
+        Err(app::Error::Cancelled) => {
+            context.finished(begun, false, false, "");
+            Err(stopped(context, begun.elapsed()))
+        }
+        Err(error) => {
+            context.broke_off(begun);
+            Err(error.into())
+        }
+    }
+}
+
+async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Choices) -> Result<(), CliError> {
+    let begun = Instant::now();
     app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
     let said = |no: bool, yes: bool| if no { Some(true) } else { (yes || args.reset).then_some(false) };
     let no_dns = said(args.no_dns, args.dns);

@@ -222,6 +222,9 @@ impl Streams for Absent {
         gone(container)
     }
 
+    async fn unpack(&self, container: &str, _: Vec<u8>) -> Result<(), EngineError> {
+        gone(container)
+    }
     async fn write_files(&self, container: &str, _: &[FileSpec]) -> Result<(), EngineError> {
         gone(container)
     }

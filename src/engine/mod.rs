@@ -26,7 +26,7 @@ mod error;
 pub mod fake;
 mod operation;
 
-pub use docker::ContextCache;
+pub use docker::{ContextCache, PathRules};
 pub use error::{EngineError, ImageError, Wait};
 
 /// Receives progress of pulls, builds and loads.
@@ -297,6 +297,8 @@ pub trait Streams: Send + Sync {
     /// this process); returns its exit code.
     async fn exec_attached(&self, container: &str, request: &AttachedExec) -> Result<i64, EngineError>;
     async fn write_files(&self, container: &str, files: &[FileSpec]) -> Result<(), EngineError>;
+    /// Unpacks an archive in the root folder of a container, running or not.
+    async fn unpack(&self, container: &str, archive: Vec<u8>) -> Result<(), EngineError>;
     /// `None` when there is no such file.
     async fn read_file(&self, container: &str, path: &str) -> Result<Option<Vec<u8>>, EngineError>;
     /// What the container holds at `file.path`. An engine that can tell otherwise that it is just

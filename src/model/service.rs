@@ -54,6 +54,9 @@ pub struct Service {
     pub post_start: Vec<Hook>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pre_stop: Vec<Hook>,
+    /// `develop.watch`
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub watch: Vec<WatchRule>,
     pub replicas: u32,
     #[serde(default, skip_serializing_if = "Update::is_usual")]
     pub update: Update,
@@ -82,6 +85,51 @@ impl Hook {
     /// Those that a label of a container holds.
     pub fn of(labels: &BTreeMap<String, String>, label: &str) -> Vec<Self> {
         labels.get(label).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+}
+
+/// What is to happen when files of this machine change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchRule {
+    /// A file, or a folder with everything in it; absolute.
+    pub path: PathBuf,
+    pub action: WatchAction,
+    /// Where it is in the container, if it is copied there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exec: Option<Hook>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub initial_sync: bool,
+}
+
+impl WatchRule {
+    /// One that says no more than it must.
+    pub fn new(path: PathBuf, action: WatchAction) -> Self {
+        Self { path, action, target: None, exec: None, include: Vec::new(), ignore: Vec::new(), initial_sync: false }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WatchAction {
+    Sync,
+    #[serde(rename = "sync+restart")]
+    SyncRestart,
+    #[serde(rename = "sync+exec")]
+    SyncExec,
+    Restart,
+    Rebuild,
+}
+
+impl WatchAction {
+    /// Files go into the container.
+    pub fn copies(self) -> bool {
+        matches!(self, Self::Sync | Self::SyncRestart | Self::SyncExec)
     }
 }
 

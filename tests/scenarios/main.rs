@@ -23,3 +23,4 @@ mod ingress;
 mod order;
 mod run;
 mod trace;
+mod watch;

@@ -24,6 +24,7 @@ pub(in crate::app) mod uninstall;
 pub(in crate::app) mod up;
 pub(in crate::app) mod validate;
 pub(in crate::app) mod wait;
+pub(in crate::app) mod watch;
 
 #[cfg(test)]
 mod bundle_tests;

@@ -19,6 +19,7 @@ pub(super) mod schema;
 pub(super) mod service;
 mod short;
 mod volumes;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -46,7 +46,7 @@ pub(in crate::config) static SERVICE: Object = object(
         f("annotations", Kind::Labels),
         f("attach", Kind::Bool).keep().ignored("`macula up` attaches to nothing; see `macula logs`"),
         f("build", Kind::Short(build::expand, &Kind::Object(&BUILD))),
-        f("develop", Kind::Nullable(&Kind::Object(&DEVELOP))).ignored("run `docker compose watch` for it"),
+        f("develop", Kind::Nullable(&Kind::Object(&DEVELOP))),
         f("blkio_config", Kind::Object(&BLKIO)),
         f("cap_add", Kind::Texts),
         f("cap_drop", Kind::Texts),

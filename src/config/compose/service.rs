@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Project, build, files, flag, networks, ports, string_map, text, volumes};
+use super::{Project, build, files, flag, networks, ports, string_map, text, volumes, watch};
 use crate::config::yaml::{Node, Report};
 use crate::model::{
     Blkio, Condition, ContainerOptions, Dependency, DeviceRequest, EngineNeed, Healthcheck, Hook, Limits, Logging,
@@ -109,6 +109,7 @@ fn service(
         healthcheck: node.get("healthcheck").map(healthcheck),
         post_start: hooks(node, "post_start", name, report),
         pre_stop: hooks(node, "pre_stop", name, report),
+        watch: watch::rules(node, name, report),
         replicas,
         update: update(node, name, report),
         stop_grace_period: duration(node, "stop_grace_period"),
@@ -128,29 +129,23 @@ fn needs(node: &Node, report: &Report) -> Vec<EngineNeed> {
 }
 
 fn hooks(node: &Node, key: &str, name: &str, report: &mut Report) -> Vec<Hook> {
-    let mut all = Vec::new();
-    for hook in node.items(key) {
-        let command = hook.texts("command");
-        if command.is_empty() {
-            report.error_help(
-                hook.span,
-                format!("services.{name}.{key}: `command` is missing"),
-                "name a program of the container",
-            );
-            continue;
-        }
-        all.push(Hook {
-            command,
-            user: text(hook, "user"),
-            privileged: flag(hook, "privileged"),
-            working_dir: text(hook, "working_dir"),
-            environment: string_map(hook, "environment")
-                .into_iter()
-                .map(|(key, value)| format!("{key}={value}"))
-                .collect(),
-        });
+    node.items(key).iter().filter_map(|item| hook(item, &format!("services.{name}.{key}"), report)).collect()
+}
+
+/// A program to be run in the container; `place`: where it is written.
+pub(super) fn hook(hook: &Node, place: &str, report: &mut Report) -> Option<Hook> {
+    let command = hook.texts("command");
+    if command.is_empty() {
+        report.error_help(hook.span, format!("{place}: `command` is missing"), "name a program of the container");
+        return None;
     }
-    all
+    Some(Hook {
+        command,
+        user: text(hook, "user"),
+        privileged: flag(hook, "privileged"),
+        working_dir: text(hook, "working_dir"),
+        environment: string_map(hook, "environment").into_iter().map(|(key, value)| format!("{key}={value}")).collect(),
+    })
 }
 
 /// `deploy.update_config`. A failure ends the update, as `failure_action: pause` says.

@@ -52,7 +52,7 @@ pub(super) async fn write_files(docker: &Docker, container: &str, files: &[FileS
     Ok(())
 }
 
-async fn upload(
+pub(super) async fn upload(
     docker: &Docker,
     operation: &str,
     container: &str,

@@ -344,7 +344,7 @@ fn join(folder: &str, name: &str) -> String {
 
 /// The rules of a `.dockerignore`: the last that matches decides.
 #[derive(Debug, Default)]
-pub(super) struct Ignore {
+pub struct Ignore {
     /// Pattern, and whether it takes a path back in (`!`).
     rules: Vec<(Regex, bool)>,
 }
@@ -381,7 +381,8 @@ impl Ignore {
         Ok(Self { rules })
     }
 
-    fn has_exceptions(&self) -> bool {
+    /// Whether it takes something back in that another rule leaves out.
+    pub fn has_exceptions(&self) -> bool {
         self.rules.iter().any(|(_, back)| *back)
     }
 

@@ -36,7 +36,7 @@ mod spec;
 mod streams;
 mod version;
 
-pub use context::ContextCache;
+pub use context::{ContextCache, Ignore as PathRules};
 
 pub(super) use connect::ConnectError;
 pub(super) use spec::volumes_of_image;

@@ -43,6 +43,13 @@ impl Streams for FakeEngine {
         Ok(output.exit_code)
     }
 
+    async fn unpack(&self, container: &str, archive: Vec<u8>) -> Result<(), EngineError> {
+        let operation = operation::write_files(container);
+        let mut world = self.act_on(&operation, &format!("{} bytes", archive.len()))?;
+        world.find_mut(container).map_err(missing(&operation))?;
+        Ok(())
+    }
+
     async fn write_files(&self, container: &str, files: &[FileSpec]) -> Result<(), EngineError> {
         self.gate().await;
         let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();

@@ -1,0 +1,394 @@
+//! `watch`: what `develop.watch` says, carried out whenever files change. One task looks at the files; one for each
+//! service does the work, so that a build of one holds up no other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::app::builds::look_at_contexts;
+use crate::app::{Choices, Consent, Error, Session, UpOptions, Wanted};
+use crate::compile::container_name;
+use crate::config::Loaded;
+use crate::engine::{AttachedExec, Engine};
+use crate::event::Event;
+use crate::model::{Hook, Mount, Service, WatchAction, WatchRule};
+use crate::watch::{Batch, Files, Filter, Seen, Told, Tree, WatchError, inside, pack};
+use crate::words;
+
+use super::lifecycle::{Action, lifecycle};
+use super::up::up;
+
+/// Nothing more has happened for this long: the batch is whole.
+const QUIET: Duration = Duration::from_millis(15);
+/// A batch is carried out after this long, whatever else happens.
+const LONGEST: Duration = Duration::from_millis(100);
+/// Between two looks for folders that were deleted.
+const BACK: Duration = Duration::from_millis(500);
+/// For a program that the rules say to run.
+const EXEC: Duration = Duration::from_secs(300);
+/// Paths in one command line.
+const PATHS: usize = 500;
+
+#[derive(Debug, Clone, Default)]
+pub struct WatchOptions {
+    /// Empty: all that have rules.
+    pub services: Vec<String>,
+    /// What Git ignores counts, too.
+    pub all_files: bool,
+    /// What an `up` of a service that is built again keeps.
+    pub choices: Choices,
+}
+
+/// For the user, who goes on editing meanwhile.
+pub trait Onlooker: Send + Sync {
+    /// A build or a restart went wrong; the watch goes on.
+    fn failed(&self, service: &str, error: Error);
+}
+
+/// One rule and the files that it is about.
+struct Rule {
+    service: String,
+    rule: WatchRule,
+    tree: Tree,
+}
+
+/// Until the user ends it.
+pub async fn watch(
+    session: &Session,
+    loaded: &Arc<Loaded>,
+    options: &WatchOptions,
+    consent: &Arc<dyn Consent>,
+    onlooker: &Arc<dyn Onlooker>,
+) -> Result<(), Error> {
+    let rules = rules(session, loaded, options)?;
+    let engine = session.engine()?;
+    let (files, told) = Files::new()?;
+    let mut workers = Vec::new();
+    let mut queues: BTreeMap<String, UnboundedSender<Batch>> = BTreeMap::new();
+    for rule in &rules {
+        if queues.contains_key(&rule.service) {
+            continue;
+        }
+        let (queue, batches) = unbounded_channel();
+        queues.insert(rule.service.clone(), queue);
+        let worker = Worker {
+            session: session.clone(),
+            loaded: loaded.clone(),
+            engine: engine.clone(),
+            service: rule.service.clone(),
+            choices: options.choices.clone(),
+            consent: consent.clone(),
+            onlooker: onlooker.clone(),
+        };
+        workers.push(worker.work(batches));
+    }
+    tokio::select! {
+        ended = follow(session, rules, files, told, &queues) => ended,
+        // one that was stopped in the middle of its work
+        _ = join_all(workers) => Ok(()),
+    }
+}
+
+/// Tells the services what their files come to.
+async fn follow(
+    session: &Session,
+    mut rules: Vec<Rule>,
+    mut files: Files,
+    mut told: UnboundedReceiver<Told>,
+    queues: &BTreeMap<String, UnboundedSender<Batch>>,
+) -> Result<(), Error> {
+    let mut first: BTreeMap<String, Batch> = BTreeMap::new();
+    let mut known = 0;
+    for rule in &mut rules {
+        let seen = look(rule, &[], &mut files)?;
+        known += seen.changed.len();
+        if rule.rule.initial_sync && rule.rule.action.copies() {
+            let batch = first.entry(rule.service.clone()).or_default();
+            let put = seen.changed.into_iter().filter_map(|file| Some((file.clone(), inside(&rule.rule, &file)?)));
+            batch.put.extend(put);
+        }
+        if !rule.rule.path.exists() {
+            session.events.warn(format!("{} does not exist yet", rule.rule.path.display()));
+        }
+    }
+    send(queues, first);
+    session.events.info(format!(
+        "watching {} for {} (Ctrl-C ends it)",
+        words::count(known, "file"),
+        words::list(queues.keys())
+    ));
+    let mut missing = missing_roots(&rules);
+    let mut again = tokio::time::interval(BACK);
+    loop {
+        let paths = tokio::select! {
+            one = told.recv() => match one {
+                Some(one) => gathered(one, &mut told).await,
+                None => return Err(Error::Other("the system tells no more of changed files".to_owned())),
+            },
+            _ = again.tick() => {
+                let now = missing_roots(&rules);
+                let back = missing.iter().filter(|root| !now.contains(root)).cloned().map(Told::Path).collect();
+                missing = now;
+                back
+            }
+            () = session.cancel.cancelled() => return Ok(()),
+        };
+        if paths.is_empty() {
+            continue;
+        }
+        let mut batches: BTreeMap<String, Batch> = BTreeMap::new();
+        for rule in &mut rules {
+            let seen = look(rule, &paths, &mut files)?;
+            let batch = batches.entry(rule.service.clone()).or_default();
+            for path in &seen.removed {
+                batch.removed(&rule.rule, path);
+            }
+            for path in &seen.changed {
+                batch.changed(&rule.rule, path);
+            }
+        }
+        missing = missing_roots(&rules);
+        send(queues, batches);
+    }
+}
+
+fn send(queues: &BTreeMap<String, UnboundedSender<Batch>>, batches: BTreeMap<String, Batch>) {
+    for (service, batch) in batches.into_iter().filter(|(_, batch)| !batch.is_empty()) {
+        if let Some(queue) = queues.get(&service) {
+            // its worker ends with us
+            let _ = queue.send(batch);
+        }
+    }
+}
+
+fn missing_roots(rules: &[Rule]) -> Vec<PathBuf> {
+    rules.iter().map(|rule| rule.tree.root()).filter(|root| !root.exists()).map(Path::to_owned).collect()
+}
+
+/// What belongs to one batch.
+async fn gathered(first: Told, told: &mut UnboundedReceiver<Told>) -> Vec<Told> {
+    let begun = Instant::now();
+    let mut all = BTreeSet::from([first]);
+    while begun.elapsed() < LONGEST {
+        match tokio::time::timeout(QUIET, told.recv()).await {
+            Ok(Some(one)) => {
+                all.insert(one);
+            }
+            Ok(None) | Err(_) => break,
+        }
+    }
+    all.into_iter().collect()
+}
+
+/// Looks at these paths, or at everything, and watches the folders that are new.
+fn look(rule: &mut Rule, paths: &[Told], files: &mut Files) -> Result<Seen, WatchError> {
+    let root = rule.tree.root().to_owned();
+    let mut seen = Seen::default();
+    let mut open: Vec<PathBuf> = match paths {
+        [] => vec![root.clone()],
+        paths if paths.contains(&Told::Lost) => vec![root.clone()],
+        paths => paths
+            .iter()
+            .filter_map(|told| if let Told::Path(path) = told { Some(path.clone()) } else { None })
+            .collect(),
+    };
+    let whole = open.contains(&root);
+    for round in 0..2 {
+        let mut found = Seen::default();
+        for path in &open {
+            rule.tree.look(path, &mut found);
+        }
+        seen.changed.append(&mut found.changed);
+        seen.removed.append(&mut found.removed);
+        for folder in &found.folders {
+            files.add(folder)?;
+        }
+        // what was written before a new folder was watched is seen by another look
+        open = found.folders;
+        if open.is_empty() || round > 0 {
+            break;
+        }
+    }
+    if whole && let Some(above) = root.parent() {
+        // tells when the root goes and comes back
+        files.add(above)?;
+    }
+    Ok(seen)
+}
+
+/// The rules that are to be carried out, each with a tree that knows nothing yet.
+fn rules(session: &Session, loaded: &Loaded, options: &WatchOptions) -> Result<Vec<Rule>, Error> {
+    let platform = &loaded.platform;
+    let unknown: Vec<String> =
+        options.services.iter().filter(|name| platform.service(name).is_none()).cloned().collect();
+    if !unknown.is_empty() {
+        let known = platform.services().map(|(_, service)| service.name.clone()).collect();
+        return Err(Error::UnknownService { names: unknown, known });
+    }
+    let mut all = Vec::new();
+    for (_, service) in platform.services() {
+        if !options.services.is_empty() && !options.services.contains(&service.name) {
+            continue;
+        }
+        for rule in &service.watch {
+            if let Some(mount) = mounted(service, rule) {
+                session.events.warn(format!(
+                    "{}: {} is mounted into the container already ({mount}); its changes are there by themselves",
+                    service.name,
+                    rule.path.display()
+                ));
+                continue;
+            }
+            if rule.action == WatchAction::Rebuild && service.build.is_none() {
+                return Err(Error::NothingToBuild { service: service.name.clone() });
+            }
+            // what leads there counts, not the link
+            let path = std::fs::canonicalize(&rule.path).unwrap_or_else(|_| rule.path.clone());
+            let rule = WatchRule { path: path.clone(), ..rule.clone() };
+            let context = service.build.as_ref().and_then(|build| build.context.clone());
+            let context = context.map(|context| std::fs::canonicalize(&context).unwrap_or(context));
+            let filter = Filter::new(&rule, context.as_deref(), !options.all_files)
+                .map_err(|source| Error::Io { path: path.clone(), source })?;
+            all.push(Rule { service: service.name.clone(), tree: Tree::new(path, filter), rule });
+        }
+    }
+    if all.is_empty() {
+        return Err(Error::NothingToWatch { services: options.services.clone() });
+    }
+    Ok(all)
+}
+
+/// The folder of this machine that the container sees in place of a copy.
+fn mounted(service: &Service, rule: &WatchRule) -> Option<String> {
+    let covers = |mount: &&Mount| matches!(mount, Mount::Bind { source, .. } if rule.path.starts_with(source));
+    rule.action.copies().then(|| service.mounts.iter().find(covers)).flatten().map(|mount| mount.target().to_owned())
+}
+
+struct Worker {
+    session: Session,
+    loaded: Arc<Loaded>,
+    engine: Arc<dyn Engine>,
+    service: String,
+    choices: Choices,
+    consent: Arc<dyn Consent>,
+    onlooker: Arc<dyn Onlooker>,
+}
+
+impl Worker {
+    async fn work(self, mut batches: UnboundedReceiver<Batch>) {
+        while let Some(mut batch) = batches.recv().await {
+            while let Ok(later) = batches.try_recv() {
+                batch.add(later);
+            }
+            let begun = Instant::now();
+            match self.carry_out(&batch).await {
+                Ok(done) if done.is_empty() => {}
+                Ok(done) => {
+                    let took = words::fine_duration(begun.elapsed());
+                    self.session.events.info(format!("{}: {} ({took})", self.service, done.join(", ")));
+                }
+                Err(Error::Cancelled) => return,
+                Err(error) => self.onlooker.failed(&self.service, error),
+            }
+        }
+    }
+
+    /// In words, what was done.
+    async fn carry_out(&self, batch: &Batch) -> Result<Vec<String>, Error> {
+        if batch.rebuild {
+            // what was copied is in the image now
+            return self.rebuild().await.map(|()| vec!["built again and replaced".to_owned()]);
+        }
+        let mut done = Vec::new();
+        for container in self.containers() {
+            let paths: Vec<&String> = batch.remove.iter().collect();
+            for paths in paths.chunks(PATHS) {
+                let words = ["rm", "-rf", "--"].into_iter().map(str::to_owned);
+                let command: Vec<String> = words.chain(paths.iter().map(|path| (*path).clone())).collect();
+                let hook = Hook { command, user: Some("0".to_owned()), ..Hook::default() };
+                self.exec(&container, &hook).await?;
+            }
+            let put = batch.put.clone();
+            let mut archives = pack(&put);
+            loop {
+                let next = tokio::task::spawn_blocking(move || (archives.next(), archives)).await;
+                let (archive, rest) = next.map_err(|error| Error::Other(error.to_string()))?;
+                archives = rest;
+                let Some(archive) = archive else { break };
+                let archive = archive.map_err(|error| Error::Other(format!("packing the files: {error}")))?;
+                self.engine.unpack(&container, archive).await?;
+            }
+        }
+        match batch.put.len() {
+            0 => {}
+            1 => done.extend(batch.put.values().map(|path| format!("copied {path}"))),
+            count => done.push(format!("copied {}", words::count(count, "file"))),
+        }
+        match batch.remove.len() {
+            0 => {}
+            1 => done.extend(batch.remove.iter().map(|path| format!("removed {path}"))),
+            count => done.push(format!("removed {}", words::count(count, "path"))),
+        }
+        for hook in &batch.exec {
+            for container in self.containers() {
+                self.exec(&container, hook).await?;
+            }
+            done.push(format!("ran {}", hook.command.join(" ")));
+        }
+        if batch.restart {
+            let platform = &self.loaded.platform.name;
+            let service = std::slice::from_ref(&self.service);
+            lifecycle(&self.session, platform, Some(&self.loaded), Action::Restart, service).await?;
+            done.push("restarted".to_owned());
+        }
+        Ok(done)
+    }
+
+    fn containers(&self) -> Vec<String> {
+        let platform = &self.loaded.platform;
+        let Some((_, service)) = platform.service(&self.service) else { return Vec::new() };
+        (1..=service.replicas).map(|replica| container_name(platform, service, replica)).collect()
+    }
+
+    async fn exec(&self, container: &str, hook: &Hook) -> Result<(), Error> {
+        let request = AttachedExec {
+            command: hook.command.clone(),
+            env: hook.environment.clone(),
+            user: hook.user.clone(),
+            workdir: hook.working_dir.clone(),
+            privileged: hook.privileged,
+            ..AttachedExec::default()
+        };
+        let output = self.engine.exec_as(container, &request, EXEC).await?;
+        if output.exit_code == 0 {
+            return Ok(());
+        }
+        let said = if output.stderr.is_empty() { output.stdout } else { output.stderr };
+        Err(Error::ExecFailed {
+            command: hook.command.join(" "),
+            container: container.to_owned(),
+            code: output.exit_code,
+            said: String::from_utf8_lossy(&said).trim().to_owned(),
+        })
+    }
+
+    /// A build that fails leaves the container as it is.
+    async fn rebuild(&self) -> Result<(), Error> {
+        let begun = Instant::now();
+        self.session.events.info(format!("{}: building its image again", self.service));
+        let mut loaded = (*self.loaded).clone();
+        look_at_contexts(&mut loaded.platform, &self.session.host().folders().cache).await;
+        let wanted = Wanted { services: vec![self.service.clone()], no_deps: true, build: true, ..Wanted::default() };
+        let options = UpOptions { wanted, no_dns: None, choices: self.choices.clone() };
+        let result = up(&self.session, &loaded, &options, &*self.consent).await;
+        let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let ok = result.is_ok();
+        self.session.events.emit(Event::Finished { ok, degraded: false, millis, summary: String::new() });
+        self.session.events.finish();
+        result.map(drop)
+    }
+}
