@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt};
+use tokio::io::AsyncWrite;
 
 use crate::event::Progress;
 use crate::model::{
@@ -297,6 +299,11 @@ pub trait Streams: Send + Sync {
     /// this process); returns its exit code.
     async fn exec_attached(&self, container: &str, request: &AttachedExec) -> Result<i64, EngineError>;
     async fn write_files(&self, container: &str, files: &[FileSpec]) -> Result<(), EngineError>;
+    /// Starts a program and talks to it. An engine that cannot says so.
+    async fn converse(&self, container: &str, request: &AttachedExec) -> Result<Conversation, EngineError> {
+        let operation = operation::exec(container, &request.command);
+        Err(EngineError::Other { operation, message: "this engine talks to no program".to_owned() })
+    }
     /// Unpacks an archive in the root folder of a container, running or not.
     async fn unpack(&self, container: &str, archive: Vec<u8>) -> Result<(), EngineError>;
     /// `None` when there is no such file.
@@ -306,6 +313,13 @@ pub trait Streams: Send + Sync {
     async fn held_file(&self, container: &str, file: &FileSpec) -> Result<Option<Vec<u8>>, EngineError> {
         self.read_file(container, &file.path).await
     }
+}
+
+/// Both ends of a program in a container, which reads the end of its input when this is dropped.
+pub struct Conversation {
+    pub input: Pin<Box<dyn AsyncWrite + Send>>,
+    /// What it writes to standard output.
+    pub output: BoxStream<'static, Result<Bytes, EngineError>>,
 }
 
 #[derive(Debug, Clone, Default)]

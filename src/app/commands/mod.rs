@@ -21,6 +21,7 @@ pub(in crate::app) mod run;
 pub(in crate::app) mod serve;
 pub(in crate::app) mod status;
 pub(in crate::app) mod uninstall;
+pub(in crate::app) mod unpacker;
 pub(in crate::app) mod up;
 pub(in crate::app) mod validate;
 pub(in crate::app) mod wait;

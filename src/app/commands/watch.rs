@@ -20,6 +20,7 @@ use crate::watch::{Batch, Files, Filter, Seen, Told, Tree, WatchError, inside, p
 use crate::words;
 
 use super::lifecycle::{Action, lifecycle};
+use super::unpacker::Unpackers;
 use super::up::up;
 
 /// Nothing more has happened for this long: the batch is whole.
@@ -280,12 +281,14 @@ struct Worker {
 
 impl Worker {
     async fn work(self, mut batches: UnboundedReceiver<Batch>) {
+        let mut shells = Unpackers::default();
+        self.prepare(&mut shells).await;
         while let Some(mut batch) = batches.recv().await {
             while let Ok(later) = batches.try_recv() {
                 batch.add(later);
             }
             let begun = Instant::now();
-            match self.carry_out(&batch).await {
+            match self.carry_out(&batch, &mut shells).await {
                 Ok(done) if done.is_empty() => {}
                 Ok(done) => {
                     let took = words::fine_duration(begun.elapsed());
@@ -294,11 +297,15 @@ impl Worker {
                 Err(Error::Cancelled) => return,
                 Err(error) => self.onlooker.failed(&self.service, error),
             }
+            if batch.restart || batch.rebuild {
+                self.containers().iter().for_each(|container| shells.forget(container));
+                self.prepare(&mut shells).await;
+            }
         }
     }
 
     /// In words, what was done.
-    async fn carry_out(&self, batch: &Batch) -> Result<Vec<String>, Error> {
+    async fn carry_out(&self, batch: &Batch, shells: &mut Unpackers) -> Result<Vec<String>, Error> {
         if batch.rebuild {
             // what was copied is in the image now
             return self.rebuild().await.map(|()| vec!["built again and replaced".to_owned()]);
@@ -320,7 +327,7 @@ impl Worker {
                 archives = rest;
                 let Some(archive) = archive else { break };
                 let archive = archive.map_err(|error| Error::Other(format!("packing the files: {error}")))?;
-                self.engine.unpack(&container, archive).await?;
+                shells.unpack(&*self.engine, &container, archive).await?;
             }
         }
         match batch.put.len() {
@@ -346,6 +353,12 @@ impl Worker {
             done.push("restarted".to_owned());
         }
         Ok(done)
+    }
+
+    async fn prepare(&self, shells: &mut Unpackers) {
+        for container in self.containers() {
+            shells.prepare(&*self.engine, &container).await;
+        }
     }
 
     fn containers(&self) -> Vec<String> {

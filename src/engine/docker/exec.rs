@@ -8,7 +8,7 @@ use bollard::models::ExecConfig;
 use futures_util::StreamExt;
 
 use super::{Docker, READ, errors};
-use crate::engine::{AttachedExec, EngineError, ExecOutput, operation};
+use crate::engine::{AttachedExec, Conversation, EngineError, ExecOutput, operation};
 
 /// Of each stream, this much is kept.
 const KEPT: usize = 1024 * 1024;
@@ -63,6 +63,35 @@ async fn run(
     }
     result.exit_code = exec_status(docker, operation, &id).await?;
     Ok(result)
+}
+
+pub(super) async fn converse(
+    docker: &Docker,
+    container: &str,
+    request: &AttachedExec,
+) -> Result<Conversation, EngineError> {
+    let operation = operation::exec(container, &request.command);
+    let config = ExecConfig {
+        attach_stdin: Some(true),
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        cmd: Some(request.command.clone()),
+        user: request.user.clone(),
+        ..ExecConfig::default()
+    };
+    let id = docker.call(&operation, READ, docker.client.create_exec(container, config)).await?.id;
+    let started = docker.client.start_exec(&id, None::<StartExecOptions>);
+    let StartExecResults::Attached { output, input } = docker.call(&operation, READ, started).await? else {
+        return Err(EngineError::Other { operation, message: "the engine did not attach it".to_owned() });
+    };
+    let output = output.filter_map(move |piece| {
+        std::future::ready(match piece {
+            Ok(LogOutput::StdErr { .. }) => None,
+            Ok(piece) => Some(Ok(piece.into_bytes())),
+            Err(error) => Some(Err(errors::engine_error(&operation, error))),
+        })
+    });
+    Ok(Conversation { input, output: output.boxed() })
 }
 
 /// The status of a program whose output has ended.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 
 use super::{Docker, container_files, exec, exec_attached, logs};
-use crate::engine::{AttachedExec, EngineError, ExecOutput, LogLine, LogOptions, Streams, operation};
+use crate::engine::{AttachedExec, Conversation, EngineError, ExecOutput, LogLine, LogOptions, Streams, operation};
 use crate::model::FileSpec;
 
 #[async_trait]
@@ -35,6 +35,10 @@ impl Streams for Docker {
 
     async fn exec_attached(&self, container: &str, request: &AttachedExec) -> Result<i64, EngineError> {
         exec_attached::exec_attached(self, container, request).await
+    }
+
+    async fn converse(&self, container: &str, request: &AttachedExec) -> Result<Conversation, EngineError> {
+        exec::converse(self, container, request).await
     }
 
     async fn unpack(&self, container: &str, archive: Vec<u8>) -> Result<(), EngineError> {
