@@ -65,6 +65,7 @@ pub async fn watch(
     consent: &Arc<dyn Consent>,
     onlooker: &Arc<dyn Onlooker>,
 ) -> Result<(), Error> {
+    session.check_known(&loaded.platform.name).await?;
     let rules = rules(session, loaded, options)?;
     let engine = session.engine()?;
     let (files, told) = Files::new()?;
