@@ -46,6 +46,7 @@ pub async fn by_name_and_label(
         volumes: names.volumes,
         images: images.into_iter().filter(|image| !image.is_empty()).collect(),
         labels: labels.to_vec(),
+        at_a_glance: false,
     };
     let mut all = engine.find(&query).await?;
     let labelled = std::mem::take(&mut all.labelled);
@@ -55,6 +56,13 @@ pub async fn by_name_and_label(
 /// What is ours by label alone: all that `down` needs.
 pub async fn ours(engine: &dyn Engine, platform: &str) -> Result<Observed, EngineError> {
     Ok(found(engine.find(&Query { platform: platform.to_owned(), ..Query::default() }).await?))
+}
+
+/// What is ours, as far as the engine's lists say it: for whoever takes all of it away, and waits neither for
+/// a container that is being started nor for what it would have to say.
+pub async fn ours_at_a_glance(engine: &dyn Engine, platform: &str) -> Result<Observed, EngineError> {
+    let query = Query { platform: platform.to_owned(), at_a_glance: true, ..Query::default() };
+    Ok(found(engine.find(&query).await?))
 }
 
 fn found(found: crate::engine::Found) -> Observed {

@@ -424,14 +424,24 @@ async fn networks_addresses_and_names() {
     assert_eq!(found.networks[0].subnets, ["10.213.77.0/28".parse().unwrap()]);
     assert!(found.networks[0].labels.contains_key(label::FINGERPRINT));
 
+    // the lists alone say who is there
+    let glance = engine.find(&Query { at_a_glance: true, ..query.clone() }).await.unwrap();
+    let brief = |found: &[macula::model::ObservedContainer]| {
+        found
+            .iter()
+            .map(|one| (one.name.clone(), one.state, one.labels.clone(), one.writes.clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(brief(&glance.containers), brief(&found.containers));
+    assert_eq!(glance.networks[0].name, network);
+
     // what is not ours is found by its name
     let foreign = Query {
         platform: "engine-test-nobody".into(),
         containers: vec![server.name.clone(), "server".into()],
         networks: vec![network.clone()],
         volumes: vec![format!("{}-var-lib-data", server.name)],
-        images: Vec::new(),
-        labels: Vec::new(),
+        ..Query::default()
     };
     let foreign = engine.find(&foreign).await.unwrap();
     assert_eq!((foreign.containers.len(), foreign.networks.len(), foreign.volumes.len()), (1, 1, 1));

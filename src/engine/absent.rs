@@ -214,7 +214,7 @@ impl Streams for Absent {
         gone(container)
     }
 
-    async fn exec(&self, container: &str, _: &[String], _: Duration) -> Result<ExecOutput, EngineError> {
+    async fn exec_as(&self, container: &str, _: &AttachedExec, _: Duration) -> Result<ExecOutput, EngineError> {
         gone(container)
     }
 

@@ -46,6 +46,10 @@ pub struct Query {
     pub images: Vec<String>,
     /// And all containers, whoever's, that bear one of these labels (`key=value`).
     pub labels: Vec<String>,
+    /// What the engine's lists say is enough; nothing is looked at one by one. Such a look waits for nobody,
+    /// while the details of a container come only when the engine has done with starting it. Not known then:
+    /// how one ended, how often it was started again, what a network's containers are.
+    pub at_a_glance: bool,
 }
 
 /// The engine's part of [`crate::model::Observed`].
@@ -285,16 +289,17 @@ pub trait Streams: Send + Sync {
         options: &LogOptions,
     ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError>;
     /// Runs to its end, output kept (each stream at most 1 MiB).
-    async fn exec(&self, container: &str, command: &[String], timeout: Duration) -> Result<ExecOutput, EngineError>;
+    async fn exec(&self, container: &str, command: &[String], timeout: Duration) -> Result<ExecOutput, EngineError> {
+        let request = AttachedExec { command: command.to_vec(), ..AttachedExec::default() };
+        self.exec_as(container, &request, timeout).await
+    }
     /// The same as a user, in a folder, with variables.
     async fn exec_as(
         &self,
         container: &str,
         request: &AttachedExec,
         timeout: Duration,
-    ) -> Result<ExecOutput, EngineError> {
-        self.exec(container, &request.command, timeout).await
-    }
+    ) -> Result<ExecOutput, EngineError>;
     /// Runs a command with the caller's own terminal or pipes attached (stdin, stdout, stderr of
     /// this process); returns its exit code.
     async fn exec_attached(&self, container: &str, request: &AttachedExec) -> Result<i64, EngineError>;

@@ -71,6 +71,16 @@ fn exec_gives_input_output_and_exit_code() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), (1 << 20).to_string());
 
+    // one that reads none of it, and ends with a code of its own
+    let mut command = platform.program(["exec", "-T", "bob", "sh", "-c", "exec <&-; sleep 1; echo enough; exit 3"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // ends with the pipe, when the program has gone
+    let typist = std::thread::spawn(move || while stdin.write_all(&[b'x'; 1 << 16]).is_ok() {});
+    let output = child.wait_with_output().unwrap();
+    typist.join().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stdout).trim()), (Some(3), "enough"));
+
     let done = platform
         .run_with("exec", &["-u", "nobody", "-w", "/www", "-e", "A=b c", "bob", "sh", "-c", "id -un; pwd; echo $A"]);
     assert_eq!(done.ok().out, "nobody\n/www\nb c\n");

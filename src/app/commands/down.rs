@@ -75,8 +75,15 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
     session.check_known(name).await?;
     let _lock = session.lock(name).await?;
     let network = name.network();
-    let (facts, observed, cluster) =
-        tokio::join!(engine.facts(), observe::ours(&*engine, name), look_for(session, name, &network, &network));
+    // a cancelled `up` leaves containers that the engine still starts: where their data goes too, nobody is
+    // told to stop, and how they are does not matter
+    let look = async {
+        match options.volumes {
+            true => observe::ours_at_a_glance(&*engine, name).await,
+            false => observe::ours(&*engine, name).await,
+        }
+    };
+    let (facts, observed, cluster) = tokio::join!(engine.facts(), look, look_for(session, name, &network, &network));
     let (observed, cluster) = (observed?, cluster?);
     let own = Owner::read(session.host()).await?;
     if let Some(owner) = owner::other(own.as_ref(), name, &observed).filter(|_| !options.any_owner) {

@@ -110,6 +110,21 @@ async fn a_plain_resolv_conf_gets_our_server_first_and_is_put_back() {
     assert_eq!(uninstall(&host, folder()).await.unwrap(), None);
 }
 
+/// What a run whose receipt is lost has left is ours already, also where nobody may write it.
+#[tokio::test]
+async fn what_stands_there_already_is_not_written_again() {
+    let host = resolving(plain(), "/etc/resolv.conf", "nameserver 127.0.0.9\n");
+    install(&host, folder(), &target(53), Method::Auto).await.unwrap();
+    let written = host.text("/etc/resolv.conf").unwrap();
+
+    let immutable = FakeHost::new().file("/etc/resolv.conf", written);
+    immutable.clone().name("ns.macula.local", Some(ours()));
+    let immutable =
+        immutable.answer("sudo tee /etc/resolv.conf", 1, "", "tee: /etc/resolv.conf: Operation not permitted\n");
+    let installed = install(&immutable, folder(), &target(53), Method::Auto).await.unwrap();
+    assert_eq!((installed.rung, installed.tried.len()), (Rung::ResolvConf, 0));
+}
+
 #[tokio::test]
 async fn servers_that_would_be_asked_beside_ours_are_put_out_of_force() {
     let text = "options rotate\nnameserver 192.0.2.1\n";

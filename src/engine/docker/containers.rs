@@ -79,7 +79,7 @@ impl Containers for Docker {
 
     async fn labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError> {
         let listed = self.list(Filters::from([("label".to_owned(), vec![label.to_owned()])])).await?;
-        let found = self.detailed(listed.into_iter()).await?;
+        let found = self.detailed(listed.into_iter(), false).await?;
         Ok(found.into_iter().filter(|found| !creation::is_unfinished(&found.name)).collect())
     }
 

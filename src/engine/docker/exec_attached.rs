@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use rustix::process::{Pid, kill_process};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -52,13 +52,16 @@ pub(super) async fn exec_attached(
     let other = |error: std::io::Error| EngineError::Other { operation: operation.clone(), message: error.to_string() };
     // put back when this function ends, in whatever way
     let _raw = request.tty.then(RawTerminal::enter).flatten();
-    let mut typed = if request.stdin { standard_input() } else { mpsc::channel(1).1 };
-    let mut typing = request.stdin;
+    let typed = if request.stdin { standard_input() } else { mpsc::channel(1).1 };
     let mut resized = signal(SignalKind::window_change()).map_err(other)?;
     let mut ended = Ended::listen().map_err(other)?;
     if request.tty {
         fit_terminal(docker, &id).await;
     }
+    // beside what it says: one that reads no more, or has ended, leaves a full pipe that is never taken up
+    let feed = feed(typed, &mut input);
+    tokio::pin!(feed);
+    let mut feeding = request.stdin;
     loop {
         tokio::select! {
             piece = output.next() => match piece {
@@ -72,21 +75,8 @@ pub(super) async fn exec_attached(
                 }
                 None => break,
             },
-            piece = typed.recv(), if typing => {
-                let written = match piece {
-                    Some(piece) => match input.write_all(&piece).await {
-                        Ok(()) => input.flush().await,
-                        error => error,
-                    },
-                    // the end of our input is the end of its
-                    None => {
-                        typing = false;
-                        input.shutdown().await
-                    }
-                };
-                // it reads no more: its output and its status still count
-                typing &= written.is_ok();
-            }
+            // it reads no more: its output and its status still count
+            () = &mut feed, if feeding => feeding = false,
             _ = resized.recv(), if request.tty => fit_terminal(docker, &id).await,
             number = ended.by() => {
                 end_program(docker, container, &id).await;
@@ -96,6 +86,17 @@ pub(super) async fn exec_attached(
         }
     }
     exec_status(docker, &operation, &id).await
+}
+
+/// What is typed goes to the program, for as long as it reads; the end of our input is the end of its.
+async fn feed(mut typed: mpsc::Receiver<Bytes>, input: &mut (impl AsyncWrite + Unpin)) {
+    while let Some(piece) = typed.recv().await {
+        if input.write_all(&piece).await.is_err() || input.flush().await.is_err() {
+            return;
+        }
+    }
+    // one that has ended needs no end of its input
+    let _ = input.shutdown().await;
 }
 
 /// Signals that end this program. Keys of a terminal are none: they go to the program in the container.

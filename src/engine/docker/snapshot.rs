@@ -9,7 +9,7 @@ use bollard::models::{ImageInspect, Network, Volume};
 use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptions, ListVolumesOptions};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::answers::{Inspected, Listed, ListedImage, ListedPort, Ports, Published, State, encoded, writes};
+use super::answers::{Inspected, Listed, ListedImage, ListedPort, Ports, Published, encoded, writes};
 use super::networks::{observed_network, sorted};
 use super::reference::{Reference, familiar};
 use super::{Docker, READ};
@@ -31,8 +31,8 @@ impl Docker {
         query: &Query,
     ) -> Result<(Vec<ObservedContainer>, Vec<ObservedContainer>), EngineError> {
         let listed = self.list(Filters::new()).await?;
-        let found = self.detailed(listed.into_iter().filter(|one| is_wanted(one, query) || is_labelled(one, query)));
-        let found = found.await?;
+        let found = listed.into_iter().filter(|one| is_wanted(one, query) || is_labelled(one, query));
+        let found = self.detailed(found, query.at_a_glance).await?;
         let wanted = |one: &&ObservedContainer| {
             one.label(label::PLATFORM) == Some(&query.platform) || query.containers.contains(&one.name)
         };
@@ -48,13 +48,15 @@ impl Docker {
     pub(super) async fn detailed(
         &self,
         listed: impl Iterator<Item = Listed> + Send,
+        at_a_glance: bool,
     ) -> Result<Vec<ObservedContainer>, EngineError> {
         let mut found: Vec<ObservedContainer> = stream::iter(listed)
             .map(|listed| async move {
+                let read = if at_a_glance { from_list } else { running };
                 if !self.podman()
-                    && let Some(running) = running(&listed)
+                    && let Some(found) = read(&listed)
                 {
-                    return Ok(Some(running));
+                    return Ok(Some(found));
                 }
                 match self.inspect(&listed.id).await {
                     Ok(container) => Ok(Some(container)),
@@ -86,7 +88,9 @@ impl Docker {
             named || is_ours(network.labels.as_ref(), &query.platform)
         });
         let mut found: Vec<ObservedNetwork> = stream::iter(wanted)
-            .map(|network| async move { self.with_containers(network).await })
+            .map(|network| async move {
+                if query.at_a_glance { Ok(observed_network(&network)) } else { self.with_containers(network).await }
+            })
             .buffer_unordered(SIDE_BY_SIDE)
             .try_collect()
             .await?;
@@ -212,6 +216,11 @@ pub(super) fn running(listed: &Listed) -> Option<ObservedContainer> {
     if listed.state != "running" || !named || has_just_started(&listed.status) {
         return None;
     }
+    from_list(listed)
+}
+
+/// What the list says of one, whatever its state: not how it ended, nor how often it was started again.
+fn from_list(listed: &Listed) -> Option<ObservedContainer> {
     // those of links have a second slash
     let mut names = listed.names.iter().flatten().filter_map(|name| name.strip_prefix('/'));
     let health = listed.status.rsplit_once('(').map_or("", |(_, word)| word.trim_end_matches(')'));
@@ -224,7 +233,7 @@ pub(super) fn running(listed: &Listed) -> Option<ObservedContainer> {
         name: names.find(|name| !name.contains('/'))?.to_owned(),
         image: listed.image.clone(),
         image_id: listed.image_id.clone(),
-        state: ContainerState::Running,
+        state: container_state(&listed.state, false),
         health: health_of(health.strip_prefix("health: ").unwrap_or(health)),
         exit_code: None,
         labels: sorted(listed.labels.clone()),
@@ -282,7 +291,7 @@ fn listed_port(port: &ListedPort) -> Option<PortBinding> {
 
 pub(super) fn observed_container(inspected: &Inspected, podman: bool) -> ObservedContainer {
     let state = &inspected.state;
-    let status = container_state(state);
+    let status = container_state(&state.status, state.running);
     // one that waits to be started again has ended too
     let ended = matches!(status, ContainerState::Exited | ContainerState::Dead | ContainerState::Restarting);
     let networks = inspected.network_settings.networks.iter().flatten();
@@ -311,15 +320,15 @@ pub(super) fn observed_container(inspected: &Inspected, podman: bool) -> Observe
     }
 }
 
-fn container_state(state: &State) -> ContainerState {
-    match state.status.as_str() {
+fn container_state(status: &str, running: bool) -> ContainerState {
+    match status {
         "running" | "stopping" => ContainerState::Running,
         "paused" => ContainerState::Paused,
         "restarting" => ContainerState::Restarting,
         "removing" => ContainerState::Removing,
         "exited" | "stopped" => ContainerState::Exited,
         "dead" => ContainerState::Dead,
-        "" if state.running => ContainerState::Running,
+        "" if running => ContainerState::Running,
         // Podman's `configured` and `initialized` are made and not yet started
         _ => ContainerState::Created,
     }

@@ -192,6 +192,7 @@ async fn a_look_is_one_list_of_each_kind() {
         networks: vec!["macula-a".into()],
         images: ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec(),
         labels: vec!["cluster=a".into()],
+        ..Query::default()
     };
     let found = crate::engine::Engine::find(&docker, &query).await.unwrap();
     let mut asked = asked.lock().unwrap().clone();
@@ -311,4 +312,36 @@ fn a_container_that_runs_is_read_from_the_list() {
     json["Image"] = "grafana/grafana:13.2.2".into();
     json["State"] = "restarting".into();
     assert_eq!(listed(json), None);
+}
+
+#[test]
+fn one_that_is_being_started_or_has_ended_is_read_from_the_list_at_a_glance() {
+    let listed = |state: &str, status: &str| -> Listed {
+        serde_json::from_value(serde_json::json!({
+            "Id": "8f1c",
+            "Names": ["/macula-postgres-1"],
+            "Image": "sha256:ab",
+            "ImageID": "sha256:ab",
+            "Created": 1_795_224_290,
+            "State": state,
+            "Status": status,
+            "Labels": {"dev.macula.platform": "macula"},
+            "NetworkSettings": {"Networks": {"macula": {"IPAddress": ""}}},
+            "Mounts": [{"Type": "volume", "Name": "macula-postgres", "Destination": "/data", "RW": true}],
+        }))
+        .unwrap()
+    };
+    for (state, status, expected) in [
+        ("created", "Created", ContainerState::Created),
+        ("running", "Up Less than a second", ContainerState::Running),
+        ("restarting", "Restarting (1) 2 seconds ago", ContainerState::Restarting),
+        ("exited", "Exited (0) 3 seconds ago", ContainerState::Exited),
+    ] {
+        let listed = listed(state, status);
+        let found = from_list(&listed).unwrap();
+        assert_eq!((found.name.as_str(), found.state), ("macula-postgres-1", expected), "{state}");
+        assert_eq!(found.writes, ["macula-postgres"], "{state}");
+        // its details are asked for otherwise
+        assert!(running(&listed).is_none(), "{state}");
+    }
 }

@@ -19,11 +19,6 @@ impl Streams for Docker {
         Ok(logs::logs(self, container, options))
     }
 
-    async fn exec(&self, container: &str, command: &[String], timeout: Duration) -> Result<ExecOutput, EngineError> {
-        let request = AttachedExec { command: command.to_vec(), ..AttachedExec::default() };
-        exec::exec(self, container, &request, timeout).await
-    }
-
     async fn exec_as(
         &self,
         container: &str,

@@ -24,9 +24,14 @@ impl Streams for FakeEngine {
         Ok(stream::iter(lines).boxed())
     }
 
-    async fn exec(&self, container: &str, command: &[String], _timeout: Duration) -> Result<ExecOutput, EngineError> {
-        let words = command.join(" ");
-        let operation = operation::exec(container, command);
+    async fn exec_as(
+        &self,
+        container: &str,
+        request: &AttachedExec,
+        _timeout: Duration,
+    ) -> Result<ExecOutput, EngineError> {
+        let words = request.command.join(" ");
+        let operation = operation::exec(container, &request.command);
         let world = self.act_on(&operation, &words)?;
         let found = world.find(container).map_err(missing(&operation))?;
         if !found.running() {
@@ -39,7 +44,7 @@ impl Streams for FakeEngine {
     }
 
     async fn exec_attached(&self, container: &str, request: &AttachedExec) -> Result<i64, EngineError> {
-        let output = self.exec(container, &request.command, Duration::MAX).await?;
+        let output = self.exec_as(container, request, Duration::MAX).await?;
         Ok(output.exit_code)
     }
 
