@@ -12,6 +12,7 @@ use crate::model::{DEFAULT_NODE_IMAGE, Platform};
 use crate::plan::forecast::{Forecast, forecast};
 use crate::plan::{Action, LeftOut, Plan, select};
 
+use super::apart;
 use super::cluster::join::{self, Joined};
 use super::survey::{KeptStacks, Look, Survey, survey_with};
 use super::{Error, Session, durations};
@@ -127,6 +128,12 @@ pub(super) async fn prepare_without(
         if !addons::image_names().contains(&unused.as_str()) && *unused != node_image(&survey.platform) {
             session.events.warn(format!("images.overrides: no stack has the image {unused}"));
         }
+    }
+    for unseen in apart::unseen_by_the_engine(session.host(), &survey.facts, &survey.platform).await {
+        session.events.warn(format!(
+            "{unseen} is in this container only, and the engine, which is outside of it, mounts its own path of that name: mount \
+             the project into this container under the path that it has on the engine's machine, or use `configs:`"
+        ));
     }
     let anew: BTreeSet<String> = match (wanted.recreate, wanted.services.as_slice()) {
         (false, _) => BTreeSet::new(),

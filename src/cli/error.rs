@@ -354,6 +354,10 @@ impl From<EngineError> for CliError {
             EngineError::Conflict { .. } => new(ErrorKind::Conflict)
                 .hint("it does not belong to this platform, so macula leaves it alone: rename or remove it yourself")
                 .hint("or give this platform another name with `--name`: everything it makes is named after it"),
+            EngineError::Attached { network, containers, .. } => {
+                let leave = |new: Self, name: &String| new.shell(["docker", "network", "disconnect", network, name]);
+                containers.iter().fold(new(ErrorKind::Conflict), leave).again(Again::AsItIs)
+            }
             EngineError::SubnetTaken { .. } => new(ErrorKind::Conflict)
                 .hint("another network has this subnet: set another one, or leave the choice to macula")
                 .suggest(macula("doctor subnet").why("to see which network it is")),
@@ -522,6 +526,11 @@ mod tests {
             EngineError::Unreachable { tried: "unix:///var/run/docker.sock: no such socket".into() },
             EngineError::NotFound { operation: op(), what: "network macula".into() },
             EngineError::Conflict { operation: op(), message: "the name is in use".into() },
+            EngineError::Attached {
+                operation: "removing network macula".into(),
+                network: "macula".into(),
+                containers: vec!["job-7".into()],
+            },
             EngineError::PortTaken { operation: op(), address: "127.0.0.1:80".into() },
             EngineError::DiskFull { operation: op(), message: "write /var/lib: ENOSPC".into() },
             EngineError::Timeout { operation: op(), after: Duration::from_secs(60) },
@@ -541,6 +550,11 @@ mod tests {
         error: creating container macula-web-1: the name is in use
           hint: it does not belong to this platform, so macula leaves it alone: rename or remove it yourself
           hint: or give this platform another name with `--name`: everything it makes is named after it
+        exit 5
+
+        error: removing network macula: job-7 is still attached to it
+          try: docker network disconnect macula job-7
+          try: macula up
         exit 5
 
         error: creating container macula-web-1: 127.0.0.1:80 is taken

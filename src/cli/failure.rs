@@ -368,9 +368,17 @@ pub fn no_engine(discovery: &Discovery) -> CliError {
             Refusal::TooOld { api } => {
                 format!("{}: it supports API {api}; 1.41 or later is required", attempt.endpoint)
             }
-            Refusal::Silent(text) | Refusal::Other(text) => format!("{}: {text}", attempt.endpoint),
+            Refusal::Silent(text) | Refusal::Unsupported(text) | Refusal::Other(text)
+                if attempt.endpoint.is_empty() =>
+            {
+                text.clone()
+            }
+            Refusal::Silent(text) | Refusal::Unsupported(text) | Refusal::Other(text) => {
+                format!("{}: {text}", attempt.endpoint)
+            }
         };
         new.causes.push(text);
+        new = refusal.ways_round().iter().fold(new, |new, way| new.hint(*way));
     }
     if new.causes.is_empty() {
         let tried: Vec<&str> = discovery.attempts.iter().map(|attempt| attempt.endpoint.as_str()).collect();

@@ -49,7 +49,34 @@ pub enum Refusal {
     },
     /// It takes the connection and says nothing: it hangs.
     Silent(String),
+    /// It is reached in a way that macula does not know: through TLS or ssh.
+    Unsupported(String),
     Other(String),
+}
+
+impl Refusal {
+    /// Ways to such an engine that do work.
+    pub fn ways_round(&self) -> &'static [&'static str] {
+        match self {
+            Self::Unsupported(_) => &[
+                "bring the engine's socket here with `ssh -fNL /tmp/docker.sock:/var/run/docker.sock HOST`, and set \
+                 DOCKER_HOST=unix:///tmp/docker.sock",
+                "in a CI job with the engine beside it, switch TLS off for both: DOCKER_TLS_CERTDIR=\"\", \
+                 DOCKER_HOST=tcp://docker:2375, and no DOCKER_TLS_VERIFY",
+            ],
+            _ => &[],
+        }
+    }
+}
+
+/// Why an endpoint cannot be used, by its scheme.
+fn unsupported(endpoint: &str) -> Option<Refusal> {
+    let way = match endpoint.split_once("://")?.0 {
+        "ssh" => "ssh",
+        "https" => "TLS",
+        _ => return None,
+    };
+    Some(Refusal::Unsupported(format!("engines behind {way} are not supported")))
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +125,7 @@ pub async fn discover(host: &dyn Host) -> (Discovery, Option<Arc<dyn Engine>>) {
     let candidates = candidates(host, &configuration).await;
     for Candidate { source, endpoint, trouble } in candidates {
         let result = match trouble {
-            Some(why) => Err(Refusal::Other(why)),
+            Some(refusal) => Err(refusal),
             None => match Docker::reach(&endpoint).await {
                 Ok(docker) => Ok(docker),
                 Err(error) => Err(refusal(host, &endpoint, error).await),
@@ -122,20 +149,23 @@ struct Candidate {
     /// Empty when the context that is meant does not say.
     endpoint: String,
     /// It is meant, and cannot be used.
-    trouble: Option<String>,
+    trouble: Option<Refusal>,
 }
 
 async fn candidates(host: &dyn Host, configuration: &Configuration) -> Vec<Candidate> {
     let set = |name: &str| host.env(name).filter(|value| !value.is_empty());
     if let Some(endpoint) = set("DOCKER_HOST") {
         let tls = set("DOCKER_TLS_VERIFY").is_some() && !endpoint.starts_with("unix://");
-        let trouble = tls.then(|| "DOCKER_TLS_VERIFY is set, and engines behind TLS are not supported".to_owned());
+        let tls = tls.then(|| {
+            Refusal::Unsupported("DOCKER_TLS_VERIFY is set, and engines behind TLS are not supported".to_owned())
+        });
+        let trouble = unsupported(&endpoint).or(tls);
         return vec![Candidate { source: Source::DockerHost, endpoint, trouble }];
     }
     let context = set("DOCKER_CONTEXT").or_else(|| configuration.current_context.clone());
     if let Some(context) = context.filter(|context| !context.is_empty() && context != DEFAULT_CONTEXT) {
         let (endpoint, trouble) = match configuration.endpoint_of(host, &context).await {
-            Ok(endpoint) => (endpoint, None),
+            Ok(endpoint) => (endpoint.clone(), unsupported(&endpoint)),
             Err(why) => (String::new(), Some(why)),
         };
         return vec![Candidate { source: Source::Context(context), endpoint, trouble }];
@@ -168,6 +198,9 @@ async fn refusal(host: &dyn Host, endpoint: &str, error: ConnectError) -> Refusa
         },
         ConnectError::TooOld(api) => Refusal::TooOld { api },
         ConnectError::Silent(message) => Refusal::Silent(message),
+        ConnectError::Other(message) if message.contains("HTTP request to an HTTPS server") => {
+            Refusal::Unsupported("the engine speaks TLS, which is not supported".to_owned())
+        }
         ConnectError::Other(message) => Refusal::Other(message),
     }
 }
@@ -239,21 +272,21 @@ impl Configuration {
         logins.map(|(host, login)| (host.clone(), login.auth.clone())).collect()
     }
 
-    async fn endpoint_of(&self, host: &dyn Host, context: &str) -> Result<String, String> {
+    async fn endpoint_of(&self, host: &dyn Host, context: &str) -> Result<String, Refusal> {
         let folder = words::hex(Sha256::digest(context.as_bytes()));
         let path = self.folder.join("contexts").join("meta").join(&folder).join("meta.json");
-        let text = host
-            .read(&path)
-            .await
-            .map_err(|error| format!("the Docker context `{context}` cannot be read ({}: {error})", path.display()))?;
-        let meta: ContextMeta = serde_json::from_slice(&text)
-            .map_err(|error| format!("the Docker context `{context}` is damaged ({}: {error})", path.display()))?;
+        let place = path.display();
+        let other = |what: String| Refusal::Other(format!("the Docker context `{context}` {what}"));
+        let text = host.read(&path).await.map_err(|error| other(format!("cannot be read ({place}: {error})")))?;
+        let meta: ContextMeta =
+            serde_json::from_slice(&text).map_err(|error| other(format!("is damaged ({place}: {error})")))?;
         let endpoint = meta.endpoints.get("docker").map(|endpoint| endpoint.host.clone()).unwrap_or_default();
         if endpoint.is_empty() {
-            return Err(format!("the Docker context `{context}` names no engine ({})", path.display()));
+            return Err(other(format!("names no engine ({place})")));
         }
         if self.keys_of(host, &folder).await {
-            return Err(format!("the Docker context `{context}` needs TLS, which is not supported ({endpoint})"));
+            let what = format!("the Docker context `{context}` needs TLS, which is not supported ({endpoint})");
+            return Err(Refusal::Unsupported(what));
         }
         Ok(endpoint)
     }

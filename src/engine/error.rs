@@ -14,6 +14,9 @@ pub enum EngineError {
     /// Another network has taken the subnet since it was chosen.
     #[error("{operation}: {message}")]
     SubnetTaken { operation: String, message: String },
+    /// Containers that are not ours are attached to a network that is to go.
+    #[error("{operation}: {} is still attached to it", containers.join(", "))]
+    Attached { operation: String, network: String, containers: Vec<String> },
     /// Somebody else holds a port that the container publishes.
     #[error("{operation}: {address} is taken")]
     PortTaken { operation: String, address: String },

@@ -75,6 +75,9 @@ pub struct ObservedContainer {
     pub ports: Vec<PortBinding>,
     /// Volumes by name, and folders of the host, that it may write to.
     pub writes: Vec<String>,
+    /// Volumes by name that it may only read.
+    #[serde(default)]
+    pub reads: Vec<String>,
     /// Seconds since the Unix epoch; of one that the engine only lists, when it was made.
     pub started_at: Option<i64>,
     /// Seconds that it has run without a break, where the engine says so in its list.

@@ -17,7 +17,12 @@ pub struct Keep {
 /// label.
 pub fn down(platform: &str, observed: &Observed, keep: Keep) -> Plan {
     let ours = |labels: &BTreeMap<String, String>| labels.get(label::PLATFORM).is_some_and(|name| name == platform);
-    let containers: Vec<&ObservedContainer> = observed.containers.iter().filter(|found| ours(&found.labels)).collect();
+    let mut containers: Vec<&ObservedContainer> =
+        observed.containers.iter().filter(|found| ours(&found.labels)).collect();
+    if keep.remove_volumes {
+        // an engine takes containers one after the other in large part, and long for files: those with data first
+        containers.sort_by_key(|found| found.writes.is_empty());
+    }
     let mut plan = Plan::default();
     let stop_id = |found: &ObservedContainer| format!("stop container {}", found.name);
     // what is told to stop writes its data out; where all of it is removed, nobody waits for that
@@ -27,6 +32,8 @@ pub fn down(platform: &str, observed: &Observed, keep: Keep) -> Plan {
         runs(found) && (told || !(keep.remove_volumes && found.writes.iter().all(discarded)))
     };
     let mut removals = Vec::new();
+    // by volume, the containers that have it
+    let mut uses: BTreeMap<&String, Vec<StepId>> = BTreeMap::new();
     for found in &containers {
         let service = found.label(label::SERVICE).unwrap_or(&found.name);
         let id = ResourceId::new(ResourceKind::Container, &found.name);
@@ -47,6 +54,9 @@ pub fn down(platform: &str, observed: &Observed, keep: Keep) -> Plan {
         }
         let remove = format!("remove {id}");
         push(&mut plan, remove.clone(), id, service, Action::RemoveContainer { container: found.name.clone() }, before);
+        for volume in found.writes.iter().chain(&found.reads) {
+            uses.entry(volume).or_default().push(remove.clone());
+        }
         removals.push(remove);
     }
     for found in observed.unfinished.iter().filter(|found| ours(&found.labels)) {
@@ -55,6 +65,9 @@ pub fn down(platform: &str, observed: &Observed, keep: Keep) -> Plan {
         let service = found.label(label::SERVICE).unwrap_or(&found.name);
         let action = Action::RemoveContainer { container: found.name.clone() };
         push(&mut plan, remove.clone(), id, service, action, Vec::new());
+        for volume in found.writes.iter().chain(&found.reads) {
+            uses.entry(volume).or_default().push(remove.clone());
+        }
         removals.push(remove);
     }
     for found in observed.networks.iter().filter(|found| ours(&found.labels)) {
@@ -80,7 +93,8 @@ pub fn down(platform: &str, observed: &Observed, keep: Keep) -> Plan {
                 id,
                 group,
                 Action::RemoveVolume { name: found.name.clone() },
-                removals.clone(),
+                // the files of many databases take longer than all containers: nobody else is waited for
+                uses.get(&found.name).unwrap_or(&removals).clone(),
             );
         }
     }

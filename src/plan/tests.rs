@@ -890,12 +890,19 @@ fn nobody_waits_for_data_that_is_removed() {
     }
     assert_snapshot!(down("macula", &world, Keep { remove_volumes: true }).to_string(), @"
     - remove container macula-db-1 (requested)
-    - remove container macula-migrate-1 (requested)
     - stop container macula-web-1 (requested)
     - remove container macula-web-1 (requested) after stop container macula-web-1
-    - remove network macula (requested) after remove container macula-db-1, remove container macula-migrate-1, remove container macula-web-1
-    - remove volume macula-db-data (requested) after remove container macula-db-1, remove container macula-migrate-1, remove container macula-web-1
+    - remove container macula-migrate-1 (requested)
+    - remove network macula (requested) after remove container macula-db-1, remove container macula-web-1, remove container macula-migrate-1
+    - remove volume macula-db-data (requested) after remove container macula-db-1
     ");
+    // whoever only reads it has it too
+    for found in world.containers.iter_mut().filter(|found| found.label(label::SERVICE) == Some("web")) {
+        found.reads.push("macula-db-data".to_owned());
+    }
+    let plan = down("macula", &world, Keep { remove_volumes: true });
+    let after = &plan.index()["remove volume macula-db-data"].after;
+    assert_eq!(*after, ["remove container macula-db-1", "remove container macula-web-1"]);
     let kept = down("macula", &world, Keep::default()).to_string();
     assert!(kept.contains("stop container macula-db-1"), "{kept}");
 }

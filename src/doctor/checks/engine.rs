@@ -123,7 +123,7 @@ fn reason(refusal: &Refusal) -> String {
         Refusal::PermissionDenied { .. } => "permission denied".to_owned(),
         Refusal::NotListening => "nothing is listening".to_owned(),
         Refusal::TooOld { api } => format!("speaks only API {api}"),
-        Refusal::Silent(message) | Refusal::Other(message) => message.clone(),
+        Refusal::Silent(message) | Refusal::Unsupported(message) | Refusal::Other(message) => message.clone(),
     }
 }
 
@@ -286,6 +286,8 @@ pub(in crate::doctor) async fn context(context: &Context<'_>) -> Verdict {
             .fix(Fix::advice(format!("`{back}` goes back to the engine of this machine"))),
         Ok(()) => Verdict::ok(format!("{}, on this machine", naming(attempt))),
         Err(Refusal::PermissionDenied { .. } | Refusal::TooOld { .. }) => Verdict::ok(naming(attempt)),
+        Err(refusal @ Refusal::Unsupported(_)) => Verdict::failed(format!("{}: {}", naming(attempt), reason(refusal)))
+            .fix(Fix::advice(refusal.ways_round().join("; or "))),
         Err(refusal) => Verdict::failed(format!("{}: {}", naming(attempt), reason(refusal)))
             .fix(Fix::advice(format!("start it, or go back to the engine of this machine with `{back}`"))),
     }

@@ -289,6 +289,15 @@ pub(super) fn writes(mounts: Option<&[Mounted]>) -> Vec<String> {
     all
 }
 
+/// Volumes by name that a container may only read.
+pub(super) fn reads(mounts: Option<&[Mounted]>) -> Vec<String> {
+    let read = mounts.unwrap_or_default().iter().filter(|mount| mount.writable == Some(false));
+    let mut all: Vec<String> = read.map(|mount| mount.name.clone()).filter(|name| !name.is_empty()).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ use bollard::models::{
     EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, Network, NetworkConnectRequest, NetworkCreateRequest,
     NetworkDisconnectRequest, VolumeCreateRequest,
 };
-use bollard::query_parameters::{ListNetworksOptions, RemoveVolumeOptions};
+use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptions, RemoveVolumeOptions};
 
 use super::version::ApiVersion;
 use super::{CHANGE, Docker, READ, answers, hash_map, unless_missing};
@@ -81,7 +81,17 @@ impl Networks for Docker {
 
     async fn remove_network(&self, name: &str) -> Result<(), EngineError> {
         let operation = operation::remove_network(name);
-        unless_missing(self.call(&operation, CHANGE, self.client.remove_network(name)).await)
+        let removed = self.call(&operation, CHANGE, self.client.remove_network(name)).await;
+        let Err(refused @ EngineError::Conflict { .. }) = removed else { return unless_missing(removed) };
+        let inspected = self.client.inspect_network(name, None::<InspectNetworkOptions>);
+        let inspected = self.call(&operation, READ, inspected).await;
+        let attached = inspected.ok().and_then(|network| network.containers).unwrap_or_default();
+        let mut containers: Vec<String> = attached.into_values().filter_map(|container| container.name).collect();
+        if containers.is_empty() {
+            return Err(refused);
+        }
+        containers.sort();
+        Err(EngineError::Attached { operation, network: name.to_owned(), containers })
     }
 
     async fn readdress(&self, container: &str, network: &str, address: Ipv4Addr) -> Result<(), EngineError> {

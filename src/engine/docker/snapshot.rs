@@ -9,7 +9,7 @@ use bollard::models::{ImageInspect, Network, Volume};
 use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptions, ListVolumesOptions};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::answers::{Inspected, Listed, ListedImage, ListedPort, Ports, Published, encoded, writes};
+use super::answers::{Inspected, Listed, ListedImage, ListedPort, Ports, Published, encoded, reads, writes};
 use super::networks::{observed_network, sorted};
 use super::reference::{Reference, familiar};
 use super::{Docker, READ};
@@ -242,6 +242,7 @@ fn from_list(listed: &Listed) -> Option<ObservedContainer> {
             .collect(),
         ports,
         writes: writes(listed.mounts.as_deref()),
+        reads: reads(listed.mounts.as_deref()),
         // it did not start before
         started_at: Some(listed.created).filter(|seconds| *seconds > 0),
         up_for: up_for(&listed.status),
@@ -311,6 +312,7 @@ pub(super) fn observed_container(inspected: &Inspected, podman: bool) -> Observe
             .collect(),
         ports: ports(inspected),
         writes: writes(inspected.mounts.as_deref()),
+        reads: reads(inspected.mounts.as_deref()),
         started_at: seconds(&state.started_at),
         up_for: None,
         finished_at: seconds(&state.finished_at).filter(|_| ended),

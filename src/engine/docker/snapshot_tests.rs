@@ -84,6 +84,7 @@ fn a_container_is_read_from_what_the_engine_says() {
             },
         ],
         writes: [],
+        reads: [],
         started_at: Some(
             1795224296,
         ),
@@ -279,6 +280,7 @@ fn a_container_that_runs_is_read_from_the_list() {
                 },
             ],
             writes: [],
+            reads: [],
             started_at: Some(
                 1795224290,
             ),
@@ -327,7 +329,11 @@ fn one_that_is_being_started_or_has_ended_is_read_from_the_list_at_a_glance() {
             "Status": status,
             "Labels": {"dev.macula.platform": "macula"},
             "NetworkSettings": {"Networks": {"macula": {"IPAddress": ""}}},
-            "Mounts": [{"Type": "volume", "Name": "macula-postgres", "Destination": "/data", "RW": true}],
+            "Mounts": [
+                {"Type": "volume", "Name": "macula-postgres", "Destination": "/data", "RW": true},
+                {"Type": "volume", "Name": "macula-keys", "Destination": "/keys", "RW": false},
+                {"Type": "bind", "Source": "/etc/localtime", "Destination": "/etc/localtime", "RW": false},
+            ],
         }))
         .unwrap()
     };
@@ -340,7 +346,11 @@ fn one_that_is_being_started_or_has_ended_is_read_from_the_list_at_a_glance() {
         let listed = listed(state, status);
         let found = from_list(&listed).unwrap();
         assert_eq!((found.name.as_str(), found.state), ("macula-postgres-1", expected), "{state}");
-        assert_eq!(found.writes, ["macula-postgres"], "{state}");
+        assert_eq!(
+            (found.writes, found.reads),
+            (vec!["macula-postgres".into()], vec!["macula-keys".into()]),
+            "{state}"
+        );
         // its details are asked for otherwise
         assert!(running(&listed).is_none(), "{state}");
     }
