@@ -24,7 +24,7 @@ pub(super) async fn unseen_by_the_engine(host: &dyn Host, facts: &Facts, platfor
     }
     let mounts = String::from_utf8_lossy(&host.read(Path::new(MOUNTS)).await.unwrap_or_default()).into_owned();
     let mut unseen = Vec::new();
-    for service in &platform.services {
+    for (_, service) in platform.services() {
         for mount in &service.mounts {
             let Mount::Bind { source, .. } = mount else { continue };
             let of_the_system = OF_THE_SYSTEM.iter().any(|folder| source.starts_with(folder));

@@ -142,6 +142,10 @@ fn dotenv(value: &str) -> String {
     if value.chars().all(plain) {
         return value.to_owned();
     }
+    // between single quotes all readers take everything as it is, but for what would end them
+    if !value.contains(['\'', '\r']) && !value.contains(r"\\") && !value.ends_with('\\') {
+        return format!("'{value}'");
+    }
     format!("\"{}\"", value.replace('\\', r"\\").replace('"', "\\\"").replace('$', "\\$").replace('\n', "\\n"))
 }
 
@@ -152,7 +156,12 @@ mod tests {
     #[test]
     fn values_are_quoted_where_readers_would_differ() {
         assert_eq!(dotenv("postgres://a:b@c:1/d?x=y"), "postgres://a:b@c:1/d?x=y");
-        assert_eq!(dotenv("a b$c\"d"), "\"a b\\$c\\\"d\"");
+        assert_eq!(dotenv("a b$c\"d\\n"), "'a b$c\"d\\n'");
+        assert_eq!(dotenv("one\ntwo"), "'one\ntwo'");
+        // a quote of the same kind, and backslashes that some readers take for the beginning of something
+        assert_eq!(dotenv("it's \"so\""), r#""it's \"so\"""#);
+        assert_eq!(dotenv(r"a\\b"), r#""a\\\\b""#);
+        assert_eq!(dotenv(r"C:\"), r#""C:\\""#);
     }
 
     fn settings() -> BTreeMap<String, String> {

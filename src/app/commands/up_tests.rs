@@ -216,6 +216,7 @@ async fn a_folder_that_the_engine_does_not_see_is_told() {
     let loaded = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
     let told = async |container: bool| {
         let host = FakeHost::new()
+            .env_var("HTTPS_PROXY", "http://proxy:3128")
             .facts_with(|facts| facts.container = container)
             .file("/proc/self/mountinfo", SHARED)
             .file("/p/conf/a.txt", "hello")
