@@ -48,6 +48,7 @@ const ROOMS: &[(&str, &[(&str, u8)])] = &[(
         ("error", 0),
         ("state", 1),
         ("builds", 1),
+        ("apart", 1),
         ("durations", 1),
         ("session", 2),
         ("exports", 2),

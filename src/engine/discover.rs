@@ -61,7 +61,7 @@ impl Refusal {
             Self::Unsupported(_) => &[
                 "bring the engine's socket here with `ssh -fNL /tmp/docker.sock:/var/run/docker.sock HOST`, and set \
                  DOCKER_HOST=unix:///tmp/docker.sock",
-                "in a CI job with the engine beside it, switch TLS off for both: DOCKER_TLS_CERTDIR=\"\", \
+                "in a CI job whose engine is a service, switch TLS off for both: DOCKER_TLS_CERTDIR=\"\", \
                  DOCKER_HOST=tcp://docker:2375, and no DOCKER_TLS_VERIFY",
             ],
             _ => &[],
