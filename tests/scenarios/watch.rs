@@ -120,7 +120,6 @@ fn what_cannot_be_watched_is_said() {
     let Some(platform) = Platform::new("what_cannot_be_watched_is_said") else { return };
     platform.stack("services: {web: {<<: *base, command: [sleep, infinity]}}\n");
     platform.run("watch --no-up").exits(3).says("no service has rules under `develop: {watch: [...]}`");
-    platform.run("--name nosuch watch --no-up").exits(2).says("there is no platform called nosuch");
     platform.run("watch --no-up nosuch").exits(2).says("no service is called nosuch");
     let rule = "develop: {watch: [{path: ./src, action: rebuild}]}";
     platform.stack(&format!("services: {{web: {{<<: *base, command: [sleep, infinity], {rule}}}}}\n"));
@@ -128,4 +127,8 @@ fn what_cannot_be_watched_is_said() {
     let rule = "develop: {watch: [{path: ./src, action: sync}]}";
     platform.stack(&format!("services: {{web: {{<<: *base, command: [sleep, infinity], {rule}}}}}\n"));
     platform.run("watch --no-up").exits(3).says("`target` is missing");
+    platform.stack(
+        &format!("services: {{web: {{<<: *base, command: [sleep, infinity], {rule}}}}}\n").replace("sync", "restart"),
+    );
+    platform.run("watch --no-up").exits(2).says(&format!("there is no platform called {}", platform.name));
 }

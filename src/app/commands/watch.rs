@@ -65,8 +65,8 @@ pub async fn watch(
     consent: &Arc<dyn Consent>,
     onlooker: &Arc<dyn Onlooker>,
 ) -> Result<(), Error> {
-    session.check_known(&loaded.platform.name).await?;
     let rules = rules(session, loaded, options)?;
+    session.check_known(&loaded.platform.name).await?;
     let engine = session.engine()?;
     let (files, told) = Files::new()?;
     let mut workers = Vec::new();
