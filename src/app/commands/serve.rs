@@ -54,6 +54,14 @@ pub struct ServeOptions {
     pub version: &'static str,
 }
 
+/// What is said of an address that cannot be listened on.
+async fn taken_by(host: &dyn Host, address: SocketAddr) -> String {
+    match holders(host, Protocol::Tcp, &[address]).await.into_iter().next() {
+        Some(holder) => format!("{address} is held by {holder}"),
+        None => format!("{address} is not available"),
+    }
+}
+
 /// A resolver in this process. Stops when dropped.
 pub struct Serving {
     handle: Handle,
@@ -96,9 +104,8 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
     let rebind_allow = wants.rebind_allow.iter().map(setting).collect::<Result<Vec<_>, _>>()?;
     let metrics = match options.metrics {
         Some(address) if host.can_bind(address, Protocol::Tcp).await.is_err() => {
-            let holder = holders(&*host, Protocol::Tcp, &[address]).await.into_iter().next();
-            let why = holder.map_or_else(|| "is not available".to_owned(), |holder| format!("is held by {holder}"));
-            events.warn(format!("no metrics are shown: {address} {why}"));
+            let taken = taken_by(&*host, address).await;
+            events.warn(format!("no metrics are shown: {taken}"));
             None
         }
         wanted => wanted,
@@ -201,9 +208,8 @@ async fn encrypted(host: &dyn Host, wants: &Wants, by: StartedBy, events: &Event
     for (protocol, over, addresses) in all {
         for address in addresses {
             if by != StartedBy::Hand && host.can_bind(*address, Protocol::Tcp).await.is_err() {
-                let holder = holders(host, Protocol::Tcp, &[*address]).await.into_iter().next();
-                let why = holder.map_or_else(|| "is not available".to_owned(), |holder| format!("is held by {holder}"));
-                events.warn(format!("DNS over {over} is not answered: {address} {why}"));
+                let taken = taken_by(host, *address).await;
+                events.warn(format!("DNS over {over} is not answered: {taken}"));
                 continue;
             }
             found.push(EncryptedListen { protocol, address: *address });
