@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::compile::cannot_build;
-use crate::engine::{BuildRequest, EngineError, ImageError, SecretBytes};
+use crate::engine::{BuildRequest, ImageError, SecretBytes};
 use crate::event::{Event, Progress};
 use crate::host::{Command, Host};
 use crate::model::{BaseImage, BuildSecret, ImageBuild, ImageSpec, PrepareStep, label};
@@ -13,6 +13,7 @@ use crate::plan::{ImageSource, Step};
 
 use super::build_log::Said;
 use super::git;
+use super::pull::{Pull, Unpulled};
 use super::{Run, StepError, Tools};
 
 /// Tries every open source in order. The reference under which the image is now in the engine.
@@ -26,28 +27,27 @@ pub(super) async fn obtain(
     let (tools, step) = (&run.tools, of.id.as_str());
     let progress = |progress: Progress| tools.events.emit(Event::StepProgress { id: step.to_owned(), progress });
     let mut attempts = Vec::new();
-    for reference in spec.pull.iter().filter(|_| pull) {
-        let pulling = tools.engine.pull(reference, spec.platform.as_deref(), &progress);
-        match tokio::time::timeout(tools.image_timeout, pulling).await {
-            Ok(Ok(_)) => {
-                let name = spec.kept_as();
-                if *reference != name {
-                    // the stack file's own name for it, so that it is found next time
-                    tools.engine.tag(reference, &name).await?;
-                }
-                return Ok((reference.clone(), ImageSource::Image));
-            }
-            Ok(Err(EngineError::Image { source, .. })) => attempts.push(source),
-            Ok(Err(error)) => return Err(error.into()),
-            Err(_) => attempts.push(ImageError::Unreachable {
-                reference: reference.clone(),
-                message: format!("the pull took longer than {} s", tools.image_timeout.as_secs()),
-            }),
+    let mut foreign = None;
+    if pull {
+        let sources = Pull {
+            engine: &*tools.engine,
+            platform: spec.platform.as_deref(),
+            architecture: &tools.facts.architecture,
+            timeout: tools.image_timeout,
+            progress: &progress,
+        };
+        match sources.first_of(&spec.pull).await {
+            Ok(reference) => return kept(tools, spec, reference).await,
+            Err(Unpulled::Engine(error)) => return Err(error.into()),
+            Err(Unpulled::Refused { attempts: said, foreign: other }) => (attempts, foreign) = (said, other),
         }
-        progress(Progress::Line { text: attempts.last().map(ToString::to_string).unwrap_or_default() });
     }
     match &spec.build {
         Some(image) if build => {
+            if let Some(foreign) = foreign {
+                // under this name it would be taken the next time
+                tools.engine.remove_image(&foreign).await?;
+            }
             if let Some((what, reason)) = cannot_build(&image.spec, &tools.facts, true) {
                 return Err(StepError::CannotBuild { reference: image.tag.clone(), what, reason });
             }
@@ -71,8 +71,25 @@ pub(super) async fn obtain(
             }
             Ok((image.tag.clone(), ImageSource::Build))
         }
-        _ => Err(StepError::NoImage { reference: spec.reference.clone(), attempts }),
+        _ => match foreign {
+            Some(foreign) => {
+                let why = attempts.iter().find(|error| matches!(error, ImageError::OtherPlatform { .. }));
+                let why = why.map(ToString::to_string).unwrap_or_default();
+                tools.events.warn(format!("{why}: it runs only with emulation"));
+                kept(tools, spec, foreign).await
+            }
+            None => Err(StepError::NoImage { reference: spec.reference.clone(), attempts }),
+        },
     }
+}
+
+/// Gives what was pulled the stack file's own name, so that it is found next time.
+async fn kept(tools: &Tools, spec: &ImageSpec, reference: String) -> Result<(String, ImageSource), StepError> {
+    let name = spec.kept_as();
+    if reference != name {
+        tools.engine.tag(&reference, &name).await?;
+    }
+    Ok((reference, ImageSource::Image))
 }
 
 pub(super) async fn dockerfile(tools: &Tools, image: &ImageBuild) -> Result<String, StepError> {

@@ -23,6 +23,7 @@ use crate::plan::{
 mod build_log;
 mod git;
 mod image;
+pub(crate) mod pull;
 mod ready;
 mod timing;
 
@@ -39,7 +40,7 @@ pub enum StepError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// No source gave the image; what each said, in order.
-    #[error("no source gave {reference}: {}", attempts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("could not get {reference}: {}", attempts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     NoImage { reference: String, attempts: Vec<ImageError> },
     #[error("preparing the build of {reference}: {source}")]
     Prepare { reference: String, source: RunError },

@@ -404,6 +404,18 @@ pub(super) fn with_image_hints(error: CliError, image: &ImageError) -> CliError 
             .suggest(macula("doctor"))
             .suggest(macula("up --images build"))
             .suggest(macula("images load FILE")),
+        ImageError::ServerFault { .. } | ImageError::BrokeOff { .. } => error
+            .hint("the same command tries again, and keeps the layers that are complete; a mirror goes under `images.sources` in macula.yaml"),
+        ImageError::Untrusted { reference, .. } => error.hint(format!(
+            "Docker reads the certificate of the registry's authority from /etc/docker/certs.d/{}/ca.crt",
+            split_registry(reference).0
+        )),
+        ImageError::WrongDigest { .. } => error
+            .hint("somebody may have changed the registry: find out who before you take what it has today")
+            .suggest(macula("images lock")),
+        ImageError::OtherPlatform { .. } => error.hint(
+            "`platform: linux/arm64` (or another) of the service takes an image for another machine, which runs with emulation only",
+        ),
         ImageError::BuildFailed { log_tail, .. } => {
             let mut error = error;
             if !log_tail.is_empty() {
@@ -597,6 +609,14 @@ mod tests {
                 message: "step 3 ended with 100".into(),
                 log_tail: vec!["E: Unable to locate package x".into(), "exit 100".into()],
             },
+            ImageError::ServerFault { reference: reference(), message: "500 Internal Server Error".into() },
+            ImageError::BrokeOff { reference: reference(), message: "nothing came for 60 s".into() },
+            ImageError::Untrusted { reference: reference(), message: "x509: unknown authority".into() },
+            ImageError::WrongDigest { reference: reference(), message: "sha256:0123".into() },
+            ImageError::OtherPlatform {
+                reference: reference(),
+                message: "no matching manifest for linux/amd64".into(),
+            },
             ImageError::Other { reference: reference(), message: "odd".into() },
         ];
         assert_snapshot!(errors.map(|error| shown(image(error))).join("\n\n"), @r#"
@@ -635,6 +655,27 @@ mod tests {
             E: Unable to locate package x
             exit 100
           hint: the next build continues from the last good layer; `-v` shows the whole log
+        exit 6
+
+        error: pull: the registry of ghcr.io/acme/web:1 answers with an error of its own: 500 Internal Server Error
+          hint: the same command tries again, and keeps the layers that are complete; a mirror goes under `images.sources` in macula.yaml
+        exit 6
+
+        error: pull: the download of ghcr.io/acme/web:1 broke off: nothing came for 60 s
+          hint: the same command tries again, and keeps the layers that are complete; a mirror goes under `images.sources` in macula.yaml
+        exit 6
+
+        error: pull: the engine does not trust the registry of ghcr.io/acme/web:1: x509: unknown authority
+          hint: Docker reads the certificate of the registry's authority from /etc/docker/certs.d/ghcr.io/ca.crt
+        exit 6
+
+        error: pull: the registry sent something other than the digest of ghcr.io/acme/web:1 names (sha256:0123)
+          hint: somebody may have changed the registry: find out who before you take what it has today
+          try: macula images lock
+        exit 6
+
+        error: pull: ghcr.io/acme/web:1 does not fit this machine: no matching manifest for linux/amd64
+          hint: `platform: linux/arm64` (or another) of the service takes an image for another machine, which runs with emulation only
         exit 6
 
         error: pull: ghcr.io/acme/web:1: odd

@@ -33,7 +33,7 @@ pub enum EngineError {
     Other { operation: String, message: String },
 }
 
-/// Five different troubles with an image, each with a remedy of its own.
+/// The different troubles with an image, each with a remedy of its own.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
     #[error("{reference} does not exist in its registry (gone, or never there)")]
@@ -44,10 +44,28 @@ pub enum ImageError {
     RateLimited { reference: String, retry_after: Option<Wait> },
     #[error("cannot reach the registry of {reference}: {message}")]
     Unreachable { reference: String, message: String },
+    /// With what the registry said.
+    #[error("the registry of {reference} answers with an error of its own: {message}")]
+    ServerFault { reference: String, message: String },
+    #[error("the download of {reference} broke off: {message}")]
+    BrokeOff { reference: String, message: String },
+    #[error("the engine does not trust the registry of {reference}: {message}")]
+    Untrusted { reference: String, message: String },
+    #[error("the registry sent something other than the digest of {reference} names ({message})")]
+    WrongDigest { reference: String, message: String },
+    #[error("{reference} does not fit this machine: {message}")]
+    OtherPlatform { reference: String, message: String },
     #[error("{reference}: {message}")]
     BuildFailed { reference: String, message: String, log_tail: Vec<String> },
     #[error("{reference}: {message}")]
     Other { reference: String, message: String },
+}
+
+impl ImageError {
+    /// Another try may have it.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::ServerFault { .. } | Self::BrokeOff { .. })
+    }
 }
 
 /// How long a registry wants to be left alone.

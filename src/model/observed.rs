@@ -135,6 +135,9 @@ pub struct ObservedImage {
     pub created: Option<String>,
     /// Paths that the image declares as volumes.
     pub volumes: Vec<String>,
+    /// Of the processors that its programs are for, in Go's words: `amd64`. Empty: not known.
+    #[serde(default)]
+    pub architecture: String,
 }
 
 /// An image with a label of ours, under whatever names.

@@ -273,7 +273,10 @@ pub fn cannot_be_had(error: &ClusterError) -> bool {
         | ClusterError::Exists { .. }
         | ClusterError::CgroupV1 => true,
         ClusterError::NodeImage { attempts, .. } | ClusterError::BalancerImage { attempts, .. } => {
-            attempts.iter().all(|attempt| matches!(attempt, ImageError::Unreachable { .. } | ImageError::Other { .. }))
+            let other = |attempt: &ImageError| {
+                matches!(attempt, ImageError::Unreachable { .. } | ImageError::Other { .. }) || attempt.may_pass()
+            };
+            attempts.iter().all(other)
         }
         _ => false,
     }

@@ -10,11 +10,12 @@ use async_trait::async_trait;
 
 use crate::app::survey::Survey;
 use crate::app::{Error, Session, State};
+use crate::apply::pull::{Pull, Unpulled};
 use crate::apply::{ClusterWork, StepError};
 use crate::cluster::kind::{self, CLUSTER_LABEL, Kind, ROLE_LABEL};
 use crate::cluster::{ClusterError, ClusterProvider, Entry, kubeconfig};
 use crate::compile::addons::{AddOn, SCRAPE_SECRETS, SCRAPE_SERVER, digest};
-use crate::engine::{Engine, EngineError, ImageError, ProgressSink};
+use crate::engine::{Engine, ImageError, ProgressSink};
 use crate::event::Progress;
 use crate::host::Host;
 use crate::kubernetes::{NodeStatus, Reason, Trouble};
@@ -459,24 +460,23 @@ impl Work {
         from: &[String],
         progress: ProgressSink<'_>,
     ) -> Result<Result<String, Vec<ImageError>>, StepError> {
-        let mut attempts = Vec::new();
-        for reference in from {
-            let pull = tokio::time::timeout(self.image_timeout, self.engine.pull(reference, None, progress));
-            let pulled = tokio::select! {
-                pulled = pull => pulled,
-                () = self.session.cancel.cancelled() => return Err(StepError::Cancelled),
-            };
-            match pulled {
-                Ok(Ok(_)) => return Ok(Ok(reference.clone())),
-                Ok(Err(EngineError::Image { source, .. })) => attempts.push(source),
-                Ok(Err(error)) => return Err(error.into()),
-                Err(_) => attempts.push(ImageError::Other {
-                    reference: reference.clone(),
-                    message: format!("not there after {} s", self.image_timeout.as_secs()),
-                }),
-            }
+        let sources = Pull {
+            engine: &*self.engine,
+            platform: None,
+            // node images are lists for many processors: the engine takes its own
+            architecture: "",
+            timeout: self.image_timeout,
+            progress,
+        };
+        let pulled = tokio::select! {
+            pulled = sources.first_of(from) => pulled,
+            () = self.session.cancel.cancelled() => return Err(StepError::Cancelled),
+        };
+        match pulled {
+            Ok(reference) => Ok(Ok(reference)),
+            Err(Unpulled::Engine(error)) => Err(error.into()),
+            Err(Unpulled::Refused { attempts, .. }) => Ok(Err(attempts)),
         }
-        Ok(Err(attempts))
     }
 
     /// Starts what is down. With several control planes each has to have the address again that it was

@@ -56,6 +56,7 @@ fn image(id: &str, digests: &[&str]) -> ObservedImage {
         size: 1000,
         created: None,
         volumes: Vec::new(),
+        architecture: String::new(),
     }
 }
 
@@ -174,7 +175,7 @@ services:
     let error = save_images(&on_host(&engine, online()), &load_open(STACK), &file).await.unwrap_err();
     let Error::Failed(outcome) = error else { panic!("{error:?}") };
     let failed: Vec<String> = outcome.failed.iter().map(|failure| failure.error.to_string()).collect();
-    insta::assert_snapshot!(failed.join("\n"), @"no source gave acme/web:1: the registry limits pulls of acme/web:1");
+    insta::assert_snapshot!(failed.join("\n"), @"could not get acme/web:1: the registry limits pulls of acme/web:1");
     assert!(!file.exists());
 
     // needed by something that may not be left out

@@ -120,6 +120,7 @@ mod tests {
             size: 1000,
             created: None,
             volumes: Vec::new(),
+            architecture: String::new(),
         }
     }
 

@@ -62,7 +62,7 @@ async fn an_image_that_is_refused_and_needed_is_an_error() {
     let (up, engine, _) = run("optional: false", false).await;
     let Error::Failed(outcome) = up.unwrap_err() else { panic!("another error") };
     let failed: Vec<String> = outcome.failed.iter().map(|failure| failure.error.to_string()).collect();
-    insta::assert_snapshot!(failed.join("\n"), @"no source gave acme/chart:3: acme/chart:3 was refused: a login is needed");
+    insta::assert_snapshot!(failed.join("\n"), @"could not get acme/chart:3: acme/chart:3 was refused: a login is needed");
     assert!(engine.containers().contains(&"macula-shop-web-1".to_owned()), "what works is kept");
     let (up, _, _) = run("optional: true", true).await;
     assert!(matches!(up.unwrap_err(), Error::Failed(_)));

@@ -144,8 +144,12 @@ impl Inner {
                 let note = group.note().map(|note| format!(" ({note})")).unwrap_or_default();
                 Some(format!("{} in {}{note}", group.result(), took(group.worked(now))))
             }
-            Doing::Build => Some(format!("built in {}", text::duration(step.worked(now)))),
-            Doing::Pull => Some(format!("pulled in {}", text::duration(step.worked(now)))),
+            Doing::Build | Doing::Pull => {
+                // what no registry has may have been built after all
+                let built = step.doing == Doing::Build || note.as_deref() == Some("built");
+                let word = if built { "built" } else { "pulled" };
+                Some(format!("{word} in {}", text::duration(step.worked(now))))
+            }
             _ => note.map(|note| format!("{note} ({})", text::duration(step.worked(now)))),
         };
         if let Some(line) = line {

@@ -232,36 +232,60 @@ pub(super) fn image_error(reference: &str, message: &str) -> ImageError {
     if says(&["toomanyrequests", "too many requests", "pull rate limit", "rate exceeded"]) {
         return ImageError::RateLimited { reference, retry_after: retry_after(&text).map(Wait::In) };
     }
-    if says(&["no matching manifest", "does not match the specified platform"]) {
-        return ImageError::Other { reference, message };
+    if says(&["no matching manifest", "does not match the specified platform", "cannot be used on this platform"]) {
+        return ImageError::OtherPlatform { reference, message };
+    }
+    if says(&[
+        "verification failed for digest",
+        "unexpected commit digest",
+        "digest did not match",
+        "does not match provided manifest digest",
+    ]) {
+        return ImageError::WrongDigest { reference, message };
+    }
+    if says(&["x509:", "tls: failed to verify"]) {
+        return ImageError::Untrusted { reference, message };
     }
     if says(&[
         "no such host",
         "connection refused",
-        "i/o timeout",
         "client.timeout exceeded",
         "context deadline exceeded",
         "request canceled while waiting",
-        "tls handshake timeout",
-        "x509:",
-        "tls: ",
         "network is unreachable",
         "no route to host",
-        "connection reset by peer",
-        "broken pipe",
         "proxyconnect",
         "temporary failure in name resolution",
         "server misbehaving",
         "gave http response to https client",
+        "dial tcp",
+        "dial udp",
+    ]) {
+        return ImageError::Unreachable { reference, message };
+    }
+    if says(&[
+        "unexpected http status: 5",
+        "unexpected status code 5",
+        "internal server error",
         "bad gateway",
         "service unavailable",
         "gateway timeout",
         "gateway time-out",
-        "dial tcp",
-        "dial udp",
+    ]) {
+        return ImageError::ServerFault { reference, message };
+    }
+    if says(&[
+        "i/o timeout",
+        "tls handshake timeout",
+        "tls: ",
+        "connection reset by peer",
+        "broken pipe",
+        "http2: ",
+        "stream error",
+        "unexpected end of json input",
     ]) || text.ends_with("eof")
     {
-        return ImageError::Unreachable { reference, message };
+        return ImageError::BrokeOff { reference, message };
     }
     // Docker Hub, and every registry that hides what one may not see, has one answer for both
     if says(&[

@@ -168,7 +168,7 @@ fn real_messages_are_told_apart() {
 }
 
 #[test]
-fn five_troubles_with_an_image() {
+fn the_troubles_with_an_image_are_told_apart() {
     let messages = [
         // gone, or never there
         "manifest for nginx:nope not found: manifest unknown: manifest unknown",
@@ -203,7 +203,23 @@ fn five_troubles_with_an_image() {
         "Get \"https://registry-1.docker.io/v2/\": EOF",
         "received unexpected HTTP status: 503 Service Unavailable",
         "pinging container registry localhost:5001: Get \"https://localhost:5001/v2/\": dial tcp [::1]:5001: connect: connection refused",
-        // none of these
+        // it answers, and not well
+        "received unexpected HTTP status: 500 Internal Server Error",
+        "received unexpected HTTP status: 502 Bad Gateway",
+        "failed to resolve reference \"r.example/x:1\": unexpected status from HEAD request to https://r.example/v2/x/manifests/1: 500 Internal Server Error",
+        "initializing source docker://r.example/x:1: reading manifest 1 in r.example/x: received unexpected HTTP status: 504 Gateway Timeout",
+        // it broke off
+        "unexpected EOF",
+        "read tcp 10.0.0.2:5->3.2.1.4:443: read: connection reset by peer",
+        "read tcp 10.0.0.2:5->3.2.1.4:443: i/o timeout",
+        "failed to copy: httpReadSeeker: failed open: stream error: stream ID 7; INTERNAL_ERROR",
+        "unexpected end of JSON input",
+        // something else under a digest
+        "manifest verification failed for digest sha256:0123",
+        "filesystem layer verification failed for digest sha256:0123",
+        "failed commit on ref \"layer-sha256:1\": unexpected commit digest sha256:2, expected sha256:1: failed precondition",
+        "copying system image from manifest list: Digest did not match, expected sha256:1, got sha256:2",
+        // another kind of machine
         "no matching manifest for linux/arm64/v8 in the manifest list entries",
         "image operating system \"windows\" cannot be used on this platform",
     ];
@@ -239,15 +255,28 @@ fn five_troubles_with_an_image() {
     Unreachable  cannot reach the registry of x:1: Get "https://registry-1.docker.io/v2/": dial tcp 3.216.34.172:443:
     Unreachable  cannot reach the registry of x:1: Get "https://registry-1.docker.io/v2/": dial tcp 3.216.34.172:443:
     Unreachable  cannot reach the registry of x:1: Get "https://registry-1.docker.io/v2/": net/http: request canceled
-    Unreachable  cannot reach the registry of x:1: Get "https://registry-1.docker.io/v2/": net/http: TLS handshake ti
-    Unreachable  cannot reach the registry of x:1: Get "https://registry.local/v2/": x509: certificate signed by unkn
+    BrokeOff     the download of x:1 broke off: Get "https://registry-1.docker.io/v2/": net/http: TLS handshake timeo
+    Untrusted    the engine does not trust the registry of x:1: Get "https://registry.local/v2/": x509: certificate s
     Unreachable  cannot reach the registry of x:1: Get "https://127.0.0.1:5001/v2/": http: server gave HTTP response 
     Unreachable  cannot reach the registry of x:1: Get "https://registry-1.docker.io/v2/": proxyconnect tcp: dial tcp
-    Unreachable  cannot reach the registry of x:1: Get "https://registry-1.docker.io/v2/": EOF
-    Unreachable  cannot reach the registry of x:1: received unexpected HTTP status: 503 Service Unavailable
+    BrokeOff     the download of x:1 broke off: Get "https://registry-1.docker.io/v2/": EOF
+    ServerFault  the registry of x:1 answers with an error of its own: received unexpected HTTP status: 503 Service U
     Unreachable  cannot reach the registry of x:1: pinging container registry localhost:5001: Get "https://localhost:
-    Other        x:1: no matching manifest for linux/arm64/v8 in the manifest list entries
-    Other        x:1: image operating system "windows" cannot be used on this platform
+    ServerFault  the registry of x:1 answers with an error of its own: received unexpected HTTP status: 500 Internal 
+    ServerFault  the registry of x:1 answers with an error of its own: received unexpected HTTP status: 502 Bad Gatew
+    ServerFault  the registry of x:1 answers with an error of its own: failed to resolve reference "r.example/x:1": u
+    ServerFault  the registry of x:1 answers with an error of its own: initializing source docker://r.example/x:1: re
+    BrokeOff     the download of x:1 broke off: unexpected EOF
+    BrokeOff     the download of x:1 broke off: read tcp 10.0.0.2:5->3.2.1.4:443: read: connection reset by peer
+    BrokeOff     the download of x:1 broke off: read tcp 10.0.0.2:5->3.2.1.4:443: i/o timeout
+    BrokeOff     the download of x:1 broke off: failed to copy: httpReadSeeker: failed open: stream error: stream ID 
+    BrokeOff     the download of x:1 broke off: unexpected end of JSON input
+    WrongDigest  the registry sent something other than the digest of x:1 names (manifest verification failed for dig
+    WrongDigest  the registry sent something other than the digest of x:1 names (filesystem layer verification failed
+    WrongDigest  the registry sent something other than the digest of x:1 names (failed commit on ref "layer-sha256:1
+    WrongDigest  the registry sent something other than the digest of x:1 names (copying system image from manifest l
+    OtherPlatform x:1 does not fit this machine: no matching manifest for linux/arm64/v8 in the manifest list entries
+    OtherPlatform x:1 does not fit this machine: image operating system "windows" cannot be used on this platform
     "#);
 }
 

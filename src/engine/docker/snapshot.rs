@@ -181,6 +181,7 @@ fn observed_listed(image: &ListedImage) -> ObservedImage {
         size: image.size,
         created: jiff::Timestamp::from_second(image.created).ok().map(|time| time.to_string()),
         volumes: Vec::new(),
+        architecture: String::new(),
     }
 }
 
@@ -396,6 +397,7 @@ pub(super) fn observed_image(image: &ImageInspect) -> ObservedImage {
         size: image.size.unwrap_or_default(),
         created: image.created.clone(),
         volumes,
+        architecture: image.architecture.clone().unwrap_or_default(),
     }
 }
 

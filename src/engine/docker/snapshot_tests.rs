@@ -231,6 +231,7 @@ fn an_image_tells_its_volumes() {
             "/a",
             "/z",
         ],
+        architecture: "",
     }
     "#);
 }

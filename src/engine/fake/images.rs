@@ -48,9 +48,17 @@ impl Images for FakeEngine {
         if !time.is_zero() {
             tokio::time::sleep(time).await;
         }
-        let mut world = self.call(&operation)?;
+        let fails = {
+            let mut world = self.call(&operation)?;
+            let once = world.pull_fails_once.remove(reference);
+            once.or_else(|| world.pull_failures.get(reference).copied())
+        };
+        if fails == Some(FakePull::Silent) {
+            return std::future::pending().await;
+        }
+        let mut world = self.lock();
         let owned = reference.to_owned();
-        let trouble = match (world.pull_failures.get(reference), world.pullable.get(reference)) {
+        let trouble = match (fails, world.pullable.get(reference)) {
             (None, Some(image)) => {
                 let image = image.clone();
                 let size = u64::try_from(image.size).unwrap_or_default();
@@ -64,8 +72,11 @@ impl Images for FakeEngine {
             (Some(FakePull::RateLimited(retry_after)), _) => {
                 ImageError::RateLimited { reference: owned, retry_after: retry_after.map(Wait::In) }
             }
-            (Some(FakePull::Unreachable), _) => {
+            (Some(FakePull::Unreachable | FakePull::Silent), _) => {
                 ImageError::Unreachable { reference: owned, message: "no such host".into() }
+            }
+            (Some(FakePull::ServerFault), _) => {
+                ImageError::ServerFault { reference: owned, message: "500 Internal Server Error".into() }
             }
             (Some(FakePull::DiskFull), _) => {
                 return Err(EngineError::DiskFull {

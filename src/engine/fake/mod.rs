@@ -37,6 +37,10 @@ pub enum FakePull {
     /// With the seconds after which to try again.
     RateLimited(Option<u64>),
     Unreachable,
+    /// 500
+    ServerFault,
+    /// Nothing comes, and the connection stays.
+    Silent,
     DiskFull,
 }
 
@@ -70,6 +74,7 @@ struct World {
     containers: BTreeMap<String, FakeContainer>,
     pullable: BTreeMap<String, ObservedImage>,
     pull_failures: BTreeMap<String, FakePull>,
+    pull_fails_once: BTreeMap<String, FakePull>,
     build_failures: BTreeMap<String, Vec<String>>,
     scripts: BTreeMap<String, Script>,
     logs: BTreeMap<String, Vec<String>>,
@@ -178,6 +183,13 @@ impl FakeEngine {
     pub fn pull_fails(self, reference: &str, how: FakePull) -> Self {
         self.change(|world| {
             world.pull_failures.insert(reference.to_owned(), how);
+        })
+    }
+
+    /// Only the next time.
+    pub fn pull_fails_once(self, reference: &str, how: FakePull) -> Self {
+        self.change(|world| {
+            world.pull_fails_once.insert(reference.to_owned(), how);
         })
     }
 
@@ -476,6 +488,7 @@ fn image_of(reference: &str, labels: &BTreeMap<String, String>) -> ObservedImage
         size: 10_000_000,
         created: Some("2026-01-01T00:00:00Z".into()),
         volumes: Vec::new(),
+        architecture: String::new(),
     }
 }
 

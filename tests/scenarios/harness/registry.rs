@@ -1,45 +1,237 @@
-//! A registry that refuses: each repository in a way of its own.
+//! A registry (<https://distribution.github.io/distribution/spec/api/>) with one image for each repository, and
+//! many faults: the first part of a repository says which one.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-/// Answers `missing/...` with 404, `private/...` with 401, `busy/...` with 429 and the time to wait.
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::root_tar;
+
+const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+
+/// `good/...` serves the image under every tag. What the others do stands in [`Served::answer`].
 pub struct Registry {
     pub address: String,
+    served: Arc<Served>,
+}
+
+/// Unlike that of every other registry: an engine that has a layer does not ask for it.
+struct Image {
+    layer: Vec<u8>,
+    config: Vec<u8>,
+    manifest: Vec<u8>,
+}
+
+struct Served {
+    /// By repository.
+    images: Mutex<BTreeMap<String, Arc<Image>>>,
+    /// Method, path and range of each request.
+    asked: Mutex<Vec<String>>,
+}
+
+struct Answer {
+    status: &'static str,
+    heads: String,
+    body: Vec<u8>,
+    /// Of the body; then the connection is closed, or nothing more comes.
+    only: Option<(usize, After)>,
+}
+
+#[derive(Clone, Copy)]
+enum After {
+    Close,
+    Silence,
+}
+
+impl Image {
+    fn new(repository: &str, architecture: &str) -> Self {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mark = format!("{repository} {} {:?}", std::process::id(), std::time::SystemTime::now());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(mark.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, "mark", mark.as_bytes()).unwrap();
+        // a tar ends with two empty blocks; what is appended stands before them
+        let mut layer = builder.into_inner().unwrap();
+        layer.truncate(1024);
+        layer.extend(root_tar().unwrap());
+        let config = json!({
+            "architecture": architecture, "os": "linux", "config": {"Cmd": ["sleep", "infinity"]},
+            "rootfs": {"type": "layers", "diff_ids": [digest(&layer)]},
+        });
+        let config = config.to_string().into_bytes();
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": MANIFEST,
+            "config": described("application/vnd.docker.container.image.v1+json", &config),
+            "layers": [described("application/vnd.docker.image.rootfs.diff.tar.gzip", &layer)],
+        });
+        Self { manifest: manifest.to_string().into_bytes(), config, layer }
+    }
+
+    fn blob(&self, wanted: &str) -> Option<&[u8]> {
+        [&self.layer, &self.config].into_iter().find(|blob| digest(blob) == wanted).map(Vec::as_slice)
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{hex}")
+}
+
+fn described(kind: &str, bytes: &[u8]) -> Value {
+    json!({"mediaType": kind, "size": bytes.len(), "digest": digest(bytes)})
 }
 
 impl Registry {
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
+        let served = Arc::new(Served { images: Mutex::default(), asked: Mutex::default() });
+        let shared = served.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                std::thread::spawn(move || {
-                    let mut reader = BufReader::new(stream.try_clone().unwrap());
-                    let mut head = String::new();
-                    while reader.read_line(&mut head).is_ok_and(|read| read > 2) {}
-                    let path = head.split_whitespace().nth(1).unwrap_or_default();
-                    let (status, code) = match path {
-                        "/v2/" => ("200 OK", ""),
-                        _ if path.starts_with("/v2/private/") => ("401 Unauthorized", "UNAUTHORIZED"),
-                        _ if path.starts_with("/v2/busy/") => ("429 Too Many Requests", "TOOMANYREQUESTS"),
-                        _ => ("404 Not Found", "MANIFEST_UNKNOWN"),
-                    };
-                    let body = match code {
-                        "" => "{}".to_owned(),
-                        code => format!(r#"{{"errors":[{{"code":"{code}","message":"no","detail":null}}]}}"#),
-                    };
-                    let wait = if code == "TOOMANYREQUESTS" { "Retry-After: 4500\r\n" } else { "" };
-                    let mut stream = stream;
-                    let _ = write!(
-                        stream,
-                        "HTTP/1.1 {status}\r\n{wait}Content-Type: application/json\r\nConnection: close\r\n\
-                         Docker-Distribution-Api-Version: registry/2.0\r\nContent-Length: {}\r\n\r\n{body}",
-                        body.len()
-                    );
-                });
+                let served = shared.clone();
+                std::thread::spawn(move || served.serve(stream));
             }
         });
-        Self { address }
+        Self { address, served }
+    }
+
+    /// How often a manifest of this repository was asked for, not only by its head.
+    pub fn pulls(&self, repository: &str) -> usize {
+        let front = format!("GET /v2/{repository}/manifests/");
+        self.served.asked.lock().unwrap().iter().filter(|asked| asked.starts_with(&front)).count()
+    }
+
+    /// How often the layer of this repository was asked for from a place in its middle.
+    pub fn resumed(&self, repository: &str) -> usize {
+        let front = format!("GET /v2/{repository}/blobs/");
+        let asked = self.served.asked.lock().unwrap();
+        let place =
+            |asked: &String| asked.rsplit(' ').next().is_some_and(|range| range.ends_with('-') && range != "0-");
+        asked.iter().filter(|asked| asked.starts_with(&front) && place(asked)).count()
+    }
+}
+
+impl Served {
+    fn serve(&self, mut stream: TcpStream) {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut head = String::new();
+        while reader.read_line(&mut head).is_ok_and(|read| read > 2) {}
+        let mut words = head.split_whitespace();
+        let (Some(method), Some(path)) = (words.next(), words.next()) else { return };
+        let range = head.lines().find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
+        let asked = format!("{method} {path} {}", range.clone().unwrap_or_default());
+        let seen = {
+            let mut all = self.asked.lock().unwrap();
+            all.push(asked.clone());
+            all.iter().filter(|earlier| **earlier == asked).count()
+        };
+        let mut answer = self.answer(path, seen);
+        let begin = range.and_then(|range| range.trim_end().trim_end_matches('-').parse::<usize>().ok());
+        if let Some(begin) = begin.filter(|begin| answer.status == "200 OK" && *begin <= answer.body.len()) {
+            let whole = answer.body.len();
+            answer.status = "206 Partial Content";
+            answer.heads += &format!("Content-Range: bytes {begin}-{}/{whole}\r\n", whole - 1);
+            answer.body.drain(..begin);
+        }
+        let _ = write!(
+            stream,
+            "HTTP/1.1 {}\r\n{}Connection: close\r\nAccept-Ranges: bytes\r\n\
+             Docker-Distribution-Api-Version: registry/2.0\r\nContent-Length: {}\r\n\r\n",
+            answer.status,
+            answer.heads,
+            answer.body.len()
+        );
+        if method == "HEAD" {
+            return;
+        }
+        match answer.only {
+            None => drop(stream.write_all(&answer.body)),
+            Some((some, after)) => {
+                let _ = stream.write_all(&answer.body[..some.min(answer.body.len())]);
+                if let After::Silence = after {
+                    let _ = stream.flush();
+                    // until the other side has had enough
+                    let _ = stream.set_read_timeout(Some(Duration::from_secs(120)));
+                    let _ = reader.read_line(&mut head);
+                }
+            }
+        }
+    }
+
+    fn image(&self, repository: &str, fault: &str) -> Arc<Image> {
+        let mut images = self.images.lock().unwrap();
+        let [here, elsewhere] = if cfg!(target_arch = "aarch64") { ["arm64", "amd64"] } else { ["amd64", "arm64"] };
+        let image = || Arc::new(Image::new(repository, if fault == "foreign" { elsewhere } else { here }));
+        images.entry(repository.to_owned()).or_insert_with(image).clone()
+    }
+
+    /// `seen`: how often the same was asked, this time too.
+    fn answer(&self, path: &str, seen: usize) -> Answer {
+        let Some((repository, kind, wanted)) = parts(path) else { return Answer::good("application/json", b"{}") };
+        let fault = repository.split('/').next().unwrap_or_default();
+        let image = self.image(repository, fault);
+        let manifest = Answer::good(MANIFEST, &image.manifest);
+        let manifest = manifest.with(&format!("Docker-Content-Digest: {}\r\n", digest(&image.manifest)));
+        let Some(blob) = image.blob(wanted).map(|blob| Answer::good("application/octet-stream", blob)) else {
+            // asked for by its digest, it may not be another
+            let right = !wanted.starts_with("sha256:") || wanted == digest(&image.manifest) || fault == "wrong";
+            return match fault {
+                _ if kind != "manifests" => Answer::refuses("404 Not Found", "BLOB_UNKNOWN"),
+                "private" => Answer::refuses("401 Unauthorized", "UNAUTHORIZED")
+                    .with("WWW-Authenticate: Basic realm=\"registry\"\r\n"),
+                "forbidden" => Answer::refuses("403 Forbidden", "DENIED"),
+                "busy" => Answer::refuses("429 Too Many Requests", "TOOMANYREQUESTS").with("Retry-After: 4500\r\n"),
+                // to the engine's two questions, and to ours for how long
+                "moment" if seen <= 2 && !wanted.starts_with("sha256:") => {
+                    Answer::refuses("429 Too Many Requests", "TOOMANYREQUESTS").with("Retry-After: 1\r\n")
+                }
+                "broken" => Answer::refuses("500 Internal Server Error", "UNKNOWN"),
+                "hiccup" if seen <= 1 => Answer::refuses("500 Internal Server Error", "UNKNOWN"),
+                "mute" => Answer { only: Some((0, After::Silence)), ..manifest },
+                "cut" => Answer { only: Some((manifest.body.len() / 2, After::Close)), ..manifest },
+                "good" | "wrong" | "foreign" | "hiccup" | "moment" | "stall" | "resume" if right => manifest,
+                _ => Answer::refuses("404 Not Found", "MANIFEST_UNKNOWN"),
+            };
+        };
+        let half = blob.body.len() / 2;
+        match fault {
+            "stall" if wanted == digest(&image.layer) => Answer { only: Some((half, After::Silence)), ..blob },
+            // each part comes, and the next request is for the rest
+            "resume" if wanted == digest(&image.layer) && seen <= 1 => {
+                Answer { only: Some((half, After::Close)), ..blob }
+            }
+            _ => blob,
+        }
+    }
+}
+
+/// Repository, `manifests` or `blobs`, and which one.
+fn parts(path: &str) -> Option<(&str, &str, &str)> {
+    let path = path.strip_prefix("/v2/")?;
+    let (before, wanted) = path.rsplit_once('/')?;
+    let (repository, kind) = before.rsplit_once('/')?;
+    Some((repository, kind, wanted))
+}
+
+impl Answer {
+    fn good(kind: &str, body: &[u8]) -> Self {
+        Self { status: "200 OK", heads: format!("Content-Type: {kind}\r\n"), body: body.to_vec(), only: None }
+    }
+
+    fn refuses(status: &'static str, code: &str) -> Self {
+        let body = json!({"errors": [{"code": code, "message": "no", "detail": null}]}).to_string();
+        Self { status, ..Self::good("application/json", body.as_bytes()) }
+    }
+
+    fn with(mut self, heads: &str) -> Self {
+        self.heads += heads;
+        self
     }
 }

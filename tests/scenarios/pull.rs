@@ -1,0 +1,123 @@
+//! Images that are pulled: from registries that serve them, and from ones that do not.
+
+use crate::harness::{IMAGE, Platform, Registry};
+
+/// The stack's only service runs this image.
+fn shop(platform: &Platform, image: &str, more: &str) {
+    platform.stack(&format!("services:\n  shop: {{image: '{image}', stop_signal: SIGKILL{more}}}\n"));
+}
+
+#[test]
+fn services_come_from_a_mirror_under_their_own_names() {
+    let Some(platform) = Platform::new("pull_mirror") else { return };
+    let registry = Registry::start();
+    let names = ["shop", "cart", "web"].map(|service| format!("hub.invalid/good/{service}:1"));
+    let services = names.iter().map(|name| {
+        let service = name.rsplit('/').next().unwrap().trim_end_matches(":1");
+        platform.also_remove(format!("/images/{name}?force=1"));
+        platform.also_remove(format!("/images/{}/good/{service}:1?force=1", registry.address));
+        format!("  {service}: {{image: '{name}', stop_signal: SIGKILL}}\n")
+    });
+    platform.stack(&format!("services:\n{}", services.collect::<String>()));
+    platform.settings(&format!("images: {{sources: {{hub.invalid: ['{}']}}}}\n", registry.address));
+    platform.run("up").ok().says("3 images are pulled").says("pulled in");
+    for service in ["shop", "cart", "web"] {
+        assert!(platform.container(service).running, "{service}");
+        assert_eq!(registry.pulls(&format!("good/{service}")), 1);
+    }
+    // the names of the stack lead to what was pulled
+    platform.run("up").ok().says("nothing to do");
+    platform.run("down").ok();
+    platform.run("up --images local").ok();
+}
+
+#[test]
+fn what_will_not_change_is_asked_once_and_told_apart() {
+    let Some(platform) = Platform::new("pull_refused") else { return };
+    let registry = Registry::start();
+    let address = &registry.address;
+    let other = "sha256:0123456789012345678901234567890123456789012345678901234567890123";
+    for (fault, tag, says, hint) in [
+        ("missing", "1", "does not exist in its registry", "docker push 127.0.0.1:"),
+        ("private", "1", "was refused: a login is needed", "docker login 127.0.0.1:"),
+        ("forbidden", "1", "was refused: it is gone or private", "docker login 127.0.0.1:"),
+        ("busy", "1", "limits pulls", "try again in 75 min"),
+        ("wrong", &format!("1@{other}"), "something other than the digest", "images lock"),
+    ] {
+        shop(&platform, &format!("{address}/{fault}/shop:{tag}"), "");
+        platform.run("up").exits(6).says(says).says(hint).does_not_say("trying again");
+        assert_eq!(registry.pulls(&format!("{fault}/shop")), 1, "{fault}");
+    }
+}
+
+#[test]
+fn a_fault_that_may_pass_is_tried_again() {
+    let Some(platform) = Platform::new("pull_again") else { return };
+    let registry = Registry::start();
+    let address = &registry.address;
+    for (fault, says) in [
+        (
+            "hiccup",
+            "answers with an error of its own: received unexpected HTTP status: 500 Internal Server Error; trying",
+        ),
+        ("moment", "waiting 1 s for the registry"),
+        // by the engine
+        ("resume", "pulled in"),
+    ] {
+        let name = format!("{address}/{fault}/shop:1");
+        platform.also_remove(format!("/images/{name}?force=1"));
+        shop(&platform, &name, "");
+        platform.run("up -v").ok().says(says);
+        assert!(platform.container("shop").running, "{fault}");
+    }
+    assert!(registry.resumed("resume/shop") > 0, "the second half alone");
+    for (fault, says) in [("broken", "answers with an error of its own"), ("cut", "the download of")] {
+        shop(&platform, &format!("{address}/{fault}/shop:1"), "");
+        platform.run("up -v").exits(6).says(says).says("trying again in 4s").says("images.sources");
+        assert_eq!(registry.pulls(&format!("{fault}/shop")), 3, "{fault}");
+    }
+}
+
+#[test]
+fn a_registry_that_falls_silent_is_left_for_the_next_source() {
+    let Some(platform) = Platform::new("pull_silent") else { return };
+    let registry = Registry::start();
+    let address = &registry.address;
+    // nothing may come for a tenth of this
+    platform.settings("timeouts: {image: 60s}\n");
+    let good = format!("{address}/good/shop:1");
+    platform.also_remove(format!("/images/{good}?force=1"));
+    for fault in ["stall", "mute"] {
+        let name = format!("{address}/{fault}/shop:1");
+        platform.also_remove(format!("/images/{name}?force=1"));
+        shop(&platform, &name, &format!(", x-macula: {{sources: ['{good}']}}"));
+        platform.run("up -v").ok().says("the download of").says("nothing came for 6s");
+        assert!(platform.container("shop").running, "{fault}");
+        platform.run("down").ok();
+        assert!(platform.engine.delete(&format!("/images/{good}?force=1")));
+    }
+}
+
+#[test]
+fn a_build_stands_in_for_a_registry_that_has_nothing() {
+    let Some(platform) = Platform::new("pull_build") else { return };
+    let registry = Registry::start();
+    let address = &registry.address;
+    for fault in ["missing", "forbidden", "busy", "broken", "foreign"] {
+        let dockerfile = format!("FROM {IMAGE}\\nLABEL fault={fault}\\nCMD sleep infinity\\n");
+        let build = format!(", build: {{dockerfile_inline: \"{dockerfile}\"}}");
+        shop(&platform, &format!("{address}/{fault}/shop:1"), &build);
+        let up = platform.run("up");
+        let shop = platform.container("shop");
+        platform.also_remove(format!("/images/{}?force=1", shop.image));
+        up.ok().says("(built)");
+        assert!(shop.running, "{fault}");
+        assert_eq!(registry.pulls(&format!("{fault}/shop")), if fault == "broken" { 3 } else { 1 });
+        platform.run("up").ok().says("nothing to do");
+    }
+    // without a build it is better than nothing, and that is said
+    let name = format!("{address}/foreign/other:1");
+    platform.also_remove(format!("/images/{name}?force=1"));
+    shop(&platform, &name, "");
+    platform.run("up").ok().says("does not fit this machine").says("it runs only with emulation");
+}
