@@ -12,7 +12,6 @@ const HARMFUL: [&str; 9] = ["down", "stop", "restart", "delete", "uninstall", "p
 const MEANT: &[(&[&str], &[&str])] = &[
     (&["info", "show", "inspect", "describe", "get", "state", "health", "ping"], &["status"]),
     (&["top", "stats", "usage"], &["status --stats"]),
-    (&["watch"], &["status --watch"]),
     (&["port", "ports", "ip", "address", "addresses"], &["status", "dns list"]),
     (&["url", "urls", "pages", "browse", "web", "ui", "dashboard"], &["open"]),
     (&["password", "passwords", "secret", "secrets", "credentials", "login", "auth"], &["creds"]),
