@@ -456,7 +456,7 @@ async fn networks_addresses_and_names() {
     };
     assert!(matches!(refused, EngineError::Conflict { .. }), "{refused:?}");
     let used = engine.remove_network(&network).await.unwrap_err();
-    assert!(matches!(used, EngineError::Conflict { .. }), "{used:?}");
+    assert!(matches!(used, EngineError::Attached { .. }), "{used:?}");
     let all = engine.networks().await.unwrap();
     assert!(all.iter().any(|seen| seen.name == network && !seen.subnets.is_empty()));
 }
