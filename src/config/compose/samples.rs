@@ -64,6 +64,8 @@ fn value(key: &str) -> Option<Value> {
         "services.*.env_file[].required" => json!(false),
         "services.*.label_file" => json!("./e.env"),
         "services.*.user" => json!("7:7"),
+        "services.*.develop.watch[].action" => json!("sync+restart"),
+        "services.*.develop.watch[].target" => json!("/t"),
         "services.*.devices[].source" => json!("/dev/null"),
         "services.*.devices[].permissions" => json!("r"),
         "services.*.build.platforms" => json!(["linux/amd64"]),
@@ -158,7 +160,8 @@ fn around(key: &str) -> Value {
         return service(json!({"ulimits": {"thing": {"soft": 1, "hard": 1}}}));
     }
     if key.starts_with("services.*.develop.watch[]") {
-        return service(json!({"develop": {"watch": [{"path": "./p", "action": "sync"}]}}));
+        let rule = json!({"path": "./q", "action": "sync+exec", "target": "/q", "exec": {"command": ["c"]}});
+        return service(json!({"develop": {"watch": [rule]}}));
     }
     if key.starts_with("services.*.devices[]") {
         return service(json!({"devices": [{"source": "/dev/zero"}]}));

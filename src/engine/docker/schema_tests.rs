@@ -49,7 +49,7 @@ fn loaded(text: &str) -> Result<Loaded, String> {
     load(&request(), &files).map_err(|errors| errors.to_string())
 }
 
-/// Everything that the engine is asked for.
+/// Everything that the engine is asked for, and what `watch` does.
 fn asked(loaded: &Loaded, facts: &Facts) -> String {
     let site = Site {
         facts,
@@ -62,6 +62,9 @@ fn asked(loaded: &Loaded, facts: &Facts) -> String {
     };
     let resources = compile(&loaded.platform, &site).unwrap();
     let mut out = format!("{:?}\n{:?}\n{:?}\n", resources.networks, resources.volumes, resources.images);
+    for (_, service) in loaded.platform.services() {
+        out.push_str(&format!("{:?}\n", service.watch));
+    }
     for spec in &resources.containers {
         let creation = creation(spec, "sha256:ab", &spec.labels, &[], ApiVersion(1, 48)).unwrap();
         // through a value: the client's maps have no order of their own
