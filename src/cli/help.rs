@@ -16,9 +16,11 @@ pub struct Args {
 }
 
 /// The pages, by the word that opens them.
-pub const PAGES: [(&str, &str); 11] = [
+pub const PAGES: [(&str, &str); 13] = [
     ("stacks", include_str!("../../docs/stacks.md")),
     ("programs", include_str!("../../docs/run.md")),
+    ("dev-loop", include_str!("../../docs/watch.md")),
+    ("scripts", include_str!("../../docs/ci.md")),
     ("names", include_str!("../../docs/dns.md")),
     ("clusters", include_str!("../../docs/cluster.md")),
     ("add-ons", include_str!("../../docs/cluster-addons.md")),
