@@ -101,8 +101,9 @@ pub async fn uninstall(session: &Session, found: &Leavings, volumes: bool) -> Re
     uninstall_names(session).await?;
     done.trust = trust::uninstall(host, &authorities(session), None, None).await?;
     stop_own_resolver(session).await?;
-    // passwords of data that stays, and the receipt of a store that could not be changed
-    let keep = !done.volumes.is_empty() || done.failed_stores() > 0;
+    // passwords of data that stays, which may lie on an engine that was not asked; and the receipt of a store that
+    // could not be changed
+    let keep = (!volumes && !found.platforms.is_empty()) || done.failed_stores() > 0;
     for folder in found.cache.iter().chain(found.data.iter().filter(|_| !keep)) {
         host.remove_folder(folder).await.map_err(|source| Error::Io { path: folder.clone(), source })?;
         done.folders.push(folder.clone());
@@ -164,6 +165,12 @@ mod tests {
             (names(&found.platforms), names(&found.foreign)),
             (vec!["one".into(), "two".into()], vec!["three".into()])
         );
+        // an engine that knows nothing of the data is no reason to lose its passwords
+        let elsewhere = session(ours.clone(), &FakeEngine::new(), "macula up");
+        let seen = leavings(&elsewhere).await.unwrap();
+        assert!(uninstall(&elsewhere, &seen, false).await.unwrap().volumes.is_empty());
+        assert!(ours.exists(&ours.folders().data).await);
+
         let kept = uninstall(&mine, &found, false).await.unwrap();
         assert_eq!(kept.volumes, ["macula-one-data", "macula-two-data"]);
         assert!(ours.exists(&ours.folders().data).await, "the passwords of the data");
