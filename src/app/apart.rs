@@ -60,7 +60,7 @@ mod tests {
 601 600 0:58 / /proc rw - proc proc rw
 602 600 254:1 /var/lib/docker/containers/8f1c/hostname /etc/hostname rw - ext4 /dev/vda1 rw
 603 600 254:1 /home/ann/shop /home/ann/shop rw - ext4 /dev/vda1 rw
-604 600 254:1 /home/ann/shop /work rw - ext4 /dev/vda1 rw
+604 600 254:1 /home/ann/shop /build rw - ext4 /dev/vda1 rw
 605 600 254:2 /ann/tools /home/ann/tools rw - ext4 /dev/vda2 rw
 ";
 
@@ -69,7 +69,7 @@ mod tests {
         let shared = |path: &str| is_shared(JOB, Path::new(path));
         assert!(shared("/home/ann/shop/conf") && shared("/home/ann/shop"));
         // under another name, and not at all
-        assert!(!shared("/work/conf") && !shared("/proj/conf") && !shared("/home/ann/shopping"));
+        assert!(!shared("/build/conf") && !shared("/proj/conf") && !shared("/home/ann/shopping"));
         assert!(!is_shared("", Path::new("/proj/conf")));
     }
 }

@@ -469,14 +469,7 @@ impl Run {
 
     async fn hooks(&self, container: &str, hooks: &[Hook]) -> Result<(), StepError> {
         for hook in hooks {
-            let request = AttachedExec {
-                command: hook.command.clone(),
-                env: hook.environment.clone(),
-                user: hook.user.clone(),
-                workdir: hook.working_dir.clone(),
-                privileged: hook.privileged,
-                ..AttachedExec::default()
-            };
+            let request = AttachedExec::from(hook);
             let output = self.tools.engine.exec_as(container, &request, HOOK).await?;
             if output.exit_code != 0 {
                 let said = [output.stdout, output.stderr].concat();

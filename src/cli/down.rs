@@ -84,18 +84,7 @@ async fn one(context: &Context, args: &Args, name: PlatformName) -> Result<(), C
         },
     )
     .await;
-    let downed = match downed {
-        Ok(downed) => downed,
-        Err(app::Error::Cancelled) => {
-            context.finished(begun, false, false, "");
-            let message = "Stopped; what was not taken down yet still runs.";
-            return Err(CliError::new(ErrorKind::Interrupted, message).suggest(macula("down")));
-        }
-        Err(error) => {
-            context.broke_off(begun);
-            return Err(error.into());
-        }
-    };
+    let downed = downed.map_err(|error| broken(context, begun, error))?;
     if context.json() {
         return context.print_json(&serde_json::json!({
             "platform": name, "steps": downed.plan.steps, "volumes_kept": downed.kept, "dry_run": args.dry_run,
@@ -115,6 +104,17 @@ async fn one(context: &Context, args: &Args, name: PlatformName) -> Result<(), C
     let summary = format!("{name} is {was}{gone}{kept}");
     context.finished(begun, true, false, summary);
     Ok(())
+}
+
+/// The end of a run that did not come to its end: Ctrl-C, or an error.
+pub(super) fn broken(context: &Context, begun: Instant, error: app::Error) -> CliError {
+    if matches!(error, app::Error::Cancelled) {
+        context.finished(begun, false, false, "");
+        let message = "Stopped; what was not taken down yet still runs.";
+        return CliError::new(ErrorKind::Interrupted, message).suggest(macula("down"));
+    }
+    context.broke_off(begun);
+    error.into()
 }
 
 /// Shows what would be lost for good, and has the platform's name typed: a `y` comes too easily.

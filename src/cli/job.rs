@@ -6,11 +6,10 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{self, Choices, DownOptions, Session, UpOptions, Wanted, ci_log, environment_of, existing};
 use crate::config::Loaded;
 use crate::host::Command;
-use crate::model::macula;
 use crate::words;
 
 use super::context::{Context, ImageOptions};
-use super::error::{CliError, ErrorKind};
+use super::error::CliError;
 use super::up::{bring_up_for, with_engine};
 use super::{interrupt, report};
 
@@ -140,14 +139,6 @@ async fn down(context: &Context, session: &Session, loaded: &Loaded, volumes: bo
             context.finished(begun, true, false, format!("{name} is down{data}"));
             Ok(())
         }
-        Err(app::Error::Cancelled) => {
-            context.finished(begun, false, false, "");
-            let message = "Stopped; what was not taken down yet still runs.";
-            Err(CliError::new(ErrorKind::Interrupted, message).suggest(macula("down")))
-        }
-        Err(error) => {
-            context.broke_off(begun);
-            Err(error.into())
-        }
+        Err(error) => Err(super::down::broken(context, begun, error)),
     }
 }

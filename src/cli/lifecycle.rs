@@ -1,13 +1,13 @@
 use std::time::Instant;
 
-use crate::app::{self, LifecycleAction, lifecycle};
+use crate::app::{LifecycleAction, lifecycle};
 use crate::plan::Plan;
 
 use super::context::{Context, StackOptions};
 use super::error::CliError;
 use super::interrupt;
 use super::ui::text;
-use super::up::stopped;
+use super::up::broken;
 
 /// Restart services, in the order of their dependencies
 #[derive(Debug, clap::Args)]
@@ -72,14 +72,7 @@ async fn act(
             context.finished(begun, true, false, summary(action, &plan));
             Ok(())
         }
-        Err(app::Error::Cancelled) => {
-            context.finished(begun, false, false, "");
-            Err(stopped(context, begun.elapsed()))
-        }
-        Err(error) => {
-            context.broke_off(begun);
-            Err(error.into())
-        }
+        Err(error) => Err(broken(context, begun, error)),
     }
 }
 

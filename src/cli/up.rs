@@ -109,14 +109,7 @@ pub(super) async fn bring_up_for(
             context.finished(begun, true, !result.left_out.is_empty(), summary);
             Ok(())
         }
-        Err(app::Error::Cancelled) => {
-            context.finished(begun, false, false, "");
-            Err(stopped(context, begun.elapsed()))
-        }
-        Err(error) => {
-            context.broke_off(begun);
-            Err(error.into())
-        }
+        Err(error) => Err(broken(context, begun, error)),
     }
 }
 
@@ -151,14 +144,7 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
     let options = UpOptions { wanted, no_dns, choices };
     let mut result = match app::up(&session, &loaded, &options, &Asker { context }).await {
         Ok(result) => result,
-        Err(app::Error::Cancelled) => {
-            context.finished(begun, false, false, "");
-            return Err(stopped(context, begun.elapsed()));
-        }
-        Err(error) => {
-            context.broke_off(begun);
-            return Err(error.into());
-        }
+        Err(error) => return Err(broken(context, begun, error)),
     };
     let running = result.now.services.iter().filter(|service| service.condition.runs()).count();
     let took = text::duration(begun.elapsed());
@@ -201,8 +187,18 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
     Ok(())
 }
 
+/// The end of a run that did not come to its end: Ctrl-C, or an error.
+pub(super) fn broken(context: &Context, begun: Instant, error: app::Error) -> CliError {
+    if matches!(error, app::Error::Cancelled) {
+        context.finished(begun, false, false, "");
+        return stopped(context, begun.elapsed());
+    }
+    context.broke_off(begun);
+    error.into()
+}
+
 /// Ctrl-C: what runs, what was not begun, and how to go on or away.
-pub(super) fn stopped(context: &Context, took: Duration) -> CliError {
+fn stopped(context: &Context, took: Duration) -> CliError {
     let tally = context.tally();
     let took = text::duration(took);
     let message = match tally.services {

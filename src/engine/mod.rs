@@ -16,8 +16,8 @@ use tokio::io::AsyncWrite;
 
 use crate::event::Progress;
 use crate::model::{
-    ContainerSpec, Facts, FileSpec, LabelledImage, NetworkSpec, ObservedContainer, ObservedImage, ObservedNetwork,
-    ObservedVolume, Ulimit, VolumeSpec,
+    ContainerSpec, Facts, FileSpec, Hook, LabelledImage, NetworkSpec, ObservedContainer, ObservedImage,
+    ObservedNetwork, ObservedVolume, Ulimit, VolumeSpec,
 };
 
 pub mod absent;
@@ -336,6 +336,19 @@ pub struct AttachedExec {
     pub user: Option<String>,
     pub workdir: Option<String>,
     pub privileged: bool,
+}
+
+impl From<&Hook> for AttachedExec {
+    fn from(hook: &Hook) -> Self {
+        Self {
+            command: hook.command.clone(),
+            env: hook.environment.clone(),
+            user: hook.user.clone(),
+            workdir: hook.working_dir.clone(),
+            privileged: hook.privileged,
+            ..Self::default()
+        }
+    }
 }
 
 /// All containers that are attached to a network, whoever's. Only for looking into a conflict: the

@@ -369,14 +369,7 @@ impl Worker {
     }
 
     async fn exec(&self, container: &str, hook: &Hook) -> Result<(), Error> {
-        let request = AttachedExec {
-            command: hook.command.clone(),
-            env: hook.environment.clone(),
-            user: hook.user.clone(),
-            workdir: hook.working_dir.clone(),
-            privileged: hook.privileged,
-            ..AttachedExec::default()
-        };
+        let request = AttachedExec::from(hook);
         let output = self.engine.exec_as(container, &request, EXEC).await?;
         if output.exit_code == 0 {
             return Ok(());
