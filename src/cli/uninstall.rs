@@ -11,9 +11,10 @@ use super::ui::text;
 /// Remove everything that macula has put on this machine
 ///
 /// Takes down all platforms of this user, gives the system its own name resolution back, removes the certificate
-/// authority from the trust stores, stops the resolver, and deletes the folders with downloads, logs and certificates. What
-/// there is of it is shown first, and you are asked. The data of the platforms, with the passwords that open it, is kept
-/// unless `--volumes` is given. Your macula.yaml files, the container engine with its images, and the program itself stay.
+/// authority from the trust stores, stops the resolver, and deletes the folder with downloads. What there is of it is shown
+/// first, and you are asked. The data of the platforms and the folder with the passwords that open it (and with logs and
+/// certificates) are kept unless `--volumes` is given. Your macula.yaml files, the container engine with its images, and the
+/// program itself stay.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Also remove all data and passwords; this cannot be undone
