@@ -1,5 +1,6 @@
 //! `logs`, `exec`: which containers are meant, and what they have written, in the order of time.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -91,7 +92,8 @@ pub fn read_logs(
 ) -> Receiver<LogEvent> {
     let (sender, receiver) = channel(BACKLOG);
     tokio::spawn(async move {
-        let mut reader = Reader { engine, platform, services, sender, last: BTreeMap::new() };
+        let (last, told) = (BTreeMap::new(), BTreeMap::new());
+        let mut reader = Reader { engine, platform, services, sender, last, told };
         // the receiver is gone: nobody reads any more
         let _ = match reader.history(&sources, &options).await {
             Ok(()) if options.follow => reader.follow(sources).await,
@@ -120,8 +122,41 @@ struct Reader {
     platform: PlatformName,
     services: Vec<String>,
     sender: Sender<LogEvent>,
-    /// Container's id -> time of its last line that was told.
-    last: BTreeMap<String, String>,
+    /// Container's id -> how far it was told.
+    last: BTreeMap<String, Place>,
+    /// Container's id -> what a second reading has before anything new.
+    told: BTreeMap<String, Place>,
+}
+
+/// A place in a log. Podman's times are seconds, in which many lines are written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Place {
+    time: String,
+    /// How many lines of that time.
+    lines: usize,
+}
+
+impl Place {
+    /// A line follows. One that was written by another stream may have an earlier time.
+    fn pass(&mut self, time: String) {
+        match time.cmp(&self.time) {
+            Ordering::Less => {}
+            Ordering::Equal => self.lines += 1,
+            Ordering::Greater => *self = Self { time, lines: 1 },
+        }
+    }
+
+    /// Whether a line of this time lies before this place, in a reading that began before it.
+    fn covers(&mut self, time: &str) -> bool {
+        match time.cmp(self.time.as_str()) {
+            Ordering::Less => true,
+            Ordering::Equal if self.lines > 0 => {
+                self.lines -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 type Lines = Pin<Box<Peekable<BoxStream<'static, Result<LogLine, EngineError>>>>>;
@@ -160,10 +195,13 @@ impl Reader {
     async fn tell(&mut self, source: &Source, line: LogLine) -> Result<(), Ended> {
         let (time, text) = split(&line.bytes);
         if !time.is_empty() {
-            if self.last.get(&source.id).is_some_and(|last| time <= *last) {
-                return Ok(());
+            if let Some(place) = self.told.get_mut(&source.id) {
+                if place.covers(&time) {
+                    return Ok(());
+                }
+                self.told.remove(&source.id);
             }
-            self.last.insert(source.id.clone(), time.clone());
+            self.last.entry(source.id.clone()).or_default().pass(time.clone());
         }
         let event = LogEvent::Line { source: source.clone(), time, stderr: line.stderr, text };
         self.sender.send(event).await.map_err(|_| Ended::Unread)
@@ -234,8 +272,12 @@ impl Reader {
     }
 
     /// Hands on what the container writes; `None` at its end.
-    async fn attach(&self, source: &Source, told: Sender<(Source, Option<LogLine>)>) {
-        let since = self.last.get(&source.id).and_then(|time| time.parse::<jiff::Timestamp>().ok());
+    async fn attach(&mut self, source: &Source, told: Sender<(Source, Option<LogLine>)>) {
+        let last = self.last.get(&source.id);
+        let since = last.and_then(|place| place.time.parse::<jiff::Timestamp>().ok());
+        if let Some(place) = last {
+            self.told.insert(source.id.clone(), place.clone());
+        }
         let options = LogOptions {
             follow: true,
             timestamps: true,
@@ -275,6 +317,19 @@ fn split(bytes: &[u8]) -> (String, Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_of_one_second_are_told_apart() {
+        let times = ["1:00", "1:01", "1:00", "1:01"];
+        let mut place = Place::default();
+        for time in times {
+            place.pass(time.into());
+        }
+        assert_eq!(place, Place { time: "1:01".into(), lines: 2 });
+        // read again from there: two of that second are known, the third is new
+        let known: Vec<bool> = ["1:00", "1:01", "1:01", "1:01", "1:02"].map(|time| place.covers(time)).into();
+        assert_eq!(known, [true, true, true, false, false]);
+    }
 
     #[test]
     fn the_engines_time_is_taken_off() {
