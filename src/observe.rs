@@ -11,11 +11,11 @@ use crate::compile::{Taken, image_specs, wanted_names};
 use crate::engine::{Engine, EngineError, Networks, Query};
 use crate::host::Host;
 use crate::model::{
-    ContainerSpec, ContainerState, Facts, Fingerprint, Health, ImageSpec, Listener, Observed, ObservedContainer,
-    Platform, PortBinding, Resources, label, split_registry,
+    ContainerState, Facts, Fingerprint, Health, ImageSpec, Listener, Observed, ObservedContainer, Platform,
+    PortBinding, Resources, label, split_registry,
 };
 use crate::plan::reload_note;
-use crate::probe::{Answer, ask};
+use crate::probe::{Answer, ask, is_asked};
 
 /// How long a registry may take to accept a connection.
 const REGISTRY_PATIENCE: Duration = Duration::from_millis(2500);
@@ -217,7 +217,7 @@ async fn health(
 ) -> Result<Vec<(String, Health)>, EngineError> {
     let running = resources.containers.iter().filter_map(|spec| {
         let found = observed.container(&spec.name)?;
-        (found.state == ContainerState::Running && !spec.readiness.one_shot && to_be_asked(spec, found.health))
+        (found.state == ContainerState::Running && !spec.readiness.one_shot && is_asked(spec, found))
             .then_some((spec, found))
     });
     let answers = join_all(running.map(|(spec, found)| async move {
@@ -234,17 +234,6 @@ async fn health(
         health.push((name, state));
     }
     Ok(health)
-}
-
-/// A probe costs a connection and is made always; a test inside the container costs a process, so
-/// where the engine has just run it and was content, that counts.
-fn to_be_asked(spec: &ContainerSpec, engine_says: Health) -> bool {
-    if spec.readiness.probe.is_some() {
-        return true;
-    }
-    let has_test =
-        spec.healthcheck.as_ref().is_some_and(|check| check.test.first().is_some_and(|word| word.starts_with("CMD")));
-    has_test && engine_says != Health::Healthy
 }
 
 /// Sockets in the way of what we publish that are not our own containers', with their owners.

@@ -8,7 +8,7 @@ use tracing::Instrument;
 
 use crate::engine::{Engine, EngineError};
 use crate::host::Host;
-use crate::model::{ContainerSpec, Facts, Healthcheck, ObservedContainer, Probe, ProbeKind, Readiness};
+use crate::model::{ContainerSpec, Facts, Health, Healthcheck, ObservedContainer, Probe, ProbeKind, Readiness};
 
 /// What a service said when asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,14 @@ pub async fn ask(
     answer
 }
 
+/// Whether there is something to ask. A probe costs a connection and is made always; a test inside the
+/// container costs a process, so where the engine has just run it and was content, that counts.
+pub fn is_asked(spec: &ContainerSpec, found: &ObservedContainer) -> bool {
+    let test = spec.healthcheck.as_ref().is_some_and(is_command)
+        || found.untested.first().is_some_and(|word| word.starts_with("CMD"));
+    spec.readiness.probe.is_some() || (found.health != Health::Healthy && test)
+}
+
 async fn ask_quietly(
     engine: &dyn Engine,
     host: &dyn Host,
@@ -54,8 +62,12 @@ async fn ask_quietly(
         };
     }
     match &spec.healthcheck {
-        Some(check) => ask_test(engine, spec, check).await,
-        None => Ok(Answer::Healthy),
+        Some(check) if !check.test.is_empty() => ask_test(engine, spec, check).await,
+        // the image's, which this engine never runs
+        check => {
+            let test = Healthcheck { test: found.untested.clone(), ..check.clone().unwrap_or_default() };
+            ask_test(engine, spec, &test).await
+        }
     }
 }
 
@@ -185,6 +197,42 @@ mod tests {
     use crate::host::fake::FakeHost;
     use crate::model::ContainerState;
 
+    fn health(test: &[&str]) -> Healthcheck {
+        Healthcheck { test: test.iter().map(|word| (*word).to_owned()).collect(), ..Healthcheck::default() }
+    }
+
+    #[test]
+    fn a_probe_is_asked_always_and_a_test_while_the_engine_is_not_content() {
+        let is = |health| ObservedContainer { health, ..ObservedContainer::default() };
+        let mut spec = ContainerSpec::default();
+        assert!(!is_asked(&spec, &is(Health::None)));
+        let untested = ObservedContainer { untested: vec!["CMD".into(), "check".into()], ..is(Health::None) };
+        assert!(is_asked(&spec, &untested), "the image's, on an engine that runs none");
+        spec.healthcheck = Some(health(&["CMD", "check"]));
+        assert!(is_asked(&spec, &is(Health::Starting)) && !is_asked(&spec, &is(Health::Healthy)));
+        let kind = ProbeKind::Tcp { port: 1 };
+        spec.readiness = Readiness { probe: Some(Probe { kind, timeout: None }), ..Default::default() };
+        assert!(is_asked(&spec, &is(Health::Healthy)));
+    }
+
+    #[tokio::test]
+    async fn the_test_of_an_image_is_run_where_the_engine_does_not() {
+        let untested = vec!["CMD".to_owned(), "check".to_owned()];
+        let found = ObservedContainer {
+            name: "web".into(),
+            state: ContainerState::Running,
+            untested,
+            ..ObservedContainer::default()
+        };
+        let engine = FakeEngine::new().with_container(found.clone()).exec_answers("web", "check", 1, "", "not yet");
+        let facts = engine.facts().await.unwrap();
+        for healthcheck in [None, Some(Healthcheck::default())] {
+            let spec = ContainerSpec { name: "web".into(), healthcheck, ..Default::default() };
+            let answer = ask(&engine, &FakeHost::new(), &facts, &spec, &spec.readiness, &found).await.unwrap();
+            assert_eq!(answer, Answer::Not("health check: not yet".into()));
+        }
+    }
+
     async fn asked(host: FakeHost, test: &[&str]) -> Answer {
         asked_of(host, test, |_| {}).await
     }
@@ -199,14 +247,7 @@ mod tests {
         let engine = FakeEngine::new().with_container(found.clone()).exec_answers("web", "check", 1, "", "not yet");
         let mut facts = engine.facts().await.unwrap();
         change(&mut facts);
-        let healthcheck = (!test.is_empty()).then(|| Healthcheck {
-            test: test.iter().map(|word| (*word).to_owned()).collect(),
-            interval: None,
-            timeout: None,
-            retries: None,
-            start_period: None,
-            start_interval: None,
-        });
+        let healthcheck = (!test.is_empty()).then(|| health(test));
         let spec = ContainerSpec { name: "web".into(), service: "web".into(), healthcheck, ..Default::default() };
         let kind = ProbeKind::Tcp { port: 80 };
         let probe = Some(Probe { kind, timeout: None });

@@ -137,7 +137,7 @@ mod tests {
             rootless: false,
             container_addresses: true,
             published: true,
-            embedded_dns: None,
+            traits: Default::default(),
             dockerfile: None,
             architecture: "amd64".into(),
             cpus: 2,

@@ -65,6 +65,9 @@ pub(super) async fn wait(
             Answer::Not(state_text(&found))
         } else {
             match question(spec, readiness) {
+                Question::EngineHealth if !found.untested.is_empty() => {
+                    ask(&*tools.engine, &*tools.host, &tools.facts, spec, readiness, &found).await?
+                }
                 Question::Ask => ask(&*tools.engine, &*tools.host, &tools.facts, spec, readiness, &found).await?,
                 Question::EngineHealth => match found.health {
                     Health::Healthy | Health::None => Answer::Healthy,

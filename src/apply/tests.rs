@@ -326,3 +326,23 @@ async fn files_that_a_killed_run_copied_are_told_of() {
     insta::assert_snapshot!(machine.engine.journal().join("\n"), @"sending HUP to container macula-shop-db-1");
     assert!(machine.plan(&changed).await.is_empty());
 }
+
+/// "has active endpoints", of a container that is gone: all else goes, and what is left is in nobody's way.
+#[tokio::test]
+async fn a_network_that_the_engine_holds_is_named_and_hinders_nothing() {
+    let machine = Machine::new();
+    assert!(machine.up(&shop(1)).await.is_ok());
+    let held = machine.with(machine.engine.clone().holds_network("back"));
+    for _ in 0..2 {
+        let failed = held.down().await.failed;
+        let said: Vec<String> = failed.iter().map(|failure| failure.error.to_string()).collect();
+        assert_eq!(said, ["removing network back: the engine holds it for a container that is gone"]);
+        assert_eq!((held.engine.containers(), held.engine.network_names()), (Vec::new(), vec!["back".to_owned()]));
+    }
+    assert!(held.up(&shop(1)).await.is_ok());
+    assert_eq!(held.is_right(&shop(1)), Ok(()));
+    assert_eq!(held.down().await.failed.len(), 1);
+    let free = held.with(held.engine.clone().restarted());
+    assert!(free.down().await.is_ok());
+    assert_eq!(free.engine.network_names(), [""; 0]);
+}

@@ -358,6 +358,10 @@ impl From<EngineError> for CliError {
                 let leave = |new: Self, name: &String| new.shell(["docker", "network", "disconnect", network, name]);
                 containers.iter().fold(new(ErrorKind::Conflict), leave).again(Again::AsItIs)
             }
+            EngineError::Held { .. } => new(ErrorKind::Unexpected)
+                .hint("restart the engine, which frees it (`sudo systemctl restart docker`; containers stop meanwhile)")
+                .hint("nothing is in its way: the next `up` takes the network as it is")
+                .again(Again::AsItIs),
             EngineError::SubnetTaken { .. } => new(ErrorKind::Conflict)
                 .hint("another network has this subnet: set another one, or leave the choice to macula")
                 .suggest(macula("doctor subnet").why("to see which network it is")),
@@ -543,6 +547,7 @@ mod tests {
                 network: "macula".into(),
                 containers: vec!["job-7".into()],
             },
+            EngineError::Held { operation: "removing network macula".into(), network: "macula".into() },
             EngineError::PortTaken { operation: op(), address: "127.0.0.1:80".into() },
             EngineError::DiskFull { operation: op(), message: "write /var/lib: ENOSPC".into() },
             EngineError::Timeout { operation: op(), after: Duration::from_secs(60) },
@@ -568,6 +573,12 @@ mod tests {
           try: docker network disconnect macula job-7
           try: macula up
         exit 5
+
+        error: removing network macula: the engine holds it for a container that is gone
+          hint: restart the engine, which frees it (`sudo systemctl restart docker`; containers stop meanwhile)
+          hint: nothing is in its way: the next `up` takes the network as it is
+          try: macula up
+        exit 1
 
         error: creating container macula-web-1: 127.0.0.1:80 is taken
           hint: stop the program that holds the port

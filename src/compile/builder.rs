@@ -68,7 +68,7 @@ mod tests {
             rootless: false,
             container_addresses: true,
             published: true,
-            embedded_dns: None,
+            traits: Default::default(),
             dockerfile,
             architecture: "amd64".into(),
             cpus: 2,

@@ -74,7 +74,6 @@ pub fn template_context(platform: &Platform, site: &Site<'_>, routes: &[Route], 
         "settings": {
             "ingress": platform.ingress,
             "tls": site.certificate.is_some(),
-            "embedded_dns": site.facts.embedded_dns,
         },
     })
 }

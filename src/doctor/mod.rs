@@ -312,6 +312,7 @@ pub static CHECKS: &[Check] = &[
     check!("engine-running", true, "the engine answers", checks::engine::running),
     check!("socket-permission", true, "this user may use the engine's socket", checks::engine::permission),
     check!("engine-version", true, "the engine speaks API 1.41 or later", checks::engine::version),
+    check!("engine-traits", true, "what this engine does differently is known", checks::engine::traits),
     check!("docker-context", true, "the engine is on this machine", checks::engine::context),
     check!(
         "container-runs",

@@ -10,7 +10,8 @@ use crate::engine::discover::{Discovery, Source};
 use crate::host::fake::FakeHost;
 use crate::host::{Disk, Held, Output, temporary_name};
 use crate::model::{
-    ContainerState, EngineKind, Facts, ObservedContainer, ObservedNetwork, PlatformName, PortBinding, label,
+    ContainerState, EngineKind, Facts, NameServer, ObservedContainer, ObservedNetwork, PlatformName, PortBinding,
+    Traits, label,
 };
 
 const DOCKER: &str = "unix:///var/run/docker.sock";
@@ -23,7 +24,7 @@ fn docker() -> Facts {
         rootless: false,
         container_addresses: true,
         published: true,
-        embedded_dns: None,
+        traits: Default::default(),
         dockerfile: None,
         architecture: "x86_64".into(),
         cpus: 4,
@@ -164,6 +165,7 @@ async fn a_healthy_machine() {
     ok: engine-running: Docker 28.2.2 answers
     ok: socket-permission: unix:///var/run/docker.sock may be used
     ok: engine-version: Docker 28.2.2 speaks API 1.50
+    ok: engine-traits: names are answered at 127.0.0.11 in each container; it runs health checks; images lie in overlay2; it has no BuildKit; containers are reached at their own addresses
     ok: docker-context: unix:///var/run/docker.sock (Docker) is on this machine
     skipped: container-runs: there is no engine to ask
     skipped: podman-socket: Docker 28.2.2 is the engine
@@ -395,6 +397,34 @@ async fn docker_context() {
       fix: bring the engine's socket here with `ssh -fNL /tmp/docker.sock:/var/run/docker.sock HOST`, and set DOCKER_HOST=unix:///tmp/docker.sock; or in a CI job whose engine is a service, switch TLS off for both: DOCKER_TLS_CERTDIR="", DOCKER_HOST=tcp://docker:2375, and no DOCKER_TLS_VERIFY
     "#);
     assert_snapshot!(case(FakeHost::new()).find("docker-context").await, @"ok: docker-context: unix:///var/run/docker.sock (Docker) is on this machine");
+}
+
+#[tokio::test]
+async fn what_the_engine_does_differently() {
+    let said =
+        |facts: Facts| async { Case { facts: Some(facts), ..case(FakeHost::new()) }.find("engine-traits").await };
+    assert_snapshot!(said(docker()).await, @"ok: engine-traits: names are answered at 127.0.0.11 in each container; it runs health checks; images lie in overlay2; it has no BuildKit; containers are reached at their own addresses");
+    let podman = |names| {
+        let traits = Traits { names, health_checks: false, ..Traits::default() };
+        let storage_driver = Some("overlay".to_owned());
+        Facts {
+            engine: "Podman 4.3.1".into(),
+            engine_kind: EngineKind::Podman,
+            dockerfile: None,
+            storage_driver,
+            traits,
+            ..docker()
+        }
+    };
+    assert_snapshot!(said(podman(NameServer::Gateway)).await, @"ok: engine-traits: names are answered at port 53 of each network's gateway; it runs no health checks (no systemd here), macula does; images lie in overlay; it has no BuildKit; containers are reached at their own addresses");
+    assert_snapshot!(said(podman(NameServer::Nobody)).await, @"
+    failed: engine-traits: Podman 4.3.1 has no aardvark-dns: containers do not find each other by name
+      fix: install aardvark-dns, then remove the networks that were made without it
+    ");
+    let product = Some("Colima".to_owned());
+    let traits = Traits { containerd_images: true, product, ..Traits::default() };
+    let colima = Facts { container_addresses: false, dockerfile: Some((1, 14)), traits, ..docker() };
+    assert_snapshot!(said(colima).await, @"ok: engine-traits: names are answered at 127.0.0.11 in each container; it runs health checks; images lie in containerd's store; BuildKit reads Dockerfile 1.14; containers are reached by published ports alone; behind the socket is Colima");
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ impl Absent {
             rootless: false,
             container_addresses: machine.os == "linux",
             published: true,
-            embedded_dns: Some(Ipv4Addr::new(127, 0, 0, 11).into()),
+            traits: Default::default(),
             dockerfile: None,
             architecture: machine.arch.clone(),
             cpus: 0,

@@ -17,6 +17,10 @@ pub enum EngineError {
     /// Containers that are not ours are attached to a network that is to go.
     #[error("{operation}: {} is still attached to it", containers.join(", "))]
     Attached { operation: String, network: String, containers: Vec<String> },
+    /// The engine counts an endpoint on a network that is to go, of a container that is gone. Nothing but its
+    /// restart frees that.
+    #[error("{operation}: the engine holds it for a container that is gone")]
+    Held { operation: String, network: String },
     /// Somebody else holds a port that the container publishes.
     #[error("{operation}: {address} is taken")]
     PortTaken { operation: String, address: String },

@@ -88,6 +88,9 @@ pub struct ObservedContainer {
     pub oom_killed: bool,
     /// What the engine said when it could not be started.
     pub error: String,
+    /// The test of its health check, where the engine never runs it ([`Traits::health_checks`]).
+    #[serde(default)]
+    pub untested: Vec<String>,
 }
 
 impl ObservedContainer {
@@ -186,8 +189,8 @@ pub struct Facts {
     /// What the engine publishes on this machine's addresses arrives here. Not in a container that
     /// only has the engine's socket, nor with an engine on another machine.
     pub published: bool,
-    /// Containers' DNS of the engine: 127.0.0.11 (Docker); the gateway for Podman.
-    pub embedded_dns: Option<IpAddr>,
+    #[serde(default)]
+    pub traits: Traits,
     /// The newest Dockerfile format that the engine's own BuildKit reads; `None`: it has no BuildKit.
     #[serde(default)]
     pub dockerfile: Option<super::FormatVersion>,
@@ -202,6 +205,46 @@ pub struct Facts {
     pub cgroup_version: Option<u8>,
     /// Path of the engine's socket on this machine.
     pub socket: Option<String>,
+}
+
+/// What engines do differently, of that on which a platform builds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Traits {
+    pub names: NameServer,
+    /// It runs health checks. Podman leaves that to systemd, which not every machine has.
+    pub health_checks: bool,
+    /// `healthcheck.start_interval` has an effect.
+    pub start_interval: bool,
+    /// Images lie in containerd's store, and not in one of the engine's own.
+    pub containerd_images: bool,
+    /// The product behind the socket, where that brings a machine for the engine: `Colima`.
+    pub product: Option<String>,
+}
+
+impl Default for Traits {
+    /// Those of Docker on Linux before version 25.
+    fn default() -> Self {
+        Self {
+            names: NameServer::InContainer,
+            health_checks: true,
+            start_interval: false,
+            containerd_images: false,
+            product: None,
+        }
+    }
+}
+
+/// Who answers for the names of a network's containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NameServer {
+    /// Docker: 127.0.0.11, in each container.
+    InContainer,
+    /// Podman's aardvark-dns, at port 53 of each network's gateway, which nobody else can have then.
+    Gateway,
+    /// Podman without aardvark-dns.
+    Nobody,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -18,7 +18,7 @@ fn facts() -> Facts {
         rootless: false,
         container_addresses: true,
         published: true,
-        embedded_dns: None,
+        traits: Default::default(),
         dockerfile: None,
         architecture: "x86_64".into(),
         cpus: 2,

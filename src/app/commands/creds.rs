@@ -103,7 +103,7 @@ fn no_facts() -> Facts {
         rootless: false,
         container_addresses: false,
         published: true,
-        embedded_dns: None,
+        traits: Default::default(),
         dockerfile: None,
         architecture: String::new(),
         cpus: 0,

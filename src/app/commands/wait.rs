@@ -18,7 +18,7 @@ use crate::config::Loaded;
 use crate::host::Held;
 use crate::model::{ContainerSpec, ContainerState, Health, ObservedContainer, Platform, Restart, label};
 use crate::pki::Authority;
-use crate::probe::{Answer, ask};
+use crate::probe::{Answer, ask, is_asked};
 use crate::validate::{PageAddress, Trust, ask_page};
 
 /// Between two questions to what nobody announces.
@@ -367,7 +367,7 @@ impl Watch<'_> {
                 }
             }
             let answer = match spec {
-                Some(spec) if is_asked(spec, found.health) => {
+                Some(spec) if is_asked(spec, found) => {
                     let host = self.session.host();
                     ask(&*survey.engine, host, &survey.facts, spec, &spec.readiness, found).await?
                 }
@@ -445,15 +445,6 @@ fn by_state(found: &ObservedContainer, spec: Option<&ContainerSpec>) -> Option<L
     })
 }
 
-/// A probe is asked always; a test in the container costs a process and is run while the engine is not content.
-fn is_asked(spec: &ContainerSpec, engine_says: Health) -> bool {
-    let test = |spec: &ContainerSpec| {
-        let check = spec.healthcheck.as_ref();
-        check.is_some_and(|check| check.test.first().is_some_and(|word| word.starts_with("CMD")))
-    };
-    spec.readiness.probe.is_some() || (engine_says != Health::Healthy && test(spec))
-}
-
 /// Of a container that runs. `run`: for how long without a break.
 fn by_answer(found: &ObservedContainer, answer: Answer, run: Duration) -> Look {
     match (answer, found.health) {
@@ -480,7 +471,6 @@ fn told_run(found: &ObservedContainer, now: i64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Probe, ProbeKind, Readiness};
 
     fn container(state: ContainerState, health: Health, code: Option<i64>) -> ObservedContainer {
         ObservedContainer { name: "web".into(), state, health, exit_code: code, ..Default::default() }
@@ -532,24 +522,6 @@ mod tests {
         let again = ObservedContainer { restart_count: 1, ..with(Health::None) };
         assert!(matches!(by_answer(&again, quiet(), SETTLED), Look::Not(_)), "it may end once more");
         assert_eq!(by_answer(&again, quiet(), long), Look::Met);
-    }
-
-    #[test]
-    fn a_probe_is_asked_always_and_a_test_while_the_engine_is_not_content() {
-        let mut spec = ContainerSpec::default();
-        assert!(!is_asked(&spec, Health::None));
-        spec.healthcheck = Some(crate::model::Healthcheck {
-            test: vec!["CMD".into(), "check".into()],
-            interval: None,
-            timeout: None,
-            retries: None,
-            start_period: None,
-            start_interval: None,
-        });
-        assert!(is_asked(&spec, Health::Starting) && !is_asked(&spec, Health::Healthy));
-        spec.readiness =
-            Readiness { probe: Some(Probe { kind: ProbeKind::Tcp { port: 1 }, timeout: None }), ..Default::default() };
-        assert!(is_asked(&spec, Health::Healthy));
     }
 
     #[test]

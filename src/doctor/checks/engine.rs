@@ -4,7 +4,7 @@ use crate::doctor::context::{Context, is_remote};
 use crate::doctor::proof::{self, Answer, Proved, Unproved};
 use crate::doctor::{Action, Fix, Verdict, install};
 use crate::engine::discover::{Attempt, Refusal, Source};
-use crate::model::{EngineKind, Facts};
+use crate::model::{EngineKind, Facts, NameServer};
 
 /// Programs that are an engine or bring one.
 const DOCKER: &str = "dockerd";
@@ -194,15 +194,25 @@ pub(in crate::doctor) async fn container_runs(context: &Context<'_>) -> Verdict 
 }
 
 fn proof_of(proved: Proved, facts: &Facts) -> Verdict {
-    let Some(Answer { dns, gateway }) = proved.answer else {
+    let Some(Answer { dns, gateway, servers }) = proved.answer else {
         return Verdict::ok("a container starts; what it publishes is not reached from here");
     };
     match (dns, gateway) {
+        (Ok(()), Ok(())) if servers.len() > 1 => {
+            let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
+            Verdict::warning("containers are given other name servers beside the engine's own")
+                .detail([
+                    format!("they ask {}", servers.join(", ")),
+                    "images of Alpine take whichever answers first, and find no other container where that is not the engine"
+                        .to_owned(),
+                ])
+                .fix(Fix::advice("upgrade Podman: 5.4 gives the engine's own alone"))
+        }
         (Ok(()), Ok(())) => Verdict::ok("a container starts, is reached, resolves names and reaches this machine"),
         (Err(reason), _) => Verdict::warning("a container runs, but the engine's DNS does not resolve the names of others")
             .detail([reason])
             .fix(Fix::advice(match facts.engine_kind {
-                EngineKind::Podman => "install aardvark-dns, then remove the networks that were made without it",
+                EngineKind::Podman => NO_AARDVARK,
                 EngineKind::Docker => {
                     "let containers send to port 53 of their network (a firewall of this machine may forbid it)"
                 }
@@ -253,6 +263,49 @@ pub(in crate::doctor) async fn version(context: &Context<'_>) -> Verdict {
         _ => Verdict::skipped("no engine answers"),
     }
 }
+
+/// What a platform builds on and engines do in different ways, in one sentence.
+pub(in crate::doctor) async fn traits(context: &Context<'_>) -> Verdict {
+    let facts = match context.facts().await {
+        Ok(facts) => facts,
+        Err(reason) => return Verdict::skipped(reason.clone()),
+    };
+    let traits = &facts.traits;
+    if traits.names == NameServer::Nobody {
+        return Verdict::failed(format!(
+            "{} has no aardvark-dns: containers do not find each other by name",
+            facts.engine
+        ))
+        .fix(Fix::advice(NO_AARDVARK));
+    }
+    let names = match traits.names {
+        NameServer::InContainer => "names are answered at 127.0.0.11 in each container",
+        _ => "names are answered at port 53 of each network's gateway",
+    };
+    let health = match traits.health_checks {
+        true => "it runs health checks",
+        false => "it runs no health checks (no systemd here), macula does",
+    };
+    let images = match (traits.containerd_images, &facts.storage_driver) {
+        (true, _) => "images lie in containerd's store".to_owned(),
+        (false, Some(driver)) => format!("images lie in {driver}"),
+        (false, None) => "images lie where it does not say".to_owned(),
+    };
+    let builds = match facts.dockerfile {
+        Some((major, minor)) => format!("BuildKit reads Dockerfile {major}.{minor}"),
+        None => "it has no BuildKit".to_owned(),
+    };
+    let addresses = match (facts.container_addresses, facts.published) {
+        (true, _) => "containers are reached at their own addresses",
+        (false, true) => "containers are reached by published ports alone",
+        (false, false) => "containers are not reached from here",
+    };
+    let product = traits.product.iter().map(|product| format!("behind the socket is {product}"));
+    let all = [names.to_owned(), health.to_owned(), images, builds, addresses.to_owned()];
+    Verdict::ok(all.into_iter().chain(product).collect::<Vec<_>>().join("; "))
+}
+
+const NO_AARDVARK: &str = "install aardvark-dns, then remove the networks that were made without it";
 
 pub(in crate::doctor) async fn context(context: &Context<'_>) -> Verdict {
     if let (Some(used), Ok(facts)) = (context.endpoint(), context.facts().await)

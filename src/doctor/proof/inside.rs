@@ -23,6 +23,9 @@ pub struct Answer {
     pub dns: Result<(), String>,
     /// This machine answers at the network's gateway; else why not.
     pub gateway: Result<(), String>,
+    /// The name servers that it was given, in their order.
+    #[serde(default)]
+    pub servers: Vec<IpAddr>,
 }
 
 /// What it is asked to try.
@@ -56,8 +59,9 @@ async fn answer(mut stream: TcpStream, asked: &Asked) -> io::Result<()> {
         }
     }
     let resolv_conf = tokio::fs::read_to_string("/etc/resolv.conf").await.unwrap_or_default();
-    let (dns, gateway) = tokio::join!(resolves(&resolv_conf, &asked.name), reaches(asked.gateway));
-    let body = serde_json::to_vec(&Answer { dns, gateway }).map_err(io::Error::other)?;
+    let servers = name_servers(&resolv_conf);
+    let (dns, gateway) = tokio::join!(resolves(&servers, &asked.name), reaches(asked.gateway));
+    let body = serde_json::to_vec(&Answer { dns, gateway, servers }).map_err(io::Error::other)?;
     let head = format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
@@ -67,13 +71,14 @@ async fn answer(mut stream: TcpStream, asked: &Asked) -> io::Result<()> {
     stream.shutdown().await
 }
 
-/// By a question of our own: a library would need modules that the image does not have.
-async fn resolves(resolv_conf: &str, name: &str) -> Result<(), String> {
+fn name_servers(resolv_conf: &str) -> Vec<IpAddr> {
     let servers = resolv_conf.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
-    let server: IpAddr = servers
-        .filter_map(|server| server.trim().parse().ok())
-        .next()
-        .ok_or_else(|| "its /etc/resolv.conf names no server".to_owned())?;
+    servers.filter_map(|server| server.trim().parse().ok()).collect()
+}
+
+/// By a question of our own: a library would need modules that the image does not have.
+async fn resolves(servers: &[IpAddr], name: &str) -> Result<(), String> {
+    let server = *servers.first().ok_or_else(|| "its /etc/resolv.conf names no server".to_owned())?;
     match ask((server, 53).into(), name, A, PATIENCE).await {
         Ok(found) if found.is_empty() => Err(format!("{server} does not know {name}")),
         Ok(_) => Ok(()),
@@ -102,7 +107,9 @@ mod tests {
         assert_eq!(reaches(gateway).await, Ok(()));
         drop(there);
         assert_eq!(reaches(gateway).await, Ok(()), "who refuses is there");
-        assert_eq!(resolves("search x\n", "a").await, Err("its /etc/resolv.conf names no server".into()));
+        assert_eq!(resolves(&[], "a").await, Err("its /etc/resolv.conf names no server".into()));
+        let given = "search dns.podman\nnameserver 10.89.0.1\nnameserver fd00::1\n";
+        assert_eq!(name_servers(given), [IpAddr::from([10, 89, 0, 1]), "fd00::1".parse().unwrap()]);
     }
 
     #[tokio::test]

@@ -47,7 +47,7 @@ async fn the_image_holds_the_program_and_its_libraries() {
 #[tokio::test]
 async fn what_it_says_is_the_proof_and_nothing_is_left() {
     let engine = FakeEngine::new();
-    let seen = Answer { dns: Ok(()), gateway: Err("10.222.0.1:53 does not answer".into()) };
+    let seen = Answer { dns: Ok(()), gateway: Err("10.222.0.1:53 does not answer".into()), servers: Vec::new() };
     let body = serde_json::to_string(&seen).unwrap();
     let host = machine().http(SocketAddr::new(ADDRESS.into(), first_port()), "/", 200, &body);
     let proved = prove(&engine, &host, &facts(&engine).await).await.unwrap();

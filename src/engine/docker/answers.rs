@@ -76,8 +76,12 @@ pub(super) struct Listed {
     pub mounts: Option<Vec<Mounted>>,
 }
 
-/// Podman lists other things here than Docker, and all of its containers are inspected anyway.
-fn if_readable<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Mounted>>, D::Error> {
+/// Podman lists other things in places than Docker does, and all of its containers are inspected anyway.
+fn if_readable<'de, T, D>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    T: DeserializeOwned,
+    D: serde::Deserializer<'de>,
+{
     let value = serde_json::Value::deserialize(deserializer)?;
     Ok(serde_json::from_value(value).ok())
 }
@@ -109,8 +113,38 @@ pub(super) struct Info {
     pub mem_total: u64,
     pub docker_root_dir: String,
     pub driver: String,
+    /// Pairs of what it says of its images' store.
+    #[serde(deserialize_with = "if_readable")]
+    pub driver_status: Option<Vec<(String, String)>>,
     /// `1` or `2`
     pub cgroup_version: String,
+}
+
+/// What Podman says of itself in words of its own, on the same socket.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct PodmanInfo {
+    pub host: PodmanHost,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct PodmanHost {
+    /// Absent before Podman 4.5.
+    pub network_backend_info: Option<PodmanNetworks>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct PodmanNetworks {
+    pub dns: PodmanDns,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct PodmanDns {
+    /// The program that answers for names; empty: there is none.
+    pub path: String,
 }
 
 /// A network, as far as its own addresses on the engine's machine go.
@@ -197,6 +231,14 @@ pub(super) struct Config {
     pub env: Option<Vec<String>>,
     /// Seconds.
     pub stop_timeout: Option<u64>,
+    /// The image's, where the container was not given one.
+    pub healthcheck: Option<HealthTest>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct HealthTest {
+    pub test: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

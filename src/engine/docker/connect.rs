@@ -8,10 +8,10 @@ use std::time::Duration;
 use bollard::errors::Error;
 
 use super::super::EngineError;
-use super::answers::{Bridge, Info, Version, get};
+use super::answers::{Bridge, Component, Info, PodmanInfo, Version, get};
 use super::version::{ApiVersion, spoken};
 use super::{Docker, errors};
-use crate::model::{EngineKind, FIRST_FORMAT, Facts, FormatVersion};
+use crate::model::{EngineKind, FIRST_FORMAT, Facts, FormatVersion, NameServer, Traits};
 
 /// An engine that systemd starts on the first connection takes some seconds to answer.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
@@ -121,11 +121,29 @@ impl Docker {
             .ok_or_else(|| ConnectError::TooOld(version.api_version.clone()))?;
         // an engine makes its own bridge whenever it is started
         let started = bridge.as_ref().map(|bridge| bridge.created.clone()).filter(|time| !time.is_empty());
+        let own = match version.is_podman() {
+            true => tokio::time::timeout(first_answer, get::<PodmanInfo>(&client, PODMAN_INFO)).await.ok(),
+            false => None,
+        };
+        let own = own.and_then(Result::ok);
         let here = ThisMachine { bridge: bridge.and_then(|bridge| is_here(&bridge)), ..this_machine() };
-        let facts = facts(&version, &info, api, &parsed, &here);
+        let facts = facts(&version, &info, own.as_ref(), api, &parsed, &here);
         let client = client.with_request_modifier(move |request| spoken(request, api));
         let endpoint = Arc::new(parsed);
         Ok(Self { client, api, endpoint, facts: Arc::new(facts), started, credentials: Arc::default() })
+    }
+}
+
+/// All of Podman's versions from 4 on answer it.
+const PODMAN_INFO: &str = "/v4.0.0/libpod/info";
+
+impl Version {
+    fn podman(&self) -> Option<&Component> {
+        self.components.as_deref().unwrap_or_default().iter().find(|component| component.name.starts_with("Podman"))
+    }
+
+    fn is_podman(&self) -> bool {
+        self.podman().is_some()
     }
 }
 
@@ -137,6 +155,7 @@ struct ThisMachine {
     /// The address of the engine's own bridge is one of this process's: both share a network.
     /// `None`: it does not say where that is.
     bridge: Option<bool>,
+    systemd: bool,
 }
 
 /// An address that one can bind is one's own. Nothing is sent.
@@ -156,12 +175,33 @@ fn this_machine() -> ThisMachine {
         kernel: uname.release().to_string_lossy().into_owned(),
         name: uname.nodename().to_string_lossy().into_owned(),
         bridge: None,
+        systemd: std::path::Path::new("/run/systemd/system").exists(),
     }
 }
 
-fn facts(version: &Version, info: &Info, api: ApiVersion, endpoint: &Endpoint, here: &ThisMachine) -> Facts {
-    let components = version.components.as_deref().unwrap_or_default();
-    let podman = components.iter().find(|component| component.name.starts_with("Podman"));
+/// The product that brings a machine for its engine, by what it calls that machine.
+fn product(info: &Info) -> Option<String> {
+    let known = [
+        ("docker-desktop", "Docker Desktop"),
+        ("colima", "Colima"),
+        ("lima-rancher-desktop", "Rancher Desktop"),
+        ("orbstack", "OrbStack"),
+        ("podman-machine", "a machine of Podman's"),
+    ];
+    let system = info.operating_system.to_lowercase().replace(' ', "-");
+    let found = known.iter().find(|(name, _)| info.name.starts_with(name) || system.starts_with(name));
+    found.map(|(_, product)| (*product).to_owned())
+}
+
+fn facts(
+    version: &Version,
+    info: &Info,
+    own: Option<&PodmanInfo>,
+    api: ApiVersion,
+    endpoint: &Endpoint,
+    here: &ThisMachine,
+) -> Facts {
+    let podman = version.podman();
     let number = podman.map_or(&version.version, |component| &component.version);
     // Debian adds its own: 20.10.24+dfsg1
     let number = number.split('+').next().unwrap_or_default();
@@ -177,9 +217,12 @@ fn facts(version: &Version, info: &Info, api: ApiVersion, endpoint: &Endpoint, h
     let same_kernel = info.kernel_version == here.kernel;
     let local = cfg!(target_os = "linux") && near && same_kernel && info.name == here.name;
     // a container with the engine's socket has the machine's kernel, and a network of its own
-    let apart = here.bridge == Some(false) && same_kernel && !rootless && !desktop;
-    let shares = here.bridge.unwrap_or(local);
     let kind = if podman.is_some() { EngineKind::Podman } else { EngineKind::Docker };
+    // Podman makes a bridge when a container comes that wants it: one that is not there says nothing
+    let bridge = here.bridge.filter(|found| *found || kind == EngineKind::Docker);
+    let elsewhere = bridge == Some(false) || (kind == EngineKind::Podman && bridge.is_none() && !local);
+    let apart = elsewhere && same_kernel && !rootless && !desktop;
+    let shares = bridge.unwrap_or(local);
     let name = match (kind, desktop) {
         (EngineKind::Podman, _) => "Podman",
         (EngineKind::Docker, true) => "Docker Desktop",
@@ -193,8 +236,17 @@ fn facts(version: &Version, info: &Info, api: ApiVersion, endpoint: &Endpoint, h
         rootless,
         container_addresses: cfg!(target_os = "linux") && near && shares && !rootless && !desktop,
         published: near && !apart,
-        // Podman's is the gateway of each network
-        embedded_dns: (kind == EngineKind::Docker).then_some(std::net::Ipv4Addr::new(127, 0, 0, 11).into()),
+        traits: Traits {
+            names: match (kind, own.and_then(|own| own.host.network_backend_info.as_ref())) {
+                (EngineKind::Docker, _) => NameServer::InContainer,
+                (EngineKind::Podman, Some(networks)) if networks.dns.path.is_empty() => NameServer::Nobody,
+                (EngineKind::Podman, _) => NameServer::Gateway,
+            },
+            health_checks: kind == EngineKind::Docker || !local || here.systemd,
+            start_interval: api >= START_INTERVAL,
+            containerd_images: info.driver_status.iter().flatten().any(|(_, value)| value == CONTAINERD_STORE),
+            product: product(info),
+        },
         dockerfile: (kind == EngineKind::Docker && version.os != "windows").then(|| dockerfile_format(number)),
         architecture: version.arch.clone(),
         cpus: info.cpus,
@@ -205,6 +257,11 @@ fn facts(version: &Version, info: &Info, api: ApiVersion, endpoint: &Endpoint, h
         socket,
     }
 }
+
+/// Docker 25.
+const START_INTERVAL: ApiVersion = ApiVersion(1, 44);
+/// The type of driver that Docker names where images lie in containerd's store.
+const CONTAINERD_STORE: &str = "io.containerd.snapshotter.v1";
 
 /// What the BuildKit in an engine of this version reads without a front end from a registry, by the
 /// releases of both; a release that nobody has looked at counts as the last one before it.
@@ -229,14 +286,29 @@ mod tests {
     use super::*;
 
     fn seen(system: &str, options: &str, endpoint: &str, kernel: &str, bridge: Option<bool>) -> Facts {
-        let info: Info = serde_json::from_value(serde_json::json!({
+        let version = Version { version: "29.1.0".into(), ..Version::default() };
+        of(&version, &info(system, options), None, endpoint, &here(kernel, bridge))
+    }
+
+    fn info(system: &str, options: &str) -> Info {
+        serde_json::from_value(serde_json::json!({
             "OperatingSystem": system, "SecurityOptions": [options], "KernelVersion": "6.1", "Name": "box",
             "DockerRootDir": "/var/lib/docker", "CgroupVersion": "2",
         }))
-        .unwrap();
-        let version = Version { version: "29.1.0".into(), ..Version::default() };
-        let here = ThisMachine { kernel: kernel.into(), name: "box".into(), bridge };
-        facts(&version, &info, ApiVersion(1, 48), &Endpoint::parse(endpoint).unwrap(), &here)
+        .unwrap()
+    }
+
+    fn here(kernel: &str, bridge: Option<bool>) -> ThisMachine {
+        ThisMachine { kernel: kernel.into(), name: "box".into(), bridge, systemd: false }
+    }
+
+    fn of(version: &Version, info: &Info, own: Option<&PodmanInfo>, endpoint: &str, here: &ThisMachine) -> Facts {
+        facts(version, info, own, ApiVersion(1, 48), &Endpoint::parse(endpoint).unwrap(), here)
+    }
+
+    fn podman() -> Version {
+        let name = "Podman Engine".to_owned();
+        Version { components: Some(vec![Component { name, version: "5.4.2".into() }]), ..Version::default() }
     }
 
     #[test]
@@ -266,6 +338,55 @@ mod tests {
         assert_eq!((dockerfile_format("20.10.24"), dockerfile_format("26.1.5")), ((1, 2), (1, 7)));
         assert_eq!(seen("Debian", "name=rootless", socket, "6.1", None).engine, "Docker 29.1.0 (rootless)");
         assert_eq!(seen("Docker Desktop", "", socket, "6.1", None).engine, "Docker Desktop 29.1.0");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn podman_makes_its_bridges_late() {
+        let of = |name: &str, bridge| {
+            let here = ThisMachine { name: name.into(), ..here("6.1", bridge) };
+            let facts = of(&podman(), &info("debian", ""), None, "unix:///s", &here);
+            (facts.container_addresses, facts.published)
+        };
+        assert_eq!(of("box", Some(true)), (true, true));
+        assert_eq!(of("box", Some(false)), (true, true), "no container has wanted the bridge so far");
+        assert_eq!(of("4be2f1a7c9d0", Some(false)), (false, false), "a container that has Podman's socket");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn traits_of_engines() {
+        let socket = "unix:///s";
+        let docker = seen("Debian", "", socket, "6.1", Some(true)).traits;
+        assert_eq!(docker, Traits { start_interval: true, ..Traits::default() });
+        let store = serde_json::json!({"DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]});
+        let store: Info = serde_json::from_value(store).unwrap();
+        assert!(of(&Version::default(), &store, None, socket, &here("6.1", None)).traits.containerd_images);
+        let names = |answer: serde_json::Value| {
+            let own: PodmanInfo = serde_json::from_value(answer).unwrap();
+            of(&podman(), &info("debian", ""), Some(&own), socket, &here("6.1", None)).traits.names
+        };
+        assert_eq!(names(serde_json::json!({"host": {"networkBackend": "netavark"}})), NameServer::Gateway);
+        let without = serde_json::json!({"host": {"networkBackendInfo": {"backend": "netavark", "dns": {}}}});
+        assert_eq!(names(without), NameServer::Nobody);
+        let program = serde_json::json!({"host": {"networkBackendInfo": {"dns": {"path": "/usr/lib/podman/x"}}}});
+        assert_eq!(names(program), NameServer::Gateway);
+        let checks = |systemd| {
+            let here = ThisMachine { systemd, ..here("6.1", None) };
+            of(&podman(), &info("debian", ""), None, socket, &here).traits.health_checks
+        };
+        assert_eq!((checks(false), checks(true)), (false, true));
+    }
+
+    #[test]
+    fn products_are_known_by_their_machines() {
+        let of = |name: &str, system: &str| {
+            product(&Info { name: name.into(), operating_system: system.into(), ..Info::default() })
+        };
+        assert_eq!(of("colima", "Ubuntu 24.04.3 LTS").as_deref(), Some("Colima"));
+        assert_eq!(of("docker-desktop", "Docker Desktop").as_deref(), Some("Docker Desktop"));
+        assert_eq!(of("lima-rancher-desktop", "Rancher Desktop WSL Distribution").as_deref(), Some("Rancher Desktop"));
+        assert_eq!(of("box", "Debian GNU/Linux 13 (trixie)"), None);
     }
 
     #[tokio::test]

@@ -70,7 +70,7 @@ impl Making for DockerMaking<'_> {
 #[async_trait]
 impl Containers for Docker {
     async fn inspect(&self, container: &str) -> Result<ObservedContainer, EngineError> {
-        Ok(observed_container(&self.raw_inspect(container).await?, self.podman()))
+        Ok(observed_container(&self.raw_inspect(container).await?, self.podman(), self.facts.traits.health_checks))
     }
 
     async fn environment(&self, container: &str) -> Result<Option<Vec<String>>, EngineError> {
@@ -214,6 +214,12 @@ impl Docker {
     /// `volumes`: with those that have no name.
     async fn remove(&self, container: &str, volumes: bool) -> Result<(), EngineError> {
         let operation = operation::remove_container(container);
+        if self.podman() {
+            // Docker kills what is to be removed by force; Podman asks it to stop, and waits for that
+            let options = KillContainerOptions { signal: "SIGKILL".to_owned() };
+            // one that does not run is as good
+            let _ = self.call(&operation, READ, self.client.kill_container(container, Some(options))).await;
+        }
         let options = RemoveContainerOptions { force: true, v: volumes, link: false };
         match self.call(&operation, CHANGE, self.client.remove_container(container, Some(options))).await {
             // somebody else removes it at this moment: wait until they have

@@ -72,7 +72,12 @@ pub(super) fn server_error(operation: &str, status: Option<u16>, message: &str) 
 }
 
 /// A subnet that overlaps that of another network, in the words of Docker and of Podman.
-const SUBNETS: [&str; 2] = ["pool overlaps", "is already used on the host or by another config"];
+const SUBNETS: [&str; 3] = [
+    "pool overlaps",
+    // Docker 28, of two networks at once
+    "failed to allocate gateway",
+    "is already used on the host or by another config",
+];
 
 /// Somebody else holds a name or an address. Docker answers these with 400, 403, 409 or
 /// 500, Podman mostly with 500.

@@ -84,6 +84,7 @@ fn real_messages_are_told_apart() {
             "\"macula\" has associated containers with it. Use -f to forcibly delete containers and pods: network is being used",
         ),
         (403, "Pool overlaps with other one on this address space"),
+        (500, "failed to allocate gateway (10.222.195.1): Address already in use"),
         (500, "subnet 10.89.0.0/24 is already used on the host or by another config"),
         (409, "remove macula-db: volume is in use - [3f2e]"),
         (409, "Container 3f2e is not running"),
@@ -146,6 +147,7 @@ fn real_messages_are_told_apart() {
     Conflict     doing x: error while removing network: network macula id 3f2e has active endpoints
     Conflict     doing x: "macula" has associated containers with it. Use -f to forcibly delete containers and pods: network is
     SubnetTaken  doing x: Pool overlaps with other one on this address space
+    SubnetTaken  doing x: failed to allocate gateway (10.222.195.1): Address already in use
     SubnetTaken  doing x: subnet 10.89.0.0/24 is already used on the host or by another config
     Conflict     doing x: remove macula-db: volume is in use - [3f2e]
     Conflict     doing x: Container 3f2e is not running

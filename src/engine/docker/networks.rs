@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::models::{
@@ -17,6 +18,13 @@ use crate::model::{NetworkSpec, ObservedNetwork, VolumeSpec, label};
 
 /// From here on the engine itself refuses a second network of the same name.
 const UNIQUE_NAMES: ApiVersion = ApiVersion(1, 44);
+
+/// What Docker says of a network that something is attached to.
+const ENDPOINTS: &str = "has active endpoints";
+/// How an endpoint is listed that has no container.
+const WITHOUT_CONTAINER: &str = "ep-";
+/// The pauses in which an endpoint of a container that was just removed may go.
+const LEAVING: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(300), Duration::from_secs(1)];
 
 #[async_trait]
 impl Networks for Docker {
@@ -81,17 +89,24 @@ impl Networks for Docker {
 
     async fn remove_network(&self, name: &str) -> Result<(), EngineError> {
         let operation = operation::remove_network(name);
-        let removed = self.call(&operation, CHANGE, self.client.remove_network(name)).await;
-        let Err(refused @ EngineError::Conflict { .. }) = removed else { return unless_missing(removed) };
-        let inspected = self.client.inspect_network(name, None::<InspectNetworkOptions>);
-        let inspected = self.call(&operation, READ, inspected).await;
-        let attached = inspected.ok().and_then(|network| network.containers).unwrap_or_default();
-        let mut containers: Vec<String> = attached.into_values().filter_map(|container| container.name).collect();
-        if containers.is_empty() {
-            return Err(refused);
+        let mut tries = 0;
+        loop {
+            let removed = self.call(&operation, CHANGE, self.client.remove_network(name)).await;
+            let Err(refused @ EngineError::Conflict { .. }) = removed else { return unless_missing(removed) };
+            let containers = self.attached(&operation, name).await;
+            if !containers.is_empty() {
+                return Err(EngineError::Attached { operation, network: name.to_owned(), containers });
+            }
+            if !refused.to_string().contains(ENDPOINTS) {
+                return Err(refused);
+            }
+            // a container that has just been removed leaves a moment later
+            tries += 1;
+            if tries > LEAVING.len() {
+                return Err(EngineError::Held { operation, network: name.to_owned() });
+            }
+            tokio::time::sleep(LEAVING.get(tries - 1).copied().unwrap_or_default()).await;
         }
-        containers.sort();
-        Err(EngineError::Attached { operation, network: name.to_owned(), containers })
     }
 
     async fn readdress(&self, container: &str, network: &str, address: Ipv4Addr) -> Result<(), EngineError> {
@@ -140,6 +155,26 @@ impl Networks for Docker {
 }
 
 impl Docker {
+    /// Who is attached to a network that was not removed. Endpoints that the engine lists of containers that
+    /// it does not have any more are taken off, as far as it lets us.
+    async fn attached(&self, operation: &str, network: &str) -> Vec<String> {
+        let inspected = self.client.inspect_network(network, None::<InspectNetworkOptions>);
+        let inspected = self.call(operation, READ, inspected).await.ok();
+        let mut containers = Vec::new();
+        for (id, found) in inspected.and_then(|network| network.containers).unwrap_or_default() {
+            let Some(name) = found.name else { continue };
+            if !id.starts_with(WITHOUT_CONTAINER) {
+                containers.push(name);
+                continue;
+            }
+            let leave = NetworkDisconnectRequest { container: name, force: Some(true) };
+            // where it refuses, so does the removal
+            let _ = self.call(operation, CHANGE, self.client.disconnect_network(network, leave)).await;
+        }
+        containers.sort();
+        containers
+    }
+
     /// An old engine lets two requests at once make two networks of one name. Ours gives way: to one that
     /// an interrupted run of ours has asked for, and to somebody else's, which is a conflict.
     async fn only_one(

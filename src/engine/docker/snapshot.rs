@@ -251,6 +251,7 @@ fn from_list(listed: &Listed) -> Option<ObservedContainer> {
         restart_count: 0,
         oom_killed: false,
         error: String::new(),
+        untested: Vec::new(),
     })
 }
 
@@ -291,8 +292,9 @@ fn listed_port(port: &ListedPort) -> Option<PortBinding> {
     bound.host_port.is_some().then_some(bound)
 }
 
-pub(super) fn observed_container(inspected: &Inspected, podman: bool) -> ObservedContainer {
+pub(super) fn observed_container(inspected: &Inspected, podman: bool, health_checks: bool) -> ObservedContainer {
     let state = &inspected.state;
+    let test = inspected.config.healthcheck.as_ref().and_then(|check| check.test.clone()).unwrap_or_default();
     let status = container_state(&state.status, state.running);
     // one that waits to be started again has ended too
     let ended = matches!(status, ContainerState::Exited | ContainerState::Dead | ContainerState::Restarting);
@@ -305,7 +307,11 @@ pub(super) fn observed_container(inspected: &Inspected, podman: bool) -> Observe
         image: if podman { familiar(image).to_owned() } else { image.clone() },
         image_id: full_id(inspected.image.clone()),
         state: status,
-        health: state.health.as_ref().map(|health| health_of(&health.status)).unwrap_or_default(),
+        // one that is never checked would be starting for ever
+        health: match &state.health {
+            Some(health) if health_checks => health_of(&health.status),
+            _ => Health::None,
+        },
         exit_code: state.exit_code.filter(|_| ended),
         labels: sorted(inspected.config.labels.clone()),
         addresses: networks
@@ -320,6 +326,7 @@ pub(super) fn observed_container(inspected: &Inspected, podman: bool) -> Observe
         restart_count: inspected.restart_count,
         oom_killed: state.oom_killed,
         error: state.error.clone(),
+        untested: if health_checks { Vec::new() } else { test },
     }
 }
 

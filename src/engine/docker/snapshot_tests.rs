@@ -1,7 +1,7 @@
 use super::*;
 
 fn container(json: serde_json::Value) -> ObservedContainer {
-    observed_container(&serde_json::from_value(json).unwrap(), false)
+    observed_container(&serde_json::from_value(json).unwrap(), false, true)
 }
 
 #[test]
@@ -93,6 +93,7 @@ fn a_container_is_read_from_what_the_engine_says() {
         restart_count: 2,
         oom_killed: false,
         error: "",
+        untested: [],
     }
     "#);
 }
@@ -122,7 +123,7 @@ fn states_of_podman_find_their_place() {
     assert_eq!(state("configured"), ContainerState::Created);
     assert_eq!(state("stopping"), ContainerState::Running);
     let inspected = serde_json::json!({"Config": {"Image": "docker.io/library/nginx:1"}});
-    let seen = observed_container(&serde_json::from_value(inspected).unwrap(), true);
+    let seen = observed_container(&serde_json::from_value(inspected).unwrap(), true, true);
     assert_eq!(seen.image, "nginx:1");
 }
 
@@ -292,6 +293,7 @@ fn a_container_that_runs_is_read_from_the_list() {
             restart_count: 0,
             oom_killed: false,
             error: "",
+            untested: [],
         },
     )
     "#);

@@ -80,6 +80,7 @@ struct World {
     logs: BTreeMap<String, Vec<String>>,
     execs: BTreeMap<(String, String), ExecOutput>,
     taken_ports: BTreeSet<(IpAddr, u16)>,
+    held_networks: BTreeSet<String>,
     pull_time: Duration,
     journal: Vec<String>,
     calls: usize,
@@ -131,7 +132,7 @@ impl FakeEngine {
             rootless: false,
             container_addresses: true,
             published: true,
-            embedded_dns: Some(Ipv4Addr::new(127, 0, 0, 11).into()),
+            traits: Default::default(),
             dockerfile: None,
             architecture: "amd64".into(),
             cpus: 4,
@@ -257,6 +258,18 @@ impl FakeEngine {
         self.change(|world| {
             world.taken_ports.insert((address, port));
         })
+    }
+
+    /// The engine counts an endpoint of a container that is gone on this network, until it is restarted.
+    pub fn holds_network(self, name: &str) -> Self {
+        self.change(|world| {
+            world.held_networks.insert(name.to_owned());
+        })
+    }
+
+    /// What its restart frees is free.
+    pub fn restarted(self) -> Self {
+        self.change(|world| world.held_networks.clear())
     }
 
     /// Answers this many more calls; the next breaks, as do all that follow.

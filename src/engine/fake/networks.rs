@@ -59,6 +59,9 @@ impl Networks for FakeEngine {
         if world.networks.get(name).is_some_and(|network| !network.containers.is_empty()) {
             return Err(conflict(&operation, format!("network {name} has active endpoints")));
         }
+        if world.held_networks.contains(name) && world.networks.contains_key(name) {
+            return Err(EngineError::Held { operation, network: name.to_owned() });
+        }
         world.networks.remove(name);
         Ok(())
     }

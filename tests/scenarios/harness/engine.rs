@@ -124,9 +124,21 @@ impl Engine {
         let path = format!("/images/create?fromSrc=-&repo={repository}&tag={tag}&changes={change}");
         match self.request("POST", &path, Some(("application/x-tar", tar))) {
             // what goes wrong after the first byte is in the body
-            Ok((200, body)) if !String::from_utf8_lossy(&body).contains("\"error\"") => Ok(()),
+            Ok((200, body)) if !String::from_utf8_lossy(&body).contains("\"error\"") => {
+                self.name_it(repository, tag, &body);
+                Ok(())
+            }
             Ok((status, body)) => Err(format!("import answers {status}: {}", String::from_utf8_lossy(&body))),
             Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Podman before 5 gives what it imports no name.
+    fn name_it(&self, repository: &str, tag: &str, answer: &[u8]) {
+        let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
+        if let Some(id) = answer["id"].as_str() {
+            let id = id.trim_start_matches("sha256:");
+            self.post(&format!("/images/{id}/tag?repo={repository}&tag={tag}"), &Value::Null);
         }
     }
 }

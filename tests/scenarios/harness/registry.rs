@@ -124,7 +124,11 @@ impl Served {
         let mut head = String::new();
         while reader.read_line(&mut head).is_ok_and(|read| read > 2) {}
         let mut words = head.split_whitespace();
-        let (Some(method), Some(path)) = (words.next(), words.next()) else { return };
+        let (Some(method), Some(path)) = (words.next(), words.next()) else {
+            // containerd begins with TLS everywhere, and takes this for a registry without
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+            return;
+        };
         let range = head.lines().find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
         let asked = format!("{method} {path} {}", range.clone().unwrap_or_default());
         let seen = {
