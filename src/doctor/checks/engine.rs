@@ -200,7 +200,7 @@ fn proof_of(proved: Proved, facts: &Facts) -> Verdict {
     match (dns, gateway) {
         (Ok(()), Ok(())) if servers.len() > 1 => {
             let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
-            Verdict::warning("containers are given other name servers beside the engine's own")
+            Verdict::warning("containers are given other name servers next to the engine's own")
                 .detail([
                     format!("they ask {}", servers.join(", ")),
                     "images of Alpine take whichever answers first, and find no other container where that is not the engine"
