@@ -270,6 +270,11 @@ impl State {
         Ok(())
     }
 
+    /// The last runs of `up`, with what took how long.
+    pub fn runs_file(&self) -> PathBuf {
+        self.folder.join("runs.json")
+    }
+
     fn stopped_file(&self) -> PathBuf {
         self.folder.join("stopped.json")
     }
@@ -289,7 +294,9 @@ impl State {
 
     /// Everything of the platform's, after its last volume is gone. The lock's folder stays.
     pub async fn forget(&self, host: &dyn Host) -> Result<(), Error> {
-        for path in [self.secrets_file(), self.platform_file(), self.stopped_file(), self.choices_file()] {
+        let own =
+            [self.secrets_file(), self.platform_file(), self.stopped_file(), self.choices_file(), self.runs_file()];
+        for path in own {
             host.remove(&path).await.map_err(|source| Error::Io { path, source })?;
         }
         Ok(())

@@ -11,6 +11,7 @@ use crate::words;
 use super::{Error, Session};
 use otlp::{Parent, Run};
 
+mod kept;
 mod otlp;
 
 #[cfg(test)]
@@ -80,6 +81,7 @@ impl Recorder {
     pub async fn finish(mut self, session: &Session, error: Option<&Error>) -> Option<SentTrace> {
         self.run.took = self.begun.elapsed();
         self.run.error = error.map(ToString::to_string);
+        kept::keep(session, &self.run).await;
         let host = session.host();
         let url = endpoint(host, self.receiver.as_deref())?;
         let parent = host.env("TRACEPARENT").and_then(|header| Parent::parse(&header));
