@@ -2,7 +2,8 @@
 //!
 //! | floor | module | what it is |
 //! |---|---|---|
-//! | 8 | `cli` | one file a command: arguments and a call |
+//! | 9 | `cli` | one file a command: arguments and a call |
+//! | 8 | `portal` | the page of the platforms, which the background process shows |
 //! | 7 | `app` | the only wiring: commands above; prepare, cluster, survey and session below |
 //! | 6 | `daemon` | what the background process does beside the resolver: routes to programs of this machine |
 //! | 6 | `observe`, `apply`, `doctor`, `validate` | one look at the world; carries out a plan; checks of the machine; the names walked from outside |
@@ -33,6 +34,7 @@ pub mod cluster;
 pub mod daemon;
 pub mod doctor;
 pub mod observe;
+pub mod portal;
 pub mod probe;
 pub mod system;
 pub mod validate;

@@ -65,8 +65,8 @@ pub use error::{Error, ResolverError};
 pub use prepare::{Consent, Prepared, Wanted, expected, prepare};
 pub use records::{Added, ListedRecord, add_record, list_records, remove_record};
 pub use resolver::{
-    DnsStatus, DomainNames, Names, ResolverFiles, StartedBy, answers, connect as connect_resolver, names_status,
-    own_address as resolver_address, probe,
+    DnsStatus, DomainNames, Names, ResolverFiles, StartedBy, answers, connect as connect_resolver, ensure_process,
+    names_status, own_address as resolver_address, probe,
 };
 pub use session::Session;
 pub use state::State;

@@ -1,18 +1,19 @@
 use std::time::Duration;
 
-use crate::app::{Error, Page, closed_pages, pages};
-use crate::host::Command;
-use crate::model::macula;
+use crate::app::{self, Error, Page, ResolverFiles, Session, closed_pages, pages};
+use crate::host::{Command, Unmet, until};
+use crate::model::{PlatformName, macula};
+use crate::portal;
 
 use super::context::{Context, StackOptions};
-use super::error::CliError;
+use super::error::{CliError, ErrorKind};
 use super::ui::Tone;
 use super::ui::table::{Cell, Fit, Table};
 
 /// Open a service's page in the browser
 ///
-/// Takes the name of a service or of its page: `macula open draw` opens excalidraw. Without one it
-/// lists the pages.
+/// Takes the name of a service or of its page: `macula open draw` opens excalidraw. `macula open home` opens
+/// the platform's own page, and lets this browser start and stop services there. Without a name it lists the pages.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Service, or the first part of its host name
@@ -25,6 +26,10 @@ pub struct Args {
     stacks: StackOptions,
 }
 
+/// The platform's own page, unless a service has the name.
+const HOME: &str = "home";
+/// For the page of a process that was just started.
+const SOON: Duration = Duration::from_secs(5);
 /// For the ingress of this machine to accept a connection.
 const PATIENCE: Duration = Duration::from_millis(300);
 
@@ -37,9 +42,13 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         let session = context.session("open").await;
         return list(context, &pages, &closed_pages(&session, &loaded).await);
     };
+    if wanted == HOME && find(&pages, HOME).is_none() {
+        return home(context, &session, &loaded.platform.name, args.print).await;
+    }
     let Some(page) = find(&pages, &wanted) else {
         let named = |page: &Page| page.hosts.iter().cloned().chain([page.service.clone()]).collect::<Vec<_>>();
-        let known = pages.iter().filter(|page| !page.urls.is_empty()).flat_map(named).collect();
+        let known = pages.iter().filter(|page| !page.urls.is_empty()).flat_map(named);
+        let known = known.chain([HOME.to_owned()]).collect();
         return Err(Error::UnknownService { names: vec![wanted], known }.into());
     };
     let Some(url) = page.urls.iter().find(|url| url.contains(&format!("://{wanted}."))).or(page.urls.first()) else {
@@ -48,7 +57,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             .suggest(macula("open").why("to list the pages"))
             .suggest(macula("status").arg(&page.service)));
     };
-    let opener = if context.host.facts().os == "macos" { "open" } else { "xdg-open" };
+    let opener = opener(context);
     if context.json() {
         return context.print_json(&serde_json::json!({"service": page.service, "url": url}));
     }
@@ -59,6 +68,34 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         let what = if page.service == wanted { String::new() } else { format!(" ({})", page.service) };
         let error = CliError::not_healthy(format!("{wanted}{what} cannot be opened: {} is down", loaded.platform.name));
         return Err(error.suggest(macula("up").arg(&page.service)));
+    }
+    context.host.run(&Command::new(opener, [url.as_str()])).await?;
+    Ok(())
+}
+
+fn opener(context: &Context) -> &'static str {
+    if context.host.facts().os == "macos" { "open" } else { "xdg-open" }
+}
+
+/// The page of the platform itself, which the background process shows: it is started for that where none runs.
+async fn home(context: &Context, session: &Session, platform: &PlatformName, print: bool) -> Result<(), CliError> {
+    app::ensure_process(session).await?;
+    let socket = portal::socket(ResolverFiles::of(session.host()).folder());
+    // one that was just started shows its page a moment after it answers
+    let opened = until(SOON, Duration::from_millis(20), &session.cancel, async || portal::ticket(&socket).await);
+    let opened = opened.await.map_err(|unmet| match unmet {
+        Unmet::TooLong(error) => CliError::of(ErrorKind::Unexpected, &error)
+            .hint("its log says why")
+            .suggest(macula("dns status").why("to see what runs, and its version")),
+        Unmet::Cancelled => Error::Cancelled.into(),
+    })?;
+    let url = opened.url(platform.as_str());
+    let opener = opener(context);
+    if context.json() {
+        return context.print_json(&serde_json::json!({"service": HOME, "url": url}));
+    }
+    if print || context.host.which(opener).is_none() {
+        return context.print(&format!("{url}\n"));
     }
     context.host.run(&Command::new(opener, [url.as_str()])).await?;
     Ok(())
@@ -80,6 +117,9 @@ fn list(context: &Context, pages: &[Page], closed: &[String]) -> Result<(), CliE
         return context.print_json(&all);
     }
     let mut table = Table::new([("SERVICE", Fit::Whole), ("PAGE", Fit::Whole)]);
+    if find(pages, HOME).is_none() {
+        table.row([Cell::from(HOME), Cell::toned("the platform's own page", Tone::Dim)]);
+    }
     // what cannot be opened comes last
     let mut pages: Vec<&Page> = pages.iter().collect();
     pages.sort_by_key(|page| closed.contains(&page.service));

@@ -2,8 +2,9 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
-use crate::app::{self, Condition, DnsStatus, ServiceStatus, Status, UsageStatus};
+use crate::app::{self, Condition, DnsStatus, ResolverFiles, ServiceStatus, Status, UsageStatus};
 use crate::plan::ImageSource;
+use crate::portal;
 
 use super::context::{Context, ImageOptions};
 use super::error::CliError;
@@ -55,7 +56,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         only(looked?, &services)
     };
     if !args.watch {
-        return show(context, &look().await?, all);
+        return show(context, &look().await?, all).await;
     }
     let live = context.terminal.stdout_is_tty && !context.json();
     let _interrupts =
@@ -100,7 +101,7 @@ async fn watch(
         if live {
             paint(context, &now, all, &before)?;
         } else {
-            show(context, &now, all)?;
+            show(context, &now, all).await?;
         }
         before = now.services.iter().map(|row| (row.name.clone(), row.condition)).collect();
         tokio::select! {
@@ -135,14 +136,18 @@ fn paint(context: &Context, now: &Status, all: bool, before: &BTreeMap<String, C
 }
 
 /// The whole picture, once.
-pub fn show(context: &Context, status: &Status, all: bool) -> Result<(), CliError> {
+pub async fn show(context: &Context, status: &Status, all: bool) -> Result<(), CliError> {
     if context.json() {
         return context.print_json(status);
     }
     let style = context.out_style();
     let width = context.terminal.table_width().unwrap_or(160);
-    let mut out: String =
-        screen_of(context, status, all).lines(width, style).iter().map(|line| format!("{line}\n")).collect();
+    let mut screen = screen_of(context, status, all);
+    let socket = portal::socket(ResolverFiles::of(&*context.host).folder());
+    if let Some(address) = portal::address(&socket).await {
+        screen.notes.push((format!("page: http://{address}"), Some(context.typed("macula open home"))));
+    }
+    let mut out: String = screen.lines(width, style).iter().map(|line| format!("{line}\n")).collect();
     if !status.cluster.nodes.is_empty() {
         out.push_str(&format!("\n{}", super::cluster::shown(context, &status.cluster)));
     }

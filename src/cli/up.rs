@@ -163,7 +163,7 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
         }
     }
     if context.json() {
-        return status::show(context, &result.now, false);
+        return status::show(context, &result.now, false).await;
     }
     let no_dns = session.state(&loaded.platform.name).no_dns(session.host()).await.unwrap_or_default();
     let mut notices = notices(&loaded, &result, no_dns);

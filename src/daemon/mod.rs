@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use client::{Held, RouteError, hold};
-pub use routes::{Routes, RoutesError};
+pub use routes::{Home, Routes, RoutesError};
 
 /// A port of this machine that nobody listens on.
 pub fn free_port() -> std::io::Result<u16> {

@@ -64,7 +64,24 @@ struct Shared {
 struct State {
     /// By gateway and name: two platforms may not share a gateway.
     routes: BTreeMap<(Ipv4Addr, String), Route>,
+    /// By gateway: the platform whose network it is.
+    homes: BTreeMap<Ipv4Addr, Home>,
     listeners: BTreeMap<Ipv4Addr, Listening>,
+}
+
+/// A platform whose own names (its domain, and `home` below it) lead to its page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    pub platform: String,
+    pub domain: String,
+    /// Where the page is.
+    pub page: SocketAddr,
+}
+
+impl Home {
+    fn has(&self, host: &str) -> bool {
+        host == self.domain || host.strip_suffix(&self.domain) == Some("home.")
+    }
 }
 
 /// A gateway on which requests are taken.
@@ -110,6 +127,34 @@ impl Routes {
             }
         });
         Ok(routes)
+    }
+
+    /// Which platforms' own names lead to the page, by the gateways of their networks. A gateway that cannot be
+    /// listened on yet is tried again with the next call.
+    pub async fn keep_homes(&self, homes: BTreeMap<Ipv4Addr, Home>) {
+        let gone: Vec<Ipv4Addr> = {
+            let mut state = self.shared.state();
+            let gone = state.homes.keys().filter(|gateway| !homes.contains_key(gateway)).copied().collect();
+            state.homes.clone_from(&homes);
+            gone
+        };
+        gone.into_iter().for_each(|gateway| self.shared.close(gateway));
+        for gateway in homes.into_keys() {
+            // the network may be made later, or be that of a virtual machine
+            if let Err(error) = self.shared.open(gateway).await {
+                tracing::debug!(%gateway, %error, "the page's names do not lead to it");
+            }
+        }
+    }
+
+    /// What tells the programs that have a name, for as long as the routes are there.
+    pub fn names(&self) -> impl Fn() -> Vec<(String, u16)> + Send + Sync + 'static {
+        let shared = Arc::downgrade(&self.shared);
+        move || {
+            let Some(shared) = shared.upgrade() else { return Vec::new() };
+            let state = shared.state();
+            state.routes.values().map(|route| (route.host.clone(), route.port)).collect()
+        }
     }
 }
 
@@ -170,28 +215,39 @@ impl Shared {
         if self.state().routes.contains_key(&key) {
             return Ok(false);
         }
-        if !self.state().listeners.contains_key(&route.gateway) {
-            let listener = TcpListener::bind((route.gateway, self.port)).await?;
-            let stop = self.stop.child_token();
-            let listening = Listening {
-                stop: stop.clone(),
-                #[cfg(test)]
-                address: listener.local_addr()?,
-            };
-            self.state().listeners.insert(route.gateway, listening);
-            tokio::spawn(Arc::clone(self).accept(listener, route.gateway, stop));
-        }
+        self.open(route.gateway).await?;
         Ok(self.state().routes.insert(key, route.clone()).is_none())
     }
 
-    fn remove(&self, key: &(Ipv4Addr, String)) {
+    /// Takes requests on a gateway, unless that is done already.
+    async fn open(self: &Arc<Self>, gateway: Ipv4Addr) -> io::Result<()> {
+        if self.state().listeners.contains_key(&gateway) {
+            return Ok(());
+        }
+        let listener = TcpListener::bind((gateway, self.port)).await?;
+        let stop = self.stop.child_token();
+        let listening = Listening {
+            stop: stop.clone(),
+            #[cfg(test)]
+            address: listener.local_addr()?,
+        };
+        self.state().listeners.insert(gateway, listening);
+        tokio::spawn(Arc::clone(self).accept(listener, gateway, stop));
+        Ok(())
+    }
+
+    /// Takes no more requests on a gateway that nobody needs.
+    fn close(&self, gateway: Ipv4Addr) {
         let mut state = self.state();
-        state.routes.remove(key);
-        if !state.routes.keys().any(|(gateway, _)| *gateway == key.0)
-            && let Some(listener) = state.listeners.remove(&key.0)
-        {
+        let needed = state.homes.contains_key(&gateway) || state.routes.keys().any(|(used, _)| *used == gateway);
+        if !needed && let Some(listener) = state.listeners.remove(&gateway) {
             listener.stop.cancel();
         }
+    }
+
+    fn remove(&self, key: &(Ipv4Addr, String)) {
+        self.state().routes.remove(key);
+        self.close(key.0);
     }
 
     /// Tells the resolver of the name, as a small zone of its own: what covers it (a wildcard that leads
@@ -239,7 +295,16 @@ impl Shared {
     /// is nobody's the connection is closed without a word, which the ingress takes as "not here".
     async fn pass(&self, mut from: TcpStream, gateway: Ipv4Addr) -> io::Result<()> {
         let Some(host) = timeout(PATIENCE, proxied_host(&mut from)).await?? else { return Ok(()) };
-        let Some(route) = self.state().routes.get(&(gateway, host)).cloned() else { return Ok(()) };
+        let (route, home) = {
+            let state = self.state();
+            let home = state.homes.get(&gateway).filter(|home| home.has(&host)).cloned();
+            (state.routes.get(&(gateway, host)).cloned(), home)
+        };
+        let route = match (route, home) {
+            (Some(route), _) => route,
+            (None, Some(home)) => return to_the_page(from, &home).await,
+            (None, None) => return Ok(()),
+        };
         let _ = from.set_nodelay(true);
         if let Ok(to) = connect(route.port).await {
             let _ = to.set_nodelay(true);
@@ -256,6 +321,25 @@ impl Shared {
         // what it still sends must not reset the connection before the page has been read
         timeout(LINGER, tokio::io::copy(&mut from, &mut tokio::io::sink())).await?.map(drop)
     }
+}
+
+/// Sends a browser to the page, which is on a loopback address and nowhere else: whoever reaches the ingress from
+/// elsewhere, a container for one, learns where it is and gets nothing of it. Other paths than `/` are nobody's.
+async fn to_the_page(mut from: TcpStream, home: &Home) -> io::Result<()> {
+    let head = timeout(PATIENCE, head(&mut from)).await??;
+    let mut words = head.split(|byte| *byte == b' ');
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let root = path.split(|byte| *byte == b'?').next() == Some(b"/");
+    if !root || !matches!(method, b"GET" | b"HEAD") {
+        return Ok(());
+    }
+    let answer = format!(
+        "HTTP/1.1 302 Found\r\nLocation: http://{}/?platform={}\r\nContent-Length: 0\r\nCache-Control: no-store\r\n\
+         X-Macula: page\r\nConnection: close\r\n\r\n",
+        home.page, home.platform
+    );
+    from.write_all(answer.as_bytes()).await?;
+    from.shutdown().await
 }
 
 /// Both directions, until both have ended. A program that closes the connection without a word has failed, and
@@ -481,6 +565,41 @@ mod tests {
         while routes.port().is_some() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    #[tokio::test]
+    async fn the_platforms_own_names_lead_to_its_page() {
+        let folder = tempfile::tempdir().unwrap();
+        let (routes, socket) = start(folder.path());
+        let home =
+            Home { platform: "macula".into(), domain: "macula.local".into(), page: "127.0.0.9:8053".parse().unwrap() };
+        routes.keep_homes([(Ipv4Addr::LOCALHOST, home)].into()).await;
+        let port = routes.port().unwrap();
+        for host in ["macula.local", "home.macula.local"] {
+            let answer = ask(port, host).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.9:8053/?platform=macula\r\n"));
+        }
+        let other = |host: &'static str, request: &'static [u8]| async move {
+            ask_with(port, host, request).await.unwrap_or_default()
+        };
+        let get = b"GET / HTTP/1.1\r\n\r\n";
+        assert_eq!(other("nobody.macula.local", get).await, "");
+        assert_eq!(other("evilhome.macula.local", get).await, "");
+        assert_eq!(other("macula.local", b"GET /favicon.ico HTTP/1.1\r\n\r\n").await, "");
+        assert_eq!(other("macula.local", b"POST / HTTP/1.1\r\n\r\n").await, "");
+        assert_eq!(other("macula.local", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await, "");
+
+        // a program may have the name, and the page has it again afterwards
+        let held = hold(&socket, &route("home.macula.local", echo().await, folder.path())).await.unwrap();
+        assert!(ask(port, "home.macula.local").await.unwrap().starts_with("GET / "));
+        assert_eq!(routes.names()().len(), 1);
+        drop(held);
+        while !routes.names()().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(ask(port, "home.macula.local").await.unwrap().contains("302"));
+        routes.keep_homes(BTreeMap::new()).await;
+        assert_eq!(routes.port(), None);
     }
 
     #[tokio::test]

@@ -21,6 +21,7 @@ mod full;
 mod images;
 mod ingress;
 mod order;
+mod page;
 mod pull;
 mod run;
 mod trace;

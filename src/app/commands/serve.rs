@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::compile::RESOLVER;
-use crate::daemon::Routes;
+use crate::daemon::{Home, Routes};
 use crate::dns::{
     Client, Config, Encrypted, EncryptedListen, ForwardSettings, Handle, Identities, Listen, Name, QueryLog, Server,
     ServerError, Sources, Upstreams, ZoneEntry, follow,
@@ -62,10 +62,18 @@ async fn taken_by(host: &dyn Host, address: SocketAddr) -> String {
     }
 }
 
+/// The page of the platforms, which this process shows as well.
+struct ShownPage {
+    address: SocketAddr,
+    /// Whether somebody looks at it.
+    wanted: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
 /// A resolver in this process. Stops when dropped.
 pub struct Serving {
     handle: Handle,
-    _routes: Option<Routes>,
+    routes: Option<Routes>,
+    page: Option<ShownPage>,
     tasks: Vec<JoinHandle<()>>,
     host: Arc<dyn Host>,
     files: ResolverFiles,
@@ -164,7 +172,8 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
     }
     Ok(Serving {
         handle,
-        _routes: routes.ok(),
+        routes: routes.ok(),
+        page: None,
         tasks,
         host,
         files,
@@ -261,17 +270,38 @@ impl Serving {
         self.handle.metrics_address()
     }
 
+    /// Names of this machine's programs (`macula run`), and their ports.
+    pub fn programs(&self) -> Box<dyn Fn() -> Vec<(String, u16)> + Send + Sync> {
+        match &self.routes {
+            Some(routes) => Box::new(routes.names()),
+            None => Box::new(Vec::new),
+        }
+    }
+
+    /// From now on the platforms' own names lead to the page, and the process stays while it is `wanted`.
+    pub fn show(&mut self, address: SocketAddr, wanted: impl Fn() -> bool + Send + Sync + 'static) {
+        self.page = Some(ShownPage { address, wanted: Box::new(wanted) });
+    }
+
+    fn page_is_wanted(&self) -> bool {
+        self.page.as_ref().is_some_and(|page| (page.wanted)())
+    }
+
     /// Answers until it is asked to stop, over its control socket or by `cancel`; until nobody can ask
     /// it any more, since its data folder is gone; or, where `up` started it, until its last platform
     /// is gone.
     pub async fn run(self, cancel: &CancellationToken) {
         let mut looked = Instant::now();
         let mut present = Present::default();
+        self.keep_homes().await;
         loop {
             tokio::select! {
                 () = self.handle.stopped() => break,
                 () = cancel.cancelled() => break,
-                () = tokio::time::sleep(AGAIN) => self.listen_again().await,
+                () = tokio::time::sleep(AGAIN) => {
+                    self.listen_again().await;
+                    self.keep_homes().await;
+                }
             }
             if !self.handle.is_reachable() {
                 self.events.warn(format!("{} is gone: the resolver ends", self.files.control().display()));
@@ -285,7 +315,7 @@ impl Serving {
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
                 self.let_go(&mut present).await;
-                if self.files.entries(&*self.host).await.is_empty() {
+                if self.files.entries(&*self.host).await.is_empty() && !self.page_is_wanted() {
                     self.events.info("the last platform is gone: the resolver ends");
                     break;
                 }
@@ -318,6 +348,20 @@ impl Serving {
                 self.events.info(format!("the platform {platform} is gone, and so are its names"));
             }
         }
+    }
+
+    /// The platforms' own names lead to the page.
+    async fn keep_homes(&self) {
+        let (Some(routes), Some(page)) = (&self.routes, &self.page) else { return };
+        let mut homes = BTreeMap::new();
+        for (platform, entry) in self.files.entries(&*self.host).await {
+            let gateway = entry.listen.iter().find(|listen| listen.view == View::Container);
+            if let Some(IpAddr::V4(gateway)) = gateway.map(|listen| listen.address.ip()) {
+                let home = Home { platform: platform.to_string(), domain: entry.zone.apex, page: page.address };
+                homes.insert(gateway, home);
+            }
+        }
+        routes.keep_homes(homes).await;
     }
 
     /// A platform's network may be made after we were started.

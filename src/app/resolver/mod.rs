@@ -6,6 +6,8 @@
 //! | `resolver.sock` | the control socket of the one that runs |
 //! | `resolver.json` | its process: pid, start time, version, who started it and how |
 //! | `routes.sock` | where `macula run` asks for a name |
+//! | `page.sock` | where `macula open home` asks for the page |
+//! | `page.key` | what the keys of the page are made of |
 //! | `resolver.log` | what one in the background says |
 //! | `zones/<platform>.json` | a platform's names and what it wants of the resolver: what it is started with again |
 //! | `offered` | nothing: `up` has offered `dns install` once |
@@ -66,7 +68,7 @@ impl ResolverFiles {
         Self { folder: host.folders().data.join("dns") }
     }
 
-    pub(super) fn folder(&self) -> &Path {
+    pub fn folder(&self) -> &Path {
         &self.folder
     }
 
@@ -420,6 +422,16 @@ pub async fn release(session: &Session, platform: &PlatformName) -> Result<(), E
     let settings = files.settings(host).await;
     let wanted = Wants::together(settings.iter().map(|(name, settings)| (name, settings)))?;
     running(session, &files, &wanted).await.map(drop)
+}
+
+/// Makes sure that a background process runs, whatever it serves, for what else it does.
+pub async fn ensure_process(session: &Session) -> Result<(), Error> {
+    let files = ResolverFiles::of(session.host());
+    let _lock = lock(session, &files).await?;
+    if Client::connect(&files.control()).await.is_err() {
+        start(session, &files).await?;
+    }
+    Ok(())
 }
 
 /// A connection to the resolver that runs. Where another one has its place, that is the error: to

@@ -6,10 +6,11 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use clap::ValueEnum;
 use serde_json::json;
 
-use crate::app::{self, DEFAULT_METRICS, ServeOptions, StartedBy};
+use crate::app::{self, DEFAULT_METRICS, ResolverFiles, ServeOptions, Serving, StartedBy};
 use crate::dns::{Asked, DOH_PATH, Encrypted, EncryptedListen, QueryLog, code_name, type_name};
 use crate::event::Events;
 use crate::model::View;
+use crate::portal::{self, Portal, Program};
 
 use crate::cli::context::Context;
 use crate::cli::error::CliError;
@@ -49,6 +50,9 @@ pub struct Args {
     /// Show counters for Prometheus under http://ADDRESS:PORT/metrics
     #[arg(long, value_name = "ADDRESS:PORT", default_value_t = DEFAULT_METRICS)]
     metrics: SocketAddr,
+    /// Show the platforms' page under http://ADDRESS:PORT, or at another port of this address if it is taken
+    #[arg(long, value_name = "ADDRESS:PORT", default_value_t = portal::USUAL)]
+    page: SocketAddr,
     /// Who stops it again
     #[arg(long, value_enum, default_value_t = Starter::Hand, hide = true)]
     started_by: Starter,
@@ -80,11 +84,15 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     };
     let _interrupts = interrupt::listen(context.cancel.clone(), Events::none())
         .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
-    let serving = app::serve(Arc::clone(&context.host), &context.events(), options).await?;
+    let mut serving = app::serve(Arc::clone(&context.host), &context.events(), options).await?;
+    let page = show_page(context, &mut serving, args.page).await;
     if by_hand {
         let (addresses, metrics) = (serving.addresses(), serving.metrics_address());
         if context.json() {
-            context.print_json(&json!({"listen": addresses, "encrypted": serving.encrypted(), "metrics": metrics}))?;
+            let page = page.as_ref().map(|page| format!("http://{}", page.address()));
+            let encrypted = serving.encrypted();
+            context
+                .print_json(&json!({"listen": addresses, "encrypted": encrypted, "metrics": metrics, "page": page}))?;
         } else {
             let lines: Vec<String> = addresses.iter().map(|address| format!("{address}\n")).collect();
             let encrypted: Vec<String> =
@@ -95,6 +103,30 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     }
     serving.run(&context.cancel).await;
     Ok(())
+}
+
+/// Shows the page of the platforms as well; names are worth more, and go on without it.
+async fn show_page(context: &Context, serving: &mut Serving, address: SocketAddr) -> Option<Portal> {
+    let programs = serving.programs();
+    let programs = move || programs().into_iter().map(|(host, port)| Program { host, port }).collect();
+    let settings = portal::Settings {
+        address,
+        folder: ResolverFiles::of(&*context.host).folder().to_owned(),
+        program: context.session_without_engine("dns serve").program,
+        version: env!("CARGO_PKG_VERSION"),
+        programs: Arc::new(programs),
+    };
+    match Portal::start(Arc::clone(&context.host), settings).await {
+        Ok(page) => {
+            serving.show(page.address(), page.wanted());
+            Some(page)
+        }
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
+            context.events().warn(format!("the page is not shown: {error}{cause}"));
+            None
+        }
+    }
 }
 
 /// An address as clients write it: `tls://127.0.0.9:853`, `https://127.0.0.9/dns-query`.

@@ -1,8 +1,9 @@
 use serde::Serialize;
 
-use crate::app::{DomainNames, Names, names_status};
+use crate::app::{DomainNames, Names, ResolverFiles, names_status};
 use crate::dns::Status;
 use crate::model::View;
+use crate::portal;
 
 use super::serve::encrypted_address;
 use crate::cli::context::{Context, StackOptions};
@@ -20,6 +21,8 @@ pub struct Args {}
 struct Shown<'a> {
     running: bool,
     resolver: Option<&'a Status>,
+    /// Where the platforms' page is.
+    page: Option<String>,
     #[serde(flatten)]
     names: &'a Names,
 }
@@ -28,9 +31,11 @@ pub async fn run(context: &Context, _: Args) -> Result<(), CliError> {
     let loaded = context.load(&StackOptions::default())?;
     let session = context.session_without_engine("dns status");
     let names = names_status(&session, &loaded.platform.domain).await;
+    let page = portal::address(&portal::socket(ResolverFiles::of(session.host()).folder())).await;
+    let page = page.map(|address| format!("http://{address}"));
     if context.json() {
         let resolver = names.resolver.as_ref();
-        return context.print_json(&Shown { running: resolver.is_some(), resolver, names: &names });
+        return context.print_json(&Shown { running: resolver.is_some(), resolver, page, names: &names });
     }
     let style = context.out_style();
     let mut out = String::new();
@@ -61,6 +66,9 @@ pub async fn run(context: &Context, _: Args) -> Result<(), CliError> {
     match &names.resolver {
         Some(status) => out.push_str(&running(status)),
         None => out.push_str("The resolver is not running.\n"),
+    }
+    if let Some(page) = page {
+        out.push_str(&format!("  shows the platforms' page at {page} ({})\n", context.typed("macula open home")));
     }
     context.print(&out)
 }

@@ -1,5 +1,6 @@
 //! What every scenario has in hand: a home and a platform of its own, the program, the engine.
 
+mod browser;
 mod engine;
 mod image;
 mod otlp;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub use browser::Browser;
 pub use engine::{Container, Engine};
 pub use image::root as root_tar;
 pub use otlp::{Otlp, Value as OtlpValue};

@@ -1,0 +1,213 @@
+//! What the commands say: this program, run with `-o json` in the folder that a platform was started from.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, watch};
+
+use crate::host::Command;
+use crate::model::PlatformName;
+
+use super::Shared;
+
+/// Between the end of a look and the next one, while somebody looks at the page.
+const APART: Duration = Duration::from_secs(2);
+/// For a command that only looks.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// For one that stops or starts a service.
+const ACTION: Duration = Duration::from_secs(600);
+/// Commands at once.
+const MOST: usize = 4;
+
+/// The looks at platforms that somebody watches, each made once for all who watch.
+pub struct Looks {
+    watched: Mutex<BTreeMap<String, watch::Sender<Arc<Value>>>>,
+    slots: Semaphore,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self { watched: Mutex::default(), slots: Semaphore::new(MOST) }
+    }
+}
+
+impl Looks {
+    fn watched(&self) -> MutexGuard<'_, BTreeMap<String, watch::Sender<Arc<Value>>>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is to be run for a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    Doctor,
+    Names,
+}
+
+/// What a page may do to a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    Start,
+    Stop,
+    Restart,
+}
+
+impl Action {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+        }
+    }
+}
+
+impl Shared {
+    /// The platform as it is, again and again for as long as the receiver is there. The first value is `null`, unless
+    /// somebody looks already.
+    pub fn watch(self: &Arc<Self>, platform: &PlatformName) -> watch::Receiver<Arc<Value>> {
+        let mut watched = self.looks.watched();
+        if let Some(sender) = watched.get(platform.as_str()) {
+            return sender.subscribe();
+        }
+        let (sender, receiver) = watch::channel(Arc::new(Value::Null));
+        watched.insert(platform.to_string(), sender);
+        drop(watched);
+        tokio::spawn(Arc::clone(self).keep_looking(platform.clone()));
+        receiver
+    }
+
+    async fn keep_looking(self: Arc<Self>, platform: PlatformName) {
+        loop {
+            let look = tokio::select! {
+                look = self.look(&platform) => Arc::new(look),
+                () = self.stop.cancelled() => return,
+            };
+            {
+                let mut watched = self.looks.watched();
+                // under the lock: whoever comes now finds the sender, or makes a new one
+                match watched.get(platform.as_str()) {
+                    Some(sender) if sender.receiver_count() > 0 => drop(sender.send_replace(look)),
+                    _ => {
+                        watched.remove(platform.as_str());
+                        return;
+                    }
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(APART) => {}
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// All platforms, and this one.
+    async fn look(&self, platform: &PlatformName) -> Value {
+        let programs: Vec<_> = (self.programs)();
+        let platforms = self.command(None, None, &["ls"], PATIENCE).await;
+        let folder = folder(&platforms, platform);
+        let known = row(&platforms, platform).is_some();
+        let status = match (platforms.get("error"), known) {
+            // no engine answers: the same error with its way out
+            (Some(_), _) => platforms.clone(),
+            (None, false) => Value::Null,
+            (None, true) => {
+                let words = ["status", "--all", "--stats"];
+                self.command(Some(platform), folder.as_ref(), &words, PATIENCE).await
+            }
+        };
+        json!({
+            "version": self.version,
+            "platform": platform,
+            "platforms": platforms.as_array(),
+            "status": status.get("error").is_none().then_some(&status),
+            "problem": status.get("error"),
+            "folder": folder,
+            "programs": programs,
+            "now": self.host.now(),
+        })
+    }
+
+    /// One look for a page that asks for it.
+    pub async fn look_at(&self, platform: &PlatformName, what: Look) -> Value {
+        let word = match what {
+            Look::Doctor => "doctor",
+            Look::Names => "validate",
+        };
+        let folder = self.folder_of(platform).await;
+        self.command(Some(platform), folder.as_ref(), &[word], PATIENCE).await
+    }
+
+    /// Starts or stops a service, as `macula start` and its like do.
+    pub async fn act(&self, platform: &PlatformName, service: &str, action: Action) -> Value {
+        let folder = self.folder_of(platform).await;
+        self.command(Some(platform), folder.as_ref(), &[action.word(), "--", service], ACTION).await
+    }
+
+    async fn folder_of(&self, platform: &PlatformName) -> Option<PathBuf> {
+        let platforms = self.command(None, None, &["ls"], PATIENCE).await;
+        folder(&platforms, platform)
+    }
+
+    /// What the command prints; an error in the form in which commands print theirs.
+    async fn command(
+        &self,
+        platform: Option<&PlatformName>,
+        folder: Option<&PathBuf>,
+        words: &[&str],
+        patience: Duration,
+    ) -> Value {
+        let Ok(_slot) = self.looks.slots.acquire().await else { return failed("the page has ended") };
+        let mut args = vec!["--output".to_owned(), "json".to_owned(), "--progress".to_owned(), "quiet".to_owned()];
+        if let Some(platform) = platform {
+            args.extend(["--name".to_owned(), platform.to_string()]);
+        }
+        args.extend(words.iter().map(|word| (*word).to_owned()));
+        let mut command = Command::new(self.program.to_string_lossy(), args).may_fail().timeout(patience);
+        let home = self.host.folders().home;
+        // the folder may be gone, and the one that the process was started in as well
+        let folder = match folder {
+            Some(folder) if self.host.exists(folder).await => folder.clone(),
+            _ => home,
+        };
+        if self.host.exists(&folder).await {
+            command = command.cwd(folder);
+        }
+        match self.host.run(&command).await {
+            Ok(output) => serde_json::from_slice(&output.stdout).unwrap_or_else(|_| failed(output.stderr().trim())),
+            Err(error) => failed(&error.to_string()),
+        }
+    }
+}
+
+/// An error in the form in which commands print theirs.
+pub fn failed(message: &str) -> Value {
+    json!({"error": {"kind": "unexpected", "message": message, "details": [], "causes": [], "hints": [], "try": []}})
+}
+
+fn row<'a>(platforms: &'a Value, platform: &PlatformName) -> Option<&'a Value> {
+    platforms.as_array()?.iter().find(|row| row.get("name").and_then(Value::as_str) == Some(platform.as_str()))
+}
+
+/// From which the platform was started last.
+fn folder(platforms: &Value, platform: &PlatformName) -> Option<PathBuf> {
+    row(platforms, platform)?.get("folder")?.as_str().map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_of_a_platform_is_in_the_list() {
+        let platforms = json!([{"name": "macula", "folder": "/work/shop"}, {"name": "pr-7", "folder": null}]);
+        let of = |name: &str| folder(&platforms, &PlatformName::new(name).unwrap());
+        assert_eq!(of("macula"), Some("/work/shop".into()));
+        assert_eq!((of("pr-7"), of("gone")), (None, None));
+        assert_eq!(folder(&failed("no engine"), &PlatformName::default()), None);
+    }
+}

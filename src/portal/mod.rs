@@ -1,0 +1,191 @@
+//! Floor 8: the page of the platforms, which the background process shows on a loopback address.
+//!
+//! ```text
+//! browser ─> 127.0.0.9:8053 ─> guard ─> looks:   `macula status -o json` and others, as one would type them
+//!                                       logs:    the engine's stream, as server-sent events
+//!                                       service: one service's containers
+//! `macula open home` ─> page.sock ─> a ticket, which the browser gives for its keys once
+//! ```
+//!
+//! What is looked at is asked of this program itself, in the folder that the platform was started from: so the page
+//! says what the commands say, and whatever goes wrong with a look is not the resolver's trouble.
+
+mod door;
+mod guard;
+mod keys;
+mod logs;
+mod looks;
+mod server;
+mod service;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::Session;
+use crate::compile::RESOLVER;
+use crate::event::Events;
+use crate::host::Host;
+use crate::system::System;
+
+pub use door::{DoorError, Opened, address, ticket};
+
+/// Where the page is unless something else is there.
+pub const USUAL: SocketAddr = SocketAddr::new(IpAddr::V4(RESOLVER), 8053);
+/// Seconds for which the page is wanted after somebody has asked for it.
+const WANTED: i64 = 60;
+
+/// Where `macula open home` asks, below the resolver's folder.
+pub fn socket(folder: &Path) -> PathBuf {
+    folder.join("page.sock")
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PortalError {
+    #[error("no address for the page is free on {}", .ip)]
+    Address { ip: IpAddr, source: io::Error },
+    #[error("making the socket {}", path.display())]
+    Socket { path: PathBuf, source: io::Error },
+    #[error("the page's keys in {}", path.display())]
+    Keys { path: PathBuf, source: io::Error },
+}
+
+/// A program of this machine that has a name (`macula run`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Program {
+    pub host: String,
+    pub port: u16,
+}
+
+/// What the page is shown with.
+pub struct Settings {
+    /// Tried first; another port of the same address is taken where this one is held.
+    pub address: SocketAddr,
+    /// The resolver's folder: the socket and the keys lie there.
+    pub folder: PathBuf,
+    /// This program.
+    pub program: PathBuf,
+    pub version: &'static str,
+    /// The programs that have a name now.
+    pub programs: Arc<dyn Fn() -> Vec<Program> + Send + Sync>,
+}
+
+/// The page. Gone when dropped.
+pub struct Portal {
+    shared: Arc<Shared>,
+    tasks: Vec<JoinHandle<()>>,
+    socket: PathBuf,
+}
+
+/// What all requests share.
+struct Shared {
+    host: Arc<dyn Host>,
+    address: SocketAddr,
+    program: PathBuf,
+    version: &'static str,
+    keys: keys::Keys,
+    tickets: Mutex<keys::Tickets>,
+    looks: looks::Looks,
+    programs: Arc<dyn Fn() -> Vec<Program> + Send + Sync>,
+    /// Streams that a browser reads.
+    streams: AtomicUsize,
+    /// When somebody has last asked for anything, seconds since the epoch.
+    asked: AtomicI64,
+    stop: CancellationToken,
+}
+
+impl Portal {
+    /// Shows the page.
+    ///
+    /// # Errors
+    /// No port is free, or a file of the page cannot be written.
+    pub async fn start(host: Arc<dyn Host>, settings: Settings) -> Result<Self, PortalError> {
+        let listener = listen(settings.address).await?;
+        let ip = settings.address.ip();
+        let address = listener.local_addr().map_err(|source| PortalError::Address { ip, source })?;
+        let path = settings.folder.join("page.key");
+        let keys = keys::Keys::load(&*host, &path).await.map_err(|source| PortalError::Keys { path, source })?;
+        let shared = Arc::new(Shared {
+            address,
+            program: settings.program,
+            version: settings.version,
+            keys,
+            tickets: Mutex::default(),
+            looks: looks::Looks::default(),
+            programs: settings.programs,
+            streams: AtomicUsize::new(0),
+            asked: AtomicI64::new(host.now()),
+            stop: CancellationToken::new(),
+            host,
+        });
+        let socket = socket(&settings.folder);
+        let door = door::listen(&socket).map_err(|source| PortalError::Socket { path: socket.clone(), source })?;
+        let tasks = vec![
+            tokio::spawn(door::answer(Arc::clone(&shared), door)),
+            tokio::spawn(server::run(Arc::clone(&shared), listener)),
+        ];
+        Ok(Self { shared, tasks, socket })
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.shared.address
+    }
+
+    /// Whether somebody looks at it, or is about to.
+    pub fn wanted(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        let shared = Arc::clone(&self.shared);
+        move || shared.is_wanted()
+    }
+}
+
+impl Drop for Portal {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+        self.tasks.iter().for_each(JoinHandle::abort);
+        // a leftover is replaced by the next start
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}
+
+impl Shared {
+    fn is_wanted(&self) -> bool {
+        let asked = self.host.now() - self.asked.load(Ordering::Relaxed);
+        self.streams.load(Ordering::Relaxed) > 0 || asked < WANTED
+    }
+
+    fn tickets(&self) -> std::sync::MutexGuard<'_, keys::Tickets> {
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The machine and its engine, for what is asked without a command.
+    async fn session(&self) -> Session {
+        Session {
+            system: System::connect(Arc::clone(&self.host)).await,
+            events: Events::none(),
+            cancel: self.stop.child_token(),
+            command: "macula open home".to_owned(),
+            version: self.version,
+            program: self.program.clone(),
+            named: true,
+        }
+    }
+}
+
+/// The address, or any port of it that is free.
+async fn listen(wanted: SocketAddr) -> Result<TcpListener, PortalError> {
+    match TcpListener::bind(wanted).await {
+        Ok(listener) => Ok(listener),
+        Err(_) => {
+            let ip = wanted.ip();
+            TcpListener::bind((ip, 0)).await.map_err(|source| PortalError::Address { ip, source })
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! One service: its containers, what they need and are needed by, and their variables with the values hidden.
+
+use serde_json::{Value, json};
+
+use crate::app::Error;
+use crate::model::{ContainerState, ObservedContainer, PlatformName, label};
+
+use super::Shared;
+
+impl Shared {
+    /// What the engine knows of a service; `Value::Null`: it has no container.
+    pub async fn service(&self, platform: &PlatformName, service: &str) -> Result<Value, Error> {
+        let engine = self.session().await.engine()?;
+        let all = engine.labelled(&format!("{}={platform}", label::PLATFORM)).await?;
+        let mut found = detail(&all, service);
+        if let Some(container) = container(&all, service) {
+            let variables = engine.environment(&container.name).await?;
+            // the names alone: a value is shown only to who has the keys
+            let names = variables.map(|variables| {
+                let mut names: Vec<String> = variables.iter().map(|pair| pair_of(pair).0.to_owned()).collect();
+                names.sort();
+                names
+            });
+            found["variables"] = json!(names);
+        }
+        Ok(found)
+    }
+
+    /// The value of a variable.
+    pub async fn reveal(
+        &self,
+        platform: &PlatformName,
+        service: &str,
+        variable: &str,
+    ) -> Result<Option<String>, Error> {
+        let engine = self.session().await.engine()?;
+        let all = engine.labelled(&format!("{}={platform}", label::PLATFORM)).await?;
+        let Some(container) = container(&all, service) else { return Ok(None) };
+        let variables = engine.environment(&container.name).await?.unwrap_or_default();
+        let mut pairs = variables.iter().map(|pair| pair_of(pair));
+        Ok(pairs.find(|(name, _)| *name == variable).map(|(_, value)| value.to_owned()))
+    }
+}
+
+fn pair_of(text: &str) -> (&str, &str) {
+    text.split_once('=').unwrap_or((text, ""))
+}
+
+/// The first container of a service.
+fn container<'a>(all: &'a [ObservedContainer], service: &str) -> Option<&'a ObservedContainer> {
+    all.iter().filter(|found| found.label(label::SERVICE) == Some(service)).min_by_key(|found| found.name.clone())
+}
+
+fn needs(found: &ObservedContainer) -> impl Iterator<Item = &str> {
+    found.label(label::DEPENDS_ON).unwrap_or_default().split(',').filter(|name| !name.is_empty())
+}
+
+fn detail(all: &[ObservedContainer], service: &str) -> Value {
+    let own: Vec<&ObservedContainer> =
+        all.iter().filter(|found| found.label(label::SERVICE) == Some(service)).collect();
+    if own.is_empty() {
+        return Value::Null;
+    }
+    let names = |mut names: Vec<&str>| {
+        names.sort_unstable();
+        names.dedup();
+        names.into_iter().map(|name| json!({"name": name, "running": runs(all, name)})).collect::<Vec<_>>()
+    };
+    let users = all.iter().filter(|found| needs(found).any(|name| name == service));
+    let containers = own.iter().map(|found| {
+        json!({
+            "name": found.name,
+            "id": found.id.get(..12).unwrap_or(&found.id),
+            "image": found.image,
+            "state": found.state,
+            "health": found.health,
+            "exit_code": found.exit_code,
+            "restarts": found.restart_count,
+            "addresses": found.addresses,
+            "volumes": found.writes.iter().chain(&found.reads).collect::<Vec<_>>(),
+        })
+    });
+    json!({
+        "service": service,
+        "containers": containers.collect::<Vec<_>>(),
+        "needs": names(own.iter().flat_map(|found| needs(found)).collect()),
+        "needed_by": names(users.filter_map(|found| found.label(label::SERVICE)).collect()),
+    })
+}
+
+fn runs(all: &[ObservedContainer], service: &str) -> bool {
+    let mut own = all.iter().filter(|found| found.label(label::SERVICE) == Some(service));
+    own.any(|found| found.state == ContainerState::Running)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(service: &str, needs: &str, state: ContainerState) -> ObservedContainer {
+        let labels = [(label::SERVICE, service), (label::DEPENDS_ON, needs)];
+        ObservedContainer {
+            name: format!("macula-{service}-1"),
+            state,
+            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            ..ObservedContainer::default()
+        }
+    }
+
+    #[test]
+    fn dependencies_are_told_both_ways() {
+        let all = [
+            found("db", "", ContainerState::Exited),
+            found("shop", "db", ContainerState::Running),
+            found("cart", "db,shop", ContainerState::Running),
+        ];
+        let shop = detail(&all, "shop");
+        assert_eq!(shop["needs"], json!([{"name": "db", "running": false}]));
+        assert_eq!(shop["needed_by"], json!([{"name": "cart", "running": true}]));
+        assert_eq!(detail(&all, "db")["needs"], json!([]));
+        assert_eq!(detail(&all, "other"), Value::Null);
+        assert_eq!(pair_of("A=b=c"), ("A", "b=c"));
+    }
+}
