@@ -1,4 +1,4 @@
-//! Floor 8: what a user types and sees. One file a command; beside them the errors with their exit
+//! Floor 9: what a user types and sees. One file a command; beside them the errors with their exit
 //! codes and, in [`ui`], the looks.
 
 use std::ffi::OsString;
@@ -35,6 +35,7 @@ mod log;
 mod logs;
 mod ls;
 mod man;
+mod mcp;
 mod offer;
 mod open;
 mod plan;
@@ -104,6 +105,7 @@ enum Command {
     Watch(watch::Args),
     Ci(job::Args),
     Report(report::Args),
+    Mcp(mcp::Args),
     Doctor(doctor::Args),
     Dns(dns::Args),
     Cluster(cluster::Args),
@@ -142,7 +144,7 @@ struct RemoveArgs {
 
 /// Commands as the help shows them.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Platform", &["up", "down", "plan", "status", "ls", "validate", "doctor", "ci", "report"]),
+    ("Platform", &["up", "down", "plan", "status", "ls", "validate", "doctor", "ci", "report", "mcp"]),
     ("Services", &["logs", "exec", "open", "restart", "stop", "start", "creds", "env", "run", "watch", "wait"]),
     ("Names and certificates", &["dns", "trust"]),
     ("Images and cluster", &["images", "cluster"]),
@@ -324,6 +326,7 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Run(args) => run::run(context, args).await,
         Command::Ci(args) => job::run(context, args).await,
         Command::Report(args) => report::run(context, args).await,
+        Command::Mcp(args) => mcp::run(context, args).await,
         Command::Watch(args) => watch::run(context, args).await,
         Command::Wait(args) => wait::run(context, args).await,
         Command::Doctor(args) => doctor::run(context, args).await,

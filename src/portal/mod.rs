@@ -15,6 +15,7 @@ mod guard;
 mod keys;
 mod logs;
 mod looks;
+pub mod mcp;
 mod server;
 mod service;
 
