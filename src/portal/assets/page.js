@@ -68,6 +68,9 @@ function age(seconds) {
   return seconds + 's'
 }
 
+// what stands where a change every second would only disturb
+const minutes = seconds => seconds === null || seconds === undefined ? '' : seconds < 60 ? 'less than a minute' : age(seconds)
+
 function bytes(count) {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
   let at = 0
@@ -246,7 +249,7 @@ function overview(place) {
   const rows = new Map()
   return { update() {
     const status = state.status
-    for (const part of [facts, search, table]) part.hidden = !status
+    for (const part of [facts, notes, search, table]) part.hidden = !status
     if (status) {
       summary(facts, notes, status)
       const wanted = filter.value.trim().toLowerCase()
@@ -267,18 +270,18 @@ function overview(place) {
         before = row
       }
     }
-    put(rest, [state.programs, status && status.cluster, state.platforms], () => others(status))
+    put(rest, [state.programs, status && status.cluster, state.platforms, !!state.problem], () => others(status))
   } }
 }
 
 function summary(facts, notes, status) {
   const count = wanted => status.services.filter(row => mood(row)[0] === wanted).length
-  const signature = [status.platform, count('good'), count('bad'), count('busy'), status.dns, state.folder, allowed, status.changes, status.drift]
+  const signature = [{ ...status.platform, up_seconds: minutes(status.platform.up_seconds) }, count('good'), count('bad'), count('busy'), status.dns, state.folder, allowed, status.changes, status.drift]
   put(facts, signature, () => {
     const fact = (title, value) => value ? el('span', {}, title + ' ', el('b', {}, value)) : null
     const dns = status.dns.off ? 'off' : status.dns.healthy ? (status.dns.installed ? 'names work' : 'not installed on this machine') : 'not answering'
     return [
-      fact('Domain', status.platform.domain), fact('Up', age(status.platform.up_seconds && Math.floor(status.platform.up_seconds / 60) * 60)),
+      fact('Domain', status.platform.domain), fact('Up', minutes(status.platform.up_seconds)),
       fact('Running', String(count('good'))), fact('Failing', count('bad') ? String(count('bad')) : ''), fact('Starting', count('busy') ? String(count('busy')) : ''),
       fact('DNS', dns), fact('Folder', state.folder || ''),
     ]
