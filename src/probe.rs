@@ -8,7 +8,10 @@ use tracing::Instrument;
 
 use crate::engine::{Engine, EngineError};
 use crate::host::Host;
-use crate::model::{ContainerSpec, Facts, Health, Healthcheck, ObservedContainer, Probe, ProbeKind, Readiness};
+use crate::model::{
+    ContainerSpec, ContainerState, Facts, Health, Healthcheck, ObservedContainer, PlatformName, Probe, ProbeKind,
+    Readiness, label, relay_name,
+};
 
 /// What a service said when asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +57,13 @@ async fn ask_quietly(
 ) -> Result<Answer, EngineError> {
     if let Some(probe) = &readiness.probe {
         let owner = network_owner(engine, spec).await?;
-        let answer = ask_probe(host, facts, spec, probe, owner.as_ref().unwrap_or(found)).await;
+        let found = owner.as_ref().unwrap_or(found);
+        let answer = match ask_probe(host, facts, spec, probe, found).await {
+            Answer::Unasked(reason) if !facts.published => {
+                ask_relay(engine, spec, probe, found).await?.unwrap_or(Answer::Unasked(reason))
+            }
+            answer => answer,
+        };
         return match (&answer, &spec.healthcheck) {
             // the engine can ask where we cannot
             (Answer::Unasked(_), Some(check)) if is_command(check) => ask_test(engine, spec, check).await,
@@ -86,9 +95,7 @@ async fn ask_probe(
     probe: &Probe,
     found: &ObservedContainer,
 ) -> Answer {
-    let port = match &probe.kind {
-        ProbeKind::Http { port, .. } | ProbeKind::Tcp { port } => *port,
-    };
+    let port = port_of(probe);
     let Some(address) = outside_address(host, facts, spec, found, port).await else {
         return Answer::Unasked(format!("its port {port} cannot be reached from here"));
     };
@@ -116,6 +123,58 @@ async fn ask_probe(
         }
         _ => format!("port {port} at {address}: {error}"),
     })
+}
+
+fn port_of(probe: &Probe) -> u16 {
+    match &probe.kind {
+        ProbeKind::Http { port, .. } | ProbeKind::Tcp { port } => *port,
+    }
+}
+
+/// What the relay says of a port.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Said {
+    Answered { status: u16 },
+    Failed { refused: bool, error: String },
+}
+
+/// Asks from inside of the platform's network, where there is a relay.
+async fn ask_relay(
+    engine: &dyn Engine,
+    spec: &ContainerSpec,
+    probe: &Probe,
+    found: &ObservedContainer,
+) -> Result<Option<Answer>, EngineError> {
+    let platform = spec.labels.get(label::PLATFORM).and_then(|name| PlatformName::new(name).ok());
+    let (Some(platform), Some(address)) = (platform, found.addresses.values().next()) else { return Ok(None) };
+    let relay = match engine.inspect(&relay_name(&platform)).await {
+        Ok(relay) if relay.state == ContainerState::Running => relay,
+        Ok(_) | Err(EngineError::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let port = port_of(probe);
+    let address = SocketAddr::new((*address).into(), port).to_string();
+    let mut words: Vec<&str> = relay.label(label::RELAY).unwrap_or_default().split(' ').collect();
+    words.extend(["container-relay", "--ask", &address]);
+    if let ProbeKind::Http { path, .. } = &probe.kind {
+        words.extend(["--path", path, "--host", &spec.service]);
+    }
+    let command: Vec<String> = words.into_iter().map(str::to_owned).collect();
+    let output = match engine.exec(&relay.name, &command, Duration::from_secs(10)).await {
+        Ok(output) => output,
+        Err(error @ (EngineError::Unreachable { .. } | EngineError::Gone { .. })) => return Err(error),
+        Err(error) => return Ok(Some(Answer::Not(error.to_string()))),
+    };
+    Ok(Some(match (serde_json::from_slice(&output.stdout), &probe.kind) {
+        (Ok(Said::Answered { status: 0 | 200..400 }), _) => Answer::Healthy,
+        (Ok(Said::Answered { status }), ProbeKind::Http { path, .. }) => {
+            Answer::Not(format!("port {port} answers {status} to GET {path}"))
+        }
+        (Ok(Said::Failed { refused: true, .. }), _) => Answer::Not(format!("not listening on port {port} yet")),
+        (Ok(Said::Failed { error, .. }), _) => Answer::Not(format!("port {port} at {address}: {error}")),
+        _ => Answer::Not(format!("port {port}: the relay does not say how it is")),
+    }))
 }
 
 /// Nothing but loopback. A bridge that has lost its address is another matter: there the way to
@@ -195,7 +254,6 @@ mod tests {
     use super::*;
     use crate::engine::fake::FakeEngine;
     use crate::host::fake::FakeHost;
-    use crate::model::ContainerState;
 
     fn health(test: &[&str]) -> Healthcheck {
         Healthcheck { test: test.iter().map(|word| (*word).to_owned()).collect(), ..Healthcheck::default() }

@@ -80,6 +80,7 @@ impl Bench {
             networks: Vec::new(),
             network_mode: Some("none".into()),
             ports: Vec::new(),
+            forwards: Vec::new(),
             expose: Vec::new(),
             expose_other: Vec::new(),
             mounts: Vec::new(),

@@ -61,6 +61,7 @@ const ROOMS: &[(&str, &[(&str, u8)])] = &[(
         ("cluster", 3),
         ("cluster/look", 4),
         ("survey", 5),
+        ("reach", 6),
         ("resolver", 6),
         ("records", 7),
         ("identity", 7),

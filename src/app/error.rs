@@ -102,6 +102,12 @@ pub enum Error {
     NothingToWatch { services: Vec<String> },
     #[error("`{command}` failed in {container} (exit code {code})")]
     ExecFailed { command: String, container: String, code: i64, said: String },
+    #[error("`{value}` is not a valid value of MACULA_REACH")]
+    NoSuchWay { value: String },
+    #[error("this program does not run in a container of the engine that is used")]
+    NotInside,
+    #[error(transparent)]
+    OwnImage(#[from] crate::system::OwnImageError),
     #[error("{service} has no name on the ingress")]
     Nameless { service: String },
     #[error("{0}")]

@@ -17,6 +17,7 @@ mod exports;
 mod identity;
 mod owner;
 mod prepare;
+mod reach;
 mod records;
 mod renewal;
 mod resolver;
@@ -55,7 +56,9 @@ pub use commands::run::{
     Existing, Program, ProgramRequest, ci_log, environment_of, existing, prepare_program, program_log,
 };
 pub use commands::serve::{DEFAULT_METRICS, ServeOptions, Serving, serve};
-pub use commands::status::{Condition, PlatformStatus, ServiceStatus, Status, UsageStatus, status, status_with_usage};
+pub use commands::status::{
+    Condition, PlatformStatus, ReachStatus, ServiceStatus, Status, UsageStatus, status, status_with_usage,
+};
 pub use commands::uninstall::{Leavings, Uninstalled, leavings, uninstall};
 pub use commands::up::{UpOptions, UpResult, up};
 pub use commands::validate::{Traced, bridges, full_name, trace_name, validate};

@@ -15,7 +15,7 @@ use crate::plan::{Action, LeftOut, Plan, select};
 use super::apart;
 use super::cluster::join::{self, Joined};
 use super::survey::{KeptStacks, Look, Survey, survey_with};
-use super::{Error, Session, durations};
+use super::{Error, Session, durations, reach};
 
 /// What a run of `up` asks for beside the files.
 #[derive(Debug, Clone, Default)]
@@ -152,6 +152,9 @@ pub(super) async fn prepare_without(
         }
         _ => Joined::default(),
     };
+    if survey.foreign.is_none() && (!plan.is_empty() || selection.is_none()) {
+        reach::extend(session, &survey, &mut plan).await?;
+    }
     for step in &mut plan.steps {
         if let (Action::AwaitReady { readiness, .. }, Some(timeout)) = (&mut step.action, wanted.timeout) {
             readiness.timeout = timeout;

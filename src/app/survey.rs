@@ -11,9 +11,10 @@ use crate::compile::{
     Block, Served, Site, choose_subnet, compile, image_specs, published_addresses, service_volumes, written_volumes,
 };
 use crate::config::Loaded;
+use crate::daemon::reach::Table;
 use crate::engine::Engine;
 use crate::host::Host;
-use crate::model::{Facts, ImagePolicy, NetworkSpec, Observed, Platform, PlatformName, Resources, Secrets, label};
+use crate::model::{Facts, ImagePolicy, NetworkSpec, Observed, Platform, PlatformName, Resources, Secrets, Way, label};
 use crate::observe;
 use crate::pki;
 use crate::plan::{
@@ -54,6 +55,8 @@ pub struct Survey {
     pub cluster: ClusterLook,
     /// Whose the platform is, if not this user's.
     pub foreign: Option<String>,
+    /// How the last `up` made its addresses reachable.
+    pub reach: Option<Table>,
     /// What the last `up` was told.
     pub choices: Choices,
     /// Services that are left out since every source has refused their image.
@@ -159,9 +162,14 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     // one look at the engine's containers for the platform and its cluster
     let labels = [sought.label()];
     let (facts, seen) = tokio::join!(engine.facts(), observe::by_name_and_label(&*engine, full, &labels));
-    let (facts, (mut observed, nodes)) = (facts?, seen?);
+    let (mut facts, (mut observed, nodes)) = (facts?, seen?);
     let cluster = sought.seen(&nodes, &full.name.network());
     let state = session.state(&full.name);
+    let reach = Table::read(host, state.folder()).await;
+    if let Some(table) = &reach {
+        // the way of the last `up` says what arrives, whatever the engine looks like
+        facts.published = table.way == Way::Published;
+    }
 
     let specs = image_specs(full);
     let refresh = full.images.policy == ImagePolicy::Pull;
@@ -259,6 +267,7 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
         observed,
         cluster,
         foreign,
+        reach,
         choices,
         refused,
     })

@@ -14,11 +14,12 @@ use crate::cluster::ClusterError;
 use crate::engine::{AttachedExec, Engine, EngineError, ImageError, ProgressSink};
 use crate::event::{Doing, Event, Events, Progress, StepInfo};
 use crate::host::{Host, RunError};
-use crate::model::{Facts, FileSpec, Hook, Reload, Remedy, label};
+use crate::model::{ContainerSpec, Facts, FileSpec, Hook, Reload, Remedy, label};
 use crate::plan::forecast::{BUILD_SLOTS, Known, expected};
 use crate::plan::{
     Action, CLUSTER_GROUP, ClusterAction, ImageSource, ImageUse, Plan, Step, StepId, reload_note, stop_notes,
 };
+use crate::system::{OwnImage, OwnImageError};
 
 mod build_log;
 mod git;
@@ -74,6 +75,9 @@ pub enum StepError {
     /// An add-on of the cluster did not come up; why, and the end of what its pods logged.
     #[error("{name}: {reason}")]
     AddOn { name: String, reason: String, log_tail: Vec<String> },
+    /// The relay is made of this program.
+    #[error(transparent)]
+    OwnImage(#[from] OwnImageError),
     #[error("stopped")]
     Cancelled,
     /// A fault of this program.
@@ -323,7 +327,9 @@ fn doing(action: &Action) -> Doing {
     match action {
         Action::CreateNetwork(_) => Doing::Network,
         Action::CreateVolume { .. } => Doing::Volume,
-        Action::RemoveNetwork { .. } | Action::RemoveVolume { .. } => Doing::Remove,
+        Action::JoinNetwork { .. } => Doing::Network,
+        Action::StartRelay { .. } => Doing::Start,
+        Action::RemoveNetwork { .. } | Action::LeaveNetwork { .. } | Action::RemoveVolume { .. } => Doing::Remove,
         Action::MakeBase(_) => Doing::Base,
         Action::ObtainImage { pull: true, .. } => Doing::Pull,
         Action::ObtainImage { .. } => Doing::Build,
@@ -363,6 +369,9 @@ impl Run {
                 engine.create_network(&spec).await?;
             }
             Action::RemoveNetwork { name } => engine.remove_network(name).await?,
+            Action::JoinNetwork { container, network } => engine.join_network(container, network).await?,
+            Action::LeaveNetwork { container, network } => engine.leave_network(container, network).await?,
+            Action::StartRelay { spec } => self.or_cancelled(self.start_relay(spec)).await?,
             Action::CreateVolume { spec, provider } => {
                 let mut labels = spec.labels.clone();
                 labels.extend(self.tools.labels.clone());
@@ -465,6 +474,19 @@ impl Run {
             }
         }
         Ok(None)
+    }
+
+    async fn start_relay(&self, spec: &ContainerSpec) -> Result<(), StepError> {
+        let Tools { engine, host, facts, .. } = &self.tools;
+        let image = OwnImage::obtain(&**engine, &**host, facts).await?;
+        engine.remove_container(&spec.name).await?;
+        let mut labels = spec.labels.clone();
+        labels.extend(self.tools.labels.clone());
+        if let Some(fingerprint) = &spec.fingerprint {
+            labels.insert(label::FINGERPRINT.into(), fingerprint.0.clone());
+        }
+        engine.create_container(spec, &image.reference, &labels).await?;
+        Ok(engine.start(&spec.name).await?)
     }
 
     async fn hooks(&self, container: &str, hooks: &[Hook]) -> Result<(), StepError> {

@@ -15,6 +15,7 @@ use crate::host::LockError;
 use crate::model::{Again, macula};
 use crate::pki::{AuthorityError, LeafError};
 use crate::plan::SupplyProblem;
+use crate::system::OwnImageError;
 
 use super::error::{CliError, ErrorKind, with_image_hints};
 use super::ui::text;
@@ -83,6 +84,13 @@ impl From<Error> for CliError {
                 Self::of(ErrorKind::Config, &error).hint("it was edited by hand or copied incompletely; restore it from a backup")
             }
             Error::Io { path, source } => Self::io(format!("{}", path.display()), &source),
+            Error::NoSuchWay { .. } => {
+                Self::of(ErrorKind::Usage, &error).hint("it is one of auto, published, direct and relay, or not set")
+            }
+            Error::NotInside => Self::of(ErrorKind::NoEngine, &error).hint(
+                "`reach: direct` is for a container that has the socket of its own engine; let `reach: auto` find the way",
+            ),
+            Error::OwnImage(ref source) => own_image(source),
             Error::Lock(LockError::Held { .. }) => Self::of(ErrorKind::Conflict, &error).hint("wait for that command, or stop it"),
             Error::Lock(LockError::Io(source)) => {
                 let refused = source.kind() == std::io::ErrorKind::PermissionDenied;
@@ -477,6 +485,14 @@ fn build(failure: &BuildFailure, source: &StepError) -> CliError {
         .suggest(macula("up"))
 }
 
+fn own_image(error: &OwnImageError) -> CliError {
+    match error {
+        OwnImageError::Engine(error) => CliError::from(error.clone()),
+        OwnImageError::NotHere(_) => CliError::of(ErrorKind::NoEngine, error)
+            .doing("make the relay, without which nothing of this engine is reached from here"),
+    }
+}
+
 fn one(failure: &Failure) -> CliError {
     let new = |kind| CliError::of(kind, &failure.error).doing(failure.step.clone());
     match &failure.error {
@@ -519,6 +535,7 @@ fn one(failure: &Failure) -> CliError {
         StepError::Prepare { source, .. } | StepError::Base { source, .. } => {
             CliError::from(source.clone()).doing(failure.step.clone())
         }
+        StepError::OwnImage(error) => own_image(error).doing(failure.step.clone()),
         StepError::Cluster(error) => cluster(error).doing(failure.step.clone()),
         StepError::AddOn { log_tail, .. } => {
             let mut error = new(ErrorKind::Cluster);

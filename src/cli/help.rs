@@ -16,13 +16,14 @@ pub struct Args {
 }
 
 /// The pages, by the word that opens them.
-pub const PAGES: [(&str, &str); 15] = [
+pub const PAGES: [(&str, &str); 16] = [
     ("stacks", include_str!("../../docs/stacks.md")),
     ("programs", include_str!("../../docs/run.md")),
     ("dev-loop", include_str!("../../docs/watch.md")),
     ("scripts", include_str!("../../docs/ci.md")),
     ("page", include_str!("../../docs/page.md")),
     ("agents", include_str!("../../docs/mcp.md")),
+    ("reach", include_str!("../../docs/reach.md")),
     ("names", include_str!("../../docs/dns.md")),
     ("clusters", include_str!("../../docs/cluster.md")),
     ("add-ons", include_str!("../../docs/cluster-addons.md")),

@@ -41,6 +41,7 @@ mod open;
 mod plan;
 mod proof;
 pub mod reference;
+mod relay;
 mod report;
 mod run;
 mod s3;
@@ -116,6 +117,8 @@ enum Command {
     S3(s3::Args),
     #[command(hide = true)]
     ContainerProof(proof::Args),
+    #[command(hide = true)]
+    ContainerRelay(relay::Args),
     Stack(stack::Args),
     Config(config::Args),
     Trust(trust::Args),
@@ -336,6 +339,7 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Man(args) => man::run(&args),
         Command::S3(args) => s3::run(args).await,
         Command::ContainerProof(args) => proof::run(args).await,
+        Command::ContainerRelay(args) => relay::run(context, args).await,
         Command::Stack(args) => stack::run(context, args).await,
         Command::Config(args) => config::run(context, args).await,
         Command::Trust(args) => trust::run(context, args).await,

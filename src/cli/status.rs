@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
-use crate::app::{self, Condition, DnsStatus, ResolverFiles, ServiceStatus, Status, UsageStatus};
+use crate::app::{self, Condition, DnsStatus, ReachStatus, ResolverFiles, ServiceStatus, Status, UsageStatus};
+use crate::model::Way;
 use crate::plan::ImageSource;
 use crate::portal;
 
@@ -206,6 +207,7 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
     if let Some(problem) = status.cluster.problems.first() {
         screen.notes.push((format!("the cluster: {problem}"), Some("macula cluster status".into())));
     }
+    screen.notes.extend(reach_note(status));
     screen.notes.extend(names_note(status));
     if !status.changes.is_empty() {
         screen
@@ -310,6 +312,23 @@ fn total(used: &[UsageStatus]) -> String {
     let cpu: f64 = used.iter().map(|usage| usage.cpu_percent).sum();
     let memory = used.iter().fold(0u64, |sum, usage| sum.saturating_add(usage.memory));
     format!("together: {cpu:.1}% of a core, {}", words::memory(memory))
+}
+
+/// The way to the addresses, where it is not the usual one.
+fn reach_note(status: &Status) -> Option<(String, Option<String>)> {
+    let ReachStatus { way, ports, problem } = &status.reach;
+    let how = match way {
+        Way::Published => return None,
+        Way::Direct => "directly, from this container",
+        Way::Relay => "through a relay",
+    };
+    match problem {
+        Some(problem) => {
+            Some((format!("the addresses are not reached ({way}): {problem}"), Some("macula up".to_owned())))
+        }
+        None if *ports == 0 => None,
+        None => Some((format!("{ports} ports are passed on {how}"), None)),
+    }
 }
 
 /// Why names do not work here, and what to type.

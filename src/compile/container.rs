@@ -1,13 +1,13 @@
 //! A service becomes its containers.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde_json::Value;
 
 use crate::model::{
-    Condition, ContainerOptions, ContainerSpec, DependsOn, FileSpec, Mount, MountSpec, NetworkAttachment, Origin,
-    Platform, PortBinding, Protocol, Readiness, Restart, Role, Route, Service, Stack, label,
+    Condition, ContainerOptions, ContainerSpec, DependsOn, FileSpec, Forward, Mount, MountSpec, NetworkAttachment,
+    Origin, Platform, PortBinding, Protocol, Readiness, Restart, Role, Route, Service, Stack, label,
 };
 use crate::render;
 
@@ -154,6 +154,11 @@ fn container(scene: &Scene<'_>, service: &Service, replica: u32, files: &[FileSp
     if !needs.is_empty() {
         labels.insert(label::DEPENDS_ON.into(), needs.join(","));
     }
+    let ports = ports(scene, service, replica);
+    let (ports, forwards) = match site.facts.published {
+        true => (ports, Vec::new()),
+        false => (Vec::new(), forwards(scene, service, &name, &ports)),
+    };
     let mut spec = ContainerSpec {
         name,
         stack: stack.name.clone(),
@@ -165,7 +170,8 @@ fn container(scene: &Scene<'_>, service: &Service, replica: u32, files: &[FileSp
         entrypoint: service.entrypoint.clone(),
         networks: attachments(scene, service, replica),
         network_mode: service.network_mode.as_deref().map(|mode| network_mode(platform, mode)),
-        ports: ports(scene, service, replica),
+        ports,
+        forwards,
         expose: service.expose.clone(),
         expose_other: service.expose_other.clone(),
         mounts,
@@ -546,6 +552,28 @@ fn ports(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<PortBinding>
     all.sort();
     all.dedup();
     all
+}
+
+/// The same ports, for who passes on what arrives there: on loopback only, since nobody but this machine was to
+/// reach what the engine does not publish. A port that the engine was to choose has no number here.
+fn forwards(scene: &Scene<'_>, service: &Service, name: &str, ports: &[PortBinding]) -> Vec<Forward> {
+    let mode = service.network_mode.as_deref().map(|mode| network_mode(scene.platform, mode));
+    let owner = mode.as_deref().and_then(|mode| mode.strip_prefix("container:")).unwrap_or(name);
+    let forward = |port: &PortBinding| {
+        let address = match port.host_ip {
+            address if address.is_loopback() => address,
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        Some(Forward {
+            listen: SocketAddr::new(address, port.host_port?),
+            protocol: port.protocol,
+            service: service.name.clone(),
+            container: owner.to_owned(),
+            port: port.container_port,
+        })
+    };
+    ports.iter().filter_map(forward).collect()
 }
 
 /// The block's .1 and every address that a service has of its own.

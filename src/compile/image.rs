@@ -183,6 +183,7 @@ mod tests {
             dns: Default::default(),
             cluster: Default::default(),
             addresses: Default::default(),
+            reach: Default::default(),
             timeouts: Default::default(),
         };
         platform.images.sources = [("docker.io".to_owned(), vec!["mirror.gcr.io/".to_owned()])].into();

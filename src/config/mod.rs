@@ -187,6 +187,7 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
         dns: settings.dns.clone(),
         cluster: cluster_settings(settings.cluster.clone(), request),
         addresses: settings.addresses.clone(),
+        reach: settings.reach,
         timeouts: settings.timeouts.clone(),
     };
     let incomplete = request.only_built_in;

@@ -1,5 +1,6 @@
-//! What the background process does beside the resolver: the routes of `macula run`. A program on this
-//! machine is a name of its platform for as long as the command that started it lives.
+//! What the background process does beside the resolver: the routes of `macula run`, and, in [`reach`], what the
+//! engine publishes elsewhere. A program on this machine is a name of its platform for as long as the command that
+//! started it lives.
 //!
 //! ```text
 //! browser ─> ingress ─> gateway:5380 ─> 127.0.0.1:PORT
@@ -11,6 +12,7 @@
 //! the socket `routes.sock`: the kernel closes it with its process, however that ends.
 
 mod client;
+pub mod reach;
 mod routes;
 
 use std::net::Ipv4Addr;

@@ -367,9 +367,8 @@ async fn engine_version() {
 async fn docker_context() {
     let remote = vec![attempt("ssh://me@build.example.com", Source::Context("build".into()), Ok(()))];
     assert_snapshot!(Case { attempts: remote, ..case(FakeHost::new()) }.find("docker-context").await, @r"
-    warning: docker-context: Docker context build names ssh://me@build.example.com, which is another machine
-      the platform's addresses (127.0.0.2 and so on) will be that machine's, not to be reached from here
-      fix: `docker context use default` goes back to the engine of this machine
+    ok: docker-context: Docker context build names ssh://me@build.example.com, which is another machine
+      the platform's addresses (127.0.0.2 and so on) lead there through a relay: see `macula help reach`
     ");
     let tunnel = vec![attempt("tcp://127.0.0.1:2375", Source::DockerHost, Ok(()))];
     assert_snapshot!(Case { attempts: tunnel, ..case(FakeHost::new()) }.find("docker-context").await, @"ok: docker-context: DOCKER_HOST names tcp://127.0.0.1:2375, on this machine");
@@ -1030,6 +1029,7 @@ fn needs_of_a_platform() {
         dns: Default::default(),
         cluster: Default::default(),
         addresses: Default::default(),
+        reach: Default::default(),
         timeouts: Default::default(),
     };
     let without = Needs::of(&platform, &resources, None);

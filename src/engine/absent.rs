@@ -187,6 +187,14 @@ impl Networks for Absent {
         absent()
     }
 
+    async fn join_network(&self, _: &str, _: &str) -> Result<(), EngineError> {
+        absent()
+    }
+
+    async fn leave_network(&self, _: &str, _: &str) -> Result<(), EngineError> {
+        absent()
+    }
+
     async fn create_volume(&self, _: &VolumeSpec, _: &BTreeMap<String, String>) -> Result<(), EngineError> {
         absent()
     }

@@ -264,6 +264,10 @@ pub trait Networks: Send + Sync {
     /// Gives a container that does not run this address in a network, in place of whatever it had
     /// there.
     async fn readdress(&self, container: &str, network: &str, address: Ipv4Addr) -> Result<(), EngineError>;
+    /// Puts a container, running or not, into a network; no error when it is in it.
+    async fn join_network(&self, container: &str, network: &str) -> Result<(), EngineError>;
+    /// Takes it out; no error when it is not in it, or gone.
+    async fn leave_network(&self, container: &str, network: &str) -> Result<(), EngineError>;
     async fn create_volume(&self, spec: &VolumeSpec, labels: &BTreeMap<String, String>) -> Result<(), EngineError>;
     /// Makes a volume with these labels unless one of this name is there; the labels of the one that is
     /// there now. Of several who ask at once, the first one's labels stay: this is what a lock is made of.

@@ -79,6 +79,14 @@ pub(super) fn readdress(container: &str, network: &str, address: Ipv4Addr) -> St
     format!("giving container {container} the address {address} in network {network}")
 }
 
+pub(super) fn join_network(container: &str, network: &str) -> String {
+    format!("connecting container {container} to network {network}")
+}
+
+pub(super) fn leave_network(container: &str, network: &str) -> String {
+    format!("disconnecting container {container} from network {network}")
+}
+
 pub(super) fn create_volume(name: &str) -> String {
     format!("creating volume {name}")
 }

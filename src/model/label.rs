@@ -19,6 +19,8 @@ pub const OWNER: &str = "dev.macula.owner";
 pub const OWNED_BY: &str = "dev.macula.owned-by";
 /// On the volume that is a lock: who holds it, as JSON.
 pub const LOCK: &str = "dev.macula.lock";
+/// On the container through which a platform is reached where nothing that its engine publishes arrives.
+pub const RELAY: &str = "dev.macula.relay";
 /// The stack (one Compose file) that the resource comes from.
 pub const STACK: &str = "dev.macula.stack";
 /// The Compose service that the container or volume belongs to.

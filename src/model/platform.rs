@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{NetworkDecl, PlatformName, Service, Volume};
+use super::{NetworkDecl, PlatformName, ReachSetting, Service, Volume};
 
 /// The name of the platform when none is given.
 pub const DEFAULT_NAME: &str = "macula";
@@ -26,6 +26,8 @@ pub struct Platform {
     pub dns: DnsSettings,
     pub cluster: ClusterSettings,
     pub addresses: AddressSettings,
+    #[serde(default)]
+    pub reach: ReachSetting,
     pub timeouts: Timeouts,
 }
 

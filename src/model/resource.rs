@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Build, Condition, ContainerOptions, Healthcheck, Observed, ObservedImage, PrepareStep, Probe, Protocol, Reload,
-    Restart, label,
+    Build, Condition, ContainerOptions, Forward, Healthcheck, Observed, ObservedImage, PrepareStep, Probe, Protocol,
+    Reload, Restart, label,
 };
 use crate::words;
 
@@ -95,6 +95,13 @@ impl Fingerprint {
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl Resources {
+    /// The engine publishes ports; else somebody listens for it.
+    pub fn publishes(&self) -> bool {
+        self.containers.iter().all(|spec| spec.forwards.is_empty())
     }
 }
 
@@ -304,6 +311,9 @@ pub struct ContainerSpec {
     /// Run in the container before a reload: where it fails, the files are put back as they were.
     #[serde(skip)]
     pub reload_check: Vec<String>,
+    /// Ports on this machine that the engine is not to publish, since what it publishes does not arrive here.
+    #[serde(skip)]
+    pub forwards: Vec<Forward>,
     /// May be left out when its image cannot be had.
     #[serde(skip)]
     pub optional: bool,
@@ -335,7 +345,7 @@ impl ContainerSpec {
         let none = |check: &Healthcheck| check.test.first().is_some_and(|word| word == "NONE");
         let asked = self.readiness.probe.is_some() || self.healthcheck.as_ref().is_some_and(|check| !none(check));
         let ends = matches!(self.options.restart, Restart::No | Restart::OnFailure(_));
-        self.readiness.one_shot || (ends && self.ports.is_empty() && !asked)
+        self.readiness.one_shot || (ends && self.ports.is_empty() && self.forwards.is_empty() && !asked)
     }
 }
 

@@ -22,7 +22,7 @@ pub fn stop(platform: &str, observed: &Observed, services: &BTreeSet<String>) ->
         .iter()
         .filter(|found| found.label(label::PLATFORM) == Some(platform))
         .filter(|found| found.label(label::SERVICE).is_some_and(|service| services.contains(service)))
-        .filter(|found| runs(found))
+        .filter(|found| runs(found) && found.label(label::RELAY).is_none())
         .collect();
     // also those that have ended: what needs them needs what they need
     let all: Vec<&ObservedContainer> =
@@ -94,7 +94,10 @@ fn with_followers(specs: &[ContainerSpec], observed: &Observed, services: &BTree
 /// What the labels of the platform's containers say of them, for commands that do without its files: no probe
 /// is known then, and a container counts as ready once it runs.
 pub fn labelled_specs(platform: &str, observed: &Observed) -> Vec<ContainerSpec> {
-    let ours = observed.containers.iter().filter(|found| found.label(label::PLATFORM) == Some(platform));
+    let ours = observed
+        .containers
+        .iter()
+        .filter(|found| found.label(label::PLATFORM) == Some(platform) && found.label(label::RELAY).is_none());
     let spec = |found: &ObservedContainer| {
         let service = found.label(label::SERVICE)?;
         let needs = found.label(label::DEPENDS_ON).unwrap_or_default().split(',').filter(|name| !name.is_empty());

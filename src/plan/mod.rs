@@ -16,6 +16,7 @@ mod cluster;
 mod down;
 pub mod forecast;
 mod lifecycle;
+mod reach;
 mod reconcile;
 mod select;
 mod supply;
@@ -27,6 +28,7 @@ pub use cluster::{
 };
 pub use down::{Keep, down};
 pub use lifecycle::{keep_other_stacks, labelled_specs, restart, start, stop};
+pub use reach::{GROUP as REACH_GROUP, join, leave, relay};
 pub use reconcile::{Conflict, Wish, reconcile, reconcile_anew};
 pub use select::{select, without};
 pub use supply::{Choice, ImageSource, LeftOut, Supply, SupplyProblem, supply};
@@ -70,6 +72,19 @@ pub enum Action {
     CreateNetwork(NetworkSpec),
     RemoveNetwork {
         name: String,
+    },
+    /// This process's own container.
+    JoinNetwork {
+        container: String,
+        network: String,
+    },
+    LeaveNetwork {
+        container: String,
+        network: String,
+    },
+    /// The container that dials for us, from an image made of this program.
+    StartRelay {
+        spec: Box<ContainerSpec>,
     },
     /// The label of its provider depends on which source the image comes from.
     CreateVolume {

@@ -810,6 +810,7 @@ impl Planner<'_> {
             .iter()
             .filter(|found| self.is_ours(&found.labels))
             .filter(|found| !wish.resources.containers.iter().any(|spec| spec.name == found.name))
+            .filter(|found| !found.labels.contains_key(label::RELAY) || wish.resources.publishes())
             // an image that cannot be had today is no reason to take down what runs
             .filter(|found| !left_out.contains(found.label(label::SERVICE).unwrap_or_default()))
             .collect();

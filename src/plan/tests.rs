@@ -79,6 +79,7 @@ fn platform() -> Platform {
         dns: DnsSettings::default(),
         cluster: ClusterSettings::default(),
         addresses: AddressSettings::default(),
+        reach: Default::default(),
         timeouts: Timeouts::default(),
     }
 }

@@ -38,6 +38,9 @@ impl Step {
         match &self.action {
             Action::CreateNetwork(_) => format!("create network {name}"),
             Action::RemoveNetwork { .. } => format!("remove network {name}"),
+            Action::JoinNetwork { .. } => format!("put this container into network {name}"),
+            Action::LeaveNetwork { .. } => format!("take this container out of network {name}"),
+            Action::StartRelay { .. } => "start the relay".into(),
             Action::CreateVolume { .. } => format!("create volume {name}"),
             Action::RemoveVolume { .. } => format!("remove volume {name}"),
             Action::MakeBase(_) => format!("make {name}"),
@@ -65,13 +68,18 @@ impl Step {
             | Action::MakeBase(_)
             | Action::ObtainImage { .. }
             | Action::CreateContainer { .. }
+            | Action::StartRelay { .. }
             | Action::Start { .. } => '+',
             Action::RemoveNetwork { .. }
             | Action::RemoveVolume { .. }
             | Action::RemoveContainer { .. }
             | Action::Stop { .. } => '-',
             Action::Cluster(action) => action.sign(),
-            Action::WriteFiles { .. } | Action::Reload { .. } | Action::RenameContainer { .. } => '~',
+            Action::WriteFiles { .. }
+            | Action::Reload { .. }
+            | Action::RenameContainer { .. }
+            | Action::JoinNetwork { .. }
+            | Action::LeaveNetwork { .. } => '~',
             Action::AwaitReady { .. } | Action::Pause { .. } => ' ',
         }
     }

@@ -8,8 +8,10 @@ use crate::host::Host;
 use crate::host::fake::FakeHost;
 
 mod inside;
+pub mod own_image;
 
 pub use inside::{Inside, OverNetwork, Reach, TellSink};
+pub use own_image::{OwnImage, OwnImageError};
 
 /// What effects go through. An engine may be absent: `doctor` says why.
 #[derive(Clone)]

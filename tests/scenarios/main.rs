@@ -23,6 +23,7 @@ mod ingress;
 mod order;
 mod page;
 mod pull;
+mod reach;
 mod run;
 mod trace;
 mod watch;

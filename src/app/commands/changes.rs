@@ -171,6 +171,9 @@ fn further(steps: &[&Step], kind: ChangeKind) -> Vec<String> {
                 all.push(step.cause.to_string());
             }
             Action::Reload { .. } | Action::WriteFiles { .. } => all.push(step.cause.to_string()),
+            Action::JoinNetwork { .. } | Action::LeaveNetwork { .. } | Action::StartRelay { .. } => {
+                all.push(step.phrase());
+            }
             Action::CreateNetwork(_) | Action::RemoveNetwork { .. } | Action::MakeBase(_) | Action::Cluster(_) => {
                 all.push(step.phrase());
             }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::apply::{ClusterWork, Tools};
-use crate::model::PlatformName;
+use crate::daemon::reach::{Table, look_again};
+use crate::model::{PlatformName, Way};
 use crate::observe;
 use crate::plan::{self, Keep, Plan};
 
@@ -11,7 +12,8 @@ use crate::app::cluster::look::look_for;
 use crate::app::cluster::work::Work;
 use crate::app::engine_lock::EngineLock;
 use crate::app::owner::{self, Owner};
-use crate::app::{Error, Session, State, resolver};
+use crate::app::resolver::ResolverFiles;
+use crate::app::{Error, Session, State, reach, resolver};
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DownOptions {
@@ -84,7 +86,7 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
         }
     };
     let (facts, observed, cluster) = tokio::join!(engine.facts(), look, look_for(session, name, &network, &network));
-    let (observed, cluster) = (observed?, cluster?);
+    let (facts, observed, cluster) = (facts?, observed?, cluster?);
     let own = Owner::read(session.host()).await?;
     if let Some(owner) = owner::other(own.as_ref(), name, &observed).filter(|_| !options.any_owner) {
         return Err(Error::Foreign { platform: name.clone(), owner });
@@ -99,6 +101,11 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
         plan::delete_cluster(name, &mut plan);
         work = Some(found);
     }
+    let state = session.state(name);
+    let table = Table::read(session.host(), state.folder()).await;
+    if !facts.published || table.as_ref().is_some_and(|table| table.way == Way::Direct) {
+        reach::leave(session, &*engine, &mut plan).await;
+    }
     let kept =
         if options.volumes { Vec::new() } else { observed.volumes.iter().map(|volume| volume.name.clone()).collect() };
     if options.dry_run {
@@ -109,10 +116,17 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
         Err(Error::AtWork { .. }) if options.any_owner => None,
         other => other?,
     };
+    if table.is_some() {
+        // first, so that nobody starts again what is stopped
+        let path = Table::file(state.folder());
+        session.host().remove(&path).await.map_err(|source| Error::Io { path, source })?;
+        // where no process runs, nothing is passed on
+        let _ = look_again(&ResolverFiles::of(session.host()).reach(), name).await;
+    }
     let mut done = Ok(());
     if !plan.is_empty() {
         let cluster = work.map(|work| Arc::new(work) as Arc<dyn ClusterWork>);
-        let tools = Tools { cluster, ..session.tools(engine, facts?) };
+        let tools = Tools { cluster, ..session.tools(engine, facts) };
         done = session.carry_out(name, &plan, tools).await.map(drop);
     }
     if let Some(lock) = lock {

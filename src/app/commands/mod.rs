@@ -6,6 +6,7 @@ pub(in crate::app) mod changes;
 pub(in crate::app) mod cluster;
 pub(in crate::app) mod creds;
 pub(in crate::app) mod down;
+pub(in crate::app) mod forwards;
 pub(in crate::app) mod images;
 pub(in crate::app) mod lifecycle;
 pub(in crate::app) mod lock_images;

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::compile::RESOLVER;
+use crate::daemon::reach::Reach;
 use crate::daemon::{Home, Routes};
 use crate::dns::{
     Client, Config, Encrypted, EncryptedListen, ForwardSettings, Handle, Identities, Listen, Name, QueryLog, Server,
@@ -73,6 +74,7 @@ struct ShownPage {
 pub struct Serving {
     handle: Handle,
     routes: Option<Routes>,
+    _reach: Option<Reach>,
     page: Option<ShownPage>,
     tasks: Vec<JoinHandle<()>>,
     host: Arc<dyn Host>,
@@ -134,6 +136,11 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
         query_log: options.query_log,
         ..Config::default()
     };
+    // before anybody can see that this process is there
+    let reach = Reach::start(Arc::clone(&host), &files.reach()).await;
+    if let Err(error) = &reach {
+        events.warn(format!("nothing is passed on to platforms whose engine publishes elsewhere: {error}"));
+    }
     let handle = match first(&choices, &base) {
         Err(ResolverError::Server(ServerError::AddressInUse { address })) => {
             let holder = holders(&*host, Protocol::Udp, &[address]).await.into_iter().next();
@@ -173,6 +180,7 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
     Ok(Serving {
         handle,
         routes: routes.ok(),
+        _reach: reach.ok(),
         page: None,
         tasks,
         host,

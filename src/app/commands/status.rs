@@ -7,8 +7,10 @@ use serde::Serialize;
 
 use crate::compile::{container_name, fully_qualified, loopback_address};
 use crate::config::Loaded;
+use crate::daemon::reach::look_again;
 use crate::model::{
-    ContainerSpec, ContainerState, Health, ObservedContainer, Origin, Platform, Restart, Role, Service, Stack, label,
+    ContainerSpec, ContainerState, Health, ObservedContainer, Origin, Platform, Restart, Role, Service, Stack, Way,
+    label,
 };
 use crate::plan::{Action, ImageSource, LeftOut, Plan, Step};
 
@@ -25,11 +27,22 @@ pub struct Status {
     pub platform: PlatformStatus,
     pub services: Vec<ServiceStatus>,
     pub dns: DnsStatus,
+    pub reach: ReachStatus,
     pub cluster: ClusterStatus,
     /// What `up` would do now; empty when there is no drift.
     pub drift: Vec<String>,
     /// Services that run, or should, and that `up` would change.
     pub changes: Vec<String>,
+}
+
+/// How the platform's addresses lead to its services.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ReachStatus {
+    pub way: Way,
+    /// Ports that are passed on, where the engine publishes none here.
+    pub ports: usize,
+    /// Why they are not reached.
+    pub problem: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -177,8 +190,26 @@ async fn look(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
     let context = Context::of(session, &survey).await?;
     let planned = Planned { incomplete: loaded.incomplete, ..Planned::default() };
     let mut status = status_of(&loaded.platform, &survey, &planned, dns, &context);
+    status.reach = reach(session, &survey, !status.platform.down).await;
     ask(session, &survey, None, &mut status.cluster).await?;
     Ok(status)
+}
+
+/// What the background process says of the platform's addresses. `up`: it should have something to say.
+pub(super) async fn reach(session: &Session, survey: &Survey, up: bool) -> ReachStatus {
+    let way = survey.reach.as_ref().map(|table| table.way).unwrap_or_default();
+    if way == Way::Published || !up {
+        return ReachStatus { way, ..ReachStatus::default() };
+    }
+    let socket = resolver::ResolverFiles::of(session.host()).reach();
+    let (ports, problem) = match look_again(&socket, &survey.platform.name).await {
+        Ok(passed) => {
+            let failed = passed.failed.first().map(|(address, _, error)| format!("{address}: {error}"));
+            (passed.listening, passed.broken.or(failed))
+        }
+        Err(_) => (0, Some("the background process that passes them on does not run".to_owned())),
+    };
+    ReachStatus { way, ports, problem }
 }
 
 /// What the plan of an `up` adds to a look at the world.
@@ -257,6 +288,7 @@ pub(super) fn status_of(
         },
         services,
         dns,
+        reach: ReachStatus::default(),
         cluster: cluster::status_of(platform, &survey.cluster, left_out),
         drift,
         changes,
@@ -283,6 +315,7 @@ fn rows(platform: &Platform, survey: &Survey, incomplete: bool, context: &Contex
         platform.services().map(|(stack, service)| row(platform, survey, &reasons, stack, service, context)).collect();
     let orphans = survey.observed.containers.iter().filter(|found| {
         found.label(label::PLATFORM) == Some(platform.name.as_str())
+            && found.label(label::RELAY).is_none()
             && found.label(label::SERVICE).is_some_and(|name| rows.iter().all(|row| row.name != name))
     });
     let loaded = |stack: &str| platform.stacks.iter().any(|own| own.name == stack);
@@ -545,12 +578,13 @@ fn addresses(survey: &Survey, service: &Service) -> Vec<String> {
     }
     for spec in survey.resources.containers.iter().filter(|spec| spec.service == service.name) {
         let bound = survey.observed.container(&spec.name).map(|found| found.ports.as_slice()).unwrap_or_default();
-        for port in bound {
-            let Some(number) = port.host_port else { continue };
-            let text = std::net::SocketAddr::new(port.host_ip, number).to_string();
-            let text =
-                if port.protocol == crate::model::Protocol::Tcp { text } else { format!("{text}/{}", port.protocol) };
-            all.push(text);
+        let bound = bound
+            .iter()
+            .filter_map(|port| Some((std::net::SocketAddr::new(port.host_ip, port.host_port?), port.protocol)));
+        let forwarded = spec.forwards.iter().map(|forward| (forward.listen, forward.protocol));
+        for (address, protocol) in bound.chain(forwarded) {
+            let tcp = protocol == crate::model::Protocol::Tcp;
+            all.push(if tcp { address.to_string() } else { format!("{address}/{protocol}") });
         }
     }
     all.sort();

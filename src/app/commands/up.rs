@@ -11,10 +11,10 @@ use crate::app::cluster::work::Work;
 use crate::app::engine_lock::EngineLock;
 use crate::app::owner::{self, Owner};
 use crate::app::prepare::prepare_without;
-use crate::app::resolver;
 use crate::app::survey::{Look, Survey, survey_with};
 use crate::app::trace::{Recorder, SentTrace};
 use crate::app::{Consent, Error, Prepared, Session, Wanted, durations, expected, prepare};
+use crate::app::{reach, resolver};
 use crate::apply::{Extras, Failure, Outcome, StepError, Timing, Tools, apply};
 use crate::config::Loaded;
 use crate::doctor::proof::Record;
@@ -28,9 +28,10 @@ use crate::plan::forecast::Forecast;
 use crate::plan::{self, Action, LeftOut, Plan, Step};
 
 use super::cluster::obtain_program;
+use super::forwards::pass_on;
 use super::images::refusal;
 use super::programs::install_programs;
-use super::status::{Context as StatusContext, Planned, Status, status_of};
+use super::status::{Context as StatusContext, Planned, Status, reach as reach_now, status_of};
 use super::validate::astray;
 
 /// Seconds.
@@ -63,7 +64,8 @@ pub struct UpResult {
 /// Whether containers run at all, before anything is pulled or built; nothing where that is known since the
 /// engine was started, or no container is to be made.
 async fn proof(session: &Session, survey: &Survey, plan: &Plan, needs: &Needs) -> Option<Finding> {
-    if !plan.steps.iter().any(|step| matches!(step.action, Action::CreateContainer { .. })) {
+    // its published port would not be reached
+    if !survey.facts.published || !plan.steps.iter().any(|step| matches!(step.action, Action::CreateContainer { .. })) {
         return None;
     }
     let host = session.host();
@@ -164,6 +166,7 @@ async fn traced(
         Some(no_dns) => no_dns,
         None => state.no_dns(session.host()).await?,
     };
+    recorder.phase("choose the way", reach::choose(session, &loaded.platform)).await?;
     let mut prepared = recorder.phase("plan", prepare(session, loaded, &options.wanted)).await?;
     if let Some(foreign) = prepared.survey.foreign() {
         return Err(foreign);
@@ -186,6 +189,7 @@ async fn traced(
     if prepared.plan.is_empty() {
         consent.planned(&prepared, &[], &Forecast::default()).await;
         keep(session, loaded, &prepared, options, no_dns, &[]).await?;
+        recorder.phase("pass on", pass_on(session, &prepared.survey)).await;
         recorder.phase("names", names(session, &prepared.survey, no_dns)).await;
         return finish(session, loaded, prepared, None).await;
     }
@@ -290,6 +294,7 @@ async fn change(
             Ok(seen) => {
                 recorder.seen(&seen.observed);
                 look_for_ended(&prepared, &seen.observed, &mut outcome).await;
+                recorder.phase("pass on", pass_on(session, &seen)).await;
                 if outcome.is_ok() {
                     recorder.phase("ask every name", reached(session, &seen, options, &mut outcome)).await;
                 }
@@ -379,6 +384,7 @@ async fn finish(
     };
     let context = StatusContext::of(session, &survey).await?;
     let mut now = status_of(&loaded.platform, &survey, &planned, dns, &context);
+    now.reach = reach_now(session, &survey, true).await;
     ask(session, &survey, prepared.cluster.decision.as_ref(), &mut now.cluster).await?;
     for problem in &now.cluster.problems {
         session.events.warn(format!("cluster: {problem}"));

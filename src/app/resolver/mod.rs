@@ -8,6 +8,7 @@
 //! | `routes.sock` | where `macula run` asks for a name |
 //! | `page.sock` | where `macula open home` asks for the page |
 //! | `page.key` | what the keys of the page are made of |
+//! | `reach.sock` | where `up` and `down` say that what is passed on has changed |
 //! | `resolver.log` | what one in the background says |
 //! | `zones/<platform>.json` | a platform's names and what it wants of the resolver: what it is started with again |
 //! | `offered` | nothing: `up` has offered `dns install` once |
@@ -79,6 +80,11 @@ impl ResolverFiles {
     /// Where programs of this machine ask for a name.
     pub fn routes(&self) -> PathBuf {
         self.folder.join("routes.sock")
+    }
+
+    /// Where it is told that what is passed on has changed.
+    pub fn reach(&self) -> PathBuf {
+        self.folder.join("reach.sock")
     }
 
     pub fn log(&self) -> PathBuf {
@@ -235,7 +241,11 @@ fn entry(survey: &Survey) -> ZoneEntry {
     ZoneEntry {
         zone: zone(platform, survey.block, survey.subnet, survey.tls(), survey.cluster.ingress_node()),
         feed: feed(platform, survey.block),
-        listen: vec![Listen { address: (gateway(survey.subnet), 53).into(), view: View::Container }],
+        // the network's gateway is no address of this process where nothing that is published arrives
+        listen: match survey.facts.published {
+            true => vec![Listen { address: (gateway(survey.subnet), 53).into(), view: View::Container }],
+            false => Vec::new(),
+        },
         networks: vec![survey.subnet.into()],
         clients: Vec::new(),
         metrics: resolver_metrics(&survey.facts, survey.subnet),

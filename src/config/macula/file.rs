@@ -12,7 +12,7 @@ use crate::config::yaml::{
 };
 use crate::model::{
     ADD_ONS, AddressSettings, ClusterSettings, DnsSettings, ImagePolicy, ImageSettings, IngressSettings, PlatformName,
-    Timeouts, is_dns_name,
+    ReachSetting, Timeouts, is_dns_name,
 };
 
 const PORT: Kind = Kind::Int(1, 65535);
@@ -42,6 +42,8 @@ pub(in crate::config) static MACULA: Object = closed(
         f("images", Kind::Nullable(&Kind::Object(&IMAGES))).doc("Where images come from."),
         f("ingress", Kind::Nullable(&Kind::Object(&INGRESS))).doc("The ingress on this machine."),
         f("addresses", Kind::Nullable(&Kind::Object(&ADDRESSES))).doc("Addresses of the platform."),
+        f("reach", Kind::Choice(&["auto", "published", "direct", "relay"]))
+            .doc("The way to the platform's addresses: published by the engine, direct from a container of the same engine, or through a relay; auto (unless given) is the first of them that works. MACULA_REACH overrides it."),
         f("dns", Kind::Nullable(&Kind::Object(&DNS))).doc("The resolver."),
         f("cluster", Kind::Nullable(&Kind::Object(&CLUSTER))).doc("The Kubernetes cluster."),
         f("timeouts", Kind::Nullable(&Kind::Object(&TIMEOUTS))).doc("How long things may take."),
@@ -207,6 +209,7 @@ pub(in crate::config) struct Settings {
     pub(in crate::config) images: ImageSettings,
     pub(in crate::config) ingress: IngressSettings,
     pub(in crate::config) addresses: AddressSettings,
+    pub(in crate::config) reach: ReachSetting,
     pub(in crate::config) dns: DnsSettings,
     pub(in crate::config) cluster: ClusterSettings,
     pub(in crate::config) timeouts: Timeouts,
@@ -355,6 +358,7 @@ fn settings(root: &Node) -> Settings {
             block: addresses.get_text("block").and_then(|text| text.parse().ok()),
             subnet: addresses.get_text("subnet").and_then(|text| text.parse().ok()),
         },
+        reach: root.get_text("reach").and_then(ReachSetting::parse).unwrap_or_default(),
         dns: DnsSettings {
             listen: sockets(dns, "listen", 53),
             dot: sockets(dns, "dot", 853),

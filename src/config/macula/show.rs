@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::file::Settings;
 use crate::config::Loaded;
 use crate::config::yaml::format_duration;
-use crate::model::Origin;
+use crate::model::{Origin, ReachSetting};
 use crate::render;
 
 /// Everything that the files, the command line and the environment say, and the defaults where they say
@@ -55,6 +55,10 @@ pub fn in_force(loaded: &Loaded) -> Value {
         })),
         "ingress": platform.ingress,
         "addresses": filled(json!({"block": platform.addresses.block, "subnet": platform.addresses.subnet})),
+        "reach": match platform.reach {
+            ReachSetting::Auto => None,
+            ReachSetting::Only(way) => Some(way),
+        },
         "dns": filled(json!({
             "listen": platform.dns.listen,
             "dot": platform.dns.dot,

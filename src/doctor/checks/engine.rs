@@ -312,13 +312,9 @@ pub(in crate::doctor) async fn context(context: &Context<'_>) -> Verdict {
         && !facts.published
         && !is_remote(used)
     {
-        return Verdict::warning("this process is in a container of its own network, and the engine is outside of it")
-            .detail(["what the platform publishes (127.0.0.2 and so on) does not arrive in this container"])
-            .fix(Fix::advice(format!(
-                "run this container with --network host; or join the platform's network after `up`, where the \
-                 services answer by their names: `docker network connect {} \"$(hostname)\"`",
-                context.want.network
-            )));
+        return Verdict::ok("this process is in a container of its own network, and the engine is outside of it").detail([
+            "the platform's addresses (127.0.0.2 and so on) are listened on here, and passed on: see `macula help reach`",
+        ]);
     }
     let Some(attempt) = named(context) else {
         return match context.endpoint() {
@@ -332,11 +328,9 @@ pub(in crate::doctor) async fn context(context: &Context<'_>) -> Verdict {
         _ => "docker context use default",
     };
     match &attempt.outcome {
-        Ok(()) if is_remote(attempt) => Verdict::warning(format!("{}, which is another machine", naming(attempt)))
-            .detail([
-                "the platform's addresses (127.0.0.2 and so on) will be that machine's, not to be reached from here",
-            ])
-            .fix(Fix::advice(format!("`{back}` goes back to the engine of this machine"))),
+        Ok(()) if is_remote(attempt) => Verdict::ok(format!("{}, which is another machine", naming(attempt))).detail([
+            "the platform's addresses (127.0.0.2 and so on) lead there through a relay: see `macula help reach`",
+        ]),
         Ok(()) => Verdict::ok(format!("{}, on this machine", naming(attempt))),
         Err(Refusal::PermissionDenied { .. } | Refusal::TooOld { .. }) => Verdict::ok(naming(attempt)),
         Err(refusal @ Refusal::Unsupported(_)) => Verdict::failed(format!("{}: {}", naming(attempt), reason(refusal)))

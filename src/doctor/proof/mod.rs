@@ -2,7 +2,7 @@
 //! published port, asked for its DNS and for the way to this machine, and removed. It takes about a second
 //! and no registry, so that an engine whose containers do not run is told before anything is pulled or built.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,9 +14,10 @@ use crate::compile::{Taken, choose_subnet};
 use crate::engine::{Engine, EngineError, LogOptions};
 use crate::host::Host;
 use crate::model::{
-    ContainerSpec, ContainerState, Facts, Fingerprint, IpamPool, NetworkAttachment, NetworkSpec, PortBinding, Protocol,
-    label,
+    ContainerSpec, ContainerState, Facts, IpamPool, NetworkAttachment, NetworkSpec, PortBinding, Protocol,
 };
+use crate::system::own_image::LABEL;
+use crate::system::{OwnImage, OwnImageError};
 
 mod inside;
 
@@ -33,9 +34,6 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const SHORT: Duration = Duration::from_millis(20);
 /// How often it is tried where others take what was free a moment ago.
 const TRIES: u32 = 6;
-/// Everything that is made here has this label; its value is the process that made it.
-const LABEL: &str = "dev.macula.proof";
-const REPOSITORY: &str = "localhost/macula/proof";
 const NAME: &str = "macula-proof";
 
 /// What was seen of a container that ran.
@@ -65,11 +63,20 @@ pub enum Unproved {
     Engine(EngineError),
 }
 
+impl From<OwnImageError> for Unproved {
+    fn from(error: OwnImageError) -> Self {
+        match error {
+            OwnImageError::NotHere(why) => Self::NotHere(format!("not tried: {why}")),
+            OwnImageError::Engine(error) => Self::Engine(error),
+        }
+    }
+}
+
 /// Makes the proof. Whatever comes of it, nothing is left but the image, for the next time.
 pub async fn prove(engine: &dyn Engine, host: &dyn Host, facts: &Facts) -> Result<Proved, Unproved> {
-    let program = program(host, facts).await?;
+    OwnImage::of(host, facts).await?;
     clear(engine, host).await;
-    let image = image(engine, host, &program).await?;
+    let image = OwnImage::obtain(engine, host, facts).await?;
     let name = format!("{NAME}-{}", std::process::id());
     let mut tries = 0;
     loop {
@@ -100,7 +107,7 @@ async fn run(
     engine: &dyn Engine,
     host: &dyn Host,
     facts: &Facts,
-    image: &Image,
+    image: &OwnImage,
     name: &str,
 ) -> Result<Proved, Unproved> {
     let labels = BTreeMap::from([(LABEL.to_owned(), std::process::id().to_string())]);
@@ -216,7 +223,7 @@ async fn network(
 
 fn container(
     name: &str,
-    image: &Image,
+    image: &OwnImage,
     network: &NetworkSpec,
     gateway: SocketAddr,
     port: u16,
@@ -246,127 +253,6 @@ fn container(
         labels,
         ..ContainerSpec::default()
     }
-}
-
-/// The image, and how the program in it is started.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Image {
-    reference: String,
-    entrypoint: Vec<String>,
-}
-
-/// This program and what it is linked with, as the kernel has mapped it: no file format has to be read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Parts {
-    loader: Option<PathBuf>,
-    libraries: BTreeSet<PathBuf>,
-}
-
-const PROGRAM: &str = "/proc/self/exe";
-
-/// This program, if it runs in the engine's containers.
-async fn program(host: &dyn Host, facts: &Facts) -> Result<(Image, Parts), Unproved> {
-    let machine = host.facts();
-    if machine.os != "linux" {
-        return Err(not_here("this program runs in Linux containers only where it is built for Linux"));
-    }
-    let same = match facts.architecture.as_str() {
-        "amd64" | "x86_64" => machine.arch == "x86_64",
-        "arm64" | "aarch64" => machine.arch == "aarch64",
-        other => other == machine.arch,
-    };
-    if !same {
-        return Err(not_here("the engine runs on another processor than this program"));
-    }
-    let maps = host.read(Path::new("/proc/self/maps")).await;
-    let maps = maps.map_err(|_| not_here("this program's files are not known"))?;
-    let changed = host.modified(Path::new(PROGRAM)).await.map_err(|_| not_here("this program's file is gone"))?;
-    let parts = parts(&String::from_utf8_lossy(&maps));
-    let tag = Fingerprint::of(&(env!("CARGO_PKG_VERSION"), changed, &parts.loader, &parts.libraries)).0;
-    let tag = tag.get(..12).unwrap_or(&tag).to_owned();
-    Ok((Image { reference: format!("{REPOSITORY}:{tag}"), entrypoint: entrypoint(&parts) }, parts))
-}
-
-fn not_here(why: &str) -> Unproved {
-    Unproved::NotHere(format!("not tried: {why}"))
-}
-
-async fn image(engine: &dyn Engine, host: &dyn Host, (made, parts): &(Image, Parts)) -> Result<Image, Unproved> {
-    let made = made.clone();
-    if engine.image(&made.reference).await.map_err(Unproved::Engine)?.is_some() {
-        return Ok(made);
-    }
-    for old in engine.labelled_images(LABEL).await.unwrap_or_default() {
-        for name in old.names.iter().filter(|name| **name != made.reference) {
-            // one that a container of another user still needs stays
-            let _ = engine.remove_image(name).await;
-        }
-    }
-    let archive = archive(host, parts).await.map_err(|error| not_here(&error.to_string()))?;
-    let folder = host.folders().cache;
-    let file = folder.join(format!("proof-{}.tar", std::process::id()));
-    let kept = async {
-        host.create_folder(&folder, 0o700).await?;
-        host.write(&file, &archive, 0o600).await
-    };
-    kept.await.map_err(|error| not_here(&format!("{}: {error}", file.display())))?;
-    let labels = BTreeMap::from([
-        (LABEL.to_owned(), std::process::id().to_string()),
-        (label::SERVICE.to_owned(), "proof".to_owned()),
-    ]);
-    let imported = engine.import(&file, &made.reference, &labels).await;
-    let _ = host.remove(&file).await;
-    imported.map_err(Unproved::Engine)?;
-    Ok(made)
-}
-
-/// Files that are mapped to be run. The loader is one of them; a program without any is static.
-fn parts(maps: &str) -> Parts {
-    let mut parts = Parts::default();
-    for line in maps.lines() {
-        let mut words = line.split_whitespace();
-        let runs = words.nth(1).is_some_and(|rights| rights.contains('x'));
-        let Some(path) = words.nth(3).filter(|path| runs && path.starts_with('/')) else { continue };
-        let path = PathBuf::from(path);
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if name.starts_with("ld-") || name.starts_with("ld.so") {
-            parts.loader = Some(path);
-        } else if name.contains(".so") {
-            parts.libraries.insert(path);
-        }
-    }
-    parts
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-/// A loader that is started by itself finds the libraries where it is told.
-fn entrypoint(parts: &Parts) -> Vec<String> {
-    let program = "/macula".to_owned();
-    match &parts.loader {
-        None => vec![program],
-        Some(loader) => {
-            vec![format!("/lib/{}", file_name(loader)), "--library-path".to_owned(), "/lib".to_owned(), program]
-        }
-    }
-}
-
-/// The root of the image's file system.
-async fn archive(host: &dyn Host, parts: &Parts) -> std::io::Result<Vec<u8>> {
-    let mut archive = tar::Builder::new(Vec::new());
-    let libraries = parts.loader.iter().chain(&parts.libraries);
-    let files = libraries.map(|path| (path.clone(), format!("lib/{}", file_name(path))));
-    for (path, name) in files.chain([(PathBuf::from(PROGRAM), "macula".to_owned())]) {
-        let content = host.read(&path).await?;
-        let mut header = tar::Header::new_gnu();
-        header.set_size(u64::try_from(content.len()).unwrap_or_default());
-        header.set_mode(0o755);
-        header.set_mtime(0);
-        archive.append_data(&mut header, &name, content.as_slice())?;
-    }
-    archive.into_inner()
 }
 
 /// What the last proof was made with: while nothing of it changes, the next `up` need not make it again.

@@ -24,26 +24,6 @@ async fn facts(engine: &FakeEngine) -> Facts {
     Engine::facts(engine).await.unwrap()
 }
 
-#[test]
-fn what_the_kernel_has_mapped_is_what_the_program_needs() {
-    let found = parts(MAPS);
-    assert_eq!(found.libraries.iter().map(|path| file_name(path)).collect::<Vec<_>>(), ["libc.so.6", "libgcc_s.so.1"]);
-    assert_eq!(entrypoint(&found), ["/lib/ld-linux-x86-64.so.2", "--library-path", "/lib", "/macula"]);
-    let alone = parts("00400000-00500000 r-xp 00000000 08:01 1 /usr/local/bin/macula\n");
-    assert_eq!(entrypoint(&alone), ["/macula"]);
-}
-
-#[tokio::test]
-async fn the_image_holds_the_program_and_its_libraries() {
-    let archive = archive(&machine(), &parts(MAPS)).await.unwrap();
-    let mut names = Vec::new();
-    for entry in tar::Archive::new(archive.as_slice()).entries().unwrap() {
-        let entry = entry.unwrap();
-        names.push(format!("{} {:o}", entry.path().unwrap().display(), entry.header().mode().unwrap()));
-    }
-    assert_eq!(names, ["lib/ld-linux-x86-64.so.2 755", "lib/libc.so.6 755", "lib/libgcc_s.so.1 755", "macula 755"]);
-}
-
 #[tokio::test]
 async fn what_it_says_is_the_proof_and_nothing_is_left() {
     let engine = FakeEngine::new();

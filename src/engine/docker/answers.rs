@@ -165,6 +165,8 @@ pub(super) struct BridgeIpam {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct BridgePool {
+    pub subnet: String,
+    /// Docker 20.10 does not say it of a bridge that it has just made.
     pub gateway: String,
 }
 

@@ -161,7 +161,9 @@ struct ThisMachine {
 /// An address that one can bind is one's own. Nothing is sent.
 fn is_here(bridge: &Bridge) -> Option<bool> {
     let pools = bridge.ipam.config.iter().flatten();
-    let gateway = pools.filter_map(|pool| pool.gateway.parse::<IpAddr>().ok()).find(IpAddr::is_ipv4)?;
+    let first = |subnet: &str| subnet.parse::<ipnet::Ipv4Net>().ok()?.hosts().next();
+    let gateway: std::net::Ipv4Addr =
+        pools.filter_map(|pool| pool.gateway.parse().ok().or_else(|| first(&pool.subnet))).next()?;
     match std::net::UdpSocket::bind((gateway, 0)) {
         Ok(_) => Some(true),
         Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Some(false),

@@ -13,7 +13,7 @@ use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptions, Remo
 
 use super::version::ApiVersion;
 use super::{CHANGE, Docker, READ, answers, hash_map, unless_missing};
-use crate::engine::{EngineError, Networks, operation};
+use crate::engine::{Containers, EngineError, Networks, operation};
 use crate::model::{NetworkSpec, ObservedNetwork, VolumeSpec, label};
 
 /// From here on the engine itself refuses a second network of the same name.
@@ -124,6 +124,31 @@ impl Networks for Docker {
             }),
         };
         self.call(&operation, CHANGE, self.client.connect_network(network, join)).await.map(drop)
+    }
+
+    async fn join_network(&self, container: &str, network: &str) -> Result<(), EngineError> {
+        let operation = operation::join_network(container, network);
+        let join = NetworkConnectRequest { container: container.to_owned(), endpoint_config: None };
+        let joined = self.call(&operation, CHANGE, self.client.connect_network(network, join)).await;
+        let Err(refused) = joined else { return Ok(()) };
+        // engines have several words for one that is in it already
+        let found = self.inspect(container).await;
+        match found.is_ok_and(|found| found.addresses.contains_key(network)) {
+            true => Ok(()),
+            false => Err(refused),
+        }
+    }
+
+    async fn leave_network(&self, container: &str, network: &str) -> Result<(), EngineError> {
+        let operation = operation::leave_network(container, network);
+        let leave = NetworkDisconnectRequest { container: container.to_owned(), force: Some(true) };
+        let left = self.call(&operation, CHANGE, self.client.disconnect_network(network, leave)).await;
+        let Err(refused) = unless_missing(left) else { return Ok(()) };
+        let found = self.inspect(container).await;
+        match found.is_ok_and(|found| !found.addresses.contains_key(network)) {
+            true => Ok(()),
+            false => Err(refused),
+        }
     }
 
     async fn create_volume(&self, spec: &VolumeSpec, labels: &BTreeMap<String, String>) -> Result<(), EngineError> {

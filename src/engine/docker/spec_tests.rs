@@ -30,6 +30,7 @@ fn bare() -> ContainerSpec {
         readiness: Readiness::default(),
         update: Default::default(),
         depends_on: Vec::new(),
+        forwards: Vec::new(),
         reload: None,
         reload_check: Vec::new(),
         optional: false,

@@ -75,6 +75,25 @@ impl Networks for FakeEngine {
         Ok(())
     }
 
+    async fn join_network(&self, container: &str, network: &str) -> Result<(), EngineError> {
+        let operation = operation::join_network(container, network);
+        let mut world = self.act(&operation)?;
+        let found = world.find_mut(container).map_err(missing(&operation))?;
+        if !found.networks.iter().any(|(name, _)| name == network) {
+            found.networks.push((network.to_owned(), None));
+        }
+        Ok(())
+    }
+
+    async fn leave_network(&self, container: &str, network: &str) -> Result<(), EngineError> {
+        let operation = operation::leave_network(container, network);
+        let mut world = self.act(&operation)?;
+        if let Ok(found) = world.find_mut(container) {
+            found.networks.retain(|(name, _)| name != network);
+        }
+        Ok(())
+    }
+
     async fn create_volume(&self, spec: &VolumeSpec, labels: &BTreeMap<String, String>) -> Result<(), EngineError> {
         self.gate().await;
         let operation = operation::create_volume(&spec.name);

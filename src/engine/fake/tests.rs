@@ -54,6 +54,7 @@ fn container(service: &str) -> ContainerSpec {
         readiness: Readiness::default(),
         update: Default::default(),
         depends_on: Vec::new(),
+        forwards: Vec::new(),
         reload: None,
         reload_check: Vec::new(),
         optional: false,

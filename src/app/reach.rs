@@ -1,0 +1,299 @@
+//! Which way leads to the platform's addresses: the cheapest that a proof shows to work. What the engine publishes
+//! arrives here, or this process's own container joins the platform's network, or a relay in it dials for us.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::compile::gateway;
+use crate::daemon::reach::Table;
+use crate::doctor::proof::{self, Record, Unproved};
+use crate::engine::Engine;
+use crate::host::Host;
+use crate::model::{
+    ContainerOptions, ContainerSpec, Facts, Fingerprint, NetworkAttachment, NetworkSpec, Observed, Platform,
+    PlatformName, ReachSetting, Restart, Way, label, relay_name,
+};
+use crate::plan::{self, Action, Plan, REACH_GROUP};
+use crate::system::OwnImage;
+
+use super::survey::Survey;
+use super::{Error, Session};
+
+/// Says which way is used, whatever the files say.
+const VARIABLE: &str = "MACULA_REACH";
+/// Who has no rights on any machine.
+const NOBODY: &str = "65534:65534";
+const MOUNTS: &str = "/proc/self/mountinfo";
+const CGROUP: &str = "/proc/self/cgroup";
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
+/// Files that engines bring into each container from a folder that has its id.
+const BROUGHT_IN: [&str; 3] = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
+
+/// What was found of an engine as it was started last.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Proof {
+    engine: Record,
+    arrives: bool,
+}
+
+fn proof_file(host: &dyn Host) -> PathBuf {
+    host.folders().cache.join("reach.json")
+}
+
+/// The way of the next `up`, which is recorded for all other commands.
+pub(super) async fn choose(session: &Session, platform: &Platform) -> Result<Way, Error> {
+    let host = session.host();
+    let engine = session.engine()?;
+    let facts = engine.facts().await?;
+    let setting = match host.env(VARIABLE).filter(|value| !value.is_empty()) {
+        Some(value) => ReachSetting::parse(&value).ok_or(Error::NoSuchWay { value })?,
+        None => platform.reach,
+    };
+    let way = match setting {
+        ReachSetting::Only(Way::Direct) if home(&*engine, host).await.is_none() => return Err(Error::NotInside),
+        ReachSetting::Only(way) => way,
+        ReachSetting::Auto if facts.container_addresses => Way::Published,
+        // before the proof: what the engine publishes on its own machine does not arrive in one of its containers
+        ReachSetting::Auto if is_inside(&*engine, host).await => Way::Direct,
+        ReachSetting::Auto if facts.published && arrives(&*engine, host, &facts).await => Way::Published,
+        ReachSetting::Auto => Way::Relay,
+    };
+    let folder = session.state(&platform.name).folder().to_owned();
+    let known = Table::read(host, &folder).await;
+    // nothing is written for the way that needs nothing
+    let recorded = known.as_ref().map_or(Way::Published, |table| table.way);
+    if recorded != way || (way == Way::Published && !facts.published && known.is_none()) {
+        keep(host, &folder, &Table::new(way, platform.name.network())).await?;
+    }
+    Ok(way)
+}
+
+/// This process runs in a container of the engine that has a network of its own.
+async fn is_inside(engine: &dyn Engine, host: &dyn Host) -> bool {
+    match home(engine, host).await {
+        Some(home) => attached(engine, &home).await.is_ok_and(|networks| !networks.is_empty()),
+        None => false,
+    }
+}
+
+/// Whether what the engine publishes arrives here, by a container that is asked, once for each start of the
+/// engine.
+async fn arrives(engine: &dyn Engine, host: &dyn Host, facts: &Facts) -> bool {
+    let now = Record::now(engine, host, facts).await;
+    let known = host.read(&proof_file(host)).await.ok().and_then(|text| serde_json::from_slice::<Proof>(&text).ok());
+    if let Some(known) = known.filter(|known| known.engine == now) {
+        return known.arrives;
+    }
+    // a proof that cannot be made says nothing against the engine
+    let arrives = !matches!(proof::prove(engine, host, facts).await, Err(Unproved::Unreached { .. }));
+    if let Ok(text) = serde_json::to_vec_pretty(&Proof { engine: now, arrives }) {
+        // without it the proof is made again
+        let _ = host.write(&proof_file(host), &text, 0o600).await;
+    }
+    arrives
+}
+
+pub(super) async fn keep(host: &dyn Host, folder: &Path, table: &Table) -> Result<(), Error> {
+    let path = Table::file(folder);
+    let mut text = serde_json::to_vec_pretty(table).map_err(|error| Error::Other(error.to_string()))?;
+    text.push(b'\n');
+    host.write(&path, &text, 0o600).await.map_err(|source| Error::Io { path, source })
+}
+
+/// The steps that open the way.
+pub(super) async fn extend(session: &Session, survey: &Survey, plan: &mut Plan) -> Result<(), Error> {
+    let host = session.host();
+    let Some(table) = &survey.reach else { return Ok(()) };
+    let engine = &*survey.engine;
+    let networks = &survey.resources.networks;
+    match table.way {
+        Way::Published => {}
+        Way::Direct => {
+            let home = home(engine, host).await.ok_or(Error::NotInside)?;
+            let attached = attached(engine, &home).await?;
+            plan::join(plan, &home, &attached, &there(networks, &survey.observed, plan));
+        }
+        Way::Relay => {
+            let image = OwnImage::of(host, &survey.facts).await?;
+            let networks = there(networks, &survey.observed, plan);
+            plan::relay(plan, &relay(&survey.platform.name, &image, &networks, session.version), &survey.observed);
+        }
+    }
+    Ok(())
+}
+
+/// The networks of our own that are there, or will be.
+fn there(networks: &[NetworkSpec], observed: &Observed, plan: &Plan) -> Vec<NetworkSpec> {
+    let made = |name: &str| {
+        plan.steps.iter().any(|step| matches!(&step.action, Action::CreateNetwork(spec) if spec.name == name))
+    };
+    let there = |spec: &&NetworkSpec| observed.network(&spec.name).is_some() || made(&spec.name);
+    networks.iter().filter(|spec| !spec.external && spec.driver == "bridge").filter(there).cloned().collect()
+}
+
+/// The container that dials for us: this program, without ports, rights or root.
+fn relay(platform: &PlatformName, image: &OwnImage, networks: &[NetworkSpec], version: &str) -> ContainerSpec {
+    let labels = [
+        (label::PLATFORM, platform.to_string()),
+        (label::SERVICE, REACH_GROUP.to_owned()),
+        (label::VERSION, version.to_owned()),
+        // how its program is started once more
+        (label::RELAY, image.entrypoint.join(" ")),
+    ];
+    let attach = |spec: &NetworkSpec| NetworkAttachment {
+        network: spec.name.clone(),
+        aliases: Vec::new(),
+        links: Vec::new(),
+        ipv4: None,
+        ipv6: None,
+    };
+    let mut spec = ContainerSpec {
+        name: relay_name(platform),
+        service: REACH_GROUP.to_owned(),
+        replica: 1,
+        image: image.reference.clone(),
+        entrypoint: Some(image.entrypoint.clone()),
+        command: Some(vec!["container-relay".to_owned()]),
+        networks: networks.iter().map(attach).collect(),
+        stop_grace_ms: Some(1000),
+        options: ContainerOptions {
+            user: Some(NOBODY.to_owned()),
+            restart: Restart::UnlessStopped,
+            read_only: true,
+            cap_drop: vec!["ALL".to_owned()],
+            security_opt: vec!["no-new-privileges".to_owned()],
+            ..ContainerOptions::default()
+        },
+        labels: labels.map(|(key, value)| (key.to_owned(), value)).into(),
+        ..ContainerSpec::default()
+    };
+    spec.fingerprint = Some(Fingerprint::of(&spec));
+    spec
+}
+
+/// Our own container leaves the networks that `down` removes.
+pub(super) async fn leave(session: &Session, engine: &dyn Engine, plan: &mut Plan) {
+    let Some(home) = home(engine, session.host()).await else { return };
+    if let Ok(attached) = attached(engine, &home).await {
+        plan::leave(plan, &home, &attached);
+    }
+}
+
+async fn attached(engine: &dyn Engine, container: &str) -> Result<BTreeSet<String>, Error> {
+    Ok(engine.inspect(container).await?.addresses.into_keys().collect())
+}
+
+/// What is passed on for a platform that was looked at.
+pub(super) fn table(survey: &Survey) -> Option<Table> {
+    let table = survey.reach.as_ref().filter(|table| table.way != Way::Published)?;
+    let forwards = survey.resources.containers.iter().flat_map(|spec| &spec.forwards).cloned().collect();
+    Some(Table {
+        gateway: gateway(survey.subnet),
+        relay: if table.way == Way::Relay { relay_name(&survey.platform.name) } else { String::new() },
+        forwards,
+        ..table.clone()
+    })
+}
+
+/// The container of this engine that this process runs in. Its id is guessed from what engines leave in a
+/// container, and proved: a file that is written here is read there.
+pub(super) async fn home(engine: &dyn Engine, host: &dyn Host) -> Option<String> {
+    if !host.facts().container {
+        return None;
+    }
+    let text =
+        async |path: &str| String::from_utf8_lossy(&host.read(Path::new(path)).await.unwrap_or_default()).into_owned();
+    let (mounts, cgroup, name) = (text(MOUNTS).await, text(CGROUP).await, text(HOST_NAME).await);
+    let candidates = candidates(&mounts, &cgroup, name.trim());
+    let mut nonce = [0; 16];
+    getrandom::fill(&mut nonce).ok()?;
+    let nonce = crate::words::hex(nonce);
+    let folders = host.folders();
+    // an engine does not see into a tmpfs, so that more than one place is tried
+    for folder in [PathBuf::from("/tmp"), folders.cache, folders.data, PathBuf::from("/")] {
+        let path = folder.join(format!(".macula-{}", nonce.get(..12).unwrap_or_default()));
+        if host.write(&path, nonce.as_bytes(), 0o600).await.is_err() {
+            continue;
+        }
+        let mut found = None;
+        for id in &candidates {
+            let seen = engine.read_file(id, &path.to_string_lossy()).await;
+            if seen.is_ok_and(|seen| seen.as_deref() == Some(nonce.as_bytes())) {
+                found = Some(id.clone());
+                break;
+            }
+        }
+        let _ = host.remove(&path).await;
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
+}
+
+/// What may be the id of this process's container, the likeliest first.
+fn candidates(mounts: &str, cgroup: &str, name: &str) -> Vec<String> {
+    let ids = |line: &str| -> Vec<String> {
+        let words = line.split(|letter: char| !letter.is_ascii_hexdigit());
+        words.filter(|word| word.len() == 64).map(str::to_owned).collect()
+    };
+    let brought_in = |line: &&str| line.split(' ').nth(4).is_some_and(|at| BROUGHT_IN.contains(&at));
+    let mut all: Vec<String> = mounts.lines().filter(brought_in).flat_map(ids).collect();
+    all.extend(cgroup.lines().flat_map(ids));
+    // the name that an engine gives where nobody asks for another
+    if name.len() >= 12 && name.chars().all(|letter| letter.is_ascii_hexdigit()) {
+        all.push(name.to_owned());
+    }
+    let mut seen = BTreeSet::new();
+    all.retain(|id| seen.insert(id.clone()));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::fake::FakeEngine;
+    use crate::host::fake::FakeHost;
+
+    const ID: &str = "8f1c4a5b6c7d8e9f0a1b2c3d4e5f60718293a4b5c6d7e8f901234567890abcde";
+
+    #[test]
+    fn an_id_is_found_where_engines_leave_it() {
+        let mounts = format!(
+            "602 600 254:1 /var/lib/docker/containers/{ID}/hostname /etc/hostname rw - ext4 /dev/vda1 rw\n\
+             603 600 254:1 /home/ann /home/ann rw - ext4 /dev/vda1 rw\n"
+        );
+        assert_eq!(candidates(&mounts, "", "build-7"), [ID]);
+        let podman =
+            format!("9 8 0:30 /containers/overlay-containers/{ID}/userdata/hosts /etc/hosts rw - tmpfs t rw\n");
+        assert_eq!(candidates(&podman, "", ""), [ID]);
+        assert_eq!(candidates("", &format!("12:pids:/docker/{ID}\n0::/system.slice/docker-{ID}.scope\n"), ""), [ID]);
+        assert_eq!(candidates("", "0::/\n", "8f1c4a5b6c7d"), ["8f1c4a5b6c7d"]);
+        // another container's files, in a machine that sees them
+        let other = format!("1 2 0:3 /x /var/lib/docker/containers/{ID}/mounts/shm rw - tmpfs shm rw\n");
+        assert!(candidates(&other, "0::/user.slice\n", "laptop").is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_id_alone_proves_nothing() {
+        let host = FakeHost::new().file(HOST_NAME, "8f1c4a5b6c7d\n");
+        let found = crate::model::ObservedContainer { name: "8f1c4a5b6c7d".into(), ..Default::default() };
+        let engine = FakeEngine::new().with_container(found);
+        assert_eq!(home(&engine, &host).await, None);
+    }
+
+    #[test]
+    fn a_relay_has_no_rights_and_no_ports() {
+        let image = OwnImage { reference: "localhost/x:1".into(), entrypoint: vec!["/macula".into()] };
+        let spec = relay(&PlatformName::default(), &image, &[], "0.1.0");
+        assert!(spec.ports.is_empty() && spec.mounts.is_empty());
+        assert_eq!(
+            (spec.options.cap_drop.as_slice(), spec.options.user.as_deref()),
+            (&["ALL".to_owned()][..], Some(NOBODY))
+        );
+        let other = OwnImage { reference: "localhost/x:2".into(), ..image };
+        assert_ne!(relay(&PlatformName::default(), &other, &[], "0.1.0").fingerprint, spec.fingerprint);
+    }
+}

@@ -1,0 +1,67 @@
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::net::unix::pipe::{Receiver, Sender};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::daemon::reach::{Within, serve};
+use crate::host::Host;
+
+use super::context::Context;
+use super::error::CliError;
+
+/// For one question.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The other end of a platform that is reached through its engine, in a container of its own
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Take orders from standard input
+    #[arg(long)]
+    stream: bool,
+    /// Say whether a port answers
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "stream")]
+    ask: Option<SocketAddr>,
+    /// Ask for this, by HTTP
+    #[arg(long, value_name = "PATH", requires = "ask")]
+    path: Option<String>,
+    /// As this host
+    #[arg(long, value_name = "NAME", requires = "path", default_value = "localhost")]
+    host: String,
+}
+
+pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    if args.stream {
+        return stream().await.map_err(|error| CliError::io("pass on connections", &error));
+    }
+    if let Some(address) = args.ask {
+        let said = ask(&*context.host, address, args.path.as_deref(), &args.host).await;
+        return context.print(&format!("{said}\n"));
+    }
+    // it is there for the programs that are started in it
+    let ended = async { signal(SignalKind::terminate())?.recv().await.ok_or(io::ErrorKind::BrokenPipe.into()) };
+    ended.await.map_err(|error: io::Error| CliError::io("wait for the end", &error))
+}
+
+async fn stream() -> io::Result<()> {
+    let input: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
+    let output: OwnedFd = io::stdout().as_fd().try_clone_to_owned()?;
+    // as engines give them to a program without a terminal
+    let (input, output) = (Receiver::from_owned_fd(input)?, Sender::from_owned_fd(output)?);
+    serve(tokio::io::join(input, output), Within::OwnNetworks).await
+}
+
+/// What `probe` reads: a status of HTTP, 0 for a connection alone, or the kind of an error.
+async fn ask(host: &dyn Host, address: SocketAddr, path: Option<&str>, name: &str) -> serde_json::Value {
+    let asked = match path {
+        Some(path) => host.http_get(address, name, path, PATIENCE).await.map(|answer| answer.status),
+        None => host.connect(address, PATIENCE).await.map(|()| 0),
+    };
+    match asked {
+        Ok(status) => json!({"status": status}),
+        Err(error) => json!({"refused": error.kind() == io::ErrorKind::ConnectionRefused, "error": error.to_string()}),
+    }
+}

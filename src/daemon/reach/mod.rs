@@ -1,0 +1,265 @@
+//! The platform's addresses where nothing arrives that its engine publishes: this process listens in the engine's
+//! place, and passes on.
+//!
+//! ```text
+//! direct:  psql ─> 127.0.0.6:5432 ─> 10.222.7.5:5432        this container is in the platform's network
+//! relay:   psql ─> 127.0.0.6:5432 ─> engine's API ─> relay ─> 10.222.7.5:5432
+//!                  this process      one stream      a container in that network
+//! ```
+//!
+//! What a platform wants lies in a file, so that a process that was killed goes on where it was; `up` and `down`
+//! tell of a change over the socket `reach.sock`.
+
+mod link;
+mod listen;
+mod pump;
+mod relay;
+#[cfg(test)]
+mod tests;
+mod tunnel;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::host::Host;
+use crate::model::{Forward, Protocol, Way};
+use link::Link;
+use listen::{Listening, listen, slots};
+pub use relay::{Within, serve};
+
+/// How often an address that could not be had is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// For an answer of the background process.
+const ANSWER: Duration = Duration::from_secs(15);
+/// Longest line of a request.
+const LINE: u64 = 4 << 10;
+const FORMAT: u64 = 1;
+
+/// What is passed on for a platform.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    pub format: u64,
+    pub way: Way,
+    /// The platform's network and its gateway, which is the engine's own machine.
+    pub network: String,
+    pub gateway: Ipv4Addr,
+    /// The container that dials. Empty: none is needed.
+    pub relay: String,
+    pub forwards: Vec<Forward>,
+}
+
+impl Table {
+    pub fn new(way: Way, network: impl Into<String>) -> Self {
+        Self {
+            format: FORMAT,
+            way,
+            network: network.into(),
+            gateway: Ipv4Addr::UNSPECIFIED,
+            relay: String::new(),
+            forwards: Vec::new(),
+        }
+    }
+
+    /// Where it lies, in a platform's folder.
+    pub fn file(folder: &Path) -> PathBuf {
+        folder.join("reach.json")
+    }
+
+    /// A file that cannot be read is none: the next `up` writes it again.
+    pub async fn read(host: &dyn Host, folder: &Path) -> Option<Self> {
+        let text = host.read(&Self::file(folder)).await.ok()?;
+        serde_json::from_slice::<Self>(&text).ok().filter(|table| table.format == FORMAT)
+    }
+}
+
+/// What the background process says of a platform.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passed {
+    /// Ports that are listened on.
+    pub listening: usize,
+    /// Addresses that cannot be had, and why.
+    pub failed: Vec<(SocketAddr, Protocol, String)>,
+    /// Why nothing gets through at all.
+    pub broken: Option<String>,
+}
+
+/// Makes the background process behind `socket` look at a platform's file, and says what came of it.
+///
+/// # Errors
+/// There is no such process, or it does not answer.
+pub async fn look_again(socket: &Path, platform: &str) -> io::Result<Passed> {
+    let talk = async {
+        let mut stream = BufReader::new(UnixStream::connect(socket).await?);
+        stream.write_all(format!("{platform}\n").as_bytes()).await?;
+        let mut reply = Vec::new();
+        stream.read_until(b'\n', &mut reply).await?;
+        serde_json::from_slice(&reply).map_err(io::Error::other)
+    };
+    timeout(ANSWER, talk).await?
+}
+
+/// All platforms' ports of this process. Dropped, they are closed.
+pub struct Reach {
+    socket: PathBuf,
+    tasks: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    host: Arc<dyn Host>,
+    /// By platform.
+    platforms: Mutex<BTreeMap<String, Passing>>,
+}
+
+/// What is passed on for one platform.
+struct Passing {
+    table: Table,
+    link: Arc<Link>,
+    slots: Arc<tokio::sync::Semaphore>,
+    listening: BTreeMap<(SocketAddr, Protocol), (Forward, Listening)>,
+    failed: Vec<(SocketAddr, Protocol, String)>,
+}
+
+impl Reach {
+    /// Listens for every platform that wants it, and for word of a change on `socket`.
+    ///
+    /// # Errors
+    /// The socket cannot be made.
+    pub async fn start(host: Arc<dyn Host>, socket: &Path) -> io::Result<Self> {
+        match std::fs::remove_file(socket) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(socket)?;
+        std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
+        let shared = Arc::new(Shared { host, platforms: Mutex::default() });
+        let data = shared.host.folders().data;
+        for name in shared.host.list(&data).await.unwrap_or_default() {
+            shared.look(&name).await;
+        }
+        let again = Arc::clone(&shared);
+        let retry = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(AGAIN).await;
+                again.retry().await;
+            }
+        });
+        let asked = Arc::clone(&shared);
+        let take = tokio::spawn(async move {
+            loop {
+                match listener.accept().await {
+                    Ok((stream, _)) => drop(tokio::spawn(answer(Arc::clone(&asked), stream))),
+                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                }
+            }
+        });
+        Ok(Self { socket: socket.to_owned(), tasks: vec![retry, take], shared })
+    }
+
+    /// Nothing is passed on for anybody.
+    pub async fn is_idle(&self) -> bool {
+        self.shared.platforms.lock().await.is_empty()
+    }
+}
+
+impl Drop for Reach {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        // a leftover is replaced by the next start
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}
+
+async fn answer(shared: Arc<Shared>, stream: UnixStream) {
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    let Ok(Ok(_)) = timeout(ANSWER, (&mut stream).take(LINE).read_line(&mut line)).await else { return };
+    let passed = shared.look(line.trim()).await;
+    if let Ok(mut text) = serde_json::to_vec(&passed) {
+        text.push(b'\n');
+        // whoever went away needs no answer
+        let _ = stream.write_all(&text).await;
+    }
+}
+
+impl Shared {
+    /// Does what a platform's file says now.
+    async fn look(&self, platform: &str) -> Passed {
+        let folder = self.host.folders().data.join(platform);
+        let table = match platform.contains('/') || platform.is_empty() {
+            true => None,
+            false => Table::read(&*self.host, &folder).await,
+        };
+        let mut platforms = self.platforms.lock().await;
+        let Some(table) = table.filter(|table| table.way != Way::Published) else {
+            platforms.remove(platform);
+            return Passed::default();
+        };
+        let same = |passing: &Passing| {
+            let forwards = table.forwards.clone();
+            Table { forwards, ..passing.table.clone() } == table
+        };
+        if !platforms.get(platform).is_some_and(same) {
+            // another way: what was open on the old one ends
+            let link = Arc::new(Link::new(Arc::clone(&self.host), &table));
+            let passing =
+                Passing { table: table.clone(), link, slots: slots(), listening: BTreeMap::new(), failed: Vec::new() };
+            platforms.insert(platform.to_owned(), passing);
+        }
+        let Some(passing) = platforms.get_mut(platform) else { return Passed::default() };
+        passing.table = table;
+        passing.settle().await;
+        let (listening, failed, link) = (passing.listening.len(), passing.failed.clone(), Arc::clone(&passing.link));
+        drop(platforms);
+        let broken = link.check().await.err().map(|error| error.to_string());
+        Passed { listening, failed, broken }
+    }
+
+    async fn retry(&self) {
+        for passing in self.platforms.lock().await.values_mut() {
+            if !passing.failed.is_empty() {
+                passing.settle().await;
+            }
+            let link = Arc::clone(&passing.link);
+            if passing.table.way == Way::Relay && !passing.table.forwards.is_empty() {
+                // whoever comes next is not to wait for a tunnel that was cut
+                tokio::spawn(async move {
+                    if let Err(error) = link.check().await {
+                        tracing::debug!(%error, "the relay is not reached");
+                    }
+                });
+            }
+        }
+    }
+}
+
+impl Passing {
+    /// Closes what is not wanted, and listens on what is.
+    async fn settle(&mut self) {
+        let wanted: BTreeMap<_, _> =
+            self.table.forwards.iter().map(|forward| ((forward.listen, forward.protocol), forward)).collect();
+        self.listening.retain(|key, (forward, _)| wanted.get(key).is_some_and(|wanted| **wanted == *forward));
+        self.failed.clear();
+        for (key, forward) in wanted {
+            if self.listening.contains_key(&key) {
+                continue;
+            }
+            match listen(forward, &self.link, &self.slots).await {
+                Ok(listening) => drop(self.listening.insert(key, (forward.clone(), listening))),
+                Err(error) => self.failed.push((key.0, key.1, error.to_string())),
+            }
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The other end: this program in a container of the platform's network. It is started there by the engine, once
+//! for each daemon, and takes orders from its standard input alone: it listens nowhere. It dials what lies in its
+//! own networks and nothing else.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::{Request, Response, StatusCode};
+use ipnet::Ipv4Net;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::timeout;
+
+use super::pump::{DATAGRAM, Unframe, framed, pass, reset, through};
+use super::tunnel::{CONNECTION_WINDOW, ERROR, MOST_STREAMS, STREAM_WINDOW};
+
+/// For a connection inside of the engine's machine.
+const DIAL: Duration = Duration::from_secs(5);
+/// A flow of datagrams that is silent for this long has ended.
+pub(super) const SILENCE: Duration = Duration::from_secs(90);
+/// The kernel's table of routes; see proc(5).
+const ROUTES: &str = "/proc/net/route";
+
+/// Whom it may dial.
+#[derive(Debug, Clone)]
+pub enum Within {
+    /// The networks that this process is in, as they are when it dials.
+    OwnNetworks,
+    /// Of a test.
+    #[cfg(test)]
+    These(Vec<Ipv4Net>),
+}
+
+impl Within {
+    async fn networks(&self) -> Vec<Ipv4Net> {
+        match self {
+            Self::OwnNetworks => networks(&tokio::fs::read_to_string(ROUTES).await.unwrap_or_default()),
+            #[cfg(test)]
+            Self::These(networks) => networks.clone(),
+        }
+    }
+}
+
+/// Takes orders until the other side has gone.
+///
+/// # Errors
+/// What arrives is not what our own side sends.
+pub async fn serve(io: impl AsyncRead + AsyncWrite + Unpin, within: Within) -> io::Result<()> {
+    let mut builder = h2::server::Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(MOST_STREAMS)
+        .max_pending_accept_reset_streams(1024)
+        .max_frame_size(64 << 10);
+    let mut connection = builder.handshake::<_, Bytes>(io).await.map_err(io::Error::other)?;
+    while let Some(order) = connection.accept().await {
+        let (request, respond) = order.map_err(io::Error::other)?;
+        let within = within.clone();
+        tokio::spawn(async move { carry_out(request, respond, &within).await });
+    }
+    Ok(())
+}
+
+async fn carry_out(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, within: &Within) {
+    let opened = match order(request.uri().path()) {
+        Some((udp, target)) => open(udp, target, within).await,
+        None => Err(io::ErrorKind::InvalidInput.into()),
+    };
+    let receive = request.into_body();
+    match opened {
+        Ok(opened) => {
+            let Ok(send) = respond.send_response(Response::new(()), false) else {
+                if let Opened::Tcp(socket) = &opened {
+                    reset(socket);
+                }
+                return;
+            };
+            match opened {
+                Opened::Tcp(socket) => through(socket, send, receive).await,
+                Opened::Udp(socket) => datagrams(socket, send, receive).await,
+            }
+        }
+        Err(error) => {
+            let mut response = Response::new(());
+            *response.status_mut() = StatusCode::BAD_GATEWAY;
+            response.headers_mut().insert(ERROR, http::HeaderValue::from_static(word(error.kind())));
+            if respond.send_response(response, true).is_err() {
+                respond.send_reset(Reason::CANCEL);
+            }
+        }
+    }
+}
+
+enum Opened {
+    Tcp(TcpStream),
+    Udp(UdpSocket),
+}
+
+async fn open(udp: bool, target: SocketAddrV4, within: &Within) -> io::Result<Opened> {
+    if !within.networks().await.iter().any(|network| network.contains(target.ip())) {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    if udp {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+        socket.connect(target).await?;
+        return Ok(Opened::Udp(socket));
+    }
+    let socket = timeout(DIAL, TcpStream::connect(target)).await??;
+    socket.set_nodelay(true)?;
+    Ok(Opened::Tcp(socket))
+}
+
+/// `/tcp/10.222.7.5:5432`
+fn order(path: &str) -> Option<(bool, SocketAddrV4)> {
+    let (protocol, target) = path.strip_prefix('/')?.split_once('/')?;
+    let udp = match protocol {
+        "tcp" => false,
+        "udp" => true,
+        _ => return None,
+    };
+    Some((udp, target.parse().ok()?))
+}
+
+/// What went wrong, in a word that the other side knows.
+fn word(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::ConnectionRefused => "refused",
+        io::ErrorKind::TimedOut => "timed-out",
+        io::ErrorKind::HostUnreachable => "host-unreachable",
+        io::ErrorKind::NetworkUnreachable => "network-unreachable",
+        io::ErrorKind::PermissionDenied => "denied",
+        _ => "other",
+    }
+}
+
+/// The same, back.
+pub(super) fn kind(word: &str) -> io::ErrorKind {
+    match word {
+        "refused" => io::ErrorKind::ConnectionRefused,
+        "timed-out" => io::ErrorKind::TimedOut,
+        "host-unreachable" => io::ErrorKind::HostUnreachable,
+        "network-unreachable" => io::ErrorKind::NetworkUnreachable,
+        "denied" => io::ErrorKind::PermissionDenied,
+        _ => io::ErrorKind::Other,
+    }
+}
+
+/// Datagrams both ways between a socket that has a peer and a stream.
+async fn datagrams(socket: UdpSocket, mut send: SendStream<Bytes>, mut receive: RecvStream) {
+    let mut unframe = Unframe::default();
+    let mut buffer = vec![0; DATAGRAM];
+    loop {
+        tokio::select! {
+            piece = receive.data() => {
+                let Some(Ok(piece)) = piece else { return };
+                let _ = receive.flow_control().release_capacity(piece.len());
+                unframe.push(&piece);
+                while let Some(datagram) = unframe.next() {
+                    // nobody there: datagrams are lost
+                    let _ = socket.send(&datagram).await;
+                }
+            }
+            received = socket.recv(&mut buffer) => {
+                let Ok(count) = received else { continue };
+                if pass(&mut send, framed(buffer.get(..count).unwrap_or_default())).await.is_err() {
+                    return;
+                }
+            }
+            () = tokio::time::sleep(SILENCE) => return,
+        }
+    }
+}
+
+/// The networks that are reached without a router.
+fn networks(routes: &str) -> Vec<Ipv4Net> {
+    let field = |text: &str| u32::from_str_radix(text, 16).ok().map(|number| Ipv4Addr::from(number.swap_bytes()));
+    let network = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [interface, to, gateway, _, _, _, _, mask, ..] = fields.as_slice() else { return None };
+        let (to, gateway, mask) = (field(to)?, field(gateway)?, field(mask)?);
+        let own = *interface != "lo" && gateway.is_unspecified() && !mask.is_unspecified();
+        Ipv4Net::with_netmask(to, mask).ok().filter(|_| own)
+    };
+    routes.lines().skip(1).filter_map(network).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_own_networks_are_dialed() {
+        let routes = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n\
+            eth0\t00000000\t0107DE0A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
+            eth0\t0007DE0A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n\
+            eth1\t00001CAC\t0107DE0A\t0003\t0\t0\t0\t0000FFFF\t0\t0\t0\n\
+            lo\t0000007F\t00000000\t0001\t0\t0\t0\t000000FF\t0\t0\t0\n\
+            broken\n";
+        assert_eq!(networks(routes), ["10.222.7.0/24".parse::<Ipv4Net>().unwrap()]);
+    }
+
+    #[test]
+    fn an_order_names_a_protocol_and_an_address() {
+        let target = "10.222.7.5:53".parse().unwrap();
+        assert_eq!(order("/tcp/10.222.7.5:53"), Some((false, target)));
+        assert_eq!(order("/udp/10.222.7.5:53"), Some((true, target)));
+        for bad in ["", "/", "/tcp", "/tcp/", "/tcp/postgres:5432", "/tcp/[::1]:53", "/tcp/10.222.7.5:70000", "/x/1:1"]
+        {
+            assert_eq!(order(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_error_arrives_as_it_was() {
+        use io::ErrorKind::*;
+        for error in [ConnectionRefused, TimedOut, HostUnreachable, NetworkUnreachable, PermissionDenied, Other] {
+            assert_eq!(kind(word(error)), error);
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The platform's addresses where the engine publishes nothing: through a relay, and from a job's container.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::harness::{IMAGE, Platform, eventually, skipped};
+
+const STACK: &str = "
+services:
+  web:
+    <<: *base
+    command: [sh, -c, 'mkdir /www; echo hello > /www/index.html; exec httpd -f -p 8080 -h /www']
+    ports: ['8081:8080']
+    x-macula: {probe: {http: {port: 8080, path: /}}}
+  echo:
+    <<: *base
+    command: [sh, -c, 'while :; do nc -l -p 7000 -e cat; done']
+    ports: ['7001:7000']
+";
+
+/// A resolver on an address that no other scenario has.
+fn settings(way: &str) -> String {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let listen = Ipv4Addr::new(127, 98, high, low.max(1));
+    format!("reach: {way}\ndns: {{listen: [\"{listen}:53953\"]}}\n")
+}
+
+fn address(platform: &Platform, service: &str) -> (String, serde_json::Value) {
+    let status = platform.run("status -o json").ok().json();
+    let row = status["services"].as_array().unwrap().iter().find(|row| row["name"] == service).unwrap().clone();
+    (row["addresses"][0].as_str().unwrap().to_owned(), status["reach"].clone())
+}
+
+fn page(address: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer.split_once("\r\n\r\n")?.1.to_owned())
+}
+
+#[test]
+fn a_relay_leads_to_what_is_not_published() {
+    let Some(platform) = Platform::new("a_relay_leads_to_what_is_not_published") else { return };
+    platform.stack(STACK);
+    platform.settings(&settings("relay"));
+    platform.run("up").ok();
+    let (web, reach) = address(&platform, "web");
+    assert_eq!((&reach["way"], &reach["ports"], &reach["problem"]), (&json!("relay"), &json!(2), &json!(null)));
+    assert_eq!(page(&web).as_deref(), Some("hello\n"));
+    let ports = &platform.engine.get(&format!("/containers/{}/json", platform.container_name("web")))["HostConfig"];
+    assert!(ports["PortBindings"].as_object().is_none_or(|ports| ports.is_empty()), "{}", ports["PortBindings"]);
+    let (echo, _) = address(&platform, "echo");
+    let mut stream = TcpStream::connect(&echo).unwrap();
+    stream.write_all(b"all of it").unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut heard = String::new();
+    stream.read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, "all of it", "the other direction ends by itself");
+
+    let mut open = TcpStream::connect(&web).unwrap();
+    open.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    platform.engine.post(&format!("/containers/{}.relay/kill", platform.network_name()), &json!({}));
+    assert!(open.read(&mut [0; 1]).is_err(), "what was open is reset");
+    eventually("it is back", || page(&web).as_deref() == Some("hello\n"));
+    platform.run("up").ok();
+    assert_eq!(page(&web).as_deref(), Some("hello\n"), "an `up` with nothing to do changes nothing");
+    platform.run("down --volumes --yes").ok();
+    assert_eq!(platform.everything(), [""; 0]);
+    assert!(TcpStream::connect(&web).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn a_job_with_the_engines_socket_has_the_platform_at_its_addresses() {
+    let scenario = "a_job_with_the_engines_socket_has_the_platform_at_its_addresses";
+    let Some(platform) = Platform::new(scenario) else { return };
+    let endpoint = platform.engine.endpoint();
+    let Some(socket) = endpoint.strip_prefix("unix://") else {
+        return skipped(scenario, "engine", "it has no socket to give to a container");
+    };
+    platform.stack(STACK);
+    platform.settings(&settings("auto"));
+    let job = "
+up() { /macula --name $1 --progress plain up --yes >up 2>&1; echo $? >up.code; }
+up $1
+/macula --name $1 status -o json >status 2>&1
+address=$(/macula --name $1 status -o json | sed -n 's/.*\"\\(127[^\"]*:8081\\)\".*/\\1/p' | head -n 1)
+wget -q -O page http://$address/ 2>wget
+/macula --name $1 down --volumes --yes >down 2>&1; echo $? >down.code
+ls /sys/class/net >interfaces
+";
+    platform.write("job.sh", job);
+    // the program is linked with this machine's libraries
+    let mut binds: Vec<String> = ["/lib", "/lib64", "/usr/lib"]
+        .into_iter()
+        .filter(|folder| std::path::Path::new(folder).exists())
+        .map(|folder| format!("{folder}:{folder}:ro"))
+        .collect();
+    binds.push(format!("{socket}:/var/run/docker.sock"));
+    binds.push(format!("{}:/macula:ro", env!("CARGO_BIN_EXE_macula")));
+    let project = platform.project().display().to_string();
+    binds.push(format!("{project}:{project}"));
+    let name = format!("{}-job", platform.name);
+    let created = platform.engine.post(
+        &format!("/containers/create?name={name}"),
+        &json!({
+            "Image": IMAGE, "Cmd": ["sh", "job.sh", platform.name], "WorkingDir": project,
+            "Env": ["HOME=/job", "PATH=/bin:/usr/bin"], "HostConfig": {"Binds": binds},
+        }),
+    );
+    platform.also_remove(format!("/containers/{name}?force=1"));
+    let id = created["Id"].as_str().unwrap();
+    platform.engine.post(&format!("/containers/{id}/start"), &json!({}));
+    platform.engine.post(&format!("/containers/{id}/wait"), &json!({}));
+    let read = |file: &str| std::fs::read_to_string(platform.project().join(file)).unwrap_or_default();
+    assert_eq!(read("up.code"), "0\n", "{}", read("up"));
+    let status: serde_json::Value =
+        serde_json::from_str(&read("status")).unwrap_or_else(|_| panic!("{}", read("status")));
+    assert_eq!((&status["reach"]["way"], &status["reach"]["problem"]), (&json!("direct"), &json!(null)));
+    assert_eq!(read("page"), "hello\n", "{}", read("wget"));
+    assert_eq!(read("down.code"), "0\n", "{}", read("down"));
+    assert_eq!(read("interfaces"), "eth0\nlo\n", "its container has left the network");
+    assert_eq!(platform.everything(), [""; 0]);
+}
