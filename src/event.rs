@@ -1,5 +1,6 @@
 //! What work says while it runs. Work emits events; a [`Reporter`] chooses their looks.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,9 @@ pub enum Event {
     },
     Warning {
         message: String,
+        /// What it is about, where that is a file of the user's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        place: Option<Place>,
     },
     Info {
         message: String,
@@ -60,6 +64,14 @@ pub enum Event {
         millis: u64,
         summary: String,
     },
+}
+
+/// A place in a file. Line and column begin with 1; both are 0 where the whole file is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    pub file: PathBuf,
+    pub line: u32,
+    pub column: u32,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,7 +166,12 @@ impl Events {
     }
 
     pub fn warn(&self, message: impl Into<String>) {
-        self.emit(Event::Warning { message: message.into() });
+        self.emit(Event::Warning { message: message.into(), place: None });
+    }
+
+    /// A warning about a place in a file; `message` names it, too.
+    pub fn warn_at(&self, place: Option<Place>, message: impl Into<String>) {
+        self.emit(Event::Warning { message: message.into(), place });
     }
 
     pub fn info(&self, message: impl Into<String>) {

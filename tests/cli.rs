@@ -2,10 +2,14 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "tests look at their own surroundings")]
 
+#[path = "common/leaves.rs"]
+mod leaves;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use insta::assert_snapshot;
+use leaves::leaves;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -347,4 +351,87 @@ fn a_reader_that_goes_away_is_no_error() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}
+
+/// What is no JSON although `-o json` asks for it, and why.
+const NO_JSON: [(&str, &str); 3] =
+    [("help", "pages for people"), ("completions", "a script for a shell"), ("man", "writes files and prints nothing")];
+
+/// `-o json` of every command: one value, whatever happens; an error has one shape and the exit code that it says.
+#[test]
+fn every_command_prints_json_that_parses() {
+    let home = Home::new();
+    let all = leaves();
+    assert!(all.len() > 50, "only {} commands were found", all.len());
+    let keys = ["causes", "details", "exit_code", "hints", "kind", "message", "places", "try"];
+    let mut errors = 0;
+    for (leaf, words) in &all {
+        for words in [format!("-o json {words}"), format!("-o json {leaf} --no-such-option")] {
+            // the rest of the line belongs to another program, and nothing is wrong with it
+            if words.contains("no-such-option") && ["rm", "exec", "run", "ci"].contains(&leaf.as_str()) {
+                continue;
+            }
+            let done = home.run(&words);
+            if NO_JSON.iter().any(|(name, _)| name == leaf) && done.code == 0 {
+                continue;
+            }
+            let value = done.json();
+            match value.get("error") {
+                Some(error) => {
+                    let mut found: Vec<&str> = error.as_object().unwrap().keys().map(String::as_str).collect();
+                    found.sort_unstable();
+                    assert_eq!(found, keys, "{words}");
+                    assert_eq!(error["exit_code"], done.code, "{words}");
+                    errors += 1;
+                }
+                None => assert!(!words.contains("no-such-option"), "{words}: {}", done.out),
+            }
+        }
+    }
+    assert!(errors > 50, "only {errors} errors were seen");
+    println!("{} commands, {errors} errors as JSON", all.len());
+}
+
+/// A full disk behind a redirection and a closed standard output lose a result: no command calls that success. For
+/// people and for programs one fact has one exit code.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_that_nobody_gets_is_no_success() {
+    let mut told = 0;
+    for (leaf, words) in leaves() {
+        let mut codes = Vec::new();
+        for form in ["human", "json"] {
+            let words = format!("-o {form} {words}");
+            let usual = Home::new().run(&words);
+            codes.push(usual.code);
+            let full = Home::new();
+            let mut program = full.program(&words);
+            program.stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+            let full = done(&mut program, full.0.path());
+            let closed = Home::new();
+            let mut shell = Command::new("/bin/sh");
+            let program = closed.program(&words);
+            shell.env_clear().envs(program.get_envs().filter_map(|(key, value)| Some((key, value?))));
+            shell.current_dir(closed.project()).stdin(Stdio::null());
+            shell.args(["-c", "exec \"$0\" \"$@\" >&-"]).arg(program.get_program()).args(program.get_args());
+            let closed = done(&mut shell, closed.0.path());
+            for (what, found) in [("full", full), ("closed", closed)] {
+                assert!(!found.err.contains("panicked"), "{words}, {what}: {}", found.err);
+                if usual.code == 0 && !usual.out.is_empty() {
+                    assert_eq!(found.code, 1, "{words}, {what}: {}", found.err);
+                    assert!(found.err.contains("standard output"), "{words}, {what}: {}", found.err);
+                    told += 1;
+                }
+                assert!(usual.code == 0 || found.code != 0, "{words}, {what}: {}", found.err);
+            }
+        }
+        assert_eq!(codes[0], codes[1], "{leaf}");
+        let home = Home::new();
+        let mut program = home.program(&format!("{leaf} --help"));
+        program.stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+        let shown = done(&mut program, home.0.path());
+        assert!(leaf == "rm" || shown.code == 1, "{leaf} --help: {}", shown.err);
+    }
+    assert!(told > 40, "only {told} results were seen");
+    println!("{told} results that could not be written");
 }

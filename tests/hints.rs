@@ -137,3 +137,16 @@ fn no_hint_needs_input_that_nobody_sees() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// A harmless word never leads to a harmful command.
+#[test]
+fn no_hint_removes_anything_that_was_not_asked_about() {
+    let harmful = ["--volumes", "--any-owner", "--force", "delete", "prune", "rm"];
+    let wrong: Vec<String> = commands()
+        .into_iter()
+        .filter(|(_, words)| words.iter().any(|word| harmful.contains(&word.as_str())) || words[0] == "uninstall")
+        .filter(|(_, words)| !words.contains(&"--dry-run".to_owned()))
+        .map(|(place, words)| format!("{place}: macula {}", words.join(" ")))
+        .collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

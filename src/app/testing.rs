@@ -37,7 +37,7 @@ impl Heard {
 
 impl Reporter for Heard {
     fn report(&self, event: Event) {
-        if let Event::Warning { message } | Event::Info { message } = event {
+        if let Event::Warning { message, .. } | Event::Info { message } = event {
             self.0.lock().unwrap().push(message);
         }
     }

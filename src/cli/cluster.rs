@@ -95,8 +95,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             show(context, &now)?;
             match now.state {
                 "running" => Ok(()),
-                // a script that waits for it needs no parsing
-                _ if context.json() => Ok(()),
+                _ if context.json() => Err(CliError::told(ErrorKind::Cluster)),
                 // a question about the state has got its answer; the exit code tells scripts
                 "missing" => {
                     let typed = context.typed("macula cluster create");
@@ -110,8 +109,16 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         Action::Kubeconfig { merge } => {
             let session = context.session("cluster kubeconfig").await;
             match app::cluster_kubeconfig(&session, &loaded, merge).await? {
+                (_, Some(path)) if context.json() => {
+                    context.print_json(&serde_json::json!({"merged_into": path.display().to_string()}))
+                }
                 (_, Some(path)) => context.print(&format!("{}\n", path.display())),
-                (text, None) => context.print(&text),
+                (text, None) if context.json() => {
+                    let parsed: serde_json::Value = serde_yaml::from_str(&text)
+                        .map_err(|error| CliError::unexpected("read the kubeconfig").because(&error))?;
+                    context.print_json(&parsed)
+                }
+                (text, None) => context.print_data(&text),
             }
         }
         Action::Load { images } => {
@@ -123,7 +130,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
                 false,
                 format!("{} in the nodes of {name}", text::count(images.len(), "image")),
             );
-            Ok(())
+            if context.json() { context.print_json(&serde_json::json!({"loaded": images})) } else { Ok(()) }
         }
     }
 }

@@ -43,7 +43,7 @@ pub fn run(context: &Context, args: Args) -> Result<(), CliError> {
     completer
         .write_registration(ASKED, "macula", "macula", "macula", &mut script)
         .map_err(|error| CliError::io("write the completion script", &error))?;
-    context.print(&String::from_utf8_lossy(&script))
+    context.print_data(&String::from_utf8_lossy(&script))
 }
 
 /// Answers a shell that asks; false: this is a run like any other.

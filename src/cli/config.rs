@@ -82,7 +82,7 @@ fn show(context: &Context, stacks: &StackOptions) -> Result<(), CliError> {
     }
     let text =
         serde_yaml::to_string(&config::in_force(&loaded)).map_err(|error| CliError::unexpected(error.to_string()))?;
-    context.print(&text)
+    context.print_data(&text)
 }
 
 async fn init(context: &Context, path: PathBuf, force: bool) -> Result<(), CliError> {
@@ -91,6 +91,7 @@ async fn init(context: &Context, path: PathBuf, force: bool) -> Result<(), CliEr
         return Err(CliError::conflict(format!("{} exists", path.display())).hint("`--force` overwrites it"));
     }
     let folder = std::env::current_dir().map_err(|error| CliError::io("find the current folder", &error))?;
+    context.stdout_is_open()?;
     let target = folder.join(&path);
     let beside = target.parent().unwrap_or(&folder).to_owned();
     let mut stack = None;
@@ -107,6 +108,11 @@ async fn init(context: &Context, path: PathBuf, force: bool) -> Result<(), CliEr
     {
         let written = context.host.write(&file, &content, 0o644).await;
         written.map_err(|error| CliError::io(format!("write {}", file.display()), &error))?;
+    }
+    if context.json() {
+        return context.print_json(&serde_json::json!({
+            "file": path.display().to_string(), "schema": config::SCHEMA_FILE, "stack": stack,
+        }));
     }
     let with = stack.map(|stack| format!(", with {stack} as its stack")).unwrap_or_default();
     context.print(&format!("wrote {}{with}, and {} for editors\n", path.display(), config::SCHEMA_FILE))

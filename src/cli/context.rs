@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -12,13 +13,13 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{self, Choices, Session, State};
 use crate::config::{self, DiskFiles, Loaded};
 use crate::engine::discover::Discovery;
-use crate::event::{Event, Events, Reporter};
+use crate::event::{Event, Events, Place, Reporter};
 use crate::host::Host;
 use crate::host::local::LocalHost;
 use crate::model::{Again, ImagePolicy, Invocation, Platform, PlatformName, macula};
 use crate::system::{OverNetwork, System};
 
-use super::ci::{Ci, Folding};
+use super::ci::{Ci, Folding, Harmless, markdown};
 use super::error::{CliError, ErrorKind};
 use super::log;
 use super::ui::confirm::{self, Answer, Question};
@@ -143,29 +144,41 @@ pub struct Context {
     pub terminal: Terminal,
     pub host: Arc<dyn Host>,
     pub cancel: CancellationToken,
+    /// The CI system whose log this is; none where programs read it.
+    pub ci: Option<Ci>,
     reporter: Arc<ui::Counted>,
     stdout_closed: bool,
-    ci: Option<Ci>,
+    /// A result has been written as JSON: a second one would make it none.
+    answered: AtomicBool,
+    /// What is wrong has been told to the CI system.
+    annotated: AtomicBool,
 }
 
 impl Context {
     pub fn new(global: Global, name: Option<PlatformName>, stdout_closed: bool) -> Self {
         let terminal = Terminal::of_this_process();
         let host: Arc<dyn Host> = Arc::new(LocalHost::new());
-        let streams = Streams::standard(terminal.clone(), global.color, global.verbose > 0);
+        let mut streams = Streams::standard(terminal.clone(), global.color, global.verbose > 0);
         let logs = global.verbose >= 2 || host.env("MACULA_LOG").is_some_and(|filter| !filter.is_empty());
         let progress = match global.progress {
             // lines of the log would tear a tree apart
             ui::Kind::Auto if logs => ui::Kind::Plain,
             other => other,
         };
+        // programs read what is said: no line of another's comes between
+        let for_programs = global.output == Output::Json || progress == ui::Kind::Json;
+        let ci = if for_programs { None } else { Ci::of(|name| host.env(name)) };
+        if let Some(ci) = &ci {
+            streams.err = Box::new(Harmless::new(streams.err, ci.clone()));
+        }
         let mut shown = ui::reporter(progress, streams);
-        let ci = Ci::of(|name| host.env(name));
         if let (Some(ci), ui::Kind::Plain) = (&ci, progress.resolve(&terminal)) {
             shown = Arc::new(Folding::new(shown, ci.clone()));
         }
         let reporter = Arc::new(ui::Counted::new(shown));
-        Self { global, name, terminal, host, ci, cancel: CancellationToken::new(), reporter, stdout_closed }
+        let cancel = CancellationToken::new();
+        let (answered, annotated) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { global, name, terminal, host, cancel, ci, reporter, stdout_closed, answered, annotated }
     }
 
     pub fn json(&self) -> bool {
@@ -261,7 +274,7 @@ impl Context {
             self.events().info(format!("the project's stack is {file} (`--no-discover` leaves it out)"));
         }
         for warning in &loaded.warnings {
-            self.events().warn(warning.to_string());
+            self.events().warn_at(place(warning), warning.to_string());
         }
         let (file, project) = (loaded.config_file.clone(), loaded.discovered.clone());
         Ok((loaded, Choices { file, project, ..applied.choices }))
@@ -442,15 +455,49 @@ impl Context {
         Ok(())
     }
 
-    /// Writes a result. A reader that has gone away is not an error. On a terminal nothing but colors gets
-    /// through: names and labels of others may hold sequences that it would obey.
+    /// Writes a result for people. A reader that has gone away is not an error. On a terminal nothing but colors gets
+    /// through: names and labels of others may hold sequences that it would obey. The same for the log of a CI system.
     pub fn print(&self, text: &str) -> Result<(), CliError> {
+        if self.terminal.stdout_is_tty {
+            return self.write(&ui::text::harmless(text));
+        }
+        match &self.ci {
+            Some(ci) => self.write(&ci.harmless(text)),
+            None => self.write(text),
+        }
+    }
+
+    /// Writes a result that is read by programs, too: settings, files, scripts. Only a terminal does not get it as it
+    /// is.
+    pub fn print_data(&self, text: &str) -> Result<(), CliError> {
         if self.terminal.stdout_is_tty { self.write(&ui::text::harmless(text)) } else { self.write(text) }
+    }
+
+    /// Writes a result for people below a title, which a CI system folds; elsewhere without the title.
+    pub fn print_section(&self, title: &str, text: &str) -> Result<(), CliError> {
+        match &self.ci {
+            Some(ci) => self.write(&ci.section(title, &ci.harmless(text))),
+            None => self.print(text),
+        }
+    }
+
+    /// For lines of services that come one after the other; not for more than a line at a time.
+    pub fn stdout(&self) -> Box<dyn Write> {
+        let out = std::io::stdout().lock();
+        match &self.ci {
+            Some(ci) => Box::new(Harmless::new(out, ci.clone())),
+            None => Box::new(out),
+        }
     }
 
     /// A sequence of ours for the terminal.
     pub fn control(&self, sequence: &'static str) -> Result<(), CliError> {
         self.write(sequence)
+    }
+
+    /// Lines of ours for the CI system.
+    pub fn tell_ci(&self, lines: &str) -> Result<(), CliError> {
+        if lines.is_empty() { Ok(()) } else { self.write(lines) }
     }
 
     fn write(&self, text: &str) -> Result<(), CliError> {
@@ -467,7 +514,15 @@ impl Context {
 
     pub fn print_json(&self, value: &impl Serialize) -> Result<(), CliError> {
         let text = serde_json::to_string_pretty(value).map_err(|error| CliError::unexpected(error.to_string()))?;
-        self.print(&(text + "\n"))
+        self.answered.store(true, Ordering::Relaxed);
+        self.write(&(text + "\n"))
+    }
+
+    /// Annotations of what a result says, and that for the page of the run: the error at the end says nothing new.
+    pub fn annotate(&self, ci: &Ci, lines: &str, summary: &str) -> Result<(), CliError> {
+        self.annotated.store(!lines.is_empty(), Ordering::Relaxed);
+        ci.summarize(summary);
+        self.tell_ci(lines)
     }
 
     /// Begins to show what the library notes, where the user asked for it. `resolver`: a log file reads
@@ -510,15 +565,21 @@ impl Context {
         self.finish();
         if error.kind != ErrorKind::ChangesPending && !error.told {
             let invocation = self.invocation();
-            if self.json() {
+            if self.json() && !self.answered.load(Ordering::Relaxed) {
                 // one result, on standard output, whatever happened
-                let _ = self.print(&(error.to_json(&invocation).to_string() + "\n"));
+                let _ = self.write(&(error.to_json(&invocation).to_string() + "\n"));
             }
             let style = self.terminal.style(self.global.color, Stream::Stderr);
             // whoever closed standard error does not want to know, and the exit code still tells
             let mut text =
                 error.to_text(style, &invocation, self.terminal.stderr_is_tty.then_some(self.terminal.width));
-            text.extend(self.ci.as_ref().and_then(|ci| ci.error(&error.message)));
+            if let Some(ci) = &self.ci {
+                text = ci.harmless(&text).into_owned();
+                if !self.annotated.load(Ordering::Relaxed) {
+                    text.push_str(&ci.failure(error));
+                    ci.summarize(&summary_of(error));
+                }
+            }
             let _ = std::io::stderr().lock().write_all(text.as_bytes());
         }
         ExitCode::from(error.kind.exit_code())
@@ -543,14 +604,34 @@ fn going_by_what_runs(error: &CliError) -> String {
 fn config_error(errors: &[config::Diagnostic]) -> CliError {
     let mut all: Vec<String> = errors.iter().map(super::excerpt::annotated).collect();
     // a single one is the headline itself
-    match all.as_slice() {
+    let mut error = match all.as_slice() {
         [_] => CliError::new(ErrorKind::Config, all.remove(0)),
         several => {
             let mut error = CliError::new(ErrorKind::Config, format!("the configuration has {} errors", several.len()));
             error.details = all;
             error
         }
-    }
+    };
+    let text = |wrong: &config::Diagnostic| match &wrong.help {
+        Some(help) => format!("{}\n{help}", wrong.message),
+        None => wrong.message.clone(),
+    };
+    error.places = errors.iter().filter_map(|wrong| Some((place(wrong)?, text(wrong)))).collect();
+    error
+}
+
+/// The place in a file of the user's.
+fn place(found: &config::Diagnostic) -> Option<Place> {
+    let built_in = found.file.to_string_lossy().starts_with("built-in:");
+    (!built_in).then(|| Place { file: found.file.clone(), line: found.line, column: found.column })
+}
+
+/// An error on the page of a CI system's run.
+fn summary_of(error: &CliError) -> String {
+    let title = error.message.lines().next().unwrap_or_default();
+    let more = error.message.lines().skip(1).chain(error.details.iter().flat_map(|text| text.lines()));
+    let lines: String = more.map(|line| format!("> {}  \n", markdown(line))).collect();
+    format!(":x: **{}**\n\n{lines}", markdown(title))
 }
 
 /// This program, for starting it again, and for images that are made of it.

@@ -55,7 +55,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if count > all.len() {
         out.push_str(&context.typed(&format!("all {count} variables: macula creds --all\n")));
     }
-    context.print(&out)
+    context.print_data(&out)
 }
 
 /// A block for each service. A value that is cut, or broken by the edge of the terminal, is of no use:

@@ -4,6 +4,7 @@ use crate::app::{cluster_needs, survey};
 use crate::doctor::{self, CHECKS, Finding, FixError, Needs, Selection, Status};
 use crate::model::macula;
 
+use super::ci::{Level, markdown, markdown_table};
 use super::context::{Context, StackOptions};
 use super::error::{CliError, ErrorKind};
 use super::ui::{Style, Tone, text};
@@ -32,6 +33,10 @@ pub struct Args {
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if args.list {
+        if context.json() {
+            let all = CHECKS.iter().map(|check| serde_json::json!({"check": check.name, "about": check.about}));
+            return context.print_json(&all.collect::<Vec<_>>());
+        }
         let lines: String = CHECKS.iter().map(|check| format!("{:<20} {}\n", check.name, check.about)).collect();
         return context.print(&lines);
     }
@@ -89,11 +94,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     });
     if context.json() {
         context.print_json(&findings)?;
-        // the findings are the result; a second object would make it no JSON any more
-        return match error {
-            Some(error) => std::process::exit(i32::from(error.kind.exit_code())),
-            None => Ok(()),
-        };
+        return error.map_or(Ok(()), |error| Err(CliError::told(error.kind)));
     }
     let width = context.terminal.table_width().unwrap_or(120);
     let named = !args.checks.is_empty();
@@ -102,22 +103,49 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     for fix in shown.iter_mut().filter_map(|finding| finding.fix.as_mut()) {
         fix.text = context.typed(&fix.text);
     }
-    context.print(&table(&shown, context.out_style(), context.global.verbose > 0 || named, width))?;
+    let text = table(&shown, context.out_style(), context.global.verbose > 0 || named, width);
+    let title = format!("macula doctor: {}", sum(&shown).1);
+    context.print_section(&title, &text)?;
+    if let Some(ci) = &context.ci {
+        let annotations = shown.iter().filter(|finding| needs_attention(finding)).map(|finding| {
+            let level = if finding.status == Status::Failed { Level::Error } else { Level::Warning };
+            let fix = finding.fix.as_ref().map(|fix| format!("\n{}", fix.text)).unwrap_or_default();
+            ci.annotation(
+                level,
+                &format!("macula doctor {}", finding.check),
+                &format!("{}{fix}", finding.summary),
+                None,
+            )
+        });
+        context.annotate(ci, &annotations.collect::<String>(), &summary(&title, &shown))?;
+    }
     error.map_or(Ok(()), Err)
 }
 
-fn can_fix(finding: &Finding) -> bool {
+fn needs_attention(finding: &Finding) -> bool {
     matches!(finding.status, Status::Failed | Status::Warning)
-        && finding.fix.as_ref().is_some_and(|fix| !fix.actions.is_empty())
+}
+
+/// The page of a CI system's run.
+fn summary(title: &str, findings: &[Finding]) -> String {
+    let rows = findings.iter().filter(|finding| needs_attention(finding)).map(|finding| {
+        let fix = finding.fix.as_ref().map(|fix| fix.text.clone()).unwrap_or_default();
+        [finding.check.to_owned(), finding.summary.clone(), fix]
+    });
+    format!("**{}**\n\n{}", markdown(title), markdown_table(["check", "finding", "fix"], rows))
+}
+
+fn can_fix(finding: &Finding) -> bool {
+    needs_attention(finding) && finding.fix.as_ref().is_some_and(|fix| !fix.actions.is_empty())
 }
 
 /// What needs attention, and a sum; with `all` also what is well.
 fn table(findings: &[Finding], style: Style, all: bool, width: usize) -> String {
     let mut out = String::new();
-    let look_at = |finding: &&Finding| matches!(finding.status, Status::Failed | Status::Warning);
-    let names = findings.iter().filter(|finding| all || look_at(finding)).map(|finding| finding.check.len()).max();
+    let names =
+        findings.iter().filter(|finding| all || needs_attention(finding)).map(|finding| finding.check.len()).max();
     let names = names.unwrap_or(0);
-    for finding in findings.iter().filter(|finding| all || look_at(finding)) {
+    for finding in findings.iter().filter(|finding| all || needs_attention(finding)) {
         let (sign, tone) = match finding.status {
             Status::Ok => (style.done(), Tone::Good),
             Status::Warning => (style.warning(), Tone::Warn),
@@ -148,24 +176,29 @@ fn table(findings: &[Finding], style: Style, all: bool, width: usize) -> String 
             }
         }
     }
-    let count = |wanted: Status| findings.iter().filter(|finding| finding.status == wanted).count();
-    let (bad, warned, good) = (count(Status::Failed), count(Status::Warning), count(Status::Ok));
-    let names: Vec<String> = findings.iter().filter(look_at).map(|finding| finding.check.to_owned()).collect();
-    let rest = format!("{} passed", text::count(good, "check"));
-    let (sign, sum) = match (bad, warned) {
-        (0, 0) => (style.paint(Tone::Good, style.done()), rest),
-        (0, count) => {
-            let things = text::count(count, "thing");
-            (style.paint(Tone::Warn, style.warning()), format!("{things} to look at: {}; {rest}", names.join(", ")))
-        }
-        (bad, _) => {
-            let things = text::count(bad, "thing");
-            (style.paint(Tone::Bad, style.failed()), format!("{things} to fix: {}; {rest}", names.join(", ")))
-        }
+    let (tone, sum) = sum(findings);
+    let sign = match tone {
+        Tone::Good => style.done(),
+        Tone::Warn => style.warning(),
+        _ => style.failed(),
     };
     let lines = text::wrap(&sum, width.saturating_sub(2).max(20));
-    out.push_str(&format!("{sign} {}\n", lines.join("\n  ")));
+    out.push_str(&format!("{} {}\n", style.paint(tone, sign), lines.join("\n  ")));
     out
+}
+
+/// All of it in one line, and how bad it is.
+fn sum(findings: &[Finding]) -> (Tone, String) {
+    let count = |wanted: Status| findings.iter().filter(|finding| finding.status == wanted).count();
+    let (bad, warned, good) = (count(Status::Failed), count(Status::Warning), count(Status::Ok));
+    let names: Vec<&str> =
+        findings.iter().filter(|finding| needs_attention(finding)).map(|finding| finding.check).collect();
+    let rest = format!("{} passed", text::count(good, "check"));
+    match (bad, warned) {
+        (0, 0) => (Tone::Good, rest),
+        (0, count) => (Tone::Warn, format!("{} to look at: {}; {rest}", text::count(count, "thing"), names.join(", "))),
+        (bad, _) => (Tone::Bad, format!("{} to fix: {}; {rest}", text::count(bad, "thing"), names.join(", "))),
+    }
 }
 
 #[cfg(test)]

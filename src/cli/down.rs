@@ -71,7 +71,7 @@ async fn one(context: &Context, args: &Args, name: PlatformName) -> Result<(), C
         must_be_known(&session, &name).await?;
     }
     if args.volumes && !args.dry_run {
-        agree_to_lose(context, &session, &name).await?;
+        agree_to_lose(context, &session, &name, args.any_owner).await?;
     }
     let downed = down(
         &session,
@@ -118,11 +118,20 @@ pub(super) fn broken(context: &Context, begun: Instant, error: app::Error) -> Cl
 }
 
 /// Shows what would be lost for good, and has the platform's name typed: a `y` comes too easily.
-async fn agree_to_lose(context: &Context, session: &Session, name: &PlatformName) -> Result<(), CliError> {
+async fn agree_to_lose(
+    context: &Context,
+    session: &Session,
+    name: &PlatformName,
+    any_owner: bool,
+) -> Result<(), CliError> {
     if context.global.yes {
         return Ok(());
     }
-    let data = data_of(session, name).await?;
+    let (data, owner) = data_of(session, name).await?;
+    // it would be refused after the question
+    if let Some(owner) = owner.clone().filter(|_| !any_owner) {
+        return Err(app::Error::Foreign { platform: name.clone(), owner }.into());
+    }
     let total: u64 = data.iter().filter_map(|data| data.size).sum();
     if !context.may_ask() {
         let what = format!(
@@ -130,12 +139,12 @@ async fn agree_to_lose(context: &Context, session: &Session, name: &PlatformName
             text::count(data.len(), "volume"),
             text::bytes(total)
         );
-        return Err(
-            CliError::new(ErrorKind::Privilege, format!("not removed: {what}")).suggest(macula("down --volumes --yes"))
-        );
+        return Err(CliError::new(ErrorKind::Privilege, format!("not removed: {what}"))
+            .hint("there is no terminal to ask on; `--yes` confirms that the data may go")
+            .suggest(macula("down").why("to keep the data")));
     }
     context.finish();
-    let loss = Loss { platform: name.as_str(), data: &data }.text(context.err_style());
+    let loss = Loss { platform: name.as_str(), owner: owner.as_deref(), data: &data }.text(context.err_style());
     let text = format!("{loss}Type the name of the platform");
     match confirm::type_word(name.as_str(), &text, &context.terminal, &context.cancel).await {
         Ok(Answer::Yes) => Ok(()),
@@ -146,6 +155,8 @@ async fn agree_to_lose(context: &Context, session: &Session, name: &PlatformName
 
 struct Loss<'a> {
     platform: &'a str,
+    /// Somebody else's.
+    owner: Option<&'a str>,
     data: &'a [Data],
 }
 
@@ -155,6 +166,9 @@ const LISTED: usize = 8;
 impl Loss<'_> {
     fn text(&self, style: Style) -> String {
         let mut out = format!("This removes for good, from the platform {}:\n", style.paint(Tone::Bold, self.platform));
+        if let Some(owner) = self.owner {
+            out.push_str(&format!("  {} {owner}\n", style.paint(Tone::Warn, "which belongs to")));
+        }
         let names = self.data.iter().take(LISTED).map(|data| text::width(&data.volume)).max().unwrap_or(0);
         for data in self.data.iter().take(LISTED) {
             let size = data.size.map_or_else(String::new, text::bytes);
@@ -183,7 +197,7 @@ mod tests {
         let data: Vec<Data> = (0..10)
             .map(|at| Data { volume: format!("macula-volume-{at}"), size: (at != 7).then_some(212_000_000 / (at + 1)) })
             .collect();
-        let loss = Loss { platform: "macula", data: &data };
+        let loss = Loss { platform: "macula", owner: None, data: &data };
         assert_snapshot!(loss.text(Style { color: false, unicode: true }), @r"
         This removes for good, from the platform macula:
           macula-volume-0   212.0 MB
@@ -195,6 +209,13 @@ mod tests {
           macula-volume-6    30.2 MB
           macula-volume-7
           and 2 more (44.7 MB)
+          and the passwords that were generated
+        ");
+        let owned = Loss { platform: "shop", owner: Some("root on ci-7"), data: &data[..1] };
+        assert_snapshot!(owned.text(Style { color: false, unicode: true }), @r"
+        This removes for good, from the platform shop:
+          which belongs to root on ci-7
+          macula-volume-0   212.0 MB
           and the passwords that were generated
         ");
     }

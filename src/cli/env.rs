@@ -65,15 +65,15 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
                     .events()
                     .warn(format!("{key} is left out: its value has several lines, which GitLab cannot read"));
             }
-            context.print(&lines)
+            context.print_data(&lines)
         }
         Format::Shell => {
             let line = |(key, value): (&String, &String)| format!("export {key}='{}'\n", value.replace('\'', r"'\''"));
-            context.print(&all.iter().map(line).collect::<String>())
+            context.print_data(&all.iter().map(line).collect::<String>())
         }
         Format::Dotenv | Format::Json => {
             let line = |(key, value): (&String, &String)| format!("{key}={}\n", dotenv(value));
-            context.print(&all.iter().map(line).collect::<String>())
+            context.print_data(&all.iter().map(line).collect::<String>())
         }
     }
 }
@@ -87,14 +87,14 @@ fn github(context: &Context, all: &BTreeMap<String, String>, secrets: &[String])
     let target = context.host.env("GITHUB_ENV").filter(|path| !path.is_empty());
     match target {
         Some(path) if !is_stdout(&path) => {
-            context.print(&masks)?;
+            context.tell_ci(&masks)?;
             let file = std::fs::OpenOptions::new().append(true).create(true).open(&path);
             let written = file.and_then(|mut file| file.write_all(lines.as_bytes()));
             written.map_err(|error| CliError::io(format!("write {path}"), &error))
         }
         _ => {
             let _ = std::io::stderr().lock().write_all(masks.as_bytes());
-            context.print(&lines)
+            context.print_data(&lines)
         }
     }
 }

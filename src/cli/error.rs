@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::ui::{Style, Tone, text};
 use crate::engine::{EngineError, ImageError};
+use crate::event::Place;
 use crate::host::RunError;
 use crate::model::{Again, Invocation, MaculaCommand, Remedy, is_on_loopback, macula, split_registry};
 
@@ -90,13 +91,23 @@ pub struct CliError {
     /// The causes below, outermost first, none of them a part of the text above it.
     pub causes: Vec<String>,
     pub hints: Vec<Remedy>,
+    /// The places in files that it is about, each with what is wrong there.
+    pub places: Box<[(Place, String)]>,
     /// The result has said it all: only the exit code is left to be told.
     pub told: bool,
 }
 
 impl CliError {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), details: Vec::new(), causes: Vec::new(), hints: Vec::new(), told: false }
+        Self {
+            kind,
+            message: message.into(),
+            details: Vec::new(),
+            causes: Vec::new(),
+            hints: Vec::new(),
+            places: Box::default(),
+            told: false,
+        }
     }
 
     /// Nothing more than an exit code, after a result that has said it all.
@@ -262,8 +273,9 @@ impl CliError {
         out
     }
 
-    /// The same for `-o json`: `{"error":{"kind","exit_code","message","details","causes","hints","try"}}`.
+    /// The same for `-o json`: `{"error":{"kind","exit_code","message","details","causes","hints","try","places"}}`.
     pub fn to_json(&self, invocation: &Invocation) -> Value {
+        let place = |(Place { file, line, column }, message): &(Place, String)| json!({"file": file.display().to_string(), "line": line, "column": column, "message": message});
         let say = |hint: &Remedy| if let Remedy::Say(text) = hint { Some(text.clone()) } else { None };
         json!({"error": {
             "kind": self.kind.name(),
@@ -273,6 +285,7 @@ impl CliError {
             "causes": self.causes,
             "hints": self.hints.iter().filter_map(say).collect::<Vec<_>>(),
             "try": self.hints.iter().filter_map(|hint| hint.command(invocation)).collect::<Vec<_>>(),
+            "places": self.places.iter().map(place).collect::<Vec<_>>(),
         }})
     }
 }
@@ -522,7 +535,7 @@ mod tests {
     #[test]
     fn json_says_the_same() {
         let error = CliError::conflict("port 80 is taken").hint("stop it").suggest(macula("doctor"));
-        assert_snapshot!(error.to_json(&here()), @r#"{"error":{"kind":"conflict","exit_code":5,"message":"port 80 is taken","details":[],"causes":[],"hints":["stop it"],"try":["macula doctor"]}}"#);
+        assert_snapshot!(error.to_json(&here()), @r#"{"error":{"kind":"conflict","exit_code":5,"message":"port 80 is taken","details":[],"causes":[],"hints":["stop it"],"try":["macula doctor"],"places":[]}}"#);
     }
 
     #[test]

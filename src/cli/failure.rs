@@ -119,7 +119,8 @@ impl From<Error> for CliError {
             Error::Foreign { .. } => Self::of(ErrorKind::Conflict, &error)
                 .hint("run macula as that user, or with that data folder (`sudo -H`, XDG_DATA_HOME)")
                 .hint("or choose another name with `--name`")
-                .suggest(macula("down --any-owner").why("if nobody needs it any more")),
+                .hint("if nobody needs it any more, `down --any-owner` removes it and keeps its data")
+                .suggest(macula("status").why("to see what it is")),
             Error::AtWork { .. } => Self::of(ErrorKind::Conflict, &error)
                 .hint("two users, or two jobs, share a name on one engine: give each its own with `--name`")
                 .hint("or run macula as that user, or with that data folder (`sudo -H`, XDG_DATA_HOME)"),

@@ -309,12 +309,14 @@ async fn get(
         .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
     let session = context.session(&format!("images {verb}")).await;
     match obtain_images(&session, &loaded, policy, services).await {
-        Ok(0) => context.finished(begun, true, false, "nothing to do"),
-        Ok(count) => context.finished(begun, true, false, text::count(count, "image")),
+        Ok(count) => {
+            let summary = if count == 0 { "nothing to do".to_owned() } else { text::count(count, "image") };
+            context.finished(begun, true, false, summary);
+            if context.json() { context.print_json(&serde_json::json!({"images": count})) } else { Ok(()) }
+        }
         Err(error) => {
             context.broke_off(begun);
-            return Err(error.into());
+            Err(error.into())
         }
     }
-    Ok(())
 }

@@ -8,6 +8,7 @@ use crate::config::Loaded;
 use crate::host::Command;
 use crate::words;
 
+use super::ci::markdown;
 use super::context::{Context, ImageOptions};
 use super::error::CliError;
 use super::up::{bring_up_for, with_engine};
@@ -74,6 +75,11 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         (false, false) => down(context, &session, &loaded, !before.data).await,
     };
     context.finish();
+    if let (Some(ci), Ok(code)) = (&context.ci, &outcome) {
+        let sign = if *code == 0 { ":white_check_mark:" } else { ":x:" };
+        let command = markdown(&args.command.join(" "));
+        ci.summarize(&format!("{sign} **macula ci**: {command} ended with exit code {code}\n"));
+    }
     match outcome {
         Ok(0) => after,
         outcome => {

@@ -90,7 +90,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let mut writer = Writer::new(context, &args, &sources);
     let mut events = read_logs(engine, name, services.clone(), sources, options);
     context.stdout_is_open()?;
-    let mut out = std::io::stdout().lock();
+    let mut out = context.stdout();
     let mut any = false;
     while let Some(event) = events.recv().await {
         let written = match event {
@@ -221,14 +221,15 @@ impl Writer {
         if self.timestamps {
             head.push_str(&format!("{time} "));
         }
-        out.write_all(head.as_bytes())?;
+        let mut whole = head.into_bytes();
         match (self.terminal, self.style.color) {
-            (true, true) => out.write_all(text::colored_line(&line).as_bytes())?,
-            (true, false) => out.write_all(text::clean_line(&line).as_bytes())?,
+            (true, true) => whole.extend(text::colored_line(&line).as_bytes()),
+            (true, false) => whole.extend(text::clean_line(&line).as_bytes()),
             // a file or a program gets what the service wrote
-            (false, _) => out.write_all(bytes)?,
+            (false, _) => whole.extend(bytes),
         }
-        out.write_all(b"\n")
+        whole.push(b'\n');
+        out.write_all(&whole)
     }
 
     fn note(&mut self, out: &mut impl Write, service: &str, said: &str) -> std::io::Result<()> {

@@ -206,10 +206,9 @@ pub fn command() -> clap::Command {
 }
 
 /// A wrong command line, told as every other error.
-fn usage_error(error: clap::Error, args: &[OsString]) -> ExitCode {
+fn usage_error(error: clap::Error, args: &[OsString], stdout_closed: bool) -> ExitCode {
     if !error.use_stderr() {
-        let _ = error.print();
-        return ExitCode::SUCCESS;
+        return help(&error, stdout_closed);
     }
     let kind = ErrorKind::Usage;
     let words: Vec<String> = args.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
@@ -236,6 +235,21 @@ fn usage_error(error: clap::Error, args: &[OsString]) -> ExitCode {
         let _ = writeln!(std::io::stdout(), "{}", told.to_json(&invocation(&words)));
     }
     ExitCode::from(kind.exit_code())
+}
+
+/// Help and version are results: where they cannot be written, that is an error. A reader that has gone away has
+/// seen enough.
+fn help(text: &clap::Error, stdout_closed: bool) -> ExitCode {
+    let unread = match text.print() {
+        Ok(()) if stdout_closed => "standard output is closed".to_owned(),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => error.to_string(),
+        _ => return ExitCode::SUCCESS,
+    };
+    let error = CliError::unexpected("write to standard output").detail(unread);
+    let style = Terminal::of_this_process().style(ui::ColorChoice::Auto, ui::Stream::Stderr);
+    let text = error.to_text(style, &Invocation::default(), None);
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    ExitCode::from(error.kind.exit_code())
 }
 
 /// `--color` of a command line that cannot be parsed.
@@ -284,12 +298,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>, stdout_closed: bool) -> Ex
     match completions::answer(&args) {
         Ok(true) => return ExitCode::SUCCESS,
         Ok(false) => {}
-        Err(error) => return usage_error(error, &args),
+        Err(error) => return usage_error(error, &args, stdout_closed),
     }
     let parsed = command().try_get_matches_from(&args).and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
-        Err(error) => return usage_error(error, &args),
+        Err(error) => return usage_error(error, &args, stdout_closed),
     };
     let name = cli.global.platform();
     let resolver = matches!(cli.command, Command::Dns(ref args) if args.serves());
@@ -349,6 +363,7 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Help(args) => help::run(context, &args),
         Command::Pull(args) => images::pull(context, args).await,
         Command::Build(args) => images::build(context, args).await,
+        Command::Version if context.json() => context.print_json(&serde_json::json!({"version": VERSION})),
         Command::Version => context.print(&format!("macula {VERSION}\n")),
         Command::Rm(RemoveArgs { .. }) => Err(CliError::usage("macula has no command that removes single services")
             .hint("to leave a service out for good, set `services: {NAME: {enabled: false}}` in macula.yaml")

@@ -86,5 +86,5 @@ fn config(context: &Context, names: &[String], stacks: &StackOptions) -> Result<
         };
     }
     let text = chosen.map(canonical).collect::<Vec<_>>().join("---\n");
-    context.print(&text)
+    context.print_data(&text)
 }

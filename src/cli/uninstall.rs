@@ -66,7 +66,8 @@ async fn agree(context: &Context, found: &Leavings, volumes: bool) -> Result<(),
             ErrorKind::Privilege,
             "not removed: the data of all platforms would be lost for good",
         )
-        .suggest(macula("uninstall --volumes --yes")));
+        .hint("there is no terminal to ask on; `--yes` confirms that the data may go")
+        .suggest(macula("uninstall --dry-run").why("to see what would be removed")));
     }
     context.finish();
     match confirm::type_word(WORD, &format!("{shown}Type `{WORD}`"), &context.terminal, &context.cancel).await {

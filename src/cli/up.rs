@@ -2,7 +2,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use crate::app::{self, Choices, Consent, Prepared, Session, UpOptions, UpResult, Wanted, WatchOptions, prepare};
+use crate::app::{
+    self, Choices, Condition, Consent, Prepared, Session, UpOptions, UpResult, Wanted, WatchOptions, prepare,
+};
 use crate::apply::{Timing, critical_path};
 use crate::config::Loaded;
 use crate::doctor::{self, Finding, Fix, Needs, Selection, Status};
@@ -11,6 +13,7 @@ use crate::plan::forecast::Forecast;
 use crate::plan::{Action, CLUSTER_GROUP, Cause, Step};
 use crate::words;
 
+use super::ci::markdown_table;
 use super::context::{Context, ImageOptions};
 use super::error::{CliError, ErrorKind};
 use super::failure::no_engine;
@@ -107,6 +110,7 @@ pub(super) async fn bring_up_for(
             let running = result.now.services.iter().filter(|service| service.condition.runs()).count();
             let summary = format!("{} is up: {}", loaded.platform.name, text::count(running, "service"));
             context.finished(begun, true, !result.left_out.is_empty(), summary);
+            summarize(context, &result);
             Ok(())
         }
         Err(error) => Err(broken(context, begun, error)),
@@ -155,6 +159,7 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
         _ => format!("{name} is up {dot} {} {dot} {took}", text::count(running, "service")),
     };
     context.finished(begun, true, !result.left_out.is_empty(), summary);
+    summarize(context, &result);
     if args.timings && !context.json() {
         let draw = if context.global.verbose > 0 { waterfall } else { by_group };
         context.print(&draw(&spans(&result.timings), context.terminal.width, context.out_style()))?;
@@ -185,6 +190,18 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
         super::offer::names_and_trust(context, &session, &loaded).await?;
     }
     Ok(())
+}
+
+/// What runs where, and what is missing, on the page of a CI system's run.
+fn summarize(context: &Context, result: &UpResult) {
+    let Some(ci) = &context.ci else { return };
+    let running = result.now.services.iter().filter(|row| row.condition.runs()).map(|row| {
+        let place = row.urls.first().or(row.addresses.first()).cloned().unwrap_or_default();
+        let state = if row.condition == Condition::Unhealthy { "unhealthy" } else { "up" };
+        [row.name.clone(), place, state.to_owned()]
+    });
+    let left_out = result.left_out.iter().map(|left| [left.service.clone(), String::new(), left.reason.clone()]);
+    ci.summarize(&markdown_table(["service", "where", "state"], running.chain(left_out)));
 }
 
 /// The end of a run that did not come to its end: Ctrl-C, or an error.

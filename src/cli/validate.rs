@@ -5,6 +5,7 @@ use crate::doctor::{Finding, Status};
 use crate::model::{Platform, Remedy, macula};
 use crate::validate::{Evidence, Fault, Hop, Row, State, Verdict, seen};
 
+use super::ci::{Level, markdown, markdown_table};
 use super::context::{Context, StackOptions};
 use super::error::{CliError, ErrorKind};
 use super::ui::table::{Cell, Fit, Table};
@@ -40,21 +41,20 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         context.events().warn(format!("{}: {}", finding.check, finding.summary));
     }
     let (evidence, verdict) = app::validate(&session, &loaded).await?;
-    let inside = match loaded.platform.cluster.enabled {
+    // one name of a service has nothing to do with the cluster
+    let inside = match loaded.platform.cluster.enabled && args.wanted.is_none() {
         true => app::cluster_status(&session, &loaded).await.map(|status| status.problems).unwrap_or_default(),
         false => Vec::new(),
     };
     if context.json() {
-        let mut result = as_json(context, &evidence, &verdict);
+        let shown = matching(&verdict.rows, args.wanted.as_deref(), &evidence.domain)?;
+        let about = about(&verdict.faults, &shown, args.wanted.is_some());
+        let mut result = as_json(context, &evidence, &Verdict { rows: shown, faults: about });
+        let ok = result["ok"] == json!(true) && inside.is_empty();
         result["cluster"] = json!(inside);
-        result["ok"] = json!(verdict.is_ok() && inside.is_empty());
+        result["ok"] = json!(ok);
         context.print_json(&result)?;
-        // that is the one result; a second object would make it no JSON any more
-        return if verdict.is_ok() && inside.is_empty() {
-            Ok(())
-        } else {
-            std::process::exit(i32::from(ErrorKind::NotHealthy.exit_code()))
-        };
+        return if ok { Ok(()) } else { Err(CliError::told(ErrorKind::NotHealthy)) };
     }
     if is_down(&evidence) {
         // one cause, and not as many as there are names
@@ -68,19 +68,63 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if let Err(reason) = &evidence.machine.inside {
         out.push_str(&format!("\nnot asked from inside: {reason}\n"));
     }
-    let of_shown = |fault: &&Fault| {
-        args.wanted.is_none()
-            || fault.names.is_empty()
-            || fault.names.iter().any(|name| shown.iter().any(|row| row.name == *name))
-    };
-    let mut about: Vec<Fault> = verdict.faults.iter().filter(of_shown).cloned().collect();
-    for fault in &mut about {
-        fault.names.retain(|name| args.wanted.is_none() || shown.iter().any(|row| row.name == *name));
-    }
-    out.push_str(&faults(context, &about, style));
-    context.print(&out)?;
+    let about = about(&verdict.faults, &shown, args.wanted.is_some());
     let broken = shown.iter().filter(|row| row.hops.contains(&State::Broken)).count();
-    outcome(about.len(), broken, shown.len())
+    let result = outcome(about.len() + inside.len(), broken, shown.len());
+    let said = result.as_ref().err().map_or_else(|| "all names work".to_owned(), |error| error.message.clone());
+    let title = format!("macula validate: platform {}, {said}", evidence.platform);
+    context.print_section(&title, &out)?;
+    context.print(&(faults(context, &about, style) + &cluster(context, &inside, style)))?;
+    if let Some(ci) = &context.ci {
+        let invocation = context.invocation();
+        let lines = about.iter().map(|fault| {
+            let remedies = fault.cause.remedies().into_iter().map(|remedy| format!("\n{}", remedy.text(&invocation)));
+            let text = format!("{}{}", told(fault), remedies.collect::<String>());
+            ci.annotation(Level::Error, &format!("macula validate {}", fault.cause.hop().name()), &text, None)
+        });
+        let of_cluster = inside.iter().map(|text| ci.annotation(Level::Error, "macula validate cluster", text, None));
+        let rows = about.iter().map(|fault| [fault.cause.hop().name().to_owned(), told(fault)]);
+        let rows = rows.chain(inside.iter().map(|text| ["cluster".to_owned(), text.clone()]));
+        let sign = if result.is_ok() { ":white_check_mark:" } else { ":x:" };
+        let summary = format!("{sign} **{}**\n\n{}", markdown(&title), markdown_table(["hop", "broken"], rows));
+        context.annotate(ci, &lines.chain(of_cluster).collect::<String>(), &summary)?;
+    }
+    result
+}
+
+/// What the cluster says of itself.
+fn cluster(context: &Context, problems: &[String], style: Style) -> String {
+    let sign = style.paint(Tone::Bad, style.failed());
+    let lines: String = problems.iter().map(|text| format!("\n{sign} {:<8} {}\n", "cluster", plain(text))).collect();
+    if lines.is_empty() {
+        return lines;
+    }
+    let label = style.paint(Tone::Active, "try:");
+    format!("{lines}  {label} {}\n", Remedy::from(macula("cluster status")).text(&context.invocation()))
+}
+
+/// The faults of these names. Those of no name in particular concern each.
+fn about(faults: &[Fault], shown: &[Row], some: bool) -> Vec<Fault> {
+    let is_shown = |name: &String| !some || shown.iter().any(|row| row.name == *name);
+    let concerned = faults.iter().filter(|fault| fault.names.is_empty() || fault.names.iter().any(is_shown));
+    concerned
+        .cloned()
+        .map(|mut fault| {
+            fault.names.retain(is_shown);
+            fault
+        })
+        .collect()
+}
+
+/// What is broken, and for whom.
+fn told(fault: &Fault) -> String {
+    let about = match fault.names.as_slice() {
+        [] => String::new(),
+        [name] => format!("{name}: "),
+        [first, second] => format!("{first}, {second}: "),
+        [first, rest @ ..] => format!("{first} and {} more: ", rest.len()),
+    };
+    format!("{about}{}", plain(&fault.cause.to_string()))
 }
 
 /// Nothing of the platform can be reached on this machine: each name would wait in vain, and blame its service.
@@ -96,7 +140,7 @@ fn unreachable(context: &Context, platform: &Platform, broken: &Finding) -> Resu
             "platform": platform.name, "domain": platform.domain, "ok": false, "inside": null, "names": [],
             "broken": [fault],
         }))?;
-        std::process::exit(i32::from(ErrorKind::NotHealthy.exit_code()));
+        return Err(CliError::told(ErrorKind::NotHealthy));
     }
     let mut error = CliError::not_healthy(format!("{}: {}", broken.check, broken.summary));
     for line in &broken.detail {
@@ -181,14 +225,8 @@ pub fn faults(context: &Context, faults: &[Fault], style: Style) -> String {
     let invocation = context.invocation();
     for fault in faults {
         out.push('\n');
-        let about = match fault.names.as_slice() {
-            [] => String::new(),
-            [name] => format!("{name}: "),
-            [first, second] => format!("{first}, {second}: "),
-            [first, rest @ ..] => format!("{first} and {} more: ", rest.len()),
-        };
         let sign = style.paint(Tone::Bad, style.failed());
-        let line = format!("{:<8} {about}{}", fault.cause.hop().name(), plain(&fault.cause.to_string()));
+        let line = format!("{:<8} {}", fault.cause.hop().name(), told(fault));
         let lines = text::wrap(&line, width.unwrap_or(usize::MAX).saturating_sub(2));
         out.push_str(&format!("{sign} {}\n", lines.join("\n  ")));
         let mut first = true;
@@ -217,7 +255,8 @@ pub fn as_json(context: &Context, evidence: &Evidence, verdict: &Verdict) -> Val
         State::Unknown => "unknown",
         State::None => "none",
     };
-    let rows = verdict.rows.iter().zip(&evidence.names).map(|(row, name)| {
+    let evidence_of = |row: &Row| evidence.names.iter().find(|name| name.target.name == row.name);
+    let rows = verdict.rows.iter().filter_map(|row| Some((row, evidence_of(row)?))).map(|(row, name)| {
         let hops = Hop::ALL.iter().zip(row.hops).filter(|(_, now)| *now != State::None);
         let hops: Vec<Value> = hops
             .map(|(hop, now)| json!({"hop": hop.name(), "state": state(now), "seen": seen(evidence, name, *hop)}))

@@ -56,19 +56,20 @@ pub struct Data {
     pub size: Option<u64>,
 }
 
-/// The volumes of a platform, the largest first.
-pub async fn data_of(session: &Session, name: &PlatformName) -> Result<Vec<Data>, Error> {
+/// The volumes of a platform, the largest first, and whose they are where they belong to somebody else.
+pub async fn data_of(session: &Session, name: &PlatformName) -> Result<(Vec<Data>, Option<String>), Error> {
     let engine = session.engine()?;
     let (observed, sizes) = tokio::join!(observe::ours(&*engine, name), engine.volume_sizes());
     // an engine that cannot say it removes them all the same
-    let sizes = sizes.unwrap_or_default();
-    let mut all: Vec<Data> = observed?
+    let (observed, sizes) = (observed?, sizes.unwrap_or_default());
+    let owner = owner::other(Owner::read(session.host()).await?.as_ref(), name, &observed);
+    let mut all: Vec<Data> = observed
         .volumes
         .into_iter()
         .map(|volume| Data { size: sizes.get(&volume.name).copied(), volume: volume.name })
         .collect();
     all.sort_by_key(|data| (std::cmp::Reverse(data.size), data.volume.clone()));
-    Ok(all)
+    Ok((all, owner))
 }
 
 /// Takes away what is ours; data volumes only when asked.

@@ -597,19 +597,23 @@ pub async fn names_status(session: &Session, domain: &str) -> Names {
     }
     let remedy = if let Some(taken) = in_the_way {
         notes.push(taken.to_string());
-        Some(macula("up").why("to start yours, after stopping that one"))
-    } else if remedy.is_some() {
-        remedy
+        // `up` would find it there again, and lead back to here
+        Some(Remedy::say(
+            "the user whose it is stops it with `down`; or give yours another address in macula.yaml: \
+             `dns: {listen: [\"127.0.0.9:5399\"]}`",
+        ))
+    } else if let Some(remedy) = remedy {
+        Some(remedy.into())
     } else if resolver.is_none() {
-        Some(macula("up").why("to start the resolver"))
+        Some(macula("up").why("to start the resolver").into())
     } else if !served {
-        Some(macula("up").why(format!("to add the names below {domain}")))
+        Some(macula("up").why(format!("to add the names below {domain}")).into())
     } else if domains.iter().any(|domain| domain.answered && !domain.resolves) {
-        Some(macula("dns install").why("to let this machine's programs find the names"))
+        Some(macula("dns install").why("to let this machine's programs find the names").into())
     } else {
         None
     };
-    Names { resolver, domains, method, notes, remedy: remedy.map(Remedy::Run) }
+    Names { resolver, domains, method, notes, remedy }
 }
 
 /// What is installed, in words, what is wrong with it, and what to do about that.

@@ -2,7 +2,7 @@ use serde::Serialize;
 
 use crate::app::{DomainNames, Names, ResolverFiles, names_status};
 use crate::dns::Status;
-use crate::model::View;
+use crate::model::{Remedy, View};
 use crate::portal;
 
 use super::serve::encrypted_address;
@@ -58,7 +58,8 @@ pub async fn run(context: &Context, _: Args) -> Result<(), CliError> {
         out.push_str(&format!("  {note}\n"));
     }
     if let Some(remedy) = &names.remedy {
-        out.push_str(&format!("  {} {}\n", style.paint(Tone::Active, "try:"), remedy.text(&context.invocation())));
+        let label = if matches!(remedy, Remedy::Say(_)) { "hint:" } else { "try:" };
+        out.push_str(&format!("  {} {}\n", style.paint(Tone::Active, label), remedy.text(&context.invocation())));
     }
     if !out.is_empty() {
         out.push('\n');

@@ -102,7 +102,7 @@ impl Inner {
                 self.say_of(now, &id, &format!("failed after {took}: {first}"), Tone::Bad);
             }
             Event::StepSkipped { id, because } => self.skipped(now, &id, &text::clean_line(&because)),
-            Event::Warning { message } => {
+            Event::Warning { message, .. } => {
                 self.say(now, &format!("warning: {}", text::clean_text(&message)), Tone::Warn);
             }
             Event::Info { message } => self.say(now, &text::clean_text(&message), Tone::Plain),

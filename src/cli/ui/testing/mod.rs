@@ -187,7 +187,7 @@ impl Script {
         .done(90, "network", 80, None)
         .bytes(400, "image", "aa", "downloading", 10_000_000, 80_000_000)
         .bytes(450, "image", "bb", "downloading", 500_000, 8_000_000)
-        .at(900, Event::Warning { message: "compose.yaml:4:7: `cpu_shares` is not acted on".into() })
+        .at(900, Event::Warning { message: "compose.yaml:4:7: `cpu_shares` is not acted on".into(), place: None })
         .skipped(1000, "alloy", "docker.io cannot be reached")
         .bytes(6000, "image", "aa", "downloading", 80_000_000, 80_000_000)
         .done(8200, "image", 8190, Some("88.0 MB"))

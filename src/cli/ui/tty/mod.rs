@@ -142,7 +142,7 @@ impl Shared {
                 self.note(self.wrapped("", message));
                 return None;
             }
-            Event::Warning { message } => {
+            Event::Warning { message, .. } => {
                 let note = self.wrapped("warning: ", message);
                 self.note(note.replacen("warning:", &self.style.paint(Tone::Warn, "warning:"), 1));
                 return None;

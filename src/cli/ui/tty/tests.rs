@@ -316,7 +316,7 @@ fn notes_stay_above_the_tree() {
     let long = "x".repeat(100);
     stage.play(
         Script::default()
-            .at(10, Event::Warning { message: format!("{long} exactly two rows and a bit") })
+            .at(10, Event::Warning { message: format!("{long} exactly two rows and a bit"), place: None })
             .at(20, Event::Info { message: "y".repeat(50) })
             .at(30, Event::Info { message: "two\nlines".into() })
             .done(40, "network", 40, None)
