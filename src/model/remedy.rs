@@ -74,7 +74,7 @@ impl Again {
         match self {
             Self::AsItIs => line,
             Self::AfterSudo => format!("sudo -v && {line}"),
-            Self::Agreed => format!("{line} --yes"),
+            Self::Agreed => invocation.line_with("--yes"),
         }
     }
 }
@@ -143,6 +143,16 @@ impl Invocation {
         options
     }
 
+    /// The present command with one more option. What follows `ci`, `run` and `exec` is for the program that they
+    /// start, so that there it comes first.
+    fn line_with(&self, option: &str) -> String {
+        let line = self.line();
+        match self.words.iter().any(|word| ["ci", "run", "exec"].contains(&word.as_str())) {
+            true => line.replacen("macula", &format!("macula {option}"), 1),
+            false => format!("{line} {option}"),
+        }
+    }
+
     /// The present command. Options that came from the environment are still there the next time.
     fn line(&self) -> String {
         std::iter::once("macula".to_owned())
@@ -184,6 +194,12 @@ mod tests {
                 "macula --name pr-1 dns install --yes",
             ]
         );
+    }
+
+    #[test]
+    fn an_option_more_is_ours_and_not_of_the_program_that_is_started() {
+        let ci = Invocation { words: ["ci", "--", "npm", "test"].map(str::to_owned).into(), ..Invocation::default() };
+        assert_eq!(Remedy::Again(Again::Agreed).text(&ci), "macula --yes ci -- npm test");
     }
 
     #[test]

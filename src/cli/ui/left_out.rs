@@ -49,6 +49,8 @@ fn root<'a>(pairs: &[(&'a str, &'a str)], reason: &'a str) -> &'a str {
 fn why(reason: &str) -> String {
     if let Some((_, rest)) = reason.split_once("registry (")
         && let Some((hosts, _)) = rest.split_once(')')
+        // and not what a registry says of itself
+        && hosts.split(", ").all(|host| !host.contains(' '))
     {
         let be = if hosts.contains(", ") { "cannot all be reached" } else { "cannot be reached" };
         return format!("{hosts} {be}");
@@ -72,11 +74,16 @@ mod tests {
             ("admin", loki.as_str()),
             ("tempo", tempo.as_str()),
             ("shop", "acme/shop:1 was refused: a login is needed"),
+            ("old", "acme/old:1 does not exist in its registry (gone, or never there)"),
         ]);
         let shown: Vec<String> = causes.iter().map(|cause| format!("{}: {}", cause.names(2), cause.why)).collect();
         assert_eq!(
             shown,
-            ["user, admin and 1 more: docker.io cannot be reached", "shop: was refused: a login is needed"]
+            [
+                "user, admin and 1 more: docker.io cannot be reached",
+                "shop: was refused: a login is needed",
+                "old: does not exist in its registry (gone, or never there)"
+            ]
         );
     }
 
