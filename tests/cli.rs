@@ -354,8 +354,12 @@ fn a_reader_that_goes_away_is_no_error() {
 }
 
 /// What is no JSON although `-o json` asks for it, and why.
-const NO_JSON: [(&str, &str); 3] =
-    [("help", "pages for people"), ("completions", "a script for a shell"), ("man", "writes files and prints nothing")];
+const NO_JSON: [(&str, &str); 4] = [
+    ("help", "pages for people"),
+    ("completions", "a script for a shell"),
+    ("man", "writes files and prints nothing"),
+    ("mcp", "speaks a protocol of its own, each message of which is JSON"),
+];
 
 /// `-o json` of every command: one value, whatever happens; an error has one shape and the exit code that it says.
 #[test]

@@ -30,6 +30,7 @@ pub fn leaves() -> Vec<(String, String)> {
         ("man", "man"),
         ("s3 server", "data --address bad"),
         ("container-proof", "127.0.0.1:bad x 127.0.0.1:1"),
+        ("container-relay", "--ask bad"),
         ("report", "--to report.tar"),
         ("doctor", "docker-context"),
         ("open", "--print"),
