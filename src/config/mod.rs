@@ -16,10 +16,10 @@ mod yaml;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-pub use compose::Project;
 pub use compose::canonical::canonical;
+pub use compose::{Project, Said};
 #[cfg(test)]
-pub(crate) use compose::samples;
+pub(crate) use compose::{extension_keys, samples};
 pub use files::{DiskFiles, Files, MemoryFiles};
 pub use macula::{
     SCHEMA_FILE, compose_schema, extension_reference, in_force, init_file, lock_text, macula_yaml_reference, schema,
@@ -63,6 +63,8 @@ pub struct Request {
     pub discover: bool,
     /// The project's Compose file where `cwd` lies in none.
     pub project: Option<PathBuf>,
+    /// For Swarm or Kubernetes: configs and secrets may be there already.
+    pub orchestrated: bool,
 }
 
 /// What [`load`] found.
@@ -87,8 +89,17 @@ pub struct Loaded {
     pub known_profiles: BTreeSet<String>,
     /// Images of `images.overrides` that no service has.
     pub unused_overrides: Vec<String>,
+    places: yaml::Places,
     /// What macula.yaml says.
     settings: Settings,
+}
+
+impl Loaded {
+    /// Everything that the files of a stack say, key by key, with its place.
+    pub fn said(&self, stack: &str) -> Vec<Said> {
+        let all = self.platform.stacks.iter().zip(&self.projects);
+        all.filter(|(found, _)| found.name == stack).flat_map(|(_, project)| project.said(&self.places)).collect()
+    }
 }
 
 /// Reads an env file as Compose does; `lookup` knows the variables from outside. The error says in which line it is.
@@ -109,6 +120,7 @@ pub fn load(request: &Request, files: &dyn Files) -> Result<Loaded, ConfigErrors
 /// [`load`] with these built-in stacks: file name and text.
 fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) -> Result<Loaded, ConfigErrors> {
     let mut report = Report::new(&request.cwd);
+    report.orchestrated = request.orchestrated;
     let home = request.env.get("HOME").map(String::as_str);
     let config_file = if request.only_built_in { None } else { find_config_file(request, files, &mut report) };
     let settings = match &config_file {
@@ -128,7 +140,7 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     asked.retain(|(name, _)| !name.is_empty());
     let profiles: Vec<String> = asked.iter().map(|(name, _)| name.clone()).collect();
 
-    let around = compose::Surroundings { files, profiles: &profiles };
+    let around = compose::Surroundings { files, profiles: &profiles, orchestrated: request.orchestrated };
     let mut stacks = Vec::new();
     let discovered = discovered(request, &settings, config_file.as_deref(), files);
     let all = sources(request, &settings, &variables, files, built_in, discovered.as_deref(), &mut report);
@@ -173,6 +185,7 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     check::check(&mut stacks, &selection, &name, &domain, &settings.ingress, &mut report);
 
     let failed = report.has_errors();
+    let places = report.places();
     let (errors, warnings) = report.finish();
     if failed {
         return Err(ConfigErrors(errors));
@@ -202,6 +215,7 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
         profiles,
         known_profiles,
         unused_overrides,
+        places,
         settings,
     })
 }
@@ -419,6 +433,11 @@ fn stack(
     for (name, entry) in project.services() {
         if let Some(service) = services.get_mut(name) {
             service.extension = extension::build(&entry.node, name, &templates, report);
+            let counted = entry.node.get("scale").is_some()
+                || entry.node.get("deploy").is_some_and(|deploy| deploy.get("replicas").is_some());
+            if let Some(scale) = service.extension.scale.filter(|_| !counted) {
+                service.replicas = scale.min;
+            }
         }
     }
     Stack {

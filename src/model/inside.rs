@@ -110,6 +110,9 @@ mod tests {
             host_ip: None,
             published: Some(published),
             published_to: None,
+            host_mode: false,
+            name: None,
+            app_protocol: None,
         };
         let mut service = Service { name: name.into(), replicas: 1, ports: vec![port], ..Service::default() };
         service.extension.address = Some(Ipv4Addr::new(127, 0, 0, last));

@@ -55,3 +55,7 @@ pub const ADDON: &str = "dev.macula.addon";
 pub const ADOPTED: &str = "dev.macula.adopted";
 /// Annotation, never sent: the object is to be in each namespace with this label (`key=value`).
 pub const EACH_NAMESPACE: &str = "dev.macula.each-namespace";
+/// Platform that deployed an object to a swarm or a cluster. Not [`PLATFORM`]: what bears that one is the platform's own.
+pub const DEPLOYED_BY: &str = "dev.macula.deployed-by";
+/// Hash of the files and secrets of a pod: with other ones it is another pod.
+pub const CONTENT: &str = "dev.macula.content";

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 mod cluster;
+mod deploy;
 mod dns_label;
 mod dockerfile;
 mod inside;
@@ -20,6 +21,7 @@ mod service;
 mod zone;
 
 pub use cluster::*;
+pub use deploy::*;
 pub use dns_label::*;
 pub use dockerfile::*;
 pub use inside::*;

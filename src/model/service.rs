@@ -10,7 +10,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::{EngineKind, Facts, FormatVersion};
+use super::{Deploy, EngineKind, Facts, FormatVersion, Scale};
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Service {
@@ -60,6 +60,9 @@ pub struct Service {
     pub replicas: u32,
     #[serde(default, skip_serializing_if = "Update::is_usual")]
     pub update: Update,
+    /// What is said about several machines.
+    #[serde(default, skip_serializing_if = "Deploy::is_nothing")]
+    pub deploy: Deploy,
     pub stop_grace_period: Option<Duration>,
     pub options: ContainerOptions,
     pub extension: Extension,
@@ -453,6 +456,13 @@ pub struct PublishedPort {
     /// The last one of a range, of which each replica gets one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published_to: Option<u16>,
+    /// For orchestrators: on the node that the container runs on, and on no other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub host_mode: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_protocol: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -567,6 +577,12 @@ pub struct FileMount {
     pub mode: u32,
     /// A secret's content is never shown.
     pub secret: bool,
+    /// What the stack calls it under `configs` or `secrets`; with the path below its target where it is a folder.
+    #[serde(default, skip_serializing)]
+    pub source: String,
+    /// The name under which an orchestrator has it already: then there is no content here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -640,6 +656,9 @@ pub struct Extension {
     pub build_note: Option<String>,
     /// Alternative references of the image, tried in order after `image`.
     pub sources: Vec<String>,
+    /// How many containers there are as the load changes, where an orchestrator can do that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<Scale>,
 }
 
 /// A database of an application's own, and the role that owns it.

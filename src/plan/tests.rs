@@ -532,6 +532,8 @@ fn with_file(service: &mut Service, content: &str) {
         gid: 0,
         mode: 0o644,
         secret: false,
+        source: String::new(),
+        external: None,
     }];
 }
 
@@ -633,8 +635,16 @@ fn orphans_go_and_their_volumes_stay() {
 
 #[test]
 fn a_port_of_another_stack_is_free_once_its_container_is_stopped_and_taken_while_it_stays() {
-    let port =
-        PublishedPort { target: 80, protocol: Protocol::Tcp, host_ip: None, published: Some(8000), published_to: None };
+    let port = PublishedPort {
+        target: 80,
+        protocol: Protocol::Tcp,
+        host_ip: None,
+        published: Some(8000),
+        published_to: None,
+        host_mode: false,
+        name: None,
+        app_protocol: None,
+    };
     let publishing = |stack: &str, name: &str| {
         let mut platform = platform();
         let service = Service { ports: vec![port.clone()], ..service(name) };
@@ -720,6 +730,9 @@ fn a_taken_port_is_named_with_its_holder_before_anything_is_made() {
             host_ip: None,
             published: Some(published),
             published_to: None,
+            host_mode: false,
+            name: None,
+            app_protocol: None,
         };
         service.ports = vec![port(8000), port(8001)];
     });
@@ -820,6 +833,9 @@ fn an_image_in_the_platforms_own_registry_waits_for_it() {
             host_ip: None,
             published: Some(5001),
             published_to: None,
+            host_mode: false,
+            name: None,
+            app_protocol: None,
         }];
     });
     change(&mut platform, "web", |service| service.image = Some("127.0.0.1:5001/web:1".into()));

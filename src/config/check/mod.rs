@@ -461,7 +461,9 @@ fn replicas(loaded: &Loaded, name: &str, service: &Service, report: &mut Report)
         (Some(_), None) => true,
         (None, _) => false,
     };
-    if let Some(port) = service.ports.iter().find(room).and_then(|port| port.published) {
+    let first = service.ports.iter().find(room).and_then(|port| port.published);
+    // elsewhere each replica is on a node of its own, or all are behind one port
+    if let Some(port) = first.filter(|_| !report.orchestrated) {
         report.error_help(
             loaded.at_key(name, &["ports"]),
             format!("services.{name} has {} replicas, and only one can publish port {port}", service.replicas),

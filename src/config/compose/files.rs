@@ -23,6 +23,8 @@ pub(super) struct Sources<'a> {
     pub(super) files: &'a dyn Files,
     /// The stack is embedded in the binary, and has no folder.
     pub(super) embedded: bool,
+    /// What is external is with the orchestrator.
+    pub(super) orchestrated: bool,
 }
 
 /// The files that a service gets from `configs` and `secrets`, with their content.
@@ -48,7 +50,13 @@ pub(super) fn build(service: &Node, name: &str, sources: &Sources<'_>, report: &
                 );
                 continue;
             };
-            let Some(contents) = content(declared, &format!("{kind}.{source}"), sources, report) else { continue };
+            let external = (sources.orchestrated && super::flag(declared, "external"))
+                .then(|| declared.get_text("name").unwrap_or(source).to_owned());
+            let contents = match &external {
+                Some(_) => Some(vec![(String::new(), Vec::new())]),
+                None => content(declared, &format!("{kind}.{source}"), sources, report),
+            };
+            let Some(contents) = contents else { continue };
             let id = |key: &str, report: &mut Report| match reference.get_text(key).map(str::parse::<u32>) {
                 Some(Err(_)) => {
                     report.error_help(
@@ -70,8 +78,11 @@ pub(super) fn build(service: &Node, name: &str, sources: &Sources<'_>, report: &
             };
             let mode = reference.get_int("mode").and_then(|mode| u32::try_from(mode).ok()).unwrap_or(0o444);
             mounts.extend(contents.into_iter().map(|(below, content)| {
-                let target = if below.is_empty() { target.clone() } else { format!("{target}/{below}") };
-                FileMount { target, content, uid, gid, mode, secret }
+                let (target, source) = match below.is_empty() {
+                    true => (target.clone(), source.to_owned()),
+                    false => (format!("{target}/{below}"), format!("{source}/{below}")),
+                };
+                FileMount { target, content, uid, gid, mode, secret, source, external: external.clone() }
             }));
         }
     }

@@ -2,6 +2,7 @@
 
 mod build;
 pub(super) mod canonical;
+mod deploy;
 mod emit;
 pub(in crate::config) mod env_file;
 mod extends;
@@ -13,6 +14,7 @@ mod merge;
 mod networks;
 mod ports;
 pub(super) mod project_env;
+mod said;
 #[cfg(test)]
 mod samples;
 pub(super) mod schema;
@@ -31,8 +33,9 @@ use crate::config::read::read_text;
 use crate::model::Origin;
 use interpolate::{Variables, interpolate_tree};
 pub(super) use project_env::ProjectEnv;
+pub use said::Said;
 #[cfg(test)]
-pub(crate) use samples::samples;
+pub(crate) use samples::{extension_keys, samples};
 
 /// A stack that is to be loaded.
 pub(super) struct Source<'a> {
@@ -54,6 +57,8 @@ pub(super) struct Source<'a> {
 pub(super) struct Surroundings<'a> {
     pub(super) files: &'a dyn Files,
     pub(super) profiles: &'a [String],
+    /// [`crate::config::Request::orchestrated`].
+    pub(super) orchestrated: bool,
 }
 
 /// A Compose project: a stack with everything resolved that `docker compose config` resolves.
@@ -73,6 +78,8 @@ pub struct Project {
     /// Names of networks and volumes that the user chose, as (section, key).
     pub(super) named: Vec<(String, String)>,
     pub(super) variables: Variables,
+    /// Configs and secrets that the orchestrator has already are no error.
+    pub(super) orchestrated: bool,
 }
 
 impl Project {
@@ -142,6 +149,7 @@ pub(super) fn load(source: &Source<'_>, around: &Surroundings<'_>, report: &mut 
         profiles: BTreeSet::new(),
         named: Vec::new(),
         variables,
+        orchestrated: around.orchestrated,
     };
     finish::finish(&mut project, source, around, loader.report);
     Some(project)

@@ -18,7 +18,7 @@ pub(super) fn expand(node: Node, shaper: &mut Shaper<'_>) -> Option<Node> {
             Value::Int(number) => number.to_string(),
             Value::Text(text) => text.clone(),
             _ => {
-                if item.get_text("mode") == Some("host") {
+                if item.get_text("mode") == Some("host") && !shaper.report.orchestrated {
                     shaper.within(format!("[{index}]"), |shaper| {
                         shaper.warn(item.span, "macula does nothing with `mode: host`", "it is for Swarm");
                     });
@@ -141,6 +141,9 @@ pub(super) fn build(service: &Node) -> Vec<PublishedPort> {
             host_ip: port.get_text("host_ip").and_then(parse_address),
             published: published.map(|(first, _)| first),
             published_to: published.filter(|(first, last)| last > first).map(|(_, last)| last),
+            host_mode: port.get_text("mode") == Some("host"),
+            name: super::text(port, "name"),
+            app_protocol: super::text(port, "app_protocol"),
         });
     }
     ports

@@ -210,6 +210,22 @@ pub(crate) fn samples() -> Vec<Sample> {
     all
 }
 
+/// Every key of `x-macula`, the mappings above others included.
+pub(crate) fn extension_keys() -> Vec<String> {
+    fn walk(object: &'static Object, path: &str, all: &mut Vec<String>) {
+        for field in object.fields {
+            let key = format!("{path}.{}", field.name);
+            if let Some((inner, suffix)) = inside(&field.kind) {
+                walk(inner, &format!("{key}{suffix}"), all);
+            }
+            all.push(key);
+        }
+    }
+    let mut all = Vec::new();
+    walk(&crate::config::macula::extension::EXTENSION, "services.*.x-macula", &mut all);
+    all
+}
+
 fn walk(object: &'static Object, path: &str, ignored: bool, all: &mut Vec<Sample>) {
     for field in object.fields {
         let key = if path.is_empty() { field.name.to_owned() } else { format!("{path}.{}", field.name) };

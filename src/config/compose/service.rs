@@ -20,7 +20,13 @@ pub(in crate::config) fn services(
     report: &mut Report,
 ) -> BTreeMap<String, Service> {
     let embedded = project.origin == Origin::BuiltIn;
-    let sources = files::Sources { root: &project.root, variables: &project.variables, files, embedded };
+    let sources = files::Sources {
+        root: &project.root,
+        variables: &project.variables,
+        files,
+        embedded,
+        orchestrated: project.orchestrated,
+    };
     let custom_default = default_is_custom(project);
     project
         .services()
@@ -112,6 +118,7 @@ fn service(
         watch: watch::rules(node, name, report),
         replicas,
         update: update(node, name, report),
+        deploy: super::deploy::build(node),
         stop_grace_period: duration(node, "stop_grace_period"),
         options: options(node, name, report),
         extension: crate::model::Extension::default(),
@@ -154,7 +161,9 @@ fn update(node: &Node, name: &str, report: &mut Report) -> Update {
     let Some(config) = node.get("deploy").and_then(|deploy| deploy.get("update_config")) else {
         return Update::default();
     };
-    if let Some(action) = config.get("failure_action").filter(|action| action.as_text() != Some("pause")) {
+    if let Some(action) = config.get("failure_action").filter(|action| action.as_text() != Some("pause"))
+        && !report.orchestrated
+    {
         report.warn(
             action.span,
             format!("{path}.failure_action: macula stops at the first failure"),
@@ -168,7 +177,7 @@ fn update(node: &Node, name: &str, report: &mut Report) -> Update {
             ["ipv4_address", "ipv6_address", "mac_address"].iter().any(|key| entry.node.get_text(key).is_some())
         })
         || node.get_text("network_mode").is_some();
-    if start_first && alone {
+    if start_first && alone && !report.orchestrated {
         report.warn(
             config.span,
             format!("{path}.order: the old container stops first, since both cannot hold the same port or address"),
@@ -241,7 +250,7 @@ fn healthcheck(node: &Node) -> Healthcheck {
     }
 }
 
-fn duration(node: &Node, key: &str) -> Option<Duration> {
+pub(super) fn duration(node: &Node, key: &str) -> Option<Duration> {
     node.get_int(key).and_then(|nanoseconds| u64::try_from(nanoseconds).ok()).map(Duration::from_nanos)
 }
 

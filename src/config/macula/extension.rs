@@ -10,7 +10,7 @@ use crate::config::read::read_text;
 use crate::config::yaml::{Entry, Field, Kind, Map, Node, Object, Report, Shaper, Value, field as f, listed, shape};
 use crate::model::{
     Alphabet, ConfigTemplate, Database, Extension, Generated, IngressRule, Metrics, PrepareStep, Probe, ProbeKind,
-    Provider, Reload, Role, SecretSource, is_dns_label, is_dns_name, to_dns_label,
+    Provider, Reload, Role, Scale, SecretSource, is_dns_label, is_dns_name, to_dns_label,
 };
 use crate::render;
 
@@ -21,7 +21,7 @@ const fn closed(name: &'static str, fields: &'static [Field], required: &'static
     Object { name, fields, required, open: false }
 }
 
-pub(super) static EXTENSION: Object = closed(
+pub(in crate::config) static EXTENSION: Object = closed(
     "x-macula",
     &[
         f("role", Kind::Choice(&["ingress", "names"])).doc("`ingress`: this service is the host ingress (there is one); `names`: it is what names lead to inside the network."),
@@ -42,9 +42,20 @@ pub(super) static EXTENSION: Object = closed(
         f("optional", Kind::Bool).doc("The service may be left out when its image is unavailable, or its registry refuses it."),
         f("trust", Kind::Bool).doc("The container trusts the platform's certificates: files in /etc/macula, and the variables by which programs find them."),
         f("once", Kind::Bool).doc("The service is a job: it runs to its end and is then done, even if nothing waits for it with `service_completed_successfully`."),
+        f("scale", Kind::Object(&SCALE)).doc("How many containers there are as the load changes, on Kubernetes. Elsewhere there are `min` of them."),
         f("profile", Kind::TextOrTexts).doc("Profiles of the platform that the service belongs to. Without one it always takes part."),
     ],
     &[],
+);
+
+static SCALE: Object = closed(
+    "scale",
+    &[
+        f("min", Kind::Int(1, 1000)).doc("Least number, 1 unless given."),
+        f("max", Kind::Int(1, 1000)).doc("Greatest number."),
+        f("cpu", Kind::Int(1, 1000)).doc("Percent of the CPU reserved for a container that they use on average, 80 unless given: above it there will be more of them, below it fewer."),
+    ],
+    &["max"],
 );
 
 static DATABASE: Object = closed(
@@ -485,7 +496,21 @@ pub(in crate::config) fn build(
         databases: node.items("databases").iter().filter_map(database).collect(),
         build_note: node.get("build").and_then(|build| build.get_text("note")).map(str::to_owned),
         sources: node.texts("sources"),
+        scale: node.get("scale").and_then(|scale| scale_of(scale, &path, report)),
     }
+}
+
+fn scale_of(node: &Node, path: &str, report: &mut Report) -> Option<Scale> {
+    let number = |key: &str| node.get_int(key).and_then(|number| u32::try_from(number).ok());
+    let scale = Scale { min: number("min").unwrap_or(1), max: number("max")?, cpu: number("cpu").unwrap_or(80) };
+    if scale.min > scale.max {
+        report.error_help(
+            node.span,
+            format!("{path}.scale: `min` is {} and `max` is {}", scale.min, scale.max),
+            "make `max` at least as large as `min`",
+        );
+    }
+    Some(scale)
 }
 
 fn database(node: &Node) -> Option<Database> {

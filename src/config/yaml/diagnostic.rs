@@ -78,6 +78,8 @@ pub(in crate::config) struct Report {
     sources: HashMap<FileId, String>,
     errors: Vec<(Span, Diagnostic)>,
     warnings: Vec<(Span, Diagnostic)>,
+    /// Nothing is said of keys that an engine has no use for: others have.
+    pub(in crate::config) orchestrated: bool,
 }
 
 impl Report {
@@ -89,6 +91,7 @@ impl Report {
             sources: HashMap::new(),
             errors: Vec::new(),
             warnings: Vec::new(),
+            orchestrated: false,
         }
     }
 
@@ -122,11 +125,7 @@ impl Report {
     }
 
     fn diagnostic(&self, span: Span, message: String, help: Option<String>) -> Diagnostic {
-        let path = self.files.get(span.file.0 as usize).cloned().unwrap_or_default();
-        let shown = match path.strip_prefix(&self.cwd) {
-            Ok(relative) if !relative.as_os_str().is_empty() => relative.to_owned(),
-            _ => path,
-        };
+        let shown = shown(&self.cwd, &self.files, span);
         Diagnostic { file: shown, line: span.line, column: span.column, message, help, source: self.line(span) }
     }
 
@@ -142,11 +141,12 @@ impl Report {
 
     /// How a place is named inside another message.
     pub(in crate::config) fn place(&self, span: Span) -> String {
-        let at = self.diagnostic(span, String::new(), None);
-        if at.line == 0 {
-            return at.file.display().to_string();
-        }
-        format!("{}:{}:{}", at.file.display(), at.line, at.column)
+        place(&self.cwd, &self.files, span)
+    }
+
+    /// How places are named after the report is closed.
+    pub(in crate::config) fn places(&self) -> Places {
+        Places { cwd: self.cwd.clone(), files: self.files.clone() }
     }
 
     pub(in crate::config) fn has_errors(&self) -> bool {
@@ -156,6 +156,37 @@ impl Report {
     /// Errors and warnings, each in the order of files and lines and said once.
     pub(in crate::config) fn finish(self) -> (Vec<Diagnostic>, Vec<Diagnostic>) {
         (sorted(self.errors), sorted(self.warnings))
+    }
+}
+
+/// The files that spans count by.
+#[derive(Debug, Clone, Default)]
+pub(in crate::config) struct Places {
+    cwd: PathBuf,
+    files: Vec<PathBuf>,
+}
+
+impl Places {
+    /// `shop/compose.yaml:7:9`
+    pub(in crate::config) fn place(&self, span: Span) -> String {
+        place(&self.cwd, &self.files, span)
+    }
+}
+
+fn place(cwd: &Path, files: &[PathBuf], span: Span) -> String {
+    let file = shown(cwd, files, span);
+    match span.line {
+        0 => file.display().to_string(),
+        line => format!("{}:{line}:{}", file.display(), span.column),
+    }
+}
+
+/// A file below `cwd` relative to it.
+fn shown(cwd: &Path, files: &[PathBuf], span: Span) -> PathBuf {
+    let path = files.get(span.file.0 as usize).cloned().unwrap_or_default();
+    match path.strip_prefix(cwd) {
+        Ok(relative) if !relative.as_os_str().is_empty() => relative.to_owned(),
+        _ => path,
     }
 }
 

@@ -9,7 +9,7 @@ mod tree;
 mod units;
 
 pub use diagnostic::{ConfigErrors, Diagnostic};
-pub(super) use diagnostic::{FileId, Report, Span, listed, nearest, suggestion};
+pub(super) use diagnostic::{FileId, Places, Report, Span, listed, nearest, suggestion};
 pub(super) use parse::{documents, parse};
 pub(super) use shape::{Field, Kind, Object, Shaper, field, is_remote_context, shape};
 pub(super) use tree::{Entry, Map, Node, Value};

@@ -380,6 +380,7 @@ fn fields(object: &'static Object, node: Node, shaper: &mut Shaper<'_>) -> Optio
         let shaped = shaper.within(name.as_str(), |shaper| {
             if let Some(why) = field.ignored
                 && !entry.node.is_null()
+                && !shaper.report.orchestrated
             {
                 shaper.warn(entry.key, "not supported by macula; ignored", why);
             }
