@@ -16,6 +16,7 @@ fn generated_pages_are_as_the_program_has_them() {
         ("docs/commands.md", macula::cli::reference::commands_page()),
         ("docs/reference/macula-yaml.md", macula::config::macula_yaml_reference()),
         ("docs/reference/x-macula.md", macula::config::extension_reference()),
+        ("docs/reference/targets.md", macula::compile::targets::losses_page()),
     ];
     for (name, page) in pages {
         let path = root().join(name);

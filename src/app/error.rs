@@ -110,6 +110,10 @@ pub enum Error {
     OwnImage(#[from] crate::system::OwnImageError),
     #[error("{service} has no name on the ingress")]
     Nameless { service: String },
+    #[error("no stack is called {name}")]
+    UnknownStack { name: String, known: Vec<String> },
+    #[error(transparent)]
+    Target(#[from] crate::compile::targets::TargetError),
     #[error("{0}")]
     Other(String),
 }

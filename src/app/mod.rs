@@ -56,6 +56,7 @@ pub use commands::run::{
     Existing, Program, ProgramRequest, ci_log, environment_of, existing, prepare_program, program_log,
 };
 pub use commands::serve::{DEFAULT_METRICS, ServeOptions, Serving, serve};
+pub use commands::stack::{StackRequest, translate_stack};
 pub use commands::status::{
     Condition, PlatformStatus, ReachStatus, ServiceStatus, Status, UsageStatus, status, status_with_usage,
 };

@@ -242,7 +242,21 @@ impl Context {
             only_built_in: false,
             discover: !options.stacks().no_discover,
             project: None,
+            orchestrated: false,
         })
+    }
+
+    /// Everything that the user's files say, for Swarm or Kubernetes: what an engine has no use for counts there.
+    pub fn load_orchestrated(&self, options: &impl LoadOptions) -> Result<Loaded, CliError> {
+        let mut request = self.request(options)?;
+        let name = config::platform_name(&request, &DiskFiles).0;
+        State::new(&self.host.folders().data, &name).remembered(&DiskFiles).apply(&mut request, &DiskFiles);
+        let request = config::Request { name: request.name.or(Some(name)), orchestrated: true, ..request };
+        let loaded = config::load(&request, &DiskFiles).map_err(|errors| config_error(&errors.0))?;
+        for warning in &loaded.warnings {
+            self.events().warn(warning.to_string());
+        }
+        Ok(loaded)
     }
 
     /// Everything that the user's files say, read with the choices of the last `up` where the command line says

@@ -6,6 +6,7 @@ use crate::app::{Error, ResolverError};
 use crate::apply::{BuildFailure, Failure, StepError};
 use crate::bundle::BundleError;
 use crate::cluster::{ClusterError, KubeconfigError};
+use crate::compile::targets::TargetError;
 use crate::daemon::RouteError;
 use crate::dns::install::InstallError;
 use crate::dns::{ControlError, RecordsError, ServerError};
@@ -29,6 +30,19 @@ impl From<Error> for CliError {
             Error::Compile(errors) => {
                 let mut new = Self::config("the configuration is invalid");
                 new.details = errors.iter().map(ToString::to_string).collect();
+                new
+            }
+            Error::UnknownStack { ref name, ref known } => {
+                let new = Self::of(ErrorKind::Usage, &error);
+                match near(name, known).first() {
+                    Some(near) => new.hint(format!("did you mean {near}?")),
+                    None => new.hint(format!("there are {}", text::some(known, NEAR))),
+                }
+            }
+            Error::Target(TargetError::Compile(errors)) => Error::Compile(errors).into(),
+            Error::Target(TargetError::Refused { target, refusals }) => {
+                let mut new = Self::config(format!("the stack cannot run on {target}"));
+                new.details = refusals.iter().map(ToString::to_string).collect();
                 new
             }
             Error::Conflicts(conflicts) => {

@@ -16,7 +16,7 @@ pub struct Args {
 }
 
 /// The pages, by the word that opens them.
-pub const PAGES: [(&str, &str); 16] = [
+pub const PAGES: [(&str, &str); 18] = [
     ("stacks", include_str!("../../docs/stacks.md")),
     ("programs", include_str!("../../docs/run.md")),
     ("dev-loop", include_str!("../../docs/watch.md")),
@@ -27,6 +27,8 @@ pub const PAGES: [(&str, &str); 16] = [
     ("names", include_str!("../../docs/dns.md")),
     ("clusters", include_str!("../../docs/cluster.md")),
     ("add-ons", include_str!("../../docs/cluster-addons.md")),
+    ("targets", include_str!("../../docs/targets.md")),
+    ("scale", include_str!("../../docs/scale.md")),
     ("troubleshooting", include_str!("../../docs/troubleshooting.md")),
     ("macula.yaml", include_str!("../../docs/reference/macula-yaml.md")),
     ("x-macula", include_str!("../../docs/reference/x-macula.md")),

@@ -7,6 +7,7 @@ use ipnet::Ipv4Net;
 use crate::model::{Facts, IpamPool, NetworkSpec, Platform, Resources, Secrets, VolumeSpec, label};
 
 pub mod addons;
+pub mod targets;
 
 mod address;
 mod builder;

@@ -20,6 +20,7 @@ pub(in crate::app) mod redact;
 pub(in crate::app) mod report;
 pub(in crate::app) mod run;
 pub(in crate::app) mod serve;
+pub(in crate::app) mod stack;
 pub(in crate::app) mod status;
 pub(in crate::app) mod uninstall;
 pub(in crate::app) mod unpacker;

@@ -5,11 +5,13 @@ use crate::config::canonical;
 use crate::model::Origin;
 use crate::words;
 
+mod render;
+
 use super::context::{Context, StackOptions};
 use super::error::CliError;
 use super::ui::table::{Cell, Fit, Table};
 
-/// Show the stacks: Compose files, our own and yours
+/// Show the stacks, and write one for Swarm or Kubernetes
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -31,12 +33,14 @@ enum Action {
         #[command(flatten)]
         stacks: StackOptions,
     },
+    Render(render::Args),
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     match args.action {
         Action::List { stacks } => list(context, &stacks),
         Action::Config { names, stacks } => config(context, &names, &stacks),
+        Action::Render(args) => render::run(context, args).await,
     }
 }
 

@@ -1,0 +1,54 @@
+//! `stack render`: files and recorded passwords to a stack in a target's words.
+
+use crate::app::state::complete_secrets;
+use crate::app::{Error, Session};
+use crate::compile::targets::{Options, Target, Translation, placeholders, translate};
+use crate::config::Loaded;
+
+/// Which stack, and how it is written.
+#[derive(Debug, Clone)]
+pub struct StackRequest {
+    pub stack: String,
+    pub target: Target,
+    /// Kubernetes's namespace; `None`: the stack's name.
+    pub namespace: Option<String>,
+    /// Host of the registry for images that are built; `None`: the platform's own.
+    pub registry: Option<String>,
+    /// The image of init containers that wait; `None`: there are none.
+    pub waiting: Option<String>,
+    /// With the values of secrets, as they are recorded; those that are not yet are made up and recorded.
+    pub secrets: bool,
+}
+
+/// The stack in the target's words. Nothing is sent anywhere.
+///
+/// # Errors
+/// [`Error::UnknownStack`], and [`Error::Target`] with everything that the target cannot run.
+pub async fn translate_stack(session: &Session, loaded: &Loaded, request: &StackRequest) -> Result<Translation, Error> {
+    let platform = &loaded.platform;
+    let Some(stack) = platform.stacks.iter().find(|stack| stack.name == request.stack) else {
+        let known = platform.stacks.iter().map(|stack| stack.name.clone()).collect();
+        return Err(Error::UnknownStack { name: request.stack.clone(), known });
+    };
+    let secrets = match request.secrets {
+        true => {
+            let state = session.state(&platform.name);
+            let mut secrets = state.secrets(session.host()).await?;
+            if complete_secrets(platform, &mut secrets)? {
+                state.keep_secrets(session.host(), &secrets).await?;
+            }
+            secrets
+        }
+        false => placeholders(platform),
+    };
+    let own = format!("registry.{}", platform.domain);
+    let options = Options {
+        waiting: request.waiting.as_deref(),
+        registry: request.registry.as_deref().unwrap_or(&own),
+        namespace: request.namespace.as_deref(),
+        hidden: !request.secrets,
+        version: session.version,
+    };
+    let said = loaded.said(&stack.name);
+    Ok(translate(request.target, platform, stack, &said, &secrets, &options)?)
+}

@@ -1,0 +1,154 @@
+//! `stack render`: files alone.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
+use crate::app::{StackRequest, translate_stack};
+use crate::cli::context::{Context, StackOptions};
+use crate::cli::error::{CliError, ErrorKind};
+use crate::cli::ui::text::count;
+use crate::compile::targets::{Loss, Rendered, Target, Translation};
+
+/// Write a stack in the words of Swarm or Kubernetes
+///
+/// Nothing is sent anywhere, and the same files give the same text. What the target has no word for is listed with its
+/// place in the file; a key without which a service would behave in another way ends the command with exit code 3,
+/// unless you accept it. docs/targets.md has the table of all keys.
+///
+/// Secrets are left out of the text unless you ask for them.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  macula stack render shop --target kubernetes | kubectl apply --dry-run=server -f -\n  \
+                  macula stack render shop --target kubernetes --dir manifests\n  \
+                  macula stack render shop --target swarm -o json"
+)]
+pub struct Args {
+    /// The stack
+    #[arg(value_name = "STACK")]
+    which: String,
+    #[command(flatten)]
+    form: Form,
+    /// Write one file for each object into this folder, which is made where it does not exist
+    #[arg(long, value_name = "FOLDER")]
+    dir: Option<PathBuf>,
+    /// Write the values of secrets, too
+    #[arg(long)]
+    show_secrets: bool,
+    /// Image of the init containers that wait for other services on Kubernetes
+    #[arg(long, value_name = "IMAGE", default_value = "busybox:1.37")]
+    wait_image: String,
+    #[command(flatten)]
+    stacks: StackOptions,
+}
+
+/// How a stack is put into a target's words.
+#[derive(Debug, clap::Args)]
+pub struct Form {
+    /// What the stack is written for
+    #[arg(long, value_enum, value_name = "TARGET")]
+    pub target: Orchestrator,
+    /// Namespace on Kubernetes (default: the stack's name)
+    #[arg(long, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Registry from which nodes pull the images that the stack builds (default: registry.DOMAIN)
+    #[arg(long, value_name = "HOST")]
+    pub registry: Option<String>,
+    /// Go on without the keys that the target cannot do
+    #[arg(long)]
+    pub accept_losses: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Orchestrator {
+    /// A swarm of Docker engines
+    Swarm,
+    /// A cluster of Kubernetes
+    Kubernetes,
+}
+
+impl From<Orchestrator> for Target {
+    fn from(target: Orchestrator) -> Self {
+        match target {
+            Orchestrator::Swarm => Self::Swarm,
+            Orchestrator::Kubernetes => Self::Kubernetes,
+        }
+    }
+}
+
+pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    let loaded = context.load_orchestrated(&args.stacks)?;
+    let session = context.session_without_engine("stack render");
+    let request = StackRequest {
+        stack: args.which,
+        target: args.form.target.into(),
+        namespace: args.form.namespace,
+        registry: args.form.registry,
+        waiting: Some(args.wait_image),
+        secrets: args.show_secrets,
+    };
+    let translation = translate_stack(&session, &loaded, &request).await?;
+    tell(context, request.target, &translation.losses, args.form.accept_losses)?;
+    if let Some(folder) = args.dir {
+        let files = files(&translation)?;
+        for (name, text) in &files {
+            let path = folder.join(name);
+            let mode = if args.show_secrets { 0o600 } else { 0o644 };
+            let written = context.host.write(&path, text.as_bytes(), mode).await;
+            written.map_err(|error| CliError::io(format!("write {}", path.display()), &error))?;
+        }
+        if context.json() {
+            let names: Vec<&String> = files.iter().map(|(name, _)| name).collect();
+            return context.print_json(&json!({"folder": folder.display().to_string(), "files": names}));
+        }
+        context.events().info(format!("{} in {}", count(files.len(), "file"), folder.display()));
+        return Ok(());
+    }
+    if context.json() {
+        return context.print_json(&json!({
+            "target": request.target, "order": translation.order, "images": translation.pushed,
+            "losses": translation.losses, "objects": objects(&translation.rendered)?,
+        }));
+    }
+    let texts: Vec<String> = files(&translation)?.into_iter().map(|(_, text)| text).collect();
+    context.print_data(&texts.join("---\n"))
+}
+
+/// Says what is lost; what changes how a service behaves is an error unless it is accepted.
+pub fn tell(context: &Context, target: Target, losses: &[Loss], accepted: bool) -> Result<(), CliError> {
+    for loss in losses.iter().filter(|loss| accepted || !loss.behavior) {
+        context.events().warn(loss.to_string());
+    }
+    let stops: Vec<String> = losses.iter().filter(|loss| loss.behavior).map(ToString::to_string).collect();
+    if accepted || stops.is_empty() {
+        return Ok(());
+    }
+    let message = format!("{target} cannot do {} of the stack", count(stops.len(), "key"));
+    let mut error = CliError::new(ErrorKind::Config, message);
+    error.details = stops;
+    Err(error.hint("change these keys, or go on without them: --accept-losses"))
+}
+
+fn objects(rendered: &Rendered) -> Result<Value, CliError> {
+    match rendered {
+        Rendered::Kubernetes(objects) => Ok(json!(objects)),
+        Rendered::Swarm(stack) => serde_json::to_value(stack).map_err(|error| CliError::unexpected(error.to_string())),
+    }
+}
+
+/// File names and texts, in the order in which they are to be applied.
+fn files(translation: &Translation) -> Result<Vec<(String, String)>, CliError> {
+    let yaml = |value: &Value| serde_yaml::to_string(value).map_err(|error| CliError::unexpected(error.to_string()));
+    let Rendered::Kubernetes(objects) = &translation.rendered else {
+        return Ok(vec![("swarm.yaml".to_owned(), yaml(&objects(&translation.rendered)?)?)]);
+    };
+    let part = |object: &Value, pointer: &str| {
+        object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_lowercase()
+    };
+    let files = objects.iter().enumerate().map(|(index, object)| {
+        let name = format!("{:03}-{}-{}.yaml", index + 1, part(object, "/kind"), part(object, "/metadata/name"));
+        Ok((name, yaml(object)?))
+    });
+    files.collect()
+}

@@ -1,0 +1,253 @@
+//! How services are reached: Services, Ingresses and NetworkPolicies.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use super::pod::{network_label, networks};
+use super::workload::has_data;
+use super::{common_labels, metadata, object, secret_object, selector, some};
+use crate::compile::fully_qualified;
+use crate::compile::targets::{Part, Scene};
+use crate::model::{IngressRule, ProbeKind, PublishedPort};
+
+/// A port of a Service, which is that of its pods too.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::compile::targets) struct Port {
+    pub number: u16,
+    pub protocol: String,
+    name: Option<String>,
+    app_protocol: Option<String>,
+}
+
+/// Every port of the service that anything in the files names, in order.
+pub(in crate::compile::targets) fn ports(part: &Part<'_>) -> Vec<Port> {
+    let mut all: BTreeMap<(u16, String), Port> = BTreeMap::new();
+    let mut add = |number: u16, protocol: &str, name: Option<String>, app_protocol: Option<String>| {
+        let protocol = protocol.to_uppercase();
+        let port =
+            all.entry((number, protocol.clone())).or_insert(Port { number, protocol, name: None, app_protocol: None });
+        port.name = port.name.take().or(name);
+        port.app_protocol = port.app_protocol.take().or(app_protocol);
+    };
+    let service = part.service;
+    for port in &service.ports {
+        add(port.target, &port.protocol.to_string(), port.name.clone(), port.app_protocol.clone());
+    }
+    let extension = &service.extension;
+    let probe = extension.probe.as_ref().map(|probe| match &probe.kind {
+        ProbeKind::Http { port, .. } | ProbeKind::Tcp { port } => *port,
+    });
+    let rules = extension.ingress.iter().map(|rule| rule.port);
+    let metrics = extension.metrics.iter().map(|metrics| metrics.port);
+    for port in service.expose.iter().copied().chain(rules).chain(metrics).chain(probe) {
+        add(port, "tcp", None, None);
+    }
+    for text in &service.expose_other {
+        if let Some((Ok(port), protocol)) = text.split_once('/').map(|(port, protocol)| (port.parse(), protocol)) {
+            add(port, protocol, None, None);
+        }
+    }
+    all.into_values().collect()
+}
+
+/// What Kubernetes takes for the name of a port (RFC 6335, section 5.1).
+pub(in crate::compile::targets) fn is_port_name(name: &str) -> bool {
+    crate::model::is_dns_label(name) && name.len() <= 15 && name.contains(|c: char| c.is_ascii_lowercase())
+}
+
+fn service_ports(ports: &[Port]) -> Vec<Value> {
+    let one = |port: &Port| {
+        let given = port.name.clone().filter(|name| is_port_name(name));
+        let name = given.unwrap_or_else(|| format!("{}-{}", port.protocol.to_lowercase(), port.number));
+        json!({
+            "name": name, "port": port.number, "targetPort": port.number, "protocol": port.protocol,
+            "appProtocol": port.app_protocol,
+        })
+    };
+    ports.iter().map(one).collect()
+}
+
+/// The Service of the service's name, one for each other name that it has, and one for what the world reaches.
+pub(super) fn services(scene: &Scene<'_>, part: &Part<'_>) -> Vec<Value> {
+    if part.is_job() {
+        return Vec::new();
+    }
+    let own: BTreeSet<&str> = scene.parts.iter().map(|part| part.name).collect();
+    let aliases = part.service.networks.values().flat_map(|network| network.aliases.iter().map(String::as_str));
+    let names: BTreeSet<&str> = aliases.filter(|alias| !own.contains(alias)).collect();
+    let ports = ports(part);
+    // without an address of its own a name leads to the pods, on every port
+    let bare = ports.is_empty() || part.service.deploy.endpoint_mode.as_deref() == Some("dnsrr");
+    let spec = json!({
+        "clusterIP": bare.then_some("None"),
+        "selector": selector(scene, part),
+        "ports": some(service_ports(&ports)),
+        // members of a cluster have to find each other before they are ready
+        "publishNotReadyAddresses": has_data(part).then_some(true),
+    });
+    let names = std::iter::once(part.name).chain(names);
+    let mut all: Vec<Value> =
+        names.map(|name| object("v1", "Service", metadata(scene, part, name), json!({"spec": spec}))).collect();
+    let open: Vec<&PublishedPort> = part.service.ports.iter().filter(|port| is_public(port)).collect();
+    if !open.is_empty() {
+        let ports: Vec<Value> = open
+            .iter()
+            .map(|port| {
+                let number = port.published.unwrap_or(port.target);
+                let protocol = port.protocol.to_string();
+                json!({
+                    "name": format!("{protocol}-{number}"), "port": number, "targetPort": port.target,
+                    "protocol": protocol.to_uppercase(),
+                })
+            })
+            .collect();
+        let spec = json!({"type": "LoadBalancer", "selector": selector(scene, part), "ports": ports});
+        let name = format!("{}-public", part.name);
+        all.push(object("v1", "Service", metadata(scene, part, &name), json!({"spec": spec})));
+    }
+    all
+}
+
+/// Whoever wrote the address of all interfaces means the world.
+fn is_public(port: &PublishedPort) -> bool {
+    !port.host_mode && port.host_ip.is_some_and(|address| address.is_unspecified())
+}
+
+fn rule_name(part: &Part<'_>, index: usize) -> String {
+    match index {
+        0 => part.name.to_owned(),
+        more => format!("{}-{}", part.name, more + 1),
+    }
+}
+
+fn password_name(part: &Part<'_>, index: usize) -> String {
+    format!("{}-auth", rule_name(part, index))
+}
+
+/// The passwords of rules that ask for one.
+pub(super) fn passwords(scene: &Scene<'_>, part: &Part<'_>) -> Vec<Value> {
+    let rules = part.service.extension.ingress.iter().enumerate();
+    rules
+        .filter_map(|(index, rule)| {
+            let data = BTreeMap::from([("auth".to_owned(), rule.auth.as_ref()?.as_bytes().to_vec())]);
+            Some(secret_object(scene, part, &password_name(part, index), data))
+        })
+        .collect()
+}
+
+/// One for each rule: annotations are those of the whole object.
+pub(super) fn ingresses(scene: &Scene<'_>, part: &Part<'_>) -> Vec<Value> {
+    let rules = part.service.extension.ingress.iter().enumerate();
+    rules.map(|(index, rule)| ingress(scene, part, index, rule)).collect()
+}
+
+fn ingress(scene: &Scene<'_>, part: &Part<'_>, index: usize, rule: &IngressRule) -> Value {
+    let host = fully_qualified(&rule.host, &scene.platform.domain);
+    let strip = rule.strip && rule.path != "/";
+    let (path, kind) = match strip {
+        true => (format!("{}(/|$)(.*)", rule.path.trim_end_matches('/')), "ImplementationSpecific"),
+        false => (rule.path.clone(), "Prefix"),
+    };
+    let mut annotations: BTreeMap<String, String> = BTreeMap::new();
+    let mut set = |key: &str, value: String| {
+        annotations.insert(format!("nginx.ingress.kubernetes.io/{key}"), value);
+    };
+    // nginx's own limit is 1m; ours is none
+    set("proxy-body-size", rule.body_size.unwrap_or(0).to_string());
+    if strip {
+        set("use-regex", "true".into());
+        set("rewrite-target", "/$2".into());
+        set("x-forwarded-prefix", rule.path.trim_end_matches('/').to_owned());
+    }
+    match (rule.grpc, rule.tls) {
+        (true, true) => set("backend-protocol", "GRPCS".into()),
+        (true, false) => set("backend-protocol", "GRPC".into()),
+        (false, true) => set("backend-protocol", "HTTPS".into()),
+        (false, false) => {}
+    }
+    if rule.sticky {
+        set("affinity", "cookie".into());
+    }
+    if rule.auth.is_some() {
+        set("auth-type", "basic".into());
+        set("auth-secret", password_name(part, index));
+    }
+    if let Some(timeout) = rule.response_timeout.filter(|timeout| !timeout.is_zero()) {
+        set("proxy-read-timeout", super::pod::seconds(timeout).to_string());
+    }
+    let mut metadata: Map<String, Value> = metadata(scene, part, &rule_name(part, index));
+    metadata.insert("annotations".into(), json!(annotations));
+    let backend = json!({"service": {"name": part.name, "port": {"number": rule.port}}});
+    let spec = json!({
+        "ingressClassName": scene.platform.cluster.ingress,
+        "tls": [{"hosts": [host]}],
+        "rules": [{"host": host, "http": {"paths": [{"path": path, "pathType": kind, "backend": backend}]}}],
+    });
+    object("networking.k8s.io/v1", "Ingress", metadata, json!({"spec": spec}))
+}
+
+/// Services that name networks are reached from those networks, and by what leads to them from outside.
+pub(super) fn policies(scene: &Scene<'_>) -> Vec<Value> {
+    let mut all = Vec::new();
+    let used: BTreeSet<&str> = scene.parts.iter().flat_map(networks).collect();
+    for network in &used {
+        let peers = json!({"podSelector": {"matchLabels": {network_label(network): "true"}}});
+        let labels = scene.stack.networks.get(*network).map(|declared| &declared.labels);
+        all.push(json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": {
+                "name": format!("network-{}", crate::compile::targets::check::object_name(network)),
+                "namespace": scene.namespace, "labels": common_labels(scene), "annotations": labels.map(some),
+            },
+            "spec": {
+                "podSelector": {"matchLabels": {network_label(network): "true"}},
+                "policyTypes": ["Ingress"],
+                "ingress": [{"from": [peers]}],
+            },
+        }));
+    }
+    for part in scene.parts.iter().filter(|part| networks(part).next().is_some()) {
+        let service = part.service;
+        let tcp = |number: u16| json!({"port": number, "protocol": "TCP"});
+        let named = service.extension.ingress.iter().map(|rule| tcp(rule.port));
+        let named: Vec<Value> =
+            named.chain(service.extension.metrics.iter().map(|metrics| tcp(metrics.port))).collect();
+        let open = service.ports.iter().filter(|port| is_public(port) || port.host_mode);
+        let open: Vec<Value> = open
+            .map(|port| json!({"port": port.target, "protocol": port.protocol.to_string().to_uppercase()}))
+            .collect();
+        let mut rules = Vec::new();
+        if !named.is_empty() {
+            // where the cluster's ingress runs is the cluster's affair
+            rules.push(json!({"from": [{"namespaceSelector": {}}], "ports": named}));
+        }
+        if !open.is_empty() {
+            rules.push(json!({"ports": open}));
+        }
+        let policy = |name: String, rest: Value| {
+            let mut spec = json!({"podSelector": {"matchLabels": selector(scene, part)}});
+            if let (Value::Object(spec), Value::Object(rest)) = (&mut spec, rest) {
+                spec.extend(rest);
+            }
+            object("networking.k8s.io/v1", "NetworkPolicy", metadata(scene, part, &name), json!({"spec": spec}))
+        };
+        if !rules.is_empty() {
+            let rest = json!({"policyTypes": ["Ingress"], "ingress": rules});
+            all.push(policy(format!("{}-reached", part.name), rest));
+        }
+        let internal = |network: &str| scene.stack.networks.get(network).is_some_and(|declared| declared.internal);
+        if networks(part).all(internal) {
+            let peers: Vec<Value> = networks(part)
+                .map(|network| json!({"podSelector": {"matchLabels": {network_label(network): "true"}}}))
+                .collect();
+            let dns = json!({
+                "to": [{"namespaceSelector": {}}],
+                "ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}],
+            });
+            let rest = json!({"policyTypes": ["Egress"], "egress": [{"to": peers}, dns]});
+            all.push(policy(format!("{}-internal", part.name), rest));
+        }
+    }
+    all
+}

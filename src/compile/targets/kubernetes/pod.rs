@@ -1,0 +1,390 @@
+//! What runs: a pod with one container.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::{claim_name, config_name, content_hash, files_name, key_of, own_files, selector, some, variables_name};
+use crate::compile::targets::placement;
+use crate::compile::targets::rules::{Security, security};
+use crate::compile::targets::{Part, Scene};
+use crate::model::{Condition, Hook, Mount, ProbeKind, PullPolicy, Restart, label};
+
+/// `metadata` and `spec` of the pods of a service.
+pub(super) fn template(scene: &Scene<'_>, part: &Part<'_>) -> Value {
+    let mut labels = super::common_labels(scene);
+    labels.extend(selector(scene, part));
+    labels.extend(networks(part).map(|network| (network_label(network), "true".to_owned())));
+    let mut annotations: BTreeMap<String, String> = part.service.labels.clone();
+    annotations.extend(part.service.options.annotations.clone());
+    if let Some(hash) = content_hash(part) {
+        annotations.insert(label::CONTENT.to_owned(), hash);
+    }
+    if let Some(metrics) = part.service.extension.metrics.first() {
+        let scrape =
+            [("scrape", "true".to_owned()), ("port", metrics.port.to_string()), ("path", metrics.path.clone())];
+        annotations.extend(scrape.map(|(key, value)| (format!("prometheus.io/{key}"), value)));
+    }
+    json!({"metadata": {"labels": labels, "annotations": some(annotations)}, "spec": spec(scene, part)})
+}
+
+/// Pods of a network that the stack declares bear this label.
+pub(super) fn network_label(network: &str) -> String {
+    format!("dev.macula.network/{network}")
+}
+
+/// Networks that the service names.
+pub(super) fn networks<'a>(part: &Part<'a>) -> impl Iterator<Item = &'a str> {
+    part.service.networks.keys().map(String::as_str)
+}
+
+fn spec(scene: &Scene<'_>, part: &Part<'_>) -> Value {
+    let service = part.service;
+    let options = &service.options;
+    let (volumes, mounts) = volumes(scene, part);
+    let host = |mode: &Option<String>| (mode.as_deref() == Some("host")).then_some(true);
+    let numbers = options.user.as_deref().and_then(ids);
+    // of a pod, as far as it is not of its container
+    let context = json!({
+        // else nobody but root could write a new claim
+        "fsGroup": numbers.and_then(|(user, group)| group.or(Some(user))).filter(|_| mounts_claim(part)),
+        "supplementalGroups": some(options.group_add.iter().filter_map(|group| group.parse::<i64>().ok()).collect::<Vec<_>>()),
+        "sysctls": some(options.sysctls.iter().map(|(name, value)| json!({"name": name, "value": value})).collect::<Vec<_>>()),
+    });
+    let aliases = options.extra_hosts.iter().filter_map(|line| line.split_once(':'));
+    let aliases = aliases.filter(|(_, address)| address.parse::<std::net::IpAddr>().is_ok());
+    let dns = json!({
+        "nameservers": some(&options.dns),
+        "searches": some(&options.dns_search),
+        "options": some(options.dns_opt.iter().map(|option| match option.split_once(':') {
+            Some((name, value)) => json!({"name": name, "value": value}),
+            None => json!({"name": option}),
+        }).collect::<Vec<_>>()),
+    });
+    let mut spec = json!({
+        // nothing of a stack talks to the API server
+        "automountServiceAccountToken": false,
+        // variables such as REDIS_PORT=tcp://... are not those of the stack
+        "enableServiceLinks": false,
+        "hostNetwork": host(&service.network_mode),
+        "dnsPolicy": host(&service.network_mode).map(|_| "ClusterFirstWithHostNet"),
+        "hostPID": host(&options.pid),
+        "hostIPC": host(&options.ipc),
+        "hostname": options.hostname,
+        "hostAliases": some(aliases.map(|(name, address)| json!({"ip": address, "hostnames": [name]})).collect::<Vec<_>>()),
+        "dnsConfig": hollow(dns),
+        "nodeSelector": platform(part),
+        "affinity": affinity(scene, part),
+        "topologySpreadConstraints": some(service.deploy.spread.iter().map(|key| json!({
+            "maxSkew": 1, "topologyKey": key.strip_prefix("node.labels.").unwrap_or(key),
+            "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": selector(scene, part)},
+        })).collect::<Vec<_>>()),
+        "runtimeClassName": options.runtime,
+        "securityContext": hollow(context),
+        "terminationGracePeriodSeconds": service.stop_grace_period.map(seconds),
+        "initContainers": some(waiting(scene, part)),
+        "containers": [container(part, mounts)],
+        "volumes": some(volumes),
+    });
+    if part.is_job()
+        && let Value::Object(map) = &mut spec
+    {
+        let policy = if matches!(options.restart, Restart::OnFailure(_)) { "OnFailure" } else { "Never" };
+        map.insert("restartPolicy".into(), json!(policy));
+    }
+    spec
+}
+
+/// Null where nothing is in it.
+fn hollow(value: Value) -> Value {
+    let nothing = value.as_object().is_some_and(|map| map.values().all(Value::is_null));
+    if nothing { Value::Null } else { value }
+}
+
+/// Whole seconds, one at the least.
+pub(super) fn seconds(duration: Duration) -> u64 {
+    (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
+}
+
+/// `1000:100`
+fn ids(user: &str) -> Option<(i64, Option<i64>)> {
+    match user.split_once(':') {
+        Some((user, group)) => Some((user.parse().ok()?, Some(group.parse().ok()?))),
+        None => Some((user.parse().ok()?, None)),
+    }
+}
+
+fn mounts_claim(part: &Part<'_>) -> bool {
+    part.service.mounts.iter().any(|mount| matches!(mount, Mount::Volume { source: Some(_), .. }))
+}
+
+fn platform(part: &Part<'_>) -> Value {
+    let Some(platform) = &part.service.options.platform else { return Value::Null };
+    let mut words = platform.split('/');
+    json!({"kubernetes.io/os": words.next(), "kubernetes.io/arch": words.next()})
+}
+
+fn affinity(scene: &Scene<'_>, part: &Part<'_>) -> Value {
+    let deploy = &part.service.deploy;
+    let terms: Vec<Value> = deploy.constraints.iter().filter_map(|constraint| placement::term(constraint)).collect();
+    let node = (!terms.is_empty()).then(|| {
+        json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": terms}]}})
+    });
+    let apart = (deploy.max_replicas_per_node == Some(1)).then(|| {
+        json!({"requiredDuringSchedulingIgnoredDuringExecution": [{
+            "topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": selector(scene, part)},
+        }]})
+    });
+    hollow(json!({"nodeAffinity": node, "podAntiAffinity": apart}))
+}
+
+/// Containers that wait until the services that this one depends on take connections.
+fn waiting(scene: &Scene<'_>, part: &Part<'_>) -> Vec<Value> {
+    let Some(image) = scene.options.waiting else { return Vec::new() };
+    let needed = part.service.depends_on.iter();
+    let needed = needed.filter(|(_, dependency)| dependency.condition != Condition::ServiceCompletedSuccessfully);
+    needed
+        .filter_map(|(name, _)| scene.part(name))
+        .map(|other| {
+            let port = super::network::ports(other).into_iter().find(|port| port.protocol == "TCP");
+            let test = match port {
+                Some(port) => format!("nc -z -w 2 {} {}", other.name, port.number),
+                // in full: busybox looks through no search list
+                None => format!("nslookup {}.{}.svc.cluster.local", other.name, scene.namespace),
+            };
+            let script = format!("until {test}; do sleep 1; done");
+            json!({"name": format!("wait-for-{}", other.name), "image": image, "command": ["sh", "-c", script]})
+        })
+        .collect()
+}
+
+fn container(part: &Part<'_>, mounts: Vec<Value>) -> Value {
+    let service = part.service;
+    let options = &service.options;
+    let numbers = options.user.as_deref().and_then(ids);
+    let has = |wanted: &Security| options.security_opt.iter().any(|text| security(text) == *wanted);
+    let apparmor = options.security_opt.iter().find_map(|text| {
+        let profile = text.replacen(':', "=", 1).strip_prefix("apparmor=")?.to_owned();
+        Some(match profile.as_str() {
+            "unconfined" => json!({"type": "Unconfined"}),
+            profile => json!({"type": "Localhost", "localhostProfile": profile}),
+        })
+    });
+    let capabilities = |names: &[String]| -> Vec<String> {
+        names.iter().map(|name| name.to_uppercase().trim_start_matches("CAP_").to_owned()).collect()
+    };
+    let context = json!({
+        "runAsUser": numbers.map(|(user, _)| user),
+        "runAsGroup": numbers.and_then(|(_, group)| group),
+        "readOnlyRootFilesystem": options.read_only.then_some(true),
+        "privileged": options.privileged.then_some(true),
+        "allowPrivilegeEscalation": has(&Security::NoNewPrivileges(true)).then_some(false),
+        "seccompProfile": has(&Security::SeccompUnconfined).then(|| json!({"type": "Unconfined"})),
+        "appArmorProfile": apparmor,
+        "capabilities": hollow(json!({
+            "add": some(capabilities(&options.cap_add)), "drop": some(capabilities(&options.cap_drop)),
+        })),
+    });
+    let ports = service.ports.iter().filter(|port| port.host_mode).filter_map(|port| {
+        let number = port.published?;
+        Some(json!({"containerPort": port.target, "hostPort": number, "protocol": port.protocol.to_string().to_uppercase()}))
+    });
+    json!({
+        "name": part.name,
+        "image": part.image,
+        "imagePullPolicy": match service.pull_policy {
+            PullPolicy::Always => Some("Always"),
+            PullPolicy::Never => Some("Never"),
+            PullPolicy::Missing | PullPolicy::Build => None,
+        },
+        "command": service.entrypoint.as_ref().map(|words| escaped(words)),
+        "args": service.command.as_ref().map(|words| escaped(words)),
+        "workingDir": options.working_dir,
+        "env": some(environment(part)),
+        "ports": some(ports.collect::<Vec<_>>()),
+        "volumeMounts": some(mounts),
+        "readinessProbe": readiness(part),
+        "startupProbe": startup(part),
+        "lifecycle": hollow(json!({
+            "postStart": hook(&service.post_start), "preStop": hook(&service.pre_stop),
+        })),
+        "resources": resources(part),
+        "securityContext": hollow(context),
+        "stdin": options.stdin_open.then_some(true),
+        "tty": options.tty.then_some(true),
+    })
+}
+
+/// `$(NAME)` in a command or variable is replaced in a pod, and `$$` is a dollar sign.
+fn escape(text: &str) -> String {
+    match text.contains("$(") || text.contains("$$") {
+        true => text.replace('$', "$$"),
+        false => text.to_owned(),
+    }
+}
+
+fn escaped(words: &[String]) -> Vec<String> {
+    words.iter().map(|word| escape(word)).collect()
+}
+
+fn environment(part: &Part<'_>) -> Vec<Value> {
+    let from = variables_name(part);
+    let given = part.environment().filter_map(|(name, value)| Some((name, value?)));
+    given
+        .map(|(name, value)| match part.is_secret(name) {
+            true => json!({"name": name, "valueFrom": {"secretKeyRef": {"name": from, "key": name}}}),
+            false => json!({"name": name, "value": escape(value)}),
+        })
+        .collect()
+}
+
+fn hook(hooks: &[Hook]) -> Value {
+    hooks.first().map_or(Value::Null, |hook| json!({"exec": {"command": hook.command}}))
+}
+
+/// How a probe asks: the platform's own question, or the service's own check.
+fn question(part: &Part<'_>) -> Option<Map<String, Value>> {
+    let asked = match part.service.extension.probe.as_ref().map(|probe| &probe.kind) {
+        Some(ProbeKind::Http { port, path }) => json!({"httpGet": {"port": port, "path": path}}),
+        Some(ProbeKind::Tcp { port }) => json!({"tcpSocket": {"port": port}}),
+        None => {
+            let test = &part.service.healthcheck.as_ref()?.test;
+            match test.split_first().map(|(kind, words)| (kind.as_str(), words)) {
+                Some(("CMD", words)) => json!({"exec": {"command": words}}),
+                Some(("CMD-SHELL", words)) => json!({"exec": {"command": ["/bin/sh", "-c", words.join(" ")]}}),
+                _ => return None,
+            }
+        }
+    };
+    match asked {
+        Value::Object(map) => Some(map),
+        _ => None,
+    }
+}
+
+fn readiness(part: &Part<'_>) -> Value {
+    if part.is_job() {
+        return Value::Null;
+    }
+    let Some(mut probe) = question(part) else { return Value::Null };
+    let check = part.service.healthcheck.as_ref();
+    let period = check.and_then(|check| check.interval).map_or(5, seconds);
+    let patience = check.and_then(|check| check.timeout).map_or(3, seconds);
+    let retries = check.and_then(|check| check.retries).filter(|retries| *retries > 0).unwrap_or(3);
+    probe.insert("periodSeconds".into(), json!(period));
+    probe.insert("timeoutSeconds".into(), json!(patience));
+    probe.insert("failureThreshold".into(), json!(retries));
+    Value::Object(probe)
+}
+
+/// While the service starts, failures do not count.
+fn startup(part: &Part<'_>) -> Value {
+    let Some(check) = part.service.healthcheck.as_ref().filter(|_| !part.is_job()) else { return Value::Null };
+    let Some(start) = check.start_period.filter(|start| !start.is_zero()) else { return Value::Null };
+    let Some(mut probe) = question(part) else { return Value::Null };
+    let period = check.start_interval.map_or(5, seconds);
+    let retries = u64::from(check.retries.filter(|retries| *retries > 0).unwrap_or(3));
+    probe.insert("periodSeconds".into(), json!(period));
+    probe.insert("timeoutSeconds".into(), json!(check.timeout.map_or(3, seconds)));
+    probe.insert("failureThreshold".into(), json!(seconds(start).div_ceil(period) + retries));
+    Value::Object(probe)
+}
+
+fn resources(part: &Part<'_>) -> Value {
+    let limits = &part.service.options.resources;
+    let scaled = part.service.extension.scale.is_some();
+    // an autoscaler counts by what is requested
+    let requested = part.service.deploy.reserved_cpus.or(limits.nano_cpus.filter(|_| scaled));
+    let limit = json!({"cpu": limits.nano_cpus.map(cpu), "memory": limits.memory.map(|bytes| bytes.to_string())});
+    let request =
+        json!({"cpu": requested.map(cpu), "memory": limits.memory_reservation.map(|bytes| bytes.to_string())});
+    hollow(json!({"limits": hollow(limit), "requests": hollow(request)}))
+}
+
+/// Billionths of a CPU as a quantity.
+fn cpu(nano: i64) -> String {
+    match nano {
+        whole if whole % 1_000_000_000 == 0 => (whole / 1_000_000_000).to_string(),
+        milli if milli % 1_000_000 == 0 => format!("{}m", milli / 1_000_000),
+        other => format!("{other}n"),
+    }
+}
+
+/// The pod's volumes, and where its container has them.
+fn volumes(scene: &Scene<'_>, part: &Part<'_>) -> (Vec<Value>, Vec<Value>) {
+    let (mut volumes, mut mounts): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
+    for (index, mount) in part.service.mounts.iter().enumerate() {
+        let name = format!("mount-{index}");
+        let mut at = json!({"name": name, "mountPath": mount.target()});
+        let source = match mount {
+            Mount::Volume { source: Some(source), read_only, subpath, .. } => {
+                at["readOnly"] = json!(read_only.then_some(true));
+                at["subPath"] = json!(subpath);
+                json!({"persistentVolumeClaim": {"claimName": claim_name(scene, source)}})
+            }
+            Mount::Volume { source: None, .. } => json!({"emptyDir": {}}),
+            Mount::Bind { source, read_only, create_host_path, propagation, .. } => {
+                at["readOnly"] = json!(read_only.then_some(true));
+                at["mountPropagation"] = json!(propagation.as_deref().and_then(|mode| match mode {
+                    "shared" | "rshared" => Some("Bidirectional"),
+                    "slave" | "rslave" => Some("HostToContainer"),
+                    _ => None,
+                }));
+                let kind = create_host_path.then_some("DirectoryOrCreate");
+                json!({"hostPath": {"path": source.display().to_string(), "type": kind}})
+            }
+            Mount::Tmpfs { size, .. } => {
+                json!({"emptyDir": {"medium": "Memory", "sizeLimit": size.map(|bytes| bytes.to_string())}})
+            }
+            Mount::Image { source, subpath, .. } => {
+                at["readOnly"] = json!(true);
+                at["subPath"] = json!(subpath);
+                json!({"image": {"reference": source}})
+            }
+        };
+        volumes.push(named(&name, source));
+        mounts.push(at);
+    }
+    if let Some(size) = part.service.options.shm_size {
+        volumes.push(named("shm", json!({"emptyDir": {"medium": "Memory", "sizeLimit": size.to_string()}})));
+        mounts.push(json!({"name": "shm", "mountPath": "/dev/shm"}));
+    }
+    for (secret, name, kind) in [(false, "config", "configMap"), (true, "files", "secret")] {
+        let files = own_files(part, secret);
+        if files.is_empty() {
+            continue;
+        }
+        let items: Vec<Value> =
+            files.iter().map(|(key, file)| json!({"key": key, "path": key, "mode": file.mode & 0o777})).collect();
+        let source = match secret {
+            true => json!({"secretName": files_name(part), "items": items}),
+            false => json!({"name": config_name(part), "items": items}),
+        };
+        volumes.push(named(name, json!({kind: source})));
+        mounts.extend(
+            files
+                .iter()
+                .map(|(key, file)| json!({"name": name, "mountPath": file.path, "subPath": key, "readOnly": true})),
+        );
+    }
+    let external = part.service.files.iter().filter_map(|file| Some((file, file.external.as_deref()?)));
+    for (index, (file, name)) in external.enumerate() {
+        let items = json!([{"key": name, "path": key_of(&file.target), "mode": file.mode & 0o777}]);
+        let source = match file.secret {
+            true => json!({"secret": {"secretName": name, "items": items}}),
+            false => json!({"configMap": {"name": name, "items": items}}),
+        };
+        let volume = format!("external-{index}");
+        volumes.push(named(&volume, source));
+        mounts.push(json!({
+            "name": volume, "mountPath": file.target, "subPath": key_of(&file.target), "readOnly": true,
+        }));
+    }
+    (volumes, mounts)
+}
+
+fn named(name: &str, mut source: Value) -> Value {
+    source["name"] = json!(name);
+    source
+}

@@ -1,0 +1,97 @@
+//! What makes pods, and how many.
+
+use serde_json::{Map, Value, json};
+
+use super::pod::{seconds, template};
+use super::{metadata, object, selector, some};
+use crate::compile::targets::{Part, Scene};
+use crate::model::{Mount, Restart};
+
+/// How often a job is tried again where nothing says so: Kubernetes' own number.
+const TRIES: i64 = 6;
+
+/// Whether the service keeps data of its own, which is that of one pod.
+pub(in crate::compile::targets) fn has_data(part: &Part<'_>) -> bool {
+    part.service.mounts.iter().any(|mount| matches!(mount, Mount::Volume { source: Some(_), .. }))
+}
+
+pub(super) fn workload(scene: &Scene<'_>, part: &Part<'_>) -> Value {
+    let service = part.service;
+    let mut metadata = metadata(scene, part, part.name);
+    metadata.insert("annotations".into(), some(&service.deploy.labels));
+    let matches = json!({"matchLabels": selector(scene, part)});
+    let template = template(scene, part);
+    if part.is_job() {
+        let tries = match service.options.restart {
+            Restart::OnFailure(Some(tries)) => tries,
+            _ => TRIES,
+        };
+        let count = (service.replicas > 1).then_some(service.replicas);
+        let spec = json!({"backoffLimit": tries, "completions": count, "parallelism": count, "template": template});
+        return object("batch/v1", "Job", metadata, json!({"spec": spec}));
+    }
+    let waits = service.deploy.update.as_ref().and_then(|update| update.delay).filter(|delay| !delay.is_zero());
+    let waits = waits.map(seconds);
+    // an autoscaler's number is its own
+    let replicas = service.extension.scale.is_none().then_some(service.replicas);
+    if service.deploy.mode.is_global() {
+        let spec = json!({"selector": matches, "minReadySeconds": waits, "template": template});
+        return object("apps/v1", "DaemonSet", metadata, json!({"spec": spec}));
+    }
+    if has_data(part) {
+        let spec = json!({
+            "serviceName": part.name, "replicas": replicas, "minReadySeconds": waits, "selector": matches,
+            "template": template,
+        });
+        return object("apps/v1", "StatefulSet", metadata, json!({"spec": spec}));
+    }
+    let deadline = service.extension.probe.as_ref().and_then(|probe| probe.timeout).map(seconds);
+    let spec = json!({
+        "replicas": replicas, "strategy": strategy(part), "minReadySeconds": waits,
+        // the API server refuses one that is no longer than what a pod has to be ready for
+        "progressDeadlineSeconds": deadline.filter(|deadline| waits.is_none_or(|waits| *deadline > waits)),
+        "selector": matches, "template": template,
+    });
+    object("apps/v1", "Deployment", metadata, json!({"spec": spec}))
+}
+
+/// `update_config`: so many at once, the old ones first or the new ones.
+fn strategy(part: &Part<'_>) -> Value {
+    let Some(update) = &part.service.deploy.update else { return Value::Null };
+    let at_once = match update.parallelism {
+        Some(0) => json!("100%"),
+        Some(count) => json!(count),
+        None => json!(1),
+    };
+    let (surge, unavailable) = match update.order.as_deref() {
+        Some("start-first") => (at_once, json!(0)),
+        _ => (json!(0), at_once),
+    };
+    json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}})
+}
+
+/// What changes the number of pods, and what keeps the cluster's own work from taking all of them.
+pub(super) fn scaling(scene: &Scene<'_>, part: &Part<'_>) -> Vec<Value> {
+    let mut all = Vec::new();
+    if part.is_job() || part.service.deploy.mode.is_global() {
+        return all;
+    }
+    let kind = if has_data(part) { "StatefulSet" } else { "Deployment" };
+    let meta = || -> Map<String, Value> { metadata(scene, part, part.name) };
+    let scale = part.service.extension.scale;
+    if let Some(scale) = scale {
+        let spec = json!({
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": kind, "name": part.name},
+            "minReplicas": scale.min, "maxReplicas": scale.max,
+            "metrics": [{"type": "Resource", "resource": {
+                "name": "cpu", "target": {"type": "Utilization", "averageUtilization": scale.cpu},
+            }}],
+        });
+        all.push(object("autoscaling/v2", "HorizontalPodAutoscaler", meta(), json!({"spec": spec})));
+    }
+    if scale.map_or(part.service.replicas, |scale| scale.min) > 1 {
+        let spec = json!({"maxUnavailable": 1, "selector": {"matchLabels": selector(scene, part)}});
+        all.push(object("policy/v1", "PodDisruptionBudget", meta(), json!({"spec": spec})));
+    }
+    all
+}

@@ -1,0 +1,315 @@
+//! A stack for other engines than this machine's: as services of a swarm, or as objects of Kubernetes. Pure: the
+//! same files give the same text.
+//!
+//! What containers are is said once, by [`super::compile`]: environment, rendered files and images are the ones that
+//! the engine would get. What the target has no word for is in the list of [`Loss`]es; what cannot be at all is in the
+//! list of [`Refusal`]s.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Block, CompileError, Site};
+use crate::config::Said;
+use crate::model::{
+    ContainerSpec, EngineKind, Facts, FileSpec, Fingerprint, Mount, Platform, SecretSource, Secrets, Service, Stack,
+    Traits, is_on_loopback, split_registry,
+};
+
+mod check;
+mod kubernetes;
+mod loss;
+mod placement;
+mod rules;
+mod swarm;
+
+pub use check::Refusal;
+pub use loss::{Loss, losses_page};
+pub use swarm::{STACK_LABEL, SwarmStack};
+
+/// Where a stack runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Target {
+    Swarm,
+    Kubernetes,
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Swarm => "Swarm",
+            Self::Kubernetes => "Kubernetes",
+        })
+    }
+}
+
+/// What decides how a stack is written for a target.
+#[derive(Debug, Clone)]
+pub struct Options<'a> {
+    /// The image of init containers that wait for other services; `None`: whoever applies the objects waits.
+    pub waiting: Option<&'a str>,
+    /// Host of the registry that has the images which the stack builds.
+    pub registry: &'a str,
+    /// Kubernetes's namespace; `None`: the stack's name.
+    pub namespace: Option<&'a str>,
+    /// The contents of secrets are left out: others may read what is written.
+    pub hidden: bool,
+    pub version: &'a str,
+}
+
+/// A stack as a target has it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Rendered {
+    /// Objects of Kubernetes, in the order in which they are applied.
+    Kubernetes(Vec<Value>),
+    Swarm(Box<SwarmStack>),
+}
+
+/// A stack for a target, and what was lost on the way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Translation {
+    pub rendered: Rendered,
+    pub losses: Vec<Loss>,
+    /// Services in an order in which each comes after those that it depends on.
+    pub order: Vec<String>,
+    /// What has to be in the registry: the image as it is called here, and as the target pulls it.
+    pub pushed: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum TargetError {
+    #[error("the stack cannot run on {target}")]
+    Refused { target: Target, refusals: Vec<Refusal> },
+    #[error("the stack cannot be compiled")]
+    Compile(Vec<CompileError>),
+}
+
+/// A value for each secret that says which one it is, for files that others may read.
+pub fn placeholders(platform: &Platform) -> Secrets {
+    let mut secrets = Secrets::default();
+    for (_, service) in platform.services() {
+        for (variable, source) in &service.extension.secrets {
+            let (owner, key) = match source {
+                SecretSource::From { service, key } => (service, key),
+                SecretSource::Generate(_) => (&service.name, variable),
+            };
+            secrets.set(&service.name, variable, format!("(secret {owner}.{key})"));
+        }
+    }
+    secrets
+}
+
+/// What stands in place of the content of a secret file in files that others may read.
+pub const HIDDEN: &str = "(secret)";
+
+/// One service of the stack, as files and as the container that the engine would make.
+pub(super) struct Part<'a> {
+    /// Its name inside the stack.
+    pub name: &'a str,
+    pub service: &'a Service,
+    pub spec: &'a ContainerSpec,
+    /// As the target pulls it.
+    pub image: String,
+}
+
+impl Part<'_> {
+    fn is_job(&self) -> bool {
+        self.spec.readiness.one_shot || self.service.deploy.mode.is_job()
+    }
+
+    /// Whether a variable's value is known to nobody but the platform.
+    fn is_secret(&self, variable: &str) -> bool {
+        let extension = &self.service.extension;
+        extension.secrets.contains_key(variable) || extension.environment.contains_key(variable)
+    }
+
+    /// Name and value; what the container is not to get from its image has none.
+    fn environment(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.spec.env.iter().map(|line| match line.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (line.as_str(), None),
+        })
+    }
+}
+
+/// Everything that a target's writer may look at.
+pub(super) struct Scene<'a> {
+    pub stack: &'a Stack,
+    pub platform: &'a Platform,
+    pub parts: Vec<Part<'a>>,
+    pub options: &'a Options<'a>,
+    pub namespace: &'a str,
+}
+
+impl Scene<'_> {
+    /// A service's name inside the stack, by its name in the platform.
+    fn short<'b>(&'b self, name: &'b str) -> &'b str {
+        self.part(name).map_or(name, |part| part.name)
+    }
+
+    fn part(&self, name: &str) -> Option<&Part<'_>> {
+        self.parts.iter().find(|part| part.service.name == name)
+    }
+}
+
+/// A stack for a target. `said`: what its files say, key by key. `secrets` has to hold those of all services.
+///
+/// # Errors
+/// Everything that the target cannot run at all, or everything that is wrong with the files' templates, at once.
+pub fn translate(
+    target: Target,
+    platform: &Platform,
+    stack: &Stack,
+    said: &[Said],
+    secrets: &Secrets,
+    options: &Options<'_>,
+) -> Result<Translation, TargetError> {
+    let said: Vec<Said> = said.iter().filter(|one| takes_part(stack, one)).cloned().collect();
+    let refusals = check::refusals(target, stack, &said, options);
+    if !refusals.is_empty() {
+        return Err(TargetError::Refused { target, refusals });
+    }
+    let mut all = platform.clone();
+    for service in all.stacks.iter_mut().flat_map(|stack| stack.services.values_mut()) {
+        // a service without containers is one of the target as well
+        service.replicas = service.replicas.max(1);
+    }
+    let facts = facts(target);
+    let site = Site {
+        facts: &facts,
+        subnet: Ipv4Net::new(Ipv4Addr::new(10, 222, 0, 0), 24).unwrap_or_default(),
+        block: Block::DEFAULT,
+        secrets,
+        certificate: None,
+        version: options.version,
+        resolver: false,
+    };
+    let mut resources = super::compile(&all, &site).map_err(TargetError::Compile)?;
+    if options.hidden {
+        hide(stack, &mut resources.containers);
+    }
+    // a service may run what another one builds
+    let builds = |service: &&Service| service.build.is_some();
+    let built: BTreeSet<&str> = stack
+        .services
+        .values()
+        .filter(builds)
+        .filter_map(|service| resources.containers.iter().find(|spec| spec.service == service.name))
+        .map(|spec| spec.image.as_str())
+        .collect();
+    let mut pushed = BTreeMap::new();
+    let parts: Vec<Part<'_>> = stack
+        .services
+        .values()
+        .filter_map(|service| {
+            let spec = resources.containers.iter().find(|spec| spec.service == service.name)?;
+            let image = match built.contains(spec.image.as_str()) {
+                true => in_registry(&spec.image, options.registry),
+                false => spec.image.clone(),
+            };
+            if built.contains(spec.image.as_str()) {
+                pushed.insert(spec.image.clone(), image.clone());
+            }
+            Some(Part { name: service.short.as_deref().unwrap_or(&service.name), service, spec, image })
+        })
+        .collect();
+    let scene = Scene { stack, platform, parts, options, namespace: options.namespace.unwrap_or(&stack.name) };
+    let rendered = match target {
+        Target::Kubernetes => Rendered::Kubernetes(kubernetes::objects(&scene)),
+        Target::Swarm => Rendered::Swarm(Box::new(swarm::stack(&scene))),
+    };
+    let mut losses = loss::losses(target, &said);
+    losses.extend(check::losses(target, &scene, &said));
+    Ok(Translation { rendered, losses, order: order(&scene), pushed })
+}
+
+/// Takes the contents of Compose's `secrets` out of the containers' files. Those of `x-macula` hold placeholders.
+fn hide(stack: &Stack, containers: &mut [ContainerSpec]) {
+    for spec in containers {
+        let Some(service) = stack.services.values().find(|service| service.name == spec.service) else { continue };
+        for file in &mut spec.files {
+            if service.files.iter().any(|secret| secret.secret && secret.target == file.path) {
+                file.content = HIDDEN.into();
+            }
+        }
+    }
+}
+
+/// Keys of services that a profile leaves out have no part in it.
+fn takes_part(stack: &Stack, said: &Said) -> bool {
+    let Some(name) = &said.service else { return true };
+    stack.services.values().any(|service| service.short.as_ref().unwrap_or(&service.name) == name)
+}
+
+/// The same image in a registry that nodes reach: one of this machine alone is none.
+fn in_registry(image: &str, registry: &str) -> String {
+    let (host, path) = split_registry(image);
+    let explicit = image.starts_with(&format!("{host}/"));
+    match explicit && !is_on_loopback(host) {
+        true => image.to_owned(),
+        false => format!("{registry}/{}", path.strip_prefix("library/").filter(|_| !explicit).unwrap_or(&path)),
+    }
+}
+
+/// What is known of engines that nobody has asked: nothing of it gets into what is written.
+fn facts(target: Target) -> Facts {
+    Facts {
+        engine: target.to_string(),
+        engine_kind: EngineKind::Docker,
+        api_version: String::new(),
+        rootless: false,
+        container_addresses: false,
+        published: false,
+        traits: Traits::default(),
+        dockerfile: None,
+        architecture: String::new(),
+        cpus: 0,
+        memory: 0,
+        data_root: None,
+        storage_driver: None,
+        cgroup_version: None,
+        socket: None,
+    }
+}
+
+/// Each service after those that it depends on; `config` has refused circles.
+fn order(scene: &Scene<'_>) -> Vec<String> {
+    let mut left: Vec<&Part<'_>> = scene.parts.iter().collect();
+    let mut order: Vec<String> = Vec::new();
+    while !left.is_empty() {
+        let waits = |part: &&&Part<'_>| {
+            part.service.depends_on.keys().any(|name| left.iter().any(|other| other.service.name == *name))
+        };
+        let (waiting, ready): (Vec<&Part<'_>>, Vec<&Part<'_>>) = left.iter().partition(waits);
+        let (ready, waiting) = if ready.is_empty() { (waiting, Vec::new()) } else { (ready, waiting) };
+        order.extend(ready.iter().map(|part| part.name.to_owned()));
+        left = waiting;
+    }
+    order
+}
+
+/// A short hash: another content is another name.
+fn hash(content: &impl Serialize) -> String {
+    let whole = Fingerprint::of(content).0;
+    whole.get(..10).unwrap_or(&whole).to_owned()
+}
+
+/// A file's content as text, where it is text.
+fn text_of(file: &FileSpec) -> Option<&str> {
+    std::str::from_utf8(&file.content).ok()
+}
+
+/// Volumes by their name in the stack that a service writes to.
+fn written(service: &Service) -> impl Iterator<Item = &str> {
+    service.mounts.iter().filter_map(|mount| match mount {
+        Mount::Volume { source: Some(source), read_only: false, .. } => Some(source.as_str()),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,429 @@
+//! No key of a stack is dropped in silence, objects are what Kubernetes and Docker take, and the examples stay as
+//! they are.
+
+use std::path::Path;
+
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Secret, Service as KubeService};
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::loss::{losses, rule_of};
+use super::rules::keys;
+use super::*;
+use crate::config::{DiskFiles, Files, Loaded, MemoryFiles, Request, load};
+
+fn request(stack: &str) -> Request {
+    Request {
+        cwd: "/w".into(),
+        env: [("HOME".to_owned(), "/home/user".to_owned())].into(),
+        stacks: vec![stack.into()],
+        only_own: true,
+        orchestrated: true,
+        ..Request::default()
+    }
+}
+
+fn loaded(text: &str) -> Result<Loaded, String> {
+    let files = MemoryFiles::default()
+        .with("/w/compose.yaml", text)
+        .with("/w/other.yaml", "services: {more: {image: \"z:${E:-0}\", volumes: [\"./v:/v\"]}}")
+        .with("/w/another.yaml", "services: {other: {image: \"z:1\"}}")
+        .with("/w/p", "P=1\n")
+        .with("/w/e.env", "E=1\n")
+        .with("/w/quoted.env", "Q='1'\n")
+        .with("/w/t", "services: {elsewhere: {image: \"z:1\", tty: true}}")
+        .with("/w/f", "content of a file");
+    load(&request("/w/compose.yaml"), &files).map_err(|errors| errors.to_string())
+}
+
+const OPTIONS: Options<'static> = Options {
+    waiting: Some("busybox:1.37"),
+    registry: "registry.macula.local",
+    namespace: None,
+    hidden: true,
+    version: "1",
+};
+
+const RULED: [Target; 2] = [Target::Swarm, Target::Kubernetes];
+
+const OPEN: Options<'static> = Options { hidden: false, ..OPTIONS };
+
+fn translated(loaded: &Loaded, target: Target, options: &Options<'_>) -> Result<Translation, TargetError> {
+    let stack = loaded.platform.stacks.last().unwrap();
+    let secrets = placeholders(&loaded.platform);
+    translate(target, &loaded.platform, stack, &loaded.said(&stack.name), &secrets, options)
+}
+
+fn of(text: &str, target: Target) -> Translation {
+    translated(&loaded(text).unwrap(), target, &OPTIONS).unwrap()
+}
+
+fn refused(text: &str, target: Target) -> Vec<String> {
+    match translated(&loaded(text).unwrap(), target, &OPTIONS) {
+        Err(TargetError::Refused { refusals, .. }) => refusals.iter().map(ToString::to_string).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn said_of_losses(translation: &Translation) -> Vec<String> {
+    let mark = |loss: &Loss| if loss.behavior { "stops" } else { "note" };
+    translation.losses.iter().map(|loss| format!("{} {loss}", mark(loss))).collect()
+}
+
+/// Keys that are carried out before a target sees anything, or decide what is said elsewhere.
+const ELSEWHERE: &[&str] = &[
+    "version",
+    "services.*.depends_on.*.required",
+    "services.*.depends_on.*.condition",
+    "services.*.env_file[].required",
+    "services.*.networks.*.aliases",
+    // of one that is external
+    "secrets.*.name",
+    "configs.*.name",
+    // the build is Macula's, before: these say how
+    "services.*.build",
+    // the sample has it on both sides
+    "services.*.ports[].target",
+    "services.*.volumes[].type",
+    "services.*.volumes[].source",
+    "services.*.volumes[].target",
+    // less is lost with it: a claim begins empty, and this says that it may
+    "services.*.volumes[].volume.nocopy",
+    // of a mount of another type
+    "services.*.volumes[].image.subpath",
+    // of a pool without a subnet, which is none
+    "networks.*.ipam.config[].gateway",
+    "networks.*.ipam.config[].ip_range",
+    // pods always start again
+    "services.*.restart",
+    "services.*.deploy.restart_policy.condition",
+    // a pod has no check of its image's anyway
+    "services.*.healthcheck.disable",
+    // a port of the node needs its number
+    "services.*.ports[].mode",
+];
+
+#[test]
+fn every_key_is_kept_or_named_for_each_target() {
+    let samples = crate::config::samples();
+    let mut wrong = Vec::new();
+    let (mut kept, mut named) = (0, 0);
+    for sample in samples.iter().filter(|sample| sample.key != "services.*.x-macula") {
+        if rule_of(&sample.key).is_none() {
+            wrong.push(format!("{}: there is no rule for it", sample.key));
+            continue;
+        }
+        let (with, without) = match (loaded(&sample.with), loaded(&sample.without)) {
+            (Ok(with), Ok(without)) => (with, without),
+            (with, without) => {
+                wrong.push(format!("{}: {}", sample.key, with.err().or(without.err()).unwrap_or_default()));
+                continue;
+            }
+        };
+        let warned = with.warnings.len() > without.warnings.len();
+        let said = with.said(&with.platform.stacks.last().unwrap().name);
+        let said: Vec<Said> = said
+            .into_iter()
+            .filter(|one| {
+                one.key.strip_prefix(&sample.key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+            })
+            .collect();
+        for target in RULED {
+            let (with, without) = (translated(&with, target, &OPEN), translated(&without, target, &OPEN));
+            let (Ok(with), Ok(without)) = (&with, &without) else {
+                // what cannot be at all says so with its place
+                assert!(with != without, "{}: {with:?}", sample.key);
+                named += 1;
+                continue;
+            };
+            let new = with.losses.iter().any(|loss| !without.losses.iter().any(|known| known.why == loss.why));
+            let lost = warned || new || !losses(target, &said).is_empty();
+            assert!(with.losses.iter().all(|loss| loss.place.contains(':')), "{}: {:?}", sample.key, with.losses);
+            let elsewhere =
+                ELSEWHERE.iter().any(|key| sample.key == *key || sample.key.starts_with(&format!("{key}.")));
+            if lost {
+                named += 1;
+            } else if with.rendered != without.rendered {
+                kept += 1;
+            } else if !elsewhere {
+                wrong.push(format!(
+                    "{}: {target} gets nothing of it, and nothing says so\n    {}",
+                    sample.key, sample.with
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} keys:\n{}", wrong.len(), samples.len(), wrong.join("\n"));
+    assert!(kept > 150 && named > 120, "{kept} are kept, {named} are named");
+}
+
+#[test]
+fn every_key_of_the_extension_has_a_rule_and_every_rule_a_key() {
+    let extension = crate::config::extension_keys();
+    assert!(extension.len() > 60);
+    let missing: Vec<&String> = extension.iter().filter(|key| rule_of(key).is_none()).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+    let samples = crate::config::samples();
+    let known = |rule: &str| {
+        let below =
+            |key: &str| key == rule || key.starts_with(&format!("{rule}.")) || key.starts_with(&format!("{rule}["));
+        extension.iter().any(|key| below(key)) || samples.iter().any(|sample| below(&sample.key))
+    };
+    let idle: Vec<&str> = keys().filter(|rule| !known(rule)).collect();
+    assert!(idle.is_empty(), "no key is meant by {idle:#?}");
+}
+
+/// Decodes an object by its type and compares: a field that the type does not have would be gone.
+fn strict(object: &Value) {
+    fn same<T: DeserializeOwned + Serialize>(object: &Value) {
+        let typed: T = serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{error}: {object:#}"));
+        let again = serde_json::to_value(typed).unwrap();
+        assert_eq!(again, *object);
+    }
+    match object["kind"].as_str().unwrap() {
+        "Namespace" => same::<Namespace>(object),
+        "ConfigMap" => same::<ConfigMap>(object),
+        "Secret" => same::<Secret>(object),
+        "PersistentVolumeClaim" => same::<PersistentVolumeClaim>(object),
+        "Service" => same::<KubeService>(object),
+        "Deployment" => same::<Deployment>(object),
+        "StatefulSet" => same::<StatefulSet>(object),
+        "DaemonSet" => same::<DaemonSet>(object),
+        "Job" => same::<Job>(object),
+        "HorizontalPodAutoscaler" => same::<HorizontalPodAutoscaler>(object),
+        "PodDisruptionBudget" => same::<PodDisruptionBudget>(object),
+        "Ingress" => same::<Ingress>(object),
+        "NetworkPolicy" => same::<NetworkPolicy>(object),
+        other => panic!("no type is known for {other}"),
+    }
+}
+
+fn strict_swarm(stack: &SwarmStack) {
+    fn same<T: DeserializeOwned + Serialize>(bodies: &[Value]) {
+        for body in bodies {
+            let typed: T = serde_json::from_value(body.clone()).unwrap_or_else(|error| panic!("{error}: {body:#}"));
+            assert_eq!(serde_json::to_value(typed).unwrap(), *body);
+        }
+    }
+    same::<bollard::models::ServiceSpec>(&stack.services);
+    same::<bollard::models::SecretSpec>(&stack.secrets);
+    same::<bollard::models::ConfigSpec>(&stack.configs);
+    same::<bollard::models::NetworkCreateRequest>(&stack.networks);
+}
+
+fn strict_all(translation: &Translation) {
+    match &translation.rendered {
+        Rendered::Kubernetes(objects) => objects.iter().for_each(strict),
+        Rendered::Swarm(stack) => strict_swarm(stack),
+    }
+}
+
+#[test]
+fn what_is_made_of_every_key_is_what_the_targets_take() {
+    let mut tried = 0;
+    for sample in crate::config::samples() {
+        let Ok(loaded) = loaded(&sample.with) else { continue };
+        for target in RULED {
+            if let Ok(translation) = translated(&loaded, target, &OPTIONS) {
+                strict_all(&translation);
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 300, "{tried}");
+}
+
+const SHOP: &str = r#"
+name: shop
+services:
+  web:
+    image: shop/web:1
+    build: .
+    command: ["serve", "--name=$$(HOSTNAME)"]
+    ports: ["8080:8000"]
+    environment: {MODE: fast}
+    depends_on: {db: {condition: service_healthy}, migrate: {condition: service_completed_successfully}}
+    user: "1000:1000"
+    read_only: true
+    cap_drop: [ALL]
+    security_opt: ["no-new-privileges:true"]
+    networks: [front, back]
+    configs: [{source: settings, target: /etc/web.conf}]
+    deploy:
+      replicas: 2
+      update_config: {parallelism: 1, order: start-first, delay: 5s, failure_action: pause}
+      placement: {constraints: ["node.labels.edge == true"], preferences: [{spread: node.labels.zone}]}
+      resources: {limits: {cpus: "0.5", memory: 64M}, reservations: {cpus: "0.1", memory: 32M}}
+    x-macula:
+      ingress: [{host: shop, path: /api, strip: true, port: 8000}]
+      probe: {http: {port: 8000, path: /health}, timeout: 2m}
+      scale: {min: 2, max: 5, cpu: 70}
+      environment: {DATABASE_URL: "postgres://web:{{ secrets.db.POSTGRES_PASSWORD }}@db/web"}
+      secrets: {POSTGRES_PASSWORD: {from: db.POSTGRES_PASSWORD}}
+  db:
+    image: postgres:18
+    networks: {back: {aliases: [database]}}
+    volumes: ["data:/var/lib/postgresql"]
+    secrets: [license]
+    stop_grace_period: 30s
+    healthcheck: {test: ["CMD", "pg_isready"], interval: 2s, start_period: 20s}
+    x-macula: {secrets: {POSTGRES_PASSWORD: {generate: 24}}}
+  migrate:
+    image: shop/web:1
+    command: [migrate]
+    networks: [back]
+    restart: on-failure:2
+    x-macula: {once: true}
+networks: {front: , back: {internal: true}}
+volumes: {data: {driver_opts: {size: 20Gi}}}
+configs: {settings: {content: "a = 1\n"}}
+secrets: {license: {content: "key"}}
+"#;
+
+fn yaml(values: &[Value]) -> String {
+    values.iter().map(|value| format!("---\n{}", serde_yaml::to_string(value).unwrap())).collect()
+}
+
+#[test]
+fn a_shop_on_kubernetes() {
+    let translation = of(SHOP, Target::Kubernetes);
+    strict_all(&translation);
+    let Rendered::Kubernetes(objects) = &translation.rendered else { panic!() };
+    let list: Vec<String> = objects
+        .iter()
+        .map(|object| format!("{} {}", object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap()))
+        .collect();
+    insta::assert_snapshot!(
+        "shop-kubernetes",
+        format!("{}\n\n{}\n\n{}", list.join("\n"), said_of_losses(&translation).join("\n"), yaml(objects))
+    );
+    assert_eq!(translation.order, ["db", "migrate", "web"]);
+    assert_eq!(translation.pushed["shop/web:1"], "registry.macula.local/shop/web:1");
+    assert_eq!(of(SHOP, Target::Kubernetes), translation);
+}
+
+#[test]
+fn a_shop_on_swarm() {
+    let translation = of(SHOP, Target::Swarm);
+    strict_all(&translation);
+    let Rendered::Swarm(stack) = &translation.rendered else { panic!() };
+    let text = serde_yaml::to_string(stack).unwrap();
+    insta::assert_snapshot!("shop-swarm", format!("{}\n\n{text}", said_of_losses(&translation).join("\n")));
+}
+
+/// The stack of an example folder, among the built-in ones.
+fn example(name: &str) -> Loaded {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let file = root.join("examples").join(name).join("compose.yaml");
+    assert!(DiskFiles.exists(&file), "{}", file.display());
+    let request = Request {
+        cwd: root.to_owned(),
+        file: Some(file.with_file_name("macula.yaml")),
+        stacks: Vec::new(),
+        only_own: false,
+        ..request("")
+    };
+    load(&request, &DiskFiles).unwrap()
+}
+
+#[test]
+fn the_examples_on_both_targets() {
+    for name in ["tech-garden", "togglemaster", "gardenos"] {
+        let loaded = example(name);
+        for target in RULED {
+            let translation = translated(&loaded, target, &OPTIONS).unwrap();
+            strict_all(&translation);
+            let text = match &translation.rendered {
+                Rendered::Kubernetes(objects) => yaml(objects),
+                Rendered::Swarm(stack) => serde_yaml::to_string(stack).unwrap(),
+            };
+            let target = if target == Target::Swarm { "swarm" } else { "kubernetes" };
+            let losses = said_of_losses(&translation).join("\n");
+            insta::assert_snapshot!(format!("{name}-{target}"), format!("{losses}\n\n{text}"));
+        }
+    }
+}
+
+#[test]
+fn what_cannot_run_there_is_refused_with_its_place() {
+    let long = "a".repeat(62);
+    let text = format!(
+        "services:\n  Web_1: {{image: x, networks: {{default: {{aliases: [Bad_Alias]}}}}}}\n  {long}: {{image: x}}\n  db:\n    image: x\n    deploy: {{replicas: 2}}\n    volumes: [\"data:/d\"]\n  api: {{image: x, x-macula: {{scale: {{max: 3}}}}}}\nvolumes: {{data: }}\n"
+    );
+    insta::assert_snapshot!(refused(&text, Target::Kubernetes).join("\n"), @r#"
+    compose.yaml:2:18: `Web_1` cannot be the name of a Service of Kubernetes
+        use at most 63 lower-case letters, digits and inner dashes, with a letter first
+    compose.yaml:2:51: `Bad_Alias` cannot be the name of a Service of Kubernetes
+        use at most 63 lower-case letters, digits and inner dashes, with a letter first
+    compose.yaml:8:43: api is to be scaled by its CPU, of which it reserves none
+        set `deploy.resources.reservations.cpus`, such as "0.1"
+    compose.yaml:7:15: several replicas of db write the volume data
+        run one replica, make the volume read_only, or keep the data in a service of its own
+    "#);
+    insta::assert_snapshot!(refused(&text, Target::Swarm).join("\n"), @r#"
+    compose.yaml:3:75: `w_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa` is too long for the name of a service of Swarm
+        use at most 63 characters, the stack's name included
+    "#);
+}
+
+#[test]
+fn losses_have_their_places() {
+    let text = "name: l\nservices:\n  web:\n    image: x\n    privileged: true\n    network_mode: host\n    restart: \"no\"\n    \
+                volumes: [\"./src:/app\", \"/etc/hosts:/h:ro\"]\n    ports: [\"127.0.0.1:80:80\"]\n    user: www\n";
+    insta::assert_snapshot!(said_of_losses(&of(text, Target::Kubernetes)).join("\n"), @r#"
+    stops compose.yaml:5:17: services.web.privileged: pods would own the node; add capabilities
+    stops compose.yaml:6:19: services.web.network_mode: pods would have the node's own network, with every port of it
+    note compose.yaml:7:14: services.web.restart: pods of services always start again; those of jobs do on failure
+    stops compose.yaml:8:15: services.web.volumes[0].type: the path would be one of each node; make the file a config, or the folder a volume
+    stops compose.yaml:8:29: services.web.volumes[1].type: the path would be one of each node; make the file a config, or the folder a volume
+    note compose.yaml:9:13: services.web.ports[0].host_ip: the port is open inside the cluster only; `kubectl port-forward` leads to it
+    note compose.yaml:9:13: services.web.ports[0].published: the port is open inside the cluster only, under its number in the container; an ingress rule or `kubectl port-forward` leads to it
+    stops compose.yaml:10:11: services.web.user: pods take a number: write `user: "1000:1000"`
+    "#);
+    insta::assert_snapshot!(said_of_losses(&of(text, Target::Swarm)).join("\n"), @r#"
+    stops compose.yaml:5:17: services.web.privileged: Swarm has no privileged containers; add capabilities
+    stops compose.yaml:6:19: services.web.network_mode: Swarm has networks only; list them under `networks`
+    stops compose.yaml:8:15: services.web.volumes[0].type: the path would be one of each node; make the file a config, or the folder a volume
+    note compose.yaml:8:15: services.web.volumes[0].bind.create_host_path: the path must be there
+    stops compose.yaml:8:29: services.web.volumes[1].type: the path would be one of each node; make the file a config, or the folder a volume
+    note compose.yaml:8:29: services.web.volumes[1].bind.create_host_path: the path must be there
+    stops compose.yaml:9:13: services.web.ports[0].host_ip: Swarm publishes on every address of the nodes; leave the port out, or put an edge proxy in front
+    "#);
+}
+
+#[test]
+fn images_of_builds_are_in_a_registry_that_nodes_reach() {
+    for (image, want) in [
+        ("shop:1", "r.test/shop:1"),
+        ("shop/web:1", "r.test/shop/web:1"),
+        ("127.0.0.1:5001/web:1", "r.test/web:1"),
+        ("localhost/web:1", "r.test/web:1"),
+        ("ghcr.io/me/web:1", "ghcr.io/me/web:1"),
+        ("registry.macula.local/web:1", "registry.macula.local/web:1"),
+        ("docker.io/library/web:1", "docker.io/library/web:1"),
+    ] {
+        assert_eq!(in_registry(image, "r.test"), want, "{image}");
+    }
+}
+
+#[test]
+fn secrets_are_shown_only_where_they_are_asked_for() {
+    let loaded = loaded(SHOP).unwrap();
+    let stack = loaded.platform.stacks.last().unwrap();
+    let secrets = placeholders(&loaded.platform);
+    let text = |options: &Options<'_>| {
+        let translation =
+            translate(Target::Kubernetes, &loaded.platform, stack, &loaded.said(&stack.name), &secrets, options);
+        let Rendered::Kubernetes(objects) = translation.unwrap().rendered else { panic!() };
+        yaml(&objects)
+    };
+    use base64::Engine as _;
+    let key = base64::engine::general_purpose::STANDARD.encode("key");
+    assert!(!text(&OPTIONS).contains(&key) && text(&OPTIONS).contains(HIDDEN));
+    assert!(text(&OPEN).contains(&key));
+}
