@@ -21,5 +21,5 @@ extern "C" fn look_at_stdout() {
 static LOOK: extern "C" fn() = look_at_stdout;
 
 fn main() -> ExitCode {
-    macula::cli::main(std::env::args_os(), STDOUT_CLOSED.load(Ordering::Relaxed))
+    macula::cli::main(std::env::args_os().collect(), STDOUT_CLOSED.load(Ordering::Relaxed))
 }

@@ -93,7 +93,9 @@ fn every_exit_code_is_on_its_page() {
 /// The addresses and ports that the built-in stacks publish, as CONTRIBUTING.md shows them.
 fn addresses() -> String {
     let mut rows = Vec::new();
-    for (file, text) in macula::render::stacks() {
+    let stacks = macula::render::stacks().into_iter().map(|(file, text)| (file.to_owned(), text));
+    let catalog = macula::render::catalog().into_iter().map(|(file, text)| (format!("catalog/{file}"), text));
+    for (file, text) in stacks.chain(catalog) {
         let stack: serde_json::Value = serde_yaml::from_str(text).unwrap();
         for (name, service) in stack["services"].as_object().unwrap() {
             let Some(address) = service["x-macula"]["address"].as_str() else { continue };

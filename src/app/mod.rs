@@ -15,6 +15,7 @@ mod engine_lock;
 mod error;
 mod exports;
 mod identity;
+mod lease;
 mod owner;
 mod prepare;
 mod reach;
@@ -66,6 +67,7 @@ pub use commands::validate::{Traced, bridges, full_name, trace_name, validate};
 pub use commands::wait::{WaitFor, WaitRequest, Waited, wait_for};
 pub use commands::watch::{Onlooker, WatchOptions, watch};
 pub use error::{Error, ResolverError};
+pub use lease::{Lease, LeaseHolder};
 pub use prepare::{Consent, Prepared, Wanted, expected, prepare};
 pub use records::{Added, ListedRecord, add_record, list_records, remove_record};
 pub use resolver::{

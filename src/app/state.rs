@@ -15,6 +15,7 @@ use crate::model::{ClusterRecord, Generated, Observed, Platform, PlatformName, S
 
 use super::Error;
 use super::choices::Choices;
+use super::lease::Lease;
 
 /// Raised when an older macula could no longer make sense of the files.
 const FORMAT: u64 = 1;
@@ -61,6 +62,12 @@ struct ClusterFile {
 struct StoppedFile {
     format: u64,
     services: BTreeSet<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct LeaseFile {
+    format: u64,
+    lease: Lease,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -290,6 +297,23 @@ impl State {
             return host.remove(&path).await.map_err(|source| Error::Io { path, source });
         }
         write(host, &path, &StoppedFile { format: FORMAT, services }).await
+    }
+
+    fn lease_file(&self) -> PathBuf {
+        self.folder.join("lease.json")
+    }
+
+    /// How long the platform stays; none: until `down`.
+    pub async fn lease(&self, host: &dyn Host) -> Result<Option<Lease>, Error> {
+        Ok(read::<LeaseFile>(host, &self.lease_file()).await?.map(|file| file.lease))
+    }
+
+    pub async fn keep_lease(&self, host: &dyn Host, lease: Option<&Lease>) -> Result<(), Error> {
+        let path = self.lease_file();
+        match lease {
+            Some(lease) => write(host, &path, &LeaseFile { format: FORMAT, lease: lease.clone() }).await,
+            None => host.remove(&path).await.map_err(|source| Error::Io { path, source }),
+        }
     }
 
     /// Everything of the platform's, after its last volume is gone. The lock's folder stays.

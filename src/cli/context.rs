@@ -227,7 +227,7 @@ impl Context {
     }
 
     /// What the command line says of the files that are to be read.
-    fn request(&self, options: &impl LoadOptions) -> Result<config::Request, CliError> {
+    pub fn request(&self, options: &impl LoadOptions) -> Result<config::Request, CliError> {
         let folder = std::env::current_dir().map_err(|error| CliError::io("find the current folder", &error))?;
         Ok(config::Request {
             cwd: folder,

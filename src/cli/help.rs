@@ -16,8 +16,9 @@ pub struct Args {
 }
 
 /// The pages, by the word that opens them.
-pub const PAGES: [(&str, &str); 18] = [
+pub const PAGES: [(&str, &str); 19] = [
     ("stacks", include_str!("../../docs/stacks.md")),
+    ("catalog", include_str!("../../docs/catalog.md")),
     ("programs", include_str!("../../docs/run.md")),
     ("dev-loop", include_str!("../../docs/watch.md")),
     ("scripts", include_str!("../../docs/ci.md")),

@@ -13,6 +13,7 @@ pub mod error;
 pub mod ui;
 mod uninstall;
 
+mod add;
 mod ci;
 mod cluster;
 mod completions;
@@ -28,8 +29,10 @@ mod exec;
 mod failure;
 mod help;
 mod images;
+mod init;
 mod interrupt;
 mod job;
+mod lease;
 mod lifecycle;
 mod log;
 mod logs;
@@ -121,6 +124,9 @@ enum Command {
     ContainerRelay(relay::Args),
     Stack(stack::Args),
     Config(config::Args),
+    Init(init::Args),
+    Lease(lease::Args),
+    Add(add::Args),
     Trust(trust::Args),
     Validate(validate::Args),
     Completions(completions::Args),
@@ -147,11 +153,11 @@ struct RemoveArgs {
 
 /// Commands as the help shows them.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Platform", &["up", "down", "plan", "status", "ls", "validate", "doctor", "ci", "report", "mcp"]),
+    ("Platform", &["up", "down", "plan", "status", "ls", "validate", "doctor", "ci", "report", "lease", "mcp"]),
     ("Services", &["logs", "exec", "open", "restart", "stop", "start", "creds", "env", "run", "watch", "wait"]),
     ("Names and certificates", &["dns", "trust"]),
     ("Images and cluster", &["images", "cluster"]),
-    ("Configuration", &["config", "stack", "completions", "uninstall", "help"]),
+    ("Configuration", &["init", "add", "config", "stack", "completions", "uninstall", "help"]),
 ];
 
 const EXAMPLES: &str = "\
@@ -292,9 +298,9 @@ fn wants_json(words: &[String]) -> bool {
         || pairs.into_iter().any(|(option, value)| (option == "-o" || option == "--output") && value == "json")
 }
 
-/// The whole program: parse, run, say what went wrong. `stdout_closed`: nobody will read a result.
-pub fn main(args: impl IntoIterator<Item = OsString>, stdout_closed: bool) -> ExitCode {
-    let args: Vec<OsString> = args.into_iter().collect();
+/// The whole program: parse, run, say what went wrong. `stdout_closed`: nobody will read a result. Not generic over the
+/// arguments: what is, is compiled where it is called, and everything below it with it.
+pub fn main(args: Vec<OsString>, stdout_closed: bool) -> ExitCode {
     match completions::answer(&args) {
         Ok(true) => return ExitCode::SUCCESS,
         Ok(false) => {}
@@ -356,6 +362,9 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::ContainerRelay(args) => relay::run(context, args).await,
         Command::Stack(args) => stack::run(context, args).await,
         Command::Config(args) => config::run(context, args).await,
+        Command::Init(args) => init::run(context, args).await,
+        Command::Lease(args) => lease::run(context, args).await,
+        Command::Add(args) => add::run(context, args).await,
         Command::Trust(args) => trust::run(context, args).await,
         Command::Validate(args) => validate::run(context, args).await,
         Command::Completions(args) => completions::run(context, args),

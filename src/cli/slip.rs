@@ -24,7 +24,7 @@ const MEANT: &[(&[&str], &[&str])] = &[
     (&["diagnose", "troubleshoot", "fix", "repair"], &["doctor", "doctor --fix"]),
     (&["diff", "preview", "apply --dry-run"], &["plan"]),
     (&["create", "launch", "run-all", "apply", "deploy", "boot", "new"], &["up"]),
-    (&["init", "setup"], &["config init"]),
+    (&["setup"], &["init"]),
     (&["settings", "configure", "configuration"], &["config show"]),
     (&["compose", "docker", "docker-compose"], &["up --stack compose.yaml"]),
     (&["update", "upgrade"], &["images pull", "up"]),

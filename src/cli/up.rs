@@ -20,7 +20,7 @@ use super::failure::no_engine;
 use super::ui::up_screen::{self, Entry, Notice};
 use super::ui::waterfall::{Span, by_group, waterfall};
 use super::ui::{Tone, left_out, text};
-use super::{interrupt, plan, status, watch};
+use super::{interrupt, lease, plan, status, watch};
 
 /// Start the platform, or whatever part of it is not running
 ///
@@ -71,6 +71,12 @@ pub struct Args {
     /// Health timeout per service, overriding each service's own (90s, 5m, 1h30m)
     #[arg(long, value_name = "TIME", value_parser = words::typed_duration)]
     timeout: Option<Duration>,
+    /// Take the platform down after this time (30m, 2h), as `macula down` does; `macula lease` extends it
+    #[arg(long, value_name = "TIME", value_parser = words::typed_duration, conflicts_with = "no_dns")]
+    lease: Option<Duration>,
+    /// Take the platform down when this process ends
+    #[arg(long, value_name = "PID", conflicts_with = "no_dns")]
+    lease_of: Option<u32>,
     /// Show where the time went
     #[arg(long)]
     timings: bool,
@@ -144,12 +150,18 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
     }
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
         .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let lease = lease::wanted(&*context.host, args.lease, args.lease_of).await?;
     let session = with_engine(context, &loaded).await?;
     let options = UpOptions { wanted, no_dns, choices };
     let mut result = match app::up(&session, &loaded, &options, &Asker { context }).await {
         Ok(result) => result,
         Err(error) => return Err(broken(context, begun, error)),
     };
+    let (host, state) = (session.host(), session.state(&loaded.platform.name));
+    if lease.is_some() || args.reset {
+        state.keep_lease(host, lease.as_ref()).await?;
+    }
+    let lease = state.lease(host).await?;
     let running = result.now.services.iter().filter(|service| service.condition.runs()).count();
     let took = text::duration(begun.elapsed());
     let name = &loaded.platform.name;
@@ -172,6 +184,10 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
     }
     let no_dns = session.state(&loaded.platform.name).no_dns(session.host()).await.unwrap_or_default();
     let mut notices = notices(&loaded, &result, no_dns);
+    if let Some(lease) = &lease {
+        let text = format!("{} {}", loaded.platform.name, lease::ends(lease, host.now()));
+        notices.push(Notice { text, command: Some("macula lease extend 1h".into()) });
+    }
     for notice in &mut notices {
         notice.command = notice.command.as_deref().map(|command| context.typed(command));
     }

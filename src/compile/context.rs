@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::model::{Platform, Route, SecretSource, Service, Stack, Stream};
+use crate::model::{Platform, Route, SecretSource, ServerNeed, Service, Stack, Stream};
 use crate::render;
 
 use super::address::{gateway, ingress_address, loopback_address};
@@ -115,7 +115,7 @@ pub fn for_service(context: &Value, stack: &Stack, service: &Service) -> Value {
 /// Is this a stack that we ship, or one in its place? Their templates set up what others share, such as
 /// the users of the S3 store.
 fn is_ours(stack: &Stack) -> bool {
-    render::stacks().iter().any(|(file, _)| file.strip_suffix(".yaml") == Some(&stack.name))
+    render::stacks().iter().chain(&render::catalog()).any(|(file, _)| file.strip_suffix(".yaml") == Some(&stack.name))
 }
 
 /// The context of `x-macula.exports`.
@@ -152,6 +152,12 @@ fn service_facts(stack: &str, service: &Service, site: &Site<'_>) -> Value {
         "environment": service.environment,
         "buckets": service.extension.buckets,
         "databases": service.extension.databases,
+        "needs": service
+            .extension
+            .needs
+            .iter()
+            .map(|(key, server)| ServerNeed::new(stack, key, *server))
+            .collect::<Vec<_>>(),
         "ports": service.ports.iter().map(|port| port.target).collect::<Vec<_>>(),
     })
 }

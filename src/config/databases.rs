@@ -11,7 +11,7 @@ use crate::model::{Condition, Database, Dependency, Generated, PlatformName, Sec
 const JOB: &str = "postgres-databases";
 const SERVER: &str = "postgres";
 /// Letters and digits of a password, which need no quoting in an address.
-const PASSWORD_LENGTH: u16 = 32;
+pub(super) const PASSWORD_LENGTH: u16 = 32;
 
 /// Gives the services what they ask for.
 pub(super) fn provide(stacks: &mut [Loaded], platform: &PlatformName, report: &mut Report) {
@@ -130,7 +130,7 @@ fn settings(service: &mut Service, database: &Database, platform: &PlatformName)
 }
 
 /// The job's variable for a role's password: names of roles have no capitals, so that no two meet.
-fn variable(user: &str) -> String {
+pub(super) fn variable(user: &str) -> String {
     format!("PASSWORD_{}", user.to_uppercase())
 }
 

@@ -2,12 +2,15 @@
 //! all stacks and their `x-macula` are read here; nothing is read from the environment or the home
 //! folder, all of it comes in with [`Request`].
 
+mod catalog;
 mod check;
 mod compose;
 mod databases;
 mod discover;
 mod files;
 mod macula;
+mod needs;
+mod project;
 mod read;
 mod scope;
 mod selection;
@@ -16,6 +19,7 @@ mod yaml;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+pub use catalog::catalog;
 pub use compose::canonical::canonical;
 pub use compose::{Project, Said};
 #[cfg(test)]
@@ -24,6 +28,7 @@ pub use files::{DiskFiles, Files, MemoryFiles};
 pub use macula::{
     SCHEMA_FILE, compose_schema, extension_reference, in_force, init_file, lock_text, macula_yaml_reference, schema,
 };
+pub use project::{AddError, ProjectFile, look, with_added};
 pub use yaml::{ConfigErrors, Diagnostic};
 
 use compose::ProjectEnv;
@@ -149,6 +154,13 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
         let stack = stack(&project, &source, request, files, &mut report);
         stacks.push(check::Loaded { project, stack, built_in: at < built_in.len() });
     }
+    let added: Vec<(&str, &str)> = catalog::wanted(&settings, &stacks, &mut report).into_iter().collect();
+    for (at, (file, text)) in added.iter().enumerate() {
+        let source = built_in_source(request, &variables, files, file, text, &mut report);
+        let Some(project) = compose::load(&source, &around, &mut report) else { continue };
+        let stack = stack(&project, &source, request, files, &mut report);
+        stacks.insert(built_in.len() + at, check::Loaded { project, stack, built_in: true });
+    }
     let mut images = settings.images.clone();
     if let Some(policy) = request.images {
         images.policy = policy;
@@ -157,6 +169,7 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     if !request.only_built_in {
         images.locked = lock_file::load(&lock_file, files, &mut report);
     }
+    needs::provide(&mut stacks, &name, &mut report);
     databases::provide(&mut stacks, &name, &mut report);
     let known_profiles = stacks
         .iter()
@@ -260,6 +273,16 @@ pub fn platform_name(request: &Request, files: &dyn Files) -> (PlatformName, Vec
     (name, report.finish().0)
 }
 
+/// The macula.yaml that is read for this request, if there is one.
+pub fn config_file(request: &Request, files: &dyn Files) -> Option<PathBuf> {
+    find_config_file(request, files, &mut Report::new(&request.cwd))
+}
+
+/// The project's Compose file, found from the folder of the request.
+pub fn project_compose_file(request: &Request, files: &dyn Files) -> Option<PathBuf> {
+    discover::compose_file(&request.cwd, files)
+}
+
 /// What the environment says stands above the file.
 fn cluster_settings(mut settings: ClusterSettings, request: &Request) -> ClusterSettings {
     let variable = |name: &str| request.env.get(name).filter(|value| !value.is_empty()).cloned();
@@ -338,31 +361,7 @@ fn sources<'a>(
 ) -> Vec<compose::Source<'a>> {
     let mut out: Vec<compose::Source<'a>> = Vec::new();
     for (file, text) in built_in {
-        let name = Path::new(file).file_stem().and_then(|stem| stem.to_str()).unwrap_or(file).to_owned();
-        let own = request.config_folder.as_ref().and_then(|folder| {
-            ["yaml", "yml"]
-                .map(|ending| folder.join("stacks").join(format!("{name}.{ending}")))
-                .into_iter()
-                .find(|path| files.exists(path))
-        });
-        // a built-in stack has no folder in which the user could say anything
-        let env = ProjectEnv { variables: variables.clone(), ..ProjectEnv::default() };
-        out.push(match own {
-            Some(path) => {
-                let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
-                let env = ProjectEnv::read(&folder, &request.cwd, variables, files, report);
-                let env = ProjectEnv { name: None, ..env };
-                compose::Source { origin: Origin::File(path.clone()), paths: vec![path], text: None, folder, name, env }
-            }
-            None => compose::Source {
-                paths: vec![PathBuf::from(format!("built-in:{file}"))],
-                text: Some(*text),
-                folder: PathBuf::from("/"),
-                name,
-                origin: Origin::BuiltIn,
-                env,
-            },
-        });
+        out.push(built_in_source(request, variables, files, file, text, report));
     }
     let command_line = report.file(Path::new("--stack"));
     let given = settings
@@ -414,6 +413,41 @@ fn sources<'a>(
         out.push(compose::Source { origin: Origin::File(file), paths, text: None, folder, name, env });
     }
     out
+}
+
+/// A built-in stack, or the one that the user's configuration folder has in its place.
+fn built_in_source<'a>(
+    request: &Request,
+    variables: &BTreeMap<String, String>,
+    files: &dyn Files,
+    file: &str,
+    text: &'a str,
+    report: &mut Report,
+) -> compose::Source<'a> {
+    let name = Path::new(file).file_stem().and_then(|stem| stem.to_str()).unwrap_or(file).to_owned();
+    let own = request.config_folder.as_ref().and_then(|folder| {
+        ["yaml", "yml"]
+            .map(|ending| folder.join("stacks").join(format!("{name}.{ending}")))
+            .into_iter()
+            .find(|path| files.exists(path))
+    });
+    match own {
+        Some(path) => {
+            let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
+            let env = ProjectEnv::read(&folder, &request.cwd, variables, files, report);
+            let env = ProjectEnv { name: None, ..env };
+            compose::Source { origin: Origin::File(path.clone()), paths: vec![path], text: None, folder, name, env }
+        }
+        None => compose::Source {
+            paths: vec![PathBuf::from(format!("built-in:{file}"))],
+            text: Some(text),
+            folder: PathBuf::from("/"),
+            name,
+            origin: Origin::BuiltIn,
+            // it has no folder in which the user could say anything
+            env: ProjectEnv { variables: variables.clone(), ..ProjectEnv::default() },
+        },
+    }
 }
 
 /// The model of a project.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::{Deploy, EngineKind, Facts, FormatVersion, Scale};
+use super::{Deploy, EngineKind, Facts, FormatVersion, Scale, Server};
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Service {
@@ -652,6 +652,9 @@ pub struct Extension {
     /// Databases in the built-in PostgreSQL to be made for this service.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub databases: Vec<Database>,
+    /// What the service needs of servers for all: its own name for it, and the server.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub needs: BTreeMap<String, Server>,
     /// Shown by `status` beside a service that runs from its build.
     pub build_note: Option<String>,
     /// Alternative references of the image, tried in order after `image`.

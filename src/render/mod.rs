@@ -53,6 +53,15 @@ pub fn stacks() -> Vec<(&'static str, &'static str)> {
     stacks
 }
 
+/// The stacks that are there only where somebody asks for them, as [`stacks`] has the others.
+pub fn catalog() -> Vec<(&'static str, &'static str)> {
+    let files = STACKS.get_dir("catalog").into_iter().flat_map(Dir::files);
+    let mut stacks: Vec<(&'static str, &'static str)> =
+        files.filter_map(|file| Some((file.path().file_name()?.to_str()?, file.contents_utf8()?))).collect();
+    stacks.sort_unstable_by_key(|(name, _)| *name);
+    stacks
+}
+
 /// Work and memory that one file may take: some ten million steps, or about 300 MB of text in between.
 const FUEL: u64 = 10_000_000;
 

@@ -10,6 +10,7 @@ mod harness;
 
 mod bad_days;
 mod cache;
+mod catalog;
 mod ci;
 mod conversation;
 mod crash;

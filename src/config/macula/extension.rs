@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use crate::config::files::{Files, clean, join};
 use crate::config::read::read_text;
-use crate::config::yaml::{Entry, Field, Kind, Map, Node, Object, Report, Shaper, Value, field as f, listed, shape};
+use crate::config::yaml::{
+    Entry, Field, Kind, Map, Node, Object, Report, Shaper, Value, field as f, listed, shape, suggestion,
+};
 use crate::model::{
     Alphabet, ConfigTemplate, Database, Extension, Generated, IngressRule, Metrics, PrepareStep, Probe, ProbeKind,
-    Provider, Reload, Role, Scale, SecretSource, is_dns_label, is_dns_name, to_dns_label,
+    Provider, Reload, Role, Scale, SecretSource, Server, is_dns_label, is_dns_name, to_dns_label,
 };
 use crate::render;
 
@@ -39,6 +41,7 @@ pub(in crate::config) static EXTENSION: Object = closed(
         f("sources", Kind::Texts).doc("Images that are tried in this order when `image` cannot be pulled."),
         f("buckets", Kind::List(&Kind::Checked(bucket))).doc("S3 buckets made for this service; with a secret `AWS_SECRET_ACCESS_KEY` also a key for them alone."),
         f("databases", Kind::List(&Kind::Short(only_name, &Kind::Object(&DATABASE)))).doc("Databases of the service's own in the built-in PostgreSQL: names, or mappings."),
+        f("needs", Kind::Short(servers, &Kind::Map(&Kind::Checked(server)))).doc("What the service needs of servers that the platform has for all, by names of its own: `{db: postgres, cache: valkey}`; a list for those that are called as the server. Each stack gets a user and a part of its own, and the service the variables to connect. Servers: postgres, valkey, mariadb, rabbitmq, nats, memcached, mail."),
         f("optional", Kind::Bool).doc("The service may be left out when its image is unavailable, or its registry refuses it."),
         f("trust", Kind::Bool).doc("The container trusts the platform's certificates: files in /etc/macula, and the variables by which programs find them."),
         f("once", Kind::Bool).doc("The service is a job: it runs to its end and is then done, even if nothing waits for it with `service_completed_successfully`."),
@@ -319,10 +322,34 @@ fn role(text: &str) -> Option<(String, String)> {
     problem(!first || !rest || text.len() > 63, text, "not a valid name for a database or its user", help)
 }
 
+/// `[postgres, valkey]`: each is called as the server.
+fn servers(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
+    let span = node.span;
+    let Value::List(items) = node.value else { return Some(node) };
+    let entries = items.into_iter().map(|item| {
+        (item.as_text().unwrap_or_default().to_owned(), {
+            let key = item.span;
+            Entry { key, node: item }
+        })
+    });
+    Some(Node::new(Value::Map(entries.collect()), span))
+}
+
+fn server(text: &str) -> Option<(String, String)> {
+    let known = Server::ALL.map(Server::name);
+    let help = suggestion(text, known);
+    problem(Server::find(text).is_none(), text, "not a server of the platform", &help)
+}
+
 /// What stands in front of the names of a database's variables.
 fn prefix(text: &str) -> Option<(String, String)> {
     let help = "use letters, digits and underscores, and no digit first";
     problem(!text.is_empty() && !is_variable(text), text, "not a valid beginning of a variable name", help)
+}
+
+fn is_need(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    name.len() <= 30 && is_variable(name) && name.bytes().all(plain)
 }
 
 /// The name of a variable: shells evaluate what `macula env` prints.
@@ -494,6 +521,21 @@ pub(in crate::config) fn build(
         profiles: node.texts("profile"),
         buckets: node.texts("buckets"),
         databases: node.items("databases").iter().filter_map(database).collect(),
+        needs: node
+            .entries("needs")
+            .filter(|(name, entry)| {
+                let valid = is_need(name);
+                if !valid {
+                    report.error_help(
+                        entry.key,
+                        format!("{path}.needs: `{name}` is not a valid name for what a service needs"),
+                        "use up to 30 lower-case letters, digits and underscores, and no digit first: variables begin with it",
+                    );
+                }
+                valid
+            })
+            .filter_map(|(name, entry)| Some((name.to_owned(), Server::find(entry.node.as_text()?)?)))
+            .collect(),
         build_note: node.get("build").and_then(|build| build.get_text("note")).map(str::to_owned),
         sources: node.texts("sources"),
         scale: node.get("scale").and_then(|scale| scale_of(scale, &path, report)),

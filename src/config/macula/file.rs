@@ -33,6 +33,7 @@ pub(in crate::config) static MACULA: Object = closed(
         f("profiles", Kind::TextOrTexts).doc("Active profiles, in addition to those of --profile: of the platform (core, observability, observability-no-socket, tools, cache; without any of them all but cache), and of Compose."),
         f("stacks", Kind::Short(paths, &Kind::List(&Kind::Path)))
             .doc("Stacks to run in addition to the built-in ones: Compose files, or folders with a compose.yaml."),
+        f("add", Kind::TextOrTexts).doc("Stacks of the catalog to run too: valkey, mariadb, rabbitmq, nats, memcached, mail, adminer. `macula add NAME` writes it; a service's `x-macula.needs` brings them without it."),
         f("discover", Kind::Bool)
             .doc("Whether the Compose file of the project folder is a stack: true unless a macula.yaml lies in the project."),
         f("built_in", Kind::Nullable(&Kind::Map(&Kind::Bool)))
@@ -201,6 +202,8 @@ pub(in crate::config) struct Settings {
     pub(in crate::config) domain: Option<String>,
     pub(in crate::config) profiles: Vec<(String, Span)>,
     pub(in crate::config) stacks: Vec<(PathBuf, Span)>,
+    /// Stacks of the catalogue.
+    pub(in crate::config) add: Vec<(String, Span)>,
     /// Whether the project's Compose file is a stack.
     pub(in crate::config) discover: Option<bool>,
     /// Whether a built-in stack is there, by its name.
@@ -329,6 +332,7 @@ fn settings(root: &Node) -> Settings {
             .iter()
             .filter_map(|node| Some((PathBuf::from(node.as_text()?), node.span)))
             .collect(),
+        add: root.items("add").iter().filter_map(|node| Some((node.as_text()?.to_owned(), node.span))).collect(),
         discover: root.get_bool("discover"),
         built_in: root
             .entries("built_in")

@@ -14,7 +14,11 @@ pub fn in_force(loaded: &Loaded) -> Value {
     let platform = &loaded.platform;
     let Settings { built_in, services, .. } = &loaded.settings;
     let span = |duration: std::time::Duration| format_duration(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX));
-    let shipped: Vec<&str> = render::stacks().iter().filter_map(|(file, _)| file.strip_suffix(".yaml")).collect();
+    let shipped: Vec<&str> = render::stacks()
+        .into_iter()
+        .chain(render::catalog())
+        .filter_map(|(file, _)| file.strip_suffix(".yaml"))
+        .collect();
     let stacks: Vec<String> = loaded
         .projects
         .iter()
@@ -45,6 +49,7 @@ pub fn in_force(loaded: &Loaded) -> Value {
         "name": platform.name,
         "domain": platform.domain,
         "profiles": loaded.profiles,
+        "add": loaded.settings.add.iter().map(|(name, _)| name).collect::<Vec<_>>(),
         "stacks": stacks,
         "built_in": built_in.iter().map(|(name, there, _)| (name.clone(), json!(there))).collect::<Map<_, _>>(),
         "services": services,

@@ -1,0 +1,61 @@
+use serde_json::json;
+
+use crate::config::{self, DiskFiles};
+
+use super::context::Context;
+use super::error::CliError;
+
+/// Write a macula.yaml for the project in this folder
+///
+/// Looks at the Compose files, .devcontainer, .env.example, .ddev, supabase/config.toml, Procfile, package.json and
+/// configurations of kind, k3d and ctlptl that lie here, and says what it took and what not. It never overwrites a
+/// file. A project with a Compose file alone needs none: `macula up` finds that by itself.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Print the file and write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What macula reads as its own, either way.
+const NAMES: [&str; 2] = ["macula.yaml", "macula.yml"];
+
+pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    let folder = std::env::current_dir().map_err(|error| CliError::io("find the current folder", &error))?;
+    for name in NAMES {
+        if !args.dry_run && context.host.exists(&folder.join(name)).await {
+            let error = CliError::conflict(format!("{name} exists, and `macula init` overwrites nothing"));
+            return Err(error.hint("`macula init --dry-run` shows what it would write"));
+        }
+    }
+    let project = config::look(&DiskFiles, &folder);
+    if !args.dry_run {
+        let path = folder.join(NAMES[0]);
+        let written = context.host.write(&path, project.text.as_bytes(), 0o644).await;
+        written.map_err(|error| CliError::io(format!("write {}", path.display()), &error))?;
+    }
+    if context.json() {
+        return context.print_json(&json!({
+            "file": NAMES[0],
+            "written": !args.dry_run,
+            "text": project.text,
+            "taken": project.taken,
+            "left": project.left,
+        }));
+    }
+    if args.dry_run {
+        return context.print(&project.text);
+    }
+    let mut text = format!("wrote {}\n", NAMES[0]);
+    for (title, lines) in [("took", &project.taken), ("left out", &project.left)] {
+        if !lines.is_empty() {
+            text.push_str(&format!("\n{title}\n"));
+            text.extend(lines.iter().map(|line| format!("  {line}\n")));
+        }
+    }
+    if project.taken.is_empty() {
+        text.push_str("\nnothing was found here that becomes part of the platform\n");
+    }
+    text.push_str("\n`macula up` starts it\n");
+    context.print(&context.typed(&text))
+}

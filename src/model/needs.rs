@@ -1,0 +1,100 @@
+//! `x-macula.needs`: what an application needs of the servers that the platform has for all.
+
+use serde::{Deserialize, Serialize};
+
+/// A server of the platform that gives each application a part of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Server {
+    Postgres,
+    Valkey,
+    Mariadb,
+    Rabbitmq,
+    Nats,
+    Memcached,
+    Mail,
+}
+
+impl Server {
+    pub const ALL: [Self; 7] =
+        [Self::Postgres, Self::Valkey, Self::Mariadb, Self::Rabbitmq, Self::Nats, Self::Memcached, Self::Mail];
+
+    /// As files have it; the names of the stack and of its service too.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Valkey => "valkey",
+            Self::Mariadb => "mariadb",
+            Self::Rabbitmq => "rabbitmq",
+            Self::Nats => "nats",
+            Self::Memcached => "memcached",
+            Self::Mail => "mail",
+        }
+    }
+
+    /// By its name, or by that of a program that speaks the same.
+    pub fn find(name: &str) -> Option<Self> {
+        let name = match name {
+            "postgresql" => "postgres",
+            "redis" => "valkey",
+            "mysql" => "mariadb",
+            "smtp" => "mail",
+            name => name,
+        };
+        Self::ALL.into_iter().find(|server| server.name() == name)
+    }
+}
+
+/// One need of a service: `cache: valkey`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerNeed {
+    /// What the service calls it, a lower-case name; its variables begin with it.
+    pub key: String,
+    pub server: Server,
+    /// The user, and what belongs to it: a database, a virtual host, an account. Made of the stack's name and the key.
+    pub user: String,
+    /// Of the logical database, for a server that numbers them: from 1.
+    pub number: u16,
+}
+
+/// The number of logical databases that the catalogue's Valkey has.
+pub const NUMBERED: u16 = 4096;
+
+impl ServerNeed {
+    /// `stack`: the application. Two services of it that call a need the same share it.
+    pub fn new(stack: &str, key: &str, server: Server) -> Self {
+        let plain = |text: &str| text.replace(|one: char| !one.is_ascii_alphanumeric(), "_").to_ascii_lowercase();
+        let mut user = format!("{}_{}", plain(stack), plain(key));
+        if !user.starts_with(|first: char| first.is_ascii_alphabetic()) {
+            user.insert_str(0, "app_");
+        }
+        // FNV-1a, which is the same on every machine
+        let hash = user.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        let number = u16::try_from(hash % u32::from(NUMBERED - 1)).unwrap_or_default() + 1;
+        Self { key: key.to_owned(), server, user, number }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_made_of_stack_and_key() {
+        let need = ServerNeed::new("my-shop", "cache", Server::Valkey);
+        assert_eq!(need.user, "my_shop_cache");
+        assert_eq!(need, ServerNeed::new("my-shop", "cache", Server::Valkey));
+        assert!((1..NUMBERED).contains(&need.number));
+        assert_eq!(ServerNeed::new("2048", "db", Server::Mariadb).user, "app_2048_db");
+    }
+
+    #[test]
+    fn servers_have_the_names_that_people_know_too() {
+        assert_eq!(Server::find("redis"), Some(Server::Valkey));
+        assert_eq!(Server::find("mysql"), Some(Server::Mariadb));
+        assert_eq!(Server::find("kafka"), None);
+        for server in Server::ALL {
+            assert_eq!(Server::find(server.name()), Some(server));
+        }
+    }
+}
