@@ -45,6 +45,7 @@ const ROOMS: &[(&str, &[(&str, u8)])] = &[(
     "app",
     &[
         ("choices", 0),
+        ("lease", 0),
         ("error", 0),
         ("state", 1),
         ("builds", 1),
@@ -66,6 +67,7 @@ const ROOMS: &[(&str, &[(&str, u8)])] = &[(
         ("records", 7),
         ("identity", 7),
         ("renewal", 7),
+        ("expiry", 7),
         ("cluster/follow", 7),
         ("cluster/content", 8),
         ("cluster/decide", 9),

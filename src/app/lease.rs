@@ -1,24 +1,10 @@
-//! A platform for a while: `up --lease 2h`, `up --lease-of PID`. The background process that answers for the names
-//! looks after it, and takes the platform down at the end as the user would: `macula down`, data stays.
+//! A platform for a while: `up --lease 2h`, `up --lease-of PID`.
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::Events;
-use crate::host::{Command, Host};
-use crate::model::PlatformName;
-
-use super::resolver::ResolverFiles;
-use super::{Error, State};
-
-/// How often the end is looked for.
-const LOOK: Duration = Duration::from_secs(2);
-/// A `down` that failed is tried again after this time.
-const AGAIN: Duration = Duration::from_secs(60);
+use crate::host::Host;
 
 /// How long a platform stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,52 +46,13 @@ async fn started(host: &dyn Host, pid: u32) -> Option<u64> {
 
 impl Lease {
     /// Why it is over; none: it is not.
-    async fn over(&self, host: &dyn Host) -> Option<String> {
+    pub(super) async fn over(&self, host: &dyn Host) -> Option<String> {
         if self.until.is_some_and(|until| until <= host.now()) {
             return Some("its time is over".to_owned());
         }
         let process = self.process.as_ref()?;
         (!process.is_there(host).await).then(|| format!("process {} has ended", process.pid))
     }
-}
-
-/// Looks after the leases of all platforms that the resolver knows, for ever.
-pub(super) async fn follow(host: Arc<dyn Host>, files: ResolverFiles, events: Events) {
-    let mut begun: BTreeMap<PlatformName, Instant> = BTreeMap::new();
-    loop {
-        tokio::time::sleep(LOOK).await;
-        let known = files.entries(&*host).await;
-        begun.retain(|platform, at| at.elapsed() < AGAIN && known.iter().any(|(name, _)| name == platform));
-        for (platform, _) in known {
-            match end(&*host, &platform).await {
-                Ok(Some(reason)) if !begun.contains_key(&platform) => {
-                    begun.insert(platform.clone(), Instant::now());
-                    match take_down(&*host, &platform).await {
-                        Ok(_) => events.info(format!("the lease of {platform} ends ({reason}): it is taken down")),
-                        Err(error) => {
-                            events.warn(format!("{platform} is not taken down at the end of its lease: {error}"))
-                        }
-                    }
-                }
-                Ok(_) => {}
-                Err(error) => events.warn(format!("the lease of {platform} cannot be read: {error}")),
-            }
-        }
-    }
-}
-
-async fn end(host: &dyn Host, platform: &PlatformName) -> Result<Option<String>, Error> {
-    match State::new(&host.folders().data, platform).lease(host).await? {
-        Some(lease) => Ok(lease.over(host).await),
-        None => Ok(None),
-    }
-}
-
-/// By a process of its own: the last platform's `down` ends the one that looks after it.
-async fn take_down(host: &dyn Host, platform: &PlatformName) -> Result<u32, crate::host::RunError> {
-    let log = State::new(&host.folders().data, platform).folder().join("lease.log");
-    let command = Command::new("/proc/self/exe", ["--name", platform.as_str(), "--progress", "plain", "down"]);
-    host.spawn_detached(&command, &log).await
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod commands;
 mod durations;
 mod engine_lock;
 mod error;
+mod expiry;
 mod exports;
 mod identity;
 mod lease;

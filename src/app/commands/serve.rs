@@ -26,7 +26,7 @@ use crate::app::resolver::{
     DEFAULT_PORT, FORMAT, LONGEST_LOG, Process, ResolverFiles, StartedBy, Wants, taken, usual_addresses,
 };
 use crate::app::state::write;
-use crate::app::{Error, cluster, identity, lease, renewal};
+use crate::app::{Error, cluster, expiry, identity, renewal};
 
 /// Where the counters are shown.
 pub const DEFAULT_METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(RESOLVER), 9153);
@@ -161,7 +161,7 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
         let shown = handle.encrypted().to_vec();
         tasks.push(tokio::spawn(identity::follow(Arc::clone(&host), files.clone(), shown, identities, events.clone())));
     }
-    tasks.push(tokio::spawn(lease::follow(Arc::clone(&host), files.clone(), events.clone())));
+    tasks.push(tokio::spawn(expiry::follow(Arc::clone(&host), files.clone(), events.clone())));
     tasks.push(tokio::spawn(renewal::follow(Arc::clone(&host), files.clone(), events.clone())));
     tasks.push(tokio::spawn(cluster::follow::follow(Arc::clone(&host), files.clone(), Arc::new(OverNetwork))));
     let process = Process {
