@@ -3,6 +3,7 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::config::{self, AddError, DiskFiles};
+use crate::model::macula;
 use crate::words;
 
 use super::context::{Context, StackOptions};
@@ -62,7 +63,7 @@ fn refused(error: AddError, path: &Path) -> CliError {
         AddError::Form => CliError::config(format!("{}: {error}", path.display()))
             .hint("write it on one line, as `add: [valkey, nats]`"),
         AddError::Yaml => {
-            CliError::config(format!("{}: {error}", path.display())).hint("`macula config show` says where")
+            CliError::config(format!("{}: {error}", path.display())).suggest(macula("config show").why("to see where"))
         }
     }
 }

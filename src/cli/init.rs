@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use crate::config::{self, DiskFiles};
+use crate::model::macula;
 
 use super::context::Context;
 use super::error::CliError;
@@ -25,7 +26,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     for name in NAMES {
         if !args.dry_run && context.host.exists(&folder.join(name)).await {
             let error = CliError::conflict(format!("{name} exists, and `macula init` overwrites nothing"));
-            return Err(error.hint("`macula init --dry-run` shows what it would write"));
+            return Err(error.suggest(macula("init --dry-run").why("to see what it would write")));
         }
     }
     let project = config::look(&DiskFiles, &folder);

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::app::{Lease, LeaseHolder, State};
 use crate::host::Host;
+use crate::model::macula;
 use crate::words;
 
 use super::context::Context;
@@ -44,7 +45,8 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         Action::Show => lease,
         Action::Extend { time } => {
             let Some(lease) = lease else {
-                return Err(CliError::usage(format!("{name} has no lease")).hint("`macula up --lease 2h` gives it one"));
+                return Err(CliError::usage(format!("{name} has no lease"))
+                    .suggest(macula("up --lease 2h").why("to give it one")));
             };
             let lease = Lease { until: Some(end(host, time)), ..lease };
             state.keep_lease(host, Some(&lease)).await?;
@@ -106,6 +108,6 @@ mod tests {
         let holder = LeaseHolder { pid: 7, started: None };
         assert_eq!(ends(&Lease { until: Some(160), process: None }, 100), "is taken down in 1m00s");
         let both = Lease { until: Some(90), process: Some(holder) };
-        assert_eq!(ends(&both, 100), "is taken down in 0s or when process 7 ends");
+        assert_eq!(ends(&both, 100), "is taken down in 0.0s or when process 7 ends");
     }
 }

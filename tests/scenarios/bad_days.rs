@@ -236,7 +236,7 @@ fn without_a_terminal_data_goes_only_with_yes() {
     platform.run("up").ok();
     let (before, db) = (platform.everything(), platform.container("db"));
     let done = platform.run("down --volumes");
-    done.exits(8).says("would be lost for good").says("down --volumes --yes");
+    done.exits(8).says("would be lost for good").says("`--yes` confirms that the data may go");
     assert_eq!(platform.everything(), before);
     assert_eq!(platform.container("db"), db);
     // without data to lose there is nothing to ask

@@ -202,9 +202,8 @@ fn killed_at_any_moment_up_converges_and_no_row_is_lost() {
     platform.run("doctor leftovers --fix --yes").ok();
     let left: Vec<_> = walk(&platform.data());
     assert!(
-        left.iter()
-            .all(|name| ["lock", "choices.json", "platform.json", "secrets.json", "ingress.pem"]
-                .contains(&name.as_str())),
+        left.iter().all(|name| ["lock", "choices.json", "platform.json", "secrets.json", "ingress.pem", "runs.json"]
+            .contains(&name.as_str())),
         "{left:?}"
     );
 }

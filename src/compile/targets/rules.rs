@@ -425,6 +425,7 @@ pub(super) static RULES: &[Rule] = &[
     rule("services.*.x-macula.sources", Lost("the image is pulled as it is named"), Lost("the image is pulled as it is named")),
     rule("services.*.x-macula.buckets", ONE_PLATFORM, ONE_PLATFORM),
     rule("services.*.x-macula.databases", ONE_PLATFORM, ONE_PLATFORM),
+    rule("services.*.x-macula.needs", ONE_PLATFORM, ONE_PLATFORM),
     rule("services.*.x-macula.optional", ONE_ENGINE, ONE_ENGINE),
     rule("services.*.x-macula.trust", ONE_PLATFORM, ONE_PLATFORM),
     rule("services.*.x-macula.once", As("a job"), As("a Job")),
