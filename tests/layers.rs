@@ -50,6 +50,7 @@ const ROOMS: &[(&str, &[(&str, u8)])] = &[(
         ("state", 1),
         ("builds", 1),
         ("apart", 1),
+        ("mounts", 1),
         ("durations", 1),
         ("session", 2),
         ("exports", 2),

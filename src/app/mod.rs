@@ -17,6 +17,7 @@ mod expiry;
 mod exports;
 mod identity;
 mod lease;
+mod mounts;
 mod owner;
 mod prepare;
 mod reach;
@@ -73,7 +74,7 @@ pub use prepare::{Consent, Prepared, Wanted, expected, prepare};
 pub use records::{Added, ListedRecord, add_record, list_records, remove_record};
 pub use resolver::{
     DnsStatus, DomainNames, Names, ResolverFiles, StartedBy, answers, connect as connect_resolver, ensure_process,
-    names_status, own_address as resolver_address, probe,
+    keep_serving, names_status, own_address as resolver_address, probe,
 };
 pub use session::Session;
 pub use state::State;

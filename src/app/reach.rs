@@ -51,29 +51,39 @@ pub(super) async fn choose(session: &Session, platform: &Platform) -> Result<Way
         Some(value) => ReachSetting::parse(&value).ok_or(Error::NoSuchWay { value })?,
         None => platform.reach,
     };
+    let home = match setting {
+        ReachSetting::Auto if facts.container_addresses => None,
+        ReachSetting::Only(Way::Published | Way::Relay) => None,
+        _ => home(&*engine, host).await,
+    };
     let way = match setting {
-        ReachSetting::Only(Way::Direct) if home(&*engine, host).await.is_none() => return Err(Error::NotInside),
+        ReachSetting::Only(Way::Direct) if home.is_none() => return Err(Error::NotInside),
         ReachSetting::Only(way) => way,
         ReachSetting::Auto if facts.container_addresses => Way::Published,
         // before the proof: what the engine publishes on its own machine does not arrive in one of its containers
-        ReachSetting::Auto if is_inside(&*engine, host).await => Way::Direct,
+        ReachSetting::Auto if is_inside(&*engine, home.as_deref()).await => Way::Direct,
         ReachSetting::Auto if facts.published && arrives(&*engine, host, &facts).await => Way::Published,
         ReachSetting::Auto => Way::Relay,
     };
     let folder = session.state(&platform.name).folder().to_owned();
     let known = Table::read(host, &folder).await;
     // nothing is written for the way that needs nothing
-    let recorded = known.as_ref().map_or(Way::Published, |table| table.way);
-    if recorded != way || (way == Way::Published && !facts.published && known.is_none()) {
-        keep(host, &folder, &Table::new(way, platform.name.network())).await?;
+    let wanted = Table {
+        home: home.filter(|_| way == Way::Direct).unwrap_or_default(),
+        ..Table::new(way, platform.name.network())
+    };
+    let same = known.as_ref().is_some_and(|known| (known.way, &known.home) == (way, &wanted.home));
+    let needless = way == Way::Published && facts.published && known.is_none();
+    if !same && !needless {
+        keep(host, &folder, &wanted).await?;
     }
     Ok(way)
 }
 
-/// This process runs in a container of the engine that has a network of its own.
-async fn is_inside(engine: &dyn Engine, host: &dyn Host) -> bool {
-    match home(engine, host).await {
-        Some(home) => attached(engine, &home).await.is_ok_and(|networks| !networks.is_empty()),
+/// This process's container has a network of its own.
+async fn is_inside(engine: &dyn Engine, home: Option<&str>) -> bool {
+    match home {
+        Some(home) => attached(engine, home).await.is_ok_and(|networks| !networks.is_empty()),
         None => false,
     }
 }
@@ -111,9 +121,8 @@ pub(super) async fn extend(session: &Session, survey: &Survey, plan: &mut Plan) 
     match table.way {
         Way::Published => {}
         Way::Direct => {
-            let home = home(engine, host).await.ok_or(Error::NotInside)?;
-            let attached = attached(engine, &home).await?;
-            plan::join(plan, &home, &attached, &there(networks, &survey.observed, plan));
+            let attached = attached(engine, &table.home).await?;
+            plan::join(plan, &table.home, &attached, &there(networks, &survey.observed, plan));
         }
         Way::Relay => {
             let image = OwnImage::of(host, &survey.facts).await?;

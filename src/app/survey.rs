@@ -26,6 +26,7 @@ use super::certificate::{self, Current};
 use super::choices::{Choices, Refused};
 use super::cluster::look::{ClusterLook, Sought};
 use super::exports::render_exports;
+use super::mounts;
 use super::owner::{self, Owner};
 use super::state::complete_secrets;
 use super::{Error, Session, State};
@@ -192,7 +193,10 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     problems.extend(chosen.leave_out(full, gone));
     problems.extend(too_old(full, &facts, &chosen));
     let left_out: BTreeSet<&str> = chosen.left_out.iter().map(|left| left.service.as_str()).collect();
-    let platform = without(full, &left_out);
+    let mut platform = without(full, &left_out);
+    if let Some(table) = &reach {
+        mounts::translate(&*engine, table, &mut platform).await?;
+    }
     let mut secrets = state.secrets(host).await?;
     let foreign = owner::other(Owner::read(host).await?.as_ref(), &full.name, &observed);
     if foreign.is_none() {

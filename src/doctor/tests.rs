@@ -393,7 +393,7 @@ async fn docker_context() {
     let behind = vec![attempt("tcp://docker:2376", Source::DockerHost, behind)];
     assert_snapshot!(without_engine(FakeHost::new(), behind).find("docker-context").await, @r#"
     failed: docker-context: DOCKER_HOST names tcp://docker:2376: engines behind TLS are not supported
-      fix: bring the engine's socket here with `ssh -fNL /tmp/docker.sock:/var/run/docker.sock HOST`, and set DOCKER_HOST=unix:///tmp/docker.sock; or in a CI job whose engine is a service, switch TLS off for both: DOCKER_TLS_CERTDIR="", DOCKER_HOST=tcp://docker:2375, and no DOCKER_TLS_VERIFY
+      fix: set DOCKER_TLS_VERIFY=1, and DOCKER_CERT_PATH to the folder with the engine's ca.pem and your cert.pem and key.pem
     "#);
     assert_snapshot!(case(FakeHost::new()).find("docker-context").await, @"ok: docker-context: unix:///var/run/docker.sock (Docker) is on this machine");
 }

@@ -49,7 +49,7 @@ pub enum Refusal {
     },
     /// It takes the connection and says nothing: it hangs.
     Silent(String),
-    /// It is reached in a way that macula does not know: through TLS or ssh.
+    /// It speaks TLS, and nothing says with which keys.
     Unsupported(String),
     Other(String),
 }
@@ -59,24 +59,11 @@ impl Refusal {
     pub fn ways_round(&self) -> &'static [&'static str] {
         match self {
             Self::Unsupported(_) => &[
-                "bring the engine's socket here with `ssh -fNL /tmp/docker.sock:/var/run/docker.sock HOST`, and set \
-                 DOCKER_HOST=unix:///tmp/docker.sock",
-                "in a CI job whose engine is a service, switch TLS off for both: DOCKER_TLS_CERTDIR=\"\", \
-                 DOCKER_HOST=tcp://docker:2375, and no DOCKER_TLS_VERIFY",
+                "set DOCKER_TLS_VERIFY=1, and DOCKER_CERT_PATH to the folder with the engine's ca.pem and your cert.pem and key.pem",
             ],
             _ => &[],
         }
     }
-}
-
-/// Why an endpoint cannot be used, by its scheme.
-fn unsupported(endpoint: &str) -> Option<Refusal> {
-    let way = match endpoint.split_once("://")?.0 {
-        "ssh" => "ssh",
-        "https" => "TLS",
-        _ => return None,
-    };
-    Some(Refusal::Unsupported(format!("engines behind {way} are not supported")))
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,10 +110,10 @@ pub async fn discover(host: &dyn Host) -> (Discovery, Option<Arc<dyn Engine>>) {
     let mut discovery = Discovery::default();
     let configuration = Configuration::read(host).await;
     let candidates = candidates(host, &configuration).await;
-    for Candidate { source, endpoint, trouble } in candidates {
+    for Candidate { source, endpoint, keys, trouble } in candidates {
         let result = match trouble {
             Some(refusal) => Err(refusal),
-            None => match Docker::reach(&endpoint).await {
+            None => match Docker::reach(&endpoint, keys.as_deref()).await {
                 Ok(docker) => Ok(docker),
                 Err(error) => Err(refusal(host, &endpoint, error).await),
             },
@@ -148,6 +135,8 @@ struct Candidate {
     source: Source,
     /// Empty when the context that is meant does not say.
     endpoint: String,
+    /// The folder of the keys with which it is asked, where it is behind TLS.
+    keys: Option<PathBuf>,
     /// It is meant, and cannot be used.
     trouble: Option<Refusal>,
 }
@@ -155,20 +144,19 @@ struct Candidate {
 async fn candidates(host: &dyn Host, configuration: &Configuration) -> Vec<Candidate> {
     let set = |name: &str| host.env(name).filter(|value| !value.is_empty());
     if let Some(endpoint) = set("DOCKER_HOST") {
-        let tls = set("DOCKER_TLS_VERIFY").is_some() && !endpoint.starts_with("unix://");
-        let tls = tls.then(|| {
-            Refusal::Unsupported("DOCKER_TLS_VERIFY is set, and engines behind TLS are not supported".to_owned())
-        });
-        let trouble = unsupported(&endpoint).or(tls);
-        return vec![Candidate { source: Source::DockerHost, endpoint, trouble }];
+        // as Docker's client: the variable says so, and not the scheme
+        let tls = (set("DOCKER_TLS_VERIFY").or_else(|| set("DOCKER_TLS"))).filter(|_| endpoint.starts_with("tcp://"));
+        let folder = || set("DOCKER_CERT_PATH").map_or_else(|| configuration.folder.clone(), PathBuf::from);
+        let keys = tls.map(|_| folder());
+        return vec![Candidate { source: Source::DockerHost, endpoint, keys, trouble: None }];
     }
     let context = set("DOCKER_CONTEXT").or_else(|| configuration.current_context.clone());
     if let Some(context) = context.filter(|context| !context.is_empty() && context != DEFAULT_CONTEXT) {
-        let (endpoint, trouble) = match configuration.endpoint_of(host, &context).await {
-            Ok(endpoint) => (endpoint.clone(), unsupported(&endpoint)),
-            Err(why) => (String::new(), Some(why)),
+        let (endpoint, keys, trouble) = match configuration.endpoint_of(host, &context).await {
+            Ok((endpoint, keys)) => (endpoint, keys, None),
+            Err(why) => (String::new(), None, Some(why)),
         };
-        return vec![Candidate { source: Source::Context(context), endpoint, trouble }];
+        return vec![Candidate { source: Source::Context(context), endpoint, keys, trouble }];
     }
     let runtime = set("XDG_RUNTIME_DIR").unwrap_or_else(|| format!("/run/user/{}", host.facts().uid));
     let mut places = vec![
@@ -184,7 +172,8 @@ async fn candidates(host: &dyn Host, configuration: &Configuration) -> Vec<Candi
     }
     places.push((Source::PodmanRootful, "/run/podman/podman.sock".to_owned()));
     places.push((Source::PodmanRootless, format!("{runtime}/podman/podman.sock")));
-    let candidate = |(source, path)| Candidate { source, endpoint: format!("unix://{path}"), trouble: None };
+    let candidate =
+        |(source, path)| Candidate { source, endpoint: format!("unix://{path}"), keys: None, trouble: None };
     places.into_iter().map(candidate).collect()
 }
 
@@ -199,7 +188,7 @@ async fn refusal(host: &dyn Host, endpoint: &str, error: ConnectError) -> Refusa
         ConnectError::TooOld(api) => Refusal::TooOld { api },
         ConnectError::Silent(message) => Refusal::Silent(message),
         ConnectError::Other(message) if message.contains("HTTP request to an HTTPS server") => {
-            Refusal::Unsupported("the engine speaks TLS, which is not supported".to_owned())
+            Refusal::Unsupported("the engine speaks TLS, and nothing says with which keys".to_owned())
         }
         ConnectError::Other(message) => Refusal::Other(message),
     }
@@ -272,7 +261,8 @@ impl Configuration {
         logins.map(|(host, login)| (host.clone(), login.auth.clone())).collect()
     }
 
-    async fn endpoint_of(&self, host: &dyn Host, context: &str) -> Result<String, Refusal> {
+    /// The endpoint of a context, and the folder of its keys where it wants TLS.
+    async fn endpoint_of(&self, host: &dyn Host, context: &str) -> Result<(String, Option<PathBuf>), Refusal> {
         let folder = words::hex(Sha256::digest(context.as_bytes()));
         let path = self.folder.join("contexts").join("meta").join(&folder).join("meta.json");
         let place = path.display();
@@ -284,17 +274,14 @@ impl Configuration {
         if endpoint.is_empty() {
             return Err(other(format!("names no engine ({place})")));
         }
-        if self.keys_of(host, &folder).await {
-            let what = format!("the Docker context `{context}` needs TLS, which is not supported ({endpoint})");
-            return Err(Refusal::Unsupported(what));
-        }
-        Ok(endpoint)
+        Ok((endpoint, self.keys_of(host, &folder).await))
     }
 
     /// A context with keys wants TLS.
-    async fn keys_of(&self, host: &dyn Host, context: &str) -> bool {
+    async fn keys_of(&self, host: &dyn Host, context: &str) -> Option<PathBuf> {
         let keys = self.folder.join("contexts").join("tls").join(context).join("docker");
-        host.list(&keys).await.is_ok_and(|names| !names.is_empty())
+        let there = host.list(&keys).await.is_ok_and(|names| !names.is_empty());
+        there.then_some(keys)
     }
 }
 

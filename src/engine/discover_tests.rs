@@ -231,7 +231,7 @@ async fn a_context_is_looked_up_and_is_the_only_one_tried() {
         host.env("DOCKER_CONTEXT", "gone"),
         Desk::default().file(config, r#"{"currentContext":"lab"}"#).file(meta("lab"), "{"),
         Desk::default().file(config, r#"{"currentContext":"lab"}"#).file(meta("lab"), "{}"),
-        Desk::default().env("DOCKER_HOST", "ssh://me@there"),
+        Desk::default().env("DOCKER_HOST", "ssh://-oProxyCommand=x"),
         Desk::default().env("DOCKER_HOST", "tcp://10.0.0.1:2376").env("DOCKER_TLS_VERIFY", "1"),
     ];
     let mut lines = Vec::new();
@@ -246,8 +246,8 @@ async fn a_context_is_looked_up_and_is_the_only_one_tried() {
     Context("gone")  Err(Other("the Docker context `gone` cannot be read (/home/me/.docker/contexts/meta/<gone>/meta.json: entity not found)"))
     Context("lab")  Err(Other("the Docker context `lab` is damaged (/home/me/.docker/contexts/meta/<lab>/meta.json: EOF while parsing an object at line 1 column 1)"))
     Context("lab")  Err(Other("the Docker context `lab` names no engine (/home/me/.docker/contexts/meta/<lab>/meta.json)"))
-    DockerHost ssh://me@there Err(Unsupported("engines behind ssh are not supported"))
-    DockerHost tcp://10.0.0.1:2376 Err(Unsupported("DOCKER_TLS_VERIFY is set, and engines behind TLS are not supported"))
+    DockerHost ssh://-oProxyCommand=x Err(Other("`ssh://-oProxyCommand=x` names no host"))
+    DockerHost tcp://10.0.0.1:2376 Err(Other("/home/me/.docker/ca.pem: No such file or directory (os error 2)"))
     "#);
     server.abort();
 }

@@ -173,6 +173,12 @@ pub trait Containers: Send + Sync {
         Ok(None)
     }
 
+    /// Where a container has files and folders of the engine's machine: the path in it, and the one there.
+    async fn mounts(&self, container: &str) -> Result<Vec<(PathBuf, PathBuf)>, EngineError> {
+        let _ = container;
+        Ok(Vec::new())
+    }
+
     /// All containers, running or not, that bear this label (`key` or `key=value`), whoever's.
     async fn labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError>;
     /// The name of each container with this label (`key=value`) whose state or health changes from now on.

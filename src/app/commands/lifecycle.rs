@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use crate::app::survey::survey;
 use crate::app::{Error, Session};
 use crate::config::Loaded;
-use crate::model::{ContainerSpec, Observed, PlatformName, label};
+use crate::daemon::reach::Table;
+use crate::model::{ContainerSpec, Observed, PlatformName, Way, label};
 use crate::observe;
 use crate::plan::{self, Plan};
 
@@ -69,7 +70,11 @@ pub async fn lifecycle(
         }
     }
     state.keep_stopped(session.host(), stopped).await?;
-    let tools = session.tools(engine.clone(), engine.facts().await?);
+    let mut facts = engine.facts().await?;
+    if let Some(table) = Table::read(session.host(), state.folder()).await {
+        facts.published = table.way == Way::Published;
+    }
+    let tools = session.tools(engine.clone(), facts);
     session.carry_out(platform, &plan, tools).await?;
     Ok(plan)
 }

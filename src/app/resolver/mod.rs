@@ -17,17 +17,18 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::compile::{RESOLVER, feed, gateway, resolver_metrics, zone};
+use crate::daemon::reach::Table;
 use crate::dns::install::{self, InstallError};
 use crate::dns::{Client, ControlError, Listen, Status, ZoneEntry, ask};
 use crate::host::{Command, Host, Lock, Unmet, holders, until};
-use crate::model::{DnsSettings, MaculaCommand, Platform, PlatformName, Protocol, Remedy, View, macula};
+use crate::model::{DnsSettings, MaculaCommand, Platform, PlatformName, Protocol, Remedy, View, Way, macula};
 
 use super::error::ResolverError;
 use super::state::{read, write};
@@ -38,6 +39,9 @@ use super::{Error, Session};
 const SHORT: Duration = Duration::from_millis(10);
 /// How long a new one may take until it answers.
 const START: Duration = Duration::from_secs(5);
+/// Looks at a process that is to be started again when it was killed, and how often it may be soon after its start.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+const TOO_OFTEN: u32 = 5;
 /// For the first look at PowerDNS.
 const FED: Duration = Duration::from_secs(1);
 /// Until an old one has gone.
@@ -349,7 +353,12 @@ async fn start(session: &Session, files: &ResolverFiles) -> Result<Client, Error
     let _ = host.keep_end(&log, LONGEST_LOG).await;
     let before = host.read(&log).await.map(|text| text.len()).unwrap_or_default();
     let program = session.program.to_string_lossy().into_owned();
-    let command = Command::new(program, ["dns", "serve", "--started-by=up"]).bind_only();
+    let mut words = vec!["dns", "serve", "--started-by=up"];
+    if passes_on(host).await {
+        // nothing is reached without it
+        words.push("--keep");
+    }
+    let command = Command::new(program, words).bind_only();
     let pid = host.spawn_detached(&command, &log).await?;
     if let Some(client) = answering(session, &files.control(), || host.alive(pid)).await {
         return Ok(client);
@@ -360,6 +369,41 @@ async fn start(session: &Session, files: &ResolverFiles) -> Result<Client, Error
     let text = host.read(&log).await.unwrap_or_default();
     let said = String::from_utf8_lossy(text.get(before..).unwrap_or_default()).into_owned();
     Err(not_started(files, reason(&said)))
+}
+
+/// Whether the addresses of any platform lead through the background process.
+async fn passes_on(host: &dyn Host) -> bool {
+    let data = host.folders().data;
+    for name in host.list(&data).await.unwrap_or_default() {
+        if Table::read(host, &data.join(name)).await.is_some_and(|table| table.way != Way::Published) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Starts the background process again whenever it was killed, until it ends by itself.
+pub async fn keep_serving(host: &dyn Host, program: &Path, cancel: &CancellationToken) -> Result<(), Error> {
+    let files = ResolverFiles::of(host);
+    let program = program.to_string_lossy().into_owned();
+    let command = Command::new(program, ["dns", "serve", "--started-by=up"]).bind_only();
+    let mut soon = 0;
+    loop {
+        let begun = Instant::now();
+        let pid = host.spawn_detached(&command, &files.log()).await?;
+        while host.alive(pid) {
+            tokio::select! {
+                () = tokio::time::sleep(BETWEEN_LOOKS) => {}
+                () = cancel.cancelled() => return Ok(()),
+            }
+        }
+        // one that ended by itself has removed its file, and one that never came up has not written it
+        let killed = files.last_process(host).await.is_some_and(|process| process.pid == pid);
+        soon = if begun.elapsed() < START { soon + 1 } else { 0 };
+        if !killed || soon > TOO_OFTEN {
+            return Ok(());
+        }
+    }
 }
 
 /// The error in what it said; what stands before and after it is for the log.

@@ -56,6 +56,9 @@ pub struct Args {
     /// Who stops it again
     #[arg(long, value_enum, default_value_t = Starter::Hand, hide = true)]
     started_by: Starter,
+    /// Start it again whenever it was killed
+    #[arg(long, hide = true)]
+    keep: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -66,6 +69,10 @@ enum Starter {
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    if args.keep {
+        let session = context.session_without_engine("dns serve");
+        return Ok(app::keep_serving(&*context.host, &session.program, &context.cancel).await?);
+    }
     let by_hand = args.started_by == Starter::Hand;
     let options = ServeOptions {
         listen: args.listen,

@@ -57,6 +57,9 @@ pub struct Table {
     pub gateway: Ipv4Addr,
     /// The container that dials. Empty: none is needed.
     pub relay: String,
+    /// This process's own container, where the way is direct.
+    #[serde(default)]
+    pub home: String,
     pub forwards: Vec<Forward>,
 }
 
@@ -68,6 +71,7 @@ impl Table {
             network: network.into(),
             gateway: Ipv4Addr::UNSPECIFIED,
             relay: String::new(),
+            home: String::new(),
             forwards: Vec::new(),
         }
     }

@@ -1,7 +1,7 @@
 //! Reaching an engine and learning what it is.
 
 use std::io;
-use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use bollard::errors::Error;
 
 use super::super::EngineError;
 use super::answers::{Bridge, Component, Info, PodmanInfo, Version, get};
+use super::dial::{self, Endpoint};
 use super::version::{ApiVersion, spoken};
 use super::{Docker, errors};
 use crate::model::{EngineKind, FIRST_FORMAT, Facts, FormatVersion, NameServer, Traits};
@@ -41,70 +42,43 @@ impl std::fmt::Display for ConnectError {
     }
 }
 
-/// Where an engine listens.
-#[derive(Debug)]
-pub(super) enum Endpoint {
-    Unix(String),
-    Tcp(String),
-}
-
-impl Endpoint {
-    /// A socket file, or an address of the loopback interface: as far as one can tell, the engine
-    /// publishes where we are.
-    fn is_near(&self) -> bool {
-        match self {
-            Self::Unix(_) => true,
-            Self::Tcp(address) => {
-                let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
-                let host = host.trim_start_matches('[').trim_end_matches(']');
-                host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-            }
-        }
-    }
-
-    fn parse(text: &str) -> Result<Self, ConnectError> {
-        let (scheme, rest) = text.split_once("://").unwrap_or(("unix", text));
-        match scheme {
-            "unix" if !rest.is_empty() => Ok(Self::Unix(rest.to_owned())),
-            "tcp" | "http" => {
-                let address = rest.trim_end_matches('/');
-                // a port is not always given: 2375 is the one without TLS
-                let has_port = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-                Ok(Self::Tcp(if has_port { address.to_owned() } else { format!("{address}:2375") }))
-            }
-            _ => Err(ConnectError::Other(format!("`{text}` is not supported: use unix://PATH or tcp://HOST:PORT"))),
-        }
-    }
-}
-
 impl Docker {
-    /// Connects to `unix:///path` or `tcp://host:port`, agrees on a version of the API and asks
+    /// Connects to `unix:///path`, `tcp://host:port` or `ssh://host`, agrees on a version of the API and asks
     /// what the engine is. Gives up after 13 seconds.
     pub async fn connect(endpoint: &str) -> Result<Self, EngineError> {
-        Self::reach(endpoint).await.map_err(|error| EngineError::Unreachable { tried: format!("{endpoint}: {error}") })
+        Self::reach(endpoint, None)
+            .await
+            .map_err(|error| EngineError::Unreachable { tried: format!("{endpoint}: {error}") })
     }
 
-    pub(in super::super) async fn reach(endpoint: &str) -> Result<Self, ConnectError> {
-        Self::reach_within(endpoint, FIRST_ANSWER).await
+    /// `keys`: the folder of those with which an engine behind TLS is asked.
+    pub(in super::super) async fn reach(endpoint: &str, keys: Option<&Path>) -> Result<Self, ConnectError> {
+        Self::reach_within(endpoint, keys, FIRST_ANSWER).await
     }
 
-    async fn reach_within(endpoint: &str, first_answer: Duration) -> Result<Self, ConnectError> {
-        let parsed = Endpoint::parse(endpoint)?;
+    async fn reach_within(endpoint: &str, keys: Option<&Path>, first_answer: Duration) -> Result<Self, ConnectError> {
+        let parsed = Endpoint::parse(endpoint, keys).map_err(|error| ConnectError::Other(error.to_string()))?;
+        let parsed = Arc::new(parsed);
         // opened once by hand: the operating system's own word on why not is lost in the client
-        let opened = tokio::time::timeout(OPEN, async {
-            match &parsed {
-                Endpoint::Unix(path) => tokio::net::UnixStream::connect(path).await.map(drop),
-                Endpoint::Tcp(address) => tokio::net::TcpStream::connect(address).await.map(drop),
-            }
-        });
+        let opened = tokio::time::timeout(OPEN, parsed.open());
         match opened.await {
-            Ok(Ok(())) => {}
+            Ok(Ok(_)) => {}
             Ok(Err(error)) => return Err(ConnectError::Io(error)),
             Err(_) => return Err(ConnectError::Other(format!("no connection within {OPEN:?}"))),
         }
-        let client = match &parsed {
+        let client = match &*parsed {
             Endpoint::Unix(path) => bollard::Docker::connect_with_unix(path, NEVER, bollard::API_DEFAULT_VERSION),
             Endpoint::Tcp(address) => bollard::Docker::connect_with_http(address, NEVER, bollard::API_DEFAULT_VERSION),
+            Endpoint::Tls(..) | Endpoint::Ssh(_) => {
+                let endpoint = Arc::clone(&parsed);
+                let transport = move |asked| dial::request(Arc::clone(&endpoint), asked);
+                bollard::Docker::connect_with_custom_transport(
+                    transport,
+                    Some("http://docker"),
+                    NEVER,
+                    bollard::API_DEFAULT_VERSION,
+                )
+            }
         };
         let client = client.map_err(|error| ConnectError::Other(error.to_string()))?;
         let asked = async {
@@ -129,7 +103,7 @@ impl Docker {
         let here = ThisMachine { bridge: bridge.and_then(|bridge| is_here(&bridge)), ..this_machine() };
         let facts = facts(&version, &info, own.as_ref(), api, &parsed, &here);
         let client = client.with_request_modifier(move |request| spoken(request, api));
-        let endpoint = Arc::new(parsed);
+        let endpoint = parsed;
         Ok(Self { client, api, endpoint, facts: Arc::new(facts), started, credentials: Arc::default() })
     }
 }
@@ -212,7 +186,7 @@ fn facts(
     let desktop = info.operating_system.contains("Docker Desktop");
     let socket = match endpoint {
         Endpoint::Unix(path) => Some(path.clone()),
-        Endpoint::Tcp(_) => None,
+        _ => None,
     };
     let near = endpoint.is_near();
     // an engine in a virtual machine or in another network has addresses that lead nowhere here
@@ -305,7 +279,7 @@ mod tests {
     }
 
     fn of(version: &Version, info: &Info, own: Option<&PodmanInfo>, endpoint: &str, here: &ThisMachine) -> Facts {
-        facts(version, info, own, ApiVersion(1, 48), &Endpoint::parse(endpoint).unwrap(), here)
+        facts(version, info, own, ApiVersion(1, 48), &Endpoint::parse(endpoint, None).unwrap(), here)
     }
 
     fn podman() -> Version {
@@ -397,7 +371,7 @@ mod tests {
         let path = folder.path().join("hung.sock");
         let _listener = UnixListener::bind(&path).unwrap();
         let endpoint = format!("unix://{}", path.display());
-        let error = Docker::reach_within(&endpoint, Duration::from_millis(20)).await.unwrap_err();
+        let error = Docker::reach_within(&endpoint, None, Duration::from_millis(20)).await.unwrap_err();
         assert_eq!(error.to_string(), "no answer within 20ms");
     }
 }

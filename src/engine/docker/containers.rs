@@ -1,6 +1,7 @@
 //! The life of a container.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -75,6 +76,14 @@ impl Containers for Docker {
 
     async fn environment(&self, container: &str) -> Result<Option<Vec<String>>, EngineError> {
         Ok(self.raw_inspect(container).await?.config.env)
+    }
+
+    async fn mounts(&self, container: &str) -> Result<Vec<(PathBuf, PathBuf)>, EngineError> {
+        let mounts = self.raw_inspect(container).await?.mounts.unwrap_or_default();
+        // a volume of another driver may have no path
+        let there =
+            mounts.into_iter().filter(|mount| mount.source.starts_with('/') && mount.destination.starts_with('/'));
+        Ok(there.map(|mount| (mount.destination.into(), mount.source.into())).collect())
     }
 
     async fn labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError> {

@@ -20,6 +20,7 @@ mod connect;
 mod container_files;
 mod containers;
 mod context;
+mod dial;
 mod errors;
 mod exec;
 mod exec_attached;
@@ -52,7 +53,7 @@ const CHANGE: Duration = Duration::from_secs(180);
 pub struct Docker {
     client: bollard::Docker,
     api: ApiVersion,
-    endpoint: Arc<connect::Endpoint>,
+    endpoint: Arc<dial::Endpoint>,
     facts: Arc<Facts>,
     started: Option<String>,
     /// Registry host -> `user:password` in base64, as in the client's configuration.

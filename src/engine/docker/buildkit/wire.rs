@@ -1,28 +1,19 @@
 //! A connection to the engine that is taken over: what follows its answer is HTTP/2.
 
 use std::io;
-use std::pin::Pin;
 
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::super::Docker;
-use super::super::connect::Endpoint;
 use super::super::version::versioned_path;
-
-trait Stream: AsyncRead + AsyncWrite + Send {}
-impl<T: AsyncRead + AsyncWrite + Send> Stream for T {}
 
 /// Asks the engine at `path` to speak HTTP/2 from now on.
 pub(super) async fn take_over(docker: &Docker, path: &str, headers: &[(&str, String)]) -> io::Result<Upgraded> {
-    let stream: Pin<Box<dyn Stream>> = match &*docker.endpoint {
-        Endpoint::Unix(path) => Box::pin(tokio::net::UnixStream::connect(path).await?),
-        Endpoint::Tcp(address) => Box::pin(tokio::net::TcpStream::connect(address).await?),
-    };
+    let stream = docker.endpoint.open().await?;
     let (mut client, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     tokio::spawn(connection.with_upgrades());

@@ -1,0 +1,296 @@
+//! Connections to an engine, each opened by itself: to a socket, over TCP, through TLS with the keys that Docker's
+//! client takes, or through the system's `ssh`, which starts `docker system dial-stdio` on the other side.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+use std::pin::Pin;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bollard::BollardRequest;
+use bollard::errors::Error;
+use hyper::Response;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio_rustls::TlsConnector;
+
+/// Of what `ssh` says when it fails.
+const SAID: u64 = 4 << 10;
+
+/// A connection, whatever it goes through.
+pub(super) type Stream = Pin<Box<dyn ReadWrite>>;
+
+pub(super) trait ReadWrite: AsyncRead + AsyncWrite + Send {}
+impl<T: AsyncRead + AsyncWrite + Send> ReadWrite for T {}
+
+/// Where an engine listens.
+#[derive(Debug, Clone)]
+pub(super) enum Endpoint {
+    Unix(String),
+    Tcp(String),
+    /// `host:port`, and how to speak to it.
+    Tls(String, Tls),
+    /// What `ssh` is called with, without the command.
+    Ssh(Vec<String>),
+}
+
+/// What the other side must be, and who we are.
+#[derive(Clone)]
+pub(super) struct Tls {
+    config: Arc<ClientConfig>,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tls")
+    }
+}
+
+impl Tls {
+    /// From the files of Docker's client: ca.pem, cert.pem and key.pem. Only that authority is trusted.
+    pub fn from_keys(folder: &Path) -> io::Result<Self> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            std::fs::read(&path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+        };
+        let bad = |name: &str, what: &dyn std::fmt::Display| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("{}: {what}", folder.join(name).display()))
+        };
+        let mut roots = RootCertStore::empty();
+        for root in CertificateDer::pem_slice_iter(&read("ca.pem")?) {
+            roots.add(root.map_err(|error| bad("ca.pem", &error))?).map_err(|error| bad("ca.pem", &error))?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_root_certificates(roots);
+        // an engine may ask for nothing but its own name
+        let config = match (read("cert.pem"), read("key.pem")) {
+            (Err(error), _) | (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+                builder.with_no_client_auth()
+            }
+            (chain, key) => {
+                let chain = CertificateDer::pem_slice_iter(&chain?).collect::<Result<Vec<_>, _>>();
+                let chain = chain.map_err(|error| bad("cert.pem", &error))?;
+                let key = PrivateKeyDer::from_pem_slice(&key?).map_err(|error| bad("key.pem", &error))?;
+                builder.with_client_auth_cert(chain, key).map_err(|error| bad("cert.pem", &error))?
+            }
+        };
+        Ok(Self { config: Arc::new(config) })
+    }
+}
+
+impl Endpoint {
+    /// `unix:///path`, `tcp://host:port` (through TLS with the keys in `keys`), `ssh://user@host:port`.
+    pub fn parse(text: &str, keys: Option<&Path>) -> io::Result<Self> {
+        let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
+        let (scheme, rest) = text.split_once("://").unwrap_or(("unix", text));
+        match scheme {
+            "unix" if !rest.is_empty() => Ok(Self::Unix(rest.to_owned())),
+            "tcp" | "http" | "https" => {
+                let address = rest.trim_end_matches('/');
+                let has_port = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+                let address = |usual: u16| if has_port { address.to_owned() } else { format!("{address}:{usual}") };
+                match keys {
+                    Some(keys) => Ok(Self::Tls(address(2376), Tls::from_keys(keys)?)),
+                    None if scheme == "https" => Err(invalid(format!(
+                        "`{text}` needs keys: set DOCKER_TLS_VERIFY=1, and DOCKER_CERT_PATH to the folder that has them"
+                    ))),
+                    None => Ok(Self::Tcp(address(2375))),
+                }
+            }
+            "ssh" => ssh_words(rest).map(Self::Ssh).ok_or_else(|| invalid(format!("`{text}` names no host"))),
+            _ => {
+                Err(invalid(format!("`{text}` is not supported: use unix://PATH, tcp://HOST:PORT or ssh://USER@HOST")))
+            }
+        }
+    }
+
+    /// A socket file, or an address of the loopback interface: as far as one can tell, the engine publishes where
+    /// we are.
+    pub fn is_near(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Tcp(address) | Self::Tls(address, _) => {
+                let host = host_of(address);
+                host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+            }
+            Self::Ssh(_) => false,
+        }
+    }
+
+    pub async fn open(&self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Unix(path) => Box::pin(UnixStream::connect(path).await?),
+            Self::Tcp(address) => Box::pin(TcpStream::connect(address).await?),
+            Self::Tls(address, tls) => {
+                let name = ServerName::try_from(host_of(address).to_owned()).map_err(io::Error::other)?;
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                Box::pin(TlsConnector::from(Arc::clone(&tls.config)).connect(name, stream).await?)
+            }
+            Self::Ssh(words) => Box::pin(Ssh::start(words)?),
+        })
+    }
+}
+
+fn host_of(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// `[user@]host[:port]`, as arguments. What looks like an option is none.
+fn ssh_words(target: &str) -> Option<Vec<String>> {
+    let target = target.trim_end_matches('/');
+    let (user, host) = match target.rsplit_once('@') {
+        Some((user, host)) => (Some(user), host),
+        None => (None, target),
+    };
+    let (host, port) = match host.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() => (host, Some(port)),
+        _ => (host, None),
+    };
+    let plain = |word: &str| !word.is_empty() && !word.starts_with('-') && !word.contains(char::is_whitespace);
+    if !plain(host) || host.contains('/') || user.is_some_and(|user| !plain(user)) {
+        return None;
+    }
+    // nobody is asked for a password: there are many connections, and one question for each would be no help
+    let mut words = vec!["-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"];
+    // one connection of ssh for all of ours, and for those of the next command
+    words.extend(["-o", "ControlMaster=auto", "-o", "ControlPath=~/.ssh/macula-%C", "-o", "ControlPersist=60"]);
+    words.extend(user.iter().flat_map(|user| ["-l", *user]));
+    words.extend(port.iter().flat_map(|port| ["-p", *port]));
+    words.extend(["--", host]);
+    Some(words.into_iter().map(str::to_owned).collect())
+}
+
+/// The other side's standard input and output. What it says when it ends without a word of the engine's is the
+/// error.
+struct Ssh {
+    child: Child,
+    input: ChildStdin,
+    output: ChildStdout,
+    heard: bool,
+    said: Option<Pin<Box<dyn Future<Output = String> + Send>>>,
+}
+
+impl Ssh {
+    fn start(words: &[String]) -> io::Result<Self> {
+        let mut command = Command::new("ssh");
+        command.args(words).args(["docker", "system", "dial-stdio"]).kill_on_drop(true);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let missing = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let input = child.stdin.take().ok_or_else(missing)?;
+        let output = child.stdout.take().ok_or_else(missing)?;
+        let said = child.stderr.take().map(|stderr| {
+            let said = async move {
+                let mut text = Vec::new();
+                let _ = stderr.take(SAID).read_to_end(&mut text).await;
+                String::from_utf8_lossy(&text).trim().to_owned()
+            };
+            Box::pin(said) as Pin<Box<dyn Future<Output = String> + Send>>
+        });
+        Ok(Self { child, input, output, heard: false, said })
+    }
+}
+
+impl AsyncRead for Ssh {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = std::task::ready!(Pin::new(&mut self.output).poll_read(cx, buffer));
+        if read.is_err() || buffer.filled().len() > before {
+            self.heard |= read.is_ok();
+            return Poll::Ready(read);
+        }
+        match self.said.take() {
+            Some(mut said) if !self.heard => match said.as_mut().poll(cx) {
+                Poll::Ready(text) if text.is_empty() => Poll::Ready(Ok(())),
+                Poll::Ready(text) => Poll::Ready(Err(io::Error::other(format!("ssh: {text}")))),
+                Poll::Pending => {
+                    self.said = Some(said);
+                    Poll::Pending
+                }
+            },
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl AsyncWrite for Ssh {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.input).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.input).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.input).poll_shutdown(cx)
+    }
+}
+
+impl Drop for Ssh {
+    fn drop(&mut self) {
+        // it is reaped by the runtime
+        let _ = self.child.start_kill();
+    }
+}
+
+/// One request over a connection of its own, which may be taken over.
+pub(super) async fn request(endpoint: Arc<Endpoint>, mut request: BollardRequest) -> Result<Response<Incoming>, Error> {
+    let stream = endpoint.open().await.map_err(|err| Error::IOError { err })?;
+    let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|err| Error::HyperResponseError { err })?;
+    tokio::spawn(connection.with_upgrades());
+    if !request.headers().contains_key(hyper::header::HOST) {
+        request.headers_mut().insert(hyper::header::HOST, hyper::header::HeaderValue::from_static("docker"));
+    }
+    // an engine is asked for a path; whom it is called by is no part of it
+    if let Some(path) = request.uri().path_and_query().cloned() {
+        *request.uri_mut() = path.into();
+    }
+    client.send_request(request).await.map_err(|err| Error::HyperResponseError { err })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_of_ssh_becomes_arguments_and_no_options() {
+        let words = |target: &str| {
+            ssh_words(target)
+                .map(|words| words[words.iter().position(|w| w == "ControlPersist=60").unwrap() + 1..].join(" "))
+        };
+        assert_eq!(words("me@build.example.com").as_deref(), Some("-l me -- build.example.com"));
+        assert_eq!(words("build:2222/").as_deref(), Some("-p 2222 -- build"));
+        for bad in ["", "me@", "-oProxyCommand=x", "me@-oProxyCommand=x", "-x@host", "a b", "host/path"] {
+            assert_eq!(words(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_that_are_not_there_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().to_owned();
+        let error = Endpoint::parse("tcp://docker:2376", Some(&folder)).unwrap_err();
+        assert!(error.to_string().contains("ca.pem"), "{error}");
+        let error = Endpoint::parse("https://docker", None).unwrap_err();
+        assert!(error.to_string().contains("DOCKER_CERT_PATH"), "{error}");
+        assert!(Endpoint::parse("fd://", None).is_err());
+        assert!(
+            matches!(Endpoint::parse("tcp://docker", None), Ok(Endpoint::Tcp(address)) if address == "docker:2375")
+        );
+    }
+}
