@@ -63,7 +63,7 @@ mod tests {
     #[tokio::test]
     async fn a_lease_ends_with_its_time_or_its_process() {
         let stat = |ticks: u64| format!("7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 {ticks} 0 0\n");
-        let host = FakeHost::new().process(7).file("/proc/7/stat", &stat(55));
+        let host = FakeHost::new().process(7).file("/proc/7/stat", stat(55));
         let holder = LeaseHolder::of(&host, 7).await.unwrap();
         assert_eq!(holder, LeaseHolder { pid: 7, started: Some(55) });
         assert_eq!(LeaseHolder::of(&host, 8).await, None);
@@ -73,7 +73,7 @@ mod tests {
         let ended = over(Lease { until: Some(now), process: None }, &host).await;
         assert_eq!(ended.as_deref(), Some("its time is over"));
         // another process has got the number since
-        let later = FakeHost::new().process(7).file("/proc/7/stat", &stat(99));
+        let later = FakeHost::new().process(7).file("/proc/7/stat", stat(99));
         let ended = over(Lease { until: None, process: Some(holder.clone()) }, &later).await;
         assert_eq!(ended.as_deref(), Some("process 7 has ended"));
         let gone = over(Lease { until: None, process: Some(holder) }, &FakeHost::new()).await;

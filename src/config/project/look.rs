@@ -345,8 +345,7 @@ mod tests {
     use crate::config::MemoryFiles;
 
     fn shown(files: &[(&str, &str)]) -> String {
-        let files =
-            files.iter().fold(MemoryFiles::default(), |all, (name, text)| all.with(&format!("/p/{name}"), text));
+        let files = files.iter().fold(MemoryFiles::default(), |all, (name, text)| all.with(format!("/p/{name}"), text));
         let ProjectFile { text, taken, left } = look(&files, Path::new("/p"));
         format!("{text}\n+ {}\n- {}", taken.join("\n+ "), left.join("\n- "))
     }
