@@ -204,9 +204,9 @@ mod tests {
 
     #[test]
     fn the_folder_of_a_platform_is_in_the_list() {
-        let platforms = json!([{"name": "macula", "folder": "/work/shop"}, {"name": "pr-7", "folder": null}]);
+        let platforms = json!([{"name": "macula", "folder": "/home/me/shop"}, {"name": "pr-7", "folder": null}]);
         let of = |name: &str| folder(&platforms, &PlatformName::new(name).unwrap());
-        assert_eq!(of("macula"), Some("/work/shop".into()));
+        assert_eq!(of("macula"), Some("/home/me/shop".into()));
         assert_eq!((of("pr-7"), of("gone")), (None, None));
         assert_eq!(folder(&failed("no engine"), &PlatformName::default()), None);
     }
