@@ -85,11 +85,15 @@ fn tcp(server: SocketAddr) -> TcpStream {
     stream
 }
 
-fn send_tcp(stream: &mut TcpStream, message: &Message) {
+fn framed(message: &Message) -> Vec<u8> {
     let bytes = message.to_vec().unwrap();
     let mut framed = (bytes.len() as u16).to_be_bytes().to_vec();
     framed.extend_from_slice(&bytes);
-    stream.write_all(&framed).unwrap();
+    framed
+}
+
+fn send_tcp(stream: &mut TcpStream, message: &Message) {
+    stream.write_all(&framed(message)).unwrap();
 }
 
 fn receive_tcp(stream: &mut TcpStream) -> Message {
@@ -156,6 +160,29 @@ fn an_idle_connection_is_closed() {
     for stream in &mut streams {
         assert_eq!(stream.read(&mut byte).unwrap(), 0);
     }
+}
+
+/// Connections that only drip are given up within moments once they leave no room for others of the same machine.
+#[test]
+fn one_that_holds_all_of_its_connections_loses_them_soon() {
+    let tcp_limits = TcpLimits { idle: Duration::from_secs(60), per_client: 8, ..TcpLimits::default() };
+    let handle = Server::start(Config { tcp: tcp_limits, ..config() }).unwrap();
+    let mut held: Vec<TcpStream> = (0..8).map(|_| tcp(address(&handle))).collect();
+    let begun = Instant::now();
+    let answered = loop {
+        for stream in &mut held {
+            let _ = stream.write_all(&[0xff]);
+        }
+        let mut stream = tcp(address(&handle));
+        let _ = stream.write_all(&framed(&question("grafana.macula.local.", RecordType::A)));
+        let mut length = [0; 2];
+        if stream.read_exact(&mut length).is_ok() {
+            break begun.elapsed();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "nobody else gets in");
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    assert!(answered > Duration::from_millis(500), "there was room after {answered:?}");
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl Acceptor {
             let acceptor = self.clone();
             tokio::spawn(async move {
                 tokio::select! {
-                    () = acceptor.serve(stream, arrival) => {}
+                    () = acceptor.serve(stream, arrival, &guest) => {}
                     () = acceptor.stop.cancelled() => {}
                 }
                 drop((slot, guest));
@@ -92,7 +92,7 @@ impl Acceptor {
     }
 
     /// One connection to its end.
-    async fn serve(&self, mut stream: TcpStream, arrival: Arrival) {
+    async fn serve(&self, mut stream: TcpStream, arrival: Arrival, guest: &Guest) {
         // answers go out in one write each time; waiting for more to send only delays them
         let _ = stream.set_nodelay(true);
         let (mut input, mut output) = (Vec::with_capacity(2 * CHUNK), Output::default());
@@ -104,7 +104,7 @@ impl Acceptor {
             if !open && owed == 0 {
                 return;
             }
-            let patience = self.patience();
+            let patience = self.patience(guest);
             if owed == 0 && last.elapsed() >= patience {
                 return;
             }
@@ -153,9 +153,12 @@ impl Acceptor {
         }
     }
 
-    /// How long a client may say nothing: less when few connections are left.
-    fn patience(&self) -> Duration {
-        let crowded = self.slots.available_permits() < self.limits.connections / 4;
+    /// How long a client may say nothing: less when few connections are left, for all or for this client. All
+    /// programs of this machine are one.
+    fn patience(&self, guest: &Guest) -> Duration {
+        let few = |left: usize, all: usize| left < all / 4;
+        let crowded = few(self.slots.available_permits(), self.limits.connections)
+            || few(self.limits.per_client.saturating_sub(guest.count()), self.limits.per_client);
         if crowded { self.limits.idle.min(CROWDED) } else { self.limits.idle }
     }
 
@@ -308,6 +311,12 @@ impl Guest {
         }
         *count += 1;
         Some(Self { clients: Arc::clone(clients), address })
+    }
+
+    /// Connections of this client.
+    fn count(&self) -> usize {
+        let counts = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.get(&self.address).copied().unwrap_or_default()
     }
 }
 
