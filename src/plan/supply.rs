@@ -181,8 +181,11 @@ fn choose(
     let present_image = spec.present(observed).filter(|_| !outdated);
     let present_build =
         spec.build.as_ref().and_then(|build| Some((build.tag.clone(), observed.images.get(&build.tag)?)));
-    // a folder of the user's may have changed in ways that only a build finds out
-    let fixed_build = spec.build.as_ref().is_some_and(|build| !build.spec.is_own());
+    // what is built of a folder whose content is known is the same until that changes; `pull_policy: build` asks
+    // for a build each time, as in Compose
+    let fixed_build = spec.build.as_ref().is_some_and(|build| {
+        !build.spec.is_own() || (build.spec.content.is_some() && service.pull_policy != PullPolicy::Build)
+    });
 
     let here = |found: Option<(String, &ObservedImage)>, source| {
         found.map(|(reference, image)| Choice::Present { reference, id: image.id.clone(), source })

@@ -109,6 +109,7 @@ services:
     let first = platform.container("page");
     platform.also_remove(format!("/images/{}?force=1", first.image));
     assert_eq!(platform.shell("page", "cat /www/index.html"), "first");
+    platform.run("plan --images build --exit-code").ok().prints("nothing to do");
 
     platform.write("site/index.html", "second\n");
     platform.run("images build").ok();
