@@ -36,7 +36,7 @@ fn leaf_file(session: &Session, platform: &Platform) -> PathBuf {
 }
 
 pub(super) fn leaf_file_in(state: &State) -> PathBuf {
-    state.folder().join("tls").join("ingress.pem")
+    state.tls_folder().join("ingress.pem")
 }
 
 /// What the ingress is to have now.

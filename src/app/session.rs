@@ -55,7 +55,7 @@ impl Session {
     }
 
     /// For commands that make no platform: one that the user named has to exist. What `down` leaves behind
-    /// (a lock, certificates) is enough, so that a second `down` has nothing to do.
+    /// (a lock) is enough, so that a second `down` has nothing to do.
     pub(super) async fn check_known(&self, platform: &PlatformName) -> Result<(), Error> {
         if !self.named || self.host().exists(self.state(platform).folder()).await {
             return Ok(());

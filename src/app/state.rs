@@ -94,6 +94,11 @@ impl State {
         self.folder.join("secrets").join("secrets.json")
     }
 
+    /// The ingress's certificate and its key.
+    pub fn tls_folder(&self) -> PathBuf {
+        self.folder.join("tls")
+    }
+
     fn choices_file(&self) -> PathBuf {
         self.folder.join("choices.json")
     }
@@ -323,7 +328,8 @@ impl State {
         for path in own {
             host.remove(&path).await.map_err(|source| Error::Io { path, source })?;
         }
-        Ok(())
+        let path = self.tls_folder();
+        host.remove_folder(&path).await.map_err(|source| Error::Io { path, source })
     }
 
     /// What a generated password that is missing means where data is there already: a new one
@@ -435,6 +441,7 @@ pub(super) async fn write(host: &dyn Host, path: &Path, value: &impl Serialize) 
 mod tests {
     use super::*;
     use crate::config::MemoryFiles;
+    use crate::host::fake::FakeHost;
     use crate::model::Alphabet;
 
     #[test]
@@ -444,6 +451,14 @@ mod tests {
         assert_eq!(read("{"), Choices::default());
         assert_eq!(read(r#"{"format": 9, "choices": {"profiles": ["x"]}}"#), Choices::default());
         assert_eq!(read(r#"{"format": 1, "choices": {"profiles": ["x"]}}"#).profiles, ["x"]);
+    }
+
+    #[tokio::test]
+    async fn nothing_that_opens_or_signs_outlives_the_data() {
+        let files = ["secrets/secrets.json", "platform.json", "choices.json", "runs.json", "tls/ingress.pem", "lock"];
+        let host = files.iter().fold(FakeHost::new(), |host, file| host.file(format!("/data/macula/{file}"), "x"));
+        State::new(Path::new("/data"), &PlatformName::default()).forget(&host).await.unwrap();
+        assert_eq!(host.paths(), [Path::new("/data/macula/lock")]);
     }
 
     #[test]

@@ -170,7 +170,7 @@ async fn what_runs_is_stopped_and_started_without_its_files() {
 async fn a_platform_that_was_named_and_never_made_is_an_error_with_those_there_are() {
     let (host, engine) = machine();
     let loaded = loaded(&host, "optional: true");
-    let session = session(host, &engine, "macula down");
+    let session = session(host.clone(), &engine, "macula down");
     up(&session, &loaded, &UpOptions { no_dns: Some(true), ..UpOptions::default() }, &Agrees).await.unwrap();
     let named = Session { named: true, ..session };
     let other = PlatformName::new("shpo").unwrap();
@@ -179,6 +179,8 @@ async fn a_platform_that_was_named_and_never_made_is_an_error_with_those_there_a
     assert_eq!(known.iter().map(ToString::to_string).collect::<Vec<_>>(), ["shop"]);
     // a second `down` of one that was there has nothing to do
     for volumes in [true, true] {
+        // on a disk the lock's file stays
+        host.put(named.state(&loaded.platform.name).lock_file(), "");
         let options = DownOptions { volumes, ..DownOptions::default() };
         down(&named, &loaded.platform.name, options).await.unwrap();
     }
