@@ -396,6 +396,34 @@ fn every_command_prints_json_that_parses() {
     println!("{} commands, {errors} errors as JSON", all.len());
 }
 
+/// Where nobody reads what is wrong, the exit code says it still.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_message_that_nobody_gets_is_no_panic() {
+    for words in
+        ["frobnicate", "stack config --stack nothing", "--name bad_name status", "--file nothing.yaml config show"]
+    {
+        let usual = Home::new().run(words).code;
+        assert!(![0, 101].contains(&usual), "{words}: {usual}");
+        for how in ["2>/dev/full", "2>&-"] {
+            let home = Home::new();
+            let program = home.program(words);
+            let mut shell = Command::new("/bin/sh");
+            shell.env_clear().envs(program.get_envs().filter_map(|(key, value)| Some((key, value?))));
+            shell.current_dir(home.project()).stdin(Stdio::null());
+            shell
+                .args(["-c", &format!("exec \"$0\" \"$@\" {how}")])
+                .arg(program.get_program())
+                .args(program.get_args());
+            assert_eq!(done(&mut shell, home.0.path()).code, usual, "{words} {how}");
+        }
+        let home = Home::new();
+        let mut child = home.program(words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stderr.take());
+        assert_eq!(child.wait().unwrap().code(), Some(usual), "{words}");
+    }
+}
+
 /// A full disk behind a redirection and a closed standard output lose a result: no command calls that success. For
 /// people and for programs one fact has one exit code.
 #[cfg(target_os = "linux")]

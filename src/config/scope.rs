@@ -278,6 +278,25 @@ volumes: {postgres: , web: }
     }
 
     #[test]
+    fn a_service_may_be_called_like_one_of_ours_that_is_not_there() {
+        const TWO: &str = "services: {postgres: {image: ours, x-macula: {profile: core}}, draw: {image: d, x-macula: {profile: tools}}}";
+        let shop = "services: {web: {image: w, depends_on: [postgres]}, postgres: {image: theirs}}";
+        for (settings, profiles) in
+            [("built_in: {metrics: false}\n", vec![]), ("cluster: {enabled: false}\n", vec!["tools".to_owned()])]
+        {
+            let files = MemoryFiles::default().with("/shop/macula.yaml", format!("stacks: [compose.yaml]\n{settings}"));
+            let files = files.with("/shop/compose.yaml", shop);
+            let request = Request { cwd: "/shop".into(), profiles, ..Request::default() };
+            let loaded =
+                load_with(&request, &files, &[("metrics.yaml", TWO)]).unwrap_or_else(|errors| panic!("{errors}"));
+            let stack = loaded.platform.stacks.iter().find(|stack| stack.name == "shop").unwrap();
+            let (name, _) = stack.services["web"].depends_on.first_key_value().unwrap();
+            let (_, found) = loaded.platform.service(name).unwrap();
+            assert_eq!(found.image.as_deref(), Some("theirs"), "{settings}");
+        }
+    }
+
+    #[test]
     fn a_folder_may_be_called_like_one_of_our_stacks() {
         let request = Request { cwd: "/metrics".into(), discover: true, ..Request::default() };
         let files = MemoryFiles::default().with("/metrics/compose.yaml", "services: {web: {image: x}}");
