@@ -215,7 +215,8 @@ async fn outside_address(
     if !facts.published {
         return None;
     }
-    let published = found.ports.iter().find(|bound| bound.container_port == port && bound.host_port.is_some())?;
+    let mut ports = found.ports.iter().chain(&spec.guarded);
+    let published = ports.find(|bound| bound.container_port == port && bound.host_port.is_some())?;
     Some(SocketAddr::new(published.host_ip, published.host_port?))
 }
 

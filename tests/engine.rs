@@ -81,6 +81,7 @@ impl Bench {
             network_mode: Some("none".into()),
             ports: Vec::new(),
             forwards: Vec::new(),
+            guarded: Vec::new(),
             expose: Vec::new(),
             expose_other: Vec::new(),
             mounts: Vec::new(),

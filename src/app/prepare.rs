@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::compile::addons;
+use crate::compile::{addons, streams};
 use crate::config::Loaded;
 use crate::doctor::{Finding, Fix};
-use crate::model::{DEFAULT_NODE_IMAGE, Platform};
+use crate::model::{DEFAULT_NODE_IMAGE, Platform, Role};
 use crate::plan::forecast::{Forecast, forecast};
 use crate::plan::{Action, LeftOut, Plan, select};
 
@@ -173,7 +173,15 @@ fn selection(platform: &Platform, wanted: &Wanted) -> Result<Option<BTreeSet<Str
     if services.is_empty() {
         return Ok(None);
     }
-    let chosen = select(platform, services);
+    let chosen = select(platform, services).and_then(|mut chosen| {
+        // the ingress holds some of their ports
+        let guarded =
+            streams(platform).into_iter().any(|stream| !stream.hosts.is_empty() && chosen.contains(&stream.service));
+        let ingress = platform.services().filter(|(_, service)| service.extension.role == Some(Role::Ingress));
+        let ingress: Vec<String> = ingress.filter(|_| guarded).map(|(_, service)| service.name.clone()).collect();
+        chosen.extend(select(platform, &ingress)?);
+        Ok(chosen)
+    });
     let chosen = if wanted.no_deps { chosen.map(|_| services.iter().cloned().collect()) } else { chosen };
     chosen.map(Some).map_err(|names| Error::UnknownService {
         names,

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::model::{
     Condition, ContainerOptions, ContainerSpec, DependsOn, FileSpec, Forward, Mount, MountSpec, NetworkAttachment,
-    Origin, Platform, PortBinding, Protocol, Readiness, Restart, Role, Route, Service, Stack, label,
+    Origin, Platform, PortBinding, Protocol, PublishedPort, Readiness, Restart, Role, Route, Service, Stack, Stream,
+    label,
 };
 use crate::render;
 
@@ -29,12 +30,16 @@ const TRUST: [(&str, &str); 4] = [
     ("NODE_EXTRA_CA_CERTS", ROOT),
 ];
 
+/// Behind the name of the container, in names of volumes for the files of one folder.
+const FILES: &str = "-files-";
+
 /// What every service of a stack shares while it is compiled.
 pub(super) struct Scene<'a> {
     pub platform: &'a Platform,
     pub stack: &'a Stack,
     pub site: &'a Site<'a>,
     pub routes: &'a [Route],
+    pub streams: &'a [Stream],
     pub context: &'a Value,
 }
 
@@ -77,6 +82,11 @@ pub(super) fn own_volumes(spec: &ContainerSpec) -> impl Iterator<Item = String> 
         MountSpec::Volume { source, .. } if source.starts_with(&prefix) => Some(source.clone()),
         _ => None,
     })
+}
+
+/// Whether a volume of the container's own holds only what is copied in.
+pub(super) fn holds_files(spec: &ContainerSpec, volume: &str) -> bool {
+    volume.strip_prefix(&spec.name).is_some_and(|rest| rest.starts_with(FILES))
 }
 
 /// The containers of one service. Errors of all its files at once.
@@ -172,6 +182,7 @@ fn container(scene: &Scene<'_>, service: &Service, replica: u32, files: &[FileSp
         network_mode: service.network_mode.as_deref().map(|mode| network_mode(platform, mode)),
         ports,
         forwards,
+        guarded: guarded(scene, service),
         expose: service.expose.clone(),
         expose_other: service.expose_other.clone(),
         mounts,
@@ -517,21 +528,8 @@ fn options(platform: &Platform, service: &Service) -> ContainerOptions {
 
 fn ports(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<PortBinding> {
     let Scene { platform, site, .. } = scene;
-    let own = loopback_address(site.block, service.extension.address);
-    let mut all: Vec<PortBinding> = service
-        .ports
-        .iter()
-        .map(|port| PortBinding {
-            host_ip: port.host_ip.unwrap_or(own.into()),
-            // each replica has its own of a range
-            host_port: port.published.map(|first| match port.published_to {
-                Some(last) => first.saturating_add(u16::try_from(replica - 1).unwrap_or(u16::MAX)).min(last),
-                None => first,
-            }),
-            container_port: port.target,
-            protocol: port.protocol,
-        })
-        .collect();
+    let published = service.ports.iter().filter(|port| !is_guarded(scene, service, port));
+    let mut all: Vec<PortBinding> = published.map(|port| binding(scene, service, port, replica)).collect();
     if service.extension.role == Some(Role::Ingress) {
         let settings = &platform.ingress;
         for address in ingress_addresses(scene) {
@@ -548,10 +546,47 @@ fn ports(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<PortBinding>
                 publish(settings.https, 443);
             }
         }
+        let services = platform.services().map(|(_, service)| service);
+        // inside the ingress it has the number that it is published under
+        let held = services
+            .flat_map(|service| guarded(scene, service))
+            .filter_map(|port| Some(PortBinding { container_port: port.host_port?, ..port }));
+        all.extend(held);
     }
     all.sort();
     all.dedup();
     all
+}
+
+fn binding(scene: &Scene<'_>, service: &Service, port: &PublishedPort, replica: u32) -> PortBinding {
+    let own = loopback_address(scene.site.block, service.extension.address);
+    PortBinding {
+        host_ip: port.host_ip.unwrap_or(own.into()),
+        // each replica has its own of a range
+        host_port: port.published.map(|first| match port.published_to {
+            Some(last) => first.saturating_add(u16::try_from(replica - 1).unwrap_or(u16::MAX)).min(last),
+            None => first,
+        }),
+        container_port: port.target,
+        protocol: port.protocol,
+    }
+}
+
+/// Whether the ingress stands before this port of the service.
+fn is_guarded(scene: &Scene<'_>, service: &Service, port: &PublishedPort) -> bool {
+    let host_ip = port.host_ip.is_none_or(|address| address.is_loopback());
+    host_ip
+        && scene.streams.iter().any(|stream| {
+            !stream.hosts.is_empty()
+                && stream.service == service.name
+                && (Some(stream.port), stream.target, stream.protocol) == (port.published, port.target, port.protocol)
+        })
+}
+
+/// The service's guarded ports.
+fn guarded(scene: &Scene<'_>, service: &Service) -> Vec<PortBinding> {
+    let ports = service.ports.iter().filter(|port| is_guarded(scene, service, port));
+    ports.map(|port| binding(scene, service, port, 1)).collect()
 }
 
 /// The same ports, for who passes on what arrives there: on loopback only, since nobody but this machine was to
@@ -643,7 +678,7 @@ fn volumes_for_files(container: &str, files: &[FileSpec], mounts: &[MountSpec], 
     });
     outermost
         .map(|folder| MountSpec::Volume {
-            source: format!("{container}-files-{}", slug(folder)),
+            source: format!("{container}{FILES}{}", slug(folder)),
             target: (*folder).to_owned(),
             read_only: false,
             no_copy: false,

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::model::{Inside, Platform, Protocol, Route, Stream};
+use crate::model::{Inside, Platform, Protocol, PublishedPort, Role, Route, Service, Stream};
 
 use super::address::{Block, loopback_address};
+use super::container::container_name;
 
 mod backends;
 
@@ -99,6 +100,7 @@ pub fn streams(platform: &Platform) -> Vec<Stream> {
     let apart = own_inside(platform);
     let mut taken = named_ports(platform);
     taken.extend([80, 443]);
+    let guard = platform.services().any(|(_, service)| service.extension.role == Some(Role::Ingress));
     let mut all = Vec::new();
     let services = platform.services().map(|(_, service)| service).filter(|service| service.has_name());
     for service in services.filter(|service| !apart.contains_key(&service.name)) {
@@ -110,10 +112,42 @@ pub fn streams(platform: &Platform) -> Vec<Stream> {
                 protocol: port.protocol,
                 service: service.name.clone(),
                 target: port.target,
+                hosts: if guard && is_guarded(service, port) { hosts(platform, service) } else { Vec::new() },
             });
         }
     }
     all.sort();
+    all
+}
+
+/// Where the ingress counts what it does; no service's port is passed on there.
+const INTERNAL: u16 = 10080;
+
+/// A port of this machine alone behind which the service wants no requests of foreign pages. A browser says whose
+/// page asks, but a name of the page's own that has been made to lead to 127.0.0.1 (DNS rebinding) makes it the
+/// same origin: only the name that is asked for gives it away.
+fn is_guarded(service: &Service, port: &PublishedPort) -> bool {
+    let web = service.extension.ingress.iter().any(|rule| rule.same_origin && rule.port == port.target);
+    let here = port.host_ip.is_none_or(|address| address.is_loopback());
+    web && here && port.published_to.is_none() && port.published != Some(INTERNAL)
+}
+
+/// Whom requests to a guarded port may name, beside addresses: nobody can have a name of the domain lead
+/// elsewhere, or have one of a single label from elsewhere.
+fn hosts(platform: &Platform, service: &Service) -> Vec<String> {
+    let containers = (1..=service.replicas).map(|replica| container_name(platform, service, replica));
+    let rules = service.extension.ingress.iter().map(|rule| fully_qualified(&rule.host, &platform.domain));
+    let mut all: Vec<String> = ["localhost", ".localhost", "host.docker.internal", "host.containers.internal"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain([service.name.clone(), platform.domain.clone(), format!(".{}", platform.domain)])
+        .chain(service.short.clone())
+        .chain(containers)
+        .chain(rules.map(|host| host.strip_prefix('*').unwrap_or(&host).to_owned()))
+        .map(|host| host.to_ascii_lowercase())
+        .collect();
+    all.sort();
+    all.dedup();
     all
 }
 

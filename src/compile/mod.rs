@@ -88,7 +88,7 @@ pub fn compile(platform: &Platform, site: &Site<'_>) -> Result<Resources, Vec<Co
     let mut errors = Vec::new();
     let mut containers = Vec::new();
     for (stack, service) in platform.services() {
-        let scene = container::Scene { platform, stack, site, routes: &routes, context: &context };
+        let scene = container::Scene { platform, stack, site, routes: &routes, streams: &streams, context: &context };
         match container::containers(&scene, service) {
             Ok(specs) => containers.extend(specs),
             Err(found) => errors.extend(found),
@@ -204,6 +204,9 @@ fn volumes(platform: &Platform, site: &Site<'_>, containers: &[crate::model::Con
             }
             let mut labels = own_labels(platform, site, Some(&spec.stack));
             labels.insert(label::SERVICE.into(), spec.service.clone());
+            if container::holds_files(spec, &name) {
+                labels.insert(label::FILES.into(), "true".into());
+            }
             all.push(VolumeSpec {
                 name,
                 external: false,

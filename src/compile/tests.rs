@@ -225,3 +225,63 @@ secrets: {s: {content: x}}
         .collect();
     assert_eq!(mounts, ["tmpfs /other", "volume /run/deep"]);
 }
+
+/// Requests for names of others come to a guarded port, too: whoever publishes it has to look at them.
+#[tokio::test]
+async fn ports_that_no_foreign_page_may_reach_are_held_by_the_ingress() {
+    let stack = |role: &str| {
+        format!(
+            "services:
+  edge: {{image: 'e:1', x-macula: {{{role}}}}}
+  store:
+    image: 's:1'
+    ports: ['5001:5000', '5002:5002', '0.0.0.0:5003:5000', '53:53/udp']
+    x-macula: {{address: 127.0.0.9, ingress: {{host: images.example.org, port: 5000, same_origin: true}}}}
+"
+        )
+    };
+    let of = async |role: &str| {
+        let files = MemoryFiles::default().with("/w/app/compose.yaml", stack(role));
+        resources(&files, &["/w/app"]).await
+    };
+    let shown = |ports: &[crate::model::PortBinding]| {
+        let port = |port: &crate::model::PortBinding| {
+            format!("{}:{}:{}/{}", port.host_ip, port.host_port.unwrap_or(0), port.container_port, port.protocol)
+        };
+        ports.iter().map(port).collect::<Vec<_>>()
+    };
+    let ports = |resources: &Resources, service: &str| {
+        let spec = resources.containers.iter().find(|spec| spec.service == service).unwrap();
+        (shown(&spec.ports), shown(&spec.guarded))
+    };
+    let with = of("role: ingress").await;
+    let own = ["0.0.0.0:5003:5000/tcp", "127.0.0.9:53:53/udp", "127.0.0.9:5002:5002/tcp"].map(str::to_owned);
+    assert_eq!(ports(&with, "store"), (own.to_vec(), vec!["127.0.0.9:5001:5000/tcp".to_owned()]));
+    let (edge, _) = ports(&with, "edge");
+    assert!(edge.contains(&"127.0.0.9:5001:5001/tcp".to_owned()), "{edge:?}");
+    let stream = with.streams.iter().find(|stream| stream.port == 5001).unwrap();
+    assert_eq!(
+        stream.hosts.join(" "),
+        ".localhost .macula.local host.containers.internal host.docker.internal images.example.org localhost \
+         macula-store-1 macula.local store"
+    );
+    assert!(with.streams.iter().filter(|stream| stream.port != 5001).all(|stream| stream.hosts.is_empty()));
+    let without = of("").await;
+    let (store, guarded) = ports(&without, "store");
+    assert!(store.contains(&"127.0.0.9:5001:5000/tcp".to_owned()) && guarded.is_empty(), "{store:?}");
+}
+
+/// An isolated network that was dropped would have a way out.
+#[tokio::test]
+async fn a_default_network_is_made_as_its_file_describes_it() {
+    let text = "services: {a: {image: 'a:1'}, b: {image: 'b:1', networks: [default]}}\n\
+                networks: {default: {name: apart, internal: true, driver_opts: {x: y}, ipam: {config: [{subnet: 10.9.0.0/24}]}}}\n";
+    let files = MemoryFiles::default().with("/w/app/compose.yaml", text);
+    let resources = resources(&files, &["/w/app"]).await;
+    let made = resources.networks.iter().find(|network| network.name == "apart").unwrap();
+    assert!(made.internal && made.driver_opts["x"] == "y" && made.ipam[0].subnet.to_string() == "10.9.0.0/24");
+    for container in &resources.containers {
+        let on: Vec<&str> = container.networks.iter().map(|joined| joined.network.as_str()).collect();
+        assert_eq!(on, ["apart"], "{}", container.name);
+    }
+}

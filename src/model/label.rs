@@ -29,6 +29,8 @@ pub const SERVICE: &str = "dev.macula.service";
 pub const REPLICA: &str = "dev.macula.replica";
 /// Hash of the create-time specification; see [`crate::model::Fingerprint`].
 pub const FINGERPRINT: &str = "dev.macula.fingerprint";
+/// `true` on a volume that holds nothing but files which macula copies in: it goes with its container.
+pub const FILES: &str = "dev.macula.files";
 /// Who wrote a data volume or built an image: service, major version, format, uid.
 pub const PROVIDER: &str = "dev.macula.provider";
 /// The version of macula that made the resource.

@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{PortBinding, Protocol};
+use super::{PortBinding, Protocol, label};
 
 /// One look at the world, taken before planning.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -56,6 +56,13 @@ pub struct ObservedNetwork {
 pub struct ObservedVolume {
     pub name: String,
     pub labels: BTreeMap<String, String>,
+}
+
+impl ObservedVolume {
+    /// Anything but files that are copied in each time.
+    pub fn holds_data(&self) -> bool {
+        !self.labels.contains_key(label::FILES)
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -314,6 +314,9 @@ pub struct ContainerSpec {
     /// Ports on this machine that the engine is not to publish, since what it publishes does not arrive here.
     #[serde(skip)]
     pub forwards: Vec<Forward>,
+    /// Published ports that the ingress holds in this container's place, since it looks at who is asked for.
+    #[serde(skip)]
+    pub guarded: Vec<PortBinding>,
     /// May be left out when its image cannot be had.
     #[serde(skip)]
     pub optional: bool,
@@ -489,6 +492,10 @@ pub struct Stream {
     pub service: String,
     /// Port in the service's container.
     pub target: u16,
+    /// Empty: any connection is passed on. Else it is HTTP, and a request has to name one of these, or an
+    /// address; a name with a dot in front stands for all below it. The ingress publishes such a port on this
+    /// machine too.
+    pub hosts: Vec<String>,
 }
 
 pub(crate) mod base64_bytes {

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{ContainerState, Hook, Observed, ObservedContainer, ResourceId, ResourceKind, label};
+use crate::model::{
+    ContainerState, Hook, Observed, ObservedContainer, ObservedVolume, ResourceId, ResourceKind, label,
+};
 
 use super::{Action, Cause, Plan, Step, StepId};
 
@@ -83,19 +85,21 @@ pub fn down(platform: &str, observed: &Observed, keep: Keep) -> Plan {
             removals.clone(),
         );
     }
-    if keep.remove_volumes {
-        for found in observed.volumes.iter().filter(|found| ours(&found.labels)) {
-            let id = ResourceId::new(ResourceKind::Volume, &found.name);
-            let group = found.labels.get(label::SERVICE).map_or("volumes", String::as_str);
-            push(
-                &mut plan,
-                format!("remove {id}"),
-                id,
-                group,
-                Action::RemoveVolume { name: found.name.clone() },
-                // the files of many databases take longer than all containers: nobody else is waited for
-                uses.get(&found.name).unwrap_or(&removals).clone(),
-            );
+    let goes = |found: &&ObservedVolume| keep.remove_volumes || !found.holds_data();
+    for found in observed.volumes.iter().filter(|found| ours(&found.labels)).filter(goes) {
+        let id = ResourceId::new(ResourceKind::Volume, &found.name);
+        let group = found.labels.get(label::SERVICE).map_or("volumes", String::as_str);
+        push(
+            &mut plan,
+            format!("remove {id}"),
+            id,
+            group,
+            Action::RemoveVolume { name: found.name.clone() },
+            // the files of many databases take longer than all containers: nobody else is waited for
+            uses.get(&found.name).unwrap_or(&removals).clone(),
+        );
+        if let Some(step) = plan.steps.last_mut() {
+            step.destructive = found.holds_data();
         }
     }
     plan
@@ -107,7 +111,6 @@ pub(super) fn runs(found: &ObservedContainer) -> bool {
 }
 
 fn push(plan: &mut Plan, id: StepId, resource: ResourceId, group: &str, action: Action, after: Vec<StepId>) {
-    let destructive = matches!(action, Action::RemoveVolume { .. });
     plan.steps.push(Step {
         id,
         resource,
@@ -115,7 +118,7 @@ fn push(plan: &mut Plan, id: StepId, resource: ResourceId, group: &str, action: 
         action,
         cause: Cause::Requested,
         after,
-        destructive,
+        destructive: false,
         needs_privilege: false,
     });
 }

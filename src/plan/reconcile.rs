@@ -312,19 +312,24 @@ impl Planner<'_> {
     /// An image that lies in the platform's own registry can be pulled once that one answers.
     fn own_registry(&mut self, wanted: &[&ContainerSpec]) {
         let gate = |registry: &str, image: &ImageSpec| {
-            let holder = wanted.iter().find(|spec| {
-                let addresses = spec.ports.iter().filter_map(|port| Some((port.host_ip, port.host_port?)));
+            // the ingress holds the ports of some, and is no more use without them than they without it
+            let holds = |spec: &&&ContainerSpec| {
+                let ports = spec.ports.iter().chain(&spec.guarded);
+                let addresses = ports.filter_map(|port| Some((port.host_ip, port.host_port?)));
                 addresses.map(std::net::SocketAddr::from).any(|address| address.to_string() == registry)
-            })?;
-            (!image.services.contains(&holder.service))
-                .then(|| format!("await {}", ResourceId::new(ResourceKind::Container, &holder.name)))
+            };
+            let holders: Vec<_> = wanted.iter().filter(holds).collect();
+            let own = holders.iter().any(|holder| image.services.contains(&holder.service));
+            let gates = holders.into_iter().filter(|_| !own);
+            gates
+                .map(|holder| format!("await {}", ResourceId::new(ResourceKind::Container, &holder.name)))
+                .collect::<Vec<StepId>>()
         };
         let known: BTreeSet<StepId> = self.steps.iter().map(|step| step.id.clone()).collect();
         for step in &mut self.steps {
             let Action::ObtainImage { spec, pull: true, .. } = &step.action else { continue };
             let hosts = spec.pull.iter().map(|reference| split_registry(reference).0);
-            let gates: Vec<StepId> =
-                hosts.filter_map(|host| gate(host, spec)).filter(|id| known.contains(id)).collect();
+            let gates: Vec<StepId> = hosts.flat_map(|host| gate(host, spec)).filter(|id| known.contains(id)).collect();
             step.after.extend(gates);
         }
     }

@@ -842,6 +842,16 @@ fn an_image_in_the_platforms_own_registry_waits_for_it() {
     let plan = try_plan(&platform, &Observed::default(), None).unwrap();
     let get = plan.index()["get image 127.0.0.1:5001/web:1"].after.clone();
     assert_eq!(get, ["await container macula-db-1"]);
+    // the ingress may hold its port
+    change(&mut platform, "db", |service| {
+        let rule =
+            IngressRule { host: "db".into(), port: 5000, path: "/".into(), same_origin: true, ..Default::default() };
+        service.extension.ingress = vec![rule];
+    });
+    change(&mut platform, "migrate", |service| service.extension.role = Some(Role::Ingress));
+    let plan = try_plan(&platform, &Observed::default(), None).unwrap();
+    let get = plan.index()["get image 127.0.0.1:5001/web:1"].after.clone();
+    assert_eq!(get, ["await container macula-db-1", "await container macula-migrate-1"]);
 }
 
 #[test]
@@ -891,6 +901,22 @@ fn down_with_volumes_takes_the_data_last() {
     - remove network macula (requested)
     - remove volume macula-db-data (requested)
     ");
+}
+
+#[test]
+fn files_that_were_copied_in_go_with_their_container() {
+    let mut world = right_world(&platform());
+    world.containers.clear();
+    let mut files = world.volumes[0].clone();
+    files.name = "macula-db-1-files-etc-db".into();
+    files.labels.insert(label::FILES.into(), "true".into());
+    world.volumes.push(files);
+    let plan = down("macula", &world, Keep::default());
+    assert_snapshot!(plan.to_string(), @"
+    - remove network macula (requested)
+    - remove volume macula-db-1-files-etc-db (requested)
+    ");
+    assert!(plan.steps.iter().all(|step| !step.destructive));
 }
 
 #[test]
@@ -1047,6 +1073,11 @@ fn an_image_of_changed_files_is_built_anew() {
     let tag = spec.build.as_ref().unwrap().tag.clone();
     world.images.insert(tag.clone(), world.images["web:1"].clone());
     assert!(matches!(choose(&platform, &world), Choice::Present { reference, .. } if reference == tag));
+    // not once more, whoever prefers builds; what asks for a build each time gets it
+    platform.images.policy = ImagePolicy::Build;
+    assert!(matches!(choose(&platform, &world), Choice::Present { reference, .. } if reference == tag));
+    change(&mut platform, "web", |service| service.pull_policy = PullPolicy::Build);
+    assert!(matches!(choose(&platform, &world), Choice::Obtain { build: true, pull: false, .. }));
 }
 
 #[test]

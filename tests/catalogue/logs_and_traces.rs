@@ -157,7 +157,7 @@ async fn loki_knows_every_key() {
 #[tokio::test]
 async fn tempo_knows_every_key() {
     for without in LEFT_OUT {
-        let Some(text) = file(without, "tempo", "/etc/tempo.yml").await else { continue };
+        let Some(text) = file(without, "tempo", "/etc/tempo/tempo.yml").await else { continue };
         let found = check(&text, &[TEMPO, TEMPO_3].concat());
         assert_eq!(found["storage.trace.s3.bucket"], "tempo");
         assert_eq!(found["usage_report.reporting_enabled"], false);
@@ -178,7 +178,7 @@ async fn tempo_2_has_an_ingester() {
         ("services: {tempo: {image: 'registry.example:2000/tempo'}}", false),
     ] {
         let resources = resources(&with_settings(settings)).await;
-        let text = rendered(&resources, "tempo", "/etc/tempo.yml").unwrap();
+        let text = rendered(&resources, "tempo", "/etc/tempo/tempo.yml").unwrap();
         let found = check(&text, &[TEMPO, if old { TEMPO_2 } else { TEMPO_3 }].concat());
         assert_eq!(found.keys().any(|path| path.starts_with("ingester.")), old, "{settings}");
     }

@@ -91,6 +91,27 @@ async fn direct_ports_lead_to_their_services() {
     }
 }
 
+/// What answers everybody over HTTP is reached through the ingress on its own port, too: a page whose name has been
+/// made to lead to this machine asks under that name.
+#[tokio::test]
+async fn no_page_of_others_reaches_a_port_that_asks_for_no_password() {
+    let resources = compiled(&[]).await;
+    let guarded = |spec: &macula::model::ContainerSpec| {
+        let ports = spec.guarded.iter().filter_map(|port| port.host_port);
+        ports.map(|port| format!("{} {port}", spec.service)).collect::<Vec<_>>()
+    };
+    let all: Vec<String> = resources.containers.iter().flat_map(guarded).collect();
+    assert_eq!(all, ["prometheus 9090", "loki 3100", "tempo 3200", "registry 5001"]);
+    let ingress = resources.containers.iter().find(|spec| spec.service == "ingress").unwrap();
+    for spec in &resources.containers {
+        let held = |port| ingress.ports.iter().any(|other| (other.host_ip, other.host_port) == port);
+        assert!(spec.guarded.iter().all(|port| held((port.host_ip, port.host_port))), "{}", spec.name);
+    }
+}
+
+/// Programs that write beside their volumes, in images that nobody could try here without that.
+const WRITE_THEIR_ROOT: [&str; 2] = ["registry-ui", "powerdns-admin"];
+
 #[test]
 fn every_container_is_limited_and_confined() {
     let platform = platform(&[]);
@@ -114,6 +135,12 @@ fn every_container_is_limited_and_confined() {
             });
         if !rotated {
             miss("its log is not rotated");
+        }
+        if service.options.resources.pids.is_none() {
+            miss("may start any number of processes");
+        }
+        if service.options.read_only == WRITE_THEIR_ROOT.contains(&&*service.name) {
+            miss("may write its root, or is said to");
         }
         if service.options.cap_drop != ["ALL"] {
             miss("keeps capabilities");

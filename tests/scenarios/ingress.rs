@@ -523,3 +523,83 @@ fn names_are_shared_exactly_and_without_what_hangs() {
     assert_eq!(first.0, 200);
     assert!((0..20).all(|_| get(address, &host, "/") == first));
 }
+
+/// A page of `evil.example` whose name has been made to lead to this machine (DNS rebinding), and pages that send what
+/// they cannot read.
+#[test]
+fn a_port_that_pages_are_kept_from_answers_to_its_own_names_alone() {
+    let service = |name: &str, port: u16, more: &str| {
+        format!(
+            "  {name}: {{<<: *base, ports: ['{port}:8080'], command: [sh, -c, 'mkdir /tmp/w; echo {name} > /tmp/w/index.html; \
+             exec httpd -f -p 8080 -h /tmp/w'], x-macula: {{address: 127.0.0.33, probe: {{http: {{port: 8080}}}}, \
+             ingress: [{{port: 8080{more}}}]}}}}\n"
+        )
+    };
+    let stack = format!("services:\n{}{}", service("kept", 7070, ", same_origin: true"), service("open", 7071, ""));
+    let Some((platform, _)) = up("a_port_that_pages_are_kept_from", &stack) else { return };
+    let address = |service: &str| -> SocketAddr {
+        let status = platform.run("status -o json").ok().json();
+        let rows = status["services"].as_array().unwrap().clone();
+        let row = rows.iter().find(|row| row["name"] == service).unwrap();
+        row["addresses"][0].as_str().unwrap().parse().unwrap()
+    };
+    let asked = |to: SocketAddr, headers: &str| {
+        let request = format!("GET / HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
+        let answer = ask(to, request.as_bytes()).unwrap().remove(0);
+        (
+            answer.first.split(' ').nth(1).unwrap().parse::<u16>().unwrap(),
+            String::from_utf8_lossy(&answer.body).into_owned(),
+        )
+    };
+    let (kept, open) = (address("kept"), address("open"));
+    assert_eq!((kept.port(), kept.ip()), (7070, open.ip()));
+    let own = format!("kept.{}.macula.local", platform.name);
+    let hosts = [
+        kept.to_string(),
+        own.clone(),
+        format!("{}:7070", own.to_uppercase()),
+        "localhost:7070".into(),
+        "[::1]:7070".into(),
+        "kept".into(),
+        "127.0.0.1".into(),
+    ];
+    for host in &hosts {
+        assert_eq!(asked(kept, &format!("Host: {host}\r\n")), (200, "kept\n".into()), "{host}");
+        assert_eq!(
+            asked(kept, &format!("Host: {host}\r\nOrigin: http://{}\r\n", host.to_lowercase())).0,
+            200,
+            "{host}"
+        );
+    }
+    for host in [
+        "evil.example:7070",
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "evilkept",
+        "1.2.3.4x",
+        "",
+    ] {
+        let (status, text) = asked(kept, &format!("Host: {host}\r\n"));
+        assert!(status == 403 && text.contains("another name"), "{host}: {status} {text}");
+    }
+    for origin in ["http://evil.example", "null", "http://localhost:7070", "http://evil.example/localhost"] {
+        let (status, text) = asked(kept, &format!("Host: {kept}\r\nOrigin: {origin}\r\n"));
+        assert!(status == 403 && text.contains("pages"), "{origin}: {status} {text}");
+    }
+    assert_eq!(asked(open, "Host: evil.example\r\n"), (200, "open\n".into()));
+    // inside the network it is the same port
+    let inside = |host: &str| format!("wget -q -O - --header 'Host: {host}' http://{own}:7070/ 2>&1 || true");
+    assert_eq!(platform.shell("open", &inside("kept")).trim(), "kept");
+    assert!(platform.shell("open", &inside("evil.example")).contains("403"));
+    platform.run("stop kept").ok();
+    assert_eq!(asked(kept, &format!("Host: {kept}\r\n")), (503, "kept is not running.\n".into()));
+    // the port goes from one container to the other, and back
+    platform.write("macula.yaml", &SETTINGS.replace("built_in: {", "built_in: {ingress: false, "));
+    platform.run("up --yes").ok();
+    assert_eq!(asked(kept, "Host: evil.example\r\n"), (200, "kept\n".into()));
+    platform.write("macula.yaml", SETTINGS);
+    platform.run("up --yes kept").ok();
+    assert_eq!(asked(kept, "Host: evil.example\r\n").0, 403);
+    assert_eq!(asked(kept, &format!("Host: {kept}\r\n")).0, 200);
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::apply::{ClusterWork, Tools};
 use crate::daemon::reach::{Table, look_again};
-use crate::model::{PlatformName, Way};
+use crate::model::{ObservedVolume, PlatformName, Way};
 use crate::observe;
 use crate::plan::{self, Keep, Plan};
 
@@ -66,6 +66,7 @@ pub async fn data_of(session: &Session, name: &PlatformName) -> Result<(Vec<Data
     let mut all: Vec<Data> = observed
         .volumes
         .into_iter()
+        .filter(ObservedVolume::holds_data)
         .map(|volume| Data { size: sizes.get(&volume.name).copied(), volume: volume.name })
         .collect();
     all.sort_by_key(|data| (std::cmp::Reverse(data.size), data.volume.clone()));
@@ -107,8 +108,13 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
     if !facts.published || table.as_ref().is_some_and(|table| table.way == Way::Direct) {
         reach::leave(session, &*engine, &mut plan).await;
     }
-    let kept =
-        if options.volumes { Vec::new() } else { observed.volumes.iter().map(|volume| volume.name.clone()).collect() };
+    let kept = match options.volumes {
+        true => Vec::new(),
+        false => {
+            let data = observed.volumes.iter().filter(|volume| volume.holds_data());
+            data.map(|volume| volume.name.clone()).collect()
+        }
+    };
     if options.dry_run {
         return Ok(Downed { plan, kept });
     }

@@ -11,7 +11,7 @@ use crate::compile::{gateway, ingress_address, own_address, zone};
 use crate::config::Loaded;
 use crate::daemon::{Held, Route, RouteError, hold};
 use crate::host::{Host, Unmet, until};
-use crate::model::PlatformName;
+use crate::model::{ObservedVolume, PlatformName};
 use crate::observe;
 use crate::pki::{Authority, trust};
 
@@ -82,7 +82,10 @@ pub struct Existing {
 
 pub async fn existing(session: &Session, platform: &PlatformName) -> Result<Existing, Error> {
     let observed = observe::ours(&*session.engine()?, platform).await?;
-    Ok(Existing { running: !observed.containers.is_empty(), data: !observed.volumes.is_empty() })
+    Ok(Existing {
+        running: !observed.containers.is_empty(),
+        data: observed.volumes.iter().any(ObservedVolume::holds_data),
+    })
 }
 
 /// Of everything that is kept for programs.

@@ -9,8 +9,8 @@ use crate::compile::{container_name, fully_qualified, loopback_address};
 use crate::config::Loaded;
 use crate::daemon::reach::look_again;
 use crate::model::{
-    ContainerSpec, ContainerState, Health, ObservedContainer, Origin, Platform, Restart, Role, Service, Stack, Way,
-    label,
+    ContainerSpec, ContainerState, Health, ObservedContainer, Origin, Platform, PortBinding, Restart, Role, Service,
+    Stack, Way, label,
 };
 use crate::plan::{Action, ImageSource, LeftOut, Plan, Step};
 
@@ -282,7 +282,12 @@ pub(super) fn status_of(
             domain: platform.domain.clone(),
             incomplete: planned.incomplete,
             down: !survey.observed.containers.iter().any(|found| ours(&found.labels)),
-            volumes: survey.observed.volumes.iter().filter(|volume| ours(&volume.labels)).count(),
+            volumes: survey
+                .observed
+                .volumes
+                .iter()
+                .filter(|volume| ours(&volume.labels) && volume.holds_data())
+                .count(),
             owner: survey.foreign.clone(),
             up_seconds: services.iter().filter(|row| row.condition.runs()).filter_map(|row| row.seconds).max(),
         },
@@ -582,7 +587,14 @@ fn addresses(survey: &Survey, service: &Service) -> Vec<String> {
             .iter()
             .filter_map(|port| Some((std::net::SocketAddr::new(port.host_ip, port.host_port?), port.protocol)));
         let forwarded = spec.forwards.iter().map(|forward| (forward.listen, forward.protocol));
-        for (address, protocol) in bound.chain(forwarded) {
+        let held = |port: &&PortBinding| {
+            let bound = survey.observed.containers.iter().flat_map(|found| &found.ports);
+            !survey.resources.publishes()
+                || bound.map(|bound| (bound.host_ip, bound.host_port)).any(|at| at == (port.host_ip, port.host_port))
+        };
+        let guarded = spec.guarded.iter().filter(held);
+        let guarded = guarded.filter_map(|port| Some(((port.host_ip, port.host_port?).into(), port.protocol)));
+        for (address, protocol) in bound.chain(forwarded).chain(guarded) {
             let tcp = protocol == crate::model::Protocol::Tcp;
             all.push(if tcp { address.to_string() } else { format!("{address}/{protocol}") });
         }

@@ -489,11 +489,13 @@ fn rendered(loaded: &Loaded, name: &str, service: &Service, report: &mut Report)
                 format!("services.{name}: the file {target} would be written into the host's {}", source.display()),
                 "put it elsewhere, or make the bind mount a volume",
             ),
-            None if service.options.read_only && rendered => report.error_help(
-                span,
-                format!("services.{name} is read_only, so the file {target} cannot be put in"),
-                "mount a volume at its folder",
-            ),
+            // elsewhere its folder becomes a volume
+            None if service.options.read_only && Path::new(target).parent() == Some(Path::new("/")) => report
+                .error_help(
+                    span,
+                    format!("services.{name} is read_only, so the file {target} cannot be put into its root"),
+                    "put the file into a folder",
+                ),
             _ => {}
         }
     }

@@ -86,7 +86,7 @@ static RULE: Object = closed(
         f("grpc", Kind::Bool).doc("The service speaks HTTP/2 without TLS and nothing else. Not needed for gRPC, which is recognized by its content type."),
         f("grpc_port", PORT).doc("Port in the container for gRPC requests, if it is another one."),
         f("strip", Kind::Bool).doc("The service sees the path without `path`, which it finds in `X-Forwarded-Prefix`."),
-        f("same_origin", Kind::Bool).doc("Requests that a page of another origin sends (header `Origin`) are refused with 403."),
+        f("same_origin", Kind::Bool).doc("Requests that a page of another origin sends (header `Origin`) are refused with 403. The service's published ports of this machine that lead to `port` go through the ingress as well, and answer only requests for `localhost`, for an address or for a name of the platform."),
         f("response_timeout", Kind::Duration).doc("Where several containers answer: how long one may take to begin its answer before a request that is safe to repeat is sent to the next one; 0 means no limit. 3s for services that share a name by weight, none for replicas."),
     ],
     &["port"],

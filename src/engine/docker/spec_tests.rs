@@ -31,6 +31,7 @@ fn bare() -> ContainerSpec {
         update: Default::default(),
         depends_on: Vec::new(),
         forwards: Vec::new(),
+        guarded: Vec::new(),
         reload: None,
         reload_check: Vec::new(),
         optional: false,

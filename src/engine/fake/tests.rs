@@ -55,6 +55,7 @@ fn container(service: &str) -> ContainerSpec {
         update: Default::default(),
         depends_on: Vec::new(),
         forwards: Vec::new(),
+        guarded: Vec::new(),
         reload: None,
         reload_check: Vec::new(),
         optional: false,
