@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::compile::cannot_build;
 use crate::engine::{BuildRequest, ImageError, SecretBytes};
 use crate::event::{Event, Progress};
-use crate::host::{Command, Host};
+use crate::host::{Command, Held, Host, Lock};
 use crate::model::{BaseImage, BuildSecret, ImageBuild, ImageSpec, PrepareStep, label};
 use crate::plan::{ImageSource, Step};
 
@@ -108,7 +108,51 @@ async fn build_image(
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<(), StepError> {
     let scratch = tools.host.folders().cache.join("build").join(image.tag.replace(['/', ':'], "-"));
-    let mut context = prepare(tools, image, &scratch, progress).await?;
+    let turn = if image.prepare.is_empty() { None } else { Some(turn(&*tools.host, &scratch, progress).await?) };
+    let made_meanwhile =
+        turn.as_ref().is_some_and(|turn| turn.waited) && tools.engine.image(&image.tag).await?.is_some();
+    if !made_meanwhile {
+        pack_and_build(tools, image, dockerfile, &scratch, progress).await?;
+    }
+    for tag in image.spec.tags.iter().chain(&image.also) {
+        tools.engine.tag(&image.tag, tag).await?;
+    }
+    if !image.prepare.is_empty() {
+        // the image holds what came of it; a scratch folder of node_modules is of no more use
+        let _ = tools.host.remove_folder(&scratch).await;
+    }
+    Ok(())
+}
+
+/// The right to work in a scratch folder.
+struct Turn {
+    _lock: Lock,
+    /// Another run was at it until now.
+    waited: bool,
+}
+
+/// A scratch folder bears the name of its image, which two runs may want at once. Whoever is done takes it away, and
+/// must not take it from one that is packing it: that one's image would lack files, for good.
+async fn turn(host: &dyn Host, scratch: &Path, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<Turn, StepError> {
+    let file = PathBuf::from(format!("{}.lock", scratch.display()));
+    let mut waited = false;
+    let waiting = |held: &Held| {
+        waited = true;
+        progress(Progress::Line { text: format!("waiting for {held}, which builds the same image") });
+    };
+    let lock = Lock::acquire(host, &file, "macula up", None, waiting).await;
+    let lock = lock.map_err(|error| file_error(&file, &std::io::Error::other(error.to_string())))?;
+    Ok(Turn { _lock: lock, waited })
+}
+
+async fn pack_and_build(
+    tools: &Tools,
+    image: &ImageBuild,
+    dockerfile: String,
+    scratch: &Path,
+    progress: &(dyn Fn(Progress) + Send + Sync),
+) -> Result<(), StepError> {
+    let mut context = prepare(tools, image, scratch, progress).await?;
     if let Some(folder) = &image.spec.context {
         context.insert(0, (folder.clone(), String::new()));
     }
@@ -141,13 +185,6 @@ async fn build_image(
         ssh: agents(tools, image)?,
     };
     tools.engine.build(&request, progress).await?;
-    for tag in image.spec.tags.iter().chain(&image.also) {
-        tools.engine.tag(&image.tag, tag).await?;
-    }
-    if !image.prepare.is_empty() {
-        // the image holds what came of it; a scratch folder of node_modules is of no more use
-        let _ = tools.host.remove_folder(&scratch).await;
-    }
     Ok(())
 }
 
@@ -346,7 +383,29 @@ pub(super) fn file_error(path: &Path, error: &std::io::Error) -> StepError {
 
 #[cfg(test)]
 mod tests {
-    use super::source_lines;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::host::fake::FakeHost;
+
+    #[tokio::test]
+    async fn of_two_runs_one_works_in_the_scratch_folder_and_the_other_knows_of_it() {
+        let host = FakeHost::new();
+        let scratch = Path::new("/cache/build/macula-mail-1");
+        let first = turn(&host, scratch, &|_| {}).await.unwrap();
+        assert!(!first.waited);
+        let (there, told) = (host.clone(), Arc::new(Mutex::new(Vec::new())));
+        let said = told.clone();
+        let second = tokio::spawn(async move {
+            let progress = move |progress: Progress| said.lock().unwrap().push(format!("{progress:?}"));
+            turn(&there, scratch, &progress).await.unwrap().waited
+        });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(!second.is_finished());
+        drop(first);
+        assert!(second.await.unwrap());
+        assert!(told.lock().unwrap()[0].contains("which builds the same image"), "{told:?}");
+    }
 
     #[test]
     fn the_machines_own_mirrors_serve_the_base() {
