@@ -39,7 +39,7 @@ elif what == "nats":
     login = '{"verbose":false,"pedantic":false,"user":"%s","pass":"%s"}' % (env["BUS_USER"], env["BUS_PASSWORD"])
     print(lines(env["BUS_HOST"], env["BUS_PORT"], "CONNECT " + login, "SUB news 1", "PUB news 5", "hello", "PING"))
 elif what == "nats-wrong":
-    print(lines(env["BUS_HOST"], env["BUS_PORT"], 'CONNECT {"user":"blog_bus","pass":"wrong"}', "PING"))
+    print(lines(env["BUS_HOST"], env["BUS_PORT"], 'CONNECT {"user":"blog_bus","pass":"wrong"}'))
 elif what == "memcached":
     print(lines(env["FAST_HOST"], env["FAST_PORT"], "set a 0 0 1", "7", "get a", "quit"))
 elif what == "mail":
