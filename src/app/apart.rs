@@ -2,6 +2,7 @@
 //! runs in a container, and the engine outside of it. The engine makes empty folders in their place, and
 //! nobody is told.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::host::Host;
@@ -12,7 +13,12 @@ const MOUNTS: &str = "/proc/self/mountinfo";
 const OF_THE_SYSTEM: [&str; 8] = ["/dev", "/etc", "/lib", "/proc", "/run", "/sys", "/usr", "/var"];
 
 /// `service: path` for each that the engine does not have.
-pub(super) async fn unseen_by_the_engine(host: &dyn Host, facts: &Facts, platform: &Platform) -> Vec<String> {
+pub(super) async fn unseen_by_the_engine(
+    host: &dyn Host,
+    facts: &Facts,
+    platform: &Platform,
+    chosen: Option<&BTreeSet<String>>,
+) -> Vec<String> {
     if !host.facts().container {
         return Vec::new();
     }
@@ -24,10 +30,12 @@ pub(super) async fn unseen_by_the_engine(host: &dyn Host, facts: &Facts, platfor
     }
     let mounts = String::from_utf8_lossy(&host.read(Path::new(MOUNTS)).await.unwrap_or_default()).into_owned();
     let mut unseen = Vec::new();
-    for (_, service) in platform.services() {
+    let chosen = |name: &String| chosen.is_none_or(|chosen| chosen.contains(name));
+    for (_, service) in platform.services().filter(|(_, service)| chosen(&service.name)) {
         for mount in &service.mounts {
             let Mount::Bind { source, .. } = mount else { continue };
-            let of_the_system = OF_THE_SYSTEM.iter().any(|folder| source.starts_with(folder));
+            let root = source.parent().is_none();
+            let of_the_system = root || OF_THE_SYSTEM.iter().any(|folder| source.starts_with(folder));
             if !of_the_system && host.exists(source).await && !is_shared(&mounts, source) {
                 unseen.push(format!("{}: {}", service.name, source.display()));
             }

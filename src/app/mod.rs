@@ -65,7 +65,7 @@ pub use commands::status::{
 };
 pub use commands::uninstall::{Leavings, Uninstalled, leavings, uninstall};
 pub use commands::up::{UpOptions, UpResult, up};
-pub use commands::validate::{Traced, bridges, full_name, trace_name, validate};
+pub use commands::validate::{Absent, Traced, bridges, full_name, trace_name, validate};
 pub use commands::wait::{WaitFor, WaitRequest, Waited, wait_for};
 pub use commands::watch::{Onlooker, WatchOptions, watch};
 pub use error::{Error, ResolverError};

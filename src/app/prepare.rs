@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::compile::{addons, streams};
 use crate::config::Loaded;
 use crate::doctor::{Finding, Fix};
-use crate::model::{DEFAULT_NODE_IMAGE, Platform, Role};
+use crate::model::{DEFAULT_NODE_IMAGE, Healthcheck, Platform, Role};
 use crate::plan::forecast::{Forecast, forecast};
 use crate::plan::{Action, LeftOut, Plan, select};
 
@@ -101,13 +101,14 @@ pub(super) async fn prepare_without(
     gone: &[LeftOut],
 ) -> Result<Prepared, Error> {
     let selection = selection(&loaded.platform, wanted)?;
+    let named = needed(&loaded.platform, &wanted.services);
     let look = Look {
         strict: wanted.strict,
         dns: wanted.dns,
         build: wanted.build,
         gone,
         retry: wanted.retry || wanted.strict,
-        named: &wanted.services,
+        named: &named,
     };
     let mut survey = survey_with(session, loaded, look).await?;
     survey.problems.retain(|problem| selection.as_ref().is_none_or(|chosen| chosen.contains(problem.service())));
@@ -124,12 +125,24 @@ pub(super) async fn prepare_without(
     if !refused.is_empty() {
         return Err(Error::Unsupported { engine: survey.facts.engine, services: refused });
     }
+    if !survey.facts.traits.start_interval {
+        let asks = |check: &Healthcheck| check.start_interval.is_some();
+        for (_, service) in survey.platform.services() {
+            if service.healthcheck.as_ref().is_some_and(asks) {
+                session.events.warn(format!(
+                    "service {}: healthcheck.start_interval has no effect on {}, which asks at the usual interval",
+                    service.name, survey.facts.engine
+                ));
+            }
+        }
+    }
     for unused in &loaded.unused_overrides {
         if !addons::image_names().contains(&unused.as_str()) && *unused != node_image(&survey.platform) {
             session.events.warn(format!("images.overrides: no stack has the image {unused}"));
         }
     }
-    for unseen in apart::unseen_by_the_engine(session.host(), &survey.facts, &survey.platform).await {
+    for unseen in apart::unseen_by_the_engine(session.host(), &survey.facts, &survey.platform, selection.as_ref()).await
+    {
         session.events.warn(format!(
             "{unseen} is in this container only, and the engine, which is outside of it, mounts its own path of that name: mount \
              the project into this container under the path that it has on the engine's machine, or use `configs:`"
@@ -161,6 +174,23 @@ pub(super) async fn prepare_without(
         }
     }
     Ok(Prepared { survey, plan, cluster, kept })
+}
+
+/// These and what they cannot do without: whoever asks for a service by its name asks for both.
+fn needed(platform: &Platform, services: &[String]) -> Vec<String> {
+    let mut all = services.to_vec();
+    let mut at = 0;
+    while let Some(name) = all.get(at) {
+        let service = platform.service(name).map(|(_, service)| service);
+        let more = service.into_iter().flat_map(|service| &service.depends_on);
+        let more: Vec<String> = more
+            .filter(|(name, dependency)| dependency.required && !all.contains(name))
+            .map(|(name, _)| name.clone())
+            .collect();
+        all.extend(more);
+        at += 1;
+    }
+    all
 }
 
 /// As `images.overrides` may name it.

@@ -103,9 +103,10 @@ impl State {
         self.folder.join("choices.json")
     }
 
-    /// Whether the platform was brought up and not removed.
+    /// Whether the platform was brought up and not removed. Passwords alone are enough: there may be data, on an engine
+    /// that does not answer at present, that nothing else opens.
     pub(super) async fn exists(&self, host: &dyn Host) -> bool {
-        host.exists(&self.platform_file()).await
+        host.exists(&self.platform_file()).await || host.exists(&self.secrets_file()).await
     }
 
     /// What the last `up` was told, for who has no session yet. A file that cannot be understood holds no choice: the next `up`
@@ -184,7 +185,7 @@ impl State {
 
     /// Whether the platform has been up, and its data was not removed since.
     pub async fn is_known(&self, host: &dyn Host) -> bool {
-        host.exists(&self.platform_file()).await
+        self.exists(host).await
     }
 
     /// The names of all platforms that have been up.

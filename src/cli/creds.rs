@@ -53,7 +53,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     }
     let mut out = listed(&all, context.terminal.table_width().unwrap_or(usize::MAX), context.out_style());
     if count > all.len() {
-        out.push_str(&context.typed(&format!("all {count} variables: macula creds --all\n")));
+        out.push_str(&context.typed(&format!("all {}: macula creds --all\n", text::count(count, "variable"))));
     }
     context.print_data(&out)
 }

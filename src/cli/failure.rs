@@ -301,9 +301,12 @@ fn cluster(error: &ClusterError) -> CliError {
     let new = CliError::of(ErrorKind::Cluster, error);
     let without = || macula("up --no-cluster").why("to continue without a cluster");
     match error {
-        ClusterError::NoProgram { .. } => new
+        ClusterError::NoProgram { fetched: true, .. } => new
             .hint("macula downloads kind and verifies its checksum; MACULA_KIND or `cluster.program` in macula.yaml names another program")
             .suggest(macula("cluster create --yes"))
+            .suggest(without()),
+        ClusterError::NoProgram { .. } => new
+            .hint("install kind, or name the program in MACULA_KIND or under `cluster.program` in macula.yaml")
             .suggest(without()),
         ClusterError::NoClient { client, .. } => new
             .hint(format!("install it: on Debian and Ubuntu the package is {client}-cli or {client}.io"))

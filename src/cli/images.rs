@@ -13,7 +13,7 @@ use super::context::{Context, ImageOptions, LoadOptions, StackOptions};
 use super::error::CliError;
 use super::interrupt;
 use super::ui::table::{Cell, Fit, Table};
-use super::ui::{Tone, text};
+use super::ui::{Tone, left_out, text};
 
 /// List, pull, build, lock, save, load or prune the images of the platform
 #[derive(Debug, clap::Args)]
@@ -128,6 +128,7 @@ async fn list(context: &Context, stacks: &ImageOptions) -> Result<(), CliError> 
     for row in &rows {
         let age = age(row, context.host.now());
         let state = match (row.source, row.can_build) {
+            _ if row.left_out.is_some() => "left out".to_owned(),
             (Some(ImageSource::Build), _) => age.map_or("built here".to_owned(), |age| format!("built here {age} ago")),
             (Some(ImageSource::Image), _) => "present".to_owned(),
             (None, true) => "missing, can be built".to_owned(),
@@ -153,17 +154,29 @@ async fn list(context: &Context, stacks: &ImageOptions) -> Result<(), CliError> 
         table.row(cells);
     }
     let mut out = table.render(context.out_style(), context.terminal.table_width());
-    let missing: Vec<String> =
-        rows.iter().filter(|row| !row.present).flat_map(|row| row.services.iter().cloned()).collect();
+    for line in sums(&rows) {
+        let lines = text::wrap(&line, context.terminal.table_width().unwrap_or(usize::MAX));
+        out.push_str(&format!("{}\n", lines.join("\n")));
+    }
+    context.print(&out)
+}
+
+/// How many are here and which are not; then what is left out, with the reason.
+fn sums(rows: &[ImageRow]) -> Vec<String> {
+    let missing: Vec<&ImageRow> = rows.iter().filter(|row| !row.present && row.left_out.is_none()).collect();
     let total: i64 = rows.iter().filter_map(|row| row.size).sum();
     let here = rows.iter().filter(|row| row.present).count();
     let mut sum = format!("{} here ({})", text::count(here, "image"), text::bytes(total.unsigned_abs()));
     if !missing.is_empty() {
-        sum.push_str(&format!(", {} missing: {}", rows.len() - here, text::some(&missing, 4)));
+        let services: Vec<String> = missing.iter().flat_map(|row| row.services.iter().cloned()).collect();
+        sum.push_str(&format!(", {} missing: {}", missing.len(), text::some(&services, 4)));
     }
-    let lines = text::wrap(&sum, context.terminal.table_width().unwrap_or(usize::MAX));
-    out.push_str(&format!("{}\n", lines.join("\n")));
-    context.print(&out)
+    let reasons = rows.iter().filter_map(|row| Some((row, row.left_out.as_deref()?)));
+    let pairs = reasons.flat_map(|(row, reason)| row.services.iter().map(move |service| (service.as_str(), reason)));
+    let left_out = left_out::causes(pairs)
+        .into_iter()
+        .map(|cause| format!("{} left out, since {}: {}", cause.services.len(), cause.why, cause.names(4)));
+    std::iter::once(sum).chain(left_out).collect()
 }
 
 /// None for what is not here, and for images whose makers set the time to nothing, so that a build

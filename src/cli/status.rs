@@ -208,7 +208,10 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
         screen.notes.push((format!("the cluster: {problem}"), Some("macula cluster status".into())));
     }
     screen.notes.extend(reach_note(status));
-    screen.notes.extend(names_note(status));
+    // the names of somebody else's platform are somebody else's to install
+    if platform.owner.is_none() {
+        screen.notes.extend(names_note(status));
+    }
     if !status.changes.is_empty() {
         screen
             .notes
@@ -327,7 +330,10 @@ fn reach_note(status: &Status) -> Option<(String, Option<String>)> {
             Some((format!("the addresses are not reached ({way}): {problem}"), Some("macula up".to_owned())))
         }
         None if *ports == 0 => None,
-        None => Some((format!("{ports} ports are passed on {how}"), None)),
+        None => {
+            let verb = if *ports == 1 { "is" } else { "are" };
+            Some((format!("{} {verb} passed on {how}", text::count(*ports, "port")), None))
+        }
     }
 }
 

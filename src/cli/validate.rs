@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use crate::app;
+use crate::app::{self, Absent};
 use crate::doctor::{Finding, Status};
 use crate::model::{Platform, Remedy, macula};
 use crate::validate::{Evidence, Fault, Hop, Row, State, Verdict, seen};
@@ -9,7 +9,8 @@ use super::ci::{Level, markdown, markdown_table};
 use super::context::{Context, StackOptions};
 use super::error::{CliError, ErrorKind};
 use super::ui::table::{Cell, Fit, Table};
-use super::ui::{Style, Tone, text};
+use super::ui::{Style, Tone, left_out, text};
+use crate::words;
 
 /// Check every name of the platform from outside and show which hop is broken
 ///
@@ -40,7 +41,8 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     for finding in &bridges {
         context.events().warn(format!("{}: {}", finding.check, finding.summary));
     }
-    let (evidence, verdict) = app::validate(&session, &loaded).await?;
+    let (evidence, verdict, absent) = app::validate(&session, &loaded).await?;
+    named(&absent, args.wanted.as_deref(), &verdict.rows, &evidence.domain)?;
     // one name of a service has nothing to do with the cluster
     let inside = match loaded.platform.cluster.enabled && args.wanted.is_none() {
         true => app::cluster_status(&session, &loaded).await.map(|status| status.problems).unwrap_or_default(),
@@ -52,6 +54,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         let mut result = as_json(context, &evidence, &Verdict { rows: shown, faults: about });
         let ok = result["ok"] == json!(true) && inside.is_empty();
         result["cluster"] = json!(inside);
+        result["left_out"] = json!(absent);
         result["ok"] = json!(ok);
         context.print_json(&result)?;
         return if ok { Ok(()) } else { Err(CliError::told(ErrorKind::NotHealthy)) };
@@ -67,6 +70,14 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let mut out = table(&shown, style, width);
     if let Err(reason) = &evidence.machine.inside {
         out.push_str(&format!("\nnot asked from inside: {reason}\n"));
+    }
+    if args.wanted.is_none() {
+        let pairs = absent.iter().map(|absent| (absent.service.as_str(), absent.reason.as_str()));
+        for cause in left_out::causes(words::unique(pairs)) {
+            let line = format!("not asked, since {}: {}", cause.why, cause.names(4));
+            let lines = text::wrap(&line, width.unwrap_or(usize::MAX));
+            out.push_str(&format!("\n{}\n", lines.join("\n")));
+        }
     }
     let about = about(&verdict.faults, &shown, args.wanted.is_some());
     let broken = shown.iter().filter(|row| row.hops.contains(&State::Broken)).count();
@@ -168,6 +179,20 @@ fn matching(rows: &[Row], name: Option<&str>, domain: &str) -> Result<Vec<Row>, 
         return Err(error.hint(format!("there are {}", text::some(&names, 5))));
     }
     Ok(found)
+}
+
+/// A name that leads nowhere since its service is left out: whoever types it knows what there is.
+fn named(absent: &[Absent], name: Option<&str>, rows: &[Row], domain: &str) -> Result<(), CliError> {
+    let Some(name) = name.filter(|name| matching(rows, Some(name), domain).is_err()) else { return Ok(()) };
+    let whole = format!("{name}.{domain}");
+    let found = absent.iter().find(|absent| absent.service == name || absent.name == name || absent.name == whole);
+    match found {
+        Some(Absent { service, reason, .. }) => {
+            Err(CliError::not_healthy(format!("{service} is left out, so that none of its names work: {reason}"))
+                .suggest(macula("up").arg(service).why("to try its image again")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The end of the command.

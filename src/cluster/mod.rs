@@ -20,7 +20,12 @@ pub use kubeconfig::{Entry, KubeconfigError};
 pub enum ClusterError {
     /// Absent, and it was not to be fetched.
     #[error("the program {program} was not found{}", reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default())]
-    NoProgram { program: String, reason: Option<String> },
+    NoProgram {
+        program: String,
+        reason: Option<String>,
+        /// It would be fetched if somebody agreed.
+        fetched: bool,
+    },
     /// The provider itself works through the engine's own client.
     #[error("{program} works through the program {client}, which is not installed")]
     NoClient { program: String, client: String },

@@ -387,7 +387,7 @@ async fn docker_context() {
         vec![attempt("", Source::Context("gone".into()), Err(Refusal::Other("there is no such context".into())))];
     assert_snapshot!(without_engine(FakeHost::new(), unknown).find("docker-context").await, @r"
     failed: docker-context: Docker context gone names no endpoint of use: there is no such context
-      fix: start it, or go back to the engine of this machine with `docker context use default`
+      fix: correct what it says, or go back to the engine of this machine with `docker context use default`
     ");
     let behind = Err(Refusal::Unsupported("engines behind TLS are not supported".into()));
     let behind = vec![attempt("tcp://docker:2376", Source::DockerHost, behind)];

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+mod bucket;
 mod cluster;
 mod deploy;
 mod dns_label;
@@ -21,6 +22,7 @@ mod secrets;
 mod service;
 mod zone;
 
+pub use bucket::*;
 pub use cluster::*;
 pub use deploy::*;
 pub use dns_label::*;

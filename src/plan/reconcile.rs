@@ -441,9 +441,25 @@ impl Planner<'_> {
             };
             verdicts.insert(spec.name.clone(), verdict);
         }
-        // `depends_on: {x: {restart: true}}`, until nothing more follows; also of what was not chosen, where it runs
         let all = &self.wish.resources.containers;
         let chosen: BTreeSet<&str> = wanted.iter().map(|spec| spec.name.as_str()).collect();
+        // the engine keeps the id of what is shared, so that whoever shares something of a new container is made again,
+        // too
+        while let Some((name, other)) = all.iter().find_map(|spec| {
+            match verdicts.get(&spec.name) {
+                Some(Verdict::Create | Verdict::Recreate(_) | Verdict::Conflict) => return None,
+                Some(_) => {}
+                None if chosen.contains(spec.name.as_str()) || !self.runs_for_us(&spec.name) => return None,
+                None => {}
+            }
+            let new = |name: &&str| matches!(verdicts.get(*name), Some(Verdict::Create | Verdict::Recreate(_)));
+            let other = shares(spec).find(new)?;
+            let other = all.iter().find(|spec| spec.name == other)?;
+            Some((spec.name.clone(), other.service.clone()))
+        }) {
+            verdicts.insert(name, Verdict::Recreate(Cause::Replaces { what: other }));
+        }
+        // `depends_on: {x: {restart: true}}`, until nothing more follows; also of what was not chosen, where it runs
         loop {
             let follower = all.iter().find_map(|spec| {
                 let stands = match verdicts.get(&spec.name) {
@@ -512,6 +528,8 @@ impl Planner<'_> {
                 None => Verdict::Right,
             },
             ContainerState::Dead | ContainerState::Removing => Verdict::Recreate(Cause::NotRunning),
+            // it could not be started: what it shared may be gone for good
+            _ if !found.error.is_empty() && shares(spec).next().is_some() => Verdict::Recreate(Cause::NotRunning),
             _ => Verdict::Start,
         }
     }
@@ -843,13 +861,17 @@ impl Planner<'_> {
     }
 }
 
+/// The containers whose network, processes or IPC this one shares.
+fn shares(spec: &ContainerSpec) -> impl Iterator<Item = &str> {
+    let modes = [&spec.network_mode, &spec.options.pid, &spec.options.ipc];
+    modes.into_iter().flatten().filter_map(|mode| mode.strip_prefix("container:"))
+}
+
 /// The starts of the containers whose network, processes, IPC or volumes this one shares: the engine makes it
 /// only when they are there.
 fn made_of(spec: &ContainerSpec, gates: &BTreeMap<&str, Vec<(Option<StepId>, StepId)>>) -> Vec<StepId> {
-    let modes = [&spec.network_mode, &spec.options.pid, &spec.options.ipc];
-    let shared = modes.into_iter().flatten().filter_map(|mode| mode.strip_prefix("container:"));
     let volumes = spec.options.volumes_from.iter().map(|from| from.split(':').next().unwrap_or(from));
-    let starts = shared.chain(volumes).map(|other| {
+    let starts = shares(spec).chain(volumes).map(|other| {
         let id = ResourceId::new(ResourceKind::Container, other);
         format!("start {id}")
     });

@@ -405,6 +405,48 @@ fn what_shares_something_of_a_container_is_made_after_it() {
 }
 
 #[test]
+fn what_shares_something_of_a_container_is_made_again_with_it() {
+    type Shared = fn(&mut Service);
+    let ways: [Shared; 3] = [
+        |service| service.network_mode = Some("service:db".into()),
+        |service| service.options.pid = Some("service:db".into()),
+        |service| service.options.ipc = Some("service:db".into()),
+    ];
+    for shared in ways {
+        let mut platform = platform();
+        change(&mut platform, "web", |service| {
+            service.depends_on.get_mut("db").unwrap().restart = true;
+            shared(service);
+        });
+        let world = right_world(&platform);
+        let db = BTreeSet::from(["db".to_owned()]);
+        let resources = resources(&platform);
+        let supply =
+            supply(&platform, &image_specs(&platform), &world, false, &|service| service_volumes(&platform, service)).0;
+        for selection in [None, Some(&db)] {
+            let wish = Wish { platform: "macula", resources: &resources, supply: &supply, selection };
+            let plan = reconcile_anew(&wish, &db, &world).unwrap();
+            let create = plan.steps.iter().find(|step| step.id == "create container macula-web-1").unwrap();
+            assert_eq!(create.cause.to_string(), "db is replaced");
+            assert!(create.after.contains(&"start container macula-db-1".to_owned()), "{:?}", create.after);
+        }
+        // an earlier version left it with the id of a container that is gone
+        let mut stale = world.clone();
+        let web = container(&mut stale, "macula-web-1");
+        (web.state, web.error) = (ContainerState::Exited, "No such container: 4ab56f".to_owned());
+        web.exit_code = Some(128);
+        let plan = try_plan(&platform, &stale, None).unwrap();
+        assert!(plan.steps.iter().any(|step| step.id == "create container macula-web-1"), "{plan}");
+        // who merely ended is started again
+        let mut ended = world.clone();
+        let web = container(&mut ended, "macula-web-1");
+        (web.state, web.exit_code) = (ContainerState::Exited, Some(1));
+        let plan = try_plan(&platform, &ended, None).unwrap();
+        assert!(plan.steps.iter().all(|step| step.id != "create container macula-web-1"), "{plan}");
+    }
+}
+
+#[test]
 fn hooks_lie_in_the_labels_for_commands_that_read_no_files() {
     let mut platform = platform();
     let hook = |word: &str| vec![Hook { command: vec![word.into()], user: Some("7".into()), ..Hook::default() }];

@@ -102,6 +102,7 @@ pub enum Cause {
     RouteMissing,
     NoHttp { reason: String },
     ServiceMissing { service: String },
+    ServiceLeftOut { service: String, reason: String },
     ServiceDown { service: String, container: String, state: String },
     ServiceUnhealthy { service: String, container: String },
     ServiceSilent { service: String, reason: String },
@@ -433,6 +434,7 @@ impl Cause {
             Self::RouteMissing => "route_missing",
             Self::NoHttp { .. } => "no_http",
             Self::ServiceMissing { .. } => "service_missing",
+            Self::ServiceLeftOut { .. } => "service_left_out",
             Self::ServiceDown { .. } => "service_down",
             Self::ServiceUnhealthy { .. } => "service_unhealthy",
             Self::ServiceSilent { .. } => "service_silent",
@@ -483,6 +485,7 @@ impl Cause {
             | Self::Refused { .. } => Hop::Tls,
             Self::RouteMissing | Self::NoHttp { .. } => Hop::Http,
             Self::ServiceMissing { .. }
+            | Self::ServiceLeftOut { .. }
             | Self::ServiceDown { .. }
             | Self::ServiceUnhealthy { .. }
             | Self::ServiceSilent { .. }

@@ -153,6 +153,7 @@ impl fmt::Display for Cause {
             Self::RouteMissing => f.write_str("the ingress has no route for this name"),
             Self::NoHttp { reason } => write!(f, "no HTTP answer comes: {reason}"),
             Self::ServiceMissing { service } => write!(f, "{service} has no container"),
+            Self::ServiceLeftOut { service, reason } => write!(f, "{service} is left out: {reason}"),
             Self::ServiceDown { container, state, .. } => write!(f, "{container} {state}"),
             Self::ServiceUnhealthy { container, .. } => {
                 write!(f, "{container} runs, and says of itself that it is not healthy")
@@ -236,6 +237,7 @@ impl Cause {
             Self::RouteMissing => run(&[macula("up")]),
             Self::NoHttp { .. } => run(&[macula("logs ingress")]),
             Self::ServiceMissing { service } => run(&[macula("up").arg(service)]),
+            Self::ServiceLeftOut { service, .. } => run(&[macula("up").arg(service).why("to try its image again")]),
             Self::ServiceDown { service, .. } => run(&[macula("logs").arg(service), macula("up").arg(service)]),
             Self::ServiceUnhealthy { service, .. }
             | Self::ServiceSilent { service, .. }

@@ -1,12 +1,12 @@
 //! What the program says and prints: logs, exec, env, creds, and everything for programs.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Done, Platform};
+use crate::harness::{Done, Platform, eventually};
 
 const TALKERS: &str = "
 services:
@@ -267,4 +267,47 @@ services:
     let object = &error.json()["error"];
     assert_eq!((&object["kind"], &object["exit_code"]), (&json!("usage"), &json!(2)));
     assert!(object["message"].as_str().unwrap().contains("nobody"));
+}
+
+/// `| head -1` has seen enough, which is no error; a full disk has lost a result, which is one.
+#[test]
+fn a_reader_that_goes_away_and_a_disk_that_is_full() {
+    let Some(platform) = Platform::new("pipes") else { return };
+    let many = "i=0; while [ $$i -lt 30000 ]; do echo a line that is one of very many $$i; i=$$((i+1)); done; exec sleep infinity";
+    platform.stack(&format!("services: {{web: {{<<: *base, command: [sh, -c, '{many}']}}}}\n"));
+    platform.run("up").ok();
+    eventually("all lines", || platform.run("logs web --tail 1").out.contains("many 29999"));
+    let results = [
+        "status",
+        "status -o json",
+        "logs web",
+        "logs -f web",
+        "logs web -o json",
+        "plan -o json",
+        "ls",
+        "exec web cat /bin/busybox",
+    ];
+    for words in results {
+        let mut child =
+            platform.program(words.split(' ')).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut first = Vec::new();
+        BufReader::with_capacity(16, child.stdout.take().unwrap()).read_until(b'\n', &mut first).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!first.is_empty() && !said.contains("panicked"), "{words}: {said}");
+        assert!(!said.contains("error:"), "{words}: {said}");
+        // what shells say of a program that SIGPIPE has ended
+        let code = if words.starts_with("exec") { 141 } else { 0 };
+        assert_eq!(output.status.code(), Some(code), "{words}: {said}");
+    }
+    for words in results {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = platform.program(words.split(' ')).stdout(full).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{words}: {said}");
+        assert!(said.contains("standard output") && !said.contains("panicked"), "{words}: {said}");
+    }
+    // nothing runs on in there for nobody
+    let still = platform.shell("web", "ps -o args | grep -c '^cat /bin' || true");
+    assert_eq!(still, "0");
 }

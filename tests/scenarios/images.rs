@@ -89,6 +89,61 @@ services:
     assert!(platform.container("page").running && platform.container("needy").running);
 }
 
+/// What `up` found out is known to every command, whatever they can ask: nothing is made for it, nothing is done again,
+/// and each says why.
+#[test]
+fn what_is_left_out_is_the_same_for_every_command() {
+    let Some(platform) = Platform::new("left_out") else { return };
+    let registry = Registry::start();
+    let image = format!("{}/private/page:1", registry.address);
+    platform.stack(&format!(
+        "
+services:
+  page: {{image: '{image}', volumes: ['pages:/data'], x-macula: {{optional: true, exports: {{PAGE_URL: 'http://page'}}}}}}
+  needy: {{<<: *base, command: [sleep, infinity], depends_on: [page], volumes: ['more:/data'], x-macula: {{optional: true}}}}
+  web: {{<<: *base, command: [sleep, infinity]}}
+volumes: {{pages: {{}}, more: {{}}}}
+"
+    ));
+    platform.run("up").ok().says("page is left out: ");
+    let made =
+        [format!("container {}", platform.container_name("web")), format!("network {}", platform.network_name())];
+    assert_eq!(platform.everything(), made);
+    let web = platform.container("web");
+    for proxy in ["", "http://127.0.0.1:9"] {
+        platform.set("https_proxy", proxy);
+        platform.set("http_proxy", proxy);
+        platform.run("up").ok().says("nothing to do").does_not_say("page is left out: ");
+        platform.run("plan --exit-code").ok();
+        let status = platform.run("status -o json").ok().json();
+        assert_eq!((&status["drift"], &status["changes"]), (&json!([]), &json!([])));
+        let row = |name: &str| {
+            let rows = status["services"].as_array().unwrap();
+            let row = rows.iter().find(|row| row["name"] == name).unwrap();
+            (row["state"].as_str().unwrap().to_owned(), row["reason"].as_str().unwrap_or_default().to_owned())
+        };
+        let (state, reason) = row("page");
+        assert!(state == "left_out" && reason.starts_with(&format!("{image} was refused: ")), "{state}: {reason}");
+        assert_eq!(row("needy"), ("left_out".to_owned(), "it needs page, which is left out".to_owned()));
+        let images = platform.run("images list");
+        images.ok().prints("left out").prints("1 left out, since was refused");
+        assert!(!images.out.contains("missing"), "{images}");
+        platform.run("dns trace page").exits(7).prints(&format!("page is left out: {image} was refused"));
+        platform.run("validate needy").exits(7).says("needy is left out").says("it needs page");
+        let validated = platform.run("validate -o json").json();
+        assert_eq!(validated["left_out"][0]["service"], "page");
+        assert!(!platform.run("env").ok().out.contains("PAGE_URL"));
+        assert_eq!(platform.everything(), made);
+        assert_eq!(platform.container("web"), web);
+    }
+    platform.set("https_proxy", "");
+    platform.set("http_proxy", "");
+    // whoever asks for it by name has it tried again
+    platform.run("up needy").ok().says("page is left out: ");
+    assert_eq!(platform.everything(), made);
+    assert_eq!(platform.container("web"), web);
+}
+
 #[test]
 fn a_build_is_made_once_and_anew_when_its_folder_changes() {
     let Some(platform) = Platform::new("build") else { return };

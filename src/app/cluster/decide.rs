@@ -124,10 +124,12 @@ fn recorded(record: &crate::model::ClusterRecord) -> Option<(ipnet::Ipv4Net, ipn
 async fn obtainable(session: &Session, platform: &Platform, may_fetch: bool) -> Result<Obtain, Error> {
     let host = session.host();
     let none = |program: &str, reason: &str| {
-        Error::from(ClusterError::NoProgram { program: program.to_owned(), reason: Some(reason.to_owned()) })
+        let (program, reason) = (program.to_owned(), Some(reason.to_owned()));
+        Error::from(ClusterError::NoProgram { program, reason, fetched: !may_fetch })
     };
     if let Some(chosen) = &platform.cluster.program {
-        return Err(none(chosen, "it was chosen by `cluster.program` in macula.yaml or MACULA_KIND"));
+        let reason = Some("it was chosen by `cluster.program` in macula.yaml or MACULA_KIND".to_owned());
+        return Err(ClusterError::NoProgram { program: chosen.clone(), reason, fetched: false }.into());
     }
     if !may_fetch {
         return Err(none("kind", "nobody agreed to fetch it (`macula cluster create --yes` does)"));

@@ -136,7 +136,7 @@ pub(in crate::app) async fn get_program(session: &Session, obtain: Obtain) -> Re
                     session.host().run(command).await?;
                 }
             }
-            let missing = || ClusterError::NoProgram { program: "kind".into(), reason: None };
+            let missing = || ClusterError::NoProgram { program: "kind".into(), reason: None, fetched: false };
             Ok(kind::find(session.host(), None).await.ok_or_else(missing)?)
         }
     }

@@ -163,7 +163,11 @@ impl Work {
     }
 
     fn provider(&self) -> Result<&Arc<dyn ClusterProvider>, ClusterError> {
-        self.provider.as_ref().ok_or_else(|| ClusterError::NoProgram { program: "kind".into(), reason: None })
+        self.provider.as_ref().ok_or_else(|| ClusterError::NoProgram {
+            program: "kind".into(),
+            reason: None,
+            fetched: false,
+        })
     }
 
     pub fn left_out(&self) -> Option<String> {

@@ -47,7 +47,7 @@ pub async fn create_cluster(
     }
     if !obtain_program(session, &mut joined, consent).await? {
         let reason = Some("it was not to be fetched".to_owned());
-        return Err(ClusterError::NoProgram { program: "kind".into(), reason }.into());
+        return Err(ClusterError::NoProgram { program: "kind".into(), reason, fetched: true }.into());
     }
     for left in &plan.left_out {
         session.events.warn(format!("{} is left out: {}", left.service, left.reason));
@@ -255,8 +255,10 @@ pub async fn load_into_cluster(session: &Session, loaded: &Loaded, images: &[Str
 async fn ready_provider(session: &Session, loaded: &Loaded) -> Result<Arc<dyn ClusterProvider>, Error> {
     let settings = &loaded.platform.cluster;
     let program = kind::find(session.host(), settings.program.as_deref()).await;
-    let missing =
-        || ClusterError::NoProgram { program: settings.program.clone().unwrap_or_else(|| "kind".into()), reason: None };
+    let missing = || {
+        let name = settings.program.clone().unwrap_or_else(|| "kind".into());
+        ClusterError::NoProgram { program: name, reason: None, fetched: settings.program.is_none() }
+    };
     let program = program.ok_or_else(missing)?;
     let engine = session.engine()?;
     let facts = engine.facts().await?;

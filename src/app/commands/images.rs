@@ -29,6 +29,8 @@ pub struct ImageRow {
     pub locked: bool,
     /// Why it is this one.
     pub why: String,
+    /// It is not here, and every service that would run it is left out: why.
+    pub left_out: Option<String>,
     /// Bytes.
     pub size: Option<i64>,
     pub created: Option<String>,
@@ -84,7 +86,10 @@ pub async fn image_rows(session: &Session, loaded: &Loaded) -> Result<Vec<ImageR
                 })
                 .unwrap_or_default(),
         };
+        let reasons: Option<Vec<&LeftOut>> = spec.services.iter().map(left_out).collect();
+        let reason = reasons.unwrap_or_default().first().map(|left| left.reason.clone());
         ImageRow {
+            left_out: reason.filter(|_| found.is_none()),
             present: found.is_some(),
             source: found.as_ref().map(|(.., source)| *source),
             id: found.as_ref().map(|(_, image, _)| image.id.clone()),

@@ -326,13 +326,20 @@ fn rows(platform: &Platform, survey: &Survey, incomplete: bool, context: &Contex
     let loaded = |stack: &str| platform.stacks.iter().any(|own| own.name == stack);
     let orphans: Vec<ServiceStatus> = orphans.map(|found| orphan(found, context, &loaded)).collect();
     rows.extend(orphans);
-    if incomplete {
+    // what somebody else's platform is to be like stands in somebody else's files
+    if incomplete || survey.foreign.is_some() {
         for row in rows.iter_mut().filter(|row| row.condition == Condition::Unclaimed) {
             let found = row.container.as_ref().and_then(|name| survey.observed.container(name));
             row.condition = found.map_or(Condition::Unclaimed, |found| by_labels(found, context));
             row.reason = None;
         }
-        rows.retain(|row| row.condition != Condition::Missing);
+        // what is known of built-in services without the files is what the last `up` found out: the files may have
+        // switched off the rest
+        rows.retain(|row| match row.condition {
+            Condition::Missing => false,
+            Condition::LeftOut => survey.choices.refused.contains_key(&row.name),
+            _ => true,
+        });
     }
     rows
 }

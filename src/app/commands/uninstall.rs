@@ -132,6 +132,7 @@ mod tests {
     use crate::engine::fake::FakeEngine;
     use crate::host::Host;
     use crate::host::fake::FakeHost;
+    use crate::system::System;
 
     async fn up_as(session: &Session, name: &str) {
         let files = MemoryFiles::default()
@@ -170,6 +171,24 @@ mod tests {
         let seen = leavings(&elsewhere).await.unwrap();
         assert!(uninstall(&elsewhere, &seen, false).await.unwrap().volumes.is_empty());
         assert!(ours.exists(&ours.folders().data).await);
+
+        // nor is one that does not answer, where nothing but the passwords is left of a platform's records
+        let folder = ours.folders().data.join("two");
+        let record = ours.read(&folder.join("platform.json")).await.unwrap();
+        ours.remove(&folder.join("platform.json")).await.unwrap();
+        ours.put(folder.join("secrets").join("secrets.json"), r#"{"format": 1, "services": {}}"#);
+        let silent = Session {
+            system: System { engine: None, ..mine.system.clone() },
+            ..session(ours.clone(), &engine, "macula up")
+        };
+        let seen = leavings(&silent).await.unwrap();
+        assert_eq!(names(&seen.platforms), ["one", "two"]);
+        for volumes in [false, true] {
+            let refused = uninstall(&silent, &seen, volumes).await.unwrap_err();
+            assert!(matches!(refused, Error::NoEngine(_)), "{refused}");
+            assert!(ours.exists(&folder.join("secrets").join("secrets.json")).await);
+        }
+        ours.put(folder.join("platform.json"), String::from_utf8(record).unwrap());
 
         let kept = uninstall(&mine, &found, false).await.unwrap();
         assert_eq!(kept.volumes, ["macula-one-data", "macula-two-data"]);

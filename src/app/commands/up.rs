@@ -271,8 +271,9 @@ async fn change(
                 for left in &gone {
                     session.events.warn(format!("{} is left out: {}", left.service, left.reason));
                 }
+                let volumes = made_volumes(&prepared.plan, &outcome);
                 prepared = without;
-                clear(&prepared.survey).await?;
+                clear(&prepared.survey, &volumes).await?;
                 keep(session, loaded, &prepared, options, no_dns, &gone).await?;
                 let before = std::mem::take(&mut outcome.ran);
                 (outcome, work) = carry_out(session, &prepared, options, recorder).await;
@@ -480,12 +481,30 @@ fn refused(prepared: &Prepared, outcome: &Outcome) -> Vec<LeftOut> {
     all.unwrap_or_default().into_iter().flatten().collect()
 }
 
-/// Removes what was made for services that are left out after all, and never started.
-async fn clear(survey: &Survey) -> Result<(), Error> {
+/// Volumes that were not there before.
+fn made_volumes(plan: &Plan, outcome: &Outcome) -> Vec<String> {
+    let ran = |step: &&Step| outcome.ran.iter().any(|timing| timing.step == step.id && timing.error.is_none());
+    let name = |step: &Step| match &step.action {
+        Action::CreateVolume { spec, .. } => Some(spec.name.clone()),
+        _ => None,
+    };
+    plan.steps.iter().filter(ran).filter_map(name).collect()
+}
+
+/// Removes what this run made for services that are left out after all, and never started.
+async fn clear(survey: &Survey, volumes: &[String]) -> Result<(), Error> {
     let left_out = |service: &str| survey.supply.left_out.iter().any(|left| left.service == service);
     for found in &survey.observed.containers {
         if found.state == ContainerState::Created && found.label(label::SERVICE).is_some_and(left_out) {
             survey.engine.remove_container(&found.name).await?;
+        }
+    }
+    let wanted = |name: &String| survey.resources.volumes.iter().any(|spec| spec.name == *name);
+    for name in volumes.iter().filter(|name| !wanted(name)) {
+        match survey.engine.remove_volume(name).await {
+            // somebody else found a use for it meanwhile
+            Ok(()) | Err(EngineError::NotFound { .. } | EngineError::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(())

@@ -5,20 +5,21 @@ use std::sync::Arc;
 use crate::app::testing::{Agrees, Heard, heard_session, session};
 use crate::app::{
     Condition, DownOptions, Error, LifecycleAction, Session, UpOptions, UpResult, Wanted, down, image_rows, lifecycle,
-    prepare, status, up,
+    prepare, status, trace_name, up, validate,
 };
 use crate::config::{self, Loaded, MemoryFiles, Request};
 use crate::engine::fake::{FakeEngine, FakePull};
 use crate::host::Host;
 use crate::host::fake::FakeHost;
-use crate::model::PlatformName;
+use crate::model::{ImagePolicy, PlatformName};
 
 /// `chart` may be left out, `note` needs it, `web` tells in a file who takes part.
 fn loaded(host: &FakeHost, note: &str) -> Loaded {
     let stack = format!(
         "services:\n  web: {{image: 'acme/web:1', x-macula: {{configs: {{/etc/who: who.j2}}}}}}\n  \
-         chart: {{image: 'acme/chart:3', x-macula: {{optional: true}}}}\n  \
-         note: {{image: 'acme/note:1', depends_on: [chart], x-macula: {{{note}}}}}\n"
+         chart: {{image: 'acme/chart:3', volumes: ['charts:/data'], x-macula: {{optional: true}}}}\n  \
+         note: {{image: 'acme/note:1', depends_on: [chart], volumes: ['notes:/data'], x-macula: {{{note}}}}}\n\
+         volumes: {{charts: {{}}, notes: {{}}}}\n"
     );
     let files = MemoryFiles::default()
         .with("/p/macula.yaml", "name: shop\nstacks: [all.yaml]\ncluster: {enabled: false}\n")
@@ -55,6 +56,7 @@ async fn an_image_that_is_refused_and_not_needed_is_left_out_with_what_hangs_on_
     assert_eq!(engine.containers(), ["macula-shop-web-1"]);
     let who = engine.file("macula-shop-web-1", "/etc/who").unwrap();
     assert_eq!(String::from_utf8(who.content).unwrap(), "web");
+    assert_eq!(engine.volume_names(), [""; 0], "the note's was made before the chart was refused");
 }
 
 #[tokio::test]
@@ -99,13 +101,20 @@ async fn what_was_refused_once_is_left_out_for_all_commands_until_somebody_asks_
     let rows = image_rows(&session, &loaded).await.unwrap();
     let row = rows.iter().find(|row| row.reference == "acme/chart:3").unwrap();
     assert_eq!(row.why, "left out: acme/chart:3 was refused: a login is needed");
+    assert_eq!(row.left_out.as_deref(), Some("acme/chart:3 was refused: a login is needed"));
+    let traced = trace_name(&session, &loaded, "note").await.unwrap();
+    let faults: Vec<String> = traced.verdict.faults.iter().map(|fault| fault.cause.to_string()).collect();
+    assert!(faults.contains(&"note is left out: it needs chart, which is left out".to_owned()), "{faults:?}");
+    let (.., absent) = validate(&session, &loaded).await.unwrap();
+    let absent: Vec<(&str, &str)> = absent.iter().map(|it| (it.service.as_str(), it.name.as_str())).collect();
+    assert_eq!(absent, [("chart", "chart.shop.macula.local"), ("note", "note.shop.macula.local")]);
 
-    // by its name, and with --reset, it is tried again
+    // by its name, by that of what needs it, and with --reset, it is tried again
     let engine = engine.pullable("acme/chart:3");
-    let again = crate::app::testing::session(host, &engine, "macula up chart");
-    let wanted = Wanted { services: vec!["chart".into()], ..Wanted::default() };
+    let again = crate::app::testing::session(host, &engine, "macula up note");
+    let wanted = Wanted { services: vec!["note".into()], ..Wanted::default() };
     up(&again, &loaded, &UpOptions { wanted, ..options }, &Agrees).await.unwrap();
-    assert!(engine.containers().contains(&"macula-shop-chart-1".to_owned()));
+    assert_eq!(engine.containers(), ["macula-shop-chart-1", "macula-shop-note-1", "macula-shop-web-1"]);
 }
 
 #[tokio::test]
@@ -122,6 +131,25 @@ async fn status_goes_by_labels_where_the_files_cannot_be_read() {
     let rows: Vec<_> = now.services.iter().map(|row| (row.name.as_str(), row.condition, row.reason.clone())).collect();
     assert_eq!(rows, [("web", Condition::Running, None)]);
     assert!(now.drift.is_empty() && now.changes.is_empty(), "nobody knows what is wanted");
+}
+
+/// Built-in services that a file with errors may have switched off are not said to be left out.
+#[tokio::test]
+async fn without_the_files_only_what_up_found_out_is_left_out() {
+    let (host, engine) = machine();
+    let session = session(host.clone(), &engine, "macula status");
+    let left_out = async |policy: ImagePolicy| {
+        let mut known = loaded(&host, "optional: true");
+        known.platform.images.policy = policy;
+        known.incomplete = true;
+        let rows = status(&session, &known).await.unwrap().services;
+        let left = rows.into_iter().filter(|row| row.condition == Condition::LeftOut);
+        left.map(|row| row.name).collect::<Vec<_>>()
+    };
+    assert_eq!(left_out(ImagePolicy::Local).await, [""; 0]);
+    let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
+    up(&session, &loaded(&host, "optional: true"), &options, &Agrees).await.unwrap();
+    assert_eq!(left_out(ImagePolicy::Auto).await, ["chart"]);
 }
 
 #[tokio::test]
@@ -210,7 +238,7 @@ async fn a_stop_that_a_killed_run_has_asked_for_is_waited_for() {
 async fn a_folder_that_the_engine_does_not_see_is_told() {
     const SHARED: &str = "603 600 254:1 /p/shared /p/shared rw - ext4 /dev/vda1 rw\n";
     let stack = "services:\n  web:\n    image: 'acme/web:1'\n    volumes: ['./conf:/etc/conf', './shared:/shared', \
-                 './none:/none', '/etc/localtime:/etc/localtime:ro']\n";
+                 './none:/none', '/etc/localtime:/etc/localtime:ro', '/:/host:ro']\n";
     let files = MemoryFiles::default()
         .with("/p/macula.yaml", "name: shop\nstacks: [all.yaml]\ncluster: {enabled: false}\n")
         .with("/p/all.yaml", stack);

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ipnet::Ipv4Net;
+use serde::Serialize;
 
 use crate::compile::{Block, applications_address, container_name, fully_qualified, own_address};
 use crate::config::Loaded;
@@ -14,7 +15,10 @@ use crate::doctor::{self, Finding, Needs, Selection, Status};
 use crate::model::{ContainerState, ObservedContainer, Platform, Remedy, Role, View, label};
 use crate::pki::Authority;
 use crate::pki::trust;
-use crate::validate::{self, Arrival, Evidence, Hop, Scene, Target, Verdict, Web, collect, foreign, judge, targets};
+use crate::plan::LeftOut;
+use crate::validate::{
+    self, Arrival, Cause, Evidence, Hop, Scene, Target, Verdict, Web, collect, foreign, judge, targets,
+};
 
 use crate::app::certificate::{authorities, authority_domain};
 use crate::app::records::{ListedRecord, list_records};
@@ -34,6 +38,34 @@ struct Ground {
     tls: bool,
     containers: Vec<ObservedContainer>,
     container_addresses: bool,
+    /// Names that lead nowhere, since their service is left out.
+    absent: Vec<Absent>,
+}
+
+/// A name of a service that is left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Absent {
+    pub name: String,
+    pub service: String,
+    /// Why it is left out.
+    pub reason: String,
+}
+
+/// All names of the services that are left out; those that another service answers to as well work.
+fn absent(full: &Platform, survey: &Survey) -> Vec<Absent> {
+    let of = |platform: &Platform| targets(platform, survey.block, Some(survey.subnet), survey.tls());
+    let there: Vec<String> = of(&survey.platform).into_iter().map(|target| target.name).collect();
+    let mut all = Vec::new();
+    for LeftOut { service, reason } in &survey.supply.left_out {
+        let absent = |name: String| Absent { name, service: service.clone(), reason: reason.clone() };
+        let own: Vec<String> =
+            of(full).into_iter().filter(|target| target.service == *service).map(|target| target.name).collect();
+        // one without names, and the name that it would have
+        let plain = fully_qualified(service, &full.domain);
+        let plain = own.is_empty().then_some(plain);
+        all.extend(own.into_iter().chain(plain).filter(|name| !there.contains(name)).map(absent));
+    }
+    all
 }
 
 /// Without an engine the names can still be looked at.
@@ -42,6 +74,7 @@ async fn ground(session: &Session, loaded: &Loaded) -> Result<Ground, Error> {
     session.check_known(&loaded.platform.name).await?;
     match survey(session, loaded).await {
         Ok(survey) => Ok(Ground {
+            absent: absent(&loaded.platform, &survey),
             tls: survey.tls(),
             engine: Ok(survey.engine),
             platform: survey.platform,
@@ -61,6 +94,7 @@ async fn ground(session: &Session, loaded: &Loaded) -> Result<Ground, Error> {
                 subnet: None,
                 containers: Vec::new(),
                 container_addresses: false,
+                absent: Vec::new(),
             })
         }
         Err(error) => Err(error),
@@ -128,8 +162,8 @@ pub async fn bridges(session: &Session, loaded: &Loaded) -> Vec<Finding> {
     found
 }
 
-/// Walks every name of the platform.
-pub async fn validate(session: &Session, loaded: &Loaded) -> Result<(Evidence, Verdict), Error> {
+/// Walks every name of the platform, but those of services that are left out.
+pub async fn validate(session: &Session, loaded: &Loaded) -> Result<(Evidence, Verdict, Vec<Absent>), Error> {
     let ground = ground(session, loaded).await?;
     let mut all = targets(&ground.platform, ground.block, ground.subnet, ground.tls);
     // what people and the cluster's applications have written is answered by the same resolver
@@ -141,7 +175,7 @@ pub async fn validate(session: &Session, loaded: &Loaded) -> Result<(Evidence, V
     all.extend(more.into_iter().take(MOST_WRITTEN));
     let evidence = walk(session, &ground, all).await;
     let verdict = judge(&evidence);
-    Ok((evidence, verdict))
+    Ok((evidence, verdict, ground.absent))
 }
 
 /// Names that are checked of those in PowerDNS: each is looked up and connected to.
@@ -218,6 +252,7 @@ pub(super) async fn astray(session: &Session, seen: &Survey, patience: Duration)
         tls: seen.tls(),
         containers: seen.observed.containers.clone(),
         container_addresses: seen.facts.container_addresses,
+        absent: Vec::new(),
     };
     let evidence = walk(session, &ground, left.clone()).await;
     let on_the_way = |fault: &&validate::Fault| matches!(fault.cause.hop(), Hop::Connect | Hop::Http | Hop::Service);
@@ -269,14 +304,26 @@ pub async fn trace_name(session: &Session, loaded: &Loaded, name: &str) -> Resul
     let path = path.await;
     let below = name == ground.platform.domain || name.ends_with(&format!(".{}", ground.platform.domain));
     let written = path.as_ref().is_some_and(Trace::is_from_feed);
+    let absent = ground.absent.iter().find(|absent| absent.name == name);
     let target = match known {
+        // the resolver's wildcard answers for it, and the ingress knows nothing of it
+        _ if absent.is_some() => {
+            Target { service: absent.map(|absent| absent.service.clone()).unwrap_or_default(), ..foreign(&name) }
+        }
         Some(target) => Target { name: name.clone(), asked: name.clone(), ..target.clone() },
         // the wildcard's: the ingress says that there is no such name
         None if below && !written => unowned(&ground, &name),
         None => foreign(&name),
     };
     let evidence = walk(session, &ground, vec![target]).await;
-    let verdict = judge(&evidence);
+    let mut verdict = judge(&evidence);
+    if let Some(Absent { service, reason, .. }) = absent {
+        let missing = Cause::ServiceMissing { service: service.clone() };
+        let left_out = || Cause::ServiceLeftOut { service: service.clone(), reason: reason.clone() };
+        for fault in verdict.faults.iter_mut().filter(|fault| fault.cause == missing) {
+            fault.cause = left_out();
+        }
+    }
     Ok(Traced { evidence, verdict, path })
 }
 

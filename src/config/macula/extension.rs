@@ -12,7 +12,7 @@ use crate::config::yaml::{
 };
 use crate::model::{
     Alphabet, ConfigTemplate, Database, Extension, Generated, IngressRule, Metrics, PrepareStep, Probe, ProbeKind,
-    Provider, Reload, Role, Scale, SecretSource, Server, is_dns_label, is_dns_name, to_dns_label,
+    Provider, Reload, Role, Scale, SecretSource, Server, is_bucket_name, is_dns_label, is_dns_name, to_dns_label,
 };
 use crate::render;
 
@@ -297,15 +297,8 @@ fn url_path(text: &str) -> Option<(String, String)> {
 /// A name for S3 (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>). It
 /// goes into a script of the server's container.
 fn bucket(text: &str) -> Option<(String, String)> {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let wrong = !(3..=63).contains(&text.len())
-        || !text.bytes().all(|byte| inner(byte) || byte == b'-' || byte == b'.')
-        || !text.bytes().next().is_some_and(inner)
-        || !text.bytes().last().is_some_and(inner)
-        || text.contains("..")
-        || text.parse::<Ipv4Addr>().is_ok();
     let help = "use 3 to 63 lower-case letters, digits, dashes and dots, with a letter or digit at both ends";
-    problem(wrong, text, "not a valid bucket name", help)
+    problem(!is_bucket_name(text), text, "not a valid bucket name", help)
 }
 
 /// What PostgreSQL itself and the built-in services have there.

@@ -335,6 +335,9 @@ pub(in crate::doctor) async fn context(context: &Context<'_>) -> Verdict {
         Err(Refusal::PermissionDenied { .. } | Refusal::TooOld { .. }) => Verdict::ok(naming(attempt)),
         Err(refusal @ Refusal::Unsupported(_)) => Verdict::failed(format!("{}: {}", naming(attempt), reason(refusal)))
             .fix(Fix::advice(refusal.ways_round().join("; or "))),
+        // it is there: a certificate, a key or what it answers is not as it should be
+        Err(refusal @ Refusal::Other(_)) => Verdict::failed(format!("{}: {}", naming(attempt), reason(refusal)))
+            .fix(Fix::advice(format!("correct what it says, or go back to the engine of this machine with `{back}`"))),
         Err(refusal) => Verdict::failed(format!("{}: {}", naming(attempt), reason(refusal)))
             .fix(Fix::advice(format!("start it, or go back to the engine of this machine with `{back}`"))),
     }

@@ -66,7 +66,15 @@ pub(super) async fn exec_attached(
         tokio::select! {
             piece = output.next() => match piece {
                 Some(Ok(LogOutput::StdErr { message })) => put(std::io::stderr(), &message).map_err(other)?,
-                Some(Ok(piece)) => put(std::io::stdout(), &piece.into_bytes()).map_err(other)?,
+                Some(Ok(piece)) => {
+                    let Err(error) = put(std::io::stdout(), &piece.into_bytes()) else { continue };
+                    end_program(docker, container, &id).await;
+                    // a reader that has seen enough ends a program here, too
+                    return match error.kind() {
+                        std::io::ErrorKind::BrokenPipe => Ok(128 + i64::from(rustix::process::Signal::PIPE.as_raw())),
+                        _ => Err(EngineError::Other { operation, message: format!("write to standard output: {error}") }),
+                    };
+                }
                 // a program that ends before it has read all of its input resets the connection: how
                 // it ended counts, where the engine knows that
                 Some(Err(error)) => {

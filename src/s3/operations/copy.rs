@@ -5,10 +5,11 @@ use http::StatusCode;
 
 use super::object::store;
 use super::{Answer, Context, Guard, attributes_of, document, names_etag, quoted, refuse_unsupported, tags_of_query};
+use crate::model::is_bucket_name;
 use crate::s3::checksum::{Algorithm, Summer, hex};
 use crate::s3::content::{self, Range};
 use crate::s3::error::{Code, Error, Result};
-use crate::s3::request::{Call, decoded, is_bucket_name};
+use crate::s3::request::{Call, decoded};
 use crate::s3::store::{Attributes, Look, Object, Part, Pin};
 use crate::s3::time;
 use crate::s3::xml::Xml;

@@ -18,7 +18,8 @@ use blobs::Blobs;
 use index::Index;
 
 use super::error::{Code, Error, Result};
-use super::{request, time};
+use super::time;
+use crate::model::is_bucket_name;
 
 /// Everything of ours below the folder. Its name is not a bucket's, so that nothing of an older
 /// store can be in its place.
@@ -123,7 +124,7 @@ impl Store {
             return Ok(false);
         }
         let names: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
-        if let Some(bad) = names.iter().find(|name| !request::is_bucket_name(name)) {
+        if let Some(bad) = names.iter().find(|name| !is_bucket_name(name)) {
             return Err(Error::new(
                 Code::InvalidBucketName,
                 format!("{}: not a valid bucket name: {bad}", file.display()),

@@ -10,9 +10,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::{Attributes, Draft, Object, Store, ensure};
+use crate::model::is_bucket_name;
 use crate::s3::checksum::{Summer, hex};
 use crate::s3::error::{Code, Result};
-use crate::s3::request::is_bucket_name;
 use crate::s3::time;
 
 /// Objects that share a commit.
