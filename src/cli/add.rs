@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use anyhow::Context as _;
 use serde_json::json;
 
 use crate::config::{self, AddError, DiskFiles};
@@ -30,7 +31,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let (path, text) = match config::config_file(&request, &DiskFiles) {
         Some(path) => {
             let read = std::fs::read_to_string(&path);
-            let text = read.map_err(|error| CliError::io(format!("read {}", path.display()), &error))?;
+            let text = read.with_context(|| format!("read {}", path.display()))?;
             (path, text)
         }
         // with a macula.yaml in it, a project's Compose file is a stack only where that says so
@@ -42,7 +43,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let (changed, new) = config::with_added(&text, &args.names).map_err(|error| refused(error, &path))?;
     if !new.is_empty() {
         let written = context.host.write(&path, changed.as_bytes(), 0o644).await;
-        written.map_err(|error| CliError::io(format!("write {}", path.display()), &error))?;
+        written.with_context(|| format!("write {}", path.display()))?;
     }
     if context.json() {
         return context.print_json(&json!({"file": path.display().to_string(), "added": new}));

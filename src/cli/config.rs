@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::Subcommand;
 
 use crate::config;
@@ -90,7 +91,7 @@ async fn init(context: &Context, path: PathBuf, force: bool) -> Result<(), CliEr
     if !force && context.host.exists(&path).await {
         return Err(CliError::conflict(format!("{} exists", path.display())).hint("`--force` overwrites it"));
     }
-    let folder = std::env::current_dir().map_err(|error| CliError::io("find the current folder", &error))?;
+    let folder = std::env::current_dir().context("find the current folder")?;
     context.stdout_is_open()?;
     let target = folder.join(&path);
     let beside = target.parent().unwrap_or(&folder).to_owned();
@@ -107,7 +108,7 @@ async fn init(context: &Context, path: PathBuf, force: bool) -> Result<(), CliEr
         [(target, config::init_file(&name, stack).into_bytes()), (beside.join(config::SCHEMA_FILE), schema)]
     {
         let written = context.host.write(&file, &content, 0o644).await;
-        written.map_err(|error| CliError::io(format!("write {}", file.display()), &error))?;
+        written.with_context(|| format!("write {}", file.display()))?;
     }
     if context.json() {
         return context.print_json(&serde_json::json!({

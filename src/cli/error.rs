@@ -324,34 +324,29 @@ fn indented(text: &str, first: usize, columns: usize, width: Option<usize>) -> S
     lines.join(&format!("\n{}", " ".repeat(columns)))
 }
 
-/// Says what was being done when something went wrong.
-pub trait Context<T> {
-    /// # Errors
-    /// The error that was there, with `what` in front.
-    fn doing(self, what: impl Into<String>) -> Result<T, CliError>;
-}
-
-impl<T> Context<T> for io::Result<T> {
-    fn doing(self, what: impl Into<String>) -> Result<T, CliError> {
-        self.map_err(|error| CliError::io(what, &error))
-    }
-}
-
-impl<T> Context<T> for Result<T, EngineError> {
-    fn doing(self, what: impl Into<String>) -> Result<T, CliError> {
-        self.map_err(|error| CliError::from(error).doing(what))
-    }
-}
-
-impl<T> Context<T> for Result<T, RunError> {
-    fn doing(self, what: impl Into<String>) -> Result<T, CliError> {
-        self.map_err(|error| CliError::from(error).doing(what))
-    }
-}
-
-impl<T> Context<T> for Result<T, CliError> {
-    fn doing(self, what: impl Into<String>) -> Result<T, CliError> {
-        self.map_err(|error| error.doing(what))
+/// What anyhow's `context` said of an error on its way up is what was being done; the error itself decides kind and
+/// hints.
+impl From<anyhow::Error> for CliError {
+    fn from(error: anyhow::Error) -> Self {
+        fn typed(error: &(dyn Error + 'static)) -> bool {
+            error.is::<CliError>() || error.is::<io::Error>() || error.is::<EngineError>() || error.is::<RunError>()
+        }
+        let mut doing: Vec<String> = error.chain().take_while(|one| !typed(*one)).map(ToString::to_string).collect();
+        let known = error
+            .downcast::<Self>()
+            .or_else(|error| error.downcast::<EngineError>().map(Self::from))
+            .or_else(|error| error.downcast::<RunError>().map(Self::from))
+            .or_else(|error| {
+                let source = error.downcast::<io::Error>()?;
+                Ok(match doing.pop() {
+                    Some(what) => Self::io(what, &source),
+                    None => Self::of(ErrorKind::Unexpected, &source),
+                })
+            });
+        match known {
+            Ok(known) => doing.into_iter().rev().fold(known, Self::doing),
+            Err::<_, anyhow::Error>(error) => Self::of(ErrorKind::Unexpected, error.as_ref()),
+        }
     }
 }
 
@@ -478,6 +473,7 @@ impl From<RunError> for CliError {
 mod tests {
     use std::time::Duration;
 
+    use anyhow::Context as _;
     use insta::assert_snapshot;
 
     use super::*;
@@ -748,7 +744,7 @@ mod tests {
     #[test]
     fn files_that_cannot_be_used() {
         let failed =
-            |kind| Err::<(), _>(io::Error::from(kind)).doing("write /home/me/macula/receipt.json").unwrap_err();
+            |kind| Err::<(), _>(io::Error::from(kind)).context("write /home/me/macula/receipt.json").unwrap_err();
         let errors = [io::ErrorKind::PermissionDenied, io::ErrorKind::StorageFull, io::ErrorKind::NotFound];
         assert_snapshot!(errors.map(|kind| shown(failed(kind))).join("\n\n"), @r"
         error: write /home/me/macula/receipt.json
@@ -764,6 +760,34 @@ mod tests {
 
         error: write /home/me/macula/receipt.json
           caused by: entity not found
+        exit 1
+        ");
+    }
+
+    #[test]
+    fn contexts_stand_above_the_error_that_they_are_of() {
+        let refused = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let of = |error: anyhow::Error| shown(CliError::from(error));
+        let twice = Err::<(), _>(refused()).context("write page.1").context("write the manual").unwrap_err();
+        let kept = anyhow::Error::new(CliError::conflict("the name is taken").hint("choose another")).context("start");
+        let other = anyhow::Error::new(Level { text: "it broke", source: None }).context("look closer");
+        assert_snapshot!([of(twice), of(kept), of(anyhow::anyhow!("it ended")), of(other)].join("\n\n"), @r"
+        error: write the manual
+          caused by: write page.1
+          caused by: permission denied
+          hint: check the file's owner and mode: this user has no permission
+        exit 8
+
+        error: start
+          caused by: the name is taken
+          hint: choose another
+        exit 5
+
+        error: it ended
+        exit 1
+
+        error: look closer
+          caused by: it broke
         exit 1
         ");
     }

@@ -1,3 +1,4 @@
+use anyhow::Context as _;
 use serde_json::json;
 
 use crate::config::{self, DiskFiles};
@@ -22,7 +23,7 @@ pub struct Args {
 const NAMES: [&str; 2] = ["macula.yaml", "macula.yml"];
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let folder = std::env::current_dir().map_err(|error| CliError::io("find the current folder", &error))?;
+    let folder = std::env::current_dir().context("find the current folder")?;
     for name in NAMES {
         if !args.dry_run && context.host.exists(&folder.join(name)).await {
             let error = CliError::conflict(format!("{name} exists, and `macula init` overwrites nothing"));
@@ -33,7 +34,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if !args.dry_run {
         let path = folder.join(NAMES[0]);
         let written = context.host.write(&path, project.text.as_bytes(), 0o644).await;
-        written.map_err(|error| CliError::io(format!("write {}", path.display()), &error))?;
+        written.with_context(|| format!("write {}", path.display()))?;
     }
     if context.json() {
         return context.print_json(&json!({

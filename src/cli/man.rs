@@ -1,9 +1,9 @@
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::CommandFactory;
 
 use super::Cli;
-use super::error::CliError;
 
 /// Write the manual pages, for packages
 #[derive(Debug, clap::Args)]
@@ -12,12 +12,12 @@ pub struct Args {
     folder: PathBuf,
 }
 
-pub fn run(args: &Args) -> Result<(), CliError> {
-    let failed = |error| CliError::io(format!("write manual pages to {}", args.folder.display()), &error);
-    std::fs::create_dir_all(&args.folder).map_err(failed)?;
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let doing = || format!("write manual pages to {}", args.folder.display());
+    std::fs::create_dir_all(&args.folder).with_context(doing)?;
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
-    pages(&command, &args.folder).map_err(failed)
+    pages(&command, &args.folder).with_context(doing)
 }
 
 /// One page a command, named as it is typed.

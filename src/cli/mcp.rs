@@ -3,6 +3,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use clap::ValueEnum;
 use tokio::io::BufReader;
 
@@ -100,7 +101,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         let (input, output) = (file(std::io::stdin())?, file(std::io::stdout())?);
         mcp::serve(Arc::clone(&context.host), settings, BufReader::new(input), output).await
     };
-    served.await.map_err(|error| CliError::io("speak on standard input and output", &error))
+    Ok(served.await.context("speak on standard input and output")?)
 }
 
 /// A stream of this process, to be waited for without a thread of the runtime.
@@ -110,7 +111,7 @@ fn file(stream: impl AsFd) -> std::io::Result<tokio::fs::File> {
 
 /// Adds the entry to the files of editors: all of them are looked at before one is changed.
 async fn install(context: &Context, which: Install, rights: &[Right]) -> Result<(), CliError> {
-    let folder = std::env::current_dir().map_err(|error| CliError::io("find the current folder", &error))?;
+    let folder = std::env::current_dir().context("find the current folder")?;
     let editors = match which.word() {
         Some(word) => EDITORS.into_iter().filter(|editor| editor.word == word).collect(),
         None => found(context, &folder).await,
@@ -145,7 +146,7 @@ async fn install(context: &Context, which: Install, rights: &[Right]) -> Result<
         }
         context.confirm(&format!("Write {} for {}?", path.display(), editor.name), &after).await?;
         let written = context.host.write(&path, after.as_bytes(), 0o644).await;
-        written.map_err(|error| CliError::io(format!("write {}", path.display()), &error))?;
+        written.with_context(|| format!("write {}", path.display()))?;
         context.events().info(format!("{} starts `macula {}` now", editor.name, args.join(" ")));
     }
     Ok(())

@@ -1,8 +1,8 @@
 use std::net::SocketAddr;
 
-use crate::doctor::proof::{Asked, serve};
+use anyhow::Context as _;
 
-use super::error::CliError;
+use crate::doctor::proof::{Asked, serve};
 
 /// The other end of `doctor container-runs`, in a container of its own
 #[derive(Debug, clap::Args)]
@@ -16,8 +16,7 @@ pub struct Args {
     gateway: SocketAddr,
 }
 
-pub async fn run(args: Args) -> Result<(), CliError> {
+pub async fn run(args: Args) -> anyhow::Result<()> {
     let Args { listen, own_name: name, gateway } = args;
-    let served = serve(Asked { listen, name, gateway }).await;
-    served.map_err(|error| CliError::io(format!("answer on {listen}"), &error))
+    serve(Asked { listen, name, gateway }).await.with_context(|| format!("answer on {listen}"))
 }

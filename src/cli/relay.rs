@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use serde_json::json;
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::signal::unix::{SignalKind, signal};
@@ -11,7 +12,6 @@ use crate::daemon::reach::{Within, serve};
 use crate::host::Host;
 
 use super::context::Context;
-use super::error::CliError;
 
 /// For one question.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -33,17 +33,17 @@ pub struct Args {
     host: String,
 }
 
-pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+pub async fn run(context: &Context, args: Args) -> anyhow::Result<()> {
     if args.stream {
-        return stream().await.map_err(|error| CliError::io("pass on connections", &error));
+        return stream().await.context("pass on connections");
     }
     if let Some(address) = args.ask {
         let said = ask(&*context.host, address, args.path.as_deref(), &args.host).await;
-        return context.print(&format!("{said}\n"));
+        return Ok(context.print(&format!("{said}\n"))?);
     }
     // it is there for the programs that are started in it
-    let ended = async { signal(SignalKind::terminate())?.recv().await.ok_or(io::ErrorKind::BrokenPipe.into()) };
-    ended.await.map_err(|error: io::Error| CliError::io("wait for the end", &error))
+    let mut terminate = signal(SignalKind::terminate()).context("handle signals")?;
+    terminate.recv().await.ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe)).context("wait for the end")
 }
 
 async fn stream() -> io::Result<()> {

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use anyhow::Context as _;
+
 use crate::app::{ProgramRequest, prepare_program};
 use crate::config::env_file;
 use crate::host::Command;
@@ -47,7 +49,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let mut more = Vec::new();
     for path in &args.env_file {
         let content = context.host.read(path).await;
-        let content = content.map_err(|error| CliError::io(format!("read {}", path.display()), &error))?;
+        let content = content.with_context(|| format!("read {}", path.display()))?;
         let read = env_file(&String::from_utf8_lossy(&content), &|name| context.host.env(name));
         more.extend(read.map_err(|error| CliError::config(format!("{}: {error}", path.display())))?);
     }
@@ -106,7 +108,7 @@ fn colors(context: &Context) -> Vec<(String, String)> {
 }
 
 fn folder_name() -> Result<String, CliError> {
-    let folder = std::env::current_dir().map_err(|error| CliError::io("find the current folder", &error))?;
+    let folder = std::env::current_dir().context("find the current folder")?;
     let name = folder.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
     let plain = |character: char| if character.is_alphanumeric() { character } else { '-' };
     let name: String = name.chars().map(plain).collect();

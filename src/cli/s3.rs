@@ -1,6 +1,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::Subcommand;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -62,10 +63,10 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         .ok_or_else(|| format!("not a valid address: {text} (write :9000 or 127.0.0.1:9000)"))
 }
 
-pub async fn run(args: Args) -> Result<(), CliError> {
+pub async fn run(args: Args) -> anyhow::Result<()> {
     let Command::Server(args) = args.command;
     // as the first process of a container it gets no signal that it does not handle
-    let stop = |kind| signal(kind).map_err(|error| CliError::io("handle signals", &error));
+    let stop = |kind| signal(kind).context("handle signals");
     let (mut terminate, mut interrupt) = (stop(SignalKind::terminate())?, stop(SignalKind::interrupt())?);
     let _ = tracing_subscriber::fmt().event_format(LogLines).with_writer(std::io::stdout).try_init();
     let variables = args.variables;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
@@ -96,7 +97,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             let path = folder.join(name);
             let mode = if args.show_secrets { 0o600 } else { 0o644 };
             let written = context.host.write(&path, text.as_bytes(), mode).await;
-            written.map_err(|error| CliError::io(format!("write {}", path.display()), &error))?;
+            written.with_context(|| format!("write {}", path.display()))?;
         }
         if context.json() {
             let names: Vec<&String> = files.iter().map(|(name, _)| name).collect();
