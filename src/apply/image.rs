@@ -57,7 +57,11 @@ pub(super) async fn obtain(
             if let Some(base) = image.base.clone().or_else(|| BaseImage::named_in(&dockerfile)) {
                 let _one = run.base.lock().await;
                 if tools.engine.image(&base.reference).await?.is_none() {
-                    make_base(tools, &base, step).await?;
+                    let folder = tools.host.folders().cache.join("base");
+                    let turn = turn(&*tools.host, &folder, &progress).await?;
+                    if !turn.waited || tools.engine.image(&base.reference).await?.is_none() {
+                        make_base(tools, &base, step).await?;
+                    }
                 }
             }
             let _place = run.build_place(step).await;
@@ -108,7 +112,9 @@ async fn build_image(
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<(), StepError> {
     let scratch = tools.host.folders().cache.join("build").join(image.tag.replace(['/', ':'], "-"));
-    let turn = if image.prepare.is_empty() { None } else { Some(turn(&*tools.host, &scratch, progress).await?) };
+    // what we ship is built alike for all platforms, so that another run's image does as well
+    let ours = image.spec.context.is_none();
+    let turn = if ours { Some(turn(&*tools.host, &scratch, progress).await?) } else { None };
     let made_meanwhile =
         turn.as_ref().is_some_and(|turn| turn.waited) && tools.engine.image(&image.tag).await?.is_some();
     if !made_meanwhile {
@@ -131,15 +137,18 @@ struct Turn {
     waited: bool,
 }
 
-/// A scratch folder bears the name of its image, which two runs may want at once. Whoever is done takes it away, and
-/// must not take it from one that is packing it: that one's image would lack files, for good.
+/// A scratch folder bears the name of what is made in it, which two runs may want at once. Whoever is done takes it
+/// away, and must not take it from one that is packing it: that one's image would lack files, for good.
 async fn turn(host: &dyn Host, scratch: &Path, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<Turn, StepError> {
     let file = PathBuf::from(format!("{}.lock", scratch.display()));
     let mut waited = false;
     let waiting = |held: &Held| {
         waited = true;
-        progress(Progress::Line { text: format!("waiting for {held}, which builds the same image") });
+        progress(Progress::Line { text: format!("waiting for {held}, which makes the same image") });
     };
+    if let Some(folder) = file.parent() {
+        host.create_folder(folder, 0o700).await.map_err(|error| file_error(folder, &error))?;
+    }
     let lock = Lock::acquire(host, &file, "macula up", None, waiting).await;
     let lock = lock.map_err(|error| file_error(&file, &std::io::Error::other(error.to_string())))?;
     Ok(Turn { _lock: lock, waited })
@@ -404,7 +413,7 @@ mod tests {
         assert!(!second.is_finished());
         drop(first);
         assert!(second.await.unwrap());
-        assert!(told.lock().unwrap()[0].contains("which builds the same image"), "{told:?}");
+        assert!(told.lock().unwrap()[0].contains("which makes the same image"), "{told:?}");
     }
 
     #[test]
