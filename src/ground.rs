@@ -21,4 +21,5 @@ pub mod pki;
 pub mod plan;
 pub mod render;
 pub mod s3;
+pub mod telemetry;
 pub mod words;

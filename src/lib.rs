@@ -14,6 +14,7 @@
 //! | 4 | `kubernetes` | the cluster's API server: server-side apply, readiness, prune |
 //! | 4 | `dns` | the resolver: zones to answers, forwarding, its handle |
 //! | 4 | `s3` | an S3 server, the program's second role: an index of names, and files without any |
+//! | 4 | `telemetry` | traces, log lines and metrics where nobody else takes them: receivers, store, questions |
 //! | 3 | `host`, `event`, `bundle` | the machine; what work says while it runs; images as one file |
 //! | 2 | `compile`, `plan` | pure: platform to resources; resources and the world to steps |
 //! | 1 | `config` | files to platform, every error at once |
@@ -42,5 +43,5 @@ pub mod watch;
 
 // Floors 0 to 4 are a crate of their own (src/ground.rs): the two halves compile side by side.
 pub use macula_ground::{
-    bundle, compile, config, dns, engine, event, host, kubernetes, model, pki, plan, render, s3, words,
+    bundle, compile, config, dns, engine, event, host, kubernetes, model, pki, plan, render, s3, telemetry, words,
 };

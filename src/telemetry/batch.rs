@@ -1,0 +1,400 @@
+//! What is kept, and how requests become it. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+
+use prost::Message;
+
+use super::wire::hex;
+use super::wire::loki::Stream;
+use super::wire::otlp::{
+    Any, AnyValue, KeyValue, LogsRequest, Metric, MetricData, MetricsRequest, Number, Partial, Resource, Scope, Span,
+    TracesRequest,
+};
+
+/// Who has sent something.
+#[derive(Clone, PartialEq, Message)]
+pub struct Origin {
+    #[prost(string, tag = "1")]
+    pub service: String,
+    #[prost(message, repeated, tag = "2")]
+    pub attributes: Vec<KeyValue>,
+    /// The library that has made it.
+    #[prost(string, tag = "3")]
+    pub scope: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct SpanRow {
+    #[prost(uint32, tag = "1")]
+    pub origin: u32,
+    #[prost(message, required, tag = "2")]
+    pub span: Span,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct LineRow {
+    #[prost(uint32, tag = "1")]
+    pub origin: u32,
+    /// Nanoseconds since the epoch.
+    #[prost(fixed64, tag = "2")]
+    pub time: u64,
+    /// As OpenTelemetry counts: 1 trace, 5 debug, 9 info, 13 warn, 17 error, 21 fatal; 0 not said.
+    #[prost(uint32, tag = "3")]
+    pub severity: u32,
+    #[prost(string, tag = "4")]
+    pub text: String,
+    #[prost(bytes = "vec", tag = "5")]
+    pub trace: Vec<u8>,
+    #[prost(bytes = "vec", tag = "6")]
+    pub span: Vec<u8>,
+    #[prost(message, repeated, tag = "7")]
+    pub attributes: Vec<KeyValue>,
+}
+
+/// One value of a metric. Of a histogram its count and sum are kept.
+#[derive(Clone, PartialEq, Message)]
+pub struct PointRow {
+    #[prost(uint32, tag = "1")]
+    pub origin: u32,
+    #[prost(fixed64, tag = "2")]
+    pub time: u64,
+    #[prost(string, tag = "3")]
+    pub name: String,
+    #[prost(string, tag = "4")]
+    pub unit: String,
+    /// Of a histogram: how many there were, and `value` is their sum.
+    #[prost(uint64, optional, tag = "5")]
+    pub count: Option<u64>,
+    #[prost(double, tag = "6")]
+    pub value: f64,
+    #[prost(message, repeated, tag = "7")]
+    pub attributes: Vec<KeyValue>,
+}
+
+/// What came with one request; kept as it is, in one record.
+#[derive(Clone, PartialEq, Message)]
+pub struct Batch {
+    #[prost(message, repeated, tag = "1")]
+    pub origins: Vec<Origin>,
+    #[prost(message, repeated, tag = "2")]
+    pub spans: Vec<SpanRow>,
+    #[prost(message, repeated, tag = "3")]
+    pub lines: Vec<LineRow>,
+    #[prost(message, repeated, tag = "4")]
+    pub points: Vec<PointRow>,
+}
+
+impl Batch {
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty() && self.lines.is_empty() && self.points.is_empty()
+    }
+
+    fn origin(&mut self, resource: Option<&Resource>, scope: Option<&Scope>) -> u32 {
+        let attributes = resource.map(|resource| resource.attributes.clone()).unwrap_or_default();
+        let service = text_of(&attributes, "service.name").unwrap_or("unknown").to_owned();
+        let scope = scope.map(|scope| scope.name.clone()).unwrap_or_default();
+        self.add(Origin { service, attributes, scope })
+    }
+
+    fn add(&mut self, origin: Origin) -> u32 {
+        self.origins.push(origin);
+        u32::try_from(self.origins.len()).unwrap_or(u32::MAX).saturating_sub(1)
+    }
+}
+
+/// Batches as one, with each origin once.
+#[derive(Debug, Default)]
+pub struct Merged {
+    pub batch: Batch,
+    known: HashMap<Vec<u8>, u32>,
+}
+
+impl Merged {
+    pub fn add(&mut self, batch: &Batch) {
+        let places: Vec<u32> = batch.origins.iter().map(|origin| self.place(origin)).collect();
+        let at = |origin: u32| usize::try_from(origin).ok().and_then(|at| places.get(at).copied()).unwrap_or_default();
+        let own = &mut self.batch;
+        own.spans.extend(batch.spans.iter().map(|row| SpanRow { origin: at(row.origin), span: row.span.clone() }));
+        own.lines.extend(batch.lines.iter().map(|row| LineRow { origin: at(row.origin), ..row.clone() }));
+        own.points.extend(batch.points.iter().map(|row| PointRow { origin: at(row.origin), ..row.clone() }));
+    }
+
+    fn place(&mut self, origin: &Origin) -> u32 {
+        let batch = &mut self.batch;
+        *self.known.entry(origin.encode_to_vec()).or_insert_with(|| batch.add(origin.clone()))
+    }
+}
+
+pub fn text_of<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
+    let found = attributes.iter().find(|pair| pair.key == key)?;
+    match found.value.as_ref()?.value.as_ref()? {
+        Any::Text(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// A request, and what of it was refused.
+#[derive(Debug, Default, PartialEq)]
+pub struct Taken {
+    pub batch: Batch,
+    pub partial: Option<Partial>,
+}
+
+/// Counts what is refused, and keeps the first reason.
+#[derive(Default)]
+struct Refusals(Option<Partial>);
+
+impl Refusals {
+    fn add(&mut self, reason: &str) {
+        let partial = self.0.get_or_insert_with(|| Partial { rejected: 0, message: reason.to_owned() });
+        partial.rejected += 1;
+    }
+}
+
+/// As the specification of traces has it: 16 bytes that are not all zero.
+fn is_id(id: &[u8], length: usize) -> bool {
+    id.len() == length && id.iter().any(|byte| *byte != 0)
+}
+
+pub fn traces(request: TracesRequest) -> Taken {
+    let (mut batch, mut refused) = (Batch::default(), Refusals::default());
+    for from in request.resource_spans {
+        for scoped in from.scope_spans {
+            let origin = batch.origin(from.resource.as_ref(), scoped.scope.as_ref());
+            for mut span in scoped.spans {
+                if !is_id(&span.trace_id, 16) || !is_id(&span.span_id, 8) {
+                    refused.add("a span needs a trace id of 16 bytes and an id of 8, not all of them zero");
+                    continue;
+                }
+                if !is_id(&span.parent_span_id, 8) {
+                    span.parent_span_id.clear();
+                }
+                // one that was never ended, or by a clock that was set back
+                span.end = span.end.max(span.start);
+                batch.spans.push(SpanRow { origin, span });
+            }
+        }
+    }
+    Taken { batch, partial: refused.0 }
+}
+
+/// `now`: nanoseconds since the epoch, for a record that says no time.
+pub fn logs(request: LogsRequest, now: u64) -> Taken {
+    let mut batch = Batch::default();
+    for from in request.resource_logs {
+        for scoped in from.scope_logs {
+            let origin = batch.origin(from.resource.as_ref(), scoped.scope.as_ref());
+            for record in scoped.records {
+                let severity = match u32::try_from(record.severity) {
+                    Ok(severity @ 1..=24) => severity,
+                    _ => severity_of(&record.severity_text),
+                };
+                let text = match record.body.and_then(|body| body.value) {
+                    None => record.event_name,
+                    Some(Any::Text(text)) => text,
+                    Some(other) => plain(&other).to_string(),
+                };
+                let time = [record.time, record.observed, now].into_iter().find(|time| *time > 0).unwrap_or_default();
+                // an id that is none links to nothing
+                let trace = Some(record.trace_id).filter(|id| is_id(id, 16)).unwrap_or_default();
+                let span = Some(record.span_id).filter(|id| is_id(id, 8)).unwrap_or_default();
+                batch.lines.push(LineRow { origin, time, severity, text, trace, span, attributes: record.attributes });
+            }
+        }
+    }
+    Taken { batch, partial: None }
+}
+
+pub fn metrics(request: MetricsRequest, now: u64) -> Taken {
+    let (mut batch, mut refused) = (Batch::default(), Refusals::default());
+    for from in request.resource_metrics {
+        for scoped in from.scope_metrics {
+            let origin = batch.origin(from.resource.as_ref(), scoped.scope.as_ref());
+            for metric in scoped.metrics {
+                let Metric { name, unit, data } = metric;
+                let mut add = |time: u64, count, value, attributes| {
+                    let time = if time == 0 { now } else { time };
+                    let (name, unit) = (name.clone(), unit.clone());
+                    batch.points.push(PointRow { origin, time, name, unit, count, value, attributes });
+                };
+                match data {
+                    None => refused.add("a metric of an unknown kind"),
+                    Some(MetricData::Gauge(found) | MetricData::Sum(found)) => {
+                        for point in found.points {
+                            match point.value {
+                                Some(Number::Double(value)) => add(point.time, None, value, point.attributes),
+                                Some(Number::Int(value)) => add(point.time, None, value as f64, point.attributes),
+                                // there is no value: the specification's "no recorded value"
+                                None => {}
+                            }
+                        }
+                    }
+                    Some(MetricData::Histogram(found)) => found.points.into_iter().for_each(|point| {
+                        add(point.time, Some(point.count), point.sum.unwrap_or_default(), point.attributes);
+                    }),
+                    Some(MetricData::Exponential(found)) => found.points.into_iter().for_each(|point| {
+                        add(point.time, Some(point.count), point.sum.unwrap_or_default(), point.attributes);
+                    }),
+                    Some(MetricData::Summary(found)) => found.points.into_iter().for_each(|point| {
+                        add(point.time, Some(point.count), point.sum, point.attributes);
+                    }),
+                }
+            }
+        }
+    }
+    Taken { batch, partial: refused.0 }
+}
+
+/// Labels that name the sender, the best first.
+const SERVICE_LABELS: [&str; 7] = ["service_name", "service", "app", "application", "container", "job", "component"];
+
+pub fn pushed(streams: Vec<Stream>) -> Taken {
+    let mut batch = Batch::default();
+    for stream in streams {
+        let label = |name: &str| stream.labels.get(name).filter(|value| !value.is_empty());
+        let service = SERVICE_LABELS.iter().find_map(|name| label(name)).map_or("unknown", String::as_str).to_owned();
+        let severity = label("level").or_else(|| label("detected_level")).map_or(0, |level| severity_of(level));
+        let pairs =
+            |all: &BTreeMap<String, String>| all.iter().map(|(key, value)| KeyValue::text(key, value)).collect();
+        let origin = batch.add(Origin { service, attributes: pairs(&stream.labels), scope: String::new() });
+        for entry in stream.entries {
+            let more = |name: &str| entry.more.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
+            let id = |name: &str, length| more(name).and_then(hex).filter(|id| is_id(id, length)).unwrap_or_default();
+            let severity = more("level").or_else(|| more("detected_level")).map_or(severity, severity_of);
+            batch.lines.push(LineRow {
+                origin,
+                time: entry.time,
+                severity,
+                trace: id("trace_id", 16),
+                span: id("span_id", 8),
+                attributes: entry.more.iter().map(|(key, value)| KeyValue::text(key, value)).collect(),
+                text: entry.line,
+            });
+        }
+    }
+    Taken { batch, partial: None }
+}
+
+/// The number of a level by its name; 0 for one that is not known.
+pub fn severity_of(name: &str) -> u32 {
+    match name.to_ascii_lowercase().as_str() {
+        "trace" | "finest" => 1,
+        "debug" | "dbug" | "finer" | "verbose" => 5,
+        "info" | "information" | "informational" | "notice" => 9,
+        "warn" | "warning" => 13,
+        "error" | "err" | "severe" => 17,
+        "fatal" | "critical" | "crit" | "alert" | "emerg" | "emergency" | "panic" => 21,
+        _ => 0,
+    }
+}
+
+/// The name of a number.
+pub fn level(severity: u32) -> &'static str {
+    match severity {
+        1..=4 => "trace",
+        5..=8 => "debug",
+        9..=12 => "info",
+        13..=16 => "warn",
+        17..=20 => "error",
+        21..=24 => "fatal",
+        _ => "",
+    }
+}
+
+/// A value as plain JSON.
+pub fn plain(value: &Any) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Any::Text(text) => Value::String(text.clone()),
+        Any::Bool(value) => Value::Bool(*value),
+        Any::Int(value) => Value::from(*value),
+        // JSON has no NaN
+        Any::Double(value) if !value.is_finite() => Value::String(value.to_string()),
+        Any::Double(value) => Value::from(*value),
+        Any::List(list) => Value::Array(list.values.iter().map(plain_or_null).collect()),
+        Any::Map(map) => plain_map(&map.values),
+        Any::Bytes(bytes) => Value::String(crate::words::hex(bytes)),
+    }
+}
+
+fn plain_or_null(value: &AnyValue) -> serde_json::Value {
+    value.value.as_ref().map(plain).unwrap_or_default()
+}
+
+/// Attributes as plain JSON.
+pub fn plain_map(pairs: &[KeyValue]) -> serde_json::Value {
+    let value = |pair: &KeyValue| pair.value.as_ref().map(plain_or_null).unwrap_or_default();
+    serde_json::Value::Object(pairs.iter().map(|pair| (pair.key.clone(), value(pair))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::wire::json;
+
+    fn spans(trace: &str, span: &str) -> Taken {
+        let text = format!(
+            r#"{{"resourceSpans": [{{"resource": {{"attributes": [{{"key": "service.name", "value": {{"stringValue": "shop"}}}}]}},
+            "scopeSpans": [{{"spans": [{{"traceId": "{trace}", "spanId": "{span}", "startTimeUnixNano": "9"}}]}}]}}]}}"#
+        );
+        traces(json::traces(text.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn a_span_without_an_id_is_refused_and_the_others_are_not() {
+        let fine = spans("5b8efff798038103d269b633813fc60c", "eee19b7ec3c1b174");
+        assert_eq!(fine.partial, None);
+        assert_eq!((fine.batch.origins[0].service.as_str(), fine.batch.spans[0].span.end), ("shop", 9));
+        for (trace, span) in [("", "eee19b7ec3c1b174"), ("5b8efff798038103d269b633813fc60c", "0000000000000000")] {
+            let refused = spans(trace, span);
+            assert!(refused.batch.is_empty());
+            assert_eq!(refused.partial.map(|partial| partial.rejected), Some(1));
+        }
+    }
+
+    #[test]
+    fn a_line_has_a_time_a_level_and_a_text() {
+        let text = br#"{"resourceLogs": [{"scopeLogs": [{"logRecords": [
+            {"severityText": "WARN", "body": {"kvlistValue": {"values": [{"key": "a", "value": {"intValue": "1"}}]}}, "traceId": "ff"},
+            {"severityNumber": 17, "observedTimeUnixNano": "5", "eventName": "login"}]}]}]}"#;
+        let batch = logs(json::logs(text).unwrap(), 77).batch;
+        let [first, second] = &batch.lines[..] else { panic!("{batch:?}") };
+        assert_eq!((first.time, level(first.severity), first.text.as_str()), (77, "warn", r#"{"a":1}"#));
+        assert!(first.trace.is_empty(), "an id of one byte is none");
+        assert_eq!((second.time, level(second.severity), second.text.as_str()), (5, "error", "login"));
+        assert_eq!(batch.origins[0].service, "unknown");
+    }
+
+    #[test]
+    fn labels_say_whose_a_line_is_and_metadata_which_trace() {
+        let body = br#"{"streams": [{"stream": {"job": "web", "level": "info"}, "values": [
+            ["1", "a"], ["2", "b", {"trace_id": "5b8efff798038103d269b633813fc60c", "level": "error"}]]}]}"#;
+        let batch = pushed(crate::telemetry::wire::loki::from_json(body).unwrap()).batch;
+        assert_eq!(batch.origins[0].service, "web");
+        assert_eq!((batch.lines[0].severity, batch.lines[1].severity), (9, 17));
+        assert_eq!(batch.lines[1].trace.len(), 16);
+    }
+
+    #[test]
+    fn batches_share_their_origins() {
+        let one = spans("5b8efff798038103d269b633813fc60c", "eee19b7ec3c1b174").batch;
+        let mut merged = Merged::default();
+        merged.add(&one);
+        merged.add(&one);
+        let other = Batch { origins: vec![Origin { service: "cart".into(), ..Origin::default() }], ..one.clone() };
+        merged.add(&other);
+        assert_eq!(merged.batch.origins.len(), 2);
+        assert_eq!(merged.batch.spans.iter().map(|row| row.origin).collect::<Vec<_>>(), [0, 0, 1]);
+    }
+
+    #[test]
+    fn points_of_all_kinds() {
+        let text = br#"{"resourceMetrics": [{"scopeMetrics": [{"metrics": [
+            {"name": "a", "sum": {"dataPoints": [{"asInt": "7", "timeUnixNano": "1"}, {"timeUnixNano": "1"}]}},
+            {"name": "b", "histogram": {"dataPoints": [{"count": "3", "sum": 4.5}]}}, {"name": "c"}]}]}]}"#;
+        let taken = metrics(json::metrics(text).unwrap(), 77);
+        let points: Vec<_> = taken.batch.points.iter().map(|row| (row.time, row.count, row.value)).collect();
+        assert_eq!(points, [(1, None, 7.0), (77, Some(3), 4.5)]);
+        assert_eq!(taken.partial.map(|partial| partial.rejected), Some(1));
+    }
+}

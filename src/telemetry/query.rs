@@ -1,0 +1,388 @@
+//! Questions to what is kept: traces, lines and metrics. The newest first, and no further back than is needed.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use prost::Message;
+
+use super::batch::{Batch, LineRow, Origin, PointRow, SpanRow, plain_map};
+use super::filter::may_have;
+use super::scan::Needle;
+use super::store::frame::{HeadPart, Kind, LinePart, PointPart, SpanPart};
+use super::store::{Snapshot, StoreError};
+use super::wire::otlp::Span;
+
+/// Spans of one trace that are shown.
+const MOST_SPANS: usize = 20_000;
+/// Bytes of a trace's id.
+const ID: usize = 16;
+/// Traces that may come together from several blocks while they are looked for.
+const MOST_OPEN: usize = 50_000;
+/// Points that are looked at for one picture of the metrics.
+const MOST_POINTS: usize = 200_000;
+/// Of a series that are shown.
+const POINTS: usize = 120;
+
+/// A trace without its spans.
+#[derive(Clone, PartialEq, Message)]
+pub struct TraceHead {
+    #[prost(bytes = "vec", tag = "1")]
+    pub trace: Vec<u8>,
+    #[prost(fixed64, tag = "2")]
+    pub start: u64,
+    #[prost(fixed64, tag = "3")]
+    pub end: u64,
+    #[prost(uint32, tag = "4")]
+    pub spans: u32,
+    #[prost(uint32, tag = "5")]
+    pub errors: u32,
+    /// Of the root, or of the first span while that has not come.
+    #[prost(string, tag = "6")]
+    pub name: String,
+    #[prost(string, tag = "7")]
+    pub service: String,
+    #[prost(bool, tag = "8")]
+    pub rooted: bool,
+    /// All that take part, in order.
+    #[prost(string, repeated, tag = "9")]
+    pub services: Vec<String>,
+}
+
+impl TraceHead {
+    /// Nanoseconds.
+    pub fn took(&self) -> u64 {
+        self.end.saturating_sub(self.start)
+    }
+
+    fn add(&mut self, other: Self) {
+        let better = other.rooted && !self.rooted || (other.rooted == self.rooted && other.start < self.start);
+        if better {
+            (self.name, self.service) = (other.name, other.service);
+        }
+        self.rooted |= other.rooted;
+        self.start = self.start.min(other.start);
+        self.end = self.end.max(other.end);
+        self.spans = self.spans.saturating_add(other.spans);
+        self.errors = self.errors.saturating_add(other.errors);
+        if self.services != other.services {
+            let all: BTreeSet<String> = self.services.drain(..).chain(other.services).collect();
+            self.services = all.into_iter().collect();
+        }
+    }
+}
+
+fn origin(origins: &[Origin], number: u32) -> Option<&Origin> {
+    origins.get(usize::try_from(number).ok()?)
+}
+
+/// The traces of a batch.
+pub fn heads(batch: &Batch) -> Vec<TraceHead> {
+    let mut places: HashMap<&[u8], usize> = HashMap::new();
+    let mut all: Vec<TraceHead> = Vec::new();
+    for SpanRow { origin: from, span } in &batch.spans {
+        let service = origin(&batch.origins, *from).map(|origin| origin.service.clone()).unwrap_or_default();
+        let head = TraceHead {
+            trace: span.trace_id.clone(),
+            start: span.start,
+            end: span.end,
+            spans: 1,
+            errors: u32::from(span.failed()),
+            name: span.name.clone(),
+            rooted: span.parent_span_id.is_empty(),
+            services: vec![service.clone()],
+            service,
+        };
+        match places.get(span.trace_id.as_slice()).and_then(|at| all.get_mut(*at)) {
+            Some(known) => known.add(head),
+            None => {
+                places.insert(&span.trace_id, all.len());
+                all.push(head);
+            }
+        }
+    }
+    all
+}
+
+/// Which traces are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TraceFilter {
+    /// One that takes part in it.
+    pub service: Option<String>,
+    /// At least so long, nanoseconds.
+    pub slow: u64,
+    pub errors: bool,
+    /// Most of them.
+    pub limit: usize,
+}
+
+impl TraceFilter {
+    fn takes(&self, head: &TraceHead) -> bool {
+        head.took() >= self.slow
+            && (!self.errors || head.errors > 0)
+            && self.service.as_ref().is_none_or(|service| head.services.contains(service))
+    }
+}
+
+/// A span, and who has sent it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpanView {
+    pub span: Span,
+    pub origin: Arc<Origin>,
+}
+
+/// Which lines are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LineFilter {
+    /// In the text, whatever the case of its letters.
+    pub search: String,
+    pub service: Option<String>,
+    pub trace: Option<Vec<u8>>,
+    /// As [`LineRow::severity`]; lines that say none are left out above 0.
+    pub severity: u32,
+    /// Nanoseconds since the epoch.
+    pub since: u64,
+    /// Most of them, the newest.
+    pub limit: usize,
+}
+
+/// A line, and who has sent it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LineView {
+    pub row: LineRow,
+    pub origin: Arc<Origin>,
+}
+
+/// The values of a metric of one sender.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    pub service: String,
+    pub name: String,
+    pub unit: String,
+    pub attributes: serde_json::Value,
+    /// Time, value, and of a histogram how many; the oldest first.
+    pub points: Vec<(u64, f64, Option<u64>)>,
+}
+
+impl Snapshot {
+    /// The newest traces that are wanted. A block that cannot be read is passed over.
+    pub fn traces(&self, wanted: &TraceFilter) -> Vec<TraceHead> {
+        let mut open: HashMap<Vec<u8>, TraceHead> = HashMap::new();
+        let add = |open: &mut HashMap<Vec<u8>, TraceHead>, heads: Vec<TraceHead>| {
+            for head in heads {
+                match open.get_mut(&head.trace) {
+                    Some(known) => known.add(head),
+                    None => drop(open.insert(head.trace.clone(), head)),
+                }
+            }
+        };
+        self.tail.iter().rev().for_each(|batch| add(&mut open, heads(batch)));
+        for block in self.blocks.iter().rev().filter(|block| block.head.kind() == Some(Kind::Spans)) {
+            // a trace that is complete enough begins after everything in this block ends
+            if wanted.limit > 0
+                && open.len() >= wanted.limit
+                && let Some(oldest) = oldest_of_newest(&open, wanted)
+                && block.head.to < oldest
+            {
+                break;
+            }
+            if let Ok(part) = block.message::<HeadPart>(0) {
+                add(&mut open, part.heads);
+            }
+            if open.len() > MOST_OPEN {
+                open.retain(|_, head| wanted.takes(head));
+            }
+        }
+        let mut found: Vec<TraceHead> = open.into_values().filter(|head| wanted.takes(head)).collect();
+        found.sort_by(|one, other| other.start.cmp(&one.start).then_with(|| one.trace.cmp(&other.trace)));
+        found.truncate(wanted.limit);
+        found
+    }
+
+    /// The spans of a trace, by their start.
+    ///
+    /// # Errors
+    /// A block that has some of them cannot be read.
+    pub fn trace(&self, id: &[u8]) -> Result<Vec<SpanView>, StoreError> {
+        let mut found = Vec::new();
+        if id.len() != ID {
+            return Ok(found);
+        }
+        for batch in &self.tail {
+            for row in batch.spans.iter().filter(|row| row.span.trace_id == id) {
+                let origin = origin(&batch.origins, row.origin).cloned().unwrap_or_default();
+                found.push(SpanView { span: row.span.clone(), origin: Arc::new(origin) });
+            }
+        }
+        for block in self.blocks.iter().rev() {
+            if found.len() >= MOST_SPANS || block.head.kind() != Some(Kind::Spans) || !may_have(&block.head.filter, id)
+            {
+                continue;
+            }
+            let part = block.message::<SpanPart>(1)?;
+            let origins: Vec<Arc<Origin>> = part.origins.into_iter().map(Arc::new).collect();
+            for row in &part.rows {
+                let Some(row) = row.strip_prefix(id) else { continue };
+                let Ok(row) = SpanRow::decode(row) else { continue };
+                let place = usize::try_from(row.origin).unwrap_or(usize::MAX);
+                let origin = origins.get(place).cloned().unwrap_or_default();
+                found.push(SpanView { span: row.span, origin });
+            }
+        }
+        found.truncate(MOST_SPANS);
+        found.sort_by_key(|view| (view.span.start, std::cmp::Reverse(view.span.end)));
+        // a client that got no answer sends once more
+        let mut seen = std::collections::HashSet::new();
+        found.retain(|view| seen.insert(view.span.span_id.clone()));
+        Ok(found)
+    }
+
+    /// Whole ids that begin as typed; most of `limit`.
+    pub fn traces_like(&self, typed: &str, limit: usize) -> Vec<TraceHead> {
+        let all = TraceFilter { limit: usize::MAX, ..TraceFilter::default() };
+        let mut found = self.traces(&all);
+        found.retain(|head| crate::words::hex(&head.trace).starts_with(typed));
+        found.truncate(limit);
+        found
+    }
+
+    /// The newest lines that are wanted, the oldest of them first. A block that cannot be read is passed over.
+    pub fn lines(&self, wanted: &LineFilter) -> Vec<LineView> {
+        let needle = Needle::new(&wanted.search);
+        let mut found = Vec::new();
+        for batch in self.tail.iter().rev() {
+            let origins: Vec<Arc<Origin>> = batch.origins.iter().cloned().map(Arc::new).collect();
+            for row in batch.lines.iter().rev() {
+                if needle.as_ref().is_none_or(|needle| needle.is_in(row.text.as_bytes())) {
+                    add_line(&mut found, wanted, &origins, row, || row.text.clone());
+                }
+            }
+        }
+        for block in self.blocks.iter().rev() {
+            let head = &block.head;
+            if head.kind() != Some(Kind::Lines) || head.to < wanted.since {
+                continue;
+            }
+            if wanted.trace.as_ref().is_some_and(|id| !may_have(&head.filter, id)) {
+                continue;
+            }
+            if found.len() >= wanted.limit {
+                break;
+            }
+            let Ok(texts) = block.part(0) else { continue };
+            if needle.as_ref().is_some_and(|needle| !needle.is_in(&texts)) {
+                continue;
+            }
+            let Ok(part) = block.message::<LinePart>(1) else { continue };
+            let origins: Vec<Arc<Origin>> = part.origins.into_iter().map(Arc::new).collect();
+            for (at, row) in part.rows.iter().enumerate().rev() {
+                let end_of = |at: usize| part.ends.get(at).and_then(|end| usize::try_from(*end).ok());
+                let start = at.checked_sub(1).and_then(end_of).unwrap_or_default();
+                let text = end_of(at).and_then(|end| texts.get(start..end)).unwrap_or_default();
+                if needle.as_ref().is_none_or(|needle| needle.is_in(text)) {
+                    add_line(&mut found, wanted, &origins, row, || String::from_utf8_lossy(text).into_owned());
+                }
+            }
+        }
+        // of the same moment: as they came
+        found.reverse();
+        found.sort_by_key(|view| view.row.time);
+        let surplus = found.len().saturating_sub(wanted.limit);
+        found.drain(..surplus);
+        found
+    }
+
+    /// What metrics were sent since a moment, by sender and name; most of `limit`.
+    pub fn metrics(&self, since: u64, limit: usize) -> Vec<Series> {
+        let mut all: HashMap<(String, String, String), Series> = HashMap::new();
+        let mut looked = 0;
+        let mut add = |origins: &[Origin], row: &PointRow| {
+            if row.time < since {
+                return;
+            }
+            let service = origin(origins, row.origin).map(|origin| origin.service.clone()).unwrap_or_default();
+            let attributes = plain_map(&row.attributes);
+            let key = (service, row.name.clone(), attributes.to_string());
+            if all.len() >= limit && !all.contains_key(&key) {
+                return;
+            }
+            let series = all.entry(key).or_insert_with_key(|(service, name, _)| Series {
+                service: service.clone(),
+                name: name.clone(),
+                unit: row.unit.clone(),
+                attributes,
+                points: Vec::new(),
+            });
+            series.points.push((row.time, row.value, row.count));
+        };
+        for batch in self.tail.iter().rev() {
+            looked += batch.points.len();
+            batch.points.iter().for_each(|row| add(&batch.origins, row));
+        }
+        for block in self.blocks.iter().rev().filter(|block| block.head.kind() == Some(Kind::Points)) {
+            if looked >= MOST_POINTS {
+                break;
+            }
+            if block.head.to < since {
+                continue;
+            }
+            let Ok(part) = block.message::<PointPart>(0) else { continue };
+            looked += part.rows.len();
+            part.rows.iter().for_each(|row| add(&part.origins, row));
+        }
+        let mut found: Vec<Series> = all.into_values().collect();
+        for series in &mut found {
+            series.points.sort_by_key(|point| point.0);
+            let surplus = series.points.len().saturating_sub(POINTS);
+            series.points.drain(..surplus);
+        }
+        found.sort_by(|one, other| {
+            let key = |series: &Series| (series.service.clone(), series.name.clone(), series.attributes.to_string());
+            key(one).cmp(&key(other))
+        });
+        found
+    }
+}
+
+/// When the last of the newest ones that are wanted began, if there are as many as that.
+fn oldest_of_newest(open: &HashMap<Vec<u8>, TraceHead>, wanted: &TraceFilter) -> Option<u64> {
+    let mut starts: Vec<u64> = open.values().filter(|head| wanted.takes(head)).map(|head| head.start).collect();
+    let last = wanted.limit.checked_sub(1)?;
+    if starts.len() <= last {
+        return None;
+    }
+    let (_, oldest, _) = starts.select_nth_unstable_by(last, |one, other| other.cmp(one));
+    Some(*oldest)
+}
+
+fn add_line(
+    found: &mut Vec<LineView>,
+    wanted: &LineFilter,
+    origins: &[Arc<Origin>],
+    row: &LineRow,
+    text: impl FnOnce() -> String,
+) {
+    let place = usize::try_from(row.origin).unwrap_or(usize::MAX);
+    let Some(origin) = origins.get(place) else { return };
+    let takes = row.time >= wanted.since
+        && row.severity >= wanted.severity
+        && wanted.trace.as_ref().is_none_or(|id| *id == row.trace)
+        && wanted.service.as_ref().is_none_or(|service| *service == origin.service);
+    // enough of one block: it is read from its end
+    if takes && found.len() < wanted.limit.saturating_mul(2) {
+        let row = LineRow { text: text(), attributes: row.attributes.clone(), ..bare(row) };
+        found.push(LineView { row, origin: Arc::clone(origin) });
+    }
+}
+
+/// Without what is copied only where it is needed.
+fn bare(row: &LineRow) -> LineRow {
+    LineRow {
+        origin: row.origin,
+        time: row.time,
+        severity: row.severity,
+        text: String::new(),
+        trace: row.trace.clone(),
+        span: row.span.clone(),
+        attributes: Vec::new(),
+    }
+}
