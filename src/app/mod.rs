@@ -21,6 +21,7 @@ mod mounts;
 mod owner;
 mod prepare;
 mod reach;
+mod receive;
 mod records;
 mod renewal;
 mod resolver;
@@ -71,6 +72,7 @@ pub use commands::watch::{Onlooker, WatchOptions, watch};
 pub use error::{Error, ResolverError};
 pub use lease::{Lease, LeaseHolder};
 pub use prepare::{Consent, Prepared, Wanted, expected, prepare};
+pub use receive::{Telemetry, TelemetryState, kept_telemetry};
 pub use records::{Added, ListedRecord, add_record, list_records, remove_record};
 pub use resolver::{
     DnsStatus, DomainNames, Names, ResolverFiles, StartedBy, answers, connect as connect_resolver, ensure_process,

@@ -2,11 +2,14 @@ use std::io::Write;
 
 use crate::app::{Error, LogEvent, LogSource, log_sources, program_log, read_logs};
 use crate::engine::LogOptions;
+use crate::telemetry::LineFilter;
+use crate::telemetry::view::Line;
 use crate::words;
 
 use super::context::Context;
 use super::error::CliError;
-use super::ui::{Style, Tone, text};
+use super::traces;
+use super::ui::{Style, Tone, spans, text};
 
 /// Show the logs of services
 ///
@@ -35,6 +38,9 @@ pub struct Args {
     /// Show the time of each line
     #[arg(short, long)]
     timestamps: bool,
+    /// Show the lines that programs have sent for a trace, as `macula traces` lists them
+    #[arg(long, value_name = "ID", conflicts_with_all = ["services", "follow", "tail", "since", "until", "timestamps", "no_prefix"])]
+    trace: Option<String>,
     /// Leave out the name of the service before each line
     #[arg(long)]
     no_prefix: bool,
@@ -43,7 +49,27 @@ pub struct Args {
 /// Columns of the names in front.
 const PREFIX: usize = 20;
 
+/// Lines of a trace that are shown.
+const TRACED: usize = 10_000;
+
+/// What programs have sent with a trace's id.
+async fn of_trace(context: &Context, typed: &str, grep: Option<&str>) -> Result<(), CliError> {
+    let kept = traces::snapshot(context).await?;
+    let id = traces::whole_id(&kept, typed)?;
+    let wanted = LineFilter { trace: Some(id), limit: TRACED, ..LineFilter::default() };
+    let lines = kept.lines(&wanted);
+    let lines = lines.iter().map(Line::from).filter(|line| grep.is_none_or(|wanted| holds(&line.text, wanted)));
+    if context.json() {
+        return context.print_json(&lines.collect::<Vec<_>>());
+    }
+    let shown: String = lines.map(|line| spans::log_line(&line, context.out_style())).collect();
+    context.print(if shown.is_empty() { "no line has this trace\n" } else { &shown })
+}
+
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    if let Some(id) = &args.trace {
+        return of_trace(context, id, args.grep.as_deref()).await;
+    }
     let moment = |text: &Option<String>| text.as_deref().map(|text| moment(context.host.now(), text)).transpose();
     let options = LogOptions {
         follow: args.follow,

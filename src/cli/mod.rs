@@ -51,6 +51,7 @@ mod s3;
 mod slip;
 mod stack;
 mod status;
+mod traces;
 mod trust;
 mod up;
 mod validate;
@@ -96,6 +97,7 @@ enum Command {
     Status(status::Args),
     Ls(ls::Args),
     Logs(logs::Args),
+    Traces(traces::Args),
     Restart(lifecycle::RestartArgs),
     Stop(lifecycle::StopArgs),
     Start(lifecycle::StartArgs),
@@ -154,7 +156,10 @@ struct RemoveArgs {
 /// Commands as the help shows them.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Platform", &["up", "down", "plan", "status", "ls", "validate", "doctor", "ci", "report", "lease", "mcp"]),
-    ("Services", &["logs", "exec", "open", "restart", "stop", "start", "creds", "env", "run", "watch", "wait"]),
+    (
+        "Services",
+        &["logs", "traces", "exec", "open", "restart", "stop", "start", "creds", "env", "run", "watch", "wait"],
+    ),
     ("Names and certificates", &["dns", "trust"]),
     ("Images and cluster", &["images", "cluster"]),
     ("Configuration", &["init", "add", "config", "stack", "completions", "uninstall", "help"]),
@@ -339,6 +344,7 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Status(args) => status::run(context, args).await,
         Command::Ls(args) => ls::run(context, args).await,
         Command::Logs(args) => logs::run(context, args).await,
+        Command::Traces(args) => traces::run(context, args).await,
         Command::Restart(args) => lifecycle::restart(context, args).await,
         Command::Stop(args) => lifecycle::stop(context, args).await,
         Command::Start(args) => lifecycle::start(context, args).await,

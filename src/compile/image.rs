@@ -184,6 +184,7 @@ mod tests {
             cluster: Default::default(),
             addresses: Default::default(),
             reach: Default::default(),
+            telemetry: Default::default(),
             timeouts: Default::default(),
         };
         platform.images.sources = [("docker.io".to_owned(), vec!["mirror.gcr.io/".to_owned()])].into();

@@ -33,7 +33,7 @@ pub use container::{
 pub use context::{export_context, for_service};
 pub use image::{BASE_SUITE, Source, image_specs, lockable, mirrored};
 pub use ingress::{Upstream, fully_qualified, is_own, names, own_inside, routes, streams, upstream};
-pub use zone::{RESOLVER, feed, records_api, resolver_metrics, zone};
+pub use zone::{RESOLVER, feed, name_as_the_domain, records_api, resolver_metrics, zone};
 
 /// What differs from machine to machine and from day to day; everything that compile may know
 /// beside the platform.

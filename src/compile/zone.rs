@@ -73,6 +73,22 @@ pub fn zone(platform: &Platform, block: Block, subnet: Ipv4Net, tls: bool, clust
     zone
 }
 
+/// Names below the domain that lead where the domain itself does, unless they are somebody's.
+pub fn name_as_the_domain(zone: &mut Zone, names: impl Iterator<Item = &'static str>) {
+    let apex = zone.apex.clone();
+    let own = zone.records.iter().filter(|record| record.name == apex && matches!(record.data, RecordData::A(_)));
+    let own: Vec<Record> = own.cloned().collect();
+    for name in names.map(|name| super::fully_qualified(name, &apex)) {
+        if zone.records.iter().all(|record| record.name != name) {
+            zone.records.extend(own.iter().map(|record| Record { name: name.clone(), ..record.clone() }));
+            zone.soa.serial = 0;
+        }
+    }
+    if zone.soa.serial == 0 {
+        zone.soa.serial = serial(zone);
+    }
+}
+
 /// A browser that sees one goes to HTTPS at once (RFC 9460 9.5), with HTTP/2 (RFC 9460 7.1).
 fn https(name: &str, port: u16) -> Record {
     const ALPN: u16 = 1;

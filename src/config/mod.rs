@@ -214,6 +214,7 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
         cluster: cluster_settings(settings.cluster.clone(), request),
         addresses: settings.addresses.clone(),
         reach: settings.reach,
+        telemetry: settings.telemetry.clone(),
         timeouts: settings.timeouts.clone(),
     };
     let incomplete = request.only_built_in;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::check::Loaded;
 use super::macula::file::{ServiceChange, Settings};
 use crate::config::yaml::{Report, Span, suggestion};
-use crate::model::Service;
+use crate::model::{Service, TelemetryMode};
 
 /// Asked for by name only: it stores whatever is pulled.
 const BY_NAME_ONLY: &str = "cache";
@@ -45,6 +45,7 @@ impl Selection {
         inactive.extend(by_profile(stacks, asked));
         let mut off = built_in_off(&settings.built_in, stacks, report);
         off.extend(services_off(&settings.services, stacks));
+        off.extend(telemetry_off(settings, stacks));
         inactive.extend(not_needed(stacks));
         // a name that another stack uses is not missing
         let remaining: BTreeSet<&str> =
@@ -165,6 +166,21 @@ fn built_in_off(wanted: &[(String, bool, Span)], stacks: &mut [Loaded], report: 
         }
     }
     off
+}
+
+/// What the background process takes the place of.
+const TAKERS: [&str; 4] = ["alloy", "alloy-docker", "loki", "tempo"];
+
+/// `telemetry: embedded` of macula.yaml.
+fn telemetry_off(settings: &Settings, stacks: &mut [Loaded]) -> Vec<Off> {
+    if settings.telemetry.mode != TelemetryMode::Embedded {
+        return Vec::new();
+    }
+    let mut services = Vec::new();
+    for loaded in stacks.iter_mut().filter(|loaded| loaded.built_in) {
+        services.extend(TAKERS.iter().filter_map(|name| Some(loaded.stack.services.remove_entry(*name)?.0)));
+    }
+    vec![Off { key: "telemetry".to_owned(), span: settings.telemetry_span, services }]
 }
 
 /// `services.NAME.enabled: false` of macula.yaml.

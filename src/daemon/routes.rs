@@ -76,6 +76,8 @@ pub struct Home {
     pub domain: String,
     /// Where the page is.
     pub page: SocketAddr,
+    /// Other names that lead to this process, and where: the receivers of telemetry.
+    pub others: BTreeMap<String, SocketAddr>,
 }
 
 impl Home {
@@ -295,15 +297,22 @@ impl Shared {
     /// is nobody's the connection is closed without a word, which the ingress takes as "not here".
     async fn pass(&self, mut from: TcpStream, gateway: Ipv4Addr) -> io::Result<()> {
         let Some(host) = timeout(PATIENCE, proxied_host(&mut from)).await?? else { return Ok(()) };
-        let (route, home) = {
+        let (route, home, other) = {
             let state = self.state();
-            let home = state.homes.get(&gateway).filter(|home| home.has(&host)).cloned();
-            (state.routes.get(&(gateway, host)).cloned(), home)
+            let home = state.homes.get(&gateway);
+            let other = home.and_then(|home| home.others.get(&host)).copied();
+            let home = home.filter(|home| home.has(&host)).cloned();
+            (state.routes.get(&(gateway, host)).cloned(), home, other)
         };
-        let route = match (route, home) {
-            (Some(route), _) => route,
-            (None, Some(home)) => return to_the_page(from, &home).await,
-            (None, None) => return Ok(()),
+        let route = match (route, home, other) {
+            (Some(route), ..) => route,
+            (None, Some(home), _) => return to_the_page(from, &home).await,
+            (None, None, Some(address)) => {
+                let mut to = TcpStream::connect(address).await?;
+                let _ = to.set_nodelay(true);
+                return tokio::io::copy_bidirectional(&mut from, &mut to).await.map(drop);
+            }
+            (None, None, None) => return Ok(()),
         };
         let _ = from.set_nodelay(true);
         if let Ok(to) = connect(route.port).await {
@@ -571,8 +580,13 @@ mod tests {
     async fn the_platforms_own_names_lead_to_its_page() {
         let folder = tempfile::tempdir().unwrap();
         let (routes, socket) = start(folder.path());
-        let home =
-            Home { platform: "macula".into(), domain: "macula.local".into(), page: "127.0.0.9:8053".parse().unwrap() };
+        let receiver = SocketAddr::from((Ipv4Addr::LOCALHOST, echo().await));
+        let home = Home {
+            platform: "macula".into(),
+            domain: "macula.local".into(),
+            page: "127.0.0.9:8053".parse().unwrap(),
+            others: [("otlp.macula.local".to_owned(), receiver)].into(),
+        };
         routes.keep_homes([(Ipv4Addr::LOCALHOST, home)].into()).await;
         let port = routes.port().unwrap();
         for host in ["macula.local", "home.macula.local"] {
@@ -584,6 +598,7 @@ mod tests {
         };
         let get = b"GET / HTTP/1.1\r\n\r\n";
         assert_eq!(other("nobody.macula.local", get).await, "");
+        assert!(other("otlp.macula.local", b"POST /v1/traces HTTP/1.1\r\n\r\n").await.starts_with("POST /v1/traces"));
         assert_eq!(other("evilhome.macula.local", get).await, "");
         assert_eq!(other("macula.local", b"GET /favicon.ico HTTP/1.1\r\n\r\n").await, "");
         assert_eq!(other("macula.local", b"POST / HTTP/1.1\r\n\r\n").await, "");

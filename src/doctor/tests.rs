@@ -1030,6 +1030,7 @@ fn needs_of_a_platform() {
         cluster: Default::default(),
         addresses: Default::default(),
         reach: Default::default(),
+        telemetry: Default::default(),
         timeouts: Default::default(),
     };
     let without = Needs::of(&platform, &resources, None);

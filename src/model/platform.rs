@@ -28,6 +28,8 @@ pub struct Platform {
     pub addresses: AddressSettings,
     #[serde(default)]
     pub reach: ReachSetting,
+    #[serde(default)]
+    pub telemetry: TelemetrySettings,
     pub timeouts: Timeouts,
 }
 
@@ -190,6 +192,44 @@ pub struct AddressSettings {
     pub block: Option<Ipv4Addr>,
     /// The subnet of the platform's network; `None`: one that collides with no route.
     pub subnet: Option<ipnet::Ipv4Net>,
+}
+
+/// Who takes the telemetry of programs, and how much of it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TelemetrySettings {
+    pub mode: TelemetryMode,
+    /// Bytes on the disk.
+    pub size: u64,
+    pub age: Duration,
+}
+
+impl Default for TelemetrySettings {
+    fn default() -> Self {
+        Self { mode: TelemetryMode::Auto, size: 512 << 20, age: Duration::from_secs(3 * 24 * 3600) }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TelemetryMode {
+    /// The background process, in the place of what is left out.
+    #[default]
+    Auto,
+    /// The background process; Tempo, Alloy and Loki do not take part.
+    Embedded,
+    /// Nobody but Tempo, Alloy and Loki.
+    None,
+}
+
+impl TelemetryMode {
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "auto" => Self::Auto,
+            "embedded" => Self::Embedded,
+            "none" => Self::None,
+            _ => return None,
+        })
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -80,6 +80,7 @@ fn platform() -> Platform {
         cluster: ClusterSettings::default(),
         addresses: AddressSettings::default(),
         reach: Default::default(),
+        telemetry: Default::default(),
         timeouts: Timeouts::default(),
     }
 }

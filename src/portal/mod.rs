@@ -4,6 +4,7 @@
 //! browser ─> 127.0.0.9:8053 ─> guard ─> looks:   `macula status -o json` and others, as one would type them
 //!                                       logs:    the engine's stream, as server-sent events
 //!                                       service: one service's containers
+//!                                       telemetry: what programs have sent to this process
 //! `macula open home` ─> page.sock ─> a ticket, which the browser gives for its keys once
 //! ```
 //!
@@ -18,6 +19,7 @@ mod looks;
 pub mod mcp;
 mod server;
 mod service;
+mod telemetry;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -30,7 +32,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::Session;
+use crate::app::{Session, Telemetry};
 use crate::compile::RESOLVER;
 use crate::event::Events;
 use crate::host::Host;
@@ -76,6 +78,8 @@ pub struct Settings {
     pub version: &'static str,
     /// The programs that have a name now.
     pub programs: Arc<dyn Fn() -> Vec<Program> + Send + Sync>,
+    /// What this process takes of the platforms' telemetry.
+    pub telemetry: Arc<Telemetry>,
 }
 
 /// The page. Gone when dropped.
@@ -95,6 +99,7 @@ struct Shared {
     tickets: Mutex<keys::Tickets>,
     looks: looks::Looks,
     programs: Arc<dyn Fn() -> Vec<Program> + Send + Sync>,
+    telemetry: Arc<Telemetry>,
     /// Streams that a browser reads.
     streams: AtomicUsize,
     /// When somebody has last asked for anything, seconds since the epoch.
@@ -121,6 +126,7 @@ impl Portal {
             tickets: Mutex::default(),
             looks: looks::Looks::default(),
             programs: settings.programs,
+            telemetry: settings.telemetry,
             streams: AtomicUsize::new(0),
             asked: AtomicI64::new(host.now()),
             stop: CancellationToken::new(),

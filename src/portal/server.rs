@@ -107,6 +107,18 @@ impl Query {
         self.0.get(name).map(String::as_str).unwrap_or_default()
     }
 
+    fn telemetry(&self) -> super::telemetry::Asked {
+        super::telemetry::Asked {
+            id: self.text("id").to_owned(),
+            service: self.text("service").to_owned(),
+            search: self.text("search").to_owned(),
+            slow_ms: self.text("slow").parse().unwrap_or_default(),
+            errors: !self.text("errors").is_empty(),
+            level: self.text("level").to_owned(),
+            since: self.text("since").parse().unwrap_or_default(),
+        }
+    }
+
     fn platform(&self) -> Result<PlatformName, Box<Answer>> {
         PlatformName::new(self.text("platform")).map_err(|error| bad_request(&error.to_string()))
     }
@@ -136,9 +148,8 @@ fn wants(path: &str) -> Option<Wants> {
     match path {
         "/api/enter" => Some(Wants::Entering),
         "/api/act" | "/api/reveal" => Some(Wants::Writing),
-        "/api/events" | "/api/logs" | "/api/service" | "/api/doctor" | "/api/names" | "/api/runs" | "/api/allowed" => {
-            Some(Wants::Reading)
-        }
+        "/api/events" | "/api/logs" | "/api/service" | "/api/doctor" | "/api/names" | "/api/runs" | "/api/allowed"
+        | "/api/traces" | "/api/trace" | "/api/lines" | "/api/metrics" => Some(Wants::Reading),
         path => FILES.iter().any(|(name, ..)| *name == path).then_some(Wants::Page),
     }
 }
@@ -196,6 +207,9 @@ impl Shared {
         let value = match path {
             "/api/events" => return Ok(self.states(&platform)),
             "/api/logs" => return Ok(self.lines(&platform, &query).await),
+            "/api/traces" | "/api/trace" | "/api/lines" | "/api/metrics" => {
+                self.telemetry(path, platform, query.telemetry()).await
+            }
             "/api/doctor" => self.look_at(&platform, Look::Doctor).await,
             "/api/names" => self.look_at(&platform, Look::Names).await,
             "/api/runs" => {

@@ -1,7 +1,7 @@
 //! The page in a real browser: what is seen, what may be done, and what a foreign page may not.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -23,17 +23,25 @@ services:
 
 /// An address that no other scenario has, for the resolver and for the page.
 fn address() -> Ipv4Addr {
+    own_address(98)
+}
+
+fn own_address(second: u8) -> Ipv4Addr {
     let [.., high, low] = std::process::id().to_be_bytes();
-    Ipv4Addr::new(127, 98, high, low.max(1))
+    Ipv4Addr::new(127, second, high, low.max(1))
 }
 
 /// The background process, in the foreground.
 fn serve(platform: &Platform) -> Running {
-    let (resolver, page) = (format!("{}:53953", address()), format!("{}:8053", address()));
-    let metrics = format!("{}:9153", address());
+    serve_at(platform, address())
+}
+
+fn serve_at(platform: &Platform, address: Ipv4Addr) -> Running {
+    let (resolver, page) = (format!("{address}:53953"), format!("{address}:8053"));
+    let metrics = format!("{address}:9153");
     let words = ["dns", "serve", "--listen", &resolver, "--metrics", &metrics, "--page", &page];
     let running = Running::start(&mut platform.program(words));
-    eventually("the page is there", || std::net::TcpStream::connect((address(), 8053)).is_ok());
+    eventually("the page is there", || TcpStream::connect((address, 8053)).is_ok());
     running
 }
 
@@ -154,4 +162,93 @@ fn a_person_sees_and_acts_and_a_foreign_page_does_not() {
     other.shows("could not connect to a container engine");
     again.signal(Signal::TERM);
     again.wait();
+}
+
+/// What two programs send of one request, the second of which failed.
+const TRACE: &str = r#"{"resourceSpans": [
+  {"resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "shop"}}]}, "scopeSpans": [{"spans": [
+    {"traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174", "name": "GET /checkout", "kind": 2,
+     "startTimeUnixNano": "1790000000000000000", "endTimeUnixNano": "1790000000250000000"}]}]},
+  {"resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "cart"}}]}, "scopeSpans": [{"spans": [
+    {"traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b175", "parentSpanId": "eee19b7ec3c1b174",
+     "name": "SELECT <b id=evil>", "kind": 3, "startTimeUnixNano": "1790000000100000000", "endTimeUnixNano": "1790000000200000000",
+     "attributes": [{"key": "db.system", "value": {"stringValue": "postgres"}}], "status": {"code": 2, "message": "no such table"}}]}]}]}"#;
+const LOGS: &str = r#"{"resourceLogs": [{"resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "cart"}}]},
+  "scopeLogs": [{"logRecords": [{"timeUnixNano": "1790000000150000000", "severityNumber": 17, "traceId": "5b8efff798038103d269b633813fc60c",
+    "spanId": "eee19b7ec3c1b175", "body": {"stringValue": "the Query failed </script>"}}]}]}]}"#;
+const PUSH: &str = r#"{"streams": [{"stream": {"job": "worker", "level": "info"}, "values": [["1790000001000000000", "pushed as to Loki"]]}]}"#;
+
+/// The status line of the answer.
+fn post(to: SocketAddr, path: &str, body: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(to)?;
+    let head = format!("POST {path} HTTP/1.1\r\nHost: {to}\r\nContent-Type: application/json\r\nConnection: close\r\n");
+    stream.write_all(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.lines().next().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn what_programs_send_is_taken_and_shown() {
+    let Some(platform) = Platform::new("telemetry") else { return };
+    platform.stack(STACK);
+    let at = own_address(97);
+    let running = serve_at(&platform, at);
+    platform.run("up --dns").ok();
+    let env = platform.run("env -o json").ok().json();
+    let url = env["OTEL_EXPORTER_OTLP_ENDPOINT"].as_str().unwrap();
+    let otlp: SocketAddr = url.strip_prefix("http://").unwrap().parse().unwrap();
+    let loki = {
+        let SocketAddr::V4(v4) = otlp else { panic!("{otlp}") };
+        let [a, b, c, _] = v4.ip().octets();
+        SocketAddr::from(([a, b, c, 3], 3100))
+    };
+    // `up` has sent its own
+    platform.run("traces").ok().prints("macula up");
+    assert_eq!(post(otlp, "/v1/traces", TRACE).unwrap(), "HTTP/1.1 200 OK");
+    assert_eq!(post(otlp, "/v1/logs", LOGS).unwrap(), "HTTP/1.1 200 OK");
+    assert_eq!(post(loki, "/loki/api/v1/push", PUSH).unwrap(), "HTTP/1.1 204 No Content");
+    assert_eq!(post(otlp, "/v1/traces", "{").unwrap(), "HTTP/1.1 400 Bad Request");
+
+    // killed at once, and there again
+    running.signal(Signal::KILL);
+    running.wait();
+    let found = platform.run("traces --service cart --errors --slow 200ms -o json").ok().json();
+    assert_eq!(found[0]["name"], "GET /checkout");
+    assert_eq!(
+        (&found[0]["spans"], &found[0]["errors"], &found[0]["duration_us"]),
+        (&json!(2), &json!(1), &json!(250_000))
+    );
+    platform.run("traces 5b8ef").ok().prints("cart and shop").prints("no such table").prints("the Query failed");
+    platform.run("logs --trace 5b8efff798038103d269b633813fc60c").ok().prints("the Query failed").prints("error");
+    platform.run("traces 77").exits(2).says("there is no trace 77");
+
+    let running = serve_at(&platform, at);
+    eventually("it is taken again", || post(otlp, "/v1/traces", TRACE).is_ok());
+    let Some(browser) = Browser::start("telemetry", "") else { return };
+    browser.open(&link(&platform));
+    browser.shows("healthy");
+    browser.run("location.hash = '#/traces'");
+    browser.shows("GET /checkout");
+    browser.shows("cart, shop");
+    browser.run("location.hash = '#/traces/5b8efff798038103d269b633813fc60c'");
+    browser.shows("shop → cart");
+    browser.shows("SELECT <b id=evil>");
+    browser.shows("the Query failed </script>");
+    assert_eq!(browser.run("return document.getElementById('evil')"), json!(null));
+    browser.run("[...document.querySelectorAll('button.span')].at(-1).click()");
+    browser.shows("postgres");
+    browser.shows("no such table");
+    browser.run("location.hash = '#/traces/lines'");
+    browser.shows("pushed as to Loki");
+    browser.run("const word = document.getElementById('line-search'); word.value = 'QUERY'; word.dispatchEvent(new Event('input'))");
+    eventually("only what has the word", || !browser.text().contains("pushed as to Loki"));
+    browser.shows("the Query failed");
+
+    // the receivers go with the platform, and what was sent stays
+    platform.run("down").ok();
+    eventually("nothing listens", || TcpStream::connect(otlp).is_err());
+    platform.run("traces").ok().prints("GET /checkout");
+    running.signal(Signal::TERM);
+    running.wait();
 }

@@ -13,8 +13,12 @@ use crate::plan::without;
 
 use crate::app::exports::render_exports;
 use crate::app::owner::{self, Owner};
+use crate::app::resolver::ResolverFiles;
 use crate::app::survey::left_out;
 use crate::app::{Error, Session};
+
+/// What programs that speak OpenTelemetry read.
+const OTLP: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 /// One secret of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -92,7 +96,18 @@ pub async fn exports(session: &Session, loaded: &Loaded) -> Result<BTreeMap<Stri
     };
     let left_out = left_out(session, &loaded.platform).await;
     let platform = without(&loaded.platform, &left_out.iter().map(String::as_str).collect());
-    render_exports(&platform, &site).map_err(Error::Compile)
+    let mut all = render_exports(&platform, &site).map_err(Error::Compile)?;
+    add_receiver(session, &loaded.platform.name, &mut all).await;
+    Ok(all)
+}
+
+/// Where nobody of the platform takes OTLP and the background process does, programs are told so.
+pub async fn add_receiver(session: &Session, platform: &PlatformName, all: &mut BTreeMap<String, String>) {
+    let host = session.host();
+    let receiving = ResolverFiles::of(host).receiving_of(host, platform).await;
+    if let Some(address) = receiving.and_then(|receiving| receiving.otlp) {
+        all.entry(OTLP.to_owned()).or_insert_with(|| format!("http://{address}"));
+    }
 }
 
 fn no_facts() -> Facts {

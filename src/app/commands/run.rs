@@ -15,7 +15,7 @@ use crate::model::{ObservedVolume, PlatformName};
 use crate::observe;
 use crate::pki::{Authority, trust};
 
-use super::creds::exports;
+use super::creds::{add_receiver, exports};
 
 /// Until a background process that was started takes programs.
 const START: Duration = Duration::from_secs(5);
@@ -198,6 +198,7 @@ async fn settings(session: &Session, loaded: &Loaded, needs: &[String]) -> Resul
         let names: BTreeSet<&String> = needed.flat_map(|(_, service)| service.extension.exports.keys()).collect();
         all.retain(|name, _| names.contains(name));
     }
+    add_receiver(session, &loaded.platform.name, &mut all).await;
     Ok(all)
 }
 

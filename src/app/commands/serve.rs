@@ -23,10 +23,10 @@ use crate::system::{OverNetwork, System};
 
 use crate::app::error::ResolverError;
 use crate::app::resolver::{
-    DEFAULT_PORT, FORMAT, LONGEST_LOG, Process, ResolverFiles, StartedBy, Wants, taken, usual_addresses,
+    DEFAULT_PORT, FORMAT, LONGEST_LOG, Process, Receiving, ResolverFiles, StartedBy, Wants, taken, usual_addresses,
 };
 use crate::app::state::write;
-use crate::app::{Error, cluster, expiry, identity, renewal};
+use crate::app::{Error, Telemetry, cluster, expiry, identity, receive, renewal};
 
 /// Where the counters are shown.
 pub const DEFAULT_METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(RESOLVER), 9153);
@@ -76,6 +76,7 @@ pub struct Serving {
     routes: Option<Routes>,
     _reach: Option<Reach>,
     page: Option<ShownPage>,
+    telemetry: Arc<Telemetry>,
     tasks: Vec<JoinHandle<()>>,
     host: Arc<dyn Host>,
     files: ResolverFiles,
@@ -161,6 +162,9 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
         let shown = handle.encrypted().to_vec();
         tasks.push(tokio::spawn(identity::follow(Arc::clone(&host), files.clone(), shown, identities, events.clone())));
     }
+    let telemetry = Arc::<Telemetry>::default();
+    let taking = receive::follow(Arc::clone(&host), files.clone(), Arc::clone(&telemetry), events.clone());
+    tasks.push(tokio::spawn(taking));
     tasks.push(tokio::spawn(expiry::follow(Arc::clone(&host), files.clone(), events.clone())));
     tasks.push(tokio::spawn(renewal::follow(Arc::clone(&host), files.clone(), events.clone())));
     tasks.push(tokio::spawn(cluster::follow::follow(Arc::clone(&host), files.clone(), Arc::new(OverNetwork))));
@@ -183,6 +187,7 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
         routes: routes.ok(),
         _reach: reach.ok(),
         page: None,
+        telemetry,
         tasks,
         host,
         files,
@@ -287,6 +292,11 @@ impl Serving {
         }
     }
 
+    /// What is taken of the platforms' telemetry.
+    pub fn telemetry(&self) -> Arc<Telemetry> {
+        Arc::clone(&self.telemetry)
+    }
+
     /// From now on the platforms' own names lead to the page, and the process stays while it is `wanted`.
     pub fn show(&mut self, address: SocketAddr, wanted: impl Fn() -> bool + Send + Sync + 'static) {
         self.page = Some(ShownPage { address, wanted: Box::new(wanted) });
@@ -363,10 +373,14 @@ impl Serving {
     async fn keep_homes(&self) {
         let (Some(routes), Some(page)) = (&self.routes, &self.page) else { return };
         let mut homes = BTreeMap::new();
+        let receiving: BTreeMap<_, _> = self.files.receiving(&*self.host).await.into_iter().collect();
         for (platform, entry) in self.files.entries(&*self.host).await {
             let gateway = entry.listen.iter().find(|listen| listen.view == View::Container);
             if let Some(IpAddr::V4(gateway)) = gateway.map(|listen| listen.address.ip()) {
-                let home = Home { platform: platform.to_string(), domain: entry.zone.apex, page: page.address };
+                let domain = entry.zone.apex;
+                let names = receiving.get(&platform).into_iter().flat_map(Receiving::names);
+                let others = names.map(|(name, address)| (format!("{name}.{domain}"), address)).collect();
+                let home = Home { platform: platform.to_string(), domain, page: page.address, others };
                 homes.insert(gateway, home);
             }
         }

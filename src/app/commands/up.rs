@@ -11,6 +11,7 @@ use crate::app::cluster::work::Work;
 use crate::app::engine_lock::EngineLock;
 use crate::app::owner::{self, Owner};
 use crate::app::prepare::prepare_without;
+use crate::app::resolver::ResolverFiles;
 use crate::app::survey::{Look, Survey, survey_with};
 use crate::app::trace::{Recorder, SentTrace};
 use crate::app::{Consent, Error, Prepared, Session, Wanted, durations, expected, prepare};
@@ -135,6 +136,9 @@ pub async fn up(
 ) -> Result<UpResult, Error> {
     let mut recorder = Recorder::begin(session, &loaded.platform.name);
     let result = traced(session, loaded, options, consent, &mut recorder).await;
+    let files = ResolverFiles::of(session.host());
+    let receiving = files.receiving_of(session.host(), &loaded.platform.name).await;
+    recorder.taken_at(receiving.and_then(|receiving| receiving.otlp));
     match result {
         // whoever pressed Ctrl-C waits for nothing more
         Err(Error::Cancelled) => Err(Error::Cancelled),
@@ -193,6 +197,8 @@ async fn traced(
         recorder.phase("names", names(session, &prepared.survey, no_dns)).await;
         return finish(session, loaded, prepared, None).await;
     }
+    // a port that the background process listens on is none that somebody else has
+    resolver::give_way(session, &prepared.survey).await?;
     let Prepared { survey, plan, cluster, .. } = &prepared;
     let needs = Needs::of(&survey.platform, &survey.resources, join::needs(&survey.platform, plan, cluster));
     let (mut findings, proof) =

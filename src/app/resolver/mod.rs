@@ -23,7 +23,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::compile::{RESOLVER, feed, gateway, resolver_metrics, zone};
+use crate::compile::{RESOLVER, feed, gateway, name_as_the_domain, resolver_metrics, zone};
 use crate::daemon::reach::Table;
 use crate::dns::install::{self, InstallError};
 use crate::dns::{Client, ControlError, Listen, Status, ZoneEntry, ask};
@@ -44,6 +44,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 const TOO_OFTEN: u32 = 5;
 /// For the first look at PowerDNS.
 const FED: Duration = Duration::from_secs(1);
+/// Until it has let go of an address.
+const GIVE_WAY: Duration = Duration::from_secs(3);
 /// Until an old one has gone.
 const STOP: Duration = Duration::from_secs(5);
 /// For an answer that comes from this machine.
@@ -58,8 +60,10 @@ pub(super) const FORMAT: u64 = 1;
 /// Where port 53 is not available.
 pub(super) const DEFAULT_PORT: u16 = 5335;
 
+mod receiving;
 mod wants;
 
+pub use receiving::Receiving;
 pub use wants::Wants;
 
 /// Where the resolver's files lie.
@@ -137,6 +141,17 @@ impl ResolverFiles {
         self.kept(host).await.into_iter().map(|(platform, kept)| (platform, kept.settings)).collect()
     }
 
+    /// Where telemetry is taken, by platform.
+    pub async fn receiving(&self, host: &dyn Host) -> Vec<(PlatformName, Receiving)> {
+        let all = self.kept(host).await.into_iter();
+        all.filter_map(|(platform, kept)| Some((platform, kept.receiving?))).collect()
+    }
+
+    /// The same of one platform.
+    pub async fn receiving_of(&self, host: &dyn Host, platform: &PlatformName) -> Option<Receiving> {
+        read::<ZoneFile>(host, &self.zone(platform)).await.ok().flatten()?.receiving
+    }
+
     async fn kept(&self, host: &dyn Host) -> Vec<(PlatformName, ZoneFile)> {
         let mut all = Vec::new();
         for file in host.list(&self.zones()).await.unwrap_or_default() {
@@ -162,6 +177,9 @@ struct ZoneFile {
     /// What the platform wants of the resolver itself.
     #[serde(default)]
     settings: DnsSettings,
+    /// Where the background process takes its telemetry.
+    #[serde(default)]
+    receiving: Option<Receiving>,
 }
 
 /// Who started a resolver, and so who stops it.
@@ -196,11 +214,12 @@ pub async fn ensure(session: &Session, survey: &Survey) -> Result<Status, Error>
     let host = session.host();
     let files = ResolverFiles::of(host);
     let _lock = lock(session, &files).await?;
-    let mut entry = entry(survey);
+    let receiving = Receiving::of(&survey.platform, survey.block);
+    let mut entry = entry(survey, receiving.as_ref());
     entry.clients = own_addresses(host).await;
     let settings = survey.platform.dns.clone();
     let wants = agree(host, &survey.platform).await?;
-    let kept = ZoneFile { format: FORMAT, entry: entry.clone(), settings };
+    let kept = ZoneFile { format: FORMAT, entry: entry.clone(), settings, receiving };
     let path = files.zone(&survey.platform.name);
     if read::<ZoneFile>(host, &path).await.ok().flatten().as_ref() != Some(&kept) {
         write(host, &path, &kept).await?;
@@ -240,10 +259,12 @@ async fn fed(session: &Session, client: &mut Client, domain: &str) -> Result<Sta
 }
 
 /// The platform's part of the resolver.
-fn entry(survey: &Survey) -> ZoneEntry {
+fn entry(survey: &Survey, receiving: Option<&Receiving>) -> ZoneEntry {
     let platform = &survey.platform;
+    let mut zone = zone(platform, survey.block, survey.subnet, survey.tls(), survey.cluster.ingress_node());
+    name_as_the_domain(&mut zone, receiving.into_iter().flat_map(Receiving::names).map(|(name, _)| name));
     ZoneEntry {
-        zone: zone(platform, survey.block, survey.subnet, survey.tls(), survey.cluster.ingress_node()),
+        zone,
         feed: feed(platform, survey.block),
         // the network's gateway is no address of this process where nothing that is published arrives
         listen: match survey.facts.published {
@@ -325,6 +346,35 @@ pub async fn agree(host: &dyn Host, platform: &Platform) -> Result<Wants, Error>
     all.retain(|(name, _)| *name != platform.name);
     all.push((platform.name.clone(), platform.dns.clone()));
     Ok(Wants::together(all.iter().map(|(name, settings)| (name, settings)))?)
+}
+
+/// Before a container gets an address that the background process listens on, it lets go of it. Whoever is not heard
+/// of within a moment is not waited for: the engine then says who has the address.
+pub async fn give_way(session: &Session, survey: &Survey) -> Result<(), Error> {
+    let host = session.host();
+    let files = ResolverFiles::of(host);
+    let path = files.zone(&survey.platform.name);
+    let Some(kept) = read::<ZoneFile>(host, &path).await.ok().flatten() else { return Ok(()) };
+    let Some(before) = &kept.receiving else { return Ok(()) };
+    let after = Receiving::of(&survey.platform, survey.block);
+    let stays = |address: &SocketAddr| after.as_ref().is_some_and(|after| after.addresses.contains(address));
+    let gone: Vec<SocketAddr> = before.addresses.iter().filter(|address| !stays(address)).copied().collect();
+    if gone.is_empty() {
+        return Ok(());
+    }
+    write(host, &path, &ZoneFile { receiving: after, ..kept }).await?;
+    let free = until(GIVE_WAY, SHORT, &session.cancel, async || {
+        for address in &gone {
+            if host.can_bind(*address, Protocol::Tcp).await.is_err() {
+                return Err(());
+            }
+        }
+        Ok(())
+    });
+    match free.await {
+        Err(Unmet::Cancelled) => Err(Error::Cancelled),
+        Ok(()) | Err(Unmet::TooLong(())) => Ok(()),
+    }
 }
 
 /// Asks it to stop, and waits until it has.

@@ -19,6 +19,8 @@ mod tests;
 
 /// More than a moment nobody waits for a trace.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// Until the background process listens where it has just been told to.
+const AGAIN: Duration = Duration::from_millis(700);
 /// Who takes traces, in this order: the store itself, then what passes them on.
 const RECEIVERS: [&str; 2] = ["tempo", "alloy"];
 /// OTLP over HTTP.
@@ -38,6 +40,8 @@ pub(super) struct Recorder {
     run: Run,
     /// Of the platform itself.
     receiver: Option<String>,
+    /// The background process, where it is in the place of those: a new one listens a moment later.
+    own: Option<String>,
 }
 
 impl Recorder {
@@ -50,7 +54,7 @@ impl Recorder {
             began,
             ..Run::default()
         };
-        Self { begun: Instant::now(), run, receiver: None }
+        Self { begun: Instant::now(), run, receiver: None, own: None }
     }
 
     /// Runs a part of the work that is no step of a plan.
@@ -76,6 +80,11 @@ impl Recorder {
         self.receiver = receiver(observed);
     }
 
+    /// Where the background process takes traces.
+    pub fn taken_at(&mut self, address: Option<std::net::SocketAddr>) {
+        self.own = address.map(|address| address.to_string());
+    }
+
     /// Sends what was noted, if there is anybody to take it. Never longer than [`PATIENCE`], never an
     /// error: a trace is worth less than the run that it is of.
     pub async fn finish(mut self, session: &Session, error: Option<&Error>) -> Option<SentTrace> {
@@ -83,7 +92,8 @@ impl Recorder {
         self.run.error = error.map(ToString::to_string);
         kept::keep(session, &self.run).await;
         let host = session.host();
-        let url = endpoint(host, self.receiver.as_deref())?;
+        let own = self.receiver.is_none() && self.own.is_some();
+        let url = endpoint(host, self.receiver.as_deref().or(self.own.as_deref()))?;
         let parent = host.env("TRACEPARENT").and_then(|header| Parent::parse(&header));
         if parent.as_ref().is_some_and(|parent| !parent.sampled) {
             return None;
@@ -97,7 +107,12 @@ impl Recorder {
         let trace = parent.as_ref().map_or(new, |parent| parent.trace.clone());
         let parent = parent.as_ref().map(|parent| parent.span.as_str());
         let body = otlp::request(&self.run, &trace, parent, next).to_string().into_bytes();
-        match host.http_post(&url, "application/json", body, PATIENCE).await {
+        let mut answer = host.http_post(&url, "application/json", body.clone(), PATIENCE).await;
+        if answer.is_err() && own {
+            tokio::time::sleep(AGAIN).await;
+            answer = host.http_post(&url, "application/json", body, PATIENCE).await;
+        }
+        match answer {
             Ok(answer) if (200..300).contains(&answer.status) => Some(SentTrace { id: trace, url }),
             Ok(answer) => {
                 tracing::debug!("the trace was refused by {url} with {}", answer.status);

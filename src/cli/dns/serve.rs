@@ -122,6 +122,7 @@ async fn show_page(context: &Context, serving: &mut Serving, address: SocketAddr
         program: context.session_without_engine("dns serve").program,
         version: env!("CARGO_PKG_VERSION"),
         programs: Arc::new(programs),
+        telemetry: serving.telemetry(),
     };
     match Portal::start(Arc::clone(&context.host), settings).await {
         Ok(page) => {

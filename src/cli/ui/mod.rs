@@ -23,6 +23,7 @@ mod plain;
 mod quiet;
 pub mod replay;
 mod run;
+pub mod spans;
 pub mod status_screen;
 pub mod style;
 pub mod table;

@@ -12,7 +12,7 @@ use crate::config::yaml::{
 };
 use crate::model::{
     ADD_ONS, AddressSettings, ClusterSettings, DnsSettings, ImagePolicy, ImageSettings, IngressSettings, PlatformName,
-    ReachSetting, Timeouts, is_dns_name,
+    ReachSetting, TelemetryMode, TelemetrySettings, Timeouts, is_dns_name,
 };
 
 const PORT: Kind = Kind::Int(1, 65535);
@@ -47,6 +47,8 @@ pub(in crate::config) static MACULA: Object = closed(
             .doc("The way to the platform's addresses: published by the engine, direct from a container of the same engine, or through a relay; auto (unless given) is the first of them that works. MACULA_REACH overrides it."),
         f("dns", Kind::Nullable(&Kind::Object(&DNS))).doc("The resolver."),
         f("cluster", Kind::Nullable(&Kind::Object(&CLUSTER))).doc("The Kubernetes cluster."),
+        f("telemetry", Kind::Short(telemetry, &Kind::Nullable(&Kind::Object(&TELEMETRY))))
+            .doc("Who takes traces, log lines and metrics: {mode: auto}, or the mode alone."),
         f("timeouts", Kind::Nullable(&Kind::Object(&TIMEOUTS))).doc("How long things may take."),
     ],
 );
@@ -122,6 +124,16 @@ static CLUSTER: Object = closed(
     ],
 );
 
+static TELEMETRY: Object = closed(
+    "telemetry",
+    &[
+        f("mode", Kind::Choice(&["auto", "embedded", "none"]))
+            .doc("auto (unless given): the background process takes what Tempo, Alloy or Loki would, where these are left out; embedded: it does so in their place; none: it takes nothing."),
+        f("size", Kind::Bytes).doc("How much of it is kept on the disk, 512m unless given."),
+        f("age", Kind::Duration).doc("How long it is kept, 72h unless given."),
+    ],
+);
+
 static TIMEOUTS: Object = closed(
     "timeouts",
     &[
@@ -136,6 +148,14 @@ fn paths(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
         Value::Text(_) => Node::new(Value::List(vec![node]), span),
         _ => node,
     })
+}
+
+/// The mode alone.
+fn telemetry(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
+    let span = node.span;
+    let Value::Text(_) = node.value else { return Some(node) };
+    let entry = yaml::Entry { key: span, node };
+    Some(Node::new(Value::Map([("mode".to_owned(), entry)].into_iter().collect()), span))
 }
 
 /// The check of a platform's name.
@@ -215,6 +235,9 @@ pub(in crate::config) struct Settings {
     pub(in crate::config) reach: ReachSetting,
     pub(in crate::config) dns: DnsSettings,
     pub(in crate::config) cluster: ClusterSettings,
+    pub(in crate::config) telemetry: TelemetrySettings,
+    /// Where it stands.
+    pub(in crate::config) telemetry_span: Span,
     pub(in crate::config) timeouts: Timeouts,
 }
 
@@ -317,8 +340,10 @@ fn settings(root: &Node) -> Settings {
     };
     let (images, ingress, addresses, dns, cluster, timeouts) =
         (part("images"), part("ingress"), part("addresses"), part("dns"), part("cluster"), part("timeouts"));
+    let telemetry = part("telemetry");
     let (ingress_default, cluster_default, timeouts_default) =
         (IngressSettings::default(), ClusterSettings::default(), Timeouts::default());
+    let telemetry_default = TelemetrySettings::default();
     Settings {
         name: root.get_text("name").and_then(|text| PlatformName::new(text).ok()),
         domain: owned(root, "domain"),
@@ -391,6 +416,12 @@ fn settings(root: &Node) -> Settings {
                 .filter_map(|(port, entry)| Some((port.parse().ok()?, entry.node.as_text()?.to_owned())))
                 .collect(),
         },
+        telemetry: TelemetrySettings {
+            mode: telemetry.get_text("mode").and_then(TelemetryMode::parse).unwrap_or_default(),
+            size: telemetry.get_int("size").and_then(|size| u64::try_from(size).ok()).unwrap_or(telemetry_default.size),
+            age: duration(telemetry, "age", telemetry_default.age),
+        },
+        telemetry_span: telemetry.span,
         timeouts: Timeouts {
             healthy: duration(timeouts, "healthy", timeouts_default.healthy),
             image: duration(timeouts, "image", timeouts_default.image),

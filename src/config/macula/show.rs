@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::file::Settings;
 use crate::config::Loaded;
 use crate::config::yaml::format_duration;
-use crate::model::{Origin, ReachSetting};
+use crate::model::{Origin, ReachSetting, TelemetrySettings};
 use crate::render;
 
 /// Everything that the files, the command line and the environment say, and the defaults where they say
@@ -85,6 +85,10 @@ pub fn in_force(loaded: &Loaded) -> Value {
             "addons": cluster.addons,
             "udp_services": cluster.udp_services,
         })),
+        "telemetry": match &platform.telemetry {
+            usual if *usual == TelemetrySettings::default() => None,
+            set => Some(json!({"mode": set.mode, "size": set.size, "age": span(set.age)})),
+        },
         "timeouts": {"healthy": span(platform.timeouts.healthy), "image": span(platform.timeouts.image)},
     }))
 }
@@ -118,6 +122,7 @@ ingress: {redirect: true, http: 8080, https: 8443}
 addresses: {block: 127.80.5.0, subnet: 172.28.0.0/24}
 dns: {listen: ['127.0.0.9:53'], upstream: [1.1.1.1], rebind_allow: [plex.direct]}
 cluster: {enabled: true, name: c, node_image: n, control_planes: 3, workers: 2, ingress: traefik, timeout: 90s, feature_gates: {X: true}, addons: [alloy], udp_services: {4433: 'a/b:1'}}
+telemetry: {mode: embedded, size: 64m, age: 24h}
 timeouts: {healthy: 1m30s, image: 1h}
 ";
 
@@ -196,6 +201,10 @@ timeouts: {healthy: 1m30s, image: 1h}
           - alloy
           udp_services:
             '4433': a/b:1
+        telemetry:
+          mode: embedded
+          size: 67108864
+          age: 24h0m0s
         timeouts:
           healthy: 1m30s
           image: 1h0m0s

@@ -169,7 +169,7 @@ function connect() {
 
 // --- the frame
 
-const SECTIONS = [['', 'Services'], ['up', 'Last up'], ['names', 'Names'], ['doctor', 'Doctor']]
+const SECTIONS = [['', 'Services'], ['up', 'Last up'], ['traces', 'Traces'], ['names', 'Names'], ['doctor', 'Doctor']]
 
 function frame() {
   const here = location.hash.replace(/^#\//, '').split('/')[0]
@@ -211,7 +211,7 @@ function route() {
   if (view && view.close) view.close()
   const place = $('view')
   place.replaceChildren()
-  const views = { '': overview, service: () => detail(place, parts[1] || ''), up: runs, names, doctor }
+  const views = { '': overview, service: () => detail(place, parts[1] || ''), up: runs, traces: () => traces(place, parts[1] || ''), names, doctor }
   view = (views[parts[0]] || overview)(place)
   render()
 }
@@ -492,6 +492,145 @@ function runs(place) {
   look()
   const timer = setInterval(() => { if (!document.hidden) look() }, 5000)
   return { update() {}, close() { clearInterval(timer) } }
+}
+
+// --- traces, log lines and metrics that programs have sent
+
+const micros = time => time < 1000 ? time + ' µs' : time < 10000 ? (time / 1000).toFixed(1) + ' ms' : millis(Math.round(time / 1000))
+const short = id => id.slice(0, 16)
+const traceLink = id => el('a', { href: '#/traces/' + id, 'data-key': 'trace ' + id }, short(id))
+const LEVELS = { error: 'bad', fatal: 'bad', warn: 'busy' }
+
+function traces(place, what) {
+  const known = { '': traceList, lines: lineList, metrics: metricList }
+  const parts = [['', 'Traces'], ['lines', 'Log lines'], ['metrics', 'Metrics']]
+  place.append(el('h2', {}, 'What programs have sent'), el('nav', { 'aria-label': 'Kinds' }, parts.map(([path, title]) =>
+    el('a', { href: '#/traces' + (path && '/' + path), 'aria-current': what === path ? 'page' : false }, title))))
+  return (known[what] || (place => oneTrace(place, what)))(place)
+}
+
+// Asks again and again, and at once when something else is asked for.
+function polled(path, wanted, show) {
+  let closed = false
+  let running = 0
+  async function look() {
+    const number = ++running
+    const answer = await ask(path + '?' + query(wanted()))
+    if (!closed && number === running) show(answer || {})
+  }
+  let typing = 0
+  const soon = () => { clearTimeout(typing); typing = setTimeout(look, 250) }
+  const timer = setInterval(() => { if (!document.hidden) look() }, 3000)
+  look()
+  return { soon, update() {}, close() { closed = true; clearInterval(timer); clearTimeout(typing) } }
+}
+
+// Where programs send, and what is wrong with that.
+function receiving(answer) {
+  if (answer.error) return trouble(answer.error)
+  const found = answer.state || { addresses: [], problems: [] }
+  const http = found.addresses.filter(address => address.endsWith(':4318')).at(-1)
+  return [
+    found.problems.map(problem => el('p', { class: 'why' }, problem)),
+    http ? el('p', { class: 'soft' }, 'Programs send to ', el('code', {}, 'OTEL_EXPORTER_OTLP_ENDPOINT=http://' + http), copy('OTEL_EXPORTER_OTLP_ENDPOINT=http://' + http),
+      ' (OTLP over HTTP or gRPC). ', bytes(found.size), ' are kept.') :
+      el('p', { class: 'soft' }, 'Nothing is taken here now: Tempo and Alloy are part of the platform, or it is down.'),
+  ]
+}
+
+const some = values => Object.fromEntries(Object.entries(values).filter(([, value]) => value))
+const field = (id, label, input) => [el('label', { for: id }, label), input]
+
+function traceList(place) {
+  const serviceName = el('input', { type: 'search', id: 'trace-service', placeholder: 'any', oninput: () => view.soon() })
+  const slow = el('select', { id: 'trace-slow', onchange: () => view.soon() }, [['', 'any'], ['10', '10 ms'], ['100', '100 ms'], ['1000', '1 s'], ['10000', '10 s']].map(([value, text]) => el('option', { value }, text)))
+  const failed = el('input', { type: 'checkbox', onchange: () => view.soon() })
+  const about = el('div')
+  const box = el('div')
+  place.append(about, el('div', { class: 'row' }, field('trace-service', 'Service', serviceName), field('trace-slow', 'At least', slow), el('label', {}, failed, ' failed')), box)
+  return polled('/api/traces', () => some({ service: serviceName.value.trim(), slow: slow.value, errors: failed.checked && '1' }), answer => {
+    put(about, [answer.state, answer.error], () => receiving(answer))
+    const all = answer.traces || []
+    put(box, all, () => !all.length ? el('p', { class: 'soft' }, 'No such trace has come yet.') : [simple('Traces', ['Trace', 'Started', 'Name', 'Services', 'Took', 'Spans', 'Failed'], all.map(one => [
+      traceLink(one.trace), new Date(one.start).toLocaleTimeString(), [el('b', {}, plain(one.service)), ' ', plain(one.name)], plain(one.services.join(', ')),
+      micros(one.duration_us), String(one.spans), one.errors ? badge('bad', String(one.errors)) : '']))])
+  })
+}
+
+const pairs = values => Object.entries(values).map(([name, value]) => [el('dt', {}, plain(name)), el('dd', {}, plain(typeof value === 'string' ? value : JSON.stringify(value)))])
+
+function sentLines(lines, wanted) {
+  return el('div', { class: 'log', tabindex: '0', role: 'log', 'aria-live': 'off', 'aria-label': 'Log lines' }, lines.map(line => {
+    const text = plain(line.text)
+    const at = wanted ? text.toLowerCase().indexOf(wanted.toLowerCase()) : -1
+    const parts = at < 0 ? [text] : [text.slice(0, at), el('mark', {}, text.slice(at, at + wanted.length)), text.slice(at + wanted.length)]
+    return el('div', {}, el('time', {}, line.time.slice(11, 23)), ' ', line.level ? badge(LEVELS[line.level] || 'idle', line.level) : null, ' ', el('b', {}, plain(line.service)), ' ', parts,
+      line.trace ? [' ', traceLink(line.trace)] : null)
+  }))
+}
+
+function oneTrace(place, id) {
+  const box = el('div')
+  let open = null
+  place.append(box)
+  const show = answer => put(box, [answer.trace, answer.error], () => {
+    const trace = answer.trace
+    if (!trace) return answer.error ? trouble(answer.error) : el('p', { class: 'soft' }, 'There is no trace ' + id + ': it was removed as the oldest, or has not come yet.')
+    const whole = Math.max(trace.duration_us, 1)
+    const about = el('div', { 'aria-live': 'polite' })
+    const detail = (span, button) => {
+      if (open) open.removeAttribute('aria-pressed')
+      open = button
+      button.setAttribute('aria-pressed', 'true')
+      about.replaceChildren(el('div', { class: 'card' }, el('h3', {}, plain(span.service) + ': ' + plain(span.name)),
+        span.error ? el('p', { class: 'why' }, 'failed ' + plain(span.message)) : null,
+        el('dl', {}, el('dt', {}, 'took'), el('dd', {}, micros(span.duration_us) + ' from ' + micros(span.offset_us)), el('dt', {}, 'span'), el('dd', {}, span.span + ' ' + span.kind), pairs(span.attributes)),
+        span.events.length ? [el('h3', {}, 'Events'), el('dl', {}, span.events.map(event => [el('dt', {}, micros(event.offset_us)), el('dd', {}, plain(event.name), ' ', el('dl', {}, pairs(event.attributes)))]))] : null,
+        span.links.length ? el('p', {}, 'Links: ', span.links.map(one => [traceLink(one.trace), ' '])) : null,
+        el('details', {}, el('summary', {}, 'Who has sent it'), el('dl', {}, el('dt', {}, 'library'), el('dd', {}, plain(span.scope)), pairs(span.resource)))))
+    }
+    return [
+      el('p', {}, 'Trace ', el('code', {}, trace.trace), copy(trace.trace), ' of ' + new Date(trace.start).toLocaleString() + ' took ' + micros(trace.duration_us) + ' in ' + trace.spans.length + ' spans of ' + plain(trace.services.join(', ')) + '.'),
+      trace.calls.length ? el('p', { class: 'soft' }, 'Calls: ' + trace.calls.map(call => plain(call.from) + ' → ' + plain(call.to) + (call.count > 1 ? ' ×' + call.count : '')).join(', ')) : null,
+      el('ol', { class: 'fall' }, trace.spans.map(span => {
+        const bar = el('i', { class: span.error ? 'failed' : 'critical' })
+        bar.style.left = Math.min(99.5, 100 * span.offset_us / whole) + '%'
+        bar.style.width = Math.max(0.2, Math.min(100 - 100 * span.offset_us / whole, 100 * span.duration_us / whole)) + '%'
+        const name = el('button', { type: 'button', class: 'span', 'data-key': 'span ' + span.span, onclick: event => detail(span, event.currentTarget) }, el('b', {}, plain(span.service)), ' ', plain(span.name), span.error ? el('span', { class: 'why' }, ' failed') : null)
+        name.style.marginLeft = Math.min(span.depth, 12) * .6 + 'rem'
+        return el('li', {}, el('span', { class: 'what' }, name), el('span', { class: 'soft' }, micros(span.duration_us)), el('span', { class: 'bar', 'aria-hidden': 'true' }, bar))
+      })), about,
+      el('h3', {}, 'Log lines'), trace.lines.length ? sentLines(trace.lines) : el('p', { class: 'soft' }, 'None has its id.')]
+  })
+  return polled('/api/trace', () => ({ id }), show)
+}
+
+function lineList(place) {
+  const search = el('input', { type: 'search', id: 'line-search', placeholder: 'all lines', oninput: () => view.soon() })
+  const serviceName = el('input', { type: 'search', id: 'line-service', placeholder: 'any', oninput: () => view.soon() })
+  const level = el('select', { id: 'line-level', onchange: () => view.soon() }, [['', 'any'], ['debug', 'debug'], ['info', 'info'], ['warn', 'warn'], ['error', 'error']].map(([value, text]) => el('option', { value }, text)))
+  const since = el('select', { id: 'line-since', onchange: () => view.soon() }, [['', 'all'], ['300', '5 minutes'], ['3600', 'an hour'], ['86400', 'a day']].map(([value, text]) => el('option', { value }, text)))
+  const about = el('div')
+  const box = el('div')
+  place.append(about, el('div', { class: 'row' }, field('line-search', 'Search', search), field('line-service', 'Service', serviceName), field('line-level', 'At least', level), field('line-since', 'Since', since)), box)
+  return polled('/api/lines', () => some({ search: search.value.trim(), service: serviceName.value.trim(), level: level.value, since: since.value }), answer => {
+    put(about, [answer.state, answer.error], () => receiving(answer))
+    const all = answer.lines || []
+    put(box, [all, search.value.trim()], () => all.length ? sentLines(all, search.value.trim()) : el('p', { class: 'soft' }, 'No such line has come yet. What containers write is on the page of their service.'))
+  })
+}
+
+function metricList(place) {
+  const box = el('div')
+  const about = el('div')
+  place.append(about, box)
+  return polled('/api/metrics', () => ({}), answer => {
+    put(about, [answer.state, answer.error], () => receiving(answer))
+    const all = answer.metrics || []
+    put(box, all, () => all.length ? simple('Metrics of the last hour; of a histogram its mean', ['Service', 'Metric', 'Attributes', 'Last', ''], all.map(one => [plain(one.service), plain(one.name),
+      plain(Object.entries(one.attributes).map(([name, value]) => name + '=' + value).join(' ')), Number(one.value.toPrecision(6)) + ' ' + plain(one.unit), chart(one.values.slice(-60), one.name)])) :
+      el('p', { class: 'soft' }, 'No program has sent a metric within the last hour.'))
+  })
 }
 
 // --- names and doctor: looked at when asked
