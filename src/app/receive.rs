@@ -24,7 +24,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// The folder of a platform's store.
 pub fn telemetry_folder(data: &Path, platform: &PlatformName) -> PathBuf {
-    State::new(data, platform).folder().join("telemetry")
+    State::new(data, platform).telemetry_folder()
 }
 
 /// What this process takes; shared with the page.
@@ -79,7 +79,15 @@ pub async fn kept_telemetry(host: &dyn Host, platform: &PlatformName) -> Result<
 pub(super) async fn follow(host: Arc<dyn Host>, files: ResolverFiles, shared: Arc<Telemetry>, events: Events) {
     let mut running: BTreeMap<PlatformName, Running> = BTreeMap::new();
     let mut tried: BTreeMap<PlatformName, Instant> = BTreeMap::new();
+    let mut seen = None;
     loop {
+        // to read the files costs little, to understand them more
+        let files_now = files.recorded(&*host).await;
+        if seen.as_ref() == Some(&files_now) && running.values().all(Running::is_well) {
+            tokio::time::sleep(LOOK).await;
+            continue;
+        }
+        seen = Some(files_now);
         let wanted: BTreeMap<PlatformName, Receiving> = files.receiving(&*host).await.into_iter().collect();
         running
             .retain(|platform, one| wanted.get(platform).is_some_and(|wanted| wanted.limits() == one.wanted.limits()));
@@ -161,6 +169,11 @@ impl Running {
             events.warn(format!("telemetry of {platform} is not taken at one address: {why}"));
             self.taken.insert(address, why);
         }
+    }
+
+    /// Nothing is to be tried again.
+    fn is_well(&self) -> bool {
+        self.receivers.is_some() && self.taken.is_empty()
     }
 
     fn taking(&self) -> Taking {

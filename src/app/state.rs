@@ -22,6 +22,10 @@ const FORMAT: u64 = 1;
 /// Bytes; what is longer was not written by `up`.
 const CHOICES_LIMIT: u64 = 1 << 20;
 
+/// The store of telemetry, and where one goes that cannot be read.
+const TELEMETRY: &str = "telemetry";
+const TELEMETRY_ASIDE: &str = "telemetry.aside";
+
 /// Held while one of several platforms chooses its addresses. A name that no platform can have.
 const CHOICE_LOCK: &str = ".addresses.lock";
 
@@ -329,8 +333,15 @@ impl State {
         for path in own {
             host.remove(&path).await.map_err(|source| Error::Io { path, source })?;
         }
-        let path = self.tls_folder();
-        host.remove_folder(&path).await.map_err(|source| Error::Io { path, source })
+        for path in [self.tls_folder(), self.folder.join(TELEMETRY), self.folder.join(TELEMETRY_ASIDE)] {
+            host.remove_folder(&path).await.map_err(|source| Error::Io { path, source })?;
+        }
+        Ok(())
+    }
+
+    /// What programs have sent.
+    pub fn telemetry_folder(&self) -> PathBuf {
+        self.folder.join(TELEMETRY)
     }
 
     /// What a generated password that is missing means where data is there already: a new one

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, Limited, StreamBody};
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Body as _, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -39,6 +39,8 @@ type Answer = Response<Body>;
 /// Bytes of a body as it comes, and opened.
 const MOST: usize = 8 << 20;
 const OPENED: usize = 16 << 20;
+/// Of a body that is too long this much is read all the same.
+const PASSED_OVER: usize = 64 << 20;
 /// How much larger than its body a compressed request is taken to be.
 const RATIO: usize = 8;
 /// KiB of all bodies that are at work.
@@ -215,6 +217,10 @@ impl Refusal {
 impl Shared {
     async fn respond(&self, request: Request<Incoming>) -> Answer {
         let path = request.uri().path().to_owned();
+        if request.headers().contains_key(header::ORIGIN) {
+            // programs send none: a page that somebody looks at may have made its own name lead here
+            return text(StatusCode::FORBIDDEN, "pages in a browser cannot send here\n");
+        }
         if let Some(service) = path.strip_prefix("/opentelemetry.proto.collector.") {
             return self.call(service, request).await;
         }
@@ -311,6 +317,8 @@ impl Shared {
     ) -> Result<(Vec<u8>, OwnedSemaphorePermit), Refusal> {
         let declared = request.body().size_hint().exact().map(|length| usize::try_from(length).unwrap_or(usize::MAX));
         if declared.is_some_and(|length| length > MOST) {
+            // whoever still sends when the connection ends would see that, and not the answer
+            let _ = timeout(PATIENCE, whole(request.into_body())).await;
             return Err(WireError::TooLong { limit: MOST }.into());
         }
         let length = declared.unwrap_or(MOST);
@@ -318,11 +326,8 @@ impl Shared {
         let room = u32::try_from(room >> 10).unwrap_or(BUDGET).clamp(1, BUDGET);
         let turn = timeout(TURN, Arc::clone(&self.budget).acquire_many_owned(room)).await;
         let Ok(Ok(turn)) = turn else { return Err(Refusal::Busy) };
-        match timeout(PATIENCE, Limited::new(request.into_body(), MOST).collect()).await {
-            Ok(Ok(body)) => Ok((body.to_bytes().into(), turn)),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-                Err(WireError::TooLong { limit: MOST }.into())
-            }
+        match timeout(PATIENCE, whole(request.into_body())).await {
+            Ok(Some(content)) => Ok((content?, turn)),
             _ => Err(Refusal::BrokeOff),
         }
     }
@@ -342,6 +347,24 @@ impl Shared {
         };
         tokio::task::spawn_blocking(work).await.unwrap_or(Err(Refusal::BrokeOff))
     }
+}
+
+/// All of a body; of one that is too long the rest is read, up to a limit, and nothing of it is kept. `None`: it broke off.
+async fn whole(mut body: Incoming) -> Option<Result<Vec<u8>, WireError>> {
+    let (mut content, mut length) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.ok()?.into_data() else { continue };
+        length += data.len();
+        if length <= MOST {
+            content.extend_from_slice(&data);
+        } else {
+            content = Vec::new();
+        }
+        if length > PASSED_OVER {
+            break;
+        }
+    }
+    Some(if length > MOST { Err(WireError::TooLong { limit: MOST }) } else { Ok(content) })
 }
 
 fn read(signal: Signal, encoding: Encoding, body: &[u8]) -> Result<Taken, WireError> {

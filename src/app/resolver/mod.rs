@@ -141,6 +141,17 @@ impl ResolverFiles {
         self.kept(host).await.into_iter().map(|(platform, kept)| (platform, kept.settings)).collect()
     }
 
+    /// The files of all platforms as they are.
+    pub(super) async fn recorded(&self, host: &dyn Host) -> Vec<(String, Vec<u8>)> {
+        let mut all = Vec::new();
+        for file in host.list(&self.zones()).await.unwrap_or_default() {
+            let content = host.read(&self.zones().join(&file)).await.unwrap_or_default();
+            all.push((file, content));
+        }
+        all.sort();
+        all
+    }
+
     /// Where telemetry is taken, by platform.
     pub async fn receiving(&self, host: &dyn Host) -> Vec<(PlatformName, Receiving)> {
         let all = self.kept(host).await.into_iter();

@@ -162,6 +162,7 @@ async fn what_is_refused_is_answered_as_the_protocols_say() {
         ("/loki/api/v1/push", &[PROTOBUF], b"not snappy".to_vec(), 400),
         ("/loki/api/v1/push", &[JSON], long, 413),
         ("/elsewhere", &[JSON], b"{}".to_vec(), 404),
+        ("/v1/traces", &[JSON, ("origin", "http://evil.example:4318")], TRACE.into(), 403),
     ] {
         let said = here.post(path, headers, body).await;
         assert_eq!(said.status.as_u16(), status, "{path} {headers:?}");
