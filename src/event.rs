@@ -136,6 +136,10 @@ pub trait Reporter: Send + Sync {
     /// No more events come for now: what is on the screen is final and the terminal is given back.
     /// Returns at once; an event that comes later starts a new picture.
     fn finish(&self) {}
+
+    /// What is known of a result so far, in the place of what was shown before; nothing takes it away. Of no
+    /// interest to whoever does not sit at a terminal.
+    fn draft(&self, _: &[String]) {}
 }
 
 /// Handed to the work; cheap to clone.

@@ -45,7 +45,9 @@ pub async fn by_name_and_label(
         networks: names.networks,
         volumes: names.volumes,
         images: images.into_iter().filter(|image| !image.is_empty()).collect(),
+        everybody: false,
         labels: labels.to_vec(),
+        timed: names.timed,
         at_a_glance: false,
     };
     let mut all = engine.find(&query).await?;
@@ -164,7 +166,7 @@ pub async fn of_running(
     observed.listeners = listeners;
     if !observed.listeners.is_empty() {
         // a port that a container publishes is held by a proxy, whose name says nothing
-        observed.neighbours = crate::engine::attached(engine).await?;
+        observed.neighbours = crate::engine::everybody(engine).await?;
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ pub enum Error {
     NoContainerRuns(Box<Finding>),
     #[error("something that is not ours is in the way")]
     Conflicts(Vec<Conflict>),
-    #[error("images are missing")]
+    #[error("some images are unavailable")]
     Supply(Vec<SupplyProblem>),
     /// Keys of the stacks that this engine has no word for.
     #[error("{engine} cannot do what the stacks say; nothing was changed")]
@@ -114,6 +114,12 @@ pub enum Error {
     UnknownStack { name: String, known: Vec<String> },
     #[error(transparent)]
     Target(#[from] crate::compile::targets::TargetError),
+    /// There is nothing that could be started again.
+    #[error("{platform} is down")]
+    Down { platform: PlatformName },
+    /// Nobody says what any of the names means.
+    #[error("no image was locked; macula.lock is as it was")]
+    NothingLocked { reasons: Vec<String> },
     #[error("{0}")]
     Other(String),
 }

@@ -62,11 +62,12 @@ pub use commands::run::{
 pub use commands::serve::{DEFAULT_METRICS, ServeOptions, Serving, serve};
 pub use commands::stack::{StackRequest, translate_stack};
 pub use commands::status::{
-    Condition, PlatformStatus, ReachStatus, ServiceStatus, Status, UsageStatus, status, status_with_usage,
+    Condition, PlatformStatus, ReachStatus, ServiceStatus, Status, UsageStatus, status, status_at_a_glance,
+    status_with_usage,
 };
 pub use commands::uninstall::{Leavings, Uninstalled, leavings, uninstall};
 pub use commands::up::{UpOptions, UpResult, up};
-pub use commands::validate::{Absent, Traced, bridges, full_name, trace_name, validate};
+pub use commands::validate::{Absent, Told, Traced, bridges, full_name, trace_name, validate};
 pub use commands::wait::{WaitFor, WaitRequest, Waited, wait_for};
 pub use commands::watch::{Onlooker, WatchOptions, watch};
 pub use error::{Error, ResolverError};

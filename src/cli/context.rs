@@ -147,6 +147,8 @@ pub struct Context {
     /// The CI system whose log this is; none where programs read it.
     pub ci: Option<Ci>,
     reporter: Arc<ui::Counted>,
+    /// Who draws; never [`ui::Kind::Auto`].
+    progress: ui::Kind,
     stdout_closed: bool,
     /// A result has been written as JSON: a second one would make it none.
     answered: AtomicBool,
@@ -172,13 +174,14 @@ impl Context {
             streams.err = Box::new(Harmless::new(streams.err, ci.clone()));
         }
         let mut shown = ui::reporter(progress, streams);
-        if let (Some(ci), ui::Kind::Plain) = (&ci, progress.resolve(&terminal)) {
+        let progress = progress.resolve(&terminal);
+        if let (Some(ci), ui::Kind::Plain) = (&ci, progress) {
             shown = Arc::new(Folding::new(shown, ci.clone()));
         }
         let reporter = Arc::new(ui::Counted::new(shown));
         let cancel = CancellationToken::new();
         let (answered, annotated) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { global, name, terminal, host, cancel, ci, reporter, stdout_closed, answered, annotated }
+        Self { global, name, terminal, host, cancel, ci, reporter, progress, stdout_closed, answered, annotated }
     }
 
     pub fn json(&self) -> bool {
@@ -195,6 +198,16 @@ impl Context {
 
     pub fn events(&self) -> Events {
         Events::new(self.reporter.clone())
+    }
+
+    /// A live picture can be drawn on standard error.
+    pub fn draws(&self) -> bool {
+        self.terminal.stderr_is_tty && self.progress == ui::Kind::Tty
+    }
+
+    /// See [`Reporter::draft`].
+    pub fn draft(&self, lines: &[String]) {
+        self.reporter.draft(lines);
     }
 
     /// How the services of the run that was announced last stand.
@@ -262,20 +275,32 @@ impl Context {
     /// Everything that the user's files say, read with the choices of the last `up` where the command line says
     /// nothing.
     pub fn load(&self, options: &impl LoadOptions) -> Result<Loaded, CliError> {
-        Ok(self.load_for_up(options, false)?.0)
+        Ok(self.load_with_choices(options, false, self.global.verbose > 0)?.0)
     }
 
-    /// The same with these choices, which `up` keeps. `reset`: those of the last `up` count for nothing.
+    /// The same with these choices, which `up` keeps, and with a word on where they come from. `reset`: those of the
+    /// last `up` count for nothing.
     pub fn load_for_up(&self, options: &impl LoadOptions, reset: bool) -> Result<(Loaded, Choices), CliError> {
+        self.load_with_choices(options, reset, true)
+    }
+
+    /// Where the choices come from is told where they are made; a look at what came of them tells only what is new.
+    fn load_with_choices(
+        &self,
+        options: &impl LoadOptions,
+        reset: bool,
+        told: bool,
+    ) -> Result<(Loaded, Choices), CliError> {
         let mut request = self.request(options)?;
         let name = config::platform_name(&request, &DiskFiles).0;
         let remembered = match reset {
             true => Choices::default(),
             false => State::new(&self.host.folders().data, &name).remembered(&DiskFiles),
         };
+        let last_project = remembered.project.clone();
         let applied = remembered.apply(&mut request, &DiskFiles);
         request.name.get_or_insert(name);
-        if !applied.from_last.is_empty() {
+        if told && !applied.from_last.is_empty() {
             let what = applied.from_last.join(", ");
             self.events().info(format!("as with the last `up`: {what} (`macula up --reset` forgets it)"));
         }
@@ -283,7 +308,9 @@ impl Context {
             self.events().warn(format!("the last `up` had the stack {}, which no longer exists", path.display()));
         }
         let loaded = config::load(&request, &DiskFiles).map_err(|errors| config_error(&errors.0))?;
-        if let Some(project) = &loaded.discovered {
+        if let Some(project) =
+            loaded.discovered.as_ref().filter(|project| told || last_project.as_ref() != Some(project))
+        {
             let file = project.display();
             self.events().info(format!("the project's stack is {file} (`--no-discover` leaves it out)"));
         }

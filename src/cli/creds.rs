@@ -12,7 +12,7 @@ use super::ui::{Style, Tone, text};
 /// a file that only you can read, and removed with the data (`down --volumes`).
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only of these services
+    /// Only of these services, or host names they answer to
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
     /// Show every variable, including those that services use among themselves
@@ -22,8 +22,9 @@ pub struct Args {
     stacks: StackOptions,
 }
 
-pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+pub async fn run(context: &Context, mut args: Args) -> Result<(), CliError> {
     let loaded = context.load(&args.stacks)?;
+    context.services_meant(&loaded.platform, &mut args.services);
     let session = context.session("creds").await;
     let known: Vec<String> = loaded.platform.services().map(|(_, service)| service.name.clone()).collect();
     let mut all = credentials(&session, &loaded).await?;
@@ -39,7 +40,10 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         return context.print_json(&all);
     }
     if all.is_empty() {
-        return context.print(&if none_yet {
+        let wanted = loaded.platform.services().any(|(_, service)| !service.extension.secrets.is_empty());
+        return context.print(&if none_yet && !wanted {
+            format!("no service of {} has passwords\n", loaded.platform.name)
+        } else if none_yet {
             "no passwords are recorded: the first `macula up` makes them\n".to_owned()
         } else {
             format!("{} has no passwords\n", args.services.join(", "))

@@ -1,6 +1,8 @@
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::app::{cluster_needs, survey};
+use crate::app::{Session, cluster_needs, survey};
+use crate::config::Loaded;
 use crate::doctor::{self, CHECKS, Finding, FixError, Needs, Selection, Status};
 use crate::model::macula;
 
@@ -49,19 +51,13 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     };
     let loaded = context.load_with_builds(&args.stacks).await?;
     let mut session = context.session("doctor").await;
-    // what the platform wants of the machine is known in full only with an engine
-    let needs = match tokio::time::timeout(PATIENCE, survey(&session, &loaded)).await {
-        Ok(Ok(prepared)) => Needs::of(&prepared.platform, &prepared.resources, cluster_needs(&loaded.platform)),
-        // nor with one that does not answer, or whose containers do not: the checks say why
-        Ok(Err(_)) | Err(_) => Needs {
-            platform: loaded.platform.name.to_string(),
-            domain: loaded.platform.domain.clone(),
-            network: loaded.platform.name.network(),
-            cluster: cluster_needs(&loaded.platform),
-            ..Needs::default()
-        },
-    };
-    let mut findings = doctor::run(&session.system, &needs, selection).await;
+    let so_far: Mutex<Vec<Finding>> = Mutex::default();
+    let told = |finding: &Finding| so_far.lock().unwrap_or_else(PoisonError::into_inner).push(finding.clone());
+    let named = !args.checks.is_empty();
+    let all = context.global.verbose > 0 || named;
+    let lines = || first_lines(context, &so_far.lock().unwrap_or_else(PoisonError::into_inner), all);
+    let look = look(&session, &loaded, selection, &told);
+    let (needs, mut findings) = context.while_looking(look, async {}, lines).await;
     if args.fix {
         for at in 0..findings.len() {
             let Some(finding) = findings.get(at).filter(|finding| can_fix(finding)).cloned() else { continue };
@@ -97,13 +93,12 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         return error.map_or(Ok(()), |error| Err(CliError::told(error.kind)));
     }
     let width = context.terminal.table_width().unwrap_or(120);
-    let named = !args.checks.is_empty();
     // before lines are broken: a command with --name is longer
     let mut shown = findings.clone();
     for fix in shown.iter_mut().filter_map(|finding| finding.fix.as_mut()) {
         fix.text = context.typed(&fix.text);
     }
-    let text = table(&shown, context.out_style(), context.global.verbose > 0 || named, width);
+    let text = table(&shown, context.out_style(), all, width);
     let title = format!("macula doctor: {}", sum(&shown).1);
     context.print_section(&title, &text)?;
     if let Some(ci) = &context.ci {
@@ -120,6 +115,43 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         context.annotate(ci, &annotations.collect::<String>(), &summary(&title, &shown))?;
     }
     error.map_or(Ok(()), Err)
+}
+
+/// What the platform wants of the machine, and how that is.
+async fn look(
+    session: &Session,
+    loaded: &Loaded,
+    selection: Selection,
+    told: &(dyn Fn(&Finding) + Send + Sync),
+) -> (Needs, Vec<Finding>) {
+    // what it wants is known in full only with an engine
+    let needs = match tokio::time::timeout(PATIENCE, survey(session, loaded)).await {
+        Ok(Ok(prepared)) => Needs::of(&prepared.platform, &prepared.resources, cluster_needs(&loaded.platform)),
+        // nor with one that does not answer, or whose containers do not: the checks say why
+        Ok(Err(_)) | Err(_) => Needs {
+            platform: loaded.platform.name.to_string(),
+            domain: loaded.platform.domain.clone(),
+            network: loaded.platform.name.network(),
+            cluster: cluster_needs(&loaded.platform),
+            ..Needs::default()
+        },
+    };
+    let findings = doctor::run_telling(&session.system, &needs, selection, told).await;
+    (needs, findings)
+}
+
+/// The checks that are made, in the order of the table, while others go on.
+fn first_lines(context: &Context, findings: &[Finding], all: bool) -> Vec<String> {
+    let style = context.err_style();
+    let place = |finding: &Finding| CHECKS.iter().position(|check| check.name == finding.check);
+    let mut findings = findings.to_vec();
+    findings.sort_by_key(place);
+    let shown = rows(&findings, style, all, context.terminal.width.saturating_sub(1));
+    let made = match findings.len() {
+        0 => "looking".to_owned(),
+        count => format!("{} made, others go on", text::count(count, "check")),
+    };
+    shown.lines().map(str::to_owned).chain([format!("{made} {}", style.symbol("…", ".."))]).collect()
 }
 
 fn needs_attention(finding: &Finding) -> bool {
@@ -139,8 +171,8 @@ fn can_fix(finding: &Finding) -> bool {
     needs_attention(finding) && finding.fix.as_ref().is_some_and(|fix| !fix.actions.is_empty())
 }
 
-/// What needs attention, and a sum; with `all` also what is well.
-fn table(findings: &[Finding], style: Style, all: bool, width: usize) -> String {
+/// What needs attention; with `all` also what is well.
+fn rows(findings: &[Finding], style: Style, all: bool, width: usize) -> String {
     let mut out = String::new();
     let names =
         findings.iter().filter(|finding| all || needs_attention(finding)).map(|finding| finding.check.len()).max();
@@ -176,6 +208,12 @@ fn table(findings: &[Finding], style: Style, all: bool, width: usize) -> String 
             }
         }
     }
+    out
+}
+
+/// The same with a sum.
+fn table(findings: &[Finding], style: Style, all: bool, width: usize) -> String {
+    let mut out = rows(findings, style, all, width);
     let (tone, sum) = sum(findings);
     let sign = match tone {
         Tone::Good => style.done(),

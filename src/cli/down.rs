@@ -3,6 +3,8 @@ use std::time::Instant;
 use crate::app::{self, Data, DownOptions, Session, data_of, down, must_be_known, platforms_to_take_down};
 
 use crate::model::PlatformName;
+use crate::plan::{Action, Plan};
+use crate::words;
 
 use super::context::{Context, declined};
 use super::error::{CliError, ErrorKind};
@@ -91,8 +93,13 @@ async fn one(context: &Context, args: &Args, name: PlatformName) -> Result<(), C
         }));
     }
     if args.dry_run {
-        let text = if downed.plan.is_empty() { "nothing to do\n".into() } else { downed.plan.to_string() };
-        return context.print(&text);
+        let text = match context.global.verbose {
+            0 => told(&downed.plan, downed.kept.len()),
+            _ => downed.plan.to_string(),
+        };
+        let width = context.terminal.table_width().unwrap_or(usize::MAX);
+        let lines = text.lines().flat_map(|line| text::wrap(line, width));
+        return context.print(&lines.map(|line| format!("{line}\n")).collect::<String>());
     }
     let kept = match downed.kept.len() {
         0 => String::new(),
@@ -104,6 +111,43 @@ async fn one(context: &Context, args: &Args, name: PlatformName) -> Result<(), C
     let summary = format!("{name} is {was}{gone}{kept}");
     context.finished(begun, true, false, summary);
     Ok(())
+}
+
+/// What `down` would do, in services and volumes; `kept`: how many of these stay.
+fn told(plan: &Plan, kept: usize) -> String {
+    let unique = |all: Vec<String>| words::unique(all.into_iter());
+    let steps = || plan.steps.iter();
+    let services = steps().filter(|step| matches!(step.action, Action::RemoveContainer { .. }));
+    let services: Vec<String> = unique(services.map(|step| step.group.clone()).collect());
+    let volumes = steps().filter_map(|step| match &step.action {
+        Action::RemoveVolume { name } => Some(name.clone()),
+        _ => None,
+    });
+    let volumes: Vec<String> = volumes.collect();
+    let others = steps().any(|step| matches!(step.action, Action::Cluster(_)));
+    let mut out = String::new();
+    if !services.is_empty() {
+        out.push_str(&format!(
+            "stops and removes {}: {}\n",
+            text::count(services.len(), "service"),
+            words::list(services)
+        ));
+    }
+    if others {
+        out.push_str("deletes the Kubernetes cluster\n");
+    }
+    if !volumes.is_empty() {
+        out.push_str(&format!("deletes the data for good: {}\n", words::list(volumes)));
+    }
+    match (plan.is_empty(), kept) {
+        (true, 0) => "nothing to do\n".clone_into(&mut out),
+        (_, 0) => {}
+        (empty, kept) => {
+            let nothing = if empty { "nothing to do; " } else { "" };
+            out.push_str(&format!("{nothing}keeps the data ({})\n", text::count(kept, "volume")));
+        }
+    }
+    out
 }
 
 /// The end of a run that did not come to its end: Ctrl-C, or an error.
@@ -172,7 +216,12 @@ impl Loss<'_> {
         let names = self.data.iter().take(LISTED).map(|data| text::width(&data.volume)).max().unwrap_or(0);
         for data in self.data.iter().take(LISTED) {
             let size = data.size.map_or_else(String::new, text::bytes);
-            let line = format!("  {}  {}", text::pad(&data.volume, names), text::pad_left(&size, 9));
+            let whose = match (data.services.is_empty(), data.in_use) {
+                (true, _) => String::new(),
+                (false, true) => format!("  {}, running", words::list(&data.services)),
+                (false, false) => format!("  {}", words::list(&data.services)),
+            };
+            let line = format!("  {}  {}{whose}", text::pad(&data.volume, names), text::pad_left(&size, 9));
             out.push_str(line.trim_end());
             out.push('\n');
         }
@@ -181,7 +230,8 @@ impl Loss<'_> {
             let size: u64 = rest.iter().filter_map(|data| data.size).sum();
             out.push_str(&format!("  and {} more ({})\n", rest.len(), text::bytes(size)));
         }
-        out.push_str("  and the passwords that were generated\n");
+        let and = if self.data.is_empty() { "" } else { "and " };
+        out.push_str(&format!("  {and}the passwords that were generated\n"));
         out
     }
 }
@@ -191,17 +241,53 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
+    use crate::model::{ResourceId, ResourceKind};
+    use crate::plan::{Cause, Step};
+
+    #[test]
+    fn what_would_go_is_told_in_services_and_volumes() {
+        let step = |group: &str, action| Step {
+            id: format!("{group} {action:?}"),
+            resource: ResourceId::new(ResourceKind::Container, group),
+            group: group.into(),
+            action,
+            cause: Cause::Requested,
+            after: Vec::new(),
+            destructive: false,
+            needs_privilege: false,
+        };
+        let remove = |service: &str, at: usize| {
+            step(service, Action::RemoveContainer { container: format!("macula-{service}-{at}") })
+        };
+        let mut plan = Plan { steps: vec![remove("db", 1), remove("web", 1), remove("web", 2)], ..Plan::default() };
+        assert_snapshot!(told(&plan, 2), @r"
+        stops and removes 2 services: db and web
+        keeps the data (2 volumes)
+        ");
+        plan.steps.push(step("db", Action::RemoveVolume { name: "macula-db-data".into() }));
+        assert_snapshot!(told(&plan, 0), @r"
+        stops and removes 2 services: db and web
+        deletes the data for good: macula-db-data
+        ");
+        assert_snapshot!(told(&Plan::default(), 1), @"nothing to do; keeps the data (1 volume)");
+        assert_snapshot!(told(&Plan::default(), 0), @"nothing to do");
+    }
 
     #[test]
     fn what_is_lost_is_listed_with_its_size() {
         let data: Vec<Data> = (0..10)
-            .map(|at| Data { volume: format!("macula-volume-{at}"), size: (at != 7).then_some(212_000_000 / (at + 1)) })
+            .map(|at| Data {
+                volume: format!("macula-volume-{at}"),
+                size: (at != 7).then_some(212_000_000 / (at + 1)),
+                services: if at < 2 { vec![format!("db-{at}")] } else { Vec::new() },
+                in_use: at == 0,
+            })
             .collect();
         let loss = Loss { platform: "macula", owner: None, data: &data };
         assert_snapshot!(loss.text(Style { color: false, unicode: true }), @r"
         This removes for good, from the platform macula:
-          macula-volume-0   212.0 MB
-          macula-volume-1   106.0 MB
+          macula-volume-0   212.0 MB  db-0, running
+          macula-volume-1   106.0 MB  db-1
           macula-volume-2    70.6 MB
           macula-volume-3    53.0 MB
           macula-volume-4    42.4 MB
@@ -211,11 +297,16 @@ mod tests {
           and 2 more (44.7 MB)
           and the passwords that were generated
         ");
+        let nothing = Loss { platform: "macula", owner: None, data: &[] };
+        assert_snapshot!(nothing.text(Style { color: false, unicode: true }), @r"
+        This removes for good, from the platform macula:
+          the passwords that were generated
+        ");
         let owned = Loss { platform: "shop", owner: Some("root on ci-7"), data: &data[..1] };
         assert_snapshot!(owned.text(Style { color: false, unicode: true }), @r"
         This removes for good, from the platform shop:
           which belongs to root on ci-7
-          macula-volume-0   212.0 MB
+          macula-volume-0   212.0 MB  db-0, running
           and the passwords that were generated
         ");
     }

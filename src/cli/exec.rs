@@ -1,6 +1,6 @@
-use crate::app::{Error, log_sources};
+use crate::app::{Error, Session, log_sources};
 use crate::engine::AttachedExec;
-use crate::model::{ContainerState, macula};
+use crate::model::{ContainerState, PlatformName, macula};
 
 use super::context::Context;
 use super::error::CliError;
@@ -13,7 +13,7 @@ use super::ui::text;
 pub struct Args {
     /// Service, or the host name it answers to
     #[arg(value_name = "SERVICE")]
-    service: String,
+    service: Option<String>,
     /// Command and arguments (default: a shell)
     #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
@@ -45,10 +45,28 @@ pub struct Args {
 /// The better one of the shells that most images have.
 const SHELL: [&str; 3] = ["sh", "-c", "if command -v bash >/dev/null 2>&1; then exec bash; else exec sh; fi"];
 
+/// What to say to whoever names no service.
+async fn which(session: &Session, name: &PlatformName) -> CliError {
+    let error = CliError::usage("name the service to run it in");
+    let Ok((_, sources)) = log_sources(session, name, &[]).await else {
+        return error.suggest(macula("status"));
+    };
+    let mut running: Vec<String> = sources
+        .into_iter()
+        .filter(|source| source.state == ContainerState::Running)
+        .map(|source| source.service)
+        .collect();
+    running.dedup();
+    match running.first() {
+        None => CliError::usage(format!("nothing of {name} is running")).suggest(macula("up")),
+        Some(first) => error.hint(format!("there are {}", text::some(&running, 8))).suggest(macula("exec").arg(first)),
+    }
+}
+
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let name = context.platform_name()?;
     let session = context.session("exec").await;
-    let mut service = args.service;
+    let Some(mut service) = args.service else { return Err(which(&session, &name).await) };
     let found = match log_sources(&session, &name, std::slice::from_ref(&service)).await {
         // a host name stands for its service; only the stacks know whose it is
         Err(Error::UnknownService { names, known }) => match context.service_of_host(&service) {

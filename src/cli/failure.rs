@@ -19,7 +19,7 @@ use crate::plan::SupplyProblem;
 use crate::system::OwnImageError;
 
 use super::error::{CliError, ErrorKind, with_image_hints};
-use super::ui::text;
+use super::ui::{Style, text};
 use crate::words;
 
 impl From<Error> for CliError {
@@ -46,8 +46,13 @@ impl From<Error> for CliError {
                 new
             }
             Error::Conflicts(conflicts) => {
-                let mut new = Self::conflict("nothing was changed: these resources belong to something else");
-                new.details = conflicts.iter().map(ToString::to_string).collect();
+                let mut all: Vec<String> = conflicts.iter().map(ToString::to_string).collect();
+                // a single one is the headline itself
+                let mut new = match all.as_slice() {
+                    [_] => Self::conflict(all.remove(0)).detail("nothing was changed"),
+                    _ => Self::conflict("nothing was changed: these resources belong to something else"),
+                };
+                new.details.extend(all);
                 let remedies = words::unique(conflicts.into_iter().flat_map(|conflict| conflict.remedies));
                 remedies.into_iter().take(3).fold(new, Self::remedy)
             }
@@ -181,6 +186,12 @@ impl From<Error> for CliError {
                 if !said.is_empty() {
                     new.causes.push(said.clone());
                 }
+                new
+            }
+            Error::Down { .. } => Self::of(ErrorKind::NotHealthy, &error).suggest(macula("up")),
+            Error::NothingLocked { ref reasons } => {
+                let mut new = Self::of(ErrorKind::Image, &error);
+                new.causes.extend(reasons.iter().take(NEAR).cloned());
                 new
             }
             Error::NoUrl { .. } => Self::of(ErrorKind::Usage, &error).hint("write it as http://HOST:PORT/PATH or with https"),
@@ -438,7 +449,7 @@ fn supply(problems: &[SupplyProblem]) -> CliError {
             (ErrorKind::Conflict, "the data of some services was written by another version, and is left as it is")
         }
         (_, true) => (ErrorKind::Config, "this engine is too old for some services; nothing was changed"),
-        _ => (ErrorKind::Image, "images are missing; nothing was changed"),
+        _ => (ErrorKind::Image, "some images are unavailable; nothing was changed"),
     };
     let mut new = CliError::new(kind, what);
     new.details = problems.iter().map(ToString::to_string).collect();
@@ -482,6 +493,9 @@ fn failed(failures: &[Failure], skipped: &BTreeSet<String>) -> CliError {
     new
 }
 
+/// Columns of an instruction: it fits a narrow terminal.
+const INSTRUCTION: usize = 72;
+
 /// A failed build: which of its steps, the lines that say why, and where the rest is.
 fn build(failure: &BuildFailure, source: &StepError) -> CliError {
     let kind = match source {
@@ -490,7 +504,9 @@ fn build(failure: &BuildFailure, source: &StepError) -> CliError {
     };
     let mut error = CliError::new(kind, format!("{} was not built: {}", failure.service, failure.what));
     error.details.extend(failure.place.clone());
-    let instruction = failure.instruction.iter().map(|text| format!("| {text}"));
+    // the file has it in whole
+    let shown = |text: &String| format!("| {}", text::fit(text, INSTRUCTION, Style { color: false, unicode: true }));
+    let instruction = failure.instruction.iter().map(shown);
     let lines: Vec<String> = instruction.chain(failure.lines.iter().map(|line| format!("|   {line}"))).collect();
     if !lines.is_empty() {
         error.details.push(lines.join("\n"));

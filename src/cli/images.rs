@@ -75,6 +75,7 @@ enum Action {
 /// Pull the images of these services, or of all
 #[derive(Debug, clap::Args)]
 pub struct PullArgs {
+    /// Services, or host names they answer to (default: all)
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
     #[command(flatten)]
@@ -84,6 +85,7 @@ pub struct PullArgs {
 /// Build the images of these services, or all that can be built
 #[derive(Debug, clap::Args)]
 pub struct BuildArgs {
+    /// Services, or host names they answer to (default: all)
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
     #[command(flatten)]
@@ -91,11 +93,11 @@ pub struct BuildArgs {
 }
 
 pub async fn pull(context: &Context, args: PullArgs) -> Result<(), CliError> {
-    get(context, ImagePolicy::Pull, "pull", &args.services, &args.stacks).await
+    get(context, ImagePolicy::Pull, "pull", args.services, &args.stacks).await
 }
 
 pub async fn build(context: &Context, args: BuildArgs) -> Result<(), CliError> {
-    get(context, ImagePolicy::Build, "build", &args.services, &args.stacks).await
+    get(context, ImagePolicy::Build, "build", args.services, &args.stacks).await
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
@@ -237,6 +239,13 @@ async fn lock(context: &Context, mut stacks: StackOptions) -> Result<(), CliErro
 
 async fn save(context: &Context, file: &std::path::Path, stacks: &impl LoadOptions) -> Result<(), CliError> {
     let begun = Instant::now();
+    // a slip of the finger would make a folder somewhere
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder
+        && !context.host.exists(folder).await
+    {
+        return Err(CliError::usage(format!("the folder {} does not exist", folder.display())));
+    }
     let loaded = context.load_with_builds(stacks).await?;
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
         .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
@@ -313,17 +322,22 @@ async fn get(
     context: &Context,
     policy: ImagePolicy,
     verb: &str,
-    services: &[String],
+    mut services: Vec<String>,
     stacks: &StackOptions,
 ) -> Result<(), CliError> {
     let begun = Instant::now();
     let loaded = context.load_with_builds(stacks).await?;
+    context.services_meant(&loaded.platform, &mut services);
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
         .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
     let session = context.session(&format!("images {verb}")).await;
-    match obtain_images(&session, &loaded, policy, services).await {
+    match obtain_images(&session, &loaded, policy, &services).await {
         Ok(count) => {
-            let summary = if count == 0 { "nothing to do".to_owned() } else { text::count(count, "image") };
+            let summary = match (count, policy) {
+                (0, ImagePolicy::Build) => "nothing to do: what can be built is built already".to_owned(),
+                (0, _) => "nothing to do: the engine has every image".to_owned(),
+                (count, _) => text::count(count, "image"),
+            };
             context.finished(begun, true, false, summary);
             if context.json() { context.print_json(&serde_json::json!({"images": count})) } else { Ok(()) }
         }

@@ -90,7 +90,7 @@ fn summary(action: LifecycleAction, plan: &Plan) -> String {
         0 => match action {
             LifecycleAction::Stop => "nothing to do: already stopped".into(),
             LifecycleAction::Start => "nothing to do: already running".into(),
-            LifecycleAction::Restart => "nothing to do: nothing runs".into(),
+            LifecycleAction::Restart => "nothing to do: only jobs have a container".into(),
         },
         1..=3 => format!("{verb} {}", names.join(", ")),
         count => format!("{verb} {}", text::count(count, "service")),

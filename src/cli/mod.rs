@@ -23,6 +23,7 @@ mod creds;
 mod dns;
 mod doctor;
 mod down;
+mod draft;
 mod env;
 mod excerpt;
 mod exec;

@@ -2,7 +2,7 @@ use serde_json::json;
 
 use std::sync::Arc;
 
-use crate::app::{Change, ChangeKind, Prepared, Session, Wanted, changes, expected, prepare};
+use crate::app::{self, Change, ChangeKind, Prepared, Session, Wanted, changes, expected, prepare};
 use crate::config::Loaded;
 use crate::doctor::{Fix, Needs};
 use crate::engine::absent::Absent;
@@ -38,7 +38,8 @@ pub struct Args {
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let loaded = context.load_with_builds(&args.stacks).await?;
+    let (mut loaded, _) = context.load_for_up(&args.stacks, false)?;
+    app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
     let mut services = args.services;
     context.services_meant(&loaded.platform, &mut services);
     let (session, first) = session(context, &loaded, "plan").await?;

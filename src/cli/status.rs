@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::app::{self, Condition, DnsStatus, ReachStatus, ResolverFiles, ServiceStatus, Status, UsageStatus};
-use crate::model::Way;
+use crate::model::{PlatformName, Way};
 use crate::plan::ImageSource;
 use crate::portal;
 
@@ -57,7 +58,20 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         only(looked?, &services)
     };
     if !args.watch {
-        return show(context, &look().await?, all).await;
+        // a service may take long to say how it is, and a registry to say nothing
+        let glance = Mutex::new(Vec::new());
+        let first = async {
+            if let Ok(rows) = app::status_at_a_glance(&session, &loaded).await {
+                *glance.lock().unwrap_or_else(PoisonError::into_inner) = rows;
+            }
+        };
+        let lines = || {
+            let rows = glance.lock().unwrap_or_else(PoisonError::into_inner);
+            let shown = rows.iter().filter(|row| services.is_empty() || services.contains(&row.name));
+            first_lines(context, &loaded.platform.name, shown)
+        };
+        let status = context.while_looking(look(), first, lines).await?;
+        return show(context, &status, all).await;
     }
     let live = context.terminal.stdout_is_tty && !context.json();
     let _interrupts =
@@ -70,6 +84,19 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         context.control(LEAVE)?;
     }
     watched
+}
+
+/// What is shown until every service has said how it is.
+fn first_lines<'a>(
+    context: &Context,
+    platform: &PlatformName,
+    rows: impl Iterator<Item = &'a ServiceStatus>,
+) -> Vec<String> {
+    let rows: Vec<Row> = rows.map(|service| Row { command: None, ..row(context, service) }).collect();
+    let what = if rows.is_empty() { "looking" } else { "asking every service how it is" };
+    let dots = context.err_style().symbol("…", "..");
+    let screen = Screen { head: vec![platform.to_string(), format!("{what} {dots}")], rows, ..Screen::default() };
+    screen.lines(context.terminal.width.saturating_sub(1), context.err_style())
 }
 
 /// The rows of these services; none named: all.

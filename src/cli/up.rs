@@ -237,9 +237,10 @@ fn stopped(context: &Context, took: Duration) -> CliError {
     let message = match tally.services {
         0 => format!("Stopped after {took}; nothing was changed."),
         all => {
-            let half = all.saturating_sub(tally.run + tally.untouched);
-            let half = if half > 0 { format!(", {half} half made") } else { String::new() };
-            format!("Stopped after {took}. {} of {all} services run{half}, {} not begun.", tally.run, tally.untouched)
+            let some = |count: usize, word: &str| if count > 0 { format!(", {count} {word}") } else { String::new() };
+            let half = some(all.saturating_sub(tally.run + tally.untouched), "half made");
+            let untouched = some(tally.untouched, "not begun");
+            format!("Stopped after {took}. {} of {all} services run{half}{untouched}.", tally.run)
         }
     };
     CliError::new(ErrorKind::Interrupted, message)

@@ -1,9 +1,12 @@
+use std::sync::{Mutex, PoisonError};
+
 use serde_json::{Value, json};
 
-use crate::app::{self, Absent};
+use crate::app::{self, Absent, Session};
+use crate::config::Loaded;
 use crate::doctor::{Finding, Status};
 use crate::model::{Platform, Remedy, macula};
-use crate::validate::{Evidence, Fault, Hop, Row, State, Verdict, seen};
+use crate::validate::{Evidence, Fault, Hop, Row, SoFar, State, Verdict, judge, seen};
 
 use super::ci::{Level, markdown, markdown_table};
 use super::context::{Context, StackOptions};
@@ -34,14 +37,17 @@ pub struct Args {
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let loaded = context.load(&args.stacks)?;
     let session = context.session("validate").await;
-    let bridges = app::bridges(&session, &loaded).await;
-    if let Some(broken) = bridges.iter().find(|finding| finding.status == Status::Failed) {
-        return unreachable(context, &loaded.platform, broken);
-    }
+    let so_far: Mutex<Option<SoFar>> = Mutex::default();
+    let hear = |seen| *so_far.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+    let lines = || first_lines(context, so_far.lock().unwrap_or_else(PoisonError::into_inner).as_ref());
+    let look = look(&session, &loaded, &hear);
+    let (bridges, evidence, verdict, absent) = match context.while_looking(look, async {}, lines).await? {
+        Looked::Unreachable(broken) => return unreachable(context, &loaded.platform, &broken),
+        Looked::Walked(bridges, evidence, verdict, absent) => (bridges, evidence, verdict, absent),
+    };
     for finding in &bridges {
         context.events().warn(format!("{}: {}", finding.check, finding.summary));
     }
-    let (evidence, verdict, absent) = app::validate(&session, &loaded).await?;
     named(&absent, args.wanted.as_deref(), &verdict.rows, &evidence.domain)?;
     // one name of a service has nothing to do with the cluster
     let inside = match loaded.platform.cluster.enabled && args.wanted.is_none() {
@@ -101,6 +107,46 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         context.annotate(ci, &lines.chain(of_cluster).collect::<String>(), &summary)?;
     }
     result
+}
+
+enum Looked {
+    /// Nothing of the engine is reached from here.
+    Unreachable(Finding),
+    Walked(Vec<Finding>, Evidence, Verdict, Vec<Absent>),
+}
+
+/// The machine and the names at the same time: on a machine that is not broken there is nothing to wait for.
+async fn look(session: &Session, loaded: &Loaded, told: app::Told<'_>) -> Result<Looked, app::Error> {
+    let broken = |bridges: &[Finding]| bridges.iter().find(|finding| finding.status == Status::Failed).cloned();
+    let bridges = app::bridges(session, loaded);
+    let walk = app::validate(session, loaded, Some(told));
+    tokio::pin!(bridges, walk);
+    let (bridges, walked) = tokio::select! {
+        bridges = &mut bridges => match broken(&bridges) {
+            Some(broken) => return Ok(Looked::Unreachable(broken)),
+            None => (bridges, walk.await),
+        },
+        walked = &mut walk => (bridges.await, walked),
+    };
+    if let Some(broken) = broken(&bridges) {
+        return Ok(Looked::Unreachable(broken));
+    }
+    let (evidence, verdict, absent) = walked?;
+    Ok(Looked::Walked(bridges, evidence, verdict, absent))
+}
+
+/// The names that are through, while others are still asked for. What is wrong with them is told at the end, when all
+/// is known.
+fn first_lines(context: &Context, seen: Option<&SoFar>) -> Vec<String> {
+    let style = context.err_style();
+    let dots = style.symbol("…", "..");
+    let Some(SoFar { evidence, open }) = seen else { return vec![format!("asking for the names {dots}")] };
+    let shown = table(&judge(evidence).rows, style, Some(context.terminal.width.saturating_sub(1)));
+    let mut lines: Vec<String> = shown.lines().map(str::to_owned).collect();
+    if !open.is_empty() {
+        lines.push(format!("asking {} {dots}", text::some(open, 3)));
+    }
+    lines
 }
 
 /// What the cluster says of itself.
@@ -175,7 +221,10 @@ fn matching(rows: &[Row], name: Option<&str>, domain: &str) -> Result<Vec<Row>, 
         rows.iter().filter(|row| row.name == name || row.name == whole || row.service == name).cloned().collect();
     if found.is_empty() {
         let names: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();
-        let error = CliError::usage(format!("no name or service is called {name}"));
+        let error = CliError::usage(format!("no name or service with a name is called {name}"));
+        if names.is_empty() {
+            return Err(error.hint("the platform has no names").suggest(macula("status")));
+        }
         return Err(error.hint(format!("there are {}", text::some(&names, 5))));
     }
     Ok(found)

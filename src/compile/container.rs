@@ -700,6 +700,8 @@ pub struct WantedNames {
     pub containers: Vec<String>,
     pub networks: Vec<String>,
     pub volumes: Vec<String>,
+    /// Containers that follow a dependency which is started again: it counts when they have started themselves.
+    pub timed: Vec<String>,
 }
 
 /// See [`WantedNames`].
@@ -709,7 +711,12 @@ pub fn wanted_names(platform: &Platform) -> WantedNames {
         names.networks.extend(stack.networks.keys().map(|key| network_name(platform, stack, key)));
         names.volumes.extend(stack.volumes.keys().map(|key| volume_name(platform, stack, key)));
         for service in stack.services.values() {
-            names.containers.extend((1..=service.replicas).map(|replica| container_name(platform, service, replica)));
+            let of_it: Vec<String> =
+                (1..=service.replicas).map(|replica| container_name(platform, service, replica)).collect();
+            if service.depends_on.values().any(|dependency| dependency.restart) {
+                names.timed.extend(of_it.iter().cloned());
+            }
+            names.containers.extend(of_it);
         }
     }
     names.networks.sort();

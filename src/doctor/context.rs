@@ -6,7 +6,7 @@ use tokio::sync::OnceCell;
 
 use super::Needs;
 use crate::engine::discover::{Attempt, Discovery, Source};
-use crate::engine::{Engine, EngineError, Query, attached};
+use crate::engine::{Engine, EngineError, Query, everybody};
 use crate::host::{Host, HostFacts, Route};
 use crate::model::{Facts, Listener, ObservedContainer, ObservedNetwork};
 
@@ -27,7 +27,7 @@ pub(super) struct Context<'a> {
     facts: OnceCell<Look<Facts>>,
     networks: OnceCell<Look<Vec<ObservedNetwork>>>,
     ours: OnceCell<Look<Vec<ObservedContainer>>>,
-    attached: OnceCell<Vec<ObservedContainer>>,
+    everybody: OnceCell<Vec<ObservedContainer>>,
     listeners: OnceCell<Look<Vec<Listener>>>,
     routes: OnceCell<Look<Vec<Route>>>,
 }
@@ -44,7 +44,7 @@ impl<'a> Context<'a> {
             facts: OnceCell::new(),
             networks: OnceCell::new(),
             ours: OnceCell::new(),
-            attached: OnceCell::new(),
+            everybody: OnceCell::new(),
             listeners: OnceCell::new(),
             routes: OnceCell::new(),
         }
@@ -90,11 +90,10 @@ impl<'a> Context<'a> {
         found.is_ok_and(|found| found.containers.is_empty() && found.networks.is_empty() && found.volumes.is_empty())
     }
 
-    /// All containers that are attached to a network, whoever's. Only for looking into a conflict:
-    /// the engine is asked three times over.
-    pub async fn attached(&self) -> &[ObservedContainer] {
-        let look = || async { asked(self.engine, attached).await.unwrap_or_default() };
-        self.attached.get_or_init(look).await
+    /// All containers, whoever's. Only for looking into a conflict.
+    pub async fn everybody(&self) -> &[ObservedContainer] {
+        let look = || async { asked(self.engine, everybody).await.unwrap_or_default() };
+        self.everybody.get_or_init(look).await
     }
 
     pub async fn listeners(&self) -> &Look<Vec<Listener>> {
@@ -123,8 +122,8 @@ impl Context<'_> {
         self
     }
 
-    pub fn with_attached(mut self, attached: Vec<ObservedContainer>) -> Self {
-        self.attached = OnceCell::new_with(Some(attached));
+    pub fn with_everybody(mut self, everybody: Vec<ObservedContainer>) -> Self {
+        self.everybody = OnceCell::new_with(Some(everybody));
         self
     }
 }

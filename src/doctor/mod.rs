@@ -158,7 +158,7 @@ pub struct WantedPort {
 }
 
 /// What a cluster wants beside the rest.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClusterNeeds {
     /// The 37 of Kubernetes 1.37.
     pub minor: u32,
@@ -362,11 +362,21 @@ const TIME_FOR_A_CHECK: Duration = Duration::from_secs(5);
 
 /// Makes the selected checks side by side; findings come in the order of the table.
 pub async fn run(system: &System, want: &Needs, selection: Selection) -> Vec<Finding> {
-    let context = Context::new(system, want, selection != Selection::Quick);
-    look(&context, &selection).await
+    run_telling(system, want, selection, &|_| ()).await
 }
 
-async fn look(context: &Context<'_>, selection: &Selection) -> Vec<Finding> {
+/// The same; `told` hears of each check as soon as it is made.
+pub async fn run_telling(
+    system: &System,
+    want: &Needs,
+    selection: Selection,
+    told: &(dyn Fn(&Finding) + Send + Sync),
+) -> Vec<Finding> {
+    let context = Context::new(system, want, selection != Selection::Quick);
+    look(&context, &selection, told).await
+}
+
+async fn look(context: &Context<'_>, selection: &Selection, told: &(dyn Fn(&Finding) + Send + Sync)) -> Vec<Finding> {
     let selected = CHECKS.iter().filter(|check| selection.includes(check));
     join_all(selected.map(|check| async move {
         // the first time an image is made for it
@@ -375,7 +385,9 @@ async fn look(context: &Context<'_>, selection: &Selection) -> Vec<Finding> {
             .await
             .unwrap_or_else(|_| Verdict::warning(format!("no result within {} s", patience.as_secs())));
         let Verdict { status, summary, detail, fix } = verdict;
-        Finding { check: check.name, status, summary, detail, fix }
+        let finding = Finding { check: check.name, status, summary, detail, fix };
+        told(&finding);
+        finding
     }))
     .await
 }
@@ -403,6 +415,14 @@ pub struct Fixed {
     pub finding: Finding,
 }
 
+/// What a fix works on, as people would say it.
+fn mended(check: &str) -> String {
+    match check {
+        "engine-installed" | "engine-running" => "container engine".to_owned(),
+        other => other.replace('-', " "),
+    }
+}
+
 /// Does what the finding's fix says, in order, and makes the check again. The steps are told as
 /// those of a plan, with the id `fix <check>`.
 pub async fn fix(system: &System, want: &Needs, finding: &Finding, events: &Events) -> Result<Fixed, FixError> {
@@ -412,7 +432,7 @@ pub async fn fix(system: &System, want: &Needs, finding: &Finding, events: &Even
         return Err(FixError::NoActions { check: finding.check, advice });
     }
     let id = format!("fix {}", finding.check);
-    let step = StepInfo { id: id.clone(), group: finding.check.to_owned(), ..StepInfo::default() };
+    let step = StepInfo { id: id.clone(), group: mended(finding.check), ..StepInfo::default() };
     events.emit(Event::Started {
         command: String::new(),
         platform: want.platform.clone(),

@@ -89,15 +89,15 @@ struct Case {
     facts: Option<Facts>,
     networks: Option<Vec<ObservedNetwork>>,
     ours: Vec<ObservedContainer>,
-    attached: Vec<ObservedContainer>,
+    everybody: Vec<ObservedContainer>,
     thorough: bool,
 }
 
 /// A healthy machine with Docker.
 fn case(host: FakeHost) -> Case {
     let networks = Some(Vec::new());
-    let (ours, attached) = (Vec::new(), Vec::new());
-    Case { host, attempts: used(), want: needs(), facts: Some(docker()), networks, ours, attached, thorough: true }
+    let (ours, everybody) = (Vec::new(), Vec::new());
+    Case { host, attempts: used(), want: needs(), facts: Some(docker()), networks, ours, everybody, thorough: true }
 }
 
 /// The same without an engine, and these refusals.
@@ -114,14 +114,14 @@ impl Case {
             discovery,
             reach: std::sync::Arc::new(crate::system::OverNetwork),
         };
-        let mut context = Context::new(&system, &self.want, self.thorough).with_attached(self.attached);
+        let mut context = Context::new(&system, &self.want, self.thorough).with_everybody(self.everybody);
         if let Some(facts) = self.facts {
             context = context.with_facts(facts).with_ours(self.ours);
         }
         if let Some(networks) = self.networks {
             context = context.with_networks(networks);
         }
-        look(&context, &selection).await
+        look(&context, &selection, &|_| ()).await
     }
 
     async fn find(self, check: &str) -> String {
@@ -175,7 +175,7 @@ async fn a_healthy_machine() {
     skipped: docker0-address: the engine has no bridge on this machine
     skipped: forwarding: the engine has no bridge on this machine
     ok: neighbors: the engine drops what other machines send to containers directly
-    skipped: subnet: none is fixed: one that collides with nothing is chosen
+    skipped: subnet: chosen automatically
     ok: proxy: no proxy is set
     ok: name-servers: other names are asked of 192.0.2.1:53
     ok: resolver-address: 127.0.0.9 is free for the resolver
@@ -183,7 +183,7 @@ async fn a_healthy_machine() {
     ok: memory: 12 GiB available of 16 GiB, 2 GiB wanted
     ok: inotify: enough file watches for a cluster
     ok: cgroup: cgroup v2
-    skipped: privileged: the engine's process is not known
+    skipped: privileged: no cluster is wanted
     skipped: kind: no cluster is wanted
     skipped: ingress-controller: no cluster is wanted
     ok: clock: right, and kept so by the network
@@ -507,7 +507,7 @@ async fn ports() {
         Some((77, "node")),
     );
     let shop = container("shop-web-1", ContainerState::Running, &[([0, 0, 0, 0], 80)]);
-    assert_snapshot!(Case { attached: vec![shop], ..case(proxy) }.find("ports").await, @r"
+    assert_snapshot!(Case { everybody: vec![shop], ..case(proxy) }.find("ports").await, @r"
     failed: ports: 2 ports are taken
       0.0.0.0:80/tcp is held by the container shop-web-1 (nginx:1.30.4); wanted: 127.0.0.1:80 (nginx), 127.0.0.2:80 (nginx)
       127.0.0.2:3000/tcp is held by node (pid 77); wanted: 127.0.0.2:3000 (grafana)
@@ -697,11 +697,11 @@ async fn subnet() {
     ");
     let alone =
         Case { networks: Some(vec![own.clone()]), ..case(FakeHost::new().route("10.8.0.0/24", "br-fedcba987654")) };
-    assert_snapshot!(alone.find("subnet").await, @"ok: subnet: 10.8.0.0/24 collides with nothing");
+    assert_snapshot!(alone.find("subnet").await, @"ok: subnet: 10.8.0.0/24 is free");
     // the route of a VPN to much more than the subnet leaves room for it
     let wide = Case { want: fixed(), ..case(FakeHost::new().route("10.0.0.0/8", "wg0")) };
-    assert_snapshot!(wide.find("subnet").await, @"ok: subnet: 10.8.0.0/24 collides with nothing");
-    assert_snapshot!(case(vpn()).find("subnet").await, @"skipped: subnet: none is fixed: one that collides with nothing is chosen");
+    assert_snapshot!(wide.find("subnet").await, @"ok: subnet: 10.8.0.0/24 is free");
+    assert_snapshot!(case(vpn()).find("subnet").await, @"skipped: subnet: chosen automatically");
 }
 
 #[tokio::test]
@@ -824,7 +824,7 @@ async fn clock() {
       fix: restart the engine's virtual machine, or set the clock that is wrong
     ");
     let alone = FakeHost::new().answer("timedatectl *", 0, "no\n", "");
-    assert_snapshot!(case(alone).find("clock").await, @"ok: clock: plausible; not kept right by the network");
+    assert_snapshot!(case(alone).find("clock").await, @"ok: clock: right, as far as this machine can tell; nothing keeps it so");
 }
 
 #[tokio::test]
@@ -1048,6 +1048,8 @@ async fn an_engine_that_lacks_a_right_cannot_run_nodes() {
             .file("/proc/77/status", format!("Name:\tdockerd\nCapBnd:\t{bounding}\n"))
             .file("/proc/sys/kernel/cap_last_cap", "40\n")
     };
+    assert_snapshot!(case(with("000001fffeefffff")).find("privileged").await, @"skipped: privileged: no cluster is wanted");
+    let case = |host| Case { want: cluster(37, false), ..case(host) };
     assert_snapshot!(case(with("000001ffffffffff")).find("privileged").await, @"ok: privileged: the engine has every right that it would give");
     assert_snapshot!(case(with("000001fffeefffff")).find("privileged").await, @"
     warning: privileged: the engine lacks CAP_SYS_PACCT, CAP_SYS_RESOURCE: it runs privileged containers only if its runtime asks for fewer rights

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::Engine;
-use super::docker::{ConnectError, Docker};
+use super::docker::{ConnectError, Docker, KnownEngines};
 use crate::host::{Command, Host};
 use crate::words;
 
@@ -110,11 +110,21 @@ pub async fn discover(host: &dyn Host) -> (Discovery, Option<Arc<dyn Engine>>) {
     let mut discovery = Discovery::default();
     let configuration = Configuration::read(host).await;
     let candidates = candidates(host, &configuration).await;
+    let file = host.folders().cache.join("engines.json");
+    let mut known = KnownEngines::read(&host.read(&file).await.unwrap_or_default());
+    let now = host.now();
     for Candidate { source, endpoint, keys, trouble } in candidates {
         let result = match trouble {
             Some(refusal) => Err(refusal),
-            None => match Docker::reach(&endpoint, keys.as_deref()).await {
-                Ok(docker) => Ok(docker),
+            None => match Docker::reach(&endpoint, keys.as_deref(), known.get(&endpoint, now)).await {
+                Ok((docker, learned)) => {
+                    if let Some(learned) = learned {
+                        known.keep(&endpoint, learned, now);
+                        // a cache: the next command asks again
+                        let _ = host.write(&file, &known.written(), 0o600).await;
+                    }
+                    Ok(docker)
+                }
                 Err(error) => Err(refusal(host, &endpoint, error).await),
             },
         };

@@ -44,8 +44,12 @@ pub struct Query {
     pub networks: Vec<String>,
     pub volumes: Vec<String>,
     pub images: Vec<String>,
+    /// And all containers, whoever's.
+    pub everybody: bool,
     /// And all containers, whoever's, that bear one of these labels (`key=value`).
     pub labels: Vec<String>,
+    /// Containers by name of which it counts when they started, which a list does not say of those that have ended.
+    pub timed: Vec<String>,
     /// What the engine's lists say is enough; nothing is looked at one by one. Such a look waits for nobody,
     /// while the details of a container come only when the engine has done with starting it. Not known then:
     /// how one ended, how often it was started again, what a network's containers are.
@@ -361,13 +365,8 @@ impl From<&Hook> for AttachedExec {
     }
 }
 
-/// All containers that are attached to a network, whoever's. Only for looking into a conflict: the
-/// engine is asked three times over.
-pub async fn attached(engine: &dyn Engine) -> Result<Vec<ObservedContainer>, EngineError> {
-    let networks = engine.networks().await?.into_iter().map(|network| network.name).collect();
-    let found = engine.find(&Query { networks, ..Query::default() }).await?;
-    let containers: std::collections::BTreeSet<String> =
-        found.networks.into_iter().flat_map(|network| network.containers).collect();
-    let query = Query { containers: containers.into_iter().collect(), ..Query::default() };
+/// All containers, whoever's. Only for looking into a conflict.
+pub async fn everybody(engine: &dyn Engine) -> Result<Vec<ObservedContainer>, EngineError> {
+    let query = Query { everybody: true, at_a_glance: true, ..Query::default() };
     Ok(engine.find(&query).await?.containers)
 }

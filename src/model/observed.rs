@@ -48,8 +48,6 @@ pub struct ObservedNetwork {
     pub name: String,
     pub labels: BTreeMap<String, String>,
     pub subnets: Vec<ipnet::IpNet>,
-    /// Names of the containers attached to it.
-    pub containers: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -87,8 +85,9 @@ pub struct ObservedContainer {
     pub reads: Vec<String>,
     /// Seconds since the Unix epoch; of one that the engine only lists, when it was made.
     pub started_at: Option<i64>,
-    /// Seconds that it has run without a break, where the engine says so in its list.
-    pub up_for: Option<u64>,
+    /// Seconds that it has run without a break or, of one that has ended, since then; where the engine says so in
+    /// its list.
+    pub state_for: Option<u64>,
     /// When it last ended, seconds since the Unix epoch.
     pub finished_at: Option<i64>,
     pub restart_count: i64,

@@ -263,7 +263,11 @@ fn no_image(policy: ImagePolicy, service: &Service, spec: &ImageSpec, observed: 
         .filter(|host| observed.registries.get(*host) == Some(&false))
         .collect();
     let hosts = hosts.into_iter().collect::<Vec<_>>().join(", ");
-    format!("{image} is not in the engine, there is no way to its registry ({hosts}){build}")
+    if policy == ImagePolicy::Pull {
+        // there may be one in the engine, and another one is wanted
+        return format!("{image} cannot be pulled, since its registry ({hosts}) cannot be reached");
+    }
+    format!("{image} is not in the engine, its registry ({hosts}) cannot be reached{build}")
 }
 
 /// Any of the image's registries answered. One that was not asked counts as reachable: the pull

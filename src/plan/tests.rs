@@ -210,8 +210,8 @@ fn without_a_registry_what_has_a_build_is_built_and_the_rest_is_a_problem() {
     let mut world = Observed::default();
     world.registries.insert("docker.io".into(), false);
     assert_snapshot!(plan_of(&platform(), &world), @"
-    service migrate: migrate:1 is not in the engine, there is no way to its registry (docker.io), and it has no build
-    service web: web:1 is not in the engine, there is no way to its registry (docker.io), and it has no build
+    service migrate: migrate:1 is not in the engine, its registry (docker.io) cannot be reached, and it has no build
+    service web: web:1 is not in the engine, its registry (docker.io) cannot be reached, and it has no build
     ");
 }
 
@@ -230,8 +230,8 @@ fn an_optional_service_without_an_image_is_left_out_with_what_needs_it() {
     + create container macula-db-1 (missing) after build image db, create network macula, create volume macula-db-data
     + start container macula-db-1 (missing) after create container macula-db-1
       await container macula-db-1 (missing) after start container macula-db-1
-      leave out migrate (migrate:1 is not in the engine, there is no way to its registry (docker.io), and it has no build)
-      leave out web (web:1 is not in the engine, there is no way to its registry (docker.io), and it has no build)
+      leave out migrate (migrate:1 is not in the engine, its registry (docker.io) cannot be reached, and it has no build)
+      leave out web (web:1 is not in the engine, its registry (docker.io) cannot be reached, and it has no build)
     ");
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -56,6 +57,17 @@ pub struct Scene<'a> {
     pub probe: (String, IpAddr),
     /// Our root, DER, and whether a store that is no file trusts it.
     pub root: Option<(Vec<u8>, bool)>,
+    /// Hears what is seen as it comes.
+    pub told: Option<&'a (dyn Fn(SoFar) + Send + Sync)>,
+}
+
+/// A walk that is under way.
+#[derive(Debug, Clone)]
+pub struct SoFar {
+    /// Of the names that are through; not yet as seen from inside.
+    pub evidence: Evidence,
+    /// Names that are still asked for.
+    pub open: Vec<String>,
 }
 
 /// Looks at everything. Changes nothing, but for a container that may live for a moment.
@@ -83,30 +95,50 @@ pub async fn collect(scene: &Scene<'_>) -> Evidence {
             Err(reason) => (Err(reason.clone()), BTreeMap::new()),
         }
     };
-    let names = join_all(scene.targets.iter().map(|target| walk(scene, &trust, address, target)));
-    let (names, (inside, seen_inside), front, proxy) =
-        tokio::join!(names, inside, front(scene, &files, address), proxy(scene));
-    let mut names = names;
-    for name in &mut names {
-        name.inside = seen_inside.get(&name.target.asked).cloned();
-    }
     let ingress = ingress(scene).await;
-    let down = ingress.as_ref().is_none_or(|ingress| !ingress.runs());
     let machine = Machine {
         linux: host.facts().os == "linux",
         engine: scene.engine.as_ref().map(|_| ()).map_err(Clone::clone),
         resolver_port: resolver_port(scene, &listeners, installed.as_ref(), address).await,
-        squatters: if down { squatters(host, &listeners, &names).await } else { Vec::new() },
+        squatters: Vec::new(),
         authority: trust.knows_ours(),
         resolver,
         installed,
         files,
-        front,
-        proxy,
+        front: None,
+        proxy: None,
         ingress,
-        inside,
+        inside: Err("not asked yet".to_owned()),
     };
-    Evidence { platform: scene.platform.to_owned(), domain: scene.domain.to_owned(), now: host.now(), machine, names }
+    let (platform, domain) = (scene.platform.to_owned(), scene.domain.to_owned());
+    let known = Evidence { platform, domain, now: host.now(), machine, names: Vec::new() };
+    let through = Mutex::new(known.clone());
+    let walk = async |target| {
+        let seen = walk(scene, &trust, address, target).await;
+        tell(scene, &through, &seen);
+        seen
+    };
+    let names = join_all(scene.targets.iter().map(walk));
+    let (names, (inside, seen_inside), front, proxy) =
+        tokio::join!(names, inside, front(scene, &known.machine.files, address), proxy(scene));
+    let mut evidence = Evidence { names, ..known };
+    for name in &mut evidence.names {
+        name.inside = seen_inside.get(&name.target.asked).cloned();
+    }
+    let down = evidence.machine.ingress.as_ref().is_none_or(|ingress| !ingress.runs());
+    let squatters = if down { squatters(host, &listeners, &evidence.names).await } else { Vec::new() };
+    evidence.machine = Machine { squatters, front, proxy, inside, ..evidence.machine };
+    evidence
+}
+
+/// A name is through.
+fn tell(scene: &Scene<'_>, through: &Mutex<Evidence>, seen: &NameSeen) {
+    let Some(told) = scene.told else { return };
+    let mut evidence = through.lock().unwrap_or_else(PoisonError::into_inner);
+    evidence.names.push(seen.clone());
+    let is_open = |name: &&String| evidence.names.iter().all(|seen| seen.target.name != **name);
+    let open = scene.targets.iter().map(|target| &target.name).filter(is_open).cloned().collect();
+    told(SoFar { evidence: evidence.clone(), open });
 }
 
 async fn resolver(scene: &Scene<'_>) -> Option<ResolverSeen> {

@@ -25,7 +25,7 @@ mod tests;
 mod text;
 
 pub use arrive::{Arrival, arrivals};
-pub use collect::{Scene, collect};
+pub use collect::{Scene, SoFar, collect};
 pub use evidence::*;
 pub use judge::{Cause, Fault, Row, State, Verdict, judge};
 pub use page::{PageAddress, ask_page};

@@ -243,7 +243,7 @@ services:
         "services": [
             {"name": "extra", "stack": "project", "state": "left_out", "health": "none",
              "image": "127.0.0.1:1/nowhere:1", "image_source": null, "urls": [], "addresses": [],
-             "container": null, "reason": "127.0.0.1:1/nowhere:1 is not in the engine, there is no way to its registry (127.0.0.1:1), and it has no build"},
+             "container": null, "reason": "127.0.0.1:1/nowhere:1 is not in the engine, its registry (127.0.0.1:1) cannot be reached, and it has no build"},
             {"name": "web", "stack": "project", "state": "running", "health": "healthy",
              "image": "macula-test/busybox:1", "image_source": "image",
              "urls": [format!("https://web.{name}.macula.local")], "addresses": [address],

@@ -208,7 +208,7 @@ volumes: {rows: }
     let row = platform.shell("db", "cat /data/rows");
     assert_eq!(row.len(), "one ".len() + 20);
 
-    platform.run("down --dry-run").ok().prints("remove container").prints("remove network");
+    platform.run("down --dry-run").ok().prints("stops and removes 1 service: db").prints("keeps the data (1 volume)");
     assert!(platform.container("db").running);
     // needs no stack file
     std::fs::remove_file(platform.project().join("compose.yaml")).unwrap();

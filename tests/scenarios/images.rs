@@ -19,7 +19,7 @@ services:
         .run("up --images local")
         .exits(6)
         .says("service shop: 127.0.0.1:1/shop:1 is not in the engine, and --images local fetches nothing");
-    platform.run("up").exits(6).says("there is no way to its registry (127.0.0.1:1), and it has no build");
+    platform.run("up").exits(6).says("its registry (127.0.0.1:1) cannot be reached, and it has no build");
     platform.run("images pull shop").exits(6).says("127.0.0.1:1/shop:1");
     assert_eq!(platform.everything(), [""; 0]);
     // another name for it

@@ -9,7 +9,7 @@ use crate::app::{Error, Session};
 use crate::cluster::ClusterError;
 use crate::cluster::kind::{self, Asset, Kind};
 use crate::compile::{ClusterSite, choose_cluster_subnets, cluster, cluster_ports, mirrored, node_images};
-use crate::doctor::{self, Fix, Needs, Selection, Status, WantedPort};
+use crate::doctor::{self, ClusterNeeds, Fix, Needs, Selection, Status, WantedPort};
 use crate::engine::{ImageError, Query};
 use crate::host::Command;
 use crate::model::{ClusterSpec, ImagePolicy, Platform, PortBinding, split_registry};
@@ -132,7 +132,7 @@ async fn obtainable(session: &Session, platform: &Platform, may_fetch: bool) -> 
         return Err(ClusterError::NoProgram { program: chosen.clone(), reason, fetched: false }.into());
     }
     if !may_fetch {
-        return Err(none("kind", "nobody agreed to fetch it (`macula cluster create --yes` does)"));
+        return Err(none("kind", "macula downloads it only after you agree (`macula cluster create`)"));
     }
     let facts = host.facts();
     let asset = kind::asset(&facts.os, &facts.arch);
@@ -236,7 +236,13 @@ async fn allowed(session: &Session, survey: &Survey, node_image: Option<&str>) -
         let number = port.host_port?;
         Some(WantedPort { address: port.host_ip, port: number, protocol: port.protocol, service: "cluster".into() })
     });
-    let needs = Needs { platform: survey.platform.name.to_string(), ports: ports.collect(), ..Needs::default() };
+    let needs = Needs {
+        platform: survey.platform.name.to_string(),
+        ports: ports.collect(),
+        // that one is wanted is all that these checks ask
+        cluster: Some(ClusterNeeds::default()),
+        ..Needs::default()
+    };
     let checks = Selection::named(&["privileged", "ports"]).map_err(|error| Error::Other(error.to_string()))?;
     for finding in doctor::run(&session.system, &needs, checks).await {
         match (finding.check, finding.status) {

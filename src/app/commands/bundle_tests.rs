@@ -277,6 +277,10 @@ async fn the_list_says_why() {
 #[tokio::test]
 async fn names_are_locked_to_what_they_mean() {
     let host = FakeHost::new();
+    // where no registry can be asked nothing is written that looks like an answer
+    let silent = lock_images(&on_host(&FakeEngine::new(), host.clone()), &load(&files(), &[]), false).await;
+    assert!(matches!(silent, Err(Error::NothingLocked { .. })), "{silent:?}");
+    assert_eq!(host.text("/p/macula.lock"), None);
     let pulled = |name: &str, letter: &str| image("7", &[&format!("{name}@{}", digest(letter))]);
     let engine = FakeEngine::new()
         .pullable_as("acme/web:1", pulled("acme/web", "a"))

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::apply::{ClusterWork, Tools};
 use crate::daemon::reach::{Table, look_again};
-use crate::model::{ObservedVolume, PlatformName, Way};
+use crate::model::{ContainerState, ObservedContainer, ObservedVolume, PlatformName, Way, label};
 use crate::observe;
 use crate::plan::{self, Keep, Plan};
+use crate::words;
 
 use crate::app::cluster::look::look_for;
 use crate::app::cluster::work::Work;
@@ -54,6 +55,9 @@ pub struct Data {
     pub volume: String,
     /// Bytes on the engine's disk, where it says so.
     pub size: Option<u64>,
+    /// The services that write to it, and whether one of them runs; nothing is known of those that are gone.
+    pub services: Vec<String>,
+    pub in_use: bool,
 }
 
 /// The volumes of a platform, the largest first, and whose they are where they belong to somebody else.
@@ -63,12 +67,19 @@ pub async fn data_of(session: &Session, name: &PlatformName) -> Result<(Vec<Data
     // an engine that cannot say it removes them all the same
     let (observed, sizes) = (observed?, sizes.unwrap_or_default());
     let owner = owner::other(Owner::read(session.host()).await?.as_ref(), name, &observed);
-    let mut all: Vec<Data> = observed
-        .volumes
-        .into_iter()
-        .filter(ObservedVolume::holds_data)
-        .map(|volume| Data { size: sizes.get(&volume.name).copied(), volume: volume.name })
-        .collect();
+    let containers = &observed.containers;
+    let data = |volume: ObservedVolume| {
+        let writers: Vec<&ObservedContainer> =
+            containers.iter().filter(|found| found.writes.contains(&volume.name)).collect();
+        let names = writers.iter().filter_map(|found| Some(found.label(label::SERVICE)?.to_owned()));
+        Data {
+            size: sizes.get(&volume.name).copied(),
+            services: words::unique(names),
+            in_use: writers.iter().any(|found| found.state == ContainerState::Running),
+            volume: volume.name,
+        }
+    };
+    let mut all: Vec<Data> = observed.volumes.into_iter().map(data).collect();
     all.sort_by_key(|data| (std::cmp::Reverse(data.size), data.volume.clone()));
     Ok((all, owner))
 }

@@ -34,6 +34,9 @@ pub async fn lifecycle(
     let specs = specs(session, platform, loaded, &observed).await?;
     let known: BTreeSet<String> =
         observed.containers.iter().filter_map(|found| found.label(label::SERVICE)).map(str::to_owned).collect();
+    if known.is_empty() && services.is_empty() && action != Action::Stop {
+        return Err(Error::Down { platform: platform.clone() });
+    }
     if let Some(missing) = services.iter().find(|name| !known.contains(*name)) {
         let wanted = loaded.is_some_and(|loaded| loaded.platform.service(missing).is_some());
         return Err(match wanted {

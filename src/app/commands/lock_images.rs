@@ -12,6 +12,7 @@ use crate::compile::{Source, lockable, published_addresses};
 use crate::config::{Loaded, lock_text};
 use crate::engine::Images;
 use crate::model::{Observed, split_registry};
+use crate::words;
 
 use crate::app::survey::load_for_engine;
 use crate::app::{Error, Session};
@@ -91,6 +92,12 @@ pub async fn lock_images(session: &Session, loaded: &Loaded, partly: bool) -> Re
                 note: "in no stack any more".to_owned(),
             });
         }
+    }
+    let told = images.iter().filter(|row| matches!(row.change, LockChange::New | LockChange::Moved | LockChange::Same));
+    let unknown: Vec<String> =
+        images.iter().filter(|row| row.change == LockChange::Unknown).map(|row| row.note.clone()).collect();
+    if told.count() == 0 && !unknown.is_empty() {
+        return Err(Error::NothingLocked { reasons: words::unique(unknown) });
     }
     let mut digests: BTreeMap<String, String> = if partly { before.clone() } else { BTreeMap::new() };
     digests.extend(images.iter().filter_map(|row| Some((row.reference.clone(), row.digest.clone()?))));

@@ -161,7 +161,7 @@ async fn findings(session: &Session, loaded: &Loaded) -> Result<String, Error> {
 
 /// A line for each name, and one for each thing that is broken.
 async fn names(session: &Session, loaded: &Loaded) -> Result<String, Error> {
-    let (_, verdict, _) = validate(session, loaded).await?;
+    let (_, verdict, _) = validate(session, loaded, None).await?;
     let state = |state: &State| match state {
         State::Ok => "ok",
         State::Broken => "FAILED",

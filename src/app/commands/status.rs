@@ -20,6 +20,7 @@ use crate::app::resolver::{self, DnsStatus};
 use crate::app::survey::{Survey, survey};
 use crate::app::usage::{counters, cpu_percent};
 use crate::app::{Error, Session};
+use crate::observe;
 
 /// The contract of `status -o json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -150,6 +151,27 @@ pub struct UsageStatus {
 /// Looks at everything and asks every service how it is.
 pub async fn status(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
     look(session, loaded).await
+}
+
+/// What the engine's lists say of the platform's containers, without asking any of them how it is.
+pub async fn status_at_a_glance(session: &Session, loaded: &Loaded) -> Result<Vec<ServiceStatus>, Error> {
+    let engine = session.engine()?;
+    let seen = observe::ours_at_a_glance(&*engine, &loaded.platform.name).await?;
+    let stopped = session.state(&loaded.platform.name).stopped(session.host()).await?;
+    let context = Context { now: session.host().now(), stopped };
+    let ours = seen.containers.iter().filter(|found| found.label(label::SERVICE).is_some());
+    let mut rows: Vec<ServiceStatus> = Vec::new();
+    for found in ours.filter(|found| found.label(label::RELAY).is_none()) {
+        let row =
+            ServiceStatus { condition: by_labels(found, &context), reason: None, ..orphan(found, &context, &|_| true) };
+        // of several containers the one in the worst condition speaks for all
+        match rows.iter_mut().find(|other| other.name == row.name) {
+            Some(other) if row.condition < other.condition => *other = row,
+            Some(_) => {}
+            None => rows.push(row),
+        }
+    }
+    Ok(rows)
 }
 
 /// Least time between the two readings of a counter.
@@ -499,8 +521,8 @@ fn condition_of(
 fn seconds_in(found: &ObservedContainer, now: i64) -> Option<u64> {
     let since = match found.state {
         ContainerState::Running | ContainerState::Paused => {
-            if found.up_for.is_some() {
-                return found.up_for;
+            if found.state_for.is_some() {
+                return found.state_for;
             }
             found.started_at
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::app::testing::{Agrees, Heard, heard_session, session};
 use crate::app::{
     Condition, DownOptions, Error, LifecycleAction, Session, UpOptions, UpResult, Wanted, down, image_rows, lifecycle,
-    prepare, status, trace_name, up, validate,
+    prepare, status, status_at_a_glance, trace_name, up, validate,
 };
 use crate::config::{self, Loaded, MemoryFiles, Request};
 use crate::engine::fake::{FakeEngine, FakePull};
@@ -181,6 +181,10 @@ async fn what_runs_is_stopped_and_started_without_its_files() {
     let session = session(host, &engine, "macula stop");
     up(&session, &loaded, &UpOptions { no_dns: Some(true), ..UpOptions::default() }, &Agrees).await.unwrap();
     let name = loaded.platform.name.clone();
+    // what the engine's lists say is there before anybody is asked how it is
+    let glance = status_at_a_glance(&session, &loaded).await.unwrap();
+    let glance: Vec<(&str, Condition)> = glance.iter().map(|row| (row.name.as_str(), row.condition)).collect();
+    assert_eq!(glance, [("web", Condition::Running)]);
     let act = async |action, services: &[&str]| {
         let services: Vec<String> = services.iter().map(|name| (*name).to_owned()).collect();
         lifecycle(&session, &name, None, action, &services).await.map(|plan| plan.to_string())
@@ -192,6 +196,11 @@ async fn what_runs_is_stopped_and_started_without_its_files() {
     ");
     let unknown = act(LifecycleAction::Restart, &["wbe"]).await.unwrap_err();
     assert!(matches!(unknown, Error::UnknownService { known, .. } if known == ["web"]));
+    down(&session, &name, DownOptions::default()).await.unwrap();
+    // nothing was restarted, and that is no success
+    let nothing = act(LifecycleAction::Restart, &[]).await.unwrap_err();
+    assert!(matches!(nothing, Error::Down { .. }), "{nothing}");
+    assert_eq!(act(LifecycleAction::Stop, &[]).await.unwrap(), "");
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use crate::pki::Authority;
 use crate::pki::trust;
 use crate::plan::LeftOut;
 use crate::validate::{
-    self, Arrival, Cause, Evidence, Hop, Scene, Target, Verdict, Web, collect, foreign, judge, targets,
+    self, Arrival, Cause, Evidence, Hop, Scene, SoFar, Target, Verdict, Web, collect, foreign, judge, targets,
 };
 
 use crate::app::certificate::{authorities, authority_domain};
@@ -117,7 +117,10 @@ async fn root(session: &Session, platform: &Platform) -> Option<(Vec<u8>, bool)>
     Some((root.der, trusted))
 }
 
-async fn walk(session: &Session, ground: &Ground, targets: Vec<Target>) -> Evidence {
+/// Hears what a walk has seen as it comes.
+pub type Told<'a> = &'a (dyn Fn(SoFar) + Send + Sync);
+
+async fn walk(session: &Session, ground: &Ground, targets: Vec<Target>, told: Option<Told<'_>>) -> Evidence {
     let host = session.host();
     let files = ResolverFiles::of(host);
     let platform = &ground.platform;
@@ -142,6 +145,7 @@ async fn walk(session: &Session, ground: &Ground, targets: Vec<Target>) -> Evide
         dns_port: 53,
         probe: (name, address),
         root: root(session, platform).await,
+        told,
     };
     collect(&scene).await
 }
@@ -163,7 +167,11 @@ pub async fn bridges(session: &Session, loaded: &Loaded) -> Vec<Finding> {
 }
 
 /// Walks every name of the platform, but those of services that are left out.
-pub async fn validate(session: &Session, loaded: &Loaded) -> Result<(Evidence, Verdict, Vec<Absent>), Error> {
+pub async fn validate(
+    session: &Session,
+    loaded: &Loaded,
+    told: Option<Told<'_>>,
+) -> Result<(Evidence, Verdict, Vec<Absent>), Error> {
     let ground = ground(session, loaded).await?;
     let mut all = targets(&ground.platform, ground.block, ground.subnet, ground.tls);
     // what people and the cluster's applications have written is answered by the same resolver
@@ -173,7 +181,7 @@ pub async fn validate(session: &Session, loaded: &Loaded) -> Result<(Evidence, V
         session.events.info(format!("of {} names in PowerDNS {MOST_WRITTEN} are checked", more.len()));
     }
     all.extend(more.into_iter().take(MOST_WRITTEN));
-    let evidence = walk(session, &ground, all).await;
+    let evidence = walk(session, &ground, all, told).await;
     let verdict = judge(&evidence);
     Ok((evidence, verdict, ground.absent))
 }
@@ -254,7 +262,7 @@ pub(super) async fn astray(session: &Session, seen: &Survey, patience: Duration)
         container_addresses: seen.facts.container_addresses,
         absent: Vec::new(),
     };
-    let evidence = walk(session, &ground, left.clone()).await;
+    let evidence = walk(session, &ground, left.clone(), None).await;
     let on_the_way = |fault: &&validate::Fault| matches!(fault.cause.hop(), Hop::Connect | Hop::Http | Hop::Service);
     let faults: Vec<validate::Fault> = judge(&evidence).faults.into_iter().filter(|fault| on_the_way(&fault)).collect();
     left.into_iter()
@@ -315,7 +323,7 @@ pub async fn trace_name(session: &Session, loaded: &Loaded, name: &str) -> Resul
         None if below && !written => unowned(&ground, &name),
         None => foreign(&name),
     };
-    let evidence = walk(session, &ground, vec![target]).await;
+    let evidence = walk(session, &ground, vec![target], None).await;
     let mut verdict = judge(&evidence);
     if let Some(Absent { service, reason, .. }) = absent {
         let missing = Cause::ServiceMissing { service: service.clone() };

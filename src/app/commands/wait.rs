@@ -465,7 +465,7 @@ fn by_answer(found: &ObservedContainer, answer: Answer, run: Duration) -> Look {
 /// How long it has run by the engine's word, in whole seconds that have surely passed.
 fn told_run(found: &ObservedContainer, now: i64) -> Duration {
     let since = found.started_at.map(|since| u64::try_from(now - since - 1).unwrap_or_default());
-    Duration::from_secs(found.up_for.or(since).unwrap_or_default())
+    Duration::from_secs(found.state_for.or(since).unwrap_or_default())
 }
 
 #[cfg(test)]

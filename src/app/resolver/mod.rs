@@ -663,8 +663,9 @@ pub struct DomainNames {
     pub resolves: bool,
 }
 
-/// Asks the resolver, and asks as programs do, for every zone that it has and for `domain`.
-pub async fn names_status(session: &Session, domain: &str) -> Names {
+/// Asks the resolver, and asks as programs do, for every zone that it has and for `domain`. `told`: hears what the
+/// resolver says of itself, and of which domains the system is then asked.
+pub async fn names_status(session: &Session, domain: &str, told: &(dyn Fn(&Status, &[String]) + Sync)) -> Names {
     let host = session.host();
     let (resolver, in_the_way) = match connect(host).await {
         Ok(mut client) => (client.status().await.ok(), None),
@@ -679,6 +680,9 @@ pub async fn names_status(session: &Session, domain: &str) -> Names {
     let served = wanted.iter().any(|zone| zone == domain);
     if !served {
         wanted.push(domain.to_owned());
+    }
+    if let Some(status) = &resolver {
+        told(status, &wanted);
     }
     let address = resolver.as_ref().and_then(own_address);
     let domains = wanted.into_iter().map(|domain| async move {

@@ -13,14 +13,11 @@ mod trace;
 /// The resolver of the platforms' names
 ///
 /// One resolver a user and machine serves all platforms: `up` starts it and adds the platform's
-/// names, the last `down` stops it. Without a word after it, it runs in this terminal.
+/// names, the last `down` stops it.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
     #[command(subcommand)]
-    action: Option<Action>,
-    #[command(flatten)]
-    serve: serve::Args,
+    action: Action,
 }
 
 pub(super) use install::EXPLAIN;
@@ -41,21 +38,20 @@ enum Action {
 impl Args {
     /// Whether this is the resolver itself.
     pub fn serves(&self) -> bool {
-        matches!(self.action, None | Some(Action::Serve(_)))
+        matches!(self.action, Action::Serve(_))
     }
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     match args.action {
-        None => serve::run(context, args.serve).await,
-        Some(Action::Serve(args)) => serve::run(context, args).await,
-        Some(Action::Status(args)) => status::run(context, args).await,
-        Some(Action::List(args)) => records::list(context, args).await,
-        Some(Action::Add(args)) => records::add(context, args).await,
-        Some(Action::Remove(args)) => records::remove(context, args).await,
-        Some(Action::Query(args)) => query::run(context, args).await,
-        Some(Action::Trace(args)) => trace::run(context, args).await,
-        Some(Action::Install(args)) => install::install(context, args).await,
-        Some(Action::Uninstall(args)) => install::uninstall(context, args).await,
+        Action::Serve(args) => serve::run(context, args).await,
+        Action::Status(args) => status::run(context, args).await,
+        Action::List(args) => records::list(context, args).await,
+        Action::Add(args) => records::add(context, args).await,
+        Action::Remove(args) => records::remove(context, args).await,
+        Action::Query(args) => query::run(context, args).await,
+        Action::Trace(args) => trace::run(context, args).await,
+        Action::Install(args) => install::install(context, args).await,
+        Action::Uninstall(args) => install::uninstall(context, args).await,
     }
 }

@@ -4,6 +4,7 @@ use crate::model::View;
 
 use crate::cli::context::{Context, StackOptions};
 use crate::cli::error::CliError;
+use crate::cli::ui::text;
 
 /// Ask the resolver for a name, and show the way that the question takes
 #[derive(Debug, clap::Args)]
@@ -34,10 +35,10 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if context.json() {
         return context.print_json(&trace);
     }
-    context.print(&text(&trace))
+    context.print(&shown(&trace, context.terminal.table_width().unwrap_or(usize::MAX)))
 }
 
-fn text(trace: &Trace) -> String {
+fn shown(trace: &Trace, width: usize) -> String {
     let mut out = format!("{} {}: {}\n", trace.name, trace.rtype, trace.rcode);
     for record in &trace.answers {
         out.push_str(&format!("  {record}\n"));
@@ -48,7 +49,8 @@ fn text(trace: &Trace) -> String {
     }
     out.push_str("how:\n");
     for hop in &trace.path {
-        out.push_str(&format!("  {hop}\n"));
+        let lines = text::wrap(&hop.to_string(), width.saturating_sub(4));
+        out.push_str(&format!("  {}\n", lines.join("\n    ")));
     }
     out
 }

@@ -1,3 +1,5 @@
+use std::sync::{Mutex, PoisonError};
+
 use serde::Serialize;
 
 use crate::app::{DomainNames, Names, ResolverFiles, names_status};
@@ -30,7 +32,18 @@ struct Shown<'a> {
 pub async fn run(context: &Context, _: Args) -> Result<(), CliError> {
     let loaded = context.load(&StackOptions::default())?;
     let session = context.session_without_engine("dns status");
-    let names = names_status(&session, &loaded.platform.domain).await;
+    // what the resolver says is known long before a silent server has kept the system waiting
+    let so_far: Mutex<Vec<String>> = Mutex::default();
+    let told = |status: &Status, domains: &[String]| {
+        let style = context.err_style();
+        let asked = |domain| format!("{} {domain}  asking this machine", style.pending());
+        let lines = domains.iter().map(asked).chain([String::new()]);
+        let lines = lines.chain(running(status).lines().map(str::to_owned)).collect();
+        *so_far.lock().unwrap_or_else(PoisonError::into_inner) = lines;
+    };
+    let look = names_status(&session, &loaded.platform.domain, &told);
+    let lines = || so_far.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let names = context.while_looking(look, async {}, lines).await;
     let page = portal::address(&portal::socket(ResolverFiles::of(session.host()).folder())).await;
     let page = page.map(|address| format!("http://{address}"));
     if context.json() {
@@ -71,7 +84,18 @@ pub async fn run(context: &Context, _: Args) -> Result<(), CliError> {
     if let Some(page) = page {
         out.push_str(&format!("  shows the platforms' page at {page} ({})\n", context.typed("macula open home")));
     }
-    context.print(&out)
+    let width = context.terminal.table_width().unwrap_or(usize::MAX);
+    context.print(&wrapped(&out, width))
+}
+
+/// Lines that fit; what follows of one is indented below it.
+fn wrapped(out: &str, width: usize) -> String {
+    let line = |line: &str| match line.contains("try:") {
+        // a command that is broken could not be copied
+        true => format!("{line}\n"),
+        false => text::wrap(line, width.saturating_sub(4)).join("\n    ") + "\n",
+    };
+    out.lines().map(line).collect()
 }
 
 fn running(status: &Status) -> String {

@@ -41,12 +41,28 @@ const TRIES: usize = 3;
 ///
 /// # Errors
 /// When the streams cannot be read or written.
-pub fn ask(question: &Question, style: Style, input: &mut dyn BufRead, output: &mut dyn Write) -> io::Result<Answer> {
+pub fn ask(
+    question: &Question,
+    style: Style,
+    width: usize,
+    input: &mut dyn BufRead,
+    output: &mut dyn Write,
+) -> io::Result<Answer> {
     let choices = if question.explain.is_some() { "[y]es / [N]o / [s]how what it does:" } else { "[y]es / [N]o:" };
     let mut tries = 0;
     while tries < TRIES {
-        let text = style.paint(Tone::Bold, &format!("{}?", text::clean_line(&question.text)));
-        write!(output, "{text} {choices} ")?;
+        // the cursor rests behind the choices
+        let asked = format!("{}? {choices}", text::clean_line(&question.text));
+        let mut lines = text::wrap(&asked, width.saturating_sub(2));
+        let last = lines.pop().unwrap_or_default();
+        for line in lines {
+            writeln!(output, "{}", style.paint(Tone::Bold, &line))?;
+        }
+        let (said, offered) = match last.strip_suffix(choices) {
+            Some(said) => (said, choices),
+            None => ("", last.as_str()),
+        };
+        write!(output, "{}{offered} ", style.paint(Tone::Bold, said))?;
         output.flush()?;
         let mut line = String::new();
         if input.read_line(&mut line)? == 0 {
@@ -85,7 +101,8 @@ pub async fn confirm(
     if !terminal.stdin_is_tty || !terminal.stderr_is_tty {
         return Ok(Answer::NotAsked);
     }
-    on_a_thread(move || ask(&question, style, &mut io::stdin().lock(), &mut io::stderr()), cancel).await
+    let width = terminal.width;
+    on_a_thread(move || ask(&question, style, width, &mut io::stdin().lock(), &mut io::stderr()), cancel).await
 }
 
 /// Shows what would be lost, and asks for a name to be typed: for what cannot be undone.
@@ -138,7 +155,7 @@ mod tests {
     fn asked(input: &str, explain: Option<&str>) -> (Answer, String) {
         let question = Question { text: "Install docker.io with apt-get".into(), explain: explain.map(Into::into) };
         let mut output = Vec::new();
-        let answer = ask(&question, Style::default(), &mut input.as_bytes(), &mut output).unwrap();
+        let answer = ask(&question, Style::default(), 100, &mut input.as_bytes(), &mut output).unwrap();
         (answer, String::from_utf8(output).unwrap())
     }
 

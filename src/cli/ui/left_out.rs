@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn the_same_cause_is_said_once() {
-        let away = "is not in the engine, there is no way to its registry (docker.io), and it has no build";
+        let away = "is not in the engine, its registry (docker.io) cannot be reached, and it has no build";
         let (loki, tempo) = (format!("grafana/loki:3 {away}"), format!("grafana/tempo:2 {away}"));
         let causes = causes([
             ("user", "it needs admin, which is left out"),

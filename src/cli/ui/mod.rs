@@ -173,6 +173,10 @@ impl Reporter for Counted {
     fn finish(&self) {
         self.inner.finish();
     }
+
+    fn draft(&self, lines: &[String]) {
+        self.inner.draft(lines);
+    }
 }
 
 /// The renderer for a run. Whoever holds it calls [`Reporter::finish`] before writing results.

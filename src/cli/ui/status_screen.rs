@@ -86,8 +86,8 @@ impl Screen {
         }
         if !self.quiet.is_empty() {
             let names = text::some(&self.quiet, 4);
-            let line = format!("+ {} {} (-a lists them): {names}", self.quiet.len(), "without an address, all well");
-            out.push(style.paint(Tone::Dim, &text::fit(&line, width, style)));
+            let line = format!("+ {} without an address, all well (-a lists them): {names}", self.quiet.len());
+            out.extend(noted(&line, None, width, style).iter().map(|line| style.paint(Tone::Dim, line)));
         }
         for cause in &self.left_out {
             let line = format!("{} left out, since {}: {}", cause.services.len(), cause.why, cause.names(4));
@@ -297,7 +297,8 @@ mod tests {
         ✔ excalidraw  running 12m      https://draw.macula.local
         ✔ minio       healthy 12m      https://s3.macula.local    127.0.0.5:9000
         ✔ postgres    healthy 12m      127.0.0.6:5432
-        + 2 without an address, all well (-a lists them): node-exporter, postgres-expor…
+        + 2 without an address, all well (-a lists them): node-exporter,
+          postgres-exporter
         5 left out, since docker.io cannot be reached: grafana, loki, tempo, alloy and
           1 more
         the names below macula.local do not resolve on this machine yet
@@ -321,7 +322,9 @@ mod tests {
             https://s3.macula.local
         ✔ postgres    healthy 12m
             127.0.0.6:5432
-        + 2 without an address, all well (-a li…
+        + 2 without an address, all well (-a
+          lists them): node-exporter,
+          postgres-exporter
         5 left out, since docker.io cannot be
           reached: grafana, loki, tempo, alloy
           and 1 more

@@ -13,6 +13,9 @@ const SOCKETS: [&str; 2] = ["/run/docker.sock", "/var/run/docker.sock"];
 /// A privileged container gets every capability that the kernel knows. An engine that lacks one itself
 /// (in a container, in a sandbox) cannot give it.
 pub(in crate::doctor) async fn privileged(context: &Context<'_>) -> Verdict {
+    if context.want.cluster.is_none() {
+        return Verdict::skipped("no cluster is wanted");
+    }
     if context.remote() || context.machine.os != "linux" {
         return Verdict::skipped("the engine's machine cannot be seen from here");
     }

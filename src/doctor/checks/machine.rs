@@ -220,11 +220,11 @@ pub(in crate::doctor) async fn clock(context: &Context<'_>) -> Verdict {
             .may_fail();
         return match context.host.run(&ask).await.map(|output| output.stdout().trim().to_owned()).as_deref() {
             Ok("yes") => Verdict::ok("right, and kept so by the network"),
-            Ok("no") => Verdict::ok("plausible; not kept right by the network"),
-            _ => Verdict::ok("plausible"),
+            Ok("no") => Verdict::ok("right, as far as this machine can tell; nothing keeps it so"),
+            _ => Verdict::ok("right, as far as this machine can tell"),
         };
     }
-    Verdict::ok("plausible")
+    Verdict::ok("right, as far as this machine can tell")
 }
 
 pub(in crate::doctor) async fn home(context: &Context<'_>) -> Verdict {

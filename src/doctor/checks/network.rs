@@ -126,7 +126,7 @@ pub(in crate::doctor) async fn subnet(context: &Context<'_>) -> Verdict {
     let networks = context.networks().await.as_ref().unwrap_or(&none);
     let existing = networks.iter().find(|network| network.name == context.want.network && is_ours(context, network));
     let Some(subnet) = existing.and_then(v4).or(context.want.subnet) else {
-        return Verdict::skipped("none is fixed: one that collides with nothing is chosen");
+        return Verdict::skipped("chosen automatically");
     };
     let routes = match context.routes().await {
         Ok(routes) => routes,
@@ -157,7 +157,7 @@ pub(in crate::doctor) async fn subnet(context: &Context<'_>) -> Verdict {
         }
     }
     if lines.is_empty() {
-        return Verdict::ok(format!("{subnet} collides with nothing"));
+        return Verdict::ok(format!("{subnet} is free"));
     }
     let summary = format!("the platform's subnet {subnet} collides with another network");
     if existing.is_none() {

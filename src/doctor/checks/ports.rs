@@ -121,7 +121,7 @@ async fn owner(context: &Context<'_>, listener: &Listener) -> Owner {
     let known = listener.process.as_deref();
     // a proxy, or a process that we may not see: the engine knows whether it is a container's
     if known.is_none_or(|process| PROXIES.contains(&process))
-        && let Some(container) = publisher(context.attached().await, listener)
+        && let Some(container) = publisher(context.everybody().await, listener)
     {
         let name = format!("the container {} ({})", container.name, container.image);
         return Owner { name, advice: format!("stop it: `docker stop {}`", container.name) };

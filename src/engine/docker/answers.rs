@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use bollard::errors::Error;
 use bytes::BytesMut;
 use futures_util::TryStreamExt;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::version::versioned_path;
 use super::{Docker, READ};
@@ -99,7 +99,7 @@ pub(super) struct ListedPort {
 }
 
 /// What an engine says of itself and its machine.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct Info {
     pub security_options: Option<Vec<String>>,
@@ -151,6 +151,7 @@ pub(super) struct PodmanDns {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct Bridge {
+    pub id: String,
     pub created: String,
     #[serde(rename = "IPAM")]
     pub ipam: BridgeIpam,
@@ -170,7 +171,7 @@ pub(super) struct BridgePool {
     pub gateway: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct Version {
     pub components: Option<Vec<Component>>,
@@ -182,7 +183,7 @@ pub(super) struct Version {
     pub os: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(super) struct Component {
     pub name: String,

@@ -9,7 +9,8 @@ use bollard::errors::Error;
 
 use super::super::EngineError;
 use super::answers::{Bridge, Component, Info, PodmanInfo, Version, get};
-use super::dial::{self, Endpoint};
+use super::dial::{self, Endpoint, Stream};
+use super::known::{Identity, Introduction};
 use super::version::{ApiVersion, spoken};
 use super::{Docker, errors};
 use crate::model::{EngineKind, FIRST_FORMAT, Facts, FormatVersion, NameServer, Traits};
@@ -46,26 +47,36 @@ impl Docker {
     /// Connects to `unix:///path`, `tcp://host:port` or `ssh://host`, agrees on a version of the API and asks
     /// what the engine is. Gives up after 13 seconds.
     pub async fn connect(endpoint: &str) -> Result<Self, EngineError> {
-        Self::reach(endpoint, None)
+        Self::reach(endpoint, None, None)
             .await
+            .map(|(docker, _)| docker)
             .map_err(|error| EngineError::Unreachable { tried: format!("{endpoint}: {error}") })
     }
 
-    /// `keys`: the folder of those with which an engine behind TLS is asked.
-    pub(in super::super) async fn reach(endpoint: &str, keys: Option<&Path>) -> Result<Self, ConnectError> {
-        Self::reach_within(endpoint, keys, FIRST_ANSWER).await
+    /// `keys`: the folder of those with which an engine behind TLS is asked. `known`: what an engine at this
+    /// endpoint has said before. The second value is what this one said, where it was asked and may be kept.
+    pub(in super::super) async fn reach(
+        endpoint: &str,
+        keys: Option<&Path>,
+        known: Option<&Introduction>,
+    ) -> Result<(Self, Option<Introduction>), ConnectError> {
+        Self::reach_within(endpoint, keys, known, FIRST_ANSWER).await
     }
 
-    async fn reach_within(endpoint: &str, keys: Option<&Path>, first_answer: Duration) -> Result<Self, ConnectError> {
+    async fn reach_within(
+        endpoint: &str,
+        keys: Option<&Path>,
+        known: Option<&Introduction>,
+        first_answer: Duration,
+    ) -> Result<(Self, Option<Introduction>), ConnectError> {
         let parsed = Endpoint::parse(endpoint, keys).map_err(|error| ConnectError::Other(error.to_string()))?;
         let parsed = Arc::new(parsed);
         // opened once by hand: the operating system's own word on why not is lost in the client
-        let opened = tokio::time::timeout(OPEN, parsed.open());
-        match opened.await {
-            Ok(Ok(_)) => {}
+        let stream = match tokio::time::timeout(OPEN, parsed.open()).await {
+            Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(ConnectError::Io(error)),
             Err(_) => return Err(ConnectError::Other(format!("no connection within {OPEN:?}"))),
-        }
+        };
         let client = match &*parsed {
             Endpoint::Unix(path) => bollard::Docker::connect_with_unix(path, NEVER, bollard::API_DEFAULT_VERSION),
             Endpoint::Tcp(address) => bollard::Docker::connect_with_http(address, NEVER, bollard::API_DEFAULT_VERSION),
@@ -81,12 +92,8 @@ impl Docker {
             }
         };
         let client = client.map_err(|error| ConnectError::Other(error.to_string()))?;
-        let asked = async {
-            let bridge = async { Ok::<_, Error>(get::<Bridge>(&client, "/networks/bridge").await.ok()) };
-            tokio::try_join!(get::<Version>(&client, "/version"), get::<Info>(&client, "/info"), bridge)
-        };
-        let (version, info, bridge) = tokio::time::timeout(first_answer, asked)
-            .await
+        let asked = tokio::time::timeout(first_answer, introduce(&client, stream, known)).await;
+        let Introduced { version, info, bridge, learned } = asked
             .map_err(|_| ConnectError::Silent(format!("no answer within {first_answer:?}")))?
             .map_err(|error| ConnectError::Other(errors::engine_error("asking what it is", error).to_string()))?;
         let lowest = ApiVersion::parse(&version.min_api_version);
@@ -104,8 +111,38 @@ impl Docker {
         let facts = facts(&version, &info, own.as_ref(), api, &parsed, &here);
         let client = client.with_request_modifier(move |request| spoken(request, api));
         let endpoint = parsed;
-        Ok(Self { client, api, endpoint, facts: Arc::new(facts), started, credentials: Arc::default() })
+        let docker = Self { client, api, endpoint, facts: Arc::new(facts), started, credentials: Arc::default() };
+        Ok((docker, learned))
     }
+}
+
+/// What an engine is.
+struct Introduced {
+    version: Version,
+    info: Info,
+    bridge: Option<Bridge>,
+    learned: Option<Introduction>,
+}
+
+/// Asks what the engine is, unless it is the one that has said so before. `stream`: a connection of its own for the
+/// question who it is.
+async fn introduce(
+    client: &bollard::Docker,
+    stream: Stream,
+    known: Option<&Introduction>,
+) -> Result<Introduced, Error> {
+    let (head, bridge) =
+        tokio::join!(dial::head_of(stream, "/_ping"), async { get::<Bridge>(client, "/networks/bridge").await.ok() });
+    let who = head.ok().zip(bridge.as_ref()).and_then(|(head, bridge)| Identity::of(&head, bridge));
+    if let Some(known) = known.filter(|known| known.is_of(who.as_ref())) {
+        let (version, info) = (known.version.clone(), known.info.clone());
+        return Ok(Introduced { version, info, bridge, learned: None });
+    }
+    let (version, info) = tokio::try_join!(get::<Version>(client, "/version"), get::<Info>(client, "/info"))?;
+    // a network of that name tells nothing of when Podman was started
+    let who = who.filter(|_| !version.is_podman());
+    let learned = who.map(|who| Introduction::new(who, &version, &info));
+    Ok(Introduced { version, info, bridge, learned })
 }
 
 /// All of Podman's versions from 4 on answer it.
@@ -371,7 +408,7 @@ mod tests {
         let path = folder.path().join("hung.sock");
         let _listener = UnixListener::bind(&path).unwrap();
         let endpoint = format!("unix://{}", path.display());
-        let error = Docker::reach_within(&endpoint, None, Duration::from_millis(20)).await.unwrap_err();
+        let error = Docker::reach_within(&endpoint, None, None, Duration::from_millis(20)).await.unwrap_err();
         assert_eq!(error.to_string(), "no answer within 20ms");
     }
 }

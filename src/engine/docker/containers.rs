@@ -14,7 +14,7 @@ use bollard::query_parameters::{
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
-use super::snapshot::{Filters, observed_container};
+use super::snapshot::{Filters, observed_container, settled};
 use super::{CHANGE, Docker, READ, errors, spec, unless_missing};
 use crate::engine::creation::{self, Making, Wanted};
 use crate::engine::{Containers, EngineError, Images, Streams, Usage, operation};
@@ -88,7 +88,7 @@ impl Containers for Docker {
 
     async fn labelled(&self, label: &str) -> Result<Vec<ObservedContainer>, EngineError> {
         let listed = self.list(Filters::from([("label".to_owned(), vec![label.to_owned()])])).await?;
-        let found = self.detailed(listed.into_iter(), false).await?;
+        let found = self.detailed(listed.into_iter(), &settled).await?;
         Ok(found.into_iter().filter(|found| !creation::is_unfinished(&found.name)).collect())
     }
 

@@ -11,8 +11,9 @@ use std::task::{Context, Poll};
 
 use bollard::BollardRequest;
 use bollard::errors::Error;
-use hyper::Response;
 use hyper::body::Incoming;
+use hyper::header::{HOST, HeaderMap, HeaderValue};
+use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -246,6 +247,16 @@ impl Drop for Ssh {
     }
 }
 
+/// The head of the answer to a question over this connection, which ends with it.
+pub(super) async fn head_of(stream: Stream, path: &'static str) -> Result<HeaderMap, hyper::Error> {
+    let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let mut request = Request::new(String::new());
+    *request.uri_mut() = Uri::from_static(path);
+    request.headers_mut().insert(HOST, HeaderValue::from_static("docker"));
+    Ok(client.send_request(request).await?.into_parts().0.headers)
+}
+
 /// One request over a connection of its own, which may be taken over.
 pub(super) async fn request(endpoint: Arc<Endpoint>, mut request: BollardRequest) -> Result<Response<Incoming>, Error> {
     let stream = endpoint.open().await.map_err(|err| Error::IOError { err })?;
@@ -253,8 +264,8 @@ pub(super) async fn request(endpoint: Arc<Endpoint>, mut request: BollardRequest
         .await
         .map_err(|err| Error::HyperResponseError { err })?;
     tokio::spawn(connection.with_upgrades());
-    if !request.headers().contains_key(hyper::header::HOST) {
-        request.headers_mut().insert(hyper::header::HOST, hyper::header::HeaderValue::from_static("docker"));
+    if !request.headers().contains_key(HOST) {
+        request.headers_mut().insert(HOST, HeaderValue::from_static("docker"));
     }
     // an engine is asked for a path; whom it is called by is no part of it
     if let Some(path) = request.uri().path_and_query().cloned() {

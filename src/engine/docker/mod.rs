@@ -26,6 +26,7 @@ mod exec;
 mod exec_attached;
 mod image_archives;
 mod images;
+mod known;
 mod logs;
 mod networks;
 mod rate_limit;
@@ -38,6 +39,7 @@ mod streams;
 mod version;
 
 pub use context::{ContextCache, Ignore as PathRules};
+pub use known::KnownEngines;
 
 pub(super) use connect::ConnectError;
 pub(super) use spec::volumes_of_image;

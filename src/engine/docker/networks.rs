@@ -256,7 +256,6 @@ pub(super) fn observed_network(network: &Network) -> ObservedNetwork {
         name: network.name.clone().unwrap_or_default(),
         labels: sorted(network.labels.clone()),
         subnets: subnets(network.ipam.as_ref()),
-        containers: Vec::new(),
     }
 }
 

@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use bollard::models::{ImageInspect, Network, Volume};
-use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptions, ListVolumesOptions};
+use bollard::models::{ImageInspect, Volume};
+use bollard::query_parameters::{ListNetworksOptions, ListVolumesOptions};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::answers::{Inspected, Listed, ListedImage, ListedPort, Ports, Published, encoded, reads, writes};
@@ -32,9 +32,20 @@ impl Docker {
     ) -> Result<(Vec<ObservedContainer>, Vec<ObservedContainer>), EngineError> {
         let listed = self.list(Filters::new()).await?;
         let found = listed.into_iter().filter(|one| is_wanted(one, query) || is_labelled(one, query));
-        let found = self.detailed(found, query.at_a_glance).await?;
+        let read = |one: &Listed| match query.at_a_glance {
+            true => from_list(one),
+            false => {
+                let told = |found: &ObservedContainer| {
+                    found.state == ContainerState::Running || !query.timed.contains(&found.name)
+                };
+                settled(one).filter(told)
+            }
+        };
+        let found = self.detailed(found, &read).await?;
         let wanted = |one: &&ObservedContainer| {
-            one.label(label::PLATFORM) == Some(&query.platform) || query.containers.contains(&one.name)
+            query.everybody
+                || one.label(label::PLATFORM) == Some(&query.platform)
+                || query.containers.contains(&one.name)
         };
         let labelled = |one: &&ObservedContainer| bears(&query.labels, |key| one.label(key));
         Ok((found.iter().filter(wanted).cloned().collect(), found.iter().filter(labelled).cloned().collect()))
@@ -48,11 +59,10 @@ impl Docker {
     pub(super) async fn detailed(
         &self,
         listed: impl Iterator<Item = Listed> + Send,
-        at_a_glance: bool,
+        read: &(dyn Fn(&Listed) -> Option<ObservedContainer> + Send + Sync),
     ) -> Result<Vec<ObservedContainer>, EngineError> {
         let mut found: Vec<ObservedContainer> = stream::iter(listed)
             .map(|listed| async move {
-                let read = if at_a_glance { from_list } else { running };
                 if !self.podman()
                     && let Some(found) = read(&listed)
                 {
@@ -87,32 +97,9 @@ impl Docker {
             let named = network.name.as_ref().is_some_and(|name| query.networks.contains(name));
             named || is_ours(network.labels.as_ref(), &query.platform)
         });
-        let mut found: Vec<ObservedNetwork> = stream::iter(wanted)
-            .map(|network| async move {
-                if query.at_a_glance { Ok(observed_network(&network)) } else { self.with_containers(network).await }
-            })
-            .buffer_unordered(SIDE_BY_SIDE)
-            .try_collect()
-            .await?;
+        let mut found: Vec<ObservedNetwork> = wanted.map(|network| observed_network(&network)).collect();
         found.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         Ok(found)
-    }
-
-    /// A list does not say who is attached.
-    async fn with_containers(&self, network: Network) -> Result<ObservedNetwork, EngineError> {
-        let mut observed = observed_network(&network);
-        let operation = format!("inspecting network {}", observed.name);
-        let inspected = self.client.inspect_network(&observed.id, None::<InspectNetworkOptions>);
-        match self.call(&operation, READ, inspected).await {
-            Ok(inspected) => {
-                let attached = inspected.containers.unwrap_or_default();
-                observed.containers = attached.into_values().filter_map(|container| container.name).collect();
-                observed.containers.sort();
-                Ok(observed)
-            }
-            Err(EngineError::NotFound { .. }) => Ok(observed),
-            Err(error) => Err(error),
-        }
     }
 
     pub(super) async fn find_volumes(&self, query: &Query) -> Result<Vec<ObservedVolume>, EngineError> {
@@ -190,7 +177,8 @@ fn is_wanted(listed: &Listed, query: &Query) -> bool {
     // Docker's names begin with a slash, Podman's do not; those of links have a second one
     let mut names = listed.names.iter().flatten().map(|name| name.trim_start_matches('/'));
     let labels = listed.labels.as_ref();
-    labels.and_then(|labels| labels.get(label::PLATFORM)) == Some(&query.platform)
+    query.everybody
+        || labels.and_then(|labels| labels.get(label::PLATFORM)) == Some(&query.platform)
         || names.any(|name| query.containers.iter().any(|wanted| wanted == name))
 }
 
@@ -209,18 +197,20 @@ fn is_ours(labels: Option<&HashMap<String, String>>, platform: &str) -> bool {
     labels.and_then(|labels| labels.get(label::PLATFORM)).is_some_and(|owner| owner == platform)
 }
 
-/// All that is asked about a container that runs stands in Docker's list already, so that an `up`
-/// with nothing to do asks no further. How often one was restarted, and why one ended, does not: one
-/// that has just started is inspected.
-pub(super) fn running(listed: &Listed) -> Option<ObservedContainer> {
+/// All that is asked about a container that runs, or has ended well, stands in Docker's list already, so that an
+/// `up` with nothing to do asks no further. How often one was restarted, and why one ended, does not: one that has
+/// just started or has failed is inspected.
+pub(super) fn settled(listed: &Listed) -> Option<ObservedContainer> {
     let named = !listed.image.starts_with("sha256:") && listed.image_id.starts_with("sha256:");
-    if listed.state != "running" || !named || has_just_started(&listed.status) {
-        return None;
-    }
-    from_list(listed)
+    let settled = match listed.state.as_str() {
+        "running" => !has_just_started(&listed.status),
+        "exited" => exit_code(&listed.status) == Some(0),
+        _ => false,
+    };
+    if named && settled { from_list(listed) } else { None }
 }
 
-/// What the list says of one, whatever its state: not how it ended, nor how often it was started again.
+/// What the list says of one, whatever its state: not why it ended, nor how often it was started again.
 fn from_list(listed: &Listed) -> Option<ObservedContainer> {
     // those of links have a second slash
     let mut names = listed.names.iter().flatten().filter_map(|name| name.strip_prefix('/'));
@@ -236,7 +226,7 @@ fn from_list(listed: &Listed) -> Option<ObservedContainer> {
         image_id: listed.image_id.clone(),
         state: container_state(&listed.state, false),
         health: health_of(health.strip_prefix("health: ").unwrap_or(health)),
-        exit_code: None,
+        exit_code: exit_code(&listed.status).filter(|_| listed.state == "exited"),
         labels: sorted(listed.labels.clone()),
         addresses: networks
             .filter_map(|(network, endpoint)| Some((network.clone(), endpoint.ip_address.parse().ok()?)))
@@ -246,7 +236,7 @@ fn from_list(listed: &Listed) -> Option<ObservedContainer> {
         reads: reads(listed.mounts.as_deref()),
         // it did not start before
         started_at: Some(listed.created).filter(|seconds| *seconds > 0),
-        up_for: up_for(&listed.status),
+        state_for: state_for(&listed.status),
         finished_at: None,
         restart_count: 0,
         oom_killed: false,
@@ -262,9 +252,16 @@ fn has_just_started(status: &str) -> bool {
     since.starts_with("Less than a second") || seconds.is_some_and(|seconds| seconds < 10)
 }
 
-/// `Up 12 minutes (healthy)`, `Up About an hour`: as exactly as the engine says it.
-fn up_for(status: &str) -> Option<u64> {
-    let mut words = status.strip_prefix("Up ")?.split_whitespace();
+/// `Up 12 minutes (healthy)`, `Up About an hour`, `Exited (0) 3 weeks ago`: as exactly as the engine says it.
+fn state_for(status: &str) -> Option<u64> {
+    let since = match status.strip_prefix("Up ") {
+        Some(since) => since,
+        None => status.strip_prefix("Exited (")?.split_once(") ")?.1,
+    };
+    if since.starts_with("Less than a second") {
+        return Some(0);
+    }
+    let mut words = since.split_whitespace();
     let number = match words.next()? {
         "About" => {
             words.next();
@@ -284,6 +281,11 @@ fn up_for(status: &str) -> Option<u64> {
         _ => return None,
     };
     Some(number * seconds)
+}
+
+/// Of `Exited (0) 3 minutes ago`.
+fn exit_code(status: &str) -> Option<i64> {
+    status.strip_prefix("Exited (")?.split_once(')')?.0.parse().ok()
 }
 
 fn listed_port(port: &ListedPort) -> Option<PortBinding> {
@@ -321,7 +323,7 @@ pub(super) fn observed_container(inspected: &Inspected, podman: bool, health_che
         writes: writes(inspected.mounts.as_deref()),
         reads: reads(inspected.mounts.as_deref()),
         started_at: seconds(&state.started_at),
-        up_for: None,
+        state_for: None,
         finished_at: seconds(&state.finished_at).filter(|_| ended),
         restart_count: inspected.restart_count,
         oom_killed: state.oom_killed,

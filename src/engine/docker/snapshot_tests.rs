@@ -5,10 +5,20 @@ fn container(json: serde_json::Value) -> ObservedContainer {
 }
 
 #[test]
-fn the_list_says_how_long_one_runs() {
-    let said =
-        ["Up 12 minutes (healthy)", "Up About an hour", "Up About a minute (unhealthy)", "Up 3 weeks", "Exited (0)"];
-    assert_eq!(said.map(up_for), [Some(720), Some(3600), Some(60), Some(1_814_400), None]);
+fn the_list_says_how_long_one_runs_or_has_ended() {
+    let said = [
+        "Up 12 minutes (healthy)",
+        "Up About an hour",
+        "Up About a minute (unhealthy)",
+        "Up 3 weeks",
+        "Up Less than a second",
+        "Exited (137) 3 days ago",
+        "Exited (0) About a minute ago",
+        "Exited (0)",
+        "Created",
+    ];
+    let seconds = [Some(720), Some(3600), Some(60), Some(1_814_400), Some(0), Some(259_200), Some(60), None, None];
+    assert_eq!(said.map(state_for), seconds);
 }
 
 #[test]
@@ -88,7 +98,7 @@ fn a_container_is_read_from_what_the_engine_says() {
         started_at: Some(
             1795224296,
         ),
-        up_for: None,
+        state_for: None,
         finished_at: None,
         restart_count: 2,
         oom_killed: false,
@@ -157,6 +167,8 @@ fn recording(socket: &std::path::Path) -> std::sync::Arc<std::sync::Mutex<Vec<St
                         running("2", "named", serde_json::json!({})),
                         running("3", "a-control-plane", serde_json::json!({"cluster": "a"})),
                         running("4", "macula-b-web-1", serde_json::json!({label::PLATFORM: "b", "cluster": "b"})),
+                        {"Id": "5", "Names": ["/macula-a-job-1"], "Image": "a:1", "ImageID": "sha256:1",
+                         "State": "exited", "Status": "Exited (0) 2 hours ago", "Labels": {label::PLATFORM: "a"}},
                     ]),
                     "/volumes" => serde_json::json!({"Volumes": [
                         {"Name": "macula-a-data", "Labels": {label::PLATFORM: "a"}, "Driver": "local",
@@ -165,12 +177,14 @@ fn recording(socket: &std::path::Path) -> std::sync::Arc<std::sync::Mutex<Vec<St
                          "Scope": "local"},
                     ]}),
                     "/info" => serde_json::json!({}),
+                    "/networks/bridge" => serde_json::json!({"Id": "b", "Created": "2026-11-28T10:00:00Z"}),
                     _ => serde_json::json!([]),
                 };
                 heard.lock().unwrap().push(path);
                 let body = body.to_string();
                 let head = format!(
-                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                    "HTTP/1.1 200 OK\r\nServer: Docker/20.10.24 (linux)\r\nApi-Version: 1.41\r\n\
+                     Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
                     body.len()
                 );
                 let _ = stream.get_mut().write_all((head + &body).as_bytes()).await;
@@ -201,9 +215,41 @@ async fn a_look_is_one_list_of_each_kind() {
     asked.sort();
     assert_eq!(asked, ["/containers/json", "/images/json", "/networks", "/volumes"]);
     let names = |found: &[ObservedContainer]| found.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
-    assert_eq!(names(&found.containers), ["macula-a-web-1", "named"]);
+    assert_eq!(names(&found.containers), ["macula-a-job-1", "macula-a-web-1", "named"]);
     assert_eq!(names(&found.labelled), ["a-control-plane"]);
     assert_eq!(found.volumes.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["macula-a-data"]);
+}
+
+/// When a job has started stands in its details only, and counts where it follows another service.
+#[tokio::test]
+async fn a_job_that_follows_another_service_is_looked_at_closely() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("e.sock");
+    let asked = recording(&socket);
+    let docker = Docker::connect(&format!("unix://{}", socket.display())).await.unwrap();
+    asked.lock().unwrap().clear();
+    let query = Query { platform: "a".into(), timed: vec!["macula-a-job-1".into()], ..Query::default() };
+    crate::engine::Engine::find(&docker, &query).await.unwrap();
+    assert!(asked.lock().unwrap().contains(&"/containers/5/json".to_owned()));
+}
+
+#[tokio::test]
+async fn an_engine_that_is_known_is_only_asked_who_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("e.sock");
+    let asked = recording(&socket);
+    let endpoint = format!("unix://{}", socket.display());
+    let sorted = || {
+        let mut asked = std::mem::take(&mut *asked.lock().unwrap());
+        asked.sort();
+        asked
+    };
+    let (first, learned) = Docker::reach(&endpoint, None, None).await.unwrap();
+    assert_eq!(sorted(), ["/_ping", "/info", "/networks/bridge", "/version"]);
+    let (again, nothing) = Docker::reach(&endpoint, None, learned.as_ref()).await.unwrap();
+    assert_eq!(sorted(), ["/_ping", "/networks/bridge"]);
+    assert!(learned.is_some() && nothing.is_none());
+    assert_eq!(format!("{:?}", first.facts), format!("{:?}", again.facts));
 }
 
 #[test]
@@ -239,7 +285,7 @@ fn an_image_tells_its_volumes() {
 
 #[test]
 fn a_container_that_runs_is_read_from_the_list() {
-    let listed = |json: serde_json::Value| running(&serde_json::from_value(json).unwrap());
+    let listed = |json: serde_json::Value| settled(&serde_json::from_value(json).unwrap());
     let mut json = serde_json::json!({
         "Id": "8f1c",
         "Names": ["/other/db", "/macula-grafana-1"],
@@ -286,7 +332,7 @@ fn a_container_that_runs_is_read_from_the_list() {
             started_at: Some(
                 1795224290,
             ),
-            up_for: Some(
+            state_for: Some(
                 180,
             ),
             finished_at: None,
@@ -316,7 +362,14 @@ fn a_container_that_runs_is_read_from_the_list() {
     assert_eq!(listed(json.clone()), None);
     json["Image"] = "grafana/grafana:13.2.2".into();
     json["State"] = "restarting".into();
-    assert_eq!(listed(json), None);
+    assert_eq!(listed(json.clone()), None);
+    // a job that has done its work says so in the list, and why another one failed stands elsewhere
+    json["State"] = "exited".into();
+    json["Status"] = "Exited (1) 2 minutes ago".into();
+    assert_eq!(listed(json.clone()), None);
+    json["Status"] = "Exited (0) 2 minutes ago".into();
+    let done = listed(json).unwrap();
+    assert_eq!((done.state, done.exit_code, done.state_for), (ContainerState::Exited, Some(0), Some(120)));
 }
 
 #[test]
@@ -344,7 +397,7 @@ fn one_that_is_being_started_or_has_ended_is_read_from_the_list_at_a_glance() {
         ("created", "Created", ContainerState::Created),
         ("running", "Up Less than a second", ContainerState::Running),
         ("restarting", "Restarting (1) 2 seconds ago", ContainerState::Restarting),
-        ("exited", "Exited (0) 3 seconds ago", ContainerState::Exited),
+        ("exited", "Exited (2) 3 seconds ago", ContainerState::Exited),
     ] {
         let listed = listed(state, status);
         let found = from_list(&listed).unwrap();
@@ -355,6 +408,6 @@ fn one_that_is_being_started_or_has_ended_is_read_from_the_list_at_a_glance() {
             "{state}"
         );
         // its details are asked for otherwise
-        assert!(running(&listed).is_none(), "{state}");
+        assert!(settled(&listed).is_none(), "{state}");
     }
 }

@@ -69,6 +69,8 @@ struct FakeContainer {
 #[derive(Debug, Default)]
 struct World {
     networks: BTreeMap<String, ObservedNetwork>,
+    /// Networks, and the names of the containers that are attached to them.
+    attached: BTreeSet<(String, String)>,
     volumes: BTreeMap<String, ObservedVolume>,
     images: BTreeMap<String, ObservedImage>,
     containers: BTreeMap<String, FakeContainer>,
@@ -459,7 +461,9 @@ impl Engine for FakeEngine {
         };
         let containers = world.containers.values().map(|container| &container.observed);
         let (unfinished, containers) = containers
-            .filter(|container| ours(&container.labels) || query.containers.contains(&container.name))
+            .filter(|container| {
+                query.everybody || ours(&container.labels) || query.containers.contains(&container.name)
+            })
             .cloned()
             .partition(|container| is_unfinished(&container.name));
         let bears = |container: &ObservedContainer| {
@@ -558,12 +562,11 @@ impl World {
     }
 
     fn attach(&mut self, name: &str, network: &str, attached: bool) {
-        if let Some(network) = self.networks.get_mut(network) {
-            network.containers.retain(|container| container != name);
-            if attached {
-                network.containers.push(name.to_owned());
-                network.containers.sort();
-            }
+        let pair = (network.to_owned(), name.to_owned());
+        if attached && self.networks.contains_key(network) {
+            self.attached.insert(pair);
+        } else {
+            self.attached.remove(&pair);
         }
     }
 }

@@ -47,7 +47,7 @@ impl Networks for FakeEngine {
         }
         world.made += 1;
         let id = Fingerprint::of(&(&spec.name, world.made)).0;
-        let network = ObservedNetwork { id, name: spec.name.clone(), labels, subnets, containers: Vec::new() };
+        let network = ObservedNetwork { id, name: spec.name.clone(), labels, subnets };
         world.networks.insert(spec.name.clone(), network);
         Ok(())
     }
@@ -56,7 +56,7 @@ impl Networks for FakeEngine {
         self.gate().await;
         let operation = operation::remove_network(name);
         let mut world = self.act(&operation)?;
-        if world.networks.get(name).is_some_and(|network| !network.containers.is_empty()) {
+        if world.attached.iter().any(|(network, _)| network == name) {
             return Err(conflict(&operation, format!("network {name} has active endpoints")));
         }
         if world.held_networks.contains(name) && world.networks.contains_key(name) {

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use sha2::{Digest, Sha256};
 
-use super::{Anchor, Kind, Place, State, Store, StoreError, command, judge};
+use super::{Anchor, Kind, Place, State, Store, StoreError, command, jks, judge};
 use crate::host::{Command, Host};
+use crate::words;
 
 pub(super) struct Java;
 
@@ -57,14 +59,35 @@ pub(super) async fn delete_alias(host: &dyn Host, keystore: &Path, alias: &str) 
     Ok(())
 }
 
-/// `java.home` as the program itself says it: the one on the PATH is a link, or a script.
+/// The home of the `java` on the PATH. Most of these are links into it; of a script only Java itself knows.
 async fn home_of_program(host: &dyn Host) -> Option<PathBuf> {
-    host.which("java")?;
+    let program = host.resolved(&host.which("java")?).await;
+    if program.ends_with("bin/java")
+        && let Some(home) = program.ancestors().nth(2)
+    {
+        for below in KEYSTORES {
+            if host.exists(&home.join(below)).await {
+                return Some(home.to_owned());
+            }
+        }
+    }
     let ask = Command::new("java", ["-XshowSettings:properties", "-version"]).may_fail().timeout(super::PROGRAM);
     let said = host.run(&ask).await.ok()?;
     let text = [said.stderr(), said.stdout()].concat();
     let home = text.lines().find_map(|line| line.trim().strip_prefix("java.home = "))?;
     Some(PathBuf::from(home.trim()))
+}
+
+/// What the certificates of a keystore say.
+fn state(anchor: &Anchor, path: &Path, entries: &[jks::Entry<'_>]) -> Result<State, StoreError> {
+    let is_ours = |entry: &jks::Entry<'_>| words::hex(Sha256::digest(entry.certificate)) == anchor.fingerprint;
+    // aliases are kept in lower case
+    match entries.iter().find(|entry| entry.alias.eq_ignore_ascii_case(&anchor.id())) {
+        Some(entry) if is_ours(entry) => Ok(State::Trusted),
+        Some(_) => Err(StoreError::Foreign { path: path.to_owned() }),
+        None if entries.iter().any(is_ours) => Ok(State::TrustedOtherwise),
+        None => Ok(State::Missing),
+    }
 }
 
 #[async_trait]
@@ -90,6 +113,11 @@ impl Store for Java {
             let (reason, hint) = ("keytool is not installed".into(), "install a JDK, or the whole JRE".into());
             return Ok(State::Unavailable { reason, hint });
         };
+        if let Ok(content) = host.read(&place.path).await
+            && let Some(entries) = jks::entries(&content)
+        {
+            return state(anchor, &place.path, &entries);
+        }
         let id = anchor.id();
         if judge(anchor, &place.path, &pem(host, &keytool, &place.path, &["-alias", &id]).await?)? {
             return Ok(State::Trusted);

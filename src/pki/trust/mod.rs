@@ -18,6 +18,7 @@
 mod anchors;
 mod debian;
 mod java;
+mod jks;
 mod macos;
 mod nss;
 mod p11kit;

@@ -333,6 +333,32 @@ async fn java_gets_its_file_back_unless_others_changed_it() {
     assert_eq!(host.text(keystore).as_deref(), Some("rewritten twice"));
 }
 
+/// A Java takes longer to start than everything else together.
+#[tokio::test]
+async fn a_keystore_of_javas_own_format_is_read_without_java() {
+    let (anchor, keystore) = (anchor(), "/opt/jdk/lib/security/cacerts");
+    let der = crate::pki::certificate::ders(anchor.pem.as_bytes()).remove(0);
+    let id = anchor.id();
+    let cases: [(&[(&str, &[u8])], &str); 4] = [
+        (&[("a", b"other")], "Ok(Missing)"),
+        (&[("a", b"other"), (&id, &der)], "Ok(Trusted)"),
+        (&[("a", &der)], "Ok(TrustedOtherwise)"),
+        (&[(&id, b"other")], "Err(Foreign { path: \"/opt/jdk/lib/security/cacerts\" })"),
+    ];
+    for (entries, expected) in cases {
+        // the programs are there, and would have no answer
+        let host = FakeHost::new()
+            .env_var("JAVA_HOME", "/opt/jdk")
+            .file(keystore, super::jks::tests::keystore(entries))
+            .file("/opt/jdk/bin/keytool", "");
+        let java = super::java::Java;
+        let places = java.places(&host).await;
+        assert_eq!(places.len(), 1);
+        assert_eq!(format!("{:?}", java.look(&host, &places[0], &anchor).await), expected);
+        assert_eq!(host.journal(), [""; 0]);
+    }
+}
+
 #[tokio::test]
 async fn macos_there_and_back() {
     let anchor = anchor();

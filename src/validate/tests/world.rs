@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -21,7 +21,7 @@ use crate::model::{
 };
 use crate::pki::{Authority, Leaf};
 use crate::validate::reach::certificates;
-use crate::validate::{Evidence, Scene, State, Target, Verdict, Web, collect, inside, judge};
+use crate::validate::{Evidence, Scene, SoFar, State, Target, Verdict, Web, collect, inside, judge};
 
 pub const DOMAIN: &str = "macula.local";
 pub const GRAFANA: &str = "grafana.macula.local";
@@ -255,6 +255,8 @@ impl World {
             engine = engine.exec_answers(&found.name, &words, 0, &self.inside, "");
         }
         self.engine = Some(engine.clone());
+        let heard = Mutex::new(Vec::new());
+        let told = |seen: SoFar| heard.lock().unwrap().push((seen.evidence.names.len(), seen.open.len()));
         let scene = Scene {
             host: &self.host,
             engine: match &self.no_engine {
@@ -273,8 +275,10 @@ impl World {
             dns_port: self.dns_port,
             probe: ("ns.macula.local".into(), Ipv4Addr::new(127, 0, 0, 9).into()),
             root: Some((self.authority.root().der.clone(), false)),
+            told: Some(&told),
         };
         let evidence = collect(&scene).await;
+        assert_eq!(*heard.lock().unwrap(), [(1, 1), (2, 0)], "each name is told as soon as it is through");
         let verdict = judge(&evidence);
         (evidence, verdict)
     }

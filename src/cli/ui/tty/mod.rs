@@ -83,6 +83,10 @@ impl Reporter for Tty {
     fn finish(&self) {
         self.0.settle();
     }
+
+    fn draft(&self, lines: &[String]) {
+        self.0.draft(lines);
+    }
 }
 
 impl Drop for Tty {
@@ -235,6 +239,18 @@ impl Shared {
         canvas.draw(&notes, &lines, size, live);
     }
 
+    /// Lines that give way to a result; while a tree is drawn there is no room for them.
+    pub fn draft(&self, lines: &[String]) {
+        let mut canvas = lock(&self.canvas);
+        if lock(&self.picture).live || released(&canvas) {
+            return;
+        }
+        let size = (self.size)();
+        let shown = lines.get(..lines.len().min(size.rows.saturating_sub(1))).unwrap_or_default();
+        let frame = canvas.screen.draft(shown, size);
+        canvas.write(&frame);
+    }
+
     fn view(&self, size: Size, rows: Option<usize>, now: Duration, left: Option<Duration>) -> View {
         View { style: self.style, now, columns: size.columns, rows, verbose: self.verbose, left }
     }
@@ -263,6 +279,10 @@ impl Canvas {
     /// One write for the whole picture.
     fn draw(&mut self, notes: &[String], lines: &[String], size: Size, live: bool) {
         let frame = self.screen.frame(notes, lines, size, live);
+        self.write(&frame);
+    }
+
+    fn write(&mut self, frame: &str) {
         if !frame.is_empty() {
             // nobody watches any more: no reason to stop the work
             let _ = self.err.write_all(frame.as_bytes());

@@ -87,6 +87,15 @@ impl Screen {
         out
     }
 
+    /// Lines that will give way to others. The cursor stays as it is: a command that only looks ends at once on
+    /// Ctrl-C, and nothing would show it again.
+    pub fn draft(&mut self, lines: &[String], size: Size) -> String {
+        let hidden = std::mem::replace(&mut self.hidden, true);
+        let frame = self.frame(&[], lines, size, true);
+        self.hidden = hidden;
+        frame
+    }
+
     /// Rows that the lines take by now: a terminal that became narrower has wrapped them.
     fn rows(&self, columns: usize) -> usize {
         self.drawn.iter().map(|line| text::width(&text::clean_line(line)).div_ceil(columns.max(1)).max(1)).sum()

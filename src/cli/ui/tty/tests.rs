@@ -282,6 +282,25 @@ fn more_under_way_than_rows() {
 }
 
 #[test]
+fn a_draft_gives_way_and_leaves_the_cursor_alone() {
+    let mut stage = Stage::new(40, 4);
+    let lines = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    stage.shared.draft(&lines(&["one", "two"]));
+    stage.shared.draft(&lines(&["one", "two", "three", "four", "five"]));
+    let drawn = stage.out.take();
+    assert!(!drawn.contains("\x1b[?25l"), "nothing would show it again");
+    stage.vt.write(&drawn);
+    assert_eq!(stage.vt.screen(), "one\ntwo\nthree");
+    stage.shared.report(Event::Info { message: "a note".into() });
+    stage.shared.draft(&lines(&["one"]));
+    stage.vt.write(&stage.out.take());
+    assert_eq!(stage.vt.screen(), "a note\none");
+    stage.shared.draft(&[]);
+    stage.finish();
+    assert_eq!(stage.vt.screen(), "a note");
+}
+
+#[test]
 fn a_resize_leaves_no_rests() {
     let mut stage = Stage::new(90, 24);
     stage.vt.write("$ macula up\r\n");
