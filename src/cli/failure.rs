@@ -534,7 +534,7 @@ fn one(failure: &Failure) -> CliError {
         StepError::NotReady { service, log_tail, .. } => {
             let mut error = CliError::of(ErrorKind::NotHealthy, &failure.error);
             if log_tail.is_empty() {
-                error.causes.push("it has written nothing to its log".into());
+                error.details.push("it has written nothing to its log".into());
             } else {
                 error.causes.push(format!("the end of its log:\n{}", log_tail.join("\n")));
             }

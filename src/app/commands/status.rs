@@ -519,13 +519,11 @@ fn condition_of(
 
 /// Seconds since it has run or has ended.
 fn seconds_in(found: &ObservedContainer, now: i64) -> Option<u64> {
+    if found.state_for.is_some() {
+        return found.state_for;
+    }
     let since = match found.state {
-        ContainerState::Running | ContainerState::Paused => {
-            if found.state_for.is_some() {
-                return found.state_for;
-            }
-            found.started_at
-        }
+        ContainerState::Running | ContainerState::Paused => found.started_at,
         _ => found.finished_at,
     };
     since.and_then(|since| u64::try_from(now - since).ok())
