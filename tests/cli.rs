@@ -120,6 +120,21 @@ fn a_wrong_command_line_is_two() {
 }
 
 #[test]
+fn a_group_alone_shows_its_commands() {
+    let home = Home::new();
+    for group in ["dns", "images", "trust", "cluster", "config", "stack"] {
+        let plain = home.run(group);
+        let named = done(home.program(group).env("MACULA_NAME", "pr-2"), home.0.path());
+        for done in [plain, named] {
+            let shown = done.exits(2).err.clone();
+            assert!(shown.contains("Commands:") && shown.contains(&format!("macula {group}")), "{group}: {shown}");
+        }
+    }
+    let error = done(home.program("dns -o json").env("MACULA_NAME", "pr-2"), home.0.path()).exits(2).json();
+    assert_eq!(error["error"]["kind"], "usage");
+}
+
+#[test]
 fn without_an_engine_it_says_what_was_tried() {
     let home = Home::new();
     assert_snapshot!(home.run("plan").all(), @"

@@ -265,8 +265,14 @@ impl CliError {
             self.hints.iter().partition(|hint| matches!(hint, Remedy::Say(_)));
         for (label, hints) in [("hint:", sentences), ("try:", commands)] {
             for hint in hints {
-                let sentence = width.filter(|_| matches!(hint, Remedy::Say(_)));
-                let text = indented(&hint.text(invocation), 8, 4, sentence);
+                let whole = hint.text(invocation);
+                let text = match (hint, width) {
+                    (Remedy::Say(_), _) => indented(&whole, 8, 4, width),
+                    (_, Some(width)) => {
+                        indented(&text::command_lines(&whole, width.saturating_sub(8)).join("\n"), 8, 6, None)
+                    }
+                    (_, None) => indented(&whole, 8, 4, None),
+                };
                 out.push_str(&format!("  {} {text}\n", style.paint(Tone::Active, label)));
             }
         }

@@ -225,6 +225,12 @@ fn usage_error(error: clap::Error, args: &[OsString], stdout_closed: bool) -> Ex
     let kind = ErrorKind::Usage;
     let words: Vec<String> = args.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let told = match error.get(ContextKind::InvalidSubcommand) {
+        // a variable of the environment counts as a word for clap, which shows its help only where there is none
+        _ if error.kind() == clap::error::ErrorKind::MissingSubcommand => {
+            let (name, help) = group_help(&words);
+            let _ = std::io::stderr().lock().write_all(help.as_bytes());
+            CliError::new(kind, format!("`{name}` needs one of its commands"))
+        }
         Some(ContextValue::String(typed)) => {
             let (groups, known) = place(&words, typed);
             let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
@@ -247,6 +253,18 @@ fn usage_error(error: clap::Error, args: &[OsString], stdout_closed: bool) -> Ex
         let _ = writeln!(std::io::stdout(), "{}", told.to_json(&invocation(&words)));
     }
     ExitCode::from(kind.exit_code())
+}
+
+/// The group of commands that these words lead to, and its help.
+fn group_help(words: &[String]) -> (String, String) {
+    let mut group = command();
+    group.build();
+    for word in words {
+        if let Some(below) = group.find_subcommand(word) {
+            group = below.clone();
+        }
+    }
+    (group.get_bin_name().unwrap_or("macula").to_owned(), group.render_help().to_string())
 }
 
 /// Help and version are results: where they cannot be written, that is an error. A reader that has gone away has

@@ -305,6 +305,9 @@ fn next(entries: &[Entry]) -> Vec<String> {
     all
 }
 
+/// Columns below which a line says nothing.
+const LEGIBLE: usize = 30;
+
 /// The notices of a run that had nothing to do.
 fn in_one_line(notices: &[Notice], context: &Context) -> String {
     let style = context.out_style();
@@ -313,9 +316,16 @@ fn in_one_line(notices: &[Notice], context: &Context) -> String {
         return String::new();
     }
     let tail = context.typed("macula status");
-    let width = context.terminal.table_width().unwrap_or(usize::MAX).saturating_sub(4 + text::width(&tail));
-    let line = text::fit(&texts.join(style.symbol(" · ", " - ")), width, style);
-    format!("{} {line}  {}\n", style.paint(Tone::Warn, style.warning()), style.paint(Tone::Active, &tail))
+    let whole = context.terminal.table_width().unwrap_or(usize::MAX);
+    let room = whole.saturating_sub(4 + text::width(&tail));
+    let sign = style.paint(Tone::Warn, style.warning());
+    let (joined, tail) = (texts.join(style.symbol(" · ", " - ")), style.paint(Tone::Active, &tail));
+    if room >= LEGIBLE || text::width(&joined) <= room {
+        return format!("{sign} {}  {tail}\n", text::fit(&joined, room, style));
+    }
+    // of a line that is cut to a few words nobody would learn anything
+    let lines = text::wrap(&joined, whole.saturating_sub(3));
+    format!("{sign} {}\n  {tail}\n", lines.join("\n  "))
 }
 
 /// The engine, installed and started first where there is none and the user agrees.

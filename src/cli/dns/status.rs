@@ -72,7 +72,9 @@ pub async fn run(context: &Context, _: Args) -> Result<(), CliError> {
     }
     if let Some(remedy) = &names.remedy {
         let label = if matches!(remedy, Remedy::Say(_)) { "hint:" } else { "try:" };
-        out.push_str(&format!("  {} {}\n", style.paint(Tone::Active, label), remedy.text(&context.invocation())));
+        let width = context.terminal.table_width().unwrap_or(usize::MAX);
+        let lines = text::command_lines(&remedy.text(&context.invocation()), width.saturating_sub(7));
+        out.push_str(&format!("  {} {}\n", style.paint(Tone::Active, label), lines.join("\n       ")));
     }
     if !out.is_empty() {
         out.push('\n');

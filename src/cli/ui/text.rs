@@ -205,6 +205,18 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
+/// A command with its purpose behind it, `macula up  (to start it)`: where both have no room side by side, the purpose
+/// stands below. The command itself is never broken, or it could not be copied.
+pub fn command_lines(text: &str, columns: usize) -> Vec<String> {
+    match text.split_once("  (") {
+        Some((command, why)) if width(text) > columns => {
+            let why = wrap(&format!("({why}"), columns.saturating_sub(2)).into_iter().map(|line| format!("  {line}"));
+            std::iter::once(command.to_owned()).chain(why).collect()
+        }
+        _ => vec![text.to_owned()],
+    }
+}
+
 /// A guess, as people say one: `a few seconds`, `about 40s`, `about 1m30s`, `about 12 min`.
 pub fn roughly(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -305,6 +317,17 @@ mod tests {
         assert_eq!(wrap("one\n\ntwo", 10), ["one", "", "two"]);
         assert_eq!(wrap("日本", 1), ["日", "本"]);
         assert_eq!(wrap("", 10), [""; 0]);
+    }
+
+    #[test]
+    fn a_purpose_gives_way_to_its_command() {
+        let text = "macula dns install  (to let this machine's programs find the names)";
+        assert_eq!(command_lines(text, 80), [text]);
+        assert_eq!(
+            command_lines(text, 40),
+            ["macula dns install", "  (to let this machine's programs find", "  the names)"]
+        );
+        assert_eq!(command_lines("docker stop a-very-long-name", 10), ["docker stop a-very-long-name"]);
     }
 
     #[test]

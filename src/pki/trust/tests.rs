@@ -339,17 +339,18 @@ async fn a_keystore_of_javas_own_format_is_read_without_java() {
     let (anchor, keystore) = (anchor(), "/opt/jdk/lib/security/cacerts");
     let der = crate::pki::certificate::ders(anchor.pem.as_bytes()).remove(0);
     let id = anchor.id();
-    let cases: [(&[(&str, &[u8])], &str); 4] = [
-        (&[("a", b"other")], "Ok(Missing)"),
-        (&[("a", b"other"), (&id, &der)], "Ok(Trusted)"),
-        (&[("a", &der)], "Ok(TrustedOtherwise)"),
-        (&[(&id, b"other")], "Err(Foreign { path: \"/opt/jdk/lib/security/cacerts\" })"),
+    let (id, other) = (id.as_str(), b"other".as_slice());
+    let cases = [
+        (vec![("a", other)], "Ok(Missing)"),
+        (vec![("a", other), (id, &der)], "Ok(Trusted)"),
+        (vec![("a", der.as_slice())], "Ok(TrustedOtherwise)"),
+        (vec![(id, other)], "Err(Foreign { path: \"/opt/jdk/lib/security/cacerts\" })"),
     ];
     for (entries, expected) in cases {
         // the programs are there, and would have no answer
         let host = FakeHost::new()
             .env_var("JAVA_HOME", "/opt/jdk")
-            .file(keystore, super::jks::tests::keystore(entries))
+            .file(keystore, super::jks::tests::keystore(&entries))
             .file("/opt/jdk/bin/keytool", "");
         let java = super::java::Java;
         let places = java.places(&host).await;
