@@ -115,10 +115,9 @@ async fn one(context: &Context, args: &Args, name: PlatformName) -> Result<(), C
 
 /// What `down` would do, in services and volumes; `kept`: how many of these stay.
 fn told(plan: &Plan, kept: usize) -> String {
-    let unique = |all: Vec<String>| words::unique(all.into_iter());
     let steps = || plan.steps.iter();
     let services = steps().filter(|step| matches!(step.action, Action::RemoveContainer { .. }));
-    let services: Vec<String> = unique(services.map(|step| step.group.clone()).collect());
+    let services: Vec<String> = words::unique(services.map(|step| step.group.clone()));
     let volumes = steps().filter_map(|step| match &step.action {
         Action::RemoveVolume { name } => Some(name.clone()),
         _ => None,

@@ -112,7 +112,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
 enum Looked {
     /// Nothing of the engine is reached from here.
     Unreachable(Finding),
-    Walked(Vec<Finding>, Evidence, Verdict, Vec<Absent>),
+    Walked(Vec<Finding>, Box<Evidence>, Verdict, Vec<Absent>),
 }
 
 /// The machine and the names at the same time: on a machine that is not broken there is nothing to wait for.
@@ -132,7 +132,7 @@ async fn look(session: &Session, loaded: &Loaded, told: app::Told<'_>) -> Result
         return Ok(Looked::Unreachable(broken));
     }
     let (evidence, verdict, absent) = walked?;
-    Ok(Looked::Walked(bridges, evidence, verdict, absent))
+    Ok(Looked::Walked(bridges, Box::new(evidence), verdict, absent))
 }
 
 /// The names that are through, while others are still asked for. What is wrong with them is told at the end, when all

@@ -105,7 +105,7 @@ async fn what_was_refused_once_is_left_out_for_all_commands_until_somebody_asks_
     let traced = trace_name(&session, &loaded, "note").await.unwrap();
     let faults: Vec<String> = traced.verdict.faults.iter().map(|fault| fault.cause.to_string()).collect();
     assert!(faults.contains(&"note is left out: it needs chart, which is left out".to_owned()), "{faults:?}");
-    let (.., absent) = validate(&session, &loaded).await.unwrap();
+    let (.., absent) = validate(&session, &loaded, None).await.unwrap();
     let absent: Vec<(&str, &str)> = absent.iter().map(|it| (it.service.as_str(), it.name.as_str())).collect();
     assert_eq!(absent, [("chart", "chart.shop.macula.local"), ("note", "note.shop.macula.local")]);
 
