@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{PORT, Reply, Route};
 use crate::dns::{Client, ZoneEntry};
+use crate::host::next_connection;
 use crate::model::{Record, RecordData, View, Zone};
 
 /// Longest line of a request for a route.
@@ -118,14 +119,9 @@ impl Routes {
         let routes = Self { socket: socket.to_owned(), shared: Arc::clone(&shared) };
         tokio::spawn(async move {
             loop {
-                let accepted = tokio::select! {
-                    accepted = listener.accept() => accepted,
-                    () = shared.stop.cancelled() => return,
-                };
-                match accepted {
-                    Ok((stream, _)) => drop(tokio::spawn(lease(Arc::clone(&shared), stream))),
-                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-                }
+                let next = next_connection(|cx| listener.poll_accept(cx));
+                let Some((stream, _)) = shared.stop.run_until_cancelled(next).await else { return };
+                tokio::spawn(lease(Arc::clone(&shared), stream));
             }
         });
         Ok(routes)
@@ -274,14 +270,8 @@ impl Shared {
 
     async fn accept(self: Arc<Self>, listener: TcpListener, gateway: Ipv4Addr, stop: CancellationToken) {
         loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = stop.cancelled() => return,
-            };
-            let Ok((stream, _)) = accepted else {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            };
+            let next = next_connection(|cx| listener.poll_accept(cx));
+            let Some((stream, _)) = stop.run_until_cancelled(next).await else { return };
             let Ok(slot) = Arc::clone(&self.requests).try_acquire_owned() else { continue };
             let shared = Arc::clone(&self);
             tokio::spawn(async move {

@@ -18,6 +18,7 @@ use super::server::{ServerError, Status, ZoneEntry};
 use super::shared::Shared;
 use super::trace::Trace;
 use super::wire::Name;
+use crate::host::next_connection;
 use crate::model::View;
 
 /// Longest request; a zone of 5,000 names is far below it.
@@ -213,14 +214,8 @@ pub(super) fn serve(shared: Arc<Shared>, path: &Path) -> Result<ControlSocket, S
     runtime.spawn(async move {
         let stop = shared.stop.clone();
         loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = stop.cancelled() => return,
-            };
-            let Ok((stream, _)) = accepted else {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            };
+            let next = next_connection(|cx| listener.poll_accept(cx));
+            let Some((stream, _)) = stop.run_until_cancelled(next).await else { return };
             let shared = Arc::clone(&shared);
             tokio::spawn(async move {
                 // a client that went away half-way
@@ -280,14 +275,8 @@ pub(super) fn serve_metrics(
     let slots = Arc::new(Semaphore::new(SCRAPERS));
     tokio::spawn(async move {
         loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = stop.cancelled() => return,
-            };
-            let Ok((stream, client)) = accepted else {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            };
+            let next = next_connection(|cx| listener.poll_accept(cx));
+            let Some((stream, client)) = stop.run_until_cancelled(next).await else { return };
             let Some(shared) = shared.upgrade() else { return };
             if !shared.core.admits(&shared.core.networks.load(), client.ip()) {
                 continue;

@@ -22,6 +22,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use crate::host::next_connection;
+
 use super::core::Core;
 use super::secure::{PATIENCE, answer};
 
@@ -55,15 +57,7 @@ impl Doh {
         let mut connections = JoinSet::new();
         loop {
             let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else { return };
-            let (stream, client) = match listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // out of descriptors, most likely: others close in a moment
-                    tracing::warn!(%error, "accepting a connection for DNS over HTTPS");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            };
+            let (stream, client) = next_connection(|cx| listener.poll_accept(cx)).await;
             let (core, tls) = (Arc::clone(&self.core), self.tls.clone());
             connections.spawn(async move {
                 serve(core, tls, stream, client).await;

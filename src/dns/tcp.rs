@@ -16,6 +16,7 @@ use super::core::{Arrival, Core, Step, asked_type, epoch};
 use super::fast::BUFFER;
 use super::full::{Forward, Transport};
 use super::metrics::{Tally, Way};
+use crate::host::next_connection;
 use crate::model::View;
 
 /// What a client may take up.
@@ -61,19 +62,8 @@ impl Acceptor {
     pub async fn run(self, listener: TcpListener) {
         let clients: Arc<Mutex<HashMap<IpAddr, usize>>> = Arc::default();
         loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = self.stop.cancelled() => return,
-            };
-            let (stream, client) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // out of descriptors, most likely: others close in a moment
-                    tracing::warn!(%error, "accepting a DNS connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            };
+            let next = next_connection(|cx| listener.poll_accept(cx));
+            let Some((stream, client)) = self.stop.run_until_cancelled(next).await else { return };
             let admitted = self.core.admits(&self.core.networks.load(), client.ip());
             let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else { continue };
             let Some(guest) = Guest::enter(&clients, client.ip(), self.limits.per_client).filter(|_| admitted) else {

@@ -474,3 +474,38 @@ fn special_zones(reverse: &BTreeMap<Ipv4Addr, Name>) -> Vec<ZoneTree> {
         ZoneTree::special(loopback6.clone(), vec![pointer(loopback6, &localhost)]),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Record, RecordData};
+
+    /// RFC 1034 3.6.2: a CNAME stands alone, in whatever order the records come, and never at the apex.
+    #[test]
+    fn a_cname_shares_its_name_with_nothing() {
+        let alias = |target: &str| RecordData::Cname(target.to_owned());
+        let address = RecordData::A([127, 0, 0, 2].into());
+        let build = |records: &[(&str, RecordData)], view: View| {
+            let mut zone = Zone::new("macula.local", 1);
+            zone.records.extend(records.iter().map(|(name, data)| Record::new(*name, data.clone())));
+            ZoneTree::build(&zone, None, view).map(drop).map_err(|error| error.reason)
+        };
+        for refused in [
+            vec![("a.macula.local", alias("b.macula.local")), ("a.macula.local", address.clone())],
+            vec![("a.macula.local", address.clone()), ("A.macula.local", alias("b.macula.local"))],
+            vec![("a.macula.local", alias("b.macula.local")), ("a.macula.local", RecordData::Txt(vec!["x".into()]))],
+            vec![("macula.local", alias("b.example"))],
+        ] {
+            assert_eq!(build(&refused, View::Host), Err(ZoneFault::CnameAndOther), "{refused:?}");
+        }
+        let beside = [("a.macula.local", alias("b.macula.local")), ("b.macula.local", address.clone())];
+        assert_eq!(build(&beside, View::Host), Ok(()));
+        // one for each view is one in each
+        let mut zone = Zone::new("macula.local", 1);
+        zone.records.push(Record::new("a.macula.local", alias("b.example")).only(View::Container));
+        zone.records.push(Record::new("a.macula.local", address).only(View::Host));
+        for view in [View::Host, View::Container] {
+            assert!(ZoneTree::build(&zone, None, view).is_ok());
+        }
+    }
+}

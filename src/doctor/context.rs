@@ -155,3 +155,39 @@ pub(super) fn is_remote(attempt: &Attempt) -> bool {
     let loopback = host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
     !(loopback || host == "localhost")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_on_a_socket_or_a_loopback_address_is_on_this_machine() {
+        let remote = |endpoint: &str, source: Source| {
+            is_remote(&Attempt { endpoint: endpoint.to_owned(), source, outcome: Ok(()) })
+        };
+        for here in [
+            "unix:///var/run/docker.sock",
+            "npipe:////./pipe/docker_engine",
+            "tcp://127.0.0.1:2375",
+            "tcp://127.9.9.9",
+            "tcp://localhost:2376/v1.41",
+            "tcp://[::1]:2376",
+            "ssh://me@localhost",
+            "/var/run/docker.sock",
+        ] {
+            assert!(!remote(here, Source::DockerHost), "{here}");
+        }
+        for there in [
+            "tcp://192.0.2.1:2376",
+            "tcp://[2001:db8::1]:2376",
+            "ssh://me@build.example.com",
+            "ssh://127.0.0.1@build.example.com:22",
+            "https://127.0.0.1.example.com",
+            "tcp://localhost.example.com:2375",
+        ] {
+            assert!(remote(there, Source::DockerHost), "{there}");
+            assert!(remote(there, Source::Context("build".to_owned())), "{there}");
+            assert!(!remote(there, Source::DockerSocket), "{there}");
+        }
+    }
+}

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 
 use crate::model::Listener;
 
+mod accept;
 mod command;
 pub mod fake;
 mod holder;
@@ -19,6 +20,7 @@ pub mod local;
 mod lock;
 mod wait;
 
+pub use accept::next_connection;
 pub use command::{Capabilities, Command, Output, RunError};
 pub use holder::{Holder, holders};
 pub use lock::{Held, Lock, LockError};

@@ -13,6 +13,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
+use crate::host::next_connection;
+
 use super::Shared;
 
 /// For a question and its answer.
@@ -92,16 +94,12 @@ pub(super) fn listen(socket: &Path) -> io::Result<UnixListener> {
 /// Answers until it is stopped.
 pub(super) async fn answer(shared: Arc<Shared>, listener: UnixListener) {
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let shared = Arc::clone(&shared);
-                tokio::spawn(async move {
-                    // whoever goes away does not want to know
-                    let _ = timeout(PATIENCE, one(&shared, stream)).await;
-                });
-            }
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
+        let (stream, _) = next_connection(|cx| listener.poll_accept(cx)).await;
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            // whoever goes away does not want to know
+            let _ = timeout(PATIENCE, one(&shared, stream)).await;
+        });
     }
 }
 

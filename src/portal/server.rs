@@ -30,6 +30,7 @@ use super::keys::{COOKIE, HEADER};
 use super::logs::Wanted;
 use super::looks::{Action, Look, failed};
 use crate::app::State;
+use crate::host::next_connection;
 use crate::model::PlatformName;
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -61,11 +62,7 @@ pub async fn run(shared: Arc<Shared>, listener: TcpListener) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-        let Ok((stream, peer)) = listener.accept().await else {
-            // out of descriptors, most likely: others close in a moment
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
+        let (stream, peer) = next_connection(|cx| listener.poll_accept(cx)).await;
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             let stop = shared.stop.clone();

@@ -16,6 +16,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::host::next_connection;
+
 use super::body::Reader;
 use super::error::{Code, Error, Result};
 use super::metrics::Metrics;
@@ -101,15 +103,9 @@ impl Server {
         let mut stop = std::pin::pin!(stop);
         loop {
             tokio::select! {
-                accepted = self.api.accept() => match accepted {
-                    Ok((socket, _)) => self.serve(socket, &graceful),
-                    // out of file descriptors: others are given back soon
-                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-                },
-                accepted = self.console.accept() => {
-                    if let Ok((socket, _)) = accepted {
-                        tokio::spawn(console(socket));
-                    }
+                (socket, _) = next_connection(|cx| self.api.poll_accept(cx)) => self.serve(socket, &graceful),
+                (socket, _) = next_connection(|cx| self.console.poll_accept(cx)) => {
+                    tokio::spawn(console(socket));
                 }
                 () = &mut stop => break,
             }

@@ -24,6 +24,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::host::next_connection;
+
 use super::batch::{self, Taken};
 use super::store::{Store, StoreError};
 use super::wire::body::{Compression, Encoding};
@@ -135,15 +137,8 @@ impl Drop for Receivers {
 async fn accept(shared: Arc<Shared>, listener: TcpListener, stop: CancellationToken) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
-        };
-        let Ok((stream, _)) = accepted else {
-            // out of descriptors, most likely: others close in a moment
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
+        let next = next_connection(|cx| listener.poll_accept(cx));
+        let Some((stream, _)) = stop.run_until_cancelled(next).await else { return };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
         let (shared, stop) = (Arc::clone(&shared), stop.clone());
         tokio::spawn(async move {

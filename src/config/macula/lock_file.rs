@@ -49,8 +49,10 @@ pub(in crate::config) fn load(path: &Path, files: &dyn Files, report: &mut Repor
     }
 }
 
+/// `sha256:` and 64 lower-case hexadecimal digits (OCI image specification, descriptor, "Registered algorithms").
 fn is_digest(text: &str) -> bool {
-    text.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+    text.strip_prefix("sha256:")
+        .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
 }
 
 /// The file for these digests.
@@ -95,6 +97,24 @@ mod tests {
         "#);
         assert_eq!(load(&lock_text(&images)), Ok(images));
         assert_eq!(load(&lock_text(&BTreeMap::new())), Ok(BTreeMap::new()));
+    }
+
+    #[test]
+    fn a_digest_is_exactly_one() {
+        assert!(is_digest(DIGEST));
+        let hex = &DIGEST["sha256:".len()..];
+        for wrong in [
+            hex.to_owned(),
+            format!("sha512:{hex}"),
+            format!("sha256:{}", &hex[1..]),
+            format!("sha256:{hex}0"),
+            format!("sha256:{}g", &hex[1..]),
+            DIGEST.to_uppercase().replace("SHA256", "sha256"),
+            format!(" {DIGEST}"),
+            String::new(),
+        ] {
+            assert!(!is_digest(&wrong), "{wrong}");
+        }
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -14,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::link::{Flow, Link};
 use super::pump::{self, DATAGRAM, Unframe, framed, pass};
 use super::relay::SILENCE;
+use crate::host::next_connection;
 use crate::model::{Forward, Protocol};
 
 /// Connections of one platform at once.
@@ -67,15 +67,8 @@ async fn accept(
     stop: CancellationToken,
 ) {
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
-        };
-        let Ok((socket, _)) = accepted else {
-            // out of descriptors: some come back
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
-        };
+        let next = next_connection(|cx| listener.poll_accept(cx));
+        let Some((socket, _)) = stop.run_until_cancelled(next).await else { return };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
             pump::reset(&socket);
             continue;

@@ -33,7 +33,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::host::Host;
+use crate::host::{Host, next_connection};
 use crate::model::{Forward, Protocol, Way};
 use link::Link;
 use listen::{Listening, listen, slots};
@@ -163,10 +163,8 @@ impl Reach {
         let asked = Arc::clone(&shared);
         let take = tokio::spawn(async move {
             loop {
-                match listener.accept().await {
-                    Ok((stream, _)) => drop(tokio::spawn(answer(Arc::clone(&asked), stream))),
-                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-                }
+                let (stream, _) = next_connection(|cx| listener.poll_accept(cx)).await;
+                tokio::spawn(answer(Arc::clone(&asked), stream));
             }
         });
         Ok(Self { socket: socket.to_owned(), tasks: vec![retry, take], shared })

@@ -270,3 +270,104 @@ fn is_answer(question: &[u8], answer: &[u8]) -> bool {
     let Some(end) = skip_plain_name(question, HEADER).map(|end| end + 4) else { return false };
     u16_at(answer, 4) == Some(1) && answer.get(HEADER..end) == question.get(HEADER..end)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An answer for evil.example with one record.
+    fn answer(rtype: u16, data: &[u8]) -> Vec<u8> {
+        let mut message = b"\x12\x34\x81\x80\0\x01\0\x01\0\0\0\0\x04evil\x07example\0\0\x01\0\x01\xc0\x0c".to_vec();
+        message.extend(rtype.to_be_bytes());
+        message.extend(b"\0\x01\0\0\0\x3c");
+        message.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
+        message.extend(data);
+        message
+    }
+
+    fn address(text: &str) -> Vec<u8> {
+        match text.parse().unwrap() {
+            IpAddr::V4(address) => answer(TYPE_A, &address.octets()),
+            IpAddr::V6(address) => answer(TYPE_AAAA, &address.octets()),
+        }
+    }
+
+    /// `1 . PARAMETERS` of RFC 9460, each with its key.
+    fn service(rtype: u16, params: &[(u16, &[u8])]) -> Vec<u8> {
+        let mut data = vec![0, 1, 0];
+        for (key, value) in params {
+            data.extend(key.to_be_bytes());
+            data.extend(u16::try_from(value.len()).unwrap().to_be_bytes());
+            data.extend(*value);
+        }
+        answer(rtype, &data)
+    }
+
+    #[test]
+    fn what_leads_to_this_machine_is_recognized_in_every_record_that_holds_an_address() {
+        let inner: Vec<IpNet> = vec!["172.30.0.0/24".parse().unwrap(), "fd00:30::/64".parse().unwrap()];
+        let home = [
+            "127.0.0.1",
+            "127.9.9.9",
+            "0.0.0.0",
+            "0.1.2.3",
+            "::1",
+            "::",
+            "::ffff:127.0.0.1",
+            "::ffff:0.0.0.1",
+            "172.30.0.9",
+            "::ffff:172.30.0.9",
+            "fd00:30::9",
+        ];
+        let away = [
+            "192.0.2.1",
+            "126.255.255.255",
+            "128.0.0.1",
+            "1.0.0.0",
+            "::2",
+            "::ffff:192.0.2.1",
+            "172.30.1.9",
+            "fd00:31::9",
+        ];
+        for (texts, leads) in [(home.as_slice(), true), (away.as_slice(), false)] {
+            for text in texts {
+                assert_eq!(leads_home(&address(text), &inner), leads, "{text}");
+            }
+        }
+        let (v6, public) = (Ipv6Addr::LOCALHOST.octets(), [192, 0, 2, 1]);
+        for rtype in [TYPE_HTTPS, TYPE_SVCB] {
+            assert!(leads_home(&service(rtype, &[(1, b"\x02h2"), (4, &[192, 0, 2, 1, 127, 0, 0, 1])]), &inner));
+            assert!(leads_home(&service(rtype, &[(4, &public), (6, &v6)]), &inner));
+            assert!(!leads_home(&service(rtype, &[(4, &public), (5, &[127, 0, 0, 1])]), &inner));
+        }
+        // text is not an address, whatever its bytes
+        assert!(!leads_home(&answer(16, &[127, 0, 0, 1]), &inner));
+    }
+
+    #[test]
+    fn an_answer_is_one_to_this_very_question() {
+        let question = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x04evil\x07example\0\0\x01\0\x01";
+        let right = address("192.0.2.1");
+        assert!(is_answer(question, &right));
+        let with = |at: usize, byte: u8| {
+            let mut message = right.clone();
+            message[at] = byte;
+            message
+        };
+        for (why, message) in [
+            ("another id", with(1, 0x35)),
+            ("a question", with(2, 0x01)),
+            ("another operation", with(2, 0xa1)),
+            ("another case of the name", with(13, b'E')),
+            ("another type", with(27, 28)),
+            ("two questions", with(5, 2)),
+            ("cut off", right[..20].to_vec()),
+        ] {
+            assert!(!is_answer(question, &message), "{why}");
+        }
+        // SERVFAIL may come without the question, success may not
+        let header = |code: u8| [b"\x12\x34\x81".as_slice(), &[0x80 | code], &[0; 8]].concat();
+        assert!(is_answer(question, &header(2)));
+        assert!(!is_answer(question, &header(0)));
+    }
+}

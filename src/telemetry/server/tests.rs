@@ -7,6 +7,7 @@ use hyper_util::client::legacy::Client;
 use super::*;
 use crate::telemetry::query::{LineFilter, TraceFilter};
 use crate::telemetry::store::Limits;
+use crate::telemetry::store::tests::roomy;
 use crate::telemetry::wire::json;
 
 const TRACE: &str = r#"{"resourceSpans": [{"scopeSpans": [{"spans": [
@@ -22,7 +23,7 @@ struct Here {
 /// A receiver of this test's own.
 async fn here() -> Here {
     let folder = tempfile::tempdir().unwrap();
-    let (store, _) = Store::open(&folder.path().join("t"), Limits::default()).unwrap();
+    let (store, _) = roomy(&folder.path().join("t"), Limits::default()).unwrap();
     let mut receivers = Receivers::new(Arc::new(store));
     let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
     assert!(receivers.keep(&[free].into()).await.is_empty());

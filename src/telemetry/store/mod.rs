@@ -25,7 +25,7 @@ use frame::{Block, Found, Segment};
 use journal::{Journal, Replay};
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 /// How a file of blocks begins: what it is, and the version of what stands behind it.
 const HEADER: [u8; 8] = *b"MACTEL\x00\x01";
