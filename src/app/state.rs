@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::compile::addons::AddOn;
 use crate::compile::{Block, choose_block};
 use crate::config::Files;
-use crate::host::{Host, Lock};
+use crate::host::{Held, Host, Lock};
 use crate::model::{ClusterRecord, Generated, Observed, Platform, PlatformName, SecretSource, Secrets, Service, label};
 
 use super::Error;
@@ -99,6 +99,12 @@ impl State {
     }
 
     /// The ingress's certificate and its key.
+    /// The run of macula that changes the platform just now.
+    pub async fn at_work(&self, host: &dyn Host) -> Option<Held> {
+        let said = host.read(&self.lock_file()).await.unwrap_or_default();
+        Held::parse(&said).filter(|held| held.pid.is_some_and(|pid| host.alive(pid)))
+    }
+
     pub fn tls_folder(&self) -> PathBuf {
         self.folder.join("tls")
     }

@@ -119,7 +119,8 @@ fn told(plan: &Plan, kept: usize) -> String {
     let services = steps().filter(|step| matches!(step.action, Action::RemoveContainer { .. }));
     let services: Vec<String> = words::unique(services.map(|step| step.group.clone()));
     let volumes = steps().filter_map(|step| match &step.action {
-        Action::RemoveVolume { name } => Some(name.clone()),
+        // volumes of rendered files are made anew
+        Action::RemoveVolume { name } if step.destructive => Some(name.clone()),
         _ => None,
     });
     let volumes: Vec<String> = volumes.collect();
@@ -252,7 +253,7 @@ mod tests {
             action,
             cause: Cause::Requested,
             after: Vec::new(),
-            destructive: false,
+            destructive: group == "db",
             needs_privilege: false,
         };
         let remove = |service: &str, at: usize| {
@@ -263,6 +264,7 @@ mod tests {
         stops and removes 2 services: db and web
         keeps the data (2 volumes)
         ");
+        plan.steps.push(step("web", Action::RemoveVolume { name: "macula-web-1-files-etc".into() }));
         plan.steps.push(step("db", Action::RemoveVolume { name: "macula-db-data".into() }));
         assert_snapshot!(told(&plan, 0), @r"
         stops and removes 2 services: db and web

@@ -119,8 +119,7 @@ async fn up_and_run(
     // from here on a signal is the command's
     context.finish();
     let Some((executable, arguments)) = args.command.split_first() else { return Ok(0) };
-    let mut command = Command::new(executable, arguments);
-    command.env = environment;
+    let command = Command::new(executable, arguments).settings(environment);
     let log = ci_log(&*context.host, &loaded.platform.name);
     // that of the run before would be taken for this one's
     let _ = context.host.remove(&log).await;

@@ -41,6 +41,7 @@ pub struct Args {
 const AGAIN: Duration = Duration::from_millis(300);
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    is_there(context, &args.command)?;
     let (loaded, choices) = context.load_for_up(&args.stacks, false)?;
     let name = match args.called {
         Some(name) => name,
@@ -71,10 +72,10 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     }
     context.finish();
     let Some((executable, arguments)) = args.command.split_first() else { return Ok(()) };
-    let mut command = Command::new(executable, arguments);
-    command.env = program.environment.clone();
-    command.env.extend(colors(context));
-    command.env.extend(more);
+    let mut settings = program.environment.clone();
+    settings.extend(colors(context));
+    settings.extend(more);
+    let command = Command::new(executable, arguments).settings(settings);
     let keep_route = async {
         loop {
             match &mut held {
@@ -95,6 +96,17 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     match code {
         0 => Ok(()),
         code => std::process::exit(code),
+    }
+}
+
+/// Before anything is brought up for it.
+pub fn is_there(context: &Context, command: &[String]) -> Result<(), CliError> {
+    match command.first() {
+        Some(program) if context.host.which(program).is_none() => {
+            Err(CliError::usage(format!("there is no program `{program}` on the PATH"))
+                .hint("check its spelling, or name it with its folder, as in ./bin/serve"))
+        }
+        _ => Ok(()),
     }
 }
 

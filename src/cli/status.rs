@@ -190,14 +190,16 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
             count => format!("the data is kept ({})", text::count(count, "volume")),
         };
         let head = vec![platform.name.clone(), "down".to_owned(), data];
-        let notes = match &platform.owner {
-            Some(owner) => vec![belongs(owner)],
-            None => vec![("start it:".to_owned(), Some(context.typed("macula up")))],
+        let notes = match (&platform.owner, &platform.at_work) {
+            (Some(owner), _) => vec![belongs(owner)],
+            (None, Some(command)) => vec![at_work(command)],
+            (None, None) => vec![("start it:".to_owned(), Some(context.typed("macula up")))],
         };
         return Screen { head, notes, ..Screen::default() };
     }
     let mut screen = Screen { head: head(status), ..Screen::default() };
     screen.notes.extend(platform.owner.as_deref().map(belongs));
+    screen.notes.extend(platform.at_work.as_deref().map(at_work));
     let mut out: Vec<(&str, &str)> = Vec::new();
     for service in &status.services {
         let quiet = match service.condition {
@@ -254,6 +256,11 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
 /// Whatever is typed here is not for this user to change.
 fn belongs(owner: &str) -> (String, Option<String>) {
     (format!("it belongs to {owner}: `up` and `down` of this user leave it alone"), None)
+}
+
+/// What stands below is on its way.
+fn at_work(command: &str) -> (String, Option<String>) {
+    (format!("{command} is at work on it"), None)
 }
 
 /// `macula · up 12m · 10 running, 1 failing · drift: none`

@@ -330,7 +330,10 @@ fn discovered(
     }
     let last = || request.project.clone().filter(|project| files.exists(project));
     let found = discover::compose_file(&request.cwd, files).or_else(last)?;
-    // a file that is named is a stack like any other
+    // a file that is named is a stack like any other, unless the file asks for both
+    if settings.discover == Some(true) {
+        return Some(found);
+    }
     let is_named = |path: PathBuf| path == found || Some(path.as_path()) == found.parent();
     let named = settings.stacks.iter().map(|(path, _)| path.clone());
     let given = request.stacks.iter().map(|path| files::join(&request.cwd, path));

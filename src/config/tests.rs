@@ -794,7 +794,8 @@ fn the_sample_file_takes_a_stack_that_lies_beside_it() {
     let files = MemoryFiles::default()
         .with("/home/dev/macula.yaml", init_file("macula", Some("compose.yaml")))
         .with("/home/dev/compose.yaml", "services: {shop: {image: s}}");
-    assert!(run(&request(), &files).unwrap().platform.service("shop").is_some());
+    let inside = Request { discover: true, ..request() };
+    assert!(run(&inside, &files).unwrap().platform.service("shop").is_some());
 }
 
 #[test]

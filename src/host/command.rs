@@ -9,6 +9,8 @@ pub struct Command {
     pub program: String,
     pub args: Vec<String>,
     pub env: BTreeMap<String, String>,
+    /// More of its environment, which holds what nobody else may read: never shown. Not with `privileged`.
+    pub settings: BTreeMap<String, String>,
     pub cwd: Option<PathBuf>,
     pub stdin: Option<Vec<u8>>,
     /// Needs root: run through `sudo -n` where we are not.
@@ -65,6 +67,12 @@ impl Command {
 
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.env.insert(name.into(), value.into());
+        self
+    }
+
+    /// Variables whose values are nobody's business: no message shows them.
+    pub fn settings(mut self, settings: BTreeMap<String, String>) -> Self {
+        self.settings = settings;
         self
     }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::redact::Redactor;
 use crate::app::Prepared;
-use crate::engine::Engine;
 use crate::model::{ContainerSpec, Service, label};
 use crate::plan::{Action, Cause, Step};
 
@@ -45,11 +45,12 @@ pub async fn changes(prepared: &Prepared) -> Vec<Change> {
         groups.entry(&step.group).or_default().push(step);
     }
     let mut all = Vec::new();
+    let hide = Redactor::new(prepared.survey.secrets.0.values().flat_map(|all| all.values().cloned()));
     for (name, steps) in groups {
         let kind = kind_of(&steps);
         let mut details = Vec::new();
         if kind == ChangeKind::Recreate {
-            details.extend(differences(prepared, &steps).await);
+            details.extend(differences(prepared, &steps, &hide).await);
         }
         details.extend(further(&steps, kind));
         all.push(Change { name: name.to_owned(), kind, details });
@@ -80,7 +81,7 @@ fn kind_of(steps: &[&Step]) -> ChangeKind {
 }
 
 /// Why a container is replaced, with values where they can be had.
-async fn differences(prepared: &Prepared, steps: &[&Step]) -> Vec<String> {
+async fn differences(prepared: &Prepared, steps: &[&Step], hide: &Redactor) -> Vec<String> {
     let mut details = Vec::new();
     for step in steps {
         let Action::CreateContainer { spec, .. } = &step.action else { continue };
@@ -93,7 +94,7 @@ async fn differences(prepared: &Prepared, steps: &[&Step]) -> Vec<String> {
         };
         for part in parts {
             let found = match part {
-                "environment" => environment(prepared, spec, &*prepared.survey.engine).await,
+                "environment" => environment(prepared, spec, hide).await,
                 "names" => names(prepared, spec),
                 _ => Vec::new(),
             };
@@ -107,20 +108,21 @@ async fn differences(prepared: &Prepared, steps: &[&Step]) -> Vec<String> {
 }
 
 /// Variables that differ. Values of secrets stay hidden.
-async fn environment(prepared: &Prepared, spec: &ContainerSpec, engine: &dyn Engine) -> Vec<String> {
-    let Ok(Some(old)) = engine.environment(&spec.name).await else { return Vec::new() };
+async fn environment(prepared: &Prepared, spec: &ContainerSpec, hide: &Redactor) -> Vec<String> {
+    let Ok(Some(old)) = prepared.survey.engine.environment(&spec.name).await else { return Vec::new() };
     let declared = prepared.survey.platform.services().find(|(_, service)| service.name == spec.service);
-    compared(&old, &spec.env, declared.map(|(_, service)| service))
+    compared(&old, &spec.env, declared.map(|(_, service)| service), hide)
 }
 
-fn compared(old: &[String], new: &[String], service: Option<&Service>) -> Vec<String> {
+/// A secret is hidden by its variable's name, by its value wherever that stands, and by its form: the password in a URL.
+fn compared(old: &[String], new: &[String], service: Option<&Service>, hide: &Redactor) -> Vec<String> {
     let map = |all: &[String]| -> BTreeMap<String, String> {
         all.iter().map(|line| line.split_once('=').unwrap_or((line, ""))).map(|(a, b)| (a.into(), b.into())).collect()
     };
     let (old, new) = (map(old), map(new));
     let shown = |name: &str, value: &str| match is_secret(name, service) {
         true => "(hidden)".to_owned(),
-        false => format!("\"{value}\""),
+        false => format!("\"{}\"", hide.text(value)),
     };
     let mut all = Vec::new();
     for (name, value) in &new {
@@ -164,7 +166,7 @@ fn further(steps: &[&Step], kind: ChangeKind) -> Vec<String> {
             Action::ObtainImage { pull: true, spec, .. } => all.push(format!("pull {}", spec.reference)),
             Action::ObtainImage { .. } => all.push("build its image".to_owned()),
             Action::CreateVolume { spec, .. } => all.push(format!("new volume {}", spec.name)),
-            Action::RemoveVolume { name } => all.push(format!("DATA LOST: volume {name}")),
+            Action::RemoveVolume { name } if step.destructive => all.push(format!("DATA LOST: volume {name}")),
             Action::Start { .. } | Action::RemoveContainer { .. } | Action::AwaitReady { .. }
                 if matches!(kind, ChangeKind::Start | ChangeKind::Remove | ChangeKind::Restart | ChangeKind::Await) =>
             {
@@ -190,12 +192,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_secret_inside_another_value_is_hidden() {
+        let hide = Redactor::new(["generated-one".to_owned()]);
+        let shown = |old: &str, new: &str| compared(&[old.to_owned()], &[new.to_owned()], None, &hide).join("\n");
+        assert_eq!(
+            shown("CACHE_URL=redis://shop:of-before@cache:6379/0", "CACHE_URL=redis://shop:of-now@cache:6379/1"),
+            "environment CACHE_URL: \"redis://shop:[hidden]@cache:6379/0\" -> \"redis://shop:[hidden]@cache:6379/1\""
+        );
+        assert_eq!(
+            shown("OPTIONS=", "OPTIONS=--pass generated-one"),
+            "environment OPTIONS: \"\" -> \"--pass [hidden]\""
+        );
+    }
+
+    #[test]
     fn variables_are_compared_and_secrets_hidden() {
         let lines = |all: &[&str]| all.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
         let old = lines(&["A=1", "PATH=/bin", "DB_PASSWORD=old", "SAME=x"]);
         let new = lines(&["A=2", "B=", "DB_PASSWORD=new", "SAME=x"]);
         assert_eq!(
-            compared(&old, &new, None),
+            compared(&old, &new, None, &Redactor::new([])),
             [
                 "environment A: \"1\" -> \"2\"",
                 "environment B: new, \"\"",

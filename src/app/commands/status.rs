@@ -58,6 +58,8 @@ pub struct PlatformStatus {
     pub volumes: usize,
     /// Whose it is, where that is another user or data folder.
     pub owner: Option<String>,
+    /// The command that changes it just now.
+    pub at_work: Option<String>,
     /// Seconds that its oldest service has run.
     pub up_seconds: Option<u64>,
 }
@@ -212,6 +214,8 @@ async fn look(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
     let context = Context::of(session, &survey).await?;
     let planned = Planned { incomplete: loaded.incomplete, ..Planned::default() };
     let mut status = status_of(&loaded.platform, &survey, &planned, dns, &context);
+    let held = session.state(&loaded.platform.name).at_work(session.host()).await;
+    status.platform.at_work = held.map(|held| held.to_string());
     status.reach = reach(session, &survey, !status.platform.down).await;
     ask(session, &survey, None, &mut status.cluster).await?;
     Ok(status)
@@ -311,6 +315,7 @@ pub(super) fn status_of(
                 .filter(|volume| ours(&volume.labels) && volume.holds_data())
                 .count(),
             owner: survey.foreign.clone(),
+            at_work: None,
             up_seconds: services.iter().filter(|row| row.condition.runs()).filter_map(|row| row.seconds).max(),
         },
         services,

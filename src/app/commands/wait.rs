@@ -15,7 +15,6 @@ use crate::app::{Error, Session};
 use crate::apply::log_tail;
 use crate::compile::{fully_qualified, own_address};
 use crate::config::Loaded;
-use crate::host::Held;
 use crate::model::{ContainerSpec, ContainerState, Health, ObservedContainer, Platform, Restart, label};
 use crate::pki::Authority;
 use crate::probe::{Answer, ask, is_asked};
@@ -185,9 +184,7 @@ fn stays(failing: &mut BTreeMap<String, Instant>, typed: &str) -> bool {
 
 /// Another command of ours changes the platform at this moment.
 async fn is_at_work(session: &Session, platform: &Platform) -> bool {
-    let host = session.host();
-    let said = host.read(&session.state(&platform.name).lock_file()).await.unwrap_or_default();
-    Held::parse(&said).is_some_and(|held| held.pid.is_some_and(|pid| host.alive(pid)))
+    session.state(&platform.name).at_work(session.host()).await.is_some()
 }
 
 async fn trust(session: &Session, platform: &Platform) -> Trust {

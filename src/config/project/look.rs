@@ -22,6 +22,8 @@ pub struct ProjectFile {
 /// What is collected while looking.
 #[derive(Default)]
 struct Found {
+    /// The Compose file of the folder itself.
+    project: Option<&'static str>,
     stacks: Vec<(String, String)>,
     add: Vec<(Server, String)>,
     cluster: Option<(String, u64, u64)>,
@@ -67,7 +69,7 @@ impl Folder<'_> {
 
     fn compose(&self, found: &mut Found) {
         let Some(name) = compose::FILE_NAMES.into_iter().find(|name| self.has(name)) else { return };
-        found.stacks.push((format!("./{name}"), name.to_owned()));
+        found.project = Some(name);
         found.taken.push(format!("{name}: a stack"));
     }
 
@@ -91,7 +93,7 @@ impl Folder<'_> {
         for file in files {
             let path = plain(&beside.join(file));
             let shown = path.display().to_string();
-            if found.stacks.iter().any(|(_, known)| *known == shown) {
+            if found.project == Some(shown.as_str()) || found.stacks.iter().any(|(_, known)| *known == shown) {
                 continue;
             }
             if self.has(&shown) {
@@ -237,6 +239,11 @@ impl Found {
 
     fn file(self) -> ProjectFile {
         let mut text = "# Written by `macula init`. Every key is optional: docs/reference/macula-yaml.md.\n".to_owned();
+        if let Some(project) = self.project {
+            text.push_str(&format!(
+                "\n# {project} comes up with the platform, and its HTTP ports get names.\ndiscover: true\n"
+            ));
+        }
         if !self.stacks.is_empty() {
             text.push_str("\n# Compose files that come up with the platform.\nstacks:\n");
             text.extend(self.stacks.iter().map(|(path, _)| format!("  - {path}\n")));
@@ -374,9 +381,11 @@ mod tests {
         insta::assert_snapshot!(text, @"
         # Written by `macula init`. Every key is optional: docs/reference/macula-yaml.md.
 
+        # compose.yaml comes up with the platform, and its HTTP ports get names.
+        discover: true
+
         # Compose files that come up with the platform.
         stacks:
-          - ./compose.yaml
           - ./.devcontainer/extra.yaml
 
         # Stacks of the catalog.

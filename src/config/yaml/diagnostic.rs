@@ -51,6 +51,15 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// What a file says is quoted in messages, and never tells a terminal what to do.
+fn plain(text: String) -> String {
+    let steers = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
+    match text.contains(steers) {
+        true => text.chars().map(|c| if steers(c) { c.escape_default().to_string() } else { c.to_string() }).collect(),
+        false => text,
+    }
+}
+
 /// Everything that is wrong, in the order of files and lines. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(pub Vec<Diagnostic>);
@@ -126,6 +135,7 @@ impl Report {
 
     fn diagnostic(&self, span: Span, message: String, help: Option<String>) -> Diagnostic {
         let shown = shown(&self.cwd, &self.files, span);
+        let (message, help) = (plain(message), help.map(plain));
         Diagnostic { file: shown, line: span.line, column: span.column, message, help, source: self.line(span) }
     }
 

@@ -227,10 +227,21 @@ pub(super) fn pull_error(operation: &str, reference: &str, error: Error) -> Engi
     EngineError::Image { operation: operation.to_owned(), source: image_error(reference, message) }
 }
 
+/// Without the web page that an engine quotes when something else than a registry answered: a proxy, a sign-in, the
+/// server of another name.
+fn without_page(message: &str) -> String {
+    let page = ["\"<", "\"\\n<", "\"\\ufeff<"].iter().filter_map(|start| message.find(start)).min();
+    match page.and_then(|at| message.get(..at)) {
+        Some(before) => format!("{} (a web page answered, not a registry)", before.trim_end_matches([' ', ':'])),
+        None => message.to_owned(),
+    }
+}
+
 /// Sorts the registry's trouble by its words. The order matters: a rate limit also says "denied",
 /// a network without a way out also says "not found".
 pub(super) fn image_error(reference: &str, message: &str) -> ImageError {
     let reference = reference.to_owned();
+    let message = &without_page(message);
     let text = message.to_lowercase();
     let says = |words: &[&str]| words.iter().any(|words| text.contains(words));
     let message = message.to_owned();
@@ -311,6 +322,7 @@ pub(super) fn image_error(reference: &str, message: &str) -> ImageError {
         "no such image",
         "image not known",
         "404 not found",
+        "error parsing http 404 ",
         "not found",
         "does not exist",
     ]) {

@@ -178,6 +178,7 @@ fn the_troubles_with_an_image_are_told_apart() {
         "failed to resolve reference \"docker.io/library/nginx:nope\": docker.io/library/nginx:nope: not found",
         "initializing source docker://quay.io/x/y:z: reading manifest z in quay.io/x/y: name unknown: repository not found",
         "repository 127.0.0.1:5001/x not found: name unknown: repository name not known to registry",
+        "error parsing HTTP 404 response body: invalid character '<' looking for beginning of value: \"<!doctype html>\\n<html>",
         // gone or private
         "pull access denied for minio/minio, repository does not exist or may require 'docker login': denied: requested access to the resource is denied",
         "failed to resolve reference \"docker.io/minio/mc:latest\": pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed",
@@ -236,6 +237,7 @@ fn the_troubles_with_an_image_are_told_apart() {
         })
         .collect();
     insta::assert_snapshot!(told.join("\n"), @r#"
+    NotFound     x:1 does not exist in its registry (gone, or never there)
     NotFound     x:1 does not exist in its registry (gone, or never there)
     NotFound     x:1 does not exist in its registry (gone, or never there)
     NotFound     x:1 does not exist in its registry (gone, or never there)

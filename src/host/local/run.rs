@@ -53,7 +53,7 @@ impl LocalHost {
             ready
         } else {
             let mut ready = tokio::process::Command::new(program);
-            ready.env_clear().envs(&self.environment).env("PATH", path).envs(&command.env);
+            ready.env_clear().envs(&self.environment).env("PATH", path).envs(&command.env).envs(&command.settings);
             ready
         };
         ready.args(&command.args);
