@@ -351,7 +351,7 @@ function detail(place, name) {
     if (closed) return
     put(inside, answer, () => {
       if (!answer || answer.error) return answer ? trouble(answer.error) : el('p', { class: 'soft' }, 'It has no container.')
-      const names = list => list.length ? el('div', { class: 'needs' }, list.map(one => el('span', {}, service(one.name), ' ', badge(one.running ? 'good' : 'bad', one.running ? 'runs' : 'does not run')))) : el('span', { class: 'soft' }, 'nothing')
+      const names = list => list.length ? el('div', { class: 'needs' }, list.map(one => el('span', {}, service(one.name), ' ', badge(one.state === 'down' ? 'bad' : 'good', { running: 'runs', done: 'done' }[one.state] || 'does not run')))) : el('span', { class: 'soft' }, 'nothing')
       return el('div', { class: 'card' }, el('dl', {},
         el('dt', {}, 'Needs'), el('dd', {}, names(answer.needs)), el('dt', {}, 'Needed by'), el('dd', {}, names(answer.needed_by)),
         answer.containers.map(one => [el('dt', {}, 'Container'), el('dd', {}, el('code', {}, one.name), copy(one.name), ' ', one.id, ' ', Object.values(one.addresses).join(', '),
