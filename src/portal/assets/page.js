@@ -326,7 +326,7 @@ function others(status) {
   const programs = (state.programs || []).filter(program => !domain || program.host.endsWith('.' + domain))
   if (programs.length) parts.push(simple('Programs on this machine', ['Name', 'Port'], programs.map(program => [link('https://' + program.host), String(program.port)])))
   const cluster = status && status.cluster
-  if (cluster && cluster.name) {
+  if (cluster && cluster.nodes.length) {
     parts.push(simple('Cluster ' + cluster.name, ['Node', 'State', 'Version', 'Address'], cluster.nodes.map(node =>
       [node.name, node.ready === false ? badge('bad', node.reason || 'not ready') : badge(node.state === 'running' ? 'good' : 'idle', node.state), node.version || '', node.address || ''])))
     if (cluster.problems.length) parts.push(cluster.problems.map(line => el('p', { class: 'why' }, line)))
