@@ -4,6 +4,7 @@ use crate::app::{self, Error, Page, ResolverFiles, Session, closed_pages, pages}
 use crate::host::{Command, Unmet, until};
 use crate::model::{PlatformName, macula};
 use crate::portal;
+use crate::words;
 
 use super::context::{Context, StackOptions};
 use super::error::{CliError, ErrorKind};
@@ -16,7 +17,7 @@ use super::ui::table::{Cell, Fit, Table};
 /// the platform's own page, and lets this browser start and stop services there. Without a name it lists the pages.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Service, or the first part of its host name
+    /// Service, or a host name or URL of its page
     #[arg(value_name = "SERVICE")]
     service: Option<String>,
     /// Print the address instead of opening it
@@ -42,16 +43,18 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         let session = context.session("open").await;
         return list(context, &pages, &closed_pages(&session, &loaded).await);
     };
-    if wanted == HOME && find(&pages, HOME).is_none() {
+    let label = loaded.platform.label_of_host(&wanted);
+    if [HOME, loaded.platform.domain.as_str()].contains(&label) && find(&pages, label).is_none() {
         return home(context, &session, &loaded.platform.name, args.print).await;
     }
-    let Some(page) = find(&pages, &wanted) else {
+    let of_host = || loaded.platform.service_of_host(&wanted).and_then(|service| find(&pages, &service.name));
+    let Some(page) = find(&pages, &wanted).or_else(of_host) else {
         let named = |page: &Page| page.hosts.iter().cloned().chain([page.service.clone()]).collect::<Vec<_>>();
         let known = pages.iter().filter(|page| !page.urls.is_empty()).flat_map(named);
-        let known = known.chain([HOME.to_owned()]).collect();
-        return Err(Error::UnknownService { names: vec![wanted], known }.into());
+        let known = words::unique(known.chain([HOME.to_owned()]));
+        return Err(Error::UnknownService { names: vec![wanted.clone()], known }.into());
     };
-    let Some(url) = page.urls.iter().find(|url| url.contains(&format!("://{wanted}."))).or(page.urls.first()) else {
+    let Some(url) = page.urls.iter().find(|url| url.contains(&format!("://{label}."))).or(page.urls.first()) else {
         return Err(CliError::usage(format!("{} has no page", page.service))
             .hint("its addresses, where it has some, are in the list of services")
             .suggest(macula("open").why("to list the pages"))
