@@ -77,7 +77,8 @@ impl From<Error> for CliError {
             }
             Error::UnknownService { names, known } => {
                 let new = Self::usage(format!("no service is called {}", names.join(", ")));
-                let near: Vec<String> = names.iter().flat_map(|name| near(name, &known)).take(NEAR).collect();
+                let near = words::unique(names.iter().flat_map(|name| near(name, &known)));
+                let near: Vec<String> = near.into_iter().take(NEAR).collect();
                 match near.as_slice() {
                     [] => new.hint(format!("there are {}", text::some(&known, NEAR))).suggest(macula("status --all")),
                     [one] => new.hint(format!("did you mean {one}?")),

@@ -6,7 +6,7 @@ use super::ui::table::{Cell, Fit, Table};
 
 /// List all platforms of this user
 ///
-/// Shows each platform with its state, its domain, the address of its services and the folder from which it was
+/// Shows each platform with its state, its domain, the address of its ingress, and the folder from which it was
 /// started last. `macula down --gone` takes down those whose folder no longer exists.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
@@ -20,8 +20,7 @@ pub async fn run(context: &Context, _: Args) -> Result<(), CliError> {
     if rows.is_empty() {
         return context.print("no platform has been started yet; `macula up` starts one\n");
     }
-    let columns: [(&str, Fit); 5] =
-        ["NAME", "STATE", "CONTAINERS", "DOMAIN", "ADDRESS"].map(|title| (title, Fit::Whole));
+    let columns: [(&str, Fit); 5] = ["NAME", "STATE", "SERVICES", "DOMAIN", "ADDRESS"].map(|title| (title, Fit::Whole));
     let mut table = Table::new(columns.into_iter().chain([("FOLDER", Fit::Shrink)]).collect::<Vec<_>>());
     for row in &rows {
         let folder = row.folder.as_ref().map(|folder| folder.display().to_string()).unwrap_or_default();
@@ -29,7 +28,7 @@ pub async fn run(context: &Context, _: Args) -> Result<(), CliError> {
         table.row(vec![
             Cell::from(row.name.as_str()),
             Cell::state(row.state.word()),
-            Cell::from(&format!("{}/{}", row.running, row.containers)),
+            Cell::from(&format!("{}/{}", row.running, row.services)),
             Cell::from(&row.domain),
             Cell::from(row.address.as_deref().unwrap_or("-")),
             Cell::from(&folder),

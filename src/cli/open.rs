@@ -1,9 +1,12 @@
+use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::app::{self, Error, Page, ResolverFiles, Session, closed_pages, pages};
+use crate::app::{self, Condition, Error, Page, ResolverFiles, Session, closed_pages, pages};
+use crate::config::Loaded;
 use crate::host::{Command, Unmet, until};
 use crate::model::{PlatformName, macula};
 use crate::portal;
+use crate::words;
 
 use super::context::{Context, StackOptions};
 use super::error::{CliError, ErrorKind};
@@ -16,7 +19,7 @@ use super::ui::table::{Cell, Fit, Table};
 /// the platform's own page, and lets this browser start and stop services there. Without a name it lists the pages.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Service, or the first part of its host name
+    /// Service, or a host name or URL of its page
     #[arg(value_name = "SERVICE")]
     service: Option<String>,
     /// Print the address instead of opening it
@@ -30,38 +33,40 @@ pub struct Args {
 const HOME: &str = "home";
 /// For the page of a process that was just started.
 const SOON: Duration = Duration::from_secs(5);
-/// For the ingress of this machine to accept a connection.
+/// For the ingress of this machine to accept a connection, and for a name to be found.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let loaded = context.load(&args.stacks)?;
-    // the files know where the pages are, and no engine has to be asked
+    // the files know where the pages are; an engine knows only which of them are left out
     let session = context.session_without_engine("open");
     let (pages, ingress) = pages(&session, &loaded).await?;
     let Some(wanted) = args.service else {
         let session = context.session("open").await;
         return list(context, &pages, &closed_pages(&session, &loaded).await);
     };
-    if wanted == HOME && find(&pages, HOME).is_none() {
+    let label = loaded.platform.label_of_host(&wanted);
+    if [HOME, loaded.platform.domain.as_str()].contains(&label) && find(&pages, label).is_none() {
         return home(context, &session, &loaded.platform.name, args.print).await;
     }
-    let Some(page) = find(&pages, &wanted) else {
+    let of_host = || loaded.platform.service_of_host(&wanted).and_then(|service| find(&pages, &service.name));
+    let Some(page) = find(&pages, &wanted).or_else(of_host) else {
         let named = |page: &Page| page.hosts.iter().cloned().chain([page.service.clone()]).collect::<Vec<_>>();
         let known = pages.iter().filter(|page| !page.urls.is_empty()).flat_map(named);
-        let known = known.chain([HOME.to_owned()]).collect();
-        return Err(Error::UnknownService { names: vec![wanted], known }.into());
+        let known = words::unique(known.chain([HOME.to_owned()]));
+        return Err(Error::UnknownService { names: vec![wanted.clone()], known }.into());
     };
-    let Some(url) = page.urls.iter().find(|url| url.contains(&format!("://{wanted}."))).or(page.urls.first()) else {
+    let Some(url) = page.urls.iter().find(|url| url.contains(&format!("://{label}."))).or(page.urls.first()) else {
         return Err(CliError::usage(format!("{} has no page", page.service))
             .hint("its addresses, where it has some, are in the list of services")
             .suggest(macula("open").why("to list the pages"))
             .suggest(macula("status").arg(&page.service)));
     };
-    let opener = opener(context);
+    left_out(context, &loaded, &page.service).await?;
     if context.json() {
         return context.print_json(&serde_json::json!({"service": page.service, "url": url}));
     }
-    if args.print || context.host.which(opener).is_none() {
+    if args.print || context.host.which(opener(context)).is_none() {
         return context.print(&format!("{url}\n"));
     }
     if context.host.connect(ingress, PATIENCE).await.is_err() {
@@ -69,8 +74,23 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         let error = CliError::not_healthy(format!("{wanted}{what} cannot be opened: {} is down", loaded.platform.name));
         return Err(error.suggest(macula("up").arg(&page.service)));
     }
-    context.host.run(&Command::new(opener, [url.as_str()])).await?;
-    Ok(())
+    in_browser(context, &page.service, url).await
+}
+
+/// An error where a service was left out of the last `up`: its page is not there.
+async fn left_out(context: &Context, loaded: &Loaded, service: &str) -> Result<(), CliError> {
+    let session = context.session("open").await;
+    if !closed_pages(&session, loaded).await.iter().any(|closed| closed == service) {
+        return Ok(());
+    }
+    let rows = app::status(&session, loaded).await.map(|status| status.services).unwrap_or_default();
+    let row = rows.into_iter().find(|row| row.name == service && row.condition == Condition::LeftOut);
+    Err(match row.and_then(|row| row.reason) {
+        Some(reason) => CliError::not_healthy(format!("{service} is left out, so that it has no page: {reason}"))
+            .suggest(macula("up").arg(service).why("to try its image again")),
+        None => CliError::not_healthy(format!("{service} was not started, so that it has no page"))
+            .suggest(macula("up").arg(service)),
+    })
 }
 
 fn opener(context: &Context) -> &'static str {
@@ -90,15 +110,39 @@ async fn home(context: &Context, session: &Session, platform: &PlatformName, pri
         Unmet::Cancelled => Error::Cancelled.into(),
     })?;
     let url = opened.url(platform.as_str());
-    let opener = opener(context);
     if context.json() {
         return context.print_json(&serde_json::json!({"service": HOME, "url": url}));
     }
-    if print || context.host.which(opener).is_none() {
+    if print || context.host.which(opener(context)).is_none() {
         return context.print(&format!("{url}\n"));
     }
-    context.host.run(&Command::new(opener, [url.as_str()])).await?;
-    Ok(())
+    in_browser(context, HOME, &url).await
+}
+
+/// What the opener says of the browsers that it did not find helps nobody; the address does.
+async fn in_browser(context: &Context, service: &str, url: &str) -> Result<(), CliError> {
+    if context.host.run(&Command::new(opener(context), [url])).await.is_ok() {
+        return Ok(());
+    }
+    let error = CliError::unexpected("no browser could be opened")
+        .hint(format!("open this address yourself: {url}"))
+        .suggest(macula("open --print").arg(service).why("to print the address only"));
+    Err(if resolves(context, url).await {
+        error
+    } else {
+        error.suggest(macula("dns install").why("so that this machine finds the name"))
+    })
+}
+
+/// Whether this machine finds the name in a URL; one that is not answered for at once counts as found.
+async fn resolves(context: &Context, url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = rest.split(['/', ':', '?', '#']).next().unwrap_or(rest);
+    if host.parse::<IpAddr>().is_ok() {
+        return true;
+    }
+    let asked = tokio::time::timeout(PATIENCE, context.host.resolve(host)).await;
+    asked.is_err() || asked.is_ok_and(|found| found.is_ok_and(|found| !found.is_empty()))
 }
 
 /// By the service's name first, then by a name of a page.

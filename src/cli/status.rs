@@ -268,7 +268,7 @@ fn head(status: &Status) -> Vec<String> {
     let count = |wanted: &dyn Fn(Condition) -> bool| status.services.iter().filter(|row| wanted(row.condition)).count();
     let runs = |row: &&ServiceStatus| match row.condition {
         Condition::Unclaimed => row.state == "running",
-        condition => condition.runs() && !condition.is_problem(),
+        condition => condition.runs_well(),
     };
     let mut counts = vec![format!("{} running", status.services.iter().filter(runs).count())];
     let mut add = |number: usize, word: &str| {

@@ -296,10 +296,13 @@ fn notices(loaded: &Loaded, result: &UpResult, no_dns: bool) -> Vec<Notice> {
     all
 }
 
-/// Two or three things to do now.
+/// Some things to do now: the platform's own page shows all the others.
 fn next(entries: &[Entry]) -> Vec<String> {
-    let page = entries.iter().filter(|entry| entry.url.is_some()).min_by_key(|entry| !entry.own);
-    let mut all: Vec<String> = page.map(|entry| format!("macula open {}", entry.name)).into_iter().collect();
+    // of built-in services what has a page and no address of its own is there for people, not for programs
+    let pages = entries.iter().filter(|entry| entry.url.is_some() && (entry.own || entry.address.is_none()));
+    let page = pages.min_by_key(|entry| !entry.own).filter(|entry| entry.name != "home");
+    let mut all = vec!["macula open home".to_owned()];
+    all.extend(page.map(|entry| format!("macula open {}", entry.name)));
     all.push("macula logs -f".into());
     all.push(r#"eval "$(macula env --format shell)""#.into());
     all
@@ -499,4 +502,26 @@ fn spans(timings: &[Timing]) -> Vec<Span> {
             critical: critical.contains(&at),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_comes_first_and_then_what_is_made_for_people() {
+        let entry = |name: &str, address: Option<&str>, own: bool| Entry {
+            name: name.to_owned(),
+            url: Some(format!("https://{name}.macula.local")),
+            address: address.map(str::to_owned),
+            command: None,
+            own,
+        };
+        let server = entry("powerdns", Some("127.0.0.8:53"), false);
+        let (draw, shop) = (entry("draw", None, false), entry("shop", Some("127.0.0.1:80"), true));
+        let first = |entries: &[Entry]| next(entries).into_iter().take(2).collect::<Vec<_>>();
+        assert_eq!(first(std::slice::from_ref(&server)), ["macula open home", "macula logs -f"]);
+        assert_eq!(first(&[server.clone(), draw.clone()]), ["macula open home", "macula open draw"]);
+        assert_eq!(first(&[server, draw, shop]), ["macula open home", "macula open shop"]);
+    }
 }

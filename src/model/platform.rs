@@ -43,9 +43,15 @@ impl Platform {
         self.services().find(|(_, service)| service.name == name)
     }
 
-    /// The service behind a host name, with or without the platform's domain.
-    pub fn service_of_host(&self, host: &str) -> Option<&Service> {
-        let label = host.strip_suffix(&self.domain).and_then(|label| label.strip_suffix('.')).unwrap_or(host);
+    /// A host name, or the one in a URL, without the platform's domain.
+    pub fn label_of_host<'a>(&self, typed: &'a str) -> &'a str {
+        let host = host_of(typed);
+        host.strip_suffix(self.domain.as_str()).and_then(|label| label.strip_suffix('.')).unwrap_or(host)
+    }
+
+    /// The service behind a host name, with or without the platform's domain, or behind a URL.
+    pub fn service_of_host(&self, typed: &str) -> Option<&Service> {
+        let (host, label) = (host_of(typed), self.label_of_host(typed));
         let named =
             |service: &&Service| service.extension.ingress.iter().any(|rule| rule.host == label || rule.host == host);
         self.services().map(|(_, service)| service).find(named)
@@ -60,6 +66,12 @@ impl Platform {
     pub fn cluster_name(&self) -> String {
         self.cluster.name.clone().unwrap_or_else(|| self.name.cluster())
     }
+}
+
+/// The host of a URL; anything else is taken as it is.
+fn host_of(typed: &str) -> &str {
+    let Some((_, rest)) = typed.split_once("://") else { return typed };
+    rest.split(['/', '?', '#', ':']).next().unwrap_or(rest)
 }
 
 /// One Compose file, resolved: interpolated, extended, included, with profiles applied.
@@ -243,5 +255,18 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self { healthy: Duration::from_secs(120), image: Duration::from_secs(30 * 60) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_stands_for_its_host() {
+        for url in ["https://web.macula.local", "http://web.macula.local:8080/a?b#c", "web.macula.local"] {
+            assert_eq!(host_of(url), "web.macula.local", "{url}");
+        }
+        assert_eq!((host_of("web"), host_of("web:80"), host_of("https://")), ("web", "web:80", ""));
     }
 }

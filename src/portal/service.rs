@@ -64,7 +64,7 @@ fn detail(all: &[ObservedContainer], service: &str) -> Value {
     let names = |mut names: Vec<&str>| {
         names.sort_unstable();
         names.dedup();
-        names.into_iter().map(|name| json!({"name": name, "running": runs(all, name)})).collect::<Vec<_>>()
+        names.into_iter().map(|name| json!({"name": name, "state": state(all, name)})).collect::<Vec<_>>()
     };
     let users = all.iter().filter(|found| needs(found).any(|name| name == service));
     let containers = own.iter().map(|found| {
@@ -88,9 +88,19 @@ fn detail(all: &[ObservedContainer], service: &str) -> Value {
     })
 }
 
-fn runs(all: &[ObservedContainer], service: &str) -> bool {
-    let mut own = all.iter().filter(|found| found.label(label::SERVICE) == Some(service));
-    own.any(|found| found.state == ContainerState::Running)
+/// Whether a service runs; a job that has done its work is not one that failed.
+fn state(all: &[ObservedContainer], service: &str) -> &'static str {
+    let own: Vec<_> = all.iter().filter(|found| found.label(label::SERVICE) == Some(service)).collect();
+    let done = |found: &&ObservedContainer| {
+        let job = found.label(label::ONE_SHOT) == Some("true");
+        job && found.state == ContainerState::Exited && found.exit_code == Some(0)
+    };
+    match own.as_slice() {
+        own if own.iter().any(|found| found.state == ContainerState::Running) => "running",
+        [] => "down",
+        own if own.iter().all(done) => "done",
+        _ => "down",
+    }
 }
 
 #[cfg(test)]
@@ -115,10 +125,23 @@ mod tests {
             found("cart", "db,shop", ContainerState::Running),
         ];
         let shop = detail(&all, "shop");
-        assert_eq!(shop["needs"], json!([{"name": "db", "running": false}]));
-        assert_eq!(shop["needed_by"], json!([{"name": "cart", "running": true}]));
+        assert_eq!(shop["needs"], json!([{"name": "db", "state": "down"}]));
+        assert_eq!(shop["needed_by"], json!([{"name": "cart", "state": "running"}]));
         assert_eq!(detail(&all, "db")["needs"], json!([]));
         assert_eq!(detail(&all, "other"), Value::Null);
         assert_eq!(pair_of("A=b=c"), ("A", "b=c"));
+    }
+
+    #[test]
+    fn a_job_that_has_ended_well_is_done() {
+        let job = |exit_code| {
+            let mut job = found("init", "", ContainerState::Exited);
+            job.labels.insert(label::ONE_SHOT.to_owned(), "true".to_owned());
+            [ObservedContainer { exit_code: Some(exit_code), ..job }]
+        };
+        assert_eq!((state(&job(0), "init"), state(&job(1), "init")), ("done", "down"));
+        let server = ObservedContainer { exit_code: Some(0), ..found("web", "", ContainerState::Exited) };
+        assert_eq!(state(&[server], "web"), "down", "one that is to go on running");
+        assert_eq!(state(&[], "web"), "down");
     }
 }

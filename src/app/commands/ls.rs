@@ -7,17 +7,21 @@ use serde::Serialize;
 
 use crate::app::resolver::ResolverFiles;
 use crate::app::{Error, Session};
+use crate::compile::{Block, loopback_address};
 use crate::model::{ContainerState, PlatformName, label};
+
+use super::status::count_services;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlatformRow {
     pub name: PlatformName,
     pub state: PlatformState,
-    /// Containers that run.
+    /// Services that run, as `status` counts them.
     pub running: usize,
-    pub containers: usize,
+    /// Services that are to run: a job that has done its work is none of them.
+    pub services: usize,
     pub domain: String,
-    /// Where its services answer; none before the first `up`.
+    /// Where all of its names lead, the ingress's; none before the first `up`.
     pub address: Option<String>,
     /// From which it was brought up last.
     pub folder: Option<PathBuf>,
@@ -58,22 +62,25 @@ pub async fn list_platforms(session: &Session) -> Result<Vec<PlatformRow>, Error
         let state = session.state(&name);
         let choices = state.choices(host).await.unwrap_or_default();
         let ours = || containers.iter().filter(|found| found.label(label::PLATFORM) == Some(name.as_str()));
-        let running = ours().filter(|found| found.state == ContainerState::Running).count();
+        let runs = ours().any(|found| found.state == ContainerState::Running);
+        let stopped = state.stopped(host).await.unwrap_or_default();
+        let (running, services) = count_services(ours(), stopped);
         let domain = zones.iter().find(|(platform, _)| *platform == name).map(|(_, entry)| entry.zone.apex.clone());
         let gone = match &choices.folder {
             Some(folder) => !host.exists(folder).await,
             None => false,
         };
+        let address = state.kept_block(host).await.and_then(Block::new).map(|block| loopback_address(block, None));
         rows.push(PlatformRow {
-            state: match (ours().count(), running) {
-                (0, _) => PlatformState::Down,
-                (_, 0) => PlatformState::Stopped,
-                _ => PlatformState::Running,
+            state: match (ours().next(), runs) {
+                (None, _) => PlatformState::Down,
+                (Some(_), false) => PlatformState::Stopped,
+                (Some(_), true) => PlatformState::Running,
             },
             running,
-            containers: ours().count(),
+            services,
             domain: domain.unwrap_or_else(|| name.domain()),
-            address: state.kept_block(host).await.map(|block| block.to_string()),
+            address: address.map(|address| address.to_string()),
             folder: choices.folder,
             gone,
             name,

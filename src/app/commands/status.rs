@@ -137,6 +137,11 @@ impl Condition {
     pub fn runs(self) -> bool {
         matches!(self, Self::Healthy | Self::Running | Self::Starting | Self::Unhealthy)
     }
+
+    /// What is counted as running, wherever services are counted.
+    pub fn runs_well(self) -> bool {
+        self.runs() && !self.is_problem()
+    }
 }
 
 /// What the containers of a service use at this moment, all of them together.
@@ -161,11 +166,16 @@ pub async fn status_at_a_glance(session: &Session, loaded: &Loaded) -> Result<Ve
     let seen = observe::ours_at_a_glance(&*engine, &loaded.platform.name).await?;
     let stopped = session.state(&loaded.platform.name).stopped(session.host()).await?;
     let context = Context { now: session.host().now(), stopped };
-    let ours = seen.containers.iter().filter(|found| found.label(label::SERVICE).is_some());
+    Ok(by_containers(seen.containers.iter(), &context))
+}
+
+/// A row for each service that has containers, from what the engine says of these alone.
+fn by_containers<'a>(containers: impl Iterator<Item = &'a ObservedContainer>, context: &Context) -> Vec<ServiceStatus> {
+    let ours = containers.filter(|found| found.label(label::SERVICE).is_some());
     let mut rows: Vec<ServiceStatus> = Vec::new();
     for found in ours.filter(|found| found.label(label::RELAY).is_none()) {
         let row =
-            ServiceStatus { condition: by_labels(found, &context), reason: None, ..orphan(found, &context, &|_| true) };
+            ServiceStatus { condition: by_labels(found, context), reason: None, ..orphan(found, context, &|_| true) };
         // of several containers the one in the worst condition speaks for all
         match rows.iter_mut().find(|other| other.name == row.name) {
             Some(other) if row.condition < other.condition => *other = row,
@@ -173,7 +183,19 @@ pub async fn status_at_a_glance(session: &Session, loaded: &Loaded) -> Result<Ve
             None => rows.push(row),
         }
     }
-    Ok(rows)
+    rows
+}
+
+/// How many services run, and how many have a container and are to run: a job that is done is not missing.
+/// `stopped`: those that the user has stopped.
+pub(super) fn count_services<'a>(
+    containers: impl Iterator<Item = &'a ObservedContainer>,
+    stopped: BTreeSet<String>,
+) -> (usize, usize) {
+    // ages are of no interest here
+    let rows = by_containers(containers, &Context { now: 0, stopped });
+    let of = |wanted: &dyn Fn(Condition) -> bool| rows.iter().filter(|row| wanted(row.condition)).count();
+    (of(&Condition::runs_well), of(&|condition| condition != Condition::Finished))
 }
 
 /// Least time between the two readings of a counter.
@@ -634,4 +656,29 @@ fn addresses(survey: &Survey, service: &Service) -> Vec<String> {
     all.sort();
     all.dedup();
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_ended_as_it_should_is_not_counted_as_missing() {
+        let found = |service: &str, state, exit_code, job: bool| ObservedContainer {
+            name: format!("macula-{service}-1"),
+            state,
+            exit_code,
+            labels: [(label::SERVICE, service), (label::ONE_SHOT, if job { "true" } else { "false" })]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+            ..ObservedContainer::default()
+        };
+        let all = [
+            found("web", ContainerState::Running, None, false),
+            found("db", ContainerState::Exited, Some(0), false),
+            found("init", ContainerState::Exited, Some(0), true),
+            found("broken", ContainerState::Exited, Some(1), true),
+        ];
+        assert_eq!(count_services(all.iter(), BTreeSet::from(["db".to_owned()])), (1, 3));
+    }
 }

@@ -87,6 +87,8 @@ const MOODS = {
   left_out: ['idle', 'left out'], unclaimed: ['idle', 'in no stack'],
 }
 const mood = row => MOODS[row.condition] || ['idle', row.condition]
+// as `macula status` and `macula ls` count: a job that is done does not run
+const isUp = row => row.condition === 'unclaimed' ? row.state === 'running' : ['healthy', 'running', 'starting'].includes(row.condition)
 const ORDER = { bad: 0, busy: 1, good: 2, idle: 3 }
 
 // An error of a command, with what to type.
@@ -276,13 +278,14 @@ function overview(place) {
 
 function summary(facts, notes, status) {
   const count = wanted => status.services.filter(row => mood(row)[0] === wanted).length
-  const signature = [{ ...status.platform, up_seconds: minutes(status.platform.up_seconds) }, count('good'), count('bad'), count('busy'), status.dns, state.folder, allowed, status.changes, status.drift]
+  const running = status.services.filter(isUp).length
+  const signature = [{ ...status.platform, up_seconds: minutes(status.platform.up_seconds) }, running, count('bad'), count('busy'), status.dns, state.folder, allowed, status.changes, status.drift]
   put(facts, signature, () => {
     const fact = (title, value) => value ? el('span', {}, title + ' ', el('b', {}, value)) : null
     const dns = status.dns.off ? 'off' : status.dns.healthy ? (status.dns.installed ? 'names work' : 'not installed on this machine') : 'not answering'
     return [
       fact('Domain', status.platform.domain), fact('Up', minutes(status.platform.up_seconds)),
-      fact('Running', String(count('good'))), fact('Failing', count('bad') ? String(count('bad')) : ''), fact('Starting', count('busy') ? String(count('busy')) : ''),
+      fact('Running', String(running)), fact('Failing', count('bad') ? String(count('bad')) : ''), fact('of them starting', count('busy') ? String(count('busy')) : ''),
       fact('DNS', dns), fact('Folder', state.folder || ''),
     ]
   })
@@ -323,14 +326,14 @@ function others(status) {
   const programs = (state.programs || []).filter(program => !domain || program.host.endsWith('.' + domain))
   if (programs.length) parts.push(simple('Programs on this machine', ['Name', 'Port'], programs.map(program => [link('https://' + program.host), String(program.port)])))
   const cluster = status && status.cluster
-  if (cluster && cluster.name) {
+  if (cluster && cluster.nodes.length) {
     parts.push(simple('Cluster ' + cluster.name, ['Node', 'State', 'Version', 'Address'], cluster.nodes.map(node =>
       [node.name, node.ready === false ? badge('bad', node.reason || 'not ready') : badge(node.state === 'running' ? 'good' : 'idle', node.state), node.version || '', node.address || ''])))
     if (cluster.problems.length) parts.push(cluster.problems.map(line => el('p', { class: 'why' }, line)))
   } else if (cluster && cluster.reason) parts.push(el('p', { class: 'soft' }, 'No Kubernetes cluster: ' + cluster.reason))
-  if (state.platforms && state.platforms.length) parts.push(simple('Platforms of this user', ['Name', 'State', 'Containers', 'Domain', 'Folder'], state.platforms.map(row =>
+  if (state.platforms && state.platforms.length) parts.push(simple('Platforms of this user', ['Name', 'State', 'Services', 'Domain', 'Folder'], state.platforms.map(row =>
     [el('a', { href: '?platform=' + encodeURIComponent(row.name) + '#/', 'data-key': 'platform ' + row.name }, row.name), badge(row.state === 'running' ? 'good' : 'idle', row.state),
-      row.running + ' of ' + row.containers, row.domain, (row.folder || '') + (row.gone ? ' (gone)' : '')])))
+      row.running + ' of ' + row.services, row.domain, (row.folder || '') + (row.gone ? ' (gone)' : '')])))
   return parts
 }
 
@@ -351,7 +354,7 @@ function detail(place, name) {
     if (closed) return
     put(inside, answer, () => {
       if (!answer || answer.error) return answer ? trouble(answer.error) : el('p', { class: 'soft' }, 'It has no container.')
-      const names = list => list.length ? el('div', { class: 'needs' }, list.map(one => el('span', {}, service(one.name), ' ', badge(one.running ? 'good' : 'bad', one.running ? 'runs' : 'does not run')))) : el('span', { class: 'soft' }, 'nothing')
+      const names = list => list.length ? el('div', { class: 'needs' }, list.map(one => el('span', {}, service(one.name), ' ', badge(one.state === 'down' ? 'bad' : 'good', { running: 'runs', done: 'done' }[one.state] || 'does not run')))) : el('span', { class: 'soft' }, 'nothing')
       return el('div', { class: 'card' }, el('dl', {},
         el('dt', {}, 'Needs'), el('dd', {}, names(answer.needs)), el('dt', {}, 'Needed by'), el('dd', {}, names(answer.needed_by)),
         answer.containers.map(one => [el('dt', {}, 'Container'), el('dd', {}, el('code', {}, one.name), copy(one.name), ' ', one.id, ' ', Object.values(one.addresses).join(', '),
