@@ -236,7 +236,7 @@ impl Found {
     }
 
     fn file(self) -> ProjectFile {
-        let mut text = "# Written by `macula init`. Every key is optional: docs/reference/macula-yaml.md.\n".to_owned();
+        let mut text = "# Written by `macula init`. Every key is optional: see `macula help macula.yaml`.\n".to_owned();
         if !self.stacks.is_empty() {
             text.push_str("\n# Compose files that come up with the platform.\nstacks:\n");
             text.extend(self.stacks.iter().map(|(path, _)| format!("  - {path}\n")));
@@ -372,7 +372,7 @@ mod tests {
             ("package.json", "{\"name\": \"@me/shop\", \"scripts\": {\"start\": \"node .\", \"dev\": \"vite\"}}"),
         ]);
         insta::assert_snapshot!(text, @"
-        # Written by `macula init`. Every key is optional: docs/reference/macula-yaml.md.
+        # Written by `macula init`. Every key is optional: see `macula help macula.yaml`.
 
         # Compose files that come up with the platform.
         stacks:
@@ -412,7 +412,7 @@ mod tests {
             ("k3d.yaml", "apiVersion: k3d.io/v1alpha5\nkind: Simple\nservers: 2\nagents: 1\n"),
             (".devcontainer.json", "{\"image\": \"x\"}"),
         ]), @"
-        # Written by `macula init`. Every key is optional: docs/reference/macula-yaml.md.
+        # Written by `macula init`. Every key is optional: see `macula help macula.yaml`.
 
         # Stacks of the catalog.
         add:
