@@ -26,6 +26,8 @@ pub struct Choices {
     pub images: Option<ImagePolicy>,
     /// `--no-cluster`
     pub no_cluster: bool,
+    /// `--no-discover`
+    pub no_discover: bool,
     /// Optional services whose image every source refused. They are not tried again until somebody asks for it.
     pub refused: BTreeMap<String, Refused>,
 }
@@ -74,6 +76,10 @@ impl Choices {
         if self.no_cluster {
             applied.from_last.push("no cluster".to_owned());
         }
+        if self.no_discover && request.discover {
+            applied.from_last.push("not the project's Compose file".to_owned());
+            request.discover = false;
+        }
         applied.choices = Self {
             folder: Some(request.cwd.clone()),
             file: request.file.as_ref().map(|file| request.cwd.join(file)),
@@ -82,6 +88,7 @@ impl Choices {
             profiles: request.profiles.iter().filter(|profile| !profile.is_empty()).cloned().collect(),
             images: request.images,
             no_cluster: self.no_cluster,
+            no_discover: !request.discover,
             refused: self.refused,
         };
         applied
@@ -141,5 +148,19 @@ mod tests {
         assert_eq!(applied.from_last, ["images local"]);
         assert_eq!((applied.choices.stacks, applied.choices.profiles), (vec!["/p/a".into()], vec!["debug".to_owned()]));
         assert_eq!(request.file, None, "the folder has a macula.yaml of its own");
+    }
+
+    #[test]
+    fn a_project_that_was_left_out_stays_out() {
+        let first = || Request { cwd: "/p".into(), discover: true, ..Request::default() };
+        let mut without = Request { discover: false, ..first() };
+        let applied = Choices::default().apply(&mut without, &files());
+        assert!(applied.choices.no_discover && applied.from_last.is_empty());
+        let mut later = first();
+        let applied = applied.choices.apply(&mut later, &files());
+        assert!(!later.discover && applied.choices.no_discover);
+        assert_eq!(applied.from_last, ["not the project's Compose file"]);
+        let mut reset = first();
+        assert!(!Choices::default().apply(&mut reset, &files()).choices.no_discover && reset.discover);
     }
 }

@@ -69,7 +69,7 @@ pub use commands::uninstall::{Leavings, Uninstalled, leavings, uninstall};
 pub use commands::up::{UpOptions, UpResult, up};
 pub use commands::validate::{Absent, Told, Traced, bridges, full_name, trace_name, validate};
 pub use commands::wait::{WaitFor, WaitRequest, Waited, wait_for};
-pub use commands::watch::{Onlooker, WatchOptions, watch};
+pub use commands::watch::{Left, Onlooker, WatchOptions, watch};
 pub use error::{Error, ResolverError};
 pub use lease::{Lease, LeaseHolder};
 pub use prepare::{Consent, Prepared, Wanted, expected, prepare};

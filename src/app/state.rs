@@ -332,7 +332,8 @@ impl State {
         }
     }
 
-    /// Everything of the platform's, after its last volume is gone. The lock's folder stays.
+    /// Everything of the platform's, after its last volume is gone, and the folder where nothing else is in it. The caller
+    /// has the lock: who waits for it sees that the file is gone, and makes another.
     pub async fn forget(&self, host: &dyn Host) -> Result<(), Error> {
         let own =
             [self.secrets_file(), self.platform_file(), self.stopped_file(), self.choices_file(), self.runs_file()];
@@ -341,6 +342,18 @@ impl State {
         }
         for path in [self.tls_folder(), self.folder.join(TELEMETRY), self.folder.join(TELEMETRY_ASIDE)] {
             host.remove_folder(&path).await.map_err(|source| Error::Io { path, source })?;
+        }
+        let lock = self.lock_file();
+        for name in host.list(&self.folder).await.unwrap_or_default() {
+            let path = self.folder.join(name);
+            // logs of a cluster that failed, a file of the user's: not ours to judge
+            if path != lock && host.remove_empty_folder(&path).await.is_err() {
+                return Ok(());
+            }
+        }
+        // a folder that stays does no harm
+        if host.remove(&lock).await.is_ok() {
+            let _ = host.remove_empty_folder(&self.folder).await;
         }
         Ok(())
     }
@@ -476,7 +489,11 @@ mod tests {
         let files = ["secrets/secrets.json", "platform.json", "choices.json", "runs.json", "tls/ingress.pem", "lock"];
         let host = files.iter().fold(FakeHost::new(), |host, file| host.file(format!("/data/macula/{file}"), "x"));
         State::new(Path::new("/data"), &PlatformName::default()).forget(&host).await.unwrap();
-        assert_eq!(host.paths(), [Path::new("/data/macula/lock")]);
+        assert!(host.paths().is_empty());
+        let logs = Path::new("/data/macula/cluster/logs/kubelet.log");
+        let host = FakeHost::new().file(logs.display().to_string(), "x").file("/data/macula/lock", "x");
+        State::new(Path::new("/data"), &PlatformName::default()).forget(&host).await.unwrap();
+        assert_eq!(host.paths(), [logs, Path::new("/data/macula/lock")]);
     }
 
     #[test]

@@ -32,6 +32,10 @@ pub use build_log::BuildFailure;
 pub use ready::log_tail;
 pub use timing::{Timing, critical_path};
 
+/// A stop that takes less needs no word.
+const LONG_STOP: Duration = Duration::from_secs(5);
+/// The exit code of what was ended by SIGKILL.
+const KILLED: i64 = 137;
 /// For one program that runs in a container after its start or before its end.
 const HOOK: Duration = Duration::from_secs(600);
 
@@ -347,6 +351,22 @@ fn doing(action: &Action) -> Doing {
 }
 
 impl Run {
+    /// Who waits that long for a stop is told why: the first process of a container has no default for a signal.
+    async fn look_for_killed(&self, container: &str, took: Duration) {
+        if took < LONG_STOP {
+            return;
+        }
+        let Ok(found) = self.tools.engine.inspect(container).await else { return };
+        if found.exit_code == Some(KILLED) && !found.oom_killed {
+            let service = found.label(label::SERVICE).unwrap_or(container);
+            self.tools.events.warn(format!(
+                "{service} did not end at its stop signal within {} s and was killed; `init: true` in its Compose file, \
+                 or a handler for the signal, ends it at once",
+                took.as_secs()
+            ));
+        }
+    }
+
     /// A place among the builds, as soon as one is free. Whoever stands in line says so.
     async fn build_place(&self, step: &str) -> Option<tokio::sync::SemaphorePermit<'_>> {
         if let Ok(place) = self.builds.try_acquire() {
@@ -423,7 +443,9 @@ impl Run {
                 let note = stop_notes(&self.tools.host.folders().data, &self.platform).join(container);
                 // on a full disk it is stopped all the same
                 let noted = self.tools.host.write(&note, b"", 0o600).await.is_ok();
+                let begun = Instant::now();
                 engine.stop(container, *grace).await?;
+                self.look_for_killed(container, begun.elapsed()).await;
                 if noted {
                     let _ = self.tools.host.remove(&note).await;
                 }

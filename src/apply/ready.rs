@@ -53,7 +53,7 @@ pub(super) async fn wait(
             (begun, restarts) = (Instant::now(), found.restart_count);
         }
         if let Some(reason) = gave_up(&found, spec, readiness, ended_with) {
-            return Err(not_ready(tools, spec, reason).await);
+            return Err(not_ready(tools, spec, &found, reason).await);
         }
         let ended = matches!(found.state, ContainerState::Exited | ContainerState::Dead);
         let answer = if readiness.one_shot {
@@ -90,7 +90,7 @@ pub(super) async fn wait(
             Answer::Not(reason) | Answer::Unasked(reason) => {
                 if let Some(tries) = used_up(&found, spec, readiness) {
                     let reason = format!("runs, but is not healthy: {reason} ({tries} tries in a row)");
-                    return Err(not_ready(tools, spec, reason).await);
+                    return Err(not_ready(tools, spec, &found, reason).await);
                 }
                 if reason != said {
                     if !reason.is_empty() {
@@ -105,7 +105,7 @@ pub(super) async fn wait(
                 "" => format!("is not ready after {} s", readiness.timeout.as_secs()),
                 said => format!("runs, but is not ready after {} s: {said}", readiness.timeout.as_secs()),
             };
-            return Err(not_ready(tools, spec, reason).await);
+            return Err(not_ready(tools, spec, &found, reason).await);
         }
         tokio::time::sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
         pause = (pause * 3 / 2).min(LONGEST_PAUSE);
@@ -182,14 +182,22 @@ fn state_text(found: &ObservedContainer) -> String {
     }
 }
 
-async fn not_ready(tools: &Tools, spec: &ContainerSpec, reason: String) -> StepError {
-    StepError::NotReady { service: spec.service.clone(), reason, log_tail: log_tail(&*tools.engine, &spec.name).await }
+async fn not_ready(tools: &Tools, spec: &ContainerSpec, found: &ObservedContainer, reason: String) -> StepError {
+    // what it wrote before it was restarted says nothing of why it does not run now; one that the engine starts again
+    // and again may have written nothing yet since the last time
+    let since = found.started_at.filter(|_| found.restart_count == 0);
+    let log_tail = tail_since(&*tools.engine, &spec.name, since).await;
+    StepError::NotReady { service: spec.service.clone(), reason, log_tail }
 }
 
 /// The last lines of a container's log, or none where they cannot be had.
 pub async fn log_tail(engine: &dyn Streams, container: &str) -> Vec<String> {
+    tail_since(engine, container, None).await
+}
+
+async fn tail_since(engine: &dyn Streams, container: &str, since: Option<i64>) -> Vec<String> {
     use futures_util::StreamExt;
-    let options = LogOptions { tail: Some(LOG_LINES), ..LogOptions::default() };
+    let options = LogOptions { tail: Some(LOG_LINES), since, ..LogOptions::default() };
     let Ok(mut lines) = engine.logs(container, &options).await else { return Vec::new() };
     let mut tail = Vec::new();
     let collect = async {

@@ -9,6 +9,7 @@ use crate::words;
 
 use super::context::{Context, StackOptions};
 use super::error::CliError;
+use super::failure::near;
 use super::ui::table::{Cell, Fit, Table};
 
 /// Add servers of the catalog to the platform: valkey, mariadb, rabbitmq, nats, ...
@@ -57,9 +58,12 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
 
 fn refused(error: AddError, path: &Path) -> CliError {
     match error {
-        AddError::Unknown { ref known, .. } => {
-            let known = words::list(known);
-            CliError::usage(error.to_string()).hint(format!("the catalog has {known}"))
+        AddError::Unknown { ref name, ref known } => {
+            let new = CliError::usage(error.to_string());
+            match near(name, known).first() {
+                Some(near) => new.hint(format!("did you mean {near}?")),
+                None => new.hint(format!("the catalog has {}", words::list(known))),
+            }
         }
         AddError::Form => CliError::config(format!("{}: {error}", path.display()))
             .hint("write it on one line, as `add: [valkey, nats]`"),

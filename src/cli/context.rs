@@ -595,7 +595,8 @@ impl Context {
             Some(rest) => format!("{typed} {rest}"),
             None => text.to_owned(),
         };
-        for before in ["`", ": ", "&& ", "$("] {
+        // no other place: a sentence may begin with the program's name
+        for before in ["`", "&& ", "$("] {
             text = text.replace(&format!("{before}macula "), &format!("{before}{typed} "));
         }
         text

@@ -57,7 +57,8 @@ pub async fn run(context: &Context, mut args: Args) -> Result<(), CliError> {
     }
     let mut out = listed(&all, context.terminal.table_width().unwrap_or(usize::MAX), context.out_style());
     if count > all.len() {
-        out.push_str(&context.typed(&format!("all {}: macula creds --all\n", text::count(count, "variable"))));
+        let all = context.typed("macula creds --all");
+        out.push_str(&format!("all {}: {all}\n", text::count(count, "variable")));
     }
     context.print_data(&out)
 }

@@ -77,6 +77,9 @@ impl From<Error> for CliError {
             }
             Error::UnknownService { names, known } => {
                 let new = Self::usage(format!("no service is called {}", names.join(", ")));
+                if let Some(path) = names.iter().find(|name| is_path(name)) {
+                    return new.suggest(macula("up --stack").arg(path.clone()).why("to start a folder's Compose file"));
+                }
                 let near = words::unique(names.iter().flat_map(|name| near(name, &known)));
                 let near: Vec<String> = near.into_iter().take(NEAR).collect();
                 match near.as_slice() {
@@ -377,14 +380,21 @@ fn cluster(error: &ClusterError) -> CliError {
 /// Names that are shown in place of all.
 const NEAR: usize = 5;
 
+/// A folder or a file, which no name of a service is.
+fn is_path(name: &str) -> bool {
+    name == "." || name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml")
+}
+
 /// Those that somebody may have meant, the nearest first.
 pub(super) fn near(name: &str, known: &[String]) -> Vec<String> {
+    // two slips in a short word leave nothing of it: `db` is not `web`
+    let slips = if name.chars().count() <= 4 { 1 } else { 2 };
     let mut all: Vec<(usize, &String)> = known
         .iter()
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
         .filter(|(distance, candidate)| {
             // a part of a longer name is as good as a slip of the finger
-            *distance <= 2 || (name.len() >= 3 && (candidate.contains(name) || name.contains(candidate.as_str())))
+            *distance <= slips || (name.len() >= 3 && (candidate.contains(name) || name.contains(candidate.as_str())))
         })
         .collect();
     all.sort();
@@ -426,7 +436,7 @@ pub fn no_engine(discovery: &Discovery) -> CliError {
         }
         new.message = "macula needs Docker or Podman, and neither is running here".to_owned();
         new = new
-            .suggest(macula("up --yes").why("to install and start Docker"))
+            .suggest(macula("up --yes").why("to start Docker, installed first where it is not"))
             .suggest(macula("doctor -v").why("to see the sockets that were tried"));
     }
     new.suggest(macula("doctor"))
@@ -589,6 +599,24 @@ mod tests {
     use super::*;
     use crate::host::RunError;
     use crate::model::Invocation;
+
+    #[test]
+    fn what_is_near_is_near() {
+        let known = ["web", "home", "valkey", "shop-db"].map(str::to_owned);
+        assert_eq!(near("db", &known), Vec::<String>::new());
+        assert_eq!(near("wbe", &known), ["web"]);
+        assert_eq!(near("vlakye", &known), ["valkey"]);
+        assert_eq!(near("shop", &known), ["shop-db"]);
+    }
+
+    #[test]
+    fn a_folder_in_place_of_a_service_is_a_stack() {
+        let unknown =
+            |name: &str| Error::UnknownService { names: vec![name.to_owned()], known: vec!["web".to_owned()] };
+        assert_eq!(proposed(unknown("/root/shop"), "up /root/shop"), ["up --stack /root/shop"]);
+        assert_eq!(proposed(unknown("compose.yaml"), "up compose.yaml"), ["up --stack compose.yaml"]);
+        assert_eq!(proposed(unknown("draw"), "up draw"), ["status --all"]);
+    }
 
     /// The commands that an error proposes, without `macula`, for a run of `words`.
     fn proposed(error: impl Into<CliError>, words: &str) -> Vec<String> {

@@ -246,7 +246,8 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
             .notes
             .push((format!("an `up` would change {}", text::some(&status.changes, 4)), Some("macula plan".into())));
     }
-    for (_, command) in &mut screen.notes {
+    for (note, command) in &mut screen.notes {
+        *note = context.typed(note);
         *command = command.as_deref().map(|command| context.typed(command));
     }
     screen.up = context.typed("macula up");

@@ -188,10 +188,15 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
         let text = format!("{} {}", loaded.platform.name, lease::ends(lease, host.now()));
         notices.push(Notice { text, command: Some("macula lease extend 1h".into()) });
     }
+    let no_cluster = Some(context.typed("macula cluster create"));
     for notice in &mut notices {
+        // reasons have commands in them, too
+        notice.text = context.typed(&notice.text);
         notice.command = notice.command.as_deref().map(|command| context.typed(command));
     }
     if result.steps == 0 {
+        // that was said when the platform came up, and by every `status`
+        notices.retain(|notice| notice.command != no_cluster);
         return context.print(&in_one_line(&notices, context));
     }
     let width = context.terminal.table_width().unwrap_or(100);

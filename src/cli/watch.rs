@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::app::{self, Consent, Onlooker, Prepared, Session, UpOptions, Wanted, WatchOptions, watch};
+use crate::app::{self, Consent, Left, Onlooker, Prepared, Session, UpOptions, Wanted, WatchOptions, watch};
 use crate::config::Loaded;
 use crate::doctor::{Finding, Fix};
 use crate::model::Invocation;
@@ -74,6 +74,14 @@ impl Consent for Silent {
     }
 }
 
+fn came_to(service: &str, left: Left) -> String {
+    match left {
+        Left::Untouched => format!("{service} could not be updated; its container stays as it is"),
+        Left::InPart => format!("{service} could not be updated; some of the changes may be in its container"),
+        Left::Down => format!("the changes are in {service}, and it does not run with them; save a fix"),
+    }
+}
+
 struct Told {
     session: Session,
     style: Style,
@@ -81,9 +89,8 @@ struct Told {
 }
 
 impl Onlooker for Told {
-    fn failed(&self, service: &str, error: app::Error) {
-        let error =
-            CliError::from(error).doing(format!("{service} could not be updated; its container stays as it is"));
+    fn failed(&self, service: &str, left: Left, error: app::Error) {
+        let error = CliError::from(error).doing(came_to(service, left));
         self.session.events.finish();
         let text = error.to_text(self.style, &self.invocation, None);
         // who closed standard error does not want to know

@@ -194,5 +194,6 @@ fn log(host: &dyn Host, name: &str) -> PathBuf {
 pub fn packages(host: &dyn Host, packages: &[&str]) -> Option<Fix> {
     let manager = Manager::of(host)?;
     let text = format!("install {} from the system's packages", packages.join(", "));
-    Some(Fix { text, actions: manager.install(host, packages).into_iter().map(Action::Run).collect(), safe: true })
+    let actions = manager.install(host, packages).into_iter().map(Action::Run).collect();
+    Some(Fix { text, actions, safe: true }.as_run_by(host.facts().uid))
 }

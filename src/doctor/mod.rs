@@ -92,6 +92,18 @@ impl Fix {
     fn advice(text: impl Into<String>) -> Self {
         Self { text: text.into(), actions: Vec::new(), safe: false }
     }
+
+    /// As root everything is run as it is, so that no `sudo` is shown: there may be none.
+    fn as_run_by(mut self, uid: u32) -> Self {
+        if uid == 0 {
+            for action in &mut self.actions {
+                if let Action::Run(command) | Action::StartEngine { command, .. } = action {
+                    command.privileged = false;
+                }
+            }
+        }
+        self
+    }
 }
 
 /// One thing that a fix does. Shown, and serialized, as a line that could be typed.
@@ -385,6 +397,7 @@ async fn look(context: &Context<'_>, selection: &Selection, told: &(dyn Fn(&Find
             .await
             .unwrap_or_else(|_| Verdict::warning(format!("no result within {} s", patience.as_secs())));
         let Verdict { status, summary, detail, fix } = verdict;
+        let fix = fix.map(|fix| fix.as_run_by(context.host.facts().uid));
         let finding = Finding { check: check.name, status, summary, detail, fix };
         told(&finding);
         finding

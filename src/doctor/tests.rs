@@ -228,10 +228,10 @@ async fn engine_installed() {
     assert_snapshot!(without_engine(bare, none()).find("engine-installed").await, @r"
     failed: engine-installed: no container engine is installed
       fix: install Docker from the system's packages (docker.io, iptables, cgroupfs-mount) and start it
-        sudo DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l apt-get -o DPkg::Lock::Timeout=120 update -q
-        sudo DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l apt-get -o DPkg::Lock::Timeout=120 install -y -q docker.io iptables cgroupfs-mount
-        sudo cgroupfs-mount
-        sudo dockerd >>/home/dev/.local/share/macula/log/dockerd.log 2>&1 &
+        DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l apt-get -o DPkg::Lock::Timeout=120 update -q
+        DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l apt-get -o DPkg::Lock::Timeout=120 install -y -q docker.io iptables cgroupfs-mount
+        cgroupfs-mount
+        dockerd >>/home/dev/.local/share/macula/log/dockerd.log 2>&1 &
         # wait until the engine answers
     ");
     let fedora = FakeHost::new().program("dnf").facts_with(|facts| facts.distribution = Some("fedora".into()));
@@ -255,8 +255,8 @@ async fn engine_installed() {
     assert_snapshot!(without_engine(arch, none()).find("engine-installed").await, @r"
     failed: engine-installed: no container engine is installed
       fix: install Docker from the system's packages (docker, iptables) and start it
-        sudo pacman -Sy --noconfirm --needed docker iptables
-        sudo systemctl enable --now docker
+        pacman -Sy --noconfirm --needed docker iptables
+        systemctl enable --now docker
         # wait until the engine answers
     ");
     let mac = FakeHost::new().facts_with(|facts| facts.os = "macos".into());

@@ -76,6 +76,10 @@ impl Host for Desk {
         unreachable!("discovery removes nothing")
     }
 
+    async fn remove_empty_folder(&self, _: &Path) -> io::Result<()> {
+        unreachable!("discovery removes nothing")
+    }
+
     async fn create_folder(&self, _: &Path, _: u32) -> io::Result<()> {
         unreachable!("discovery makes nothing")
     }

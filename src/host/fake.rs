@@ -365,6 +365,16 @@ impl Host for FakeHost {
         Ok(())
     }
 
+    async fn remove_empty_folder(&self, path: &Path) -> io::Result<()> {
+        self.writable("remove", path)?;
+        let mut world = self.world();
+        if world.files.keys().any(|file| file.starts_with(path)) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        world.made_folders.retain(|folder, _| !folder.starts_with(path));
+        Ok(())
+    }
+
     async fn create_folder(&self, path: &Path, mode: u32) -> io::Result<()> {
         self.writable("create the folder", path)?;
         self.world().made_folders.entry(path.to_owned()).or_insert(mode);

@@ -134,6 +134,10 @@ impl Host for LocalHost {
         files::unless_gone(tokio::fs::remove_dir_all(path).await).map_err(files::naming("remove", path))
     }
 
+    async fn remove_empty_folder(&self, path: &Path) -> io::Result<()> {
+        files::unless_gone(tokio::fs::remove_dir(path).await).map_err(files::naming("remove", path))
+    }
+
     async fn create_folder(&self, path: &Path, mode: u32) -> io::Result<()> {
         let (path, data) = (path.to_owned(), self.folders.data.clone());
         blocking(move || files::create_folder(&path, Some(mode), &data)).await

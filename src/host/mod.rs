@@ -118,6 +118,8 @@ pub trait Host: Send + Sync {
     async fn remove(&self, path: &Path) -> io::Result<()>;
     /// With everything in it; no error when it is gone already.
     async fn remove_folder(&self, path: &Path) -> io::Result<()>;
+    /// Only when nothing is in it, in one step: what somebody else puts there meanwhile stays.
+    async fn remove_empty_folder(&self, path: &Path) -> io::Result<()>;
     /// With its parents; `mode` is that of the last one. No error when it is there.
     async fn create_folder(&self, path: &Path, mode: u32) -> io::Result<()>;
     /// Names in a folder, sorted; empty when there is none.

@@ -250,7 +250,7 @@ services:
     assert_eq!(platform.containers().into_keys().collect::<Vec<_>>(), ["db", "other", "web"]);
     platform.run("up --profile debug").ok();
     assert_eq!(platform.containers().into_keys().collect::<Vec<_>>(), ["db", "debug", "other", "web"]);
-    platform.run("up wbe").exits(2).says("no service is called wbe").says("did you mean one of these? web");
+    platform.run("up wbe").exits(2).says("no service is called wbe").says("did you mean web?");
 }
 
 #[test]

@@ -132,7 +132,7 @@ async fn obtainable(session: &Session, platform: &Platform, may_fetch: bool) -> 
         return Err(ClusterError::NoProgram { program: chosen.clone(), reason, fetched: false }.into());
     }
     if !may_fetch {
-        return Err(none("kind", "macula downloads it only after you agree (`macula cluster create`)"));
+        return Err(none("kind", "it is downloaded only after you agree (`macula cluster create`)"));
     }
     let facts = host.facts();
     let asset = kind::asset(&facts.os, &facts.arch);

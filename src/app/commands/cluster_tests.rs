@@ -294,7 +294,7 @@ async fn without_kind_up_goes_on_without_a_cluster() {
     let machine = Machine { host: FakeHost::new().program("docker"), ..Machine::new() };
     let up = machine.up("").await.unwrap();
     let left: Vec<String> = up.left_out.iter().map(|left| format!("{}: {}", left.service, left.reason)).collect();
-    assert_snapshot!(left.join("\n"), @"cluster: the program kind was not found: macula downloads it only after you agree (`macula cluster create`)");
+    assert_snapshot!(left.join("\n"), @"cluster: the program kind was not found: it is downloaded only after you agree (`macula cluster create`)");
     assert_eq!((up.now.cluster.state, up.now.services[0].state), ("left_out", "running"));
     // written down, it has to be there
     let error = machine.up("cluster: {enabled: true}\n").await.unwrap_err();
@@ -306,7 +306,7 @@ async fn a_kind_that_is_too_old_makes_no_cluster() {
     let mut machine = Machine::new();
     machine.host = machine.host.answer("/usr/bin/kind version", 0, "kind v0.20.0 go1.20.4 linux/amd64\n", "");
     let up = machine.up("").await.unwrap();
-    assert_snapshot!(up.left_out[0].reason, @"the program kind was not found: macula downloads it only after you agree (`macula cluster create`)");
+    assert_snapshot!(up.left_out[0].reason, @"the program kind was not found: it is downloaded only after you agree (`macula cluster create`)");
     assert_eq!(machine.heard.said()[0], "/usr/bin/kind (kind v0.20.0) is too old to make a cluster");
     assert_eq!(machine.kind_ran(), [""; 0]);
 }

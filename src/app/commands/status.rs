@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use serde::Serialize;
 
 use crate::compile::{container_name, fully_qualified, loopback_address};
@@ -21,6 +22,7 @@ use crate::app::survey::{Survey, survey};
 use crate::app::usage::{counters, cpu_percent};
 use crate::app::{Error, Session};
 use crate::observe;
+use crate::probe::{self, Answer};
 
 /// The contract of `status -o json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -198,6 +200,10 @@ pub(super) fn count_services<'a>(
     (of(&Condition::runs_well), of(&|condition| condition != Condition::Finished))
 }
 
+/// For a health check that is asked for its reason.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Letters of what it says.
+const SAID: usize = 100;
 /// Least time between the two readings of a counter.
 const APART: Duration = Duration::from_millis(250);
 
@@ -239,8 +245,44 @@ async fn look(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
     let held = session.state(&loaded.platform.name).at_work(session.host()).await;
     status.platform.at_work = held.map(|held| held.to_string());
     status.reach = reach(session, &survey, !status.platform.down).await;
+    let asked: Vec<_> = status.services.iter_mut().map(|row| say_why(session, &survey, row)).collect();
+    join_all(asked).await;
     ask(session, &survey, None, &mut status.cluster).await?;
     Ok(status)
+}
+
+/// What the check of an unhealthy service says, asked once more: the engine's list has only that it fails.
+async fn say_why(session: &Session, survey: &Survey, row: &mut ServiceStatus) {
+    if row.condition != Condition::Unhealthy {
+        return;
+    }
+    let unhealthy = |found: &&ObservedContainer| {
+        found.label(label::SERVICE) == Some(row.name.as_str()) && found.health == Health::Unhealthy
+    };
+    let Some(found) = survey.observed.containers.iter().find(unhealthy) else { return };
+    let Some(spec) = survey.resources.containers.iter().find(|spec| spec.name == found.name) else { return };
+    let asked = probe::ask(&*survey.engine, session.host(), &survey.facts, spec, &spec.readiness, found);
+    // one that hangs has said all there is
+    let Ok(Ok(Answer::Not(said))) = tokio::time::timeout(PATIENCE, asked).await else { return };
+    if let (Some(reason), Some(said)) = (&mut row.reason, in_a_line(&said)) {
+        reason.push_str(": ");
+        reason.push_str(&said);
+    }
+}
+
+/// What a program has written, cut to what fits a line.
+fn in_a_line(said: &str) -> Option<String> {
+    let said = said.strip_prefix("health check: ").unwrap_or(said);
+    let words: Vec<&str> = said
+        .split(|letter: char| letter.is_control() || letter.is_whitespace())
+        .filter(|word| !word.is_empty())
+        .collect();
+    let line = words.join(" ");
+    let cut: String = line.chars().take(SAID).collect();
+    match line.chars().count() > SAID {
+        true => Some(format!("{cut}...")),
+        false => Some(cut).filter(|line| !line.is_empty()),
+    }
 }
 
 /// What the background process says of the platform's addresses. `up`: it should have something to say.
@@ -680,5 +722,13 @@ mod tests {
             found("broken", ContainerState::Exited, Some(1), true),
         ];
         assert_eq!(count_services(all.iter(), BTreeSet::from(["db".to_owned()])), (1, 3));
+    }
+
+    #[test]
+    fn what_a_check_says_is_one_line_without_control_characters() {
+        assert_eq!(in_a_line("health check: \u{1b}connection\r\n refused\t").as_deref(), Some("connection refused"));
+        assert_eq!(in_a_line("health check: \u{7}"), None);
+        let long = in_a_line(&"x".repeat(SAID + 1)).unwrap();
+        assert_eq!(long, format!("{}...", "x".repeat(SAID)));
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::app::builds::look_at_contexts;
 use crate::app::{Choices, Consent, Error, Session, UpOptions, Wanted};
+use crate::apply::{Failure, StepError};
 use crate::compile::container_name;
 use crate::config::Loaded;
 use crate::engine::{AttachedExec, Engine};
@@ -47,7 +48,29 @@ pub struct WatchOptions {
 /// For the user, who goes on editing meanwhile.
 pub trait Onlooker: Send + Sync {
     /// A build or a restart went wrong; the watch goes on.
-    fn failed(&self, service: &str, error: Error);
+    fn failed(&self, service: &str, left: Left, error: Error);
+}
+
+/// What a batch that went wrong has left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// The container as it was.
+    Untouched,
+    /// Some of the changes may be in, and not all.
+    InPart,
+    /// All changes are in, and the service does not run with them.
+    Down,
+}
+
+impl Left {
+    fn of(batch: &Batch, error: &Error) -> Self {
+        let down = |failure: &Failure| matches!(failure.error, StepError::NotReady { .. });
+        match error {
+            Error::Failed(outcome) if outcome.failed.iter().any(down) => Self::Down,
+            _ if batch.rebuild => Self::Untouched,
+            _ => Self::InPart,
+        }
+    }
 }
 
 /// One rule and the files that it is about.
@@ -296,7 +319,7 @@ impl Worker {
                     self.session.events.info(format!("{}: {} ({took})", self.service, done.join(", ")));
                 }
                 Err(Error::Cancelled) => return,
-                Err(error) => self.onlooker.failed(&self.service, error),
+                Err(error) => self.onlooker.failed(&self.service, Left::of(&batch, &error), error),
             }
             if batch.restart || batch.rebuild {
                 self.containers().iter().for_each(|container| shells.forget(container));
@@ -397,5 +420,25 @@ impl Worker {
         self.session.events.emit(Event::Finished { ok, degraded: false, millis, summary: String::new() });
         self.session.events.finish();
         result.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::Outcome;
+
+    #[test]
+    fn what_a_batch_that_went_wrong_has_left() {
+        let error = StepError::NotReady { service: "web".into(), reason: "ended".into(), log_tail: Vec::new() };
+        let failure = Failure { step: "wait web".into(), group: "web".into(), error };
+        let crashed = Error::Failed(Box::new(Outcome { failed: vec![failure], ..Outcome::default() }));
+        let restart = Batch { restart: true, ..Batch::default() };
+        let rebuild = Batch { rebuild: true, ..Batch::default() };
+        assert_eq!(Left::of(&restart, &crashed), Left::Down);
+        assert_eq!(Left::of(&rebuild, &crashed), Left::Down);
+        let other = Error::Other("the build failed".into());
+        assert_eq!(Left::of(&rebuild, &other), Left::Untouched);
+        assert_eq!(Left::of(&restart, &other), Left::InPart);
     }
 }

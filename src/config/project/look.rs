@@ -238,7 +238,7 @@ impl Found {
     }
 
     fn file(self) -> ProjectFile {
-        let mut text = "# Written by `macula init`. Every key is optional: docs/reference/macula-yaml.md.\n".to_owned();
+        let mut text = "# Written by `macula init`. Every key is optional: see `macula help macula.yaml`.\n".to_owned();
         if let Some(project) = self.project {
             text.push_str(&format!(
                 "\n# {project} comes up with the platform, and its HTTP ports get names.\ndiscover: true\n"
@@ -379,7 +379,7 @@ mod tests {
             ("package.json", "{\"name\": \"@me/shop\", \"scripts\": {\"start\": \"node .\", \"dev\": \"vite\"}}"),
         ]);
         insta::assert_snapshot!(text, @"
-        # Written by `macula init`. Every key is optional: docs/reference/macula-yaml.md.
+        # Written by `macula init`. Every key is optional: see `macula help macula.yaml`.
 
         # compose.yaml comes up with the platform, and its HTTP ports get names.
         discover: true
@@ -421,7 +421,7 @@ mod tests {
             ("k3d.yaml", "apiVersion: k3d.io/v1alpha5\nkind: Simple\nservers: 2\nagents: 1\n"),
             (".devcontainer.json", "{\"image\": \"x\"}"),
         ]), @"
-        # Written by `macula init`. Every key is optional: docs/reference/macula-yaml.md.
+        # Written by `macula init`. Every key is optional: see `macula help macula.yaml`.
 
         # Stacks of the catalog.
         add:

@@ -139,6 +139,8 @@ fn header(run: &Run, view: &View, width: usize) -> Option<Line> {
 pub(in super::super) fn title(command: &str, platform: &str) -> String {
     let words = command.strip_prefix("macula ").unwrap_or(command);
     match words {
+        // what comes before a command's own work, as the start of an engine
+        "" => "Preparing this machine".to_owned(),
         "up" | "start" => format!("Starting {platform}"),
         "down" => format!("Taking {platform} down"),
         "stop" => format!("Stopping services of {platform}"),
