@@ -49,7 +49,13 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if context.name.is_some() {
         return Err(CliError::usage("--name names one platform; leave it out with --all or --gone"));
     }
-    let platforms = platforms_to_take_down(&context.session("down").await, args.gone).await?;
+    let (mut platforms, others) = platforms_to_take_down(&context.session("down").await, args.gone).await?;
+    if args.any_owner {
+        platforms.extend(others);
+    } else if !others.is_empty() {
+        let those = words::list(others.iter().map(ToString::to_string));
+        context.events().info(format!("{those}: another user's or another data folder's, left alone"));
+    }
     if platforms.is_empty() {
         context.events().info("there is no platform to take down");
     }

@@ -378,7 +378,7 @@ fn names_note(status: &Status) -> Option<(String, Option<String>)> {
     let note = |text: String, command: &str| Some((text, Some(command.to_owned())));
     match &status.dns {
         dns if dns.off => {
-            note(format!("names below {domain} do not resolve: `up --no-dns` left them out"), "macula up")
+            note(format!("names below {domain} do not resolve: `up --no-dns` left them out"), "macula up --dns")
         }
         DnsStatus { problem: Some(problem), .. } => note(format!("names: {problem}"), "macula dns status"),
         dns if dns.installed && dns.healthy => None,

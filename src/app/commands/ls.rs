@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::app::owner::{self, Owner};
 use crate::app::resolver::ResolverFiles;
 use crate::app::{Error, Session};
 use crate::compile::{Block, loopback_address};
 use crate::model::{ContainerState, PlatformName, label};
+use crate::observe;
 
 use super::status::count_services;
 
@@ -37,6 +39,8 @@ pub enum PlatformState {
     Stopped,
     /// It has data, and no container.
     Down,
+    /// No engine answers that could tell.
+    Unknown,
 }
 
 impl PlatformState {
@@ -45,11 +49,12 @@ impl PlatformState {
             Self::Running => "running",
             Self::Stopped => "stopped",
             Self::Down => "down",
+            Self::Unknown => "unknown",
         }
     }
 }
 
-/// Every platform, by name. Without an engine nothing runs.
+/// Every platform, by name.
 pub async fn list_platforms(session: &Session) -> Result<Vec<PlatformRow>, Error> {
     let host = session.host();
     let containers = match &session.system.engine {
@@ -73,6 +78,7 @@ pub async fn list_platforms(session: &Session) -> Result<Vec<PlatformRow>, Error
         let address = state.kept_block(host).await.and_then(Block::new).map(|block| loopback_address(block, None));
         rows.push(PlatformRow {
             state: match (ours().next(), runs) {
+                (None, _) if session.system.engine.is_none() => PlatformState::Unknown,
                 (None, _) => PlatformState::Down,
                 (Some(_), false) => PlatformState::Stopped,
                 (Some(_), true) => PlatformState::Running,
@@ -89,8 +95,29 @@ pub async fn list_platforms(session: &Session) -> Result<Vec<PlatformRow>, Error
     Ok(rows)
 }
 
-/// Those that `down --all` takes down, or with `gone` those whose folder no longer exists.
-pub async fn platforms_to_take_down(session: &Session, gone: bool) -> Result<BTreeSet<PlatformName>, Error> {
-    let rows = list_platforms(session).await?;
-    Ok(rows.into_iter().filter(|row| !gone || row.gone).map(|row| row.name).collect())
+/// Whether a platform is another user's or of another data folder; nobody's where no engine answers.
+pub(super) async fn is_foreign(session: &Session, own: Option<&Owner>, name: &PlatformName) -> Result<bool, Error> {
+    match &session.system.engine {
+        Some(engine) => Ok(owner::other(own, name, &observe::ours(&**engine, name).await?).is_some()),
+        None => Ok(false),
+    }
+}
+
+/// Those that `down --all` takes down, or with `gone` those whose folder no longer exists; and among them those that
+/// belong to another user or data folder.
+pub async fn platforms_to_take_down(
+    session: &Session,
+    gone: bool,
+) -> Result<(BTreeSet<PlatformName>, BTreeSet<PlatformName>), Error> {
+    let own = Owner::read(session.host()).await?;
+    let (mut ours, mut others) = (BTreeSet::new(), BTreeSet::new());
+    for row in list_platforms(session).await?.into_iter().filter(|row| !gone || row.gone) {
+        let foreign = is_foreign(session, own.as_ref(), &row.name).await?;
+        if foreign {
+            others.insert(row.name)
+        } else {
+            ours.insert(row.name)
+        };
+    }
+    Ok((ours, others))
 }

@@ -4,15 +4,14 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::app::owner::{self, Owner};
+use crate::app::owner::Owner;
 use crate::app::resolver::{ResolverFiles, StartedBy, connect, stop_resolver};
 use crate::app::{Error, Session, authorities};
 use crate::model::PlatformName;
-use crate::observe;
 use crate::pki::trust::{self, Done, Outcome, Place};
 
 use super::down::{DownOptions, down};
-use super::ls::list_platforms;
+use super::ls::{is_foreign, list_platforms};
 use super::names::uninstall_names;
 
 /// What there is of Macula on this machine.
@@ -70,12 +69,7 @@ pub async fn leavings(session: &Session) -> Result<Leavings, Error> {
     };
     let own = Owner::read(host).await?;
     for row in list_platforms(session).await? {
-        let foreign = match &session.system.engine {
-            Some(engine) => {
-                owner::other(own.as_ref(), &row.name, &observe::ours(&**engine, &row.name).await?).is_some()
-            }
-            None => false,
-        };
+        let foreign = is_foreign(session, own.as_ref(), &row.name).await?;
         if foreign { found.foreign.push(row.name) } else { found.platforms.push(row.name) }
     }
     for (folder, place) in
