@@ -76,8 +76,8 @@ pub use prepare::{Consent, Prepared, Wanted, expected, prepare};
 pub use receive::{Telemetry, TelemetryState, kept_telemetry};
 pub use records::{Added, ListedRecord, add_record, list_records, remove_record};
 pub use resolver::{
-    DnsStatus, DomainNames, Names, ResolverFiles, StartedBy, answers, connect as connect_resolver, ensure_process,
-    keep_serving, names_status, own_address as resolver_address, probe,
+    DnsStatus, DomainNames, Names, NamesSoFar, ResolverFiles, StartedBy, answers, connect as connect_resolver,
+    ensure_process, keep_serving, names_status, own_address as resolver_address, probe,
 };
 pub use session::Session;
 pub use state::State;

@@ -37,7 +37,8 @@ impl Context {
                     return done;
                 }
                 () = &mut first, if !found => found = true,
-                _ = tick.tick() => {
+                // whoever is asked something must be able to read it
+                _ = tick.tick(), if !ui::confirm::is_open() => {
                     let lines: Vec<String> =
                         lines().iter().map(|line| ui::text::harmless(line).into_owned()).collect();
                     self.draft(&lines);

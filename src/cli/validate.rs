@@ -6,7 +6,7 @@ use crate::app::{self, Absent, Session};
 use crate::config::Loaded;
 use crate::doctor::{Finding, Status};
 use crate::model::{Platform, Remedy, macula};
-use crate::validate::{Evidence, Fault, Hop, Row, SoFar, State, Verdict, judge, seen};
+use crate::validate::{Cause, Evidence, Fault, Hop, Row, SoFar, State, Verdict, judge, seen};
 
 use super::ci::{Level, markdown, markdown_table};
 use super::context::{Context, StackOptions};
@@ -87,11 +87,13 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     }
     let about = about(&verdict.faults, &shown, args.wanted.is_some());
     let broken = shown.iter().filter(|row| row.hops.contains(&State::Broken)).count();
-    let result = outcome(about.len() + inside.len(), broken, shown.len());
+    let (about, gone) = absentees(about);
+    let result = outcome(about.len() + usize::from(!gone.is_empty()) + inside.len(), broken, shown.len());
     let said = result.as_ref().err().map_or_else(|| "all names work".to_owned(), |error| error.message.clone());
     let title = format!("macula validate: platform {}, {said}", evidence.platform);
     context.print_section(&title, &out)?;
-    context.print(&(faults(context, &about, style) + &cluster(context, &inside, style)))?;
+    let gone_text = without_container(context, &gone, style);
+    context.print(&(faults(context, &about, style) + &gone_text + &cluster(context, &inside, style)))?;
     if let Some(ci) = &context.ci {
         let invocation = context.invocation();
         let lines = about.iter().map(|fault| {
@@ -99,12 +101,17 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             let text = format!("{}{}", told(fault), remedies.collect::<String>());
             ci.annotation(Level::Error, &format!("macula validate {}", fault.cause.hop().name()), &text, None)
         });
+        let absent = gone.iter().map(|service| format!("{service} has no container"));
+        let rows_of_gone: Vec<[String; 2]> =
+            absent.clone().map(|text| [Hop::Service.name().to_owned(), text]).collect();
+        let of_gone = absent.map(|text| ci.annotation(Level::Error, "macula validate service", &text, None));
         let of_cluster = inside.iter().map(|text| ci.annotation(Level::Error, "macula validate cluster", text, None));
         let rows = about.iter().map(|fault| [fault.cause.hop().name().to_owned(), told(fault)]);
+        let rows = rows.chain(rows_of_gone);
         let rows = rows.chain(inside.iter().map(|text| ["cluster".to_owned(), text.clone()]));
         let sign = if result.is_ok() { ":white_check_mark:" } else { ":x:" };
         let summary = format!("{sign} **{}**\n\n{}", markdown(&title), markdown_table(["hop", "broken"], rows));
-        context.annotate(ci, &lines.chain(of_cluster).collect::<String>(), &summary)?;
+        context.annotate(ci, &lines.chain(of_gone).chain(of_cluster).collect::<String>(), &summary)?;
     }
     result
 }
@@ -141,7 +148,14 @@ fn first_lines(context: &Context, seen: Option<&SoFar>) -> Vec<String> {
     let style = context.err_style();
     let dots = style.symbol("…", "..");
     let Some(SoFar { evidence, open }) = seen else { return vec![format!("asking for the names {dots}")] };
-    let shown = table(&judge(evidence).rows, style, Some(context.terminal.width.saturating_sub(1)));
+    let mut rows = judge(evidence).rows;
+    for row in rows.iter_mut().filter(|row| open.contains(&row.name)) {
+        // the look-up, which is the first hop, is all that it waits for
+        if let Some(first) = row.hops.first_mut() {
+            *first = State::Unknown;
+        }
+    }
+    let shown = table(&rows, style, Some(context.terminal.width.saturating_sub(1)));
     let mut lines: Vec<String> = shown.lines().map(str::to_owned).collect();
     if !open.is_empty() {
         lines.push(format!("asking {} {dots}", text::some(open, 3)));
@@ -290,6 +304,33 @@ pub fn word(state: State) -> &'static str {
         State::Unknown => "?",
         State::None => "-",
     }
+}
+
+/// Services without a container are one thing, where there are several. What is left besides, and their names.
+fn absentees(faults: Vec<Fault>) -> (Vec<Fault>, Vec<String>) {
+    let missing = |fault: &Fault| matches!(fault.cause, Cause::ServiceMissing { .. });
+    if faults.iter().filter(|fault| missing(fault)).count() < 3 {
+        return (faults, Vec::new());
+    }
+    let (gone, rest): (Vec<Fault>, Vec<Fault>) = faults.into_iter().partition(missing);
+    let name = |fault: Fault| match fault.cause {
+        Cause::ServiceMissing { service } => Some(service),
+        _ => None,
+    };
+    (rest, gone.into_iter().filter_map(name).collect())
+}
+
+/// Those, and what to type.
+fn without_container(context: &Context, services: &[String], style: Style) -> String {
+    if services.is_empty() {
+        return String::new();
+    }
+    let width = context.terminal.table_width().unwrap_or(usize::MAX);
+    let line = format!("{:<8} {} have no container", Hop::Service.name(), text::some(services, 4));
+    let lines = text::wrap(&line, width.saturating_sub(2));
+    let (sign, label) = (style.paint(Tone::Bad, style.failed()), style.paint(Tone::Active, "try:"));
+    let command = Remedy::from(macula("up")).text(&context.invocation());
+    format!("\n{sign} {}\n  {label} {command}\n", lines.join("\n  "))
 }
 
 /// One line for each broken thing, and what to type.

@@ -26,10 +26,12 @@ pub mod discover;
 pub mod docker;
 mod error;
 pub mod fake;
+mod moment;
 mod operation;
 
 pub use docker::{ContextCache, PathRules};
 pub use error::{EngineError, ImageError, Wait};
+pub use moment::for_a_moment;
 
 /// Receives progress of pulls, builds and loads.
 pub type ProgressSink<'a> = &'a (dyn Fn(Progress) + Send + Sync);

@@ -64,14 +64,15 @@ pub struct Scene<'a> {
 /// A walk that is under way.
 #[derive(Debug, Clone)]
 pub struct SoFar {
-    /// Of the names that are through; not yet as seen from inside.
+    /// Of the names that are through, or wait for the system's look-up alone; not yet as seen from inside.
     pub evidence: Evidence,
-    /// Names that are still asked for.
+    /// Names that are still asked for, those that wait for the look-up among them.
     pub open: Vec<String>,
 }
 
-/// Looks at everything. Changes nothing, but for a container that may live for a moment.
-pub async fn collect(scene: &Scene<'_>) -> Evidence {
+/// Looks at everything. Changes nothing, but for a container that may live for a moment. `more`: names that have to be
+/// asked for first; the others are not kept waiting.
+pub async fn collect(scene: &Scene<'_>, more: impl Future<Output = Vec<Target>>) -> Evidence {
     let host = scene.host;
     let root = scene.root.as_ref();
     let (resolver, installed, files, trust) = tokio::join!(
@@ -112,33 +113,47 @@ pub async fn collect(scene: &Scene<'_>) -> Evidence {
     };
     let (platform, domain) = (scene.platform.to_owned(), scene.domain.to_owned());
     let known = Evidence { platform, domain, now: host.now(), machine, names: Vec::new() };
-    let through = Mutex::new(known.clone());
-    let walk = async |target| {
-        let seen = walk(scene, &trust, address, target).await;
-        tell(scene, &through, &seen);
+    let open = scene.targets.iter().map(|target| target.name.clone()).collect();
+    let so_far = Mutex::new(SoFar { evidence: known.clone(), open });
+    let walk = async |target: &Target| {
+        let seen = walk(scene, &trust, address, target, |partly| tell(scene, &so_far, partly, false)).await;
+        tell(scene, &so_far, &seen, true);
         seen
     };
-    let names = join_all(scene.targets.iter().map(walk));
-    let (names, (inside, seen_inside), front, proxy) =
-        tokio::join!(names, inside, front(scene, &known.machine.files, address), proxy(scene));
-    let mut evidence = Evidence { names, ..known };
+    let own = join_all(scene.targets.iter().map(&walk));
+    let more = async {
+        let more = more.await;
+        let names = more.iter().map(|target| target.name.clone());
+        so_far.lock().unwrap_or_else(PoisonError::into_inner).open.extend(names);
+        join_all(more.iter().map(&walk)).await
+    };
+    let (own, more, (inside, seen_inside), front, proxy, upstream) = tokio::join!(
+        own,
+        more,
+        inside,
+        front(scene, &known.machine.files, address),
+        proxy(scene),
+        upstream(known.machine.resolver.as_ref()),
+    );
+    let mut evidence = Evidence { names: own.into_iter().chain(more).collect(), ..known };
     for name in &mut evidence.names {
         name.inside = seen_inside.get(&name.target.asked).cloned();
     }
     let down = evidence.machine.ingress.as_ref().is_none_or(|ingress| !ingress.runs());
     let squatters = if down { squatters(host, &listeners, &evidence.names).await } else { Vec::new() };
-    evidence.machine = Machine { squatters, front, proxy, inside, ..evidence.machine };
+    let resolver = evidence.machine.resolver.map(|resolver| ResolverSeen { upstream, ..resolver });
+    evidence.machine = Machine { squatters, front, proxy, inside, resolver, ..evidence.machine };
     evidence
 }
 
-/// A name is through.
-fn tell(scene: &Scene<'_>, through: &Mutex<Evidence>, seen: &NameSeen) {
+/// A name is through, or nearly so.
+fn tell(scene: &Scene<'_>, so_far: &Mutex<SoFar>, seen: &NameSeen, through: bool) {
     let Some(told) = scene.told else { return };
-    let mut evidence = through.lock().unwrap_or_else(PoisonError::into_inner);
-    evidence.names.push(seen.clone());
-    let is_open = |name: &&String| evidence.names.iter().all(|seen| seen.target.name != **name);
-    let open = scene.targets.iter().map(|target| &target.name).filter(is_open).cloned().collect();
-    told(SoFar { evidence: evidence.clone(), open });
+    let mut so_far = so_far.lock().unwrap_or_else(PoisonError::into_inner);
+    so_far.open.retain(|name| !through || *name != seen.target.name);
+    so_far.evidence.names.retain(|before| before.target.name != seen.target.name);
+    so_far.evidence.names.push(seen.clone());
+    told(so_far.clone());
 }
 
 async fn resolver(scene: &Scene<'_>) -> Option<ResolverSeen> {
@@ -156,21 +171,20 @@ async fn resolver(scene: &Scene<'_>) -> Option<ResolverSeen> {
     // those of a VPN's domains are that VPN's business
     let upstreams: Vec<SocketAddr> =
         status.upstreams.iter().filter(|upstream| upstream.domain.is_none()).map(|upstream| upstream.address).collect();
-    let upstream = match address {
-        Some(address) if !upstreams.is_empty() => upstream(address).await,
-        _ => Ok(()),
-    };
     Some(ResolverSeen {
         address,
         feed: zone.and_then(|zone| Some((zone.feed?, error(zone)))),
         upstreams,
-        upstream,
+        // asked for while the names are
+        upstream: Ok(()),
         zones: status.zones.into_iter().map(|zone| zone.apex).collect(),
     })
 }
 
 /// Whether the resolver gets answers from those that it asks.
-async fn upstream(resolver: SocketAddr) -> Result<(), String> {
+async fn upstream(seen: Option<&ResolverSeen>) -> Result<(), String> {
+    let asks = seen.filter(|resolver| !resolver.upstreams.is_empty());
+    let Some(resolver) = asks.and_then(|resolver| resolver.address) else { return Ok(()) };
     match ask(resolver, ".", NS, RESOLVE).await {
         Ok(_) => Ok(()),
         Err(error) => {
@@ -313,8 +327,15 @@ async fn container(scene: &Scene<'_>, found: &ObservedContainer, ports: &[u16]) 
     }
 }
 
-async fn walk(scene: &Scene<'_>, trust: &Trust, resolver: Option<SocketAddr>, target: &Target) -> NameSeen {
-    let (lookup, dns) = tokio::join!(look_up(scene.host, &target.asked), async {
+/// `partly`: hears what is known while the system's look-up, which may go by way of other machines, is waited for.
+async fn walk(
+    scene: &Scene<'_>,
+    trust: &Trust,
+    resolver: Option<SocketAddr>,
+    target: &Target,
+    partly: impl Fn(&NameSeen),
+) -> NameSeen {
+    let dns = async {
         match resolver {
             Some(resolver) => {
                 let answer = ask(resolver, &target.asked, A, RESOLVE).await;
@@ -322,26 +343,50 @@ async fn walk(scene: &Scene<'_>, trust: &Trust, resolver: Option<SocketAddr>, ta
             }
             None => None,
         }
-    });
-    let found = lookup.found.clone().unwrap_or_default();
-    let known = || dns.iter().flatten().flatten().chain(&found).next().copied();
-    let address = target.address.or_else(known);
+    };
     let ports: Vec<u16> = match &target.web {
         Some(web) => web.https.into_iter().chain([web.http]).chain(target.ports.iter().copied()).collect(),
         None => target.ports.clone(),
     };
-    let (reached, dead_v6, containers) = tokio::join!(
-        async {
-            match address {
-                Some(address) => reach_all(trust, target, address, &ports).await,
-                None => Reached::default(),
-            }
-        },
-        reach::dead(&found, &ports),
-        containers(scene, target),
-    );
-    let Reached { connect, tls, http } = reached;
-    NameSeen { target: target.clone(), lookup, dns, connect, dead_v6, tls, http, containers, inside: None }
+    let at = async |address: Option<IpAddr>| match address {
+        Some(address) => reach_all(trust, target, address, &ports).await,
+        None => Reached::default(),
+    };
+    let seen = |lookup, dns, Reached { connect, tls, http }, dead_v6, containers| NameSeen {
+        target: target.clone(),
+        lookup,
+        dns,
+        connect,
+        dead_v6,
+        tls,
+        http,
+        containers,
+        inside: None,
+    };
+    let lookup = look_up(scene.host, &target.asked);
+    if target.address.is_none() {
+        // it leads to where the names say
+        let (lookup, dns) = tokio::join!(lookup, dns);
+        let found = lookup.found.clone().unwrap_or_default();
+        let known = dns.iter().flatten().flatten().chain(&found).next().copied();
+        let (reached, dead, containers) =
+            tokio::join!(at(known), reach::dead(&found, &ports), containers(scene, target));
+        return seen(lookup, dns, reached, dead, containers);
+    }
+    let rest = async { tokio::join!(dns, at(target.address), containers(scene, target)) };
+    tokio::pin!(lookup, rest);
+    let (lookup, (dns, reached, containers)) = tokio::select! {
+        biased;
+        lookup = &mut lookup => (lookup, rest.await),
+        known = &mut rest => {
+            let (dns, reached, containers) = known.clone();
+            let nothing = LookUp { found: Ok(Vec::new()), millis: 0 };
+            partly(&seen(nothing, dns, reached, Vec::new(), containers));
+            (lookup.await, known)
+        }
+    };
+    let dead = reach::dead(lookup.found.as_deref().unwrap_or_default(), &ports).await;
+    seen(lookup, dns, reached, dead, containers)
 }
 
 async fn look_up(host: &dyn Host, name: &str) -> LookUp {
@@ -363,7 +408,7 @@ async fn containers(scene: &Scene<'_>, target: &Target) -> Vec<ContainerSeen> {
     join_all(scene.containers.iter().filter(of_it).map(|found| container(scene, found, &ports))).await
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Reached {
     connect: Vec<(SocketAddr, Result<(), String>)>,
     tls: Option<Result<TlsSeen, String>>,
@@ -378,6 +423,7 @@ async fn reach_all(trust: &Trust, target: &Target, address: IpAddr, ports: &[u16
     }))
     .await;
     let mut reached = Reached::default();
+    let begun = Instant::now();
     for (address, stream) in tried {
         reached.connect.push((address, stream.as_ref().map(|_| ()).map_err(Clone::clone)));
         let (Ok(mut stream), Some(web)) = (stream, &target.web) else { continue };
@@ -389,7 +435,11 @@ async fn reach_all(trust: &Trust, target: &Target, address: IpAddr, ports: &[u16
         if Some(address.port()) == web.https {
             let (tls, http) = reach::https(stream, trust, name, (&url("https", 443), &web.path)).await;
             (reached.tls, reached.http) = (Some(tls), http);
-        } else if address.port() == web.http && reached.http.as_ref().is_none_or(Result::is_err) {
+        } else if address.port() == web.http
+            && reached.http.as_ref().is_none_or(Result::is_err)
+            // who was silent there is silent here
+            && begun.elapsed() < reach::ANSWER
+        {
             reached.http = Some(reach::request(&mut stream, name, (&url("http", 80), &web.path)).await);
         }
         if let Some(Ok(seen)) = &mut reached.http

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::engine::{Engine, EngineError, LogOptions};
+use crate::engine::{self, Engine, EngineError};
 use crate::model::{ContainerSpec, NetworkAttachment, ObservedContainer, label};
 
 use super::evidence::InsideSeen;
@@ -13,8 +13,6 @@ use super::targets::Target;
 
 /// For all names, which are asked side by side.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// What a shell says when a program is not there (POSIX 2.8.2).
-const NOT_FOUND: i64 = 127;
 
 /// Asks for `name kind port path`, four words each, side by side; one line each:
 /// `name|addresses|status line or open|error`. Ends with 127 where the image lacks the tools.
@@ -136,38 +134,11 @@ async fn for_a_moment(
             ipv4: None,
             ipv6: None,
         }],
-        labels: labels.clone(),
+        labels,
         ..ContainerSpec::default()
     };
-    engine.create_container(&spec, image, &labels).await?;
-    let work = async {
-        engine.start(&spec.name).await?;
-        let ended = tokio::time::timeout(PATIENCE, engine.wait(&spec.name)).await;
-        // it has the tools, and they wait in vain: so would those of other images
-        let Ok(status) = ended else {
-            return Err(EngineError::Timeout { operation: "asking from inside".into(), after: PATIENCE });
-        };
-        if status? == NOT_FOUND {
-            return Ok(None);
-        }
-        let mut text = Vec::new();
-        let mut lines = engine.logs(&spec.name, &LogOptions::default()).await?;
-        while let Some(line) = futures_util::StreamExt::next(&mut lines).await {
-            let line = line?;
-            if !line.stderr {
-                text.extend(line.bytes);
-                text.push(b'\n');
-            }
-        }
-        Ok(Some(text))
-    };
-    let done = work.await;
-    let removed = engine.remove_container(&spec.name).await;
-    match done {
-        // an image without a shell cannot even be started
-        Err(EngineError::Other { .. } | EngineError::Conflict { .. } | EngineError::NotFound { .. }) => Ok(None),
-        done => removed.and(done),
-    }
+    // one that has the tools, and they wait in vain, says it for all others
+    engine::for_a_moment(engine, &spec, image, PATIENCE).await
 }
 
 fn read(text: &[u8]) -> BTreeMap<String, InsideSeen> {

@@ -25,7 +25,7 @@ use crate::pki::trust::system_roots;
 /// For one connection, one handshake, one answer: all of this machine.
 pub const WAIT: Duration = Duration::from_secs(3);
 /// A service may have to think.
-const ANSWER: Duration = Duration::from_secs(10);
+pub const ANSWER: Duration = Duration::from_secs(10);
 /// More than any head of an answer.
 const HEAD: usize = 64 << 10;
 /// Whom this machine trusts, and what time it has.

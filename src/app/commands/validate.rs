@@ -1,6 +1,7 @@
 //! `validate` and `dns trace`: the names walked from outside.
 
 use std::collections::BTreeMap;
+use std::future::ready;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -120,7 +121,14 @@ async fn root(session: &Session, platform: &Platform) -> Option<(Vec<u8>, bool)>
 /// Hears what a walk has seen as it comes.
 pub type Told<'a> = &'a (dyn Fn(SoFar) + Send + Sync);
 
-async fn walk(session: &Session, ground: &Ground, targets: Vec<Target>, told: Option<Told<'_>>) -> Evidence {
+/// `more`: names that somebody else has to be asked for first.
+async fn walk(
+    session: &Session,
+    ground: &Ground,
+    targets: Vec<Target>,
+    more: impl Future<Output = Vec<Target>>,
+    told: Option<Told<'_>>,
+) -> Evidence {
     let host = session.host();
     let files = ResolverFiles::of(host);
     let platform = &ground.platform;
@@ -147,7 +155,7 @@ async fn walk(session: &Session, ground: &Ground, targets: Vec<Target>, told: Op
         root: root(session, platform).await,
         told,
     };
-    collect(&scene).await
+    collect(&scene, more).await
 }
 
 /// What is wrong with the bridges of this machine and what it forwards: where they are broken nothing else
@@ -173,18 +181,36 @@ pub async fn validate(
     told: Option<Told<'_>>,
 ) -> Result<(Evidence, Verdict, Vec<Absent>), Error> {
     let ground = ground(session, loaded).await?;
-    let mut all = targets(&ground.platform, ground.block, ground.subnet, ground.tls);
+    let own = targets(&ground.platform, ground.block, ground.subnet, ground.tls);
+    let mut failed = None;
     // what people and the cluster's applications have written is answered by the same resolver
-    let (listed, _) = list_records(session, loaded).await?;
-    let more = written(&listed, ground.block, &all);
-    if more.len() > MOST_WRITTEN {
-        session.events.info(format!("of {} names in PowerDNS {MOST_WRITTEN} are checked", more.len()));
+    let more = async {
+        let found = match tokio::time::timeout(LISTING, list_records(session, loaded)).await {
+            Ok(Ok((listed, _))) => written(&listed, ground.block, &own),
+            Ok(Err(error)) => {
+                failed = Some(error);
+                Vec::new()
+            }
+            Err(_) => {
+                session.events.info("names that you have added are not checked: PowerDNS does not answer");
+                Vec::new()
+            }
+        };
+        if found.len() > MOST_WRITTEN {
+            session.events.info(format!("of {} names in PowerDNS {MOST_WRITTEN} are checked", found.len()));
+        }
+        found.into_iter().take(MOST_WRITTEN).collect()
+    };
+    let evidence = walk(session, &ground, own.clone(), more, told).await;
+    if let Some(error) = failed {
+        return Err(error);
     }
-    all.extend(more.into_iter().take(MOST_WRITTEN));
-    let evidence = walk(session, &ground, all, told).await;
     let verdict = judge(&evidence);
     Ok((evidence, verdict, ground.absent))
 }
+
+/// For PowerDNS's list of records.
+const LISTING: Duration = Duration::from_secs(3);
 
 /// Names that are checked of those in PowerDNS: each is looked up and connected to.
 const MOST_WRITTEN: usize = 200;
@@ -262,7 +288,7 @@ pub(super) async fn astray(session: &Session, seen: &Survey, patience: Duration)
         container_addresses: seen.facts.container_addresses,
         absent: Vec::new(),
     };
-    let evidence = walk(session, &ground, left.clone(), None).await;
+    let evidence = walk(session, &ground, left.clone(), ready(Vec::new()), None).await;
     let on_the_way = |fault: &&validate::Fault| matches!(fault.cause.hop(), Hop::Connect | Hop::Http | Hop::Service);
     let faults: Vec<validate::Fault> = judge(&evidence).faults.into_iter().filter(|fault| on_the_way(&fault)).collect();
     left.into_iter()
@@ -323,7 +349,7 @@ pub async fn trace_name(session: &Session, loaded: &Loaded, name: &str) -> Resul
         None if below && !written => unowned(&ground, &name),
         None => foreign(&name),
     };
-    let evidence = walk(session, &ground, vec![target], None).await;
+    let evidence = walk(session, &ground, vec![target], ready(Vec::new()), None).await;
     let mut verdict = judge(&evidence);
     if let Some(Absent { service, reason, .. }) = absent {
         let missing = Cause::ServiceMissing { service: service.clone() };

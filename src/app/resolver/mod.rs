@@ -17,6 +17,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -52,6 +53,8 @@ const STOP: Duration = Duration::from_secs(5);
 const QUICK: Duration = Duration::from_millis(500);
 /// For an answer of a resolver on this machine, if it is pointed at us.
 const AT_ONCE: Duration = Duration::from_millis(60);
+/// For what it says of itself.
+const CONTROL: Duration = Duration::from_secs(2);
 /// For an answer that may come by way of other machines.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// A log longer than this loses its older half.
@@ -644,6 +647,9 @@ pub struct Names {
     /// None: it does not run.
     #[serde(skip)]
     pub resolver: Option<Status>,
+    /// It runs, and says nothing.
+    #[serde(skip)]
+    pub silent: bool,
     pub domains: Vec<DomainNames>,
     /// The way in which the system was pointed at the resolver.
     pub method: Option<String>,
@@ -663,15 +669,28 @@ pub struct DomainNames {
     pub resolves: bool,
 }
 
-/// Asks the resolver, and asks as programs do, for every zone that it has and for `domain`. `told`: hears what the
-/// resolver says of itself, and of which domains the system is then asked.
-pub async fn names_status(session: &Session, domain: &str, told: &(dyn Fn(&Status, &[String]) + Sync)) -> Names {
+/// What is known of the names while others are still asked for.
+#[derive(Debug, Clone, Default)]
+pub struct NamesSoFar {
+    pub resolver: Option<Status>,
+    /// With what came of each; none while it is asked for.
+    pub domains: Vec<(String, Option<DomainNames>)>,
+}
+
+/// Asks the resolver, and asks as programs do, for every zone that it has and for `domain`; over within a few
+/// seconds, whoever is silent. `told`: hears what is known as it comes.
+pub async fn names_status(session: &Session, domain: &str, told: &(dyn Fn(&NamesSoFar) + Sync)) -> Names {
     let host = session.host();
-    let (resolver, in_the_way) = match connect(host).await {
-        Ok(mut client) => (client.status().await.ok(), None),
-        Err(Error::Resolver(taken @ ResolverError::Taken { .. })) => (None, Some(taken)),
-        Err(_) => (None, None),
+    let status = async {
+        match connect(host).await {
+            Ok(mut client) => (client.status().await.ok(), None),
+            Err(Error::Resolver(taken @ ResolverError::Taken { .. })) => (None, Some(taken)),
+            Err(_) => (None, None),
+        }
     };
+    let status = tokio::time::timeout(CONTROL, status).await;
+    let silent = status.is_err();
+    let (resolver, in_the_way) = status.unwrap_or_default();
     // a zone that no platform has is the name of a program (`macula run`)
     let platforms = ResolverFiles::of(host).entries(host).await;
     let of_a_platform = |apex: &String| platforms.iter().any(|(_, entry)| entry.zone.apex == *apex);
@@ -681,10 +700,17 @@ pub async fn names_status(session: &Session, domain: &str, told: &(dyn Fn(&Statu
     if !served {
         wanted.push(domain.to_owned());
     }
-    if let Some(status) = &resolver {
-        told(status, &wanted);
-    }
-    let address = resolver.as_ref().and_then(own_address);
+    let domains = wanted.iter().map(|domain| (domain.clone(), None)).collect();
+    let so_far = Mutex::new(NamesSoFar { resolver: resolver.clone(), domains });
+    let tell = |seen: Option<&DomainNames>| {
+        let mut so_far = so_far.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, known) in so_far.domains.iter_mut().filter(|(name, _)| seen.is_some_and(|seen| seen.domain == *name)) {
+            *known = seen.cloned();
+        }
+        told(&so_far);
+    };
+    tell(None);
+    let (tell, address) = (&tell, resolver.as_ref().and_then(own_address));
     let domains = wanted.into_iter().map(|domain| async move {
         let (name, expected) = probe(&domain);
         let answered = async {
@@ -693,7 +719,9 @@ pub async fn names_status(session: &Session, domain: &str, told: &(dyn Fn(&Statu
         };
         // a look-up by way of other servers may take its time
         let (answered, resolves) = tokio::join!(answered, answers(host, &domain, PATIENCE));
-        DomainNames { domain, answered, resolves }
+        let seen = DomainNames { domain, answered, resolves };
+        tell(Some(&seen));
+        seen
     });
     let domains: Vec<DomainNames> = futures_util::future::join_all(domains).await;
     let (method, mut notes, remedy) = installed(host).await;
@@ -713,6 +741,8 @@ pub async fn names_status(session: &Session, domain: &str, told: &(dyn Fn(&Statu
         ))
     } else if let Some(remedy) = remedy {
         Some(remedy.into())
+    } else if silent {
+        Some(Remedy::say("its process may be stopped or overloaded: end it, and the next `up` starts another"))
     } else if resolver.is_none() {
         Some(macula("up").why("to start the resolver").into())
     } else if !served {
@@ -722,7 +752,7 @@ pub async fn names_status(session: &Session, domain: &str, told: &(dyn Fn(&Statu
     } else {
         None
     };
-    Names { resolver, domains, method, notes, remedy }
+    Names { resolver, silent, domains, method, notes, remedy }
 }
 
 /// What is installed, in words, what is wrong with it, and what to do about that.

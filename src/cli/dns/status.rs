@@ -2,7 +2,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
-use crate::app::{DomainNames, Names, ResolverFiles, names_status};
+use crate::app::{DomainNames, Names, NamesSoFar, ResolverFiles, names_status};
 use crate::dns::Status;
 use crate::model::{Remedy, View};
 use crate::portal;
@@ -10,7 +10,7 @@ use crate::portal;
 use super::serve::encrypted_address;
 use crate::cli::context::{Context, StackOptions};
 use crate::cli::error::CliError;
-use crate::cli::ui::{Tone, text};
+use crate::cli::ui::{Style, Tone, text};
 
 /// Show whether the platforms' names work on this machine, and who answers
 ///
@@ -32,17 +32,11 @@ struct Shown<'a> {
 pub async fn run(context: &Context, _: Args) -> Result<(), CliError> {
     let loaded = context.load(&StackOptions::default())?;
     let session = context.session_without_engine("dns status");
-    // what the resolver says is known long before a silent server has kept the system waiting
-    let so_far: Mutex<Vec<String>> = Mutex::default();
-    let told = |status: &Status, domains: &[String]| {
-        let style = context.err_style();
-        let asked = |domain| format!("{} {domain}  asking this machine", style.pending());
-        let lines = domains.iter().map(asked).chain([String::new()]);
-        let lines = lines.chain(running(status).lines().map(str::to_owned)).collect();
-        *so_far.lock().unwrap_or_else(PoisonError::into_inner) = lines;
-    };
+    // what the resolver and other names have come to is known long before a silent server has kept the system waiting
+    let so_far: Mutex<Option<NamesSoFar>> = Mutex::default();
+    let told = |seen: &NamesSoFar| *so_far.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen.clone());
     let look = names_status(&session, &loaded.platform.domain, &told);
-    let lines = || so_far.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let lines = || first_lines(context, so_far.lock().unwrap_or_else(PoisonError::into_inner).as_ref());
     let names = context.while_looking(look, async {}, lines).await;
     let page = portal::address(&portal::socket(ResolverFiles::of(session.host()).folder())).await;
     let page = page.map(|address| format!("http://{address}"));
@@ -54,15 +48,7 @@ pub async fn run(context: &Context, _: Args) -> Result<(), CliError> {
     let mut out = String::new();
     // first whether names work here, then who answers and how
     for domain in &names.domains {
-        // what to type follows below, once for all of them
-        let (tone, sign, word) = match domain {
-            DomainNames { resolves: true, .. } => (Tone::Good, style.done(), "names work on this machine"),
-            DomainNames { answered: true, .. } => {
-                (Tone::Bad, style.failed(), "this machine does not ask the resolver for it")
-            }
-            DomainNames { .. } => (Tone::Bad, style.failed(), "the resolver does not answer for it"),
-        };
-        out.push_str(&format!("{} {}  {word}\n", style.paint(tone, sign), domain.domain));
+        out.push_str(&format!("{}\n", domain_line(&domain.domain, Some(domain), style)));
     }
     if let Some(method) = &names.method {
         out.push_str(&format!("  installed by way of {method}\n"));
@@ -81,6 +67,7 @@ pub async fn run(context: &Context, _: Args) -> Result<(), CliError> {
     }
     match &names.resolver {
         Some(status) => out.push_str(&running(status)),
+        None if names.silent => out.push_str("The resolver runs and does not answer.\n"),
         None => out.push_str("The resolver is not running.\n"),
     }
     if let Some(page) = page {
@@ -88,6 +75,34 @@ pub async fn run(context: &Context, _: Args) -> Result<(), CliError> {
     }
     let width = context.terminal.table_width().unwrap_or(usize::MAX);
     context.print(&wrapped(&out, width))
+}
+
+/// Whether the names of a domain work. What to type follows below, once for all of them.
+fn domain_line(domain: &str, seen: Option<&DomainNames>, style: Style) -> String {
+    let (tone, sign, word) = match seen {
+        None => (Tone::Dim, style.pending(), "asking this machine"),
+        Some(DomainNames { resolves: true, .. }) => (Tone::Good, style.done(), "names work on this machine"),
+        Some(DomainNames { answered: true, .. }) => {
+            (Tone::Bad, style.failed(), "this machine does not ask the resolver for it")
+        }
+        Some(DomainNames { .. }) => (Tone::Bad, style.failed(), "the resolver does not answer for it"),
+    };
+    format!("{} {domain}  {word}", style.paint(tone, sign))
+}
+
+/// What is known while others are still asked.
+fn first_lines(context: &Context, seen: Option<&NamesSoFar>) -> Vec<String> {
+    let style = context.err_style();
+    let Some(NamesSoFar { resolver, domains }) = seen else {
+        return vec![format!("asking the resolver {}", style.symbol("…", ".."))];
+    };
+    let mut lines: Vec<String> =
+        domains.iter().map(|(domain, seen)| domain_line(domain, seen.as_ref(), style)).collect();
+    if let Some(status) = resolver {
+        lines.push(String::new());
+        lines.extend(wrapped(&running(status), context.terminal.width).lines().map(str::to_owned));
+    }
+    lines
 }
 
 /// Lines that fit; what follows of one is indented below it.

@@ -156,6 +156,14 @@ async fn powerdns_is_down() {
 // the system's look-up
 
 #[tokio::test]
+async fn names_that_are_known_late_keep_no_other_waiting() {
+    let mut world = World::new();
+    let (evidence, _) = world.look_with(vec![foreign("late.macula.local")]).await;
+    let names: Vec<&str> = evidence.names.iter().map(|name| name.target.name.as_str()).collect();
+    assert_eq!(names, ["grafana.macula.local", "postgres.macula.local", "late.macula.local"]);
+}
+
+#[tokio::test]
 async fn nobody_told_the_system() {
     let mut world = with(|world| {
         world.names_unknown();

@@ -246,8 +246,15 @@ impl Shared {
             return;
         }
         let size = (self.size)();
-        let shown = lines.get(..lines.len().min(size.rows.saturating_sub(1))).unwrap_or_default();
-        let frame = canvas.screen.draft(shown, size);
+        // of more than fit the first ones, and the last, which says what is still asked for
+        let room = size.rows.saturating_sub(1);
+        let shown: Vec<String> = match lines.split_last() {
+            Some((last, before)) if lines.len() > room => {
+                before.iter().take(room.saturating_sub(1)).chain([last]).cloned().collect()
+            }
+            _ => lines.to_vec(),
+        };
+        let frame = canvas.screen.draft(&shown, size);
         canvas.write(&frame);
     }
 
@@ -259,10 +266,15 @@ impl Shared {
     fn settle(&self) {
         let mut canvas = lock(&self.canvas);
         let mut picture = lock(&self.picture);
+        let size = (self.size)();
+        if !picture.live {
+            // a draft gives way to whatever comes: a result, a question
+            let frame = canvas.screen.draft(&[], size);
+            canvas.write(&frame);
+        }
         if !picture.live && picture.notes.is_empty() && picture.run.outcome.is_none() {
             return;
         }
-        let size = (self.size)();
         let view = self.view(size, None, self.clock.elapsed(), None);
         let lines = tree::lines(&picture.run, &view);
         let notes = std::mem::take(&mut picture.notes);

@@ -290,7 +290,7 @@ fn a_draft_gives_way_and_leaves_the_cursor_alone() {
     let drawn = stage.out.take();
     assert!(!drawn.contains("\x1b[?25l"), "nothing would show it again");
     stage.vt.write(&drawn);
-    assert_eq!(stage.vt.screen(), "one\ntwo\nthree");
+    assert_eq!(stage.vt.screen(), "one\ntwo\nfive");
     stage.shared.report(Event::Info { message: "a note".into() });
     stage.shared.draft(&lines(&["one"]));
     stage.vt.write(&stage.out.take());
