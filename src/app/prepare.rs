@@ -213,8 +213,5 @@ fn selection(platform: &Platform, wanted: &Wanted) -> Result<Option<BTreeSet<Str
         Ok(chosen)
     });
     let chosen = if wanted.no_deps { chosen.map(|_| services.iter().cloned().collect()) } else { chosen };
-    chosen.map(Some).map_err(|names| Error::UnknownService {
-        names,
-        known: platform.services().map(|(_, service)| service.name.clone()).collect(),
-    })
+    chosen.map(Some).map_err(|names| Error::UnknownService { names, known: platform.service_names() })
 }

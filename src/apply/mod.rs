@@ -29,7 +29,7 @@ mod ready;
 mod timing;
 
 pub use build_log::BuildFailure;
-pub use ready::log_tail;
+pub use ready::{OUT_OF_MEMORY, log_tail};
 pub use timing::{Timing, critical_path};
 
 /// A stop that takes less needs no word.

@@ -140,13 +140,16 @@ fn question(spec: &ContainerSpec, readiness: &Readiness) -> Question {
     }
 }
 
+/// How the reason of a service begins that was killed at its limit.
+pub const OUT_OF_MEMORY: &str = "was killed: it needed more memory";
+
 /// Why it will not come up, when that is certain.
 fn gave_up(found: &ObservedContainer, spec: &ContainerSpec, readiness: &Readiness, code: i64) -> Option<String> {
     let last = found.exit_code.unwrap_or(code);
     let killed = || {
         let limit =
             spec.options.resources.memory.map(|bytes| format!(" than its {} MiB", bytes >> 20)).unwrap_or_default();
-        format!("was killed: it needed more memory{limit}")
+        format!("{OUT_OF_MEMORY}{limit}")
     };
     match found.state {
         ContainerState::Exited | ContainerState::Dead if last != 0 && found.oom_killed => Some(killed()),

@@ -60,8 +60,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let loaded = context.load(&StackOptions::default())?;
     let platform = &loaded.platform;
     let name = platform.cluster_name();
-    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
-        .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     let begun = Instant::now();
     match args.action {
         Action::Create { retain } => {

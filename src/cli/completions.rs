@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use clap_complete::Shell;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, Shells};
@@ -42,7 +43,7 @@ pub fn run(context: &Context, args: Args) -> Result<(), CliError> {
     };
     completer
         .write_registration(ASKED, "macula", "macula", "macula", &mut script)
-        .map_err(|error| CliError::io("write the completion script", &error))?;
+        .context("write the completion script")?;
     context.print_data(&String::from_utf8_lossy(&script))
 }
 

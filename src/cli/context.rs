@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,7 @@ use crate::system::{OverNetwork, System};
 
 use super::ci::{Ci, Folding, Harmless, markdown};
 use super::error::{CliError, ErrorKind};
+use super::excerpt::{self, annotated};
 use super::log;
 use super::ui::confirm::{self, Answer, Question};
 use super::ui::{self, ColorChoice, Stream, Streams, Style, Tally, Terminal};
@@ -56,7 +58,11 @@ impl Global {
     /// The platform that `--name` or `MACULA_NAME` names.
     pub fn platform(&self) -> Result<Option<PlatformName>, CliError> {
         let checked = self.name.as_deref().map(PlatformName::new).transpose();
-        checked.map_err(|error| CliError::config(format!("--name: {error}")).hint(error.help))
+        let option = |word: std::ffi::OsString| word.to_string_lossy().starts_with("--name");
+        checked.map_err(|error| {
+            let from = if std::env::args_os().any(option) { "--name" } else { "MACULA_NAME" };
+            CliError::config(format!("{from}: {error}")).hint(error.help)
+        })
     }
 }
 
@@ -241,7 +247,7 @@ impl Context {
 
     /// What the command line says of the files that are to be read.
     pub fn request(&self, options: &impl LoadOptions) -> Result<config::Request, CliError> {
-        let folder = std::env::current_dir().map_err(|error| CliError::io("find the current folder", &error))?;
+        let folder = std::env::current_dir().context("find the current folder")?;
         Ok(config::Request {
             cwd: folder,
             config_folder: Some(self.host.folders().config),
@@ -265,7 +271,8 @@ impl Context {
         let name = config::platform_name(&request, &DiskFiles).0;
         State::new(&self.host.folders().data, &name).remembered(&DiskFiles).apply(&mut request, &DiskFiles);
         let request = config::Request { name: request.name.or(Some(name)), orchestrated: true, ..request };
-        let loaded = config::load(&request, &DiskFiles).map_err(|errors| config_error(&errors.0))?;
+        let loaded =
+            config::load(&request, &DiskFiles).map_err(|errors| config_error(&errors.0, self.excerpt_room()))?;
         for warning in &loaded.warnings {
             self.events().warn(warning.to_string());
         }
@@ -307,7 +314,8 @@ impl Context {
         for path in &applied.gone {
             self.events().warn(format!("the last `up` had the stack {}, which no longer exists", path.display()));
         }
-        let loaded = config::load(&request, &DiskFiles).map_err(|errors| config_error(&errors.0))?;
+        let loaded =
+            config::load(&request, &DiskFiles).map_err(|errors| config_error(&errors.0, self.excerpt_room()))?;
         if let Some(project) =
             loaded.discovered.as_ref().filter(|project| told || last_project.as_ref() != Some(project))
         {
@@ -450,17 +458,16 @@ impl Context {
         self.finish();
         let question = Question { text: question.to_owned(), explain: Some(explain.to_owned()) };
         let style = self.terminal.style(self.global.color, Stream::Stderr);
-        match confirm::confirm(question.clone(), &self.terminal, style, &self.cancel).await {
-            Ok(Answer::Yes) => Ok(true),
-            Ok(Answer::No) if self.cancel.is_cancelled() => Err(cancelled()),
-            Ok(Answer::No) => Ok(false),
-            Ok(Answer::NotAsked) => Err(CliError::new(
+        match confirm::confirm(question.clone(), &self.terminal, style, &self.cancel).await? {
+            Answer::Yes => Ok(true),
+            Answer::No if self.cancel.is_cancelled() => Err(cancelled()),
+            Answer::No => Ok(false),
+            Answer::NotAsked => Err(CliError::new(
                 ErrorKind::Privilege,
                 format!("not done without your confirmation: {}", question.text),
             )
             .hint("there is no terminal to ask on; `--yes` confirms it")
             .again(Again::Agreed)),
-            Err(error) => Err(CliError::io("ask on the terminal", &error)),
         }
     }
 
@@ -546,10 +553,8 @@ impl Context {
         self.stdout_is_open()?;
         let mut out = std::io::stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                Err(CliError::io("write to standard output", &error))
-            }
-            _ => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written.context("write to standard output")?),
         }
     }
 
@@ -572,6 +577,14 @@ impl Context {
         let wanted = self.host.env("MACULA_LOG");
         let color = self.terminal.style(self.global.color, Stream::Stderr).color;
         log::start(wanted.as_deref(), self.global.verbose, resolver.then_some("warn"), color).map(drop)
+    }
+
+    /// Columns that a line of a file has below an error, where it is indented by its number.
+    pub fn excerpt_room(&self) -> usize {
+        match self.terminal.stderr_is_tty {
+            true => self.terminal.width.saturating_sub(12).clamp(20, excerpt::WIDTH),
+            false => excerpt::WIDTH,
+        }
     }
 
     /// What commands to type have to repeat.
@@ -643,8 +656,9 @@ fn going_by_what_runs(error: &CliError) -> String {
     format!("going by the labels of what runs, since the files have errors: {}", errors.join("\n"))
 }
 
-fn config_error(errors: &[config::Diagnostic]) -> CliError {
-    let mut all: Vec<String> = errors.iter().map(super::excerpt::annotated).collect();
+/// `room`: see [`annotated`].
+fn config_error(errors: &[config::Diagnostic], room: usize) -> CliError {
+    let mut all: Vec<String> = errors.iter().map(|error| annotated(error, room)).collect();
     // a single one is the headline itself
     let mut error = match all.as_slice() {
         [_] => CliError::new(ErrorKind::Config, all.remove(0)),
@@ -663,7 +677,7 @@ fn config_error(errors: &[config::Diagnostic]) -> CliError {
 }
 
 /// The place in a file of the user's.
-fn place(found: &config::Diagnostic) -> Option<Place> {
+pub(super) fn place(found: &config::Diagnostic) -> Option<Place> {
     let built_in = found.file.to_string_lossy().starts_with("built-in:");
     (!built_in).then(|| Place { file: found.file.clone(), line: found.line, column: found.column })
 }

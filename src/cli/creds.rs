@@ -57,8 +57,10 @@ pub async fn run(context: &Context, mut args: Args) -> Result<(), CliError> {
     }
     let mut out = listed(&all, context.terminal.table_width().unwrap_or(usize::MAX), context.out_style());
     if count > all.len() {
-        let all = context.typed("macula creds --all");
-        out.push_str(&format!("all {}: {all}\n", text::count(count, "variable")));
+        let (what, command) = (format!("all {}:", text::count(count, "variable")), context.typed("macula creds --all"));
+        let room = context.terminal.table_width().unwrap_or(usize::MAX);
+        let gap = if text::width(&what) + text::width(&command) < room { " " } else { "\n  " };
+        out.push_str(&format!("{what}{gap}{command}\n"));
     }
     context.print_data(&out)
 }

@@ -71,8 +71,7 @@ async fn one(context: &Context, args: &Args, name: PlatformName) -> Result<(), C
         context.events().info("`-v` is --verbose here; the data goes with --volumes");
     }
     let begun = Instant::now();
-    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
-        .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     let session = context.session("down").await;
     // a script that clears up need not know whether there was anything; a person may have mistyped
     if context.name.is_some() && !context.global.yes {
@@ -177,7 +176,7 @@ async fn agree_to_lose(
     if context.global.yes {
         return Ok(());
     }
-    let (data, owner) = data_of(session, name).await?;
+    let (data, owner) = data_of(session, name, context.may_ask()).await?;
     // it would be refused after the question
     if let Some(owner) = owner.clone().filter(|_| !any_owner) {
         return Err(app::Error::Foreign { platform: name.clone(), owner }.into());
@@ -196,10 +195,9 @@ async fn agree_to_lose(
     context.finish();
     let loss = Loss { platform: name.as_str(), owner: owner.as_deref(), data: &data }.text(context.err_style());
     let text = format!("{loss}Type the name of the platform");
-    match confirm::type_word(name.as_str(), &text, &context.terminal, &context.cancel).await {
-        Ok(Answer::Yes) => Ok(()),
-        Ok(_) => Err(declined()),
-        Err(error) => Err(CliError::io("ask on the terminal", &error)),
+    match confirm::type_word(name.as_str(), &text, &context.terminal, &context.cancel).await? {
+        Answer::Yes => Ok(()),
+        _ => Err(declined()),
     }
 }
 
@@ -227,7 +225,11 @@ impl Loss<'_> {
                 (false, true) => format!("  {}, running", words::list(&data.services)),
                 (false, false) => format!("  {}", words::list(&data.services)),
             };
-            let line = format!("  {}  {}{whose}", text::pad(&data.volume, names), text::pad_left(&size, 9));
+            let written = data.written.map_or_else(String::new, |seconds| match seconds {
+                0..2 => "  written just now".to_owned(),
+                _ => format!("  written {} ago", words::span(seconds)),
+            });
+            let line = format!("  {}  {}{written}{whose}", text::pad(&data.volume, names), text::pad_left(&size, 9));
             out.push_str(line.trim_end());
             out.push('\n');
         }
@@ -286,6 +288,7 @@ mod tests {
             .map(|at| Data {
                 volume: format!("macula-volume-{at}"),
                 size: (at != 7).then_some(212_000_000 / (at + 1)),
+                written: [Some(1), Some(130), Some(200_000)].get(at as usize).copied().flatten(),
                 services: if at < 2 { vec![format!("db-{at}")] } else { Vec::new() },
                 in_use: at == 0,
             })
@@ -293,9 +296,9 @@ mod tests {
         let loss = Loss { platform: "macula", owner: None, data: &data };
         assert_snapshot!(loss.text(Style { color: false, unicode: true }), @r"
         This removes for good, from the platform macula:
-          macula-volume-0   212.0 MB  db-0, running
-          macula-volume-1   106.0 MB  db-1
-          macula-volume-2    70.6 MB
+          macula-volume-0   212.0 MB  written just now  db-0, running
+          macula-volume-1   106.0 MB  written 2 minutes ago  db-1
+          macula-volume-2    70.6 MB  written 2 days ago
           macula-volume-3    53.0 MB
           macula-volume-4    42.4 MB
           macula-volume-5    35.3 MB
@@ -313,7 +316,7 @@ mod tests {
         assert_snapshot!(owned.text(Style { color: false, unicode: true }), @r"
         This removes for good, from the platform shop:
           which belongs to root on ci-7
-          macula-volume-0   212.0 MB  db-0, running
+          macula-volume-0   212.0 MB  written just now  db-0, running
           and the passwords that were generated
         ");
     }

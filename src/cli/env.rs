@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::fd::AsFd;
 
+use anyhow::Context as _;
 use clap::ValueEnum;
 
 use crate::app::{credentials, exports};
@@ -90,7 +91,7 @@ fn github(context: &Context, all: &BTreeMap<String, String>, secrets: &[String])
             context.tell_ci(&masks)?;
             let file = std::fs::OpenOptions::new().append(true).create(true).open(&path);
             let written = file.and_then(|mut file| file.write_all(lines.as_bytes()));
-            written.map_err(|error| CliError::io(format!("write {path}"), &error))
+            Ok(written.with_context(|| format!("write {path}"))?)
         }
         _ => {
             let _ = std::io::stderr().lock().write_all(masks.as_bytes());

@@ -318,13 +318,14 @@ fn indented(text: &str, first: usize, columns: usize, width: Option<usize>) -> S
             continue;
         };
         let indent = line.len() - line.trim_start().len();
-        let mut broken = text::wrap(line, room).into_iter();
+        let mut broken = text::wrap_whole(line, room).into_iter();
         lines.extend(broken.next());
         // what follows may be indented less than the first line, and has more room than it uses
         let rest: String = broken.collect::<Vec<_>>().join(" ");
         if !rest.is_empty() {
             let below = width.unwrap_or(usize::MAX).saturating_sub(columns + indent).max(20);
-            lines.extend(text::wrap(&rest, below).into_iter().map(|line| format!("{}{line}", " ".repeat(indent))));
+            lines
+                .extend(text::wrap_whole(&rest, below).into_iter().map(|line| format!("{}{line}", " ".repeat(indent))));
         }
     }
     lines.join(&format!("\n{}", " ".repeat(columns)))

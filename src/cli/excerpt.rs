@@ -1,14 +1,21 @@
-//! A mistake in a file, with the line that it is in and a mark below it.
+//! A mistake in a file, with the line that it is in and a mark below it (docs/decisions/source-lines.md).
 
 use unicode_width::UnicodeWidthChar;
 
-use crate::config::Diagnostic;
+use crate::app::Error;
+use crate::apply::{OUT_OF_MEMORY, StepError};
+use crate::config::{Diagnostic, Loaded};
+use crate::plan::SupplyProblem;
 
-/// How much of a long line is shown.
-const WIDTH: usize = 100;
+use super::context::place;
+use super::error::CliError;
+use super::failure::supply;
 
-/// The diagnostic as text; its help comes last.
-pub(super) fn annotated(diagnostic: &Diagnostic) -> String {
+/// How much of a long line is shown at the most.
+pub(super) const WIDTH: usize = 100;
+
+/// The diagnostic as text; its help comes last. `room`: what of a line is shown, around the mark.
+pub(super) fn annotated(diagnostic: &Diagnostic, room: usize) -> String {
     let Some(source) = diagnostic.source.as_deref().filter(|line| !line.trim().is_empty()) else {
         return diagnostic.to_string();
     };
@@ -18,10 +25,11 @@ pub(super) fn annotated(diagnostic: &Diagnostic) -> String {
     let column = usize::try_from(diagnostic.column).unwrap_or(1).saturating_sub(1);
     let letters: Vec<char> = source.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
     // of a long line the part around the mark
-    let start = if column > WIDTH * 3 / 4 { column - WIDTH / 2 } else { 0 };
-    let shown: Vec<char> = letters.iter().copied().skip(start).take(WIDTH).collect();
+    let start = if column > room * 3 / 4 { column - room / 2 } else { 0 };
+    let shown: Vec<char> = letters.iter().copied().skip(start).take(room).collect();
     let before: usize = shown.iter().take(column - start.min(column)).map(|letter| letter.width().unwrap_or(0)).sum();
-    let mark = "^".repeat(word_length(letters.get(column..).unwrap_or_default()).min(WIDTH));
+    let length = word_length(letters.get(column..).unwrap_or_default());
+    let mark = "^".repeat(length.min(room.saturating_sub(before)).max(1));
     let mut text = format!(
         "{bare}\n  {number} | {}\n  {gutter} | {}{mark}",
         shown.iter().collect::<String>().trim_end(),
@@ -34,15 +42,76 @@ pub(super) fn annotated(diagnostic: &Diagnostic) -> String {
     text
 }
 
-/// The length of the word that begins here: a value in quotes, or what ends with a space, a comma or a
-/// bracket.
+/// An error about services, with the lines of the user's files that it comes from.
+pub(super) fn located(error: Error, loaded: &Loaded, room: usize) -> CliError {
+    // what stands in for a line of the error, by its number, and what comes below it
+    let mut instead: Vec<(usize, Diagnostic)> = Vec::new();
+    let mut below: Vec<Diagnostic> = Vec::new();
+    match &error {
+        Error::Supply(problems) => {
+            let at = |problem: &SupplyProblem| loaded.at(problem.service(), keys_of(problem), problem.to_string());
+            instead.extend(problems.iter().enumerate().filter_map(|(line, problem)| Some((line, at(problem)?))));
+        }
+        Error::Conflicts(conflicts) => {
+            let ports = conflicts.iter().filter_map(|conflict| conflict.port.as_ref());
+            below.extend(ports.filter_map(|(service, port)| {
+                loaded.at_port(service, *port, format!("{service} publishes port {port} here"))
+            }));
+        }
+        Error::Failed(outcome) => below.extend(outcome.failed.iter().filter_map(|failure| match &failure.error {
+            StepError::NotReady { service, reason, .. } if reason.starts_with(OUT_OF_MEMORY) => {
+                loaded.at(service, &MEMORY, format!("the limit of {service}"))
+            }
+            _ => None,
+        })),
+        _ => {}
+    }
+    let mut new = match &error {
+        Error::Supply(problems) => {
+            let service = problems.iter().find_map(|problem| loaded.platform.service(problem.service()));
+            supply(problems, service.and_then(|(_, service)| service.image.as_deref()))
+        }
+        _ => CliError::from(error),
+    };
+    let both = instead.iter().map(|(_, found)| found).chain(&below);
+    let places = both.filter_map(|found| Some((place(found)?, found.message.clone())));
+    new.places = std::mem::take(&mut new.places).into_iter().chain(places).collect();
+    for (line, found) in instead {
+        if let Some(detail) = new.details.get_mut(line) {
+            *detail = annotated(&found, room);
+        }
+    }
+    new.details.extend(below.iter().map(|found| annotated(found, room)));
+    new
+}
+
+/// Where a service's limit is said.
+const MEMORY: [&str; 2] = ["deploy.resources.limits.memory", "mem_limit"];
+
+/// The keys of a service that a problem with its image is about.
+fn keys_of(problem: &SupplyProblem) -> &'static [&'static str] {
+    match problem {
+        SupplyProblem::NoImage { .. } | SupplyProblem::OtherProvider { .. } => &["image", "build"],
+        // its text says what it is
+        SupplyProblem::TooOld { .. } => &[],
+    }
+}
+
+/// The length of what begins here: a value in quotes, a bracket, or a plain value or key, which a comma, a bracket, a
+/// colon or a comment ends.
 fn word_length(rest: &[char]) -> usize {
     let end = match rest {
         [quote @ ('"' | '\''), inner @ ..] => inner.iter().position(|letter| letter == quote).map(|at| at + 2),
         ['[' | ']' | '{' | '}', ..] => Some(1),
-        _ => rest.iter().position(|letter| letter.is_whitespace() || ",:]}".contains(*letter)),
+        [blank, ..] if blank.is_whitespace() => Some(1),
+        _ => (0..rest.len()).find(|at| match rest.get(*at..).unwrap_or_default() {
+            [',' | ']' | '}', ..] | [':'] | [' ', '#', ..] => true,
+            [':', blank, ..] => blank.is_whitespace(),
+            _ => false,
+        }),
     };
-    end.unwrap_or(rest.len()).max(1)
+    let word = rest.get(..end.unwrap_or(rest.len())).unwrap_or(rest);
+    word.iter().rposition(|letter| !letter.is_whitespace()).map_or(1, |last| last + 1)
 }
 
 #[cfg(test)]
@@ -50,14 +119,17 @@ mod tests {
     use super::*;
 
     fn at(line: u32, column: u32, source: &str) -> String {
-        annotated(&Diagnostic {
-            file: "compose.yaml".into(),
-            line,
-            column,
-            message: "wrong".into(),
-            help: Some("right".into()),
-            source: Some(source.into()),
-        })
+        annotated(
+            &Diagnostic {
+                file: "compose.yaml".into(),
+                line,
+                column,
+                message: "wrong".into(),
+                help: Some("right".into()),
+                source: Some(source.into()),
+            },
+            WIDTH,
+        )
     }
 
     #[test]
@@ -65,6 +137,8 @@ mod tests {
         let all = [
             at(4, 5, "    imgae: nginx"),
             at(12, 12, "    image: \"a b\" # c"),
+            at(8, 29, "    healthcheck: {interval: 5 seconds}"),
+            at(9, 7, "    - 80:80  # web"),
             at(1, 7, "a: ü: b"),
             at(1, 4, "漢: [x,"),
             at(3, 1, "\tb: 1"),
@@ -80,6 +154,14 @@ mod tests {
           12 |     image: "a b" # c
              |            ^^^^^
             right
+        compose.yaml:8:29: wrong
+          8 |     healthcheck: {interval: 5 seconds}
+            |                             ^^^^^^^^^
+            right
+        compose.yaml:9:7: wrong
+          9 |     - 80:80  # web
+            |       ^^^^^
+            right
         compose.yaml:1:7: wrong
           1 | a: ü: b
             |       ^
@@ -94,10 +176,51 @@ mod tests {
             right
         compose.yaml:2:200: wrong
           2 | xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
-            |                                                   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+            |                                                   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
             right
         compose.yaml: wrong
             right
+        "#);
+    }
+
+    #[test]
+    fn an_error_about_a_service_shows_the_line_that_it_comes_from() {
+        use crate::config::{MemoryFiles, Request, load};
+        use crate::model::{Invocation, ResourceId, ResourceKind};
+        use crate::plan::Conflict;
+
+        let text = "services:\n  shop:\n    image: ghcr.io/acme/shop:1\n    ports: [\"18080:80\"]\n";
+        let files =
+            MemoryFiles::default().with("/p/macula.yaml", "stacks: [compose.yaml]").with("/p/compose.yaml", text);
+        let request = Request { cwd: "/p".into(), only_own: true, ..Request::default() };
+        let loaded = load(&request, &files).unwrap();
+        let shown = |error: Error| {
+            let error = located(error, &loaded, WIDTH);
+            assert_eq!(error.places.len(), 1, "{error:?}");
+            error.to_text(Default::default(), &Invocation::default(), Some(80))
+        };
+        let absent = SupplyProblem::NoImage { service: "shop".into(), reason: "ghcr.io cannot be reached".into() };
+        let taken = Conflict {
+            resource: ResourceId::new(ResourceKind::Container, "macula-shop-1"),
+            message: "port 18080 is taken: python3 (pid 7) listens on 0.0.0.0:18080".into(),
+            port: Some(("shop".into(), 18080)),
+            remedies: Vec::new(),
+        };
+        let both = [shown(Error::Supply(vec![absent])), shown(Error::Conflicts(vec![taken]))];
+        insta::assert_snapshot!(both.join("\n"), @r#"
+        error: some images are unavailable; nothing was changed
+          compose.yaml:3:12: service shop: ghcr.io cannot be reached
+              3 |     image: ghcr.io/acme/shop:1
+                |            ^^^^^^^^^^^^^^^^^^^
+          hint: to take an image from elsewhere: images: {overrides:
+            {"ghcr.io/acme/shop:1": "ANOTHER"}} in macula.yaml
+          try: macula images list
+
+        error: port 18080 is taken: python3 (pid 7) listens on 0.0.0.0:18080
+          nothing was changed
+          compose.yaml:4:13: shop publishes port 18080 here
+              4 |     ports: ["18080:80"]
+                |             ^^^^^^^^^^
         "#);
     }
 }

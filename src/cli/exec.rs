@@ -78,7 +78,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         },
         found => found,
     };
-    let (engine, sources) = found?;
+    let (engine, sources) = found.map_err(|error| context.absent(error))?;
     if sources.is_empty() {
         return Err(Error::NoContainer { service }.into());
     }

@@ -63,7 +63,7 @@ impl From<Error> for CliError {
                 let new = finding.fix.into_iter().fold(new, |new, fix| new.hint(fix.text));
                 new.suggest(macula("doctor container-runs").why("to try again"))
             }
-            Error::Supply(problems) => supply(&problems),
+            Error::Supply(problems) => supply(&problems, None),
             Error::Unsupported { engine, services } => {
                 let mut new = Self::config(format!("{engine} cannot do what the stacks say; nothing was changed"));
                 new.details = services;
@@ -412,6 +412,9 @@ pub fn no_engine(discovery: &Discovery) -> CliError {
                 format!("{}: permission denied (members of the group {group} may open it)", attempt.endpoint)
             }
             Refusal::PermissionDenied { group: None } => format!("{}: permission denied", attempt.endpoint),
+            Refusal::NotListening if attempt.source == Source::DockerHost => {
+                format!("DOCKER_HOST names {}, and nothing is listening there", attempt.endpoint)
+            }
             Refusal::NotListening => format!("{}: the socket exists, but nothing is listening on it", attempt.endpoint),
             Refusal::TooOld { api } => {
                 format!("{}: it supports API {api}; 1.41 or later is required", attempt.endpoint)
@@ -452,7 +455,8 @@ fn with_attempts(new: CliError, attempts: &[ImageError]) -> CliError {
     })
 }
 
-fn supply(problems: &[SupplyProblem]) -> CliError {
+/// `image`: of the first service, where it is known.
+pub(super) fn supply(problems: &[SupplyProblem], image: Option<&str>) -> CliError {
     let other = problems.iter().any(|problem| matches!(problem, SupplyProblem::OtherProvider { .. }));
     let too_old = problems.iter().all(|problem| matches!(problem, SupplyProblem::TooOld { .. }));
     let (kind, what) = match (other, too_old) {
@@ -473,8 +477,11 @@ fn supply(problems: &[SupplyProblem]) -> CliError {
     if too_old {
         return new.hint("update the engine, or remove these settings from the stack");
     }
-    new.hint("to take an image from elsewhere: images: {overrides: {\"IMAGE\": \"ANOTHER\"}} in macula.yaml")
-        .suggest(macula("images list"))
+    let image = image.unwrap_or("IMAGE");
+    new.hint(format!(
+        "to take an image from elsewhere: images: {{overrides: {{\"{image}\": \"ANOTHER\"}}}} in macula.yaml"
+    ))
+    .suggest(macula("images list"))
 }
 
 /// Several steps may fail; the first one in the order of time decides the kind, unless it says less

@@ -11,6 +11,7 @@ use crate::plan::ImageSource;
 
 use super::context::{Context, ImageOptions, LoadOptions, StackOptions};
 use super::error::CliError;
+use super::excerpt::located;
 use super::interrupt;
 use super::ui::table::{Cell, Fit, Table};
 use super::ui::{Tone, left_out, text};
@@ -203,8 +204,7 @@ async fn lock(context: &Context, mut stacks: StackOptions) -> Result<(), CliErro
         stacks.profiles = vec!["*".to_owned()];
     }
     let loaded = context.load(&stacks)?;
-    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
-        .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     let session = context.session("images lock").await;
     let locked = lock_images(&session, &loaded, partly).await?;
     let unknown = locked.images.iter().filter(|row| row.change == LockChange::Unknown).count();
@@ -247,8 +247,7 @@ async fn save(context: &Context, file: &std::path::Path, stacks: &impl LoadOptio
         return Err(CliError::usage(format!("the folder {} does not exist", folder.display())));
     }
     let loaded = context.load_with_builds(stacks).await?;
-    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
-        .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     let session = context.session("images save").await;
     let saved = match save_images(&session, &loaded, file).await {
         Ok(saved) => saved,
@@ -298,8 +297,7 @@ async fn prune(context: &Context, dry_run: bool, mut stacks: StackOptions) -> Re
 
 async fn load(context: &Context, file: &std::path::Path) -> Result<(), CliError> {
     let begun = Instant::now();
-    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
-        .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     let session = context.session("images load").await;
     let loaded = match load_bundle(&session, file).await {
         Ok(loaded) => loaded,
@@ -328,13 +326,13 @@ async fn get(
     let begun = Instant::now();
     let loaded = context.load_with_builds(stacks).await?;
     context.services_meant(&loaded.platform, &mut services);
-    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
-        .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     let session = context.session(&format!("images {verb}")).await;
     match obtain_images(&session, &loaded, policy, &services).await {
-        Ok(count) => {
+        Ok((count, unavailable)) => {
             let summary = match (count, policy) {
                 (0, ImagePolicy::Build) => "nothing to do: what can be built is built already".to_owned(),
+                (0, _) if unavailable > 0 => "nothing to do: the engine has every image that is available".to_owned(),
                 (0, _) => "nothing to do: the engine has every image".to_owned(),
                 (count, _) => text::count(count, "image"),
             };
@@ -343,7 +341,7 @@ async fn get(
         }
         Err(error) => {
             context.broke_off(begun);
-            Err(error.into())
+            Err(located(error, &loaded, context.excerpt_room()))
         }
     }
 }

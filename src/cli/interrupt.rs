@@ -1,8 +1,8 @@
 //! Ctrl-C and its like. The first asks the work to stop; the second stops it.
 
-use std::io;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -31,19 +31,24 @@ impl Drop for Interrupts {
 ///
 /// # Errors
 /// When the system takes no handlers.
-pub fn listen(token: CancellationToken, events: Events) -> io::Result<Interrupts> {
-    listen_with(token, events, Arc::new(|| std::process::exit(i32::from(ErrorKind::Interrupted.exit_code()))))
+pub fn listen(token: CancellationToken, events: Events) -> anyhow::Result<Interrupts> {
+    let exit = Arc::new(|| std::process::exit(i32::from(ErrorKind::Interrupted.exit_code())));
+    listen_with(token, events, exit).context("listen for Ctrl-C")
 }
 
 /// As [`listen`], for a command that shows something until it is stopped: there is nothing to say.
 ///
 /// # Errors
 /// When the system takes no handlers.
-pub fn quietly(token: CancellationToken) -> io::Result<Interrupts> {
+pub fn quietly(token: CancellationToken) -> anyhow::Result<Interrupts> {
     listen(token, Events::none())
 }
 
-fn listen_with(token: CancellationToken, events: Events, exit: Arc<dyn Fn() + Send + Sync>) -> io::Result<Interrupts> {
+fn listen_with(
+    token: CancellationToken,
+    events: Events,
+    exit: Arc<dyn Fn() + Send + Sync>,
+) -> std::io::Result<Interrupts> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     // a terminal that is closed, a job that is cancelled

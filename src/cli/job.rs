@@ -134,8 +134,7 @@ async fn up_and_run(
 async fn down(context: &Context, session: &Session, loaded: &Loaded, volumes: bool) -> Result<(), CliError> {
     let begun = Instant::now();
     let cancel = CancellationToken::new();
-    let _interrupts = interrupt::listen(cancel.clone(), context.events())
-        .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let _interrupts = interrupt::listen(cancel.clone(), context.events())?;
     let name = &loaded.platform.name;
     let session = Session { cancel, ..session.clone() };
     match app::down(&session, name, DownOptions { volumes, ..DownOptions::default() }).await {

@@ -63,8 +63,7 @@ async fn act(
     if let Some(loaded) = &loaded {
         context.services_meant(&loaded.platform, &mut services);
     }
-    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
-        .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     let session = context.session(verb).await;
     match lifecycle(&session, &platform, loaded.as_ref(), action, &services).await {
         Ok(plan) if context.json() => context.print_json(&plan),
@@ -72,7 +71,7 @@ async fn act(
             context.finished(begun, true, false, summary(action, &plan));
             Ok(())
         }
-        Err(error) => Err(broken(context, begun, error)),
+        Err(error) => Err(broken(context, begun, error, loaded.as_ref())),
     }
 }
 

@@ -1,5 +1,7 @@
 use std::io::Write;
 
+use anyhow::Context as _;
+
 use crate::app::{Error, LogEvent, LogSource, log_sources, program_log, read_logs};
 use crate::engine::LogOptions;
 use crate::telemetry::LineFilter;
@@ -130,8 +132,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         match written {
             // `logs | head`
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
-            Err(error) => return Err(CliError::io("write to standard output", &error)),
-            Ok(()) => {}
+            written => written.context("write to standard output")?,
         }
     }
     if !any && !services.is_empty() && !context.json() {
@@ -142,7 +143,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
 
 /// The output of a program that `macula run` has started.
 async fn follow_program(context: &Context, log: &std::path::Path, args: &Args) -> Result<(), CliError> {
-    let read = async || context.host.read(log).await.map_err(|error| CliError::io("read the log", &error));
+    let read = async || context.host.read(log).await.context("read the log");
     let content = read().await?;
     let most = args.tail.map_or(usize::MAX, |tail| usize::try_from(tail).unwrap_or(usize::MAX));
     let lines: Vec<&[u8]> = content.split_inclusive(|byte| *byte == b'\n').collect();

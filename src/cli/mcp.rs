@@ -128,7 +128,7 @@ async fn install(context: &Context, which: Install, rights: &[Right]) -> Result<
         let before = match context.host.read(&path).await {
             Ok(before) => Some(String::from_utf8_lossy(&before).into_owned()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(CliError::io(format!("read {}", path.display()), &error)),
+            Err(error) => Err(error).with_context(|| format!("read {}", path.display()))?,
         };
         match mcp::added(&editor, before.as_deref(), &args) {
             Ok(Some(after)) => changes.push((editor, path, after)),

@@ -10,8 +10,8 @@ use crate::words;
 
 use super::context::{Context, StackOptions};
 use super::error::{CliError, ErrorKind};
-use super::ui::Tone;
 use super::ui::table::{Cell, Fit, Table};
+use super::ui::{Tone, text};
 
 /// Open a service's page in the browser
 ///
@@ -155,7 +155,7 @@ fn list(context: &Context, pages: &[Page], closed: &[String]) -> Result<(), CliE
     if context.json() {
         let page = |page: &Page| {
             let open = !closed.contains(&page.service);
-            serde_json::json!({"service": page.service, "urls": page.urls, "left_out": !open})
+            serde_json::json!({"service": page.service, "urls": page.urls, "running": open})
         };
         let all: Vec<_> = pages.iter().filter(|page| !page.urls.is_empty()).map(page).collect();
         return context.print_json(&all);
@@ -167,17 +167,34 @@ fn list(context: &Context, pages: &[Page], closed: &[String]) -> Result<(), CliE
     // what cannot be opened comes last
     let mut pages: Vec<&Page> = pages.iter().collect();
     pages.sort_by_key(|page| closed.contains(&page.service));
+    let names = pages.iter().map(|page| text::width(&page.service)).max().unwrap_or(0);
+    let mut below: Vec<(String, String)> = Vec::new();
     for page in pages {
         if closed.contains(&page.service) && !page.urls.is_empty() {
-            table.row([Cell::from(&page.service), Cell::toned("left out", Tone::Dim)]);
+            table.row([Cell::from(&page.service), Cell::toned("not running", Tone::Dim)]);
             continue;
         }
         for (at, url) in page.urls.iter().enumerate() {
             let name = if at == 0 { page.service.as_str() } else { "" };
-            table.row([Cell::from(name), Cell::from(url)]);
+            // in a narrow terminal a URL has a line of its own, so that it can be copied
+            let room = context.terminal.table_width().is_none_or(|width| names + 2 + text::width(url) <= width);
+            match room {
+                true => table.row([Cell::from(name), Cell::from(url)]),
+                false => {
+                    below.push((name.to_owned(), url.clone()));
+                    continue;
+                }
+            };
         }
     }
-    context.print(&table.render(context.out_style(), None))
+    let mut out = table.render(context.out_style(), None);
+    for (name, url) in below {
+        if !name.is_empty() {
+            out.push_str(&format!("{name}\n"));
+        }
+        out.push_str(&format!("  {url}\n"));
+    }
+    context.print(&out)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use anyhow::Context as _;
+
 use crate::app::{self, ReportFile, Session};
 use crate::config::Loaded;
 use crate::model::PlatformName;
@@ -70,9 +72,9 @@ pub async fn write(
     let mut files = vec![ReportFile { name: "README.txt".to_owned(), text: READ_ME.to_owned() }];
     files.extend(app::report(session, name, loaded.map_err(told)).await);
     let doing = || format!("write {}", to.display());
-    let archive = archive(&files, context.host.now()).map_err(|error| CliError::io(doing(), &error))?;
-    let place = std::path::absolute(to).map_err(|error| CliError::io(doing(), &error))?;
-    context.host.write(&place, &archive, 0o600).await.map_err(|error| CliError::io(doing(), &error))?;
+    let archive = archive(&files, context.host.now()).with_context(doing)?;
+    let place = std::path::absolute(to).with_context(doing)?;
+    context.host.write(&place, &archive, 0o600).await.with_context(doing)?;
     Ok(files.into_iter().map(|file| file.name).collect())
 }
 

@@ -3,6 +3,8 @@ use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context as _;
+
 use crate::app::{self, Condition, DnsStatus, ReachStatus, ResolverFiles, ServiceStatus, Status, UsageStatus};
 use crate::model::{PlatformName, Way};
 use crate::plan::ImageSource;
@@ -74,8 +76,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         return show(context, &status, all).await;
     }
     let live = context.terminal.stdout_is_tty && !context.json();
-    let _interrupts =
-        interrupt::quietly(context.cancel.clone()).map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let _interrupts = interrupt::quietly(context.cancel.clone())?;
     if live {
         context.control(ENTER)?;
     }
@@ -160,7 +161,7 @@ fn paint(context: &Context, now: &Status, all: bool, before: &BTreeMap<String, C
     out.push_str("\x1b[J\x1b[?2026l");
     let mut stdout = std::io::stdout().lock();
     let written = stdout.write_all(out.as_bytes()).and_then(|()| stdout.flush());
-    written.map_err(|error| CliError::io("write to standard output", &error))
+    Ok(written.context("write to standard output")?)
 }
 
 /// The whole picture, once.

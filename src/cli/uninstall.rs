@@ -33,8 +33,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         return Err(CliError::usage("--name names one platform, and uninstall removes all of them")
             .suggest(macula("down").why("to remove that one")));
     }
-    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
-        .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     let session = context.session("down").await;
     let found = leavings(&session).await?;
     if args.dry_run {
@@ -70,10 +69,9 @@ async fn agree(context: &Context, found: &Leavings, volumes: bool) -> Result<(),
         .suggest(macula("uninstall --dry-run").why("to see what would be removed")));
     }
     context.finish();
-    match confirm::type_word(WORD, &format!("{shown}Type `{WORD}`"), &context.terminal, &context.cancel).await {
-        Ok(Answer::Yes) => Ok(()),
-        Ok(_) => Err(declined()),
-        Err(error) => Err(CliError::io("ask on the terminal", &error)),
+    match confirm::type_word(WORD, &format!("{shown}Type `{WORD}`"), &context.terminal, &context.cancel).await? {
+        Answer::Yes => Ok(()),
+        _ => Err(declined()),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::words;
 use super::ci::markdown_table;
 use super::context::{Context, ImageOptions};
 use super::error::{CliError, ErrorKind};
+use super::excerpt::located;
 use super::failure::no_engine;
 use super::ui::up_screen::{self, Entry, Notice};
 use super::ui::waterfall::{Span, by_group, waterfall};
@@ -109,8 +110,7 @@ pub(super) async fn bring_up_for(
     options: &UpOptions,
 ) -> Result<(), CliError> {
     let begun = Instant::now();
-    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
-        .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     match app::up(session, loaded, options, &Asker { context }).await {
         Ok(result) => {
             let running = result.now.services.iter().filter(|service| service.condition.runs()).count();
@@ -119,7 +119,7 @@ pub(super) async fn bring_up_for(
             summarize(context, &result);
             Ok(())
         }
-        Err(error) => Err(broken(context, begun, error)),
+        Err(error) => Err(broken(context, begun, error, Some(loaded))),
     }
 }
 
@@ -148,14 +148,20 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
         let prepared = prepare(&session, &loaded, &wanted).await?;
         return plan::show(context, &session, &prepared, first.as_ref()).await;
     }
-    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
-        .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     let lease = lease::wanted(&*context.host, args.lease, args.lease_of).await?;
     let session = with_engine(context, &loaded).await?;
     let options = UpOptions { wanted, no_dns, choices };
-    let mut result = match app::up(&session, &loaded, &options, &Asker { context }).await {
+    let asker = Asker { context };
+    let up = app::up(&session, &loaded, &options, &asker);
+    // until there is a plan, which may take a container and answers of registries
+    let preparing = || {
+        let spinner = context.err_style().spinner(begun.elapsed());
+        vec![format!("{spinner} looking at the engine and the images  {}", text::duration(begun.elapsed()))]
+    };
+    let mut result = match context.while_looking(up, async {}, preparing).await {
         Ok(result) => result,
-        Err(error) => return Err(broken(context, begun, error)),
+        Err(error) => return Err(broken(context, begun, error, Some(&loaded))),
     };
     let (host, state) = (session.host(), session.state(&loaded.platform.name));
     if lease.is_some() || args.reset {
@@ -226,13 +232,16 @@ fn summarize(context: &Context, result: &UpResult) {
 }
 
 /// The end of a run that did not come to its end: Ctrl-C, or an error.
-pub(super) fn broken(context: &Context, begun: Instant, error: app::Error) -> CliError {
+pub(super) fn broken(context: &Context, begun: Instant, error: app::Error, loaded: Option<&Loaded>) -> CliError {
     if matches!(error, app::Error::Cancelled) {
         context.finished(begun, false, false, "");
         return stopped(context, begun.elapsed());
     }
     context.broke_off(begun);
-    error.into()
+    match loaded {
+        Some(loaded) => located(error, loaded, context.excerpt_room()),
+        None => error.into(),
+    }
 }
 
 /// Ctrl-C: what runs, what was not begun, and how to go on or away.

@@ -48,8 +48,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         For::Resolvable => WaitFor::Resolvable,
     };
     let loaded = context.load(&args.stacks)?;
-    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
-        .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     let session = context.session("wait").await;
     let request = WaitRequest { targets: args.targets, want, timeout: args.timeout };
     let events = context.events();

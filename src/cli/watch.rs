@@ -52,8 +52,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
 
 /// Until Ctrl-C.
 pub async fn follow(context: &Context, loaded: Loaded, options: WatchOptions) -> Result<(), CliError> {
-    let _interrupts =
-        interrupt::quietly(context.cancel.clone()).map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let _interrupts = interrupt::quietly(context.cancel.clone())?;
     let session = Session { command: "macula watch".to_owned(), ..context.session("watch").await };
     let onlooker: Arc<dyn Onlooker> =
         Arc::new(Told { session: session.clone(), style: context.err_style(), invocation: context.invocation() });

@@ -105,6 +105,36 @@ impl Loaded {
         let all = self.platform.stacks.iter().zip(&self.projects);
         all.filter(|(found, _)| found.name == stack).flat_map(|(_, project)| project.said(&self.places)).collect()
     }
+
+    /// What turned out to be wrong with a service, at the first of these keys that it has (`deploy.resources`), else at
+    /// its name. None for what is built in: nobody can look at that, or change it there.
+    pub fn at(&self, service: &str, keys: &[&str], message: impl Into<String>) -> Option<Diagnostic> {
+        let entry = self.written(service)?;
+        let below = |key: &&str| key.split('.').try_fold(&entry.node, |node, key| node.get(key));
+        let span = keys.iter().find_map(below).map_or(entry.key, |node| node.span);
+        Some(self.places.diagnostic(span, message.into()))
+    }
+
+    /// [`Loaded::at`], for a port of this machine that the service publishes.
+    pub fn at_port(&self, service: &str, port: u16, message: impl Into<String>) -> Option<Diagnostic> {
+        let ports = self.written(service)?.node.items("ports");
+        let is_it = |item: &&yaml::Node| item.get_text("published") == Some(port.to_string().as_str());
+        match ports.iter().find(is_it) {
+            Some(item) => Some(self.places.diagnostic(item.span, message.into())),
+            None => self.at(service, &["ports"], message),
+        }
+    }
+
+    /// A service in a file of the user's.
+    fn written(&self, service: &str) -> Option<&yaml::Entry> {
+        let mut all = self.platform.stacks.iter().zip(&self.projects);
+        let (found, project) = all.find_map(|(stack, project)| Some((stack.services.get(service)?, project)))?;
+        let name = found.short.as_deref().unwrap_or(service);
+        match project.origin {
+            Origin::BuiltIn => None,
+            Origin::File(_) => project.root.get("services")?.as_map()?.get(name),
+        }
+    }
 }
 
 /// Reads an env file as Compose does; `lookup` knows the variables from outside. The error says in which line it is.

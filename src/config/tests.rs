@@ -61,6 +61,27 @@ fn macula_yaml_is_found_where_it_is_looked_for() {
 }
 
 #[test]
+fn what_turns_out_to_be_wrong_later_has_a_place() {
+    let (request, files) = with_stack(
+        "services:\n  web:\n    image: nginx\n    ports:\n      - 80:80\n      - \"8080:81\"\n    deploy: {resources: \
+         {limits: {memory: 64m}}}\n  db: {image: postgres}\n",
+    );
+    let loaded = run(&request, &files).unwrap();
+    let at = |service: &str, keys: &[&str]| {
+        let found = loaded.at(service, keys, "wrong").unwrap();
+        format!("{found} {}", found.source.as_deref().unwrap().trim())
+    };
+    assert_eq!(at("web", &["image"]), "compose.yaml:3:12: wrong image: nginx");
+    assert_eq!(at("web", &["mem_limit", "deploy.resources.limits.memory"]).split(':').nth(1), Some("7"));
+    assert_eq!(at("db", &["build"]), "compose.yaml:8:3: wrong db: {image: postgres}");
+    assert_eq!(loaded.at("nobody", &["image"], "wrong"), None);
+    let port = |port| loaded.at_port("web", port, "taken").unwrap().to_string();
+    assert_eq!(port(8080), "compose.yaml:6:9: taken");
+    assert_eq!(port(80), "compose.yaml:5:9: taken");
+    assert_eq!(port(7), "compose.yaml:5:7: taken");
+}
+
+#[test]
 fn every_platform_has_a_zone_of_its_own() {
     let zone = |file: &str, name: Option<&str>| {
         let files = MemoryFiles::default().with("/home/dev/macula.yaml", file);

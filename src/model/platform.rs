@@ -39,6 +39,12 @@ impl Platform {
         self.stacks.iter().flat_map(|stack| stack.services.values().map(move |service| (stack, service)))
     }
 
+    /// Of all services, those of the user's own stacks first: for messages that name a few of them.
+    pub fn service_names(&self) -> Vec<String> {
+        let (own, built_in): (Vec<_>, Vec<_>) = self.services().partition(|(stack, _)| stack.origin != Origin::BuiltIn);
+        own.into_iter().chain(built_in).map(|(_, service)| service.name.clone()).collect()
+    }
+
     pub fn service(&self, name: &str) -> Option<(&Stack, &Service)> {
         self.services().find(|(_, service)| service.name == name)
     }

@@ -172,6 +172,7 @@ pub fn keep_other_stacks(
                     "it publishes a port of {}, which runs and belongs to the stack {stack}; that stack is not loaded now",
                     found.name
                 ),
+                port: None,
                 remedies: vec![
                     macula("up --remove-orphans").why("to remove the containers of stacks that are not loaded").into(),
                     Remedy::say("or publish on another port, or give this project a platform of its own with `--name`"),

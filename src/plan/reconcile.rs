@@ -23,11 +23,18 @@ pub struct Wish<'a> {
 
 /// Something that is not ours stands where ours should be. Nothing is done then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{resource}: {message}")]
+#[error("{}{message}", about(.resource, .port.is_some()))]
 pub struct Conflict {
     pub resource: ResourceId,
     pub message: String,
+    /// The service, and its port that somebody else holds.
+    pub port: Option<(String, u16)>,
     pub remedies: Vec<Remedy>,
+}
+
+/// What the message is about, where it does not say so itself.
+fn about(resource: &ResourceId, said: bool) -> String {
+    if said { String::new() } else { format!("{resource}: ") }
 }
 
 /// An empty plan means that everything is already right.
@@ -163,7 +170,7 @@ impl Planner<'_> {
             }
         };
         remedies.push(another_name);
-        self.conflicts.push(Conflict { resource, message, remedies });
+        self.conflicts.push(Conflict { resource, message, port: None, remedies });
     }
 
     fn is_ours(&self, labels: &BTreeMap<String, String>) -> bool {
@@ -189,6 +196,7 @@ impl Planner<'_> {
                 self.conflicts.push(Conflict {
                     resource: id,
                     message: format!("{} networks have this name: {}", ids.len(), ids.join(", ")),
+                    port: None,
                     remedies: vec![
                         Remedy::say("see which of them is in use, and remove the others"),
                         Remedy::shell(["docker", "network", "inspect", &spec.name]),
@@ -198,6 +206,7 @@ impl Planner<'_> {
             }
             match self.observed.network(&spec.name) {
                 None if spec.external => self.conflicts.push(Conflict {
+                    port: None,
                     resource: id,
                     message: "is external and does not exist".into(),
                     remedies: vec![Remedy::shell(["docker", "network", "create", &spec.name])],
@@ -375,6 +384,7 @@ impl Planner<'_> {
             let id = ResourceId::new(ResourceKind::Volume, &spec.name);
             match self.observed.volume(&spec.name) {
                 None if spec.external => self.conflicts.push(Conflict {
+                    port: None,
                     resource: id,
                     message: "is external and does not exist".into(),
                     remedies: vec![Remedy::shell(["docker", "volume", "create", &spec.name])],
@@ -601,10 +611,12 @@ impl Planner<'_> {
                 self.conflicts.push(Conflict {
                     resource: ResourceId::new(ResourceKind::Container, &spec.name),
                     message: format!(
-                        "needs {address}/{}, and {who} listens on {}",
+                        "port {number} is taken: {who} listens on {}, and {} needs {address}/{}",
+                        std::net::SocketAddr::new(holder.address, number),
+                        spec.service,
                         port.protocol,
-                        std::net::SocketAddr::new(holder.address, number)
                     ),
+                    port: Some((spec.service.clone(), number)),
                     remedies: vec![
                         match (container, holder.pid) {
                             (Some(found), _) => Remedy::shell(["docker", "stop", &found.name]),

@@ -800,7 +800,7 @@ fn a_taken_port_is_named_with_its_holder_before_anything_is_made() {
         ..Observed::default()
     };
     assert_snapshot!(plan_of(&platform, &world), @"
-    container macula-web-1: needs 127.0.0.1:8000/tcp, and nginx (pid 4711) listens on 0.0.0.0:8000
+    port 8000 is taken: nginx (pid 4711) listens on 0.0.0.0:8000, and web needs 127.0.0.1:8000/tcp
       kill 4711
       publish on another port, or choose another name for this platform with `--name`
     ");
@@ -816,7 +816,7 @@ fn a_taken_port_is_named_with_its_holder_before_anything_is_made() {
     }];
     let world = Observed { neighbours: vec![neighbour], ..world };
     assert_snapshot!(plan_of(&platform, &world), @"
-    container macula-web-1: needs 127.0.0.1:8000/tcp, and the container shop-web-1 listens on 0.0.0.0:8000
+    port 8000 is taken: the container shop-web-1 listens on 0.0.0.0:8000, and web needs 127.0.0.1:8000/tcp
       docker stop shop-web-1
       publish on another port, or choose another name for this platform with `--name`
     ");

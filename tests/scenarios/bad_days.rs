@@ -257,7 +257,7 @@ fn no_engine_is_said_with_what_was_tried() {
     }
     let listener = std::os::unix::net::UnixListener::bind(platform.home().join("no.sock")).unwrap();
     drop(listener);
-    platform.run("plan").exits(4).says("the socket exists, but nothing is listening on it");
+    platform.run("plan").exits(4).says("nothing is listening there");
 }
 
 #[test]

@@ -1,6 +1,11 @@
 //! A platform as it stands after the recorded run, for the screens that follow it.
 
+use std::path::Path;
+use std::process::Command;
+
+use macula::app::{Change, ChangeKind};
 use macula::cli::ui::left_out::Cause;
+use macula::cli::ui::plan_screen;
 use macula::cli::ui::status_screen::{Mood, Row, Screen};
 use macula::cli::ui::up_screen::{self, Entry, Notice};
 
@@ -50,6 +55,39 @@ pub fn next() -> Vec<String> {
 
 pub fn up() -> String {
     up_screen::screen(&entries(), &notices(), &next(), WIDTH, STYLE)
+}
+
+pub fn plan() -> String {
+    let change = |name: &str, kind, details: &[&str]| {
+        let details = details.iter().map(|detail| (*detail).to_owned()).collect();
+        Change { name: name.into(), kind, details }
+    };
+    let changes = [
+        change("old-shop", ChangeKind::Remove, &["no longer wanted"]),
+        change("worker", ChangeKind::Create, &["build its image"]),
+        change("ingress", ChangeKind::Reload, &["new name worker.macula.local"]),
+        change(
+            "shop",
+            ChangeKind::Recreate,
+            &["environment LOG_LEVEL: \"info\" -> \"debug\"", "environment API_KEY: (hidden) -> (hidden)"],
+        ),
+    ];
+    plan_screen::screen(&changes, 16, "macula up", WIDTH, STYLE)
+}
+
+/// What the program itself says of mistakes in a file.
+pub fn mistakes() -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = "services:\n  shop:\n    imgae: node:24\n    restart: sometimes\n    depends_on: [postgress]\n  \
+                worker:\n    build: ./worker\n    healthcheck: {interval: 5 seconds}\n";
+    std::fs::write(folder.path().join("compose.yaml"), text).expect("the folder can be written");
+    let at_home = |variable: &str| (variable.to_owned(), folder.path().join("home"));
+    let mut command = Command::new(Path::new(env!("CARGO_BIN_EXE_macula")));
+    command.args(["up", "--color", "always"]).current_dir(folder.path()).env_clear().env("LC_ALL", "C.UTF-8");
+    command.envs(["HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"].map(at_home));
+    let output = command.output().expect("the program starts");
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    String::from_utf8(output.stderr).expect("it writes UTF-8")
 }
 
 pub fn status() -> String {

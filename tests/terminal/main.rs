@@ -269,6 +269,17 @@ fn the_pictures_of_the_documentation_are_current() {
     screen.process(b"$ macula status\r\n");
     screen.process(examples::status().replace('\n', "\r\n").as_bytes());
     picture::current("status.svg", "macula status with a service that crashes", screen.screen());
+
+    let others = [
+        ("plan.svg", "macula plan after some changes", "macula plan", examples::plan()),
+        ("mistakes.svg", "macula up with mistakes in a Compose file", "macula up", examples::mistakes()),
+    ];
+    for (file, title, typed, shown) in others {
+        let mut screen = terminal(96, 40);
+        screen.process(format!("$ {typed}\r\n").as_bytes());
+        screen.process(shown.replace('\n', "\r\n").as_bytes());
+        picture::current(file, title, screen.screen());
+    }
 }
 
 #[test]

@@ -49,7 +49,8 @@ fn text(screen: &Screen, row: u16) -> String {
     pieces(screen, row).into_iter().map(|(.., piece)| piece).collect()
 }
 
-/// Runs of cells that look the same, without the blanks around them.
+/// Runs of cells that look the same, without the blanks around them. A gap divides them: what shows pictures may make
+/// one blank of many.
 fn pieces(screen: &Screen, row: u16) -> Vec<(u16, String, String)> {
     let mut all: Vec<(u16, String, String)> = Vec::new();
     for column in 0..screen.size().1.get() {
@@ -57,7 +58,9 @@ fn pieces(screen: &Screen, row: u16) -> Vec<(u16, String, String)> {
         let contents = if cell.has_contents() { cell.contents() } else { " " };
         let look = look(cell);
         match all.last_mut() {
-            Some((_, last, piece)) if *last == look => piece.push_str(contents),
+            Some((_, last, piece)) if *last == look && !(contents == " " && piece.ends_with(' ')) => {
+                piece.push_str(contents);
+            }
             _ => all.push((column, look, contents.to_owned())),
         }
     }

@@ -165,6 +165,8 @@ fn further(steps: &[&Step], kind: ChangeKind) -> Vec<String> {
         match &step.action {
             Action::ObtainImage { pull: true, spec, .. } => all.push(format!("pull {}", spec.reference)),
             Action::ObtainImage { .. } => all.push("build its image".to_owned()),
+            // files that are copied in each time are no data
+            Action::CreateVolume { spec, .. } if spec.labels.contains_key(label::FILES) => {}
             Action::CreateVolume { spec, .. } => all.push(format!("new volume {}", spec.name)),
             Action::RemoveVolume { name } if step.destructive => all.push(format!("DATA LOST: volume {name}")),
             Action::Start { .. } | Action::RemoveContainer { .. } | Action::AwaitReady { .. }

@@ -1,5 +1,6 @@
 //! `down`: needs no stack file, since ownership lies in the labels.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::apply::{ClusterWork, Tools};
@@ -11,6 +12,7 @@ use crate::words;
 
 use crate::app::cluster::look::look_for;
 use crate::app::cluster::work::Work;
+use crate::app::commands::written::last_written;
 use crate::app::engine_lock::EngineLock;
 use crate::app::owner::{self, Owner};
 use crate::app::resolver::ResolverFiles;
@@ -55,31 +57,47 @@ pub struct Data {
     pub volume: String,
     /// Bytes on the engine's disk, where it says so.
     pub size: Option<u64>,
+    /// Seconds since something in it was last changed, where that can be known.
+    pub written: Option<u64>,
     /// The services that write to it, and whether one of them runs; nothing is known of those that are gone.
     pub services: Vec<String>,
     pub in_use: bool,
 }
 
-/// The volumes of a platform, the largest first, and whose they are where they belong to somebody else.
-pub async fn data_of(session: &Session, name: &PlatformName) -> Result<(Vec<Data>, Option<String>), Error> {
+/// The volumes of a platform, the largest first, and whose they are where they belong to somebody else. `dated`: with
+/// the time that it takes to find out when they were last written to.
+pub async fn data_of(
+    session: &Session,
+    name: &PlatformName,
+    dated: bool,
+) -> Result<(Vec<Data>, Option<String>), Error> {
     let engine = session.engine()?;
     let (observed, sizes) = tokio::join!(observe::ours(&*engine, name), engine.volume_sizes());
     // an engine that cannot say it removes them all the same
     let (observed, sizes) = (observed?, sizes.unwrap_or_default());
     let owner = owner::other(Owner::read(session.host()).await?.as_ref(), name, &observed);
     let containers = &observed.containers;
+    let kept: Vec<ObservedVolume> = observed.volumes.into_iter().filter(ObservedVolume::holds_data).collect();
+    let volumes: Vec<String> = kept.iter().map(|volume| volume.name.clone()).collect();
+    // of data that somebody else has there is only to be said whose it is
+    let written = match owner {
+        None if dated => last_written(&*engine, name, &volumes, containers).await,
+        _ => BTreeMap::new(),
+    };
+    let now = session.host().now();
     let data = |volume: ObservedVolume| {
         let writers: Vec<&ObservedContainer> =
             containers.iter().filter(|found| found.writes.contains(&volume.name)).collect();
         let names = writers.iter().filter_map(|found| Some(found.label(label::SERVICE)?.to_owned()));
         Data {
             size: sizes.get(&volume.name).copied(),
+            written: written.get(&volume.name).map(|time| u64::try_from(now - time).unwrap_or_default()),
             services: words::unique(names),
             in_use: writers.iter().any(|found| found.state == ContainerState::Running),
             volume: volume.name,
         }
     };
-    let mut all: Vec<Data> = observed.volumes.into_iter().map(data).collect();
+    let mut all: Vec<Data> = kept.into_iter().map(data).collect();
     all.sort_by_key(|data| (std::cmp::Reverse(data.size), data.volume.clone()));
     Ok((all, owner))
 }

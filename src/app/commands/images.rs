@@ -8,7 +8,7 @@ use crate::config::Loaded;
 use crate::engine::EngineError;
 use crate::model::{ImagePolicy, ImageSpec, ResourceId, ResourceKind, repository, split_registry};
 use crate::observe;
-use crate::plan::{Action, Cause, Choice, ImageSource, LeftOut, Plan, Step, supply};
+use crate::plan::{Action, Cause, Choice, ImageSource, LeftOut, Plan, Step, SupplyProblem, supply};
 
 use crate::app::survey::{load_for_engine, still_refused};
 use crate::app::{Error, Session};
@@ -125,15 +125,24 @@ fn place(name: &str) -> (&str, String) {
     split_registry(repository(without_digest(name)))
 }
 
-/// Pulls or builds, by policy, what these services run (or all). Returns the number of images.
+/// Pulls or builds, by policy, what these services run (or all). Returns the number of images, and of services whose
+/// image is unavailable and that can be done without.
 pub async fn obtain_images(
     session: &Session,
     loaded: &Loaded,
     policy: ImagePolicy,
     services: &[String],
-) -> Result<usize, Error> {
-    let (outcome, _) = try_images(session, loaded, policy, services).await?;
-    if outcome.is_ok() { Ok(outcome.ran.len()) } else { Err(Error::Failed(Box::new(outcome))) }
+) -> Result<(usize, usize), Error> {
+    let (outcome, left_out) = try_images(session, loaded, policy, services).await?;
+    if !outcome.is_ok() {
+        return Err(Error::Failed(Box::new(outcome)));
+    }
+    if outcome.ran.is_empty() && !services.is_empty() && !left_out.is_empty() {
+        // whoever names it wants it
+        let problem = |LeftOut { service, reason }| SupplyProblem::NoImage { service, reason };
+        return Err(Error::Supply(left_out.into_iter().map(problem).collect()));
+    }
+    Ok((outcome.ran.len(), left_out.len()))
 }
 
 /// What the sources of an image said, when they are all that is wrong.
@@ -161,7 +170,7 @@ pub(super) async fn try_images(
     platform.images.policy = policy;
     let unknown: Vec<String> = services.iter().filter(|name| platform.service(name).is_none()).cloned().collect();
     if !unknown.is_empty() {
-        let known = platform.services().map(|(_, service)| service.name.clone()).collect();
+        let known = platform.service_names();
         return Err(Error::UnknownService { names: unknown, known });
     }
     let (engine, facts, mut observed) = load_for_engine(session, &platform).await?;

@@ -28,6 +28,7 @@ pub(in crate::app) mod up;
 pub(in crate::app) mod validate;
 pub(in crate::app) mod wait;
 pub(in crate::app) mod watch;
+mod written;
 
 #[cfg(test)]
 mod bundle_tests;

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use crate::app::{Error, Session, certificate};
 use crate::compile::loopback_address;
 use crate::config::Loaded;
+use crate::model::{ContainerState, Role, Service, label};
+use crate::observe;
 
 use super::status::urls;
-use crate::app::survey::left_out;
 
 /// A service that has a page, or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,9 +19,18 @@ pub struct Page {
     pub urls: Vec<String>,
 }
 
-/// Services with a page that were left out of the last `up`; none where no engine answers.
+/// Services whose page cannot be opened now: they do not run, or the ingress does not. None where no engine answers.
 pub async fn closed_pages(session: &Session, loaded: &Loaded) -> Vec<String> {
-    left_out(session, &loaded.platform).await
+    let platform = &loaded.platform;
+    let Some(engine) = session.system.engine.as_deref() else { return Vec::new() };
+    let Ok(observed) = observe::ours_at_a_glance(engine, &platform.name).await else { return Vec::new() };
+    let running = observed.containers.iter().filter(|found| found.state == ContainerState::Running);
+    let running: Vec<&str> = running.filter_map(|found| found.label(label::SERVICE)).collect();
+    let runs = |service: &Service| running.contains(&service.name.as_str());
+    let through =
+        platform.services().any(|(_, service)| service.extension.role == Some(Role::Ingress) && runs(service));
+    let closed = platform.services().filter(|(_, service)| !through || !runs(service));
+    closed.map(|(_, service)| service.name.clone()).collect()
 }
 
 /// Of every service, and the address at which all of them are served.

@@ -409,6 +409,10 @@ fn rows(platform: &Platform, survey: &Survey, incomplete: bool, context: &Contex
     }
     let mut rows: Vec<ServiceStatus> =
         platform.services().map(|(stack, service)| row(platform, survey, &reasons, stack, service, context)).collect();
+    if !serves_pages(platform, survey) {
+        // nobody would answer there
+        rows.iter_mut().for_each(|row| row.urls.clear());
+    }
     let orphans = survey.observed.containers.iter().filter(|found| {
         found.label(label::PLATFORM) == Some(platform.name.as_str())
             && found.label(label::RELAY).is_none()
@@ -433,6 +437,17 @@ fn rows(platform: &Platform, survey: &Survey, incomplete: bool, context: &Contex
         });
     }
     rows
+}
+
+/// The ingress runs, by which all pages are reached.
+fn serves_pages(platform: &Platform, survey: &Survey) -> bool {
+    let ingress = platform.services().filter(|(_, service)| service.extension.role == Some(Role::Ingress));
+    let names = ingress.flat_map(|(_, service)| {
+        (1..=service.replicas).map(|replica| container_name(platform, service, replica)).collect::<Vec<_>>()
+    });
+    let runs =
+        |name: String| survey.observed.container(&name).is_some_and(|found| found.state == ContainerState::Running);
+    names.into_iter().any(runs)
 }
 
 /// A container of the platform whose service no stack names.

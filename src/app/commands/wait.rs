@@ -261,7 +261,7 @@ fn targets(
         found.push(((*typed).clone(), target));
     }
     if !unknown.is_empty() {
-        let known = platform.services().map(|(_, service)| service.name.clone()).collect();
+        let known = platform.service_names();
         return Err(Error::UnknownService { names: unknown, known });
     }
     Ok(found)

@@ -251,7 +251,7 @@ fn rules(session: &Session, loaded: &Loaded, options: &WatchOptions) -> Result<V
     let unknown: Vec<String> =
         options.services.iter().filter(|name| platform.service(name).is_none()).cloned().collect();
     if !unknown.is_empty() {
-        let known = platform.services().map(|(_, service)| service.name.clone()).collect();
+        let known = platform.service_names();
         return Err(Error::UnknownService { names: unknown, known });
     }
     let mut all = Vec::new();

@@ -49,7 +49,8 @@ pub async fn list(context: &Context, args: ListArgs) -> Result<(), CliError> {
     let (records, failed) = list_records(&session, &loaded).await?;
     if let Some(error) = failed {
         let error = CliError::from(error);
-        let why = error.causes.last().map(|cause| format!(" ({cause})")).unwrap_or_default();
+        let why = error.causes.last().and_then(|cause| cause.split(" (os error").next());
+        let why = why.map(|cause| format!(" ({cause})")).unwrap_or_default();
         let warning = format!("your own records are not shown: {error}{why}; `macula up powerdns` starts it");
         context.events().warn(context.typed(&warning));
     }

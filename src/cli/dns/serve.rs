@@ -89,8 +89,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         query_log: (context.global.verbose > 0).then(query_log),
         version: env!("CARGO_PKG_VERSION"),
     };
-    let _interrupts = interrupt::listen(context.cancel.clone(), Events::none())
-        .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let _interrupts = interrupt::listen(context.cancel.clone(), Events::none())?;
     let mut serving = app::serve(Arc::clone(&context.host), &context.events(), options).await?;
     let page = show_page(context, &mut serving, args.page).await;
     if by_hand {

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{Style, Terminal, Tone, text};
@@ -35,6 +36,9 @@ pub fn is_open() -> bool {
 
 /// How often an answer that is none is asked again.
 const TRIES: usize = 3;
+
+/// What is said where the terminal cannot be read or written.
+const ASKING: &str = "ask on the terminal";
 
 /// Asks on the given streams. No answer, the end of input and three that are not understood mean
 /// no.
@@ -97,24 +101,31 @@ pub async fn confirm(
     terminal: &Terminal,
     style: Style,
     cancel: &CancellationToken,
-) -> io::Result<Answer> {
+) -> anyhow::Result<Answer> {
     if !terminal.stdin_is_tty || !terminal.stderr_is_tty {
         return Ok(Answer::NotAsked);
     }
     let width = terminal.width;
-    on_a_thread(move || ask(&question, style, width, &mut io::stdin().lock(), &mut io::stderr()), cancel).await
+    let asked = move || ask(&question, style, width, &mut io::stdin().lock(), &mut io::stderr());
+    on_a_thread(asked, cancel).await.context(ASKING)
 }
 
 /// Shows what would be lost, and asks for a name to be typed: for what cannot be undone.
 ///
 /// # Errors
 /// When the terminal cannot be read or written.
-pub async fn type_word(word: &str, text: &str, terminal: &Terminal, cancel: &CancellationToken) -> io::Result<Answer> {
+pub async fn type_word(
+    word: &str,
+    text: &str,
+    terminal: &Terminal,
+    cancel: &CancellationToken,
+) -> anyhow::Result<Answer> {
     if !terminal.stdin_is_tty || !terminal.stderr_is_tty {
         return Ok(Answer::NotAsked);
     }
     let (word, text) = (word.to_owned(), text.to_owned());
-    on_a_thread(move || ask_word(&word, &text, &mut io::stdin().lock(), &mut io::stderr()), cancel).await
+    let asked = move || ask_word(&word, &text, &mut io::stdin().lock(), &mut io::stderr());
+    on_a_thread(asked, cancel).await.context(ASKING)
 }
 
 fn ask_word(word: &str, text: &str, input: &mut dyn BufRead, output: &mut dyn Write) -> io::Result<Answer> {

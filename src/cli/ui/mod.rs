@@ -20,6 +20,7 @@ mod json;
 pub mod left_out;
 pub mod page;
 mod plain;
+pub mod plan_screen;
 mod quiet;
 pub mod replay;
 mod run;

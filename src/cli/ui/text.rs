@@ -205,6 +205,29 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
+/// The same, with words that have no room left in one piece: paths and names, which one wants to copy.
+pub fn wrap_whole(text: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let (indent, words) = line.split_at(line.len() - line.trim_start().len());
+        let mut now = indent.to_owned();
+        let mut empty = true;
+        for word in words.split(' ') {
+            if !empty && width(&now) + 1 + width(word) > columns {
+                lines.push(std::mem::replace(&mut now, word.to_owned()).trim_end().to_owned());
+                continue;
+            }
+            if !empty {
+                now.push(' ');
+            }
+            now.push_str(word);
+            empty = false;
+        }
+        lines.push(now.trim_end().to_owned());
+    }
+    lines
+}
+
 /// A command with its purpose behind it, `macula up  (to start it)`: where both have no room side by side, the purpose
 /// stands below. The command itself is never broken, or it could not be copied.
 pub fn command_lines(text: &str, columns: usize) -> Vec<String> {
@@ -273,6 +296,13 @@ mod tests {
         assert_eq!(fit_middle(line, 30, ASCII), "Selecting prev.. libpq5:amd64.");
         assert_eq!(fit_middle("short", 30, UNICODE), "short");
         assert!(width(&fit_middle("界界界界界界", 7, UNICODE)) <= 7);
+    }
+
+    #[test]
+    fn a_path_is_never_broken() {
+        let lines = wrap_whole("whole log: /home/me/.local/share/macula/log/build-shop.log  (it is long)", 24);
+        assert_eq!(lines, ["whole log:", "/home/me/.local/share/macula/log/build-shop.log", " (it is long)"]);
+        assert_eq!(wrap_whole("  one two three\n\nx", 11), ["  one two", "three", "", "x"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Index into the report's files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,8 +120,7 @@ impl Report {
     }
 
     fn line(&self, span: Span) -> Option<String> {
-        let line = usize::try_from(span.line).ok()?.checked_sub(1)?;
-        self.sources.get(&span.file)?.lines().nth(line).map(str::to_owned)
+        line(&self.sources, span)
     }
 
     /// The value without quotes that stands at a place, as it is written.
@@ -156,7 +156,7 @@ impl Report {
 
     /// How places are named after the report is closed.
     pub(in crate::config) fn places(&self) -> Places {
-        Places { cwd: self.cwd.clone(), files: self.files.clone() }
+        Places { cwd: self.cwd.clone(), files: self.files.clone(), sources: Arc::new(self.sources.clone()) }
     }
 
     pub(in crate::config) fn has_errors(&self) -> bool {
@@ -174,6 +174,7 @@ impl Report {
 pub(in crate::config) struct Places {
     cwd: PathBuf,
     files: Vec<PathBuf>,
+    sources: Arc<HashMap<FileId, String>>,
 }
 
 impl Places {
@@ -181,6 +182,18 @@ impl Places {
     pub(in crate::config) fn place(&self, span: Span) -> String {
         place(&self.cwd, &self.files, span)
     }
+
+    /// Something that turned out to be wrong there later.
+    pub(in crate::config) fn diagnostic(&self, span: Span, message: String) -> Diagnostic {
+        let file = shown(&self.cwd, &self.files, span);
+        let source = line(&self.sources, span);
+        Diagnostic { file, line: span.line, column: span.column, message, help: None, source }
+    }
+}
+
+fn line(sources: &HashMap<FileId, String>, span: Span) -> Option<String> {
+    let line = usize::try_from(span.line).ok()?.checked_sub(1)?;
+    sources.get(&span.file)?.lines().nth(line).map(str::to_owned)
 }
 
 fn place(cwd: &Path, files: &[PathBuf], span: Span) -> String {

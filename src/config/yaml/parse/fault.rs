@@ -60,7 +60,7 @@ pub(super) fn explain(error: &Error, text: &str) -> Fault {
             fault(
                 begun,
                 format!("this `{open}` is never closed"),
-                format!("line {} should have a `,` or the closing `{close}`", line_of(mark)),
+                format!("the closing `{close}`, or a `,`, is missing before line {}", line_of(mark)),
             )
         }
         ("found unexpected end of stream" | "found unexpected document indicator", Some(begun)) => {

@@ -89,7 +89,7 @@ fn what_is_no_tree_is_told() {
         this file holds one document: remove the `---`, or make the second one a file of its own
     "a: [1, 2\n"
       x.yaml:1:4: this `[` is never closed
-        line 2 should have a `,` or the closing `]`
+        the closing `]`, or a `,`, is missing before line 2
     "a: &a [*a]\n"
       x.yaml:1:8: the alias `*a` is inside the value it refers to
         remove it
@@ -253,10 +253,10 @@ fn what_is_not_yaml_is_named() {
     insta::assert_snapshot!(all, @r#"
     "a:\n  b: [x, y\n  c: 1\n"
       x.yaml:2:6: this `[` is never closed
-        line 3 should have a `,` or the closing `]`
+        the closing `]`, or a `,`, is missing before line 3
     "a: {x: 1\n"
       x.yaml:1:4: this `{` is never closed
-        line 2 should have a `,` or the closing `}`
+        the closing `}`, or a `,`, is missing before line 2
     "a: [x \"y\"]\n"
       {a: ["x \"y\""]}
     "a: [x,,y]\n"

@@ -1,0 +1,98 @@
+//! What `plan` shows: which services change, and how.
+
+use super::{Style, Tone, text};
+use crate::app::{Change, ChangeKind};
+
+/// A line a service with what differs, and the sum. `up`: the command that carries it out.
+pub fn screen(changes: &[Change], services: usize, up: &str, width: usize, style: Style) -> String {
+    let shown: Vec<&Change> = changes.iter().filter(|change| change.kind != ChangeKind::Await).collect();
+    if changes.is_empty() {
+        return format!(
+            "{} nothing to do: {} as wanted\n",
+            style.paint(Tone::Good, style.done()),
+            text::count(services, "service")
+        );
+    }
+    let mut out = String::new();
+    let names = shown.iter().map(|change| text::width(&change.name)).max().unwrap_or(0).min(24).min(width / 3);
+    for change in &shown {
+        let (sign, tone, word) = look(change.kind);
+        let head =
+            format!("{sign} {}  {}", text::pad(&text::fit(&change.name, names, style), names), text::pad(word, 8));
+        let indent = text::width(&head) + 2;
+        let mut details = change.details.iter().map(|detail| detail.replace(" -> ", style.symbol(" → ", " -> ")));
+        let first = details.next().unwrap_or_default();
+        let mut lines = text::wrap(&first, width.saturating_sub(indent).max(12));
+        for detail in details {
+            lines.extend(text::wrap(&detail, width.saturating_sub(indent).max(12)));
+        }
+        let mut lines = lines.into_iter();
+        out.push_str(&format!("{}  {}", style.paint(tone, &head), lines.next().unwrap_or_default()));
+        out = out.trim_end().to_owned();
+        out.push('\n');
+        for line in lines {
+            out.push_str(&format!("{}{line}\n", " ".repeat(indent)));
+        }
+    }
+    let lost = changes.iter().any(|change| change.details.iter().any(|detail| detail.starts_with("DATA LOST")));
+    let data = if lost { style.paint(Tone::Bad, "data is lost") } else { "no data is touched".to_owned() };
+    let touched = shown.iter().filter(|change| change.kind != ChangeKind::Other).count();
+    let stay = services.saturating_sub(touched);
+    let dot = style.symbol("·", "-");
+    let change = if touched == 1 { "changes" } else { "change" };
+    let sum = format!("{} {change}, {stay} as they are {dot} {data}", text::count(touched, "service"));
+    let command = style.paint(Tone::Active, up);
+    // a command of its own line can be read, and copied, at any width
+    let gap = if text::width(&sum) + text::width(up) + 3 <= width { format!(" {dot} ") } else { "\n  ".into() };
+    out.push_str(&text::wrap(&sum, width).join("\n"));
+    out.push_str(&format!("{gap}{command}\n"));
+    out
+}
+
+fn look(kind: ChangeKind) -> (&'static str, Tone, &'static str) {
+    match kind {
+        ChangeKind::Remove => ("-", Tone::Bad, "remove"),
+        ChangeKind::Create => ("+", Tone::Good, "create"),
+        ChangeKind::Recreate => ("~", Tone::Warn, "recreate"),
+        ChangeKind::Restart => ("~", Tone::Warn, "restart"),
+        ChangeKind::Start => ("+", Tone::Good, "start"),
+        ChangeKind::Stop => ("~", Tone::Warn, "stop"),
+        ChangeKind::Reload => ("~", Tone::Warn, "reload"),
+        ChangeKind::Image => ("+", Tone::Good, "image"),
+        ChangeKind::Await => (" ", Tone::Dim, "wait"),
+        ChangeKind::Other => ("+", Tone::Plain, ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    const PLAIN: Style = Style { color: false, unicode: true };
+
+    fn change(name: &str, kind: ChangeKind, details: &[&str]) -> Change {
+        Change { name: name.into(), kind, details: details.iter().map(|detail| (*detail).to_owned()).collect() }
+    }
+
+    #[test]
+    fn one_line_a_service_with_what_differs() {
+        let changes = [
+            change("old", ChangeKind::Remove, &["no longer wanted"]),
+            change("ingress", ChangeKind::Recreate, &["new name shop.macula.local"]),
+            change("shop", ChangeKind::Recreate, &["environment A: \"1\" -> \"2\"", "build its image"]),
+            change("postgres", ChangeKind::Await, &[]),
+        ];
+        assert_snapshot!(screen(&changes, 16, "macula up", 80, PLAIN), @r#"
+        - old      remove    no longer wanted
+        ~ ingress  recreate  new name shop.macula.local
+        ~ shop     recreate  environment A: "1" → "2"
+                             build its image
+        3 services change, 13 as they are · no data is touched · macula up
+        "#);
+        assert_snapshot!(screen(&[], 16, "macula up", 80, PLAIN), @"✔ nothing to do: 16 services as wanted");
+        let narrow = screen(&changes, 16, "macula up", 40, PLAIN);
+        assert!(narrow.lines().all(|line| text::width(line) <= 44), "{narrow}");
+    }
+}
