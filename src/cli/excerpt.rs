@@ -26,7 +26,11 @@ pub(super) fn annotated(diagnostic: &Diagnostic, room: usize) -> String {
     let letters: Vec<char> = source.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
     // of a long line the part around the mark
     let start = if column > room * 3 / 4 { column - room / 2 } else { 0 };
-    let shown: Vec<char> = letters.iter().copied().skip(start).take(room).collect();
+    let mut shown: Vec<char> = letters.iter().copied().skip(start).take(room).collect();
+    // what is not shown is not taken for the end
+    if let Some(last) = shown.last_mut().filter(|_| start + room < letters.len()) {
+        *last = '…';
+    }
     let before: usize = shown.iter().take(column - start.min(column)).map(|letter| letter.width().unwrap_or(0)).sum();
     let length = word_length(letters.get(column..).unwrap_or_default());
     let mark = "^".repeat(length.min(room.saturating_sub(before)).max(1));
@@ -175,7 +179,7 @@ mod tests {
             | ^
             right
         compose.yaml:2:200: wrong
-          2 | xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx
+          2 | xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…
             |                                                   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
             right
         compose.yaml: wrong

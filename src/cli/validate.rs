@@ -155,11 +155,14 @@ fn first_lines(context: &Context, seen: Option<&SoFar>) -> Vec<String> {
             *first = State::Unknown;
         }
     }
+    // each has its place from the beginning
+    rows.sort_by(|one, other| one.name.cmp(&other.name));
     let shown = table(&rows, style, Some(context.terminal.width.saturating_sub(1)));
     let mut lines: Vec<String> = shown.lines().map(str::to_owned).collect();
-    if !open.is_empty() {
-        lines.push(format!("asking {} {dots}", text::some(open, 3)));
-    }
+    lines.push(match open.as_slice() {
+        [] => format!("asking from inside the network, and for other names {dots}"),
+        open => format!("asking for {} {dots}", text::some(open, 3)),
+    });
     lines
 }
 
