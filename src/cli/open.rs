@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::app::{self, Condition, Error, Page, ResolverFiles, Session, closed_pages, pages};
+use crate::app::{self, Condition, Error, Page, ResolverFiles, Session, closed_pages, left_out_pages, pages};
 use crate::config::Loaded;
 use crate::host::{Command, Unmet, until};
 use crate::model::{PlatformName, macula};
@@ -80,7 +80,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
 /// An error where a service was left out of the last `up`: its page is not there.
 async fn left_out(context: &Context, loaded: &Loaded, service: &str) -> Result<(), CliError> {
     let session = context.session("open").await;
-    if !closed_pages(&session, loaded).await.iter().any(|closed| closed == service) {
+    if !left_out_pages(&session, loaded).await.iter().any(|closed| closed == service) {
         return Ok(());
     }
     let rows = app::status(&session, loaded).await.map(|status| status.services).unwrap_or_default();

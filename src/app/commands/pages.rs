@@ -9,6 +9,7 @@ use crate::model::{ContainerState, Role, Service, label};
 use crate::observe;
 
 use super::status::urls;
+use crate::app::survey::left_out;
 
 /// A service that has a page, or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,11 @@ pub struct Page {
     /// First labels of its host names: `draw` for draw.macula.local.
     pub hosts: Vec<String>,
     pub urls: Vec<String>,
+}
+
+/// Services with a page that were left out of the last `up`; none where no engine answers.
+pub async fn left_out_pages(session: &Session, loaded: &Loaded) -> Vec<String> {
+    left_out(session, &loaded.platform).await
 }
 
 /// Services whose page cannot be opened now: they do not run, or the ingress does not. None where no engine answers.
