@@ -71,6 +71,7 @@ const ROOMS: &[(&str, &[(&str, u8)])] = &[(
         ("identity", 7),
         ("renewal", 7),
         ("expiry", 7),
+        ("processes", 7),
         ("cluster/follow", 7),
         ("cluster/content", 8),
         ("cluster/decide", 9),

@@ -120,8 +120,36 @@ pub enum Error {
     /// Nobody says what any of the names means.
     #[error("no image was locked; macula.lock is as it was")]
     NothingLocked { reasons: Vec<String> },
+    #[error("{}", processes_text(.0))]
+    Processes(Vec<ProcessFailure>),
+    #[error("the process {name} has not been started yet")]
+    ProcessNotKept { name: String },
+    #[error("the process {name} runs in the background")]
+    ProcessRuns { name: String },
+    #[error("the process that keeps your programs did not start: {said}")]
+    KeeperNotStarted { said: String, log: PathBuf },
+    #[error("talking to the process that keeps your programs")]
+    Keeper { source: std::io::Error },
+    #[error("{}: {message}", path.display())]
+    EnvFile { path: PathBuf, message: String },
     #[error("{0}")]
     Other(String),
+}
+
+/// Why a process is not ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessFailure {
+    pub name: String,
+    pub reason: String,
+    /// The end of what it has written since it was started.
+    pub log_tail: Vec<String>,
+}
+
+fn processes_text(failures: &[ProcessFailure]) -> String {
+    match failures {
+        [one] => format!("{} is not up: {}", one.name, one.reason),
+        several => format!("{} processes are not up", several.len()),
+    }
 }
 
 impl Error {

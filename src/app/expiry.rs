@@ -2,6 +2,7 @@
 //! at the end as the user would: `macula down`, data stays.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use crate::event::Events;
 use crate::host::{Command, Host, RunError};
 use crate::model::PlatformName;
 
+use super::lease::Lease;
 use super::resolver::ResolverFiles;
 use super::{Error, State};
 
@@ -16,15 +18,22 @@ use super::{Error, State};
 const LOOK: Duration = Duration::from_secs(2);
 /// A `down` that failed is tried again after this time.
 const AGAIN: Duration = Duration::from_secs(60);
+/// Seconds between two looks after which the machine has slept.
+const ASLEEP: i64 = 60;
 
 /// Looks after the leases of all platforms that the resolver knows, for ever.
 pub(super) async fn follow(host: Arc<dyn Host>, files: ResolverFiles, events: Events) {
     let mut begun: BTreeMap<PlatformName, Instant> = BTreeMap::new();
+    let mut last = host.now();
     loop {
         tokio::time::sleep(LOOK).await;
+        // nobody could use anything while the machine slept
+        let asleep = host.now().saturating_sub(last) > ASLEEP;
+        last = host.now();
         let known = files.entries(&*host).await;
         begun.retain(|platform, at| at.elapsed() < AGAIN && known.iter().any(|(name, _)| name == platform));
         for (platform, _) in known {
+            note_use(&*host, &platform, asleep).await;
             match end(&*host, &platform).await {
                 Ok(Some(reason)) if !begun.contains_key(&platform) => {
                     begun.insert(platform.clone(), Instant::now());
@@ -42,9 +51,31 @@ pub(super) async fn follow(host: Arc<dyn Host>, files: ResolverFiles, events: Ev
     }
 }
 
+/// Connections to a platform that goes when nobody uses it are seen in the kernel's tables: also those that came and
+/// went since the last look, which stay there for a minute (TIME_WAIT).
+async fn note_use(host: &dyn Host, platform: &PlatformName, asleep: bool) {
+    let state = State::new(&host.folders().data, platform);
+    let Ok(Some(Lease { idle: Some(idle), .. })) = state.lease(host).await else { return };
+    let now = host.now();
+    let mut used = asleep || state.used(host).await.is_none();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        if !used {
+            let text = host.read(Path::new(table)).await.unwrap_or_default();
+            used = idle.is_used(&String::from_utf8_lossy(&text));
+        }
+    }
+    if used {
+        state.note_use(host, now).await;
+    }
+}
+
 async fn end(host: &dyn Host, platform: &PlatformName) -> Result<Option<String>, Error> {
-    match State::new(&host.folders().data, platform).lease(host).await? {
-        Some(lease) => Ok(lease.over(host).await),
+    let state = State::new(&host.folders().data, platform);
+    match state.lease(host).await? {
+        Some(lease) => {
+            let used = state.used(host).await.unwrap_or_else(|| host.now());
+            Ok(lease.over(host, used).await)
+        }
         None => Ok(None),
     }
 }

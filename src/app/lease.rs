@@ -1,5 +1,6 @@
-//! A platform for a while: `up --lease 2h`, `up --lease-of PID`.
+//! A platform for a while: `up --lease 2h`, `up --lease-of PID`, `up --idle 30m`.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,53 @@ pub struct Lease {
     /// The platform goes with this process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<LeaseHolder>,
+    /// The platform goes when nothing has used it for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Idle>,
+}
+
+/// What counts as use: a command of ours, and whatever connects to the platform's addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Idle {
+    pub seconds: i64,
+    /// The platform's addresses, by the .0 of their /24.
+    pub block: Ipv4Addr,
+    /// Its ports on 127.0.0.1, an address that others use as well.
+    pub ports: Vec<u16>,
+}
+
+/// The resolver's, which is asked by the whole machine.
+const RESOLVER: u8 = 9;
+
+impl Idle {
+    /// Whether any connection of this machine leads to the platform, or did a moment ago. `table`: proc_pid_net(5),
+    /// `/proc/net/tcp`.
+    pub(super) fn is_used(&self, table: &str) -> bool {
+        // a socket that listens uses nothing
+        const LISTEN: &str = "0A";
+        table.lines().skip(1).any(|line| {
+            let mut fields = line.split_whitespace().skip(2);
+            let (Some(remote), Some(state)) = (fields.next(), fields.next()) else { return false };
+            state != LISTEN && endpoint(remote).is_some_and(|(address, port)| self.is_own(address, port))
+        })
+    }
+
+    fn is_own(&self, address: Ipv4Addr, port: u16) -> bool {
+        let ([.., last], [a, b, c, _]) = (address.octets(), self.block.octets());
+        match address {
+            Ipv4Addr::LOCALHOST => self.ports.contains(&port),
+            _ => address.octets()[..3] == [a, b, c] && last != RESOLVER,
+        }
+    }
+}
+
+/// `0600007F:1538`: the address in the machine's order of bytes, which is that of a little-endian one.
+fn endpoint(text: &str) -> Option<(Ipv4Addr, u16)> {
+    let (address, port) = text.split_once(':')?;
+    // an IPv4 address in the table of IPv6
+    let address = address.strip_prefix("0000000000000000FFFF0000").unwrap_or(address);
+    let address = u32::from_str_radix(address, 16).ok()?;
+    Some((Ipv4Addr::from(address.to_ne_bytes()), u16::from_str_radix(port, 16).ok()?))
 }
 
 /// A process, told from a later one with its number.
@@ -32,7 +80,7 @@ impl LeaseHolder {
         host.alive(pid).then_some(found)
     }
 
-    async fn is_there(&self, host: &dyn Host) -> bool {
+    pub(super) async fn is_there(&self, host: &dyn Host) -> bool {
         host.alive(self.pid) && (self.started.is_none() || started(host, self.pid).await == self.started)
     }
 }
@@ -45,10 +93,16 @@ async fn started(host: &dyn Host, pid: u32) -> Option<u64> {
 }
 
 impl Lease {
-    /// Why it is over; none: it is not.
-    pub(super) async fn over(&self, host: &dyn Host) -> Option<String> {
+    /// Why it is over; none: it is not. `used`: when the platform was used last.
+    pub(super) async fn over(&self, host: &dyn Host, used: i64) -> Option<String> {
         if self.until.is_some_and(|until| until <= host.now()) {
             return Some("its time is over".to_owned());
+        }
+        if let Some(idle) = &self.idle
+            && used.saturating_add(idle.seconds) <= host.now()
+        {
+            let idle = crate::words::span(idle.seconds.unsigned_abs());
+            return Some(format!("nothing has used it for {idle}"));
         }
         let process = self.process.as_ref()?;
         (!process.is_there(host).await).then(|| format!("process {} has ended", process.pid))
@@ -68,15 +122,46 @@ mod tests {
         assert_eq!(holder, LeaseHolder { pid: 7, started: Some(55) });
         assert_eq!(LeaseHolder::of(&host, 8).await, None);
         let now = host.now();
-        let over = async |lease: Lease, host: &FakeHost| lease.over(host).await;
-        assert_eq!(over(Lease { until: Some(now + 1), process: Some(holder.clone()) }, &host).await, None);
-        let ended = over(Lease { until: Some(now), process: None }, &host).await;
+        let over = async |lease: Lease, host: &FakeHost| lease.over(host, now).await;
+        assert_eq!(over(Lease { until: Some(now + 1), process: Some(holder.clone()), idle: None }, &host).await, None);
+        let ended = over(Lease { until: Some(now), process: None, idle: None }, &host).await;
         assert_eq!(ended.as_deref(), Some("its time is over"));
         // another process has got the number since
         let later = FakeHost::new().process(7).file("/proc/7/stat", stat(99));
-        let ended = over(Lease { until: None, process: Some(holder.clone()) }, &later).await;
+        let ended = over(Lease { until: None, process: Some(holder.clone()), idle: None }, &later).await;
         assert_eq!(ended.as_deref(), Some("process 7 has ended"));
-        let gone = over(Lease { until: None, process: Some(holder) }, &FakeHost::new()).await;
+        let gone = over(Lease { until: None, process: Some(holder), idle: None }, &FakeHost::new()).await;
         assert_eq!(gone.as_deref(), Some("process 7 has ended"));
+    }
+
+    fn idle() -> Idle {
+        Idle { seconds: 1800, block: Ipv4Addr::new(127, 80, 5, 0), ports: vec![443] }
+    }
+
+    #[test]
+    fn connections_to_the_platform_are_use() {
+        let head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n";
+        let line = |remote: Ipv4Addr, port: u16, state: &str| {
+            let address = u32::from_ne_bytes(remote.octets());
+            format!("{head}   0: 0100007F:C350 {address:08X}:{port:04X} {state} 00000000:00000000 00:00000000\n")
+        };
+        let used = |remote: [u8; 4], port, state| idle().is_used(&line(remote.into(), port, state));
+        assert!(used([127, 80, 5, 6], 5432, "01"));
+        assert!(used([127, 80, 5, 6], 5432, "06"), "it has just ended");
+        assert!(!used([127, 80, 5, 6], 5432, "0A"));
+        assert!(!used([127, 80, 5, 9], 53, "01"), "the resolver is everybody's");
+        assert!(!used([127, 80, 6, 6], 5432, "01"));
+        assert!(used([127, 0, 0, 1], 443, "01"));
+        assert!(!used([127, 0, 0, 1], 3000, "01"));
+        assert!(!idle().is_used(head) && !idle().is_used(""));
+    }
+
+    #[tokio::test]
+    async fn a_lease_ends_when_nothing_has_used_the_platform() {
+        let host = FakeHost::new();
+        let lease = Lease { idle: Some(idle()), ..Lease::default() };
+        assert_eq!(lease.over(&host, host.now() - 1799).await, None);
+        let ended = lease.over(&host, host.now() - 1800).await.unwrap();
+        assert!(ended.starts_with("nothing has used it for "), "{ended}");
     }
 }

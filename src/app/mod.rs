@@ -20,6 +20,7 @@ mod lease;
 mod mounts;
 mod owner;
 mod prepare;
+mod processes;
 mod reach;
 mod receive;
 mod records;
@@ -45,6 +46,7 @@ pub use commands::cluster::{
 };
 pub use commands::creds::{Credential, credentials, exports};
 pub use commands::down::{Data, DownOptions, Downed, data_of, down, must_be_known};
+pub use commands::events::{EventKind, ServiceEvent, follow_events};
 pub use commands::images::{ImageRow, image_rows, obtain_images};
 pub use commands::lifecycle::{Action as LifecycleAction, lifecycle};
 pub use commands::lock_images::{LockChange, LockRow, Locked, lock_images};
@@ -54,6 +56,10 @@ pub use commands::names::{
     install_dns_service, install_names, names_may_be_offered, names_were_offered, uninstall_names,
 };
 pub use commands::pages::{Page, closed_pages, left_out_pages, pages};
+pub use commands::processes::{
+    ProcessStatus, ProcessWork, bring_up_processes, own_environment, planned_processes, process_is_kept,
+    split_processes, work_on_processes,
+};
 pub use commands::prune::{Pruned, PrunedImage, prune_images};
 pub use commands::report::{ReportFile, report};
 pub use commands::run::{
@@ -70,9 +76,10 @@ pub use commands::up::{UpOptions, UpResult, up};
 pub use commands::validate::{Absent, Told, Traced, bridges, full_name, trace_name, validate};
 pub use commands::wait::{WaitFor, WaitRequest, Waited, wait_for};
 pub use commands::watch::{Left, Onlooker, WatchOptions, watch};
-pub use error::{Error, ResolverError};
-pub use lease::{Lease, LeaseHolder};
+pub use error::{Error, ProcessFailure, ResolverError};
+pub use lease::{Idle, Lease, LeaseHolder};
 pub use prepare::{Consent, Prepared, Wanted, expected, prepare};
+pub use processes::{follow_orphans, keep as keep_processes};
 pub use receive::{Telemetry, TelemetryState, kept_telemetry};
 pub use records::{Added, ListedRecord, add_record, list_records, remove_record};
 pub use resolver::{

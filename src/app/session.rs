@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::{Extras, Outcome, Tools, apply};
@@ -19,6 +20,18 @@ use super::{Error, State};
 
 /// How long one command waits for another that works on the same platform.
 const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How often a command that goes on for long says that it uses the platform.
+const IN_USE: Duration = Duration::from_secs(10);
+
+/// See [`Session::in_use`].
+pub struct InUse(JoinHandle<()>);
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 /// What every command has in hand.
 #[derive(Clone)]
@@ -99,10 +112,23 @@ impl Session {
         let acquire = Lock::acquire(host, &path, &self.command, Some(PATIENCE), |held| {
             self.events.info(format!("waiting for {}, which holds {}", held.describe(now), path.display()));
         });
-        tokio::select! {
-            lock = acquire => Ok(lock?),
-            () = self.cancel.cancelled() => Err(Error::Cancelled),
-        }
+        let lock = tokio::select! {
+            lock = acquire => lock?,
+            () = self.cancel.cancelled() => return Err(Error::Cancelled),
+        };
+        self.state(platform).note_use(host, host.now()).await;
+        Ok(lock)
+    }
+
+    /// The platform counts as used until the value is dropped.
+    pub fn in_use(&self, platform: &PlatformName) -> InUse {
+        let (host, state) = (self.system.host.clone(), self.state(platform));
+        InUse(tokio::spawn(async move {
+            loop {
+                state.note_use(&*host, host.now()).await;
+                tokio::time::sleep(IN_USE).await;
+            }
+        }))
     }
 
     /// For carrying out a plan that obtains no image and makes no cluster.

@@ -26,6 +26,9 @@ const CHOICES_LIMIT: u64 = 1 << 20;
 const TELEMETRY: &str = "telemetry";
 const TELEMETRY_ASIDE: &str = "telemetry.aside";
 
+/// What the process says that keeps the platform's programs.
+pub(super) const KEEPER_LOG: &str = "keeper.log";
+
 /// Held while one of several platforms chooses its addresses. A name that no platform can have.
 const CHOICE_LOCK: &str = ".addresses.lock";
 
@@ -72,6 +75,13 @@ struct StoppedFile {
 struct LeaseFile {
     format: u64,
     lease: Lease,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct UsedFile {
+    format: u64,
+    /// Seconds since the epoch.
+    at: i64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -332,12 +342,31 @@ impl State {
         }
     }
 
+    fn used_file(&self) -> PathBuf {
+        self.folder.join("used.json")
+    }
+
+    /// When the platform was used last; none: nobody has looked.
+    pub async fn used(&self, host: &dyn Host) -> Option<i64> {
+        Some(read::<UsedFile>(host, &self.used_file()).await.ok()??.at)
+    }
+
+    /// It was used at this time, or is to count as if it were. Nothing is written down where nobody wants to know.
+    pub async fn note_use(&self, host: &dyn Host, at: i64) {
+        let wanted = self.lease(host).await.ok().flatten().is_some_and(|lease| lease.idle.is_some());
+        if wanted && self.used(host).await.is_none_or(|before| before < at) {
+            // the next use, then
+            let _ = write(host, &self.used_file(), &UsedFile { format: FORMAT, at }).await;
+        }
+    }
+
     /// Everything of the platform's, after its last volume is gone, and the folder where nothing else is in it. The caller
     /// has the lock: who waits for it sees that the file is gone, and makes another.
     pub async fn forget(&self, host: &dyn Host) -> Result<(), Error> {
         let own =
             [self.secrets_file(), self.platform_file(), self.stopped_file(), self.choices_file(), self.runs_file()];
-        for path in own {
+        let of_runs = [self.used_file(), self.folder.join(KEEPER_LOG)];
+        for path in own.into_iter().chain(of_runs) {
             host.remove(&path).await.map_err(|source| Error::Io { path, source })?;
         }
         for path in [self.tls_folder(), self.folder.join(TELEMETRY), self.folder.join(TELEMETRY_ASIDE)] {

@@ -159,6 +159,7 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     let host = session.host();
     let full = &loaded.platform;
     let engine = session.engine()?;
+    session.state(&full.name).note_use(host, host.now()).await;
     let sought = Sought::new(session, &full.name, &full.cluster_name()).await?;
     // one look at the engine's containers for the platform and its cluster
     let labels = [sought.label()];

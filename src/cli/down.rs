@@ -94,12 +94,12 @@ async fn one(context: &Context, args: &Args, name: PlatformName) -> Result<(), C
     let downed = downed.map_err(|error| broken(context, begun, error))?;
     if context.json() {
         return context.print_json(&serde_json::json!({
-            "platform": name, "steps": downed.plan.steps, "volumes_kept": downed.kept, "dry_run": args.dry_run,
+            "platform": name, "steps": downed.plan.steps, "volumes_kept": downed.kept, "processes": downed.processes, "dry_run": args.dry_run,
         }));
     }
     if args.dry_run {
         let text = match context.global.verbose {
-            0 => told(&downed.plan, downed.kept.len()),
+            0 => ended(&downed.processes) + &told(&downed.plan, downed.kept.len()),
             _ => downed.plan.to_string(),
         };
         let width = context.terminal.table_width().unwrap_or(usize::MAX);
@@ -111,11 +111,20 @@ async fn one(context: &Context, args: &Args, name: PlatformName) -> Result<(), C
         1 => "; its data is kept (1 volume)".into(),
         count => format!("; its data is kept ({count} volumes)"),
     };
-    let was = if downed.plan.is_empty() { "already down" } else { "down" };
+    let was = if downed.plan.is_empty() && downed.processes.is_empty() { "already down" } else { "down" };
     let gone = if args.volumes && !downed.plan.is_empty() { ", and its data removed" } else { "" };
     let summary = format!("{name} is {was}{gone}{kept}");
     context.finished(begun, true, false, summary);
     Ok(())
+}
+
+/// Programs of this machine that `down` would end.
+fn ended(processes: &[String]) -> String {
+    match processes {
+        [] => String::new(),
+        [one] => format!("ends 1 process: {one}\n"),
+        several => format!("ends {} processes: {}\n", several.len(), words::list(several)),
+    }
 }
 
 /// What `down` would do, in services and volumes; `kept`: how many of these stay.

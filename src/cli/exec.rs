@@ -107,6 +107,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         privileged: args.privileged,
     };
     context.finish();
+    let _in_use = session.in_use(&name);
     match engine.exec_attached(&source.container, &request).await? {
         0 => Ok(()),
         code => std::process::exit(i32::try_from(code).unwrap_or(1)),

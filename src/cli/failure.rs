@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::app::{Error, ResolverError};
+use crate::app::{Error, ProcessFailure, ResolverError};
 use crate::apply::{BuildFailure, Failure, StepError};
 use crate::bundle::BundleError;
 use crate::cluster::{ClusterError, KubeconfigError};
@@ -198,11 +198,51 @@ impl From<Error> for CliError {
                 new.causes.extend(reasons.iter().take(NEAR).cloned());
                 new
             }
+            Error::Processes(failures) => processes(&failures),
+            Error::ProcessNotKept { ref name } => {
+                Self::of(ErrorKind::NotHealthy, &error).suggest(macula("up").arg(name).why("to start it"))
+            }
+            Error::ProcessRuns { ref name } => Self::of(ErrorKind::Conflict, &error)
+                .suggest(macula("stop").arg(name).why("to run it in this terminal afterwards"))
+                .suggest(macula("logs -f").arg(name).why("to see what it writes")),
+            Error::KeeperNotStarted { ref log, .. } => {
+                Self::of(ErrorKind::Unexpected, &error).hint(format!("its log is {}", log.display()))
+            }
+            Error::Keeper { .. } => Self::of(ErrorKind::Unexpected, &error)
+                .suggest(macula("down").why("to end what it keeps; data is kept")),
+            Error::EnvFile { .. } => Self::of(ErrorKind::Config, &error),
             Error::NoUrl { .. } => Self::of(ErrorKind::Usage, &error).hint("write it as http://HOST:PORT/PATH or with https"),
             Error::Nameless { .. } => Self::of(ErrorKind::Usage, &error)
                 .hint("only services with a host under `x-macula: {ingress: [...]}` have names that can resolve"),
             Error::NoBlock { .. } | Error::Route(_) | Error::Other(_) => Self::of(ErrorKind::Unexpected, &error),
         }
+    }
+}
+
+/// Programs of this machine that did not come up.
+fn processes(failures: &[ProcessFailure]) -> CliError {
+    let tail = |failure: &ProcessFailure| match failure.log_tail.as_slice() {
+        [] => "it has written nothing".to_owned(),
+        lines => format!("the end of its output:\n{}", lines.join("\n")),
+    };
+    let mut new = CliError::not_healthy(match failures {
+        [one] => format!("{} is not up: {}", one.name, one.reason),
+        several => format!("{} processes are not up", several.len()),
+    });
+    for failure in failures {
+        let waits = failure.log_tail.is_empty() && failure.reason.starts_with("it was not started");
+        match failures.len() {
+            1 => new.causes.push(tail(failure)),
+            _ if waits => new.details.push(format!("{}: {}", failure.name, failure.reason)),
+            _ => new.details.push(format!("{}: {}\n{}", failure.name, failure.reason, tail(failure))),
+        }
+    }
+    let new = new.hint("everything else is up, and stays so");
+    match failures.first() {
+        Some(first) => new
+            .suggest(macula("up").arg(&first.name).why("to try again once it is fixed"))
+            .suggest(macula("logs").arg(&first.name).why("to see all that it has written")),
+        None => new,
     }
 }
 

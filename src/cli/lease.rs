@@ -1,9 +1,10 @@
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::app::{Lease, LeaseHolder, State};
+use crate::app::{Idle, Lease, LeaseHolder, State};
 use crate::host::Host;
 use crate::model::macula;
 use crate::words;
@@ -12,7 +13,7 @@ use super::context::Context;
 use super::error::CliError;
 use super::ui::text;
 
-/// Show, extend or end the lease of a platform (`macula up --lease 2h`)
+/// Show, extend or end the lease of a platform (`macula up --lease 2h`, `macula up --idle 30m`)
 ///
 /// A platform with a lease is taken down at its end, as by `macula down`: its data stays. The background process that
 /// answers for the names looks after it.
@@ -48,9 +49,10 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
                 return Err(CliError::usage(format!("{name} has no lease"))
                     .suggest(macula("up --lease 2h").why("to give it one")));
             };
-            let lease = Lease { until: Some(end(host, time)), ..lease };
-            state.keep_lease(host, Some(&lease)).await?;
-            Some(lease)
+            let extended = extended(lease, end(host, time));
+            state.keep_lease(host, Some(&extended.0)).await?;
+            state.note_use(host, extended.1.unwrap_or_else(|| host.now())).await;
+            Some(extended.0)
         }
         Action::Cancel => {
             state.keep_lease(host, None).await?;
@@ -61,7 +63,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         return context.print_json(&json!({"platform": name, "lease": lease}));
     }
     match lease {
-        Some(lease) => context.print(&format!("{name} {}\n", ends(&lease, host.now()))),
+        Some(lease) => context.print(&format!("{name} {}\n", ends(&lease, state.used(host).await, host.now()))),
         None => context.print(&format!("{name} has no lease: it stays until `macula down`\n")),
     }
 }
@@ -70,13 +72,43 @@ fn end(host: &dyn Host, time: Duration) -> i64 {
     host.now().saturating_add(i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
 }
 
-/// `--lease` and `--lease-of` of `up`; none: neither was said.
+/// A lease that lasts until then at least, and as when its platform is to count as used last.
+fn extended(lease: Lease, until: i64) -> (Lease, Option<i64>) {
+    match (&lease.until, &lease.idle) {
+        (None, Some(idle)) => {
+            let used = until.saturating_sub(idle.seconds);
+            (lease, Some(used))
+        }
+        (_, idle) => {
+            let used = idle.as_ref().map(|idle| until.saturating_sub(idle.seconds));
+            (Lease { until: Some(until), ..lease }, used)
+        }
+    }
+}
+
+/// What of a lease was said on the command line of `up`.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Asked {
+    pub time: Option<Duration>,
+    pub pid: Option<u32>,
+    pub idle: Option<Duration>,
+}
+
+impl Asked {
+    pub fn is_nothing(self) -> bool {
+        self.time.is_none() && self.pid.is_none() && self.idle.is_none()
+    }
+}
+
+/// The lease that an `up` gives; none: nobody has asked for one. `status`: the platform as it is now.
 pub(super) async fn wanted(
     host: &dyn Host,
-    time: Option<Duration>,
-    pid: Option<u32>,
+    asked: Asked,
+    block: Option<Ipv4Addr>,
+    ports: Vec<u16>,
 ) -> Result<Option<Lease>, CliError> {
-    if time.is_none() && pid.is_none() {
+    let Asked { time, pid, idle } = asked;
+    if asked.is_nothing() {
         return Ok(None);
     }
     let process = match pid {
@@ -87,15 +119,23 @@ pub(super) async fn wanted(
         ),
         None => None,
     };
-    Ok(Some(Lease { until: time.map(|time| end(host, time)), process }))
+    let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    let idle = idle.zip(block).map(|(idle, block)| Idle { seconds: seconds(idle), block, ports });
+    Ok(Some(Lease { until: time.map(|time| end(host, time)), process, idle }))
 }
 
 /// When the platform goes, as the end of a sentence.
-pub(super) fn ends(lease: &Lease, now: i64) -> String {
-    let left = lease.until.map(|until| Duration::from_secs(u64::try_from(until - now).unwrap_or_default()));
+pub(super) fn ends(lease: &Lease, used: Option<i64>, now: i64) -> String {
+    let left_until = |until: i64| Duration::from_secs(u64::try_from(until - now).unwrap_or_default());
+    let left = lease.until.map(left_until);
     let time = left.map(|left| format!("in {}", text::duration(left)));
     let process = lease.process.as_ref().map(|process| format!("when process {} ends", process.pid));
-    let when: Vec<String> = [time, process].into_iter().flatten().collect();
+    let idle = lease.idle.as_ref().map(|idle| {
+        let span = words::span(idle.seconds.unsigned_abs());
+        let earliest = left_until(used.unwrap_or(now).saturating_add(idle.seconds));
+        format!("when nothing has used it for {span} (in {} at the earliest)", text::duration(earliest))
+    });
+    let when: Vec<String> = [time, process, idle].into_iter().flatten().collect();
     format!("is taken down {}", when.join(" or "))
 }
 
@@ -106,8 +146,28 @@ mod tests {
     #[test]
     fn the_end_is_told_in_words() {
         let holder = LeaseHolder { pid: 7, started: None };
-        assert_eq!(ends(&Lease { until: Some(160), process: None }, 100), "is taken down in 1m00s");
-        let both = Lease { until: Some(90), process: Some(holder) };
-        assert_eq!(ends(&both, 100), "is taken down in 0.0s or when process 7 ends");
+        assert_eq!(ends(&Lease { until: Some(160), ..Lease::default() }, None, 100), "is taken down in 1m00s");
+        let both = Lease { until: Some(90), process: Some(holder), idle: None };
+        assert_eq!(ends(&both, None, 100), "is taken down in 0.0s or when process 7 ends");
+    }
+
+    #[test]
+    fn an_extension_counts_for_what_the_lease_is_about() {
+        let idle = Idle { seconds: 1800, block: Ipv4Addr::new(127, 0, 0, 0), ports: Vec::new() };
+        let timed = Lease { until: Some(100), ..Lease::default() };
+        assert_eq!(extended(timed, 7200), (Lease { until: Some(7200), ..Lease::default() }, None));
+        let unused = Lease { idle: Some(idle.clone()), ..Lease::default() };
+        // it gets no end that it did not have
+        assert_eq!(extended(unused.clone(), 7200), (unused, Some(5400)));
+        let both = Lease { until: Some(100), idle: Some(idle), process: None };
+        assert_eq!(extended(both.clone(), 7200), (Lease { until: Some(7200), ..both }, Some(5400)));
+    }
+
+    #[test]
+    fn an_idle_platform_is_told_when_it_goes_at_the_earliest() {
+        let idle = Idle { seconds: 1800, block: Ipv4Addr::new(127, 0, 0, 0), ports: Vec::new() };
+        let lease = Lease { idle: Some(idle), ..Lease::default() };
+        let told = ends(&lease, Some(100), 400);
+        assert_eq!(told, "is taken down when nothing has used it for 30 minutes (in 25m00s at the earliest)");
     }
 }

@@ -1,6 +1,10 @@
+use std::collections::BTreeSet;
 use std::time::Instant;
 
-use crate::app::{LifecycleAction, lifecycle};
+use serde_json::json;
+
+use crate::app::{LifecycleAction, ProcessWork, lifecycle, work_on_processes};
+use crate::model::Platform;
 use crate::plan::Plan;
 
 use super::context::{Context, StackOptions};
@@ -65,19 +69,57 @@ async fn act(
     }
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     let session = context.session(verb).await;
-    match lifecycle(&session, &platform, loaded.as_ref(), action, &services).await {
-        Ok(plan) if context.json() => context.print_json(&plan),
-        Ok(plan) => {
-            context.finished(begun, true, false, summary(action, &plan));
+    let named = loaded.as_ref().and_then(|loaded| named_processes(&loaded.platform, &mut services));
+    let only_processes = named.as_ref().is_some_and(|named| !named.is_empty()) && services.is_empty();
+    let work = async {
+        let of_processes =
+            || work_on_processes(&session, &platform, loaded.as_ref(), process_work(action), named.as_ref());
+        let mut ended = Vec::new();
+        // what needs the services goes before them, and comes after them
+        if action == LifecycleAction::Stop {
+            ended = of_processes().await?;
+        }
+        let plan = match only_processes {
+            true => Plan::default(),
+            false => lifecycle(&session, &platform, loaded.as_ref(), action, &services).await?,
+        };
+        let processes = if action == LifecycleAction::Stop { ended } else { of_processes().await? };
+        Ok((plan, processes))
+    };
+    match work.await {
+        Ok((plan, processes)) if context.json() => {
+            context.print_json(&json!({"steps": plan.steps, "left_out": plan.left_out, "processes": processes}))
+        }
+        Ok((plan, processes)) => {
+            context.finished(begun, true, false, summary(action, &plan, processes));
             Ok(())
         }
         Err(error) => Err(broken(context, begun, error, loaded.as_ref())),
     }
 }
 
+/// The processes among the names; none: nobody has named anything.
+fn named_processes(platform: &Platform, names: &mut Vec<String>) -> Option<BTreeSet<String>> {
+    if names.is_empty() {
+        return None;
+    }
+    let is_process = |name: &String| platform.processes.contains_key(name) && platform.service(name).is_none();
+    let named = names.iter().filter(|name| is_process(name)).cloned().collect();
+    names.retain(|name| !is_process(name));
+    Some(named)
+}
+
+fn process_work(action: LifecycleAction) -> ProcessWork {
+    match action {
+        LifecycleAction::Restart => ProcessWork::Restart,
+        LifecycleAction::Stop => ProcessWork::Stop,
+        LifecycleAction::Start => ProcessWork::Start,
+    }
+}
+
 /// `stopped cart`, `restarted 11 services`
-fn summary(action: LifecycleAction, plan: &Plan) -> String {
-    let mut names: Vec<String> = plan.steps.iter().map(|step| step.group.clone()).collect();
+fn summary(action: LifecycleAction, plan: &Plan, processes: Vec<String>) -> String {
+    let mut names: Vec<String> = plan.steps.iter().map(|step| step.group.clone()).chain(processes).collect();
     names.sort();
     names.dedup();
     let verb = match action {

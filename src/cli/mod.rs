@@ -25,6 +25,7 @@ mod doctor;
 mod down;
 mod draft;
 mod env;
+mod events;
 mod excerpt;
 mod exec;
 mod failure;
@@ -33,6 +34,7 @@ mod images;
 mod init;
 mod interrupt;
 mod job;
+mod keeper;
 mod lease;
 mod lifecycle;
 mod log;
@@ -99,6 +101,7 @@ enum Command {
     Ls(ls::Args),
     Logs(logs::Args),
     Traces(traces::Args),
+    Events(events::Args),
     Restart(lifecycle::RestartArgs),
     Stop(lifecycle::StopArgs),
     Start(lifecycle::StartArgs),
@@ -125,6 +128,8 @@ enum Command {
     ContainerProof(proof::Args),
     #[command(hide = true)]
     ContainerRelay(relay::Args),
+    #[command(hide = true)]
+    KeepProcesses(keeper::Args),
     Stack(stack::Args),
     Config(config::Args),
     Init(init::Args),
@@ -159,7 +164,10 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Platform", &["up", "down", "plan", "status", "ls", "validate", "doctor", "ci", "report", "lease", "mcp"]),
     (
         "Services",
-        &["logs", "traces", "exec", "open", "restart", "stop", "start", "creds", "env", "run", "watch", "wait"],
+        &[
+            "logs", "events", "traces", "exec", "open", "restart", "stop", "start", "creds", "env", "run", "watch",
+            "wait",
+        ],
     ),
     ("Names and certificates", &["dns", "trust"]),
     ("Images and cluster", &["images", "cluster"]),
@@ -364,6 +372,7 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Ls(args) => ls::run(context, args).await,
         Command::Logs(args) => logs::run(context, args).await,
         Command::Traces(args) => traces::run(context, args).await,
+        Command::Events(args) => events::run(context, args).await,
         Command::Restart(args) => lifecycle::restart(context, args).await,
         Command::Stop(args) => lifecycle::stop(context, args).await,
         Command::Start(args) => lifecycle::start(context, args).await,
@@ -385,6 +394,7 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::S3(args) => Ok(s3::run(args).await?),
         Command::ContainerProof(args) => Ok(proof::run(args).await?),
         Command::ContainerRelay(args) => Ok(relay::run(context, args).await?),
+        Command::KeepProcesses(args) => keeper::run(context, args).await,
         Command::Stack(args) => stack::run(context, args).await,
         Command::Config(args) => config::run(context, args).await,
         Command::Init(args) => init::run(context, args).await,

@@ -2,11 +2,13 @@ use serde_json::json;
 
 use std::sync::Arc;
 
-use crate::app::{self, Change, ChangeKind, Prepared, Session, Wanted, changes, expected, prepare};
+use crate::app::{
+    self, Change, ChangeKind, Prepared, Session, Wanted, changes, expected, planned_processes, prepare, split_processes,
+};
 use crate::config::Loaded;
 use crate::doctor::{Fix, Needs};
 use crate::engine::absent::Absent;
-use crate::plan::CLUSTER_GROUP;
+use crate::plan::{CLUSTER_GROUP, ProcessStep};
 
 use super::context::{Context, ImageOptions};
 use super::error::{CliError, ErrorKind};
@@ -43,7 +45,9 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
     let mut services = args.services;
     context.services_meant(&loaded.platform, &mut services);
+    let chosen = split_processes(&loaded.platform, &mut services);
     let (session, first) = session(context, &loaded, "plan").await?;
+    let processes = planned_processes(&session, &loaded, chosen.as_ref(), false).await?;
     let wanted = Wanted {
         services,
         strict: args.strict,
@@ -57,13 +61,13 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     for note in prepared.cluster_drift().into_iter().chain(prepared.kept_notes()) {
         context.events().warn(note);
     }
-    show(context, &session, &prepared, first.as_ref()).await?;
+    show(context, &session, &prepared, &processes, first.as_ref()).await?;
     if args.exit_code
         && let Some(foreign) = prepared.survey.foreign()
     {
         return Err(foreign.into());
     }
-    if args.exit_code && (first.is_some() || !prepared.plan.is_empty()) {
+    if args.exit_code && (first.is_some() || !prepared.plan.is_empty() || !processes.is_empty()) {
         return Err(CliError::new(ErrorKind::ChangesPending, "there are changes to make"));
     }
     Ok(())
@@ -89,14 +93,16 @@ pub async fn show(
     context: &Context,
     session: &Session,
     prepared: &Prepared,
+    processes: &[ProcessStep],
     first: Option<&Fix>,
 ) -> Result<(), CliError> {
     let plan = &prepared.plan;
     let mut changes = changes(prepared).await;
+    changes.extend(processes.iter().map(Change::of_process));
     if context.json() {
         let (owner, engine) = (&prepared.survey.foreign, first.map(|fix| &fix.actions));
         return context.print_json(&json!({
-            "engine": engine, "steps": plan.steps, "left_out": plan.left_out, "changes": changes, "owner": owner,
+            "engine": engine, "steps": plan.steps, "left_out": plan.left_out, "changes": changes, "processes": processes, "owner": owner,
         }));
     }
     if let Some(owner) = &prepared.survey.foreign {
@@ -110,7 +116,8 @@ pub async fn show(
     }
     let style = context.out_style();
     let width = context.terminal.table_width().unwrap_or(160);
-    let services = prepared.survey.platform.services().count();
+    let platform = &prepared.survey.platform;
+    let services = platform.services().count() + platform.processes.len();
     let mut out = plan_screen::screen(&changes, services, &context.typed("macula up"), width, style);
     if let Some(opening) = opening(prepared, &expected(session, plan).await) {
         for line in text::wrap(&opening, width) {
@@ -124,6 +131,9 @@ pub async fn show(
         }
         for step in &plan.steps {
             out.push_str(&format!("{} {} ({})\n", step.sign(), step.id, step.cause));
+        }
+        for step in processes {
+            out.push_str(&format!("{step}\n"));
         }
     }
     let services_only = plan.left_out.iter().filter(|left| left.service != CLUSTER_GROUP);

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::app::{ProgramRequest, prepare_program};
+use crate::app::{self, ProgramRequest, own_environment, prepare_program, process_is_kept};
 use crate::config::env_file;
 use crate::host::Command;
 
@@ -15,7 +15,8 @@ use super::up::Asker;
 /// Starts the services it needs, gives it their connection settings (as `macula env` prints them), a port in PORT
 /// and the platform's certificates, and routes https://NAME.<domain> to it for as long as it runs: HTTP, gRPC,
 /// WebSocket and server-sent events. Until it listens, that page says so. Its output is also kept for
-/// `macula logs NAME`. Exits with the program's own exit code.
+/// `macula logs NAME`. Exits with the program's own exit code. A process that macula.yaml declares under `processes`
+/// runs in this terminal by its name alone: `macula run web`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Name below the platform's domain (default: the name of this folder)
@@ -32,7 +33,7 @@ pub struct Args {
     env_file: Vec<std::path::PathBuf>,
     #[command(flatten)]
     stacks: StackOptions,
-    /// The program and its arguments
+    /// The program and its arguments, or the name of a process in macula.yaml
     #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
 }
@@ -41,13 +42,9 @@ pub struct Args {
 const AGAIN: Duration = Duration::from_millis(300);
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    is_there(context, &args.command)?;
     let (loaded, choices) = context.load_for_up(&args.stacks, false)?;
-    let name = match args.called {
-        Some(name) => name,
-        None => folder_name()?,
-    };
-    let mut more = Vec::new();
+    let mut name = args.called;
+    let mut more: Vec<(String, String)> = Vec::new();
     for path in &args.env_file {
         let content = context.host.read(path).await;
         let content = content.with_context(|| format!("read {}", path.display()))?;
@@ -55,7 +52,36 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         more.extend(read.map_err(|error| CliError::config(format!("{}: {error}", path.display())))?);
     }
     let session = context.session("run").await;
-    let request = ProgramRequest { name, port: args.port, needs: args.needs };
+    // a single word may be the name of a process that macula.yaml declares
+    let declared = match args.command.as_slice() {
+        [word] => loaded.platform.processes.get(word).cloned(),
+        _ => None,
+    };
+    if declared.is_none() {
+        is_there(context, &args.command)?;
+    }
+    let mut needs = args.needs;
+    let (mut words, mut folder, mut port) = (args.command, None, args.port);
+    let mut without: Vec<String> = Vec::new();
+    if let Some(process) = declared {
+        if process_is_kept(&session, &loaded.platform.name, &process.name).await {
+            return Err(app::Error::ProcessRuns { name: process.name }.into());
+        }
+        name = name.or_else(|| process.hosts.first().cloned()).or(Some(process.name.clone()));
+        port = port.or(process.port);
+        let own = own_environment(&session, &process).await?;
+        let (values, gone): (Vec<_>, Vec<_>) = own.into_iter().partition(|(_, value)| value.is_some());
+        // what the command line says goes before it
+        more.splice(0..0, values.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        without.extend(gone.into_iter().map(|(name, _)| name));
+        needs.extend(process.needs.iter().filter(|need| loaded.platform.service(need).is_some()).cloned());
+        (words, folder) = (process.command, Some(process.folder));
+    }
+    let name = match name {
+        Some(name) => name,
+        None => folder_name()?,
+    };
+    let request = ProgramRequest { name, port, needs };
     let program = prepare_program(&session, &loaded, choices, &request, &Asker { context }).await?;
     let mut held = match program.named {
         true => Some(program.take_name(&session, &loaded).await?),
@@ -71,11 +97,13 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         }
     }
     context.finish();
-    let Some((executable, arguments)) = args.command.split_first() else { return Ok(()) };
+    let _in_use = session.in_use(&loaded.platform.name);
+    let Some((executable, arguments)) = words.split_first() else { return Ok(()) };
     let mut settings = program.environment.clone();
+    settings.retain(|name, _| !without.contains(name));
     settings.extend(colors(context));
     settings.extend(more);
-    let command = Command::new(executable, arguments).settings(settings);
+    let command = Command { cwd: folder, ..Command::new(executable, arguments).settings(settings) };
     let keep_route = async {
         loop {
             match &mut held {

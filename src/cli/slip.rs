@@ -19,7 +19,7 @@ const MEANT: &[(&[&str], &[&str])] = &[
     (&["password", "passwords", "secret", "secrets", "credentials", "login", "auth"], &["creds"]),
     (&["environment", "export", "vars"], &["env"]),
     (&["attach", "enter", "bash", "console", "psql"], &["exec SERVICE"]),
-    (&["log", "tail", "follow", "events", "journal"], &["logs --follow"]),
+    (&["log", "tail", "follow", "journal"], &["logs --follow"]),
     (&["test", "check", "verify"], &["validate", "doctor"]),
     (&["diagnose", "troubleshoot", "fix", "repair"], &["doctor", "doctor --fix"]),
     (&["diff", "preview", "apply --dry-run"], &["plan"]),

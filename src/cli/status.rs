@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::app::{self, Condition, DnsStatus, ReachStatus, ResolverFiles, ServiceStatus, Status, UsageStatus};
+use crate::app::{
+    self, Condition, DnsStatus, ProcessStatus, ReachStatus, ResolverFiles, ServiceStatus, Status, UsageStatus,
+};
 use crate::model::{PlatformName, Way};
 use crate::plan::ImageSource;
 use crate::portal;
@@ -102,13 +104,15 @@ fn first_lines<'a>(
 
 /// The rows of these services; none named: all.
 fn only(mut status: Status, services: &[String]) -> Result<Status, CliError> {
-    let known: Vec<String> = status.services.iter().map(|row| row.name.clone()).collect();
+    let mut known: Vec<String> = status.services.iter().map(|row| row.name.clone()).collect();
+    known.extend(status.processes.iter().map(|row| row.name.clone()));
     let unknown: Vec<String> = services.iter().filter(|name| !known.contains(name)).cloned().collect();
     if !unknown.is_empty() {
         return Err(app::Error::UnknownService { names: unknown, known }.into());
     }
     if !services.is_empty() {
         status.services.retain(|row| services.contains(&row.name));
+        status.processes.retain(|row| services.contains(&row.name));
         status.changes.retain(|name| services.contains(name));
     }
     Ok(status)
@@ -185,7 +189,7 @@ pub async fn show(context: &Context, status: &Status, all: bool) -> Result<(), C
 
 fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
     let platform = &status.platform;
-    if platform.down {
+    if platform.down && !status.processes.iter().any(|row| row.runs() || row.is_problem()) {
         let data = match platform.volumes {
             0 => "no data is kept".to_owned(),
             count => format!("the data is kept ({})", text::count(count, "volume")),
@@ -222,6 +226,13 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
             screen.quiet.push(service.name.clone());
         } else {
             screen.rows.push(row(context, service));
+        }
+    }
+    for process in &status.processes {
+        if process.state == "missing" && !all {
+            screen.not_started.push(process.name.clone());
+        } else {
+            screen.rows.push(process_row(context, process));
         }
     }
     screen.left_out = left_out::causes(out);
@@ -272,14 +283,17 @@ fn head(status: &Status) -> Vec<String> {
         Condition::Unclaimed => row.state == "running",
         condition => condition.runs_well(),
     };
-    let mut counts = vec![format!("{} running", status.services.iter().filter(runs).count())];
+    let processes = |wanted: &dyn Fn(&ProcessStatus) -> bool| status.processes.iter().filter(|row| wanted(row)).count();
+    let running = status.services.iter().filter(runs).count() + processes(&ProcessStatus::runs);
+    let mut counts = vec![format!("{running} running")];
     let mut add = |number: usize, word: &str| {
         if number > 0 {
             counts.push(format!("{number} {word}"));
         }
     };
-    add(count(&Condition::is_problem), "failing");
-    add(count(&|condition| condition == Condition::Stopped), "stopped");
+    add(count(&Condition::is_problem) + processes(&ProcessStatus::is_problem), "failing");
+    let stopped = count(&|condition| condition == Condition::Stopped);
+    add(stopped + processes(&|row| row.state == "stopped"), "stopped");
     let since =
         status.platform.up_seconds.map_or("up".to_owned(), |seconds| format!("up {}", text::short_age(seconds)));
     let drift = match status.changes.len() {
@@ -288,6 +302,36 @@ fn head(status: &Status) -> Vec<String> {
         count => format!("drift: {}", text::count(count, "service")),
     };
     vec![status.platform.name.clone(), since, counts.join(", "), drift]
+}
+
+/// A program of this machine.
+fn process_row(context: &Context, process: &ProcessStatus) -> Row {
+    let age = process.seconds.map(text::short_age).unwrap_or_default();
+    let name = &process.name;
+    let (mood, state, command) = match process.state {
+        _ if process.lost => (Mood::Bad, "lost".to_owned(), Some("macula up".to_owned())),
+        "running" if process.restarts > 0 => {
+            (Mood::Good, format!("running {age}, restarted {}x", process.restarts), None)
+        }
+        "running" => (Mood::Good, format!("running {age}"), None),
+        "starting" => (Mood::Busy, format!("starting {age}"), Some(format!("macula logs {name}"))),
+        "finished" => (Mood::Good, format!("done {age} ago"), None),
+        "stopped" => (Mood::Idle, format!("stopped {age} ago"), Some(format!("macula start {name}"))),
+        "missing" => (Mood::Idle, "not started".to_owned(), Some(format!("macula up {name}"))),
+        "blocked" => (Mood::Bad, "not started".to_owned(), Some(format!("macula up {name}"))),
+        "crashed" => (Mood::Bad, format!("crashed {age} ago"), Some(format!("macula logs {name}"))),
+        other => (Mood::Bad, other.to_owned(), Some(format!("macula logs {name}"))),
+    };
+    Row {
+        name: name.clone(),
+        mood,
+        state: state.trim_end().to_owned(),
+        url: process.urls.first().cloned(),
+        address: process.port.map(|port| format!("127.0.0.1:{port}")),
+        reason: process.reason.clone(),
+        command: command.map(|command| context.typed(&command)),
+        ..Row::default()
+    }
 }
 
 fn row(context: &Context, service: &ServiceStatus) -> Row {

@@ -1,14 +1,16 @@
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
 use crate::app::{
-    self, Choices, Condition, Consent, Prepared, Session, UpOptions, UpResult, Wanted, WatchOptions, prepare,
+    self, Choices, Condition, Consent, Prepared, ProcessStatus, Session, UpOptions, UpResult, Wanted, WatchOptions,
+    planned_processes, prepare, split_processes,
 };
 use crate::apply::{Timing, critical_path};
 use crate::config::Loaded;
 use crate::doctor::{self, Finding, Fix, Needs, Selection, Status};
-use crate::model::{Again, macula};
+use crate::model::{Again, LeaseSettings, macula};
 use crate::plan::forecast::Forecast;
 use crate::plan::{Action, CLUSTER_GROUP, Cause, Step};
 use crate::words;
@@ -78,6 +80,9 @@ pub struct Args {
     /// Take the platform down when this process ends
     #[arg(long, value_name = "PID", conflicts_with = "no_dns")]
     lease_of: Option<u32>,
+    /// Take the platform down when no command and no connection has used it for this time (30m, 2h)
+    #[arg(long, value_name = "TIME", value_parser = words::typed_duration, conflicts_with = "no_dns")]
+    idle: Option<Duration>,
     /// Show where the time went
     #[arg(long)]
     timings: bool,
@@ -93,6 +98,8 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let (loaded, choices) = context.load_for_up(&args.stacks, args.reset)?;
     let mut services = args.services.clone();
     context.services_meant(&loaded.platform, &mut services);
+    // programs of this machine are watched by the process that keeps them
+    split_processes(&loaded.platform, &mut services);
     let options = WatchOptions { services, all_files: false, choices: choices.clone() };
     let follow = args.watch.then(|| (loaded.clone(), options));
     bring_up(context, args, loaded, choices).await?;
@@ -145,11 +152,16 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
     };
     if args.dry_run {
         let (session, first) = plan::session(context, &loaded, "up --dry-run").await?;
-        let prepared = prepare(&session, &loaded, &wanted).await?;
-        return plan::show(context, &session, &prepared, first.as_ref()).await;
+        let mut services = wanted.services.clone();
+        let chosen = split_processes(&loaded.platform, &mut services);
+        let processes = planned_processes(&session, &loaded, chosen.as_ref(), wanted.recreate).await?;
+        let prepared = prepare(&session, &loaded, &Wanted { services, ..wanted }).await?;
+        return plan::show(context, &session, &prepared, &processes, first.as_ref()).await;
     }
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
-    let lease = lease::wanted(&*context.host, args.lease, args.lease_of).await?;
+    // a process that is not there is told before anything is done
+    let mut asked = lease::Asked { time: args.lease, pid: args.lease_of, idle: args.idle };
+    lease::wanted(&*context.host, asked, None, Vec::new()).await?;
     let session = with_engine(context, &loaded).await?;
     let options = UpOptions { wanted, no_dns, choices };
     let asker = Asker { context };
@@ -164,17 +176,32 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
         Err(error) => return Err(broken(context, begun, error, Some(&loaded))),
     };
     let (host, state) = (session.host(), session.state(&loaded.platform.name));
+    let no_dns = state.no_dns(host).await.unwrap_or_default();
+    let settings = &loaded.platform.lease;
+    if asked.is_nothing() && *settings != LeaseSettings::default() {
+        match no_dns {
+            true => {
+                context.events().warn("`lease` in macula.yaml has no effect without the names: nothing looks after it")
+            }
+            false => (asked.time, asked.idle) = (settings.time, settings.idle),
+        }
+    }
+    let block = state.block(host, &loaded.platform).await?.base();
+    let lease = lease::wanted(host, asked, Some(block), shared_ports(&loaded, &result)).await?;
     if lease.is_some() || args.reset {
         state.keep_lease(host, lease.as_ref()).await?;
     }
+    state.note_use(host, host.now()).await;
     let lease = state.lease(host).await?;
     let running = result.now.services.iter().filter(|service| service.condition.runs()).count();
     let took = text::duration(begun.elapsed());
     let name = &loaded.platform.name;
     let dot = context.err_style().symbol("·", "-");
-    let summary = match result.steps {
-        0 => format!("{name} is up, nothing to do {dot} {} {dot} {took}", text::count(running, "service")),
-        _ => format!("{name} is up {dot} {} {dot} {took}", text::count(running, "service")),
+    let steps = result.steps + result.processes.len();
+    let what = what_runs(running, &result.now.processes);
+    let summary = match steps {
+        0 => format!("{name} is up, nothing to do {dot} {what} {dot} {took}"),
+        _ => format!("{name} is up {dot} {what} {dot} {took}"),
     };
     context.finished(begun, true, !result.left_out.is_empty(), summary);
     summarize(context, &result);
@@ -188,10 +215,9 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
     if context.json() {
         return status::show(context, &result.now, false).await;
     }
-    let no_dns = session.state(&loaded.platform.name).no_dns(session.host()).await.unwrap_or_default();
     let mut notices = notices(&loaded, &result, no_dns);
     if let Some(lease) = &lease {
-        let text = format!("{} {}", loaded.platform.name, lease::ends(lease, host.now()));
+        let text = format!("{} {}", loaded.platform.name, lease::ends(lease, state.used(host).await, host.now()));
         notices.push(Notice { text, command: Some("macula lease extend 1h".into()) });
     }
     let no_cluster = Some(context.typed("macula cluster create"));
@@ -200,7 +226,7 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
         notice.text = context.typed(&notice.text);
         notice.command = notice.command.as_deref().map(|command| context.typed(command));
     }
-    if result.steps == 0 {
+    if steps == 0 {
         // that was said when the platform came up, and by every `status`
         notices.retain(|notice| notice.command != no_cluster);
         return context.print(&in_one_line(&notices, context));
@@ -217,6 +243,25 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
         super::offer::names_and_trust(context, &session, &loaded).await?;
     }
     Ok(())
+}
+
+/// The platform's ports on 127.0.0.1, which is not its own address.
+fn shared_ports(loaded: &Loaded, result: &UpResult) -> Vec<u16> {
+    let ingress = &loaded.platform.ingress;
+    let addresses = result.now.services.iter().flat_map(|row| &row.addresses);
+    let local = addresses.filter_map(|address| address.parse::<SocketAddr>().ok());
+    let local = local.filter(|address| address.ip() == Ipv4Addr::LOCALHOST).map(|address| address.port());
+    words::unique([ingress.http, ingress.https].into_iter().chain(local))
+}
+
+/// `3 services and 2 processes`
+fn what_runs(services: usize, processes: &[ProcessStatus]) -> String {
+    let services = text::count(services, "service");
+    match processes.iter().filter(|row| row.runs()).count() {
+        0 => services,
+        1 => format!("{services} and 1 process"),
+        count => format!("{services} and {count} processes"),
+    }
 }
 
 /// What runs where, and what is missing, on the page of a CI system's run.
@@ -265,27 +310,29 @@ fn stopped(context: &Context, took: Duration) -> CliError {
 /// What can be opened or connected to.
 fn entries(loaded: &Loaded, result: &UpResult) -> Vec<Entry> {
     let service = |name: &str| loaded.platform.services().find(|(_, service)| service.name == name);
-    result
-        .now
-        .services
-        .iter()
-        .filter(|row| row.condition.runs())
-        .filter_map(|row| {
-            let (_, found) = service(&row.name)?;
-            // everything is reached through it, and nothing is there but what the others have
-            if found.extension.role.is_some() || (row.urls.is_empty() && row.addresses.is_empty()) {
-                return None;
-            }
-            let secrets = !found.extension.secrets.is_empty();
-            Some(Entry {
-                name: row.name.clone(),
-                url: row.urls.first().cloned(),
-                address: row.addresses.first().cloned(),
-                command: secrets.then(|| format!("macula creds {}", row.name)),
-                own: row.own,
-            })
+    let processes = result.now.processes.iter().filter(|row| row.runs()).map(|row| Entry {
+        name: row.name.clone(),
+        url: row.urls.first().cloned(),
+        address: row.port.map(|port| format!("127.0.0.1:{port}")),
+        command: None,
+        own: true,
+    });
+    let services = result.now.services.iter().filter(|row| row.condition.runs()).filter_map(|row| {
+        let (_, found) = service(&row.name)?;
+        // everything is reached through it, and nothing is there but what the others have
+        if found.extension.role.is_some() || (row.urls.is_empty() && row.addresses.is_empty()) {
+            return None;
+        }
+        let secrets = !found.extension.secrets.is_empty();
+        Some(Entry {
+            name: row.name.clone(),
+            url: row.urls.first().cloned(),
+            address: row.addresses.first().cloned(),
+            command: secrets.then(|| format!("macula creds {}", row.name)),
+            own: row.own,
         })
-        .collect()
+    });
+    processes.chain(services).collect()
 }
 
 /// What is missing, a line for each cause.

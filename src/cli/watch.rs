@@ -56,6 +56,7 @@ pub async fn follow(context: &Context, loaded: Loaded, options: WatchOptions) ->
     let session = Session { command: "macula watch".to_owned(), ..context.session("watch").await };
     let onlooker: Arc<dyn Onlooker> =
         Arc::new(Told { session: session.clone(), style: context.err_style(), invocation: context.invocation() });
+    let _in_use = session.in_use(&loaded.platform.name);
     watch(&session, &Arc::new(loaded), &options, &(Arc::new(Silent) as Arc<dyn Consent>), &onlooker).await?;
     context.finish();
     Ok(())

@@ -186,6 +186,8 @@ mod tests {
             reach: Default::default(),
             telemetry: Default::default(),
             timeouts: Default::default(),
+            lease: Default::default(),
+            processes: Default::default(),
         };
         platform.images.sources = [("docker.io".to_owned(), vec!["mirror.gcr.io/".to_owned()])].into();
         platform

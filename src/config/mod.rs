@@ -226,6 +226,9 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
         }
     }
     check::check(&mut stacks, &selection, &name, &domain, &settings.ingress, &mut report);
+    let all: Vec<&Stack> = stacks.iter().map(|loaded| &loaded.stack).collect();
+    let known = |service: &str| selection.is_inactive(service) || selection.is_off(service);
+    macula::processes::check(&settings.processes, &all, &domain, &known, &mut report);
 
     let failed = report.has_errors();
     let places = report.places();
@@ -246,6 +249,8 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
         reach: settings.reach,
         telemetry: settings.telemetry.clone(),
         timeouts: settings.timeouts.clone(),
+        lease: settings.lease.clone(),
+        processes: settings.processes.iter().map(|(name, declared)| (name.clone(), declared.process.clone())).collect(),
     };
     let incomplete = request.only_built_in;
     Ok(Loaded {

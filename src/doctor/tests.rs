@@ -1032,6 +1032,8 @@ fn needs_of_a_platform() {
         reach: Default::default(),
         telemetry: Default::default(),
         timeouts: Default::default(),
+        lease: Default::default(),
+        processes: Default::default(),
     };
     let without = Needs::of(&platform, &resources, None);
     assert_eq!(without.ports, [port([127, 0, 0, 2], 3000, "grafana")]);

@@ -36,6 +36,31 @@ pub use moment::for_a_moment;
 /// Receives progress of pulls, builds and loads.
 pub type ProgressSink<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 
+/// Something that happened to a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerEvent {
+    /// RFC 3339, in UTC.
+    pub time: String,
+    pub container: String,
+    pub id: String,
+    /// Its label [`crate::model::label::SERVICE`]; empty where it has none.
+    pub service: String,
+    pub happening: ContainerHappening,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContainerHappening {
+    Created,
+    Started,
+    Died { exit_code: Option<i64> },
+    OutOfMemory,
+    Healthy,
+    Unhealthy,
+    Paused,
+    Unpaused,
+    Removed,
+}
+
 /// What to look at in one pass.
 #[derive(Debug, Clone, Default)]
 pub struct Query {
@@ -190,6 +215,16 @@ pub trait Containers: Send + Sync {
     /// The name of each container with this label (`key=value`) whose state or health changes from now on.
     /// Nothing is ever said by an engine that announces nothing: who waits looks again now and then.
     async fn changes(&self, label: &str) -> Result<BoxStream<'static, Result<String, EngineError>>, EngineError> {
+        let _ = label;
+        Ok(futures_util::stream::pending().boxed())
+    }
+
+    /// What happens to containers with this label (`key=value`) from now on. The stream ends with the engine; one that
+    /// announces nothing never says anything.
+    async fn container_events(
+        &self,
+        label: &str,
+    ) -> Result<BoxStream<'static, Result<ContainerEvent, EngineError>>, EngineError> {
         let _ = label;
         Ok(futures_util::stream::pending().boxed())
     }

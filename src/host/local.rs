@@ -9,10 +9,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 
-use super::{Command, Disk, Folders, Held, Host, HostFacts, HttpAnswer, LineSink, Lock, Output, Route, RunError, lock};
+use super::{
+    Command, Disk, Ending, Family, Folders, Grouped, Held, Host, HostFacts, HttpAnswer, LineSink, Lock, Output, Route,
+    RunError, lock,
+};
 use crate::model::{Listener, Protocol};
 
 mod facts;
+mod family;
 pub(super) mod files;
 mod net;
 mod run;
@@ -182,6 +186,18 @@ impl Host for LocalHost {
 
     async fn spawn_detached(&self, command: &Command, log: &Path) -> Result<u32, RunError> {
         run::spawn_detached(self, command, log).await
+    }
+
+    async fn start_group(&self, command: &Command, log: &Path) -> Result<Box<dyn Grouped>, RunError> {
+        family::start(self, command, log)
+    }
+
+    fn members(&self, family: &Family) -> Vec<u32> {
+        family::members(family)
+    }
+
+    fn end(&self, pids: &[u32], ending: Ending) {
+        family::end(pids, ending);
     }
 
     fn interface_index(&self, name: &str) -> Option<u32> {

@@ -158,6 +158,18 @@ pub trait Host: Send + Sync {
     /// (0600); its pid.
     async fn spawn_detached(&self, command: &Command, log: &Path) -> Result<u32, RunError>;
 
+    /// Starts a program that is looked after, in a process group of its own and with `command.settings` as its
+    /// whole environment; output is appended to `log` (0600). It ends when the thread that starts it does.
+    async fn start_group(&self, command: &Command, _log: &Path) -> Result<Box<dyn Grouped>, RunError> {
+        Err(RunError::Io { command: command.to_string(), message: "programs cannot be kept here".to_owned() })
+    }
+    /// The processes that run and belong to any of these, with their first ones.
+    fn members(&self, _family: &Family) -> Vec<u32> {
+        Vec::new()
+    }
+    /// Asks processes to end, or ends them. Those that have ended meanwhile are passed over.
+    fn end(&self, _pids: &[u32], _ending: Ending) {}
+
     /// The number of a network interface.
     fn interface_index(&self, _name: &str) -> Option<u32> {
         None
@@ -190,6 +202,34 @@ pub trait Host: Send + Sync {
     async fn resolve(&self, name: &str) -> io::Result<Vec<std::net::IpAddr>>;
     /// Now, seconds since the epoch.
     fn now(&self) -> i64;
+}
+
+/// A program that [`Host::start_group`] has started.
+#[async_trait]
+pub trait Grouped: Send {
+    /// Of the program, and of its process group.
+    fn pid(&self) -> u32;
+    /// Returns when the program has ended: its status as shells tell it.
+    async fn ended(&mut self) -> i32;
+}
+
+/// Which processes belong together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Family {
+    /// A process group.
+    pub group: Option<u32>,
+    /// A session, by its leader.
+    pub session: Option<u32>,
+    /// `NAME=value` of their environment, where this user may read it.
+    pub mark: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// SIGTERM
+    Ask,
+    /// SIGKILL
+    Kill,
 }
 
 /// Where the user's files of macula lie.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{NetworkDecl, PlatformName, ReachSetting, Service, Volume};
+use super::{NetworkDecl, PlatformName, Process, ReachSetting, Service, Volume};
 
 /// The name of the platform when none is given.
 pub const DEFAULT_NAME: &str = "macula";
@@ -31,6 +31,12 @@ pub struct Platform {
     #[serde(default)]
     pub telemetry: TelemetrySettings,
     pub timeouts: Timeouts,
+    /// How long it stays after an `up`, unless that says otherwise.
+    #[serde(default)]
+    pub lease: LeaseSettings,
+    /// Programs of this machine, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub processes: BTreeMap<String, Process>,
 }
 
 impl Platform {
@@ -210,6 +216,14 @@ pub struct AddressSettings {
     pub block: Option<Ipv4Addr>,
     /// The subnet of the platform's network; `None`: one that collides with no route.
     pub subnet: Option<ipnet::Ipv4Net>,
+}
+
+/// How long a platform stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseSettings {
+    pub time: Option<Duration>,
+    /// While nothing uses it.
+    pub idle: Option<Duration>,
 }
 
 /// Who takes the telemetry of programs, and how much of it is kept.

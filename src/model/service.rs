@@ -102,11 +102,11 @@ pub struct WatchRule {
     pub target: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exec: Option<Hook>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub include: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<String>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub initial_sync: bool,
 }
 

@@ -16,6 +16,7 @@ mod cluster;
 mod down;
 pub mod forecast;
 mod lifecycle;
+mod processes;
 mod reach;
 mod reconcile;
 mod select;
@@ -28,6 +29,9 @@ pub use cluster::{
 };
 pub use down::{Keep, down};
 pub use lifecycle::{keep_other_stacks, labelled_specs, restart, start, stop};
+pub use processes::{
+    KeptProcess, Parts, ProcessAction, ProcessStep, SETTLED, process_again, process_steps, process_waves,
+};
 pub use reach::{GROUP as REACH_GROUP, join, leave, relay};
 pub use reconcile::{Conflict, Wish, reconcile, reconcile_anew};
 pub use select::{select, without};

@@ -82,6 +82,8 @@ fn platform() -> Platform {
         reach: Default::default(),
         telemetry: Default::default(),
         timeouts: Timeouts::default(),
+        lease: Default::default(),
+        processes: Default::default(),
     }
 }
 

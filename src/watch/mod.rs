@@ -6,12 +6,14 @@
 
 mod files;
 mod filter;
+mod look;
 mod pack;
 mod rules;
 mod tree;
 
 pub use files::{Files, Told, WatchError};
 pub use filter::Filter;
+pub use look::{gathered, look};
 pub use pack::pack;
 pub use rules::{Batch, inside};
 pub use tree::{Seen, Tree};

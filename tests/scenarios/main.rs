@@ -23,6 +23,7 @@ mod images;
 mod ingress;
 mod order;
 mod page;
+mod processes;
 mod pull;
 mod reach;
 mod run;

@@ -20,7 +20,7 @@ fn settings(listen: Ipv4Addr) -> String {
 }
 
 /// A platform whose resolver runs, and its ingress's address. `None`, said aloud: something is missing here.
-fn up(scenario: &str) -> Option<(Platform, Ipv4Addr)> {
+pub fn up(scenario: &str) -> Option<(Platform, Ipv4Addr)> {
     let python = Command::new("python3").arg("--version").stdout(Stdio::null()).status();
     if !python.is_ok_and(|status| status.success()) {
         skipped(scenario, "python3", "it is not installed");
@@ -44,7 +44,7 @@ fn up(scenario: &str) -> Option<(Platform, Ipv4Addr)> {
 }
 
 /// The first line and the body of what the ingress answers for this name.
-fn ask(ingress: Ipv4Addr, host: &str) -> (String, String) {
+pub fn ask(ingress: Ipv4Addr, host: &str) -> (String, String) {
     let asked = || {
         let mut stream = TcpStream::connect((ingress, 80))?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::redact::Redactor;
 use crate::app::Prepared;
 use crate::model::{ContainerSpec, Service, label};
-use crate::plan::{Action, Cause, Step};
+use crate::plan::{Action, Cause, ProcessAction, ProcessStep, Step};
 
 /// What happens to one service, or to something beside the services.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -36,6 +36,19 @@ pub enum ChangeKind {
     Await,
     /// Networks, the base image, the cluster.
     Other,
+}
+
+impl Change {
+    /// What happens to a program of this machine.
+    pub fn of_process(step: &ProcessStep) -> Self {
+        let kind = match step.action {
+            ProcessAction::Start => ChangeKind::Start,
+            ProcessAction::Restart => ChangeKind::Restart,
+            ProcessAction::Update => ChangeKind::Reload,
+            ProcessAction::Remove => ChangeKind::Remove,
+        };
+        Self { name: step.name.clone(), kind, details: vec![format!("process, {}", step.cause())] }
+    }
 }
 
 /// In the order of their names, removals first.

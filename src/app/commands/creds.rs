@@ -18,7 +18,7 @@ use crate::app::survey::left_out;
 use crate::app::{Error, Session};
 
 /// What programs that speak OpenTelemetry read.
-const OTLP: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+pub(super) const OTLP: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 /// One secret of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

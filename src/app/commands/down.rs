@@ -16,7 +16,7 @@ use crate::app::commands::written::last_written;
 use crate::app::engine_lock::EngineLock;
 use crate::app::owner::{self, Owner};
 use crate::app::resolver::ResolverFiles;
-use crate::app::{Error, Session, State, reach, resolver};
+use crate::app::{Error, Session, State, processes, reach, resolver};
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DownOptions {
@@ -35,6 +35,8 @@ pub struct Downed {
     pub plan: Plan,
     /// Volumes that stay.
     pub kept: Vec<String>,
+    /// Programs of this machine that were ended.
+    pub processes: Vec<String>,
 }
 
 /// A name that was typed wrong must not look like a platform that is down.
@@ -145,7 +147,14 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
         }
     };
     if options.dry_run {
-        return Ok(Downed { plan, kept });
+        let found = processes::keeping(session.host(), name).await;
+        let running = found.states.into_iter().filter(|state| state.condition.is_alive()).map(|state| state.name);
+        return Ok(Downed { plan, kept, processes: running.collect() });
+    }
+    // first, while what they need is still there
+    let processes = processes::end(session, name).await?;
+    for process in &processes {
+        session.events.info(format!("{process}: ended"));
     }
     // another home's work is not waited for; what is taken down over its head ends with an error of its own
     let lock = match EngineLock::acquire(session, name).await {
@@ -178,5 +187,5 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
         // passwords of data that is gone open nothing
         session.state(name).forget(session.host()).await?;
     }
-    Ok(Downed { plan, kept })
+    Ok(Downed { plan, kept, processes })
 }

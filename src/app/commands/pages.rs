@@ -11,7 +11,7 @@ use crate::observe;
 use super::status::urls;
 use crate::app::survey::left_out;
 
-/// A service that has a page, or none.
+/// A service or process that has a page, or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
     pub service: String,
@@ -39,7 +39,7 @@ pub async fn closed_pages(session: &Session, loaded: &Loaded) -> Vec<String> {
     closed.map(|(_, service)| service.name.clone()).collect()
 }
 
-/// Of every service, and the address at which all of them are served.
+/// Of every service and process, and the address at which all of them are served.
 pub async fn pages(session: &Session, loaded: &Loaded) -> Result<(Vec<Page>, SocketAddr), Error> {
     let platform = &loaded.platform;
     let tls = certificate::current(session, platform).await?.is_ok();
@@ -50,5 +50,13 @@ pub async fn pages(session: &Session, loaded: &Loaded) -> Result<(Vec<Page>, Soc
         hosts: service.extension.ingress.iter().map(|rule| rule.host.clone()).collect(),
         urls: urls(platform, service, tls),
     });
-    Ok((all.collect(), SocketAddr::new(loopback_address(block, None).into(), port)))
+    let (scheme, usual) = if tls { ("https", 443) } else { ("http", 80) };
+    let suffix = if port == usual { String::new() } else { format!(":{port}") };
+    let url = |host: &String| format!("{scheme}://{host}.{}{suffix}", platform.domain);
+    let programs = platform.processes.values().map(|process| Page {
+        service: process.name.clone(),
+        hosts: process.hosts.clone(),
+        urls: process.hosts.iter().map(url).collect(),
+    });
+    Ok((all.chain(programs).collect(), SocketAddr::new(loopback_address(block, None).into(), port)))
 }

@@ -17,6 +17,8 @@ use crate::pki::{Authority, trust};
 
 use super::creds::{add_receiver, exports};
 
+pub(super) use super::creds::OTLP as OTLP_ENDPOINT;
+
 /// Until a background process that was started takes programs.
 const START: Duration = Duration::from_secs(5);
 const SHORT: Duration = Duration::from_millis(10);
@@ -51,7 +53,7 @@ pub fn program_log(host: &dyn Host, platform: &PlatformName, name: &str) -> Opti
     checked(name).ok().map(|label| log_of(host, platform, &label))
 }
 
-fn log_of(host: &dyn Host, platform: &PlatformName, label: &str) -> PathBuf {
+pub(super) fn log_of(host: &dyn Host, platform: &PlatformName, label: &str) -> PathBuf {
     run_folder(host, platform).join(format!("{label}.log"))
 }
 
@@ -117,11 +119,7 @@ pub async fn prepare_program(
         Some(port) => port,
         None => crate::daemon::free_port().map_err(|source| Error::Io { path: "127.0.0.1".into(), source })?,
     };
-    let secure = seen.certificate.is_ok();
-    let (scheme, usual, number) =
-        if secure { ("https", 443, platform.ingress.https) } else { ("http", 80, platform.ingress.http) };
-    let url =
-        if number == usual { format!("{scheme}://{host_name}") } else { format!("{scheme}://{host_name}:{number}") };
+    let url = named_url(&seen, &label);
     let mut environment = settings(session, loaded, &request.needs).await?;
     environment.extend(trusted(session, loaded).await?);
     environment.insert("PORT".into(), port.to_string());
@@ -131,17 +129,33 @@ pub async fn prepare_program(
     // there is none yet, or it is in order
     let _ = host.keep_end(&log, resolver::LONGEST_LOG).await;
     let before = host.read(&log).await.map(|text| text.len()).unwrap_or_default();
-    let route = Route {
-        host: host_name,
+    let route = route_to(&seen, &label, port, &log, u64::try_from(before).unwrap_or(u64::MAX));
+    let named = !session.state(&platform.name).no_dns(host).await?;
+    Ok(Program { url, port, environment, log, named, route, socket: ResolverFiles::of(host).routes() })
+}
+
+/// Where a name below the domain leads, for whoever types it.
+pub(super) fn named_url(seen: &Survey, name: &str) -> String {
+    let platform = &seen.platform;
+    let (scheme, usual, number) = match seen.certificate.is_ok() {
+        true => ("https", 443, platform.ingress.https),
+        false => ("http", 80, platform.ingress.http),
+    };
+    let port = if number == usual { String::new() } else { format!(":{number}") };
+    format!("{scheme}://{name}.{}{port}", platform.domain)
+}
+
+/// The way from a name below the domain to a port of this machine.
+pub(super) fn route_to(seen: &Survey, name: &str, port: u16, log: &Path, log_from: u64) -> Route {
+    Route {
+        host: format!("{name}.{}", seen.platform.domain),
         port,
         gateway: gateway(seen.subnet),
         ingress: own_address(seen.block),
         ingress_inside: ingress_address(seen.subnet),
-        log: log.clone(),
-        log_from: u64::try_from(before).unwrap_or(u64::MAX),
-    };
-    let named = !session.state(&platform.name).no_dns(host).await?;
-    Ok(Program { url, port, environment, log, named, route, socket: ResolverFiles::of(host).routes() })
+        log: log.to_owned(),
+        log_from,
+    }
 }
 
 impl Program {
@@ -186,7 +200,11 @@ fn is_own(seen: &Survey, host: &str) -> bool {
 }
 
 /// What the services export that it needs; of all, where none is named.
-async fn settings(session: &Session, loaded: &Loaded, needs: &[String]) -> Result<BTreeMap<String, String>, Error> {
+pub(super) async fn settings(
+    session: &Session,
+    loaded: &Loaded,
+    needs: &[String],
+) -> Result<BTreeMap<String, String>, Error> {
     let mut all = match exports(session, loaded).await {
         Ok(all) => all,
         // a platform of an ingress alone
@@ -203,7 +221,7 @@ async fn settings(session: &Session, loaded: &Loaded, needs: &[String]) -> Resul
 }
 
 /// Variables by which programs trust the platform's certificates, and the files behind them.
-async fn trusted(session: &Session, loaded: &Loaded) -> Result<BTreeMap<String, String>, Error> {
+pub(super) async fn trusted(session: &Session, loaded: &Loaded) -> Result<BTreeMap<String, String>, Error> {
     let host = session.host();
     let domain = authority_domain(&loaded.platform);
     let Some(authority) = Authority::load(host, &authorities(session), domain, host.now()).await? else {

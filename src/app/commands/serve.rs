@@ -26,7 +26,7 @@ use crate::app::resolver::{
     DEFAULT_PORT, FORMAT, LONGEST_LOG, Process, Receiving, ResolverFiles, StartedBy, Wants, taken, usual_addresses,
 };
 use crate::app::state::write;
-use crate::app::{Error, Telemetry, cluster, expiry, identity, receive, renewal};
+use crate::app::{Error, Telemetry, cluster, expiry, follow_orphans, identity, receive, renewal};
 
 /// Where the counters are shown.
 pub const DEFAULT_METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(RESOLVER), 9153);
@@ -166,6 +166,7 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
     let taking = receive::follow(Arc::clone(&host), files.clone(), Arc::clone(&telemetry), events.clone());
     tasks.push(tokio::spawn(taking));
     tasks.push(tokio::spawn(expiry::follow(Arc::clone(&host), files.clone(), events.clone())));
+    tasks.push(tokio::spawn(follow_orphans(Arc::clone(&host), files.clone(), events.clone())));
     tasks.push(tokio::spawn(renewal::follow(Arc::clone(&host), files.clone(), events.clone())));
     tasks.push(tokio::spawn(cluster::follow::follow(Arc::clone(&host), files.clone(), Arc::new(OverNetwork))));
     let process = Process {

@@ -21,6 +21,8 @@ use crate::app::resolver::{self, DnsStatus};
 use crate::app::survey::{Survey, survey};
 use crate::app::usage::{counters, cpu_percent};
 use crate::app::{Error, Session};
+
+use super::processes::{ProcessStatus, planned_processes, process_rows};
 use crate::observe;
 use crate::probe::{self, Answer};
 
@@ -29,6 +31,8 @@ use crate::probe::{self, Answer};
 pub struct Status {
     pub platform: PlatformStatus,
     pub services: Vec<ServiceStatus>,
+    /// Programs of this machine.
+    pub processes: Vec<ProcessStatus>,
     pub dns: DnsStatus,
     pub reach: ReachStatus,
     pub cluster: ClusterStatus,
@@ -247,6 +251,12 @@ async fn look(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
     status.reach = reach(session, &survey, !status.platform.down).await;
     let asked: Vec<_> = status.services.iter_mut().map(|row| say_why(session, &survey, row)).collect();
     join_all(asked).await;
+    status.processes = process_rows(session, loaded, &survey).await;
+    if survey.foreign.is_none() {
+        let steps = planned_processes(session, loaded, None, false).await?;
+        status.drift.extend(steps.iter().map(|step| format!("process {} ({})", step.name, step.cause())));
+        status.changes.extend(steps.into_iter().map(|step| step.name));
+    }
     ask(session, &survey, None, &mut status.cluster).await?;
     Ok(status)
 }
@@ -383,6 +393,7 @@ pub(super) fn status_of(
             up_seconds: services.iter().filter(|row| row.condition.runs()).filter_map(|row| row.seconds).max(),
         },
         services,
+        processes: Vec::new(),
         dns,
         reach: ReachStatus::default(),
         cluster: cluster::status_of(platform, &survey.cluster, left_out),

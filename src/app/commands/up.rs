@@ -26,11 +26,12 @@ use crate::host::Held;
 use crate::model::{ContainerState, Observed, ObservedContainer, PlatformName, label};
 use crate::observe;
 use crate::plan::forecast::Forecast;
-use crate::plan::{self, Action, LeftOut, Plan, Step};
+use crate::plan::{self, Action, LeftOut, Plan, ProcessStep, Step};
 
 use super::cluster::obtain_program;
 use super::forwards::pass_on;
 use super::images::refusal;
+use super::processes::{bring_up_processes, process_rows, split_processes};
 use super::programs::install_programs;
 use super::status::{Context as StatusContext, Planned, Status, reach as reach_now, status_of};
 use super::validate::astray;
@@ -56,6 +57,8 @@ pub struct UpResult {
     pub steps: usize,
     pub left_out: Vec<LeftOut>,
     pub timings: Vec<Timing>,
+    /// What was done with the programs of this machine.
+    pub processes: Vec<ProcessStep>,
     /// Where the run can be looked at, if anybody took its trace.
     pub trace: Option<SentTrace>,
     /// The platform as it is now.
@@ -135,7 +138,13 @@ pub async fn up(
     consent: &dyn Consent,
 ) -> Result<UpResult, Error> {
     let mut recorder = Recorder::begin(session, &loaded.platform.name);
-    let result = traced(session, loaded, options, consent, &mut recorder).await;
+    let mut services = options.wanted.services.clone();
+    let chosen = split_processes(&loaded.platform, &mut services);
+    let of_services = UpOptions { wanted: Wanted { services, ..options.wanted.clone() }, ..options.clone() };
+    let result = match traced(session, loaded, &of_services, consent, &mut recorder).await {
+        Ok(up) => with_processes(session, loaded, options, chosen.as_ref(), up, &mut recorder).await,
+        failed => failed,
+    };
     let files = ResolverFiles::of(session.host());
     let receiving = files.receiving_of(session.host(), &loaded.platform.name).await;
     recorder.taken_at(receiving.and_then(|receiving| receiving.otlp));
@@ -151,6 +160,25 @@ pub async fn up(
             Ok(up)
         }
     }
+}
+
+/// The programs of this machine, once the services are there that they need.
+async fn with_processes(
+    session: &Session,
+    loaded: &Loaded,
+    options: &UpOptions,
+    chosen: Option<&BTreeSet<String>>,
+    mut up: UpResult,
+    recorder: &mut Recorder,
+) -> Result<UpResult, Error> {
+    let Wanted { recreate, timeout, .. } = options.wanted;
+    let work = bring_up_processes(session, loaded, chosen, recreate, timeout);
+    up.processes = recorder.phase("processes", work).await?;
+    if !up.processes.is_empty() {
+        let seen = survey_with(session, loaded, Look::default()).await?;
+        up.now.processes = process_rows(session, loaded, &seen).await;
+    }
+    Ok(up)
 }
 
 async fn traced(
@@ -392,12 +420,13 @@ async fn finish(
     let context = StatusContext::of(session, &survey).await?;
     let mut now = status_of(&loaded.platform, &survey, &planned, dns, &context);
     now.reach = reach_now(session, &survey, true).await;
+    now.processes = process_rows(session, loaded, &survey).await;
     ask(session, &survey, prepared.cluster.decision.as_ref(), &mut now.cluster).await?;
     for problem in &now.cluster.problems {
         session.events.warn(format!("cluster: {problem}"));
     }
     let Plan { steps, left_out, .. } = prepared.plan;
-    Ok(UpResult { steps: steps.len(), left_out, timings, trace: None, now })
+    Ok(UpResult { steps: steps.len(), left_out, timings, processes: Vec::new(), trace: None, now })
 }
 
 /// Records the addresses that were chosen; where another platform has taken them since, plans again with

@@ -1,7 +1,7 @@
 //! `watch`: what `develop.watch` says, carried out whenever files change. One task looks at the files; one for each
 //! service does the work, so that a build of one holds up no other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,17 +17,13 @@ use crate::config::Loaded;
 use crate::engine::{AttachedExec, Engine};
 use crate::event::Event;
 use crate::model::{Hook, Mount, Service, WatchAction, WatchRule};
-use crate::watch::{Batch, Files, Filter, Seen, Told, Tree, WatchError, inside, pack};
+use crate::watch::{Batch, Files, Filter, Told, Tree, gathered, inside, look, pack};
 use crate::words;
 
 use super::lifecycle::{Action, lifecycle};
 use super::unpacker::Unpackers;
 use super::up::up;
 
-/// Nothing more has happened for this long: the batch is whole.
-const QUIET: Duration = Duration::from_millis(15);
-/// A batch is carried out after this long, whatever else happens.
-const LONGEST: Duration = Duration::from_millis(100);
 /// Between two looks for folders that were deleted.
 const BACK: Duration = Duration::from_millis(500);
 /// For a program that the rules say to run.
@@ -129,7 +125,7 @@ async fn follow(
     let mut first: BTreeMap<String, Batch> = BTreeMap::new();
     let mut known = 0;
     for rule in &mut rules {
-        let seen = look(rule, &[], &mut files)?;
+        let seen = look(&mut rule.tree, &[], &mut files)?;
         known += seen.changed.len();
         if rule.rule.initial_sync && rule.rule.action.copies() {
             let batch = first.entry(rule.service.clone()).or_default();
@@ -167,7 +163,7 @@ async fn follow(
         }
         let mut batches: BTreeMap<String, Batch> = BTreeMap::new();
         for rule in &mut rules {
-            let seen = look(rule, &paths, &mut files)?;
+            let seen = look(&mut rule.tree, &paths, &mut files)?;
             let batch = batches.entry(rule.service.clone()).or_default();
             for path in &seen.removed {
                 batch.removed(&rule.rule, path);
@@ -192,57 +188,6 @@ fn send(queues: &BTreeMap<String, UnboundedSender<Batch>>, batches: BTreeMap<Str
 
 fn missing_roots(rules: &[Rule]) -> Vec<PathBuf> {
     rules.iter().map(|rule| rule.tree.root()).filter(|root| !root.exists()).map(Path::to_owned).collect()
-}
-
-/// What belongs to one batch.
-async fn gathered(first: Told, told: &mut UnboundedReceiver<Told>) -> Vec<Told> {
-    let begun = Instant::now();
-    let mut all = BTreeSet::from([first]);
-    while begun.elapsed() < LONGEST {
-        match tokio::time::timeout(QUIET, told.recv()).await {
-            Ok(Some(one)) => {
-                all.insert(one);
-            }
-            Ok(None) | Err(_) => break,
-        }
-    }
-    all.into_iter().collect()
-}
-
-/// Looks at these paths, or at everything, and watches the folders that are new.
-fn look(rule: &mut Rule, paths: &[Told], files: &mut Files) -> Result<Seen, WatchError> {
-    let root = rule.tree.root().to_owned();
-    let mut seen = Seen::default();
-    let mut open: Vec<PathBuf> = match paths {
-        [] => vec![root.clone()],
-        paths if paths.contains(&Told::Lost) => vec![root.clone()],
-        paths => paths
-            .iter()
-            .filter_map(|told| if let Told::Path(path) = told { Some(path.clone()) } else { None })
-            .collect(),
-    };
-    let whole = open.contains(&root);
-    for round in 0..2 {
-        let mut found = Seen::default();
-        for path in &open {
-            rule.tree.look(path, &mut found);
-        }
-        seen.changed.append(&mut found.changed);
-        seen.removed.append(&mut found.removed);
-        for folder in &found.folders {
-            files.add(folder)?;
-        }
-        // what was written before a new folder was watched is seen by another look
-        open = found.folders;
-        if open.is_empty() || round > 0 {
-            break;
-        }
-    }
-    if whole && let Some(above) = root.parent() {
-        // tells when the root goes and comes back
-        files.add(above)?;
-    }
-    Ok(seen)
 }
 
 /// The rules that are to be carried out, each with a tree that knows nothing yet.

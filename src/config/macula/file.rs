@@ -5,19 +5,20 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::processes::{self, Declared, PROCESS};
 use crate::config::files::Files;
 use crate::config::read::read_text;
 use crate::config::yaml::{
     self, Field, Kind, Node, Object, Report, Shaper, Span, Value, field as f, shape, suggestion,
 };
 use crate::model::{
-    ADD_ONS, AddressSettings, ClusterSettings, DnsSettings, ImagePolicy, ImageSettings, IngressSettings, PlatformName,
-    ReachSetting, TelemetryMode, TelemetrySettings, Timeouts, is_dns_name,
+    ADD_ONS, AddressSettings, ClusterSettings, DnsSettings, ImagePolicy, ImageSettings, IngressSettings, LeaseSettings,
+    PlatformName, ReachSetting, TelemetryMode, TelemetrySettings, Timeouts, is_dns_name,
 };
 
 const PORT: Kind = Kind::Int(1, 65535);
 
-const fn closed(name: &'static str, fields: &'static [Field]) -> Object {
+pub(super) const fn closed(name: &'static str, fields: &'static [Field]) -> Object {
     Object { name, fields, required: &[], open: true }
 }
 
@@ -49,6 +50,10 @@ pub(in crate::config) static MACULA: Object = closed(
         f("cluster", Kind::Nullable(&Kind::Object(&CLUSTER))).doc("The Kubernetes cluster."),
         f("telemetry", Kind::Short(telemetry, &Kind::Nullable(&Kind::Object(&TELEMETRY))))
             .doc("Who takes traces, log lines and metrics: {mode: auto}, or the mode alone."),
+        f("processes", Kind::Nullable(&Kind::Map(&Kind::Object(&PROCESS))))
+            .doc("Programs of this machine that `up` starts and keeps running, by name; each has its name on the ingress."),
+        f("lease", Kind::Short(lease, &Kind::Nullable(&Kind::Object(&LEASE))))
+            .doc("How long the platform stays after an `up`: {time: 8h, idle: 30m}, or the time alone. `up --lease`, `--lease-of` and `--idle` override it."),
         f("timeouts", Kind::Nullable(&Kind::Object(&TIMEOUTS))).doc("How long things may take."),
     ],
 );
@@ -134,6 +139,14 @@ static TELEMETRY: Object = closed(
     ],
 );
 
+static LEASE: Object = closed(
+    "a lease",
+    &[
+        f("time", Kind::Duration).doc("It is taken down this long after the last `up`; its data stays."),
+        f("idle", Kind::Duration).doc("It is taken down when nothing has used it for this long."),
+    ],
+);
+
 static TIMEOUTS: Object = closed(
     "timeouts",
     &[
@@ -142,7 +155,7 @@ static TIMEOUTS: Object = closed(
     ],
 );
 
-fn paths(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
+pub(super) fn paths(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
     let span = node.span;
     Some(match node.value {
         Value::Text(_) => Node::new(Value::List(vec![node]), span),
@@ -152,10 +165,20 @@ fn paths(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
 
 /// The mode alone.
 fn telemetry(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
+    Some(alone("mode", node))
+}
+
+/// The time alone.
+fn lease(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
+    Some(alone("time", node))
+}
+
+/// A text is the value of this key.
+fn alone(key: &str, node: Node) -> Node {
     let span = node.span;
-    let Value::Text(_) = node.value else { return Some(node) };
+    let Value::Text(_) = node.value else { return node };
     let entry = yaml::Entry { key: span, node };
-    Some(Node::new(Value::Map([("mode".to_owned(), entry)].into_iter().collect()), span))
+    Node::new(Value::Map([(key.to_owned(), entry)].into_iter().collect()), span)
 }
 
 /// The check of a platform's name.
@@ -239,6 +262,8 @@ pub(in crate::config) struct Settings {
     /// Where it stands.
     pub(in crate::config) telemetry_span: Span,
     pub(in crate::config) timeouts: Timeouts,
+    pub(in crate::config) lease: LeaseSettings,
+    pub(in crate::config) processes: BTreeMap<String, Declared>,
 }
 
 /// `services.NAME`.
@@ -265,7 +290,8 @@ pub(in crate::config) fn load(path: &Path, home: Option<&str>, files: &dyn Files
         shape(&Kind::Object(&MACULA), root, &mut shaper)
     };
     let Some(root) = shaped else { return Settings::default() };
-    let settings = settings(&root);
+    let mut settings = settings(&root);
+    settings.processes = processes::declared(&root, folder, files, report);
     // they are keys in the file that kind reads
     for (name, entry) in root.get("cluster").into_iter().flat_map(|cluster| cluster.entries("feature_gates")) {
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
@@ -335,9 +361,10 @@ fn settings(root: &Node) -> Settings {
     let small = |node: &Node, key: &str, default: u8| {
         node.get_int(key).and_then(|count| u8::try_from(count).ok()).unwrap_or(default)
     };
-    let duration = |node: &Node, key: &str, default: Duration| {
-        node.get_int(key).and_then(|nanoseconds| u64::try_from(nanoseconds).ok()).map_or(default, Duration::from_nanos)
+    let span = |node: &Node, key: &str| {
+        node.get_int(key).and_then(|nanoseconds| u64::try_from(nanoseconds).ok()).map(Duration::from_nanos)
     };
+    let duration = |node: &Node, key: &str, default: Duration| span(node, key).unwrap_or(default);
     let (images, ingress, addresses, dns, cluster, timeouts) =
         (part("images"), part("ingress"), part("addresses"), part("dns"), part("cluster"), part("timeouts"));
     let telemetry = part("telemetry");
@@ -426,6 +453,8 @@ fn settings(root: &Node) -> Settings {
             healthy: duration(timeouts, "healthy", timeouts_default.healthy),
             image: duration(timeouts, "image", timeouts_default.image),
         },
+        lease: LeaseSettings { time: span(part("lease"), "time"), idle: span(part("lease"), "idle") },
+        processes: BTreeMap::new(),
     }
 }
 

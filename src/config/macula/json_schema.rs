@@ -103,9 +103,10 @@ fn kind(kind_: &Kind) -> Value {
             }
             out
         }
-        // every short form of macula.yaml is one element in place of a list
+        // every short form of macula.yaml is one element in place of a list, or one value in place of a mapping
         Kind::Short(_, inner) => match inner {
             Kind::List(item) => either(kind(item), kind(inner)),
+            Kind::Nullable(Kind::Object(_)) => either(text(), kind(inner)),
             inner => kind(inner),
         },
     }

@@ -3,9 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::file::Settings;
+use super::processes::policy_text;
 use crate::config::Loaded;
 use crate::config::yaml::format_duration;
-use crate::model::{Origin, ReachSetting, TelemetrySettings};
+use crate::model::{Origin, Process, ReachSetting, TelemetrySettings};
 use crate::render;
 
 /// Everything that the files, the command line and the environment say, and the defaults where they say
@@ -89,8 +90,42 @@ pub fn in_force(loaded: &Loaded) -> Value {
             usual if *usual == TelemetrySettings::default() => None,
             set => Some(json!({"mode": set.mode, "size": set.size, "age": span(set.age)})),
         },
+        "lease": filled(json!({"time": platform.lease.time.map(span), "idle": platform.lease.idle.map(span)})),
+        "processes": platform.processes.iter().map(|(name, one)| (name.clone(), process(one))).collect::<Map<_, _>>(),
         "timeouts": {"healthy": span(platform.timeouts.healthy), "image": span(platform.timeouts.image)},
     }))
+}
+
+fn process(process: &Process) -> Value {
+    let span = |duration: std::time::Duration| format_duration(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX));
+    let probe = process.probe.as_ref().map(|probe| {
+        filled(json!({
+            "http": probe.path.as_ref().map(|path| json!({"path": path})),
+            "timeout": probe.timeout.map(span),
+        }))
+    });
+    let watch: Vec<Value> = process
+        .watch
+        .iter()
+        .map(|rule| filled(json!({"path": rule.path, "include": rule.include, "ignore": rule.ignore})))
+        .collect();
+    let mut shown = filled(json!({
+        "command": process.command,
+        "cwd": process.folder,
+        "needs": process.needs,
+        "port": process.port,
+        "env": process.environment,
+        "env_file": process.env_files,
+        "watch": watch,
+        "restart": policy_text(&process.restart),
+        "stop_grace_period": span(process.stop_grace_period),
+    }));
+    if let Value::Object(map) = &mut shown {
+        // an empty list says something, and so does an empty mapping
+        map.insert("ingress".to_owned(), json!(process.hosts));
+        map.extend(probe.map(|probe| ("probe".to_owned(), probe)));
+    }
+    shown
 }
 
 /// Without what is not there: null, and empty lists and mappings.
@@ -123,6 +158,10 @@ addresses: {block: 127.80.5.0, subnet: 172.28.0.0/24}
 dns: {listen: ['127.0.0.9:53'], upstream: [1.1.1.1], rebind_allow: [plex.direct]}
 cluster: {enabled: true, name: c, node_image: n, control_planes: 3, workers: 2, ingress: traefik, timeout: 90s, feature_gates: {X: true}, addons: [alloy], udp_services: {4433: 'a/b:1'}}
 telemetry: {mode: embedded, size: 64m, age: 24h}
+lease: {time: 8h, idle: 30m}
+processes:
+  site: {command: npm run dev, cwd: shop, needs: [site-db], ingress: [shop, api.shop], port: 3000, probe: {http: {path: /up}, timeout: 30s}, env: {A: '1', B: null}, env_file: shop/compose.yaml, watch: [{path: shop, ignore: ['*.md']}], restart: on-failure:3, stop_grace_period: 2s}
+  site-db: {command: [./db, '--fast'], ingress: []}
 timeouts: {healthy: 1m30s, image: 1h}
 ";
 
@@ -205,6 +244,45 @@ timeouts: {healthy: 1m30s, image: 1h}
           mode: embedded
           size: 67108864
           age: 24h0m0s
+        lease:
+          time: 8h0m0s
+          idle: 30m0s
+        processes:
+          site:
+            command:
+            - sh
+            - -c
+            - npm run dev
+            cwd: /p/shop
+            needs:
+            - site-db
+            port: 3000
+            env:
+              A: '1'
+              B: null
+            env_file:
+            - /p/shop/compose.yaml
+            watch:
+            - path: /p/shop
+              ignore:
+              - '*.md'
+            restart: on-failure:3
+            stop_grace_period: 2s
+            ingress:
+            - shop
+            - api.shop
+            probe:
+              http:
+                path: /up
+              timeout: 30s
+          site-db:
+            command:
+            - ./db
+            - --fast
+            cwd: /p
+            restart: on-failure
+            stop_grace_period: 10s
+            ingress: []
         timeouts:
           healthy: 1m30s
           image: 1h0m0s

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bollard::errors::Error;
-use bollard::models::{ContainerStatsResponse, NetworkConnectRequest};
+use bollard::models::{ContainerStatsResponse, EventMessage, NetworkConnectRequest};
 use bollard::query_parameters::{
     CreateContainerOptions, EventsOptions, KillContainerOptions, RemoveContainerOptions, RenameContainerOptions,
     StatsOptions, StopContainerOptions, WaitContainerOptions,
@@ -17,7 +17,7 @@ use futures_util::stream::BoxStream;
 use super::snapshot::{Filters, observed_container, settled};
 use super::{CHANGE, Docker, READ, errors, spec, unless_missing};
 use crate::engine::creation::{self, Making, Wanted};
-use crate::engine::{Containers, EngineError, Images, Streams, Usage, operation};
+use crate::engine::{ContainerEvent, ContainerHappening, Containers, EngineError, Images, Streams, Usage, operation};
 use crate::model::{ContainerSpec, ContainerState, ObservedContainer, label};
 
 /// What an engine does when a container names no grace period of its own.
@@ -68,6 +68,43 @@ impl Making for DockerMaking<'_> {
     }
 }
 
+/// What of the engine's events is told; a container that is still being made has a name of its own until then.
+fn container_event(event: EventMessage) -> Option<ContainerEvent> {
+    let actor = event.actor?;
+    let mut attributes = actor.attributes.unwrap_or_default();
+    let action = event.action?;
+    let happening = match action.as_str() {
+        "create" => ContainerHappening::Created,
+        "start" => ContainerHappening::Started,
+        // Podman's word for the end
+        "die" | "died" => {
+            let code = attributes.get("exitCode").or(attributes.get("containerExitCode"));
+            ContainerHappening::Died { exit_code: code.and_then(|code| code.parse().ok()) }
+        }
+        "oom" => ContainerHappening::OutOfMemory,
+        "pause" => ContainerHappening::Paused,
+        "unpause" => ContainerHappening::Unpaused,
+        "destroy" | "remove" => ContainerHappening::Removed,
+        status => match status.strip_prefix("health_status").map(|rest| rest.trim_start_matches([':', ' '])) {
+            Some("healthy") => ContainerHappening::Healthy,
+            Some("unhealthy") => ContainerHappening::Unhealthy,
+            _ => return None,
+        },
+    };
+    let time = match (event.time_nano, event.time) {
+        (Some(nanoseconds), _) => jiff::Timestamp::from_nanosecond(nanoseconds.into()),
+        (None, seconds) => jiff::Timestamp::from_second(seconds.unwrap_or_default()),
+    };
+    let container = attributes.remove("name")?;
+    (!creation::is_unfinished(&container)).then(|| ContainerEvent {
+        time: time.map(|time| time.to_string()).unwrap_or_default(),
+        container,
+        id: actor.id.unwrap_or_default(),
+        service: attributes.remove(label::SERVICE).unwrap_or_default(),
+        happening,
+    })
+}
+
 #[async_trait]
 impl Containers for Docker {
     async fn inspect(&self, container: &str) -> Result<ObservedContainer, EngineError> {
@@ -105,6 +142,23 @@ impl Containers for Docker {
             // a health check runs a program every few seconds: that changes nothing
             Ok(event) if event.action.as_deref().is_some_and(|action| action.starts_with("exec_")) => None,
             Ok(event) => event.actor?.attributes?.remove("name").map(Ok),
+            Err(error) => Some(Err(errors::engine_error(operation::CHANGES, error))),
+        });
+        Ok(events.boxed())
+    }
+
+    async fn container_events(
+        &self,
+        label: &str,
+    ) -> Result<BoxStream<'static, Result<ContainerEvent, EngineError>>, EngineError> {
+        let filters = [("type", "container".to_owned()), ("label", label.to_owned())];
+        let options = EventsOptions {
+            since: None,
+            until: None,
+            filters: Some(filters.map(|(key, value)| (key.to_owned(), vec![value])).into()),
+        };
+        let events = self.client.events(Some(options)).filter_map(async |event| match event {
+            Ok(event) => container_event(event).map(Ok),
             Err(error) => Some(Err(errors::engine_error(operation::CHANGES, error))),
         });
         Ok(events.boxed())

@@ -222,7 +222,7 @@ async fn tee(from: Option<impl AsyncRead + Unpin>, mut to: tokio::fs::File, mut 
 }
 
 /// The kernel ends the program when we end, however that happens.
-fn end_with_us(ready: &mut tokio::process::Command) {
+pub(super) fn end_with_us(ready: &mut tokio::process::Command) {
     #[cfg(target_os = "linux")]
     // SAFETY: between fork and exec only prctl is called, a plain system call without allocation.
     unsafe {
@@ -295,7 +295,7 @@ async fn written_since(log: &Path, start: u64) -> Vec<u8> {
 }
 
 /// Opened for appending, and where that begins. Its folder is made.
-fn open_log(host: &LocalHost, log: &Path) -> std::io::Result<(File, u64)> {
+pub(super) fn open_log(host: &LocalHost, log: &Path) -> std::io::Result<(File, u64)> {
     if let Some(parent) = log.parent() {
         files::create_folder(parent, None, &host.folders.data)?;
     }
@@ -408,6 +408,8 @@ pub(super) async fn spawn_detached(host: &LocalHost, command: &Command, log: &Pa
     let sudo = through_sudo(command);
     let wrapper: &[&str] = if sudo { &["sh", "-c", BEHIND_SUDO, "sh"] } else { &[] };
     let mut ready = host.prepared(command, wrapper)?;
+    // what outlives us belongs to no program that is kept
+    ready.env_remove("MACULA_PROCESS").env_remove("MACULA_PROCESS_NAME");
     let (file, start) = open_log(host, log).map_err(io)?;
     ready.stdin(Stdio::null());
     if command.cwd.is_none() {

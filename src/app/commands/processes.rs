@@ -1,0 +1,609 @@
+//! What commands do with the programs of this machine that macula.yaml declares.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::app::error::ProcessFailure;
+use crate::app::processes::{self, Keeping, Order, ProcessCondition, ProcessState};
+use crate::app::survey::survey;
+use crate::app::{Error, Session, Survey};
+use crate::config::{Loaded, env_file};
+use crate::host::{Family, Host};
+use crate::model::{Fingerprint, Platform, PlatformName, Process};
+use crate::plan::{KeptProcess, Parts, ProcessAction, ProcessStep, process_steps, process_waves};
+use crate::words;
+
+use super::run::{OTLP_ENDPOINT, log_of, named_url, route_to, settings, trusted};
+
+/// Between two looks at one that starts.
+const LOOK: Duration = Duration::from_millis(40);
+/// A process that has ended so often while it was waited for does not start.
+const HOPELESS: u32 = 3;
+/// For a name that another program is about to give back.
+const NAME: Duration = Duration::from_secs(3);
+/// Lines of its output that an error shows.
+const SHOWN: usize = 12;
+
+/// A process as `status` tells it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ProcessStatus {
+    pub name: String,
+    /// starting, running, restarting, crashed, blocked, finished, stopped, missing
+    pub state: &'static str,
+    pub pid: Option<u32>,
+    pub port: Option<u16>,
+    pub urls: Vec<String>,
+    pub exit_code: Option<i32>,
+    /// How often it was started again since somebody asked for it.
+    pub restarts: u32,
+    /// Since it has been so.
+    pub seconds: Option<u64>,
+    pub reason: Option<String>,
+    /// The process that kept it was killed.
+    pub lost: bool,
+}
+
+impl ProcessStatus {
+    /// It can be used, or will be in a moment.
+    pub fn runs(&self) -> bool {
+        matches!(self.state, "running" | "starting")
+    }
+
+    /// Something is wrong with it.
+    pub fn is_problem(&self) -> bool {
+        self.lost || matches!(self.state, "crashed" | "restarting" | "blocked")
+    }
+}
+
+fn word(condition: ProcessCondition) -> &'static str {
+    match condition {
+        ProcessCondition::Starting => "starting",
+        ProcessCondition::Running => "running",
+        ProcessCondition::Restarting => "restarting",
+        ProcessCondition::Crashed => "crashed",
+        ProcessCondition::Blocked => "blocked",
+        ProcessCondition::Finished => "finished",
+        ProcessCondition::Stopped => "stopped",
+    }
+}
+
+/// Takes the names of processes out of those of services, and puts in the services that these processes need: which
+/// processes are meant. None: all.
+pub fn split_processes(platform: &Platform, names: &mut Vec<String>) -> Option<BTreeSet<String>> {
+    if names.is_empty() {
+        return None;
+    }
+    let (named, mut services): (Vec<String>, Vec<String>) =
+        names.drain(..).partition(|name| platform.processes.contains_key(name) && platform.service(name).is_none());
+    let mut chosen: BTreeSet<String> = BTreeSet::new();
+    let mut open = named;
+    while let Some(name) = open.pop() {
+        let Some(process) = platform.processes.get(&name) else { continue };
+        if !chosen.insert(name) {
+            continue;
+        }
+        for need in &process.needs {
+            match platform.processes.contains_key(need) {
+                true => open.push(need.clone()),
+                false => services.push(need.clone()),
+            }
+        }
+    }
+    if !chosen.is_empty() {
+        let ways_in = platform.services().filter(|(_, service)| service.extension.role.is_some());
+        services.extend(ways_in.map(|(_, service)| service.name.clone()));
+    }
+    *names = words::unique(services);
+    Some(chosen)
+}
+
+/// What an `up` would do with the processes.
+pub async fn planned_processes(
+    session: &Session,
+    loaded: &Loaded,
+    chosen: Option<&BTreeSet<String>>,
+    again: bool,
+) -> Result<Vec<ProcessStep>, Error> {
+    let platform = &loaded.platform;
+    if loaded.incomplete {
+        return Ok(Vec::new());
+    }
+    let found = processes::keeping(session.host(), &platform.name).await;
+    if platform.processes.is_empty() && found.states.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(steps(&wanted(session, loaded).await?, &found, chosen, again))
+}
+
+fn steps(
+    wanted: &BTreeMap<String, Parts>,
+    found: &Keeping,
+    chosen: Option<&BTreeSet<String>>,
+    again: bool,
+) -> Vec<ProcessStep> {
+    let kept = found.states.iter().map(|state| {
+        let rests = matches!(state.condition, ProcessCondition::Stopped | ProcessCondition::Finished);
+        let alive = state.condition.is_alive() && !found.lost;
+        (state.name.clone(), KeptProcess { parts: state.parts.clone(), alive, rests })
+    });
+    process_steps(wanted, &kept.collect(), chosen, again)
+}
+
+/// Digests of what every process is started with.
+async fn wanted(session: &Session, loaded: &Loaded) -> Result<BTreeMap<String, Parts>, Error> {
+    let mut all = BTreeMap::new();
+    for (name, process) in &loaded.platform.processes {
+        // before the first `up` there are none, and nothing that could have changed
+        let settings = settings(session, loaded, &services_of(&loaded.platform, process)).await.unwrap_or_default();
+        all.insert(name.clone(), parts(process, &settings, &more(session.host(), process).await?));
+    }
+    Ok(all)
+}
+
+/// Pure: digests by the part of the file.
+fn parts(process: &Process, settings: &BTreeMap<String, String>, more: &BTreeMap<String, Option<String>>) -> Parts {
+    // the background process may take telemetry or not; nothing has changed in the files then
+    let settings: BTreeMap<&String, &String> = settings.iter().filter(|(name, _)| *name != OTLP_ENDPOINT).collect();
+    let all = [
+        ("command", json!(process.command)),
+        ("cwd", json!(process.folder)),
+        ("environment", json!([settings, more, process.hosts.first()])),
+        ("port", json!([process.port, process.listens()])),
+        ("ingress", json!(process.hosts)),
+        ("probe", json!(process.probe)),
+        ("watch", json!(process.watch)),
+        ("restart", json!(process.restart)),
+        ("stop_grace_period", json!(process.stop_grace_period)),
+    ];
+    let digest = |value: &serde_json::Value| Fingerprint::of(value).to_string().chars().take(16).collect();
+    all.iter().map(|(part, value)| ((*part).to_owned(), digest(value))).collect()
+}
+
+/// The services among what it needs, by which its settings are chosen.
+fn services_of(platform: &Platform, process: &Process) -> Vec<String> {
+    process.needs.iter().filter(|need| platform.service(need).is_some()).cloned().collect()
+}
+
+/// Variables of its own.
+async fn more(host: &dyn Host, process: &Process) -> Result<BTreeMap<String, Option<String>>, Error> {
+    let mut all = BTreeMap::new();
+    for path in &process.env_files {
+        let text = host.read(path).await.map_err(|source| Error::Io { path: path.clone(), source })?;
+        let values = env_file(&String::from_utf8_lossy(&text), &|name| host.env(name));
+        let values = values.map_err(|message| Error::EnvFile { path: path.clone(), message })?;
+        all.extend(values.into_iter().map(|(name, value)| (name, Some(value))));
+    }
+    all.extend(process.environment.clone());
+    Ok(all)
+}
+
+/// Starts, restarts and ends processes as macula.yaml says, and waits until they are ready. Returns what was done.
+pub async fn bring_up_processes(
+    session: &Session,
+    loaded: &Loaded,
+    chosen: Option<&BTreeSet<String>>,
+    again: bool,
+    timeout: Option<Duration>,
+) -> Result<Vec<ProcessStep>, Error> {
+    let platform = &loaded.platform;
+    let steps = planned_processes(session, loaded, chosen, again).await?;
+    if steps.is_empty() {
+        return Ok(steps);
+    }
+    let _lock = session.lock(&platform.name).await?;
+    let before = processes::keeping(session.host(), &platform.name).await.states;
+    let seen = survey(session, loaded).await?;
+    let named = !session.state(&platform.name).no_dns(session.host()).await?;
+    let remove: Vec<String> =
+        steps.iter().filter(|step| step.action == ProcessAction::Remove).map(|step| step.name.clone()).collect();
+    if !remove.is_empty() {
+        processes::apply(session, &platform.name, Vec::new(), remove.clone()).await?;
+        for name in &remove {
+            session.events.info(format!("{name}: ended, since macula.yaml no longer has it"));
+        }
+    }
+    let touched = steps.iter().filter_map(|step| platform.processes.get(&step.name));
+    let mut failures: Vec<ProcessFailure> = Vec::new();
+    for wave in process_waves(touched) {
+        let mut orders = Vec::new();
+        let mut waited = Vec::new();
+        for step in steps.iter().filter(|step| wave.contains(&step.name)) {
+            let Some(process) = platform.processes.get(&step.name) else { continue };
+            let failed = |need: &&String| failures.iter().any(|failure| failure.name == **need);
+            if let Some(need) = process.needs.iter().find(failed) {
+                let reason = format!("it was not started, since it needs {need}");
+                failures.push(ProcessFailure { name: step.name.clone(), reason, log_tail: Vec::new() });
+                continue;
+            }
+            session.events.info(format!("{}: {} ({})", step.name, doing(step.action), step.cause()));
+            let port = before.iter().find(|state| state.name == step.name).and_then(|state| state.port);
+            let order = order(session, loaded, &seen, process, named).await?;
+            orders.push(Order { port, action: step.action, ..order });
+            if step.action != ProcessAction::Update {
+                waited.push(step.name.clone());
+            }
+        }
+        if !orders.is_empty() {
+            processes::apply(session, &platform.name, orders, Vec::new()).await?;
+            failures.extend(settle(session, platform, &waited, timeout).await?);
+        }
+    }
+    if failures.is_empty() { Ok(steps) } else { Err(Error::Processes(failures)) }
+}
+
+fn doing(action: ProcessAction) -> &'static str {
+    match action {
+        ProcessAction::Start => "starting",
+        ProcessAction::Restart => "restarting",
+        ProcessAction::Update => "updating",
+        ProcessAction::Remove => "ending",
+    }
+}
+
+/// Everything that the keeper has to know of a process.
+async fn order(
+    session: &Session,
+    loaded: &Loaded,
+    seen: &Survey,
+    process: &Process,
+    named: bool,
+) -> Result<Order, Error> {
+    let host = session.host();
+    let own = settings(session, loaded, &services_of(&loaded.platform, process)).await?;
+    let more = more(host, process).await?;
+    let parts = parts(process, &own, &more);
+    let environment = environment(session, loaded, seen, process, own, more).await?;
+    let log = log_of(host, &loaded.platform.name, &process.name);
+    let routes = match named {
+        true => process.hosts.iter().map(|name| route_to(seen, name, 0, &log, 0)).collect(),
+        false => Vec::new(),
+    };
+    let action = ProcessAction::Start;
+    Ok(Order { process: process.clone(), environment, parts, routes, log, port: None, action })
+}
+
+/// All variables of a process but its port: those of this command, the platform's, its own.
+async fn environment(
+    session: &Session,
+    loaded: &Loaded,
+    seen: &Survey,
+    process: &Process,
+    settings: BTreeMap<String, String>,
+    more: BTreeMap<String, Option<String>>,
+) -> Result<BTreeMap<String, String>, Error> {
+    let mut environment = session.host().environment();
+    // of the shell that `up` was typed in; it is some other program's
+    environment.remove("PORT");
+    environment.extend(settings);
+    environment.extend(trusted(session, loaded).await?);
+    environment.insert("OTEL_SERVICE_NAME".into(), process.name.clone());
+    if let Some(name) = process.hosts.first() {
+        environment.insert("MACULA_URL".into(), named_url(seen, name));
+    }
+    for (name, value) in more {
+        match value {
+            Some(value) => environment.insert(name, value),
+            None => environment.remove(&name),
+        };
+    }
+    Ok(environment)
+}
+
+/// A declared process for `macula run NAME`: what it is run with in the foreground, beside this process's environment.
+pub async fn own_environment(session: &Session, process: &Process) -> Result<BTreeMap<String, Option<String>>, Error> {
+    more(session.host(), process).await
+}
+
+/// Whether the keeper runs this process at the moment.
+pub async fn process_is_kept(session: &Session, platform: &PlatformName, name: &str) -> bool {
+    let found = processes::keeping(session.host(), platform).await;
+    !found.lost && found.states.iter().any(|state| state.name == name && state.condition.is_alive())
+}
+
+/// Waits until these are ready; those that are not, with the reason.
+async fn settle(
+    session: &Session,
+    platform: &Platform,
+    names: &[String],
+    timeout: Option<Duration>,
+) -> Result<Vec<ProcessFailure>, Error> {
+    let begun = Instant::now();
+    let mut open: Vec<String> = names.to_vec();
+    let mut failures = Vec::new();
+    while !open.is_empty() {
+        let found = processes::keeping(session.host(), &platform.name).await;
+        let mut left = Vec::new();
+        for name in open {
+            let Some(state) = found.states.iter().find(|state| state.name == name) else { continue };
+            let process = platform.processes.get(&name);
+            let usual = platform.timeouts.healthy;
+            let own = process.and_then(|process| process.probe.as_ref()).and_then(|probe| probe.timeout);
+            let over = begun.elapsed() >= timeout.or(own).unwrap_or(usual);
+            let listens = process.is_some_and(Process::listens);
+            match verdict(state, listens, over, begun.elapsed() >= NAME) {
+                None => left.push(name),
+                Some(Ok(())) => {
+                    session.events.info(format!("{name}: ready ({})", words::fine_duration(begun.elapsed())));
+                }
+                Some(Err(mut reason)) => {
+                    if over && let Some(elsewhere) = listens_elsewhere(session.host(), state).await {
+                        reason = elsewhere;
+                    }
+                    failures.push(ProcessFailure { name, reason, log_tail: log_tail(session.host(), state).await });
+                }
+            }
+        }
+        open = left;
+        if found.lost {
+            let reason = "the process that keeps it was killed".to_owned();
+            failures.extend(open.drain(..).map(|name| ProcessFailure {
+                name,
+                reason: reason.clone(),
+                log_tail: Vec::new(),
+            }));
+        }
+        if open.is_empty() {
+            break;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = session.cancel.cancelled() => return Err(Error::Cancelled),
+        }
+    }
+    Ok(failures)
+}
+
+/// Whether a process has come up; none: that is not decided yet. Pure. `over`: the time for it; `settled`: the time in
+/// which another program may give its name back.
+fn verdict(state: &ProcessState, listens: bool, over: bool, settled: bool) -> Option<Result<(), String>> {
+    let code = state.exit_code.unwrap_or_default();
+    let not_found = if code == 127 { " (the shell did not find the program)" } else { "" };
+    let ended = || Some(Err(format!("it ended with exit code {code}{not_found}")));
+    match state.condition {
+        ProcessCondition::Running => match &state.nameless {
+            None => Some(Ok(())),
+            Some(problem) if settled => Some(Err(format!("it runs, and does not have its name: {problem}"))),
+            Some(_) => None,
+        },
+        ProcessCondition::Finished if listens => Some(Err("it ended with exit code 0 before it was ready".to_owned())),
+        ProcessCondition::Finished => Some(Ok(())),
+        ProcessCondition::Crashed => ended(),
+        ProcessCondition::Blocked => Some(Err(state.reason.clone().unwrap_or_default())),
+        ProcessCondition::Stopped => Some(Err("it was stopped meanwhile".to_owned())),
+        ProcessCondition::Restarting | ProcessCondition::Starting if state.restarts >= HOPELESS => {
+            Some(Err(format!("it ended {} times, with exit code {code}{not_found}", state.restarts)))
+        }
+        ProcessCondition::Restarting | ProcessCondition::Starting if over => Some(Err(match state.port {
+            Some(port) => format!("it runs, and is not ready: nothing answers on port {port}"),
+            None => "it is not ready".to_owned(),
+        })),
+        ProcessCondition::Restarting | ProcessCondition::Starting => None,
+    }
+}
+
+/// It listens, and not where it was told to.
+async fn listens_elsewhere(host: &dyn Host, state: &ProcessState) -> Option<String> {
+    let (pid, wanted) = (state.pid?, state.port?);
+    let members = host.members(&Family { group: Some(pid), ..Family::default() });
+    let all = host.owners(host.listeners().await.ok()?).await;
+    let own: Vec<u16> =
+        all.iter().filter(|one| one.pid.is_some_and(|pid| members.contains(&pid))).map(|one| one.port).collect();
+    if own.is_empty() || own.contains(&wanted) {
+        return None;
+    }
+    let ports = words::list(words::unique(own).iter().map(ToString::to_string));
+    Some(format!("it listens on port {ports} instead of {wanted}, which is in PORT"))
+}
+
+/// The end of what it has written in this run.
+async fn log_tail(host: &dyn Host, state: &ProcessState) -> Vec<String> {
+    let text = host.read(&state.log).await.unwrap_or_default();
+    let from = usize::try_from(state.log_from).unwrap_or(usize::MAX);
+    // a long one loses its beginning
+    let own = if from > text.len() { text.as_slice() } else { text.get(from..).unwrap_or_default() };
+    let own = String::from_utf8_lossy(own).into_owned();
+    let lines: Vec<&str> = own.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines.iter().skip(lines.len().saturating_sub(SHOWN)).map(|line| (*line).to_owned()).collect()
+}
+
+/// What `macula restart`, `stop` and `start` do with processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcessWork {
+    Start,
+    Stop,
+    Restart,
+}
+
+/// On these; none named: on all that are kept. Returns which.
+pub async fn work_on_processes(
+    session: &Session,
+    platform: &PlatformName,
+    loaded: Option<&Loaded>,
+    work: ProcessWork,
+    names: Option<&BTreeSet<String>>,
+) -> Result<Vec<String>, Error> {
+    let found = processes::keeping(session.host(), platform).await;
+    let kept = |name: &String| found.states.iter().any(|state| state.name == *name);
+    if let Some(missing) = names.into_iter().flatten().find(|name| !kept(name) || found.lost) {
+        return Err(Error::ProcessNotKept { name: missing.clone() });
+    }
+    if found.lost || found.states.is_empty() {
+        return Ok(Vec::new());
+    }
+    let all = found.states.iter().filter(|state| names.is_none_or(|names| names.contains(&state.name)));
+    // what has done its work is started again only by its name
+    let wanted = |state: &&ProcessState| match work {
+        ProcessWork::Stop => state.condition != ProcessCondition::Stopped,
+        ProcessWork::Start => {
+            !state.condition.is_alive() && (names.is_some() || state.condition != ProcessCondition::Finished)
+        }
+        ProcessWork::Restart => names.is_some() || state.condition != ProcessCondition::Finished,
+    };
+    let chosen: Vec<String> = all.filter(wanted).map(|state| state.name.clone()).collect();
+    if chosen.is_empty() {
+        return Ok(chosen);
+    }
+    match work {
+        ProcessWork::Stop => processes::stop(session, platform, &chosen).await?,
+        ProcessWork::Start => processes::start(session, platform, &chosen, false).await?,
+        ProcessWork::Restart => processes::start(session, platform, &chosen, true).await?,
+    }
+    if let (Some(loaded), ProcessWork::Start | ProcessWork::Restart) = (loaded, work) {
+        let failures = settle(session, &loaded.platform, &chosen, None).await?;
+        if !failures.is_empty() {
+            return Err(Error::Processes(failures));
+        }
+    }
+    Ok(chosen)
+}
+
+/// How the processes are, those that macula.yaml declares and those that are kept all the same. `seen`: for
+/// their addresses.
+pub(super) async fn process_rows(session: &Session, loaded: &Loaded, seen: &Survey) -> Vec<ProcessStatus> {
+    let (host, platform) = (session.host(), &loaded.platform);
+    let found = processes::keeping(host, &platform.name).await;
+    let mut rows: Vec<ProcessStatus> =
+        found.states.iter().map(|state| row(platform, seen, state, found.lost, host.now())).collect();
+    for name in platform.processes.keys().filter(|name| found.states.iter().all(|state| state.name != **name)) {
+        rows.push(ProcessStatus {
+            name: name.clone(),
+            state: "missing",
+            pid: None,
+            port: None,
+            urls: Vec::new(),
+            exit_code: None,
+            restarts: 0,
+            seconds: None,
+            reason: None,
+            lost: false,
+        });
+    }
+    if !loaded.incomplete {
+        let declared = |name: &String| platform.processes.contains_key(name);
+        for row in rows.iter_mut().filter(|row| !declared(&row.name) && row.reason.is_none()) {
+            row.reason = Some("not in macula.yaml any more; `macula up` would end it".to_owned());
+        }
+    }
+    rows.sort_by(|a, b| a.name.cmp(&b.name));
+    rows
+}
+
+fn row(platform: &Platform, seen: &Survey, state: &ProcessState, lost: bool, now: i64) -> ProcessStatus {
+    let lost = lost && state.condition.is_alive();
+    let declared = platform.processes.get(&state.name);
+    let hosts = declared.map(|process| process.hosts.as_slice()).unwrap_or_default();
+    let reaches = state.condition.is_alive() && !lost && state.port.is_some();
+    let code = state.exit_code.unwrap_or_default();
+    let reason = match state.condition {
+        _ if lost => Some("the process that kept it was killed".to_owned()),
+        ProcessCondition::Restarting => Some(format!("exit code {code}, started again {}", times(state.restarts))),
+        ProcessCondition::Crashed => Some(format!("exit code {code}")),
+        ProcessCondition::Blocked => state.reason.clone(),
+        _ => None,
+    };
+    ProcessStatus {
+        name: state.name.clone(),
+        state: if lost { "crashed" } else { word(state.condition) },
+        pid: state.pid.filter(|_| !lost),
+        port: state.port.filter(|_| reaches),
+        urls: hosts.iter().filter(|_| reaches && state.nameless.is_none()).map(|name| named_url(seen, name)).collect(),
+        exit_code: state.exit_code,
+        restarts: state.restarts,
+        seconds: u64::try_from(now - state.since).ok().filter(|_| !lost),
+        reason: reason.or(state.nameless.clone().filter(|_| reaches)),
+        lost,
+    }
+}
+
+fn times(count: u32) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Restart;
+
+    fn state(condition: ProcessCondition) -> ProcessState {
+        ProcessState {
+            name: "web".into(),
+            condition,
+            pid: Some(7),
+            port: Some(3000),
+            exit_code: None,
+            restarts: 0,
+            since: 0,
+            reason: None,
+            nameless: None,
+            parts: Parts::new(),
+            log: "/log".into(),
+            log_from: 0,
+            stop_grace_period: Process::GRACE,
+        }
+    }
+
+    fn process() -> Process {
+        Process {
+            name: "web".into(),
+            command: vec!["sh".into(), "-c".into(), "npm run dev".into()],
+            folder: "/p".into(),
+            needs: Vec::new(),
+            hosts: vec!["web".into()],
+            port: None,
+            probe: None,
+            environment: BTreeMap::new(),
+            env_files: Vec::new(),
+            watch: Vec::new(),
+            restart: Restart::OnFailure(None),
+            stop_grace_period: Process::GRACE,
+        }
+    }
+
+    #[test]
+    fn when_a_process_counts_as_up() {
+        let told = |state: &ProcessState, listens, over| match verdict(state, listens, over, false) {
+            None => "waits".to_owned(),
+            Some(Ok(())) => "up".to_owned(),
+            Some(Err(reason)) => reason,
+        };
+        assert_eq!(told(&state(ProcessCondition::Running), true, false), "up");
+        assert_eq!(told(&state(ProcessCondition::Starting), true, false), "waits");
+        let late = told(&state(ProcessCondition::Starting), true, true);
+        assert_eq!(late, "it runs, and is not ready: nothing answers on port 3000");
+        assert_eq!(told(&state(ProcessCondition::Finished), false, false), "up");
+        assert_eq!(
+            told(&state(ProcessCondition::Finished), true, false),
+            "it ended with exit code 0 before it was ready"
+        );
+        let once = ProcessState { restarts: 1, exit_code: Some(1), ..state(ProcessCondition::Restarting) };
+        assert_eq!(told(&once, true, false), "waits");
+        let often = ProcessState { restarts: 3, exit_code: Some(127), ..once };
+        assert_eq!(
+            told(&often, true, false),
+            "it ended 3 times, with exit code 127 (the shell did not find the program)"
+        );
+        let nameless = ProcessState { nameless: Some("taken".into()), ..state(ProcessCondition::Running) };
+        assert_eq!(told(&nameless, true, false), "waits");
+        let reason = verdict(&nameless, true, false, true).unwrap().unwrap_err();
+        assert_eq!(reason, "it runs, and does not have its name: taken");
+    }
+
+    #[test]
+    fn what_has_changed_is_told_by_its_part() {
+        let none = BTreeMap::new();
+        let old = parts(&process(), &none, &BTreeMap::new());
+        let differs = |new: Parts| -> Vec<String> {
+            new.iter().filter(|(part, digest)| old.get(*part) != Some(*digest)).map(|(part, _)| part.clone()).collect()
+        };
+        assert_eq!(differs(parts(&Process { folder: "/q".into(), ..process() }, &none, &BTreeMap::new())), ["cwd"]);
+        let more = [("A".to_owned(), Some("1".to_owned()))].into();
+        assert_eq!(differs(parts(&process(), &none, &more)), ["environment"]);
+        let receiver = [(OTLP_ENDPOINT.to_owned(), "http://127.0.0.4:4318".to_owned())].into();
+        assert!(differs(parts(&process(), &receiver, &BTreeMap::new())).is_empty());
+        let worker = Process { hosts: Vec::new(), ..process() };
+        assert_eq!(differs(parts(&worker, &none, &BTreeMap::new())), ["environment", "ingress", "port"]);
+    }
+}

@@ -1,0 +1,625 @@
+//! The keeper's own process. One task decides; the others wait for something and tell it. Programs are started by that
+//! task alone, on the main thread: the kernel ends them with the thread that has started them.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::app::lease::LeaseHolder;
+use crate::app::{Error, Session, resolver};
+use crate::daemon::{Route, RouteError, free_port, hold};
+use crate::host::{Command, Ending, Family, Host, RunError, holders, next_connection};
+use crate::model::{PlatformName, Process, Protocol};
+use crate::plan::{ProcessAction, SETTLED, process_again};
+
+use super::watching::watching;
+use super::{Answer, Ask, FORMAT, KeeperFiles, KeeperRecord, MARK, MOST, Order, ProcessCondition, ProcessState};
+
+/// Between two looks at the logs, and whether anybody can still ask.
+const LOOK: Duration = Duration::from_secs(2);
+/// The kept output of a program loses its older half when it gets longer than this.
+const LONGEST_OUTPUT: u64 = 4 << 20;
+/// Between two questions to a program that is not ready.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// For one answer.
+const ANSWER: Duration = Duration::from_secs(2);
+/// A program that does not listen is ready when it has run for this long.
+const RUNS: Duration = Duration::from_millis(500);
+/// Between two looks whether what was asked to end has ended.
+const ENDING: Duration = Duration::from_millis(20);
+/// Until what was killed is gone: only what the kernel holds stays longer.
+const KILLED: Duration = Duration::from_secs(2);
+/// Between two attempts to get a name.
+const NAME_AGAIN: Duration = Duration::from_millis(300);
+/// The background process is started again at most so often.
+const SERVE_AGAIN: Duration = Duration::from_secs(10);
+
+/// What the tasks tell. `run`: which start of the process it is about; an older one is of no interest.
+enum Happened {
+    Asked {
+        ask: Ask,
+        reply: oneshot::Sender<Answer>,
+    },
+    Ready {
+        name: String,
+        run: u64,
+    },
+    Ended {
+        name: String,
+        run: u64,
+        code: i32,
+    },
+    Again {
+        name: String,
+        run: u64,
+    },
+    Changed {
+        name: String,
+        path: PathBuf,
+    },
+    Named {
+        name: String,
+        problem: Option<String>,
+    },
+    /// The background process, which holds the names, does not answer.
+    Nameless,
+}
+
+/// One process and what is done for it.
+struct Kept {
+    order: Order,
+    state: ProcessState,
+    run: u64,
+    begun: Instant,
+    /// Ends in a row that came soon after their start.
+    failures: u32,
+    family: Family,
+    /// Until its end, and until it is ready.
+    of_run: Vec<JoinHandle<()>>,
+    /// Its names.
+    names: Vec<JoinHandle<()>>,
+    watch: Option<JoinHandle<()>>,
+}
+
+struct Keeper {
+    session: Session,
+    files: KeeperFiles,
+    holder: LeaseHolder,
+    mark: String,
+    kept: BTreeMap<String, Kept>,
+    written: Option<KeeperRecord>,
+    runs: u64,
+    /// When the background process was started last.
+    served: Option<Instant>,
+    tell: UnboundedSender<Happened>,
+}
+
+/// Keeps the processes of a platform until it is asked to end, by a command or a signal.
+pub async fn keep(session: &Session, platform: &PlatformName) -> Result<(), Error> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let host = session.host();
+    let files = KeeperFiles::of(host, platform);
+    let io = |path: &PathBuf| {
+        let path = path.clone();
+        move |source| Error::Io { path, source }
+    };
+    host.create_folder(&files.folder, 0o700).await.map_err(io(&files.folder))?;
+    let socket = files.socket();
+    host.remove(&socket).await.map_err(io(&socket))?;
+    let listener = UnixListener::bind(&socket).map_err(io(&socket))?;
+    let mut ends = Vec::new();
+    for kind in [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()] {
+        ends.push(signal(kind).map_err(io(&socket))?);
+    }
+    let own = std::process::id();
+    let holder = LeaseHolder::of(host, own).await.ok_or_else(|| Error::Other("this process is not there".into()))?;
+    let mut random = [0u8; 16];
+    getrandom::fill(&mut random).map_err(|error| Error::Other(format!("no random numbers: {error}")))?;
+    let mark = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (tell, mut happened) = unbounded_channel();
+    tokio::spawn(accept(listener, tell.clone()));
+    let mut keeper = Keeper {
+        session: session.clone(),
+        files,
+        holder,
+        mark,
+        kept: BTreeMap::new(),
+        written: None,
+        runs: 0,
+        served: None,
+        tell,
+    };
+    keeper.write_down().await;
+    let signalled = async {
+        let all = ends.iter_mut().map(|end| Box::pin(end.recv()));
+        futures_util::future::select_all(all).await;
+    };
+    tokio::pin!(signalled);
+    let last = keeper.work(&mut happened, signalled.as_mut()).await;
+    keeper.stop_all().await;
+    keeper.files.forget(keeper.session.host()).await;
+    if let Some(reply) = last {
+        let _ = reply.send(keeper.answer());
+        // for the answer to be written
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// Requests, one a connection.
+async fn accept(listener: UnixListener, tell: UnboundedSender<Happened>) {
+    loop {
+        let (stream, _) = next_connection(|cx| listener.poll_accept(cx)).await;
+        tokio::spawn(serve(stream, tell.clone()));
+    }
+}
+
+async fn serve(stream: UnixStream, tell: UnboundedSender<Happened>) {
+    let mut stream = BufReader::new(stream);
+    let mut line = Vec::new();
+    let Ok(_) = (&mut stream).take(MOST).read_until(b'\n', &mut line).await else { return };
+    let ask = match serde_json::from_slice(&line) {
+        Ok(ask) => ask,
+        Err(error) => {
+            tracing::warn!(%error, "a request that is not understood");
+            return;
+        }
+    };
+    let (reply, answered) = oneshot::channel();
+    if tell.send(Happened::Asked { ask, reply }).is_err() {
+        return;
+    }
+    let Ok(answer) = answered.await else { return };
+    let Ok(mut line) = serde_json::to_vec(&answer) else { return };
+    line.push(b'\n');
+    // whoever asked may have gone
+    let _ = stream.write_all(&line).await;
+}
+
+impl Keeper {
+    /// Until the end, which somebody may wait for.
+    async fn work(
+        &mut self,
+        happened: &mut UnboundedReceiver<Happened>,
+        mut signalled: impl Future<Output = ()> + Unpin,
+    ) -> Option<oneshot::Sender<Answer>> {
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            let one = tokio::select! {
+                one = happened.recv() => one?,
+                () = &mut signalled => return None,
+                _ = look.tick() => {
+                    if !self.session.host().exists(&self.files.socket()).await {
+                        self.session.events.info("the platform's folder is gone: its programs end");
+                        return None;
+                    }
+                    for kept in self.kept.values() {
+                        // there is none yet, or it is in order
+                        let _ = self.session.host().keep_end(&kept.state.log, LONGEST_OUTPUT).await;
+                    }
+                    continue;
+                }
+            };
+            match one {
+                Happened::Asked { ask: Ask::End, reply } => return Some(reply),
+                Happened::Asked { ask, reply } => {
+                    self.carry_out(ask).await;
+                    // whoever asked may have gone
+                    let _ = reply.send(self.answer());
+                }
+                other => self.follow(other).await,
+            }
+            self.write_down().await;
+        }
+    }
+
+    fn answer(&self) -> Answer {
+        let states = self.kept.values().map(|kept| kept.state.clone()).collect();
+        Answer { version: self.session.version.to_owned(), states }
+    }
+
+    /// For whoever finds that this process is gone. Most questions change nothing.
+    async fn write_down(&mut self) {
+        let states = self.kept.values().map(|kept| kept.state.clone()).collect();
+        let record = KeeperRecord { format: FORMAT, holder: self.holder.clone(), mark: self.mark.clone(), states };
+        if self.written.as_ref() == Some(&record) {
+            return;
+        }
+        if let Err(error) = self.files.keep(self.session.host(), &record).await {
+            self.session.events.warn(format!("the state is not written down: {error}"));
+        }
+        self.written = Some(record);
+    }
+
+    async fn carry_out(&mut self, ask: Ask) {
+        match ask {
+            Ask::Tell | Ask::End => {}
+            Ask::Apply { orders, remove } => {
+                let restarts = orders.iter().filter(|order| order.action != ProcessAction::Update);
+                let stops: Vec<String> =
+                    remove.iter().cloned().chain(restarts.map(|order| order.process.name.clone())).collect();
+                self.stop(&stops, ProcessCondition::Stopped).await;
+                self.kept.retain(|name, _| !remove.contains(name));
+                for order in orders {
+                    self.order(order).await;
+                }
+            }
+            Ask::Stop { names } => self.stop(&names, ProcessCondition::Stopped).await,
+            Ask::Start { names, running } => {
+                let wanted = |kept: &Kept| running || !kept.state.condition.is_alive();
+                let names: Vec<String> =
+                    names.into_iter().filter(|name| self.kept.get(name).is_some_and(wanted)).collect();
+                self.stop(&names, ProcessCondition::Stopped).await;
+                for name in &names {
+                    self.begin(name).await;
+                }
+            }
+        }
+    }
+
+    async fn follow(&mut self, happened: Happened) {
+        match happened {
+            Happened::Asked { .. } => {}
+            Happened::Nameless => {
+                if self.served.is_none_or(|at| at.elapsed() > SERVE_AGAIN) {
+                    self.served = Some(Instant::now());
+                    // the next time, then
+                    let _ = resolver::ensure_process(&self.session).await;
+                }
+            }
+            Happened::Named { name, problem } => {
+                if let Some(kept) = self.kept.get_mut(&name) {
+                    kept.state.nameless = problem;
+                }
+            }
+            Happened::Ready { name, run } => {
+                if let Some(kept) = self.kept.get_mut(&name).filter(|kept| kept.run == run) {
+                    kept.turn(ProcessCondition::Running, self.session.host().now());
+                }
+            }
+            Happened::Again { name, run } => {
+                if self.kept.get(&name).is_some_and(|kept| kept.run == run) {
+                    self.start(&name).await;
+                }
+            }
+            Happened::Changed { name, path } => {
+                let Some(kept) = self.kept.get_mut(&name) else { return };
+                if kept.state.condition == ProcessCondition::Stopped {
+                    return;
+                }
+                self.session.events.info(format!("{name}: {} has changed: it is started again", path.display()));
+                kept.failures = 0;
+                self.stop(std::slice::from_ref(&name), ProcessCondition::Restarting).await;
+                self.start(&name).await;
+            }
+            Happened::Ended { name, run, code } => self.ended(&name, run, code),
+        }
+    }
+
+    fn ended(&mut self, name: &str, run: u64, code: i32) {
+        let now = self.session.host().now();
+        let Some(kept) = self.kept.get_mut(name).filter(|kept| kept.run == run) else { return };
+        kept.of_run.drain(..).for_each(|task| task.abort());
+        kept.failures = if kept.begun.elapsed() >= SETTLED { 1 } else { kept.failures.saturating_add(1) };
+        kept.state.pid = None;
+        kept.state.exit_code = Some(code);
+        self.session.events.info(format!("{name}: ended with exit code {code}"));
+        match process_again(&kept.order.process.restart, code, kept.failures) {
+            Some(pause) => {
+                kept.state.restarts = kept.state.restarts.saturating_add(1);
+                kept.turn(ProcessCondition::Restarting, now);
+                let (tell, name) = (self.tell.clone(), name.to_owned());
+                kept.of_run.push(tokio::spawn(async move {
+                    tokio::time::sleep(pause).await;
+                    // the keeper ends
+                    let _ = tell.send(Happened::Again { name, run });
+                }));
+            }
+            None => {
+                kept.names.drain(..).for_each(|task| task.abort());
+                let ended = if code == 0 { ProcessCondition::Finished } else { ProcessCondition::Crashed };
+                kept.turn(ended, now);
+            }
+        }
+    }
+
+    /// Takes up what is wanted of one process.
+    async fn order(&mut self, order: Order) {
+        let name = order.process.name.clone();
+        let action = order.action;
+        let routes = order.routes.clone();
+        match self.kept.get_mut(&name) {
+            Some(kept) => {
+                kept.state.parts.clone_from(&order.parts);
+                kept.state.stop_grace_period = order.process.stop_grace_period;
+                let other_names = kept.order.routes != routes;
+                let other_rules = kept.order.process.watch != order.process.watch;
+                kept.order = order;
+                if action == ProcessAction::Update {
+                    let alive = kept.state.condition != ProcessCondition::Stopped;
+                    if other_rules && alive {
+                        self.watch(&name);
+                    }
+                    if other_names {
+                        self.take_names(&name);
+                    }
+                    return;
+                }
+            }
+            None => {
+                let kept = Kept::new(order, self.session.host().now());
+                self.kept.insert(name.clone(), kept);
+            }
+        }
+        self.begin(&name).await;
+    }
+
+    /// A start that somebody has asked for.
+    async fn begin(&mut self, name: &str) {
+        let Some(kept) = self.kept.get_mut(name) else { return };
+        (kept.failures, kept.state.restarts, kept.state.exit_code) = (0, 0, None);
+        self.start(name).await;
+        self.watch(name);
+    }
+
+    async fn start(&mut self, name: &str) {
+        self.runs += 1;
+        let run = self.runs;
+        let session = self.session.clone();
+        let host = session.host();
+        let Some(kept) = self.kept.get_mut(name) else { return };
+        kept.of_run.drain(..).for_each(|task| task.abort());
+        (kept.run, kept.begun) = (run, Instant::now());
+        let process = kept.order.process.clone();
+        let before = kept.state.port;
+        kept.state.log_from = host.read(&kept.state.log).await.map_or(0, |text| text.len() as u64);
+        match port(host, &process, before).await {
+            Ok(port) => kept.state.port = port,
+            Err(reason) => return kept.block(reason, host.now()),
+        }
+        let Some((program, arguments)) = process.command.split_first() else { return };
+        let mut command = Command::new(program, arguments).cwd(&process.folder);
+        command.settings.clone_from(&kept.order.environment);
+        let mark = format!("{}.{name}", self.mark);
+        command.settings.insert(MARK.to_owned(), self.mark.clone());
+        command.settings.insert(format!("{MARK}_NAME"), mark.clone());
+        if let Some(port) = kept.state.port {
+            command.settings.entry("PORT".to_owned()).or_insert_with(|| port.to_string());
+        }
+        let mut started = match host.start_group(&command, &kept.state.log).await {
+            Ok(started) => started,
+            Err(RunError::Missing { program, .. }) => {
+                return kept.block(format!("{program} is not installed"), host.now());
+            }
+            Err(error) => return kept.block(error.to_string(), host.now()),
+        };
+        kept.family = Family { group: Some(started.pid()), session: None, mark: Some(format!("{MARK}_NAME={mark}")) };
+        kept.state.pid = Some(started.pid());
+        kept.turn(ProcessCondition::Starting, host.now());
+        session.events.info(format!("{name}: started (process {})", started.pid()));
+        let (tell, family, grace) = (self.tell.clone(), kept.family.clone(), process.stop_grace_period);
+        let (of_end, named) = (session.clone(), name.to_owned());
+        let end = tokio::spawn(async move {
+            let code = started.ended().await;
+            // what it has started has no one to belong to any more
+            end_family(of_end.host(), &family, grace).await;
+            // the keeper ends
+            let _ = tell.send(Happened::Ended { name: named, run, code });
+        });
+        let (tell, named, of_ready, port) = (self.tell.clone(), name.to_owned(), session.clone(), kept.state.port);
+        let address = kept.order.routes.first().map_or_else(|| "localhost".to_owned(), |route| route.host.clone());
+        let ready = tokio::spawn(async move {
+            ready(of_ready.host(), &process, port, &address).await;
+            let _ = tell.send(Happened::Ready { name: named, run });
+        });
+        // the one that waits for the end is not ended with the others: it is what reaps the program
+        drop(end);
+        kept.of_run.push(ready);
+        if kept.names.is_empty() || before != kept.state.port {
+            self.take_names(name);
+        }
+    }
+
+    /// Holds its names from now on.
+    fn take_names(&mut self, name: &str) {
+        let Some(kept) = self.kept.get_mut(name) else { return };
+        kept.names.drain(..).for_each(|task| task.abort());
+        kept.state.nameless = None;
+        let Some(port) = kept.state.port.filter(|_| kept.state.condition.is_alive()) else { return };
+        let socket = resolver::ResolverFiles::of(self.session.host()).routes();
+        for route in &kept.order.routes {
+            let route = Route { port, log: kept.state.log.clone(), log_from: kept.state.log_from, ..route.clone() };
+            let (tell, name) = (self.tell.clone(), name.to_owned());
+            kept.names.push(tokio::spawn(hold_name(socket.clone(), route, tell, name)));
+        }
+    }
+
+    fn watch(&mut self, name: &str) {
+        let Some(kept) = self.kept.get_mut(name) else { return };
+        if let Some(task) = kept.watch.take() {
+            task.abort();
+        }
+        let rules = kept.order.process.watch.clone();
+        if rules.is_empty() {
+            return;
+        }
+        let (tell, events, name) = (self.tell.clone(), self.session.events.clone(), name.to_owned());
+        kept.watch = Some(tokio::spawn(async move {
+            let told = |path| drop(tell.send(Happened::Changed { name: name.clone(), path }));
+            if let Err(error) = watching(&rules, told).await {
+                events.warn(format!("{name} is not started again when files change: {error}"));
+            }
+        }));
+    }
+
+    /// Ends what these have running, side by side.
+    async fn stop(&mut self, names: &[String], then: ProcessCondition) {
+        let host = self.session.host();
+        let mut families = Vec::new();
+        for name in names {
+            let Some(kept) = self.kept.get_mut(name) else { continue };
+            self.runs += 1;
+            kept.run = self.runs;
+            kept.of_run.drain(..).for_each(|task| task.abort());
+            if then == ProcessCondition::Stopped {
+                kept.names.drain(..).for_each(|task| task.abort());
+                if let Some(task) = kept.watch.take() {
+                    task.abort();
+                }
+            }
+            families.push((kept.family.clone(), kept.order.process.stop_grace_period));
+        }
+        join_all(families.iter().map(|(family, grace)| end_family(host, family, *grace))).await;
+        for name in names {
+            if let Some(kept) = self.kept.get_mut(name) {
+                kept.state.pid = None;
+                kept.state.reason = None;
+                kept.turn(then, host.now());
+            }
+        }
+    }
+
+    async fn stop_all(&mut self) {
+        let names: Vec<String> = self.kept.keys().cloned().collect();
+        self.stop(&names, ProcessCondition::Stopped).await;
+    }
+}
+
+impl Kept {
+    fn new(order: Order, now: i64) -> Self {
+        let state = ProcessState {
+            name: order.process.name.clone(),
+            condition: ProcessCondition::Stopped,
+            pid: None,
+            port: order.port,
+            exit_code: None,
+            restarts: 0,
+            since: now,
+            reason: None,
+            nameless: None,
+            parts: order.parts.clone(),
+            log: order.log.clone(),
+            log_from: 0,
+            stop_grace_period: order.process.stop_grace_period,
+        };
+        Self {
+            order,
+            state,
+            run: 0,
+            begun: Instant::now(),
+            failures: 0,
+            family: Family::default(),
+            of_run: Vec::new(),
+            names: Vec::new(),
+            watch: None,
+        }
+    }
+
+    fn turn(&mut self, condition: ProcessCondition, now: i64) {
+        if condition != ProcessCondition::Blocked {
+            self.state.reason = None;
+        }
+        (self.state.condition, self.state.since) = (condition, now);
+    }
+
+    /// It could not be started.
+    fn block(&mut self, reason: String, now: i64) {
+        self.names.drain(..).for_each(|task| task.abort());
+        self.state.reason = Some(reason);
+        self.turn(ProcessCondition::Blocked, now);
+    }
+}
+
+/// The port of a start. One that was chosen freely stays the same where it can: pages that are open find it again.
+async fn port(host: &dyn Host, process: &Process, before: Option<u16>) -> Result<Option<u16>, String> {
+    if !process.listens() {
+        return Ok(None);
+    }
+    let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    match (process.port, before) {
+        (Some(port), _) => {
+            if host.can_bind(address(port), Protocol::Tcp).await.is_ok() {
+                return Ok(Some(port));
+            }
+            let holder = holders(host, Protocol::Tcp, &[address(port)]).await.into_iter().next();
+            let holder = holder.map_or_else(|| "something else".to_owned(), |holder| holder.to_string());
+            Err(format!("port {port} is held by {holder}"))
+        }
+        (None, Some(port)) if host.can_bind(address(port), Protocol::Tcp).await.is_ok() => Ok(Some(port)),
+        (None, _) => free_port().map(Some).map_err(|error| format!("no port is free: {error}")),
+    }
+}
+
+/// Returns when it is ready.
+async fn ready(host: &dyn Host, process: &Process, port: Option<u16>, name: &str) {
+    let Some(port) = port else { return tokio::time::sleep(RUNS).await };
+    let path = process.probe.as_ref().and_then(|probe| probe.path.as_deref());
+    loop {
+        for address in [SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))] {
+            let there = match path {
+                Some(path) => {
+                    let answer = host.http_get(address, name, path, ANSWER).await;
+                    answer.is_ok_and(|answer| (200..400).contains(&answer.status))
+                }
+                None => host.connect(address, ANSWER).await.is_ok(),
+            };
+            if there {
+                return;
+            }
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
+/// Asks all of a program to end, and kills what has not after `grace`.
+async fn end_family(host: &dyn Host, family: &Family, grace: Duration) {
+    if *family == Family::default() {
+        return;
+    }
+    let begun = Instant::now();
+    host.end(&host.members(family), Ending::Ask);
+    loop {
+        let left = host.members(family);
+        if left.is_empty() || begun.elapsed() > grace + KILLED {
+            return;
+        }
+        if begun.elapsed() >= grace {
+            host.end(&left, Ending::Kill);
+        }
+        tokio::time::sleep(ENDING).await;
+    }
+}
+
+/// Holds one name; the background process may go and come back meanwhile.
+async fn hold_name(socket: PathBuf, route: Route, tell: UnboundedSender<Happened>, name: String) {
+    let mut told: Option<String> = None;
+    loop {
+        let problem = match hold(&socket, &route).await {
+            Ok(mut held) => {
+                if told.take().is_some() {
+                    let _ = tell.send(Happened::Named { name: name.clone(), problem: None });
+                }
+                held.lost().await;
+                continue;
+            }
+            Err(RouteError::Io(error)) => {
+                let _ = tell.send(Happened::Nameless);
+                format!("the background process does not answer: {error}")
+            }
+            Err(error) => error.to_string(),
+        };
+        if told.as_ref() != Some(&problem) {
+            told = Some(problem.clone());
+            let _ = tell.send(Happened::Named { name: name.clone(), problem: Some(problem) });
+        }
+        tokio::time::sleep(NAME_AGAIN).await;
+    }
+}

@@ -1,0 +1,380 @@
+//! Programs of this machine that belong to a platform (`processes` of macula.yaml). A process of ours, the keeper,
+//! starts them, starts them again and holds their names; one a platform, since they are the user's programs with the
+//! user's environment, which the background process that serves all platforms has none of.
+//!
+//! | file in `<data>/<platform>` | holds |
+//! |---|---|
+//! | `keeper.sock` | where commands ask the keeper |
+//! | `keeper.json` | which process it is, and how its programs were last: read where nobody answers |
+//! | `keeper.log` | what it says |
+//!
+//! What a program writes goes to `<data>/<platform>/run/NAME.log`, as with `macula run`.
+
+mod keeper;
+mod orphans;
+mod watching;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use crate::daemon::Route;
+use crate::host::{Command, Ending, Family, Host, Unmet, until};
+use crate::model::{PlatformName, Process};
+use crate::plan::{Parts, ProcessAction};
+
+use super::lease::LeaseHolder;
+use super::resolver;
+use super::state::{KEEPER_LOG, read, write};
+use super::{Error, Session, State};
+
+pub use keeper::keep;
+pub use orphans::follow as follow_orphans;
+
+const FORMAT: u64 = 1;
+/// Until a keeper that was started answers.
+const START: Duration = Duration::from_secs(5);
+const SHORT: Duration = Duration::from_millis(10);
+/// For an answer that takes no work.
+const QUICK: Duration = Duration::from_secs(2);
+/// Longest line of a request or an answer: environments are in them.
+const MOST: u64 = 8 << 20;
+/// What all processes of a keeper and their children have in their environment.
+const MARK: &str = "MACULA_PROCESS";
+
+/// A process that is to be kept from now on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Order {
+    pub process: Process,
+    /// All of it, but for the port.
+    pub environment: BTreeMap<String, String>,
+    pub parts: Parts,
+    /// Its names; the port is the keeper's to fill in.
+    pub routes: Vec<Route>,
+    pub log: PathBuf,
+    /// What it had before, under another keeper.
+    pub port: Option<u16>,
+    pub action: ProcessAction,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+enum Ask {
+    Tell,
+    Apply {
+        orders: Vec<Order>,
+        remove: Vec<String>,
+    },
+    Stop {
+        names: Vec<String>,
+    },
+    /// `running`: those that run are stopped first.
+    Start {
+        names: Vec<String>,
+        running: bool,
+    },
+    End,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Answer {
+    version: String,
+    states: Vec<ProcessState>,
+}
+
+/// How a process is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProcessState {
+    pub name: String,
+    pub condition: ProcessCondition,
+    pub pid: Option<u32>,
+    pub port: Option<u16>,
+    pub exit_code: Option<i32>,
+    /// By itself, since somebody asked for it.
+    pub restarts: u32,
+    /// Seconds since the epoch: since when it is so.
+    pub since: i64,
+    /// Why, where the condition does not say it all.
+    pub reason: Option<String>,
+    /// Why it does not have its name.
+    pub nameless: Option<String>,
+    pub parts: Parts,
+    pub log: PathBuf,
+    /// Where in it this run begins.
+    pub log_from: u64,
+    pub stop_grace_period: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProcessCondition {
+    /// It runs, and is not ready yet.
+    Starting,
+    Running,
+    /// It has ended, and is about to be started again.
+    Restarting,
+    /// It has ended with an error, and is left so.
+    Crashed,
+    /// It could not be started.
+    Blocked,
+    /// It has ended well.
+    Finished,
+    /// By `macula stop`.
+    Stopped,
+}
+
+impl ProcessCondition {
+    /// It runs, or will again.
+    pub fn is_alive(self) -> bool {
+        matches!(self, Self::Starting | Self::Running | Self::Restarting)
+    }
+}
+
+/// What is written down of a keeper.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeeperRecord {
+    format: u64,
+    holder: LeaseHolder,
+    /// Of its programs' environment.
+    mark: String,
+    pub states: Vec<ProcessState>,
+}
+
+impl KeeperRecord {
+    /// Everything that it has started, whatever became of it.
+    fn family(&self) -> Family {
+        Family { group: None, session: Some(self.holder.pid), mark: Some(format!("{MARK}={}", self.mark)) }
+    }
+}
+
+/// Where the keeper's files lie.
+#[derive(Debug, Clone)]
+pub struct KeeperFiles {
+    folder: PathBuf,
+}
+
+impl KeeperFiles {
+    pub fn of(host: &dyn Host, platform: &PlatformName) -> Self {
+        Self { folder: State::new(&host.folders().data, platform).folder().to_owned() }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.join("keeper.sock")
+    }
+
+    fn record_file(&self) -> PathBuf {
+        self.folder.join("keeper.json")
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.folder.join(KEEPER_LOG)
+    }
+
+    /// What the last keeper has written down; one that cannot be read tells nothing.
+    pub async fn record(&self, host: &dyn Host) -> Option<KeeperRecord> {
+        read(host, &self.record_file()).await.ok().flatten()
+    }
+
+    async fn keep(&self, host: &dyn Host, record: &KeeperRecord) -> Result<(), Error> {
+        write(host, &self.record_file(), record).await
+    }
+
+    /// After the end of a keeper.
+    async fn forget(&self, host: &dyn Host) {
+        for path in [self.socket(), self.record_file()] {
+            // the next `up` replaces what stays
+            let _ = host.remove(&path).await;
+        }
+    }
+}
+
+/// How the processes of a platform are.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Keeping {
+    pub states: Vec<ProcessState>,
+    /// The keeper was killed: these are the states that it has written down last.
+    pub lost: bool,
+}
+
+/// Asks the keeper, or reads what it has left.
+pub async fn keeping(host: &dyn Host, platform: &PlatformName) -> Keeping {
+    let files = KeeperFiles::of(host, platform);
+    if let Ok(answer) = ask(&files.socket(), &Ask::Tell, QUICK).await {
+        return Keeping { states: answer.states, lost: false };
+    }
+    let Some(record) = files.record(host).await else { return Keeping::default() };
+    // one that is busy with stopping something does not answer at once
+    let lost = !record.holder.is_there(host).await;
+    Keeping { states: record.states, lost }
+}
+
+/// Hands over what is wanted; starts a keeper where none runs.
+pub async fn apply(
+    session: &Session,
+    platform: &PlatformName,
+    orders: Vec<Order>,
+    remove: Vec<String>,
+) -> Result<Vec<ProcessState>, Error> {
+    let socket = ensure(session, platform).await?;
+    let patience = patience(orders.iter().map(|order| order.process.stop_grace_period));
+    let answer = ask(&socket, &Ask::Apply { orders, remove }, patience).await;
+    answer.map(|answer| answer.states).map_err(|source| Error::Keeper { source })
+}
+
+/// Stops these; where no keeper runs, nothing of it does.
+pub async fn stop(session: &Session, platform: &PlatformName, names: &[String]) -> Result<(), Error> {
+    let files = KeeperFiles::of(session.host(), platform);
+    let request = Ask::Stop { names: names.to_vec() };
+    ask(&files.socket(), &request, patience([])).await.map(drop).map_err(|source| Error::Keeper { source })
+}
+
+/// Starts these as they were ordered last.
+pub async fn start(session: &Session, platform: &PlatformName, names: &[String], running: bool) -> Result<(), Error> {
+    let files = KeeperFiles::of(session.host(), platform);
+    let request = Ask::Start { names: names.to_vec(), running };
+    ask(&files.socket(), &request, patience([])).await.map(drop).map_err(|source| Error::Keeper { source })
+}
+
+/// Ends all processes of a platform and their keeper, and whatever one that was killed has left. Returns their names.
+pub async fn end(session: &Session, platform: &PlatformName) -> Result<Vec<String>, Error> {
+    let host = session.host();
+    let files = KeeperFiles::of(host, platform);
+    let found = keeping(host, platform).await;
+    let names =
+        found.states.iter().filter(|state| state.condition.is_alive()).map(|state| state.name.clone()).collect();
+    match ask(&files.socket(), &Ask::End, patience(found.states.iter().map(|state| state.stop_grace_period))).await {
+        Ok(_) => {}
+        Err(source) if files.record(host).await.is_some_and(|record| is_running(host, &record)) => {
+            return Err(Error::Keeper { source });
+        }
+        Err(_) => orphans::sweep(host, &files).await,
+    }
+    files.forget(host).await;
+    Ok(names)
+}
+
+fn is_running(host: &dyn Host, record: &KeeperRecord) -> bool {
+    host.alive(record.holder.pid)
+}
+
+/// For an answer that waits until programs have ended.
+fn patience(graces: impl IntoIterator<Item = Duration>) -> Duration {
+    graces.into_iter().max().unwrap_or(Duration::from_secs(120)) + START + QUICK
+}
+
+/// The socket of a keeper of this version.
+async fn ensure(session: &Session, platform: &PlatformName) -> Result<PathBuf, Error> {
+    let host = session.host();
+    let files = KeeperFiles::of(host, platform);
+    let socket = files.socket();
+    match ask(&socket, &Ask::Tell, QUICK).await {
+        Ok(answer) if answer.version == session.version => return Ok(socket),
+        Ok(_) => {
+            session.events.info("another version of macula keeps the processes: they are started again by this one");
+            end(session, platform).await?;
+        }
+        Err(_) => {
+            if let Some(record) = files.record(host).await {
+                if is_running(host, &record) && record.holder.is_there(host).await {
+                    // it does not answer, and nothing else can be done with it
+                    host.end(&[record.holder.pid], Ending::Kill);
+                    let gone = async || if is_running(host, &record) { Err(()) } else { Ok(()) };
+                    // the sweep looks once more
+                    let _ = until(QUICK, SHORT, &session.cancel, gone).await;
+                }
+                if record.states.iter().any(|state| state.condition.is_alive()) {
+                    session.events.warn("the process that keeps your programs was killed; they are started again");
+                }
+                orphans::sweep(host, &files).await;
+            }
+            files.forget(host).await;
+        }
+    }
+    let log = files.log();
+    let _ = host.keep_end(&log, resolver::LONGEST_LOG).await;
+    let before = host.read(&log).await.map(|text| text.len()).unwrap_or_default();
+    let program = session.program.to_string_lossy().into_owned();
+    let command = Command::new(program, ["keep-processes", platform.as_str()]);
+    let pid = host.spawn_detached(&command, &log).await?;
+    let answered = until(START, SHORT, &session.cancel, async || {
+        let alive = host.alive(pid);
+        match ask(&socket, &Ask::Tell, QUICK).await {
+            Ok(_) => Ok(true),
+            Err(_) if alive => Err(()),
+            Err(_) => Ok(false),
+        }
+    });
+    match answered.await {
+        Ok(true) => Ok(socket),
+        Err(Unmet::Cancelled) => Err(Error::Cancelled),
+        Ok(false) | Err(Unmet::TooLong(())) => {
+            let text = host.read(&log).await.unwrap_or_default();
+            let said = String::from_utf8_lossy(text.get(before..).unwrap_or_default()).into_owned();
+            let said = said.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it says nothing");
+            Err(Error::KeeperNotStarted { said: said.to_owned(), log })
+        }
+    }
+}
+
+async fn ask(socket: &Path, request: &Ask, patience: Duration) -> io::Result<Answer> {
+    let talk = async {
+        let mut stream = UnixStream::connect(socket).await?;
+        let mut line = serde_json::to_vec(request)?;
+        line.push(b'\n');
+        stream.write_all(&line).await?;
+        let mut reply = Vec::new();
+        BufReader::new(stream).take(MOST).read_until(b'\n', &mut reply).await?;
+        if reply.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(serde_json::from_slice(&reply)?)
+    };
+    timeout(patience, talk).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Restart, WatchAction, WatchRule};
+
+    #[test]
+    fn a_request_arrives_as_it_was_sent() {
+        let process = Process {
+            name: "web".into(),
+            command: vec!["sh".into(), "-c".into(), "true".into()],
+            folder: "/p".into(),
+            needs: vec!["postgres".into()],
+            hosts: vec!["shop".into()],
+            port: None,
+            probe: Some(crate::model::ProcessProbe {
+                path: Some("/up".into()),
+                timeout: Some(Duration::from_millis(1500)),
+            }),
+            environment: [("A".to_owned(), None), ("B".to_owned(), Some("1".to_owned()))].into(),
+            env_files: vec!["/p/.env".into()],
+            watch: vec![WatchRule::new("/p/src".into(), WatchAction::Restart)],
+            restart: Restart::OnFailure(Some(3)),
+            stop_grace_period: Process::GRACE,
+        };
+        let order = Order {
+            process,
+            environment: [("PATH".to_owned(), "/bin".to_owned())].into(),
+            parts: [("command".to_owned(), "1".to_owned())].into(),
+            routes: Vec::new(),
+            log: "/log".into(),
+            port: Some(3000),
+            action: ProcessAction::Start,
+        };
+        let sent = serde_json::to_string(&Ask::Apply { orders: vec![order.clone()], remove: Vec::new() }).unwrap();
+        match serde_json::from_str(&sent).unwrap() {
+            Ask::Apply { orders, .. } => assert_eq!(orders, [order]),
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! What a keeper that was killed has left: its programs get SIGTERM from the kernel, what these have started does not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::event::Events;
+use crate::host::{Ending, Host};
+
+use super::KeeperFiles;
+use crate::app::resolver::ResolverFiles;
+
+/// How often it is looked for.
+const LOOK: Duration = Duration::from_secs(1);
+/// Until what was asked to end is killed.
+const GRACE: Duration = Duration::from_secs(2);
+const SHORT: Duration = Duration::from_millis(20);
+
+/// Looks after the keepers of all platforms that the background process knows, forever.
+pub async fn follow(host: Arc<dyn Host>, files: ResolverFiles, events: Events) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        for (platform, _) in files.entries(&*host).await {
+            let keeper = KeeperFiles::of(&*host, &platform);
+            let Some(record) = keeper.record(&*host).await else { continue };
+            if record.holder.is_there(&*host).await {
+                continue;
+            }
+            let left = host.members(&record.family()).len();
+            if left > 0 {
+                events.warn(format!(
+                    "the process that keeps the programs of {platform} was killed: {left} of them are ended, too"
+                ));
+                sweep(&*host, &keeper).await;
+            }
+        }
+    }
+}
+
+/// Ends whatever the last keeper has started, unless it runs.
+pub(super) async fn sweep(host: &dyn Host, files: &KeeperFiles) {
+    let Some(record) = files.record(host).await else { return };
+    let family = record.family();
+    // its number may be that of another process by now, whose session is no business of ours
+    if record.holder.is_there(host).await || host.alive(record.holder.pid) {
+        return;
+    }
+    let begun = std::time::Instant::now();
+    host.end(&host.members(&family), Ending::Ask);
+    while begun.elapsed() < GRACE * 2 {
+        let left = host.members(&family);
+        if left.is_empty() {
+            return;
+        }
+        if begun.elapsed() > GRACE {
+            host.end(&left, Ending::Kill);
+        }
+        tokio::time::sleep(SHORT).await;
+    }
+}

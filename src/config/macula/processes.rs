@@ -1,0 +1,321 @@
+//! `processes` of macula.yaml: programs of this machine.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::file::{closed, paths};
+use crate::config::check::qualified;
+use crate::config::files::Files;
+use crate::config::yaml::{Entry, Kind, Node, Object, Report, Shaper, Span, Value, field as f, suggestion};
+use crate::model::{Process, ProcessProbe, Restart, Stack, WatchAction, WatchRule, is_dns_label};
+
+pub(in crate::config) static PROCESS: Object = Object {
+    name: "a process",
+    fields: &[
+        f("command", Kind::Short(shell_line, &Kind::List(&Kind::Text)))
+            .doc("What is run: a line for the shell (`npm run dev`), or a list of words for a program without one."),
+        f("cwd", Kind::Path).doc("Folder it is run in; the folder of macula.yaml unless given."),
+        f("needs", Kind::TextOrTexts)
+            .doc("Services and other processes that are ready before it starts. Only the settings of these services are passed on; those of all services unless given."),
+        f("ingress", Kind::Short(paths, &Kind::List(&Kind::Checked(host))))
+            .doc("Names below the platform's domain that lead to it; its own name unless given, `[]` for none."),
+        f("port", Kind::Int(1, 65535))
+            .doc("Port it listens on, on a loopback address or all addresses; a free one in PORT unless given."),
+        f("probe", Kind::Object(&PROBE))
+            .doc("How `up` finds out that it is ready; unless given, it listens on its port, or without one it has run for a moment."),
+        f("env", Kind::Dict).doc("Variables in addition to the platform's settings; null removes one."),
+        f("env_file", Kind::Short(paths, &Kind::List(&Kind::Path)))
+            .doc("Files with more variables, in Compose's format; `env` overrides them."),
+        f("watch", Kind::List(&Kind::Object(&WATCH))).doc("Files whose change restarts it, by the rules of `develop.watch`."),
+        f("restart", Kind::Checked(restart))
+            .doc("Whether it is started again when it ends by itself; `on-failure` unless given."),
+        f("stop_grace_period", Kind::Duration).doc("How long it may take to end after SIGTERM before it is killed, 10s unless given."),
+    ],
+    required: &["command"],
+    open: true,
+};
+
+static PROBE: Object = closed(
+    "a probe",
+    &[
+        f("http", Kind::Object(&HTTP)).doc("It is ready when this path answers with a status from 200 to 399."),
+        f("timeout", Kind::Duration).doc("How long it may take; `timeouts.healthy` unless given."),
+    ],
+);
+
+static HTTP: Object = closed("an HTTP probe", &[f("path", Kind::Checked(path)).doc("`/` unless given.")]);
+
+static WATCH: Object = Object {
+    name: "a watch",
+    fields: &[
+        f("path", Kind::Path).doc("A file, or a folder with everything in it."),
+        f("action", Kind::Choice(&["restart"])).doc("What happens; there is no other."),
+        f("include", Kind::TextOrTexts).doc("Patterns of the only files that count."),
+        f("ignore", Kind::TextOrTexts).doc("Patterns of files that do not count; what Git ignores does not either."),
+    ],
+    required: &["path"],
+    open: true,
+};
+
+/// As a person would type it: the shell takes it apart.
+fn shell_line(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
+    let span = node.span;
+    Some(match node.value {
+        Value::Text(line) => {
+            let words = ["sh".to_owned(), "-c".to_owned(), line];
+            Node::new(Value::List(words.into_iter().map(|word| Node::text(word, span)).collect()), span)
+        }
+        _ => node,
+    })
+}
+
+fn host(text: &str) -> Option<(String, String)> {
+    let fits = text.len() <= 100 && text.split('.').all(is_dns_label);
+    (!fits).then(|| {
+        (
+            format!("`{text}` cannot be a name below the domain"),
+            "use lower-case letters, digits and dashes, without the domain: `shop`".to_owned(),
+        )
+    })
+}
+
+fn path(text: &str) -> Option<(String, String)> {
+    (!text.starts_with('/')).then(|| (format!("`{text}` is not a path"), "use a path that begins with /".to_owned()))
+}
+
+fn restart(text: &str) -> Option<(String, String)> {
+    policy(text).is_none().then(|| {
+        (
+            format!("`{text}` is not a restart policy"),
+            "use no, always, unless-stopped, on-failure or on-failure:3".to_owned(),
+        )
+    })
+}
+
+fn policy(text: &str) -> Option<Restart> {
+    Some(match text.split_once(':') {
+        Some(("on-failure", most)) => Restart::OnFailure(Some(most.parse().ok().filter(|most| *most > 0)?)),
+        Some(_) => return None,
+        None => match text {
+            "no" | "false" => Restart::No,
+            "always" => Restart::Always,
+            "unless-stopped" => Restart::UnlessStopped,
+            "on-failure" => Restart::OnFailure(None),
+            _ => return None,
+        },
+    })
+}
+
+/// As macula.yaml takes it.
+pub(super) fn policy_text(policy: &Restart) -> String {
+    match policy {
+        Restart::No => "no".to_owned(),
+        Restart::Always => "always".to_owned(),
+        Restart::UnlessStopped => "unless-stopped".to_owned(),
+        Restart::OnFailure(None) => "on-failure".to_owned(),
+        Restart::OnFailure(Some(most)) => format!("on-failure:{most}"),
+    }
+}
+
+/// A process, and where its parts stand.
+#[derive(Debug, Clone)]
+pub(in crate::config) struct Declared {
+    pub(in crate::config) process: Process,
+    span: Span,
+    needs: Vec<Span>,
+    hosts: Vec<Span>,
+}
+
+/// Those that macula.yaml declares. `folder`: the one it lies in.
+pub(super) fn declared(
+    root: &Node,
+    folder: &Path,
+    files: &dyn Files,
+    report: &mut Report,
+) -> BTreeMap<String, Declared> {
+    let mut all = BTreeMap::new();
+    for (name, entry) in root.entries("processes") {
+        if !is_dns_label(name) || name.len() > 40 {
+            report.error_help(
+                entry.key,
+                format!("processes: `{name}` cannot be the name of a process"),
+                "use at most 40 lower-case letters, digits and inner dashes",
+            );
+        }
+        all.insert(name.to_owned(), one(name, entry, folder, files, report));
+    }
+    all
+}
+
+fn one(name: &str, entry: &Entry, folder: &Path, files: &dyn Files, report: &mut Report) -> Declared {
+    let node = &entry.node;
+    let duration = |node: &Node, key: &str| {
+        node.get_int(key).and_then(|nanoseconds| u64::try_from(nanoseconds).ok()).map(Duration::from_nanos)
+    };
+    let spans = |key: &str| -> Vec<Span> { node.items(key).iter().map(|item| item.span).collect() };
+    let command = node.texts("command");
+    if let Some(written) = node.get("command")
+        && command.last().is_none_or(|word| word.trim().is_empty())
+    {
+        report.error_help(
+            written.span,
+            format!("processes.{name}.command: there is nothing to run"),
+            "for example `command: npm run dev`",
+        );
+    }
+    let folder = node.get_text("cwd").map_or_else(|| folder.to_owned(), PathBuf::from);
+    if let Some(written) = node.get("cwd")
+        && !files.is_folder(&folder)
+    {
+        report.error_help(
+            written.span,
+            format!("processes.{name}.cwd: there is no folder {}", folder.display()),
+            "a relative path counts from the folder of macula.yaml",
+        );
+    }
+    for file in node.items("env_file") {
+        let path = file.as_text().unwrap_or_default();
+        if !files.exists(Path::new(path)) {
+            report.error_help(
+                file.span,
+                format!("processes.{name}.env_file: there is no file {path}"),
+                "a relative path counts from the folder of macula.yaml",
+            );
+        }
+    }
+    let watch = node.items("watch").iter().filter_map(|rule| {
+        Some(WatchRule {
+            include: rule.texts("include"),
+            ignore: rule.texts("ignore"),
+            ..WatchRule::new(rule.get_text("path")?.into(), WatchAction::Restart)
+        })
+    });
+    let hosts = match node.get("ingress") {
+        Some(_) => node.texts("ingress"),
+        None => vec![name.to_owned()],
+    };
+    let probe = node.get("probe").map(|probe| ProcessProbe {
+        path: probe.get("http").map(|http| http.get_text("path").unwrap_or("/").to_owned()),
+        timeout: duration(probe, "timeout"),
+    });
+    Declared {
+        span: entry.key,
+        needs: spans("needs"),
+        hosts: match node.get("ingress") {
+            Some(_) => spans("ingress"),
+            None => vec![entry.key],
+        },
+        process: Process {
+            name: name.to_owned(),
+            command,
+            folder,
+            needs: node.texts("needs"),
+            hosts,
+            port: node.get_int("port").and_then(|port| u16::try_from(port).ok()),
+            probe,
+            environment: node
+                .entries("env")
+                .map(|(name, entry)| (name.to_owned(), entry.node.as_text().map(str::to_owned)))
+                .collect(),
+            env_files: node.texts("env_file").into_iter().map(PathBuf::from).collect(),
+            watch: watch.collect(),
+            restart: node.get_text("restart").and_then(policy).unwrap_or(Restart::OnFailure(None)),
+            stop_grace_period: duration(node, "stop_grace_period").unwrap_or(Process::GRACE),
+        },
+    }
+}
+
+/// What only all files together can tell: that names are free, and that what is needed is there. `known`: a service
+/// that does not take part now.
+pub(in crate::config) fn check(
+    processes: &BTreeMap<String, Declared>,
+    stacks: &[&Stack],
+    domain: &str,
+    known: &dyn Fn(&str) -> bool,
+    report: &mut Report,
+) {
+    let services = || stacks.iter().flat_map(|stack| stack.services.values());
+    let mut hosts: BTreeMap<String, String> = BTreeMap::new();
+    for service in services() {
+        for rule in &service.extension.ingress {
+            hosts.insert(qualified(&rule.host, domain), format!("the service {}", service.name));
+        }
+    }
+    let mut ports: BTreeMap<u16, &str> = BTreeMap::new();
+    for (name, declared) in processes {
+        if services().any(|service| service.name == *name) {
+            report.error_help(
+                declared.span,
+                format!("processes: there is a service `{name}`, too"),
+                "give the process another name: both are named in commands, as in `macula logs`",
+            );
+        }
+        for (need, span) in declared.process.needs.iter().zip(&declared.needs) {
+            let there = services().any(|service| service.name == *need) || processes.contains_key(need);
+            if there && need != name {
+                continue;
+            }
+            let help = match known(need) {
+                true => format!("{need} does not take part: its profile is not active, or macula.yaml leaves it out"),
+                false => {
+                    let mut names: Vec<&str> = services().map(|service| service.name.as_str()).collect();
+                    names.extend(processes.keys().map(String::as_str).filter(|other| other != name));
+                    suggestion(need, crate::words::unique(names))
+                }
+            };
+            report.error_help(*span, format!("processes.{name}.needs: there is no service or process `{need}`"), help);
+        }
+        for (host, span) in declared.process.hosts.iter().zip(&declared.hosts) {
+            let host = format!("{host}.{domain}");
+            if let Some(other) = hosts.insert(host.clone(), format!("the process {name}")) {
+                report.error_help(
+                    *span,
+                    format!("processes.{name}: {host} is a name of {other}"),
+                    "choose other names with `ingress: [...]`, or none with `ingress: []`",
+                );
+            }
+        }
+        if let Some(port) = declared.process.port
+            && let Some(other) = ports.insert(port, name)
+        {
+            report.error_help(
+                declared.span,
+                format!("processes.{name}: {other} has the port {port}, too"),
+                "leave `port` out: a free one is passed in PORT",
+            );
+        }
+    }
+    circles(processes, report);
+}
+
+/// Each of a circle waits for another one.
+fn circles(processes: &BTreeMap<String, Declared>, report: &mut Report) {
+    let mut left: BTreeSet<&str> = processes.keys().map(String::as_str).collect();
+    while let Some(free) = left.iter().copied().find(|name| first_need(processes, name, &left).is_none()) {
+        left.remove(free);
+    }
+    let Some(mut at) = left.iter().next().copied() else { return };
+    let mut way = vec![at];
+    while let Some(next) = first_need(processes, at, &left) {
+        if let Some(begin) = way.iter().position(|step| *step == next) {
+            way.drain(..begin);
+            way.push(next);
+            break;
+        }
+        way.push(next);
+        at = next;
+    }
+    report.error_help(
+        way.first().and_then(|first| processes.get(*first)).map(|declared| declared.span).unwrap_or_default(),
+        format!("processes: they need each other in a circle: {}", way.join(" -> ")),
+        "one of them has to start first: take the other out of its `needs`",
+    );
+}
+
+/// What a process needs of those that are left.
+fn first_need<'a>(processes: &BTreeMap<String, Declared>, name: &str, left: &BTreeSet<&'a str>) -> Option<&'a str> {
+    let declared = processes.get(name)?;
+    // who needs itself is told so where it says that
+    declared.process.needs.iter().filter(|need| *need != name).find_map(|need| left.get(need.as_str()).copied())
+}

@@ -1,0 +1,172 @@
+//! Programs with everything that they start: a process group each, and what has left it is found by the session or by
+//! a mark in the environment.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use async_trait::async_trait;
+use rustix::process::{Pid, Signal};
+
+use super::LocalHost;
+use super::run::{end_with_us, open_log, which};
+use crate::host::{Command, Ending, Family, Grouped, RunError};
+
+struct Child {
+    pid: u32,
+    child: tokio::process::Child,
+}
+
+#[async_trait]
+impl Grouped for Child {
+    fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    async fn ended(&mut self) -> i32 {
+        use std::os::unix::process::ExitStatusExt;
+        match self.child.wait().await {
+            Ok(status) => status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+            // somebody else has waited for it: nothing is known of its end
+            Err(_) => 128,
+        }
+    }
+}
+
+pub(super) fn start(host: &LocalHost, command: &Command, log: &Path) -> Result<Box<dyn Grouped>, RunError> {
+    let line = command.to_string();
+    let io = |error: std::io::Error| RunError::Io { command: line.clone(), message: error.to_string() };
+    let missing = || RunError::Missing { command: line.clone(), program: command.program.clone() };
+    let path = command.settings.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", String::as_str);
+    let program = in_folder(&command.program, command.cwd.as_deref());
+    let program = which(&program, path).ok_or_else(missing)?;
+    let (file, _) = open_log(host, log).map_err(io)?;
+    let mut ready = tokio::process::Command::new(program);
+    ready.args(&command.args).env_clear().envs(&command.settings).process_group(0);
+    ready.stdin(Stdio::null()).stdout(file.try_clone().map_err(io)?).stderr(file);
+    if let Some(folder) = &command.cwd {
+        ready.current_dir(folder);
+    }
+    end_with_us(&mut ready);
+    let child = ready.spawn().map_err(io)?;
+    let pid =
+        child.id().ok_or_else(|| RunError::Io { command: line.clone(), message: "it ended at once".to_owned() })?;
+    Ok(Box::new(Child { pid, child }))
+}
+
+/// A program with a slash that is relative counts from the folder that it is run in.
+fn in_folder(program: &str, folder: Option<&Path>) -> String {
+    match folder {
+        Some(folder) if program.contains('/') && !program.starts_with('/') => {
+            folder.join(PathBuf::from(program)).to_string_lossy().into_owned()
+        }
+        _ => program.to_owned(),
+    }
+}
+
+/// Of proc_pid_stat(5): whether it runs, its process group and its session. The name before them may have spaces and
+/// parentheses.
+fn stat(text: &str) -> Option<(bool, u32, u32)> {
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    let group = fields.nth(1)?.parse().ok()?;
+    let session = fields.next()?.parse().ok()?;
+    Some((!matches!(state, "Z" | "X"), group, session))
+}
+
+pub(super) fn members(family: &Family) -> Vec<u32> {
+    let own = std::process::id();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()).filter(|pid| *pid != own) else {
+            continue;
+        };
+        // it may have ended meanwhile
+        let Ok(text) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        let Some((true, group, session)) = stat(&text) else { continue };
+        let marked = || {
+            let Some(mark) = &family.mark else { return false };
+            let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+        };
+        if family.group == Some(group) || family.session == Some(session) || marked() {
+            found.push(pid);
+        }
+    }
+    // where there is no such folder, the group is known by its first process
+    if found.is_empty() && !Path::new("/proc/self/stat").exists() {
+        let alive =
+            |group: &u32| as_pid(*group).is_some_and(|pid| rustix::process::test_kill_process_group(pid).is_ok());
+        found.extend(family.group.filter(alive));
+    }
+    found
+}
+
+fn as_pid(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
+}
+
+pub(super) fn end(pids: &[u32], ending: Ending) {
+    let signal = match ending {
+        Ending::Ask => Signal::TERM,
+        Ending::Kill => Signal::KILL,
+    };
+    let proc = Path::new("/proc/self/stat").exists();
+    for pid in pids.iter().filter_map(|pid| as_pid(*pid)) {
+        let _ = match proc {
+            true => rustix::process::kill_process(pid, signal),
+            false => rustix::process::kill_process_group(pid, signal),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::host::Host;
+
+    #[test]
+    fn fields_of_a_process() {
+        assert_eq!(stat("7 (a) b) S 1 8 9 0 -1 4194560 1 0\n"), Some((true, 8, 9)));
+        assert_eq!(stat("7 (x) Z 1 8 9 0\n"), Some((false, 8, 9)));
+        assert_eq!(stat("7 x"), None);
+    }
+
+    #[test]
+    fn a_relative_program_counts_from_its_folder() {
+        assert_eq!(in_folder("./run", Some(Path::new("/p"))), "/p/./run");
+        assert_eq!(in_folder("sh", Some(Path::new("/p"))), "sh");
+        assert_eq!(in_folder("/bin/sh", Some(Path::new("/p"))), "/bin/sh");
+    }
+
+    #[tokio::test]
+    async fn all_of_a_program_is_found_and_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = LocalHost::with(BTreeMap::new(), Some(folder.path().to_owned()));
+        let log = folder.path().join("log");
+        let mark = format!("MACULA_PROCESS=test-{}", std::process::id());
+        // one stays in the group, the other has left it and the session
+        let script = "setsid sleep 60 & sleep 60 & echo started; wait";
+        let (name, value) = mark.split_once('=').unwrap();
+        let settings =
+            [("PATH", "/usr/bin:/bin"), (name, value)].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let command = Command::new("sh", ["-c", script]).settings(settings.into()).cwd(folder.path());
+        let mut started = host.start_group(&command, &log).await.unwrap();
+        let family = Family { group: Some(started.pid()), session: None, mark: Some(mark) };
+        while host.members(&family).len() < 3 || std::fs::read(&log).unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        host.end(&host.members(&family), Ending::Ask);
+        assert_eq!(started.ended().await, 143);
+        while !host.members(&family).is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let missing =
+            Command::new("no-such-program", ["x"]).settings([("PASSWORD".to_owned(), "hunter2".to_owned())].into());
+        let missing = host.start_group(&missing, &log).await.err().unwrap();
+        assert_eq!(missing.to_string(), "`no-such-program x`: no-such-program is not installed");
+    }
+}
