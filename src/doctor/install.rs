@@ -195,5 +195,5 @@ pub fn packages(host: &dyn Host, packages: &[&str]) -> Option<Fix> {
     let manager = Manager::of(host)?;
     let text = format!("install {} from the system's packages", packages.join(", "));
     let actions = manager.install(host, packages).into_iter().map(Action::Run).collect();
-    Some(Fix { text, actions, safe: true }.as_run_by(host.facts().uid))
+    Some(Fix { text, actions, safe: true }.run_by(host.facts().uid))
 }

@@ -94,7 +94,7 @@ impl Fix {
     }
 
     /// As root everything is run as it is, so that no `sudo` is shown: there may be none.
-    fn as_run_by(mut self, uid: u32) -> Self {
+    fn run_by(mut self, uid: u32) -> Self {
         if uid == 0 {
             for action in &mut self.actions {
                 if let Action::Run(command) | Action::StartEngine { command, .. } = action {
@@ -397,7 +397,7 @@ async fn look(context: &Context<'_>, selection: &Selection, told: &(dyn Fn(&Find
             .await
             .unwrap_or_else(|_| Verdict::warning(format!("no result within {} s", patience.as_secs())));
         let Verdict { status, summary, detail, fix } = verdict;
-        let fix = fix.map(|fix| fix.as_run_by(context.host.facts().uid));
+        let fix = fix.map(|fix| fix.run_by(context.host.facts().uid));
         let finding = Finding { check: check.name, status, summary, detail, fix };
         told(&finding);
         finding
