@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::compile::cannot_build;
+use crate::config::{DiskFiles, Files};
 use crate::engine::{ContextCache, Engine};
 use crate::host::Host;
 use crate::model::{Build, Dockerfile, Facts, Fingerprint, Platform, Service, split_registry};
 use crate::observe;
 use crate::plan::{Choice, LeftOut, Supply, SupplyProblem};
+
+/// How long a Dockerfile or its rules may be, bytes.
+const LONGEST: u64 = 4 << 20;
 
 /// Notes what the services' builds are made of, so that a changed Dockerfile or file is a build to be
 /// made again. What cannot be read stays unknown: its build will say so.
@@ -50,16 +54,20 @@ pub async fn look_at_contexts(platform: &mut Platform, cache: &Path) {
     }
 }
 
+fn text(path: &Path) -> Option<String> {
+    String::from_utf8(DiskFiles.read(path, LONGEST).ok()?).ok()
+}
+
 /// Everything that a build reads: the Dockerfile, and the folders, as far as it takes files of them.
 fn content(build: &Build, digest: &mut dyn FnMut(&Path, Option<&str>) -> Option<String>) -> Option<String> {
     let folder = build.context.as_deref()?;
-    let text = match (&build.dockerfile_inline, build.dockerfile_path()) {
+    let dockerfile = match (&build.dockerfile_inline, build.dockerfile_path()) {
         (Some(inline), _) => Some(inline.clone()),
         // one that is not there is the build's own error
-        (None, path) => path.and_then(|path| std::fs::read_to_string(path).ok()),
+        (None, path) => path.and_then(|path| text(&path)),
     };
-    let rules = build.ignore_file().and_then(|path| std::fs::read_to_string(path).ok());
-    let reads_context = text.as_deref().is_none_or(|text| Dockerfile::parse(text).reads_context());
+    let rules = build.ignore_file().and_then(|path| text(&path));
+    let reads_context = dockerfile.as_deref().is_none_or(|text| Dockerfile::parse(text).reads_context());
     let context = match reads_context {
         true => Some(digest(folder, rules.as_deref())?),
         false => None,
@@ -70,7 +78,7 @@ fn content(build: &Build, digest: &mut dyn FnMut(&Path, Option<&str>) -> Option<
         .filter(|place| place.starts_with('/'))
         .map(|place| digest(Path::new(place), None))
         .collect::<Option<_>>()?;
-    Some(Fingerprint::of(&(text, context, named)).0)
+    Some(Fingerprint::of(&(dockerfile, context, named)).0)
 }
 
 /// Services that take part and that an engine of this age cannot run.
@@ -190,5 +198,8 @@ mod tests {
         let own = of(&file);
         write("x", "3");
         assert_eq!(of(&file), own);
+        // what has no end is not read: the build says why it cannot
+        let endless = Build { dockerfile: Some("/dev/zero".into()), ..file };
+        assert_ne!(of(&endless), own);
     }
 }

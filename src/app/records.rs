@@ -175,6 +175,17 @@ pub(super) async fn written_addresses(
     .collect()
 }
 
+/// Names of the cluster's applications: those that lead to its address on this machine. None where PowerDNS is not up.
+pub(super) async fn applications(session: &Session, platform: &Platform, at: std::net::Ipv4Addr) -> Vec<String> {
+    let Ok(records) = records(session, platform).await else { return Vec::new() };
+    let all = records.list().await.unwrap_or_default();
+    let leads = all.iter().filter(|set| {
+        let mut records = set.records.iter().filter(|record| !record.disabled);
+        set.rtype == "A" && records.any(|record| record.content == at.to_string())
+    });
+    leads.map(|set| set.name.clone()).collect()
+}
+
 /// What ExternalDNS wrote for a cluster that is gone: it owns what it has put its mark beside (a TXT
 /// record with the platform's name as the owner, named after the record and its type). How many names
 /// there were; none where PowerDNS is not up.

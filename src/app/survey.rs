@@ -8,7 +8,8 @@ use ipnet::Ipv4Net;
 use crate::apply::{ClusterWork, Tools};
 use crate::compile::addons::{SCRAPE_SECRETS, SCRAPE_SERVER};
 use crate::compile::{
-    Block, Served, Site, choose_subnet, compile, image_specs, published_addresses, service_volumes, written_volumes,
+    Block, Served, Site, choose_subnet, compile, held, image_specs, published_addresses, service_volumes,
+    written_volumes,
 };
 use crate::config::Loaded;
 use crate::daemon::reach::Table;
@@ -58,6 +59,8 @@ pub struct Survey {
     pub foreign: Option<String>,
     /// How the last `up` made its addresses reachable.
     pub reach: Option<Table>,
+    /// The background process is to run.
+    pub resolver: bool,
     /// What the last `up` was told.
     pub choices: Choices,
     /// Services that are left out since every source has refused their image.
@@ -242,6 +245,7 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
         certificate: served.as_ref(),
         version: session.version,
         resolver,
+        held: &held(&observed, &full.name),
     };
     let resources = compile(&platform, &site);
     // what `env` would say only later is wrong now already
@@ -273,6 +277,7 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
         cluster,
         foreign,
         reach,
+        resolver,
         choices,
         refused,
     })

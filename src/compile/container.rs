@@ -13,6 +13,7 @@ use crate::model::{
 use crate::render;
 
 use super::address::{ingress_address, inside_address, loopback_address};
+use super::held::{self, Held, Share};
 use super::{CompileError, Served, Site, context, fingerprint, image};
 
 /// Whom the ingress runs as: HAProxy's user in its own image.
@@ -46,6 +47,8 @@ pub(super) struct Scene<'a> {
 /// `macula-grafana-1`, or what `container_name` says.
 pub fn container_name(platform: &Platform, service: &Service, replica: u32) -> String {
     match &service.container_name {
+        // only the ingress, which may need more of them, has several with a name of its own
+        Some(name) if replica > 1 => format!("{name}-{replica}"),
         Some(name) => name.clone(),
         None => platform.name.container(&service.name, replica),
     }
@@ -97,7 +100,27 @@ pub(super) fn containers(scene: &Scene<'_>, service: &Service) -> Result<Vec<Con
     if !errors.is_empty() {
         return Err(errors);
     }
-    Ok((1..=service.replicas).map(|replica| container(scene, service, replica, &files, &env)).collect())
+    let make = |share: &Share| container(scene, service, share, &files, &env);
+    let whole = |replica| Share { replica, ports: ports(scene, service, replica), names: names(scene, service) };
+    let all: Vec<ContainerSpec> = (1..=service.replicas).map(|replica| make(&whole(replica))).collect();
+    if let (Some(_), Some(first)) = (service.extension.role, all.first()) {
+        let fits =
+            |held: &&Held| held.replica == 1 && first.fingerprint.as_ref().is_some_and(|own| own.0 == held.fingerprint);
+        let mut own = scene.site.held.iter().filter(|held| held.service == service.name);
+        // one that is made anew has room for everything
+        if own.any(|held| fits(&held)) {
+            let mut whole = whole(1);
+            // what passes on the ports in the engine's place takes up others as it runs
+            let forwarded = if scene.site.facts.published { BTreeSet::new() } else { std::mem::take(&mut whole.ports) };
+            let stays = |port: &PortBinding| may_stay(scene, service, port);
+            let mut shares = held::divide(whole, &service.name, scene.site.held, &stays);
+            if let Some(first) = shares.first_mut() {
+                first.ports.extend(forwarded);
+            }
+            return Ok(shares.iter().map(make).collect());
+        }
+    }
+    Ok(all)
 }
 
 /// What `docker compose -p PROJECT ps|logs|exec` and graphical tools look for.
@@ -128,8 +151,9 @@ fn compose_labels(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<(St
     labels
 }
 
-fn container(scene: &Scene<'_>, service: &Service, replica: u32, files: &[FileSpec], env: &[String]) -> ContainerSpec {
+fn container(scene: &Scene<'_>, service: &Service, share: &Share, files: &[FileSpec], env: &[String]) -> ContainerSpec {
     let Scene { platform, stack, site, .. } = scene;
+    let replica = share.replica;
     let name = container_name(platform, service, replica);
     let one_shot = is_one_shot(platform, service);
     let mut mounts: Vec<MountSpec> =
@@ -153,7 +177,10 @@ fn container(scene: &Scene<'_>, service: &Service, replica: u32, files: &[FileSp
         labels.insert(label::ONE_SHOT.into(), "true".into());
     }
     if holds_names(platform, service) {
-        labels.insert(label::NAMES.into(), names_inside(scene).into_iter().collect::<Vec<_>>().join(","));
+        labels.insert(label::NAMES.into(), share.names.iter().map(String::as_str).collect::<Vec<_>>().join(","));
+    }
+    if service.extension.role == Some(Role::Ingress) && site.facts.published {
+        labels.insert(label::PORTS.into(), held::ports_text(&share.ports));
     }
     for (label, hooks) in [(label::POST_START, &service.post_start), (label::PRE_STOP, &service.pre_stop)] {
         if !hooks.is_empty() {
@@ -164,10 +191,9 @@ fn container(scene: &Scene<'_>, service: &Service, replica: u32, files: &[FileSp
     if !needs.is_empty() {
         labels.insert(label::DEPENDS_ON.into(), needs.join(","));
     }
-    let ports = ports(scene, service, replica);
     let (ports, forwards) = match site.facts.published {
-        true => (ports, Vec::new()),
-        false => (Vec::new(), forwards(scene, service, &name, &ports)),
+        true => (share.ports.iter().cloned().collect(), Vec::new()),
+        false => (Vec::new(), forwards(scene, service, &name, &share.ports)),
     };
     let mut spec = ContainerSpec {
         name,
@@ -178,7 +204,7 @@ fn container(scene: &Scene<'_>, service: &Service, replica: u32, files: &[FileSp
         env: env.to_vec(),
         command: service.command.clone(),
         entrypoint: service.entrypoint.clone(),
-        networks: attachments(scene, service, replica),
+        networks: attachments(scene, service, share),
         network_mode: service.network_mode.as_deref().map(|mode| network_mode(platform, mode)),
         ports,
         forwards,
@@ -354,7 +380,7 @@ fn trust_files(served: &Served) -> [FileSpec; 2] {
     [file(ROOT, &served.root), file(BUNDLE, &served.bundle)]
 }
 
-fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<NetworkAttachment> {
+fn attachments(scene: &Scene<'_>, service: &Service, share: &Share) -> Vec<NetworkAttachment> {
     if service.network_mode.is_some() {
         return Vec::new();
     }
@@ -374,12 +400,14 @@ fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<Networ
     let mut all = Vec::new();
     if on_default {
         let declared = service.networks.get("default").filter(|_| !own_default);
-        let mut aliases = vec![service.name.clone()];
+        // the name of the ingress leads to the first of its containers
+        let more = service.extension.role.is_some() && share.replica > 1;
+        let mut aliases = if more { Vec::new() } else { vec![service.name.clone()] };
         aliases.extend(declared.into_iter().flat_map(|network| network.aliases.clone()));
         let fixed = super::own_inside(platform).get(&service.name).copied();
         if ingress {
             // inside, every name leads to the ingress
-            aliases.extend(names_inside(scene));
+            aliases.extend(share.names.iter().cloned());
         } else if fixed.is_some() {
             aliases.push(super::fully_qualified(&service.name, &platform.domain));
         }
@@ -391,7 +419,7 @@ fn attachments(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<Networ
             links: Vec::new(),
             ipv4: match declared.and_then(|network| network.ipv4_address) {
                 Some(address) => Some(address),
-                None if ingress && replica == 1 => Some(ingress_address(site.subnet)),
+                None if ingress && share.replica == 1 => Some(ingress_address(site.subnet)),
                 None => fixed.map(|octet| inside_address(site.subnet, octet)),
             },
             ipv6: declared.and_then(|network| network.ipv6_address),
@@ -475,7 +503,9 @@ fn names_inside(scene: &Scene<'_>) -> BTreeSet<String> {
     let through = |(service, _): &(&Service, Ipv4Addr)| !apart.contains_key(&service.name);
     let direct = direct_services(scene.platform).filter(through);
     let name = |(service, _): (&Service, Ipv4Addr)| super::fully_qualified(&service.name, &scene.platform.domain);
-    own.map(|route| route.host.clone()).chain(direct.map(name)).collect()
+    // the background process takes it, where there is one
+    let received = scene.site.resolver.then(|| super::received(scene.platform, scene.site.block)).into_iter().flatten();
+    own.map(|route| route.host.clone()).chain(direct.map(name)).chain(received.map(|received| received.host)).collect()
 }
 
 /// Names of services that are reached on a port and not through HTTP, `postgres.macula.local`, with
@@ -526,15 +556,15 @@ fn options(platform: &Platform, service: &Service) -> ContainerOptions {
     options
 }
 
-fn ports(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<PortBinding> {
+fn ports(scene: &Scene<'_>, service: &Service, replica: u32) -> BTreeSet<PortBinding> {
     let Scene { platform, site, .. } = scene;
     let published = service.ports.iter().filter(|port| !is_guarded(scene, service, port));
-    let mut all: Vec<PortBinding> = published.map(|port| binding(scene, service, port, replica)).collect();
+    let mut all: BTreeSet<PortBinding> = published.map(|port| binding(scene, service, port, replica)).collect();
     if service.extension.role == Some(Role::Ingress) {
         let settings = &platform.ingress;
         for address in ingress_addresses(scene) {
             let mut publish = |host_port, container_port| {
-                all.push(PortBinding {
+                all.insert(PortBinding {
                     host_ip: address.into(),
                     host_port: Some(host_port),
                     container_port,
@@ -553,9 +583,26 @@ fn ports(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<PortBinding>
             .filter_map(|port| Some(PortBinding { container_port: port.host_port?, ..port }));
         all.extend(held);
     }
-    all.sort();
-    all.dedup();
     all
+}
+
+/// The names that lead to this service inside.
+fn names(scene: &Scene<'_>, service: &Service) -> BTreeSet<String> {
+    if holds_names(scene.platform, service) { names_inside(scene) } else { BTreeSet::new() }
+}
+
+/// Whether the ingress may go on publishing a port that is not wanted any more: one of HTTP, on an address that
+/// has had a service and that nobody else asks for.
+fn may_stay(scene: &Scene<'_>, ingress: &Service, port: &PortBinding) -> bool {
+    let Scene { platform, site, .. } = scene;
+    let web = match port.container_port {
+        80 => port.host_port == Some(platform.ingress.http),
+        443 => port.host_port == Some(platform.ingress.https) && site.certificate.is_some(),
+        _ => false,
+    };
+    let others = platform.services().map(|(_, service)| service).filter(|service| service.name != ingress.name);
+    let mut theirs = others.flat_map(|service| service.ports.iter().map(|port| binding(scene, service, port, 1)));
+    web && !theirs.any(|other| (other.host_ip, other.host_port) == (port.host_ip, port.host_port))
 }
 
 fn binding(scene: &Scene<'_>, service: &Service, port: &PublishedPort, replica: u32) -> PortBinding {
@@ -591,7 +638,7 @@ fn guarded(scene: &Scene<'_>, service: &Service) -> Vec<PortBinding> {
 
 /// The same ports, for who passes on what arrives there: on loopback only, since nobody but this machine was to
 /// reach what the engine does not publish. A port that the engine was to choose has no number here.
-fn forwards(scene: &Scene<'_>, service: &Service, name: &str, ports: &[PortBinding]) -> Vec<Forward> {
+fn forwards(scene: &Scene<'_>, service: &Service, name: &str, ports: &BTreeSet<PortBinding>) -> Vec<Forward> {
     let mode = service.network_mode.as_deref().map(|mode| network_mode(scene.platform, mode));
     let owner = mode.as_deref().and_then(|mode| mode.strip_prefix("container:")).unwrap_or(name);
     let forward = |port: &PortBinding| {

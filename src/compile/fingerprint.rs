@@ -18,6 +18,10 @@ pub fn of(spec: &ContainerSpec) -> (Fingerprint, String) {
         if let Some(names) = spec.labels.get(label::NAMES) {
             drop_names(map.get_mut("networks"), names);
         }
+        // the plan compares them with their label
+        if spec.labels.contains_key(label::PORTS) {
+            map.remove("ports");
+        }
     }
     let parts = match &value {
         Value::Object(map) => map

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::model::{Inside, Platform, Protocol, PublishedPort, Role, Route, Service, Stream};
+use serde::Serialize;
+
+use crate::model::{Inside, Platform, Protocol, PublishedPort, Role, Route, Service, Stream, TelemetryMode};
 
 use super::address::{Block, loopback_address};
 use super::container::container_name;
@@ -161,6 +163,36 @@ pub fn named_ports(platform: &Platform) -> BTreeSet<u16> {
 /// their fixed address there.
 pub fn own_inside(platform: &Platform) -> BTreeMap<String, u8> {
     Inside::of(platform.services().map(|(_, service)| service)).own
+}
+
+/// What the background process takes in the place of services that are left out, by the name and ports that
+/// containers send to. The first of the services is the one that has the name where it is there.
+const RECEIVERS: [(&str, &[&str], &[u16]); 2] = [("otlp", &["alloy"], &[4317, 4318]), ("loki", &["loki"], &[3100])];
+
+/// A name of the domain behind which the background process takes telemetry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Received {
+    pub host: String,
+    /// Those that no service has.
+    pub ports: Vec<u16>,
+}
+
+/// Names of telemetry that no service has. Nothing where none is taken.
+pub fn received(platform: &Platform, block: Block) -> Vec<Received> {
+    if platform.telemetry.mode == TelemetryMode::None {
+        return Vec::new();
+    }
+    let own: BTreeSet<String> = routes(platform, block).into_iter().map(|route| route.host).collect();
+    let mut taken = named_ports(platform);
+    taken.extend(streams(platform).iter().map(|stream| stream.port));
+    let free = |(name, services, ports): (&str, &[&str], &[u16])| {
+        let host = fully_qualified(name, &platform.domain);
+        let there = services.iter().any(|service| platform.service(service).is_some());
+        let named = own.contains(&host) || platform.service(name).is_some();
+        let ports = ports.iter().copied().filter(|port| !taken.contains(port)).collect();
+        (!there && !named).then_some(Received { host, ports })
+    };
+    RECEIVERS.into_iter().filter_map(free).collect()
 }
 
 /// Host name -> service, for the page of names.

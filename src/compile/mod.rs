@@ -15,6 +15,7 @@ mod cluster;
 mod container;
 mod context;
 mod fingerprint;
+mod held;
 mod image;
 mod ingress;
 mod zone;
@@ -31,8 +32,11 @@ pub use container::{
     WantedNames, certificate_file, container_name, direct_names, service_volumes, wanted_names, written_volumes,
 };
 pub use context::{export_context, for_service};
+pub use held::{Held, held};
 pub use image::{BASE_SUITE, Source, image_specs, lockable, mirrored};
-pub use ingress::{Upstream, fully_qualified, is_own, names, own_inside, routes, streams, upstream};
+pub use ingress::{
+    Received, Upstream, fully_qualified, is_own, names, own_inside, received, routes, streams, upstream,
+};
 pub use zone::{RESOLVER, feed, name_as_the_domain, records_api, resolver_metrics, zone};
 
 /// What differs from machine to machine and from day to day; everything that compile may know
@@ -51,6 +55,8 @@ pub struct Site<'a> {
     pub version: &'a str,
     /// The resolver is there, a target of Prometheus.
     pub resolver: bool,
+    /// What the containers of the ingress have already.
+    pub held: &'a [Held],
 }
 
 /// A certificate, its key and whom one has to trust for it, PEM.

@@ -32,6 +32,7 @@ async fn compiled(certificate: Option<&Served>) -> Vec<(String, Vec<String>, Vec
         certificate,
         version: "1",
         resolver: true,
+        held: &[],
     };
     let resources = compile(&platform, &site).unwrap();
     let shown = |spec: crate::model::ContainerSpec| {
@@ -86,6 +87,7 @@ async fn resources(files: &MemoryFiles, stacks: &[&str]) -> Resources {
         certificate: None,
         version: "1",
         resolver: true,
+        held: &[],
     };
     compile(&platform, &site).unwrap()
 }
@@ -213,6 +215,7 @@ secrets: {s: {content: x}}
         certificate: None,
         version: "1",
         resolver: true,
+        held: &[],
     };
     let resources = compile(&platform, &site).unwrap();
     let mounts: Vec<String> = resources.containers[0]

@@ -74,11 +74,11 @@ pub fn zone(platform: &Platform, block: Block, subnet: Ipv4Net, tls: bool, clust
 }
 
 /// Names below the domain that lead where the domain itself does, unless they are somebody's.
-pub fn name_as_the_domain(zone: &mut Zone, names: impl Iterator<Item = &'static str>) {
+pub fn name_as_the_domain(zone: &mut Zone, names: impl Iterator<Item = impl AsRef<str>>) {
     let apex = zone.apex.clone();
     let own = zone.records.iter().filter(|record| record.name == apex && matches!(record.data, RecordData::A(_)));
     let own: Vec<Record> = own.cloned().collect();
-    for name in names.map(|name| super::fully_qualified(name, &apex)) {
+    for name in names.map(|name| super::fully_qualified(name.as_ref(), &apex)) {
         if zone.records.iter().all(|record| record.name != name) {
             zone.records.extend(own.iter().map(|record| Record { name: name.clone(), ..record.clone() }));
             zone.soa.serial = 0;

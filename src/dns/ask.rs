@@ -9,21 +9,16 @@ use hickory_proto::rr::RData;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use super::wire::{CLASS_IN, Name, UDP_SIZE};
+use super::wire::{CLASS_IN, Name, NameError, UDP_SIZE};
 
 /// Asks for `rtype` (its number) of `name`; the addresses in the answer, empty where there are none.
 ///
 /// # Errors
 /// When nobody answers within `wait`, or with a code other than NOERROR.
 pub async fn ask(server: SocketAddr, name: &str, rtype: u16, wait: Duration) -> io::Result<Vec<IpAddr>> {
-    let name = Name::parse(name).map_err(io::Error::other)?;
     let mut id = [0; 2];
     getrandom::fill(&mut id).map_err(io::Error::other)?;
-    // recursion desired, one question
-    let mut question = vec![id[0], id[1], 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-    question.extend_from_slice(name.wire());
-    question.extend_from_slice(&rtype.to_be_bytes());
-    question.extend_from_slice(&CLASS_IN.to_be_bytes());
+    let question = question(id, name, rtype).map_err(io::Error::other)?;
     let exchange = async {
         let local: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = UdpSocket::bind((local, 0)).await?;
@@ -35,14 +30,30 @@ pub async fn ask(server: SocketAddr, name: &str, rtype: u16, wait: Duration) -> 
             let answer = buffer.get(..length).unwrap_or_default();
             // noise on the port is passed over
             if answer.starts_with(&id) {
-                return Message::from_vec(answer).map_err(io::Error::other);
+                return Ok::<_, io::Error>(answer.to_vec());
             }
         }
     };
-    let message = timeout(wait, exchange).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let answer = timeout(wait, exchange).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    addresses(&answer).map_err(|error| io::Error::other(format!("{server} {error}")))
+}
+
+/// One question, with the wish for recursion.
+pub fn question(id: [u8; 2], name: &str, rtype: u16) -> Result<Vec<u8>, NameError> {
+    let name = Name::parse(name)?;
+    let mut question = vec![id[0], id[1], 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    question.extend_from_slice(name.wire());
+    question.extend_from_slice(&rtype.to_be_bytes());
+    question.extend_from_slice(&CLASS_IN.to_be_bytes());
+    Ok(question)
+}
+
+/// The addresses in an answer; the error: what it says in their place.
+pub fn addresses(answer: &[u8]) -> Result<Vec<IpAddr>, String> {
+    let message = Message::from_vec(answer).map_err(|error| format!("answers with no message of DNS: {error}"))?;
     match message.metadata.response_code {
         ResponseCode::NoError => Ok(message.answers.iter().filter_map(|record| address(&record.data)).collect()),
-        code => Err(io::Error::other(format!("{server} answers {code}"))),
+        code => Err(format!("answers {code}")),
     }
 }
 

@@ -48,7 +48,7 @@ mod udp;
 mod wire;
 mod writer;
 
-pub use ask::ask;
+pub use ask::{addresses, ask, question};
 pub use control::{Client, ControlError};
 pub use core::{Asked, QueryLog};
 pub use doh::PATH as DOH_PATH;

@@ -13,6 +13,7 @@ use super::{
     Command, Disk, Ending, Family, Folders, Grouped, Held, Host, HostFacts, HttpAnswer, LineSink, Lock, Output, Route,
     RunError, lock,
 };
+use crate::config::{DiskFiles, Files};
 use crate::model::{Listener, Protocol};
 
 mod facts;
@@ -22,6 +23,9 @@ mod net;
 mod run;
 
 pub use net::plain_http;
+
+/// How long a file may be that is read as a whole, bytes.
+const LARGEST: u64 = 256 << 20;
 
 /// This machine, seen by this process. The environment is read once, when it is made.
 pub struct LocalHost {
@@ -105,7 +109,10 @@ impl Host for LocalHost {
             let path = path.to_owned();
             return blocking(move || files::read_own(&path)).await;
         }
-        tokio::fs::read(path).await.map_err(files::naming("read", path))
+        // what a user names may be a device, or a pipe that nobody writes to
+        let named = path.to_owned();
+        let read = blocking(move || DiskFiles.read(&named, LARGEST)).await;
+        read.map_err(files::naming("read", path))
     }
 
     async fn write(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {

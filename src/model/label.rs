@@ -43,8 +43,10 @@ pub const ONE_SHOT: &str = "dev.macula.one-shot";
 /// `env=1a2b3c4d,ports=...`.
 pub const PARTS: &str = "dev.macula.parts";
 /// The names that lead to the ingress inside the platform's network, with commas. Engines fix them when the
-/// container is made, so that a new one is needed for more; those that are not wanted any more do no harm.
+/// container is made, so that one more is needed for others; those that are not wanted any more do no harm.
 pub const NAMES: &str = "dev.macula.names";
+/// The addresses that the ingress publishes, with commas: `127.0.0.1:443>443`. Engines fix them, too.
+pub const PORTS: &str = "dev.macula.ports";
 /// Services that this one needs, by name with commas: `down` has no stack file to ask.
 pub const DEPENDS_ON: &str = "dev.macula.depends-on";
 /// What runs in the container after its start, as JSON: `start` has no stack file to ask.

@@ -516,6 +516,11 @@ impl Planner<'_> {
                 return Verdict::Recreate(Cause::Changed { what: vec!["names".into()] });
             }
         }
+        if let Some(ports) = spec.labels.get(label::PORTS)
+            && found.label(label::PORTS) != Some(ports)
+        {
+            return Verdict::Recreate(Cause::Changed { what: vec!["ports".into()] });
+        }
         match self.wish.supply.choices.get(&spec.service) {
             Some(Choice::Present { id, .. }) if *id != found.image_id => {
                 return Verdict::Recreate(Cause::Changed { what: vec!["image".into()] });

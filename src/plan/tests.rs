@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use insta::assert_snapshot;
 
 use super::*;
-use crate::compile::{Block, Site, compile, image_specs, service_volumes};
+use crate::compile::{Block, Site, compile, held, image_specs, service_volumes};
 use crate::model::*;
 use crate::model::{Invocation, PlatformName};
 
@@ -92,6 +92,10 @@ fn change(platform: &mut Platform, name: &str, change: impl FnOnce(&mut Service)
 }
 
 fn resources(platform: &Platform) -> Resources {
+    resources_beside(platform, &Observed::default())
+}
+
+fn resources_beside(platform: &Platform, world: &Observed) -> Resources {
     let (facts, secrets) = (facts(), Secrets::default());
     let site = Site {
         facts: &facts,
@@ -101,6 +105,7 @@ fn resources(platform: &Platform) -> Resources {
         certificate: None,
         version: "0.1.0",
         resolver: true,
+        held: &held(world, &platform.name),
     };
     compile(platform, &site).unwrap()
 }
@@ -126,27 +131,31 @@ fn right_world(platform: &Platform) -> Observed {
         world.volumes.push(ObservedVolume { name: spec.name.clone(), labels });
     }
     for spec in &resources.containers {
-        let mut labels = spec.labels.clone();
-        labels.insert(label::FINGERPRINT.into(), spec.fingerprint.clone().unwrap().0);
-        labels.insert(label::PARTS.into(), spec.parts.clone());
-        let (state, exit_code) =
-            if spec.readiness.one_shot { (ContainerState::Exited, Some(0)) } else { (ContainerState::Running, None) };
-        world.containers.push(ObservedContainer {
-            name: spec.name.clone(),
-            image: spec.image.clone(),
-            image_id: format!("sha256:{}", spec.image),
-            state,
-            exit_code,
-            labels,
-            ports: spec.ports.clone(),
-            ..ObservedContainer::default()
-        });
+        world.containers.push(as_wanted(spec));
         for file in spec.files.iter().filter(|file| file.reload) {
             let digest = Fingerprint::of_bytes(&file.content).0;
             world.files.entry(spec.name.clone()).or_default().insert(file.path.clone(), digest);
         }
     }
     world
+}
+
+fn as_wanted(spec: &ContainerSpec) -> ObservedContainer {
+    let mut labels = spec.labels.clone();
+    labels.insert(label::FINGERPRINT.into(), spec.fingerprint.clone().unwrap().0);
+    labels.insert(label::PARTS.into(), spec.parts.clone());
+    let (state, exit_code) =
+        if spec.readiness.one_shot { (ContainerState::Exited, Some(0)) } else { (ContainerState::Running, None) };
+    ObservedContainer {
+        name: spec.name.clone(),
+        image: spec.image.clone(),
+        image_id: format!("sha256:{}", spec.image),
+        state,
+        exit_code,
+        labels,
+        ports: spec.ports.clone(),
+        ..ObservedContainer::default()
+    }
 }
 
 fn container<'a>(world: &'a mut Observed, name: &str) -> &'a mut ObservedContainer {
@@ -161,7 +170,7 @@ fn try_plan(platform: &Platform, world: &Observed, selection: Option<&BTreeSet<S
     }
     let left_out: BTreeSet<&str> = chosen.left_out.iter().map(|left| left.service.as_str()).collect();
     let platform = without(platform, &left_out);
-    let resources = resources(&platform);
+    let resources = resources_beside(&platform, world);
     let wish = Wish { platform: &platform.name, resources: &resources, supply: &chosen, selection };
     reconcile(&wish, world).map_err(|conflicts| {
         conflicts
@@ -523,9 +532,9 @@ fn a_job_is_done_again_when_what_it_worked_on_has_been_started_since() {
     ");
 }
 
-/// Engines cannot add a name to a container that is there, and one too many does no harm.
+/// Engines cannot add a name or an address to a container that is there, and one too many does no harm.
 #[test]
-fn the_ingress_is_made_anew_for_more_names_and_not_for_less() {
+fn what_is_new_to_the_ingress_goes_to_one_more_and_the_old_one_stays() {
     let world = right_world(&with_names(&["page"]));
     assert_snapshot!(plan_of(&with_names(&["page"]), &world), @"nothing to do");
     let more = right_world(&with_names(&["page", "wiki"]));
@@ -535,14 +544,55 @@ fn the_ingress_is_made_anew_for_more_names_and_not_for_less() {
     ");
     assert_snapshot!(plan_of(&with_names(&["page", "wiki"]), &world), @"
     + get image wiki:1 (missing)
-    - stop container macula-gate-1 (changed: names)
-    - remove container macula-gate-1 (changed: names) after stop container macula-gate-1
-    + create container macula-gate-1 (changed: names) after remove container macula-gate-1
-    + start container macula-gate-1 (changed: names) after create container macula-gate-1
-      await container macula-gate-1 (changed: names) after start container macula-gate-1
+    + create container macula-gate-2 (missing)
+    + start container macula-gate-2 (missing) after create container macula-gate-2
+      await container macula-gate-2 (missing) after start container macula-gate-2
     + create container macula-wiki-1 (missing) after get image wiki:1
     + start container macula-wiki-1 (missing) after create container macula-wiki-1
       await container macula-wiki-1 (missing) after start container macula-wiki-1
+    ");
+
+    // an address of its own, and another port of HTTP
+    let mut platform = with_names(&["page"]);
+    change(&mut platform, "page", |service| service.extension.address = Some(Ipv4Addr::new(127, 0, 0, 77)));
+    assert_snapshot!(plan_of(&platform, &world), @"
+    + create container macula-gate-2 (missing)
+    + start container macula-gate-2 (missing) after create container macula-gate-2
+      await container macula-gate-2 (missing) after start container macula-gate-2
+    ");
+    let mut both = world.clone();
+    let extra = resources_beside(&platform, &world).containers;
+    let extra = extra.iter().find(|spec| spec.name == "macula-gate-2").unwrap();
+    assert_eq!(extra.ports.iter().map(|port| port.host_ip.to_string()).collect::<Vec<_>>(), ["127.0.0.77"]);
+    assert!(extra.networks.iter().all(|network| network.aliases.is_empty()), "{:?}", extra.networks);
+    both.containers.push(as_wanted(extra));
+    assert_snapshot!(plan_of(&platform, &both), @"nothing to do");
+    // the address goes, and with it what was made for it
+    assert_snapshot!(plan_of(&with_names(&["page"]), &both), @"
+    - stop container macula-gate-2 (no longer wanted)
+    - remove container macula-gate-2 (no longer wanted) after stop container macula-gate-2
+    ");
+    // what is made anew has room for all
+    change(&mut platform, "gate", |service| {
+        service.environment.insert("COLOUR".into(), "blue".into());
+    });
+    assert_snapshot!(plan_of(&platform, &both), @"
+    - stop container macula-gate-1 (changed: environment)
+    - remove container macula-gate-1 (changed: environment) after stop container macula-gate-1
+    + create container macula-gate-1 (changed: environment) after remove container macula-gate-1
+    + start container macula-gate-1 (changed: environment) after create container macula-gate-1, stop container macula-gate-2
+      await container macula-gate-1 (changed: environment) after start container macula-gate-1
+    - stop container macula-gate-2 (no longer wanted)
+    - remove container macula-gate-2 (no longer wanted) after stop container macula-gate-2
+    ");
+    let mut platform = with_names(&["page"]);
+    platform.ingress.http = 8080;
+    assert_snapshot!(plan_of(&platform, &world), @"
+    - stop container macula-gate-1 (changed: ports)
+    - remove container macula-gate-1 (changed: ports) after stop container macula-gate-1
+    + create container macula-gate-1 (changed: ports) after remove container macula-gate-1
+    + start container macula-gate-1 (changed: ports) after create container macula-gate-1
+      await container macula-gate-1 (changed: ports) after start container macula-gate-1
     ");
 }
 

@@ -7,8 +7,12 @@ use std::path::{Path, PathBuf};
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
+use crate::config::{DiskFiles, Files};
 use crate::engine::PathRules;
 use crate::model::WatchRule;
+
+/// How long `.dockerignore` may be, bytes.
+const LONGEST_RULES: u64 = 4 << 20;
 
 /// Written by editors and by Git for themselves.
 const EPHEMERAL: &str = "**/.git
@@ -44,8 +48,8 @@ impl Filter {
             ignore.push((rule.path.clone(), parse(&rule.ignore)?));
         }
         if let Some(context) = context {
-            let rules = std::fs::read_to_string(context.join(".dockerignore")).unwrap_or_default();
-            ignore.push((context.to_owned(), PathRules::parse(&rules)?));
+            let rules = DiskFiles.read(&context.join(".dockerignore"), LONGEST_RULES).unwrap_or_default();
+            ignore.push((context.to_owned(), PathRules::parse(&String::from_utf8_lossy(&rules))?));
         }
         let include = (!rule.include.is_empty()).then(|| parse(&rule.include)).transpose()?;
         let mut git = if git { Git::of(&rule.path) } else { None };

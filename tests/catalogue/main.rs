@@ -59,6 +59,7 @@ async fn resources(platform: &Platform) -> Resources {
         certificate: None,
         version: "1",
         resolver: true,
+        held: &[],
     };
     compile(platform, &site).unwrap_or_else(|errors| panic!("{errors:?}"))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use crate::harness::{Platform, Running, eventually, skipped};
+use crate::harness::{IMAGE, Platform, Running, eventually, skipped};
 
 /// The ingress alone, and a resolver on an address that no other scenario has.
 fn settings(listen: Ipv4Addr) -> String {
@@ -97,4 +97,33 @@ fn a_program_has_a_name_for_as_long_as_it_runs() {
     eventually("the route has gone with `macula run`", nobody);
     eventually("the program has ended", || test_kill_process(program).is_err());
     run.wait();
+}
+
+/// The names and ports are those of a collector, whoever takes it.
+#[test]
+fn a_container_sends_its_telemetry_to_a_name() {
+    let Some((platform, _)) = up("a_container_sends_its_telemetry_to_a_name") else { return };
+    platform.write(
+        "app.yaml",
+        &format!("services: {{app: {{image: {IMAGE}, stop_signal: SIGKILL, command: [sleep, infinity]}}}}\n"),
+    );
+    platform.run("up --stack app.yaml --yes --images build --timeout 5m --dns").ok();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+    for (port, span, id) in [(4318, "over HTTP", "b1"), (4317, "on the port for gRPC", "b2")] {
+        let body = format!(
+            r#"{{"resourceSpans":[{{"resource":{{"attributes":[{{"key":"service.name","value":{{"stringValue":"app"}}}}]}},"scopeSpans":[{{"spans":[{{"traceId":"{id}8efff798038103d269b633813fc6{id}","spanId":"eee19b7ec3c1b174","name":"{span}","kind":2,"startTimeUnixNano":"{now}","endTimeUnixNano":"{}"}}]}}]}}]}}"#,
+            now + 1_000_000
+        );
+        let host = format!("otlp.{}.macula.local", platform.name);
+        let head = format!(
+            "POST /v1/traces HTTP/1.1\\r\\nHost: {host}:{port}\\r\\nContent-Type: application/json\\r\\nContent-Length: {}\\r\\nConnection: close\\r\\n\\r\\n",
+            body.len()
+        );
+        // the pause: busybox ends with its input
+        let sent =
+            platform.shell("app", &format!("{{ printf '{head}'; echo -n '{body}'; sleep 1; }} | nc {host} {port}"));
+        assert!(sent.contains("200 OK"), "{port}: {sent}");
+        platform.run("traces --service app").ok().prints(span);
+    }
+    platform.run("down --volumes --yes").ok();
 }

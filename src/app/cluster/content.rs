@@ -1,17 +1,18 @@
 //! What goes into the cluster, and how it fares there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use crate::app::records::written_addresses;
+use crate::app::records::{applications, written_addresses};
 use crate::app::survey::Survey;
 use crate::app::{Error, Session, State};
 use crate::cluster::{ClusterError, Entry};
 use crate::compile::addons::{AddOn, AddOnInput, WEBHOOK_NAMES, addons};
-use crate::compile::{applications_address, ingress_address, zone};
+use crate::compile::{applications_address, ingress_address, name_as_the_domain, received, zone};
 use crate::engine::Query;
 use crate::kubernetes::{AddOnState, KubernetesError};
 use crate::model::{Fingerprint, ImagePolicy, View, split_registry};
@@ -23,6 +24,17 @@ use crate::system::Inside;
 /// An API server that has not answered by then is not waited for: it is on this machine.
 const QUICK: Duration = Duration::from_secs(3);
 
+/// Where a name is to lead in pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leads {
+    /// To the platform's ingress.
+    Platform(Ipv4Addr),
+    /// To the cluster's own, whose address is one of its services.
+    Cluster,
+    /// To what somebody has written.
+    Elsewhere(Ipv4Addr),
+}
+
 /// The add-ons of a platform's cluster.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Content {
@@ -31,6 +43,8 @@ pub struct Content {
     pub left_out: BTreeMap<String, String>,
     /// Images of theirs that are in the engine: the nodes get them from there.
     pub here: BTreeSet<String>,
+    /// Every name that pods find.
+    pub names: BTreeMap<String, Leads>,
 }
 
 impl Content {
@@ -60,6 +74,10 @@ pub fn fingerprint(addon: &AddOn) -> String {
 /// from one run to the next is kept; else it lives in memory only, so that `plan` writes nothing.
 pub async fn content(session: &Session, survey: &Survey, write: bool) -> Result<Content, Error> {
     let input = input(session, survey, write).await?;
+    let applications = applications(session, &survey.platform, input.status_address).await;
+    let mut names: BTreeMap<String, Leads> = applications.into_iter().map(|name| (name, Leads::Cluster)).collect();
+    names.extend(input.records.iter().map(|(name, address)| (name.clone(), Leads::Elsewhere(*address))));
+    names.extend(input.names.iter().map(|name| (name.clone(), Leads::Platform(input.ingress_address))));
     let addons = addons(&input).map_err(|error| {
         Error::Compile(vec![crate::compile::CompileError::Template {
             service: "cluster".into(),
@@ -102,7 +120,7 @@ pub async fn content(session: &Session, survey: &Survey, write: bool) -> Result<
             left_out.insert(addon.name.clone(), reason);
         }
     }
-    Ok(Content { addons, left_out, here })
+    Ok(Content { addons, left_out, here, names })
 }
 
 async fn input(session: &Session, survey: &Survey, write: bool) -> Result<AddOnInput, Error> {
@@ -115,7 +133,10 @@ async fn input(session: &Session, survey: &Survey, write: bool) -> Result<AddOnI
         webhook_certificate(&WEBHOOK_NAMES, host.now())?
     };
     // the names inside are the resolver's, but for those that nobody owns
-    let zone = zone(platform, survey.block, survey.subnet, survey.tls(), None);
+    let mut zone = zone(platform, survey.block, survey.subnet, survey.tls(), None);
+    if survey.resolver {
+        name_as_the_domain(&mut zone, received(platform, survey.block).into_iter().map(|received| received.host));
+    }
     let apart = [zone.soa.primary.clone(), format!("*.{}", platform.domain)];
     let names: BTreeSet<String> = zone
         .records

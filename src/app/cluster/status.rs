@@ -137,7 +137,7 @@ pub(in crate::app) async fn ask(
     let (nodes, addons) = match answers {
         Some((nodes, addons, inside)) => {
             if let (Some(cluster), Some(record)) = (&survey.cluster.observed, &survey.cluster.record) {
-                status.problems = problems(&*survey.engine, &*inside, cluster, record).await;
+                status.problems = problems(&*survey.engine, &*inside, cluster, record, &content.names).await;
             }
             (nodes, addons)
         }

@@ -93,6 +93,7 @@ pub async fn exports(session: &Session, loaded: &Loaded) -> Result<BTreeMap<Stri
         certificate: None,
         version: session.version,
         resolver: false,
+        held: &[],
     };
     let left_out = left_out(session, &loaded.platform).await;
     let platform = without(&loaded.platform, &left_out.iter().map(String::as_str).collect());

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::app::owner::{self, Owner};
 use crate::app::survey::survey;
 use crate::app::{Error, Session};
 use crate::config::Loaded;
@@ -31,6 +32,9 @@ pub async fn lifecycle(
     let engine = session.engine()?;
     let _lock = session.lock(platform).await?;
     let observed = observe::ours(&*engine, platform.as_str()).await?;
+    if let Some(owner) = owner::other(Owner::read(session.host()).await?.as_ref(), platform, &observed) {
+        return Err(Error::Foreign { platform: platform.clone(), owner });
+    }
     let specs = specs(session, platform, loaded, &observed).await?;
     let known: BTreeSet<String> =
         observed.containers.iter().filter_map(|found| found.label(label::SERVICE)).map(str::to_owned).collect();

@@ -513,7 +513,14 @@ fn row(
     service: &Service,
     context: &Context,
 ) -> ServiceStatus {
-    let names: Vec<String> = (1..=service.replicas).map(|replica| container_name(platform, service, replica)).collect();
+    // the ingress may have more of them than its file says
+    let mut names: Vec<String> =
+        (1..=service.replicas).map(|replica| container_name(platform, service, replica)).collect();
+    for spec in survey.resources.containers.iter().filter(|spec| spec.service == service.name) {
+        if !names.contains(&spec.name) {
+            names.push(spec.name.clone());
+        }
+    }
     let found: Vec<&ObservedContainer> = names
         .iter()
         .filter_map(|name| survey.observed.container(name))

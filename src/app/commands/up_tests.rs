@@ -204,6 +204,25 @@ async fn what_runs_is_stopped_and_started_without_its_files() {
 }
 
 #[tokio::test]
+async fn what_somebody_else_runs_is_neither_stopped_nor_started() {
+    let (host, engine) = machine();
+    let loaded = loaded(&host, "optional: true");
+    let first = session(host, &engine, "macula up");
+    up(&first, &loaded, &UpOptions { no_dns: Some(true), ..UpOptions::default() }, &Agrees).await.unwrap();
+    let name = loaded.platform.name.clone();
+    let second = session(FakeHost::new(), &engine, "macula stop");
+    engine.clear_journal();
+    for action in [LifecycleAction::Stop, LifecycleAction::Start, LifecycleAction::Restart] {
+        for services in [Vec::new(), vec!["web".to_owned()]] {
+            let refused = lifecycle(&second, &name, None, action, &services).await.unwrap_err();
+            assert!(matches!(&refused, Error::Foreign { platform, .. } if *platform == name), "{action:?}: {refused}");
+        }
+    }
+    assert_eq!(engine.journal(), [""; 0]);
+    assert!(!lifecycle(&first, &name, None, LifecycleAction::Stop, &[]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_platform_that_was_named_and_never_made_is_an_error_with_those_there_are() {
     let (host, engine) = machine();
     let loaded = loaded(&host, "optional: true");

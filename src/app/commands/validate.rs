@@ -144,7 +144,7 @@ async fn walk(
         platform: &platform.name,
         domain: &platform.domain,
         network: &network,
-        targets,
+        targets: targets.into_iter().map(|target| led_inside(target, &ground.containers, &network)).collect(),
         containers: &ground.containers,
         ingress: ingress.as_deref(),
         container_addresses: ground.container_addresses,
@@ -156,6 +156,16 @@ async fn walk(
         told,
     };
     collect(&scene, more).await
+}
+
+/// A name that is newer than the ingress leads to a further container of it inside.
+fn led_inside(target: Target, containers: &[ObservedContainer], network: &str) -> Target {
+    let holds = |found: &&ObservedContainer| {
+        found.label(label::REPLICA) != Some("1")
+            && found.label(label::NAMES).is_some_and(|names| names.split(',').any(|name| name == target.name))
+    };
+    let later = containers.iter().find(holds).and_then(|found| found.addresses.get(network));
+    Target { inside: target.inside.and(later.copied()).or(target.inside), ..target }
 }
 
 /// What is wrong with the bridges of this machine and what it forwards: where they are broken nothing else

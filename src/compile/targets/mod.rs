@@ -187,6 +187,7 @@ pub fn translate(
         certificate: None,
         version: options.version,
         resolver: false,
+        held: &[],
     };
     let mut resources = super::compile(&all, &site).map_err(TargetError::Compile)?;
     if options.hidden {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::config::files::{Files, clean, join};
 use crate::config::read::read_text;
 use crate::config::yaml::{
-    Entry, Field, Kind, Map, Node, Object, Report, Shaper, Value, field as f, listed, shape, suggestion,
+    Entry, Field, Kind, Map, Node, Object, Report, Shaper, Span, Value, field as f, listed, shape, suggestion,
 };
 use crate::model::{
     Alphabet, ConfigTemplate, Database, Extension, Generated, IngressRule, Metrics, PrepareStep, Probe, ProbeKind,
@@ -489,6 +489,7 @@ pub(in crate::config) fn build(
             .collect(),
         environment: node
             .entries("environment")
+            .filter(|(name, entry)| names_a_variable(name, entry.key, &format!("{path}.environment"), report))
             .filter_map(|(name, entry)| Some((name.to_owned(), entry.node.as_text()?.to_owned())))
             .collect(),
         secrets: secrets(&node, &path, report),
@@ -651,9 +652,25 @@ fn metrics(node: &Node) -> Option<Metrics> {
     })
 }
 
+/// A container's variable may be called almost anything, though not so that its value begins somewhere else.
+fn names_a_variable(name: &str, at: Span, path: &str, report: &mut Report) -> bool {
+    let valid = !name.is_empty() && !name.contains(|c: char| c == '=' || c.is_whitespace() || c.is_control());
+    if !valid {
+        report.error_help(
+            at,
+            format!("{path}: `{name}` is not a valid variable name"),
+            "use letters, digits and underscores, and no digit first",
+        );
+    }
+    valid
+}
+
 fn secrets(node: &Node, path: &str, report: &mut Report) -> BTreeMap<String, SecretSource> {
     let mut out = BTreeMap::new();
     for (name, entry) in node.entries("secrets") {
+        if !names_a_variable(name, entry.key, &format!("{path}.secrets"), report) {
+            continue;
+        }
         let Some((kind, inner)) =
             only_one(&entry.node, &["generate", "from"], &format!("{path}.secrets.{name}"), report)
         else {

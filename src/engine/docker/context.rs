@@ -15,10 +15,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
+use crate::config::{DiskFiles, Files};
+
 /// The Dockerfile's name in the context: one that no context holds and no `.dockerignore` names.
 pub(super) const DOCKERFILE: &str = ".macula.Dockerfile";
 /// The file of rules that says what stays out.
 const IGNORE: &str = ".dockerignore";
+/// How long that file may be, bytes.
+const LONGEST_RULES: u64 = 4 << 20;
 /// Bytes in one piece of the stream.
 const CHUNK: usize = 128 * 1024;
 /// A larger file counts as changed when its size or time is: bytes.
@@ -402,8 +406,8 @@ impl Ignore {
 /// The text of a folder's `.dockerignore`.
 fn read_rules(folder: &Path) -> io::Result<Option<String>> {
     let path = folder.join(IGNORE);
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(Some(text)),
+    match DiskFiles.read(&path, LONGEST_RULES) {
+        Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(named(&path, error)),
     }

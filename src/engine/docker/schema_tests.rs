@@ -59,6 +59,7 @@ fn asked(loaded: &Loaded, facts: &Facts) -> String {
         certificate: None,
         version: "1",
         resolver: false,
+        held: &[],
     };
     let resources = compile(&loaded.platform, &site).unwrap();
     let mut out = format!("{:?}\n{:?}\n{:?}\n", resources.networks, resources.volumes, resources.images);

@@ -37,6 +37,16 @@ fn folders_follow_xdg_where_it_names_absolute_paths() {
 }
 
 #[tokio::test]
+async fn what_has_no_end_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = host_in(folder.path());
+    let endless = host.read(Path::new("/dev/zero")).await.unwrap_err();
+    assert!(endless.to_string().contains("it is a device, not a regular file"), "{endless}");
+    assert_eq!(host.read(Path::new("/dev/null")).await.unwrap(), b"");
+    assert!(!host.read(Path::new("/proc/self/status")).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_written_file_has_its_mode_and_private_parents() {
     let home = tempfile::tempdir().unwrap();
     let host = host_in(home.path());

@@ -7,9 +7,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use prost::Message;
+use rustix::fs::OFlags;
 
 use super::frame::checksum;
 use crate::telemetry::batch::Batch;
@@ -77,9 +79,19 @@ pub fn look(path: &Path) -> io::Result<Replay> {
     }
 }
 
+/// A file of the store's: what is written there goes through no link into somebody else's, and no pipe is waited for.
+pub(super) fn open_own(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = options.custom_flags(flags).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
+    }
+}
+
 impl Journal {
     pub fn open(path: &Path) -> io::Result<(Self, Replay)> {
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut file = open_own(OpenOptions::new().read(true).write(true).create(true).truncate(false), path)?;
         let mut content = Vec::new();
         file.read_to_end(&mut content)?;
         Ok((Self { file, length: 0 }, replay(&content)))

@@ -22,7 +22,7 @@ use prost::Message;
 
 use super::batch::{Batch, Merged};
 use frame::{Block, Found, Segment};
-use journal::{Journal, Replay};
+use journal::{Journal, Replay, open_own};
 
 #[cfg(test)]
 pub(super) mod tests;
@@ -161,7 +161,7 @@ impl Store {
         // what programs say of themselves is nobody else's business
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io_error(folder))?;
         let lock_path = folder.join("lock");
-        let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&lock_path);
+        let lock = open_own(OpenOptions::new().write(true).create(true).truncate(false), &lock_path);
         let lock = lock.map_err(io_error(&lock_path))?;
         if lock.try_lock().is_err() {
             return Err(StoreError::Held { path: folder.to_owned() });
@@ -315,7 +315,7 @@ impl Opened {
     /// Reads the heads of a file's blocks. `mend`: a block that was cut off is removed.
     fn load(number: u64, path: &Path, mend: bool) -> Result<Self, StoreError> {
         let fail = || io_error(path);
-        let file = OpenOptions::new().read(true).write(mend).open(path).map_err(fail())?;
+        let file = open_own(OpenOptions::new().read(true).write(mend), path).map_err(fail())?;
         let length = file.metadata().map_err(fail())?.len();
         let segment = Arc::new(Segment { path: path.to_owned(), file });
         let mut opened = Self { segment, number, bytes: length, blocks: Vec::new(), begun: now(), saved: 0 };

@@ -134,6 +134,21 @@ fn one_process_writes() {
 }
 
 #[test]
+fn nothing_is_written_through_a_link() {
+    for name in ["journal", "lock", "000000000001.seg"] {
+        let folder = tempfile::tempdir().unwrap();
+        let other = folder.path().join("other");
+        std::fs::write(&other, "precious").unwrap();
+        std::fs::create_dir(folder.path().join("t")).unwrap();
+        std::os::unix::fs::symlink(&other, folder.path().join("t").join(name)).unwrap();
+        if let Ok((store, _)) = Store::open(&folder.path().join("t"), Limits::default()) {
+            store.keep(lines("shop", &["one"])).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "precious", "{name}");
+    }
+}
+
+#[test]
 fn what_cannot_be_read_is_set_aside_and_said_once() {
     for (what, content) in [
         ("newer", &b"MACTEL\x00\x09more"[..]),
