@@ -26,5 +26,6 @@ mod page;
 mod pull;
 mod reach;
 mod run;
+mod swarm;
 mod trace;
 mod watch;
