@@ -8,7 +8,7 @@ use crate::doctor::Finding;
 use crate::engine::EngineError;
 use crate::engine::discover::Discovery;
 use crate::host::{Holder, LockError, RunError};
-use crate::model::PlatformName;
+use crate::model::{PlatformName, SwarmKind, SwarmRole};
 use crate::pki::trust::TrustError;
 use crate::pki::{AuthorityError, LeafError};
 use crate::plan::{Conflict, SupplyProblem};
@@ -113,6 +113,8 @@ pub enum Error {
     #[error("no stack is called {name}")]
     UnknownStack { name: String, known: Vec<String> },
     #[error(transparent)]
+    Deploy(#[from] DeployError),
+    #[error(transparent)]
     Target(#[from] crate::compile::targets::TargetError),
     /// There is nothing that could be started again.
     #[error("{platform} is down")]
@@ -160,6 +162,47 @@ impl Error {
             false => Self::Failed(Box::new(outcome)),
         }
     }
+}
+
+/// Why a stack is not on other engines than this machine's.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    #[error("{engine} knows no swarms")]
+    NoSwarms { engine: String },
+    /// Only a manager takes orders.
+    #[error("{}", role_of(endpoint, role))]
+    Role { endpoint: String, role: SwarmRole },
+    /// Something that the stack says is there.
+    #[error("the swarm does not have what the stack needs: {}", things(missing))]
+    Missing { missing: Vec<(SwarmKind, String)> },
+    #[error("the stack {stack} on the swarm was not deployed by this platform: {}", names.join(", "))]
+    Foreign { stack: String, names: Vec<String> },
+    /// What nodes cannot have, and why.
+    #[error("nodes of the swarm cannot have every image; nothing was changed")]
+    Images { missing: Vec<(String, String)>, nodes: u64 },
+    /// What the tasks of these services say.
+    #[error("{stack} does not run as it should")]
+    NotRunning { stack: String, failed: Vec<(String, String)> },
+    #[error("there is no stack {name}")]
+    UnknownStack { name: String, known: Vec<String> },
+    #[error("{service} has no number of replicas: it is a job, or runs once on each node")]
+    NoReplicas { service: String },
+}
+
+fn role_of(endpoint: &str, role: &SwarmRole) -> String {
+    match role {
+        SwarmRole::None => format!("the engine at {endpoint} is not part of a swarm"),
+        SwarmRole::Worker => {
+            format!("the engine at {endpoint} is a worker of its swarm, and only managers take stacks")
+        }
+        SwarmRole::Locked => format!("the engine at {endpoint} cannot read its swarm: it is locked"),
+        SwarmRole::Unready(why) => format!("the engine at {endpoint} is not ready for its swarm: {why}"),
+        SwarmRole::Manager { .. } => format!("the engine at {endpoint} manages a swarm"),
+    }
+}
+
+fn things(missing: &[(SwarmKind, String)]) -> String {
+    missing.iter().map(|(kind, name)| format!("{kind} {name}")).collect::<Vec<_>>().join(", ")
 }
 
 #[derive(Debug, thiserror::Error)]

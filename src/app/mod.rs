@@ -66,7 +66,10 @@ pub use commands::run::{
     Existing, Program, ProgramRequest, ci_log, environment_of, existing, prepare_program, program_log,
 };
 pub use commands::serve::{DEFAULT_METRICS, ServeOptions, Serving, serve};
-pub use commands::stack::{StackRequest, translate_stack};
+pub use commands::stack::{
+    Deployed, DeployedService, StackRequest, SwarmDeploy, deploy_to_swarm, remove_from_swarm, scale_on_swarm,
+    status_on_swarm, translate_stack,
+};
 pub use commands::status::{
     Condition, PlatformStatus, ReachStatus, ServiceStatus, Status, UsageStatus, status, status_at_a_glance,
     status_with_usage,
@@ -76,7 +79,7 @@ pub use commands::up::{UpOptions, UpResult, up};
 pub use commands::validate::{Absent, Told, Traced, bridges, full_name, trace_name, validate};
 pub use commands::wait::{WaitFor, WaitRequest, Waited, wait_for};
 pub use commands::watch::{Left, Onlooker, WatchOptions, watch};
-pub use error::{Error, ProcessFailure, ResolverError};
+pub use error::{DeployError, Error, ProcessFailure, ResolverError};
 pub use lease::{Idle, Lease, LeaseHolder};
 pub use prepare::{Consent, Prepared, Wanted, expected, prepare};
 pub use processes::{follow_orphans, keep as keep_processes};

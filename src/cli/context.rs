@@ -415,8 +415,13 @@ impl Context {
 
     /// The machine and its engine, for one command.
     pub async fn session(&self, command: &str) -> Session {
+        self.session_as(command, None).await
+    }
+
+    /// The same with the engine of a Docker context, where one is named.
+    pub async fn session_as(&self, command: &str, context: Option<&str>) -> Session {
         Session {
-            system: System::connect(self.host.clone()).await,
+            system: System::connect_as(self.host.clone(), context).await,
             events: self.events(),
             cancel: self.cancel.clone(),
             command: format!("macula {command}"),

@@ -394,6 +394,9 @@ impl From<EngineError> for CliError {
             EngineError::Gone { .. } => new(ErrorKind::NoEngine)
                 .hint("everything made so far is kept: start the engine, then run the same command again to continue")
                 .suggest(macula("doctor --fix")),
+            EngineError::NoLeader { .. } => new(ErrorKind::Cluster)
+                .hint("more than half of its managers have to answer: start the engines of the others")
+                .shell(["docker", "node", "ls"]),
             EngineError::Other { .. } => new(ErrorKind::Unexpected),
         }
     }
@@ -568,6 +571,7 @@ mod tests {
             EngineError::DiskFull { operation: op(), message: "write /var/lib: ENOSPC".into() },
             EngineError::Timeout { operation: op(), after: Duration::from_secs(60) },
             EngineError::Gone { operation: op(), message: "connection reset".into() },
+            EngineError::NoLeader { operation: "asking the swarm".into() },
             EngineError::Other { operation: op(), message: "500: boom".into() },
         ];
         assert_snapshot!(errors.map(shown).join("\n\n"), @r"
@@ -616,6 +620,11 @@ mod tests {
           hint: everything made so far is kept: start the engine, then run the same command again to continue
           try: macula doctor --fix
         exit 4
+
+        error: asking the swarm: the swarm has no leader
+          hint: more than half of its managers have to answer: start the engines of the others
+          try: docker node ls
+        exit 9
 
         error: creating container macula-web-1: 500: boom
         exit 1

@@ -39,6 +39,7 @@ impl From<Error> for CliError {
                     None => new.hint(format!("there are {}", text::some(known, NEAR))),
                 }
             }
+            Error::Deploy(ref deploy) => super::stack::explained(deploy),
             Error::Target(TargetError::Compile(errors)) => Error::Compile(errors).into(),
             Error::Target(TargetError::Refused { target, refusals }) => {
                 let mut new = Self::config(format!("the stack cannot run on {target}"));

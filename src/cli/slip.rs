@@ -62,7 +62,8 @@ const MEANT_BELOW: &[(&str, &[&str], &str)] = &[
     ("cluster", &["config"], "cluster kubeconfig"),
     ("config", &["get", "list", "ls", "view", "print", "validate", "check"], "config show"),
     ("config", &["new", "create", "edit", "set"], "config init"),
-    ("stack", &["show", "ls", "ps", "status", "inspect"], "stack list"),
+    ("stack", &["show", "ls", "inspect"], "stack list"),
+    ("stack", &["ps", "services"], "stack status --target swarm"),
 ];
 
 /// What is said of a word that is not a command. `groups`: the commands above it (`dns`), `known`: the

@@ -107,9 +107,14 @@ const APPLICATIONS: [(&str, &str); 6] = [
 /// is tried after it. Then the sockets at their usual places: Docker, rootless Docker, applications
 /// of the user's (those that are there), Podman, rootless Podman. The engine gets the logins of the client's configuration.
 pub async fn discover(host: &dyn Host) -> (Discovery, Option<Arc<dyn Engine>>) {
+    discover_as(host, None).await
+}
+
+/// The same with the engine of this Docker context in place of the one that is meant otherwise.
+pub async fn discover_as(host: &dyn Host, context: Option<&str>) -> (Discovery, Option<Arc<dyn Engine>>) {
     let mut discovery = Discovery::default();
     let configuration = Configuration::read(host).await;
-    let candidates = candidates(host, &configuration).await;
+    let candidates = candidates(host, &configuration, context).await;
     let file = host.folders().cache.join("engines.json");
     let mut known = KnownEngines::read(&host.read(&file).await.unwrap_or_default());
     let now = host.now();
@@ -151,16 +156,19 @@ struct Candidate {
     trouble: Option<Refusal>,
 }
 
-async fn candidates(host: &dyn Host, configuration: &Configuration) -> Vec<Candidate> {
+async fn candidates(host: &dyn Host, configuration: &Configuration, named: Option<&str>) -> Vec<Candidate> {
     let set = |name: &str| host.env(name).filter(|value| !value.is_empty());
-    if let Some(endpoint) = set("DOCKER_HOST") {
+    if named.is_none_or(|named| named == DEFAULT_CONTEXT)
+        && let Some(endpoint) = set("DOCKER_HOST")
+    {
         // as Docker's client: the variable says so, and not the scheme
         let tls = (set("DOCKER_TLS_VERIFY").or_else(|| set("DOCKER_TLS"))).filter(|_| endpoint.starts_with("tcp://"));
         let folder = || set("DOCKER_CERT_PATH").map_or_else(|| configuration.folder.clone(), PathBuf::from);
         let keys = tls.map(|_| folder());
         return vec![Candidate { source: Source::DockerHost, endpoint, keys, trouble: None }];
     }
-    let context = set("DOCKER_CONTEXT").or_else(|| configuration.current_context.clone());
+    let named = named.map(str::to_owned).or_else(|| set("DOCKER_CONTEXT"));
+    let context = named.or_else(|| configuration.current_context.clone());
     if let Some(context) = context.filter(|context| !context.is_empty() && context != DEFAULT_CONTEXT) {
         let (endpoint, keys, trouble) = match configuration.endpoint_of(host, &context).await {
             Ok((endpoint, keys)) => (endpoint, keys, None),

@@ -230,6 +230,11 @@ async fn a_context_is_looked_up_and_is_the_only_one_tried() {
     let facts = engine.unwrap().facts().await.unwrap();
     insta::assert_snapshot!(format!("{facts:?}").replace(&folder.path().display().to_string(), "<dir>"), @r#"Facts { engine: "Podman 5.3.1 (rootless)", engine_kind: Podman, api_version: "1.48", rootless: true, container_addresses: false, published: true, traits: Traits { names: Gateway, health_checks: true, start_interval: true, containerd_images: false, product: None }, dockerfile: None, architecture: "amd64", cpus: 2, memory: 1024, data_root: None, storage_driver: None, cgroup_version: Some(2), socket: Some("<dir>/e.sock") }"#);
 
+    // a command's own word goes before all others
+    let host_says = Desk::default().env("DOCKER_HOST", "unix:///nowhere.sock").file(meta("lab"), &context);
+    let (discovery, _) = discover_as(&host_says, Some("lab")).await;
+    insta::assert_snapshot!(told(&discovery, folder.path()), @r#"Context("lab") unix://<dir>/e.sock Ok(())"#);
+
     let said = [
         // the variable goes before the file; a context that is not there
         host.env("DOCKER_CONTEXT", "gone"),
@@ -265,7 +270,7 @@ async fn without_a_word_the_usual_places_are_tried_in_order() {
     let host =
         Desk::default().env("XDG_RUNTIME_DIR", runtime.as_str()).file("/home/me/.docker/config.json", "not json");
     let configuration = Configuration::read(&host).await;
-    let places: Vec<String> = candidates(&host, &configuration)
+    let places: Vec<String> = candidates(&host, &configuration, None)
         .await
         .into_iter()
         .map(|place| format!("{:?} {}", place.source, place.endpoint.replace(&runtime, "<dir>")))
@@ -278,15 +283,15 @@ async fn without_a_word_the_usual_places_are_tried_in_order() {
     ");
     // an application whose socket is there goes before Podman
     let desktop = Desk::default().file("/home/me/.colima/default/docker.sock", "").env("XDG_RUNTIME_DIR", "/run/me");
-    let found = candidates(&desktop, &configuration).await;
+    let found = candidates(&desktop, &configuration, None).await;
     assert_eq!(found[2].endpoint, "unix:///home/me/.colima/default/docker.sock");
     assert_eq!((found[2].source.clone(), found.len()), (Source::Application("Colima"), 5));
     // and without a runtime folder, by the user's number
-    let nowhere = candidates(&Desk::default(), &configuration).await;
+    let nowhere = candidates(&Desk::default(), &configuration, None).await;
     assert_eq!(nowhere[3].endpoint, "unix:///run/user/4242/podman/podman.sock");
     // the default context is no word
     let host = host.env("DOCKER_CONTEXT", "default");
-    assert_eq!(candidates(&host, &configuration).await.len(), 4);
+    assert_eq!(candidates(&host, &configuration, None).await.len(), 4);
     server.abort();
 }
 

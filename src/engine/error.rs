@@ -30,6 +30,9 @@ pub enum EngineError {
     DiskFull { operation: String, message: String },
     #[error("{operation}: no answer within {} s", after.as_secs())]
     Timeout { operation: String, after: Duration },
+    /// The managers of a swarm that answer are too few to decide anything.
+    #[error("{operation}: the swarm has no leader")]
+    NoLeader { operation: String },
     /// The connection broke while the call was under way.
     #[error("{operation}: the engine went away: {message}")]
     Gone { operation: String, message: String },

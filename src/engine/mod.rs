@@ -28,10 +28,12 @@ mod error;
 pub mod fake;
 mod moment;
 mod operation;
+mod swarm;
 
 pub use docker::{ContextCache, PathRules};
 pub use error::{EngineError, ImageError, Wait};
 pub use moment::for_a_moment;
+pub use swarm::Swarm;
 
 /// Receives progress of pulls, builds and loads.
 pub type ProgressSink<'a> = &'a (dyn Fn(Progress) + Send + Sync);
@@ -187,6 +189,10 @@ pub trait Engine: Containers + Images + Networks + Streams {
     async fn facts(&self) -> Result<Facts, EngineError>;
     /// When the engine itself was started, as it writes times; `None`: it does not say.
     fn started(&self) -> Option<String> {
+        None
+    }
+    /// Orders for a swarm; `None`: it is an engine that knows no swarms.
+    fn swarm(&self) -> Option<&dyn Swarm> {
         None
     }
     /// Everything asked for, in as few calls as the API allows, side by side.

@@ -4,11 +4,26 @@
 use std::net::Ipv4Addr;
 use std::path::Path;
 
+use crate::model::SwarmKind;
+
 pub(super) const CONTAINERS: &str = "listing containers";
 pub(super) const NETWORKS: &str = "listing networks";
 pub(super) const VOLUMES: &str = "listing volumes";
 pub(super) const CHANGES: &str = "reading the engine's events";
 pub(super) const LOAD: &str = "loading images";
+pub(super) const SWARM: &str = "asking the swarm";
+
+pub(super) fn create_in_swarm(kind: SwarmKind, name: &str) -> String {
+    format!("creating {kind} {name}")
+}
+
+pub(super) fn update_service(name: &str) -> String {
+    format!("updating service {name}")
+}
+
+pub(super) fn remove_from_swarm(kind: SwarmKind, id: &str) -> String {
+    format!("removing {kind} {id}")
+}
 
 pub(super) fn inspect(container: &str) -> String {
     format!("inspecting container {container}")

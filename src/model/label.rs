@@ -63,3 +63,5 @@ pub const EACH_NAMESPACE: &str = "dev.macula.each-namespace";
 pub const DEPLOYED_BY: &str = "dev.macula.deployed-by";
 /// Hash of the files and secrets of a pod: with other ones it is another pod.
 pub const CONTENT: &str = "dev.macula.content";
+/// Id of an image that a swarm of one node has from no registry: another one under the same name is another task.
+pub const IMAGE: &str = "dev.macula.image";

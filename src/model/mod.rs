@@ -21,6 +21,7 @@ mod remedy;
 mod resource;
 mod secrets;
 mod service;
+mod swarm;
 mod zone;
 
 pub use bucket::*;
@@ -40,6 +41,7 @@ pub use remedy::*;
 pub use resource::*;
 pub use secrets::*;
 pub use service::*;
+pub use swarm::*;
 pub use zone::*;
 
 /// A path as it is shown. Serde's own form of one that is not UTF-8 is an error.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::Engine;
-use crate::engine::discover::{Attempt, Discovery, Refusal, Source, discover};
+use crate::engine::discover::{Attempt, Discovery, Refusal, Source, discover_as};
 use crate::host::Host;
 use crate::host::fake::FakeHost;
 
@@ -26,7 +26,12 @@ pub struct System {
 impl System {
     /// Looks for an engine. Not finding one is no error: commands that need none work all the same.
     pub async fn connect(host: Arc<dyn Host>) -> Self {
-        let (discovery, engine) = discover(host.as_ref()).await;
+        Self::connect_as(host, None).await
+    }
+
+    /// The same with the engine of a Docker context, where one is named.
+    pub async fn connect_as(host: Arc<dyn Host>, context: Option<&str>) -> Self {
+        let (discovery, engine) = discover_as(host.as_ref(), context).await;
         Self { host, engine, discovery, reach: Arc::new(OverNetwork) }
     }
 

@@ -27,5 +27,6 @@ mod processes;
 mod pull;
 mod reach;
 mod run;
+mod swarm;
 mod trace;
 mod watch;

@@ -5,13 +5,18 @@ use crate::config::canonical;
 use crate::model::Origin;
 use crate::words;
 
+mod deploy;
+mod deployed;
 mod render;
+mod trouble;
+
+pub(super) use trouble::explained;
 
 use super::context::{Context, StackOptions};
 use super::error::CliError;
 use super::ui::table::{Cell, Fit, Table};
 
-/// Show the stacks, and write one for Swarm or Kubernetes
+/// Show the stacks, and run one on a swarm of engines
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -34,6 +39,10 @@ enum Action {
         stacks: StackOptions,
     },
     Render(render::Args),
+    Deploy(deploy::Args),
+    Status(deployed::StatusArgs),
+    Scale(deployed::ScaleArgs),
+    Remove(deployed::RemoveArgs),
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
@@ -41,6 +50,10 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         Action::List { stacks } => list(context, &stacks),
         Action::Config { names, stacks } => config(context, &names, &stacks),
         Action::Render(args) => render::run(context, args).await,
+        Action::Deploy(args) => deploy::run(context, args).await,
+        Action::Status(args) => deployed::status(context, args).await,
+        Action::Scale(args) => deployed::scale(context, args).await,
+        Action::Remove(args) => deployed::remove(context, args).await,
     }
 }
 

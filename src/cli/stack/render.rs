@@ -29,6 +29,9 @@ pub struct Args {
     /// The stack
     #[arg(value_name = "STACK")]
     which: String,
+    /// What the stack is written for
+    #[arg(long, value_enum, value_name = "TARGET")]
+    target: Orchestrator,
     #[command(flatten)]
     form: Form,
     /// Write one file for each object into this folder, which is made where it does not exist
@@ -45,11 +48,8 @@ pub struct Args {
 }
 
 /// How a stack is put into a target's words.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Form {
-    /// What the stack is written for
-    #[arg(long, value_enum, value_name = "TARGET")]
-    pub target: Orchestrator,
     /// Namespace on Kubernetes (default: the stack's name)
     #[arg(long, value_name = "NAME")]
     pub namespace: Option<String>,
@@ -83,7 +83,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let session = context.session_without_engine("stack render");
     let request = StackRequest {
         stack: args.which,
-        target: args.form.target.into(),
+        target: args.target.into(),
         namespace: args.form.namespace,
         registry: args.form.registry,
         waiting: Some(args.wait_image),

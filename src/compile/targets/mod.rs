@@ -28,7 +28,7 @@ mod swarm;
 
 pub use check::Refusal;
 pub use loss::{Loss, losses_page};
-pub use swarm::{STACK_LABEL, SwarmStack};
+pub use swarm::*;
 
 /// Where a stack runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -78,6 +78,10 @@ pub struct Translation {
     pub order: Vec<String>,
     /// What has to be in the registry: the image as it is called here, and as the target pulls it.
     pub pushed: BTreeMap<String, String>,
+    /// The services that each one waits for.
+    pub waits: BTreeMap<String, Vec<String>>,
+    /// Services by the image that they build, as it is called here.
+    pub builders: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -225,7 +229,26 @@ pub fn translate(
     };
     let mut losses = loss::losses(target, &said);
     losses.extend(check::losses(target, &scene, &said));
-    Ok(Translation { rendered, losses, order: order(&scene), pushed })
+    if target == Target::Swarm && options.waiting.is_none() {
+        kept_in_order(&mut losses);
+    }
+    let waits = scene.parts.iter().map(|part| {
+        let needed = part.service.depends_on.keys().filter_map(|name| scene.part(name));
+        (part.name.to_owned(), needed.map(|needed| needed.name.to_owned()).collect())
+    });
+    let waits = waits.collect();
+    let builders = scene.parts.iter().filter(|part| part.service.build.is_some());
+    let builders = builders.map(|part| (part.spec.image.clone(), part.service.name.clone())).collect();
+    Ok(Translation { rendered, losses, order: order(&scene), pushed, waits, builders })
+}
+
+/// Whoever applies the services waits for those that each needs; a task that is started again later waits for none.
+fn kept_in_order(losses: &mut [Loss]) {
+    for loss in losses.iter_mut().filter(|loss| loss.behavior && loss.path.split('.').nth(2) == Some("depends_on")) {
+        loss.behavior = false;
+        loss.why =
+            "it counts while the stack is deployed; a task that is started again later waits for nobody".to_owned();
+    }
 }
 
 /// Takes the contents of Compose's `secrets` out of the containers' files. Those of `x-macula` hold placeholders.

@@ -427,3 +427,14 @@ fn secrets_are_shown_only_where_they_are_asked_for() {
     assert!(!text(&OPTIONS).contains(&key) && text(&OPTIONS).contains(HIDDEN));
     assert!(text(&OPEN).contains(&key));
 }
+
+#[test]
+fn a_deployment_that_waits_loses_no_order() {
+    let text = "services: {a: {image: \"z:1\", depends_on: [b]}, b: {image: \"z:1\"}}";
+    let waits = |options: &Options<'_>| translated(&loaded(text).unwrap(), Target::Swarm, options).unwrap();
+    let files = waits(&OPTIONS);
+    assert_eq!(files.losses.iter().filter(|loss| loss.behavior).count(), 1);
+    let deployed = waits(&Options { waiting: None, ..OPTIONS });
+    insta::assert_snapshot!(said_of_losses(&deployed).join("\n"), @"note compose.yaml:1:43: services.a.depends_on: it counts while the stack is deployed; a task that is started again later waits for nobody");
+    assert_eq!(deployed.waits["a"], ["b"]);
+}

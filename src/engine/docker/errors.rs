@@ -51,6 +51,9 @@ pub(super) fn server_error(operation: &str, status: Option<u16>, message: &str) 
     {
         return EngineError::PortTaken { operation, address };
     }
+    if text.contains("swarm does not have a leader") || text.contains("too few managers are online") {
+        return EngineError::NoLeader { operation };
+    }
     if let Some(what) = missing(message) {
         return EngineError::NotFound { operation, what };
     }

@@ -171,7 +171,7 @@ impl Docker {
         error
     }
 
-    fn login(&self, registry: &str) -> Option<DockerCredentials> {
+    pub(super) fn login(&self, registry: &str) -> Option<DockerCredentials> {
         self.credentials
             .iter()
             .find(|(host, _)| same_registry(host, registry))

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bollard::errors::Error;
 use tracing::Instrument;
 
-use super::{Engine, EngineError, Found, Query, creation};
+use super::{Engine, EngineError, Found, Query, Swarm, creation};
 use crate::model::{EngineKind, Facts};
 
 mod answers;
@@ -36,6 +36,7 @@ mod schema_tests;
 mod snapshot;
 mod spec;
 mod streams;
+mod swarm;
 mod version;
 
 pub use context::{ContextCache, Ignore as PathRules};
@@ -121,6 +122,10 @@ impl Engine for Docker {
 
     fn started(&self) -> Option<String> {
         self.started.clone()
+    }
+
+    fn swarm(&self) -> Option<&dyn Swarm> {
+        (!self.podman()).then_some(self as &dyn Swarm)
     }
 
     async fn find(&self, query: &Query) -> Result<Found, EngineError> {

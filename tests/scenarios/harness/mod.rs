@@ -9,6 +9,7 @@ mod registry;
 #[path = "../../common/require.rs"]
 mod require;
 mod run;
+mod swarm;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ pub use otlp::{Otlp, Value as OtlpValue};
 pub use proxy::{Death, Proxy};
 pub use registry::Registry;
 pub use run::{Done, Running};
+pub use swarm::SwarmNode;
 
 /// The image of every test service: busybox and nothing else.
 pub const IMAGE: &str = "macula-test/busybox:1";

@@ -13,6 +13,12 @@ use super::rules::{Security, security};
 use super::{Part, Scene, hash};
 use crate::model::{FileSpec, Mount, NetworkDecl, Restart, RestartPolicy, Rollout, label};
 
+mod changes;
+mod standing;
+
+pub use changes::{Pin, SwarmAct, SwarmChange, SwarmChanges, foreign, scaled, swarm_changes, with_ids};
+pub use standing::{Running, Standing, SwarmLook};
+
 /// By which `docker stack` knows what belongs together.
 pub const STACK_LABEL: &str = "com.docker.stack.namespace";
 const IMAGE_LABEL: &str = "com.docker.stack.image";
@@ -438,3 +444,6 @@ fn volume_name(scene: &Scene<'_>, key: &str) -> String {
         _ => scoped(scene, key),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,13 @@
 //! `stack render`: files and recorded passwords to a stack in a target's words.
 
+mod images;
+mod steps;
+mod swarm;
+
+pub use swarm::{
+    Deployed, DeployedService, SwarmDeploy, deploy_to_swarm, remove_from_swarm, scale_on_swarm, status_on_swarm,
+};
+
 use crate::app::state::complete_secrets;
 use crate::app::{Error, Session};
 use crate::compile::targets::{Options, Target, Translation, placeholders, translate};

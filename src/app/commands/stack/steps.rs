@@ -1,0 +1,59 @@
+//! The steps of a deployment, for whoever shows them.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use crate::event::{Doing, Event, Events, Progress, StepInfo};
+
+/// What is under way, and since when.
+pub(super) struct Steps<'a> {
+    events: &'a Events,
+    begun: BTreeMap<String, Instant>,
+}
+
+impl<'a> Steps<'a> {
+    /// Says what is about to be done.
+    pub fn announced(
+        events: &'a Events,
+        command: &str,
+        stack: &str,
+        steps: Vec<StepInfo>,
+        unchanged: Vec<String>,
+    ) -> Self {
+        let (command, platform) = (command.to_owned(), stack.to_owned());
+        events.emit(Event::Started { command, platform, steps, unchanged });
+        Self { events, begun: BTreeMap::new() }
+    }
+
+    pub fn start(&mut self, id: &str) {
+        self.begun.insert(id.to_owned(), Instant::now());
+        self.events.emit(Event::StepStarted { id: id.to_owned() });
+    }
+
+    pub fn waits(&self, id: &str, reason: String) {
+        self.events.emit(Event::StepProgress { id: id.to_owned(), progress: Progress::Waiting { reason } });
+    }
+
+    pub fn done(&self, id: &str, note: Option<String>) {
+        self.events.emit(Event::StepDone { id: id.to_owned(), millis: self.millis(id), note });
+    }
+
+    pub fn failed(&self, id: &str, error: &str) {
+        self.events.emit(Event::StepFailed { id: id.to_owned(), millis: self.millis(id), error: error.to_owned() });
+    }
+
+    pub fn skipped(&self, id: &str, because: &str) {
+        self.events.emit(Event::StepSkipped { id: id.to_owned(), because: because.to_owned() });
+    }
+
+    fn millis(&self, id: &str) -> u64 {
+        let begun = self.begun.get(id).map(Instant::elapsed).unwrap_or_default();
+        u64::try_from(begun.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// One step of a service or of what services need.
+pub(super) fn step(id: String, group: &str, text: String, doing: Doing, after: Vec<String>) -> StepInfo {
+    let service = doing == Doing::Await;
+    StepInfo { id, group: group.to_owned(), text, after, doing, service, ..StepInfo::default() }
+}

@@ -1,0 +1,199 @@
+//! Whether a service of a swarm is what it is to be, by what the swarm says of its tasks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::model::{SwarmService, SwarmTask, SwarmUpdate};
+
+/// A task that fails so often will go on failing.
+const FAILURES: usize = 3;
+/// A task that no node takes for so long will not be taken.
+const UNPLACED: Duration = Duration::from_secs(10);
+
+/// One look at a service.
+pub struct SwarmLook<'a> {
+    pub service: &'a SwarmService,
+    pub tasks: Vec<&'a SwarmTask>,
+    /// Names of nodes by their ids.
+    pub nodes: &'a BTreeMap<String, String>,
+    /// When the update had begun that was the last one before ours.
+    pub before: Option<&'a str>,
+    /// Tasks that had failed before.
+    pub old: &'a BTreeSet<String>,
+    /// Since ours began.
+    pub waited: Duration,
+}
+
+/// Where a service stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    Ready,
+    /// `1 of 3 running`
+    Waiting(String),
+    Failed {
+        /// With the task's own words.
+        reason: String,
+        /// The container of the task that failed.
+        container: Option<String>,
+    },
+}
+
+/// How many of how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Running {
+    pub running: usize,
+    pub wanted: usize,
+}
+
+impl SwarmLook<'_> {
+    /// Tasks as the service is now; those of an earlier specification are on their way out.
+    fn current(&self) -> impl Iterator<Item = &SwarmTask> {
+        let wanted = without_place(&self.service.spec["TaskTemplate"]);
+        let iteration = self.service.iteration;
+        self.tasks
+            .iter()
+            .copied()
+            .filter(move |task| task.iteration == iteration && without_place(&task.spec) == wanted)
+    }
+
+    fn is_job(&self) -> bool {
+        let mode = &self.service.spec["Mode"];
+        mode.get("ReplicatedJob").is_some() || mode.get("GlobalJob").is_some()
+    }
+
+    fn is_global(&self) -> bool {
+        let mode = &self.service.spec["Mode"];
+        mode.get("Global").is_some() || mode.get("GlobalJob").is_some()
+    }
+
+    /// Of tasks as the service is now: those that run, or of a job those that have done their work.
+    pub fn running(&self) -> Running {
+        let goal = if self.is_job() { "complete" } else { "running" };
+        let mode = &self.service.spec["Mode"];
+        let number = |pointer: &str| mode.pointer(pointer).and_then(Value::as_u64);
+        let wanted = number("/Replicated/Replicas").or_else(|| number("/ReplicatedJob/TotalCompletions"));
+        let there = |task: &&SwarmTask| task.state == goal && (self.is_job() || task.desired == "running");
+        let running = self.current().filter(there).count();
+        let wanted = match wanted {
+            Some(wanted) => usize::try_from(wanted).unwrap_or(usize::MAX),
+            None if self.is_global() => self.current().filter(|task| is_live(task) || task.state == goal).count(),
+            None => 1,
+        };
+        Running { running, wanted }
+    }
+
+    fn failures(&self) -> Vec<&SwarmTask> {
+        let failed = |task: &&SwarmTask| matches!(task.state.as_str(), "failed" | "rejected" | "orphaned");
+        let mut all: Vec<&SwarmTask> =
+            self.current().filter(failed).filter(|task| !self.old.contains(&task.id)).collect();
+        all.sort_by(|a, b| a.since.cmp(&b.since));
+        all
+    }
+
+    /// What a task is called, as `docker service ps` does: `shop_web.1`, and its node.
+    fn called(&self, task: &SwarmTask) -> String {
+        let name = match task.slot {
+            Some(slot) => format!("{}.{slot}", self.service.name),
+            None => self.service.name.clone(),
+        };
+        match self.nodes.get(&task.node) {
+            Some(node) => format!("{name} on {node}"),
+            None => name,
+        }
+    }
+
+    fn told(&self, task: &SwarmTask) -> String {
+        let error = if task.error.is_empty() { &task.state } else { &task.error };
+        format!("{}: {error}", self.called(task))
+    }
+
+    fn failed(&self, why: Option<&str>, task: Option<&SwarmTask>) -> Standing {
+        let told = task.map(|task| self.told(task));
+        let reason = match (why, told) {
+            (Some(why), Some(told)) => format!("{why}; {told}"),
+            (Some(why), None) => why.to_owned(),
+            (None, told) => told.unwrap_or_default(),
+        };
+        Standing::Failed { reason, container: task.and_then(|task| task.container.clone()) }
+    }
+
+    /// Our own update, as far as there is one.
+    fn update(&self) -> Option<&SwarmUpdate> {
+        self.service.update.as_ref().filter(|update| Some(update.started.as_str()) != self.before)
+    }
+
+    pub fn standing(&self) -> Standing {
+        let failures = self.failures();
+        let last = failures.last().copied();
+        // after a rollback the failed tasks are those of another specification
+        let latest = || {
+            let failed = self.tasks.iter().copied().filter(|task| matches!(task.state.as_str(), "failed" | "rejected"));
+            failed.filter(|task| !self.old.contains(&task.id)).max_by(|a, b| a.since.cmp(&b.since))
+        };
+        let updating = match self.update() {
+            Some(update) => match update.state.as_str() {
+                "paused" => return self.failed(Some(&format!("the update is paused ({})", update.message)), latest()),
+                "rollback_completed" => {
+                    return self.failed(Some("the update failed and was rolled back"), latest());
+                }
+                "rollback_paused" => {
+                    return self.failed(Some("the update failed, and so did its rollback"), latest());
+                }
+                "updating" => Some("updating"),
+                "rollback_started" => Some("rolling back"),
+                _ => None,
+            },
+            None => None,
+        };
+        let Running { running, wanted } = self.running();
+        // a task whose end is wanted may still run
+        let stale = self.tasks.iter().filter(|task| task.desired == "running" && is_live(task)).count();
+        let stale =
+            stale.saturating_sub(self.current().filter(|task| task.desired == "running" && is_live(task)).count());
+        if updating.is_none() && running >= wanted && stale == 0 && (wanted > 0 || !self.is_global()) {
+            return Standing::Ready;
+        }
+        if failures.len() >= FAILURES && running < wanted {
+            return self.failed(None, last);
+        }
+        let waiting = self.current().any(|task| is_live(task) && task.state != "running");
+        if running < wanted && !waiting && updating.is_none() && last.is_some() {
+            // its restart policy lets it be
+            return self.failed(None, last);
+        }
+        let unplaced = self.current().find(|task| task.state == "pending" && !task.error.is_empty());
+        if let Some(task) = unplaced.filter(|_| self.waited > UNPLACED) {
+            return self.failed(Some("no node takes it"), Some(task));
+        }
+        if self.is_global() && wanted == 0 && self.waited > UNPLACED {
+            return self.failed(Some("no node takes it: its constraints leave none"), None);
+        }
+        let done = if self.is_job() { "done" } else { "running" };
+        let mut text = format!("{running} of {wanted} {done}");
+        if let Some(updating) = updating {
+            text = format!("{updating}, {text}");
+        }
+        match unplaced.or(last) {
+            Some(task) => Standing::Waiting(format!("{text}; {}", self.told(task))),
+            None => Standing::Waiting(text),
+        }
+    }
+}
+
+/// It runs, or is on its way there.
+fn is_live(task: &SwarmTask) -> bool {
+    let over = ["complete", "shutdown", "failed", "rejected", "remove", "orphaned"];
+    !over.contains(&task.state.as_str()) && !matches!(task.desired.as_str(), "shutdown" | "remove")
+}
+
+/// Where a task may run is no reason for a swarm to make another one, as long as it may run where it is. What it runs
+/// with is said of services alone.
+fn without_place(template: &Value) -> Value {
+    let mut template = template.clone();
+    if let Some(map) = template.as_object_mut() {
+        map.retain(|key, _| !matches!(key.as_str(), "Placement" | "Runtime"));
+    }
+    template
+}

@@ -1,0 +1,260 @@
+//! What changes, by what a manager says that it has; and whether a service runs, by what it says of its tasks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::model::{ObservedSwarm, SwarmKind, SwarmObject, SwarmService, SwarmTask, SwarmUpdate};
+
+fn web(image: &str) -> Value {
+    json!({
+        "Name": "shop_web",
+        "Labels": {(STACK_LABEL): "shop", (IMAGE_LABEL): image, (label::DEPLOYED_BY): "macula"},
+        "TaskTemplate": {
+            "ContainerSpec": {
+                "Image": image, "Labels": {(STACK_LABEL): "shop"}, "Env": ["A=1"],
+                "HealthCheck": {"Test": ["CMD", "true"]},
+                "Secrets": [{"SecretName": "shop_pw-1", "File": {"Name": "pw", "UID": "0", "GID": "0", "Mode": 292}}],
+            },
+            "Networks": [{"Target": "shop_back", "Aliases": ["web"]}],
+        },
+        "Mode": {"Replicated": {"Replicas": 2}},
+    })
+}
+
+fn stack(image: &str) -> SwarmStack {
+    SwarmStack {
+        networks: vec![json!({"Name": "shop_back", "Driver": "overlay", "Labels": {(STACK_LABEL): "shop"}})],
+        secrets: vec![json!({"Name": "shop_pw-1", "Labels": {(STACK_LABEL): "shop"}, "Data": "eA=="})],
+        services: vec![web(image)],
+        ..SwarmStack::default()
+    }
+}
+
+/// The swarm after these changes, as a manager tells it: with what it adds, and ids of its own.
+fn made(changes: &SwarmChanges) -> ObservedSwarm {
+    let mut observed = ObservedSwarm::default();
+    for change in changes.all.iter().filter(|change| change.act == SwarmAct::Create) {
+        let body = change.body.clone().unwrap();
+        let labels: BTreeMap<String, String> = serde_json::from_value(body["Labels"].clone()).unwrap();
+        let object =
+            SwarmObject { id: format!("id-{}", change.name), name: change.name.clone(), labels: labels.clone() };
+        match change.kind {
+            SwarmKind::Network => observed.networks.push(object),
+            SwarmKind::Secret => observed.secrets.push(object),
+            SwarmKind::Config => observed.configs.push(object),
+            SwarmKind::Service => {
+                let mut spec = with_ids(&body, &[("shop_pw-1".to_owned(), "s1".to_owned())].into(), &BTreeMap::new());
+                spec["TaskTemplate"]["Networks"][0]["Target"] = json!("id-shop_back");
+                spec["TaskTemplate"]["ContainerSpec"]["Isolation"] = json!("default");
+                // Docker spells one key otherwise than its own description does
+                let container = spec["TaskTemplate"]["ContainerSpec"].as_object_mut().unwrap();
+                let check = container.shift_remove("HealthCheck").unwrap();
+                container.insert("Healthcheck".into(), check);
+                spec["TaskTemplate"]["ForceUpdate"] = json!(3);
+                spec["EndpointSpec"] = json!({"Mode": "vip"});
+                observed.services.push(SwarmService {
+                    id: object.id,
+                    name: object.name,
+                    labels,
+                    spec,
+                    ..SwarmService::default()
+                });
+            }
+        }
+    }
+    observed.network_names = observed.networks.iter().map(|one| (one.id.clone(), one.name.clone())).collect();
+    observed
+}
+
+fn told(changes: &SwarmChanges) -> String {
+    let line =
+        |change: &SwarmChange| format!("{:?} {} {} {}", change.act, change.kind, change.name, change.what.join(", "));
+    changes.all.iter().map(line).map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+fn pinned(image: &str, digest: &str) -> BTreeMap<String, Pin> {
+    [(image.to_owned(), Pin { image: Some(format!("{image}@{digest}")), id: None })].into()
+}
+
+#[test]
+fn a_second_deployment_of_the_same_files_changes_nothing() {
+    let pins = pinned("web:1", "sha256:aa");
+    let first = swarm_changes(&stack("web:1"), &ObservedSwarm::default(), &pins);
+    insta::assert_snapshot!(told(&first), @r"
+    Create network shop_back
+    Create secret shop_pw-1
+    Create service shop_web
+    ");
+    let there = made(&first);
+    assert!(swarm_changes(&stack("web:1"), &there, &pins).is_nothing());
+    // a registry that does not answer this time is no reason for an update
+    assert!(swarm_changes(&stack("web:1"), &there, &BTreeMap::new()).is_nothing());
+    assert_eq!(foreign(&there, "other"), ["shop_web", "shop_back", "shop_pw-1"]);
+}
+
+#[test]
+fn an_update_names_what_it_changes_and_keeps_what_somebody_forced() {
+    let there = made(&swarm_changes(&stack("web:1"), &ObservedSwarm::default(), &pinned("web:1", "sha256:aa")));
+    let mut files = stack("web:2");
+    files.services[0]["TaskTemplate"]["ContainerSpec"]["Env"] = json!(["A=2"]);
+    let changes = swarm_changes(&files, &there, &pinned("web:2", "sha256:bb"));
+    let update = changes.all.iter().find(|change| change.act == SwarmAct::Update).unwrap();
+    assert_eq!(update.what, ["image", "environment"]);
+    let body = update.body.as_ref().unwrap();
+    assert_eq!(body["TaskTemplate"]["ContainerSpec"]["Image"], "web:2@sha256:bb");
+    assert_eq!(body["TaskTemplate"]["ForceUpdate"], 3);
+    // the tag means another image now
+    let moved = swarm_changes(&stack("web:1"), &there, &pinned("web:1", "sha256:cc"));
+    assert_eq!(moved.all.last().unwrap().what, ["image"]);
+    // an image that is in no registry is told by its id
+    let local = |id: &str| [("web:1".to_owned(), Pin { image: None, id: Some(id.to_owned()) })].into();
+    let here = made(&swarm_changes(&stack("web:1"), &ObservedSwarm::default(), &local("sha256:1")));
+    assert!(swarm_changes(&stack("web:1"), &here, &local("sha256:1")).is_nothing());
+    assert_eq!(swarm_changes(&stack("web:1"), &here, &local("sha256:2")).all.last().unwrap().what, ["image"]);
+}
+
+#[test]
+fn what_others_changed_comes_back_and_what_is_no_longer_wanted_goes() {
+    let pins = BTreeMap::new();
+    let mut there = made(&swarm_changes(&stack("web:1"), &ObservedSwarm::default(), &pins));
+    there.services[0].spec["Mode"]["Replicated"]["Replicas"] = json!(5);
+    let changes = swarm_changes(&stack("web:1"), &there, &pins);
+    assert_eq!(changes.all.last().unwrap().what, ["replicas"]);
+    let mut global = stack("web:1");
+    global.services[0]["Mode"] = json!({"Global": {}});
+    assert_eq!(swarm_changes(&global, &there, &pins).all.last().unwrap().act, SwarmAct::Replace);
+    let mut wider = stack("web:1");
+    wider.networks[0]["Attachable"] = json!(true);
+    assert_eq!(swarm_changes(&wider, &there, &pins).fixed, ["shop_back"]);
+    // services go first, then what they had
+    insta::assert_snapshot!(told(&swarm_changes(&SwarmStack::default(), &there, &pins)), @r"
+    Remove service shop_web
+    Remove secret shop_pw-1
+    Remove network shop_back
+    ");
+    let wider = scaled(&there.services[0], 7).unwrap();
+    assert_eq!(wider["Mode"]["Replicated"]["Replicas"], 7);
+    there.services[0].spec["Mode"] = json!({"Global": {}});
+    assert!(scaled(&there.services[0], 7).is_none());
+}
+
+fn service(mode: Value, update: Option<(&str, &str)>) -> SwarmService {
+    SwarmService {
+        id: "s".into(),
+        name: "shop_web".into(),
+        spec: json!({"TaskTemplate": {"ContainerSpec": {"Image": "web:2"}, "Placement": {"Constraints": ["a"]}, "Runtime": "container"}, "Mode": mode}),
+        update: update.map(|(state, started)| SwarmUpdate {
+            state: state.into(),
+            started: started.into(),
+            message: "update paused due to failure".into(),
+        }),
+        ..SwarmService::default()
+    }
+}
+
+fn task(id: &str, desired: &str, state: &str, error: &str) -> SwarmTask {
+    SwarmTask {
+        id: id.into(),
+        service: "s".into(),
+        slot: Some(1),
+        node: "n".into(),
+        desired: desired.into(),
+        state: state.into(),
+        since: id.into(),
+        error: error.into(),
+        spec: json!({"ContainerSpec": {"Image": "web:2"}}),
+        ..SwarmTask::default()
+    }
+}
+
+fn stands(service: &SwarmService, tasks: &[SwarmTask], seconds: u64) -> Standing {
+    let nodes = [("n".to_owned(), "node1".to_owned())].into();
+    let old: BTreeSet<String> = ["old".to_owned()].into();
+    let waited = Duration::from_secs(seconds);
+    let tasks = tasks.iter().collect();
+    SwarmLook { service, tasks, nodes: &nodes, before: Some("before"), old: &old, waited }.standing()
+}
+
+fn failed(standing: Standing) -> String {
+    match standing {
+        Standing::Failed { reason, .. } => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_service_is_ready_when_its_tasks_are_those_of_its_specification() {
+    let one = service(json!({"Replicated": {"Replicas": 1}}), None);
+    assert_eq!(stands(&one, &[task("1", "running", "running", "")], 0), Standing::Ready);
+    // an earlier specification's task still runs
+    let earlier =
+        SwarmTask { spec: json!({"ContainerSpec": {"Image": "web:1"}}), ..task("0", "running", "running", "") };
+    assert_eq!(stands(&one, std::slice::from_ref(&earlier), 0), Standing::Waiting("0 of 1 running".into()));
+    let both = [earlier, task("1", "running", "running", "")];
+    assert_eq!(stands(&one, &both, 0), Standing::Waiting("1 of 1 running".into()));
+    assert_eq!(stands(&one, &[task("1", "running", "preparing", "")], 0), Standing::Waiting("0 of 1 running".into()));
+    let none = service(json!({"Replicated": {"Replicas": 0}}), None);
+    assert_eq!(stands(&none, &[], 0), Standing::Ready);
+    let global = service(json!({"Global": {}}), None);
+    assert_eq!(stands(&global, &[], 1), Standing::Waiting("0 of 0 running".into()));
+    assert_eq!(failed(stands(&global, &[], 20)), "no node takes it: its constraints leave none");
+    assert_eq!(stands(&global, &[task("1", "running", "running", "")], 0), Standing::Ready);
+    let job = service(json!({"ReplicatedJob": {"TotalCompletions": 1}}), None);
+    assert_eq!(stands(&job, &[task("1", "complete", "running", "")], 0), Standing::Waiting("0 of 1 done".into()));
+    assert_eq!(stands(&job, &[task("1", "complete", "complete", "")], 0), Standing::Ready);
+    assert_eq!(
+        failed(stands(&job, &[task("1", "complete", "failed", "task: non-zero exit (2)")], 0)),
+        "shop_web.1 on node1: task: non-zero exit (2)"
+    );
+}
+
+#[test]
+fn a_task_that_fails_is_told_in_its_own_words() {
+    let one = service(json!({"Replicated": {"Replicas": 1}}), None);
+    let crash = |id: &str| task(id, "shutdown", "failed", "task: non-zero exit (1)");
+    let next = task("9", "ready", "ready", "");
+    let crashing = [crash("1"), crash("2"), next.clone()];
+    assert_eq!(
+        stands(&one, &crashing, 0),
+        Standing::Waiting("0 of 1 running; shop_web.1 on node1: task: non-zero exit (1)".into())
+    );
+    let thrice = [crash("1"), crash("2"), crash("3"), next.clone()];
+    assert_eq!(failed(stands(&one, &thrice, 0)), "shop_web.1 on node1: task: non-zero exit (1)");
+    // its restart policy makes no other one
+    assert_eq!(failed(stands(&one, &[crash("1")], 0)), "shop_web.1 on node1: task: non-zero exit (1)");
+    // what failed before is no news
+    let old = SwarmTask { id: "old".into(), ..crash("1") };
+    assert_eq!(stands(&one, &[old, next], 0), Standing::Waiting("0 of 1 running".into()));
+    let unplaced =
+        [task("1", "running", "pending", "no suitable node (scheduling constraints not satisfied on 1 node)")];
+    assert!(matches!(stands(&one, &unplaced, 1), Standing::Waiting(_)));
+    insta::assert_snapshot!(
+        failed(stands(&one, &unplaced, 11)),
+        @"no node takes it; shop_web.1 on node1: no suitable node (scheduling constraints not satisfied on 1 node)"
+    );
+}
+
+#[test]
+fn an_update_that_a_swarm_gave_up_is_a_failure() {
+    let replicated = json!({"Replicated": {"Replicas": 1}});
+    let runs = task("1", "running", "running", "");
+    let rejected = task("2", "shutdown", "rejected", "No such image: web:2");
+    let paused = service(replicated.clone(), Some(("paused", "now")));
+    insta::assert_snapshot!(
+        failed(stands(&paused, &[runs.clone(), rejected.clone()], 0)),
+        @"the update is paused (update paused due to failure); shop_web.1 on node1: No such image: web:2"
+    );
+    let back = service(replicated.clone(), Some(("rollback_completed", "now")));
+    insta::assert_snapshot!(
+        failed(stands(&back, &[runs.clone(), rejected], 0)),
+        @"the update failed and was rolled back; shop_web.1 on node1: No such image: web:2"
+    );
+    // one before ours says nothing of ours
+    let before = service(replicated.clone(), Some(("rollback_completed", "before")));
+    assert_eq!(stands(&before, std::slice::from_ref(&runs), 0), Standing::Ready);
+    let under_way = service(replicated, Some(("updating", "now")));
+    assert_eq!(stands(&under_way, &[runs], 0), Standing::Waiting("updating, 1 of 1 running".into()));
+}
