@@ -77,8 +77,7 @@ pub struct Patience {
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let begun = Instant::now();
     let loaded = context.load_orchestrated(&args.stacks)?;
-    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
-        .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     let session = context.session_as("stack deploy", args.place.context.as_deref()).await;
     let target = match args.place.target {
         On::Swarm => Target::Swarm,

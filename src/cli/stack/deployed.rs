@@ -117,8 +117,7 @@ fn shown(context: &Context, rows: &[DeployedService]) -> String {
 pub async fn scale(context: &Context, args: ScaleArgs) -> Result<(), CliError> {
     let begun = Instant::now();
     let platform = context.platform_name()?;
-    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
-        .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     let session = context.session_as("stack scale", args.place.context.as_deref()).await;
     let numbers: BTreeMap<String, u64> = args.services.into_iter().collect();
     let scaled = match args.place.target {
@@ -136,8 +135,7 @@ pub async fn scale(context: &Context, args: ScaleArgs) -> Result<(), CliError> {
 pub async fn remove(context: &Context, args: RemoveArgs) -> Result<(), CliError> {
     let begun = Instant::now();
     let platform = context.platform_name()?;
-    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())
-        .map_err(|error| CliError::io("listen for Ctrl-C", &error))?;
+    let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     let session = context.session_as("stack remove", args.place.context.as_deref()).await;
     let removed = match args.place.target {
         On::Swarm => remove_from_swarm(&session, &args.which, platform.as_str()).await,
