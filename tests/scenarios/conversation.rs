@@ -246,7 +246,7 @@ services:
              "container": null, "reason": "127.0.0.1:1/nowhere:1 is not in the engine, its registry (127.0.0.1:1) cannot be reached, and it has no build"},
             {"name": "web", "stack": "project", "state": "running", "health": "healthy",
              "image": "macula-test/busybox:1", "image_source": "image",
-             "urls": [format!("https://web.{name}.macula.local")], "addresses": [address],
+             "urls": [], "addresses": [address],
              "container": format!("macula-{name}-web-1"), "reason": null},
         ],
         "dns": {"address": null, "zones": [], "installed": false, "healthy": false},

@@ -92,7 +92,7 @@ fn a_stack_lives_on_a_swarm() {
     let row = |name: &str| status.as_array().unwrap().iter().find(|row| row["service"] == name).unwrap().clone();
     assert_eq!((row("db")["running"].as_u64(), row("db")["wanted"].as_u64()), (Some(2), Some(2)));
     assert_eq!(row("prepare")["mode"], "replicated job");
-    platform.run("stack scale shop dbb=2 --target swarm").exits(2).says("db, web");
+    platform.run("stack scale shop dbb=2 --target swarm").exits(2).says("did you mean db?");
     platform.run("stack scale shop prepare=2 --target swarm").exits(2);
     // what somebody else changed comes back
     let back = platform.run("stack deploy shop --target swarm -o json").ok().json();
