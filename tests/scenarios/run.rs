@@ -119,9 +119,12 @@ fn a_container_sends_its_telemetry_to_a_name() {
             "POST /v1/traces HTTP/1.1\\r\\nHost: {host}:{port}\\r\\nContent-Type: application/json\\r\\nContent-Length: {}\\r\\nConnection: close\\r\\n\\r\\n",
             body.len()
         );
-        // the pause: busybox ends with its input
-        let sent =
-            platform.shell("app", &format!("{{ printf '{head}'; echo -n '{body}'; sleep 1; }} | nc {host} {port}"));
+        // busybox ends with its input, which lasts until there is an answer
+        let wait = format!("n=0; while [ ! -s /a{port} ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n+1)); done");
+        let sent = platform.shell(
+            "app",
+            &format!("{{ printf '{head}'; echo -n '{body}'; {wait}; }} | nc {host} {port} | tee /a{port}"),
+        );
         assert!(sent.contains("200 OK"), "{port}: {sent}");
         platform.run("traces --service app").ok().prints(span);
     }
