@@ -11,6 +11,7 @@ use crate::words;
 use super::ci::markdown;
 use super::context::{Context, ImageOptions};
 use super::error::CliError;
+use super::run::is_there;
 use super::up::{bring_up_for, with_engine};
 use super::{interrupt, report};
 
@@ -51,6 +52,7 @@ pub struct Args {
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    is_there(context, &args.command)?;
     let (mut loaded, choices) = context.load_for_up(&args.stacks, false)?;
     app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
     let name = loaded.platform.name.clone();

@@ -278,11 +278,8 @@ fn platforms_live_side_by_side() {
     assert_eq!(before["web"].all["Config"]["Image"], IMAGE);
 }
 
-/// What goes takes no request of the others with it: the ingress stays, and is told.
-#[test]
-fn names_that_go_disturb_nobody() {
-    let Some(platform) = Platform::new("names_go") else { return };
-    let gate = "
+/// An ingress, and a service with a name on it.
+const GATE: &str = "
 services:
   gate:
     <<: *base
@@ -290,8 +287,13 @@ services:
     x-macula: {role: ingress, probe: {http: {port: 80}}, reload: {exec: ['true']}}
   page: {<<: *base, command: [httpd, -f, -p, '80', -h, /www], x-macula: {ingress: {port: 80}}}
 ";
+
+/// What goes takes no request of the others with it: the ingress stays, and is told.
+#[test]
+fn names_that_go_disturb_nobody() {
+    let Some(platform) = Platform::new("names_go") else { return };
     let wiki = "  wiki: {<<: *base, command: [httpd, -f, -p, '80', -h, /www], x-macula: {ingress: {port: 80}}}\n";
-    platform.stack(&format!("{gate}{wiki}"));
+    platform.stack(&format!("{GATE}{wiki}"));
     platform.run("up").ok();
     let before = platform.container("gate");
     let status = platform.run("status -o json").ok().json();
@@ -300,7 +302,7 @@ services:
     let address =
         address.into_iter().find(|found| found.ends_with(":80")).unwrap_or_else(|| panic!("{row}")).to_owned();
 
-    platform.stack(gate);
+    platform.stack(GATE);
     let ask = || {
         let mut stream = std::net::TcpStream::connect(&address)?;
         std::io::Write::write_all(&mut stream, b"GET / HTTP/1.0\r\n\r\n")?;
@@ -321,7 +323,7 @@ services:
     assert!(!platform.containers().contains_key("wiki"));
     platform.run("up").ok().says("nothing to do");
 
-    platform.stack(&format!("{gate}{wiki}"));
+    platform.stack(&format!("{GATE}{wiki}"));
     platform.run("up").ok();
     assert_eq!(platform.container("gate").id, before.id, "it has kept the name");
 }
@@ -331,21 +333,13 @@ services:
 #[test]
 fn names_and_addresses_that_come_disturb_nobody() {
     let Some(platform) = Platform::new("names_come") else { return };
-    let gate = "
-services:
-  gate:
-    <<: *base
-    command: [httpd, -f, -p, '80', -h, /www]
-    x-macula: {role: ingress, probe: {http: {port: 80}}, reload: {exec: ['true']}}
-  page: {<<: *base, command: [httpd, -f, -p, '80', -h, /www], x-macula: {ingress: {port: 80}}}
-";
     let more = |name: &str, last: u8| {
         format!(
             "  {name}: {{<<: *base, command: [httpd, -f, -p, '80', -h, /www], \
                  x-macula: {{address: 127.0.0.{last}, ingress: {{port: 80}}}}}}\n"
         )
     };
-    platform.stack(gate);
+    platform.stack(GATE);
     platform.run("up").ok();
     let gate_now = || platform.engine.container(&platform.container_name("gate")).unwrap().id;
     let before = gate_now();
@@ -389,7 +383,7 @@ services:
     let inside =
         |name: &str| platform.shell("page", &format!("wget -q -O /dev/null http://{name}.{domain}/ && echo there"));
 
-    platform.stack(&format!("{gate}{}", more("shop", 77)));
+    platform.stack(&format!("{GATE}{}", more("shop", 77)));
     platform.run("plan").ok().prints("+ gate  create");
     during("up", &[1]);
     assert_eq!(gate_now(), before);
@@ -397,7 +391,7 @@ services:
     assert!(inside("shop").contains("there"));
     assert_eq!(platform.run("status -o json").ok().json()["drift"], serde_json::json!([]));
 
-    platform.stack(&format!("{gate}{}{}", more("shop", 77), more("wiki", 78)));
+    platform.stack(&format!("{GATE}{}{}", more("shop", 77), more("wiki", 78)));
     during("up", &[1, 77]);
     ask(78).unwrap();
     assert!(inside("wiki").contains("there") && inside("shop").contains("there"));
@@ -412,7 +406,7 @@ services:
     platform.run("up").ok().says("nothing to do");
 
     // what goes takes the container along that was made for it
-    platform.stack(&format!("{gate}{}", more("wiki", 78)));
+    platform.stack(&format!("{GATE}{}", more("wiki", 78)));
     during("up", &[1, 78]);
     assert!(ask(77).is_err());
     // the next first one has room for all

@@ -112,12 +112,8 @@ pub async fn platforms_to_take_down(
     let own = Owner::read(session.host()).await?;
     let (mut ours, mut others) = (BTreeSet::new(), BTreeSet::new());
     for row in list_platforms(session).await?.into_iter().filter(|row| !gone || row.gone) {
-        let foreign = is_foreign(session, own.as_ref(), &row.name).await?;
-        if foreign {
-            others.insert(row.name)
-        } else {
-            ours.insert(row.name)
-        };
+        let side = if is_foreign(session, own.as_ref(), &row.name).await? { &mut others } else { &mut ours };
+        side.insert(row.name);
     }
     Ok((ours, others))
 }

@@ -407,7 +407,8 @@ impl Keeper {
         session.events.info(format!("{name}: started (process {})", started.pid()));
         let (tell, family, grace) = (self.tell.clone(), kept.family.clone(), process.stop_grace_period);
         let (of_end, named) = (session.clone(), name.to_owned());
-        let end = tokio::spawn(async move {
+        // not ended with the others: it is what reaps the program
+        tokio::spawn(async move {
             let code = started.ended().await;
             // what it has started has no one to belong to any more
             end_family(of_end.host(), &family, grace).await;
@@ -420,8 +421,6 @@ impl Keeper {
             ready(of_ready.host(), &process, port, &address).await;
             let _ = tell.send(Happened::Ready { name: named, run });
         });
-        // the one that waits for the end is not ended with the others: it is what reaps the program
-        drop(end);
         kept.of_run.push(ready);
         if kept.names.is_empty() || before != kept.state.port {
             self.take_names(name);
