@@ -104,11 +104,14 @@ pub async fn registries(
     observed.registries = answers.await.into_iter().collect();
 }
 
+/// A proxy resolves and connects for us: only the pull itself can tell whether a registry is reached.
+pub fn is_proxied(host: &dyn Host) -> bool {
+    ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].iter().any(|name| host.env(name).is_some())
+}
+
 /// Whether a registry (or any other HTTPS server, by its name) accepts a connection.
 pub async fn reaches(host: &dyn Host, registry: &str) -> bool {
-    // a proxy resolves and connects for us; only the pull itself can tell
-    let proxied = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"].iter().any(|name| host.env(name).is_some());
-    if proxied {
+    if is_proxied(host) {
         return true;
     }
     let endpoint = if registry == "docker.io" { "registry-1.docker.io" } else { registry };

@@ -30,6 +30,9 @@ pub struct Choices {
     pub no_discover: bool,
     /// Optional services whose image every source refused. They are not tried again until somebody asks for it.
     pub refused: BTreeMap<String, Refused>,
+    /// Optional services that were left out since no registry of their image answered. Where a proxy is set, no
+    /// registry can be asked: then they stay left out until somebody asks for them.
+    pub out_of_reach: BTreeMap<String, Refused>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +93,7 @@ impl Choices {
             no_cluster: self.no_cluster,
             no_discover: !request.discover,
             refused: self.refused,
+            out_of_reach: self.out_of_reach,
         };
         applied
     }

@@ -15,7 +15,10 @@ use crate::config::Loaded;
 use crate::daemon::reach::Table;
 use crate::engine::Engine;
 use crate::host::Host;
-use crate::model::{Facts, ImagePolicy, NetworkSpec, Observed, Platform, PlatformName, Resources, Secrets, Way, label};
+use crate::model::{
+    Facts, ImagePolicy, ImageSpec, NetworkSpec, Observed, Platform, PlatformName, Resources, Secrets, Way, label,
+    split_registry,
+};
 use crate::observe;
 use crate::pki;
 use crate::plan::{
@@ -123,12 +126,20 @@ impl Survey {
 
     /// For the next `up`: the services that it is not to try again, each with the image that was refused.
     pub(super) fn refusals(&self, full: &Platform, gone: &[LeftOut]) -> BTreeMap<String, Refused> {
+        let refused = self.refused.iter().filter(|left| !self.choices.out_of_reach.contains_key(&left.service));
+        with_images(&image_specs(full), refused.chain(gone))
+    }
+
+    /// For the next `up`, too: the services whose registries did not answer.
+    pub(super) fn out_of_reach(&self, full: &Platform) -> BTreeMap<String, Refused> {
         let specs = image_specs(full);
-        let refusal = |left: &LeftOut| {
-            let spec = specs.iter().find(|spec| spec.services.contains(&left.service))?;
-            Some((left.service.clone(), Refused { image: spec.reference.clone(), reason: left.reason.clone() }))
-        };
-        self.refused.iter().chain(gone).filter_map(refusal).collect()
+        let silent = |reference: &String| self.observed.registries.get(split_registry(reference).0) == Some(&false);
+        let away = |spec: &ImageSpec| !spec.pull.is_empty() && spec.pull.iter().all(silent);
+        let kept =
+            |left: &LeftOut| self.refused.contains(left) && self.choices.out_of_reach.contains_key(&left.service);
+        let left = self.supply.left_out.iter();
+        let left = left.filter(|&left| kept(left) || image_of(&specs, &left.service).is_some_and(away));
+        with_images(&specs, left)
     }
 
     /// For a plan over these services, or over all.
@@ -191,7 +202,7 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     }
     let mut gone = how.gone.to_vec();
     gone.extend(unbuildable(host, &*engine, &facts, full, &chosen).await);
-    let mut refused = if how.retry { Vec::new() } else { still_refused(&choices, full, &chosen) };
+    let mut refused = if how.retry { Vec::new() } else { still_refused(host, &choices, full, &chosen) };
     refused.retain(|left| gone.iter().all(|gone| gone.service != left.service) && !how.named.contains(&left.service));
     gone.extend(refused.iter().cloned());
     problems.extend(chosen.leave_out(full, gone));
@@ -283,9 +294,23 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     })
 }
 
-/// Optional services that the last `up` found refused and that would be pulled once more.
-pub(super) fn still_refused(choices: &Choices, platform: &Platform, supply: &Supply) -> Vec<LeftOut> {
-    let still = choices.refused.iter().filter(|(service, refused)| {
+fn image_of<'a>(specs: &'a [ImageSpec], service: &str) -> Option<&'a ImageSpec> {
+    specs.iter().find(|spec| spec.services.iter().any(|name| name == service))
+}
+
+fn with_images<'a>(specs: &[ImageSpec], left: impl Iterator<Item = &'a LeftOut>) -> BTreeMap<String, Refused> {
+    let refusal = |left: &LeftOut| {
+        let image = image_of(specs, &left.service)?.reference.clone();
+        Some((left.service.clone(), Refused { image, reason: left.reason.clone() }))
+    };
+    left.filter_map(refusal).collect()
+}
+
+/// Optional services that the last `up` found refused and that would be pulled once more. A proxy that has been set
+/// since makes nothing wanted that was out of reach: it says nothing of the registry, and the engine pulls without it.
+pub(super) fn still_refused(host: &dyn Host, choices: &Choices, platform: &Platform, supply: &Supply) -> Vec<LeftOut> {
+    let out_of_reach = choices.out_of_reach.iter().filter(|_| observe::is_proxied(host));
+    let still = choices.refused.iter().chain(out_of_reach).filter(|(service, refused)| {
         let pulls = matches!(
             supply.choices.get(*service),
             Some(Choice::Obtain { spec, pull: true, .. }) if spec.reference == refused.image

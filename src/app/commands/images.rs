@@ -50,7 +50,7 @@ pub async fn image_rows(session: &Session, loaded: &Loaded) -> Result<Vec<ImageR
     let (mut supplied, mut problems) =
         supply(platform, &specs, &observed, false, &|service| service_volumes(platform, service));
     let choices = session.state(&platform.name).choices(session.host()).await?;
-    problems.extend(supplied.leave_out(platform, still_refused(&choices, platform, &supplied)));
+    problems.extend(supplied.leave_out(platform, still_refused(session.host(), &choices, platform, &supplied)));
     let rows = specs.into_iter().map(|spec| {
         let image = spec.present(&observed).map(|(name, image)| (name, image, ImageSource::Image));
         let built = spec

@@ -389,6 +389,7 @@ async fn keep(
     let choices = Choices {
         no_cluster: options.wanted.no_cluster.unwrap_or(options.choices.no_cluster),
         refused: survey.refusals(&loaded.platform, gone),
+        out_of_reach: survey.out_of_reach(&loaded.platform),
         ..options.choices.clone()
     };
     survey.state.keep_choices(host, &choices).await

@@ -117,6 +117,30 @@ async fn what_was_refused_once_is_left_out_for_all_commands_until_somebody_asks_
     assert_eq!(engine.containers(), ["macula-shop-chart-1", "macula-shop-note-1", "macula-shop-web-1"]);
 }
 
+/// A proxy says nothing of the registries behind it.
+#[tokio::test]
+async fn what_was_out_of_reach_stays_left_out_where_a_proxy_is_set_since() {
+    let host = FakeHost::new();
+    let engine = FakeEngine::new().with_image("acme/web:1").pullable("acme/note:1").pullable("acme/chart:3");
+    let loaded = loaded(&host, "optional: true");
+    let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
+    let first = up(&session(host.clone(), &engine, "macula up"), &loaded, &options, &Agrees).await.unwrap();
+    assert_eq!(first.left_out.len(), 2);
+
+    let session = session(host.env_var("HTTPS_PROXY", "http://proxy:3128"), &engine, "macula up");
+    assert!(prepare(&session, &loaded, &Wanted::default()).await.unwrap().plan.is_empty());
+    for _ in 0..2 {
+        let again = up(&session, &loaded, &options, &Agrees).await.unwrap();
+        assert_eq!((again.steps, again.left_out.len()), (0, 2));
+    }
+    let (.., absent) = validate(&session, &loaded, None).await.unwrap();
+    assert_eq!(absent.iter().map(|it| it.service.as_str()).collect::<Vec<_>>(), ["chart", "note"]);
+
+    let wanted = Wanted { services: vec!["note".into()], ..Wanted::default() };
+    up(&session, &loaded, &UpOptions { wanted, ..options }, &Agrees).await.unwrap();
+    assert_eq!(engine.containers(), ["macula-shop-chart-1", "macula-shop-note-1", "macula-shop-web-1"]);
+}
+
 #[tokio::test]
 async fn status_goes_by_labels_where_the_files_cannot_be_read() {
     let (host, engine) = machine();
