@@ -258,7 +258,16 @@ async fn prepare(
                     .await
                     .map_err(|source| StepError::Prepare { reference: image.tag.clone(), source })?;
             }
-            PrepareStep::Copy { from, to } => context.push((scratch.join(from), to.clone())),
+            PrepareStep::Copy { from, to } => {
+                let made = scratch.join(from);
+                // what no step has made is the user's own
+                let own = image.spec.context.as_ref().map(|folder| folder.join(from));
+                let path = match own {
+                    Some(own) if !tools.host.exists(&made).await => own,
+                    _ => made,
+                };
+                context.push((path, to.clone()));
+            }
             PrepareStep::Program { to } => context.push((program(tools, image, scratch, to).await?, String::new())),
         }
     }

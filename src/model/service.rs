@@ -826,7 +826,8 @@ pub enum PrepareStep {
     Write { path: String, content: String },
     /// Run a program in the scratch folder; `needs` is its Debian package, for the hint.
     Run { command: Vec<String>, needs: Option<String> },
-    /// Copy a folder of the scratch folder into the context (`to` relative to the context).
+    /// Copy a file or folder of the scratch folder, or one of the context that is not there, into the context (`to`
+    /// relative to the context).
     Copy { from: String, to: String },
     /// Copy the program that is running into the context, as this file: what it can do in a second
     /// role needs no compiler.

@@ -167,7 +167,7 @@ static BUILD: Object = closed(
     "x-macula.build",
     &[
         f("prepare", Kind::List(&Kind::Object(&STEP))).doc(
-            "Steps, in order. Each is one of `write`, `run`, `copy` and `program`; paths count from the build context.",
+            "Steps, in order. Each is one of `write`, `run`, `copy` and `program`. `write` and `run` work in a folder that is gone after the build.",
         ),
         f("note", Kind::Text).doc("Shown by `macula status` for a service that runs from its build."),
     ],
@@ -179,7 +179,9 @@ static STEP: Object = closed(
     &[
         f("write", Kind::Object(&WRITE)).doc("Writes a file."),
         f("run", Kind::Object(&RUN)).doc("Runs a program of this machine."),
-        f("copy", Kind::Object(&COPY)).doc("Copies a file or folder."),
+        f("copy", Kind::Object(&COPY)).doc(
+            "Copies a file or folder that a step has made, or else one of the build context, into the build context.",
+        ),
         f("program", Kind::Object(&PROGRAM)).doc("Puts the running `macula` itself there."),
     ],
     &[],

@@ -22,12 +22,15 @@ pub(super) async fn build(
     progress: ProgressSink<'_>,
 ) -> Result<ObservedImage, EngineError> {
     let operation = operation::build(&request.tag);
-    for (folder, _) in &request.context {
+    for (path, inside) in &request.context {
         // found here, the trouble has a name; on the way it would be a broken stream
-        if !folder.is_dir() {
-            let message = format!("{} is not a folder", folder.display());
-            return Err(EngineError::Other { operation, message });
-        }
+        let wrong = match inside.trim_matches('/') {
+            "" if !path.is_dir() => "is not a folder",
+            _ if !path.exists() => "does not exist",
+            _ => continue,
+        };
+        let message = format!("{} {wrong}", path.display());
+        return Err(EngineError::Other { operation, message });
     }
     if docker.uses_buildkit(request) {
         return buildkit::build(docker, request, progress).await;

@@ -99,7 +99,7 @@ fn pack(dockerfile: &str, folders: &[(PathBuf, String)], own: Option<&str>, out:
         let ignore = if inside.is_empty() { Ignore::of(folder, own)? } else { Ignore::default() };
         let mut packer = Packer { builder: &mut builder, hidden };
         let mut walk = Walk { out: &mut packer, ignore };
-        walk.folder(folder, inside, "").map_err(|error| named(folder, error))?;
+        walk.root(folder, inside).map_err(|error| named(folder, error))?;
     }
     builder.finish()
 }
@@ -190,7 +190,7 @@ pub(super) fn entries(folder: &Path, inside: &str, rules: Option<&str>) -> io::R
     let ignore = if inside.is_empty() { Ignore::of(folder, rules)? } else { Ignore::default() };
     let mut found = Vec::new();
     let mut walk = Walk { out: &mut found, ignore };
-    walk.folder(folder, inside, "").map_err(|error| named(folder, error))?;
+    walk.root(folder, inside).map_err(|error| named(folder, error))?;
     Ok(found)
 }
 
@@ -280,6 +280,15 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// What is in a folder, or one file, which becomes `inside`.
+    fn root(&mut self, root: &Path, inside: &str) -> io::Result<()> {
+        let metadata = std::fs::metadata(root)?;
+        if metadata.is_dir() || inside.is_empty() {
+            return self.folder(root, inside, "");
+        }
+        self.out.entry(root, inside, &metadata)
+    }
+
     /// `relative` is the folder's path below the root of this context, for the patterns.
     fn folder(&mut self, folder: &Path, inside: &str, relative: &str) -> io::Result<()> {
         let mut names: Vec<_> = std::fs::read_dir(folder)

@@ -105,6 +105,17 @@ fn a_context_is_packed_without_what_is_left_out() {
 }
 
 #[test]
+fn one_file_is_copied_under_its_new_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("moto.conf");
+    std::fs::write(&file, "port 1").unwrap();
+    let got = packed(&[(file.clone(), "etc/moto/server.conf".to_owned())]);
+    assert_eq!(got.get("etc/moto/server.conf").map(String::as_str), Some("0:0 port 1"));
+    let listed = entries(&file, "etc/server.conf", None).unwrap();
+    assert_eq!(listed.iter().map(|entry| entry.target.as_str()).collect::<Vec<_>>(), ["etc/server.conf"]);
+}
+
+#[test]
 fn a_folder_that_is_not_there_is_named() {
     let mut nothing = Vec::new();
     let error = pack("", &[(PathBuf::from("/no/such/folder"), String::new())], None, &mut nothing).unwrap_err();
