@@ -63,7 +63,7 @@ pub use commands::processes::{
 pub use commands::prune::{Pruned, PrunedImage, prune_images};
 pub use commands::report::{ReportFile, report};
 pub use commands::run::{
-    Existing, Program, ProgramRequest, ci_log, environment_of, existing, prepare_program, program_log,
+    Existing, Nameless, Program, ProgramRequest, ci_log, environment_of, existing, prepare_program, program_log,
 };
 pub use commands::serve::{DEFAULT_METRICS, ServeOptions, Serving, serve};
 pub use commands::stack::{

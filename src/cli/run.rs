@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::app::{self, ProgramRequest, own_environment, prepare_program, process_is_kept};
+use crate::app::{self, Nameless, ProgramRequest, own_environment, prepare_program, process_is_kept};
 use crate::config::env_file;
 use crate::host::Command;
 
@@ -83,18 +83,22 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     };
     let request = ProgramRequest { name, port, needs };
     let program = prepare_program(&session, &loaded, choices, &request, &Asker { context }).await?;
-    let mut held = match program.named {
-        true => Some(program.take_name(&session, &loaded).await?),
-        false => None,
+    let mut held = match program.nameless {
+        None => Some(program.take_name(&session, &loaded).await?),
+        Some(_) => None,
     };
-    match held {
-        Some(_) => context.events().info(format!("{} leads to port {} of this machine", program.url, program.port)),
-        None => {
+    match program.nameless {
+        None => context.events().info(format!("{} leads to port {} of this machine", program.url, program.port)),
+        Some(Nameless::NoDns) => {
             let up = context.typed("macula up --dns");
             context
                 .events()
                 .warn(format!("the program gets no name, as `up --no-dns` asked for (`{up}` changes that)"));
         }
+        Some(Nameless::NoIngress) => context.events().warn(format!(
+            "the program gets no name, since the platform has no ingress: it is reached at {}",
+            program.url
+        )),
     }
     context.finish();
     let _in_use = session.in_use(&loaded.platform.name);

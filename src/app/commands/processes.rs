@@ -16,7 +16,7 @@ use crate::model::{Fingerprint, Platform, PlatformName, Process};
 use crate::plan::{KeptProcess, Parts, ProcessAction, ProcessStep, process_steps, process_waves};
 use crate::words;
 
-use super::run::{OTLP_ENDPOINT, log_of, named_url, route_to, settings, trusted};
+use super::run::{OTLP_ENDPOINT, has_ingress, log_of, named_url, route_to, settings, trusted};
 
 /// Between two looks at one that starts.
 const LOOK: Duration = Duration::from_millis(40);
@@ -257,7 +257,7 @@ async fn order(
     let parts = parts(process, &own, &more);
     let environment = environment(session, loaded, seen, process, own, more).await?;
     let log = log_of(host, &loaded.platform.name, &process.name);
-    let routes = match named {
+    let routes = match named && has_ingress(&seen.platform) {
         true => process.hosts.iter().map(|name| route_to(seen, name, 0, &log, 0)).collect(),
         false => Vec::new(),
     };
@@ -280,7 +280,7 @@ async fn environment(
     environment.extend(settings);
     environment.extend(trusted(session, loaded).await?);
     environment.insert("OTEL_SERVICE_NAME".into(), process.name.clone());
-    if let Some(name) = process.hosts.first() {
+    if let Some(name) = process.hosts.first().filter(|_| has_ingress(&seen.platform)) {
         environment.insert("MACULA_URL".into(), named_url(seen, name));
     }
     for (name, value) in more {
@@ -496,6 +496,7 @@ fn row(platform: &Platform, seen: &Survey, state: &ProcessState, lost: bool, now
     let declared = platform.processes.get(&state.name);
     let hosts = declared.map(|process| process.hosts.as_slice()).unwrap_or_default();
     let reaches = state.condition.is_alive() && !lost && state.port.is_some();
+    let named = reaches && state.nameless.is_none() && has_ingress(&seen.platform);
     let code = state.exit_code.unwrap_or_default();
     let reason = match state.condition {
         _ if lost => Some("the process that kept it was killed".to_owned()),
@@ -509,7 +510,7 @@ fn row(platform: &Platform, seen: &Survey, state: &ProcessState, lost: bool, now
         state: if lost { "crashed" } else { word(state.condition) },
         pid: state.pid.filter(|_| !lost),
         port: state.port.filter(|_| reaches),
-        urls: hosts.iter().filter(|_| reaches && state.nameless.is_none()).map(|name| named_url(seen, name)).collect(),
+        urls: hosts.iter().filter(|_| named).map(|name| named_url(seen, name)).collect(),
         exit_code: state.exit_code,
         restarts: state.restarts,
         seconds: u64::try_from(now - state.since).ok().filter(|_| !lost),

@@ -11,7 +11,7 @@ use crate::compile::{gateway, ingress_address, own_address, zone};
 use crate::config::Loaded;
 use crate::daemon::{Held, Route, RouteError, hold};
 use crate::host::{Host, Unmet, until};
-use crate::model::{ObservedVolume, PlatformName};
+use crate::model::{ObservedVolume, Platform, PlatformName, Role};
 use crate::observe;
 use crate::pki::{Authority, trust};
 
@@ -42,10 +42,19 @@ pub struct Program {
     /// Beside the environment of this process.
     pub environment: BTreeMap<String, String>,
     pub log: PathBuf,
-    /// It can have a name: the last `up` was not told to leave the names alone.
-    pub named: bool,
+    /// Why it gets no name; none: it has one.
+    pub nameless: Option<Nameless>,
     route: Route,
     socket: PathBuf,
+}
+
+/// Why a program gets no name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nameless {
+    /// The last `up` was told to leave the names alone.
+    NoDns,
+    /// Nothing that would pass requests on to it.
+    NoIngress,
 }
 
 /// Where the output of a program is kept for `logs`; none: no program can have that name.
@@ -119,7 +128,14 @@ pub async fn prepare_program(
         Some(port) => port,
         None => crate::daemon::free_port().map_err(|source| Error::Io { path: "127.0.0.1".into(), source })?,
     };
-    let url = named_url(&seen, &label);
+    let nameless = match has_ingress(&seen.platform) {
+        false => Some(Nameless::NoIngress),
+        true => session.state(&platform.name).no_dns(host).await?.then_some(Nameless::NoDns),
+    };
+    let url = match nameless {
+        None => named_url(&seen, &label),
+        Some(_) => format!("http://127.0.0.1:{port}"),
+    };
     let mut environment = settings(session, loaded, &request.needs).await?;
     environment.extend(trusted(session, loaded).await?);
     environment.insert("PORT".into(), port.to_string());
@@ -130,8 +146,12 @@ pub async fn prepare_program(
     let _ = host.keep_end(&log, resolver::LONGEST_LOG).await;
     let before = host.read(&log).await.map(|text| text.len()).unwrap_or_default();
     let route = route_to(&seen, &label, port, &log, u64::try_from(before).unwrap_or(u64::MAX));
-    let named = !session.state(&platform.name).no_dns(host).await?;
-    Ok(Program { url, port, environment, log, named, route, socket: ResolverFiles::of(host).routes() })
+    Ok(Program { url, port, environment, log, nameless, route, socket: ResolverFiles::of(host).routes() })
+}
+
+/// Whether something passes on what comes for a name.
+pub(super) fn has_ingress(platform: &Platform) -> bool {
+    platform.services().any(|(_, service)| service.extension.role == Some(Role::Ingress))
 }
 
 /// Where a name below the domain leads, for whoever types it.
