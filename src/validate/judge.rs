@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::evidence::*;
 use super::lookup;
+use super::reach::silence;
 use crate::dns::install::Rung;
 use crate::model::{ContainerState, Health};
 
@@ -309,6 +310,11 @@ fn http(evidence: &Evidence, seen: &NameSeen) -> Found {
     match &seen.http {
         None => Found::Is(State::Unknown),
         _ if ingress_is_down(evidence) => Found::Is(State::Unknown),
+        // who shows a certificate is awake, and waits itself
+        Some(Err(reason)) if *reason == silence() && matches!(seen.tls, Some(Ok(_))) && !service().is_empty() => {
+            let reason = format!("it accepts connections, and there is {reason}");
+            Found::Broken(Cause::ServiceSilent { service: service(), reason })
+        }
         Some(Err(reason)) => Found::Broken(Cause::NoHttp { reason: reason.clone() }),
         Some(Ok(HttpSeen { mark: Some(Mark::NoRoute), .. })) => Found::Broken(Cause::RouteMissing),
         Some(Ok(HttpSeen { mark: Some(Mark::Unavailable), .. })) => {

@@ -211,6 +211,11 @@ fn served(leaf: &[u8]) -> Served {
     }
 }
 
+/// Why there is no answer where somebody takes a request and says nothing.
+pub fn silence() -> String {
+    format!("no answer in {} s", ANSWER.as_secs())
+}
+
 /// One `GET`; of the answer only its head. `url`: as shown to people, and the path.
 pub async fn request(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
@@ -228,7 +233,7 @@ pub async fn request(
     let head = match timeout(ANSWER, exchange).await {
         Ok(Ok(head)) => head,
         Ok(Err(error)) => return Err(words(&error)),
-        Err(_) => return Err(format!("no answer in {} s", ANSWER.as_secs())),
+        Err(_) => return Err(silence()),
     };
     let head = String::from_utf8_lossy(&head);
     let mut lines = head.lines();

@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 use super::*;
 use crate::dns::{Config, Listen, Server, ZoneEntry};
 use crate::host::fake::FakeHost;
-use crate::model::{Health, Protocol, View};
+use crate::model::{Health, Invocation, Protocol, View};
 use crate::pki::Authority;
 
 mod world;
@@ -315,6 +315,24 @@ async fn nginx_is_down() {
       macula up
       macula logs ingress
     ");
+}
+
+/// What was seen is changed here: to wait for who never answers takes ten seconds.
+#[tokio::test]
+async fn a_service_hangs() {
+    let mut world = World::new();
+    let (mut evidence, _) = world.look().await;
+    evidence.names[0].http = Some(Err(reach::silence()));
+    let verdict = judge(&evidence);
+    let [fault] = verdict.faults.as_slice() else { panic!("{:?}", verdict.faults) };
+    assert_snapshot!(fault.cause.to_string(), @"grafana runs, and does not answer: it accepts connections, and there is no answer in 10 s");
+    let remedies = fault.cause.remedies();
+    let remedies: Vec<String> = remedies.iter().map(|remedy| remedy.text(&Invocation::default())).collect();
+    assert_eq!(remedies, ["macula logs grafana", "macula restart grafana"]);
+    // somebody is silent, and that need not be the service
+    evidence.names[0].tls = None;
+    let verdict = judge(&evidence);
+    assert!(verdict.faults.iter().any(|fault| matches!(fault.cause, Cause::NoHttp { .. })), "{:?}", verdict.faults);
 }
 
 #[tokio::test]
