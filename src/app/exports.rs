@@ -26,8 +26,8 @@ pub(super) fn render_exports(
                 }
                 Err(error) => errors.push(CompileError::Template {
                     service: service.name.clone(),
-                    path: format!("exports.{variable}"),
-                    message: error.to_string(),
+                    path: format!("x-macula.exports.{variable}"),
+                    message: error.inside(variable),
                 }),
             }
         }

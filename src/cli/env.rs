@@ -9,6 +9,7 @@ use crate::app::{credentials, exports};
 
 use super::context::{Context, StackOptions};
 use super::error::CliError;
+use super::excerpt::located;
 
 /// Print the connection settings of the services
 ///
@@ -49,7 +50,7 @@ enum Format {
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let loaded = context.load(&args.stacks)?;
     let session = context.session("env").await;
-    let all = exports(&session, &loaded).await?;
+    let all = exports(&session, &loaded).await.map_err(|error| located(error, &loaded, context.excerpt_room()))?;
     if context.json() || args.format == Format::Json {
         return context.print_json(&all);
     }

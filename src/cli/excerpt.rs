@@ -4,6 +4,7 @@ use unicode_width::UnicodeWidthChar;
 
 use crate::app::Error;
 use crate::apply::{OUT_OF_MEMORY, StepError};
+use crate::compile::CompileError;
 use crate::config::{Diagnostic, Loaded};
 use crate::plan::SupplyProblem;
 
@@ -55,6 +56,15 @@ pub(super) fn located(error: Error, loaded: &Loaded, room: usize) -> CliError {
         Error::Supply(problems) => {
             let at = |problem: &SupplyProblem| loaded.at(problem.service(), keys_of(problem), problem.to_string());
             instead.extend(problems.iter().enumerate().filter_map(|(line, problem)| Some((line, at(problem)?))));
+        }
+        Error::Compile(errors) => {
+            let at = |error: &CompileError| match error {
+                CompileError::Template { service, path, .. } => {
+                    loaded.at(service, &[path.as_str(), "x-macula"], error.to_string())
+                }
+                CompileError::MissingSecret { .. } => None,
+            };
+            instead.extend(errors.iter().enumerate().filter_map(|(line, error)| Some((line, at(error)?))));
         }
         Error::Conflicts(conflicts) => {
             let ports = conflicts.iter().filter_map(|conflict| conflict.port.as_ref());
@@ -185,6 +195,28 @@ mod tests {
         compose.yaml: wrong
             right
         "#);
+    }
+
+    #[test]
+    fn an_error_in_a_template_shows_where_the_stack_names_it() {
+        use crate::config::{MemoryFiles, Request, load};
+
+        let text = "services:\n  shop:\n    image: ghcr.io/acme/shop:1\n    x-macula:\n      \
+                    configs: {/etc/shop.d/a.conf: a.j2}\n";
+        let files = MemoryFiles::default()
+            .with("/p/macula.yaml", "stacks: [compose.yaml]")
+            .with("/p/compose.yaml", text)
+            .with("/p/a.j2", "{{ domian }}");
+        let request = Request { cwd: "/p".into(), only_own: true, ..Request::default() };
+        let loaded = load(&request, &files).unwrap();
+        let error = CompileError::Template {
+            service: "shop".into(),
+            path: "x-macula.configs./etc/shop.d/a.conf".into(),
+            message: "a.j2:1: `domian` is not defined: did you mean `domain`?".into(),
+        };
+        let error = located(Error::Compile(vec![error]), &loaded, WIDTH);
+        assert!(error.details[0].starts_with("compose.yaml:5:37: service shop: "), "{:?}", error.details);
+        assert_eq!(error.places.len(), 1);
     }
 
     #[test]

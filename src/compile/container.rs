@@ -287,7 +287,7 @@ fn environment(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileErr
                 Err(error) => errors.push(CompileError::Template {
                     service: service.name.clone(),
                     path: format!("x-macula.environment.{variable}"),
-                    message: error.to_string(),
+                    message: error.inside(variable),
                 }),
             }
         }
@@ -343,7 +343,7 @@ fn files(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileError>) -
             }),
             Err(error) => errors.push(CompileError::Template {
                 service: service.name.clone(),
-                path: path.clone(),
+                path: format!("x-macula.configs.{path}"),
                 message: error.to_string(),
             }),
         }

@@ -110,8 +110,7 @@ impl Loaded {
     /// its name. None for what is built in: nobody can look at that, or change it there.
     pub fn at(&self, service: &str, keys: &[&str], message: impl Into<String>) -> Option<Diagnostic> {
         let entry = self.written(service)?;
-        let below = |key: &&str| key.split('.').try_fold(&entry.node, |node, key| node.get(key));
-        let span = keys.iter().find_map(below).map_or(entry.key, |node| node.span);
+        let span = keys.iter().find_map(|key| below(&entry.node, key)).map_or(entry.key, |node| node.span);
         Some(self.places.diagnostic(span, message.into()))
     }
 
@@ -135,6 +134,12 @@ impl Loaded {
             Origin::File(_) => project.root.get("services")?.as_map()?.get(name),
         }
     }
+}
+
+/// What a mapping has at `deploy.resources`; a name in it may have dots of its own, as a path has.
+fn below<'a>(node: &'a yaml::Node, key: &str) -> Option<&'a yaml::Node> {
+    let inside = |(at, _): (usize, &str)| below(node.get(key.get(..at)?)?, key.get(at + 1..)?);
+    node.get(key).or_else(|| key.match_indices('.').find_map(inside))
 }
 
 /// Reads an env file as Compose does; `lookup` knows the variables from outside. The error says in which line it is.

@@ -6,7 +6,7 @@ use std::error::Error as _;
 use include_dir::{Dir, include_dir};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value};
-use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 use serde::Serialize;
 
 static TEMPLATES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../templates");
@@ -22,6 +22,13 @@ pub struct RenderError {
     /// From 1; 0 when minijinja names no line.
     pub line: usize,
     pub message: String,
+}
+
+impl RenderError {
+    /// What is wrong with a template that is the value of this key: the file that has it says the rest.
+    pub fn inside(&self, key: &str) -> String {
+        if self.name == key && self.line <= 1 { self.message.clone() } else { self.to_string() }
+    }
 }
 
 /// The text of an embedded template, by its path below `templates/`.
@@ -71,6 +78,8 @@ const FUEL: u64 = 10_000_000;
 pub fn render(name: &str, source: &str, context: &impl Serialize) -> Result<String, RenderError> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    // else a release's errors do not name what is undefined
+    environment.set_debug(true);
     // without delimiters of its own there is nothing to be wrong in a syntax
     if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
         environment.set_syntax(syntax);
@@ -80,6 +89,12 @@ pub fn render(name: &str, source: &str, context: &impl Serialize) -> Result<Stri
     environment.set_loader(|name| Ok(template(name).map(str::to_owned)));
     let _span = tracing::debug_span!("render", name).entered();
     environment.render_named_str(name, source, Value::from(Serde(context))).map_err(|error| {
+        if let Some(missing) = undefined(&error) {
+            let instead = serde_json::to_value(context).map(|context| instead(missing, &context)).unwrap_or_default();
+            let message = format!("`{missing}` is not defined{instead}");
+            let name = error.name().unwrap_or(name).to_owned();
+            return RenderError { name, line: error.line().unwrap_or(0), message };
+        }
         let mut message = error.to_string();
         // minijinja ends its message with "(in NAME:LINE)", which we put in front
         if let Some(cut) = message.rfind(" (in ") {
@@ -93,6 +108,35 @@ pub fn render(name: &str, source: &str, context: &impl Serialize) -> Result<Stri
         }
         RenderError { name: error.name().unwrap_or(name).to_owned(), line: error.line().unwrap_or(0), message }
     })
+}
+
+/// What is named and not there, as minijinja has it: `` `secrets.db.X` is undefined ``.
+fn undefined(error: &Error) -> Option<&str> {
+    let detail = error.detail().filter(|_| error.kind() == ErrorKind::UndefinedError)?;
+    Some(detail.strip_prefix('`')?.split_once("` is undefined")?.0)
+}
+
+/// How many names are told of.
+const TOLD: usize = 12;
+
+/// What is there where it was looked for: the nearest name, or some of all.
+fn instead(missing: &str, context: &serde_json::Value) -> String {
+    let mut place: Vec<&str> = missing.split('.').collect();
+    let last = place.pop().unwrap_or_default();
+    let found = place.iter().try_fold(context, |value, key| value.get(*key));
+    // of a variable of the template's own nothing is known
+    let Some(known) = found.and_then(serde_json::Value::as_object) else { return String::new() };
+    let full = |name: &str| place.iter().copied().chain([name]).collect::<Vec<_>>().join(".");
+    let near = 1 + last.chars().count() / 5;
+    let nearest = known.keys().map(|name| (strsim::damerau_levenshtein(last, name), name));
+    if let Some((_, name)) = nearest.filter(|(distance, _)| *distance <= near).min() {
+        return format!(": did you mean `{}`?", full(name));
+    }
+    let mut names: Vec<String> = known.keys().map(|name| format!("`{}`", full(name))).collect();
+    names.sort_unstable();
+    let more = if names.len() > TOLD { " and more" } else { "" };
+    names.truncate(TOLD);
+    if names.is_empty() { String::new() } else { format!(": there are {}{more}", names.join(", ")) }
 }
 
 #[cfg(test)]
@@ -110,7 +154,17 @@ mod tests {
     fn an_undefined_variable_is_an_error_with_its_line() {
         let error = render("prometheus.yml.j2", "one\ntwo {{ servces }}\n", &json!({"services": 1})).unwrap_err();
         assert_eq!((error.name.as_str(), error.line), ("prometheus.yml.j2", 2));
-        insta::assert_snapshot!(error, @"prometheus.yml.j2:2: undefined value: `servces` is undefined");
+        insta::assert_snapshot!(error, @"prometheus.yml.j2:2: `servces` is not defined: did you mean `services`?");
+    }
+
+    #[test]
+    fn what_is_undefined_is_named_with_what_there_is() {
+        let context = json!({"secrets": {"db": {"PASSWORD": "x", "USER": "y"}}, "items": [{"port": 1}]});
+        let of = |source: &str| render("URL", source, &context).unwrap_err().inside("URL");
+        insta::assert_snapshot!(of("{{ secrets.db.PASSWROD }}"), @"`secrets.db.PASSWROD` is not defined: did you mean `secrets.db.PASSWORD`?");
+        insta::assert_snapshot!(of("{{ secrets.db.TOKEN }}"), @"`secrets.db.TOKEN` is not defined: there are `secrets.db.PASSWORD`, `secrets.db.USER`");
+        insta::assert_snapshot!(of("{% for item in items %}{{ item.prot }}{% endfor %}"), @"`item.prot` is not defined");
+        insta::assert_snapshot!(of("\n{{ secret }}"), @"URL:2: `secret` is not defined: did you mean `secrets`?");
     }
 
     #[test]
