@@ -10,6 +10,20 @@ pub fn split_registry(reference: &str) -> (&str, String) {
     }
 }
 
+/// The same with its repository in lower case, as all of them are; none where it is so. Tags may have capitals.
+pub fn in_lower_case(reference: &str) -> Option<String> {
+    let (named, digest) = reference.split_at(reference.find('@').unwrap_or(reference.len()));
+    // what follows the last colon is a tag, unless that is a registry's
+    let tag = named.rfind(':').filter(|at| !named.split_at(*at).1.contains('/'));
+    let (name, tag) = named.split_at(tag.unwrap_or(named.len()));
+    let (registry, repository) = match name.split_once('/') {
+        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => (format!("{host}/"), rest),
+        _ => (String::new(), name),
+    };
+    let lower = repository.to_lowercase();
+    (repository != lower).then(|| format!("{registry}{lower}{tag}{digest}"))
+}
+
 /// Whether a registry (`127.0.0.1:5001`) is on this machine, where engines speak plain HTTP.
 pub fn is_on_loopback(registry: &str) -> bool {
     let host = registry.rsplit_once(':').map_or(registry, |(host, _)| host);
@@ -26,6 +40,20 @@ mod tests {
             [("127.0.0.1:5001", true), ("localhost:5000", true), ("localhost", true), ("docker.io", false)]
         {
             assert_eq!(is_on_loopback(registry), here, "{registry}");
+        }
+    }
+
+    #[test]
+    fn repositories_are_in_lower_case() {
+        for (given, lower) in [
+            ("Nginx:latest", Some("nginx:latest")),
+            ("nginx:Latest", None),
+            ("Acme/Shop", Some("acme/shop")),
+            ("GHCR.io:5000/Acme/shop:V1@sha256:AB", Some("GHCR.io:5000/acme/shop:V1@sha256:AB")),
+            ("localhost:5001/shop", None),
+            ("", None),
+        ] {
+            assert_eq!(in_lower_case(given).as_deref(), lower, "{given}");
         }
     }
 

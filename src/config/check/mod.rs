@@ -11,7 +11,7 @@ use std::path::Path;
 use crate::config::compose::Project;
 use crate::config::selection::{Off, Selection};
 use crate::config::yaml::{Entry, Node, Report, Span, listed, nearest, suggestion};
-use crate::model::{IngressSettings, Mount, PlatformName, Role, SecretSource, Service, Stack};
+use crate::model::{IngressSettings, Mount, PlatformName, Role, SecretSource, Service, Stack, in_lower_case};
 
 /// A stack and the project that it was made from, whose places are shown in errors.
 pub(super) struct Loaded {
@@ -354,6 +354,13 @@ fn one_service(loaded: &Loaded, name: &str, service: &Service, report: &mut Repo
             loaded.at_key(name, &["image"]),
             format!("{path} has neither an `image` nor a `build`"),
             "give it one of the two",
+        );
+    }
+    if let Some((image, lower)) = service.image.as_ref().and_then(|image| Some((image, in_lower_case(image)?))) {
+        report.error_help(
+            node.and_then(|node| node.get("image")).map_or_else(|| loaded.at(name), |node| node.span),
+            format!("{path}.image: `{image}` is not a valid image reference: a repository's name is in lower case"),
+            format!("did you mean `{lower}`?"),
         );
     }
     if service.network_mode.is_some() && !service.networks.is_empty() {
