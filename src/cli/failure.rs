@@ -278,9 +278,10 @@ fn resolver(error: &ResolverError) -> CliError {
             let error = of(ErrorKind::Conflict)
                 .hint("or give yours another address in macula.yaml: `dns: {listen: [\"127.0.0.9:5399\"]}`");
             match holder.pid {
-                Some(pid) if holder.is_macula() => error
-                    .hint("a machine has one resolver; this one belongs to another data folder and ends with its platforms")
-                    .shell(["kill".to_owned(), pid.to_string()]),
+                // others' names depend on it: it is not to be ended
+                Some(_) if holder.is_macula() => error.hint(
+                    "a machine has one resolver; this one belongs to another data folder and ends with its platforms",
+                ),
                 Some(_) => error,
                 None => error.hint("a machine has one resolver: the user whose it is can stop it with `down`"),
             }

@@ -184,6 +184,17 @@ impl Cause {
             Self::ResolverDead { squatter: None } | Self::ZoneMissing { .. } | Self::ResolverOtherAddress { .. } => {
                 run(&[macula("up")])
             }
+            // others' names depend on it: it is not to be ended
+            Self::ResolverDead { squatter: Some(owner) } if owner.process.as_deref() == Some("macula") => vec![
+                Remedy::say(
+                    "it belongs to another data folder: give yours an address of its own in macula.yaml: \
+                     `dns: {listen: [\"127.0.0.9:5399\"]}`",
+                ),
+                macula("up").why("after that").into(),
+            ],
+            Self::ResolverPortTaken { squatter, .. } if squatter.process.as_deref() == Some("macula") => {
+                run(&[macula("dns install")])
+            }
             Self::ResolverDead { squatter: Some(owner) } | Self::ResolverPortTaken { squatter: owner, .. } => {
                 stop([owner], &[macula("up"), macula("dns install")])
             }

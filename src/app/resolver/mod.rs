@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::compile::{RESOLVER, feed, gateway, name_as_the_domain, resolver_metrics, zone};
 use crate::daemon::reach::Table;
 use crate::dns::install::{self, InstallError};
-use crate::dns::{Client, ControlError, Listen, Status, ZoneEntry, ask};
+use crate::dns::{Client, ControlError, Listen, ServerError, Status, ZoneEntry, ask};
 use crate::host::{Command, Host, Lock, Unmet, holders, until};
 use crate::model::{DnsSettings, MaculaCommand, Platform, PlatformName, Protocol, Remedy, View, Way, macula};
 
@@ -335,6 +335,15 @@ async fn running(session: &Session, files: &ResolverFiles, wanted: &Wants) -> Re
         Err(_) => return Err(ResolverError::from(status.err().unwrap_or(ControlError::Timeout)).into()),
     };
     let same = process.as_ref().is_some_and(|process| process.wants == *wanted);
+    if current
+        && !same
+        && by != StartedBy::Hand
+        && let Some(taken) = in_the_way(host, process.as_ref(), wanted).await
+    {
+        // ended, it would be missed by all platforms, and the next one would not start
+        session.events.warn(format!("the resolver goes on as it is: {taken}"));
+        return Ok(client);
+    }
     match by {
         _ if current && same => Ok(client),
         StartedBy::Hand => {
@@ -352,6 +361,28 @@ async fn running(session: &Session, files: &ResolverFiles, wanted: &Wants) -> Re
             answering(session, &control, || true).await.ok_or_else(|| not_started(files, "its service is not back"))
         }
     }
+}
+
+/// Somebody else who has an address that a resolver would need beside those of the one that runs (`own`).
+async fn in_the_way(host: &dyn Host, own: Option<&Process>, wanted: &Wants) -> Option<ResolverError> {
+    let has = own.map(|own| own.wants.clone()).unwrap_or_default();
+    let pid = own.map(|own| own.pid);
+    for address in wanted.listen.iter().filter(|address| !has.listen.contains(address)) {
+        match host.can_bind(*address, Protocol::Udp).await {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
+            _ => continue,
+        }
+        let there = holders(host, Protocol::Udp, &[*address]).await;
+        // one of the usual addresses may be its own
+        if pid.is_some() && there.iter().any(|holder| holder.pid == pid) {
+            continue;
+        }
+        return Some(match there.into_iter().next() {
+            Some(holder) => ResolverError::Taken { address: *address, holder },
+            None => ResolverError::Server(ServerError::AddressInUse { address: *address }),
+        });
+    }
+    if wanted.usual && !has.usual { taken_but(host, pid).await } else { None }
 }
 
 /// What all platforms want of the resolver once `platform` has its names; an error when that cannot be.
@@ -484,8 +515,14 @@ pub(super) fn usual_addresses() -> [SocketAddr; 2] {
 /// A resolver that is not ours to talk to and has the usual address: of another user, or of another
 /// data folder.
 pub(super) async fn taken(host: &dyn Host) -> Option<ResolverError> {
+    taken_but(host, None).await
+}
+
+/// The same, but for this process of ours.
+async fn taken_but(host: &dyn Host, own: Option<u32>) -> Option<ResolverError> {
     let there = holders(host, Protocol::Udp, &usual_addresses()).await;
-    let holder = there.into_iter().find(|holder| holder.address.ip() == IpAddr::V4(RESOLVER) && holder.is_macula())?;
+    let mut others = there.into_iter().filter(|holder| own.is_none() || holder.pid != own);
+    let holder = others.find(|holder| holder.address.ip() == IpAddr::V4(RESOLVER) && holder.is_macula())?;
     Some(ResolverError::Taken { address: holder.address, holder })
 }
 
@@ -784,7 +821,37 @@ fn describe(error: &InstallError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::local_addresses;
+    use super::*;
+    use crate::host::fake::FakeHost;
+
+    #[tokio::test]
+    async fn a_resolver_goes_on_where_the_next_one_could_not_start() {
+        let wants = |usual, listen: &[&str]| Wants {
+            usual,
+            listen: listen.iter().map(|address| address.parse().unwrap()).collect(),
+            ..Wants::default()
+        };
+        let own = Process {
+            format: FORMAT,
+            pid: 7,
+            started: 0,
+            version: "1.0.0".into(),
+            started_by: StartedBy::Up,
+            wants: wants(false, &["127.0.0.9:5399"]),
+        };
+        let host = FakeHost::new()
+            .listener("127.0.0.9:53", Protocol::Udp, Some((8, "macula")))
+            .listener("127.0.0.9:5335", Protocol::Udp, Some((7, "macula")))
+            .listener("127.0.0.9:5399", Protocol::Udp, Some((7, "macula")))
+            .listener("127.0.0.9:5400", Protocol::Udp, Some((9, "dnsmasq")));
+        let found = async |wanted: Wants| in_the_way(&host, Some(&own), &wanted).await.map(|found| found.to_string());
+        assert_eq!(found(wants(false, &["127.0.0.9:5335", "127.0.0.9:5399", "127.0.0.9:5401"])).await, None);
+        let theirs = Some("127.0.0.9:53 is held by `macula` (pid 8)".to_owned());
+        assert_eq!(found(wants(false, &["127.0.0.9:53"])).await, theirs);
+        assert_eq!(found(wants(true, &["127.0.0.9:5399"])).await, theirs);
+        let other = found(wants(false, &["127.0.0.9:5400"])).await;
+        assert_eq!(other.as_deref(), Some("127.0.0.9:5400 is held by `dnsmasq` (pid 9)"));
+    }
 
     #[test]
     fn addresses_of_this_machine_are_read() {
