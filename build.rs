@@ -11,6 +11,10 @@ fn main() {
         println!("cargo:rerun-if-changed=build.rs");
         return;
     }
+    // the profile's `strip` is not handed to a package that has settings of its own in it (cargo 1.90 to 1.93)
+    if std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
+        println!("cargo:rustc-link-arg-bins=-Wl,--strip-all");
+    }
     println!("cargo:rerun-if-changed=.git/HEAD");
     println!("cargo:rerun-if-changed=.git/logs/HEAD");
     let version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();

@@ -251,6 +251,16 @@ async fn listeners(host: &dyn Host, resources: &Resources, observed: &Observed) 
                 && bound.host_ip == listener.address
         })
     };
+    // the machine's tables have every connection of it: they are not read where each port is our own already
+    let published = |port: &PortBinding| {
+        observed
+            .containers
+            .iter()
+            .any(|found| found.state == ContainerState::Running && found.ports.iter().any(|bound| bound == port))
+    };
+    if ports.iter().all(|port| port.host_port.is_none() || published(port)) {
+        return Vec::new();
+    }
     let all = host.listeners().await.unwrap_or_default();
     let in_the_way = |listener: &Listener| ports.iter().any(|port| listener.is_in_the_way_of(port));
     let foreign: Vec<Listener> = all.into_iter().filter(|one| in_the_way(one) && !own(one)).collect();

@@ -2,6 +2,7 @@
 //! services), `stacks/` (the built-in Compose files) and `kind/` (the cluster's files).
 
 use std::error::Error as _;
+use std::sync::LazyLock;
 
 use include_dir::{Dir, include_dir};
 use minijinja::syntax::SyntaxConfig;
@@ -72,10 +73,8 @@ pub fn catalog() -> Vec<(&'static str, &'static str)> {
 /// Work and memory that one file may take: some ten million steps, or about 300 MB of text in between.
 const FUEL: u64 = 10_000_000;
 
-/// Renders `source` with `context`. A variable that is not there is an error, never an empty text;
-/// the final newline stays; nothing is escaped, since no template of ours is HTML by file name.
-/// `name` is for error messages, and `{% include %}` and `{% import %}` find embedded templates.
-pub fn render(name: &str, source: &str, context: &impl Serialize) -> Result<String, RenderError> {
+/// One for all: to make it takes longer than most templates do.
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     // else a release's errors do not name what is undefined
@@ -87,8 +86,15 @@ pub fn render(name: &str, source: &str, context: &impl Serialize) -> Result<Stri
     environment.set_fuel(Some(FUEL));
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_loader(|name| Ok(template(name).map(str::to_owned)));
+    environment
+});
+
+/// Renders `source` with `context`. A variable that is not there is an error, never an empty text;
+/// the final newline stays; nothing is escaped, since no template of ours is HTML by file name.
+/// `name` is for error messages, and `{% include %}` and `{% import %}` find embedded templates.
+pub fn render(name: &str, source: &str, context: &impl Serialize) -> Result<String, RenderError> {
     let _span = tracing::debug_span!("render", name).entered();
-    environment.render_named_str(name, source, Value::from(Serde(context))).map_err(|error| {
+    ENVIRONMENT.render_named_str(name, source, Value::from(Serde(context))).map_err(|error| {
         if let Some(missing) = undefined(&error) {
             let instead = serde_json::to_value(context).map(|context| instead(missing, &context)).unwrap_or_default();
             let message = format!("`{missing}` is not defined{instead}");
