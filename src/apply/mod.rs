@@ -302,6 +302,7 @@ fn announced(plan: &Plan, known: &Known) -> Vec<StepInfo> {
         .iter()
         .filter(|step| matches!(&step.action, Action::AwaitReady { readiness, .. } if readiness.one_shot))
         .map(|step| step.group.as_str())
+        .chain(plan.jobs.iter().map(String::as_str))
         .collect();
     let of_container = |action: &Action| {
         use Action::{AwaitReady, CreateContainer, Reload, RemoveContainer, Start, Stop, WriteFiles};

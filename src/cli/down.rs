@@ -130,8 +130,9 @@ fn ended(processes: &[String]) -> String {
 /// What `down` would do, in services and volumes; `kept`: how many of these stay.
 fn told(plan: &Plan, kept: usize) -> String {
     let steps = || plan.steps.iter();
-    let services = steps().filter(|step| matches!(step.action, Action::RemoveContainer { .. }));
-    let services: Vec<String> = words::unique(services.map(|step| step.group.clone()));
+    let removed = steps().filter(|step| matches!(step.action, Action::RemoveContainer { .. }));
+    let (jobs, services): (Vec<String>, Vec<String>) =
+        words::unique(removed.map(|step| step.group.clone())).into_iter().partition(|name| plan.jobs.contains(name));
     let volumes = steps().filter_map(|step| match &step.action {
         // volumes of rendered files are made anew
         Action::RemoveVolume { name } if step.destructive => Some(name.clone()),
@@ -146,6 +147,9 @@ fn told(plan: &Plan, kept: usize) -> String {
             text::count(services.len(), "service"),
             words::list(services)
         ));
+    }
+    if !jobs.is_empty() {
+        out.push_str(&format!("removes {}: {}\n", text::count(jobs.len(), "job"), words::list(jobs)));
     }
     if others {
         out.push_str("deletes the Kubernetes cluster\n");
@@ -280,6 +284,11 @@ mod tests {
         assert_snapshot!(told(&plan, 2), @r"
         stops and removes 2 services: db and web
         keeps the data (2 volumes)
+        ");
+        let jobs = Plan { jobs: ["web".to_owned()].into(), ..plan.clone() };
+        assert_snapshot!(told(&jobs, 0), @r"
+        stops and removes 1 service: db
+        removes 1 job: web
         ");
         plan.steps.push(step("web", Action::RemoveVolume { name: "macula-web-1-files-etc".into() }));
         plan.steps.push(step("db", Action::RemoveVolume { name: "macula-db-data".into() }));
