@@ -3,6 +3,9 @@
 use super::{Style, Tone, text};
 use crate::app::{Change, ChangeKind};
 
+/// Columns below which details have no room next to their service.
+const NARROW: usize = 60;
+
 /// A line a service with what differs, and the sum. `services`: how many it is about, without jobs. `up`: the command
 /// that carries it out.
 pub fn screen(changes: &[Change], services: usize, up: &str, width: usize, style: Style) -> String {
@@ -15,11 +18,25 @@ pub fn screen(changes: &[Change], services: usize, up: &str, width: usize, style
         );
     }
     let mut out = String::new();
-    let names = shown.iter().map(|change| text::width(&change.name)).max().unwrap_or(0).min(24).min(width / 3);
+    let narrow = width < NARROW;
+    let most = if narrow { width.saturating_sub(12).max(8) } else { (width / 3).min(24) };
+    let names = shown.iter().map(|change| text::width(&change.name)).max().unwrap_or(0).min(most);
     for change in &shown {
         let (sign, tone, word) = look(change.kind);
-        let head =
-            format!("{sign} {}  {}", text::pad(&text::fit(&change.name, names, style), names), text::pad(word, 8));
+        let name = text::fit(&change.name, names, style);
+        if narrow {
+            // names are whole, and what differs stands below
+            out.push_str(&style.paint(tone, format!("{sign} {}  {word}", text::pad(&name, names)).trim_end()));
+            out.push('\n');
+            for detail in &change.details {
+                let detail = detail.replace(" -> ", style.symbol(" → ", " -> "));
+                for line in text::wrap_whole(&detail, width.saturating_sub(4)) {
+                    out.push_str(&format!("    {line}\n"));
+                }
+            }
+            continue;
+        }
+        let head = format!("{sign} {}  {}", text::pad(&name, names), text::pad(word, 8));
         let indent = text::width(&head) + 2;
         let mut details = change.details.iter().map(|detail| detail.replace(" -> ", style.symbol(" → ", " -> ")));
         let first = details.next().unwrap_or_default();
@@ -105,7 +122,18 @@ mod tests {
         "#);
         assert_snapshot!(screen(&[], 16, "macula up", 80, PLAIN), @"✔ nothing to do: 16 services as wanted");
         let narrow = screen(&changes, 16, "macula up", 40, PLAIN);
-        assert!(narrow.lines().all(|line| text::width(line) <= 44), "{narrow}");
+        assert_snapshot!(narrow, @r#"
+        - old      remove
+            no longer wanted
+        ~ ingress  recreate
+            new name shop.macula.local
+        ~ shop     recreate
+            environment A: "1" → "2"
+            build its image
+        3 services change, 13 as they are · no
+        data is touched
+          macula up
+        "#);
     }
 
     #[test]
