@@ -99,7 +99,7 @@ impl From<Error> for CliError {
                 }
             }
             Error::NoContainer { service } => {
-                Self::usage(format!("{service} has no container")).suggest(macula("up").arg(service))
+                Self::usage(format!("{service} has not been started")).suggest(macula("up").arg(service))
             }
             Error::NewerState { .. } => {
                 Self::of(ErrorKind::Config, &error).hint("use that version of macula, or move the file away if the platform is gone")
@@ -611,8 +611,11 @@ fn one(failure: &Failure) -> CliError {
         }
         StepError::Hook { log_tail, .. } => {
             let mut error = CliError::not_healthy(failure.error.to_string()).doing(failure.step.clone());
-            error.causes.push(log_tail.join("\n"));
-            error.hint("`post_start` of the service says to run it")
+            match log_tail.is_empty() {
+                true => error.details.push("it has written nothing".into()),
+                false => error.causes.push(log_tail.join("\n")),
+            }
+            error
         }
         StepError::NoImage { reference, attempts } => {
             let mut error =

@@ -10,8 +10,12 @@ pub fn split_registry(reference: &str) -> (&str, String) {
     }
 }
 
-/// The same with its repository in lower case, as all of them are; none where it is so. Tags may have capitals.
+/// The same with its repository in lower case, as all of them are; none where it is so, or where capitals are not all
+/// that is wrong (a variable that has no value stands as it was written). Tags may have capitals.
 pub fn in_lower_case(reference: &str) -> Option<String> {
+    if !reference.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-/:@".contains(letter)) {
+        return None;
+    }
     let (named, digest) = reference.split_at(reference.find('@').unwrap_or(reference.len()));
     // what follows the last colon is a tag, unless that is a registry's
     let tag = named.rfind(':').filter(|at| !named.split_at(*at).1.contains('/'));
