@@ -52,12 +52,21 @@ pub struct Prepared {
     pub cluster: Joined,
     /// Services that run and whose stack was not loaded, by stack: they stay.
     pub kept: KeptStacks,
+    /// The services that it is about, with what they need; `None`: all.
+    pub selection: Option<BTreeSet<String>>,
 }
 
 impl Prepared {
     /// What is said of a cluster that was made with other settings.
     pub fn cluster_drift(&self) -> Option<String> {
         join::drift(&self.survey, &self.cluster)
+    }
+
+    /// How many services it is about: those that keep running, not jobs.
+    pub fn services(&self) -> usize {
+        let platform = &self.survey.platform;
+        let chosen = |name: &String| self.selection.as_ref().is_none_or(|chosen| chosen.contains(name));
+        platform.services().filter(|(_, service)| chosen(&service.name) && !platform.is_job(service)).count()
     }
 
     /// What is said of services that run and whose stack was not loaded.
@@ -173,7 +182,7 @@ pub(super) async fn prepare_without(
             readiness.timeout = timeout;
         }
     }
-    Ok(Prepared { survey, plan, cluster, kept })
+    Ok(Prepared { survey, plan, cluster, kept, selection })
 }
 
 /// These and what they cannot do without: whoever asks for a service by its name asks for both.

@@ -1,6 +1,6 @@
 //! `dns list`, `add` and `remove`: the platform's own names and those that people wrote.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
@@ -10,16 +10,20 @@ use crate::compile::{records_api, zone};
 use crate::config::Loaded;
 use crate::dns::{Records, content, owner, record_type, rtype};
 use crate::host::until;
-use crate::model::{Platform, RecordData, View, Zone};
+use crate::model::{ContainerState, ObservedContainer, Platform, RecordData, View, Zone, label};
+use crate::observe;
 use crate::plan::without;
 
 use super::error::ResolverError;
 use super::resolver;
-use super::survey::left_out;
+use super::survey::survey;
 use super::{Error, Session};
 
 /// How long a new record may take to be seen: the resolver looks twice a second.
 const SEEN: Duration = Duration::from_secs(2);
+
+/// How long it may take to find out whose image is unavailable: registries are asked.
+const SOUGHT: Duration = Duration::from_secs(3);
 
 /// One value of a name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -30,7 +34,8 @@ pub struct ListedRecord {
     pub value: String,
     /// Seconds.
     pub ttl: u32,
-    /// `platform`, `powerdns`, or `left out`: of the platform, and its service does not run
+    /// `platform`, `powerdns`, or for a name of the platform that leads to nothing how its service is, as `status` says
+    /// it: `left out`, `not started` or `stopped`
     pub source: &'static str,
 }
 
@@ -52,7 +57,7 @@ pub struct Added {
 /// cannot be asked the second part is an error.
 pub async fn list_records(session: &Session, loaded: &Loaded) -> Result<(Vec<ListedRecord>, Option<Error>), Error> {
     let own = own_zone(session, loaded).await?;
-    let absent = names_left_out(session, loaded, &own).await?;
+    let idle = idle_names(session, loaded, &own).await?;
     let seen = |view: &Option<View>| view.is_none_or(|view| view == View::Host);
     let mut all: Vec<ListedRecord> = own
         .records
@@ -60,7 +65,7 @@ pub async fn list_records(session: &Session, loaded: &Loaded) -> Result<(Vec<Lis
         .filter(|record| seen(&record.view))
         .map(|record| {
             let (rtype, value) = shown(&record.data);
-            let source = if absent.contains(&record.name) { "left out" } else { "platform" };
+            let source = idle.get(&record.name).copied().unwrap_or("platform");
             ListedRecord { name: record.name.clone(), rtype, value, ttl: record.ttl, source }
         })
         .collect();
@@ -88,18 +93,61 @@ pub async fn list_records(session: &Session, loaded: &Loaded) -> Result<(Vec<Lis
     Ok((all, failed))
 }
 
-/// Names that lead to nothing: their services were left out of the last `up`.
-async fn names_left_out(session: &Session, loaded: &Loaded, own: &Zone) -> Result<BTreeSet<String>, Error> {
-    let services = left_out(session, &loaded.platform).await;
-    if services.is_empty() {
-        return Ok(BTreeSet::new());
+/// Names that lead to nothing while the platform is up, with how their services are. None where no engine answers.
+async fn idle_names(session: &Session, loaded: &Loaded, own: &Zone) -> Result<BTreeMap<String, &'static str>, Error> {
+    let platform = &loaded.platform;
+    let Some(engine) = session.system.engine.as_deref() else { return Ok(BTreeMap::new()) };
+    let Ok(observed) = observe::ours_at_a_glance(engine, &platform.name).await else { return Ok(BTreeMap::new()) };
+    let state = session.state(&platform.name);
+    let mut idle = idle_services(platform, &observed.containers, &state.stopped(session.host()).await?);
+    let optional = |name: &str| platform.service(name).is_some_and(|(_, service)| service.extension.optional);
+    // only these are ever left out
+    if idle.iter().any(|(name, how)| *how == NOT_STARTED && optional(name))
+        && let Ok(Ok(survey)) = tokio::time::timeout(SOUGHT, survey(session, loaded)).await
+    {
+        for left in &survey.supply.left_out {
+            if let Some(how) = idle.get_mut(&left.service).filter(|how| **how == NOT_STARTED) {
+                *how = "left out";
+            }
+        }
     }
-    let services = services.iter().map(String::as_str).collect();
-    let platform = without(&loaded.platform, &services);
-    let block = session.state(&platform.name).block(session.host(), &platform).await?;
-    let rest = zone(&platform, block, Ipv4Net::default(), false, None);
+    let block = state.block(session.host(), platform).await?;
     let names = |zone: &Zone| zone.records.iter().map(|record| record.name.clone()).collect::<BTreeSet<_>>();
-    Ok(names(own).difference(&names(&rest)).cloned().collect())
+    let mut all = BTreeMap::new();
+    for how in idle.values().copied().collect::<BTreeSet<_>>() {
+        let services = idle.iter().filter(|(_, other)| **other == how).map(|(name, _)| name.as_str()).collect();
+        // a name that several services answer to leads somewhere as long as one of them runs
+        let rest = zone(&without(platform, &services), block, Ipv4Net::default(), false, None);
+        all.extend(names(own).difference(&names(&rest)).map(|name| (name.clone(), how)));
+    }
+    Ok(all)
+}
+
+const NOT_STARTED: &str = "not started";
+
+/// Services that do not run although something of the platform is there, by the words of `status`.
+fn idle_services(
+    platform: &Platform,
+    containers: &[ObservedContainer],
+    stopped: &BTreeSet<String>,
+) -> BTreeMap<String, &'static str> {
+    let service = |found: &ObservedContainer| platform.service(found.label(label::SERVICE)?).map(|_| ());
+    if !containers.iter().any(|found| service(found).is_some()) {
+        return BTreeMap::new();
+    }
+    let ended = |found: &&ObservedContainer| matches!(found.state, ContainerState::Exited | ContainerState::Dead);
+    let mut all = BTreeMap::new();
+    for (_, service) in platform.services() {
+        let name = service.name.as_str();
+        let own: Vec<&ObservedContainer> =
+            containers.iter().filter(|found| found.label(label::SERVICE) == Some(name)).collect();
+        if own.is_empty() {
+            all.insert(name.to_owned(), NOT_STARTED);
+        } else if stopped.contains(name) && own.iter().all(ended) {
+            all.insert(name.to_owned(), "stopped");
+        }
+    }
+    all
 }
 
 fn shown(data: &RecordData) -> (String, String) {
@@ -283,7 +331,34 @@ async fn seen(session: &Session, name: &str, rtype: &str, wanted: bool) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{MemoryFiles, Request, load};
     use crate::model::Record;
+
+    #[test]
+    fn what_does_not_run_is_called_as_status_calls_it() {
+        let stack = "services: {web: {image: a}, db: {image: a}, chart: {image: a}, job: {image: a}}";
+        let files = MemoryFiles::default().with("/p/macula.yaml", "stacks: [all.yaml]").with("/p/all.yaml", stack);
+        let request = Request { cwd: "/p".into(), only_own: true, ..Request::default() };
+        let platform = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform;
+        let container = |service: &str, state| ObservedContainer {
+            labels: [(label::SERVICE.to_owned(), service.to_owned())].into(),
+            state,
+            ..ObservedContainer::default()
+        };
+        let stopped: BTreeSet<String> = ["db".to_owned()].into();
+        let containers = [
+            container("web", ContainerState::Running),
+            container("db", ContainerState::Exited),
+            container("job", ContainerState::Exited),
+        ];
+        let idle = idle_services(&platform, &containers, &stopped);
+        assert_eq!(idle, [("chart".to_owned(), "not started"), ("db".to_owned(), "stopped")].into());
+        // while it is down no name is special
+        assert_eq!(idle_services(&platform, &[], &stopped), BTreeMap::new());
+        // it was started by hand
+        let running = [container("db", ContainerState::Running)];
+        assert_eq!(idle_services(&platform, &running, &stopped).get("db"), None);
+    }
 
     #[test]
     fn every_naming_of_external_dns_is_understood() {

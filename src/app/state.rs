@@ -129,6 +129,11 @@ impl State {
         host.exists(&self.platform_file()).await || host.exists(&self.secrets_file()).await
     }
 
+    /// The same for who has no session.
+    pub fn was_up(&self, files: &dyn Files) -> bool {
+        files.exists(&self.platform_file()) || files.exists(&self.secrets_file())
+    }
+
     /// What the last `up` was told, for who has no session yet. A file that cannot be understood holds no choice: the next `up`
     /// replaces it.
     pub fn remembered(&self, files: &dyn Files) -> Choices {
@@ -511,6 +516,14 @@ mod tests {
         assert_eq!(read("{"), Choices::default());
         assert_eq!(read(r#"{"format": 9, "choices": {"profiles": ["x"]}}"#), Choices::default());
         assert_eq!(read(r#"{"format": 1, "choices": {"profiles": ["x"]}}"#).profiles, ["x"]);
+    }
+
+    #[test]
+    fn a_platform_of_choices_alone_was_not_up() {
+        let state = State::new(Path::new("/data"), &PlatformName::default());
+        assert!(!state.was_up(&MemoryFiles::default().with(state.choices_file(), "{}")));
+        assert!(state.was_up(&MemoryFiles::default().with(state.platform_file(), "{}")));
+        assert!(state.was_up(&MemoryFiles::default().with(state.secrets_file(), "{}")));
     }
 
     #[tokio::test]

@@ -65,9 +65,9 @@ pub enum StepError {
     File { path: String, message: String },
     #[error("{service} {reason}")]
     NotReady { service: String, reason: String, log_tail: Vec<String> },
-    /// `post_start`.
-    #[error("{container}: `{command}` after its start ended with exit code {code}")]
-    Hook { container: String, command: String, code: i64, log_tail: Vec<String> },
+    /// `key` of the service: `post_start` or `pre_stop`.
+    #[error("{container}: `{command}` of its `{key}` ended with exit code {code}")]
+    Hook { container: String, key: &'static str, command: String, code: i64, log_tail: Vec<String> },
     /// Everything runs, and a name does not lead to its service.
     #[error("{name} does not answer: {reason}")]
     Unreached { name: String, reason: String, remedies: Vec<Remedy> },
@@ -87,6 +87,19 @@ pub enum StepError {
     /// A fault of this program.
     #[error("an unexpected fault: {0}")]
     Broken(String),
+}
+
+/// What is said of a `pre_stop` that failed, which keeps nothing from stopping; nothing after Ctrl-C.
+fn stopped_anyway(container: &str, error: &StepError) -> Option<String> {
+    let what = match error {
+        StepError::Cancelled => return None,
+        StepError::Hook { log_tail, .. } => match log_tail.iter().rfind(|line| !line.trim().is_empty()) {
+            Some(line) => format!("{error} ({})", line.trim()),
+            None => error.to_string(),
+        },
+        _ => format!("{container}: its `pre_stop` could not be run: {error}"),
+    };
+    Some(format!("{what}; it is stopped anyway"))
 }
 
 #[derive(Debug)]
@@ -289,6 +302,7 @@ fn announced(plan: &Plan, known: &Known) -> Vec<StepInfo> {
         .iter()
         .filter(|step| matches!(&step.action, Action::AwaitReady { readiness, .. } if readiness.one_shot))
         .map(|step| step.group.as_str())
+        .chain(plan.jobs.iter().map(String::as_str))
         .collect();
     let of_container = |action: &Action| {
         use Action::{AwaitReady, CreateContainer, Reload, RemoveContainer, Start, Stop, WriteFiles};
@@ -433,12 +447,12 @@ impl Run {
                 engine.start(container).await?;
                 // it has read its files
                 self.told(container).await;
-                self.or_cancelled(self.hooks(container, hooks)).await?;
+                self.or_cancelled(self.hooks(container, "post_start", hooks)).await?;
             }
             Action::Stop { container, grace, hooks } => {
-                // it is stopped all the same
-                if let Err(error) = self.or_cancelled(self.hooks(container, hooks)).await {
-                    self.tools.events.warn(format!("before the stop of {container}: {error}"));
+                let done = self.or_cancelled(self.hooks(container, "pre_stop", hooks)).await;
+                if let Some(warning) = done.err().and_then(|error| stopped_anyway(container, &error)) {
+                    self.tools.events.warn(warning);
                 }
                 let note = stop_notes(&self.tools.host.folders().data, &self.platform).join(container);
                 // on a full disk it is stopped all the same
@@ -511,7 +525,7 @@ impl Run {
         Ok(engine.start(&spec.name).await?)
     }
 
-    async fn hooks(&self, container: &str, hooks: &[Hook]) -> Result<(), StepError> {
+    async fn hooks(&self, container: &str, key: &'static str, hooks: &[Hook]) -> Result<(), StepError> {
         for hook in hooks {
             let request = AttachedExec::from(hook);
             let output = self.tools.engine.exec_as(container, &request, HOOK).await?;
@@ -519,6 +533,7 @@ impl Run {
                 let said = [output.stdout, output.stderr].concat();
                 return Err(StepError::Hook {
                     container: container.to_owned(),
+                    key,
                     command: hook.command.join(" "),
                     code: output.exit_code,
                     log_tail: String::from_utf8_lossy(&said).lines().map(str::to_owned).collect(),

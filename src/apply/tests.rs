@@ -346,3 +346,28 @@ async fn a_network_that_the_engine_holds_is_named_and_hinders_nothing() {
     assert!(free.down().await.is_ok());
     assert_eq!(free.engine.network_names(), [""; 0]);
 }
+
+#[test]
+fn a_hook_that_fails_before_a_stop_is_called_that() {
+    let hook = |said: &[&str]| StepError::Hook {
+        container: "shop-db-1".into(),
+        key: "pre_stop",
+        command: "sh -c drain".into(),
+        code: 3,
+        log_tail: said.iter().map(|line| (*line).to_owned()).collect(),
+    };
+    let said = |error| stopped_anyway("shop-db-1", &error).unwrap_or_default();
+    assert_eq!(
+        said(hook(&["busy", "no answer", ""])),
+        "shop-db-1: `sh -c drain` of its `pre_stop` ended with exit code 3 (no answer); it is stopped anyway"
+    );
+    assert_eq!(
+        said(hook(&[])),
+        "shop-db-1: `sh -c drain` of its `pre_stop` ended with exit code 3; it is stopped anyway"
+    );
+    assert_eq!(
+        said(StepError::Broken("x".into())),
+        "shop-db-1: its `pre_stop` could not be run: an unexpected fault: x; it is stopped anyway"
+    );
+    assert_eq!(said(StepError::Cancelled), "");
+}

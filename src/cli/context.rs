@@ -395,19 +395,28 @@ impl Context {
     /// name. Near names are looked for among all of them.
     pub fn absent(&self, error: app::Error) -> CliError {
         let app::Error::UnknownService { names, mut known } = error else { return error.into() };
-        if known.is_empty() {
-            return app::Error::UnknownService { names, known }.into();
-        }
         let Ok(loaded) = self.load(&StackOptions::default()) else {
             return app::Error::UnknownService { names, known }.into();
         };
-        let stands = |name: &&String| loaded.platform.service(name).is_some();
+        let platform = &loaded.platform;
+        let stands = |name: &&String| platform.service(name).is_some() || platform.processes.contains_key(*name);
         if let Some(name) = names.iter().find(stands) {
+            // nothing of the platform is there
+            if known.is_empty() {
+                return match State::new(&self.host.folders().data, &platform.name).was_up(&DiskFiles) {
+                    true => CliError::usage(format!("{name} is not running: the platform {} is down", platform.name))
+                        .suggest(macula("up").why("to start all of it"))
+                        .suggest(macula("up").arg(name)),
+                    false => {
+                        CliError::usage(format!("{name} has not been started yet")).suggest(macula("up").arg(name))
+                    }
+                };
+            }
             return CliError::usage(format!("{name} is not running here: it was left out, or never started"))
                 .suggest(macula("status").arg(name).why("to see why"))
                 .suggest(macula("up").arg(name));
         }
-        known.extend(loaded.platform.services().map(|(_, service)| service.name.clone()));
+        known.extend(platform.services().map(|(_, service)| service.name.clone()));
         known.sort();
         known.dedup();
         app::Error::UnknownService { names, known }.into()

@@ -5,6 +5,7 @@ use crate::app::{Session, cluster_needs, survey};
 use crate::config::Loaded;
 use crate::doctor::{self, CHECKS, Finding, FixError, Needs, Selection, Status};
 use crate::model::macula;
+use crate::words;
 
 use super::ci::{Level, markdown, markdown_table};
 use super::context::{Context, StackOptions};
@@ -56,24 +57,42 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let named = !args.checks.is_empty();
     let all = context.global.verbose > 0 || named;
     let lines = || first_lines(context, &so_far.lock().unwrap_or_else(PoisonError::into_inner), all);
-    let look = look(&session, &loaded, selection, &told);
+    let look = look(&session, &loaded, selection.clone(), &told);
     let (needs, mut findings) = context.while_looking(look, async {}, lines).await;
-    if args.fix {
-        for at in 0..findings.len() {
-            let Some(finding) = findings.get(at).filter(|finding| can_fix(finding)).cloned() else { continue };
-            let Some(fix) = &finding.fix else { continue };
+    let (mut tried, mut not_fixed) = (args.fix.then(Tried::default), None);
+    if let Some(tried) = &mut tried {
+        for found in findings.iter().filter(|finding| can_fix(finding)) {
+            // an earlier fix may have been the one for this, too
+            let again = match tried.fixed.is_empty() {
+                true => None,
+                false => doctor::run(&session.system, &needs, Selection::Named(vec![found.check])).await.pop(),
+            };
+            let finding = again.unwrap_or_else(|| found.clone());
+            let Some(fix) = finding.fix.as_ref().filter(|_| can_fix(&finding)) else { continue };
             if !context.agreed(&sentences(&finding.summary, &fix.text), &explain(fix)).await? {
                 continue;
             }
-            let fixed = doctor::fix(&session.system, &needs, &finding, &context.events()).await;
-            let fixed = fixed.map_err(|error| match error {
-                FixError::Run(error) => CliError::from(error).doing(fix.text.clone()),
-                error => CliError::unexpected(fix.text.clone()).because(&error),
-            })?;
-            session.system = fixed.system;
-            if let Some(place) = findings.get_mut(at) {
-                *place = fixed.finding;
+            match doctor::fix(&session.system, &needs, &finding, &context.events()).await {
+                Ok(fixed) => {
+                    session.system = fixed.system;
+                    match needs_attention(&fixed.finding) {
+                        true => tried.in_vain.push(found.check),
+                        false => tried.fixed.push(found.check),
+                    }
+                }
+                Err(error) => {
+                    tried.in_vain.push(found.check);
+                    let error = match error {
+                        FixError::Run(error) => CliError::from(error).doing(fix.text.clone()),
+                        error => CliError::unexpected(fix.text.clone()).because(&error),
+                    };
+                    // the others are tried all the same
+                    not_fixed.get_or_insert(error);
+                }
             }
+        }
+        if !tried.fixed.is_empty() || !tried.in_vain.is_empty() {
+            findings = doctor::run(&session.system, &needs, selection).await;
         }
     }
     let failed: Vec<&Finding> = findings.iter().filter(|finding| finding.status == Status::Failed).collect();
@@ -88,9 +107,12 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         };
         CliError::new(kind, format!("{} failed: {}", text::count(failed.len(), "check"), finding.summary))
     });
+    let all_told = not_fixed.is_none();
+    let error = not_fixed.or(error);
     if context.json() {
         context.print_json(&findings)?;
-        return error.map_or(Ok(()), |error| Err(CliError::told(error.kind)));
+        // what became of a fix is not in the findings
+        return error.map_or(Ok(()), |error| Err(if all_told { CliError::told(error.kind) } else { error }));
     }
     let width = context.terminal.table_width().unwrap_or(120);
     // before lines are broken: a command with --name is longer
@@ -98,8 +120,11 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     for fix in shown.iter_mut().filter_map(|finding| finding.fix.as_mut()) {
         fix.text = context.typed(&fix.text);
     }
-    let text = table(&shown, context.out_style(), all, width);
-    let title = format!("macula doctor: {}", sum(&shown).1);
+    let mut text = table(&shown, tried.as_ref(), context.out_style(), all, width);
+    if let Some(command) = next(&shown, tried.as_ref()) {
+        text.push_str(&format!("  {}\n", context.out_style().paint(Tone::Active, &context.typed(command))));
+    }
+    let title = format!("macula doctor: {}", sum(&shown, tried.as_ref()).1);
     context.print_section(&title, &text)?;
     if let Some(ci) = &context.ci {
         let annotations = shown.iter().filter(|finding| needs_attention(finding)).map(|finding| {
@@ -115,6 +140,14 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         context.annotate(ci, &annotations.collect::<String>(), &summary(&title, &shown))?;
     }
     error.map_or(Ok(()), Err)
+}
+
+/// What came of the fixes of `--fix`, by the names of their checks.
+#[derive(Debug, Default)]
+struct Tried {
+    fixed: Vec<&'static str>,
+    /// What was carried out and did not help, or failed.
+    in_vain: Vec<&'static str>,
 }
 
 /// What the platform wants of the machine, and how that is.
@@ -212,9 +245,9 @@ fn rows(findings: &[Finding], style: Style, all: bool, width: usize) -> String {
 }
 
 /// The same with a sum.
-fn table(findings: &[Finding], style: Style, all: bool, width: usize) -> String {
+fn table(findings: &[Finding], tried: Option<&Tried>, style: Style, all: bool, width: usize) -> String {
     let mut out = rows(findings, style, all, width);
-    let (tone, sum) = sum(findings);
+    let (tone, sum) = sum(findings, tried);
     let sign = match tone {
         Tone::Good => style.done(),
         Tone::Warn => style.warning(),
@@ -225,17 +258,54 @@ fn table(findings: &[Finding], style: Style, all: bool, width: usize) -> String 
     out
 }
 
-/// All of it in one line, and how bad it is.
-fn sum(findings: &[Finding]) -> (Tone, String) {
-    let count = |wanted: Status| findings.iter().filter(|finding| finding.status == wanted).count();
-    let (bad, warned, good) = (count(Status::Failed), count(Status::Warning), count(Status::Ok));
+/// All of it in one line, and how bad it is. `tried`: with `--fix`.
+fn sum(findings: &[Finding], tried: Option<&Tried>) -> (Tone, String) {
+    let of = |wanted: Status| -> Vec<&str> {
+        findings.iter().filter(|finding| finding.status == wanted).map(|finding| finding.check).collect()
+    };
     let names: Vec<&str> =
         findings.iter().filter(|finding| needs_attention(finding)).map(|finding| finding.check).collect();
-    let rest = format!("{} passed", text::count(good, "check"));
-    match (bad, warned) {
-        (0, 0) => (Tone::Good, rest),
-        (0, count) => (Tone::Warn, format!("{} to look at: {}; {rest}", text::count(count, "thing"), names.join(", "))),
-        (bad, _) => (Tone::Bad, format!("{} to fix: {}; {rest}", text::count(bad, "thing"), names.join(", "))),
+    let tone = match (of(Status::Failed).len(), names.len()) {
+        (0, 0) => Tone::Good,
+        (0, _) => Tone::Warn,
+        _ => Tone::Bad,
+    };
+    let mut parts = Vec::new();
+    if let Some(tried) = tried {
+        match (tried.fixed.as_slice(), tried.in_vain.as_slice()) {
+            ([], []) if names.is_empty() => parts.push("nothing to fix".to_owned()),
+            ([], []) => parts.push("nothing was fixed".to_owned()),
+            (fixed, in_vain) => {
+                let told = [("fixed", fixed), ("could not fix", in_vain)];
+                let told = told.iter().filter(|(_, checks)| !checks.is_empty());
+                parts.extend(told.map(|(word, checks)| format!("{word} {}", words::list(*checks))));
+            }
+        }
+    }
+    let mut rest = |word: &str, names: &[&str]| {
+        if !names.is_empty() {
+            parts.push(format!("{} {word}: {}", text::count(names.len(), "thing"), names.join(", ")));
+        }
+    };
+    match tried {
+        Some(_) => rest("left", &names),
+        None => {
+            rest("to fix", &of(Status::Failed));
+            rest("to look at", &of(Status::Warning));
+        }
+    }
+    parts.push(format!("{} passed", text::count(of(Status::Ok).len(), "check")));
+    (tone, parts.join("; "))
+}
+
+/// What to type now.
+fn next(findings: &[Finding], tried: Option<&Tried>) -> Option<&'static str> {
+    match tried {
+        // a second time would end as the first one
+        Some(tried) if !tried.in_vain.is_empty() => None,
+        _ if findings.iter().any(can_fix) => Some("macula doctor --fix"),
+        Some(tried) if !tried.fixed.is_empty() && !findings.iter().any(needs_attention) => Some("macula up"),
+        _ => None,
     }
 }
 
@@ -244,6 +314,7 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
+    use crate::doctor::{Action, Fix};
 
     #[test]
     fn what_is_well_is_a_number() {
@@ -264,12 +335,12 @@ mod tests {
             finding("subnet", Status::Skipped, "chosen automatically"),
         ];
         let plain = Style { color: false, unicode: true };
-        assert_snapshot!(table(&findings, plain, false, 60), @r"
+        assert_snapshot!(table(&findings, None, plain, false, 60), @r"
         ! inotify  8192 file watches: a cluster takes more, its pods
                    would fail with too many open files
         ! 1 thing to look at: inotify; 1 check passed
         ");
-        assert_snapshot!(table(&findings, plain, true, 60), @r"
+        assert_snapshot!(table(&findings, None, plain, true, 60), @r"
         ✔ engine-running  Docker 20.10.24 answers
         ! inotify         8192 file watches: a cluster takes more,
                           its pods would fail with too many open
@@ -278,6 +349,44 @@ mod tests {
         ! 1 thing to look at: inotify; 1 check passed
         ");
         findings.remove(1);
-        assert_snapshot!(table(&findings, plain, false, 60), @"✔ 1 check passed");
+        assert_snapshot!(table(&findings, None, plain, false, 60), @"✔ 1 check passed");
+    }
+
+    #[test]
+    fn the_last_line_says_what_was_fixed_and_what_is_left() {
+        let finding = |check: &'static str, status: Status, fix: bool| Finding {
+            check,
+            status,
+            summary: String::new(),
+            detail: Vec::new(),
+            fix: fix.then(|| Fix { text: String::new(), actions: vec![Action::Remove("/tmp/x".into())], safe: true }),
+        };
+        let well = [finding("ports", Status::Ok, false), finding("clock", Status::Ok, false)];
+        let left = [finding("ports", Status::Ok, false), finding("inotify", Status::Warning, true)];
+        let advice = [finding("ports", Status::Failed, false), finding("inotify", Status::Warning, false)];
+        let tried = |fixed: &[&'static str], in_vain: &[&'static str]| Tried {
+            fixed: fixed.to_vec(),
+            in_vain: in_vain.to_vec(),
+        };
+        let said = |findings: &[Finding], tried: &Tried| {
+            format!("{} > {}", sum(findings, Some(tried)).1, next(findings, Some(tried)).unwrap_or("-"))
+        };
+        assert_eq!(said(&well, &tried(&[], &[])), "nothing to fix; 2 checks passed > -");
+        assert_eq!(said(&well, &tried(&["clock"], &[])), "fixed clock; 2 checks passed > macula up");
+        assert_eq!(
+            said(&left, &tried(&["ports"], &["inotify"])),
+            "fixed ports; could not fix inotify; 1 thing left: inotify; 1 check passed > -"
+        );
+        // the user said no
+        assert_eq!(
+            said(&left, &tried(&[], &[])),
+            "nothing was fixed; 1 thing left: inotify; 1 check passed > macula doctor --fix"
+        );
+        assert_eq!(
+            said(&advice, &tried(&[], &[])),
+            "nothing was fixed; 2 things left: ports, inotify; 0 checks passed > -"
+        );
+        assert_eq!(sum(&advice, None).1, "1 thing to fix: ports; 1 thing to look at: inotify; 0 checks passed");
+        assert_eq!(next(&left, None), Some("macula doctor --fix"));
     }
 }

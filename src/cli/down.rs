@@ -130,8 +130,9 @@ fn ended(processes: &[String]) -> String {
 /// What `down` would do, in services and volumes; `kept`: how many of these stay.
 fn told(plan: &Plan, kept: usize) -> String {
     let steps = || plan.steps.iter();
-    let services = steps().filter(|step| matches!(step.action, Action::RemoveContainer { .. }));
-    let services: Vec<String> = words::unique(services.map(|step| step.group.clone()));
+    let removed = steps().filter(|step| matches!(step.action, Action::RemoveContainer { .. }));
+    let (jobs, services): (Vec<String>, Vec<String>) =
+        words::unique(removed.map(|step| step.group.clone())).into_iter().partition(|name| plan.jobs.contains(name));
     let volumes = steps().filter_map(|step| match &step.action {
         // volumes of rendered files are made anew
         Action::RemoveVolume { name } if step.destructive => Some(name.clone()),
@@ -146,6 +147,9 @@ fn told(plan: &Plan, kept: usize) -> String {
             text::count(services.len(), "service"),
             words::list(services)
         ));
+    }
+    if !jobs.is_empty() {
+        out.push_str(&format!("removes {}: {}\n", text::count(jobs.len(), "job"), words::list(jobs)));
     }
     if others {
         out.push_str("deletes the Kubernetes cluster\n");
@@ -202,7 +206,8 @@ async fn agree_to_lose(
             .suggest(macula("down").why("to keep the data")));
     }
     context.finish();
-    let loss = Loss { platform: name.as_str(), owner: owner.as_deref(), data: &data }.text(context.err_style());
+    let loss = Loss { platform: name.as_str(), owner: owner.as_deref(), data: &data };
+    let loss = loss.text(context.err_style(), context.terminal.width);
     let text = format!("{loss}Type the name of the platform");
     match confirm::type_word(name.as_str(), &text, &context.terminal, &context.cancel).await? {
         Answer::Yes => Ok(()),
@@ -221,8 +226,13 @@ struct Loss<'a> {
 const LISTED: usize = 8;
 
 impl Loss<'_> {
-    fn text(&self, style: Style) -> String {
-        let mut out = format!("This removes for good, from the platform {}:\n", style.paint(Tone::Bold, self.platform));
+    /// In lines of at most `width` columns: what would be lost must not be cut.
+    fn text(&self, style: Style, width: usize) -> String {
+        let begin = "This removes for good, from the platform ";
+        let mut out = match text::width(begin) + text::width(self.platform) < width {
+            true => format!("{begin}{}:\n", style.paint(Tone::Bold, self.platform)),
+            false => text::wrap(&format!("{begin}{}:", self.platform), width).join("\n") + "\n",
+        };
         if let Some(owner) = self.owner {
             out.push_str(&format!("  {} {owner}\n", style.paint(Tone::Warn, "which belongs to")));
         }
@@ -239,8 +249,15 @@ impl Loss<'_> {
                 _ => format!("  written {} ago", words::span(seconds)),
             });
             let line = format!("  {}  {}{written}{whose}", text::pad(&data.volume, names), text::pad_left(&size, 9));
-            out.push_str(line.trim_end());
-            out.push('\n');
+            if text::width(line.trim_end()) <= width {
+                out.push_str(line.trim_end());
+                out.push('\n');
+                continue;
+            }
+            let (name, rest) = (&data.volume, format!("{size}{written}{whose}"));
+            let name = text::wrap(name, width.saturating_sub(2)).into_iter().map(|line| format!("  {line}\n"));
+            let rest = text::wrap(rest.trim(), width.saturating_sub(4)).into_iter().map(|line| format!("    {line}\n"));
+            out.extend(name.chain(rest));
         }
         let rest = self.data.get(LISTED..).unwrap_or_default();
         if !rest.is_empty() {
@@ -281,6 +298,11 @@ mod tests {
         stops and removes 2 services: db and web
         keeps the data (2 volumes)
         ");
+        let jobs = Plan { jobs: ["web".to_owned()].into(), ..plan.clone() };
+        assert_snapshot!(told(&jobs, 0), @r"
+        stops and removes 1 service: db
+        removes 1 job: web
+        ");
         plan.steps.push(step("web", Action::RemoveVolume { name: "macula-web-1-files-etc".into() }));
         plan.steps.push(step("db", Action::RemoveVolume { name: "macula-db-data".into() }));
         assert_snapshot!(told(&plan, 0), @r"
@@ -303,7 +325,20 @@ mod tests {
             })
             .collect();
         let loss = Loss { platform: "macula", owner: None, data: &data };
-        assert_snapshot!(loss.text(Style { color: false, unicode: true }), @r"
+        let plain = Style { color: false, unicode: true };
+        let narrow = Loss { platform: "macula", owner: None, data: &data[..2] };
+        assert_snapshot!(narrow.text(plain, 40), @r"
+        This removes for good, from the platform
+        macula:
+          macula-volume-0
+            212.0 MB  written just now  db-0,
+            running
+          macula-volume-1
+            106.0 MB  written 2 minutes ago
+            db-1
+          and the passwords that were generated
+        ");
+        assert_snapshot!(loss.text(plain, 80), @r"
         This removes for good, from the platform macula:
           macula-volume-0   212.0 MB  written just now  db-0, running
           macula-volume-1   106.0 MB  written 2 minutes ago  db-1
@@ -317,12 +352,12 @@ mod tests {
           and the passwords that were generated
         ");
         let nothing = Loss { platform: "macula", owner: None, data: &[] };
-        assert_snapshot!(nothing.text(Style { color: false, unicode: true }), @r"
+        assert_snapshot!(nothing.text(plain, 80), @r"
         This removes for good, from the platform macula:
           the passwords that were generated
         ");
         let owned = Loss { platform: "shop", owner: Some("root on ci-7"), data: &data[..1] };
-        assert_snapshot!(owned.text(Style { color: false, unicode: true }), @r"
+        assert_snapshot!(owned.text(plain, 80), @r"
         This removes for good, from the platform shop:
           which belongs to root on ci-7
           macula-volume-0   212.0 MB  written just now  db-0, running

@@ -611,8 +611,11 @@ fn one(failure: &Failure) -> CliError {
         }
         StepError::Hook { log_tail, .. } => {
             let mut error = CliError::not_healthy(failure.error.to_string()).doing(failure.step.clone());
-            error.causes.push(log_tail.join("\n"));
-            error.hint("`post_start` of the service says to run it")
+            match log_tail.is_empty() {
+                true => error.details.push("it has written nothing".into()),
+                false => error.causes.push(log_tail.join("\n")),
+            }
+            error
         }
         StepError::NoImage { reference, attempts } => {
             let mut error =

@@ -16,14 +16,17 @@ pub struct Args {
 }
 
 /// The pages, by the word that opens them.
-pub const PAGES: [(&str, &str); 19] = [
+pub const PAGES: [(&str, &str); 23] = [
     ("stacks", include_str!("../../docs/stacks.md")),
     ("catalog", include_str!("../../docs/catalog.md")),
     ("programs", include_str!("../../docs/run.md")),
+    ("processes", include_str!("../../docs/processes.md")),
     ("dev-loop", include_str!("../../docs/watch.md")),
     ("scripts", include_str!("../../docs/ci.md")),
+    ("terminal", include_str!("../../docs/terminal.md")),
     ("page", include_str!("../../docs/page.md")),
     ("agents", include_str!("../../docs/mcp.md")),
+    ("telemetry", include_str!("../../docs/telemetry.md")),
     ("reach", include_str!("../../docs/reach.md")),
     ("names", include_str!("../../docs/dns.md")),
     ("clusters", include_str!("../../docs/cluster.md")),
@@ -36,6 +39,7 @@ pub const PAGES: [(&str, &str); 19] = [
     ("environment", include_str!("../../docs/reference/environment.md")),
     ("exit-codes", include_str!("../../docs/reference/exit-codes.md")),
     ("files", include_str!("../../docs/reference/files.md")),
+    ("target-keys", include_str!("../../docs/reference/targets.md")),
 ];
 
 pub fn run(context: &Context, args: &Args) -> Result<(), CliError> {
@@ -44,7 +48,8 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CliError> {
     let topic = args.words.join(" ");
     if topic.is_empty() {
         let pages: Vec<&str> = PAGES.iter().map(|(name, _)| *name).collect();
-        return context.print(&format!("{}\nPages: {}\n", root.render_long_help(), pages.join(", ")));
+        let pages = text::wrap(&format!("Pages: {}", pages.join(", ")), context.terminal.width.min(WIDEST));
+        return context.print(&format!("{}\n{}\n", root.render_long_help(), pages.join("\n")));
     }
     if let Some(command) = find(&root, &args.words) {
         let name = format!("macula {topic}");
@@ -92,5 +97,28 @@ mod tests {
         }
         assert!(find(&root, &["dns".into(), "add".into()]).is_some());
         assert!(find(&root, &["dns".into(), "stacks".into()]).is_none());
+    }
+
+    /// About how the program is made, and what `--help` says already.
+    const NOT_FOR_USERS: [&str; 5] = ["architecture.md", "benchmarks.md", "commands.md", "style.md", "testing.md"];
+
+    #[test]
+    fn every_page_that_users_read_is_one() {
+        let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+        let mut missing = Vec::new();
+        for folder in [docs.clone(), docs.join("reference")] {
+            for entry in std::fs::read_dir(&folder).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                if path.extension().is_none_or(|end| end != "md") || NOT_FOR_USERS.contains(&name.as_str()) {
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).unwrap();
+                if !PAGES.iter().any(|(_, page)| *page == text) {
+                    missing.push(path);
+                }
+            }
+        }
+        assert!(missing.is_empty(), "not in PAGES: {missing:?}");
     }
 }

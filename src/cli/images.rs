@@ -157,7 +157,7 @@ async fn list(context: &Context, stacks: &ImageOptions) -> Result<(), CliError> 
         table.row(cells);
     }
     let mut out = table.render(context.out_style(), context.terminal.table_width());
-    for line in sums(&rows) {
+    for line in sums(&rows, |name| loaded.platform.is_helper(name)) {
         let lines = text::wrap(&line, context.terminal.table_width().unwrap_or(usize::MAX));
         out.push_str(&format!("{}\n", lines.join("\n")));
     }
@@ -165,7 +165,7 @@ async fn list(context: &Context, stacks: &ImageOptions) -> Result<(), CliError> 
 }
 
 /// How many are here and which are not; then what is left out, with the reason.
-fn sums(rows: &[ImageRow]) -> Vec<String> {
+fn sums(rows: &[ImageRow], helper: impl Fn(&str) -> bool) -> Vec<String> {
     let missing: Vec<&ImageRow> = rows.iter().filter(|row| !row.present && row.left_out.is_none()).collect();
     let total: i64 = rows.iter().filter_map(|row| row.size).sum();
     let here = rows.iter().filter(|row| row.present).count();
@@ -176,7 +176,7 @@ fn sums(rows: &[ImageRow]) -> Vec<String> {
     }
     let reasons = rows.iter().filter_map(|row| Some((row, row.left_out.as_deref()?)));
     let pairs = reasons.flat_map(|(row, reason)| row.services.iter().map(move |service| (service.as_str(), reason)));
-    let left_out = left_out::causes(pairs)
+    let left_out = left_out::known(left_out::causes(pairs), helper)
         .into_iter()
         .map(|cause| format!("{} left out, since {}: {}", cause.services.len(), cause.why, cause.names(4)));
     std::iter::once(sum).chain(left_out).collect()

@@ -107,7 +107,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         }
         found => found,
     };
-    let (engine, sources) = found?;
+    let (engine, sources) = found.map_err(|error| context.absent(error))?;
     let _in_use = session.in_use(&name);
     if sources.is_empty() {
         context.events().info(format!("{name} has no containers; `macula up` starts it"));

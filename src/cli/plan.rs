@@ -1,5 +1,6 @@
 use serde_json::json;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::app::{
@@ -8,7 +9,9 @@ use crate::app::{
 use crate::config::Loaded;
 use crate::doctor::{Fix, Needs};
 use crate::engine::absent::Absent;
+use crate::model::Platform;
 use crate::plan::{CLUSTER_GROUP, ProcessStep};
+use crate::words::shell_word;
 
 use super::context::{Context, ImageOptions};
 use super::error::{CliError, ErrorKind};
@@ -45,7 +48,9 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
     let mut services = args.services;
     context.services_meant(&loaded.platform, &mut services);
+    let typed = services.clone();
     let chosen = split_processes(&loaded.platform, &mut services);
+    let about = About::new(&loaded.platform, &typed, chosen.as_ref());
     let (session, first) = session(context, &loaded, "plan").await?;
     let processes = planned_processes(&session, &loaded, chosen.as_ref(), false).await?;
     let wanted = Wanted {
@@ -61,7 +66,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     for note in prepared.cluster_drift().into_iter().chain(prepared.kept_notes()) {
         context.events().warn(note);
     }
-    show(context, &session, &prepared, &processes, first.as_ref()).await?;
+    show(context, &session, &prepared, &processes, &about, first.as_ref()).await?;
     if args.exit_code
         && let Some(foreign) = prepared.survey.foreign()
     {
@@ -88,12 +93,36 @@ pub async fn session(context: &Context, loaded: &Loaded, command: &str) -> Resul
     Ok((session, Some(fix)))
 }
 
+/// What a plan is about, beyond what it is made of.
+pub struct About<'a> {
+    /// With the services that are left out.
+    platform: &'a Platform,
+    /// How many programs of this machine.
+    processes: usize,
+    /// The command that carries it out.
+    up: String,
+}
+
+impl<'a> About<'a> {
+    /// `typed`: the services and processes that the user named; `processes`: those of them and of their needs that are
+    /// programs of this machine.
+    pub fn new(platform: &'a Platform, typed: &[String], processes: Option<&BTreeSet<String>>) -> Self {
+        let words = ["macula", "up"].map(str::to_owned).into_iter().chain(typed.iter().map(|name| shell_word(name)));
+        Self {
+            platform,
+            processes: processes.map_or(platform.processes.len(), BTreeSet::len),
+            up: words.collect::<Vec<_>>().join(" "),
+        }
+    }
+}
+
 /// Prints a plan that is not carried out. `first`: how there comes to be an engine.
 pub async fn show(
     context: &Context,
     session: &Session,
     prepared: &Prepared,
     processes: &[ProcessStep],
+    about: &About<'_>,
     first: Option<&Fix>,
 ) -> Result<(), CliError> {
     let plan = &prepared.plan;
@@ -111,14 +140,14 @@ pub async fn show(
     }
     if let Some(fix) = first {
         // nothing can be compared: it is new as a whole
-        let engine = Change { name: "engine".to_owned(), kind: ChangeKind::Other, details: vec![fix.text.clone()] };
+        let details = vec![fix.text.clone()];
+        let engine = Change { name: "engine".to_owned(), kind: ChangeKind::Other, details, job: false };
         changes.insert(0, engine);
     }
     let style = context.out_style();
     let width = context.terminal.table_width().unwrap_or(160);
-    let platform = &prepared.survey.platform;
-    let services = platform.services().count() + platform.processes.len();
-    let mut out = plan_screen::screen(&changes, services, &context.typed("macula up"), width, style);
+    let services = prepared.services() + about.processes;
+    let mut out = plan_screen::screen(&changes, services, &context.typed(&about.up), width, style);
     if let Some(opening) = opening(prepared, &expected(session, plan).await) {
         for line in text::wrap(&opening, width) {
             out.push_str(&format!("{line}\n"));
@@ -138,7 +167,7 @@ pub async fn show(
     }
     let services_only = plan.left_out.iter().filter(|left| left.service != CLUSTER_GROUP);
     let pairs = services_only.map(|left| (left.service.as_str(), left.reason.as_str()));
-    for cause in left_out::causes(pairs) {
+    for cause in left_out::known(left_out::causes(pairs), |name| about.platform.is_helper(name)) {
         let line = format!("{} left out, since {}: {}", cause.services.len(), cause.why, cause.names(4));
         for line in text::wrap(&line, width) {
             out.push_str(&format!("{}\n", style.paint(Tone::Dim, &line)));

@@ -235,7 +235,9 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
             screen.rows.push(process_row(context, process));
         }
     }
-    screen.left_out = left_out::causes(out);
+    let helper = |name: &str| status.services.iter().any(|service| service.helper && service.name == name);
+    screen.left_out = left_out::known(left_out::causes(out), helper);
+    screen.not_started = left_out::known_names(screen.not_started, helper);
     let used: Vec<UsageStatus> = status.services.iter().filter_map(|service| service.usage).collect();
     if !used.is_empty() {
         screen.notes.push((total(&used), None));

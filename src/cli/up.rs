@@ -154,9 +154,10 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
         let (session, first) = plan::session(context, &loaded, "up --dry-run").await?;
         let mut services = wanted.services.clone();
         let chosen = split_processes(&loaded.platform, &mut services);
+        let about = plan::About::new(&loaded.platform, &wanted.services, chosen.as_ref());
         let processes = planned_processes(&session, &loaded, chosen.as_ref(), wanted.recreate).await?;
         let prepared = prepare(&session, &loaded, &Wanted { services, ..wanted }).await?;
-        return plan::show(context, &session, &prepared, &processes, first.as_ref()).await;
+        return plan::show(context, &session, &prepared, &processes, &about, first.as_ref()).await;
     }
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     // a process that is not there is told before anything is done
@@ -338,8 +339,8 @@ fn entries(loaded: &Loaded, result: &UpResult) -> Vec<Entry> {
 /// What is missing, a line for each cause.
 fn notices(loaded: &Loaded, result: &UpResult, no_dns: bool) -> Vec<Notice> {
     let pairs = result.left_out.iter().filter(|left| left.service != CLUSTER_GROUP);
-    let mut all =
-        up_screen::left_out(&left_out::causes(pairs.map(|left| (left.service.as_str(), left.reason.as_str()))));
+    let causes = left_out::causes(pairs.map(|left| (left.service.as_str(), left.reason.as_str())));
+    let mut all = up_screen::left_out(&left_out::known(causes, |name| loaded.platform.is_helper(name)));
     let dns = &result.now.dns;
     if !no_dns && dns.healthy && !dns.installed {
         let text = format!("names below {} do not resolve here yet", loaded.platform.domain);

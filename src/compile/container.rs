@@ -7,8 +7,7 @@ use serde_json::Value;
 
 use crate::model::{
     Condition, ContainerOptions, ContainerSpec, DependsOn, FileSpec, Forward, Mount, MountSpec, NetworkAttachment,
-    Origin, Platform, PortBinding, Protocol, PublishedPort, Readiness, Restart, Role, Route, Service, Stack, Stream,
-    label,
+    Origin, Platform, PortBinding, Protocol, PublishedPort, Readiness, Role, Route, Service, Stack, Stream, label,
 };
 use crate::render;
 
@@ -155,7 +154,7 @@ fn container(scene: &Scene<'_>, service: &Service, share: &Share, files: &[FileS
     let Scene { platform, stack, site, .. } = scene;
     let replica = share.replica;
     let name = container_name(platform, service, replica);
-    let one_shot = is_one_shot(platform, service);
+    let one_shot = platform.is_job(service);
     let mut mounts: Vec<MountSpec> =
         service.mounts.iter().map(|mount| mount_spec(platform, stack, &name, mount)).collect();
     let for_files = volumes_for_files(&name, files, &mounts, service.options.read_only);
@@ -251,18 +250,6 @@ fn container(scene: &Scene<'_>, service: &Service, share: &Share, files: &[FileS
     spec.fingerprint = Some(fingerprint);
     spec.parts = parts;
     spec
-}
-
-/// A service that says so, or that others wait for to end, does its work once, unless it is told to
-/// start again.
-fn is_one_shot(platform: &Platform, service: &Service) -> bool {
-    let ends = platform.services().any(|(_, other)| {
-        other
-            .depends_on
-            .get(&service.name)
-            .is_some_and(|dependency| dependency.condition == Condition::ServiceCompletedSuccessfully)
-    });
-    (ends || service.extension.once) && !matches!(service.options.restart, Restart::Always | Restart::UnlessStopped)
 }
 
 fn environment(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileError>) -> Vec<String> {

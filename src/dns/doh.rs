@@ -80,7 +80,8 @@ async fn serve(core: Arc<Core>, tls: TlsAcceptor, stream: TcpStream, client: Soc
         async move { Ok::<_, Infallible>(respond(&core, client, request).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
+    // some clients close their half of the connection once they have asked
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE).half_close(true);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(IDLE).keep_alive_timeout(PATIENCE);
     if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
         tracing::debug!(%client, %error, "a connection for DNS over HTTPS has ended");

@@ -92,6 +92,10 @@ impl Host for Desk {
         unreachable!("discovery looks at no times")
     }
 
+    async fn length(&self, _: &Path) -> io::Result<u64> {
+        unreachable!("discovery looks at no lengths")
+    }
+
     fn try_lock(&self, _: &Path, _: &str) -> io::Result<Result<Lock, Held>> {
         unreachable!("discovery locks nothing")
     }

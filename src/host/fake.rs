@@ -402,6 +402,10 @@ impl Host for FakeHost {
         file.map(|file| file.modified).ok_or_else(|| missing("look at", path.display()))
     }
 
+    async fn length(&self, path: &Path) -> io::Result<u64> {
+        self.read(path).await.map(|content| content.len() as u64)
+    }
+
     fn try_lock(&self, path: &Path, command: &str) -> io::Result<Result<Lock, Held>> {
         self.writable("lock", path)?;
         let mut world = self.world();

@@ -167,6 +167,11 @@ impl Host for LocalHost {
         time.map(seconds).map_err(files::naming("look at", path))
     }
 
+    async fn length(&self, path: &Path) -> io::Result<u64> {
+        let metadata = tokio::fs::metadata(path).await;
+        metadata.map(|metadata| metadata.len()).map_err(files::naming("look at", path))
+    }
+
     fn try_lock(&self, path: &Path, command: &str) -> io::Result<Result<Lock, Held>> {
         if let Some(parent) = path.parent() {
             files::create_folder(parent, None, &self.folders.data)?;

@@ -127,6 +127,8 @@ pub trait Host: Send + Sync {
     async fn exists(&self, path: &Path) -> bool;
     /// Time of the last change of a file's content, seconds since the epoch.
     async fn modified(&self, path: &Path) -> io::Result<i64>;
+    /// How long a file is, in bytes, without reading it.
+    async fn length(&self, path: &Path) -> io::Result<u64>;
     /// Takes the lock file at once, or says who has it. `command` is what others get to read.
     /// Callers that wait use [`Lock::acquire`].
     fn try_lock(&self, path: &Path, command: &str) -> io::Result<Result<Lock, Held>>;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{NetworkDecl, PlatformName, Process, ReachSetting, Service, Volume};
+use super::{Condition, NetworkDecl, PlatformName, Process, ReachSetting, Restart, Service, Volume};
 
 /// The name of the platform when none is given.
 pub const DEFAULT_NAME: &str = "macula";
@@ -72,6 +72,22 @@ impl Platform {
     /// Whether a service may be left out when no image can be had.
     pub fn is_optional(&self, name: &str) -> bool {
         self.service(name).is_some_and(|(_, service)| service.extension.optional)
+    }
+
+    /// Whether a service says that it does its work once, or others wait for it to end.
+    pub fn is_job(&self, service: &Service) -> bool {
+        let ends = |other: &Service| {
+            let dependency = other.depends_on.get(&service.name);
+            dependency.is_some_and(|dependency| dependency.condition == Condition::ServiceCompletedSuccessfully)
+        };
+        let told = service.extension.once || self.services().any(|(_, other)| ends(other));
+        told && !matches!(service.options.restart, Restart::Always | Restart::UnlessStopped)
+    }
+
+    /// Whether this is a job of a built-in service, such as the one that makes the users of the S3 server: a part of it
+    /// that people do not know by name.
+    pub fn is_helper(&self, name: &str) -> bool {
+        self.service(name).is_some_and(|(stack, service)| stack.origin == Origin::BuiltIn && self.is_job(service))
     }
 
     /// The cluster, and its context in the user's kubeconfig.

@@ -38,6 +38,9 @@ pub fn down(platform: &str, observed: &Observed, keep: Keep) -> Plan {
     let mut uses: BTreeMap<&String, Vec<StepId>> = BTreeMap::new();
     for found in &containers {
         let service = found.label(label::SERVICE).unwrap_or(&found.name);
+        if found.label(label::ONE_SHOT) == Some("true") {
+            plan.jobs.insert(service.to_owned());
+        }
         let id = ResourceId::new(ResourceKind::Container, &found.name);
         let mut before = Vec::new();
         if stops(found) {

@@ -46,7 +46,7 @@ pub fn stop(platform: &str, observed: &Observed, services: &BTreeSet<String>) ->
             after,
         )
     });
-    Plan { steps: steps.collect(), left_out: Vec::new() }
+    Plan { steps: steps.collect(), ..Plan::default() }
 }
 
 /// Starts the containers of these services that do not run, in the order of their dependencies.
@@ -60,7 +60,7 @@ pub fn start(specs: &[ContainerSpec], observed: &Observed, services: &BTreeSet<S
             })
     };
     let stopped: Vec<&ContainerSpec> = specs.iter().filter(stopped).collect();
-    Plan { steps: starts(&stopped, specs, &BTreeMap::new()), left_out: Vec::new() }
+    Plan { steps: starts(&stopped, specs, &BTreeMap::new()), ..Plan::default() }
 }
 
 /// Both: everything is stopped before its dependencies are, and comes back after them.

@@ -1,7 +1,7 @@
 //! Floor 2, pure: what is wanted and what is there become a [`Plan`]: steps with their causes and
 //! their order. Carrying it out decides nothing more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -47,6 +47,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Services that are left out, with the reason.
     pub left_out: Vec<LeftOut>,
+    /// Groups that only a look at their containers shows to be jobs, where no step waits for their end.
+    #[serde(skip)]
+    pub jobs: BTreeSet<String>,
 }
 
 impl Plan {

@@ -69,7 +69,7 @@ pub fn reconcile_anew(wish: &Wish<'_>, anew: &BTreeSet<String>, observed: &Obser
     planner.free_ports(&wanted);
     planner.move_networks(&replaced);
     if planner.conflicts.is_empty() {
-        Ok(Plan { steps: planner.steps, left_out: wish.supply.left_out.clone() })
+        Ok(Plan { steps: planner.steps, left_out: wish.supply.left_out.clone(), ..Plan::default() })
     } else {
         Err(planner.conflicts)
     }

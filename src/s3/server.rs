@@ -126,6 +126,8 @@ impl Server {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADERS)
+            // busybox' wget closes its half of the connection once it has sent its request
+            .half_close(true)
             .serve_connection(TokioIo::new(socket), service);
         let connection = graceful.watch(connection);
         // a client that goes away in the middle is no matter of ours
@@ -144,7 +146,7 @@ async fn console(socket: TcpStream) {
         Ok::<_, std::convert::Infallible>(answer)
     });
     let mut connections = http1::Builder::new();
-    connections.timer(TokioTimer::new()).header_read_timeout(HEADERS);
+    connections.timer(TokioTimer::new()).header_read_timeout(HEADERS).half_close(true);
     let _ = connections.serve_connection(TokioIo::new(socket), page).await;
 }
 

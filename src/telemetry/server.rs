@@ -158,7 +158,8 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream) {
         async move { Ok::<_, Infallible>(shared.respond(request).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    // busybox' wget closes its half of the connection once it has sent its request
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE).half_close(true);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(32);
     // whoever goes away in the middle sends it again
     let _ = builder.serve_connection(TokioIo::new(stream), service).await;

@@ -60,7 +60,7 @@ pub fn up() -> String {
 pub fn plan() -> String {
     let change = |name: &str, kind, details: &[&str]| {
         let details = details.iter().map(|detail| (*detail).to_owned()).collect();
-        Change { name: name.into(), kind, details }
+        Change { name: name.into(), kind, details, job: false }
     };
     let changes = [
         change("old-shop", ChangeKind::Remove, &["no longer wanted"]),

@@ -16,6 +16,9 @@ pub struct Change {
     pub kind: ChangeKind,
     /// `environment A: "1" -> "2"`, `build its image`, ...
     pub details: Vec<String>,
+    /// It does its work and ends.
+    #[serde(skip)]
+    pub job: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -47,7 +50,7 @@ impl Change {
             ProcessAction::Update => ChangeKind::Reload,
             ProcessAction::Remove => ChangeKind::Remove,
         };
-        Self { name: step.name.clone(), kind, details: vec![format!("process, {}", step.cause())] }
+        Self { name: step.name.clone(), kind, details: vec![format!("process, {}", step.cause())], job: false }
     }
 }
 
@@ -66,7 +69,9 @@ pub async fn changes(prepared: &Prepared) -> Vec<Change> {
             details.extend(differences(prepared, &steps, &hide).await);
         }
         details.extend(further(&steps, kind));
-        all.push(Change { name: name.to_owned(), kind, details });
+        let platform = &prepared.survey.platform;
+        let job = platform.service(name).is_some_and(|(_, service)| platform.is_job(service));
+        all.push(Change { name: name.to_owned(), kind, details, job });
     }
     all.sort_by(|a, b| (a.kind != ChangeKind::Remove, &a.name).cmp(&(b.kind != ChangeKind::Remove, &b.name)));
     all

@@ -144,8 +144,8 @@ pub async fn prepare_program(
     let log = log_of(host, &platform.name, &label);
     // there is none yet, or it is in order
     let _ = host.keep_end(&log, resolver::LONGEST_LOG).await;
-    let before = host.read(&log).await.map(|text| text.len()).unwrap_or_default();
-    let route = route_to(&seen, &label, port, &log, u64::try_from(before).unwrap_or(u64::MAX));
+    let before = host.length(&log).await.unwrap_or_default();
+    let route = route_to(&seen, &label, port, &log, before);
     Ok(Program { url, port, environment, log, nameless, route, socket: ResolverFiles::of(host).routes() })
 }
 

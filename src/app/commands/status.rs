@@ -96,6 +96,9 @@ pub struct ServiceStatus {
     pub note: Option<String>,
     /// From one of the user's own stacks.
     pub own: bool,
+    /// A job of a built-in service: see [`Platform::is_helper`].
+    #[serde(skip)]
+    pub helper: bool,
     /// Only where it was asked for, of services that run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageStatus>,
@@ -501,6 +504,7 @@ fn orphan(found: &ObservedContainer, context: &Context, loaded: &dyn Fn(&str) ->
         exit_code: found.exit_code,
         note: None,
         own: true,
+        helper: false,
         usage: None,
     }
 }
@@ -572,6 +576,7 @@ fn row(
         exit_code: worst.and_then(|found| found.exit_code),
         note: service.extension.build_note.clone().filter(|_| source == Some(ImageSource::Build)),
         own: stack.origin != Origin::BuiltIn,
+        helper: platform.is_helper(&service.name),
         usage: None,
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use serde::Serialize;
+use tokio::time::timeout;
 
 use crate::app::certificate::{authorities, authority_domain};
 use crate::app::survey::{Survey, survey};
@@ -32,6 +33,11 @@ const SETTLED: Duration = Duration::from_millis(200);
 const RECOVERED: Duration = Duration::from_secs(5);
 /// Nothing of ours works on the platform, and a service that has failed has stayed so for this long.
 const HOPELESS: Duration = Duration::from_secs(2);
+
+/// The first look may take this long whatever is left of the time: with `--timeout 0` it is the only one.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+/// And each later one this long, so that the last one tells why it is not as it should be.
+const LAST_LOOK: Duration = Duration::from_millis(200);
 
 /// What is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -103,7 +109,11 @@ pub async fn wait_for(
     let platform = &loaded.platform;
     let by_label = format!("{}={}", label::PLATFORM, platform.name);
     let survey = match request.want {
-        WaitFor::Healthy => Some(survey(session, loaded).await?),
+        WaitFor::Healthy => match timeout(request.timeout.max(FIRST_LOOK), survey(session, loaded)).await {
+            Ok(survey) => Some(survey?),
+            Err(_) if request.targets.is_empty() => return Ok(unseen(&platform.service_names(), begun.elapsed())),
+            Err(_) => return Ok(unseen(&request.targets, begun.elapsed())),
+        },
         WaitFor::Gone | WaitFor::Resolvable => None,
     };
     let containers = match &session.system.engine {
@@ -125,8 +135,12 @@ pub async fn wait_for(
     let mut watch = Watch { session, platform, survey, trust, want: request.want, by_label, runs: BTreeMap::new() };
     let mut results = Vec::new();
     let mut failing: BTreeMap<String, Instant> = BTreeMap::new();
+    let mut least = FIRST_LOOK;
     loop {
-        let looks = watch.look(&open).await?;
+        // what does not answer, such as a name server that is gone, must not take longer than all of it may
+        let limit = request.timeout.saturating_sub(begun.elapsed()).max(least);
+        least = LAST_LOOK;
+        let looks = watch.look(&open, limit).await?;
         let over = begun.elapsed() >= request.timeout;
         let at_work = looks.iter().any(|look| matches!(look, Look::Failed(_))) && is_at_work(session, platform).await;
         let mut left = Vec::new();
@@ -175,6 +189,20 @@ pub async fn wait_for(
             () = session.cancel.cancelled() => return Err(Error::Cancelled),
         }
     }
+}
+
+/// All that is asked for, where not even the first look was over in time.
+fn unseen(targets: &[String], took: Duration) -> Vec<Waited> {
+    let seconds = (took.as_secs_f64() * 1000.0).round() / 1000.0;
+    let reason = Some("the engine did not answer in time".to_owned());
+    let one = |target: &String| Waited {
+        target: target.clone(),
+        met: false,
+        seconds,
+        reason: reason.clone(),
+        log: Vec::new(),
+    };
+    targets.iter().map(one).collect()
 }
 
 /// Whether a target has been failing for so long that nobody is about to replace it.
@@ -280,11 +308,15 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// All targets side by side, of one look at the engine.
-    async fn look(&mut self, open: &[(String, Target)]) -> Result<Vec<Look>, Error> {
+    /// All targets side by side, of one look at the engine. What takes longer than `limit` is not as it should be.
+    async fn look(&mut self, open: &[(String, Target)], limit: Duration) -> Result<Vec<Look>, Error> {
+        let begun = Instant::now();
         let containers = match &self.session.system.engine {
             Some(engine) if open.iter().any(|(_, target)| matches!(target, Target::Service(_))) => {
-                engine.labelled(&self.by_label).await?
+                match timeout(limit, engine.labelled(&self.by_label)).await {
+                    Ok(found) => found?,
+                    Err(_) => return Ok(vec![Look::Not("the engine did not answer in time".to_owned()); open.len()]),
+                }
             }
             _ => Vec::new(),
         };
@@ -296,8 +328,26 @@ impl Watch<'_> {
         for found in containers.iter().filter(|found| found.state == ContainerState::Running) {
             self.runs.entry(found.name.clone()).or_insert((found.restart_count, Instant::now()));
         }
-        let looks = open.iter().map(|(_, target)| self.look_at(target, &containers));
+        let limit = limit.saturating_sub(begun.elapsed());
+        let looks = open.iter().map(|(_, target)| self.look_within(limit, target, &containers));
         join_all(looks).await.into_iter().collect()
+    }
+
+    async fn look_within(
+        &self,
+        limit: Duration,
+        target: &Target,
+        containers: &[ObservedContainer],
+    ) -> Result<Look, Error> {
+        let late = match target {
+            Target::Service(_) => "its check did not answer in time",
+            Target::Names(_) => "this machine's name servers did not answer in time",
+            Target::Page(_) => "it did not answer in time",
+        };
+        match timeout(limit, self.look_at(target, containers)).await {
+            Ok(look) => look,
+            Err(_) => Ok(Look::Not(late.to_owned())),
+        }
     }
 
     async fn look_at(&self, target: &Target, containers: &[ObservedContainer]) -> Result<Look, Error> {
@@ -482,6 +532,13 @@ mod tests {
 
     fn not(text: &str) -> Option<Look> {
         Some(Look::Not(text.into()))
+    }
+
+    #[test]
+    fn what_was_not_seen_is_not_met() {
+        let results = unseen(&["web".to_owned(), "db".to_owned()], Duration::from_micros(1_004_200));
+        let told: Vec<_> = results.iter().map(|one| (one.target.as_str(), one.met, one.seconds)).collect();
+        assert_eq!(told, [("web", false, 1.004), ("db", false, 1.004)]);
     }
 
     #[test]

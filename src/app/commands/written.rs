@@ -68,7 +68,9 @@ fn read(text: &[u8], volumes: &[String]) -> BTreeMap<String, i64> {
     let text = String::from_utf8_lossy(text);
     let line = |line: &str| {
         let (at, time) = line.split_once(' ')?;
-        Some((volumes.get(at.parse::<usize>().ok()?)?.clone(), time.trim().parse().ok()?))
+        // an image whose makers set all times to nothing says nothing of when its files came here
+        let time = time.trim().parse::<i64>().ok().filter(|time| *time > 0)?;
+        Some((volumes.get(at.parse::<usize>().ok()?)?.clone(), time))
     };
     text.lines().filter_map(line).collect()
 }
@@ -108,7 +110,7 @@ mod tests {
     #[test]
     fn what_is_not_said_is_not_known() {
         let volumes = ["data".to_owned(), "empty".to_owned()];
-        let found = read(b"1 \n0 17\n9 12\nnoise\n", &volumes);
+        let found = read(b"1 \n1 0\n0 17\n9 12\nnoise\n", &volumes);
         assert_eq!(found, BTreeMap::from([("data".to_owned(), 17)]));
     }
 }

@@ -380,7 +380,7 @@ impl Keeper {
         (kept.run, kept.begun) = (run, Instant::now());
         let process = kept.order.process.clone();
         let before = kept.state.port;
-        kept.state.log_from = host.read(&kept.state.log).await.map_or(0, |text| text.len() as u64);
+        kept.state.log_from = host.length(&kept.state.log).await.unwrap_or_default();
         match port(host, &process, before).await {
             Ok(port) => kept.state.port = port,
             Err(reason) => return kept.block(reason, host.now()),

@@ -298,7 +298,7 @@ async fn ensure(session: &Session, platform: &PlatformName) -> Result<PathBuf, E
     }
     let log = files.log();
     let _ = host.keep_end(&log, resolver::LONGEST_LOG).await;
-    let before = host.read(&log).await.map(|text| text.len()).unwrap_or_default();
+    let before = usize::try_from(host.length(&log).await.unwrap_or_default()).unwrap_or(usize::MAX);
     let program = session.program.to_string_lossy().into_owned();
     let command = Command::new(program, ["keep-processes", platform.as_str()]);
     let pid = host.spawn_detached(&command, &log).await?;

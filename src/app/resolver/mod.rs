@@ -446,7 +446,7 @@ async fn start(session: &Session, files: &ResolverFiles) -> Result<Client, Error
     let log = files.log();
     // there is none yet, or it is in order
     let _ = host.keep_end(&log, LONGEST_LOG).await;
-    let before = host.read(&log).await.map(|text| text.len()).unwrap_or_default();
+    let before = usize::try_from(host.length(&log).await.unwrap_or_default()).unwrap_or(usize::MAX);
     let program = session.program.to_string_lossy().into_owned();
     let mut words = vec!["dns", "serve", "--started-by=up"];
     if passes_on(host).await {

@@ -31,6 +31,18 @@ pub fn causes<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<Ca
     causes
 }
 
+/// Without jobs of services that people do not know by name, unless nothing else is left of a cause.
+pub fn known(causes: Vec<Cause>, helper: impl Fn(&str) -> bool) -> Vec<Cause> {
+    let known = |cause: Cause| Cause { services: known_names(cause.services, &helper), ..cause };
+    causes.into_iter().map(known).collect()
+}
+
+/// The same of a list of services.
+pub fn known_names(names: Vec<String>, helper: impl Fn(&str) -> bool) -> Vec<String> {
+    let known: Vec<String> = names.iter().filter(|name| !helper(name)).cloned().collect();
+    if known.is_empty() { names } else { known }
+}
+
 /// The reason at the end of `it needs loki, which is left out`.
 fn root<'a>(pairs: &[(&'a str, &'a str)], reason: &'a str) -> &'a str {
     let mut reason = reason;
@@ -85,6 +97,17 @@ mod tests {
                 "old: does not exist in its registry (gone, or never there)"
             ]
         );
+    }
+
+    #[test]
+    fn helpers_are_not_named() {
+        let helper = |name: &str| name.ends_with("-owner");
+        let pairs = [("alloy-owner", "a/x:1 was refused"), ("alloy", "it needs alloy-owner, which is left out")];
+        let all = known(causes(pairs), helper);
+        assert_eq!(all, [Cause { services: vec!["alloy".into()], why: "was refused".into() }]);
+        // nothing else is left out for this
+        let alone = known(causes([("alloy-owner", "a/x:1 was refused")]), helper);
+        assert_eq!(alone, [Cause { services: vec!["alloy-owner".into()], why: "was refused".into() }]);
     }
 
     #[test]

@@ -3,7 +3,11 @@
 use super::{Style, Tone, text};
 use crate::app::{Change, ChangeKind};
 
-/// A line a service with what differs, and the sum. `up`: the command that carries it out.
+/// Columns below which details have no room next to their service.
+const NARROW: usize = 60;
+
+/// A line a service with what differs, and the sum. `services`: how many it is about, without jobs. `up`: the command
+/// that carries it out.
 pub fn screen(changes: &[Change], services: usize, up: &str, width: usize, style: Style) -> String {
     let shown: Vec<&Change> = changes.iter().filter(|change| change.kind != ChangeKind::Await).collect();
     if changes.is_empty() {
@@ -14,11 +18,25 @@ pub fn screen(changes: &[Change], services: usize, up: &str, width: usize, style
         );
     }
     let mut out = String::new();
-    let names = shown.iter().map(|change| text::width(&change.name)).max().unwrap_or(0).min(24).min(width / 3);
+    let narrow = width < NARROW;
+    let most = if narrow { width.saturating_sub(12).max(8) } else { (width / 3).min(24) };
+    let names = shown.iter().map(|change| text::width(&change.name)).max().unwrap_or(0).min(most);
     for change in &shown {
         let (sign, tone, word) = look(change.kind);
-        let head =
-            format!("{sign} {}  {}", text::pad(&text::fit(&change.name, names, style), names), text::pad(word, 8));
+        let name = text::fit(&change.name, names, style);
+        if narrow {
+            // names are whole, and what differs stands below
+            out.push_str(&style.paint(tone, format!("{sign} {}  {word}", text::pad(&name, names)).trim_end()));
+            out.push('\n');
+            for detail in &change.details {
+                let detail = detail.replace(" -> ", style.symbol(" → ", " -> "));
+                for line in text::wrap_whole(&detail, width.saturating_sub(4)) {
+                    out.push_str(&format!("    {line}\n"));
+                }
+            }
+            continue;
+        }
+        let head = format!("{sign} {}  {}", text::pad(&name, names), text::pad(word, 8));
         let indent = text::width(&head) + 2;
         let mut details = change.details.iter().map(|detail| detail.replace(" -> ", style.symbol(" → ", " -> ")));
         let first = details.next().unwrap_or_default();
@@ -36,11 +54,21 @@ pub fn screen(changes: &[Change], services: usize, up: &str, width: usize, style
     }
     let lost = changes.iter().any(|change| change.details.iter().any(|detail| detail.starts_with("DATA LOST")));
     let data = if lost { style.paint(Tone::Bad, "data is lost") } else { "no data is touched".to_owned() };
-    let touched = shown.iter().filter(|change| change.kind != ChangeKind::Other).count();
-    let stay = services.saturating_sub(touched);
+    let touched =
+        |job: bool| shown.iter().filter(|change| change.kind != ChangeKind::Other && change.job == job).count();
+    let (touched, jobs) = (touched(false), touched(true));
+    let what = match (touched, jobs) {
+        (_, 0) => text::count(touched, "service"),
+        (0, _) => text::count(jobs, "job"),
+        _ => format!("{} and {}", text::count(touched, "service"), text::count(jobs, "job")),
+    };
+    let change = if touched + jobs == 1 { "changes" } else { "change" };
+    let stay = match services.saturating_sub(touched) {
+        0 => String::new(),
+        count => format!(", {count} as they are"),
+    };
     let dot = style.symbol("·", "-");
-    let change = if touched == 1 { "changes" } else { "change" };
-    let sum = format!("{} {change}, {stay} as they are {dot} {data}", text::count(touched, "service"));
+    let sum = format!("{what} {change}{stay} {dot} {data}");
     let command = style.paint(Tone::Active, up);
     // a command of its own line can be read, and copied, at any width
     let gap = if text::width(&sum) + text::width(up) + 3 <= width { format!(" {dot} ") } else { "\n  ".into() };
@@ -73,7 +101,8 @@ mod tests {
     const PLAIN: Style = Style { color: false, unicode: true };
 
     fn change(name: &str, kind: ChangeKind, details: &[&str]) -> Change {
-        Change { name: name.into(), kind, details: details.iter().map(|detail| (*detail).to_owned()).collect() }
+        let details = details.iter().map(|detail| (*detail).to_owned()).collect();
+        Change { name: name.into(), kind, details, job: name.ends_with("-job") }
     }
 
     #[test]
@@ -93,6 +122,29 @@ mod tests {
         "#);
         assert_snapshot!(screen(&[], 16, "macula up", 80, PLAIN), @"✔ nothing to do: 16 services as wanted");
         let narrow = screen(&changes, 16, "macula up", 40, PLAIN);
-        assert!(narrow.lines().all(|line| text::width(line) <= 44), "{narrow}");
+        assert_snapshot!(narrow, @r#"
+        - old      remove
+            no longer wanted
+        ~ ingress  recreate
+            new name shop.macula.local
+        ~ shop     recreate
+            environment A: "1" → "2"
+            build its image
+        3 services change, 13 as they are · no
+        data is touched
+          macula up
+        "#);
+    }
+
+    #[test]
+    fn jobs_are_no_services() {
+        let job = change("db-job", ChangeKind::Create, &[]);
+        let all = [change("db", ChangeKind::Create, &[]), job.clone(), change("network", ChangeKind::Other, &["new"])];
+        let last = |changes: &[Change], services: usize| {
+            let screen = screen(changes, services, "macula up db", 80, PLAIN);
+            screen.lines().last().map(str::to_owned).unwrap_or_default()
+        };
+        assert_eq!(last(&all, 1), "1 service and 1 job change · no data is touched · macula up db");
+        assert_eq!(last(&[job], 2), "1 job changes, 2 as they are · no data is touched · macula up db");
     }
 }

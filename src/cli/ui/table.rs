@@ -95,7 +95,7 @@ impl Table {
         if let Some(width) = width
             && !self.shrink(&mut widths, width)
         {
-            return self.blocks(style);
+            return self.blocks(style, width);
         }
         let mut out = String::new();
         let titles: Vec<Cell> = self.columns.iter().map(|(title, _)| Cell::toned(title.as_str(), Tone::Dim)).collect();
@@ -153,16 +153,21 @@ impl Table {
         }
     }
 
-    fn blocks(&self, style: Style) -> String {
+    fn blocks(&self, style: Style, width: usize) -> String {
         let mut out = String::new();
         for (number, row) in self.rows.iter().enumerate() {
             if number > 0 {
                 out.push('\n');
             }
             for (cell, (title, _)) in row.iter().zip(&self.columns) {
+                let room = width.saturating_sub(text::width(title) + 2);
                 for line in cell.lines().filter(|line| !line.is_empty()) {
                     let title = style.paint(Tone::Dim, &format!("{}:", title.to_lowercase()));
-                    out.push_str(&format!("{title} {}\n", style.paint(cell.tone, &line)));
+                    // names stay whole: they may be meant to be copied
+                    for (at, part) in text::wrap_whole(&line, room).into_iter().enumerate() {
+                        let before = if at == 0 { title.as_str() } else { " " };
+                        out.push_str(&format!("{before} {}\n", style.paint(cell.tone, &part)));
+                    }
                 }
             }
         }
@@ -250,6 +255,19 @@ mod tests {
         service: 日本
         state: missing
         mb: 1024
+        ");
+    }
+
+    #[test]
+    fn long_fields_of_blocks_are_broken_between_words() {
+        assert_snapshot!(status().render(PLAIN, Some(30)).lines().skip(6).take(7).collect::<Vec<_>>().join("\n"), @r"
+        service: minio
+        state: left out
+        url: http://s3.macula.local
+        url: http://s3-console.macula.local
+        image: minio/minio:latest
+        reason: no way to the registry
+          and no build
         ");
     }
 

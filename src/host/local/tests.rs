@@ -54,6 +54,8 @@ async fn a_written_file_has_its_mode_and_private_parents() {
     host.write(&file, b"first", 0o600).await.unwrap();
     host.write(&file, b"second", 0o640).await.unwrap();
     assert_eq!(host.read(&file).await.unwrap(), b"second");
+    assert_eq!(host.length(&file).await.unwrap(), 6);
+    assert!(host.length(&home.path().join("nowhere")).await.is_err());
     assert_eq!(mode(&file), 0o640);
     assert_eq!(mode(&host.folders().data), 0o700);
     assert_eq!(mode(file.parent().unwrap()), 0o700);

@@ -105,6 +105,26 @@ async fn traces_come_in_json_and_in_protobuf_and_compressed() {
 }
 
 #[tokio::test]
+async fn who_closes_its_half_after_the_request_is_answered() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let here = here().await;
+    let mut stream = TcpStream::connect(here.address).await.unwrap();
+    let head = format!(
+        "POST /v1/traces HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        here.address,
+        TRACE.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(TRACE.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).await.unwrap();
+    assert!(said.starts_with("HTTP/1.1 200 "), "{said}");
+    assert_eq!(here.traces(), 1);
+}
+
+#[tokio::test]
 async fn calls_come_over_grpc() {
     let here = here().await;
     let body = json::traces(TRACE.as_bytes()).unwrap().encode_to_vec();
