@@ -67,8 +67,9 @@ pub use commands::run::{
 };
 pub use commands::serve::{DEFAULT_METRICS, ServeOptions, Serving, serve};
 pub use commands::stack::{
-    Deployed, DeployedService, StackRequest, SwarmDeploy, deploy_to_swarm, remove_from_swarm, scale_on_swarm,
-    status_on_swarm, translate_stack,
+    ClusterDeploy, ClusterDeployed, ClusterRemoved, Deployed, DeployedService, InCluster, StackRequest, SwarmDeploy,
+    all_on_cluster, deploy_to_cluster, deploy_to_swarm, remove_from_cluster, remove_from_swarm, scale_on_cluster,
+    scale_on_swarm, status_on_cluster, status_on_swarm, translate_stack,
 };
 pub use commands::status::{
     Condition, PlatformStatus, ReachStatus, ServiceStatus, Status, UsageStatus, status, status_at_a_glance,
