@@ -38,7 +38,7 @@ pub use builds::look_at_contexts;
 pub use certificate::{authorities, authority_domain};
 pub use choices::{Applied, Choices, Refused};
 pub use cluster::join::doctor_needs as cluster_needs;
-pub use cluster::status::{AddOnStatus, ClusterStatus, NodeStatus};
+pub use cluster::status::{AddOnCondition, AddOnStatus, ClusterState, ClusterStatus, NodeStatus};
 pub use commands::bundle::{LoadedBundle, SavedBundle, load_bundle, save_images};
 pub use commands::changes::{Change, ChangeKind, changes};
 pub use commands::cluster::{
@@ -72,8 +72,8 @@ pub use commands::stack::{
     scale_on_swarm, status_on_cluster, status_on_swarm, translate_stack,
 };
 pub use commands::status::{
-    Condition, PlatformStatus, ReachStatus, ServiceStatus, Status, UsageStatus, status, status_at_a_glance,
-    status_with_usage,
+    Condition, PlatformStatus, ReachStatus, ServiceState, ServiceStatus, Status, UsageStatus, status,
+    status_at_a_glance, status_with_usage,
 };
 pub use commands::top::{Top, TopKind, TopRow, TopTotal, TopWatch};
 pub use commands::uninstall::{Leavings, Uninstalled, leavings, uninstall};

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::app::{
-    self, Condition, DnsStatus, PlatformStatus, ProcessStatus, ReachStatus, ResolverFiles, ServiceStatus, Status,
-    UsageStatus,
+    self, Condition, DnsStatus, PlatformStatus, ProcessStatus, ReachStatus, ResolverFiles, ServiceState, ServiceStatus,
+    Status, UsageStatus,
 };
 use crate::model::{PlatformName, Way};
 use crate::plan::ImageSource;
@@ -285,7 +285,7 @@ fn at_work(command: &str) -> (String, Option<String>) {
 fn head(status: &Status) -> Vec<String> {
     let count = |wanted: &dyn Fn(Condition) -> bool| status.services.iter().filter(|row| wanted(row.condition)).count();
     let runs = |row: &&ServiceStatus| match row.condition {
-        Condition::Unclaimed => row.state == "running",
+        Condition::Unclaimed => row.state == ServiceState::Running,
         condition => condition.runs_well(),
     };
     let processes = |wanted: &dyn Fn(&ProcessStatus) -> bool| status.processes.iter().filter(|row| wanted(row)).count();
@@ -369,7 +369,7 @@ fn state(service: &ServiceStatus) -> (Mood, String) {
     let age = service.seconds.map(text::short_age);
     let since = |word: &str| age.as_ref().map_or(word.to_owned(), |age| format!("{word} {age}"));
     let ago = |word: &str| age.as_ref().map_or(word.to_owned(), |age| format!("{word} {age} ago"));
-    let running = service.state == "running";
+    let running = service.state == ServiceState::Running;
     let (mood, word) = mood(service.condition, running);
     let text = match service.condition {
         Condition::Healthy | Condition::Running | Condition::Starting | Condition::Unhealthy => since(word),

@@ -75,10 +75,9 @@ pub struct PlatformStatus {
 pub struct ServiceStatus {
     pub name: String,
     pub stack: String,
-    /// running, stopped, missing, left_out
-    pub state: &'static str,
-    /// healthy, unhealthy, starting, none
-    pub health: &'static str,
+    pub state: ServiceState,
+    /// The worst of its containers'.
+    pub health: Health,
     pub image: Option<String>,
     /// `image` or `build`
     pub image_source: Option<ImageSource>,
@@ -103,6 +102,30 @@ pub struct ServiceStatus {
     /// Only where it was asked for, of services that run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<UsageStatus>,
+}
+
+/// What there is of a service's containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceState {
+    Running,
+    /// Not all of its containers run.
+    Stopped,
+    /// It has no container.
+    Missing,
+    /// It has none, since its image is not available here.
+    LeftOut,
+}
+
+impl ServiceState {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Missing => "missing",
+            Self::LeftOut => "left_out",
+        }
+    }
 }
 
 /// How a service is, as a person would say it.
@@ -515,8 +538,8 @@ fn orphan(found: &ObservedContainer, context: &Context, loaded: &dyn Fn(&str) ->
     ServiceStatus {
         name: found.label(label::SERVICE).unwrap_or(&found.name).to_owned(),
         stack: found.label(label::STACK).unwrap_or_default().to_owned(),
-        state: if running { "running" } else { "stopped" },
-        health: if running { worst_health(&[found]) } else { "none" },
+        state: if running { ServiceState::Running } else { ServiceState::Stopped },
+        health: if running { found.health } else { Health::None },
         image: Some(found.image.clone()),
         image_source: None,
         urls: Vec::new(),
@@ -558,14 +581,14 @@ fn row(
     let running = found.iter().filter(|found| found.state == ContainerState::Running).count();
     let left_out = reasons.get(service.name.as_str());
     let state = match (found.len(), running) {
-        (0, _) if left_out.is_some() => "left_out",
-        (0, _) => "missing",
-        (all, up) if all == up => "running",
-        _ => "stopped",
+        (0, _) if left_out.is_some() => ServiceState::LeftOut,
+        (0, _) => ServiceState::Missing,
+        (all, up) if all == up => ServiceState::Running,
+        _ => ServiceState::Stopped,
     };
     let health = match running {
-        0 => "none",
-        _ if found.iter().any(|found| found.keeps_ending()) => "unhealthy",
+        0 => Health::None,
+        _ if found.iter().any(|found| found.keeps_ending()) => Health::Unhealthy,
         _ => worst_health(&found),
     };
     let first = found.first();
@@ -588,8 +611,8 @@ fn row(
         health,
         image: first.map(|found| found.image.clone()).or_else(|| service.image.clone()),
         image_source: source,
-        urls: if state == "running" { urls(platform, service, survey.tls()) } else { Vec::new() },
-        addresses: if state == "running" { addresses(survey, service) } else { Vec::new() },
+        urls: if state == ServiceState::Running { urls(platform, service, survey.tls()) } else { Vec::new() },
+        addresses: if state == ServiceState::Running { addresses(survey, service) } else { Vec::new() },
         container: first.map(|found| found.name.clone()),
         reason: match worst {
             Some(worst) => reason(service, running, worst, condition),
@@ -666,14 +689,14 @@ fn seconds_in(found: &ObservedContainer, now: i64) -> Option<u64> {
     since.and_then(|since| u64::try_from(now - since).ok())
 }
 
-fn worst_health(found: &[&ObservedContainer]) -> &'static str {
-    let rank = |health: Health| match health {
-        Health::Unhealthy => (3, "unhealthy"),
-        Health::Starting => (2, "starting"),
-        Health::Healthy => (1, "healthy"),
-        Health::None => (0, "none"),
+fn worst_health(found: &[&ObservedContainer]) -> Health {
+    let rank = |health: &Health| match health {
+        Health::Unhealthy => 3,
+        Health::Starting => 2,
+        Health::Healthy => 1,
+        Health::None => 0,
     };
-    found.iter().map(|found| rank(found.health)).max().map_or("none", |(_, name)| name)
+    found.iter().map(|found| found.health).max_by_key(rank).unwrap_or_default()
 }
 
 fn source_of(survey: &Survey, service: &Service, found: &ObservedContainer) -> ImageSource {

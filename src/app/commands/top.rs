@@ -19,7 +19,7 @@ use crate::app::usage::{
 use crate::app::{Error, Session};
 use crate::config::Loaded;
 use crate::engine::{Engine, EngineError};
-use crate::model::{ContainerSpec, ObservedContainer, label};
+use crate::model::{ContainerSpec, Health, ObservedContainer, label};
 
 use super::processes::{ProcessStatus, process_rows};
 use super::status::{
@@ -68,7 +68,7 @@ pub struct TopRow {
     pub stack: String,
     /// As in `status`.
     pub state: &'static str,
-    pub health: &'static str,
+    pub health: Health,
     pub condition: Condition,
     pub restarts: i64,
     /// Since it came into this condition.
@@ -290,7 +290,7 @@ fn service_row(service: ServiceStatus) -> TopRow {
         name: service.name,
         kind: TopKind::Service,
         stack: service.stack,
-        state: service.state,
+        state: service.state.word(),
         health: service.health,
         condition: service.condition,
         restarts: service.restarts,
@@ -315,7 +315,7 @@ fn process_row(process: ProcessStatus) -> TopRow {
         kind: TopKind::Process,
         stack: String::new(),
         state: process.state,
-        health: "none",
+        health: Health::None,
         condition,
         restarts: process.restarts.into(),
         seconds: process.seconds,

@@ -529,6 +529,7 @@ mod tests {
 
     use super::*;
     use crate::app::{MachineUsage, PlatformStatus, TopTotal};
+    use crate::model::Health;
 
     const PLAIN: Style = Style { color: false, unicode: true };
     const MIB: u64 = 1 << 20;
@@ -539,7 +540,7 @@ mod tests {
             kind: TopKind::Service,
             stack: "postgres".into(),
             state: if condition.runs() { "running" } else { "stopped" },
-            health: "none",
+            health: Health::None,
             condition,
             restarts: 0,
             seconds: Some(750),
