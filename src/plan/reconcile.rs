@@ -9,7 +9,7 @@ use crate::model::{
 };
 
 use super::supply::{Choice, ImageSource, Supply};
-use super::{Action, Cause, ImageUse, Plan, Step, StepId, turns};
+use super::{Action, Cause, ImageUse, Plan, Step, StepId, Verb, turns};
 
 /// What `up` asks for.
 pub struct Wish<'a> {
@@ -104,14 +104,14 @@ enum Verdict {
 impl Planner<'_> {
     fn add(
         &mut self,
-        verb: &str,
+        verb: Verb,
         resource: ResourceId,
         group: &str,
         action: Action,
         cause: Cause,
         after: Vec<StepId>,
     ) -> StepId {
-        let id = format!("{verb} {resource}");
+        let id = verb.step(&resource);
         self.add_as(id, resource, group, action, cause, after)
     }
 
@@ -213,7 +213,7 @@ impl Planner<'_> {
                 }),
                 None => {
                     let action = Action::CreateNetwork(spec.clone());
-                    self.add("create", id, "network", action, Cause::Missing, Vec::new());
+                    self.add(Verb::Create, id, "network", action, Cause::Missing, Vec::new());
                 }
                 Some(_) if spec.external => {}
                 Some(found) if !self.is_ours(&found.labels) => {
@@ -245,7 +245,7 @@ impl Planner<'_> {
                 .collect();
             let cause = Cause::Changed { what: vec!["specification".into()] };
             let remove = self.add(
-                "remove",
+                Verb::Remove,
                 id.clone(),
                 "network",
                 Action::RemoveNetwork { name: spec.name.clone() },
@@ -253,7 +253,7 @@ impl Planner<'_> {
                 leaving,
             );
             let action = Action::CreateNetwork(spec.clone());
-            let create = self.add("create", id, "network", action, cause, vec![remove]);
+            let create = self.add(Verb::Create, id, "network", action, cause, vec![remove]);
             for step in &mut self.steps {
                 let joins = matches!(&step.action, Action::CreateContainer { spec: container, .. }
                     if container.networks.iter().any(|attachment| attachment.network == spec.name));
@@ -279,7 +279,7 @@ impl Planner<'_> {
                 Some(step) => step.clone(),
                 None => {
                     // a service with only a build is named by its tag, which says less than its name
-                    let verb = if *pull { "get" } else { "build" };
+                    let verb = if *pull { Verb::Get } else { Verb::Build };
                     let id = ResourceId::new(ResourceKind::Image, &spec.reference);
                     let name = if *pull { spec.reference.clone() } else { container.service.clone() };
                     let cause = if self.observed.images.contains_key(&spec.reference) {
@@ -290,7 +290,7 @@ impl Planner<'_> {
                     let after = if *pull { None } else { self.base(spec) };
                     let action = Action::ObtainImage { spec: spec.clone(), pull: *pull, build: *build };
                     // two builds may bear one name
-                    let step = format!("{verb} image {name}");
+                    let step = verb.image(&name);
                     let step = if self.has(&step) { format!("{step} of {}", container.service) } else { step };
                     self.add_as(step, id, &container.service, action, cause, after.into_iter().collect())
                 }
@@ -330,9 +330,7 @@ impl Planner<'_> {
             let holders: Vec<_> = wanted.iter().filter(holds).collect();
             let own = holders.iter().any(|holder| image.services.contains(&holder.service));
             let gates = holders.into_iter().filter(|_| !own);
-            gates
-                .map(|holder| format!("await {}", ResourceId::new(ResourceKind::Container, &holder.name)))
-                .collect::<Vec<StepId>>()
+            gates.map(|holder| Verb::Await.container(&holder.name)).collect::<Vec<StepId>>()
         };
         let known: BTreeSet<StepId> = self.steps.iter().map(|step| step.id.clone()).collect();
         for step in &mut self.steps {
@@ -361,11 +359,11 @@ impl Planner<'_> {
             return None;
         }
         let id = ResourceId::new(ResourceKind::Image, &base.reference);
-        let step = format!("make {id}");
+        let step = Verb::Make.step(&id);
         if self.has(&step) {
             return Some(step);
         }
-        Some(self.add("make", id, "base image", Action::MakeBase(base.clone()), Cause::Missing, Vec::new()))
+        Some(self.add(Verb::Make, id, "base image", Action::MakeBase(base.clone()), Cause::Missing, Vec::new()))
     }
 
     fn image_use(&self, service: &str) -> Option<ImageUse> {
@@ -419,7 +417,7 @@ impl Planner<'_> {
             _ => Vec::new(),
         };
         let action = Action::CreateVolume { spec: spec.clone(), provider };
-        self.add("create", id, &user.service, action, Cause::Missing, after);
+        self.add(Verb::Create, id, &user.service, action, Cause::Missing, after);
     }
 
     /// What an interrupted run did not come to complete. It holds nothing that is needed.
@@ -432,7 +430,7 @@ impl Planner<'_> {
             if self.wish.selection.is_none_or(|chosen| chosen.contains(service)) {
                 let id = ResourceId::new(ResourceKind::Container, &found.name);
                 let action = Action::RemoveContainer { container: found.name.clone() };
-                self.add("remove", id, service, action, Cause::Unfinished, Vec::new());
+                self.add(Verb::Remove, id, service, action, Cause::Unfinished, Vec::new());
             }
         }
     }
@@ -639,8 +637,7 @@ impl Planner<'_> {
         // the gates that others wait for are named first, so that the order of services is free
         let mut gates: BTreeMap<&str, Vec<(Option<StepId>, StepId)>> = BTreeMap::new();
         for spec in wanted {
-            let id = ResourceId::new(ResourceKind::Container, &spec.name);
-            let (start, ready) = (format!("start {id}"), format!("await {id}"));
+            let (start, ready) = (Verb::Start.container(&spec.name), Verb::Await.container(&spec.name));
             match verdicts.get(&spec.name) {
                 Some(
                     Verdict::Create | Verdict::Recreate(_) | Verdict::Start | Verdict::Again(_) | Verdict::Restart(_),
@@ -682,7 +679,7 @@ impl Planner<'_> {
             Verdict::Right => return self.files(spec, true),
             Verdict::Await => {
                 self.files(spec, true);
-                self.add("await", id, group, await_ready, Cause::NotHealthy, Vec::new());
+                self.add(Verb::Await, id, group, await_ready, Cause::NotHealthy, Vec::new());
                 return;
             }
             Verdict::Create => Cause::Missing,
@@ -711,34 +708,34 @@ impl Planner<'_> {
                 if let Verdict::Recreate(_) = verdict {
                     // the old one runs on until everything for the new one is there
                     let stop = self.stop(spec);
-                    let stop = self.add("stop", id.clone(), group, stop, cause.clone(), before_create.clone());
+                    let stop = self.add(Verb::Stop, id.clone(), group, stop, cause.clone(), before_create.clone());
                     let remove = Action::RemoveContainer { container: name.clone() };
-                    before_create.push(self.add("remove", id.clone(), group, remove, cause.clone(), vec![stop]));
+                    before_create.push(self.add(Verb::Remove, id.clone(), group, remove, cause.clone(), vec![stop]));
                 }
                 before_create.extend(made_of(spec, gates));
                 let create = Action::CreateContainer { spec: Box::new(spec.clone()), image };
-                before_start.push(self.add("create", id.clone(), group, create, cause.clone(), before_create));
+                before_start.push(self.add(Verb::Create, id.clone(), group, create, cause.clone(), before_create));
             }
             Verdict::Restart(_) => {
                 let stop = self.stop(spec);
-                before_start.push(self.add("stop", id.clone(), group, stop, cause.clone(), Vec::new()));
+                before_start.push(self.add(Verb::Stop, id.clone(), group, stop, cause.clone(), Vec::new()));
                 self.files(spec, false);
             }
             _ => self.files(spec, false),
         }
-        let copied = format!("copy files into {id}");
+        let copied = Verb::CopyFilesInto.step(&id);
         if self.has(&copied) {
             before_start.push(copied);
         }
         let start = self.add(
-            "start",
+            Verb::Start,
             id.clone(),
             group,
             Action::Start { container: name, hooks: Hook::of(&spec.labels, label::POST_START) },
             cause.clone(),
             before_start,
         );
-        self.add("await", id, group, await_ready, cause, vec![start]);
+        self.add(Verb::Await, id, group, await_ready, cause, vec![start]);
     }
 
     /// Stops a container, which may have been made with other hooks than are wanted now.
@@ -762,17 +759,17 @@ impl Planner<'_> {
         let stand_in = spec.stand_in();
         let new = stand_in.name.clone();
         let stop = self.stop(spec);
-        let mut add = |verb: &str, action, after| self.add(verb, id.clone(), group, action, cause.clone(), after);
+        let mut add = |verb: Verb, action, after| self.add(verb, id.clone(), group, action, cause.clone(), after);
         let create = Action::CreateContainer { spec: Box::new(stand_in.clone()), image };
-        before_start.push(add("create", create, before_create));
+        before_start.push(add(Verb::Create, create, before_create));
         let hooks = Hook::of(&spec.labels, label::POST_START);
-        let start = add("start", Action::Start { container: new.clone(), hooks }, before_start);
+        let start = add(Verb::Start, Action::Start { container: new.clone(), hooks }, before_start);
         let ready = Action::AwaitReady { readiness: spec.readiness.clone(), spec: Box::new(stand_in) };
-        let ready = add("await", ready, vec![start]);
+        let ready = add(Verb::Await, ready, vec![start]);
         let old = spec.name.clone();
-        let stop = add("stop", stop, vec![ready]);
-        let remove = add("remove", Action::RemoveContainer { container: old.clone() }, vec![stop]);
-        add("rename", Action::RenameContainer { container: new, to: old }, vec![remove]);
+        let stop = add(Verb::Stop, stop, vec![ready]);
+        let remove = add(Verb::Remove, Action::RemoveContainer { container: old.clone() }, vec![stop]);
+        add(Verb::Rename, Action::RenameContainer { container: new, to: old }, vec![remove]);
     }
 
     /// Steps that make the networks and volumes of a container.
@@ -784,7 +781,7 @@ impl Planner<'_> {
         });
         networks
             .chain(volumes)
-            .map(|(kind, name)| format!("create {}", ResourceId::new(kind, name)))
+            .map(|(kind, name)| Verb::Create.step(&ResourceId::new(kind, name)))
             .filter(|step| self.has(step))
             .collect()
     }
@@ -811,12 +808,11 @@ impl Planner<'_> {
             cause = Cause::Changed { what: changed.iter().map(|file| file.path.clone()).collect() };
             let check = if running { spec.reload_check.clone() } else { Vec::new() };
             let write = Action::WriteFiles { container: spec.name.clone(), files: changed, check };
-            let step = format!("copy files into {id}");
-            copied.push(self.add_as(step, id.clone(), &spec.service, write, cause.clone(), Vec::new()));
+            copied.push(self.add(Verb::CopyFilesInto, id.clone(), &spec.service, write, cause.clone(), Vec::new()));
         }
         if running && *reload != Reload::None {
             let action = Action::Reload { container: spec.name.clone(), how: reload.clone() };
-            self.add("reload", id, &spec.service, action, cause, copied);
+            self.add(Verb::Reload, id, &spec.service, action, cause, copied);
         }
     }
 
@@ -833,7 +829,7 @@ impl Planner<'_> {
             let Some(spec) = wanted.iter().find(|spec| spec.name == *container) else { continue };
             let holders =
                 self.observed.containers.iter().filter(|found| found.name != spec.name && publishes(found, spec));
-            let freed = holders.map(|found| format!("stop {}", ResourceId::new(ResourceKind::Container, &found.name)));
+            let freed = holders.map(|found| Verb::Stop.container(&found.name));
             step.after.extend(freed.filter(|id| stops.contains(id)));
             step.after.sort();
             step.after.dedup();
@@ -863,16 +859,16 @@ impl Planner<'_> {
                 grace: None,
                 hooks: Hook::of(&found.labels, label::PRE_STOP),
             };
-            let stop = self.add("stop", id.clone(), &group, stop, Cause::Orphaned, Vec::new());
+            let stop = self.add(Verb::Stop, id.clone(), &group, stop, Cause::Orphaned, Vec::new());
             let remove = Action::RemoveContainer { container: found.name.clone() };
-            removed.push(self.add("remove", id, &group, remove, Cause::Orphaned, vec![stop]));
+            removed.push(self.add(Verb::Remove, id, &group, remove, Cause::Orphaned, vec![stop]));
         }
         for found in &self.observed.networks {
             let wanted = wish.resources.networks.iter().any(|spec| spec.name == found.name);
             if self.is_ours(&found.labels) && !wanted {
                 let id = ResourceId::new(ResourceKind::Network, &found.name);
                 let action = Action::RemoveNetwork { name: found.name.clone() };
-                self.add("remove", id, "network", action, Cause::Orphaned, removed.clone());
+                self.add(Verb::Remove, id, "network", action, Cause::Orphaned, removed.clone());
             }
         }
     }
@@ -888,10 +884,7 @@ fn shares(spec: &ContainerSpec) -> impl Iterator<Item = &str> {
 /// only when they are there.
 fn made_of(spec: &ContainerSpec, gates: &BTreeMap<&str, Vec<(Option<StepId>, StepId)>>) -> Vec<StepId> {
     let volumes = spec.options.volumes_from.iter().map(|from| from.split(':').next().unwrap_or(from));
-    let starts = shares(spec).chain(volumes).map(|other| {
-        let id = ResourceId::new(ResourceKind::Container, other);
-        format!("start {id}")
-    });
+    let starts = shares(spec).chain(volumes).map(|other| Verb::Start.container(other));
     starts.filter(|start| gates.values().flatten().any(|(gate, _)| gate.as_ref() == Some(start))).collect()
 }
 
