@@ -14,9 +14,9 @@ use crate::plan::{CLUSTER_GROUP, ProcessStep};
 use crate::words::shell_word;
 
 use super::context::{Context, ImageOptions};
+use super::engine_error::no_engine;
 use super::error::{CliError, ErrorKind};
 use super::excerpt::located;
-use super::failure::no_engine;
 use super::ui::{Tone, left_out, plan_screen, text};
 use super::up::{missing_engine, opening};
 

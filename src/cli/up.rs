@@ -17,9 +17,9 @@ use crate::words;
 
 use super::ci::markdown_table;
 use super::context::{Context, ImageOptions};
+use super::engine_error::no_engine;
 use super::error::{CliError, ErrorKind};
 use super::excerpt::located;
-use super::failure::no_engine;
 use super::ui::up_screen::{self, Entry, Notice};
 use super::ui::waterfall::{Span, by_group, waterfall};
 use super::ui::{Tone, left_out, text};
