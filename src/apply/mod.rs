@@ -22,6 +22,7 @@ use crate::plan::{
 use crate::system::{OwnImage, OwnImageError};
 
 mod build_log;
+mod files;
 mod git;
 mod image;
 pub(crate) mod pull;

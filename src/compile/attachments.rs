@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use crate::model::{NetworkAttachment, Platform, Role, Service, Stack};
 
 use super::address::{ingress_address, inside_address};
-use super::container::{Scene, container_name};
 use super::held::Share;
+use super::scene::{Scene, container_name};
 
 pub(super) fn network_name(platform: &Platform, stack: &Stack, key: &str) -> String {
     if key == "default" && !stack.networks.contains_key(key) {

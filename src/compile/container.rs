@@ -2,11 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
 use crate::model::{
     Condition, ContainerOptions, ContainerSpec, DependsOn, FileSpec, MountSpec, Origin, Platform, PortBinding,
-    Readiness, Role, Route, Service, Stack, Stream, label,
+    Readiness, Role, Service, label,
 };
 use crate::render;
 
@@ -14,7 +12,8 @@ use super::attachments::{attachments, holds_names, names, network_mode, network_
 use super::held::{self, Held, Share};
 use super::mounts::{mount_spec, volume_name, volumes_for_files};
 use super::ports::{forwards, guarded, may_stay, ports};
-use super::{CompileError, Served, Site, context, fingerprint, image};
+use super::scene::{Scene, container_name};
+use super::{CompileError, Served, context, fingerprint, image};
 
 /// Whom the ingress runs as: HAProxy's user in its own image.
 const INGRESS_USER: u32 = 99;
@@ -30,26 +29,6 @@ const TRUST: [(&str, &str); 4] = [
     ("REQUESTS_CA_BUNDLE", BUNDLE),
     ("NODE_EXTRA_CA_CERTS", ROOT),
 ];
-
-/// What every service of a stack shares while it is compiled.
-pub(super) struct Scene<'a> {
-    pub platform: &'a Platform,
-    pub stack: &'a Stack,
-    pub site: &'a Site<'a>,
-    pub routes: &'a [Route],
-    pub streams: &'a [Stream],
-    pub context: &'a Value,
-}
-
-/// `macula-grafana-1`, or what `container_name` says.
-pub fn container_name(platform: &Platform, service: &Service, replica: u32) -> String {
-    match &service.container_name {
-        // only the ingress, which may need more of them, has several with a name of its own
-        Some(name) if replica > 1 => format!("{name}-{replica}"),
-        Some(name) => name.clone(),
-        None => platform.name.container(&service.name, replica),
-    }
-}
 
 /// The containers of one service. Errors of all its files at once.
 pub(super) fn containers(scene: &Scene<'_>, service: &Service) -> Result<Vec<ContainerSpec>, Vec<CompileError>> {

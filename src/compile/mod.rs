@@ -21,6 +21,7 @@ mod image;
 mod ingress;
 mod mounts;
 mod ports;
+mod scene;
 mod zone;
 
 pub use address::{
@@ -32,7 +33,7 @@ pub use builder::cannot_build;
 pub use cluster::{
     ClusterSite, applications_address, choose_cluster_subnets, cluster, cluster_ports, kubernetes_minor, node_images,
 };
-pub use container::{WantedNames, certificate_file, container_name, wanted_names};
+pub use container::{WantedNames, certificate_file, wanted_names};
 pub use context::{export_context, for_service};
 pub use held::{Held, held};
 pub use image::{BASE_SUITE, Source, image_specs, lockable, mirrored};
@@ -40,6 +41,7 @@ pub use ingress::{
     Received, Upstream, fully_qualified, is_own, names, own_inside, received, routes, streams, upstream,
 };
 pub use mounts::{service_volumes, written_volumes};
+pub use scene::container_name;
 pub use zone::{RESOLVER, feed, name_as_the_domain, records_api, resolver_metrics, zone};
 
 /// What differs from machine to machine and from day to day; everything that compile may know
@@ -97,7 +99,7 @@ pub fn compile(platform: &Platform, site: &Site<'_>) -> Result<Resources, Vec<Co
     let mut errors = Vec::new();
     let mut containers = Vec::new();
     for (stack, service) in platform.services() {
-        let scene = container::Scene { platform, stack, site, routes: &routes, streams: &streams, context: &context };
+        let scene = scene::Scene { platform, stack, site, routes: &routes, streams: &streams, context: &context };
         match container::containers(&scene, service) {
             Ok(specs) => containers.extend(specs),
             Err(found) => errors.extend(found),

@@ -7,7 +7,7 @@ use crate::model::{Forward, PortBinding, Protocol, PublishedPort, Role, Service}
 
 use super::address::loopback_address;
 use super::attachments::network_mode;
-use super::container::Scene;
+use super::scene::Scene;
 
 pub(super) fn ports(scene: &Scene<'_>, service: &Service, replica: u32) -> BTreeSet<PortBinding> {
     let Scene { platform, site, .. } = scene;

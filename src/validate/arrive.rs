@@ -6,18 +6,8 @@ use std::net::SocketAddr;
 use futures_util::future::join_all;
 
 use super::evidence::Mark;
-use super::reach;
+use super::reach::{self, Arrival};
 use super::targets::Target;
-
-/// How one name fared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Arrival {
-    Answered,
-    /// Somebody took the connection, and it led to no service.
-    Astray,
-    /// Nobody takes connections there: the service's fault, or there is no way from here to the engine.
-    NoWay,
-}
 
 /// Asks all of these names at once.
 pub async fn arrivals(targets: &[Target]) -> Vec<Arrival> {

@@ -24,11 +24,11 @@ mod targets;
 mod tests;
 mod text;
 
-pub use arrive::{Arrival, arrivals};
+pub use arrive::arrivals;
 pub use collect::{Scene, SoFar, collect};
 pub use evidence::*;
 pub use judge::{Cause, Fault, Row, State, Verdict, judge};
 pub use page::{PageAddress, ask_page};
-pub use reach::Trust;
+pub use reach::{Arrival, Trust};
 pub use targets::{Target, Web, foreign, targets};
 pub use text::seen;

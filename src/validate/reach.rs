@@ -16,7 +16,6 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::arrive::Arrival;
 use super::evidence::{HttpSeen, Mark, Served, TlsFault, TlsSeen};
 use crate::host::Host;
 use crate::pki::Certificate;
@@ -28,6 +27,17 @@ pub const WAIT: Duration = Duration::from_secs(3);
 pub const ANSWER: Duration = Duration::from_secs(10);
 /// More than any head of an answer.
 const HEAD: usize = 64 << 10;
+
+/// How one name fared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    Answered,
+    /// Somebody took the connection, and it led to no service.
+    Astray,
+    /// Nobody takes connections there: the service's fault, or there is no way from here to the engine.
+    NoWay,
+}
+
 /// Whom this machine trusts, and what time it has.
 pub struct Trust {
     provider: Arc<CryptoProvider>,

@@ -4,9 +4,8 @@ use anyhow::Context as _;
 
 use crate::app::{self, Choices, State};
 use crate::cli::error::{CliError, ErrorKind};
-use crate::cli::excerpt::annotated;
+use crate::cli::excerpt::{annotated, place};
 use crate::config::{self, DiskFiles, Loaded};
-use crate::event::Place;
 use crate::model::{Platform, PlatformName, macula};
 
 use super::Context;
@@ -214,10 +213,4 @@ fn config_error(errors: &[config::Diagnostic], room: usize) -> CliError {
     };
     error.places = errors.iter().filter_map(|wrong| Some((place(wrong)?, text(wrong)))).collect();
     error
-}
-
-/// The place in a file of the user's.
-pub(in crate::cli) fn place(found: &config::Diagnostic) -> Option<Place> {
-    let built_in = found.file.to_string_lossy().starts_with("built-in:");
-    (!built_in).then(|| Place { file: found.file.clone(), line: found.line, column: found.column })
 }

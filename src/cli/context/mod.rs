@@ -28,7 +28,6 @@ use super::ui::{self, Stream, Streams, Style, Tally, Terminal};
 mod loading;
 mod options;
 
-pub(super) use loading::place;
 pub use options::{Global, ImageOptions, LoadOptions, Output, StackOptions};
 
 pub struct Context {

@@ -19,6 +19,7 @@ pub mod confirm;
 pub mod full_screen;
 mod json;
 pub mod left_out;
+mod line;
 pub mod page;
 mod plain;
 pub mod plan_screen;

@@ -2,7 +2,7 @@
 //! Pure.
 
 use super::left_out::Cause;
-use super::style::Line;
+use super::line::Line;
 use super::{Style, Tone, text};
 use crate::app::Condition;
 

@@ -4,8 +4,8 @@ use std::cmp::Ordering;
 use std::collections::VecDeque;
 
 use super::full_screen::Key;
+use super::line::Line;
 use super::status_screen::{Mood, mood};
-use super::style::Line;
 use super::{Size, Style, Tone, text};
 use crate::app::{Condition, Rates, Top, TopKind, TopRow};
 use crate::words;
