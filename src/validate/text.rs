@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use super::cause::Cause;
 use super::evidence::*;
-use super::judge::Cause;
 use crate::model::{MaculaCommand, Remedy, macula};
 use crate::words;
 
