@@ -113,7 +113,6 @@ pub fn compile(platform: &Platform, site: &Site<'_>) -> Result<Resources, Vec<Co
         volumes: volumes(platform, site, &containers),
         images: image_specs(platform),
         containers,
-        host_files: Vec::new(),
         routes,
         streams,
     })
