@@ -7,12 +7,12 @@ use crate::app::{ClusterState, ClusterStatus, Error};
 use crate::model::macula;
 use crate::plan::Plan;
 
+use super::consent::Asker;
 use super::context::{Context, StackOptions};
 use super::error::{CliError, ErrorKind};
 use super::interrupt;
 use super::ui::table::{Cell, Fit, Table};
 use super::ui::{Tone, text};
-use super::up::Asker;
 
 /// The Kubernetes cluster: make it, look at it, take it away
 ///

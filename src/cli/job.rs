@@ -9,10 +9,11 @@ use crate::host::Command;
 use crate::words;
 
 use super::ci::markdown;
+use super::consent::with_engine;
 use super::context::{Context, ImageOptions};
 use super::error::CliError;
 use super::run::is_there;
-use super::up::{bring_up_for, with_engine};
+use super::up::bring_up_for;
 use super::{interrupt, report};
 
 /// Start the platform, run a command with its settings, and take the platform down again

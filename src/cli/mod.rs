@@ -19,6 +19,7 @@ mod cluster;
 mod cluster_error;
 mod completions;
 mod config;
+mod consent;
 mod context;
 mod creds;
 mod dns;

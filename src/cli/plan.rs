@@ -13,12 +13,12 @@ use crate::model::Platform;
 use crate::plan::{CLUSTER_GROUP, ProcessStep};
 use crate::words::shell_word;
 
+use super::consent::{missing_engine, opening};
 use super::context::{Context, ImageOptions};
 use super::engine_error::no_engine;
 use super::error::{CliError, ErrorKind};
 use super::excerpt::located;
 use super::ui::{Tone, left_out, plan_screen, text};
-use super::up::{missing_engine, opening};
 
 /// Show what `up` would change, one line per service
 ///

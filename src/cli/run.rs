@@ -6,9 +6,9 @@ use crate::app::{self, Nameless, ProgramRequest, own_environment, prepare_progra
 use crate::config::env_file;
 use crate::host::Command;
 
+use super::consent::Asker;
 use super::context::{Context, StackOptions};
 use super::error::CliError;
-use super::up::Asker;
 
 /// Run a program on this machine as part of the platform
 ///

@@ -9,6 +9,7 @@ use crate::doctor::{Finding, Fix};
 use crate::model::Invocation;
 use crate::plan::forecast::Forecast;
 
+use super::consent::with_engine;
 use super::context::{Context, StackOptions};
 use super::error::CliError;
 use super::ui::Style;
@@ -42,7 +43,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if !args.no_up {
         let mut loaded = loaded.clone();
         app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
-        let session = up::with_engine(context, &loaded).await?;
+        let session = with_engine(context, &loaded).await?;
         let wanted = Wanted { services: options.services.clone(), may_fetch: context.may_ask(), ..Wanted::default() };
         let up = UpOptions { wanted, no_dns: None, choices: options.choices.clone() };
         up::bring_up_for(context, &session, &loaded, &up).await?;
