@@ -352,7 +352,7 @@ mod tests {
             container("job", ContainerState::Exited),
         ];
         let idle = idle_services(&platform, &containers, &stopped);
-        assert_eq!(idle, [("chart".to_owned(), "not started"), ("db".to_owned(), "stopped")].into());
+        assert_eq!(idle, BTreeMap::from([("chart".to_owned(), "not started"), ("db".to_owned(), "stopped")]));
         // while it is down no name is special
         assert_eq!(idle_services(&platform, &[], &stopped), BTreeMap::new());
         // it was started by hand

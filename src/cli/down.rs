@@ -196,11 +196,14 @@ async fn agree_to_lose(
     }
     let total: u64 = data.iter().filter_map(|data| data.size).sum();
     if !context.may_ask() {
-        let what = format!(
-            "the data of {name} ({}, {}) would be lost for good",
-            text::count(data.len(), "volume"),
-            text::bytes(total)
-        );
+        let what = match data.len() {
+            0 => format!("the generated passwords of {name} would be lost for good"),
+            count => format!(
+                "the data of {name} ({}, {}) would be lost for good",
+                text::count(count, "volume"),
+                text::bytes(total)
+            ),
+        };
         return Err(CliError::new(ErrorKind::Privilege, format!("not removed: {what}"))
             .hint("there is no terminal to ask on; `--yes` confirms that the data may go")
             .suggest(macula("down").why("to keep the data")));

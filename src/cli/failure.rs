@@ -97,7 +97,7 @@ impl From<Error> for CliError {
                 }
             }
             Error::NoContainer { service } => {
-                Self::usage(format!("{service} has no container")).suggest(macula("up").arg(service))
+                Self::usage(format!("{service} has not been started")).suggest(macula("up").arg(service))
             }
             Error::NewerState { .. } => {
                 Self::of(ErrorKind::Config, &error).hint("use that version of macula, or move the file away if the platform is gone")

@@ -110,7 +110,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let (engine, sources) = found.map_err(|error| context.absent(error))?;
     let _in_use = session.in_use(&name);
     if sources.is_empty() {
-        context.events().info(format!("{name} has no containers; `macula up` starts it"));
+        context.events().info(format!("{name} is down; `macula up` starts it"));
         if !args.follow {
             return Ok(());
         }

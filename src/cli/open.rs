@@ -171,7 +171,7 @@ fn list(context: &Context, pages: &[Page], closed: &[String]) -> Result<(), CliE
     let mut below: Vec<(String, String)> = Vec::new();
     for page in pages {
         if closed.contains(&page.service) && !page.urls.is_empty() {
-            table.row([Cell::from(&page.service), Cell::toned("not running", Tone::Dim)]);
+            table.row([Cell::from(&page.service), Cell::toned("not available now", Tone::Dim)]);
             continue;
         }
         for (at, url) in page.urls.iter().enumerate() {

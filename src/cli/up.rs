@@ -269,7 +269,9 @@ fn summarize(context: &Context, result: &UpResult) {
         let state = if row.condition == Condition::Unhealthy { "unhealthy" } else { "up" };
         [row.name.clone(), place, state.to_owned()]
     });
-    let left_out = result.left_out.iter().map(|left| [left.service.clone(), String::new(), left.reason.clone()]);
+    let helper = |name: &str| result.now.services.iter().any(|row| row.helper && row.name == name);
+    let left_out = result.left_out.iter().filter(|left| !helper(&left.service));
+    let left_out = left_out.map(|left| [left.service.clone(), String::new(), left.reason.clone()]);
     ci.summarize(&markdown_table(["service", "where", "state"], running.chain(left_out)));
 }
 

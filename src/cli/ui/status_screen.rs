@@ -158,8 +158,13 @@ impl Widths {
     fn of(rows: &[&Row], width: usize) -> Self {
         let widest = |of: &dyn Fn(&Row) -> usize| rows.iter().map(|row| of(row)).max().unwrap_or(0);
         let some = |text: &Option<String>| text.as_deref().map_or(0, text::width);
-        let name = widest(&|row| text::width(&row.name)).min(NAME).min(width / 3);
         let state = widest(&|row| text::width(&row.state)).min(width / 2);
+        // in a narrow terminal the rest goes below, and names that are cut could not be typed
+        let room = match rows.iter().any(|row| row.usage.is_some()) {
+            true => width / 3,
+            false => (width / 3).max(width.saturating_sub(2 + GAP + state)),
+        };
+        let name = widest(&|row| text::width(&row.name)).min(NAME).min(room);
         let usage = rows.iter().any(|row| row.usage.is_some()).then(|| {
             let of = |at: usize| {
                 widest(&|row| row.usage.as_ref().map_or(0, |both| text::width(if at == 0 { &both.0 } else { &both.1 })))
@@ -353,6 +358,18 @@ mod tests {
         the names below macula.local do not
           resolve on this machine yet
           macula dns install
+        ");
+    }
+
+    #[test]
+    fn a_narrow_terminal_cuts_no_name() {
+        let rows = vec![row("ingress-inside", "not started", "", ""), row("web", "running 3s", "", "127.0.0.6:5432")];
+        let screen = Screen { head: vec!["shop".into()], rows, ..Screen::default() };
+        assert_snapshot!(screen.lines(40, PLAIN).join("\n"), @r"
+        shop
+        ✔ ingress-inside  not started
+        ✔ web             running 3s
+            127.0.0.6:5432
         ");
     }
 
