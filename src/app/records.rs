@@ -57,7 +57,8 @@ pub struct Added {
 /// cannot be asked the second part is an error.
 pub async fn list_records(session: &Session, loaded: &Loaded) -> Result<(Vec<ListedRecord>, Option<Error>), Error> {
     let own = own_zone(session, loaded).await?;
-    let idle = idle_names(session, loaded, &own).await?;
+    let (idle, theirs) = tokio::join!(idle_names(session, loaded, &own), written_records(session, loaded));
+    let idle = idle?;
     let seen = |view: &Option<View>| view.is_none_or(|view| view == View::Host);
     let mut all: Vec<ListedRecord> = own
         .records
@@ -69,28 +70,36 @@ pub async fn list_records(session: &Session, loaded: &Loaded) -> Result<(Vec<Lis
             ListedRecord { name: record.name.clone(), rtype, value, ttl: record.ttl, source }
         })
         .collect();
-    let theirs =
-        async { Ok::<_, Error>(records(session, &loaded.platform).await?.list().await.map_err(ResolverError::from)?) };
-    let failed = match theirs.await {
-        Ok(sets) => {
-            for set in sets {
-                for record in set.records.iter().filter(|record| !record.disabled) {
-                    all.push(ListedRecord {
-                        name: set.name.clone(),
-                        rtype: set.rtype.clone(),
-                        value: record.content.clone(),
-                        ttl: set.ttl,
-                        source: "powerdns",
-                    });
-                }
-            }
+    let failed = match theirs {
+        Ok(theirs) => {
+            all.extend(theirs);
             None
         }
-        Err(Error::Resolver(ResolverError::NoPowerDns { .. })) => None,
         Err(error) => Some(error),
     };
     all.sort();
     Ok((all, failed))
+}
+
+/// The records in PowerDNS alone; none where the platform has no PowerDNS.
+pub(super) async fn written_records(session: &Session, loaded: &Loaded) -> Result<Vec<ListedRecord>, Error> {
+    let records = match records(session, &loaded.platform).await {
+        Err(Error::Resolver(ResolverError::NoPowerDns { .. })) => return Ok(Vec::new()),
+        records => records?,
+    };
+    let mut all = Vec::new();
+    for set in records.list().await.map_err(ResolverError::from)? {
+        for record in set.records.iter().filter(|record| !record.disabled) {
+            all.push(ListedRecord {
+                name: set.name.clone(),
+                rtype: set.rtype.clone(),
+                value: record.content.clone(),
+                ttl: set.ttl,
+                source: "powerdns",
+            });
+        }
+    }
+    Ok(all)
 }
 
 /// Names that lead to nothing while the platform is up, with how their services are. None where no engine answers.
