@@ -34,6 +34,8 @@ const RECOVERED: Duration = Duration::from_secs(5);
 /// Nothing of ours works on the platform, and a service that has failed has stayed so for this long.
 const HOPELESS: Duration = Duration::from_secs(2);
 
+/// An engine with much to do may take this long to say what is there, whatever is left of the time.
+const BUSY: Duration = Duration::from_secs(3);
 /// The first look may take this long whatever is left of the time: with `--timeout 0` it is the only one.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// And each later one this long, so that the last one tells why it is not as it should be.
@@ -109,7 +111,7 @@ pub async fn wait_for(
     let platform = &loaded.platform;
     let by_label = format!("{}={}", label::PLATFORM, platform.name);
     let survey = match request.want {
-        WaitFor::Healthy => match timeout(request.timeout.max(FIRST_LOOK), survey(session, loaded)).await {
+        WaitFor::Healthy => match timeout(request.timeout.max(BUSY), survey(session, loaded)).await {
             Ok(survey) => Some(survey?),
             Err(_) if request.targets.is_empty() => return Ok(unseen(&platform.service_names(), begun.elapsed())),
             Err(_) => return Ok(unseen(&request.targets, begun.elapsed())),
@@ -313,7 +315,7 @@ impl Watch<'_> {
         let begun = Instant::now();
         let containers = match &self.session.system.engine {
             Some(engine) if open.iter().any(|(_, target)| matches!(target, Target::Service(_))) => {
-                match timeout(limit, engine.labelled(&self.by_label)).await {
+                match timeout(limit.max(BUSY), engine.labelled(&self.by_label)).await {
                     Ok(found) => found?,
                     Err(_) => return Ok(vec![Look::Not("the engine did not answer in time".to_owned()); open.len()]),
                 }
@@ -328,7 +330,7 @@ impl Watch<'_> {
         for found in containers.iter().filter(|found| found.state == ContainerState::Running) {
             self.runs.entry(found.name.clone()).or_insert((found.restart_count, Instant::now()));
         }
-        let limit = limit.saturating_sub(begun.elapsed());
+        let limit = limit.saturating_sub(begun.elapsed()).max(LAST_LOOK);
         let looks = open.iter().map(|(_, target)| self.look_within(limit, target, &containers));
         join_all(looks).await.into_iter().collect()
     }
