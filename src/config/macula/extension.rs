@@ -167,7 +167,8 @@ static BUILD: Object = closed(
     "x-macula.build",
     &[
         f("prepare", Kind::List(&Kind::Object(&STEP))).doc(
-            "Steps, in order. Each is one of `write`, `run`, `copy` and `program`; paths count from the build context.",
+            "Steps, in order, in a folder of their own: each is one of `write`, `run`, `copy` and `program`. Only what `copy` and \
+             `program` name gets into the build context.",
         ),
         f("note", Kind::Text).doc("Shown by `macula status` for a service that runs from its build."),
     ],
@@ -179,8 +180,8 @@ static STEP: Object = closed(
     &[
         f("write", Kind::Object(&WRITE)).doc("Writes a file."),
         f("run", Kind::Object(&RUN)).doc("Runs a program of this machine."),
-        f("copy", Kind::Object(&COPY)).doc("Copies a file or folder."),
-        f("program", Kind::Object(&PROGRAM)).doc("Puts the running `macula` itself there."),
+        f("copy", Kind::Object(&COPY)).doc("Puts a folder into the build context."),
+        f("program", Kind::Object(&PROGRAM)).doc("Puts the running `macula` itself into the build context."),
     ],
     &[],
 );
@@ -204,7 +205,7 @@ static RUN: Object = closed(
 );
 static COPY: Object = closed(
     "copy",
-    &[f("from", Kind::Checked(inner_path)).doc("What."), f("to", Kind::Checked(inner_path)).doc("Where to.")],
+    &[f("from", Kind::Checked(inner_path)).doc("Which folder."), f("to", Kind::Checked(inner_path)).doc("Where to.")],
     &["from", "to"],
 );
 
