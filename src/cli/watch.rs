@@ -10,7 +10,7 @@ use crate::model::Invocation;
 use crate::plan::forecast::Forecast;
 
 use super::consent::with_engine;
-use super::context::{Context, StackOptions};
+use super::context::{Context, Forgets, StackOptions};
 use super::error::CliError;
 use super::ui::Style;
 use super::{interrupt, up};
@@ -36,7 +36,7 @@ pub struct Args {
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let (loaded, choices) = context.load_for_up(&args.stacks, false)?;
+    let (loaded, choices) = context.load_for_up(&args.stacks, Forgets::default())?;
     let mut services = args.services;
     context.services_meant(&loaded.platform, &mut services);
     let options = WatchOptions { services, all_files: args.all_files, choices };

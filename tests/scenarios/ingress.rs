@@ -469,6 +469,51 @@ fn paths_hosts_and_the_pages() {
     assert!(page.contains("macula logs web"), "{page}");
 }
 
+/// By `openssl passwd -6 -salt abcdefgh secret`.
+const SECRET: &str =
+    "$6$abcdefgh$ltjgWl6579NluT/Vi1nwEvcil.G5Nbc4NiXZaNGStk8PSwGfQv72N2CKPPrVACtLtip/cZ/1GM/O6IND4WQhG.";
+
+#[test]
+fn rules_of_a_name_do_what_they_say() {
+    let rule = |name: &str, rule: &str| {
+        format!(
+            "  {name}: {{<<: *base, command: [httpd, -f, -p, '8080', -h, /www], x-macula: {{ingress: [{rule}]}}}}\n"
+        )
+    };
+    let stack = format!(
+        "services:\n{}{}{}{}",
+        rule("closed", &format!("{{port: 8080, auth: 'me:{}'}}", SECRET.replace('$', "$$"))),
+        rule("small", "{port: 8080, body_size: 1k}"),
+        rule("other", "{port: 8079, fallback: 8080}"),
+        rule("plain", "{port: 8080}"),
+    );
+    let Some((platform, address)) = up("rules_of_a_name_do_what_they_say", &stack) else { return };
+    let status = |name: &str, head: &str, body: &str| {
+        let (method, host) =
+            (if body.is_empty() { "GET" } else { "POST" }, format!("{name}.{}.macula.local", platform.name));
+        let request = format!(
+            "{method} / HTTP/1.1\r\nHost: {host}\r\n{head}Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let answers = ask((address, 80).into(), request.as_bytes()).unwrap();
+        answers[0].first.split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!(status("closed", "", ""), "401");
+    // me:secret, and me:wrong
+    assert_eq!(status("closed", "Authorization: Basic bWU6c2VjcmV0\r\n", ""), "200");
+    assert_eq!(status("closed", "Authorization: Basic bWU6d3Jvbmc=\r\n", ""), "401");
+    assert_eq!(status("small", "", &"x".repeat(2000)), "413");
+    assert_ne!(status("small", "", &"x".repeat(500)), "413");
+    assert_eq!(status("other", "", ""), "200");
+    assert_eq!(status("plain", "", ""), "200");
+
+    // the same by the settings of the whole ingress
+    platform.write("macula.yaml", &format!("{SETTINGS}ingress: {{redirect: true, https: 8443}}\n"));
+    platform.run("up --yes --images build --timeout 5m").ok();
+    assert!(["301", "302", "307", "308"].contains(&&*status("plain", "", "")));
+    assert!(TcpStream::connect((address, 8443)).is_ok() && TcpStream::connect((address, 443)).is_err());
+}
+
 #[test]
 fn names_are_shared_exactly_and_without_what_hangs() {
     let cell = |name: &str, more: &str| {

@@ -9,7 +9,7 @@ use crate::config::{self, DiskFiles, Loaded};
 use crate::model::{Platform, PlatformName, macula};
 
 use super::Context;
-use super::options::{LoadOptions, StackOptions};
+use super::options::{Forgets, LoadOptions, StackOptions};
 
 impl Context {
     /// What the command line says of the files that are to be read.
@@ -49,28 +49,28 @@ impl Context {
     /// Everything that the user's files say, read with the choices of the last `up` where the command line says
     /// nothing.
     pub fn load(&self, options: &impl LoadOptions) -> Result<Loaded, CliError> {
-        Ok(self.load_with_choices(options, false, self.global.verbose > 0)?.0)
+        Ok(self.load_with_choices(options, Forgets::default(), self.global.verbose > 0)?.0)
     }
 
-    /// The same with these choices, which `up` keeps, and with a word on where they come from. `reset`: those of the
-    /// last `up` count for nothing.
-    pub fn load_for_up(&self, options: &impl LoadOptions, reset: bool) -> Result<(Loaded, Choices), CliError> {
-        self.load_with_choices(options, reset, true)
+    /// The same with these choices, which `up` keeps, and with a word on where they come from.
+    pub fn load_for_up(&self, options: &impl LoadOptions, forgets: Forgets) -> Result<(Loaded, Choices), CliError> {
+        self.load_with_choices(options, forgets, true)
     }
 
     /// Where the choices come from is told where they are made; a look at what came of them tells only what is new.
     fn load_with_choices(
         &self,
         options: &impl LoadOptions,
-        reset: bool,
+        forgets: Forgets,
         told: bool,
     ) -> Result<(Loaded, Choices), CliError> {
         let mut request = self.request(options)?;
         let name = config::platform_name(&request, &DiskFiles).0;
-        let remembered = match reset {
+        let mut remembered = match forgets.all {
             true => Choices::default(),
             false => State::new(&self.host.folders().data, &name).remembered(&DiskFiles),
         };
+        remembered.no_cluster &= !forgets.cluster;
         let last_project = remembered.project.clone();
         let applied = remembered.apply(&mut request, &DiskFiles);
         request.name.get_or_insert(name);

@@ -67,6 +67,14 @@ pub struct StackOptions {
     pub no_discover: bool,
 }
 
+/// What of the choices of the last `up` counts for nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Forgets {
+    pub all: bool,
+    /// Whether there is a cluster: the command line says it.
+    pub cluster: bool,
+}
+
 /// Options of the commands that decide where images come from.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ImageOptions {
