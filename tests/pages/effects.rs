@@ -364,7 +364,7 @@ fn hold(what: &str, there: &BTreeSet<String>, table: &[(&str, &[&str])], left: &
             if found.is_empty() {
                 wrong.push(format!("there is no {name}"));
             }
-            let twice = found.into_iter().filter_map(|one| seen.insert(one.clone(), test).map(|_| one));
+            let twice = found.into_iter().filter_map(|one| seen.insert(one.clone(), *test).map(|_| one));
             wrong.extend(twice.map(|one| format!("{one} is there twice")));
         }
     }

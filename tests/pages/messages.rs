@@ -1,7 +1,5 @@
 //! Messages that the pages quote are the program's own.
 
-use regex::Regex;
-
 use crate::pages::pages;
 use crate::sources::texts;
 
@@ -27,21 +25,49 @@ fn quoted() -> Vec<(String, String)> {
     all
 }
 
-/// The fixed parts of every text of the source, in their order.
+/// The fixed parts of every text of the source that is long enough to say something, in their order.
 fn literals() -> Vec<Vec<String>> {
-    let joined = Regex::new(r"\\\n\s*").unwrap();
-    let literal = Regex::new(r#"(?s)"((?:[^"\\]|\\.)*)""#).unwrap();
-    let place = Regex::new(r"\{[^{}]*\}").unwrap();
     let mut all = Vec::new();
     for (_, text) in texts() {
-        // a quotation mark alone would turn inside out what follows
-        let text = joined.replace_all(&text, "").replace("'\"'", "' '");
-        for found in literal.captures_iter(&text) {
-            let text = found[1].replace("\\\"", "\"");
-            all.push(place.split(&text).map(str::to_owned).collect());
+        let mut chars = text.chars().peekable();
+        let mut before = ' ';
+        while let Some(c) = chars.next() {
+            // a quotation mark alone, as a letter, begins nothing
+            if c == '"' && before != '\'' {
+                let parts = literal(&mut chars);
+                if parts.iter().map(String::len).sum::<usize>() > 8 {
+                    all.push(parts);
+                }
+            }
+            before = c;
         }
     }
     all
+}
+
+/// Up to the quotation mark that ends it.
+fn literal(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut inside = false;
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => break,
+            '\\' => match chars.next() {
+                // the text goes on in the next line, without its indentation
+                Some('\n') => while chars.next_if(|c| c.is_whitespace()).is_some() {},
+                Some('"') => parts.last_mut().unwrap().push('"'),
+                _ => {}
+            },
+            '{' => {
+                inside = true;
+                parts.push(String::new());
+            }
+            '}' => inside = false,
+            c if !inside => parts.last_mut().unwrap().push(c),
+            _ => {}
+        }
+    }
+    parts
 }
 
 /// Whether the message is made of this text of the source, or of a part of it that ends with a sentence.
@@ -93,7 +119,7 @@ fn quoted_messages_are_in_the_source() {
 
 #[test]
 fn a_message_is_told_from_another() {
-    let parts = |text: &str| Regex::new(r"\{[^{}]*\}").unwrap().split(text).map(str::to_owned).collect::<Vec<_>>();
+    let parts = |text: &str| literal(&mut format!("{text}\"").chars().peekable());
     let said = parts("the system asks {server} first, which does not know the name: {said}");
     assert!(made_of("the system asks 192.0.2.1 first, which does not know the name", &said));
     assert!(!made_of("the system asks nobody, and knows the name", &said));
