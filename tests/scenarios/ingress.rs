@@ -475,7 +475,11 @@ const SECRET: &str =
     "$6$abcdefgh$ltjgWl6579NluT/Vi1nwEvcil.G5Nbc4NiXZaNGStk8PSwGfQv72N2CKPPrVACtLtip/cZ/1GM/O6IND4WQhG.";
 
 /// A program of this machine that answers over TLS, for as long as this lives.
-struct Safe(Child, TempDir);
+struct Safe {
+    server: Child,
+    /// With its key and its certificate.
+    _folder: TempDir,
+}
 
 impl Safe {
     /// `None`, said aloud: there is no openssl.
@@ -494,14 +498,14 @@ impl Safe {
             return None;
         }
         let server = openssl(format!("s_server -accept {port} -cert cert -key key -www -quiet")).spawn().unwrap();
-        Some(Self(server, folder))
+        Some(Self { server, _folder: folder })
     }
 }
 
 impl Drop for Safe {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.server.kill();
+        let _ = self.server.wait();
     }
 }
 
