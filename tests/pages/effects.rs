@@ -254,7 +254,12 @@ const KEYS: &[(&str, &[&str])] = &[
     ("paths_hosts_and_the_pages", &["x-macula.ingress[].path", "x-macula.ingress[].strip"]),
     (
         "rules_of_a_name_do_what_they_say",
-        &["x-macula.ingress[].auth", "x-macula.ingress[].body_size", "x-macula.ingress[].fallback"],
+        &[
+            "x-macula.ingress[].auth",
+            "x-macula.ingress[].body_size",
+            "x-macula.ingress[].fallback",
+            "x-macula.ingress[].tls",
+        ],
     ),
     ("names_are_shared_exactly_and_without_what_hangs", &["x-macula.ingress[].sticky", "x-macula.ingress[].weight"]),
     ("a_port_that_pages_are_kept_from_answers_to_its_own_names_alone", &["x-macula.ingress[].same_origin"]),
@@ -268,7 +273,7 @@ const KEYS: &[(&str, &[&str])] = &[
 ];
 
 /// Keys that no test sees the effect of yet.
-const KEYS_LEFT: [&str; 9] = [
+const KEYS_LEFT: [&str; 8] = [
     "cluster.name",
     "cluster.provider",
     "cluster.timeout",
@@ -277,7 +282,6 @@ const KEYS_LEFT: [&str; 9] = [
     "x-macula.ingress[].grpc",
     "x-macula.ingress[].grpc_port",
     "x-macula.ingress[].response_timeout",
-    "x-macula.ingress[].tls",
 ];
 
 /// Each option that the help shows, behind its command.
