@@ -108,6 +108,7 @@ pub enum Cause {
     ServiceSilent { service: String, reason: String },
     StaleUpstream { service: String, address: SocketAddr, newer: bool },
     ServiceFails { service: String, status: u16 },
+    OutOfRotation { services: Vec<String> },
     // inside
     InsideOther { found: Vec<IpAddr>, expected: IpAddr },
     InsideNotReached { reason: String },
@@ -326,6 +327,7 @@ fn http(evidence: &Evidence, seen: &NameSeen) -> Found {
         Some(Ok(HttpSeen { status, .. })) if *status >= 500 => {
             Found::Broken(Cause::ServiceFails { service: service(), status: *status })
         }
+        Some(Ok(_)) if !seen.out.is_empty() => Found::Broken(Cause::OutOfRotation { services: seen.out.clone() }),
         Some(Ok(_)) => Found::Is(State::Ok),
     }
 }
@@ -440,6 +442,7 @@ impl Cause {
             Self::ServiceSilent { .. } => "service_silent",
             Self::StaleUpstream { .. } => "stale_upstream",
             Self::ServiceFails { .. } => "service_fails",
+            Self::OutOfRotation { .. } => "out_of_rotation",
             Self::InsideOther { .. } => "inside_other",
             Self::InsideNotReached { .. } => "inside_not_reached",
         }
@@ -490,7 +493,8 @@ impl Cause {
             | Self::ServiceUnhealthy { .. }
             | Self::ServiceSilent { .. }
             | Self::StaleUpstream { .. }
-            | Self::ServiceFails { .. } => Hop::Service,
+            | Self::ServiceFails { .. }
+            | Self::OutOfRotation { .. } => Hop::Service,
             Self::InsideOther { .. } | Self::InsideNotReached { .. } => Hop::Inside,
         }
     }
