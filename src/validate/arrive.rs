@@ -23,8 +23,20 @@ async fn arrival(target: &Target) -> Arrival {
             None => Arrival::Answered,
         }
     };
-    let (held, through) = tokio::join!(held, through);
-    let mut all = held.into_iter().chain([through]);
+    let shared = async {
+        match &target.web {
+            Some(web) if !target.shares.is_empty() => {
+                match reach::out_of_rotation(SocketAddr::from((address, web.http)), &target.shares).await {
+                    Some(out) if out.is_empty() => Arrival::Answered,
+                    Some(_) => Arrival::Astray,
+                    None => Arrival::Untold,
+                }
+            }
+            _ => Arrival::Answered,
+        }
+    };
+    let (held, through, shared) = tokio::join!(held, through, shared);
+    let mut all = held.into_iter().chain([through, shared]);
     all.find(|arrival| *arrival != Arrival::Answered).unwrap_or(Arrival::Answered)
 }
 

@@ -75,6 +75,7 @@ pub enum Cause {
     ServiceSilent { service: String, reason: String },
     StaleUpstream { service: String, address: SocketAddr, newer: bool },
     ServiceFails { service: String, status: u16 },
+    OutOfRotation { services: Vec<String> },
     // inside
     InsideOther { found: Vec<IpAddr>, expected: IpAddr },
     InsideNotReached { reason: String },
@@ -128,6 +129,7 @@ impl Cause {
             Self::ServiceSilent { .. } => "service_silent",
             Self::StaleUpstream { .. } => "stale_upstream",
             Self::ServiceFails { .. } => "service_fails",
+            Self::OutOfRotation { .. } => "out_of_rotation",
             Self::InsideOther { .. } => "inside_other",
             Self::InsideNotReached { .. } => "inside_not_reached",
         }
@@ -178,7 +180,8 @@ impl Cause {
             | Self::ServiceUnhealthy { .. }
             | Self::ServiceSilent { .. }
             | Self::StaleUpstream { .. }
-            | Self::ServiceFails { .. } => Hop::Service,
+            | Self::ServiceFails { .. }
+            | Self::OutOfRotation { .. } => Hop::Service,
             Self::InsideOther { .. } | Self::InsideNotReached { .. } => Hop::Inside,
         }
     }

@@ -258,6 +258,7 @@ fn http(evidence: &Evidence, seen: &NameSeen) -> Found {
         Some(Ok(HttpSeen { status, .. })) if *status >= 500 => {
             Found::Broken(Cause::ServiceFails { service: service(), status: *status })
         }
+        Some(Ok(_)) if !seen.out.is_empty() => Found::Broken(Cause::OutOfRotation { services: seen.out.clone() }),
         Some(Ok(_)) => Found::Is(State::Ok),
     }
 }
