@@ -49,7 +49,6 @@ const ROOMS: &[(&str, &[(&str, u8)])] = &[(
         ("lease", 0),
         ("error", 0),
         ("state", 1),
-        ("builds", 1),
         ("apart", 1),
         ("mounts", 1),
         ("durations", 1),

@@ -8,6 +8,7 @@ use crate::doctor::Finding;
 use crate::engine::EngineError;
 use crate::engine::discover::Discovery;
 use crate::host::{Holder, LockError, RunError};
+use crate::kubernetes::KubernetesError;
 use crate::model::{PlatformName, SwarmKind, SwarmRole};
 use crate::pki::trust::TrustError;
 use crate::pki::{AuthorityError, LeafError};
@@ -175,7 +176,7 @@ pub enum DeployError {
     /// Something that the stack says is there.
     #[error("the swarm does not have what the stack needs: {}", things(missing))]
     Missing { missing: Vec<(SwarmKind, String)> },
-    #[error("the stack {stack} on the swarm was not deployed by this platform: {}", names.join(", "))]
+    #[error("{stack} is there and was not deployed by this platform: {}", names.join(", "))]
     Foreign { stack: String, names: Vec<String> },
     /// What nodes cannot have, and why.
     #[error("nodes of the swarm cannot have every image; nothing was changed")]
@@ -187,6 +188,21 @@ pub enum DeployError {
     UnknownStack { name: String, known: Vec<String> },
     #[error("{service} has no number of replicas: it is a job, or runs once on each node")]
     NoReplicas { service: String },
+    #[error("an autoscaler decides how many replicas {service} has")]
+    Autoscaled { service: String },
+    #[error("{}: {source}", path.display())]
+    NoKubeconfig { path: PathBuf, source: std::io::Error },
+    #[error("several pods of {service} would write one volume: {claim}")]
+    OneVolume { service: String, claim: String },
+    /// It is in other namespaces.
+    #[error("there is no stack {name} in the namespace {namespace}")]
+    Elsewhere { name: String, namespace: String, elsewhere: Vec<String> },
+    /// What the stack says is there: kind and name.
+    #[error("the namespace {namespace} does not have what the stack needs: {}", objects(missing))]
+    NotThere { namespace: String, missing: Vec<(String, String)> },
+    /// `applied`: something of it may be there.
+    #[error("{error}")]
+    Kubernetes { error: KubernetesError, applied: bool },
 }
 
 fn role_of(endpoint: &str, role: &SwarmRole) -> String {
@@ -199,6 +215,10 @@ fn role_of(endpoint: &str, role: &SwarmRole) -> String {
         SwarmRole::Unready(why) => format!("the engine at {endpoint} is not ready for its swarm: {why}"),
         SwarmRole::Manager { .. } => format!("the engine at {endpoint} manages a swarm"),
     }
+}
+
+fn objects(missing: &[(String, String)]) -> String {
+    missing.iter().map(|(kind, name)| format!("{kind} {name}")).collect::<Vec<_>>().join(", ")
 }
 
 fn things(missing: &[(SwarmKind, String)]) -> String {

@@ -38,7 +38,7 @@ pub use builds::look_at_contexts;
 pub use certificate::{authorities, authority_domain};
 pub use choices::{Applied, Choices, Refused};
 pub use cluster::join::doctor_needs as cluster_needs;
-pub use cluster::status::{AddOnStatus, ClusterStatus, NodeStatus};
+pub use cluster::status::{AddOnCondition, AddOnStatus, ClusterState, ClusterStatus, NodeStatus};
 pub use commands::bundle::{LoadedBundle, SavedBundle, load_bundle, save_images};
 pub use commands::changes::{Change, ChangeKind, changes};
 pub use commands::cluster::{
@@ -67,13 +67,15 @@ pub use commands::run::{
 };
 pub use commands::serve::{DEFAULT_METRICS, ServeOptions, Serving, serve};
 pub use commands::stack::{
-    Deployed, DeployedService, StackRequest, SwarmDeploy, deploy_to_swarm, remove_from_swarm, scale_on_swarm,
-    status_on_swarm, translate_stack,
+    ClusterDeploy, ClusterDeployed, ClusterRemoved, Deployed, DeployedService, InCluster, StackRequest, SwarmDeploy,
+    all_on_cluster, deploy_to_cluster, deploy_to_swarm, remove_from_cluster, remove_from_swarm, scale_on_cluster,
+    scale_on_swarm, status_on_cluster, status_on_swarm, translate_stack,
 };
 pub use commands::status::{
-    Condition, PlatformStatus, ReachStatus, ServiceStatus, Status, UsageStatus, status, status_at_a_glance,
-    status_with_usage,
+    Condition, PlatformStatus, ReachStatus, ServiceState, ServiceStatus, Status, UsageStatus, status,
+    status_at_a_glance, status_with_usage,
 };
+pub use commands::top::{Top, TopKind, TopRow, TopTotal, TopWatch};
 pub use commands::uninstall::{Leavings, Uninstalled, leavings, uninstall};
 pub use commands::up::{UpOptions, UpResult, up};
 pub use commands::validate::{Absent, Told, Traced, bridges, full_name, trace_name, validate};
@@ -93,3 +95,4 @@ pub use session::Session;
 pub use state::State;
 pub use survey::{Survey, load_for_engine, survey};
 pub use trace::SentTrace;
+pub use usage::{MachineUsage, Rates};

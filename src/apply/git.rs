@@ -6,7 +6,7 @@ use crate::event::Progress;
 use crate::host::{Command, RunError};
 use crate::model::{Dockerfile, GitContext, ImageBuild};
 
-use super::image::{dockerfile, file_error};
+use super::files::{dockerfile, file_error};
 use super::{StepError, Tools};
 
 /// The build with a folder of this machine as its context; `None`: it is no build from a repository.

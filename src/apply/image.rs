@@ -12,6 +12,7 @@ use crate::model::{BaseImage, BuildSecret, ImageBuild, ImageSpec, PrepareStep, l
 use crate::plan::{ImageSource, Step};
 
 use super::build_log::Said;
+use super::files::{dockerfile, file_error};
 use super::git;
 use super::pull::{Pull, Unpulled};
 use super::{Run, StepError, Tools};
@@ -94,15 +95,6 @@ async fn kept(tools: &Tools, spec: &ImageSpec, reference: String) -> Result<(Str
         tools.engine.tag(&reference, &name).await?;
     }
     Ok((reference, ImageSource::Image))
-}
-
-pub(super) async fn dockerfile(tools: &Tools, image: &ImageBuild) -> Result<String, StepError> {
-    if let Some(inline) = &image.spec.dockerfile_inline {
-        return Ok(inline.clone());
-    }
-    let path = image.spec.dockerfile_path().unwrap_or_default();
-    let text = tools.host.read(&path).await.map_err(|error| file_error(&path, &error))?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 async fn build_image(
@@ -393,10 +385,6 @@ fn source_lines(text: &str, suite: &str) -> Vec<String> {
         lines.push(format!("deb {security} {suite}-security main"));
     }
     lines
-}
-
-pub(super) fn file_error(path: &Path, error: &std::io::Error) -> StepError {
-    StepError::File { path: path.display().to_string(), message: error.to_string() }
 }
 
 #[cfg(test)]

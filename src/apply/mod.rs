@@ -22,6 +22,7 @@ use crate::plan::{
 use crate::system::{OwnImage, OwnImageError};
 
 mod build_log;
+mod files;
 mod git;
 mod image;
 pub(crate) mod pull;
@@ -71,6 +72,9 @@ pub enum StepError {
     /// Everything runs, and a name does not lead to its service.
     #[error("{name} does not answer: {reason}")]
     Unreached { name: String, reason: String, remedies: Vec<Remedy> },
+    /// Everything runs, and a name leads only to some of the services that share it.
+    #[error("{name} leads to a part of its services: {reason}")]
+    Unshared { name: String, reason: String, remedies: Vec<Remedy> },
     /// The service itself finds its new files wrong; the old ones are back.
     #[error("{container} rejects its new configuration (`{command}`); the old one stays in use")]
     Refused { container: String, command: String, log_tail: Vec<String> },

@@ -3,16 +3,16 @@ use std::time::Instant;
 use clap::Subcommand;
 
 use crate::app;
-use crate::app::{ClusterStatus, Error};
+use crate::app::{ClusterState, ClusterStatus, Error};
 use crate::model::macula;
 use crate::plan::Plan;
 
+use super::consent::Asker;
 use super::context::{Context, StackOptions};
 use super::error::{CliError, ErrorKind};
 use super::interrupt;
 use super::ui::table::{Cell, Fit, Table};
 use super::ui::{Tone, text};
-use super::up::Asker;
 
 /// The Kubernetes cluster: make it, look at it, take it away
 ///
@@ -93,16 +93,19 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             let now = app::cluster_status(&session, &loaded).await?;
             show(context, &now)?;
             match now.state {
-                "running" => Ok(()),
+                ClusterState::Running => Ok(()),
                 _ if context.json() => Err(CliError::told(ErrorKind::Cluster)),
                 // a question about the state has got its answer; the exit code tells scripts
-                "missing" => {
+                ClusterState::Missing => {
                     let typed = context.typed("macula cluster create");
                     context.print(&format!("no cluster: {name} has not been created ({typed})\n"))?;
                     Err(CliError::told(ErrorKind::Cluster))
                 }
-                state => Err(CliError::new(ErrorKind::Cluster, format!("the cluster {name} is {state}"))
-                    .suggest(if state == "stopped" { macula("cluster start") } else { macula("cluster create") })),
+                state => Err(CliError::new(ErrorKind::Cluster, format!("the cluster {name} is {}", state.word()))
+                    .suggest(match state {
+                        ClusterState::Stopped => macula("cluster start"),
+                        _ => macula("cluster create"),
+                    })),
             }
         }
         Action::Kubeconfig { merge } => {
@@ -188,7 +191,7 @@ pub fn shown(context: &Context, status: &ClusterStatus) -> String {
         for addon in &status.addons {
             table.row(vec![
                 Cell::from(&addon.name),
-                Cell::state(addon.state),
+                Cell::state(addon.state.word()),
                 Cell::from(addon.versions.join(", ")),
                 Cell::from(addon.reason.as_deref().unwrap_or_default()),
             ]);

@@ -8,10 +8,10 @@ use crate::model::macula;
 use crate::words;
 
 use super::ci::{Level, markdown, markdown_table};
+use super::consent::{explain, sentences};
 use super::context::{Context, StackOptions};
 use super::error::{CliError, ErrorKind};
 use super::ui::{Style, Tone, text};
-use super::up::{explain, sentences};
 
 /// For the look at the platform, which asks every container.
 const PATIENCE: Duration = Duration::from_secs(8);

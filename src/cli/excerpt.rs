@@ -6,9 +6,9 @@ use crate::app::Error;
 use crate::apply::{OUT_OF_MEMORY, StepError};
 use crate::compile::CompileError;
 use crate::config::{Diagnostic, Loaded};
+use crate::event::Place;
 use crate::plan::SupplyProblem;
 
-use super::context::place;
 use super::error::CliError;
 use super::failure::supply;
 
@@ -45,6 +45,12 @@ pub(super) fn annotated(diagnostic: &Diagnostic, room: usize) -> String {
         text.push_str(help);
     }
     text
+}
+
+/// The place in a file of the user's.
+pub(super) fn place(found: &Diagnostic) -> Option<Place> {
+    let built_in = found.file.to_string_lossy().starts_with("built-in:");
+    (!built_in).then(|| Place { file: found.file.clone(), line: found.line, column: found.column })
 }
 
 /// An error about services, with the lines of the user's files that it comes from.

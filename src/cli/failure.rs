@@ -2,23 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use crate::app::{Error, ProcessFailure, ResolverError};
+use crate::app::{Error, ProcessFailure};
 use crate::apply::{BuildFailure, Failure, StepError};
 use crate::bundle::BundleError;
-use crate::cluster::{ClusterError, KubeconfigError};
 use crate::compile::targets::TargetError;
 use crate::daemon::RouteError;
-use crate::dns::install::InstallError;
-use crate::dns::{ControlError, RecordsError, ServerError};
-use crate::engine::ImageError;
-use crate::engine::discover::{Discovery, Refusal, Source};
 use crate::host::LockError;
 use crate::model::{Again, macula};
 use crate::pki::{AuthorityError, LeafError};
 use crate::plan::SupplyProblem;
 use crate::system::OwnImageError;
 
-use super::error::{CliError, ErrorKind, with_image_hints};
+use super::cluster_error::cluster;
+use super::dns_error::{install, resolver};
+use super::engine_error::{no_engine, with_image_hints};
+use super::error::{CliError, ErrorKind};
 use super::ui::{Style, text};
 use crate::words;
 
@@ -247,93 +245,6 @@ fn processes(failures: &[ProcessFailure]) -> CliError {
     }
 }
 
-fn resolver(error: &ResolverError) -> CliError {
-    let of = |kind| CliError::of(kind, error);
-    match error {
-        ResolverError::NotStarted { log, .. } => of(ErrorKind::Unexpected)
-            .hint(format!("its log is {}", log.display()))
-            .suggest(macula("dns serve").why("to run it in this terminal and see why it ends")),
-        ResolverError::StillThere { pid } => of(ErrorKind::Conflict).shell(["kill".to_owned(), pid.to_string()]),
-        ResolverError::Control(ControlError::NotRunning { .. }) => {
-            CliError::not_healthy("the resolver is not running").suggest(macula("up"))
-        }
-        ResolverError::Control(_) => of(ErrorKind::Unexpected).suggest(macula("dns status")),
-        ResolverError::Server(ServerError::AddressInUse { .. }) => of(ErrorKind::Conflict)
-            .hint("another user's resolver or another name server may be using it")
-            .hint("`--listen 127.0.0.1:0` takes any free port")
-            .suggest(macula("doctor").why("to see which program it is")),
-        ResolverError::Server(ServerError::AlreadyRunning { .. }) => {
-            CliError::conflict("your resolver is already running")
-                .hint("one resolver serves all platforms, and learns of changes while it runs")
-                .suggest(macula("dns status"))
-        }
-        ResolverError::Server(ServerError::NotPermitted { .. }) => of(ErrorKind::Privilege)
-            .hint("ports below 1024 need root")
-            .suggest(macula("dns install --service system").why("to let the system start it with that port")),
-        ResolverError::Server(_) | ResolverError::Records(RecordsError::Refused { .. }) => of(ErrorKind::Unexpected),
-        ResolverError::Setting { .. } => of(ErrorKind::Usage),
-        ResolverError::Silent { .. } => of(ErrorKind::NotHealthy).suggest(macula("dns status")),
-        ResolverError::NoZones => of(ErrorKind::NotHealthy).suggest(macula("up")),
-        ResolverError::Taken { holder, .. } => {
-            let error = of(ErrorKind::Conflict)
-                .hint("or give yours another address in macula.yaml: `dns: {listen: [\"127.0.0.9:5399\"]}`");
-            match holder.pid {
-                // others' names depend on it: it is not to be ended
-                Some(_) if holder.is_macula() => error.hint(
-                    "a machine has one resolver; this one belongs to another data folder and ends with its platforms",
-                ),
-                Some(_) => error,
-                None => error.hint("a machine has one resolver: the user whose it is can stop it with `down`"),
-            }
-        }
-        ResolverError::TwoUpstreams { .. } => of(ErrorKind::Conflict).hint(
-            "name the same servers under `dns: {upstream: [...]}` in both macula.yaml files, or in one of them only",
-        ),
-        ResolverError::InTerminal => {
-            of(ErrorKind::Conflict).hint("stop it in its terminal with Ctrl-C first").again(Again::AsItIs)
-        }
-        ResolverError::Content(_) => of(ErrorKind::Usage),
-        ResolverError::NoPowerDns { .. } => of(ErrorKind::Usage).hint("it is part of the built-in stack `dns`"),
-        ResolverError::NotUp { .. } => of(ErrorKind::Usage).suggest(macula("up")),
-        ResolverError::OwnName { .. } => of(ErrorKind::Conflict)
-            .hint("choose another name")
-            .suggest(macula("dns list").why("to see the names that are in use")),
-        ResolverError::Records(RecordsError::Unreachable { api, .. }) => {
-            // of the layers of a request only the last says anything to a person
-            let why = of(ErrorKind::NotHealthy).causes.pop();
-            let mut new = CliError::not_healthy(format!("PowerDNS does not answer at {api}"));
-            new.causes.extend(why);
-            new.suggest(macula("up powerdns"))
-        }
-        ResolverError::Records(RecordsError::Key | RecordsError::NoZone { .. }) => {
-            of(ErrorKind::Unexpected).suggest(macula("logs powerdns"))
-        }
-    }
-}
-
-fn install(error: InstallError) -> CliError {
-    let of = |kind| CliError::of(kind, &error);
-    match &error {
-        InstallError::Run(error) => error.clone().into(),
-        InstallError::Io { path, source } => CliError::io(format!("change {}", path.display()), source),
-        InstallError::Foreign { path } => {
-            of(ErrorKind::Conflict).hint(format!("look at {}, and move it away if nothing needs it", path.display()))
-        }
-        InstallError::Unfit { .. } => {
-            of(ErrorKind::Usage).suggest(macula("dns install --method auto").why("to use the method that fits"))
-        }
-        InstallError::Receipt { path, .. } => of(ErrorKind::Unexpected)
-            .hint(format!("the original files are next to {}: those whose names end in .before", path.display())),
-        InstallError::NotUndone(_) => of(ErrorKind::Unexpected).suggest(macula("dns uninstall")),
-        InstallError::Check { .. } => of(ErrorKind::NotHealthy).suggest(macula("dns status")),
-        InstallError::NotHeld { tried } => {
-            let mut new = of(ErrorKind::NotHealthy).suggest(macula("dns status"));
-            new.details = tried.iter().map(|tried| format!("{}: {}", tried.rung, tried.reason)).collect();
-            new
-        }
-    }
-}
-
 fn bundle(error: &BundleError) -> CliError {
     let of = |kind| CliError::of(kind, error);
     match error {
@@ -350,72 +261,6 @@ fn bundle(error: &BundleError) -> CliError {
         BundleError::Clash { .. } | BundleError::Archive { .. } => {
             of(ErrorKind::Unexpected).hint("everything saved so far is kept").again(Again::AsItIs)
         }
-    }
-}
-
-/// No cluster: each reason has a remedy of its own.
-fn cluster(error: &ClusterError) -> CliError {
-    let new = CliError::of(ErrorKind::Cluster, error);
-    let without = || macula("up --no-cluster").why("to continue without a cluster");
-    match error {
-        ClusterError::NoProgram { fetched: true, .. } => new
-            .hint("macula downloads kind and verifies its checksum; MACULA_KIND or `cluster.program` in macula.yaml names another program")
-            .suggest(macula("cluster create --yes"))
-            .suggest(without()),
-        ClusterError::NoProgram { .. } => new
-            .hint("install kind, or name the program in MACULA_KIND or under `cluster.program` in macula.yaml")
-            .suggest(without()),
-        ClusterError::NoClient { client, .. } => new
-            .hint(format!("install it: on Debian and Ubuntu the package is {client}-cli or {client}.io"))
-            .suggest(without()),
-        ClusterError::Fetch { .. } => new
-            .hint("download it yourself, and name the program in MACULA_KIND or under `cluster.program` in macula.yaml")
-            .suggest(without()),
-        ClusterError::Checksum { .. } => new
-            .hint("the download was discarded: a proxy may have answered instead, or somebody changed the file")
-            .suggest(macula("cluster create --yes")),
-        ClusterError::BalancerImage { attempts, .. } => with_attempts(new, attempts)
-            .hint("with `cluster: {control_planes: 1}` in macula.yaml no load balancer is needed")
-            .suggest(without()),
-        ClusterError::NodeImage { attempts, .. } => with_attempts(new, attempts)
-            .hint("MACULA_NODE_IMAGE, or `cluster: {node_image: ...}` in macula.yaml, names another node image")
-            .suggest(without()),
-        ClusterError::CgroupV1 => new
-            .hint("boot with `systemd.unified_cgroup_hierarchy=1` on the kernel's command line")
-            .hint("or use a node with Kubernetes 1.34: `cluster: {node_image: kindest/node:v1.34.11}` in macula.yaml"),
-        ClusterError::NotPrivileged { .. } => new
-            .hint("an engine in a container, a rootless one without delegation, or one with a restrictive policy cannot run nodes")
-            .suggest(macula("doctor privileged"))
-            .suggest(without()),
-        ClusterError::Inotify { .. } => new.suggest(macula("doctor --fix inotify")),
-        ClusterError::NoRoom { .. } => new
-            .hint("a node needs about 2 GiB of memory and 3 GiB of disk")
-            .suggest(macula("doctor disk-space memory")),
-        ClusterError::PortTaken { .. } => new
-            .hint("stop the program that holds the port, or give this platform another name with `--name`")
-            .suggest(without()),
-        ClusterError::Exists { name } => new
-            .hint("if nobody needs that cluster, delete it")
-            .hint("or give this platform's cluster another name: `cluster: {name: ...}` in macula.yaml")
-            .shell(["kind", "delete", "cluster", "--name", name]),
-        ClusterError::Missing { .. } => new.suggest(macula("cluster create")),
-        ClusterError::NotReady { logs, .. } | ClusterError::Failed { logs, .. } => {
-            let new = match logs {
-                Some(folder) => new.hint(format!("the logs of its nodes are in {}", folder.display())),
-                None => new,
-            };
-            new.hint("`cluster.timeout` in macula.yaml gives it more time")
-                .suggest(macula("cluster create --retain").why("to keep the nodes for debugging"))
-        }
-        ClusterError::NoSuchImage { reference } => new.shell(["docker", "pull", reference]),
-        ClusterError::Kubeconfig(KubeconfigError::Locked { path }) => {
-            new.hint("if no other program is changing it, remove the lock").shell(["rm".to_owned(), path.display().to_string()])
-        }
-        ClusterError::Kubeconfig(KubeconfigError::Malformed { .. }) => new
-            .hint("macula has not changed it: fix it first")
-            .suggest(macula("cluster kubeconfig --merge")),
-        ClusterError::Engine(error) => error.clone().into(),
-        ClusterError::Kubeconfig(_) | ClusterError::Run(_) | ClusterError::Io(_) => new,
     }
 }
 
@@ -441,60 +286,6 @@ pub(super) fn near(name: &str, known: &[String]) -> Vec<String> {
         .collect();
     all.sort();
     all.into_iter().map(|(_, candidate)| candidate.clone()).collect()
-}
-
-/// No engine: the attempt that came closest says what to do.
-pub fn no_engine(discovery: &Discovery) -> CliError {
-    let mut new = CliError::new(ErrorKind::NoEngine, "could not connect to a container engine");
-    for attempt in &discovery.attempts {
-        let Err(refusal) = &attempt.outcome else { continue };
-        let text = match refusal {
-            Refusal::Absent => continue,
-            Refusal::PermissionDenied { group: Some(group) } => {
-                format!("{}: permission denied (members of the group {group} may open it)", attempt.endpoint)
-            }
-            Refusal::PermissionDenied { group: None } => format!("{}: permission denied", attempt.endpoint),
-            Refusal::NotListening if attempt.source == Source::DockerHost => {
-                format!("DOCKER_HOST names {}, and nothing is listening there", attempt.endpoint)
-            }
-            Refusal::NotListening => format!("{}: the socket exists, but nothing is listening on it", attempt.endpoint),
-            Refusal::TooOld { api } => {
-                format!("{}: it supports API {api}; 1.41 or later is required", attempt.endpoint)
-            }
-            Refusal::Silent(text) | Refusal::Unsupported(text) | Refusal::Other(text)
-                if attempt.endpoint.is_empty() =>
-            {
-                text.clone()
-            }
-            Refusal::Silent(text) | Refusal::Unsupported(text) | Refusal::Other(text) => {
-                format!("{}: {text}", attempt.endpoint)
-            }
-        };
-        new.causes.push(text);
-        new = refusal.ways_round().iter().fold(new, |new, way| new.hint(*way));
-    }
-    if new.causes.is_empty() {
-        let tried: Vec<&str> = discovery.attempts.iter().map(|attempt| attempt.endpoint.as_str()).collect();
-        if discovery.attempts.iter().any(|attempt| attempt.source == Source::DockerHost) {
-            new.causes.push(format!("DOCKER_HOST names {}, which does not exist", tried.join(", ")));
-            return new.suggest(macula("doctor")).shell(["unset", "DOCKER_HOST"]);
-        }
-        new.message = "macula needs Docker or Podman, and neither is running here".to_owned();
-        new = new
-            .suggest(macula("up --yes").why("to start Docker, installed first where it is not"))
-            .suggest(macula("doctor -v").why("to see the sockets that were tried"));
-    }
-    new.suggest(macula("doctor"))
-}
-
-/// What to do about an image of the cluster that no source gave.
-fn with_attempts(new: CliError, attempts: &[ImageError]) -> CliError {
-    attempts.iter().fold(new, |new, attempt| match attempt {
-        ImageError::Unreachable { .. } => new.hint(
-            "check the network and the engine's proxy variables, or copy the image from another machine with `docker save` and `docker load`",
-        ),
-        other => with_image_hints(new, other),
-    })
 }
 
 /// `image`: of the first service, where it is known.
@@ -600,13 +391,14 @@ fn one(failure: &Failure) -> CliError {
             }
             error.suggest(macula("logs").arg(service))
         }
-        StepError::Unreached { remedies, .. } => {
+        StepError::Unreached { remedies, .. } | StepError::Unshared { remedies, .. } => {
             let new = CliError::not_healthy(failure.error.to_string());
             remedies.iter().cloned().fold(new, CliError::remedy)
         }
         StepError::Refused { log_tail, .. } => {
             let mut error = CliError::not_healthy(failure.error.to_string()).doing(failure.step.clone());
-            error.causes.push(log_tail.join("\n"));
+            // a program may refuse without a word
+            error.causes.extend(Some(log_tail.join("\n")).filter(|said| !said.trim().is_empty()));
             error.hint("fix what it names in your stack or template, then run the same command again")
         }
         StepError::Hook { log_tail, .. } => {
@@ -649,6 +441,11 @@ fn one(failure: &Failure) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::ResolverError;
+    use crate::cluster::ClusterError;
+    use crate::dns::ControlError;
+    use crate::dns::install::InstallError;
+    use crate::engine::discover::Discovery;
     use crate::host::RunError;
     use crate::model::Invocation;
 

@@ -1,25 +1,21 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-
 use crate::app::{
-    self, Choices, Condition, Consent, Prepared, ProcessStatus, Session, UpOptions, UpResult, Wanted, WatchOptions,
-    planned_processes, prepare, split_processes,
+    self, Choices, Condition, ProcessStatus, Session, UpOptions, UpResult, Wanted, WatchOptions, planned_processes,
+    prepare, split_processes,
 };
 use crate::apply::{Timing, critical_path};
 use crate::config::Loaded;
-use crate::doctor::{self, Finding, Fix, Needs, Selection, Status};
 use crate::model::{Again, LeaseSettings, macula};
-use crate::plan::forecast::Forecast;
-use crate::plan::{Action, CLUSTER_GROUP, Cause, Step};
+use crate::plan::CLUSTER_GROUP;
 use crate::words;
 
 use super::ci::markdown_table;
-use super::context::{Context, ImageOptions};
+use super::consent::{Asker, with_engine};
+use super::context::{Context, Forgets, ImageOptions};
 use super::error::{CliError, ErrorKind};
 use super::excerpt::located;
-use super::failure::no_engine;
 use super::ui::up_screen::{self, Entry, Notice};
 use super::ui::waterfall::{Span, by_group, waterfall};
 use super::ui::{Tone, left_out, text};
@@ -95,7 +91,8 @@ pub struct Args {
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let (loaded, choices) = context.load_for_up(&args.stacks, args.reset)?;
+    let forgets = Forgets { all: args.reset, cluster: args.cluster || args.no_cluster };
+    let (loaded, choices) = context.load_for_up(&args.stacks, forgets)?;
     let mut services = args.services.clone();
     context.services_meant(&loaded.platform, &mut services);
     // programs of this machine are watched by the process that keeps them
@@ -393,163 +390,6 @@ fn in_one_line(notices: &[Notice], context: &Context) -> String {
     // of a line that is cut to a few words nobody would learn anything
     let lines = text::wrap(&joined, whole.saturating_sub(3));
     format!("{sign} {}\n  {tail}\n", lines.join("\n  "))
-}
-
-/// The engine, installed and started first where there is none and the user agrees.
-pub(super) async fn with_engine(context: &Context, loaded: &Loaded) -> Result<Session, CliError> {
-    let mut session = context.session("up").await;
-    if session.system.engine.is_some() {
-        return Ok(session);
-    }
-    let needs = Needs { platform: loaded.platform.name.to_string(), ..Needs::default() };
-    let Some((finding, fix)) = missing_engine(&session, &needs).await? else {
-        return Err(no_engine(&session.system.discovery));
-    };
-    let (finding, fix) = (&finding, &fix);
-    let services = loaded.platform.services().count();
-    context.events().info(format!(
-        "{} starts up to {services} services in containers, which takes an engine.",
-        loaded.platform.name
-    ));
-    if !context.agreed(&sentences(&finding.summary, &fix.text), &explain(fix)).await? {
-        return Err(no_engine(&session.system.discovery).again(Again::Agreed));
-    }
-    let fixed = doctor::fix(&session.system, &needs, finding, &context.events()).await.map_err(|error| {
-        CliError::new(ErrorKind::NoEngine, fix.text.clone()).because(&error).suggest(macula("doctor"))
-    })?;
-    session.system = fixed.system;
-    if session.system.engine.is_none() {
-        return Err(no_engine(&session.system.discovery));
-    }
-    Ok(session)
-}
-
-/// Why there is no engine, and how there comes to be one; nothing where that is beyond us.
-pub(super) async fn missing_engine(session: &Session, needs: &Needs) -> Result<Option<(Finding, Fix)>, CliError> {
-    let checks = Selection::named(&["engine-installed", "engine-running"])
-        .map_err(|error| CliError::unexpected(error.to_string()))?;
-    let findings = doctor::run(&session.system, needs, checks).await;
-    let finding = findings.into_iter().find(|finding| finding.status == Status::Failed && has_actions(finding));
-    Ok(finding.and_then(|finding| {
-        let fix = finding.fix.clone()?;
-        Some((finding, fix))
-    }))
-}
-
-/// A finding and its fix as two sentences; the second becomes the question.
-pub(super) fn sentences(finding: &str, fix: &str) -> String {
-    format!("{}. {}", capital(finding), capital(fix))
-}
-
-fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
-}
-
-fn has_actions(finding: &Finding) -> bool {
-    finding.fix.as_ref().is_some_and(|fix| !fix.actions.is_empty())
-}
-
-/// What a fix would run, a line each.
-pub fn explain(fix: &Fix) -> String {
-    fix.actions.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-}
-
-pub(super) struct Asker<'a> {
-    pub context: &'a Context,
-}
-
-#[async_trait]
-impl Consent for Asker<'_> {
-    async fn planned(&self, prepared: &Prepared, findings: &[Finding], forecast: &Forecast) {
-        let events = self.context.events();
-        if let Some(opening) = opening(prepared, forecast) {
-            events.info(opening);
-        }
-        let orphans: Vec<&str> = prepared
-            .plan
-            .steps
-            .iter()
-            .filter(|step| step.cause == Cause::Orphaned && matches!(step.action, Action::RemoveContainer { .. }))
-            .map(|step| step.group.as_str())
-            .collect();
-        if !orphans.is_empty() {
-            let names = orphans.join(", ");
-            events.warn(format!("no longer in any stack or active profile; removing (volumes are kept): {names}"));
-        }
-        if let Some(drift) = prepared.cluster_drift() {
-            events.warn(drift);
-        }
-        for finding in findings.iter().filter(|finding| matches!(finding.status, Status::Warning | Status::Failed)) {
-            let fix = finding.fix.as_ref().map(|fix| format!(" ({})", fix.text)).unwrap_or_default();
-            events.warn(format!("{}: {}{fix}", finding.check, finding.summary));
-        }
-        if self.context.global.verbose > 0 {
-            for step in &prepared.plan.steps {
-                events.info(step.to_string());
-            }
-        }
-    }
-
-    async fn install(&self, why: &str, fix: &Fix) -> Result<bool, app::Error> {
-        self.context
-            .agreed(&sentences(why, &fix.text), &explain(fix))
-            .await
-            .map_err(|error| app::Error::Other(error.to_string()))
-    }
-}
-
-/// What is going to happen, how long it takes and how much is fetched, where that is worth a line.
-pub(super) fn opening(prepared: &Prepared, forecast: &Forecast) -> Option<String> {
-    if forecast.builds + forecast.pulls == 0 && forecast.time < Duration::from_secs(8) {
-        return None;
-    }
-    let mut what = Vec::new();
-    let silent: Vec<&str> = prepared
-        .survey
-        .observed
-        .registries
-        .iter()
-        .filter(|(_, answers)| !**answers)
-        .map(|(registry, _)| registry.as_str())
-        .collect();
-    if forecast.builds > 0 {
-        let why = match silent.as_slice() {
-            // what has only a build is not built for lack of something better
-            _ if !prepared.plan.steps.iter().any(stands_in) => String::new(),
-            [] => String::new(),
-            [one] => format!(" here, since {one} cannot be reached"),
-            _ => " here, since their registries cannot be reached".to_owned(),
-        };
-        let be = if forecast.builds == 1 { "is" } else { "are" };
-        what.push(format!("{} {be} built{why}", text::count(forecast.builds, "image")));
-    }
-    if forecast.pulls > 0 {
-        let be = if forecast.pulls == 1 { "is" } else { "are" };
-        what.push(format!("{} {be} pulled", text::count(forecast.pulls, "image")));
-    }
-    let mut out = String::new();
-    if !what.is_empty() {
-        out = format!("{}. ", what.join(", "));
-    }
-    if forecast.pulls == 0 && forecast.unknown > 0 && forecast.unknown == forecast.builds {
-        // what was never made here takes as long as it takes
-        return Some(out.trim_end().to_owned());
-    }
-    out.push_str(&capital(&text::roughly(forecast.time)));
-    if forecast.bytes > 0 {
-        out.push_str(&format!(" and some {} to fetch", text::bytes_roughly(forecast.bytes)));
-    }
-    if !what.is_empty() && !forecast.remembered {
-        out.push_str("; later starts take seconds");
-    }
-    out.push('.');
-    Some(out)
-}
-
-/// A build in place of an image that could not be pulled.
-fn stands_in(step: &Step) -> bool {
-    matches!(&step.action, Action::ObtainImage { spec, pull: false, .. } if !spec.pull.is_empty())
 }
 
 fn spans(timings: &[Timing]) -> Vec<Span> {

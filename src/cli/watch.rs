@@ -9,7 +9,8 @@ use crate::doctor::{Finding, Fix};
 use crate::model::Invocation;
 use crate::plan::forecast::Forecast;
 
-use super::context::{Context, StackOptions};
+use super::consent::with_engine;
+use super::context::{Context, Forgets, StackOptions};
 use super::error::CliError;
 use super::ui::Style;
 use super::{interrupt, up};
@@ -35,14 +36,14 @@ pub struct Args {
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let (loaded, choices) = context.load_for_up(&args.stacks, false)?;
+    let (loaded, choices) = context.load_for_up(&args.stacks, Forgets::default())?;
     let mut services = args.services;
     context.services_meant(&loaded.platform, &mut services);
     let options = WatchOptions { services, all_files: args.all_files, choices };
     if !args.no_up {
         let mut loaded = loaded.clone();
         app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
-        let session = up::with_engine(context, &loaded).await?;
+        let session = with_engine(context, &loaded).await?;
         let wanted = Wanted { services: options.services.clone(), may_fetch: context.may_ask(), ..Wanted::default() };
         let up = UpOptions { wanted, no_dns: None, choices: options.choices.clone() };
         up::bring_up_for(context, &session, &loaded, &up).await?;

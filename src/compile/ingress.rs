@@ -8,11 +8,11 @@ use serde::Serialize;
 use crate::model::{Inside, Platform, Protocol, PublishedPort, Role, Route, Service, Stream, TelemetryMode};
 
 use super::address::{Block, loopback_address};
-use super::container::container_name;
+use super::scene::container_name;
 
 mod backends;
 
-pub use backends::backends;
+pub use backends::{Member, Share, backends, shares};
 
 /// `grafana` -> `grafana.macula.local`; a name with a dot is a full name and stays as it is.
 pub fn fully_qualified(host: &str, domain: &str) -> String {

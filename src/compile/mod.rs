@@ -10,6 +10,7 @@ pub mod addons;
 pub mod targets;
 
 mod address;
+mod attachments;
 mod builder;
 mod cluster;
 mod container;
@@ -18,25 +19,30 @@ mod fingerprint;
 mod held;
 mod image;
 mod ingress;
+mod mounts;
+mod ports;
+mod scene;
 mod zone;
 
 pub use address::{
     Block, Taken, choose_block, choose_subnet, gateway, ingress_address, inside_address, is_wide, loopback_address,
     published_addresses,
 };
+pub use attachments::direct_names;
 pub use builder::cannot_build;
 pub use cluster::{
     ClusterSite, applications_address, choose_cluster_subnets, cluster, cluster_ports, kubernetes_minor, node_images,
 };
-pub use container::{
-    WantedNames, certificate_file, container_name, direct_names, service_volumes, wanted_names, written_volumes,
-};
+pub use container::{WantedNames, certificate_file, wanted_names};
 pub use context::{export_context, for_service};
 pub use held::{Held, held};
 pub use image::{BASE_SUITE, Source, image_specs, lockable, mirrored};
 pub use ingress::{
-    Received, Upstream, fully_qualified, is_own, names, own_inside, received, routes, streams, upstream,
+    Member, Received, Share, Upstream, fully_qualified, is_own, names, own_inside, received, routes, shares, streams,
+    upstream,
 };
+pub use mounts::{service_volumes, written_volumes};
+pub use scene::container_name;
 pub use zone::{RESOLVER, feed, name_as_the_domain, records_api, resolver_metrics, zone};
 
 /// What differs from machine to machine and from day to day; everything that compile may know
@@ -94,7 +100,7 @@ pub fn compile(platform: &Platform, site: &Site<'_>) -> Result<Resources, Vec<Co
     let mut errors = Vec::new();
     let mut containers = Vec::new();
     for (stack, service) in platform.services() {
-        let scene = container::Scene { platform, stack, site, routes: &routes, streams: &streams, context: &context };
+        let scene = scene::Scene { platform, stack, site, routes: &routes, streams: &streams, context: &context };
         match container::containers(&scene, service) {
             Ok(specs) => containers.extend(specs),
             Err(found) => errors.extend(found),
@@ -108,7 +114,6 @@ pub fn compile(platform: &Platform, site: &Site<'_>) -> Result<Resources, Vec<Co
         volumes: volumes(platform, site, &containers),
         images: image_specs(platform),
         containers,
-        host_files: Vec::new(),
         routes,
         streams,
     })
@@ -138,7 +143,7 @@ fn networks(platform: &Platform, site: &Site<'_>) -> Vec<NetworkSpec> {
     let mut all = vec![own];
     for stack in &platform.stacks {
         for (key, declared) in &stack.networks {
-            let name = container::network_name(platform, stack, key);
+            let name = attachments::network_name(platform, stack, key);
             // one name is one network, that of the stack that makes it
             if let Some(known) = all.iter().position(|spec| spec.name == name) {
                 if declared.external || !all.get(known).is_some_and(|spec| spec.external) {
@@ -175,9 +180,9 @@ fn volumes(platform: &Platform, site: &Site<'_>, containers: &[crate::model::Con
     let mut all = Vec::new();
     for stack in &platform.stacks {
         for (key, declared) in &stack.volumes {
-            let name = container::volume_name(platform, stack, key);
+            let name = mounts::volume_name(platform, stack, key);
             // a volume that no service of the plan mounts is not made
-            let users = || containers.iter().filter(|spec| container::mounts_volume(spec, &name));
+            let users = || containers.iter().filter(|spec| mounts::mounts_volume(spec, &name));
             if users().next().is_none() {
                 continue;
             }
@@ -203,14 +208,14 @@ fn volumes(platform: &Platform, site: &Site<'_>, containers: &[crate::model::Con
         }
     }
     for spec in containers {
-        for name in container::own_volumes(spec) {
+        for name in mounts::own_volumes(spec) {
             // a declared volume may happen to have such a name
             if all.iter().any(|known| known.name == name) {
                 continue;
             }
             let mut labels = own_labels(platform, site, Some(&spec.stack));
             labels.insert(label::SERVICE.into(), spec.service.clone());
-            if container::holds_files(spec, &name) {
+            if mounts::holds_files(spec, &name) {
                 labels.insert(label::FILES.into(), "true".into());
             }
             all.push(VolumeSpec {

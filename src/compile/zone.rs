@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 use crate::model::{Facts, Platform, Protocol, Record, RecordData, View, Zone};
 
 use super::address::{Block, gateway, ingress_address, inside_address, loopback_address};
+use super::attachments::direct_names;
 use super::cluster::applications_address;
-use super::container::direct_names;
 use super::ingress::routes;
 use super::own_address;
 

@@ -12,6 +12,7 @@
 //! the socket `routes.sock`: the kernel closes it with its process, however that ends.
 
 mod client;
+mod passing;
 pub mod reach;
 mod routes;
 

@@ -9,8 +9,9 @@ use super::tree::{Answer, End, Found, RrSet, Tree};
 use super::wire::{
     BADVERS, CLASS_IN, FLAG_AA, FLAG_CD, FLAG_QR, FLAG_RA, FLAG_RD, FLAG_TC, FORMERR, HEADER, NOERROR, NOTIMP,
     NXDOMAIN, Name, NotAQuery, OPCODE_MASK, Query, REFUSED, TYPE_ANY, TYPE_CNAME, TYPE_HINFO, TYPE_OPT, TYPE_SOA,
-    UDP_SIZE, Writer, is_meta, u16_at,
+    UDP_SIZE, is_meta, u16_at,
 };
+use super::writer::Writer;
 
 /// Answers over UDP are at most so many times as long as their question, for clients that could be
 /// somebody else: without a cookie, and not on this machine (a loopback address cannot be forged

@@ -4,7 +4,24 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::wire::skip_plain_name;
+/// Where an uncompressed name that begins at `at` ends; none when it is compressed, cut off or too
+/// long.
+#[inline]
+pub fn skip_plain_name(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut position = at;
+    loop {
+        let length = usize::from(*bytes.get(position)?);
+        position += 1;
+        if length == 0 {
+            break;
+        }
+        if length > 63 {
+            return None;
+        }
+        position += length;
+    }
+    (position - at <= 255).then_some(position)
+}
 
 /// A domain name in wire form, lower-cased, with the root's zero at its end: 1 to 255 bytes.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -6,8 +6,9 @@ use thiserror::Error;
 
 use super::wire::{
     Name, NameError, RawRecord, TYPE_A, TYPE_AAAA, TYPE_CAA, TYPE_CNAME, TYPE_HTTPS, TYPE_MX, TYPE_NS, TYPE_PTR,
-    TYPE_SOA, TYPE_SRV, TYPE_SVCB, TYPE_TXT, Writer, u16_at, u32_at,
+    TYPE_SOA, TYPE_SRV, TYPE_SVCB, TYPE_TXT, u16_at, u32_at,
 };
+use super::writer::Writer;
 use crate::model::RecordData;
 
 /// The data of one record. Only the types of RFC 1035 have names that may be compressed (RFC 3597

@@ -4,8 +4,7 @@
 
 use thiserror::Error;
 
-pub use super::name::{Name, NameError};
-pub use super::writer::Writer;
+pub use super::name::{Name, NameError, skip_plain_name};
 
 /// Length of a message's header.
 pub const HEADER: usize = 12;
@@ -53,25 +52,6 @@ pub const BADVERS: u16 = 16;
 /// Types that name no records: transfers, signatures of transactions, OPT. `ANY` is not among them.
 pub fn is_meta(qtype: u16) -> bool {
     qtype == TYPE_OPT || (128..TYPE_ANY).contains(&qtype)
-}
-
-/// Where an uncompressed name that begins at `at` ends; none when it is compressed, cut off or too
-/// long.
-#[inline]
-pub fn skip_plain_name(bytes: &[u8], at: usize) -> Option<usize> {
-    let mut position = at;
-    loop {
-        let length = usize::from(*bytes.get(position)?);
-        position += 1;
-        if length == 0 {
-            break;
-        }
-        if length > 63 {
-            return None;
-        }
-        position += length;
-    }
-    (position - at <= 255).then_some(position)
 }
 
 /// Where a name ends that may be compressed, without following it.

@@ -24,6 +24,8 @@ mod run;
 
 pub use net::plain_http;
 
+/// How long a file may be that is read without a thread of its own, bytes.
+const SMALL: u64 = 64 << 10;
 /// How long a file may be that is read as a whole, bytes.
 const LARGEST: u64 = 256 << 20;
 
@@ -106,13 +108,22 @@ impl Host for LocalHost {
 
     async fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         if path.starts_with(&self.folders.data) {
-            let path = path.to_owned();
-            return blocking(move || files::read_own(&path)).await;
+            // a thread for a few lines costs more than the reading, and the background process looks at such files
+            // several times a second for as long as it lives
+            if std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.len() > SMALL) {
+                let path = path.to_owned();
+                return blocking(move || files::read_own(&path)).await;
+            }
+            return files::read_own(path);
         }
         // what a user names may be a device, or a pipe that nobody writes to
         let named = path.to_owned();
         let read = blocking(move || DiskFiles.read(&named, LARGEST)).await;
         read.map_err(files::naming("read", path))
+    }
+
+    fn read_kernel(&self, path: &Path) -> Option<String> {
+        std::fs::read_to_string(path).ok()
     }
 
     async fn write(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {

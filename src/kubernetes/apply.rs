@@ -154,7 +154,7 @@ impl Kubernetes {
         match applied {
             // what is not there to be asked about will be made, with what it lies in
             Err(error) if dry && error.is_not_found() => Ok(Outcome::Created),
-            Err(error) if error.is_immutable() && !is_adopted(manifest) => {
+            Err(error) if error.is_immutable() && !is_adopted(manifest) && object.kind != "PersistentVolumeClaim" => {
                 if !dry {
                     self.remove(&api, object).await?;
                     self.patient(false, || self.put(&api, object, manifest, false)).await?;
@@ -187,7 +187,7 @@ impl Kubernetes {
     }
 
     /// Deletes an object and waits until its name is free.
-    async fn remove(&self, api: &Api<DynamicObject>, object: &Identity) -> Result<(), KubernetesError> {
+    pub(super) async fn remove(&self, api: &Api<DynamicObject>, object: &Identity) -> Result<(), KubernetesError> {
         let failed = |error| self.error("replace", object.to_string(), error);
         let deadline = Instant::now() + self.patience;
         let gone = api.delete(&object.name, &DeleteParams::background()).await.map_err(failed);

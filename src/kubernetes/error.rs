@@ -4,8 +4,11 @@ use kube::core::Status;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KubernetesError {
-    #[error("the cluster's kubeconfig cannot be used: {reason}")]
+    #[error("the kubeconfig cannot be used: {reason}")]
     Kubeconfig { reason: String },
+    /// It has no context of this name, or names none as the current one.
+    #[error("{}", no_context(context.as_deref()))]
+    NoContext { context: Option<String>, known: Vec<String> },
     /// No answer: it is not there, or not ours.
     #[error("cannot {action} {object}: the API server {server} does not answer: {reason}")]
     Unreachable { server: String, action: &'static str, object: String, reason: String },
@@ -37,6 +40,11 @@ impl KubernetesError {
                 Self::Refused { action, object, code, reason, message }
             }
             kube::Error::SerdeError(error) => Self::Answer { action, object, reason: error.to_string() },
+            // a program that logs in, a token that cannot be renewed
+            kube::Error::Auth(error) => {
+                let message = format!("the login does not work: {}", chain(&error));
+                Self::Refused { action, object, code: 401, reason: "Unauthorized".into(), message }
+            }
             kube::Error::Service(error) => {
                 Self::Unreachable { server: server.to_owned(), action, object, reason: chain(error.as_ref()) }
             }
@@ -60,18 +68,33 @@ impl KubernetesError {
                 429 | 502 | 503 | 504 => true,
                 _ => false,
             },
-            Self::Kubeconfig { .. } | Self::Answer { .. } | Self::Manifest { .. } => false,
+            Self::Kubeconfig { .. } | Self::NoContext { .. } | Self::Answer { .. } | Self::Manifest { .. } => false,
         }
     }
 
     /// The object there and the one that we want differ in what cannot be changed.
     pub(super) fn is_immutable(&self) -> bool {
         matches!(self, Self::Refused { code: 422, message, .. }
-            if message.contains("immutable") || message.contains("cannot change roleRef"))
+            if message.contains("immutable") || message.contains("cannot change roleRef")
+                || message.contains("updates to statefulset spec for fields other than")
+                // the address of a Service
+                || message.contains("may not change once set"))
+    }
+
+    /// A webhook cannot say what it would say.
+    pub(super) fn is_no_dry_run(&self) -> bool {
+        matches!(self, Self::Refused { code: 400, message, .. } if message.contains("does not support dry run"))
     }
 
     pub(super) fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { code: 404, .. })
+    }
+}
+
+fn no_context(name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("the kubeconfig has no context {name}"),
+        None => "the kubeconfig has no current context".to_owned(),
     }
 }
 

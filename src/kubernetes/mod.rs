@@ -15,18 +15,21 @@ use serde_json::Value;
 use crate::compile::addons::{NAMESPACE, PROMETHEUS, SCRAPE_SECRETS, SCRAPE_SERVER};
 use crate::model::Secrets;
 
+mod anywhere;
 mod apply;
 mod error;
 mod namespaces;
 mod pods;
 mod prune;
 mod ready;
+mod stack;
 mod status;
 
 pub use apply::Applied;
 pub use error::KubernetesError;
 pub use pods::{ImageTrouble, Trouble};
 pub use ready::{NotReady, Reason};
+pub use stack::{Foreign, StackOwner, StackRemoved, StackWorkload, workload_of};
 pub use status::{AddOnState, AddOnStatus, NodeStatus};
 
 /// How many requests are under way at once.
@@ -89,6 +92,11 @@ impl Kubernetes {
     pub async fn connect(kubeconfig_yaml: &str, context: &str) -> Result<Self, KubernetesError> {
         let wrong = |error: &dyn std::error::Error| KubernetesError::Kubeconfig { reason: error::chain(error) };
         let kubeconfig = Kubeconfig::from_yaml(kubeconfig_yaml).map_err(|error| wrong(&error))?;
+        Self::connect_to(kubeconfig, context).await
+    }
+
+    async fn connect_to(kubeconfig: Kubeconfig, context: &str) -> Result<Self, KubernetesError> {
+        let wrong = |error: &dyn std::error::Error| KubernetesError::Kubeconfig { reason: error::chain(error) };
         let options = KubeConfigOptions { context: Some(context.to_owned()), ..KubeConfigOptions::default() };
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| wrong(&error))?;
         config.connect_timeout = Some(Duration::from_secs(5));
@@ -97,7 +105,7 @@ impl Kubernetes {
         config.reset_reader_on_write = true;
         // we know better than a client in general what is worth another try, and for how long
         config.default_retry = false;
-        // the API server is on this machine
+        // the environment's is not for a cluster of this machine, and this client has no words for proxies
         config.proxy_url = None;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let client = Client::try_from(config).map_err(|error| wrong(&error))?;
@@ -194,9 +202,14 @@ fn selector(labels: &BTreeMap<String, String>) -> String {
 }
 
 #[cfg(test)]
+#[path = "../../tests/common/api.rs"]
+mod api;
+#[cfg(test)]
 #[path = "real/tests.rs"]
 mod real;
 #[cfg(test)]
 mod server;
+#[cfg(test)]
+mod stack_tests;
 #[cfg(test)]
 mod tests;

@@ -12,6 +12,8 @@ use super::{Kubernetes, KubernetesError, selector};
 
 /// Lines of a crashed container's log that are shown.
 const LOG_LINES: i64 = 8;
+/// A container that was started again so often and ended once more.
+const RESTARTS: i32 = 2;
 
 /// Why something is not ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +60,10 @@ pub enum Trouble {
         container: String,
         warning: Option<String>,
     },
+    /// The controller tries no more.
+    GivenUp {
+        message: String,
+    },
     /// It could not be found out.
     Unknown {
         reason: String,
@@ -86,7 +92,12 @@ impl Trouble {
     /// Waiting will not help.
     pub fn is_final(&self) -> bool {
         use ImageTrouble::{Denied, Gone, Invalid};
-        matches!(self, Self::Image { trouble: Gone | Denied | Invalid, .. })
+        matches!(self, Self::Image { trouble: Gone | Denied | Invalid, .. } | Self::GivenUp { .. })
+    }
+
+    /// Somebody should look at it now, although it may yet come up: a container that has ended three times.
+    pub fn is_hopeless(&self) -> bool {
+        self.is_final() || matches!(self, Self::Crashed { restarts, .. } if *restarts >= RESTARTS)
     }
 
     /// Without logs, on one line.
@@ -142,6 +153,10 @@ impl fmt::Display for Trouble {
                 write!(f, "{container} runs and is not ready")?;
                 and(f, warning)
             }
+            Self::GivenUp { message } => {
+                f.write_str("it failed")?;
+                if message.is_empty() { Ok(()) } else { write!(f, ": {message}") }
+            }
             Self::Unknown { reason } => f.write_str(reason),
         }
     }
@@ -158,7 +173,12 @@ impl Kubernetes {
         let found = api.list(&ListParams::default().labels(&selector(labels))).await;
         let found = found.map_err(|error| self.error("list", format!("pods in {namespace}"), error))?;
         let mut all = Vec::new();
-        for pod in found.items {
+        let mut pods = found.items;
+        // the newest last
+        pods.sort_by_key(|pod| {
+            (pod.metadata.creation_timestamp.as_ref().map(|time| time.0), pod.metadata.name.clone())
+        });
+        for pod in pods {
             // on its way out: its successor is the one to look at
             if pod.metadata.deletion_timestamp.is_some() || is_ready(&pod) {
                 continue;
@@ -167,7 +187,6 @@ impl Kubernetes {
             let trouble = self.trouble(&api, namespace, &name, &pod).await;
             all.push((name, trouble));
         }
-        all.sort_by(|(a, _), (b, _)| a.cmp(b));
         Ok(all)
     }
 
@@ -188,17 +207,18 @@ impl Kubernetes {
                 let log = log.lines().map(str::to_owned).collect();
                 Trouble::Crashed { container, exit_code, reason, restarts, log }
             }
-            Told::Starting => Trouble::Starting { warning: self.warning(namespace, name).await },
+            Told::Starting => Trouble::Starting { warning: self.warning(namespace, "Pod", name).await },
             Told::NotAnswering { container } => {
-                Trouble::NotAnswering { container, warning: self.warning(namespace, name).await }
+                Trouble::NotAnswering { container, warning: self.warning(namespace, "Pod", name).await }
             }
         }
     }
 
-    /// The newest warning about a pod that a node has taken: why none took it before is of no more interest.
-    async fn warning(&self, namespace: &str, pod: &str) -> Option<String> {
+    /// The newest warning about an object. Why no node took a pod before one did is of no more interest.
+    pub(super) async fn warning(&self, namespace: &str, kind: &str, name: &str) -> Option<String> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
-        let fields = format!("involvedObject.kind=Pod,involvedObject.name={pod},type=Warning,reason!=FailedScheduling");
+        let fields =
+            format!("involvedObject.kind={kind},involvedObject.name={name},type=Warning,reason!=FailedScheduling");
         let events = api.list(&ListParams::default().fields(&fields)).await.ok()?.items;
         let newest = events.into_iter().max_by_key(|event| {
             let single = event.event_time.as_ref().map(|time| time.0);
@@ -216,7 +236,7 @@ enum Told {
     NotAnswering { container: String },
 }
 
-fn is_ready(pod: &Pod) -> bool {
+pub(super) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }

@@ -12,6 +12,16 @@ use super::{AT_ONCE, Identity, Kubernetes, KubernetesError, selector};
 use crate::compile::addons::{AddOn, MANAGER};
 use crate::model::label;
 
+/// Objects by their types, as far as their metadata.
+pub(super) type Found = Vec<(ApiResource, Vec<PartialObjectMeta<DynamicObject>>)>;
+
+/// An object that is to go.
+pub(super) struct Unwanted {
+    api: Api<DynamicObject>,
+    pub(super) object: Identity,
+    uid: Option<String>,
+}
+
 impl Kubernetes {
     /// Deletes every object of the platform that is in none of the add-ons, and says which. An object
     /// is ours when it bears our labels and was applied by us, was not there before us, and belongs to
@@ -24,10 +34,18 @@ impl Kubernetes {
         for addon in keep {
             wanted.extend(self.expanded(addon).await?.into_iter().map(|(object, _)| object));
         }
+        let labels = [(label::PLATFORM, platform), ("app.kubernetes.io/managed-by", MANAGER)];
+        let labels = selector(&labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+        let found = self.labelled(&labels).await?;
+        self.delete(self.unwanted(found, &wanted)).await
+    }
+
+    /// What of this is ours and not wanted, in the order in which it goes.
+    pub(super) fn unwanted(&self, found: Found, wanted: &BTreeSet<Identity>) -> Vec<Unwanted> {
         let kept: BTreeSet<_> = wanted.iter().map(Identity::without_version).collect();
-        let mut gone: Vec<(Api<DynamicObject>, Identity, Option<String>)> = Vec::new();
+        let mut gone: Vec<Unwanted> = Vec::new();
         let mut seen = BTreeSet::new();
-        for (resource, found) in self.labelled(platform).await? {
+        for (resource, found) in found {
             for object in found {
                 let identity = Identity {
                     group: resource.group.clone(),
@@ -43,13 +61,18 @@ impl Kubernetes {
                         Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
                         None => Api::all_with(self.client.clone(), &resource),
                     };
-                    gone.push((api, identity, object.uid()));
+                    gone.push(Unwanted { api, object: identity, uid: object.uid() });
                 }
             }
         }
-        gone.sort_by(|(_, a, _), (_, b, _)| (rank(&a.kind), a).cmp(&(rank(&b.kind), b)));
+        gone.sort_by(|a, b| (rank(&a.object.kind), &a.object).cmp(&(rank(&b.object.kind), &b.object)));
+        gone
+    }
+
+    /// Deletes these, and says which.
+    pub(super) async fn delete(&self, gone: Vec<Unwanted>) -> Result<Vec<String>, KubernetesError> {
         let mut deleted = Vec::new();
-        for (api, object, uid) in gone {
+        for Unwanted { api, object, uid } in gone {
             let how = match uid {
                 Some(uid) => DeleteParams::background()
                     .preconditions(Preconditions { uid: Some(uid), ..Preconditions::default() }),
@@ -66,16 +89,10 @@ impl Kubernetes {
         Ok(deleted)
     }
 
-    /// Every object with the platform's labels, of all types that the API server has.
-    async fn labelled(
-        &self,
-        platform: &str,
-    ) -> Result<Vec<(ApiResource, Vec<PartialObjectMeta<DynamicObject>>)>, KubernetesError> {
+    /// Every object with these labels, of all types that the API server has.
+    async fn labelled(&self, labels: &str) -> Result<Found, KubernetesError> {
         let found = Discovery::new(self.client.clone()).run_aggregated().await;
         let discovery = found.map_err(|error| self.error("list", "the types".into(), error))?;
-        let labels = [(label::PLATFORM, platform), ("app.kubernetes.io/managed-by", MANAGER)];
-        let labels = selector(&labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
-        let how = ListParams::default().labels(&labels);
         let mut resources = Vec::new();
         for group in discovery.groups() {
             for (resource, able) in group.recommended_resources() {
@@ -84,11 +101,25 @@ impl Kubernetes {
                 }
             }
         }
+        self.listed(resources, None, labels).await
+    }
+
+    /// Every object of these types in a namespace, or in all of them; with these labels, where there are some.
+    pub(super) async fn listed(
+        &self,
+        resources: Vec<ApiResource>,
+        namespace: Option<&str>,
+        labels: &str,
+    ) -> Result<Found, KubernetesError> {
+        let how = if labels.is_empty() { ListParams::default() } else { ListParams::default().labels(labels) };
         stream::iter(resources)
             .map(|resource| {
                 let how = &how;
                 async move {
-                    let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+                    let api: Api<DynamicObject> = match namespace {
+                        Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+                        None => Api::all_with(self.client.clone(), &resource),
+                    };
                     let found = api.list_metadata(how).await;
                     let found = found.map_err(|error| self.error("list", resource.plural.clone(), error));
                     match found {

@@ -280,7 +280,7 @@ async fn an_api_server_that_is_not_there_is_named() {
     let error = Kubernetes::connect("clusters: [", "macula").await.unwrap_err();
     assert!(matches!(error, KubernetesError::Kubeconfig { .. }), "{error}");
     let error = Kubernetes::connect(&kubeconfig.to_string(), "other").await.unwrap_err();
-    insta::assert_snapshot!(error, @"the cluster's kubeconfig cannot be used: failed to load current context: other");
+    insta::assert_snapshot!(error, @"the kubeconfig cannot be used: failed to load current context: other");
 }
 
 fn deployment(available: i32) -> Value {

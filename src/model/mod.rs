@@ -4,14 +4,17 @@
 use std::path::Path;
 
 mod bucket;
+mod build;
 mod cluster;
 mod deploy;
 mod dns_label;
 mod dockerfile;
+mod extension;
 mod inside;
 pub mod label;
 mod needs;
 mod observed;
+mod options;
 mod platform;
 mod platform_name;
 mod process;
@@ -25,13 +28,16 @@ mod swarm;
 mod zone;
 
 pub use bucket::*;
+pub use build::*;
 pub use cluster::*;
 pub use deploy::*;
 pub use dns_label::*;
 pub use dockerfile::*;
+pub use extension::*;
 pub use inside::*;
 pub use needs::*;
 pub use observed::*;
+pub use options::*;
 pub use platform::*;
 pub use platform_name::*;
 pub use process::*;

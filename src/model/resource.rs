@@ -17,7 +17,7 @@ use crate::words;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ResourceId {
     pub kind: ResourceKind,
-    /// The name in the engine, or the path of a host file.
+    /// The name in the engine.
     pub name: String,
 }
 
@@ -40,8 +40,6 @@ pub enum ResourceKind {
     Volume,
     Image,
     Container,
-    HostFile,
-    Certificate,
     Cluster,
     Manifest,
 }
@@ -53,8 +51,6 @@ impl fmt::Display for ResourceKind {
             Self::Volume => "volume",
             Self::Image => "image",
             Self::Container => "container",
-            Self::HostFile => "file",
-            Self::Certificate => "certificate",
             Self::Cluster => "cluster",
             Self::Manifest => "manifest",
         })
@@ -112,7 +108,6 @@ pub struct Resources {
     pub volumes: Vec<VolumeSpec>,
     pub images: Vec<ImageSpec>,
     pub containers: Vec<ContainerSpec>,
-    pub host_files: Vec<HostFileSpec>,
     pub routes: Vec<Route>,
     pub streams: Vec<Stream>,
 }
@@ -445,16 +440,6 @@ pub struct FileSpec {
     pub secret: bool,
     /// A change is copied in and the service told, not recreated.
     pub reload: bool,
-}
-
-/// A file of ours on the host. It bears no labels, so it goes into the receipt.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct HostFileSpec {
-    pub path: PathBuf,
-    #[serde(with = "base64_bytes")]
-    pub content: Vec<u8>,
-    pub mode: u32,
-    pub needs_privilege: bool,
 }
 
 /// One name on the host ingress.

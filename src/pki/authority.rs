@@ -20,13 +20,15 @@ use rcgen::{
 
 use super::certificate::{Bundle, encode};
 use super::trust::Anchor;
-use super::{Certificate, CertificateError, DAY, NameError, leaf, name};
+use super::{Certificate, CertificateError, DAY, NameError, name};
 use crate::host::{Host, Lock, LockError};
 
 /// Ten years: a new root is one that every store has to learn about.
 const LIFE: i64 = 3650 * DAY;
+/// Seconds that a new certificate of the ingress is valid from now.
+pub(super) const LEAF_LIFE: i64 = 90 * DAY;
 /// An authority with less than this ahead of it is replaced: it must outlive its leaves.
-const LEAST_AHEAD: i64 = leaf::LIFE + 30 * DAY;
+const LEAST_AHEAD: i64 = LEAF_LIFE + 30 * DAY;
 /// Clocks of virtual machines and containers go wrong; the leaf is given one day, too.
 const BACKDATED: i64 = 2 * DAY;
 /// No clock that is right shows an earlier time: 1 November 2026. One that does is at its factory's

@@ -12,8 +12,6 @@ use super::certificate::{Bundle, encode};
 use super::{Authority, AuthorityError, Certificate, CertificateError, DAY, NameError, authority, name};
 use crate::host::Host;
 
-/// Seconds that a new one is valid from now.
-pub(super) const LIFE: i64 = 90 * DAY;
 /// One with less than this ahead of it is renewed.
 const LEAST_AHEAD: i64 = 30 * DAY;
 /// Clocks of containers and virtual machines may be behind.
@@ -149,7 +147,7 @@ impl Authority {
                 params.subject_alt_names.push(name);
             }
         }
-        authority::set_validity(&mut params, now - BACKDATED, (now + LIFE).min(self.not_after()));
+        authority::set_validity(&mut params, now - BACKDATED, (now + authority::LEAF_LIFE).min(self.not_after()));
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

@@ -3,7 +3,7 @@
 
 use crate::model::{ClusterRecord, ClusterSpec, ContainerState, ObservedCluster, ResourceId, ResourceKind};
 
-use super::{Action, Cause, Plan, Step, StepId};
+use super::{Action, Cause, Plan, Step, StepId, Verb};
 
 /// The group of all steps of the cluster.
 pub const GROUP: &str = "cluster";
@@ -71,20 +71,20 @@ pub fn cluster(wish: &ClusterWish<'_>, plan: &mut Plan) -> Vec<String> {
     let name = &wish.spec.name;
     let id = ResourceId::new(ResourceKind::Cluster, name);
     let whole = wish.record.is_some_and(|record| record.complete);
-    let mut made = |verb: &str, action: ClusterAction, cause: Cause| {
-        let step = format!("{verb} {id}");
+    let mut made = |verb: Verb, action: ClusterAction, cause: Cause| {
+        let step = verb.step(&id);
         push(plan, step.clone(), id.clone(), action, cause, wish.network.iter().cloned().collect());
         step
     };
     let create = |clear: bool| ClusterAction::Create { spec: Box::new(wish.spec.clone()), clear };
     let (first, new) = match wish.observed {
-        None => (Some(made("create", create(false), Cause::Missing)), true),
+        None => (Some(made(Verb::Create, create(false), Cause::Missing)), true),
         Some(_) if !whole => {
             let cause = Cause::Replaces { what: "what a run that was stopped left of it".into() };
-            (Some(made("create", create(true), cause)), true)
+            (Some(made(Verb::Create, create(true), cause)), true)
         }
         Some(found) if !found.runs() => {
-            (Some(made("start", ClusterAction::Start { name: name.clone() }, Cause::NotRunning)), false)
+            (Some(made(Verb::Start, ClusterAction::Start { name: name.clone() }, Cause::NotRunning)), false)
         }
         Some(_) => (None, false),
     };
@@ -110,7 +110,7 @@ pub fn cluster(wish: &ClusterWish<'_>, plan: &mut Plan) -> Vec<String> {
     if applied.keys().any(|known| !wish.addons.iter().any(|addon| addon.name == *known)) {
         push(
             plan,
-            format!("prune {id}"),
+            Verb::Prune.step(&id),
             id.clone(),
             ClusterAction::Prune,
             Cause::Orphaned,
@@ -146,7 +146,7 @@ fn push(plan: &mut Plan, id: StepId, resource: ResourceId, action: ClusterAction
 /// Takes the cluster away before the network that its nodes are in.
 pub fn delete(name: &str, plan: &mut Plan) {
     let id = ResourceId::new(ResourceKind::Cluster, name);
-    let step = format!("delete {id}");
+    let step = Verb::Delete.step(&id);
     for other in &mut plan.steps {
         if matches!(other.action, Action::RemoveNetwork { .. }) {
             other.after.push(step.clone());

@@ -6,7 +6,7 @@ use crate::model::{
     ContainerState, Hook, Observed, ObservedContainer, ObservedVolume, ResourceId, ResourceKind, label,
 };
 
-use super::{Action, Cause, Plan, Step, StepId};
+use super::{Action, Cause, Plan, Step, StepId, Verb};
 
 /// What outlives `down`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub fn down(platform: &str, observed: &Observed, keep: Keep) -> Plan {
         containers.sort_by_key(|found| found.writes.is_empty());
     }
     let mut plan = Plan::default();
-    let stop_id = |found: &ObservedContainer| format!("stop container {}", found.name);
+    let stop_id = |found: &ObservedContainer| Verb::Stop.container(&found.name);
     // what is told to stop writes its data out; where all of it is removed, nobody waits for that
     let discarded = |volume: &String| observed.volumes.iter().any(|found| found.name == *volume && ours(&found.labels));
     let stops = |found: &ObservedContainer| {
@@ -57,7 +57,7 @@ pub fn down(platform: &str, observed: &Observed, keep: Keep) -> Plan {
             push(&mut plan, stop_id(found), id.clone(), service, stop, after);
             before.push(stop_id(found));
         }
-        let remove = format!("remove {id}");
+        let remove = Verb::Remove.step(&id);
         push(&mut plan, remove.clone(), id, service, Action::RemoveContainer { container: found.name.clone() }, before);
         for volume in found.writes.iter().chain(&found.reads) {
             uses.entry(volume).or_default().push(remove.clone());
@@ -66,7 +66,7 @@ pub fn down(platform: &str, observed: &Observed, keep: Keep) -> Plan {
     }
     for found in observed.unfinished.iter().filter(|found| ours(&found.labels)) {
         let id = ResourceId::new(ResourceKind::Container, &found.name);
-        let remove = format!("remove {id}");
+        let remove = Verb::Remove.step(&id);
         let service = found.label(label::SERVICE).unwrap_or(&found.name);
         let action = Action::RemoveContainer { container: found.name.clone() };
         push(&mut plan, remove.clone(), id, service, action, Vec::new());
@@ -81,7 +81,7 @@ pub fn down(platform: &str, observed: &Observed, keep: Keep) -> Plan {
         let id = ResourceId::new(ResourceKind::Network, if twins { &found.id } else { &found.name });
         push(
             &mut plan,
-            format!("remove {id}"),
+            Verb::Remove.step(&id),
             id,
             "network",
             Action::RemoveNetwork { name: if twins { found.id.clone() } else { found.name.clone() } },
@@ -94,7 +94,7 @@ pub fn down(platform: &str, observed: &Observed, keep: Keep) -> Plan {
         let group = found.labels.get(label::SERVICE).map_or("volumes", String::as_str);
         push(
             &mut plan,
-            format!("remove {id}"),
+            Verb::Remove.step(&id),
             id,
             group,
             Action::RemoveVolume { name: found.name.clone() },

@@ -10,7 +10,7 @@ use crate::model::{
 
 use super::down::{depends_on, runs};
 use super::reconcile::publishes;
-use super::{Action, Cause, Conflict, Plan, Step, StepId};
+use super::{Action, Cause, Conflict, Plan, Step, StepId, Verb};
 
 /// For a container of which nothing but its labels is known.
 const READY_BY_LABELS: Duration = Duration::from_secs(120);
@@ -32,10 +32,10 @@ pub fn stop(platform: &str, observed: &Observed, services: &BTreeSet<String>) ->
         let after: Vec<StepId> = running
             .iter()
             .filter(|other| other.name != found.name && depends_on(other, service, &all))
-            .map(|other| format!("stop container {}", other.name))
+            .map(|other| Verb::Stop.container(&other.name))
             .collect();
         step(
-            "stop",
+            Verb::Stop,
             &found.name,
             service,
             Action::Stop {
@@ -189,14 +189,14 @@ fn starts(specs: &[&ContainerSpec], all: &[ContainerSpec], stops: &BTreeMap<Stri
         let mut after: Vec<StepId> = stops.get(&spec.name).cloned().into_iter().collect();
         after.extend(needed(spec, specs, all));
         let start = step(
-            "start",
+            Verb::Start,
             &spec.name,
             &spec.service,
             Action::Start { container: spec.name.clone(), hooks: Hook::of(&spec.labels, label::POST_START) },
             after,
         );
         let ready = Action::AwaitReady { spec: Box::new((*spec).clone()), readiness: spec.readiness.clone() };
-        let ready = step("await", &spec.name, &spec.service, ready, vec![start.id.clone()]);
+        let ready = step(Verb::Await, &spec.name, &spec.service, ready, vec![start.id.clone()]);
         steps.extend([start, ready]);
     }
     steps
@@ -210,9 +210,9 @@ fn needed(spec: &ContainerSpec, started: &[&ContainerSpec], all: &[ContainerSpec
     let mut open = vec![spec];
     while let Some(next) = open.pop() {
         for dependency in &next.depends_on {
-            let verb = if dependency.condition == Condition::ServiceStarted { "start" } else { "await" };
+            let verb = if dependency.condition == Condition::ServiceStarted { Verb::Start } else { Verb::Await };
             let before = started.iter().filter(|other| other.service == dependency.service);
-            let ids = before.map(|other| format!("{verb} container {}", other.name)).collect::<Vec<_>>();
+            let ids = before.map(|other| verb.container(&other.name)).collect::<Vec<_>>();
             if ids.is_empty() && seen.insert(&dependency.service) {
                 open.extend(all.iter().filter(|other| other.service == dependency.service));
             }
@@ -222,10 +222,10 @@ fn needed(spec: &ContainerSpec, started: &[&ContainerSpec], all: &[ContainerSpec
     steps
 }
 
-fn step(verb: &str, container: &str, service: &str, action: Action, after: Vec<StepId>) -> Step {
+fn step(verb: Verb, container: &str, service: &str, action: Action, after: Vec<StepId>) -> Step {
     let resource = ResourceId::new(ResourceKind::Container, container);
     Step {
-        id: format!("{verb} {resource}"),
+        id: verb.step(&resource),
         resource,
         group: service.to_owned(),
         action,

@@ -23,6 +23,7 @@ mod select;
 mod supply;
 mod text;
 mod turns;
+mod verb;
 
 pub use cluster::{
     ClusterAction, ClusterWish, GROUP as CLUSTER_GROUP, WantedAddOn, cluster, delete as delete_cluster, down_nodes,
@@ -36,8 +37,9 @@ pub use reach::{GROUP as REACH_GROUP, join, leave, relay};
 pub use reconcile::{Conflict, Wish, reconcile, reconcile_anew};
 pub use select::{select, without};
 pub use supply::{Choice, ImageSource, LeftOut, Supply, SupplyProblem, supply};
+pub use verb::Verb;
 
-/// `create container macula-grafana-1`: unique within a plan, and what the user reads.
+/// `create container macula-grafana-1`: unique within a plan, and what the user reads. Made by [`Verb`].
 pub type StepId = String;
 
 /// What will be done, in an order that `after` gives; steps without a path between them run side

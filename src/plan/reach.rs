@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::model::{ContainerSpec, ContainerState, NetworkSpec, Observed, ResourceId, ResourceKind, label};
 
-use super::{Action, Cause, Plan, Step, StepId};
+use super::{Action, Cause, Plan, Step, StepId, Verb};
 
 /// What these steps are grouped by.
 pub const GROUP: &str = "reach";
@@ -21,7 +21,7 @@ pub fn join(plan: &mut Plan, home: &str, attached: &BTreeSet<String>, networks: 
             continue;
         }
         let action = Action::JoinNetwork { container: home.to_owned(), network: network.name.clone() };
-        joins.push(push(plan, "join", network_id(&network.name), action, Cause::Missing, made));
+        joins.push(push(plan, Verb::Join, network_id(&network.name), action, Cause::Missing, made));
     }
     wait_for(plan, &joins);
 }
@@ -33,7 +33,7 @@ pub fn leave(plan: &mut Plan, home: &str, attached: &BTreeSet<String>) {
         let Some(at) = plan.steps.iter().position(removes) else { continue };
         let after = plan.steps.get(at).map(|step| step.after.clone()).unwrap_or_default();
         let action = Action::LeaveNetwork { container: home.to_owned(), network: network.clone() };
-        let left = push(plan, "leave", network_id(network), action, Cause::Requested, after);
+        let left = push(plan, Verb::Leave, network_id(network), action, Cause::Requested, after);
         if let Some(step) = plan.steps.get_mut(at) {
             step.after.push(left);
         }
@@ -53,7 +53,7 @@ pub fn relay(plan: &mut Plan, spec: &ContainerSpec, observed: &Observed) {
     }
     let cause = if found.is_some() { Cause::NotRunning } else { Cause::Missing };
     let id = ResourceId::new(ResourceKind::Container, &spec.name);
-    let started = push(plan, "start", id, Action::StartRelay { spec: Box::new(spec.clone()) }, cause, networks);
+    let started = push(plan, Verb::Start, id, Action::StartRelay { spec: Box::new(spec.clone()) }, cause, networks);
     wait_for(plan, &[started]);
 }
 
@@ -67,8 +67,8 @@ fn made(plan: &Plan, network: &str) -> Vec<StepId> {
     plan.steps.iter().filter(makes).map(|step| step.id.clone()).collect()
 }
 
-fn push(plan: &mut Plan, verb: &str, resource: ResourceId, action: Action, cause: Cause, after: Vec<StepId>) -> StepId {
-    let id = format!("{verb} {resource}");
+fn push(plan: &mut Plan, verb: Verb, resource: ResourceId, action: Action, cause: Cause, after: Vec<StepId>) -> StepId {
+    let id = verb.step(&resource);
     plan.steps.push(Step {
         id: id.clone(),
         resource,
@@ -113,14 +113,21 @@ mod tests {
     fn first_up() -> Plan {
         let mut plan = Plan::default();
         let missing = || Cause::Missing;
-        push(&mut plan, "create", network_id("macula"), Action::CreateNetwork(network("macula")), missing(), vec![]);
+        push(
+            &mut plan,
+            Verb::Create,
+            network_id("macula"),
+            Action::CreateNetwork(network("macula")),
+            missing(),
+            vec![],
+        );
         let id = || ResourceId::new(ResourceKind::Container, "macula-web-1");
         let after = vec!["create network macula".to_owned()];
         let image = ImageUse::Obtained { step: "x".into() };
         let create = Action::CreateContainer { spec: Box::default(), image };
-        push(&mut plan, "create", id(), create, missing(), after);
+        push(&mut plan, Verb::Create, id(), create, missing(), after);
         let wait = Action::AwaitReady { spec: Box::default(), readiness: Readiness::default() };
-        push(&mut plan, "await", id(), wait, missing(), vec!["create container macula-web-1".into()]);
+        push(&mut plan, Verb::Await, id(), wait, missing(), vec!["create container macula-web-1".into()]);
         plan
     }
 
@@ -148,7 +155,14 @@ mod tests {
     fn our_container_leaves_before_the_network_goes() {
         let mut plan = Plan::default();
         let remove = Action::RemoveNetwork { name: "macula".into() };
-        push(&mut plan, "remove", network_id("macula"), remove, Cause::Requested, vec!["remove container x".into()]);
+        push(
+            &mut plan,
+            Verb::Remove,
+            network_id("macula"),
+            remove,
+            Cause::Requested,
+            vec!["remove container x".into()],
+        );
         leave(&mut plan, "8f1c", &BTreeSet::from(["bridge".into(), "macula".into()]));
         insta::assert_snapshot!(plan, @"
         - remove network macula (requested) after remove container x, leave network macula

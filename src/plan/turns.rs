@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::model::{ContainerSpec, ResourceId, ResourceKind, Route};
 
 use super::supply::{Choice, Supply};
-use super::{Action, Cause, Step};
+use super::{Action, Cause, Step, Verb};
 
 /// Containers of one kind, as numbers into the list of those that are replaced.
 type Groups = Vec<BTreeSet<usize>>;
@@ -35,7 +35,7 @@ pub(super) fn take(
             let batch = (at / at_once).checked_mul(at_once).unwrap_or_default();
             let before = group.get(batch.saturating_sub(at_once)..batch).unwrap_or_default();
             let done: Vec<String> = before.iter().map(|spec| paused(steps, spec, pause)).collect();
-            let begins = id(if after.update.start_first { "start" } else { "stop" }, after);
+            let begins = if after.update.start_first { Verb::Start } else { Verb::Stop }.container(&after.name);
             if let Some(step) = steps.iter_mut().find(|step| step.id == begins) {
                 step.after.extend(done);
                 step.after.sort();
@@ -45,17 +45,13 @@ pub(super) fn take(
     }
 }
 
-fn id(verb: &str, spec: &ContainerSpec) -> String {
-    format!("{verb} {}", ResourceId::new(ResourceKind::Container, &spec.name))
-}
-
 /// The step after which a container counts as replaced, with the pause that follows it.
 fn paused(steps: &mut Vec<Step>, spec: &ContainerSpec, pause: Duration) -> String {
-    let done = id(if spec.update.start_first { "rename" } else { "await" }, spec);
+    let done = if spec.update.start_first { Verb::Rename } else { Verb::Await }.container(&spec.name);
     if pause.is_zero() {
         return done;
     }
-    let step = id("pause after", spec);
+    let step = Verb::PauseAfter.container(&spec.name);
     if !steps.iter().any(|other| other.id == step) {
         steps.push(Step {
             id: step.clone(),

@@ -42,14 +42,6 @@ pub fn kind(name: &str) -> Option<&'static str> {
     KIND.get_file(name)?.contents_utf8()
 }
 
-/// Paths below `kind/` of all files there, sorted.
-pub fn kind_files() -> Vec<&'static str> {
-    let mut names: Vec<&'static str> =
-        KIND.files().filter_map(|file| file.path().to_str()).filter(|name| !name.starts_with('.')).collect();
-    names.sort_unstable();
-    names
-}
-
 /// The built-in stacks: file name (`grafana.yaml`) and text, in the order of the file names.
 pub fn stacks() -> Vec<(&'static str, &'static str)> {
     let mut stacks: Vec<(&'static str, &'static str)> = STACKS

@@ -327,6 +327,10 @@ pub fn plain_map(pairs: &[KeyValue]) -> serde_json::Value {
     serde_json::Value::Object(pairs.iter().map(|pair| (pair.key.clone(), value(pair))).collect())
 }
 
+pub(super) fn origin(origins: &[Origin], number: u32) -> Option<&Origin> {
+    origins.get(usize::try_from(number).ok()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,6 +14,7 @@ pub mod query;
 mod scan;
 mod server;
 pub mod store;
+pub mod trace_head;
 pub mod view;
 pub mod wire;
 

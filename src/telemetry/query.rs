@@ -1,15 +1,16 @@
 //! Questions to what is kept: traces, lines and metrics. The newest first, and no further back than is needed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use prost::Message;
 
-use super::batch::{Batch, LineRow, Origin, PointRow, SpanRow, plain_map};
+use super::batch::{LineRow, Origin, PointRow, SpanRow, origin, plain_map};
 use super::filter::may_have;
 use super::scan::Needle;
 use super::store::frame::{HeadPart, Kind, LinePart, PointPart, SpanPart};
 use super::store::{Snapshot, StoreError};
+use super::trace_head::{TraceHead, heads};
 use super::wire::otlp::Span;
 
 /// Spans of one trace that are shown.
@@ -22,86 +23,6 @@ const MOST_OPEN: usize = 50_000;
 const MOST_POINTS: usize = 200_000;
 /// Of a series that are shown.
 const POINTS: usize = 120;
-
-/// A trace without its spans.
-#[derive(Clone, PartialEq, Message)]
-pub struct TraceHead {
-    #[prost(bytes = "vec", tag = "1")]
-    pub trace: Vec<u8>,
-    #[prost(fixed64, tag = "2")]
-    pub start: u64,
-    #[prost(fixed64, tag = "3")]
-    pub end: u64,
-    #[prost(uint32, tag = "4")]
-    pub spans: u32,
-    #[prost(uint32, tag = "5")]
-    pub errors: u32,
-    /// Of the root, or of the first span while that has not come.
-    #[prost(string, tag = "6")]
-    pub name: String,
-    #[prost(string, tag = "7")]
-    pub service: String,
-    #[prost(bool, tag = "8")]
-    pub rooted: bool,
-    /// All that take part, in order.
-    #[prost(string, repeated, tag = "9")]
-    pub services: Vec<String>,
-}
-
-impl TraceHead {
-    /// Nanoseconds.
-    pub fn took(&self) -> u64 {
-        self.end.saturating_sub(self.start)
-    }
-
-    fn add(&mut self, other: Self) {
-        let better = other.rooted && !self.rooted || (other.rooted == self.rooted && other.start < self.start);
-        if better {
-            (self.name, self.service) = (other.name, other.service);
-        }
-        self.rooted |= other.rooted;
-        self.start = self.start.min(other.start);
-        self.end = self.end.max(other.end);
-        self.spans = self.spans.saturating_add(other.spans);
-        self.errors = self.errors.saturating_add(other.errors);
-        if self.services != other.services {
-            let all: BTreeSet<String> = self.services.drain(..).chain(other.services).collect();
-            self.services = all.into_iter().collect();
-        }
-    }
-}
-
-fn origin(origins: &[Origin], number: u32) -> Option<&Origin> {
-    origins.get(usize::try_from(number).ok()?)
-}
-
-/// The traces of a batch.
-pub fn heads(batch: &Batch) -> Vec<TraceHead> {
-    let mut places: HashMap<&[u8], usize> = HashMap::new();
-    let mut all: Vec<TraceHead> = Vec::new();
-    for SpanRow { origin: from, span } in &batch.spans {
-        let service = origin(&batch.origins, *from).map(|origin| origin.service.clone()).unwrap_or_default();
-        let head = TraceHead {
-            trace: span.trace_id.clone(),
-            start: span.start,
-            end: span.end,
-            spans: 1,
-            errors: u32::from(span.failed()),
-            name: span.name.clone(),
-            rooted: span.parent_span_id.is_empty(),
-            services: vec![service.clone()],
-            service,
-        };
-        match places.get(span.trace_id.as_slice()).and_then(|at| all.get_mut(*at)) {
-            Some(known) => known.add(head),
-            None => {
-                places.insert(&span.trace_id, all.len());
-                all.push(head);
-            }
-        }
-    }
-    all
-}
 
 /// Which traces are wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

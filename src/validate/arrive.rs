@@ -6,18 +6,8 @@ use std::net::SocketAddr;
 use futures_util::future::join_all;
 
 use super::evidence::Mark;
-use super::reach;
+use super::reach::{self, Arrival};
 use super::targets::Target;
-
-/// How one name fared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Arrival {
-    Answered,
-    /// Somebody took the connection, and it led to no service.
-    Astray,
-    /// Nobody takes connections there: the service's fault, or there is no way from here to the engine.
-    NoWay,
-}
 
 /// Asks all of these names at once.
 pub async fn arrivals(targets: &[Target]) -> Vec<Arrival> {
@@ -33,8 +23,20 @@ async fn arrival(target: &Target) -> Arrival {
             None => Arrival::Answered,
         }
     };
-    let (held, through) = tokio::join!(held, through);
-    let mut all = held.into_iter().chain([through]);
+    let shared = async {
+        match &target.web {
+            Some(web) if !target.shares.is_empty() => {
+                match reach::out_of_rotation(SocketAddr::from((address, web.http)), &target.shares).await {
+                    Some(out) if out.is_empty() => Arrival::Answered,
+                    Some(_) => Arrival::Astray,
+                    None => Arrival::Untold,
+                }
+            }
+            _ => Arrival::Answered,
+        }
+    };
+    let (held, through, shared) = tokio::join!(held, through, shared);
+    let mut all = held.into_iter().chain([through, shared]);
     all.find(|arrival| *arrival != Arrival::Answered).unwrap_or(Arrival::Answered)
 }
 

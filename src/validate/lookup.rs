@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
+use super::cause::{Cause, Found, State};
 use super::evidence::*;
-use super::judge::{Cause, Found, State};
 use crate::dns::install::Rung;
 
 /// What our resolver says.

@@ -11,6 +11,7 @@
 //! - [`judge()`] makes a [`Verdict`] of that: the hop that breaks, why, and what to type; pure.
 
 mod arrive;
+mod cause;
 mod collect;
 mod evidence;
 mod files;
@@ -24,11 +25,12 @@ mod targets;
 mod tests;
 mod text;
 
-pub use arrive::{Arrival, arrivals};
+pub use arrive::arrivals;
+pub use cause::{Cause, State};
 pub use collect::{Scene, SoFar, collect};
 pub use evidence::*;
-pub use judge::{Cause, Fault, Row, State, Verdict, judge};
+pub use judge::{Fault, Row, Verdict, judge};
 pub use page::{PageAddress, ask_page};
-pub use reach::Trust;
+pub use reach::{Arrival, Trust};
 pub use targets::{Target, Web, foreign, targets};
 pub use text::seen;

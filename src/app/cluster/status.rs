@@ -20,8 +20,7 @@ use super::selftest::problems;
 pub struct ClusterStatus {
     /// `None`: none is wanted, and there is none.
     pub name: Option<String>,
-    /// running, stopped, incomplete, missing, left_out
-    pub state: &'static str,
+    pub state: ClusterState,
     /// The context in the user's kubeconfig.
     pub context: Option<String>,
     pub reason: Option<String>,
@@ -29,6 +28,33 @@ pub struct ClusterStatus {
     /// What does not work inside, although its pods may run.
     pub problems: Vec<String>,
     pub addons: Vec<AddOnStatus>,
+}
+
+/// How a cluster is as a whole.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClusterState {
+    Running,
+    /// A node of it does not run.
+    Stopped,
+    /// It was only partly created.
+    Incomplete,
+    #[default]
+    Missing,
+    /// `up` went on without it.
+    LeftOut,
+}
+
+impl ClusterState {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Incomplete => "incomplete",
+            Self::Missing => "missing",
+            Self::LeftOut => "left_out",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -49,11 +75,35 @@ pub struct NodeStatus {
 pub struct AddOnStatus {
     pub name: String,
     pub title: String,
-    /// ready, not_ready, missing, left_out; unknown where the cluster does not answer
-    pub state: &'static str,
+    pub state: AddOnCondition,
     /// Tags of its images.
     pub versions: Vec<String>,
     pub reason: Option<String>,
+}
+
+/// How an add-on is: as the cluster says it, or why the cluster was not asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AddOnCondition {
+    Ready,
+    NotReady,
+    Missing,
+    /// An image of it is not available here.
+    LeftOut,
+    /// The cluster does not answer.
+    Unknown,
+}
+
+impl AddOnCondition {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::NotReady => "not_ready",
+            Self::Missing => "missing",
+            Self::LeftOut => "left_out",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// What one look comes to.
@@ -68,7 +118,7 @@ pub(in crate::app) fn status_of(platform: &Platform, look: &ClusterLook, left_ou
         };
         return ClusterStatus {
             name: wanted.then_some(name),
-            state: if left_out.is_some() { "left_out" } else { "missing" },
+            state: if left_out.is_some() { ClusterState::LeftOut } else { ClusterState::Missing },
             reason,
             ..ClusterStatus::default()
         };
@@ -86,9 +136,9 @@ pub(in crate::app) fn status_of(platform: &Platform, look: &ClusterLook, left_ou
     ClusterStatus {
         name: Some(found.name.clone()),
         state: match (whole, down.is_empty()) {
-            (false, _) => "incomplete",
-            (true, true) => "running",
-            (true, false) => "stopped",
+            (false, _) => ClusterState::Incomplete,
+            (true, true) => ClusterState::Running,
+            (true, false) => ClusterState::Stopped,
         },
         context: record.map(|record| record.context.clone()).filter(|context| !context.is_empty()),
         reason,
@@ -119,7 +169,7 @@ pub(in crate::app) async fn ask(
     decision: Option<&Decision>,
     status: &mut ClusterStatus,
 ) -> Result<(), Error> {
-    if status.state != "running" {
+    if status.state != ClusterState::Running {
         return Ok(());
     }
     let content = match decision {
@@ -163,11 +213,11 @@ pub(in crate::app) async fn ask(
                 name: addon.name.clone(),
                 title: addon.title.clone(),
                 state: match found.map(|found| found.state) {
-                    Some(AddOnState::Ready) => "ready",
-                    Some(AddOnState::NotReady) => "not_ready",
-                    Some(AddOnState::Missing) => "missing",
-                    None if left_out.is_some() => "left_out",
-                    None => "unknown",
+                    Some(AddOnState::Ready) => AddOnCondition::Ready,
+                    Some(AddOnState::NotReady) => AddOnCondition::NotReady,
+                    Some(AddOnState::Missing) => AddOnCondition::Missing,
+                    None if left_out.is_some() => AddOnCondition::LeftOut,
+                    None => AddOnCondition::Unknown,
                 },
                 versions: found.map(|found| found.versions.clone()).unwrap_or_default(),
                 reason: left_out.cloned().or_else(|| found?.reason.clone()),

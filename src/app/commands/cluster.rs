@@ -16,7 +16,7 @@ use crate::cluster::kind;
 use crate::cluster::{ClusterError, ClusterProvider, Entry, kubeconfig};
 use crate::config::Loaded;
 use crate::model::{ClusterRecord, ContainerState, PlatformName, ResourceId, ResourceKind};
-use crate::plan::{self, Action, Cause, ClusterAction, Plan, Step};
+use crate::plan::{self, Action, Cause, ClusterAction, Plan, Step, Verb};
 
 /// `cluster create`: the cluster alone, and the network that it is in. Returns the plan that was
 /// carried out.
@@ -77,7 +77,7 @@ fn network_alone(survey: &Survey) -> Plan {
     {
         let resource = ResourceId::new(ResourceKind::Network, &spec.name);
         plan.steps.push(Step {
-            id: format!("create {resource}"),
+            id: Verb::Create.step(&resource),
             resource,
             group: "network".into(),
             action: Action::CreateNetwork(spec.clone()),
@@ -138,7 +138,7 @@ pub async fn start_cluster(session: &Session, platform: &PlatformName, name: &st
     }
     let resource = ResourceId::new(ResourceKind::Cluster, &found.name);
     plan.steps.push(Step {
-        id: format!("start {resource}"),
+        id: Verb::Start.step(&resource),
         resource,
         group: plan::CLUSTER_GROUP.into(),
         action: Action::Cluster(ClusterAction::Start { name: found.name.clone() }),
@@ -162,7 +162,7 @@ pub async fn stop_cluster(session: &Session, platform: &PlatformName, name: &str
     for node in found.nodes.iter().filter(|node| node.state == ContainerState::Running) {
         let resource = ResourceId::new(ResourceKind::Container, &node.name);
         plan.steps.push(Step {
-            id: format!("stop {resource}"),
+            id: Verb::Stop.step(&resource),
             resource,
             group: plan::CLUSTER_GROUP.into(),
             action: Action::Stop { container: node.name.clone(), grace: None, hooks: Vec::new() },

@@ -10,8 +10,9 @@ use crate::app::cluster::follow;
 use crate::app::cluster::work::Work;
 use crate::app::testing::{Agrees, Heard, heard_session};
 use crate::app::{
-    DownOptions, Error, Prepared, Session, UpOptions, UpResult, Wanted, cluster_kubeconfig, cluster_status,
-    create_cluster, delete_cluster, down, prepare, start_cluster, status, stop_cluster, up,
+    AddOnCondition, ClusterState, DownOptions, Error, Prepared, ServiceState, Session, UpOptions, UpResult, Wanted,
+    cluster_kubeconfig, cluster_status, create_cluster, delete_cluster, down, prepare, start_cluster, status,
+    stop_cluster, up,
 };
 use crate::apply::{ClusterWork, StepError};
 use crate::cluster::ClusterError;
@@ -250,7 +251,7 @@ async fn up_makes_the_cluster_and_then_leaves_it_alone() {
     let machine = Machine::new();
     let up = machine.up("").await.unwrap();
     assert_eq!(up.left_out, []);
-    assert_eq!((up.now.cluster.state, up.now.cluster.nodes.len()), ("running", 1));
+    assert_eq!((up.now.cluster.state, up.now.cluster.nodes.len()), (ClusterState::Running, 1));
     assert_eq!(up.now.drift, [""; 0]);
     assert_snapshot!(machine.kind_ran().join("\n"), @"
     create cluster --name macula --config DATA/cluster/kind.yaml --kubeconfig DATA/cluster/kubeconfig --retain
@@ -295,7 +296,7 @@ async fn without_kind_up_goes_on_without_a_cluster() {
     let up = machine.up("").await.unwrap();
     let left: Vec<String> = up.left_out.iter().map(|left| format!("{}: {}", left.service, left.reason)).collect();
     assert_snapshot!(left.join("\n"), @"cluster: the program kind was not found: it is downloaded only after you agree (`macula cluster create`)");
-    assert_eq!((up.now.cluster.state, up.now.services[0].state), ("left_out", "running"));
+    assert_eq!((up.now.cluster.state, up.now.services[0].state), (ClusterState::LeftOut, ServiceState::Running));
     // written down, it has to be there
     let error = machine.up("cluster: {enabled: true}\n").await.unwrap_err();
     assert!(matches!(error, Error::Cluster(ClusterError::NoProgram { .. })), "{error:?}");
@@ -365,7 +366,7 @@ async fn a_port_that_is_taken_is_named_with_its_holder_before_anything_is_made()
         create_cluster(&machine.session("macula cluster create"), &machine.load(""), false, &Agrees).await.unwrap_err();
     assert_snapshot!(error, @"ports that the cluster publishes are taken: 127.0.0.1:8080/tcp is held by node (pid 4711); wanted: 127.0.0.1:8080 (cluster)");
     assert_eq!((machine.kind_ran(), machine.record()), (Vec::new(), None));
-    assert_eq!(machine.up("").await.unwrap().now.cluster.state, "left_out");
+    assert_eq!(machine.up("").await.unwrap().now.cluster.state, ClusterState::LeftOut);
 }
 
 #[tokio::test]
@@ -384,7 +385,7 @@ async fn an_engine_without_all_rights_is_found_out_beforehand() {
     assert_eq!(machine.kind_ran(), [""; 0]);
     // a runtime that asks for fewer rights gets along without
     machine.host = machine.host.answer(TRIAL, 0, "", "");
-    assert_eq!(machine.up("").await.unwrap().now.cluster.state, "running");
+    assert_eq!(machine.up("").await.unwrap().now.cluster.state, ClusterState::Running);
 }
 
 #[tokio::test]
@@ -393,7 +394,7 @@ async fn what_only_kind_finds_out_is_left_out_too_unless_it_was_asked_for() {
     let refused = " • Preparing nodes 📦   ...\nERROR: failed\n\nCommand Output: docker: Error response from daemon: OCI runtime create failed: unable to apply caps: operation not permitted\n";
     machine.host = machine.host.answer(CREATE, 1, "", refused);
     let up = machine.up("").await.unwrap();
-    assert_eq!((up.left_out[0].service.as_str(), up.now.cluster.state), ("cluster", "left_out"));
+    assert_eq!((up.left_out[0].service.as_str(), up.now.cluster.state), ("cluster", ClusterState::LeftOut));
     assert_eq!(machine.record(), None, "nothing of it stays");
     assert!(machine.kind_ran().iter().any(|line| line.starts_with("delete cluster")));
     let error =
@@ -423,7 +424,7 @@ async fn half_a_cluster_of_a_dead_run_is_cleared_away() {
     let half = machine.record().unwrap().replace("\"complete\": true", "\"complete\": false");
     machine.host.put("/home/dev/.local/share/macula/macula/cluster.json", half);
     let up = machine.up("").await.unwrap();
-    assert_eq!((up.steps, up.now.cluster.state), (5, "running"), "and everything that goes in");
+    assert_eq!((up.steps, up.now.cluster.state), (5, ClusterState::Running), "and everything that goes in");
     let ran: Vec<String> = machine.kind_ran().iter().map(|line| line.split(" --").next().unwrap().to_owned()).collect();
     assert_eq!(ran[2..], ["delete cluster", "create cluster", "get kubeconfig"]);
 }
@@ -435,7 +436,7 @@ async fn services_that_cannot_be_reached_are_told_although_every_add_on_is_ready
     let api = "the API v1beta1.metrics.k8s.io is not available: no response";
     *machine.inside.broken.lock().unwrap() = vec![api.to_owned()];
     let status = cluster_status(&machine.session("macula cluster status"), &machine.load("")).await.unwrap();
-    assert!(status.addons.iter().all(|addon| addon.state == "ready"), "{status:?}");
+    assert!(status.addons.iter().all(|addon| addon.state == AddOnCondition::Ready), "{status:?}");
     assert_eq!(status.problems, [api]);
     *machine.inside.behind.lock().unwrap() = vec!["ExternalDNS is behind".to_owned()];
     let status = cluster_status(&machine.session("macula cluster status"), &machine.load("")).await.unwrap();
@@ -465,7 +466,7 @@ async fn half_a_cluster_does_not_stand_in_its_own_way() {
     let plan = prepare(&machine.session("macula plan"), &machine.load(""), &Wanted::default()).await.unwrap().plan;
     assert!(plan.steps.iter().any(|step| step.group == crate::plan::CLUSTER_GROUP), "{plan:?}");
     let up = machine.up("").await.unwrap();
-    assert_eq!((up.left_out.len(), up.now.cluster.state), (0, "running"));
+    assert_eq!((up.left_out.len(), up.now.cluster.state), (0, ClusterState::Running));
 }
 
 #[tokio::test]
@@ -516,10 +517,10 @@ async fn stopped_nodes_are_started_each_at_its_address() {
     }
     machine.engine.clear_journal();
     let now = status(&machine.session("macula status"), &machine.load(settings)).await.unwrap();
-    assert_eq!(now.cluster.state, "stopped");
+    assert_eq!(now.cluster.state, ClusterState::Stopped);
     assert_snapshot!(now.cluster.reason.unwrap(), @"macula-control-plane, macula-control-plane3 not running; `macula cluster start`");
     let up = machine.up(settings).await.unwrap();
-    assert_eq!(up.now.cluster.state, "running");
+    assert_eq!(up.now.cluster.state, ClusterState::Running);
     // what a node asks at the end is no change
     let changes: Vec<String> = machine.engine.journal().into_iter().filter(|line| !line.contains("bash")).collect();
     assert_snapshot!(changes.join("\n"), @"
@@ -627,7 +628,7 @@ async fn somebody_elses_cluster_is_left_alone() {
         delete_cluster(&machine.session("d"), &machine.load("")).await,
         Err(Error::Cluster(ClusterError::Exists { .. }))
     ));
-    assert_eq!(machine.up("").await.unwrap().now.cluster.state, "left_out");
+    assert_eq!(machine.up("").await.unwrap().now.cluster.state, ClusterState::LeftOut);
     down(&machine.session("macula down"), &PlatformName::default(), DownOptions::default()).await.unwrap();
     assert_eq!(machine.engine.containers(), ["macula-control-plane"]);
 }
@@ -678,8 +679,8 @@ async fn what_goes_in_is_loaded_applied_and_then_left_alone() {
     assert!(loaded.iter().any(|line| line.contains("ingress-nginx/controller")), "{loaded:?}");
     let node = &up.now.cluster.nodes[0];
     assert_eq!((node.version.as_deref(), node.ready), (Some("v1.34.11"), Some(true)));
-    let states: Vec<&str> = up.now.cluster.addons.iter().map(|addon| addon.state).collect();
-    assert_eq!(states, ["ready"; 4]);
+    let states: Vec<AddOnCondition> = up.now.cluster.addons.iter().map(|addon| addon.state).collect();
+    assert_eq!(states, [AddOnCondition::Ready; 4]);
 
     machine.inside.applied.lock().unwrap().clear();
     assert_eq!(machine.up("").await.unwrap().steps, 0);
@@ -702,7 +703,7 @@ async fn an_add_on_without_an_image_is_left_out_and_the_rest_goes_in() {
     add-on ingress: registry.k8s.io/ingress-nginx/controller:v1.15.1 is not in the engine, and registry.k8s.io does not answer
     add-on metrics-server: registry.k8s.io/metrics-server/metrics-server:v0.9.0 is not in the engine, and registry.k8s.io does not answer
     ");
-    assert_eq!(up.now.cluster.state, "running");
+    assert_eq!(up.now.cluster.state, ClusterState::Running);
     assert_eq!(*machine.inside.applied.lock().unwrap(), ["platform", "dns"]);
 }
 

@@ -8,7 +8,7 @@ use crate::config::Loaded;
 use crate::engine::EngineError;
 use crate::model::{ImagePolicy, ImageSpec, ResourceId, ResourceKind, repository, split_registry};
 use crate::observe;
-use crate::plan::{Action, Cause, Choice, ImageSource, LeftOut, Plan, Step, SupplyProblem, supply};
+use crate::plan::{Action, Cause, Choice, ImageSource, LeftOut, Plan, Step, SupplyProblem, Verb, supply};
 
 use crate::app::survey::{load_for_engine, still_refused};
 use crate::app::{Error, Session};
@@ -191,10 +191,10 @@ pub(super) async fn try_images(
     for spec in &specs {
         let Some(service) = spec.services.iter().find(|service| wanted(service)) else { continue };
         if let Some(Choice::Obtain { spec, pull, build }) = chosen.choices.get(service) {
-            let verb = if *pull { "pull" } else { "build" };
+            let verb = if *pull { Verb::Pull } else { Verb::Build };
             let name = if *pull { &spec.reference } else { service };
             plan.steps.push(Step {
-                id: format!("{verb} image {name}"),
+                id: verb.image(name),
                 resource: ResourceId::new(ResourceKind::Image, &spec.reference),
                 group: service.clone(),
                 action: Action::ObtainImage { spec: spec.clone(), pull: *pull, build: *build },

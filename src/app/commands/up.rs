@@ -176,7 +176,7 @@ async fn with_processes(
     up.processes = recorder.phase("processes", work).await?;
     if !up.processes.is_empty() {
         let seen = survey_with(session, loaded, Look::default()).await?;
-        up.now.processes = process_rows(session, loaded, &seen).await;
+        up.now.processes = process_rows(session, loaded, Some(&seen)).await;
     }
     Ok(up)
 }
@@ -421,7 +421,7 @@ async fn finish(
     let context = StatusContext::of(session, &survey).await?;
     let mut now = status_of(&loaded.platform, &survey, &planned, dns, &context);
     now.reach = reach_now(session, &survey, true).await;
-    now.processes = process_rows(session, loaded, &survey).await;
+    now.processes = process_rows(session, loaded, Some(&survey)).await;
     ask(session, &survey, prepared.cluster.decision.as_ref(), &mut now.cluster).await?;
     for problem in &now.cluster.problems {
         session.events.warn(format!("cluster: {problem}"));
@@ -592,7 +592,11 @@ async fn look_for_ended(prepared: &Prepared, now: &Observed, outcome: &mut Outco
 async fn reached(session: &Session, now: &Survey, options: &UpOptions, outcome: &mut Outcome) {
     let patience = options.wanted.timeout.unwrap_or(now.platform.timeouts.healthy);
     for lost in astray(session, now, patience).await {
-        let error = StepError::Unreached { name: lost.name.clone(), reason: lost.reason, remedies: lost.remedies };
+        let (name, reason, remedies) = (lost.name.clone(), lost.reason, lost.remedies);
+        let error = match lost.partly {
+            true => StepError::Unshared { name, reason, remedies },
+            false => StepError::Unreached { name, reason, remedies },
+        };
         outcome.failed.push(Failure { step: format!("reach {}", lost.name), group: lost.service, error });
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::app::testing::{Agrees, Heard, heard_session, session};
 use crate::app::{
-    Condition, DownOptions, Error, LifecycleAction, Session, UpOptions, UpResult, Wanted, down, image_rows, lifecycle,
-    prepare, status, status_at_a_glance, trace_name, up, validate,
+    Condition, DownOptions, Error, LifecycleAction, ServiceState, Session, UpOptions, UpResult, Wanted, down,
+    image_rows, lifecycle, prepare, status, status_at_a_glance, trace_name, up, validate,
 };
 use crate::config::{self, Loaded, MemoryFiles, Request};
 use crate::engine::fake::{FakeEngine, FakePull};
@@ -96,7 +96,7 @@ async fn what_was_refused_once_is_left_out_for_all_commands_until_somebody_asks_
     assert!(plan.is_empty());
     let now = status(&session, &loaded).await.unwrap();
     let chart = now.services.iter().find(|service| service.name == "chart").unwrap();
-    assert_eq!((chart.state, now.drift.len()), ("left_out", 0));
+    assert_eq!((chart.state, now.drift.len()), (ServiceState::LeftOut, 0));
     assert_eq!(chart.reason.as_deref(), Some("acme/chart:3 was refused: a login is needed"));
     let rows = image_rows(&session, &loaded).await.unwrap();
     let row = rows.iter().find(|row| row.reference == "acme/chart:3").unwrap();

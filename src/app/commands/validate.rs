@@ -30,6 +30,9 @@ use crate::app::{Error, Session};
 /// Nothing at all is reached for this long: there is no way to the engine's addresses.
 const NO_WAY: Duration = Duration::from_secs(5);
 
+/// The ingress has this long to say to which containers of a shared name it passes requests.
+const TELLING: Duration = Duration::from_secs(5);
+
 /// What is known before the walk.
 struct Ground {
     engine: Result<std::sync::Arc<dyn crate::engine::Engine>, String>,
@@ -144,7 +147,10 @@ async fn walk(
         platform: &platform.name,
         domain: &platform.domain,
         network: &network,
-        targets: targets.into_iter().map(|target| led_inside(target, &ground.containers, &network)).collect(),
+        targets: targets
+            .into_iter()
+            .map(|target| led_inside(target, &ground.containers, &network).among(&ground.containers))
+            .collect(),
         containers: &ground.containers,
         ingress: ingress.as_deref(),
         container_addresses: ground.container_addresses,
@@ -259,7 +265,8 @@ pub(super) async fn astray(session: &Session, seen: &Survey, patience: Duration)
         rules.any(|rule| rule.assumed && fully_qualified(&rule.host, &seen.platform.domain) == target.name)
     };
     let fits = |target: &Target| runs(&target.service) && (target.web.is_none() || through) && !assumed(target);
-    let mut left: Vec<Target> = all.into_iter().filter(fits).collect();
+    let mut left: Vec<Target> =
+        all.into_iter().filter(fits).map(|target| target.among(&seen.observed.containers)).collect();
     let begun = Instant::now();
     let mut pause = Duration::from_millis(50);
     let mut reached = false;
@@ -267,7 +274,10 @@ pub(super) async fn astray(session: &Session, seen: &Survey, patience: Duration)
         let arrivals = validate::arrivals(&left).await;
         reached |= arrivals.iter().any(|arrival| *arrival != Arrival::NoWay);
         let asked = std::mem::take(&mut left).into_iter().zip(arrivals);
-        left = asked.filter(|(_, arrival)| *arrival != Arrival::Answered).map(|(target, _)| target).collect();
+        // one that has just got new files may be about to tell, and somebody's own never does
+        let told = begun.elapsed() < TELLING.min(patience);
+        let there = |arrival| arrival == Arrival::Answered || arrival == Arrival::Untold && !told;
+        left = asked.filter(|(_, arrival)| !there(*arrival)).map(|(target, _)| target).collect();
         if left.is_empty() {
             return Vec::new();
         }
@@ -299,6 +309,7 @@ pub(super) async fn astray(session: &Session, seen: &Survey, patience: Duration)
         .map(|target| {
             let cause = faults.iter().find(|fault| fault.names.contains(&target.name)).map(|fault| &fault.cause);
             Astray {
+                partly: matches!(cause, Some(Cause::OutOfRotation { .. })),
                 reason: cause.map_or_else(|| "does not answer".to_owned(), ToString::to_string),
                 remedies: cause.map(validate::Cause::remedies).unwrap_or_default(),
                 name: target.name,
@@ -311,6 +322,8 @@ pub(super) async fn astray(session: &Session, seen: &Survey, patience: Duration)
 /// See [`astray`].
 pub(super) struct Astray {
     pub name: String,
+    /// It leads to some of the services that share it.
+    pub partly: bool,
     pub service: String,
     pub reason: String,
     pub remedies: Vec<Remedy>,

@@ -16,20 +16,17 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::compile::{RESOLVER, feed, gateway, name_as_the_domain, resolver_metrics, zone};
 use crate::daemon::reach::Table;
-use crate::dns::install::{self, InstallError};
-use crate::dns::{Client, ControlError, Listen, ServerError, Status, ZoneEntry, ask};
+use crate::dns::{Client, ControlError, Listen, ServerError, Status, ZoneEntry};
 use crate::host::{Command, Host, Lock, Unmet, holders, until};
-use crate::model::{DnsSettings, MaculaCommand, Platform, PlatformName, Protocol, Remedy, View, Way, macula};
+use crate::model::{Platform, PlatformName, Protocol, View, Way};
 
 use super::error::ResolverError;
 use super::state::{read, write};
@@ -49,179 +46,23 @@ const FED: Duration = Duration::from_secs(1);
 const GIVE_WAY: Duration = Duration::from_secs(3);
 /// Until an old one has gone.
 const STOP: Duration = Duration::from_secs(5);
-/// For an answer that comes from this machine.
-const QUICK: Duration = Duration::from_millis(500);
-/// For an answer of a resolver on this machine, if it is pointed at us.
-const AT_ONCE: Duration = Duration::from_millis(60);
-/// For what it says of itself.
-const CONTROL: Duration = Duration::from_secs(2);
-/// For an answer that may come by way of other machines.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// A log longer than this loses its older half.
 pub(super) const LONGEST_LOG: u64 = 1 << 20;
 pub(super) const FORMAT: u64 = 1;
 /// Where port 53 is not available.
 pub(super) const DEFAULT_PORT: u16 = 5335;
 
+mod files;
+mod names;
 mod receiving;
 mod wants;
 
+use files::ZoneFile;
+pub use files::{Process, ResolverFiles, StartedBy};
+pub(super) use names::look;
+pub use names::{DnsStatus, DomainNames, Names, NamesSoFar, answers, names_status, probe};
 pub use receiving::Receiving;
 pub use wants::Wants;
-
-/// Where the resolver's files lie.
-#[derive(Debug, Clone)]
-pub struct ResolverFiles {
-    folder: PathBuf,
-}
-
-impl ResolverFiles {
-    pub fn of(host: &dyn Host) -> Self {
-        Self { folder: host.folders().data.join("dns") }
-    }
-
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
-    pub fn control(&self) -> PathBuf {
-        self.folder.join("resolver.sock")
-    }
-
-    /// Where programs of this machine ask for a name.
-    pub fn routes(&self) -> PathBuf {
-        self.folder.join("routes.sock")
-    }
-
-    /// Where it is told that what is passed on has changed.
-    pub fn reach(&self) -> PathBuf {
-        self.folder.join("reach.sock")
-    }
-
-    pub fn log(&self) -> PathBuf {
-        self.folder.join("resolver.log")
-    }
-
-    pub(super) fn process(&self) -> PathBuf {
-        self.folder.join("resolver.json")
-    }
-
-    pub(super) fn lock(&self) -> PathBuf {
-        self.folder.join("resolver.lock")
-    }
-
-    fn zones(&self) -> PathBuf {
-        self.folder.join("zones")
-    }
-
-    pub(super) fn zone(&self, platform: &PlatformName) -> PathBuf {
-        platform.file(&self.zones(), "json")
-    }
-
-    /// What was done to point the system at the resolver.
-    pub fn install(&self) -> PathBuf {
-        self.folder.join("install")
-    }
-
-    /// There once `up` has offered to point the system at the resolver.
-    pub fn offered(&self) -> PathBuf {
-        self.folder.join("offered")
-    }
-
-    /// The system's resolv.conf as it was, where ours stands in it now.
-    pub(super) fn former_resolv_conf(&self) -> PathBuf {
-        self.install().join("resolv.conf.before")
-    }
-
-    /// The platforms' names as recorded, by platform. A file that cannot be read is passed over: the
-    /// next `up` of its platform writes it anew.
-    pub async fn entries(&self, host: &dyn Host) -> Vec<(PlatformName, ZoneEntry)> {
-        self.kept(host).await.into_iter().map(|(platform, kept)| (platform, kept.entry)).collect()
-    }
-
-    /// What the platforms want of the resolver, by platform.
-    pub async fn settings(&self, host: &dyn Host) -> Vec<(PlatformName, DnsSettings)> {
-        self.kept(host).await.into_iter().map(|(platform, kept)| (platform, kept.settings)).collect()
-    }
-
-    /// The files of all platforms as they are.
-    pub(super) async fn recorded(&self, host: &dyn Host) -> Vec<(String, Vec<u8>)> {
-        let mut all = Vec::new();
-        for file in host.list(&self.zones()).await.unwrap_or_default() {
-            let content = host.read(&self.zones().join(&file)).await.unwrap_or_default();
-            all.push((file, content));
-        }
-        all.sort();
-        all
-    }
-
-    /// Where telemetry is taken, by platform.
-    pub async fn receiving(&self, host: &dyn Host) -> Vec<(PlatformName, Receiving)> {
-        let all = self.kept(host).await.into_iter();
-        all.filter_map(|(platform, kept)| Some((platform, kept.receiving?))).collect()
-    }
-
-    /// The same of one platform.
-    pub async fn receiving_of(&self, host: &dyn Host, platform: &PlatformName) -> Option<Receiving> {
-        read::<ZoneFile>(host, &self.zone(platform)).await.ok().flatten()?.receiving
-    }
-
-    async fn kept(&self, host: &dyn Host) -> Vec<(PlatformName, ZoneFile)> {
-        let mut all = Vec::new();
-        for file in host.list(&self.zones()).await.unwrap_or_default() {
-            let name = file.strip_suffix(".json").and_then(|name| PlatformName::new(name).ok());
-            let Some(platform) = name else { continue };
-            if let Ok(Some(kept)) = read::<ZoneFile>(host, &self.zone(&platform)).await {
-                all.push((platform, kept));
-            }
-        }
-        all
-    }
-
-    /// The process that was started last, running or not.
-    pub async fn last_process(&self, host: &dyn Host) -> Option<Process> {
-        read(host, &self.process()).await.ok().flatten()
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct ZoneFile {
-    format: u64,
-    entry: ZoneEntry,
-    /// What the platform wants of the resolver itself.
-    #[serde(default)]
-    settings: DnsSettings,
-    /// Where the background process takes its telemetry.
-    #[serde(default)]
-    receiving: Option<Receiving>,
-}
-
-/// Who started a resolver, and so who stops it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StartedBy {
-    /// Somebody who watches it: it is left alone.
-    #[default]
-    Hand,
-    /// `up`: the last `down` stops it.
-    Up,
-    /// The system, which starts it again whenever it ends.
-    Service,
-}
-
-/// The process of the resolver.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Process {
-    pub format: u64,
-    pub pid: u32,
-    /// Seconds since the epoch.
-    pub started: i64,
-    pub version: String,
-    pub started_by: StartedBy,
-    /// What it was started with.
-    #[serde(default)]
-    pub wants: Wants,
-}
 
 /// Makes sure that the resolver runs and has the platform's names. Cheap when both is so.
 pub async fn ensure(session: &Session, survey: &Survey) -> Result<Status, Error> {
@@ -601,222 +442,6 @@ pub async fn connect(host: &dyn Host) -> Result<Client, Error> {
 /// Where programs of this machine ask it.
 pub fn own_address(status: &Status) -> Option<SocketAddr> {
     status.listen.iter().find(|listen| listen.view == View::Host).map(|listen| listen.address)
-}
-
-/// The resolver of the platform's names.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct DnsStatus {
-    /// `127.0.0.9:53`; none while it does not run.
-    pub address: Option<String>,
-    pub zones: Vec<String>,
-    /// Programs of this machine get the platform's names.
-    pub installed: bool,
-    /// It answers for this platform.
-    pub healthy: bool,
-    /// The last `up` was told to leave the names alone (`--no-dns`).
-    pub off: bool,
-    /// What is wrong with it, although it may answer for this platform.
-    pub problem: Option<String>,
-}
-
-/// The resolver as `status` shows it. Takes no longer than half a second.
-pub(super) async fn look(session: &Session, platform: &Platform) -> DnsStatus {
-    let host = session.host();
-    let domain = platform.domain.as_str();
-    let work = async {
-        let mut client = connect(host).await.ok()?;
-        let status = client.status().await.ok()?;
-        let address = own_address(&status);
-        let problem = without_servers(&status);
-        let zones: Vec<String> = status.zones.into_iter().map(|zone| zone.apex).collect();
-        let healthy = match address {
-            Some(address) if zones.iter().any(|zone| zone == domain) => {
-                let answer = ask(address, &probe(domain).0, 1, QUICK).await;
-                answer.is_ok_and(|found| found.contains(&probe(domain).1))
-            }
-            _ => false,
-        };
-        let address = address.map(|address| address.to_string());
-        Some(DnsStatus { address, zones, healthy, problem, ..DnsStatus::default() })
-    };
-    // nobody who did not ask for it is to wait for name servers that do not know our names
-    let installed = host.exists(&ResolverFiles::of(host).install().join("receipt.json")).await;
-    let patience = if installed { QUICK } else { AT_ONCE };
-    let (found, installed) = tokio::join!(tokio::time::timeout(QUICK, work), answers(host, domain, patience));
-    let mut status = DnsStatus { installed, ..found.ok().flatten().unwrap_or_default() };
-    // a state that cannot be read is told by whoever needs it
-    status.off = !status.healthy && session.state(&platform.name).no_dns(host).await.unwrap_or_default();
-    if status.address.is_none() && !status.off {
-        status.problem = taken(host).await.map(|taken| taken.to_string());
-    }
-    status
-}
-
-/// What is wrong with the servers for all other names, if anything.
-fn without_servers(status: &Status) -> Option<String> {
-    if status.upstreams.iter().any(|server| server.domain.is_none()) {
-        return None;
-    }
-    let dropped = match status.dropped_upstreams.as_slice() {
-        [] => "this machine names no name server".to_owned(),
-        dropped => format!("none of this machine's name servers can be asked: {}", dropped.join(", ")),
-    };
-    Some(format!("{dropped}; names outside of the platforms are refused"))
-}
-
-/// A name of every platform, and the address that only our resolver gives it.
-pub fn probe(domain: &str) -> (String, std::net::IpAddr) {
-    (format!("ns.{domain}"), crate::compile::RESOLVER.into())
-}
-
-/// Whether programs of this machine get the platform's names, asked as they ask.
-pub async fn answers(host: &dyn Host, domain: &str, patience: Duration) -> bool {
-    let (name, address) = probe(domain);
-    match tokio::time::timeout(patience, host.resolve(&name)).await {
-        Ok(Ok(found)) => found.contains(&address),
-        _ => false,
-    }
-}
-
-/// How names fare on this machine.
-#[derive(Debug, Clone, Serialize)]
-pub struct Names {
-    /// None: it does not run.
-    #[serde(skip)]
-    pub resolver: Option<Status>,
-    /// It runs, and says nothing.
-    #[serde(skip)]
-    pub silent: bool,
-    pub domains: Vec<DomainNames>,
-    /// The way in which the system was pointed at the resolver.
-    pub method: Option<String>,
-    /// Where it breaks.
-    pub notes: Vec<String>,
-    /// What to do about that.
-    #[serde(skip)]
-    pub remedy: Option<Remedy>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct DomainNames {
-    pub domain: String,
-    /// The resolver answers for it when asked itself.
-    pub answered: bool,
-    /// Programs of this machine get its names.
-    pub resolves: bool,
-}
-
-/// What is known of the names while others are still asked for.
-#[derive(Debug, Clone, Default)]
-pub struct NamesSoFar {
-    pub resolver: Option<Status>,
-    /// With what came of each; none while it is asked for.
-    pub domains: Vec<(String, Option<DomainNames>)>,
-}
-
-/// Asks the resolver, and asks as programs do, for every zone that it has and for `domain`; over within a few
-/// seconds, whoever is silent. `told`: hears what is known as it comes.
-pub async fn names_status(session: &Session, domain: &str, told: &(dyn Fn(&NamesSoFar) + Sync)) -> Names {
-    let host = session.host();
-    let status = async {
-        match connect(host).await {
-            Ok(mut client) => (client.status().await.ok(), None),
-            Err(Error::Resolver(taken @ ResolverError::Taken { .. })) => (None, Some(taken)),
-            Err(_) => (None, None),
-        }
-    };
-    let status = tokio::time::timeout(CONTROL, status).await;
-    let silent = status.is_err();
-    let (resolver, in_the_way) = status.unwrap_or_default();
-    // a zone that no platform has is the name of a program (`macula run`)
-    let platforms = ResolverFiles::of(host).entries(host).await;
-    let of_a_platform = |apex: &String| platforms.iter().any(|(_, entry)| entry.zone.apex == *apex);
-    let zones = resolver.iter().flat_map(|status| status.zones.iter().map(|zone| zone.apex.clone()));
-    let mut wanted: Vec<String> = zones.filter(of_a_platform).collect();
-    let served = wanted.iter().any(|zone| zone == domain);
-    if !served {
-        wanted.push(domain.to_owned());
-    }
-    let domains = wanted.iter().map(|domain| (domain.clone(), None)).collect();
-    let so_far = Mutex::new(NamesSoFar { resolver: resolver.clone(), domains });
-    let tell = |seen: Option<&DomainNames>| {
-        let mut so_far = so_far.lock().unwrap_or_else(PoisonError::into_inner);
-        for (_, known) in so_far.domains.iter_mut().filter(|(name, _)| seen.is_some_and(|seen| seen.domain == *name)) {
-            *known = seen.cloned();
-        }
-        told(&so_far);
-    };
-    tell(None);
-    let (tell, address) = (&tell, resolver.as_ref().and_then(own_address));
-    let domains = wanted.into_iter().map(|domain| async move {
-        let (name, expected) = probe(&domain);
-        let answered = async {
-            let Some(address) = address else { return false };
-            ask(address, &name, 1, QUICK).await.is_ok_and(|found| found.contains(&expected))
-        };
-        // a look-up by way of other servers may take its time
-        let (answered, resolves) = tokio::join!(answered, answers(host, &domain, PATIENCE));
-        let seen = DomainNames { domain, answered, resolves };
-        tell(Some(&seen));
-        seen
-    });
-    let domains: Vec<DomainNames> = futures_util::future::join_all(domains).await;
-    let (method, mut notes, remedy) = installed(host).await;
-    if let Some(problem) = resolver.as_ref().and_then(without_servers) {
-        notes.push(problem);
-    } else if let Some(dropped) = resolver.as_ref().map(|status| &status.dropped_upstreams)
-        && !dropped.is_empty()
-    {
-        notes.push(format!("name servers that cannot be asked: {}", dropped.join(", ")));
-    }
-    let remedy = if let Some(taken) = in_the_way {
-        notes.push(taken.to_string());
-        // `up` would find it there again, and lead back to here
-        Some(Remedy::say(
-            "the user whose it is stops it with `down`; or give yours another address in macula.yaml: \
-             `dns: {listen: [\"127.0.0.9:5399\"]}`",
-        ))
-    } else if let Some(remedy) = remedy {
-        Some(remedy.into())
-    } else if silent {
-        Some(Remedy::say("its process may be stopped or overloaded: end it, and the next `up` starts another"))
-    } else if resolver.is_none() {
-        Some(macula("up").why("to start the resolver").into())
-    } else if !served {
-        Some(macula("up").why(format!("to add the names below {domain}")).into())
-    } else if domains.iter().any(|domain| domain.answered && !domain.resolves) {
-        Some(macula("dns install").why("to let this machine's programs find the names").into())
-    } else {
-        None
-    };
-    Names { resolver, silent, domains, method, notes, remedy }
-}
-
-/// What is installed, in words, what is wrong with it, and what to do about that.
-async fn installed(host: &dyn Host) -> (Option<String>, Vec<String>, Option<MaculaCommand>) {
-    let folder = ResolverFiles::of(host).install();
-    let found = match install::present(host, &folder).await {
-        Ok(None) => return (None, Vec::new(), None),
-        Ok(Some(found)) => found,
-        Err(error) => return (None, vec![describe(&error)], None),
-    };
-    let method = Some(found.rung.to_string());
-    if found.interrupted {
-        let note = "an install or uninstall was interrupted".to_owned();
-        return (method, vec![note], Some(macula("dns uninstall").why("to clean up")));
-    }
-    if !found.intact {
-        let note = format!("{} has been changed since it was installed", found.rung);
-        return (method, vec![note], Some(macula("dns install").why("to install it again")));
-    }
-    (method, Vec::new(), None)
-}
-
-fn describe(error: &InstallError) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `stack deploy`: a stack on a swarm.
+//! `stack deploy`: a stack on a swarm or a cluster.
 
 use std::time::{Duration, Instant};
 
@@ -6,30 +6,35 @@ use clap::ValueEnum;
 use serde_json::json;
 
 use super::render::{Form, tell};
-use crate::app::{self, Deployed, StackRequest, SwarmDeploy, deploy_to_swarm, translate_stack};
+use crate::app::{
+    self, ClusterDeploy, ClusterDeployed, Deployed, InCluster, Session, StackRequest, SwarmDeploy, deploy_to_cluster,
+    deploy_to_swarm, translate_stack,
+};
 use crate::cli::context::{Context, StackOptions};
 use crate::cli::error::{CliError, ErrorKind};
 use crate::cli::interrupt;
 use crate::cli::ui::text::count;
 use crate::compile::targets::{SwarmAct, Target};
+use crate::model::macula;
 use crate::words;
 
-/// Run a stack on a swarm, and keep it as its files say
+/// Run a stack on a swarm or a cluster, and keep it as its files say
 ///
 /// Makes what is not there yet, changes what is otherwise, removes what the stack no longer has, and waits until all of
 /// it runs. Services start in the order of `depends_on`: each is made when those that it needs run. What runs as the
 /// files say is left alone.
 ///
 /// Images are pinned by the digest that their registry names, and the login of `docker login` is passed on. A swarm of
-/// one node also runs what its engine has from no registry.
+/// one node also runs what its engine has from no registry. On Kubernetes what the stack builds has to be in the registry.
 ///
 /// Nothing is made before everything is known to be right: keys that the target cannot do (exit code 3), networks and
 /// secrets that are `external` and not there, images that nodes cannot have (6), somebody else's stack of that name (5).
-/// An engine that does not manage a swarm is exit code 9, a service that does not run 7, with what its task says.
+/// An engine that does not manage a swarm and an API server that does not answer or refuses are exit code 9, a service
+/// that does not run is 7, with what its task or pod says.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  macula stack deploy shop --target swarm --dry-run\n  \
                   macula stack deploy shop --target swarm --context production\n  \
-                  macula stack deploy shop --target swarm --registry registry.example.com")]
+                  macula stack deploy shop --target kubernetes --registry registry.example.com")]
 pub struct Args {
     /// The stack
     #[arg(value_name = "STACK")]
@@ -38,7 +43,7 @@ pub struct Args {
     place: Place,
     #[command(flatten)]
     form: Form,
-    /// Build what the stack builds, even if the image exists
+    /// Build what the stack builds, even if the image exists (swarm)
     #[arg(long)]
     build: bool,
     /// Show what would change without changing it
@@ -56,7 +61,7 @@ pub struct Place {
     /// What the stack runs on
     #[arg(long, value_enum, value_name = "TARGET")]
     pub target: On,
-    /// Docker context of a manager (default: the engine that is used otherwise)
+    /// Docker context of a manager, or context of the kubeconfig (default: the current one)
     #[arg(long, value_name = "CONTEXT")]
     pub context: Option<String>,
 }
@@ -65,6 +70,23 @@ pub struct Place {
 pub enum On {
     /// A swarm of Docker engines
     Swarm,
+    /// A cluster of Kubernetes
+    Kubernetes,
+}
+
+impl Place {
+    /// With the engine where it is asked: a cluster has its own.
+    pub async fn session(&self, context: &Context, command: &str) -> Session {
+        match self.target {
+            On::Swarm => context.session_as(command, self.context.as_deref()).await,
+            On::Kubernetes => context.session_without_engine(command),
+        }
+    }
+
+    /// Where in a cluster a stack is; a stack has the namespace of its name unless another one is given.
+    pub fn in_cluster<'a>(&'a self, platform: &'a str, stack: &'a str, namespace: Option<&'a str>) -> InCluster<'a> {
+        InCluster { platform, stack, namespace: namespace.unwrap_or(stack), context: self.context.as_deref() }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -76,22 +98,56 @@ pub struct Patience {
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let begun = Instant::now();
+    if args.build && args.place.target == On::Kubernetes {
+        return Err(CliError::usage("`--build` is for a swarm; a cluster pulls what the registry has")
+            .suggest(macula("images build").arg("--stack").arg(args.which.clone()).why("and push the images then")));
+    }
     let loaded = context.load_orchestrated(&args.stacks)?;
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
-    let session = context.session_as("stack deploy", args.place.context.as_deref()).await;
+    let session = args.place.session(context, "stack deploy").await;
     let target = match args.place.target {
         On::Swarm => Target::Swarm,
+        On::Kubernetes => Target::Kubernetes,
     };
     let request = StackRequest {
         stack: args.which.clone(),
         target,
-        namespace: args.form.namespace,
+        namespace: args.form.namespace.clone(),
         registry: args.form.registry,
         waiting: None,
         secrets: true,
+        keep: !args.dry_run,
     };
     let translation = translate_stack(&session, &loaded, &request).await?;
     tell(context, target, &translation.losses, args.form.accept_losses)?;
+    if target == Target::Kubernetes {
+        let request = ClusterDeploy {
+            place: args.place.in_cluster(
+                loaded.platform.name.as_str(),
+                &args.which,
+                args.form.namespace.as_deref(),
+            ),
+            translation: &translation,
+            dry_run: args.dry_run,
+            patience: args.patience.timeout,
+        };
+        let deployed = deploy_to_cluster(&session, &request).await.map_err(|error| broken(context, begun, error))?;
+        if context.json() {
+            let (stack, dry_run) = (&args.which, args.dry_run);
+            return context.print_json(&json!({"stack": stack, "dry_run": dry_run, "changes": deployed}));
+        }
+        if args.dry_run {
+            return context.print(&compared(&deployed));
+        }
+        let summary = told([
+            (deployed.created.len(), "created"),
+            (deployed.changed.len(), "changed"),
+            (deployed.removed.len(), "removed"),
+            (deployed.unchanged, "unchanged"),
+        ]);
+        context.finished(begun, true, false, format!("{} runs on {target}: {summary}", args.which));
+        return Ok(());
+    }
     let request = SwarmDeploy {
         stack: &args.which,
         loaded: &loaded,
@@ -153,12 +209,29 @@ fn planned(deployed: &Deployed) -> String {
 /// `2 created, 1 changed, 3 unchanged`
 pub fn summary(deployed: &Deployed) -> String {
     let number = |acts: &[SwarmAct]| deployed.changes.iter().filter(|change| acts.contains(&change.act)).count();
-    let parts = [
+    told([
         (number(&[SwarmAct::Create]), "created"),
         (number(&[SwarmAct::Update, SwarmAct::Replace]), "changed"),
         (number(&[SwarmAct::Remove]), "removed"),
         (number(&[SwarmAct::Keep]), "unchanged"),
-    ];
+    ])
+}
+
+/// What would change in a cluster.
+fn compared(deployed: &ClusterDeployed) -> String {
+    let lines = |verb: &'static str, objects: &[String]| -> String {
+        objects.iter().map(|object| format!("{verb:<8} {object}\n")).collect()
+    };
+    let text =
+        lines("create", &deployed.created) + &lines("update", &deployed.changed) + &lines("remove", &deployed.removed);
+    match (text.is_empty(), deployed.unchanged) {
+        (true, _) => "nothing to do\n".to_owned(),
+        (false, 0) => text,
+        (false, kept) => format!("{text}{kept} unchanged\n"),
+    }
+}
+
+fn told(parts: [(usize, &str); 4]) -> String {
     let parts: Vec<String> =
         parts.iter().filter(|(number, _)| *number > 0).map(|(number, verb)| format!("{number} {verb}")).collect();
     match parts.is_empty() {

@@ -16,7 +16,7 @@ use super::context::{Context, StackOptions};
 use super::error::CliError;
 use super::ui::table::{Cell, Fit, Table};
 
-/// Show the stacks, and run one on a swarm of engines
+/// Show the stacks, and run one on a swarm or a cluster
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]

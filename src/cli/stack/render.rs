@@ -88,6 +88,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         registry: args.form.registry,
         waiting: Some(args.wait_image),
         secrets: args.show_secrets,
+        keep: true,
     };
     let translation = translate_stack(&session, &loaded, &request).await?;
     tell(context, request.target, &translation.losses, args.form.accept_losses)?;

@@ -1,11 +1,14 @@
-//! Why a stack is not on a swarm, and what to do about it.
+//! Why a stack is not on a swarm or a cluster, and what to do about it.
 
 use crate::app::DeployError;
 use crate::cli::error::{CliError, ErrorKind};
 use crate::cli::failure::near;
 use crate::cli::ui::text;
+use crate::kubernetes::KubernetesError;
 use crate::model::{SwarmKind, SwarmRole, macula};
 
+/// Of `kubectl create`.
+const FROM: &str = "--from-file=FILE";
 /// Names are told as far as somebody reads them.
 const MOST: usize = 5;
 
@@ -35,7 +38,7 @@ pub(in crate::cli) fn explained(error: &DeployError) -> CliError {
         }
         DeployError::Foreign { stack, .. } => of(ErrorKind::Conflict)
             .hint("give this stack another name: `name:` at the top of its Compose file")
-            .hint(format!("`docker stack ps {stack}` shows what runs there; what deployed it can also remove it")),
+            .hint(format!("what deployed {stack} can also remove it")),
         DeployError::Images { missing, nodes } => {
             let mut new = of(ErrorKind::Image);
             new.details = missing.iter().map(|(image, why)| format!("{image}: {why}")).collect();
@@ -48,10 +51,6 @@ pub(in crate::cli) fn explained(error: &DeployError) -> CliError {
         DeployError::NotRunning { failed, .. } => {
             let mut new = of(ErrorKind::NotHealthy);
             new.details = failed.iter().map(|(service, why)| format!("{service}: {why}")).collect();
-            let new = match failed.first() {
-                Some((service, _)) => new.shell(["docker", "service", "logs", service]),
-                None => new,
-            };
             new.hint("what runs is kept; deploying again continues")
         }
         DeployError::UnknownStack { name, known } => {
@@ -63,5 +62,85 @@ pub(in crate::cli) fn explained(error: &DeployError) -> CliError {
             }
         }
         DeployError::NoReplicas { .. } => of(ErrorKind::Usage),
+        DeployError::Autoscaled { .. } => {
+            of(ErrorKind::Usage).hint("change `x-macula.scale` of the service, and deploy the stack again")
+        }
+        DeployError::OneVolume { .. } => {
+            of(ErrorKind::Usage).hint("run one replica, or keep the data in a service of its own")
+        }
+        DeployError::Elsewhere { elsewhere, .. } => of(ErrorKind::Usage)
+            .hint(format!("it is in {}; `--namespace` names the namespace", text::some(elsewhere, MOST))),
+        DeployError::NotThere { namespace, missing } => {
+            missing.iter().fold(of(ErrorKind::Config).detail("nothing was changed"), |new, (kind, name)| {
+                match kind.as_str() {
+                    "Secret" => new.shell(["kubectl", "create", "secret", "generic", name, "-n", namespace, FROM]),
+                    "ConfigMap" => new.shell(["kubectl", "create", "configmap", name, "-n", namespace, FROM]),
+                    _ => new.hint(format!("make a claim {name} in {namespace}, or leave out `external` of the volume")),
+                }
+            })
+        }
+        DeployError::NoKubeconfig { .. } => of(ErrorKind::Cluster)
+            .hint("KUBECONFIG names another file")
+            .suggest(macula("cluster kubeconfig").why("to have that of the platform's own cluster")),
+        DeployError::Kubernetes { error, applied } => {
+            let new = kubernetes(error);
+            match applied {
+                true => new.hint("what was applied is kept; deploying again continues"),
+                false => new,
+            }
+        }
+    }
+}
+
+fn kubernetes(error: &KubernetesError) -> CliError {
+    let of = |kind| CliError::of(kind, error);
+    let contexts = |new: CliError| new.shell(["kubectl", "config", "get-contexts"]);
+    match error {
+        KubernetesError::Kubeconfig { .. } => {
+            contexts(of(ErrorKind::Cluster).hint("`--context` names one of its contexts, KUBECONFIG another file"))
+        }
+        KubernetesError::NoContext { context, known } => {
+            let new = of(ErrorKind::Cluster);
+            match (context.as_deref().and_then(|name| near(name, known).into_iter().next()), known.is_empty()) {
+                (Some(near), _) => new.hint(format!("did you mean {near}?")),
+                (None, false) => new.hint(format!("`--context` names one of its contexts: {}", text::some(known, MOST))),
+                (None, true) => new
+                    .hint("KUBECONFIG names another file")
+                    .suggest(macula("cluster kubeconfig").why("to have that of the platform's own cluster")),
+            }
+        }
+        KubernetesError::Unreachable { .. } => {
+            contexts(of(ErrorKind::Cluster).hint("`--context` names another context of the kubeconfig"))
+        }
+        KubernetesError::Refused { code, object, message, .. } => refused(of(ErrorKind::Cluster), *code, object, message),
+        KubernetesError::Answer { .. } => of(ErrorKind::Cluster).hint("what answers may be no API server"),
+        KubernetesError::Manifest { .. } => of(ErrorKind::Unexpected),
+    }
+}
+
+/// By what the API server says: its codes are the same for rights, quotas and rules.
+fn refused(new: CliError, code: u16, object: &str, message: &str) -> CliError {
+    let says = |words: &str| message.contains(words);
+    match code {
+        401 => new.hint("the login of this context is not valid any more: renew it"),
+        _ if says("exceeded quota") || says("maximum ") && says(" usage per ") => {
+            new.hint("a quota of the namespace is used up: raise it, or lower what the stack asks for").shell([
+                "kubectl",
+                "describe",
+                "quota",
+                "--all-namespaces",
+            ])
+        }
+        _ if says("admission webhook") || says("violates PodSecurity") || says("ValidatingAdmissionPolicy") => {
+            new.hint("a rule of this cluster forbids it: change what it names, or ask who runs the cluster")
+        }
+        400 | 403 | 422 if object.starts_with("PersistentVolumeClaim") => CliError { kind: ErrorKind::Config, ..new }
+            .hint("a claim is data and is never replaced: say what it was, or give the volume another name"),
+        403 => new
+            .hint("the user of this context may not do that: ask for a role that may, or name another context")
+            .shell(["kubectl", "auth", "can-i", "--list"]),
+        400 | 422 => CliError { kind: ErrorKind::Config, ..new }.hint("the cluster does not take what the files say"),
+        404 => new.hint("this cluster does not know such objects: it may be too old for them"),
+        _ => new,
     }
 }

@@ -16,8 +16,10 @@ use jiff::Timestamp;
 use crate::event::{Event, Reporter};
 
 pub mod confirm;
+pub mod full_screen;
 mod json;
 pub mod left_out;
+mod line;
 pub mod page;
 mod plain;
 pub mod plan_screen;
@@ -30,6 +32,7 @@ pub mod style;
 pub mod table;
 mod terminal;
 pub mod text;
+pub mod top_screen;
 mod transfer;
 mod tty;
 pub mod up_screen;

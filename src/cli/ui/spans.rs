@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::style::Line;
+use super::line::Line;
 use super::{Style, Tone, text};
 use crate::telemetry::view::{Line as LogLine, Row, Trace};
 use crate::words;

@@ -2,7 +2,7 @@
 //! do next. Pure.
 
 use super::left_out::Cause;
-use super::style::Line;
+use super::line::Line;
 use super::{Style, Tone, text};
 
 /// Rows of things to use; the whole screen stays within 20 lines.

@@ -32,9 +32,17 @@ const BETWEEN: Duration = Duration::from_millis(50);
 
 /// Where the user's kubeconfig is: `kubectl config view` has the same rule for writing.
 pub fn path(host: &dyn Host) -> PathBuf {
+    paths(host).swap_remove(0)
+}
+
+/// All that are read, at least one: the first to say something counts.
+pub fn paths(host: &dyn Host) -> Vec<PathBuf> {
     let listed = host.env("KUBECONFIG").unwrap_or_default();
-    let first = listed.split(':').find(|path| !path.is_empty()).map(PathBuf::from);
-    first.unwrap_or_else(|| host.folders().home.join(".kube").join("config"))
+    let listed: Vec<PathBuf> = listed.split(':').filter(|path| !path.is_empty()).map(PathBuf::from).collect();
+    match listed.is_empty() {
+        true => vec![host.folders().home.join(".kube").join("config")],
+        false => listed,
+    }
 }
 
 /// Puts the context in, in place of one of the same name.

@@ -88,6 +88,7 @@ pub enum WorkloadKind {
     Deployment,
     DaemonSet,
     StatefulSet,
+    Job,
 }
 
 /// Certificate and key of the admission webhook, and the authority that the API server is told of.

@@ -20,6 +20,7 @@ use crate::model::{
 };
 
 mod check;
+mod fate;
 mod kubernetes;
 mod loss;
 mod placement;

@@ -1,6 +1,6 @@
 //! The rules for each key of the Compose tables and of `x-macula`, in the order of the tables.
 
-use super::loss::{Choice, Fate, Rule};
+use super::fate::{Choice, Fate, Rule};
 use super::placement::is_known_constraint;
 use crate::config::Said;
 use Fate::{As, Breaks, Kept, Lost, Value};

@@ -101,7 +101,7 @@ pub(super) fn build(service: &Node, name: &str, sources: &Sources<'_>, report: &
         no_cache: flag(node, "no_cache"),
         pull: flag(node, "pull"),
         shm_size: node.get_int("shm_size").filter(|size| *size > 0),
-        extra_hosts: super::service::hosts(node),
+        extra_hosts: super::hosts(node),
         tags: node.texts("tags"),
         ulimits: super::service::ulimits(node),
         contexts: named_contexts(node),

@@ -1,7 +1,6 @@
 //! `deploy`, as far as it is about several machines.
 
-use super::{string_map, text};
-use crate::config::compose::service::duration;
+use super::{duration, string_map, text};
 use crate::config::yaml::Node;
 use crate::model::{Deploy, DeployMode, RestartPolicy, Rollout};
 

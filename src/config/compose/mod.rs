@@ -8,6 +8,7 @@ pub(in crate::config) mod env_file;
 mod extends;
 mod files;
 mod finish;
+mod hook;
 mod include;
 mod interpolate;
 mod merge;
@@ -25,6 +26,7 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::config::yaml::{self, FileId, Kind, Node, Report, Shaper, Span, project_name, shape};
 
@@ -298,6 +300,15 @@ fn text(node: &Node, key: &str) -> Option<String> {
 
 fn flag(node: &Node, key: &str) -> bool {
     node.get_bool(key).unwrap_or(false)
+}
+
+fn duration(node: &Node, key: &str) -> Option<Duration> {
+    node.get_int(key).and_then(|nanoseconds| u64::try_from(nanoseconds).ok()).map(Duration::from_nanos)
+}
+
+/// `host=address` as the `host:address` of the engine.
+fn hosts(node: &Node) -> Vec<String> {
+    node.texts("extra_hosts").iter().map(|line| line.replacen('=', ":", 1)).collect()
 }
 
 /// A mapping of texts; keys without a value are left out.

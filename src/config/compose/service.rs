@@ -1,9 +1,9 @@
 //! A service of the resolved tree as a service of the model.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use super::{Project, build, files, flag, networks, ports, string_map, text, volumes, watch};
+use super::hook::hook;
+use super::{Project, build, duration, files, flag, hosts, networks, ports, string_map, text, volumes, watch};
 use crate::config::yaml::{Node, Report};
 use crate::model::{
     Blkio, Condition, ContainerOptions, Dependency, DeviceRequest, EngineNeed, Healthcheck, Hook, Limits, Logging,
@@ -139,22 +139,6 @@ fn hooks(node: &Node, key: &str, name: &str, report: &mut Report) -> Vec<Hook> {
     node.items(key).iter().filter_map(|item| hook(item, &format!("services.{name}.{key}"), report)).collect()
 }
 
-/// A program to be run in the container; `place`: where it is written.
-pub(super) fn hook(hook: &Node, place: &str, report: &mut Report) -> Option<Hook> {
-    let command = hook.texts("command");
-    if command.is_empty() {
-        report.error_help(hook.span, format!("{place}: `command` is missing"), "name a program of the container");
-        return None;
-    }
-    Some(Hook {
-        command,
-        user: text(hook, "user"),
-        privileged: flag(hook, "privileged"),
-        working_dir: text(hook, "working_dir"),
-        environment: string_map(hook, "environment").into_iter().map(|(key, value)| format!("{key}={value}")).collect(),
-    })
-}
-
 /// `deploy.update_config`. A failure ends the update, as `failure_action: pause` says.
 fn update(node: &Node, name: &str, report: &mut Report) -> Update {
     let path = format!("services.{name}.deploy.update_config");
@@ -248,15 +232,6 @@ fn healthcheck(node: &Node) -> Healthcheck {
         start_period: duration(node, "start_period"),
         start_interval: duration(node, "start_interval"),
     }
-}
-
-pub(super) fn duration(node: &Node, key: &str) -> Option<Duration> {
-    node.get_int(key).and_then(|nanoseconds| u64::try_from(nanoseconds).ok()).map(Duration::from_nanos)
-}
-
-/// `host=address` as the `host:address` of the engine.
-pub(super) fn hosts(node: &Node) -> Vec<String> {
-    node.texts("extra_hosts").iter().map(|line| line.replacen('=', ":", 1)).collect()
 }
 
 fn options(node: &Node, name: &str, report: &mut Report) -> ContainerOptions {

@@ -1,6 +1,6 @@
 //! `develop.watch`.
 
-use super::service::hook;
+use super::hook::hook;
 use super::{flag, text};
 use crate::config::yaml::{Node, Report};
 use crate::model::{WatchAction, WatchRule};

@@ -182,7 +182,7 @@ static STEP: Object = closed(
         f("copy", Kind::Object(&COPY)).doc(
             "Copies a file or folder that a step has made, or else one of the build context, into the build context.",
         ),
-        f("program", Kind::Object(&PROGRAM)).doc("Puts the running `macula` itself there."),
+        f("program", Kind::Object(&PROGRAM)).doc("Puts the running `macula` itself into the build context."),
     ],
     &[],
 );

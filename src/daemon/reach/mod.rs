@@ -13,6 +13,7 @@
 mod link;
 mod listen;
 mod pump;
+mod refusal;
 mod relay;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use super::pump::{DATAGRAM, Unframe, framed, pass, reset, through};
+use super::refusal::word;
 use super::tunnel::{CONNECTION_WINDOW, ERROR, MOST_STREAMS, STREAM_WINDOW};
 
 /// For a connection inside of the engine's machine.
@@ -126,30 +127,6 @@ fn order(path: &str) -> Option<(bool, SocketAddrV4)> {
     Some((udp, target.parse().ok()?))
 }
 
-/// What went wrong, in a word that the other side knows.
-fn word(kind: io::ErrorKind) -> &'static str {
-    match kind {
-        io::ErrorKind::ConnectionRefused => "refused",
-        io::ErrorKind::TimedOut => "timed-out",
-        io::ErrorKind::HostUnreachable => "host-unreachable",
-        io::ErrorKind::NetworkUnreachable => "network-unreachable",
-        io::ErrorKind::PermissionDenied => "denied",
-        _ => "other",
-    }
-}
-
-/// The same, back.
-pub(super) fn kind(word: &str) -> io::ErrorKind {
-    match word {
-        "refused" => io::ErrorKind::ConnectionRefused,
-        "timed-out" => io::ErrorKind::TimedOut,
-        "host-unreachable" => io::ErrorKind::HostUnreachable,
-        "network-unreachable" => io::ErrorKind::NetworkUnreachable,
-        "denied" => io::ErrorKind::PermissionDenied,
-        _ => io::ErrorKind::Other,
-    }
-}
-
 /// Datagrams both ways between a socket that has a peer and a stream.
 async fn datagrams(socket: UdpSocket, mut send: SendStream<Bytes>, mut receive: RecvStream) {
     let mut unframe = Unframe::default();
@@ -212,14 +189,6 @@ mod tests {
         for bad in ["", "/", "/tcp", "/tcp/", "/tcp/postgres:5432", "/tcp/[::1]:53", "/tcp/10.222.7.5:70000", "/x/1:1"]
         {
             assert_eq!(order(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn an_error_arrives_as_it_was() {
-        use io::ErrorKind::*;
-        for error in [ConnectionRefused, TimedOut, HostUnreachable, NetworkUnreachable, PermissionDenied, Other] {
-            assert_eq!(kind(word(error)), error);
         }
     }
 }

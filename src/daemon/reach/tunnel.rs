@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::io::StreamReader;
 
-use super::relay::kind;
+use super::refusal::kind;
 use crate::engine::Conversation;
 
 /// What either side may hold of one connection that is not read.

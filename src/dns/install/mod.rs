@@ -14,14 +14,16 @@ use std::time::{Duration, Instant};
 use crate::host::{Command, Host, RunError};
 
 mod change;
+mod rung;
 mod rungs;
 mod service;
 #[cfg(test)]
 mod tests;
 
 use change::{Receipt, Wanted};
+pub use rung::Rung;
 use rungs::Machine;
-pub use rungs::{Method, Rung};
+pub use rungs::Method;
 pub use service::Service;
 
 /// For one look-up.

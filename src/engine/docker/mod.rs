@@ -15,6 +15,7 @@ use crate::model::{EngineKind, Facts};
 
 mod answers;
 mod build;
+mod build_output;
 mod buildkit;
 mod connect;
 mod container_files;

@@ -10,6 +10,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
+use super::stack_tests::{OWNER, SHOP, objects};
 use super::*;
 use crate::compile::addons::{AddOn, AddOnInput, WEBHOOK_NAMES, addons};
 use crate::model::ClusterSettings;
@@ -279,4 +280,34 @@ async fn an_add_on_without_pods_is_not_ready_and_says_so() {
     let identity = Identity::of(&addon.manifests[0]).unwrap();
     kubernetes.api(&identity).delete("waits", &DeleteParams::background()).await.unwrap();
     assert_eq!(kubernetes.nodes().await.unwrap().iter().filter(|node| node.name.is_empty()).count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_api_server_takes_a_stack_and_gives_it_back() {
+    let Some(kubernetes) = real("a_real_api_server_takes_a_stack_and_gives_it_back").await else { return };
+    let gone = async || {
+        kubernetes.remove_stack(OWNER, "shop", true).await.unwrap();
+        let left = kubernetes.ended(OWNER, "shop", Duration::from_secs(300)).await.unwrap();
+        assert!(left.is_empty(), "{left:?}");
+    };
+    gone().await;
+    let all = objects(SHOP);
+    assert_eq!(kubernetes.foreign(OWNER, &all).await.unwrap(), Foreign::default());
+    kubernetes.check_objects(&all).await.unwrap();
+    let created = kubernetes.apply_objects(all.clone()).await.unwrap().created;
+    assert_eq!(created.len(), all.len(), "{created:?}");
+    // the API server's own defaults are no difference
+    let again = kubernetes.apply_objects(all.clone()).await.unwrap();
+    assert!(again.is_nothing() && again.unchanged == all.len(), "{again:?}");
+    let would = kubernetes.compare_objects(objects(&SHOP.replace("'web:1'", "'web:2'"))).await.unwrap();
+    assert_eq!((would.created.len(), would.changed), (0, vec!["Job shop/migrate".to_owned()]));
+    let web = kubernetes.stack_workloads(OWNER).await.unwrap().pop().unwrap().workload;
+    kubernetes.scale(&web, 3).await.unwrap();
+    let back = kubernetes.apply_objects(all).await.unwrap();
+    assert_eq!(back.changed, ["Deployment shop/web"]);
+    // a Service that loses its address
+    let bare = objects(&SHOP.replace("ports: ['8080:80', '0.0.0.0:8443:443']", "ports: []").replace("ingress: [{host: web, port: 80}]", ""));
+    let bare: Vec<_> = bare.into_iter().filter(|object| object["kind"] == "Service" && object["metadata"]["name"] == "web").collect();
+    assert_eq!(kubernetes.apply_objects(bare).await.unwrap().changed, ["Service shop/web"]);
+    gone().await;
 }

@@ -17,7 +17,7 @@ use prost::Message;
 use super::StoreError;
 use crate::telemetry::batch::{Batch, LineRow, Origin, PointRow};
 use crate::telemetry::filter;
-use crate::telemetry::query::{TraceHead, heads};
+use crate::telemetry::trace_head::{TraceHead, heads};
 
 static CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 const MAGIC: [u8; 4] = *b"MTB1";

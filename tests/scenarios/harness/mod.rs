@@ -10,6 +10,7 @@ mod registry;
 mod require;
 mod run;
 mod swarm;
+mod terminal;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -29,8 +30,9 @@ pub use image::root as root_tar;
 pub use otlp::{Otlp, Value as OtlpValue};
 pub use proxy::{Death, Proxy};
 pub use registry::Registry;
-pub use run::{Done, Running};
+pub use run::{Done, Running, finish};
 pub use swarm::SwarmNode;
+pub use terminal::Terminal;
 
 /// The image of every test service: busybox and nothing else.
 pub const IMAGE: &str = "macula-test/busybox:1";

@@ -1,9 +1,14 @@
-//! `stack render`: files and recorded passwords to a stack in a target's words.
+//! `stack render` and what runs stacks elsewhere: files and recorded passwords to a stack in a target's words.
 
 mod images;
+mod kubernetes;
 mod steps;
 mod swarm;
 
+pub use kubernetes::{
+    ClusterDeploy, ClusterDeployed, ClusterRemoved, InCluster, all_on_cluster, deploy_to_cluster, remove_from_cluster,
+    scale_on_cluster, status_on_cluster,
+};
 pub use swarm::{
     Deployed, DeployedService, SwarmDeploy, deploy_to_swarm, remove_from_swarm, scale_on_swarm, status_on_swarm,
 };
@@ -24,8 +29,10 @@ pub struct StackRequest {
     pub registry: Option<String>,
     /// The image of init containers that wait; `None`: there are none.
     pub waiting: Option<String>,
-    /// With the values of secrets, as they are recorded; those that are not yet are made up and recorded.
+    /// With the values of secrets, as they are recorded; those that are not yet are made up.
     pub secrets: bool,
+    /// What is made up is recorded.
+    pub keep: bool,
 }
 
 /// The stack in the target's words. Nothing is sent anywhere.
@@ -42,7 +49,7 @@ pub async fn translate_stack(session: &Session, loaded: &Loaded, request: &Stack
         true => {
             let state = session.state(&platform.name);
             let mut secrets = state.secrets(session.host()).await?;
-            if complete_secrets(platform, &mut secrets)? {
+            if complete_secrets(platform, &mut secrets)? && request.keep {
                 state.keep_secrets(session.host(), &secrets).await?;
             }
             secrets

@@ -1,6 +1,7 @@
 //! The steps of a deployment, for whoever shows them.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::event::{Doing, Event, Events, Progress, StepInfo};
@@ -8,7 +9,7 @@ use crate::event::{Doing, Event, Events, Progress, StepInfo};
 /// What is under way, and since when.
 pub(super) struct Steps<'a> {
     events: &'a Events,
-    begun: BTreeMap<String, Instant>,
+    begun: Mutex<BTreeMap<String, Instant>>,
 }
 
 impl<'a> Steps<'a> {
@@ -22,11 +23,11 @@ impl<'a> Steps<'a> {
     ) -> Self {
         let (command, platform) = (command.to_owned(), stack.to_owned());
         events.emit(Event::Started { command, platform, steps, unchanged });
-        Self { events, begun: BTreeMap::new() }
+        Self { events, begun: Mutex::default() }
     }
 
-    pub fn start(&mut self, id: &str) {
-        self.begun.insert(id.to_owned(), Instant::now());
+    pub fn start(&self, id: &str) {
+        self.begun().insert(id.to_owned(), Instant::now());
         self.events.emit(Event::StepStarted { id: id.to_owned() });
     }
 
@@ -46,8 +47,12 @@ impl<'a> Steps<'a> {
         self.events.emit(Event::StepSkipped { id: id.to_owned(), because: because.to_owned() });
     }
 
+    fn begun(&self) -> MutexGuard<'_, BTreeMap<String, Instant>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn millis(&self, id: &str) -> u64 {
-        let begun = self.begun.get(id).map(Instant::elapsed).unwrap_or_default();
+        let begun = self.begun().get(id).map(Instant::elapsed).unwrap_or_default();
         u64::try_from(begun.as_millis()).unwrap_or(u64::MAX)
     }
 }

@@ -299,7 +299,7 @@ impl Work<'_> {
             let text = format!("remove {} {}", change.kind, change.name);
             infos.push(step(step_id(change.kind, &change.name), "removed", text, Doing::Remove, Vec::new()));
         }
-        let mut steps = Steps::announced(&self.session.events, &self.session.command, self.stack, infos, Vec::new());
+        let steps = Steps::announced(&self.session.events, &self.session.command, self.stack, infos, Vec::new());
         for change in made {
             self.go_on()?;
             let id = step_id(change.kind, &change.name);
@@ -310,9 +310,9 @@ impl Work<'_> {
             }
             steps.done(&id, None);
         }
-        self.watch(&mut steps, watched).await?;
+        self.watch(&steps, watched).await?;
         // what an update that failed goes back to has to stay
-        self.prune(&mut steps, &gone).await
+        self.prune(&steps, &gone).await
     }
 
     fn go_on(&self) -> Result<(), Error> {
@@ -320,7 +320,7 @@ impl Work<'_> {
     }
 
     /// Makes and changes services as those that they wait for run, until all run or have failed.
-    async fn watch(&self, steps: &mut Steps<'_>, mut all: Vec<Watched>) -> Result<(), Error> {
+    async fn watch(&self, steps: &Steps<'_>, mut all: Vec<Watched>) -> Result<(), Error> {
         let ids = (self.swarm.ids(SwarmKind::Secret).await?, self.swarm.ids(SwarmKind::Config).await?);
         let mut failed: Vec<(String, String)> = Vec::new();
         loop {
@@ -451,7 +451,7 @@ impl Work<'_> {
     }
 
     /// Removes what the stack no longer has.
-    async fn prune(&self, steps: &mut Steps<'_>, gone: &[SwarmChange]) -> Result<(), Error> {
+    async fn prune(&self, steps: &Steps<'_>, gone: &[SwarmChange]) -> Result<(), Error> {
         if gone.is_empty() {
             return Ok(());
         }
@@ -572,8 +572,8 @@ pub async fn remove_from_swarm(session: &Session, stack: &str, platform: &str) -
         };
         step(step_id(change.kind, &change.name), &group, text, Doing::Remove, Vec::new())
     });
-    let mut steps = Steps::announced(&session.events, &session.command, stack, infos.collect(), Vec::new());
-    work.prune(&mut steps, &changes.all).await?;
+    let steps = Steps::announced(&session.events, &session.command, stack, infos.collect(), Vec::new());
+    work.prune(&steps, &changes.all).await?;
     // a service is gone at once, and its tasks end in their own time
     let begun = Instant::now();
     loop {
@@ -626,8 +626,8 @@ pub async fn scale_on_swarm(
         step(id, short, format!("scale service {} to {number}", one.name), Doing::Await, Vec::new())
     });
     let infos = infos.collect();
-    let mut steps = Steps::announced(&session.events, &session.command, stack, infos, Vec::new());
-    work.watch(&mut steps, watched).await
+    let steps = Steps::announced(&session.events, &session.command, stack, infos, Vec::new());
+    work.watch(&steps, watched).await
 }
 
 /// A service of a stack, as its swarm has it.

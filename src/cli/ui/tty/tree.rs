@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::super::line::Line;
 use super::super::run::{Group, Run, Standing, Step};
-use super::super::style::Line;
 use super::super::{Style, Tone, text};
 use crate::event::Doing;
 

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tonic::transport::{Channel, Endpoint};
 
 use super::answers::Bridge;
-use super::build::{self, Output};
+use super::build_output::{Output, failure};
 use super::{Docker, version};
 use crate::engine::{BuildRequest, EngineError, Images, ProgressSink, operation};
 use crate::event::Progress;
@@ -70,13 +70,13 @@ pub(super) async fn build(
     };
     built.map_err(|status| {
         let error = bollard::errors::Error::DockerStreamError { error: status.message().to_owned() };
-        build::failure(&operation::build(&request.tag), &request.tag, error, &mut output)
+        failure(&operation::build(&request.tag), &request.tag, error, &mut output)
     })?;
     match docker.image(&request.tag).await? {
         Some(image) => Ok(image),
         None => {
             let error = bollard::errors::Error::DockerStreamError { error: "the build ended without an image".into() };
-            Err(build::failure(&operation::build(&request.tag), &request.tag, error, &mut output))
+            Err(failure(&operation::build(&request.tag), &request.tag, error, &mut output))
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex};
 
-use super::super::build::Output;
+use super::super::build_output::Output;
 use crate::engine::ProgressSink;
 use crate::event::Progress;
 

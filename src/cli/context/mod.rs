@@ -7,141 +7,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
-use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{self, Choices, Session, State};
-use crate::config::{self, DiskFiles, Loaded};
+use crate::app::Session;
 use crate::engine::discover::Discovery;
-use crate::event::{Event, Events, Place, Reporter};
+use crate::event::{Event, Events, Reporter};
 use crate::host::Host;
 use crate::host::local::LocalHost;
-use crate::model::{Again, ImagePolicy, Invocation, Platform, PlatformName, macula};
+use crate::model::{Again, Invocation, PlatformName, macula};
 use crate::system::{OverNetwork, System};
 
 use super::ci::{Ci, Folding, Harmless, markdown};
 use super::error::{CliError, ErrorKind};
-use super::excerpt::{self, annotated};
+use super::excerpt;
 use super::log;
 use super::ui::confirm::{self, Answer, Question};
-use super::ui::{self, ColorChoice, Stream, Streams, Style, Tally, Terminal};
+use super::ui::{self, Stream, Streams, Style, Tally, Terminal};
 
-/// Options of every command.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Global options")]
-pub struct Global {
-    /// Platform to work on; each has its own containers, volumes, addresses and names
-    #[arg(long, global = true, env = "MACULA_NAME", value_name = "NAME")]
-    pub name: Option<String>,
-    /// macula.yaml to read (default: ./macula.yaml, then the one in the configuration folder)
-    #[arg(long, global = true, env = "MACULA_FILE", value_name = "PATH")]
-    pub file: Option<PathBuf>,
-    /// Format of results on standard output
-    #[arg(short, long, global = true, value_enum, default_value_t = Output::Human, value_name = "FORM")]
-    pub output: Output,
-    /// How to show progress on standard error
-    #[arg(long, global = true, value_enum, default_value_t = ui::Kind::Auto, value_name = "LOOK")]
-    pub progress: ui::Kind,
-    /// Answer yes to every question, including the installation of missing programs
-    #[arg(short, long, global = true)]
-    pub yes: bool,
-    /// Print more detail; twice: also every request to the engine
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub verbose: u8,
-    /// When to use color
-    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN")]
-    pub color: ColorChoice,
-}
+mod loading;
+mod options;
 
-impl Global {
-    /// The platform that `--name` or `MACULA_NAME` names.
-    pub fn platform(&self) -> Result<Option<PlatformName>, CliError> {
-        let checked = self.name.as_deref().map(PlatformName::new).transpose();
-        let option = |word: std::ffi::OsString| word.to_string_lossy().starts_with("--name");
-        checked.map_err(|error| {
-            let from = if std::env::args_os().any(option) { "--name" } else { "MACULA_NAME" };
-            CliError::config(format!("{from}: {error}")).hint(error.help)
-        })
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    Human,
-    Json,
-}
-
-/// Options of the commands that read stack files.
-#[derive(Debug, Clone, Default, Args)]
-pub struct StackOptions {
-    /// Add a Compose file, or the folder of one, as a stack (repeatable)
-    #[arg(long = "stack", value_name = "PATH")]
-    pub stacks: Vec<PathBuf>,
-    /// Activate a profile of the platform or of Compose (repeatable)
-    #[arg(long = "profile", env = "MACULA_PROFILES", value_delimiter = ',', value_name = "PROFILE")]
-    pub profiles: Vec<String>,
-    /// Do not use the Compose file in this folder or above it as a stack
-    #[arg(long)]
-    pub no_discover: bool,
-}
-
-/// Options of the commands that decide where images come from.
-#[derive(Debug, Clone, Default, Args)]
-pub struct ImageOptions {
-    #[command(flatten)]
-    pub stacks: StackOptions,
-    /// Where images come from
-    #[arg(long, value_enum, env = "MACULA_IMAGES", value_name = "POLICY")]
-    pub images: Option<Images>,
-}
-
-/// What of the command line decides which platform is loaded.
-pub trait LoadOptions {
-    fn stacks(&self) -> &StackOptions;
-    fn images(&self) -> Option<Images> {
-        None
-    }
-}
-
-impl LoadOptions for StackOptions {
-    fn stacks(&self) -> &StackOptions {
-        self
-    }
-}
-
-impl LoadOptions for ImageOptions {
-    fn stacks(&self) -> &StackOptions {
-        &self.stacks
-    }
-
-    fn images(&self) -> Option<Images> {
-        self.images
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Images {
-    /// Use the engine's images; pull what is missing, else build it
-    Auto,
-    /// Always pull, never build
-    Pull,
-    /// Build every image that can be built
-    Build,
-    /// Use only images that the engine already has
-    Local,
-}
-
-impl From<Images> for ImagePolicy {
-    fn from(images: Images) -> Self {
-        match images {
-            Images::Auto => Self::Auto,
-            Images::Pull => Self::Pull,
-            Images::Build => Self::Build,
-            Images::Local => Self::Local,
-        }
-    }
-}
+pub use options::{Forgets, Global, ImageOptions, LoadOptions, Output, StackOptions};
 
 pub struct Context {
     pub global: Global,
@@ -243,183 +130,6 @@ impl Context {
     /// Gives the terminal back before results are written.
     pub fn finish(&self) {
         self.reporter.finish();
-    }
-
-    /// What the command line says of the files that are to be read.
-    pub fn request(&self, options: &impl LoadOptions) -> Result<config::Request, CliError> {
-        let folder = std::env::current_dir().context("find the current folder")?;
-        Ok(config::Request {
-            cwd: folder,
-            config_folder: Some(self.host.folders().config),
-            env: self.host.environment(),
-            file: self.global.file.clone(),
-            name: self.name.clone(),
-            stacks: options.stacks().stacks.clone(),
-            profiles: options.stacks().profiles.clone(),
-            images: options.images().map(Into::into),
-            only_own: false,
-            only_built_in: false,
-            discover: !options.stacks().no_discover,
-            project: None,
-            orchestrated: false,
-        })
-    }
-
-    /// Everything that the user's files say, for Swarm or Kubernetes: what an engine has no use for counts there.
-    pub fn load_orchestrated(&self, options: &impl LoadOptions) -> Result<Loaded, CliError> {
-        let mut request = self.request(options)?;
-        let name = config::platform_name(&request, &DiskFiles).0;
-        State::new(&self.host.folders().data, &name).remembered(&DiskFiles).apply(&mut request, &DiskFiles);
-        let request = config::Request { name: request.name.or(Some(name)), orchestrated: true, ..request };
-        let loaded =
-            config::load(&request, &DiskFiles).map_err(|errors| config_error(&errors.0, self.excerpt_room()))?;
-        for warning in &loaded.warnings {
-            self.events().warn(warning.to_string());
-        }
-        Ok(loaded)
-    }
-
-    /// Everything that the user's files say, read with the choices of the last `up` where the command line says
-    /// nothing.
-    pub fn load(&self, options: &impl LoadOptions) -> Result<Loaded, CliError> {
-        Ok(self.load_with_choices(options, false, self.global.verbose > 0)?.0)
-    }
-
-    /// The same with these choices, which `up` keeps, and with a word on where they come from. `reset`: those of the
-    /// last `up` count for nothing.
-    pub fn load_for_up(&self, options: &impl LoadOptions, reset: bool) -> Result<(Loaded, Choices), CliError> {
-        self.load_with_choices(options, reset, true)
-    }
-
-    /// Where the choices come from is told where they are made; a look at what came of them tells only what is new.
-    fn load_with_choices(
-        &self,
-        options: &impl LoadOptions,
-        reset: bool,
-        told: bool,
-    ) -> Result<(Loaded, Choices), CliError> {
-        let mut request = self.request(options)?;
-        let name = config::platform_name(&request, &DiskFiles).0;
-        let remembered = match reset {
-            true => Choices::default(),
-            false => State::new(&self.host.folders().data, &name).remembered(&DiskFiles),
-        };
-        let last_project = remembered.project.clone();
-        let applied = remembered.apply(&mut request, &DiskFiles);
-        request.name.get_or_insert(name);
-        if told && !applied.from_last.is_empty() {
-            let what = applied.from_last.join(", ");
-            self.events().info(format!("as with the last `up`: {what} (`macula up --reset` forgets it)"));
-        }
-        for path in &applied.gone {
-            self.events().warn(format!("the last `up` had the stack {}, which no longer exists", path.display()));
-        }
-        let loaded =
-            config::load(&request, &DiskFiles).map_err(|errors| config_error(&errors.0, self.excerpt_room()))?;
-        if let Some(project) =
-            loaded.discovered.as_ref().filter(|project| told || last_project.as_ref() != Some(project))
-        {
-            let file = project.display();
-            self.events().info(format!("the project's stack is {file} (`--no-discover` leaves it out)"));
-        }
-        for warning in &loaded.warnings {
-            self.events().warn_at(place(warning), warning.to_string());
-        }
-        let (file, project) = (loaded.config_file.clone(), loaded.discovered.clone());
-        Ok((loaded, Choices { file, project, ..applied.choices }))
-    }
-
-    /// [`Context::load`] for commands that compare what would be built with what there is: the contexts
-    /// of all builds are read, too.
-    pub async fn load_with_builds(&self, options: &impl LoadOptions) -> Result<Loaded, CliError> {
-        let mut loaded = self.load(options)?;
-        app::look_at_contexts(&mut loaded.platform, &self.host.folders().cache).await;
-        Ok(loaded)
-    }
-
-    /// The name of the platform for commands that need no file. Trouble in macula.yaml is only worth a word.
-    pub fn platform_name(&self) -> Result<PlatformName, CliError> {
-        let (name, trouble) = config::platform_name(&self.request(&StackOptions::default())?, &DiskFiles);
-        if !trouble.is_empty() {
-            self.events().warn(format!("macula.yaml has errors; going on with the platform {name}: {}", trouble[0]));
-        }
-        Ok(name)
-    }
-
-    /// The platform and its files, for commands that work by labels: trouble in the files is only worth a word.
-    pub fn load_or_name(&self, options: &StackOptions) -> Result<(PlatformName, Option<Loaded>), CliError> {
-        match self.load(options) {
-            Ok(loaded) => Ok((loaded.platform.name.clone(), Some(loaded))),
-            Err(error) => {
-                let name = self.platform_name()?;
-                self.events().warn(going_by_what_runs(&error));
-                Ok((name, None))
-            }
-        }
-    }
-
-    /// Everything that the user's files say or, where they have errors, what is known without them: trouble in them
-    /// is only worth a word then.
-    pub async fn load_or_built_in(&self, options: &impl LoadOptions) -> Result<Loaded, CliError> {
-        let error = match self.load_with_builds(options).await {
-            Err(error) if error.kind == ErrorKind::Config => error,
-            loaded => return loaded,
-        };
-        let mut request = self.request(options)?;
-        let name = config::platform_name(&request, &DiskFiles).0;
-        State::new(&self.host.folders().data, &name).remembered(&DiskFiles).apply(&mut request, &DiskFiles);
-        request.name.get_or_insert(name);
-        let request = config::Request { only_built_in: true, ..request };
-        // a choice that only these files can explain: their errors say more
-        let Ok(loaded) = config::load(&request, &DiskFiles) else { return Err(error) };
-        self.events().warn(going_by_what_runs(&error));
-        Ok(loaded)
-    }
-
-    /// Host names given instead of services, such as `draw` for draw.macula.local, are made services.
-    pub fn services_meant(&self, platform: &Platform, services: &mut [String]) {
-        for service in services.iter_mut().filter(|service| platform.service(service).is_none()) {
-            if let Some(meant) = platform.service_of_host(service) {
-                *service = meant.name.clone();
-            }
-        }
-    }
-
-    /// The service that answers to a host name; nothing where the user's files cannot be read.
-    pub fn service_of_host(&self, host: &str) -> Option<String> {
-        let loaded = self.load(&StackOptions::default()).ok()?;
-        loaded.platform.service_of_host(host).map(|service| service.name.clone())
-    }
-
-    /// Why a service that is asked for has no container: the stacks know whether there is one of that
-    /// name. Near names are looked for among all of them.
-    pub fn absent(&self, error: app::Error) -> CliError {
-        let app::Error::UnknownService { names, mut known } = error else { return error.into() };
-        let Ok(loaded) = self.load(&StackOptions::default()) else {
-            return app::Error::UnknownService { names, known }.into();
-        };
-        let platform = &loaded.platform;
-        let stands = |name: &&String| platform.service(name).is_some() || platform.processes.contains_key(*name);
-        if let Some(name) = names.iter().find(stands) {
-            // nothing of the platform is there
-            if known.is_empty() {
-                return match State::new(&self.host.folders().data, &platform.name).was_up(&DiskFiles) {
-                    true => CliError::usage(format!("{name} is not running: the platform {} is down", platform.name))
-                        .suggest(macula("up").why("to start all of it"))
-                        .suggest(macula("up").arg(name)),
-                    false => {
-                        CliError::usage(format!("{name} has not been started yet")).suggest(macula("up").arg(name))
-                    }
-                };
-            }
-            return CliError::usage(format!("{name} is not running here: it was left out, or never started"))
-                .suggest(macula("status").arg(name).why("to see why"))
-                .suggest(macula("up").arg(name));
-        }
-        known.extend(platform.services().map(|(_, service)| service.name.clone()));
-        known.sort();
-        known.dedup();
-        app::Error::UnknownService { names, known }.into()
     }
 
     /// The machine and its engine, for one command.
@@ -552,11 +262,6 @@ impl Context {
         }
     }
 
-    /// A sequence of ours for the terminal.
-    pub fn control(&self, sequence: &'static str) -> Result<(), CliError> {
-        self.write(sequence)
-    }
-
     /// Lines of ours for the CI system.
     pub fn tell_ci(&self, lines: &str) -> Result<(), CliError> {
         if lines.is_empty() { Ok(()) } else { self.write(lines) }
@@ -663,37 +368,6 @@ fn cancelled() -> CliError {
 /// No is an answer and not an error; the exit code still tells a script that nothing was done.
 pub fn declined() -> CliError {
     CliError::new(ErrorKind::Declined, "Nothing was changed.")
-}
-
-fn going_by_what_runs(error: &CliError) -> String {
-    let errors: Vec<&str> = std::iter::once(&error.message).chain(&error.details).map(String::as_str).collect();
-    format!("going by the labels of what runs, since the files have errors: {}", errors.join("\n"))
-}
-
-/// `room`: see [`annotated`].
-fn config_error(errors: &[config::Diagnostic], room: usize) -> CliError {
-    let mut all: Vec<String> = errors.iter().map(|error| annotated(error, room)).collect();
-    // a single one is the headline itself
-    let mut error = match all.as_slice() {
-        [_] => CliError::new(ErrorKind::Config, all.remove(0)),
-        several => {
-            let mut error = CliError::new(ErrorKind::Config, format!("the configuration has {} errors", several.len()));
-            error.details = all;
-            error
-        }
-    };
-    let text = |wrong: &config::Diagnostic| match &wrong.help {
-        Some(help) => format!("{}\n{help}", wrong.message),
-        None => wrong.message.clone(),
-    };
-    error.places = errors.iter().filter_map(|wrong| Some((place(wrong)?, text(wrong)))).collect();
-    error
-}
-
-/// The place in a file of the user's.
-pub(super) fn place(found: &config::Diagnostic) -> Option<Place> {
-    let built_in = found.file.to_string_lossy().starts_with("built-in:");
-    (!built_in).then(|| Place { file: found.file.clone(), line: found.line, column: found.column })
 }
 
 /// An error on the page of a CI system's run.

@@ -1,0 +1,416 @@
+//! `stack deploy`, `remove`, `scale` and `status` on a cluster of Kubernetes: server-side apply, in the order of
+//! `depends_on`, and waited for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::steps::{Steps, step};
+use crate::app::{DeployError, Error, Session};
+use crate::cluster::kubeconfig;
+use crate::compile::addons::{Workload, WorkloadKind};
+use crate::compile::targets::{Rendered, Translation};
+use crate::event::Doing;
+use crate::kubernetes::{Applied, Kubernetes, KubernetesError, NotReady, StackOwner, StackWorkload, workload_of};
+
+/// Steps that are no workload's, whose names have a blank.
+const OBJECTS: &str = "objects";
+const GONE: &str = "gone";
+/// How long pods may take to end. Those with a longer period of grace are told.
+const LEAVING: Duration = Duration::from_secs(120);
+
+/// Which cluster, and whose stack in which of its namespaces.
+#[derive(Debug, Clone, Copy)]
+pub struct InCluster<'a> {
+    pub platform: &'a str,
+    pub stack: &'a str,
+    pub namespace: &'a str,
+    /// Of the kubeconfig; `None`: the current one.
+    pub context: Option<&'a str>,
+}
+
+impl<'a> InCluster<'a> {
+    fn owner(&self) -> StackOwner<'a> {
+        StackOwner { platform: self.platform, stack: Some(self.stack), namespace: Some(self.namespace) }
+    }
+}
+
+/// How a stack gets to a cluster.
+pub struct ClusterDeploy<'a> {
+    pub place: InCluster<'a>,
+    pub translation: &'a Translation,
+    pub dry_run: bool,
+    pub patience: Duration,
+}
+
+/// What was made of a stack, or would be: `Deployment shop/web`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ClusterDeployed {
+    pub created: Vec<String>,
+    pub changed: Vec<String>,
+    pub removed: Vec<String>,
+    pub unchanged: usize,
+}
+
+impl ClusterDeployed {
+    fn add(&mut self, applied: Applied) {
+        self.created.extend(applied.created);
+        self.changed.extend(applied.changed);
+        self.unchanged += applied.unchanged;
+    }
+}
+
+/// What went of a stack.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ClusterRemoved {
+    pub removed: Vec<String>,
+    /// Claims, with the data.
+    pub kept: Vec<String>,
+    /// What else lives in its namespace, which stays for it.
+    pub others: Vec<String>,
+    /// What was still ending when this was over.
+    pub ending: Vec<String>,
+}
+
+/// Before anything was written.
+fn before(error: KubernetesError) -> Error {
+    DeployError::Kubernetes { error, applied: false }.into()
+}
+
+/// When something of it may be there.
+fn midway(error: KubernetesError) -> Error {
+    DeployError::Kubernetes { error, applied: true }.into()
+}
+
+/// The API server that a context of the user's kubeconfigs names.
+async fn server(session: &Session, context: Option<&str>) -> Result<Kubernetes, Error> {
+    let host = session.host();
+    let mut files = Vec::new();
+    let mut first = None;
+    for path in kubeconfig::paths(host) {
+        match host.read(&path).await {
+            Ok(text) => files.push((path, String::from_utf8_lossy(&text).into_owned())),
+            // kubectl does without those that are not there, too
+            Err(source) if source.kind() == ErrorKind::NotFound => drop(first.get_or_insert((path, source))),
+            Err(source) => return Err(DeployError::NoKubeconfig { path, source }.into()),
+        }
+    }
+    if let (true, Some((path, source))) = (files.is_empty(), first) {
+        return Err(DeployError::NoKubeconfig { path, source }.into());
+    }
+    let kubernetes = Kubernetes::connect_anywhere(&files, context).await.map_err(before)?;
+    // one that does not answer is told at once, and not after a minute of trying
+    kubernetes.version().await.map_err(before)?;
+    Ok(kubernetes)
+}
+
+async fn unless_cancelled<T>(session: &Session, work: impl Future<Output = T>) -> Result<T, Error> {
+    tokio::select! {
+        done = work => Ok(done),
+        () = session.cancel.cancelled() => Err(Error::Cancelled),
+    }
+}
+
+/// Makes a cluster have this stack, and waits until it runs.
+///
+/// # Errors
+/// Before anything is made: no API server, objects of somebody else's, what the stack needs and is not there, and what
+/// the API server's own dry run refuses. Afterwards: what it refuses all the same, and [`DeployError::NotRunning`] with
+/// what the pods say.
+pub async fn deploy_to_cluster(session: &Session, request: &ClusterDeploy<'_>) -> Result<ClusterDeployed, Error> {
+    let Rendered::Kubernetes(objects) = &request.translation.rendered else { return Ok(ClusterDeployed::default()) };
+    let place = request.place;
+    let kubernetes = unless_cancelled(session, server(session, place.context)).await??;
+    let looks = async {
+        let found = kubernetes.foreign(place.owner(), objects).await.map_err(before)?;
+        if !found.objects.is_empty() {
+            return Err(DeployError::Foreign { stack: place.stack.to_owned(), names: found.objects }.into());
+        }
+        if !found.missing.is_empty() {
+            let (namespace, missing) = (place.namespace.to_owned(), found.missing);
+            return Err(DeployError::NotThere { namespace, missing }.into());
+        }
+        // a namespace that was there before is somebody else's, and stays as it is
+        let own = |object: &&Value| !found.namespace || object["kind"] != "Namespace";
+        let objects: Vec<Value> = objects.iter().filter(own).cloned().collect();
+        let gone = kubernetes.prune_stack(place.owner(), &objects, true).await.map_err(before)?;
+        match request.dry_run {
+            true => {
+                let mut would = ClusterDeployed { removed: gone, ..ClusterDeployed::default() };
+                would.add(kubernetes.compare_objects(objects.clone()).await.map_err(before)?);
+                Ok::<_, Error>((objects, Some(would)))
+            }
+            false => {
+                kubernetes.check_objects(&objects).await.map_err(before)?;
+                Ok((objects, None))
+            }
+        }
+    };
+    let (objects, would) = unless_cancelled(session, looks).await??;
+    match would {
+        Some(would) => Ok(would),
+        None => Rollout { session, kubernetes: &kubernetes, request }.all(&objects).await,
+    }
+}
+
+/// One deployment that is under way.
+struct Rollout<'a> {
+    session: &'a Session,
+    kubernetes: &'a Kubernetes,
+    request: &'a ClusterDeploy<'a>,
+}
+
+impl Rollout<'_> {
+    async fn all(&self, objects: &[Value]) -> Result<ClusterDeployed, Error> {
+        let stack = self.request.place.stack;
+        let (mut workloads, mut others): (BTreeMap<String, (Workload, &Value)>, Vec<Value>) = Default::default();
+        for object in objects {
+            match workload_of(object) {
+                Some(workload) => drop(workloads.insert(workload.name.clone(), (workload, object))),
+                None => others.push(object.clone()),
+            }
+        }
+        let mut infos = vec![step(OBJECTS.into(), OBJECTS, "apply what pods need".into(), Doing::Configure, Vec::new())];
+        for (name, (workload, _)) in &workloads {
+            let needed = self.needed(name).filter_map(|needed| workloads.get(needed));
+            let after = needed.map(|(needed, _)| needed.to_string()).collect();
+            infos.push(step(workload.to_string(), name, format!("apply {workload}"), Doing::Await, after));
+        }
+        infos.push(step(GONE.into(), GONE, "remove what is no longer wanted".into(), Doing::Remove, Vec::new()));
+        let session = self.session;
+        let steps = Steps::announced(&session.events, &session.command, stack, infos, Vec::new());
+
+        let mut deployed = ClusterDeployed::default();
+        steps.start(OBJECTS);
+        let applied = unless_cancelled(session, self.kubernetes.apply_objects(others)).await?;
+        deployed.add(applied.inspect_err(|error| steps.failed(OBJECTS, &error.to_string())).map_err(midway)?);
+        steps.done(OBJECTS, None);
+
+        let failed = self.workloads(&steps, &workloads, &mut deployed).await?;
+        if !failed.is_empty() {
+            return Err(DeployError::NotRunning { stack: stack.to_owned(), failed }.into());
+        }
+        steps.start(GONE);
+        let removed = self.kubernetes.prune_stack(self.request.place.owner(), objects, false).await;
+        deployed.removed = removed.inspect_err(|error| steps.failed(GONE, &error.to_string())).map_err(midway)?;
+        steps.done(GONE, None);
+        Ok(deployed)
+    }
+
+    /// The services that one waits for.
+    fn needed(&self, name: &str) -> impl Iterator<Item = &String> {
+        self.request.translation.waits.get(name).into_iter().flatten()
+    }
+
+    /// Each when those that it needs run; those that do not, with why.
+    async fn workloads(
+        &self,
+        steps: &Steps<'_>,
+        workloads: &BTreeMap<String, (Workload, &Value)>,
+        deployed: &mut ClusterDeployed,
+    ) -> Result<Vec<(String, String)>, Error> {
+        let mut left: BTreeSet<&String> = workloads.keys().collect();
+        let (mut up, mut failed): (BTreeSet<&String>, Vec<(String, String)>) = Default::default();
+        let mut running = FuturesUnordered::new();
+        loop {
+            let mut at_rest = true;
+            for name in left.clone() {
+                let needed: Vec<&String> = self.needed(name).filter(|needed| workloads.contains_key(*needed)).collect();
+                let lost = needed.iter().find(|needed| failed.iter().any(|(failed, _)| failed == **needed));
+                let Some((workload, object)) = workloads.get(name) else { continue };
+                if let Some(lost) = lost {
+                    let why = format!("not applied: {lost} does not run");
+                    steps.skipped(&workload.to_string(), &format!("{lost} does not run"));
+                    failed.push((name.clone(), why));
+                } else if needed.iter().all(|needed| up.contains(needed)) {
+                    running.push(async move { (name, self.one(steps, workload, object).await) });
+                } else {
+                    continue;
+                }
+                left.remove(name);
+                at_rest = false;
+            }
+            // what was skipped may be what others need
+            if !at_rest {
+                continue;
+            }
+            let Some((name, done)) = unless_cancelled(self.session, running.next()).await? else { return Ok(failed) };
+            let (applied, not_ready) = done.map_err(midway)?;
+            deployed.add(applied);
+            match not_ready {
+                None => drop(up.insert(name)),
+                Some(why) => failed.push((name.clone(), why.to_string())),
+            }
+        }
+    }
+
+    async fn one(
+        &self,
+        steps: &Steps<'_>,
+        workload: &Workload,
+        object: &Value,
+    ) -> Result<(Applied, Option<NotReady>), KubernetesError> {
+        steps.start(&workload.to_string());
+        let applied = async {
+            let again = self.kubernetes.forget_failed(workload).await?;
+            let mut applied = self.kubernetes.apply_objects(vec![object.clone()]).await?;
+            if again {
+                applied.changed.append(&mut applied.created);
+            }
+            Ok(applied)
+        };
+        let applied = applied.await.inspect_err(|error: &KubernetesError| {
+            steps.failed(&workload.to_string(), &error.to_string());
+        })?;
+        let not_ready = rolled_out(self.kubernetes, steps, workload, self.request.patience).await;
+        Ok((applied, not_ready))
+    }
+}
+
+/// Waits until one is rolled out, and tells of it.
+async fn rolled_out(
+    kubernetes: &Kubernetes,
+    steps: &Steps<'_>,
+    workload: &Workload,
+    patience: Duration,
+) -> Option<NotReady> {
+    let id = workload.to_string();
+    let tell = |line: &str| steps.waits(&id, line.to_owned());
+    match kubernetes.rolled_out(workload, patience, &tell).await {
+        Ok(()) => {
+            steps.done(&id, None);
+            None
+        }
+        Err(not_ready) => {
+            steps.failed(&id, not_ready.to_string().lines().next().unwrap_or_default());
+            Some(not_ready)
+        }
+    }
+}
+
+/// Removes a stack, and waits until its pods have ended. Claims stay unless `volumes` says otherwise.
+///
+/// # Errors
+/// No API server, no such stack.
+pub async fn remove_from_cluster(
+    session: &Session,
+    place: InCluster<'_>,
+    volumes: bool,
+) -> Result<ClusterRemoved, Error> {
+    let work = async {
+        let kubernetes = server(session, place.context).await?;
+        let gone = kubernetes.remove_stack(place.owner(), place.namespace, volumes).await.map_err(midway)?;
+        if gone.removed.is_empty() {
+            return Err(unknown(&kubernetes, place).await);
+        }
+        let ending = kubernetes.ended(place.owner(), place.namespace, LEAVING).await.map_err(midway)?;
+        Ok(ClusterRemoved { removed: gone.removed, kept: gone.kept, others: gone.others, ending })
+    };
+    unless_cancelled(session, work).await?
+}
+
+/// No such stack there, and those that are.
+async fn unknown(kubernetes: &Kubernetes, place: InCluster<'_>) -> Error {
+    let all = StackOwner { platform: place.platform, stack: None, namespace: None };
+    // who may not look everywhere is told of none
+    let all = kubernetes.stack_workloads(all).await.unwrap_or_default();
+    let known = crate::words::unique(all.iter().map(|one| one.stack.clone()));
+    let here = |one: &&StackWorkload| one.stack == place.stack;
+    let elsewhere = crate::words::unique(all.iter().filter(here).map(|one| one.workload.namespace.clone()));
+    let (name, namespace) = (place.stack.to_owned(), place.namespace.to_owned());
+    match elsewhere.is_empty() {
+        true => DeployError::UnknownStack { name, known }.into(),
+        false => DeployError::Elsewhere { name, namespace, elsewhere }.into(),
+    }
+}
+
+async fn standing(kubernetes: &Kubernetes, place: InCluster<'_>) -> Result<Vec<StackWorkload>, Error> {
+    let all = kubernetes.stack_workloads(place.owner()).await.map_err(before)?;
+    match all.is_empty() {
+        true => Err(unknown(kubernetes, place).await),
+        false => Ok(all),
+    }
+}
+
+/// Gives services other numbers of pods, and waits for them.
+///
+/// # Errors
+/// No API server, no such stack or service, one that has no number, whose number is an autoscaler's, or whose pods would
+/// write one volume.
+pub async fn scale_on_cluster(
+    session: &Session,
+    place: InCluster<'_>,
+    numbers: &BTreeMap<String, u64>,
+    patience: Duration,
+) -> Result<(), Error> {
+    let kubernetes = unless_cancelled(session, server(session, place.context)).await??;
+    let all = standing(&kubernetes, place).await?;
+    let mut chosen = Vec::new();
+    for (name, number) in numbers {
+        let Some(found) = all.iter().find(|one| one.workload.name == *name) else {
+            let known = all.iter().map(|one| one.workload.name.clone()).collect();
+            return Err(Error::UnknownService { names: vec![name.clone()], known });
+        };
+        let service = name.clone();
+        if matches!(found.workload.kind, WorkloadKind::Job | WorkloadKind::DaemonSet) {
+            return Err(DeployError::NoReplicas { service }.into());
+        }
+        if let (true, Some(claim)) = (*number > 1, found.writes.first()) {
+            return Err(DeployError::OneVolume { service, claim: claim.clone() }.into());
+        }
+        if kubernetes.is_autoscaled(&found.workload).await.map_err(before)? {
+            return Err(DeployError::Autoscaled { service }.into());
+        }
+        chosen.push((found.workload.clone(), *number));
+    }
+    let infos = chosen.iter().map(|(workload, number)| {
+        let text = format!("scale {workload} to {number}");
+        step(workload.to_string(), &workload.name, text, Doing::Await, Vec::new())
+    });
+    let steps = Steps::announced(&session.events, &session.command, place.stack, infos.collect(), Vec::new());
+    let scaled = async {
+        for (workload, number) in &chosen {
+            let id = workload.to_string();
+            steps.start(&id);
+            let scaled = kubernetes.scale(workload, *number).await;
+            scaled.inspect_err(|error| steps.failed(&id, &error.to_string())).map_err(midway)?;
+        }
+        let waits = chosen.iter().map(|(workload, _)| async {
+            let not_ready = rolled_out(&kubernetes, &steps, workload, patience).await;
+            not_ready.map(|not_ready| (workload.name.clone(), not_ready.to_string()))
+        });
+        let failed: Vec<(String, String)> = futures_util::future::join_all(waits).await.into_iter().flatten().collect();
+        match failed.is_empty() {
+            true => Ok(()),
+            false => Err(DeployError::NotRunning { stack: place.stack.to_owned(), failed }.into()),
+        }
+    };
+    unless_cancelled(session, scaled).await?
+}
+
+/// How the services of a stack stand.
+///
+/// # Errors
+/// No API server, no such stack.
+pub async fn status_on_cluster(session: &Session, place: InCluster<'_>) -> Result<Vec<StackWorkload>, Error> {
+    let kubernetes = server(session, place.context).await?;
+    standing(&kubernetes, place).await
+}
+
+/// The same of all stacks that this platform has deployed, in one namespace or in all.
+///
+/// # Errors
+/// No API server.
+pub async fn all_on_cluster(
+    session: &Session,
+    platform: &str,
+    namespace: Option<&str>,
+    context: Option<&str>,
+) -> Result<Vec<StackWorkload>, Error> {
+    let kubernetes = server(session, context).await?;
+    kubernetes.stack_workloads(StackOwner { platform, stack: None, namespace }).await.map_err(before)
+}

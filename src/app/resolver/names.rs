@@ -1,0 +1,240 @@
+//! How the platform's names fare: whether the resolver answers, and whether programs of this machine ask it.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::app::error::ResolverError;
+use crate::app::{Error, Session};
+use crate::dns::install::{self, InstallError};
+use crate::dns::{Status, ask};
+use crate::host::Host;
+use crate::model::{MaculaCommand, Platform, Remedy, macula};
+
+use super::{ResolverFiles, connect, own_address, taken};
+
+/// For an answer that comes from this machine.
+const QUICK: Duration = Duration::from_millis(500);
+/// For an answer of a resolver on this machine, if it is pointed at us.
+const AT_ONCE: Duration = Duration::from_millis(60);
+/// For what it says of itself.
+const CONTROL: Duration = Duration::from_secs(2);
+/// For an answer that may come by way of other machines.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The resolver of the platform's names.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct DnsStatus {
+    /// `127.0.0.9:53`; none while it does not run.
+    pub address: Option<String>,
+    pub zones: Vec<String>,
+    /// Programs of this machine get the platform's names.
+    pub installed: bool,
+    /// It answers for this platform.
+    pub healthy: bool,
+    /// The last `up` was told to leave the names alone (`--no-dns`).
+    pub off: bool,
+    /// What is wrong with it, although it may answer for this platform.
+    pub problem: Option<String>,
+}
+
+/// The resolver as `status` shows it. Takes no longer than half a second.
+pub(in crate::app) async fn look(session: &Session, platform: &Platform) -> DnsStatus {
+    let host = session.host();
+    let domain = platform.domain.as_str();
+    let work = async {
+        let mut client = connect(host).await.ok()?;
+        let status = client.status().await.ok()?;
+        let address = own_address(&status);
+        let problem = without_servers(&status);
+        let zones: Vec<String> = status.zones.into_iter().map(|zone| zone.apex).collect();
+        let healthy = match address {
+            Some(address) if zones.iter().any(|zone| zone == domain) => {
+                let answer = ask(address, &probe(domain).0, 1, QUICK).await;
+                answer.is_ok_and(|found| found.contains(&probe(domain).1))
+            }
+            _ => false,
+        };
+        let address = address.map(|address| address.to_string());
+        Some(DnsStatus { address, zones, healthy, problem, ..DnsStatus::default() })
+    };
+    // nobody who did not ask for it is to wait for name servers that do not know our names
+    let installed = host.exists(&ResolverFiles::of(host).install().join("receipt.json")).await;
+    let patience = if installed { QUICK } else { AT_ONCE };
+    let (found, installed) = tokio::join!(tokio::time::timeout(QUICK, work), answers(host, domain, patience));
+    let mut status = DnsStatus { installed, ..found.ok().flatten().unwrap_or_default() };
+    // a state that cannot be read is told by whoever needs it
+    status.off = !status.healthy && session.state(&platform.name).no_dns(host).await.unwrap_or_default();
+    if status.address.is_none() && !status.off {
+        status.problem = taken(host).await.map(|taken| taken.to_string());
+    }
+    status
+}
+
+/// What is wrong with the servers for all other names, if anything.
+fn without_servers(status: &Status) -> Option<String> {
+    if status.upstreams.iter().any(|server| server.domain.is_none()) {
+        return None;
+    }
+    let dropped = match status.dropped_upstreams.as_slice() {
+        [] => "this machine names no name server".to_owned(),
+        dropped => format!("none of this machine's name servers can be asked: {}", dropped.join(", ")),
+    };
+    Some(format!("{dropped}; names outside of the platforms are refused"))
+}
+
+/// A name of every platform, and the address that only our resolver gives it.
+pub fn probe(domain: &str) -> (String, std::net::IpAddr) {
+    (format!("ns.{domain}"), crate::compile::RESOLVER.into())
+}
+
+/// Whether programs of this machine get the platform's names, asked as they ask.
+pub async fn answers(host: &dyn Host, domain: &str, patience: Duration) -> bool {
+    let (name, address) = probe(domain);
+    match tokio::time::timeout(patience, host.resolve(&name)).await {
+        Ok(Ok(found)) => found.contains(&address),
+        _ => false,
+    }
+}
+
+/// How names fare on this machine.
+#[derive(Debug, Clone, Serialize)]
+pub struct Names {
+    /// None: it does not run.
+    #[serde(skip)]
+    pub resolver: Option<Status>,
+    /// It runs, and says nothing.
+    #[serde(skip)]
+    pub silent: bool,
+    pub domains: Vec<DomainNames>,
+    /// The way in which the system was pointed at the resolver.
+    pub method: Option<String>,
+    /// Where it breaks.
+    pub notes: Vec<String>,
+    /// What to do about that.
+    #[serde(skip)]
+    pub remedy: Option<Remedy>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DomainNames {
+    pub domain: String,
+    /// The resolver answers for it when asked itself.
+    pub answered: bool,
+    /// Programs of this machine get its names.
+    pub resolves: bool,
+}
+
+/// What is known of the names while others are still asked for.
+#[derive(Debug, Clone, Default)]
+pub struct NamesSoFar {
+    pub resolver: Option<Status>,
+    /// With what came of each; none while it is asked for.
+    pub domains: Vec<(String, Option<DomainNames>)>,
+}
+
+/// Asks the resolver, and asks as programs do, for every zone that it has and for `domain`; over within a few
+/// seconds, whoever is silent. `told`: hears what is known as it comes.
+pub async fn names_status(session: &Session, domain: &str, told: &(dyn Fn(&NamesSoFar) + Sync)) -> Names {
+    let host = session.host();
+    let status = async {
+        match connect(host).await {
+            Ok(mut client) => (client.status().await.ok(), None),
+            Err(Error::Resolver(taken @ ResolverError::Taken { .. })) => (None, Some(taken)),
+            Err(_) => (None, None),
+        }
+    };
+    let status = tokio::time::timeout(CONTROL, status).await;
+    let silent = status.is_err();
+    let (resolver, in_the_way) = status.unwrap_or_default();
+    // a zone that no platform has is the name of a program (`macula run`)
+    let platforms = ResolverFiles::of(host).entries(host).await;
+    let of_a_platform = |apex: &String| platforms.iter().any(|(_, entry)| entry.zone.apex == *apex);
+    let zones = resolver.iter().flat_map(|status| status.zones.iter().map(|zone| zone.apex.clone()));
+    let mut wanted: Vec<String> = zones.filter(of_a_platform).collect();
+    let served = wanted.iter().any(|zone| zone == domain);
+    if !served {
+        wanted.push(domain.to_owned());
+    }
+    let domains = wanted.iter().map(|domain| (domain.clone(), None)).collect();
+    let so_far = Mutex::new(NamesSoFar { resolver: resolver.clone(), domains });
+    let tell = |seen: Option<&DomainNames>| {
+        let mut so_far = so_far.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, known) in so_far.domains.iter_mut().filter(|(name, _)| seen.is_some_and(|seen| seen.domain == *name)) {
+            *known = seen.cloned();
+        }
+        told(&so_far);
+    };
+    tell(None);
+    let (tell, address) = (&tell, resolver.as_ref().and_then(own_address));
+    let domains = wanted.into_iter().map(|domain| async move {
+        let (name, expected) = probe(&domain);
+        let answered = async {
+            let Some(address) = address else { return false };
+            ask(address, &name, 1, QUICK).await.is_ok_and(|found| found.contains(&expected))
+        };
+        // a look-up by way of other servers may take its time
+        let (answered, resolves) = tokio::join!(answered, answers(host, &domain, PATIENCE));
+        let seen = DomainNames { domain, answered, resolves };
+        tell(Some(&seen));
+        seen
+    });
+    let domains: Vec<DomainNames> = futures_util::future::join_all(domains).await;
+    let (method, mut notes, remedy) = installed(host).await;
+    if let Some(problem) = resolver.as_ref().and_then(without_servers) {
+        notes.push(problem);
+    } else if let Some(dropped) = resolver.as_ref().map(|status| &status.dropped_upstreams)
+        && !dropped.is_empty()
+    {
+        notes.push(format!("name servers that cannot be asked: {}", dropped.join(", ")));
+    }
+    let remedy = if let Some(taken) = in_the_way {
+        notes.push(taken.to_string());
+        // `up` would find it there again, and lead back to here
+        Some(Remedy::say(
+            "the user whose it is stops it with `down`; or give yours another address in macula.yaml: \
+             `dns: {listen: [\"127.0.0.9:5399\"]}`",
+        ))
+    } else if let Some(remedy) = remedy {
+        Some(remedy.into())
+    } else if silent {
+        Some(Remedy::say("its process may be stopped or overloaded: end it, and the next `up` starts another"))
+    } else if resolver.is_none() {
+        Some(macula("up").why("to start the resolver").into())
+    } else if !served {
+        Some(macula("up").why(format!("to add the names below {domain}")).into())
+    } else if domains.iter().any(|domain| domain.answered && !domain.resolves) {
+        Some(macula("dns install").why("to let this machine's programs find the names").into())
+    } else {
+        None
+    };
+    Names { resolver, silent, domains, method, notes, remedy }
+}
+
+/// What is installed, in words, what is wrong with it, and what to do about that.
+async fn installed(host: &dyn Host) -> (Option<String>, Vec<String>, Option<MaculaCommand>) {
+    let folder = ResolverFiles::of(host).install();
+    let found = match install::present(host, &folder).await {
+        Ok(None) => return (None, Vec::new(), None),
+        Ok(Some(found)) => found,
+        Err(error) => return (None, vec![describe(&error)], None),
+    };
+    let method = Some(found.rung.to_string());
+    if found.interrupted {
+        let note = "an install or uninstall was interrupted".to_owned();
+        return (method, vec![note], Some(macula("dns uninstall").why("to clean up")));
+    }
+    if !found.intact {
+        let note = format!("{} has been changed since it was installed", found.rung);
+        return (method, vec![note], Some(macula("dns install").why("to install it again")));
+    }
+    (method, Vec::new(), None)
+}
+
+fn describe(error: &InstallError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

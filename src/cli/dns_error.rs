@@ -1,0 +1,95 @@
+//! What the resolver and the system's names refuse, as the user sees it: what to type about each.
+
+use crate::app::ResolverError;
+use crate::dns::install::InstallError;
+use crate::dns::{ControlError, RecordsError, ServerError};
+use crate::model::{Again, macula};
+
+use super::error::{CliError, ErrorKind};
+
+pub(super) fn resolver(error: &ResolverError) -> CliError {
+    let of = |kind| CliError::of(kind, error);
+    match error {
+        ResolverError::NotStarted { log, .. } => of(ErrorKind::Unexpected)
+            .hint(format!("its log is {}", log.display()))
+            .suggest(macula("dns serve").why("to run it in this terminal and see why it ends")),
+        ResolverError::StillThere { pid } => of(ErrorKind::Conflict).shell(["kill".to_owned(), pid.to_string()]),
+        ResolverError::Control(ControlError::NotRunning { .. }) => {
+            CliError::not_healthy("the resolver is not running").suggest(macula("up"))
+        }
+        ResolverError::Control(_) => of(ErrorKind::Unexpected).suggest(macula("dns status")),
+        ResolverError::Server(ServerError::AddressInUse { .. }) => of(ErrorKind::Conflict)
+            .hint("another user's resolver or another name server may be using it")
+            .hint("`--listen 127.0.0.1:0` takes any free port")
+            .suggest(macula("doctor").why("to see which program it is")),
+        ResolverError::Server(ServerError::AlreadyRunning { .. }) => {
+            CliError::conflict("your resolver is already running")
+                .hint("one resolver serves all platforms, and learns of changes while it runs")
+                .suggest(macula("dns status"))
+        }
+        ResolverError::Server(ServerError::NotPermitted { .. }) => of(ErrorKind::Privilege)
+            .hint("ports below 1024 need root")
+            .suggest(macula("dns install --service system").why("to let the system start it with that port")),
+        ResolverError::Server(_) | ResolverError::Records(RecordsError::Refused { .. }) => of(ErrorKind::Unexpected),
+        ResolverError::Setting { .. } => of(ErrorKind::Usage),
+        ResolverError::Silent { .. } => of(ErrorKind::NotHealthy).suggest(macula("dns status")),
+        ResolverError::NoZones => of(ErrorKind::NotHealthy).suggest(macula("up")),
+        ResolverError::Taken { holder, .. } => {
+            let error = of(ErrorKind::Conflict)
+                .hint("or give yours another address in macula.yaml: `dns: {listen: [\"127.0.0.9:5399\"]}`");
+            match holder.pid {
+                // others' names depend on it: it is not to be ended
+                Some(_) if holder.is_macula() => error.hint(
+                    "a machine has one resolver; this one belongs to another data folder and ends with its platforms",
+                ),
+                Some(_) => error,
+                None => error.hint("a machine has one resolver: the user whose it is can stop it with `down`"),
+            }
+        }
+        ResolverError::TwoUpstreams { .. } => of(ErrorKind::Conflict).hint(
+            "name the same servers under `dns: {upstream: [...]}` in both macula.yaml files, or in one of them only",
+        ),
+        ResolverError::InTerminal => {
+            of(ErrorKind::Conflict).hint("stop it in its terminal with Ctrl-C first").again(Again::AsItIs)
+        }
+        ResolverError::Content(_) => of(ErrorKind::Usage),
+        ResolverError::NoPowerDns { .. } => of(ErrorKind::Usage).hint("it is part of the built-in stack `dns`"),
+        ResolverError::NotUp { .. } => of(ErrorKind::Usage).suggest(macula("up")),
+        ResolverError::OwnName { .. } => of(ErrorKind::Conflict)
+            .hint("choose another name")
+            .suggest(macula("dns list").why("to see the names that are in use")),
+        ResolverError::Records(RecordsError::Unreachable { api, .. }) => {
+            // of the layers of a request only the last says anything to a person
+            let why = of(ErrorKind::NotHealthy).causes.pop();
+            let mut new = CliError::not_healthy(format!("PowerDNS does not answer at {api}"));
+            new.causes.extend(why);
+            new.suggest(macula("up powerdns"))
+        }
+        ResolverError::Records(RecordsError::Key | RecordsError::NoZone { .. }) => {
+            of(ErrorKind::Unexpected).suggest(macula("logs powerdns"))
+        }
+    }
+}
+
+pub(super) fn install(error: InstallError) -> CliError {
+    let of = |kind| CliError::of(kind, &error);
+    match &error {
+        InstallError::Run(error) => error.clone().into(),
+        InstallError::Io { path, source } => CliError::io(format!("change {}", path.display()), source),
+        InstallError::Foreign { path } => {
+            of(ErrorKind::Conflict).hint(format!("look at {}, and move it away if nothing needs it", path.display()))
+        }
+        InstallError::Unfit { .. } => {
+            of(ErrorKind::Usage).suggest(macula("dns install --method auto").why("to use the method that fits"))
+        }
+        InstallError::Receipt { path, .. } => of(ErrorKind::Unexpected)
+            .hint(format!("the original files are next to {}: those whose names end in .before", path.display())),
+        InstallError::NotUndone(_) => of(ErrorKind::Unexpected).suggest(macula("dns uninstall")),
+        InstallError::Check { .. } => of(ErrorKind::NotHealthy).suggest(macula("dns status")),
+        InstallError::NotHeld { tried } => {
+            let mut new = of(ErrorKind::NotHealthy).suggest(macula("dns status"));
+            new.details = tried.iter().map(|tried| format!("{}: {}", tried.rung, tried.reason)).collect();
+            new
+        }
+    }
+}

@@ -1,0 +1,438 @@
+//! A stack of the user's in a namespace: what is there of it, applied, and taken away by its labels.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::prune::{Unwanted, is_ours};
+use super::{AT_ONCE, Applied, Identity, Kubernetes, KubernetesError, Reason, selector};
+use crate::compile::addons::{AddOn, MANAGER, Workload, WorkloadKind};
+use crate::model::label;
+
+/// What stacks are made of, but for claims and namespaces. Asking for these alone also works for a user who may see
+/// nothing else.
+const KINDS: [(&str, &str, &str); 11] = [
+    ("apps", "v1", "Deployment"),
+    ("apps", "v1", "StatefulSet"),
+    ("apps", "v1", "DaemonSet"),
+    ("batch", "v1", "Job"),
+    ("autoscaling", "v2", "HorizontalPodAutoscaler"),
+    ("policy", "v1", "PodDisruptionBudget"),
+    ("networking.k8s.io", "v1", "Ingress"),
+    ("networking.k8s.io", "v1", "NetworkPolicy"),
+    ("", "v1", "Service"),
+    ("", "v1", "Secret"),
+    ("", "v1", "ConfigMap"),
+];
+const CLAIM: (&str, &str, &str) = ("", "v1", "PersistentVolumeClaim");
+const POD: (&str, &str, &str) = ("", "v1", "Pod");
+/// Between two looks at what is ending.
+const LOOK: Duration = Duration::from_millis(250);
+
+fn resource((group, version, kind): (&str, &str, &str)) -> ApiResource {
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
+}
+
+/// Whose a stack is, and where. The same stack in another namespace is another one.
+#[derive(Debug, Clone, Copy)]
+pub struct StackOwner<'a> {
+    pub platform: &'a str,
+    /// `None`: all stacks of the platform.
+    pub stack: Option<&'a str>,
+    /// `None`: all namespaces.
+    pub namespace: Option<&'a str>,
+}
+
+impl StackOwner<'_> {
+    fn labels(&self) -> BTreeMap<String, String> {
+        let mut labels: BTreeMap<String, String> =
+            [(label::DEPLOYED_BY, self.platform), ("app.kubernetes.io/managed-by", MANAGER)]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into();
+        labels.extend(self.stack.map(|stack| (label::STACK.to_owned(), stack.to_owned())));
+        labels
+    }
+
+    fn owns(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.labels().iter().all(|(key, value)| labels.get(key) == Some(value))
+    }
+}
+
+/// What is in a stack's place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Foreign {
+    /// Objects of the stack's names that are not the stack's.
+    pub objects: Vec<String>,
+    /// Its namespace is there, and somebody else's.
+    pub namespace: bool,
+    /// What the stack says is there and is not: `Secret key`.
+    pub missing: Vec<(String, String)>,
+}
+
+/// What of a stack stands in the cluster.
+#[derive(Debug, Clone)]
+pub struct StackWorkload {
+    pub workload: Workload,
+    pub stack: String,
+    pub ready: i32,
+    pub wanted: i32,
+    pub images: Vec<String>,
+    /// Claims that its pods write.
+    pub writes: Vec<String>,
+    /// Why it is not ready.
+    pub reasons: Vec<Reason>,
+}
+
+/// What went of a stack, and what did not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StackRemoved {
+    pub removed: Vec<String>,
+    /// Claims.
+    pub kept: Vec<String>,
+    /// What else lives in its namespace, which stays for it.
+    pub others: Vec<String>,
+}
+
+impl Kubernetes {
+    /// What stands in the way of these objects, and what they need that is not among them.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn foreign(&self, owner: StackOwner<'_>, objects: &[Value]) -> Result<Foreign, KubernetesError> {
+        let own: BTreeSet<Identity> = objects.iter().filter_map(Identity::of).collect();
+        let needed: BTreeSet<Identity> = objects.iter().flat_map(needs).filter(|object| !own.contains(object)).collect();
+        let looks = own.iter().chain(&needed).map(|object| async move {
+            let found = self.api(object).get_metadata_opt(&object.name).await;
+            let found = found.map_err(|error| self.error("read", object.to_string(), error));
+            match found {
+                Ok(found) => Ok((object, Some(found))),
+                // who may not even look at the namespace has been given it by somebody else, and what cannot be looked
+                // at may well be there
+                Err(KubernetesError::Refused { code: 403, .. })
+                    if object.kind == "Namespace" || !own.contains(object) =>
+                {
+                    Ok((object, None))
+                }
+                Err(error) => Err(error),
+            }
+        });
+        let looks: Vec<_> = stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await?;
+        let mut all = Foreign::default();
+        for (object, found) in looks {
+            let others = match (&found, own.contains(object)) {
+                (Some(None), false) => {
+                    all.missing.push((object.kind.clone(), object.name.clone()));
+                    false
+                }
+                (Some(Some(found)), true) => !owner.owns(found.labels()),
+                (None, true) => true,
+                (Some(None), true) | (_, false) => false,
+            };
+            match others && object.kind == "Namespace" {
+                true => all.namespace = true,
+                false => all.objects.extend(others.then(|| object.to_string())),
+            }
+        }
+        all.objects.sort();
+        all.missing.sort();
+        Ok(all)
+    }
+
+    /// Makes these objects what they are to be.
+    ///
+    /// # Errors
+    /// As [`Kubernetes::apply`].
+    pub async fn apply_objects(&self, objects: Vec<Value>) -> Result<Applied, KubernetesError> {
+        self.apply(&package(objects)).await
+    }
+
+    /// What that would do, by the API server's own dry run.
+    ///
+    /// # Errors
+    /// As [`Kubernetes::drift`].
+    pub async fn compare_objects(&self, objects: Vec<Value>) -> Result<Applied, KubernetesError> {
+        self.drift(&package(objects)).await
+    }
+
+    /// Whether the API server would take these, by its own dry run. What it may take in a moment is no trouble yet.
+    ///
+    /// # Errors
+    /// What it refuses.
+    pub async fn check_objects(&self, objects: &[Value]) -> Result<(), KubernetesError> {
+        let checks = objects.iter().filter_map(|manifest| Some((Identity::of(manifest)?, manifest)));
+        let checks = checks.map(|(object, manifest)| async move {
+            match self.one(&object, manifest, true).await {
+                Err(error) if error.is_no_dry_run() => Ok(()),
+                Err(error) if error.is_passing() && !matches!(error, KubernetesError::Unreachable { .. }) => Ok(()),
+                other => other.map(drop),
+            }
+        });
+        stream::iter(checks).buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    /// Removes what of a stack is not among these objects, and says what it was. Claims stay: they are data.
+    ///
+    /// # Errors
+    /// When the API server does not answer, or refuses a deletion.
+    pub async fn prune_stack(
+        &self,
+        owner: StackOwner<'_>,
+        keep: &[Value],
+        dry: bool,
+    ) -> Result<Vec<String>, KubernetesError> {
+        let wanted: BTreeSet<Identity> = keep.iter().filter_map(Identity::of).collect();
+        let resources = KINDS.map(resource).to_vec();
+        let found = self.listed(resources, owner.namespace, &selector(&owner.labels())).await?;
+        let gone = self.unwanted(found, &wanted);
+        match dry {
+            true => Ok(gone.iter().map(|one| one.object.to_string()).collect()),
+            false => self.delete(gone).await,
+        }
+    }
+
+    /// Removes a stack from its namespace, and the namespace where it was made for it and nothing else lives in it.
+    /// Claims go where `volumes` says so.
+    ///
+    /// # Errors
+    /// As [`Kubernetes::prune_stack`].
+    pub async fn remove_stack(
+        &self,
+        owner: StackOwner<'_>,
+        namespace: &str,
+        volumes: bool,
+    ) -> Result<StackRemoved, KubernetesError> {
+        let labels = selector(&owner.labels());
+        let mut removed = self.prune_stack(owner, &[], false).await?;
+        let claims = self.listed(vec![resource(CLAIM)], Some(namespace), &labels).await?;
+        let claims = self.unwanted(claims, &BTreeSet::new());
+        let mut kept: Vec<String> = claims.iter().map(|claim| claim.object.to_string()).collect();
+        if volumes {
+            kept = Vec::new();
+            removed.extend(self.delete(claims).await?);
+        }
+        let mut others = Vec::new();
+        if let Some(own) = self.own_namespace(owner, namespace).await? {
+            others = self.others(owner, namespace).await?;
+            if others.is_empty() && kept.is_empty() {
+                removed.extend(self.delete(vec![own]).await?);
+            }
+        }
+        Ok(StackRemoved { removed, kept, others })
+    }
+
+    /// The stack's namespace, if it was made for it.
+    async fn own_namespace(
+        &self,
+        owner: StackOwner<'_>,
+        namespace: &str,
+    ) -> Result<Option<Unwanted>, KubernetesError> {
+        let resource = resource(("", "v1", "Namespace"));
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        let found = api.get_metadata_opt(namespace).await;
+        match found.map_err(|error| self.error("read", format!("Namespace {namespace}"), error)) {
+            Ok(found) => {
+                let own = found.into_iter().filter(|found| owner.owns(found.labels())).collect();
+                Ok(self.unwanted(vec![(resource, own)], &BTreeSet::new()).pop())
+            }
+            // who may not look at namespaces has made none
+            Err(KubernetesError::Refused { code: 403, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What lives in a namespace and is neither this stack's nor the cluster's own.
+    async fn others(&self, owner: StackOwner<'_>, namespace: &str) -> Result<Vec<String>, KubernetesError> {
+        let resources = KINDS.into_iter().chain([CLAIM, POD]).map(resource).collect();
+        let found = self.listed(resources, Some(namespace), "").await?;
+        let mut others = Vec::new();
+        for (resource, objects) in found {
+            let of_cluster = |name: &str| resource.kind == "ConfigMap" && name == "kube-root-ca.crt";
+            let of_others = objects.iter().filter(|object| {
+                let ours = owner.owns(object.labels()) && (is_ours(object) || object.metadata.deletion_timestamp.is_some());
+                !ours && object.owner_references().is_empty() && !of_cluster(&object.name_any())
+            });
+            others.extend(of_others.map(|object| format!("{} {}", resource.kind, object.name_any())));
+        }
+        others.sort();
+        Ok(others)
+    }
+
+    /// Waits until a stack's pods have ended, and its namespace where it is ending. What is still there then.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn ended(
+        &self,
+        owner: StackOwner<'_>,
+        namespace: &str,
+        timeout: Duration,
+    ) -> Result<Vec<String>, KubernetesError> {
+        let deadline = Instant::now() + timeout;
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let how = ListParams::default().labels(&selector(&owner.labels()));
+        loop {
+            let left = pods.list_metadata(&how).await.map_err(|error| self.error("list", "pods".into(), error))?;
+            let mut left: Vec<String> = left.items.iter().map(|pod| format!("Pod {namespace}/{}", pod.name_any())).collect();
+            // who may not look at it has not removed it
+            let space = namespaces.get_metadata_opt(namespace).await.unwrap_or_default();
+            let ending = space.is_some_and(|space| space.metadata.deletion_timestamp.is_some());
+            left.extend(ending.then(|| format!("Namespace {namespace}")));
+            if left.is_empty() || Instant::now() >= deadline {
+                return Ok(left);
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Everything of these stacks that runs pods.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn stack_workloads(&self, owner: StackOwner<'_>) -> Result<Vec<StackWorkload>, KubernetesError> {
+        let how = ListParams::default().labels(&selector(&owner.labels()));
+        let mut found = Vec::new();
+        for kind in
+            [WorkloadKind::Deployment, WorkloadKind::StatefulSet, WorkloadKind::DaemonSet, WorkloadKind::Job]
+        {
+            let resource = ApiResource::from_gvk(&kind_of(kind));
+            let api: Api<DynamicObject> = match owner.namespace {
+                Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+                None => Api::all_with(self.client.clone(), &resource),
+            };
+            let listed = api.list(&how).await.map_err(|error| self.error("list", resource.plural.clone(), error))?;
+            found.extend(listed.items.into_iter().map(|object| (kind, object)));
+        }
+        let rows = found.into_iter().map(|(kind, object)| async move {
+            let stack = object.labels().get(label::STACK).cloned().unwrap_or_default();
+            let workload = Workload { kind, namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
+            let (images, writes) = (images(&object.data), written(&object.data));
+            let standing = self.standing(&workload).await?.unwrap_or_default();
+            let reasons = self.look(&workload, true).await;
+            let (ready, wanted) = (standing.ready, standing.wanted);
+            Ok::<_, KubernetesError>(StackWorkload { workload, stack, ready, wanted, images, writes, reasons })
+        });
+        let mut rows = join_all(rows).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        rows.sort_by(|a, b| {
+            let by = |row: &StackWorkload| {
+                (row.stack.clone(), row.workload.namespace.clone(), row.workload.name.clone())
+            };
+            by(a).cmp(&by(b))
+        });
+        Ok(rows)
+    }
+
+    /// A job that failed is tried no more by another application of the same: it goes, to be made anew. Whether it did.
+    ///
+    /// # Errors
+    /// When the API server does not answer, or refuses.
+    pub async fn forget_failed(&self, workload: &Workload) -> Result<bool, KubernetesError> {
+        if workload.kind != WorkloadKind::Job || !self.standing(workload).await?.is_some_and(|standing| standing.over) {
+            return Ok(false);
+        }
+        let object = identity(workload);
+        self.remove(&self.api(&object), &object).await?;
+        Ok(true)
+    }
+
+    /// Whether an autoscaler decides how many pods a workload has.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn is_autoscaled(&self, workload: &Workload) -> Result<bool, KubernetesError> {
+        let api: Api<HorizontalPodAutoscaler> = Api::namespaced(self.client.clone(), &workload.namespace);
+        let found = api.list(&ListParams::default()).await;
+        let found = found.map_err(|error| self.error("list", "autoscalers".into(), error))?;
+        Ok(found.items.iter().filter_map(|scaler| scaler.spec.as_ref()).any(|spec| {
+            spec.scale_target_ref.name == workload.name && spec.scale_target_ref.kind == kind_of(workload.kind).kind
+        }))
+    }
+
+    /// Another number of pods. [`Kubernetes::rolled_out`] waits for them.
+    ///
+    /// # Errors
+    /// When the API server does not answer, or refuses.
+    pub async fn scale(&self, workload: &Workload, replicas: u64) -> Result<(), KubernetesError> {
+        let patch = json!({"spec": {"replicas": replicas}});
+        let how = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let scaled = self.api(&identity(workload)).patch_scale(&workload.name, &how, &Patch::Merge(&patch)).await;
+        scaled.map(drop).map_err(|error| self.error("scale", workload.to_string(), error))
+    }
+}
+
+fn kind_of(kind: WorkloadKind) -> GroupVersionKind {
+    let group = if kind == WorkloadKind::Job { "batch" } else { "apps" };
+    GroupVersionKind::gvk(group, "v1", &format!("{kind:?}"))
+}
+
+fn identity(workload: &Workload) -> Identity {
+    let GroupVersionKind { group, version, kind } = kind_of(workload.kind);
+    Identity { group, version, kind, namespace: Some(workload.namespace.clone()), name: workload.name.clone() }
+}
+
+/// Objects as what is applied at once.
+pub(super) fn package(manifests: Vec<Value>) -> AddOn {
+    let name = "stack".to_owned();
+    AddOn { title: name.clone(), name, images: Vec::new(), manifests, waits: Vec::new(), optional: false }
+}
+
+/// What of these objects runs pods, and what is to be waited for.
+pub fn workload_of(object: &Value) -> Option<Workload> {
+    let kind = match object.get("kind").and_then(Value::as_str)? {
+        "Deployment" => WorkloadKind::Deployment,
+        "StatefulSet" => WorkloadKind::StatefulSet,
+        "DaemonSet" => WorkloadKind::DaemonSet,
+        "Job" => WorkloadKind::Job,
+        _ => return None,
+    };
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    Some(Workload { kind, namespace: text("/metadata/namespace")?, name: text("/metadata/name")? })
+}
+
+fn volumes(object: &Value) -> impl Iterator<Item = &Value> {
+    object.pointer("/spec/template/spec/volumes").and_then(Value::as_array).into_iter().flatten()
+}
+
+fn containers(object: &Value) -> impl Iterator<Item = &Value> {
+    object.pointer("/spec/template/spec/containers").and_then(Value::as_array).into_iter().flatten()
+}
+
+/// Configs, secrets and claims that the pods of an object cannot be without.
+fn needs(object: &Value) -> Vec<Identity> {
+    let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str);
+    let named = |volume: &Value, pointer: &str, kind: &str| {
+        let name = volume.pointer(pointer)?.as_str()?.to_owned();
+        let (group, version, kind) = (String::new(), "v1".to_owned(), kind.to_owned());
+        Some(Identity { group, version, kind, namespace: namespace.map(str::to_owned), name })
+    };
+    volumes(object)
+        .filter_map(|volume| {
+            named(volume, "/secret/secretName", "Secret")
+                .or_else(|| named(volume, "/configMap/name", "ConfigMap"))
+                .or_else(|| named(volume, "/persistentVolumeClaim/claimName", "PersistentVolumeClaim"))
+        })
+        .collect()
+}
+
+fn images(object: &Value) -> Vec<String> {
+    containers(object).filter_map(|container| container["image"].as_str().map(str::to_owned)).collect()
+}
+
+/// The claims that the pods of a workload write.
+fn written(object: &Value) -> Vec<String> {
+    let mounts = || containers(object).filter_map(|container| container["volumeMounts"].as_array()).flatten();
+    let is_written = |volume: &str| mounts().any(|mount| mount["name"] == volume && mount["readOnly"] != true);
+    volumes(object)
+        .filter(|volume| volume["name"].as_str().is_some_and(is_written))
+        .filter_map(|volume| volume.pointer("/persistentVolumeClaim/claimName")?.as_str().map(str::to_owned))
+        .collect()
+}

@@ -1,0 +1,344 @@
+//! Stacks, with an API server in memory.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::api::Api as Memory;
+use super::server::Server;
+use super::*;
+use crate::compile::addons::{Workload, WorkloadKind};
+use crate::compile::targets::{Options, Rendered, Target, placeholders, translate};
+use crate::config::{MemoryFiles, Request, load};
+
+pub(super) const OWNER: StackOwner<'static> = StackOwner { platform: "macula", stack: Some("shop"), namespace: Some("shop") };
+
+pub(super) const SHOP: &str = "
+services:
+  db: {image: 'db:1', volumes: ['data:/data'], secrets: [pw], expose: [5432]}
+  migrate: {image: 'web:1', x-macula: {once: true}, depends_on: [db]}
+  web:
+    image: web:1
+    depends_on: {migrate: {condition: service_completed_successfully}}
+    ports: ['8080:80', '0.0.0.0:8443:443']
+    networks: [front]
+    configs: [{source: motd, target: /etc/motd}]
+    deploy: {replicas: 2}
+    x-macula: {ingress: [{host: web, port: 80}]}
+  each: {image: 'log:1', deploy: {mode: global}}
+  busy:
+    image: busy:1
+    deploy: {resources: {reservations: {cpus: '0.1'}}}
+    x-macula: {scale: {min: 1, max: 3, cpu: 50}}
+volumes: {data: {}}
+networks: {front: {}}
+configs: {motd: {content: hello}}
+secrets: {pw: {file: ./pw}}
+";
+
+/// The objects of a stack `shop`.
+pub(super) fn objects(text: &str) -> Vec<Value> {
+    let files = MemoryFiles::default().with("/w/compose.yaml", format!("name: shop\n{text}")).with("/w/pw", "secret");
+    let request = Request {
+        cwd: "/w".into(),
+        env: [("HOME".to_owned(), "/home/user".to_owned())].into(),
+        stacks: vec!["/w/compose.yaml".into()],
+        only_own: true,
+        orchestrated: true,
+        ..Request::default()
+    };
+    let loaded = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+    let stack = loaded.platform.stacks.last().unwrap();
+    let options =
+        Options { waiting: None, registry: "registry.macula.local", namespace: None, hidden: false, version: "1" };
+    let (said, secrets) = (loaded.said("shop"), placeholders(&loaded.platform));
+    match translate(Target::Kubernetes, &loaded.platform, stack, &said, &secrets, &options).unwrap().rendered {
+        Rendered::Kubernetes(objects) => objects,
+        Rendered::Swarm(_) => panic!("of a swarm"),
+    }
+}
+
+async fn server() -> (Server, Arc<Mutex<Memory>>) {
+    let memory = Arc::new(Mutex::new(Memory::default()));
+    let asked = Arc::clone(&memory);
+    let server = Server::start(move |request| {
+        Some(asked.lock().unwrap().answer(&request.method, &request.target, &request.body))
+    })
+    .await;
+    (server, memory)
+}
+
+fn workload(kind: WorkloadKind, name: &str) -> Workload {
+    Workload { kind, namespace: "shop".into(), name: name.into() }
+}
+
+async fn rolled_out(server: &Server, kind: WorkloadKind, name: &str, patience: Duration) -> Result<(), NotReady> {
+    server.kubernetes.rolled_out(&workload(kind, name), patience, &|_| {}).await
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Nothing is left behind because it was not asked for: every kind that stacks are written in is looked at.
+#[tokio::test]
+async fn everything_that_a_stack_makes_goes_again() {
+    let (server, memory) = server().await;
+    let objects = objects(SHOP);
+    let kinds: std::collections::BTreeSet<&str> = objects.iter().filter_map(|object| object["kind"].as_str()).collect();
+    assert_eq!(kinds.len(), 13, "{kinds:?}");
+    server.kubernetes.apply_objects(objects.clone()).await.unwrap();
+    let gone = server.kubernetes.remove_stack(OWNER, "shop", true).await.unwrap();
+    assert!(gone.kept.is_empty() && gone.others.is_empty(), "{gone:?}");
+    assert_eq!(gone.removed.len(), objects.len(), "{gone:?}");
+    assert_eq!(memory.lock().unwrap().names(), [""; 0]);
+}
+
+#[tokio::test]
+async fn claims_stay_and_so_does_their_namespace() {
+    let (server, memory) = server().await;
+    let all = objects(SHOP);
+    server.kubernetes.apply_objects(all.clone()).await.unwrap();
+    // without the volume and web, and with a claim that is no longer said
+    let less = objects("services: {db: {image: 'db:1'}}");
+    let would = server.kubernetes.prune_stack(OWNER, &less, true).await.unwrap();
+    assert!(would.contains(&"Deployment shop/web".to_owned()) && would.contains(&"StatefulSet shop/db".to_owned()));
+    assert_eq!(memory.lock().unwrap().names().len(), all.len(), "a dry run deletes nothing");
+    assert_eq!(server.kubernetes.prune_stack(OWNER, &less, false).await.unwrap(), would);
+    let left = ["namespaces/shop", "persistentvolumeclaims/data", "services/db"];
+    assert_eq!(memory.lock().unwrap().names(), left);
+
+    let gone = server.kubernetes.remove_stack(OWNER, "shop", false).await.unwrap();
+    assert_eq!(gone.removed, ["Service shop/db"]);
+    assert_eq!(gone.kept, ["PersistentVolumeClaim shop/data"]);
+    assert_eq!(memory.lock().unwrap().names(), ["namespaces/shop", "persistentvolumeclaims/data"]);
+    assert!(server.kubernetes.ended(OWNER, "shop", Duration::ZERO).await.unwrap().is_empty());
+}
+
+/// The same stack in another namespace, another platform's, and what nobody labeled.
+#[tokio::test]
+async fn what_is_not_the_stacks_is_never_touched() {
+    let (server, memory) = server().await;
+    let all = objects(SHOP);
+    server.kubernetes.apply_objects(all.clone()).await.unwrap();
+    let text = serde_json::to_string(&all).unwrap().replace("\"namespace\":\"shop\"", "\"namespace\":\"team\"");
+    let elsewhere: Vec<Value> = serde_json::from_str::<Vec<Value>>(&text).unwrap();
+    let elsewhere: Vec<Value> = elsewhere.into_iter().filter(|object| object["kind"] != "Namespace").collect();
+    memory.lock().unwrap().put("/api/v1/namespaces/team", json!({"kind": "Namespace", "metadata": {"name": "team"}}));
+    server.kubernetes.apply_objects(elsewhere.clone()).await.unwrap();
+    let theirs = json!({"metadata": {"name": "theirs", "namespace": "shop"}});
+    memory.lock().unwrap().put("/api/v1/namespaces/shop/configmaps/theirs", theirs);
+    let root = json!({"metadata": {"name": "kube-root-ca.crt", "namespace": "shop"}});
+    memory.lock().unwrap().put("/api/v1/namespaces/shop/configmaps/kube-root-ca.crt", root);
+
+    assert_eq!(server.kubernetes.prune_stack(OWNER, &all, true).await.unwrap(), [""; 0]);
+    let other = StackOwner { platform: "other", ..OWNER };
+    assert_eq!(server.kubernetes.remove_stack(other, "shop", true).await.unwrap(), StackRemoved::default());
+    let gone = server.kubernetes.remove_stack(OWNER, "shop", true).await.unwrap();
+    assert_eq!(gone.others, ["ConfigMap theirs"]);
+    assert!(!gone.removed.contains(&"Namespace shop".to_owned()));
+    let team = memory.lock().unwrap().objects.keys().filter(|path| path.contains("/namespaces/team/")).count();
+    assert_eq!(team, elsewhere.len());
+    // a namespace that was there before stays
+    let there = StackOwner { namespace: Some("team"), ..OWNER };
+    let gone = server.kubernetes.remove_stack(there, "team", true).await.unwrap();
+    assert_eq!((gone.removed.len(), gone.others.len()), (elsewhere.len(), 0));
+    assert!(memory.lock().unwrap().get("/namespaces/team").is_some());
+}
+
+#[tokio::test]
+async fn what_stands_in_the_way_is_found_before_anything_is_written() {
+    let (server, memory) = server().await;
+    let all = objects(&SHOP.replace("secrets: {pw: {file: ./pw}}", "secrets: {pw: {external: true}}"));
+    let found = server.kubernetes.foreign(OWNER, &all).await.unwrap();
+    assert_eq!(found, Foreign { missing: vec![("Secret".into(), "pw".into())], ..Foreign::default() });
+    {
+        let mut memory = memory.lock().unwrap();
+        let named = |name: &str| json!({"metadata": {"name": name, "namespace": "shop", "labels": {"team": "a"}}});
+        memory.put("/api/v1/namespaces/shop", json!({"kind": "Namespace", "metadata": {"name": "shop"}}));
+        memory.put("/api/v1/namespaces/shop/secrets/pw", named("pw"));
+        memory.put("/apis/apps/v1/namespaces/shop/deployments/web", named("web"));
+    }
+    let found = server.kubernetes.foreign(OWNER, &all).await.unwrap();
+    let objects = vec!["Deployment shop/web".to_owned()];
+    assert_eq!(found, Foreign { objects, namespace: true, missing: Vec::new() });
+    // who may not look at the namespace has it from somebody, and a secret that cannot be seen may be there
+    let said = "is forbidden: User \"a\" cannot get resource".to_owned();
+    memory.lock().unwrap().objects.remove("/api/v1/namespaces/shop");
+    memory.lock().unwrap().no = vec![
+        ("GET", "/secrets/pw", 403, "Forbidden", said.clone()),
+        ("GET", "/namespaces/shop", 403, "Forbidden", said),
+        ("GET", "/deployments/web", 404, "NotFound", "not there".into()),
+    ];
+    let found = server.kubernetes.foreign(OWNER, &all).await.unwrap();
+    assert_eq!(found, Foreign { namespace: true, ..Foreign::default() });
+    assert_eq!(memory.lock().unwrap().writes(), [""; 0]);
+}
+
+#[tokio::test]
+async fn the_api_server_is_asked_whether_it_would_take_a_stack() {
+    let (server, memory) = server().await;
+    let all = objects(SHOP);
+    // nothing of it can be asked about before its namespace is there, which is no trouble
+    server.kubernetes.check_objects(&all).await.unwrap();
+    server.kubernetes.apply_objects(all.clone()).await.unwrap();
+    let before = memory.lock().unwrap().writes().len();
+    let changed = objects(&SHOP.replace("web:1", "web:2"));
+    let would = server.kubernetes.compare_objects(changed.clone()).await.unwrap();
+    assert_eq!((would.created.len(), would.changed), (0, vec!["Job shop/migrate".into(), "Deployment shop/web".into()]));
+    let said = "deployments.apps \"web\" is forbidden: exceeded quota: small".to_owned();
+    memory.lock().unwrap().no = vec![("PATCH", "/deployments/web", 403, "Forbidden", said)];
+    let error = server.kubernetes.check_objects(&changed).await.unwrap_err();
+    insta::assert_snapshot!(error, @r#"cannot apply Deployment shop/web: deployments.apps "web" is forbidden: exceeded quota: small"#);
+    let said = "admission webhook \"a\" does not support dry run".to_owned();
+    memory.lock().unwrap().no = vec![("PATCH", "/deployments/web", 400, "BadRequest", said)];
+    server.kubernetes.check_objects(&changed).await.unwrap();
+    assert_eq!(memory.lock().unwrap().writes().len(), before, "a question writes nothing");
+}
+
+#[tokio::test]
+async fn a_job_that_failed_is_told_and_tried_again() {
+    let (server, memory) = server().await;
+    let crash = json!({"phase": "Failed", "containerStatuses": [{"name": "migrate", "image": "web:1", "imageID": "",
+        "ready": false, "restartCount": 0, "state": {"terminated": {"exitCode": 3, "reason": "Error"}}}]});
+    {
+        let mut memory = memory.lock().unwrap();
+        memory.sick.insert("migrate".into(), crash);
+        memory.logs.insert("migrate-1".into(), "no such table\n".into());
+    }
+    server.kubernetes.apply_objects(objects(SHOP)).await.unwrap();
+    let job = workload(WorkloadKind::Job, "migrate");
+    let failed = rolled_out(&server, WorkloadKind::Job, "migrate", HOUR).await.unwrap_err();
+    insta::assert_snapshot!(failed, @"
+    Job shop/migrate: it failed: Job has reached the specified backoff limit
+    pod shop/migrate-1: migrate ended with 3 (Error), restarted 0 times
+        no such table
+    ");
+    memory.lock().unwrap().sick.clear();
+    assert!(server.kubernetes.forget_failed(&job).await.unwrap());
+    assert!(!memory.lock().unwrap().names().contains(&"jobs/migrate".to_owned()));
+    server.kubernetes.apply_objects(objects(SHOP)).await.unwrap();
+    rolled_out(&server, WorkloadKind::Job, "migrate", HOUR).await.unwrap();
+    assert!(!server.kubernetes.forget_failed(&job).await.unwrap(), "what is done stays done");
+}
+
+fn crashing(restarts: i32) -> Value {
+    json!({"containerStatuses": [{"name": "web", "image": "web:1", "imageID": "", "ready": false,
+        "restartCount": restarts, "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}}}]})
+}
+
+#[tokio::test]
+async fn a_container_that_ended_three_times_is_not_waited_for() {
+    let (server, memory) = server().await;
+    memory.lock().unwrap().sick.insert("web".into(), crashing(2));
+    memory.lock().unwrap().logs.insert("web-1".into(), "no database at db:5432\n".into());
+    server.kubernetes.apply_objects(objects(SHOP)).await.unwrap();
+    let failed = rolled_out(&server, WorkloadKind::Deployment, "web", HOUR).await.unwrap_err();
+    insta::assert_snapshot!(failed, @"
+    pod shop/web-1: web ended with 1 (Error), restarted 2 times
+        no database at db:5432
+    ");
+    // an add-on may need others that come later
+    let web = Workload { kind: WorkloadKind::Deployment, namespace: "shop".into(), name: "web".into() };
+    let addon = AddOn { waits: vec![web], ..super::stack::package(Vec::new()) };
+    let began = std::time::Instant::now();
+    server.kubernetes.ready(&addon, Duration::from_millis(1500)).await.unwrap_err();
+    assert!(began.elapsed() >= Duration::from_millis(1500));
+}
+
+/// What an older specification left does not end the wait for a newer one.
+#[tokio::test]
+async fn only_the_newest_pods_count() {
+    let (server, memory) = server().await;
+    memory.lock().unwrap().sick.insert("web".into(), crashing(9));
+    server.kubernetes.apply_objects(objects(SHOP)).await.unwrap();
+    {
+        let mut memory = memory.lock().unwrap();
+        let web = "/apis/apps/v1/namespaces/shop/deployments/web";
+        let labels = memory.objects[web]["spec"]["selector"]["matchLabels"].clone();
+        memory.objects.get_mut(web).unwrap()["metadata"]["annotations"] =
+            json!({"deployment.kubernetes.io/revision": "2"});
+        for (name, revision) in [("old", "1"), ("new", "2")] {
+            let mut labels = labels.clone();
+            labels["pod-template-hash"] = json!(name);
+            let annotations = json!({"deployment.kubernetes.io/revision": revision});
+            let metadata = json!({"name": name, "namespace": "shop", "labels": labels, "annotations": annotations});
+            memory.put(&format!("/apis/apps/v1/namespaces/shop/replicasets/{name}"), json!({"metadata": metadata}));
+        }
+        let old = memory.objects.get_mut("/api/v1/namespaces/shop/pods/web-1").unwrap();
+        old["metadata"]["labels"]["pod-template-hash"] = json!("old");
+    }
+    let failed = rolled_out(&server, WorkloadKind::Deployment, "web", Duration::ZERO).await.unwrap_err();
+    assert_eq!(failed.to_string(), "Deployment shop/web: 0 of 2 pods are ready");
+}
+
+/// <https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#forced-rollback>
+#[tokio::test]
+async fn an_old_pod_does_not_block_a_stateful_set() {
+    let (server, memory) = server().await;
+    memory.lock().unwrap().sick.insert("db".into(), crashing(9));
+    server.kubernetes.apply_objects(objects(SHOP)).await.unwrap();
+    let pod = "/api/v1/namespaces/shop/pods/db-1";
+    let revised = |of_pod: &str| {
+        let mut memory = memory.lock().unwrap();
+        let set = memory.objects.get_mut("/apis/apps/v1/namespaces/shop/statefulsets/db").unwrap();
+        set["status"]["updateRevision"] = json!("db-2");
+        memory.objects.get_mut(pod).unwrap()["metadata"]["labels"]["controller-revision-hash"] = json!(of_pod);
+    };
+    revised("db-2");
+    rolled_out(&server, WorkloadKind::StatefulSet, "db", Duration::ZERO).await.unwrap_err();
+    assert!(memory.lock().unwrap().objects.contains_key(pod), "a pod of the newest specification stays");
+    revised("db-1");
+    let failed = rolled_out(&server, WorkloadKind::StatefulSet, "db", Duration::ZERO).await.unwrap_err();
+    assert!(!memory.lock().unwrap().objects.contains_key(pod));
+    assert_eq!(failed.to_string(), "StatefulSet shop/db: 0 of 1 pods are ready");
+    // what says no to its pods is in its events
+    let event = json!({"metadata": {"name": "e", "namespace": "shop"}, "type": "Warning", "reason": "FailedCreate",
+        "involvedObject": {"kind": "StatefulSet", "name": "db"}, "message": "pods \"db-0\" is forbidden: exceeded quota: small"});
+    memory.lock().unwrap().put("/api/v1/namespaces/shop/events/e", event);
+    let failed = rolled_out(&server, WorkloadKind::StatefulSet, "db", Duration::ZERO).await.unwrap_err();
+    insta::assert_snapshot!(failed, @r#"StatefulSet shop/db: 0 of 1 pods are ready: pods "db-0" is forbidden: exceeded quota: small"#);
+}
+
+/// One that had an address and is to have none, or the other way round.
+#[tokio::test]
+async fn a_service_whose_address_cannot_change_is_made_again() {
+    let (server, memory) = server().await;
+    let service = |ports: &str| {
+        let all = objects(&format!("services: {{web: {{image: 'web:1'{ports}}}}}"));
+        all.into_iter().filter(|object| ["Namespace", "Service"].iter().any(|kind| object["kind"] == **kind)).collect()
+    };
+    server.kubernetes.apply_objects(service(", expose: [80]")).await.unwrap();
+    let changed = server.kubernetes.apply_objects(service("")).await.unwrap().changed;
+    assert_eq!(changed, ["Service shop/web"]);
+    assert_eq!(memory.lock().unwrap().get("/services/web").unwrap()["spec"]["clusterIP"], "None");
+}
+
+#[tokio::test]
+async fn numbers_of_replicas_are_those_of_the_scale_of_a_workload() {
+    let (server, memory) = server().await;
+    server.kubernetes.apply_objects(objects(SHOP)).await.unwrap();
+    server.kubernetes.scale(&workload(WorkloadKind::Deployment, "web"), 3).await.unwrap();
+    assert_eq!(memory.lock().unwrap().get("/deployments/web").unwrap()["spec"]["replicas"], 3);
+    assert!(!server.kubernetes.is_autoscaled(&workload(WorkloadKind::Deployment, "web")).await.unwrap());
+    assert!(server.kubernetes.is_autoscaled(&workload(WorkloadKind::Deployment, "busy")).await.unwrap());
+    let rows = server.kubernetes.stack_workloads(OWNER).await.unwrap();
+    let rows: Vec<String> = rows
+        .iter()
+        .map(|row| format!("{} {}/{} {:?} {:?}", row.workload, row.ready, row.wanted, row.images, row.writes))
+        .collect();
+    insta::assert_snapshot!(rows.join("\n"), @r#"
+    Deployment shop/busy 1/1 ["busy:1"] []
+    StatefulSet shop/db 1/1 ["db:1"] ["data"]
+    DaemonSet shop/each 1/1 ["log:1"] []
+    Job shop/migrate 1/1 ["web:1"] []
+    Deployment shop/web 3/3 ["web:1"] []
+    "#);
+}
+
+#[test]
+fn what_runs_pods_is_known_by_its_kind() {
+    let object = |kind: &str| json!({"kind": kind, "metadata": {"name": "db", "namespace": "shop"}});
+    assert_eq!(workload_of(&object("StatefulSet")).unwrap().to_string(), "StatefulSet shop/db");
+    assert_eq!(workload_of(&object("Service")), None);
+}

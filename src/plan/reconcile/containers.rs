@@ -1,0 +1,219 @@
+//! The steps of the containers, as their verdicts want them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::model::{
+    Condition, ContainerSpec, ContainerState, Fingerprint, Hook, Reload, ResourceId, ResourceKind, label,
+};
+use crate::plan::{Action, Cause, ImageUse, StepId, Verb, turns};
+
+use super::verdict::{Verdict, shares};
+use super::{Planner, dependents, wanted_services};
+
+impl Planner<'_> {
+    pub(super) fn take_turns(&mut self, wanted: &[&ContainerSpec], verdicts: &BTreeMap<String, Verdict>) {
+        let running = |spec: &ContainerSpec| {
+            self.observed.container(&spec.name).is_some_and(|found| found.state == ContainerState::Running)
+        };
+        let replaced = |spec: &&&ContainerSpec| {
+            let replaced = matches!(verdicts.get(&spec.name), Some(Verdict::Recreate(_) | Verdict::Restart(_)));
+            replaced && running(spec) && !spec.readiness.one_shot
+        };
+        let replaced: Vec<&ContainerSpec> = wanted.iter().filter(replaced).copied().collect();
+        let needs = wanted_services(self.wish);
+        let rank = |spec: &ContainerSpec| dependents(spec, &needs);
+        turns::take(&mut self.steps, &replaced, &self.wish.resources.routes, self.wish.supply, &rank);
+    }
+
+    pub(super) fn containers(&mut self, wanted: &[&ContainerSpec], verdicts: &BTreeMap<String, Verdict>) {
+        // the gates that others wait for are named first, so that the order of services is free
+        let mut gates: BTreeMap<&str, Vec<(Option<StepId>, StepId)>> = BTreeMap::new();
+        for spec in wanted {
+            let (start, ready) = (Verb::Start.container(&spec.name), Verb::Await.container(&spec.name));
+            match verdicts.get(&spec.name) {
+                Some(
+                    Verdict::Create | Verdict::Recreate(_) | Verdict::Start | Verdict::Again(_) | Verdict::Restart(_),
+                ) => {
+                    gates.entry(&spec.service).or_default().push((Some(start), ready));
+                }
+                // it has started already, whatever its health
+                Some(Verdict::Await) => gates.entry(&spec.service).or_default().push((None, ready)),
+                _ => {}
+            }
+        }
+        for spec in wanted {
+            let Some(verdict) = verdicts.get(&spec.name) else { continue };
+            self.container(spec, verdict, &gates);
+        }
+    }
+
+    fn container(
+        &mut self,
+        spec: &ContainerSpec,
+        verdict: &Verdict,
+        gates: &BTreeMap<&str, Vec<(Option<StepId>, StepId)>>,
+    ) {
+        let id = ResourceId::new(ResourceKind::Container, &spec.name);
+        let group = spec.service.as_str();
+        let name = spec.name.clone();
+        let needs: Vec<StepId> = spec
+            .depends_on
+            .iter()
+            .flat_map(|dependency| {
+                gates.get(dependency.service.as_str()).into_iter().flatten().filter_map(move |(start, ready)| {
+                    if dependency.condition == Condition::ServiceStarted { start.clone() } else { Some(ready.clone()) }
+                })
+            })
+            .collect();
+        let await_ready = Action::AwaitReady { spec: Box::new(spec.clone()), readiness: spec.readiness.clone() };
+        let cause = match verdict {
+            Verdict::Conflict => return,
+            Verdict::Right => return self.files(spec, true),
+            Verdict::Await => {
+                self.files(spec, true);
+                self.add(Verb::Await, id, group, await_ready, Cause::NotHealthy, Vec::new());
+                return;
+            }
+            Verdict::Create => Cause::Missing,
+            Verdict::Start => Cause::NotRunning,
+            Verdict::Recreate(cause) | Verdict::Restart(cause) | Verdict::Again(cause) => cause.clone(),
+        };
+        let mut before_start = needs;
+        match verdict {
+            Verdict::Create | Verdict::Recreate(_) => {
+                let Some(image) = self.image_use(group) else { return };
+                let mut before_create = self.made_for(spec);
+                // with it goes what it holds: a volume, an address
+                before_create.extend(self.steps.iter().filter_map(|step| {
+                    let left_over = step.cause == Cause::Unfinished && step.group == group;
+                    (left_over && matches!(step.action, Action::RemoveContainer { .. })).then(|| step.id.clone())
+                }));
+                if let ImageUse::Obtained { step } = &image {
+                    before_create.push(step.clone());
+                }
+                if let Verdict::Recreate(cause) = verdict
+                    && spec.update.start_first
+                    && !spec.readiness.one_shot
+                {
+                    return self.start_first(spec, image, cause, before_create, before_start);
+                }
+                if let Verdict::Recreate(_) = verdict {
+                    // the old one runs on until everything for the new one is there
+                    let stop = self.stop(spec);
+                    let stop = self.add(Verb::Stop, id.clone(), group, stop, cause.clone(), before_create.clone());
+                    let remove = Action::RemoveContainer { container: name.clone() };
+                    before_create.push(self.add(Verb::Remove, id.clone(), group, remove, cause.clone(), vec![stop]));
+                }
+                before_create.extend(made_of(spec, gates));
+                let create = Action::CreateContainer { spec: Box::new(spec.clone()), image };
+                before_start.push(self.add(Verb::Create, id.clone(), group, create, cause.clone(), before_create));
+            }
+            Verdict::Restart(_) => {
+                let stop = self.stop(spec);
+                before_start.push(self.add(Verb::Stop, id.clone(), group, stop, cause.clone(), Vec::new()));
+                self.files(spec, false);
+            }
+            _ => self.files(spec, false),
+        }
+        let copied = Verb::CopyFilesInto.step(&id);
+        if self.has(&copied) {
+            before_start.push(copied);
+        }
+        let start = self.add(
+            Verb::Start,
+            id.clone(),
+            group,
+            Action::Start { container: name, hooks: Hook::of(&spec.labels, label::POST_START) },
+            cause.clone(),
+            before_start,
+        );
+        self.add(Verb::Await, id, group, await_ready, cause, vec![start]);
+    }
+
+    /// Stops a container, which may have been made with other hooks than are wanted now.
+    fn stop(&self, spec: &ContainerSpec) -> Action {
+        let labels = self.observed.container(&spec.name).map(|found| &found.labels);
+        let hooks = labels.map(|labels| Hook::of(labels, label::PRE_STOP)).unwrap_or_default();
+        Action::Stop { container: spec.name.clone(), grace: spec.stop_grace_ms.map(Duration::from_millis), hooks }
+    }
+
+    /// The new container is ready, under another name, before the old one goes.
+    fn start_first(
+        &mut self,
+        spec: &ContainerSpec,
+        image: ImageUse,
+        cause: &Cause,
+        before_create: Vec<StepId>,
+        mut before_start: Vec<StepId>,
+    ) {
+        let id = ResourceId::new(ResourceKind::Container, &spec.name);
+        let group = spec.service.as_str();
+        let stand_in = spec.stand_in();
+        let new = stand_in.name.clone();
+        let stop = self.stop(spec);
+        let mut add = |verb: Verb, action, after| self.add(verb, id.clone(), group, action, cause.clone(), after);
+        let create = Action::CreateContainer { spec: Box::new(stand_in.clone()), image };
+        before_start.push(add(Verb::Create, create, before_create));
+        let hooks = Hook::of(&spec.labels, label::POST_START);
+        let start = add(Verb::Start, Action::Start { container: new.clone(), hooks }, before_start);
+        let ready = Action::AwaitReady { readiness: spec.readiness.clone(), spec: Box::new(stand_in) };
+        let ready = add(Verb::Await, ready, vec![start]);
+        let old = spec.name.clone();
+        let stop = add(Verb::Stop, stop, vec![ready]);
+        let remove = add(Verb::Remove, Action::RemoveContainer { container: old.clone() }, vec![stop]);
+        add(Verb::Rename, Action::RenameContainer { container: new, to: old }, vec![remove]);
+    }
+
+    /// Steps that make the networks and volumes of a container.
+    fn made_for(&self, spec: &ContainerSpec) -> Vec<StepId> {
+        let networks = spec.networks.iter().map(|attachment| (ResourceKind::Network, attachment.network.as_str()));
+        let volumes = spec.mounts.iter().filter_map(|mount| match mount {
+            crate::model::MountSpec::Volume { source, .. } => Some((ResourceKind::Volume, source.as_str())),
+            _ => None,
+        });
+        networks
+            .chain(volumes)
+            .map(|(kind, name)| Verb::Create.step(&ResourceId::new(kind, name)))
+            .filter(|step| self.has(step))
+            .collect()
+    }
+
+    /// Files that a reload takes up and that differ in the container.
+    fn files(&mut self, spec: &ContainerSpec, running: bool) {
+        let Some(reload) = &spec.reload else { return };
+        let held = self.observed.files.get(&spec.name);
+        let changed: Vec<_> = spec
+            .files
+            .iter()
+            .filter(|file| file.reload)
+            .filter(|file| held.and_then(|held| held.get(&file.path)) != Some(&Fingerprint::of_bytes(&file.content).0))
+            .cloned()
+            .collect();
+        let untold = running && self.observed.unreloaded.contains(&spec.name);
+        if changed.is_empty() && !untold {
+            return;
+        }
+        let id = ResourceId::new(ResourceKind::Container, &spec.name);
+        let mut copied = Vec::new();
+        let mut cause = Cause::Unfinished;
+        if !changed.is_empty() {
+            cause = Cause::Changed { what: changed.iter().map(|file| file.path.clone()).collect() };
+            let check = if running { spec.reload_check.clone() } else { Vec::new() };
+            let write = Action::WriteFiles { container: spec.name.clone(), files: changed, check };
+            copied.push(self.add(Verb::CopyFilesInto, id.clone(), &spec.service, write, cause.clone(), Vec::new()));
+        }
+        if running && *reload != Reload::None {
+            let action = Action::Reload { container: spec.name.clone(), how: reload.clone() };
+            self.add(Verb::Reload, id, &spec.service, action, cause, copied);
+        }
+    }
+}
+
+/// The starts of the containers whose network, processes, IPC or volumes this one shares: the engine makes it
+/// only when they are there.
+fn made_of(spec: &ContainerSpec, gates: &BTreeMap<&str, Vec<(Option<StepId>, StepId)>>) -> Vec<StepId> {
+    let volumes = spec.options.volumes_from.iter().map(|from| from.split(':').next().unwrap_or(from));
+    let starts = shares(spec).chain(volumes).map(|other| Verb::Start.container(other));
+    starts.filter(|start| gates.values().flatten().any(|(gate, _)| gate.as_ref() == Some(start))).collect()
+}

@@ -1,0 +1,391 @@
+//! Compares what is wanted with what is there. Rule by rule; each has its test.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{
+    ContainerSpec, Hook, Observed, ObservedContainer, Remedy, ResourceId, ResourceKind, Resources, VolumeSpec, label,
+};
+
+use super::supply::{ImageSource, Supply};
+use super::{Action, Cause, ImageUse, Plan, Step, StepId, Verb};
+
+mod containers;
+mod images;
+mod ports;
+mod verdict;
+
+pub(super) use ports::publishes;
+
+/// What `up` asks for.
+pub struct Wish<'a> {
+    /// Name of the platform: the value of [`label::PLATFORM`] on what is ours.
+    pub platform: &'a str,
+    pub resources: &'a Resources,
+    pub supply: &'a Supply,
+    /// Only these services; nothing else is touched, nothing is an orphan.
+    pub selection: Option<&'a BTreeSet<String>>,
+}
+
+/// Something that is not ours stands where ours should be. Nothing is done then.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{message}", about(.resource, .port.is_some()))]
+pub struct Conflict {
+    pub resource: ResourceId,
+    pub message: String,
+    /// The service, and its port that somebody else holds.
+    pub port: Option<(String, u16)>,
+    pub remedies: Vec<Remedy>,
+}
+
+/// What the message is about, where it does not say so itself.
+fn about(resource: &ResourceId, said: bool) -> String {
+    if said { String::new() } else { format!("{resource}: ") }
+}
+
+/// An empty plan means that everything is already right.
+pub fn reconcile(wish: &Wish<'_>, observed: &Observed) -> Result<Plan, Vec<Conflict>> {
+    reconcile_anew(wish, &BTreeSet::new(), observed)
+}
+
+/// [`reconcile`], with new containers for these services, also where they are right.
+pub fn reconcile_anew(wish: &Wish<'_>, anew: &BTreeSet<String>, observed: &Observed) -> Result<Plan, Vec<Conflict>> {
+    let mut planner =
+        Planner { wish, anew, observed, steps: Vec::new(), conflicts: Vec::new(), obtained: BTreeMap::new() };
+    let chosen = |spec: &&ContainerSpec| wish.selection.is_none_or(|set| set.contains(&spec.service));
+    let mut wanted: Vec<&ContainerSpec> = wish.resources.containers.iter().filter(chosen).collect();
+
+    let replaced = planner.networks(&wanted);
+    planner.images(&wanted);
+    planner.volumes(&wanted);
+    planner.unfinished();
+    let verdicts = planner.verdicts(&wanted, &replaced);
+    // what was not chosen, and is restarted with something that was
+    wanted.extend(wish.resources.containers.iter().filter(|spec| !chosen(spec) && verdicts.contains_key(&spec.name)));
+    planner.ports(&wanted, &verdicts);
+    planner.containers(&wanted, &verdicts);
+    // a network is made again only once everything has left it
+    if replaced.is_empty() {
+        planner.take_turns(&wanted, &verdicts);
+    }
+    planner.own_registry(&wanted);
+    if wish.selection.is_none() {
+        planner.orphans();
+    }
+    planner.free_ports(&wanted);
+    planner.move_networks(&replaced);
+    if planner.conflicts.is_empty() {
+        Ok(Plan { steps: planner.steps, left_out: wish.supply.left_out.clone(), ..Plan::default() })
+    } else {
+        Err(planner.conflicts)
+    }
+}
+
+struct Planner<'a> {
+    wish: &'a Wish<'a>,
+    anew: &'a BTreeSet<String>,
+    observed: &'a Observed,
+    steps: Vec<Step>,
+    conflicts: Vec<Conflict>,
+    /// Service -> the step that gets its image.
+    obtained: BTreeMap<String, StepId>,
+}
+
+impl Planner<'_> {
+    fn add(
+        &mut self,
+        verb: Verb,
+        resource: ResourceId,
+        group: &str,
+        action: Action,
+        cause: Cause,
+        after: Vec<StepId>,
+    ) -> StepId {
+        let id = verb.step(&resource);
+        self.add_as(id, resource, group, action, cause, after)
+    }
+
+    fn add_as(
+        &mut self,
+        id: StepId,
+        resource: ResourceId,
+        group: &str,
+        action: Action,
+        cause: Cause,
+        mut after: Vec<StepId>,
+    ) -> StepId {
+        after.sort();
+        after.dedup();
+        let destructive = matches!(action, Action::RemoveVolume { .. });
+        self.steps.push(Step {
+            id: id.clone(),
+            resource,
+            group: group.to_owned(),
+            action,
+            cause,
+            after,
+            destructive,
+            needs_privilege: false,
+        });
+        id
+    }
+
+    fn has(&self, id: &str) -> bool {
+        self.steps.iter().any(|step| step.id == id)
+    }
+
+    fn foreign(&mut self, resource: ResourceId, labels: &BTreeMap<String, String>) {
+        let another_name = Remedy::say("or choose another name for this platform with `--name`");
+        let (message, mut remedies) = match labels.get(label::PLATFORM) {
+            Some(other) => (format!("belongs to the platform {other}"), Vec::new()),
+            None => {
+                let maker = labels
+                    .get("com.docker.compose.project")
+                    .map(|project| format!("; it belongs to the Compose project {project}"))
+                    .unwrap_or_default();
+                let name = resource.name.as_str();
+                let remedies = match resource.kind {
+                    ResourceKind::Container => {
+                        vec![Remedy::shell(["docker", "rename", name, &format!("{name}-old")])]
+                    }
+                    kind => {
+                        let what = if kind == ResourceKind::Network { "network" } else { "volume" };
+                        vec![
+                            Remedy::say(format!("remove the {what} if nothing needs it")),
+                            Remedy::shell(["docker", what, "rm", name]),
+                        ]
+                    }
+                };
+                (format!("exists and was not made by macula{maker}"), remedies)
+            }
+        };
+        remedies.push(another_name);
+        self.conflicts.push(Conflict { resource, message, port: None, remedies });
+    }
+
+    fn is_ours(&self, labels: &BTreeMap<String, String>) -> bool {
+        labels.get(label::PLATFORM).is_some_and(|name| name == self.wish.platform)
+    }
+
+    /// Missing networks. Returns those that exist with another specification: their containers
+    /// move over.
+    fn networks(&mut self, wanted: &[&ContainerSpec]) -> BTreeSet<String> {
+        let mut replaced = BTreeSet::new();
+        let wish = self.wish;
+        for spec in &wish.resources.networks {
+            let used = wanted
+                .iter()
+                .any(|container| container.networks.iter().any(|attachment| attachment.network == spec.name));
+            if !used {
+                continue;
+            }
+            let id = ResourceId::new(ResourceKind::Network, &spec.name);
+            let same = self.observed.networks.iter().filter(|found| found.name == spec.name);
+            let ids: Vec<&str> = same.map(|found| found.id.get(..12).unwrap_or(&found.id)).collect();
+            if ids.len() > 1 {
+                self.conflicts.push(Conflict {
+                    resource: id,
+                    message: format!("{} networks have this name: {}", ids.len(), ids.join(", ")),
+                    port: None,
+                    remedies: vec![
+                        Remedy::say("see which of them is in use, and remove the others"),
+                        Remedy::shell(["docker", "network", "inspect", &spec.name]),
+                    ],
+                });
+                continue;
+            }
+            match self.observed.network(&spec.name) {
+                None if spec.external => self.conflicts.push(Conflict {
+                    port: None,
+                    resource: id,
+                    message: "is external and does not exist".into(),
+                    remedies: vec![Remedy::shell(["docker", "network", "create", &spec.name])],
+                }),
+                None => {
+                    let action = Action::CreateNetwork(spec.clone());
+                    self.add(Verb::Create, id, "network", action, Cause::Missing, Vec::new());
+                }
+                Some(_) if spec.external => {}
+                Some(found) if !self.is_ours(&found.labels) => {
+                    let labels = found.labels.clone();
+                    self.foreign(id, &labels);
+                }
+                Some(found) => {
+                    // to move it everything on it must move along, the unselected too
+                    let whole = wish.selection.is_none();
+                    if whole && found.labels.get(label::FINGERPRINT) != Some(&spec.fingerprint().0) {
+                        replaced.insert(spec.name.clone());
+                    }
+                }
+            }
+        }
+        replaced
+    }
+
+    /// Removes and makes again the networks whose specification changed, once nothing is on them.
+    fn move_networks(&mut self, replaced: &BTreeSet<String>) {
+        let wish = self.wish;
+        for spec in wish.resources.networks.iter().filter(|spec| replaced.contains(&spec.name)) {
+            let id = ResourceId::new(ResourceKind::Network, &spec.name);
+            let leaving: Vec<StepId> = self
+                .steps
+                .iter()
+                .filter(|step| matches!(&step.action, Action::RemoveContainer { .. }))
+                .map(|step| step.id.clone())
+                .collect();
+            let cause = Cause::Changed { what: vec!["specification".into()] };
+            let remove = self.add(
+                Verb::Remove,
+                id.clone(),
+                "network",
+                Action::RemoveNetwork { name: spec.name.clone() },
+                cause.clone(),
+                leaving,
+            );
+            let action = Action::CreateNetwork(spec.clone());
+            let create = self.add(Verb::Create, id, "network", action, cause, vec![remove]);
+            for step in &mut self.steps {
+                let joins = matches!(&step.action, Action::CreateContainer { spec: container, .. }
+                    if container.networks.iter().any(|attachment| attachment.network == spec.name));
+                if joins {
+                    step.after.push(create.clone());
+                }
+            }
+        }
+    }
+
+    fn volumes(&mut self, wanted: &[&ContainerSpec]) {
+        let wish = self.wish;
+        for spec in &wish.resources.volumes {
+            let Some(user) = wanted.iter().find(|container| mounts(container, &spec.name)) else { continue };
+            let id = ResourceId::new(ResourceKind::Volume, &spec.name);
+            match self.observed.volume(&spec.name) {
+                None if spec.external => self.conflicts.push(Conflict {
+                    port: None,
+                    resource: id,
+                    message: "is external and does not exist".into(),
+                    remedies: vec![Remedy::shell(["docker", "volume", "create", &spec.name])],
+                }),
+                None => self.create_volume(id, spec, user),
+                Some(_) if spec.external => {}
+                // made by a version that did not label what a container mounts without a name
+                Some(found)
+                    if !found.labels.contains_key(label::PLATFORM)
+                        && spec.name.strip_prefix(&user.name).is_some_and(|rest| rest.starts_with('-')) => {}
+                Some(found) if !self.is_ours(&found.labels) => {
+                    let labels = found.labels.clone();
+                    self.foreign(id, &labels);
+                }
+                // a data volume is never replaced, whatever its specification
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn create_volume(&mut self, id: ResourceId, spec: &VolumeSpec, user: &ContainerSpec) {
+        let provider = spec.provider.clone().and_then(|provider| {
+            // the writer is the service that declares the provider
+            let writer =
+                self.wish.resources.containers.iter().find(|container| {
+                    container.provider.as_ref() == Some(&provider) && mounts(container, &spec.name)
+                })?;
+            Some((provider, self.image_use(&writer.service)?))
+        });
+        let after = match &provider {
+            Some((_, ImageUse::Obtained { step })) => vec![step.clone()],
+            _ => Vec::new(),
+        };
+        let action = Action::CreateVolume { spec: spec.clone(), provider };
+        self.add(Verb::Create, id, &user.service, action, Cause::Missing, after);
+    }
+
+    /// What an interrupted run did not come to complete. It holds nothing that is needed.
+    fn unfinished(&mut self) {
+        for found in &self.observed.unfinished {
+            if !self.is_ours(&found.labels) {
+                continue;
+            }
+            let service = found.label(label::SERVICE).unwrap_or(&found.name);
+            if self.wish.selection.is_none_or(|chosen| chosen.contains(service)) {
+                let id = ResourceId::new(ResourceKind::Container, &found.name);
+                let action = Action::RemoveContainer { container: found.name.clone() };
+                self.add(Verb::Remove, id, service, action, Cause::Unfinished, Vec::new());
+            }
+        }
+    }
+
+    /// Ours, and in no stack any more. Volumes are data and stay.
+    fn orphans(&mut self) {
+        let wish = self.wish;
+        let left_out: BTreeSet<&str> = wish.supply.left_out.iter().map(|left| left.service.as_str()).collect();
+        let orphans: Vec<&ObservedContainer> = self
+            .observed
+            .containers
+            .iter()
+            .filter(|found| self.is_ours(&found.labels))
+            .filter(|found| !wish.resources.containers.iter().any(|spec| spec.name == found.name))
+            .filter(|found| !found.labels.contains_key(label::RELAY) || wish.resources.publishes())
+            // an image that cannot be had today is no reason to take down what runs
+            .filter(|found| !left_out.contains(found.label(label::SERVICE).unwrap_or_default()))
+            .collect();
+        let mut removed = Vec::new();
+        for found in orphans {
+            let id = ResourceId::new(ResourceKind::Container, &found.name);
+            let group = found.label(label::SERVICE).unwrap_or(&found.name).to_owned();
+            let stop = Action::Stop {
+                container: found.name.clone(),
+                grace: None,
+                hooks: Hook::of(&found.labels, label::PRE_STOP),
+            };
+            let stop = self.add(Verb::Stop, id.clone(), &group, stop, Cause::Orphaned, Vec::new());
+            let remove = Action::RemoveContainer { container: found.name.clone() };
+            removed.push(self.add(Verb::Remove, id, &group, remove, Cause::Orphaned, vec![stop]));
+        }
+        for found in &self.observed.networks {
+            let wanted = wish.resources.networks.iter().any(|spec| spec.name == found.name);
+            if self.is_ours(&found.labels) && !wanted {
+                let id = ResourceId::new(ResourceKind::Network, &found.name);
+                let action = Action::RemoveNetwork { name: found.name.clone() };
+                self.add(Verb::Remove, id, "network", action, Cause::Orphaned, removed.clone());
+            }
+        }
+    }
+}
+
+/// Service -> what it depends on.
+fn wanted_services<'a>(wish: &Wish<'a>) -> BTreeMap<&'a str, Vec<&'a str>> {
+    let specs = wish.resources.containers.iter();
+    specs
+        .map(|spec| {
+            let needs = spec.depends_on.iter().map(|dependency| dependency.service.as_str()).collect();
+            (spec.service.as_str(), needs)
+        })
+        .collect()
+}
+
+/// How many services need this one, directly or not.
+fn dependents(spec: &ContainerSpec, needs: &BTreeMap<&str, Vec<&str>>) -> usize {
+    let mut found: BTreeSet<&str> = BTreeSet::new();
+    let mut open = vec![spec.service.as_str()];
+    while let Some(service) = open.pop() {
+        for (other, others) in needs {
+            if others.contains(&service) && found.insert(other) {
+                open.push(other);
+            }
+        }
+    }
+    found.len()
+}
+
+fn mounts(spec: &ContainerSpec, volume: &str) -> bool {
+    spec.mounts.iter().any(|mount| matches!(mount, crate::model::MountSpec::Volume { source, .. } if source == volume))
+}
+
+impl ImageUse {
+    /// Known before anything runs only for an image that is there.
+    pub fn source(&self) -> Option<ImageSource> {
+        match self {
+            Self::Present { source, .. } => Some(*source),
+            Self::Obtained { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Ports: who holds them, and when they are free.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{
+    ContainerSpec, ContainerState, Listener, Observed, ObservedContainer, Remedy, ResourceId, ResourceKind,
+};
+use crate::plan::{Action, StepId, Verb};
+
+use super::verdict::Verdict;
+use super::{Conflict, Planner};
+
+impl Planner<'_> {
+    /// Ports that somebody else holds. Nothing is created when there is one.
+    pub(super) fn ports(&mut self, wanted: &[&ContainerSpec], verdicts: &BTreeMap<String, Verdict>) {
+        let starts = |name: &str| {
+            !matches!(verdicts.get(name), None | Some(Verdict::Right | Verdict::Await | Verdict::Conflict))
+        };
+        for spec in wanted.iter().filter(|spec| starts(&spec.name)) {
+            for port in &spec.ports {
+                let Some(number) = port.host_port else { continue };
+                let held = self.observed.listeners.iter().find(|listener| listener.is_in_the_way_of(port));
+                let Some(holder) = held else { continue };
+                let own = self.observed.containers.iter().any(|container| {
+                    self.is_ours(&container.labels)
+                        && container.ports.iter().any(|bound| {
+                            bound.host_port == Some(number)
+                                && bound.protocol == port.protocol
+                                && bound.host_ip == holder.address
+                        })
+                });
+                if own {
+                    continue;
+                }
+                let container = publisher(self.observed, holder);
+                let who = match (container, &holder.process, holder.pid) {
+                    (Some(found), _, _) => format!("the container {}", found.name),
+                    (None, Some(process), Some(pid)) => format!("{process} (pid {pid})"),
+                    (None, Some(process), None) => process.clone(),
+                    (None, None, Some(pid)) => format!("pid {pid}"),
+                    (None, None, None) => "another process, which only root can see".to_owned(),
+                };
+                let address = std::net::SocketAddr::new(port.host_ip, number);
+                self.conflicts.push(Conflict {
+                    resource: ResourceId::new(ResourceKind::Container, &spec.name),
+                    message: format!(
+                        "port {number} is taken: {who} listens on {}, and {} needs {address}/{}",
+                        std::net::SocketAddr::new(holder.address, number),
+                        spec.service,
+                        port.protocol,
+                    ),
+                    port: Some((spec.service.clone(), number)),
+                    remedies: vec![
+                        match (container, holder.pid) {
+                            (Some(found), _) => Remedy::shell(["docker", "stop", &found.name]),
+                            (None, Some(pid)) => Remedy::shell(["kill".to_owned(), pid.to_string()]),
+                            (None, None) => Remedy::shell(["sudo", "ss", "-lptn", &format!("sport = :{number}")]),
+                        },
+                        Remedy::say("publish on another port, or choose another name for this platform with `--name`"),
+                    ],
+                });
+            }
+        }
+    }
+
+    /// A port that another container of ours publishes is free once that one is stopped.
+    pub(super) fn free_ports(&mut self, wanted: &[&ContainerSpec]) {
+        let stops: BTreeSet<StepId> = self
+            .steps
+            .iter()
+            .filter(|step| matches!(step.action, Action::Stop { .. }))
+            .map(|step| step.id.clone())
+            .collect();
+        for step in &mut self.steps {
+            let Action::Start { container, .. } = &step.action else { continue };
+            let Some(spec) = wanted.iter().find(|spec| spec.name == *container) else { continue };
+            let holders =
+                self.observed.containers.iter().filter(|found| found.name != spec.name && publishes(found, spec));
+            let freed = holders.map(|found| Verb::Stop.container(&found.name));
+            step.after.extend(freed.filter(|id| stops.contains(id)));
+            step.after.sort();
+            step.after.dedup();
+        }
+    }
+}
+
+/// One of the ports that this specification publishes.
+pub(in crate::plan) fn publishes(found: &ObservedContainer, spec: &ContainerSpec) -> bool {
+    spec.ports.iter().any(|port| {
+        found.ports.iter().any(|bound| {
+            let meets =
+                bound.host_ip == port.host_ip || bound.host_ip.is_unspecified() || port.host_ip.is_unspecified();
+            port.host_port.is_some() && bound.host_port == port.host_port && bound.protocol == port.protocol && meets
+        })
+    })
+}
+
+/// The container that a proxy of the engine's listens for.
+fn publisher<'o>(observed: &'o Observed, listener: &Listener) -> Option<&'o ObservedContainer> {
+    observed.neighbours.iter().filter(|found| found.state == ContainerState::Running).find(|found| {
+        found.ports.iter().any(|port| {
+            let here =
+                port.host_ip == listener.address || port.host_ip.is_unspecified() && listener.address.is_unspecified();
+            port.host_port == Some(listener.port) && port.protocol == listener.protocol && here
+        })
+    })
+}

@@ -1,0 +1,170 @@
+//! What has to happen to each wanted container.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{
+    ContainerSpec, ContainerState, Fingerprint, Health, ObservedContainer, ResourceId, ResourceKind, label,
+};
+use crate::plan::{Cause, Choice};
+
+use super::Planner;
+
+/// What has to happen to one wanted container.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Verdict {
+    Right,
+    Create,
+    Recreate(Cause),
+    /// It exists as wanted, and does not run.
+    Start,
+    /// It has done its work, and what it worked on has been started since.
+    Again(Cause),
+    /// Like `Recreate` without a new container: something it depends on is replaced.
+    Restart(Cause),
+    Await,
+    Conflict,
+}
+
+impl Planner<'_> {
+    pub(super) fn verdicts(
+        &mut self,
+        wanted: &[&ContainerSpec],
+        replaced: &BTreeSet<String>,
+    ) -> BTreeMap<String, Verdict> {
+        let mut verdicts: BTreeMap<String, Verdict> = BTreeMap::new();
+        for spec in wanted {
+            let verdict = match self.observed.container(&spec.name) {
+                None => Verdict::Create,
+                Some(found) if !self.is_ours(&found.labels) => {
+                    let labels = found.labels.clone();
+                    self.foreign(ResourceId::new(ResourceKind::Container, &spec.name), &labels);
+                    Verdict::Conflict
+                }
+                Some(found) => self.verdict(spec, found, replaced),
+            };
+            verdicts.insert(spec.name.clone(), verdict);
+        }
+        let all = &self.wish.resources.containers;
+        let chosen: BTreeSet<&str> = wanted.iter().map(|spec| spec.name.as_str()).collect();
+        // the engine keeps the id of what is shared, so that whoever shares something of a new container is made again,
+        // too
+        while let Some((name, other)) = all.iter().find_map(|spec| {
+            match verdicts.get(&spec.name) {
+                Some(Verdict::Create | Verdict::Recreate(_) | Verdict::Conflict) => return None,
+                Some(_) => {}
+                None if chosen.contains(spec.name.as_str()) || !self.runs_for_us(&spec.name) => return None,
+                None => {}
+            }
+            let new = |name: &&str| matches!(verdicts.get(*name), Some(Verdict::Create | Verdict::Recreate(_)));
+            let other = shares(spec).find(new)?;
+            let other = all.iter().find(|spec| spec.name == other)?;
+            Some((spec.name.clone(), other.service.clone()))
+        }) {
+            verdicts.insert(name, Verdict::Recreate(Cause::Replaces { what: other }));
+        }
+        // `depends_on: {x: {restart: true}}`, until nothing more follows; also of what was not chosen, where it runs
+        loop {
+            let follower = all.iter().find_map(|spec| {
+                let stands = match verdicts.get(&spec.name) {
+                    Some(verdict) => matches!(verdict, Verdict::Right | Verdict::Await),
+                    None => !chosen.contains(spec.name.as_str()) && self.runs_for_us(&spec.name),
+                };
+                if !stands {
+                    return None;
+                }
+                let cause = spec.depends_on.iter().filter(|dependency| dependency.restart).find(|dependency| {
+                    all.iter().any(|other| {
+                        other.service == dependency.service
+                            && matches!(verdicts.get(&other.name), Some(Verdict::Recreate(_) | Verdict::Restart(_)))
+                    })
+                })?;
+                Some((spec.name.clone(), cause.service.clone()))
+            });
+            let Some((name, service)) = follower else { return verdicts };
+            verdicts.insert(name, Verdict::Restart(Cause::Replaces { what: service }));
+        }
+    }
+
+    fn runs_for_us(&self, container: &str) -> bool {
+        let running = |found: &ObservedContainer| found.state == ContainerState::Running && self.is_ours(&found.labels);
+        self.observed.container(container).is_some_and(running)
+    }
+
+    fn verdict(&self, spec: &ContainerSpec, found: &ObservedContainer, replaced: &BTreeSet<String>) -> Verdict {
+        if let Some(network) = spec.networks.iter().find(|attachment| replaced.contains(&attachment.network)) {
+            return Verdict::Recreate(Cause::Replaces { what: format!("network {}", network.network) });
+        }
+        if self.anew.contains(&spec.service) {
+            return Verdict::Recreate(Cause::Requested);
+        }
+        let wanted = spec.fingerprint.as_ref().map(|fingerprint| fingerprint.0.as_str());
+        if found.label(label::FINGERPRINT) != wanted {
+            let what = Fingerprint::changed_parts(found.label(label::PARTS).unwrap_or_default(), &spec.parts);
+            let what = if what.is_empty() { vec!["specification".to_owned()] } else { what };
+            return Verdict::Recreate(Cause::Changed { what });
+        }
+        if let Some(names) = spec.labels.get(label::NAMES) {
+            let held: BTreeSet<&str> = found.label(label::NAMES).unwrap_or_default().split(',').collect();
+            if names.split(',').any(|name| !held.contains(name)) {
+                return Verdict::Recreate(Cause::Changed { what: vec!["names".into()] });
+            }
+        }
+        if let Some(ports) = spec.labels.get(label::PORTS)
+            && found.label(label::PORTS) != Some(ports)
+        {
+            return Verdict::Recreate(Cause::Changed { what: vec!["ports".into()] });
+        }
+        match self.wish.supply.choices.get(&spec.service) {
+            Some(Choice::Present { id, .. }) if *id != found.image_id => {
+                return Verdict::Recreate(Cause::Changed { what: vec!["image".into()] });
+            }
+            Some(Choice::Obtain { .. }) => {
+                return Verdict::Recreate(Cause::Changed { what: vec!["image".into()] });
+            }
+            _ => {}
+        }
+        let done = found.state == ContainerState::Exited && found.exit_code == Some(0);
+        match found.state {
+            ContainerState::Running if spec.readiness.one_shot => Verdict::Await,
+            ContainerState::Running if matches!(found.health, Health::Healthy | Health::None) => Verdict::Right,
+            ContainerState::Running => Verdict::Await,
+            ContainerState::Restarting => Verdict::Await,
+            // Compose would start it again at every `up`; what has done its work is right, as long as
+            // what it has worked on is still the same
+            ContainerState::Exited if done && spec.may_end() => match self.started_since(spec, found) {
+                Some(service) => Verdict::Again(Cause::Replaces { what: service }),
+                None => Verdict::Right,
+            },
+            ContainerState::Dead | ContainerState::Removing => Verdict::Recreate(Cause::NotRunning),
+            // it could not be started: what it shared may be gone for good
+            _ if !found.error.is_empty() && shares(spec).next().is_some() => Verdict::Recreate(Cause::NotRunning),
+            _ => Verdict::Start,
+        }
+    }
+
+    /// A service that a one-shot depends on with `restart: true`, and that was started after it: what lives in
+    /// memory there is gone.
+    fn started_since(&self, spec: &ContainerSpec, found: &ObservedContainer) -> Option<String> {
+        if !spec.readiness.one_shot {
+            return None;
+        }
+        let began = found.started_at?;
+        let newer = |service: &str| {
+            let mut containers = self.observed.containers.iter().filter(|other| self.is_ours(&other.labels));
+            containers.any(|other| {
+                other.label(label::SERVICE) == Some(service)
+                    && other.label(label::ONE_SHOT).is_none()
+                    && other.state == ContainerState::Running
+                    && other.started_at.is_some_and(|started| started > began)
+            })
+        };
+        let mut followed = spec.depends_on.iter().filter(|dependency| dependency.restart);
+        followed.find(|dependency| newer(&dependency.service)).map(|dependency| dependency.service.clone())
+    }
+}
+
+/// The containers whose network, processes or IPC this one shares.
+pub(super) fn shares(spec: &ContainerSpec) -> impl Iterator<Item = &str> {
+    let modes = [&spec.network_mode, &spec.options.pid, &spec.options.ipc];
+    modes.into_iter().flatten().filter_map(|mode| mode.strip_prefix("container:"))
+}

@@ -1,0 +1,355 @@
+//! `macula stack` on Kubernetes, from the command line to the requests: against an API server in memory
+//! (`tests/common/api.rs`), on a machine without an engine.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "tests look at their own surroundings")]
+
+#[path = "common/api.rs"]
+mod api;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use api::Api;
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const SHOP: &str = "name: shop
+services:
+  db:
+    image: db:1
+    volumes: ['data:/data']
+    expose: [5432]
+    x-macula: {secrets: {PASSWORD: {generate: 24}}}
+  migrate:
+    image: web:1
+    x-macula: {once: true}
+    depends_on: [db]
+  web:
+    image: web:1
+    depends_on: {migrate: {condition: service_completed_successfully}}
+    expose: [80]
+    deploy: {replicas: 2}
+volumes: {data: {}}
+";
+
+/// A home, a project with the stack, and an API server.
+struct Cluster {
+    home: TempDir,
+    api: Arc<Mutex<Api>>,
+    address: String,
+}
+
+struct Done {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Cluster {
+    fn new() -> Self {
+        let home = TempDir::new().unwrap();
+        let api = Arc::new(Mutex::new(Api::default()));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let asked = Arc::clone(&api);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let api = Arc::clone(&asked);
+                std::thread::spawn(move || serve(&stream, &api));
+            }
+        });
+        std::fs::create_dir_all(home.path().join(".kube")).unwrap();
+        std::fs::create_dir(home.path().join("project")).unwrap();
+        let cluster = Self { home, api, address };
+        cluster.kubeconfig(&json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "staging",
+            "clusters": [
+                {"name": "staging", "cluster": {"server": format!("http://{}", cluster.address)}},
+                {"name": "away", "cluster": {"server": format!("http://{}", nobody())}}],
+            "users": [{"name": "me", "user": {"token": "t"}}],
+            "contexts": [
+                {"name": "staging", "context": {"cluster": "staging", "user": "me"}},
+                {"name": "away", "context": {"cluster": "away", "user": "me"}}],
+        }));
+        cluster.stack(SHOP);
+        cluster
+    }
+
+    fn kubeconfig(&self, content: &Value) {
+        std::fs::write(self.home.path().join(".kube/config"), content.to_string()).unwrap();
+    }
+
+    fn stack(&self, text: &str) {
+        std::fs::write(self.home.path().join("project/compose.yaml"), text).unwrap();
+    }
+
+    fn api(&self) -> MutexGuard<'_, Api> {
+        self.api.lock().unwrap()
+    }
+
+    fn run(&self, words: &str) -> Done {
+        let home = self.home.path();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_macula"));
+        let words = words.replace("deploy shop", "deploy shop --stack compose.yaml");
+        command
+            .env_clear()
+            .current_dir(home.join("project"))
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", home)
+            .env("XDG_CONFIG_HOME", home.join("config"))
+            .env("XDG_DATA_HOME", home.join("data"))
+            .env("DOCKER_HOST", "unix:///nowhere/engine.sock")
+            .stdin(Stdio::null())
+            .args(["stack"])
+            .args(words.split_whitespace())
+            .args(["--target", "kubernetes"]);
+        let output = command.output().unwrap();
+        let real = home.canonicalize().unwrap();
+        let text = |bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes).replace(real.to_str().unwrap(), "~");
+            text.replace(home.to_str().unwrap(), "~").replace(&self.address, "ADDRESS")
+        };
+        Done { code: output.status.code().unwrap(), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+}
+
+impl Done {
+    #[track_caller]
+    fn exits(&self, code: i32) -> &Self {
+        assert_eq!(self.code, code, "{}{}", self.out, self.err);
+        self
+    }
+
+    #[track_caller]
+    fn says(&self, text: &str) -> &Self {
+        assert!(self.err.contains(text) || self.out.contains(text), "no `{text}` in\n{}{}", self.out, self.err);
+        self
+    }
+
+    #[track_caller]
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}{}", self.out, self.err))
+    }
+}
+
+/// An address on which nobody listens.
+fn nobody() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+fn serve(stream: &TcpStream, api: &Mutex<Api>) -> Option<()> {
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    let mut writer = stream;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        let (method, target) = line.split_once(' ')?;
+        let target = target.split(' ').next()?.to_owned();
+        let mut length = 0;
+        loop {
+            let mut header = String::new();
+            reader.read_line(&mut header).ok()?;
+            let Some((name, value)) = header.trim_end().split_once(':') else { break };
+            if name.eq_ignore_ascii_case("content-length") {
+                length = value.trim().parse().ok()?;
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).ok()?;
+        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let (code, text) = api.lock().unwrap().answer(method, &target, &body);
+        let head = format!(
+            "HTTP/1.1 {code} Scripted\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            text.len()
+        );
+        writer.write_all((head + &text).as_bytes()).ok()?;
+    }
+}
+
+fn crash(name: &str) -> Value {
+    json!({"containerStatuses": [{"name": name, "image": "web:1", "imageID": "", "ready": false, "restartCount": 4,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}}}]})
+}
+
+#[test]
+fn a_stack_lives_in_a_cluster() {
+    let cluster = Cluster::new();
+    let would = cluster.run("deploy shop --dry-run");
+    assert_snapshot!(would.exits(0).out, @"");
+    let asked = cluster.api().asked.clone();
+    assert!(cluster.api().names().is_empty() && cluster.api().writes().is_empty(), "{asked:?}");
+    let patches = asked.iter().filter(|line| line.starts_with("PATCH"));
+    assert!(patches.clone().count() > 5 && patches.clone().all(|line| line.contains("dryRun=All")), "{asked:?}");
+
+    cluster.api().asked.clear();
+    cluster.run("deploy shop").exits(0).says("shop runs on Kubernetes: 9 created");
+    // the namespace first, then what pods need, then each workload when those that it needs run
+    assert_snapshot!(cluster.api().writes().join("\n"), @"");
+    let patches: Vec<String> =
+        cluster.api().asked.iter().filter(|line| line.starts_with("PATCH")).cloned().collect();
+    assert!(patches.iter().all(|line| line.contains("fieldManager=macula") && line.contains("fieldValidation=Strict")));
+    let waited = cluster.api().asked.iter().position(|line| line == "GET /apis/batch/v1/namespaces/shop/jobs/migrate");
+    assert!(waited.is_some());
+
+    // nothing is written that is as it should be
+    let versions = |cluster: &Cluster| -> Vec<String> {
+        cluster.api().objects.values().map(|object| object["metadata"]["resourceVersion"].to_string()).collect()
+    };
+    let before = versions(&cluster);
+    cluster.run("deploy shop").exits(0).says("shop runs on Kubernetes: 9 unchanged");
+    cluster.run("deploy shop --dry-run").exits(0).says("nothing to do");
+    assert_eq!(versions(&cluster), before);
+
+    // another image is another Deployment, and nothing else
+    cluster.stack(&SHOP.replace("image: web:1\n    depends", "image: web:2\n    depends"));
+    let done = cluster.run("deploy shop -o json").exits(0).json();
+    assert_eq!(done["changes"]["changed"], json!(["Deployment shop/web"]));
+    assert_eq!((&done["changes"]["unchanged"], &done["changes"]["created"]), (&json!(8), &json!([])));
+    let image = cluster.api().get("/deployments/web").unwrap()["spec"]["template"]["spec"]["containers"][0]["image"].clone();
+    assert_eq!(image, "web:2");
+
+    // what the stack no longer has goes, but for data
+    cluster.stack("name: shop\nservices: {web: {image: 'web:2', expose: [80], deploy: {replicas: 2}}}\n");
+    assert_snapshot!(cluster.run("deploy shop --dry-run").exits(0).out, @"");
+    cluster.run("deploy shop").exits(0);
+    assert_snapshot!(cluster.api().names().join("\n"), @"");
+}
+
+#[test]
+fn a_stack_is_scaled_looked_at_and_removed() {
+    let cluster = Cluster::new();
+    cluster.run("deploy shop").exits(0);
+    cluster.run("scale shop web=3").exits(0).says("shop scaled: web 3");
+    assert_eq!(cluster.api().get("/deployments/web").unwrap()["spec"]["replicas"], 3);
+    cluster.run("scale shop wbe=3").exits(2).says("did you mean web?");
+    cluster.run("scale shop migrate=2").exits(2).says("it is a job");
+    cluster.run("scale shop db=2").exits(2).says("several pods of db would write one volume: data");
+    assert_snapshot!(cluster.run("status shop").exits(0).out, @"");
+    // the number of the files comes back
+    let back = cluster.run("deploy shop -o json").exits(0).json();
+    assert_eq!(back["changes"]["changed"], json!(["Deployment shop/web"]));
+
+    cluster.api().sick.insert("web".into(), crash("web"));
+    cluster.api().logs.insert("web-1".into(), "no database at db:5432\n".into());
+    cluster.api().run("/apis/apps/v1/namespaces/shop/deployments/web");
+    cluster.run("status shop").exits(7).says("no database at db:5432");
+    let rows = cluster.run("status -o json").exits(7).json();
+    assert_eq!((&rows[2]["service"], &rows[2]["running"], &rows[2]["wanted"]), (&json!("web"), &json!(0), &json!(2)));
+
+    cluster.run("remove shop --volumes").exits(8).says("--yes");
+    let gone = cluster.run("remove shop").exits(0);
+    gone.says("shop is gone (7 objects); its data is kept (1 claim)");
+    assert_eq!(cluster.api().names(), ["namespaces/shop", "persistentvolumeclaims/data"]);
+    cluster.run("remove shop").exits(2).says("there is no stack shop");
+    cluster.run("status shop").exits(2);
+    cluster.run("status").exits(0).says("no stack is deployed there");
+    // what was kept is there when it comes back
+    cluster.run("deploy shop").exits(0).says("7 created, 2 unchanged");
+    cluster.run("remove shop --volumes --yes").exits(0).says("its data, too");
+    assert!(cluster.api().names().is_empty(), "{:?}", cluster.api().names());
+}
+
+#[test]
+fn a_namespace_of_somebody_elses_is_used_and_stays() {
+    let cluster = Cluster::new();
+    cluster.api().put("/api/v1/namespaces/team", json!({"kind": "Namespace", "metadata": {"name": "team", "labels": {"owner": "them"}}}));
+    cluster.run("deploy shop --namespace team").exits(0).says("8 created");
+    assert_eq!(cluster.api().get("/namespaces/team").unwrap()["metadata"]["labels"], json!({"owner": "them"}));
+    cluster.run("status shop").exits(2).says("it is in team");
+    cluster.run("status shop --namespace team").exits(0);
+    // the same stack in a namespace of its own is another one
+    cluster.run("deploy shop").exits(0).says("9 created");
+    cluster.run("remove shop --namespace team --volumes --yes").exits(0);
+    assert!(cluster.api().get("/namespaces/team").is_some());
+    cluster.run("status shop").exits(0);
+    // somebody else's object of that name
+    let theirs = json!({"kind": "Deployment", "metadata": {"name": "web", "namespace": "team"}});
+    cluster.api().put("/apis/apps/v1/namespaces/team/deployments/web", theirs);
+    cluster.api().asked.clear();
+    let refused = cluster.run("deploy shop --namespace team");
+    refused.exits(5).says("was not deployed by this platform: Deployment team/web");
+    assert_eq!(cluster.api().writes(), [""; 0]);
+}
+
+#[test]
+fn what_does_not_run_says_why() {
+    let cluster = Cluster::new();
+    cluster.api().sick.insert("db".into(), crash("db"));
+    cluster.api().logs.insert("db-1".into(), "the cellar is locked\n".into());
+    let failed = cluster.run("deploy shop");
+    assert_snapshot!(failed.exits(7).err, @"");
+    assert!(cluster.api().get("/jobs/migrate").is_none(), "what needs it is not made");
+
+    // a deadline
+    cluster.api().sick.insert("db".into(), json!({"conditions": [{"type": "PodScheduled", "status": "False",
+        "message": "0/1 nodes are available: 1 Insufficient memory."}]}));
+    cluster.api().run("/apis/apps/v1/namespaces/shop/statefulsets/db");
+    let failed = cluster.run("deploy shop --timeout 1s");
+    failed.exits(7).says("no node takes it: 0/1 nodes are available: 1 Insufficient memory.");
+
+    // a job that failed is tried again
+    cluster.api().sick.clear();
+    cluster.api().run("/apis/apps/v1/namespaces/shop/statefulsets/db");
+    cluster.api().sick.insert("migrate".into(), json!({"phase": "Failed", "containerStatuses": [{"name": "migrate",
+        "image": "web:1", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"terminated": {"exitCode": 3, "reason": "Error"}}}]}));
+    cluster.api().logs.insert("migrate-1".into(), "no such table\n".into());
+    cluster.run("deploy shop").exits(7).says("no such table").says("backoff limit");
+    cluster.api().sick.clear();
+    cluster.run("deploy shop").exits(0).says("shop runs on Kubernetes: 1 created, 1 changed, 7 unchanged");
+}
+
+#[test]
+fn a_cluster_that_is_not_there_or_says_no_is_nine() {
+    let cluster = Cluster::new();
+    assert_snapshot!(cluster.run("deploy shop --context stagign").exits(9).err, @"");
+    let away = cluster.run("deploy shop --context away");
+    away.exits(9).says("does not answer").says("--context").says("kubectl config get-contexts");
+    cluster.run("status --context away").exits(9);
+
+    let cannot = "is forbidden: User \"me\" cannot patch resource \"secrets\" in API group \"\" in the namespace \"shop\"";
+    for (no, hint) in [
+        (("PATCH", "/secrets/db-env", 403, "Forbidden", format!("secrets \"db-env\" {cannot}")), "kubectl auth can-i --list"),
+        (("GET", "/deployments", 403, "Forbidden", "deployments.apps is forbidden: User \"me\" cannot list".into()), "a role that may"),
+        (
+            ("PATCH", "/persistentvolumeclaims/data", 403, "Forbidden", "persistentvolumeclaims \"data\" is forbidden: exceeded quota: small".into()),
+            "a quota of the namespace is used up",
+        ),
+        (("GET", "/version", 401, "Unauthorized", "Unauthorized".into()), "renew it"),
+        (
+            ("PATCH", "/deployments/web", 403, "Forbidden", "admission webhook \"policy\" denied the request: no latest".into()),
+            "a rule of this cluster forbids it",
+        ),
+    ] {
+        let message = no.4.clone();
+        cluster.api().no = vec![no];
+        cluster.run("deploy shop").exits(9).says(&message).says(hint);
+        assert_eq!(cluster.api().writes(), [""; 0], "{message}");
+    }
+    // a claim that would have to be another one is the files' affair
+    cluster.api().no = vec![("PATCH", "/persistentvolumeclaims/data", 422, "Invalid", "spec is immutable after creation".into())];
+    cluster.run("deploy shop").exits(3).says("a claim is data and is never replaced");
+    cluster.api().no.clear();
+    std::fs::remove_file(cluster.home.path().join(".kube/config")).unwrap();
+    assert_snapshot!(cluster.run("deploy shop").exits(9).err, @"");
+}
+
+#[test]
+fn what_cannot_be_is_named_before_anything_is_made() {
+    let cluster = Cluster::new();
+    cluster.stack("name: shop\nservices:\n  web:\n    image: web:1\n    volumes: ['./src:/src', 'data:/data']\n    deploy: {replicas: 2}\nvolumes: {data: {}}\n");
+    cluster.run("deploy shop").exits(3).says("compose.yaml:").says("several replicas of web write the volume data");
+    cluster.stack("name: shop\nservices:\n  web:\n    image: web:1\n    network_mode: host\n    volumes: ['/etc:/host']\n");
+    cluster.run("deploy shop").exits(3).says("compose.yaml:6");
+    cluster.stack("name: shop\nservices: {web: {image: 'web:1', secrets: [key]}}\nsecrets: {key: {external: true}}\n");
+    let missing = cluster.run("deploy shop");
+    missing.exits(3).says("the namespace shop does not have what the stack needs: Secret key");
+    missing.says("kubectl create secret generic key -n shop");
+    cluster.run("deploy shop --build").exits(2);
+    assert!(cluster.api().names().is_empty(), "{:?}", cluster.api().writes());
+}
