@@ -86,6 +86,14 @@ pub struct StackOptions {
     pub no_discover: bool,
 }
 
+/// What of the choices of the last `up` counts for nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Forgets {
+    pub all: bool,
+    /// Whether there is a cluster: the command line says it.
+    pub cluster: bool,
+}
+
 /// Options of the commands that decide where images come from.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ImageOptions {
@@ -282,28 +290,28 @@ impl Context {
     /// Everything that the user's files say, read with the choices of the last `up` where the command line says
     /// nothing.
     pub fn load(&self, options: &impl LoadOptions) -> Result<Loaded, CliError> {
-        Ok(self.load_with_choices(options, false, self.global.verbose > 0)?.0)
+        Ok(self.load_with_choices(options, Forgets::default(), self.global.verbose > 0)?.0)
     }
 
-    /// The same with these choices, which `up` keeps, and with a word on where they come from. `reset`: those of the
-    /// last `up` count for nothing.
-    pub fn load_for_up(&self, options: &impl LoadOptions, reset: bool) -> Result<(Loaded, Choices), CliError> {
-        self.load_with_choices(options, reset, true)
+    /// The same with these choices, which `up` keeps, and with a word on where they come from.
+    pub fn load_for_up(&self, options: &impl LoadOptions, forgets: Forgets) -> Result<(Loaded, Choices), CliError> {
+        self.load_with_choices(options, forgets, true)
     }
 
     /// Where the choices come from is told where they are made; a look at what came of them tells only what is new.
     fn load_with_choices(
         &self,
         options: &impl LoadOptions,
-        reset: bool,
+        forgets: Forgets,
         told: bool,
     ) -> Result<(Loaded, Choices), CliError> {
         let mut request = self.request(options)?;
         let name = config::platform_name(&request, &DiskFiles).0;
-        let remembered = match reset {
+        let mut remembered = match forgets.all {
             true => Choices::default(),
             false => State::new(&self.host.folders().data, &name).remembered(&DiskFiles),
         };
+        remembered.no_cluster &= !forgets.cluster;
         let last_project = remembered.project.clone();
         let applied = remembered.apply(&mut request, &DiskFiles);
         request.name.get_or_insert(name);

@@ -606,7 +606,8 @@ fn one(failure: &Failure) -> CliError {
         }
         StepError::Refused { log_tail, .. } => {
             let mut error = CliError::not_healthy(failure.error.to_string()).doing(failure.step.clone());
-            error.causes.push(log_tail.join("\n"));
+            // a program may refuse without a word
+            error.causes.extend(Some(log_tail.join("\n")).filter(|said| !said.trim().is_empty()));
             error.hint("fix what it names in your stack or template, then run the same command again")
         }
         StepError::Hook { log_tail, .. } => {

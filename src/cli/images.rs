@@ -59,8 +59,12 @@ enum Action {
         /// Only show what would be removed
         #[arg(long)]
         dry_run: bool,
-        #[command(flatten)]
-        stacks: StackOptions,
+        /// Add a Compose file, or the folder of one, as a stack (repeatable)
+        #[arg(long = "stack", value_name = "PATH")]
+        files: Vec<PathBuf>,
+        /// Do not use the Compose file in this folder or above it as a stack
+        #[arg(long)]
+        no_discover: bool,
     },
     /// Load the images of a file written by `images save`
     ///
@@ -108,7 +112,11 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         Action::Build(args) => build(context, args).await,
         Action::Lock { stacks } => lock(context, stacks).await,
         Action::Save { bundle, stacks } => save(context, &bundle, &stacks).await,
-        Action::Prune { dry_run, stacks } => prune(context, dry_run, stacks).await,
+        Action::Prune { dry_run, files, no_discover } => {
+            // services too that a later run may ask for
+            let stacks = StackOptions { stacks: files, profiles: vec!["*".to_owned()], no_discover };
+            prune(context, dry_run, &stacks).await
+        }
         Action::Load { bundle } => load(context, &bundle).await,
     }
 }
@@ -266,10 +274,8 @@ async fn save(context: &Context, file: &std::path::Path, stacks: &impl LoadOptio
     context.print(&left.collect::<String>())
 }
 
-async fn prune(context: &Context, dry_run: bool, mut stacks: StackOptions) -> Result<(), CliError> {
-    // those too that a later run may ask for
-    stacks.profiles = vec!["*".to_owned()];
-    let loaded = context.load(&stacks)?;
+async fn prune(context: &Context, dry_run: bool, stacks: &StackOptions) -> Result<(), CliError> {
+    let loaded = context.load(stacks)?;
     let session = context.session("images prune").await;
     let pruned = prune_images(&session, &loaded, dry_run).await?;
     if context.json() {

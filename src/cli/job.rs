@@ -9,7 +9,7 @@ use crate::host::Command;
 use crate::words;
 
 use super::ci::markdown;
-use super::context::{Context, ImageOptions};
+use super::context::{Context, Forgets, ImageOptions};
 use super::error::CliError;
 use super::run::is_there;
 use super::up::{bring_up_for, with_engine};
@@ -53,7 +53,7 @@ pub struct Args {
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     is_there(context, &args.command)?;
-    let (mut loaded, choices) = context.load_for_up(&args.stacks, false)?;
+    let (mut loaded, choices) = context.load_for_up(&args.stacks, Forgets::default())?;
     app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
     let name = loaded.platform.name.clone();
     let session = with_engine(context, &loaded).await?;

@@ -13,7 +13,7 @@ use crate::model::Platform;
 use crate::plan::{CLUSTER_GROUP, ProcessStep};
 use crate::words::shell_word;
 
-use super::context::{Context, ImageOptions};
+use super::context::{Context, Forgets, ImageOptions};
 use super::error::{CliError, ErrorKind};
 use super::excerpt::located;
 use super::failure::no_engine;
@@ -44,7 +44,7 @@ pub struct Args {
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let (mut loaded, _) = context.load_for_up(&args.stacks, false)?;
+    let (mut loaded, _) = context.load_for_up(&args.stacks, Forgets::default())?;
     app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
     let mut services = args.services;
     context.services_meant(&loaded.platform, &mut services);

@@ -6,7 +6,7 @@ use crate::app::{self, Nameless, ProgramRequest, own_environment, prepare_progra
 use crate::config::env_file;
 use crate::host::Command;
 
-use super::context::{Context, StackOptions};
+use super::context::{Context, Forgets, StackOptions};
 use super::error::CliError;
 use super::up::Asker;
 
@@ -42,7 +42,7 @@ pub struct Args {
 const AGAIN: Duration = Duration::from_millis(300);
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let (loaded, choices) = context.load_for_up(&args.stacks, false)?;
+    let (loaded, choices) = context.load_for_up(&args.stacks, Forgets::default())?;
     let mut name = args.called;
     let mut more: Vec<(String, String)> = Vec::new();
     for path in &args.env_file {

@@ -16,7 +16,7 @@ use crate::plan::{Action, CLUSTER_GROUP, Cause, Step};
 use crate::words;
 
 use super::ci::markdown_table;
-use super::context::{Context, ImageOptions};
+use super::context::{Context, Forgets, ImageOptions};
 use super::error::{CliError, ErrorKind};
 use super::excerpt::located;
 use super::failure::no_engine;
@@ -95,7 +95,8 @@ pub struct Args {
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let (loaded, choices) = context.load_for_up(&args.stacks, args.reset)?;
+    let forgets = Forgets { all: args.reset, cluster: args.cluster || args.no_cluster };
+    let (loaded, choices) = context.load_for_up(&args.stacks, forgets)?;
     let mut services = args.services.clone();
     context.services_meant(&loaded.platform, &mut services);
     // programs of this machine are watched by the process that keeps them

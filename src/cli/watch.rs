@@ -9,7 +9,7 @@ use crate::doctor::{Finding, Fix};
 use crate::model::Invocation;
 use crate::plan::forecast::Forecast;
 
-use super::context::{Context, StackOptions};
+use super::context::{Context, Forgets, StackOptions};
 use super::error::CliError;
 use super::ui::Style;
 use super::{interrupt, up};
@@ -35,7 +35,7 @@ pub struct Args {
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let (loaded, choices) = context.load_for_up(&args.stacks, false)?;
+    let (loaded, choices) = context.load_for_up(&args.stacks, Forgets::default())?;
     let mut services = args.services;
     context.services_meant(&loaded.platform, &mut services);
     let options = WatchOptions { services, all_files: args.all_files, choices };

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::harness::{Platform, skipped};
 
@@ -467,6 +468,90 @@ fn paths_hosts_and_the_pages() {
     let (status, mark, page) = get(address, &name("web"), "/");
     assert_eq!((status, mark.as_str()), (503, "unavailable"));
     assert!(page.contains("macula logs web"), "{page}");
+}
+
+/// By `openssl passwd -6 -salt abcdefgh secret`.
+const SECRET: &str =
+    "$6$abcdefgh$ltjgWl6579NluT/Vi1nwEvcil.G5Nbc4NiXZaNGStk8PSwGfQv72N2CKPPrVACtLtip/cZ/1GM/O6IND4WQhG.";
+
+/// A program of this machine that answers over TLS, for as long as this lives.
+struct Safe {
+    server: Child,
+    /// With its key and its certificate.
+    _folder: TempDir,
+}
+
+impl Safe {
+    /// `None`, said aloud: there is no openssl.
+    fn start(scenario: &str, port: u16) -> Option<Self> {
+        let folder = TempDir::with_prefix("macula-scenario-").unwrap();
+        let openssl = |words: String| {
+            let mut command = Command::new("openssl");
+            command.args(words.split(' ')).current_dir(folder.path()).stdin(Stdio::null());
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            command
+        };
+        let made =
+            openssl("req -x509 -newkey rsa:2048 -nodes -keyout key -out cert -subj /CN=x -days 1".to_owned()).status();
+        if !made.is_ok_and(|status| status.success()) {
+            skipped(scenario, "openssl", "TLS to a service: openssl makes no certificate");
+            return None;
+        }
+        let server = openssl(format!("s_server -accept {port} -cert cert -key key -www -quiet")).spawn().unwrap();
+        Some(Self { server, _folder: folder })
+    }
+}
+
+impl Drop for Safe {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+#[test]
+fn rules_of_a_name_do_what_they_say() {
+    let free = TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port();
+    let safe = Safe::start("rules_of_a_name_do_what_they_say", free);
+    let rule = |name: &str, rule: &str| {
+        format!(
+            "  {name}: {{<<: *base, command: [httpd, -f, -p, '8080', -h, /www], x-macula: {{ingress: [{rule}]}}}}\n"
+        )
+    };
+    let stack = format!(
+        "services:\n{}{}{}{}  \
+         safe: {{<<: *base, command: [sleep, infinity], network_mode: host, x-macula: {{ingress: [{{port: {free}, tls: true}}]}}}}\n",
+        rule("closed", &format!("{{port: 8080, auth: 'me:{}'}}", SECRET.replace('$', "$$"))),
+        rule("small", "{port: 8080, body_size: 1k}"),
+        rule("other", "{port: 8079, fallback: 8080}"),
+        rule("plain", "{port: 8080}"),
+    );
+    let Some((platform, address)) = up("rules_of_a_name_do_what_they_say", &stack) else { return };
+    let status = |name: &str, head: &str, body: &str| {
+        let (method, host) =
+            (if body.is_empty() { "GET" } else { "POST" }, format!("{name}.{}.macula.local", platform.name));
+        let request = format!(
+            "{method} / HTTP/1.1\r\nHost: {host}\r\n{head}Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let answers = ask((address, 80).into(), request.as_bytes()).unwrap();
+        answers[0].first.split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!(status("closed", "", ""), "401");
+    // me:secret, and me:wrong
+    assert_eq!(status("closed", "Authorization: Basic bWU6c2VjcmV0\r\n", ""), "200");
+    assert_eq!(status("closed", "Authorization: Basic bWU6d3Jvbmc=\r\n", ""), "401");
+    assert_eq!(status("small", "", &"x".repeat(2000)), "413");
+    assert_ne!(status("small", "", &"x".repeat(500)), "413");
+    assert_eq!(status("other", "", ""), "200");
+    assert_eq!(status("plain", "", ""), "200");
+    assert!(safe.is_none() || status("safe", "", "") == "200");
+
+    // the same by the settings of the whole ingress
+    platform.write("macula.yaml", &format!("{SETTINGS}ingress: {{redirect: true, https: 8443}}\n"));
+    platform.run("up --yes --images build --timeout 5m").ok();
+    assert!(["301", "302", "307", "308"].contains(&&*status("plain", "", "")));
+    assert!(TcpStream::connect((address, 8443)).is_ok() && TcpStream::connect((address, 443)).is_err());
 }
 
 #[test]

@@ -3,11 +3,15 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use crate::harness::{IMAGE, Platform, Running, eventually, skipped};
+
+/// Platforms that have been made: each has a resolver of its own.
+static COUNT: AtomicU8 = AtomicU8::new(0);
 
 /// The ingress alone, and a resolver on an address that no other scenario has.
 fn settings(listen: Ipv4Addr) -> String {
@@ -28,7 +32,8 @@ pub fn up(scenario: &str) -> Option<(Platform, Ipv4Addr)> {
     }
     let platform = Platform::new(scenario)?;
     let [.., high, low] = std::process::id().to_be_bytes();
-    platform.write("macula.yaml", &settings(Ipv4Addr::new(127, 99, high, low.max(1))));
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    platform.write("macula.yaml", &settings(Ipv4Addr::new(127, 99 + number % 100, high, low.max(1))));
     platform.set("XDG_CACHE_HOME", std::env::temp_dir().join("macula-test-cache").to_str().unwrap());
     let done = platform.run("up --yes --images build --timeout 5m --dns");
     if done.code == 6 || done.code == 8 {

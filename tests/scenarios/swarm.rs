@@ -70,6 +70,10 @@ fn a_stack_lives_on_a_swarm() {
             "create service shop_web",
         ]
     );
+    // as docs/targets.md shows it
+    platform.run("stack deploy shop --target swarm --dry-run").ok().prints("create   network shop_default\n");
+    let other = platform.run("stack deploy shop --target swarm --dry-run --namespace other -o json").ok().json();
+    assert_eq!(acts(&other)[0], "create network other_default");
     assert!(node.named("services").is_empty(), "a dry run made something");
 
     platform.run("stack deploy shop --target swarm").ok().says("shop runs on Swarm: 6 created");

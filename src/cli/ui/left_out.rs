@@ -57,7 +57,7 @@ fn root<'a>(pairs: &[(&'a str, &'a str)], reason: &'a str) -> &'a str {
     if reason.starts_with("it needs ") { "they need each other" } else { reason }
 }
 
-/// Without the image that the reason begins with, and short where the registry is the cause.
+/// Without the name of the image that the reason begins with, and short where the registry is the cause.
 fn why(reason: &str) -> String {
     if let Some((_, rest)) = reason.split_once("registry (")
         && let Some((hosts, _)) = rest.split_once(')')
@@ -68,7 +68,7 @@ fn why(reason: &str) -> String {
         return format!("{hosts} {be}");
     }
     match reason.split_once(' ') {
-        Some((first, rest)) if first.contains(['/', ':']) => rest.to_owned(),
+        Some((first, rest)) if first.contains(['/', ':']) => format!("the image {rest}"),
         _ => reason.to_owned(),
     }
 }
@@ -93,8 +93,8 @@ mod tests {
             shown,
             [
                 "user, admin and 1 more: docker.io cannot be reached",
-                "shop: was refused: a login is needed",
-                "old: does not exist in its registry (gone, or never there)"
+                "shop: the image was refused: a login is needed",
+                "old: the image does not exist in its registry (gone, or never there)"
             ]
         );
     }

@@ -206,7 +206,7 @@ static RUN: Object = closed(
 );
 static COPY: Object = closed(
     "copy",
-    &[f("from", Kind::Checked(inner_path)).doc("What."), f("to", Kind::Checked(inner_path)).doc("Where to.")],
+    &[f("from", Kind::Checked(inner_path)).doc("Which folder."), f("to", Kind::Checked(inner_path)).doc("Where to.")],
     &["from", "to"],
 );
 

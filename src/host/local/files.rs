@@ -56,7 +56,8 @@ pub(super) fn write(path: &Path, content: &[u8], mode: u32, data: &Path) -> io::
 
 /// `mode` for the last folder; those made on the way are 0700 in and below `data`, else as usual.
 pub(super) fn create_folder(path: &Path, mode: Option<u32>, data: &Path) -> io::Result<()> {
-    if path.is_dir() {
+    // the folder of a relative path without one is the current folder
+    if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
     }
     if let Some(parent) = path.parent() {

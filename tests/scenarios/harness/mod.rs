@@ -29,7 +29,7 @@ pub use image::root as root_tar;
 pub use otlp::{Otlp, Value as OtlpValue};
 pub use proxy::{Death, Proxy};
 pub use registry::Registry;
-pub use run::{Done, Running};
+pub use run::{Done, Running, finish};
 pub use swarm::SwarmNode;
 
 /// The image of every test service: busybox and nothing else.
