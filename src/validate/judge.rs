@@ -129,6 +129,8 @@ fn of_name(evidence: &Evidence, seen: &NameSeen) -> ([State; 7], Vec<Cause>) {
     let trouble = matches!(service, Found::Broken(_));
     let through = http(evidence, seen);
     let (http, service) = match through {
+        // the name answers, and whoever it is that does not, this says who
+        Found::Broken(cause @ Cause::OutOfRotation { .. }) => (State::Broken, state(Found::Broken(cause))),
         // the service is the reason: the ingress does what it can
         Found::Broken(_) if trouble => (State::Broken, state(service)),
         Found::Broken(cause) if cause.hop() == Hop::Service => (State::Broken, state(Found::Broken(cause))),

@@ -302,8 +302,8 @@ mod tests {
     fn members_of_a_shared_name_are_known_by_their_slots() {
         let files = MemoryFiles::default().with("/w/macula.yaml", "built_in: {draw: false}\n").with(
             "/w/app/compose.yaml",
-            "services:\n  a: {image: x, deploy: {replicas: 2}, x-macula: {ingress: {host: cells, path: /x, port: 80}}}\n  \
-             b: {image: x, network_mode: host, x-macula: {ingress: {host: cells, path: /x, port: 81}}}\n  \
+            "services:\n  a: {image: x, deploy: {replicas: 2}, x-macula: {ingress: {host: cells, path: /x, port: 80, weight: 1}}}\n  \
+             b: {image: x, network_mode: host, x-macula: {ingress: {host: cells, path: /x, port: 81, weight: 1}}}\n  \
              c: {image: x, x-macula: {ingress: {host: alone, port: 80}}}\n",
         );
         let request = Request { cwd: "/w".into(), stacks: vec!["/w/app".into()], ..Request::default() };
