@@ -26,6 +26,28 @@ const CHUNK: usize = 32 * 1024;
 /// Packets that wait for the engine.
 const WAITING: usize = 32;
 
+/// What the engine asks for, one after another.
+#[derive(Debug, Clone, Copy)]
+enum Want {
+    /// The content of an entry, by its number in the list.
+    Content(u32),
+    /// Nothing more.
+    End,
+    /// It has met an error, which is in the build's own, too.
+    Stop,
+}
+
+impl Want {
+    fn of(packet: &Packet) -> Option<Self> {
+        match PacketType::try_from(packet.r#type) {
+            Ok(PacketType::PacketReq) => Some(Self::Content(packet.id)),
+            Ok(PacketType::PacketFin) => Some(Self::End),
+            Ok(PacketType::PacketErr) => Some(Self::Stop),
+            _ => None,
+        }
+    }
+}
+
 /// Bits of a mode as Go counts them.
 const GO_FOLDER: u32 = 1 << 31;
 const GO_LINK: u32 = 1 << 27;
@@ -139,11 +161,13 @@ impl FileSync for Trees {
         };
         let (sender, receiver) = mpsc::channel(WAITING);
         let mut asked = request.into_inner();
-        // asked for in the order in which they came, read on a thread that may wait for the disk
-        let (wanted, mut wants) = mpsc::channel::<Packet>(WAITING);
+        // answered in the order in which they came, on a thread that may wait for the disk. What is asked for is taken
+        // off the connection at once, however many files there are: the engine asks while the list is still being sent,
+        // and takes no more of the list while nobody takes its questions
+        let (wanted, mut wants) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Some(Ok(packet)) = asked.next().await {
-                if wanted.send(packet).await.is_err() {
+                if Want::of(&packet).is_some_and(|want| wanted.send(want).is_err()) {
                     break;
                 }
             }
@@ -167,28 +191,26 @@ impl FileSync for Trees {
 
 type Sender = mpsc::Sender<Result<Packet, Status>>;
 
-fn send(tree: &Tree, sender: &Sender, wants: &mut mpsc::Receiver<Packet>) -> io::Result<()> {
+fn send(tree: &Tree, sender: &Sender, wants: &mut mpsc::UnboundedReceiver<Want>) -> io::Result<()> {
     let put = |packet: Packet| sender.blocking_send(Ok(packet)).map_err(|_| io::ErrorKind::BrokenPipe.into());
     let listed = tree.list()?;
     for (stat, _) in &listed {
         put(Packet { r#type: PacketType::PacketStat.into(), stat: Some(stat.clone()), ..Packet::default() })?;
     }
     put(Packet { r#type: PacketType::PacketStat.into(), ..Packet::default() })?;
-    while let Some(packet) = wants.blocking_recv() {
-        match PacketType::try_from(packet.r#type) {
-            Ok(PacketType::PacketReq) => {
-                let number = usize::try_from(packet.id).unwrap_or(usize::MAX);
+    while let Some(want) = wants.blocking_recv() {
+        match want {
+            Want::Content(id) => {
+                let number = usize::try_from(id).unwrap_or(usize::MAX);
                 if let Some((_, content)) = listed.get(number) {
-                    send_content(content, packet.id, &put)?;
+                    send_content(content, id, &put)?;
                 }
             }
-            Ok(PacketType::PacketFin) => {
+            Want::End => {
                 put(Packet { r#type: PacketType::PacketFin.into(), ..Packet::default() })?;
                 return Ok(());
             }
-            // what it says is in the build's own error, too
-            Ok(PacketType::PacketErr) => return Ok(()),
-            _ => {}
+            Want::Stop => return Ok(()),
         }
     }
     Ok(())
@@ -261,13 +283,9 @@ mod tests {
     fn the_content_of_what_is_asked_for_follows_the_list() {
         let tree = Tree::Text("FROM scratch\n".to_owned());
         let (sender, mut packets) = mpsc::channel(WAITING);
-        let (wanted, mut wants) = mpsc::channel(WAITING);
-        let ask = |kind: PacketType, id| {
-            let packet = Packet { r#type: kind.into(), id, ..Packet::default() };
-            wanted.blocking_send(packet).unwrap();
-        };
-        ask(PacketType::PacketReq, 0);
-        ask(PacketType::PacketFin, 0);
+        let (wanted, mut wants) = mpsc::unbounded_channel();
+        wanted.send(Want::Content(0)).unwrap();
+        wanted.send(Want::End).unwrap();
         send(&tree, &sender, &mut wants).unwrap();
         drop(sender);
         let mut seen = Vec::new();

@@ -22,7 +22,7 @@ use bollard_buildkit_proto::moby::sshforward::v1::ssh_server::{Ssh, SshServer};
 use bollard_buildkit_proto::moby::sshforward::v1::{BytesMessage, CheckAgentRequest, CheckAgentResponse};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
-use hyper::upgrade::Upgraded;
+use hyper::rt::{Read, Write};
 use hyper_util::rt::TokioExecutor;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -33,6 +33,12 @@ use tonic::{Request, Response, Status, Streaming};
 use super::files::Trees;
 use crate::engine::SecretBytes;
 
+/// Bytes that a call of the engine's may have under way.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// The same for all calls together. Each file is asked for in a message of some ten bytes, and a server that has too many
+/// small ones to read at once hangs up on a peer that looks hostile: on more than half of this, each counted as 256 bytes.
+/// It is so much that the windows of all calls, full of such messages, are less: the engine is no stranger.
+const CONNECTION_WINDOW: u32 = 1 << 30;
 /// The largest secret that BuildKit takes.
 const LARGEST_SECRET: usize = 500 * 1024;
 
@@ -59,13 +65,14 @@ pub(super) struct Session {
 
 impl Session {
     /// Answers until the engine hangs up.
-    pub(super) async fn serve(self, connection: Upgraded) {
+    pub(super) async fn serve(self, connection: impl Read + Write + Unpin) {
         let routes = Routes::new(FileSyncServer::new(self.trees))
             .add_service(SecretsServer::new(Keeper(Arc::new(self.secrets))))
             .add_service(SshServer::new(Agents(Arc::new(self.ssh))))
             .add_service(AuthServer::new(Logins(Arc::new(self.logins))))
             .add_service(HealthServer::new(Alive));
-        let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        server.initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
         let served = server.serve_connection(connection, TowerToHyperService::new(routes.prepare())).await;
         if let Err(error) = served {
             tracing::debug!(%error, "the session of a build has ended");
@@ -193,5 +200,64 @@ impl Health for Alive {
 
     async fn watch(&self, _: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         Err(Status::unimplemented("ask again"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard_buildkit_proto::fsutil::types::Packet;
+    use bollard_buildkit_proto::fsutil::types::packet::PacketType;
+    use bollard_buildkit_proto::moby::filesync::v1::file_sync_client::FileSyncClient;
+    use hyper_util::rt::TokioIo;
+
+    use super::super::files::{DOCKERFILE, Tree};
+    use super::*;
+
+    /// As an engine does with a context of many files: it asks for one after another, each in a message of its own,
+    /// and takes what it gets afterwards.
+    #[tokio::test]
+    async fn thousands_of_files_may_be_asked_for_before_one_is_taken() {
+        const FILES: usize = 30_000;
+        let (engine, ours) = tokio::io::duplex(1 << 20);
+        let trees = BTreeMap::from([(DOCKERFILE.to_owned(), Tree::Text("FROM scratch\n".to_owned()))]);
+        let session = Session {
+            trees: Trees(Arc::new(trees)),
+            secrets: BTreeMap::new(),
+            ssh: BTreeMap::new(),
+            logins: BTreeMap::new(),
+        };
+        tokio::spawn(session.serve(TokioIo::new(ours)));
+        let mut engine = Some(engine);
+        let connect = tower::service_fn(move |_| {
+            let engine = engine.take().ok_or_else(|| std::io::Error::other("only one connection allowed"));
+            async move { engine.map(TokioIo::new) }
+        });
+        let channel =
+            tonic::transport::Endpoint::from_static("http://session").connect_with_connector(connect).await.unwrap();
+        let (all_asked, asked) = tokio::sync::oneshot::channel();
+        let packet = |kind: PacketType| Packet { r#type: kind.into(), ..Packet::default() };
+        let wants = std::iter::repeat_n(packet(PacketType::PacketReq), FILES);
+        let wants = stream::iter(wants.chain([packet(PacketType::PacketFin)])).then(|packet| async {
+            // each goes out by itself
+            tokio::task::yield_now().await;
+            packet
+        });
+        let wants = wants.chain(stream::once(async move {
+            let _ = all_asked.send(());
+            packet(PacketType::PacketStat)
+        }));
+        let mut request = Request::new(wants);
+        request.metadata_mut().insert("dir-name", DOCKERFILE.parse().unwrap());
+        let conversation = async {
+            let mut answers = FileSyncClient::new(channel).diff_copy(request).await.unwrap().into_inner();
+            asked.await.unwrap();
+            let mut contents = 0;
+            while let Some(packet) = answers.message().await.unwrap() {
+                contents += usize::from(packet.data == b"FROM scratch\n");
+            }
+            contents
+        };
+        let contents = tokio::time::timeout(std::time::Duration::from_secs(60), conversation).await;
+        assert_eq!(contents, Ok(FILES));
     }
 }
