@@ -71,6 +71,9 @@ pub enum StepError {
     /// Everything runs, and a name does not lead to its service.
     #[error("{name} does not answer: {reason}")]
     Unreached { name: String, reason: String, remedies: Vec<Remedy> },
+    /// Everything runs, and a name leads only to some of the services that share it.
+    #[error("{name} leads to a part of its services: {reason}")]
+    Unshared { name: String, reason: String, remedies: Vec<Remedy> },
     /// The service itself finds its new files wrong; the old ones are back.
     #[error("{container} rejects its new configuration (`{command}`); the old one stays in use")]
     Refused { container: String, command: String, log_tail: Vec<String> },

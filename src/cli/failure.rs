@@ -600,7 +600,7 @@ fn one(failure: &Failure) -> CliError {
             }
             error.suggest(macula("logs").arg(service))
         }
-        StepError::Unreached { remedies, .. } => {
+        StepError::Unreached { remedies, .. } | StepError::Unshared { remedies, .. } => {
             let new = CliError::not_healthy(failure.error.to_string());
             remedies.iter().cloned().fold(new, CliError::remedy)
         }

@@ -12,7 +12,7 @@ use super::container::container_name;
 
 mod backends;
 
-pub use backends::backends;
+pub use backends::{Member, Share, backends, shares};
 
 /// `grafana` -> `grafana.macula.local`; a name with a dot is a full name and stays as it is.
 pub fn fully_qualified(host: &str, domain: &str) -> String {

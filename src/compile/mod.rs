@@ -35,7 +35,8 @@ pub use context::{export_context, for_service};
 pub use held::{Held, held};
 pub use image::{BASE_SUITE, Source, image_specs, lockable, mirrored};
 pub use ingress::{
-    Received, Upstream, fully_qualified, is_own, names, own_inside, received, routes, streams, upstream,
+    Member, Received, Share, Upstream, fully_qualified, is_own, names, own_inside, received, routes, shares, streams,
+    upstream,
 };
 pub use zone::{RESOLVER, feed, name_as_the_domain, records_api, resolver_metrics, zone};
 

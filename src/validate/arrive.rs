@@ -13,8 +13,10 @@ use super::targets::Target;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival {
     Answered,
-    /// Somebody took the connection, and it led to no service.
+    /// Somebody took the connection, and it led to no service, or to fewer of those that share the name than run.
     Astray,
+    /// It leads to a service, and the ingress does not say to which of those that share the name.
+    Untold,
     /// Nobody takes connections there: the service's fault, or there is no way from here to the engine.
     NoWay,
 }
@@ -33,8 +35,20 @@ async fn arrival(target: &Target) -> Arrival {
             None => Arrival::Answered,
         }
     };
-    let (held, through) = tokio::join!(held, through);
-    let mut all = held.into_iter().chain([through]);
+    let shared = async {
+        match &target.web {
+            Some(web) if !target.shares.is_empty() => {
+                match reach::out_of_rotation(SocketAddr::from((address, web.http)), &target.shares).await {
+                    Some(out) if out.is_empty() => Arrival::Answered,
+                    Some(_) => Arrival::Astray,
+                    None => Arrival::Untold,
+                }
+            }
+            _ => Arrival::Answered,
+        }
+    };
+    let (held, through, shared) = tokio::join!(held, through, shared);
+    let mut all = held.into_iter().chain([through, shared]);
     all.find(|arrival| *arrival != Arrival::Answered).unwrap_or(Arrival::Answered)
 }
 

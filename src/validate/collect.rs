@@ -352,7 +352,7 @@ async fn walk(
         Some(address) => reach_all(trust, target, address, &ports).await,
         None => Reached::default(),
     };
-    let seen = |lookup, dns, Reached { connect, tls, http }, dead_v6, containers| NameSeen {
+    let seen = |lookup, dns, Reached { connect, tls, http, out }, dead_v6, containers| NameSeen {
         target: target.clone(),
         lookup,
         dns,
@@ -360,6 +360,7 @@ async fn walk(
         dead_v6,
         tls,
         http,
+        out,
         containers,
         inside: None,
     };
@@ -413,6 +414,7 @@ struct Reached {
     connect: Vec<(SocketAddr, Result<(), String>)>,
     tls: Option<Result<TlsSeen, String>>,
     http: Option<Result<HttpSeen, String>>,
+    out: Vec<String>,
 }
 
 /// Each port of a name; through the ingress's first that answers, the request.
@@ -450,6 +452,12 @@ async fn reach_all(trust: &Trust, target: &Target, address: IpAddr, ports: &[u16
         {
             (seen.mark, seen.status) = (None, 200);
         }
+    }
+    if let (Some(web), Some(Ok(_))) = (&target.web, &reached.http)
+        && !target.shares.is_empty()
+    {
+        let told = reach::out_of_rotation(SocketAddr::from((address, web.http)), &target.shares).await;
+        reached.out = told.unwrap_or_default();
     }
     reached
 }

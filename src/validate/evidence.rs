@@ -180,6 +180,8 @@ pub struct NameSeen {
     /// None: the name has no TLS, or no connection was made.
     pub tls: Option<Result<TlsSeen, String>>,
     pub http: Option<Result<HttpSeen, String>>,
+    /// Services that share the name, run, and get less than their share.
+    pub out: Vec<String>,
     /// Containers of its service.
     pub containers: Vec<ContainerSeen>,
     pub inside: Option<InsideSeen>,

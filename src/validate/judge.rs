@@ -109,6 +109,7 @@ pub enum Cause {
     ServiceSilent { service: String, reason: String },
     StaleUpstream { service: String, address: SocketAddr, newer: bool },
     ServiceFails { service: String, status: u16 },
+    OutOfRotation { services: Vec<String> },
     // inside
     InsideOther { found: Vec<IpAddr>, expected: IpAddr },
     InsideNotReached { reason: String },
@@ -197,6 +198,8 @@ fn of_name(evidence: &Evidence, seen: &NameSeen) -> ([State; 7], Vec<Cause>) {
     let trouble = matches!(service, Found::Broken(_));
     let through = http(evidence, seen);
     let (http, service) = match through {
+        // the name answers, and whoever it is that does not, this says who
+        Found::Broken(cause @ Cause::OutOfRotation { .. }) => (State::Broken, state(Found::Broken(cause))),
         // the service is the reason: the ingress does what it can
         Found::Broken(_) if trouble => (State::Broken, state(service)),
         Found::Broken(cause) if cause.hop() == Hop::Service => (State::Broken, state(Found::Broken(cause))),
@@ -332,6 +335,7 @@ fn http(evidence: &Evidence, seen: &NameSeen) -> Found {
         Some(Ok(HttpSeen { status, .. })) if *status >= 500 => {
             Found::Broken(Cause::ServiceFails { service: service(), status: *status })
         }
+        Some(Ok(_)) if !seen.out.is_empty() => Found::Broken(Cause::OutOfRotation { services: seen.out.clone() }),
         Some(Ok(_)) => Found::Is(State::Ok),
     }
 }
@@ -446,6 +450,7 @@ impl Cause {
             Self::ServiceSilent { .. } => "service_silent",
             Self::StaleUpstream { .. } => "stale_upstream",
             Self::ServiceFails { .. } => "service_fails",
+            Self::OutOfRotation { .. } => "out_of_rotation",
             Self::InsideOther { .. } => "inside_other",
             Self::InsideNotReached { .. } => "inside_not_reached",
         }
@@ -496,7 +501,8 @@ impl Cause {
             | Self::ServiceUnhealthy { .. }
             | Self::ServiceSilent { .. }
             | Self::StaleUpstream { .. }
-            | Self::ServiceFails { .. } => Hop::Service,
+            | Self::ServiceFails { .. }
+            | Self::OutOfRotation { .. } => Hop::Service,
             Self::InsideOther { .. } | Self::InsideNotReached { .. } => Hop::Inside,
         }
     }

@@ -1,6 +1,7 @@
 //! TCP, TLS and HTTP to one address, as a program would, with what there is to see on the way. A
 //! certificate that is refused does not end the walk: what is behind it is looked at all the same.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,9 +19,11 @@ use tokio_rustls::TlsConnector;
 
 use super::arrive::Arrival;
 use super::evidence::{HttpSeen, Mark, Served, TlsFault, TlsSeen};
+use crate::compile::{Member, Share};
 use crate::host::Host;
 use crate::pki::Certificate;
 use crate::pki::trust::system_roots;
+use crate::words::unique;
 
 /// For one connection, one handshake, one answer: all of this machine.
 pub const WAIT: Duration = Duration::from_secs(3);
@@ -257,6 +260,37 @@ pub async fn request(
     Ok(seen)
 }
 
+/// Services that run and get less than their share of a name's requests, since the ingress finds containers of theirs
+/// unwell or has not found them yet. `None`: it says nothing of them.
+pub async fn out_of_rotation(address: SocketAddr, shares: &[Share]) -> Option<Vec<String>> {
+    let mut out = Vec::new();
+    for share in shares {
+        let up = rotation(address, &share.path).await?;
+        let lacks = |member: &&Member| member.slots.iter().filter(|slot| up.contains(*slot)).count() < member.replicas;
+        out.extend(share.members.iter().filter(lacks).map(|member| member.service.clone()));
+    }
+    Some(unique(out))
+}
+
+/// The servers behind a path of the ingress's that get requests now.
+async fn rotation(address: SocketAddr, path: &str) -> Option<BTreeSet<String>> {
+    let mut stream = connect(address).await.ok()?;
+    let text = format!(
+        "GET {path} HTTP/1.1\r\nHost: {}\r\nUser-Agent: macula/{}\r\nConnection: close\r\n\r\n",
+        address.ip(),
+        env!("CARGO_PKG_VERSION")
+    );
+    let exchange = async {
+        stream.write_all(text.as_bytes()).await?;
+        read_head(&mut stream).await
+    };
+    let head = timeout(WAIT, exchange).await.ok()?.ok()?;
+    let head = String::from_utf8_lossy(&head);
+    let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+    let (_, said) = lines.find(|(key, _)| key.eq_ignore_ascii_case("x-macula-rotation"))?;
+    Some(said.split_whitespace().filter_map(|slot| slot.strip_suffix("=1")).map(str::to_owned).collect())
+}
+
 /// Whether the service behind a name that got no answer in HTTP/1.1 speaks gRPC, which the ingress passes
 /// on by the content type.
 pub async fn speaks_grpc(address: SocketAddr, name: &str, path: &str) -> bool {
@@ -382,6 +416,36 @@ mod tests {
         let asked = server.await.unwrap();
         assert!(asked.starts_with("GET / HTTP/1.1\r\nHost: a.macula.local\r\n"), "{asked}");
         assert_eq!((seen.status, seen.mark, seen.date), (502, Some(Mark::Unavailable), Some(784_111_777)));
+    }
+
+    #[tokio::test]
+    async fn a_service_has_its_share_once_as_many_of_its_containers_as_run_get_requests() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let asked = String::from_utf8(read_head(&mut stream).await.unwrap()).unwrap();
+                let answer = match asked.starts_with("GET /healthz/cells HTTP/1.1\r\nHost: 127.0.0.1\r\n") {
+                    true => "HTTP/1.1 200 OK\r\nx-macula-rotation: a-1=1 b-1=0 c-1=1 c-2=0 \r\n\r\n",
+                    false => "HTTP/1.1 404 Not Found\r\nX-Macula: no-route\r\n\r\n",
+                };
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let member = |service: &str, slots: &[&str], replicas| Member {
+            service: service.into(),
+            slots: slots.iter().map(|slot| (*slot).to_owned()).collect(),
+            replicas,
+        };
+        let share = |path: &str, b: usize, c: usize| Share {
+            path: path.into(),
+            members: vec![member("a", &["a-1"], 1), member("b", &["b-1"], b), member("c", &["c-1", "c-2"], c)],
+        };
+        let out = async |share: Share| out_of_rotation(address, &[share]).await;
+        assert_eq!(out(share("/healthz/cells", 1, 2)).await, Some(vec!["b".into(), "c".into()]));
+        // one that does not run has no share
+        assert_eq!(out(share("/healthz/cells", 0, 1)).await, Some(Vec::new()));
+        assert_eq!(out(share("/healthz/others", 1, 1)).await, None);
     }
 
     #[tokio::test]

@@ -5,8 +5,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
-use crate::compile::{Block, direct_names, ingress_address, inside_address, loopback_address, own_inside, routes};
-use crate::model::{Platform, ProbeKind, Protocol, Route};
+use crate::compile::{
+    Block, Share, direct_names, ingress_address, inside_address, loopback_address, own_inside, routes, shares,
+};
+use crate::model::{ContainerState, ObservedContainer, Platform, ProbeKind, Protocol, Route, label};
 
 /// A name, and what is to be there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,6 +26,24 @@ pub struct Target {
     pub web: Option<Web>,
     /// TCP ports of its own, published on its address.
     pub ports: Vec<u16>,
+    /// Its paths that several containers answer.
+    pub shares: Vec<Share>,
+}
+
+impl Target {
+    /// What does not run gets no requests: that is no fault of the way there.
+    pub fn among(mut self, containers: &[ObservedContainer]) -> Self {
+        let runs = |service: &str| {
+            let of_it = |found: &&ObservedContainer| {
+                found.state == ContainerState::Running && found.label(label::SERVICE) == Some(service)
+            };
+            containers.iter().filter(of_it).count()
+        };
+        for member in self.shares.iter_mut().flat_map(|share| &mut share.members) {
+            member.replicas = member.replicas.min(runs(&member.service));
+        }
+        self
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,10 +88,16 @@ pub fn targets(platform: &Platform, block: Block, subnet: Option<Ipv4Net>, tls: 
             inside,
             web: Some(web.clone()),
             ports: ports(&route.service),
+            shares: Vec::new(),
         });
         // the shortest path comes last, and is the one that a person would type
         target.web = Some(web);
         target.service = route.service;
+    }
+    for (host, share) in shares(platform, block) {
+        if let Some(target) = all.get_mut(&host) {
+            target.shares.push(share);
+        }
     }
     let apart = own_inside(platform);
     for (name, address) in direct_names(platform) {
@@ -89,6 +115,7 @@ pub fn targets(platform: &Platform, block: Block, subnet: Option<Ipv4Net>, tls: 
             address: Some(loopback_address(block, Some(address)).into()),
             inside: apart.get(&inner).zip(subnet).map(|(octet, subnet)| inside_address(subnet, *octet)).or(inside),
             web: None,
+            shares: Vec::new(),
         });
     }
     all.into_values().collect()

@@ -167,6 +167,9 @@ impl fmt::Display for Cause {
                 write!(f, "{service} answers on {address}, and the ingress does not reach it there")
             }
             Self::ServiceFails { service, status } => write!(f, "{service} answers with {status}"),
+            Self::OutOfRotation { services } => {
+                write!(f, "the ingress leaves out containers of {}: they fail its health check", list(services))
+            }
             Self::InsideOther { found, expected } => {
                 write!(f, "containers get {} for it, and not the ingress ({expected})", addresses(found))
             }
@@ -253,6 +256,10 @@ impl Cause {
             Self::ServiceUnhealthy { service, .. }
             | Self::ServiceSilent { service, .. }
             | Self::ServiceFails { service, .. } => run(&[macula("logs").arg(service), macula("restart").arg(service)]),
+            Self::OutOfRotation { services } => {
+                let commands = |service: &String| [macula("logs").arg(service), macula("restart").arg(service)];
+                run(&services.iter().take(1).flat_map(commands).collect::<Vec<_>>())
+            }
             Self::StaleUpstream { .. } => run(&[macula("restart ingress")]),
             Self::InsideOther { .. } | Self::InsideNotReached { .. } => {
                 run(&[macula("restart ingress-inside"), macula("up")])

@@ -524,6 +524,32 @@ fn names_are_shared_exactly_and_without_what_hangs() {
     assert!((0..20).all(|_| get(address, &host, "/") == first));
 }
 
+/// Of two that share a name one listens nowhere: the other answers every request, and the platform is not up.
+#[test]
+fn up_waits_for_all_that_share_a_name() {
+    let cell = |name: &str, port: u16| {
+        format!(
+            "  {name}: {{<<: *base, command: [sh, -c, 'mkdir /tmp/w; echo {name} > /tmp/w/index.html; exec httpd -f -p {port} \
+             -h /tmp/w'], x-macula: {{ingress: [{{host: cells, port: 8080, weight: 1}}]}}}}\n"
+        )
+    };
+    let cells = |port: u16| format!("services:\n{}{}", cell("cell-a", 8080), cell("cell-b", port));
+    let Some((platform, address)) = up("up_waits_for_all_that_share_a_name", &cells(8080)) else { return };
+    let host = format!("cells.{}.macula.local", platform.name);
+    let mut answers = [get(address, &host, "/").2, get(address, &host, "/").2];
+    answers.sort();
+    assert_eq!(answers, ["cell-a", "cell-b"]);
+    platform.stack(&cells(9090));
+    let done = platform.run("up --timeout 5s");
+    done.exits(7).says("leads to a part of its services").says("the ingress leaves out containers of cell-b");
+    assert_eq!(get(address, &host, "/").2, "cell-a");
+    platform.stack(&cells(8080));
+    platform.run("up").ok();
+    let mut answers = [get(address, &host, "/").2, get(address, &host, "/").2];
+    answers.sort();
+    assert_eq!(answers, ["cell-a", "cell-b"]);
+}
+
 /// A page of `evil.example` whose name has been made to lead to this machine (DNS rebinding), and pages that send what
 /// they cannot read.
 #[test]

@@ -592,7 +592,11 @@ async fn look_for_ended(prepared: &Prepared, now: &Observed, outcome: &mut Outco
 async fn reached(session: &Session, now: &Survey, options: &UpOptions, outcome: &mut Outcome) {
     let patience = options.wanted.timeout.unwrap_or(now.platform.timeouts.healthy);
     for lost in astray(session, now, patience).await {
-        let error = StepError::Unreached { name: lost.name.clone(), reason: lost.reason, remedies: lost.remedies };
+        let (name, reason, remedies) = (lost.name.clone(), lost.reason, lost.remedies);
+        let error = match lost.partly {
+            true => StepError::Unshared { name, reason, remedies },
+            false => StepError::Unreached { name, reason, remedies },
+        };
         outcome.failed.push(Failure { step: format!("reach {}", lost.name), group: lost.service, error });
     }
 }

@@ -30,6 +30,13 @@ use crate::app::{Error, Session};
 /// Nothing at all is reached for this long: there is no way to the engine's addresses.
 const NO_WAY: Duration = Duration::from_secs(5);
 
+/// The ingress has this long to say to which containers of a shared name it passes requests.
+const TELLING: Duration = Duration::from_secs(5);
+
+/// The ingress takes a container that has just come for well until it has asked it: once a second, and each time for
+/// less than that.
+const CHECKED: Duration = Duration::from_secs(2);
+
 /// What is known before the walk.
 struct Ground {
     engine: Result<std::sync::Arc<dyn crate::engine::Engine>, String>,
@@ -144,7 +151,10 @@ async fn walk(
         platform: &platform.name,
         domain: &platform.domain,
         network: &network,
-        targets: targets.into_iter().map(|target| led_inside(target, &ground.containers, &network)).collect(),
+        targets: targets
+            .into_iter()
+            .map(|target| led_inside(target, &ground.containers, &network).among(&ground.containers))
+            .collect(),
         containers: &ground.containers,
         ingress: ingress.as_deref(),
         container_addresses: ground.container_addresses,
@@ -259,15 +269,31 @@ pub(super) async fn astray(session: &Session, seen: &Survey, patience: Duration)
         rules.any(|rule| rule.assumed && fully_qualified(&rule.host, &seen.platform.domain) == target.name)
     };
     let fits = |target: &Target| runs(&target.service) && (target.web.is_none() || through) && !assumed(target);
-    let mut left: Vec<Target> = all.into_iter().filter(fits).collect();
-    let begun = Instant::now();
+    let lately = session.host().now() - i64::try_from(CHECKED.as_secs()).unwrap_or_default() - 1;
+    let fresh = |target: &Target| {
+        let members: Vec<&str> =
+            target.shares.iter().flat_map(|share| &share.members).map(|member| member.service.as_str()).collect();
+        let new = |found: &&ObservedContainer| found.started_at.is_some_and(|started| started >= lately);
+        let of_it = |found: &ObservedContainer| found.label(label::SERVICE).is_some_and(|name| members.contains(&name));
+        seen.observed.containers.iter().filter(new).any(of_it)
+    };
+    let mut left: Vec<Target> =
+        all.into_iter().filter(fits).map(|target| target.among(&seen.observed.containers)).collect();
+    let (begun, checked) = (Instant::now(), CHECKED.min(patience));
     let mut pause = Duration::from_millis(50);
     let mut reached = false;
     loop {
         let arrivals = validate::arrivals(&left).await;
         reached |= arrivals.iter().any(|arrival| *arrival != Arrival::NoWay);
         let asked = std::mem::take(&mut left).into_iter().zip(arrivals);
-        left = asked.filter(|(_, arrival)| *arrival != Arrival::Answered).map(|(target, _)| target).collect();
+        let elapsed = begun.elapsed();
+        let there = |target: &Target, arrival: Arrival| match arrival {
+            Arrival::Answered => elapsed >= checked || !fresh(target),
+            // one that has just got new files may be about to tell, and somebody's own never does
+            Arrival::Untold => elapsed >= TELLING.min(patience),
+            Arrival::Astray | Arrival::NoWay => false,
+        };
+        left = asked.filter(|(target, arrival)| !there(target, *arrival)).map(|(target, _)| target).collect();
         if left.is_empty() {
             return Vec::new();
         }
@@ -279,7 +305,8 @@ pub(super) async fn astray(session: &Session, seen: &Survey, patience: Duration)
         if begun.elapsed() >= patience {
             break;
         }
-        tokio::time::sleep(pause).await;
+        let open = checked.saturating_sub(begun.elapsed());
+        tokio::time::sleep(if open.is_zero() { pause } else { pause.min(open) }).await;
         pause = (pause * 2).min(Duration::from_secs(1));
     }
     let ground = Ground {
@@ -299,6 +326,7 @@ pub(super) async fn astray(session: &Session, seen: &Survey, patience: Duration)
         .map(|target| {
             let cause = faults.iter().find(|fault| fault.names.contains(&target.name)).map(|fault| &fault.cause);
             Astray {
+                partly: matches!(cause, Some(Cause::OutOfRotation { .. })),
                 reason: cause.map_or_else(|| "does not answer".to_owned(), ToString::to_string),
                 remedies: cause.map(validate::Cause::remedies).unwrap_or_default(),
                 name: target.name,
@@ -311,6 +339,8 @@ pub(super) async fn astray(session: &Session, seen: &Survey, patience: Duration)
 /// See [`astray`].
 pub(super) struct Astray {
     pub name: String,
+    /// It leads to some of the services that share it.
+    pub partly: bool,
     pub service: String,
     pub reason: String,
     pub remedies: Vec<Remedy>,

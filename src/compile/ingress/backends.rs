@@ -9,8 +9,10 @@ use serde::Serialize;
 
 use crate::model::{Platform, ProbeKind, Route};
 
-use super::{Upstream, upstream};
+use super::{Block, Upstream, fully_qualified, routes, upstream};
 
+/// The ingress's own health, where no service has the name.
+const HEALTH: &str = "/healthz";
 /// The largest weight of a server.
 const HEAVIEST: u64 = 256;
 /// A request to services that share a name by weight is tried at the next one after this long.
@@ -56,6 +58,7 @@ pub struct User {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Server {
     pub id: String,
+    pub service: String,
     /// Asked of the engine's DNS; `None`: see `address`.
     pub name: Option<String>,
     pub address: Option<String>,
@@ -64,6 +67,8 @@ pub struct Server {
     pub grpc_port: u16,
     /// Containers behind the name.
     pub replicas: u32,
+    /// What each of them is called in the configuration.
+    pub slots: Vec<String>,
     pub weight: u64,
     /// Asked only while no other server is well.
     pub backup: bool,
@@ -75,6 +80,51 @@ pub struct Check {
     pub path: Option<String>,
     /// Only a status from 200 to 399 is well; else anything below 500.
     pub strict: bool,
+}
+
+/// A host and path that several containers answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// Where the ingress says which of them it passes requests to, asked without a name.
+    pub path: String,
+    pub members: Vec<Member>,
+}
+
+/// A service that has a share of the requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub service: String,
+    /// What its containers may be called there.
+    pub slots: Vec<String>,
+    pub replicas: usize,
+}
+
+/// What several containers answer, by host. Services whose port is only assumed may not listen there, and are no part
+/// of it.
+pub fn shares(platform: &Platform, block: Block) -> Vec<(String, Share)> {
+    let routes = routes(platform, block);
+    let assumed = |host: &str, service: &str| {
+        let rules = platform.service(service).into_iter().flat_map(|(_, found)| &found.extension.ingress);
+        rules.filter(|rule| fully_qualified(&rule.host, &platform.domain) == host).any(|rule| rule.assumed)
+    };
+    let shared = backends(platform, &routes, Ipv4Addr::UNSPECIFIED).into_iter().filter(|backend| backend.shared);
+    shared
+        .map(|backend| {
+            let mut members: Vec<Member> = Vec::new();
+            // a fallback comes before the port that it stands in for
+            for server in backend.servers.into_iter().filter(|server| !assumed(&backend.host, &server.service)) {
+                match members.iter_mut().find(|member| member.service == server.service) {
+                    Some(member) => member.slots.extend(server.slots),
+                    None => members.push(Member {
+                        service: server.service,
+                        slots: server.slots,
+                        replicas: usize::try_from(server.replicas).unwrap_or(usize::MAX),
+                    }),
+                }
+            }
+            (backend.host, Share { path: format!("{HEALTH}/{}", backend.id), members })
+        })
+        .collect()
 }
 
 /// The backends of all routes, in the order of the routes.
@@ -144,18 +194,27 @@ fn servers(platform: &Platform, group: &[Route], gateway: Ipv4Addr) -> Vec<Serve
             None => continue,
         };
         let own = platform.service(&route.service).is_some_and(|(_, found)| found.network_mode.is_none());
+        let replicas = if own { replicas(route) } else { 1 };
+        let slots = |id: &str| match &address {
+            Some(_) => vec![id.to_owned()],
+            // the names that a template of servers gives them
+            None => (1..=replicas).map(|number| format!("{id}-{number}")).collect(),
+        };
         let server = Server {
             id: route.service.clone(),
+            service: route.service.clone(),
+            slots: slots(&route.service),
             name,
-            address,
+            address: address.clone(),
             port: route.port,
             grpc_port: route.grpc_port.unwrap_or(route.port),
-            replicas: if own { replicas(route) } else { 1 },
+            replicas,
             weight: scaled(share(route)),
             backup: false,
         };
         if let Some(port) = route.fallback {
-            all.push(Server { id: format!("{}-fallback", route.service), port, backup: true, ..server.clone() });
+            let id = format!("{}-fallback", route.service);
+            all.push(Server { slots: slots(&id), id, port, backup: true, ..server.clone() });
         }
         all.push(server);
     }
@@ -237,6 +296,29 @@ mod tests {
         assert_eq!(all[0].response_timeout, Some(3000));
         let all = backends_of(&[cell("a", 256, 1), cell("b", 1, 3)].concat());
         assert_eq!(servers(&all[0]), ["a:80 x1 weight 256", "b:80 x3 weight 1"]);
+    }
+
+    #[test]
+    fn members_of_a_shared_name_are_known_by_their_slots() {
+        let files = MemoryFiles::default().with("/w/macula.yaml", "built_in: {draw: false}\n").with(
+            "/w/app/compose.yaml",
+            "services:\n  a: {image: x, deploy: {replicas: 2}, x-macula: {ingress: {host: cells, path: /x, port: 80, weight: 1}}}\n  \
+             b: {image: x, network_mode: host, x-macula: {ingress: {host: cells, path: /x, port: 81, weight: 1}}}\n  \
+             c: {image: x, x-macula: {ingress: {host: alone, port: 80}}}\n",
+        );
+        let request = Request { cwd: "/w".into(), stacks: vec!["/w/app".into()], ..Request::default() };
+        let mut platform = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform;
+        platform.stacks.retain(|stack| stack.name == "app");
+        let member = |service: &str, slots: &[&str]| Member {
+            service: service.into(),
+            slots: slots.iter().map(|slot| (*slot).to_owned()).collect(),
+            replicas: slots.len(),
+        };
+        let share = Share {
+            path: "/healthz/cells.macula.local:x".into(),
+            members: vec![member("a", &["a-1", "a-2"]), member("b", &["b"])],
+        };
+        assert_eq!(shares(&platform, Block::DEFAULT), [("cells.macula.local".to_owned(), share)]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 use super::*;
 use crate::dns::{Config, Listen, Server, ZoneEntry};
 use crate::host::fake::FakeHost;
-use crate::model::{Health, Invocation, Protocol, View};
+use crate::model::{Health, Invocation, Protocol, View, macula};
 use crate::pki::Authority;
 
 mod world;
@@ -607,6 +607,17 @@ async fn the_service_fails() {
       macula logs grafana
       macula restart grafana
     ");
+}
+
+#[tokio::test]
+async fn one_of_those_that_share_a_name_gets_no_requests() {
+    let (mut evidence, _) = World::new().look().await;
+    evidence.names[0].out = vec!["grafana-b".to_owned()];
+    let verdict = judge(&evidence);
+    assert_eq!(verdict.rows[0].hops[4..6], [State::Broken, State::Broken]);
+    let [fault] = verdict.faults.as_slice() else { panic!("one fault") };
+    assert_eq!(fault.cause.to_string(), "the ingress leaves out containers of grafana-b: they fail its health check");
+    assert_eq!(fault.cause.remedies(), [macula("logs grafana-b").into(), macula("restart grafana-b").into()]);
 }
 
 // inside

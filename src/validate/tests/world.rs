@@ -236,6 +236,7 @@ impl World {
             inside: Some(INSIDE),
             web,
             ports,
+            shares: Vec::new(),
         };
         let web = Web {
             http: http.0.port(),
