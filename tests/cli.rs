@@ -174,6 +174,7 @@ fn no_command_takes_a_name_that_is_a_path() {
         "down --volumes --yes",
         "plan",
         "status",
+        "top --once",
         "logs",
         "restart",
         "stop web",

@@ -74,6 +74,7 @@ pub use commands::status::{
     Condition, PlatformStatus, ReachStatus, ServiceStatus, Status, UsageStatus, status, status_at_a_glance,
     status_with_usage,
 };
+pub use commands::top::{Top, TopKind, TopRow, TopTotal, TopWatch};
 pub use commands::uninstall::{Leavings, Uninstalled, leavings, uninstall};
 pub use commands::up::{UpOptions, UpResult, up};
 pub use commands::validate::{Absent, Told, Traced, bridges, full_name, trace_name, validate};
@@ -93,3 +94,4 @@ pub use session::Session;
 pub use state::State;
 pub use survey::{Survey, load_for_engine, survey};
 pub use trace::SentTrace;
+pub use usage::{MachineUsage, Rates};

@@ -1,14 +1,16 @@
-//! What containers use: the kernel's own counters where they can be read, else the engine's. Docker 20.10
+//! What containers and programs use: the kernel's own counters where they can be read, else the engine's. Docker 20.10
 //! gives its counters once a second to whoever waits for them, the kernel at once.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use serde::Serialize;
 
-use crate::engine::{Containers, Usage};
-use crate::host::Host;
-use crate::model::ObservedContainer;
+use crate::engine::{Containers, Transferred, Usage};
+use crate::host::{Family, Host};
+use crate::model::{ContainerState, ObservedContainer, label};
 
 /// Where the control group of a container lies, by its id: Docker with either driver, Podman.
 const SCOPES: [&str; 4] = [
@@ -18,18 +20,137 @@ const SCOPES: [&str; 4] = [
     "machine.slice/libpod-ID.scope",
 ];
 const ROOT: &str = "/sys/fs/cgroup";
+/// In which the kernel counts the time of programs, on all architectures that macula is built for: times(2).
+const TICK: Duration = Duration::from_millis(10);
 
-/// One look at each, in their order, all at once. One that ends meanwhile has no figures, and that is no
-/// failure of the look.
-pub(super) async fn counters(
+/// The counters of everything that runs, at one moment.
+#[derive(Debug, Clone)]
+pub(super) struct Sample {
+    pub at: Instant,
+    /// By the container's id, or the program's pid: another one in its place has counters of its own.
+    of: BTreeMap<String, (Subject, Usage)>,
+}
+
+/// Whose the use is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Subject {
+    Service(String),
+    /// Of this machine.
+    Program(String),
+}
+
+/// What a service uses, all of its containers together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Rates {
+    /// 100 is one core.
+    pub cpu_percent: f64,
+    /// Bytes, without the page cache.
+    pub memory: u64,
+    /// Bytes; the machine's memory where no limit is set.
+    pub memory_limit: u64,
+    /// Bytes a second; nothing where they are not counted.
+    pub received_per_second: Option<u64>,
+    pub sent_per_second: Option<u64>,
+    /// From and to disks.
+    pub read_per_second: Option<u64>,
+    pub written_per_second: Option<u64>,
+}
+
+impl Rates {
+    /// Both together.
+    pub(super) fn add(&mut self, other: &Self) {
+        let sum = |one: Option<u64>, other: Option<u64>| match (one, other) {
+            (Some(one), Some(other)) => Some(one.saturating_add(other)),
+            (one, other) => one.or(other),
+        };
+        self.cpu_percent += other.cpu_percent;
+        self.memory = self.memory.saturating_add(other.memory);
+        self.memory_limit = self.memory_limit.saturating_add(other.memory_limit);
+        self.received_per_second = sum(self.received_per_second, other.received_per_second);
+        self.sent_per_second = sum(self.sent_per_second, other.sent_per_second);
+        self.read_per_second = sum(self.read_per_second, other.read_per_second);
+        self.written_per_second = sum(self.written_per_second, other.written_per_second);
+    }
+}
+
+/// Of all containers, those that run.
+pub(super) fn running(found: Vec<ObservedContainer>) -> Vec<ObservedContainer> {
+    found.into_iter().filter(|found| found.state == ContainerState::Running).collect()
+}
+
+/// One look at the counters of containers that run, and of programs by name and pid. One that ends meanwhile has no
+/// figures, and that is no failure of the look.
+pub(super) async fn sample(
     engine: &dyn Containers,
     host: &dyn Host,
     running: &[ObservedContainer],
+    programs: &[(String, u32)],
+) -> Sample {
+    let memory = host.facts().memory_total;
+    let (of_containers, of_programs) = tokio::join!(
+        counters(engine, host, running, memory),
+        join_all(programs.iter().map(|(_, pid)| of_program(host, *pid, memory)))
+    );
+    let containers = running.iter().zip(of_containers).filter_map(|(found, usage)| {
+        Some((found.id.clone(), (Subject::Service(found.label(label::SERVICE)?.to_owned()), usage?)))
+    });
+    let programs = programs
+        .iter()
+        .zip(of_programs)
+        .filter_map(|((name, pid), usage)| Some((pid.to_string(), (Subject::Program(name.clone()), usage?))));
+    let of = containers.chain(programs).collect();
+    Sample { at: Instant::now(), of }
+}
+
+/// What was used between two looks. Pure.
+pub(super) fn rates(before: &Sample, after: &Sample) -> BTreeMap<Subject, Rates> {
+    let elapsed = after.at.saturating_duration_since(before.at);
+    let mut all: BTreeMap<Subject, Rates> = BTreeMap::new();
+    for (id, (subject, now)) in &after.of {
+        let first = before.of.get(id).map_or(now, |(_, first)| first);
+        all.entry(subject.clone()).or_default().add(&between(first, now, elapsed));
+    }
+    all
+}
+
+/// `elapsed` stands in for the engine's clock where it does not say when it looked.
+fn between(first: &Usage, second: &Usage, elapsed: Duration) -> Rates {
+    let time = match (first.at, second.at) {
+        (Some(before), Some(after)) if after > before => after - before,
+        _ => elapsed,
+    };
+    let seconds = time.as_secs_f64();
+    // nothing can be said of no time, and nothing was used of what has begun again
+    let per_second = |amount: f64| if seconds > 0.0 { amount / seconds } else { 0.0 };
+    let rate = |of: fn(&Usage) -> Option<Transferred>, part: fn(&Transferred) -> u64| {
+        let now = part(&of(second)?);
+        let more = now.saturating_sub(of(first).as_ref().map_or(now, part));
+        Some(per_second(more as f64).round() as u64)
+    };
+    Rates {
+        cpu_percent: per_second(second.cpu.saturating_sub(first.cpu).as_secs_f64()) * 100.0,
+        memory: second.memory,
+        memory_limit: second.memory_limit,
+        received_per_second: rate(|usage| usage.network, |both| both.incoming),
+        sent_per_second: rate(|usage| usage.network, |both| both.outgoing),
+        read_per_second: rate(|usage| usage.block, |both| both.incoming),
+        written_per_second: rate(|usage| usage.block, |both| both.outgoing),
+    }
+}
+
+/// One look at each, in their order, all at once.
+async fn counters(
+    engine: &dyn Containers,
+    host: &dyn Host,
+    running: &[ObservedContainer],
+    memory: u64,
 ) -> Vec<Option<Usage>> {
     let look = |container: &ObservedContainer| {
+        // one in the network of the machine would have the traffic of all the others
+        let own_network = !container.addresses.is_empty();
         let (id, name) = (container.id.clone(), container.name.clone());
         async move {
-            match of_group(host, &id).await {
+            match of_group(host, &id, own_network, memory).await {
                 Some(usage) => Some(usage),
                 None => engine.usage(&name).await.ok(),
             }
@@ -38,19 +159,22 @@ pub(super) async fn counters(
     join_all(running.iter().map(look)).await
 }
 
-/// From the container's control group, where the engine runs on this machine.
-async fn of_group(host: &dyn Host, id: &str) -> Option<Usage> {
+/// From the container's control group, where the engine runs on this machine. `memory`: all that there is.
+async fn of_group(host: &dyn Host, id: &str, own_network: bool, memory: u64) -> Option<Usage> {
     // a name in a path: nothing but an id may get there
     if id.len() < 12 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
     for scope in SCOPES.map(|scope| scope.replace("ID", id)) {
-        if let Some(usage) = version_2(host, &Path::new(ROOT).join(&scope)).await {
-            return Some(usage);
-        }
-        if let Some(usage) = version_1(host, &scope).await {
-            return Some(usage);
-        }
+        let (usage, group) = match version_2(host, &Path::new(ROOT).join(&scope), memory).await {
+            Some(usage) => (usage, Path::new(ROOT).join(&scope)),
+            None => match version_1(host, &scope, memory).await {
+                Some(usage) => (usage, Path::new(ROOT).join("memory").join(&scope)),
+                None => continue,
+            },
+        };
+        let network = if own_network { of_network(host, &group).await } else { None };
+        return Some(Usage { network, ..usage });
     }
     None
 }
@@ -69,17 +193,18 @@ fn line(text: &str, key: &str) -> Option<u64> {
 }
 
 /// <https://docs.kernel.org/admin-guide/cgroup-v2.html>
-async fn version_2(host: &dyn Host, group: &Path) -> Option<Usage> {
+async fn version_2(host: &dyn Host, group: &Path, memory: u64) -> Option<Usage> {
     let cpu = Duration::from_micros(line(&text(host, group.join("cpu.stat")).await?, "usage_usec")?);
     let used = number(host, group.join("memory.current")).await?;
     let cache = line(&text(host, group.join("memory.stat")).await?, "inactive_file");
     // `max`: none
     let limit = number(host, group.join("memory.max")).await;
-    Some(usage(host, cpu, used, cache, limit))
+    let block = text(host, group.join("io.stat")).await.map(|text| io_stat(&text));
+    Some(Usage { block, ..usage(cpu, used, cache, limit, memory) })
 }
 
 /// <https://docs.kernel.org/admin-guide/cgroup-v1/memory.html>
-async fn version_1(host: &dyn Host, scope: &str) -> Option<Usage> {
+async fn version_1(host: &dyn Host, scope: &str, memory: u64) -> Option<Usage> {
     let root = Path::new(ROOT);
     let cpu = match number(host, root.join("cpuacct").join(scope).join("cpuacct.usage")).await {
         Some(nanos) => nanos,
@@ -89,27 +214,156 @@ async fn version_1(host: &dyn Host, scope: &str) -> Option<Usage> {
     let used = number(host, group.join("memory.usage_in_bytes")).await?;
     let cache = line(&text(host, group.join("memory.stat")).await?, "total_inactive_file");
     let limit = number(host, group.join("memory.limit_in_bytes")).await;
-    Some(usage(host, Duration::from_nanos(cpu), used, cache, limit))
+    let block = text(host, root.join("blkio").join(scope).join("blkio.throttle.io_service_bytes")).await;
+    let block = block.map(|text| io_service_bytes(&text));
+    Some(Usage { block, ..usage(Duration::from_nanos(cpu), used, cache, limit, memory) })
 }
 
 /// Without the engine's clock: the looks are as far apart as they are made.
-fn usage(host: &dyn Host, cpu: Duration, used: u64, cache: Option<u64>, limit: Option<u64>) -> Usage {
-    let whole = host.facts().memory_total;
+fn usage(cpu: Duration, used: u64, cache: Option<u64>, limit: Option<u64>, whole: u64) -> Usage {
     // version 1 writes a number near the largest one for no limit
     let memory_limit = limit.map_or(whole, |limit| limit.min(whole));
-    Usage { cpu, at: None, memory: used.saturating_sub(cache.unwrap_or_default()), memory_limit }
+    let memory = used.saturating_sub(cache.unwrap_or_default());
+    Usage { cpu, memory, memory_limit, ..Usage::default() }
 }
 
-/// 100 is one core. `elapsed` stands in for the engine's clock where it does not say when it looked.
-pub(super) fn cpu_percent(first: &Usage, second: &Usage, elapsed: Duration) -> f64 {
-    let between = match (first.at, second.at) {
-        (Some(before), Some(after)) if after > before => after - before,
-        _ => elapsed,
+/// `8:0 rbytes=1 wbytes=2 rios=3 ...`, a line for each disk.
+fn io_stat(text: &str) -> Transferred {
+    let of = |key: &str| {
+        let all = text.split_whitespace().filter_map(|field| field.strip_prefix(key)?.strip_prefix('=')?.parse().ok());
+        all.fold(0u64, u64::saturating_add)
     };
-    if between.is_zero() {
-        return 0.0;
+    Transferred { incoming: of("rbytes"), outgoing: of("wbytes") }
+}
+
+/// `8:0 Read 1`, a line for each disk and what was done.
+fn io_service_bytes(text: &str) -> Transferred {
+    let of = |wanted: &str| {
+        let all = text.lines().filter_map(|line| line.split_once(' ')?.1.strip_prefix(wanted)?.trim().parse().ok());
+        all.fold(0u64, u64::saturating_add)
+    };
+    Transferred { incoming: of("Read "), outgoing: of("Write ") }
+}
+
+/// Of the interfaces that a container's first process sees; its number is one of this machine.
+async fn of_network(host: &dyn Host, group: &Path) -> Option<Transferred> {
+    let processes = text(host, group.join("cgroup.procs")).await?;
+    let first: u32 = processes.lines().next()?.trim().parse().ok()?;
+    Some(net_dev(&text(host, format!("/proc/{first}/net/dev").into()).await?))
+}
+
+/// proc_pid_net(5): bytes received are the first of sixteen numbers, bytes sent the ninth.
+fn net_dev(text: &str) -> Transferred {
+    let mut sum = Transferred::default();
+    for (interface, numbers) in text.lines().filter_map(|line| line.split_once(':')) {
+        let numbers: Vec<u64> = numbers.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+        if let ([incoming, ..], Some(outgoing)) = (numbers.as_slice(), numbers.get(8))
+            && interface.trim() != "lo"
+        {
+            sum.incoming = sum.incoming.saturating_add(*incoming);
+            sum.outgoing = sum.outgoing.saturating_add(*outgoing);
+        }
     }
-    second.cpu.saturating_sub(first.cpu).as_secs_f64() / between.as_secs_f64() * 100.0
+    sum
+}
+
+/// Of a program with everything in its process group. Only Linux says so.
+async fn of_program(host: &dyn Host, group: u32, memory_limit: u64) -> Option<Usage> {
+    let members = host.members(&Family { group: Some(group), ..Family::default() });
+    let mut sum = Usage { memory_limit, ..Usage::default() };
+    let mut any = false;
+    for pid in members {
+        let of = |file: &str| PathBuf::from(format!("/proc/{pid}/{file}"));
+        // it may have ended meanwhile
+        let Some(cpu) = text(host, of("stat")).await.as_deref().and_then(cpu_time) else { continue };
+        any = true;
+        sum.cpu += cpu;
+        let resident = text(host, of("status")).await.as_deref().and_then(resident);
+        sum.memory = sum.memory.saturating_add(resident.unwrap_or_default());
+        // only of processes of this user
+        if let Some(io) = text(host, of("io")).await {
+            let counted = |key| line(&io, key).unwrap_or_default();
+            let so_far = sum.block.unwrap_or_default();
+            sum.block = Some(Transferred {
+                incoming: so_far.incoming.saturating_add(counted("read_bytes:")),
+                outgoing: so_far.outgoing.saturating_add(counted("write_bytes:")),
+            });
+        }
+    }
+    any.then_some(sum)
+}
+
+/// Of proc_pid_stat(5), with that of its children that have ended.
+fn cpu_time(stat: &str) -> Option<Duration> {
+    let fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let ticks: Vec<u64> = fields.skip(11).take(4).filter_map(|field| field.parse().ok()).collect();
+    let ticks = (ticks.len() == 4).then(|| ticks.iter().fold(0u64, |sum, ticks| sum.saturating_add(*ticks)))?;
+    Some(TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)))
+}
+
+/// `VmRSS:  123 kB`
+fn resident(status: &str) -> Option<u64> {
+    let text = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    text.trim().trim_end_matches("kB").trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// What the whole machine has done so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct MachineCounters {
+    cpus: usize,
+    /// In units that need not be known: only their relation counts.
+    busy: u64,
+    whole: u64,
+    memory: u64,
+    memory_used: u64,
+}
+
+/// The machine that macula runs on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct MachineUsage {
+    pub cpus: usize,
+    /// 100 is one core.
+    pub cpu_percent: f64,
+    /// Bytes.
+    pub memory: u64,
+    /// Bytes that cannot be had without swapping.
+    pub memory_used: u64,
+}
+
+/// Nothing where the kernel does not say.
+pub(super) async fn machine_counters(host: &dyn Host) -> Option<MachineCounters> {
+    let (stat, memory) = (text(host, "/proc/stat".into()).await?, text(host, "/proc/meminfo".into()).await?);
+    machine(&stat, &memory)
+}
+
+/// proc_stat(5) and proc_meminfo(5).
+fn machine(stat: &str, meminfo: &str) -> Option<MachineCounters> {
+    let times: Vec<u64> =
+        stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace().filter_map(|time| time.parse().ok()).collect();
+    // what guests have used is counted as the user's already
+    let whole = times.iter().take(8).fold(0u64, |sum, time| sum.saturating_add(*time));
+    // idle, and waiting for a disk
+    let idle = times.iter().skip(3).take(2).fold(0u64, |sum, time| sum.saturating_add(*time));
+    let cpus = stat.lines().skip(1).take_while(|line| line.starts_with("cpu")).count();
+    let kib = |key: &str| {
+        let text = meminfo.lines().find_map(|line| line.strip_prefix(key))?;
+        text.trim().trim_end_matches("kB").trim().parse::<u64>().ok()?.checked_mul(1024)
+    };
+    let memory = kib("MemTotal:")?;
+    let memory_used = memory.saturating_sub(kib("MemAvailable:")?);
+    Some(MachineCounters { cpus, busy: whole.saturating_sub(idle), whole, memory, memory_used })
+}
+
+/// Pure.
+pub(super) fn machine_usage(before: &MachineCounters, after: &MachineCounters) -> MachineUsage {
+    let (busy, whole) = (after.busy.saturating_sub(before.busy), after.whole.saturating_sub(before.whole));
+    let share = if whole == 0 { 0.0 } else { busy as f64 / whole as f64 };
+    MachineUsage {
+        cpus: after.cpus,
+        cpu_percent: share * after.cpus as f64 * 100.0,
+        memory: after.memory,
+        memory_used: after.memory_used,
+    }
 }
 
 #[cfg(test)]
@@ -122,30 +376,61 @@ mod tests {
     #[tokio::test]
     async fn the_kernel_says_what_a_container_uses() {
         let gib = 1 << 30;
-        let host = || FakeHost::new().facts_with(|facts| facts.memory_total = 8 << 30);
+        let whole = 8 * gib;
         let at = |part: &str, file: &str| format!("/sys/fs/cgroup/{part}/{file}").replace("ID", ID);
         let new = |file| at("system.slice/docker-ID.scope", file);
-        let version_2 = host()
+        let version_2 = FakeHost::new()
             .file(new("cpu.stat"), "usage_usec 1750000\nuser_usec 1\n")
             .file(new("memory.current"), "5000\n")
             .file(new("memory.stat"), "anon 4000\ninactive_file 1000\n")
             .file(new("memory.max"), format!("{gib}\n"));
         let cpu = Duration::from_millis(1750);
-        let limited = Usage { cpu, at: None, memory: 4000, memory_limit: gib };
-        assert_eq!(of_group(&version_2, ID).await, Some(limited));
+        let limited = Usage { cpu, memory: 4000, memory_limit: gib, ..Usage::default() };
+        assert_eq!(of_group(&version_2, ID, false, whole).await, Some(limited));
         let free = version_2.file(new("memory.max"), "max\n");
-        assert_eq!(of_group(&free, ID).await, Some(Usage { memory_limit: 8 * gib, ..limited }));
+        assert_eq!(of_group(&free, ID, false, whole).await, Some(Usage { memory_limit: whole, ..limited }));
+        // in a network of its own, and with a disk
+        let more = free
+            .file(new("io.stat"), "8:0 rbytes=100 wbytes=200 rios=1\n8:16 rbytes=1 wbytes=2\n")
+            .file(new("cgroup.procs"), "77\n78\n")
+            .file("/proc/77/net/dev", NET_DEV);
+        let block = Some(Transferred { incoming: 101, outgoing: 202 });
+        let network = Some(Transferred { incoming: 1011, outgoing: 2022 });
+        assert_eq!(
+            of_group(&more, ID, true, whole).await,
+            Some(Usage { memory_limit: whole, block, network, ..limited })
+        );
+        assert_eq!(of_group(&more, ID, false, whole).await.unwrap().network, None, "the machine's own network");
 
         let old = |controller: &str, file| at(&format!("{controller}/docker/ID"), file);
-        let version_1 = host()
+        let version_1 = FakeHost::new()
             .file(old("cpu,cpuacct", "cpuacct.usage"), "1750000000\n")
             .file(old("memory", "memory.usage_in_bytes"), "5000\n")
             .file(old("memory", "memory.stat"), "inactive_file 7\ntotal_inactive_file 1000\n")
-            .file(old("memory", "memory.limit_in_bytes"), "9223372036854771712\n");
-        assert_eq!(of_group(&version_1, ID).await, Some(Usage { memory_limit: 8 * gib, ..limited }));
+            .file(old("memory", "memory.limit_in_bytes"), "9223372036854771712\n")
+            .file(old("blkio", "blkio.throttle.io_service_bytes"), "8:0 Read 5\n8:0 Write 6\n8:0 Total 11\nTotal 11\n");
+        let block = Some(Transferred { incoming: 5, outgoing: 6 });
+        assert_eq!(of_group(&version_1, ID, false, whole).await, Some(Usage { memory_limit: whole, block, ..limited }));
         // an engine elsewhere, and what is no id
-        assert_eq!(of_group(&host(), ID).await, None);
-        assert_eq!(of_group(&version_1, "../../docker/x").await, None);
+        assert_eq!(of_group(&FakeHost::new(), ID, false, whole).await, None);
+        assert_eq!(of_group(&version_1, "../../docker/x", false, whole).await, None);
+    }
+
+    const NET_DEV: &str = "\
+Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+    lo: 9999 1 0 0 0 0 0 0 9999 1 0 0 0 0 0 0
+  eth0: 1000 9 0 0 0 0 0 0 2000 8 0 0 0 0 0 0
+eth1:11 1 0 0 0 0 0 0 22 1 0 0 0 0 0 0
+";
+
+    fn subject(name: &str) -> Subject {
+        Subject::Service(name.to_owned())
+    }
+
+    fn at(begun: Instant, millis: u64, of: &[(&str, &str, Usage)]) -> Sample {
+        let of = of.iter().map(|(id, name, usage)| ((*id).to_owned(), (subject(name), *usage))).collect();
+        Sample { at: begun + Duration::from_millis(millis), of }
     }
 
     #[test]
@@ -156,10 +441,68 @@ mod tests {
             ..Usage::default()
         };
         let elapsed = Duration::from_millis(250);
-        assert_eq!(cpu_percent(&look(1000, None), &look(1125, None), elapsed), 50.0);
-        assert_eq!(cpu_percent(&look(1000, Some(0)), &look(1750, Some(500)), elapsed), 150.0);
+        let percent = |first, second, elapsed| between(&first, &second, elapsed).cpu_percent;
+        assert_eq!(percent(look(1000, None), look(1125, None), elapsed), 50.0);
+        assert_eq!(percent(look(1000, Some(0)), look(1750, Some(500)), elapsed), 150.0);
         // a new container in its place
-        assert_eq!(cpu_percent(&look(1000, None), &look(10, None), elapsed), 0.0);
-        assert_eq!(cpu_percent(&look(0, None), &look(1, None), Duration::ZERO), 0.0);
+        assert_eq!(percent(look(1000, None), look(10, None), elapsed), 0.0);
+        assert_eq!(percent(look(0, None), look(1, None), Duration::ZERO), 0.0);
+    }
+
+    #[test]
+    fn the_containers_of_a_service_count_together_and_a_new_one_from_now_on() {
+        let usage = |cpu, sent: Option<u64>| Usage {
+            cpu: Duration::from_millis(cpu),
+            memory: 100,
+            memory_limit: 1000,
+            network: sent.map(|sent| Transferred { incoming: 2 * sent, outgoing: sent }),
+            ..Usage::default()
+        };
+        let begun = Instant::now();
+        let before = at(
+            begun,
+            0,
+            &[("a", "web", usage(1000, Some(500))), ("b", "web", usage(0, None)), ("c", "gone", usage(1, None))],
+        );
+        let after = at(
+            begun,
+            2000,
+            &[
+                ("a", "web", usage(1500, Some(4500))),
+                ("b", "web", usage(100, None)),
+                ("7", "api", usage(9000, Some(9))),
+            ],
+        );
+        let all = rates(&before, &after);
+        assert_eq!(all.keys().cloned().collect::<Vec<_>>(), ["api", "web"].map(subject));
+        let web = all[&subject("web")];
+        assert_eq!((web.cpu_percent, web.memory, web.memory_limit), (30.0, 200, 2000));
+        assert_eq!((web.received_per_second, web.sent_per_second), (Some(4000), Some(2000)));
+        assert_eq!((web.read_per_second, web.written_per_second), (None, None));
+        let api = all[&subject("api")];
+        assert_eq!((api.cpu_percent, api.sent_per_second, api.memory), (0.0, Some(0), 100));
+    }
+
+    #[tokio::test]
+    async fn a_program_counts_with_its_process_group() {
+        assert_eq!(cpu_time("7 (a) b) S 1 8 9 0 -1 4194560 1 0 0 0 10 20 3 4 20 0"), Some(Duration::from_millis(370)));
+        assert_eq!(cpu_time("7 (a) S 1 8 9"), None);
+        assert_eq!(resident("Name:\tx\nVmRSS:\t     123 kB\n"), Some(123 * 1024));
+        assert_eq!(of_program(&FakeHost::new(), 7, 0).await, None);
+    }
+
+    #[test]
+    fn the_machine_is_busy_when_it_is_not_idle() {
+        let meminfo = "MemTotal:       8000 kB\nMemFree:         100 kB\nMemAvailable:   2000 kB\n";
+        let look =
+            |user, idle| machine(&format!("cpu  {user} 0 0 {idle} 0 0 0 0 9 9\ncpu0 1\ncpu1 2\nintr 5\n"), meminfo);
+        let (before, after) = (look(100, 1000).unwrap(), look(150, 1150).unwrap());
+        assert_eq!(
+            machine_usage(&before, &after),
+            MachineUsage { cpus: 2, cpu_percent: 50.0, memory: 8000 * 1024, memory_used: 6000 * 1024 }
+        );
+        assert_eq!(machine_usage(&after, &after).cpu_percent, 0.0);
+        assert_eq!(machine("", meminfo), None);
+        assert_eq!(machine("cpu  1 2 3 4 5\n", ""), None);
     }
 }

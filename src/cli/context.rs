@@ -552,11 +552,6 @@ impl Context {
         }
     }
 
-    /// A sequence of ours for the terminal.
-    pub fn control(&self, sequence: &'static str) -> Result<(), CliError> {
-        self.write(sequence)
-    }
-
     /// Lines of ours for the CI system.
     pub fn tell_ci(&self, lines: &str) -> Result<(), CliError> {
         if lines.is_empty() { Ok(()) } else { self.write(lines) }

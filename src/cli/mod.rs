@@ -54,6 +54,7 @@ mod s3;
 mod slip;
 mod stack;
 mod status;
+mod top;
 mod traces;
 mod trust;
 mod up;
@@ -98,6 +99,7 @@ enum Command {
     Plan(plan::Args),
     #[command(visible_alias = "ps", alias = "list")]
     Status(status::Args),
+    Top(top::Args),
     Ls(ls::Args),
     Logs(logs::Args),
     Traces(traces::Args),
@@ -161,7 +163,7 @@ struct RemoveArgs {
 
 /// Commands as the help shows them.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Platform", &["up", "down", "plan", "status", "ls", "validate", "doctor", "ci", "report", "lease", "mcp"]),
+    ("Platform", &["up", "down", "plan", "status", "top", "ls", "validate", "doctor", "ci", "report", "lease", "mcp"]),
     (
         "Services",
         &[
@@ -392,6 +394,7 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Down(args) => down::run(context, args).await,
         Command::Plan(args) => plan::run(context, args).await,
         Command::Status(args) => status::run(context, args).await,
+        Command::Top(args) => top::run(context, args).await,
         Command::Ls(args) => ls::run(context, args).await,
         Command::Logs(args) => logs::run(context, args).await,
         Command::Traces(args) => traces::run(context, args).await,

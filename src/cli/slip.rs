@@ -11,7 +11,7 @@ const HARMFUL: [&str; 9] = ["down", "stop", "restart", "delete", "uninstall", "p
 /// Words that people type out of habit, at the top level, and what does that here.
 const MEANT: &[(&[&str], &[&str])] = &[
     (&["info", "show", "inspect", "describe", "get", "state", "health", "ping"], &["status"]),
-    (&["top", "stats", "usage"], &["status --stats"]),
+    (&["stats", "usage", "htop", "monitor"], &["top", "status --stats"]),
     (&["port", "ports", "ip", "address", "addresses"], &["status", "dns list"]),
     (&["url", "urls", "pages", "browse", "web", "ui"], &["open"]),
     (&["dashboard", "home", "page", "portal"], &["open home"]),
@@ -230,8 +230,8 @@ mod tests {
 
     #[test]
     fn the_answer_is_told_as_every_other_error() {
-        let error = unknown("top", &[], &known(&[]));
-        assert_eq!(error.message, "there is no command `macula top`");
-        assert_eq!(error.hints.len(), 1);
+        let error = unknown("stats", &[], &known(&[]));
+        assert_eq!(error.message, "there is no command `macula stats`");
+        assert_eq!(error.hints.len(), 2);
     }
 }

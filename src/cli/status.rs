@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 
 use crate::app::{
-    self, Condition, DnsStatus, ProcessStatus, ReachStatus, ResolverFiles, ServiceStatus, Status, UsageStatus,
+    self, Condition, DnsStatus, PlatformStatus, ProcessStatus, ReachStatus, ResolverFiles, ServiceStatus, Status,
+    UsageStatus,
 };
 use crate::model::{PlatformName, Way};
 use crate::plan::ImageSource;
@@ -15,7 +15,8 @@ use crate::portal;
 use super::context::{Context, ImageOptions};
 use super::error::CliError;
 use super::interrupt;
-use super::ui::status_screen::{Mood, Row, Screen};
+use super::ui::full_screen::{self, FullScreen};
+use super::ui::status_screen::{Mood, Row, Screen, mood};
 use super::ui::{left_out, text};
 use crate::words;
 
@@ -40,10 +41,6 @@ pub struct Args {
     #[arg(long)]
     stats: bool,
 }
-
-/// The other screen of the terminal, where nothing of the shell is overwritten.
-const ENTER: &str = "\x1b[?1049h\x1b[?25l";
-const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let loaded = context.load_or_built_in(&args.stacks).await?;
@@ -80,13 +77,14 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let live = context.terminal.stdout_is_tty && !context.json();
     let _interrupts = interrupt::quietly(context.cancel.clone())?;
     if live {
-        context.control(ENTER)?;
+        context.finish();
+        context.stdout_is_open()?;
     }
-    let watched = watch(context, look, all, live).await;
-    if live {
-        context.control(LEAVE)?;
-    }
-    watched
+    let mut screen = match live {
+        true => Some(FullScreen::enter().context("write to standard output")?),
+        false => None,
+    };
+    watch(context, look, all, screen.as_mut()).await
 }
 
 /// What is shown until every service has said how it is.
@@ -123,7 +121,7 @@ async fn watch(
     context: &Context,
     look: impl AsyncFn() -> Result<Status, CliError>,
     all: bool,
-    live: bool,
+    mut screen: Option<&mut FullScreen>,
 ) -> Result<(), CliError> {
     let mut before: BTreeMap<String, Condition> = BTreeMap::new();
     loop {
@@ -131,21 +129,27 @@ async fn watch(
             now = look() => now?,
             () = context.cancel.cancelled() => return Ok(()),
         };
-        if live {
-            paint(context, &now, all, &before)?;
-        } else {
-            show(context, &now, all).await?;
+        match &mut screen {
+            Some(screen) => paint(context, &now, all, &before, screen)?,
+            None => show(context, &now, all).await?,
         }
         before = now.services.iter().map(|row| (row.name.clone(), row.condition)).collect();
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(2)) => {}
+            () = full_screen::is_back(), if screen.is_some() => {}
             () = context.cancel.cancelled() => return Ok(()),
         }
     }
 }
 
 /// One picture, cut to the height of the terminal.
-fn paint(context: &Context, now: &Status, all: bool, before: &BTreeMap<String, Condition>) -> Result<(), CliError> {
+fn paint(
+    context: &Context,
+    now: &Status,
+    all: bool,
+    before: &BTreeMap<String, Condition>,
+    on: &mut FullScreen,
+) -> Result<(), CliError> {
     let size = super::ui::size_of_stdout(&context.terminal);
     let mut screen = screen_of(context, now, all);
     for row in &mut screen.rows {
@@ -153,19 +157,13 @@ fn paint(context: &Context, now: &Status, all: bool, before: &BTreeMap<String, C
         row.changed = before.get(&row.name).is_some_and(|old| Some(*old) != condition);
     }
     let style = context.out_style();
-    let lines = screen.lines(size.columns.saturating_sub(1), style);
-    let mut lines: Vec<String> = lines.iter().map(|line| text::harmless(line).into_owned()).collect();
+    let mut lines = screen.lines(size.columns.saturating_sub(1), style);
     if lines.len() > size.rows {
         let more = lines.len() - size.rows + 1;
         lines.truncate(size.rows.saturating_sub(1));
         lines.push(format!("{} {more} more", style.symbol("…", "..")));
     }
-    let mut out = String::from("\x1b[?2026h\x1b[H");
-    out.push_str(&lines.iter().map(|line| format!("{line}\x1b[K")).collect::<Vec<_>>().join("\r\n"));
-    out.push_str("\x1b[J\x1b[?2026l");
-    let mut stdout = std::io::stdout().lock();
-    let written = stdout.write_all(out.as_bytes()).and_then(|()| stdout.flush());
-    Ok(written.context("write to standard output")?)
+    Ok(on.draw(&lines, size).context("write to standard output")?)
 }
 
 /// The whole picture, once.
@@ -190,17 +188,7 @@ pub async fn show(context: &Context, status: &Status, all: bool) -> Result<(), C
 fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
     let platform = &status.platform;
     if platform.down && !status.processes.iter().any(|row| row.runs() || row.is_problem()) {
-        let data = match platform.volumes {
-            0 => "no data is kept".to_owned(),
-            count => format!("the data is kept ({})", text::count(count, "volume")),
-        };
-        let head = vec![platform.name.clone(), "down".to_owned(), data];
-        let notes = match (&platform.owner, &platform.at_work) {
-            (Some(owner), _) => vec![belongs(owner)],
-            (None, Some(command)) => vec![at_work(command)],
-            (None, None) => vec![("start it:".to_owned(), Some(context.typed("macula up")))],
-        };
-        return Screen { head, notes, ..Screen::default() };
+        return down_screen(context, platform);
     }
     let mut screen = Screen { head: head(status), ..Screen::default() };
     screen.notes.extend(platform.owner.as_deref().map(belongs));
@@ -266,6 +254,21 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
     }
     screen.up = context.typed("macula up");
     screen
+}
+
+/// Of a platform of which nothing runs.
+pub fn down_screen(context: &Context, platform: &PlatformStatus) -> Screen {
+    let data = match platform.volumes {
+        0 => "no data is kept".to_owned(),
+        count => format!("the data is kept ({})", text::count(count, "volume")),
+    };
+    let head = vec![platform.name.clone(), "down".to_owned(), data];
+    let notes = match (&platform.owner, &platform.at_work) {
+        (Some(owner), _) => vec![belongs(owner)],
+        (None, Some(command)) => vec![at_work(command)],
+        (None, None) => vec![("start it:".to_owned(), Some(context.typed("macula up")))],
+    };
+    Screen { head, notes, ..Screen::default() }
 }
 
 /// Whatever is typed here is not for this user to change.
@@ -366,23 +369,15 @@ fn state(service: &ServiceStatus) -> (Mood, String) {
     let age = service.seconds.map(text::short_age);
     let since = |word: &str| age.as_ref().map_or(word.to_owned(), |age| format!("{word} {age}"));
     let ago = |word: &str| age.as_ref().map_or(word.to_owned(), |age| format!("{word} {age} ago"));
-    match service.condition {
-        Condition::Healthy => (Mood::Good, since("healthy")),
-        Condition::Running => (Mood::Good, since("running")),
-        Condition::Finished => (Mood::Good, ago("done")),
-        Condition::Starting => (Mood::Busy, since("starting")),
-        Condition::Restarting => (Mood::Bad, "restarting".into()),
-        Condition::Unhealthy => (Mood::Bad, since("unhealthy")),
-        Condition::Crashed => (Mood::Bad, ago("crashed")),
-        Condition::OutOfMemory => (Mood::Bad, "out of memory".into()),
-        Condition::Created => (Mood::Bad, "never started".into()),
-        Condition::Paused => (Mood::Idle, "paused".into()),
-        Condition::Stopped => (Mood::Idle, ago("stopped")),
-        Condition::Missing => (Mood::Idle, "not started".into()),
-        Condition::LeftOut => (Mood::Idle, "left out".into()),
-        Condition::Unclaimed if service.state == "running" => (Mood::Good, since("running")),
-        Condition::Unclaimed => (Mood::Idle, ago("stopped")),
-    }
+    let running = service.state == "running";
+    let (mood, word) = mood(service.condition, running);
+    let text = match service.condition {
+        Condition::Healthy | Condition::Running | Condition::Starting | Condition::Unhealthy => since(word),
+        Condition::Unclaimed if running => since(word),
+        Condition::Finished | Condition::Crashed | Condition::Stopped | Condition::Unclaimed => ago(word),
+        _ => word.to_owned(),
+    };
+    (mood, text)
 }
 
 /// CPU and memory, as the table has them.

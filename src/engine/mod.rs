@@ -181,6 +181,18 @@ pub struct Usage {
     /// Bytes, without the page cache.
     pub memory: u64,
     pub memory_limit: u64,
+    pub network: Option<Transferred>,
+    /// From and to disks.
+    pub block: Option<Transferred>,
+}
+
+/// Bytes since the start, where they are counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Transferred {
+    /// Received, or read.
+    pub incoming: u64,
+    /// Sent, or written.
+    pub outgoing: u64,
 }
 
 /// One container engine, whole. Whoever needs only one of its parts asks for that part.

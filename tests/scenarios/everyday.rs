@@ -1,6 +1,6 @@
 //! The days on which nothing is wrong: up, plan, changes, drift, down.
 
-use crate::harness::{IMAGE, Platform, root_tar};
+use crate::harness::{IMAGE, Platform, Terminal, root_tar};
 
 const WEB: &str = "
 services:
@@ -32,6 +32,93 @@ fn up_twice_does_nothing_the_second_time() {
     platform.run("plan --exit-code").ok().prints("nothing to do: ");
     assert_eq!(platform.run("status -o json").ok().json()["drift"], serde_json::json!([]));
     assert_eq!(platform.containers(), made);
+}
+
+#[test]
+fn top_tells_a_busy_service_from_an_idle_one() {
+    let Some(platform) = Platform::new("top") else { return };
+    platform.stack(
+        "
+services:
+  busy:
+    <<: *base
+    command: [sh, -c, 'while :; do :; done']
+    mem_limit: 64m
+  idle:
+    <<: *base
+    command: [sleep, infinity]
+",
+    );
+    platform.run("top --once").ok().prints(" - down - ");
+    platform.run("up").ok();
+    let top = platform.run("top --once -o json").ok().json();
+    let of = |top: &serde_json::Value, name: &str| {
+        let rows = top["services"].as_array().unwrap();
+        rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("{name}: {top}")).clone()
+    };
+    let (busy, idle) = (of(&top, "busy"), of(&top, "idle"));
+    let cpu = |row: &serde_json::Value| row["usage"]["cpu_percent"].as_f64().unwrap();
+    // other tests want the machine, too
+    assert!(cpu(&busy) > cpu(&idle) + 5.0 && cpu(&idle) < 5.0, "{top}");
+    assert_eq!(busy["usage"]["memory_limit"], 64 << 20);
+    assert!(idle["usage"]["memory"].as_u64().unwrap() > 0 && idle["usage"]["received_per_second"].is_u64(), "{top}");
+    assert!(top["total"]["cpu_percent"].as_f64().unwrap() >= cpu(&busy));
+
+    let table = platform.run("top");
+    table.ok().prints("NAME");
+    assert!(table.out.find("busy") < table.out.find("idle"), "{table}");
+    platform.run("top nobody").exits(2).says("no service is called nobody");
+
+    platform.run("stop busy").ok();
+    let top = platform.run("top --once -o json idle busy").ok().json();
+    assert_eq!(
+        (&of(&top, "busy")["condition"], &of(&top, "busy")["usage"]),
+        (&"stopped".into(), &serde_json::Value::Null)
+    );
+    assert_eq!(top["services"][0]["name"], "idle");
+}
+
+#[test]
+fn top_is_one_screen_that_obeys_keys() {
+    let Some(platform) = Platform::new("top_screen") else { return };
+    platform.stack(
+        "
+services:
+  chatty:
+    <<: *base
+    command: [sh, -c, 'echo I have begun; exec sleep infinity']
+  idle:
+    <<: *base
+    command: [sleep, infinity]
+",
+    );
+    platform.run("up").ok();
+    let before = platform.containers();
+    let program = platform.program(["top", "--sort", "name"]);
+    let Some(mut terminal) = Terminal::start("top_screen", &program, 60, 12) else { return };
+    terminal.until("the rows", |text| text.contains("▸✔ chatty") && text.contains("idle") && text.contains("q quit"));
+    assert!(terminal.is_full_screen() && terminal.hides_cursor());
+
+    terminal.types("/dle\r");
+    terminal.until("the filter", |text| !text.contains("chatty") && text.contains("filter: dle"));
+    terminal.types("r");
+    terminal.until("the question", |text| text.contains("Restart idle? y or n"));
+    terminal.types("y");
+    terminal.until("the restart", |text| text.contains("restarted idle"));
+    let after = platform.containers();
+    assert_eq!(before["chatty"].started, after["chatty"].started);
+    assert_ne!(before["idle"].started, after["idle"].started);
+
+    terminal.types("\x1b");
+    terminal.until("all rows", |text| text.contains("chatty"));
+    terminal.types("\x1b[H\r");
+    terminal.until("the log", |text| text.contains("log of chatty") && text.contains("I have begun"));
+    terminal.types("q");
+    terminal.until("the list", |text| text.contains("NAME"));
+    // as Ctrl-C is typed
+    terminal.types("\x03");
+    terminal.until("the end", |text| text.contains("code 0") && text.contains(" icanon ") && text.contains(" echo "));
+    assert!(!terminal.is_full_screen() && !terminal.hides_cursor());
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub(in crate::app) mod run;
 pub(in crate::app) mod serve;
 pub(in crate::app) mod stack;
 pub(in crate::app) mod status;
+pub(in crate::app) mod top;
 pub(in crate::app) mod uninstall;
 pub(in crate::app) mod unpacker;
 pub(in crate::app) mod up;

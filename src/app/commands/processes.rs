@@ -461,8 +461,8 @@ pub async fn work_on_processes(
 }
 
 /// How the processes are, those that macula.yaml declares and those that are kept all the same. `seen`: for
-/// their addresses.
-pub(super) async fn process_rows(session: &Session, loaded: &Loaded, seen: &Survey) -> Vec<ProcessStatus> {
+/// their addresses, where these are of interest.
+pub(super) async fn process_rows(session: &Session, loaded: &Loaded, seen: Option<&Survey>) -> Vec<ProcessStatus> {
     let (host, platform) = (session.host(), &loaded.platform);
     let found = processes::keeping(host, &platform.name).await;
     let mut rows: Vec<ProcessStatus> =
@@ -491,7 +491,7 @@ pub(super) async fn process_rows(session: &Session, loaded: &Loaded, seen: &Surv
     rows
 }
 
-fn row(platform: &Platform, seen: &Survey, state: &ProcessState, lost: bool, now: i64) -> ProcessStatus {
+fn row(platform: &Platform, seen: Option<&Survey>, state: &ProcessState, lost: bool, now: i64) -> ProcessStatus {
     let lost = lost && state.condition.is_alive();
     let declared = platform.processes.get(&state.name);
     let hosts = declared.map(|process| process.hosts.as_slice()).unwrap_or_default();
@@ -510,7 +510,10 @@ fn row(platform: &Platform, seen: &Survey, state: &ProcessState, lost: bool, now
         state: if lost { "crashed" } else { word(state.condition) },
         pid: state.pid.filter(|_| !lost),
         port: state.port.filter(|_| reaches),
-        urls: hosts.iter().filter(|_| named).map(|name| named_url(seen, name)).collect(),
+        urls: match seen {
+            Some(seen) if named => hosts.iter().map(|name| named_url(seen, name)).collect(),
+            _ => Vec::new(),
+        },
         exit_code: state.exit_code,
         restarts: state.restarts,
         seconds: u64::try_from(now - state.since).ok().filter(|_| !lost),

@@ -1,7 +1,7 @@
 //! `status`: the platform as it is, against what is wanted. Never writes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde::Serialize;
@@ -9,9 +9,10 @@ use serde::Serialize;
 use crate::compile::{container_name, fully_qualified, loopback_address};
 use crate::config::Loaded;
 use crate::daemon::reach::look_again;
+use crate::engine::Engine;
 use crate::model::{
-    ContainerSpec, ContainerState, Health, ObservedContainer, Origin, Platform, PortBinding, Restart, Role, Service,
-    Stack, Way, label,
+    ContainerSpec, ContainerState, Health, ObservedContainer, Origin, Platform, PlatformName, PortBinding, Restart,
+    Role, Service, Stack, Way, label,
 };
 use crate::plan::{Action, ImageSource, LeftOut, Plan, Step};
 
@@ -19,7 +20,7 @@ use crate::app::cluster::join::{self, Joined};
 use crate::app::cluster::status::{self as cluster, ClusterStatus, ask};
 use crate::app::resolver::{self, DnsStatus};
 use crate::app::survey::{Survey, survey};
-use crate::app::usage::{counters, cpu_percent};
+use crate::app::usage::{Rates, Subject, rates, running, sample};
 use crate::app::{Error, Session};
 
 use super::processes::{ProcessStatus, planned_processes, process_rows};
@@ -164,6 +165,13 @@ pub struct UsageStatus {
     pub memory_limit: u64,
 }
 
+impl From<Rates> for UsageStatus {
+    fn from(rates: Rates) -> Self {
+        let Rates { cpu_percent, memory, memory_limit, .. } = rates;
+        Self { cpu_percent, memory, memory_limit }
+    }
+}
+
 /// Looks at everything and asks every service how it is.
 pub async fn status(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
     look(session, loaded).await
@@ -175,20 +183,31 @@ pub async fn status_at_a_glance(session: &Session, loaded: &Loaded) -> Result<Ve
     let seen = observe::ours_at_a_glance(&*engine, &loaded.platform.name).await?;
     let stopped = session.state(&loaded.platform.name).stopped(session.host()).await?;
     let context = Context { now: session.host().now(), stopped };
-    Ok(by_containers(seen.containers.iter(), &context))
+    Ok(by_containers(seen.containers.iter(), &[], &context))
 }
 
-/// A row for each service that has containers, from what the engine says of these alone.
-fn by_containers<'a>(containers: impl Iterator<Item = &'a ObservedContainer>, context: &Context) -> Vec<ServiceStatus> {
+/// A row for each service that has containers, from what the engine says of these alone. `specs`: as far as it is known
+/// what they are to be like.
+pub(super) fn by_containers<'a>(
+    containers: impl Iterator<Item = &'a ObservedContainer>,
+    specs: &[ContainerSpec],
+    context: &Context,
+) -> Vec<ServiceStatus> {
     let ours = containers.filter(|found| found.label(label::SERVICE).is_some());
     let mut rows: Vec<ServiceStatus> = Vec::new();
     for found in ours.filter(|found| found.label(label::RELAY).is_none()) {
-        let row =
-            ServiceStatus { condition: by_labels(found, context), reason: None, ..orphan(found, context, &|_| true) };
+        let spec = specs.iter().find(|spec| spec.name == found.name);
+        let condition = spec.map_or_else(|| by_labels(found, context), |spec| by_spec(spec, found, context));
+        let row = ServiceStatus { condition, reason: None, ..orphan(found, context, &|_| true) };
         // of several containers the one in the worst condition speaks for all
         match rows.iter_mut().find(|other| other.name == row.name) {
-            Some(other) if row.condition < other.condition => *other = row,
-            Some(_) => {}
+            Some(other) => {
+                let restarts = other.restarts + row.restarts;
+                if row.condition < other.condition {
+                    *other = row;
+                }
+                other.restarts = restarts;
+            }
             None => rows.push(row),
         }
     }
@@ -202,7 +221,7 @@ pub(super) fn count_services<'a>(
     stopped: BTreeSet<String>,
 ) -> (usize, usize) {
     // ages are of no interest here
-    let rows = by_containers(containers, &Context { now: 0, stopped });
+    let rows = by_containers(containers, &[], &Context { now: 0, stopped });
     let of = |wanted: &dyn Fn(Condition) -> bool| rows.iter().filter(|row| wanted(row.condition)).count();
     (of(&Condition::runs_well), of(&|condition| condition != Condition::Finished))
 }
@@ -219,27 +238,24 @@ const APART: Duration = Duration::from_millis(250);
 pub async fn status_with_usage(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
     let (engine, host) = (session.engine()?, session.host());
     let first = async {
-        let ours = format!("{}={}", label::PLATFORM, loaded.platform.name);
-        let mut running = engine.labelled(&ours).await.unwrap_or_default();
-        running.retain(|found| found.state == ContainerState::Running);
-        let counters = counters(&*engine, host, &running).await;
-        (running, counters, Instant::now())
+        let running = running(ours(&*engine, &loaded.platform.name).await.unwrap_or_default());
+        let sample = sample(&*engine, host, &running, &[]).await;
+        (running, sample)
     };
-    let ((running, first, read), looked) = tokio::join!(first, look(session, loaded));
+    let ((running, first), looked) = tokio::join!(first, look(session, loaded));
     let mut status = looked?;
-    tokio::time::sleep(APART.saturating_sub(read.elapsed())).await;
-    let elapsed = read.elapsed();
-    let second = counters(&*engine, host, &running).await;
-    for ((found, first), second) in running.iter().zip(first).zip(second) {
-        let (Some(service), Some(first), Some(second)) = (found.label(label::SERVICE), first, second) else { continue };
-        if let Some(row) = status.services.iter_mut().find(|row| row.name == service) {
-            let sum = row.usage.get_or_insert_default();
-            sum.cpu_percent += cpu_percent(&first, &second, elapsed);
-            sum.memory = sum.memory.saturating_add(second.memory);
-            sum.memory_limit = sum.memory_limit.saturating_add(second.memory_limit);
-        }
+    tokio::time::sleep(APART.saturating_sub(first.at.elapsed())).await;
+    let second = sample(&*engine, host, &running, &[]).await;
+    let mut used = rates(&first, &second);
+    for row in &mut status.services {
+        row.usage = used.remove(&Subject::Service(row.name.clone())).map(UsageStatus::from);
     }
     Ok(status)
+}
+
+/// All containers of the platform.
+pub(super) async fn ours(engine: &dyn Engine, platform: &PlatformName) -> Result<Vec<ObservedContainer>, Error> {
+    Ok(engine.labelled(&format!("{}={platform}", label::PLATFORM)).await?)
 }
 
 async fn look(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
@@ -254,7 +270,7 @@ async fn look(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
     status.reach = reach(session, &survey, !status.platform.down).await;
     let asked: Vec<_> = status.services.iter_mut().map(|row| say_why(session, &survey, row)).collect();
     join_all(asked).await;
-    status.processes = process_rows(session, loaded, &survey).await;
+    status.processes = process_rows(session, loaded, Some(&survey)).await;
     if survey.foreign.is_none() {
         let steps = planned_processes(session, loaded, None, false).await?;
         status.drift.extend(steps.iter().map(|step| format!("process {} ({})", step.name, step.cause())));
@@ -330,9 +346,9 @@ pub(super) struct Planned<'a> {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Context {
     /// Seconds since the epoch.
-    now: i64,
+    pub now: i64,
     /// Services that the user has stopped.
-    stopped: BTreeSet<String>,
+    pub stopped: BTreeSet<String>,
 }
 
 impl Context {
@@ -376,25 +392,8 @@ pub(super) fn status_of(
     let left_out = left_out.map(|left| left.reason.as_str());
     // the last `up` was to leave it alone, so that one that is missing is missed by nobody
     let left_out = left_out.or(survey.choices.no_cluster.then_some("`up --no-cluster` left it alone"));
-    let ours = |labels: &BTreeMap<String, String>| {
-        labels.get(label::PLATFORM).map(String::as_str) == Some(platform.name.as_str())
-    };
     Status {
-        platform: PlatformStatus {
-            name: platform.name.to_string(),
-            domain: platform.domain.clone(),
-            incomplete: planned.incomplete,
-            down: !survey.observed.containers.iter().any(|found| ours(&found.labels)),
-            volumes: survey
-                .observed
-                .volumes
-                .iter()
-                .filter(|volume| ours(&volume.labels) && volume.holds_data())
-                .count(),
-            owner: survey.foreign.clone(),
-            at_work: None,
-            up_seconds: services.iter().filter(|row| row.condition.runs()).filter_map(|row| row.seconds).max(),
-        },
+        platform: platform_status(platform, survey, planned.incomplete, &services),
         services,
         processes: Vec::new(),
         dns,
@@ -403,6 +402,32 @@ pub(super) fn status_of(
         drift,
         changes,
     }
+}
+
+/// Of the platform as a whole.
+pub(super) fn platform_status(
+    platform: &Platform,
+    survey: &Survey,
+    incomplete: bool,
+    services: &[ServiceStatus],
+) -> PlatformStatus {
+    let ours = |labels: &BTreeMap<String, String>| {
+        labels.get(label::PLATFORM).map(String::as_str) == Some(platform.name.as_str())
+    };
+    PlatformStatus {
+        name: platform.name.to_string(),
+        domain: platform.domain.clone(),
+        incomplete,
+        down: !survey.observed.containers.iter().any(|found| ours(&found.labels)),
+        volumes: survey.observed.volumes.iter().filter(|volume| ours(&volume.labels) && volume.holds_data()).count(),
+        owner: survey.foreign.clone(),
+        at_work: None,
+        up_seconds: up_seconds(services),
+    }
+}
+
+pub(super) fn up_seconds(services: &[ServiceStatus]) -> Option<u64> {
+    services.iter().filter(|row| row.condition.runs()).filter_map(|row| row.seconds).max()
 }
 
 /// Services that are left out are no drift: the same `up` would leave them out again. Nor is waiting
@@ -585,6 +610,11 @@ fn row(
 fn by_labels(found: &ObservedContainer, context: &Context) -> Condition {
     let service = found.label(label::SERVICE).unwrap_or(&found.name);
     condition_of(service, None, found.label(label::ONE_SHOT) == Some("true"), found, context)
+}
+
+fn by_spec(spec: &ContainerSpec, found: &ObservedContainer, context: &Context) -> Condition {
+    let job = spec.readiness.one_shot || found.label(label::ONE_SHOT) == Some("true");
+    condition_of(&spec.service, Some(spec), job, found, context)
 }
 
 /// How one container is.

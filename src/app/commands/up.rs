@@ -176,7 +176,7 @@ async fn with_processes(
     up.processes = recorder.phase("processes", work).await?;
     if !up.processes.is_empty() {
         let seen = survey_with(session, loaded, Look::default()).await?;
-        up.now.processes = process_rows(session, loaded, &seen).await;
+        up.now.processes = process_rows(session, loaded, Some(&seen)).await;
     }
     Ok(up)
 }
@@ -421,7 +421,7 @@ async fn finish(
     let context = StatusContext::of(session, &survey).await?;
     let mut now = status_of(&loaded.platform, &survey, &planned, dns, &context);
     now.reach = reach_now(session, &survey, true).await;
-    now.processes = process_rows(session, loaded, &survey).await;
+    now.processes = process_rows(session, loaded, Some(&survey)).await;
     ask(session, &survey, prepared.cluster.decision.as_ref(), &mut now.cluster).await?;
     for problem in &now.cluster.problems {
         session.events.warn(format!("cluster: {problem}"));

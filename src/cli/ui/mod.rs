@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use crate::event::{Event, Reporter};
 
 pub mod confirm;
+pub mod full_screen;
 mod json;
 pub mod left_out;
 pub mod page;
@@ -30,6 +31,7 @@ pub mod style;
 pub mod table;
 mod terminal;
 pub mod text;
+pub mod top_screen;
 mod transfer;
 mod tty;
 pub mod up_screen;

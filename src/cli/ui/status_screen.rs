@@ -4,6 +4,7 @@
 use super::left_out::Cause;
 use super::style::Line;
 use super::{Style, Tone, text};
+use crate::app::Condition;
 
 /// One service.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,13 +40,34 @@ pub enum Mood {
 }
 
 impl Mood {
-    fn look(self, style: Style) -> (Tone, &'static str) {
+    pub(super) fn look(self, style: Style) -> (Tone, &'static str) {
         match self {
             Self::Bad => (Tone::Bad, style.failed()),
             Self::Idle => (Tone::Dim, style.symbol("○", "o")),
             Self::Busy => (Tone::Warn, style.symbol("◌", "~")),
             Self::Good => (Tone::Good, style.done()),
         }
+    }
+}
+
+/// How a service is, in a word. `running`: one that no stack names still does.
+pub fn mood(condition: Condition, running: bool) -> (Mood, &'static str) {
+    match condition {
+        Condition::Healthy => (Mood::Good, "healthy"),
+        Condition::Running => (Mood::Good, "running"),
+        Condition::Finished => (Mood::Good, "done"),
+        Condition::Starting => (Mood::Busy, "starting"),
+        Condition::Restarting => (Mood::Bad, "restarting"),
+        Condition::Unhealthy => (Mood::Bad, "unhealthy"),
+        Condition::Crashed => (Mood::Bad, "crashed"),
+        Condition::OutOfMemory => (Mood::Bad, "out of memory"),
+        Condition::Created => (Mood::Bad, "never started"),
+        Condition::Paused => (Mood::Idle, "paused"),
+        Condition::Stopped => (Mood::Idle, "stopped"),
+        Condition::Missing => (Mood::Idle, "not started"),
+        Condition::LeftOut => (Mood::Idle, "left out"),
+        Condition::Unclaimed if running => (Mood::Good, "running"),
+        Condition::Unclaimed => (Mood::Idle, "stopped"),
     }
 }
 

@@ -17,7 +17,9 @@ use futures_util::stream::BoxStream;
 use super::snapshot::{Filters, observed_container, settled};
 use super::{CHANGE, Docker, READ, errors, spec, unless_missing};
 use crate::engine::creation::{self, Making, Wanted};
-use crate::engine::{ContainerEvent, ContainerHappening, Containers, EngineError, Images, Streams, Usage, operation};
+use crate::engine::{
+    ContainerEvent, ContainerHappening, Containers, EngineError, Images, Streams, Transferred, Usage, operation,
+};
 use crate::model::{ContainerSpec, ContainerState, ObservedContainer, label};
 
 /// What an engine does when a container names no grace period of its own.
@@ -336,6 +338,21 @@ fn usage(stats: &ContainerStatsResponse) -> Usage {
         at: read.and_then(|read| u64::try_from(read.as_nanosecond()).ok()).map(Duration::from_nanos),
         memory: bytes.saturating_sub(cache.unwrap_or_default()),
         memory_limit: memory.and_then(|memory| memory.limit).unwrap_or_default(),
+        network: stats.networks.as_ref().map(|networks| {
+            networks.values().fold(Transferred::default(), |sum, one| Transferred {
+                incoming: sum.incoming.saturating_add(one.rx_bytes.unwrap_or_default()),
+                outgoing: sum.outgoing.saturating_add(one.tx_bytes.unwrap_or_default()),
+            })
+        }),
+        block: stats.blkio_stats.as_ref().and_then(|block| {
+            let all = block.io_service_bytes_recursive.as_ref()?;
+            // version 1 of the control groups writes them with a capital
+            let of = |wanted: &str| {
+                let fits = all.iter().filter(|one| one.op.as_deref().is_some_and(|op| op.eq_ignore_ascii_case(wanted)));
+                fits.filter_map(|one| one.value).fold(0u64, u64::saturating_add)
+            };
+            Some(Transferred { incoming: of("read"), outgoing: of("write") })
+        }),
     }
 }
 
@@ -349,10 +366,17 @@ mod tests {
             "read": "1970-01-01T00:01:00.500000000Z",
             "cpu_stats": {"cpu_usage": {"total_usage": 1_750_000_000_u64}},
             "memory_stats": {"usage": 5000, "limit": 9000, "stats": {"inactive_file": 1000}},
+            "networks": {"eth0": {"rx_bytes": 10, "tx_bytes": 20}, "eth1": {"rx_bytes": 1, "tx_bytes": 2}},
+            "blkio_stats": {"io_service_bytes_recursive": [
+                {"major": 8, "minor": 0, "op": "Read", "value": 300}, {"major": 8, "minor": 16, "op": "read", "value": 3},
+                {"major": 8, "minor": 0, "op": "Write", "value": 400}, {"major": 8, "minor": 0, "op": "Total", "value": 700},
+            ]},
         }))
         .unwrap();
         let (cpu, at) = (Duration::from_millis(1750), Some(Duration::from_millis(60_500)));
-        assert_eq!(usage(&look), Usage { cpu, at, memory: 4000, memory_limit: 9000 });
+        let network = Some(Transferred { incoming: 11, outgoing: 22 });
+        let block = Some(Transferred { incoming: 303, outgoing: 400 });
+        assert_eq!(usage(&look), Usage { cpu, at, memory: 4000, memory_limit: 9000, network, block });
         // a stopped container has no clock
         let ended: ContainerStatsResponse =
             serde_json::from_value(serde_json::json!({"read": "0001-01-01T00:00:00Z"})).unwrap();

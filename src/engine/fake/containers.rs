@@ -295,6 +295,7 @@ impl Containers for FakeEngine {
             at: Some(Duration::from_secs(calls.into())),
             memory: 32 << 20,
             memory_limit: 8 << 30,
+            ..Usage::default()
         };
         Ok(if running { used } else { Usage::default() })
     }

@@ -10,6 +10,7 @@ mod registry;
 mod require;
 mod run;
 mod swarm;
+mod terminal;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ pub use proxy::{Death, Proxy};
 pub use registry::Registry;
 pub use run::{Done, Running};
 pub use swarm::SwarmNode;
+pub use terminal::Terminal;
 
 /// The image of every test service: busybox and nothing else.
 pub const IMAGE: &str = "macula-test/busybox:1";

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::time::Duration;
 
 use super::run::Run;
-use super::{Clock, Size, Streams, Style, Tone, text};
+use super::{Clock, Size, Streams, Style, Tone, full_screen, text};
 use crate::event::{Event, Reporter};
 
 mod screen;
@@ -35,6 +35,7 @@ static AFRESH: AtomicBool = AtomicBool::new(false);
 /// panic, before it stops or exits at once.
 pub fn release_terminal() {
     RELEASED.store(true, Ordering::SeqCst);
+    full_screen::release();
     if CURSOR_HIDDEN.swap(false, Ordering::SeqCst) {
         let _ = std::io::stderr().write_all(screen::RESTORE.as_bytes());
     }
@@ -44,10 +45,16 @@ pub fn release_terminal() {
 pub fn reclaim_terminal() {
     AFRESH.store(true, Ordering::SeqCst);
     RELEASED.store(false, Ordering::SeqCst);
+    full_screen::reclaim();
+}
+
+/// The terminal was given back, for now or for good.
+pub(super) fn is_released() -> bool {
+    RELEASED.load(Ordering::SeqCst)
 }
 
 /// A panic's message shows below the picture, with the cursor back; other tasks may go on.
-fn restore_on_panic() {
+pub(super) fn restore_on_panic() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let previous = std::panic::take_hook();
@@ -304,7 +311,7 @@ impl Canvas {
 }
 
 fn released(canvas: &Canvas) -> bool {
-    canvas.screen.of_this_process() && RELEASED.load(Ordering::SeqCst)
+    canvas.screen.of_this_process() && is_released()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
