@@ -87,17 +87,13 @@ pub(super) async fn sample(
     programs: &[(String, u32)],
 ) -> Sample {
     let memory = host.facts().memory_total;
-    let (of_containers, of_programs) = tokio::join!(
-        counters(engine, host, running, memory),
-        join_all(programs.iter().map(|(_, pid)| of_program(host, *pid, memory)))
-    );
+    let of_containers = counters(engine, host, running, memory).await;
     let containers = running.iter().zip(of_containers).filter_map(|(found, usage)| {
         Some((found.id.clone(), (Subject::Service(found.label(label::SERVICE)?.to_owned()), usage?)))
     });
-    let programs = programs
-        .iter()
-        .zip(of_programs)
-        .filter_map(|((name, pid), usage)| Some((pid.to_string(), (Subject::Program(name.clone()), usage?))));
+    let programs = programs.iter().filter_map(|(name, pid)| {
+        Some((pid.to_string(), (Subject::Program(name.clone()), of_program(host, *pid, memory)?)))
+    });
     let of = containers.chain(programs).collect();
     Sample { at: Instant::now(), of }
 }
@@ -150,7 +146,7 @@ async fn counters(
         let own_network = !container.addresses.is_empty();
         let (id, name) = (container.id.clone(), container.name.clone());
         async move {
-            match of_group(host, &id, own_network, memory).await {
+            match of_group(host, &id, own_network, memory) {
                 Some(usage) => Some(usage),
                 None => engine.usage(&name).await.ok(),
             }
@@ -160,31 +156,27 @@ async fn counters(
 }
 
 /// From the container's control group, where the engine runs on this machine. `memory`: all that there is.
-async fn of_group(host: &dyn Host, id: &str, own_network: bool, memory: u64) -> Option<Usage> {
+fn of_group(host: &dyn Host, id: &str, own_network: bool, memory: u64) -> Option<Usage> {
     // a name in a path: nothing but an id may get there
     if id.len() < 12 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
     for scope in SCOPES.map(|scope| scope.replace("ID", id)) {
-        let (usage, group) = match version_2(host, &Path::new(ROOT).join(&scope), memory).await {
+        let (usage, group) = match version_2(host, &Path::new(ROOT).join(&scope), memory) {
             Some(usage) => (usage, Path::new(ROOT).join(&scope)),
-            None => match version_1(host, &scope, memory).await {
+            None => match version_1(host, &scope, memory) {
                 Some(usage) => (usage, Path::new(ROOT).join("memory").join(&scope)),
                 None => continue,
             },
         };
-        let network = if own_network { of_network(host, &group).await } else { None };
+        let network = if own_network { of_network(host, &group) } else { None };
         return Some(Usage { network, ..usage });
     }
     None
 }
 
-async fn text(host: &dyn Host, path: PathBuf) -> Option<String> {
-    String::from_utf8(host.read(&path).await.ok()?).ok()
-}
-
-async fn number(host: &dyn Host, path: PathBuf) -> Option<u64> {
-    text(host, path).await?.trim().parse().ok()
+fn number(host: &dyn Host, path: &Path) -> Option<u64> {
+    host.read_kernel(path)?.trim().parse().ok()
 }
 
 /// `key 123`, a line each.
@@ -193,28 +185,28 @@ fn line(text: &str, key: &str) -> Option<u64> {
 }
 
 /// <https://docs.kernel.org/admin-guide/cgroup-v2.html>
-async fn version_2(host: &dyn Host, group: &Path, memory: u64) -> Option<Usage> {
-    let cpu = Duration::from_micros(line(&text(host, group.join("cpu.stat")).await?, "usage_usec")?);
-    let used = number(host, group.join("memory.current")).await?;
-    let cache = line(&text(host, group.join("memory.stat")).await?, "inactive_file");
+fn version_2(host: &dyn Host, group: &Path, memory: u64) -> Option<Usage> {
+    let cpu = Duration::from_micros(line(&host.read_kernel(&group.join("cpu.stat"))?, "usage_usec")?);
+    let used = number(host, &group.join("memory.current"))?;
+    let cache = line(&host.read_kernel(&group.join("memory.stat"))?, "inactive_file");
     // `max`: none
-    let limit = number(host, group.join("memory.max")).await;
-    let block = text(host, group.join("io.stat")).await.map(|text| io_stat(&text));
+    let limit = number(host, &group.join("memory.max"));
+    let block = host.read_kernel(&group.join("io.stat")).map(|text| io_stat(&text));
     Some(Usage { block, ..usage(cpu, used, cache, limit, memory) })
 }
 
 /// <https://docs.kernel.org/admin-guide/cgroup-v1/memory.html>
-async fn version_1(host: &dyn Host, scope: &str, memory: u64) -> Option<Usage> {
+fn version_1(host: &dyn Host, scope: &str, memory: u64) -> Option<Usage> {
     let root = Path::new(ROOT);
-    let cpu = match number(host, root.join("cpuacct").join(scope).join("cpuacct.usage")).await {
+    let cpu = match number(host, &root.join("cpuacct").join(scope).join("cpuacct.usage")) {
         Some(nanos) => nanos,
-        None => number(host, root.join("cpu,cpuacct").join(scope).join("cpuacct.usage")).await?,
+        None => number(host, &root.join("cpu,cpuacct").join(scope).join("cpuacct.usage"))?,
     };
     let group = root.join("memory").join(scope);
-    let used = number(host, group.join("memory.usage_in_bytes")).await?;
-    let cache = line(&text(host, group.join("memory.stat")).await?, "total_inactive_file");
-    let limit = number(host, group.join("memory.limit_in_bytes")).await;
-    let block = text(host, root.join("blkio").join(scope).join("blkio.throttle.io_service_bytes")).await;
+    let used = number(host, &group.join("memory.usage_in_bytes"))?;
+    let cache = line(&host.read_kernel(&group.join("memory.stat"))?, "total_inactive_file");
+    let limit = number(host, &group.join("memory.limit_in_bytes"));
+    let block = host.read_kernel(&root.join("blkio").join(scope).join("blkio.throttle.io_service_bytes"));
     let block = block.map(|text| io_service_bytes(&text));
     Some(Usage { block, ..usage(Duration::from_nanos(cpu), used, cache, limit, memory) })
 }
@@ -246,10 +238,10 @@ fn io_service_bytes(text: &str) -> Transferred {
 }
 
 /// Of the interfaces that a container's first process sees; its number is one of this machine.
-async fn of_network(host: &dyn Host, group: &Path) -> Option<Transferred> {
-    let processes = text(host, group.join("cgroup.procs")).await?;
+fn of_network(host: &dyn Host, group: &Path) -> Option<Transferred> {
+    let processes = host.read_kernel(&group.join("cgroup.procs"))?;
     let first: u32 = processes.lines().next()?.trim().parse().ok()?;
-    Some(net_dev(&text(host, format!("/proc/{first}/net/dev").into()).await?))
+    Some(net_dev(&host.read_kernel(Path::new(&format!("/proc/{first}/net/dev")))?))
 }
 
 /// proc_pid_net(5): bytes received are the first of sixteen numbers, bytes sent the ninth.
@@ -268,20 +260,20 @@ fn net_dev(text: &str) -> Transferred {
 }
 
 /// Of a program with everything in its process group. Only Linux says so.
-async fn of_program(host: &dyn Host, group: u32, memory_limit: u64) -> Option<Usage> {
+fn of_program(host: &dyn Host, group: u32, memory_limit: u64) -> Option<Usage> {
     let members = host.members(&Family { group: Some(group), ..Family::default() });
     let mut sum = Usage { memory_limit, ..Usage::default() };
     let mut any = false;
     for pid in members {
         let of = |file: &str| PathBuf::from(format!("/proc/{pid}/{file}"));
         // it may have ended meanwhile
-        let Some(cpu) = text(host, of("stat")).await.as_deref().and_then(cpu_time) else { continue };
+        let Some(cpu) = host.read_kernel(&of("stat")).as_deref().and_then(cpu_time) else { continue };
         any = true;
         sum.cpu += cpu;
-        let resident = text(host, of("status")).await.as_deref().and_then(resident);
+        let resident = host.read_kernel(&of("status")).as_deref().and_then(resident);
         sum.memory = sum.memory.saturating_add(resident.unwrap_or_default());
         // only of processes of this user
-        if let Some(io) = text(host, of("io")).await {
+        if let Some(io) = host.read_kernel(&of("io")) {
             let counted = |key| line(&io, key).unwrap_or_default();
             let so_far = sum.block.unwrap_or_default();
             sum.block = Some(Transferred {
@@ -331,8 +323,8 @@ pub struct MachineUsage {
 }
 
 /// Nothing where the kernel does not say.
-pub(super) async fn machine_counters(host: &dyn Host) -> Option<MachineCounters> {
-    let (stat, memory) = (text(host, "/proc/stat".into()).await?, text(host, "/proc/meminfo".into()).await?);
+pub(super) fn machine_counters(host: &dyn Host) -> Option<MachineCounters> {
+    let (stat, memory) = (host.read_kernel(Path::new("/proc/stat"))?, host.read_kernel(Path::new("/proc/meminfo"))?);
     machine(&stat, &memory)
 }
 
@@ -386,9 +378,9 @@ mod tests {
             .file(new("memory.max"), format!("{gib}\n"));
         let cpu = Duration::from_millis(1750);
         let limited = Usage { cpu, memory: 4000, memory_limit: gib, ..Usage::default() };
-        assert_eq!(of_group(&version_2, ID, false, whole).await, Some(limited));
+        assert_eq!(of_group(&version_2, ID, false, whole), Some(limited));
         let free = version_2.file(new("memory.max"), "max\n");
-        assert_eq!(of_group(&free, ID, false, whole).await, Some(Usage { memory_limit: whole, ..limited }));
+        assert_eq!(of_group(&free, ID, false, whole), Some(Usage { memory_limit: whole, ..limited }));
         // in a network of its own, and with a disk
         let more = free
             .file(new("io.stat"), "8:0 rbytes=100 wbytes=200 rios=1\n8:16 rbytes=1 wbytes=2\n")
@@ -396,11 +388,8 @@ mod tests {
             .file("/proc/77/net/dev", NET_DEV);
         let block = Some(Transferred { incoming: 101, outgoing: 202 });
         let network = Some(Transferred { incoming: 1011, outgoing: 2022 });
-        assert_eq!(
-            of_group(&more, ID, true, whole).await,
-            Some(Usage { memory_limit: whole, block, network, ..limited })
-        );
-        assert_eq!(of_group(&more, ID, false, whole).await.unwrap().network, None, "the machine's own network");
+        assert_eq!(of_group(&more, ID, true, whole), Some(Usage { memory_limit: whole, block, network, ..limited }));
+        assert_eq!(of_group(&more, ID, false, whole).unwrap().network, None, "the machine's own network");
 
         let old = |controller: &str, file| at(&format!("{controller}/docker/ID"), file);
         let version_1 = FakeHost::new()
@@ -410,10 +399,10 @@ mod tests {
             .file(old("memory", "memory.limit_in_bytes"), "9223372036854771712\n")
             .file(old("blkio", "blkio.throttle.io_service_bytes"), "8:0 Read 5\n8:0 Write 6\n8:0 Total 11\nTotal 11\n");
         let block = Some(Transferred { incoming: 5, outgoing: 6 });
-        assert_eq!(of_group(&version_1, ID, false, whole).await, Some(Usage { memory_limit: whole, block, ..limited }));
+        assert_eq!(of_group(&version_1, ID, false, whole), Some(Usage { memory_limit: whole, block, ..limited }));
         // an engine elsewhere, and what is no id
-        assert_eq!(of_group(&FakeHost::new(), ID, false, whole).await, None);
-        assert_eq!(of_group(&version_1, "../../docker/x", false, whole).await, None);
+        assert_eq!(of_group(&FakeHost::new(), ID, false, whole), None);
+        assert_eq!(of_group(&version_1, "../../docker/x", false, whole), None);
     }
 
     const NET_DEV: &str = "\
@@ -488,7 +477,7 @@ eth1:11 1 0 0 0 0 0 0 22 1 0 0 0 0 0 0
         assert_eq!(cpu_time("7 (a) b) S 1 8 9 0 -1 4194560 1 0 0 0 10 20 3 4 20 0"), Some(Duration::from_millis(370)));
         assert_eq!(cpu_time("7 (a) S 1 8 9"), None);
         assert_eq!(resident("Name:\tx\nVmRSS:\t     123 kB\n"), Some(123 * 1024));
-        assert_eq!(of_program(&FakeHost::new(), 7, 0).await, None);
+        assert_eq!(of_program(&FakeHost::new(), 7, 0), None);
     }
 
     #[test]

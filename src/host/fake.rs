@@ -343,6 +343,11 @@ impl Host for FakeHost {
         file.map(|file| file.content).ok_or_else(|| missing("read", path.display()))
     }
 
+    fn read_kernel(&self, path: &Path) -> Option<String> {
+        let file = self.world().files.get(path).cloned()?;
+        String::from_utf8(file.content).ok()
+    }
+
     async fn write(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         self.writable("write", path)?;
         let mut world = self.world();

@@ -115,6 +115,10 @@ impl Host for LocalHost {
         read.map_err(files::naming("read", path))
     }
 
+    fn read_kernel(&self, path: &Path) -> Option<String> {
+        std::fs::read_to_string(path).ok()
+    }
+
     async fn write(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         let (path, content, data) = (path.to_owned(), content.to_owned(), self.folders.data.clone());
         blocking(move || files::write(&path, &content, mode, &data)).await

@@ -90,6 +90,11 @@ pub trait Host: Send + Sync {
     fn folders(&self) -> Folders;
 
     async fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// A file of the kernel's, below /proc or /sys, which is made in memory when it is read: nobody waits, and a
+    /// thread for it would cost more than the reading. None: there is no such file.
+    fn read_kernel(&self, _path: &Path) -> Option<String> {
+        None
+    }
     /// Written beside the target, synced and renamed: all or nothing. Parent folders are made
     /// (0700 under the user's data folder).
     async fn write(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()>;

@@ -1,10 +1,12 @@
 //! `top`: what services and programs use, again and again. Containers are listed when the engine announces a change;
 //! between such looks only counters are read.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use futures_util::stream::BoxStream;
 use serde::Serialize;
 use tokio::sync::mpsc::{Receiver, channel};
@@ -27,7 +29,7 @@ use super::status::{
 /// Between two readings of the counters.
 const EVERY: Duration = Duration::from_secs(2);
 /// Readings after which the containers are listed although nothing was announced.
-const LOOKS: u32 = 15;
+const LOOKS: u32 = 30;
 
 /// The contract of `top -o json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -83,6 +85,13 @@ pub enum TopKind {
     Process,
 }
 
+/// How often a container was started again, and when it was started last.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    restarts: i64,
+    since: Option<i64>,
+}
+
 /// A platform that is looked at again and again.
 pub struct TopWatch {
     session: Session,
@@ -93,6 +102,10 @@ pub struct TopWatch {
     platform: PlatformStatus,
     services: Vec<ServiceStatus>,
     running: Vec<ObservedContainer>,
+    /// By the container's id: what the engine's lists do not say.
+    runs: BTreeMap<String, Run>,
+    /// Containers by name of which it may be another one by now.
+    changed: BTreeSet<String>,
     /// When that was so, seconds since the epoch.
     listed: i64,
     sample: Sample,
@@ -107,7 +120,7 @@ impl TopWatch {
         let first = async {
             let running = running(ours(&*engine, &loaded.platform.name).await.unwrap_or_default());
             let programs = pids(&process_rows(session, loaded, None).await);
-            let machine = machine_counters(host).await;
+            let machine = machine_counters(host);
             (sample(&*engine, host, &running, &programs).await, machine)
         };
         let ((sample, machine), survey) = tokio::join!(first, survey(session, loaded));
@@ -120,6 +133,8 @@ impl TopWatch {
             specs: survey.resources.containers,
             services: Vec::new(),
             running: Vec::new(),
+            runs: BTreeMap::new(),
+            changed: BTreeSet::new(),
             listed: 0,
             sample,
             machine,
@@ -133,13 +148,26 @@ impl TopWatch {
         self.sample.at.elapsed()
     }
 
-    /// Lists the containers.
+    /// Lists the containers, and asks for the runs of those that are new or have changed.
     async fn look(&mut self) -> Result<(), Error> {
         let (host, name) = (self.session.host(), &self.loaded.platform.name);
         let found = ours(&*self.engine, name).await?;
+        let known =
+            |found: &ObservedContainer| self.runs.contains_key(&found.id) && !self.changed.contains(&found.name);
+        let ids: Vec<String> = found.iter().filter(|found| !known(found)).map(|found| found.id.clone()).collect();
+        let asked = join_all(ids.iter().map(|id| self.engine.inspect(id))).await;
+        // one that is gone by now will be announced
+        for run in asked.into_iter().flatten() {
+            self.runs.insert(run.id, Run { restarts: run.restart_count, since: run.started_at });
+        }
+        self.runs.retain(|id, _| found.iter().any(|found| found.id == *id));
+        self.changed.clear();
         let context = Context { now: host.now(), stopped: self.session.state(name).stopped(host).await? };
         self.listed = context.now;
         self.services = by_containers(found.iter(), &self.specs, &context);
+        for row in &mut self.services {
+            tell_runs(row, &found, &self.runs, context.now);
+        }
         self.platform.down = found.is_empty();
         let held = self.session.state(name).at_work(host).await;
         self.platform.at_work = held.map(|held| held.to_string());
@@ -152,7 +180,7 @@ impl TopWatch {
         let host = self.session.host();
         let processes = process_rows(&self.session, &self.loaded, None).await;
         let now = sample(&*self.engine, host, &self.running, &pids(&processes)).await;
-        let machine = machine_counters(host).await;
+        let machine = machine_counters(host);
         let mut used = rates(&self.sample, &now);
         let since = u64::try_from(host.now() - self.listed).unwrap_or_default();
         let mut services = self.services.clone();
@@ -192,14 +220,17 @@ impl TopWatch {
                     () = sender.closed() => return,
                     change = next_change(&mut changes) => {
                         quiet = LOOKS;
-                        if !matches!(change, Some(Ok(_))) {
-                            changes = None;
+                        match change {
+                            Some(Ok(container)) => drop(self.changed.insert(container)),
+                            _ => changes = None,
                         }
                     }
                     _ = tick.tick() => {
                         if changes.is_none() {
                             let ours = format!("{}={}", label::PLATFORM, self.loaded.platform.name);
                             changes = self.engine.changes(&ours).await.ok();
+                            // nobody has said what has become of them
+                            self.runs.clear();
                             quiet = LOOKS;
                         }
                         quiet += 1;
@@ -219,6 +250,17 @@ impl TopWatch {
             }
         });
         receiver
+    }
+}
+
+/// A list says roughly how long a container runs, and not how often it was started again.
+fn tell_runs(row: &mut ServiceStatus, found: &[ObservedContainer], runs: &BTreeMap<String, Run>, now: i64) {
+    let own = found.iter().filter(|found| found.label(label::SERVICE) == Some(row.name.as_str()));
+    let own: Vec<(&ObservedContainer, &Run)> = own.filter_map(|found| Some((found, runs.get(&found.id)?))).collect();
+    row.restarts = own.iter().map(|(_, run)| run.restarts).sum::<i64>().max(row.restarts);
+    let spoken = own.iter().find(|(found, _)| row.container.as_ref() == Some(&found.name));
+    if let Some((_, Run { since: Some(since), .. })) = spoken.filter(|_| row.condition.runs()) {
+        row.seconds = u64::try_from(now - since).ok();
     }
 }
 
@@ -292,6 +334,7 @@ fn total(rows: &[TopRow]) -> TopTotal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ContainerState;
 
     fn process(state: &'static str, lost: bool) -> ProcessStatus {
         ProcessStatus {
@@ -316,6 +359,26 @@ mod tests {
         assert_eq!(of("blocked", false), Condition::Crashed);
         assert_eq!(of("missing", false), Condition::Missing);
         assert_eq!(pids(&[process("running", false), process("stopped", false)]), [("web".to_owned(), 7)]);
+    }
+
+    #[test]
+    fn runs_are_told_of_the_containers_that_speak() {
+        let found = |id: &str, name: &str| ObservedContainer {
+            id: id.into(),
+            name: name.into(),
+            labels: [(label::SERVICE.to_owned(), "web".to_owned())].into(),
+            state: ContainerState::Running,
+            state_for: Some(60),
+            ..ObservedContainer::default()
+        };
+        let found = [found("a", "macula-web-1"), found("b", "macula-web-2")];
+        let context = Context { now: 1000, stopped: BTreeSet::new() };
+        let mut rows = by_containers(found.iter(), &[], &context);
+        assert_eq!((rows.len(), rows[0].restarts, rows[0].seconds), (1, 0, Some(60)));
+        let runs = [("a", 2, 925), ("b", 1, 10), ("gone", 9, 0)];
+        let runs = runs.map(|(id, restarts, since)| (id.to_owned(), Run { restarts, since: Some(since) })).into();
+        tell_runs(&mut rows[0], &found, &runs, 1000);
+        assert_eq!((rows[0].restarts, rows[0].seconds), (3, Some(75)));
     }
 
     #[test]
