@@ -25,6 +25,8 @@ mod run;
 pub use net::plain_http;
 
 /// How long a file may be that is read as a whole, bytes.
+/// Bytes of a file that is read without a thread of its own.
+const SMALL: u64 = 64 << 10;
 const LARGEST: u64 = 256 << 20;
 
 /// This machine, seen by this process. The environment is read once, when it is made.
@@ -106,8 +108,13 @@ impl Host for LocalHost {
 
     async fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         if path.starts_with(&self.folders.data) {
-            let path = path.to_owned();
-            return blocking(move || files::read_own(&path)).await;
+            // a thread for a few lines costs more than the reading, and the background process looks at such files
+            // several times a second for as long as it lives
+            if std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.len() > SMALL) {
+                let path = path.to_owned();
+                return blocking(move || files::read_own(&path)).await;
+            }
+            return files::read_own(path);
         }
         // what a user names may be a device, or a pipe that nobody writes to
         let named = path.to_owned();

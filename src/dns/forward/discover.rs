@@ -55,8 +55,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Reads the files.
-    async fn files(host: &dyn Host, sources: &Sources) -> Self {
+    /// Reads the files. `macos`: what the machine is, which does not change.
+    async fn files(host: &dyn Host, sources: &Sources, macos: bool) -> Self {
         let read = async |path: &Path| match host.read(path).await {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(_) => String::new(),
@@ -66,7 +66,7 @@ impl Machine {
             former.push(read(path).await);
         }
         Self {
-            macos: host.facts().os == "macos",
+            macos,
             resolv_conf: read(Path::new(RESOLV_CONF)).await,
             resolved: read(Path::new(RESOLVED)).await,
             network_manager: read(Path::new(NETWORK_MANAGER)).await,
@@ -158,9 +158,13 @@ fn unique(servers: Vec<SocketAddr>) -> Vec<SocketAddr> {
 
 /// Looks once.
 pub async fn discover(host: &dyn Host, sources: &Sources) -> Upstreams {
-    let mut machine = Machine::files(host, sources).await;
+    let mut machine = Machine::files(host, sources, is_macos(host)).await;
     machine.programs(host).await;
     settle(host, &mut machine, &sources.own).await
+}
+
+fn is_macos(host: &dyn Host) -> bool {
+    host.facts().os == "macos"
 }
 
 /// Decides, and looks for a server on this machine where the system names none.
@@ -184,14 +188,15 @@ pub async fn follow(
     host: Arc<dyn Host>,
     sources: Sources,
 ) -> (watch::Receiver<Upstreams>, impl Future<Output = ()> + Send) {
-    let mut machine = Machine::files(&*host, &sources).await;
+    let macos = is_macos(&*host);
+    let mut machine = Machine::files(&*host, &sources, macos).await;
     machine.programs(&*host).await;
     let (sender, receiver) = watch::channel(settle(&*host, &mut machine, &sources.own).await);
     let task = async move {
         let mut since = 0;
         while !sender.is_closed() {
             sleep(INTERVAL).await;
-            let mut next = Machine::files(&*host, &sources).await;
+            let mut next = Machine::files(&*host, &sources, macos).await;
             since += 1;
             if next.same_files(&machine) && since < PROGRAMS_EVERY {
                 continue;
