@@ -206,7 +206,8 @@ impl Live<'_> {
         // a service is not left stopped for want of patience; Ctrl-C is obeyed as by `restart`
         if let Some(work) = self.work.take() {
             self.context.events().info("waiting for the restart that is under way");
-            let _ = work.await;
+            let (_, said) = ended(&mut Some(work)).await;
+            self.context.events().info(said);
         }
         Ok(())
     }

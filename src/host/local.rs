@@ -24,9 +24,9 @@ mod run;
 
 pub use net::plain_http;
 
-/// How long a file may be that is read as a whole, bytes.
-/// Bytes of a file that is read without a thread of its own.
+/// How long a file may be that is read without a thread of its own, bytes.
 const SMALL: u64 = 64 << 10;
+/// How long a file may be that is read as a whole, bytes.
 const LARGEST: u64 = 256 << 20;
 
 /// This machine, seen by this process. The environment is read once, when it is made.

@@ -57,7 +57,7 @@ impl FullScreen {
         // names and labels of others may hold sequences that the terminal would obey
         let lines: Vec<String> =
             lines.iter().take(size.rows).map(|line| text::harmless(line).replace('\n', " ")).collect();
-        let frame = frame((!whole).then_some(&self.drawn), &lines);
+        let frame = frame((!whole).then_some(self.drawn.as_slice()), &lines);
         self.drawn = lines;
         self.size = Some(size);
         if frame.is_empty() {
@@ -189,7 +189,7 @@ pub enum Key {
 /// Pure. Of sequences that mean nothing here, nothing.
 pub fn keys(typed: &[u8]) -> Vec<Key> {
     let text = String::from_utf8_lossy(typed);
-    let mut rest = text.as_ref();
+    let mut rest: &str = &text;
     let mut all = Vec::new();
     while let Some(c) = rest.chars().next() {
         rest = &rest[c.len_utf8()..];
@@ -251,6 +251,6 @@ mod tests {
         // what a mouse or a function key sends
         assert_eq!(keys(b"\x1b[<0;1;2M\x1b[15~x"), [Char('x')]);
         assert_eq!(keys("ü\x01".as_bytes()), [Char('ü')]);
-        assert_eq!(keys(b"\x1b["), []);
+        assert!(keys(b"\x1b[").is_empty());
     }
 }
