@@ -371,6 +371,7 @@ fn runtime(command: &Command) -> tokio::runtime::Builder {
     let looks = match command {
         Command::Plan(_)
         | Command::Status(_)
+        | Command::Top(_)
         | Command::Ls(_)
         | Command::Open(_)
         | Command::Creds(_)

@@ -496,7 +496,7 @@ fn row(platform: &Platform, seen: Option<&Survey>, state: &ProcessState, lost: b
     let declared = platform.processes.get(&state.name);
     let hosts = declared.map(|process| process.hosts.as_slice()).unwrap_or_default();
     let reaches = state.condition.is_alive() && !lost && state.port.is_some();
-    let named = reaches && state.nameless.is_none() && has_ingress(&seen.platform);
+    let named = reaches && state.nameless.is_none();
     let code = state.exit_code.unwrap_or_default();
     let reason = match state.condition {
         _ if lost => Some("the process that kept it was killed".to_owned()),
@@ -511,7 +511,7 @@ fn row(platform: &Platform, seen: Option<&Survey>, state: &ProcessState, lost: b
         pid: state.pid.filter(|_| !lost),
         port: state.port.filter(|_| reaches),
         urls: match seen {
-            Some(seen) if named => hosts.iter().map(|name| named_url(seen, name)).collect(),
+            Some(seen) if named && has_ingress(&seen.platform) => hosts.iter().map(|name| named_url(seen, name)).collect(),
             _ => Vec::new(),
         },
         exit_code: state.exit_code,
