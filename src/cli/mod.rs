@@ -376,6 +376,7 @@ fn runtime(command: &Command) -> tokio::runtime::Builder {
         Command::Plan(_)
         | Command::Status(_)
         | Command::Ls(_)
+        | Command::Top(_)
         | Command::Open(_)
         | Command::Creds(_)
         | Command::Env(_)

@@ -140,6 +140,10 @@ impl Images for Absent {
         absent()
     }
 
+    async fn push(&self, _: &str, _: ProgressSink<'_>) -> Result<(), EngineError> {
+        absent()
+    }
+
     async fn remove_image(&self, _: &str) -> Result<(), EngineError> {
         absent()
     }

@@ -293,6 +293,8 @@ pub trait Images: Send + Sync {
     ) -> Result<ObservedImage, EngineError>;
     async fn build(&self, request: &BuildRequest, progress: ProgressSink<'_>) -> Result<ObservedImage, EngineError>;
     async fn tag(&self, image: &str, reference: &str) -> Result<(), EngineError>;
+    /// To the registry that its name leads to, with the login that is known for it.
+    async fn push(&self, reference: &str, progress: ProgressSink<'_>) -> Result<(), EngineError>;
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError>;
     /// What a reference means in its registry right now: the digest of its manifest or index
     /// (`sha256:...`). Nothing is pulled.

@@ -134,6 +134,10 @@ pub(super) fn remove_image(reference: &str) -> String {
     format!("removing image {reference}")
 }
 
+pub(super) fn push(reference: &str) -> String {
+    format!("pushing {reference}")
+}
+
 pub(super) fn digest(reference: &str) -> String {
     format!("asking the registry for {reference}")
 }

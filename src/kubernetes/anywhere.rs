@@ -12,10 +12,7 @@ impl Kubernetes {
     ///
     /// # Errors
     /// [`KubernetesError::Kubeconfig`] and [`KubernetesError::NoContext`].
-    pub async fn connect_anywhere(
-        files: &[(PathBuf, String)],
-        context: Option<&str>,
-    ) -> Result<Self, KubernetesError> {
+    pub async fn connect_anywhere(files: &[(PathBuf, String)], context: Option<&str>) -> Result<Self, KubernetesError> {
         let kubeconfig = merged(files)?;
         let known: Vec<String> = kubeconfig.contexts.iter().map(|context| context.name.clone()).collect();
         let current = kubeconfig.current_context.clone().filter(|name| !name.is_empty());
@@ -24,7 +21,8 @@ impl Kubernetes {
             return Err(KubernetesError::NoContext { context: chosen, known });
         };
         if let Some(proxy) = proxy(&kubeconfig, &chosen) {
-            let reason = format!("the context {chosen} goes through the proxy {proxy}, and Macula speaks to no proxies");
+            let reason =
+                format!("the context {chosen} goes through the proxy {proxy}, and Macula speaks to no proxies");
             return Err(KubernetesError::Kubeconfig { reason });
         }
         Self::connect_to(kubeconfig, &chosen).await
@@ -61,7 +59,8 @@ fn absolute(kubeconfig: &mut Kubeconfig, folder: &Path) {
         from(&mut user.client_key);
         from(&mut user.token_file);
         // a bare name is looked for in PATH
-        if let Some(login) = user.exec.as_mut().filter(|login| login.command.as_ref().is_some_and(|it| it.contains('/')))
+        if let Some(login) =
+            user.exec.as_mut().filter(|login| login.command.as_ref().is_some_and(|it| it.contains('/')))
         {
             from(&mut login.command);
         }

@@ -217,7 +217,9 @@ impl Kubernetes {
         }
         let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), &workload.namespace);
         // who may not see them sees all pods
-        let Ok(sets) = api.list_metadata(&ListParams::default().labels(&selector(&labels))).await else { return labels };
+        let Ok(sets) = api.list_metadata(&ListParams::default().labels(&selector(&labels))).await else {
+            return labels;
+        };
         let newest = sets.items.iter().find(|set| set.annotations().get(*key) == Some(value));
         let hash = newest.and_then(|set| set.labels().get(TEMPLATE_HASH));
         labels.extend(hash.map(|hash| (TEMPLATE_HASH.to_owned(), hash.clone())));

@@ -109,26 +109,26 @@ impl Kubernetes {
     /// When the API server does not answer.
     pub async fn foreign(&self, owner: StackOwner<'_>, objects: &[Value]) -> Result<Foreign, KubernetesError> {
         let own: BTreeSet<Identity> = objects.iter().filter_map(Identity::of).collect();
-        let needed: BTreeSet<Identity> = objects.iter().flat_map(needs).filter(|object| !own.contains(object)).collect();
-        let looks = own.iter().chain(&needed).map(|object| async move {
+        let needed: BTreeSet<Identity> =
+            objects.iter().flat_map(needs).filter(|object| !own.contains(object)).collect();
+        let looked_at = own.iter().map(|object| (object, true)).chain(needed.iter().map(|object| (object, false)));
+        let looks = looked_at.map(|(object, own)| async move {
             let found = self.api(object).get_metadata_opt(&object.name).await;
             let found = found.map_err(|error| self.error("read", object.to_string(), error));
             match found {
-                Ok(found) => Ok((object, Some(found))),
+                Ok(found) => Ok((object, own, Some(found))),
                 // who may not even look at the namespace has been given it by somebody else, and what cannot be looked
                 // at may well be there
-                Err(KubernetesError::Refused { code: 403, .. })
-                    if object.kind == "Namespace" || !own.contains(object) =>
-                {
-                    Ok((object, None))
+                Err(KubernetesError::Refused { code: 403, .. }) if object.kind == "Namespace" || !own => {
+                    Ok((object, own, None))
                 }
                 Err(error) => Err(error),
             }
         });
         let looks: Vec<_> = stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await?;
         let mut all = Foreign::default();
-        for (object, found) in looks {
-            let others = match (&found, own.contains(object)) {
+        for (object, own, found) in looks {
+            let others = match (found, own) {
                 (Some(None), false) => {
                     all.missing.push((object.kind.clone(), object.name.clone()));
                     false
@@ -230,11 +230,7 @@ impl Kubernetes {
     }
 
     /// The stack's namespace, if it was made for it.
-    async fn own_namespace(
-        &self,
-        owner: StackOwner<'_>,
-        namespace: &str,
-    ) -> Result<Option<Unwanted>, KubernetesError> {
+    async fn own_namespace(&self, owner: StackOwner<'_>, namespace: &str) -> Result<Option<Unwanted>, KubernetesError> {
         let resource = resource(("", "v1", "Namespace"));
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
         let found = api.get_metadata_opt(namespace).await;
@@ -257,7 +253,8 @@ impl Kubernetes {
         for (resource, objects) in found {
             let of_cluster = |name: &str| resource.kind == "ConfigMap" && name == "kube-root-ca.crt";
             let of_others = objects.iter().filter(|object| {
-                let ours = owner.owns(object.labels()) && (is_ours(object) || object.metadata.deletion_timestamp.is_some());
+                let ours =
+                    owner.owns(object.labels()) && (is_ours(object) || object.metadata.deletion_timestamp.is_some());
                 !ours && object.owner_references().is_empty() && !of_cluster(&object.name_any())
             });
             others.extend(of_others.map(|object| format!("{} {}", resource.kind, object.name_any())));
@@ -282,7 +279,8 @@ impl Kubernetes {
         let how = ListParams::default().labels(&selector(&owner.labels()));
         loop {
             let left = pods.list_metadata(&how).await.map_err(|error| self.error("list", "pods".into(), error))?;
-            let mut left: Vec<String> = left.items.iter().map(|pod| format!("Pod {namespace}/{}", pod.name_any())).collect();
+            let mut left: Vec<String> =
+                left.items.iter().map(|pod| format!("Pod {namespace}/{}", pod.name_any())).collect();
             // who may not look at it has not removed it
             let space = namespaces.get_metadata_opt(namespace).await.unwrap_or_default();
             let ending = space.is_some_and(|space| space.metadata.deletion_timestamp.is_some());
@@ -301,9 +299,7 @@ impl Kubernetes {
     pub async fn stack_workloads(&self, owner: StackOwner<'_>) -> Result<Vec<StackWorkload>, KubernetesError> {
         let how = ListParams::default().labels(&selector(&owner.labels()));
         let mut found = Vec::new();
-        for kind in
-            [WorkloadKind::Deployment, WorkloadKind::StatefulSet, WorkloadKind::DaemonSet, WorkloadKind::Job]
-        {
+        for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet, WorkloadKind::DaemonSet, WorkloadKind::Job] {
             let resource = ApiResource::from_gvk(&kind_of(kind));
             let api: Api<DynamicObject> = match owner.namespace {
                 Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
@@ -314,7 +310,8 @@ impl Kubernetes {
         }
         let rows = found.into_iter().map(|(kind, object)| async move {
             let stack = object.labels().get(label::STACK).cloned().unwrap_or_default();
-            let workload = Workload { kind, namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
+            let workload =
+                Workload { kind, namespace: object.namespace().unwrap_or_default(), name: object.name_any() };
             let (images, writes) = (images(&object.data), written(&object.data));
             let standing = self.standing(&workload).await?.unwrap_or_default();
             let reasons = self.look(&workload, true).await;
@@ -323,9 +320,8 @@ impl Kubernetes {
         });
         let mut rows = join_all(rows).await.into_iter().collect::<Result<Vec<_>, _>>()?;
         rows.sort_by(|a, b| {
-            let by = |row: &StackWorkload| {
-                (row.stack.clone(), row.workload.namespace.clone(), row.workload.name.clone())
-            };
+            let by =
+                |row: &StackWorkload| (row.stack.clone(), row.workload.namespace.clone(), row.workload.name.clone());
             by(a).cmp(&by(b))
         });
         Ok(rows)

@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 use super::api::Api as Memory;
 use super::server::Server;
 use super::*;
-use crate::compile::addons::{Workload, WorkloadKind};
+use crate::compile::addons::{AddOn, Workload, WorkloadKind};
 use crate::compile::targets::{Options, Rendered, Target, placeholders, translate};
 use crate::config::{MemoryFiles, Request, load};
 
-pub(super) const OWNER: StackOwner<'static> = StackOwner { platform: "macula", stack: Some("shop"), namespace: Some("shop") };
+pub(super) const OWNER: StackOwner<'static> =
+    StackOwner { platform: "macula", stack: Some("shop"), namespace: Some("shop") };
 
 pub(super) const SHOP: &str = "
 services:
@@ -184,7 +185,10 @@ async fn the_api_server_is_asked_whether_it_would_take_a_stack() {
     let before = memory.lock().unwrap().writes().len();
     let changed = objects(&SHOP.replace("web:1", "web:2"));
     let would = server.kubernetes.compare_objects(changed.clone()).await.unwrap();
-    assert_eq!((would.created.len(), would.changed), (0, vec!["Job shop/migrate".into(), "Deployment shop/web".into()]));
+    assert_eq!(
+        (would.created.len(), would.changed),
+        (0, vec!["Job shop/migrate".into(), "Deployment shop/web".into()])
+    );
     let said = "deployments.apps \"web\" is forbidden: exceeded quota: small".to_owned();
     memory.lock().unwrap().no = vec![("PATCH", "/deployments/web", 403, "Forbidden", said)];
     let error = server.kubernetes.check_objects(&changed).await.unwrap_err();

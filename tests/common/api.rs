@@ -1,7 +1,12 @@
 //! An API server in memory, as far as stacks ask of it: what is applied is kept, workloads run at once unless a test
 //! says otherwise, and nothing is written by a dry run.
 
+#![allow(dead_code, reason = "each of those who take it needs a part")]
+
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
@@ -95,7 +100,9 @@ impl Api {
 
     /// Names of what is there, `deployments/web`, without the namespaces' names.
     pub fn names(&self) -> Vec<String> {
-        let short = |path: &String| path.rsplit('/').take(2).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("/");
+        let short = |path: &String| {
+            path.rsplit('/').take(2).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("/")
+        };
         self.objects.keys().map(short).collect()
     }
 
@@ -171,7 +178,11 @@ impl Api {
                 return (200, there.to_string());
             }
             if place.plural == "services" && there["spec"]["clusterIP"] != body["spec"]["clusterIP"] {
-                return status(422, "Invalid", "Service is invalid: spec.clusterIPs[0]: Invalid value: may not change once set");
+                return status(
+                    422,
+                    "Invalid",
+                    "Service is invalid: spec.clusterIPs[0]: Invalid value: may not change once set",
+                );
             }
             if place.plural == "jobs" && there["spec"]["template"] != body["spec"]["template"] {
                 return status(422, "Invalid", "Job is invalid: spec.template: Invalid value: field is immutable");
@@ -203,7 +214,8 @@ impl Api {
         object["metadata"]["generation"] = json!(object["metadata"]["generation"].as_u64().unwrap_or(0) + 1);
         let name = object["metadata"]["name"].clone();
         self.run(own);
-        let scale = json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {"name": name}, "spec": body["spec"]});
+        let scale =
+            json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {"name": name}, "spec": body["spec"]});
         (200, scale.to_string())
     }
 
@@ -221,7 +233,8 @@ impl Api {
     /// What controllers and kubelets do.
     pub fn run(&mut self, own: &str) {
         let Some(object) = self.objects.get(own).cloned() else { return };
-        let (kind, name) = (object["kind"].as_str().unwrap_or_default(), object["metadata"]["name"].as_str().unwrap_or_default());
+        let (kind, name) =
+            (object["kind"].as_str().unwrap_or_default(), object["metadata"]["name"].as_str().unwrap_or_default());
         if !["Deployment", "StatefulSet", "DaemonSet", "Job"].contains(&kind) {
             return;
         }
@@ -234,8 +247,10 @@ impl Api {
                 "availableReplicas": ready}),
             "StatefulSet" => json!({"observedGeneration": seen, "replicas": wanted, "updatedReplicas": wanted,
                 "readyReplicas": ready}),
-            "DaemonSet" => json!({"observedGeneration": seen, "desiredNumberScheduled": 1, "numberAvailable": ready.min(1),
-                "updatedNumberScheduled": 1, "currentNumberScheduled": 1, "numberMisscheduled": 0, "numberReady": ready.min(1)}),
+            "DaemonSet" => {
+                json!({"observedGeneration": seen, "desiredNumberScheduled": 1, "numberAvailable": ready.min(1),
+                "updatedNumberScheduled": 1, "currentNumberScheduled": 1, "numberMisscheduled": 0, "numberReady": ready.min(1)})
+            }
             _ if sick.is_some() => json!({"failed": 1, "conditions": [{"type": "Failed", "status": "True",
                 "message": "Job has reached the specified backoff limit"}]}),
             _ => json!({"succeeded": 1}),
@@ -260,5 +275,51 @@ impl Api {
             }
             None => drop(self.objects.remove(&pod)),
         }
+    }
+}
+
+/// An API server on a port of its own, and its address. It serves until the test ends.
+pub fn start() -> (Arc<Mutex<Api>>, String) {
+    let api = Arc::new(Mutex::new(Api::default()));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let asked = Arc::clone(&api);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let api = Arc::clone(&asked);
+            std::thread::spawn(move || serve(&stream, &api));
+        }
+    });
+    (api, address)
+}
+
+fn serve(stream: &TcpStream, api: &Mutex<Api>) -> Option<()> {
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    let mut writer = stream;
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        let (method, target) = line.split_once(' ')?;
+        let target = target.split(' ').next()?.to_owned();
+        let mut length = 0;
+        loop {
+            let mut header = String::new();
+            reader.read_line(&mut header).ok()?;
+            let Some((name, value)) = header.trim_end().split_once(':') else { break };
+            if name.eq_ignore_ascii_case("content-length") {
+                length = value.trim().parse().ok()?;
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).ok()?;
+        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let (code, text) = api.lock().unwrap().answer(method, &target, &body);
+        let head = format!(
+            "HTTP/1.1 {code} Scripted\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            text.len()
+        );
+        writer.write_all((head + &text).as_bytes()).ok()?;
     }
 }

@@ -6,6 +6,8 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "tests look at their own surroundings")]
 
+#[path = "../common/api.rs"]
+mod api;
 mod harness;
 
 mod bad_days;
@@ -21,6 +23,7 @@ mod files;
 mod full;
 mod images;
 mod ingress;
+mod kubernetes;
 mod options;
 mod order;
 mod page;

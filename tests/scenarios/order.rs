@@ -82,7 +82,7 @@ fn stop_start_and_restart() {
     platform.write("compose.yaml", CHAIN);
     platform.run("stop db").exits(2).says("there is no platform called");
     platform.run("up cache").ok();
-    platform.run("stop db").exits(2).says("db has no container").says(" up db");
+    platform.run("stop db").exits(2).says("db has not been started").says(" up db");
     platform.run("up").ok();
     let before = platform.containers();
 

@@ -15,7 +15,6 @@ use crate::cli::error::{CliError, ErrorKind};
 use crate::cli::interrupt;
 use crate::cli::ui::text::count;
 use crate::compile::targets::{SwarmAct, Target};
-use crate::model::macula;
 use crate::words;
 
 /// Run a stack on a swarm or a cluster, and keep it as its files say
@@ -25,7 +24,8 @@ use crate::words;
 /// files say is left alone.
 ///
 /// Images are pinned by the digest that their registry names, and the login of `docker login` is passed on. A swarm of
-/// one node also runs what its engine has from no registry. On Kubernetes what the stack builds has to be in the registry.
+/// one node also runs what its engine has from no registry. For several nodes and for clusters, what the stack builds is
+/// built and pushed where the registry does not have it (`--build`: always).
 ///
 /// Nothing is made before everything is known to be right: keys that the target cannot do (exit code 3), networks and
 /// secrets that are `external` and not there, images that nodes cannot have (6), somebody else's stack of that name (5).
@@ -43,7 +43,7 @@ pub struct Args {
     place: Place,
     #[command(flatten)]
     form: Form,
-    /// Build what the stack builds, even if the image exists (swarm)
+    /// Build what the stack builds, even if the image exists
     #[arg(long)]
     build: bool,
     /// Show what would change without changing it
@@ -98,10 +98,6 @@ pub struct Patience {
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let begun = Instant::now();
-    if args.build && args.place.target == On::Kubernetes {
-        return Err(CliError::usage("`--build` is for a swarm; a cluster pulls what the registry has")
-            .suggest(macula("images build").arg("--stack").arg(args.which.clone()).why("and push the images then")));
-    }
     let loaded = context.load_orchestrated(&args.stacks)?;
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     let session = args.place.session(context, "stack deploy").await;
@@ -121,13 +117,16 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let translation = translate_stack(&session, &loaded, &request).await?;
     tell(context, target, &translation.losses, args.form.accept_losses)?;
     if target == Target::Kubernetes {
+        // an engine is asked for what the stack builds alone
+        let session = match translation.pushed.is_empty() {
+            true => session,
+            false => context.session_as("stack deploy", None).await,
+        };
         let request = ClusterDeploy {
-            place: args.place.in_cluster(
-                loaded.platform.name.as_str(),
-                &args.which,
-                args.form.namespace.as_deref(),
-            ),
+            place: args.place.in_cluster(loaded.platform.name.as_str(), &args.which, args.form.namespace.as_deref()),
+            loaded: &loaded,
             translation: &translation,
+            build: args.build,
             dry_run: args.dry_run,
             patience: args.patience.timeout,
         };

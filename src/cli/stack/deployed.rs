@@ -171,8 +171,12 @@ pub async fn remove(context: &Context, args: RemoveArgs) -> Result<(), CliError>
     let platform = context.platform_name()?;
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     if args.volumes && args.place.target == On::Swarm {
-        return Err(CliError::usage("`--volumes` is for clusters; the volumes of a swarm are on its nodes")
-            .shell(["docker", "volume", "rm", &format!("{}_VOLUME", args.which)]));
+        return Err(CliError::usage("`--volumes` is for clusters; the volumes of a swarm are on its nodes").shell([
+            "docker",
+            "volume",
+            "rm",
+            &format!("{}_VOLUME", args.which),
+        ]));
     }
     let session = args.place.session(context, "stack remove").await;
     if args.place.target == On::Kubernetes {

@@ -103,7 +103,9 @@ fn kubernetes(error: &KubernetesError) -> CliError {
             let new = of(ErrorKind::Cluster);
             match (context.as_deref().and_then(|name| near(name, known).into_iter().next()), known.is_empty()) {
                 (Some(near), _) => new.hint(format!("did you mean {near}?")),
-                (None, false) => new.hint(format!("`--context` names one of its contexts: {}", text::some(known, MOST))),
+                (None, false) => {
+                    new.hint(format!("`--context` names one of its contexts: {}", text::some(known, MOST)))
+                }
                 (None, true) => new
                     .hint("KUBECONFIG names another file")
                     .suggest(macula("cluster kubeconfig").why("to have that of the platform's own cluster")),
@@ -112,7 +114,9 @@ fn kubernetes(error: &KubernetesError) -> CliError {
         KubernetesError::Unreachable { .. } => {
             contexts(of(ErrorKind::Cluster).hint("`--context` names another context of the kubeconfig"))
         }
-        KubernetesError::Refused { code, object, message, .. } => refused(of(ErrorKind::Cluster), *code, object, message),
+        KubernetesError::Refused { code, object, message, .. } => {
+            refused(of(ErrorKind::Cluster), *code, object, message)
+        }
         KubernetesError::Answer { .. } => of(ErrorKind::Cluster).hint("what answers may be no API server"),
         KubernetesError::Manifest { .. } => of(ErrorKind::Unexpected),
     }
@@ -123,14 +127,9 @@ fn refused(new: CliError, code: u16, object: &str, message: &str) -> CliError {
     let says = |words: &str| message.contains(words);
     match code {
         401 => new.hint("the login of this context is not valid any more: renew it"),
-        _ if says("exceeded quota") || says("maximum ") && says(" usage per ") => {
-            new.hint("a quota of the namespace is used up: raise it, or lower what the stack asks for").shell([
-                "kubectl",
-                "describe",
-                "quota",
-                "--all-namespaces",
-            ])
-        }
+        _ if says("exceeded quota") || says("maximum ") && says(" usage per ") => new
+            .hint("a quota of the namespace is used up: raise it, or lower what the stack asks for")
+            .shell(["kubectl", "describe", "quota", "--all-namespaces"]),
         _ if says("admission webhook") || says("violates PodSecurity") || says("ValidatingAdmissionPolicy") => {
             new.hint("a rule of this cluster forbids it: change what it names, or ask who runs the cluster")
         }

@@ -8,7 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bollard::auth::DockerCredentials;
 use bollard::models::{CreateImageInfo, ImageSummary};
-use bollard::query_parameters::{CreateImageOptions, ListImagesOptions, RemoveImageOptions, TagImageOptions};
+use bollard::query_parameters::{
+    CreateImageOptions, ListImagesOptions, PushImageOptions, RemoveImageOptions, TagImageOptions,
+};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -104,6 +106,24 @@ impl Images for Docker {
         check(&operation, image)?;
         let options = TagImageOptions { repo: Some(parsed.repository()), tag: parsed.tag };
         self.call(&operation, READ, self.client.tag_image(image, Some(options))).await
+    }
+
+    async fn push(&self, reference: &str, progress: ProgressSink<'_>) -> Result<(), EngineError> {
+        let operation = operation::push(reference);
+        let parsed = Reference::parse(reference).map_err(|message| EngineError::Image {
+            operation: operation.clone(),
+            source: ImageError::Other { reference: reference.to_owned(), message },
+        })?;
+        let options = PushImageOptions { tag: Some(parsed.version().to_owned()), ..PushImageOptions::default() };
+        let login = self.login(&parsed.registry);
+        let mut lines = Box::pin(self.client.push_image(&parsed.repository(), Some(options), login));
+        while let Some(line) = lines.next().await {
+            let line = line.map_err(|error| errors::pull_error(&operation, reference, error))?;
+            if let Some(text) = line.status.filter(|status| !status.is_empty()) {
+                progress(Progress::Line { text });
+            }
+        }
+        Ok(())
     }
 
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {

@@ -122,6 +122,14 @@ impl Images for FakeEngine {
         Ok(())
     }
 
+    async fn push(&self, reference: &str, _: ProgressSink<'_>) -> Result<(), EngineError> {
+        let operation = operation::push(reference);
+        let mut world = self.act(&operation)?;
+        let found = world.image(reference).cloned().ok_or_else(|| missing(&operation)(format!("image {reference}")))?;
+        world.pullable.insert(reference.to_owned(), found);
+        Ok(())
+    }
+
     async fn remove_image(&self, reference: &str) -> Result<(), EngineError> {
         // by an id all its names go
         self.act(&operation::remove_image(reference))?

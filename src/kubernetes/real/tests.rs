@@ -306,8 +306,13 @@ async fn a_real_api_server_takes_a_stack_and_gives_it_back() {
     let back = kubernetes.apply_objects(all).await.unwrap();
     assert_eq!(back.changed, ["Deployment shop/web"]);
     // a Service that loses its address
-    let bare = objects(&SHOP.replace("ports: ['8080:80', '0.0.0.0:8443:443']", "ports: []").replace("ingress: [{host: web, port: 80}]", ""));
-    let bare: Vec<_> = bare.into_iter().filter(|object| object["kind"] == "Service" && object["metadata"]["name"] == "web").collect();
+    let bare = objects(
+        &SHOP
+            .replace("ports: ['8080:80', '0.0.0.0:8443:443']", "ports: []")
+            .replace("ingress: [{host: web, port: 80}]", ""),
+    );
+    let bare: Vec<_> =
+        bare.into_iter().filter(|object| object["kind"] == "Service" && object["metadata"]["name"] == "web").collect();
     assert_eq!(kubernetes.apply_objects(bare).await.unwrap().changed, ["Service shop/web"]);
     gone().await;
 }

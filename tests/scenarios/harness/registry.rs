@@ -2,7 +2,7 @@
 //! many faults: the first part of a repository says which one.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,7 +14,8 @@ use super::root_tar;
 
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
-/// `good/...` serves the image under every tag. What the others do stands in [`Served::answer`].
+/// `good/...` serves the image under every tag, `pushed/...` what was pushed. What the others do stands in
+/// [`Served::answer`].
 pub struct Registry {
     pub address: String,
     served: Arc<Served>,
@@ -30,6 +31,8 @@ struct Image {
 struct Served {
     /// By repository.
     images: Mutex<BTreeMap<String, Arc<Image>>>,
+    /// Blobs by digest, manifests by repository and tag, uploads by their number.
+    pushed: Mutex<BTreeMap<String, Vec<u8>>>,
     /// Method, path and range of each request.
     asked: Mutex<Vec<String>>,
 }
@@ -91,7 +94,7 @@ impl Registry {
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let served = Arc::new(Served { images: Mutex::default(), asked: Mutex::default() });
+        let served = Arc::new(Served { images: Mutex::default(), pushed: Mutex::default(), asked: Mutex::default() });
         let shared = served.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -106,6 +109,12 @@ impl Registry {
     pub fn pulls(&self, repository: &str) -> usize {
         let front = format!("GET /v2/{repository}/manifests/");
         self.served.asked.lock().unwrap().iter().filter(|asked| asked.starts_with(&front)).count()
+    }
+
+    /// How many manifests were pushed.
+    pub fn pushes(&self) -> usize {
+        let asked = self.served.asked.lock().unwrap();
+        asked.iter().filter(|asked| asked.starts_with("PUT /v2/pushed/") && asked.contains("/manifests/")).count()
     }
 
     /// How often the layer of this repository was asked for from a place in its middle.
@@ -136,7 +145,10 @@ impl Served {
             all.push(asked.clone());
             all.iter().filter(|earlier| **earlier == asked).count()
         };
-        let mut answer = self.answer(path, seen);
+        let mut answer = match path.starts_with("/v2/pushed/") {
+            true => self.pushed(method, path, body(&head, &mut reader)),
+            false => self.answer(path, seen),
+        };
         let begin = range.and_then(|range| range.trim_end().trim_end_matches('-').parse::<usize>().ok());
         if let Some(begin) = begin.filter(|begin| answer.status == "200 OK" && *begin <= answer.body.len()) {
             let whole = answer.body.len();
@@ -166,6 +178,45 @@ impl Served {
                     let _ = reader.read_line(&mut head);
                 }
             }
+        }
+    }
+
+    /// <https://distribution.github.io/distribution/spec/api/#pushing-an-image>
+    fn pushed(&self, method: &str, path: &str, body: Vec<u8>) -> Answer {
+        let mut pushed = self.pushed.lock().unwrap();
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let at = |status: &'static str, path: &str| {
+            Answer { status, ..Answer::good("text/plain", b"") }.with(&format!("Location: {path}\r\nRange: 0-0\r\n"))
+        };
+        match method {
+            "POST" => at("202 Accepted", &format!("{}/{}", path.trim_end_matches('/'), pushed.len())),
+            "PATCH" => {
+                pushed.entry(path.to_owned()).or_default().extend(body);
+                at("202 Accepted", path)
+            }
+            "PUT" if path.contains("/manifests/") => {
+                let digest = digest(&body);
+                pushed.insert(path.to_owned(), body);
+                at("201 Created", path).with(&format!("Docker-Content-Digest: {digest}\r\n"))
+            }
+            "PUT" => {
+                let mut blob = pushed.remove(path).unwrap_or_default();
+                blob.extend(body);
+                assert!(query.contains(&digest(&blob).replace(':', "%3A")), "{query}");
+                pushed.insert(digest(&blob), blob);
+                at("201 Created", path)
+            }
+            _ if path.contains("/manifests/") => match pushed.get(path) {
+                Some(manifest) => {
+                    Answer::good(MANIFEST, manifest).with(&format!("Docker-Content-Digest: {}\r\n", digest(manifest)))
+                }
+                None => Answer::refuses("404 Not Found", "MANIFEST_UNKNOWN"),
+            },
+            _ => match pushed.get(name) {
+                Some(blob) => Answer::good("application/octet-stream", blob),
+                None => Answer::refuses("404 Not Found", "BLOB_UNKNOWN"),
+            },
         }
     }
 
@@ -214,6 +265,29 @@ impl Served {
             _ => blob,
         }
     }
+}
+
+/// What follows the head of a request.
+fn body(head: &str, reader: &mut BufReader<TcpStream>) -> Vec<u8> {
+    let head = head.to_lowercase();
+    let mut body = Vec::new();
+    if let Some(length) = head.lines().find_map(|line| line.strip_prefix("content-length:")) {
+        body.resize(length.trim().parse().unwrap(), 0);
+        reader.read_exact(&mut body).unwrap();
+    } else if head.contains("transfer-encoding: chunked") {
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            let length = usize::from_str_radix(line.trim(), 16).unwrap();
+            let mut chunk = vec![0; length + 2];
+            reader.read_exact(&mut chunk).unwrap();
+            body.extend(&chunk[..length]);
+            if length == 0 {
+                break;
+            }
+        }
+    }
+    body
 }
 
 /// Repository, `manifests` or `blobs`, and which one.

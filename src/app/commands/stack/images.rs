@@ -1,4 +1,4 @@
-//! Images of a stack for a swarm: what its nodes are to pull, told by the digest that the registry names.
+//! Images of a stack for nodes elsewhere: what they are to pull, told by the digest that the registry names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -95,6 +95,11 @@ impl Supply<'_> {
             }
             return Ok(Ok(Pin { image: None, id: Some(found.id) }));
         }
+        if let (Some(here), false, false) = (here, alone, self.dry_run)
+            && (self.build || is_new(self.engine.digest(image).await.as_ref()))
+        {
+            push(self.session, self.engine, here, image).await?;
+        }
         let found = if alone { self.engine.image(image).await? } else { None };
         // what is here will do: a registry that is slow to say that it is not there need not be heard out
         let patience = if found.is_some() { BRIEF } else { Duration::MAX };
@@ -120,4 +125,72 @@ impl Supply<'_> {
         }
         Ok(Err(trouble.to_string()))
     }
+}
+
+/// Whether the registry says that it has none of this name.
+fn is_new(digest: Result<&String, &EngineError>) -> bool {
+    matches!(digest, Err(EngineError::Image { source: ImageError::NotFound { .. }, .. }))
+}
+
+/// An image under the name by which nodes pull it, in the registry.
+async fn push(session: &Session, engine: &Arc<dyn Engine>, here: &str, there: &str) -> Result<(), Error> {
+    if engine.image(here).await?.is_none() {
+        return Ok(());
+    }
+    if here != there {
+        engine.tag(here, there).await?;
+    }
+    session.events.info(format!("pushing {there}"));
+    Ok(engine.push(there, &|_| {}).await?)
+}
+
+/// What the stack builds, by its name in the registry, with the digest that it has there. What the registry does not have,
+/// or all with `build`, is built and pushed before, unless this is a dry run.
+///
+/// # Errors
+/// What builds and pushes say.
+pub(super) async fn in_registry(
+    session: &Session,
+    loaded: &Loaded,
+    translation: &Translation,
+    build: bool,
+    dry_run: bool,
+) -> Result<BTreeMap<String, String>, Error> {
+    let mut digests = BTreeMap::new();
+    let there = || translation.pushed.values().cloned().collect::<Vec<_>>().join(", ");
+    if translation.pushed.is_empty() {
+        return Ok(digests);
+    }
+    let engine = match session.engine() {
+        Ok(engine) => engine,
+        Err(error) if build => return Err(error),
+        Err(_) => {
+            session
+                .events
+                .warn(format!("no engine is here to build and push {}; the cluster needs it in its registry", there()));
+            return Ok(digests);
+        }
+    };
+    for (here, there) in &translation.pushed {
+        let mut digest = engine.digest(there).await;
+        if build || is_new(digest.as_ref()) {
+            if dry_run {
+                session.events.info(format!("{there} would be built and pushed"));
+                continue;
+            }
+            let services: Vec<String> = translation.builders.get(here).into_iter().cloned().collect();
+            if build || engine.image(here).await?.is_none() {
+                obtain_images(session, loaded, ImagePolicy::Build, &services).await?;
+            }
+            push(session, &engine, here, there).await?;
+            digest = engine.digest(there).await;
+        }
+        match digest {
+            Ok(digest) => drop(digests.insert(there.clone(), digest)),
+            Err(error) => {
+                session.events.warn(format!("{there} is not pinned, and nodes pull it by its tag: {error}"));
+            }
+        }
+    }
+    Ok(digests)
 }

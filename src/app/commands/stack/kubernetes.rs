@@ -9,11 +9,13 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::images::in_registry;
 use super::steps::{Steps, step};
 use crate::app::{DeployError, Error, Session};
 use crate::cluster::kubeconfig;
 use crate::compile::addons::{Workload, WorkloadKind};
 use crate::compile::targets::{Rendered, Translation};
+use crate::config::Loaded;
 use crate::event::Doing;
 use crate::kubernetes::{Applied, Kubernetes, KubernetesError, NotReady, StackOwner, StackWorkload, workload_of};
 
@@ -42,7 +44,10 @@ impl<'a> InCluster<'a> {
 /// How a stack gets to a cluster.
 pub struct ClusterDeploy<'a> {
     pub place: InCluster<'a>,
+    pub loaded: &'a Loaded,
     pub translation: &'a Translation,
+    /// Build and push what the stack builds, also where the registry has it.
+    pub build: bool,
     pub dry_run: bool,
     pub patience: Duration,
 }
@@ -136,7 +141,10 @@ pub async fn deploy_to_cluster(session: &Session, request: &ClusterDeploy<'_>) -
         }
         // a namespace that was there before is somebody else's, and stays as it is
         let own = |object: &&Value| !found.namespace || object["kind"] != "Namespace";
-        let objects: Vec<Value> = objects.iter().filter(own).cloned().collect();
+        let mut objects: Vec<Value> = objects.iter().filter(own).cloned().collect();
+        let ClusterDeploy { loaded, translation, build, dry_run, .. } = *request;
+        let digests = in_registry(session, loaded, translation, build, dry_run).await?;
+        objects.iter_mut().for_each(|object| pin(object, &digests));
         let gone = kubernetes.prune_stack(place.owner(), &objects, true).await.map_err(before)?;
         match request.dry_run {
             true => {
@@ -157,6 +165,17 @@ pub async fn deploy_to_cluster(session: &Session, request: &ClusterDeploy<'_>) -
     }
 }
 
+/// Puts the digest that a registry names behind each image: another build under the same tag is another rollout.
+fn pin(object: &mut Value, digests: &BTreeMap<String, String>) {
+    let containers = object.pointer_mut("/spec/template/spec/containers").and_then(Value::as_array_mut);
+    for container in containers.into_iter().flatten() {
+        let image = container["image"].as_str().and_then(|image| Some(format!("{image}@{}", digests.get(image)?)));
+        if let Some(image) = image {
+            container["image"] = Value::String(image);
+        }
+    }
+}
+
 /// One deployment that is under way.
 struct Rollout<'a> {
     session: &'a Session,
@@ -174,7 +193,8 @@ impl Rollout<'_> {
                 None => others.push(object.clone()),
             }
         }
-        let mut infos = vec![step(OBJECTS.into(), OBJECTS, "apply what pods need".into(), Doing::Configure, Vec::new())];
+        let mut infos =
+            vec![step(OBJECTS.into(), OBJECTS, "apply what pods need".into(), Doing::Configure, Vec::new())];
         for (name, (workload, _)) in &workloads {
             let needed = self.needed(name).filter_map(|needed| workloads.get(needed));
             let after = needed.map(|(needed, _)| needed.to_string()).collect();
