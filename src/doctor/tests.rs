@@ -771,7 +771,7 @@ async fn inotify() {
       fs.inotify.max_user_instances is 128, a cluster wants 512
       fix: raise the limits, and keep them raised in /etc/sysctl.d/99-macula.conf
         sudo sysctl -w fs.inotify.max_user_instances=512
-        sudo sh -c 'printf "%s\n" fs.inotify.max_user_instances=512 >/etc/sysctl.d/99-macula.conf'
+        sudo sh -c 'printf "%s\n" fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=512 >/etc/sysctl.d/99-macula.conf'
     "#);
     assert_snapshot!(case(low()).find("inotify").await, @r"
     ok: inotify: enough file watches without a cluster
@@ -909,7 +909,7 @@ async fn a_fix_does_what_it_says_and_looks_again() {
     a row for inotify
     fix inotify: started
     sudo sysctl -w fs.inotify.max_user_watches=524288
-    sudo sh -c 'printf "%s\n" fs.inotify.max_user_watches=524288 >/etc/sysctl.d/99-macula.conf'
+    sudo sh -c 'printf "%s\n" fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=512 >/etc/sysctl.d/99-macula.conf'
     done: enough file watches for a cluster
     "#);
     assert_eq!(host.journal().len(), 2);

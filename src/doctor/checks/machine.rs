@@ -101,10 +101,13 @@ pub(in crate::doctor) async fn inotify(context: &Context<'_>) -> Verdict {
     }
     let mut lines = Vec::new();
     let mut low = Vec::new();
+    let mut kept = Vec::new();
     for (name, wanted) in SETTINGS {
         match context.host.sysctl(name).await.map(|value| value.parse::<u64>()) {
             Ok(Ok(value)) => {
                 lines.push(format!("{name} is {value}, a cluster wants {wanted}"));
+                // the file is written whole: what an earlier run raised is to be in it
+                kept.push(format!("{name}={}", value.max(wanted)));
                 if value < wanted {
                     low.push(format!("{name}={wanted}"));
                 }
@@ -120,7 +123,7 @@ pub(in crate::doctor) async fn inotify(context: &Context<'_>) -> Verdict {
         return Verdict::ok("enough file watches without a cluster").detail(lines);
     }
     let now = Command::new("sysctl", ["-w"].into_iter().chain(low.iter().map(String::as_str))).privileged();
-    let keep = format!("printf \"%s\\n\" {} >/etc/sysctl.d/99-macula.conf", low.join(" "));
+    let keep = format!("printf \"%s\\n\" {} >/etc/sysctl.d/99-macula.conf", kept.join(" "));
     let keep = Command::new("sh", ["-c", keep.as_str()]).privileged();
     Verdict::warning("too few file watches for a cluster: its pods would fail with \"too many open files\"")
         .detail(lines)
