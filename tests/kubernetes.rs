@@ -119,6 +119,11 @@ impl Done {
         self
     }
 
+    /// The error alone, without what was told on the way to it.
+    fn error(&self) -> &str {
+        self.err.find("error:").and_then(|at| self.err.get(at..)).unwrap_or_default()
+    }
+
     #[track_caller]
     fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}{}", self.out, self.err))
@@ -139,7 +144,17 @@ fn crash(name: &str) -> Value {
 fn a_stack_lives_in_a_cluster() {
     let cluster = Cluster::new();
     let would = cluster.run("deploy shop --dry-run");
-    assert_snapshot!(would.exits(0).out, @"");
+    assert_snapshot!(would.exits(0).out, @r"
+    create   Deployment shop/web
+    create   Job shop/migrate
+    create   Namespace shop
+    create   PersistentVolumeClaim shop/data
+    create   PodDisruptionBudget shop/web
+    create   Secret shop/db-env
+    create   Service shop/db
+    create   Service shop/web
+    create   StatefulSet shop/db
+    ");
     let asked = cluster.api().asked.clone();
     assert!(cluster.api().names().is_empty() && cluster.api().writes().is_empty(), "{asked:?}");
     let patches = asked.iter().filter(|line| line.starts_with("PATCH"));
@@ -148,7 +163,21 @@ fn a_stack_lives_in_a_cluster() {
     cluster.api().asked.clear();
     cluster.run("deploy shop").exits(0).says("shop runs on Kubernetes: 9 created");
     // the namespace first, then what pods need, then each workload when those that it needs run
-    assert_snapshot!(cluster.api().writes().join("\n"), @"");
+    let mut writes = cluster.api().writes();
+    if let Some(side_by_side) = writes.get_mut(1..6) {
+        side_by_side.sort();
+    }
+    assert_snapshot!(writes.join("\n"), @r"
+    PATCH /api/v1/namespaces/shop
+    PATCH /api/v1/namespaces/shop/persistentvolumeclaims/data
+    PATCH /api/v1/namespaces/shop/secrets/db-env
+    PATCH /api/v1/namespaces/shop/services/db
+    PATCH /api/v1/namespaces/shop/services/web
+    PATCH /apis/policy/v1/namespaces/shop/poddisruptionbudgets/web
+    PATCH /apis/apps/v1/namespaces/shop/statefulsets/db
+    PATCH /apis/batch/v1/namespaces/shop/jobs/migrate
+    PATCH /apis/apps/v1/namespaces/shop/deployments/web
+    ");
     let patches: Vec<String> = cluster.api().asked.iter().filter(|line| line.starts_with("PATCH")).cloned().collect();
     assert!(patches.iter().all(|line| line.contains("fieldManager=macula") && line.contains("fieldValidation=Strict")));
     let waited = cluster.api().asked.iter().position(|line| line == "GET /apis/batch/v1/namespaces/shop/jobs/migrate");
@@ -174,9 +203,22 @@ fn a_stack_lives_in_a_cluster() {
 
     // what the stack no longer has goes, but for data
     cluster.stack("name: shop\nservices: {web: {image: 'web:2', expose: [80], deploy: {replicas: 2}}}\n");
-    assert_snapshot!(cluster.run("deploy shop --dry-run").exits(0).out, @"");
+    assert_snapshot!(cluster.run("deploy shop --dry-run").exits(0).out, @r"
+    remove   Secret shop/db-env
+    remove   Service shop/db
+    remove   StatefulSet shop/db
+    remove   Job shop/migrate
+    4 unchanged
+    ");
     cluster.run("deploy shop").exits(0);
-    assert_snapshot!(cluster.api().names().join("\n"), @"");
+    let left = [
+        "namespaces/shop",
+        "persistentvolumeclaims/data",
+        "services/web",
+        "deployments/web",
+        "poddisruptionbudgets/web",
+    ];
+    assert_eq!(cluster.api().names(), left);
 }
 
 #[test]
@@ -188,7 +230,12 @@ fn a_stack_is_scaled_looked_at_and_removed() {
     cluster.run("scale shop wbe=3").exits(2).says("did you mean web?");
     cluster.run("scale shop migrate=2").exits(2).says("it is a job");
     cluster.run("scale shop db=2").exits(2).says("several pods of db would write one volume: data");
-    assert_snapshot!(cluster.run("status shop").exits(0).out, @"");
+    assert_snapshot!(cluster.run("status shop").exits(0).out, @r"
+    SERVICE       READY  KIND         IMAGE
+    shop/db       1/1    StatefulSet  db:1
+    shop/migrate  1/1    Job          web:1
+    shop/web      3/3    Deployment   web:1
+    ");
     // the number of the files comes back
     let back = cluster.run("deploy shop -o json").exits(0).json();
     assert_eq!(back["changes"]["changed"], json!(["Deployment shop/web"]));
@@ -200,6 +247,7 @@ fn a_stack_is_scaled_looked_at_and_removed() {
     let rows = cluster.run("status -o json").exits(7).json();
     assert_eq!((&rows[2]["service"], &rows[2]["running"], &rows[2]["wanted"]), (&json!("web"), &json!(0), &json!(2)));
 
+    cluster.api().sick.clear();
     cluster.run("remove shop --volumes").exits(8).says("--yes");
     let gone = cluster.run("remove shop");
     gone.exits(0).says("shop is gone (7 objects); its data is kept (1 claim)");
@@ -244,7 +292,14 @@ fn what_does_not_run_says_why() {
     cluster.api().sick.insert("db".into(), crash("db"));
     cluster.api().logs.insert("db-1".into(), "the cellar is locked\n".into());
     let failed = cluster.run("deploy shop");
-    assert_snapshot!(failed.exits(7).err, @"");
+    assert_snapshot!(failed.exits(7).error(), @r"
+    error: shop does not run as it should
+      db: pod shop/db-1: db ended with 1 (Error), restarted 4 times
+            the cellar is locked
+      migrate: not applied: db does not run
+      web: not applied: migrate does not run
+      hint: what runs is kept; deploying again continues
+    ");
     assert!(cluster.api().get("/jobs/migrate").is_none(), "what needs it is not made");
 
     // a deadline
@@ -275,7 +330,10 @@ fn what_does_not_run_says_why() {
 #[test]
 fn a_cluster_that_is_not_there_or_says_no_is_nine() {
     let cluster = Cluster::new();
-    assert_snapshot!(cluster.run("deploy shop --context stagign").exits(9).err, @"");
+    assert_snapshot!(cluster.run("deploy shop --context stagign").exits(9).error(), @r"
+    error: the kubeconfig has no context stagign
+      hint: did you mean staging?
+    ");
     let away = cluster.run("deploy shop --context away");
     away.exits(9).says("does not answer").says("--context").says("kubectl config get-contexts");
     cluster.run("status --context away").exits(9);
@@ -324,7 +382,11 @@ fn a_cluster_that_is_not_there_or_says_no_is_nine() {
     cluster.run("deploy shop").exits(3).says("a claim is data and is never replaced");
     cluster.api().no.clear();
     std::fs::remove_file(cluster.home.path().join(".kube/config")).unwrap();
-    assert_snapshot!(cluster.run("deploy shop").exits(9).err, @"");
+    assert_snapshot!(cluster.run("deploy shop").exits(9).error(), @r"
+    error: cannot read ~/.kube/config: No such file or directory (os error 2)
+      hint: KUBECONFIG names another file
+      try: macula cluster kubeconfig  (to have that of the platform's own cluster)
+    ");
 }
 
 #[test]

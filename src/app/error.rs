@@ -190,8 +190,9 @@ pub enum DeployError {
     NoReplicas { service: String },
     #[error("an autoscaler decides how many replicas {service} has")]
     Autoscaled { service: String },
-    #[error("{}: {source}", path.display())]
-    NoKubeconfig { path: PathBuf, source: std::io::Error },
+    /// It cannot be read.
+    #[error("{0}")]
+    NoKubeconfig(std::io::Error),
     #[error("several pods of {service} would write one volume: {claim}")]
     OneVolume { service: String, claim: String },
     /// It is in other namespaces.

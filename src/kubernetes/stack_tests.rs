@@ -187,7 +187,7 @@ async fn the_api_server_is_asked_whether_it_would_take_a_stack() {
     let would = server.kubernetes.compare_objects(changed.clone()).await.unwrap();
     assert_eq!(
         (would.created.len(), would.changed),
-        (0, vec!["Job shop/migrate".into(), "Deployment shop/web".into()])
+        (0, vec!["Deployment shop/web".into(), "Job shop/migrate".into()])
     );
     let said = "deployments.apps \"web\" is forbidden: exceeded quota: small".to_owned();
     memory.lock().unwrap().no = vec![("PATCH", "/deployments/web", 403, "Forbidden", said)];

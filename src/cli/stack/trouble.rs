@@ -79,7 +79,7 @@ pub(in crate::cli) fn explained(error: &DeployError) -> CliError {
                 }
             })
         }
-        DeployError::NoKubeconfig { .. } => of(ErrorKind::Cluster)
+        DeployError::NoKubeconfig(_) => of(ErrorKind::Cluster)
             .hint("KUBECONFIG names another file")
             .suggest(macula("cluster kubeconfig").why("to have that of the platform's own cluster")),
         DeployError::Kubernetes { error, applied } => {

@@ -100,12 +100,12 @@ async fn server(session: &Session, context: Option<&str>) -> Result<Kubernetes, 
         match host.read(&path).await {
             Ok(text) => files.push((path, String::from_utf8_lossy(&text).into_owned())),
             // kubectl does without those that are not there, too
-            Err(source) if source.kind() == ErrorKind::NotFound => drop(first.get_or_insert((path, source))),
-            Err(source) => return Err(DeployError::NoKubeconfig { path, source }.into()),
+            Err(source) if source.kind() == ErrorKind::NotFound => drop(first.get_or_insert(source)),
+            Err(source) => return Err(DeployError::NoKubeconfig(source).into()),
         }
     }
-    if let (true, Some((path, source))) = (files.is_empty(), first) {
-        return Err(DeployError::NoKubeconfig { path, source }.into());
+    if let (true, Some(source)) = (files.is_empty(), first) {
+        return Err(DeployError::NoKubeconfig(source).into());
     }
     let kubernetes = Kubernetes::connect_anywhere(&files, context).await.map_err(before)?;
     // one that does not answer is told at once, and not after a minute of trying
@@ -193,8 +193,7 @@ impl Rollout<'_> {
                 None => others.push(object.clone()),
             }
         }
-        let mut infos =
-            vec![step(OBJECTS.into(), OBJECTS, "apply what pods need".into(), Doing::Configure, Vec::new())];
+        let mut infos = vec![step(OBJECTS.into(), OBJECTS, "apply what pods need".into(), Doing::Create, Vec::new())];
         for (name, (workload, _)) in &workloads {
             let needed = self.needed(name).filter_map(|needed| workloads.get(needed));
             let after = needed.map(|(needed, _)| needed.to_string()).collect();
