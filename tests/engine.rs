@@ -70,6 +70,7 @@ impl Bench {
     fn spec(&self, part: &str, command: &[&str]) -> ContainerSpec {
         ContainerSpec {
             name: format!("{}-{part}", self.name),
+            task: None,
             stack: "test".into(),
             service: part.into(),
             replica: 1,

@@ -7,12 +7,13 @@ use crate::config::Loaded;
 use crate::model::macula;
 use crate::words;
 
-use super::context::{Context, StackOptions};
+use super::consent::{Asker, with_engine};
+use super::context::{Context, Forgets, StackOptions};
 use super::error::CliError;
 use super::interrupt;
 use super::ui::table::{Cell, Fit, Table};
 use super::ui::{Tone, text};
-use super::up::{Asker, broken, with_engine};
+use super::up::broken;
 
 /// Run a task of the stacks now, or list them with when they last ran
 ///
@@ -107,7 +108,7 @@ fn meant(loaded: &Loaded, typed: &str) -> Result<String, CliError> {
 }
 
 async fn run_one(context: &Context, typed: &str, args: &Args) -> Result<(), CliError> {
-    let (mut loaded, choices) = context.load_for_up(&args.stacks, false)?;
+    let (mut loaded, choices) = context.load_for_up(&args.stacks, Forgets::default())?;
     app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
     let job = meant(&loaded, typed)?;
     with_arguments(&mut loaded.platform, &job, &args.arguments);

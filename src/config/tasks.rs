@@ -32,7 +32,7 @@ pub(super) fn provide(stacks: &mut [Loaded], selection: &Selection, report: &mut
         }
         let others: BTreeMap<String, bool> = stacks
             .iter()
-            .flat_map(|loaded| loaded.stack.services.iter().map(|(name, _)| (name.clone(), loaded.built_in)))
+            .flat_map(|loaded| loaded.stack.services.keys().map(|name| (name.clone(), loaded.built_in)))
             .collect();
         let Some(loaded) = stacks.get_mut(at) else { continue };
         let names = Names::of(loaded, &declared, others);

@@ -104,10 +104,10 @@ mod tests {
         let helper = |name: &str| name.ends_with("-owner");
         let pairs = [("alloy-owner", "a/x:1 was refused"), ("alloy", "it needs alloy-owner, which is left out")];
         let all = known(causes(pairs), helper);
-        assert_eq!(all, [Cause { services: vec!["alloy".into()], why: "was refused".into() }]);
+        assert_eq!(all, [Cause { services: vec!["alloy".into()], why: "the image was refused".into() }]);
         // nothing else is left out for this
         let alone = known(causes([("alloy-owner", "a/x:1 was refused")]), helper);
-        assert_eq!(alone, [Cause { services: vec!["alloy-owner".into()], why: "was refused".into() }]);
+        assert_eq!(alone, [Cause { services: vec!["alloy-owner".into()], why: "the image was refused".into() }]);
     }
 
     #[test]
