@@ -197,6 +197,9 @@ impl Served {
             }
             "PUT" if path.contains("/manifests/") => {
                 let digest = digest(&body);
+                // engines ask for it by its digest, too
+                let manifests = path.strip_suffix(name).unwrap_or_default();
+                pushed.insert(format!("{manifests}{digest}"), body.clone());
                 pushed.insert(path.to_owned(), body);
                 at("201 Created", path).with(&format!("Docker-Content-Digest: {digest}\r\n"))
             }
