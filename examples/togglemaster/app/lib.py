@@ -7,8 +7,17 @@ from urllib.parse import parse_qs, urlsplit
 NAME = os.environ["SERVICE"]
 
 
-def log(**fields):
-    print(json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "level": "info", "service": NAME, **fields}), flush=True)
+def log(level="info", **fields):
+    print(json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "level": level, "service": NAME, **fields}), flush=True)
+
+
+def needs(what, check):
+    """A service that lacks what it needs says so and ends, so that whoever starts it learns why."""
+    try:
+        check()
+    except Exception as error:
+        log("error", needs=what, error=f"{type(error).__name__}: {error}".strip())
+        sys.exit(1)
 
 
 class Refused(Exception):
@@ -50,7 +59,7 @@ def serve(routes):
         def answer(self):
             started = time.monotonic()
             request = Request(self)
-            path = request.path
+            path, trouble = request.path, {}
             try:
                 if path == "/health":
                     status, result = 200, {"status": "ok"}
@@ -64,7 +73,9 @@ def serve(routes):
             except Refused as refused:
                 status, result = refused.status, {"error": refused.text}
             except Exception as error:
-                status, result = 500, {"error": f"{type(error).__name__}: {error}"}
+                status, result = 500, {"error": f"{type(error).__name__}: {error}".strip()}
+            if status >= 500:
+                trouble = {"level": "error", **result}
             body = json.dumps(result).encode() + b"\n"
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -72,7 +83,7 @@ def serve(routes):
             self.end_headers()
             self.wfile.write(body)
             if path != "/health":
-                log(request_id=request.id, method=request.method, path=request.path, status=status, duration_ms=round((time.monotonic() - started) * 1000, 1))
+                log(request_id=request.id, method=request.method, path=request.path, status=status, duration_ms=round((time.monotonic() - started) * 1000, 1), **trouble)
 
         do_GET = do_POST = do_DELETE = do_PUT = answer
 
