@@ -49,7 +49,7 @@ services:
     command: [sleep, infinity]
 ",
     );
-    platform.run("top --once").ok().prints(" - down - ");
+    platform.run("top --once").exits(2).says("there is no platform called");
     platform.run("up").ok();
     let top = platform.run("top --once -o json").ok().json();
     let of = |top: &serde_json::Value, name: &str| {
@@ -76,6 +76,10 @@ services:
         (&"stopped".into(), &serde_json::Value::Null)
     );
     assert_eq!(top["services"][0]["name"], "idle");
+
+    platform.run("down").ok();
+    platform.run("top").ok().prints(" - down - ").prints("start it:");
+    assert_eq!(platform.run("top -o json").ok().json()["platform"]["down"], true);
 }
 
 #[test]

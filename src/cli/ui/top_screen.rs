@@ -610,17 +610,104 @@ mod tests {
 
     #[test]
     fn eighty_columns() {
-        assert_snapshot!(picture(&mut screen(), 80, 24), @"");
+        assert_snapshot!(picture(&mut screen(), 80, 24), @r"
+        macula · up 12m · 2 running, 2 failing
+        platform 199.3% CPU, 1.2 GiB · machine 134.2% of 200%, 3 GiB of 7 GiB
+           NAME                      STATE          CPU▾    MEMORY     LIMIT    UP
+        ▸✔ api                       running      187.0%    96 MiB   512 MiB   40s
+         ✔ postgres                  healthy       12.3%   210 MiB   512 MiB   12m
+         ✖ a-service-with-a-name-o…  unhealthy      0.0%  1023 MiB   512 MiB   12m
+         ○ cart                      stopped
+         ✖ shop                      restarting
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+        q quit  enter log  r restart  / filter  c CPU  m memory  n name
+        ");
     }
 
     #[test]
     fn a_wide_terminal_has_it_all() {
-        assert_snapshot!(picture(&mut screen(), 120, 40), @"");
+        assert_snapshot!(picture(&mut screen(), 120, 40), @r"
+        macula · up 12m · 2 running, 2 failing
+        platform 199.3% CPU, 1.2 GiB · machine 134.2% of 200%, 3 GiB of 7 GiB
+           NAME                      STATE          CPU▾    MEMORY     LIMIT  NET IN/s     OUT/s  RESTARTS    UP
+        ▸✔ api                       running      187.0%    96 MiB   512 MiB         -         -         0   40s
+         ✔ postgres                  healthy       12.3%   210 MiB   512 MiB   41.2 kB   13.7 kB         0   12m
+         ✖ a-service-with-a-name-o…  unhealthy      0.0%  1023 MiB   512 MiB    1.2 MB  416.6 kB         0   12m
+         ○ cart                      stopped                                                             0
+         ✖ shop                      restarting                                                          7
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+
+        q quit  enter log  r restart  / filter  c CPU  m memory  n name
+        ");
     }
 
     #[test]
     fn forty_columns_have_name_cpu_and_memory() {
-        assert_snapshot!(picture(&mut screen(), 40, 20), @"");
+        assert_snapshot!(picture(&mut screen(), 40, 20), @r"
+        macula · up 12m · 2 running, 2 failing
+        platform 199.3% CPU, 1.2 GiB
+        machine 134.2% of 200%, 3 GiB of 7 GiB
+           NAME                  CPU▾    MEMORY
+        ▸✔ api                 187.0%    96 MiB
+         ✔ postgres             12.3%   210 MiB
+         ✖ a-service-with-a…     0.0%  1023 MiB
+         ○ cart
+         ✖ shop
+
+
+
+
+
+
+
+
+
+
+        q quit  enter log  r restart  / filter
+        ");
     }
 
     #[test]
@@ -701,7 +788,13 @@ mod tests {
         assert!(lines[6].starts_with("2-4 of 5  q quit"), "{lines:#?}");
         assert_eq!(screen.key(Key::Enter), Order::Log(TopKind::Service, "postgres".into()));
         screen.log_line("\x1b[31mready\x1b[0m\x1b[2J");
-        assert_snapshot!(screen.lines(Size { columns: 30, rows: 5 }, PLAIN).join("\n"), @"");
+        assert_snapshot!(screen.lines(Size { columns: 30, rows: 5 }, PLAIN).join("\n"), @r"
+        log of postgres
+        ready
+
+
+        q back
+        ");
         assert_eq!(screen.key(Key::Char('r')), Order::Nothing);
         assert_eq!(screen.key(Key::Char('q')), Order::EndLog);
         screen.key(Key::End);

@@ -14,12 +14,13 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Runs the program, then `stty -a`. Without the program `script` there is no terminal to be had.
+    /// Runs the program, then shows what `stty -a` says and the exit code. Without the program `script` there is no terminal to be had.
     pub fn start(scenario: &str, program: &Command, columns: u16, rows: u16) -> Option<Self> {
         let word = |word: &std::ffi::OsStr| format!("'{}'", word.to_str().unwrap().replace('\'', r"'\''"));
         let words: Vec<String> = std::iter::once(program.get_program()).chain(program.get_args()).map(word).collect();
         // Ctrl-C is the program's, not the shell's
-        let line = format!("trap : INT; stty rows {rows} cols {columns}; {}; echo code $?; stty -a", words.join(" "));
+        let size = format!("stty rows {rows} cols {columns}");
+        let line = format!("trap : INT; {size}; {}; code=$?; stty -a; echo code $code", words.join(" "));
         let mut command = Command::new("script");
         command.args(["-q", "-f", "-c", &line, "/dev/null"]).env_clear();
         command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
