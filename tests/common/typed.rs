@@ -21,7 +21,7 @@ use Way::{Alone, Engine, Foreign, Read, Until};
 const MACHINE: &str = "it changes the machine: tests/names.rs and tests/pki.rs do that in namespaces of their own";
 const POWERDNS: &str = "PowerDNS is built from packages: tests/scenarios/full.rs";
 const CLUSTER: &str = "a cluster takes kind and its node image: src/app/commands/cluster_tests.rs";
-const KUBERNETES: &str = "it asks a cluster";
+const KUBERNETES: &str = "it asks a cluster: tests/kubernetes.rs has an API server";
 const SWARM: &str = "it asks a swarm: tests/scenarios/swarm.rs has one of its own";
 const REGISTRY: &str = "it asks the built-in registry: tests/scenarios/full.rs";
 const INSTALLED: &str = "the machine does not ask our resolver";
@@ -48,10 +48,12 @@ pub const TYPED: &[(&str, &[(&str, Way)])] = &[
             ("kubectl --context macula apply -f kind/examples/hello.yaml", Foreign(KUBERNETES)),
             ("macula stack deploy shop --target swarm --dry-run", Read(SWARM)),
             ("macula stack scale shop api=3 --target swarm", Read(SWARM)),
+            ("macula stack deploy shop --target kubernetes --context staging", Read(KUBERNETES)),
             ("macula stack render shop --target kubernetes --dir manifests", Alone(0, "in manifests")),
             ("macula up", Engine(0, "nothing to do")),
             ("macula plan", Engine(0, "nothing to do")),
             ("macula status", Engine(0, "drift: none")),
+            ("macula top", Engine(0, "CPU")),
             ("macula logs -f prometheus", Until("prometheus listens")),
             ("macula exec postgres psql -U postgres", Engine(0, "psql of the container: -U postgres")),
             ("macula creds", Engine(0, "POSTGRES_PASSWORD")),
@@ -164,6 +166,11 @@ pub const TYPED: &[(&str, &[(&str, Way)])] = &[
             ("macula stack status shop --target swarm", Read(SWARM)),
             ("macula stack scale shop web=3 --target swarm", Read(SWARM)),
             ("macula stack remove shop --target swarm", Read(SWARM)),
+            ("macula stack deploy shop --target kubernetes --context staging --dry-run", Read(KUBERNETES)),
+            ("macula stack deploy shop --target kubernetes --context staging", Read(KUBERNETES)),
+            ("macula stack status shop --target kubernetes --context staging", Read(KUBERNETES)),
+            ("macula stack scale shop web=3 --target kubernetes --context staging", Read(KUBERNETES)),
+            ("macula stack remove shop --target kubernetes --context staging", Read(KUBERNETES)),
             (
                 "macula stack render shop --target kubernetes --show-secrets --accept-losses | kubectl apply --server-side -f -",
                 Alone(0, "kind: Deployment"),

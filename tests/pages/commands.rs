@@ -24,7 +24,7 @@ const PLACEHOLDERS: [(&str, &str); 7] = [
 ];
 
 /// Shown as what is not a command.
-const NO_COMMANDS: [&str; 3] = ["macula COMMAND --help", "macula passwords", "macula top"];
+const NO_COMMANDS: [&str; 3] = ["macula COMMAND --help", "macula passwords", "macula stats"];
 
 /// Options of other programs.
 const OF_OTHERS: [&str; 2] = ["--link", "--network"];
@@ -133,6 +133,22 @@ fn every_command_of_a_block_can_be_typed() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     println!("{count} commands in blocks, all of them parse");
+}
+
+#[test]
+fn every_page_that_takes_an_engine_is_read_by_the_scenarios() {
+    let scenarios = std::fs::read_to_string(root().join("tests/scenarios/pages.rs")).unwrap();
+    for (page, lines) in TYPED {
+        for (line, way) in *lines {
+            let wanted = match way {
+                Way::Engine(code, says) => format!("exit code {code} and `{says}`"),
+                Way::Until(says) => format!("`{says}`"),
+                _ => continue,
+            };
+            let read = scenarios.contains(&format!("\"{page}\""));
+            assert!(read, "{page}: {line}: tests/scenarios/pages.rs looks for no {wanted}");
+        }
+    }
 }
 
 /// Pieces of text between backticks, with their pages.

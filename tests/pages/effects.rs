@@ -47,6 +47,8 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ("a_build_is_made_once_and_anew_when_its_folder_changes", &["plan --images"]),
     ("plan_shows_it_and_no_cluster_leaves_it_out", &["plan --no-cluster"]),
     ("what_is_shown_and_run_is_what_was_asked_for", &["status --all", "status --stats"]),
+    ("top_tells_a_busy_service_from_an_idle_one", &["top --once"]),
+    ("top_is_one_screen_that_obeys_keys", &["top --sort"]),
     ("a_fix_does_what_it_says_and_looks_again", &["doctor --fix"]),
     ("the_checks_of_the_doctor_have_names", &["doctor --list"]),
     ("ci_starts_runs_and_cleans_up", &["ci --no-dns"]),
@@ -134,14 +136,19 @@ const OPTIONS: &[(&str, &[&str])] = &[
 ];
 
 /// Options that no test sees the effect of yet.
-const OPTIONS_LEFT: [&str; 7] = [
+const OPTIONS_LEFT: [&str; 12] = [
     "dns add --ttl",
     "stack deploy --accept-losses",
     "stack deploy --build",
     "stack deploy --registry",
+    "stack remove --namespace",
+    "stack remove --volumes",
+    "stack scale --namespace",
     "stack scale --timeout",
+    "stack status --namespace",
     "status --images",
     "status --watch",
+    "top --images",
 ];
 
 /// Keys by the test that sees their effect.

@@ -244,7 +244,7 @@ const KEYS: &str = "
 services:
   web:
     <<: *base
-    command: [sh, -c, 'trap \"cat /www/page.txt >> /tmp/told\" HUP; while true; do sleep 0.1; done']
+    command: [sh, -c, 'httpd -p 8080 -h /www; trap \"cat /www/page.txt >> /tmp/told\" HUP; while true; do sleep 0.1; done']
     ports: ['8080:8080']
     x-macula:
       address: 127.0.0.20
@@ -277,8 +277,6 @@ services:
 #[test]
 fn keys_of_x_macula_do_what_the_page_says() {
     let Some(platform) = Platform::new("keys_of_x_macula_do_what_the_page_says") else { return };
-    let image = format!("macula-test/{}-built:1", platform.name);
-    platform.also_remove(format!("/images/{image}?force=1"));
     std::fs::create_dir(platform.project().join("built")).unwrap();
     platform.write("built/own", "own");
     let template =
@@ -286,11 +284,16 @@ fn keys_of_x_macula_do_what_the_page_says() {
     platform.write("page.j2", template);
     let stack = |well: &str| platform.stack(&KEYS.replace("WELL", well).replace("PLATFORM", &platform.name));
     stack("yes");
-    platform.settings("addresses: {block: 127.77.5.0, subnet: 172.29.77.0/24}\n");
+    // no other run has them
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let (block, subnet) = (format!("127.{}.{low}", 32 + high % 16), format!("172.29.{low}.0/24"));
+    platform.settings(&format!("addresses: {{block: {block}.0, subnet: {subnet}}}\n"));
     platform.run("up --images build").ok();
-    platform.run("status -v").ok().prints("127.77.5.20:8080").prints("built by hand");
+    // under all of its names
+    platform.also_remove(format!("/images/{}?force=1", platform.container("built").image));
+    platform.run("status -v").ok().prints(&format!("{block}.20:8080")).prints("built by hand");
     let network = platform.engine.get(&format!("/networks/{}", platform.network_name()));
-    assert_eq!(network["IPAM"]["Config"][0]["Subnet"], "172.29.77.0/24");
+    assert_eq!(network["IPAM"]["Config"][0]["Subnet"], subnet.as_str());
 
     assert_eq!(platform.shell("web", "stat -c '%u %g %a' /www/page.txt"), "7 8 640");
     assert_eq!(platform.shell("web", "cat /www/page.txt"), "jobs web:81 /m {'a': 'b'}\nweb web:82 /metrics {}");
@@ -330,7 +333,7 @@ fn keys_of_processes_do_what_the_page_says() {
     );
     platform
         .stack("services: {deaf: {<<: *base, command: [sleep, infinity], x-macula: {probe: {tcp: 1, timeout: 1s}}}}");
-    platform.run("up deaf").exits(7).says("deaf is not ready after 1 s");
+    platform.run("up deaf").exits(7).says("is not ready after 1 s");
     platform.stack("services: {}");
     platform.run("up").exits(7).says("GET /ready.txt").says("it runs, and is not ready");
     platform.write("site/ready.txt", "");
