@@ -12,7 +12,7 @@ use crate::engine::{Engine, EngineError, Networks, Query};
 use crate::host::Host;
 use crate::model::{
     ContainerState, Facts, Fingerprint, Health, ImageSpec, Listener, Observed, ObservedContainer, Platform,
-    PortBinding, Resources, label, split_registry,
+    PortBinding, Resources, TaskRun, label, split_registry,
 };
 use crate::plan::reload_note;
 use crate::probe::{Answer, ask, is_asked};
@@ -153,14 +153,16 @@ pub async fn of_running(
     resources: &Resources,
     observed: &mut Observed,
 ) -> Result<(), EngineError> {
-    let (files, health, listeners, unreloaded) = tokio::join!(
+    let (files, health, listeners, unreloaded, tasks) = tokio::join!(
         files(engine, resources, observed),
         health(engine, host, facts, resources, observed),
         listeners(host, resources, observed),
         unreloaded(host, resources, observed),
+        tasks(host, resources),
     );
     observed.files = files?;
     observed.unreloaded = unreloaded;
+    observed.tasks = tasks;
     for (name, answer) in health? {
         if let Some(found) = observed.containers.iter_mut().find(|found| found.name == name) {
             found.health = answer;
@@ -207,6 +209,18 @@ async fn unreloaded(host: &dyn Host, resources: &Resources, observed: &Observed)
         if observed.container(&spec.name).is_some() && host.exists(&reload_note(&data, platform, &spec.name)).await {
             found.insert(spec.name.clone());
         }
+    }
+    found
+}
+
+/// The last good runs of the tasks that are wanted.
+async fn tasks(host: &dyn Host, resources: &Resources) -> BTreeMap<String, TaskRun> {
+    let data = host.folders().data;
+    let mut found = BTreeMap::new();
+    for spec in resources.containers.iter().filter(|spec| spec.task.is_some()) {
+        let platform = spec.labels.get(label::PLATFORM).map(String::as_str).unwrap_or_default();
+        let kept = host.read(&TaskRun::file(&data.join(platform), &spec.service)).await.unwrap_or_default();
+        found.extend(TaskRun::parse(&kept).map(|run| (spec.service.clone(), run)));
     }
     found
 }

@@ -1,6 +1,6 @@
 //! Builds of the user's, before they begin: what their folders hold, and whether this engine can do them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::compile::cannot_build;
@@ -13,6 +13,8 @@ use crate::plan::{Choice, LeftOut, Supply, SupplyProblem};
 
 /// How long a Dockerfile or its rules may be, bytes.
 const LONGEST: u64 = 4 << 20;
+/// How long a single file may be that a task works on, bytes.
+const LARGEST: u64 = 256 << 20;
 
 /// Notes what the services' builds are made of, so that a changed Dockerfile or file is a build to be
 /// made again. What cannot be read stays unknown: its build will say so.
@@ -20,7 +22,9 @@ const LONGEST: u64 = 4 << 20;
 pub async fn look_at_contexts(platform: &mut Platform, cache: &Path) {
     let builds = || platform.services().filter_map(|(_, service)| service.build.clone());
     let builds: Vec<Build> = builds().filter(|build| build.context.is_some()).collect();
-    if builds.is_empty() {
+    let tasks = platform.services().filter_map(|(_, service)| service.extension.task.as_ref());
+    let watched: BTreeSet<PathBuf> = tasks.flat_map(|task| task.changed.values().cloned()).collect();
+    if builds.is_empty() && watched.is_empty() {
         return;
     }
     let file = cache.join("contexts.json");
@@ -39,18 +43,32 @@ pub async fn look_at_contexts(platform: &mut Platform, cache: &Path) {
                 (build, content)
             })
             .collect();
+        let read = |path: PathBuf| Some((path.clone(), content_of(&mut known, &path)?));
+        let watched: BTreeMap<PathBuf, String> = watched.into_iter().filter_map(read).collect();
         // what is not remembered is read again next time
         if let Err(error) = known.write(&file) {
             tracing::debug!(%error, "cannot remember the build contexts");
         }
-        contents
+        (contents, watched)
     });
-    let contents = look.await.unwrap_or_default();
+    let (contents, watched) = look.await.unwrap_or_default();
     for service in platform.stacks.iter_mut().flat_map(|stack| stack.services.values_mut()) {
         if let Some(build) = &mut service.build {
             let found = contents.iter().find(|(other, _)| other == build);
             build.content = found.and_then(|(_, content)| content.clone());
         }
+        if let Some(task) = &mut service.extension.task {
+            let read = |(name, path): (&String, &PathBuf)| Some((name.clone(), watched.get(path)?.clone()));
+            task.contents = task.changed.iter().filter_map(read).collect();
+        }
+    }
+}
+
+/// Of what a task works on; a folder counts with everything in it, whatever its `.dockerignore` leaves out.
+fn content_of(known: &mut ContextCache, path: &Path) -> Option<String> {
+    match DiskFiles.is_folder(path) {
+        true => known.digest(path, Some("")).ok(),
+        false => Some(Fingerprint::of_bytes(&DiskFiles.read(path, LARGEST).ok()?).0),
     }
 }
 

@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(Owner::ensure(&host).await.unwrap(), owner);
         let mut labels = owner.labels();
         labels.insert(label::PLATFORM.to_owned(), "macula".to_owned());
-        let volumes = vec![ObservedVolume { name: "rows".into(), labels }];
+        let volumes = vec![ObservedVolume { name: "rows".into(), labels, made_at: None }];
         let observed = Observed { volumes, ..Observed::default() };
         assert_eq!(other(Some(&owner), &platform, &observed), None);
         let someone = other(None, &platform, &observed).unwrap();
@@ -111,6 +111,7 @@ mod tests {
         // made by a version without owners
         let volumes = vec![ObservedVolume {
             name: "rows".into(),
+            made_at: None,
             labels: [(label::PLATFORM.to_owned(), "macula".to_owned())].into(),
         }];
         assert_eq!(other(None, &platform, &Observed { volumes, ..Observed::default() }), None);

@@ -40,6 +40,8 @@ pub struct Wanted {
     pub dns: Option<bool>,
     /// There is somebody to ask, or who has agreed, before a program is fetched.
     pub may_fetch: bool,
+    /// Tasks that run, whatever has changed.
+    pub tasks: Vec<String>,
     /// How long a service may take to become healthy, in place of every service's own.
     pub timeout: Option<Duration>,
 }
@@ -157,11 +159,12 @@ pub(super) async fn prepare_without(
              the project into this container under the path that it has on the engine's machine, or use `configs:`"
         ));
     }
-    let anew: BTreeSet<String> = match (wanted.recreate, wanted.services.as_slice()) {
+    let mut anew: BTreeSet<String> = match (wanted.recreate, wanted.services.as_slice()) {
         (false, _) => BTreeSet::new(),
         (true, []) => survey.platform.services().map(|(_, service)| service.name.clone()).collect(),
         (true, named) => named.iter().cloned().collect(),
     };
+    anew.extend(wanted.tasks.iter().cloned());
     let (mut plan, kept) = match survey.foreign() {
         Some(_) => (Plan::default(), KeptStacks::new()),
         None => survey.reconcile(selection.as_ref(), &anew, wanted.remove_orphans).map_err(Error::Conflicts)?,

@@ -11,7 +11,9 @@ use crate::compile::addons::AddOn;
 use crate::compile::{Block, choose_block};
 use crate::config::Files;
 use crate::host::{Held, Host, Lock};
-use crate::model::{ClusterRecord, Generated, Observed, Platform, PlatformName, SecretSource, Secrets, Service, label};
+use crate::model::{
+    ClusterRecord, Generated, Observed, Platform, PlatformName, SecretSource, Secrets, Service, TaskRun, label,
+};
 
 use super::Error;
 use super::choices::Choices;
@@ -25,6 +27,9 @@ const CHOICES_LIMIT: u64 = 1 << 20;
 /// The store of telemetry, and where one goes that cannot be read.
 const TELEMETRY: &str = "telemetry";
 const TELEMETRY_ASIDE: &str = "telemetry.aside";
+
+/// Names of programs that are remembered: those before them have long ended.
+const PROGRAMS: usize = 16;
 
 /// What the process says that keeps the platform's programs.
 pub(super) const KEEPER_LOG: &str = "keeper.log";
@@ -69,6 +74,12 @@ struct ClusterFile {
 struct StoppedFile {
     format: u64,
     services: BTreeSet<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ProgramsFile {
+    format: u64,
+    names: Vec<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -330,6 +341,37 @@ impl State {
         write(host, &path, &StoppedFile { format: FORMAT, services }).await
     }
 
+    fn programs_file(&self) -> PathBuf {
+        self.folder.join("programs.json")
+    }
+
+    /// Names of the programs that `macula run` has started lately. A file that cannot be understood names none.
+    pub async fn programs(&self, host: &dyn Host) -> Vec<String> {
+        read::<ProgramsFile>(host, &self.programs_file())
+            .await
+            .ok()
+            .flatten()
+            .map(|file| file.names)
+            .unwrap_or_default()
+    }
+
+    /// Puts one more name among them.
+    pub(super) async fn note_program(&self, host: &dyn Host, name: &str) -> Result<(), Error> {
+        let mut names = self.programs(host).await;
+        if names.iter().any(|known| known == name) {
+            return Ok(());
+        }
+        names.push(name.to_owned());
+        names.drain(..names.len().saturating_sub(PROGRAMS));
+        write(host, &self.programs_file(), &ProgramsFile { format: FORMAT, names }).await
+    }
+
+    /// They are noted again when they are started again.
+    pub(super) async fn forget_programs(&self, host: &dyn Host) -> Result<(), Error> {
+        let path = self.programs_file();
+        host.remove(&path).await.map_err(|source| Error::Io { path, source })
+    }
+
     fn lease_file(&self) -> PathBuf {
         self.folder.join("lease.json")
     }
@@ -370,11 +412,12 @@ impl State {
     pub async fn forget(&self, host: &dyn Host) -> Result<(), Error> {
         let own =
             [self.secrets_file(), self.platform_file(), self.stopped_file(), self.choices_file(), self.runs_file()];
-        let of_runs = [self.used_file(), self.folder.join(KEEPER_LOG)];
+        let of_runs = [self.used_file(), self.programs_file(), self.folder.join(KEEPER_LOG)];
         for path in own.into_iter().chain(of_runs) {
             host.remove(&path).await.map_err(|source| Error::Io { path, source })?;
         }
-        for path in [self.tls_folder(), self.folder.join(TELEMETRY), self.folder.join(TELEMETRY_ASIDE)] {
+        let folders = [self.folder.join(TELEMETRY), self.folder.join(TELEMETRY_ASIDE), TaskRun::folder(&self.folder)];
+        for path in folders.into_iter().chain([self.tls_folder()]) {
             host.remove_folder(&path).await.map_err(|source| Error::Io { path, source })?;
         }
         let lock = self.lock_file();
@@ -528,7 +571,16 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_that_opens_or_signs_outlives_the_data() {
-        let files = ["secrets/secrets.json", "platform.json", "choices.json", "runs.json", "tls/ingress.pem", "lock"];
+        let files = [
+            "secrets/secrets.json",
+            "platform.json",
+            "choices.json",
+            "runs.json",
+            "tls/ingress.pem",
+            "tasks/migrate.json",
+            "programs.json",
+            "lock",
+        ];
         let host = files.iter().fold(FakeHost::new(), |host, file| host.file(format!("/data/macula/{file}"), "x"));
         State::new(Path::new("/data"), &PlatformName::default()).forget(&host).await.unwrap();
         assert!(host.paths().is_empty());

@@ -16,8 +16,8 @@ use crate::daemon::reach::Table;
 use crate::engine::Engine;
 use crate::host::Host;
 use crate::model::{
-    Facts, ImagePolicy, ImageSpec, NetworkSpec, Observed, Platform, PlatformName, Resources, Secrets, Way, label,
-    split_registry,
+    Facts, ImagePolicy, ImageSpec, NetworkSpec, Observed, Platform, PlatformName, Resources, Secrets, TaskRun, Way,
+    label, split_registry,
 };
 use crate::observe;
 use crate::pki;
@@ -95,6 +95,14 @@ impl Survey {
     pub fn foreign(&self) -> Option<Error> {
         let owner = self.foreign.clone()?;
         Some(Error::Foreign { platform: self.platform.name.clone(), owner })
+    }
+
+    /// The last good run of a task that need not run again and has no container any more.
+    pub(super) fn done_task(&self, service: &str) -> Option<&TaskRun> {
+        let spec = self.resources.containers.iter().find(|spec| spec.service == service)?;
+        let run = self.observed.tasks.get(service)?;
+        let same = spec.task.as_ref()?.inputs.since(&run.inputs).is_empty();
+        Some(run).filter(|_| same && self.observed.container(&spec.name).is_none())
     }
 
     /// The ingress serves HTTPS.
@@ -209,6 +217,7 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     problems.extend(too_old(full, &facts, &chosen));
     let left_out: BTreeSet<&str> = chosen.left_out.iter().map(|left| left.service.as_str()).collect();
     let mut platform = without(full, &left_out);
+    platform.programs.extend(state.programs(host).await);
     if let Some(table) = &reach {
         mounts::translate(&*engine, table, &mut platform).await?;
     }
@@ -260,7 +269,7 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     };
     let resources = compile(&platform, &site);
     // what `env` would say only later is wrong now already
-    let exports = render_exports(&platform, &site);
+    let exports = render_exports(&platform, &site, &[]);
     let mut resources = match (resources, exports) {
         (Ok(resources), Ok(_)) => resources,
         (resources, exports) => {

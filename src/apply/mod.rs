@@ -14,7 +14,7 @@ use crate::cluster::ClusterError;
 use crate::engine::{AttachedExec, Engine, EngineError, ImageError, ProgressSink};
 use crate::event::{Doing, Event, Events, Progress, StepInfo};
 use crate::host::{Host, RunError};
-use crate::model::{ContainerSpec, Facts, FileSpec, Hook, Reload, Remedy, label};
+use crate::model::{ContainerSpec, Facts, FileSpec, Hook, Reload, Remedy, TaskRun, TaskSpec, label};
 use crate::plan::forecast::{BUILD_SLOTS, Known, expected};
 use crate::plan::{
     Action, CLUSTER_GROUP, ClusterAction, ImageSource, ImageUse, Plan, Step, StepId, reload_note, stop_notes,
@@ -510,10 +510,36 @@ impl Run {
                     let progress = Progress::Waiting { reason };
                     self.tools.events.emit(Event::StepProgress { id: step.id.clone(), progress });
                 };
-                return self.or_cancelled(ready::wait(&self.tools, spec, readiness, &progress)).await.map(|()| None);
+                let waited = self.or_cancelled(ready::wait(&self.tools, spec, readiness, &progress)).await;
+                if let Some(task) = &spec.task {
+                    self.note_task(spec, task, &waited).await;
+                }
+                return waited.map(|()| None);
             }
         }
         Ok(None)
+    }
+
+    /// What became of a task outlives its container: one that was done is not done again after a `down`.
+    async fn note_task(&self, spec: &ContainerSpec, task: &TaskSpec, ended: &Result<(), StepError>) {
+        let host = &self.tools.host;
+        let file = TaskRun::file(&host.folders().data.join(&self.platform), &spec.service);
+        let noted = match ended {
+            _ if task.otherwise => return,
+            // it goes on, and nobody looks
+            Err(StepError::Cancelled | StepError::Engine(_)) => return,
+            Err(_) => host.remove(&file).await,
+            Ok(()) => {
+                let found = self.tools.engine.inspect(&spec.name).await.ok();
+                let finished = found.and_then(|found| found.finished_at).unwrap_or_else(|| host.now());
+                let run = serde_json::to_vec(&TaskRun::new(task.inputs.clone(), finished)).unwrap_or_default();
+                host.write(&file, &run, 0o600).await
+            }
+        };
+        if let Err(error) = noted {
+            let file = file.display();
+            self.tools.events.warn(format!("{}: {file}: {error}; the next `up` may run it again", task.name));
+        }
     }
 
     async fn start_relay(&self, spec: &ContainerSpec) -> Result<(), StepError> {

@@ -2,7 +2,7 @@ use std::io::Write;
 
 use anyhow::Context as _;
 
-use crate::app::{Error, LogEvent, LogSource, log_sources, program_log, read_logs};
+use crate::app::{Error, LogEvent, LogSource, all_log_sources, program_log, read_logs};
 use crate::engine::LogOptions;
 use crate::telemetry::LineFilter;
 use crate::telemetry::view::Line;
@@ -13,13 +13,13 @@ use super::error::CliError;
 use super::traces;
 use super::ui::{Style, Tone, spans, text};
 
-/// Show the logs of services
+/// Show the logs of services, processes and programs
 ///
-/// Lines of several services are merged by time. With `--follow` a service is followed through
+/// Lines of several are merged by time. With `--follow` a service is followed through
 /// restarts and replacements. On a terminal, control sequences other than colors are removed.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Services, or host names they answer to (default: all)
+    /// Services, host names they answer to, or programs (default: all services and processes)
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
     /// Follow new output
@@ -83,9 +83,9 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let name = context.platform_name()?;
     let session = context.session("logs").await;
     let mut services = args.services.clone();
-    let sources = log_sources(&session, &name, &services).await;
-    // the containers of a service go before a program that had the same name once
-    if sources.is_err()
+    let sources = all_log_sources(&session, &name, &services).await;
+    // a program needs no engine
+    if matches!(&sources, Err(error) if !matches!(error, Error::UnknownService { .. }))
         && let [program] = args.services.as_slice()
         && let Some(log) = program_log(&*context.host, &name, program)
         && context.host.exists(&log).await
@@ -100,7 +100,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
                 Some(meant) => {
                     services.retain(|service| !names.contains(service));
                     services.extend(meant);
-                    log_sources(&session, &name, &services).await
+                    all_log_sources(&session, &name, &services).await
                 }
                 None => return Err(context.absent(Error::UnknownService { names, known })),
             }
@@ -117,7 +117,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     }
     context.finish();
     let mut writer = Writer::new(context, &args, &sources);
-    let mut events = read_logs(engine, name, services.clone(), sources, options);
+    let mut events = read_logs(engine, context.host.clone(), name, services.clone(), sources, options);
     context.stdout_is_open()?;
     let mut out = context.stdout();
     let mut any = false;
@@ -315,6 +315,7 @@ mod tests {
             id: "ab".into(),
             state: ContainerState::Running,
             exit_code: None,
+            program: None,
         };
         let mut writer = Writer {
             style: Style { color: true, unicode: true },

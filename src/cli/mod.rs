@@ -58,6 +58,7 @@ mod s3;
 mod slip;
 mod stack;
 mod status;
+mod task;
 mod top;
 mod traces;
 mod trust;
@@ -117,6 +118,7 @@ enum Command {
     Creds(creds::Args),
     Env(env::Args),
     Run(run::Args),
+    Task(task::Args),
     Wait(wait::Args),
     Watch(watch::Args),
     Ci(job::Args),
@@ -171,8 +173,8 @@ const GROUPS: [(&str, &[&str]); 5] = [
     (
         "Services",
         &[
-            "logs", "events", "traces", "exec", "open", "restart", "stop", "start", "creds", "env", "run", "watch",
-            "wait",
+            "logs", "events", "traces", "exec", "open", "restart", "stop", "start", "creds", "env", "run", "task",
+            "watch", "wait",
         ],
     ),
     ("Names and certificates", &["dns", "trust"]),
@@ -412,6 +414,7 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Creds(args) => creds::run(context, args).await,
         Command::Env(args) => env::run(context, args).await,
         Command::Run(args) => run::run(context, args).await,
+        Command::Task(args) => task::run(context, args).await,
         Command::Ci(args) => job::run(context, args).await,
         Command::Report(args) => report::run(context, args).await,
         Command::Mcp(args) => mcp::run(context, args).await,

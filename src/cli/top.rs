@@ -268,7 +268,7 @@ async fn log_of_service(session: &Session, platform: PlatformName, name: String,
         Err(error) => return to.send(LogNews::Line(CliError::from(error).message)).await,
     };
     let options = LogOptions { follow: true, tail: Some(TAIL), timestamps: true, ..LogOptions::default() };
-    let mut events = read_logs(engine, platform, services, sources, options);
+    let mut events = read_logs(engine, session.system.host.clone(), platform, services, sources, options);
     while let Some(event) = events.recv().await {
         let line = match event {
             LogEvent::Line { text, .. } => String::from_utf8_lossy(&text).into_owned(),

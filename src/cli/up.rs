@@ -146,6 +146,7 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
         dns: no_dns.map(|no_dns| !no_dns),
         may_fetch: context.may_ask(),
         timeout: args.timeout,
+        tasks: Vec::new(),
     };
     if args.dry_run {
         let (session, first) = plan::session(context, &loaded, "up --dry-run").await?;

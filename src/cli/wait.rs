@@ -10,13 +10,13 @@ use super::context::{Context, StackOptions};
 use super::error::{CliError, ErrorKind};
 use super::interrupt;
 
-/// Wait until services, names or pages are ready (for scripts and CI)
+/// Wait until services, processes, names or pages are ready (for scripts and CI)
 ///
 /// Returns as soon as all of them are. If one is not ready in time, or has ended and nothing starts it again, the
 /// exit code is 7 and the end of its log is shown. Nothing is started: that is the work of `macula up`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Services, host names or URLs (default: all services)
+    /// Services, processes, host names or URLs (default: all services and processes)
     #[arg(value_name = "TARGET")]
     targets: Vec<String>,
     /// What to wait for
@@ -32,9 +32,9 @@ pub struct Args {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum For {
     /// Services pass their probe or health check, or have run for 0.2 s if they have neither; jobs have ended with
-    /// exit code 0; pages answer with a status below 400
+    /// exit code 0; processes are ready as `up` waits for them; pages answer with a status below 400
     Healthy,
-    /// Services have no container; pages no longer answer, or only with an error
+    /// Services have no container; processes do not run; pages no longer answer, or only with an error
     Gone,
     /// Names resolve on this machine
     Resolvable,

@@ -28,10 +28,13 @@ pub(super) fn attachments(scene: &Scene<'_>, service: &Service, share: &Share) -
     let ingress = holds_names(platform, service);
     // what the ingress or Prometheus must reach, and what must reach the shared PostgreSQL, is on the
     // platform's network, whatever else it is on
+    let reaches = |service: &Service| !service.extension.databases.is_empty() || !service.extension.needs.is_empty();
+    let owner = service.extension.task.as_ref().and_then(|task| stack.owner(task));
     let reached = service.extension.role.is_some()
         || !service.extension.ingress.is_empty()
         || !service.extension.metrics.is_empty()
-        || !service.extension.databases.is_empty()
+        || reaches(service)
+        || owner.is_some_and(reaches)
         || stack.scoped && service.networks.contains_key("default");
     let shared = shared_names(platform, stack);
     // a default network that the file describes is one of the stack's own
@@ -148,9 +151,11 @@ fn names_inside(scene: &Scene<'_>) -> BTreeSet<String> {
     let through = |(service, _): &(&Service, Ipv4Addr)| !apart.contains_key(&service.name);
     let direct = direct_services(scene.platform).filter(through);
     let name = |(service, _): (&Service, Ipv4Addr)| super::fully_qualified(&service.name, &scene.platform.domain);
-    // the background process takes it, where there is one
+    // the background process takes these, where there is one: telemetry, and what is for programs of this machine
     let received = scene.site.resolver.then(|| super::received(scene.platform, scene.site.block)).into_iter().flatten();
-    own.map(|route| route.host.clone()).chain(direct.map(name)).chain(received.map(|received| received.host)).collect()
+    let programs = scene.site.resolver.then(|| scene.platform.program_names()).into_iter().flatten();
+    let passed_on = received.map(|received| received.host).chain(programs);
+    own.map(|route| route.host.clone()).chain(direct.map(name)).chain(passed_on).collect()
 }
 
 /// Names of services that are reached on a port and not through HTTP, `postgres.macula.local`, with

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    Condition, ContainerOptions, ContainerSpec, DependsOn, FileSpec, MountSpec, Origin, Platform, PortBinding,
-    Readiness, Role, Service, label,
+    Condition, ContainerOptions, ContainerSpec, DependsOn, FileSpec, Fingerprint, MountSpec, Origin, Platform,
+    PortBinding, Readiness, Role, Service, TaskInputs, TaskSpec, label,
 };
 use crate::render;
 
@@ -125,6 +125,10 @@ fn container(scene: &Scene<'_>, service: &Service, share: &Share, files: &[FileS
             labels.insert(label.into(), serde_json::to_string(hooks).unwrap_or_default());
         }
     }
+    let task = task(platform, service);
+    if let Some(task) = &task {
+        labels.insert(label::TASK.into(), task.inputs.text());
+    }
     let needs: Vec<&str> = service.depends_on.keys().map(String::as_str).collect();
     if !needs.is_empty() {
         labels.insert(label::DEPENDS_ON.into(), needs.join(","));
@@ -163,6 +167,7 @@ fn container(scene: &Scene<'_>, service: &Service, share: &Share, files: &[FileS
                 .probe
                 .as_ref()
                 .and_then(|probe| probe.timeout)
+                .or(service.extension.task.as_ref().map(|task| task.timeout))
                 .unwrap_or(platform.timeouts.healthy),
         },
         update: service.update.clone(),
@@ -180,6 +185,7 @@ fn container(scene: &Scene<'_>, service: &Service, share: &Share, files: &[FileS
         reload_check: service.extension.reload_check.clone(),
         optional: service.extension.optional,
         provider: service.extension.provider.clone(),
+        task,
         fingerprint: None,
         parts: String::new(),
     };
@@ -189,6 +195,22 @@ fn container(scene: &Scene<'_>, service: &Service, share: &Share, files: &[FileS
     spec.fingerprint = Some(fingerprint);
     spec.parts = parts;
     spec
+}
+
+/// What decides whether a task runs. Where it names the files that it works on, a new build of its image is no
+/// reason: an application is built again with every change of its own.
+fn task(platform: &Platform, service: &Service) -> Option<TaskSpec> {
+    let job = service.extension.task.as_ref()?;
+    let spec = image::image_spec(platform, service);
+    let image = match (&service.image, &spec.build) {
+        (image, Some(build)) if job.changed.is_empty() => {
+            format!("{} {}", image.as_deref().unwrap_or_default(), build.fingerprint)
+        }
+        (image, _) => image.clone().unwrap_or_default(),
+    };
+    let command = Fingerprint::of(&service.command).0;
+    let inputs = TaskInputs::new(job, command, Fingerprint::of(&image).0);
+    Some(TaskSpec { name: job.name.clone(), inputs, otherwise: job.otherwise })
 }
 
 fn environment(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileError>) -> Vec<String> {

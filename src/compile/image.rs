@@ -38,6 +38,10 @@ pub fn image_specs(platform: &Platform) -> Vec<ImageSpec> {
 }
 
 pub(super) fn image_spec(platform: &Platform, service: &Service) -> ImageSpec {
+    // what is built for a service is not built again for its tasks
+    if let Some(owner) = owner(platform, service).filter(|_| service.build.is_some()) {
+        return ImageSpec { services: vec![service.name.clone()], ..image_spec(platform, owner) };
+    }
     let build = service.build.as_ref().map(|build| image_build(platform, service, build));
     let reference = match (&service.image, &build) {
         (Some(image), _) => image.clone(),
@@ -62,6 +66,13 @@ pub(super) fn image_spec(platform: &Platform, service: &Service) -> ImageSpec {
         platform: service.options.platform.clone(),
         services: vec![service.name.clone()],
     }
+}
+
+/// The service that a task belongs to.
+fn owner<'a>(platform: &'a Platform, service: &Service) -> Option<&'a Service> {
+    let task = service.extension.task.as_ref()?;
+    let (stack, _) = platform.service(&service.name)?;
+    stack.owner(task).filter(|owner| owner.extension.task.is_none())
 }
 
 /// One image that a service may run, as its stack names it, and where it can be had.
@@ -188,6 +199,7 @@ mod tests {
             timeouts: Default::default(),
             lease: Default::default(),
             processes: Default::default(),
+            programs: Default::default(),
         };
         platform.images.sources = [("docker.io".to_owned(), vec!["mirror.gcr.io/".to_owned()])].into();
         platform

@@ -10,13 +10,14 @@ use crate::model::{Condition, Database, Dependency, Generated, PlatformName, Sec
 /// The job of the built-in stack that makes them; it is there only if somebody wants one.
 const JOB: &str = "postgres-databases";
 const SERVER: &str = "postgres";
+/// What stands in the server's own address is right on this machine only.
+pub(super) const OUTSIDE: &str = "{{ services['postgres'].address }}";
 /// Letters and digits of a password, which need no quoting in an address.
 pub(super) const PASSWORD_LENGTH: u16 = 32;
 
 /// Gives the services what they ask for.
 pub(super) fn provide(stacks: &mut [Loaded], platform: &PlatformName, report: &mut Report) {
-    let job = stacks.iter().position(|loaded| loaded.built_in && loaded.stack.services.contains_key(JOB));
-    let Some(job) = job else { return };
+    let Some(job) = job(stacks) else { return };
     claims(stacks, report);
     let mut passwords: BTreeMap<String, SecretSource> = BTreeMap::new();
     for loaded in stacks.iter_mut() {
@@ -50,6 +51,11 @@ pub(super) fn provide(stacks: &mut [Loaded], platform: &PlatformName, report: &m
     } else if let Some(job) = services.get_mut(JOB) {
         job.extension.secrets.append(&mut passwords);
     }
+}
+
+/// The stack with the job, where there is one.
+pub(super) fn job(stacks: &[Loaded]) -> Option<usize> {
+    stacks.iter().position(|loaded| loaded.built_in && loaded.stack.services.contains_key(JOB))
 }
 
 /// Two stacks never share a database or a role: what belongs to one is not readable for the other.
@@ -95,17 +101,11 @@ fn claims(stacks: &[Loaded], report: &mut Report) {
 fn settings(service: &mut Service, database: &Database, platform: &PlatformName) -> Option<String> {
     let Database { name, user, prefix } = database;
     let key = variable(user);
-    // what stands in the server's own address is right on this machine only
-    let host = match service.network_mode.as_deref() {
-        Some("host") => format!("{{{{ services['{SERVER}'].address }}}}"),
-        // a stack may have a `postgres` of its own, so that the short name leads elsewhere
-        _ => platform.container(SERVER, 1),
-    };
-    let password = format!("{{{{ secrets['{JOB}'].{key} }}}}");
+    let host = host(service, platform);
     let extension = &mut service.extension;
     let name_of = |what: &str| format!("{prefix}{what}");
     let texts = [
-        ("DATABASE_URL", format!("postgres://{user}:{password}@{host}:5432/{name}")),
+        ("DATABASE_URL", url(database, &host)),
         ("PGHOST", host),
         ("PGPORT", "5432".to_owned()),
         ("PGUSER", user.clone()),
@@ -124,9 +124,23 @@ fn settings(service: &mut Service, database: &Database, platform: &PlatformName)
         }
     }
     extension.secrets.insert(secret, SecretSource::From { service: JOB.to_owned(), key });
-    let outside = format!("postgres://{user}:{password}@{{{{ services['{SERVER}'].address }}}}:5432/{name}");
-    extension.exports.entry(format!("{}_DATABASE_URL", name.to_uppercase())).or_insert(outside);
+    extension.exports.entry(format!("{}_DATABASE_URL", name.to_uppercase())).or_insert_with(|| url(database, OUTSIDE));
     None
+}
+
+/// Where the server is for a service.
+pub(super) fn host(service: &Service, platform: &PlatformName) -> String {
+    match service.network_mode.as_deref() {
+        Some("host") => OUTSIDE.to_owned(),
+        // a stack may have a `postgres` of its own, so that the short name leads elsewhere
+        _ => platform.container(SERVER, 1),
+    }
+}
+
+/// All that a program needs to connect, as a template.
+pub(super) fn url(database: &Database, host: &str) -> String {
+    let Database { name, user, .. } = database;
+    format!("postgres://{user}:{{{{ secrets['{JOB}'].{} }}}}@{host}:5432/{name}", variable(user))
 }
 
 /// The job's variable for a role's password: names of roles have no capitals, so that no two meet.

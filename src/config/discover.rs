@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::check;
 use super::compose::FILE_NAMES;
-use super::files::Files;
+use super::files::{Files, project_folders};
 use super::yaml::Node;
 use crate::model::{IngressRule, Origin, Protocol, PublishedPort, to_dns_label};
 
@@ -19,17 +19,6 @@ const NOT_HTTP: &[u16] = &[
 ];
 /// What `app_protocol` says of a port that the ingress can serve.
 const HTTP: &[&str] = &["http", "https", "h2c", "grpc", "ws", "wss", "http2"];
-
-/// The folders from this one up to the root of its repository; outside of one this folder alone.
-fn project_folders(from: &Path, files: &dyn Files) -> Vec<PathBuf> {
-    let all: Vec<PathBuf> = from.ancestors().map(Path::to_owned).collect();
-    let is_root = |folder: &PathBuf| {
-        let git = folder.join(".git");
-        files.is_folder(&git) || files.exists(&git)
-    };
-    let until = all.iter().position(is_root).map_or(1, |at| at + 1);
-    all.into_iter().take(until).collect()
-}
 
 /// The nearest of these files in the project.
 pub(super) fn nearest(names: &[&str], from: &Path, files: &dyn Files) -> Option<PathBuf> {

@@ -169,6 +169,17 @@ impl Files for MemoryFiles {
     }
 }
 
+/// The folders from this one up to the root of its repository; outside of one this folder alone.
+pub(in crate::config) fn project_folders(from: &Path, files: &dyn Files) -> Vec<PathBuf> {
+    let all: Vec<PathBuf> = from.ancestors().map(Path::to_owned).collect();
+    let is_root = |folder: &PathBuf| {
+        let git = folder.join(".git");
+        files.is_folder(&git) || files.exists(&git)
+    };
+    let until = all.iter().position(is_root).map_or(1, |at| at + 1);
+    all.into_iter().take(until).collect()
+}
+
 /// `base/path` without `.` and `..`, by text alone: links are not followed, as Compose does it.
 pub(in crate::config) fn join(base: &Path, path: &Path) -> PathBuf {
     clean(&base.join(path))

@@ -14,6 +14,7 @@ mod project;
 mod read;
 mod scope;
 mod selection;
+mod tasks;
 mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -224,6 +225,7 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     }
     scope::own_addresses(&mut stacks, &mut report);
     scope::ingress_ports(&mut stacks, &settings.ingress, &domain, &mut report);
+    tasks::provide(&mut stacks, &selection, &mut report);
     for (from, to) in &images.overrides {
         let services = stacks.iter_mut().flat_map(|loaded| loaded.stack.services.values_mut());
         for service in services.filter(|service| service.image.as_ref() == Some(from)) {
@@ -256,6 +258,7 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
         timeouts: settings.timeouts.clone(),
         lease: settings.lease.clone(),
         processes: settings.processes.iter().map(|(name, declared)| (name.clone(), declared.process.clone())).collect(),
+        programs: BTreeSet::new(),
     };
     let incomplete = request.only_built_in;
     Ok(Loaded {

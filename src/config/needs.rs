@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::check::Loaded;
-use super::databases::{PASSWORD_LENGTH, variable};
+use super::databases::{self, PASSWORD_LENGTH, variable};
 use super::yaml::Report;
 use crate::model::{
     Condition, Database, Dependency, Generated, PlatformName, SecretSource, Server, ServerNeed, Service,
@@ -66,6 +66,7 @@ fn part(need: &ServerNeed) -> String {
 pub(super) fn provide(stacks: &mut [Loaded], platform: &PlatformName, report: &mut Report) {
     let mut passwords: BTreeMap<&'static str, BTreeMap<String, SecretSource>> = BTreeMap::new();
     let mut numbers: BTreeMap<u16, String> = BTreeMap::new();
+    let databases = databases::job(stacks).is_some();
     for loaded in stacks.iter_mut() {
         let stack = loaded.stack.name.clone();
         let mut wrong = Vec::new();
@@ -78,6 +79,9 @@ pub(super) fn provide(stacks: &mut [Loaded], platform: &PlatformName, report: &m
                     let alone = only && service.extension.databases.is_empty();
                     let prefix = if alone { String::new() } else { format!("{}_", need.key.to_uppercase()) };
                     let database = Database { name: need.user.clone(), user: need.user.clone(), prefix };
+                    if databases && let Some(taken) = database_url(service, need, &database, platform) {
+                        wrong.push(twice(name, &taken));
+                    }
                     service.extension.databases.push(database);
                     continue;
                 }
@@ -93,11 +97,7 @@ pub(super) fn provide(stacks: &mut [Loaded], platform: &PlatformName, report: &m
                     }
                 }
                 if let Some(taken) = settings(service, need, &way, only, platform) {
-                    wrong.push((
-                        name.clone(),
-                        format!("x-macula would set the variable {taken} twice"),
-                        "choose another name for the need, or remove the variable elsewhere".to_owned(),
-                    ));
+                    wrong.push(twice(name, &taken));
                 }
                 if let Some(holder) = way.holder {
                     let password = Generated { length: PASSWORD_LENGTH, ..Generated::default() };
@@ -160,7 +160,7 @@ fn settings(
     let url = |host: &str| format!("{}://{login}{host}:{}{}", way.scheme, way.port, part(need));
     let name_of = |what: &str| format!("{}_{what}", need.key.to_uppercase());
     let mut texts =
-        vec![(name_of("URL"), url(&host)), (name_of("HOST"), host.clone()), (name_of("PORT"), way.port.to_string())];
+        vec![(need.url(), url(&host)), (name_of("HOST"), host.clone()), (name_of("PORT"), way.port.to_string())];
     if way.holder.is_some() {
         texts.push((name_of("USER"), user.clone()));
     }
@@ -176,7 +176,7 @@ fn settings(
     if let Some(double) = texts.iter().map(|(name, _)| name).chain([&secret]).find(set) {
         return Some(double.clone());
     }
-    if only && !extension.environment.contains_key(way.usual) && name_of("URL") != way.usual {
+    if only && !extension.environment.contains_key(way.usual) && need.url() != way.usual {
         texts.push((way.usual.to_owned(), url(&host)));
     }
     for (name, text) in texts {
@@ -188,7 +188,42 @@ fn settings(
         extension.secrets.insert(secret, SecretSource::From { service: holder.to_owned(), key });
     }
     extension.exports.entry(format!("{}_URL", user.to_uppercase())).or_insert_with(|| url(&outside));
+    extension.exports.entry(need.url()).or_insert_with(|| url(&outside));
     None
+}
+
+/// The address of a database under the name of the need, in addition to the variables that `databases` gives: returned
+/// where `x-macula` sets it otherwise.
+fn database_url(
+    service: &mut Service,
+    need: &ServerNeed,
+    database: &Database,
+    platform: &PlatformName,
+) -> Option<String> {
+    let name = need.url();
+    // `database: postgres`: it is one of those variables
+    if name == format!("{}DATABASE_URL", database.prefix) {
+        return None;
+    }
+    let extension = &service.extension;
+    if extension.environment.contains_key(&name) || extension.secrets.contains_key(&name) {
+        return Some(name);
+    }
+    let inside = databases::url(database, &databases::host(service, platform));
+    if !service.environment.contains_key(&name) {
+        service.extension.environment.insert(name.clone(), inside);
+    }
+    service.extension.exports.entry(name).or_insert_with(|| databases::url(database, databases::OUTSIDE));
+    None
+}
+
+/// What is wrong, and what to do about it.
+fn twice(service: &str, variable: &str) -> (String, String, String) {
+    (
+        service.to_owned(),
+        format!("x-macula would set the variable {variable} twice"),
+        "choose another name for the need, or remove the variable elsewhere".to_owned(),
+    )
 }
 
 #[cfg(test)]
@@ -240,6 +275,9 @@ mod tests {
         assert_eq!(waits, ["mail", "rabbitmq-users", "valkey-users"]);
         let exports: Vec<String> = web.extension.exports.iter().map(|(name, text)| format!("{name}={text}")).collect();
         insta::assert_snapshot!(exports.join("\n"), @"
+        CACHE_URL=redis://shop_cache:{{ secrets['valkey-users'].PASSWORD_SHOP_CACHE }}@{{ services['valkey'].address }}:6379/1280
+        POST_URL=smtp://{{ services['mail'].address }}:1025
+        QUEUE_URL=amqp://shop_queue:{{ secrets['rabbitmq-users'].PASSWORD_SHOP_QUEUE }}@{{ services['rabbitmq'].address }}:5672/shop_queue
         SHOP_CACHE_URL=redis://shop_cache:{{ secrets['valkey-users'].PASSWORD_SHOP_CACHE }}@{{ services['valkey'].address }}:6379/1280
         SHOP_POST_URL=smtp://{{ services['mail'].address }}:1025
         SHOP_QUEUE_URL=amqp://shop_queue:{{ secrets['rabbitmq-users'].PASSWORD_SHOP_QUEUE }}@{{ services['rabbitmq'].address }}:5672/shop_queue
@@ -260,6 +298,38 @@ mod tests {
             web.extension.environment["NATS_URL"],
             "nats://shop_nats:{{ secrets['nats'].PASSWORD_SHOP_NATS }}@macula-nats-1:4222"
         );
+    }
+
+    #[test]
+    fn a_database_has_its_address_under_the_name_of_the_need_too() {
+        let url_of = |needs: &str, name: &str| {
+            let ours = "services: {postgres: {image: x}, postgres-databases: {image: x}}";
+            let stack = format!(
+                "services: {{web: {{image: web, environment: {{SET_URL: mine}}, x-macula: {{needs: {needs}}}}}}}"
+            );
+            let request = Request { cwd: "/".into(), stacks: vec!["/shop/compose.yaml".into()], ..Request::default() };
+            let files = MemoryFiles::default().with("/shop/compose.yaml", stack);
+            let loaded = load_with(&request, &files, &[("postgres.yaml", ours)]);
+            let loaded = loaded.unwrap_or_else(|errors| panic!("{errors}"));
+            let (_, web) = loaded.platform.service("web").unwrap();
+            let all = [&web.extension.environment, &web.extension.exports];
+            all.map(|all| all.get(name).cloned().unwrap_or_default())
+        };
+        let [inside, outside] = url_of("{db: postgres}", "DB_URL");
+        assert_eq!(
+            inside,
+            "postgres://shop_db:{{ secrets['postgres-databases'].PASSWORD_SHOP_DB }}@macula-postgres-1:5432/shop_db"
+        );
+        assert_eq!(
+            outside,
+            "postgres://shop_db:{{ secrets['postgres-databases'].PASSWORD_SHOP_DB }}@{{ services['postgres'].address }}:5432/shop_db"
+        );
+        // it is the usual one
+        assert!(url_of("{database: postgres}", "DATABASE_URL")[0].ends_with("/shop_database"));
+        assert!(url_of("{a: postgres, b: postgres}", "B_URL")[0].ends_with("/shop_b"));
+        // what the file says goes before it, in the container
+        let [inside, outside] = url_of("{set: postgres}", "SET_URL");
+        assert!(inside.is_empty() && outside.ends_with("/shop_set"));
     }
 
     #[test]

@@ -1034,6 +1034,7 @@ fn needs_of_a_platform() {
         timeouts: Default::default(),
         lease: Default::default(),
         processes: Default::default(),
+        programs: Default::default(),
     };
     let without = Needs::of(&platform, &resources, None);
     assert_eq!(without.ports, [port([127, 0, 0, 2], 3000, "grafana")]);

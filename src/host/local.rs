@@ -136,6 +136,11 @@ impl Host for LocalHost {
         blocking(move || files::keep_end(&path, most)).await
     }
 
+    async fn note_length(&self, log: &Path) -> io::Result<()> {
+        let log = log.to_owned();
+        blocking(move || files::note_length(&log)).await
+    }
+
     async fn create_new(&self, path: &Path) -> io::Result<bool> {
         match tokio::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).await {
             Ok(_) => Ok(true),

@@ -107,6 +107,10 @@ pub trait Host: Send + Sync {
         let from = content.len().saturating_sub(usize::try_from(most / 2).unwrap_or(usize::MAX));
         self.write(path, content.get(from..).unwrap_or_default(), 0o600).await
     }
+    /// Notes how long a log is by now, where it has grown: see [`times_of`].
+    async fn note_length(&self, _log: &Path) -> io::Result<()> {
+        Ok(())
+    }
     /// Makes an empty file that nobody has made before; false when there is one. The way in which
     /// kubectl and kind lock a kubeconfig.
     async fn create_new(&self, path: &Path) -> io::Result<bool> {
@@ -255,6 +259,11 @@ pub struct Folders {
 /// in it, so that what a killed run left behind can be told from what is being written.
 pub fn temporary_name(name: &str, pid: u32, count: u32) -> String {
     format!(".{name}.{pid}-{count}.macula-tmp")
+}
+
+/// Beside a log without times, until when it had which length: lines `LENGTH MILLISECONDS`, the latter since the epoch.
+pub fn times_of(log: &Path) -> PathBuf {
+    log.with_extension("times")
 }
 
 /// The pid of the writer of a file with such a name.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Scale, Server};
+use super::{Scale, Server, Task, TaskJob};
 
 /// `x-macula` of a service.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -51,6 +51,12 @@ pub struct Extension {
     /// What the service needs of servers for all: its own name for it, and the server.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub needs: BTreeMap<String, Server>,
+    /// What is done before the service is started. Each is a job of its own in the platform.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tasks: BTreeMap<String, Task>,
+    /// The service is such a job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskJob>,
     /// Shown by `status` beside a service that runs from its build.
     pub build_note: Option<String>,
     /// Alternative references of the image, tried in order after `image`.

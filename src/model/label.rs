@@ -53,6 +53,8 @@ pub const DEPENDS_ON: &str = "dev.macula.depends-on";
 pub const POST_START: &str = "dev.macula.post-start";
 /// What runs in the container before it is stopped.
 pub const PRE_STOP: &str = "dev.macula.pre-stop";
+/// On the container of a task: what decided that it ran, as JSON.
+pub const TASK: &str = "dev.macula.task";
 /// The add-on of the cluster that an object belongs to.
 pub const ADDON: &str = "dev.macula.addon";
 /// Annotation: the object was in the cluster before us, and stays when the add-on goes.

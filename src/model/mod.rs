@@ -25,6 +25,7 @@ mod resource;
 mod secrets;
 mod service;
 mod swarm;
+mod task;
 mod zone;
 
 pub use bucket::*;
@@ -48,6 +49,7 @@ pub use resource::*;
 pub use secrets::*;
 pub use service::*;
 pub use swarm::*;
+pub use task::*;
 pub use zone::*;
 
 /// A path as it is shown. Serde's own form of one that is not UTF-8 is an error.

@@ -73,6 +73,11 @@ impl ServerNeed {
         let number = u16::try_from(hash % u32::from(NUMBERED - 1)).unwrap_or_default() + 1;
         Self { key: key.to_owned(), server, user, number }
     }
+
+    /// The variable that has all it takes to connect: `CACHE_URL`.
+    pub fn url(&self) -> String {
+        format!("{}_URL", self.key.to_uppercase())
+    }
 }
 
 #[cfg(test)]

@@ -26,6 +26,9 @@ pub struct Observed {
     pub listeners: Vec<Listener>,
     /// Containers of all makers; looked at only when there are [`Observed::listeners`].
     pub neighbours: Vec<ObservedContainer>,
+    /// Last good runs of tasks, by the job's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tasks: BTreeMap<String, super::TaskRun>,
 }
 
 impl Observed {
@@ -54,6 +57,9 @@ pub struct ObservedNetwork {
 pub struct ObservedVolume {
     pub name: String,
     pub labels: BTreeMap<String, String>,
+    /// Seconds since the Unix epoch, where the engine says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_at: Option<i64>,
 }
 
 impl ObservedVolume {
@@ -83,6 +89,9 @@ pub struct ObservedContainer {
     /// Volumes by name that it may only read.
     #[serde(default)]
     pub reads: Vec<String>,
+    /// Seconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_at: Option<i64>,
     /// Seconds since the Unix epoch; of one that the engine only lists, when it was made.
     pub started_at: Option<i64>,
     /// Seconds that it has run without a break or, of one that has ended, since then; where the engine says so in

@@ -1,11 +1,11 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, NetworkDecl, PlatformName, Process, ReachSetting, Restart, Service, Volume};
+use super::{Condition, NetworkDecl, PlatformName, Process, ReachSetting, Restart, Service, TaskJob, Volume};
 
 /// The name of the platform when none is given.
 pub const DEFAULT_NAME: &str = "macula";
@@ -37,9 +37,18 @@ pub struct Platform {
     /// Programs of this machine, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub processes: BTreeMap<String, Process>,
+    /// Names of programs that no file declares, in full: those of `macula run`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub programs: BTreeSet<String>,
 }
 
 impl Platform {
+    /// Names that lead to programs of this machine, in full.
+    pub fn program_names(&self) -> impl Iterator<Item = String> + '_ {
+        let hosts = self.processes.values().flat_map(|process| &process.hosts);
+        hosts.map(|host| format!("{host}.{}", self.domain)).chain(self.programs.iter().cloned())
+    }
+
     /// All services of all stacks, with their stack.
     pub fn services(&self) -> impl Iterator<Item = (&Stack, &Service)> {
         self.stacks.iter().flat_map(|stack| stack.services.values().map(move |service| (stack, service)))
@@ -114,6 +123,13 @@ pub struct Stack {
     pub services: BTreeMap<String, Service>,
     pub networks: BTreeMap<String, NetworkDecl>,
     pub volumes: BTreeMap<String, Volume>,
+}
+
+impl Stack {
+    /// The service that a task of this stack belongs to.
+    pub fn owner(&self, task: &TaskJob) -> Option<&Service> {
+        self.services.values().find(|service| service.short.as_ref().unwrap_or(&service.name) == &task.service)
+    }
 }
 
 /// Where a stack comes from.

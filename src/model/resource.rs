@@ -318,6 +318,9 @@ pub struct ContainerSpec {
     /// Which data provider this container is, by the source of its image.
     #[serde(skip)]
     pub provider: Option<super::Provider>,
+    /// It is a task, which runs once for each state of what it works on.
+    #[serde(skip)]
+    pub task: Option<TaskSpec>,
     /// Hash of everything above that the engine fixes at creation, and of the files that cannot be
     /// reloaded. Without the image's id.
     #[serde(skip)]
@@ -325,6 +328,15 @@ pub struct ContainerSpec {
     /// Short digests of its parts; see [`super::label::PARTS`].
     #[serde(skip)]
     pub parts: String,
+}
+
+/// A task as the plan sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TaskSpec {
+    pub name: String,
+    pub inputs: super::TaskInputs,
+    /// See [`super::TaskJob::otherwise`].
+    pub otherwise: bool,
 }
 
 /// What the name of a container has behind it until it is whole: names of ours end with a number, so that

@@ -21,6 +21,7 @@ mod reach;
 mod reconcile;
 mod select;
 mod supply;
+mod tasks;
 mod text;
 mod turns;
 mod verb;
@@ -186,6 +187,20 @@ pub enum Cause {
     Unfinished,
     /// The user asked for just this.
     Requested,
+    /// A task, and these are not as they were when it last ran well.
+    Inputs {
+        what: Vec<String>,
+    },
+    /// A task of which no good run is known.
+    NeverRan,
+    /// A task whose last run ended so.
+    Failed {
+        code: i64,
+    },
+    /// A task, and what this service keeps is not what it worked on.
+    NewData {
+        what: String,
+    },
     /// It stands in the way of its successor, or follows something that is replaced.
     Replaces {
         what: String,

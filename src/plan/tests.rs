@@ -84,6 +84,7 @@ fn platform() -> Platform {
         timeouts: Timeouts::default(),
         lease: Default::default(),
         processes: Default::default(),
+        programs: Default::default(),
     }
 }
 
@@ -128,7 +129,7 @@ fn right_world(platform: &Platform) -> Observed {
         if let Some(provider) = &spec.provider {
             labels.insert(label::PROVIDER.into(), provider.image.clone());
         }
-        world.volumes.push(ObservedVolume { name: spec.name.clone(), labels });
+        world.volumes.push(ObservedVolume { name: spec.name.clone(), labels, made_at: None });
     }
     for spec in &resources.containers {
         world.containers.push(as_wanted(spec));
@@ -1205,3 +1206,5 @@ fn services_with_one_image_and_one_build_are_built_once() {
 fn unknown_services_are_named() {
     assert_eq!(select(&platform(), &["wbe".to_owned(), "db".to_owned()]), Err(vec!["wbe".to_owned()]));
 }
+
+mod tasks;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Action, Cause, Plan, Step};
+use crate::words;
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,6 +56,7 @@ impl Step {
             Action::WriteFiles { .. } => "copy files in".into(),
             Action::Reload { .. } => "reload".into(),
             Action::Cluster(action) => action.phrase(),
+            Action::AwaitReady { spec, .. } if spec.task.is_some() => "run it to its end".into(),
             Action::AwaitReady { readiness, .. } if readiness.one_shot => "wait until it is done".into(),
             Action::AwaitReady { .. } => format!("wait until it answers{}", number(name)),
         }
@@ -96,6 +98,10 @@ impl fmt::Display for Cause {
             Self::Orphaned => f.write_str("no longer wanted"),
             Self::Requested => f.write_str("requested"),
             Self::Replaces { what } => write!(f, "{what} is replaced"),
+            Self::Inputs { what } => write!(f, "{} changed", words::list(what)),
+            Self::NeverRan => f.write_str("it has not run yet"),
+            Self::Failed { code } => write!(f, "its last run failed with exit code {code}"),
+            Self::NewData { what } => write!(f, "the data of {what} is new"),
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant, timeout_at};
 
-use crate::app::{LogEvent, log_sources, read_logs};
+use crate::app::{LogEvent, all_log_sources, read_logs};
 use crate::engine::LogOptions;
 use crate::model::PlatformName;
 
@@ -52,7 +52,7 @@ impl Shared {
         let (sender, receiver) = channel(WAITING);
         let session = self.session().await;
         let services: Vec<String> = Some(wanted.service.clone()).filter(|name| !name.is_empty()).into_iter().collect();
-        let sources = log_sources(&session, platform, &services).await;
+        let sources = all_log_sources(&session, platform, &services).await;
         let since = wanted.since.map(|seconds| self.host.now().saturating_sub(seconds));
         let stop = self.stop.clone();
         match sources {
@@ -64,7 +64,7 @@ impl Shared {
             Ok((engine, sources)) => {
                 let tail = if wanted.search.is_empty() { wanted.tail.min(MOST) } else { SEARCHED };
                 let options = LogOptions { follow: true, tail: Some(tail), since, ..LogOptions::default() };
-                let events = read_logs(engine, platform.clone(), services, sources, options);
+                let events = read_logs(engine, self.host.clone(), platform.clone(), services, sources, options);
                 let search = wanted.search.to_lowercase();
                 tokio::spawn(async move {
                     tokio::select! {
@@ -131,6 +131,7 @@ mod tests {
             id: "ab".into(),
             state: ContainerState::Running,
             exit_code: None,
+            program: None,
         };
         LogEvent::Line { source, time: "2026-11-28T07:00:00Z".into(), stderr: false, text: text.to_vec() }
     }

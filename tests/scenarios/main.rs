@@ -33,5 +33,6 @@ mod pull;
 mod reach;
 mod run;
 mod swarm;
+mod tasks;
 mod trace;
 mod watch;

@@ -85,6 +85,13 @@ fn programs_of_macula_yaml_come_up_with_the_platform_and_stay() {
     }
     platform.run("logs web").ok().prints("started one");
     platform.run("logs worker -n 1").ok().prints("works");
+    let both = platform.run("logs web worker -o json");
+    both.ok();
+    let lines: Vec<Value> = both.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(["web", "worker"].iter().all(|name| lines.iter().any(|line| line["service"] == *name)), "{both}");
+    assert!(lines.is_sorted_by_key(|line| line["time"].as_str().unwrap().to_owned()), "{both}");
+    platform.run("wait web worker --timeout 10s").ok().says("web is healthy").says("worker is healthy");
+    platform.run("wait worker --for gone --timeout 300ms").exits(7).says("it still runs");
     platform.run("status").ok().prints("web").prints("running").prints(&host);
     platform.run("plan --exit-code").ok().prints("nothing to do");
     platform.run("up --dns").ok().says("nothing to do");

@@ -104,6 +104,33 @@ fn a_program_has_a_name_for_as_long_as_it_runs() {
     run.wait();
 }
 
+/// It asks the engine's DNS, and this machine's knows nothing of the platform.
+#[test]
+fn a_container_reaches_a_program_by_its_name() {
+    let Some((platform, _)) = up("a_container_reaches_a_program_by_its_name") else { return };
+    platform.write(
+        "app.yaml",
+        &format!("services: {{app: {{image: {IMAGE}, stop_signal: SIGKILL, command: [sleep, infinity]}}}}\n"),
+    );
+    platform.run("up --stack app.yaml --yes --images build --timeout 5m --dns").ok();
+    let before = platform.containers();
+    platform.write("index.html", "hello from the program");
+    platform.write("go", "");
+    let run = Running::start(&mut platform.program(["run", "--as", "shop", "--", "sh", "-c", PROGRAM]));
+    let url = format!("http://shop.{}.macula.local/", platform.name);
+    let get = || platform.shell("app", &format!("wget -qO- -T 5 {url} || true"));
+    eventually("the container gets the program's page", || get() == "hello from the program");
+    // nothing that was there is another one, and the name stays as long as the program
+    for service in ["app", "ingress", "ingress-inside"] {
+        assert_eq!(platform.container(service), before[service], "{service}");
+    }
+    platform.run("up --dns").ok().says("nothing to do");
+    assert_eq!(get(), "hello from the program");
+    run.signal(Signal::TERM);
+    run.wait();
+    platform.run("down --volumes --yes").ok();
+}
+
 /// The names and ports are those of a collector, whoever takes it.
 #[test]
 fn a_container_sends_its_telemetry_to_a_name() {

@@ -27,6 +27,8 @@ pub enum ChangeKind {
     /// It is taken away and does not come back.
     Remove,
     Create,
+    /// A task, once more or for the first time.
+    Run,
     /// A new container takes the place of the old one.
     Recreate,
     Restart,
@@ -65,6 +67,10 @@ pub async fn changes(prepared: &Prepared) -> Vec<Change> {
     for (name, steps) in groups {
         let kind = kind_of(&steps);
         let mut details = Vec::new();
+        if kind == ChangeKind::Run {
+            let causes = steps.iter().filter(|step| matches!(step.action, Action::CreateContainer { .. }));
+            details.extend(causes.map(|step| step.cause.to_string()));
+        }
         if kind == ChangeKind::Recreate {
             details.extend(differences(prepared, &steps, &hide).await);
         }
@@ -84,7 +90,9 @@ fn kind_of(steps: &[&Step]) -> ChangeKind {
     let stops = has(|action| matches!(action, Action::Stop { .. }));
     let starts = has(|action| matches!(action, Action::Start { .. }));
     let reloads = has(|action| matches!(action, Action::Reload { .. } | Action::WriteFiles { .. }));
+    let is_task = has(|action| matches!(action, Action::AwaitReady { spec, .. } if spec.task.is_some()));
     match () {
+        () if creates && is_task => ChangeKind::Run,
         () if creates && removes => ChangeKind::Recreate,
         () if creates => ChangeKind::Create,
         () if removes => ChangeKind::Remove,

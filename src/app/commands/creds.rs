@@ -74,6 +74,15 @@ fn address_of(platform: &Platform, service: &str, block: Block) -> Option<String
 /// The `exports` of all services, rendered. Where two services export the same variable the later
 /// stack has it.
 pub async fn exports(session: &Session, loaded: &Loaded) -> Result<BTreeMap<String, String>, Error> {
+    exports_of(session, loaded, &[]).await
+}
+
+/// Those of these services; of all, where none is named.
+pub(super) async fn exports_of(
+    session: &Session,
+    loaded: &Loaded,
+    only: &[String],
+) -> Result<BTreeMap<String, String>, Error> {
     must_be_own(session, &loaded.platform.name).await?;
     let state = session.state(&loaded.platform.name);
     let secrets: Secrets = state.secrets(session.host()).await?;
@@ -97,7 +106,7 @@ pub async fn exports(session: &Session, loaded: &Loaded) -> Result<BTreeMap<Stri
     };
     let left_out = left_out(session, &loaded.platform).await;
     let platform = without(&loaded.platform, &left_out.iter().map(String::as_str).collect());
-    let mut all = render_exports(&platform, &site).map_err(Error::Compile)?;
+    let mut all = render_exports(&platform, &site, only).map_err(Error::Compile)?;
     add_receiver(session, &loaded.platform.name, &mut all).await;
     Ok(all)
 }

@@ -183,6 +183,7 @@ pub async fn down(session: &Session, name: &PlatformName, options: DownOptions) 
         session.events.warn(format!("the platform's names stay with the resolver: {error}"));
     }
     session.state(name).keep_lease(session.host(), None).await?;
+    session.state(name).forget_programs(session.host()).await?;
     if options.volumes {
         // passwords of data that is gone open nothing
         session.state(name).forget(session.host()).await?;

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,15 @@ use futures_util::StreamExt;
 use futures_util::stream::{BoxStream, Peekable};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
+use crate::app::processes::keeping;
 use crate::app::{Error, Session};
 use crate::engine::{Engine, EngineError, LogLine, LogOptions};
+use crate::host::Host;
 use crate::model::{ContainerState, ObservedContainer, PlatformName, label};
 use crate::observe;
+
+use super::program_logs;
+use super::run::program_log;
 
 /// One container that writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +29,8 @@ pub struct Source {
     pub id: String,
     pub state: ContainerState,
     pub exit_code: Option<i64>,
+    /// Where it writes to, if it is a program of this machine.
+    pub program: Option<PathBuf>,
 }
 
 /// What is told while logs are read.
@@ -78,13 +86,55 @@ fn source(found: &ObservedContainer) -> Source {
         id: found.id.clone(),
         state: found.state,
         exit_code: found.exit_code,
+        program: None,
     }
+}
+
+/// [`log_sources`], with programs of this machine among them: those that are named and, where nobody is, the
+/// processes of macula.yaml. The containers of a service go before a program that had the same name once.
+pub async fn all_log_sources(
+    session: &Session,
+    platform: &PlatformName,
+    names: &[String],
+) -> Result<(Arc<dyn Engine>, Vec<Source>), Error> {
+    let host = session.host();
+    let (engine, mut sources) = log_sources(session, platform, &[]).await?;
+    let called = |name: &String| sources.iter().any(|source| source.service == *name);
+    let named: Vec<String> = match names {
+        [] => keeping(host, platform).await.states.into_iter().map(|state| state.name).collect(),
+        names => names.to_vec(),
+    };
+    let mut programs = Vec::new();
+    for name in named.into_iter().filter(|name| !called(name)) {
+        let Some(log) = program_log(host, platform, &name) else { continue };
+        if host.exists(&log).await {
+            programs.push(Source {
+                service: name.clone(),
+                container: name.clone(),
+                id: format!("program {name}"),
+                state: ContainerState::Running,
+                exit_code: None,
+                program: Some(log),
+            });
+        }
+    }
+    if !names.is_empty() {
+        let other = |name: &&String| programs.iter().all(|program: &Source| program.service != **name);
+        let services: Vec<String> = names.iter().filter(other).cloned().collect();
+        sources = match services.is_empty() {
+            true => Vec::new(),
+            false => log_sources(session, platform, &services).await?.1,
+        };
+    }
+    sources.extend(programs);
+    Ok((engine, sources))
 }
 
 /// What these containers have written, by time; with `follow` also what they and their successors
 /// write from now on, until the receiver is dropped.
 pub fn read_logs(
     engine: Arc<dyn Engine>,
+    host: Arc<dyn Host>,
     platform: PlatformName,
     services: Vec<String>,
     sources: Vec<Source>,
@@ -92,8 +142,8 @@ pub fn read_logs(
 ) -> Receiver<LogEvent> {
     let (sender, receiver) = channel(BACKLOG);
     tokio::spawn(async move {
-        let (last, told) = (BTreeMap::new(), BTreeMap::new());
-        let mut reader = Reader { engine, platform, services, sender, last, told };
+        let (last, told, programs) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut reader = Reader { engine, host, platform, services, sender, last, told, programs };
         // the receiver is gone: nobody reads any more
         let _ = match reader.history(&sources, &options).await {
             Ok(()) if options.follow => reader.follow(sources).await,
@@ -119,6 +169,7 @@ impl From<EngineError> for Ended {
 
 struct Reader {
     engine: Arc<dyn Engine>,
+    host: Arc<dyn Host>,
     platform: PlatformName,
     services: Vec<String>,
     sender: Sender<LogEvent>,
@@ -126,6 +177,8 @@ struct Reader {
     last: BTreeMap<String, Place>,
     /// Container's id -> what a second reading has before anything new.
     told: BTreeMap<String, Place>,
+    /// Log of a program -> how far it was told.
+    programs: BTreeMap<PathBuf, program_logs::Told>,
 }
 
 /// A place in a log. Podman's times are seconds, in which many lines are written.
@@ -165,10 +218,18 @@ impl Reader {
     /// Everything so far. Each container's lines are in order, so the earliest of all is among the
     /// first ones.
     async fn history(&mut self, sources: &[Source], options: &LogOptions) -> Result<(), Ended> {
+        let follow = options.follow;
         let options = LogOptions { follow: false, timestamps: true, ..options.clone() };
         let mut streams: Vec<(Source, Lines)> = Vec::new();
         for source in sources {
-            let lines = self.engine.logs(&source.id, &options).await?;
+            let lines = match &source.program {
+                None => self.engine.logs(&source.id, &options).await?,
+                Some(log) => {
+                    let (lines, told) = program_logs::history(&*self.host, log, &options, follow).await;
+                    self.programs.insert(log.clone(), told);
+                    futures_util::stream::iter(lines.into_iter().map(Ok)).boxed()
+                }
+            };
             streams.push((source.clone(), Box::pin(lines.peekable())));
         }
         loop {
@@ -273,6 +334,11 @@ impl Reader {
 
     /// Hands on what the container writes; `None` at its end.
     async fn attach(&mut self, source: &Source, told: Sender<(Source, Option<LogLine>)>) {
+        if let Some(log) = &source.program {
+            let from = self.programs.get(log).copied().unwrap_or_default();
+            tokio::spawn(program_logs::follow(self.host.clone(), log.clone(), from, source.clone(), told));
+            return;
+        }
         let last = self.last.get(&source.id);
         let since = last.and_then(|place| place.time.parse::<jiff::Timestamp>().ok());
         if let Some(place) = last {

@@ -358,7 +358,7 @@ async fn settle(
 
 /// Whether a process has come up; none: that is not decided yet. Pure. `over`: the time for it; `settled`: the time in
 /// which another program may give its name back.
-fn verdict(state: &ProcessState, listens: bool, over: bool, settled: bool) -> Option<Result<(), String>> {
+pub(super) fn verdict(state: &ProcessState, listens: bool, over: bool, settled: bool) -> Option<Result<(), String>> {
     let code = state.exit_code.unwrap_or_default();
     let not_found = if code == 127 { " (the shell did not find the program)" } else { "" };
     let ended = || Some(Err(format!("it ended with exit code {code}{not_found}")));
@@ -399,7 +399,7 @@ async fn listens_elsewhere(host: &dyn Host, state: &ProcessState) -> Option<Stri
 }
 
 /// The end of what it has written in this run.
-async fn log_tail(host: &dyn Host, state: &ProcessState) -> Vec<String> {
+pub(super) async fn log_tail(host: &dyn Host, state: &ProcessState) -> Vec<String> {
     let text = host.read(&state.log).await.unwrap_or_default();
     let from = usize::try_from(state.log_from).unwrap_or(usize::MAX);
     // a long one loses its beginning

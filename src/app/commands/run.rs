@@ -15,7 +15,7 @@ use crate::model::{ObservedVolume, Platform, PlatformName, Role};
 use crate::observe;
 use crate::pki::{Authority, trust};
 
-use super::creds::{add_receiver, exports};
+use super::creds::{add_receiver, exports_of};
 
 pub(super) use super::creds::OTLP as OTLP_ENDPOINT;
 
@@ -117,6 +117,10 @@ pub async fn prepare_program(
     let host_name = format!("{label}.{}", platform.domain);
     if is_own(&survey(session, loaded).await?, &host_name) {
         return Err(Error::HostTaken { host: host_name });
+    }
+    if has_ingress(platform) && !session.state(&platform.name).no_dns(host).await? {
+        // containers find it as an alias of the ingress, also where this machine's resolver does not ask ours
+        session.state(&platform.name).note_program(host, &host_name).await?;
     }
     let mut wanted: BTreeSet<String> = request.needs.iter().cloned().collect();
     let ways_in = platform.services().filter(|(_, service)| service.extension.role.is_some());
@@ -225,17 +229,12 @@ pub(super) async fn settings(
     loaded: &Loaded,
     needs: &[String],
 ) -> Result<BTreeMap<String, String>, Error> {
-    let mut all = match exports(session, loaded).await {
+    let mut all = match exports_of(session, loaded, needs).await {
         Ok(all) => all,
         // a platform of an ingress alone
         Err(Error::NoSecrets) => BTreeMap::new(),
         Err(error) => return Err(error),
     };
-    if !needs.is_empty() {
-        let needed = loaded.platform.services().filter(|(_, service)| needs.contains(&service.name));
-        let names: BTreeSet<&String> = needed.flat_map(|(_, service)| service.extension.exports.keys()).collect();
-        all.retain(|name, _| names.contains(name));
-    }
     add_receiver(session, &loaded.platform.name, &mut all).await;
     Ok(all)
 }

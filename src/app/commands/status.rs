@@ -580,8 +580,10 @@ fn row(
         .collect();
     let running = found.iter().filter(|found| found.state == ContainerState::Running).count();
     let left_out = reasons.get(service.name.as_str());
+    let done = survey.done_task(&service.name);
     let state = match (found.len(), running) {
         (0, _) if left_out.is_some() => ServiceState::LeftOut,
+        (0, _) if done.is_some() => ServiceState::Stopped,
         (0, _) => ServiceState::Missing,
         (all, up) if all == up => ServiceState::Running,
         _ => ServiceState::Stopped,
@@ -601,6 +603,7 @@ fn row(
     let condition = match worst {
         Some((condition, _)) => condition,
         None if left_out.is_some() => Condition::LeftOut,
+        None if done.is_some() => Condition::Finished,
         None => Condition::Missing,
     };
     let worst = worst.map(|(_, found)| found);
@@ -619,7 +622,11 @@ fn row(
             None => left_out.cloned(),
         },
         condition,
-        seconds: worst.and_then(|found| seconds_in(found, context.now)),
+        seconds: match (worst, done) {
+            (Some(found), _) => seconds_in(found, context.now),
+            (None, Some(run)) => u64::try_from(context.now - run.finished).ok(),
+            (None, None) => None,
+        },
         restarts: found.iter().map(|found| found.restart_count).sum(),
         exit_code: worst.and_then(|found| found.exit_code),
         note: service.extension.build_note.clone().filter(|_| source == Some(ImageSource::Build)),
@@ -733,7 +740,10 @@ fn trouble_of(found: &ObservedContainer, condition: Condition) -> String {
 
 /// What is to be said beyond the condition.
 fn reason(service: &Service, running: usize, worst: &ObservedContainer, condition: Condition) -> Option<String> {
-    let why = trouble_of(worst, condition);
+    let why = match (trouble_of(worst, condition), &service.extension.task) {
+        (why, Some(_)) if condition == Condition::Crashed => format!("the task failed: {why}"),
+        (why, _) => why,
+    };
     let all = service.replicas as usize;
     let count =
         (all > 1 && running < all && condition != Condition::Finished).then(|| format!("{running} of {all} run"));

@@ -11,15 +11,18 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::app::certificate::{authorities, authority_domain};
+use crate::app::processes::{Keeping, ProcessCondition, ProcessState, keeping};
 use crate::app::survey::{Survey, survey};
 use crate::app::{Error, Session};
 use crate::apply::log_tail;
 use crate::compile::{fully_qualified, own_address};
 use crate::config::Loaded;
-use crate::model::{ContainerSpec, ContainerState, Health, ObservedContainer, Platform, Restart, label};
+use crate::model::{ContainerSpec, ContainerState, Health, ObservedContainer, Platform, Process, Restart, label};
 use crate::pki::Authority;
 use crate::probe::{Answer, ask, is_asked};
 use crate::validate::{PageAddress, Trust, ask_page};
+
+use super::processes::verdict;
 
 /// Between two questions to what nobody announces.
 const AGAIN: Duration = Duration::from_millis(40);
@@ -86,6 +89,8 @@ pub struct Waited {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Target {
     Service(String),
+    /// A program of this machine.
+    Process(String),
     /// Host names.
     Names(Vec<String>),
     Page(PageAddress),
@@ -237,16 +242,23 @@ fn targets(
         let hosts = rules.unwrap_or_default().iter().filter(|rule| !rule.host.starts_with('*'));
         crate::words::unique(hosts.map(|rule| fully_qualified(&rule.host, &platform.domain)))
     };
+    let process_names = |process: &Process| -> Vec<String> {
+        process.hosts.iter().map(|host| format!("{host}.{}", platform.domain)).collect()
+    };
     if request.targets.is_empty() {
         let mut all: Vec<String> = present.services().map(|(_, service)| service.name.clone()).collect();
+        let services = |all: Vec<String>| all.into_iter().map(|name| (name.clone(), Target::Service(name)));
+        let processes = platform.processes.keys().map(|name| (name.clone(), Target::Process(name.clone())));
         return Ok(match request.want {
-            WaitFor::Healthy => all.into_iter().map(|name| (name.clone(), Target::Service(name))).collect(),
+            WaitFor::Healthy => services(all).chain(processes).collect(),
             WaitFor::Gone => {
                 all.extend(containers.iter().filter_map(|found| found.label(label::SERVICE)).map(str::to_owned));
-                crate::words::unique(all).into_iter().map(|name| (name.clone(), Target::Service(name))).collect()
+                services(crate::words::unique(all)).chain(processes).collect()
             }
             WaitFor::Resolvable => {
-                let named = all.into_iter().map(|name| (names(&name), name)).filter(|(names, _)| !names.is_empty());
+                let of_services = all.into_iter().map(|name| (names(&name), name));
+                let of_processes = platform.processes.values().map(|one| (process_names(one), one.name.clone()));
+                let named = of_services.chain(of_processes).filter(|(names, _)| !names.is_empty());
                 named.map(|(names, name)| (name, Target::Names(names))).collect()
             }
         });
@@ -259,6 +271,14 @@ fn targets(
             match request.want {
                 WaitFor::Resolvable => Target::Names(vec![page.host]),
                 WaitFor::Healthy | WaitFor::Gone => Target::Page(page),
+            }
+        } else if let Some(process) = platform.processes.get(*typed).filter(|_| platform.service(typed).is_none()) {
+            match (request.want, process_names(process)) {
+                (WaitFor::Resolvable, names) if names.is_empty() => {
+                    return Err(Error::Nameless { service: process.name.clone() });
+                }
+                (WaitFor::Resolvable, names) => Target::Names(names),
+                _ => Target::Process(process.name.clone()),
             }
         } else {
             let meant = match platform.service(typed) {
@@ -291,7 +311,8 @@ fn targets(
         found.push(((*typed).clone(), target));
     }
     if !unknown.is_empty() {
-        let known = platform.service_names();
+        let mut known: Vec<String> = platform.processes.keys().cloned().collect();
+        known.extend(platform.service_names());
         return Err(Error::UnknownService { names: unknown, known });
     }
     Ok(found)
@@ -331,7 +352,11 @@ impl Watch<'_> {
             self.runs.entry(found.name.clone()).or_insert((found.restart_count, Instant::now()));
         }
         let limit = limit.saturating_sub(begun.elapsed()).max(LAST_LOOK);
-        let looks = open.iter().map(|(_, target)| self.look_within(limit, target, &containers));
+        let kept = match open.iter().any(|(_, target)| matches!(target, Target::Process(_))) {
+            true => keeping(self.session.host(), &self.platform.name).await,
+            false => Keeping::default(),
+        };
+        let looks = open.iter().map(|(_, target)| self.look_within(limit, target, &containers, &kept));
         join_all(looks).await.into_iter().collect()
     }
 
@@ -340,20 +365,27 @@ impl Watch<'_> {
         limit: Duration,
         target: &Target,
         containers: &[ObservedContainer],
+        kept: &Keeping,
     ) -> Result<Look, Error> {
         let late = match target {
+            Target::Process(_) => "its keeper did not answer in time",
             Target::Service(_) => "its check did not answer in time",
             Target::Names(_) => "this machine's name servers did not answer in time",
             Target::Page(_) => "it did not answer in time",
         };
-        match timeout(limit, self.look_at(target, containers)).await {
+        match timeout(limit, self.look_at(target, containers, kept)).await {
             Ok(look) => look,
             Err(_) => Ok(Look::Not(late.to_owned())),
         }
     }
 
-    async fn look_at(&self, target: &Target, containers: &[ObservedContainer]) -> Result<Look, Error> {
+    async fn look_at(&self, target: &Target, containers: &[ObservedContainer], kept: &Keeping) -> Result<Look, Error> {
         match target {
+            Target::Process(name) => {
+                let listens = self.platform.processes.get(name).is_some_and(Process::listens);
+                let state = kept.states.iter().find(|state| state.name == *name);
+                Ok(by_process(state, listens, kept.lost, self.want))
+            }
             Target::Service(name) => self.service(name, containers).await,
             Target::Names(names) => {
                 for name in names {
@@ -403,6 +435,9 @@ impl Watch<'_> {
         }
         let specs: Vec<&ContainerSpec> =
             survey.resources.containers.iter().filter(|spec| spec.service == name).collect();
+        if own.is_empty() && survey.done_task(name).is_some() {
+            return Ok(Look::Met);
+        }
         let missing = specs.iter().find(|spec| own.iter().all(|found| found.name != spec.name));
         if missing.is_some() || own.is_empty() {
             return Ok(Look::Not("it has no container yet".to_owned()));
@@ -444,19 +479,50 @@ impl Watch<'_> {
                 pause.min().unwrap_or(AGAIN_ANYWAY)
             }
             (Target::Service(_), None) => AGAIN_ANYWAY,
-            (Target::Names(_) | Target::Page(_), _) => AGAIN,
+            (Target::Names(_) | Target::Page(_) | Target::Process(_), _) => AGAIN,
         };
         open.iter().map(|(_, target)| of(target)).min().unwrap_or(AGAIN_ANYWAY)
     }
 
-    /// The end of a service's log.
+    /// The end of what a service or a process has written.
     async fn log(&self, target: &Target) -> Vec<String> {
+        if let Target::Process(name) = target {
+            let kept = keeping(self.session.host(), &self.platform.name).await;
+            return match kept.states.iter().find(|state| state.name == *name) {
+                Some(state) => super::processes::log_tail(self.session.host(), state).await,
+                None => Vec::new(),
+            };
+        }
         let (Target::Service(name), Some(engine)) = (target, &self.session.system.engine) else { return Vec::new() };
         let containers = engine.labelled(&self.by_label).await.unwrap_or_default();
         match containers.iter().find(|found| found.label(label::SERVICE) == Some(name)) {
             Some(found) => log_tail(&**engine, &found.id).await,
             None => Vec::new(),
         }
+    }
+}
+
+/// How a process is, by what its keeper says. `lost`: the keeper was killed.
+fn by_process(state: Option<&ProcessState>, listens: bool, lost: bool, want: WaitFor) -> Look {
+    let Some(state) = state else {
+        return if want == WaitFor::Gone { Look::Met } else { Look::Not("it has not been started yet".to_owned()) };
+    };
+    if want == WaitFor::Gone {
+        return if state.condition.is_alive() && !lost { Look::Not("it still runs".to_owned()) } else { Look::Met };
+    }
+    if lost {
+        return Look::Failed("the process that keeps it was killed".to_owned());
+    }
+    match verdict(state, listens, false, true) {
+        Some(Ok(())) => Look::Met,
+        Some(Err(reason)) => Look::Failed(reason),
+        None => Look::Not(match (state.condition, state.port) {
+            (ProcessCondition::Restarting, _) => {
+                format!("it is started again after exit code {}", state.exit_code.unwrap_or_default())
+            }
+            (_, Some(port)) => format!("it runs, and nothing answers on port {port}"),
+            (_, None) => "it has just been started".to_owned(),
+        }),
     }
 }
 
@@ -562,6 +628,39 @@ mod tests {
         let killed = ObservedContainer { oom_killed: true, ..failed };
         let text = "it was killed: it needed more memory than its limit".to_owned();
         assert_eq!(by_state(&killed, None), Some(Look::Failed(text)));
+    }
+
+    #[test]
+    fn a_process_is_as_its_keeper_says() {
+        let state = |condition, exit_code| ProcessState {
+            name: "web".into(),
+            condition,
+            pid: None,
+            port: Some(3000),
+            exit_code,
+            restarts: 0,
+            since: 0,
+            reason: None,
+            nameless: None,
+            parts: Default::default(),
+            log: "/log".into(),
+            log_from: 0,
+            stop_grace_period: Process::GRACE,
+        };
+        let look = |condition, code| by_process(Some(&state(condition, code)), true, false, WaitFor::Healthy);
+        let not = |text: &str| Look::Not(text.into());
+        assert_eq!(look(ProcessCondition::Running, None), Look::Met);
+        assert_eq!(look(ProcessCondition::Starting, None), not("it runs, and nothing answers on port 3000"));
+        assert_eq!(look(ProcessCondition::Restarting, Some(1)), not("it is started again after exit code 1"));
+        let ended = "it ended with exit code 3";
+        assert_eq!(look(ProcessCondition::Crashed, Some(3)), Look::Failed(ended.into()));
+        assert_eq!(by_process(None, true, false, WaitFor::Healthy), not("it has not been started yet"));
+        let running = state(ProcessCondition::Running, None);
+        assert_eq!(by_process(Some(&running), true, false, WaitFor::Gone), not("it still runs"));
+        assert_eq!(by_process(None, true, false, WaitFor::Gone), Look::Met);
+        let killed = Look::Failed("the process that keeps it was killed".into());
+        assert_eq!(by_process(Some(&running), true, true, WaitFor::Healthy), killed);
+        assert_eq!(by_process(Some(&running), true, true, WaitFor::Gone), Look::Met);
     }
 
     #[test]

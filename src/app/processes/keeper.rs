@@ -25,6 +25,8 @@ use super::{Answer, Ask, FORMAT, KeeperFiles, KeeperRecord, MARK, MOST, Order, P
 
 /// Between two looks at the logs, and whether anybody can still ask.
 const LOOK: Duration = Duration::from_secs(2);
+/// How exactly it is known when programs have written their lines.
+const GROWTH: Duration = Duration::from_millis(200);
 /// The kept output of a program loses its older half when it gets longer than this.
 const LONGEST_OUTPUT: u64 = 4 << 20;
 /// Between two questions to a program that is not ready.
@@ -192,10 +194,18 @@ impl Keeper {
         mut signalled: impl Future<Output = ()> + Unpin,
     ) -> Option<oneshot::Sender<Answer>> {
         let mut look = tokio::time::interval(LOOK);
+        let mut growth = tokio::time::interval(GROWTH);
         loop {
             let one = tokio::select! {
                 one = happened.recv() => one?,
                 () = &mut signalled => return None,
+                _ = growth.tick() => {
+                    for kept in self.kept.values().filter(|kept| kept.state.condition.is_alive()) {
+                        // without it the lines have a later time
+                        let _ = self.session.host().note_length(&kept.state.log).await;
+                    }
+                    continue;
+                }
                 _ = look.tick() => {
                     if !self.session.host().exists(&self.files.socket()).await {
                         self.session.events.info("the platform's folder is gone: its programs end");

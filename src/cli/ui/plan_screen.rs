@@ -81,6 +81,7 @@ fn look(kind: ChangeKind) -> (&'static str, Tone, &'static str) {
     match kind {
         ChangeKind::Remove => ("-", Tone::Bad, "remove"),
         ChangeKind::Create => ("+", Tone::Good, "create"),
+        ChangeKind::Run => ("+", Tone::Good, "run task"),
         ChangeKind::Recreate => ("~", Tone::Warn, "recreate"),
         ChangeKind::Restart => ("~", Tone::Warn, "restart"),
         ChangeKind::Start => ("+", Tone::Good, "start"),

@@ -426,6 +426,12 @@ pub(super) static RULES: &[Rule] = &[
     rule("services.*.x-macula.buckets", ONE_PLATFORM, ONE_PLATFORM),
     rule("services.*.x-macula.databases", ONE_PLATFORM, ONE_PLATFORM),
     rule("services.*.x-macula.needs", ONE_PLATFORM, ONE_PLATFORM),
+    rule("services.*.x-macula.tasks", As("a job, at each deployment"), As("a Job")),
+    rule("services.*.x-macula.tasks.*.run", TASK_ORDER, As("the command of the Job")),
+    rule("services.*.x-macula.tasks.*.after", TASK_ORDER, As("init containers that wait")),
+    rule("services.*.x-macula.tasks.*.before", TASK_ORDER, As("what waits is applied after the Job")),
+    rule("services.*.x-macula.tasks.*.when", Lost("files are not compared: it runs at each deployment"), Lost("files are not compared: it runs with each change of the Job")),
+    rule("services.*.x-macula.tasks.*.timeout", ONE_ENGINE, ONE_ENGINE),
     rule("services.*.x-macula.optional", ONE_ENGINE, ONE_ENGINE),
     rule("services.*.x-macula.trust", ONE_PLATFORM, ONE_PLATFORM),
     rule("services.*.x-macula.once", As("a job"), As("a Job")),
@@ -433,6 +439,7 @@ pub(super) static RULES: &[Rule] = &[
     rule("services.*.x-macula.scale", Breaks("Swarm changes no number of replicas by itself; write `deploy.replicas`"), As("a HorizontalPodAutoscaler")),
 ];
 
+const TASK_ORDER: Fate = Breaks("Swarm starts services in any order; let them try again until the job is done");
 const NO_WORD_HARMLESS: Fate = Lost("there is no word for it");
 const ONE_PLATFORM: Fate = Breaks("it is made by the platform on this machine; the stack has to bring its own there");
 

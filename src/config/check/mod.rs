@@ -23,8 +23,13 @@ pub(super) struct Loaded {
 
 impl Loaded {
     fn entry(&self, service: &str) -> Option<&Entry> {
-        let written = self.stack.services.get(service).and_then(|found| found.short.as_deref()).unwrap_or(service);
-        self.project.root.get("services")?.as_map()?.get(written)
+        let found = self.stack.services.get(service);
+        let services = self.project.root.get("services")?.as_map()?;
+        if let Some(task) = found.and_then(|found| found.extension.task.as_ref()) {
+            let own = services.get(&task.service)?.node.get("x-macula")?.get("tasks")?;
+            return own.as_map()?.get(&task.name);
+        }
+        services.get(found.and_then(|found| found.short.as_deref()).unwrap_or(service))
     }
 
     /// Where a service stands.
@@ -296,10 +301,18 @@ fn circles(stacks: &[Loaded], report: &mut Report) {
     for circle in find_circles(&edges) {
         let (Some(first), Some(second)) = (circle.first(), circle.get(1)) else { continue };
         let Some(loaded) = stacks.iter().find(|loaded| loaded.stack.services.contains_key(*first)) else { continue };
+        let is_task = |name: &str| {
+            let mut all = stacks.iter().filter_map(|loaded| loaded.stack.services.get(name));
+            all.any(|service| service.extension.task.is_some())
+        };
+        let help = match circle.iter().any(|name| is_task(name)) {
+            true => "take one `depends_on`, or one `after` or `before` of a task, away",
+            false => "take one `depends_on` away",
+        };
         report.error_help(
             loaded.at_key(first, &["depends_on", second]),
             format!("services wait for each other in a circle: {}", circle.join(" -> ")),
-            "take one `depends_on` away",
+            help,
         );
     }
 }
@@ -340,6 +353,10 @@ fn find_circles<'a>(edges: &BTreeMap<&'a str, Vec<&'a str>>) -> Vec<Vec<&'a str>
 
 /// What one service says agrees with itself.
 fn one_service(loaded: &Loaded, name: &str, service: &Service, report: &mut Report) {
+    // it is made of its service, which is looked at itself
+    if service.extension.task.is_some() {
+        return;
+    }
     let path = format!("services.{name}");
     let says = |key: &str| loaded.has_key(name, key);
     let node = loaded.entry(name).map(|entry| &entry.node);

@@ -5,14 +5,14 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::files::{Files, clean, join};
+use crate::config::files::{Files, clean, join, project_folders};
 use crate::config::read::read_text;
 use crate::config::yaml::{
     Entry, Field, Kind, Map, Node, Object, Report, Shaper, Span, Value, field as f, listed, shape, suggestion,
 };
 use crate::model::{
     Alphabet, ConfigTemplate, Database, Extension, Generated, IngressRule, Metrics, PrepareStep, Probe, ProbeKind,
-    Provider, Reload, Role, Scale, SecretSource, Server, is_bucket_name, is_dns_label, is_dns_name, to_dns_label,
+    Provider, Reload, Role, Scale, SecretSource, Server, Task, is_bucket_name, is_dns_label, is_dns_name, to_dns_label,
 };
 use crate::render;
 
@@ -42,6 +42,7 @@ pub(in crate::config) static EXTENSION: Object = closed(
         f("buckets", Kind::List(&Kind::Checked(bucket))).doc("S3 buckets made for this service; with a secret `AWS_SECRET_ACCESS_KEY` also a key for them alone."),
         f("databases", Kind::List(&Kind::Short(only_name, &Kind::Object(&DATABASE)))).doc("Databases of the service's own in the built-in PostgreSQL: names, or mappings."),
         f("needs", Kind::Short(servers, &Kind::Map(&Kind::Checked(server)))).doc("What the service needs of servers that the platform has for all, by names of its own: `{db: postgres, cache: valkey}`; a list for those that are called as the server. Each stack gets a user and a part of its own, and the service the variables to connect. Servers: postgres, valkey, mariadb, rabbitmq, nats, memcached, mail."),
+        f("tasks", Kind::Map(&Kind::Object(&TASK))).doc("What is done before the service starts, such as a migration of its database: a job by its name. It runs again only when what it works on has changed."),
         f("optional", Kind::Bool).doc("The service may be left out when its image is unavailable, or its registry refuses it."),
         f("trust", Kind::Bool).doc("The container trusts the platform's certificates: files in /etc/macula, and the variables by which programs find them."),
         f("once", Kind::Bool).doc("The service is a job: it runs to its end and is then done, even if nothing waits for it with `service_completed_successfully`."),
@@ -59,6 +60,25 @@ static SCALE: Object = closed(
         f("cpu", Kind::Int(1, 1000)).doc("Percent of the CPU reserved for a container that they use on average, 80 unless given: above it there will be more of them, below it fewer."),
     ],
     &["max"],
+);
+
+static TASK: Object = closed(
+    "a task",
+    &[
+        f("run", Kind::Words).doc("The command. It runs in a container of the service's image, with its environment, networks and volumes."),
+        f("image", Kind::Text).doc("Another image than the service's."),
+        f("after", Kind::TextOrTexts).doc("Services that are healthy, and tasks that are done, before it begins; what the service itself waits for unless given."),
+        f("before", Kind::TextOrTexts).doc("Services of the stack that start only when it is done; its own service unless given, `[]` for none."),
+        f("when", Kind::Object(&WHEN)).doc("What makes it run again. Without it: another command, another image or a new build of it."),
+        f("timeout", Kind::Duration).doc("How long it may take, 10m unless given."),
+    ],
+    &["run"],
+);
+
+static WHEN: Object = closed(
+    "when",
+    &[f("changed", Kind::TextOrTexts).doc("Files and folders of the project, from the folder of the stack file: the task runs again when what is in them, its command or the name of its image changes. A new build of the image is no reason then.")],
+    &["changed"],
 );
 
 static DATABASE: Object = closed(
@@ -532,6 +552,13 @@ pub(in crate::config) fn build(
             })
             .filter_map(|(name, entry)| Some((name.to_owned(), Server::find(entry.node.as_text()?)?)))
             .collect(),
+        tasks: node
+            .entries("tasks")
+            .filter_map(|(name, entry)| {
+                Some((name.to_owned(), task(&entry.node, &format!("{path}.tasks.{name}"), templates, report)?))
+            })
+            .collect(),
+        task: None,
         build_note: node.get("build").and_then(|build| build.get_text("note")).map(str::to_owned),
         sources: node.texts("sources"),
         scale: node.get("scale").and_then(|scale| scale_of(scale, &path, report)),
@@ -549,6 +576,69 @@ fn scale_of(node: &Node, path: &str, report: &mut Report) -> Option<Scale> {
         );
     }
     Some(scale)
+}
+
+fn task(node: &Node, path: &str, templates: &Templates<'_>, report: &mut Report) -> Option<Task> {
+    // what is no mapping was told already
+    let map = node.as_map()?;
+    let run = node.texts("run");
+    let words = map.get("run")?;
+    if run.first().is_none_or(String::is_empty) {
+        // what is wrong otherwise was told already, and has left nothing behind
+        if words.node.as_list().is_none() && words.node.span == words.key {
+            return None;
+        }
+        report.error_help(
+            words.node.span,
+            format!("{path}.run: the command is empty"),
+            "write a program and its arguments, such as [\"npm\", \"run\", \"migrate\"]",
+        );
+        return None;
+    }
+    let given = |key: &str| map.contains_key(key).then(|| node.texts(key));
+    let mut changed = BTreeMap::new();
+    for item in node.get("when").map(|when| when.items("changed")).unwrap_or_default() {
+        let Some(text) = item.as_text() else { continue };
+        if let Some(at) = project_path(text, item.span, &format!("{path}.when.changed"), templates, report) {
+            changed.insert(text.to_owned(), at);
+        }
+    }
+    Some(Task {
+        run,
+        image: node.get_text("image").map(str::to_owned),
+        after: given("after"),
+        before: given("before"),
+        changed,
+        timeout: duration(node, "timeout").unwrap_or(Task::TIMEOUT),
+    })
+}
+
+/// A file or folder that is there, in the project of the stack file.
+fn project_path(text: &str, span: Span, path: &str, templates: &Templates<'_>, report: &mut Report) -> Option<PathBuf> {
+    let Some(base) = templates.beside else {
+        report.error_help(span, format!("{path}: a built-in stack has no files"), "remove it");
+        return None;
+    };
+    let files = templates.files;
+    let at = join(base, Path::new(text));
+    let root = project_folders(base, files).pop().unwrap_or_else(|| base.to_owned());
+    if text.trim().is_empty() || !at.starts_with(&root) {
+        report.error_help(
+            span,
+            format!("{path}: `{text}` is not in the project of this file"),
+            "name a file or folder of the project; its path counts from the folder of the stack file",
+        );
+        return None;
+    }
+    if !files.exists(&at) && !files.is_folder(&at) {
+        report.error_help(
+            span,
+            format!("{path}: there is no file or folder `{text}`"),
+            format!("it would be {}: the path counts from the folder of the stack file", at.display()),
+        );
+        return None;
+    }
+    Some(at)
 }
 
 fn database(node: &Node) -> Option<Database> {

@@ -197,6 +197,7 @@ pub(super) struct Inspected {
     pub name: String,
     /// The image's id.
     pub image: String,
+    pub created: String,
     pub restart_count: i64,
     pub state: State,
     pub config: Config,

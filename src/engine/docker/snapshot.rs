@@ -112,7 +112,11 @@ impl Docker {
             .unwrap_or_default()
             .into_iter()
             .filter(wanted)
-            .map(|volume| ObservedVolume { name: volume.name, labels: sorted(Some(volume.labels)) })
+            .map(|volume| ObservedVolume {
+                made_at: volume.created_at.as_deref().and_then(seconds),
+                name: volume.name,
+                labels: sorted(Some(volume.labels)),
+            })
             .collect();
         found.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
@@ -234,6 +238,7 @@ fn from_list(listed: &Listed) -> Option<ObservedContainer> {
         ports,
         writes: writes(listed.mounts.as_deref()),
         reads: reads(listed.mounts.as_deref()),
+        made_at: Some(listed.created).filter(|seconds| *seconds > 0),
         // it did not start before
         started_at: Some(listed.created).filter(|seconds| *seconds > 0),
         state_for: state_for(&listed.status),
@@ -322,6 +327,7 @@ pub(super) fn observed_container(inspected: &Inspected, podman: bool, health_che
         ports: ports(inspected),
         writes: writes(inspected.mounts.as_deref()),
         reads: reads(inspected.mounts.as_deref()),
+        made_at: seconds(&inspected.created),
         started_at: seconds(&state.started_at),
         state_for: None,
         finished_at: seconds(&state.finished_at).filter(|_| ended),

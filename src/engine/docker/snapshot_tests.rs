@@ -95,6 +95,7 @@ fn a_container_is_read_from_what_the_engine_says() {
         ],
         writes: [],
         reads: [],
+        made_at: None,
         started_at: Some(
             1795224296,
         ),
@@ -329,6 +330,9 @@ fn a_container_that_runs_is_read_from_the_list() {
             ],
             writes: [],
             reads: [],
+            made_at: Some(
+                1795224290,
+            ),
             started_at: Some(
                 1795224290,
             ),

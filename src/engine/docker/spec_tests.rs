@@ -36,6 +36,7 @@ fn bare() -> ContainerSpec {
         reload_check: Vec::new(),
         optional: false,
         provider: None,
+        task: None,
         fingerprint: None,
         parts: String::new(),
     }

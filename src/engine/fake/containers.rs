@@ -46,7 +46,7 @@ impl Making for FakeMaking<'_> {
         for mount in &spec.mounts {
             if let MountSpec::Volume { source, .. } = mount {
                 // the engine makes a volume that is only named, without labels
-                let anonymous = ObservedVolume { name: source.clone(), labels: BTreeMap::new() };
+                let anonymous = ObservedVolume { name: source.clone(), ..ObservedVolume::default() };
                 world.volumes.entry(source.clone()).or_insert(anonymous);
                 volumes.insert(source.clone());
             }

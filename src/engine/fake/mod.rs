@@ -330,7 +330,7 @@ impl FakeEngine {
     pub fn with_volume(self, name: &str, labels: &[(&str, &str)]) -> Self {
         let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         self.change(|world| {
-            world.volumes.insert(name.to_owned(), ObservedVolume { name: name.into(), labels });
+            world.volumes.insert(name.to_owned(), ObservedVolume { name: name.into(), labels, made_at: None });
         })
     }
 

@@ -60,6 +60,7 @@ fn container(service: &str) -> ContainerSpec {
         reload_check: Vec::new(),
         optional: false,
         provider: None,
+        task: None,
         fingerprint: Some(Fingerprint("f".into())),
         parts: String::new(),
     }

@@ -5,11 +5,12 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
 
 use rustix::fs::OFlags;
 use rustix::process::geteuid;
 
-use crate::host::{Disk, temporary_name};
+use crate::host::{Disk, temporary_name, times_of};
 
 /// More than any file of ours holds.
 const MOST: u64 = 64 << 20;
@@ -140,6 +141,58 @@ pub(super) fn keep_end(path: &Path, most: u64) -> io::Result<()> {
         file.write_all(end.get(from..).unwrap_or_default())
     };
     cut().map_err(naming("shorten", path))
+}
+
+/// Of the notes on a log, bytes: those of its beginning go first.
+const MOST_NOTES: u64 = 512 << 10;
+
+/// One more line of [`times_of`], where the log has another length than in the last one.
+pub(super) fn note_length(log: &Path) -> io::Result<()> {
+    let path = times_of(log);
+    let noted = || {
+        let length = match std::fs::symlink_metadata(log) {
+            Ok(found) if found.is_file() => found.len(),
+            _ => return Ok(()),
+        };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+        let flags = OFlags::NOFOLLOW.bits().cast_signed();
+        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).custom_flags(flags).open(&path);
+        let mut file = file.map_err(no_link)?;
+        let size = file.metadata()?.len();
+        // a line has at most 42 letters
+        file.seek(SeekFrom::Start(size.saturating_sub(64)))?;
+        let mut end = String::new();
+        (&file).take(64).read_to_string(&mut end)?;
+        let last = end.lines().last().and_then(length_in).unwrap_or_default();
+        if length > last && size < MOST_NOTES {
+            return file.write_all(format!("{length} {now}\n").as_bytes());
+        }
+        if length == last {
+            return Ok(());
+        }
+        // the log has lost its beginning, or the notes are to
+        let gone = last.saturating_sub(length);
+        file.seek(SeekFrom::Start(if gone == 0 { size / 2 } else { 0 }))?;
+        let mut all = String::new();
+        (&file).take(MOST_NOTES * 2).read_to_string(&mut all)?;
+        // from the first whole line on
+        let from = if gone == 0 { all.find('\n').map_or(all.len(), |at| at + 1) } else { 0 };
+        let moved = all.get(from..).unwrap_or_default().lines().filter_map(|line| {
+            let length = length_in(line)?.checked_sub(gone).filter(|length| *length > 0)?;
+            Some(format!("{length} {}\n", line.split_once(' ')?.1))
+        });
+        let mut kept: String = moved.collect();
+        if length > last {
+            kept.push_str(&format!("{length} {now}\n"));
+        }
+        file.set_len(0)?;
+        file.write_all(kept.as_bytes())
+    };
+    noted().map_err(naming("write", &path))
+}
+
+fn length_in(note: &str) -> Option<u64> {
+    note.split_once(' ')?.0.parse().ok()
 }
 
 pub(super) fn list(path: &Path) -> io::Result<Vec<String>> {

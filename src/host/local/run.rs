@@ -213,6 +213,8 @@ async fn tee(from: Option<impl AsyncRead + Unpin>, mut to: tokio::fs::File, mut 
         let _ = log.write_all(bytes).await;
         let _ = log.flush().await;
         written += count;
+        let noted = path.clone();
+        let _ = tokio::task::spawn_blocking(move || files::note_length(&noted)).await;
         if written > LOOK_AFTER {
             written = 0;
             let path = path.clone();

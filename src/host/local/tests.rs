@@ -425,3 +425,26 @@ async fn a_log_loses_its_older_half() {
     host.keep_end(&log, 399).await.unwrap();
     assert_eq!(host.read(&log).await.unwrap(), "old\n".repeat(49).as_bytes());
 }
+
+#[tokio::test]
+async fn a_log_without_times_gets_them_from_notes_on_its_length() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = LocalHost::with(BTreeMap::new(), Some(folder.path().to_owned()));
+    let log = folder.path().join("web.log");
+    let lengths = || -> Vec<String> {
+        let notes = std::fs::read_to_string(crate::host::times_of(&log)).unwrap_or_default();
+        notes.lines().map(|line| line.split_once(' ').unwrap().0.to_owned()).collect()
+    };
+    // one that is not there has no length
+    host.note_length(&log).await.unwrap();
+    assert_eq!(lengths(), [""; 0]);
+    for text in ["one\n", "one\n", "one\ntwo\n"] {
+        std::fs::write(&log, text).unwrap();
+        host.note_length(&log).await.unwrap();
+    }
+    assert_eq!(lengths(), ["4", "8"]);
+    // it has lost its beginning
+    std::fs::write(&log, "two\n").unwrap();
+    host.note_length(&log).await.unwrap();
+    assert_eq!(lengths(), ["4"]);
+}

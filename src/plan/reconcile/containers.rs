@@ -44,7 +44,7 @@ impl Planner<'_> {
         }
         for spec in wanted {
             let Some(verdict) = verdicts.get(&spec.name) else { continue };
-            self.container(spec, verdict, &gates);
+            self.container(spec, verdict, &gates, verdicts);
         }
     }
 
@@ -53,6 +53,7 @@ impl Planner<'_> {
         spec: &ContainerSpec,
         verdict: &Verdict,
         gates: &BTreeMap<&str, Vec<(Option<StepId>, StepId)>>,
+        verdicts: &BTreeMap<String, Verdict>,
     ) {
         let id = ResourceId::new(ResourceKind::Container, &spec.name);
         let group = spec.service.as_str();
@@ -75,7 +76,7 @@ impl Planner<'_> {
                 self.add(Verb::Await, id, group, await_ready, Cause::NotHealthy, Vec::new());
                 return;
             }
-            Verdict::Create => Cause::Missing,
+            Verdict::Create => self.runs(spec, None, verdicts).unwrap_or(Cause::Missing),
             Verdict::Start => Cause::NotRunning,
             Verdict::Recreate(cause) | Verdict::Restart(cause) | Verdict::Again(cause) => cause.clone(),
         };

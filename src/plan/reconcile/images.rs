@@ -13,7 +13,11 @@ impl Planner<'_> {
         // builds take turns: what others wait for goes first, then what takes longest to prepare
         let mut wanted = wanted.to_vec();
         let needs = wanted_services(self.wish);
-        wanted.sort_by_cached_key(|spec| std::cmp::Reverse((dependents(spec, &needs), self.is_prepared(spec))));
+        // a task's image is its service's, which it is called after
+        wanted.sort_by_cached_key(|spec| {
+            let rank = std::cmp::Reverse((dependents(spec, &needs), self.is_prepared(spec)));
+            (spec.task.is_some(), rank)
+        });
         for container in &wanted {
             let Some(Choice::Obtain { spec, pull, build }) = self.wish.supply.choices.get(&container.service) else {
                 continue;

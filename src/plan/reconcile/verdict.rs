@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    ContainerSpec, ContainerState, Fingerprint, Health, ObservedContainer, ResourceId, ResourceKind, label,
+    ContainerSpec, ContainerState, Fingerprint, Health, ObservedContainer, ResourceId, ResourceKind, TaskInputs, label,
 };
-use crate::plan::{Cause, Choice};
+use crate::plan::{Cause, Choice, tasks};
 
 use super::Planner;
 
@@ -32,15 +32,21 @@ impl Planner<'_> {
         replaced: &BTreeSet<String>,
     ) -> BTreeMap<String, Verdict> {
         let mut verdicts: BTreeMap<String, Verdict> = BTreeMap::new();
-        for spec in wanted {
+        // tasks last: what becomes of the others is a reason for them to run
+        let (tasks, others): (Vec<&ContainerSpec>, Vec<_>) = wanted.iter().partition(|spec| spec.task.is_some());
+        for spec in others.into_iter().chain(tasks) {
             let verdict = match self.observed.container(&spec.name) {
+                None if self.is_done(spec, None, &verdicts) => Verdict::Right,
                 None => Verdict::Create,
                 Some(found) if !self.is_ours(&found.labels) => {
                     let labels = found.labels.clone();
                     self.foreign(ResourceId::new(ResourceKind::Container, &spec.name), &labels);
                     Verdict::Conflict
                 }
-                Some(found) => self.verdict(spec, found, replaced),
+                Some(found) => match self.task_verdict(spec, found, replaced, &verdicts) {
+                    Some(verdict) => verdict,
+                    None => self.verdict(spec, found, replaced),
+                },
             };
             verdicts.insert(spec.name.clone(), verdict);
         }
@@ -51,6 +57,7 @@ impl Planner<'_> {
         while let Some((name, other)) = all.iter().find_map(|spec| {
             match verdicts.get(&spec.name) {
                 Some(Verdict::Create | Verdict::Recreate(_) | Verdict::Conflict) => return None,
+                Some(Verdict::Right) if spec.task.is_some() => return None,
                 Some(_) => {}
                 None if chosen.contains(spec.name.as_str()) || !self.runs_for_us(&spec.name) => return None,
                 None => {}
@@ -88,6 +95,57 @@ impl Planner<'_> {
     fn runs_for_us(&self, container: &str) -> bool {
         let running = |found: &ObservedContainer| found.state == ContainerState::Running && self.is_ours(&found.labels);
         self.observed.container(container).is_some_and(running)
+    }
+
+    /// Why a task runs; nothing where it is done, or is no task.
+    pub(super) fn runs(
+        &self,
+        spec: &ContainerSpec,
+        found: Option<&ObservedContainer>,
+        verdicts: &BTreeMap<String, Verdict>,
+    ) -> Option<Cause> {
+        let task = spec.task.as_ref()?;
+        if self.anew.contains(&spec.service) {
+            return Some(Cause::Requested);
+        }
+        let is_new = |verdict: &Verdict| matches!(verdict, Verdict::Create | Verdict::Recreate(_));
+        let new = verdicts.iter().filter(|(_, verdict)| is_new(verdict)).map(|(name, _)| name.clone()).collect();
+        let around = tasks::Around { resources: self.wish.resources, observed: self.observed, new: &new };
+        tasks::runs(spec, task, found, &around)
+    }
+
+    fn is_done(
+        &self,
+        spec: &ContainerSpec,
+        found: Option<&ObservedContainer>,
+        verdicts: &BTreeMap<String, Verdict>,
+    ) -> bool {
+        spec.task.is_some() && self.runs(spec, found, verdicts).is_none()
+    }
+
+    /// Of a task's container that is there. One that runs is waited for, if it does what is wanted now.
+    fn task_verdict(
+        &self,
+        spec: &ContainerSpec,
+        found: &ObservedContainer,
+        replaced: &BTreeSet<String>,
+        verdicts: &BTreeMap<String, Verdict>,
+    ) -> Option<Verdict> {
+        let task = spec.task.as_ref()?;
+        // its network is made again, and cannot be while it is on it
+        if spec.networks.iter().any(|attachment| replaced.contains(&attachment.network)) {
+            return None;
+        }
+        let runs = matches!(found.state, ContainerState::Running | ContainerState::Restarting);
+        let tried = found.label(label::TASK).and_then(TaskInputs::parse);
+        let same = tried.is_some_and(|tried| task.inputs.since(&tried).is_empty());
+        if runs && same && !self.anew.contains(&spec.service) {
+            return Some(Verdict::Await);
+        }
+        Some(match self.runs(spec, Some(found), verdicts) {
+            Some(cause) => Verdict::Recreate(cause),
+            None => Verdict::Right,
+        })
     }
 
     fn verdict(&self, spec: &ContainerSpec, found: &ObservedContainer, replaced: &BTreeSet<String>) -> Verdict {

@@ -1,0 +1,135 @@
+//! What programs of this machine have written, line by line with its time. They write to plain files; beside each
+//! stands until when it had which length ([`crate::host::times_of`]).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::Sender;
+
+use crate::engine::{LogLine, LogOptions};
+use crate::host::{Host, times_of};
+
+/// How often a follower looks at the file.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// As far as a log was told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Told(u64);
+
+/// Everything so far, as the engine would tell it: the time, a blank, the text. `follow`: a line without an end is left
+/// for later.
+pub(super) async fn history(host: &dyn Host, log: &Path, options: &LogOptions, follow: bool) -> (Vec<LogLine>, Told) {
+    let content = host.read(log).await.unwrap_or_default();
+    let times = host.read(&times_of(log)).await.unwrap_or_default();
+    let last = host.modified(log).await.unwrap_or_default().saturating_mul(1000);
+    let whole =
+        if follow { content.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1) } else { content.len() };
+    let content = content.get(..whole).unwrap_or_default();
+    let mut lines = timed(content, &String::from_utf8_lossy(&times), last);
+    let seconds = |millis: i64| millis.div_euclid(1000);
+    lines.retain(|(millis, _)| {
+        options.since.is_none_or(|since| seconds(*millis) >= since)
+            && options.until.is_none_or(|until| seconds(*millis) <= until)
+    });
+    let most = options.tail.map_or(usize::MAX, |tail| usize::try_from(tail).unwrap_or(usize::MAX));
+    let skipped = lines.len().saturating_sub(most);
+    let lines = lines.into_iter().skip(skipped).map(|(millis, text)| line(millis, text));
+    (lines.collect(), Told(u64::try_from(whole).unwrap_or(u64::MAX)))
+}
+
+/// Pure: each line with the time by which it was written. `last`: of what was written after the last note.
+fn timed<'c>(content: &'c [u8], times: &str, last: i64) -> Vec<(i64, &'c [u8])> {
+    let note = |line: &str| {
+        let (length, millis) = line.split_once(' ')?;
+        Some((length.parse::<usize>().ok()?, millis.parse::<i64>().ok()?))
+    };
+    let mut notes = times.lines().filter_map(note).peekable();
+    let mut end = 0;
+    let mut all: Vec<(i64, &[u8])> = Vec::new();
+    for line in content.split_inclusive(|byte| *byte == b'\n') {
+        end += line.len();
+        while notes.next_if(|(length, _)| *length < end).is_some() {}
+        let millis = notes.peek().map_or(last, |(_, millis)| *millis);
+        // clocks are set back, and lines stay in their order
+        let millis = all.last().map_or(millis, |(before, _)| millis.max(*before));
+        let text = line.strip_suffix(b"\n").unwrap_or(line);
+        all.push((millis, text.strip_suffix(b"\r").unwrap_or(text)));
+    }
+    all
+}
+
+fn line(millis: i64, text: &[u8]) -> LogLine {
+    let time = jiff::Timestamp::from_millisecond(millis).unwrap_or_default();
+    let mut bytes = format!("{} ", time.strftime("%Y-%m-%dT%H:%M:%S.%9fZ")).into_bytes();
+    bytes.extend_from_slice(text);
+    LogLine { stderr: false, bytes }
+}
+
+/// Tells every whole line from there on, until nobody listens.
+pub(super) async fn follow<S: Clone>(
+    host: Arc<dyn Host>,
+    log: PathBuf,
+    told: Told,
+    source: S,
+    sender: Sender<(S, Option<LogLine>)>,
+) {
+    let mut seen = usize::try_from(told.0).unwrap_or(usize::MAX);
+    loop {
+        tokio::select! {
+            () = sender.closed() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        let content = host.read(&log).await.unwrap_or_default();
+        // it may have been cut, or begun anew
+        seen = seen.min(content.len());
+        let new = content.get(seen..).unwrap_or_default();
+        let whole = new.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let now = jiff::Timestamp::now().as_millisecond();
+        for text in new.get(..whole).unwrap_or_default().split_inclusive(|byte| *byte == b'\n') {
+            let text = text.strip_suffix(b"\n").unwrap_or(text);
+            let text = text.strip_suffix(b"\r").unwrap_or(text);
+            if sender.send((source.clone(), Some(line(now, text)))).await.is_err() {
+                return;
+            }
+        }
+        seen += whole;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::fake::FakeHost;
+
+    #[test]
+    fn a_line_has_the_time_by_which_it_was_whole() {
+        let text = |all: Vec<(i64, &[u8])>| -> String {
+            all.iter().map(|(millis, text)| format!("{millis} {}\n", String::from_utf8_lossy(text))).collect()
+        };
+        let content = b"one\ntwo\r\nthree\nfour";
+        assert_eq!(text(timed(content, "4 100\n8 200\n15 300\n", 900)), "100 one\n300 two\n300 three\n900 four\n");
+        assert_eq!(text(timed(content, "", 900)), "900 one\n900 two\n900 three\n900 four\n");
+        assert_eq!(text(timed(b"a\nb\n", "2 100\nx\n4 50\n", 900)), "100 a\n100 b\n", "a clock that was set back");
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_log_is_told_as_an_engine_tells_it() {
+        let host = FakeHost::new().file("/run/web.log", "one\ntwo\nthr").file("/run/web.times", "4 1000\n8 2500\n");
+        let log = Path::new("/run/web.log");
+        let told = async |options: LogOptions, follow: bool| {
+            let (lines, told) = history(&host, log, &options, follow).await;
+            (lines.iter().map(|line| String::from_utf8_lossy(&line.bytes).into_owned()).collect::<Vec<_>>(), told)
+        };
+        let second = "1970-01-01T00:00:02.500000000Z two";
+        let (lines, end) = told(LogOptions::default(), true).await;
+        assert_eq!(lines, ["1970-01-01T00:00:01.000000000Z one", second]);
+        assert_eq!(end, Told(8));
+        let (lines, _) = told(LogOptions { tail: Some(1), ..LogOptions::default() }, true).await;
+        assert_eq!(lines, [second]);
+        let (lines, _) = told(LogOptions { since: Some(2), ..LogOptions::default() }, true).await;
+        assert_eq!(lines, [second]);
+        let (lines, end) = told(LogOptions::default(), false).await;
+        assert_eq!((lines.len(), end), (3, Told(11)));
+    }
+}

@@ -1,0 +1,142 @@
+//! `task`: the tasks of the user's stacks, when they last ran, and one of them run now.
+
+use std::collections::BTreeSet;
+
+use futures_util::StreamExt;
+use serde::Serialize;
+
+use crate::app::survey::{Survey, survey};
+use crate::app::{Error, Session};
+use crate::config::Loaded;
+use crate::engine::LogOptions;
+use crate::model::{ContainerState, ObservedContainer, Platform, TaskInputs, label};
+use crate::plan::Action;
+
+/// A task as `macula task` lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TaskRow {
+    pub name: String,
+    /// The service that it belongs to, as its stack calls it.
+    pub service: String,
+    pub stack: String,
+    /// The job that it is in the platform: what `logs` takes.
+    pub job: String,
+    pub state: TaskState,
+    /// Seconds since its last run ended.
+    pub ended: Option<u64>,
+    pub exit_code: Option<i64>,
+    /// Why the next `up` runs it; none: it has nothing to do.
+    pub due: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskState {
+    Never,
+    Running,
+    Done,
+    Failed,
+}
+
+impl TaskState {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// All tasks of services that take part, in the order of their names.
+pub async fn tasks(session: &Session, loaded: &Loaded) -> Result<Vec<TaskRow>, Error> {
+    session.check_known(&loaded.platform.name).await?;
+    let survey = survey(session, loaded).await?;
+    let plan = match survey.foreign {
+        Some(_) => None,
+        None => survey.reconcile(None, &BTreeSet::new(), false).ok().map(|(plan, _)| plan),
+    };
+    let now = session.host().now();
+    let mut rows = Vec::new();
+    for (stack, service) in loaded.platform.services() {
+        let Some(job) = &service.extension.task else { continue };
+        let steps = plan.iter().flat_map(|plan| &plan.steps);
+        let mut made =
+            steps.filter(|step| step.group == service.name && matches!(step.action, Action::CreateContainer { .. }));
+        let (state, ended, exit_code) = last_run(&survey, &service.name, now);
+        rows.push(TaskRow {
+            name: job.name.clone(),
+            service: job.service.clone(),
+            stack: stack.name.clone(),
+            job: service.name.clone(),
+            state,
+            ended,
+            exit_code,
+            due: made.next().map(|step| step.cause.to_string()),
+        });
+    }
+    rows.sort_by(|a, b| (&a.name, &a.stack).cmp(&(&b.name, &b.stack)));
+    Ok(rows)
+}
+
+/// By its container, or by what was noted when it was done and its container is gone.
+fn last_run(survey: &Survey, job: &str, now: i64) -> (TaskState, Option<u64>, Option<i64>) {
+    let ago = |then: i64| u64::try_from(now - then).ok();
+    let recorded = survey.observed.tasks.get(job);
+    let ours = |found: &&ObservedContainer| found.label(label::SERVICE) == Some(job);
+    let found = survey.observed.containers.iter().find(ours);
+    match found.map(|found| (found, found.state)) {
+        Some((_, ContainerState::Running | ContainerState::Restarting)) => (TaskState::Running, None, None),
+        Some((found, ContainerState::Exited | ContainerState::Dead)) => {
+            let good = found.exit_code == Some(0);
+            // the list of an engine has no time of its own for one that ended well
+            let same = recorded.filter(|run| {
+                good && found.label(label::TASK).and_then(TaskInputs::parse).as_ref() == Some(&run.inputs)
+            });
+            let ended = found.finished_at.and_then(ago).or(found.state_for).or(same.and_then(|run| ago(run.finished)));
+            (if good { TaskState::Done } else { TaskState::Failed }, ended, found.exit_code)
+        }
+        _ => match recorded {
+            Some(run) => (TaskState::Done, ago(run.finished), Some(0)),
+            None => (TaskState::Never, None, None),
+        },
+    }
+}
+
+/// The jobs of the tasks with this name, by the name in the file or by that of the job.
+pub fn jobs_of_task(platform: &Platform, typed: &str) -> Vec<String> {
+    let named = |wanted: &dyn Fn(&str, &str) -> bool| -> Vec<String> {
+        let all = platform.services();
+        let all = all.filter_map(|(_, service)| Some((&service.name, service.extension.task.as_ref()?)));
+        all.filter(|(job, task)| wanted(job, &task.name)).map(|(job, _)| job.clone()).collect()
+    };
+    // a task of several stacks has its plain name in one of them only
+    match named(&|_, task| task == typed) {
+        found if found.is_empty() => named(&|job, _| job == typed),
+        found => found,
+    }
+}
+
+/// Further arguments for one run of a task, which then says nothing of the task itself.
+pub fn with_arguments(platform: &mut Platform, job: &str, arguments: &[String]) {
+    let services = platform.stacks.iter_mut().flat_map(|stack| stack.services.values_mut());
+    for service in services.filter(|service| service.name == job && !arguments.is_empty()) {
+        service.command.get_or_insert_default().extend_from_slice(arguments);
+        if let Some(task) = &mut service.extension.task {
+            task.otherwise = true;
+        }
+    }
+}
+
+/// All that the last run of a task has written.
+pub async fn task_output(session: &Session, platform: &Platform, job: &str) -> Result<Vec<u8>, Error> {
+    let engine = session.engine()?;
+    let mut lines = engine.logs(&platform.name.container(job, 1), &LogOptions::default()).await?;
+    let mut text = Vec::new();
+    while let Some(line) = lines.next().await {
+        text.extend(line?.bytes);
+        text.push(b'\n');
+    }
+    Ok(text)
+}

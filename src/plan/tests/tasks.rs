@@ -1,0 +1,126 @@
+//! When a task runs, and when it has been done.
+
+use super::*;
+use crate::config::{MemoryFiles, Request, load};
+
+/// A database in a volume, a service, and its task.
+fn shop_with_task() -> (Platform, Observed) {
+    let request =
+        Request { cwd: "/".into(), stacks: vec!["/shop/compose.yaml".into()], only_own: true, ..Request::default() };
+    let stack = "
+services:
+  db: {image: 'db:1', volumes: ['rows:/rows']}
+  web: {image: 'web:1', x-macula: {tasks: {migrate: {run: [migrate], after: db, when: {changed: ./migrations}}}}}
+volumes: {rows: }
+";
+    let files = MemoryFiles::default().with("/shop/compose.yaml", stack).with("/shop/migrations/1", "x");
+    let mut platform = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform;
+    look_at_migrations(&mut platform, "1");
+    let mut world = right_world(&platform);
+    for volume in &mut world.volumes {
+        volume.made_at = Some(100);
+    }
+    for found in &mut world.containers {
+        found.made_at = Some(200);
+    }
+    container(&mut world, "macula-migrate-1").finished_at = Some(210);
+    (platform, world)
+}
+
+/// What a look at the files comes to.
+fn look_at_migrations(platform: &mut Platform, digest: &str) {
+    let job = platform.stacks[0].services.get_mut("migrate").unwrap().extension.task.as_mut().unwrap();
+    job.contents = BTreeMap::from([("./migrations".to_owned(), digest.to_owned())]);
+}
+
+/// The note that a run with what is wanted now has left, and nothing of its container.
+fn noted(platform: &Platform, world: &mut Observed) {
+    let resources = resources_beside(platform, world);
+    let task = resources.containers.iter().find_map(|spec| spec.task.clone()).unwrap();
+    world.tasks.insert("migrate".into(), crate::model::TaskRun::new(task.inputs, 210));
+    world.containers.retain(|found| found.name != "macula-migrate-1");
+}
+
+fn why_it_runs(platform: &Platform, world: &Observed) -> String {
+    let plan = try_plan(platform, world, None).unwrap();
+    let mut made = plan
+        .steps
+        .iter()
+        .filter(|step| matches!(step.action, Action::CreateContainer { .. }) && step.group == "migrate");
+    made.next().map(|step| step.cause.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn a_task_that_was_done_is_not_done_again_with_or_without_its_container() {
+    let (platform, mut world) = shop_with_task();
+    // a run that was killed before it noted anything
+    assert_eq!(why_it_runs(&platform, &world), "");
+    noted(&platform, &mut world);
+    assert_eq!(try_plan(&platform, &world, None).unwrap(), Plan::default());
+    // nor because its service is made again
+    world.containers.retain(|found| found.name != "macula-web-1");
+    assert_eq!(why_it_runs(&platform, &world), "");
+    world.tasks.clear();
+    assert_eq!(why_it_runs(&platform, &world), "it has not run yet");
+}
+
+#[test]
+fn what_is_different_makes_a_task_run_and_others_wait_for_it() {
+    let (mut platform, mut world) = shop_with_task();
+    noted(&platform, &mut world);
+    world.containers.retain(|found| found.name != "macula-web-1");
+    look_at_migrations(&mut platform, "2");
+    assert_eq!(why_it_runs(&platform, &world), "./migrations changed");
+    let plan = try_plan(&platform, &world, None).unwrap();
+    let start = plan.steps.iter().find(|step| step.id == "start container macula-web-1").unwrap();
+    assert!(start.after.contains(&"await container macula-migrate-1".to_owned()), "{:?}", start.after);
+    // its environment is no reason
+    let (mut platform, world) = shop_with_task();
+    platform.stacks[0].services.get_mut("migrate").unwrap().environment.insert("A".into(), "b".into());
+    assert_eq!(why_it_runs(&platform, &world), "");
+    platform.stacks[0].services.get_mut("migrate").unwrap().command = Some(vec!["other".into()]);
+    assert_eq!(why_it_runs(&platform, &world), "its command changed");
+}
+
+#[test]
+fn other_data_makes_a_task_run() {
+    let (platform, mut world) = shop_with_task();
+    noted(&platform, &mut world);
+    // a database that is made again keeps what is in its volume
+    container(&mut world, "macula-db-1").made_at = Some(300);
+    assert_eq!(why_it_runs(&platform, &world), "");
+    world.volumes[0].made_at = Some(300);
+    assert_eq!(why_it_runs(&platform, &world), "the data of db is new");
+    world.volumes.clear();
+    assert_eq!(why_it_runs(&platform, &world), "the data of db is new");
+    // without a volume the container has it
+    let (mut platform, mut world) = shop_with_task();
+    platform.stacks[0].services.get_mut("db").unwrap().mounts.clear();
+    world.volumes.clear();
+    let resources = resources_beside(&platform, &world);
+    let spec = resources.containers.iter().find(|spec| spec.service == "db").unwrap();
+    *container(&mut world, "macula-db-1") = ObservedContainer { made_at: Some(200), ..as_wanted(spec) };
+    noted(&platform, &mut world);
+    assert_eq!(why_it_runs(&platform, &world), "");
+    container(&mut world, "macula-db-1").made_at = Some(300);
+    assert_eq!(why_it_runs(&platform, &world), "the data of db is new");
+    world.containers.retain(|found| found.name != "macula-db-1");
+    assert_eq!(why_it_runs(&platform, &world), "the data of db is new");
+}
+
+#[test]
+fn a_task_that_failed_runs_again_and_one_that_runs_is_waited_for() {
+    let (platform, mut world) = shop_with_task();
+    container(&mut world, "macula-migrate-1").exit_code = Some(3);
+    assert_eq!(why_it_runs(&platform, &world), "its last run failed with exit code 3");
+    let found = container(&mut world, "macula-migrate-1");
+    (found.state, found.exit_code) = (ContainerState::Running, None);
+    let plan = try_plan(&platform, &world, None).unwrap();
+    assert_eq!(
+        plan.steps.iter().map(|step| step.id.as_str()).collect::<Vec<_>>(),
+        ["await container macula-migrate-1"]
+    );
+    // one that was made and never started
+    container(&mut world, "macula-migrate-1").state = ContainerState::Created;
+    assert_eq!(why_it_runs(&platform, &world), "it has not run yet");
+}
