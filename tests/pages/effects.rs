@@ -253,6 +253,10 @@ const KEYS: &[(&str, &[&str])] = &[
     ("a_registry_that_falls_silent_is_left_for_the_next_source", &["x-macula.sources"]),
     ("each_bucket_has_a_key_of_its_own", &["x-macula.buckets"]),
     ("what_a_service_needs_is_there_with_all_that_it_takes_to_connect", &["x-macula.needs"]),
+    (
+        "a_task_runs_once_for_each_state_of_its_files",
+        &["x-macula.tasks.NAME.run", "x-macula.tasks.NAME.when.changed", "x-macula.tasks.NAME.after"],
+    ),
     ("an_optional_service_is_left_out_and_comes_back", &["x-macula.optional"]),
     ("the_authority_goes_to_those_that_ask", &["x-macula.trust"]),
     ("what_is_shown_and_run_is_what_was_asked_for", &["x-macula.once"]),
@@ -280,7 +284,7 @@ const KEYS: &[(&str, &[&str])] = &[
 ];
 
 /// Keys that no test sees the effect of yet.
-const KEYS_LEFT: [&str; 8] = [
+const KEYS_LEFT: [&str; 11] = [
     "cluster.name",
     "cluster.provider",
     "cluster.timeout",
@@ -289,6 +293,9 @@ const KEYS_LEFT: [&str; 8] = [
     "x-macula.ingress[].grpc",
     "x-macula.ingress[].grpc_port",
     "x-macula.ingress[].response_timeout",
+    "x-macula.tasks.NAME.before",
+    "x-macula.tasks.NAME.image",
+    "x-macula.tasks.NAME.timeout",
 ];
 
 /// Each option that the help shows, behind its command.

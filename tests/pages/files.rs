@@ -24,7 +24,7 @@ enum Shown {
 use Shown::{Foreign, Settings, Stack};
 
 /// Every block of YAML and JSON by its page and first line.
-const SHOWN: [(&str, &str, Shown); 24] = [
+const SHOWN: [(&str, &str, Shown); 25] = [
     ("README.md", "processes:", Settings),
     ("README.md", "services:", Stack),
     ("docs/catalog.md", "services:", Stack),
@@ -41,6 +41,7 @@ const SHOWN: [(&str, &str, Shown); 24] = [
     ("docs/reach.md", "# GitLab,", Foreign("GitLab")),
     ("docs/reach.md", "// .devcontainer/devcontainer.json", Foreign("an editor")),
     ("docs/stacks.md", "# macula.yaml", Settings),
+    ("docs/stacks.md", "services:", Stack),
     ("docs/stacks.md", "services:", Stack),
     ("docs/stacks.md", "services:", Stack),
     ("docs/stacks.md", "services:", Settings),
@@ -75,6 +76,8 @@ fn around(folder: &Path) {
         ("project/.env.local", "A=b\n"),
         ("project/shop.conf.j2", "{{ name }}\n"),
         ("project/Dockerfile", "FROM scratch\n"),
+        ("project/migrations/1.sql", "select 1;\n"),
+        ("project/package-lock.json", "{}\n"),
     ] {
         let path = folder.join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
