@@ -584,8 +584,8 @@ fn task(node: &Node, path: &str, templates: &Templates<'_>, report: &mut Report)
     let run = node.texts("run");
     let words = map.get("run")?;
     if run.first().is_none_or(String::is_empty) {
-        // what is wrong otherwise was told already, and has left nothing behind
-        if words.node.as_list().is_none() && words.node.span == words.key {
+        // what is wrong otherwise has left nothing behind
+        if words.node.as_list().is_none() && report.told(words.key) {
             return None;
         }
         report.error_help(

@@ -133,6 +133,11 @@ impl Report {
         (!plain.is_empty() && !plain.starts_with(['"', '\'', '&', '!', '*'])).then(|| plain.to_owned())
     }
 
+    /// Something is wrong in this line, and was told.
+    pub(in crate::config) fn told(&self, span: Span) -> bool {
+        self.errors.iter().any(|(at, _)| (at.file, at.line) == (span.file, span.line))
+    }
+
     fn diagnostic(&self, span: Span, message: String, help: Option<String>) -> Diagnostic {
         let shown = shown(&self.cwd, &self.files, span);
         let (message, help) = (plain(message), help.map(plain));
