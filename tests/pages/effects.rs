@@ -120,7 +120,6 @@ const OPTIONS: &[(&str, &[&str])] = &[
         &[
             "stack deploy --target",
             "stack deploy --dry-run",
-            "stack deploy --namespace",
             "stack status --target",
             "stack scale --target",
             "stack remove --target",

@@ -51,7 +51,6 @@ impl TaskState {
 
 /// All tasks of services that take part, in the order of their names.
 pub async fn tasks(session: &Session, loaded: &Loaded) -> Result<Vec<TaskRow>, Error> {
-    session.check_known(&loaded.platform.name).await?;
     let survey = survey(session, loaded).await?;
     let plan = match survey.foreign {
         Some(_) => None,

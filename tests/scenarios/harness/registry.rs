@@ -186,14 +186,17 @@ impl Served {
         let mut pushed = self.pushed.lock().unwrap();
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let name = path.rsplit('/').next().unwrap_or_default();
-        let at = |status: &'static str, path: &str| {
-            Answer { status, ..Answer::good("text/plain", b"") }.with(&format!("Location: {path}\r\nRange: 0-0\r\n"))
+        // the range tells an engine how much has arrived
+        let at = |status: &'static str, path: &str, arrived: usize| {
+            let heads = format!("Location: {path}\r\nRange: 0-{}\r\n", arrived.saturating_sub(1));
+            Answer { status, ..Answer::good("text/plain", b"") }.with(&heads)
         };
         match method {
-            "POST" => at("202 Accepted", &format!("{}/{}", path.trim_end_matches('/'), pushed.len())),
+            "POST" => at("202 Accepted", &format!("{}/{}", path.trim_end_matches('/'), pushed.len()), 0),
             "PATCH" => {
-                pushed.entry(path.to_owned()).or_default().extend(body);
-                at("202 Accepted", path)
+                let upload = pushed.entry(path.to_owned()).or_default();
+                upload.extend(body);
+                at("202 Accepted", path, upload.len())
             }
             "PUT" if path.contains("/manifests/") => {
                 let digest = digest(&body);
@@ -201,14 +204,14 @@ impl Served {
                 let manifests = path.strip_suffix(name).unwrap_or_default();
                 pushed.insert(format!("{manifests}{digest}"), body.clone());
                 pushed.insert(path.to_owned(), body);
-                at("201 Created", path).with(&format!("Docker-Content-Digest: {digest}\r\n"))
+                at("201 Created", path, 0).with(&format!("Docker-Content-Digest: {digest}\r\n"))
             }
             "PUT" => {
                 let mut blob = pushed.remove(path).unwrap_or_default();
                 blob.extend(body);
                 assert!(query.contains(&digest(&blob).replace(':', "%3A")), "{query}");
                 pushed.insert(digest(&blob), blob);
-                at("201 Created", path)
+                at("201 Created", path, 0)
             }
             _ if path.contains("/manifests/") => match pushed.get(path) {
                 Some(manifest) => {
