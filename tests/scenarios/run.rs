@@ -117,8 +117,10 @@ fn a_container_reaches_a_program_by_its_name() {
     platform.write("index.html", "hello from the program");
     platform.write("go", "");
     let run = Running::start(&mut platform.program(["run", "--as", "shop", "--", "sh", "-c", PROGRAM]));
-    let url = format!("http://shop.{}.macula.local/", platform.name);
-    let get = || platform.shell("app", &format!("wget -qO- -T 5 {url} || true"));
+    // a static busybox's wget may not look up names
+    let host = format!("shop.{}.macula.local", platform.name);
+    let request = format!("GET / HTTP/1.0\\r\\nHost: {host}\\r\\n\\r\\n");
+    let get = || platform.shell("app", &format!("printf '{request}' | nc -w 5 {host} 80 | tail -n 1"));
     eventually("the container gets the program's page", || get() == "hello from the program");
     // nothing that was there is another one, and the name stays as long as the program
     for service in ["app", "ingress", "ingress-inside"] {
