@@ -99,8 +99,10 @@ pub struct Patience {
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let begun = Instant::now();
     if args.place.target == On::Swarm && args.form.namespace.is_some() {
-        return Err(CliError::usage("`--namespace` is for Kubernetes: on a swarm everything bears the name of the stack")
-            .hint("give the stack another name in its file: `name: NAME`"));
+        return Err(CliError::usage(
+            "`--namespace` is for Kubernetes: on a swarm everything bears the name of the stack",
+        )
+        .hint("give the stack another name in its file: `name: NAME`"));
     }
     let loaded = context.load_orchestrated(&args.stacks)?;
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
