@@ -115,6 +115,7 @@ const OPTIONS: &[(&str, &[&str])] = &[
             "stack render --wait-image",
         ],
     ),
+    ("what_a_stack_builds_is_pushed_and_pinned", &["stack deploy --namespace"]),
     (
         "a_stack_lives_on_a_swarm",
         &[
