@@ -159,6 +159,12 @@ impl<'a> Reader<'a> {
                     eventually("the program answers under its name", || ask(ingress, &host).0.contains(" 200 "));
                 }
                 let _ = kill_process(Pid::from_child(&child), Signal::INT);
+                // who was started where Ctrl-C is ignored, as by `nohup` or in the background, ignores it too
+                let begun = Instant::now();
+                while begun.elapsed() < Duration::from_secs(5) && child.try_wait().unwrap().is_none() {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                let _ = kill_process(Pid::from_child(&child), Signal::TERM);
                 ends(&mut child, line);
             }
             Way::Alone(code, says) => println!("{page}: {line}: in tests/pages it ends with {code} and says `{says}`"),
