@@ -1,8 +1,8 @@
 //! Every line that a page shows to be typed, in the order of the pages, with what becomes of it in the tests. A line that
 //! is not here, and one here that is on no page, fail `tests/pages`.
 
-/// What is done with a line. Two suites read it, each its own part.
-#[allow(dead_code)]
+/// What is done with a line.
+#[allow(dead_code, reason = "two suites read it, each its own part")]
 pub enum Way {
     /// Run without an engine by `tests/pages`: its exit code, and something that it says.
     Alone(i32, &'static str),
