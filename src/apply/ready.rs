@@ -44,15 +44,18 @@ pub(super) async fn wait(
     let mut said = String::new();
     // a container that was started again says nothing any more of how it ended before
     let mut ended_with = 0;
+    // what brought it down before this wait may be gone
+    let mut before = None;
     loop {
         let found = tools.engine.inspect(&spec.name).await?;
+        let before = *before.get_or_insert(if found.restart_count < RESTARTS { 0 } else { found.restart_count });
         if let Some(code) = found.exit_code.filter(|code| *code != 0) {
             ended_with = code;
         }
         if found.state != ContainerState::Running || found.restart_count != restarts {
             (begun, restarts) = (Instant::now(), found.restart_count);
         }
-        if let Some(reason) = gave_up(&found, spec, readiness, ended_with) {
+        if let Some(reason) = gave_up(&found, spec, readiness, ended_with, before) {
             return Err(not_ready(tools, spec, &found, reason).await);
         }
         let ended = matches!(found.state, ContainerState::Exited | ContainerState::Dead);
@@ -143,8 +146,14 @@ fn question(spec: &ContainerSpec, readiness: &Readiness) -> Question {
 /// How the reason of a service begins that was killed at its limit.
 pub const OUT_OF_MEMORY: &str = "was killed: it needed more memory";
 
-/// Why it will not come up, when that is certain.
-fn gave_up(found: &ObservedContainer, spec: &ContainerSpec, readiness: &Readiness, code: i64) -> Option<String> {
+/// Why it will not come up, when that is certain. `code`: how it last ended; `before`: restarts that do not count.
+fn gave_up(
+    found: &ObservedContainer,
+    spec: &ContainerSpec,
+    readiness: &Readiness,
+    code: i64,
+    before: i64,
+) -> Option<String> {
     let last = found.exit_code.unwrap_or(code);
     let killed = || {
         let limit =
@@ -164,9 +173,9 @@ fn gave_up(found: &ObservedContainer, spec: &ContainerSpec, readiness: &Readines
             Some("stopped right after its start (exit code 0)".into())
         }
         ContainerState::Restarting | ContainerState::Running
-            if found.restart_count >= RESTARTS && !readiness.one_shot =>
+            if found.restart_count - before >= RESTARTS && !readiness.one_shot =>
         {
-            let starts = found.restart_count + 1;
+            let starts = found.restart_count - before + 1;
             Some(match found.oom_killed {
                 true => format!("{}, {starts} times", killed()),
                 false => format!("crashes again and again: exit code {code}, {starts} starts"),
@@ -211,4 +220,22 @@ async fn tail_since(engine: &dyn Streams, container: &str, since: Option<i64>) -
     // a log that does not end is none that helps
     let _ = tokio::time::timeout(Duration::from_secs(5), collect).await;
     tail
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_ends_again_and_again_now_is_given_up() {
+        let said = |restart_count, before| {
+            let found = ObservedContainer { state: ContainerState::Running, restart_count, ..ObservedContainer::default() };
+            gave_up(&found, &ContainerSpec::default(), &Readiness::default(), 1, before)
+        };
+        assert_eq!(said(2, 0), None);
+        assert_eq!(said(3, 0).as_deref(), Some("crashes again and again: exit code 1, 4 starts"));
+        // it has come up since
+        assert_eq!(said(9, 9), None);
+        assert_eq!(said(12, 9).as_deref(), Some("crashes again and again: exit code 1, 4 starts"));
+    }
 }

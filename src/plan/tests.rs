@@ -676,6 +676,18 @@ fn a_container_that_was_stopped_by_hand_is_started() {
 }
 
 #[test]
+fn a_container_that_waits_for_the_engines_next_try_is_started_now() {
+    let mut world = right_world(&platform());
+    let web = container(&mut world, "macula-web-1");
+    (web.state, web.exit_code, web.restart_count) = (ContainerState::Restarting, Some(1), 9);
+    assert_snapshot!(plan_of(&platform(), &world), @"
+    - stop container macula-web-1 (not running)
+    + start container macula-web-1 (not running) after stop container macula-web-1
+      await container macula-web-1 (not running) after start container macula-web-1
+    ");
+}
+
+#[test]
 fn a_container_that_was_removed_by_hand_is_made_again() {
     let mut world = right_world(&platform());
     world.containers.retain(|found| found.name != "macula-web-1");

@@ -186,7 +186,8 @@ impl Planner<'_> {
             ContainerState::Running if spec.readiness.one_shot => Verdict::Await,
             ContainerState::Running if matches!(found.health, Health::Healthy | Health::None) => Verdict::Right,
             ContainerState::Running => Verdict::Await,
-            ContainerState::Restarting => Verdict::Await,
+            // it waits for the engine's next try, which may be a minute away, with the count of those that failed
+            ContainerState::Restarting => Verdict::Restart(Cause::NotRunning),
             // Compose would start it again at every `up`; what has done its work is right, as long as
             // what it has worked on is still the same
             ContainerState::Exited if done && spec.may_end() => match self.started_since(spec, found) {
