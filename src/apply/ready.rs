@@ -229,7 +229,8 @@ mod tests {
     #[test]
     fn only_what_ends_again_and_again_now_is_given_up() {
         let said = |restart_count, before| {
-            let found = ObservedContainer { state: ContainerState::Running, restart_count, ..ObservedContainer::default() };
+            let found =
+                ObservedContainer { state: ContainerState::Running, restart_count, ..ObservedContainer::default() };
             gave_up(&found, &ContainerSpec::default(), &Readiness::default(), 1, before)
         };
         assert_eq!(said(2, 0), None);
