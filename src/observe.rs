@@ -81,7 +81,7 @@ fn found(found: crate::engine::Found) -> Observed {
 /// Which registries of the images that are not here accept a connection. Asked only when something
 /// is missing, so that an `up` with nothing to do touches no network.
 ///
-/// `own`: addresses that the platform itself publishes.
+/// `own`: addresses that the platform itself publishes. What `observed` knows of registries is not asked again.
 pub async fn registries(
     host: &dyn Host,
     specs: &[ImageSpec],
@@ -89,6 +89,7 @@ pub async fn registries(
     observed: &mut Observed,
     refresh: bool,
 ) {
+    let known = std::mem::take(&mut observed.registries);
     let hosts: BTreeSet<&str> = specs
         .iter()
         .filter(|spec| {
@@ -99,9 +100,29 @@ pub async fn registries(
         // the platform's own registry is there once it is up
         .filter(|registry| !own.contains(*registry))
         .collect();
+    observed.registries = join_all(hosts.into_iter().map(|registry| {
+        let known = known.get(registry).copied();
+        async move {
+            let reached = match known {
+                Some(known) => known,
+                None => reaches(host, registry).await,
+            };
+            (registry.to_owned(), reached)
+        }
+    }))
+    .await
+    .into_iter()
+    .collect();
+}
+
+/// Which of the registries of these images accept a connection: asked early, beside the engine, where it is likely
+/// that [`registries`] will have to know.
+pub async fn likely_registries(host: &dyn Host, specs: impl Iterator<Item = &ImageSpec>) -> BTreeMap<String, bool> {
+    let named = specs.flat_map(|spec| spec.pull.iter().map(|reference| split_registry(reference).0));
+    let hosts: BTreeSet<&str> = named.collect();
     let answers =
         join_all(hosts.into_iter().map(|registry| async move { (registry.to_owned(), reaches(host, registry).await) }));
-    observed.registries = answers.await.into_iter().collect();
+    answers.await.into_iter().collect()
 }
 
 /// A proxy resolves and connects for us: only the pull itself can tell whether a registry is reached.

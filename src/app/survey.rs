@@ -185,24 +185,34 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     let sought = Sought::new(session, &full.name, &full.cluster_name()).await?;
     // one look at the engine's containers for the platform and its cluster
     let labels = [sought.label()];
-    let (facts, seen) = tokio::join!(engine.facts(), observe::by_name_and_label(&*engine, full, &labels));
-    let (mut facts, (mut observed, nodes)) = (facts?, seen?);
-    let cluster = sought.seen(&nodes, &full.name.network());
     let state = session.state(&full.name);
+    let choices = state.choices(host).await?;
+    let specs = image_specs(full);
+    // what did not answer at the last `up` is asked again, while the engine looks for what it has
+    let away = specs.iter().filter(|spec| {
+        full.images.policy != ImagePolicy::Local
+            && spec.services.iter().any(|service| choices.out_of_reach.contains_key(service))
+    });
+    let (facts, seen, registries) = tokio::join!(
+        engine.facts(),
+        observe::by_name_and_label(&*engine, full, &labels),
+        observe::likely_registries(host, away),
+    );
+    let (mut facts, (mut observed, nodes)) = (facts?, seen?);
+    observed.registries = registries;
+    let cluster = sought.seen(&nodes, &full.name.network());
     let reach = Table::read(host, state.folder()).await;
     if let Some(table) = &reach {
         // the way of the last `up` says what arrives, whatever the engine looks like
         facts.published = table.way == Way::Published;
     }
 
-    let specs = image_specs(full);
     let refresh = full.images.policy == ImagePolicy::Pull;
     let block = state.block_beside(host, full, || blocks_in_use(&*engine, &full.name)).await?;
     if full.images.policy != ImagePolicy::Local {
         let own = published_addresses(full, block);
         observe::registries(host, &specs, &own, &mut observed, refresh).await;
     }
-    let choices = state.choices(host).await?;
     let (mut chosen, mut problems) =
         supply(full, &specs, &observed, how.strict, &|service| service_volumes(full, service));
     if how.build {

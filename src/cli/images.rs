@@ -122,8 +122,9 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
 }
 
 async fn list(context: &Context, stacks: &ImageOptions) -> Result<(), CliError> {
+    let session = context.session_ahead("images list");
     let loaded = context.load_with_builds(stacks).await?;
-    let session = context.session("images list").await;
+    let session = session.await;
     let rows = image_rows(&session, &loaded).await?;
     if context.json() {
         return context.print_json(&rows);

@@ -44,6 +44,7 @@ pub struct Args {
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    let session = context.session_ahead("plan");
     let (mut loaded, _) = context.load_for_up(&args.stacks, Forgets::default())?;
     app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
     let mut services = args.services;
@@ -51,7 +52,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let typed = services.clone();
     let chosen = split_processes(&loaded.platform, &mut services);
     let about = About::new(&loaded.platform, &typed, chosen.as_ref());
-    let (session, first) = session(context, &loaded, "plan").await?;
+    let (session, first) = or_an_empty_world(session.await, &loaded).await?;
     let processes = planned_processes(&session, &loaded, chosen.as_ref(), false).await?;
     let wanted = Wanted {
         services,
@@ -80,8 +81,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
 
 /// With an engine, or with an empty world in its place, where one could be installed: then with what that
 /// would take.
-pub async fn session(context: &Context, loaded: &Loaded, command: &str) -> Result<(Session, Option<Fix>), CliError> {
-    let mut session = context.session(command).await;
+pub async fn or_an_empty_world(mut session: Session, loaded: &Loaded) -> Result<(Session, Option<Fix>), CliError> {
     if session.system.engine.is_some() {
         return Ok((session, None));
     }

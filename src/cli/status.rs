@@ -43,8 +43,9 @@ pub struct Args {
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    let session = context.session_ahead("status");
     let loaded = context.load_or_built_in(&args.stacks).await?;
-    let session = context.session("status").await;
+    let session = session.await;
     if let Some(name) = &context.name {
         app::must_be_known(&session, name).await?;
     }

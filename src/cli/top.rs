@@ -58,8 +58,9 @@ const FRAME: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_secs(1);
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    let session = context.session_ahead("top");
     let loaded = context.load_or_built_in(&args.stacks).await?;
-    let session = context.session("top").await;
+    let session = session.await;
     if let Some(name) = &context.name {
         app::must_be_known(&session, name).await?;
     }

@@ -149,7 +149,8 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
         tasks: Vec::new(),
     };
     if args.dry_run {
-        let (session, first) = plan::session(context, &loaded, "up --dry-run").await?;
+        let session = context.session("up --dry-run").await;
+        let (session, first) = plan::or_an_empty_world(session, &loaded).await?;
         let mut services = wanted.services.clone();
         let chosen = split_processes(&loaded.platform, &mut services);
         let about = plan::About::new(&loaded.platform, &wanted.services, chosen.as_ref());

@@ -207,6 +207,8 @@ pub trait Engine: Containers + Images + Networks + Streams {
     fn swarm(&self) -> Option<&dyn Swarm> {
         None
     }
+    /// Reads its lists for the first [`Engine::find`] that comes soon, for who has other work until then.
+    async fn look_ahead(&self) {}
     /// Everything asked for, in as few calls as the API allows, side by side.
     async fn find(&self, query: &Query) -> Result<Found, EngineError>;
 }

@@ -137,28 +137,45 @@ impl Context {
         self.session_as(command, None).await
     }
 
+    /// The same for who reads files first and looks at the whole engine then: meanwhile the engine is found, and
+    /// makes its lists.
+    pub fn session_ahead(&self, command: &str) -> impl Future<Output = Session> {
+        let (found, finds) = tokio::sync::oneshot::channel();
+        let host = self.host.clone();
+        // of its own, since reading files leaves this thread no time for anything else
+        let looks = std::thread::Builder::new().name("look-ahead".to_owned()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+            runtime.block_on(async {
+                let system = System::connect(host).await;
+                if let Some(engine) = &system.engine {
+                    engine.look_ahead().await;
+                }
+                found.send(system).ok()
+            })
+        });
+        drop(looks);
+        async move {
+            match finds.await {
+                Ok(system) => self.session_of(command, system),
+                Err(_) => self.session(command).await,
+            }
+        }
+    }
+
     /// The same with the engine of a Docker context, where one is named.
     pub async fn session_as(&self, command: &str, context: Option<&str>) -> Session {
-        Session {
-            system: System::connect_as(self.host.clone(), context).await,
-            events: self.events(),
-            cancel: self.cancel.clone(),
-            command: format!("macula {command}"),
-            version: env!("CARGO_PKG_VERSION"),
-            program: program(),
-            named: self.name.is_some(),
-        }
+        self.session_of(command, System::connect_as(self.host.clone(), context).await)
     }
 
     /// For commands that look only at files.
     pub fn session_without_engine(&self, command: &str) -> Session {
+        let (host, discovery) = (self.host.clone(), Discovery::default());
+        self.session_of(command, System { host, engine: None, discovery, reach: Arc::new(OverNetwork) })
+    }
+
+    fn session_of(&self, command: &str, system: System) -> Session {
         Session {
-            system: System {
-                host: self.host.clone(),
-                engine: None,
-                discovery: Discovery::default(),
-                reach: Arc::new(OverNetwork),
-            },
+            system,
             events: self.events(),
             cancel: self.cancel.clone(),
             command: format!("macula {command}"),

@@ -44,8 +44,9 @@ pub struct RemoveArgs {
 }
 
 pub async fn list(context: &Context, args: ListArgs) -> Result<(), CliError> {
+    let session = context.session_ahead("dns list");
     let loaded = context.load(&args.stacks)?;
-    let session = context.session("dns list").await;
+    let session = session.await;
     let (records, failed) = list_records(&session, &loaded).await?;
     if let Some(error) = failed {
         let error = CliError::from(error);

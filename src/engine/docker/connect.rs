@@ -8,6 +8,7 @@ use std::time::Duration;
 use bollard::errors::Error;
 
 use super::super::EngineError;
+use super::ahead::Ahead;
 use super::answers::{Bridge, Component, Info, PodmanInfo, Version, get};
 use super::dial::{self, Endpoint, Stream};
 use super::known::{Identity, Introduction};
@@ -111,7 +112,9 @@ impl Docker {
         let facts = facts(&version, &info, own.as_ref(), api, &parsed, &here);
         let client = client.with_request_modifier(move |request| spoken(request, api));
         let endpoint = parsed;
-        let docker = Self { client, api, endpoint, facts: Arc::new(facts), started, credentials: Arc::default() };
+        let facts = Arc::new(facts);
+        let docker =
+            Self { client, api, endpoint, facts, started, credentials: Arc::default(), ahead: Ahead::default() };
         Ok((docker, learned))
     }
 }

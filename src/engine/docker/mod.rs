@@ -13,6 +13,7 @@ use tracing::Instrument;
 use super::{Engine, EngineError, Found, Query, Swarm, creation};
 use crate::model::{EngineKind, Facts};
 
+mod ahead;
 mod answers;
 mod build;
 mod build_output;
@@ -44,6 +45,7 @@ pub use context::{ContextCache, Ignore as PathRules};
 pub use known::KnownEngines;
 
 pub(super) use connect::ConnectError;
+use snapshot::Filters;
 pub(super) use spec::volumes_of_image;
 use version::ApiVersion;
 
@@ -62,6 +64,7 @@ pub struct Docker {
     started: Option<String>,
     /// Registry host -> `user:password` in base64, as in the client's configuration.
     credentials: Arc<BTreeMap<String, String>>,
+    ahead: ahead::Ahead,
 }
 
 impl std::fmt::Debug for Docker {
@@ -127,6 +130,26 @@ impl Engine for Docker {
 
     fn swarm(&self) -> Option<&dyn Swarm> {
         (!self.podman()).then_some(self as &dyn Swarm)
+    }
+
+    async fn look_ahead(&self) {
+        // Podman's containers and images are asked for one by one
+        if self.podman() {
+            return;
+        }
+        let (containers, networks, volumes, images) = tokio::join!(
+            self.list(Filters::new()),
+            self.networks_listed(),
+            self.volumes_listed(),
+            self.images_listed()
+        );
+        // whatever failed is asked for once more, and says why then
+        self.ahead.keep(ahead::Lists {
+            containers: containers.ok(),
+            networks: networks.ok(),
+            volumes: volumes.ok(),
+            images: images.ok(),
+        });
     }
 
     async fn find(&self, query: &Query) -> Result<Found, EngineError> {

@@ -9,7 +9,7 @@ use bollard::models::{
     EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, Network, NetworkConnectRequest, NetworkCreateRequest,
     NetworkDisconnectRequest, VolumeCreateRequest,
 };
-use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptions, RemoveVolumeOptions};
+use bollard::query_parameters::{InspectNetworkOptions, RemoveVolumeOptions};
 
 use super::version::ApiVersion;
 use super::{CHANGE, Docker, READ, answers, hash_map, unless_missing};
@@ -39,9 +39,7 @@ impl Networks for Docker {
 
     /// Every network, with its subnets and without its containers (a list does not hold them).
     async fn networks(&self) -> Result<Vec<ObservedNetwork>, EngineError> {
-        let list = self.client.list_networks(None::<ListNetworksOptions>);
-        let list = self.call(operation::NETWORKS, READ, list).await?;
-        Ok(list.iter().map(observed_network).collect())
+        Ok(self.networks_listed().await?.iter().map(observed_network).collect())
     }
 
     async fn create_network(&self, spec: &NetworkSpec) -> Result<(), EngineError> {

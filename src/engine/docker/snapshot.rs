@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use bollard::models::{ImageInspect, Volume};
+use bollard::models::{ImageInspect, Network, Volume, VolumeListResponse};
 use bollard::query_parameters::{ListNetworksOptions, ListVolumesOptions};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
@@ -30,7 +30,10 @@ impl Docker {
         &self,
         query: &Query,
     ) -> Result<(Vec<ObservedContainer>, Vec<ObservedContainer>), EngineError> {
-        let listed = self.list(Filters::new()).await?;
+        let listed = match self.ahead.take(|lists| &mut lists.containers) {
+            Some(listed) => listed,
+            None => self.list(Filters::new()).await?,
+        };
         let found = listed.into_iter().filter(|one| is_wanted(one, query) || is_labelled(one, query));
         let read = |one: &Listed| match query.at_a_glance {
             true => from_list(one),
@@ -89,10 +92,24 @@ impl Docker {
         self.get(operation::CONTAINERS, &path).await
     }
 
+    pub(super) async fn networks_listed(&self) -> Result<Vec<Network>, EngineError> {
+        self.call(operation::NETWORKS, READ, self.client.list_networks(None::<ListNetworksOptions>)).await
+    }
+
+    pub(super) async fn volumes_listed(&self) -> Result<VolumeListResponse, EngineError> {
+        self.call(operation::VOLUMES, READ, self.client.list_volumes(None::<ListVolumesOptions>)).await
+    }
+
+    pub(super) async fn images_listed(&self) -> Result<Vec<ListedImage>, EngineError> {
+        self.get("listing images", "/images/json?digests=true").await
+    }
+
     pub(super) async fn find_networks(&self, query: &Query) -> Result<Vec<ObservedNetwork>, EngineError> {
         // networks are few: one list of all, sorted out here
-        let list = self.client.list_networks(None::<ListNetworksOptions>);
-        let list = self.call(operation::NETWORKS, READ, list).await?;
+        let list = match self.ahead.take(|lists| &mut lists.networks) {
+            Some(list) => list,
+            None => self.networks_listed().await?,
+        };
         let wanted = list.into_iter().filter(|network| {
             let named = network.name.as_ref().is_some_and(|name| query.networks.contains(name));
             named || is_ours(network.labels.as_ref(), &query.platform)
@@ -103,8 +120,10 @@ impl Docker {
     }
 
     pub(super) async fn find_volumes(&self, query: &Query) -> Result<Vec<ObservedVolume>, EngineError> {
-        let list = self.client.list_volumes(None::<ListVolumesOptions>);
-        let list = self.call(operation::VOLUMES, READ, list).await?;
+        let list = match self.ahead.take(|lists| &mut lists.volumes) {
+            Some(list) => list,
+            None => self.volumes_listed().await?,
+        };
         let wanted =
             |volume: &Volume| is_ours(Some(&volume.labels), &query.platform) || query.volumes.contains(&volume.name);
         let mut found: Vec<ObservedVolume> = list
@@ -129,7 +148,10 @@ impl Docker {
         let wanted: BTreeSet<String> = references.iter().cloned().collect();
         // Podman's list has other names than its inspection
         if wanted.len() > FEW && !self.podman() {
-            let listed: Vec<ListedImage> = self.get("listing images", "/images/json?digests=true").await?;
+            let listed = match self.ahead.take(|lists| &mut lists.images) {
+                Some(listed) => listed,
+                None => self.images_listed().await?,
+            };
             return Ok(by_reference(&wanted, &listed));
         }
         let found: Vec<(String, Option<ObservedImage>)> = stream::iter(wanted)

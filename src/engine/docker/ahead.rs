@@ -1,0 +1,54 @@
+//! Lists that were read before they are asked for: while a command reads its files, the engine has time to make them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bollard::models::{Network, VolumeListResponse};
+
+use super::answers::{Listed, ListedImage};
+
+/// What is older is not of the moment in which it is asked for.
+const FRESH: Duration = Duration::from_millis(1500);
+
+/// Each is handed out once.
+#[derive(Debug, Default)]
+pub(super) struct Lists {
+    pub containers: Option<Vec<Listed>>,
+    pub networks: Option<Vec<Network>>,
+    pub volumes: Option<VolumeListResponse>,
+    pub images: Option<Vec<ListedImage>>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ahead(Arc<Mutex<Option<(Instant, Lists)>>>);
+
+impl Ahead {
+    pub fn keep(&self, lists: Lists) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), lists));
+    }
+
+    /// One of the lists, where it was read just now.
+    pub fn take<T>(&self, list: impl FnOnce(&mut Lists) -> &mut Option<T>) -> Option<T> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, lists) = kept.as_mut().filter(|(read, _)| read.elapsed() < FRESH)?;
+        list(lists).take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_counts_once_and_for_a_moment() {
+        let ahead = Ahead::default();
+        assert!(ahead.take(|lists| &mut lists.networks).is_none());
+        ahead.keep(Lists { networks: Some(Vec::new()), images: Some(Vec::new()), ..Lists::default() });
+        assert!(ahead.take(|lists| &mut lists.networks).is_some());
+        assert!(ahead.take(|lists| &mut lists.networks).is_none());
+        assert!(ahead.take(|lists| &mut lists.volumes).is_none());
+        let long_ago = Instant::now().checked_sub(FRESH).unwrap();
+        ahead.0.lock().unwrap().as_mut().unwrap().0 = long_ago;
+        assert!(ahead.take(|lists| &mut lists.images).is_none());
+    }
+}
