@@ -80,14 +80,16 @@ pub async fn decide(session: &Session, survey: &Survey, may_fetch: bool) -> Resu
     let mut node_image = None;
     let mut balancer = None;
     if !stands {
-        if program.is_none() {
+        // of what may be missing, to look for the program among the system's packages takes longest
+        let image = image_here(session, survey).await;
+        if program.is_none() && (image.is_ok() || !may_fetch) {
             obtain = Some(obtainable(session, platform, may_fetch).await?);
         }
+        node_image = image?;
         let client = Kind::client(&survey.facts);
         if session.host().which(client).is_none() {
             return Err(ClusterError::NoClient { program: "kind".into(), client: client.into() }.into());
         }
-        node_image = image_here(session, survey).await?;
         if platform.cluster.control_planes > 1 {
             balancer = Some(balancer_here(session, survey, program.as_deref()).await?);
         }
