@@ -156,23 +156,7 @@ mod tests {
 
     #[test]
     fn what_an_old_engine_does_not_know_is_told_with_its_place() {
-        let facts = |api: &str| Facts {
-            engine: "Docker 20.10.24".into(),
-            engine_kind: EngineKind::Docker,
-            api_version: api.into(),
-            rootless: false,
-            container_addresses: true,
-            published: true,
-            traits: Default::default(),
-            dockerfile: None,
-            architecture: "amd64".into(),
-            cpus: 2,
-            memory: 1 << 30,
-            data_root: None,
-            storage_driver: None,
-            cgroup_version: None,
-            socket: None,
-        };
+        let facts = |api: &str| Facts { api_version: api.into(), ..Facts::of("Docker 20.10.24", EngineKind::Docker) };
         let what = "shop/compose.yaml:4:9: a mount of an image".to_owned();
         let service = Service { needs: vec![EngineNeed { what, version: (1, 48) }], ..Service::default() };
         assert_eq!(

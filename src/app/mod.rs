@@ -56,9 +56,10 @@ pub use commands::names::{
     install_dns_service, install_names, names_may_be_offered, names_were_offered, uninstall_names,
 };
 pub use commands::pages::{Page, closed_pages, left_out_pages, pages};
+pub use commands::process_status::{ProcessStanding, ProcessStatus};
 pub use commands::processes::{
-    ProcessStatus, ProcessWork, bring_up_processes, own_environment, planned_processes, process_is_kept,
-    split_processes, work_on_processes,
+    ProcessWork, bring_up_processes, own_environment, planned_processes, process_is_kept, split_processes,
+    work_on_processes,
 };
 pub use commands::prune::{Pruned, PrunedImage, prune_images};
 pub use commands::report::{ReportFile, report};
@@ -66,17 +67,15 @@ pub use commands::run::{
     Existing, Nameless, Program, ProgramRequest, ci_log, environment_of, existing, prepare_program, program_log,
 };
 pub use commands::serve::{DEFAULT_METRICS, ServeOptions, Serving, serve};
+pub use commands::service_status::{Condition, ServiceState, ServiceStatus, UsageStatus};
 pub use commands::stack::{
-    ClusterDeploy, ClusterDeployed, ClusterRemoved, Deployed, DeployedService, InCluster, StackRequest, SwarmDeploy,
-    all_on_cluster, deploy_to_cluster, deploy_to_swarm, remove_from_cluster, remove_from_swarm, scale_on_cluster,
-    scale_on_swarm, status_on_cluster, status_on_swarm, translate_stack,
+    ClusterDeployed, ClusterRemoved, Deployed, DeployedService, InCluster, StackDeploy, StackRequest, all_on_cluster,
+    deploy_to_cluster, deploy_to_swarm, remove_from_cluster, remove_from_swarm, scale_on_cluster, scale_on_swarm,
+    status_on_cluster, status_on_swarm, translate_stack,
 };
-pub use commands::status::{
-    Condition, PlatformStatus, ReachStatus, ServiceState, ServiceStatus, Status, UsageStatus, status,
-    status_at_a_glance, status_with_usage,
-};
+pub use commands::status::{PlatformStatus, ReachStatus, Status, status, status_at_a_glance, status_with_usage};
 pub use commands::task::{TaskRow, TaskState, jobs_of_task, task_output, tasks, with_arguments};
-pub use commands::top::{Top, TopKind, TopRow, TopTotal, TopWatch};
+pub use commands::top::{Top, TopKind, TopRow, TopState, TopTotal, TopWatch};
 pub use commands::uninstall::{Leavings, Uninstalled, leavings, uninstall};
 pub use commands::up::{UpOptions, UpResult, up};
 pub use commands::validate::{Absent, Told, Traced, bridges, full_name, trace_name, validate};
@@ -87,7 +86,7 @@ pub use lease::{Idle, Lease, LeaseHolder};
 pub use prepare::{Consent, Prepared, Wanted, expected, prepare};
 pub use processes::{follow_orphans, keep as keep_processes};
 pub use receive::{Telemetry, TelemetryState, kept_telemetry};
-pub use records::{Added, ListedRecord, add_record, list_records, remove_record};
+pub use records::{Added, ListedRecord, RecordSource, add_record, list_records, remove_record};
 pub use resolver::{
     DnsStatus, DomainNames, Names, NamesSoFar, ResolverFiles, StartedBy, answers, connect as connect_resolver,
     ensure_process, keep_serving, names_status, own_address as resolver_address, probe,

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::compile::{addons, streams};
 use crate::config::Loaded;
 use crate::doctor::{Finding, Fix};
-use crate::model::{DEFAULT_NODE_IMAGE, Healthcheck, Platform, Role};
+use crate::model::{DEFAULT_NODE_IMAGE, Healthcheck, Invocation, Platform, Role, macula};
 use crate::plan::forecast::{Forecast, forecast};
 use crate::plan::{Action, LeftOut, Plan, select};
 
@@ -72,12 +72,13 @@ impl Prepared {
     }
 
     /// What is said of services that run and whose stack was not loaded.
-    pub fn kept_notes(&self) -> Vec<String> {
+    pub fn kept_notes(&self, invocation: &Invocation) -> Vec<String> {
+        let up = macula("up --remove-orphans").line(invocation);
         let note = |(stack, services): (&String, &BTreeSet<String>)| {
             let services = services.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
             format!(
                 "{services} of the stack {stack} {} kept: that stack was not loaded this time \
-                 (`macula up --remove-orphans` removes its containers)",
+                 (`{up}` removes its containers)",
                 if services.contains(", ") { "are" } else { "is" }
             )
         };

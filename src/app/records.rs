@@ -34,9 +34,32 @@ pub struct ListedRecord {
     pub value: String,
     /// Seconds.
     pub ttl: u32,
-    /// `platform`, `powerdns`, or for a name of the platform that leads to nothing how its service is, as `status` says
-    /// it: `left out`, `not started` or `stopped`
-    pub source: &'static str,
+    pub source: RecordSource,
+}
+
+/// Who has a record; of a name of the platform that leads to nothing, how its service is, in the words of `status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordSource {
+    #[serde(rename = "left out")]
+    LeftOut,
+    #[serde(rename = "not started")]
+    NotStarted,
+    Platform,
+    PowerDns,
+    Stopped,
+}
+
+impl RecordSource {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::LeftOut => "left out",
+            Self::NotStarted => "not started",
+            Self::Platform => "platform",
+            Self::PowerDns => "powerdns",
+            Self::Stopped => "stopped",
+        }
+    }
 }
 
 /// What became of a record.
@@ -66,7 +89,7 @@ pub async fn list_records(session: &Session, loaded: &Loaded) -> Result<(Vec<Lis
         .filter(|record| seen(&record.view))
         .map(|record| {
             let (rtype, value) = shown(&record.data);
-            let source = idle.get(&record.name).copied().unwrap_or("platform");
+            let source = idle.get(&record.name).copied().unwrap_or(RecordSource::Platform);
             ListedRecord { name: record.name.clone(), rtype, value, ttl: record.ttl, source }
         })
         .collect();
@@ -95,7 +118,7 @@ pub(super) async fn written_records(session: &Session, loaded: &Loaded) -> Resul
                 rtype: set.rtype.clone(),
                 value: record.content.clone(),
                 ttl: set.ttl,
-                source: "powerdns",
+                source: RecordSource::PowerDns,
             });
         }
     }
@@ -103,7 +126,7 @@ pub(super) async fn written_records(session: &Session, loaded: &Loaded) -> Resul
 }
 
 /// Names that lead to nothing while the platform is up, with how their services are. None where no engine answers.
-async fn idle_names(session: &Session, loaded: &Loaded, own: &Zone) -> Result<BTreeMap<String, &'static str>, Error> {
+async fn idle_names(session: &Session, loaded: &Loaded, own: &Zone) -> Result<BTreeMap<String, RecordSource>, Error> {
     let platform = &loaded.platform;
     let Some(engine) = session.system.engine.as_deref() else { return Ok(BTreeMap::new()) };
     let Ok(observed) = observe::ours_at_a_glance(engine, &platform.name).await else { return Ok(BTreeMap::new()) };
@@ -111,12 +134,12 @@ async fn idle_names(session: &Session, loaded: &Loaded, own: &Zone) -> Result<BT
     let mut idle = idle_services(platform, &observed.containers, &state.stopped(session.host()).await?);
     let optional = |name: &str| platform.service(name).is_some_and(|(_, service)| service.extension.optional);
     // only these are ever left out
-    if idle.iter().any(|(name, how)| *how == NOT_STARTED && optional(name))
+    if idle.iter().any(|(name, how)| *how == RecordSource::NotStarted && optional(name))
         && let Ok(Ok(survey)) = tokio::time::timeout(SOUGHT, survey(session, loaded)).await
     {
         for left in &survey.supply.left_out {
-            if let Some(how) = idle.get_mut(&left.service).filter(|how| **how == NOT_STARTED) {
-                *how = "left out";
+            if let Some(how) = idle.get_mut(&left.service).filter(|how| **how == RecordSource::NotStarted) {
+                *how = RecordSource::LeftOut;
             }
         }
     }
@@ -132,14 +155,12 @@ async fn idle_names(session: &Session, loaded: &Loaded, own: &Zone) -> Result<BT
     Ok(all)
 }
 
-const NOT_STARTED: &str = "not started";
-
 /// Services that do not run although something of the platform is there, by the words of `status`.
 fn idle_services(
     platform: &Platform,
     containers: &[ObservedContainer],
     stopped: &BTreeSet<String>,
-) -> BTreeMap<String, &'static str> {
+) -> BTreeMap<String, RecordSource> {
     let service = |found: &ObservedContainer| platform.service(found.label(label::SERVICE)?).map(|_| ());
     if !containers.iter().any(|found| service(found).is_some()) {
         return BTreeMap::new();
@@ -151,9 +172,9 @@ fn idle_services(
         let own: Vec<&ObservedContainer> =
             containers.iter().filter(|found| found.label(label::SERVICE) == Some(name)).collect();
         if own.is_empty() {
-            all.insert(name.to_owned(), NOT_STARTED);
+            all.insert(name.to_owned(), RecordSource::NotStarted);
         } else if stopped.contains(name) && own.iter().all(ended) {
-            all.insert(name.to_owned(), "stopped");
+            all.insert(name.to_owned(), RecordSource::Stopped);
         }
     }
     all
@@ -361,7 +382,10 @@ mod tests {
             container("job", ContainerState::Exited),
         ];
         let idle = idle_services(&platform, &containers, &stopped);
-        assert_eq!(idle, BTreeMap::from([("chart".to_owned(), "not started"), ("db".to_owned(), "stopped")]));
+        assert_eq!(
+            idle,
+            BTreeMap::from([("chart".to_owned(), RecordSource::NotStarted), ("db".to_owned(), RecordSource::Stopped)])
+        );
         // while it is down no name is special
         assert_eq!(idle_services(&platform, &[], &stopped), BTreeMap::new());
         // it was started by hand

@@ -12,7 +12,7 @@ use crate::apply::{Extras, Outcome, Tools, apply};
 use crate::engine::Engine;
 use crate::event::Events;
 use crate::host::{Host, Lock};
-use crate::model::{Facts, PlatformName, label};
+use crate::model::{Facts, Invocation, MaculaCommand, PlatformName, label};
 use crate::plan::Plan;
 use crate::system::System;
 
@@ -46,6 +46,8 @@ pub struct Session {
     pub program: PathBuf,
     /// The user named the platform: one that does not exist is a mistake, where a command makes none.
     pub named: bool,
+    /// What commands to type have to repeat.
+    pub invocation: Invocation,
 }
 
 impl Session {
@@ -56,6 +58,11 @@ impl Session {
     /// The engine, or which ones were tried.
     pub fn engine(&self) -> Result<Arc<dyn Engine>, Error> {
         self.system.engine.clone().ok_or_else(|| Error::NoEngine(self.system.discovery.clone()))
+    }
+
+    /// A command to type, as it means the same platform.
+    pub fn line(&self, command: MaculaCommand) -> String {
+        command.line(&self.invocation)
     }
 
     pub fn state(&self, platform: &PlatformName) -> State {

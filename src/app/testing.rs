@@ -10,8 +10,11 @@ use crate::doctor::{Finding, Fix};
 use crate::engine::fake::FakeEngine;
 use crate::event::{Event, Events, Reporter};
 use crate::host::fake::FakeHost;
+use crate::model::{Invocation, Process};
+use crate::plan::Parts;
 use crate::system::System;
 
+use super::processes::{ProcessCondition, ProcessState};
 use super::{Consent, Error, Prepared, Session};
 
 /// Agrees to everything.
@@ -53,10 +56,30 @@ pub fn session(host: FakeHost, engine: &FakeEngine, command: &str) -> Session {
         version: "1.0.0",
         program: PathBuf::from("/usr/bin/macula"),
         named: false,
+        invocation: Invocation::default(),
     }
 }
 
 /// The same, heard.
 pub fn heard_session(host: FakeHost, engine: &FakeEngine, command: &str, heard: &Arc<Heard>) -> Session {
     Session { events: Events::new(heard.clone()), ..session(host, engine, command) }
+}
+
+/// A process of macula.yaml that listens on a port.
+pub fn process_state(condition: ProcessCondition) -> ProcessState {
+    ProcessState {
+        name: "web".into(),
+        condition,
+        pid: Some(7),
+        port: Some(3000),
+        exit_code: None,
+        restarts: 0,
+        since: 0,
+        reason: None,
+        nameless: None,
+        parts: Parts::new(),
+        log: "/log".into(),
+        log_from: 0,
+        stop_grace_period: Process::GRACE,
+    }
 }

@@ -9,7 +9,7 @@ use crate::words;
 
 use super::context::{Context, StackOptions};
 use super::error::CliError;
-use super::failure::near;
+use super::near::near;
 use super::ui::table::{Cell, Fit, Table};
 
 /// Add servers of the catalog to the platform: valkey, mariadb, rabbitmq, nats, ...
@@ -52,8 +52,8 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if new.is_empty() {
         return context.print(&format!("{} has {} already\n", path.display(), words::list(&args.names)));
     }
-    let text = format!("added {} to {}; `macula up` starts what is new\n", words::list(&new), path.display());
-    context.print(&context.typed(&text))
+    let (added, up) = (words::list(&new), context.line(macula("up")));
+    context.print(&format!("added {added} to {}; `{up}` starts what is new\n", path.display()))
 }
 
 fn refused(error: AddError, path: &Path) -> CliError {

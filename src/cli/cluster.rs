@@ -97,7 +97,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
                 _ if context.json() => Err(CliError::told(ErrorKind::Cluster)),
                 // a question about the state has got its answer; the exit code tells scripts
                 ClusterState::Missing => {
-                    let typed = context.typed("macula cluster create");
+                    let typed = context.line(macula("cluster create"));
                     context.print(&format!("no cluster: {name} has not been created ({typed})\n"))?;
                     Err(CliError::told(ErrorKind::Cluster))
                 }
@@ -203,7 +203,13 @@ pub fn shown(context: &Context, status: &ClusterStatus) -> String {
         out.push_str(&format!("{} {problem}\n", style.paint(Tone::Bad, style.failed())));
     }
     if let Some(reason) = &status.reason {
-        out.push_str(&format!("{}\n", style.paint(Tone::Dim, &format!("cluster {name}: {reason}"))));
+        let next = match status.state {
+            ClusterState::Incomplete => Some(macula("cluster create")),
+            ClusterState::Stopped => Some(macula("cluster start")),
+            _ => None,
+        };
+        let next = next.map(|command| format!("; `{}`", context.line(command))).unwrap_or_default();
+        out.push_str(&format!("{}\n", style.paint(Tone::Dim, &format!("cluster {name}: {reason}{next}"))));
     }
     out
 }

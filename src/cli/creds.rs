@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use crate::app::{Credential, Error, credentials};
+use crate::model::macula;
 
 use super::context::{Context, StackOptions};
 use super::error::CliError;
@@ -44,7 +45,7 @@ pub async fn run(context: &Context, mut args: Args) -> Result<(), CliError> {
         return context.print(&if none_yet && !wanted {
             format!("no service of {} has passwords\n", loaded.platform.name)
         } else if none_yet {
-            "no passwords are recorded: the first `macula up` makes them\n".to_owned()
+            format!("no passwords are recorded: the first `{}` makes them\n", context.line(macula("up")))
         } else {
             format!("{} has no passwords\n", args.services.join(", "))
         });
@@ -57,7 +58,7 @@ pub async fn run(context: &Context, mut args: Args) -> Result<(), CliError> {
     }
     let mut out = listed(&all, context.terminal.table_width().unwrap_or(usize::MAX), context.out_style());
     if count > all.len() {
-        let (what, command) = (format!("all {}:", text::count(count, "variable")), context.typed("macula creds --all"));
+        let (what, command) = (format!("all {}:", text::count(count, "variable")), context.line(macula("creds --all")));
         let room = context.terminal.table_width().unwrap_or(usize::MAX);
         let gap = if text::width(&what) + text::width(&command) < room { " " } else { "\n  " };
         out.push_str(&format!("{what}{gap}{command}\n"));

@@ -4,7 +4,7 @@ use std::time::Duration;
 use crate::app::{Session, cluster_needs, survey};
 use crate::config::Loaded;
 use crate::doctor::{self, CHECKS, Finding, FixError, Needs, Selection, Status};
-use crate::model::macula;
+use crate::model::{MaculaCommand, macula};
 use crate::words;
 
 use super::ci::{Level, markdown, markdown_table};
@@ -115,19 +115,14 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         return error.map_or(Ok(()), |error| Err(if all_told { CliError::told(error.kind) } else { error }));
     }
     let width = context.terminal.table_width().unwrap_or(120);
-    // before lines are broken: a command with --name is longer
-    let mut shown = findings.clone();
-    for fix in shown.iter_mut().filter_map(|finding| finding.fix.as_mut()) {
-        fix.text = context.typed(&fix.text);
+    let mut text = table(&findings, tried.as_ref(), context.out_style(), all, width);
+    if let Some(command) = next(&findings, tried.as_ref()) {
+        text.push_str(&format!("  {}\n", context.out_style().paint(Tone::Active, &context.line(command))));
     }
-    let mut text = table(&shown, tried.as_ref(), context.out_style(), all, width);
-    if let Some(command) = next(&shown, tried.as_ref()) {
-        text.push_str(&format!("  {}\n", context.out_style().paint(Tone::Active, &context.typed(command))));
-    }
-    let title = format!("macula doctor: {}", sum(&shown, tried.as_ref()).1);
+    let title = format!("macula doctor: {}", sum(&findings, tried.as_ref()).1);
     context.print_section(&title, &text)?;
     if let Some(ci) = &context.ci {
-        let annotations = shown.iter().filter(|finding| needs_attention(finding)).map(|finding| {
+        let annotations = findings.iter().filter(|finding| needs_attention(finding)).map(|finding| {
             let level = if finding.status == Status::Failed { Level::Error } else { Level::Warning };
             let fix = finding.fix.as_ref().map(|fix| format!("\n{}", fix.text)).unwrap_or_default();
             ci.annotation(
@@ -137,7 +132,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
                 None,
             )
         });
-        context.annotate(ci, &annotations.collect::<String>(), &summary(&title, &shown))?;
+        context.annotate(ci, &annotations.collect::<String>(), &summary(&title, &findings))?;
     }
     error.map_or(Ok(()), Err)
 }
@@ -158,7 +153,7 @@ async fn look(
     told: &(dyn Fn(&Finding) + Send + Sync),
 ) -> (Needs, Vec<Finding>) {
     // what it wants is known in full only with an engine
-    let needs = match tokio::time::timeout(PATIENCE, survey(session, loaded)).await {
+    let mut needs = match tokio::time::timeout(PATIENCE, survey(session, loaded)).await {
         Ok(Ok(prepared)) => Needs::of(&prepared.platform, &prepared.resources, cluster_needs(&loaded.platform)),
         // nor with one that does not answer, or whose containers do not: the checks say why
         Ok(Err(_)) | Err(_) => Needs {
@@ -169,6 +164,7 @@ async fn look(
             ..Needs::default()
         },
     };
+    needs.invocation = session.invocation.clone();
     let findings = doctor::run_telling(&session.system, &needs, selection, told).await;
     (needs, findings)
 }
@@ -299,12 +295,12 @@ fn sum(findings: &[Finding], tried: Option<&Tried>) -> (Tone, String) {
 }
 
 /// What to type now.
-fn next(findings: &[Finding], tried: Option<&Tried>) -> Option<&'static str> {
+fn next(findings: &[Finding], tried: Option<&Tried>) -> Option<MaculaCommand> {
     match tried {
         // a second time would end as the first one
         Some(tried) if !tried.in_vain.is_empty() => None,
-        _ if findings.iter().any(can_fix) => Some("macula doctor --fix"),
-        Some(tried) if !tried.fixed.is_empty() && !findings.iter().any(needs_attention) => Some("macula up"),
+        _ if findings.iter().any(can_fix) => Some(macula("doctor --fix")),
+        Some(tried) if !tried.fixed.is_empty() && !findings.iter().any(needs_attention) => Some(macula("up")),
         _ => None,
     }
 }
@@ -315,6 +311,7 @@ mod tests {
 
     use super::*;
     use crate::doctor::{Action, Fix};
+    use crate::model::Invocation;
 
     #[test]
     fn what_is_well_is_a_number() {
@@ -369,7 +366,11 @@ mod tests {
             in_vain: in_vain.to_vec(),
         };
         let said = |findings: &[Finding], tried: &Tried| {
-            format!("{} > {}", sum(findings, Some(tried)).1, next(findings, Some(tried)).unwrap_or("-"))
+            format!(
+                "{} > {}",
+                sum(findings, Some(tried)).1,
+                next(findings, Some(tried)).map_or("-".to_owned(), |command| command.line(&Invocation::default()))
+            )
         };
         assert_eq!(said(&well, &tried(&[], &[])), "nothing to fix; 2 checks passed > -");
         assert_eq!(said(&well, &tried(&["clock"], &[])), "fixed clock; 2 checks passed > macula up");
@@ -387,6 +388,6 @@ mod tests {
             "nothing was fixed; 2 things left: ports, inotify; 0 checks passed > -"
         );
         assert_eq!(sum(&advice, None).1, "1 thing to fix: ports; 1 thing to look at: inotify; 0 checks passed");
-        assert_eq!(next(&left, None), Some("macula doctor --fix"));
+        assert_eq!(next(&left, None), Some(macula("doctor --fix")));
     }
 }

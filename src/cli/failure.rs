@@ -17,6 +17,7 @@ use super::cluster_error::cluster;
 use super::dns_error::{install, resolver};
 use super::engine_error::{no_engine, with_image_hints};
 use super::error::{CliError, ErrorKind};
+use super::near::near;
 use super::ui::{Style, text};
 use crate::words;
 
@@ -272,22 +273,6 @@ fn is_path(name: &str) -> bool {
     name == "." || name.contains('/') || name.ends_with(".yaml") || name.ends_with(".yml")
 }
 
-/// Those that somebody may have meant, the nearest first.
-pub(super) fn near(name: &str, known: &[String]) -> Vec<String> {
-    // two slips in a short word leave nothing of it: `db` is not `web`
-    let slips = if name.chars().count() <= 4 { 1 } else { 2 };
-    let mut all: Vec<(usize, &String)> = known
-        .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .filter(|(distance, candidate)| {
-            // a part of a longer name is as good as a slip of the finger
-            *distance <= slips || (name.len() >= 3 && (candidate.contains(name) || name.contains(candidate.as_str())))
-        })
-        .collect();
-    all.sort();
-    all.into_iter().map(|(_, candidate)| candidate.clone()).collect()
-}
-
 /// `image`: of the first service, where it is known.
 pub(super) fn supply(problems: &[SupplyProblem], image: Option<&str>) -> CliError {
     let other = problems.iter().any(|problem| matches!(problem, SupplyProblem::OtherProvider { .. }));
@@ -448,15 +433,6 @@ mod tests {
     use crate::engine::discover::Discovery;
     use crate::host::RunError;
     use crate::model::Invocation;
-
-    #[test]
-    fn what_is_near_is_near() {
-        let known = ["web", "home", "valkey", "shop-db"].map(str::to_owned);
-        assert_eq!(near("db", &known), Vec::<String>::new());
-        assert_eq!(near("wbe", &known), ["web"]);
-        assert_eq!(near("vlakye", &known), ["valkey"]);
-        assert_eq!(near("shop", &known), ["shop-db"]);
-    }
 
     #[test]
     fn a_folder_in_place_of_a_service_is_a_stack() {

@@ -2,7 +2,7 @@ use clap::Command;
 
 use super::context::Context;
 use super::error::CliError;
-use super::failure::near;
+use super::near::near;
 use super::ui::{page, text};
 
 /// Show the help of a command, or a page of the documentation

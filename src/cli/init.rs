@@ -58,6 +58,6 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if project.taken.is_empty() {
         text.push_str("\nnothing was found here that becomes part of the platform\n");
     }
-    text.push_str("\n`macula up` starts it\n");
-    context.print(&context.typed(&text))
+    text.push_str(&format!("\n`{}` starts it\n", context.line(macula("up"))));
+    context.print(&text)
 }

@@ -64,7 +64,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     }
     match lease {
         Some(lease) => context.print(&format!("{name} {}\n", ends(&lease, state.used(host).await, host.now()))),
-        None => context.print(&format!("{name} has no lease: it stays until `macula down`\n")),
+        None => context.print(&format!("{name} has no lease: it stays until `{}`\n", context.line(macula("down")))),
     }
 }
 

@@ -4,6 +4,7 @@ use anyhow::Context as _;
 
 use crate::app::{Error, LogEvent, LogSource, all_log_sources, program_log, read_logs};
 use crate::engine::LogOptions;
+use crate::model::macula;
 use crate::telemetry::LineFilter;
 use crate::telemetry::view::Line;
 use crate::words;
@@ -110,7 +111,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let (engine, sources) = found.map_err(|error| context.absent(error))?;
     let _in_use = session.in_use(&name);
     if sources.is_empty() {
-        context.events().info(format!("{name} is down; `macula up` starts it"));
+        context.events().info(format!("{name} is down; `{}` starts it", context.line(macula("up"))));
         if !args.follow {
             return Ok(());
         }

@@ -6,6 +6,7 @@ use crate::app::{
 };
 use crate::config::Loaded;
 use crate::dns::install::Method;
+use crate::model::macula;
 use crate::pki::Authority;
 use crate::pki::trust::{self, Done};
 
@@ -30,7 +31,8 @@ pub async fn names_and_trust(context: &Context, session: &Session, loaded: &Load
     let Some(agreed) = context.takes(&question, &explain).await else { return Ok(()) };
     names_were_offered(session).await?;
     if !agreed {
-        context.events().info("Nothing was changed; `macula dns install` and `macula trust install` do it later.");
+        let (dns, trust) = (context.line(macula("dns install")), context.line(macula("trust install")));
+        context.events().info(format!("Nothing was changed; `{dns}` and `{trust}` do it later."));
         return Ok(());
     }
     match install_names(session, Method::Auto).await {
@@ -38,16 +40,24 @@ pub async fn names_and_trust(context: &Context, session: &Session, loaded: &Load
         Err(error) => {
             let error = CliError::from(error);
             let causes: String = error.causes.iter().map(|cause| format!(": {cause}")).collect();
-            context.events().warn(format!("the names could not be installed: {error}{causes} (`macula dns install`)"));
+            context.events().warn(format!(
+                "the names could not be installed: {error}{causes} (`{}`)",
+                context.line(macula("dns install"))
+            ));
         }
     }
     match trust_them(session, loaded).await {
-        Ok(0) => context.events().info("no trust store was changed (`macula trust status`)"),
+        Ok(0) => {
+            context.events().info(format!("no trust store was changed (`{}`)", context.line(macula("trust status"))))
+        }
         Ok(stores) => {
             context.events().info(format!("the certificates are trusted by {}", text::count(stores, "more store")));
         }
         Err(error) => {
-            context.events().warn(format!("the certificates are not trusted yet: {error} (`macula trust install`)"));
+            context.events().warn(format!(
+                "the certificates are not trusted yet: {error} (`{}`)",
+                context.line(macula("trust install"))
+            ));
         }
     }
     Ok(())

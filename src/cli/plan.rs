@@ -9,9 +9,8 @@ use crate::app::{
 use crate::config::Loaded;
 use crate::doctor::{Fix, Needs};
 use crate::engine::absent::Absent;
-use crate::model::Platform;
+use crate::model::{MaculaCommand, Platform, macula};
 use crate::plan::{CLUSTER_GROUP, ProcessStep};
-use crate::words::shell_word;
 
 use super::consent::{missing_engine, opening};
 use super::context::{Context, Forgets, ImageOptions};
@@ -64,7 +63,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     };
     let prepared =
         prepare(&session, &loaded, &wanted).await.map_err(|error| located(error, &loaded, context.excerpt_room()))?;
-    for note in prepared.cluster_drift().into_iter().chain(prepared.kept_notes()) {
+    for note in prepared.cluster_drift().into_iter().chain(prepared.kept_notes(&context.invocation())) {
         context.events().warn(note);
     }
     show(context, &session, &prepared, &processes, &about, first.as_ref()).await?;
@@ -100,18 +99,17 @@ pub struct About<'a> {
     /// How many programs of this machine.
     processes: usize,
     /// The command that carries it out.
-    up: String,
+    up: MaculaCommand,
 }
 
 impl<'a> About<'a> {
     /// `typed`: the services and processes that the user named; `processes`: those of them and of their needs that are
     /// programs of this machine.
     pub fn new(platform: &'a Platform, typed: &[String], processes: Option<&BTreeSet<String>>) -> Self {
-        let words = ["macula", "up"].map(str::to_owned).into_iter().chain(typed.iter().map(|name| shell_word(name)));
         Self {
             platform,
             processes: processes.map_or(platform.processes.len(), BTreeSet::len),
-            up: words.collect::<Vec<_>>().join(" "),
+            up: typed.iter().fold(macula("up"), |up, name| up.arg(name)),
         }
     }
 }
@@ -147,7 +145,7 @@ pub async fn show(
     let style = context.out_style();
     let width = context.terminal.table_width().unwrap_or(160);
     let services = prepared.services() + about.processes;
-    let mut out = plan_screen::screen(&changes, services, &context.typed(&about.up), width, style);
+    let mut out = plan_screen::screen(&changes, services, &context.line(about.up.clone()), width, style);
     if let Some(opening) = opening(prepared, &expected(session, plan).await) {
         for line in text::wrap(&opening, width) {
             out.push_str(&format!("{line}\n"));
@@ -174,7 +172,7 @@ pub async fn show(
         }
     }
     if let Some(left) = plan.left_out.iter().find(|left| left.service == CLUSTER_GROUP) {
-        let line = context.typed(&format!("no Kubernetes cluster: {}", left.reason));
+        let line = format!("no Kubernetes cluster: {}", left.reason);
         for line in text::wrap(&line, width) {
             out.push_str(&format!("{}\n", style.paint(Tone::Dim, &line)));
         }

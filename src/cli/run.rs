@@ -5,6 +5,7 @@ use anyhow::Context as _;
 use crate::app::{self, Nameless, ProgramRequest, own_environment, prepare_program, process_is_kept};
 use crate::config::env_file;
 use crate::host::Command;
+use crate::model::macula;
 
 use super::consent::Asker;
 use super::context::{Context, Forgets, StackOptions};
@@ -90,7 +91,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     match program.nameless {
         None => context.events().info(format!("{} leads to port {} of this machine", program.url, program.port)),
         Some(Nameless::NoDns) => {
-            let up = context.typed("macula up --dns");
+            let up = context.line(macula("up --dns"));
             context
                 .events()
                 .warn(format!("the program gets no name, as `up --no-dns` asked for (`{up}` changes that)"));

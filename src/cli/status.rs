@@ -5,19 +5,19 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::app::{
-    self, Condition, DnsStatus, PlatformStatus, ProcessStatus, ReachStatus, ResolverFiles, ServiceState, ServiceStatus,
-    Status, UsageStatus,
+    self, Condition, DnsStatus, PlatformStatus, ProcessStanding, ProcessStatus, ReachStatus, ResolverFiles,
+    ServiceState, ServiceStatus, Status, UsageStatus,
 };
-use crate::model::{PlatformName, Way};
+use crate::model::{MaculaCommand, PlatformName, Way, macula};
 use crate::plan::ImageSource;
 use crate::portal;
 
 use super::context::{Context, ImageOptions};
 use super::error::CliError;
 use super::interrupt;
-use super::ui::full_screen::{self, FullScreen};
-use super::ui::status_screen::{Mood, Row, Screen, mood};
-use super::ui::{left_out, text};
+use super::ui::full_screen::FullScreen;
+use super::ui::status_screen::{Mood, Note, Row, Screen, mood};
+use super::ui::{left_out, terminal_is_back, text};
 use crate::words;
 
 /// Show how the services are and where they are reached
@@ -43,14 +43,8 @@ pub struct Args {
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let session = context.session_ahead("status");
-    let loaded = context.load_or_built_in(&args.stacks).await?;
-    let session = session.await;
-    if let Some(name) = &context.name {
-        app::must_be_known(&session, name).await?;
-    }
     let mut services = args.services;
-    context.services_meant(&loaded.platform, &mut services);
+    let (loaded, session) = context.begin_to_look("status", &args.stacks, &mut services).await?;
     let all = args.all || !services.is_empty();
     let look = async || {
         let looked = match args.stats {
@@ -137,7 +131,7 @@ async fn watch(
         before = now.services.iter().map(|row| (row.name.clone(), row.condition)).collect();
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(2)) => {}
-            () = full_screen::is_back(), if screen.is_some() => {}
+            () = terminal_is_back(), if screen.is_some() => {}
             () = context.cancel.cancelled() => return Ok(()),
         }
     }
@@ -177,7 +171,7 @@ pub async fn show(context: &Context, status: &Status, all: bool) -> Result<(), C
     let mut screen = screen_of(context, status, all);
     let socket = portal::socket(ResolverFiles::of(&*context.host).folder());
     if let Some(address) = portal::address(&socket).await {
-        screen.notes.push((format!("page: http://{address}"), Some(context.typed("macula open home"))));
+        screen.notes.push((format!("page: http://{address}"), Some(macula("open home"))));
     }
     let mut out: String = screen.lines(width, style).iter().map(|line| format!("{line}\n")).collect();
     if !status.cluster.nodes.is_empty() {
@@ -191,7 +185,7 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
     if platform.down && !status.processes.iter().any(|row| row.runs() || row.is_problem()) {
         return down_screen(context, platform);
     }
-    let mut screen = Screen { head: head(status), ..Screen::default() };
+    let mut screen = Screen { head: head(status), invocation: context.invocation(), ..Screen::default() };
     screen.notes.extend(platform.owner.as_deref().map(belongs));
     screen.notes.extend(platform.at_work.as_deref().map(at_work));
     let mut out: Vec<(&str, &str)> = Vec::new();
@@ -218,10 +212,10 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
         }
     }
     for process in &status.processes {
-        if process.state == "missing" && !all {
+        if process.state == ProcessStanding::Missing && !all {
             screen.not_started.push(process.name.clone());
         } else {
-            screen.rows.push(process_row(context, process));
+            screen.rows.push(process_row(process));
         }
     }
     let helper = |name: &str| status.services.iter().any(|service| service.helper && service.name == name);
@@ -234,10 +228,10 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
     if status.cluster.nodes.is_empty()
         && let Some(reason) = &status.cluster.reason
     {
-        screen.notes.push((format!("no Kubernetes cluster: {reason}"), Some("macula cluster create".into())));
+        screen.notes.push((format!("no Kubernetes cluster: {reason}"), Some(macula("cluster create"))));
     }
     if let Some(problem) = status.cluster.problems.first() {
-        screen.notes.push((format!("the cluster: {problem}"), Some("macula cluster status".into())));
+        screen.notes.push((format!("the cluster: {problem}"), Some(macula("cluster status"))));
     }
     screen.notes.extend(reach_note(status));
     // the names of somebody else's platform are somebody else's to install
@@ -245,15 +239,9 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
         screen.notes.extend(names_note(status));
     }
     if !status.changes.is_empty() {
-        screen
-            .notes
-            .push((format!("an `up` would change {}", text::some(&status.changes, 4)), Some("macula plan".into())));
+        let note = format!("an `up` would change {}", text::some(&status.changes, 4));
+        screen.notes.push((note, Some(macula("plan"))));
     }
-    for (note, command) in &mut screen.notes {
-        *note = context.typed(note);
-        *command = command.as_deref().map(|command| context.typed(command));
-    }
-    screen.up = context.typed("macula up");
     screen
 }
 
@@ -267,18 +255,18 @@ pub fn down_screen(context: &Context, platform: &PlatformStatus) -> Screen {
     let notes = match (&platform.owner, &platform.at_work) {
         (Some(owner), _) => vec![belongs(owner)],
         (None, Some(command)) => vec![at_work(command)],
-        (None, None) => vec![("start it:".to_owned(), Some(context.typed("macula up")))],
+        (None, None) => vec![("start it:".to_owned(), Some(macula("up")))],
     };
-    Screen { head, notes, ..Screen::default() }
+    Screen { head, notes, invocation: context.invocation(), ..Screen::default() }
 }
 
 /// Whatever is typed here is not for this user to change.
-fn belongs(owner: &str) -> (String, Option<String>) {
+fn belongs(owner: &str) -> Note {
     (format!("it belongs to {owner}: `up` and `down` of this user leave it alone"), None)
 }
 
 /// What stands below is on its way.
-fn at_work(command: &str) -> (String, Option<String>) {
+fn at_work(command: &str) -> Note {
     (format!("{command} is at work on it"), None)
 }
 
@@ -299,7 +287,7 @@ fn head(status: &Status) -> Vec<String> {
     };
     add(count(&Condition::is_problem) + processes(&ProcessStatus::is_problem), "failing");
     let stopped = count(&|condition| condition == Condition::Stopped);
-    add(stopped + processes(&|row| row.state == "stopped"), "stopped");
+    add(stopped + processes(&|row| row.state == ProcessStanding::Stopped), "stopped");
     let since =
         status.platform.up_seconds.map_or("up".to_owned(), |seconds| format!("up {}", text::short_age(seconds)));
     let drift = match status.changes.len() {
@@ -311,22 +299,22 @@ fn head(status: &Status) -> Vec<String> {
 }
 
 /// A program of this machine.
-fn process_row(context: &Context, process: &ProcessStatus) -> Row {
+fn process_row(process: &ProcessStatus) -> Row {
     let age = process.seconds.map(text::short_age).unwrap_or_default();
     let name = &process.name;
     let (mood, state, command) = match process.state {
-        _ if process.lost => (Mood::Bad, "lost".to_owned(), Some("macula up".to_owned())),
-        "running" if process.restarts > 0 => {
+        _ if process.lost => (Mood::Bad, "lost".to_owned(), Some(macula("up"))),
+        ProcessStanding::Running if process.restarts > 0 => {
             (Mood::Good, format!("running {age}, restarted {}x", process.restarts), None)
         }
-        "running" => (Mood::Good, format!("running {age}"), None),
-        "starting" => (Mood::Busy, format!("starting {age}"), Some(format!("macula logs {name}"))),
-        "finished" => (Mood::Good, format!("done {age} ago"), None),
-        "stopped" => (Mood::Idle, format!("stopped {age} ago"), Some(format!("macula start {name}"))),
-        "missing" => (Mood::Idle, "not started".to_owned(), Some(format!("macula up {name}"))),
-        "blocked" => (Mood::Bad, "not started".to_owned(), Some(format!("macula up {name}"))),
-        "crashed" => (Mood::Bad, format!("crashed {age} ago"), Some(format!("macula logs {name}"))),
-        other => (Mood::Bad, other.to_owned(), Some(format!("macula logs {name}"))),
+        ProcessStanding::Running => (Mood::Good, format!("running {age}"), None),
+        ProcessStanding::Starting => (Mood::Busy, format!("starting {age}"), Some(macula("logs").arg(name))),
+        ProcessStanding::Finished => (Mood::Good, format!("done {age} ago"), None),
+        ProcessStanding::Stopped => (Mood::Idle, format!("stopped {age} ago"), Some(macula("start").arg(name))),
+        ProcessStanding::Missing => (Mood::Idle, "not started".to_owned(), Some(macula("up").arg(name))),
+        ProcessStanding::Blocked => (Mood::Bad, "not started".to_owned(), Some(macula("up").arg(name))),
+        ProcessStanding::Crashed => (Mood::Bad, format!("crashed {age} ago"), Some(macula("logs").arg(name))),
+        ProcessStanding::Restarting => (Mood::Bad, "restarting".to_owned(), Some(macula("logs").arg(name))),
     };
     Row {
         name: name.clone(),
@@ -335,7 +323,7 @@ fn process_row(context: &Context, process: &ProcessStatus) -> Row {
         url: process.urls.first().cloned(),
         address: process.port.map(|port| format!("127.0.0.1:{port}")),
         reason: process.reason.clone(),
-        command: command.map(|command| context.typed(&command)),
+        command,
         ..Row::default()
     }
 }
@@ -345,10 +333,10 @@ fn row(context: &Context, service: &ServiceStatus) -> Row {
     let (mood, state) = state(service);
     let command = match service.condition {
         Condition::Crashed | Condition::Restarting | Condition::Unhealthy | Condition::OutOfMemory => {
-            Some(format!("macula logs {}", service.name))
+            Some(macula("logs").arg(&service.name))
         }
-        Condition::Stopped => Some(format!("macula start {}", service.name)),
-        Condition::Created | Condition::Missing => Some(format!("macula up {}", service.name)),
+        Condition::Stopped => Some(macula("start").arg(&service.name)),
+        Condition::Created | Condition::Missing => Some(macula("up").arg(&service.name)),
         _ => None,
     };
     Row {
@@ -358,7 +346,7 @@ fn row(context: &Context, service: &ServiceStatus) -> Row {
         url: service.urls.first().cloned(),
         address: service.addresses.first().cloned(),
         reason: service.reason.clone(),
-        command: command.map(|command| context.typed(&command)),
+        command,
         usage: service.usage.map(usage),
         image: verbose.then(|| image(service)),
         note: service.note.clone().filter(|_| verbose),
@@ -396,7 +384,7 @@ fn total(used: &[UsageStatus]) -> String {
 }
 
 /// The way to the addresses, where it is not the usual one.
-fn reach_note(status: &Status) -> Option<(String, Option<String>)> {
+fn reach_note(status: &Status) -> Option<Note> {
     let ReachStatus { way, ports, problem } = &status.reach;
     let how = match way {
         Way::Published => return None,
@@ -404,9 +392,7 @@ fn reach_note(status: &Status) -> Option<(String, Option<String>)> {
         Way::Relay => "through a relay",
     };
     match problem {
-        Some(problem) => {
-            Some((format!("the addresses are not reached ({way}): {problem}"), Some("macula up".to_owned())))
-        }
+        Some(problem) => Some((format!("the addresses are not reached ({way}): {problem}"), Some(macula("up")))),
         None if *ports == 0 => None,
         None => {
             let verb = if *ports == 1 { "is" } else { "are" };
@@ -416,22 +402,22 @@ fn reach_note(status: &Status) -> Option<(String, Option<String>)> {
 }
 
 /// Why names do not work here, and what to type.
-fn names_note(status: &Status) -> Option<(String, Option<String>)> {
+fn names_note(status: &Status) -> Option<Note> {
     let domain = &status.platform.domain;
-    let note = |text: String, command: &str| Some((text, Some(command.to_owned())));
+    let note = |text: String, command: MaculaCommand| Some((text, Some(command)));
     match &status.dns {
         dns if dns.off => {
-            note(format!("names below {domain} do not resolve: `up --no-dns` left them out"), "macula up --dns")
+            note(format!("names below {domain} do not resolve: `up --no-dns` left them out"), macula("up --dns"))
         }
-        DnsStatus { problem: Some(problem), .. } => note(format!("names: {problem}"), "macula dns status"),
+        DnsStatus { problem: Some(problem), .. } => note(format!("names: {problem}"), macula("dns status")),
         dns if dns.installed && dns.healthy => None,
         dns if dns.address.is_none() => {
-            note(format!("names below {domain} do not resolve: the resolver does not run"), "macula up")
+            note(format!("names below {domain} do not resolve: the resolver does not run"), macula("up"))
         }
         dns if !dns.healthy => {
-            note(format!("names below {domain} do not resolve: the resolver does not answer"), "macula dns status")
+            note(format!("names below {domain} do not resolve: the resolver does not answer"), macula("dns status"))
         }
-        _ => note(format!("names below {domain} do not resolve here yet"), "macula dns install"),
+        _ => note(format!("names below {domain} do not resolve here yet"), macula("dns install")),
     }
 }
 

@@ -24,7 +24,7 @@ use super::interrupt;
 use super::status::down_screen;
 use super::ui::full_screen::{self, FullScreen};
 use super::ui::top_screen::{Order, Sort, TopScreen, once, order};
-use super::ui::{Tone, size_of_stdout, text};
+use super::ui::{Tone, size_of_stdout, terminal_is_back, text};
 
 /// Show what services and processes use: CPU, memory, network, disks
 ///
@@ -58,14 +58,8 @@ const FRAME: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_secs(1);
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let session = context.session_ahead("top");
-    let loaded = context.load_or_built_in(&args.stacks).await?;
-    let session = session.await;
-    if let Some(name) = &context.name {
-        app::must_be_known(&session, name).await?;
-    }
     let mut services = args.services;
-    context.services_meant(&loaded.platform, &mut services);
+    let (loaded, session) = context.begin_to_look("top", &args.stacks, &mut services).await?;
     let live = !args.once && context.terminal.stdout_is_tty && !context.terminal.dumb() && !context.json();
     let name = loaded.platform.name.to_string();
     let dots = context.err_style().symbol("…", "..");
@@ -175,7 +169,7 @@ impl Live<'_> {
                     }
                 }
                 _ = resized.recv() => pause = None,
-                () = full_screen::is_back() => pause = None,
+                () = terminal_is_back() => pause = None,
                 done = ended(&mut self.work) => {
                     pause = None;
                     self.work = None;

@@ -2,7 +2,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use crate::app::{Error, authorities, authority_domain};
-use crate::model::Again;
+use crate::model::{Again, macula};
 use crate::pki::Authority;
 use crate::pki::trust::{self, Done, Outcome, State};
 
@@ -69,7 +69,9 @@ async fn status(context: &Context, folder: &std::path::Path, domain: &str) -> Re
             return context.print_json(&json!({"domain": domain, "fingerprint": null, "stores": []}));
         }
         return context.print(&format!(
-            "There is no certificate authority for {domain} yet: `macula up` or `macula trust install` creates it.\n"
+            "There is no certificate authority for {domain} yet: `{}` or `{}` creates it.\n",
+            context.line(macula("up")),
+            context.line(macula("trust install"))
         ));
     };
     let anchor = authority.anchor();

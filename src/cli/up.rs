@@ -7,7 +7,7 @@ use crate::app::{
 };
 use crate::apply::{Timing, critical_path};
 use crate::config::Loaded;
-use crate::model::{Again, LeaseSettings, macula};
+use crate::model::{Again, Invocation, LeaseSettings, macula};
 use crate::plan::CLUSTER_GROUP;
 use crate::words;
 
@@ -16,10 +16,11 @@ use super::consent::{Asker, with_engine};
 use super::context::{Context, Forgets, ImageOptions};
 use super::error::{CliError, ErrorKind};
 use super::excerpt::located;
+use super::follow::follow;
 use super::ui::up_screen::{self, Entry, Notice};
 use super::ui::waterfall::{Span, by_group, waterfall};
 use super::ui::{Tone, left_out, text};
-use super::{interrupt, lease, plan, status, watch};
+use super::{interrupt, lease, plan, status};
 
 /// Start the platform, or whatever part of it is not running
 ///
@@ -98,10 +99,10 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     // programs of this machine are watched by the process that keeps them
     split_processes(&loaded.platform, &mut services);
     let options = WatchOptions { services, all_files: false, choices: choices.clone() };
-    let follow = args.watch.then(|| (loaded.clone(), options));
+    let then = args.watch.then(|| (loaded.clone(), options));
     bring_up(context, args, loaded, choices).await?;
-    match follow {
-        Some((loaded, options)) => watch::follow(context, loaded, options).await,
+    match then {
+        Some((loaded, options)) => follow(context, loaded, options).await,
         None => Ok(()),
     }
 }
@@ -218,26 +219,17 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
     let mut notices = notices(&loaded, &result, no_dns);
     if let Some(lease) = &lease {
         let text = format!("{} {}", loaded.platform.name, lease::ends(lease, state.used(host).await, host.now()));
-        notices.push(Notice { text, command: Some("macula lease extend 1h".into()) });
-    }
-    let no_cluster = Some(context.typed("macula cluster create"));
-    for notice in &mut notices {
-        // reasons have commands in them, too
-        notice.text = context.typed(&notice.text);
-        notice.command = notice.command.as_deref().map(|command| context.typed(command));
+        notices.push(Notice { text, command: Some(macula("lease extend 1h")) });
     }
     if steps == 0 {
         // that was said when the platform came up, and by every `status`
-        notices.retain(|notice| notice.command != no_cluster);
+        notices.retain(|notice| notice.command != Some(macula("cluster create")));
         return context.print(&in_one_line(&notices, context));
     }
     let width = context.terminal.table_width().unwrap_or(100);
-    let mut entries = entries(&loaded, &result);
-    for entry in &mut entries {
-        entry.command = entry.command.as_deref().map(|command| context.typed(command));
-    }
-    let next: Vec<String> = next(&entries).iter().map(|command| context.typed(command)).collect();
-    context.print(&up_screen::screen(&entries, &notices, &next, width, context.out_style()))?;
+    let (entries, invocation) = (entries(&loaded, &result), context.invocation());
+    let next = next(&entries, &invocation);
+    context.print(&up_screen::screen(&entries, &notices, &next, &invocation, width, context.out_style()))?;
     let dns = &mut result.now.dns;
     if dns.healthy && !dns.installed {
         super::offer::names_and_trust(context, &session, &loaded).await?;
@@ -330,7 +322,7 @@ fn entries(loaded: &Loaded, result: &UpResult) -> Vec<Entry> {
             name: row.name.clone(),
             url: row.urls.first().cloned(),
             address: row.addresses.first().cloned(),
-            command: secrets.then(|| format!("macula creds {}", row.name)),
+            command: secrets.then(|| macula("creds").arg(&row.name)),
             own: row.own,
         })
     });
@@ -345,29 +337,26 @@ fn notices(loaded: &Loaded, result: &UpResult, no_dns: bool) -> Vec<Notice> {
     let dns = &result.now.dns;
     if !no_dns && dns.healthy && !dns.installed {
         let text = format!("names below {} do not resolve here yet", loaded.platform.domain);
-        all.push(Notice { text, command: Some("macula dns install".into()) });
+        all.push(Notice { text, command: Some(macula("dns install")) });
     } else if !no_dns && !dns.healthy {
         let text = format!("names below {} do not resolve", loaded.platform.domain);
-        all.push(Notice { text, command: Some("macula dns status".into()) });
+        all.push(Notice { text, command: Some(macula("dns status")) });
     }
     if let Some(reason) = result.now.cluster.reason.as_ref().filter(|_| result.now.cluster.nodes.is_empty()) {
-        all.push(Notice {
-            text: format!("no Kubernetes cluster: {reason}"),
-            command: Some("macula cluster create".into()),
-        });
+        all.push(Notice { text: format!("no Kubernetes cluster: {reason}"), command: Some(macula("cluster create")) });
     }
     all
 }
 
 /// Some things to do now: the platform's own page shows all the others.
-fn next(entries: &[Entry]) -> Vec<String> {
+fn next(entries: &[Entry], invocation: &Invocation) -> Vec<String> {
     // of built-in services what has a page and no address of its own is there for people, not for programs
     let pages = entries.iter().filter(|entry| entry.url.is_some() && (entry.own || entry.address.is_none()));
     let page = pages.min_by_key(|entry| !entry.own).filter(|entry| entry.name != "home");
-    let mut all = vec!["macula open home".to_owned()];
-    all.extend(page.map(|entry| format!("macula open {}", entry.name)));
-    all.push("macula logs -f".into());
-    all.push(r#"eval "$(macula env --format shell)""#.into());
+    let mut all = vec![macula("open home").line(invocation)];
+    all.extend(page.map(|entry| macula("open").arg(&entry.name).line(invocation)));
+    all.push(macula("logs -f").line(invocation));
+    all.push(format!(r#"eval "$({})""#, macula("env --format shell").line(invocation)));
     all
 }
 
@@ -381,7 +370,7 @@ fn in_one_line(notices: &[Notice], context: &Context) -> String {
     if texts.is_empty() {
         return String::new();
     }
-    let tail = context.typed("macula status");
+    let tail = context.line(macula("status"));
     let whole = context.terminal.table_width().unwrap_or(usize::MAX);
     let room = whole.saturating_sub(4 + text::width(&tail));
     let sign = style.paint(Tone::Warn, style.warning());
@@ -425,7 +414,7 @@ mod tests {
         };
         let server = entry("powerdns", Some("127.0.0.8:53"), false);
         let (draw, shop) = (entry("draw", None, false), entry("shop", Some("127.0.0.1:80"), true));
-        let first = |entries: &[Entry]| next(entries).into_iter().take(2).collect::<Vec<_>>();
+        let first = |entries: &[Entry]| next(entries, &Invocation::default()).into_iter().take(2).collect::<Vec<_>>();
         assert_eq!(first(std::slice::from_ref(&server)), ["macula open home", "macula logs -f"]);
         assert_eq!(first(&[server.clone(), draw.clone()]), ["macula open home", "macula open draw"]);
         assert_eq!(first(&[server, draw, shop]), ["macula open home", "macula open shop"]);

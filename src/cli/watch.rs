@@ -1,19 +1,10 @@
-use std::io::Write;
-use std::sync::Arc;
-
-use async_trait::async_trait;
-
-use crate::app::{self, Consent, Left, Onlooker, Prepared, Session, UpOptions, Wanted, WatchOptions, watch};
-use crate::config::Loaded;
-use crate::doctor::{Finding, Fix};
-use crate::model::Invocation;
-use crate::plan::forecast::Forecast;
+use crate::app::{self, UpOptions, Wanted, WatchOptions};
 
 use super::consent::with_engine;
 use super::context::{Context, Forgets, StackOptions};
 use super::error::CliError;
-use super::ui::Style;
-use super::{interrupt, up};
+use super::follow::follow;
+use super::up::bring_up_for;
 
 /// Carry out `develop.watch` of the Compose files whenever files change
 ///
@@ -46,55 +37,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         let session = with_engine(context, &loaded).await?;
         let wanted = Wanted { services: options.services.clone(), may_fetch: context.may_ask(), ..Wanted::default() };
         let up = UpOptions { wanted, no_dns: None, choices: options.choices.clone() };
-        up::bring_up_for(context, &session, &loaded, &up).await?;
+        bring_up_for(context, &session, &loaded, &up).await?;
     }
     follow(context, loaded, options).await
-}
-
-/// Until Ctrl-C.
-pub async fn follow(context: &Context, loaded: Loaded, options: WatchOptions) -> Result<(), CliError> {
-    let _interrupts = interrupt::quietly(context.cancel.clone())?;
-    let session = Session { command: "macula watch".to_owned(), ..context.session("watch").await };
-    let onlooker: Arc<dyn Onlooker> =
-        Arc::new(Told { session: session.clone(), style: context.err_style(), invocation: context.invocation() });
-    let _in_use = session.in_use(&loaded.platform.name);
-    watch(&session, &Arc::new(loaded), &options, &(Arc::new(Silent) as Arc<dyn Consent>), &onlooker).await?;
-    context.finish();
-    Ok(())
-}
-
-/// Of a build that the watch begins by itself nobody is asked anything.
-struct Silent;
-
-#[async_trait]
-impl Consent for Silent {
-    async fn planned(&self, _: &Prepared, _: &[Finding], _: &Forecast) {}
-
-    async fn install(&self, _: &str, _: &Fix) -> Result<bool, app::Error> {
-        Ok(false)
-    }
-}
-
-fn came_to(service: &str, left: Left) -> String {
-    match left {
-        Left::Untouched => format!("{service} could not be updated; its container stays as it is"),
-        Left::InPart => format!("{service} could not be updated; some of the changes may be in its container"),
-        Left::Down => format!("the changes are in {service}, and it does not run with them; save a fix"),
-    }
-}
-
-struct Told {
-    session: Session,
-    style: Style,
-    invocation: Invocation,
-}
-
-impl Onlooker for Told {
-    fn failed(&self, service: &str, left: Left, error: app::Error) {
-        let error = CliError::from(error).doing(came_to(service, left));
-        self.session.events.finish();
-        let text = error.to_text(self.style, &self.invocation, None);
-        // who closed standard error does not want to know
-        let _ = std::io::stderr().lock().write_all(text.as_bytes());
-    }
 }

@@ -61,22 +61,6 @@ mod tests {
     }
 
     fn facts(engine_kind: EngineKind, dockerfile: Option<FormatVersion>) -> Facts {
-        Facts {
-            engine: "E 1".into(),
-            engine_kind,
-            api_version: "1.41".into(),
-            rootless: false,
-            container_addresses: true,
-            published: true,
-            traits: Default::default(),
-            dockerfile,
-            architecture: "amd64".into(),
-            cpus: 2,
-            memory: 1 << 30,
-            data_root: None,
-            storage_driver: None,
-            cgroup_version: Some(2),
-            socket: None,
-        }
+        Facts { dockerfile, ..Facts::of("E 1", engine_kind) }
     }
 }

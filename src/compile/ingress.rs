@@ -14,12 +14,7 @@ mod backends;
 
 pub use backends::{Member, Share, backends, shares};
 
-/// `grafana` -> `grafana.macula.local`; a name with a dot is a full name and stays as it is.
-pub fn fully_qualified(host: &str, domain: &str) -> String {
-    let host = host.trim_end_matches('.').to_ascii_lowercase();
-    let bare = host.strip_prefix("*.").unwrap_or(&host);
-    if bare.contains('.') || host == domain { host } else { format!("{host}.{domain}") }
-}
+pub use crate::model::fully_qualified;
 
 /// The name is the domain or lies below it: it has a record and a certificate of ours.
 pub fn is_own(host: &str, domain: &str) -> bool {

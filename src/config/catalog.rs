@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::check::Loaded;
+use super::loaded::Loaded;
 use super::macula::file::Settings;
 use super::yaml::{Report, Span, suggestion};
 use crate::model::Server;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::check::Loaded;
+use super::loaded::Loaded;
 use super::yaml::Report;
 use crate::model::{Condition, Database, Dependency, Generated, PlatformName, SecretSource, Service};
 

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::check;
 use super::compose::FILE_NAMES;
 use super::files::{Files, project_folders};
+use super::loaded::Loaded;
 use super::yaml::Node;
 use crate::model::{IngressRule, Origin, Protocol, PublishedPort, to_dns_label};
 
@@ -33,8 +33,9 @@ pub(super) fn compose_file(from: &Path, files: &dyn Files) -> Option<PathBuf> {
 
 /// Gives the services of a project that say nothing of `x-macula.ingress` names for their HTTP ports: the first
 /// is the service's own, further ones `SERVICE-PORT`; a name that is taken gets the stack's name behind it.
-pub(super) fn name_services(stacks: &mut [check::Loaded], project: &Path) {
-    let is_project = |loaded: &check::Loaded| matches!(&loaded.project.origin, Origin::File(path) if path.parent() == project.parent());
+pub(super) fn name_services(stacks: &mut [Loaded], project: &Path) {
+    let is_project =
+        |loaded: &Loaded| matches!(&loaded.project.origin, Origin::File(path) if path.parent() == project.parent());
     let Some(at) = stacks.iter().position(is_project) else { return };
     let mut taken: BTreeSet<String> = BTreeSet::new();
     for (other, loaded) in stacks.iter().enumerate() {

@@ -8,6 +8,7 @@ mod compose;
 mod databases;
 mod discover;
 mod files;
+mod loaded;
 mod macula;
 mod needs;
 mod project;
@@ -188,14 +189,14 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     for (at, source) in all.into_iter().enumerate() {
         let Some(project) = compose::load(&source, &around, &mut report) else { continue };
         let stack = stack(&project, &source, request, files, &mut report);
-        stacks.push(check::Loaded { project, stack, built_in: at < built_in.len() });
+        stacks.push(loaded::Loaded { project, stack, built_in: at < built_in.len() });
     }
     let added: Vec<(&str, &str)> = catalog::wanted(&settings, &stacks, &mut report).into_iter().collect();
     for (at, (file, text)) in added.iter().enumerate() {
         let source = built_in_source(request, &variables, files, file, text, &mut report);
         let Some(project) = compose::load(&source, &around, &mut report) else { continue };
         let stack = stack(&project, &source, request, files, &mut report);
-        stacks.insert(built_in.len() + at, check::Loaded { project, stack, built_in: true });
+        stacks.insert(built_in.len() + at, loaded::Loaded { project, stack, built_in: true });
     }
     let mut images = settings.images.clone();
     if let Some(policy) = request.images {
@@ -282,7 +283,7 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
 fn unused_overrides(
     images: &ImageSettings,
     changes: &BTreeMap<String, ServiceChange>,
-    stacks: &[check::Loaded],
+    stacks: &[loaded::Loaded],
 ) -> Vec<String> {
     if stacks.iter().any(|loaded| !loaded.project.inactive.is_empty()) {
         return Vec::new();
@@ -537,7 +538,7 @@ const LEAST_MEMORY: i64 = 6 << 20;
 /// `services` of macula.yaml: changes to those that take part.
 fn apply_changes(
     changes: &BTreeMap<String, ServiceChange>,
-    stacks: &mut [check::Loaded],
+    stacks: &mut [loaded::Loaded],
     selection: &Selection,
     report: &mut Report,
 ) {

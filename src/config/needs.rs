@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::check::Loaded;
 use super::databases::{self, PASSWORD_LENGTH, variable};
+use super::loaded::Loaded;
 use super::yaml::Report;
 use crate::model::{
     Condition, Database, Dependency, Generated, PlatformName, SecretSource, Server, ServerNeed, Service,

@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 
-use super::check::{self, Loaded};
 use super::discover;
+use super::loaded::Loaded;
 use super::yaml::Report;
 use crate::model::{
     IngressRule, IngressSettings, PlatformName, Protocol, PublishedPort, Role, SecretSource, Service, ServiceNetwork,
-    to_dns_label,
+    fully_qualified, to_dns_label,
 };
 
 /// Addresses for services that get one of their own: behind those of the built-in ones.
@@ -196,7 +196,7 @@ pub(super) fn ingress_ports(stacks: &mut [Loaded], ingress: &IngressSettings, do
         }
         for (name, numbers) in moved {
             let rule = loaded.stack.services.get(&name).and_then(|service| service.extension.ingress.first());
-            let Some(host) = rule.map(|rule| check::qualified(&rule.host, domain)) else { continue };
+            let Some(host) = rule.map(|rule| fully_qualified(&rule.host, domain)) else { continue };
             let numbers: Vec<String> = numbers.iter().map(u16::to_string).collect();
             let (ports, pronoun) = if numbers.len() == 1 { ("port", "it belongs") } else { ("ports", "they belong") };
             report.warn(

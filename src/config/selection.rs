@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::check::Loaded;
+use super::loaded::Loaded;
 use super::macula::file::{ServiceChange, Settings};
 use crate::config::yaml::{Report, Span, suggestion};
 use crate::model::{Service, TelemetryMode};

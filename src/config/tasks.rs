@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::check::Loaded;
+use super::loaded::Loaded;
 use super::selection::Selection;
 use super::yaml::{Report, Span, listed, suggestion};
 use crate::model::{

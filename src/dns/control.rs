@@ -1,7 +1,6 @@
-//! How others talk to a running resolver: JSON lines over a unix socket, and `/metrics` over HTTP.
+//! How others talk to a running resolver: JSON lines over a unix socket.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +8,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
-use super::server::{ServerError, Status, ZoneEntry};
 use super::shared::Shared;
+use super::terms::{ServerError, Status, ZoneEntry};
 use super::trace::Trace;
 use super::wire::Name;
 use crate::host::next_connection;
@@ -23,8 +20,6 @@ use crate::model::View;
 
 /// Longest request; a zone of 5,000 names is far below it.
 const MOST: u64 = 16 << 20;
-/// Connections to `/metrics` at once.
-const SCRAPERS: usize = 16;
 /// For one request and its answer.
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -251,71 +246,11 @@ async fn act(shared: &Arc<Shared>, request: Request) -> Response {
             Ok(name) => Ok(Response::Trace { trace: Box::new(shared.core.trace(&name, rtype, view).await) }),
             Err(error) => Err(error.into()),
         },
-        Request::Metrics => Ok(Response::Metrics { text: shared.metrics() }),
+        Request::Metrics => Ok(Response::Metrics { text: shared.core.exposition() }),
         Request::Stop => Ok(Response::Done),
     };
     result.unwrap_or_else(|error| {
         let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
         Response::Error { message: format!("{error}{}", source.unwrap_or_default()) }
     })
-}
-
-/// Shows the counters on `http://address/metrics` until `stop`, to clients that are answered at all;
-/// the address that was bound.
-pub(super) fn serve_metrics(
-    shared: &Arc<Shared>,
-    address: SocketAddr,
-    stop: CancellationToken,
-) -> io::Result<SocketAddr> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    let bound = listener.local_addr()?;
-    let listener = TcpListener::from_std(listener)?;
-    let shared = Arc::downgrade(shared);
-    let slots = Arc::new(Semaphore::new(SCRAPERS));
-    tokio::spawn(async move {
-        loop {
-            let next = next_connection(|cx| listener.poll_accept(cx));
-            let Some((stream, client)) = stop.run_until_cancelled(next).await else { return };
-            let Some(shared) = shared.upgrade() else { return };
-            if !shared.core.admits(&shared.core.networks.load(), client.ip()) {
-                continue;
-            }
-            let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
-            tokio::spawn(async move {
-                // a scraper that went away half-way
-                let _ = timeout(WAIT, show(&shared, stream)).await;
-                drop(slot);
-            });
-        }
-    });
-    Ok(bound)
-}
-
-async fn show(shared: &Shared, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
-    let mut request = Vec::new();
-    let mut chunk = [0; 1024];
-    while !request.windows(4).any(|window| window == b"\r\n\r\n") {
-        let count = stream.read(&mut chunk).await?;
-        if count == 0 || request.len() > 8192 {
-            return Ok(());
-        }
-        request.extend_from_slice(&chunk[..count]);
-    }
-    let line = request.split(|byte| *byte == b'\r').next().unwrap_or(&[]);
-    let mut words = line.split(|byte| *byte == b' ');
-    let (method, path) = (words.next().unwrap_or(&[]), words.next().unwrap_or(&[]));
-    let (status, body) = match (method, path) {
-        (b"GET" | b"HEAD", b"/metrics") => ("200 OK", shared.metrics()),
-        (b"GET" | b"HEAD", _) => ("404 Not Found", "only /metrics is served\n".to_owned()),
-        _ => ("405 Method Not Allowed", "only GET\n".to_owned()),
-    };
-    let shown = if method == b"HEAD" { "" } else { &body };
-    let length = body.len();
-    let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: {length}\r\n\
-         Connection: close\r\n\r\n"
-    );
-    stream.write_all(format!("{head}{shown}").as_bytes()).await?;
-    stream.shutdown().await
 }

@@ -69,6 +69,15 @@ impl Core {
         client.is_loopback() || networks.iter().any(|network| network.contains(&client))
     }
 
+    /// The counters in the text format of Prometheus.
+    pub fn exposition(&self) -> String {
+        let mut text = self.metrics.text();
+        if let Some(forwarder) = &self.forwarder {
+            forwarder.metrics(&mut text);
+        }
+        text
+    }
+
     /// Seconds since the start, for the cache.
     pub fn now(&self) -> u32 {
         self.started.elapsed().as_secs() as u32

@@ -25,7 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::host::next_connection;
 
 use super::core::Core;
-use super::secure::{PATIENCE, answer};
+use super::over_tls::{PATIENCE, answer};
 
 /// Where questions are taken (RFC 8484, section 4.1.1).
 pub const PATH: &str = "/dns-query";

@@ -10,8 +10,8 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio_util::sync::CancellationToken;
 
-use super::server::{Listen, ServerError};
 use super::socket::bind_udp;
+use super::terms::{Listen, ServerError, listen_error};
 
 /// How often a port is tried that the system picked for TCP, and that is taken for UDP.
 const PORTS: usize = 16;
@@ -133,12 +133,4 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(256)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
-}
-
-pub fn listen_error(address: SocketAddr, source: io::Error) -> ServerError {
-    match source.kind() {
-        io::ErrorKind::AddrInUse => ServerError::AddressInUse { address },
-        io::ErrorKind::PermissionDenied => ServerError::NotPermitted { address },
-        _ => ServerError::Listen { address, source },
-    }
 }

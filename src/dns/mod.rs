@@ -15,7 +15,7 @@
 //! - [`secure`] takes questions over TLS, [`doh`] over HTTPS.
 //! - [`forward`] asks others; [`feed`] pulls what PowerDNS has into our zone.
 //! - [`server`] starts it all and hands out the [`Handle`]; [`shared`] holds the running parts;
-//!   [`control`] is how other processes talk to it; [`trace`] tells the way that a question takes.
+//!   [`terms`] is what they say to others, [`control`] how other processes talk to it, [`scrape`] how Prometheus does; [`trace`] tells the way that a question takes.
 
 mod ask;
 mod control;
@@ -32,14 +32,17 @@ pub mod install;
 mod listener;
 mod metrics;
 mod name;
+mod over_tls;
 mod rdata;
 mod records;
+mod scrape;
 mod secure;
 mod server;
 mod shared;
 mod snapshot;
 mod socket;
 mod tcp;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -59,9 +62,11 @@ pub use fuzz::packet as fuzz_packet;
 pub use listener::Inherited;
 pub use metrics::Way;
 pub use records::{ContentError, RecordSet, Records, RecordsError, content, owner, rtype};
-pub use secure::{Encrypted, EncryptedListen, Identities, IdentityError};
-pub use server::{Config, Handle, Listen, Server, ServerError, Status, ZoneEntry, ZoneStatus};
+pub use secure::{Identities, IdentityError};
+pub use server::{Handle, Server};
+pub use shared::Config;
 pub use tcp::TcpLimits;
+pub use terms::{Encrypted, EncryptedListen, Listen, ServerError, Status, ZoneEntry, ZoneStatus};
 pub use trace::{Hop, Trace, code_name, record_type, type_name};
 pub use tree::{Layer, ZoneError};
 pub use wire::{Name, NameError};

@@ -2,9 +2,8 @@
 //! phones with secure DNS. hickory-server carries the first and [`super::doh`] the second; what is
 //! answered is what [`Core`] answers over TCP.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use hickory_proto::op::{HeaderCounts, Message, MessageType, Metadata, ResponseCode};
@@ -17,48 +16,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::core::{Arrival, Core, Step, asked_type, epoch};
+use super::core::Core;
 use super::doh::Doh;
-use super::fast::BUFFER;
-use super::full::Transport;
-use super::listener::listen_error;
-use super::metrics::{Tally, Way};
-use super::server::ServerError;
-use crate::model::View;
-
-/// How long a handshake may take, and a connection be silent.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How questions come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Encrypted {
-    /// DNS over TLS.
-    Dot,
-    /// DNS over HTTPS.
-    Doh,
-}
-
-impl Encrypted {
-    /// The application protocols that clients name in the handshake.
-    fn alpn(self) -> Vec<Vec<u8>> {
-        match self {
-            Self::Dot => vec![b"dot".to_vec()],
-            Self::Doh => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-        }
-    }
-}
-
-/// An address where questions come encrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EncryptedListen {
-    pub protocol: Encrypted,
-    pub address: SocketAddr,
-}
+use super::over_tls::{PATIENCE, answer};
+use super::terms::{Encrypted, EncryptedListen, ServerError, listen_error};
 
 /// A certificate that cannot be shown.
 #[derive(Debug, Error)]
@@ -165,46 +129,6 @@ impl Secure {
 /// Answers what hickory-server has read.
 struct Handler {
     core: Arc<Core>,
-}
-
-/// The whole answer to a question that came encrypted; none where nothing is to be said.
-pub(super) async fn answer(core: &Core, client: SocketAddr, question: &[u8]) -> Option<Vec<u8>> {
-    let arrived = Instant::now();
-    let arrival = Arrival { client, view: View::Host, transport: Transport::Tcp };
-    let mut tally = Tally::default();
-    let answer = answer_by(core, arrival, question).await;
-    match &answer {
-        Some((answer, way)) => {
-            tally.answer(answer, asked_type(question), *way, true);
-            tally.took(1, arrived.elapsed());
-            core.log(&arrival, question, answer, *way);
-        }
-        None => tally.dropped(),
-    }
-    core.metrics.take(&mut tally);
-    answer.map(|(answer, _)| answer)
-}
-
-async fn answer_by(core: &Core, arrival: Arrival, question: &[u8]) -> Option<(Vec<u8>, Way)> {
-    if !core.admits(&core.networks.load(), arrival.client.ip()) {
-        return None;
-    }
-    let mut buffer = question.to_vec();
-    buffer.resize(question.len().max(BUFFER), 0);
-    let step = {
-        let snapshot = core.snapshot.load();
-        let context = core.context(&arrival, epoch());
-        core.step(snapshot.view(arrival.view), &context, core.now(), &mut buffer, question.len())
-    };
-    match step {
-        Step::Drop => None,
-        Step::InPlace(length, way) => {
-            buffer.truncate(length);
-            Some((buffer, way))
-        }
-        Step::Message(answer) => Some((answer, Way::Full)),
-        Step::Forward(forward) => Some((core.forward(arrival, question, forward).await?, Way::Forwarded)),
-    }
 }
 
 #[async_trait]

@@ -2,26 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use tokio::runtime;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::control;
 use super::cookie::Secret;
-use super::core::Core;
+use super::core::{Core, QueryLog};
 use super::feed::{FeedStatus, Source};
-use super::forward::Forwarder;
+use super::forward::{ForwardSettings, Forwarder, Upstreams};
 use super::listener::{Inherited, Listener};
 use super::metrics::Metrics;
-use super::secure::EncryptedListen;
-use super::server::{Config, Listen, ServerError, Status, ZoneEntry, ZoneStatus};
+use super::scrape::serve_metrics;
+use super::secure::Identities;
 use super::snapshot::{Snapshot, Swap};
 use super::socket::open_files;
 use super::tcp::{Acceptor, TcpLimits};
+use super::terms::{EncryptedListen, Listen, ServerError, Status, ZoneEntry, ZoneStatus};
 use super::tree::FedZone;
 use super::udp::Worker;
 use super::wire::Name;
@@ -32,6 +33,33 @@ const PENDING: usize = 2048;
 /// A worker needs its buffers, which are not on the stack, and little else.
 const STACK: usize = 256 * 1024;
 const LETTING_GO: Duration = Duration::from_secs(1);
+
+/// What the resolver is started with.
+#[derive(Clone, Default)]
+pub struct Config {
+    /// Kept as long as it runs.
+    pub listen: Vec<Listen>,
+    pub zones: Vec<ZoneEntry>,
+    /// Answered beside loopback clients.
+    pub networks: Vec<IpNet>,
+    /// The servers for everything else, followed as they change. None: only our zones are answered.
+    pub upstreams: Option<watch::Receiver<Upstreams>>,
+    pub forward: ForwardSettings,
+    /// Threads for each address; 0: one a core.
+    pub workers: usize,
+    pub tcp: TcpLimits,
+    /// Where `/metrics` is shown.
+    pub metrics: Option<SocketAddr>,
+    /// Addresses where questions come encrypted, and what is shown there.
+    pub encrypted: Vec<EncryptedListen>,
+    pub identities: Arc<Identities>,
+    /// The control socket, made with mode 0600.
+    pub control: Option<PathBuf>,
+    pub query_log: Option<QueryLog>,
+    /// Sockets that were bound for us; used for the addresses in `listen` (or of a platform) that
+    /// are theirs.
+    pub inherited: Vec<Arc<Inherited>>,
+}
 
 /// What handle and control socket act on.
 pub struct Shared {
@@ -295,7 +323,7 @@ impl Shared {
                 continue;
             }
             let stop = self.stop.child_token();
-            if control::serve_metrics(self, address, stop.clone()).is_ok() {
+            if serve_metrics(&self.core, address, stop.clone()).is_ok() {
                 state.metrics.insert(address, stop);
             }
         }
@@ -351,14 +379,6 @@ impl Shared {
                 forwarder.forget();
             }
         });
-    }
-
-    pub fn metrics(&self) -> String {
-        let mut text = self.core.metrics.text();
-        if let Some(forwarder) = &self.core.forwarder {
-            forwarder.metrics(&mut text);
-        }
-        text
     }
 
     pub fn status(&self) -> Status {

@@ -8,7 +8,7 @@ use super::Needs;
 use crate::engine::discover::{Attempt, Discovery, Source};
 use crate::engine::{Engine, EngineError, Query, everybody};
 use crate::host::{Host, HostFacts, Route};
-use crate::model::{Facts, Listener, ObservedContainer, ObservedNetwork};
+use crate::model::{Facts, Listener, MaculaCommand, ObservedContainer, ObservedNetwork};
 
 /// An engine that does not answer in this time hangs.
 const TIME_FOR_THE_ENGINE: Duration = Duration::from_secs(3);
@@ -48,6 +48,11 @@ impl<'a> Context<'a> {
             listeners: OnceCell::new(),
             routes: OnceCell::new(),
         }
+    }
+
+    /// A command to type, as it means the same platform.
+    pub fn line(&self, command: MaculaCommand) -> String {
+        command.line(&self.want.invocation)
     }
 
     /// The engine in use.

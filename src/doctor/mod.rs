@@ -13,7 +13,7 @@ use serde::{Serialize, Serializer};
 use crate::engine::discover::{Attempt, Refusal, Source, discover};
 use crate::event::{Event, Events, Progress, StepInfo};
 use crate::host::{Command, Host, LineSink, RunError};
-use crate::model::{Platform, Protocol, Resources};
+use crate::model::{Invocation, Platform, Protocol, Resources};
 use crate::system::System;
 
 mod checks;
@@ -158,6 +158,8 @@ pub struct Needs {
     /// Bytes for images and volumes; 0 where it is not known.
     pub disk: u64,
     pub cluster: Option<ClusterNeeds>,
+    /// What commands to type have to repeat.
+    pub invocation: Invocation,
 }
 
 /// A port of the host that a service is to be published on.
@@ -213,6 +215,7 @@ impl Needs {
             memory: memory.saturating_add(nodes * MEMORY_OF_A_NODE),
             disk: 0,
             cluster,
+            invocation: Invocation::default(),
         }
     }
 }

@@ -10,22 +10,16 @@ use crate::engine::discover::{Discovery, Source};
 use crate::host::fake::FakeHost;
 use crate::host::{Disk, Held, Output, temporary_name};
 use crate::model::{
-    ContainerState, EngineKind, Facts, NameServer, ObservedContainer, ObservedNetwork, PlatformName, PortBinding,
-    Traits, label,
+    ContainerState, EngineKind, Facts, Invocation, NameServer, ObservedContainer, ObservedNetwork, PlatformName,
+    PortBinding, Traits, label,
 };
 
 const DOCKER: &str = "unix:///var/run/docker.sock";
 
 fn docker() -> Facts {
     Facts {
-        engine: "Docker 28.2.2".into(),
-        engine_kind: EngineKind::Docker,
         api_version: "1.50".into(),
-        rootless: false,
         container_addresses: true,
-        published: true,
-        traits: Default::default(),
-        dockerfile: None,
         architecture: "x86_64".into(),
         cpus: 4,
         memory: 16 << 30,
@@ -33,6 +27,7 @@ fn docker() -> Facts {
         storage_driver: Some("overlay2".into()),
         cgroup_version: Some(2),
         socket: Some("/var/run/docker.sock".into()),
+        ..Facts::of("Docker 28.2.2", EngineKind::Docker)
     }
 }
 
@@ -851,6 +846,15 @@ async fn leftovers() {
       fix: the same again, or `macula up`, takes up where it ended; the same again, or `macula --name pr-123 up`, takes up where it ended; remove what is half written; `macula up` brings them up
         rm /home/dev/.local/share/macula/macula/secrets/.postgres.99-3.macula-tmp
     ");
+    // the user works on one platform by its name and its file, and what is said of another has neither
+    let both =
+        FakeHost::new().file(format!("{data}/shop/lock"), lock(99)).file(format!("{data}/macula/lock"), lock(98));
+    let name = PlatformName::new("shop").unwrap();
+    let invocation = Invocation { name: Some(name), file: Some("ci/macula.yaml".into()), ..Invocation::default() };
+    let want = Needs { platform: "shop".into(), invocation, ..needs() };
+    let found = Case { want, ..case(both) }.find("leftovers").await;
+    assert!(found.contains("or `macula --name shop --file ci/macula.yaml up`, takes up"), "{found}");
+    assert!(found.contains("or `macula up`, takes up"), "{found}");
     // somebody is at work: what is created will be started
     let busy = FakeHost::new().file(format!("{data}/macula/lock"), lock(1));
     assert_snapshot!(Case { ours, ..case(busy) }.find("leftovers").await, @"ok: leftovers: no leftovers of an interrupted run");

@@ -28,21 +28,10 @@ impl Absent {
     /// As Docker would be on this machine, from the system's packages.
     pub fn on(machine: &HostFacts) -> Self {
         Self(Facts {
-            engine: "Docker (not installed)".to_owned(),
-            engine_kind: EngineKind::Docker,
-            api_version: String::new(),
-            rootless: false,
             container_addresses: machine.os == "linux",
-            published: true,
-            traits: Default::default(),
-            dockerfile: None,
             architecture: machine.arch.clone(),
-            cpus: 0,
             memory: machine.memory_total,
-            data_root: None,
-            storage_driver: None,
-            cgroup_version: None,
-            socket: None,
+            ..Facts::of("Docker (not installed)", EngineKind::Docker)
         })
     }
 }

@@ -21,6 +21,14 @@ pub fn to_dns_label(text: &str) -> String {
     kept.trim_matches('-').to_owned()
 }
 
+/// `grafana` -> `grafana.macula.local`; a name with a dot is a full name, which may lie outside the domain, and stays as
+/// it is: then somebody else sends its requests here, such as a tunnel.
+pub fn fully_qualified(host: &str, domain: &str) -> String {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let bare = host.strip_prefix("*.").unwrap_or(&host);
+    if bare.contains('.') || host == domain { host } else { format!("{host}.{domain}") }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

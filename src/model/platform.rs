@@ -7,11 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{Condition, NetworkDecl, PlatformName, Process, ReachSetting, Restart, Service, TaskJob, Volume};
 
-/// The name of the platform when none is given.
-pub const DEFAULT_NAME: &str = "macula";
-/// The parent of every platform's zone.
-pub const DEFAULT_DOMAIN: &str = "macula.local";
-
 /// Everything that is wanted: the settings of macula.yaml and all stacks, resolved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Platform {
@@ -178,6 +173,14 @@ pub struct IngressSettings {
     pub https: u16,
 }
 
+impl IngressSettings {
+    /// Where a name is reached on this machine.
+    pub fn url(&self, host: &str, tls: bool) -> String {
+        let (scheme, port, usual) = if tls { ("https", self.https, 443) } else { ("http", self.http, 80) };
+        if port == usual { format!("{scheme}://{host}") } else { format!("{scheme}://{host}:{port}") }
+    }
+}
+
 impl Default for IngressSettings {
     fn default() -> Self {
         Self { redirect: false, http: 80, https: 443 }
@@ -313,6 +316,15 @@ impl Default for Timeouts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_usual_port_is_not_in_a_url() {
+        let usual = IngressSettings::default();
+        assert_eq!(usual.url("web.macula.local", true), "https://web.macula.local");
+        let other = IngressSettings { http: 8080, https: 8443, ..usual };
+        assert_eq!(other.url("web.macula.local", false), "http://web.macula.local:8080");
+        assert_eq!(other.url("web.macula.local", true), "https://web.macula.local:8443");
+    }
 
     #[test]
     fn a_url_stands_for_its_host() {

@@ -8,7 +8,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{DEFAULT_DOMAIN, DEFAULT_NAME, is_dns_label, to_dns_label};
+use super::{is_dns_label, to_dns_label};
+
+/// The name of the platform when none is given.
+pub const DEFAULT_NAME: &str = "macula";
+/// The parent of every platform's zone.
+pub const DEFAULT_DOMAIN: &str = "macula.local";
 
 /// What macula keeps in its data folder next to the folders of the platforms.
 const RESERVED: [&str; 5] = ["bin", "ca", "daemon", "dns", "log"];

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Build, Condition, ContainerOptions, Forward, Healthcheck, Observed, ObservedImage, PrepareStep, Probe, Protocol,
-    Reload, Restart, label,
+    Build, Condition, ContainerOptions, Forward, Healthcheck, Observed, ObservedImage, PortBinding, PrepareStep, Probe,
+    Protocol, Reload, Restart, label,
 };
 use crate::words;
 
@@ -384,15 +384,6 @@ pub struct NetworkAttachment {
     pub links: Vec<String>,
     pub ipv4: Option<Ipv4Addr>,
     pub ipv6: Option<Ipv6Addr>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct PortBinding {
-    pub host_ip: IpAddr,
-    /// `None`: any free port.
-    pub host_port: Option<u16>,
-    pub container_port: u16,
-    pub protocol: Protocol,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

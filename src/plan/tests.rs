@@ -12,21 +12,13 @@ use crate::model::{Invocation, PlatformName};
 
 fn facts() -> Facts {
     Facts {
-        engine: "Docker 20.10.24".into(),
-        engine_kind: EngineKind::Docker,
         api_version: "1.41".into(),
-        rootless: false,
         container_addresses: true,
-        published: true,
-        traits: Default::default(),
-        dockerfile: None,
         architecture: "x86_64".into(),
         cpus: 2,
         memory: 8 << 30,
-        data_root: None,
-        storage_driver: None,
         cgroup_version: Some(2),
-        socket: None,
+        ..Facts::of("Docker 20.10.24", EngineKind::Docker)
     }
 }
 

@@ -36,6 +36,7 @@ use crate::app::{Session, Telemetry};
 use crate::compile::RESOLVER;
 use crate::event::Events;
 use crate::host::Host;
+use crate::model::Invocation;
 use crate::system::System;
 
 pub use door::{DoorError, Opened, address, ticket};
@@ -182,6 +183,7 @@ impl Shared {
             version: self.version,
             program: self.program.clone(),
             named: true,
+            invocation: Invocation::default(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One service: its containers, what they need and are needed by, and their variables with the values hidden.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::app::Error;
@@ -88,18 +89,27 @@ fn detail(all: &[ObservedContainer], service: &str) -> Value {
     })
 }
 
+/// How a service that another one needs is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Standing {
+    Running,
+    Done,
+    Down,
+}
+
 /// Whether a service runs; a job that has done its work is not one that failed.
-fn state(all: &[ObservedContainer], service: &str) -> &'static str {
+fn state(all: &[ObservedContainer], service: &str) -> Standing {
     let own: Vec<_> = all.iter().filter(|found| found.label(label::SERVICE) == Some(service)).collect();
     let done = |found: &&ObservedContainer| {
         let job = found.label(label::ONE_SHOT) == Some("true");
         job && found.state == ContainerState::Exited && found.exit_code == Some(0)
     };
     match own.as_slice() {
-        own if own.iter().any(|found| found.state == ContainerState::Running) => "running",
-        [] => "down",
-        own if own.iter().all(done) => "done",
-        _ => "down",
+        own if own.iter().any(|found| found.state == ContainerState::Running) => Standing::Running,
+        [] => Standing::Down,
+        own if own.iter().all(done) => Standing::Done,
+        _ => Standing::Down,
     }
 }
 
@@ -139,9 +149,9 @@ mod tests {
             job.labels.insert(label::ONE_SHOT.to_owned(), "true".to_owned());
             [ObservedContainer { exit_code: Some(exit_code), ..job }]
         };
-        assert_eq!((state(&job(0), "init"), state(&job(1), "init")), ("done", "down"));
+        assert_eq!((state(&job(0), "init"), state(&job(1), "init")), (Standing::Done, Standing::Down));
         let server = ObservedContainer { exit_code: Some(0), ..found("web", "", ContainerState::Exited) };
-        assert_eq!(state(&[server], "web"), "down", "one that is to go on running");
-        assert_eq!(state(&[], "web"), "down");
+        assert_eq!(state(&[server], "web"), Standing::Down, "one that is to go on running");
+        assert_eq!(state(&[], "web"), Standing::Down);
     }
 }

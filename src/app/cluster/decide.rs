@@ -12,7 +12,7 @@ use crate::compile::{ClusterSite, choose_cluster_subnets, cluster, cluster_ports
 use crate::doctor::{self, ClusterNeeds, Fix, Needs, Selection, Status, WantedPort};
 use crate::engine::{ImageError, Query};
 use crate::host::Command;
-use crate::model::{ClusterSpec, ImagePolicy, Platform, PortBinding, split_registry};
+use crate::model::{ClusterSpec, ImagePolicy, Platform, PortBinding, macula, split_registry};
 use crate::observe;
 
 use super::content::{Content, content};
@@ -134,7 +134,8 @@ async fn obtainable(session: &Session, platform: &Platform, may_fetch: bool) -> 
         return Err(ClusterError::NoProgram { program: chosen.clone(), reason, fetched: false }.into());
     }
     if !may_fetch {
-        return Err(none("kind", "it is downloaded only after you agree (`macula cluster create`)"));
+        let create = session.line(macula("cluster create"));
+        return Err(none("kind", &format!("it is downloaded only after you agree (`{create}`)")));
     }
     let facts = host.facts();
     let asset = kind::asset(&facts.os, &facts.arch);
@@ -243,6 +244,7 @@ async fn allowed(session: &Session, survey: &Survey, node_image: Option<&str>) -
         ports: ports.collect(),
         // that one is wanted is all that these checks ask
         cluster: Some(ClusterNeeds::default()),
+        invocation: session.invocation.clone(),
         ..Needs::default()
     };
     let checks = Selection::named(&["privileged", "ports"]).map_err(|error| Error::Other(error.to_string()))?;

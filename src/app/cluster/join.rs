@@ -115,7 +115,7 @@ pub fn drift(survey: &Survey, joined: &Joined) -> Option<String> {
     let name = &survey.cluster.observed.as_ref()?.name;
     (!joined.drift.is_empty()).then(|| {
         format!(
-            "the cluster {name} was made with other settings ({}); `macula cluster delete` and `macula cluster create` \
+            "the cluster {name} was made with other settings ({}); `cluster delete` and `cluster create` \
              create it again, which macula never does unasked",
             joined.drift.join(", ")
         )

@@ -127,9 +127,9 @@ pub(in crate::app) fn status_of(platform: &Platform, look: &ClusterLook, left_ou
     let whole = record.is_some_and(|record| record.complete);
     let down = plan::down_nodes(found);
     let reason = if !whole {
-        Some("it was only partly created; `macula cluster create` creates it again".to_owned())
+        Some("it was only partly created".to_owned())
     } else if !down.is_empty() {
-        Some(format!("{} not running; `macula cluster start`", down.join(", ")))
+        Some(format!("{} not running", down.join(", ")))
     } else {
         None
     };

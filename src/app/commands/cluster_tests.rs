@@ -518,7 +518,7 @@ async fn stopped_nodes_are_started_each_at_its_address() {
     machine.engine.clear_journal();
     let now = status(&machine.session("macula status"), &machine.load(settings)).await.unwrap();
     assert_eq!(now.cluster.state, ClusterState::Stopped);
-    assert_snapshot!(now.cluster.reason.unwrap(), @"macula-control-plane, macula-control-plane3 not running; `macula cluster start`");
+    assert_snapshot!(now.cluster.reason.unwrap(), @"macula-control-plane, macula-control-plane3 not running");
     let up = machine.up(settings).await.unwrap();
     assert_eq!(up.now.cluster.state, ClusterState::Running);
     // what a node asks at the end is no change
@@ -606,7 +606,7 @@ async fn other_settings_are_said_and_never_cost_a_cluster() {
         prepare(&machine.session("macula plan"), &machine.load("cluster: {workers: 2}\n"), &Wanted::default())
             .await
             .unwrap();
-    assert_snapshot!(prepared.cluster_drift().unwrap(), @"the cluster macula was made with other settings (workers); `macula cluster delete` and `macula cluster create` create it again, which macula never does unasked");
+    assert_snapshot!(prepared.cluster_drift().unwrap(), @"the cluster macula was made with other settings (workers); `cluster delete` and `cluster create` create it again, which macula never does unasked");
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use crate::app::survey::left_out;
 use crate::app::{Error, Session};
 
 /// What programs that speak OpenTelemetry read.
-pub(super) const OTLP: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+pub(super) const OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 /// One secret of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -92,7 +92,7 @@ pub(super) async fn exports_of(
     }
     let block = state.block(session.host(), &loaded.platform).await?;
     // exports name hosts, ports and secrets; nothing of the engine or the network
-    let facts = no_facts();
+    let facts = Facts::of(String::new(), EngineKind::Docker);
     let subnet = ipnet::Ipv4Net::default();
     let site = Site {
         facts: &facts,
@@ -116,26 +116,6 @@ pub async fn add_receiver(session: &Session, platform: &PlatformName, all: &mut 
     let host = session.host();
     let receiving = ResolverFiles::of(host).receiving_of(host, platform).await;
     if let Some(address) = receiving.and_then(|receiving| receiving.otlp) {
-        all.entry(OTLP.to_owned()).or_insert_with(|| format!("http://{address}"));
-    }
-}
-
-fn no_facts() -> Facts {
-    Facts {
-        engine: String::new(),
-        engine_kind: EngineKind::Docker,
-        api_version: String::new(),
-        rootless: false,
-        container_addresses: false,
-        published: true,
-        traits: Default::default(),
-        dockerfile: None,
-        architecture: String::new(),
-        cpus: 0,
-        memory: 0,
-        data_root: None,
-        storage_driver: None,
-        cgroup_version: None,
-        socket: None,
+        all.entry(OTLP_ENDPOINT.to_owned()).or_insert_with(|| format!("http://{address}"));
     }
 }

@@ -394,6 +394,7 @@ fn now() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::testing::process_state;
 
     fn happens(happening: ContainerHappening) -> ContainerEvent {
         ContainerEvent {
@@ -458,21 +459,7 @@ mod tests {
 
     #[test]
     fn processes_are_told_of_like_services() {
-        let state = |condition, pid, code| ProcessState {
-            name: "web".into(),
-            condition,
-            pid,
-            port: None,
-            exit_code: code,
-            restarts: 0,
-            since: 0,
-            reason: None,
-            nameless: None,
-            parts: Default::default(),
-            log: "/log".into(),
-            log_from: 0,
-            stop_grace_period: Duration::ZERO,
-        };
+        let state = |condition, pid, exit_code| ProcessState { pid, exit_code, ..process_state(condition) };
         let keeping = |states: Vec<ProcessState>| Keeping { states, lost: false };
         let words = |before: &Keeping, now: &Keeping| -> Vec<String> {
             let told = of_processes(before, now, "now").into_iter();

@@ -12,7 +12,7 @@ use crate::compile::{Block, loopback_address};
 use crate::model::{ContainerState, PlatformName, label};
 use crate::observe;
 
-use super::status::count_services;
+use super::service_status::count_services;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlatformRow {

@@ -8,7 +8,7 @@ use crate::config::Loaded;
 use crate::model::{ContainerState, Role, Service, label};
 use crate::observe;
 
-use super::status::urls;
+use super::service_status::urls;
 use crate::app::survey::left_out;
 
 /// A service or process that has a page, or none.
@@ -50,9 +50,7 @@ pub async fn pages(session: &Session, loaded: &Loaded) -> Result<(Vec<Page>, Soc
         hosts: service.extension.ingress.iter().map(|rule| rule.host.clone()).collect(),
         urls: urls(platform, service, tls),
     });
-    let (scheme, usual) = if tls { ("https", 443) } else { ("http", 80) };
-    let suffix = if port == usual { String::new() } else { format!(":{port}") };
-    let url = |host: &String| format!("{scheme}://{host}.{}{suffix}", platform.domain);
+    let url = |host: &String| platform.ingress.url(&format!("{host}.{}", platform.domain), tls);
     let programs = platform.processes.values().map(|process| Page {
         service: process.name.clone(),
         hosts: process.hosts.clone(),

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use serde_json::json;
 
 use crate::app::error::ProcessFailure;
@@ -16,7 +15,8 @@ use crate::model::{Fingerprint, Platform, PlatformName, Process};
 use crate::plan::{KeptProcess, Parts, ProcessAction, ProcessStep, process_steps, process_waves};
 use crate::words;
 
-use super::run::{OTLP_ENDPOINT, has_ingress, log_of, named_url, route_to, settings, trusted};
+use super::creds::OTLP_ENDPOINT;
+use super::membership::{has_ingress, log_of, named_url, route_to, settings, trusted};
 
 /// Between two looks at one that starts.
 const LOOK: Duration = Duration::from_millis(40);
@@ -26,49 +26,6 @@ const HOPELESS: u32 = 3;
 const NAME: Duration = Duration::from_secs(3);
 /// Lines of its output that an error shows.
 const SHOWN: usize = 12;
-
-/// A process as `status` tells it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ProcessStatus {
-    pub name: String,
-    /// starting, running, restarting, crashed, blocked, finished, stopped, missing
-    pub state: &'static str,
-    pub pid: Option<u32>,
-    pub port: Option<u16>,
-    pub urls: Vec<String>,
-    pub exit_code: Option<i32>,
-    /// How often it was started again since somebody asked for it.
-    pub restarts: u32,
-    /// Since it has been so.
-    pub seconds: Option<u64>,
-    pub reason: Option<String>,
-    /// The process that kept it was killed.
-    pub lost: bool,
-}
-
-impl ProcessStatus {
-    /// It can be used, or will be in a moment.
-    pub fn runs(&self) -> bool {
-        matches!(self.state, "running" | "starting")
-    }
-
-    /// Something is wrong with it.
-    pub fn is_problem(&self) -> bool {
-        self.lost || matches!(self.state, "crashed" | "restarting" | "blocked")
-    }
-}
-
-fn word(condition: ProcessCondition) -> &'static str {
-    match condition {
-        ProcessCondition::Starting => "starting",
-        ProcessCondition::Running => "running",
-        ProcessCondition::Restarting => "restarting",
-        ProcessCondition::Crashed => "crashed",
-        ProcessCondition::Blocked => "blocked",
-        ProcessCondition::Finished => "finished",
-        ProcessCondition::Stopped => "stopped",
-    }
-}
 
 /// Takes the names of processes out of those of services, and puts in the services that these processes need: which
 /// processes are meant. None: all.
@@ -460,96 +417,11 @@ pub async fn work_on_processes(
     Ok(chosen)
 }
 
-/// How the processes are, those that macula.yaml declares and those that are kept all the same. `seen`: for
-/// their addresses, where these are of interest.
-pub(super) async fn process_rows(session: &Session, loaded: &Loaded, seen: Option<&Survey>) -> Vec<ProcessStatus> {
-    let (host, platform) = (session.host(), &loaded.platform);
-    let found = processes::keeping(host, &platform.name).await;
-    let mut rows: Vec<ProcessStatus> =
-        found.states.iter().map(|state| row(platform, seen, state, found.lost, host.now())).collect();
-    for name in platform.processes.keys().filter(|name| found.states.iter().all(|state| state.name != **name)) {
-        rows.push(ProcessStatus {
-            name: name.clone(),
-            state: "missing",
-            pid: None,
-            port: None,
-            urls: Vec::new(),
-            exit_code: None,
-            restarts: 0,
-            seconds: None,
-            reason: None,
-            lost: false,
-        });
-    }
-    if !loaded.incomplete {
-        let declared = |name: &String| platform.processes.contains_key(name);
-        for row in rows.iter_mut().filter(|row| !declared(&row.name) && row.reason.is_none()) {
-            row.reason = Some("not in macula.yaml any more; `macula up` would end it".to_owned());
-        }
-    }
-    rows.sort_by(|a, b| a.name.cmp(&b.name));
-    rows
-}
-
-fn row(platform: &Platform, seen: Option<&Survey>, state: &ProcessState, lost: bool, now: i64) -> ProcessStatus {
-    let lost = lost && state.condition.is_alive();
-    let declared = platform.processes.get(&state.name);
-    let hosts = declared.map(|process| process.hosts.as_slice()).unwrap_or_default();
-    let reaches = state.condition.is_alive() && !lost && state.port.is_some();
-    let named = reaches && state.nameless.is_none();
-    let code = state.exit_code.unwrap_or_default();
-    let reason = match state.condition {
-        _ if lost => Some("the process that kept it was killed".to_owned()),
-        ProcessCondition::Restarting => Some(format!("exit code {code}, started again {}", times(state.restarts))),
-        ProcessCondition::Crashed => Some(format!("exit code {code}")),
-        ProcessCondition::Blocked => state.reason.clone(),
-        _ => None,
-    };
-    ProcessStatus {
-        name: state.name.clone(),
-        state: if lost { "crashed" } else { word(state.condition) },
-        pid: state.pid.filter(|_| !lost),
-        port: state.port.filter(|_| reaches),
-        urls: match seen {
-            Some(seen) if named && has_ingress(&seen.platform) => {
-                hosts.iter().map(|name| named_url(seen, name)).collect()
-            }
-            _ => Vec::new(),
-        },
-        exit_code: state.exit_code,
-        restarts: state.restarts,
-        seconds: u64::try_from(now - state.since).ok().filter(|_| !lost),
-        reason: reason.or(state.nameless.clone().filter(|_| reaches)),
-        lost,
-    }
-}
-
-fn times(count: u32) -> String {
-    if count == 1 { "once".to_owned() } else { format!("{count} times") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::testing::process_state;
     use crate::model::Restart;
-
-    fn state(condition: ProcessCondition) -> ProcessState {
-        ProcessState {
-            name: "web".into(),
-            condition,
-            pid: Some(7),
-            port: Some(3000),
-            exit_code: None,
-            restarts: 0,
-            since: 0,
-            reason: None,
-            nameless: None,
-            parts: Parts::new(),
-            log: "/log".into(),
-            log_from: 0,
-            stop_grace_period: Process::GRACE,
-        }
-    }
 
     fn process() -> Process {
         Process {
@@ -575,23 +447,23 @@ mod tests {
             Some(Ok(())) => "up".to_owned(),
             Some(Err(reason)) => reason,
         };
-        assert_eq!(told(&state(ProcessCondition::Running), true, false), "up");
-        assert_eq!(told(&state(ProcessCondition::Starting), true, false), "waits");
-        let late = told(&state(ProcessCondition::Starting), true, true);
+        assert_eq!(told(&process_state(ProcessCondition::Running), true, false), "up");
+        assert_eq!(told(&process_state(ProcessCondition::Starting), true, false), "waits");
+        let late = told(&process_state(ProcessCondition::Starting), true, true);
         assert_eq!(late, "it runs, and is not ready: nothing answers on port 3000");
-        assert_eq!(told(&state(ProcessCondition::Finished), false, false), "up");
+        assert_eq!(told(&process_state(ProcessCondition::Finished), false, false), "up");
         assert_eq!(
-            told(&state(ProcessCondition::Finished), true, false),
+            told(&process_state(ProcessCondition::Finished), true, false),
             "it ended with exit code 0 before it was ready"
         );
-        let once = ProcessState { restarts: 1, exit_code: Some(1), ..state(ProcessCondition::Restarting) };
+        let once = ProcessState { restarts: 1, exit_code: Some(1), ..process_state(ProcessCondition::Restarting) };
         assert_eq!(told(&once, true, false), "waits");
         let often = ProcessState { restarts: 3, exit_code: Some(127), ..once };
         assert_eq!(
             told(&often, true, false),
             "it ended 3 times, with exit code 127 (the shell did not find the program)"
         );
-        let nameless = ProcessState { nameless: Some("taken".into()), ..state(ProcessCondition::Running) };
+        let nameless = ProcessState { nameless: Some("taken".into()), ..process_state(ProcessCondition::Running) };
         assert_eq!(told(&nameless, true, false), "waits");
         let reason = verdict(&nameless, true, false, true).unwrap().unwrap_err();
         assert_eq!(reason, "it runs, and does not have its name: taken");

@@ -146,7 +146,7 @@ async fn status_text(session: &Session, loaded: &Loaded) -> Result<String, Error
 }
 
 async fn findings(session: &Session, loaded: &Loaded) -> Result<String, Error> {
-    let needs = match survey(session, loaded).await {
+    let mut needs = match survey(session, loaded).await {
         Ok(seen) => Needs::of(&seen.platform, &seen.resources, doctor_needs(&loaded.platform)),
         Err(_) => Needs {
             platform: loaded.platform.name.to_string(),
@@ -156,6 +156,7 @@ async fn findings(session: &Session, loaded: &Loaded) -> Result<String, Error> {
             ..Needs::default()
         },
     };
+    needs.invocation = session.invocation.clone();
     pretty(&doctor::run(&session.system, &needs, Selection::All).await)
 }
 

@@ -1,23 +1,19 @@
 //! `run`: what a program of this machine needs to be a member of the platform.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::app::certificate::{authorities, authority_domain};
 use crate::app::resolver::{self, ResolverFiles};
 use crate::app::{Choices, Consent, Error, Session, Survey, UpOptions, Wanted, survey, up};
-use crate::compile::{gateway, ingress_address, own_address, zone};
+use crate::compile::zone;
 use crate::config::Loaded;
 use crate::daemon::{Held, Route, RouteError, hold};
 use crate::host::{Host, Unmet, until};
-use crate::model::{ObservedVolume, Platform, PlatformName, Role};
+use crate::model::{ObservedVolume, PlatformName};
 use crate::observe;
-use crate::pki::{Authority, trust};
 
-use super::creds::{add_receiver, exports_of};
-
-pub(super) use super::creds::OTLP as OTLP_ENDPOINT;
+use super::membership::{has_ingress, log_of, named_url, route_to, settings, trusted};
 
 /// Until a background process that was started takes programs.
 const START: Duration = Duration::from_secs(5);
@@ -62,10 +58,6 @@ pub fn program_log(host: &dyn Host, platform: &PlatformName, name: &str) -> Opti
     checked(name).ok().map(|label| log_of(host, platform, &label))
 }
 
-pub(super) fn log_of(host: &dyn Host, platform: &PlatformName, label: &str) -> PathBuf {
-    run_folder(host, platform).join(format!("{label}.log"))
-}
-
 /// Where the output of the command of `macula ci` is kept.
 pub fn ci_log(host: &dyn Host, platform: &PlatformName) -> PathBuf {
     host.folders().data.join(platform.as_str()).join("ci.log")
@@ -97,11 +89,6 @@ pub async fn existing(session: &Session, platform: &PlatformName) -> Result<Exis
         running: !observed.containers.is_empty(),
         data: observed.volumes.iter().any(ObservedVolume::holds_data),
     })
-}
-
-/// Of everything that is kept for programs.
-fn run_folder(host: &dyn Host, platform: &PlatformName) -> PathBuf {
-    host.folders().data.join(platform.as_str()).join("run")
 }
 
 /// Brings up what the program needs, and puts its settings together. `choices`: what the `up` of it keeps.
@@ -153,35 +140,6 @@ pub async fn prepare_program(
     Ok(Program { url, port, environment, log, nameless, route, socket: ResolverFiles::of(host).routes() })
 }
 
-/// Whether something passes on what comes for a name.
-pub(super) fn has_ingress(platform: &Platform) -> bool {
-    platform.services().any(|(_, service)| service.extension.role == Some(Role::Ingress))
-}
-
-/// Where a name below the domain leads, for whoever types it.
-pub(super) fn named_url(seen: &Survey, name: &str) -> String {
-    let platform = &seen.platform;
-    let (scheme, usual, number) = match seen.certificate.is_ok() {
-        true => ("https", 443, platform.ingress.https),
-        false => ("http", 80, platform.ingress.http),
-    };
-    let port = if number == usual { String::new() } else { format!(":{number}") };
-    format!("{scheme}://{name}.{}{port}", platform.domain)
-}
-
-/// The way from a name below the domain to a port of this machine.
-pub(super) fn route_to(seen: &Survey, name: &str, port: u16, log: &Path, log_from: u64) -> Route {
-    Route {
-        host: format!("{name}.{}", seen.platform.domain),
-        port,
-        gateway: gateway(seen.subnet),
-        ingress: own_address(seen.block),
-        ingress_inside: ingress_address(seen.subnet),
-        log: log.to_owned(),
-        log_from,
-    }
-}
-
 impl Program {
     /// Takes the name, until the value is dropped; starts the background process where none runs.
     pub async fn take_name(&self, session: &Session, loaded: &Loaded) -> Result<Held, Error> {
@@ -221,43 +179,6 @@ fn checked(typed: &str) -> Result<String, Error> {
 fn is_own(seen: &Survey, host: &str) -> bool {
     let zone = zone(&seen.platform, seen.block, seen.subnet, false, None);
     zone.records.iter().any(|record| record.name == host)
-}
-
-/// What the services export that it needs; of all, where none is named.
-pub(super) async fn settings(
-    session: &Session,
-    loaded: &Loaded,
-    needs: &[String],
-) -> Result<BTreeMap<String, String>, Error> {
-    let mut all = match exports_of(session, loaded, needs).await {
-        Ok(all) => all,
-        // a platform of an ingress alone
-        Err(Error::NoSecrets) => BTreeMap::new(),
-        Err(error) => return Err(error),
-    };
-    add_receiver(session, &loaded.platform.name, &mut all).await;
-    Ok(all)
-}
-
-/// Variables by which programs trust the platform's certificates, and the files behind them.
-pub(super) async fn trusted(session: &Session, loaded: &Loaded) -> Result<BTreeMap<String, String>, Error> {
-    let host = session.host();
-    let domain = authority_domain(&loaded.platform);
-    let Some(authority) = Authority::load(host, &authorities(session), domain, host.now()).await? else {
-        return Ok(BTreeMap::new());
-    };
-    let folder = run_folder(host, &loaded.platform.name);
-    let (root, bundle) = (folder.join("ca.pem"), folder.join("ca-bundle.pem"));
-    keep(host, &root, &authority.root().pem()).await?;
-    keep(host, &bundle, &trust::bundle(host, authority.root()).await).await?;
-    let (root, bundle) = (root.display().to_string(), bundle.display().to_string());
-    let all = ["SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"].map(|name| (name.to_owned(), bundle.clone()));
-    Ok(all.into_iter().chain([("NODE_EXTRA_CA_CERTS".to_owned(), root)]).collect())
-}
-
-async fn keep(host: &dyn Host, path: &Path, content: &str) -> Result<(), Error> {
-    let written = host.write(path, content.as_bytes(), 0o644).await;
-    written.map_err(|source| Error::Io { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

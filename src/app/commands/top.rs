@@ -21,10 +21,9 @@ use crate::config::Loaded;
 use crate::engine::{Engine, EngineError};
 use crate::model::{ContainerSpec, Health, ObservedContainer, label};
 
-use super::processes::{ProcessStatus, process_rows};
-use super::status::{
-    Condition, Context, PlatformStatus, ServiceStatus, by_containers, ours, platform_status, up_seconds,
-};
+use super::process_status::{ProcessStanding, ProcessStatus, process_rows};
+use super::service_status::{Condition, Context, ServiceState, ServiceStatus, by_containers};
+use super::status::{PlatformStatus, ours, platform_status, up_seconds};
 
 /// Between two readings of the counters.
 const EVERY: Duration = Duration::from_secs(2);
@@ -67,7 +66,7 @@ pub struct TopRow {
     /// Empty for a process.
     pub stack: String,
     /// As in `status`.
-    pub state: &'static str,
+    pub state: TopState,
     pub health: Health,
     pub condition: Condition,
     pub restarts: i64,
@@ -83,6 +82,19 @@ pub enum TopKind {
     Service,
     /// Of macula.yaml.
     Process,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum TopState {
+    Service(ServiceState),
+    Process(ProcessStanding),
+}
+
+impl TopState {
+    pub fn is_running(self) -> bool {
+        matches!(self, Self::Service(ServiceState::Running) | Self::Process(ProcessStanding::Running))
+    }
 }
 
 /// How often a container was started again, and when it was started last.
@@ -162,7 +174,11 @@ impl TopWatch {
         }
         self.runs.retain(|id, _| found.iter().any(|found| found.id == *id));
         self.changed.clear();
-        let context = Context { now: host.now(), stopped: self.session.state(name).stopped(host).await? };
+        let context = Context {
+            now: host.now(),
+            stopped: self.session.state(name).stopped(host).await?,
+            invocation: self.session.invocation.clone(),
+        };
         self.listed = context.now;
         self.services = by_containers(found.iter(), &self.specs, &context);
         for row in &mut self.services {
@@ -290,7 +306,7 @@ fn service_row(service: ServiceStatus) -> TopRow {
         name: service.name,
         kind: TopKind::Service,
         stack: service.stack,
-        state: service.state.word(),
+        state: TopState::Service(service.state),
         health: service.health,
         condition: service.condition,
         restarts: service.restarts,
@@ -302,19 +318,19 @@ fn service_row(service: ServiceStatus) -> TopRow {
 fn process_row(process: ProcessStatus) -> TopRow {
     let condition = match process.state {
         _ if process.lost => Condition::Crashed,
-        "running" => Condition::Running,
-        "starting" => Condition::Starting,
-        "restarting" => Condition::Restarting,
-        "finished" => Condition::Finished,
-        "stopped" => Condition::Stopped,
-        "missing" => Condition::Missing,
-        _ => Condition::Crashed,
+        ProcessStanding::Running => Condition::Running,
+        ProcessStanding::Starting => Condition::Starting,
+        ProcessStanding::Restarting => Condition::Restarting,
+        ProcessStanding::Finished => Condition::Finished,
+        ProcessStanding::Stopped => Condition::Stopped,
+        ProcessStanding::Missing => Condition::Missing,
+        ProcessStanding::Crashed | ProcessStanding::Blocked => Condition::Crashed,
     };
     TopRow {
         name: process.name,
         kind: TopKind::Process,
         stack: String::new(),
-        state: process.state,
+        state: TopState::Process(process.state),
         health: Health::None,
         condition,
         restarts: process.restarts.into(),
@@ -336,7 +352,7 @@ mod tests {
     use super::*;
     use crate::model::ContainerState;
 
-    fn process(state: &'static str, lost: bool) -> ProcessStatus {
+    fn process(state: ProcessStanding, lost: bool) -> ProcessStatus {
         ProcessStatus {
             name: "web".into(),
             state,
@@ -354,11 +370,14 @@ mod tests {
     #[test]
     fn a_process_has_the_conditions_of_a_service() {
         let of = |state, lost| process_row(process(state, lost)).condition;
-        assert_eq!(of("running", false), Condition::Running);
-        assert_eq!(of("crashed", true), Condition::Crashed);
-        assert_eq!(of("blocked", false), Condition::Crashed);
-        assert_eq!(of("missing", false), Condition::Missing);
-        assert_eq!(pids(&[process("running", false), process("stopped", false)]), [("web".to_owned(), 7)]);
+        assert_eq!(of(ProcessStanding::Running, false), Condition::Running);
+        assert_eq!(of(ProcessStanding::Crashed, true), Condition::Crashed);
+        assert_eq!(of(ProcessStanding::Blocked, false), Condition::Crashed);
+        assert_eq!(of(ProcessStanding::Missing, false), Condition::Missing);
+        assert_eq!(
+            pids(&[process(ProcessStanding::Running, false), process(ProcessStanding::Stopped, false)]),
+            [("web".to_owned(), 7)]
+        );
     }
 
     #[test]
@@ -372,7 +391,7 @@ mod tests {
             ..ObservedContainer::default()
         };
         let found = [found("a", "macula-web-1"), found("b", "macula-web-2")];
-        let context = Context { now: 1000, stopped: BTreeSet::new() };
+        let context = Context { now: 1000, ..Context::default() };
         let mut rows = by_containers(found.iter(), &[], &context);
         assert_eq!((rows.len(), rows[0].restarts, rows[0].seconds), (1, 0, Some(60)));
         let runs = [("a", 2, 925), ("b", 1, 10), ("gone", 9, 0)];
@@ -385,9 +404,9 @@ mod tests {
     fn the_platform_uses_what_its_rows_use() {
         let row = |cpu_percent, memory| TopRow {
             usage: Some(Rates { cpu_percent, memory, ..Rates::default() }),
-            ..process_row(process("running", false))
+            ..process_row(process(ProcessStanding::Running, false))
         };
-        let idle = process_row(process("stopped", false));
+        let idle = process_row(process(ProcessStanding::Stopped, false));
         assert_eq!(total(&[row(1.5, 10), row(50.0, 20), idle]), TopTotal { cpu_percent: 51.5, memory: 30 });
     }
 }

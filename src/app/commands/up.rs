@@ -31,9 +31,11 @@ use crate::plan::{self, Action, LeftOut, Plan, ProcessStep, Step};
 use super::cluster::obtain_program;
 use super::forwards::pass_on;
 use super::images::refusal;
-use super::processes::{bring_up_processes, process_rows, split_processes};
+use super::process_status::process_rows;
+use super::processes::{bring_up_processes, split_processes};
 use super::programs::install_programs;
-use super::status::{Context as StatusContext, Planned, Status, reach as reach_now, status_of};
+use super::service_status::Context as StatusContext;
+use super::status::{Planned, Status, reach as reach_now, status_of};
 use super::validate::astray;
 
 /// Seconds.
@@ -228,7 +230,8 @@ async fn traced(
     // a port that the background process listens on is none that somebody else has
     resolver::give_way(session, &prepared.survey).await?;
     let Prepared { survey, plan, cluster, .. } = &prepared;
-    let needs = Needs::of(&survey.platform, &survey.resources, join::needs(&survey.platform, plan, cluster));
+    let mut needs = Needs::of(&survey.platform, &survey.resources, join::needs(&survey.platform, plan, cluster));
+    needs.invocation = session.invocation.clone();
     let (mut findings, proof) =
         tokio::join!(doctor::run(&session.system, &needs, Selection::Quick), proof(session, survey, plan, &needs),);
     if let Some(proof) = proof {

@@ -11,7 +11,7 @@ use crate::config::{self, Loaded, MemoryFiles, Request};
 use crate::engine::fake::{FakeEngine, FakePull};
 use crate::host::Host;
 use crate::host::fake::FakeHost;
-use crate::model::{ImagePolicy, PlatformName};
+use crate::model::{ImagePolicy, Invocation, PlatformName};
 
 /// `chart` may be left out, `note` needs it, `web` tells in a file who takes part.
 fn loaded(host: &FakeHost, note: &str) -> Loaded {
@@ -189,7 +189,7 @@ async fn a_stack_that_is_not_loaded_keeps_its_containers_unless_they_are_to_go()
     let request = Request { cwd: "/q".into(), only_own: true, env: host.environment(), ..Request::default() };
     let other = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
     let prepared = prepare(&session, &other, &Wanted::default()).await.unwrap();
-    insta::assert_snapshot!(prepared.kept_notes().join("\n"), @"web of the stack p is kept: that stack was not loaded this time (`macula up --remove-orphans` removes its containers)");
+    insta::assert_snapshot!(prepared.kept_notes(&Invocation::default()).join("\n"), @"web of the stack p is kept: that stack was not loaded this time (`macula up --remove-orphans` removes its containers)");
     up(&session, &other, &options, &Agrees).await.unwrap();
     assert_eq!(engine.containers(), ["macula-shop-more-1", "macula-shop-web-1"]);
     assert_eq!(status(&session, &other).await.unwrap().drift, [""; 0]);

@@ -22,7 +22,7 @@ use crate::validate::{
 };
 
 use crate::app::certificate::{authorities, authority_domain};
-use crate::app::records::{ListedRecord, written_records};
+use crate::app::records::{ListedRecord, RecordSource, written_records};
 use crate::app::resolver::{self, ResolverFiles};
 use crate::app::survey::{Survey, survey};
 use crate::app::{Error, Session};
@@ -186,6 +186,7 @@ pub async fn bridges(session: &Session, loaded: &Loaded) -> Vec<Finding> {
         platform: platform.name.to_string(),
         domain: platform.domain.clone(),
         network: platform.name.network(),
+        invocation: session.invocation.clone(),
         ..Needs::default()
     };
     let checks = Selection::Named(vec!["docker0-address", "forwarding"]);
@@ -233,7 +234,7 @@ const MOST_WRITTEN: usize = 200;
 /// their address on HTTP, and those of people, of which nothing is known but where they lead.
 fn written(listed: &[ListedRecord], block: Block, own: &[Target]) -> Vec<Target> {
     let mut found: BTreeMap<&str, Target> = BTreeMap::new();
-    let theirs = listed.iter().filter(|record| record.source == "powerdns");
+    let theirs = listed.iter().filter(|record| record.source == RecordSource::PowerDns);
     for record in theirs.filter(|record| ["A", "AAAA", "CNAME"].contains(&record.rtype.as_str())) {
         if own.iter().any(|target| target.name == record.name) {
             continue;
@@ -433,14 +434,14 @@ mod tests {
             source,
         };
         let listed = [
-            record("grafana.macula.local", "A", "127.0.0.2", "platform"),
-            record("grafana.macula.local", "TXT", "x", "powerdns"),
-            record("hello.macula.local", "A", "127.0.0.10", "powerdns"),
-            record("_owner-a-hello.macula.local", "TXT", "heritage=external-dns", "powerdns"),
-            record("db.macula.local", "A", "192.0.2.7", "powerdns"),
-            record("db.macula.local", "A", "192.0.2.8", "powerdns"),
-            record("www.macula.local", "CNAME", "hello.macula.local.", "powerdns"),
-            record("*.apps.macula.local", "A", "127.0.0.10", "powerdns"),
+            record("grafana.macula.local", "A", "127.0.0.2", RecordSource::Platform),
+            record("grafana.macula.local", "TXT", "x", RecordSource::PowerDns),
+            record("hello.macula.local", "A", "127.0.0.10", RecordSource::PowerDns),
+            record("_owner-a-hello.macula.local", "TXT", "heritage=external-dns", RecordSource::PowerDns),
+            record("db.macula.local", "A", "192.0.2.7", RecordSource::PowerDns),
+            record("db.macula.local", "A", "192.0.2.8", RecordSource::PowerDns),
+            record("www.macula.local", "CNAME", "hello.macula.local.", RecordSource::PowerDns),
+            record("*.apps.macula.local", "A", "127.0.0.10", RecordSource::PowerDns),
         ];
         let own = [foreign("grafana.macula.local")];
         let found = written(&listed, Block::DEFAULT, &own);

@@ -586,6 +586,7 @@ fn told_run(found: &ObservedContainer, now: i64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::testing::process_state;
 
     fn container(state: ContainerState, health: Health, code: Option<i64>) -> ObservedContainer {
         ObservedContainer { name: "web".into(), state, health, exit_code: code, ..Default::default() }
@@ -632,21 +633,7 @@ mod tests {
 
     #[test]
     fn a_process_is_as_its_keeper_says() {
-        let state = |condition, exit_code| ProcessState {
-            name: "web".into(),
-            condition,
-            pid: None,
-            port: Some(3000),
-            exit_code,
-            restarts: 0,
-            since: 0,
-            reason: None,
-            nameless: None,
-            parts: Default::default(),
-            log: "/log".into(),
-            log_from: 0,
-            stop_grace_period: Process::GRACE,
-        };
+        let state = |condition, exit_code| ProcessState { exit_code, ..process_state(condition) };
         let look = |condition, code| by_process(Some(&state(condition, code)), true, false, WaitFor::Healthy);
         let not = |text: &str| Look::Not(text.into());
         assert_eq!(look(ProcessCondition::Running, None), Look::Met);

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 
-use crate::app::{self, Choices, State};
+use crate::app::{self, Choices, Session, State};
 use crate::cli::error::{CliError, ErrorKind};
 use crate::cli::excerpt::{annotated, place};
 use crate::config::{self, DiskFiles, Loaded};
@@ -76,7 +76,8 @@ impl Context {
         request.name.get_or_insert(name);
         if told && !applied.from_last.is_empty() {
             let what = applied.from_last.join(", ");
-            self.events().info(format!("as with the last `up`: {what} (`macula up --reset` forgets it)"));
+            let reset = self.line(macula("up --reset"));
+            self.events().info(format!("as with the last `up`: {what} (`{reset}` forgets it)"));
         }
         for path in &applied.gone {
             self.events().warn(format!("the last `up` had the stack {}, which no longer exists", path.display()));
@@ -127,7 +128,7 @@ impl Context {
 
     /// Everything that the user's files say or, where they have errors, what is known without them: trouble in them
     /// is only worth a word then.
-    pub async fn load_or_built_in(&self, options: &impl LoadOptions) -> Result<Loaded, CliError> {
+    async fn load_or_built_in(&self, options: &impl LoadOptions) -> Result<Loaded, CliError> {
         let error = match self.load_with_builds(options).await {
             Err(error) if error.kind == ErrorKind::Config => error,
             loaded => return loaded,
@@ -141,6 +142,24 @@ impl Context {
         let Ok(loaded) = config::load(&request, &DiskFiles) else { return Err(error) };
         self.events().warn(going_by_what_runs(&error));
         Ok(loaded)
+    }
+
+    /// What commands begin with that show what runs: what the files say, as far as they can be read, and the machine.
+    /// A platform that the user named has to be there; of `services` host names are made services.
+    pub async fn begin_to_look(
+        &self,
+        command: &str,
+        options: &impl LoadOptions,
+        services: &mut [String],
+    ) -> Result<(Loaded, Session), CliError> {
+        let session = self.session_ahead(command);
+        let loaded = self.load_or_built_in(options).await?;
+        let session = session.await;
+        if let Some(name) = &self.name {
+            app::must_be_known(&session, name).await?;
+        }
+        self.services_meant(&loaded.platform, services);
+        Ok((loaded, session))
     }
 
     /// Host names given instead of services, such as `draw` for draw.macula.local, are made services.

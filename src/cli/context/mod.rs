@@ -15,7 +15,7 @@ use crate::engine::discover::Discovery;
 use crate::event::{Event, Events, Reporter};
 use crate::host::Host;
 use crate::host::local::LocalHost;
-use crate::model::{Again, Invocation, PlatformName, macula};
+use crate::model::{Again, Invocation, MaculaCommand, PlatformName};
 use crate::system::{OverNetwork, System};
 
 use super::ci::{Ci, Folding, Harmless, markdown};
@@ -182,6 +182,7 @@ impl Context {
             version: env!("CARGO_PKG_VERSION"),
             program: program(),
             named: self.name.is_some(),
+            invocation: self.invocation(),
         }
     }
 
@@ -332,23 +333,9 @@ impl Context {
         }
     }
 
-    /// Commands within a screen of results name the platform of this run. Hints have no need of it: see
-    /// [`crate::model::Remedy`].
-    pub fn typed(&self, text: &str) -> String {
-        let typed = macula("status").line(&Invocation { words: Vec::new(), ..self.invocation() });
-        let typed = typed.trim_end_matches(" status");
-        if typed == "macula" {
-            return text.to_owned();
-        }
-        let mut text = match text.strip_prefix("macula ") {
-            Some(rest) => format!("{typed} {rest}"),
-            None => text.to_owned(),
-        };
-        // no other place: a sentence may begin with the program's name
-        for before in ["`", "&& ", "$("] {
-            text = text.replace(&format!("{before}macula "), &format!("{before}{typed} "));
-        }
-        text
+    /// A command to type within a line of results. Hints have no need of it: see [`crate::model::Remedy`].
+    pub fn line(&self, command: MaculaCommand) -> String {
+        command.line(&self.invocation())
     }
 
     /// Says what went wrong; the exit code.

@@ -52,8 +52,8 @@ pub async fn list(context: &Context, args: ListArgs) -> Result<(), CliError> {
         let error = CliError::from(error);
         let why = error.causes.last().and_then(|cause| cause.split(" (os error").next());
         let why = why.map(|cause| format!(" ({cause})")).unwrap_or_default();
-        let warning = format!("your own records are not shown: {error}{why}; `macula up powerdns` starts it");
-        context.events().warn(context.typed(&warning));
+        let up = context.line(macula("up powerdns"));
+        context.events().warn(format!("your own records are not shown: {error}{why}; `{up}` starts it"));
     }
     if context.json() {
         return context.print_json(&records);
@@ -71,7 +71,7 @@ pub async fn list(context: &Context, args: ListArgs) -> Result<(), CliError> {
             Cell::from(&record.rtype),
             Cell::from(&record.value),
             Cell::from(&record.ttl.to_string()),
-            Cell::from(&record.source.to_owned()),
+            Cell::from(record.source.word()),
         ]);
     }
     context.print(&table.render(context.out_style(), context.terminal.table_width()))
@@ -94,9 +94,12 @@ pub async fn add(context: &Context, args: AddArgs) -> Result<(), CliError> {
     }
     let done = if added.changed { "added" } else { "it was there already" };
     let seen = match added.seen {
-        Some(true) => "; the resolver answers with it",
-        Some(false) => "; the resolver does not answer with it yet (`macula dns status` says how its feed is)",
-        None => "; no resolver runs (`macula up` starts it)",
+        Some(true) => "; the resolver answers with it".to_owned(),
+        Some(false) => {
+            let status = context.line(macula("dns status"));
+            format!("; the resolver does not answer with it yet (`{status}` says how its feed is)")
+        }
+        None => format!("; no resolver runs (`{}` starts it)", context.line(macula("up"))),
     };
     context.print(&format!("{} {} {} {}: {done}{seen}\n", added.name, added.ttl, added.rtype, added.value))
 }

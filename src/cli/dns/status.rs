@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::app::{DomainNames, Names, NamesSoFar, ResolverFiles, names_status};
 use crate::dns::Status;
-use crate::model::{Remedy, View};
+use crate::model::{Remedy, View, macula};
 use crate::portal;
 
 use super::serve::encrypted_address;
@@ -71,7 +71,7 @@ pub async fn run(context: &Context, _: Args) -> Result<(), CliError> {
         None => out.push_str("The resolver is not running.\n"),
     }
     if let Some(page) = page {
-        out.push_str(&format!("  shows the platforms' page at {page} ({})\n", context.typed("macula open home")));
+        out.push_str(&format!("  shows the platforms' page at {page} ({})\n", context.line(macula("open home"))));
     }
     let width = context.terminal.table_width().unwrap_or(usize::MAX);
     context.print(&wrapped(&out, width))

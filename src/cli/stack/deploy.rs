@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::render::{Form, tell};
 use crate::app::{
-    self, ClusterDeploy, ClusterDeployed, Deployed, InCluster, Session, StackRequest, SwarmDeploy, deploy_to_cluster,
-    deploy_to_swarm, translate_stack,
+    self, ClusterDeployed, Deployed, InCluster, Session, StackDeploy, StackRequest, deploy_to_cluster, deploy_to_swarm,
+    translate_stack,
 };
 use crate::cli::context::{Context, StackOptions};
 use crate::cli::error::{CliError, ErrorKind};
@@ -122,21 +122,22 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     };
     let translation = translate_stack(&session, &loaded, &request).await?;
     tell(context, target, &translation.losses, args.form.accept_losses)?;
+    let request = StackDeploy {
+        loaded: &loaded,
+        translation: &translation,
+        build: args.build,
+        dry_run: args.dry_run,
+        patience: args.patience.timeout,
+    };
     if target == Target::Kubernetes {
         // an engine is asked for what the stack builds alone
         let session = match translation.pushed.is_empty() {
             true => session,
             false => context.session_as("stack deploy", None).await,
         };
-        let request = ClusterDeploy {
-            place: args.place.in_cluster(loaded.platform.name.as_str(), &args.which, args.form.namespace.as_deref()),
-            loaded: &loaded,
-            translation: &translation,
-            build: args.build,
-            dry_run: args.dry_run,
-            patience: args.patience.timeout,
-        };
-        let deployed = deploy_to_cluster(&session, &request).await.map_err(|error| broken(context, begun, error))?;
+        let place = args.place.in_cluster(loaded.platform.name.as_str(), &args.which, args.form.namespace.as_deref());
+        let deployed =
+            deploy_to_cluster(&session, place, &request).await.map_err(|error| broken(context, begun, error))?;
         if context.json() {
             let (stack, dry_run) = (&args.which, args.dry_run);
             return context.print_json(&json!({"stack": stack, "dry_run": dry_run, "changes": deployed}));
@@ -153,15 +154,8 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         context.finished(begun, true, false, format!("{} runs on {target}: {summary}", args.which));
         return Ok(());
     }
-    let request = SwarmDeploy {
-        stack: &args.which,
-        loaded: &loaded,
-        translation: &translation,
-        build: args.build,
-        dry_run: args.dry_run,
-        patience: args.patience.timeout,
-    };
-    let deployed = deploy_to_swarm(&session, &request).await.map_err(|error| broken(context, begun, error))?;
+    let deployed =
+        deploy_to_swarm(&session, &args.which, &request).await.map_err(|error| broken(context, begun, error))?;
     if context.json() {
         let objects = &deployed.changes;
         return context.print_json(&json!({"stack": args.which, "dry_run": args.dry_run, "changes": objects}));

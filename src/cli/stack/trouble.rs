@@ -2,7 +2,7 @@
 
 use crate::app::DeployError;
 use crate::cli::error::{CliError, ErrorKind};
-use crate::cli::failure::near;
+use crate::cli::near::near;
 use crate::cli::ui::text;
 use crate::kubernetes::KubernetesError;
 use crate::model::{SwarmKind, SwarmRole, macula};

@@ -1,27 +1,12 @@
 //! The other screen of the terminal, where nothing of the shell is overwritten: for what is shown until somebody has
-//! seen enough. It is given back while we are stopped, before an exit at once and on a panic.
+//! seen enough. [`held`] gives it back while we are stopped, before an exit at once and on a panic.
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
-use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, channel};
 
-use super::{Size, text, tty};
-
-const ENTER: &str = "\x1b[?1049h\x1b[?25l";
-const LEAVE: &str = "\x1b[?2026l\x1b[?25h\x1b[?1049l";
-
-/// It is shown by this process, or was until the process was stopped.
-static OPEN: AtomicBool = AtomicBool::new(false);
-/// How the keyboard was before.
-static BEFORE: OnceLock<Termios> = OnceLock::new();
-/// Whatever stood on it may be gone.
-static AFRESH: AtomicBool = AtomicBool::new(false);
-static BACK: Notify = Notify::const_new();
+use super::{Size, held, text};
 
 /// Open as long as this lives.
 pub struct FullScreen {
@@ -35,13 +20,7 @@ impl FullScreen {
     /// # Errors
     /// When standard output cannot be written.
     pub fn enter() -> io::Result<Self> {
-        tty::restore_on_panic();
-        if let Ok(before) = tcgetattr(io::stdin().as_fd()) {
-            // of a second screen of this process, the one that it was the first time
-            let _ = BEFORE.set(before);
-        }
-        OPEN.store(true, Ordering::SeqCst);
-        open()?;
+        held::open_screen()?;
         Ok(Self { drawn: Vec::new(), size: None })
     }
 
@@ -50,10 +29,10 @@ impl FullScreen {
     /// # Errors
     /// When standard output cannot be written.
     pub fn draw(&mut self, lines: &[String], size: Size) -> io::Result<()> {
-        if tty::is_released() {
+        if held::is_released() {
             return Ok(());
         }
-        let whole = AFRESH.swap(false, Ordering::SeqCst) || self.size != Some(size);
+        let whole = held::screen_is_afresh() || self.size != Some(size);
         // names and labels of others may hold sequences that the terminal would obey
         let lines: Vec<String> =
             lines.iter().take(size.rows).map(|line| text::harmless(line).replace('\n', " ")).collect();
@@ -71,57 +50,8 @@ impl FullScreen {
 
 impl Drop for FullScreen {
     fn drop(&mut self) {
-        if OPEN.swap(false, Ordering::SeqCst) {
-            close();
-        }
+        held::close_screen();
     }
-}
-
-/// Returns when the terminal was given away and is ours again.
-pub async fn is_back() {
-    BACK.notified().await;
-}
-
-/// For [`tty::release_terminal`].
-pub(super) fn release() {
-    if OPEN.load(Ordering::SeqCst) {
-        close();
-    }
-}
-
-/// For [`tty::reclaim_terminal`].
-pub(super) fn reclaim() {
-    if OPEN.load(Ordering::SeqCst) && open().is_ok() {
-        BACK.notify_one();
-    }
-}
-
-fn open() -> io::Result<()> {
-    AFRESH.store(true, Ordering::SeqCst);
-    if let Some(before) = BEFORE.get() {
-        let mut keys = before.clone();
-        keys.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
-        keys.special_codes[SpecialCodeIndex::VMIN] = 1;
-        keys.special_codes[SpecialCodeIndex::VTIME] = 0;
-        // without it keys show, which is no reason to show nothing
-        let _ = tcsetattr(io::stdin().as_fd(), OptionalActions::Now, &keys);
-    }
-    put(ENTER)
-}
-
-fn close() {
-    // a terminal that is gone needs nothing back
-    let _ = put(LEAVE);
-    if let Some(before) = BEFORE.get() {
-        // what was typed and not read was not meant for the shell
-        let _ = tcsetattr(io::stdin().as_fd(), OptionalActions::Flush, before);
-    }
-}
-
-fn put(sequence: &str) -> io::Result<()> {
-    let mut out = io::stdout();
-    out.write_all(sequence.as_bytes())?;
-    out.flush()
 }
 
 /// What is typed, in pieces; nothing where nobody can type. A thread of its own: a read from a terminal cannot be

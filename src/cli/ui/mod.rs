@@ -17,6 +17,7 @@ use crate::event::{Event, Reporter};
 
 pub mod confirm;
 pub mod full_screen;
+mod held;
 mod json;
 pub mod left_out;
 mod line;
@@ -41,10 +42,10 @@ pub mod waterfall;
 #[cfg(test)]
 mod testing;
 
+pub use held::{reclaim_terminal, release_terminal, terminal_is_back};
 pub use run::Tally;
 pub use style::{Style, Tone};
 pub use terminal::{ColorChoice, Stream, Terminal};
-pub use tty::{reclaim_terminal, release_terminal};
 
 /// `--progress`: who draws.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]

@@ -5,6 +5,7 @@ use super::left_out::Cause;
 use super::line::Line;
 use super::{Style, Tone, text};
 use crate::app::Condition;
+use crate::model::{Invocation, MaculaCommand, macula};
 
 /// One service.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub struct Row {
     pub address: Option<String>,
     /// What is wrong, and the command to look at it.
     pub reason: Option<String>,
-    pub command: Option<String>,
+    pub command: Option<MaculaCommand>,
     /// CPU and memory, where they were asked for.
     pub usage: Option<(String, String)>,
     /// Where its image comes from; shown with `-v`.
@@ -80,12 +81,16 @@ pub struct Screen {
     /// Rows that were left out since nothing is to be said of them.
     pub quiet: Vec<String>,
     pub left_out: Vec<Cause>,
-    /// Services that are not part of what is up, and the command that starts them.
+    /// Services that are not part of what is up.
     pub not_started: Vec<String>,
-    pub up: String,
     /// Further lines: the cluster, the names, what `up` would change.
-    pub notes: Vec<(String, Option<String>)>,
+    pub notes: Vec<Note>,
+    /// What the commands have to repeat.
+    pub invocation: Invocation,
 }
+
+/// A line, and what to type about it.
+pub type Note = (String, Option<MaculaCommand>);
 
 /// Columns between two fields.
 const GAP: usize = 2;
@@ -104,7 +109,8 @@ impl Screen {
         rows.sort_by_key(|row| (row.mood != Mood::Bad, row.name.as_str()));
         let widths = Widths::of(&rows, width);
         for row in rows {
-            widths.draw(row, width, style, &mut out);
+            let command = row.command.as_ref().map(|command| self.line(command));
+            widths.draw(row, command.as_deref(), width, style, &mut out);
         }
         if !self.quiet.is_empty() {
             let names = text::some(&self.quiet, 4);
@@ -117,12 +123,17 @@ impl Screen {
         }
         if !self.not_started.is_empty() {
             let line = format!("{} not started: {}", self.not_started.len(), text::some(&self.not_started, 4));
-            out.extend(noted(&line, Some(&self.up), width, style));
+            out.extend(noted(&line, Some(&self.line(&macula("up"))), width, style));
         }
         for (note, command) in &self.notes {
+            let command = command.as_ref().map(|command| self.line(command));
             out.extend(noted(note, command.as_deref(), width, style));
         }
         out
+    }
+
+    fn line(&self, command: &MaculaCommand) -> String {
+        command.line(&self.invocation)
     }
 }
 
@@ -204,7 +215,7 @@ impl Widths {
             + self.image.map_or(0, column)
     }
 
-    fn draw(&self, row: &Row, width: usize, style: Style, out: &mut Vec<String>) {
+    fn draw(&self, row: &Row, command: Option<&str>, width: usize, style: Style, out: &mut Vec<String>) {
         let (tone, sign) = row.mood.look(style);
         let mut line = Line::default();
         line.push(tone, sign).push(Tone::Plain, " ");
@@ -239,7 +250,7 @@ impl Widths {
                 }
             }
         }
-        if let Some(command) = &row.command {
+        if let Some(command) = command {
             place(command, Tone::Active, &mut line, &mut below, indent, width, style);
         }
         out.push(line.render(style, width).trim_end().to_owned());
@@ -292,12 +303,12 @@ mod tests {
                 Row {
                     mood: Mood::Bad,
                     reason: Some("exit code 1".into()),
-                    command: Some("macula logs shop".into()),
+                    command: Some(macula("logs").arg("shop")),
                     ..row("shop", "restarting, 7×", "", "")
                 },
                 Row {
                     mood: Mood::Idle,
-                    command: Some("macula start cart".into()),
+                    command: Some(macula("start").arg("cart")),
                     ..row("cart", "stopped 20s ago", "", "")
                 },
             ],
@@ -307,11 +318,11 @@ mod tests {
                 why: "docker.io cannot be reached".into(),
             }],
             not_started: Vec::new(),
-            up: "macula up".into(),
             notes: vec![(
                 "the names below macula.local do not resolve on this machine yet".into(),
-                Some("macula dns install".into()),
+                Some(macula("dns install")),
             )],
+            invocation: Invocation::default(),
         }
     }
 

@@ -4,6 +4,7 @@
 use super::left_out::Cause;
 use super::line::Line;
 use super::{Style, Tone, text};
+use crate::model::{Invocation, MaculaCommand, macula};
 
 /// Rows of things to use; the whole screen stays within 20 lines.
 const ROWS: usize = 9;
@@ -16,7 +17,7 @@ pub struct Entry {
     pub url: Option<String>,
     pub address: Option<String>,
     /// A command that belongs to it: `macula creds postgres`.
-    pub command: Option<String>,
+    pub command: Option<MaculaCommand>,
     /// From a stack of the user's.
     pub own: bool,
 }
@@ -25,20 +26,27 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     pub text: String,
-    pub command: Option<String>,
+    pub command: Option<MaculaCommand>,
 }
 
 /// What is left out, as a notice for each cause.
 pub fn left_out(causes: &[Cause]) -> Vec<Notice> {
     let notice = |cause: &Cause| Notice {
         text: format!("{} left out: {}", cause.names(3), cause.why),
-        command: Some("macula status".into()),
+        command: Some(macula("status")),
     };
     causes.iter().map(notice).collect()
 }
 
-/// The screen below its first line.
-pub fn screen(entries: &[Entry], notices: &[Notice], next: &[String], width: usize, style: Style) -> String {
+/// The screen below its first line. `next`: commands as they are typed; `invocation`: what all the others repeat.
+pub fn screen(
+    entries: &[Entry],
+    notices: &[Notice],
+    next: &[String],
+    invocation: &Invocation,
+    width: usize,
+    style: Style,
+) -> String {
     let width = width.clamp(20, 110);
     let mut entries: Vec<&Entry> = entries.iter().collect();
     // one's own first, then what opens in a browser
@@ -48,16 +56,16 @@ pub fn screen(entries: &[Entry], notices: &[Notice], next: &[String], width: usi
     let mut lines: Vec<String> = Vec::new();
     if !entries.is_empty() {
         lines.push(String::new());
-        lines.extend(rows(&entries, width, style));
+        lines.extend(rows(&entries, invocation, width, style));
         if !hidden.is_empty() {
-            let line = format!("  and {}: macula status", text::some(&hidden, 3));
+            let line = format!("  and {}: {}", text::some(&hidden, 3), macula("status").line(invocation));
             lines.push(style.paint(Tone::Dim, &text::fit(&line, width, style)));
         }
     }
     if !notices.is_empty() {
         lines.push(String::new());
         for notice in notices {
-            lines.extend(notice_lines(notice, width, style));
+            lines.extend(notice_lines(notice, invocation, width, style));
         }
     }
     if !next.is_empty() {
@@ -79,13 +87,14 @@ pub fn screen(entries: &[Entry], notices: &[Notice], next: &[String], width: usi
 }
 
 /// Name, URL, address, command; from the right they give way where there is no room.
-fn rows(entries: &[&Entry], width: usize, style: Style) -> Vec<String> {
+fn rows(entries: &[&Entry], invocation: &Invocation, width: usize, style: Style) -> Vec<String> {
+    let command = |entry: &Entry| entry.command.as_ref().map(|command| command.line(invocation));
     let column = |of: &dyn Fn(&Entry) -> usize| entries.iter().map(|entry| of(entry)).max().unwrap_or(0);
     let some = |text: &Option<String>| text.as_deref().map_or(0, text::width);
     let names = column(&|entry| text::width(&entry.name)).min(20);
     let first = column(&|entry| some(&reached(entry).0));
     let second = column(&|entry| some(&reached(entry).1));
-    let third = column(&|entry| some(&entry.command));
+    let third = column(&|entry| some(&command(entry)));
     // two blanks before each column
     let shows = |columns: &[usize]| columns.iter().map(|wide| wide + 2).sum::<usize>() <= width;
     let with_second = shows(&[names, first, second]);
@@ -108,8 +117,8 @@ fn rows(entries: &[&Entry], width: usize, style: Style) -> Vec<String> {
                 } else {
                     gap += second + 2;
                 }
-                if with_third && let Some(command) = &entry.command {
-                    line.push(Tone::Plain, " ".repeat(gap)).push(Tone::Dim, command.as_str());
+                if with_third && let Some(command) = command(entry) {
+                    line.push(Tone::Plain, " ".repeat(gap)).push(Tone::Dim, command);
                 }
             }
             line.render(style, width)
@@ -125,13 +134,13 @@ fn reached(entry: &Entry) -> (Option<String>, Option<String>) {
     }
 }
 
-fn notice_lines(notice: &Notice, width: usize, style: Style) -> Vec<String> {
+fn notice_lines(notice: &Notice, invocation: &Invocation, width: usize, style: Style) -> Vec<String> {
     let sign = style.paint(Tone::Warn, style.warning());
-    let command = notice.command.as_deref().unwrap_or_default();
+    let command = notice.command.as_ref().map(|command| command.line(invocation)).unwrap_or_default();
     let room = width.saturating_sub(2);
-    if text::width(&notice.text) + 2 + text::width(command) <= room {
+    if text::width(&notice.text) + 2 + text::width(&command) <= room {
         let gap = if command.is_empty() { "" } else { "  " };
-        return vec![format!("{sign} {}{gap}{}", notice.text, style.paint(Tone::Active, command))];
+        return vec![format!("{sign} {}{gap}{}", notice.text, style.paint(Tone::Active, &command))];
     }
     let mut lines: Vec<String> = text::wrap(&notice.text, room)
         .into_iter()
@@ -139,7 +148,7 @@ fn notice_lines(notice: &Notice, width: usize, style: Style) -> Vec<String> {
         .map(|(at, line)| if at == 0 { format!("{sign} {line}") } else { format!("  {line}") })
         .collect();
     if !command.is_empty() {
-        lines.push(format!("  {}", style.paint(Tone::Active, &text::fit(command, room, style))));
+        lines.push(format!("  {}", style.paint(Tone::Active, &text::fit(&command, room, style))));
     }
     lines
 }
@@ -152,12 +161,12 @@ mod tests {
 
     const PLAIN: Style = Style { color: false, unicode: true };
 
-    fn entry(name: &str, url: Option<&str>, address: &str, command: Option<&str>) -> Entry {
+    fn entry(name: &str, url: Option<&str>, address: &str, command: Option<MaculaCommand>) -> Entry {
         Entry {
             name: name.into(),
             url: url.map(str::to_owned),
             address: Some(address).filter(|text| !text.is_empty()).map(str::to_owned),
-            command: command.map(str::to_owned),
+            command,
             own: name == "shop",
         }
     }
@@ -165,8 +174,8 @@ mod tests {
     fn platform() -> Vec<Entry> {
         vec![
             entry("draw", Some("https://draw.macula.local"), "", None),
-            entry("minio", Some("https://s3.macula.local"), "127.0.0.5:9000", Some("macula creds minio")),
-            entry("postgres", None, "127.0.0.6:5432", Some("macula creds postgres")),
+            entry("minio", Some("https://s3.macula.local"), "127.0.0.5:9000", Some(macula("creds").arg("minio"))),
+            entry("postgres", None, "127.0.0.6:5432", Some(macula("creds").arg("postgres"))),
             entry("powerdns", Some("https://dns.macula.local"), "127.0.0.8:53", None),
             entry("prometheus", Some("https://prometheus.macula.local"), "127.0.0.1:9090", None),
             entry("registry", Some("https://registry.macula.local"), "127.0.0.1:5001", None),
@@ -182,7 +191,7 @@ mod tests {
         let mut all = left_out(&[cause]);
         all.push(Notice {
             text: "the names do not resolve on this machine yet".into(),
-            command: Some("macula dns install".into()),
+            command: Some(macula("dns install")),
         });
         all
     }
@@ -193,7 +202,7 @@ mod tests {
 
     #[test]
     fn it_fits_the_smallest_usual_screen() {
-        let shown = screen(&platform(), &notices(), &next(), 80, PLAIN);
+        let shown = screen(&platform(), &notices(), &next(), &Invocation::default(), 80, PLAIN);
         assert!(shown.lines().count() < 20 && shown.lines().all(|line| text::width(line) <= 80), "{shown}");
         assert_snapshot!(shown, @r#"
           shop        https://shop.macula.local
@@ -214,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_narrow_one_keeps_the_addresses() {
-        let shown = screen(&platform(), &notices(), &next(), 44, PLAIN);
+        let shown = screen(&platform(), &notices(), &next(), &Invocation::default(), 44, PLAIN);
         assert!(shown.lines().all(|line| text::width(line) <= 44), "{shown}");
         assert_snapshot!(shown, @r"
           shop        https://shop.macula.local
@@ -239,7 +248,7 @@ mod tests {
     #[test]
     fn many_services_are_not_all_listed() {
         let many: Vec<Entry> = (0..60).map(|at| entry(&format!("svc-{at:02}"), None, "127.0.0.1:80", None)).collect();
-        let shown = screen(&many, &[], &next(), 80, PLAIN);
+        let shown = screen(&many, &[], &next(), &Invocation::default(), 80, PLAIN);
         assert!(shown.lines().count() < 20, "{shown}");
         assert!(shown.contains("and svc-09, svc-10, svc-11 and 48 more: macula status"), "{shown}");
     }

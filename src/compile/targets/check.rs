@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::kubernetes::{has_data, is_port_name, ports};
+use super::kubernetes::{has_data, is_port_name, object_name, ports};
 use super::loss::Loss;
 use super::{Options, Part, Scene, Target, written};
 use crate::config::Said;
@@ -95,11 +95,6 @@ pub(super) fn refusals(target: Target, stack: &Stack, said: &[Said], options: &O
         }
     }
     all
-}
-
-/// Names in the stack may have what objects may not: `auth_db` is `auth-db`.
-pub(super) fn object_name(name: &str) -> String {
-    name.to_lowercase().replace(['_', '.'], "-")
 }
 
 /// What an autoscaler cannot do.

@@ -16,7 +16,7 @@ use super::{Block, CompileError, Site};
 use crate::config::Said;
 use crate::model::{
     ContainerSpec, EngineKind, Facts, FileSpec, Fingerprint, Mount, Platform, SecretSource, Secrets, Service, Stack,
-    Traits, is_on_loopback, split_registry,
+    is_on_loopback, split_registry,
 };
 
 mod check;
@@ -282,23 +282,7 @@ fn in_registry(image: &str, registry: &str) -> String {
 
 /// What is known of engines that nobody has asked: nothing of it gets into what is written.
 fn facts(target: Target) -> Facts {
-    Facts {
-        engine: target.to_string(),
-        engine_kind: EngineKind::Docker,
-        api_version: String::new(),
-        rootless: false,
-        container_addresses: false,
-        published: false,
-        traits: Traits::default(),
-        dockerfile: None,
-        architecture: String::new(),
-        cpus: 0,
-        memory: 0,
-        data_root: None,
-        storage_driver: None,
-        cgroup_version: None,
-        socket: None,
-    }
+    Facts { published: false, ..Facts::of(target.to_string(), EngineKind::Docker) }
 }
 
 /// Each service after those that it depends on; `config` has refused circles.

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::Loaded;
+use crate::config::loaded::Loaded;
 use crate::config::selection::Selection;
 use crate::config::yaml::{Report, Span, listed, suggestion};
 use crate::model::{
     IngressSettings, Inside, NetworkDecl, Origin, PlatformName, Protocol, Role, SecretSource, Shadowed, Volume,
+    fully_qualified,
 };
 
 /// No two services publish the same port of the same address.
@@ -78,7 +79,7 @@ pub(super) fn hosts(stacks: &[Loaded], domain: &str, report: &mut Report) {
             }
             for rule in &service.extension.ingress {
                 let span = loaded.at_key(name, &["x-macula", "ingress"]);
-                let full = qualified(&rule.host, domain);
+                let full = fully_qualified(&rule.host, domain);
                 if let Some((other, weight, first)) = taken.get(&(full.clone(), rule.path.as_str())) {
                     // several services share a name by weight
                     let shared = rule.weight.is_some() && weight.is_some() && *other != name;
@@ -135,13 +136,6 @@ pub(super) fn inside(stacks: &[Loaded], report: &mut Report) {
              inside the container as outside, so that its name leads to the container itself",
         );
     }
-}
-
-/// The full name of a host of an ingress rule. One with a dot is a full name, which may lie outside
-/// the domain: then somebody else sends its requests here, such as a tunnel.
-pub(in crate::config) fn qualified(host: &str, domain: &str) -> String {
-    let bare = host.strip_prefix("*.").unwrap_or(host);
-    if bare.contains('.') { host.to_owned() } else { format!("{host}.{domain}") }
 }
 
 /// Volumes and networks of one name are one: several stacks may declare it, and say the same.

@@ -2,7 +2,7 @@
 //! keys. What is marked as ignored is accepted, printed, and named in a warning.
 
 use super::{build, files, networks, ports, short, volumes};
-use crate::config::yaml::{Field, Kind, Object, field as f};
+use crate::config::yaml::{Field, Kind, Object, field as f, in_a_list};
 
 const ANY_INT: Kind = Kind::Int(i64::MIN, i64::MAX);
 const COUNT: Kind = Kind::Int(0, i64::MAX);
@@ -89,7 +89,7 @@ pub(in crate::config) static SERVICE: Object = object(
         f("ipc", Kind::Text),
         f("isolation", Kind::Text).ignored(WINDOWS),
         f("labels", Kind::Labels),
-        f("label_file", Kind::Short(short::paths, &Kind::List(&Kind::Path))),
+        f("label_file", Kind::Short(in_a_list, &Kind::List(&Kind::Path))),
         f("links", Kind::Texts),
         f("logging", Kind::Object(&LOGGING)),
         f("mem_limit", Kind::Bytes),

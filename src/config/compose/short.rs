@@ -98,15 +98,6 @@ pub(super) fn env_file(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
     })
 }
 
-/// A text where a list may stand.
-pub(super) fn paths(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
-    let span = node.span;
-    Some(match node.value {
-        Value::Text(_) => Node::new(Value::List(vec![node]), span),
-        _ => node,
-    })
-}
-
 /// `gpus: all`.
 pub(super) fn gpus(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
     let span = node.span;

@@ -9,7 +9,7 @@ use super::processes::{self, Declared, PROCESS};
 use crate::config::files::Files;
 use crate::config::read::read_text;
 use crate::config::yaml::{
-    self, Field, Kind, Node, Object, Report, Shaper, Span, Value, field as f, shape, suggestion,
+    self, Kind, Node, Object, Report, Shaper, Span, Value, field as f, in_a_list, shape, suggestion,
 };
 use crate::model::{
     ADD_ONS, AddressSettings, ClusterSettings, DnsSettings, ImagePolicy, ImageSettings, IngressSettings, LeaseSettings,
@@ -18,12 +18,8 @@ use crate::model::{
 
 const PORT: Kind = Kind::Int(1, 65535);
 
-pub(super) const fn closed(name: &'static str, fields: &'static [Field]) -> Object {
-    Object { name, fields, required: &[], open: true }
-}
-
 /// The whole of macula.yaml.
-pub(in crate::config) static MACULA: Object = closed(
+pub(in crate::config) static MACULA: Object = Object::open(
     "macula.yaml",
     &[
         f("name", Kind::Checked(platform_name))
@@ -32,7 +28,7 @@ pub(in crate::config) static MACULA: Object = closed(
             "The zone of the platform. `macula.local`, or `<name>.macula.local` for a platform with another name.",
         ),
         f("profiles", Kind::TextOrTexts).doc("Active profiles, in addition to those of --profile: of the platform (core, observability, observability-no-socket, tools, cache; without any of them all but cache), and of Compose."),
-        f("stacks", Kind::Short(paths, &Kind::List(&Kind::Path)))
+        f("stacks", Kind::Short(in_a_list, &Kind::List(&Kind::Path)))
             .doc("Stacks to run in addition to the built-in ones: Compose files, or folders with a compose.yaml."),
         f("add", Kind::TextOrTexts).doc("Stacks of the catalog to run too: valkey, mariadb, rabbitmq, nats, memcached, mail, adminer. `macula add NAME` writes it; a service's `x-macula.needs` brings them without it."),
         f("discover", Kind::Bool)
@@ -58,7 +54,7 @@ pub(in crate::config) static MACULA: Object = closed(
     ],
 );
 
-static SERVICE: Object = closed(
+static SERVICE: Object = Object::open(
     "a service",
     &[
         f("enabled", Kind::Bool).doc("false leaves the service out."),
@@ -68,7 +64,7 @@ static SERVICE: Object = closed(
     ],
 );
 
-static IMAGES: Object = closed(
+static IMAGES: Object = Object::open(
     "images",
     &[
         f("policy", Kind::Choice(&["auto", "pull", "build", "local"]))
@@ -78,7 +74,7 @@ static IMAGES: Object = closed(
     ],
 );
 
-static INGRESS: Object = closed(
+static INGRESS: Object = Object::open(
     "ingress",
     &[
         f("redirect", Kind::Bool).doc("Redirect http to https; false: both serve."),
@@ -87,7 +83,7 @@ static INGRESS: Object = closed(
     ],
 );
 
-static ADDRESSES: Object = closed(
+static ADDRESSES: Object = Object::open(
     "addresses",
     &[
         f("block", Kind::Checked(block))
@@ -97,7 +93,7 @@ static ADDRESSES: Object = closed(
     ],
 );
 
-static DNS: Object = closed(
+static DNS: Object = Object::open(
     "dns",
     &[
         f("listen", Kind::List(&Kind::Checked(socket))).doc("Addresses the resolver listens on: [127.0.0.9:53]."),
@@ -110,7 +106,7 @@ static DNS: Object = closed(
     ],
 );
 
-static CLUSTER: Object = closed(
+static CLUSTER: Object = Object::open(
     "cluster",
     &[
         f("enabled", Kind::Bool).doc("false: no cluster; true: a cluster that cannot be had is an error. Unless given it is left out then, with the reason."),
@@ -129,7 +125,7 @@ static CLUSTER: Object = closed(
     ],
 );
 
-static TELEMETRY: Object = closed(
+static TELEMETRY: Object = Object::open(
     "telemetry",
     &[
         f("mode", Kind::Choice(&["auto", "embedded", "none"]))
@@ -139,7 +135,7 @@ static TELEMETRY: Object = closed(
     ],
 );
 
-static LEASE: Object = closed(
+static LEASE: Object = Object::open(
     "a lease",
     &[
         f("time", Kind::Duration).doc("It is taken down this long after the last `up`; its data stays."),
@@ -147,21 +143,13 @@ static LEASE: Object = closed(
     ],
 );
 
-static TIMEOUTS: Object = closed(
+static TIMEOUTS: Object = Object::open(
     "timeouts",
     &[
         f("healthy", Kind::Duration).doc("How long a service may take to become healthy, 2m unless given."),
         f("image", Kind::Duration).doc("How long a pull or a build of one image may take, 30m unless given."),
     ],
 );
-
-pub(super) fn paths(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
-    let span = node.span;
-    Some(match node.value {
-        Value::Text(_) => Node::new(Value::List(vec![node]), span),
-        _ => node,
-    })
-}
 
 /// The mode alone.
 fn telemetry(node: Node, _: &mut Shaper<'_>) -> Option<Node> {

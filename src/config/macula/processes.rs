@@ -4,11 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::file::{closed, paths};
-use crate::config::check::qualified;
 use crate::config::files::Files;
-use crate::config::yaml::{Entry, Kind, Node, Object, Report, Shaper, Span, Value, field as f, suggestion};
-use crate::model::{Process, ProcessProbe, Restart, Stack, WatchAction, WatchRule, is_dns_label};
+use crate::config::yaml::{Entry, Kind, Node, Object, Report, Shaper, Span, Value, field as f, in_a_list, suggestion};
+use crate::model::{Process, ProcessProbe, Restart, Stack, WatchAction, WatchRule, fully_qualified, is_dns_label};
 
 pub(in crate::config) static PROCESS: Object = Object {
     name: "a process",
@@ -18,14 +16,14 @@ pub(in crate::config) static PROCESS: Object = Object {
         f("cwd", Kind::Path).doc("Folder it is run in; the folder of macula.yaml unless given."),
         f("needs", Kind::TextOrTexts)
             .doc("Services and other processes that are ready before it starts. Only the settings of these services are passed on; those of all services unless given."),
-        f("ingress", Kind::Short(paths, &Kind::List(&Kind::Checked(host))))
+        f("ingress", Kind::Short(in_a_list, &Kind::List(&Kind::Checked(host))))
             .doc("Names below the platform's domain that lead to it; its own name unless given, `[]` for none."),
         f("port", Kind::Int(1, 65535))
             .doc("Port it listens on, on a loopback address or all addresses; a free one in PORT unless given."),
         f("probe", Kind::Object(&PROBE))
             .doc("How `up` finds out that it is ready; unless given, it listens on its port, or without one it has run for a moment."),
         f("env", Kind::Dict).doc("Variables in addition to the platform's settings; null removes one."),
-        f("env_file", Kind::Short(paths, &Kind::List(&Kind::Path)))
+        f("env_file", Kind::Short(in_a_list, &Kind::List(&Kind::Path)))
             .doc("Files with more variables, in Compose's format; `env` overrides them."),
         f("watch", Kind::List(&Kind::Object(&WATCH))).doc("Files whose change restarts it, by the rules of `develop.watch`."),
         f("restart", Kind::Checked(restart))
@@ -36,7 +34,7 @@ pub(in crate::config) static PROCESS: Object = Object {
     open: true,
 };
 
-static PROBE: Object = closed(
+static PROBE: Object = Object::open(
     "a probe",
     &[
         f("http", Kind::Object(&HTTP)).doc("It is ready when this path answers with a status from 200 to 399."),
@@ -44,7 +42,7 @@ static PROBE: Object = closed(
     ],
 );
 
-static HTTP: Object = closed("an HTTP probe", &[f("path", Kind::Checked(path)).doc("`/` unless given.")]);
+static HTTP: Object = Object::open("an HTTP probe", &[f("path", Kind::Checked(path)).doc("`/` unless given.")]);
 
 static WATCH: Object = Object {
     name: "a watch",
@@ -239,7 +237,7 @@ pub(in crate::config) fn check(
     let mut hosts: BTreeMap<String, String> = BTreeMap::new();
     for service in services() {
         for rule in &service.extension.ingress {
-            hosts.insert(qualified(&rule.host, domain), format!("the service {}", service.name));
+            hosts.insert(fully_qualified(&rule.host, domain), format!("the service {}", service.name));
         }
     }
     let mut ports: BTreeMap<u16, &str> = BTreeMap::new();

@@ -11,6 +11,6 @@ mod units;
 pub use diagnostic::{ConfigErrors, Diagnostic};
 pub(super) use diagnostic::{FileId, Places, Report, Span, listed, nearest, suggestion};
 pub(super) use parse::{documents, parse};
-pub(super) use shape::{Field, Kind, Object, Shaper, field, is_remote_context, shape};
+pub(super) use shape::{Field, Kind, Object, Shaper, field, in_a_list, is_remote_context, shape};
 pub(super) use tree::{Entry, Map, Node, Value};
 pub(super) use units::{format_duration, parse_address, parse_bytes, project_name};

@@ -4,7 +4,7 @@
 use crate::cluster::kind::{PINNED_VERSION, asset, find, too_old};
 use crate::doctor::context::Context;
 use crate::doctor::{Fix, Verdict, install};
-use crate::model::EngineKind;
+use crate::model::{EngineKind, macula};
 
 /// Where the dockerd of a system writes its pid to, and where it listens.
 const PID_FILE: &str = "/run/docker.pid";
@@ -106,11 +106,12 @@ fn capability(number: u32) -> String {
 
 pub(in crate::doctor) async fn program(context: &Context<'_>) -> Verdict {
     let Some(cluster) = &context.want.cluster else { return Verdict::skipped("no cluster is wanted") };
+    let create = context.line(macula("cluster create --yes"));
+    let fetches = format!("`{create}` fetches kind {PINNED_VERSION} and checks it");
     if let Some(found) = find(context.host, cluster.program.as_deref()).await {
         if let Some(said) = too_old(context.host, &found).await {
-            return Verdict::warning(format!("{} ({said}) is too old to make a cluster", found.display())).fix(
-                Fix::advice(format!("`macula cluster create --yes` fetches kind {PINNED_VERSION} and checks it")),
-            );
+            return Verdict::warning(format!("{} ({said}) is too old to make a cluster", found.display()))
+                .fix(Fix::advice(fetches));
         }
         return Verdict::ok(found.display().to_string());
     }
@@ -120,9 +121,7 @@ pub(in crate::doctor) async fn program(context: &Context<'_>) -> Verdict {
     }
     let verdict = Verdict::warning("kind was not found; clusters need it");
     if asset(&context.machine.os, &context.machine.arch).is_some() {
-        return verdict.fix(Fix::advice(format!(
-            "`macula cluster create --yes` fetches kind {PINNED_VERSION} and checks it; or install it yourself"
-        )));
+        return verdict.fix(Fix::advice(format!("{fetches}; or install it yourself")));
     }
     verdict.fix(install::packages(context.host, &["kind"]))
 }

@@ -6,7 +6,7 @@ use super::some_of;
 use crate::doctor::context::Context;
 use crate::doctor::{Action, Fix, Verdict};
 use crate::host::{Held, temporary_writer};
-use crate::model::{ContainerState, DEFAULT_NAME};
+use crate::model::{ContainerState, Invocation, MaculaCommand, PlatformName, macula};
 
 /// How deep our own folders go: `<name>/secrets/<file>`.
 const DEPTH: usize = 4;
@@ -32,7 +32,8 @@ pub(in crate::doctor) async fn leftovers(context: &Context<'_>) -> Verdict {
         } else {
             let pid = held.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
             lines.push(format!("{held}{pid} on the platform {name} ended in the middle"));
-            advise(format!("the same again, or `{} up`, takes up where it ended", macula(name)));
+            let up = line(context, macula("up"), name);
+            advise(format!("the same again, or `{up}`, takes up where it ended"));
         }
     }
 
@@ -52,7 +53,7 @@ pub(in crate::doctor) async fn leftovers(context: &Context<'_>) -> Verdict {
             ours.iter().filter(|container| stuck(container.state)).map(|container| container.name.clone()).collect();
         if !names.is_empty() {
             lines.push(format!("never started or half removed: {}", some_of(&names, SHOWN)));
-            advise(format!("`{} up` brings them up", macula(&context.want.platform)));
+            advise(format!("`{}` brings them up", context.line(macula("up"))));
         }
     }
 
@@ -63,7 +64,7 @@ pub(in crate::doctor) async fn leftovers(context: &Context<'_>) -> Verdict {
                 lines.push(format!(
                     "the platform {name} is gone from the engine, but its files are still on this machine"
                 ));
-                advise(format!("`{} down` removes them", macula(name)));
+                advise(format!("`{}` removes them", line(context, macula("down"), name)));
             }
         }
     }
@@ -97,7 +98,10 @@ async fn temporary_files(context: &Context<'_>, folder: PathBuf, depth: usize, f
     found.sort();
 }
 
-/// How macula is called for a platform.
-fn macula(name: &str) -> String {
-    if name == DEFAULT_NAME { "macula".to_owned() } else { format!("macula --name {name}") }
+/// A command for a platform, be it the one that is looked at or another one.
+fn line(context: &Context<'_>, command: MaculaCommand, platform: &str) -> String {
+    if platform == context.want.platform {
+        return context.line(command);
+    }
+    command.line(&Invocation { name: PlatformName::new(platform).ok(), ..Invocation::default() })
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::doctor::context::Context;
 use crate::doctor::{Action, Fix, Verdict};
 use crate::host::Command;
+use crate::model::macula;
 use crate::words;
 
 /// Below this the engine can hardly start a container, and we cannot write our own files.
@@ -154,10 +155,11 @@ pub(in crate::doctor) async fn cgroup(context: &Context<'_>) -> Verdict {
         ));
     }
     Verdict::failed(format!("cgroup v1: the kubelet of Kubernetes 1.{} refuses to start", cluster.minor)).fix(
-        Fix::advice(
+        Fix::advice(format!(
             "boot with `systemd.unified_cgroup_hierarchy=1` on the kernel's command line, or take an older node \
-             (`cluster: {node_image: kindest/node:v1.34.11}` in macula.yaml), or none (`macula up --no-cluster`)",
-        ),
+             (`cluster: {{node_image: kindest/node:v1.34.11}}` in macula.yaml), or none (`{}`)",
+            context.line(macula("up --no-cluster"))
+        )),
     )
 }
 

@@ -12,7 +12,7 @@ use crate::compile::is_wide;
 use crate::doctor::context::Context;
 use crate::doctor::{Action, Fix, Verdict};
 use crate::host::{Command, Route};
-use crate::model::{ObservedNetwork, Protocol, label};
+use crate::model::{ObservedNetwork, Protocol, label, macula};
 
 /// Addresses that are named one by one.
 const SHOWN: usize = 4;
@@ -165,11 +165,10 @@ pub(in crate::doctor) async fn subnet(context: &Context<'_>) -> Verdict {
             "set another `addresses: {subnet: ...}` in macula.yaml, or leave it out: a free one is chosen then";
         return Verdict::failed(summary).detail(lines).fix(Fix::advice(advice));
     }
+    let again = format!("`{}` and `{}`", context.line(macula("down")), context.line(macula("up")));
     let advice = match context.want.subnet {
-        Some(_) => {
-            "set another `addresses: {subnet: ...}` in macula.yaml, then `macula down` and `macula up`; volumes stay"
-        }
-        None => "`macula down` and `macula up` choose a free one; volumes stay",
+        Some(_) => format!("set another `addresses: {{subnet: ...}}` in macula.yaml, then {again}; volumes stay"),
+        None => format!("{again} choose a free one; volumes stay"),
     };
     Verdict::warning(summary).detail(lines).fix(Fix::advice(advice))
 }

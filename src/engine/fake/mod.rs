@@ -128,14 +128,8 @@ impl FakeEngine {
     /// Docker 20.10 on a Linux machine, empty.
     pub fn new() -> Self {
         let facts = Facts {
-            engine: "Docker 20.10.24".into(),
-            engine_kind: EngineKind::Docker,
             api_version: "1.41".into(),
-            rootless: false,
             container_addresses: true,
-            published: true,
-            traits: Default::default(),
-            dockerfile: None,
             architecture: "amd64".into(),
             cpus: 4,
             memory: 8 << 30,
@@ -143,6 +137,7 @@ impl FakeEngine {
             storage_driver: Some("overlay2".into()),
             cgroup_version: Some(2),
             socket: Some("/var/run/docker.sock".into()),
+            ..Facts::of("Docker 20.10.24", EngineKind::Docker)
         };
         let world = World { clock: 1_700_000_000, ..World::default() };
         Self { world: Arc::new(Mutex::new(world)), facts, cut: None, late: None }

@@ -16,7 +16,7 @@ use crate::compile::addons::SCRAPE_SECRETS;
 use crate::engine::{Engine, ProgressSink};
 use crate::event::Progress;
 use crate::host::Host;
-use crate::model::{ClusterRecord, ClusterSpec, Facts, NodeRole, ObservedContainer, PlatformName};
+use crate::model::{ClusterRecord, ClusterSpec, Facts, NodeRole, ObservedContainer, PlatformName, macula};
 use crate::plan::ClusterAction;
 use crate::system::Inside;
 
@@ -279,8 +279,10 @@ impl Work {
         match kubeconfig::put(self.host(), &path, &entry).await {
             Ok(()) => Ok(Some(path)),
             Err(error) => {
-                let hint = "`macula cluster kubeconfig` prints what would go there";
-                self.session.events.warn(format!("the context {context} is not in your kubeconfig: {error}; {hint}"));
+                let print = self.session.line(macula("cluster kubeconfig"));
+                self.session.events.warn(format!(
+                    "the context {context} is not in your kubeconfig: {error}; `{print}` prints what would go there"
+                ));
                 Ok(None)
             }
         }

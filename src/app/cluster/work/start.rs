@@ -11,7 +11,7 @@ use crate::compile::addons::{SCRAPE_SECRETS, SCRAPE_SERVER};
 use crate::engine::ProgressSink;
 use crate::event::Progress;
 use crate::kubernetes::NodeStatus;
-use crate::model::{ContainerState, NodeRole, ObservedContainer, Protocol};
+use crate::model::{ContainerState, NodeRole, ObservedContainer, Protocol, macula};
 
 use super::{Work, plain, role};
 
@@ -109,7 +109,8 @@ impl Work {
             };
             let reason = format!("the ingress does not answer at {address}: {error}");
             if begun.elapsed() > INGRESS_PATIENCE {
-                self.session.events.warn(format!("{reason}; `macula cluster status` shows its pods"));
+                let status = self.session.line(macula("cluster status"));
+                self.session.events.warn(format!("{reason}; `{status}` shows its pods"));
                 return Ok(());
             }
             progress(Progress::Waiting { reason });

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
+use super::StackDeploy;
 use crate::app::commands::images::obtain_images;
 use crate::app::{DeployError, Error, Session};
-use crate::compile::targets::{Pin, SwarmStack, Translation};
-use crate::config::Loaded;
+use crate::compile::targets::{Pin, SwarmStack};
 use crate::engine::{Engine, EngineError, ImageError};
 use crate::model::ImagePolicy;
 
@@ -20,13 +20,9 @@ const BRIEF: Duration = Duration::from_secs(3);
 pub(super) struct Supply<'a> {
     pub session: &'a Session,
     pub engine: &'a Arc<dyn Engine>,
-    pub loaded: &'a Loaded,
-    pub translation: &'a Translation,
     /// Of the swarm: a node alone has the images of its engine.
     pub nodes: u64,
-    /// Build what the stack builds, also where it is there.
-    pub build: bool,
-    pub dry_run: bool,
+    pub request: &'a StackDeploy<'a>,
 }
 
 impl Supply<'_> {
@@ -39,7 +35,7 @@ impl Supply<'_> {
             service.pointer("/TaskTemplate/ContainerSpec/Image").and_then(|image| image.as_str()).map(str::to_owned)
         };
         let images: BTreeSet<String> = stack.services.iter().filter_map(image).collect();
-        if !self.dry_run {
+        if !self.request.dry_run {
             self.built(&images).await?;
         }
         let asked = join_all(images.iter().map(|image| async move { (image.clone(), self.pin(image).await) })).await;
@@ -59,7 +55,7 @@ impl Supply<'_> {
 
     /// What an image is called here that nodes pull under another name.
     fn here(&self, image: &str) -> Option<&str> {
-        self.translation.pushed.iter().find(|(_, there)| *there == image).map(|(here, _)| here.as_str())
+        self.request.translation.pushed.iter().find(|(_, there)| *there == image).map(|(here, _)| here.as_str())
     }
 
     /// Builds what is to be built, and what is neither here nor in a registry.
@@ -67,16 +63,16 @@ impl Supply<'_> {
         let mut services = Vec::new();
         for image in images {
             let Some(here) = self.here(image) else { continue };
-            let Some(service) = self.translation.builders.get(here) else { continue };
+            let Some(service) = self.request.translation.builders.get(here) else { continue };
             let there = self.engine.image(here).await?.is_some() || self.engine.digest(image).await.is_ok();
-            if self.build || !there {
+            if self.request.build || !there {
                 services.push(service.clone());
             }
         }
         if services.is_empty() {
             return Ok(());
         }
-        obtain_images(self.session, self.loaded, ImagePolicy::Build, &services).await.map(drop)
+        obtain_images(self.session, self.request.loaded, ImagePolicy::Build, &services).await.map(drop)
     }
 
     /// `Err`: why nodes cannot have it.
@@ -90,13 +86,13 @@ impl Supply<'_> {
         if let (Some(here), true) = (here, alone)
             && let Some(found) = self.engine.image(here).await?
         {
-            if !self.dry_run && here != image {
+            if !self.request.dry_run && here != image {
                 self.engine.tag(here, image).await?;
             }
             return Ok(Ok(Pin { image: None, id: Some(found.id) }));
         }
-        if let (Some(here), false, false) = (here, alone, self.dry_run)
-            && (self.build || is_new(self.engine.digest(image).await.as_ref()))
+        if let (Some(here), false, false) = (here, alone, self.request.dry_run)
+            && (self.request.build || is_new(self.engine.digest(image).await.as_ref()))
         {
             push(self.session, self.engine, here, image).await?;
         }
@@ -113,7 +109,7 @@ impl Supply<'_> {
         if let Some(found) = found {
             return Ok(Ok(Pin { image: None, id: Some(found.id) }));
         }
-        if here.is_some() && self.dry_run && alone {
+        if here.is_some() && self.request.dry_run && alone {
             self.session.events.info(format!("{image} would be built"));
             return Ok(Ok(Pin::default()));
         }
@@ -151,11 +147,9 @@ async fn push(session: &Session, engine: &Arc<dyn Engine>, here: &str, there: &s
 /// What builds and pushes say.
 pub(super) async fn in_registry(
     session: &Session,
-    loaded: &Loaded,
-    translation: &Translation,
-    build: bool,
-    dry_run: bool,
+    request: &StackDeploy<'_>,
 ) -> Result<BTreeMap<String, String>, Error> {
+    let StackDeploy { loaded, translation, build, dry_run, .. } = *request;
     let mut digests = BTreeMap::new();
     let there = || translation.pushed.values().cloned().collect::<Vec<_>>().join(", ");
     if translation.pushed.is_empty() {

@@ -9,13 +9,13 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::StackDeploy;
 use super::images::in_registry;
 use super::steps::{Steps, step};
 use crate::app::{DeployError, Error, Session};
 use crate::cluster::kubeconfig;
 use crate::compile::addons::{Workload, WorkloadKind};
-use crate::compile::targets::{Rendered, Translation};
-use crate::config::Loaded;
+use crate::compile::targets::Rendered;
 use crate::event::Doing;
 use crate::kubernetes::{Applied, Kubernetes, KubernetesError, NotReady, StackOwner, StackWorkload, workload_of};
 
@@ -39,17 +39,6 @@ impl<'a> InCluster<'a> {
     fn owner(&self) -> StackOwner<'a> {
         StackOwner { platform: self.platform, stack: Some(self.stack), namespace: Some(self.namespace) }
     }
-}
-
-/// How a stack gets to a cluster.
-pub struct ClusterDeploy<'a> {
-    pub place: InCluster<'a>,
-    pub loaded: &'a Loaded,
-    pub translation: &'a Translation,
-    /// Build and push what the stack builds, also where the registry has it.
-    pub build: bool,
-    pub dry_run: bool,
-    pub patience: Duration,
 }
 
 /// What was made of a stack, or would be: `Deployment shop/web`.
@@ -126,9 +115,12 @@ async fn unless_cancelled<T>(session: &Session, work: impl Future<Output = T>) -
 /// Before anything is made: no API server, objects of somebody else's, what the stack needs and is not there, and what
 /// the API server's own dry run refuses. Afterwards: what it refuses all the same, and [`DeployError::NotRunning`] with
 /// what the pods say.
-pub async fn deploy_to_cluster(session: &Session, request: &ClusterDeploy<'_>) -> Result<ClusterDeployed, Error> {
+pub async fn deploy_to_cluster(
+    session: &Session,
+    place: InCluster<'_>,
+    request: &StackDeploy<'_>,
+) -> Result<ClusterDeployed, Error> {
     let Rendered::Kubernetes(objects) = &request.translation.rendered else { return Ok(ClusterDeployed::default()) };
-    let place = request.place;
     let kubernetes = unless_cancelled(session, server(session, place.context)).await??;
     let looks = async {
         let found = kubernetes.foreign(place.owner(), objects).await.map_err(before)?;
@@ -142,8 +134,7 @@ pub async fn deploy_to_cluster(session: &Session, request: &ClusterDeploy<'_>) -
         // a namespace that was there before is somebody else's, and stays as it is
         let own = |object: &&Value| !found.namespace || object["kind"] != "Namespace";
         let mut objects: Vec<Value> = objects.iter().filter(own).cloned().collect();
-        let ClusterDeploy { loaded, translation, build, dry_run, .. } = *request;
-        let digests = in_registry(session, loaded, translation, build, dry_run).await?;
+        let digests = in_registry(session, request).await?;
         objects.iter_mut().for_each(|object| pin(object, &digests));
         let gone = kubernetes.prune_stack(place.owner(), &objects, true).await.map_err(before)?;
         match request.dry_run {
@@ -161,7 +152,7 @@ pub async fn deploy_to_cluster(session: &Session, request: &ClusterDeploy<'_>) -
     let (objects, would) = unless_cancelled(session, looks).await??;
     match would {
         Some(would) => Ok(would),
-        None => Rollout { session, kubernetes: &kubernetes, request }.all(&objects).await,
+        None => Rollout { session, kubernetes: &kubernetes, place, request }.all(&objects).await,
     }
 }
 
@@ -180,12 +171,13 @@ fn pin(object: &mut Value, digests: &BTreeMap<String, String>) {
 struct Rollout<'a> {
     session: &'a Session,
     kubernetes: &'a Kubernetes,
-    request: &'a ClusterDeploy<'a>,
+    place: InCluster<'a>,
+    request: &'a StackDeploy<'a>,
 }
 
 impl Rollout<'_> {
     async fn all(&self, objects: &[Value]) -> Result<ClusterDeployed, Error> {
-        let stack = self.request.place.stack;
+        let stack = self.place.stack;
         let (mut workloads, mut others): (BTreeMap<String, (Workload, &Value)>, Vec<Value>) = Default::default();
         for object in objects {
             match workload_of(object) {
@@ -214,7 +206,7 @@ impl Rollout<'_> {
             return Err(DeployError::NotRunning { stack: stack.to_owned(), failed }.into());
         }
         steps.start(GONE);
-        let removed = self.kubernetes.prune_stack(self.request.place.owner(), objects, false).await;
+        let removed = self.kubernetes.prune_stack(self.place.owner(), objects, false).await;
         deployed.removed = removed.inspect_err(|error| steps.failed(GONE, &error.to_string())).map_err(midway)?;
         steps.done(GONE, None);
         Ok(deployed)

@@ -6,12 +6,12 @@ mod steps;
 mod swarm;
 
 pub use kubernetes::{
-    ClusterDeploy, ClusterDeployed, ClusterRemoved, InCluster, all_on_cluster, deploy_to_cluster, remove_from_cluster,
+    ClusterDeployed, ClusterRemoved, InCluster, all_on_cluster, deploy_to_cluster, remove_from_cluster,
     scale_on_cluster, status_on_cluster,
 };
-pub use swarm::{
-    Deployed, DeployedService, SwarmDeploy, deploy_to_swarm, remove_from_swarm, scale_on_swarm, status_on_swarm,
-};
+pub use swarm::{Deployed, DeployedService, deploy_to_swarm, remove_from_swarm, scale_on_swarm, status_on_swarm};
+
+use std::time::Duration;
 
 use crate::app::state::complete_secrets;
 use crate::app::{Error, Session};
@@ -33,6 +33,18 @@ pub struct StackRequest {
     pub secrets: bool,
     /// What is made up is recorded.
     pub keep: bool,
+}
+
+/// How a stack gets to where it runs.
+#[derive(Clone, Copy)]
+pub struct StackDeploy<'a> {
+    pub loaded: &'a Loaded,
+    pub translation: &'a Translation,
+    /// Build what the stack builds, also where it is there.
+    pub build: bool,
+    pub dry_run: bool,
+    /// How long a service may take until it runs.
+    pub patience: Duration,
 }
 
 /// The stack in the target's words. Nothing is sent anywhere.

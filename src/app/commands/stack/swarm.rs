@@ -12,14 +12,14 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::time::sleep;
 
+use super::StackDeploy;
 use super::images::Supply;
 use super::steps::{Steps, step};
 use crate::app::{DeployError, Error, Session};
 use crate::compile::targets::{
-    Pin, Rendered, Running, STACK_LABEL, Standing, SwarmAct, SwarmChange, SwarmChanges, SwarmLook, SwarmStack,
-    Translation, foreign, scaled, swarm_changes, with_ids,
+    Pin, Rendered, Running, STACK_LABEL, Standing, SwarmAct, SwarmChange, SwarmChanges, SwarmLook, SwarmStack, foreign,
+    scaled, swarm_changes, with_ids,
 };
-use crate::config::Loaded;
 use crate::engine::{Engine, EngineError, LogOptions, Swarm};
 use crate::event::Doing;
 use crate::model::{ObservedSwarm, SwarmKind, SwarmRole, SwarmService, label};
@@ -32,17 +32,6 @@ const STEADY: Duration = Duration::from_secs(2);
 const LEAVING: Duration = Duration::from_secs(60);
 /// Lines of the log of what failed.
 const TAIL: u64 = 5;
-
-/// How a stack gets to a swarm.
-pub struct SwarmDeploy<'a> {
-    pub stack: &'a str,
-    pub loaded: &'a Loaded,
-    pub translation: &'a Translation,
-    pub build: bool,
-    pub dry_run: bool,
-    /// How long a service may take until it runs.
-    pub patience: Duration,
-}
 
 /// What was made of a stack, or would be.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -98,35 +87,26 @@ fn stack_filter(stack: &str) -> String {
 /// # Errors
 /// Before anything is made: no manager, something that is external and not there, a stack of somebody else's, images that
 /// nodes cannot have. Afterwards: [`DeployError::NotRunning`] with what the tasks say.
-pub async fn deploy_to_swarm(session: &Session, request: &SwarmDeploy<'_>) -> Result<Deployed, Error> {
+pub async fn deploy_to_swarm(session: &Session, name: &str, request: &StackDeploy<'_>) -> Result<Deployed, Error> {
     let Rendered::Swarm(stack) = &request.translation.rendered else { return Ok(Deployed::default()) };
     let platform = &request.loaded.platform.name;
     let (engine, nodes) = manager(session).await?;
     let swarm = orders(&engine)?;
-    let observed = swarm.stacks(&stack_filter(request.stack)).await?;
+    let observed = swarm.stacks(&stack_filter(name)).await?;
     let others = foreign(&observed, platform.as_str());
     if !others.is_empty() {
-        return Err(DeployError::Foreign { stack: request.stack.to_owned(), names: others }.into());
+        return Err(DeployError::Foreign { stack: name.to_owned(), names: others }.into());
     }
     externals(swarm, stack, &observed).await?;
     without_ipvs(session, stack).await;
-    let supply = Supply {
-        session,
-        engine: &engine,
-        loaded: request.loaded,
-        translation: request.translation,
-        nodes,
-        build: request.build,
-        dry_run: request.dry_run,
-    };
-    let pins = supply.pins(stack).await?;
+    let pins = Supply { session, engine: &engine, nodes, request }.pins(stack).await?;
     let changes = changes(stack, &observed, &pins, session);
     let deployed = Deployed::of(&changes);
     if request.dry_run {
         return Ok(deployed);
     }
     let _lock = session.lock(platform).await?;
-    let work = Work { session, engine: &engine, swarm, stack: request.stack, patience: request.patience };
+    let work = Work { session, engine: &engine, swarm, stack: name, patience: request.patience };
     work.carry_out(changes, &request.translation.waits).await?;
     Ok(deployed)
 }

@@ -3,12 +3,11 @@
 //! picture itself, so nothing lingers at the end.
 
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::run::Run;
-use super::{Clock, Size, Streams, Style, Tone, full_screen, text};
+use super::{Clock, Size, Streams, Style, Tone, held, text};
 use crate::event::{Event, Reporter};
 
 mod screen;
@@ -23,56 +22,13 @@ pub(super) use tree::title;
 /// From one picture to the next.
 const TICK: Duration = Duration::from_millis(80);
 
-/// The cursor of this process's terminal is hidden by us.
-static CURSOR_HIDDEN: AtomicBool = AtomicBool::new(false);
-/// Nobody may draw: the terminal was given back.
-static RELEASED: AtomicBool = AtomicBool::new(false);
-/// The next picture starts below whatever stands on the screen by now.
-static AFRESH: AtomicBool = AtomicBool::new(false);
-
-/// Gives the terminal back: the cursor shows again, and nothing is drawn until
-/// [`reclaim_terminal`]. Takes no lock, so it may be called wherever the process stands: on a
-/// panic, before it stops or exits at once.
-pub fn release_terminal() {
-    RELEASED.store(true, Ordering::SeqCst);
-    full_screen::release();
-    if CURSOR_HIDDEN.swap(false, Ordering::SeqCst) {
-        let _ = std::io::stderr().write_all(screen::RESTORE.as_bytes());
-    }
-}
-
-/// Drawing goes on, below whatever others wrote meanwhile.
-pub fn reclaim_terminal() {
-    AFRESH.store(true, Ordering::SeqCst);
-    RELEASED.store(false, Ordering::SeqCst);
-    full_screen::reclaim();
-}
-
-/// The terminal was given back, for now or for good.
-pub(super) fn is_released() -> bool {
-    RELEASED.load(Ordering::SeqCst)
-}
-
-/// A panic's message shows below the picture, with the cursor back; other tasks may go on.
-pub(super) fn restore_on_panic() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let previous = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            release_terminal();
-            previous(panic);
-            reclaim_terminal();
-        }));
-    });
-}
-
 /// Draws a live tree.
 pub(super) struct Tty(Arc<Shared>);
 
 impl Tty {
     pub fn new(streams: Streams) -> Self {
         if streams.terminal.stderr_is_tty {
-            restore_on_panic();
+            held::restore_on_panic();
         }
         Self(Arc::new(Shared::new(streams)))
     }
@@ -311,7 +267,7 @@ impl Canvas {
 }
 
 fn released(canvas: &Canvas) -> bool {
-    canvas.screen.of_this_process() && is_released()
+    canvas.screen.of_this_process() && held::is_released()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,10 +1,7 @@
 //! The bytes of one picture. The cursor rests in the first column below the tree, so that whatever
 //! ends us leaves a usable line; the next picture moves up over the rows of the last one.
 
-use std::sync::atomic::Ordering;
-
-use super::super::{Size, text};
-use super::{AFRESH, CURSOR_HIDDEN};
+use crate::cli::ui::{Size, held, text};
 
 const HIDE_CURSOR: &str = "\x1b[?25l";
 const SHOW_CURSOR: &str = "\x1b[?25h";
@@ -14,10 +11,6 @@ const BEGIN_UPDATE: &str = "\x1b[?2026h";
 const END_UPDATE: &str = "\x1b[?2026l";
 const CLEAR_LINE: &str = "\x1b[K";
 const CLEAR_BELOW: &str = "\x1b[J";
-
-/// What [`super::release_terminal`] writes: no update stays open, the cursor shows, and what comes
-/// next begins a line of its own (a `^C` may stand there).
-pub(super) const RESTORE: &str = "\x1b[?2026l\x1b[?25h\r\n";
 
 /// What stands on the terminal.
 #[derive(Debug)]
@@ -42,7 +35,7 @@ impl Screen {
     /// From what is drawn to `lines`, with `notes` above them for good. When it is no longer live,
     /// the lines stay, too, and the cursor shows.
     pub fn frame(&mut self, notes: &[String], lines: &[String], size: Size, live: bool) -> String {
-        if self.own && AFRESH.swap(false, Ordering::SeqCst) {
+        if self.own && held::tree_is_afresh() {
             self.drawn.clear();
             self.hidden = false;
         }
@@ -104,7 +97,7 @@ impl Screen {
     fn set_hidden(&mut self, hidden: bool) {
         self.hidden = hidden;
         if self.own {
-            CURSOR_HIDDEN.store(hidden, Ordering::SeqCst);
+            held::note_cursor(hidden);
         }
     }
 }

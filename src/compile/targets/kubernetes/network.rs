@@ -4,57 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::pod::{network_label, networks};
-use super::workload::has_data;
-use super::{common_labels, metadata, object, secret_object, selector, some};
+use super::common::{
+    common_labels, has_data, metadata, network_label, networks, object, object_name, seconds, secret_object, selector,
+    some,
+};
+use super::ports::{Port, is_port_name, ports};
 use crate::compile::fully_qualified;
 use crate::compile::targets::{Part, Scene};
-use crate::model::{IngressRule, ProbeKind, PublishedPort};
-
-/// A port of a Service, which is that of its pods too.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::compile::targets) struct Port {
-    pub number: u16,
-    pub protocol: String,
-    name: Option<String>,
-    app_protocol: Option<String>,
-}
-
-/// Every port of the service that anything in the files names, in order.
-pub(in crate::compile::targets) fn ports(part: &Part<'_>) -> Vec<Port> {
-    let mut all: BTreeMap<(u16, String), Port> = BTreeMap::new();
-    let mut add = |number: u16, protocol: &str, name: Option<String>, app_protocol: Option<String>| {
-        let protocol = protocol.to_uppercase();
-        let port =
-            all.entry((number, protocol.clone())).or_insert(Port { number, protocol, name: None, app_protocol: None });
-        port.name = port.name.take().or(name);
-        port.app_protocol = port.app_protocol.take().or(app_protocol);
-    };
-    let service = part.service;
-    for port in &service.ports {
-        add(port.target, &port.protocol.to_string(), port.name.clone(), port.app_protocol.clone());
-    }
-    let extension = &service.extension;
-    let probe = extension.probe.as_ref().map(|probe| match &probe.kind {
-        ProbeKind::Http { port, .. } | ProbeKind::Tcp { port } => *port,
-    });
-    let rules = extension.ingress.iter().map(|rule| rule.port);
-    let metrics = extension.metrics.iter().map(|metrics| metrics.port);
-    for port in service.expose.iter().copied().chain(rules).chain(metrics).chain(probe) {
-        add(port, "tcp", None, None);
-    }
-    for text in &service.expose_other {
-        if let Some((Ok(port), protocol)) = text.split_once('/').map(|(port, protocol)| (port.parse(), protocol)) {
-            add(port, protocol, None, None);
-        }
-    }
-    all.into_values().collect()
-}
-
-/// What Kubernetes takes for the name of a port (RFC 6335, section 5.1).
-pub(in crate::compile::targets) fn is_port_name(name: &str) -> bool {
-    crate::model::is_dns_label(name) && name.len() <= 15 && name.contains(|c: char| c.is_ascii_lowercase())
-}
+use crate::model::{IngressRule, PublishedPort};
 
 fn service_ports(ports: &[Port]) -> Vec<Value> {
     let one = |port: &Port| {
@@ -174,7 +131,7 @@ fn ingress(scene: &Scene<'_>, part: &Part<'_>, index: usize, rule: &IngressRule)
         set("auth-secret", password_name(part, index));
     }
     if let Some(timeout) = rule.response_timeout.filter(|timeout| !timeout.is_zero()) {
-        set("proxy-read-timeout", super::pod::seconds(timeout).to_string());
+        set("proxy-read-timeout", seconds(timeout).to_string());
     }
     let mut metadata: Map<String, Value> = metadata(scene, part, &rule_name(part, index));
     metadata.insert("annotations".into(), json!(annotations));
@@ -197,7 +154,7 @@ pub(super) fn policies(scene: &Scene<'_>) -> Vec<Value> {
         all.push(json!({
             "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
             "metadata": {
-                "name": format!("network-{}", crate::compile::targets::check::object_name(network)),
+                "name": format!("network-{}", object_name(network)),
                 "namespace": scene.namespace, "labels": common_labels(scene), "annotations": labels.map(some),
             },
             "spec": {

@@ -1,11 +1,14 @@
 //! What runs: a pod with one container.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{claim_name, config_name, content_hash, files_name, key_of, own_files, selector, some, variables_name};
+use super::common::{
+    claim_name, common_labels, config_name, content_hash, files_name, key_of, network_label, networks, own_files,
+    seconds, selector, some, variables_name,
+};
+use super::ports::ports;
 use crate::compile::targets::placement;
 use crate::compile::targets::rules::{Security, security};
 use crate::compile::targets::{Part, Scene};
@@ -13,7 +16,7 @@ use crate::model::{Condition, Hook, Mount, ProbeKind, PullPolicy, Restart, label
 
 /// `metadata` and `spec` of the pods of a service.
 pub(super) fn template(scene: &Scene<'_>, part: &Part<'_>) -> Value {
-    let mut labels = super::common_labels(scene);
+    let mut labels = common_labels(scene);
     labels.extend(selector(scene, part));
     labels.extend(networks(part).map(|network| (network_label(network), "true".to_owned())));
     let mut annotations: BTreeMap<String, String> = part.service.labels.clone();
@@ -27,16 +30,6 @@ pub(super) fn template(scene: &Scene<'_>, part: &Part<'_>) -> Value {
         annotations.extend(scrape.map(|(key, value)| (format!("prometheus.io/{key}"), value)));
     }
     json!({"metadata": {"labels": labels, "annotations": some(annotations)}, "spec": spec(scene, part)})
-}
-
-/// Pods of a network that the stack declares bear this label.
-pub(super) fn network_label(network: &str) -> String {
-    format!("dev.macula.network/{network}")
-}
-
-/// Networks that the service names.
-pub(super) fn networks<'a>(part: &Part<'a>) -> impl Iterator<Item = &'a str> {
-    part.service.networks.keys().map(String::as_str)
 }
 
 fn spec(scene: &Scene<'_>, part: &Part<'_>) -> Value {
@@ -102,11 +95,6 @@ fn hollow(value: Value) -> Value {
     if nothing { Value::Null } else { value }
 }
 
-/// Whole seconds, one at the least.
-pub(super) fn seconds(duration: Duration) -> u64 {
-    (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
-}
-
 /// `1000:100`
 fn ids(user: &str) -> Option<(i64, Option<i64>)> {
     match user.split_once(':') {
@@ -147,7 +135,7 @@ fn waiting(scene: &Scene<'_>, part: &Part<'_>) -> Vec<Value> {
     needed
         .filter_map(|(name, _)| scene.part(name))
         .map(|other| {
-            let port = super::network::ports(other).into_iter().find(|port| port.protocol == "TCP");
+            let port = ports(other).into_iter().find(|port| port.protocol == "TCP");
             let test = match port {
                 Some(port) => format!("nc -z -w 2 {} {}", other.name, port.number),
                 // in full: busybox looks through no search list

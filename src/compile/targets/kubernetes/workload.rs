@@ -2,18 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::pod::{seconds, template};
-use super::{metadata, object, selector, some};
+use super::common::{has_data, metadata, object, seconds, selector, some};
+use super::pod::template;
 use crate::compile::targets::{Part, Scene};
-use crate::model::{Mount, Restart};
+use crate::model::Restart;
 
 /// How often a job is tried again where nothing says so: Kubernetes' own number.
 const TRIES: i64 = 6;
-
-/// Whether the service keeps data of its own, which is that of one pod.
-pub(in crate::compile::targets) fn has_data(part: &Part<'_>) -> bool {
-    part.service.mounts.iter().any(|mount| matches!(mount, Mount::Volume { source: Some(_), .. }))
-}
 
 pub(super) fn workload(scene: &Scene<'_>, part: &Part<'_>) -> Value {
     let service = part.service;

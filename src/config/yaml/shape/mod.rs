@@ -113,9 +113,23 @@ impl Field {
 }
 
 impl Object {
+    /// One that needs no key and takes those that begin with `x-`.
+    pub(in crate::config) const fn open(name: &'static str, fields: &'static [Field]) -> Self {
+        Self { name, fields, required: &[], open: true }
+    }
+
     pub(in crate::config) fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|field| field.name == name)
     }
+}
+
+/// For [`Kind::Short`]: a text where a list may stand.
+pub(in crate::config) fn in_a_list(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
+    let span = node.span;
+    Some(match node.value {
+        Value::Text(_) => Node::new(Value::List(vec![node]), span),
+        _ => node,
+    })
 }
 
 /// Goes along with [`shape`]: where one is, and where relative paths begin.

@@ -1,0 +1,551 @@
+//! How services are: what `status`, `top`, `ls` and the last screen of `up` say of each.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::app::survey::Survey;
+use crate::app::usage::Rates;
+use crate::app::{Error, Session};
+use crate::compile::{container_name, fully_qualified, loopback_address};
+use crate::model::{
+    ContainerSpec, ContainerState, Health, Invocation, ObservedContainer, Origin, Platform, PortBinding, Restart, Role,
+    Service, Stack, label, macula,
+};
+use crate::plan::ImageSource;
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ServiceStatus {
+    pub name: String,
+    pub stack: String,
+    pub state: ServiceState,
+    /// The worst of its containers'.
+    pub health: Health,
+    pub image: Option<String>,
+    /// `image` or `build`
+    pub image_source: Option<ImageSource>,
+    pub urls: Vec<String>,
+    pub addresses: Vec<String>,
+    pub container: Option<String>,
+    pub reason: Option<String>,
+    /// What is really the matter, told apart more finely than by `state` and `health`.
+    pub condition: Condition,
+    /// Seconds since it came into this condition, where that is known.
+    pub seconds: Option<u64>,
+    /// How often the engine has started it again by itself.
+    pub restarts: i64,
+    pub exit_code: Option<i64>,
+    /// What a build gives instead of the image that the stack names.
+    pub note: Option<String>,
+    /// From one of the user's own stacks.
+    pub own: bool,
+    /// A job of a built-in service: see [`Platform::is_helper`].
+    #[serde(skip)]
+    pub helper: bool,
+    /// Only where it was asked for, of services that run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageStatus>,
+}
+
+/// What there is of a service's containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceState {
+    Running,
+    /// Not all of its containers run.
+    Stopped,
+    /// It has no container.
+    Missing,
+    /// It has none, since its image is not available here.
+    LeftOut,
+}
+
+/// How a service is, as a person would say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// It has reached its memory limit and was killed.
+    OutOfMemory,
+    /// It has ended by itself, and not well.
+    Crashed,
+    /// The engine starts it again and again.
+    Restarting,
+    /// It runs, and its check fails.
+    Unhealthy,
+    /// Its container is there and was never started.
+    Created,
+    Starting,
+    Paused,
+    /// Its check passes.
+    Healthy,
+    /// Nobody has said how to ask it.
+    Running,
+    /// By `macula stop`, or by hand.
+    Stopped,
+    /// A job that has done its work.
+    Finished,
+    /// Not started (yet).
+    Missing,
+    /// Its image is not available here.
+    LeftOut,
+    /// No stack that is loaded names it.
+    Unclaimed,
+}
+
+impl Condition {
+    /// Something is wrong with it.
+    pub fn is_problem(self) -> bool {
+        matches!(self, Self::OutOfMemory | Self::Crashed | Self::Restarting | Self::Unhealthy | Self::Created)
+    }
+
+    /// It can be used, or will be in a moment.
+    pub fn runs(self) -> bool {
+        matches!(self, Self::Healthy | Self::Running | Self::Starting | Self::Unhealthy)
+    }
+
+    /// What is counted as running, wherever services are counted.
+    pub fn runs_well(self) -> bool {
+        self.runs() && !self.is_problem()
+    }
+}
+
+/// What the containers of a service use at this moment, all of them together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct UsageStatus {
+    /// 100 is one core.
+    pub cpu_percent: f64,
+    /// Bytes, without the page cache.
+    pub memory: u64,
+    /// Bytes; the machine's memory where no limit is set.
+    pub memory_limit: u64,
+}
+
+impl From<Rates> for UsageStatus {
+    fn from(rates: Rates) -> Self {
+        let Rates { cpu_percent, memory, memory_limit, .. } = rates;
+        Self { cpu_percent, memory, memory_limit }
+    }
+}
+
+/// A row for each service that has containers, from what the engine says of these alone. `specs`: as far as it is known
+/// what they are to be like.
+pub(super) fn by_containers<'a>(
+    containers: impl Iterator<Item = &'a ObservedContainer>,
+    specs: &[ContainerSpec],
+    context: &Context,
+) -> Vec<ServiceStatus> {
+    let ours = containers.filter(|found| found.label(label::SERVICE).is_some());
+    let mut rows: Vec<ServiceStatus> = Vec::new();
+    for found in ours.filter(|found| found.label(label::RELAY).is_none()) {
+        let spec = specs.iter().find(|spec| spec.name == found.name);
+        let condition = spec.map_or_else(|| by_labels(found, context), |spec| by_spec(spec, found, context));
+        let row = ServiceStatus { condition, reason: None, ..orphan(found, context, &|_| true) };
+        // of several containers the one in the worst condition speaks for all
+        match rows.iter_mut().find(|other| other.name == row.name) {
+            Some(other) => {
+                let restarts = other.restarts + row.restarts;
+                if row.condition < other.condition {
+                    *other = row;
+                }
+                other.restarts = restarts;
+            }
+            None => rows.push(row),
+        }
+    }
+    rows
+}
+
+/// How many services run, and how many have a container and are to run: a job that is done is not missing.
+/// `stopped`: those that the user has stopped.
+pub(super) fn count_services<'a>(
+    containers: impl Iterator<Item = &'a ObservedContainer>,
+    stopped: BTreeSet<String>,
+) -> (usize, usize) {
+    // ages are of no interest here
+    let rows = by_containers(containers, &[], &Context { stopped, ..Context::default() });
+    let of = |wanted: &dyn Fn(Condition) -> bool| rows.iter().filter(|row| wanted(row.condition)).count();
+    (of(&Condition::runs_well), of(&|condition| condition != Condition::Finished))
+}
+
+/// What the engine does not know.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Context {
+    /// Seconds since the epoch.
+    pub now: i64,
+    /// Services that the user has stopped.
+    pub stopped: BTreeSet<String>,
+    /// Of the command that looks.
+    pub invocation: Invocation,
+}
+
+impl Context {
+    pub async fn of(session: &Session, survey: &Survey) -> Result<Self, Error> {
+        let stopped = survey.state.stopped(session.host()).await?;
+        Ok(Self { now: session.host().now(), stopped, invocation: session.invocation.clone() })
+    }
+}
+
+pub(super) fn rows(platform: &Platform, survey: &Survey, incomplete: bool, context: &Context) -> Vec<ServiceStatus> {
+    let mut reasons: BTreeMap<&str, String> =
+        survey.supply.left_out.iter().map(|left| (left.service.as_str(), left.reason.clone())).collect();
+    for problem in &survey.problems {
+        reasons.insert(problem.service(), problem.to_string());
+    }
+    let mut rows: Vec<ServiceStatus> =
+        platform.services().map(|(stack, service)| row(platform, survey, &reasons, stack, service, context)).collect();
+    if !serves_pages(platform, survey) {
+        // nobody would answer there
+        rows.iter_mut().for_each(|row| row.urls.clear());
+    }
+    let orphans = survey.observed.containers.iter().filter(|found| {
+        found.label(label::PLATFORM) == Some(platform.name.as_str())
+            && found.label(label::RELAY).is_none()
+            && found.label(label::SERVICE).is_some_and(|name| rows.iter().all(|row| row.name != name))
+    });
+    let loaded = |stack: &str| platform.stacks.iter().any(|own| own.name == stack);
+    let orphans: Vec<ServiceStatus> = orphans.map(|found| orphan(found, context, &loaded)).collect();
+    rows.extend(orphans);
+    // what somebody else's platform is to be like stands in somebody else's files
+    if incomplete || survey.foreign.is_some() {
+        for row in rows.iter_mut().filter(|row| row.condition == Condition::Unclaimed) {
+            let found = row.container.as_ref().and_then(|name| survey.observed.container(name));
+            row.condition = found.map_or(Condition::Unclaimed, |found| by_labels(found, context));
+            row.reason = None;
+        }
+        // what is known of built-in services without the files is what the last `up` found out: the files may have
+        // switched off the rest
+        rows.retain(|row| match row.condition {
+            Condition::Missing => false,
+            Condition::LeftOut => survey.choices.refused.contains_key(&row.name),
+            _ => true,
+        });
+    }
+    rows
+}
+
+/// The ingress runs, by which all pages are reached.
+fn serves_pages(platform: &Platform, survey: &Survey) -> bool {
+    let ingress = platform.services().filter(|(_, service)| service.extension.role == Some(Role::Ingress));
+    let names = ingress.flat_map(|(_, service)| {
+        (1..=service.replicas).map(|replica| container_name(platform, service, replica)).collect::<Vec<_>>()
+    });
+    let runs =
+        |name: String| survey.observed.container(&name).is_some_and(|found| found.state == ContainerState::Running);
+    names.into_iter().any(runs)
+}
+
+/// A container of the platform whose service no stack names.
+fn orphan(found: &ObservedContainer, context: &Context, loaded: &dyn Fn(&str) -> bool) -> ServiceStatus {
+    let running = found.state == ContainerState::Running;
+    let claim = match found.label(label::STACK) {
+        Some(stack) if !loaded(stack) => {
+            let up = macula("up --remove-orphans").line(&context.invocation);
+            format!("its stack {stack} is not loaded; `{up}` would remove it")
+        }
+        _ => {
+            let up = macula("up").line(&context.invocation);
+            format!("not in any loaded stack or active profile; `{up}` would remove it")
+        }
+    };
+    // its stack is not at hand, so that only what the engine saw can be told
+    let trouble = match found.state {
+        ContainerState::Restarting => Some(Condition::Restarting),
+        ContainerState::Running if found.keeps_ending() => Some(Condition::Restarting),
+        ContainerState::Running if found.health == Health::Unhealthy => Some(Condition::Unhealthy),
+        ContainerState::Exited | ContainerState::Dead if found.oom_killed => Some(Condition::OutOfMemory),
+        ContainerState::Exited | ContainerState::Dead
+            if found.exit_code.is_some_and(|code| code != 0) && !context.stopped.contains(service_of(found)) =>
+        {
+            Some(Condition::Crashed)
+        }
+        _ => None,
+    };
+    let why = trouble.map(|condition| trouble_of(found, condition)).filter(|why| !why.is_empty());
+    ServiceStatus {
+        name: found.label(label::SERVICE).unwrap_or(&found.name).to_owned(),
+        stack: found.label(label::STACK).unwrap_or_default().to_owned(),
+        state: if running { ServiceState::Running } else { ServiceState::Stopped },
+        health: if running { found.health } else { Health::None },
+        image: Some(found.image.clone()),
+        image_source: None,
+        urls: Vec::new(),
+        addresses: Vec::new(),
+        container: Some(found.name.clone()),
+        reason: Some(why.map_or(claim.clone(), |why| format!("{why}; {claim}"))),
+        condition: trouble.unwrap_or(Condition::Unclaimed),
+        seconds: seconds_in(found, context.now),
+        restarts: found.restart_count,
+        exit_code: found.exit_code,
+        note: None,
+        own: true,
+        helper: false,
+        usage: None,
+    }
+}
+
+fn row(
+    platform: &Platform,
+    survey: &Survey,
+    reasons: &BTreeMap<&str, String>,
+    stack: &Stack,
+    service: &Service,
+    context: &Context,
+) -> ServiceStatus {
+    // the ingress may have more of them than its file says
+    let mut names: Vec<String> =
+        (1..=service.replicas).map(|replica| container_name(platform, service, replica)).collect();
+    for spec in survey.resources.containers.iter().filter(|spec| spec.service == service.name) {
+        if !names.contains(&spec.name) {
+            names.push(spec.name.clone());
+        }
+    }
+    let found: Vec<&ObservedContainer> = names
+        .iter()
+        .filter_map(|name| survey.observed.container(name))
+        .filter(|found| found.label(label::PLATFORM) == Some(platform.name.as_str()))
+        .collect();
+    let running = found.iter().filter(|found| found.state == ContainerState::Running).count();
+    let left_out = reasons.get(service.name.as_str());
+    let done = survey.done_task(&service.name);
+    let state = match (found.len(), running) {
+        (0, _) if left_out.is_some() => ServiceState::LeftOut,
+        (0, _) if done.is_some() => ServiceState::Stopped,
+        (0, _) => ServiceState::Missing,
+        (all, up) if all == up => ServiceState::Running,
+        _ => ServiceState::Stopped,
+    };
+    let health = match running {
+        0 => Health::None,
+        _ if found.iter().any(|found| found.keeps_ending()) => Health::Unhealthy,
+        _ => worst_health(&found),
+    };
+    let first = found.first();
+    let source = first.map(|found| source_of(survey, service, found));
+    // of several containers the one in the worst condition speaks for all
+    let worst = found
+        .iter()
+        .map(|found| (condition(survey, service, found, context), *found))
+        .min_by_key(|(condition, _)| *condition);
+    let condition = match worst {
+        Some((condition, _)) => condition,
+        None if left_out.is_some() => Condition::LeftOut,
+        None if done.is_some() => Condition::Finished,
+        None => Condition::Missing,
+    };
+    let worst = worst.map(|(_, found)| found);
+    ServiceStatus {
+        name: service.name.clone(),
+        stack: stack.name.clone(),
+        state,
+        health,
+        image: first.map(|found| found.image.clone()).or_else(|| service.image.clone()),
+        image_source: source,
+        urls: if state == ServiceState::Running { urls(platform, service, survey.tls()) } else { Vec::new() },
+        addresses: if state == ServiceState::Running { addresses(survey, service) } else { Vec::new() },
+        container: first.map(|found| found.name.clone()),
+        reason: match worst {
+            Some(worst) => reason(service, running, worst, condition),
+            None => left_out.cloned(),
+        },
+        condition,
+        seconds: match (worst, done) {
+            (Some(found), _) => seconds_in(found, context.now),
+            (None, Some(run)) => u64::try_from(context.now - run.finished).ok(),
+            (None, None) => None,
+        },
+        restarts: found.iter().map(|found| found.restart_count).sum(),
+        exit_code: worst.and_then(|found| found.exit_code),
+        note: service.extension.build_note.clone().filter(|_| source == Some(ImageSource::Build)),
+        own: stack.origin != Origin::BuiltIn,
+        helper: platform.is_helper(&service.name),
+        usage: None,
+    }
+}
+
+/// How a container is of which only its labels are known.
+fn by_labels(found: &ObservedContainer, context: &Context) -> Condition {
+    let service = found.label(label::SERVICE).unwrap_or(&found.name);
+    condition_of(service, None, found.label(label::ONE_SHOT) == Some("true"), found, context)
+}
+
+fn by_spec(spec: &ContainerSpec, found: &ObservedContainer, context: &Context) -> Condition {
+    let job = spec.readiness.one_shot || found.label(label::ONE_SHOT) == Some("true");
+    condition_of(&spec.service, Some(spec), job, found, context)
+}
+
+/// How one container is.
+fn condition(survey: &Survey, service: &Service, found: &ObservedContainer, context: &Context) -> Condition {
+    let spec = survey.resources.containers.iter().find(|spec| spec.name == found.name);
+    let job = service.extension.once || spec.is_some_and(|spec| spec.readiness.one_shot);
+    condition_of(&service.name, spec, job, found, context)
+}
+
+fn condition_of(
+    service: &str,
+    spec: Option<&ContainerSpec>,
+    job: bool,
+    found: &ObservedContainer,
+    context: &Context,
+) -> Condition {
+    match found.state {
+        ContainerState::Created => Condition::Created,
+        ContainerState::Paused => Condition::Paused,
+        ContainerState::Restarting => Condition::Restarting,
+        ContainerState::Running if found.keeps_ending() && found.health != Health::Healthy => Condition::Restarting,
+        ContainerState::Running => match found.health {
+            Health::Unhealthy => Condition::Unhealthy,
+            Health::Starting => Condition::Starting,
+            Health::Healthy => Condition::Healthy,
+            Health::None => Condition::Running,
+        },
+        _ if found.oom_killed => Condition::OutOfMemory,
+        _ if found.exit_code == Some(0) && job => Condition::Finished,
+        _ if context.stopped.contains(service) => Condition::Stopped,
+        _ if found.exit_code == Some(0) && spec.is_some_and(ContainerSpec::may_end) => Condition::Finished,
+        // one that the engine would have started again was stopped by somebody
+        _ if matches!(spec.map(|spec| &spec.options.restart), Some(Restart::Always | Restart::UnlessStopped)) => {
+            Condition::Stopped
+        }
+        _ => Condition::Crashed,
+    }
+}
+
+/// Seconds since it has run or has ended.
+fn seconds_in(found: &ObservedContainer, now: i64) -> Option<u64> {
+    if found.state_for.is_some() {
+        return found.state_for;
+    }
+    let since = match found.state {
+        ContainerState::Running | ContainerState::Paused => found.started_at,
+        _ => found.finished_at,
+    };
+    since.and_then(|since| u64::try_from(now - since).ok())
+}
+
+fn worst_health(found: &[&ObservedContainer]) -> Health {
+    let rank = |health: &Health| match health {
+        Health::Unhealthy => 3,
+        Health::Starting => 2,
+        Health::Healthy => 1,
+        Health::None => 0,
+    };
+    found.iter().map(|found| found.health).max_by_key(rank).unwrap_or_default()
+}
+
+fn source_of(survey: &Survey, service: &Service, found: &ObservedContainer) -> ImageSource {
+    let built = survey
+        .resources
+        .images
+        .iter()
+        .filter_map(|spec| spec.services.contains(&service.name).then_some(spec.build.as_ref()).flatten());
+    let repository =
+        |reference: &str| reference.rsplit_once(':').map_or(reference.to_owned(), |(name, _)| name.to_owned());
+    let mut built = built.map(|build| repository(&build.tag));
+    if built.any(|tag| tag == repository(&found.image)) { ImageSource::Build } else { ImageSource::Image }
+}
+
+fn service_of(found: &ObservedContainer) -> &str {
+    found.label(label::SERVICE).unwrap_or(&found.name)
+}
+
+/// Why a container is in this condition; empty where the condition says it all.
+fn trouble_of(found: &ObservedContainer, condition: Condition) -> String {
+    let code = found.exit_code.unwrap_or_default();
+    match condition {
+        Condition::Restarting => match found.restart_count {
+            0 => format!("exit code {code}"),
+            times => format!("crash loop: restarted {times} time{}", if times == 1 { "" } else { "s" }),
+        },
+        Condition::OutOfMemory => "killed: it needed more memory than its limit".into(),
+        Condition::Crashed if !found.error.is_empty() => found.error.clone(),
+        Condition::Crashed => format!("exit code {code}"),
+        Condition::Unhealthy => "its health check fails".into(),
+        _ => String::new(),
+    }
+}
+
+/// What is to be said beyond the condition.
+fn reason(service: &Service, running: usize, worst: &ObservedContainer, condition: Condition) -> Option<String> {
+    let why = match (trouble_of(worst, condition), &service.extension.task) {
+        (why, Some(_)) if condition == Condition::Crashed => format!("the task failed: {why}"),
+        (why, _) => why,
+    };
+    let all = service.replicas as usize;
+    let count =
+        (all > 1 && running < all && condition != Condition::Finished).then(|| format!("{running} of {all} run"));
+    let parts: Vec<String> = count.into_iter().chain(Some(why).filter(|why| !why.is_empty())).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+pub(super) fn urls(platform: &Platform, service: &Service, tls: bool) -> Vec<String> {
+    service
+        .extension
+        .ingress
+        .iter()
+        .filter(|rule| !rule.host.starts_with('*'))
+        .map(|rule| {
+            let path = if rule.path == "/" { "" } else { &rule.path };
+            let host = fully_qualified(&rule.host, &platform.domain);
+            format!("{}{path}", platform.ingress.url(&host, tls))
+        })
+        .collect()
+}
+
+fn addresses(survey: &Survey, service: &Service) -> Vec<String> {
+    let mut all = Vec::new();
+    if service.extension.role == Some(Role::Ingress) {
+        // one line for each name would say the same dozen times over
+        let own = loopback_address(survey.block, None);
+        all.push(format!("{own}:{}", survey.platform.ingress.http));
+        if survey.tls() {
+            all.push(format!("{own}:{}", survey.platform.ingress.https));
+        }
+        return all;
+    }
+    for spec in survey.resources.containers.iter().filter(|spec| spec.service == service.name) {
+        let bound = survey.observed.container(&spec.name).map(|found| found.ports.as_slice()).unwrap_or_default();
+        let bound = bound
+            .iter()
+            .filter_map(|port| Some((std::net::SocketAddr::new(port.host_ip, port.host_port?), port.protocol)));
+        let forwarded = spec.forwards.iter().map(|forward| (forward.listen, forward.protocol));
+        let held = |port: &&PortBinding| {
+            let bound = survey.observed.containers.iter().flat_map(|found| &found.ports);
+            !survey.resources.publishes()
+                || bound.map(|bound| (bound.host_ip, bound.host_port)).any(|at| at == (port.host_ip, port.host_port))
+        };
+        let guarded = spec.guarded.iter().filter(held);
+        let guarded = guarded.filter_map(|port| Some(((port.host_ip, port.host_port?).into(), port.protocol)));
+        for (address, protocol) in bound.chain(forwarded).chain(guarded) {
+            let tcp = protocol == crate::model::Protocol::Tcp;
+            all.push(if tcp { address.to_string() } else { format!("{address}/{protocol}") });
+        }
+    }
+    all.sort();
+    all.dedup();
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_ended_as_it_should_is_not_counted_as_missing() {
+        let found = |service: &str, state, exit_code, job: bool| ObservedContainer {
+            name: format!("macula-{service}-1"),
+            state,
+            exit_code,
+            labels: [(label::SERVICE, service), (label::ONE_SHOT, if job { "true" } else { "false" })]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+            ..ObservedContainer::default()
+        };
+        let all = [
+            found("web", ContainerState::Running, None, false),
+            found("db", ContainerState::Exited, Some(0), false),
+            found("init", ContainerState::Exited, Some(0), true),
+            found("broken", ContainerState::Exited, Some(1), true),
+        ];
+        assert_eq!(count_services(all.iter(), BTreeSet::from(["db".to_owned()])), (1, 3));
+    }
+}
