@@ -374,10 +374,10 @@ fn is_test(path: &Path) -> bool {
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if is_test(&path) {
+        if is_test(&path) {
             // these may make their world with any floor's help
+        } else if path.is_dir() {
+            sources(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path);
         }

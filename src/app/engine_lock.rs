@@ -10,13 +10,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
 use crate::engine::{Engine, EngineError, Query};
-use crate::host::Host;
+use crate::host::{Host, Unmet, until};
 use crate::model::{PlatformName, label};
 
 use super::owner::Owner;
@@ -107,6 +107,7 @@ impl EngineLock {
             };
             if there.run == mine.run {
                 if std::mem::take(&mut contested) {
+                    // whatever the user says: the lock is ours by now, and is given back in order
                     tokio::time::sleep(times.settle).await;
                     continue;
                 }
@@ -152,7 +153,7 @@ impl EngineLock {
 async fn myself(session: &Session) -> Result<Holder, Error> {
     let owner = Owner::ensure(session.host()).await?;
     let mut bytes = [0_u8; 8];
-    getrandom::fill(&mut bytes).map_err(|error| Error::Other(format!("no random numbers: {error}")))?;
+    getrandom::fill(&mut bytes)?;
     Ok(Holder {
         run: bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
         owner: owner.id().to_owned(),
@@ -182,7 +183,7 @@ async fn lives(
     names: &Names,
     (there, mine): (&Holder, &Holder),
     times: Times,
-) -> Result<bool, EngineError> {
+) -> Result<bool, Error> {
     if !mine.processes.is_empty() && there.processes == mine.processes {
         return Ok(session.host().alive(there.pid));
     }
@@ -196,20 +197,19 @@ async fn lives(
     };
     let first = sign().await?;
     session.events.info(format!("looking whether `{}` of {} still runs", there.command, there.text));
-    let begun = Instant::now();
-    while begun.elapsed() < times.silence {
-        tokio::time::sleep(times.beat / 5).await;
-        let (lock, beat) = sign().await?;
-        if lock != first.0 {
-            // it has ended, or another one has it: looked at again from the beginning
-            return Ok(false);
-        }
+    let looked = until(times.silence, times.beat / 5, &session.cancel, async || match sign().await {
+        // it has ended, or another one has it: looked at again from the beginning
+        Ok((lock, _)) if lock != first.0 => Ok(Ok(false)),
         // between two beats there is none for a moment
-        if beat.is_some() && beat != first.1 {
-            return Ok(true);
-        }
+        Ok((_, beat)) if beat.is_some() && beat != first.1 => Ok(Ok(true)),
+        Ok(_) => Err(()),
+        Err(error) => Ok(Err(error)),
+    });
+    match looked.await {
+        Ok(lives) => Ok(lives?),
+        Err(Unmet::TooLong(())) => Ok(false),
+        Err(Unmet::Cancelled) => Err(Error::Cancelled),
     }
-    Ok(false)
 }
 
 /// Signs of life, until it is stopped. Each is another one.

@@ -9,7 +9,7 @@ use crate::engine::EngineError;
 use crate::engine::discover::Discovery;
 use crate::host::{Holder, LockError, RunError};
 use crate::kubernetes::KubernetesError;
-use crate::model::{PlatformName, SwarmKind, SwarmRole};
+use crate::model::{AnyError, PlatformName, SwarmKind, SwarmRole};
 use crate::pki::trust::TrustError;
 use crate::pki::{AuthorityError, LeafError};
 use crate::plan::{Conflict, SupplyProblem};
@@ -47,8 +47,8 @@ pub enum Error {
     NoContainer { service: String },
     #[error("{} was written by a newer macula (format {found}; this one knows {known})", path.display())]
     NewerState { path: PathBuf, found: u64, known: u64 },
-    #[error("{} cannot be read: {message}", path.display())]
-    BadState { path: PathBuf, message: String },
+    #[error("{} cannot be read: {source}", path.display())]
+    BadState { path: PathBuf, source: AnyError },
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
@@ -135,8 +135,13 @@ pub enum Error {
     Keeper { source: std::io::Error },
     #[error("{}: {message}", path.display())]
     EnvFile { path: PathBuf, message: String },
+    #[error("no random numbers: {0}")]
+    Random(#[from] getrandom::Error),
+    #[error("packing the files: {0}")]
+    Packing(#[source] std::io::Error),
+    /// What nothing is typed about it: an error of a library that only a fault of ours can cause, or a sentence.
     #[error("{0}")]
-    Other(String),
+    Other(#[source] AnyError),
 }
 
 /// Why a process is not ready.
@@ -156,6 +161,16 @@ fn processes_text(failures: &[ProcessFailure]) -> String {
 }
 
 impl Error {
+    /// A sentence about what has no variant of its own.
+    pub(crate) fn said(text: impl Into<String>) -> Self {
+        Self::Other(AnyError::said(text))
+    }
+
+    /// For `map_err` of what can only be a fault of ours.
+    pub(crate) fn other(error: impl Into<AnyError>) -> Self {
+        Self::Other(error.into())
+    }
+
     /// Why a plan that was carried out is not as it should be.
     pub(super) fn of_outcome(outcome: Outcome) -> Self {
         match outcome.cancelled && outcome.failed.is_empty() {
@@ -192,7 +207,7 @@ pub enum DeployError {
     Autoscaled { service: String },
     /// It cannot be read.
     #[error("{0}")]
-    NoKubeconfig(std::io::Error),
+    NoKubeconfig(#[source] std::io::Error),
     #[error("several pods of {service} would write one volume: {claim}")]
     OneVolume { service: String, claim: String },
     /// It is in other namespaces.
@@ -202,8 +217,8 @@ pub enum DeployError {
     #[error("the namespace {namespace} does not have what the stack needs: {}", objects(missing))]
     NotThere { namespace: String, missing: Vec<(String, String)> },
     /// `applied`: something of it may be there.
-    #[error("{error}")]
-    Kubernetes { error: KubernetesError, applied: bool },
+    #[error("{source}")]
+    Kubernetes { source: KubernetesError, applied: bool },
 }
 
 fn role_of(endpoint: &str, role: &SwarmRole) -> String {
@@ -236,16 +251,16 @@ pub enum ResolverError {
     Control(#[from] ControlError),
     #[error(transparent)]
     Server(#[from] ServerError),
-    #[error("`{value}` is not a valid domain: {reason}")]
-    Setting { value: String, reason: String },
+    #[error("`{value}` is not a valid domain: {source}")]
+    Setting { value: String, source: AnyError },
     #[error("the platform {platform} has no PowerDNS, which keeps such records")]
     NoPowerDns { platform: String },
     #[error("the platform {platform} has not been up yet")]
     NotUp { platform: String },
     #[error("{name} is a name of the platform itself: what PowerDNS has for it would never be seen")]
     OwnName { name: String },
-    #[error("the resolver at {address} does not answer for {name}: {reason}")]
-    Silent { address: SocketAddr, name: String, reason: String },
+    #[error("the resolver at {address} does not answer for {name}: {source}")]
+    Silent { address: SocketAddr, name: String, source: AnyError },
     #[error("the resolver serves no platform")]
     NoZones,
     #[error("{address} is held by {holder}")]

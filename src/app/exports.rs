@@ -34,7 +34,7 @@ pub(super) fn render_exports(
                 Err(error) => errors.push(CompileError::Template {
                     service: service.name.clone(),
                     path: format!("x-macula.exports.{variable}"),
-                    message: error.inside(variable),
+                    source: error.inside(variable).into(),
                 }),
             }
         }

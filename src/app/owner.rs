@@ -36,7 +36,7 @@ impl Owner {
             return Ok(known);
         }
         let mut bytes = [0_u8; 8];
-        getrandom::fill(&mut bytes).map_err(|error| Error::Other(format!("no random numbers: {error}")))?;
+        getrandom::fill(&mut bytes)?;
         let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let path = file(host);
         host.write(&path, id.as_bytes(), 0o600).await.map_err(|source| Error::Io { path, source })?;

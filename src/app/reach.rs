@@ -107,7 +107,7 @@ async fn arrives(engine: &dyn Engine, host: &dyn Host, facts: &Facts) -> bool {
 
 pub(super) async fn keep(host: &dyn Host, folder: &Path, table: &Table) -> Result<(), Error> {
     let path = Table::file(folder);
-    let mut text = serde_json::to_vec_pretty(table).map_err(|error| Error::Other(error.to_string()))?;
+    let mut text = serde_json::to_vec_pretty(table).map_err(Error::other)?;
     text.push(b'\n');
     host.write(&path, &text, 0o600).await.map_err(|source| Error::Io { path, source })
 }

@@ -82,7 +82,7 @@ async fn renew(
         return Ok(None);
     };
     let leaf = authority.issue(&names, now)?;
-    let engine = connect().await.ok_or_else(|| Error::Other("no container engine answers".into()))?;
+    let engine = connect().await.ok_or_else(|| Error::said("no container engine answers"))?;
     // first there, then here: a run that is killed in between begins anew
     hand_over(&*engine, platform, &leaf, &authority).await?;
     host.write(&path, leaf.to_pem().as_bytes(), 0o600).await.map_err(|source| Error::Io { path, source })?;

@@ -12,7 +12,8 @@ use crate::compile::{Block, choose_block};
 use crate::config::Files;
 use crate::host::{Held, Host, Lock};
 use crate::model::{
-    ClusterRecord, Generated, Observed, Platform, PlatformName, SecretSource, Secrets, Service, TaskRun, label,
+    AnyError, ClusterRecord, Generated, Observed, Platform, PlatformName, SecretSource, Secrets, Service, TaskRun,
+    label,
 };
 
 use super::Error;
@@ -516,7 +517,7 @@ fn password(wanted: &Generated) -> Result<String, Error> {
     let mut random = String::new();
     let mut bytes = [0u8; 64];
     while random.len() < usize::from(wanted.length) {
-        getrandom::fill(&mut bytes).map_err(|error| Error::Other(format!("no random numbers: {error}")))?;
+        getrandom::fill(&mut bytes)?;
         let left = usize::from(wanted.length) - random.len();
         let usable = bytes.iter().map(|byte| usize::from(*byte)).filter(|byte| *byte < fair).take(left);
         random.extend(usable.filter_map(|byte| alphabet.get(byte % alphabet.len())).map(|letter| char::from(*letter)));
@@ -530,17 +531,17 @@ pub(super) async fn read<T: for<'de> Deserialize<'de>>(host: &dyn Host, path: &P
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(Error::Io { path: path.to_owned(), source }),
     };
-    let bad = |message: String| Error::BadState { path: path.to_owned(), message };
-    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
+    let bad = |source: AnyError| Error::BadState { path: path.to_owned(), source };
+    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| bad(error.into()))?;
     match value.get("format").and_then(serde_json::Value::as_u64) {
         Some(found) if found > FORMAT => Err(Error::NewerState { path: path.to_owned(), found, known: FORMAT }),
-        Some(_) => serde_json::from_value(value).map(Some).map_err(|error| bad(error.to_string())),
-        None => Err(bad("it names no format".into())),
+        Some(_) => serde_json::from_value(value).map(Some).map_err(|error| bad(error.into())),
+        None => Err(bad(AnyError::said("it names no format"))),
     }
 }
 
 pub(super) async fn write(host: &dyn Host, path: &Path, value: &impl Serialize) -> Result<(), Error> {
-    let mut text = serde_json::to_vec_pretty(value).map_err(|error| Error::Other(error.to_string()))?;
+    let mut text = serde_json::to_vec_pretty(value).map_err(Error::other)?;
     text.push(b'\n');
     host.write(path, &text, 0o600).await.map_err(|source| Error::Io { path: path.to_owned(), source })
 }

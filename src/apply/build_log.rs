@@ -9,6 +9,7 @@ use crate::event::Progress;
 use crate::host::RunError;
 use crate::model::{Dockerfile, ImageBuild};
 
+use super::files::dockerfile;
 use super::{StepError, Tools};
 
 /// A failed build, ready to be shown.
@@ -55,7 +56,7 @@ impl Said {
         let lines: Vec<String> = self.0.into_inner().unwrap_or_else(PoisonError::into_inner).into();
         let mut failure = match &error {
             StepError::Engine(EngineError::Image { source: ImageError::BuildFailed { message, .. }, .. }) => {
-                let dockerfile = dockerfile(tools, image).await;
+                let dockerfile = dockerfile(tools, image).await.ok();
                 of_builder(&lines, message, dockerfile.as_ref())
             }
             StepError::Prepare { source: RunError::Failed { command, status, .. }, .. } => {
@@ -76,17 +77,7 @@ impl Said {
     }
 }
 
-/// Its name for people, and its text.
-async fn dockerfile(tools: &Tools, image: &ImageBuild) -> Option<(Option<String>, String)> {
-    if let Some(inline) = &image.spec.dockerfile_inline {
-        return Some((None, inline.clone()));
-    }
-    let path = image.spec.dockerfile_path()?;
-    let text = tools.host.read(&path).await.ok()?;
-    Some((Some(path.display().to_string()), String::from_utf8_lossy(&text).into_owned()))
-}
-
-fn of_builder(lines: &[String], message: &str, dockerfile: Option<&(Option<String>, String)>) -> BuildFailure {
+fn of_builder(lines: &[String], message: &str, dockerfile: Option<&(String, Option<PathBuf>)>) -> BuildFailure {
     let begin = lines.iter().rposition(|line| step(line).is_some());
     let failing = begin.and_then(|at| step(lines.get(at)?));
     let output: Vec<&str> =
@@ -98,10 +89,10 @@ fn of_builder(lines: &[String], message: &str, dockerfile: Option<&(Option<Strin
         None => message.to_owned(),
     };
     let place = failing.as_ref().and_then(|step| {
-        let (name, text) = dockerfile?;
+        let (text, path) = dockerfile?;
         let line = line_of(text, step)?;
-        Some(match name {
-            Some(name) => format!("{name}:{line}"),
+        Some(match path {
+            Some(path) => format!("{}:{line}", path.display()),
             None => format!("line {line} of its dockerfile_inline"),
         })
     });
@@ -213,7 +204,7 @@ mod tests {
         said.extend((1..=20).map(|module| format!("compiling module {module}")));
         said.push("Removing intermediate container a8".into());
         let dockerfile =
-            (Some("shop/Dockerfile".to_owned()), "# a shop\nFROM base\n\nCOPY \\\n  . .\nRUN make\n".to_owned());
+            ("# a shop\nFROM base\n\nCOPY \\\n  . .\nRUN make\n".to_owned(), Some(PathBuf::from("shop/Dockerfile")));
         let message = "The command '/bin/sh -c make' returned a non-zero code: 2";
         let failure = of_builder(&said, message, Some(&dockerfile));
         assert_eq!(failure.what, "step 3 of 3 ended with exit code 2");

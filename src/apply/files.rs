@@ -1,19 +1,20 @@
 //! Files of this machine that a build reads.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{StepError, Tools};
-use crate::model::ImageBuild;
+use crate::model::{AnyError, ImageBuild};
 
-pub(super) async fn dockerfile(tools: &Tools, image: &ImageBuild) -> Result<String, StepError> {
+/// The text of the Dockerfile, and where it is a file.
+pub(super) async fn dockerfile(tools: &Tools, image: &ImageBuild) -> Result<(String, Option<PathBuf>), StepError> {
     if let Some(inline) = &image.spec.dockerfile_inline {
-        return Ok(inline.clone());
+        return Ok((inline.clone(), None));
     }
     let path = image.spec.dockerfile_path().unwrap_or_default();
-    let text = tools.host.read(&path).await.map_err(|error| file_error(&path, &error))?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    let text = tools.host.read(&path).await.map_err(|error| file_error(&path, error))?;
+    Ok((String::from_utf8_lossy(&text).into_owned(), Some(path)))
 }
 
-pub(super) fn file_error(path: &Path, error: &std::io::Error) -> StepError {
-    StepError::File { path: path.display().to_string(), message: error.to_string() }
+pub(super) fn file_error(path: &Path, error: impl Into<AnyError>) -> StepError {
+    StepError::File { path: path.to_owned(), source: error.into() }
 }

@@ -18,13 +18,13 @@ pub(super) async fn fetched(
     let Some(git) = &image.spec.git else { return Ok(None) };
     let base = tools.host.folders().cache.join("git").join(image.tag.replace(['/', ':'], "-"));
     let tree = base.join("tree");
-    tools.host.create_folder(&tree, 0o755).await.map_err(|error| file_error(&tree, &error))?;
+    tools.host.create_folder(&tree, 0o755).await.map_err(|error| file_error(&tree, error))?;
     let repository = Repository { tools, base, progress };
     repository.fetch(git).await.map_err(|source| StepError::Prepare { reference: image.tag.clone(), source })?;
     let mut image = image.clone();
     image.spec.git = None;
     image.spec.context = Some(git.folder.as_ref().map_or_else(|| tree.clone(), |folder| tree.join(folder)));
-    image.spec.syntax = Dockerfile::parse(&dockerfile(tools, &image).await?).syntax;
+    image.spec.syntax = Dockerfile::parse(&dockerfile(tools, &image).await?.0).syntax;
     Ok(Some(image))
 }
 

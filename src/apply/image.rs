@@ -54,7 +54,7 @@ pub(super) async fn obtain(
             }
             let fetched = git::fetched(tools, image, &progress).await?;
             let image = fetched.as_ref().unwrap_or(image);
-            let dockerfile = dockerfile(tools, image).await?;
+            let (dockerfile, _) = dockerfile(tools, image).await?;
             if let Some(base) = image.base.clone().or_else(|| BaseImage::named_in(&dockerfile)) {
                 let _one = run.base.lock().await;
                 if tools.engine.image(&base.reference).await?.is_none() {
@@ -139,10 +139,10 @@ async fn turn(host: &dyn Host, scratch: &Path, progress: &(dyn Fn(Progress) + Se
         progress(Progress::Line { text: format!("waiting for {held}, which makes the same image") });
     };
     if let Some(folder) = file.parent() {
-        host.create_folder(folder, 0o700).await.map_err(|error| file_error(folder, &error))?;
+        host.create_folder(folder, 0o700).await.map_err(|error| file_error(folder, error))?;
     }
     let lock = Lock::acquire(host, &file, "macula up", None, waiting).await;
-    let lock = lock.map_err(|error| file_error(&file, &std::io::Error::other(error.to_string())))?;
+    let lock = lock.map_err(|error| file_error(&file, error))?;
     Ok(Turn { _lock: lock, waited })
 }
 
@@ -195,7 +195,7 @@ async fn ignore(tools: &Tools, image: &ImageBuild) -> Result<Option<String>, Ste
     match tools.host.read(&path).await {
         Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(file_error(&path, &error)),
+        Err(error) => Err(file_error(&path, error)),
     }
 }
 
@@ -204,7 +204,7 @@ async fn secrets(tools: &Tools, image: &ImageBuild) -> Result<BTreeMap<String, S
     for (id, secret) in &image.spec.secrets {
         let content = match secret {
             BuildSecret::Value(value) => value.clone().into_bytes(),
-            BuildSecret::File(path) => tools.host.read(path).await.map_err(|error| file_error(path, &error))?,
+            BuildSecret::File(path) => tools.host.read(path).await.map_err(|error| file_error(path, error))?,
         };
         secrets.insert(id.clone(), SecretBytes(content));
     }
@@ -233,12 +233,12 @@ async fn prepare(
     if image.prepare.is_empty() {
         return Ok(context);
     }
-    tools.host.create_folder(scratch, 0o755).await.map_err(|error| file_error(scratch, &error))?;
+    tools.host.create_folder(scratch, 0o755).await.map_err(|error| file_error(scratch, error))?;
     for step in &image.prepare {
         match step {
             PrepareStep::Write { path, content } => {
                 let path = scratch.join(path);
-                tools.host.write(&path, content.as_bytes(), 0o644).await.map_err(|error| file_error(&path, &error))?;
+                tools.host.write(&path, content.as_bytes(), 0o644).await.map_err(|error| file_error(&path, error))?;
             }
             PrepareStep::Run { command, .. } => {
                 let Some((program, args)) = command.split_first() else { continue };
@@ -272,10 +272,10 @@ async fn program(tools: &Tools, image: &ImageBuild, scratch: &Path, to: &str) ->
     if os != "linux" {
         return Err(StepError::Program { reference: image.tag.clone(), os });
     }
-    let content = tools.host.read(&tools.program).await.map_err(|error| file_error(&tools.program, &error))?;
+    let content = tools.host.read(&tools.program).await.map_err(|error| file_error(&tools.program, error))?;
     let folder = scratch.join("program");
     let path = folder.join(to);
-    tools.host.write(&path, &content, 0o755).await.map_err(|error| file_error(&path, &error))?;
+    tools.host.write(&path, &content, 0o755).await.map_err(|error| file_error(&path, error))?;
     Ok(folder)
 }
 
@@ -283,7 +283,7 @@ async fn program(tools: &Tools, image: &ImageBuild, scratch: &Path, to: &str) ->
 pub(super) async fn make_base(tools: &Tools, base: &BaseImage, step: &str) -> Result<(), StepError> {
     let progress = |progress: Progress| tools.events.emit(Event::StepProgress { id: step.to_owned(), progress });
     let folder = tools.host.folders().cache.join("base");
-    tools.host.create_folder(&folder, 0o700).await.map_err(|error| file_error(&folder, &error))?;
+    tools.host.create_folder(&folder, 0o700).await.map_err(|error| file_error(&folder, error))?;
     // another run may make it at this moment, and a killed one has left its own
     for name in tools.host.list(&folder).await.unwrap_or_default() {
         let pid = name.strip_suffix(".tar").and_then(|name| name.rsplit_once('-')?.1.parse().ok());

@@ -14,7 +14,7 @@ use crate::cluster::ClusterError;
 use crate::engine::{AttachedExec, Engine, EngineError, ImageError, ProgressSink};
 use crate::event::{Doing, Event, Events, Progress, StepInfo};
 use crate::host::{Host, RunError};
-use crate::model::{ContainerSpec, Facts, FileSpec, Hook, Reload, Remedy, TaskRun, TaskSpec, label};
+use crate::model::{AnyError, ContainerSpec, Facts, FileSpec, Hook, Reload, Remedy, TaskRun, TaskSpec, label};
 use crate::plan::forecast::{BUILD_SLOTS, Known, expected};
 use crate::plan::{
     Action, CLUSTER_GROUP, ClusterAction, ImageSource, ImageUse, Plan, Step, StepId, reload_note, stop_notes,
@@ -62,8 +62,8 @@ pub enum StepError {
     Base { reference: String, source: RunError },
     #[error("{} was not built: {}", failure.service, failure.what)]
     Build { failure: Box<BuildFailure>, source: Box<StepError> },
-    #[error("{path}: {message}")]
-    File { path: String, message: String },
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: AnyError },
     #[error("{service} {reason}")]
     NotReady { service: String, reason: String, log_tail: Vec<String> },
     /// `key` of the service: `post_start` or `pre_stop`.
@@ -81,8 +81,8 @@ pub enum StepError {
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     /// An add-on of the cluster did not come up; why, and the end of what its pods logged.
-    #[error("{name}: {reason}")]
-    AddOn { name: String, reason: String, log_tail: Vec<String> },
+    #[error("{name}: {source}")]
+    AddOn { name: String, source: AnyError, log_tail: Vec<String> },
     /// The relay is made of this program.
     #[error(transparent)]
     OwnImage(#[from] OwnImageError),
@@ -484,10 +484,7 @@ impl Run {
                 if self.reloads.contains(container) {
                     let note = self.note(container);
                     let noted = self.tools.host.write(&note, b"", 0o600).await;
-                    noted.map_err(|error| StepError::File {
-                        path: note.display().to_string(),
-                        message: error.to_string(),
-                    })?;
+                    noted.map_err(|error| files::file_error(&note, error))?;
                 }
                 self.write_files(container, files, check).await?;
             }

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::AnyError;
+
 mod member;
 mod read;
 mod write;
@@ -33,8 +35,8 @@ const NAMES: [&str; 4] = ["manifest.json", "repositories", "index.json", "oci-la
 pub enum BundleError {
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("{} is not a bundle of images: {message}", path.display())]
-    NotABundle { path: PathBuf, message: String },
+    #[error("{} is not a bundle of images: {source}", path.display())]
+    NotABundle { path: PathBuf, source: AnyError },
     #[error("{} was written by a newer macula (format {found}; this one knows {FORMAT})", path.display())]
     Newer { path: PathBuf, found: u32 },
     #[error("{} is cut short: it has {have} of {want} bytes", path.display())]
@@ -45,8 +47,8 @@ pub enum BundleError {
     #[error("the archives of two images disagree on {file}")]
     Clash { file: String },
     /// What the engine gave out is no archive.
-    #[error("the engine's archive of {image} cannot be read: {message}")]
-    Archive { image: String, message: String },
+    #[error("the engine's archive of {image} cannot be read: {source}")]
+    Archive { image: String, source: io::Error },
 }
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> BundleError {

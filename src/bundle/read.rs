@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::{BundleError, FORMAT, File, INDEX, Image, Index, Member, io_error, member};
+use crate::model::AnyError;
 use crate::words;
 
 /// An index larger than this is none.
@@ -23,7 +24,7 @@ pub struct Bundle {
 
 impl Bundle {
     pub fn open(path: &Path) -> Result<Self, BundleError> {
-        let not = |message: String| BundleError::NotABundle { path: path.to_owned(), message };
+        let not = |source: AnyError| BundleError::NotABundle { path: path.to_owned(), source };
         let file = fs::File::open(path).map_err(io_error(path))?;
         let have = file.metadata().map_err(io_error(path))?.len();
         let unpacker = zstd::Decoder::new(file).map_err(io_error(path))?.single_frame();
@@ -37,20 +38,20 @@ impl Bundle {
             first.read_to_string(&mut text)?;
             Ok(text)
         })()
-        .map_err(|error| not(error.to_string()))?;
+        .map_err(|error| not(error.into()))?;
         // to the end of the frame, whose checksum is looked at there
         let mut unpacker = archive.into_inner();
-        io::copy(&mut unpacker, &mut io::sink()).map_err(|error| not(error.to_string()))?;
+        io::copy(&mut unpacker, &mut io::sink()).map_err(|error| not(error.into()))?;
         let start = unpacker.into_inner().finish().stream_position().map_err(io_error(path))?;
 
-        let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| not(error.to_string()))?;
+        let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| not(error.into()))?;
         let found = value.get("format").and_then(serde_json::Value::as_u64).unwrap_or_default();
         match u32::try_from(found) {
             Ok(FORMAT) => {}
             Ok(found) if found > FORMAT => return Err(BundleError::Newer { path: path.to_owned(), found }),
-            _ => return Err(not(format!("its format is {found}"))),
+            _ => return Err(not(AnyError::said(format!("its format is {found}")))),
         }
-        let index: Index = serde_json::from_value(value).map_err(|error| not(error.to_string()))?;
+        let index: Index = serde_json::from_value(value).map_err(|error| not(error.into()))?;
         let want = start.saturating_add(index.length);
         if have != want {
             return Err(BundleError::Cut { path: path.to_owned(), have, want });

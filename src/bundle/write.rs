@@ -88,9 +88,9 @@ impl Writer {
         size: u64,
         archive: impl Read,
     ) -> Result<(), BundleError> {
-        let broken = |error: io::Error| BundleError::Archive {
+        let broken = |source: io::Error| BundleError::Archive {
             image: references.first().cloned().unwrap_or_else(|| id.to_owned()),
-            message: error.to_string(),
+            source,
         };
         let mut archive = tar::Archive::new(archive);
         let mut members = Vec::new();
@@ -156,7 +156,7 @@ impl Writer {
 
     /// Puts everything together and removes the folder.
     pub fn finish(self, written_by: &str, platform: &str) -> Result<Saved, BundleError> {
-        let broken = |error: io::Error| BundleError::Archive { image: platform.to_owned(), message: error.to_string() };
+        let broken = |source: io::Error| BundleError::Archive { image: platform.to_owned(), source };
         // between two files lie headers and padding, a small frame of their own
         let mut gaps: Vec<Vec<u8>> = Vec::new();
         let mut files = self.files.clone();

@@ -8,7 +8,7 @@ use crate::model::macula;
 use crate::words;
 
 use super::context::{Context, StackOptions};
-use super::error::CliError;
+use super::error::{CliError, ErrorKind};
 use super::near::near;
 use super::ui::table::{Cell, Fit, Table};
 
@@ -59,7 +59,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
 fn refused(error: AddError, path: &Path) -> CliError {
     match error {
         AddError::Unknown { ref name, ref known } => {
-            let new = CliError::usage(error.to_string());
+            let new = CliError::of(ErrorKind::Usage, &error);
             match near(name, known).first() {
                 Some(near) => new.hint(format!("did you mean {near}?")),
                 None => new.hint(format!("the catalog has {}", words::list(known))),

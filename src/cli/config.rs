@@ -81,8 +81,7 @@ fn show(context: &Context, stacks: &StackOptions) -> Result<(), CliError> {
     if context.json() {
         return context.print_json(&settings);
     }
-    let text =
-        serde_yaml::to_string(&config::in_force(&loaded)).map_err(|error| CliError::unexpected(error.to_string()))?;
+    let text = serde_yaml::to_string(&config::in_force(&loaded)).map_err(CliError::fault)?;
     context.print_data(&text)
 }
 
@@ -102,7 +101,7 @@ async fn init(context: &Context, path: PathBuf, force: bool) -> Result<(), CliEr
         }
     }
     let schema = serde_json::to_vec_pretty(&config::schema());
-    let schema = schema.map_err(|error| CliError::unexpected(error.to_string()))?;
+    let schema = schema.map_err(CliError::fault)?;
     // the file names its schema, which lies beside it: editors need no network for it
     for (file, content) in
         [(target, config::init_file(&name, stack).into_bytes()), (beside.join(config::SCHEMA_FILE), schema)]

@@ -47,8 +47,7 @@ pub(super) async fn with_engine(context: &Context, loaded: &Loaded) -> Result<Se
 
 /// Why there is no engine, and how there comes to be one; nothing where that is beyond us.
 pub(super) async fn missing_engine(session: &Session, needs: &Needs) -> Result<Option<(Finding, Fix)>, CliError> {
-    let checks = Selection::named(&["engine-installed", "engine-running"])
-        .map_err(|error| CliError::unexpected(error.to_string()))?;
+    let checks = Selection::named(&["engine-installed", "engine-running"]).map_err(CliError::fault)?;
     let findings = doctor::run(&session.system, needs, checks).await;
     let finding = findings.into_iter().find(|finding| finding.status == Status::Failed && has_actions(finding));
     Ok(finding.and_then(|finding| {
@@ -116,7 +115,7 @@ impl Consent for Asker<'_> {
         self.context
             .agreed(&sentences(why, &fix.text), &explain(fix))
             .await
-            .map_err(|error| app::Error::Other(error.to_string()))
+            .map_err(|error| app::Error::Other(error.into()))
     }
 }
 

@@ -47,7 +47,7 @@ impl From<EngineError> for CliError {
             EngineError::NoLeader { .. } => new(ErrorKind::Cluster)
                 .hint("more than half of its managers have to answer: start the engines of the others")
                 .shell(["docker", "node", "ls"]),
-            EngineError::Other { .. } => new(ErrorKind::Unexpected),
+            EngineError::Other { .. } | EngineError::Local { .. } => new(ErrorKind::Unexpected),
         }
     }
 }
@@ -182,6 +182,7 @@ mod tests {
     use super::*;
     use crate::cli::error::tests::shown;
     use crate::engine::Wait;
+    use crate::model::AnyError;
 
     fn image(source: ImageError) -> EngineError {
         EngineError::Image { operation: "pull".into(), source }
@@ -203,7 +204,7 @@ mod tests {
             EngineError::PortTaken { operation: op(), address: "127.0.0.1:80".into() },
             EngineError::DiskFull { operation: op(), message: "write /var/lib: ENOSPC".into() },
             EngineError::Timeout { operation: op(), after: Duration::from_secs(60) },
-            EngineError::Gone { operation: op(), message: "connection reset".into() },
+            EngineError::Gone { operation: op(), source: AnyError::said("connection reset") },
             EngineError::NoLeader { operation: "asking the swarm".into() },
             EngineError::Other { operation: op(), message: "500: boom".into() },
         ];
@@ -364,7 +365,7 @@ mod tests {
             },
             RunError::Timeout { command: command(), after: Duration::from_secs(60) },
             RunError::Privilege { command: command() },
-            RunError::Io { command: command(), message: "too many open files".into() },
+            RunError::Io { command: command(), source: AnyError::said("too many open files") },
         ];
         assert_snapshot!(errors.map(shown).join("\n\n"), @r"
         error: `apt-get install -y docker.io`: apt-get is not installed

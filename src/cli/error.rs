@@ -144,6 +144,11 @@ impl CliError {
         new
     }
 
+    /// For `map_err` of what can only be a fault of ours.
+    pub fn fault(error: impl Error + 'static) -> Self {
+        Self::of(ErrorKind::Unexpected, &error)
+    }
+
     /// Adds a cause and its chain. Text that the level above already says is left out.
     #[must_use]
     pub fn because(mut self, cause: &(dyn Error + 'static)) -> Self {

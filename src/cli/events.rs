@@ -42,7 +42,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let style = context.out_style();
     while let Some(event) = events.recv().await {
         let line = match context.json() {
-            true => serde_json::to_string(&event).map_err(|error| CliError::unexpected(error.to_string()))?,
+            true => serde_json::to_string(&event).map_err(CliError::fault)?,
             false => line(&event, style),
         };
         let line = if context.terminal.stdout_is_tty { text::harmless(&line).into_owned() } else { line };

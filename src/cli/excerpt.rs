@@ -206,6 +206,7 @@ mod tests {
     #[test]
     fn an_error_in_a_template_shows_where_the_stack_names_it() {
         use crate::config::{MemoryFiles, Request, load};
+        use crate::model::AnyError;
 
         let text = "services:\n  shop:\n    image: ghcr.io/acme/shop:1\n    x-macula:\n      \
                     configs: {/etc/shop.d/a.conf: a.j2}\n";
@@ -218,7 +219,7 @@ mod tests {
         let error = CompileError::Template {
             service: "shop".into(),
             path: "x-macula.configs./etc/shop.d/a.conf".into(),
-            message: "a.j2:1: `domian` is not defined: did you mean `domain`?".into(),
+            source: AnyError::said("a.j2:1: `domian` is not defined: did you mean `domain`?"),
         };
         let error = located(Error::Compile(vec![error]), &loaded, WIDTH);
         assert!(error.details[0].starts_with("compose.yaml:5:37: service shop: "), "{:?}", error.details);

@@ -214,7 +214,12 @@ impl From<Error> for CliError {
             Error::NoUrl { .. } => Self::of(ErrorKind::Usage, &error).hint("write it as http://HOST:PORT/PATH or with https"),
             Error::Nameless { .. } => Self::of(ErrorKind::Usage, &error)
                 .hint("only services with a host under `x-macula: {ingress: [...]}` have names that can resolve"),
-            Error::NoBlock { .. } | Error::Route(_) | Error::Other(_) => Self::of(ErrorKind::Unexpected, &error),
+            // what the user was asked, and did not agree to, has its own words
+            Error::Other(ref cause) => match cause.downcast_ref::<Self>() {
+                Some(known) => known.clone(),
+                None => Self::of(ErrorKind::Unexpected, &error),
+            },
+            Error::NoBlock { .. } | Error::Route(_) | Error::Random(_) | Error::Packing(_) => Self::of(ErrorKind::Unexpected, &error),
         }
     }
 }
@@ -377,17 +382,17 @@ fn one(failure: &Failure) -> CliError {
             error.suggest(macula("logs").arg(service))
         }
         StepError::Unreached { remedies, .. } | StepError::Unshared { remedies, .. } => {
-            let new = CliError::not_healthy(failure.error.to_string());
+            let new = CliError::of(ErrorKind::NotHealthy, &failure.error);
             remedies.iter().cloned().fold(new, CliError::remedy)
         }
         StepError::Refused { log_tail, .. } => {
-            let mut error = CliError::not_healthy(failure.error.to_string()).doing(failure.step.clone());
+            let mut error = CliError::of(ErrorKind::NotHealthy, &failure.error).doing(failure.step.clone());
             // a program may refuse without a word
             error.causes.extend(Some(log_tail.join("\n")).filter(|said| !said.trim().is_empty()));
             error.hint("fix what it names in your stack or template, then run the same command again")
         }
         StepError::Hook { log_tail, .. } => {
-            let mut error = CliError::not_healthy(failure.error.to_string()).doing(failure.step.clone());
+            let mut error = CliError::of(ErrorKind::NotHealthy, &failure.error).doing(failure.step.clone());
             match log_tail.is_empty() {
                 true => error.details.push("it has written nothing".into()),
                 false => error.causes.push(log_tail.join("\n")),

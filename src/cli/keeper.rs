@@ -2,7 +2,7 @@ use crate::app::keep_processes;
 use crate::model::PlatformName;
 
 use super::context::Context;
-use super::error::CliError;
+use super::error::{CliError, ErrorKind};
 
 /// Keep the processes of a platform (`processes` of macula.yaml)
 ///
@@ -16,7 +16,7 @@ pub struct Args {
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let name = PlatformName::new(&args.platform);
-    let name = name.map_err(|error| CliError::usage(error.to_string()).hint(error.help))?;
+    let name = name.map_err(|error| CliError::of(ErrorKind::Usage, &error).hint(error.help))?;
     let session = context.session_without_engine("keep-processes");
     Ok(keep_processes(&session, &name).await?)
 }

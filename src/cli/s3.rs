@@ -95,10 +95,7 @@ fn failed(error: ServeError) -> CliError {
         ServeError::Store { .. } => ErrorKind::Unexpected,
         ServeError::Listen { .. } => ErrorKind::Conflict,
     };
-    let source = std::error::Error::source(&error);
-    let causes = std::iter::successors(source, |error| error.source());
-    let causes = causes.map(ToString::to_string).collect();
-    CliError { causes, ..CliError::new(kind, error.to_string()) }
+    CliError::of(kind, &error)
 }
 
 #[cfg(test)]

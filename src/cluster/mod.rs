@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::engine::{EngineError, ImageError, ProgressSink};
 use crate::host::RunError;
-use crate::model::ClusterSpec;
+use crate::model::{AnyError, ClusterSpec};
 
 pub mod fake;
 pub mod kind;
@@ -29,8 +29,8 @@ pub enum ClusterError {
     /// The provider itself works through the engine's own client.
     #[error("{program} works through the program {client}, which is not installed")]
     NoClient { program: String, client: String },
-    #[error("{url} could not be fetched: {message}")]
-    Fetch { url: String, message: String },
+    #[error("{url} could not be fetched: {source}")]
+    Fetch { url: String, source: AnyError },
     /// What was fetched is not what was published. It is thrown away.
     #[error("{url} has the checksum {found}, and {expected} was expected")]
     Checksum { url: String, expected: String, found: String },
@@ -70,9 +70,15 @@ pub enum ClusterError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Run(#[from] RunError),
-    /// Its message names the file.
+    /// A file of the platform's, which the text names; or what else went wrong about what is kept of a cluster.
     #[error("{0}")]
-    Io(String),
+    Io(#[source] AnyError),
+}
+
+impl From<std::io::Error> for ClusterError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error.into())
+    }
 }
 
 /// Makes clusters and takes them away. Whose they are is the caller's business.

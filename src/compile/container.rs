@@ -235,7 +235,7 @@ fn environment(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileErr
                 Err(error) => errors.push(CompileError::Template {
                     service: service.name.clone(),
                     path: format!("x-macula.environment.{variable}"),
-                    message: error.inside(variable),
+                    source: error.inside(variable).into(),
                 }),
             }
         }
@@ -292,7 +292,7 @@ fn files(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileError>) -
             Err(error) => errors.push(CompileError::Template {
                 service: service.name.clone(),
                 path: format!("x-macula.configs.{path}"),
-                message: error.to_string(),
+                source: error.into(),
             }),
         }
     }

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::model::{Facts, IpamPool, NetworkSpec, Platform, Resources, Secrets, VolumeSpec, label};
+use crate::model::{AnyError, Facts, IpamPool, NetworkSpec, Platform, Resources, Secrets, VolumeSpec, label};
 
 pub mod addons;
 pub mod targets;
@@ -86,8 +86,8 @@ impl std::fmt::Debug for Served {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
-    #[error("service {service}: {path}: {message}")]
-    Template { service: String, path: String, message: String },
+    #[error("service {service}: {path}: {source}")]
+    Template { service: String, path: String, source: AnyError },
     #[error("service {service}: the secret {variable} has no value")]
     MissingSecret { service: String, variable: String },
 }

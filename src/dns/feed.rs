@@ -15,6 +15,7 @@ use super::forward::{Ask, ExchangeError};
 use super::rdata::Rdata;
 use super::tree::{FedRecord, FedZone};
 use super::wire::{CLASS_IN, HEADER, Name, RawRecord, TYPE_AXFR, TYPE_SOA, skip_plain_name, u16_at};
+use crate::model::chain;
 
 /// How often the serial is looked at.
 pub const INTERVAL: Duration = Duration::from_millis(500);
@@ -194,16 +195,4 @@ fn soa(message: &[u8], record: &RawRecord) -> Option<u32> {
         (TYPE_SOA, Rdata::Soa(soa)) => Some(soa.numbers[0]),
         _ => None,
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

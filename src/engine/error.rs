@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::model::AnyError;
+
 /// Why the engine did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EngineError {
@@ -34,8 +36,12 @@ pub enum EngineError {
     #[error("{operation}: the swarm has no leader")]
     NoLeader { operation: String },
     /// The connection broke while the call was under way.
-    #[error("{operation}: the engine went away: {message}")]
-    Gone { operation: String, message: String },
+    #[error("{operation}: the engine went away: {source:#}")]
+    Gone { operation: String, source: AnyError },
+    /// Nothing that the engine said: a file of this machine, a body or an answer that is not what it should be.
+    #[error("{operation}: {source}")]
+    Local { operation: String, source: AnyError },
+    /// In the words of the engine, which has no others (and neither has what is told apart by them above).
     #[error("{operation}: {message}")]
     Other { operation: String, message: String },
 }
@@ -66,6 +72,14 @@ pub enum ImageError {
     BuildFailed { reference: String, message: String, log_tail: Vec<String> },
     #[error("{reference}: {message}")]
     Other { reference: String, message: String },
+}
+
+impl EngineError {
+    /// For `map_err` of what fails on this side of the connection.
+    pub fn local<E: Into<AnyError>>(operation: &str) -> impl Fn(E) -> Self + use<E> {
+        let operation = operation.to_owned();
+        move |error| Self::Local { operation: operation.clone(), source: error.into() }
+    }
 }
 
 impl ImageError {

@@ -45,7 +45,12 @@ pub async fn for_a_moment(
     let removed = engine.remove_container(&spec.name).await;
     match done {
         // an image without a shell cannot even be started
-        Err(EngineError::Other { .. } | EngineError::Conflict { .. } | EngineError::NotFound { .. }) => Ok(None),
+        Err(
+            EngineError::Other { .. }
+            | EngineError::Local { .. }
+            | EngineError::Conflict { .. }
+            | EngineError::NotFound { .. },
+        ) => Ok(None),
         done => removed.and(done),
     }
 }

@@ -3,6 +3,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::model::AnyError;
+
 /// A program to run. Its [`fmt::Display`] is a line that can be pasted into a shell.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Command {
@@ -146,6 +148,6 @@ pub enum RunError {
     Timeout { command: String, after: Duration },
     #[error("`{command}` needs root")]
     Privilege { command: String },
-    #[error("`{command}`: {message}")]
-    Io { command: String, message: String },
+    #[error("`{command}`: {source}")]
+    Io { command: String, source: AnyError },
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::model::Listener;
+use crate::model::{AnyError, Listener};
 
 mod accept;
 mod command;
@@ -24,7 +24,7 @@ pub use accept::next_connection;
 pub use command::{Capabilities, Command, Output, RunError};
 pub use holder::{Holder, holders};
 pub use lock::{Held, Lock, LockError};
-pub use wait::{Unmet, until};
+pub use wait::{Unmet, pause, until};
 
 /// What kind of machine this is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -172,7 +172,7 @@ pub trait Host: Send + Sync {
     /// Starts a program that is looked after, in a process group of its own and with `command.settings` as its
     /// whole environment; output is appended to `log` (0600). It ends when the thread that starts it does.
     async fn start_group(&self, command: &Command, _log: &Path) -> Result<Box<dyn Grouped>, RunError> {
-        Err(RunError::Io { command: command.to_string(), message: "programs cannot be kept here".to_owned() })
+        Err(RunError::Io { command: command.to_string(), source: AnyError::said("programs cannot be kept here") })
     }
     /// The processes that run and belong to any of these, with their first ones.
     fn members(&self, _family: &Family) -> Vec<u32> {

@@ -1,5 +1,9 @@
 //! Waiting for something that nobody announces: ask again and again, for so long, unless the user
 //! stops it.
+//!
+//! Below `app` (engine, kubernetes, dns, the reading of locks) loops sleep without a token: there the user's
+//! Ctrl-C comes as the end of the future, which whoever called has in a `select!` beside the token. So do the
+//! loops that run for as long as a process does.
 
 use std::time::{Duration, Instant};
 
@@ -31,10 +35,17 @@ pub async fn until<T, R>(
         if left.is_zero() {
             return Err(Unmet::TooLong(reason));
         }
-        tokio::select! {
-            () = tokio::time::sleep(every.min(left)) => {}
-            () = cancel.cancelled() => return Err(Unmet::Cancelled),
+        if !pause(every.min(left), cancel).await {
+            return Err(Unmet::Cancelled);
         }
+    }
+}
+
+/// Between two looks of a loop that has more to do than [`until`]; `false`: the user has stopped it.
+pub async fn pause(time: Duration, cancel: &CancellationToken) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(time) => true,
+        () = cancel.cancelled() => false,
     }
 }
 

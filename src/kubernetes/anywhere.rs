@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use kube::config::Kubeconfig;
+use kube::config::{Kubeconfig, KubeconfigError};
 
-use super::{Kubernetes, KubernetesError, error};
+use super::{Kubernetes, KubernetesError};
+use crate::model::AnyError;
 
 impl Kubernetes {
     /// From the user's kubeconfigs, the first of which to say something counts, and from one of their contexts; `None`:
@@ -21,9 +22,8 @@ impl Kubernetes {
             return Err(KubernetesError::NoContext { context: chosen, known });
         };
         if let Some(proxy) = proxy(&kubeconfig, &chosen) {
-            let reason =
-                format!("the context {chosen} goes through the proxy {proxy}, and Macula speaks to no proxies");
-            return Err(KubernetesError::Kubeconfig { reason });
+            let said = format!("the context {chosen} goes through the proxy {proxy}, and Macula speaks to no proxies");
+            return Err(KubernetesError::Kubeconfig { source: AnyError::said(said) });
         }
         Self::connect_to(kubeconfig, &chosen).await
     }
@@ -32,14 +32,13 @@ impl Kubernetes {
 fn merged(files: &[(PathBuf, String)]) -> Result<Kubeconfig, KubernetesError> {
     let mut all = Kubeconfig::default();
     for (path, text) in files {
-        let wrong = |error: &dyn std::error::Error| KubernetesError::Kubeconfig {
-            reason: format!("{}: {}", path.display(), error::chain(error)),
-        };
-        let mut one = Kubeconfig::from_yaml(text).map_err(|error| wrong(&error))?;
+        let wrong =
+            |error: KubeconfigError| KubernetesError::KubeconfigFile { path: path.clone(), source: error.into() };
+        let mut one = Kubeconfig::from_yaml(text).map_err(wrong)?;
         if let Some(folder) = path.parent() {
             absolute(&mut one, folder);
         }
-        all = all.merge(one).map_err(|error| wrong(&error))?;
+        all = all.merge(one).map_err(wrong)?;
     }
     Ok(all)
 }

@@ -1,17 +1,24 @@
 //! What can go wrong between us and the API server.
 
+use std::path::PathBuf;
+
 use kube::core::Status;
+
+use crate::model::{self, AnyError};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KubernetesError {
-    #[error("the kubeconfig cannot be used: {reason}")]
-    Kubeconfig { reason: String },
+    #[error("the kubeconfig cannot be used: {source:#}")]
+    Kubeconfig { source: AnyError },
+    /// One of those that `KUBECONFIG` names.
+    #[error("the kubeconfig cannot be used: {}: {source:#}", path.display())]
+    KubeconfigFile { path: PathBuf, source: AnyError },
     /// It has no context of this name, or names none as the current one.
     #[error("{}", no_context(context.as_deref()))]
     NoContext { context: Option<String>, known: Vec<String> },
     /// No answer: it is not there, or not ours.
-    #[error("cannot {action} {object}: the API server {server} does not answer: {reason}")]
-    Unreachable { server: String, action: &'static str, object: String, reason: String },
+    #[error("cannot {action} {object}: the API server {server} does not answer: {source:#}")]
+    Unreachable { server: String, action: &'static str, object: String, source: AnyError },
     /// An answer that says no.
     #[error("cannot {action} {object}: {message}")]
     Refused {
@@ -24,14 +31,18 @@ pub enum KubernetesError {
         message: String,
     },
     /// An answer that cannot be read.
-    #[error("cannot {action} {object}: the API server's answer cannot be read: {reason}")]
-    Answer { action: &'static str, object: String, reason: String },
+    #[error("cannot {action} {object}: the API server's answer cannot be read: {source}")]
+    Answer { action: &'static str, object: String, source: AnyError },
     /// A manifest that is none. A defect of ours.
     #[error("a manifest of {addon} has no kind or name")]
     Manifest { addon: String },
 }
 
 impl KubernetesError {
+    pub(super) fn kubeconfig(error: impl Into<AnyError>) -> Self {
+        Self::Kubeconfig { source: error.into() }
+    }
+
     pub(super) fn of(server: &str, action: &'static str, object: String, error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => {
@@ -39,16 +50,16 @@ impl KubernetesError {
                 let message = if message.is_empty() { reason.clone() } else { message };
                 Self::Refused { action, object, code, reason, message }
             }
-            kube::Error::SerdeError(error) => Self::Answer { action, object, reason: error.to_string() },
+            kube::Error::SerdeError(error) => Self::Answer { action, object, source: error.into() },
             // a program that logs in, a token that cannot be renewed
             kube::Error::Auth(error) => {
-                let message = format!("the login does not work: {}", chain(&error));
+                let message = format!("the login does not work: {}", model::chain(&error));
                 Self::Refused { action, object, code: 401, reason: "Unauthorized".into(), message }
             }
             kube::Error::Service(error) => {
-                Self::Unreachable { server: server.to_owned(), action, object, reason: chain(error.as_ref()) }
+                Self::Unreachable { server: server.to_owned(), action, object, source: AnyError::boxed(error) }
             }
-            other => Self::Unreachable { server: server.to_owned(), action, object, reason: chain(&other) },
+            other => Self::Unreachable { server: server.to_owned(), action, object, source: other.into() },
         }
     }
 
@@ -68,7 +79,11 @@ impl KubernetesError {
                 429 | 502 | 503 | 504 => true,
                 _ => false,
             },
-            Self::Kubeconfig { .. } | Self::NoContext { .. } | Self::Answer { .. } | Self::Manifest { .. } => false,
+            Self::Kubeconfig { .. }
+            | Self::KubeconfigFile { .. }
+            | Self::NoContext { .. }
+            | Self::Answer { .. }
+            | Self::Manifest { .. } => false,
         }
     }
 
@@ -96,19 +111,4 @@ fn no_context(name: Option<&str>) -> String {
         Some(name) => format!("the kubeconfig has no context {name}"),
         None => "the kubeconfig has no current context".to_owned(),
     }
-}
-
-/// An error and its causes on one line, each text once.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let more = inner.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = inner.source();
-    }
-    text
 }

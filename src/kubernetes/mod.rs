@@ -90,15 +90,14 @@ impl Kubernetes {
     /// # Errors
     /// [`KubernetesError::Kubeconfig`].
     pub async fn connect(kubeconfig_yaml: &str, context: &str) -> Result<Self, KubernetesError> {
-        let wrong = |error: &dyn std::error::Error| KubernetesError::Kubeconfig { reason: error::chain(error) };
-        let kubeconfig = Kubeconfig::from_yaml(kubeconfig_yaml).map_err(|error| wrong(&error))?;
+        let kubeconfig = Kubeconfig::from_yaml(kubeconfig_yaml).map_err(KubernetesError::kubeconfig)?;
         Self::connect_to(kubeconfig, context).await
     }
 
     async fn connect_to(kubeconfig: Kubeconfig, context: &str) -> Result<Self, KubernetesError> {
-        let wrong = |error: &dyn std::error::Error| KubernetesError::Kubeconfig { reason: error::chain(error) };
         let options = KubeConfigOptions { context: Some(context.to_owned()), ..KubeConfigOptions::default() };
-        let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| wrong(&error))?;
+        let mut config =
+            Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(KubernetesError::kubeconfig)?;
         config.connect_timeout = Some(Duration::from_secs(5));
         config.read_timeout = Some(ANSWER);
         // counted from the request, not from when its connection last was in use
@@ -108,7 +107,7 @@ impl Kubernetes {
         // the environment's is not for a cluster of this machine, and this client has no words for proxies
         config.proxy_url = None;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let client = Client::try_from(config).map_err(|error| wrong(&error))?;
+        let client = Client::try_from(config).map_err(KubernetesError::kubeconfig)?;
         Ok(Self { client, server, patience: PATIENCE })
     }
 
@@ -205,8 +204,7 @@ fn selector(labels: &BTreeMap<String, String>) -> String {
 #[path = "../../tests/common/api.rs"]
 mod api;
 #[cfg(test)]
-#[path = "real/tests.rs"]
-mod real;
+mod real_tests;
 #[cfg(test)]
 mod server;
 #[cfg(test)]

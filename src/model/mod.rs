@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+mod any_error;
 mod bucket;
 mod build;
 mod cluster;
@@ -30,6 +31,7 @@ mod swarm;
 mod task;
 mod zone;
 
+pub use any_error::*;
 pub use bucket::*;
 pub use build::*;
 pub use cluster::*;

@@ -22,6 +22,7 @@ use super::certificate::{Bundle, encode};
 use super::trust::Anchor;
 use super::{Certificate, CertificateError, DAY, NameError, name};
 use crate::host::{Host, Lock, LockError};
+use crate::model::AnyError;
 
 /// Ten years: a new root is one that every store has to learn about.
 const LIFE: i64 = 3650 * DAY;
@@ -45,8 +46,8 @@ pub enum AuthorityError {
     #[error("there can be no certificate authority for this domain: {0}")]
     Domain(#[from] NameError),
     /// Not replaced by itself: whoever trusts the old root would be told nothing.
-    #[error("the certificate authority in {} cannot be used: {reason}", path.display())]
-    Damaged { path: PathBuf, reason: String },
+    #[error("the certificate authority in {} cannot be used: {source}", path.display())]
+    Damaged { path: PathBuf, source: CertificateError },
     #[error(
         "the certificate authority in {} is not valid yet: it was made {hours} hours after the time of this machine's clock", path.display()
     )]
@@ -56,8 +57,8 @@ pub enum AuthorityError {
     /// Its message names the file.
     #[error(transparent)]
     Io(#[from] std::io::Error),
-    #[error("cannot make the {what}: {reason}")]
-    Sign { what: &'static str, reason: String },
+    #[error("cannot make the {what}: {source}")]
+    Sign { what: &'static str, source: AnyError },
 }
 
 /// An authority that can sign for the names of one domain.
@@ -150,8 +151,8 @@ impl Authority {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             content => content?,
         };
-        let authority = Self::parse(&content, &domain)
-            .map_err(|reason| AuthorityError::Damaged { path: path.clone(), reason: reason.to_string() })?;
+        let authority =
+            Self::parse(&content, &domain).map_err(|source| AuthorityError::Damaged { path: path.clone(), source })?;
         let begins = authority.intermediate.not_before;
         if now >= SENSIBLE && begins - now > FAR {
             return Ok(None);
@@ -174,7 +175,7 @@ impl Authority {
     /// When `domain` is none that can have one, or the machine has no randomness.
     pub fn create(domain: &str, now: i64) -> Result<Self, AuthorityError> {
         let domain = name::domain(domain)?;
-        let failed = |what| move |error: rcgen::Error| AuthorityError::Sign { what, reason: error.to_string() };
+        let failed = |what| move |error: rcgen::Error| AuthorityError::Sign { what, source: error.into() };
         let root_key = KeyPair::generate().map_err(failed("root's key"))?;
         let key = KeyPair::generate().map_err(failed("intermediate's key"))?;
         let root_params = params(&domain, "root", &root_key, now, None);
@@ -183,7 +184,7 @@ impl Authority {
             .signed_by(&key, &Issuer::from_params(&root_params, &root_key))
             .map_err(failed("intermediate"))?;
         let read = |der: &[u8]| {
-            Certificate::parse(der).map_err(|error| AuthorityError::Sign { what: "root", reason: error.to_string() })
+            Certificate::parse(der).map_err(|error| AuthorityError::Sign { what: "root", source: error.into() })
         };
         Ok(Self { root: read(root.der())?, intermediate: read(intermediate.der())?, key, domain })
     }

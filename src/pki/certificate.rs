@@ -1,5 +1,6 @@
 //! What we need to know of a certificate, and PEM.
 
+use crate::model::AnyError;
 use crate::words;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -13,14 +14,14 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 /// Why something is no certificate (or key) of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
-    #[error("it is not valid PEM: {reason}")]
-    Pem { reason: String },
+    #[error("it is not valid PEM: {source}")]
+    Pem { source: AnyError },
     #[error("it holds no {what}")]
     Lacks { what: &'static str },
-    #[error("a certificate in it cannot be read: {reason}")]
-    Certificate { reason: String },
-    #[error("the private key in it cannot be read: {reason}")]
-    Key { reason: String },
+    #[error("a certificate in it cannot be read: {source}")]
+    Certificate { source: AnyError },
+    #[error("the private key in it cannot be read: {source}")]
+    Key { source: AnyError },
     #[error("its private key belongs to another certificate")]
     OtherKey,
 }
@@ -47,8 +48,8 @@ impl Certificate {
     /// # Errors
     /// When it is no X.509 certificate.
     pub fn parse(der: &[u8]) -> Result<Self, CertificateError> {
-        let unreadable = |error: &dyn std::fmt::Display| CertificateError::Certificate { reason: error.to_string() };
-        let (_, certificate) = X509Certificate::from_der(der).map_err(|error| unreadable(&error))?;
+        let (_, certificate) =
+            X509Certificate::from_der(der).map_err(|error| CertificateError::Certificate { source: error.into() })?;
         let common_name = certificate.subject().iter_common_name().find_map(|name| name.as_str().ok());
         let mut names = Vec::new();
         let mut permitted = Vec::new();
@@ -130,7 +131,7 @@ impl Bundle {
     pub fn parse(pem: &[u8]) -> Result<Self, CertificateError> {
         let mut bundle = Self::default();
         for section in x509_parser::pem::Pem::iter_from_buffer(pem) {
-            let section = section.map_err(|error| CertificateError::Pem { reason: error.to_string() })?;
+            let section = section.map_err(|error| CertificateError::Pem { source: error.into() })?;
             match section.label.as_str() {
                 "PRIVATE KEY" => bundle.key = Some(section.contents),
                 "CERTIFICATE" => bundle.certificates.push(Certificate::parse(&section.contents)?),
@@ -145,8 +146,7 @@ impl Bundle {
         use rcgen::PublicKeyData as _;
         let key = self.key.as_deref().ok_or(CertificateError::Lacks { what: "private key" })?;
         let first = self.certificates.first().ok_or(CertificateError::Lacks { what: "certificate" })?;
-        let pair =
-            rcgen::KeyPair::try_from(key).map_err(|error| CertificateError::Key { reason: error.to_string() })?;
+        let pair = rcgen::KeyPair::try_from(key).map_err(|error| CertificateError::Key { source: error.into() })?;
         if pair.subject_public_key_info() == first.public_key { Ok(pair) } else { Err(CertificateError::OtherKey) }
     }
 }

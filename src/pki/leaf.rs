@@ -135,7 +135,7 @@ impl Authority {
         if names.is_empty() {
             return Err(LeafError::NoName);
         }
-        let failed = |error: rcgen::Error| AuthorityError::Sign { what: "certificate", reason: error.to_string() };
+        let failed = |error: rcgen::Error| AuthorityError::Sign { what: "certificate", source: error.into() };
         let mut params = CertificateParams::default();
         for name in names {
             let name = match name.parse::<IpAddr>() {
@@ -158,7 +158,7 @@ impl Authority {
         let key = KeyPair::generate().map_err(failed)?;
         let signed = self.issuer().and_then(|issuer| params.signed_by(&key, &issuer)).map_err(failed)?;
         let certificate = Certificate::parse(signed.der())
-            .map_err(|error| AuthorityError::Sign { what: "certificate", reason: error.to_string() })?;
+            .map_err(|error| AuthorityError::Sign { what: "certificate", source: error.into() })?;
         Ok(Leaf { certificate, intermediate: self.intermediate().clone(), key: key.serialize_der() })
     }
 }

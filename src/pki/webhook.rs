@@ -27,8 +27,7 @@ const BACKDATED: i64 = DAY;
 /// # Errors
 /// When a name is no DNS name.
 pub fn webhook_certificate(names: &[&str], now: i64) -> Result<WebhookCertificate, AuthorityError> {
-    let failed =
-        |error: rcgen::Error| AuthorityError::Sign { what: "certificate of a webhook", reason: error.to_string() };
+    let failed = |error: rcgen::Error| AuthorityError::Sign { what: "certificate of a webhook", source: error.into() };
     let mut root = CertificateParams::default();
     authority::set_validity(&mut root, now - BACKDATED, now + LIFE);
     root.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));

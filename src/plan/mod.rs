@@ -73,6 +73,7 @@ pub struct Step {
     pub after: Vec<StepId>,
     /// Takes something away that the user might miss: data, or a running service.
     pub destructive: bool,
+    /// Runs a program as root on this machine.
     pub needs_privilege: bool,
 }
 

@@ -72,7 +72,7 @@ fn same(one: &str, other: &str) -> bool {
 /// 32 bytes.
 fn random() -> io::Result<String> {
     let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     Ok(hex(bytes))
 }
 

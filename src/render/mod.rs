@@ -14,11 +14,12 @@ static TEMPLATES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../templates"
 static STACKS: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../stacks");
 static KIND: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/../kind");
 
-/// A template that does not render.
+/// A template that does not render. Minijinja's error is not kept: its text ends with the place and is worded for its
+/// own authors, so `message` is made of it and of its causes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{name}:{line}: {message}")]
+#[error("{}{message}", if name.is_empty() { String::new() } else { format!("{name}:{line}: ") })]
 pub struct RenderError {
-    /// The name that was given to [`render`].
+    /// The name that was given to [`render`]; empty where whoever tells of it names the place.
     pub name: String,
     /// From 1; 0 when minijinja names no line.
     pub line: usize,
@@ -26,9 +27,13 @@ pub struct RenderError {
 }
 
 impl RenderError {
-    /// What is wrong with a template that is the value of this key: the file that has it says the rest.
-    pub fn inside(&self, key: &str) -> String {
-        if self.name == key && self.line <= 1 { self.message.clone() } else { self.to_string() }
+    /// Of a template that is the value of this key: the file that has it says the rest.
+    #[must_use]
+    pub fn inside(mut self, key: &str) -> Self {
+        if self.name == key && self.line <= 1 {
+            self.name.clear();
+        }
+        self
     }
 }
 
@@ -158,7 +163,7 @@ mod tests {
     #[test]
     fn what_is_undefined_is_named_with_what_there_is() {
         let context = json!({"secrets": {"db": {"PASSWORD": "x", "USER": "y"}}, "items": [{"port": 1}]});
-        let of = |source: &str| render("URL", source, &context).unwrap_err().inside("URL");
+        let of = |source: &str| render("URL", source, &context).unwrap_err().inside("URL").to_string();
         insta::assert_snapshot!(of("{{ secrets.db.PASSWROD }}"), @"`secrets.db.PASSWROD` is not defined: did you mean `secrets.db.PASSWORD`?");
         insta::assert_snapshot!(of("{{ secrets.db.TOKEN }}"), @"`secrets.db.TOKEN` is not defined: there are `secrets.db.PASSWORD`, `secrets.db.USER`");
         insta::assert_snapshot!(of("{% for item in items %}{{ item.prot }}{% endfor %}"), @"`item.prot` is not defined");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::engine::{Engine, EngineError};
 use crate::host::Host;
-use crate::model::{Facts, Fingerprint, label};
+use crate::model::{AnyError, Facts, Fingerprint, label};
 
 /// Every such image has this label, and so has what `doctor` makes of it for a moment; its value is the process
 /// that made it.
@@ -18,7 +18,7 @@ const REPOSITORY: &str = "localhost/macula/proof";
 pub enum OwnImageError {
     /// Nothing is wrong: it cannot be made here.
     #[error("{0}")]
-    NotHere(String),
+    NotHere(#[source] AnyError),
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
@@ -76,7 +76,7 @@ async fn program(host: &dyn Host, facts: &Facts) -> Result<(OwnImage, Parts), Ow
 }
 
 fn not_here(why: &str) -> OwnImageError {
-    OwnImageError::NotHere(why.to_owned())
+    OwnImageError::NotHere(AnyError::said(why))
 }
 
 async fn image(
@@ -94,7 +94,7 @@ async fn image(
             let _ = engine.remove_image(name).await;
         }
     }
-    let archive = archive(host, parts).await.map_err(|error| not_here(&error.to_string()))?;
+    let archive = archive(host, parts).await.map_err(|error| OwnImageError::NotHere(error.into()))?;
     let folder = host.folders().cache;
     let file = folder.join(format!("proof-{}.tar", std::process::id()));
     let kept = async {

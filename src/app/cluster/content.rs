@@ -82,7 +82,7 @@ pub async fn content(session: &Session, survey: &Survey, write: bool) -> Result<
         Error::Compile(vec![crate::compile::CompileError::Template {
             service: "cluster".into(),
             path: "cluster".into(),
-            message: error.to_string(),
+            source: error.into(),
         }])
     })?;
     let images: BTreeSet<String> = addons.iter().flat_map(|addon| addon.images.clone()).collect();
@@ -165,10 +165,10 @@ async fn input(session: &Session, survey: &Survey, write: bool) -> Result<AddOnI
 /// The API server of our cluster, from the kubeconfig that its provider wrote.
 pub async fn connect(session: &Session, state: &State, context: &str) -> Result<Arc<dyn Inside>, ClusterError> {
     let path = state.cluster_folder().join("kubeconfig");
-    let text = session.host().read(&path).await.map_err(|error| ClusterError::Io(error.to_string()))?;
+    let text = session.host().read(&path).await?;
     let entry = Entry::of_provider(&String::from_utf8_lossy(&text), context)?;
     let inside = session.system.reach.connect(&entry.alone(), context).await;
-    inside.map_err(|error| ClusterError::Io(error.to_string()))
+    inside.map_err(|error| ClusterError::Io(error.into()))
 }
 
 /// Which add-ons are not in the cluster as they should be. A cluster that does not answer in time says

@@ -247,7 +247,7 @@ async fn allowed(session: &Session, survey: &Survey, node_image: Option<&str>) -
         invocation: session.invocation.clone(),
         ..Needs::default()
     };
-    let checks = Selection::named(&["privileged", "ports"]).map_err(|error| Error::Other(error.to_string()))?;
+    let checks = Selection::named(&["privileged", "ports"]).map_err(Error::other)?;
     for finding in doctor::run(&session.system, &needs, checks).await {
         match (finding.check, finding.status) {
             ("ports", Status::Failed) => return Err(ClusterError::PortTaken { lines: finding.detail }.into()),

@@ -10,7 +10,6 @@ use crate::app::resolver::ResolverFiles;
 use crate::app::{Error, State};
 use crate::cluster::{ClusterError, Entry};
 use crate::host::Host;
-use crate::kubernetes::KubernetesError;
 use crate::model::PlatformName;
 use crate::system::Reach;
 
@@ -48,7 +47,6 @@ pub(in crate::app) async fn watch(
     let path = state.cluster_folder().join("kubeconfig");
     let text = host.read(&path).await.map_err(|source| Error::Io { path, source })?;
     let entry = Entry::of_provider(&String::from_utf8_lossy(&text), &record.context).map_err(ClusterError::from)?;
-    let failed = |error: KubernetesError| Error::Other(error.to_string());
-    let inside = reach.connect(&entry.alone(), &record.context).await.map_err(failed)?;
-    inside.follow_namespaces(&addon, for_so_long).await.map_err(failed)
+    let inside = reach.connect(&entry.alone(), &record.context).await.map_err(Error::other)?;
+    inside.follow_namespaces(&addon, for_so_long).await.map_err(Error::other)
 }

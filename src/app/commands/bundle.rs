@@ -386,5 +386,5 @@ fn millis(begun: Instant) -> u64 {
 
 /// Disk and compression keep a thread busy.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Error::Other(error.to_string()))
+    tokio::task::spawn_blocking(work).await.map_err(Error::other)
 }

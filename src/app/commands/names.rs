@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::dns::install::{self, Installed, Method, Rung, Service, Target};
 use crate::dns::{Status, ask};
 use crate::host::{Host, until};
-use crate::model::{RecordData, View};
+use crate::model::{AnyError, RecordData, View};
 use crate::pki::family;
 
 use crate::app::error::ResolverError;
@@ -29,8 +29,8 @@ pub async fn install_names(session: &Session, method: Method) -> Result<Installe
         // what does not answer itself is nothing to point anybody at
         let answered = ask(target.address, name, 1, PATIENCE).await;
         if !answered.as_ref().is_ok_and(|found| found.contains(address)) {
-            let reason = answered.err().map_or_else(|| "another address".to_owned(), |error| error.to_string());
-            return Err(ResolverError::Silent { address: target.address, name: name.clone(), reason }.into());
+            let source = answered.err().map_or_else(|| AnyError::said("another address"), AnyError::from);
+            return Err(ResolverError::Silent { address: target.address, name: name.clone(), source }.into());
         }
     }
     Ok(install::install(host, &files.install(), &target, method).await?)

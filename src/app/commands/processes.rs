@@ -10,7 +10,7 @@ use crate::app::processes::{self, Keeping, Order, ProcessCondition, ProcessState
 use crate::app::survey::survey;
 use crate::app::{Error, Session, Survey};
 use crate::config::{Loaded, env_file};
-use crate::host::{Family, Host};
+use crate::host::{Family, Host, pause};
 use crate::model::{Fingerprint, Platform, PlatformName, Process};
 use crate::plan::{KeptProcess, Parts, ProcessAction, ProcessStep, process_steps, process_waves};
 use crate::words;
@@ -305,9 +305,8 @@ async fn settle(
         if open.is_empty() {
             break;
         }
-        tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
-            () = session.cancel.cancelled() => return Err(Error::Cancelled),
+        if !pause(LOOK, &session.cancel).await {
+            return Err(Error::Cancelled);
         }
     }
     Ok(failures)

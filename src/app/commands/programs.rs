@@ -58,10 +58,10 @@ pub(super) async fn install_programs(session: &Session, plan: &Plan, consent: &d
     let packages: Vec<&str> = missing.values().map(String::as_str).collect();
     let why = format!("building images needs {programs}");
     let Some(fix) = doctor::install::packages(host, &packages) else {
-        return Err(Error::Other(format!("{why}: install {} first", packages.join(", "))));
+        return Err(Error::said(format!("{why}: install {} first", packages.join(", "))));
     };
     if !consent.install(&why, &fix).await? {
-        return Err(Error::Other(format!("{why}, and it is not installed")));
+        return Err(Error::said(format!("{why}, and it is not installed")));
     }
     for action in &fix.actions {
         if let doctor::Action::Run(command) = action {

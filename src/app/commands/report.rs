@@ -93,7 +93,7 @@ fn with_causes(error: &Error) -> String {
 }
 
 fn pretty(value: &impl serde::Serialize) -> Result<String, Error> {
-    serde_json::to_string_pretty(value).map_err(|error| Error::Other(error.to_string()))
+    serde_json::to_string_pretty(value).map_err(Error::other)
 }
 
 /// Of this program, the machine and the engine.

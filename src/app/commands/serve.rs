@@ -110,7 +110,7 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
         watch::channel(Upstreams { default, ..Upstreams::default() }).1
     };
     let setting = |value: &String| {
-        Name::parse(value).map_err(|error| ResolverError::Setting { value: value.clone(), reason: error.to_string() })
+        Name::parse(value).map_err(|error| ResolverError::Setting { value: value.clone(), source: error.into() })
     };
     let rebind_allow = wants.rebind_allow.iter().map(setting).collect::<Result<Vec<_>, _>>()?;
     let metrics = match options.metrics {

@@ -22,7 +22,7 @@ use crate::doctor::proof::Record;
 use crate::doctor::{self, Finding, Needs, Selection, Status as FindingStatus};
 use crate::engine::EngineError;
 use crate::event::Events;
-use crate::host::Held;
+use crate::host::{Held, until};
 use crate::model::{ContainerState, Observed, ObservedContainer, PlatformName, label};
 use crate::observe;
 use crate::plan::forecast::Forecast;
@@ -38,8 +38,8 @@ use super::service_status::Context as StatusContext;
 use super::status::{Planned, Status, reach as reach_now, status_of};
 use super::validate::astray;
 
-/// Seconds.
-const CALM: u32 = 5;
+/// As long as a service that has ended once must run to count as up.
+const CALM: Duration = Duration::from_secs(5);
 /// Looks at an engine that changes in between: so many platforms may choose their network at once.
 const OVERTAKEN: usize = 10;
 
@@ -331,11 +331,13 @@ async fn change(
         match recorder.phase("last look", survey_with(session, loaded, how)).await {
             Ok(seen) => {
                 recorder.seen(&seen.observed);
-                look_for_ended(&prepared, &seen.observed, &mut outcome).await;
+                look_for_ended(session, &prepared, &seen.observed, &mut outcome).await;
                 recorder.phase("pass on", pass_on(session, &seen)).await;
                 if outcome.is_ok() {
                     recorder.phase("ask every name", reached(session, &seen, options, &mut outcome)).await;
                 }
+                // the looks end early then
+                outcome.cancelled |= session.cancel.is_cancelled();
                 after = Some(seen);
             }
             // an engine that went away has failed a step already, which says more
@@ -560,7 +562,7 @@ async fn names(session: &Session, survey: &Survey, no_dns: bool) {
 }
 
 /// A service without a health check may have ended since it was started.
-async fn look_for_ended(prepared: &Prepared, now: &Observed, outcome: &mut Outcome) {
+async fn look_for_ended(session: &Session, prepared: &Prepared, now: &Observed, outcome: &mut Outcome) {
     for step in &prepared.plan.steps {
         let Action::AwaitReady { spec, .. } = &step.action else { continue };
         if outcome.failed.iter().any(|failure| failure.group == step.group) {
@@ -568,7 +570,7 @@ async fn look_for_ended(prepared: &Prepared, now: &Observed, outcome: &mut Outco
         }
         let settled = match now.container(&spec.name) {
             Some(found) if found.state == ContainerState::Running && found.restart_count > 0 => {
-                wait_stable(&prepared.survey, &spec.name).await
+                wait_stable(session, &prepared.survey, &spec.name).await
             }
             _ => None,
         };
@@ -610,18 +612,17 @@ fn text_times(times: i64) -> String {
 
 /// A container that its restart policy brought back, once it has run for a while or has ended too
 /// often.
-async fn wait_stable(survey: &Survey, container: &str) -> Option<ObservedContainer> {
+async fn wait_stable(session: &Session, survey: &Survey, container: &str) -> Option<ObservedContainer> {
     let mut restarts = None;
-    // as long as a service that has ended once must run to count as up
-    for _ in 0..CALM {
-        let found = survey.engine.inspect(container).await.ok()?;
+    let looked = until(CALM, Duration::from_secs(1), &session.cancel, async || {
+        let Ok(found) = survey.engine.inspect(container).await else { return Ok(None) };
         if found.state != ContainerState::Running || found.keeps_ending() {
-            return Some(found);
+            return Ok(Some(found));
         }
-        if restarts.replace(found.restart_count).is_some_and(|before| before != found.restart_count) {
-            return Some(ObservedContainer { state: ContainerState::Restarting, ..found });
+        match restarts.replace(found.restart_count).is_some_and(|before| before != found.restart_count) {
+            true => Ok(Some(ObservedContainer { state: ContainerState::Restarting, ..found })),
+            false => Err(()),
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-    None
+    });
+    looked.await.ok().flatten()
 }

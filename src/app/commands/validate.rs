@@ -13,6 +13,7 @@ use crate::config::Loaded;
 use crate::dns::Name;
 use crate::dns::Trace;
 use crate::doctor::{self, Finding, Needs, Selection, Status};
+use crate::host::pause;
 use crate::model::{ContainerState, ObservedContainer, Platform, Remedy, Role, View, label};
 use crate::pki::Authority;
 use crate::pki::trust;
@@ -254,7 +255,8 @@ fn written(listed: &[ListedRecord], block: Block, own: &[Target]) -> Vec<Target>
 }
 
 /// Names that do not lead to their services, once there was time for all of them to; with the reason and
-/// what to do about it. The resolver and trust are another matter: nothing here goes by them.
+/// what to do about it. The resolver and trust are another matter: nothing here goes by them. None when the user
+/// has stopped it.
 pub(super) async fn astray(session: &Session, seen: &Survey, patience: Duration) -> Vec<Astray> {
     let runs = |service: &str| {
         let mut containers = seen.observed.containers.iter();
@@ -281,7 +283,7 @@ pub(super) async fn astray(session: &Session, seen: &Survey, patience: Duration)
     let mut left: Vec<Target> =
         all.into_iter().filter(fits).map(|target| target.among(&seen.observed.containers)).collect();
     let (begun, checked) = (Instant::now(), CHECKED.min(patience));
-    let mut pause = Duration::from_millis(50);
+    let mut between = Duration::from_millis(50);
     let mut reached = false;
     loop {
         let arrivals = validate::arrivals(&left).await;
@@ -307,8 +309,10 @@ pub(super) async fn astray(session: &Session, seen: &Survey, patience: Duration)
             break;
         }
         let open = checked.saturating_sub(begun.elapsed());
-        tokio::time::sleep(if open.is_zero() { pause } else { pause.min(open) }).await;
-        pause = (pause * 2).min(Duration::from_secs(1));
+        if !pause(if open.is_zero() { between } else { between.min(open) }, &session.cancel).await {
+            return Vec::new();
+        }
+        between = (between * 2).min(Duration::from_secs(1));
     }
     let ground = Ground {
         engine: Ok(seen.engine.clone()),

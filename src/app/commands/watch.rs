@@ -148,7 +148,7 @@ async fn follow(
         let paths = tokio::select! {
             one = told.recv() => match one {
                 Some(one) => gathered(one, &mut told).await,
-                None => return Err(Error::Other("the system tells no more of changed files".to_owned())),
+                None => return Err(Error::said("the system tells no more of changed files")),
             },
             _ = again.tick() => {
                 let now = missing_roots(&rules);
@@ -292,10 +292,10 @@ impl Worker {
             let mut archives = pack(&put);
             loop {
                 let next = tokio::task::spawn_blocking(move || (archives.next(), archives)).await;
-                let (archive, rest) = next.map_err(|error| Error::Other(error.to_string()))?;
+                let (archive, rest) = next.map_err(Error::other)?;
                 archives = rest;
                 let Some(archive) = archive else { break };
-                let archive = archive.map_err(|error| Error::Other(format!("packing the files: {error}")))?;
+                let archive = archive.map_err(Error::Packing)?;
                 shells.unpack(&*self.engine, &container, archive).await?;
             }
         }
@@ -382,7 +382,7 @@ mod tests {
         let rebuild = Batch { rebuild: true, ..Batch::default() };
         assert_eq!(Left::of(&restart, &crashed), Left::Down);
         assert_eq!(Left::of(&rebuild, &crashed), Left::Down);
-        let other = Error::Other("the build failed".into());
+        let other = Error::said("the build failed");
         assert_eq!(Left::of(&rebuild, &other), Left::Untouched);
         assert_eq!(Left::of(&restart, &other), Left::InPart);
     }

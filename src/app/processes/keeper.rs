@@ -122,9 +122,9 @@ pub async fn keep(session: &Session, platform: &PlatformName) -> Result<(), Erro
         ends.push(signal(kind).map_err(io(&socket))?);
     }
     let own = std::process::id();
-    let holder = LeaseHolder::of(host, own).await.ok_or_else(|| Error::Other("this process is not there".into()))?;
+    let holder = LeaseHolder::of(host, own).await.ok_or_else(|| Error::said("this process is not there"))?;
     let mut random = [0u8; 16];
-    getrandom::fill(&mut random).map_err(|error| Error::Other(format!("no random numbers: {error}")))?;
+    getrandom::fill(&mut random)?;
     let mark = random.iter().map(|byte| format!("{byte:02x}")).collect();
     let (tell, mut happened) = unbounded_channel();
     tokio::spawn(accept(listener, tell.clone()));

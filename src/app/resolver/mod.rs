@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::compile::{RESOLVER, feed, gateway, name_as_the_domain, resolver_metrics, zone};
 use crate::daemon::reach::Table;
 use crate::dns::{Client, ControlError, Listen, ServerError, Status, ZoneEntry};
-use crate::host::{Command, Host, Lock, Unmet, holders, until};
+use crate::host::{Command, Host, Lock, Unmet, holders, pause, until};
 use crate::model::{Platform, PlatformName, Protocol, View, Way};
 
 use super::error::ResolverError;
@@ -328,9 +328,8 @@ pub async fn keep_serving(host: &dyn Host, program: &Path, cancel: &Cancellation
         let begun = Instant::now();
         let pid = host.spawn_detached(&command, &files.log()).await?;
         while host.alive(pid) {
-            tokio::select! {
-                () = tokio::time::sleep(BETWEEN_LOOKS) => {}
-                () = cancel.cancelled() => return Ok(()),
+            if !pause(BETWEEN_LOOKS, cancel).await {
+                return Ok(());
             }
         }
         // one that ended by itself has removed its file, and one that never came up has not written it

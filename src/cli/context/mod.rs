@@ -296,7 +296,7 @@ impl Context {
     }
 
     pub fn print_json(&self, value: &impl Serialize) -> Result<(), CliError> {
-        let text = serde_json::to_string_pretty(value).map_err(|error| CliError::unexpected(error.to_string()))?;
+        let text = serde_json::to_string_pretty(value).map_err(CliError::fault)?;
         self.answered.store(true, Ordering::Relaxed);
         self.write(&(text + "\n"))
     }

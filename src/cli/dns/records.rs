@@ -1,10 +1,10 @@
 use serde_json::json;
 
-use crate::app::{self, add_record, list_records, remove_record};
+use crate::app::{add_record, list_records, remove_record};
 use crate::model::macula;
 
 use crate::cli::context::{Context, StackOptions};
-use crate::cli::error::{CliError, ErrorKind};
+use crate::cli::error::CliError;
 use crate::cli::ui::table::{Cell, Fit, Table};
 use crate::cli::ui::text;
 
@@ -113,8 +113,8 @@ pub async fn remove(context: &Context, args: RemoveArgs) -> Result<(), CliError>
     }
     if count == 0 {
         let what = args.rtype.map(|rtype| format!("{} ", rtype.to_ascii_uppercase())).unwrap_or_default();
-        let error = app::Error::Other(format!("PowerDNS has no {what}records of {name}"));
-        return Err(CliError::of(ErrorKind::Usage, &error).suggest(macula("dns list")));
+        let error = CliError::usage(format!("PowerDNS has no {what}records of {name}"));
+        return Err(error.suggest(macula("dns list")));
     }
     context.print(&format!("{name}: {} removed\n", text::count(count, "record")))
 }

@@ -95,8 +95,7 @@ fn config(context: &Context, names: &[String], stacks: &StackOptions) -> Result<
     let chosen = loaded.projects.iter().filter(|project| names.is_empty() || names.contains(&project.name));
     if context.json() {
         let parsed = chosen.map(|project| serde_yaml::from_str(&canonical(project)));
-        let all: Vec<serde_json::Value> =
-            parsed.collect::<Result<_, _>>().map_err(|error| CliError::unexpected(error.to_string()))?;
+        let all: Vec<serde_json::Value> = parsed.collect::<Result<_, _>>().map_err(CliError::fault)?;
         return match all.as_slice() {
             [only] => context.print_json(only),
             several => context.print_json(&several),

@@ -135,13 +135,13 @@ pub fn tell(context: &Context, target: Target, losses: &[Loss], accepted: bool) 
 fn objects(rendered: &Rendered) -> Result<Value, CliError> {
     match rendered {
         Rendered::Kubernetes(objects) => Ok(json!(objects)),
-        Rendered::Swarm(stack) => serde_json::to_value(stack).map_err(|error| CliError::unexpected(error.to_string())),
+        Rendered::Swarm(stack) => serde_json::to_value(stack).map_err(CliError::fault),
     }
 }
 
 /// File names and texts, in the order in which they are to be applied.
 fn files(translation: &Translation) -> Result<Vec<(String, String)>, CliError> {
-    let yaml = |value: &Value| serde_yaml::to_string(value).map_err(|error| CliError::unexpected(error.to_string()));
+    let yaml = |value: &Value| serde_yaml::to_string(value).map_err(CliError::fault);
     let Rendered::Kubernetes(objects) = &translation.rendered else {
         return Ok(vec![("swarm.yaml".to_owned(), yaml(&objects(&translation.rendered)?)?)]);
     };

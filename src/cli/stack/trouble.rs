@@ -82,8 +82,8 @@ pub(in crate::cli) fn explained(error: &DeployError) -> CliError {
         DeployError::NoKubeconfig(_) => of(ErrorKind::Cluster)
             .hint("KUBECONFIG names another file")
             .suggest(macula("cluster kubeconfig").why("to have that of the platform's own cluster")),
-        DeployError::Kubernetes { error, applied } => {
-            let new = kubernetes(error);
+        DeployError::Kubernetes { source, applied } => {
+            let new = kubernetes(source);
             match applied {
                 true => new.hint("what was applied is kept; deploying again continues"),
                 false => new,
@@ -96,7 +96,7 @@ fn kubernetes(error: &KubernetesError) -> CliError {
     let of = |kind| CliError::of(kind, error);
     let contexts = |new: CliError| new.shell(["kubectl", "config", "get-contexts"]);
     match error {
-        KubernetesError::Kubeconfig { .. } => {
+        KubernetesError::Kubeconfig { .. } | KubernetesError::KubeconfigFile { .. } => {
             contexts(of(ErrorKind::Cluster).hint("`--context` names one of its contexts, KUBECONFIG another file"))
         }
         KubernetesError::NoContext { context, known } => {

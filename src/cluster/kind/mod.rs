@@ -83,7 +83,7 @@ impl Kind {
     }
 
     async fn put(&self, path: &Path, content: &str, mode: u32) -> Result<(), ClusterError> {
-        self.host.write(path, content.as_bytes(), mode).await.map_err(|error| ClusterError::Io(error.to_string()))
+        Ok(self.host.write(path, content.as_bytes(), mode).await?)
     }
 
     /// Keeps what can be known of a failure, and takes the rest away.
@@ -146,8 +146,7 @@ impl ClusterProvider for Kind {
     ) -> Result<(), ClusterError> {
         let config = folder.join("kind.yaml");
         self.put(&config, &spec.config, 0o600).await?;
-        let io = |error: std::io::Error| ClusterError::Io(error.to_string());
-        self.host.create_folder(&spec.registries_folder, 0o755).await.map_err(io)?;
+        self.host.create_folder(&spec.registries_folder, 0o755).await?;
         for (name, content) in &spec.registries {
             self.put(&spec.registries_folder.join(name), content, 0o644).await?;
         }
@@ -223,7 +222,7 @@ impl ClusterProvider for Kind {
         let Err(ClusterError::Run(RunError::Failed { .. })) = direct else { return direct.map(drop) };
         progress(Progress::Line { text: "by way of an archive".into() });
         let file = folder.join(format!("images-{}.tar", self.host.now()));
-        self.host.create_folder(folder, 0o700).await.map_err(|error| ClusterError::Io(error.to_string()))?;
+        self.host.create_folder(folder, 0o700).await?;
         let loaded = async {
             self.archive(references, &file).await?;
             let path = file.display().to_string();

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cluster::ClusterError;
 use crate::host::{Command, Host};
+use crate::model::AnyError;
 use crate::words;
 
 /// The version that is fetched.
@@ -121,13 +122,13 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Fetches the pinned version, with whichever program can. It is not put into its place before its
 /// checksum is right.
 pub async fn fetch(host: &dyn Host, asset: Asset) -> Result<PathBuf, ClusterError> {
-    let failed = |message: String| ClusterError::Fetch { url: asset.url.to_owned(), message };
+    let failed = |source: AnyError| ClusterError::Fetch { url: asset.url.to_owned(), source };
     let place = own(host);
     let mut partial = place.clone().into_os_string();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
     if let Some(folder) = place.parent() {
-        host.create_folder(folder, 0o755).await.map_err(|error| failed(error.to_string()))?;
+        host.create_folder(folder, 0o755).await.map_err(|error| failed(error.into()))?;
     }
     let to = partial.display().to_string();
     let command = if host.which("curl").is_some() {
@@ -135,13 +136,13 @@ pub async fn fetch(host: &dyn Host, asset: Asset) -> Result<PathBuf, ClusterErro
     } else if host.which("wget").is_some() {
         Command::new("wget", ["-q", "--timeout=10", "--tries=3", "-O", &to, asset.url])
     } else {
-        return Err(failed("neither curl nor wget is installed".into()));
+        return Err(failed(AnyError::said("neither curl nor wget is installed")));
     };
     let fetched = async {
-        host.run(&command.timeout(PATIENCE)).await.map_err(|error| failed(error.to_string()))?;
-        let content = host.read(&partial).await.map_err(|error| failed(error.to_string()))?;
+        host.run(&command.timeout(PATIENCE)).await.map_err(|error| failed(error.into()))?;
+        let content = host.read(&partial).await.map_err(|error| failed(error.into()))?;
         checked(&content, asset)?;
-        host.write(&place, &content, 0o755).await.map_err(|error| failed(error.to_string()))
+        host.write(&place, &content, 0o755).await.map_err(|error| failed(error.into()))
     };
     let fetched = fetched.await;
     let _ = host.remove(Path::new(&partial)).await;

@@ -5,6 +5,7 @@
 use serde_yaml::{Mapping, Value};
 
 use super::KubeconfigError;
+use crate::model::AnyError;
 
 /// What one context needs. All three entries have the context's name.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,8 +21,9 @@ const LISTS: [(&str, &str); 3] = [("clusters", "cluster"), ("contexts", "context
 impl Entry {
     /// From a kubeconfig with one cluster, as providers give it.
     pub fn of_provider(text: &str, context: &str) -> Result<Self, KubeconfigError> {
-        let bad = |message: &str| KubeconfigError::Provider { message: message.to_owned() };
-        let value: Value = serde_yaml::from_str(text).map_err(|error| bad(&error.to_string()))?;
+        let bad = |said: &str| KubeconfigError::Provider { source: AnyError::said(said) };
+        let value: Value =
+            serde_yaml::from_str(text).map_err(|error| KubeconfigError::Provider { source: error.into() })?;
         let part = |list: &str, part: &str| value.get(list)?.get(0)?.get(part).cloned();
         let cluster = part("clusters", "cluster").ok_or_else(|| bad("it names no cluster"))?;
         let user = part("users", "user").ok_or_else(|| bad("it names no user"))?;
@@ -53,7 +55,7 @@ impl Entry {
 }
 
 /// With the entry, in place of one of the same name. `current-context` is set where there was none.
-pub fn merged(text: &str, entry: &Entry) -> Result<String, String> {
+pub fn merged(text: &str, entry: &Entry) -> Result<String, AnyError> {
     let document = read(text)?;
     let mut wanted = document.clone();
     for (key, value) in [("apiVersion", "v1"), ("kind", "Config")] {
@@ -93,7 +95,7 @@ pub fn merged(text: &str, entry: &Entry) -> Result<String, String> {
 
 /// Without the context and what belongs to it alone; `None`: it is not there. A `current-context` that
 /// pointed to it points nowhere then, as kind leaves it.
-pub fn removed(text: &str, context: &str) -> Result<Option<String>, String> {
+pub fn removed(text: &str, context: &str) -> Result<Option<String>, AnyError> {
     let document = read(text)?;
     let mut wanted = document.clone();
     let mut found = false;
@@ -137,22 +139,22 @@ fn proven(text: &str, edited: Option<String>, wanted: &Mapping) -> String {
     serde_yaml::to_string(wanted).unwrap_or_default()
 }
 
-fn read(text: &str) -> Result<Mapping, String> {
-    match serde_yaml::from_str(text).map_err(|error| error.to_string())? {
+fn read(text: &str) -> Result<Mapping, AnyError> {
+    match serde_yaml::from_str(text)? {
         Value::Null => Ok(Mapping::new()),
         Value::Mapping(document) => Ok(document),
-        _ => Err("it is not a mapping".to_owned()),
+        _ => Err(AnyError::said("it is not a mapping")),
     }
 }
 
-fn list_of<'a>(document: &'a mut Mapping, list: &str) -> Result<&'a mut Vec<Value>, String> {
+fn list_of<'a>(document: &'a mut Mapping, list: &str) -> Result<&'a mut Vec<Value>, AnyError> {
     let place = document.entry(list.into()).or_insert(Value::Null);
     if place.is_null() {
         *place = Value::Sequence(Vec::new());
     }
     match place {
         Value::Sequence(items) => Ok(items),
-        _ => Err(format!("{list} is not a list")),
+        _ => Err(AnyError::said(format!("{list} is not a list"))),
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::host::Host;
+use crate::model::AnyError;
 
 mod edit;
 
@@ -15,15 +16,16 @@ pub use edit::{Entry, merged, removed};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KubeconfigError {
     /// A file that cannot be read is never written over.
-    #[error("{} is not a valid kubeconfig: {message}", path.display())]
-    Malformed { path: PathBuf, message: String },
+    #[error("{} is not a valid kubeconfig: {source}", path.display())]
+    Malformed { path: PathBuf, source: AnyError },
     #[error("{} is locked: another program changes the kubeconfig, or died while it did", path.display())]
     Locked { path: PathBuf },
-    #[error("{message}")]
-    Io { message: String },
+    /// The text names the file.
+    #[error("{0}")]
+    Io(#[source] AnyError),
     /// What the provider said of its cluster makes no sense.
-    #[error("the provider's kubeconfig cannot be used: {message}")]
-    Provider { message: String },
+    #[error("the provider's kubeconfig cannot be used: {source}")]
+    Provider { source: AnyError },
 }
 
 /// How often and how long another program's lock is waited for: others hold it for milliseconds.
@@ -61,9 +63,9 @@ pub async fn take_out(host: &dyn Host, path: &Path, context: &str) -> Result<(),
 async fn change(
     host: &dyn Host,
     path: &Path,
-    edit: impl Fn(&str) -> Result<Option<String>, String>,
+    edit: impl Fn(&str) -> Result<Option<String>, AnyError>,
 ) -> Result<(), KubeconfigError> {
-    let io = |error: std::io::Error| KubeconfigError::Io { message: error.to_string() };
+    let io = |error: std::io::Error| KubeconfigError::Io(error.into());
     // a link into a folder of settings under version control stays one
     let path = host.resolved(path).await;
     if let Some(folder) = path.parent() {
@@ -83,11 +85,11 @@ async fn change(
     let done = async {
         let text = match host.read(&path).await {
             Ok(bytes) => String::from_utf8(bytes)
-                .map_err(|error| KubeconfigError::Malformed { path: path.clone(), message: error.to_string() })?,
+                .map_err(|error| KubeconfigError::Malformed { path: path.clone(), source: error.into() })?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(io(error)),
         };
-        match edit(&text).map_err(|message| KubeconfigError::Malformed { path: path.clone(), message })? {
+        match edit(&text).map_err(|source| KubeconfigError::Malformed { path: path.clone(), source })? {
             Some(new) if new != text => host.write(&path, new.as_bytes(), 0o600).await.map_err(io),
             _ => Ok(()),
         }

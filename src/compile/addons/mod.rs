@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::Served;
-use crate::model::{ClusterSettings, is_dns_label, label};
+use crate::model::{AnyError, ClusterSettings, is_dns_label, label};
 use crate::render::{self, RenderError};
 
 mod corefile;
@@ -147,8 +147,8 @@ pub enum AddOnError {
     #[error(transparent)]
     Template(#[from] RenderError),
     /// A template gave what is no YAML, or no object.
-    #[error("{file} gives no Kubernetes object: {reason}")]
-    Manifest { file: String, reason: String },
+    #[error("{file} gives no Kubernetes object: {source}")]
+    Manifest { file: String, source: AnyError },
     #[error("cluster.udp_services.{port}: `{service}` is not of the form namespace/service:port")]
     UdpService { port: u16, service: String },
     #[error("cluster.addons: there is no add-on `{name}`; there are {known}")]
@@ -246,13 +246,13 @@ fn rendered(file: &str, context: &Value) -> Result<String, AddOnError> {
 
 /// The documents of a YAML file.
 fn objects(file: &str, text: &str) -> Result<Vec<Value>, AddOnError> {
-    let wrong = |reason: String| AddOnError::Manifest { file: file.to_owned(), reason };
+    let wrong = |source: AnyError| AddOnError::Manifest { file: file.to_owned(), source };
     let mut all = Vec::new();
     for document in serde_yaml::Deserializer::from_str(text) {
-        match Value::deserialize(document).map_err(|error| wrong(error.to_string()))? {
+        match Value::deserialize(document).map_err(|error| wrong(error.into()))? {
             Value::Null => {}
             object @ Value::Object(_) => all.push(object),
-            other => return Err(wrong(format!("a document is {other}"))),
+            other => return Err(wrong(AnyError::said(format!("a document is {other}")))),
         }
     }
     Ok(all)

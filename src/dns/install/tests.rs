@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::host::Output;
 use crate::host::fake::FakeHost;
+use crate::model::AnyError;
 
 const FOLDER: &str = "/home/dev/.local/share/macula/dns/install";
 const RESOLV: &str = "# by hand\nsearch example.com\nnameserver 192.0.2.1\nnameserver 192.0.2.2";
@@ -30,7 +31,7 @@ fn target(port: u16) -> Target {
 /// and how many bytes a write that is the last gets done.
 fn with_root(host: FakeHost, alive: impl Fn() -> Result<(), usize> + Send + Sync + 'static) -> FakeHost {
     let alive = Arc::new(alive);
-    let dead = |command: &Command| RunError::Io { command: command.to_string(), message: "killed".into() };
+    let dead = |command: &Command| RunError::Io { command: command.to_string(), source: AnyError::said("killed") };
     let done = || Ok(Output { status: Some(0), ..Output::default() });
     let (tee, rm, other) = (alive.clone(), alive.clone(), alive);
     host.on("sudo *", move |_, command| other().map_err(|_| dead(command)).and_then(|()| done()))

@@ -14,7 +14,7 @@ use crate::compile::{Taken, choose_subnet};
 use crate::engine::{Engine, EngineError, LogOptions};
 use crate::host::Host;
 use crate::model::{
-    ContainerSpec, ContainerState, Facts, IpamPool, NetworkAttachment, NetworkSpec, PortBinding, Protocol,
+    AnyError, ContainerSpec, ContainerState, Facts, IpamPool, NetworkAttachment, NetworkSpec, PortBinding, Protocol,
 };
 use crate::system::own_image::LABEL;
 use crate::system::{OwnImage, OwnImageError};
@@ -55,10 +55,10 @@ pub enum Unproved {
     #[error("a container ended right after its start (exit code {code})")]
     Ended { code: i64, log: Vec<String> },
     /// It runs, and its published port does not answer.
-    #[error("a container runs, and its port on {address} does not answer: {reason}")]
-    Unreached { address: SocketAddr, reason: String },
+    #[error("a container runs, and its port on {address} does not answer: {source}")]
+    Unreached { address: SocketAddr, source: AnyError },
     #[error("no free network or port for a trial container: {0}")]
-    NoRoom(String),
+    NoRoom(#[source] AnyError),
     #[error(transparent)]
     Engine(EngineError),
 }
@@ -92,7 +92,7 @@ pub async fn prove(engine: &dyn Engine, host: &dyn Host, facts: &Facts) -> Resul
                 @ (EngineError::PortTaken { .. } | EngineError::SubnetTaken { .. } | EngineError::Conflict { .. }),
             )) => match tries {
                 ..TRIES => tokio::time::sleep(SHORT * 10).await,
-                _ => return Err(Unproved::NoRoom(error.to_string())),
+                _ => return Err(Unproved::NoRoom(error.into())),
             },
             // that says nothing of containers
             Err(Unproved::NotStarted(
@@ -113,7 +113,7 @@ async fn run(
     let labels = BTreeMap::from([(LABEL.to_owned(), std::process::id().to_string())]);
     let (network, gateway) = network(engine, host, name, &labels).await?;
     engine.create_network(&network).await.map_err(Unproved::NotStarted)?;
-    let port = free_port(host).await.ok_or_else(|| Unproved::NoRoom(format!("ports of {ADDRESS}")))?;
+    let port = free_port(host).await.ok_or_else(|| Unproved::NoRoom(AnyError::said(format!("ports of {ADDRESS}"))))?;
     // somebody who listens at the gateway: a firewall of this machine may let nothing of a container through
     let listener = TcpListener::bind((gateway, 0)).await.ok();
     let knock = listener.as_ref().and_then(|listener| listener.local_addr().ok());
@@ -124,8 +124,8 @@ async fn run(
     let begun = tokio::time::Instant::now();
     loop {
         let asked = match facts.published {
-            true => host.http_get(address, NAME, "/", PATIENCE).await.map_err(|error| error.to_string()),
-            false => Err(String::new()),
+            true => host.http_get(address, NAME, "/", PATIENCE).await.map_err(AnyError::from),
+            false => Err(AnyError::said("")),
         };
         if let Ok(answer) = asked.as_ref().map(|answer| serde_json::from_slice::<Answer>(&answer.body))
             && let Ok(answer) = answer
@@ -141,8 +141,8 @@ async fn run(
             return Ok(Proved { answer: None });
         }
         if begun.elapsed() > PATIENCE {
-            let reason = asked.err().unwrap_or_else(|| "somebody else answers".to_owned());
-            return Err(Unproved::Unreached { address, reason });
+            let source = asked.err().unwrap_or_else(|| AnyError::said("somebody else answers"));
+            return Err(Unproved::Unreached { address, source });
         }
         tokio::time::sleep(SHORT).await;
     }
@@ -203,7 +203,7 @@ async fn network(
     };
     let networks = networks.iter().flat_map(|network| &network.subnets).filter_map(v4).collect();
     let taken = Taken { networks, routes };
-    let subnet = choose_subnet(name, &taken).ok_or_else(|| Unproved::NoRoom("subnets".to_owned()))?;
+    let subnet = choose_subnet(name, &taken).ok_or_else(|| Unproved::NoRoom(AnyError::said("subnets")))?;
     let gateway = subnet.hosts().next().unwrap_or(subnet.addr());
     let pool = IpamPool { subnet: subnet.into(), gateway: Some(gateway.into()), ip_range: None };
     let spec = NetworkSpec {

@@ -14,7 +14,7 @@ use super::dial::{self, Endpoint, Stream};
 use super::known::{Identity, Introduction};
 use super::version::{ApiVersion, spoken};
 use super::{Docker, errors};
-use crate::model::{EngineKind, FIRST_FORMAT, Facts, FormatVersion, NameServer, Traits};
+use crate::model::{AnyError, EngineKind, FIRST_FORMAT, Facts, FormatVersion, NameServer, Traits};
 
 /// An engine that systemd starts on the first connection takes some seconds to answer.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
@@ -31,7 +31,7 @@ pub(in super::super) enum ConnectError {
     TooOld(String),
     /// It takes the connection and says nothing.
     Silent(String),
-    Other(String),
+    Other(AnyError),
 }
 
 impl std::fmt::Display for ConnectError {
@@ -39,7 +39,8 @@ impl std::fmt::Display for ConnectError {
         match self {
             Self::Io(error) => write!(f, "{error}"),
             Self::TooOld(api) => write!(f, "it supports API {api}; 1.41 or later is required"),
-            Self::Silent(message) | Self::Other(message) => f.write_str(message),
+            Self::Silent(message) => f.write_str(message),
+            Self::Other(cause) => write!(f, "{cause}"),
         }
     }
 }
@@ -70,13 +71,13 @@ impl Docker {
         known: Option<&Introduction>,
         first_answer: Duration,
     ) -> Result<(Self, Option<Introduction>), ConnectError> {
-        let parsed = Endpoint::parse(endpoint, keys).map_err(|error| ConnectError::Other(error.to_string()))?;
+        let parsed = Endpoint::parse(endpoint, keys).map_err(|error| ConnectError::Other(error.into()))?;
         let parsed = Arc::new(parsed);
         // opened once by hand: the operating system's own word on why not is lost in the client
         let stream = match tokio::time::timeout(OPEN, parsed.open()).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(ConnectError::Io(error)),
-            Err(_) => return Err(ConnectError::Other(format!("no connection within {OPEN:?}"))),
+            Err(_) => return Err(ConnectError::Other(AnyError::said(format!("no connection within {OPEN:?}")))),
         };
         let client = match &*parsed {
             Endpoint::Unix(path) => bollard::Docker::connect_with_unix(path, NEVER, bollard::API_DEFAULT_VERSION),
@@ -92,11 +93,11 @@ impl Docker {
                 )
             }
         };
-        let client = client.map_err(|error| ConnectError::Other(error.to_string()))?;
+        let client = client.map_err(|error| ConnectError::Other(error.into()))?;
         let asked = tokio::time::timeout(first_answer, introduce(&client, stream, known)).await;
         let Introduced { version, info, bridge, learned } = asked
             .map_err(|_| ConnectError::Silent(format!("no answer within {first_answer:?}")))?
-            .map_err(|error| ConnectError::Other(errors::engine_error("asking what it is", error).to_string()))?;
+            .map_err(|error| ConnectError::Other(errors::engine_error("asking what it is", error).into()))?;
         let lowest = ApiVersion::parse(&version.min_api_version);
         let api = ApiVersion::parse(&version.api_version)
             .and_then(|highest| ApiVersion::negotiate(lowest, highest))

@@ -1,7 +1,7 @@
 //! Files into and out of a container, as tar archives.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{self, Read};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bollard::errors::Error;
@@ -25,9 +25,9 @@ pub(super) async fn write_files(docker: &Docker, container: &str, files: &[FileS
         return Ok(());
     }
     let operation = operation::write_files(container);
-    let other = |message: String| EngineError::Other { operation: operation.clone(), message };
     let all: Vec<(&str, &FileSpec)> = files.iter().map(|file| (file.path.as_str(), file)).collect();
-    let refused = match upload(docker, &operation, container, "/", archive(&all).map_err(other)?).await {
+    let packed = archive(&all).map_err(EngineError::local(&operation))?;
+    let refused = match upload(docker, &operation, container, "/", packed).await {
         Err(EngineError::Other { message, .. }) if message.contains("read-only") => message,
         result => return result,
     };
@@ -42,12 +42,13 @@ pub(super) async fn write_files(docker: &Docker, container: &str, files: &[FileS
     let mut by_mount: BTreeMap<&str, Vec<(&str, &FileSpec)>> = BTreeMap::new();
     for file in files {
         let Some((mount, inside)) = mount_of(&mounts, &file.path) else {
-            return Err(other(format!("{}: {refused}", file.path)));
+            let message = format!("{}: {refused}", file.path);
+            return Err(EngineError::Other { operation, message });
         };
         by_mount.entry(mount).or_default().push((inside, file));
     }
     for (mount, files) in by_mount {
-        upload(docker, &operation, container, mount, archive(&files).map_err(other)?).await?;
+        upload(docker, &operation, container, mount, archive(&files).map_err(EngineError::local(&operation))?).await?;
     }
     Ok(())
 }
@@ -69,7 +70,7 @@ pub(super) async fn read_file(docker: &Docker, container: &str, path: &str) -> R
     let mut path = path.to_owned();
     for _ in 0..HOPS {
         let Some(tar) = download(docker, &operation, container, &path).await? else { return Ok(None) };
-        match first_entry(&tar).map_err(|message| EngineError::Other { operation: operation.clone(), message })? {
+        match first_entry(&tar).map_err(EngineError::local(&operation))? {
             Entry::File(content) => return Ok(Some(content)),
             Entry::Link(target) => path = beside(&path, &target),
         }
@@ -162,13 +163,13 @@ fn nanoseconds(time: &str) -> Option<u32> {
 }
 
 /// `files`: path in the archive, and the file.
-fn archive(files: &[(&str, &FileSpec)]) -> Result<Vec<u8>, String> {
+fn archive(files: &[(&str, &FileSpec)]) -> io::Result<Vec<u8>> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map(|time| time.as_secs()).unwrap_or_default();
     let mut builder = tar::Builder::new(Vec::new());
     for (path, file) in files {
         let inside = path.trim_start_matches('/');
         if inside.is_empty() || inside.split('/').any(|part| part == "..") {
-            return Err(format!("`{path}` is not the path of a file"));
+            return Err(io::Error::other(format!("`{path}` is not the path of a file")));
         }
         let mut header = tar::Header::new_gnu();
         header.set_size(file.content.len() as u64);
@@ -177,13 +178,16 @@ fn archive(files: &[(&str, &FileSpec)]) -> Result<Vec<u8>, String> {
         header.set_gid(file.gid.into());
         header.set_mtime(now);
         let time = format!("{now}.{:09}", mark(&file.content));
-        builder.append_pax_extensions([("mtime", time.as_bytes())]).map_err(|error| format!("{path}: {error}"))?;
+        builder.append_pax_extensions([("mtime", time.as_bytes())]).map_err(of(path))?;
         header.set_entry_type(tar::EntryType::Regular);
-        builder
-            .append_data(&mut header, inside, file.content.as_slice())
-            .map_err(|error| format!("{path}: {error}"))?;
+        builder.append_data(&mut header, inside, file.content.as_slice()).map_err(of(path))?;
     }
-    builder.into_inner().map_err(|error| error.to_string())
+    builder.into_inner()
+}
+
+/// The error of a file, with its path.
+fn of(path: &str) -> impl Fn(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{path}: {error}"))
 }
 
 enum Entry {
@@ -191,23 +195,22 @@ enum Entry {
     Link(String),
 }
 
-fn first_entry(tar: &[u8]) -> Result<Entry, String> {
+fn first_entry(tar: &[u8]) -> io::Result<Entry> {
     let mut archive = tar::Archive::new(tar);
-    let wrong = |error: std::io::Error| error.to_string();
-    let mut entries = archive.entries().map_err(wrong)?;
-    let mut entry = entries.next().ok_or("the engine gave an empty archive")?.map_err(wrong)?;
+    let mut entries = archive.entries()?;
+    let mut entry = entries.next().ok_or_else(|| io::Error::other("the engine gave an empty archive"))??;
     let kind = entry.header().entry_type();
     if kind.is_file() {
         let mut content = Vec::new();
-        entry.read_to_end(&mut content).map_err(wrong)?;
+        entry.read_to_end(&mut content)?;
         Ok(Entry::File(content))
     } else if kind.is_symlink() {
-        let target = entry.link_name().map_err(wrong)?.ok_or("a link that leads nowhere")?;
+        let target = entry.link_name()?.ok_or_else(|| io::Error::other("a link that leads nowhere"))?;
         Ok(Entry::Link(target.to_string_lossy().into_owned()))
     } else if kind.is_dir() {
-        Err("it is a folder".to_owned())
+        Err(io::Error::other("it is a folder"))
     } else {
-        Err("it is not a regular file".to_owned())
+        Err(io::Error::other("it is not a regular file"))
     }
 }
 

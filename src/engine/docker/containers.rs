@@ -20,7 +20,7 @@ use crate::engine::creation::{self, Making, Wanted};
 use crate::engine::{
     ContainerEvent, ContainerHappening, Containers, EngineError, Images, Streams, Transferred, Usage, operation,
 };
-use crate::model::{ContainerSpec, ContainerState, ObservedContainer, label};
+use crate::model::{AnyError, ContainerSpec, ContainerState, ObservedContainer, label};
 
 /// What an engine does when a container names no grace period of its own.
 const DEFAULT_GRACE: Duration = Duration::from_secs(10);
@@ -43,10 +43,7 @@ impl Making for DockerMaking<'_> {
         let operation = operation::create_container(&self.spec.name);
         let mut client = self.docker.client.clone();
         if self.creation.mac_address.is_some() {
-            let body = self
-                .creation
-                .json()
-                .map_err(|error| EngineError::Other { operation: operation.clone(), message: error.to_string() })?;
+            let body = self.creation.json().map_err(EngineError::local(&operation))?;
             client = client.with_request_modifier(move |mut request| {
                 *request.body_mut() = bollard::body_full(body.clone().into());
                 request
@@ -266,7 +263,7 @@ impl Containers for Docker {
             // how the client says that the status is not 0
             Some(Err(Error::DockerContainerWaitError { code, error })) if error.is_empty() => Ok(code),
             Some(Err(error)) => Err(errors::engine_error(&operation, error)),
-            None => Err(EngineError::Gone { operation, message: "the answer ended early".to_owned() }),
+            None => Err(EngineError::Gone { operation, source: AnyError::said("the answer ended early") }),
         }
     }
 
@@ -314,7 +311,7 @@ impl Docker {
         let first = async { answers.next().await.transpose() };
         self.call(&operation, READ, first)
             .await?
-            .ok_or_else(|| EngineError::Gone { operation, message: "the answer ended early".to_owned() })
+            .ok_or_else(|| EngineError::Gone { operation, source: AnyError::said("the answer ended early") })
     }
 }
 

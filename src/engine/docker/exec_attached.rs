@@ -49,12 +49,12 @@ pub(super) async fn exec_attached(
         let message = "the engine did not attach it".to_owned();
         return Err(EngineError::Other { operation, message });
     };
-    let other = |error: std::io::Error| EngineError::Other { operation: operation.clone(), message: error.to_string() };
+    let other = EngineError::local::<std::io::Error>(&operation);
     // put back when this function ends, in whatever way
     let _raw = request.tty.then(RawTerminal::enter).flatten();
     let typed = if request.stdin { standard_input() } else { mpsc::channel(1).1 };
-    let mut resized = signal(SignalKind::window_change()).map_err(other)?;
-    let mut ended = Ended::listen().map_err(other)?;
+    let mut resized = signal(SignalKind::window_change()).map_err(&other)?;
+    let mut ended = Ended::listen().map_err(&other)?;
     if request.tty {
         fit_terminal(docker, &id).await;
     }
@@ -65,14 +65,14 @@ pub(super) async fn exec_attached(
     loop {
         tokio::select! {
             piece = output.next() => match piece {
-                Some(Ok(LogOutput::StdErr { message })) => put(std::io::stderr(), &message).map_err(other)?,
+                Some(Ok(LogOutput::StdErr { message })) => put(std::io::stderr(), &message).map_err(&other)?,
                 Some(Ok(piece)) => {
                     let Err(error) = put(std::io::stdout(), &piece.into_bytes()) else { continue };
                     end_program(docker, container, &id).await;
                     // a reader that has seen enough ends a program here, too
                     return match error.kind() {
                         std::io::ErrorKind::BrokenPipe => Ok(128 + i64::from(rustix::process::Signal::PIPE.as_raw())),
-                        _ => Err(EngineError::Other { operation, message: format!("write to standard output: {error}") }),
+                        _ => Err(other(std::io::Error::new(error.kind(), format!("write to standard output: {error}")))),
                     };
                 }
                 // a program that ends before it has read all of its input resets the connection: how

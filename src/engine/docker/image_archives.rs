@@ -29,7 +29,7 @@ pub(super) async fn import(
     let other = |message: String| EngineError::Other { operation: operation.clone(), message };
     let parsed = Reference::parse(reference).map_err(other)?;
     let changes = labels.iter().map(|(key, value)| label_line(key, value, docker.podman())).collect::<Result<_, _>>();
-    let file = tokio::fs::File::open(tar).await.map_err(|error| other(error.to_string()))?;
+    let file = tokio::fs::File::open(tar).await.map_err(EngineError::local(&operation))?;
     // Podman takes no tag here, and would call everything `latest`: there the name comes after
     let named = !docker.podman();
     let options = CreateImageOptions {
@@ -80,18 +80,18 @@ pub(super) async fn export(
 
 pub(super) async fn save(docker: &Docker, references: &[String], file: &Path) -> Result<(), EngineError> {
     let operation = operation::save(references, file);
-    let other = |message: String| EngineError::Other { operation: operation.clone(), message };
+    let here = EngineError::local::<io::Error>(&operation);
     let mut bytes = export(docker, references).await?;
     let mut partial = file.as_os_str().to_owned();
     partial.push(".partial");
     let partial = Path::new(&partial);
     let written = async {
-        let mut out = tokio::fs::File::create(partial).await.map_err(|error| other(error.to_string()))?;
+        let mut out = tokio::fs::File::create(partial).await.map_err(&here)?;
         while let Some(chunk) = bytes.next().await {
-            out.write_all(&chunk?).await.map_err(|error| other(error.to_string()))?;
+            out.write_all(&chunk?).await.map_err(&here)?;
         }
-        out.sync_all().await.map_err(|error| other(error.to_string()))?;
-        tokio::fs::rename(partial, file).await.map_err(|error| other(error.to_string()))
+        out.sync_all().await.map_err(&here)?;
+        tokio::fs::rename(partial, file).await.map_err(&here)
     };
     let written = written.await;
     if written.is_err() {

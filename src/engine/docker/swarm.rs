@@ -99,8 +99,7 @@ impl Swarm for Docker {
         let operation = operation::update_service(&service.name);
         let login = self.login_for(body);
         let body: ServiceSpec = typed(&operation, body)?;
-        let version = i32::try_from(service.version)
-            .map_err(|error| EngineError::Other { operation: operation.clone(), message: error.to_string() })?;
+        let version = i32::try_from(service.version).map_err(EngineError::local(&operation))?;
         // without a login the one that the service was made with stays
         let options = UpdateServiceOptions { version, ..UpdateServiceOptions::default() };
         let call = self.client.update_service(&service.id, body, options, login);
@@ -137,8 +136,7 @@ fn folder(kind: SwarmKind) -> &'static str {
 }
 
 fn typed<T: DeserializeOwned>(operation: &str, body: &Value) -> Result<T, EngineError> {
-    T::deserialize(body)
-        .map_err(|error| EngineError::Other { operation: operation.to_owned(), message: error.to_string() })
+    T::deserialize(body).map_err(EngineError::local(operation))
 }
 
 #[derive(Debug, Default, Deserialize)]

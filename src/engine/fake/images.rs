@@ -194,9 +194,7 @@ impl Images for FakeEngine {
                 return Err(missing(&operation)(format!("image {lacking}")));
             }
         }
-        let other =
-            |error: std::io::Error| EngineError::Other { operation: operation.clone(), message: error.to_string() };
-        tokio::fs::write(file, references.join("\n")).await.map_err(other)
+        tokio::fs::write(file, references.join("\n")).await.map_err(EngineError::local(&operation))
     }
 
     async fn load_from(
@@ -207,7 +205,7 @@ impl Images for FakeEngine {
         let pieces: Result<Vec<Bytes>, _> = archive.try_collect().await;
         let operation = operation::LOAD.to_owned();
         let other = |message: String| EngineError::Other { operation: operation.clone(), message };
-        let bytes = pieces.map_err(|error| other(error.to_string()))?.concat();
+        let bytes = pieces.map_err(EngineError::local(&operation))?.concat();
         let images = archive::images(&bytes).map_err(other)?;
         let names: Vec<String> = images.keys().cloned().collect();
         let mut world = self.act_on(operation::LOAD, &names.join(", "))?;

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use super::creation::is_unfinished;
 use super::{Engine, EngineError, ExecOutput, Found, LogLine, Query};
 use crate::model::{
-    ContainerState, EngineKind, Facts, FileSpec, Fingerprint, Health, ObservedContainer, ObservedImage,
+    AnyError, ContainerState, EngineKind, Facts, FileSpec, Fingerprint, Health, ObservedContainer, ObservedImage,
     ObservedNetwork, ObservedVolume, label,
 };
 
@@ -412,7 +412,10 @@ impl FakeEngine {
     fn call(&self, operation: &str) -> Result<MutexGuard<'_, World>, EngineError> {
         let mut world = self.lock();
         if world.dies_after.is_some_and(|last| world.calls >= last) {
-            return Err(EngineError::Gone { operation: operation.to_owned(), message: "connection closed".into() });
+            return Err(EngineError::Gone {
+                operation: operation.to_owned(),
+                source: AnyError::said("connection closed"),
+            });
         }
         world.calls += 1;
         Ok(world)

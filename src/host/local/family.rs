@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal};
 use super::LocalHost;
 use super::run::{end_with_us, open_log, which};
 use crate::host::{Command, Ending, Family, Grouped, RunError};
+use crate::model::AnyError;
 
 struct Child {
     pid: u32,
@@ -34,7 +35,7 @@ impl Grouped for Child {
 
 pub(super) fn start(host: &LocalHost, command: &Command, log: &Path) -> Result<Box<dyn Grouped>, RunError> {
     let line = command.to_string();
-    let io = |error: std::io::Error| RunError::Io { command: line.clone(), message: error.to_string() };
+    let io = |error: std::io::Error| RunError::Io { command: line.clone(), source: error.into() };
     let missing = || RunError::Missing { command: line.clone(), program: command.program.clone() };
     let path = command.settings.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", String::as_str);
     let program = in_folder(&command.program, command.cwd.as_deref());
@@ -49,7 +50,7 @@ pub(super) fn start(host: &LocalHost, command: &Command, log: &Path) -> Result<B
     end_with_us(&mut ready);
     let child = ready.spawn().map_err(io)?;
     let pid =
-        child.id().ok_or_else(|| RunError::Io { command: line.clone(), message: "it ended at once".to_owned() })?;
+        child.id().ok_or_else(|| RunError::Io { command: line.clone(), source: AnyError::said("it ended at once") })?;
     Ok(Box::new(Child { pid, child }))
 }
 

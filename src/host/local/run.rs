@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use super::{LocalHost, files};
 use crate::host::{Capabilities, Command, LineSink, Output, RunError};
+use crate::model::AnyError;
 
 /// Where the system's own programs lie, which a user's PATH often leaves out.
 const SYSTEM_PROGRAMS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
@@ -94,7 +95,7 @@ pub(super) async fn run(host: &LocalHost, command: &Command) -> Result<Output, R
         return run_to_its_end(host, command, log).await;
     }
     let line = command.to_string();
-    let io = |error: std::io::Error| RunError::Io { command: line.clone(), message: error.to_string() };
+    let io = |error: std::io::Error| RunError::Io { command: line.clone(), source: error.into() };
     let mut ready = host.prepared(command, &[])?;
     ready.process_group(0).kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
     ready.stdin(if command.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
@@ -124,7 +125,7 @@ pub(super) async fn run(host: &LocalHost, command: &Command) -> Result<Output, R
 /// As [`run`], told line by line.
 pub(super) async fn run_watched(host: &LocalHost, command: &Command, said: LineSink<'_>) -> Result<Output, RunError> {
     let line = command.to_string();
-    let io = |error: std::io::Error| RunError::Io { command: line.clone(), message: error.to_string() };
+    let io = |error: std::io::Error| RunError::Io { command: line.clone(), source: error.into() };
     let mut ready = host.prepared(command, &[])?;
     ready.process_group(0).kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
     ready.stdin(if command.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
@@ -154,7 +155,7 @@ pub(super) async fn run_watched(host: &LocalHost, command: &Command, said: LineS
 pub(super) async fn run_in_front(host: &LocalHost, command: &Command, log: &Path) -> Result<i32, RunError> {
     use tokio::signal::unix::{SignalKind, signal};
     let line = command.to_string();
-    let io = |error: std::io::Error| RunError::Io { command: line.clone(), message: error.to_string() };
+    let io = |error: std::io::Error| RunError::Io { command: line.clone(), source: error.into() };
     let mut ready = host.prepared(command, &[])?;
     let (file, _) = open_log(host, log).map_err(io)?;
     let file = tokio::fs::File::from_std(file);
@@ -270,7 +271,7 @@ async fn lines(stream: Option<impl AsyncRead + Unpin>, said: LineSink<'_>) -> Ve
 /// write when we are gone. When time is out it is left to itself.
 async fn run_to_its_end(host: &LocalHost, command: &Command, log: &Path) -> Result<Output, RunError> {
     let line = command.to_string();
-    let io = |error: std::io::Error| RunError::Io { command: line.clone(), message: error.to_string() };
+    let io = |error: std::io::Error| RunError::Io { command: line.clone(), source: error.into() };
     let mut ready = host.prepared(command, &[])?;
     let (file, start) = open_log(host, log).map_err(io)?;
     ready.stdin(Stdio::null()).stdout(file.try_clone().map_err(io)?).stderr(file);
@@ -406,7 +407,7 @@ const BEHIND_SUDO: &str = "if command -v setsid >/dev/null; then set -- setsid \
 
 pub(super) async fn spawn_detached(host: &LocalHost, command: &Command, log: &Path) -> Result<u32, RunError> {
     let line = command.to_string();
-    let io = |error: std::io::Error| RunError::Io { command: line.clone(), message: error.to_string() };
+    let io = |error: std::io::Error| RunError::Io { command: line.clone(), source: error.into() };
     let sudo = through_sudo(command);
     let wrapper: &[&str] = if sudo { &["sh", "-c", BEHIND_SUDO, "sh"] } else { &[] };
     let mut ready = host.prepared(command, wrapper)?;
@@ -423,7 +424,7 @@ pub(super) async fn spawn_detached(host: &LocalHost, command: &Command, log: &Pa
         let done = ready.spawn().map_err(io)?.wait_with_output().await.map_err(io)?;
         let output = judged(command, done.status, done.stdout, written_since(log, start).await)?;
         let pid = output.stdout().trim().parse();
-        return pid.map_err(|_| RunError::Io { command: line.clone(), message: "it said no pid".to_owned() });
+        return pid.map_err(|_| RunError::Io { command: line.clone(), source: AnyError::said("it said no pid") });
     }
     ready.stdout(file.try_clone().map_err(io)?).stderr(file);
     in_a_session_of_its_own(&mut ready);
@@ -432,7 +433,7 @@ pub(super) async fn spawn_detached(host: &LocalHost, command: &Command, log: &Pa
     }
     let child = ready.spawn().map_err(io)?;
     // dropped, not waited for: tokio reaps it should it end before us
-    child.id().ok_or_else(|| RunError::Io { command: line.clone(), message: "it ended at once".to_owned() })
+    child.id().ok_or_else(|| RunError::Io { command: line.clone(), source: AnyError::said("it ended at once") })
 }
 
 #[cfg(test)]

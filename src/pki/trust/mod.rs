@@ -35,6 +35,7 @@ use serde::{Deserialize, Serialize};
 use super::Certificate;
 use super::certificate::{encode, fingerprints};
 use crate::host::{Command, Host, Lock, LockError, RunError};
+use crate::model::AnyError;
 
 pub use receipt::{Entry, KeptFile, Receipt, ReceiptError};
 
@@ -177,7 +178,7 @@ pub enum StoreError {
     #[error(transparent)]
     Run(#[from] RunError),
     #[error("{0}")]
-    Io(String),
+    Io(#[source] AnyError),
     #[error("`{}` is there, but it is another certificate: it was left alone", path.display())]
     Foreign { path: PathBuf },
     /// Firefox's primary password, for one: then the certificate has to be imported by hand.
@@ -193,7 +194,7 @@ pub enum StoreError {
 
 impl From<std::io::Error> for StoreError {
     fn from(error: std::io::Error) -> Self {
-        Self::Io(error.to_string())
+        Self::Io(error.into())
     }
 }
 

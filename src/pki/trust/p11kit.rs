@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use super::anchors::Layout;
 use super::{Anchor, Kind, Place, State, Store, StoreError};
 use crate::host::Host;
+use crate::model::AnyError;
 
 pub(super) struct P11Kit;
 
@@ -43,7 +44,7 @@ const LAYOUTS: [Layout; 3] = [
 
 fn layout(place: &Place) -> Result<&'static Layout, StoreError> {
     let found = LAYOUTS.iter().find(|layout| Path::new(layout.folder) == place.path);
-    found.ok_or_else(|| StoreError::Io(format!("{} is not a folder of anchors", place.path.display())))
+    found.ok_or_else(|| StoreError::Io(AnyError::said(format!("{} is not a folder of anchors", place.path.display()))))
 }
 
 #[async_trait]

@@ -116,6 +116,7 @@ impl Planner<'_> {
         after.sort();
         after.dedup();
         let destructive = matches!(action, Action::RemoveVolume { .. });
+        let needs_privilege = matches!(action, Action::MakeBase(_));
         self.steps.push(Step {
             id: id.clone(),
             resource,
@@ -124,7 +125,7 @@ impl Planner<'_> {
             cause,
             after,
             destructive,
-            needs_privilege: false,
+            needs_privilege,
         });
         id
     }

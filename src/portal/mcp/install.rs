@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::model::AnyError;
+
 /// An editor that starts servers of this protocol by a file in the project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Editor {
@@ -50,7 +52,7 @@ const ENTRY: &str = "macula";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InstallError {
     #[error("it is not plain JSON ({0}); macula leaves it alone")]
-    NotJson(String),
+    NotJson(#[source] AnyError),
     #[error("`{0}` in it is not an object; macula leaves it alone")]
     NotAnObject(String),
     #[error("it has another entry `macula`; macula leaves it alone")]
@@ -62,7 +64,7 @@ pub fn added(editor: &Editor, before: Option<&str>, args: &[String]) -> Result<O
     let text = before.unwrap_or_default().trim();
     let mut file: Value = match text {
         "" => json!({}),
-        text => serde_json::from_str(text).map_err(|error| InstallError::NotJson(error.to_string()))?,
+        text => serde_json::from_str(text).map_err(|error| InstallError::NotJson(error.into()))?,
     };
     let root = file.as_object_mut().ok_or_else(|| InstallError::NotAnObject("all".to_owned()))?;
     let servers = root.entry(editor.key).or_insert_with(|| Value::Object(Map::new()));
@@ -73,7 +75,7 @@ pub fn added(editor: &Editor, before: Option<&str>, args: &[String]) -> Result<O
         Some(_) => return Err(InstallError::Other),
         None => servers.insert(ENTRY.to_owned(), entry),
     };
-    let text = serde_json::to_string_pretty(&file).map_err(|error| InstallError::NotJson(error.to_string()))?;
+    let text = serde_json::to_string_pretty(&file).map_err(|error| InstallError::NotJson(error.into()))?;
     Ok(Some(text + "\n"))
 }
 

@@ -15,6 +15,7 @@ use crc::{CRC_32_ISCSI, Crc, Table};
 use prost::Message;
 
 use super::StoreError;
+use crate::model::AnyError;
 use crate::telemetry::batch::{Batch, LineRow, Origin, PointRow};
 use crate::telemetry::filter;
 use crate::telemetry::trace_head::{TraceHead, heads};
@@ -109,7 +110,7 @@ pub struct Block {
 impl Block {
     /// A part, checked and opened.
     pub fn part(&self, number: usize) -> Result<Bytes, StoreError> {
-        let broken = |what: &str| StoreError::Broken { path: self.segment.path.clone(), what: what.to_owned() };
+        let broken = |what: &str| StoreError::Broken { path: self.segment.path.clone(), source: AnyError::said(what) };
         let part = self.head.parts.get(number).ok_or_else(|| broken("a block lacks a part"))?;
         let before: u64 = self.head.parts.iter().take(number).map(|part| u64::from(part.packed)).sum();
         let (Ok(packed_length), Ok(length)) = (usize::try_from(part.packed), usize::try_from(part.raw)) else {
@@ -130,7 +131,7 @@ impl Block {
 
     pub fn message<M: Message + Default>(&self, number: usize) -> Result<M, StoreError> {
         M::decode(self.part(number)?)
-            .map_err(|error| StoreError::Broken { path: self.segment.path.clone(), what: error.to_string() })
+            .map_err(|error| StoreError::Broken { path: self.segment.path.clone(), source: error.into() })
     }
 }
 
@@ -258,7 +259,7 @@ pub enum Found {
 /// The block that begins at `offset` in a file of `length` bytes.
 pub fn read(segment: &Arc<Segment>, offset: u64, length: u64) -> Result<Found, StoreError> {
     let fail = |source| StoreError::Io { path: segment.path.clone(), source };
-    let broken = |what: &str| StoreError::Broken { path: segment.path.clone(), what: what.to_owned() };
+    let broken = |what: &str| StoreError::Broken { path: segment.path.clone(), source: AnyError::said(what) };
     let left = length.saturating_sub(offset);
     if left == 0 {
         return Ok(Found::End);
@@ -289,7 +290,8 @@ pub fn read(segment: &Arc<Segment>, offset: u64, length: u64) -> Result<Found, S
     if checksum(&text) != u32::from_le_bytes([i, j, k, l]) {
         return Err(broken("a block's head has another checksum"));
     }
-    let head = Head::decode(text.as_slice()).map_err(|error| broken(&error.to_string()))?;
+    let head = Head::decode(text.as_slice())
+        .map_err(|error| StoreError::Broken { path: segment.path.clone(), source: error.into() })?;
     let offset = start + u64::from(head_length);
     if head.length() > length.saturating_sub(offset) {
         return Ok(Found::Torn);

@@ -24,6 +24,8 @@ use super::batch::{Batch, Merged};
 use frame::{Block, Found, Segment};
 use journal::{Journal, Replay, open_own};
 
+use crate::model::AnyError;
+
 #[cfg(test)]
 pub(super) mod tests;
 
@@ -41,8 +43,8 @@ const FREE: u64 = 10;
 pub enum StoreError {
     #[error("{}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("{} is damaged: {what}", path.display())]
-    Broken { path: PathBuf, what: String },
+    #[error("{} is damaged: {source}", path.display())]
+    Broken { path: PathBuf, source: AnyError },
     #[error("{} is of a newer version", path.display())]
     Newer { path: PathBuf },
     #[error("another process writes {}", path.display())]
@@ -333,7 +335,10 @@ impl Opened {
             let [ours @ .., _, _] = HEADER;
             return Err(match header.starts_with(&ours) {
                 true => StoreError::Newer { path: path.to_owned() },
-                false => StoreError::Broken { path: path.to_owned(), what: "it does not begin as one of ours".into() },
+                false => StoreError::Broken {
+                    path: path.to_owned(),
+                    source: AnyError::said("it does not begin as one of ours"),
+                },
             });
         }
         let mut at = HEADER.len() as u64;

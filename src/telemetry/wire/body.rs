@@ -80,7 +80,7 @@ impl Encoding {
 }
 
 fn decode<M: Message + Default>(body: &[u8]) -> Result<M, WireError> {
-    M::decode(body).map_err(|error| WireError::Malformed(error.to_string()))
+    M::decode(body).map_err(|error| WireError::Malformed(error.into()))
 }
 
 /// How a body is compressed.
@@ -111,11 +111,11 @@ impl Compression {
                 let more_than_that = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
                 let opened = flate2::read::MultiGzDecoder::new(body.as_slice());
                 let read = opened.take(more_than_that).read_to_end(&mut content);
-                read.map_err(|error| WireError::Malformed(format!("gzip: {error}")))?;
+                read.map_err(|error| WireError::Packed { format: "gzip", source: error.into() })?;
                 content
             }
             Self::Snappy => {
-                let malformed = |error: snap::Error| WireError::Malformed(format!("snappy: {error}"));
+                let malformed = |error: snap::Error| WireError::Packed { format: "snappy", source: error.into() };
                 if snap::raw::decompress_len(&body).map_err(malformed)? > limit {
                     return Err(WireError::TooLong { limit });
                 }

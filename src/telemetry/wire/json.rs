@@ -12,6 +12,7 @@ use super::otlp::{
     ResourceMetrics, ResourceSpans, Scope, ScopeLogs, ScopeMetrics, ScopeSpans, Span, SpanEvent, SpanLink, SpanStatus,
     Summaries, SummaryPoint, TracesRequest,
 };
+use crate::model::AnyError;
 
 type Read<T> = Result<T, WireError>;
 
@@ -34,7 +35,7 @@ pub fn metrics(body: &[u8]) -> Read<MetricsRequest> {
 struct Fields(Map<String, Value>);
 
 fn parse(body: &[u8]) -> Read<Fields> {
-    fields(serde_json::from_slice(body).map_err(|error| WireError::Malformed(error.to_string()))?, "the body")
+    fields(serde_json::from_slice(body).map_err(|error| WireError::Malformed(error.into()))?, "the body")
 }
 
 fn fields(value: Value, what: &str) -> Read<Fields> {
@@ -46,7 +47,7 @@ fn fields(value: Value, what: &str) -> Read<Fields> {
 }
 
 fn wrong(what: &str, wanted: &str) -> WireError {
-    WireError::Malformed(format!("{what} is not {wanted}"))
+    WireError::Malformed(AnyError::said(format!("{what} is not {wanted}")))
 }
 
 impl Fields {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::WireError;
+use crate::model::AnyError;
 
 /// Lines with the same labels.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -39,7 +40,7 @@ struct JsonStream {
 }
 
 pub fn from_json(body: &[u8]) -> Result<Vec<Stream>, WireError> {
-    let push: JsonPush = serde_json::from_slice(body).map_err(|error| WireError::Malformed(error.to_string()))?;
+    let push: JsonPush = serde_json::from_slice(body).map_err(|error| WireError::Malformed(error.into()))?;
     push.streams
         .into_iter()
         .map(|from| {
@@ -51,7 +52,7 @@ pub fn from_json(body: &[u8]) -> Result<Vec<Stream>, WireError> {
 
 /// `["<nanoseconds>", "<line>", {metadata}]`
 fn json_entry(values: Vec<Value>) -> Result<Entry, WireError> {
-    let malformed = |what: &str| WireError::Malformed(format!("an entry of `values` has no {what}"));
+    let malformed = |what: &str| WireError::Malformed(AnyError::said(format!("an entry of `values` has no {what}")));
     let mut values = values.into_iter();
     let time = match values.next() {
         Some(Value::String(text)) => text.parse().ok(),
@@ -66,7 +67,7 @@ fn json_entry(values: Vec<Value>) -> Result<Entry, WireError> {
             .into_iter()
             .map(|(key, value)| match value {
                 Value::String(text) => Ok((key, text)),
-                _ => Err(WireError::Malformed(format!("the metadata `{key}` is not text"))),
+                _ => Err(WireError::Malformed(AnyError::said(format!("the metadata `{key}` is not text")))),
             })
             .collect::<Result<_, _>>()?,
         Some(_) => return Err(malformed("metadata but something else")),
@@ -115,12 +116,12 @@ struct Pair {
 }
 
 pub fn from_protobuf(body: &[u8]) -> Result<Vec<Stream>, WireError> {
-    let push = Push::decode(body).map_err(|error| WireError::Malformed(error.to_string()))?;
+    let push = Push::decode(body).map_err(|error| WireError::Malformed(error.into()))?;
     push.streams
         .into_iter()
         .map(|from| {
             let labels = labels(&from.labels)
-                .ok_or_else(|| WireError::Malformed(format!("`{}` are not labels", from.labels)))?;
+                .ok_or_else(|| WireError::Malformed(AnyError::said(format!("`{}` are not labels", from.labels))))?;
             let entries = from.entries.into_iter().map(|entry| {
                 let time = entry.time.unwrap_or_default();
                 let seconds = u64::try_from(time.seconds).unwrap_or_default();

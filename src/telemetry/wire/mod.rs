@@ -5,6 +5,8 @@ pub mod json;
 pub mod loki;
 pub mod otlp;
 
+use crate::model::AnyError;
+
 #[cfg(test)]
 mod tests;
 
@@ -12,7 +14,9 @@ mod tests;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     #[error("{0}")]
-    Malformed(String),
+    Malformed(#[source] AnyError),
+    #[error("{format}: {source}")]
+    Packed { format: &'static str, source: AnyError },
     #[error("the content is longer than {limit} bytes")]
     TooLong { limit: usize },
     #[error("`{0}` is not supported")]

@@ -10,8 +10,9 @@ use crate::cluster::ClusterError;
 use crate::compile::addons::AddOn;
 use crate::engine::ProgressSink;
 use crate::event::Progress;
+use crate::host::pause;
 use crate::kubernetes::{Reason, Trouble};
-use crate::model::NodeRole;
+use crate::model::{AnyError, NodeRole};
 use crate::system::Inside;
 
 use super::{Work, plain, role};
@@ -30,7 +31,7 @@ impl Work {
     /// Brings the images of an add-on that are in the engine into the nodes, applies it, and waits.
     pub(super) async fn add(&self, name: &str, progress: ProgressSink<'_>) -> Result<Option<String>, StepError> {
         let Some(addon) = self.content.wanted().find(|addon| addon.name == name) else { return Ok(None) };
-        let failed = |reason: String| StepError::AddOn { name: addon.title.clone(), reason, log_tail: Vec::new() };
+        let failed = |source: AnyError| StepError::AddOn { name: addon.title.clone(), source, log_tail: Vec::new() };
         let inside = self.inside().await?;
         let cluster = self.record.lock().await.name.clone();
         let mut here = Vec::new();
@@ -45,7 +46,7 @@ impl Work {
             provider.load_images(&cluster, &here, &self.state.cluster_folder(), progress).await?;
         }
         let work = async {
-            inside.apply(addon).await.map_err(|error| failed(error.to_string()))?;
+            inside.apply(addon).await.map_err(|error| failed(error.into()))?;
             let tell = |reason: &str| progress(Progress::Waiting { reason: reason.to_owned() });
             Ok::<_, StepError>(inside.ready(addon, self.timeout, &tell).await)
         };
@@ -60,7 +61,7 @@ impl Work {
                 self.session.events.warn(format!("add-on {name} is left out: {not_ready}"));
                 return Ok(Some("left out".into()));
             }
-            return Err(failed(not_ready.to_string()));
+            return Err(failed(not_ready.into()));
         }
         if addon.name == SCRAPED {
             self.let_scrape(&**inside).await?;
@@ -76,13 +77,17 @@ impl Work {
 
     /// Hands what the add-on made for the Prometheus on the host to the template of its configuration.
     async fn let_scrape(&self, inside: &dyn Inside) -> Result<(), StepError> {
-        let failed = |reason: String| StepError::AddOn { name: SCRAPED.into(), reason, log_tail: Vec::new() };
+        let failed = |source: AnyError| StepError::AddOn { name: SCRAPED.into(), source, log_tail: Vec::new() };
         let begun = Instant::now();
         let access = loop {
-            match inside.scrape_access().await.map_err(|error| failed(error.to_string()))? {
-                Some(access) => break access,
-                None if begun.elapsed() > TOKEN => return Err(failed("the cluster makes no token for it".into())),
-                None => tokio::time::sleep(Duration::from_millis(100)).await,
+            if let Some(access) = inside.scrape_access().await.map_err(|error| failed(error.into()))? {
+                break access;
+            }
+            if begun.elapsed() > TOKEN {
+                return Err(failed(AnyError::said("the cluster makes no token for it")));
+            }
+            if !pause(Duration::from_millis(100), &self.session.cancel).await {
+                return Err(StepError::Cancelled);
             }
         };
         let name = self.record.lock().await.name.clone();
@@ -105,7 +110,7 @@ impl Work {
         let gone = self.inside().await?.prune(&self.platform, &keep).await;
         let gone = gone.map_err(|error| StepError::AddOn {
             name: "the cluster".into(),
-            reason: error.to_string(),
+            source: error.into(),
             log_tail: Vec::new(),
         })?;
         let mut record = self.record.lock().await;

@@ -338,5 +338,5 @@ fn addresses(nodes: &[ObservedContainer], network: &str) -> BTreeMap<String, std
 }
 
 fn plain(error: Error) -> ClusterError {
-    ClusterError::Io(error.to_string())
+    ClusterError::Io(error.into())
 }

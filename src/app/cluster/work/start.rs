@@ -10,6 +10,7 @@ use crate::cluster::ClusterError;
 use crate::compile::addons::{SCRAPE_SECRETS, SCRAPE_SERVER};
 use crate::engine::ProgressSink;
 use crate::event::Progress;
+use crate::host::{Unmet, pause};
 use crate::kubernetes::NodeStatus;
 use crate::model::{ContainerState, NodeRole, ObservedContainer, Protocol, macula};
 
@@ -22,6 +23,7 @@ const AGAIN: Duration = Duration::from_secs(180);
 const INGRESS: &str = "ingress";
 const HTTP: u16 = 80;
 const INGRESS_PATIENCE: Duration = Duration::from_secs(120);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 impl Work {
     /// Starts what is down. With several control planes each has to have the address again that it was
@@ -77,46 +79,37 @@ impl Work {
         let begun = Instant::now();
         loop {
             let nodes = self.nodes(name).await?;
-            let address = api_address(&nodes);
-            let reason = match address {
+            let reason = match api_address(&nodes) {
                 Some(address) => match self.host().connect(address, Duration::from_secs(1)).await {
                     Ok(()) => return Ok(()),
                     Err(error) => format!("{address}: {error}"),
                 },
                 None => "its port is not published yet".to_owned(),
             };
-            if begun.elapsed() > AGAIN {
-                return Err(ClusterError::NotReady { name: name.to_owned(), message: reason, logs: None }.into());
-            }
-            progress(Progress::Waiting { reason });
-            tokio::select! {
-                () = tokio::time::sleep(Duration::from_millis(200)) => {}
-                () = self.session.cancel.cancelled() => return Err(StepError::Cancelled),
-            }
+            self.again(begun, AGAIN, reason, progress).await.map_err(|unmet| not_ready(name, unmet))?;
         }
     }
 
     /// Waits until the ingress answers on this machine, by which applications are reached. The nodes run all the
     /// same: where it takes too long, that is said and nothing more.
     async fn ingress_answers(&self, name: &str, progress: ProgressSink<'_>) -> Result<(), StepError> {
-        let begun = Instant::now();
         let nodes = self.nodes(name).await?;
         let Some(address) = nodes.iter().find_map(ingress_address) else { return Ok(()) };
+        let begun = Instant::now();
         loop {
             // any status is an answer: what an application says is its own affair
             let Err(error) = self.host().http_get(address, "localhost", "/", Duration::from_secs(2)).await else {
                 return Ok(());
             };
             let reason = format!("the ingress does not answer at {address}: {error}");
-            if begun.elapsed() > INGRESS_PATIENCE {
-                let status = self.session.line(macula("cluster status"));
-                self.session.events.warn(format!("{reason}; `{status}` shows its pods"));
-                return Ok(());
-            }
-            progress(Progress::Waiting { reason });
-            tokio::select! {
-                () = tokio::time::sleep(Duration::from_millis(250)) => {}
-                () = self.session.cancel.cancelled() => return Err(StepError::Cancelled),
+            match self.again(begun, INGRESS_PATIENCE, reason, progress).await {
+                Ok(()) => {}
+                Err(Unmet::TooLong(reason)) => {
+                    let status = self.session.line(macula("cluster status"));
+                    self.session.events.warn(format!("{reason}; `{status}` shows its pods"));
+                    return Ok(());
+                }
+                Err(Unmet::Cancelled) => return Err(StepError::Cancelled),
             }
         }
     }
@@ -149,15 +142,30 @@ impl Work {
                 }
                 Err(error) => error.to_string(),
             };
-            if begun.elapsed() > AGAIN {
-                return Err(ClusterError::NotReady { name: name.to_owned(), message: reason, logs: None }.into());
-            }
-            progress(Progress::Waiting { reason });
-            tokio::select! {
-                () = tokio::time::sleep(Duration::from_millis(250)) => {}
-                () = self.session.cancel.cancelled() => return Err(StepError::Cancelled),
-            }
+            self.again(begun, AGAIN, reason, progress).await.map_err(|unmet| not_ready(name, unmet))?;
         }
+    }
+
+    /// Between two looks: tells why there is another one.
+    async fn again(
+        &self,
+        begun: Instant,
+        patience: Duration,
+        reason: String,
+        progress: ProgressSink<'_>,
+    ) -> Result<(), Unmet<String>> {
+        if begun.elapsed() > patience {
+            return Err(Unmet::TooLong(reason));
+        }
+        progress(Progress::Waiting { reason });
+        if pause(BETWEEN_LOOKS, &self.session.cancel).await { Ok(()) } else { Err(Unmet::Cancelled) }
+    }
+}
+
+fn not_ready(name: &str, unmet: Unmet<String>) -> StepError {
+    match unmet {
+        Unmet::TooLong(message) => ClusterError::NotReady { name: name.to_owned(), message, logs: None }.into(),
+        Unmet::Cancelled => StepError::Cancelled,
     }
 }
 

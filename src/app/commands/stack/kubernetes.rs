@@ -71,13 +71,13 @@ pub struct ClusterRemoved {
 }
 
 /// Before anything was written.
-fn before(error: KubernetesError) -> Error {
-    DeployError::Kubernetes { error, applied: false }.into()
+fn before(source: KubernetesError) -> Error {
+    DeployError::Kubernetes { source, applied: false }.into()
 }
 
 /// When something of it may be there.
-fn midway(error: KubernetesError) -> Error {
-    DeployError::Kubernetes { error, applied: true }.into()
+fn midway(source: KubernetesError) -> Error {
+    DeployError::Kubernetes { source, applied: true }.into()
 }
 
 /// The API server that a context of the user's kubeconfigs names.

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::Value;
-use tokio::time::sleep;
 
 use super::StackDeploy;
 use super::images::Supply;
@@ -22,6 +21,7 @@ use crate::compile::targets::{
 };
 use crate::engine::{Engine, EngineError, LogOptions, Swarm};
 use crate::event::Doing;
+use crate::host::pause;
 use crate::model::{ObservedSwarm, SwarmKind, SwarmRole, SwarmService, label};
 
 /// Between two looks.
@@ -299,6 +299,10 @@ impl Work<'_> {
         if self.session.cancel.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
     }
 
+    async fn pause(&self) -> Result<(), Error> {
+        if pause(PAUSE, &self.session.cancel).await { Ok(()) } else { Err(Error::Cancelled) }
+    }
+
     /// Makes and changes services as those that they wait for run, until all run or have failed.
     async fn watch(&self, steps: &Steps<'_>, mut all: Vec<Watched>) -> Result<(), Error> {
         let ids = (self.swarm.ids(SwarmKind::Secret).await?, self.swarm.ids(SwarmKind::Config).await?);
@@ -363,7 +367,7 @@ impl Work<'_> {
             if all.iter().all(|one| matches!(one.stage, Stage::Ready | Stage::Failed)) {
                 break;
             }
-            sleep(PAUSE).await;
+            self.pause().await?;
         }
         match failed.is_empty() {
             true => Ok(()),
@@ -464,8 +468,7 @@ impl Work<'_> {
                 Err(EngineError::Conflict { .. } | EngineError::Other { .. })
                     if kind != SwarmKind::Service && begun.elapsed() < LEAVING =>
                 {
-                    self.go_on()?;
-                    sleep(PAUSE).await;
+                    self.pause().await?;
                 }
                 other => return Ok(other?),
             }
@@ -563,8 +566,7 @@ pub async fn remove_from_swarm(session: &Session, stack: &str, platform: &str) -
         if tasks.iter().all(|task| over(&task.state)) || begun.elapsed() >= LEAVING {
             break;
         }
-        work.go_on()?;
-        sleep(PAUSE).await;
+        work.pause().await?;
     }
     Ok(deployed)
 }

@@ -302,7 +302,7 @@ fn without_syntax(dockerfile: &str) -> String {
 
 fn random_id() -> std::io::Result<String> {
     let mut bytes = [0_u8; 13];
-    getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
+    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

@@ -439,5 +439,4 @@ pub(super) fn observed_image(image: &ImageInspect) -> ObservedImage {
 }
 
 #[cfg(test)]
-#[path = "snapshot_tests.rs"]
 mod tests;

@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::host::next_connection;
+use crate::model::AnyError;
 
 use super::batch::{self, Taken};
 use super::store::{Store, StoreError};
@@ -181,7 +182,7 @@ enum Refusal {
 impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
-            Self::Wire(WireError::Malformed(_)) => StatusCode::BAD_REQUEST,
+            Self::Wire(WireError::Malformed(_) | WireError::Packed { .. }) => StatusCode::BAD_REQUEST,
             Self::Wire(WireError::TooLong { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Wire(WireError::Unsupported(_)) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Busy => StatusCode::TOO_MANY_REQUESTS,
@@ -193,7 +194,7 @@ impl Refusal {
     /// As <https://grpc.io/docs/guides/status-codes/> numbers them; of these a client tries UNAVAILABLE again.
     fn code(&self) -> i32 {
         match self {
-            Self::Wire(WireError::Malformed(_)) => 3,
+            Self::Wire(WireError::Malformed(_) | WireError::Packed { .. }) => 3,
             Self::Wire(WireError::TooLong { .. }) => 8,
             Self::Wire(WireError::Unsupported(_)) => 12,
             Self::Busy | Self::BrokeOff | Self::Store(_) => 14,
@@ -375,7 +376,7 @@ fn read(signal: Signal, encoding: Encoding, body: &[u8]) -> Result<Taken, WireEr
 
 /// The one message of a call: a byte that says whether it is compressed, its length, and itself.
 fn unframed(body: Vec<u8>, compression: Compression) -> Result<Vec<u8>, WireError> {
-    let malformed = || WireError::Malformed("the call has not one whole message".into());
+    let malformed = || WireError::Malformed(AnyError::said("the call has not one whole message"));
     let (frame, message) = body.split_at_checked(5).ok_or_else(malformed)?;
     let [flag, a, b, c, d] = frame else { return Err(malformed()) };
     let length = usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).unwrap_or(usize::MAX);
@@ -385,7 +386,7 @@ fn unframed(body: Vec<u8>, compression: Compression) -> Result<Vec<u8>, WireErro
     match flag {
         0 => Compression::None.open(message.to_vec(), OPENED),
         1 if compression != Compression::None => compression.open(message.to_vec(), OPENED),
-        _ => Err(WireError::Malformed("the message is compressed, and nothing says how".into())),
+        _ => Err(WireError::Malformed(AnyError::said("the message is compressed, and nothing says how"))),
     }
 }
 

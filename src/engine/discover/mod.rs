@@ -205,10 +205,10 @@ async fn refusal(host: &dyn Host, endpoint: &str, error: ConnectError) -> Refusa
         },
         ConnectError::TooOld(api) => Refusal::TooOld { api },
         ConnectError::Silent(message) => Refusal::Silent(message),
-        ConnectError::Other(message) if message.contains("HTTP request to an HTTPS server") => {
+        ConnectError::Other(cause) if cause.to_string().contains("HTTP request to an HTTPS server") => {
             Refusal::Unsupported("the engine speaks TLS, and nothing says with which keys".to_owned())
         }
-        ConnectError::Other(message) => Refusal::Other(message),
+        ConnectError::Other(cause) => Refusal::Other(cause.to_string()),
     }
 }
 
@@ -304,5 +304,4 @@ impl Configuration {
 }
 
 #[cfg(test)]
-#[path = "discover_tests.rs"]
 mod tests;

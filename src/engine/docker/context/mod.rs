@@ -513,5 +513,4 @@ fn class(pattern: &[char]) -> Option<(String, &[char])> {
 }
 
 #[cfg(test)]
-#[path = "context_tests.rs"]
 mod tests;

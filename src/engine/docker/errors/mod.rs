@@ -5,6 +5,7 @@
 use bollard::errors::Error;
 
 use super::super::{EngineError, ImageError, Wait};
+use crate::model::chain;
 
 /// An error of the client in our terms. `operation` says what was being done, to what.
 pub(super) fn engine_error(operation: &str, error: Error) -> EngineError {
@@ -16,27 +17,12 @@ pub(super) fn engine_error(operation: &str, error: Error) -> EngineError {
         Error::DockerStreamError { error } => server_error(&operation, None, error.trim()),
         Error::DockerContainerWaitError { error, .. } => server_error(&operation, None, error.trim()),
         Error::HyperLegacyError { err } if err.is_connect() => EngineError::Unreachable { tried: chain(&err) },
-        Error::HyperLegacyError { err } => EngineError::Gone { operation, message: chain(&err) },
-        Error::HyperResponseError { err } => EngineError::Gone { operation, message: chain(&err) },
-        Error::IOError { err } => EngineError::Gone { operation, message: err.to_string() },
+        Error::HyperLegacyError { err } => EngineError::Gone { operation, source: err.into() },
+        Error::HyperResponseError { err } => EngineError::Gone { operation, source: err.into() },
+        Error::IOError { err } => EngineError::Gone { operation, source: err.into() },
         Error::SocketNotFoundError(path) => EngineError::Unreachable { tried: format!("no socket {path}") },
-        other => EngineError::Other { operation, message: other.to_string() },
+        other => EngineError::Local { operation, source: other.into() },
     }
-}
-
-/// An error and its causes in one line: hyper's own text is only "client error".
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// What the engine answered, sorted by its words.
@@ -368,5 +354,4 @@ fn retry_after(text: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-#[path = "errors_tests.rs"]
 mod tests;

@@ -143,7 +143,7 @@ pub fn cluster(platform: &Platform, site: &ClusterSite<'_>) -> Result<ClusterSpe
     let config = render::render(TEMPLATE, template, &context).map_err(|error| CompileError::Template {
         service: "cluster".into(),
         path: error.name.clone(),
-        message: error.to_string(),
+        source: error.into(),
     })?;
     let parts = BTreeMap::from([
         // without the name that it has in this engine: the same image may be there under two

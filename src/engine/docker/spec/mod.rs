@@ -425,5 +425,4 @@ fn slug(path: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "spec_tests.rs"]
 mod tests;
