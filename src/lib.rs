@@ -8,6 +8,7 @@
 //! | 6 | `daemon` | what the background process does beside the resolver: routes to programs of this machine |
 //! | 6 | `observe`, `apply`, `doctor`, `validate` | one look at the world; carries out a plan; checks of the machine; the names walked from outside |
 //! | 6 | `watch` | changed files of this machine and what they mean for services |
+//! | 5 | `changes` | what doctor and installations change on the machine: written down first, and undone |
 //! | 5 | `system` | the engine, the host and the way into a cluster as one handle |
 //! | 5 | `cluster` | clusters by kind, which makes them of the engine's containers; the user's kubeconfig |
 //! | 4 | `engine` | Docker and Podman |
@@ -30,6 +31,7 @@ mod require;
 
 pub mod app;
 pub mod apply;
+pub mod changes;
 pub mod cli;
 pub mod cluster;
 pub mod daemon;

@@ -29,6 +29,7 @@ const FLOORS: &[(&str, i8)] = &[
     ("pki", 4),
     ("s3", 4),
     ("telemetry", 4),
+    ("changes", 5),
     ("probe", 5),
     ("cluster", 5),
     ("system", 5),

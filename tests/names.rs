@@ -1,5 +1,5 @@
-//! `dns install` and `trust install` on a whole system: real files, real libc, real curl. It runs in
-//! namespaces of its own, with a copy of /etc, so that nothing of this machine is touched; that takes
+//! `dns install`, `trust install` and `doctor --fix` on a whole system, and what takes them back: real files, real libc,
+//! real curl. It runs in namespaces of its own, with a copy of /etc, so that nothing of this machine is touched; that takes
 //! root and a kernel that lets root make namespaces.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "tests look at their own surroundings")]
@@ -23,12 +23,21 @@ use macula::pki::{Authority, Leaf};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-const NAME: &str = "the_system_finds_the_names_and_is_put_back";
 /// Set in the process that has namespaces of its own.
 const INSIDE: &str = "MACULA_TEST_IN_NAMESPACES";
 
 #[test]
 fn the_system_finds_the_names_and_is_put_back() {
+    in_namespaces("the_system_finds_the_names_and_is_put_back", names);
+}
+
+#[test]
+fn what_doctor_changes_is_put_back() {
+    in_namespaces("what_doctor_changes_is_put_back", changes);
+}
+
+/// Runs this test again in a process that has namespaces of its own, and `inside` there.
+fn in_namespaces(name: &str, inside: fn()) {
     if std::env::var_os(INSIDE).is_some() {
         return inside();
     }
@@ -40,7 +49,7 @@ fn the_system_finds_the_names_and_is_put_back() {
     let status = Command::new("unshare")
         .args(["--mount", "--net", "--"])
         .arg(program)
-        .args(["--exact", NAME, "--nocapture"])
+        .args(["--exact", name, "--nocapture"])
         .env(INSIDE, "1")
         .status()
         .unwrap();
@@ -234,9 +243,9 @@ fn curl() -> Result<String, String> {
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
 
-fn inside() {
-    let mut world = World { folder: tempfile::tempdir().unwrap(), resolver: None };
-    // a machine of its own, whose only resolver is that of resolv.conf
+/// A machine of its own, with copies of the system's folders.
+fn world() -> World {
+    let world = World { folder: tempfile::tempdir().unwrap(), resolver: None };
     run("mount", &["--make-rprivate", "/"]);
     for (at, folder) in ["/etc", "/usr/local/share/ca-certificates"].iter().enumerate() {
         if Path::new(folder).exists() {
@@ -245,10 +254,92 @@ fn inside() {
             run("mount", &["--bind", copy.to_str().unwrap(), folder]);
         }
     }
+    std::fs::create_dir_all(world.folder.path().join("home")).unwrap();
+    world
+}
+
+/// The same files as before, with the same content, owner and mode.
+fn assert_as_before(before: &BTreeMap<PathBuf, String>) {
+    let after = machine();
+    for (path, was) in before {
+        assert_eq!(after.get(path), Some(was), "{}", path.display());
+    }
+    let new: Vec<_> = after.keys().filter(|path| !before.contains_key(*path)).collect();
+    assert!(new.is_empty(), "left behind: {new:?}");
+}
+
+fn changes() {
+    const LIMITS: &str = "/proc/sys/fs/inotify";
+    if which("sysctl").is_none() {
+        require::skipped("namespaces", "sysctl is not here");
+        return;
+    }
+    let world = world();
+    // the kernel has these values once for all: in this namespace files stand in for them
+    run("mount", &["-t", "tmpfs", "limits", LIMITS]);
+    let set = |name: &str, value: &str| std::fs::write(Path::new(LIMITS).join(name), value).unwrap();
+    let get = |name: &str| std::fs::read_to_string(Path::new(LIMITS).join(name)).unwrap().trim().to_owned();
+    set("max_user_watches", "8192");
+    set("max_user_instances", "128");
+    std::fs::write(world.folder.path().join("macula.yaml"), "cluster: {enabled: true}\n").unwrap();
+    let file = Path::new("/etc/sysctl.d/99-macula.conf");
+    std::fs::create_dir_all("/etc/sysctl.d").unwrap();
+    let _ = std::fs::remove_file(file);
+    let before = machine();
+    let receipt = world.data().join("macula/host.d/receipt.json");
+
+    let fix = || world.done(&["--yes", "doctor", "--fix", "inotify"]);
+    let told = fix();
+    assert!(told.contains("fixed inotify"), "{told}");
+    let whole = "fs.inotify.max_user_watches=524288\nfs.inotify.max_user_instances=512\n";
+    assert_eq!(std::fs::read_to_string(file).unwrap(), whole);
+    assert_eq!((get("max_user_watches"), get("max_user_instances")), ("524288".into(), "512".into()));
+    // somebody lowers one of them, and another fix raises it: the file still has both
+    set("max_user_instances", "64");
+    fix();
+    assert_eq!(std::fs::read_to_string(file).unwrap(), whole);
+
+    // a list that was cut off stops everything, and says which file it is
+    let list = std::fs::read(&receipt).unwrap();
+    std::fs::write(&receipt, &list[..list.len() / 2]).unwrap();
+    let refused = world.macula(&["--yes", "uninstall"]).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("host.d/receipt.json is not a valid receipt"), "{said}");
+    assert_eq!((get("max_user_watches"), std::fs::read_to_string(file).unwrap()), ("524288".into(), whole.into()));
+    std::fs::write(&receipt, &list).unwrap();
+
+    // a dry run shows all of it and changes nothing
+    let shown = world.done(&["uninstall", "--dry-run"]);
+    for line in [
+        "machine    /etc/sysctl.d/99-macula.conf is removed",
+        "machine    fs.inotify.max_user_watches is set back from 524288 to 8192",
+        "machine    fs.inotify.max_user_instances is set back from 512 to 64",
+    ] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    assert_eq!(get("max_user_watches"), "524288");
+    world.done(&["--yes", "uninstall"]);
+    // each as it was before macula set it last
+    assert_eq!((get("max_user_watches"), get("max_user_instances")), ("8192".into(), "64".into()));
+    assert_as_before(&before);
+    assert!(!receipt.exists());
+
+    // what somebody has changed since is theirs
+    fix();
+    std::fs::write(file, "vm.swappiness=1\n").unwrap();
+    set("max_user_watches", "1000000");
+    let told = world.done(&["--yes", "uninstall"]);
+    assert!(told.contains("/etc/sysctl.d/99-macula.conf was changed since, and stays as it is"), "{told}");
+    assert!(told.contains("fs.inotify.max_user_watches was changed since"), "{told}");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "vm.swappiness=1\n");
+    assert_eq!((get("max_user_watches"), get("max_user_instances")), ("1000000".into(), "64".into()));
+}
+
+fn names() {
+    let mut world = world();
     run("ip", &["link", "set", "lo", "up"]);
     // for AI_ADDRCONFIG, without an address beside loopback there is no IPv4
     run("ip", &["address", "add", "192.0.2.1/32", "dev", "lo"]);
-    std::fs::create_dir_all(world.folder.path().join("home")).unwrap();
     let mut theirs = Zone::new("corp.internal", 1);
     theirs.records.push(Record::new("www.corp.internal", RecordData::A([192, 0, 2, 10].into())));
     let listen = vec![Listen { address: "127.0.0.53:53".parse().unwrap(), view: View::Host }];
@@ -309,10 +400,5 @@ fn inside() {
     world.done(&["dns", "uninstall"]);
     assert_eq!(getent("grafana.macula.local"), None);
     assert_eq!(world.done(&["dns", "uninstall"]), "nothing to do: nothing was installed\n");
-    let after = machine();
-    for (path, was) in &before {
-        assert_eq!(after.get(path), Some(was), "{}", path.display());
-    }
-    let new: Vec<_> = after.keys().filter(|path| !before.contains_key(*path)).collect();
-    assert!(new.is_empty(), "left behind: {new:?}");
+    assert_as_before(&before);
 }

@@ -2,9 +2,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::apply::Outcome;
+use crate::changes::ChangeError;
 use crate::compile::CompileError;
 use crate::dns::{ContentError, ControlError, RecordsError, ServerError};
-use crate::doctor::Finding;
+use crate::doctor::{Finding, FixError};
 use crate::engine::EngineError;
 use crate::engine::discover::Discovery;
 use crate::host::{Holder, LockError, RunError};
@@ -81,6 +82,9 @@ pub enum Error {
     Resolver(#[from] ResolverError),
     #[error(transparent)]
     Install(#[from] crate::dns::install::InstallError),
+    /// A change to this machine, which is not made unless it is written down.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
     #[error(transparent)]
     Bundle(#[from] crate::bundle::BundleError),
     #[error(transparent)]
@@ -142,6 +146,16 @@ pub enum Error {
     /// What nothing is typed about it: an error of a library that only a fault of ours can cause, or a sentence.
     #[error("{0}")]
     Other(#[source] AnyError),
+}
+
+impl From<FixError> for Error {
+    fn from(error: FixError) -> Self {
+        match error {
+            FixError::Run(error) => Self::Run(error),
+            FixError::Change(error) => Self::Change(error),
+            other => Self::Other(other.to_string()),
+        }
+    }
 }
 
 /// Why a process is not ready.

@@ -1,8 +1,10 @@
 //! What the resolver and the system's names refuse, as the user sees it: what to type about each.
 
 use crate::app::ResolverError;
+use crate::changes::ChangeError;
 use crate::dns::install::InstallError;
 use crate::dns::{ControlError, RecordsError, ServerError};
+use crate::host::{FileError, LockError, ReceiptError};
 use crate::model::{Again, macula};
 
 use super::error::{CliError, ErrorKind};
@@ -67,6 +69,29 @@ pub(super) fn resolver(error: &ResolverError) -> CliError {
         }
         ResolverError::Records(RecordsError::Key | RecordsError::NoZone { .. }) => {
             of(ErrorKind::Unexpected).suggest(macula("logs powerdns"))
+        }
+    }
+}
+
+/// Of changes to this machine that are not names.
+pub(super) fn change(error: &ChangeError) -> CliError {
+    let of = |kind| CliError::of(kind, error);
+    match error {
+        ChangeError::Run(error) => error.clone().into(),
+        ChangeError::File(FileError::Io { path, source }) => CliError::io(format!("change {}", path.display()), source),
+        ChangeError::File(FileError::Run(error)) => error.clone().into(),
+        ChangeError::Lock(LockError::Held { .. }) => {
+            of(ErrorKind::Conflict).hint("wait for that command, or stop it")
+        }
+        ChangeError::Receipt(ReceiptError::Newer { .. }) => {
+            of(ErrorKind::Config).hint("use that version of macula to undo what is listed there")
+        }
+        ChangeError::Receipt(ReceiptError::Damaged { path, .. }) => of(ErrorKind::Unexpected).hint(format!(
+            "{} lists what macula changed on this machine; undo by hand what can still be read of it, then move it away",
+            path.display()
+        )),
+        ChangeError::Receipt(ReceiptError::Io(source)) | ChangeError::Lock(LockError::Io(source)) => {
+            CliError::io("keep the list of what macula changes on this machine", source)
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::words;
 use super::ci::{Level, markdown, markdown_table};
 use super::consent::{explain, sentences};
 use super::context::{Context, StackOptions};
+use super::dns_error::change;
 use super::error::{CliError, ErrorKind};
 use super::ui::{Style, Tone, text};
 
@@ -84,6 +85,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
                     tried.in_vain.push(found.check);
                     let error = match error {
                         FixError::Run(error) => CliError::from(error).doing(fix.text.clone()),
+                        FixError::Change(error) => change(&error).doing(fix.text.clone()),
                         error => CliError::unexpected(fix.text.clone()).because(&error),
                     };
                     // the others are tried all the same

@@ -14,7 +14,7 @@ use crate::plan::SupplyProblem;
 use crate::system::OwnImageError;
 
 use super::cluster_error::cluster;
-use super::dns_error::{install, resolver};
+use super::dns_error::{change, install, resolver};
 use super::engine_error::{no_engine, with_image_hints};
 use super::error::{CliError, ErrorKind};
 use super::near::near;
@@ -161,6 +161,7 @@ impl From<Error> for CliError {
             }
             Error::Resolver(error) => resolver(&error),
             Error::Install(error) => install(error),
+            Error::Change(error) => change(&error),
             Error::Bundle(error) => bundle(&error),
             Error::Route(RouteError::Taken { .. }) | Error::HostTaken { .. } => {
                 Self::of(ErrorKind::Conflict, &error).hint("choose another name with `--as NAME`")

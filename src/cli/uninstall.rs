@@ -1,5 +1,7 @@
 use crate::app::{Leavings, Uninstalled, leavings, uninstall};
-use crate::model::macula;
+use crate::changes::{ChangeError, Undoing, Verdict};
+use crate::host::RunError;
+use crate::model::{Again, macula};
 
 use super::context::{Context, declined};
 use super::error::{CliError, ErrorKind};
@@ -11,10 +13,12 @@ use super::ui::text;
 /// Remove everything that macula has put on this machine
 ///
 /// Takes down all platforms of this user, gives the system its own name resolution back, removes the certificate
-/// authority from the trust stores, stops the resolver, and deletes the folder with downloads. What there is of it is shown
-/// first, and you are asked. The data of the platforms and the folder with the passwords that open it (and with logs and
-/// certificates) are kept unless `--volumes` is given. Your macula.yaml files, the container engine with its images, and the
-/// program itself stay.
+/// authority from the trust stores, undoes what `doctor --fix` changed on this machine (values of the kernel, rules of
+/// the firewall, addresses), stops the resolver, and deletes the folder with downloads. What there is of it is shown
+/// first, and you are asked. Packages that macula installed and services that it started stay, and are named with the
+/// command that removes them; what somebody else has changed since stays too. The data of the platforms and the folder
+/// with the passwords that open it (and with logs and certificates) are kept unless `--volumes` is given. Your
+/// macula.yaml files, the container engine with its images, and the program itself stay.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Also remove all data and passwords; this cannot be undone
@@ -50,9 +54,22 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         context.print(&summary(&done, &found))?;
     }
     match done.failed_stores() {
-        0 => Ok(()),
+        0 => not_undone(&done).map_or(Ok(()), Err),
         failed => Err(not_changed(failed, done.trust.len())),
     }
+}
+
+/// Some changes of this machine are still there.
+fn not_undone(done: &Uninstalled) -> Option<CliError> {
+    let failed: Vec<&Undoing> = done.failed_changes().collect();
+    let Verdict::Failed(first) = &failed.first()?.verdict else { return None };
+    let privilege = matches!(first, ChangeError::Run(RunError::Privilege { .. }));
+    let kind = if privilege { ErrorKind::Privilege } else { ErrorKind::Unexpected };
+    let mut new =
+        CliError::new(kind, format!("could not undo {} of this machine", text::count(failed.len(), "change")));
+    new.details = failed.iter().map(|change| change.what.clone()).collect();
+    let new = new.because(first).hint("macula keeps the list of them, so that you can try again");
+    Some(if privilege { new.again(Again::AfterSudo) } else { new })
 }
 
 async fn agree(context: &Context, found: &Leavings, volumes: bool) -> Result<(), CliError> {
@@ -88,15 +105,23 @@ fn shown(found: &Leavings, volumes: bool) -> String {
     if !found.trust.is_empty() {
         rows.push(("trust", listed(found.trust.iter().map(|place| place.label.clone()).collect())));
     }
+    let back = |change: &&Undoing| matches!(change.verdict, Verdict::Undone);
+    for change in found.changes.iter().filter(back) {
+        rows.push(("machine", change.what.clone()));
+    }
     // the passwords are needed as long as there is data
     let data = found.data.iter().filter(|_| volumes || found.platforms.is_empty());
     for folder in found.cache.iter().chain(data) {
         rows.push(("folder", folder.display().to_string()));
     }
+    let stays = staying(&found.changes);
     if rows.is_empty() {
-        return "There is nothing of macula's on this machine but the program.\n".to_owned();
+        return format!("There is nothing of macula's on this machine but the program.\n{stays}");
     }
-    let mut out = "This is removed:\n".to_owned();
+    let mut out = match found.changes.iter().any(|change| back(&change)) {
+        true => "This is removed, or put back as it was:\n".to_owned(),
+        false => "This is removed:\n".to_owned(),
+    };
     for (what, which) in rows {
         out.push_str(&format!("  {what:<10} {which}\n"));
     }
@@ -110,15 +135,28 @@ fn shown(found: &Leavings, volumes: bool) -> String {
         let names = listed(found.foreign.iter().map(ToString::to_string).collect());
         out.push_str(&format!("Another user's platforms on this engine stay: {names}.\n"));
     }
+    out.push_str(&stays);
     if let Some(settings) = &found.settings {
         out.push_str(&format!("Your settings in {} stay.\n", settings.display()));
     }
     out
 }
 
+/// Changes of this machine that macula does not undo, a line each.
+fn staying(changes: &[Undoing]) -> String {
+    let line = |change: &Undoing| match &change.verdict {
+        Verdict::Changed => Some(format!("{}.\n", change.what)),
+        Verdict::ByHand(how) => Some(format!("{}; this undoes it: {how}\n", change.what)),
+        Verdict::Undone | Verdict::Failed(_) => None,
+    };
+    changes.iter().filter_map(line).collect()
+}
+
 fn summary(done: &Uninstalled, found: &Leavings) -> String {
     let mut out = String::new();
-    if done.volumes.is_empty() {
+    if done.failed_changes().next().is_some() || done.failed_stores() > 0 {
+        out.push_str("macula is off this machine, except for what could not be undone\n");
+    } else if done.volumes.is_empty() {
         out.push_str("macula is off this machine\n");
     } else {
         out.push_str(&format!(
@@ -129,6 +167,9 @@ fn summary(done: &Uninstalled, found: &Leavings) -> String {
     if !found.foreign.is_empty() {
         let names: Vec<&str> = found.foreign.iter().map(|name| name.as_str()).collect();
         out.push_str(&format!("  another user's platforms are as they were: {}\n", names.join(", ")));
+    }
+    for line in staying(&done.changes).lines() {
+        out.push_str(&format!("  {line}\n"));
     }
     out.push_str("  images stay with the engine, and the program where it is\n");
     out
@@ -165,6 +206,44 @@ mod tests {
         All data of the platforms goes with it, for good.
         Your settings in /home/dev/.config/macula stay.
         ");
+        let change = |what: &str, verdict| Undoing { what: what.into(), verdict };
+        let changes = || {
+            vec![
+                change("net.ipv4.ip_forward is set back from 1 to 0", Verdict::Undone),
+                change("/etc/sysctl.d/99-macula.conf was changed since, and stays as it is", Verdict::Changed),
+                change("docker.io was installed", Verdict::ByHand("sudo apt-get remove docker.io".into())),
+            ]
+        };
+        let changed =
+            Leavings { changes: changes(), cache: Some("/home/dev/.cache/macula".into()), ..Leavings::default() };
+        assert_snapshot!(shown(&changed, false), @r"
+        This is removed, or put back as it was:
+          machine    net.ipv4.ip_forward is set back from 1 to 0
+          folder     /home/dev/.cache/macula
+        /etc/sysctl.d/99-macula.conf was changed since, and stays as it is.
+        docker.io was installed; this undoes it: sudo apt-get remove docker.io
+        ");
+        assert_snapshot!(serde_json::to_string(&changed.changes).unwrap(), @r#"[{"what":"net.ipv4.ip_forward is set back from 1 to 0","state":"undone"},{"what":"/etc/sysctl.d/99-macula.conf was changed since, and stays as it is","state":"changed_since"},{"what":"docker.io was installed","state":"by_hand","how":"sudo apt-get remove docker.io"}]"#);
+        assert_snapshot!(summary(&Uninstalled { changes: changes(), ..Uninstalled::default() }, &Leavings::default()), @r"
+        macula is off this machine
+          /etc/sysctl.d/99-macula.conf was changed since, and stays as it is.
+          docker.io was installed; this undoes it: sudo apt-get remove docker.io
+          images stay with the engine, and the program where it is
+        ");
+        let failed = || {
+            let error = RunError::Privilege { command: "sudo sysctl -w net.ipv4.ip_forward=0".into() };
+            vec![change("net.ipv4.ip_forward is still 1", Verdict::Failed(error.into()))]
+        };
+        let failed = Uninstalled { changes: failed(), ..Uninstalled::default() };
+        assert_snapshot!(summary(&failed, &Leavings::default()), @r"
+        macula is off this machine, except for what could not be undone
+          images stay with the engine, and the program where it is
+        ");
+        let error = not_undone(&failed).unwrap();
+        assert_eq!(
+            (error.kind, error.message.as_str()),
+            (ErrorKind::Privilege, "could not undo 1 change of this machine")
+        );
         assert_snapshot!(shown(&Leavings::default(), false), @"There is nothing of macula's on this machine but the program.");
         let done = Uninstalled { volumes: vec!["macula-s3".into()], ..Uninstalled::default() };
         let found = Leavings { foreign: vec![PlatformName::new("theirs").unwrap()], ..found };

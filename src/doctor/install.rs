@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Action, Fix};
+use crate::changes::{Change, Effect};
 use crate::host::{Command, Host};
 
 /// Ways to install a package, by the program that does it.
@@ -39,14 +40,14 @@ impl Manager {
         MANAGERS.iter().find(|(program, _)| host.which(program).is_some()).map(|(_, manager)| *manager)
     }
 
-    fn install(self, host: &dyn Host, packages: &[&str]) -> Vec<Command> {
+    fn install(self, host: &dyn Host, packages: &[&str]) -> Vec<Change> {
         let command = |program: &str, options: &[&str], packages: &[&str]| {
             Command::new(program, options.iter().chain(packages).copied())
                 .privileged()
                 .timeout(TIME_TO_INSTALL)
                 .to_its_end(log(host, "install.log"))
         };
-        match self {
+        let (query, remove, lists, install): (&[&str], &[&str], _, _) = match self {
             Self::Apt => {
                 // another apt (unattended upgrades, a desktop's updater) may hold its lock
                 let apt = |options: &[&str], packages: &[&str]| {
@@ -55,13 +56,25 @@ impl Manager {
                         // Ubuntu's needrestart would otherwise restart the user's own services
                         .env("NEEDRESTART_MODE", "l")
                 };
-                vec![apt(&["update", "-q"], &[]), apt(&["install", "-y", "-q"], packages)]
+                let lists = apt(&["update", "-q"], &[]);
+                let query = &["dpkg-query", "-W", "-f", "${db:Status-Status}"];
+                (query, &["apt-get", "remove"], Some(lists), apt(&["install", "-y", "-q"], packages))
             }
-            Self::Dnf => vec![command("dnf", &["install", "-y"], packages)],
-            Self::Pacman => vec![command("pacman", &["-Sy", "--noconfirm", "--needed"], packages)],
-            Self::Zypper => vec![command("zypper", &["--non-interactive", "install"], packages)],
-            Self::Apk => vec![command("apk", &["add"], packages)],
-        }
+            Self::Dnf => (&["rpm", "-q"], &["dnf", "remove"], None, command("dnf", &["install", "-y"], packages)),
+            Self::Pacman => {
+                let install = command("pacman", &["-Sy", "--noconfirm", "--needed"], packages);
+                (&["pacman", "-Q"], &["pacman", "-R"], None, install)
+            }
+            Self::Zypper => {
+                let install = command("zypper", &["--non-interactive", "install"], packages);
+                (&["rpm", "-q"], &["zypper", "remove"], None, install)
+            }
+            Self::Apk => (&["apk", "info", "-e"], &["apk", "del"], None, command("apk", &["add"], packages)),
+        };
+        let of = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let effect = Effect::Packages { names: of(packages), query: of(query), remove: of(remove) };
+        let lists = lists.map(|command| Change::passing(command, "the lists of packages were brought up to date"));
+        lists.into_iter().chain([Change { command: install, effect }]).collect()
     }
 
     /// Docker where the distribution has it: it is what others test with.
@@ -95,16 +108,17 @@ pub async fn engine(host: &dyn Host) -> Fix {
     if bare_cgroups {
         packages.push("cgroupfs-mount");
     }
-    let mut actions: Vec<Action> = manager.install(host, &packages).into_iter().map(Action::Run).collect();
+    let mut actions: Vec<Action> = manager.install(host, &packages).into_iter().map(Action::Change).collect();
     if bare_cgroups {
         // no init has mounted them, and dockerd does not start without
-        actions.push(Action::Run(Command::new("cgroupfs-mount", [""; 0]).privileged()));
+        let mount = Command::new("cgroupfs-mount", [""; 0]).privileged();
+        actions.push(Action::Change(Change::passing(mount, "the control groups were mounted")));
     }
     let mut text = format!("install {name} from the system's packages ({}) and start it", packages.join(", "));
     // Alpine has no usermod, and its root-only ways are known to those who run it on a desk
     if name == "Docker" && facts.uid != 0 && manager != Manager::Apk {
         text.push_str(&format!("; {} may then use it, after `newgrp docker` or a new login", facts.user));
-        actions.push(Action::Run(allow(&facts.user, "docker")));
+        actions.push(Action::Change(allow(&facts.user, "docker")));
     }
     let start = if name == "Podman" { start_podman(host).await } else { start_docker(host).await };
     actions.extend(start.actions);
@@ -112,8 +126,9 @@ pub async fn engine(host: &dyn Host) -> Fix {
 }
 
 /// Puts the user into the group that owns the engine's socket.
-pub(super) fn allow(user: &str, group: &str) -> Command {
-    Command::new("usermod", ["-aG", group, user]).privileged()
+pub(super) fn allow(user: &str, group: &str) -> Change {
+    let command = Command::new("usermod", ["-aG", group, user]).privileged();
+    Change { command, effect: Effect::Member { user: user.to_owned(), group: group.to_owned() } }
 }
 
 /// Starts the Docker that is installed, through systemd where that runs the system.
@@ -126,7 +141,10 @@ pub async fn start_docker(host: &dyn Host) -> Fix {
         let enable = Command::new("systemctl", ["enable", "--now", "docker"]).privileged().timeout(TIME_TO_START);
         return Fix {
             text: "start Docker, now and at every boot".into(),
-            actions: vec![Action::Run(enable), Action::AwaitEngine { patience: TIME_TO_START, log: None }],
+            actions: vec![
+                Action::Change(Change { command: enable, effect: Effect::Unit { name: "docker", user: false } }),
+                Action::AwaitEngine { patience: TIME_TO_START, log: None },
+            ],
             safe: true,
         };
     }
@@ -134,7 +152,8 @@ pub async fn start_docker(host: &dyn Host) -> Fix {
     let mut actions = Vec::new();
     if stale_pid_file(host).await {
         // dockerd forgives the pid of a dead process, but not that of a stranger
-        actions.push(Action::Run(Command::new("rm", ["-f", PID_FILE]).privileged()));
+        let remove = Command::new("rm", ["-f", PID_FILE]).privileged();
+        actions.push(Action::Change(Change::passing(remove, format!("{PID_FILE} of an ended dockerd was removed"))));
     }
     actions.push(Action::StartEngine { command: Command::new("dockerd", [""; 0]).privileged(), log: log.clone() });
     let text = format!("start dockerd in the background (no systemd here), its log in {}", log.display());
@@ -168,7 +187,13 @@ pub async fn start_podman(host: &dyn Host) -> Fix {
         let enable = Command::new("systemctl", arguments).timeout(TIME_TO_START);
         return Fix {
             text: "let Podman listen on its socket, now and after every login".into(),
-            actions: vec![Action::Run(enable), Action::AwaitEngine { patience, log: None }],
+            actions: vec![
+                Action::Change(Change {
+                    command: enable,
+                    effect: Effect::Unit { name: "podman.socket", user: facts.uid != 0 },
+                }),
+                Action::AwaitEngine { patience, log: None },
+            ],
             safe: true,
         };
     }
@@ -194,6 +219,6 @@ fn log(host: &dyn Host, name: &str) -> PathBuf {
 pub fn packages(host: &dyn Host, packages: &[&str]) -> Option<Fix> {
     let manager = Manager::of(host)?;
     let text = format!("install {} from the system's packages", packages.join(", "));
-    let actions = manager.install(host, packages).into_iter().map(Action::Run).collect();
+    let actions = manager.install(host, packages).into_iter().map(Action::Change).collect();
     Some(Fix { text, actions, safe: true }.run_by(host.facts().uid))
 }

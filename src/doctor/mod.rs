@@ -10,6 +10,7 @@ use futures_util::future::{BoxFuture, join_all};
 use ipnet::Ipv4Net;
 use serde::{Serialize, Serializer};
 
+use crate::changes::{self, Change, ChangeError};
 use crate::engine::discover::{Attempt, Refusal, Source, discover};
 use crate::event::{Event, Events, Progress, StepInfo};
 use crate::host::{Command, Host, LineSink, RunError};
@@ -97,7 +98,7 @@ impl Fix {
     fn run_by(mut self, uid: u32) -> Self {
         if uid == 0 {
             for action in &mut self.actions {
-                if let Action::Run(command) | Action::StartEngine { command, .. } = action {
+                if let Action::Change(Change { command, .. }) | Action::StartEngine { command, .. } = action {
                     command.privileged = false;
                 }
             }
@@ -109,25 +110,21 @@ impl Fix {
 /// One thing that a fix does. Shown, and serialized, as a line that could be typed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    Run(Command),
+    /// Written down before it is made, so that `uninstall` knows of it.
+    Change(Change),
     /// Starts an engine's daemon, which outlives us, unless an engine answers by then (some packages
     /// start theirs when they are installed).
-    StartEngine {
-        command: Command,
-        log: PathBuf,
-    },
+    StartEngine { command: Command, log: PathBuf },
     /// Waits until an engine answers; `log` is what to show when none does.
-    AwaitEngine {
-        patience: Duration,
-        log: Option<PathBuf>,
-    },
+    AwaitEngine { patience: Duration, log: Option<PathBuf> },
+    /// Of our own files.
     Remove(PathBuf),
 }
 
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Run(command) => command.fmt(f),
+            Self::Change(change) => f.write_str(&change.line()),
             Self::StartEngine { command, log } => write!(f, "{command} >>{} 2>&1 &", log.display()),
             Self::AwaitEngine { .. } => f.write_str("# wait until the engine answers"),
             Self::Remove(path) => Command::new("rm", [path.display().to_string()]).fmt(f),
@@ -415,12 +412,24 @@ pub enum FixError {
     #[error("{check} cannot be fixed from here{}", advice.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
     NoActions { check: &'static str, advice: Option<String> },
     #[error(transparent)]
-    Run(#[from] RunError),
+    Run(RunError),
+    /// It could not be written down, so it was not done.
+    #[error(transparent)]
+    Change(ChangeError),
     #[error("no engine answered within {} s{}", waited.as_secs(), log_tail.as_ref().map(|tail| format!("; its log ends with:\n{tail}")).unwrap_or_default())]
     NoEngine { waited: Duration, log_tail: Option<String> },
     /// Its message names the file.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+}
+
+impl From<ChangeError> for FixError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Run(error) => Self::Run(error),
+            other => Self::Change(other),
+        }
+    }
 }
 
 /// What came of a fix.
@@ -442,11 +451,10 @@ fn mended(check: &str) -> String {
 /// Does what the finding's fix says, in order, and makes the check again. The steps are told as
 /// those of a plan, with the id `fix <check>`.
 pub async fn fix(system: &System, want: &Needs, finding: &Finding, events: &Events) -> Result<Fixed, FixError> {
-    let actions = finding.fix.as_ref().map(|fix| fix.actions.as_slice()).unwrap_or_default();
-    if actions.is_empty() {
+    let Some(fix) = finding.fix.as_ref().filter(|fix| !fix.actions.is_empty()) else {
         let advice = finding.fix.as_ref().map(|fix| fix.text.clone());
         return Err(FixError::NoActions { check: finding.check, advice });
-    }
+    };
     let id = format!("fix {}", finding.check);
     let step = StepInfo { id: id.clone(), group: mended(finding.check), ..StepInfo::default() };
     events.emit(Event::Started {
@@ -465,13 +473,13 @@ pub async fn fix(system: &System, want: &Needs, finding: &Finding, events: &Even
     let millis = || u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     events.emit(Event::StepStarted { id: id.clone() });
     let mut daemon = None;
-    for action in actions {
+    for action in &fix.actions {
         let progress = match action {
             Action::AwaitEngine { .. } => Progress::Waiting { reason: "the engine does not answer yet".into() },
             other => Progress::Line { text: other.to_string() },
         };
         events.emit(Event::StepProgress { id: id.clone(), progress });
-        if let Err(error) = act(system.host.as_ref(), action, &mut daemon, &said).await {
+        if let Err(error) = act(system.host.as_ref(), &fix.text, action, &mut daemon, &said).await {
             events.emit(Event::StepFailed { id: id.clone(), millis: millis(), error: error.to_string() });
             return Err(error);
         }
@@ -483,36 +491,36 @@ pub async fn fix(system: &System, want: &Needs, finding: &Finding, events: &Even
     Ok(Fixed { system, finding })
 }
 
-/// `daemon` is the pid of what was started, for the wait that follows.
-async fn act(host: &dyn Host, action: &Action, daemon: &mut Option<u32>, said: LineSink<'_>) -> Result<(), FixError> {
+/// Does what a fix says, in order; `told` hears of each action. For programs that something else takes: no check is made
+/// again.
+pub async fn carry_out(host: &dyn Host, fix: &Fix, told: &(dyn Fn(&Action) + Send + Sync)) -> Result<(), FixError> {
+    let mut daemon = None;
+    for action in &fix.actions {
+        told(action);
+        act(host, &fix.text, action, &mut daemon, &|_: &str| ()).await?;
+    }
+    Ok(())
+}
+
+/// `why` is what the receipt says of it; `daemon` the pid of what was started, for the wait that follows.
+async fn act(
+    host: &dyn Host,
+    why: &str,
+    action: &Action,
+    daemon: &mut Option<u32>,
+    said: LineSink<'_>,
+) -> Result<(), FixError> {
     match action {
-        Action::Run(command) => run_when_free(host, command, said).await?,
+        Action::Change(change) => changes::make(host, why, change, said).await?,
         Action::StartEngine { command, log } => {
             if !answers(host).await {
-                *daemon = Some(host.spawn_detached(command, log).await?);
+                *daemon = Some(changes::start(host, why, command, log).await?);
             }
         }
         Action::Remove(path) => host.remove(path).await?,
         Action::AwaitEngine { patience, log } => await_engine(host, *patience, *daemon, log.as_deref()).await?,
     }
     Ok(())
-}
-
-/// Package managers give up at once when another one (a desktop's updater) is reading its lists;
-/// apt's own option to wait is for installations only.
-async fn run_when_free(host: &dyn Host, command: &Command, said: LineSink<'_>) -> Result<(), RunError> {
-    const PATIENCE: Duration = Duration::from_secs(120);
-    let start = Instant::now();
-    loop {
-        match host.run_watched(command, said).await {
-            Err(RunError::Failed { output, .. })
-                if output.contains("Could not get lock") && start.elapsed() < PATIENCE =>
-            {
-                tokio::time::sleep(Duration::from_millis(500)).await;
-            }
-            other => return other.map(drop),
-        }
-    }
 }
 
 /// An engine answers. One that does not answer to us, or is too old, is another check's business.

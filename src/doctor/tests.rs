@@ -766,8 +766,14 @@ async fn inotify() {
       fs.inotify.max_user_instances is 128, a cluster wants 512
       fix: raise the limits, and keep them raised in /etc/sysctl.d/99-macula.conf
         sudo sysctl -w fs.inotify.max_user_instances=512
-        sudo sh -c 'printf "%s\n" fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=512 >/etc/sysctl.d/99-macula.conf'
+        printf '%s\n' fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=512 | sudo tee /etc/sysctl.d/99-macula.conf >/dev/null
     "#);
+    // all of the values, whichever are low now: the next boot knows only the file; and what else stands there stays
+    let file = "/etc/sysctl.d/99-macula.conf";
+    let once = low().file(file, "# mine\nvm.swappiness=1\nfs.inotify.max_user_watches = 1048576\n");
+    let case_of_it = Case { want: cluster(37, false), ..case(once) };
+    let finding = case_of_it.findings(Selection::named(&["inotify"]).unwrap()).await.remove(0);
+    assert_snapshot!(finding.fix.unwrap().actions[1], @r"printf '%s\n' '# mine' vm.swappiness=1 fs.inotify.max_user_watches=1048576 fs.inotify.max_user_instances=512 | sudo tee /etc/sysctl.d/99-macula.conf >/dev/null");
     assert_snapshot!(case(low()).find("inotify").await, @r"
     ok: inotify: enough file watches without a cluster
       fs.inotify.max_user_watches is 524288, a cluster wants 524288
@@ -892,16 +898,25 @@ impl crate::event::Reporter for Heard {
 
 #[tokio::test]
 async fn a_fix_does_what_it_says_and_looks_again() {
-    let host = FakeHost::new().program("sh").setting("fs.inotify.max_user_watches", "8192").on(
-        "sudo sysctl *",
-        |host, command| {
+    let done = || Ok(Output { status: Some(0), ..Output::default() });
+    let host = FakeHost::new()
+        .program("chmod")
+        .setting("fs.inotify.max_user_watches", "8192")
+        .on("sudo tee *", move |host, command| {
+            host.put(&command.args[0], command.stdin.clone().unwrap_or_default());
+            done()
+        })
+        .on("sudo rm -f *", move |host, command| {
+            futures_util::FutureExt::now_or_never(host.remove(Path::new(&command.args[1]))).unwrap().unwrap();
+            done()
+        })
+        .on("sudo sysctl *", move |host, command| {
             for setting in command.args.iter().skip(1) {
                 let (name, value) = setting.split_once('=').unwrap();
                 host.set(name, value);
             }
-            Ok(Output { status: Some(0), ..Output::default() })
-        },
-    );
+            done()
+        });
     let system = System::fake(host.clone(), None);
     let want = cluster(37, false);
     let heard = std::sync::Arc::new(Heard::default());
@@ -913,10 +928,18 @@ async fn a_fix_does_what_it_says_and_looks_again() {
     a row for inotify
     fix inotify: started
     sudo sysctl -w fs.inotify.max_user_watches=524288
-    sudo sh -c 'printf "%s\n" fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=512 >/etc/sysctl.d/99-macula.conf'
+    printf '%s\n' fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=512 | sudo tee /etc/sysctl.d/99-macula.conf >/dev/null
     done: enough file watches for a cluster
     "#);
-    assert_eq!(host.journal().len(), 2);
+    assert_snapshot!(host.journal().join("\n"), @r"
+    sudo sysctl -w fs.inotify.max_user_watches=524288
+    sudo tee /etc/sysctl.d/99-macula.conf
+    sudo chmod 644 /etc/sysctl.d/99-macula.conf
+    ");
+    // written down, and so it can be undone
+    changes::undo(&host).await.unwrap();
+    assert_eq!(host.sysctl("fs.inotify.max_user_watches").await.unwrap(), "8192");
+    assert_eq!(host.text("/etc/sysctl.d/99-macula.conf"), None);
 
     // nothing to do is said, and so is what fails
     let error = fix(&system, &want, &fixed.finding, &events).await.err().unwrap();
@@ -927,19 +950,6 @@ async fn a_fix_does_what_it_says_and_looks_again() {
     );
     let error = fix(&poor, &want, &findings[0], &Events::none()).await.err().unwrap();
     assert_snapshot!(error, @"`sudo sysctl -w fs.inotify.max_user_watches=524288` ended with status 1: no");
-}
-
-#[tokio::test]
-async fn a_busy_package_manager_is_waited_for() {
-    let busy = std::sync::atomic::AtomicU32::new(1);
-    let host = FakeHost::new().on("sudo *", move |_, _| {
-        let left = busy.load(std::sync::atomic::Ordering::Relaxed);
-        busy.store(left.saturating_sub(1), std::sync::atomic::Ordering::Relaxed);
-        let said = if left > 0 { "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 7" } else { "" };
-        Ok(Output { status: Some(if left > 0 { 100 } else { 0 }), stderr: said.into(), ..Output::default() })
-    });
-    run_when_free(&host, &Command::new("apt-get", ["update"]).privileged(), &|_: &str| ()).await.unwrap();
-    assert_eq!(host.journal().len(), 2);
 }
 
 #[tokio::test]
@@ -984,7 +994,7 @@ fn findings_as_json() {
         fix: Some(Fix {
             text: "raise it".into(),
             actions: vec![
-                Action::Run(Command::new("sysctl", ["-w", "a=1"]).privileged()),
+                Action::Change(Change::settings(&[("a", "1".to_owned())], false)),
                 Action::Remove("/x y".into()),
             ],
             safe: true,

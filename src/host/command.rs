@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::AnyError;
+use crate::words::shell_word;
 
 /// A program to run. Its [`fmt::Display`] is a line that can be pasted into a shell.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -96,22 +97,13 @@ impl fmt::Display for Command {
             f.write_str("sudo ")?;
         }
         for (name, value) in &self.env {
-            write!(f, "{name}={} ", quoted(value))?;
+            write!(f, "{name}={} ", shell_word(value))?;
         }
-        f.write_str(&quoted(&self.program))?;
+        f.write_str(&shell_word(&self.program))?;
         for arg in &self.args {
-            write!(f, " {}", quoted(arg))?;
+            write!(f, " {}", shell_word(arg))?;
         }
         Ok(())
-    }
-}
-
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 

@@ -16,6 +16,7 @@ mod accept;
 mod command;
 pub mod fake;
 mod holder;
+pub mod kept;
 pub mod local;
 mod lock;
 mod wait;
@@ -23,6 +24,7 @@ mod wait;
 pub use accept::next_connection;
 pub use command::{Capabilities, Command, Output, RunError};
 pub use holder::{Holder, holders};
+pub use kept::{Copies, FileError, FileNow, KeptFile, ReceiptError};
 pub use lock::{Held, Lock, LockError};
 pub use wait::{Unmet, pause, until};
 

@@ -130,12 +130,8 @@ pub(in crate::app) async fn get_program(session: &Session, obtain: Obtain) -> Re
             Ok(kind::fetch(session.host(), asset).await?)
         }
         Obtain::Install(fix) => {
-            for action in &fix.actions {
-                if let doctor::Action::Run(command) = action {
-                    session.events.info(command.to_string());
-                    session.host().run(command).await?;
-                }
-            }
+            let told = |action: &doctor::Action| session.events.info(action.to_string());
+            doctor::carry_out(session.host(), &fix, &told).await?;
             let missing = || ClusterError::NoProgram { program: "kind".into(), reason: None, fetched: false };
             Ok(kind::find(session.host(), None).await.ok_or_else(missing)?)
         }

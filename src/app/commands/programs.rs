@@ -63,13 +63,7 @@ pub(super) async fn install_programs(session: &Session, plan: &Plan, consent: &d
     if !consent.install(&why, &fix).await? {
         return Err(Error::said(format!("{why}, and it is not installed")));
     }
-    for action in &fix.actions {
-        if let doctor::Action::Run(command) = action {
-            session.events.info(command.to_string());
-            host.run(command).await?;
-        }
-    }
-    Ok(())
+    Ok(doctor::carry_out(host, &fix, &|action| session.events.info(action.to_string())).await?)
 }
 
 /// What a program says of its version; nothing where it is not there.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::app::owner::Owner;
 use crate::app::resolver::{ResolverFiles, StartedBy, connect, stop_resolver};
 use crate::app::{Error, Session, authorities};
+use crate::changes::{self, Undoing, Verdict};
 use crate::model::PlatformName;
 use crate::pki::trust::{self, Done, Outcome, Place};
 
@@ -15,7 +16,7 @@ use super::ls::{is_foreign, list_platforms};
 use super::names::uninstall_names;
 
 /// What there is of Macula on this machine.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Leavings {
     pub platforms: Vec<PlatformName>,
     /// Of somebody else, who shares the engine. They stay.
@@ -25,6 +26,8 @@ pub struct Leavings {
     /// Trust stores that have our authority.
     #[serde(serialize_with = "labels")]
     pub trust: Vec<Place>,
+    /// What `doctor --fix` and installations changed on this machine, and what becomes of it.
+    pub changes: Vec<Undoing>,
     /// Passwords, certificates, logs. It stays as long as there is data that needs it.
     pub data: Option<PathBuf>,
     /// Downloads.
@@ -47,12 +50,18 @@ pub struct Uninstalled {
     /// What came of each trust store.
     #[serde(skip)]
     pub trust: Vec<Outcome>,
+    pub changes: Vec<Undoing>,
 }
 
 impl Uninstalled {
     /// Trust stores that still have our authority.
     pub fn failed_stores(&self) -> usize {
         self.trust.iter().filter(|outcome| matches!(outcome.done, Done::Failed(_))).count()
+    }
+
+    /// Changes of this machine that could not be undone.
+    pub fn failed_changes(&self) -> impl Iterator<Item = &Undoing> {
+        self.changes.iter().filter(|change| matches!(change.verdict, Verdict::Failed(_)))
     }
 }
 
@@ -65,6 +74,7 @@ pub async fn leavings(session: &Session) -> Result<Leavings, Error> {
     let mut found = Leavings {
         names: host.exists(&receipts[0]).await || host.exists(&receipts[1]).await,
         trust: trust::recorded(host, &authorities(session)).await?,
+        changes: changes::pending(host).await?,
         ..Leavings::default()
     };
     let own = Owner::read(host).await?;
@@ -94,10 +104,12 @@ pub async fn uninstall(session: &Session, found: &Leavings, volumes: bool) -> Re
     }
     uninstall_names(session).await?;
     done.trust = trust::uninstall(host, &authorities(session), None, None).await?;
+    done.changes = changes::undo(host).await?;
     stop_own_resolver(session).await?;
-    // passwords of data that stays, which may lie on an engine that was not asked; and the receipt of a store that
-    // could not be changed
-    let keep = (!volumes && !found.platforms.is_empty()) || done.failed_stores() > 0;
+    // passwords of data that stays, which may lie on an engine that was not asked; and the receipt of what could not be
+    // undone
+    let failed = done.failed_stores() > 0 || done.failed_changes().next().is_some();
+    let keep = (!volumes && !found.platforms.is_empty()) || failed;
     for folder in found.cache.iter().chain(found.data.iter().filter(|_| !keep)) {
         host.remove_folder(folder).await.map_err(|source| Error::Io { path: folder.clone(), source })?;
         done.folders.push(folder.clone());
@@ -122,10 +134,11 @@ mod tests {
     use super::*;
     use crate::app::testing::{Agrees, session};
     use crate::app::{UpOptions, up};
+    use crate::changes::Change;
     use crate::config::{self, MemoryFiles, Request};
     use crate::engine::fake::FakeEngine;
-    use crate::host::Host;
     use crate::host::fake::FakeHost;
+    use crate::host::{Host, Output, RunError};
     use crate::system::System;
 
     async fn up_as(session: &Session, name: &str) {
@@ -193,5 +206,34 @@ mod tests {
         assert_eq!((gone.volumes.len(), gone.folders.contains(&ours.folders().data)), (0, true));
         assert!(leavings(&mine).await.unwrap().platforms.is_empty());
         assert_eq!(engine.containers(), ["macula-three-web-1"]);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_undone_keeps_its_list() {
+        const FORWARD: &str = "net.ipv4.ip_forward";
+        let obey = |host: FakeHost| {
+            host.on("sudo sysctl *", |host, command| {
+                let (name, value) = command.args[1].split_once('=').unwrap();
+                host.set(name, value);
+                Ok(Output { status: Some(0), ..Output::default() })
+            })
+        };
+        let host = obey(FakeHost::new().setting(FORWARD, "0"));
+        let forward = Change::settings(&[(FORWARD, "1".to_owned())], false);
+        changes::make(&host, "a test", &forward, &|_: &str| ()).await.unwrap();
+        let list = host.folders().data.join("host.d/receipt.json");
+
+        let host = host.on("sudo *", |_, command| Err(RunError::Privilege { command: command.to_string() }));
+        let session = session(host.clone(), &FakeEngine::new(), "macula uninstall");
+        let found = leavings(&session).await.unwrap();
+        assert_eq!(found.changes.len(), 1);
+        let done = uninstall(&session, &found, true).await.unwrap();
+        assert_eq!((done.failed_changes().count(), host.exists(&list).await), (1, true));
+        assert!(!done.folders.contains(&host.folders().data));
+
+        let host = obey(host);
+        let done = uninstall(&session, &leavings(&session).await.unwrap(), false).await.unwrap();
+        assert_eq!((done.failed_changes().count(), host.exists(&host.folders().data).await), (0, false));
+        assert_eq!(host.sysctl(FORWARD).await.unwrap(), "0");
     }
 }

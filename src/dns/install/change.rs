@@ -6,16 +6,14 @@
 //! | `receipt.json` | the rung, whether it was carried out, and the files with their checksums |
 //! | `<name>.before`, `<name>.after` | a file as it was, and as we leave it |
 
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::{InstallError, Rung};
-use crate::host::{Command, Host};
-use crate::words;
+use crate::host::kept::{self, checksum, read};
+use crate::host::{Command, Copies, FileNow, Host, KeptFile, ReceiptError};
 
 /// Raised when an older macula could no longer undo what is written here.
 const FORMAT: u64 = 1;
@@ -43,11 +41,8 @@ pub struct Receipt {
 /// A file of the system's that we write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
-    pub path: PathBuf,
-    /// SHA-256 of what was there; none: nothing was.
-    pub before: Option<String>,
-    /// SHA-256 of what we leave there.
-    pub after: String,
+    #[serde(flatten)]
+    pub file: KeptFile,
     /// The file is ours as a whole, and not only a part of it.
     pub whole: bool,
     /// Written as root.
@@ -70,10 +65,6 @@ pub enum Content {
     First { part: String, mute: Option<&'static str> },
     /// Behind what is there.
     Last { part: String },
-}
-
-pub fn checksum(bytes: &[u8]) -> String {
-    words::hex(Sha256::digest(bytes))
 }
 
 impl Content {
@@ -127,37 +118,6 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> InstallError + '_ {
     |source| InstallError::Io { path: path.to_owned(), source }
 }
 
-async fn read(host: &dyn Host, path: &Path) -> Result<Option<Vec<u8>>, InstallError> {
-    match host.read(path).await {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(io(path)(error)),
-    }
-}
-
-/// Into the file that is there, so that links, owner, mode and mounts stay as they are.
-async fn put(host: &dyn Host, path: &Path, content: &[u8], root: bool) -> Result<(), InstallError> {
-    if !root {
-        return host.write(path, content, 0o644).await.map_err(io(path));
-    }
-    let name = path.to_string_lossy().into_owned();
-    let new = !host.exists(path).await;
-    host.run(&Command::new("tee", [name.clone()]).stdin(content).privileged()).await?;
-    if new {
-        host.run(&Command::new("chmod", ["644".to_owned(), name]).privileged()).await?;
-    }
-    Ok(())
-}
-
-async fn remove(host: &dyn Host, path: &Path, root: bool) -> Result<(), InstallError> {
-    if !root {
-        return host.remove(path).await.map_err(io(path));
-    }
-    let name = path.to_string_lossy().into_owned();
-    host.run(&Command::new("rm", ["-f".to_owned(), name]).privileged()).await?;
-    Ok(())
-}
-
 impl Receipt {
     fn path(folder: &Path) -> PathBuf {
         folder.join("receipt.json")
@@ -170,22 +130,16 @@ impl Receipt {
     /// None: nothing was done that is not undone.
     pub async fn load(host: &dyn Host, folder: &Path) -> Result<Option<Self>, InstallError> {
         let path = Self::path(folder);
-        let Some(bytes) = read(host, &path).await? else { return Ok(None) };
-        let damaged = |reason: String| InstallError::Receipt { path: path.clone(), reason };
-        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
-        match value.get("format").and_then(serde_json::Value::as_u64) {
-            Some(FORMAT) => serde_json::from_value(value).map(Some).map_err(|error| damaged(error.to_string())),
-            Some(found) if found > FORMAT => Err(damaged("a newer macula wrote it".into())),
-            _ => Err(damaged("it names no format".into())),
-        }
+        kept::load(host, &path, "format", FORMAT).await.map_err(|error| match error {
+            ReceiptError::Damaged { path, reason } => InstallError::Receipt { path, reason },
+            ReceiptError::Newer { path } => InstallError::Receipt { path, reason: "a newer macula wrote it".into() },
+            ReceiptError::Io(source) => InstallError::Io { path, source },
+        })
     }
 
     async fn save(&self, host: &dyn Host, folder: &Path) -> Result<(), InstallError> {
         let path = Self::path(folder);
-        let mut text = serde_json::to_vec_pretty(self)
-            .map_err(|error| InstallError::Receipt { path: path.clone(), reason: error.to_string() })?;
-        text.push(b'\n');
-        host.write(&path, &text, 0o600).await.map_err(io(&path))
+        kept::save(host, &path, self).await.map_err(io(&path))
     }
 
     /// Looks at the files and writes down what is going to be done. Nothing of the system is changed.
@@ -226,9 +180,7 @@ impl Receipt {
                 host.write(&kept, before, 0o600).await.map_err(io(&kept))?;
             }
             receipt.files.push(Written {
-                path: path.clone(),
-                before: before.as_deref().map(checksum),
-                after: checksum(&after),
+                file: KeptFile::new(path, before.as_deref(), Some(&after)),
                 whole,
                 root: want.root,
             });
@@ -253,12 +205,12 @@ impl Receipt {
             let name = made.to_string_lossy().into_owned();
             host.run(&Command::new("mkdir", ["-p".to_owned(), "-m755".to_owned(), name]).privileged()).await?;
         }
-        for file in &self.files {
+        for Written { file, root, .. } in &self.files {
             let kept = Self::kept(folder, &file.path, "after");
             let content = host.read(&kept).await.map_err(io(&kept))?;
             // what is there already, of a run whose receipt is lost, needs no right to write it
             if read(host, &file.path).await?.as_ref() != Some(&content) {
-                put(host, &file.path, &content, file.root).await?;
+                kept::put(host, &file.path, Some(&content), *root).await?;
             }
         }
         Ok(())
@@ -272,16 +224,16 @@ impl Receipt {
 
     /// Whether every file is as we left it.
     pub async fn intact(&self, host: &dyn Host) -> Result<bool, InstallError> {
-        self.all(host, |file| Some(&file.after)).await
+        self.all(host, |file| file.after.as_ref()).await
     }
 
     /// Files that are gone, and files that are not as we left them.
     pub async fn strayed(&self, host: &dyn Host) -> Result<(Vec<PathBuf>, Vec<PathBuf>), InstallError> {
         let (mut missing, mut changed) = (Vec::new(), Vec::new());
-        for file in &self.files {
+        for Written { file, .. } in &self.files {
             match read(host, &file.path).await? {
                 None => missing.push(file.path.clone()),
-                Some(now) if checksum(&now) != file.after => changed.push(file.path.clone()),
+                Some(now) if file.after != Some(checksum(&now)) => changed.push(file.path.clone()),
                 Some(_) => {}
             }
         }
@@ -293,8 +245,8 @@ impl Receipt {
         self.all(host, |file| file.before.as_ref()).await
     }
 
-    async fn all(&self, host: &dyn Host, sum: impl Fn(&Written) -> Option<&String>) -> Result<bool, InstallError> {
-        for file in &self.files {
+    async fn all(&self, host: &dyn Host, sum: impl Fn(&KeptFile) -> Option<&String>) -> Result<bool, InstallError> {
+        for Written { file, .. } in &self.files {
             if read(host, &file.path).await?.as_deref().map(checksum).as_ref() != sum(file) {
                 return Ok(false);
             }
@@ -324,7 +276,7 @@ impl Receipt {
 
     /// Forgets it, once everything is undone.
     pub async fn forget(&self, host: &dyn Host, folder: &Path) -> Result<(), InstallError> {
-        for file in &self.files {
+        for Written { file, .. } in &self.files {
             for when in ["before", "after"] {
                 let kept = Self::kept(folder, &file.path, when);
                 host.remove(&kept).await.map_err(io(&kept))?;
@@ -336,44 +288,49 @@ impl Receipt {
 }
 
 /// What is to be told.
-async fn undo_file(host: &dyn Host, folder: &Path, file: &Written) -> Result<Option<String>, InstallError> {
+async fn undo_file(host: &dyn Host, folder: &Path, written: &Written) -> Result<Option<String>, InstallError> {
+    let Written { file, whole, root } = written;
     let path = &file.path;
     let shown = path.display();
-    let Some(now) = read(host, path).await? else {
-        return Ok(file.before.as_ref().map(|_| format!("{shown} was removed meanwhile, and is left so")));
+    let copies = Copies {
+        before: match &file.before {
+            Some(_) => read(host, &Receipt::kept(folder, path, "before")).await?,
+            // one that lies there of an earlier run is not of this file
+            None => None,
+        },
+        after: read(host, &Receipt::kept(folder, path, "after")).await?,
     };
-    let sum = checksum(&now);
-    if file.before.as_ref() == Some(&sum) {
-        return Ok(None);
-    }
-    let before = match &file.before {
-        Some(_) => read(host, &Receipt::kept(folder, path, "before")).await?,
-        None => None,
-    };
-    let after = read(host, &Receipt::kept(folder, path, "after")).await?;
-    // a write that was ended in the middle leaves the beginning of what was to be written
-    let torn = |whole: &Option<Vec<u8>>| whole.as_ref().is_some_and(|whole| whole.starts_with(&now));
-    if sum == file.after || torn(&after) || torn(&before) {
-        match &before {
-            Some(before) => put(host, path, before, file.root).await?,
-            None => remove(host, path, file.root).await?,
+    let now = match file.now(host, &copies).await? {
+        FileNow::AsItWas => return Ok(None),
+        FileNow::Gone => return Ok(Some(format!("{shown} was removed meanwhile, and is left so"))),
+        FileNow::Ours => {
+            if let Some(former) = file.former(&copies) {
+                kept::put(host, path, former, *root).await?;
+                return Ok(None);
+            }
+            let there = read(host, path).await?.unwrap_or_default();
+            let Some(rest) = without_our_part(&there) else {
+                return Ok(Some(format!("the copy of what {shown} was is lost; the file is left as it is")));
+            };
+            kept::put(host, path, Some(&rest), *root).await?;
+            return Ok(Some(format!("the copy of what {shown} was is lost; macula's part was taken out")));
         }
-        return Ok(None);
-    }
-    if file.whole {
+        FileNow::Changed(now) => now,
+    };
+    if *whole {
         if !String::from_utf8_lossy(&now).contains(HEADER) {
             return Ok(Some(format!("{shown} is somebody else's now, and is left as it is")));
         }
-        remove(host, path, file.root).await?;
+        kept::put(host, path, None, *root).await?;
         return Ok(Some(format!("{shown} was changed meanwhile; it bore our mark and is removed")));
     }
     match without_our_part(&now) {
         Some(rest) if rest.is_empty() && file.before.is_none() => {
-            remove(host, path, file.root).await?;
+            kept::put(host, path, None, *root).await?;
             Ok(None)
         }
         Some(rest) => {
-            put(host, path, &rest, file.root).await?;
+            kept::put(host, path, Some(&rest), *root).await?;
             Ok(Some(format!("{shown} was changed meanwhile; only our part of it was taken out")))
         }
         None => {

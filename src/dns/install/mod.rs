@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::host::{Command, Host, RunError};
+use crate::host::{Command, FileError, Host, RunError};
 
 mod change;
 mod rung;
@@ -53,6 +53,15 @@ pub enum InstallError {
     /// Everything that was tried has been undone.
     #[error("the system was not brought to ask the resolver; it is as it was")]
     NotHeld { tried: Vec<Tried> },
+}
+
+impl From<FileError> for InstallError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Io { path, source } => Self::Io { path, source },
+            FileError::Run(error) => Self::Run(error),
+        }
+    }
 }
 
 /// A rung that did not hold.
@@ -217,7 +226,7 @@ async fn run_all(host: &dyn Host, commands: Vec<Command>) -> Result<(), InstallE
 
 /// Puts everything back and forgets it; what is to be told.
 async fn undo(host: &dyn Host, folder: &Path, receipt: &Receipt) -> Result<Vec<String>, InstallError> {
-    let paths: Vec<PathBuf> = receipt.files.iter().map(|file| file.path.clone()).collect();
+    let paths: Vec<PathBuf> = receipt.files.iter().map(|written| written.file.path.clone()).collect();
     // where nothing was written yet there is nothing to stop, and no need of root
     let touched = !receipt.untouched(host).await?;
     for command in receipt.rung.before_undo(host, &paths).into_iter().filter(|_| touched) {

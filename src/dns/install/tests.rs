@@ -111,6 +111,48 @@ async fn a_plain_resolv_conf_gets_our_server_first_and_is_put_back() {
     assert_eq!(uninstall(&host, folder()).await.unwrap(), None);
 }
 
+/// As 0.1 wrote it: the names of its keys are those of every later version.
+#[tokio::test]
+async fn a_receipt_of_an_older_version_is_read_and_undone() {
+    use crate::host::kept::checksum;
+    let ours = format!(
+        "# >>> macula dns: put here by `macula dns install`, taken out by `macula dns uninstall`\nnameserver 127.0.0.9\n# <<< macula dns\n{RESOLV}"
+    );
+    let receipt = format!(
+        r#"{{"format": 1, "rung": "resolv_conf", "complete": true, "address": "127.0.0.9:53", "domains": ["macula.local"],
+            "files": [
+              {{"path": "/etc/resolv.conf", "before": "{}", "after": "{}", "whole": false, "root": true}},
+              {{"path": "/etc/new.conf", "before": null, "after": "{}", "whole": true, "root": true}}],
+            "folders": []}}"#,
+        checksum(RESOLV.as_bytes()),
+        checksum(ours.as_bytes()),
+        checksum(b"new\n"),
+    );
+    let host = resolving(plain(), "/nowhere", "x")
+        .file("/etc/resolv.conf", &ours)
+        .file("/etc/new.conf", "new\n")
+        .file(folder().join("receipt.json"), receipt)
+        .file(folder().join("resolv.conf.before"), RESOLV)
+        .file(folder().join("resolv.conf.after"), &ours)
+        .file(folder().join("new.conf.after"), "new\n");
+    assert!(present(&host, folder()).await.unwrap().unwrap().intact);
+    assert_eq!(uninstall(&host, folder()).await.unwrap(), Some((Rung::ResolvConf, vec![])));
+    assert_eq!(etc(&host), etc(&plain()));
+    assert_eq!(left(&host), [] as [PathBuf; 0]);
+}
+
+#[tokio::test]
+async fn a_lost_copy_is_no_reason_to_remove_a_file() {
+    let host = resolving(plain(), "/etc/resolv.conf", "nameserver 127.0.0.9");
+    install(&host, folder(), &target(53), Method::ResolvConf).await.unwrap();
+    let written = host.text("/etc/resolv.conf");
+    host.remove(&folder().join("resolv.conf.before")).await.unwrap();
+    let (_, notes) = uninstall(&host, folder()).await.unwrap().unwrap();
+    assert_eq!(notes, ["the copy of what /etc/resolv.conf was is lost; macula's part was taken out"]);
+    assert_eq!(host.text("/etc/resolv.conf").as_deref(), Some(RESOLV));
+    assert_ne!(written.as_deref(), Some(RESOLV));
+}
+
 /// What a run whose receipt is lost has left is ours already, also where nobody may write it.
 #[tokio::test]
 async fn what_stands_there_already_is_not_written_again() {

@@ -177,7 +177,7 @@ pub(in crate::doctor) async fn permission(context: &Context<'_>) -> Verdict {
         ])
         .fix(Fix {
             text: format!("put {user} into the group {group}; after that: {again}"),
-            actions: vec![Action::Run(join)],
+            actions: vec![Action::Change(join)],
             safe: false,
         })
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use ipnet::Ipv4Net;
 
 use super::network::{interface, is_ours, v4};
+use crate::changes::Change;
 use crate::doctor::context::Context;
 use crate::doctor::firewall::{Fate, Packet, fate};
 use crate::doctor::{Action, Fix, Verdict};
@@ -72,10 +73,10 @@ pub(in crate::doctor) async fn forwarding(context: &Context<'_>) -> Verdict {
         Err(reason) => return Verdict::skipped(reason),
     };
     if context.host.sysctl("net.ipv4.ip_forward").await.is_ok_and(|value| value.trim() == "0") {
-        let command = Command::new("sysctl", ["-w", "net.ipv4.ip_forward=1"]).privileged();
+        let change = Change::settings(&[("net.ipv4.ip_forward", "1".to_owned())], false);
         return Verdict::warning("this machine forwards nothing: containers reach no other machine")
             .detail(["net.ipv4.ip_forward is 0; something has changed it since the engine was started"])
-            .fix(Fix { text: "switch it on".into(), actions: vec![Action::Run(command)], safe: true });
+            .fix(Fix { text: "switch it on".into(), actions: vec![Action::Change(change)], safe: true });
     }
     if !context.thorough {
         return Verdict::ok("this machine forwards what containers send");
@@ -101,10 +102,7 @@ fn verdict(bridge: &Bridge, filter: &str, nat: &str, uplink: Option<&str>, bridg
     let source = hosts.next().unwrap_or(bridge.subnet.addr());
     let neighbor = hosts.next().unwrap_or(source);
     let packet = |to, destination| Packet { from: name, to, source, destination, port: 443 };
-    let insert = |words: &[&str]| {
-        let command = Command::new("iptables", ["-I", "FORWARD"].iter().chain(words).copied());
-        Action::Run(command.privileged())
-    };
+    let insert = |words: &[&str]| Action::Change(Change::rule(None, "-I", &[&["FORWARD"], words].concat()));
     let restart = "restarting the engine would put its own rules back too";
     let dropped = |fate: Option<Fate>| fate.filter(Fate::drops);
     if bridge_calls && let Some(fate) = dropped(fate_of(filter, packet(name, neighbor))) {
@@ -132,12 +130,12 @@ fn verdict(bridge: &Bridge, filter: &str, nat: &str, uplink: Option<&str>, bridg
     let masked = fate(nat, "POSTROUTING", packet(uplink, ELSEWHERE));
     if !masked.is_some_and(|fate| matches!(fate.target.as_str(), "MASQUERADE" | "SNAT")) {
         let subnet = bridge.subnet.trunc().to_string();
-        let words = ["-t", "nat", "-A", "POSTROUTING", "-s", &subnet, "!", "-o", name, "-j", "MASQUERADE"];
+        let rule = ["POSTROUTING", "-s", &subnet, "!", "-o", name, "-j", "MASQUERADE"];
         return Verdict::warning(format!("what containers on {name} send to other machines gets no answer"))
             .detail(["the engine's rule that gives it this machine's address (MASQUERADE) is missing"])
             .fix(Fix {
                 text: format!("put the rule back; {restart}"),
-                actions: vec![Action::Run(Command::new("iptables", words).privileged())],
+                actions: vec![Action::Change(Change::rule(Some("nat"), "-A", &rule))],
                 safe: true,
             });
     }
@@ -196,9 +194,8 @@ pub(in crate::doctor) async fn neighbors(context: &Context<'_>) -> Verdict {
     }
     let name = bridge.interface.as_str();
     // what was redirected here was published for others on purpose
-    let state = ["-m", "conntrack", "!", "--ctstate", "RELATED,ESTABLISHED,DNAT"];
-    let words = ["-I", "DOCKER-USER", "!", "-i", name, "-o", name];
-    let command = Command::new("iptables", words.iter().chain(&state).chain(&["-j", "DROP"]).copied());
+    let state = ["-m", "conntrack", "!", "--ctstate", "RELATED,ESTABLISHED,DNAT", "-j", "DROP"];
+    let rule = [&["DOCKER-USER", "!", "-i", name, "-o", name], state.as_slice()].concat();
     Verdict::warning("machines of the same network can reach services that are published on loopback only")
         .detail([
             format!(
@@ -209,7 +206,7 @@ pub(in crate::doctor) async fn neighbors(context: &Context<'_>) -> Verdict {
         ])
         .fix(Fix {
             text: "drop them, until the platform's network is made again or this machine starts again".into(),
-            actions: vec![Action::Run(command.privileged())],
+            actions: vec![Action::Change(Change::rule(None, "-I", &rule))],
             safe: true,
         })
 }

@@ -4,9 +4,10 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::changes::{Change, Effect, SYSCTL_FILE};
 use crate::doctor::context::Context;
 use crate::doctor::{Action, Fix, Verdict};
-use crate::host::Command;
+use crate::host::{Command, kept};
 use crate::model::macula;
 use crate::words;
 
@@ -102,15 +103,14 @@ pub(in crate::doctor) async fn inotify(context: &Context<'_>) -> Verdict {
     }
     let mut lines = Vec::new();
     let mut low = Vec::new();
-    let mut kept = Vec::new();
+    let mut wanted_values = Vec::new();
     for (name, wanted) in SETTINGS {
         match context.host.sysctl(name).await.map(|value| value.parse::<u64>()) {
             Ok(Ok(value)) => {
                 lines.push(format!("{name} is {value}, a cluster wants {wanted}"));
-                // the file is written whole: what an earlier run raised is to be in it
-                kept.push(format!("{name}={}", value.max(wanted)));
+                wanted_values.push((name, value.max(wanted)));
                 if value < wanted {
-                    low.push(format!("{name}={wanted}"));
+                    low.push((name, wanted.to_string()));
                 }
             }
             Ok(Err(_)) => return Verdict::skipped(format!("{name} is not a number")),
@@ -123,16 +123,35 @@ pub(in crate::doctor) async fn inotify(context: &Context<'_>) -> Verdict {
     if context.want.cluster.is_none() {
         return Verdict::ok("enough file watches without a cluster").detail(lines);
     }
-    let now = Command::new("sysctl", ["-w"].into_iter().chain(low.iter().map(String::as_str))).privileged();
-    let keep = format!("printf \"%s\\n\" {} >/etc/sysctl.d/99-macula.conf", kept.join(" "));
-    let keep = Command::new("sh", ["-c", keep.as_str()]).privileged();
-    Verdict::warning("too few file watches for a cluster: its pods would fail with \"too many open files\"")
-        .detail(lines)
-        .fix(Fix {
-            text: "raise the limits, and keep them raised in /etc/sysctl.d/99-macula.conf".into(),
-            actions: vec![Action::Run(now), Action::Run(keep)],
-            safe: true,
-        })
+    let verdict =
+        Verdict::warning("too few file watches for a cluster: its pods would fail with \"too many open files\"");
+    let there = match kept::read(context.host, Path::new(SYSCTL_FILE)).await {
+        Ok(there) => String::from_utf8_lossy(&there.unwrap_or_default()).into_owned(),
+        Err(error) => return verdict.detail(lines).detail([error.to_string()]),
+    };
+    let now = Action::Change(Change::settings(&low, true));
+    let keep = Action::Change(Change::file(SYSCTL_FILE, with_values(&there, &wanted_values)));
+    verdict.detail(lines).fix(Fix {
+        text: format!("raise the limits, and keep them raised in {SYSCTL_FILE}"),
+        actions: vec![now, keep],
+        safe: true,
+    })
+}
+
+/// The file of the kernel's values with these in it: all of them, whichever were low, since the file is what the next boot
+/// sets. Other lines stay, and no value becomes lower than it was there.
+fn with_values(there: &str, values: &[(&str, u64)]) -> String {
+    let value_of = |line: &str, name: &str| {
+        let (key, value) = line.split_once('=')?;
+        (key.trim() == name).then(|| value.trim().parse::<u64>().ok()).flatten()
+    };
+    let is_one = |line: &str| values.iter().any(|(name, _)| value_of(line, name).is_some());
+    let others = there.lines().filter(|line| !is_one(line)).map(str::to_owned);
+    let ours = values.iter().map(|(name, value)| {
+        let before = there.lines().filter_map(|line| value_of(line, name)).max();
+        format!("{name}={}", before.unwrap_or_default().max(*value))
+    });
+    others.chain(ours).fold(String::new(), |text, line| text + &line + "\n")
 }
 
 /// The first minor version of Kubernetes whose kubelet refuses cgroup v1 unless told otherwise.
@@ -187,7 +206,11 @@ pub(in crate::doctor) async fn clock(context: &Context<'_>) -> Verdict {
         };
         let text = "set the clock by the network, or by the machine's own".to_owned();
         let known = context.machine.wsl || context.machine.systemd;
-        let actions = if known { vec![Action::Run(command.privileged())] } else { Vec::new() };
+        let how = (!context.machine.wsl).then(|| ["timedatectl", "set-ntp", "false"].map(str::to_owned).into());
+        let lasting = how.is_some();
+        let effect = Effect::Other { what: "the clock was set".to_owned(), how, lasting };
+        let change = Change { command: command.privileged(), effect };
+        let actions = if known { vec![Action::Change(change)] } else { Vec::new() };
         let text = if known { text } else { "set it: `sudo date -s '2026-01-31 12:00'`".to_owned() };
         Fix { text, actions, safe: true }
     };

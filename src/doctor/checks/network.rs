@@ -8,6 +8,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::ports::addresses;
 use super::some_of;
+use crate::changes::{Change, Effect};
 use crate::compile::is_wide;
 use crate::doctor::context::Context;
 use crate::doctor::{Action, Fix, Verdict};
@@ -38,17 +39,25 @@ pub(in crate::doctor) async fn loopback(context: &Context<'_>) -> Verdict {
             several => format!("{several} addresses up to {last} are there"),
         });
     }
-    let (text, commands) = if context.machine.os == "macos" {
-        let alias = |name: &String| Command::new("ifconfig", ["lo0", "alias", name.as_str(), "up"]).privileged();
+    let (text, changes) = if context.machine.os == "macos" {
+        let alias = |name: &String| {
+            let command = Command::new("ifconfig", ["lo0", "alias", name.as_str(), "up"]).privileged();
+            let how = Some(["ifconfig", "lo0", "-alias", name].map(str::to_owned).into());
+            let what = format!("lo0 was given the address {name}");
+            Change { command, effect: Effect::Other { what, how, lasting: false } }
+        };
         ("give lo0 these addresses, until the next boot", names.iter().map(alias).collect::<Vec<_>>())
     } else {
-        let ip = |arguments: &[&str]| Command::new("ip", arguments.iter().copied()).privileged();
-        let whole = ip(&["addr", "replace", "127.0.0.1/8", "dev", "lo"]);
-        ("give lo its usual network 127.0.0.0/8", vec![ip(&["link", "set", "lo", "up"]), whole])
+        let ip = |arguments: &[&str], what: &str| {
+            Change::passing(Command::new("ip", arguments.iter().copied()).privileged(), what)
+        };
+        let up = ip(&["link", "set", "lo", "up"], "lo was switched on");
+        let whole = ip(&["addr", "replace", "127.0.0.1/8", "dev", "lo"], "lo was given the network 127.0.0.0/8");
+        ("give lo its usual network 127.0.0.0/8", vec![up, whole])
     };
     Verdict::failed(format!("this machine does not have {}", some_of(&names, SHOWN)))
         .detail(["services publish their ports on loopback addresses of their own".to_owned()])
-        .fix(Fix { text: text.into(), actions: commands.into_iter().map(Action::Run).collect(), safe: true })
+        .fix(Fix { text: text.into(), actions: changes.into_iter().map(Action::Change).collect(), safe: true })
 }
 
 /// The interface of a bridge network: `docker0` for the default one, else from the network's id.
@@ -112,7 +121,7 @@ pub(in crate::doctor) async fn bridges(context: &Context<'_>) -> Verdict {
         // the engine takes the first address of a subnet unless it was told another
         let first = subnet.hosts().next().unwrap_or(subnet.addr());
         let address = format!("{first}/{}", subnet.prefix_len());
-        Action::Run(Command::new("ip", ["addr", "replace", address.as_str(), "dev", interface.as_str()]).privileged())
+        Action::Change(Change::address(interface, &address))
     };
     verdict.detail(["something else on this machine (a network manager, a VPN) has taken it away"]).fix(Fix {
         text: "give the bridges their addresses back; restarting the engine would do it too".into(),

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::some_of;
+use crate::changes::Change;
 use crate::doctor::context::Context;
 use crate::doctor::{Action, Fix, Verdict, WantedPort};
-use crate::host::Command;
 use crate::model::{ContainerState, Listener, ObservedContainer};
 
 /// Programs that listen on behalf of a container.
@@ -167,11 +167,11 @@ pub(in crate::doctor) async fn low(context: &Context<'_>) -> Verdict {
     if lowest >= start {
         return Verdict::ok(format!("ports from {start} may be published, {lowest} is the lowest wanted"));
     }
-    let set = format!("{SETTING}={lowest}");
+    let change = Change::settings(&[(SETTING, lowest.to_string())], false);
     Verdict::failed(format!("the rootless engine may publish ports from {start} only, and {lowest} is wanted")).fix(
         Fix {
             text: format!("let every user of this machine bind ports from {lowest}, until the next boot"),
-            actions: vec![Action::Run(Command::new("sysctl", ["-w", set.as_str()]).privileged())],
+            actions: vec![Action::Change(change)],
             safe: false,
         },
     )

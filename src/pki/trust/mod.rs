@@ -34,10 +34,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Certificate;
 use super::certificate::{encode, fingerprints};
-use crate::host::{Command, Host, Lock, LockError, RunError};
+use crate::host::{Command, FileError, Host, Lock, LockError, ReceiptError, RunError};
 use crate::model::AnyError;
 
-pub use receipt::{Entry, KeptFile, Receipt, ReceiptError};
+pub use receipt::{Entry, Receipt};
 
 /// Another run's `keytool` and `update-ca-certificates` take seconds.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -195,6 +195,15 @@ pub enum StoreError {
 impl From<std::io::Error> for StoreError {
     fn from(error: std::io::Error) -> Self {
         Self::Io(error.into())
+    }
+}
+
+impl From<FileError> for StoreError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Io { source, .. } => Self::Io(source.to_string()),
+            FileError::Run(error) => Self::Run(error),
+        }
     }
 }
 

@@ -6,26 +6,13 @@
 //! | `<id>.pem` | an anchor, for the programs that want a file |
 //! | `kept-<sha256>` | a file as it was before a store rewrote it |
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use super::{Anchor, Place, StoreError, command};
-use crate::host::Host;
-use crate::words;
-
-#[derive(Debug, thiserror::Error)]
-pub enum ReceiptError {
-    #[error("{} is not a valid receipt: {reason}", path.display())]
-    Damaged { path: PathBuf, reason: String },
-    #[error("{} was written by a newer macula", path.display())]
-    Newer { path: PathBuf },
-    /// Its message names the file.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-}
+use super::{Anchor, Place, StoreError, needs_root};
+use crate::host::kept::{self, checksum};
+use crate::host::{FileNow, Host, KeptFile, ReceiptError};
 
 /// An anchor in a store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +22,7 @@ pub struct Entry {
     /// The store itself was made for it.
     #[serde(default)]
     pub made: bool,
+    /// Files that the store rewrites as a whole, as they were before.
     #[serde(default)]
     pub kept: Vec<KeptFile>,
 }
@@ -45,23 +33,13 @@ impl Entry {
     }
 }
 
-/// A file that a store rewrites as a whole.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptFile {
-    pub path: PathBuf,
-    /// SHA-256 of what was there before, and the name under which that is kept.
-    pub before: String,
-    /// SHA-256 of what we left there; `None`: we were killed on the way.
-    pub after: Option<String>,
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Content {
-    version: u32,
+    version: u64,
     entries: Vec<Entry>,
 }
 
-const VERSION: u32 = 1;
+const VERSION: u64 = 1;
 
 /// The receipt in its folder. Each change is on disk before the next thing is done.
 #[derive(Debug)]
@@ -76,18 +54,8 @@ impl Receipt {
     /// # Errors
     /// When it is there and cannot be read.
     pub async fn load(host: &dyn Host, folder: &Path) -> Result<Self, ReceiptError> {
-        let path = folder.join("receipt.json");
-        let content = match host.read(&path).await {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|error| ReceiptError::Damaged { path: path.clone(), reason: error.to_string() })?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Content { version: VERSION, ..Content::default() }
-            }
-            Err(error) => return Err(error.into()),
-        };
-        if content.version > VERSION {
-            return Err(ReceiptError::Newer { path });
-        }
+        let content = kept::load(host, &folder.join("receipt.json"), "version", VERSION).await?;
+        let content = content.unwrap_or(Content { version: VERSION, entries: Vec::new() });
         Ok(Self { folder: folder.to_owned(), content })
     }
 
@@ -96,8 +64,7 @@ impl Receipt {
     }
 
     async fn save(&self, host: &dyn Host) -> Result<(), ReceiptError> {
-        let text = serde_json::to_vec_pretty(&self.content).map_err(std::io::Error::other)?;
-        Ok(host.write(&self.folder.join("receipt.json"), &text, 0o600).await?)
+        Ok(kept::save(host, &self.folder.join("receipt.json"), &self.content).await?)
     }
 
     fn find(&mut self, place: &Place, anchor: &Anchor) -> Option<&mut Entry> {
@@ -131,16 +98,18 @@ impl Receipt {
         // An earlier try may have left an entry. What it kept does not count any longer: stores put
         // the anchor into such a file last, so a store that lacks it has these files without it.
         let made = made || self.find(place, anchor).is_some_and(|entry| entry.made);
-        let mut kept = Vec::new();
+        let mut kept_files = Vec::new();
         for path in rewrites {
             let Ok(bytes) = host.read(path).await else { continue };
-            let before = sha256(&bytes);
-            host.write(&self.kept_file(&before), &bytes, 0o600).await?;
-            kept.push(KeptFile { path: path.clone(), before, after: None });
+            kept::keep(host, &self.folder, &bytes).await?;
+            kept_files.push(KeptFile::new(path, Some(&bytes), None));
         }
         match self.find(place, anchor) {
-            Some(entry) => (entry.made, entry.kept) = (made, kept),
-            None => self.content.entries.push(Entry { place: place.clone(), anchor: anchor.clone(), made, kept }),
+            Some(entry) => (entry.made, entry.kept) = (made, kept_files),
+            None => {
+                let entry = Entry { place: place.clone(), anchor: anchor.clone(), made, kept: kept_files };
+                self.content.entries.push(entry);
+            }
         }
         self.save(host).await
     }
@@ -149,7 +118,7 @@ impl Receipt {
     pub(super) async fn end(&mut self, host: &dyn Host, place: &Place, anchor: &Anchor) -> Result<(), ReceiptError> {
         let Some(entry) = self.find(place, anchor) else { return Ok(()) };
         for file in &mut entry.kept {
-            file.after = host.read(&file.path).await.ok().map(|bytes| sha256(&bytes));
+            file.after = host.read(&file.path).await.ok().map(|bytes| checksum(&bytes));
         }
         self.save(host).await
     }
@@ -169,7 +138,7 @@ impl Receipt {
     pub(super) async fn untouched<'a>(&self, host: &dyn Host, entry: &'a Entry) -> Vec<&'a KeptFile> {
         let mut untouched = Vec::new();
         for file in &entry.kept {
-            let now = host.read(&file.path).await.ok().map(|bytes| sha256(&bytes));
+            let now = host.read(&file.path).await.ok().map(|bytes| checksum(&bytes));
             if now.is_some() && now == file.after {
                 untouched.push(file);
             }
@@ -178,14 +147,13 @@ impl Receipt {
     }
 
     pub(super) async fn put_back(&self, host: &dyn Host, file: &KeptFile) -> Result<(), StoreError> {
-        let there = host.read(&file.path).await.map(|bytes| sha256(&bytes)).ok();
-        let kept = self.kept_file(&file.before);
-        if there.as_deref() == Some(&file.before) || !host.exists(&kept).await {
+        let copies = kept::copies(host, &self.folder, file).await?;
+        if file.now(host, &copies).await? == FileNow::AsItWas {
             return Ok(());
         }
-        // into the file that is there: its owner and mode stay
-        let (from, to) = (kept.to_string_lossy(), file.path.to_string_lossy());
-        host.run(&command(host, &file.path, "cp", [&*from, &*to])).await?;
+        if let Some(former) = file.former(&copies) {
+            kept::put(host, &file.path, former, needs_root(host, &file.path)).await?;
+        }
         Ok(())
     }
 
@@ -205,22 +173,8 @@ impl Receipt {
             return host.remove_folder(&self.folder).await;
         }
         let entries = &self.content.entries;
-        let kept = entries.iter().flat_map(|entry| &entry.kept).map(|file| format!("kept-{}", file.before));
         let anchors = entries.iter().map(|entry| format!("{}.pem", entry.anchor.id()));
-        let needed: BTreeSet<String> = kept.chain(anchors).chain(["receipt.json".to_owned()]).collect();
-        for name in host.list(&self.folder).await? {
-            if !needed.contains(&name) {
-                host.remove(&self.folder.join(name)).await?;
-            }
-        }
-        Ok(())
+        let files = entries.iter().flat_map(|entry| &entry.kept);
+        kept::tidy(host, &self.folder, files, anchors.chain(["receipt.json".to_owned()])).await
     }
-
-    fn kept_file(&self, sha256: &str) -> PathBuf {
-        self.folder.join(format!("kept-{sha256}"))
-    }
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    words::hex(Sha256::digest(bytes))
 }

@@ -316,13 +316,31 @@ async fn java_gets_its_file_back_unless_others_changed_it() {
                 host.put(keystore, "rewritten twice");
                 done("")
             })
-            .on("sudo cp *", |host, command| {
-                host.put(&command.args[1], host.text(&command.args[0]).unwrap());
+            .on("sudo tee *", |host, command| {
+                host.put(&command.args[0], command.stdin.clone().unwrap());
                 done("")
             })
     };
     let (host, anchor, ca) = (java(), anchor(), Path::new(AUTHORITIES));
     assert_eq!(summary(&install(&host, ca, &anchor).await.unwrap(), &anchor), "Java: Installed");
+    assert_eq!(summary(&uninstall(&host, ca, None, None).await.unwrap(), &anchor), "Java: Removed");
+    assert_eq!(host.text(keystore).as_deref(), Some("original bytes"));
+
+    // as the first versions wrote it
+    let host = java();
+    install(&host, ca, &anchor).await.unwrap();
+    let receipt = ca.join("trust/receipt.json");
+    let before = crate::host::kept::checksum(b"original bytes");
+    let after = crate::host::kept::checksum(host.text(keystore).unwrap().as_bytes());
+    let old = serde_json::json!({"version": 1, "entries": [{
+        "place": {"kind": "java", "path": keystore, "label": "Java"},
+        "anchor": &anchor,
+        "made": false,
+        "kept": [{"path": keystore, "before": before, "after": after}],
+    }]});
+    let new: serde_json::Value = serde_json::from_str(&host.text(&receipt).unwrap()).unwrap();
+    assert_eq!(new, old);
+    host.put(&receipt, old.to_string());
     assert_eq!(summary(&uninstall(&host, ca, None, None).await.unwrap(), &anchor), "Java: Removed");
     assert_eq!(host.text(keystore).as_deref(), Some("original bytes"));
 
