@@ -234,7 +234,7 @@ async fn unreloaded(host: &dyn Host, resources: &Resources, observed: &Observed)
     found
 }
 
-/// The last good runs of the tasks that are wanted.
+/// What was noted of the tasks that are wanted.
 async fn tasks(host: &dyn Host, resources: &Resources) -> BTreeMap<String, TaskRun> {
     let data = host.folders().data;
     let mut found = BTreeMap::new();
@@ -242,6 +242,10 @@ async fn tasks(host: &dyn Host, resources: &Resources) -> BTreeMap<String, TaskR
         let platform = spec.labels.get(label::PLATFORM).map(String::as_str).unwrap_or_default();
         let kept = host.read(&TaskRun::file(&data.join(platform), &spec.service)).await.unwrap_or_default();
         found.extend(TaskRun::parse(&kept).map(|run| (spec.service.clone(), run)));
+    }
+    for spec in &resources.tasks {
+        let kept = host.read(&TaskRun::file(&data.join(&spec.platform), &spec.name)).await.unwrap_or_default();
+        found.extend(TaskRun::parse(&kept).map(|run| (spec.name.clone(), run)));
     }
     found
 }

@@ -23,7 +23,8 @@ pub async fn look_at_contexts(platform: &mut Platform, cache: &Path) {
     let builds = || platform.services().filter_map(|(_, service)| service.build.clone());
     let builds: Vec<Build> = builds().filter(|build| build.context.is_some()).collect();
     let tasks = platform.services().filter_map(|(_, service)| service.extension.task.as_ref());
-    let watched: BTreeSet<PathBuf> = tasks.flat_map(|task| task.changed.values().cloned()).collect();
+    let here = platform.tasks.values().flat_map(|task| task.changed.values());
+    let watched: BTreeSet<PathBuf> = tasks.flat_map(|task| task.changed.values()).chain(here).cloned().collect();
     if builds.is_empty() && watched.is_empty() {
         return;
     }
@@ -52,14 +53,19 @@ pub async fn look_at_contexts(platform: &mut Platform, cache: &Path) {
         (contents, watched)
     });
     let (contents, watched) = look.await.unwrap_or_default();
+    let digests = |changed: &BTreeMap<String, PathBuf>| -> BTreeMap<String, String> {
+        changed.iter().filter_map(|(name, path)| Some((name.clone(), watched.get(path)?.clone()))).collect()
+    };
+    for task in platform.tasks.values_mut() {
+        task.contents = digests(&task.changed);
+    }
     for service in platform.stacks.iter_mut().flat_map(|stack| stack.services.values_mut()) {
         if let Some(build) = &mut service.build {
             let found = contents.iter().find(|(other, _)| other == build);
             build.content = found.and_then(|(_, content)| content.clone());
         }
         if let Some(task) = &mut service.extension.task {
-            let read = |(name, path): (&String, &PathBuf)| Some((name.clone(), watched.get(path)?.clone()));
-            task.contents = task.changed.iter().filter_map(read).collect();
+            task.contents = digests(&task.changed);
         }
     }
 }

@@ -86,3 +86,27 @@ async fn take_down(host: &dyn Host, platform: &PlatformName) -> Result<u32, RunE
     let command = Command::new("/proc/self/exe", ["--name", platform.as_str(), "--progress", "plain", "down"]);
     host.spawn_detached(&command, &log).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::lease::Idle;
+    use crate::host::fake::FakeHost;
+
+    /// Half an hour without use that was half an hour of sleep.
+    #[tokio::test]
+    async fn after_a_sleep_the_time_begins_again() {
+        let name = PlatformName::new("shop").unwrap();
+        let host = FakeHost::new();
+        let state = State::new(&host.folders().data, &name);
+        let idle = Idle { seconds: 1800, block: std::net::Ipv4Addr::new(127, 0, 0, 0), ports: Vec::new() };
+        let lease = Lease { idle: Some(idle), ..Lease::default() };
+        state.keep_lease(&host, Some(&lease)).await.unwrap();
+        state.note_use(&host, host.now() - 2000).await;
+        assert!(end(&host, &name).await.unwrap().is_some());
+        note_use(&host, &name, false).await;
+        assert!(end(&host, &name).await.unwrap().is_some());
+        note_use(&host, &name, true).await;
+        assert_eq!(end(&host, &name).await.unwrap(), None);
+    }
+}

@@ -10,7 +10,7 @@ use crate::config::Loaded;
 use crate::doctor::{Finding, Fix};
 use crate::model::{DEFAULT_NODE_IMAGE, Healthcheck, Invocation, Platform, Role, macula};
 use crate::plan::forecast::{Forecast, forecast};
-use crate::plan::{Action, LeftOut, Plan, select};
+use crate::plan::{Action, LeftOut, Plan, SupplyProblem, select};
 
 use super::apart;
 use super::cluster::join::{self, Joined};
@@ -30,6 +30,8 @@ pub struct Wanted {
     pub recreate: bool,
     /// Nothing may be left out.
     pub strict: bool,
+    /// Services that somebody goes on to use: without one of them all the rest is of no use.
+    pub needed: Vec<String>,
     /// The cluster is left as it is; `None`: as the last `up` did.
     pub no_cluster: Option<bool>,
     /// Services of stacks that were not loaded are removed too.
@@ -123,6 +125,17 @@ pub(super) async fn prepare_without(
         named: &named,
     };
     let mut survey = survey_with(session, loaded, look).await?;
+    let missed = survey.supply.left_out.iter().filter(|left| wanted.needed.contains(&left.service)).cloned();
+    let missed = missed.map(|LeftOut { service, reason }| SupplyProblem::NoImage { service, reason });
+    let mut missed: Vec<SupplyProblem> = missed.collect();
+    for task in survey.platform.tasks.values() {
+        let gone = |left: &&LeftOut| task.after.iter().flatten().any(|name| *name == left.service);
+        if let Some(left) = survey.supply.left_out.iter().find(gone) {
+            let reason = format!("the task {} runs after it, and it is left out: {}", task.name, left.reason);
+            missed.push(SupplyProblem::NoImage { service: left.service.clone(), reason });
+        }
+    }
+    survey.problems.extend(missed);
     survey.problems.retain(|problem| selection.as_ref().is_none_or(|chosen| chosen.contains(problem.service())));
     if !survey.problems.is_empty() {
         return Err(Error::Supply(survey.problems));
@@ -196,10 +209,10 @@ fn needed(platform: &Platform, services: &[String]) -> Vec<String> {
     while let Some(name) = all.get(at) {
         let service = platform.service(name).map(|(_, service)| service);
         let more = service.into_iter().flat_map(|service| &service.depends_on);
-        let more: Vec<String> = more
-            .filter(|(name, dependency)| dependency.required && !all.contains(name))
-            .map(|(name, _)| name.clone())
-            .collect();
+        let mut more: Vec<String> =
+            more.filter(|(_, dependency)| dependency.required).map(|(name, _)| name.clone()).collect();
+        more.extend(platform.tasks.get(name).into_iter().flat_map(|task| platform.awaited(task)));
+        more.retain(|name| !all.contains(name));
         all.extend(more);
         at += 1;
     }

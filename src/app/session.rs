@@ -150,6 +150,7 @@ impl Session {
             image_timeout: Duration::ZERO,
             labels: BTreeMap::new(),
             cluster: None,
+            tasks: None,
             extras: Extras::default(),
         }
     }

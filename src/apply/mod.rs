@@ -1,7 +1,7 @@
 //! Carries out a plan: steps side by side as their edges allow, each with its events. It decides
 //! nothing: what is not in the plan does not happen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,8 +13,10 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::ClusterError;
 use crate::engine::{AttachedExec, Engine, EngineError, ImageError, ProgressSink};
 use crate::event::{Doing, Event, Events, Progress, StepInfo};
-use crate::host::{Host, RunError};
-use crate::model::{AnyError, ContainerSpec, Facts, FileSpec, Hook, Reload, Remedy, TaskRun, TaskSpec, label};
+use crate::host::{Host, LineSink, RunError};
+use crate::model::{
+    AnyError, ContainerSpec, Facts, FileSpec, Hook, MachineTaskSpec, Reload, Remedy, TaskRun, TaskSpec, label,
+};
 use crate::plan::forecast::{BUILD_SLOTS, Known, expected};
 use crate::plan::{
     Action, CLUSTER_GROUP, ClusterAction, ImageSource, ImageUse, Plan, Step, StepId, reload_note, stop_notes,
@@ -37,6 +39,8 @@ pub use timing::{Timing, critical_path};
 const LONG_STOP: Duration = Duration::from_secs(5);
 /// The exit code of what was ended by SIGKILL.
 const KILLED: i64 = 137;
+/// Lines of a failed task of this machine that its error shows.
+const SHOWN_OF_TASKS: usize = 20;
 /// For one program that runs in a container after its start or before its end.
 const HOOK: Duration = Duration::from_secs(600);
 
@@ -148,6 +152,14 @@ pub trait ClusterWork: Send + Sync {
     async fn run(&self, action: &ClusterAction, progress: ProgressSink<'_>) -> Result<Option<String>, StepError>;
 }
 
+/// Runs the tasks of this machine; only `app` knows the settings that programs get.
+#[async_trait]
+pub trait TaskWork: Send + Sync {
+    /// To its end: its exit code. `said` is told each line that it writes. It hears of a stop itself, and leaves
+    /// nothing behind then.
+    async fn run(&self, spec: &MachineTaskSpec, said: LineSink<'_>) -> Result<i64, StepError>;
+}
+
 /// What carrying out needs.
 #[derive(Clone)]
 pub struct Tools {
@@ -164,6 +176,8 @@ pub struct Tools {
     pub labels: BTreeMap<String, String>,
     /// Where the plan has steps of a cluster.
     pub cluster: Option<Arc<dyn ClusterWork>>,
+    /// Where the plan has tasks of this machine.
+    pub tasks: Option<Arc<dyn TaskWork>>,
     pub extras: Extras,
 }
 
@@ -339,6 +353,7 @@ fn announced(plan: &Plan, known: &Known) -> Vec<StepInfo> {
         expected_millis: Some(millis(expected(step, known).0)),
         limit_millis: match &step.action {
             Action::AwaitReady { readiness, .. } => Some(millis(readiness.timeout)),
+            Action::RunTask { spec } => Some(millis(spec.timeout)),
             _ => None,
         },
     };
@@ -363,6 +378,7 @@ fn doing(action: &Action) -> Doing {
         Action::WriteFiles { .. } => Doing::Configure,
         Action::Reload { .. } => Doing::Reload,
         Action::Cluster(_) => Doing::Cluster,
+        Action::RunTask { .. } => Doing::Job,
         Action::AwaitReady { readiness, .. } if readiness.one_shot => Doing::Job,
         Action::AwaitReady { .. } => Doing::Await,
     }
@@ -502,15 +518,20 @@ impl Run {
                 // it hears of a stop itself: half a cluster has to be cleared away
                 return work.run(action, &progress).await;
             }
+            Action::RunTask { spec } => self.run_task(spec, &step.id).await?,
             Action::AwaitReady { spec, readiness } => {
                 let progress = |reason: String| {
                     let progress = Progress::Waiting { reason };
                     self.tools.events.emit(Event::StepProgress { id: step.id.clone(), progress });
                 };
-                let waited = self.or_cancelled(ready::wait(&self.tools, spec, readiness, &progress)).await;
-                if let Some(task) = &spec.task {
-                    self.note_task(spec, task, &waited).await;
-                }
+                let wait = ready::wait(&self.tools, spec, readiness, &progress);
+                let Some(task) = &spec.task else { return self.or_cancelled(wait).await.map(|()| None) };
+                let said = |text: String| {
+                    let progress = Progress::Line { text };
+                    self.tools.events.emit(Event::StepProgress { id: step.id.clone(), progress });
+                };
+                let waited = self.or_cancelled(ready::aloud(&self.tools, &spec.name, &said, wait)).await;
+                self.note_task(spec, task, &waited).await;
                 return waited.map(|()| None);
             }
         }
@@ -537,6 +558,51 @@ impl Run {
             let file = file.display();
             self.tools.events.warn(format!("{}: {file}: {error}; the next `up` may run it again", task.name));
         }
+    }
+
+    /// A run that is killed leaves no note of the one before: nobody knows how far it came.
+    async fn run_task(&self, spec: &MachineTaskSpec, step: &str) -> Result<(), StepError> {
+        let Some(work) = &self.tools.tasks else {
+            return Err(StepError::Broken("a task of this machine without anybody to run it".into()));
+        };
+        let host = &self.tools.host;
+        let file = TaskRun::file(&host.folders().data.join(&spec.platform), &spec.name);
+        let told =
+            |error: std::io::Error| StepError::File { path: file.display().to_string(), message: error.to_string() };
+        if !spec.otherwise {
+            host.remove(&file).await.map_err(told)?;
+        }
+        let end: Mutex<VecDeque<String>> = Mutex::default();
+        let said = |line: &str| {
+            let mut end = end.lock().unwrap_or_else(PoisonError::into_inner);
+            if end.len() == SHOWN_OF_TASKS {
+                end.pop_front();
+            }
+            end.push_back(line.to_owned());
+            let progress = Progress::Line { text: line.to_owned() };
+            self.tools.events.emit(Event::StepProgress { id: step.to_owned(), progress });
+        };
+        let ended = work.run(spec, &said).await;
+        let failed = |reason: String| StepError::NotReady {
+            service: spec.name.clone(),
+            reason,
+            log_tail: end.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect(),
+        };
+        let code = match ended {
+            Ok(code) => code,
+            Err(StepError::NotReady { reason, .. }) => return Err(failed(reason)),
+            Err(error) => return Err(error),
+        };
+        if !spec.otherwise {
+            let (inputs, now) = (spec.inputs.clone(), host.now());
+            let run = if code == 0 { TaskRun::new(inputs, now) } else { TaskRun::failed(inputs, now, code) };
+            let noted = host.write(&file, &serde_json::to_vec(&run).unwrap_or_default(), 0o600).await;
+            if let Err(error) = noted {
+                let file = file.display();
+                self.tools.events.warn(format!("{}: {file}: {error}; the next `up` may run it again", spec.name));
+            }
+        }
+        if code == 0 { Ok(()) } else { Err(failed(format!("failed (exit code {code})"))) }
     }
 
     async fn start_relay(&self, spec: &ContainerSpec) -> Result<(), StepError> {

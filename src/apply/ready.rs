@@ -21,6 +21,34 @@ const RECOVERED: Duration = Duration::from_secs(5);
 /// A service that its restart policy has brought back this often is not coming up.
 const RESTARTS: i64 = 3;
 const LOG_LINES: u64 = 20;
+/// For the last lines of a container that has ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Waits, and hands on meanwhile each line that the container writes.
+pub(super) async fn aloud<T>(
+    tools: &Tools,
+    container: &str,
+    said: &(dyn Fn(String) + Send + Sync),
+    wait: impl Future<Output = T>,
+) -> T {
+    use futures_util::StreamExt;
+    let listen = async {
+        let options = LogOptions { follow: true, ..LogOptions::default() };
+        // an engine that keeps no log has nothing to tell
+        let Ok(mut lines) = tools.engine.logs(container, &options).await else { return };
+        while let Some(Ok(line)) = lines.next().await {
+            said(String::from_utf8_lossy(&line.bytes).into_owned());
+        }
+    };
+    tokio::pin!(wait, listen);
+    tokio::select! {
+        waited = &mut wait => {
+            let _ = tokio::time::timeout(LAST_WORDS, listen).await;
+            waited
+        }
+        () = &mut listen => wait.await,
+    }
+}
 
 pub(super) async fn wait(
     tools: &Tools,

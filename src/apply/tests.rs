@@ -175,6 +175,7 @@ impl Machine {
             labels: BTreeMap::new(),
             extras: Extras::default(),
             cluster: None,
+            tasks: None,
         };
         apply("up", NAME, plan, tools).await
     }

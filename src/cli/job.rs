@@ -110,6 +110,7 @@ async fn up_and_run(
     context.services_meant(&loaded.platform, &mut needs);
     let wanted = Wanted {
         services: needs.clone(),
+        needed: needs.clone(),
         no_cluster: args.no_cluster.then_some(true),
         dns: args.no_dns.then_some(false),
         may_fetch: context.may_ask(),

@@ -60,6 +60,7 @@ mod s3;
 mod slip;
 mod stack;
 mod status;
+mod straight;
 mod task;
 mod top;
 mod traces;

@@ -1,25 +1,31 @@
+use std::sync::Arc;
 use std::time::Instant;
 
+use anyhow::Context as _;
 use serde_json::json;
 
 use crate::app::{self, TaskRow, TaskState, UpOptions, Wanted, jobs_of_task, task_output, tasks, with_arguments};
 use crate::config::Loaded;
+use crate::event::Events;
 use crate::model::macula;
+use crate::plan::Verb;
 use crate::words;
 
 use super::consent::{Asker, with_engine};
 use super::context::{Context, Forgets, StackOptions};
 use super::error::CliError;
 use super::interrupt;
+use super::straight::Straight;
 use super::ui::table::{Cell, Fit, Table};
 use super::ui::{Tone, text};
 use super::up::broken;
 
 /// Run a task of the stacks now, or list them with when they last ran
 ///
-/// Tasks are what services declare under `x-macula.tasks`, such as a migration. `macula up` runs one only if what it
-/// works on has changed; this command runs it in any case, after starting what it needs, and prints what it writes.
-/// If it fails, the exit code is 7, its container is kept, and the next `up` runs it again.
+/// Tasks are what services declare under `x-macula.tasks`, and macula.yaml under `tasks`, such as a migration. `macula
+/// up` runs one only if what it works on has changed; this command runs it in any case, after starting what it needs,
+/// and prints what it writes as it comes. If it fails, the exit code is 7, what it wrote is kept, and the next `up` runs
+/// it again.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Task to run (default: list them)
@@ -50,7 +56,8 @@ async fn list(context: &Context, stacks: &StackOptions) -> Result<(), CliError> 
         return context.print_json(&rows);
     }
     if rows.is_empty() {
-        return context.print("no stack declares a task; a service does so under `x-macula.tasks`\n");
+        let how = "a service does so under `x-macula.tasks`, and macula.yaml under `tasks`";
+        return context.print(&format!("no task is declared; {how}\n"));
     }
     let columns = [("TASK", Fit::Whole), ("SERVICE", Fit::Whole), ("LAST RUN", Fit::Whole), ("NEXT", Fit::Shrink)];
     let mut table = Table::new(columns);
@@ -63,7 +70,8 @@ async fn list(context: &Context, stacks: &StackOptions) -> Result<(), CliError> 
             TaskState::Failed => Cell::toned(last(row), Tone::Bad),
             _ => Cell::from(last(row)),
         };
-        table.row(vec![Cell::from(shown(row, &rows)), Cell::from(row.service.as_str()), last, Cell::from(&next)]);
+        let service = row.service.as_deref().unwrap_or("this machine");
+        table.row(vec![Cell::from(shown(row, &rows)), Cell::from(service), last, Cell::from(&next)]);
     }
     context.print(&table.render(context.out_style(), context.terminal.table_width()))
 }
@@ -93,10 +101,13 @@ fn meant(loaded: &Loaded, typed: &str) -> Result<String, CliError> {
         [] => {
             let all =
                 loaded.platform.services().filter_map(|(_, service)| Some(&service.extension.task.as_ref()?.name));
-            let known: Vec<String> = all.cloned().collect();
-            let error = CliError::usage(format!("no stack has a task `{typed}`"));
+            let known: Vec<String> = all.chain(loaded.platform.tasks.keys()).cloned().collect();
+            let error = CliError::usage(format!("there is no task `{typed}`"));
             Err(match known.is_empty() {
-                true => error.hint("a service declares its tasks under `x-macula.tasks` in its Compose file"),
+                true => error.hint(
+                    "a service declares its tasks under `x-macula.tasks` in its Compose file, and macula.yaml those of this \
+                     machine under `tasks`",
+                ),
                 false => error.hint(format!("there are {}", text::some(&known, 8))).suggest(macula("task")),
             })
         }
@@ -107,6 +118,11 @@ fn meant(loaded: &Loaded, typed: &str) -> Result<String, CliError> {
     }
 }
 
+/// What the step that runs it may be called.
+fn steps_of(loaded: &Loaded, job: &str) -> Vec<String> {
+    vec![Verb::Await.container(&loaded.platform.name.container(job, 1)), Verb::Run.task(job)]
+}
+
 async fn run_one(context: &Context, typed: &str, args: &Args) -> Result<(), CliError> {
     let (mut loaded, choices) = context.load_for_up(&args.stacks, Forgets::default())?;
     app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
@@ -114,7 +130,11 @@ async fn run_one(context: &Context, typed: &str, args: &Args) -> Result<(), CliE
     with_arguments(&mut loaded.platform, &job, &args.arguments);
     let begun = Instant::now();
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
-    let session = with_engine(context, &loaded).await?;
+    let mut session = with_engine(context, &loaded).await?;
+    let straight = Arc::new(Straight::new(context.events(), steps_of(&loaded, &job), context.line_out()));
+    if !context.for_programs() {
+        session.events = Events::new(straight.clone());
+    }
     let wanted = Wanted {
         services: vec![job.clone()],
         tasks: vec![job.clone()],
@@ -129,9 +149,11 @@ async fn run_one(context: &Context, typed: &str, args: &Args) -> Result<(), CliE
         Err(app::Error::Failed(outcome)) => outcome.failed.iter().any(|failure| failure.group == job),
         Err(_) => false,
     };
-    let output = match ran {
-        true => task_output(&session, &loaded.platform, &job).await.unwrap_or_default(),
-        false => Vec::new(),
+    let told = straight.handed_on().context("write to standard output");
+    // an engine that does not follow its logs may have told nothing
+    let output = match (ran, &told) {
+        (true, Ok(0)) => task_output(&session, &loaded.platform, &job).await.unwrap_or_default(),
+        _ => Vec::new(),
     };
     let output = String::from_utf8_lossy(&output);
     if let Err(error) = ended {
@@ -141,6 +163,7 @@ async fn run_one(context: &Context, typed: &str, args: &Args) -> Result<(), CliE
         }
         return Err(error);
     }
+    told?;
     let dot = context.err_style().symbol("·", "-");
     context.finished(begun, true, false, format!("{typed} is done {dot} {}", text::duration(begun.elapsed())));
     match context.json() {

@@ -141,6 +141,7 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
         build: args.build,
         recreate: args.force_recreate,
         strict: args.strict,
+        needed: Vec::new(),
         no_cluster: said(args.no_cluster, args.cluster),
         remove_orphans: args.remove_orphans,
         retry: args.reset || args.stacks.images.is_some(),

@@ -199,6 +199,7 @@ mod tests {
             timeouts: Default::default(),
             lease: Default::default(),
             processes: Default::default(),
+            tasks: Default::default(),
             programs: Default::default(),
         };
         platform.images.sources = [("docker.io".to_owned(), vec!["mirror.gcr.io/".to_owned()])].into();

@@ -4,7 +4,10 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::model::{AnyError, Facts, IpamPool, NetworkSpec, Platform, Resources, Secrets, VolumeSpec, label};
+use crate::model::{
+    AnyError, Facts, Fingerprint, IpamPool, MachineTask, MachineTaskSpec, NetworkSpec, Platform, Resources, Secrets, TaskInputs,
+    VolumeSpec, label,
+};
 
 pub mod addons;
 pub mod targets;
@@ -116,7 +119,21 @@ pub fn compile(platform: &Platform, site: &Site<'_>) -> Result<Resources, Vec<Co
         containers,
         routes,
         streams,
+        tasks: platform.tasks.values().map(|task| machine_task(platform, task)).collect(),
     })
+}
+
+fn machine_task(platform: &Platform, task: &MachineTask) -> MachineTaskSpec {
+    let command = Fingerprint::of(&task.command).0;
+    MachineTaskSpec {
+        name: task.name.clone(),
+        platform: platform.name.to_string(),
+        inputs: TaskInputs::of_machine(task, command),
+        after: platform.awaited(task),
+        before: task.before.iter().cloned().collect(),
+        timeout: task.timeout,
+        otherwise: task.otherwise,
+    }
 }
 
 fn networks(platform: &Platform, site: &Site<'_>) -> Vec<NetworkSpec> {

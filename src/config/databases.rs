@@ -137,10 +137,10 @@ pub(super) fn host(service: &Service, platform: &PlatformName) -> String {
     }
 }
 
-/// All that a program needs to connect, as a template.
+/// All that a program needs to connect, as a template. SQLAlchemy knows `postgresql` alone, everybody else both.
 pub(super) fn url(database: &Database, host: &str) -> String {
     let Database { name, user, .. } = database;
-    format!("postgres://{user}:{{{{ secrets['{JOB}'].{} }}}}@{host}:5432/{name}", variable(user))
+    format!("postgresql://{user}:{{{{ secrets['{JOB}'].{} }}}}@{host}:5432/{name}", variable(user))
 }
 
 /// The job's variable for a role's password: names of roles have no capitals, so that no two meet.
@@ -185,11 +185,11 @@ services:
         let settings: Vec<String> =
             web.extension.environment.iter().map(|(name, text)| format!("{name}={text}")).collect();
         insta::assert_snapshot!(settings.join("\n"), @r"
-        DATABASE_URL=postgres://shop:{{ secrets['postgres-databases'].PASSWORD_SHOP }}@macula-postgres-1:5432/shop
+        DATABASE_URL=postgresql://shop:{{ secrets['postgres-databases'].PASSWORD_SHOP }}@macula-postgres-1:5432/shop
         PGDATABASE=shop
         PGHOST=macula-postgres-1
         PGUSER=shop
-        STATS_DATABASE_URL=postgres://shop:{{ secrets['postgres-databases'].PASSWORD_SHOP }}@macula-postgres-1:5432/stats
+        STATS_DATABASE_URL=postgresql://shop:{{ secrets['postgres-databases'].PASSWORD_SHOP }}@macula-postgres-1:5432/stats
         STATS_PGDATABASE=stats
         STATS_PGHOST=macula-postgres-1
         STATS_PGPORT=5432

@@ -216,6 +216,47 @@ services:
     }
 
     #[test]
+    fn two_files_that_both_could_be_the_projects_are_told() {
+        let two = |text: &str| {
+            let files = files().with("/shop/docker-compose.yml", text);
+            let loaded = load(&request(), &files).unwrap_or_else(|errors| panic!("{errors}"));
+            assert_eq!(loaded.discovered.as_deref(), Some(Path::new("/shop/compose.yaml")));
+            loaded.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        };
+        insta::assert_snapshot!(two("services: {old: {image: 'old:1'}}"), @"");
+        // a link, or a copy for old tools
+        assert_eq!(two(PROJECT), "");
+    }
+
+    /// Not the built-in services alone, as if there were no project.
+    #[test]
+    fn a_project_with_an_error_is_an_error() {
+        for wrong in ["services: {web: {imgae: x}}", "services: [", "", "services: {web: {image: x, depends_on: [y]}}"]
+        {
+            let files = MemoryFiles::default().with("/shop/.git/HEAD", "").with("/shop/compose.yaml", wrong);
+            let errors = load(&request(), &files).map(|_| ()).unwrap_err().to_string();
+            assert!(errors.contains("compose.yaml"), "{wrong}: {errors}");
+        }
+    }
+
+    /// Inside its stack and for its containers it is `postgres` as ever; the platform's own keeps its name outside.
+    #[test]
+    fn a_service_of_the_project_may_be_called_like_one_of_ours() {
+        let project = "services: {web: {image: w, depends_on: [postgres]}, postgres: {image: 'postgres:16', ports: ['5432:5432']}}";
+        let ours = "services: {postgres: {image: p, x-macula: {address: 127.0.0.6, ingress: {host: db, port: 1}}}}";
+        let files = MemoryFiles::default().with("/shop/compose.yaml", project);
+        let request = Request { cwd: "/shop".into(), discover: true, ..Request::default() };
+        let loaded = crate::config::load_with(&request, &files, &[("postgres.yaml", ours)]);
+        let loaded = loaded.unwrap_or_else(|errors| panic!("{errors}"));
+        let names: Vec<&str> = loaded.platform.services().map(|(_, service)| service.name.as_str()).collect();
+        assert_eq!(names, ["postgres", "shop-postgres", "web"]);
+        let (_, web) = loaded.platform.service("web").unwrap();
+        assert!(web.depends_on.contains_key("shop-postgres"));
+        let (_, own) = loaded.platform.service("shop-postgres").unwrap();
+        assert_eq!(own.short.as_deref(), Some("postgres"));
+    }
+
+    #[test]
     fn macula_yaml_is_found_from_a_folder_below() {
         let files = files().with("/shop/macula.yaml", "name: shop\n");
         let loaded = load(&request(), &files).unwrap_or_else(|errors| panic!("{errors}"));

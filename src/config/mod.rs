@@ -238,12 +238,6 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     let known = |service: &str| selection.is_inactive(service) || selection.is_off(service);
     macula::processes::check(&settings.processes, &all, &domain, &known, &mut report);
 
-    let failed = report.has_errors();
-    let places = report.places();
-    let (errors, warnings) = report.finish();
-    if failed {
-        return Err(ConfigErrors(errors));
-    }
     let (projects, stacks) = stacks.into_iter().map(|loaded| (loaded.project, loaded.stack)).unzip();
     let platform = Platform {
         name,
@@ -259,8 +253,16 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
         timeouts: settings.timeouts.clone(),
         lease: settings.lease.clone(),
         processes: settings.processes.iter().map(|(name, declared)| (name.clone(), declared.process.clone())).collect(),
+        tasks: settings.tasks.iter().map(|(name, declared)| (name.clone(), declared.task.clone())).collect(),
         programs: BTreeSet::new(),
     };
+    macula::machine_tasks::check_tasks(&settings.tasks, &platform, &known, &mut report);
+    let failed = report.has_errors();
+    let places = report.places();
+    let (errors, warnings) = report.finish();
+    if failed {
+        return Err(ConfigErrors(errors));
+    }
     let incomplete = request.only_built_in;
     Ok(Loaded {
         platform,
@@ -384,6 +386,22 @@ fn discovered(
     (!named.chain(given).any(is_named)).then_some(found)
 }
 
+/// Two files in one folder that both could be its stack, unless they say the same.
+fn warn_of_another(taken: &Path, other: &Path, files: &dyn Files, report: &mut Report) {
+    let text = |path: &Path| files.read(path, files::MAX_TEXT).ok();
+    if text(taken) == text(other) {
+        return;
+    }
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let (taken, left) = (name(taken), name(other));
+    let span = Span::whole(report.file(other));
+    report.warn(
+        span,
+        format!("{left} is not read: {taken} lies in the same folder and goes before it"),
+        format!("remove one of them, or name the one you mean: `stacks: [{left}]` in macula.yaml, or `COMPOSE_FILE={left}` in .env"),
+    );
+}
+
 /// The name and the zone of the platform.
 fn identity(request: &Request, settings: &Settings) -> (PlatformName, String) {
     let in_file = settings.name.clone().unwrap_or_default();
@@ -428,8 +446,13 @@ fn sources<'a>(
         } else if !env.paths.is_empty() {
             env.paths.clone()
         } else if files.is_folder(&path) {
-            match compose::FILE_NAMES.map(|name| path.join(name)).into_iter().find(|path| files.exists(path)) {
-                Some(file) => vec![file],
+            let mut there =
+                compose::FILE_NAMES.map(|name| path.join(name)).into_iter().filter(|path| files.exists(path));
+            match there.next() {
+                Some(file) => {
+                    there.for_each(|other| warn_of_another(&file, &other, files, report));
+                    vec![file]
+                }
                 None => {
                     report.error_help(
                         span,

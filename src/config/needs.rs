@@ -66,6 +66,7 @@ fn part(need: &ServerNeed) -> String {
 pub(super) fn provide(stacks: &mut [Loaded], platform: &PlatformName, report: &mut Report) {
     let mut passwords: BTreeMap<&'static str, BTreeMap<String, SecretSource>> = BTreeMap::new();
     let mut numbers: BTreeMap<u16, String> = BTreeMap::new();
+    let mut users: BTreeMap<(Server, String), String> = BTreeMap::new();
     let databases = databases::job(stacks).is_some();
     for loaded in stacks.iter_mut() {
         let stack = loaded.stack.name.clone();
@@ -95,6 +96,15 @@ pub(super) fn provide(stacks: &mut [Loaded], platform: &PlatformName, report: &m
                             "choose another name for one of them".to_owned(),
                         ));
                     }
+                }
+                // `a-b` with `c` and `a` with `b_c`; those of databases are compared there
+                let owner = users.entry((need.server, need.user.clone())).or_insert_with(|| stack.clone());
+                if *owner != stack {
+                    wrong.push((
+                        name.clone(),
+                        format!("the user `{}` of {} is that of the stack {owner}", need.user, need.server.name()),
+                        format!("choose another name for `{}`: stacks do not see each other's data", need.key),
+                    ));
                 }
                 if let Some(taken) = settings(service, need, &way, only, platform) {
                     wrong.push(twice(name, &taken));
@@ -318,11 +328,11 @@ mod tests {
         let [inside, outside] = url_of("{db: postgres}", "DB_URL");
         assert_eq!(
             inside,
-            "postgres://shop_db:{{ secrets['postgres-databases'].PASSWORD_SHOP_DB }}@macula-postgres-1:5432/shop_db"
+            "postgresql://shop_db:{{ secrets['postgres-databases'].PASSWORD_SHOP_DB }}@macula-postgres-1:5432/shop_db"
         );
         assert_eq!(
             outside,
-            "postgres://shop_db:{{ secrets['postgres-databases'].PASSWORD_SHOP_DB }}@{{ services['postgres'].address }}:5432/shop_db"
+            "postgresql://shop_db:{{ secrets['postgres-databases'].PASSWORD_SHOP_DB }}@{{ services['postgres'].address }}:5432/shop_db"
         );
         // it is the usual one
         assert!(url_of("{database: postgres}", "DATABASE_URL")[0].ends_with("/shop_database"));
@@ -330,6 +340,58 @@ mod tests {
         // what the file says goes before it, in the container
         let [inside, outside] = url_of("{set: postgres}", "SET_URL");
         assert!(inside.is_empty() && outside.ends_with("/shop_set"));
+    }
+
+    /// The forms that drivers take. What is filled in needs no quoting: see [`crate::model::ServerNeed::new`] for users,
+    /// and [`crate::model::Alphabet`] for passwords.
+    #[test]
+    fn each_address_has_the_form_that_clients_know() {
+        use crate::model::{Alphabet, SecretSource};
+        let ours = "services: {postgres: {image: x}, postgres-databases: {image: x}}";
+        let needs = "{a: postgres, b: valkey, c: mariadb, d: rabbitmq, e: nats, f: memcached, g: mail}";
+        let stack = format!("services: {{web: {{image: web, x-macula: {{needs: {needs}}}}}}}");
+        let request = Request { cwd: "/".into(), stacks: vec!["/shop/compose.yaml".into()], ..Request::default() };
+        let files = MemoryFiles::default().with("/shop/compose.yaml", stack);
+        let loaded = load_with(&request, &files, &[("postgres.yaml", ours)]);
+        let loaded = loaded.unwrap_or_else(|errors| panic!("{errors}"));
+        let (_, web) = loaded.platform.service("web").unwrap();
+        let addresses = ["A", "B", "C", "D", "E", "F", "G"].map(|key| {
+            let mut text = web.extension.environment[&format!("{key}_URL")].clone();
+            // as it is filled in
+            while let Some((before, rest)) = text.split_once("{{") {
+                let after = rest.split_once("}}").unwrap().1;
+                text = format!("{before}PASSWORD{after}");
+            }
+            text
+        });
+        insta::assert_snapshot!(addresses.join("\n"), @"
+        postgresql://shop_a:PASSWORD@macula-postgres-1:5432/shop_a
+        redis://shop_b:PASSWORD@macula-valkey-1:6379/3143
+        mysql://shop_c:PASSWORD@macula-mariadb-1:3306/shop_c
+        amqp://shop_d:PASSWORD@macula-rabbitmq-1:5672/shop_d
+        nats://shop_e:PASSWORD@macula-nats-1:4222
+        memcached://macula-memcached-1:11211
+        smtp://macula-mail-1:1025
+        ");
+        for job in ["postgres-databases", "valkey-users", "mariadb-databases", "rabbitmq-users", "nats"] {
+            let (_, job) = loaded.platform.service(job).unwrap();
+            let made: Vec<_> =
+                job.extension.secrets.iter().filter(|(name, _)| name.starts_with("PASSWORD_SHOP")).collect();
+            let plain = |secret: &SecretSource| matches!(secret, SecretSource::Generate(made) if made.alphabet == Alphabet::Alphanumeric && made.prefix.is_empty());
+            assert!(!made.is_empty() && made.iter().all(|(_, secret)| plain(secret)), "{made:?}");
+        }
+    }
+
+    #[test]
+    fn two_stacks_never_share_a_user() {
+        let stack = |name: &str, need: &str| {
+            format!("name: {name}\nservices: {{web-{name}: {{image: web, x-macula: {{needs: {{{need}: nats}}}}}}}}")
+        };
+        let stacks = ["/1.yaml", "/2.yaml"].map(Into::into).into();
+        let request = Request { cwd: "/".into(), stacks, ..Request::default() };
+        let files = MemoryFiles::default().with("/1.yaml", stack("a", "b_c")).with("/2.yaml", stack("a-b", "c"));
+        let wrong = load_with(&request, &files, &[]).map(|_| ()).unwrap_err().to_string();
+        insta::assert_snapshot!(wrong, @"");
     }
 
     #[test]

@@ -1048,6 +1048,7 @@ fn needs_of_a_platform() {
         timeouts: Default::default(),
         lease: Default::default(),
         processes: Default::default(),
+        tasks: Default::default(),
         programs: Default::default(),
     };
     let without = Needs::of(&platform, &resources, None);

@@ -60,16 +60,24 @@ pub struct ServerNeed {
 /// The number of logical databases that the catalogue's Valkey has.
 pub const NUMBERED: u16 = 4096;
 
+/// PostgreSQL cuts longer names, and MariaDB refuses longer databases.
+const LONGEST_USER: usize = 63;
+
 impl ServerNeed {
     /// `stack`: the application. Two services of it that call a need the same share it.
     pub fn new(stack: &str, key: &str, server: Server) -> Self {
         let plain = |text: &str| text.replace(|one: char| !one.is_ascii_alphanumeric(), "_").to_ascii_lowercase();
         let mut user = format!("{}_{}", plain(stack), plain(key));
-        if !user.starts_with(|first: char| first.is_ascii_alphabetic()) {
+        // PostgreSQL keeps the latter for itself
+        if !user.starts_with(|first: char| first.is_ascii_alphabetic()) || user.starts_with("pg_") {
             user.insert_str(0, "app_");
         }
         // FNV-1a, which is the same on every machine
         let hash = user.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        if user.len() > LONGEST_USER {
+            user.truncate(LONGEST_USER - 9);
+            user.push_str(&format!("_{hash:08x}"));
+        }
         let number = u16::try_from(hash % u32::from(NUMBERED - 1)).unwrap_or_default() + 1;
         Self { key: key.to_owned(), server, user, number }
     }
@@ -91,6 +99,22 @@ mod tests {
         assert_eq!(need, ServerNeed::new("my-shop", "cache", Server::Valkey));
         assert!((1..NUMBERED).contains(&need.number));
         assert_eq!(ServerNeed::new("2048", "db", Server::Mariadb).user, "app_2048_db");
+        assert_eq!(ServerNeed::new("pg", "db", Server::Postgres).user, "app_pg_db");
+        let long = |key: &str| ServerNeed::new(&"shop".repeat(15), key, Server::Postgres).user;
+        assert_eq!(long("stock"), format!("{}sho_7eb4c84d", "shop".repeat(12)), "{}", long("stock").len());
+        assert_ne!(long("stock"), long("stuck"));
+    }
+
+    proptest::proptest! {
+        /// So that nothing has to be quoted in an address, in SQL or in a server's configuration.
+        #[test]
+        fn a_user_is_plain_whatever_the_stack_is_called(stack in ".{0,80}", key in "[a-z_][a-z0-9_]{0,29}") {
+            let ServerNeed { user, number, .. } = ServerNeed::new(&stack, &key, Server::Postgres);
+            let plain = |one: u8| one.is_ascii_lowercase() || one.is_ascii_digit() || one == b'_';
+            proptest::prop_assert!(user.bytes().all(plain) && user.as_bytes()[0].is_ascii_lowercase(), "{user}");
+            proptest::prop_assert!((3..=LONGEST_USER).contains(&user.len()) && !user.starts_with("pg_"), "{user}");
+            proptest::prop_assert!((1..NUMBERED).contains(&number));
+        }
     }
 
     #[test]

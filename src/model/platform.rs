@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, NetworkDecl, PlatformName, Process, ReachSetting, Restart, Service, TaskJob, Volume};
+use super::{
+    Condition, MachineTask, NetworkDecl, PlatformName, Process, ReachSetting, Restart, Service, TaskJob, Volume,
+};
 
 /// Everything that is wanted: the settings of macula.yaml and all stacks, resolved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +34,9 @@ pub struct Platform {
     /// Programs of this machine, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub processes: BTreeMap<String, Process>,
+    /// Tasks that run on this machine, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tasks: BTreeMap<String, MachineTask>,
     /// Names of programs that no file declares, in full: those of `macula run`.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub programs: BTreeSet<String>,
@@ -71,6 +76,30 @@ impl Platform {
         let named =
             |service: &&Service| service.extension.ingress.iter().any(|rule| rule.host == label || rule.host == host);
         self.services().map(|(_, service)| service).find(named)
+    }
+
+    /// What a task of this machine waits for: what it names, and what the platform sets up for the services that wait
+    /// for it. Where it names nothing: what these wait for, and without them all services.
+    pub fn awaited(&self, task: &MachineTask) -> BTreeSet<String> {
+        let waiting = task.before.iter().filter_map(|name| self.service(name));
+        let mut found: BTreeSet<String> = BTreeSet::new();
+        for on in waiting.flat_map(|(_, service)| service.depends_on.keys()) {
+            let ours = || self.service(on).is_some_and(|(stack, _)| stack.origin == Origin::BuiltIn);
+            if task.after.is_none() || ours() {
+                found.insert(on.clone());
+            }
+        }
+        match &task.after {
+            Some(after) => found.extend(after.iter().cloned()),
+            None if task.before.is_empty() => found.extend(self.services().map(|(_, service)| service.name.clone())),
+            None => {}
+        }
+        found
+    }
+
+    /// The tasks of this machine that a service waits for.
+    pub fn tasks_before<'a>(&'a self, service: &'a str) -> impl Iterator<Item = &'a MachineTask> {
+        self.tasks.values().filter(move |task| task.before.iter().any(|name| name == service))
     }
 
     /// Whether a service may be left out when no image can be had.

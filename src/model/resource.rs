@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -42,6 +42,8 @@ pub enum ResourceKind {
     Container,
     Cluster,
     Manifest,
+    /// Of this machine.
+    Task,
 }
 
 impl fmt::Display for ResourceKind {
@@ -53,6 +55,7 @@ impl fmt::Display for ResourceKind {
             Self::Container => "container",
             Self::Cluster => "cluster",
             Self::Manifest => "manifest",
+            Self::Task => "task",
         })
     }
 }
@@ -110,6 +113,8 @@ pub struct Resources {
     pub containers: Vec<ContainerSpec>,
     pub routes: Vec<Route>,
     pub streams: Vec<Stream>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<MachineTaskSpec>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -335,6 +340,22 @@ pub struct ContainerSpec {
 pub struct TaskSpec {
     pub name: String,
     pub inputs: super::TaskInputs,
+    /// See [`super::TaskJob::otherwise`].
+    pub otherwise: bool,
+}
+
+/// A task of this machine as the plan sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineTaskSpec {
+    pub name: String,
+    /// The platform's name, below which its last run is noted.
+    pub platform: String,
+    pub inputs: super::TaskInputs,
+    /// Services and other tasks of this machine.
+    pub after: BTreeSet<String>,
+    /// Services that start only when it is done.
+    pub before: BTreeSet<String>,
+    pub timeout: Duration,
     /// See [`super::TaskJob::otherwise`].
     pub otherwise: bool,
 }

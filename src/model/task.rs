@@ -46,6 +46,40 @@ pub struct TaskJob {
     pub otherwise: bool,
 }
 
+/// A task that runs on this machine: `tasks` of macula.yaml.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineTask {
+    pub name: String,
+    /// The program and its arguments. A line of the file is one for the shell.
+    pub command: Vec<String>,
+    /// Absolute.
+    pub folder: PathBuf,
+    /// Services that are ready, and other tasks of this machine that are done, before it begins; none: see
+    /// [`super::Platform::awaited`].
+    pub after: Option<Vec<String>>,
+    /// Services that start only when it is done.
+    pub before: Vec<String>,
+    /// As in [`Task::changed`].
+    pub changed: BTreeMap<String, PathBuf>,
+    /// As in [`TaskJob::contents`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub contents: BTreeMap<String, String>,
+    /// Null takes a variable away.
+    pub environment: BTreeMap<String, Option<String>>,
+    pub env_files: Vec<PathBuf>,
+    pub timeout: Duration,
+    /// As in [`TaskJob::otherwise`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub otherwise: bool,
+}
+
+impl MachineTask {
+    /// The services whose settings it gets; none: those of all.
+    pub fn settings_of(&self) -> Vec<String> {
+        self.after.iter().flatten().chain(&self.before).cloned().collect()
+    }
+}
+
 /// What decides whether a task has to run: a digest of each thing, by what a plan calls it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -60,6 +94,13 @@ impl TaskInputs {
         let mut all = job.contents.clone();
         all.insert(Self::COMMAND.to_owned(), command);
         all.insert(Self::IMAGE.to_owned(), image);
+        Self(all)
+    }
+
+    /// Of a task of this machine.
+    pub fn of_machine(task: &MachineTask, command: String) -> Self {
+        let mut all = task.contents.clone();
+        all.insert(Self::COMMAND.to_owned(), command);
         Self(all)
     }
 
@@ -81,20 +122,27 @@ impl TaskInputs {
     }
 }
 
-/// The last good run of a task.
+/// The last good run of a task; of one of this machine also one that failed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskRun {
     pub format: u64,
     pub inputs: TaskInputs,
     /// Seconds since the epoch, by the engine's clock.
     pub finished: i64,
+    /// With which exit code it failed. Such a note has format 2: whoever does not know it must not take it for a good run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<i64>,
 }
 
 impl TaskRun {
-    pub const FORMAT: u64 = 1;
+    pub const FORMAT: u64 = 2;
 
     pub fn new(inputs: TaskInputs, finished: i64) -> Self {
-        Self { format: Self::FORMAT, inputs, finished }
+        Self { format: 1, inputs, finished, failed: None }
+    }
+
+    pub fn failed(inputs: TaskInputs, finished: i64, code: i64) -> Self {
+        Self { format: Self::FORMAT, inputs, finished, failed: Some(code) }
     }
 
     /// Of a platform in the user's data folder. One that cannot be understood is none: the task runs again.
@@ -137,6 +185,8 @@ mod tests {
     fn a_record_of_a_later_format_is_none() {
         let run = TaskRun::new(TaskInputs::default(), 7);
         assert_eq!(TaskRun::parse(&serde_json::to_vec(&run).unwrap()), Some(run));
+        let failed = TaskRun::failed(TaskInputs::default(), 7, 3);
+        assert_eq!((failed.format, TaskRun::parse(&serde_json::to_vec(&failed).unwrap())), (2, Some(failed)));
         assert_eq!(TaskRun::parse(br#"{"format": 9, "inputs": {}, "finished": 7}"#), None);
         assert_eq!(TaskRun::parse(b"{"), None);
     }

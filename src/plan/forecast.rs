@@ -72,7 +72,7 @@ pub fn expected(step: &Step, known: &Known) -> (Duration, bool) {
     }
     let time = match &step.action {
         Action::MakeBase(_) | Action::ObtainImage { .. } => Duration::from_secs(usual(step).0),
-        Action::AwaitReady { .. } => Duration::from_millis(1500),
+        Action::AwaitReady { .. } | Action::RunTask { .. } => Duration::from_millis(1500),
         Action::Start { .. } | Action::Stop { .. } => Duration::from_millis(400),
         Action::StartRelay { .. } => Duration::from_millis(800),
         Action::Cluster(_) => Duration::from_secs(20),

@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::model::{
-    BaseImage, ContainerSpec, FileSpec, Hook, ImageSpec, NetworkSpec, Provider, Readiness, Reload, ResourceId,
-    VolumeSpec,
+    BaseImage, ContainerSpec, FileSpec, Hook, ImageSpec, MachineTaskSpec, NetworkSpec, Provider, Readiness, Reload,
+    ResourceId, VolumeSpec,
 };
 
 mod cluster;
@@ -151,6 +151,10 @@ pub enum Action {
     },
     /// See [`ClusterAction`].
     Cluster(ClusterAction),
+    /// A task of this machine, to its end.
+    RunTask {
+        spec: Box<MachineTaskSpec>,
+    },
     /// Until it answers, is healthy, or (a one-shot) has ended with 0.
     AwaitReady {
         spec: Box<ContainerSpec>,

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    ContainerSpec, ContainerState, MountSpec, Observed, ObservedContainer, Resources, TaskInputs, TaskSpec, label,
+    ContainerSpec, ContainerState, MachineTaskSpec, MountSpec, Observed, ObservedContainer, Resources, TaskInputs,
+    TaskSpec, label,
 };
 
 use super::Cause;
@@ -15,6 +16,19 @@ pub(super) struct Around<'a> {
     pub observed: &'a Observed,
     /// Containers that are about to be new.
     pub new: &'a BTreeSet<String>,
+}
+
+/// The same of a task of this machine, which is known by its note alone.
+pub(super) fn runs_here(spec: &MachineTaskSpec, around: &Around<'_>) -> Option<Cause> {
+    let Some(last) = around.observed.tasks.get(&spec.name) else { return Some(Cause::NeverRan) };
+    let what = spec.inputs.since(&last.inputs);
+    if !what.is_empty() {
+        return Some(Cause::Inputs { what });
+    }
+    match last.failed {
+        Some(code) => Some(Cause::Failed { code }),
+        None => new_data(spec.after.iter(), last.finished, around).map(|what| Cause::NewData { what }),
+    }
 }
 
 /// Why the task runs; none: it has been done. `found`: its container, which is ours and does not run.
@@ -47,14 +61,15 @@ pub(super) fn runs(
     if !what.is_empty() {
         return Some(Cause::Inputs { what });
     }
-    new_data(spec, finished, around).map(|what| Cause::NewData { what })
+    let after = spec.depends_on.iter().map(|on| &on.service);
+    new_data(after, finished, around).map(|what| Cause::NewData { what })
 }
 
-/// A service whose data is not what the task has worked on. Data is in volumes; where none of the services has any,
+/// A service whose data is not what a task after these has worked on. Data is in volumes; where none of the services has any,
 /// it is in their containers.
-fn new_data(spec: &ContainerSpec, finished: i64, around: &Around<'_>) -> Option<String> {
+fn new_data<'n>(after: impl Iterator<Item = &'n String>, finished: i64, around: &Around<'_>) -> Option<String> {
     let later = |made: Option<i64>| made.is_some_and(|made| made > finished);
-    let servers = servers(spec, around.resources);
+    let servers = servers(after, around.resources);
     let mut holds = false;
     for server in &servers {
         for volume in volumes(server, around.observed) {
@@ -85,16 +100,22 @@ fn volumes(server: &ContainerSpec, observed: &Observed) -> BTreeSet<String> {
     named.chain(of_image.cloned()).filter(|name| !holds_files(name)).collect()
 }
 
-/// The containers of what the task waits for, also through jobs.
-fn servers<'a>(spec: &ContainerSpec, resources: &'a Resources) -> Vec<&'a ContainerSpec> {
+/// The containers of what a task waits for, also through jobs and other tasks.
+fn servers<'a, 'n>(after: impl Iterator<Item = &'n String>, resources: &'a Resources) -> Vec<&'a ContainerSpec> {
     let mut by_service: BTreeMap<&str, Vec<&ContainerSpec>> = BTreeMap::new();
     for spec in &resources.containers {
         by_service.entry(&spec.service).or_default().push(spec);
     }
     let mut found = Vec::new();
     let mut seen: BTreeSet<&str> = BTreeSet::new();
-    let mut open: Vec<String> = spec.depends_on.iter().map(|on| on.service.clone()).collect();
+    let mut open: Vec<String> = after.cloned().collect();
     while let Some(name) = open.pop() {
+        if let Some(task) = resources.tasks.iter().find(|task| task.name == name) {
+            if seen.insert(&task.name) {
+                open.extend(task.after.iter().cloned());
+            }
+            continue;
+        }
         let Some((&name, specs)) = by_service.get_key_value(name.as_str()) else { continue };
         if !seen.insert(name) {
             continue;

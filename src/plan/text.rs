@@ -56,6 +56,7 @@ impl Step {
             Action::WriteFiles { .. } => "copy files in".into(),
             Action::Reload { .. } => "reload".into(),
             Action::Cluster(action) => action.phrase(),
+            Action::RunTask { .. } => "run it to its end".into(),
             Action::AwaitReady { spec, .. } if spec.task.is_some() => "run it to its end".into(),
             Action::AwaitReady { readiness, .. } if readiness.one_shot => "wait until it is done".into(),
             Action::AwaitReady { .. } => format!("wait until it answers{}", number(name)),
@@ -71,6 +72,7 @@ impl Step {
             | Action::ObtainImage { .. }
             | Action::CreateContainer { .. }
             | Action::StartRelay { .. }
+            | Action::RunTask { .. }
             | Action::Start { .. } => '+',
             Action::RemoveNetwork { .. }
             | Action::RemoveVolume { .. }

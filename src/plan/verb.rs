@@ -24,6 +24,7 @@ pub enum Verb {
     Reload,
     Remove,
     Rename,
+    Run,
     Start,
     Stop,
 }
@@ -37,6 +38,11 @@ impl Verb {
     /// The step that does this to a container.
     pub fn container(self, name: &str) -> StepId {
         self.step(&ResourceId::new(ResourceKind::Container, name))
+    }
+
+    /// The step that does this to a task of this machine.
+    pub fn task(self, name: &str) -> StepId {
+        self.step(&ResourceId::new(ResourceKind::Task, name))
     }
 
     /// The step that does this to an image.
@@ -63,6 +69,7 @@ impl fmt::Display for Verb {
             Self::Reload => "reload",
             Self::Remove => "remove",
             Self::Rename => "rename",
+            Self::Run => "run",
             Self::Start => "start",
             Self::Stop => "stop",
         })

@@ -265,6 +265,33 @@ mod tests {
         assert_eq!(place.look("d"), (names(&["d"]), names(&["d"])));
     }
 
+    /// A change costs what it is, not what the folder is.
+    #[test]
+    fn a_hundred_thousand_files_are_looked_at_once() {
+        let mut place = Place::new(&[]);
+        for folder in 0..100 {
+            let folder = place.path(&format!("d{folder}"));
+            std::fs::create_dir(&folder).unwrap();
+            for file in 0..1000 {
+                std::fs::File::create(folder.join(file.to_string())).unwrap();
+            }
+        }
+        let (changed, removed) = place.look("");
+        assert_eq!((changed.len(), removed.len()), (100_000, 0));
+        place.write("d7/7");
+        let begun = std::time::Instant::now();
+        for _ in 0..100 {
+            place.look("d7/8");
+        }
+        let of_one = begun.elapsed();
+        assert_eq!(place.look("d7/7"), (names(&["d7/7"]), names(&[])));
+        std::fs::remove_dir_all(place.path("d7")).unwrap();
+        assert_eq!(place.look("d7"), (names(&[]), names(&["d7"])));
+        let begun = std::time::Instant::now();
+        assert_eq!(place.look(""), (names(&[]), names(&[])));
+        assert!(of_one / 100 < begun.elapsed() / 10, "a file: {of_one:?} for 100, all: {:?}", begun.elapsed());
+    }
+
     #[test]
     fn links_are_files_and_lead_in_no_circle() {
         let mut place = Place::new(&["d/b"]);

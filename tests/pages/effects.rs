@@ -201,6 +201,19 @@ const KEYS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "a_task_of_this_machine_runs_before_those_that_wait_for_it",
+        &[
+            "tasks.NAME.run",
+            "tasks.NAME.cwd",
+            "tasks.NAME.after",
+            "tasks.NAME.before",
+            "tasks.NAME.when.changed",
+            "tasks.NAME.env",
+            "tasks.NAME.env_file",
+        ],
+    ),
+    ("a_task_of_this_machine_ends_with_all_it_has_started", &["tasks.NAME.timeout"]),
+    (
         "keys_of_processes_do_what_the_page_says",
         &[
             "processes.NAME.env_file",

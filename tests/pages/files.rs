@@ -24,7 +24,7 @@ enum Shown {
 use Shown::{Foreign, Settings, Stack};
 
 /// Every block of YAML and JSON by its page and first line.
-const SHOWN: [(&str, &str, Shown); 25] = [
+const SHOWN: [(&str, &str, Shown); 26] = [
     ("README.md", "processes:", Settings),
     ("README.md", "services:", Stack),
     ("docs/catalog.md", "services:", Stack),
@@ -38,6 +38,7 @@ const SHOWN: [(&str, &str, Shown); 25] = [
     ("docs/dns.md", "services:", Stack),
     ("docs/dns.md", "dns:", Settings),
     ("docs/processes.md", "processes:", Settings),
+    ("docs/processes.md", "stacks:", Settings),
     ("docs/reach.md", "# GitLab,", Foreign("GitLab")),
     ("docs/reach.md", "// .devcontainer/devcontainer.json", Foreign("an editor")),
     ("docs/stacks.md", "# macula.yaml", Settings),

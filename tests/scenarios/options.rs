@@ -105,9 +105,14 @@ fn a_platform_may_have_a_lease() {
     assert!(rows("traces -o json") > 1);
     assert_eq!(rows("traces -n 1 -o json"), 1);
 
+    // who is in a container when it ends is told so
+    let exec = platform.start("exec -T web sleep 600");
+    let sleeps = || platform.run_with("exec", &["web", "sh", "-c", "ps"]).out.contains("sleep 600");
+    eventually("somebody is in a container", sleeps);
     process.kill().unwrap();
     process.wait().unwrap();
     eventually("the platform goes with the process", || platform.containers().is_empty());
+    assert_ne!(exec.wait().code, 0);
     platform.run("down --volumes --yes").ok();
 }
 

@@ -102,6 +102,28 @@ fn a_program_has_a_name_for_as_long_as_it_runs() {
     eventually("the route has gone with `macula run`", nobody);
     eventually("the program has ended", || test_kill_process(program).is_err());
     run.wait();
+
+    // a child that goes to the background has no route once the program has ended
+    let forks = format!("( {PROGRAM} ) & while [ ! -e listening ]; do sleep 0.05; done");
+    let run = Running::start(&mut platform.program(["run", "--as", "shop", "--", "sh", "-c", &forks]));
+    eventually("the child answers", answers);
+    let child = pid();
+    platform.write("listening", "");
+    run.wait().ok();
+    eventually("the route has gone with the program that forked", nobody);
+    let _ = kill_process(child, Signal::KILL);
+
+    // an ingress that is down is started for the program
+    let name = platform.container_name("ingress");
+    platform.engine.post(&format!("/containers/{name}/stop?t=0"), &serde_json::Value::Null);
+    assert!(!platform.container("ingress").running);
+    let run = start();
+    eventually("the program answers through an ingress that was down", answers);
+    // and one that ends meanwhile takes nothing with it
+    platform.engine.post(&format!("/containers/{name}/restart?t=0"), &serde_json::Value::Null);
+    eventually("the program answers through an ingress that was away", answers);
+    run.signal(Signal::TERM);
+    run.wait();
 }
 
 /// It asks the engine's DNS, and this machine's knows nothing of the platform.

@@ -45,7 +45,7 @@ fn a_task_runs_once_for_each_state_of_its_files() {
     platform.stack(SHOP);
     platform.run("plan").ok().prints("+ migrate  run task  it has not run yet");
     assert_eq!(listed(&platform)["state"], "never");
-    platform.run("up").ok();
+    platform.run("up").ok().says("migrate  migrating blue");
     assert_eq!(rows(&platform), "one");
     assert!(platform.container("web").running);
     assert_eq!(listed(&platform)["state"], "done");
@@ -139,6 +139,128 @@ fn one_task_is_run_by_its_name() {
     platform.run_with("task migrate --", &["again"]).ok().prints("migrating again");
     platform.run("up").ok().says("nothing to do");
 
-    platform.run("task migrat").exits(2).says("no stack has a task `migrat`");
+    platform.run("task migrat").exits(2).says("there is no task `migrat`");
     platform.run("task").ok().prints("migrate").prints("done");
+}
+
+/// What a task prints is there while it runs, and not only at its end.
+#[test]
+fn a_task_by_its_name_has_the_terminal_for_itself() {
+    let Some(platform) = Platform::new("task_aloud") else { return };
+    let run = "[sh, -c, 'echo begun; while [ ! -e /tmp/go ]; do sleep 0.05; done; echo over']";
+    platform.stack(&format!(
+        "services: {{web: {{<<: *base, command: [sleep, infinity], x-macula: {{tasks: {{slow: {{run: {run}}}}}}}}}}}\n"
+    ));
+    let mut task = platform.program(["task", "slow"]);
+    task.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
+    let mut task = task.spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(task.stdout.take().unwrap()));
+    assert_eq!(lines.next().unwrap().unwrap(), "begun");
+    assert!(task.try_wait().unwrap().is_none());
+    platform.shell("slow", "touch /tmp/go");
+    assert_eq!(lines.map(Result::unwrap).collect::<Vec<_>>(), ["over"]);
+    assert!(task.wait().unwrap().success());
+}
+
+/// Services that say when they are there, and what a program needs to know of them.
+const SERVICES: &str = "
+services:
+  db:
+    <<: *base
+    command: [sleep, infinity]
+    volumes: ['rows:/data']
+    x-macula: {exports: {DB_URL: 'db://here'}}
+  web: {<<: *base, command: [sleep, infinity], x-macula: {exports: {WEB_URL: 'web://here'}}}
+  other: {<<: *base, command: [sleep, infinity], x-macula: {exports: {OTHER_URL: 'other://here'}}}
+volumes: {rows: }
+";
+
+fn with_task(platform: &Platform, task: &str) {
+    platform.settings(&format!("tasks: {{migrate: {task}}}\n"));
+}
+
+#[test]
+fn a_task_of_this_machine_runs_before_those_that_wait_for_it() {
+    let Some(platform) = Platform::new("task_here") else { return };
+    migrations(&platform);
+    std::fs::create_dir(platform.project().join("sub")).unwrap();
+    platform.write("task.env", "FROM=file\nEXTRA=less\n");
+    platform.stack(SERVICES);
+    let task = "{run: 'echo migrating $DB_URL $WEB_URL $OTHER_URL $FROM $EXTRA; cat ../migrations/* >> ../rows; \
+                test ! -e ../migrations/broken || exit 3', cwd: sub, after: db, before: web, \
+                when: {changed: ./migrations}, env: {EXTRA: more}, env_file: task.env}";
+    with_task(&platform, task);
+    let rows = || std::fs::read_to_string(platform.project().join("rows")).unwrap_or_default();
+    platform.run("plan").ok().prints("+ migrate  run task  it has not run yet");
+    assert_eq!(listed(&platform)["service"], serde_json::Value::Null);
+    platform.write("migrations/broken", "");
+    let failed = platform.run("up");
+    failed.exits(7).says("migrate  migrating db://here web://here file more").says("migrate failed (exit code 3)");
+    assert!(platform.container("db").running && platform.container("other").running);
+    assert!(!platform.containers().get("web").is_some_and(|web| web.running));
+    platform.run("logs migrate").ok().prints("migrating db://here");
+    platform.run("plan").ok().prints("its last run failed with exit code 3");
+    std::fs::remove_file(platform.project().join("migrations/broken")).unwrap();
+    std::fs::remove_file(platform.project().join("rows")).unwrap();
+    platform.run("up").ok();
+    assert!(platform.container("web").running);
+    assert_eq!(rows(), "one\n");
+
+    // not again, and not after `down`: the data is still there
+    platform.run("up").ok().says("nothing to do");
+    assert_eq!(platform.run("status -o json").ok().json()["drift"], serde_json::json!([]));
+    platform.run("down").ok();
+    platform.run("up").ok();
+    assert_eq!((rows().as_str(), &listed(&platform)["state"]), ("one\n", &"done".into()));
+    platform.write("migrations/2", "two\n");
+    platform.run("plan").ok().prints("+ migrate  run task  ./migrations changed");
+    // a service comes with its task, another one does not
+    platform.run("up other").ok();
+    assert_eq!(rows(), "one\n");
+    platform.run("up web").ok();
+    assert_eq!(rows(), "one\none\ntwo\n");
+
+    // by its name, and with arguments, after which it is not the task that has run
+    platform.run("task migrate").ok().prints("migrating db://here").says("migrate is done");
+    assert_eq!(rows().lines().count(), 5);
+    with_task(&platform, "{run: echo migrating, after: db}");
+    platform.run_with("task migrate --", &["back", "to 1"]).ok().prints("migrating back to 1");
+    platform.run("plan").ok().prints("its command changed");
+    let json = platform.run("task migrate -o json").ok().json();
+    assert_eq!((&json["exit_code"], &json["output"]), (&0.into(), &"migrating\n".into()));
+    platform.run("up").ok().says("nothing to do");
+    // with the data its note goes
+    platform.run("down --volumes --yes").ok();
+    platform.run("plan").ok().prints("it has not run yet");
+}
+
+#[test]
+fn a_task_of_this_machine_ends_with_all_it_has_started() {
+    use rustix::process::Signal;
+
+    // what nobody asks for its status stays in the table as a zombie
+    let runs = |pid: &str| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    };
+    let Some(platform) = Platform::new("task_here_ends") else { return };
+    platform.stack("services: {web: {<<: *base, command: [sleep, infinity]}}\n");
+    with_task(&platform, "{run: 'setsid sleep 600 & echo $! > child; echo begun; wait', before: web}");
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 130)] {
+        let mut up = platform.start("up");
+        up.until_says("migrate  begun");
+        let child = std::fs::read_to_string(platform.project().join("child")).unwrap();
+        assert!(runs(child.trim()));
+        up.signal(signal);
+        up.wait().exits(code);
+        assert!(!runs(child.trim()), "{signal:?}");
+    }
+    platform.run("plan").ok().prints("it has not run yet");
+    with_task(&platform, "{run: sleep 600, before: web, timeout: 1s}");
+    platform.run("up").exits(7).says("it took longer than 1");
+    with_task(&platform, "{run: [no-such-program], before: web}");
+    platform.run("up").exits(7).says("migrate was not started: no-such-program is not installed");
+    with_task(&platform, "{run: 'true', before: web}");
+    platform.run("up").ok();
+    assert!(platform.container("web").running);
 }

@@ -68,7 +68,8 @@ pub async fn changes(prepared: &Prepared) -> Vec<Change> {
         let kind = kind_of(&steps);
         let mut details = Vec::new();
         if kind == ChangeKind::Run {
-            let causes = steps.iter().filter(|step| matches!(step.action, Action::CreateContainer { .. }));
+            let runs = |action: &Action| matches!(action, Action::CreateContainer { .. } | Action::RunTask { .. });
+            let causes = steps.iter().filter(|step| runs(&step.action));
             details.extend(causes.map(|step| step.cause.to_string()));
         }
         if kind == ChangeKind::Recreate {
@@ -76,7 +77,8 @@ pub async fn changes(prepared: &Prepared) -> Vec<Change> {
         }
         details.extend(further(&steps, kind));
         let platform = &prepared.survey.platform;
-        let job = platform.service(name).is_some_and(|(_, service)| platform.is_job(service));
+        let job = platform.service(name).is_some_and(|(_, service)| platform.is_job(service))
+            || platform.tasks.contains_key(name);
         all.push(Change { name: name.to_owned(), kind, details, job });
     }
     all.sort_by(|a, b| (a.kind != ChangeKind::Remove, &a.name).cmp(&(b.kind != ChangeKind::Remove, &b.name)));
@@ -93,6 +95,7 @@ fn kind_of(steps: &[&Step]) -> ChangeKind {
     let is_task = has(|action| matches!(action, Action::AwaitReady { spec, .. } if spec.task.is_some()));
     match () {
         () if creates && is_task => ChangeKind::Run,
+        () if has(|action| matches!(action, Action::RunTask { .. })) => ChangeKind::Run,
         () if creates && removes => ChangeKind::Recreate,
         () if creates => ChangeKind::Create,
         () if removes => ChangeKind::Remove,

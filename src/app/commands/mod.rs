@@ -13,6 +13,7 @@ pub(in crate::app) mod lifecycle;
 pub(in crate::app) mod lock_images;
 pub(in crate::app) mod logs;
 pub(in crate::app) mod ls;
+mod machine_tasks;
 mod membership;
 pub(in crate::app) mod names;
 pub(in crate::app) mod pages;

@@ -1,6 +1,7 @@
 //! What commands do with the programs of this machine that macula.yaml declares.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -126,14 +127,23 @@ fn services_of(platform: &Platform, process: &Process) -> Vec<String> {
 
 /// Variables of its own.
 async fn more(host: &dyn Host, process: &Process) -> Result<BTreeMap<String, Option<String>>, Error> {
+    own_variables(host, &process.env_files, &process.environment).await
+}
+
+/// Those of files, and those that override them; null takes a variable away.
+pub(super) async fn own_variables(
+    host: &dyn Host,
+    files: &[PathBuf],
+    environment: &BTreeMap<String, Option<String>>,
+) -> Result<BTreeMap<String, Option<String>>, Error> {
     let mut all = BTreeMap::new();
-    for path in &process.env_files {
+    for path in files {
         let text = host.read(path).await.map_err(|source| Error::Io { path: path.clone(), source })?;
         let values = env_file(&String::from_utf8_lossy(&text), &|name| host.env(name));
         let values = values.map_err(|message| Error::EnvFile { path: path.clone(), message })?;
         all.extend(values.into_iter().map(|(name, value)| (name, Some(value))));
     }
-    all.extend(process.environment.clone());
+    all.extend(environment.clone());
     Ok(all)
 }
 

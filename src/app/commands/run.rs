@@ -112,7 +112,7 @@ pub async fn prepare_program(
     let mut wanted: BTreeSet<String> = request.needs.iter().cloned().collect();
     let ways_in = platform.services().filter(|(_, service)| service.extension.role.is_some());
     wanted.extend(ways_in.map(|(_, service)| service.name.clone()));
-    let wanted = Wanted { services: wanted.into_iter().collect(), ..Wanted::default() };
+    let wanted = Wanted { services: wanted.into_iter().collect(), needed: request.needs.clone(), ..Wanted::default() };
     up(session, loaded, &UpOptions { wanted, choices, no_dns: None }, consent).await?;
     let seen = survey(session, loaded).await?;
     let port = match request.port {

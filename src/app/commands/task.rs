@@ -12,13 +12,15 @@ use crate::engine::LogOptions;
 use crate::model::{ContainerState, ObservedContainer, Platform, TaskInputs, label};
 use crate::plan::Action;
 
+use super::run::log_of;
+
 /// A task as `macula task` lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TaskRow {
     pub name: String,
-    /// The service that it belongs to, as its stack calls it.
-    pub service: String,
-    pub stack: String,
+    /// The service that it belongs to, as its stack calls it; none: it runs on this machine.
+    pub service: Option<String>,
+    pub stack: Option<String>,
     /// The job that it is in the platform: what `logs` takes.
     pub job: String,
     pub state: TaskState,
@@ -66,13 +68,33 @@ pub async fn tasks(session: &Session, loaded: &Loaded) -> Result<Vec<TaskRow>, E
         let (state, ended, exit_code) = last_run(&survey, &service.name, now);
         rows.push(TaskRow {
             name: job.name.clone(),
-            service: job.service.clone(),
-            stack: stack.name.clone(),
+            service: Some(job.service.clone()),
+            stack: Some(stack.name.clone()),
             job: service.name.clone(),
             state,
             ended,
             exit_code,
             due: made.next().map(|step| step.cause.to_string()),
+        });
+    }
+    for name in loaded.platform.tasks.keys() {
+        let mut steps = plan.iter().flat_map(|plan| &plan.steps);
+        let due = steps.find(|step| matches!(&step.action, Action::RunTask { spec } if spec.name == *name));
+        let last = survey.observed.tasks.get(name);
+        let (state, exit_code) = match last.map(|run| run.failed) {
+            None => (TaskState::Never, None),
+            Some(None) => (TaskState::Done, Some(0)),
+            Some(Some(code)) => (TaskState::Failed, Some(code)),
+        };
+        rows.push(TaskRow {
+            name: name.clone(),
+            service: None,
+            stack: None,
+            job: name.clone(),
+            state,
+            ended: last.and_then(|run| u64::try_from(now - run.finished).ok()),
+            exit_code,
+            due: due.map(|step| step.cause.to_string()),
         });
     }
     rows.sort_by(|a, b| (&a.name, &a.stack).cmp(&(&b.name, &b.stack)));
@@ -107,8 +129,9 @@ fn last_run(survey: &Survey, job: &str, now: i64) -> (TaskState, Option<u64>, Op
 pub fn jobs_of_task(platform: &Platform, typed: &str) -> Vec<String> {
     let named = |wanted: &dyn Fn(&str, &str) -> bool| -> Vec<String> {
         let all = platform.services();
-        let all = all.filter_map(|(_, service)| Some((&service.name, service.extension.task.as_ref()?)));
-        all.filter(|(job, task)| wanted(job, &task.name)).map(|(job, _)| job.clone()).collect()
+        let all = all.filter_map(|(_, service)| Some((&service.name, &service.extension.task.as_ref()?.name)));
+        let here = platform.tasks.keys().map(|name| (name, name));
+        all.chain(here).filter(|(job, task)| wanted(job, task)).map(|(job, _)| job.clone()).collect()
     };
     // a task of several stacks has its plain name in one of them only
     match named(&|_, task| task == typed) {
@@ -126,10 +149,25 @@ pub fn with_arguments(platform: &mut Platform, job: &str, arguments: &[String]) 
             task.otherwise = true;
         }
     }
+    if let Some(task) = platform.tasks.get_mut(job).filter(|_| !arguments.is_empty()) {
+        // a line for the shell takes them as its own
+        if let [shell, flag, line] = task.command.as_mut_slice()
+            && (shell.as_str(), flag.as_str()) == ("sh", "-c")
+        {
+            line.push_str(" \"$@\"");
+            task.command.push("sh".to_owned());
+        }
+        task.command.extend_from_slice(arguments);
+        task.otherwise = true;
+    }
 }
 
 /// All that the last run of a task has written.
 pub async fn task_output(session: &Session, platform: &Platform, job: &str) -> Result<Vec<u8>, Error> {
+    if platform.tasks.contains_key(job) {
+        let path = log_of(session.host(), &platform.name, job);
+        return session.host().read(&path).await.map_err(|source| Error::Io { path, source });
+    }
     let engine = session.engine()?;
     let mut lines = engine.logs(&platform.name.container(job, 1), &LogOptions::default()).await?;
     let mut text = Vec::new();

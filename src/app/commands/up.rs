@@ -31,6 +31,7 @@ use crate::plan::{self, Action, LeftOut, Plan, ProcessStep, Step};
 use super::cluster::obtain_program;
 use super::forwards::pass_on;
 use super::images::refusal;
+use super::machine_tasks::MachineTasks;
 use super::process_status::process_rows;
 use super::processes::{bring_up_processes, split_processes};
 use super::programs::install_programs;
@@ -286,7 +287,7 @@ async fn change(
         let Prepared { survey, plan, cluster, .. } = &mut prepared;
         join::render_content(session, survey, plan, cluster).await?;
     }
-    let (mut outcome, mut work) = carry_out(session, &prepared, options, recorder).await;
+    let (mut outcome, mut work) = carry_out(session, loaded, &prepared, no_dns, options, recorder).await;
     outcome.ran.splice(0..0, built);
     for _ in 0..OVERTAKEN {
         if !outcome.overtaken() {
@@ -297,7 +298,7 @@ async fn change(
         session.events.info("the engine changed in between; looking again");
         prepared = recorder.phase("plan", prepare(session, loaded, &wanted)).await?;
         let before = std::mem::take(&mut outcome.ran);
-        (outcome, work) = carry_out(session, &prepared, options, recorder).await;
+        (outcome, work) = carry_out(session, loaded, &prepared, no_dns, options, recorder).await;
         outcome.ran.splice(0..0, before);
     }
     let mut gone = if options.wanted.strict { Vec::new() } else { refused(&prepared, &outcome) };
@@ -313,7 +314,7 @@ async fn change(
                 clear(&prepared.survey, &volumes).await?;
                 keep(session, loaded, &prepared, options, no_dns, &gone).await?;
                 let before = std::mem::take(&mut outcome.ran);
-                (outcome, work) = carry_out(session, &prepared, options, recorder).await;
+                (outcome, work) = carry_out(session, loaded, &prepared, no_dns, options, recorder).await;
                 outcome.ran.splice(0..0, before);
             }
             // something that is wanted needs it: the refusal is what went wrong
@@ -466,7 +467,9 @@ async fn keep_stopped(session: &Session, prepared: &Prepared) -> Result<(), Erro
 /// Runs the plan. The second is what the cluster's steps were done with.
 async fn carry_out(
     session: &Session,
+    loaded: &Loaded,
     prepared: &Prepared,
+    no_dns: bool,
     options: &UpOptions,
     recorder: &mut Recorder,
 ) -> (Outcome, Arc<Work>) {
@@ -474,6 +477,7 @@ async fn carry_out(
     let lenient = !survey.platform.cluster.required && !options.wanted.strict;
     let work = Arc::new(Work::new(session, survey, cluster.decision.as_ref()).lenient(lenient));
     let mut tools = survey.tools(session, Some(work.clone()));
+    tools.tasks = Some(Arc::new(MachineTasks::new(session, loaded, no_dns)));
     tools.extras = Extras {
         known: durations::known(session.host()).await,
         unchanged: unchanged(prepared),

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use crate::app::testing::{Agrees, Heard, heard_session, session};
 use crate::app::{
-    Condition, DownOptions, Error, LifecycleAction, ServiceState, Session, UpOptions, UpResult, Wanted, down,
-    image_rows, lifecycle, prepare, status, status_at_a_glance, trace_name, up, validate,
+    Choices, Condition, DownOptions, Error, LifecycleAction, ProgramRequest, ServiceState, Session, TaskState,
+    UpOptions, UpResult, Wanted, down, image_rows, lifecycle, prepare, prepare_program, status, status_at_a_glance,
+    tasks, trace_name, up, validate,
 };
 use crate::config::{self, Loaded, MemoryFiles, Request};
 use crate::engine::fake::{FakeEngine, FakePull};
@@ -68,6 +69,76 @@ async fn an_image_that_is_refused_and_needed_is_an_error() {
     assert!(engine.containers().contains(&"macula-shop-web-1".to_owned()), "what works is kept");
     let (up, _, _) = run("optional: true", true).await;
     assert!(matches!(up.unwrap_err(), Error::Failed(_)));
+}
+
+/// Whoever goes on with a service has no use for a platform without it.
+#[tokio::test]
+async fn what_somebody_goes_on_to_use_is_not_left_out() {
+    let (host, engine) = machine();
+    let loaded = loaded(&host, "optional: true");
+    let session = session(host.clone(), &engine, "macula ci");
+    let needing = |name: &str| {
+        let wanted = Wanted { services: vec![name.into()], needed: vec![name.into()], ..Wanted::default() };
+        UpOptions { no_dns: Some(true), wanted, ..UpOptions::default() }
+    };
+    // the registry says no when it is asked
+    let Err(Error::Failed(outcome)) = up(&session, &loaded, &needing("note"), &Agrees).await else { panic!() };
+    assert!(outcome.failed[0].error.to_string().contains("acme/chart:3 was refused: a login is needed"));
+    up(&session, &loaded, &UpOptions { no_dns: Some(true), ..UpOptions::default() }, &Agrees).await.unwrap();
+    up(&session, &loaded, &needing("web"), &Agrees).await.unwrap();
+    // without a registry it is told before anything is done
+    let mut local = loaded.clone();
+    local.platform.images.policy = ImagePolicy::Local;
+    engine.clear_journal();
+    let Err(Error::Supply(problems)) = up(&session, &local, &needing("note"), &Agrees).await else { panic!() };
+    let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(told.join("\n"), @"");
+    assert_eq!(engine.journal(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_program_takes_no_name_of_the_platform() {
+    let host = FakeHost::new();
+    let engine = FakeEngine::new().with_image("acme/web:1");
+    let files = MemoryFiles::default()
+        .with("/p/macula.yaml", "name: shop\nstacks: [all.yaml]\ncluster: {enabled: false}\n")
+        .with("/p/all.yaml", "services: {web: {image: 'acme/web:1', x-macula: {ingress: {host: shop, port: 80}}}}");
+    let request = Request { cwd: "/p".into(), only_own: true, env: host.environment(), ..Request::default() };
+    let loaded = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+    let session = session(host, &engine, "macula run");
+    let request = ProgramRequest { name: "Shop".into(), ..ProgramRequest::default() };
+    let taken = prepare_program(&session, &loaded, Choices::default(), &request, &Agrees).await.unwrap_err();
+    assert!(matches!(taken, Error::HostTaken { ref host } if host == "shop.shop.macula.local"), "{taken:?}");
+    assert_eq!(engine.containers(), [""; 0], "nothing was started for it");
+}
+
+/// A task of this machine that is due, and what waits for it.
+#[tokio::test]
+async fn a_task_of_this_machine_that_cannot_run_is_told_and_keeps_back_what_waits_for_it() {
+    let host = FakeHost::new();
+    let engine = FakeEngine::new().with_image("acme/db:1").with_image("acme/web:1");
+    let files = MemoryFiles::default()
+        .with(
+            "/p/macula.yaml",
+            "name: shop\nstacks: [all.yaml]\ncluster: {enabled: false}\n\
+             tasks: {migrate: {run: [migrate], after: db, before: web}}\n",
+        )
+        .with("/p/all.yaml", "services: {db: {image: 'acme/db:1'}, web: {image: 'acme/web:1'}}");
+    let request = Request { cwd: "/p".into(), only_own: true, env: host.environment(), ..Request::default() };
+    let loaded = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+    let session = session(host, &engine, "macula up");
+    let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
+    let Err(Error::Failed(outcome)) = up(&session, &loaded, &options, &Agrees).await else { panic!() };
+    let failed: Vec<String> = outcome.failed.iter().map(|failure| failure.error.to_string()).collect();
+    assert_eq!(failed, ["migrate was not started: `migrate`: programs cannot be kept here"]);
+    assert!(outcome.skipped.contains("web"));
+    let rows = tasks(&session, &loaded).await.unwrap();
+    assert_eq!((rows[0].state, rows[0].due.as_deref()), (TaskState::Never, Some("it has not run yet")));
+    // what does not wait for it is up, and the rest comes without it where nobody asks for more
+    let wanted = Wanted { services: vec!["db".into()], ..Wanted::default() };
+    up(&session, &loaded, &UpOptions { wanted, ..options.clone() }, &Agrees).await.unwrap();
+    let wanted = Wanted { services: vec!["web".into()], ..Wanted::default() };
+    assert!(matches!(up(&session, &loaded, &UpOptions { wanted, ..options }, &Agrees).await, Err(Error::Failed(_))));
 }
 
 /// The machine of [`run`], for several commands one after the other.

@@ -280,6 +280,29 @@ impl Context {
         }
     }
 
+    /// The same as a function, for who has it longer than this is there.
+    pub fn line_out(&self) -> impl Fn(&str) -> std::io::Result<()> + Send + Sync + 'static {
+        let (tty, ci, closed) = (self.terminal.stdout_is_tty, self.ci.clone(), self.stdout_closed);
+        move |text| {
+            if closed {
+                return Err(std::io::Error::other("standard output is closed"));
+            }
+            let text = match &ci {
+                _ if tty => ui::text::harmless(text),
+                Some(ci) => ci.harmless(text),
+                None => text.into(),
+            };
+            let mut out = std::io::stdout().lock();
+            out.write_all(text.as_bytes())?;
+            out.flush()
+        }
+    }
+
+    /// Programs read what is said: as one JSON value, or as events.
+    pub fn for_programs(&self) -> bool {
+        self.json() || self.progress == ui::Kind::Json
+    }
+
     /// Lines of ours for the CI system.
     pub fn tell_ci(&self, lines: &str) -> Result<(), CliError> {
         if lines.is_empty() { Ok(()) } else { self.write(lines) }

@@ -180,8 +180,9 @@ impl Inner {
             }
             Progress::Line { .. } => {
                 let Some(line) = &step.line else { return };
-                // those of the cluster are few, and the last of them stands for a while
-                let each = self.streams.verbose || in_cluster;
+                // those of the cluster are few, and the last of them stands for a while; those of a job are what it is
+                // run for
+                let each = self.streams.verbose || in_cluster || step.doing == Doing::Job;
                 let stage = step.stage.as_ref().map(|stage| format!("{stage} ")).unwrap_or_default();
                 (format!("{stage}{line}"), if each { Duration::ZERO } else { EVERY_LINE })
             }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::machine_tasks::{DeclaredTask, MACHINE_TASK, declared_tasks};
 use super::processes::{self, Declared, PROCESS};
 use crate::config::files::Files;
 use crate::config::read::read_text;
@@ -48,6 +49,8 @@ pub(in crate::config) static MACULA: Object = Object::open(
             .doc("Who takes traces, log lines and metrics: {mode: auto}, or the mode alone."),
         f("processes", Kind::Nullable(&Kind::Map(&Kind::Object(&PROCESS))))
             .doc("Programs of this machine that `up` starts and keeps running, by name; each has its name on the ingress."),
+        f("tasks", Kind::Nullable(&Kind::Map(&Kind::Object(&MACHINE_TASK))))
+            .doc("What is done on this machine when the services are up, such as a migration, by name. It runs again only when what it works on has changed."),
         f("lease", Kind::Short(lease, &Kind::Nullable(&Kind::Object(&LEASE))))
             .doc("How long the platform stays after an `up`: {time: 8h, idle: 30m}, or the time alone. `up --lease`, `--lease-of` and `--idle` override it."),
         f("timeouts", Kind::Nullable(&Kind::Object(&TIMEOUTS))).doc("How long things may take."),
@@ -252,6 +255,7 @@ pub(in crate::config) struct Settings {
     pub(in crate::config) timeouts: Timeouts,
     pub(in crate::config) lease: LeaseSettings,
     pub(in crate::config) processes: BTreeMap<String, Declared>,
+    pub(in crate::config) tasks: BTreeMap<String, DeclaredTask>,
 }
 
 /// `services.NAME`.
@@ -280,6 +284,7 @@ pub(in crate::config) fn load(path: &Path, home: Option<&str>, files: &dyn Files
     let Some(root) = shaped else { return Settings::default() };
     let mut settings = settings(&root);
     settings.processes = processes::declared(&root, folder, files, report);
+    settings.tasks = declared_tasks(&root, folder, files, report);
     // they are keys in the file that kind reads
     for (name, entry) in root.get("cluster").into_iter().flat_map(|cluster| cluster.entries("feature_gates")) {
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
@@ -443,6 +448,7 @@ fn settings(root: &Node) -> Settings {
         },
         lease: LeaseSettings { time: span(part("lease"), "time"), idle: span(part("lease"), "idle") },
         processes: BTreeMap::new(),
+        tasks: BTreeMap::new(),
     }
 }
 

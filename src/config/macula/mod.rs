@@ -6,6 +6,7 @@ pub(super) mod file;
 mod init;
 mod json_schema;
 pub(super) mod lock_file;
+pub(super) mod machine_tasks;
 pub(super) mod processes;
 mod reference;
 mod show;

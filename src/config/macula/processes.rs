@@ -57,7 +57,7 @@ static WATCH: Object = Object {
 };
 
 /// As a person would type it: the shell takes it apart.
-fn shell_line(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
+pub(super) fn shell_line(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
     let span = node.span;
     Some(match node.value {
         Value::Text(line) => {

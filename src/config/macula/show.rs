@@ -6,7 +6,7 @@ use super::file::Settings;
 use super::processes::policy_text;
 use crate::config::Loaded;
 use crate::config::yaml::format_duration;
-use crate::model::{Origin, Process, ReachSetting, TelemetrySettings};
+use crate::model::{MachineTask, Origin, Process, ReachSetting, TelemetrySettings};
 use crate::render;
 
 /// Everything that the files, the command line and the environment say, and the defaults where they say
@@ -14,7 +14,6 @@ use crate::render;
 pub fn in_force(loaded: &Loaded) -> Value {
     let platform = &loaded.platform;
     let Settings { built_in, services, .. } = &loaded.settings;
-    let span = |duration: std::time::Duration| format_duration(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX));
     let shipped: Vec<&str> = render::stacks()
         .into_iter()
         .chain(render::catalog())
@@ -92,12 +91,12 @@ pub fn in_force(loaded: &Loaded) -> Value {
         },
         "lease": filled(json!({"time": platform.lease.time.map(span), "idle": platform.lease.idle.map(span)})),
         "processes": platform.processes.iter().map(|(name, one)| (name.clone(), process(one))).collect::<Map<_, _>>(),
+        "tasks": platform.tasks.iter().map(|(name, one)| (name.clone(), task(one))).collect::<Map<_, _>>(),
         "timeouts": {"healthy": span(platform.timeouts.healthy), "image": span(platform.timeouts.image)},
     }))
 }
 
 fn process(process: &Process) -> Value {
-    let span = |duration: std::time::Duration| format_duration(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX));
     let probe = process.probe.as_ref().map(|probe| {
         filled(json!({
             "http": probe.path.as_ref().map(|path| json!({"path": path})),
@@ -126,6 +125,28 @@ fn process(process: &Process) -> Value {
         map.extend(probe.map(|probe| ("probe".to_owned(), probe)));
     }
     shown
+}
+
+fn task(task: &MachineTask) -> Value {
+    let changed: Vec<&String> = task.changed.keys().collect();
+    let mut shown = filled(json!({
+        "run": task.command,
+        "cwd": task.folder,
+        "before": task.before,
+        "when": filled(json!({"changed": changed})),
+        "env": task.environment,
+        "env_file": task.env_files,
+        "timeout": span(task.timeout),
+    }));
+    if let (Value::Object(map), Some(after)) = (&mut shown, &task.after) {
+        // an empty list says something
+        map.insert("after".to_owned(), json!(after));
+    }
+    shown
+}
+
+fn span(duration: std::time::Duration) -> String {
+    format_duration(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
 }
 
 /// Without what is not there: null, and empty lists and mappings.

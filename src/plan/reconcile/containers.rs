@@ -46,6 +46,16 @@ impl Planner<'_> {
             let Some(verdict) = verdicts.get(&spec.name) else { continue };
             self.container(spec, verdict, &gates, verdicts);
         }
+        let wish = self.wish;
+        for spec in &wish.resources.tasks {
+            let Some(cause) = self.due.get(&spec.name).cloned() else { continue };
+            let ready = spec.after.iter().flat_map(|name| gates.get(name.as_str()).into_iter().flatten());
+            let mut after: Vec<StepId> = ready.map(|(_, ready)| ready.clone()).collect();
+            after
+                .extend(spec.after.iter().filter(|name| self.due.contains_key(*name)).map(|name| Verb::Run.task(name)));
+            let id = ResourceId::new(ResourceKind::Task, &spec.name);
+            self.add(Verb::Run, id, &spec.name, Action::RunTask { spec: Box::new(spec.clone()) }, cause, after);
+        }
     }
 
     fn container(
@@ -58,6 +68,8 @@ impl Planner<'_> {
         let id = ResourceId::new(ResourceKind::Container, &spec.name);
         let group = spec.service.as_str();
         let name = spec.name.clone();
+        let tasks = self.wish.resources.tasks.iter().filter(|task| task.before.contains(group));
+        let tasks = tasks.filter(|task| self.due.contains_key(&task.name)).map(|task| Verb::Run.task(&task.name));
         let needs: Vec<StepId> = spec
             .depends_on
             .iter()
@@ -66,6 +78,7 @@ impl Planner<'_> {
                     if dependency.condition == Condition::ServiceStarted { start.clone() } else { Some(ready.clone()) }
                 })
             })
+            .chain(tasks)
             .collect();
         let await_ready = Action::AwaitReady { spec: Box::new(spec.clone()), readiness: spec.readiness.clone() };
         let cause = match verdict {

@@ -49,8 +49,15 @@ pub fn reconcile(wish: &Wish<'_>, observed: &Observed) -> Result<Plan, Vec<Confl
 
 /// [`reconcile`], with new containers for these services, also where they are right.
 pub fn reconcile_anew(wish: &Wish<'_>, anew: &BTreeSet<String>, observed: &Observed) -> Result<Plan, Vec<Conflict>> {
-    let mut planner =
-        Planner { wish, anew, observed, steps: Vec::new(), conflicts: Vec::new(), obtained: BTreeMap::new() };
+    let mut planner = Planner {
+        wish,
+        anew,
+        observed,
+        steps: Vec::new(),
+        conflicts: Vec::new(),
+        obtained: BTreeMap::new(),
+        due: BTreeMap::new(),
+    };
     let chosen = |spec: &&ContainerSpec| wish.selection.is_none_or(|set| set.contains(&spec.service));
     let mut wanted: Vec<&ContainerSpec> = wish.resources.containers.iter().filter(chosen).collect();
 
@@ -62,6 +69,7 @@ pub fn reconcile_anew(wish: &Wish<'_>, anew: &BTreeSet<String>, observed: &Obser
     // what was not chosen, and is restarted with something that was
     wanted.extend(wish.resources.containers.iter().filter(|spec| !chosen(spec) && verdicts.contains_key(&spec.name)));
     planner.ports(&wanted, &verdicts);
+    planner.due = planner.due_tasks(&verdicts);
     planner.containers(&wanted, &verdicts);
     // a network is made again only once everything has left it
     if replaced.is_empty() {
@@ -88,6 +96,8 @@ struct Planner<'a> {
     conflicts: Vec<Conflict>,
     /// Service -> the step that gets its image.
     obtained: BTreeMap<String, StepId>,
+    /// Tasks of this machine that run, and why.
+    due: BTreeMap<String, Cause>,
 }
 
 impl Planner<'_> {

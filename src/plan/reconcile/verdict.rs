@@ -108,10 +108,25 @@ impl Planner<'_> {
         if self.anew.contains(&spec.service) {
             return Some(Cause::Requested);
         }
-        let is_new = |verdict: &Verdict| matches!(verdict, Verdict::Create | Verdict::Recreate(_));
-        let new = verdicts.iter().filter(|(_, verdict)| is_new(verdict)).map(|(name, _)| name.clone()).collect();
+        let new = new_containers(verdicts);
         let around = tasks::Around { resources: self.wish.resources, observed: self.observed, new: &new };
         tasks::runs(spec, task, found, &around)
+    }
+
+    /// The tasks of this machine that run, and why.
+    pub(super) fn due_tasks(&self, verdicts: &BTreeMap<String, Verdict>) -> BTreeMap<String, Cause> {
+        let new = new_containers(verdicts);
+        let around = tasks::Around { resources: self.wish.resources, observed: self.observed, new: &new };
+        let all = self.wish.resources.tasks.iter();
+        let chosen = all.filter(|spec| self.wish.selection.is_none_or(|chosen| chosen.contains(&spec.name)));
+        let due = chosen.filter_map(|spec| {
+            let cause = match self.anew.contains(&spec.name) {
+                true => Some(Cause::Requested),
+                false => tasks::runs_here(spec, &around),
+            };
+            Some((spec.name.clone(), cause?))
+        });
+        due.collect()
     }
 
     fn is_done(
@@ -220,6 +235,12 @@ impl Planner<'_> {
         let mut followed = spec.depends_on.iter().filter(|dependency| dependency.restart);
         followed.find(|dependency| newer(&dependency.service)).map(|dependency| dependency.service.clone())
     }
+}
+
+/// Containers that are about to be made.
+fn new_containers(verdicts: &BTreeMap<String, Verdict>) -> BTreeSet<String> {
+    let is_new = |verdict: &Verdict| matches!(verdict, Verdict::Create | Verdict::Recreate(_));
+    verdicts.iter().filter(|(_, verdict)| is_new(verdict)).map(|(name, _)| name.clone()).collect()
 }
 
 /// The containers whose network, processes or IPC this one shares.

@@ -76,6 +76,7 @@ fn platform() -> Platform {
         timeouts: Timeouts::default(),
         lease: Default::default(),
         processes: Default::default(),
+        tasks: Default::default(),
         programs: Default::default(),
     }
 }
@@ -1211,4 +1212,5 @@ fn unknown_services_are_named() {
     assert_eq!(select(&platform(), &["wbe".to_owned(), "db".to_owned()]), Err(vec!["wbe".to_owned()]));
 }
 
+mod machine_tasks;
 mod tasks;

@@ -1,0 +1,253 @@
+//! Tasks that run on this machine (`tasks` of macula.yaml), as steps of a plan (docs/decisions/tasks.md).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+
+use crate::app::exports::render_exports;
+use crate::app::survey::{Look, Survey, survey_with};
+use crate::app::{Error, Session, resolver};
+use crate::apply::{StepError, TaskWork};
+use crate::compile::Site;
+use crate::config::Loaded;
+use crate::host::{Command, Ending, Family, Grouped, Host, LineSink, RunError, times_of};
+use crate::model::{MachineTask, MachineTaskSpec};
+use crate::words;
+
+use super::creds::add_receiver;
+use super::forwards::pass_on;
+use super::processes::own_variables;
+use super::run::{log_of, trusted};
+
+/// Between two looks at what it has written.
+const LOOK: Duration = Duration::from_millis(50);
+/// A long output is read less often.
+const LONG: u64 = 1 << 20;
+/// The kept output loses its older half when it is longer than this.
+const LONGEST_OUTPUT: u64 = 4 << 20;
+/// Until what was asked to end is killed.
+const GRACE: Duration = Duration::from_secs(10);
+/// Until what was killed is gone: only what the kernel holds stays longer.
+const KILLED: Duration = Duration::from_secs(2);
+/// Between two looks whether what was asked to end has ended.
+const ENDING: Duration = Duration::from_millis(20);
+/// In the environment of a task and of what it starts.
+const MARK: &str = "MACULA_TASK";
+
+/// What they are run with.
+#[derive(Clone)]
+pub(super) struct MachineTasks {
+    session: Session,
+    loaded: Loaded,
+    no_dns: bool,
+}
+
+impl MachineTasks {
+    pub(super) fn new(session: &Session, loaded: &Loaded, no_dns: bool) -> Self {
+        Self { session: session.clone(), loaded: loaded.clone(), no_dns }
+    }
+
+    /// Its whole environment. Names and relays are there from now on: other steps do without, so that both come last in
+    /// an `up`.
+    async fn prepared(&self, task: &MachineTask) -> Result<BTreeMap<String, String>, Error> {
+        let session = &self.session;
+        let seen = survey_with(session, &self.loaded, Look::default()).await?;
+        pass_on(session, &seen).await;
+        if !self.no_dns {
+            // what does not resolve is told at the end of the `up`
+            let _ = resolver::ensure(session, &seen).await;
+        }
+        self.environment(task, &seen).await
+    }
+
+    async fn environment(&self, task: &MachineTask, seen: &Survey) -> Result<BTreeMap<String, String>, Error> {
+        let (session, host) = (&self.session, self.session.host());
+        let site = Site {
+            facts: &seen.facts,
+            subnet: seen.subnet,
+            block: seen.block,
+            secrets: &seen.secrets,
+            certificate: seen.served.as_ref(),
+            version: session.version,
+            resolver: seen.resolver,
+            held: &[],
+        };
+        let mut settings = render_exports(&seen.platform, &site, &task.settings_of()).map_err(Error::Compile)?;
+        add_receiver(session, &seen.platform.name, &mut settings).await;
+        let mut environment = host.environment();
+        environment.extend(settings);
+        environment.extend(trusted(session, &self.loaded).await?);
+        environment.insert("OTEL_SERVICE_NAME".into(), task.name.clone());
+        for (name, value) in own_variables(host, &task.env_files, &task.environment).await? {
+            match value {
+                Some(value) => environment.insert(name, value),
+                None => environment.remove(&name),
+            };
+        }
+        Ok(environment)
+    }
+}
+
+#[async_trait]
+impl TaskWork for MachineTasks {
+    async fn run(&self, spec: &MachineTaskSpec, said: LineSink<'_>) -> Result<i64, StepError> {
+        let (session, host) = (&self.session, self.session.host());
+        let platform = &self.loaded.platform;
+        let failed = |reason: String| StepError::NotReady { service: spec.name.clone(), reason, log_tail: Vec::new() };
+        let Some(task) = platform.tasks.get(&spec.name).cloned() else {
+            return Err(failed("is not in macula.yaml".to_owned()));
+        };
+        // a look at everything is no work that may change its thread
+        let (own, of_task, runtime) = (self.clone(), task.clone(), tokio::runtime::Handle::current());
+        let look = tokio::task::spawn_blocking(move || {
+            runtime.block_on(own.prepared(&of_task)).map_err(|error| error.to_string())
+        });
+        let prepared = look.await.unwrap_or_else(|error| Err(error.to_string()));
+        let environment = prepared.map_err(|error| failed(format!("was not started: {error}")))?;
+        let Some((program, arguments)) = task.command.split_first() else {
+            return Err(failed("has nothing to run".to_owned()));
+        };
+        let log = log_of(host, &platform.name, &task.name);
+        for old in [log.clone(), times_of(&log)] {
+            host.remove(&old).await.map_err(|error| failed(format!("was not started: {error}")))?;
+        }
+        let mark = format!("{}.{}.{}", platform.name, task.name, std::process::id());
+        let mut command = Command::new(program, arguments).cwd(&task.folder);
+        command.settings = environment;
+        command.settings.insert(MARK.to_owned(), mark.clone());
+        let mut started = host.start_group(&command, &log).await.map_err(|error| match error {
+            RunError::Missing { program, .. } => failed(format!("was not started: {program} is not installed")),
+            error => failed(format!("was not started: {error}")),
+        })?;
+        let family = Family { group: Some(started.pid()), session: None, mark: Some(format!("{MARK}={mark}")) };
+        let begun = Instant::now();
+        let mut heard = Heard::default();
+        let ended = loop {
+            let pause = LOOK * u32::try_from(1 + heard.read / LONG).unwrap_or(u32::MAX);
+            tokio::select! {
+                code = started.ended() => break Ok(i64::from(code)),
+                () = session.cancel.cancelled() => break Err(StepError::Cancelled),
+                () = tokio::time::sleep(pause) => {}
+            }
+            heard.hear(host, &log, said).await;
+            if begun.elapsed() >= task.timeout {
+                let limit = words::fine_duration(task.timeout);
+                break Err(failed(format!("was ended: it took longer than {limit} (`timeout` gives it more)")));
+            }
+        };
+        if ended.is_err() {
+            end(host, &family, &mut *started).await;
+        }
+        heard.hear(host, &log, said).await;
+        heard.last(said);
+        // what it has left running may go on writing
+        let _ = host.keep_end(&log, LONGEST_OUTPUT).await;
+        ended
+    }
+}
+
+/// Asks all that it has started to end, and ends what does not.
+async fn end(host: &dyn Host, family: &Family, started: &mut dyn Grouped) {
+    host.end(&host.members(family), Ending::Ask);
+    let begun = Instant::now();
+    let mut killed = false;
+    loop {
+        // whoever has ended and was not asked for its status is a member still
+        let _ = tokio::time::timeout(ENDING, started.ended()).await;
+        let left = host.members(family);
+        if left.is_empty() || begun.elapsed() >= GRACE + KILLED {
+            return;
+        }
+        if begun.elapsed() >= GRACE && !killed {
+            killed = true;
+            host.end(&left, Ending::Kill);
+        }
+        tokio::time::sleep(ENDING).await;
+    }
+}
+
+/// What was read of a log so far, line by line.
+#[derive(Default)]
+struct Heard {
+    read: u64,
+    /// The beginning of a line.
+    rest: Vec<u8>,
+}
+
+impl Heard {
+    async fn hear(&mut self, host: &dyn Host, log: &Path, said: LineSink<'_>) {
+        if host.length(log).await.unwrap_or_default() <= self.read {
+            return;
+        }
+        let _ = host.note_length(log).await;
+        let content = host.read(log).await.unwrap_or_default();
+        let new = usize::try_from(self.read).ok().and_then(|from| content.get(from..)).unwrap_or_default();
+        self.read += new.len() as u64;
+        self.take(new, said);
+    }
+
+    /// A carriage return ends a line too: what programs paint over.
+    fn take(&mut self, new: &[u8], said: LineSink<'_>) {
+        self.rest.extend_from_slice(new);
+        while let Some(end) = self.rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            let next_is_end = line.ends_with(b"\r") && self.rest.first() == Some(&b'\n');
+            if next_is_end {
+                self.rest.remove(0);
+            }
+            let text = line.get(..end).unwrap_or_default();
+            if !text.is_empty() || !line.ends_with(b"\r") {
+                said(&String::from_utf8_lossy(text));
+            }
+        }
+    }
+
+    fn last(&mut self, said: LineSink<'_>) {
+        if !self.rest.is_empty() {
+            said(&String::from_utf8_lossy(&std::mem::take(&mut self.rest)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::host::local::LocalHost;
+
+    #[test]
+    fn lines_are_whole_however_they_come() {
+        let told: Mutex<Vec<String>> = Mutex::default();
+        let said = |line: &str| told.lock().unwrap().push(line.to_owned());
+        let mut heard = Heard::default();
+        for part in ["one\ntw", "o\r\n\nthree 1%\rthree 2%", "\rend"] {
+            heard.take(part.as_bytes(), &said);
+        }
+        heard.last(&said);
+        assert_eq!(*told.lock().unwrap(), ["one", "two", "", "three 1%", "three 2%", "end"]);
+    }
+
+    /// A program that ignores the signal is not waited for longer than it takes; its children go with it.
+    #[tokio::test]
+    async fn what_a_task_has_started_ends_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("task.log");
+        let host = LocalHost::new();
+        let mark = format!("{MARK}=test.{}", std::process::id());
+        let mut command = Command::new("sh", ["-c", "sleep 60 & setsid sleep 60 & echo begun; wait"]);
+        command.settings = host.environment();
+        let (name, value) = mark.split_once('=').unwrap();
+        command.settings.insert(name.to_owned(), value.to_owned());
+        let mut started = host.start_group(&command, &log).await.unwrap();
+        let family = Family { group: Some(started.pid()), session: None, mark: Some(mark) };
+        while host.members(&family).len() < 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let begun = Instant::now();
+        end(&host, &family, &mut *started).await;
+        assert!(host.members(&family).is_empty() && begun.elapsed() < GRACE);
+    }
+}
