@@ -77,6 +77,7 @@ const ROOMS: &[(&str, &[(&str, u8)])] = &[(
         ("expiry", 7),
         ("processes", 7),
         ("cluster/follow", 7),
+        ("inquiry", 8),
         ("cluster/content", 8),
         ("cluster/decide", 9),
         ("cluster/join", 10),

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::event::Events;
-use crate::host::{Command, Host, RunError};
+use crate::host::{Command, Host, RunError, SELDOM, Word};
 use crate::model::PlatformName;
 
+use super::State;
 use super::lease::Lease;
 use super::resolver::ResolverFiles;
-use super::{Error, State};
 
-/// How often the end is looked for.
+/// How often the end of a lease is looked for; where there is none, it is heard of that one is made.
 const LOOK: Duration = Duration::from_secs(2);
 /// A `down` that failed is tried again after this time.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -22,20 +22,35 @@ const AGAIN: Duration = Duration::from_secs(60);
 const ASLEEP: i64 = 60;
 
 /// Looks after the leases of all platforms that the resolver knows, for ever.
-pub(super) async fn follow(host: Arc<dyn Host>, files: ResolverFiles, events: Events) {
+pub(super) async fn follow(host: Arc<dyn Host>, files: ResolverFiles, mut word: Word, events: Events) {
     let mut begun: BTreeMap<PlatformName, Instant> = BTreeMap::new();
     let mut last = host.now();
+    let mut leased = false;
     loop {
-        tokio::time::sleep(LOOK).await;
+        if leased {
+            tokio::time::sleep(LOOK).await;
+        } else {
+            word.wait(LOOK, SELDOM).await;
+        }
+        leased = false;
         // nobody could use anything while the machine slept
         let asleep = host.now().saturating_sub(last) > ASLEEP;
         last = host.now();
         let known = files.entries(&*host).await;
         begun.retain(|platform, at| at.elapsed() < AGAIN && known.iter().any(|(name, _)| name == platform));
         for (platform, _) in known {
-            note_use(&*host, &platform, asleep).await;
-            match end(&*host, &platform).await {
-                Ok(Some(reason)) if !begun.contains_key(&platform) => {
+            let lease = match State::new(&host.folders().data, &platform).lease(&*host).await {
+                Ok(Some(lease)) => lease,
+                Ok(None) => continue,
+                Err(error) => {
+                    events.warn(format!("the lease of {platform} cannot be read: {error}"));
+                    continue;
+                }
+            };
+            leased = true;
+            note_use(&*host, &platform, &lease, asleep).await;
+            match end(&*host, &platform, &lease).await {
+                Some(reason) if !begun.contains_key(&platform) => {
                     begun.insert(platform.clone(), Instant::now());
                     match take_down(&*host, &platform).await {
                         Ok(_) => events.info(format!("the lease of {platform} ends ({reason}): it is taken down")),
@@ -44,8 +59,7 @@ pub(super) async fn follow(host: Arc<dyn Host>, files: ResolverFiles, events: Ev
                         }
                     }
                 }
-                Ok(_) => {}
-                Err(error) => events.warn(format!("the lease of {platform} cannot be read: {error}")),
+                _ => {}
             }
         }
     }
@@ -53,9 +67,9 @@ pub(super) async fn follow(host: Arc<dyn Host>, files: ResolverFiles, events: Ev
 
 /// Connections to a platform that goes when nobody uses it are seen in the kernel's tables: also those that came and
 /// went since the last look, which stay there for a minute (TIME_WAIT).
-async fn note_use(host: &dyn Host, platform: &PlatformName, asleep: bool) {
+async fn note_use(host: &dyn Host, platform: &PlatformName, lease: &Lease, asleep: bool) {
     let state = State::new(&host.folders().data, platform);
-    let Ok(Some(Lease { idle: Some(idle), .. })) = state.lease(host).await else { return };
+    let Some(idle) = &lease.idle else { return };
     let now = host.now();
     let mut used = asleep || state.used(host).await.is_none();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
@@ -69,15 +83,10 @@ async fn note_use(host: &dyn Host, platform: &PlatformName, asleep: bool) {
     }
 }
 
-async fn end(host: &dyn Host, platform: &PlatformName) -> Result<Option<String>, Error> {
-    let state = State::new(&host.folders().data, platform);
-    match state.lease(host).await? {
-        Some(lease) => {
-            let used = state.used(host).await.unwrap_or_else(|| host.now());
-            Ok(lease.over(host, used).await)
-        }
-        None => Ok(None),
-    }
+/// Why it is over; `None`: it is not.
+async fn end(host: &dyn Host, platform: &PlatformName, lease: &Lease) -> Option<String> {
+    let used = State::new(&host.folders().data, platform).used(host).await;
+    lease.over(host, used.unwrap_or_else(|| host.now())).await
 }
 
 /// By a process of its own: the last platform's `down` ends the one that looks after it.

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use crate::dns::{EncryptedListen, Identities};
 use crate::event::Events;
-use crate::host::Host;
+use crate::host::{Host, SELDOM, Word};
 use crate::pki::{Authority, family, names};
 
 use super::certificate::authorities_in;
 use super::resolver::ResolverFiles;
 
-/// Platforms that come or go are noticed after so long.
+/// Platforms that come or go are noticed after so long where nobody tells.
 const LOOK: Duration = Duration::from_secs(5);
 /// They are good for 90 days, and made anew long before: that costs a millisecond.
 const FRESH: i64 = 24 * 60 * 60;
@@ -31,6 +31,7 @@ struct Wanted {
 pub(super) async fn follow(
     host: Arc<dyn Host>,
     files: ResolverFiles,
+    mut word: Word,
     listen: Vec<EncryptedListen>,
     identities: Arc<Identities>,
     events: Events,
@@ -38,7 +39,7 @@ pub(super) async fn follow(
     let mut shown = None;
     loop {
         shown = update(&*host, &files, &listen, &identities, shown, &events).await;
-        tokio::time::sleep(LOOK).await;
+        word.wait(LOOK, SELDOM).await;
     }
 }
 

@@ -16,6 +16,7 @@ mod error;
 mod expiry;
 mod exports;
 mod identity;
+mod inquiry;
 mod lease;
 mod mounts;
 mod owner;
@@ -82,6 +83,7 @@ pub use commands::validate::{Absent, Told, Traced, bridges, full_name, trace_nam
 pub use commands::wait::{WaitFor, WaitRequest, Waited, wait_for};
 pub use commands::watch::{Left, Onlooker, WatchOptions, watch};
 pub use error::{DeployError, Error, ProcessFailure, ResolverError};
+pub use inquiry::{Found, Inquiry, InquiryError};
 pub use lease::{Idle, Lease, LeaseHolder};
 pub use prepare::{Consent, Prepared, Wanted, expected, prepare};
 pub use processes::{follow_orphans, keep as keep_processes};

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::event::Events;
-use crate::host::{Host, holders};
+use crate::host::{Host, SELDOM, Word, holders};
 use crate::model::{PlatformName, Protocol};
 use crate::telemetry::{Receivers, Snapshot, Store, StoreError};
 
 use super::resolver::{Receiving, ResolverFiles};
 use super::state::State;
 
-/// How often it is looked whether something has changed: two small files.
+/// How often it is looked whether something has changed where nobody tells, and tried again what has failed.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// How often a store is tried again that cannot be opened.
@@ -76,7 +76,13 @@ pub async fn kept_telemetry(host: &dyn Host, platform: &PlatformName) -> Result<
 }
 
 /// Keeps the receivers, for as long as the process runs.
-pub(super) async fn follow(host: Arc<dyn Host>, files: ResolverFiles, shared: Arc<Telemetry>, events: Events) {
+pub(super) async fn follow(
+    host: Arc<dyn Host>,
+    files: ResolverFiles,
+    mut word: Word,
+    shared: Arc<Telemetry>,
+    events: Events,
+) {
     let mut running: BTreeMap<PlatformName, Running> = BTreeMap::new();
     let mut tried: BTreeMap<PlatformName, Instant> = BTreeMap::new();
     let mut seen = None;
@@ -84,7 +90,7 @@ pub(super) async fn follow(host: Arc<dyn Host>, files: ResolverFiles, shared: Ar
         // to read the files costs little, to understand them more
         let files_now = files.recorded(&*host).await;
         if seen.as_ref() == Some(&files_now) && running.values().all(Running::is_well) {
-            tokio::time::sleep(LOOK).await;
+            word.wait(LOOK, SELDOM).await;
             continue;
         }
         seen = Some(files_now);

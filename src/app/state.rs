@@ -34,6 +34,7 @@ const PROGRAMS: usize = 16;
 
 /// What the process says that keeps the platform's programs.
 pub(super) const KEEPER_LOG: &str = "keeper.log";
+pub(super) const KEEPER_RECORD: &str = "keeper.json";
 
 /// Held while one of several platforms chooses its addresses. A name that no platform can have.
 const CHOICE_LOCK: &str = ".addresses.lock";
@@ -371,6 +372,11 @@ impl State {
     pub(super) async fn forget_programs(&self, host: &dyn Host) -> Result<(), Error> {
         let path = self.programs_file();
         host.remove(&path).await.map_err(|source| Error::Io { path, source })
+    }
+
+    /// What the background process looks after.
+    pub(super) fn looked_after(&self) -> [PathBuf; 4] {
+        [self.lease_file(), self.cluster_file(), self.followed_file(), self.folder.join(KEEPER_RECORD)]
     }
 
     fn lease_file(&self) -> PathBuf {

@@ -6,7 +6,6 @@ use crate::app::{Error, LogEvent, LogSource, all_log_sources, program_log, read_
 use crate::engine::LogOptions;
 use crate::model::macula;
 use crate::telemetry::LineFilter;
-use crate::telemetry::view::Line;
 use crate::words;
 
 use super::context::Context;
@@ -57,11 +56,11 @@ const TRACED: usize = 10_000;
 
 /// What programs have sent with a trace's id.
 async fn of_trace(context: &Context, typed: &str, grep: Option<&str>) -> Result<(), CliError> {
-    let kept = traces::snapshot(context).await?;
-    let id = traces::whole_id(&kept, typed)?;
+    let inquiry = traces::inquiry(context).await?;
+    let id = traces::whole_id(context, &inquiry, typed).await?;
     let wanted = LineFilter { trace: Some(id), limit: TRACED, ..LineFilter::default() };
-    let lines = kept.lines(&wanted);
-    let lines = lines.iter().map(Line::from).filter(|line| grep.is_none_or(|wanted| holds(&line.text, wanted)));
+    let lines = traces::told(context, inquiry.lines(&wanted).await)?;
+    let lines = lines.into_iter().filter(|line| grep.is_none_or(|wanted| holds(&line.text, wanted)));
     if context.json() {
         return context.print_json(&lines.collect::<Vec<_>>());
     }

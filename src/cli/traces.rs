@@ -1,6 +1,5 @@
-use crate::app::kept_telemetry;
-use crate::telemetry::view::{self, Trace, TraceSummary};
-use crate::telemetry::{LineFilter, Snapshot, TraceFilter};
+use crate::app::{Found, Inquiry, InquiryError};
+use crate::telemetry::{ServiceMap, TraceFilter};
 use crate::words;
 
 use super::context::Context;
@@ -11,9 +10,8 @@ use crate::model::macula;
 
 /// Show the traces that programs have sent
 ///
-/// Lists the newest traces, or shows one as a waterfall with its log lines. Traces are kept by the background
-/// process where Tempo is left out, or with `telemetry: embedded` in macula.yaml; docs/telemetry.md says where
-/// programs send them.
+/// Lists the newest traces, or shows one as a waterfall with its log lines. Traces are kept by Tempo where it is
+/// part of the platform, else by the background process; docs/telemetry.md says where programs send them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A trace's id, or how it begins
@@ -28,13 +26,14 @@ pub struct Args {
     /// Only traces with a failed span
     #[arg(long, conflicts_with = "id")]
     errors: bool,
+    /// Show which services call which, by the newest traces
+    #[arg(long, conflicts_with_all = ["id", "service", "slow", "errors", "count"])]
+    map: bool,
     /// Show at most this many traces
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20, conflicts_with = "id")]
     count: usize,
 }
 
-/// Lines of a trace that are shown.
-const LINES: usize = 1000;
 /// Traces that an id may stand for.
 const ALIKE: usize = 5;
 
@@ -47,10 +46,17 @@ fn slow(text: &str) -> Result<u64, String> {
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let kept = snapshot(context).await?;
-    let Some(typed) = &args.id else { return list(context, &kept, &args) };
-    let id = whole_id(&kept, typed)?;
-    let Some(trace) = whole(&kept, &id)? else { return Err(unknown(typed)) };
+    let inquiry = inquiry(context).await?;
+    if args.map {
+        let map = told(context, inquiry.map().await)?;
+        if context.json() {
+            return context.print_json(&map);
+        }
+        return context.print(&drawn(context, &map));
+    }
+    let Some(typed) = &args.id else { return list(context, &inquiry, &args).await };
+    let id = whole_id(context, &inquiry, typed).await?;
+    let Some(trace) = told(context, inquiry.trace(&id).await)? else { return Err(unknown(typed)) };
     if context.json() {
         return context.print_json(&trace);
     }
@@ -58,21 +64,59 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     context.print(&spans::render(&trace, width, context.out_style()))
 }
 
-/// What is kept for the platform.
-pub async fn snapshot(context: &Context) -> Result<Snapshot, CliError> {
+/// Whoever has the telemetry of the platform.
+pub async fn inquiry(context: &Context) -> Result<Inquiry, CliError> {
     let name = context.platform_name()?;
-    let kept = kept_telemetry(&*context.host, &name).await;
-    kept.map_err(|error| CliError::of(ErrorKind::Unexpected, &error).doing("could not read what is kept of telemetry"))
+    Inquiry::of(&*context.host, &name).await.map_err(|error| unreadable(&error))
 }
 
-fn list(context: &Context, kept: &Snapshot, args: &Args) -> Result<(), CliError> {
+fn unreadable(error: &(dyn std::error::Error + 'static)) -> CliError {
+    CliError::of(ErrorKind::Unexpected, error).doing("could not read what is kept of telemetry")
+}
+
+/// What was found; who could not be asked is warned of.
+pub fn told<T>(context: &Context, found: Result<Found<T>, InquiryError>) -> Result<T, CliError> {
+    let found = found.map_err(|error| unreadable(&error))?;
+    for problem in found.problems {
+        context.events().warn(problem);
+    }
+    Ok(found.value)
+}
+
+/// The calls as a table.
+fn drawn(context: &Context, map: &ServiceMap) -> String {
+    if map.calls.is_empty() {
+        return "no service has called another in the traces that are kept\n".to_owned();
+    }
+    let columns = [
+        ("FROM", Fit::Whole),
+        ("TO", Fit::Whole),
+        ("CALLS", Fit::Number),
+        ("ERRORS", Fit::Number),
+        ("P95", Fit::Number),
+    ];
+    let mut table = Table::new(columns);
+    for call in &map.calls {
+        let errors = call.errors.to_string();
+        table.row(vec![
+            Cell::from(&call.from),
+            Cell::from(&call.to),
+            Cell::from(call.count.to_string()),
+            if call.errors > 0 { Cell::toned(errors, Tone::Bad) } else { Cell::from(errors) },
+            Cell::from(spans::time(call.p95_us)),
+        ]);
+    }
+    table.render(context.out_style(), context.terminal.table_width())
+}
+
+async fn list(context: &Context, inquiry: &Inquiry, args: &Args) -> Result<(), CliError> {
     let filter = TraceFilter {
         service: args.service.clone(),
         slow: args.slow.unwrap_or_default(),
         errors: args.errors,
         limit: args.count,
     };
-    let all: Vec<TraceSummary> = kept.traces(&filter).iter().map(TraceSummary::from).collect();
+    let all = told(context, inquiry.traces(&filter).await)?;
     if context.json() {
         return context.print_json(&all);
     }
@@ -109,32 +153,31 @@ fn list(context: &Context, kept: &Snapshot, args: &Args) -> Result<(), CliError>
 }
 
 /// The bytes of an id that was typed whole or in part.
-pub fn whole_id(kept: &Snapshot, typed: &str) -> Result<Vec<u8>, CliError> {
-    let typed = typed.trim().to_ascii_lowercase();
-    let fits = !typed.is_empty() && typed.len() <= 32 && typed.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if !fits {
-        let error = CliError::usage(format!("`{typed}` is not a trace's id"));
-        return Err(error.hint("an id has 32 hexadecimal digits; its first few are enough"));
-    }
+pub async fn whole_id(context: &Context, inquiry: &Inquiry, typed: &str) -> Result<Vec<u8>, CliError> {
+    let typed = &normal(typed)?;
     if typed.len() == 32 {
-        return crate::telemetry::wire::hex(&typed).ok_or_else(|| unknown(&typed));
+        return crate::telemetry::wire::hex(typed).ok_or_else(|| unknown(typed));
     }
-    let alike = kept.traces_like(&typed, ALIKE);
+    let alike = told(context, inquiry.ids_like(typed, ALIKE).await)?;
     match alike.as_slice() {
-        [] => Err(unknown(&typed)),
-        [one] => Ok(one.trace.clone()),
+        [] => Err(unknown(typed)),
+        [one] => Ok(one.clone()),
         several => {
-            let ids: Vec<String> = several.iter().map(|head| words::hex(&head.trace)).collect();
+            let ids: Vec<String> = several.iter().map(words::hex).collect();
             Err(CliError::usage(format!("several traces begin with {typed}")).detail(ids.join(", ")))
         }
     }
 }
 
-fn whole(kept: &Snapshot, id: &[u8]) -> Result<Option<Trace>, CliError> {
-    let spans = kept.trace(id);
-    let spans = spans.map_err(|error| CliError::of(ErrorKind::Unexpected, &error).doing("could not read the trace"))?;
-    let wanted = LineFilter { trace: Some(id.to_vec()), limit: LINES, ..LineFilter::default() };
-    Ok(view::trace(&spans, &kept.lines(&wanted)))
+/// What may be an id, or its beginning.
+fn normal(typed: &str) -> Result<String, CliError> {
+    let typed = typed.trim().to_ascii_lowercase();
+    let fits = !typed.is_empty() && typed.len() <= 32 && typed.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if fits {
+        return Ok(typed);
+    }
+    let error = CliError::usage(format!("`{typed}` is not a trace's id"));
+    Err(error.hint("an id has 32 hexadecimal digits; its first few are enough"))
 }
 
 fn unknown(typed: &str) -> CliError {
@@ -155,10 +198,9 @@ mod tests {
 
     #[test]
     fn ids_are_hexadecimal() {
-        let kept = Snapshot::default();
-        assert_eq!(whole_id(&kept, "5B8EFFF798038103D269B633813FC60C").unwrap().len(), 16);
-        for wrong in ["", "xyz", &"a".repeat(33), "abc"] {
-            assert!(whole_id(&kept, wrong).is_err(), "{wrong}");
+        assert_eq!(normal(" 5B8EFFF798038103D269B633813FC60C").unwrap().len(), 32);
+        for wrong in ["", "xyz", &"a".repeat(33)] {
+            assert!(normal(wrong).is_err(), "{wrong}");
         }
     }
 }

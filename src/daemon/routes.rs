@@ -118,8 +118,8 @@ impl Routes {
     }
 
     /// Which platforms' own names lead to the page, by the gateways of their networks. A gateway that cannot be
-    /// listened on yet is tried again with the next call.
-    pub async fn keep_homes(&self, homes: BTreeMap<Ipv4Addr, Home>) {
+    /// listened on yet is tried again with the next call: false, then.
+    pub async fn keep_homes(&self, homes: BTreeMap<Ipv4Addr, Home>) -> bool {
         let gone: Vec<Ipv4Addr> = {
             let mut state = self.shared.state();
             let gone = state.homes.keys().filter(|gateway| !homes.contains_key(gateway)).copied().collect();
@@ -127,12 +127,15 @@ impl Routes {
             gone
         };
         gone.into_iter().for_each(|gateway| self.shared.close(gateway));
+        let mut all = true;
         for gateway in homes.into_keys() {
             // the network may be made later, or be that of a virtual machine
             if let Err(error) = self.shared.open(gateway).await {
                 tracing::debug!(%gateway, %error, "the page's names do not lead to it");
+                all = false;
             }
         }
+        all
     }
 
     /// What tells the programs that have a name, for as long as the routes are there.

@@ -20,6 +20,7 @@ pub mod kept;
 pub mod local;
 mod lock;
 mod wait;
+mod word;
 
 pub use accept::next_connection;
 pub use command::{Capabilities, Command, Output, RunError};
@@ -27,6 +28,7 @@ pub use holder::{Holder, holders};
 pub use kept::{Copies, FileError, FileNow, KeptFile, ReceiptError};
 pub use lock::{Held, Lock, LockError};
 pub use wait::{Unmet, pause, until};
+pub use word::{FileWatch, Interest, Interests, SELDOM, Word, listen};
 
 /// What kind of machine this is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -136,6 +138,10 @@ pub trait Host: Send + Sync {
     /// Names in a folder, sorted; empty when there is none.
     async fn list(&self, path: &Path) -> io::Result<Vec<String>>;
     async fn exists(&self, path: &Path) -> bool;
+    /// Tells what happens to files; `None`: the system does not.
+    fn watch_files(&self) -> Option<Box<dyn FileWatch>> {
+        None
+    }
     /// Time of the last change of a file's content, seconds since the epoch.
     async fn modified(&self, path: &Path) -> io::Result<i64>;
     /// How long a file is, in bytes, without reading it.

@@ -113,6 +113,7 @@ impl Query {
             errors: !self.text("errors").is_empty(),
             level: self.text("level").to_owned(),
             since: self.text("since").parse().unwrap_or_default(),
+            expression: self.text("expression").to_owned(),
         }
     }
 
@@ -146,7 +147,7 @@ fn wants(path: &str) -> Option<Wants> {
         "/api/enter" => Some(Wants::Entering),
         "/api/act" | "/api/reveal" => Some(Wants::Writing),
         "/api/events" | "/api/logs" | "/api/service" | "/api/doctor" | "/api/names" | "/api/runs" | "/api/allowed"
-        | "/api/traces" | "/api/trace" | "/api/lines" | "/api/metrics" => Some(Wants::Reading),
+        | "/api/traces" | "/api/trace" | "/api/map" | "/api/lines" | "/api/metrics" => Some(Wants::Reading),
         path => FILES.iter().any(|(name, ..)| *name == path).then_some(Wants::Page),
     }
 }
@@ -204,7 +205,7 @@ impl Shared {
         let value = match path {
             "/api/events" => return Ok(self.states(&platform)),
             "/api/logs" => return Ok(self.lines(&platform, &query).await),
-            "/api/traces" | "/api/trace" | "/api/lines" | "/api/metrics" => {
+            "/api/traces" | "/api/trace" | "/api/map" | "/api/lines" | "/api/metrics" => {
                 self.telemetry(path, platform, query.telemetry()).await
             }
             "/api/doctor" => self.look_at(&platform, Look::Doctor).await,

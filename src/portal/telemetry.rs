@@ -1,10 +1,12 @@
-//! What programs have sent to this process: traces, log lines and metrics.
+//! What programs have sent, to this process or to Tempo, Loki and Prometheus: traces, log lines and metrics.
 
 use serde_json::{Value, json};
 
+use crate::app::{Inquiry, InquiryError, TelemetryState};
 use crate::model::PlatformName;
 use crate::telemetry::batch::severity_of;
-use crate::telemetry::view::{self, Line, Metric, TraceSummary};
+use crate::telemetry::remote::{Places, USUAL};
+use crate::telemetry::view::{Line, Metric};
 use crate::telemetry::{LineFilter, Snapshot, TraceFilter, wire};
 
 use super::Shared;
@@ -14,6 +16,8 @@ use super::looks::failed;
 const TRACES: usize = 200;
 const LINES: usize = 500;
 const SERIES: usize = 300;
+/// Names of metrics that are offered.
+const NAMES: usize = 5000;
 /// Seconds for which metrics are shown.
 const METRICS: u64 = 3600;
 /// Bytes of a line that are shown in a list.
@@ -32,37 +36,50 @@ pub struct Asked {
     pub level: String,
     /// Seconds back from now; 0: all there is.
     pub since: u64,
+    /// To Prometheus; empty: only what was sent here.
+    pub expression: String,
 }
 
 impl Shared {
     pub async fn telemetry(&self, path: &str, platform: PlatformName, asked: Asked) -> Value {
+        let files = crate::app::ResolverFiles::of(&*self.host);
+        let places = files.asked(&*self.host, &platform).await;
         // what was kept before stays readable while nothing is taken
-        let (snapshot, state) = match self.telemetry.of(&platform) {
+        let (snapshot, mut state) = match self.telemetry.of(&platform) {
             Some(found) => found,
             None => match crate::app::kept_telemetry(&*self.host, &platform).await {
-                Ok(snapshot) => (snapshot, Default::default()),
+                Ok(snapshot) => (snapshot, TelemetryState::default()),
                 Err(error) => return failed(&error.to_string()),
             },
         };
-        let now = u64::try_from(self.host.now()).unwrap_or_default();
-        let path = path.to_owned();
-        // thousands of lines are looked through
-        let work = move || answer(&path, &snapshot, &asked, now);
-        let mut found = match tokio::task::spawn_blocking(work).await {
-            Ok(found) => found,
-            Err(error) => return failed(&error.to_string()),
-        };
+        let mut problems = Vec::new();
+        let found = answer(path, snapshot, places, &asked, self.host.now(), &mut problems).await;
+        let mut found = found.unwrap_or_else(|error| failed(&error.to_string()));
+        state.problems.extend(problems);
         if let Some(found) = found.as_object_mut() {
             found.insert("state".into(), json!(state));
+            found.insert("asked".into(), json!(places));
         }
         found
     }
 }
 
-fn answer(path: &str, kept: &Snapshot, asked: &Asked, now: u64) -> Value {
+async fn answer(
+    path: &str,
+    kept: Snapshot,
+    places: Places,
+    asked: &Asked,
+    now: i64,
+    problems: &mut Vec<String>,
+) -> Result<Value, InquiryError> {
     let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    let since = |seconds: u64| now.saturating_sub(seconds).saturating_mul(1_000_000_000);
-    match path {
+    let seconds = u64::try_from(now).unwrap_or_default();
+    let since = |back: u64| seconds.saturating_sub(back).saturating_mul(1_000_000_000);
+    if path == "/api/metrics" {
+        return metrics(kept, places, asked, seconds, since(METRICS), problems).await;
+    }
+    let inquiry = Inquiry::new(kept, places, now);
+    Ok(match path {
         "/api/traces" => {
             let filter = TraceFilter {
                 service: some(&asked.service),
@@ -70,19 +87,24 @@ fn answer(path: &str, kept: &Snapshot, asked: &Asked, now: u64) -> Value {
                 errors: asked.errors,
                 limit: TRACES,
             };
-            json!({"traces": kept.traces(&filter).iter().map(TraceSummary::from).collect::<Vec<_>>()})
+            let found = inquiry.traces(&filter).await?;
+            problems.extend(found.problems);
+            json!({"traces": found.value})
+        }
+        "/api/map" => {
+            let found = inquiry.map().await?;
+            problems.extend(found.problems);
+            json!({"map": found.value})
         }
         "/api/trace" => {
             let Some(id) = wire::hex(&asked.id).filter(|id| !id.is_empty()) else {
-                return failed("this is not a trace's id");
+                return Ok(failed("this is not a trace's id"));
             };
-            let wanted = LineFilter { trace: Some(id.clone()), limit: LINES, ..LineFilter::default() };
-            match kept.trace(&id) {
-                Ok(spans) => json!({"trace": view::trace(&spans, &kept.lines(&wanted))}),
-                Err(error) => failed(&error.to_string()),
-            }
+            let found = inquiry.trace(&id).await?;
+            problems.extend(found.problems);
+            json!({"trace": found.value})
         }
-        "/api/lines" => {
+        _ => {
             let filter = LineFilter {
                 search: asked.search.clone(),
                 service: some(&asked.service),
@@ -91,13 +113,35 @@ fn answer(path: &str, kept: &Snapshot, asked: &Asked, now: u64) -> Value {
                 limit: LINES,
                 ..LineFilter::default()
             };
-            json!({"lines": kept.lines(&filter).iter().map(|line| cut(Line::from(line))).collect::<Vec<_>>()})
+            let found = inquiry.lines(&filter).await?;
+            problems.extend(found.problems);
+            json!({"lines": found.value.into_iter().map(cut).collect::<Vec<_>>()})
         }
-        _ => {
-            let found = kept.metrics(since(METRICS), SERIES);
-            json!({"metrics": found.iter().filter_map(Metric::of).collect::<Vec<_>>()})
-        }
+    })
+}
+
+/// What was sent here, and what Prometheus says of an expression.
+async fn metrics(
+    kept: Snapshot,
+    places: Places,
+    asked: &Asked,
+    now: u64,
+    since: u64,
+    problems: &mut Vec<String>,
+) -> Result<Value, InquiryError> {
+    let look = move || kept.metrics(since, SERIES).iter().filter_map(Metric::of).collect::<Vec<_>>();
+    let sent = tokio::task::spawn_blocking(look).await.map_err(InquiryError::Work)?;
+    let mut found = json!({"metrics": sent});
+    if let Some(prometheus) = places.prometheus() {
+        let expression = if asked.expression.is_empty() { USUAL[0].expression } else { asked.expression.as_str() };
+        let (series, names) = tokio::join!(prometheus.range(expression, METRICS, now, SERIES), prometheus.names(NAMES));
+        let mut told = |error: crate::telemetry::remote::AskError| problems.push(error.to_string());
+        found["series"] = json!(series.map_err(&mut told).unwrap_or_default());
+        found["names"] = json!(names.unwrap_or_default());
+        found["expression"] = json!(expression);
+        found["usual"] = json!(USUAL);
     }
+    Ok(found)
 }
 
 fn cut(mut line: Line) -> Line {
@@ -135,22 +179,40 @@ mod tests {
         Snapshot { tail: taken.into_iter().map(|taken| Arc::new(taken.batch)).collect(), ..Snapshot::default() }
     }
 
-    #[test]
-    fn the_page_is_told_what_was_sent() {
-        let ask = |path: &str, asked: Asked| answer(path, &kept(), &asked, 10);
-        let all = ask("/api/traces", Asked::default());
+    #[tokio::test]
+    async fn the_page_is_told_what_was_sent() {
+        let ask = async |path: &str, asked: Asked| {
+            let mut problems = Vec::new();
+            let found = answer(path, kept(), Places::default(), &asked, 10, &mut problems).await.unwrap();
+            assert!(problems.is_empty(), "{problems:?}");
+            found
+        };
+        let all = ask("/api/traces", Asked::default()).await;
         assert_eq!(all["traces"][0]["duration_us"], 8000);
-        assert_eq!(ask("/api/traces", Asked { slow_ms: 9, ..Asked::default() })["traces"], json!([]));
+        assert_eq!(ask("/api/traces", Asked { slow_ms: 9, ..Asked::default() }).await["traces"], json!([]));
         let id = all["traces"][0]["trace"].as_str().unwrap().to_owned();
-        let one = ask("/api/trace", Asked { id, ..Asked::default() });
+        let one = ask("/api/trace", Asked { id, ..Asked::default() }).await;
         assert_eq!(one["trace"]["spans"][0]["name"], "</script>");
         assert_eq!(one["trace"]["lines"][0]["level"], "error");
-        assert!(ask("/api/trace", Asked { id: "xyz".into(), ..Asked::default() })["error"].is_object());
-        assert_eq!(ask("/api/trace", Asked { id: "ab".repeat(16), ..Asked::default() })["trace"], Value::Null);
-        let lines = ask("/api/lines", Asked { level: "warn".into(), ..Asked::default() });
+        assert!(ask("/api/trace", Asked { id: "xyz".into(), ..Asked::default() }).await["error"].is_object());
+        assert_eq!(ask("/api/trace", Asked { id: "ab".repeat(16), ..Asked::default() }).await["trace"], Value::Null);
+        let lines = ask("/api/lines", Asked { level: "warn".into(), ..Asked::default() }).await;
         let text = lines["lines"][0]["text"].as_str().unwrap();
         assert!(text.ends_with(" … 8192 more bytes"), "{}", text.len());
-        assert_eq!(ask("/api/lines", Asked { level: "fatal".into(), ..Asked::default() })["lines"], json!([]));
-        assert_eq!(ask("/api/metrics", Asked::default())["metrics"], json!([]));
+        assert_eq!(ask("/api/lines", Asked { level: "fatal".into(), ..Asked::default() }).await["lines"], json!([]));
+        assert_eq!(ask("/api/metrics", Asked::default()).await, json!({"metrics": []}));
+        assert_eq!(ask("/api/map", Asked::default()).await["map"]["services"][0]["count"], 1);
+    }
+
+    #[tokio::test]
+    async fn a_prometheus_that_does_not_answer_is_named() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let places = Places { prometheus: Some(address), ..Places::default() };
+        let mut problems = Vec::new();
+        let found = answer("/api/metrics", kept(), places, &Asked::default(), 10, &mut problems).await.unwrap();
+        assert_eq!((&found["series"], &found["expression"]), (&json!([]), &json!("up")));
+        assert!(problems[0].starts_with(&format!("Prometheus at {address} does not answer")), "{problems:?}");
     }
 }

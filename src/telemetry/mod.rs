@@ -6,11 +6,14 @@
 //!                                                              view: JSON <─ query <─ snapshot of the store
 //! ```
 //!
-//! `wire`, `batch`, `filter`, `scan` and `view` are pure; `store` has the files, `server` the connections.
+//! `wire`, `batch`, `filter`, `scan`, `map` and `view` are pure; `store` has the files, `server` the connections, and
+//! `remote` asks Tempo, Loki and Prometheus where they are.
 
 pub mod batch;
 mod filter;
+mod map;
 pub mod query;
+pub mod remote;
 mod scan;
 mod server;
 pub mod store;
@@ -18,6 +21,7 @@ pub mod trace_head;
 pub mod view;
 pub mod wire;
 
+pub use map::{Calls, Served, ServiceMap};
 pub use query::{LineFilter, TraceFilter};
 pub use server::Receivers;
 pub use store::{Limits, Snapshot, Store, StoreError};

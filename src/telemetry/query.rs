@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use prost::Message;
 
-use super::batch::{LineRow, Origin, PointRow, SpanRow, origin, plain_map};
+use super::batch::{Batch, LineRow, Origin, PointRow, SpanRow, origin, plain_map};
 use super::filter::may_have;
 use super::scan::Needle;
 use super::store::frame::{HeadPart, Kind, LinePart, PointPart, SpanPart};
@@ -16,7 +16,7 @@ use super::wire::otlp::Span;
 /// Spans of one trace that are shown.
 const MOST_SPANS: usize = 20_000;
 /// Bytes of a trace's id.
-const ID: usize = 16;
+pub(super) const ID: usize = 16;
 /// Traces that may come together from several blocks while they are looked for.
 const MOST_OPEN: usize = 50_000;
 /// Points that are looked at for one picture of the metrics.
@@ -85,6 +85,13 @@ pub struct Series {
 }
 
 impl Snapshot {
+    /// With more that is as new as anything in it.
+    #[must_use]
+    pub fn with(mut self, batches: impl IntoIterator<Item = Batch>) -> Self {
+        self.tail.extend(batches.into_iter().map(Arc::new));
+        self
+    }
+
     /// The newest traces that are wanted. A block that cannot be read is passed over.
     pub fn traces(&self, wanted: &TraceFilter) -> Vec<TraceHead> {
         let mut open: HashMap<Vec<u8>, TraceHead> = HashMap::new();

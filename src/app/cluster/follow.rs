@@ -9,22 +9,32 @@ use futures_util::future::join_all;
 use crate::app::resolver::ResolverFiles;
 use crate::app::{Error, State};
 use crate::cluster::{ClusterError, Entry};
-use crate::host::Host;
+use crate::host::{Host, SELDOM, Word};
 use crate::model::PlatformName;
 use crate::system::Reach;
 
 /// How long one look at a cluster goes on; then the files are read again, and what somebody took away is
 /// put back.
 const WATCH: Duration = Duration::from_secs(15);
-/// Between two looks, and where there is no cluster.
+/// Between two looks; where there is no cluster, it is heard of that one comes.
 const PAUSE: Duration = Duration::from_secs(3);
 
 /// Looks after the clusters of all platforms that the resolver knows, for ever.
-pub async fn follow(host: Arc<dyn Host>, files: ResolverFiles, reach: Arc<dyn Reach>) {
+pub async fn follow(host: Arc<dyn Host>, files: ResolverFiles, mut word: Word, reach: Arc<dyn Reach>) {
     loop {
-        let platforms = files.entries(&*host).await;
-        let looks = platforms.iter().map(|(platform, _)| watch(&*host, &*reach, platform, WATCH));
-        for (outcome, (platform, _)) in join_all(looks).await.into_iter().zip(&platforms) {
+        let mut platforms = Vec::new();
+        for (platform, _) in files.entries(&*host).await {
+            // a file that cannot be read is `up`'s to tell
+            if let Ok(Some(_)) = State::new(&host.folders().data, &platform).followed(&*host).await {
+                platforms.push(platform);
+            }
+        }
+        if platforms.is_empty() {
+            word.wait(PAUSE, SELDOM).await;
+            continue;
+        }
+        let looks = platforms.iter().map(|platform| watch(&*host, &*reach, platform, WATCH));
+        for (outcome, platform) in join_all(looks).await.into_iter().zip(&platforms) {
             // a cluster that is stopped, deleted, or not up yet: it is `up` that tells somebody
             if let Err(error) = outcome {
                 tracing::debug!(%error, %platform, "namespaces are not looked after");

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -16,9 +18,10 @@ use crate::dns::{
     Client, Config, Encrypted, EncryptedListen, ForwardSettings, Handle, Identities, Listen, Name, QueryLog, Server,
     ServerError, Sources, Upstreams, ZoneEntry, follow,
 };
+use crate::engine::Engine;
 use crate::event::Events;
-use crate::host::{Host, Lock, holders};
-use crate::model::{ObservedNetwork, Protocol, View, label};
+use crate::host::{Host, Lock, Word, holders, listen};
+use crate::model::{ObservedNetwork, PlatformName, Protocol, View, label};
 use crate::system::{OverNetwork, System};
 
 use crate::app::error::ResolverError;
@@ -35,6 +38,9 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// How often it is looked whether the platforms are still there, and how long one has to be away.
 const LOOK: Duration = Duration::from_secs(20);
 const GONE: Duration = Duration::from_secs(60);
+
+/// What is served of a platform, as it was recorded.
+type Served = (PlatformName, ZoneEntry, Option<Receiving>);
 
 /// What `dns serve` is told.
 #[derive(Clone, Default)]
@@ -80,6 +86,7 @@ pub struct Serving {
     tasks: Vec<JoinHandle<()>>,
     host: Arc<dyn Host>,
     files: ResolverFiles,
+    word: Word,
     events: Events,
     started_by: StartedBy,
 }
@@ -158,17 +165,25 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
             events.warn(format!("the names of {platform} cannot be served: {error}"));
         }
     }
-    if !handle.encrypted().is_empty() {
-        let shown = handle.encrypted().to_vec();
-        tasks.push(tokio::spawn(identity::follow(Arc::clone(&host), files.clone(), shown, identities, events.clone())));
-    }
+    let (word, listening) = listen(Arc::clone(&host), files.interests(&host));
+    tasks.push(tokio::spawn(listening));
     let telemetry = Arc::<Telemetry>::default();
-    let taking = receive::follow(Arc::clone(&host), files.clone(), Arc::clone(&telemetry), events.clone());
-    tasks.push(tokio::spawn(taking));
-    tasks.push(tokio::spawn(expiry::follow(Arc::clone(&host), files.clone(), events.clone())));
-    tasks.push(tokio::spawn(follow_orphans(Arc::clone(&host), files.clone(), events.clone())));
-    tasks.push(tokio::spawn(renewal::follow(Arc::clone(&host), files.clone(), events.clone())));
-    tasks.push(tokio::spawn(cluster::follow::follow(Arc::clone(&host), files.clone(), Arc::new(OverNetwork))));
+    {
+        let host = || Arc::clone(&host);
+        let (files, word) = (|| files.clone(), || word.clone());
+        let mut follow = |task: BoxFuture<'static, ()>| tasks.push(tokio::spawn(task));
+        let shown = handle.encrypted().to_vec();
+        if !shown.is_empty() {
+            let events = events.clone();
+            follow(identity::follow(host(), files(), word(), shown, identities, events).boxed());
+        }
+        let taken = Arc::clone(&telemetry);
+        follow(receive::follow(host(), files(), word(), taken, events.clone()).boxed());
+        follow(expiry::follow(host(), files(), word(), events.clone()).boxed());
+        follow(follow_orphans(host(), files(), word(), events.clone()).boxed());
+        follow(renewal::follow(host(), files(), events.clone()).boxed());
+        follow(cluster::follow::follow(host(), files(), word(), Arc::new(OverNetwork)).boxed());
+    }
     let process = Process {
         format: FORMAT,
         pid: std::process::id(),
@@ -192,6 +207,7 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
         tasks,
         host,
         files,
+        word,
         events: events.clone(),
         started_by: options.started_by,
     })
@@ -310,31 +326,34 @@ impl Serving {
     /// Answers until it is asked to stop, over its control socket or by `cancel`; until nobody can ask
     /// it any more, since its data folder is gone; or, where `up` started it, until its last platform
     /// is gone.
-    pub async fn run(self, cancel: &CancellationToken) {
+    pub async fn run(mut self, cancel: &CancellationToken) {
         let mut looked = Instant::now();
         let mut present = Present::default();
-        self.keep_homes().await;
+        let mut engine = None;
+        let mut missing = self.settle().await;
         loop {
+            let word = &mut self.word;
+            let pause = async move {
+                if missing {
+                    tokio::time::sleep(AGAIN).await;
+                } else {
+                    word.wait(AGAIN, LOOK).await;
+                }
+            };
             tokio::select! {
                 () = self.handle.stopped() => break,
                 () = cancel.cancelled() => break,
-                () = tokio::time::sleep(AGAIN) => {
-                    self.listen_again().await;
-                    self.keep_homes().await;
-                }
+                () = pause => missing = self.settle().await,
             }
             if !self.handle.is_reachable() {
                 self.events.warn(format!("{} is gone: the resolver ends", self.files.control().display()));
                 return;
             }
-            if self.started_by != StartedBy::Up {
-                continue;
-            }
-            // a full disk is no reason to stop answering
-            let _ = self.host.keep_end(&self.files.log(), LONGEST_LOG).await;
-            if looked.elapsed() >= LOOK {
+            if self.started_by == StartedBy::Up && looked.elapsed() >= LOOK {
                 looked = Instant::now();
-                self.let_go(&mut present).await;
+                // a full disk is no reason to stop answering
+                let _ = self.host.keep_end(&self.files.log(), LONGEST_LOG).await;
+                self.let_go(&mut present, &mut engine).await;
                 if self.files.entries(&*self.host).await.is_empty() && !self.page_is_wanted() {
                     self.events.info("the last platform is gone: the resolver ends");
                     break;
@@ -345,17 +364,31 @@ impl Serving {
         let _ = self.host.remove(&self.files.process()).await;
     }
 
-    /// Takes out platforms that somebody else has taken down: from another home, or by hand.
-    async fn let_go(&self, present: &mut Present) {
+    /// Takes out platforms that somebody else has taken down: from another home, or by hand. The engine is kept for as
+    /// long as it has all of them: then it is asked for its networks, and that is all.
+    async fn let_go(&self, present: &mut Present, kept: &mut Option<Arc<dyn Engine>>) {
+        let platforms = self.files.entries(&*self.host).await;
+        if platforms.is_empty() {
+            return;
+        }
+        if let Some(engine) = kept.take()
+            && let Ok(networks) = engine.networks().await
+            && platforms.iter().all(|(platform, _)| has_network(&networks, platform.as_str()))
+        {
+            *kept = Some(engine);
+            platforms.iter().for_each(|(platform, _)| present.seen(platform.as_str()));
+            return;
+        }
         let Some(engine) = System::connect(Arc::clone(&self.host)).await.engine else { return };
-        for (platform, entry) in self.files.entries(&*self.host).await {
-            let ours = format!("{}={platform}", label::PLATFORM);
-            let Ok(containers) = engine.labelled(&ours).await else { return };
-            let Ok(networks) = engine.networks().await else { return };
-            let network = |network: &ObservedNetwork| {
-                network.labels.get(label::PLATFORM).is_some_and(|owner| *owner == platform.as_str())
-            };
-            let there = !containers.is_empty() || networks.iter().any(network);
+        let Ok(networks) = engine.networks().await else { return };
+        let mut all = true;
+        for (platform, entry) in platforms {
+            let mut there = has_network(&networks, platform.as_str());
+            all &= there;
+            if !there {
+                let Ok(containers) = engine.labelled(&format!("{}={platform}", label::PLATFORM)).await else { return };
+                there = !containers.is_empty();
+            }
             if !present.is_gone(platform.as_str(), there, Instant::now()) {
                 continue;
             }
@@ -368,39 +401,51 @@ impl Serving {
                 self.events.info(format!("the platform {platform} is gone, and so are its names"));
             }
         }
+        *kept = all.then_some(engine);
     }
 
-    /// The platforms' own names lead to the page.
-    async fn keep_homes(&self) {
-        let (Some(routes), Some(page)) = (&self.routes, &self.page) else { return };
+    /// Listens where the platforms want it, and leads their own names to the page. True: not all of it could be had,
+    /// since a platform's network may be made after we were started.
+    async fn settle(&self) -> bool {
+        let served = self.files.served(&*self.host).await;
+        let missing = self.listen_again(&served);
+        self.keep_homes(&served).await || missing
+    }
+
+    async fn keep_homes(&self, served: &[Served]) -> bool {
+        let (Some(routes), Some(page)) = (&self.routes, &self.page) else { return false };
         let mut homes = BTreeMap::new();
-        let receiving: BTreeMap<_, _> = self.files.receiving(&*self.host).await.into_iter().collect();
-        for (platform, entry) in self.files.entries(&*self.host).await {
+        for (platform, entry, receiving) in served {
             let gateway = entry.listen.iter().find(|listen| listen.view == View::Container);
             if let Some(IpAddr::V4(gateway)) = gateway.map(|listen| listen.address.ip()) {
-                let domain = entry.zone.apex;
-                let names = receiving.get(&platform).into_iter().flat_map(Receiving::names);
+                let domain = entry.zone.apex.clone();
+                let names = receiving.iter().flat_map(Receiving::names);
                 let others = names.map(|(name, address)| (format!("{name}.{domain}"), address)).collect();
                 let home = Home { platform: platform.to_string(), domain, page: page.address, others };
                 homes.insert(gateway, home);
             }
         }
-        routes.keep_homes(homes).await;
+        !routes.keep_homes(homes).await
     }
 
-    /// A platform's network may be made after we were started.
-    async fn listen_again(&self) {
+    fn listen_again(&self, served: &[Served]) -> bool {
         let (bound, shown) = (self.handle.listen(), self.handle.inner_metrics());
         let known: Vec<String> = self.handle.status().zones.into_iter().map(|zone| zone.apex).collect();
-        for (_, entry) in self.files.entries(&*self.host).await {
+        let mut any = false;
+        for (_, entry, _) in served {
             let metrics = entry.metrics.is_some_and(|address| !shown.contains(&address));
             let missing = metrics || entry.listen.iter().any(|listen| !bound.contains(listen));
-            if missing && known.contains(&entry.zone.apex) {
-                // the next time, then
-                let _ = self.handle.put(entry);
+            if missing {
+                // the next time, then; `up` adds its zone a moment after it has recorded it
+                any |= !known.contains(&entry.zone.apex) || self.handle.put(entry.clone()).is_err();
             }
         }
+        any
     }
+}
+
+fn has_network(networks: &[ObservedNetwork], platform: &str) -> bool {
+    networks.iter().any(|network| network.labels.get(label::PLATFORM).is_some_and(|owner| owner == platform))
 }
 
 impl Drop for Serving {
@@ -415,10 +460,14 @@ impl Drop for Serving {
 struct Present(BTreeMap<String, Option<Instant>>);
 
 impl Present {
+    fn seen(&mut self, platform: &str) {
+        self.0.insert(platform.to_owned(), None);
+    }
+
     /// Whether a platform that was there has been away for long enough.
     fn is_gone(&mut self, platform: &str, there: bool, now: Instant) -> bool {
         if there {
-            self.0.insert(platform.to_owned(), None);
+            self.seen(platform);
             return false;
         }
         let Some(since) = self.0.get_mut(platform) else { return false };

@@ -31,7 +31,7 @@ use crate::plan::{Parts, ProcessAction};
 
 use super::lease::LeaseHolder;
 use super::resolver;
-use super::state::{KEEPER_LOG, read, write};
+use super::state::{KEEPER_LOG, KEEPER_RECORD, read, write};
 use super::{Error, Session, State};
 
 pub use keeper::keep;
@@ -169,7 +169,7 @@ impl KeeperFiles {
     }
 
     fn record_file(&self) -> PathBuf {
-        self.folder.join("keeper.json")
+        self.folder.join(KEEPER_RECORD)
     }
 
     pub fn log(&self) -> PathBuf {

@@ -4,24 +4,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::Events;
-use crate::host::{Ending, Host};
+use crate::host::{Ending, Host, SELDOM, Word};
 
 use super::KeeperFiles;
 use crate::app::resolver::ResolverFiles;
 
-/// How often it is looked for.
+/// How often it is looked for while there is a keeper; where there is none, it is heard of that one comes.
 const LOOK: Duration = Duration::from_secs(1);
 /// Until what was asked to end is killed.
 const GRACE: Duration = Duration::from_secs(2);
 const SHORT: Duration = Duration::from_millis(20);
 
 /// Looks after the keepers of all platforms that the background process knows, forever.
-pub async fn follow(host: Arc<dyn Host>, files: ResolverFiles, events: Events) {
+pub async fn follow(host: Arc<dyn Host>, files: ResolverFiles, mut word: Word, events: Events) {
+    let mut kept = false;
     loop {
-        tokio::time::sleep(LOOK).await;
+        if kept {
+            tokio::time::sleep(LOOK).await;
+        } else {
+            word.wait(LOOK, SELDOM).await;
+        }
+        kept = false;
         for (platform, _) in files.entries(&*host).await {
             let keeper = KeeperFiles::of(&*host, &platform);
             let Some(record) = keeper.record(&*host).await else { continue };
+            kept = true;
             if record.holder.is_there(&*host).await {
                 continue;
             }

@@ -1,13 +1,16 @@
 //! The files of the resolver: where they lie, and what is kept of each platform.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::state::read;
+use crate::app::certificate::authorities_in;
+use crate::app::state::{State, read};
 use crate::dns::ZoneEntry;
-use crate::host::Host;
+use crate::host::{Host, Interest, Interests};
 use crate::model::{DnsSettings, PlatformName};
+use crate::telemetry::remote::Places;
 
 use super::{Receiving, Wants};
 
@@ -86,6 +89,31 @@ impl ResolverFiles {
         self.kept(host).await.into_iter().map(|(platform, kept)| (platform, kept.settings)).collect()
     }
 
+    /// What the background process goes by: it looks when something has happened to one of these.
+    pub(in crate::app) fn interests(&self, host: &Arc<dyn Host>) -> Interests {
+        let (files, host) = (self.clone(), Arc::clone(host));
+        Box::new(move || {
+            let (files, host) = (files.clone(), Arc::clone(&host));
+            Box::pin(async move {
+                let data = host.folders().data;
+                let mut all = vec![
+                    Interest::File(files.control()),
+                    Interest::Folder(files.zones()),
+                    Interest::Folder(authorities_in(&data)),
+                ];
+                for platform in files.platforms(&*host).await {
+                    all.extend(State::new(&data, &platform).looked_after().map(Interest::File));
+                }
+                all
+            })
+        })
+    }
+
+    async fn platforms(&self, host: &dyn Host) -> Vec<PlatformName> {
+        let names = host.list(&self.zones()).await.unwrap_or_default();
+        names.iter().filter_map(|file| PlatformName::new(file.strip_suffix(".json")?).ok()).collect()
+    }
+
     /// The files of all platforms as they are.
     pub(in crate::app) async fn recorded(&self, host: &dyn Host) -> Vec<(String, Vec<u8>)> {
         let mut all = Vec::new();
@@ -103,16 +131,26 @@ impl ResolverFiles {
         all.filter_map(|(platform, kept)| Some((platform, kept.receiving?))).collect()
     }
 
+    /// What is served of each platform: its names, and where its telemetry is taken.
+    pub(in crate::app) async fn served(&self, host: &dyn Host) -> Vec<(PlatformName, ZoneEntry, Option<Receiving>)> {
+        let all = self.kept(host).await.into_iter();
+        all.map(|(platform, kept)| (platform, kept.entry, kept.receiving)).collect()
+    }
+
     /// The same of one platform.
     pub async fn receiving_of(&self, host: &dyn Host, platform: &PlatformName) -> Option<Receiving> {
         read::<ZoneFile>(host, &self.zone(platform)).await.ok().flatten()?.receiving
     }
 
+    /// Who has the telemetry of a platform beside this process.
+    pub async fn asked(&self, host: &dyn Host, platform: &PlatformName) -> Places {
+        let kept = read::<ZoneFile>(host, &self.zone(platform)).await.ok().flatten();
+        kept.map(|kept| kept.asked).unwrap_or_default()
+    }
+
     async fn kept(&self, host: &dyn Host) -> Vec<(PlatformName, ZoneFile)> {
         let mut all = Vec::new();
-        for file in host.list(&self.zones()).await.unwrap_or_default() {
-            let name = file.strip_suffix(".json").and_then(|name| PlatformName::new(name).ok());
-            let Some(platform) = name else { continue };
+        for platform in self.platforms(host).await {
             if let Ok(Some(kept)) = read::<ZoneFile>(host, &self.zone(&platform)).await {
                 all.push((platform, kept));
             }
@@ -136,6 +174,9 @@ pub(super) struct ZoneFile {
     /// Where the background process takes its telemetry.
     #[serde(default)]
     pub(super) receiving: Option<Receiving>,
+    /// Who else has it.
+    #[serde(default)]
+    pub(super) asked: Places,
 }
 
 /// Who started a resolver, and so who stops it.

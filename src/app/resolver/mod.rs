@@ -62,6 +62,7 @@ pub use files::{Process, ResolverFiles, StartedBy};
 pub(super) use names::look;
 pub use names::{DnsStatus, DomainNames, Names, NamesSoFar, answers, names_status, probe};
 pub use receiving::Receiving;
+use receiving::asked_places;
 pub use wants::Wants;
 
 /// Makes sure that the resolver runs and has the platform's names. Cheap when both is so.
@@ -73,8 +74,9 @@ pub async fn ensure(session: &Session, survey: &Survey) -> Result<Status, Error>
     let mut entry = entry(survey, receiving.as_ref());
     entry.clients = own_addresses(host).await;
     let settings = survey.platform.dns.clone();
+    let asked = asked_places(&survey.platform, survey.block);
     let wants = agree(host, &survey.platform).await?;
-    let kept = ZoneFile { format: FORMAT, entry: entry.clone(), settings, receiving };
+    let kept = ZoneFile { format: FORMAT, entry: entry.clone(), settings, receiving, asked };
     let path = files.zone(&survey.platform.name);
     if read::<ZoneFile>(host, &path).await.ok().flatten().as_ref() != Some(&kept) {
         write(host, &path, &kept).await?;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::compile::{Block, loopback_address, published_addresses};
 use crate::model::{Platform, TelemetryMode};
 use crate::telemetry::Limits;
+use crate::telemetry::remote::Places;
 
 /// OTLP over gRPC and over HTTP.
 const GRPC: u16 = 4317;
@@ -17,6 +18,21 @@ const HTTP: u16 = 4318;
 /// what programs are told.
 const OTLP: [(&str, Ipv4Addr); 2] = [("alloy", Ipv4Addr::new(127, 0, 0, 12)), ("tempo", Ipv4Addr::new(127, 0, 0, 4))];
 const LOKI: (&str, Ipv4Addr, u16) = ("loki", Ipv4Addr::new(127, 0, 0, 3), 3100);
+
+/// Who is asked for telemetry where it is part of the platform, and where; the same files.
+const TEMPO: (&str, Ipv4Addr, u16) = ("tempo", Ipv4Addr::new(127, 0, 0, 4), 3200);
+const PROMETHEUS: (&str, Ipv4Addr, u16) = ("prometheus", Ipv4Addr::new(127, 0, 0, 1), 9090);
+
+/// Where this machine reaches those who have the platform's telemetry.
+pub fn asked_places(platform: &Platform, block: Block) -> Places {
+    let published = published_addresses(platform, block);
+    let place = |(service, address, port): (&str, Ipv4Addr, u16)| {
+        let address = SocketAddr::from((loopback_address(block, Some(address)), port));
+        let there = platform.service(service).is_some() && published.contains(&address.to_string());
+        there.then_some(address)
+    };
+    Places { tempo: place(TEMPO), loki: place(LOKI), prometheus: place(PROMETHEUS) }
+}
 
 /// What a platform has of the background process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +117,21 @@ mod tests {
         let found = receiving("services: {tempo: {enabled: false}}\ntelemetry: {size: 64m, age: 1h}").unwrap();
         assert_eq!(found.otlp.unwrap().to_string(), "127.0.0.4:4318");
         assert_eq!(found.limits(), Limits { size: 64 << 20, age: Duration::from_secs(3600) });
+    }
+
+    #[test]
+    fn who_is_part_of_the_platform_is_asked() {
+        let asked = |text: &str| {
+            let files = MemoryFiles::default().with("/p/macula.yaml", text);
+            let loaded = load(&Request { cwd: "/p".into(), ..Request::default() }, &files).unwrap();
+            asked_places(&loaded.platform, Block::DEFAULT)
+        };
+        let at = |text: &str| Some(text.parse().unwrap());
+        let all = Places { tempo: at("127.0.0.4:3200"), loki: at("127.0.0.3:3100"), prometheus: at("127.0.0.1:9090") };
+        assert_eq!(asked("{}"), all);
+        assert_eq!(asked("telemetry: embedded"), Places { tempo: None, loki: None, ..all });
+        assert_eq!(asked("services: {loki: {enabled: false}}"), Places { loki: None, ..all });
+        assert_eq!(asked("profiles: [core]"), Places::default());
     }
 
     #[test]

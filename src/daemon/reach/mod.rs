@@ -30,7 +30,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -126,6 +126,8 @@ struct Shared {
     host: Arc<dyn Host>,
     /// By platform.
     platforms: Mutex<BTreeMap<String, Passing>>,
+    /// A platform's file was looked at.
+    looked: Notify,
 }
 
 /// What is passed on for one platform.
@@ -149,7 +151,7 @@ impl Reach {
         }
         let listener = UnixListener::bind(socket)?;
         std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
-        let shared = Arc::new(Shared { host, platforms: Mutex::default() });
+        let shared = Arc::new(Shared { host, platforms: Mutex::default(), looked: Notify::new() });
         let data = shared.host.folders().data;
         for name in shared.host.list(&data).await.unwrap_or_default() {
             shared.look(&name).await;
@@ -158,7 +160,9 @@ impl Reach {
         let retry = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(AGAIN).await;
-                again.retry().await;
+                if !again.retry().await {
+                    again.looked.notified().await;
+                }
             }
         });
         let asked = Arc::clone(&shared);
@@ -200,6 +204,12 @@ async fn answer(shared: Arc<Shared>, stream: UnixStream) {
 impl Shared {
     /// Does what a platform's file says now.
     async fn look(&self, platform: &str) -> Passed {
+        let passed = self.settle(platform).await;
+        self.looked.notify_one();
+        passed
+    }
+
+    async fn settle(&self, platform: &str) -> Passed {
         let folder = self.host.folders().data.join(platform);
         let table = match platform.contains('/') || platform.is_empty() {
             true => None,
@@ -230,11 +240,14 @@ impl Shared {
         Passed { listening, failed, broken }
     }
 
-    async fn retry(&self) {
+    /// False: there is nothing that could need it before a file is looked at.
+    async fn retry(&self) -> bool {
+        let mut any = false;
         for passing in self.platforms.lock().await.values_mut() {
             if !passing.failed.is_empty() {
                 passing.settle().await;
             }
+            any |= !passing.failed.is_empty() || passing.table.way == Way::Relay;
             let link = Arc::clone(&passing.link);
             if passing.table.way == Way::Relay && !passing.table.forwards.is_empty() {
                 // whoever comes next is not to wait for a tunnel that was cut
@@ -245,6 +258,7 @@ impl Shared {
                 });
             }
         }
+        any
     }
 }
 

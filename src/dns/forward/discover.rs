@@ -4,15 +4,15 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
-use tokio::time::sleep;
 
 use super::super::wire::Name;
 use super::address::Reader;
 use super::upstream::{Route, Upstreams};
-use crate::host::{Command, Host};
+use crate::host::{Command, Host, Interest, listen};
 use crate::model::Protocol;
 
 /// systemd-resolved's list of the servers behind its stub.
@@ -20,10 +20,10 @@ const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
 /// NetworkManager's list, when it runs a resolver of its own or resolved.
 const NETWORK_MANAGER: &str = "/run/NetworkManager/no-stub-resolv.conf";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
-/// How often the files are read again, and after how many readings the programs are asked in any
-/// case (a VPN may change its domains without a change in any file).
+/// How often the files are read again where the system does not tell of their changes, and how often the programs are
+/// asked in any case (a VPN may change its domains without a change in any file).
 const INTERVAL: Duration = Duration::from_secs(2);
-const PROGRAMS_EVERY: u32 = 15;
+const PROGRAMS_EVERY: Duration = Duration::from_secs(30);
 const PROGRAM_WAIT: Duration = Duration::from_secs(3);
 
 /// Where to look beside the usual places.
@@ -192,16 +192,19 @@ pub async fn follow(
     let mut machine = Machine::files(&*host, &sources, macos).await;
     machine.programs(&*host).await;
     let (sender, receiver) = watch::channel(settle(&*host, &mut machine, &sources.own).await);
-    let task = async move {
-        let mut since = 0;
+    let named = [RESOLV_CONF, RESOLVED, NETWORK_MANAGER].map(PathBuf::from);
+    let files: Vec<Interest> = named.into_iter().chain(sources.former.clone()).map(Interest::File).collect();
+    let all = move || -> BoxFuture<'static, Vec<Interest>> { Box::pin(std::future::ready(files.clone())) };
+    let (mut word, listening) = listen(Arc::clone(&host), Box::new(all));
+    let look = async move {
+        let mut asked = Instant::now();
         while !sender.is_closed() {
-            sleep(INTERVAL).await;
+            word.wait(INTERVAL, PROGRAMS_EVERY).await;
             let mut next = Machine::files(&*host, &sources, macos).await;
-            since += 1;
-            if next.same_files(&machine) && since < PROGRAMS_EVERY {
+            if next.same_files(&machine) && asked.elapsed() < PROGRAMS_EVERY {
                 continue;
             }
-            since = 0;
+            asked = Instant::now();
             next.programs(&*host).await;
             let upstreams = settle(&*host, &mut next, &sources.own).await;
             machine = next;
@@ -212,6 +215,13 @@ pub async fn follow(
                 }
                 changed
             });
+        }
+    };
+    // what listens may end by itself, and is of no use without who looks
+    let task = async move {
+        tokio::select! {
+            () = look => {}
+            () = async { listening.await; std::future::pending().await } => {}
         }
     };
     (receiver, task)

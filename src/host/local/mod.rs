@@ -9,6 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 
+#[cfg(target_os = "linux")]
+use super::FileWatch;
 use super::{
     Command, Disk, Ending, Family, Folders, Grouped, Held, Host, HostFacts, HttpAnswer, LineSink, Lock, Output, Route,
     RunError, lock,
@@ -19,6 +21,8 @@ use crate::model::{Listener, Protocol};
 mod facts;
 mod family;
 pub(super) mod files;
+#[cfg(target_os = "linux")]
+mod inotify;
 mod net;
 mod run;
 
@@ -124,6 +128,11 @@ impl Host for LocalHost {
 
     fn read_kernel(&self, path: &Path) -> Option<String> {
         std::fs::read_to_string(path).ok()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn watch_files(&self) -> Option<Box<dyn FileWatch>> {
+        inotify::Inotify::new().ok().map(|watch| Box::new(watch) as Box<dyn FileWatch>)
     }
 
     async fn write(&self, path: &Path, content: &[u8], mode: u32) -> io::Result<()> {

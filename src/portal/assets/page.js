@@ -103,17 +103,18 @@ function trouble(error) {
   ]
 }
 
+// The same for what is drawn.
+function svg(tag, props, ...children) {
+  const made = document.createElementNS('http://www.w3.org/2000/svg', tag)
+  for (const [name, value] of Object.entries(props || {})) if (value !== null && value !== undefined) made.setAttribute(name, value)
+  made.append(...children.flat(9).filter(child => child !== null && child !== undefined && child !== false))
+  return made
+}
+
 function chart(values, what) {
-  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg')
-  svg.setAttribute('class', 'chart')
-  svg.setAttribute('viewBox', '0 0 59 10')
-  svg.setAttribute('preserveAspectRatio', 'none')
-  svg.setAttribute('aria-hidden', 'true')
   const most = Math.max(...values, what === 'cpu' ? 5 : 1)
-  const line = document.createElementNS('http://www.w3.org/2000/svg', 'polyline')
-  line.setAttribute('points', values.map((value, at) => (60 - values.length + at) + ',' + (9.5 - 9 * value / most).toFixed(2)).join(' '))
-  svg.append(line)
-  return svg
+  const points = values.map((value, at) => (60 - values.length + at) + ',' + (9.5 - 9 * value / most).toFixed(2)).join(' ')
+  return svg('svg', { class: 'chart', viewBox: '0 0 59 10', preserveAspectRatio: 'none', 'aria-hidden': 'true' }, svg('polyline', { points }))
 }
 
 // --- talking to the background process
@@ -505,15 +506,15 @@ const traceLink = id => el('a', { href: '#/traces/' + id, 'data-key': 'trace ' +
 const LEVELS = { error: 'bad', fatal: 'bad', warn: 'busy' }
 
 function traces(place, what) {
-  const known = { '': traceList, lines: lineList, metrics: metricList }
-  const parts = [['', 'Traces'], ['lines', 'Log lines'], ['metrics', 'Metrics']]
+  const known = { '': traceList, map: serviceMap, lines: lineList, metrics: metricList }
+  const parts = [['', 'Traces'], ['map', 'Map'], ['lines', 'Log lines'], ['metrics', 'Metrics']]
   place.append(el('h2', {}, 'What programs have sent'), el('nav', { 'aria-label': 'Kinds' }, parts.map(([path, title]) =>
     el('a', { href: '#/traces' + (path && '/' + path), 'aria-current': what === path ? 'page' : false }, title))))
   return (known[what] || (place => oneTrace(place, what)))(place)
 }
 
 // Asks again and again, and at once when something else is asked for.
-function polled(path, wanted, show) {
+function polled(path, wanted, show, apart = 3000) {
   let closed = false
   let running = 0
   async function look() {
@@ -523,7 +524,7 @@ function polled(path, wanted, show) {
   }
   let typing = 0
   const soon = () => { clearTimeout(typing); typing = setTimeout(look, 250) }
-  const timer = setInterval(() => { if (!document.hidden) look() }, 3000)
+  const timer = setInterval(() => { if (!document.hidden) look() }, apart)
   look()
   return { soon, update() {}, close() { closed = true; clearInterval(timer); clearTimeout(typing) } }
 }
@@ -533,11 +534,13 @@ function receiving(answer) {
   if (answer.error) return trouble(answer.error)
   const found = answer.state || { addresses: [], problems: [] }
   const http = found.addresses.filter(address => address.endsWith(':4318')).at(-1)
+  const others = [['tempo', 'Tempo'], ['loki', 'Loki'], ['prometheus', 'Prometheus']].filter(([name]) => (answer.asked || {})[name])
   return [
     found.problems.map(problem => el('p', { class: 'why' }, problem)),
     http ? el('p', { class: 'soft' }, 'Programs send to ', el('code', {}, 'OTEL_EXPORTER_OTLP_ENDPOINT=http://' + http), copy('OTEL_EXPORTER_OTLP_ENDPOINT=http://' + http),
       ' (OTLP over HTTP or gRPC). ', bytes(found.size), ' are kept.') :
-      el('p', { class: 'soft' }, 'Nothing is taken here now: Tempo and Alloy are part of the platform, or it is down.'),
+      others.length ? null : el('p', { class: 'soft' }, 'Nothing is taken here now: Tempo and Alloy are part of the platform, or it is down.'),
+    others.length ? el('p', { class: 'soft' }, 'What is shown comes from ' + others.map(([name, title]) => title + ' (' + answer.asked[name] + ')').join(', ') + ' and from what is kept here.') : null,
   ]
 }
 
@@ -552,12 +555,125 @@ function traceList(place) {
   const box = el('div')
   place.append(about, el('div', { class: 'row' }, field('trace-service', 'Service', serviceName), field('trace-slow', 'At least', slow), el('label', {}, failed, ' failed')), box)
   return polled('/api/traces', () => some({ service: serviceName.value.trim(), slow: slow.value, errors: failed.checked && '1' }), answer => {
-    put(about, [answer.state, answer.error], () => receiving(answer))
+    put(about, [answer.state, answer.asked, answer.error], () => receiving(answer))
     const all = answer.traces || []
     put(box, all, () => !all.length ? el('p', { class: 'soft' }, 'No such trace has come yet.') : [simple('Traces', ['Trace', 'Started', 'Name', 'Services', 'Took', 'Spans', 'Failed'], all.map(one => [
       traceLink(one.trace), new Date(one.start).toLocaleTimeString(), [el('b', {}, plain(one.service)), ' ', plain(one.name)], plain(one.services.join(', ')),
       micros(one.duration_us), String(one.spans), one.errors ? badge('bad', String(one.errors)) : '']))])
   })
+}
+
+// Where each service stands: behind all that call it, but for calls that lead back. A call that passes by others has a
+// place among them.
+function places(map) {
+  const names = [...new Set([...map.services.map(one => one.service), ...map.calls.flatMap(call => [call.from, call.to])])]
+  const rank = new Map()
+  const open = new Set()
+  const visit = (name, depth) => {
+    if (rank.get(name) >= depth) return
+    rank.set(name, depth)
+    open.add(name)
+    for (const call of map.calls) if (call.from === name && !open.has(call.to)) visit(call.to, depth + 1)
+    open.delete(name)
+  }
+  const called = new Set(map.calls.map(call => call.to))
+  for (const name of names) if (!called.has(name)) visit(name, 0)
+  // what only calls in a circle
+  for (const name of names) if (!rank.has(name)) visit(name, 0)
+  const rows = []
+  for (const name of names) (rows[rank.get(name)] ||= []).push({ id: name, size: 1 })
+  const steps = []
+  const ways = map.calls.map((call, number) => {
+    const between = []
+    for (let row = rank.get(call.from) + 1; row < rank.get(call.to); row++) {
+      between.push(number + ' ' + row)
+      rows[row].push({ id: number + ' ' + row, size: .4 })
+    }
+    const all = [call.from, ...between, call.to]
+    if (rank.get(call.to) > rank.get(call.from)) all.slice(1).forEach((id, at) => steps.push([all[at], id]))
+    return between
+  })
+  const widest = Math.max(...rows.map(row => row.reduce((sum, one) => sum + one.size, 0)))
+  const at = new Map()
+  for (const row of rows) {
+    const wanted = new Map(row.map(one => {
+      const from = steps.filter(([before, id]) => id === one.id && at.has(before)).map(([before]) => at.get(before))
+      return [one, from.length ? from.reduce((sum, place) => sum + place, 0) / from.length : widest]
+    }))
+    row.sort((one, other) => wanted.get(one) - wanted.get(other))
+    let next = (widest - row.reduce((sum, one) => sum + one.size, 0)) / 2
+    for (const one of row) { at.set(one.id, next + one.size / 2); next += one.size }
+  }
+  return { names, rows: rows.length, rank, at, ways, widest }
+}
+
+const calls = (count, errors) => count + '×' + (errors ? ', ' + errors + ' failed' : '')
+const clipped = (text, most) => text.length > most ? text.slice(0, most - 1) + '…' : text
+
+// Who calls whom, from left to right, or downwards where there is no room.
+function drawn(map, down) {
+  const [width, height] = [down ? 150 : 184, 60]
+  const { names, rows, rank, at, ways, widest } = places(map)
+  const [depth, between, side, apart] = down ? [height, 56, width, 14] : [width, 124, height, 22]
+  // lengths along the calls, and across them
+  const along = name => rank.get(name) * (depth + between)
+  const across = id => at.get(id) * (side + apart) - apart / 2
+  const point = (one, other) => down ? [other, one] : [one, other]
+  const line = (call, number) => {
+    const [from, to] = [across(call.from), across(call.to)]
+    let path, middle
+    if (rank.get(call.to) > rank.get(call.from)) {
+      const stops = ways[number].map((id, at) => [along(call.from) + (at + 1) * (depth + between), across(id)])
+      let [here, place] = [along(call.from) + depth, from]
+      path = 'M' + point(here, place)
+      for (const [next, there] of [...stops, [along(call.to), to]]) {
+        const half = (here + next) / 2
+        middle ||= point(half, (place + there) / 2)
+        path += 'C' + point(half, place) + ' ' + point(half, there) + ' ' + point(next, there)
+        if (next !== along(call.to)) path += 'L' + point(next + depth, there)
+        ;[here, place] = [next + depth, there]
+      }
+    } else {
+      // around, on the other side
+      const [one, other, out] = [along(call.from) + depth / 2, along(call.to) + depth / 2, Math.max(from, to) + side / 2 + 44]
+      path = 'M' + point(one, from + side / 2) + 'C' + point(one, out) + ' ' + point(other, out) + ' ' + point(other, to + side / 2)
+      middle = point((one + other) / 2, out - 12)
+    }
+    return [svg('path', { class: call.errors ? 'call failed' : 'call', d: path, 'stroke-width': Math.min(1 + Math.log10(call.count) / 2, 3).toFixed(1), 'marker-end': 'url(#' + (call.errors ? 'failed' : 'to') + ')' }),
+      svg('text', { class: call.errors ? 'call failed' : 'call', x: middle[0], y: middle[1] + (down ? 4 : -5), 'text-anchor': 'middle' }, calls(call.count, call.errors))]
+  }
+  const known = new Map(map.services.map(one => [one.service, one]))
+  const box = name => {
+    const one = known.get(name) || { count: 0, errors: 0 }
+    const [x, y] = point(along(name), across(name) - side / 2)
+    return svg('g', { class: one.errors ? 'service failed' : 'service' }, svg('title', {}, plain(name)), svg('rect', { x, y, width, height, rx: 8 }),
+      svg('text', { x: x + 10, y: y + 19, class: 'name' }, clipped(plain(name), down ? 16 : 20)),
+      svg('text', { x: x + 10, y: y + 36 }, one.count ? calls(one.count, one.errors) : 'only calls others'),
+      svg('text', { x: x + 10, y: y + 51 }, one.count ? 'p95 ' + micros(one.p95_us) : ''))
+  }
+  const head = id => svg('marker', { id, viewBox: '0 0 8 8', refX: 7, refY: 4, markerWidth: 8, markerHeight: 8, markerUnits: 'userSpaceOnUse', orient: 'auto' }, svg('path', { d: 'M0 0L8 4L0 8z' }))
+  const back = map.calls.some(call => rank.get(call.to) <= rank.get(call.from)) ? 50 : 0
+  const [w, h] = point(rows * (depth + between) - between + 8, widest * (side + apart) - apart + 8 + back)
+  // first what lies behind
+  const lines = map.calls.map(line)
+  return svg('svg', { class: 'map', viewBox: [-4, -4, w, h].join(' '), width: w, height: h, role: 'img', 'aria-label': 'Map of ' + names.length + ' services; the tables below say the same' },
+    svg('defs', {}, head('to'), head('failed')), lines.map(([path]) => path), names.map(box), lines.map(([, text]) => text))
+}
+
+function serviceMap(place) {
+  const about = el('div')
+  const box = el('div')
+  place.append(about, box)
+  return polled('/api/map', () => ({}), answer => {
+    put(about, [answer.state, answer.asked, answer.error], () => receiving(answer))
+    const map = answer.map || { services: [], calls: [], spans: 0, traces: 0 }
+    const down = box.clientWidth < 640
+    put(box, [map, down], () => !map.services.length ? el('p', { class: 'soft' }, 'No trace has come yet.') : [
+      el('div', { class: 'scroll card', tabindex: '0', role: 'region', 'aria-label': 'Map of the services' }, drawn(map, down)),
+      el('p', { class: 'soft' }, 'From ' + map.spans + ' spans of ' + map.traces + ' traces, the newest there are. A call is a span whose parent is of another service; its time is what the called service has measured.'),
+      map.calls.length ? simple('Calls', ['From', 'To', 'Calls', 'Failed', 'p95'], map.calls.map(call => [plain(call.from), plain(call.to), String(call.count), call.errors ? badge('bad', String(call.errors)) : '0', micros(call.p95_us)])) : null,
+      simple('Services', ['Service', 'Requests', 'Failed', 'p95'], map.services.map(one => [plain(one.service), String(one.count), one.errors ? badge('bad', String(one.errors)) : '0', one.count ? micros(one.p95_us) : '']))])
+  }, 10000)
 }
 
 const pairs = values => Object.entries(values).map(([name, value]) => [el('dt', {}, plain(name)), el('dd', {}, plain(typeof value === 'string' ? value : JSON.stringify(value)))])
@@ -576,9 +692,10 @@ function oneTrace(place, id) {
   const box = el('div')
   let open = null
   place.append(box)
-  const show = answer => put(box, [answer.trace, answer.error], () => {
+  const show = answer => put(box, [answer.trace, answer.error, (answer.state || {}).problems], () => {
     const trace = answer.trace
-    if (!trace) return answer.error ? trouble(answer.error) : el('p', { class: 'soft' }, 'There is no trace ' + id + ': it was removed as the oldest, or has not come yet.')
+    const problems = ((answer.state || {}).problems || []).map(problem => el('p', { class: 'why' }, problem))
+    if (!trace) return [problems, answer.error ? trouble(answer.error) : el('p', { class: 'soft' }, 'There is no trace ' + id + ': it was removed as the oldest, or has not come yet.')]
     const whole = Math.max(trace.duration_us, 1)
     const about = el('div', { 'aria-live': 'polite' })
     const detail = (span, button) => {
@@ -593,6 +710,7 @@ function oneTrace(place, id) {
         el('details', {}, el('summary', {}, 'Who has sent it'), el('dl', {}, el('dt', {}, 'library'), el('dd', {}, plain(span.scope)), pairs(span.resource)))))
     }
     return [
+      problems,
       el('p', {}, 'Trace ', el('code', {}, trace.trace), copy(trace.trace), ' of ' + new Date(trace.start).toLocaleString() + ' took ' + micros(trace.duration_us) + ' in ' + trace.spans.length + ' spans of ' + plain(trace.services.join(', ')) + '.'),
       trace.calls.length ? el('p', { class: 'soft' }, 'Calls: ' + trace.calls.map(call => plain(call.from) + ' → ' + plain(call.to) + (call.count > 1 ? ' ×' + call.count : '')).join(', ')) : null,
       el('ol', { class: 'fall' }, trace.spans.map(span => {
@@ -617,23 +735,50 @@ function lineList(place) {
   const box = el('div')
   place.append(about, el('div', { class: 'row' }, field('line-search', 'Search', search), field('line-service', 'Service', serviceName), field('line-level', 'At least', level), field('line-since', 'Since', since)), box)
   return polled('/api/lines', () => some({ search: search.value.trim(), service: serviceName.value.trim(), level: level.value, since: since.value }), answer => {
-    put(about, [answer.state, answer.error], () => receiving(answer))
+    put(about, [answer.state, answer.asked, answer.error], () => receiving(answer))
     const all = answer.lines || []
     put(box, [all, search.value.trim()], () => all.length ? sentLines(all, search.value.trim()) : el('p', { class: 'soft' }, 'No such line has come yet. What containers write is on the page of their service.'))
   })
 }
 
+const number = value => Number(value.toPrecision(6)).toLocaleString('en-US', { maximumSignificantDigits: 6 })
+const labels = one => plain(Object.entries(one.attributes).map(([name, value]) => name + '=' + value).join(' '))
+
+// Curves of the last hour in one picture; the table below has their names.
+function curves(all) {
+  const most = Math.max(...all.flatMap(one => one.values)) || 1
+  const least = Math.min(0, ...all.flatMap(one => one.values))
+  const longest = Math.max(...all.map(one => one.values.length), 2)
+  const points = values => values.map((value, at) => [(600 * (longest - values.length + at) / (longest - 1)).toFixed(1), (110 - 104 * (value - least) / (most - least || 1)).toFixed(1)].join()).join(' ')
+  return el('div', { class: 'card' }, svg('svg', { class: 'curves', viewBox: '0 0 600 116', preserveAspectRatio: 'none', 'aria-hidden': 'true' }, all.slice(0, 12).map((one, at) => svg('polyline', { class: 'curve' + at % 6, points: points(one.values) }))),
+    el('p', { class: 'soft' }, 'The last hour, from ' + number(least) + ' to ' + number(most) + (all.length > 12 ? '; the first 12 of ' + all.length : '')))
+}
+
 function metricList(place) {
   const box = el('div')
   const about = el('div')
-  place.append(about, box)
-  return polled('/api/metrics', () => ({}), answer => {
-    put(about, [answer.state, answer.error], () => receiving(answer))
+  const names = el('datalist', { id: 'metric-names' })
+  const chosen = el('select', { id: 'metric-usual', onchange: () => { if (chosen.value) { typed.value = chosen.value; view.soon() } } })
+  const typed = el('input', { type: 'search', id: 'metric-expression', list: 'metric-names', class: 'wide', onchange: () => view.soon() })
+  const form = el('div', { class: 'row', hidden: true }, field('metric-usual', 'Show', chosen), field('metric-expression', 'PromQL', typed), names)
+  const pictures = el('div')
+  place.append(about, form, pictures, box)
+  return polled('/api/metrics', () => some({ expression: typed.value.trim() }), answer => {
+    put(about, [answer.state, answer.asked, answer.error], () => receiving(answer))
+    form.hidden = !answer.usual
+    if (answer.usual) {
+      put(names, answer.names, () => answer.names.map(name => el('option', { value: name })))
+      put(chosen, answer.usual, () => [...answer.usual.map(one => el('option', { value: one.expression }, one.title)), el('option', { value: '' }, 'what is typed')])
+      if (!typed.value) typed.value = answer.expression
+      if (document.activeElement !== chosen) chosen.value = answer.usual.some(one => one.expression === answer.expression) ? answer.expression : ''
+      put(pictures, [answer.series, answer.expression], () => !answer.series.length ? el('p', { class: 'soft' }, 'Prometheus has nothing of that within the last hour.') : [curves(answer.series),
+        simple('Prometheus', ['Service', 'Metric', 'Labels', 'Last', ''], answer.series.map((one, at) => [[at < 12 ? el('span', { class: 'dot curve' + at % 6, 'aria-hidden': 'true' }) : null, plain(one.service)], plain(one.name), labels(one), number(one.value), chart(one.values.slice(-60), one.name)]))])
+    }
     const all = answer.metrics || []
-    put(box, all, () => all.length ? simple('Metrics of the last hour; of a histogram its mean', ['Service', 'Metric', 'Attributes', 'Last', ''], all.map(one => [plain(one.service), plain(one.name),
-      plain(Object.entries(one.attributes).map(([name, value]) => name + '=' + value).join(' ')), Number(one.value.toPrecision(6)) + ' ' + plain(one.unit), chart(one.values.slice(-60), one.name)])) :
-      el('p', { class: 'soft' }, 'No program has sent a metric within the last hour.'))
-  })
+    put(box, [all, !!answer.usual], () => all.length ? simple('Metrics of the last hour; of a histogram its mean', ['Service', 'Metric', 'Attributes', 'Last', ''], all.map(one => [plain(one.service), plain(one.name),
+      labels(one), number(one.value) + ' ' + plain(one.unit), chart(one.values.slice(-60), one.name)])) :
+      answer.usual ? [] : el('p', { class: 'soft' }, 'No program has sent a metric within the last hour.'))
+  }, 5000)
 }
 
 // --- names and doctor: looked at when asked

@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use prost::Message;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -54,7 +54,9 @@ const TURN: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Connections at once on an address.
 const CONNECTIONS: usize = 256;
+/// Between two looks at the store while something waits in it, and while nothing does: then only age and the disk count.
 const SECOND: Duration = Duration::from_secs(1);
+const RESTING: Duration = Duration::from_secs(30);
 
 /// What comes over one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,14 +76,20 @@ pub struct Receivers {
 struct Shared {
     store: Arc<Store>,
     budget: Arc<Semaphore>,
+    /// Something was given to the store.
+    given: Arc<Notify>,
 }
 
 impl Receivers {
     /// Listens nowhere yet.
     pub fn new(store: Arc<Store>) -> Self {
-        let ticking = Arc::clone(&store);
+        let given = Arc::<Notify>::default();
+        let (ticking, waking) = (Arc::clone(&store), Arc::clone(&given));
         let ticker = tokio::spawn(async move {
             loop {
+                if ticking.is_at_rest() {
+                    let _ = timeout(RESTING, waking.notified()).await;
+                }
                 tokio::time::sleep(SECOND).await;
                 let store = Arc::clone(&ticking);
                 // what it has to write may take its time
@@ -89,7 +97,7 @@ impl Receivers {
             }
         });
         let budget = Arc::new(Semaphore::new(BUDGET as usize));
-        Self { shared: Arc::new(Shared { store, budget }), listening: BTreeMap::new(), ticker }
+        Self { shared: Arc::new(Shared { store, budget, given }), listening: BTreeMap::new(), ticker }
     }
 
     pub fn store(&self) -> &Arc<Store> {
@@ -335,10 +343,11 @@ impl Shared {
         turn: OwnedSemaphorePermit,
         read: impl FnOnce() -> Result<Taken, WireError> + Send + 'static,
     ) -> Result<Taking, Refusal> {
-        let store = Arc::clone(&self.store);
+        let (store, given) = (Arc::clone(&self.store), Arc::clone(&self.given));
         let work = move || {
             let Taken { batch, partial } = read()?;
             store.keep(batch).map_err(Refusal::Store)?;
+            given.notify_one();
             drop(turn);
             Ok(Taking { partial })
         };

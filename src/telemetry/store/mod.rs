@@ -237,7 +237,13 @@ impl Store {
         Ok(())
     }
 
-    /// To be called once a second: packs what has waited, and removes what is too old or too much.
+    /// Nothing waits to be packed, and nothing is refused.
+    pub fn is_at_rest(&self) -> bool {
+        let inner = self.inner();
+        inner.tail.is_empty() && !inner.full
+    }
+
+    /// To be called once a second, and less often at rest: packs what has waited, and removes what is too old or too much.
     pub fn tick(&self) {
         let mut inner = self.inner();
         let was_full = inner.full;
