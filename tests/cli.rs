@@ -4,6 +4,8 @@
 
 #[path = "common/leaves.rs"]
 mod leaves;
+#[path = "common/shapes.rs"]
+mod shapes;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -377,6 +379,17 @@ const NO_JSON: [(&str, &str); 4] = [
     ("mcp", "speaks a protocol of its own, each message of which is JSON"),
 ];
 
+#[test]
+fn a_schema_is_printed_by_itself() {
+    let home = Home::new();
+    let mut all = home.run("config schema --of version");
+    assert_eq!(all.exits(0).json()["$defs"]["Version"]["required"], serde_json::json!(["version"]));
+    all = done(home.program("config schema").args(["--of", "dns status"]), home.0.path());
+    assert_eq!(all.exits(0).json()["title"], "macula dns status -o json");
+    assert!(home.run("config schema --of statsu").exits(2).err.contains("did you mean `status`?"));
+    home.run("config schema --compose --of status").exits(2);
+}
+
 /// `-o json` of every command: one value, whatever happens; an error has one shape and the exit code that it says.
 #[test]
 fn every_command_prints_json_that_parses() {
@@ -396,6 +409,8 @@ fn every_command_prints_json_that_parses() {
                 continue;
             }
             let value = done.json();
+            let wrong = shapes::wrong_with(&words, &value);
+            assert!(wrong.is_empty(), "{words}: docs/reference/json.md says something else: {wrong:#?}");
             match value.get("error") {
                 Some(error) => {
                     let mut found: Vec<&str> = error.as_object().unwrap().keys().map(String::as_str).collect();

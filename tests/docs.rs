@@ -6,6 +6,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "common/leaves.rs"]
+mod leaves;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -17,6 +20,8 @@ fn generated_pages_are_as_the_program_has_them() {
         ("docs/reference/macula-yaml.md", macula::config::macula_yaml_reference()),
         ("docs/reference/x-macula.md", macula::config::extension_reference()),
         ("docs/reference/targets.md", macula::compile::targets::losses_page()),
+        ("docs/reference/json.md", macula::cli::shapes::page()),
+        ("docs/reference/json.schema.json", format!("{:#}\n", macula::cli::shapes::schemas())),
     ];
     for (name, page) in pages {
         let path = root().join(name);
@@ -32,6 +37,47 @@ fn generated_pages_are_as_the_program_has_them() {
             line.map(|line| line + 1)
         );
     }
+}
+
+/// Commands whose output with `-o json` has no schema: only ever fewer.
+const NO_SCHEMA: [&str; 21] = [
+    // there is no output of its own, or it is not JSON
+    "completions",
+    "exec",
+    "help",
+    "man",
+    "mcp",
+    "rm",
+    "watch",
+    "run",
+    // a schema or a file of somebody else's
+    "cluster kubeconfig",
+    "config schema",
+    "stack config",
+    // of the program itself
+    "container-proof",
+    "container-relay",
+    "keep-processes",
+    "s3 server",
+    // still open
+    "ci",
+    "stack deploy",
+    "stack remove",
+    "stack render",
+    "stack scale",
+    "stack status",
+];
+
+#[test]
+fn every_command_has_a_schema_or_stands_in_the_list() {
+    let known: BTreeSet<&str> = macula::cli::shapes::OUTPUTS.iter().map(|output| output.command).collect();
+    let all: BTreeSet<String> = leaves::leaves().into_iter().map(|(leaf, _)| leaf).collect();
+    let without: BTreeSet<&str> = all.iter().map(String::as_str).filter(|leaf| !known.contains(leaf)).collect();
+    assert_eq!(without, BTreeSet::from(NO_SCHEMA), "left: commands without a schema; right: those listed");
+    // `lease` alone is `lease show`
+    let gone: Vec<&&str> = known.iter().filter(|name| !all.contains(**name) && **name != "lease").collect();
+    assert!(gone.is_empty(), "there are no such commands: {gone:?}");
+    println!("{} of {} commands have a schema of what they print", all.len() - without.len(), all.len());
 }
 
 #[test]

@@ -262,6 +262,29 @@ fn a_stack_is_scaled_looked_at_and_removed() {
 }
 
 #[test]
+fn a_scaling_has_a_deadline() {
+    let cluster = Cluster::new();
+    cluster.run("deploy shop").exits(0);
+    let nowhere = "0/1 nodes are available: 1 Insufficient memory.";
+    let pod = json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": nowhere}]});
+    cluster.api().sick.insert("web".into(), pod);
+    // without it it is five minutes
+    let begun = std::time::Instant::now();
+    cluster.run("scale shop web=3 --timeout 1s").exits(7).says("no node takes it");
+    assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_loss_ends_a_deployment_unless_it_is_accepted() {
+    let cluster = Cluster::new();
+    cluster.stack("name: shop\nservices: {web: {image: 'web:1', expose: [80], volumes: ['./data:/data']}}\n");
+    cluster.run("deploy shop").exits(3).says("volumes[0]");
+    assert_eq!(cluster.api().writes(), [""; 0]);
+    cluster.run("deploy shop --accept-losses").exits(0);
+    assert!(cluster.api().get("/deployments/web").is_some());
+}
+
+#[test]
 fn a_namespace_of_somebody_elses_is_used_and_stays() {
     let cluster = Cluster::new();
     cluster.api().put(
@@ -272,6 +295,9 @@ fn a_namespace_of_somebody_elses_is_used_and_stays() {
     assert_eq!(cluster.api().get("/namespaces/team").unwrap()["metadata"]["labels"], json!({"owner": "them"}));
     cluster.run("status shop").exits(2).says("it is in team");
     cluster.run("status shop --namespace team").exits(0);
+    cluster.run("scale shop web=3").exits(2);
+    cluster.run("scale shop web=3 --namespace team").exits(0).says("shop scaled: web 3");
+    assert_eq!(cluster.api().get("/team/deployments/web").unwrap()["spec"]["replicas"], 3);
     // the same stack in a namespace of its own is another one
     cluster.run("deploy shop").exits(0).says("9 created");
     cluster.run("remove shop --namespace team --volumes --yes").exits(0);

@@ -7,7 +7,7 @@ use crate::compile::cannot_build;
 use crate::config::{DiskFiles, Files};
 use crate::engine::{ContextCache, Engine};
 use crate::host::Host;
-use crate::model::{Build, Dockerfile, Facts, Fingerprint, Platform, Service, split_registry};
+use crate::model::{Build, Dockerfile, Facts, Fingerprint, Platform, PrepareStep, Service, split_registry};
 use crate::observe;
 use crate::plan::{Choice, LeftOut, Supply, SupplyProblem};
 
@@ -20,8 +20,9 @@ const LARGEST: u64 = 256 << 20;
 /// made again. What cannot be read stays unknown: its build will say so.
 /// `cache` is the folder in which files that were read before are remembered.
 pub async fn look_at_contexts(platform: &mut Platform, cache: &Path) {
-    let builds = || platform.services().filter_map(|(_, service)| service.build.clone());
-    let builds: Vec<Build> = builds().filter(|build| build.context.is_some()).collect();
+    let build = |service: &Service| Some((service.build.clone()?, copied(service)));
+    let builds = platform.services().filter_map(|(_, service)| build(service));
+    let builds: Vec<(Build, Vec<PathBuf>)> = builds.filter(|(build, _)| build.context.is_some()).collect();
     let tasks = platform.services().filter_map(|(_, service)| service.extension.task.as_ref());
     let here = platform.tasks.values().flat_map(|task| task.changed.values());
     let watched: BTreeSet<PathBuf> = tasks.flat_map(|task| task.changed.values()).chain(here).cloned().collect();
@@ -32,16 +33,17 @@ pub async fn look_at_contexts(platform: &mut Platform, cache: &Path) {
     let look = tokio::task::spawn_blocking(move || {
         let mut known = ContextCache::read(&file);
         let mut seen: BTreeMap<(PathBuf, Option<String>), Option<String>> = BTreeMap::new();
-        let contents: Vec<(Build, Option<String>)> = builds
+        let contents: Vec<(Build, Vec<PathBuf>, Option<String>)> = builds
             .into_iter()
-            .map(|build| {
+            .map(|(build, copied)| {
                 let content = content(&build, &mut |folder, rules| {
                     let digest = |known: &mut ContextCache| known.digest(folder, rules).ok();
                     seen.entry((folder.to_owned(), rules.map(str::to_owned)))
                         .or_insert_with(|| digest(&mut known))
                         .clone()
                 });
-                (build, content)
+                let content = content.map(|content| with_copied(content, &copied, &mut known));
+                (build, copied, content)
             })
             .collect();
         let read = |path: PathBuf| Some((path.clone(), content_of(&mut known, &path)?));
@@ -60,14 +62,31 @@ pub async fn look_at_contexts(platform: &mut Platform, cache: &Path) {
         task.contents = digests(&task.changed);
     }
     for service in platform.stacks.iter_mut().flat_map(|stack| stack.services.values_mut()) {
+        let copied = copied(service);
         if let Some(build) = &mut service.build {
-            let found = contents.iter().find(|(other, _)| other == build);
-            build.content = found.and_then(|(_, content)| content.clone());
+            let found = contents.iter().find(|(other, files, _)| other == build && *files == copied);
+            build.content = found.and_then(|(.., content)| content.clone());
         }
         if let Some(task) = &mut service.extension.task {
             task.contents = digests(&task.changed);
         }
     }
+}
+
+/// What prepared steps take of the user's own files: it comes into the context whatever `.dockerignore` leaves out.
+fn copied(service: &Service) -> Vec<PathBuf> {
+    let Some(folder) = service.build.as_ref().and_then(|build| build.context.as_deref()) else { return Vec::new() };
+    let from = |step: &PrepareStep| match step {
+        PrepareStep::Copy { from, .. } => Some(folder.join(from)),
+        _ => None,
+    };
+    service.extension.prepare.iter().filter_map(from).collect()
+}
+
+/// What a step has yet to make is not there, and changes with the step itself.
+fn with_copied(content: String, copied: &[PathBuf], known: &mut ContextCache) -> String {
+    let files: Vec<String> = copied.iter().filter_map(|path| content_of(known, path)).collect();
+    if files.is_empty() { content } else { Fingerprint::of(&(content, files)).0 }
 }
 
 /// Of what a task works on; a folder counts with everything in it, whatever its `.dockerignore` leaves out.
@@ -171,6 +190,30 @@ mod tests {
         );
         assert_eq!(unmet(&service, &facts("1.48")), None);
         assert_eq!(unmet(&Service::default(), &facts("1.41")), None);
+    }
+
+    #[test]
+    fn a_copied_file_counts_although_the_rules_leave_it_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("Dockerfile", "FROM a\nCOPY site /x\n");
+        write(".dockerignore", "page.html\nother.html\n");
+        write("page.html", "1");
+        let build = Build { context: Some(folder.path().to_owned()), ..Build::default() };
+        let mut service = Service { build: Some(build.clone()), ..Service::default() };
+        // the second is made by a step, so that nothing of it is here
+        let copy = |from: &str| PrepareStep::Copy { from: from.into(), to: "site".into() };
+        service.extension.prepare = vec![copy("page.html"), copy("made")];
+        let of = || {
+            let digest = &mut |folder: &Path, rules: Option<&str>| ContextCache::default().digest(folder, rules).ok();
+            with_copied(content(&build, digest).unwrap(), &copied(&service), &mut ContextCache::default())
+        };
+        let before = of();
+        write("other.html", "1");
+        assert_eq!(of(), before);
+        write("page.html", "2");
+        assert_ne!(of(), before);
+        assert!(copied(&Service::default()).is_empty());
     }
 
     #[test]

@@ -7,6 +7,9 @@ use crate::config;
 
 use super::context::{Context, StackOptions};
 use super::error::CliError;
+use super::failure::near;
+use super::shapes;
+use super::ui::text;
 
 /// Show, start or describe macula.yaml
 #[derive(Debug, clap::Args)]
@@ -36,6 +39,9 @@ enum Action {
         /// Of Compose files: the Compose specification's own, and `x-macula`
         #[arg(long)]
         compose: bool,
+        /// Of what a command, such as `dns status`, prints with `-o json`
+        #[arg(long, value_name = "COMMAND", conflicts_with = "compose")]
+        of: Option<String>,
     },
 }
 
@@ -46,8 +52,21 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     match args.action {
         Action::Show { stacks } => show(context, &stacks),
         Action::Init { path, force } => init(context, path, force).await,
-        Action::Schema { compose: false } => context.print_json(&config::schema()),
-        Action::Schema { compose: true } => context.print_json(&config::compose_schema()),
+        Action::Schema { of: Some(command), .. } => match shapes::schema(&command) {
+            Some(schema) => context.print_json(&schema),
+            None => Err(without_schema(&command)),
+        },
+        Action::Schema { compose: false, of: None } => context.print_json(&config::schema()),
+        Action::Schema { compose: true, of: None } => context.print_json(&config::compose_schema()),
+    }
+}
+
+fn without_schema(typed: &str) -> CliError {
+    let known: Vec<String> = shapes::OUTPUTS.iter().map(|output| output.command.to_owned()).collect();
+    let error = CliError::usage(format!("there is no schema of what `{typed}` prints"));
+    match near(typed, &known).first() {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error.hint(format!("there are those of {}", text::some(&known, 8))),
     }
 }
 

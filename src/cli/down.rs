@@ -1,5 +1,7 @@
 use std::time::Instant;
 
+use serde_json::{Value, json};
+
 use crate::app::{self, Data, DownOptions, Session, data_of, down, must_be_known, platforms_to_take_down};
 
 use crate::model::PlatformName;
@@ -44,7 +46,8 @@ pub struct Args {
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if !args.all && !args.gone {
         let name = context.platform_name()?;
-        return one(context, &args, name).await;
+        let done = one(context, &args, name).await?;
+        return if context.json() { context.print_json(&done) } else { Ok(()) };
     }
     if context.name.is_some() {
         return Err(CliError::usage("--name names one platform; leave it out with --all or --gone"));
@@ -59,14 +62,41 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if platforms.is_empty() {
         context.events().info("there is no platform to take down");
     }
+    let mut all = Vec::new();
+    let mut failed = Vec::new();
     for name in platforms {
         context.events().info(format!("platform {name}"));
-        one(context, &args, name).await?;
+        match one(context, &args, name.clone()).await {
+            Ok(done) => all.push(done),
+            Err(error) if ends_all(error.kind) => return Err(error),
+            // the others have nothing to do with it
+            Err(error) => failed.push((name, error)),
+        }
     }
-    Ok(())
+    if let Some(error) = told_together(failed) {
+        return Err(error);
+    }
+    if context.json() { context.print_json(&all) } else { Ok(()) }
 }
 
-async fn one(context: &Context, args: &Args, name: PlatformName) -> Result<(), CliError> {
+/// Whoever has said no, or is not there to be asked, was asked about all of them; without an engine none goes down.
+fn ends_all(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Interrupted | ErrorKind::Declined | ErrorKind::Privilege | ErrorKind::NoEngine)
+}
+
+/// The error of the first platform that did not go down, and what was the matter with the others.
+fn told_together(failed: Vec<(PlatformName, CliError)>) -> Option<CliError> {
+    let mut failed = failed.into_iter();
+    let (name, mut first) = failed.next()?;
+    first.details.insert(0, format!("{name} is not down"));
+    for (name, error) in failed {
+        first.details.push(format!("{name} is not down: {}", error.message));
+    }
+    Some(first)
+}
+
+/// Takes one platform down; what `-o json` says of it.
+async fn one(context: &Context, args: &Args, name: PlatformName) -> Result<Value, CliError> {
     if context.global.verbose > 0 && !args.volumes {
         context.events().info("`-v` is --verbose here; the data goes with --volumes");
     }
@@ -92,10 +122,12 @@ async fn one(context: &Context, args: &Args, name: PlatformName) -> Result<(), C
     )
     .await;
     let downed = downed.map_err(|error| broken(context, begun, error))?;
+    let done = json!({
+        "platform": name, "steps": downed.plan.steps, "volumes_kept": downed.kept, "processes": downed.processes,
+        "dry_run": args.dry_run,
+    });
     if context.json() {
-        return context.print_json(&serde_json::json!({
-            "platform": name, "steps": downed.plan.steps, "volumes_kept": downed.kept, "processes": downed.processes, "dry_run": args.dry_run,
-        }));
+        return Ok(done);
     }
     if args.dry_run {
         let text = match context.global.verbose {
@@ -104,7 +136,8 @@ async fn one(context: &Context, args: &Args, name: PlatformName) -> Result<(), C
         };
         let width = context.terminal.table_width().unwrap_or(usize::MAX);
         let lines = text.lines().flat_map(|line| text::wrap(line, width));
-        return context.print(&lines.map(|line| format!("{line}\n")).collect::<String>());
+        context.print(&lines.map(|line| format!("{line}\n")).collect::<String>())?;
+        return Ok(done);
     }
     let kept = match downed.kept.len() {
         0 => String::new(),
@@ -115,7 +148,7 @@ async fn one(context: &Context, args: &Args, name: PlatformName) -> Result<(), C
     let gone = if args.volumes && !downed.plan.is_empty() { ", and its data removed" } else { "" };
     let summary = format!("{name} is {was}{gone}{kept}");
     context.finished(begun, true, false, summary);
-    Ok(())
+    Ok(done)
 }
 
 /// Programs of this machine that `down` would end.
@@ -314,6 +347,18 @@ mod tests {
         ");
         assert_snapshot!(told(&Plan::default(), 1), @"nothing to do; keeps the data (1 volume)");
         assert_snapshot!(told(&Plan::default(), 0), @"nothing to do");
+    }
+
+    #[test]
+    fn one_platform_that_stays_keeps_no_other() {
+        assert!(told_together(Vec::new()).is_none());
+        let failed = |name: &str, message: &str| {
+            (PlatformName::try_from(name.to_owned()).unwrap(), CliError::new(ErrorKind::Conflict, message))
+        };
+        let both = told_together(vec![failed("a", "it belongs to root"), failed("b", "it is locked")]).unwrap();
+        assert_eq!((both.kind, both.message.as_str()), (ErrorKind::Conflict, "it belongs to root"));
+        assert_eq!(both.details, ["a is not down", "b is not down: it is locked"]);
+        assert!(ends_all(ErrorKind::Interrupted) && ends_all(ErrorKind::Declined) && !ends_all(ErrorKind::Conflict));
     }
 
     #[test]

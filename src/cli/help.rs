@@ -15,30 +15,31 @@ pub struct Args {
     words: Vec<String>,
 }
 
-/// The pages, by the word that opens them.
-pub const PAGES: [(&str, &str); 23] = [
+/// The pages, by the word that opens them, in the order of the site.
+pub const PAGES: [(&str, &str); 24] = [
     ("stacks", include_str!("../../docs/stacks.md")),
-    ("catalog", include_str!("../../docs/catalog.md")),
     ("programs", include_str!("../../docs/run.md")),
     ("processes", include_str!("../../docs/processes.md")),
     ("dev-loop", include_str!("../../docs/watch.md")),
-    ("scripts", include_str!("../../docs/ci.md")),
     ("terminal", include_str!("../../docs/terminal.md")),
     ("page", include_str!("../../docs/page.md")),
     ("agents", include_str!("../../docs/mcp.md")),
-    ("telemetry", include_str!("../../docs/telemetry.md")),
+    ("scripts", include_str!("../../docs/ci.md")),
     ("reach", include_str!("../../docs/reach.md")),
     ("names", include_str!("../../docs/dns.md")),
+    ("catalog", include_str!("../../docs/catalog.md")),
+    ("telemetry", include_str!("../../docs/telemetry.md")),
     ("clusters", include_str!("../../docs/cluster.md")),
     ("add-ons", include_str!("../../docs/cluster-addons.md")),
     ("targets", include_str!("../../docs/targets.md")),
     ("scale", include_str!("../../docs/scale.md")),
     ("troubleshooting", include_str!("../../docs/troubleshooting.md")),
+    ("exit-codes", include_str!("../../docs/reference/exit-codes.md")),
     ("macula.yaml", include_str!("../../docs/reference/macula-yaml.md")),
     ("x-macula", include_str!("../../docs/reference/x-macula.md")),
     ("environment", include_str!("../../docs/reference/environment.md")),
-    ("exit-codes", include_str!("../../docs/reference/exit-codes.md")),
     ("files", include_str!("../../docs/reference/files.md")),
+    ("json", include_str!("../../docs/reference/json.md")),
     ("target-keys", include_str!("../../docs/reference/targets.md")),
 ];
 
@@ -99,26 +100,51 @@ mod tests {
         assert!(find(&root, &["dns".into(), "stacks".into()]).is_none());
     }
 
-    /// About how the program is made, and what `--help` says already.
-    const NOT_FOR_USERS: [&str; 5] = ["architecture.md", "benchmarks.md", "commands.md", "style.md", "testing.md"];
+    /// Parts of the site that are about how the program is made.
+    const NOT_FOR_USERS: [&str; 2] = ["How it works", "Contributing"];
+    /// What the program says already: its list of commands, and what README.md has.
+    const SAID: [&str; 2] = ["README.md", "docs/commands.md"];
 
+    /// packaging/site/pages has the pages in the order of a reader: each page of docs/ once, and those for users are
+    /// the ones that open in the terminal, in the same order.
     #[test]
-    fn every_page_that_users_read_is_one() {
-        let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-        let mut missing = Vec::new();
-        for folder in [docs.clone(), docs.join("reference")] {
-            for entry in std::fs::read_dir(&folder).unwrap() {
-                let path = entry.unwrap().path();
-                let name = path.file_name().unwrap().to_string_lossy().into_owned();
-                if path.extension().is_none_or(|end| end != "md") || NOT_FOR_USERS.contains(&name.as_str()) {
-                    continue;
-                }
-                let text = std::fs::read_to_string(&path).unwrap();
-                if !PAGES.iter().any(|(_, page)| *page == text) {
-                    missing.push(path);
+    fn the_site_and_the_terminal_have_the_same_pages() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+        let list = read("packaging/site/pages");
+        let lines = list.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let (mut users, mut all, mut part) = (Vec::new(), Vec::new(), "");
+        for line in lines {
+            match line.strip_prefix("= ") {
+                Some(name) => part = name,
+                None => {
+                    let path = line.split(' ').next().unwrap_or_default();
+                    assert!(path.ends_with("/*") || root.join(path).is_file(), "{path} is not there");
+                    all.push(path);
+                    if !NOT_FOR_USERS.contains(&part) && !SAID.contains(&path) {
+                        users.push(path);
+                    }
                 }
             }
         }
-        assert!(missing.is_empty(), "not in PAGES: {missing:?}");
+        let opened: Vec<&str> = PAGES.iter().map(|(_, text)| *text).collect();
+        let texts: Vec<String> = users.iter().map(|path| read(path)).collect();
+        let titles =
+            |texts: &[&str]| texts.iter().filter_map(|text| text.lines().next()).collect::<Vec<_>>().join("\n");
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        assert_eq!(titles(&opened), titles(&texts), "left: PAGES; right: packaging/site/pages");
+        assert!(opened == texts, "a page of another name");
+        let mut missing = Vec::new();
+        for folder in ["docs", "docs/reference", "docs/decisions"] {
+            for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+                let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+                let path = format!("{folder}/{name}");
+                let times = all.iter().filter(|one| **one == path || **one == format!("{folder}/*")).count();
+                if name.ends_with(".md") && times != 1 {
+                    missing.push(format!("{path}: {times} times"));
+                }
+            }
+        }
+        assert!(missing.is_empty(), "not once in packaging/site/pages: {missing:?}");
     }
 }

@@ -57,6 +57,7 @@ mod relay;
 mod report;
 mod run;
 mod s3;
+pub mod shapes;
 mod slip;
 mod stack;
 mod status;

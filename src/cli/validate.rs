@@ -75,6 +75,9 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let width = context.terminal.table_width();
     let shown = matching(&verdict.rows, args.wanted.as_deref(), &evidence.domain)?;
     let mut out = table(&shown, style, width);
+    if context.global.verbose > 0 {
+        out.push_str(&each_hop(&shown, &evidence, style, width));
+    }
     if let Err(reason) = &evidence.machine.inside {
         out.push_str(&format!("\nnot asked from inside: {reason}\n"));
     }
@@ -300,6 +303,33 @@ pub fn table(rows: &[Row], style: Style, width: Option<usize>) -> String {
     table.render(style, width)
 }
 
+/// What was seen at each hop of each name.
+fn each_hop(rows: &[Row], evidence: &Evidence, style: Style, width: Option<usize>) -> String {
+    let mut out = String::new();
+    for row in rows {
+        let Some(name) = evidence.names.iter().find(|name| name.target.name == row.name) else { continue };
+        out.push_str(&format!("\n{}\n", row.name));
+        for (hop, state) in Hop::ALL.iter().zip(row.hops) {
+            let Some(line) = hop_line(*hop, state, &seen(evidence, name, *hop), style) else { continue };
+            let lines = text::wrap(&line, width.unwrap_or(usize::MAX));
+            out.push_str(&format!("{}\n", lines.join("\n           ")));
+        }
+    }
+    out
+}
+
+/// One hop of a name: its sign, its name and what was seen there. None: it has nothing to do with the name.
+pub fn hop_line(hop: Hop, state: State, seen: &str, style: Style) -> Option<String> {
+    let (sign, tone) = match state {
+        State::None => return None,
+        State::Ok => (style.done(), Tone::Good),
+        State::Broken => (style.failed(), Tone::Bad),
+        State::Unknown => (style.skipped(), Tone::Dim),
+    };
+    let line = format!("{} {:<8} {}", style.paint(tone, sign), hop.name(), plain(seen));
+    Some(line.trim_end().to_owned())
+}
+
 /// As in the table.
 pub fn word(state: State) -> &'static str {
     match state {
@@ -406,6 +436,15 @@ pub fn as_json(context: &Context, evidence: &Evidence, verdict: &Verdict) -> Val
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hop_is_one_line_without_control_characters() {
+        let style = Style { color: false, unicode: true };
+        let line = |state, seen: &str| hop_line(Hop::Tls, state, seen, style);
+        assert_eq!(line(State::Ok, "valid for 89 days").unwrap(), "✔ tls      valid for 89 days");
+        assert_eq!(line(State::Broken, "\u{1b}[2Jexpired").unwrap(), "✖ tls      \u{fffd}[2Jexpired");
+        assert_eq!(line(State::None, "nothing"), None);
+    }
 
     #[test]
     fn hops_stand_side_by_side() {

@@ -483,11 +483,11 @@ async fn resolver_address() {
 
 #[tokio::test]
 async fn ports() {
-    let nginx = FakeHost::new().listener("0.0.0.0:80", Protocol::Tcp, Some((812, "nginx")));
+    let nginx = FakeHost::new().listener("0.0.0.0:80", Protocol::Tcp, Some((812, "nginx"))).of_unit("nginx.service");
     assert_snapshot!(case(nginx).find("ports").await, @r"
     failed: ports: port 80 is taken
       0.0.0.0:80/tcp is held by nginx (pid 812); wanted: 127.0.0.1:80 (nginx), 127.0.0.2:80 (nginx)
-      fix: stop nginx: `sudo systemctl stop nginx`; or publish elsewhere: `ingress: {http: 8080, https: 8443}` in macula.yaml
+      fix: stop nginx: `sudo systemctl stop nginx.service`; or publish elsewhere: `ingress: {http: 8080, https: 8443}` in macula.yaml
     ");
     // of another user: neither pid nor name
     let unseen = FakeHost::new().listener("127.0.0.2:3000", Protocol::Tcp, None);
@@ -522,11 +522,11 @@ async fn ports() {
     let ingress = container("macula-nginx-1", ContainerState::Running, &[([127, 0, 0, 1], 80)]);
     assert_snapshot!(Case { ours: vec![ingress], ..case(own) }.find("ports").await, @"ok: ports: all 3 ports are free or our own already");
     // all of IPv6, and of IPv4 too: that cannot be bound
-    let both = FakeHost::new().listener("[::]:80", Protocol::Tcp, Some((812, "apache2")));
+    let both = FakeHost::new().listener("[::]:80", Protocol::Tcp, Some((812, "apache2"))).of_unit("apache2.service");
     assert_snapshot!(case(both).find("ports").await, @r"
     failed: ports: port 80 is taken
       [::]:80/tcp is held by apache2 (pid 812); wanted: 127.0.0.1:80 (nginx), 127.0.0.2:80 (nginx)
-      fix: stop apache2: `sudo systemctl stop apache2`; or publish elsewhere: `ingress: {http: 8080, https: 8443}` in macula.yaml
+      fix: stop apache2: `sudo systemctl stop apache2.service`; or publish elsewhere: `ingress: {http: 8080, https: 8443}` in macula.yaml
     ");
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{Command, Disk, Folders, Held, Host, HostFacts, HttpAnswer, Lock, Output, Route, RunError};
-use crate::model::{Listener, Protocol};
+use crate::model::{Listener, Protocol, StoppedBy};
 
 /// The pid that [`FakeHost`] takes for that of this process.
 pub const FAKE_PID: u32 = 1000;
@@ -199,7 +199,16 @@ impl FakeHost {
                 protocol,
                 pid: owner.map(|(pid, _)| pid),
                 process: owner.map(|(_, process)| process.to_owned()),
+                stopped_by: owner.map_or(StoppedBy::Unknown, |_| StoppedBy::Signal),
             });
+        }
+        self
+    }
+
+    /// The process that was added last belongs to a unit of the machine's systemd.
+    pub fn of_unit(self, unit: &str) -> Self {
+        if let Some(last) = self.world().listeners.last_mut() {
+            last.stopped_by = StoppedBy::Unit { name: unit.to_owned(), user: false };
         }
         self
     }
@@ -470,7 +479,12 @@ impl Host for FakeHost {
     }
 
     async fn listeners(&self) -> io::Result<Vec<Listener>> {
-        let anonymous = |listener: &Listener| Listener { pid: None, process: None, ..listener.clone() };
+        let anonymous = |listener: &Listener| Listener {
+            pid: None,
+            process: None,
+            stopped_by: StoppedBy::Unknown,
+            ..listener.clone()
+        };
         Ok(self.world().listeners.iter().map(anonymous).collect())
     }
 

@@ -179,9 +179,35 @@ pub struct Listener {
     pub protocol: Protocol,
     pub pid: Option<u32>,
     pub process: Option<String>,
+    #[serde(default)]
+    pub stopped_by: StoppedBy,
+}
+
+/// How a process can be ended without harm to others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoppedBy {
+    /// It is another user's, or a part of something that would miss it or start it again.
+    #[default]
+    Unknown,
+    /// It is this user's own program.
+    Signal,
+    /// It is a service of systemd's, of the machine or of this user.
+    Unit { name: String, user: bool },
 }
 
 impl Listener {
+    /// The command that ends it, where there is one that hits nothing else.
+    pub fn stop_command(&self) -> Option<Vec<String>> {
+        let words = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
+        match (&self.stopped_by, self.pid) {
+            (StoppedBy::Unit { name, user: true }, _) => words(&["systemctl", "--user", "stop", name]),
+            (StoppedBy::Unit { name, user: false }, _) => words(&["sudo", "systemctl", "stop", name]),
+            (StoppedBy::Signal, Some(pid)) => words(&["kill", &pid.to_string()]),
+            (StoppedBy::Signal, None) | (StoppedBy::Unknown, _) => None,
+        }
+    }
+
     /// Nobody else can have this port where it is wanted.
     pub fn is_in_the_way_of(&self, port: &PortBinding) -> bool {
         port.host_port == Some(self.port)

@@ -9,6 +9,8 @@
 #[path = "../common/api.rs"]
 mod api;
 mod harness;
+#[path = "../common/shapes.rs"]
+mod shapes;
 
 mod bad_days;
 mod cache;

@@ -404,6 +404,19 @@ async fn what_only_kind_finds_out_is_left_out_too_unless_it_was_asked_for() {
 }
 
 #[tokio::test]
+async fn a_cluster_has_the_time_that_macula_yaml_gives_it() {
+    let mut machine = Machine::new();
+    let given = Arc::new(Mutex::new(None));
+    let seen = given.clone();
+    machine.host = machine.host.on(CREATE, move |_, command| {
+        *seen.lock().unwrap() = command.timeout;
+        Ok(said(1, "", "ERROR: failed\n\nCommand Output: error: timed out waiting for the condition\n"))
+    });
+    assert!(machine.up("cluster: {timeout: 7m}\n").await.is_err());
+    assert_eq!(*given.lock().unwrap(), Some(Duration::from_secs(420)));
+}
+
+#[tokio::test]
 async fn a_cluster_that_does_not_come_up_is_an_error_and_goes_unless_retained() {
     let mut machine = Machine::new();
     let failed = " • Starting control-plane 🕹️  ...\nERROR: failed\n\nCommand Output: error: timed out waiting for the condition\n";

@@ -88,7 +88,7 @@ mod tests {
     use crate::app::testing::{Agrees, session};
     use crate::engine::fake::FakeEngine;
     use crate::host::fake::FakeHost;
-    use crate::model::{BaseImage, ResourceId, ResourceKind};
+    use crate::model::{BaseImage, Build, Fingerprint, ImageBuild, ImageSpec, ResourceId, ResourceKind};
     use crate::plan::{Cause, Step};
 
     async fn with(says: &str) -> Result<(), Error> {
@@ -107,6 +107,49 @@ mod tests {
         };
         let plan = Plan { steps: vec![step], ..Plan::default() };
         install_programs(&session, &plan, &Agrees).await
+    }
+
+    #[tokio::test]
+    async fn what_a_prepared_step_needs_is_installed_by_its_package() {
+        let told = async |needs: Option<&str>| {
+            let run = PrepareStep::Run { command: vec!["yarnpkg".into()], needs: needs.map(str::to_owned) };
+            let build = ImageBuild {
+                tag: "macula/web:1".into(),
+                spec: Build::default(),
+                prepare: vec![run],
+                base: None,
+                fingerprint: Fingerprint::of(&"web"),
+                labels: BTreeMap::new(),
+                also: None,
+            };
+            let spec = ImageSpec {
+                reference: "macula/web:1".into(),
+                pull: Vec::new(),
+                locked: Vec::new(),
+                build: Some(build),
+                always_pull: false,
+                platform: None,
+                services: vec!["web".into()],
+            };
+            let step = Step {
+                id: "image".into(),
+                resource: ResourceId::new(ResourceKind::Image, "macula/web:1"),
+                group: "web".into(),
+                action: Action::ObtainImage { spec: Box::new(spec), pull: false, build: true },
+                cause: Cause::Missing,
+                after: Vec::new(),
+                destructive: false,
+                needs_privilege: false,
+            };
+            let host = FakeHost::new();
+            let session = session(host.clone(), &FakeEngine::new(), "macula up");
+            let plan = Plan { steps: vec![step], ..Plan::default() };
+            let done = install_programs(&session, &plan, &Agrees).await.map_err(|error| error.to_string());
+            format!("{done:?} {:?}", host.journal())
+        };
+        assert!(told(Some("node-yarn")).await.contains("node-yarn"));
+        // the build itself says that it is not there
+        assert_eq!(told(None).await, "Ok(()) []");
     }
 
     #[tokio::test]

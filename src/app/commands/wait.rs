@@ -121,6 +121,11 @@ pub async fn wait_for(
             Err(_) if request.targets.is_empty() => return Ok(unseen(&platform.service_names(), begun.elapsed())),
             Err(_) => return Ok(unseen(&request.targets, begun.elapsed())),
         },
+        // it tells what is left out, whose names nobody waits for; where it cannot tell in time all are waited for
+        WaitFor::Resolvable if request.targets.is_empty() && session.system.engine.is_some() => {
+            let seen = timeout(request.timeout.clamp(FIRST_LOOK, BUSY), survey(session, loaded)).await;
+            seen.ok().and_then(Result::ok)
+        }
         WaitFor::Gone | WaitFor::Resolvable => None,
     };
     let containers = match &session.system.engine {
@@ -321,7 +326,7 @@ fn targets(
 struct Watch<'a> {
     session: &'a Session,
     platform: &'a Platform,
-    /// Only where health is asked for.
+    /// Where health is asked for, and as far as it was there where names are.
     survey: Option<Survey>,
     trust: Option<Trust>,
     want: WaitFor,
@@ -587,6 +592,8 @@ fn told_run(found: &ObservedContainer, now: i64) -> Duration {
 mod tests {
     use super::*;
     use crate::app::testing::process_state;
+    use crate::config::{self, MemoryFiles, Request};
+    use crate::plan::without;
 
     fn container(state: ContainerState, health: Health, code: Option<i64>) -> ObservedContainer {
         ObservedContainer { name: "web".into(), state, health, exit_code: code, ..Default::default() }
@@ -601,6 +608,31 @@ mod tests {
 
     fn not(text: &str) -> Option<Look> {
         Some(Look::Not(text.into()))
+    }
+
+    #[test]
+    fn names_of_what_is_left_out_are_not_waited_for() {
+        let stack = "services:\n  web: {image: 'web:1', x-macula: {ingress: [{host: shop, port: 80}]}}\n  \
+                     chart: {image: 'chart:1', x-macula: {optional: true, ingress: [{host: chart, port: 80}]}}\n";
+        let files = MemoryFiles::default()
+            .with("/p/macula.yaml", "name: shop\nstacks: [all.yaml]\ncluster: {enabled: false}\n")
+            .with("/p/all.yaml", stack);
+        let request = Request { cwd: "/p".into(), ..Request::default() };
+        let loaded = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+        let present = without(&loaded.platform, &["chart"].into());
+        let request = |targets: &[&str]| WaitRequest {
+            targets: targets.iter().map(|target| (*target).to_owned()).collect(),
+            want: WaitFor::Resolvable,
+            timeout: SETTLED,
+        };
+        let names = |request: &WaitRequest| {
+            let all = targets(&loaded.platform, &present, &[], request, true).unwrap();
+            all.into_iter().map(|(typed, _)| typed).collect::<Vec<_>>()
+        };
+        let all = names(&request(&[]));
+        assert!(all.contains(&"web".to_owned()) && !all.contains(&"chart".to_owned()), "{all:?}");
+        // whoever names one waits for it
+        assert_eq!(names(&request(&["chart"])), ["chart"]);
     }
 
     #[test]

@@ -35,10 +35,12 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if context.json() {
         return context.print_json(&trace);
     }
-    context.print(&shown(&trace, context.terminal.table_width().unwrap_or(usize::MAX)))
+    let width = context.terminal.table_width().unwrap_or(usize::MAX);
+    context.print(&shown(&trace, width, context.global.verbose > 0))
 }
 
-fn shown(trace: &Trace, width: usize) -> String {
+/// `all`: with the authority section, which says whose answer it is and for how long there is none.
+fn shown(trace: &Trace, width: usize, all: bool) -> String {
     let mut out = format!("{} {}: {}\n", trace.name, trace.rtype, trace.rcode);
     for record in &trace.answers {
         out.push_str(&format!("  {record}\n"));
@@ -47,10 +49,38 @@ fn shown(trace: &Trace, width: usize) -> String {
         // the zone's SOA, which comes with such an answer, is easily taken for the answer itself
         out.push_str(&format!("  no {} records\n", trace.rtype));
     }
+    if all && !trace.authority.is_empty() {
+        out.push_str("authority:\n");
+        for record in &trace.authority {
+            out.push_str(&format!("  {record}\n"));
+        }
+    }
     out.push_str("how:\n");
     for hop in &trace.path {
         let lines = text::wrap(&hop.to_string(), width.saturating_sub(4));
         out.push_str(&format!("  {}\n", lines.join("\n    ")));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_authority_is_for_those_who_ask_for_more() {
+        let trace = Trace {
+            name: "no.macula.local".into(),
+            rtype: "A".into(),
+            view: View::Host,
+            path: Vec::new(),
+            rcode: "NXDOMAIN".into(),
+            answers: Vec::new(),
+            authority: vec!["macula.local. 60 IN SOA ns.macula.local.".into()],
+        };
+        let head = "no.macula.local A: NXDOMAIN\n  no A records\n";
+        assert_eq!(shown(&trace, 80, false), format!("{head}how:\n"));
+        let soa = "authority:\n  macula.local. 60 IN SOA ns.macula.local.\n";
+        assert_eq!(shown(&trace, 80, true), format!("{head}{soa}how:\n"));
+    }
 }

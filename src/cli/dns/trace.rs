@@ -1,11 +1,11 @@
 use serde_json::Value;
 
 use crate::app::{self, Traced};
-use crate::validate::{Hop, State, seen};
+use crate::validate::{Hop, seen};
 
 use crate::cli::context::{Context, StackOptions};
 use crate::cli::error::{CliError, ErrorKind};
-use crate::cli::ui::{Style, Tone};
+use crate::cli::ui::Style;
 use crate::cli::validate;
 
 /// Follow one name from a program to the service, hop by hop, with what is seen at each
@@ -47,14 +47,8 @@ fn steps(traced: &Traced, style: Style) -> String {
     };
     let mut out = format!("{}\n", row.name);
     for (hop, state) in Hop::ALL.iter().zip(row.hops) {
-        let (sign, tone) = match state {
-            State::None => continue,
-            State::Ok => (style.done(), Tone::Good),
-            State::Broken => (style.failed(), Tone::Bad),
-            State::Unknown => (style.skipped(), Tone::Dim),
-        };
-        let line = format!("{} {:<8} {}", style.paint(tone, sign), hop.name(), seen(&traced.evidence, name, *hop));
-        out.push_str(&format!("{}\n", line.trim_end()));
+        let Some(line) = validate::hop_line(*hop, state, &seen(&traced.evidence, name, *hop), style) else { continue };
+        out.push_str(&format!("{line}\n"));
         if let (Hop::Dns, Some(path)) = (hop, &traced.path) {
             for step in &path.path {
                 out.push_str(&format!("           {step}\n"));

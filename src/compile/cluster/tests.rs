@@ -26,6 +26,13 @@ fn site() -> ClusterSite<'static> {
 }
 
 #[test]
+fn the_cluster_has_the_name_that_it_is_given() {
+    let spec = cluster(&platform("cluster: {name: lab}\n", "macula"), &site()).unwrap();
+    assert_eq!(spec.name, "lab");
+    assert!(spec.config.contains("\nname: lab\n"), "{}", spec.config);
+}
+
+#[test]
 fn the_default_cluster() {
     let spec = cluster(&platform("", "macula"), &site()).unwrap();
     assert_snapshot!(spec.config, @r#"

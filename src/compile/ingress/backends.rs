@@ -283,6 +283,22 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_says_what_is_spoken_and_how_long_an_answer_may_take() {
+        let all = backends_of(
+            "  a: {image: x, deploy: {replicas: 2}, x-macula: {ingress: [\
+             {host: plain, port: 80, grpc_port: 90, response_timeout: 250ms}, {host: rpc, port: 91, grpc: true}]}}\n",
+        );
+        let of = |host: &str| all.iter().find(|one| one.host.starts_with(host)).unwrap();
+        let (plain, rpc) = (of("plain."), of("rpc."));
+        assert_eq!((plain.servers[0].port, plain.servers[0].grpc_port), (80, 90));
+        assert_eq!((plain.grpc, plain.response_timeout), (false, Some(250)));
+        // what speaks nothing but HTTP/2 is not asked for a page, and replicas have no limit unless it is given
+        assert_eq!((rpc.servers[0].grpc_port, rpc.grpc, rpc.response_timeout), (91, true, None));
+        assert_eq!(rpc.check, Some(Check { path: None, strict: false }));
+        assert!(plain.check.as_ref().unwrap().path.is_some());
+    }
+
+    #[test]
     fn a_weight_is_the_services_and_not_each_containers() {
         let cell = |name: &str, weight: u32, replicas: u32| {
             format!(

@@ -13,6 +13,10 @@ const SUBPATH: (u16, u16) = (1, 45);
 
 const HELP: &str = "write \"data:/var/lib/x\", \"./folder:/in/container:ro\", or the long form";
 
+/// As the `docker` program reads it, on every system.
+const DRIVE: &str = "one letter before a colon is a drive of Windows: give the volume a longer name, or write it in the \
+                     long form, `{type: volume, source: x, target: /data}`";
+
 /// A short volume as a long one; the source of a long one of type bind becomes absolute.
 pub(super) fn expand(node: Node, shaper: &mut Shaper<'_>) -> Option<Node> {
     let span = node.span;
@@ -119,7 +123,8 @@ pub(super) fn build(service: &Node, name: &str, report: &mut Report) -> Vec<Moun
         let Some(target) = volume.get_text("target") else { continue };
         let path = format!("services.{name}.volumes");
         if !target.starts_with('/') {
-            report.error_help(volume.span, format!("{path}: the target `{target}` is not absolute"), HELP);
+            let help = if is_windows_path(target) { DRIVE } else { HELP };
+            report.error_help(volume.span, format!("{path}: the target `{target}` is not absolute"), help);
             continue;
         }
         let target = target.to_owned();

@@ -152,3 +152,59 @@ fn message(body: &str) -> String {
     let text = parsed.as_ref().and_then(|value| value.get("error")?.as_str()).unwrap_or(body);
     text.trim().chars().take(400).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    const ZONE: &str = r#"{"rrsets": [{"name": "shop.macula.local.", "type": "A", "ttl": 60,
+        "records": [{"content": "192.0.2.1"}]}]}"#;
+
+    /// A request with its body.
+    async fn request(stream: &mut TcpStream) -> String {
+        let mut text = String::new();
+        loop {
+            let mut piece = [0; 4096];
+            let length = stream.read(&mut piece).await.unwrap();
+            assert!(length > 0, "{text}");
+            text.push_str(&String::from_utf8_lossy(&piece[..length]));
+            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+            let head = head.to_ascii_lowercase();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+            if body.len() >= length.unwrap_or(0) {
+                return text;
+            }
+        }
+    }
+
+    /// PowerDNS with one record, for so many requests; what they were.
+    async fn powerdns(listener: TcpListener, requests: usize) -> Vec<String> {
+        let mut seen = Vec::new();
+        for _ in 0..requests {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            seen.push(request(&mut stream).await);
+            let head = format!("Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close", ZONE.len());
+            stream.write_all(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{ZONE}").as_bytes()).await.unwrap();
+        }
+        seen
+    }
+
+    #[tokio::test]
+    async fn a_record_has_the_time_that_is_asked_for() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let api = listener.local_addr().unwrap();
+        let server = tokio::spawn(powerdns(listener, 3));
+        let records = Records::new(api, "key", "macula.local");
+        let add = async |ttl| records.add("shop.macula.local", "A", "192.0.2.1", ttl).await.unwrap();
+        assert!(!add(60).await, "it is so already");
+        assert!(add(5).await);
+        let seen = server.await.unwrap();
+        let change = seen[2].split_once("\r\n\r\n").unwrap().1;
+        let change: serde_json::Value = serde_json::from_str(change).unwrap();
+        assert_eq!((&change["rrsets"][0]["ttl"], &change["rrsets"][0]["changetype"]), (&5.into(), &"REPLACE".into()));
+        assert_eq!(change["rrsets"][0]["records"].as_array().unwrap().len(), 1);
+    }
+}

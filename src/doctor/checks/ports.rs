@@ -10,9 +10,6 @@ use crate::model::{ContainerState, Listener, ObservedContainer};
 
 /// Programs that listen on behalf of a container.
 const PROXIES: [&str; 5] = ["docker-proxy", "rootlessport", "slirp4netns", "pasta", "conmon"];
-/// Servers that usually run as a systemd unit of their own name.
-const UNITS: [&str; 9] =
-    ["nginx", "apache2", "httpd", "caddy", "lighttpd", "haproxy", "traefik", "postgres", "prometheus"];
 /// Wanted addresses that are named one by one.
 const SHOWN: usize = 3;
 
@@ -133,9 +130,11 @@ async fn owner(context: &Context<'_>, listener: &Listener) -> Owner {
     }
     match (known, listener.pid) {
         (Some(process), Some(pid)) => {
-            let unit = context.machine.systemd && UNITS.contains(&process);
-            let how = if unit { format!("sudo systemctl stop {process}") } else { format!("kill {pid}") };
-            Owner { name: format!("{process} (pid {pid})"), advice: format!("stop {process}: `{how}`") }
+            let advice = match listener.stop_command() {
+                Some(words) => format!("stop {process}: `{}`", words.join(" ")),
+                None => format!("see with `ps -fp {pid}` whose {process} is, and stop it"),
+            };
+            Owner { name: format!("{process} (pid {pid})"), advice }
         }
         _ => {
             let (flag, port) =

@@ -285,7 +285,11 @@ impl Configuration {
         let path = self.folder.join("contexts").join("meta").join(&folder).join("meta.json");
         let place = path.display();
         let other = |what: String| Refusal::Other(format!("the Docker context `{context}` {what}"));
-        let text = host.read(&path).await.map_err(|error| other(format!("cannot be read ({place}: {error})")))?;
+        let text = host.read(&path).await.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => other(format!("does not exist: there is no {place}")),
+            // the error names the file
+            _ => other(format!("cannot be read: {error}")),
+        })?;
         let meta: ContextMeta =
             serde_json::from_slice(&text).map_err(|error| other(format!("is damaged ({place}: {error})")))?;
         let endpoint = meta.endpoints.get("docker").map(|endpoint| endpoint.host.clone()).unwrap_or_default();

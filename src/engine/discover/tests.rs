@@ -256,7 +256,7 @@ async fn a_context_is_looked_up_and_is_the_only_one_tried() {
     let digest = |context| meta(context).parent().unwrap().file_name().unwrap().to_string_lossy().into_owned();
     let lines = lines.join("\n").replace(&digest("gone"), "<gone>").replace(&digest("lab"), "<lab>");
     insta::assert_snapshot!(lines, @r#"
-    Context("gone")  Err(Other("the Docker context `gone` cannot be read (/home/me/.docker/contexts/meta/<gone>/meta.json: entity not found)"))
+    Context("gone")  Err(Other("the Docker context `gone` does not exist: there is no /home/me/.docker/contexts/meta/<gone>/meta.json"))
     Context("lab")  Err(Other("the Docker context `lab` is damaged (/home/me/.docker/contexts/meta/<lab>/meta.json: EOF while parsing an object at line 1 column 1)"))
     Context("lab")  Err(Other("the Docker context `lab` names no engine (/home/me/.docker/contexts/meta/<lab>/meta.json)"))
     DockerHost ssh://-oProxyCommand=x Err(Other("`ssh://-oProxyCommand=x` names no host"))

@@ -51,10 +51,12 @@ impl Planner<'_> {
                     ),
                     port: Some((spec.service.clone(), number)),
                     remedies: vec![
-                        match (container, holder.pid) {
-                            (Some(found), _) => Remedy::shell(["docker", "stop", &found.name]),
-                            (None, Some(pid)) => Remedy::shell(["kill".to_owned(), pid.to_string()]),
-                            (None, None) => Remedy::shell(["sudo", "ss", "-lptn", &format!("sport = :{number}")]),
+                        match (container, holder.stop_command(), holder.pid) {
+                            (Some(found), ..) => Remedy::shell(["docker", "stop", &found.name]),
+                            (None, Some(words), _) => Remedy::shell(words),
+                            // a signal might hit what others need, or what is started again at once
+                            (None, None, Some(pid)) => Remedy::shell(["ps", "-fp", &pid.to_string()]),
+                            (None, None, None) => Remedy::shell(["sudo", "ss", "-lptn", &format!("sport = :{number}")]),
                         },
                         Remedy::say("publish on another port, or choose another name for this platform with `--name`"),
                     ],

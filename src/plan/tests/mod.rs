@@ -845,6 +845,7 @@ fn a_taken_port_is_named_with_its_holder_before_anything_is_made() {
                 protocol: Protocol::Tcp,
                 pid: Some(4711),
                 process: Some("nginx".into()),
+                stopped_by: StoppedBy::Signal,
             },
             // another address, or another protocol, is not in the way
             Listener {
@@ -853,6 +854,7 @@ fn a_taken_port_is_named_with_its_holder_before_anything_is_made() {
                 protocol: Protocol::Tcp,
                 pid: None,
                 process: None,
+                stopped_by: StoppedBy::Unknown,
             },
         ],
         ..Observed::default()
@@ -862,6 +864,12 @@ fn a_taken_port_is_named_with_its_holder_before_anything_is_made() {
       kill 4711
       publish on another port, or choose another name for this platform with `--name`
     ");
+    // what systemd keeps is stopped there, and of what is somebody else's it is only to be seen whose
+    let mut kept = world.clone();
+    kept.listeners[0].stopped_by = StoppedBy::Unit { name: "nginx.service".into(), user: false };
+    assert!(plan_of(&platform, &kept).contains("\n  sudo systemctl stop nginx.service\n"));
+    kept.listeners[0].stopped_by = StoppedBy::Unknown;
+    assert!(plan_of(&platform, &kept).contains("\n  ps -fp 4711\n"));
     // where a proxy listens for a container it is the container that helps
     let mut neighbour = right_world(&platform).containers.remove(0);
     neighbour.name = "shop-web-1".into();

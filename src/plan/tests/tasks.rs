@@ -51,6 +51,19 @@ fn why_it_runs(platform: &Platform, world: &Observed) -> String {
 }
 
 #[test]
+fn a_task_has_the_time_that_it_asks_for() {
+    let (mut platform, world) = shop_with_task();
+    let job = platform.stacks[0].services.get_mut("migrate").unwrap().extension.task.as_mut().unwrap();
+    job.timeout = std::time::Duration::from_secs(7);
+    let resources = resources_beside(&platform, &world);
+    let time = |service: &str| {
+        let spec = resources.containers.iter().find(|spec| spec.service == service).unwrap();
+        spec.readiness.timeout
+    };
+    assert_eq!((time("migrate").as_secs(), time("web")), (7, platform.timeouts.healthy));
+}
+
+#[test]
 fn a_task_that_was_done_is_not_done_again_with_or_without_its_container() {
     let (platform, mut world) = shop_with_task();
     // a run that was killed before it noted anything

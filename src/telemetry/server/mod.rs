@@ -29,7 +29,7 @@ use crate::model::AnyError;
 
 use super::batch::{self, Taken};
 use super::store::{Store, StoreError};
-use super::wire::body::{Compression, Encoding};
+use super::wire::body::{Compression, Encoding, Signal};
 use super::wire::otlp::Response as Taking;
 use super::wire::{WireError, loki};
 
@@ -57,14 +57,6 @@ const CONNECTIONS: usize = 256;
 /// Between two looks at the store while something waits in it, and while nothing does: then only age and the disk count.
 const SECOND: Duration = Duration::from_secs(1);
 const RESTING: Duration = Duration::from_secs(30);
-
-/// What comes over one of these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Signal {
-    Traces,
-    Logs,
-    Metrics,
-}
 
 /// The receivers of a platform and the store behind them. Dropped, nothing listens any more.
 pub struct Receivers {
@@ -253,7 +245,7 @@ impl Shared {
             Err(error) => return refused(Encoding::Json, &error.into()),
         };
         match self.take(signal, encoding, request).await {
-            Ok(taking) => with_type(StatusCode::OK, encoding.content_type(), encoding.response(&taking)),
+            Ok(taking) => with_type(StatusCode::OK, encoding.content_type(), encoding.response(&taking, signal)),
             Err(refusal) => refused(encoding, &refusal),
         }
     }

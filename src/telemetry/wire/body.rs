@@ -7,6 +7,25 @@ use prost::Message;
 use super::otlp::{LogsRequest, MetricsRequest, Response, RpcStatus, TracesRequest};
 use super::{WireError, json};
 
+/// What a request of OTLP brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    Traces,
+    Logs,
+    Metrics,
+}
+
+impl Signal {
+    /// How an answer in JSON calls the number of those that were not taken.
+    fn rejected(self) -> &'static str {
+        match self {
+            Self::Traces => "rejectedSpans",
+            Self::Logs => "rejectedLogRecords",
+            Self::Metrics => "rejectedDataPoints",
+        }
+    }
+}
+
 /// How a message is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
@@ -33,16 +52,14 @@ impl Encoding {
         }
     }
 
-    pub fn response(self, response: &Response) -> Vec<u8> {
+    pub fn response(self, response: &Response, signal: Signal) -> Vec<u8> {
         match (self, &response.partial) {
             (Self::Protobuf, _) => response.encode_to_vec(),
             (Self::Json, None) => b"{}".to_vec(),
             (Self::Json, Some(partial)) => {
-                // an answer names the rejected by what they are; clients read the one that they know
-                let rejected = partial.rejected.to_string();
+                // protobuf has numbers for its fields, JSON names, and each signal has another one
                 let body = serde_json::json!({"partialSuccess": {
-                    "rejectedSpans": rejected, "rejectedLogRecords": rejected, "rejectedDataPoints": rejected,
-                    "errorMessage": partial.message,
+                    (signal.rejected()): partial.rejected.to_string(), "errorMessage": partial.message,
                 }});
                 body.to_string().into_bytes()
             }

@@ -3,7 +3,7 @@ use std::io::Write;
 use proptest::prelude::*;
 use prost::Message;
 
-use super::body::{Compression, Encoding};
+use super::body::{Compression, Encoding, Signal};
 use super::otlp::{
     Any, AnyList, AnyMap, AnyValue, KeyValue, LogsRequest, MetricData, MetricsRequest, Number, Partial, Response, Span,
     SpanStatus, TracesRequest,
@@ -107,11 +107,18 @@ fn bodies_are_opened_and_never_longer_than_the_limit() {
 #[test]
 fn answers_are_written_as_the_request_was() {
     let partial = Response { partial: Some(Partial { rejected: 2, message: "no id".into() }) };
-    assert_eq!(Encoding::Json.response(&Response::default()), b"{}");
-    assert_eq!(Encoding::Protobuf.response(&Response::default()), b"");
-    let text = String::from_utf8(Encoding::Json.response(&partial)).unwrap();
-    assert!(text.contains(r#""rejectedSpans":"2""#) && text.contains("no id"), "{text}");
-    assert_eq!(Response::decode(Encoding::Protobuf.response(&partial).as_slice()).unwrap(), partial);
+    assert_eq!(Encoding::Json.response(&Response::default(), Signal::Traces), b"{}");
+    assert_eq!(Encoding::Protobuf.response(&Response::default(), Signal::Traces), b"");
+    for (signal, name) in [
+        (Signal::Traces, "rejectedSpans"),
+        (Signal::Logs, "rejectedLogRecords"),
+        (Signal::Metrics, "rejectedDataPoints"),
+    ] {
+        // what none has sent, none is rejected of
+        let text = String::from_utf8(Encoding::Json.response(&partial, signal)).unwrap();
+        assert_eq!(text, format!(r#"{{"partialSuccess":{{"{name}":"2","errorMessage":"no id"}}}}"#));
+        assert_eq!(Response::decode(Encoding::Protobuf.response(&partial, signal).as_slice()).unwrap(), partial);
+    }
     assert_eq!(Encoding::Json.status(3, "x"), br#"{"code":3,"message":"x"}"#);
 }
 

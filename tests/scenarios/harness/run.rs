@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::PATIENCE;
+use crate::shapes::wrong_with;
 
 /// A run that has ended.
 pub struct Done {
@@ -54,7 +55,10 @@ impl Done {
 
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("no JSON ({error}):\n{self}"))
+        let value = serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("no JSON ({error}):\n{self}"));
+        let wrong = wrong_with(&self.command, &value);
+        assert!(wrong.is_empty(), "docs/reference/json.md says something else: {wrong:#?}\n{self}");
+        value
     }
 }
 

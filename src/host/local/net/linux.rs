@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
 
 use crate::host::Route;
 use crate::host::local::{LocalHost, blocking, files};
-use crate::model::{Listener, Protocol};
+use crate::model::{Listener, Protocol, StoppedBy};
 
 /// The tables and what they hold.
 const TABLES: [(&str, Protocol); 4] = [
@@ -44,6 +45,7 @@ pub(in super::super) async fn owners(_: &LocalHost, listeners: Vec<Listener>) ->
             let held = wanted.iter().filter(|inode| inodes.get(inode).is_some_and(|socket| same(&listener, socket)));
             if let Some((pid, process)) = held.filter_map(|inode| owners.get(inode)).next() {
                 (listener.pid, listener.process) = (Some(*pid), Some(process.clone()));
+                listener.stopped_by = stopped_by(*pid, process);
             }
             listener
         };
@@ -78,7 +80,10 @@ fn socket(line: &str, protocol: Protocol) -> Option<(Listener, u64)> {
     let listens = fields.nth(1)? == state;
     let inode = fields.nth(5)?.parse().ok()?;
     let (address, port) = (ip(address)?, u16::from_str_radix(port, 16).ok()?);
-    listens.then_some((Listener { address, port, protocol, pid: None, process: None }, inode))
+    listens.then_some((
+        Listener { address, port, protocol, pid: None, process: None, stopped_by: StoppedBy::Unknown },
+        inode,
+    ))
 }
 
 /// The words of an address as the machine keeps them, each in hex: the bytes are in network order,
@@ -118,6 +123,46 @@ fn holders(inodes: &BTreeSet<u64>) -> BTreeMap<u64, (u32, String)> {
         }
     }
     found
+}
+
+/// How a process can be ended, by what /proc says of it.
+fn stopped_by(pid: u32, process: &str) -> StoppedBy {
+    let read = |pid: u32, name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    let own = std::fs::metadata(format!("/proc/{pid}"))
+        .is_ok_and(|folder| folder.uid() == rustix::process::geteuid().as_raw());
+    // `pid (name) state parent ...`, and the name may have brackets in it
+    let parent = read(pid, "stat").rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
+    let managed = parent.is_some_and(|parent: u32| parent == 1 || read(parent, "comm").trim_end() == "systemd");
+    stopped_by_whom(process, own, managed, &read(pid, "cgroup"))
+}
+
+/// `managed`: a systemd has started it. A program that some service has started, such as a CI system's, is no
+/// service itself: stopping that one would take more than the port's holder. So the names have to agree.
+fn stopped_by_whom(process: &str, own: bool, managed: bool, cgroup: &str) -> StoppedBy {
+    match unit(cgroup) {
+        Some((unit, user)) => {
+            let stem = unit.trim_end_matches(".service");
+            let named = !process.is_empty() && (stem.starts_with(process) || process.starts_with(stem));
+            match managed && named {
+                true => StoppedBy::Unit { name: unit.to_owned(), user },
+                false => StoppedBy::Unknown,
+            }
+        }
+        None if own => StoppedBy::Signal,
+        None => StoppedBy::Unknown,
+    }
+}
+
+/// The service of systemd's that a process runs in, from /proc/PID/cgroup (cgroups(7)), and whether that is one of a
+/// user's own. What is started from a terminal runs in a scope.
+fn unit(cgroup: &str) -> Option<(&str, bool)> {
+    let path = cgroup.lines().find_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let of_systemd = controllers.is_empty() || controllers == "name=systemd";
+        (of_systemd && path.ends_with(".service")).then_some(path)
+    })?;
+    let (above, unit) = path.rsplit_once('/')?;
+    (!unit.starts_with("user@")).then_some((unit, above.contains("/user@")))
 }
 
 pub(in super::super) async fn routes(_: &LocalHost) -> io::Result<Vec<Route>> {
@@ -196,8 +241,39 @@ mod tests {
    1: 020200C0:949C 507100CB:0050 06 00000000:00000000 03:00000A4A 00000000     0        0 0 3 0";
         let found: Vec<_> = tcp.lines().filter_map(|line| socket(line, Protocol::Tcp)).collect();
         let address = Ipv4Addr::new(127, 0, 0, 2).into();
-        let expected = Listener { address, port: 3000, protocol: Protocol::Tcp, pid: None, process: None };
+        let expected = Listener {
+            address,
+            port: 3000,
+            protocol: Protocol::Tcp,
+            pid: None,
+            process: None,
+            stopped_by: StoppedBy::Unknown,
+        };
         assert_eq!(found, [(expected, 1594)]);
+    }
+
+    #[test]
+    fn a_process_is_ended_by_whoever_keeps_it() {
+        let unit = |name: &str, user| StoppedBy::Unit { name: name.into(), user };
+        let system = |unit: &str| format!("0::/system.slice/{unit}\n");
+        assert_eq!(stopped_by_whom("nginx", false, true, &system("nginx.service")), unit("nginx.service", false));
+        let template = system("system-postgresql.slice/postgresql@13-main.service");
+        assert_eq!(stopped_by_whom("postgres", true, true, &template), unit("postgresql@13-main.service", false));
+        // of a hybrid, too; comm has 15 letters at the most
+        let hybrid = "4:memory:/x\n1:name=systemd:/system.slice/systemd-resolved.service\n0::/\n";
+        assert_eq!(stopped_by_whom("systemd-resolve", false, true, hybrid), unit("systemd-resolved.service", false));
+        // a proxy of the engine's, and what a CI system has started
+        assert_eq!(stopped_by_whom("docker-proxy", true, false, &system("docker.service")), StoppedBy::Unknown);
+        assert_eq!(stopped_by_whom("node", true, true, &system("actions.runner.service")), StoppedBy::Unknown);
+        let own = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/";
+        assert_eq!(stopped_by_whom("caddy", true, true, &format!("{own}caddy.service")), unit("caddy.service", true));
+        assert_eq!(stopped_by_whom("node", true, false, &format!("{own}vte-spawn-1.scope")), StoppedBy::Signal);
+        assert_eq!(
+            stopped_by_whom("node", true, true, "0::/user.slice/user-1000.slice/session-2.scope"),
+            StoppedBy::Signal
+        );
+        assert_eq!(stopped_by_whom("node", true, false, ""), StoppedBy::Signal, "without systemd");
+        assert_eq!(stopped_by_whom("node", false, false, ""), StoppedBy::Unknown);
     }
 
     #[test]

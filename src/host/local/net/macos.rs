@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::Ipv4Net;
 
 use crate::host::Route;
-use crate::model::{Listener, Protocol};
+use crate::model::{Listener, Protocol, StoppedBy};
 
 #[cfg(target_os = "macos")]
 mod ask {
@@ -18,9 +18,9 @@ mod ask {
 
     pub(in super::super::super) async fn listeners(host: &LocalHost) -> io::Result<Vec<Listener>> {
         // it ends with 1 when there is nothing to tell
-        let lsof = Command::new("lsof", ["-nP", "-iTCP", "-sTCP:LISTEN", "-iUDP", "-FpcPn"]).may_fail();
+        let lsof = Command::new("lsof", ["-nP", "-iTCP", "-sTCP:LISTEN", "-iUDP", "-FpcuPn"]).may_fail();
         let said = host.run(&lsof).await.map_err(io::Error::other)?;
-        Ok(parse_lsof(&said.stdout()))
+        Ok(parse_lsof(&said.stdout(), host.facts().uid))
     }
 
     /// lsof has told the owners already.
@@ -43,14 +43,16 @@ mod ask {
 pub(in super::super) use ask::{listeners, owners, routes, sysctl};
 
 /// lsof(8), "output for other programs": a line a field, its first letter says which.
-fn parse_lsof(text: &str) -> Vec<Listener> {
-    let (mut pid, mut process, mut protocol) = (None, None, Protocol::Tcp);
+fn parse_lsof(text: &str, own: u32) -> Vec<Listener> {
+    let (mut pid, mut process, mut protocol, mut ending) = (None, None, Protocol::Tcp, StoppedBy::Unknown);
     let mut found = Vec::new();
     for line in text.lines() {
         let mut letters = line.chars();
         match (letters.next(), letters.as_str()) {
             (Some('p'), value) => pid = value.parse().ok(),
             (Some('c'), value) => process = Some(value.to_owned()),
+            (Some('u'), value) if value.parse() == Ok(own) => ending = StoppedBy::Signal,
+            (Some('u'), _) => ending = StoppedBy::Unknown,
             (Some('P'), value) => protocol = if value == "UDP" { Protocol::Udp } else { Protocol::Tcp },
             (Some('n'), value) => {
                 let Some((address, port)) = value.rsplit_once(':') else { continue };
@@ -59,7 +61,14 @@ fn parse_lsof(text: &str) -> Vec<Listener> {
                     address => address.parse().ok(),
                 };
                 if let (Some(address), Ok(port)) = (address, port.parse()) {
-                    found.push(Listener { address, port, protocol, pid, process: process.clone() });
+                    found.push(Listener {
+                        address,
+                        port,
+                        protocol,
+                        pid,
+                        process: process.clone(),
+                        stopped_by: ending.clone(),
+                    });
                 }
             }
             _ => {}
@@ -95,18 +104,20 @@ mod tests {
     #[test]
     fn sockets_with_their_owners() {
         let found = parse_lsof(
-            "p71\ncnginx\nf6\nPTCP\nn*:80\nf7\nPTCP\nn[::1]:443\np90\ncmDNS\nf1\nPUDP\nn*:*\nf2\nPUDP\nn127.0.0.1:53\n",
+            "p71\ncnginx\nu0\nf6\nPTCP\nn*:80\nf7\nPTCP\nn[::1]:443\np90\ncmDNS\nu501\nf1\nPUDP\nn*:*\nf2\nPUDP\nn127.0.0.1:53\n",
+            501,
         );
-        let found: Vec<String> = found
-            .iter()
-            .map(|one| format!("{} {} {} {:?} {:?}", one.address, one.port, one.protocol, one.pid, one.process))
-            .collect();
+        let told = |one: &Listener| {
+            let who = format!("{:?} {:?} {:?}", one.pid, one.process, one.stopped_by);
+            format!("{} {} {} {who}", one.address, one.port, one.protocol)
+        };
+        let found: Vec<String> = found.iter().map(told).collect();
         assert_eq!(
             found,
             [
-                "0.0.0.0 80 tcp Some(71) Some(\"nginx\")",
-                "::1 443 tcp Some(71) Some(\"nginx\")",
-                "127.0.0.1 53 udp Some(90) Some(\"mDNS\")",
+                "0.0.0.0 80 tcp Some(71) Some(\"nginx\") Unknown",
+                "::1 443 tcp Some(71) Some(\"nginx\") Unknown",
+                "127.0.0.1 53 udp Some(90) Some(\"mDNS\") Signal",
             ]
         );
     }
