@@ -148,6 +148,7 @@ impl Session {
             cancel: self.cancel.clone(),
             program: self.program.clone(),
             image_timeout: Duration::ZERO,
+            domain: String::new(),
             labels: BTreeMap::new(),
             cluster: None,
             tasks: None,

@@ -158,7 +158,8 @@ impl Survey {
     /// For carrying out a plan; `cluster`: who does the cluster's steps, where there are some.
     pub(super) fn tools(&self, session: &Session, cluster: Option<Arc<dyn ClusterWork>>) -> Tools {
         let tools = session.tools(self.engine.clone(), self.facts.clone());
-        Tools { image_timeout: self.platform.timeouts.image, cluster, ..tools }
+        let domain = self.platform.domain.clone();
+        Tools { image_timeout: self.platform.timeouts.image, domain, cluster, ..tools }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::compile::cannot_build;
 use crate::engine::{BuildRequest, ImageError, SecretBytes};
 use crate::event::{Event, Progress};
 use crate::host::{Command, Held, Host, Lock};
-use crate::model::{BaseImage, BuildSecret, ImageBuild, ImageSpec, PrepareStep, label};
+use crate::model::{BaseImage, BuildSecret, ImageBuild, ImageSpec, PrepareStep, label, proxy};
 use crate::plan::{ImageSource, Step};
 
 use super::build_log::Said;
@@ -159,15 +159,19 @@ async fn pack_and_build(
     }
     let facts = &tools.facts;
     let own_format = image.spec.unmet(facts).is_none();
+    // where no registry is reached there is often a proxy or a mirror that only the host sees
+    let network = image.spec.network.clone().unwrap_or_else(|| "host".into());
+    let here = network == "host" && facts.container_addresses;
+    let mut args = proxy::of_a_build(&|name| tools.host.env(name), &image.spec.args, &tools.domain, here);
+    args.extend(image.spec.args.clone());
     let request = BuildRequest {
         tag: image.tag.clone(),
         dockerfile,
         context,
-        args: image.spec.args.clone(),
+        args,
         labels: image.labels.clone(),
         target: image.spec.target.clone(),
-        // where no registry is reached there is often a proxy or a mirror that only the host sees
-        network: Some(image.spec.network.clone().unwrap_or_else(|| "host".into())),
+        network: Some(network),
         no_cache: image.spec.no_cache,
         // what is made here is in no registry
         pull: image.spec.pull && image.base.is_none(),

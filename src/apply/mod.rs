@@ -172,6 +172,8 @@ pub struct Tools {
     pub program: PathBuf,
     /// For one pull or one build.
     pub image_timeout: Duration,
+    /// The platform's; empty where nothing is built.
+    pub domain: String,
     /// What everything that is made bears beside its own labels: whose it is.
     pub labels: BTreeMap<String, String>,
     /// Where the plan has steps of a cluster.

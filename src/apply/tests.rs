@@ -172,6 +172,7 @@ impl Machine {
             cancel: CancellationToken::new(),
             program: "/usr/bin/macula".into(),
             image_timeout: Duration::from_secs(60),
+            domain: "macula.local".into(),
             labels: BTreeMap::new(),
             extras: Extras::default(),
             cluster: None,

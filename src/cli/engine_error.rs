@@ -47,6 +47,9 @@ impl From<EngineError> for CliError {
             EngineError::NoLeader { .. } => new(ErrorKind::Cluster)
                 .hint("more than half of its managers have to answer: start the engines of the others")
                 .shell(["docker", "node", "ls"]),
+            EngineError::Other { message, .. } if message.contains("container-init binary not found") => {
+                new(ErrorKind::Unexpected).hint("install catatonit, which Podman needs for services with `init: true`")
+            }
             EngineError::Other { .. } | EngineError::Local { .. } => new(ErrorKind::Unexpected),
         }
     }
@@ -78,10 +81,15 @@ pub(super) fn with_image_hints(error: CliError, image: &ImageError) -> CliError 
             .suggest(macula("images load FILE")),
         ImageError::ServerFault { .. } | ImageError::BrokeOff { .. } => error
             .hint("the same command tries again, and keeps the layers that are complete; a mirror goes under `images.sources` in macula.yaml"),
-        ImageError::Untrusted { reference, .. } => error.hint(format!(
-            "Docker reads the certificate of the registry's authority from /etc/docker/certs.d/{}/ca.crt",
-            split_registry(reference).0
-        )),
+        ImageError::Untrusted { reference, .. } => error
+            .hint(format!(
+                "Docker and Podman read the certificate of the registry's authority from /etc/docker/certs.d/{}/ca.crt",
+                split_registry(reference).0
+            ))
+            .hint(
+                "if your network inspects TLS, install its authority on the engine's machine and restart the engine, which \
+                 reads the authorities of its machine when it starts",
+            ),
         ImageError::WrongDigest { .. } => error
             .hint("somebody may have changed the registry: find out who before you take what it has today")
             .suggest(macula("images lock")),
@@ -207,6 +215,7 @@ mod tests {
             EngineError::Gone { operation: op(), source: AnyError::said("connection reset") },
             EngineError::NoLeader { operation: "asking the swarm".into() },
             EngineError::Other { operation: op(), message: "500: boom".into() },
+            EngineError::Other { operation: op(), message: "container-init binary not found on the host".into() },
         ];
         assert_snapshot!(errors.map(shown).join("\n\n"), @r"
         error: no container engine answers (unix:///var/run/docker.sock: no such socket)
@@ -261,6 +270,10 @@ mod tests {
         exit 9
 
         error: creating container macula-web-1: 500: boom
+        exit 1
+
+        error: creating container macula-web-1: container-init binary not found on the host
+          hint: install catatonit, which Podman needs for services with `init: true`
         exit 1
         ");
     }
@@ -336,7 +349,8 @@ mod tests {
         exit 6
 
         error: pull: the engine does not trust the registry of ghcr.io/acme/web:1: x509: unknown authority
-          hint: Docker reads the certificate of the registry's authority from /etc/docker/certs.d/ghcr.io/ca.crt
+          hint: Docker and Podman read the certificate of the registry's authority from /etc/docker/certs.d/ghcr.io/ca.crt
+          hint: if your network inspects TLS, install its authority on the engine's machine and restart the engine, which reads the authorities of its machine when it starts
         exit 6
 
         error: pull: the registry sent something other than the digest of ghcr.io/acme/web:1 names (sha256:0123)

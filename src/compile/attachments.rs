@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use crate::model::{NetworkAttachment, Platform, Role, Service, Stack};
+use crate::model::{NameServer, NetworkAttachment, Platform, Role, Service, Stack};
 
 use super::address::{ingress_address, inside_address};
 use super::held::Share;
@@ -83,8 +83,10 @@ pub(super) fn attachments(scene: &Scene<'_>, service: &Service, share: &Share) -
         let mut aliases = vec![service.name.clone()];
         aliases.extend(service.short.clone());
         aliases.extend(network.aliases.clone());
+        // whoever looks for each of them there first asks nobody else
+        let each = searched(scene).is_some();
         let unmistakable: Vec<String> =
-            aliases.iter().filter(|name| shared.contains(*name)).map(|name| in_stack(name, stack)).collect();
+            aliases.iter().filter(|name| each || shared.contains(*name)).map(|name| in_stack(name, stack)).collect();
         aliases.extend(unmistakable);
         all.push(NetworkAttachment {
             network: name,
@@ -128,6 +130,14 @@ fn links(stack: &Stack, network: &str, shared: &BTreeSet<String>) -> Vec<String>
         })
     };
     shared.iter().filter(there).map(|name| format!("{}:{name}", in_stack(name, stack))).collect()
+}
+
+/// What is put behind a name before it is looked for as it stands: Podman's name server knows no links, and answers from
+/// the network that is asked first.
+pub(super) fn searched(scene: &Scene<'_>) -> Option<String> {
+    let knows_links = scene.site.facts.traits.names != NameServer::Gateway;
+    let shared = !knows_links && !shared_names(scene.platform, scene.stack).is_empty();
+    shared.then(|| scene.stack.name.clone())
 }
 
 /// Inside the platform's network every name leads to this service.

@@ -8,7 +8,7 @@ use crate::model::{
 };
 use crate::render;
 
-use super::attachments::{attachments, holds_names, names, network_mode, network_name};
+use super::attachments::{attachments, holds_names, names, network_mode, network_name, searched};
 use super::held::{self, Held, Share};
 use super::mounts::{mount_spec, volume_name, volumes_for_files};
 use super::ports::{forwards, guarded, may_stay, ports};
@@ -137,6 +137,10 @@ fn container(scene: &Scene<'_>, service: &Service, share: &Share, files: &[FileS
         true => (share.ports.iter().cloned().collect(), Vec::new()),
         false => (Vec::new(), forwards(scene, service, &name, &share.ports)),
     };
+    let mut options = options(platform, service);
+    if service.network_mode.is_none() {
+        options.dns_search.splice(0..0, searched(scene));
+    }
     let mut spec = ContainerSpec {
         name,
         stack: stack.name.clone(),
@@ -157,7 +161,7 @@ fn container(scene: &Scene<'_>, service: &Service, share: &Share, files: &[FileS
         files: files.to_vec(),
         healthcheck: service.healthcheck.clone(),
         stop_grace_ms: service.stop_grace_period.map(|grace| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)),
-        options: options(platform, service),
+        options,
         labels,
         readiness: Readiness {
             probe: service.extension.probe.clone(),

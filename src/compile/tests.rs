@@ -6,7 +6,7 @@ use super::*;
 use crate::config::{MemoryFiles, Request, load};
 use crate::engine::Engine as _;
 use crate::engine::fake::FakeEngine;
-use crate::model::MountSpec;
+use crate::model::{MountSpec, NameServer};
 
 const STACK: &str = "
 services:
@@ -75,10 +75,15 @@ async fn the_authority_goes_to_those_that_ask() {
 
 /// What these stacks come to, without the built-in ones.
 async fn resources(files: &MemoryFiles, stacks: &[&str]) -> Resources {
+    resources_on(files, stacks, NameServer::InContainer).await
+}
+
+async fn resources_on(files: &MemoryFiles, stacks: &[&str], names: NameServer) -> Resources {
     let stacks = stacks.iter().map(|stack| (*stack).into()).collect();
     let request = Request { cwd: "/w".into(), stacks, only_own: true, ..Request::default() };
     let platform = load(&request, files).unwrap_or_else(|errors| panic!("{errors}")).platform;
-    let facts = FakeEngine::new().facts().await.unwrap();
+    let mut facts = FakeEngine::new().facts().await.unwrap();
+    facts.traits.names = names;
     let site = Site {
         facts: &facts,
         subnet: ipnet::Ipv4Net::new(Ipv4Addr::new(10, 222, 7, 0), 24).unwrap(),
@@ -191,6 +196,31 @@ networks: {back: }
       macula-shop-back is ["web"], finds ["postgres.shop:postgres"]
       macula-shop-default is ["web"], finds ["postgres.shop:postgres", "s3.shop:s3"]
     "#);
+}
+
+/// Podman's name server knows no links.
+#[tokio::test]
+async fn where_links_lead_nowhere_a_stack_looks_among_its_own_names_first() {
+    let files = MemoryFiles::default()
+        .with("/w/ours/compose.yaml", "services: {db: {image: 'p:1'}}")
+        .with("/w/shop/compose.yaml", "services: {web: {image: 'w:1', dns_search: [corp]}, db: {image: 'p:2'}}")
+        .with("/w/alone/compose.yaml", "services: {page: {image: 'w:1'}}");
+    for (names, expected) in [(NameServer::Gateway, "shop corp"), (NameServer::InContainer, "corp")] {
+        let found = resources_on(&files, &["ours", "shop", "alone"], names).await;
+        let of = |name: &str| found.containers.iter().find(|spec| spec.name == name).unwrap();
+        let searched = |name: &str| of(name).options.dns_search.join(" ");
+        assert_eq!(searched("macula-web-1"), expected);
+        assert_eq!((searched("macula-db-1"), searched("macula-page-1")), (String::new(), String::new()));
+        let own = |name: &str| {
+            let joined = of(name).networks.iter().find(|joined| joined.network == "macula-shop-default").unwrap();
+            joined.aliases.join(" ")
+        };
+        let (web, db) = match names {
+            NameServer::Gateway => ("web web.shop", "shop-db db shop-db.shop db.shop"),
+            _ => ("web", "shop-db db db.shop"),
+        };
+        assert_eq!((own("macula-web-1").as_str(), own("macula-shop-db-1").as_str()), (web, db));
+    }
 }
 
 #[tokio::test]

@@ -345,7 +345,7 @@ pub static CHECKS: &[Check] = &[
         checks::forwarding::neighbors
     ),
     check!("subnet", true, "the platform's subnet collides with no route", checks::network::subnet),
-    check!("proxy", true, "proxies are not used for the platform's names", checks::network::proxy),
+    check!("proxy", true, "proxies lead out, and not to the platform", checks::network::proxy),
     check!("name-servers", false, "somebody answers for names outside of the platforms", checks::names::servers),
     check!("resolver-address", false, "the resolver has its address", checks::names::address),
     check!("disk-space", true, "room for images, volumes and our own files", checks::machine::disk),

@@ -715,10 +715,28 @@ async fn proxy() {
       programs would ask the proxy for the platform's names and addresses, which it cannot reach
       fix: `export NO_PROXY='localhost,127.0.0.0/8,.example.com,.macula.local' no_proxy='localhost,127.0.0.0/8,.example.com,.macula.local'`, and keep it in your shell's profile
     ");
-    let right = host(&[("http_proxy", "http://proxy:3128"), ("NO_PROXY", "localhost, 127.0.0.0/8, .local")]);
-    assert_snapshot!(case(right).find("proxy").await, @"ok: proxy: http_proxy is set, with exceptions for the platform");
+    let kept = ("NO_PROXY", "localhost, 127.0.0.0/8, .local");
+    let right = || host(&[("http_proxy", "http://proxy:3128"), kept]);
+    let engine = |kind, proxied| {
+        let traits = Traits { proxied, ..Traits::default() };
+        Some(Facts { engine_kind: kind, traits, ..docker() })
+    };
+    let proxied = Case { facts: engine(EngineKind::Docker, true), ..case(right()) };
+    assert_snapshot!(proxied.find("proxy").await, @"ok: proxy: http_proxy is set, with exceptions for the platform");
+    // a machine that has a way of its own to registries
+    let open = right().name("registry-1.docker.io", ["192.0.2.7".parse().unwrap()]);
+    let open = open.listener("192.0.2.7:443", Protocol::Tcp, None);
+    assert_snapshot!(case(open).find("proxy").await, @"ok: proxy: http_proxy is set, with exceptions for the platform");
+    assert_snapshot!(case(right()).find("proxy").await, @r#"
+    warning: proxy: http_proxy is set, and Docker 28.2.2 asks registries without a proxy
+      no registry is reached without one: pulls fail, builds and this shell go through the proxy
+      fix: name it under `"proxies"` in /etc/docker/daemon.json (`http-proxy`, `https-proxy`, `no-proxy`; Docker 23 and later), or as `Environment=` of its unit (`sudo systemctl edit docker`), and restart the engine
+    "#);
+    let podman = Case { facts: engine(EngineKind::Podman, false), ..case(right()) };
+    assert!(podman.find("proxy").await.contains("systemctl edit podman"));
     let everything = host(&[("all_proxy", "socks5://proxy"), ("no_proxy", "*")]);
-    assert_snapshot!(case(everything).find("proxy").await, @"ok: proxy: all_proxy is set, with exceptions for the platform");
+    let everything = Case { facts: engine(EngineKind::Docker, true), ..case(everything) };
+    assert_snapshot!(everything.find("proxy").await, @"ok: proxy: all_proxy is set, with exceptions for the platform");
 }
 
 #[tokio::test]

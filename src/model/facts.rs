@@ -70,6 +70,8 @@ pub struct Traits {
     pub start_interval: bool,
     /// Images lie in containerd's store, and not in one of the engine's own.
     pub containerd_images: bool,
+    /// It asks registries by a proxy of its own settings.
+    pub proxied: bool,
     /// The product behind the socket, where that brings a machine for the engine: `Colima`.
     pub product: Option<String>,
 }
@@ -82,6 +84,7 @@ impl Default for Traits {
             health_checks: true,
             start_interval: false,
             containerd_images: false,
+            proxied: false,
             product: None,
         }
     }

@@ -21,6 +21,7 @@ mod platform;
 mod platform_name;
 mod port;
 mod process;
+pub mod proxy;
 mod reach;
 mod reference;
 mod remedy;

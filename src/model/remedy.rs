@@ -36,7 +36,7 @@ impl Remedy {
             Self::Say(_) => None,
             Self::Run(command) => Some(command.line(invocation)),
             Self::Again(how) => Some(how.line(invocation)),
-            Self::Shell(line) => Some(line.clone()),
+            Self::Shell(line) => Some(invocation.typed_here(line)),
         }
     }
 
@@ -129,6 +129,8 @@ pub struct Invocation {
     pub file: Option<PathBuf>,
     /// The words after the program's name.
     pub words: Vec<String>,
+    /// The engine's program here is `podman`, and there is no `docker`.
+    pub podman: bool,
 }
 
 impl Invocation {
@@ -141,6 +143,17 @@ impl Invocation {
             options.extend(["--file".to_owned(), file.display().to_string()]);
         }
         options
+    }
+
+    /// What both programs know is typed to the one that is here; Podman has no swarms.
+    fn typed_here(&self, line: &str) -> String {
+        const OF_SWARMS: [&str; 6] = ["swarm ", "node ", "stack ", "service ", "secret ", "config "];
+        match line.strip_prefix("docker ") {
+            Some(rest) if self.podman && !OF_SWARMS.iter().any(|word| rest.starts_with(word)) => {
+                format!("podman {rest}")
+            }
+            _ => line.to_owned(),
+        }
     }
 
     /// The present command with one more option. What follows `ci`, `run` and `exec` is for the program that they
@@ -171,6 +184,7 @@ mod tests {
             name: Some(PlatformName::new("pr-1").unwrap()),
             file: Some("ci/my macula.yaml".into()),
             words: ["--name", "pr-1", "dns", "install"].map(str::to_owned).into(),
+            podman: false,
         }
     }
 
@@ -209,5 +223,14 @@ mod tests {
         assert_eq!(remedy.command(&Invocation::default()).as_deref(), Some("macula up --no-cluster"));
         let push = Remedy::shell(["docker", "push", "a b"]);
         assert_eq!(push.text(&here()), "docker push 'a b'");
+    }
+
+    #[test]
+    fn where_only_podman_is_commands_are_typed_to_it() {
+        let podman = Invocation { podman: true, ..here() };
+        let typed = |words: &[&str]| Remedy::shell(words).text(&podman);
+        assert_eq!(typed(&["docker", "network", "disconnect", "a", "b"]), "podman network disconnect a b");
+        assert_eq!(typed(&["docker", "swarm", "init"]), "docker swarm init");
+        assert_eq!(typed(&["dockerd", "--debug"]), "dockerd --debug");
     }
 }

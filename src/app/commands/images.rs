@@ -212,7 +212,8 @@ pub(super) async fn try_images(
     if plan.is_empty() {
         return Ok((Outcome::default(), plan.left_out));
     }
-    let tools = Tools { image_timeout: platform.timeouts.image, ..session.tools(engine, facts) };
+    let domain = platform.domain.clone();
+    let tools = Tools { image_timeout: platform.timeouts.image, domain, ..session.tools(engine, facts) };
     let outcome = apply(&session.command, &platform.name, &plan, tools).await;
     if outcome.cancelled && outcome.failed.is_empty() {
         return Err(Error::Cancelled);

@@ -353,6 +353,7 @@ impl Context {
             name: self.name.clone(),
             file: self.global.file.clone(),
             words: std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect(),
+            podman: self.host.which("docker").is_none() && self.host.which("podman").is_some(),
         }
     }
 

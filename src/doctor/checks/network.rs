@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -12,8 +13,9 @@ use crate::changes::{Change, Effect};
 use crate::compile::is_wide;
 use crate::doctor::context::Context;
 use crate::doctor::{Action, Fix, Verdict};
-use crate::host::{Command, Route};
-use crate::model::{ObservedNetwork, Protocol, label, macula};
+use crate::host::{Command, Host, Route};
+use crate::model::proxy as ways_out;
+use crate::model::{EngineKind, ObservedNetwork, Protocol, label, macula};
 
 /// Addresses that are named one by one.
 const SHOWN: usize = 4;
@@ -183,36 +185,51 @@ pub(in crate::doctor) async fn subnet(context: &Context<'_>) -> Verdict {
 }
 
 pub(in crate::doctor) async fn proxy(context: &Context<'_>) -> Verdict {
-    const PROXIES: [&str; 6] = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
     let set = |name: &str| context.host.env(name).filter(|value| !value.is_empty());
-    let used: Vec<&str> = PROXIES.into_iter().filter(|name| set(name).is_some()).collect();
+    let used: Vec<&str> = ways_out::PROXIES.into_iter().filter(|name| set(name).is_some()).collect();
     if used.is_empty() {
         return Verdict::ok("no proxy is set");
     }
-    let exceptions = set("no_proxy").or_else(|| set("NO_PROXY")).unwrap_or_default();
-    let listed: Vec<String> = exceptions
-        .split(',')
-        .map(|one| one.trim().trim_start_matches("*.").trim_start_matches('.').to_lowercase())
-        .collect();
-    let everything = exceptions.trim() == "*";
-    let domain = context.want.domain.to_lowercase();
-    let by_name = |one: &String| !one.is_empty() && (domain == *one || domain.ends_with(&format!(".{one}")));
-    let mut missing = Vec::new();
-    if !domain.is_empty() && !everything && !listed.iter().any(by_name) {
-        missing.push(format!(".{domain}"));
-    }
-    for (entry, enough) in [("localhost", ["localhost", "localhost"]), ("127.0.0.0/8", ["127.0.0.0/8", "127"])] {
-        if !everything && !listed.iter().any(|one| enough.contains(&one.as_str())) {
-            missing.push(entry.to_owned());
-        }
-    }
     let (verb, names) = (if used.len() == 1 { "is" } else { "are" }, used.join(", "));
-    if missing.is_empty() {
-        return Verdict::ok(format!("{names} {verb} set, with exceptions for the platform"));
+    let exceptions = ways_out::exceptions(&set);
+    let missing = ways_out::lacking(&exceptions, &context.want.domain);
+    if !missing.is_empty() {
+        let line = ways_out::with_lacking(&exceptions, &context.want.domain);
+        return Verdict::warning(format!("{names} {verb} set without an exception for {}", missing.join(", ")))
+            .detail(["programs would ask the proxy for the platform's names and addresses, which it cannot reach"])
+            .fix(Fix::advice(format!(
+                "`export NO_PROXY='{line}' no_proxy='{line}'`, and keep it in your shell's profile"
+            )));
     }
-    let list = missing.join(",");
-    let line = if exceptions.is_empty() { list.clone() } else { format!("{exceptions},{list}") };
-    Verdict::warning(format!("{names} {verb} set without an exception for {}", missing.join(", ")))
-        .detail(["programs would ask the proxy for the platform's names and addresses, which it cannot reach"])
-        .fix(Fix::advice(format!("`export NO_PROXY='{line}' no_proxy='{line}'`, and keep it in your shell's profile")))
+    match context.facts().await {
+        Ok(facts) if !context.remote() && !facts.traits.proxied && !reaches_a_registry(context.host).await => {
+            Verdict::warning(format!("{names} {verb} set, and {} asks registries without a proxy", facts.engine))
+                .detail(["no registry is reached without one: pulls fail, builds and this shell go through the proxy"])
+                .fix(Fix::advice(match facts.engine_kind {
+                    EngineKind::Docker => {
+                        "name it under `\"proxies\"` in /etc/docker/daemon.json (`http-proxy`, `https-proxy`, `no-proxy`; Docker 23 \
+                         and later), or as `Environment=` of its unit (`sudo systemctl edit docker`), and restart the engine"
+                    }
+                    EngineKind::Podman => {
+                        "name it as `Environment=` of its unit (`sudo systemctl edit podman`), or start its service with the \
+                         variables of this shell"
+                    }
+                }))
+        }
+        _ => Verdict::ok(format!("{names} {verb} set, with exceptions for the platform")),
+    }
+}
+
+/// By a straight connection to the registry that most images come from.
+async fn reaches_a_registry(host: &dyn Host) -> bool {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let connect = async {
+        for address in host.resolve("registry-1.docker.io").await.unwrap_or_default() {
+            if host.connect((address, 443).into(), PATIENCE).await.is_ok() {
+                return true;
+            }
+        }
+        false
+    };
+    tokio::time::timeout(PATIENCE, connect).await.unwrap_or(false)
 }

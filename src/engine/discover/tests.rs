@@ -232,7 +232,7 @@ async fn a_context_is_looked_up_and_is_the_only_one_tried() {
     let (discovery, engine) = discover(&host).await;
     insta::assert_snapshot!(told(&discovery, folder.path()), @r#"Context("lab") unix://<dir>/e.sock Ok(())"#);
     let facts = engine.unwrap().facts().await.unwrap();
-    insta::assert_snapshot!(format!("{facts:?}").replace(&folder.path().display().to_string(), "<dir>"), @r#"Facts { engine: "Podman 5.3.1 (rootless)", engine_kind: Podman, api_version: "1.48", rootless: true, container_addresses: false, published: true, traits: Traits { names: Gateway, health_checks: true, start_interval: true, containerd_images: false, product: None }, dockerfile: None, architecture: "amd64", cpus: 2, memory: 1024, data_root: None, storage_driver: None, cgroup_version: Some(2), socket: Some("<dir>/e.sock") }"#);
+    insta::assert_snapshot!(format!("{facts:?}").replace(&folder.path().display().to_string(), "<dir>"), @r#"Facts { engine: "Podman 5.3.1 (rootless)", engine_kind: Podman, api_version: "1.48", rootless: true, container_addresses: false, published: true, traits: Traits { names: Gateway, health_checks: true, start_interval: true, containerd_images: false, proxied: false, product: None }, dockerfile: None, architecture: "amd64", cpus: 2, memory: 1024, data_root: None, storage_driver: None, cgroup_version: Some(2), socket: Some("<dir>/e.sock") }"#);
 
     // a command's own word goes before all others
     let host_says = Desk::default().env("DOCKER_HOST", "unix:///nowhere.sock").file(meta("lab"), &context);

@@ -118,6 +118,9 @@ pub(super) struct Info {
     pub driver_status: Option<Vec<(String, String)>>,
     /// `1` or `2`
     pub cgroup_version: String,
+    /// By which the engine itself asks registries; passwords are masked.
+    pub http_proxy: Option<String>,
+    pub https_proxy: Option<String>,
 }
 
 /// What Podman says of itself in words of its own, on the same socket.

@@ -262,6 +262,7 @@ fn facts(
             health_checks: kind == EngineKind::Docker || !local || here.systemd,
             start_interval: api >= START_INTERVAL,
             containerd_images: info.driver_status.iter().flatten().any(|(_, value)| value == CONTAINERD_STORE),
+            proxied: [&info.http_proxy, &info.https_proxy].into_iter().flatten().any(|proxy| !proxy.is_empty()),
             product: product(info),
         },
         dockerfile: (kind == EngineKind::Docker && version.os != "windows").then(|| dockerfile_format(number)),
@@ -379,6 +380,12 @@ mod tests {
         let store = serde_json::json!({"DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]});
         let store: Info = serde_json::from_value(store).unwrap();
         assert!(of(&Version::default(), &store, None, socket, &here("6.1", None)).traits.containerd_images);
+        let behind = |answer: serde_json::Value| {
+            let info: Info = serde_json::from_value(answer).unwrap();
+            of(&Version::default(), &info, None, socket, &here("6.1", None)).traits.proxied
+        };
+        assert!(behind(serde_json::json!({"HttpProxy": "", "HttpsProxy": "http://xxxxx:xxxxx@proxy:3128"})));
+        assert!(!behind(serde_json::json!({"HttpProxy": null, "HttpsProxy": ""})));
         let names = |answer: serde_json::Value| {
             let own: PodmanInfo = serde_json::from_value(answer).unwrap();
             of(&podman(), &info("debian", ""), Some(&own), socket, &here("6.1", None)).traits.names

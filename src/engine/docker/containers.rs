@@ -111,7 +111,8 @@ impl Containers for Docker {
     }
 
     async fn environment(&self, container: &str) -> Result<Option<Vec<String>>, EngineError> {
-        Ok(self.raw_inspect(container).await?.config.env)
+        // Docker says nothing where there are none
+        Ok(Some(self.raw_inspect(container).await?.config.env.unwrap_or_default()))
     }
 
     async fn mounts(&self, container: &str) -> Result<Vec<(PathBuf, PathBuf)>, EngineError> {
