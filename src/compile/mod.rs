@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use crate::model::{
-    AnyError, Facts, Fingerprint, IpamPool, MachineTask, MachineTaskSpec, NetworkSpec, Platform, Resources, Secrets, TaskInputs,
-    VolumeSpec, label,
+    AnyError, Facts, Fingerprint, IpamPool, MachineTask, MachineTaskSpec, NetworkSpec, Platform, Resources, Secrets,
+    TaskInputs, VolumeSpec, label,
 };
 
 pub mod addons;

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::file::{closed, paths};
 use super::processes::shell_line;
 use crate::config::files::{Files, join};
-use crate::config::yaml::{Entry, Kind, Node, Object, Report, Span, field as f, suggestion};
+use crate::config::yaml::{Entry, Kind, Node, Object, Report, Span, field as f, in_a_list, suggestion};
 use crate::model::{MachineTask, Platform, Task, is_dns_label};
 
 pub(in crate::config) static MACHINE_TASK: Object = Object {
@@ -20,7 +19,7 @@ pub(in crate::config) static MACHINE_TASK: Object = Object {
         f("before", Kind::TextOrTexts).doc("Services that start only when it is done. Processes start after all tasks."),
         f("when", Kind::Object(&WHEN)).doc("What makes it run again. Without it: another command."),
         f("env", Kind::Dict).doc("Variables in addition to the platform's settings; null removes one."),
-        f("env_file", Kind::Short(paths, &Kind::List(&Kind::Path)))
+        f("env_file", Kind::Short(in_a_list, &Kind::List(&Kind::Path)))
             .doc("Files with more variables, in Compose's format; `env` overrides them."),
         f("timeout", Kind::Duration).doc("How long it may take, 10m unless given."),
     ],
@@ -28,7 +27,7 @@ pub(in crate::config) static MACHINE_TASK: Object = Object {
     open: true,
 };
 
-static WHEN: Object = closed(
+static WHEN: Object = Object::open(
     "when",
     &[f("changed", Kind::TextOrTexts).doc("Files and folders, from the folder of macula.yaml: the task runs again when what is in them or its command changes.")],
 );

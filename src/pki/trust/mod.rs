@@ -201,7 +201,7 @@ impl From<std::io::Error> for StoreError {
 impl From<FileError> for StoreError {
     fn from(error: FileError) -> Self {
         match error {
-            FileError::Io { source, .. } => Self::Io(source.to_string()),
+            FileError::Io { source, .. } => Self::Io(source.into()),
             FileError::Run(error) => Self::Run(error),
         }
     }
