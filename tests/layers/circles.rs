@@ -98,7 +98,7 @@ impl House {
                 under.iter().copied().filter(|other| below[*other].contains(*module)).collect();
             let arrows = members.iter().flat_map(|from| {
                 let within = taken[*from].iter().filter(|to| members.contains(to));
-                within.map(|to| format!("{} -> {}", from.join("/"), to.join("/")))
+                within.map(move |to| format!("{} -> {}", from.join("/"), to.join("/")))
             });
             all.push(arrows.collect::<Vec<_>>().join(", "));
             told.extend(members);
