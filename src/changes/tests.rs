@@ -261,6 +261,14 @@ async fn packages_and_services_are_named_with_what_removes_them() {
     by hand: dev was put into the group podman: sudo gpasswd -d dev podman
     by hand: the service docker was started: sudo systemctl disable --now docker
     ");
+    // one that failed may have been done in part
+    let host = with_root(FakeHost::new()).answer("sudo systemctl *", 1, "", "no");
+    let podman = Change {
+        command: Command::new("systemctl", ["enable", "--now", "podman.socket"]).privileged(),
+        effect: Effect::Unit { name: "podman.socket", user: false },
+    };
+    make(&host, "a test", &podman, &|_: &str| ()).await.unwrap_err();
+    assert_snapshot!(said(&pending(&host).await.unwrap()), @"by hand: the service podman.socket was started, or only in part: sudo systemctl disable --now podman.socket");
     // as root without sudo, which may not be there
     let root = machine().facts_with(|facts| facts.uid = 0).answer("sudo *", 0, "", "");
     make_all(&root, [packages(&["docker.io"])]).await;

@@ -125,7 +125,7 @@ impl<'h> Walk<'h> {
             let step = match another_boot && !entry.undo.lasts() {
                 // gone with the boot: what is so now was made so by somebody else
                 true => Step::default(),
-                false => self.step(entry.undo).await?,
+                false => self.step(entry.undo, entry.done).await?,
             };
             all.extend(step.told);
             if self.really {
@@ -142,7 +142,8 @@ impl<'h> Walk<'h> {
         Ok(all)
     }
 
-    async fn step(&mut self, undo: Undo) -> Result<Step, ChangeError> {
+    /// `done`: it is known that the command went to its end.
+    async fn step(&mut self, undo: Undo, done: bool) -> Result<Step, ChangeError> {
         match undo {
             Undo::Settings { values, lasting } => Ok(self.settings(values, lasting).await),
             Undo::File(file) => self.file(file).await,
@@ -156,7 +157,8 @@ impl<'h> Walk<'h> {
                     return Ok(Step::default());
                 }
                 // what nobody would undo is written down and not told
-                let told = how.iter().map(|how| told(what.clone(), Verdict::ByHand(how.clone()))).collect();
+                let said = if done { what.clone() } else { format!("{what}, or only in part") };
+                let told = how.iter().map(|how| told(said.as_str(), Verdict::ByHand(how.clone()))).collect();
                 Ok(Step { told, left: Some(Undo::ByHand { what, how, lasting, pid }) })
             }
         }
@@ -257,10 +259,9 @@ impl<'h> Walk<'h> {
     async fn rule(&self, table: Option<String>, rule: Vec<String>) -> Step {
         let command = |verb: &str| iptables(table.as_deref(), verb, &rule);
         let shown = rule.join(" ");
-        match self.host.run(&command("-C").may_fail()).await {
-            Ok(output) if !output.success() => return Step::default(),
-            // without root nobody can see whether it is still there
-            Ok(_) | Err(_) => {}
+        // without root nobody can see whether it is still there
+        if self.host.run(&command("-C").may_fail()).await.is_ok_and(|output| !output.success()) {
+            return Step::default();
         }
         match self.run(&command("-D")).await {
             Ok(()) => Step::undone(format!("the firewall's rule `{shown}` is removed")),
