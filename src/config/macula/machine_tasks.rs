@@ -203,10 +203,10 @@ fn circle(platform: &Platform, task: &str) -> Option<Vec<String>> {
         } else if let Some(task) = platform.tasks.get(at) {
             next.extend(platform.awaited(task));
         }
-        for name in next {
+        // who names itself is told so where it says that
+        for name in next.into_iter().filter(|name| name != at) {
             let longer: Vec<String> = way.iter().cloned().chain([name.clone()]).collect();
-            // who names itself was told so where it says that
-            if name == task && longer.len() > 2 {
+            if name == task {
                 return Some(longer);
             }
             if seen.insert(name) {
@@ -266,14 +266,31 @@ tasks:
         let wrong = |tasks: &str| {
             loaded(&format!("stacks: [shop]\nprocesses: {{api: {{command: api}}}}\ntasks: {{{tasks}}}\n")).unwrap_err()
         };
-        let all = [
-            wrong("Migrate: {run: x}, web: {run: x}, api: {run: x}, empty: {run: ''}"),
-            wrong("migrate: {run: x, after: [dbb, api, migrate], before: [api, seed, wep]}, seed: {run: x}"),
-            wrong("migrate: {run: x, after: [web], before: [db]}"),
-            wrong("one: {run: x, after: two}, two: {run: x, after: one}"),
-            wrong("migrate: {run: x, cwd: away, when: {changed: [gone]}, env_file: none}"),
-            wrong("migrate: {after: db}, seed: {run: x, image: y}"),
-        ];
-        insta::assert_snapshot!(all.join("\n---\n"), @"");
+        for (tasks, told) in [
+            ("Migrate: {run: x}", "tasks: `Migrate` is not a valid name for a task"),
+            ("web: {run: x}", "tasks: there is a service `web`, too"),
+            ("api: {run: x}", "tasks: there is a process `api`, too"),
+            ("empty: {run: ''}", "tasks.empty.run: there is nothing to run"),
+            ("migrate: {run: x, after: dbb}", "did you mean `db`?"),
+            ("migrate: {run: x, after: api}", "api is a process, and processes start after all tasks"),
+            ("migrate: {run: x, after: migrate}", "tasks.migrate.after: there is no service or task `migrate`"),
+            ("migrate: {run: x, before: api}", "leave api out: processes start after all tasks"),
+            ("migrate: {run: x, before: seed}, seed: {run: x}", "let seed say it: `after: [migrate]`"),
+            ("migrate: {run: x, before: wep}", "did you mean `web`?"),
+            (
+                "migrate: {run: x, after: web, before: db}",
+                "each waits for the next one: migrate -> web -> db -> migrate",
+            ),
+            ("one: {run: x, after: two}, two: {run: x, after: one}", "each waits for the next one: one -> two -> one"),
+            ("migrate: {run: x, cwd: away}", "tasks.migrate.cwd: there is no folder /p/away"),
+            ("migrate: {run: x, when: {changed: [gone]}}", "there is no file or folder `gone`"),
+            ("migrate: {run: x, env_file: none}", "there is no file /p/none"),
+            ("migrate: {after: db}", "run"),
+            ("migrate: {run: x, image: y}", "unknown key `image`"),
+        ] {
+            let errors = wrong(tasks);
+            assert!(errors.contains(told), "{tasks}: {errors}");
+            assert!(errors.matches("macula.yaml:3:").count() == 1, "{tasks}: {errors}");
+        }
     }
 }

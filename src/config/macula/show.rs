@@ -183,6 +183,8 @@ lease: {time: 8h, idle: 30m}
 processes:
   site: {command: npm run dev, cwd: shop, needs: [site-db], ingress: [shop, api.shop], port: 3000, probe: {http: {path: /up}, timeout: 30s}, env: {A: '1', B: null}, env_file: shop/compose.yaml, watch: [{path: shop, ignore: ['*.md']}], restart: on-failure:3, stop_grace_period: 2s}
   site-db: {command: [./db, '--fast'], ingress: []}
+tasks:
+  migrate: {run: npm run migrate, cwd: shop, after: [], before: web, when: {changed: shop}, env: {A: '1', B: null}, env_file: shop/compose.yaml, timeout: 2m}
 timeouts: {healthy: 1m30s, image: 1h}
 ";
 
@@ -304,6 +306,25 @@ timeouts: {healthy: 1m30s, image: 1h}
             restart: on-failure
             stop_grace_period: 10s
             ingress: []
+        tasks:
+          migrate:
+            run:
+            - sh
+            - -c
+            - npm run migrate
+            cwd: /p/shop
+            before:
+            - web
+            when:
+              changed:
+              - shop
+            env:
+              A: '1'
+              B: null
+            env_file:
+            - /p/shop/compose.yaml
+            timeout: 2m0s
+            after: []
         timeouts:
           healthy: 1m30s
           image: 1h0m0s
