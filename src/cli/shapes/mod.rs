@@ -133,10 +133,8 @@ fn value_of(shape: Shape) -> Value {
 /// All objects that a shape leads to, by their names.
 fn collect(shape: Shape, objects: &mut BTreeMap<&'static str, &'static Object>) {
     match shape {
-        Shape::Object(object) => {
-            if objects.insert(object.name, object).is_none() {
-                object.fields.iter().for_each(|field| collect(field.shape, objects));
-            }
+        Shape::Object(object) if objects.insert(object.name, object).is_none() => {
+            object.fields.iter().for_each(|field| collect(field.shape, objects));
         }
         Shape::List(inner) | Shape::Names(inner) | Shape::OrNull(inner) => collect(*inner, objects),
         Shape::Either(shapes) => shapes.iter().for_each(|shape| collect(*shape, objects)),
