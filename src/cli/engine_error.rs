@@ -73,6 +73,19 @@ pub(super) fn with_image_hints(error: CliError, image: &ImageError) -> CliError 
             .hint("or save the images on a machine that has them, and load the file here")
             .shell(login(reference))
             .suggest(macula("images load FILE")),
+        ImageError::Unreachable { reference, message } if speaks_no_tls(message) => {
+            let registry = split_registry(reference).0;
+            // a name without its port stands for all of them
+            let place = if is_on_loopback(registry) { registry.split(':').next().unwrap_or(registry) } else { registry };
+            error
+                .hint(format!(
+                    "the registry speaks plain HTTP, which Podman has to be told in /etc/containers/registries.conf:\n\
+                     [[registry]]\n\
+                     location = \"{place}\"\n\
+                     insecure = true"
+                ))
+                .hint(format!("Docker takes it under `insecure-registries` in /etc/docker/daemon.json: [\"{registry}\"]"))
+        }
         ImageError::Unreachable { .. } => error
             .hint("check the network and the engine's proxy variables")
             .hint("without access to a registry, build the images, or save them on another machine and load the file here")
@@ -105,6 +118,13 @@ pub(super) fn with_image_hints(error: CliError, image: &ImageError) -> CliError 
         }
         ImageError::Other { .. } => error,
     }
+}
+
+/// In the words of Go, with which both engines are written.
+fn speaks_no_tls(message: &str) -> bool {
+    ["server gave HTTP response to HTTPS client", "first record does not look like a TLS handshake"]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 /// The command that logs in to the registry of an image. Docker Hub needs no name. The first part of
@@ -287,6 +307,10 @@ mod tests {
             ImageError::Denied { reference: reference(), message: "unauthorized".into() },
             ImageError::RateLimited { reference: "grafana/grafana:12".into(), retry_after: Some(Wait::In(30)) },
             ImageError::Unreachable { reference: reference(), message: "connection timed out".into() },
+            ImageError::Unreachable {
+                reference: "127.0.0.1:5001/web:1".into(),
+                message: "http: server gave HTTP response to HTTPS client".into(),
+            },
             ImageError::BuildFailed {
                 reference: reference(),
                 message: "step 3 ended with 100".into(),
@@ -331,6 +355,14 @@ mod tests {
           try: macula doctor
           try: macula up --images build
           try: macula images load FILE
+        exit 6
+
+        error: pull: cannot reach the registry of 127.0.0.1:5001/web:1: http: server gave HTTP response to HTTPS client
+          hint: the registry speaks plain HTTP, which Podman has to be told in /etc/containers/registries.conf:
+            [[registry]]
+            location = "127.0.0.1"
+            insecure = true
+          hint: Docker takes it under `insecure-registries` in /etc/docker/daemon.json: ["127.0.0.1:5001"]
         exit 6
 
         error: pull: ghcr.io/acme/web:1: step 3 ended with 100

@@ -550,7 +550,8 @@ fn rules_of_a_name_do_what_they_say() {
     // the same by the settings of the whole ingress
     platform.write("macula.yaml", &format!("{SETTINGS}ingress: {{redirect: true, https: 8443}}\n"));
     platform.run("up --yes --images build --timeout 5m").ok();
-    assert!(["301", "302", "307", "308"].contains(&&*status("plain", "", "")));
+    let redirected = status("plain", "", "");
+    assert!(["301", "302", "307", "308"].contains(&&*redirected), "{redirected}");
     assert!(TcpStream::connect((address, 8443)).is_ok() && TcpStream::connect((address, 443)).is_err());
 }
 

@@ -2,7 +2,9 @@
 
 use std::io;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bollard::errors::Error;
@@ -18,6 +20,9 @@ use crate::model::{AnyError, EngineKind, FIRST_FORMAT, Facts, FormatVersion, Nam
 
 /// An engine that systemd starts on the first connection takes some seconds to answer.
 const FIRST_ANSWER: Duration = Duration::from_secs(10);
+/// As many times longer for a Podman that is there: to say what it is it counts its images, and an image that is just being
+/// written holds that up.
+const WHILE_BUSY: u32 = 5;
 /// Opening a connection, without the first answer.
 const OPEN: Duration = Duration::from_secs(3);
 /// The client has one limit for the head of every answer, also of those that stream for hours; ours
@@ -94,9 +99,15 @@ impl Docker {
             }
         };
         let client = client.map_err(|error| ConnectError::Other(error.into()))?;
-        let asked = tokio::time::timeout(first_answer, introduce(&client, stream, known)).await;
+        let busy = AtomicBool::new(false);
+        let mut introduced = pin!(introduce(&client, stream, known, &busy));
+        let (mut asked, mut waited) = (tokio::time::timeout(first_answer, &mut introduced).await, first_answer);
+        if asked.is_err() && busy.load(Ordering::Relaxed) {
+            let longer = first_answer * WHILE_BUSY;
+            (asked, waited) = (tokio::time::timeout(longer, introduced).await, first_answer + longer);
+        }
         let Introduced { version, info, bridge, learned } = asked
-            .map_err(|_| ConnectError::Silent(format!("no answer within {first_answer:?}")))?
+            .map_err(|_| ConnectError::Silent(format!("no answer within {waited:?}")))?
             .map_err(|error| ConnectError::Other(errors::engine_error("asking what it is", error).into()))?;
         let lowest = ApiVersion::parse(&version.min_api_version);
         let api = ApiVersion::parse(&version.api_version)
@@ -129,14 +140,20 @@ struct Introduced {
 }
 
 /// Asks what the engine is, unless it is the one that has said so before. `stream`: a connection of its own for the
-/// question who it is.
+/// question who it is. `busy`: it is one that answers, and may take its time for the rest.
 async fn introduce(
     client: &bollard::Docker,
     stream: Stream,
     known: Option<&Introduction>,
+    busy: &AtomicBool,
 ) -> Result<Introduced, Error> {
-    let (head, bridge) =
-        tokio::join!(dial::head_of(stream, "/_ping"), async { get::<Bridge>(client, "/networks/bridge").await.ok() });
+    let ping = async {
+        let head = dial::head_of(stream, "/_ping").await;
+        let server = head.as_ref().ok().and_then(|head| head.get("server")?.to_str().ok());
+        busy.store(server.is_some_and(|server| server.starts_with("Libpod")), Ordering::Relaxed);
+        head
+    };
+    let (head, bridge) = tokio::join!(ping, async { get::<Bridge>(client, "/networks/bridge").await.ok() });
     let who = head.ok().zip(bridge.as_ref()).and_then(|(head, bridge)| Identity::of(&head, bridge));
     if let Some(known) = known.filter(|known| known.is_of(who.as_ref())) {
         let (version, info) = (known.version.clone(), known.info.clone());
@@ -411,6 +428,39 @@ mod tests {
         assert_eq!(of("docker-desktop", "Docker Desktop").as_deref(), Some("Docker Desktop"));
         assert_eq!(of("lima-rancher-desktop", "Rancher Desktop WSL Distribution").as_deref(), Some("Rancher Desktop"));
         assert_eq!(of("box", "Debian GNU/Linux 13 (trixie)"), None);
+    }
+
+    /// Answers a ping at once, and everything else late.
+    fn busy_engine(path: &std::path::Path, server: &'static str) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = UnixListener::bind(path).unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut request = [0; 2048];
+                    let read = stream.read(&mut request).await.unwrap_or_default();
+                    let pinged = String::from_utf8_lossy(&request[..read]).contains("/_ping");
+                    if !pinged {
+                        tokio::time::sleep(Duration::from_millis(1500)).await;
+                    }
+                    let body = r#"{"ApiVersion": "1.41", "MinAPIVersion": "1.24"}"#;
+                    let head = format!("HTTP/1.1 200 OK\r\nServer: {server}\r\nContent-Length: {}\r\n", body.len());
+                    let _ = stream.write_all(format!("{head}Connection: close\r\n\r\n{body}").as_bytes()).await;
+                });
+            }
+        });
+    }
+
+    #[tokio::test]
+    async fn a_podman_that_is_busy_gets_the_time_it_needs() {
+        let folder = tempfile::tempdir().unwrap();
+        for (server, there) in [("Libpod/4.3.1 (linux)", true), ("Docker/28.5.2 (linux)", false)] {
+            let path = folder.path().join(&server[..6]);
+            busy_engine(&path, server);
+            let endpoint = format!("unix://{}", path.display());
+            let reached = Docker::reach_within(&endpoint, None, None, Duration::from_secs(1)).await;
+            assert_eq!(reached.is_ok(), there, "{server}");
+        }
     }
 
     #[tokio::test]

@@ -53,6 +53,13 @@ impl Engine {
         Err(format!("no engine: {}", refused.join("; ")))
     }
 
+    /// Whether it is Podman, which has limits of its own.
+    pub fn is_podman(&self) -> bool {
+        self.get("/version")["Components"].as_array().is_some_and(|all| {
+            all.iter().any(|one| one["Name"].as_str().is_some_and(|name| name.starts_with("Podman")))
+        })
+    }
+
     pub fn endpoint(&self) -> String {
         format!("unix://{}", self.socket.display())
     }

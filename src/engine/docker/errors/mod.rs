@@ -263,6 +263,7 @@ pub(super) fn image_error(reference: &str, message: &str) -> ImageError {
         "temporary failure in name resolution",
         "server misbehaving",
         "gave http response to https client",
+        "first record does not look like a tls handshake",
         "dial tcp",
         "dial udp",
     ]) {
