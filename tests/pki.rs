@@ -408,7 +408,7 @@ async fn a_damaged_authority_is_reported_and_left_alone() {
         let error = Authority::load_or_create(&machine.host, &machine.folder(), DOMAIN, machine.host.now()).await;
         assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
         match error.unwrap_err() {
-            AuthorityError::Damaged { reason, .. } => reason,
+            AuthorityError::Damaged { source, .. } => source.to_string(),
             other => panic!("{other}"),
         }
     };

@@ -153,7 +153,7 @@ impl From<FixError> for Error {
         match error {
             FixError::Run(error) => Self::Run(error),
             FixError::Change(error) => Self::Change(error),
-            other => Self::Other(other.to_string()),
+            other => Self::Other(other.into()),
         }
     }
 }

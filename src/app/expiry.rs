@@ -112,10 +112,10 @@ mod tests {
         let lease = Lease { idle: Some(idle), ..Lease::default() };
         state.keep_lease(&host, Some(&lease)).await.unwrap();
         state.note_use(&host, host.now() - 2000).await;
-        assert!(end(&host, &name).await.unwrap().is_some());
-        note_use(&host, &name, false).await;
-        assert!(end(&host, &name).await.unwrap().is_some());
-        note_use(&host, &name, true).await;
-        assert_eq!(end(&host, &name).await.unwrap(), None);
+        assert!(end(&host, &name, &lease).await.is_some());
+        note_use(&host, &name, &lease, false).await;
+        assert!(end(&host, &name, &lease).await.is_some());
+        note_use(&host, &name, &lease, true).await;
+        assert_eq!(end(&host, &name, &lease).await, None);
     }
 }

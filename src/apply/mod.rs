@@ -569,8 +569,7 @@ impl Run {
         };
         let host = &self.tools.host;
         let file = TaskRun::file(&host.folders().data.join(&spec.platform), &spec.name);
-        let told =
-            |error: std::io::Error| StepError::File { path: file.display().to_string(), message: error.to_string() };
+        let told = |error: std::io::Error| StepError::File { path: file.clone(), source: error.into() };
         if !spec.otherwise {
             host.remove(&file).await.map_err(told)?;
         }

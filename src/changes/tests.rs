@@ -6,6 +6,7 @@ use insta::assert_snapshot;
 use super::*;
 use crate::host::Output;
 use crate::host::fake::FakeHost;
+use crate::model::AnyError;
 
 const RECEIPT: &str = "/home/dev/.local/share/macula/host.d/receipt.json";
 const FORWARD: &str = "net.ipv4.ip_forward";
@@ -200,7 +201,7 @@ async fn a_run_that_was_killed_on_the_way_is_undone() {
         let host = machine().on("sudo tee *", move |host, command| {
             let content = command.stdin.clone().unwrap();
             host.put(&command.args[0], &content[..torn.min(content.len())]);
-            Err(RunError::Io { command: command.to_string(), message: "killed".into() })
+            Err(RunError::Io { command: command.to_string(), source: AnyError::said("killed") })
         });
         let [values, file] = watches(524_288);
         make_all(&host, [values]).await;

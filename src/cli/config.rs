@@ -7,7 +7,7 @@ use crate::config;
 
 use super::context::{Context, StackOptions};
 use super::error::CliError;
-use super::failure::near;
+use super::near::near;
 use super::shapes;
 use super::ui::text;
 

@@ -8,6 +8,7 @@ use macula::cli::ui::left_out::Cause;
 use macula::cli::ui::plan_screen;
 use macula::cli::ui::status_screen::{Mood, Row, Screen};
 use macula::cli::ui::up_screen::{self, Entry, Notice};
+use macula::model::{Invocation, MaculaCommand, macula};
 
 use super::STYLE;
 
@@ -17,17 +18,21 @@ fn some(text: &str) -> Option<String> {
     Some(text.to_owned()).filter(|text| !text.is_empty())
 }
 
+fn command(words: &'static str) -> Option<MaculaCommand> {
+    (!words.is_empty()).then(|| macula(words))
+}
+
 pub fn entries() -> Vec<Entry> {
-    let entry = |name: &str, url: &str, address: &str, command: &str| Entry {
+    let entry = |name: &str, url: &str, address: &str, words: &'static str| Entry {
         name: name.into(),
         url: some(url),
         address: some(address),
-        command: some(command),
+        command: command(words),
         own: name == "shop",
     };
     vec![
         entry("excalidraw", "https://draw.macula.local", "", ""),
-        entry("postgres", "", "127.0.0.6:5432", "macula creds postgres"),
+        entry("postgres", "", "127.0.0.6:5432", "creds postgres"),
         entry("powerdns", "https://dns.macula.local", "127.0.0.8:53", ""),
         entry("prometheus", "https://prometheus.macula.local", "127.0.0.1:9090", ""),
         entry("registry", "https://registry.macula.local", "127.0.0.1:5001", ""),
@@ -44,7 +49,7 @@ pub fn notices() -> Vec<Notice> {
     let mut all = up_screen::left_out(&[left_out()]);
     all.push(Notice {
         text: "names below macula.local do not resolve here yet".into(),
-        command: some("macula dns install"),
+        command: command("dns install"),
     });
     all
 }
@@ -54,7 +59,7 @@ pub fn next() -> Vec<String> {
 }
 
 pub fn up() -> String {
-    up_screen::screen(&entries(), &notices(), &next(), WIDTH, STYLE)
+    up_screen::screen(&entries(), &notices(), &next(), &Invocation::default(), WIDTH, STYLE)
 }
 
 pub fn plan() -> String {
@@ -104,14 +109,14 @@ pub fn status() -> String {
             Row {
                 mood: Mood::Bad,
                 reason: some("crash loop: restarted 7 times"),
-                command: some("macula logs shop"),
+                command: command("logs shop"),
                 ..row("shop", "restarting", "", "")
             },
             row("excalidraw", "healthy 12m", "https://draw.macula.local", ""),
             row("postgres", "healthy 12m", "", "127.0.0.6:5432"),
             row("powerdns", "healthy 11m", "https://dns.macula.local", "127.0.0.8:53"),
             row("prometheus", "healthy 12m", "https://prometheus.macula.local", "127.0.0.1:9090"),
-            Row { mood: Mood::Idle, command: some("macula start cart"), ..row("cart", "stopped 20s ago", "", "") },
+            Row { mood: Mood::Idle, command: command("start cart"), ..row("cart", "stopped 20s ago", "", "") },
         ],
         quiet: ["node-exporter", "postgres-exporter", "s3-buckets"].map(str::to_owned).into(),
         left_out: vec![left_out()],

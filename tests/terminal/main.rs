@@ -13,6 +13,7 @@ use std::time::Duration;
 use macula::cli::ui::replay::Replay;
 use macula::cli::ui::{Size, Style, up_screen};
 use macula::event::{Event, Progress};
+use macula::model::Invocation;
 use serde_json::Value;
 
 mod examples;
@@ -285,7 +286,8 @@ fn the_pictures_of_the_documentation_are_current() {
 #[test]
 fn the_last_screen_fits_every_size() {
     for (columns, rows) in SIZES {
-        let shown = up_screen::screen(&examples::entries(), &examples::notices(), &examples::next(), columns, STYLE);
+        let (entries, notices, next) = (examples::entries(), examples::notices(), examples::next());
+        let shown = up_screen::screen(&entries, &notices, &next, &Invocation::default(), columns, STYLE);
         let mut screen = terminal(columns, 100);
         screen.process(shown.replace('\n', "\r\n").as_bytes());
         let used = screen.screen().rows(0, 200).filter(|row| !row.trim().is_empty()).count();

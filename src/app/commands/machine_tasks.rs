@@ -18,8 +18,8 @@ use crate::words;
 
 use super::creds::add_receiver;
 use super::forwards::pass_on;
+use super::membership::{log_of, trusted};
 use super::processes::own_variables;
-use super::run::{log_of, trusted};
 
 /// Between two looks at what it has written.
 const LOOK: Duration = Duration::from_millis(50);

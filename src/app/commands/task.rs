@@ -12,7 +12,7 @@ use crate::engine::LogOptions;
 use crate::model::{ContainerState, ObservedContainer, Platform, TaskInputs, label};
 use crate::plan::Action;
 
-use super::run::log_of;
+use super::membership::log_of;
 
 /// A task as `macula task` lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -122,7 +122,7 @@ impl Docker {
         let own = own.and_then(Result::ok);
         let here = ThisMachine { bridge: bridge.and_then(|bridge| is_here(&bridge)), ..this_machine() };
         let facts = facts(&version, &info, own.as_ref(), api, &parsed, &here);
-        let client = client.with_request_modifier(move |request| spoken(request, api));
+        let client = client.clone().with_request_modifier(move |request| spoken(request, api));
         let endpoint = parsed;
         let facts = Arc::new(facts);
         let docker =

@@ -1,6 +1,6 @@
 //! Scripts of events, painted to a small terminal at moments of their own.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use insta::assert_snapshot;
 
