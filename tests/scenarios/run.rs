@@ -104,7 +104,7 @@ fn a_program_has_a_name_for_as_long_as_it_runs() {
     run.wait();
 
     // a child that goes to the background has no route once the program has ended
-    let forks = format!("( {PROGRAM} ) & while [ ! -e listening ]; do sleep 0.05; done");
+    let forks = format!("sh -c '{PROGRAM}' & while [ ! -e listening ]; do sleep 0.05; done");
     let run = Running::start(&mut platform.program(["run", "--as", "shop", "--", "sh", "-c", &forks]));
     eventually("the child answers", answers);
     let child = pid();
