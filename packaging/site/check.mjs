@@ -13,6 +13,8 @@ if (!book) {
 }
 const axe = axePath && readFileSync(axePath, "utf8");
 const PHONE = 390;
+// for one answer of the browser, milliseconds
+const PATIENCE = 120000;
 const faults = [];
 
 const files = (folder) =>
@@ -32,10 +34,13 @@ const free = () =>
 
 const port = await free();
 const driver = spawn("chromedriver", [`--port=${port}`], { stdio: "ignore" });
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(130));
+process.on("exit", () => driver.kill());
 const ask = async (method, path, body) => {
   const answer = await fetch(`http://127.0.0.1:${port}${path}`, {
     method,
     body: body && JSON.stringify(body),
+    signal: AbortSignal.timeout(PATIENCE),
   });
   const { value } = await answer.json();
   if (value?.error) throw new Error(`${path}: ${value.message}`);
@@ -136,7 +141,6 @@ try {
   console.log(`${pages.length} pages, ${links.length} links (${external.size} to elsewhere, not followed), ${hits} hits of a search`);
 } finally {
   if (session) await ask("DELETE", session).catch(() => {});
-  driver.kill();
 }
 for (const fault of faults) console.log(fault);
 console.log(faults.length ? `${faults.length} faults` : axe ? "no faults" : "no faults; axe was not run");
