@@ -141,6 +141,7 @@ try {
   console.log(`${pages.length} pages, ${links.length} links (${external.size} to elsewhere, not followed), ${hits} hits of a search`);
 } finally {
   if (session) await ask("DELETE", session).catch(() => {});
+  driver.kill();
 }
 for (const fault of faults) console.log(fault);
 console.log(faults.length ? `${faults.length} faults` : axe ? "no faults" : "no faults; axe was not run");
