@@ -135,6 +135,14 @@ pub(super) struct PodmanInfo {
 pub(super) struct PodmanHost {
     /// Absent before Podman 4.5.
     pub network_backend_info: Option<PodmanNetworks>,
+    pub security: PodmanSecurity,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PodmanSecurity {
+    /// Podman 4.3 says so here alone.
+    pub rootless: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -240,7 +240,8 @@ fn facts(
     // Debian adds its own: 20.10.24+dfsg1
     let number = number.split('+').next().unwrap_or_default();
     let options = info.security_options.as_deref().unwrap_or_default();
-    let rootless = options.iter().any(|option| option.contains("name=rootless"));
+    let said = own.is_some_and(|own| own.host.security.rootless);
+    let rootless = said || options.iter().any(|option| option.contains("name=rootless"));
     let desktop = info.operating_system.contains("Docker Desktop");
     let socket = match endpoint {
         Endpoint::Unix(path) => Some(path.clone()),
@@ -412,6 +413,10 @@ mod tests {
         assert_eq!(names(without), NameServer::Nobody);
         let program = serde_json::json!({"host": {"networkBackendInfo": {"dns": {"path": "/usr/lib/podman/x"}}}});
         assert_eq!(names(program), NameServer::Gateway);
+        let rootless: PodmanInfo =
+            serde_json::from_value(serde_json::json!({"host": {"security": {"rootless": true}}})).unwrap();
+        let facts = of(&podman(), &info("debian", ""), Some(&rootless), socket, &here("6.1", None));
+        assert_eq!((facts.engine.as_str(), facts.container_addresses), ("Podman 5.4.2 (rootless)", false));
         let checks = |systemd| {
             let here = ThisMachine { systemd, ..here("6.1", None) };
             of(&podman(), &info("debian", ""), None, socket, &here).traits.health_checks
