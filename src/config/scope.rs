@@ -132,25 +132,30 @@ pub(super) fn own_addresses(stacks: &mut [Loaded], report: &mut Report) {
     for loaded in stacks.iter_mut().filter(|loaded| !loaded.built_in) {
         let mut moved = Vec::new();
         for (name, service) in loaded.stack.services.iter_mut().filter(|(_, one)| one.extension.address.is_none()) {
+            // all addresses are ours as well, whichever of them a service of ours has
             let taken = |port: &PublishedPort| {
-                let key = (address(service, port), port.published?, port.protocol);
-                let local = key.0 == IpAddr::V4(Ipv4Addr::LOCALHOST) || key.0.is_unspecified();
-                let key = (IpAddr::V4(Ipv4Addr::LOCALHOST), key.1, key.2);
-                ours.get(&key).filter(|_| local && port.published_to.is_none()).map(|owner| (key.1, owner.clone()))
+                let (at, number) = (address(service, port), port.published?);
+                let local = at == IpAddr::V4(Ipv4Addr::LOCALHOST);
+                let meets = |address: &IpAddr| at.is_unspecified() || local && *address == at;
+                let mut all = ours.iter().filter(|_| port.published_to.is_none());
+                let ((address, ..), owner) = all.find(|((address, of, protocol), _)| {
+                    meets(address) && *of == number && *protocol == port.protocol
+                })?;
+                Some((*address, number, owner.clone()))
             };
-            let found: Vec<Option<(u16, String)>> = service.ports.iter().map(taken).collect();
-            let Some((number, owner)) = found.iter().flatten().next().cloned() else { continue };
+            let found: Vec<Option<(IpAddr, u16, String)>> = service.ports.iter().map(taken).collect();
+            let Some((address, number, owner)) = found.iter().flatten().next().cloned() else { continue };
             let Some(own) = free.next() else { continue };
             service.extension.address = Some(own);
             for (port, _) in service.ports.iter_mut().zip(&found).filter(|(_, taken)| taken.is_some()) {
                 port.host_ip = None;
             }
-            moved.push((name.clone(), number, owner, own));
+            moved.push((name.clone(), address, number, owner, own));
         }
-        for (name, number, owner, own) in moved {
+        for (name, address, number, owner, own) in moved {
             report.warn(
                 loaded.at_key(&name, &["ports"]),
-                format!("services.{name} is published on {own}: port {number} of 127.0.0.1 belongs to {owner}"),
+                format!("services.{name} is published on {own}: port {number} of {address} belongs to {owner}"),
                 "publish another port, or choose the address yourself with `x-macula: {address: 127.0.0.x}`",
             );
         }
@@ -346,6 +351,7 @@ services:
         let shop = "services:
   prom: {image: 'p:1', ports: ['9090:9090', '8080:80']}
   front: {image: 'f:1', ports: ['127.0.0.1:3000:3000']}
+  wide: {image: 'w:1', ports: ['0.0.0.0:3000:3000', '0.0.0.0:3001:3001']}
 ";
         let request = Request { cwd: "/shop".into(), discover: true, ..Request::default() };
         let files = MemoryFiles::default().with("/shop/compose.yaml", shop);
@@ -359,7 +365,10 @@ services:
         insta::assert_snapshot!(lines.chain(warnings).collect::<Vec<_>>().join("\n"), @r#"
         front None ["Some(127.0.0.1):Some(3000)"]
         prom Some(127.0.0.21) ["None:Some(9090)", "None:Some(8080)"]
+        wide Some(127.0.0.22) ["None:Some(3000)", "Some(0.0.0.0):Some(3001)"]
         compose.yaml:2:24: services.prom is published on 127.0.0.21: port 9090 of 127.0.0.1 belongs to metrics
+            publish another port, or choose the address yourself with `x-macula: {address: 127.0.0.x}`
+        compose.yaml:4:24: services.wide is published on 127.0.0.22: port 3000 of 127.0.0.20 belongs to charts
             publish another port, or choose the address yourself with `x-macula: {address: 127.0.0.x}`
         "#);
     }
