@@ -8,6 +8,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// How long a text may be, in bytes: YAML, env files, templates.
 pub(in crate::config) const MAX_TEXT: u64 = 4 << 20;
+/// What `.git` may hold where it is a file: one path.
+const MAX_LINK: u64 = 64 << 10;
 /// How long the content of a config or a secret may be, in bytes. It is kept in memory and sent to
 /// the engine as a whole.
 pub(in crate::config) const MAX_CONTENT: u64 = 64 << 20;
@@ -178,6 +180,18 @@ pub(in crate::config) fn project_folders(from: &Path, files: &dyn Files) -> Vec<
     };
     let until = all.iter().position(is_root).map_or(1, |at| at + 1);
     all.into_iter().take(until).collect()
+}
+
+/// What Git calls the linked worktree that this folder lies in; none: the main one, or no repository. It stays the same
+/// when the worktree is moved.
+pub(in crate::config) fn linked_worktree(from: &Path, files: &dyn Files) -> Option<String> {
+    let root = project_folders(from, files).pop()?;
+    // a folder in the main worktree, a link to the main one's folder in all others
+    let link = String::from_utf8(files.read(&root.join(".git"), MAX_LINK).ok()?).ok()?;
+    let kept = Path::new(link.strip_prefix("gitdir:")?.trim());
+    // that of a submodule lies in `modules`
+    let linked = kept.parent()?.file_name()? == "worktrees";
+    kept.file_name().filter(|_| linked)?.to_str().map(str::to_owned)
 }
 
 /// `base/path` without `.` and `..`, by text alone: links are not followed, as Compose does it.

@@ -169,7 +169,7 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
         Some(path) => macula::file::load(path, home, files, &mut report),
         None => Settings::default(),
     };
-    let (name, domain) = identity(request, &settings);
+    let (name, domain) = identity(request, &settings, files);
 
     let mut variables = request.env.clone();
     variables.insert("MACULA_NAME".to_owned(), name.to_string());
@@ -297,8 +297,8 @@ fn unused_overrides(
     unused.cloned().collect()
 }
 
-/// The platform's name alone, from `--name` or macula.yaml: for commands that need nothing else of the files. The
-/// errors are those of macula.yaml, in spite of which its name counts where it can be made out.
+/// The platform's name alone, from `--name`, macula.yaml or the worktree: for commands that need nothing else of the
+/// files. The errors are those of macula.yaml, in spite of which its name counts where it can be made out.
 pub fn platform_name(request: &Request, files: &dyn Files) -> (PlatformName, Vec<Diagnostic>) {
     if let Some(name) = &request.name {
         return (name.clone(), Vec::new());
@@ -306,7 +306,7 @@ pub fn platform_name(request: &Request, files: &dyn Files) -> (PlatformName, Vec
     let mut report = Report::new(&request.cwd);
     let home = request.env.get("HOME").map(String::as_str);
     let Some(path) = find_config_file(request, files, &mut report) else {
-        return (PlatformName::default(), report.finish().0);
+        return (unnamed(request, files), report.finish().0);
     };
     let settings = macula::file::load(&path, home, files, &mut report);
     let written = || {
@@ -316,8 +316,14 @@ pub fn platform_name(request: &Request, files: &dyn Files) -> (PlatformName, Vec
             PlatformName::new(value.trim_matches(['"', '\''])).ok()
         })
     };
-    let name = settings.name.or_else(written).unwrap_or_default();
+    let name = settings.name.or_else(written).unwrap_or_else(|| unnamed(request, files));
     (name, report.finish().0)
+}
+
+/// The platform's name where nobody gives it one: each linked worktree of a repository has a platform of its own.
+fn unnamed(request: &Request, files: &dyn Files) -> PlatformName {
+    let worktree = files::linked_worktree(&request.cwd, files);
+    worktree.and_then(|name| PlatformName::near(&name)).unwrap_or_default()
 }
 
 /// The macula.yaml that is read for this request, if there is one.
@@ -403,9 +409,9 @@ fn warn_of_another(taken: &Path, other: &Path, files: &dyn Files, report: &mut R
 }
 
 /// The name and the zone of the platform.
-fn identity(request: &Request, settings: &Settings) -> (PlatformName, String) {
+fn identity(request: &Request, settings: &Settings, files: &dyn Files) -> (PlatformName, String) {
     let in_file = settings.name.clone().unwrap_or_default();
-    let name = request.name.clone().unwrap_or_else(|| in_file.clone());
+    let name = request.name.clone().or_else(|| settings.name.clone()).unwrap_or_else(|| unnamed(request, files));
     let domain = match &settings.domain {
         // a second platform from the same file needs a zone of its own
         Some(domain) if name != in_file => name.domain_below(domain),

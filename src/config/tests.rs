@@ -1034,6 +1034,31 @@ fn the_name_is_found_without_the_stacks_and_in_spite_of_mistakes() {
 }
 
 #[test]
+fn a_linked_worktree_has_a_platform_of_its_own() {
+    let name = |git: &str, cwd: &str, file: &str| {
+        let files = MemoryFiles::default()
+            .with("/shop/.git/worktrees/Fix_Login/HEAD", "")
+            .with("/shop-fix/.git", git)
+            .with("/shop-fix/api/main.rs", "")
+            .with(format!("{cwd}/macula.yaml"), file);
+        let request = Request { cwd: cwd.into(), ..Request::default() };
+        let loaded = run(&request, &files).unwrap();
+        let found = loaded.platform.name.to_string();
+        assert_eq!(platform_name(&request, &files).0.to_string(), found);
+        format!("{found} {}", loaded.platform.domain)
+    };
+    let linked = "gitdir: /shop/.git/worktrees/Fix_Login\n";
+    assert_eq!(name(linked, "/shop-fix", "{}"), "fix-login fix-login.macula.local");
+    assert_eq!(name(linked, "/shop-fix/api", "{}"), "fix-login fix-login.macula.local");
+    assert_eq!(name(linked, "/shop-fix", "domain: shop.test"), "fix-login fix-login.shop.test");
+    assert_eq!(name(linked, "/shop-fix", "name: mine"), "mine mine.macula.local");
+    assert_eq!(name(linked, "/shop", "{}"), "macula macula.local");
+    for other in ["gitdir: ../shop/.git/modules/Fix_Login\n", "gitdir: /shop/.git/worktrees/..", "gitdir:", "\u{1}"] {
+        assert_eq!(name(other, "/shop-fix", "{}"), "macula macula.local", "{other}");
+    }
+}
+
+#[test]
 fn overrides_of_images_that_no_stack_has_are_told() {
     let load_them = |compose: &str| {
         let files = MemoryFiles::default()

@@ -46,15 +46,20 @@ impl PlatformName {
         if is_dns_label(text) && text.len() <= LONGEST {
             return Ok(Self(text.to_owned()));
         }
-        let label: String = to_dns_label(text).chars().take(LONGEST).collect();
-        let label = label.trim_end_matches('-');
-        let help = if label.is_empty() || RESERVED.contains(&label) {
-            "for example `dev` or `pr-123`".to_owned()
-        } else {
-            format!("for example `{label}`")
+        let help = match Self::near(text) {
+            Some(name) => format!("for example `{name}`"),
+            None => "for example `dev` or `pr-123`".to_owned(),
         };
         let rule = format!("use at most {LONGEST} lower-case letters, digits and inner dashes");
         Err(NameError { text: text.to_owned(), rule, help })
+    }
+
+    /// The name that comes nearest to this text, where one can be made of it.
+    pub fn near(text: &str) -> Option<Self> {
+        let label: String = to_dns_label(text).chars().take(LONGEST).collect();
+        let label = label.trim_end_matches('-');
+        let usable = !label.is_empty() && !RESERVED.contains(&label);
+        usable.then(|| Self(label.to_owned()))
     }
 
     pub fn as_str(&self) -> &str {

@@ -24,7 +24,7 @@ pub(in crate::config) static MACULA: Object = Object::open(
     "macula.yaml",
     &[
         f("name", Kind::Checked(platform_name))
-            .doc("Name of the platform: a DNS label. `macula` unless given; --name goes before it."),
+            .doc("Name of the platform: a DNS label. Unless given, that of the linked Git worktree, elsewhere `macula`; --name goes before it."),
         f("domain", Kind::Checked(domain)).doc(
             "The zone of the platform. `macula.local`, or `<name>.macula.local` for a platform with another name.",
         ),
