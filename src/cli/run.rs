@@ -41,6 +41,10 @@ pub struct Args {
 
 /// Until the route is asked for again after the background process has gone.
 const AGAIN: Duration = Duration::from_millis(300);
+/// Between two looks at where the program listens.
+const LISTENS: Duration = Duration::from_secs(2);
+/// Looks; one that listens nowhere by then does something else.
+const LOOKS: usize = 60;
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let (loaded, choices) = context.load_for_up(&args.stacks, Forgets::default())?;
@@ -122,14 +126,44 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             }
         }
     };
+    let tell_port = async {
+        if program.nameless.is_none()
+            && let Some(port) = other_port(context, &program).await
+        {
+            let there = context.typed(&format!("macula run --port {port} -- COMMAND"));
+            context.events().warn(format!(
+                "the program listens on port {port} instead of {}, which is in PORT: `{there}` leads there",
+                program.port
+            ));
+        }
+        std::future::pending::<()>().await;
+    };
     let code = tokio::select! {
         code = context.host.run_in_front(&command, &program.log) => code?,
         () = keep_route => return Ok(()),
+        () = tell_port => return Ok(()),
     };
     match code {
         0 => Ok(()),
         code => std::process::exit(code),
     }
+}
+
+/// The port that the program listens on for good, where it is not the one that it was given.
+async fn other_port(context: &Context, program: &app::Program) -> Option<u16> {
+    let mut before: Vec<u16> = Vec::new();
+    for _ in 0..LOOKS {
+        tokio::time::sleep(LISTENS).await;
+        let ports = program.ports(&*context.host).await;
+        if ports.contains(&program.port) {
+            return None;
+        }
+        if let Some(port) = ports.iter().find(|port| before.contains(port)) {
+            return Some(*port);
+        }
+        before = ports;
+    }
+    None
 }
 
 /// Before anything is brought up for it.

@@ -9,11 +9,14 @@ use crate::app::{Error, Session, Survey};
 use crate::compile::{gateway, ingress_address, own_address};
 use crate::config::Loaded;
 use crate::daemon::Route;
-use crate::host::Host;
+use crate::host::{Family, Host};
 use crate::model::{Platform, PlatformName, Role};
 use crate::pki::{Authority, trust};
 
 use super::creds::{add_receiver, exports_of};
+
+/// Vite's development server refuses requests for names that it was not told of; from 6.1 on this tells it one more.
+pub(super) const VITE_HOST: &str = "__VITE_ADDITIONAL_SERVER_ALLOWED_HOSTS";
 
 /// Where the output of a program is kept for `logs`.
 pub(super) fn log_of(host: &dyn Host, platform: &PlatformName, label: &str) -> PathBuf {
@@ -84,4 +87,11 @@ pub(super) async fn trusted(session: &Session, loaded: &Loaded) -> Result<BTreeM
 async fn keep(host: &dyn Host, path: &Path, content: &str) -> Result<(), Error> {
     let written = host.write(path, content.as_bytes(), 0o644).await;
     written.map_err(|source| Error::Io { path: path.to_owned(), source })
+}
+
+/// The ports that these processes listen on, as far as this user may see them.
+pub(super) async fn ports_of(host: &dyn Host, family: &Family) -> Vec<u16> {
+    let members = host.members(family);
+    let all = host.owners(host.listeners().await.unwrap_or_default()).await;
+    all.iter().filter(|one| one.pid.is_some_and(|pid| members.contains(&pid))).map(|one| one.port).collect()
 }

@@ -17,7 +17,7 @@ use crate::plan::{KeptProcess, Parts, ProcessAction, ProcessStep, process_steps,
 use crate::words;
 
 use super::creds::OTLP_ENDPOINT;
-use super::membership::{has_ingress, log_of, named_url, route_to, settings, trusted};
+use super::membership::{VITE_HOST, has_ingress, log_of, named_url, ports_of, route_to, settings, trusted};
 
 /// Between two looks at one that starts.
 const LOOK: Duration = Duration::from_millis(40);
@@ -249,6 +249,7 @@ async fn environment(
     environment.insert("OTEL_SERVICE_NAME".into(), process.name.clone());
     if let Some(name) = process.hosts.first().filter(|_| has_ingress(&seen.platform)) {
         environment.insert("MACULA_URL".into(), named_url(seen, name));
+        environment.insert(VITE_HOST.into(), format!("{name}.{}", seen.platform.domain));
     }
     for (name, value) in more {
         match value {
@@ -353,10 +354,7 @@ pub(super) fn verdict(state: &ProcessState, listens: bool, over: bool, settled: 
 /// It listens, and not where it was told to.
 async fn listens_elsewhere(host: &dyn Host, state: &ProcessState) -> Option<String> {
     let (pid, wanted) = (state.pid?, state.port?);
-    let members = host.members(&Family { group: Some(pid), ..Family::default() });
-    let all = host.owners(host.listeners().await.ok()?).await;
-    let own: Vec<u16> =
-        all.iter().filter(|one| one.pid.is_some_and(|pid| members.contains(&pid))).map(|one| one.port).collect();
+    let own = ports_of(host, &Family { group: Some(pid), ..Family::default() }).await;
     if own.is_empty() || own.contains(&wanted) {
         return None;
     }

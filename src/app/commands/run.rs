@@ -9,11 +9,11 @@ use crate::app::{Choices, Consent, Error, Session, Survey, UpOptions, Wanted, su
 use crate::compile::zone;
 use crate::config::Loaded;
 use crate::daemon::{Held, Route, RouteError, hold};
-use crate::host::{Host, Unmet, until};
+use crate::host::{Family, Host, Unmet, until};
 use crate::model::{ObservedVolume, PlatformName};
 use crate::observe;
 
-use super::membership::{has_ingress, log_of, named_url, route_to, settings, trusted};
+use super::membership::{VITE_HOST, has_ingress, log_of, named_url, ports_of, route_to, settings, trusted};
 
 /// Until a background process that was started takes programs.
 const START: Duration = Duration::from_secs(5);
@@ -132,6 +132,7 @@ pub async fn prepare_program(
     environment.insert("PORT".into(), port.to_string());
     environment.insert("MACULA_URL".into(), url.clone());
     environment.insert("OTEL_SERVICE_NAME".into(), label.clone());
+    environment.insert(VITE_HOST.into(), host_name);
     let log = log_of(host, &platform.name, &label);
     // there is none yet, or it is in order
     let _ = host.keep_end(&log, resolver::LONGEST_LOG).await;
@@ -141,6 +142,12 @@ pub async fn prepare_program(
 }
 
 impl Program {
+    /// The ports that it and what it has started listen on.
+    pub async fn ports(&self, host: &dyn Host) -> Vec<u16> {
+        let mark = Some(format!("MACULA_URL={}", self.url));
+        ports_of(host, &Family { mark, ..Family::default() }).await
+    }
+
     /// Takes the name, until the value is dropped; starts the background process where none runs.
     pub async fn take_name(&self, session: &Session, loaded: &Loaded) -> Result<Held, Error> {
         match hold(&self.socket, &self.route).await {
