@@ -551,6 +551,11 @@ async fn a_read_only_container_gets_its_files_into_volumes() {
     spec.files = vec![file("/etc/app/app.conf", "in a volume", 0, 0o644)];
     let id = bench.started(&spec).await;
     assert_eq!(bench.shell(&id, "cat /etc/app/app.conf; stat -c %a /scratch").await, "in a volume1777");
+    // the next container finds what it is given, and not what is in the volume from before
+    bench.engine.remove_container(&id).await.unwrap();
+    spec.files = vec![file("/etc/app/app.conf", "its own", 0, 0o644), file("/etc/app/more/x", "y", 0, 0o644)];
+    let id = bench.started(&spec).await;
+    assert_eq!(bench.shell(&id, "cat /etc/app/app.conf /etc/app/more/x").await, "its owny");
     spec.name.push_str("-bad");
     spec.files = vec![file("/etc/elsewhere", "x", 0, 0o644)];
     if bench.podman().await {

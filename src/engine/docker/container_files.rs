@@ -18,18 +18,23 @@ const LARGEST_READ: usize = 64 * 1024 * 1024;
 /// Links that lead to links.
 const HOPS: usize = 16;
 
-/// All files in one archive. With a read-only root the engine takes an archive only into a
-/// volume: then one archive for each.
+/// All files in one archive. With a read-only root Docker takes an archive only into a volume: then one archive for
+/// each. Podman takes it, and lays the files below the volumes of a container that does not run, where nobody finds them.
 pub(super) async fn write_files(docker: &Docker, container: &str, files: &[FileSpec]) -> Result<(), EngineError> {
     if files.is_empty() {
         return Ok(());
     }
     let operation = operation::write_files(container);
     let all: Vec<(&str, &FileSpec)> = files.iter().map(|file| (file.path.as_str(), file)).collect();
-    let packed = archive(&all).map_err(EngineError::local(&operation))?;
-    let refused = match upload(docker, &operation, container, "/", packed).await {
-        Err(EngineError::Other { message, .. }) if message.contains("read-only") => message,
-        result => return result,
+    let refused = match docker.podman() {
+        true => None,
+        false => {
+            let packed = archive(&all).map_err(EngineError::local(&operation))?;
+            match upload(docker, &operation, container, "/", packed).await {
+                Err(EngineError::Other { message, .. }) if message.contains("read-only") => Some(message),
+                result => return result,
+            }
+        }
     };
     let inspected = docker.raw_inspect(container).await?;
     let mounts: Vec<String> = inspected
@@ -41,11 +46,14 @@ pub(super) async fn write_files(docker: &Docker, container: &str, files: &[FileS
         .collect();
     let mut by_mount: BTreeMap<&str, Vec<(&str, &FileSpec)>> = BTreeMap::new();
     for file in files {
-        let Some((mount, inside)) = mount_of(&mounts, &file.path) else {
-            let message = format!("{}: {refused}", file.path);
-            return Err(EngineError::Other { operation, message });
-        };
-        by_mount.entry(mount).or_default().push((inside, file));
+        match (mount_of(&mounts, &file.path), &refused) {
+            (Some((mount, inside)), _) => by_mount.entry(mount).or_default().push((inside, file)),
+            (None, None) => by_mount.entry("/").or_default().push((file.path.as_str(), file)),
+            (None, Some(refused)) => {
+                let message = format!("{}: {refused}", file.path);
+                return Err(EngineError::Other { operation, message });
+            }
+        }
     }
     for (mount, files) in by_mount {
         upload(docker, &operation, container, mount, archive(&files).map_err(EngineError::local(&operation))?).await?;
