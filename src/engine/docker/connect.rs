@@ -99,13 +99,18 @@ impl Docker {
             }
         };
         let client = client.map_err(|error| ConnectError::Other(error.into()))?;
-        let busy = AtomicBool::new(false);
-        let mut introduced = pin!(introduce(&client, stream, known, &busy));
-        let (mut asked, mut waited) = (tokio::time::timeout(first_answer, &mut introduced).await, first_answer);
-        if asked.is_err() && busy.load(Ordering::Relaxed) {
-            let longer = first_answer * WHILE_BUSY;
-            (asked, waited) = (tokio::time::timeout(longer, introduced).await, first_answer + longer);
-        }
+        let (asked, waited) = {
+            let busy = AtomicBool::new(false);
+            let mut introduced = pin!(introduce(&client, stream, known, &busy));
+            let first = tokio::time::timeout(first_answer, &mut introduced).await;
+            match first {
+                Err(_) if busy.load(Ordering::Relaxed) => {
+                    let longer = first_answer * WHILE_BUSY;
+                    (tokio::time::timeout(longer, introduced).await, first_answer + longer)
+                }
+                first => (first, first_answer),
+            }
+        };
         let Introduced { version, info, bridge, learned } = asked
             .map_err(|_| ConnectError::Silent(format!("no answer within {waited:?}")))?
             .map_err(|error| ConnectError::Other(errors::engine_error("asking what it is", error).into()))?;
@@ -122,7 +127,7 @@ impl Docker {
         let own = own.and_then(Result::ok);
         let here = ThisMachine { bridge: bridge.and_then(|bridge| is_here(&bridge)), ..this_machine() };
         let facts = facts(&version, &info, own.as_ref(), api, &parsed, &here);
-        let client = client.clone().with_request_modifier(move |request| spoken(request, api));
+        let client = client.with_request_modifier(move |request| spoken(request, api));
         let endpoint = parsed;
         let facts = Arc::new(facts);
         let docker =
