@@ -5,7 +5,30 @@
 mod sources;
 
 /// Room -> how many lines turn an error into its text, and where that text goes.
-const PLACES: &[(&str, usize, &str)] = &[];
+const PLACES: &[(&str, usize, &str)] = &[
+    (
+        "app",
+        33,
+        "events, warnings, reasons in rows and reports; what a registry said of a name, as `ImageError` has it",
+    ),
+    ("apply", 2, "events, and the note on a program that was to run before a stop"),
+    ("changes", 1, "what came of undoing one, a row"),
+    ("cli", 6, "what is printed"),
+    ("config", 1, "a diagnostic has a place in a file and words"),
+    ("daemon", 2, "the state of a way, as the page and `status` show it"),
+    ("dns", 3, "the methods that `dns install` tried, and notes on what it undid"),
+    ("doctor", 10, "findings; facts are read once, and each check that needs one that failed says so"),
+    ("engine", 6, "why an endpoint was not taken, a row of `doctor`; statuses of gRPC, which have a text only"),
+    ("host", 2, "a receipt that cannot be read"),
+    ("kubernetes", 2, "why a workload is not ready, a row"),
+    ("model", 1, "`chain` itself"),
+    ("pki", 1, "the state of a trust store, a row"),
+    ("portal", 14, "answers of the page's server"),
+    ("probe", 2, "the answer of a probe"),
+    ("render", 1, "see `RenderError`"),
+    ("telemetry", 2, "what Tempo, Loki and Prometheus answer that cannot be read"),
+    ("validate", 5, "evidence, which is compared and printed"),
+];
 
 /// `error.to_string()`, `format!("{error}")` and `map_err(|any| any.to_string())` in a line.
 fn becomes_text(line: &str) -> bool {
