@@ -19,14 +19,12 @@ const PLACES: &[(&str, usize, &str)] = &[
     ("dns", 3, "the methods that `dns install` tried, and notes on what it undid"),
     ("doctor", 10, "findings; facts are read once, and each check that needs one that failed says so"),
     ("engine", 6, "why an endpoint was not taken, a row of `doctor`; statuses of gRPC, which have a text only"),
-    ("host", 2, "a receipt that cannot be read"),
     ("kubernetes", 2, "why a workload is not ready, a row"),
     ("model", 1, "`chain` itself"),
     ("pki", 1, "the state of a trust store, a row"),
     ("portal", 14, "answers of the page's server"),
     ("probe", 2, "the answer of a probe"),
     ("render", 1, "see `RenderError`"),
-    ("telemetry", 2, "what Tempo, Loki and Prometheus answer that cannot be read"),
     ("validate", 5, "evidence, which is compared and printed"),
 ];
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Command, Host, RunError};
+use crate::model::AnyError;
 use crate::words;
 
 /// A file that is changed, as a receipt has it.
@@ -53,8 +54,8 @@ pub enum FileError {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiptError {
-    #[error("{} is not a valid receipt: {reason}", path.display())]
-    Damaged { path: PathBuf, reason: String },
+    #[error("{} is not a valid receipt: {source}", path.display())]
+    Damaged { path: PathBuf, source: AnyError },
     #[error("{} was written by a newer macula", path.display())]
     Newer { path: PathBuf },
     /// Its message names the file.
@@ -116,12 +117,12 @@ pub async fn load<T: DeserializeOwned>(
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let damaged = |reason: String| ReceiptError::Damaged { path: path.to_owned(), reason };
-    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let damaged = |source: AnyError| ReceiptError::Damaged { path: path.to_owned(), source };
+    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| damaged(error.into()))?;
     match value.get(key).and_then(serde_json::Value::as_u64) {
-        None => Err(damaged("it names no format".into())),
+        None => Err(damaged(AnyError::said("it names no format"))),
         Some(found) if found > known => Err(ReceiptError::Newer { path: path.to_owned() }),
-        Some(_) => serde_json::from_value(value).map(Some).map_err(|error| damaged(error.to_string())),
+        Some(_) => serde_json::from_value(value).map(Some).map_err(|error| damaged(error.into())),
     }
 }
 

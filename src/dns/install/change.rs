@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{InstallError, Rung};
 use crate::host::kept::{self, checksum, read};
 use crate::host::{Command, Copies, FileNow, Host, KeptFile, ReceiptError};
+use crate::model::AnyError;
 
 /// Raised when an older macula could no longer undo what is written here.
 const FORMAT: u64 = 1;
@@ -131,8 +132,10 @@ impl Receipt {
     pub async fn load(host: &dyn Host, folder: &Path) -> Result<Option<Self>, InstallError> {
         let path = Self::path(folder);
         kept::load(host, &path, "format", FORMAT).await.map_err(|error| match error {
-            ReceiptError::Damaged { path, reason } => InstallError::Receipt { path, reason },
-            ReceiptError::Newer { path } => InstallError::Receipt { path, reason: "a newer macula wrote it".into() },
+            ReceiptError::Damaged { path, source } => InstallError::Receipt { path, source },
+            ReceiptError::Newer { path } => {
+                InstallError::Receipt { path, source: AnyError::said("a newer macula wrote it") }
+            }
             ReceiptError::Io(source) => InstallError::Io { path, source },
         })
     }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::host::{Command, FileError, Host, RunError};
+use crate::model::AnyError;
 
 mod change;
 mod rung;
@@ -45,8 +46,8 @@ pub enum InstallError {
     Foreign { path: PathBuf },
     #[error("{method} does not fit this machine: {reason}")]
     Unfit { method: String, reason: String },
-    #[error("{} is not a valid receipt: {reason}", path.display())]
-    Receipt { path: PathBuf, reason: String },
+    #[error("{} is not a valid receipt: {source}", path.display())]
+    Receipt { path: PathBuf, source: AnyError },
     /// The receipt stays, so that it can be tried again.
     #[error("it did not hold, and could not be put back as it was")]
     NotUndone(#[source] Box<InstallError>),

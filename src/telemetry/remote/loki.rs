@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{AskError, BACK, Loki, quoted};
+use crate::model::AnyError;
 use crate::telemetry::LineFilter;
 use crate::telemetry::batch::{self, Batch};
 use crate::telemetry::wire::loki::{Entry, Stream};
@@ -59,7 +60,7 @@ impl Loki {
         ];
         let answer: Answer = self.0.json("/loki/api/v1/query_range", &query).await?;
         let streams = answer.data.result.into_iter().map(stream).collect::<Option<Vec<Stream>>>();
-        let streams = streams.ok_or_else(|| self.0.malformed("a line without a time or a text"))?;
+        let streams = streams.ok_or_else(|| self.0.malformed(AnyError::said("a line without a time or a text")))?;
         Ok(batch::pushed(streams).batch)
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::host::local::plain_http;
+use crate::model::AnyError;
 
 pub use prometheus::{Curve, USUAL};
 
@@ -38,8 +39,8 @@ pub enum AskError {
     Silent { who: &'static str, address: SocketAddr, why: String },
     #[error("{who} refused the question ({status}): {said}")]
     Refused { who: &'static str, status: u16, said: String },
-    #[error("{who} answered something that its API does not have: {what}")]
-    Malformed { who: &'static str, what: String },
+    #[error("{who} answered something that its API does not have: {source}")]
+    Malformed { who: &'static str, source: AnyError },
 }
 
 #[derive(Deserialize)]
@@ -113,7 +114,7 @@ impl Peer {
         while let Some(chunk) = response.chunk().await.map_err(silent)? {
             body.extend_from_slice(&chunk);
             if body.len() > MOST {
-                return Err(self.malformed(format!("more than {MOST} bytes")));
+                return Err(self.malformed(AnyError::said(format!("more than {MOST} bytes"))));
             }
         }
         if status == http::StatusCode::NOT_FOUND {
@@ -131,12 +132,12 @@ impl Peer {
 
     async fn json<T: for<'de> Deserialize<'de>>(&self, path: &str, query: &[(&str, String)]) -> Result<T, AskError> {
         let body = self.get(path, query, "application/json").await?;
-        let body = body.ok_or_else(|| self.malformed(format!("404 for {path}")))?;
-        serde_json::from_slice(&body).map_err(|error| self.malformed(error.to_string()))
+        let body = body.ok_or_else(|| self.malformed(AnyError::said(format!("404 for {path}"))))?;
+        serde_json::from_slice(&body).map_err(|error| self.malformed(error))
     }
 
-    fn malformed(&self, what: impl Into<String>) -> AskError {
-        AskError::Malformed { who: self.who, what: what.into() }
+    fn malformed(&self, source: impl Into<AnyError>) -> AskError {
+        AskError::Malformed { who: self.who, source: source.into() }
     }
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{AskError, Prometheus};
+use crate::model::AnyError;
 use crate::telemetry::view::{Metric, time};
 
 /// Points of a chart.
@@ -65,7 +66,7 @@ impl Prometheus {
         ];
         let answer: Answer = self.0.json("/api/v1/query_range", &query).await?;
         if answer.data.result_type != "matrix" {
-            return Err(self.0.malformed(format!("a {}", answer.data.result_type)));
+            return Err(self.0.malformed(AnyError::said(format!("a {}", answer.data.result_type))));
         }
         Ok(answer.data.result.into_iter().take(limit).filter_map(metric).collect())
     }

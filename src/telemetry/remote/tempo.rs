@@ -62,7 +62,7 @@ impl Tempo {
     pub async fn trace(&self, id: &[u8]) -> Result<Option<Batch>, AskError> {
         let path = format!("/api/traces/{}", words::hex(id));
         let Some(body) = self.0.get(&path, &[], "application/protobuf").await? else { return Ok(None) };
-        let request = TracesRequest::decode(&*body).map_err(|error| self.0.malformed(error.to_string()))?;
+        let request = TracesRequest::decode(&*body).map_err(|error| self.0.malformed(error))?;
         let found = batch::traces(request).batch;
         Ok((!found.is_empty()).then_some(found))
     }
