@@ -1100,6 +1100,17 @@ static UNINSTALLED: Object = Object {
         f("platforms", TEXTS, "Which were taken down."),
         f("volumes", TEXTS, "Volumes that stay."),
         f("folders", TEXTS, "Folders that were removed."),
+        f("changes", List(&Of(&UNDOING)), "What became of the changes to this machine."),
+    ],
+};
+
+static UNDOING: Object = Object {
+    name: "Undoing",
+    fields: &[
+        f("what", Text, "The change, in a sentence."),
+        f("state", Word(&["undone", "changed_since", "by_hand", "failed"]), "What becomes of it."),
+        maybe("how", Text, "The command that undoes it; of `by_hand`."),
+        maybe("reason", Text, "Why it could not be undone; of `failed`."),
     ],
 };
 
@@ -1110,6 +1121,7 @@ static LEAVINGS: Object = Object {
         f("foreign", TEXTS, "Platforms of somebody else, which stay."),
         f("names", Flag, "The system asks the resolver."),
         f("trust", TEXTS, "Trust stores that have the authority."),
+        f("changes", List(&Of(&UNDOING)), "Changes to this machine, and what becomes of them."),
         f("data", TEXT_OR_NULL, "The folder with passwords, certificates and logs."),
         f("cache", TEXT_OR_NULL, "The folder with downloads."),
         f("settings", TEXT_OR_NULL, "The folder with your settings, which stays."),
