@@ -72,7 +72,7 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ),
     (
         "what_programs_send_is_taken_and_shown",
-        &["logs --trace", "traces --service", "traces --slow", "traces --errors"],
+        &["logs --trace", "traces --service", "traces --slow", "traces --errors", "traces --map"],
     ),
     ("a_platform_may_have_a_lease", &["traces --count"]),
     ("exec_gives_input_output_and_exit_code", &["exec --no-tty", "exec --user", "exec --workdir", "exec --env"]),

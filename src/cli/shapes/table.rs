@@ -42,7 +42,7 @@ pub static OUTPUTS: &[Output] = &[
     lines("logs", "A line of a log, or a note on it; with `--trace` one list of lines that programs have sent.", LOGS),
     lines("events", "What happened.", Of(&EVENT)),
     output("open", "One page; without a name all pages, as a list.", OPEN),
-    output("traces", "The latest traces; with an id that one.", TRACES),
+    output("traces", "The latest traces; with an id that one; with `--map` who calls whom.", TRACES),
     output("restart", "What was done.", Of(&LIFECYCLE)),
     output("stop", "What was done.", Of(&LIFECYCLE)),
     output("start", "What was done.", Of(&LIFECYCLE)),
@@ -90,7 +90,7 @@ const UP: Shape = Either(&[Of(&STATUS), Of(&PLAN)]);
 const DOWN: Shape = Either(&[Of(&DOWNED), List(&Of(&DOWNED))]);
 const DOCTOR: Shape = Either(&[List(&Of(&FINDING)), List(&Of(&CHECK))]);
 const LOGS: Shape = Either(&[Of(&LOG_LINE), Of(&LOG_NOTE), List(&Of(&SENT_LINE))]);
-const TRACES: Shape = Either(&[List(&Of(&TRACE_ROW)), Of(&TRACE)]);
+const TRACES: Shape = Either(&[List(&Of(&TRACE_ROW)), Of(&TRACE), Of(&SERVICE_MAP)]);
 const OPEN: Shape = Either(&[Of(&PAGE), List(&Of(&PAGES))]);
 const TASK: Shape = Either(&[List(&Of(&TASK_ROW)), Of(&TASK_RUN)]);
 const ADD: Shape = Either(&[Of(&ADDED_STACKS), List(&Of(&CATALOG_ROW))]);
@@ -651,6 +651,37 @@ static TRACE: Object = Object {
     ],
 };
 
+static SERVICE_MAP: Object = Object {
+    name: "ServiceMap",
+    fields: &[
+        f("spans", Whole, "From so many it was drawn."),
+        f("traces", Whole, "From so many it was drawn."),
+        f("services", List(&Of(&SERVED)), "What came to each from outside of it."),
+        f("calls", List(&Of(&CALLS)), "Who calls whom."),
+    ],
+};
+
+static SERVED: Object = Object {
+    name: "Served",
+    fields: &[
+        f("service", Text, "Its name."),
+        f("count", Whole, "Requests."),
+        f("errors", Whole, "Of them that failed."),
+        f("p95_us", Whole, "95 of 100 took no longer, microseconds."),
+    ],
+};
+
+static CALLS: Object = Object {
+    name: "Calls",
+    fields: &[
+        f("from", Text, "Who."),
+        f("to", Text, "Whom."),
+        f("count", Whole, "How often."),
+        f("errors", Whole, "Of them that failed."),
+        f("p95_us", Whole, "95 of 100 took no longer, as the called one measured it, microseconds."),
+    ],
+};
+
 static SPAN: Object = Object {
     name: "Span",
     fields: &[
@@ -710,8 +741,8 @@ static TASK_ROW: Object = Object {
     name: "TaskRow",
     fields: &[
         f("name", Text, "Its name."),
-        f("service", Text, "Whose it is."),
-        f("stack", Text, "Of which stack."),
+        f("service", TEXT_OR_NULL, "Whose it is; null: it is of macula.yaml, and runs on this machine."),
+        f("stack", TEXT_OR_NULL, "Of which stack."),
         f("job", Text, "What `logs` takes."),
         f("state", Word(&["never", "running", "done", "failed"]), "Its last run."),
         f("ended", WHOLE_OR_NULL, "How long ago that ended."),
