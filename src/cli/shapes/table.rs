@@ -312,7 +312,7 @@ static STEP: Object = Object {
 static RESOURCE: Object = Object {
     name: "Resource",
     fields: &[
-        f("kind", Word(&["network", "volume", "image", "container", "cluster", "manifest"]), "What it is."),
+        f("kind", Word(&["network", "volume", "image", "container", "cluster", "manifest", "task"]), "What it is."),
         f("name", Text, "In the engine."),
     ],
 };
