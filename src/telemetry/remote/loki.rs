@@ -88,7 +88,7 @@ fn question(wanted: &LineFilter) -> String {
 }
 
 /// What a stream has of its lines where these do not say it: older versions put all into the labels.
-const OF_LINES: [&str; 4] = ["trace_id", "span_id", "level", "detected_level"];
+const OF_LINES: [&str; 2] = ["trace_id", "span_id"];
 
 fn stream(found: Found) -> Option<Stream> {
     let labels = found.stream;
