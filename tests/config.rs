@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use macula::config::{DiskFiles, Loaded, Request, canonical, load};
+use macula::model::PlatformName;
 
 fn samples(kind: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config").join(kind);
@@ -35,6 +36,7 @@ fn request(folder: &Path) -> Request {
         profiles: words(&folder.join("profiles")),
         // the samples' names are free, and their messages stay as they are when a service joins ours
         only_own: true,
+        name: Some(PlatformName::default()),
         ..Request::default()
     }
 }
@@ -93,6 +95,8 @@ fn broken_files_say_what_is_wrong() {
             request.file = Some(path.clone());
         } else {
             request.stacks = vec![path.clone()];
+            // a worktree of this repository has a name of its own
+            request.name = Some(PlatformName::default());
         }
         let errors = load(&request, &DiskFiles).expect_err(&name);
         let text = errors.to_string().replace(&folder.to_string_lossy().into_owned(), "{folder}");

@@ -130,9 +130,8 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         if program.nameless.is_none()
             && let Some(port) = other_port(context, &program).await
         {
-            let there = context.line(macula("run --port").arg(port.to_string()).arg("--").arg("COMMAND"));
             context.events().warn(format!(
-                "the program listens on port {port} instead of {}, which is in PORT: `{there}` leads there",
+                "the program listens on port {port} instead of {}, which is in PORT; with `--port {port}` its name leads there",
                 program.port
             ));
         }

@@ -324,6 +324,8 @@ fn example(name: &str) -> Loaded {
     let request = Request {
         cwd: root.to_owned(),
         file: Some(file.with_file_name("macula.yaml")),
+        // a worktree of this repository has a name of its own
+        name: Some(crate::model::PlatformName::default()),
         stacks: Vec::new(),
         only_own: false,
         ..request("")

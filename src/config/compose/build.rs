@@ -103,7 +103,7 @@ pub(super) fn build(service: &Node, name: &str, sources: &Sources<'_>, report: &
         shm_size: node.get_int("shm_size").filter(|size| *size > 0),
         extra_hosts: super::hosts(node),
         tags: node.texts("tags"),
-        ulimits: super::service::ulimits(node),
+        ulimits: super::ulimits(node),
         contexts: named_contexts(node),
         secrets: secrets(node, name, sources, report),
         ssh: agents(node, name, report),

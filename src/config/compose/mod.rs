@@ -32,7 +32,7 @@ use crate::config::yaml::{self, FileId, Kind, Node, Report, Shaper, Span, projec
 
 use crate::config::files::Files;
 use crate::config::read::read_text;
-use crate::model::Origin;
+use crate::model::{Origin, Ulimit};
 use interpolate::{Variables, interpolate_tree};
 pub(super) use project_env::ProjectEnv;
 pub use said::Said;
@@ -304,6 +304,15 @@ fn flag(node: &Node, key: &str) -> bool {
 
 fn duration(node: &Node, key: &str) -> Option<Duration> {
     node.get_int(key).and_then(|nanoseconds| u64::try_from(nanoseconds).ok()).map(Duration::from_nanos)
+}
+
+fn ulimits(node: &Node) -> BTreeMap<String, Ulimit> {
+    node.entries("ulimits")
+        .map(|(name, entry)| {
+            let one = |key: &str| entry.node.get_int("single").or_else(|| entry.node.get_int(key)).unwrap_or(0);
+            (name.to_owned(), Ulimit { soft: one("soft"), hard: one("hard") })
+        })
+        .collect()
 }
 
 /// `host=address` as the `host:address` of the engine.

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::hook::hook;
-use super::{Project, build, duration, files, flag, hosts, networks, ports, string_map, text, volumes, watch};
+use super::{Project, build, duration, files, flag, hosts, networks, ports, string_map, text, ulimits, volumes, watch};
 use crate::config::yaml::{Node, Report};
 use crate::model::{
     Blkio, Condition, ContainerOptions, Dependency, DeviceRequest, EngineNeed, Healthcheck, Hook, Limits, Logging,
-    NetworkDecl, Origin, PullPolicy, Restart, Service, Ulimit, Update, Volume,
+    NetworkDecl, Origin, PullPolicy, Restart, Service, Update, Volume,
 };
 
 /// The version of the engine's API that knows them.
@@ -332,15 +332,6 @@ fn device(node: &Node) -> String {
     let target = if part("target").is_empty() { part("source") } else { part("target") };
     let permissions = if part("permissions").is_empty() { "rwm" } else { part("permissions") };
     format!("{}:{target}:{permissions}", part("source"))
-}
-
-pub(super) fn ulimits(node: &Node) -> BTreeMap<String, Ulimit> {
-    node.entries("ulimits")
-        .map(|(name, entry)| {
-            let one = |key: &str| entry.node.get_int("single").or_else(|| entry.node.get_int(key)).unwrap_or(0);
-            (name.to_owned(), Ulimit { soft: one("soft"), hard: one("hard") })
-        })
-        .collect()
 }
 
 /// `restart`, or what `deploy.restart_policy` says in its place.
