@@ -89,14 +89,14 @@ fn broken_files_say_what_is_wrong() {
         let mut request = Request {
             cwd: folder.to_owned(),
             env: [("HOME".to_owned(), "/home/user".to_owned())].into(),
+            // a worktree of this repository has a name of its own
+            name: Some(PlatformName::default()),
             ..Request::default()
         };
         if name.starts_with("macula-") {
             request.file = Some(path.clone());
         } else {
             request.stacks = vec![path.clone()];
-            // a worktree of this repository has a name of its own
-            request.name = Some(PlatformName::default());
         }
         let errors = load(&request, &DiskFiles).expect_err(&name);
         let text = errors.to_string().replace(&folder.to_string_lossy().into_owned(), "{folder}");
