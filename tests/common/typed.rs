@@ -184,7 +184,7 @@ pub const TYPED: &[(&str, &[(&str, Way)])] = &[
             ("macula run --as shop -- python app.py", Engine(0, "sent")),
             ("macula traces", Engine(0, "GET /checkout")),
             ("macula traces 5b8efff798", Engine(0, "GET /checkout")),
-            ("macula traces --map", Engine(0, "shop")),
+            ("macula traces --map", Engine(0, "no service has called another")),
             ("macula open home", Engine(0, "")),
         ],
     ),
