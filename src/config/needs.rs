@@ -417,7 +417,7 @@ mod tests {
         macula.yaml:1:7: add: the catalog has no stack `valkye`
             did you mean `valkey`?
         macula.yaml:1:15: add: the catalog has no stack `kafka`
-            known here: `adminer`, `mail`, `mariadb`, `memcached`, `nats`, `rabbitmq` and `valkey`
+            known here: `adminer`, `mail`, `mariadb`, `memcached`, `mosquitto`, `nats`, `rabbitmq` and `valkey`
         ---
         shop/compose.yaml:2:40: services.web.x-macula.needs: `Cache` is not a valid name for what a service needs
             use up to 30 lower-case letters, digits and underscores, and no digit first: variables begin with it

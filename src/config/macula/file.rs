@@ -31,7 +31,7 @@ pub(in crate::config) static MACULA: Object = Object::open(
         f("profiles", Kind::TextOrTexts).doc("Active profiles, in addition to those of --profile: of the platform (core, observability, observability-no-socket, tools, cache; without any of them all but cache), and of Compose."),
         f("stacks", Kind::Short(in_a_list, &Kind::List(&Kind::Path)))
             .doc("Stacks to run in addition to the built-in ones: Compose files, or folders with a compose.yaml."),
-        f("add", Kind::TextOrTexts).doc("Stacks of the catalog to run too: valkey, mariadb, rabbitmq, nats, memcached, mail, adminer. `macula add NAME` writes it; a service's `x-macula.needs` brings them without it."),
+        f("add", Kind::TextOrTexts).doc("Stacks of the catalog to run too, such as valkey or mail; `macula add` shows all of them, and `macula add NAME` writes it; a service's `x-macula.needs` brings them without it."),
         f("discover", Kind::Bool)
             .doc("Whether the Compose file of the project folder is a stack: true unless a macula.yaml lies in the project."),
         f("built_in", Kind::Nullable(&Kind::Map(&Kind::Bool)))
