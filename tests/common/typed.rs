@@ -214,4 +214,17 @@ pub const TYPED: &[(&str, &[(&str, Way)])] = &[
             ("macula report", Engine(0, "wrote macula-report-")),
         ],
     ),
+    (
+        "docs/walk.md",
+        &[
+            ("macula add mosquitto", Alone(0, "added mosquitto")),
+            ("macula stack config mosquitto", Alone(0, "eclipse-mosquitto:2.0")),
+            ("cargo test --no-fail-fast --test config --test docs --test catalogue", Foreign("that is what runs here")),
+            ("MACULA_UPDATE_DOCS=1 cargo test --test docs", Foreign("it writes pages")),
+            ("macula --name try up", Read("it builds the server from packages")),
+            ("macula --name try creds mosquitto", Read("the server is not there")),
+            ("macula --name try down --volumes", Read("there is nothing to remove")),
+            ("cargo test --lib --workspace config", Foreign("that is what runs here")),
+        ],
+    ),
 ];
