@@ -853,6 +853,7 @@ fn the_examples_of_the_sample_file_are_right() {
     }
     let files = MemoryFiles::default()
         .with("/home/dev/macula.yaml", &text)
+        .with("/home/dev/migrations/1.sql", "create table t ();")
         .with("/home/shop/compose.yaml", "services: {grafana: {image: g}}")
         .with("/home/dev/tools/compose.yaml", "services: {postgres: {image: p}}");
     let loaded = run(&request(), &files).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
