@@ -214,8 +214,13 @@ async fn files(
     }));
     let mut held: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     for (container, path, content) in reads.await {
-        if let Some(content) = content? {
-            held.entry(container).or_default().insert(path, Fingerprint::of_bytes(&content).0);
+        match content {
+            Ok(Some(content)) => {
+                held.entry(container).or_default().insert(path, Fingerprint::of_bytes(&content).0);
+            }
+            // another run replaces the container just now
+            Ok(None) | Err(EngineError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(held)
@@ -304,4 +309,22 @@ async fn listeners(host: &dyn Host, resources: &Resources, observed: &Observed) 
     let in_the_way = |listener: &Listener| ports.iter().any(|port| listener.is_in_the_way_of(port));
     let foreign: Vec<Listener> = all.into_iter().filter(|one| in_the_way(one) && !own(one)).collect();
     if foreign.is_empty() { foreign } else { host.owners(foreign).await }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::fake::FakeEngine;
+    use crate::model::{ContainerSpec, FileSpec, ObservedContainer};
+
+    #[tokio::test]
+    async fn a_container_that_another_run_has_just_replaced_holds_no_files() {
+        let (path, content) = ("/etc/x".to_owned(), b"x".to_vec());
+        let file = FileSpec { path, content, uid: 0, gid: 0, mode: 0o644, secret: false, reload: true };
+        let spec = ContainerSpec { name: "macula-web".into(), files: vec![file], ..ContainerSpec::default() };
+        let resources = Resources { containers: vec![spec], ..Resources::default() };
+        let seen = ObservedContainer { name: "macula-web".into(), ..ObservedContainer::default() };
+        let observed = Observed { containers: vec![seen], ..Observed::default() };
+        assert!(files(&FakeEngine::new(), &resources, &observed).await.unwrap().is_empty());
+    }
 }

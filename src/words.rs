@@ -196,6 +196,17 @@ pub fn typed_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("`{text}` is not a valid duration; try 90s, 5m, 1h30m or 500ms"))
 }
 
+/// [`typed_duration`] of something that has to last.
+///
+/// # Errors
+/// What is not a duration, or none at all.
+pub fn typed_span(text: &str) -> Result<Duration, String> {
+    match typed_duration(text)? {
+        Duration::ZERO => Err(format!("`{text}` is no time at all; try 90s, 5m or 1h30m")),
+        span => Ok(span),
+    }
+}
+
 /// The first two numbers of a version in what a program says: `v18.19.0`, `kind v0.27.0 go1.24`.
 pub fn version(said: &str) -> Option<(u32, u32)> {
     said.split_whitespace().find_map(|word| {
@@ -259,6 +270,8 @@ mod tests {
             ["90", "90s", "500ms", "5m", "1h30m", "2d", "1.5h"].map(|text| seconds(text).unwrap()),
             [90.0, 90.0, 0.5, 300.0, 5400.0, 172_800.0, 5400.0]
         );
+        assert_eq!(typed_span("1s"), Ok(Duration::from_secs(1)));
+        assert!(typed_span("0s").unwrap_err().starts_with("`0s` is no time at all"));
         for text in ["", "s", "soon", "-5s", "5parsecs", "99999999999999999h", "99999999999999999999d"] {
             let error = seconds(text).unwrap_err();
             assert!(error.starts_with(&format!("`{text}` is not a valid duration")), "{error}");

@@ -5,6 +5,8 @@
 
 #[path = "common/api.rs"]
 mod api;
+#[path = "common/shapes.rs"]
+mod shapes;
 
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
@@ -42,6 +44,8 @@ struct Cluster {
 }
 
 struct Done {
+    /// The words of its command line.
+    line: String,
     code: i32,
     out: String,
     err: String,
@@ -102,7 +106,8 @@ impl Cluster {
             let text = String::from_utf8_lossy(bytes).replace(real.to_str().unwrap(), "~");
             text.replace(home.to_str().unwrap(), "~").replace(&self.address, "ADDRESS")
         };
-        Done { code: output.status.code().unwrap(), out: text(&output.stdout), err: text(&output.stderr) }
+        let line = format!("stack {words}");
+        Done { line, code: output.status.code().unwrap(), out: text(&output.stdout), err: text(&output.stderr) }
     }
 }
 
@@ -126,7 +131,11 @@ impl Done {
 
     #[track_caller]
     fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}{}", self.out, self.err))
+        let value = serde_json::from_str(&self.out);
+        let value = value.unwrap_or_else(|error| panic!("{error}: {}{}", self.out, self.err));
+        let wrong = shapes::wrong_with(&self.line, &value);
+        assert!(wrong.is_empty(), "{}: docs/reference/json.md says something else: {wrong:#?}", self.line);
+        value
     }
 }
 
@@ -224,7 +233,10 @@ fn a_stack_lives_in_a_cluster() {
 #[test]
 fn a_stack_is_scaled_looked_at_and_removed() {
     let cluster = Cluster::new();
+    let rendered = cluster.run("render shop --stack compose.yaml --accept-losses -o json").exits(0).json();
+    assert_eq!(rendered["target"], "kubernetes");
     cluster.run("deploy shop").exits(0);
+    assert_eq!(cluster.run("scale shop web=2 -o json").exits(0).json(), json!({"web": 2}));
     cluster.run("scale shop web=3").exits(0).says("shop scaled: web 3");
     assert_eq!(cluster.api().get("/deployments/web").unwrap()["spec"]["replicas"], 3);
     cluster.run("scale shop wbe=3").exits(2).says("did you mean web?");
@@ -257,7 +269,8 @@ fn a_stack_is_scaled_looked_at_and_removed() {
     cluster.run("status").exits(0).says("no stack is deployed there");
     // what was kept is there when it comes back
     cluster.run("deploy shop").exits(0).says("7 created, 2 unchanged");
-    cluster.run("remove shop --volumes --yes").exits(0).says("its data, too");
+    let gone = cluster.run("remove shop --volumes --yes -o json").exits(0).json();
+    assert_eq!((gone["removed"].as_array().map(Vec::len), &gone["kept"]), (Some(9), &json!([])), "{gone}");
     assert!(cluster.api().names().is_empty(), "{:?}", cluster.api().names());
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Files, Request};
 use crate::model::ImagePolicy;
+use crate::words;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -51,9 +52,34 @@ pub struct Applied {
     pub from_last: Vec<String>,
     /// Stacks of the last `up` that are not there any more.
     pub gone: Vec<PathBuf>,
+    /// The command line would have left out the project that the last `up` took in.
+    pub project_stays: bool,
 }
 
 impl Choices {
+    /// [`Choices::apply`] for a command that joins the platform as the last `up` made it: what its command line says comes
+    /// on top, so that nothing which runs loses its route, and the choices stay as they were.
+    pub fn join(self, request: &mut Request, files: &dyn Files) -> Applied {
+        if self.folder.is_none() {
+            return self.apply(request, files);
+        }
+        let project_stays = !request.discover && self.project.is_some();
+        request.discover |= project_stays;
+        if !request.stacks.is_empty() {
+            let own: Vec<PathBuf> = request.stacks.iter().map(|path| request.cwd.join(path)).collect();
+            request.stacks =
+                self.stacks.iter().filter(|path| files.exists(path) || files.is_folder(path)).cloned().collect();
+            request.stacks.extend(own);
+            request.stacks = words::unique(std::mem::take(&mut request.stacks));
+        }
+        if !request.profiles.iter().all(String::is_empty) {
+            request.profiles.splice(0..0, self.profiles.iter().cloned());
+            request.profiles = words::unique(std::mem::take(&mut request.profiles));
+        }
+        let kept = self.clone();
+        Applied { choices: kept, project_stays, ..self.apply(request, files) }
+    }
+
     /// Puts into a request what the command line did not say.
     pub fn apply(self, request: &mut Request, files: &dyn Files) -> Applied {
         let mut applied = Applied::default();
@@ -152,6 +178,28 @@ mod tests {
         assert_eq!(applied.from_last, ["images local"]);
         assert_eq!((applied.choices.stacks, applied.choices.profiles), (vec!["/p/a".into()], vec!["debug".to_owned()]));
         assert_eq!(request.file, None, "the folder has a macula.yaml of its own");
+    }
+
+    #[test]
+    fn what_joins_takes_nothing_away_and_keeps_no_choice() {
+        let up = Choices { folder: Some("/p".into()), project: Some("/p/compose.yaml".into()), ..last() };
+        let mut request = Request {
+            cwd: "/elsewhere".into(),
+            stacks: vec!["/p/a".into(), "c".into()],
+            profiles: vec!["debug".into(), "core".into()],
+            discover: false,
+            ..Request::default()
+        };
+        let applied = up.clone().join(&mut request, &files());
+        assert_eq!(request.stacks, [PathBuf::from("/p/a"), "/elsewhere/c".into()]);
+        assert_eq!(request.profiles, ["core", "debug"]);
+        assert!(request.discover && applied.project_stays);
+        assert_eq!(applied.choices, up);
+        // nothing was up before
+        let mut first = Request { cwd: "/p".into(), profiles: vec!["debug".into()], ..Request::default() };
+        let applied = Choices::default().join(&mut first, &files());
+        assert!(!first.discover && !applied.project_stays && applied.choices.no_discover);
+        assert_eq!(applied.choices.profiles, ["debug"]);
     }
 
     #[test]

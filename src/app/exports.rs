@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::compile::{CompileError, Site, export_context, for_service};
-use crate::model::{Platform, ServerNeed};
+use crate::model::Platform;
 use crate::render;
 
 /// Every export of these services, or all that is wrong with them. None of them: of all services, and then without the
-/// short names of what several stacks need: `DB_URL` would be that of one of them.
+/// names that mean one thing for one service and another for the next: `DATABASE_URL` would be that of one of them.
 pub(super) fn render_exports(
     platform: &Platform,
     site: &Site<'_>,
@@ -26,7 +26,9 @@ pub(super) fn render_exports(
         }
         let own = for_service(&context, stack, service);
         let exports = service.extension.exports.iter();
-        for (variable, template) in exports.filter(|(variable, _)| !only.is_empty() || !ambiguous.contains(*variable)) {
+        for (variable, template) in
+            exports.filter(|(variable, _)| !only.is_empty() || !ambiguous.contains(variable.as_str()))
+        {
             match render::render(variable, template, &own) {
                 Ok(value) => {
                     all.insert(variable.clone(), value);
@@ -42,16 +44,19 @@ pub(super) fn render_exports(
     if errors.is_empty() { Ok(all) } else { Err(errors) }
 }
 
-/// Variables of needs that mean one thing in one stack and another in the next.
-fn ambiguous(platform: &Platform) -> BTreeSet<String> {
-    let mut stacks: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
-    for (stack, service) in platform.services() {
-        for (key, server) in &service.extension.needs {
-            let variable = ServerNeed::new(&stack.name, key, *server).url();
-            stacks.entry(variable).or_default().insert(&stack.name);
+/// Variables of needs and databases that mean one thing for one service and another for the next.
+fn ambiguous(platform: &Platform) -> BTreeSet<&str> {
+    let mut meanings: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (_, service) in platform.services() {
+        let extension = &service.extension;
+        if extension.needs.is_empty() && extension.databases.is_empty() {
+            continue;
+        }
+        for (variable, template) in &extension.exports {
+            meanings.entry(variable).or_default().insert(template);
         }
     }
-    stacks.into_iter().filter(|(_, stacks)| stacks.len() > 1).map(|(variable, _)| variable).collect()
+    meanings.into_iter().filter(|(_, meanings)| meanings.len() > 1).map(|(variable, _)| variable).collect()
 }
 
 #[cfg(test)]
@@ -68,6 +73,16 @@ mod tests {
         let stacks = ["/shop/compose.yaml", "/blog/compose.yaml"].map(Into::into).into();
         let request = Request { cwd: "/".into(), stacks, ..Request::default() };
         let loaded = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
-        assert_eq!(ambiguous(&loaded.platform), BTreeSet::from(["DB_URL".to_owned()]));
+        assert_eq!(ambiguous(&loaded.platform), BTreeSet::from(["DB_URL"]));
+    }
+
+    #[test]
+    fn two_services_of_one_stack_with_the_same_need_mean_the_same() {
+        let stack = "services: {web: {image: web, x-macula: {needs: {cache: valkey}}}, jobs: {image: web, x-macula: {needs: {cache: valkey}}}, \
+                     other: {image: web, x-macula: {needs: {sessions: valkey}}}}";
+        let files = MemoryFiles::default().with("/shop/compose.yaml", stack);
+        let request = Request { cwd: "/".into(), stacks: vec!["/shop/compose.yaml".into()], ..Request::default() };
+        let loaded = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(ambiguous(&loaded.platform), BTreeSet::from(["REDIS_URL"]));
     }
 }

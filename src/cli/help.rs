@@ -16,7 +16,8 @@ pub struct Args {
 }
 
 /// The pages, by the word that opens them, in the order of the site.
-pub const PAGES: [(&str, &str); 24] = [
+pub const PAGES: [(&str, &str); 26] = [
+    ("five-minutes", include_str!("../../docs/start.md")),
     ("stacks", include_str!("../../docs/stacks.md")),
     ("programs", include_str!("../../docs/run.md")),
     ("processes", include_str!("../../docs/processes.md")),
@@ -28,6 +29,7 @@ pub const PAGES: [(&str, &str); 24] = [
     ("reach", include_str!("../../docs/reach.md")),
     ("names", include_str!("../../docs/dns.md")),
     ("catalog", include_str!("../../docs/catalog.md")),
+    ("data", include_str!("../../docs/data.md")),
     ("telemetry", include_str!("../../docs/telemetry.md")),
     ("clusters", include_str!("../../docs/cluster.md")),
     ("add-ons", include_str!("../../docs/cluster-addons.md")),

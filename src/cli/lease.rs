@@ -30,7 +30,7 @@ enum Action {
     /// Keep the platform for this long from now
     Extend {
         /// 30m, 2h, 1h30m
-        #[arg(value_parser = words::typed_duration)]
+        #[arg(value_parser = words::typed_span)]
         time: Duration,
     },
     /// Forget the lease: the platform stays until `macula down`

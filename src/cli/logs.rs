@@ -2,7 +2,7 @@ use std::io::Write;
 
 use anyhow::Context as _;
 
-use crate::app::{Error, LogEvent, LogSource, all_log_sources, program_log, read_logs};
+use crate::app::{Error, LogEvent, LogFilter, LogSource, all_log_sources, program_log, read_logs};
 use crate::engine::LogOptions;
 use crate::model::macula;
 use crate::telemetry::LineFilter;
@@ -37,6 +37,9 @@ pub struct Args {
     /// Show only lines that contain this text; lower case matches either case
     #[arg(long, value_name = "TEXT")]
     grep: Option<String>,
+    /// Show only lines that say a level, and this one or a worse one: JSON with `level` or `severity`, `level=`, `[error]`, `WARN`
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    level: Option<Level>,
     /// Show the time of each line
     #[arg(short, long)]
     timestamps: bool,
@@ -48,6 +51,30 @@ pub struct Args {
     no_prefix: bool,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+    Fatal,
+}
+
+impl Level {
+    /// The least number of it in OTLP.
+    fn severity(self) -> u32 {
+        match self {
+            Self::Trace => 1,
+            Self::Debug => 5,
+            Self::Info => 9,
+            Self::Warn => 13,
+            Self::Error => 17,
+            Self::Fatal => 21,
+        }
+    }
+}
+
 /// Columns of the names in front.
 const PREFIX: usize = 20;
 
@@ -55,22 +82,31 @@ const PREFIX: usize = 20;
 const TRACED: usize = 10_000;
 
 /// What programs have sent with a trace's id.
-async fn of_trace(context: &Context, typed: &str, grep: Option<&str>) -> Result<(), CliError> {
+async fn of_trace(context: &Context, typed: &str, filter: &LogFilter) -> Result<(), CliError> {
     let inquiry = traces::inquiry(context).await?;
     let id = traces::whole_id(context, &inquiry, typed).await?;
-    let wanted = LineFilter { trace: Some(id), limit: TRACED, ..LineFilter::default() };
+    let hex = words::hex(&id);
+    let wanted = LineFilter { trace: Some(id), limit: TRACED, severity: filter.severity, ..LineFilter::default() };
     let lines = traces::told(context, inquiry.lines(&wanted).await)?;
-    let lines = lines.into_iter().filter(|line| grep.is_none_or(|wanted| holds(&line.text, wanted)));
+    let filter = LogFilter { severity: 0, ..filter.clone() };
+    let lines = lines.into_iter().filter(|line| filter.takes(&line.text));
     if context.json() {
         return context.print_json(&lines.collect::<Vec<_>>());
     }
     let shown: String = lines.map(|line| spans::log_line(&line, context.out_style())).collect();
-    context.print(if shown.is_empty() { "no line has this trace\n" } else { &shown })
+    if shown.is_empty() {
+        let written = context.line(macula("logs --grep").arg(&hex));
+        context
+            .events()
+            .info(format!("no line was sent with this trace; what services wrote with its id: `{written}`"));
+    }
+    context.print(&shown)
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    let filter = LogFilter { grep: args.grep.clone(), severity: args.level.map_or(0, Level::severity) };
     if let Some(id) = &args.trace {
-        return of_trace(context, id, args.grep.as_deref()).await;
+        return of_trace(context, id, &filter).await;
     }
     let moment = |text: &Option<String>| text.as_deref().map(|text| moment(context.host.now(), text)).transpose();
     let options = LogOptions {
@@ -90,7 +126,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         && let Some(log) = program_log(&*context.host, &name, program)
         && context.host.exists(&log).await
     {
-        return follow_program(context, &log, &args).await;
+        return follow_program(context, &log, &args, &filter).await;
     }
     let found = match sources {
         Err(Error::UnknownService { names, known }) => {
@@ -117,7 +153,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     }
     context.finish();
     let mut writer = Writer::new(context, &args, &sources);
-    let mut events = read_logs(engine, context.host.clone(), name, services.clone(), sources, options);
+    let mut events = read_logs(engine, context.host.clone(), name, services.clone(), sources, options, filter);
     context.stdout_is_open()?;
     let mut out = context.stdout();
     let mut any = false;
@@ -142,14 +178,22 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The output of a program that `macula run` has started.
-async fn follow_program(context: &Context, log: &std::path::Path, args: &Args) -> Result<(), CliError> {
+/// The output of a program that `macula run` has started, where no engine answers.
+async fn follow_program(
+    context: &Context,
+    log: &std::path::Path,
+    args: &Args,
+    filter: &LogFilter,
+) -> Result<(), CliError> {
     let read = async || context.host.read(log).await.context("read the log");
+    let meant = |bytes: &[u8]| -> Vec<String> {
+        let lines = bytes.split_inclusive(|byte| *byte == b'\n').map(|line| String::from_utf8_lossy(line).into_owned());
+        lines.filter(|line| filter.takes(line)).collect()
+    };
     let content = read().await?;
     let most = args.tail.map_or(usize::MAX, |tail| usize::try_from(tail).unwrap_or(usize::MAX));
-    let lines: Vec<&[u8]> = content.split_inclusive(|byte| *byte == b'\n').collect();
-    let shown = lines.get(lines.len().saturating_sub(most)..).unwrap_or_default().concat();
-    context.print(&String::from_utf8_lossy(&shown))?;
+    let lines = meant(&content);
+    context.print(&lines.get(lines.len().saturating_sub(most)..).unwrap_or_default().concat())?;
     if !args.follow {
         return Ok(());
     }
@@ -159,8 +203,11 @@ async fn follow_program(context: &Context, log: &std::path::Path, args: &Args) -
         let content = read().await?;
         // it may have been cut
         seen = seen.min(content.len());
-        context.print(&String::from_utf8_lossy(content.get(seen..).unwrap_or_default()))?;
-        seen = content.len();
+        let new = content.get(seen..).unwrap_or_default();
+        // a line that is still being written is judged when it is whole
+        let whole = new.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        context.print(&meant(new.get(..whole).unwrap_or_default()).concat())?;
+        seen += whole;
     }
 }
 
@@ -172,7 +219,6 @@ struct Writer {
     terminal: bool,
     timestamps: bool,
     prefix: bool,
-    grep: Option<String>,
     widest: usize,
     /// Titles in the order of their appearance; each has a color.
     titles: Vec<String>,
@@ -191,7 +237,6 @@ impl Writer {
             terminal: context.terminal.stdout_is_tty,
             timestamps: args.timestamps,
             prefix: !args.no_prefix,
-            grep: args.grep.clone(),
             widest: 0,
             titles: Vec::new(),
             several,
@@ -226,11 +271,6 @@ impl Writer {
         bytes: &[u8],
     ) -> std::io::Result<()> {
         let line = String::from_utf8_lossy(bytes);
-        if let Some(wanted) = &self.grep
-            && !holds(&line, wanted)
-        {
-            return Ok(());
-        }
         if self.json {
             let stream = if stderr { "stderr" } else { "stdout" };
             let record = serde_json::json!({
@@ -268,11 +308,6 @@ impl Writer {
         let line = format!("{} {service} {said}", self.style.symbol("──", "--"));
         writeln!(out, "{}", self.style.paint(Tone::Bold, &line))
     }
-}
-
-/// As `rg --smart-case`: an upper-case letter in what is looked for makes case matter.
-fn holds(line: &str, wanted: &str) -> bool {
-    if wanted.chars().any(char::is_uppercase) { line.contains(wanted) } else { line.to_lowercase().contains(wanted) }
 }
 
 fn lines(text: &str) -> Result<u64, String> {
@@ -323,7 +358,6 @@ mod tests {
             terminal: true,
             timestamps: false,
             prefix: true,
-            grep: Some("ok".into()),
             widest: PREFIX,
             titles: Vec::new(),
             several: Vec::new(),
@@ -331,7 +365,6 @@ mod tests {
         let mut out = Vec::new();
         let text = b"\x1b[2J\x1b]0;title\x07\x1b[32mOK\x1b[0m done";
         writer.line(&mut out, &source, "", false, text).unwrap();
-        writer.line(&mut out, &source, "", false, b"another line").unwrap();
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "\x1b[36ma-service-with-a-ve\u{2026} |\x1b[0m \x1b[32mOK\x1b[0m done\n"

@@ -8,7 +8,7 @@ use crate::host::Command;
 use crate::model::macula;
 
 use super::consent::Asker;
-use super::context::{Context, Forgets, StackOptions};
+use super::context::{Context, StackOptions};
 use super::error::CliError;
 
 /// Run a program on this machine as part of the platform
@@ -47,7 +47,7 @@ const LISTENS: Duration = Duration::from_secs(2);
 const LOOKS: usize = 60;
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let (loaded, choices) = context.load_for_up(&args.stacks, Forgets::default())?;
+    let (loaded, choices) = context.load_to_join(&args.stacks)?;
     let mut name = args.called;
     let mut more: Vec<(String, String)> = Vec::new();
     for path in &args.env_file {

@@ -12,7 +12,7 @@ use crate::plan::Verb;
 use crate::words;
 
 use super::consent::{Asker, with_engine};
-use super::context::{Context, Forgets, StackOptions};
+use super::context::{Context, StackOptions};
 use super::error::CliError;
 use super::interrupt;
 use super::straight::Straight;
@@ -124,7 +124,7 @@ fn steps_of(loaded: &Loaded, job: &str) -> Vec<String> {
 }
 
 async fn run_one(context: &Context, typed: &str, args: &Args) -> Result<(), CliError> {
-    let (mut loaded, choices) = context.load_for_up(&args.stacks, Forgets::default())?;
+    let (mut loaded, choices) = context.load_to_join(&args.stacks)?;
     app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
     let job = meant(&loaded, typed)?;
     with_arguments(&mut loaded.platform, &job, &args.arguments);

@@ -9,8 +9,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::app::{
-    self, LifecycleAction, LogEvent, ProcessWork, Session, Top, TopKind, TopWatch, lifecycle, log_sources, program_log,
-    read_logs, work_on_processes,
+    self, LifecycleAction, LogEvent, LogFilter, ProcessWork, Session, Top, TopKind, TopWatch, lifecycle, log_sources,
+    program_log, read_logs, work_on_processes,
 };
 use crate::config::Loaded;
 use crate::engine::LogOptions;
@@ -263,7 +263,8 @@ async fn log_of_service(session: &Session, platform: PlatformName, name: String,
         Err(error) => return to.send(LogNews::Line(CliError::from(error).message)).await,
     };
     let options = LogOptions { follow: true, tail: Some(TAIL), timestamps: true, ..LogOptions::default() };
-    let mut events = read_logs(engine, session.system.host.clone(), platform, services, sources, options);
+    let mut events =
+        read_logs(engine, session.system.host.clone(), platform, services, sources, options, LogFilter::default());
     while let Some(event) = events.recv().await {
         let line = match event {
             LogEvent::Line { text, .. } => String::from_utf8_lossy(&text).into_owned(),

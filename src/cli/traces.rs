@@ -10,7 +10,7 @@ use crate::model::macula;
 
 /// Show the traces that programs have sent
 ///
-/// Lists the newest traces, or shows one as a waterfall with its log lines. Traces are kept by Tempo where it is
+/// Lists the newest traces, or shows one as a waterfall with its log lines (`-v`: with the attributes and events of each span). Traces are kept by Tempo where it is
 /// part of the platform, else by the background process; docs/telemetry.md says where programs send them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -34,6 +34,8 @@ pub struct Args {
     count: usize,
 }
 
+/// Traces whose services are named where one was asked for that has none.
+const RECENT: usize = 200;
 /// Traces that an id may stand for.
 const ALIKE: usize = 5;
 
@@ -61,7 +63,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         return context.print_json(&trace);
     }
     let width = context.terminal.table_width().unwrap_or(120);
-    context.print(&spans::render(&trace, width, context.out_style()))
+    context.print(&spans::render(&trace, width, context.out_style(), context.global.verbose > 0))
 }
 
 /// Whoever has the telemetry of the platform.
@@ -122,11 +124,18 @@ async fn list(context: &Context, inquiry: &Inquiry, args: &Args) -> Result<(), C
     }
     if all.is_empty() {
         let any = filter.service.is_some() || filter.slow > 0 || filter.errors;
+        if let Some(service) = &filter.service {
+            let newest = told(context, inquiry.traces(&TraceFilter { limit: RECENT, ..TraceFilter::default() }).await)?;
+            let services = words::unique(newest.into_iter().map(|row| row.service));
+            if !services.is_empty() && !services.contains(service) {
+                context.events().info(format!("the newest traces are of {}", words::list(services)));
+            }
+        }
         return context.print(if any { "no such trace\n" } else { "no program has sent a trace yet\n" });
     }
     let columns = [
         ("TRACE", Fit::Whole),
-        ("STARTED", Fit::Whole),
+        ("STARTED (UTC)", Fit::Whole),
         ("SERVICE", Fit::Whole),
         ("NAME", Fit::Shrink),
         ("TOOK", Fit::Number),

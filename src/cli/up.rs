@@ -72,13 +72,13 @@ pub struct Args {
     #[arg(long, value_name = "TIME", value_parser = words::typed_duration)]
     timeout: Option<Duration>,
     /// Take the platform down after this time (30m, 2h), as `macula down` does; `macula lease` extends it
-    #[arg(long, value_name = "TIME", value_parser = words::typed_duration, conflicts_with = "no_dns")]
+    #[arg(long, value_name = "TIME", value_parser = words::typed_span, conflicts_with = "no_dns")]
     lease: Option<Duration>,
     /// Take the platform down when this process ends
     #[arg(long, value_name = "PID", conflicts_with = "no_dns")]
     lease_of: Option<u32>,
     /// Take the platform down when no command and no connection has used it for this time (30m, 2h)
-    #[arg(long, value_name = "TIME", value_parser = words::typed_duration, conflicts_with = "no_dns")]
+    #[arg(long, value_name = "TIME", value_parser = words::typed_span, conflicts_with = "no_dns")]
     idle: Option<Duration>,
     /// Show where the time went
     #[arg(long)]

@@ -1,7 +1,7 @@
 use crate::app::{self, UpOptions, Wanted, WatchOptions};
 
 use super::consent::with_engine;
-use super::context::{Context, Forgets, StackOptions};
+use super::context::{Context, StackOptions};
 use super::error::CliError;
 use super::follow::follow;
 use super::up::bring_up_for;
@@ -27,7 +27,7 @@ pub struct Args {
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let (loaded, choices) = context.load_for_up(&args.stacks, Forgets::default())?;
+    let (loaded, choices) = context.load_to_join(&args.stacks)?;
     let mut services = args.services;
     context.services_meant(&loaded.platform, &mut services);
     let options = WatchOptions { services, all_files: args.all_files, choices };

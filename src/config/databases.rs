@@ -104,13 +104,17 @@ fn settings(service: &mut Service, database: &Database, platform: &PlatformName)
     let host = host(service, platform);
     let extension = &mut service.extension;
     let name_of = |what: &str| format!("{prefix}{what}");
-    let texts = [
-        ("DATABASE_URL", url(database, &host)),
-        ("PGHOST", host),
-        ("PGPORT", "5432".to_owned()),
-        ("PGUSER", user.clone()),
-        ("PGDATABASE", name.clone()),
-    ];
+    let texts = |host: &str| {
+        [
+            ("DATABASE_URL", url(database, host)),
+            ("PGHOST", host.to_owned()),
+            ("PGPORT", "5432".to_owned()),
+            ("PGUSER", user.clone()),
+            ("PGDATABASE", name.clone()),
+        ]
+    };
+    let outside = texts(OUTSIDE);
+    let texts = texts(&host);
     let secret = name_of("PGPASSWORD");
     let set = |name: &String| extension.environment.contains_key(name) || extension.secrets.contains_key(name);
     let double = texts.iter().map(|(what, _)| name_of(what)).chain([secret.clone()]).find(set);
@@ -123,6 +127,11 @@ fn settings(service: &mut Service, database: &Database, platform: &PlatformName)
             extension.environment.insert(name, text);
         }
     }
+    // a program that runs here reads what it reads in the container
+    for (what, text) in outside {
+        extension.exports.entry(name_of(what)).or_insert(text);
+    }
+    extension.exports.entry(secret.clone()).or_insert_with(|| format!("{{{{ secrets['{JOB}'].{key} }}}}"));
     extension.secrets.insert(secret, SecretSource::From { service: JOB.to_owned(), key });
     extension.exports.entry(format!("{}_DATABASE_URL", name.to_uppercase())).or_insert_with(|| url(database, OUTSIDE));
     None
@@ -198,7 +207,12 @@ services:
         let secrets: Vec<&str> = web.extension.secrets.keys().map(String::as_str).collect();
         assert_eq!(secrets, ["PGPASSWORD", "STATS_PGPASSWORD"]);
         let exports: Vec<&str> = web.extension.exports.keys().map(String::as_str).collect();
-        assert_eq!(exports, ["SHOP_DATABASE_URL", "STATS_DATABASE_URL"]);
+        insta::assert_snapshot!(exports.join(" "), @"DATABASE_URL PGDATABASE PGHOST PGPASSWORD PGPORT PGUSER SHOP_DATABASE_URL STATS_DATABASE_URL STATS_PGDATABASE STATS_PGHOST STATS_PGPASSWORD STATS_PGPORT STATS_PGUSER");
+        assert_eq!(
+            web.extension.exports["DATABASE_URL"],
+            "postgresql://shop:{{ secrets['postgres-databases'].PASSWORD_SHOP }}@{{ services['postgres'].address }}:5432/shop"
+        );
+        assert_eq!(web.extension.exports["PGPASSWORD"], "{{ secrets['postgres-databases'].PASSWORD_SHOP }}");
         assert!(web.depends_on.contains_key("postgres-databases"));
         // its own network namespace is this machine's, where no container's name is known
         let (_, jobs) = loaded.platform.service("jobs").unwrap();

@@ -169,17 +169,21 @@ fn settings(
     let login = login.unwrap_or_default();
     let url = |host: &str| format!("{}://{login}{host}:{}{}", way.scheme, way.port, part(need));
     let name_of = |what: &str| format!("{}_{what}", need.key.to_uppercase());
-    let mut texts =
-        vec![(need.url(), url(&host)), (name_of("HOST"), host.clone()), (name_of("PORT"), way.port.to_string())];
-    if way.holder.is_some() {
-        texts.push((name_of("USER"), user.clone()));
-    }
-    match need.server {
-        Server::Valkey => texts.push((name_of("DATABASE"), need.number.to_string())),
-        Server::Mariadb => texts.push((name_of("DATABASE"), user.clone())),
-        Server::Rabbitmq => texts.push((name_of("VHOST"), user.clone())),
-        _ => {}
-    }
+    let texts = |host: &str| {
+        let mut texts =
+            vec![(need.url(), url(host)), (name_of("HOST"), host.to_owned()), (name_of("PORT"), way.port.to_string())];
+        if way.holder.is_some() {
+            texts.push((name_of("USER"), user.clone()));
+        }
+        match need.server {
+            Server::Valkey => texts.push((name_of("DATABASE"), need.number.to_string())),
+            Server::Mariadb => texts.push((name_of("DATABASE"), user.clone())),
+            Server::Rabbitmq => texts.push((name_of("VHOST"), user.clone())),
+            _ => {}
+        }
+        texts
+    };
+    let (mut texts, mut outer) = (texts(&host), texts(&outside));
     let extension = &mut service.extension;
     let secret = name_of("PASSWORD");
     let set = |name: &&String| extension.environment.contains_key(*name) || extension.secrets.contains_key(*name);
@@ -188,6 +192,7 @@ fn settings(
     }
     if only && !extension.environment.contains_key(way.usual) && need.url() != way.usual {
         texts.push((way.usual.to_owned(), url(&host)));
+        outer.push((way.usual.to_owned(), url(&outside)));
     }
     for (name, text) in texts {
         if !service.environment.contains_key(&name) {
@@ -195,10 +200,14 @@ fn settings(
         }
     }
     if let Some(holder) = way.holder {
+        outer.push((secret.clone(), format!("{{{{ secrets['{holder}'].{key} }}}}")));
         extension.secrets.insert(secret, SecretSource::From { service: holder.to_owned(), key });
     }
-    extension.exports.entry(format!("{}_URL", user.to_uppercase())).or_insert_with(|| url(&outside));
-    extension.exports.entry(need.url()).or_insert_with(|| url(&outside));
+    outer.push((format!("{}_URL", user.to_uppercase()), url(&outside)));
+    // a program that runs here reads what it reads in the container
+    for (name, text) in outer {
+        extension.exports.entry(name).or_insert(text);
+    }
     None
 }
 
@@ -285,12 +294,27 @@ mod tests {
         assert_eq!(waits, ["mail", "rabbitmq-users", "valkey-users"]);
         let exports: Vec<String> = web.extension.exports.iter().map(|(name, text)| format!("{name}={text}")).collect();
         insta::assert_snapshot!(exports.join("\n"), @"
+        AMQP_URL=amqp://shop_queue:{{ secrets['rabbitmq-users'].PASSWORD_SHOP_QUEUE }}@{{ services['rabbitmq'].address }}:5672/shop_queue
+        CACHE_DATABASE=1280
+        CACHE_HOST={{ services['valkey'].address }}
+        CACHE_PASSWORD={{ secrets['valkey-users'].PASSWORD_SHOP_CACHE }}
+        CACHE_PORT=6379
         CACHE_URL=redis://shop_cache:{{ secrets['valkey-users'].PASSWORD_SHOP_CACHE }}@{{ services['valkey'].address }}:6379/1280
+        CACHE_USER=shop_cache
+        POST_HOST={{ services['mail'].address }}
+        POST_PORT=1025
         POST_URL=smtp://{{ services['mail'].address }}:1025
+        QUEUE_HOST={{ services['rabbitmq'].address }}
+        QUEUE_PASSWORD={{ secrets['rabbitmq-users'].PASSWORD_SHOP_QUEUE }}
+        QUEUE_PORT=5672
         QUEUE_URL=amqp://shop_queue:{{ secrets['rabbitmq-users'].PASSWORD_SHOP_QUEUE }}@{{ services['rabbitmq'].address }}:5672/shop_queue
+        QUEUE_USER=shop_queue
+        QUEUE_VHOST=shop_queue
+        REDIS_URL=redis://shop_cache:{{ secrets['valkey-users'].PASSWORD_SHOP_CACHE }}@{{ services['valkey'].address }}:6379/1280
         SHOP_CACHE_URL=redis://shop_cache:{{ secrets['valkey-users'].PASSWORD_SHOP_CACHE }}@{{ services['valkey'].address }}:6379/1280
         SHOP_POST_URL=smtp://{{ services['mail'].address }}:1025
         SHOP_QUEUE_URL=amqp://shop_queue:{{ secrets['rabbitmq-users'].PASSWORD_SHOP_QUEUE }}@{{ services['rabbitmq'].address }}:5672/shop_queue
+        SMTP_URL=smtp://{{ services['mail'].address }}:1025
         ");
         let (_, job) = loaded.platform.service("valkey-users").unwrap();
         assert!(job.extension.secrets.contains_key("PASSWORD_SHOP_CACHE"));

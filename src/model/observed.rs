@@ -164,6 +164,8 @@ pub struct LabelledImage {
     pub id: String,
     /// None: another image has taken its names.
     pub names: Vec<String>,
+    /// A registry has it: it was pushed or pulled.
+    pub in_registry: bool,
     pub labels: BTreeMap<String, String>,
     /// Bytes, with what it shares with others.
     pub size: i64,

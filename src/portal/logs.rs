@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant, timeout_at};
 
-use crate::app::{LogEvent, all_log_sources, read_logs};
+use crate::app::{LogEvent, LogFilter, all_log_sources, read_logs};
 use crate::engine::LogOptions;
 use crate::model::PlatformName;
 
@@ -64,7 +64,8 @@ impl Shared {
             Ok((engine, sources)) => {
                 let tail = if wanted.search.is_empty() { wanted.tail.min(MOST) } else { SEARCHED };
                 let options = LogOptions { follow: true, tail: Some(tail), since, ..LogOptions::default() };
-                let events = read_logs(engine, self.host.clone(), platform.clone(), services, sources, options);
+                let (host, filter) = (self.host.clone(), LogFilter::default());
+                let events = read_logs(engine, host, platform.clone(), services, sources, options, filter);
                 let search = wanted.search.to_lowercase();
                 tokio::spawn(async move {
                     tokio::select! {

@@ -16,6 +16,7 @@ pub mod query;
 pub mod remote;
 mod scan;
 mod server;
+pub mod spoken;
 pub mod store;
 pub mod trace_head;
 pub mod view;

@@ -24,6 +24,7 @@ const CLUSTER: &str = "a cluster takes kind and its node image: src/app/commands
 const KUBERNETES: &str = "it asks a cluster: tests/kubernetes.rs has an API server";
 const SWARM: &str = "it asks a swarm: tests/scenarios/swarm.rs has one of its own";
 const REGISTRY: &str = "it asks the built-in registry: tests/scenarios/full.rs";
+const DUMP: &str = "PostgreSQL is built from packages: tests/scenarios/full.rs takes these steps";
 const INSTALLED: &str = "the machine does not ask our resolver";
 
 pub const TYPED: &[(&str, &[(&str, Way)])] = &[
@@ -71,7 +72,7 @@ pub const TYPED: &[(&str, &[(&str, Way)])] = &[
             ("macula uninstall", Read("it removes all platforms: src/app/commands/uninstall.rs")),
             ("macula ci -- npm test", Engine(0, "tested with postgres://")),
             ("macula up --yes --progress plain --timeout 5m", Engine(0, "is up")),
-            ("macula env >> \"$GITHUB_ENV\"", Engine(0, "")),
+            ("macula env --format github", Engine(0, "")),
             ("macula wait https://shop.macula.local/ready", Engine(0, "is healthy")),
         ],
     ),
@@ -110,6 +111,31 @@ pub const TYPED: &[(&str, &[(&str, Way)])] = &[
         ],
     ),
     (
+        "docs/data.md",
+        &[
+            ("macula exec -T postgres pg_dump -U postgres -Fc shop > shop.dump", Read(DUMP)),
+            (
+                "macula exec -T postgres psql -U postgres -c 'drop database if exists shop with (force)' -c 'create database shop'",
+                Read(DUMP),
+            ),
+            (
+                "macula exec -T postgres psql -U postgres -d shop -c 'create extension if not exists timescaledb' -c 'select timescaledb_pre_restore()'",
+                Read(DUMP),
+            ),
+            ("macula exec -T postgres pg_restore -U postgres -d shop < shop.dump", Read(DUMP)),
+            ("macula exec -T postgres psql -U postgres -d shop -c 'select timescaledb_post_restore()'", Read(DUMP)),
+            ("eval \"$(macula env --format shell)\"", Engine(0, "")),
+            ("aws s3 sync s3://shop backup/shop", Foreign("it is a client of the S3 server: tests/scenarios/full.rs")),
+            ("aws s3 sync backup/shop s3://shop", Foreign("it is a client of the S3 server: tests/scenarios/full.rs")),
+            ("macula stop registry", Read(REGISTRY)),
+            (
+                "docker run --rm -v macula-registry:/data:ro -v \"$PWD\":/backup busybox tar -czf /backup/registry.tar.gz -C /data .",
+                Foreign(REGISTRY),
+            ),
+            ("macula start registry", Read(REGISTRY)),
+        ],
+    ),
+    (
         "docs/dns.md",
         &[
             ("macula up", Engine(0, "is up")),
@@ -145,6 +171,30 @@ pub const TYPED: &[(&str, &[(&str, Way)])] = &[
             ("macula images save shop.bundle", Engine(0, "in shop.bundle")),
             ("macula images load shop.bundle", Engine(0, "1 here already")),
             ("macula up --images local", Engine(0, "nothing to do")),
+        ],
+    ),
+    (
+        "docs/start.md",
+        &[
+            ("macula up --yes", Engine(0, "is up")),
+            ("macula status", Engine(0, "drift: none")),
+            ("macula open home", Engine(0, "")),
+            (
+                "eval \"$(macula env --format shell)\" && psql -c 'select 1'",
+                Engine(0, "select 1, asked of postgres://"),
+            ),
+            ("curl -H 'Host: prometheus.macula.local' http://127.0.0.1/-/healthy", Engine(0, "Healthy")),
+            ("macula dns install", Read(MACHINE)),
+            ("macula trust install", Read(MACHINE)),
+            ("curl https://prometheus.macula.local/-/healthy", Engine(0, "Healthy")),
+            ("cd project && macula up", Engine(0, "prometheus")),
+            ("curl https://web.macula.local", Foreign(INSTALLED)),
+            ("macula exec web env", Engine(0, "PATH=")),
+            ("macula run --as shop -- npm run dev", Until("leads to port")),
+            ("macula down", Engine(0, "is down")),
+            ("macula up", Engine(0, "is up")),
+            ("macula down --volumes", Engine(8, "--yes")),
+            ("macula uninstall", Read("it removes all platforms: src/app/commands/uninstall.rs")),
         ],
     ),
     (

@@ -266,6 +266,38 @@ fn rows(platform: &Platform) {
     platform.run("down").ok().says("its data is kept");
     platform.run("up --yes --timeout 10m").ok();
     assert_eq!(psql("SELECT count(*), sum(degrees) FROM heat"), "100|5050");
+    backup(platform);
     platform.run("down --volumes --yes").ok();
     assert_eq!(platform.everything(), [""; 0]);
+}
+
+/// The steps of docs/data.md: a dump, a database that is made anew, and its rows are there.
+fn backup(platform: &Platform) {
+    let inside = |words: &[&str], from: Stdio| -> Vec<u8> {
+        let mut command = platform.program(["exec", "-T", "postgres"].into_iter().chain(words.iter().copied()));
+        let output = command.stdin(from).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    let psql = |database: &str, statements: &[&str]| {
+        let mut words = vec!["psql", "-U", "postgres", "-A", "-t", "-d", database];
+        words.extend(statements.iter().flat_map(|statement| ["-c", statement]));
+        String::from_utf8(inside(&words, Stdio::null())).unwrap()
+    };
+    psql("postgres", &["create database shop"]);
+    psql(
+        "shop",
+        &[
+            "create table heat (time timestamptz not null, degrees int)",
+            "select create_hypertable('heat', 'time')",
+            "insert into heat select now() - n * interval '1 day', n from generate_series(1, 100) n",
+        ],
+    );
+    let dump = platform.project().join("shop.dump");
+    std::fs::write(&dump, inside(&["pg_dump", "-U", "postgres", "-Fc", "shop"], Stdio::null())).unwrap();
+    psql("postgres", &["drop database if exists shop with (force)", "create database shop"]);
+    psql("shop", &["create extension if not exists timescaledb", "select timescaledb_pre_restore()"]);
+    inside(&["pg_restore", "-U", "postgres", "-d", "shop"], std::fs::File::open(&dump).unwrap().into());
+    psql("shop", &["select timescaledb_post_restore()"]);
+    assert_eq!(psql("shop", &["select count(*), sum(degrees) from heat"]).trim(), "100|5050");
 }

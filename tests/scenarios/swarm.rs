@@ -101,7 +101,8 @@ fn a_stack_lives_on_a_swarm() {
     let back = platform.run("stack deploy shop --target swarm -o json").ok().json();
     assert_eq!(acts(&back), ["update service shop_db"]);
 
-    platform.run("stack remove shop --target swarm").ok().says("its volumes are kept");
+    let gone = platform.run("stack remove shop --target swarm -o json").ok().json();
+    assert!(gone["removed"].as_array().unwrap().contains(&"service shop_web".into()), "{gone}");
     assert!(node.named("services").is_empty() && node.named("secrets").is_empty() && node.named("configs").is_empty());
     let networks = node.named("networks");
     assert!(!networks.iter().any(|(name, _)| name.starts_with("shop")), "{networks:?}");

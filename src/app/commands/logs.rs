@@ -1,7 +1,7 @@
 //! `logs`, `exec`: which containers are meant, and what they have written, in the order of time.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use crate::engine::{Engine, EngineError, LogLine, LogOptions};
 use crate::host::Host;
 use crate::model::{ContainerState, ObservedContainer, PlatformName, label};
 use crate::observe;
+use crate::telemetry::spoken::severity_in;
 
 use super::program_logs;
 use super::run::program_log;
@@ -47,6 +48,31 @@ pub enum LogEvent {
     Note { service: String, text: String },
     /// Nothing more can be read.
     Broken(EngineError),
+}
+
+/// Which lines are meant; by default all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogFilter {
+    /// What they contain; an upper-case letter in it makes case matter.
+    pub grep: Option<String>,
+    /// The least severity that they name (1 to 24 as in OTLP); 0: lines that name none, too.
+    pub severity: u32,
+}
+
+impl LogFilter {
+    pub fn takes(&self, line: &str) -> bool {
+        self.grep.as_deref().is_none_or(|wanted| holds(line, wanted))
+            && (self.severity == 0 || severity_in(line) >= self.severity)
+    }
+
+    fn is_all(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// As `rg --smart-case`.
+fn holds(line: &str, wanted: &str) -> bool {
+    if wanted.chars().any(char::is_uppercase) { line.contains(wanted) } else { line.to_lowercase().contains(wanted) }
 }
 
 /// How often a follower looks for containers that came back.
@@ -139,14 +165,15 @@ pub fn read_logs(
     services: Vec<String>,
     sources: Vec<Source>,
     options: LogOptions,
+    filter: LogFilter,
 ) -> Receiver<LogEvent> {
     let (sender, receiver) = channel(BACKLOG);
     tokio::spawn(async move {
         let (last, told, programs) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let mut reader = Reader { engine, host, platform, services, sender, last, told, programs };
+        let mut reader = Reader { engine, host, platform, services, filter, sender, last, told, programs };
         // the receiver is gone: nobody reads any more
         let _ = match reader.history(&sources, &options).await {
-            Ok(()) if options.follow => reader.follow(sources).await,
+            Ok(()) if options.follow => reader.follow(sources, options.tail).await,
             Ok(()) => Ok(()),
             Err(Ended::Engine(error)) => reader.sender.send(LogEvent::Broken(error)).await.map_err(|_| Ended::Unread),
             Err(Ended::Unread) => Ok(()),
@@ -172,6 +199,7 @@ struct Reader {
     host: Arc<dyn Host>,
     platform: PlatformName,
     services: Vec<String>,
+    filter: LogFilter,
     sender: Sender<LogEvent>,
     /// Container's id -> how far it was told.
     last: BTreeMap<String, Place>,
@@ -219,7 +247,10 @@ impl Reader {
     /// first ones.
     async fn history(&mut self, sources: &[Source], options: &LogOptions) -> Result<(), Ended> {
         let follow = options.follow;
-        let options = LogOptions { follow: false, timestamps: true, ..options.clone() };
+        // of those that are meant, the last ones
+        let most = if self.filter.is_all() { None } else { options.tail };
+        let tail = if most.is_some() { None } else { options.tail };
+        let options = LogOptions { follow: false, timestamps: true, tail, ..options.clone() };
         let mut streams: Vec<(Source, Lines)> = Vec::new();
         for source in sources {
             let lines = match &source.program {
@@ -229,6 +260,10 @@ impl Reader {
                     self.programs.insert(log.clone(), told);
                     futures_util::stream::iter(lines.into_iter().map(Ok)).boxed()
                 }
+            };
+            let lines = match most {
+                Some(most) => last_of(lines, &self.filter, most).await?,
+                None => lines,
             };
             streams.push((source.clone(), Box::pin(lines.peekable())));
         }
@@ -264,6 +299,9 @@ impl Reader {
             }
             self.last.entry(source.id.clone()).or_default().pass(time.clone());
         }
+        if !self.filter.takes(&String::from_utf8_lossy(&text)) {
+            return Ok(());
+        }
         let event = LogEvent::Line { source: source.clone(), time, stderr: line.stderr, text };
         self.sender.send(event).await.map_err(|_| Ended::Unread)
     }
@@ -274,14 +312,15 @@ impl Reader {
     }
 
     /// What comes from now on.
-    async fn follow(&mut self, known: Vec<Source>) -> Result<(), Ended> {
+    async fn follow(&mut self, known: Vec<Source>, tail: Option<u64>) -> Result<(), Ended> {
         let (told, mut lines) = channel::<(Source, Option<LogLine>)>(BACKLOG);
         // by container's name: who was there the last time
         let mut known: BTreeMap<String, Source> =
             known.into_iter().map(|source| (source.container.clone(), source)).collect();
         let mut attached: BTreeMap<String, ()> = BTreeMap::new();
         for source in known.values().filter(|source| source.state == ContainerState::Running) {
-            self.attach(source, told.clone()).await;
+            // nothing was told of what is there, and nothing is to be
+            self.attach(source, told.clone(), tail.filter(|lines| *lines == 0)).await;
             attached.insert(source.id.clone(), ());
         }
         let mut again = tokio::time::interval(AGAIN);
@@ -310,7 +349,7 @@ impl Reader {
                                 Some(_) => self.note(&source.service, "was replaced").await?,
                                 None => self.note(&source.service, "started").await?,
                             }
-                            self.attach(&source, told.clone()).await;
+                            self.attach(&source, told.clone(), None).await;
                             attached.insert(source.id.clone(), ());
                         }
                         known.insert(source.container.clone(), source);
@@ -332,8 +371,8 @@ impl Reader {
         }
     }
 
-    /// Hands on what the container writes; `None` at its end.
-    async fn attach(&mut self, source: &Source, told: Sender<(Source, Option<LogLine>)>) {
+    /// Hands on what the container writes, after the last lines of what it has written; `None` at its end.
+    async fn attach(&mut self, source: &Source, told: Sender<(Source, Option<LogLine>)>, tail: Option<u64>) {
         if let Some(log) = &source.program {
             let from = self.programs.get(log).copied().unwrap_or_default();
             tokio::spawn(program_logs::follow(self.host.clone(), log.clone(), from, source.clone(), told));
@@ -348,6 +387,7 @@ impl Reader {
             follow: true,
             timestamps: true,
             since: since.map(|time| time.as_second()),
+            tail,
             ..LogOptions::default()
         };
         let (engine, source) = (self.engine.clone(), source.clone());
@@ -362,6 +402,26 @@ impl Reader {
             let _ = told.send((source, None)).await;
         });
     }
+}
+
+/// The last lines of those that are meant.
+async fn last_of(
+    mut lines: BoxStream<'static, Result<LogLine, EngineError>>,
+    filter: &LogFilter,
+    most: u64,
+) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError> {
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let mut kept = VecDeque::new();
+    while let Some(line) = lines.next().await {
+        let line = line?;
+        if filter.takes(&String::from_utf8_lossy(&split(&line.bytes).1)) {
+            kept.push_back(line);
+        }
+        if kept.len() > most {
+            kept.pop_front();
+        }
+    }
+    Ok(futures_util::stream::iter(kept.into_iter().map(Ok)).boxed())
 }
 
 /// Still told of, although it is listed no more.
@@ -395,6 +455,24 @@ mod tests {
         // read again from there: two of that second are known, the third is new
         let known: Vec<bool> = ["1:00", "1:01", "1:01", "1:01", "1:02"].map(|time| place.covers(time)).into();
         assert_eq!(known, [true, true, true, false, false]);
+    }
+
+    #[tokio::test]
+    async fn the_last_lines_are_the_last_of_those_that_are_meant() {
+        let line =
+            |text: &str| Ok(LogLine { bytes: format!("2026-11-28T07:07:05.1Z {text}").into_bytes(), stderr: false });
+        let written = ["locked 1", "level=error locked 2", "Locked 3", "fine"];
+        let last = async |filter: LogFilter, most: u64| {
+            let lines = futures_util::stream::iter(written.map(line)).boxed();
+            let kept: Vec<_> = last_of(lines, &filter, most).await.unwrap().collect().await;
+            let text = |line: Result<LogLine, EngineError>| String::from_utf8(split(&line.unwrap().bytes).1).unwrap();
+            kept.into_iter().map(text).collect::<Vec<_>>()
+        };
+        let grep = |text: &str| LogFilter { grep: Some(text.into()), severity: 0 };
+        assert_eq!(last(grep("locked"), 2).await, ["level=error locked 2", "Locked 3"]);
+        assert_eq!(last(grep("Locked"), 2).await, ["Locked 3"]);
+        assert_eq!(last(LogFilter { grep: None, severity: 17 }, 9).await, ["level=error locked 2"]);
+        assert!(last(grep("locked"), 0).await.is_empty());
     }
 
     #[test]

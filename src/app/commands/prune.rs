@@ -99,7 +99,9 @@ fn is_ours(image: &LabelledImage, prefix: &str) -> bool {
         let owner = name.split_once('/').map_or("", |(owner, _)| owner);
         owner == "macula" || owner == prefix || BaseImage::suite_of(name).is_some()
     };
-    built && image.names.iter().all(own)
+    // one without a name that a registry has was pushed by somebody, who knows it by its digest
+    let known_elsewhere = image.names.is_empty() && image.in_registry;
+    built && !known_elsewhere && image.names.iter().all(own)
 }
 
 #[cfg(test)]
@@ -148,6 +150,11 @@ mod tests {
             .with_image_as("macula-shop/web:ba9876543210", built("i6", "web"))
             .with_image_as("mine:1", built("i6", "web"))
             .with_image_as("i7", built("i7", "web"))
+            // pushed, and known by its digest alone
+            .with_image_as(
+                "i10",
+                ObservedImage { repo_digests: vec!["r.io/web@sha256:00".into()], ..built("i10", "web") },
+            )
             .with_image_as("macula/strange:1", somebodys)
             // somebody's own, built on the base
             .with_image_as("i8", inherited);

@@ -11,6 +11,17 @@ use crate::model::{Platform, PlatformName, macula};
 use super::Context;
 use super::options::{Forgets, LoadOptions, StackOptions};
 
+/// What a platform is loaded for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To see what came of the last `up`.
+    Look,
+    /// To bring it up: what the command line says is kept.
+    Up,
+    /// To run something beside what the last `up` brought up.
+    Join,
+}
+
 impl Context {
     /// What the command line says of the files that are to be read.
     pub fn request(&self, options: &impl LoadOptions) -> Result<config::Request, CliError> {
@@ -49,12 +60,17 @@ impl Context {
     /// Everything that the user's files say, read with the choices of the last `up` where the command line says
     /// nothing.
     pub fn load(&self, options: &impl LoadOptions) -> Result<Loaded, CliError> {
-        Ok(self.load_with_choices(options, Forgets::default(), self.global.verbose > 0)?.0)
+        Ok(self.load_with_choices(options, Forgets::default(), Purpose::Look)?.0)
     }
 
     /// The same with these choices, which `up` keeps, and with a word on where they come from.
     pub fn load_for_up(&self, options: &impl LoadOptions, forgets: Forgets) -> Result<(Loaded, Choices), CliError> {
-        self.load_with_choices(options, forgets, true)
+        self.load_with_choices(options, forgets, Purpose::Up)
+    }
+
+    /// The same for a command that joins the platform as the last `up` made it, and leaves the choices alone.
+    pub fn load_to_join(&self, options: &impl LoadOptions) -> Result<(Loaded, Choices), CliError> {
+        self.load_with_choices(options, Forgets::default(), Purpose::Join)
     }
 
     /// Where the choices come from is told where they are made; a look at what came of them tells only what is new.
@@ -62,8 +78,9 @@ impl Context {
         &self,
         options: &impl LoadOptions,
         forgets: Forgets,
-        told: bool,
+        purpose: Purpose,
     ) -> Result<(Loaded, Choices), CliError> {
+        let told = purpose != Purpose::Look || self.global.verbose > 0;
         let mut request = self.request(options)?;
         let name = config::platform_name(&request, &DiskFiles).0;
         let mut remembered = match forgets.all {
@@ -71,13 +88,21 @@ impl Context {
             false => State::new(&self.host.folders().data, &name).remembered(&DiskFiles),
         };
         remembered.no_cluster &= !forgets.cluster;
-        let last_project = remembered.project.clone();
-        let applied = remembered.apply(&mut request, &DiskFiles);
+        let (last_project, kept) = (remembered.project.clone(), remembered.folder.is_some());
+        let applied = match purpose {
+            Purpose::Join => remembered.join(&mut request, &DiskFiles),
+            Purpose::Look | Purpose::Up => remembered.apply(&mut request, &DiskFiles),
+        };
         request.name.get_or_insert(name);
         if told && !applied.from_last.is_empty() {
             let what = applied.from_last.join(", ");
             let reset = self.line(macula("up --reset"));
             self.events().info(format!("as with the last `up`: {what} (`{reset}` forgets it)"));
+        }
+        if applied.project_stays {
+            let without = self.line(macula("up --no-discover"));
+            self.events()
+                .warn(format!("the project's stack stays, since the last `up` took it in (`{without}` leaves it out)"));
         }
         for path in &applied.gone {
             self.events().warn(format!("the last `up` had the stack {}, which no longer exists", path.display()));
@@ -94,7 +119,10 @@ impl Context {
             self.events().warn_at(place(warning), warning.to_string());
         }
         let (file, project) = (loaded.config_file.clone(), loaded.discovered.clone());
-        Ok((loaded, Choices { file, project, ..applied.choices }))
+        match purpose == Purpose::Join && kept {
+            true => Ok((loaded, applied.choices)),
+            false => Ok((loaded, Choices { file, project, ..applied.choices })),
+        }
     }
 
     /// [`Context::load`] for commands that compare what would be built with what there is: the contexts

@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
+mod stacks;
 mod table;
 
 pub use table::{ERROR, OUTPUTS};
@@ -187,7 +188,8 @@ const ABOUT: &str = "Every command that has a result takes `-o json` and prints 
 words where it says *one of*, may come: a program passes over what it does not know. Sizes are bytes, durations seconds unless the key says \
 otherwise, times RFC 3339 in UTC. A key is always there unless its type says *may be absent*.\n\n\
 **Schemas**: [json.schema.json](json.schema.json) has all of them (JSON Schema 2020-12), `macula config schema --of \"dns status\"` \
-prints one by itself. Commands that are not on this page print JSON, too, in a form that may still change.";
+prints one by itself. A command that is not on this page has no output of its own: it hands on a program's, as `exec` does, or a file, \
+as `stack config` does.";
 
 fn table_of(object: &Object, out: &mut String) {
     out.push_str("\n| key | type | meaning |\n|---|---|---|\n");

@@ -1,14 +1,14 @@
 //! The tables.
 
 use super::Shape::{Any, Either, Flag, List, Names, Number, Object as Of, OrNull, Text, Whole, Word};
-use super::{Field, Object, Output, Shape};
+use super::{Field, Object, Output, Shape, stacks};
 
-const fn f(name: &'static str, shape: Shape, about: &'static str) -> Field {
+pub(super) const fn f(name: &'static str, shape: Shape, about: &'static str) -> Field {
     Field { name, shape, about, always: true }
 }
 
 /// One that is left out where it has nothing to say.
-const fn maybe(name: &'static str, shape: Shape, about: &'static str) -> Field {
+pub(super) const fn maybe(name: &'static str, shape: Shape, about: &'static str) -> Field {
     Field { name, shape, about, always: false }
 }
 
@@ -20,9 +20,9 @@ const fn lines(command: &'static str, about: &'static str, shape: Shape) -> Outp
     Output { command, about, shape, lines: true }
 }
 
-const TEXTS: Shape = List(&Text);
-const TEXT_OR_NULL: Shape = OrNull(&Text);
-const WHOLE_OR_NULL: Shape = OrNull(&Whole);
+pub(super) const TEXTS: Shape = List(&Text);
+pub(super) const TEXT_OR_NULL: Shape = OrNull(&Text);
+pub(super) const WHOLE_OR_NULL: Shape = OrNull(&Whole);
 
 /// In the order of the help.
 pub static OUTPUTS: &[Output] = &[
@@ -82,6 +82,11 @@ pub static OUTPUTS: &[Output] = &[
     output("config show", "The settings in effect.", Of(&CONFIG)),
     output("config init", "The files that were written.", Of(&CONFIG_INIT)),
     output("stack list", "The stacks that are loaded.", List(&Of(&STACK))),
+    output("stack render", "What a target would get; with `--dir` the files that were written.", stacks::RENDER),
+    output("stack deploy", "What was made of the stack, or would be.", Of(&stacks::DEPLOYED)),
+    output("stack status", "The services of deployed stacks.", stacks::STATUS),
+    output("stack scale", "Services and their numbers of replicas.", Names(&Whole)),
+    output("stack remove", "What went, and what did not.", Of(&stacks::REMOVED)),
     output("uninstall", "What was removed; with `--dry-run` what there is.", UNINSTALL),
     output("version", "The version.", Of(&VERSION)),
 ];

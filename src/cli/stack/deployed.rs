@@ -205,7 +205,8 @@ pub async fn remove(context: &Context, args: RemoveArgs) -> Result<(), CliError>
     let removed = remove_from_swarm(&session, &args.which, platform.as_str()).await;
     let removed = removed.map_err(|error| broken(context, begun, error))?;
     if context.json() {
-        return context.print_json(&removed.changes);
+        let names = removed.changes.iter().map(|change| format!("{} {}", change.kind, change.name)).collect();
+        return context.print_json(&ClusterRemoved { removed: names, ..ClusterRemoved::default() });
     }
     let total = count(removed.changes.len(), "object");
     context.events().info(summary(&removed));

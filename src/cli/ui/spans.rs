@@ -10,8 +10,8 @@ use crate::words;
 /// Levels of a tree that are indented.
 const DEEPEST: usize = 12;
 
-/// `width`: columns to fill.
-pub fn render(trace: &Trace, width: usize, style: Style) -> String {
+/// `width`: columns to fill. `whole`: with the attributes and events of each span.
+pub fn render(trace: &Trace, width: usize, style: Style, whole: bool) -> String {
     let failed = trace.spans.iter().filter(|row| row.error).count();
     let mut out = format!(
         "{} of {} in {}{}\n",
@@ -46,12 +46,41 @@ pub fn render(trace: &Trace, width: usize, style: Style) -> String {
             let indent = " ".repeat(2 + services + 1);
             out.push_str(&format!("{indent}{}\n", style.paint(Tone::Bad, &several(&row.message, &indent))));
         }
+        for detail in details(row, whole) {
+            let indent = " ".repeat(2 + services + 1);
+            out.push_str(&format!("{indent}{}\n", style.paint(Tone::Dim, &several(&detail, &indent))));
+        }
     }
     if !trace.lines.is_empty() {
         out.push('\n');
         trace.lines.iter().for_each(|line| out.push_str(&log_line(line, style)));
     }
     out
+}
+
+/// What else a span says: the traces that it links to, and the rest where it is asked for.
+fn details(row: &Row, whole: bool) -> Vec<String> {
+    let mut all: Vec<String> =
+        row.links.iter().map(|link| format!("see trace {}, span {}", link.trace, link.span)).collect();
+    if !whole {
+        return all;
+    }
+    all.extend(pairs(&row.attributes));
+    for event in &row.events {
+        let more = pairs(&event.attributes).join(", ");
+        let more = if more.is_empty() { more } else { format!(": {more}") };
+        all.push(format!("{} at {}{more}", event.name, time(event.offset_us)));
+    }
+    all
+}
+
+/// `http.status_code=500`
+fn pairs(attributes: &serde_json::Value) -> Vec<String> {
+    let pair = |(key, value): (&String, &serde_json::Value)| match value {
+        serde_json::Value::String(text) => format!("{key}={text}"),
+        other => format!("{key}={other}"),
+    };
+    attributes.as_object().into_iter().flatten().map(pair).collect()
 }
 
 /// One line of a log, as `logs` shows them.
@@ -93,6 +122,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::telemetry::view::{Event, Link};
 
     const ASCII: Style = Style { color: false, unicode: false };
 
@@ -139,8 +169,32 @@ mod tests {
     }
 
     #[test]
+    fn a_span_names_its_links_and_on_demand_all_that_it_says() {
+        let mut all = trace();
+        all.spans.truncate(1);
+        all.lines.clear();
+        let first = all.spans.first_mut().unwrap();
+        first.links = vec![Link { trace: "c".repeat(32), span: "d".repeat(16) }];
+        first.attributes = json!({"http.route": "/", "tries": 2});
+        first.events = vec![Event { offset_us: 900, name: "retry".into(), attributes: json!({"after": "1s"}) }];
+        assert_snapshot!(render(&all, 60, ASCII, false), @"
+        1 span of cart and shop in 40ms
+          shop GET /      0us     40ms ############################
+               see trace cccccccccccccccccccccccccccccccc, span dddddddddddddddd
+        ");
+        assert_snapshot!(render(&all, 60, ASCII, true), @"
+        1 span of cart and shop in 40ms
+          shop GET /      0us     40ms ############################
+               see trace cccccccccccccccccccccccccccccccc, span dddddddddddddddd
+               http.route=/
+               tries=2
+               retry at 900us: after=1s
+        ");
+    }
+
+    #[test]
     fn spans_are_a_tree_with_bars() {
-        assert_snapshot!(render(&trace(), 80, ASCII), @r"
+        assert_snapshot!(render(&trace(), 80, ASCII, false), @r"
         3 spans of cart and shop in 40ms, 1 failed
           shop GET /                      0us     40ms ################################
           cart   GET /cart               10ms     25ms         ####################
@@ -154,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_narrow_terminal_cuts_the_names() {
-        let shown = render(&trace(), 60, ASCII);
+        let shown = render(&trace(), 60, ASCII, false);
         assert!(shown.lines().skip(1).take(4).all(|line| line.len() <= 60), "{shown}");
         assert!(!shown.contains('\x1b'), "{shown:?}");
     }

@@ -313,8 +313,15 @@ pub(in crate::config) fn load(path: &Path, home: Option<&str>, files: &dyn Files
         report.error_help(
             node.span,
             format!("cluster: {} control planes have no majority when one fails", settings.cluster.control_planes),
-            "take 1 or 3",
+            "take an odd number: 1, 3 or 5",
         );
+    }
+    for (key, time) in [("time", settings.lease.time), ("idle", settings.lease.idle)] {
+        if time == Some(Duration::ZERO)
+            && let Some(node) = root.get("lease").and_then(|lease| lease.get(key))
+        {
+            report.error_help(node.span, format!("lease.{key}: it would end at once"), "give it a time, such as 2h");
+        }
     }
     for name in root.get("cluster").map(|cluster| cluster.items("addons")).unwrap_or_default() {
         let text = name.as_text().unwrap_or_default();

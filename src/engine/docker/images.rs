@@ -49,6 +49,7 @@ impl Images for Docker {
                 .filter(|name| !name.starts_with("<none>"))
                 .map(|name| familiar(name).to_owned())
                 .collect(),
+            in_registry: listed.repo_digests.iter().any(|digest| !digest.starts_with("<none>")),
             labels: listed.labels.into_iter().collect(),
             size: listed.size,
             id: listed.id,

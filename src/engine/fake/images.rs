@@ -25,6 +25,7 @@ impl Images for FakeEngine {
             let found = all.entry(image.id.clone()).or_insert_with(|| LabelledImage {
                 id: image.id.clone(),
                 names: Vec::new(),
+                in_registry: !image.repo_digests.is_empty(),
                 labels: image.labels.clone(),
                 size: image.size,
                 used: world.containers.values().any(|container| container.observed.image_id == image.id),

@@ -161,7 +161,7 @@ impl ContextCache {
     }
 
     /// What a build of this folder would send, as a digest: names, modes and contents, without what
-    /// `.dockerignore` leaves out, or the rules given in its place. Of a file of more than 16 MiB its size and time of change.
+    /// `.dockerignore` leaves out, or the rules given in its place, and what macula writes itself. Of a file of more than 16 MiB its size and time of change.
     ///
     /// # Errors
     /// A file or folder that cannot be read.
@@ -240,9 +240,18 @@ impl Digest<'_> {
     }
 }
 
+/// What macula itself writes beside the project's files: it is sent, too, but no reason for another build.
+fn is_own(target: &str) -> bool {
+    matches!(target, "macula.yaml" | "macula.yml" | "macula.lock")
+        || target.starts_with("macula-report-") && target.ends_with(".tar") && !target.contains('/')
+}
+
 impl Sink for Digest<'_> {
     fn entry(&mut self, path: &Path, target: &str, metadata: &std::fs::Metadata) -> io::Result<()> {
         let kind = metadata.file_type();
+        if kind.is_file() && is_own(target) {
+            return Ok(());
+        }
         let content = if kind.is_symlink() {
             std::fs::read_link(path)?.as_os_str().as_bytes().to_vec()
         } else if kind.is_file() && metadata.len() <= LARGEST_READ {

@@ -132,6 +132,11 @@ fn the_digest_is_of_what_a_build_would_send() {
     let first = digest();
     write("noise.log", "1");
     assert_eq!(digest(), first);
+    // what macula writes beside the project's files
+    write("Dockerfile", "FROM a\n");
+    write("macula.yaml", "discover: true\n");
+    write("macula-report-shop.tar", "");
+    assert_eq!(digest(), first);
     write("Dockerfile", "FROM b\n");
     let second = digest();
     assert_ne!(second, first);
