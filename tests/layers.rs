@@ -68,6 +68,7 @@ const ROOMS: &[(&str, &[(&str, u8)])] = &[(
         ("cluster", 3),
         ("cluster/look", 4),
         ("survey", 5),
+        ("remap", 6),
         ("reach", 6),
         ("resolver", 6),
         ("receive", 7),

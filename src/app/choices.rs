@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Files, Request};
-use crate::model::ImagePolicy;
+use crate::model::{ImagePolicy, Moves};
 use crate::words;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,10 @@ pub struct Choices {
     pub no_cluster: bool,
     /// `--no-discover`
     pub no_discover: bool,
+    /// `--remap`
+    pub remap: bool,
+    /// Published ports that somebody else had, and where they went.
+    pub moves: Moves,
     /// Optional services whose image every source refused. They are not tried again until somebody asks for it.
     pub refused: BTreeMap<String, Refused>,
     /// Optional services that were left out since no registry of their image answered. Where a proxy is set, no
@@ -109,6 +113,11 @@ impl Choices {
             applied.from_last.push("not the project's Compose file".to_owned());
             request.discover = false;
         }
+        if self.remap && !request.remap {
+            applied.from_last.push("ports that are taken move".to_owned());
+            request.remap = true;
+        }
+        request.moves = self.moves;
         applied.choices = Self {
             folder: Some(request.cwd.clone()),
             file: request.file.as_ref().map(|file| request.cwd.join(file)),
@@ -118,6 +127,8 @@ impl Choices {
             images: request.images,
             no_cluster: self.no_cluster,
             no_discover: !request.discover,
+            remap: request.remap,
+            moves: request.moves.clone(),
             refused: self.refused,
             out_of_reach: self.out_of_reach,
         };
@@ -200,6 +211,22 @@ mod tests {
         let applied = Choices::default().join(&mut first, &files());
         assert!(!first.discover && !applied.project_stays && applied.choices.no_discover);
         assert_eq!(applied.choices.profiles, ["debug"]);
+    }
+
+    #[test]
+    fn ports_that_have_moved_stay_where_they_are() {
+        let moves: Moves =
+            [("web".to_owned(), crate::model::Move { address: [127, 0, 0, 20].into(), ports: [(8080, 8080)].into() })]
+                .into();
+        let last = Choices { remap: true, moves: moves.clone(), ..Choices::default() };
+        let mut request = Request { cwd: "/p".into(), ..Request::default() };
+        let applied = last.apply(&mut request, &files());
+        assert_eq!(applied.from_last, ["ports that are taken move"]);
+        assert!(request.remap && applied.choices.remap);
+        assert_eq!((&request.moves, &applied.choices.moves), (&moves, &moves));
+        // said again, it is nothing that the last `up` is needed for
+        let mut again = Request { cwd: "/p".into(), remap: true, ..Request::default() };
+        assert!(applied.choices.apply(&mut again, &files()).from_last.is_empty());
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod processes;
 mod reach;
 mod receive;
 mod records;
+mod remap;
 mod renewal;
 mod resolver;
 mod session;
@@ -89,6 +90,7 @@ pub use prepare::{Consent, Prepared, Wanted, expected, prepare};
 pub use processes::{follow_orphans, keep as keep_processes};
 pub use receive::{Telemetry, TelemetryState, kept_telemetry};
 pub use records::{Added, ListedRecord, RecordSource, add_record, list_records, remove_record};
+pub use remap::remap;
 pub use resolver::{
     DnsStatus, DomainNames, Names, NamesSoFar, ResolverFiles, StartedBy, answers, connect as connect_resolver,
     ensure_process, keep_serving, names_status, own_address as resolver_address, probe,

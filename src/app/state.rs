@@ -132,6 +132,11 @@ impl State {
         self.folder.join("tls")
     }
 
+    /// The built-in stacks as Compose files, which the labels of their containers name.
+    pub(super) fn stacks_folder(&self) -> PathBuf {
+        self.folder.join("stacks")
+    }
+
     fn choices_file(&self) -> PathBuf {
         self.folder.join("choices.json")
     }
@@ -424,7 +429,7 @@ impl State {
             host.remove(&path).await.map_err(|source| Error::Io { path, source })?;
         }
         let folders = [self.folder.join(TELEMETRY), self.folder.join(TELEMETRY_ASIDE), TaskRun::folder(&self.folder)];
-        for path in folders.into_iter().chain([self.tls_folder()]) {
+        for path in folders.into_iter().chain([self.tls_folder(), self.stacks_folder()]) {
             host.remove_folder(&path).await.map_err(|source| Error::Io { path, source })?;
         }
         let lock = self.lock_file();
@@ -585,6 +590,7 @@ mod tests {
             "runs.json",
             "tls/ingress.pem",
             "tasks/migrate.json",
+            "stacks/metrics.yaml",
             "programs.json",
             "lock",
         ];

@@ -16,8 +16,8 @@ use crate::daemon::reach::Table;
 use crate::engine::Engine;
 use crate::host::Host;
 use crate::model::{
-    Facts, ImagePolicy, ImageSpec, NetworkSpec, Observed, Platform, PlatformName, Resources, Secrets, TaskRun, Way,
-    label, split_registry,
+    Facts, ImagePolicy, ImageSpec, NetworkSpec, Observed, Origin, Platform, PlatformName, Resources, Secrets, TaskRun,
+    Way, label, macula, split_registry,
 };
 use crate::observe;
 use crate::pki;
@@ -66,6 +66,8 @@ pub struct Survey {
     pub resolver: bool,
     /// What the last `up` was told.
     pub choices: Choices,
+    /// Published ports that somebody else has were to move: those that are in the way all the same cannot.
+    remap: bool,
     /// Services that are left out since every source has refused their image.
     pub(super) refused: Vec<LeftOut>,
 }
@@ -123,13 +125,25 @@ impl Survey {
         anew: &BTreeSet<String>,
         remove_orphans: bool,
     ) -> Result<(Plan, KeptStacks), Vec<Conflict>> {
-        let mut plan = reconcile_anew(&self.wish(selection), anew, &self.observed)?;
+        let mut plan = reconcile_anew(&self.wish(selection), anew, &self.observed).map_err(|conflicts| {
+            conflicts.into_iter().map(|conflict| self.with_way_out(conflict)).collect::<Vec<_>>()
+        })?;
         let stacks = self.platform.stacks.iter().map(|stack| stack.name.as_str()).collect();
         let kept = match remove_orphans {
             true => BTreeMap::new(),
             false => keep_other_stacks(&mut plan, &self.resources.containers, &self.observed, &stacks)?,
         };
         Ok((plan, kept))
+    }
+
+    /// A port of a service of the user's can go elsewhere.
+    fn with_way_out(&self, mut conflict: Conflict) -> Conflict {
+        let service = conflict.port.as_ref().and_then(|(name, _)| self.platform.service(name));
+        if !self.remap && service.is_some_and(|(stack, _)| stack.origin != Origin::BuiltIn) {
+            let remap = macula("up --remap").why("to publish it on an address of the service's own");
+            conflict.remedies.insert(0, remap.into());
+        }
+        conflict
     }
 
     /// For the next `up`: the services that it is not to try again, each with the image that was refused.
@@ -229,6 +243,7 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     let left_out: BTreeSet<&str> = chosen.left_out.iter().map(|left| left.service.as_str()).collect();
     let mut platform = without(full, &left_out);
     platform.programs.extend(state.programs(host).await);
+    platform.written = Some(state.stacks_folder());
     if let Some(table) = &reach {
         mounts::translate(&*engine, table, &mut platform).await?;
     }
@@ -310,6 +325,7 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
         reach,
         resolver,
         choices,
+        remap: loaded.remap,
         refused,
     })
 }
@@ -342,7 +358,7 @@ pub(super) fn still_refused(host: &dyn Host, choices: &Choices, platform: &Platf
 
 /// Blocks of platforms whose containers run on this engine, whoever's they are. An engine that cannot
 /// say so claims nothing.
-async fn blocks_in_use(engine: &dyn Engine, name: &PlatformName) -> Vec<Block> {
+pub(super) async fn blocks_in_use(engine: &dyn Engine, name: &PlatformName) -> Vec<Block> {
     let all = engine.labelled(label::PLATFORM).await.unwrap_or_default();
     let others = all.iter().filter(|found| found.label(label::PLATFORM) != Some(name.as_str()));
     let addresses = others.flat_map(|found| &found.ports).filter_map(|port| match port.host_ip {

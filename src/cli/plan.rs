@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::app::{
-    self, Change, ChangeKind, Prepared, Session, Wanted, changes, expected, planned_processes, prepare, split_processes,
+    self, Change, ChangeKind, Prepared, Session, Wanted, changes, expected, planned_processes, prepare, remap,
+    split_processes,
 };
 use crate::config::Loaded;
 use crate::doctor::{Fix, Needs};
 use crate::engine::absent::Absent;
 use crate::model::{MaculaCommand, Platform, macula};
-use crate::plan::{CLUSTER_GROUP, ProcessStep};
+use crate::plan::{CLUSTER_GROUP, ProcessStep, left_out_processes};
 
 use super::consent::{missing_engine, opening};
 use super::context::{Context, Forgets, ImageOptions};
@@ -52,7 +53,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let chosen = split_processes(&loaded.platform, &mut services);
     let about = About::new(&loaded.platform, &typed, chosen.as_ref());
     let (session, first) = or_an_empty_world(session.await, &loaded).await?;
-    let processes = planned_processes(&session, &loaded, chosen.as_ref(), false).await?;
+    let loaded = remap(&session, &loaded).await?.unwrap_or_else(|| loaded.clone());
     let wanted = Wanted {
         services,
         strict: args.strict,
@@ -61,8 +62,11 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         may_fetch: context.may_ask(),
         ..Wanted::default()
     };
-    let prepared =
+    let mut prepared =
         prepare(&session, &loaded, &wanted).await.map_err(|error| located(error, &loaded, context.excerpt_room()))?;
+    let left_out = &prepared.plan.left_out;
+    let processes = planned_processes(&session, &loaded, chosen.as_ref(), false, left_out).await?;
+    leave_out_processes(&mut prepared, &loaded, chosen.as_ref());
     for note in prepared.cluster_drift().into_iter().chain(prepared.kept_notes(&context.invocation())) {
         context.events().warn(note);
     }
@@ -90,6 +94,13 @@ pub async fn or_an_empty_world(mut session: Session, loaded: &Loaded) -> Result<
     };
     session.system.engine = Some(Arc::new(Absent::on(&session.system.host.facts())));
     Ok((session, Some(fix)))
+}
+
+/// Puts the processes that need what is left out beside it.
+pub fn leave_out_processes(prepared: &mut Prepared, loaded: &Loaded, chosen: Option<&BTreeSet<String>>) {
+    let mut gone = left_out_processes(&loaded.platform.processes, &prepared.plan.left_out);
+    gone.retain(|left| chosen.is_none_or(|chosen| chosen.contains(&left.service)));
+    prepared.plan.left_out.extend(gone);
 }
 
 /// What a plan is about, beyond what it is made of.

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use crate::app::{
     self, Condition, DnsStatus, PlatformStatus, ProcessStanding, ProcessStatus, ReachStatus, ResolverFiles,
-    ServiceState, ServiceStatus, Status, UsageStatus,
+    ServiceState, ServiceStatus, Status, TaskRow, TaskState, UsageStatus,
 };
 use crate::model::{MaculaCommand, PlatformName, Way, macula};
 use crate::plan::ImageSource;
@@ -99,6 +99,7 @@ fn first_lines<'a>(
 fn only(mut status: Status, services: &[String]) -> Result<Status, CliError> {
     let mut known: Vec<String> = status.services.iter().map(|row| row.name.clone()).collect();
     known.extend(status.processes.iter().map(|row| row.name.clone()));
+    known.extend(status.tasks.iter().map(|row| row.job.clone()));
     let unknown: Vec<String> = services.iter().filter(|name| !known.contains(name)).cloned().collect();
     if !unknown.is_empty() {
         return Err(app::Error::UnknownService { names: unknown, known }.into());
@@ -106,6 +107,7 @@ fn only(mut status: Status, services: &[String]) -> Result<Status, CliError> {
     if !services.is_empty() {
         status.services.retain(|row| services.contains(&row.name));
         status.processes.retain(|row| services.contains(&row.name));
+        status.tasks.retain(|row| services.contains(&row.job));
         status.changes.retain(|name| services.contains(name));
     }
     Ok(status)
@@ -189,7 +191,11 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
     screen.notes.extend(platform.owner.as_deref().map(belongs));
     screen.notes.extend(platform.at_work.as_deref().map(at_work));
     let mut out: Vec<(&str, &str)> = Vec::new();
+    let is_task = |name: &str| status.tasks.iter().any(|task| task.job == name);
     for service in &status.services {
+        if is_task(&service.name) && service.condition != Condition::LeftOut {
+            continue;
+        }
         let quiet = match service.condition {
             Condition::LeftOut => {
                 out.push((&service.name, service.reason.as_deref().unwrap_or_default()));
@@ -212,12 +218,14 @@ fn screen_of(context: &Context, status: &Status, all: bool) -> Screen {
         }
     }
     for process in &status.processes {
-        if process.state == ProcessStanding::Missing && !all {
-            screen.not_started.push(process.name.clone());
-        } else {
-            screen.rows.push(process_row(process));
+        match process.state {
+            ProcessStanding::LeftOut => out.push((&process.name, process.reason.as_deref().unwrap_or_default())),
+            ProcessStanding::Missing if !all => screen.not_started.push(process.name.clone()),
+            _ => screen.rows.push(process_row(process)),
         }
     }
+    let left_out = |name: &str| out.iter().any(|(other, _)| *other == name);
+    screen.rows.extend(status.tasks.iter().filter(|task| !left_out(&task.job)).map(task_row));
     let helper = |name: &str| status.services.iter().any(|service| service.helper && service.name == name);
     screen.left_out = left_out::known(left_out::causes(out), helper);
     screen.not_started = left_out::known_names(screen.not_started, helper);
@@ -285,7 +293,9 @@ fn head(status: &Status) -> Vec<String> {
             counts.push(format!("{number} {word}"));
         }
     };
-    add(count(&Condition::is_problem) + processes(&ProcessStatus::is_problem), "failing");
+    // a task of a service has a container, and is counted with the services
+    let tasks = status.tasks.iter().filter(|row| row.service.is_none() && row.state == TaskState::Failed).count();
+    add(count(&Condition::is_problem) + processes(&ProcessStatus::is_problem) + tasks, "failing");
     let stopped = count(&|condition| condition == Condition::Stopped);
     add(stopped + processes(&|row| row.state == ProcessStanding::Stopped), "stopped");
     let since =
@@ -312,6 +322,7 @@ fn process_row(process: &ProcessStatus) -> Row {
         ProcessStanding::Finished => (Mood::Good, format!("done {age} ago"), None),
         ProcessStanding::Stopped => (Mood::Idle, format!("stopped {age} ago"), Some(macula("start").arg(name))),
         ProcessStanding::Missing => (Mood::Idle, "not started".to_owned(), Some(macula("up").arg(name))),
+        ProcessStanding::LeftOut => (Mood::Idle, "left out".to_owned(), None),
         ProcessStanding::Blocked => (Mood::Bad, "not started".to_owned(), Some(macula("up").arg(name))),
         ProcessStanding::Crashed => (Mood::Bad, format!("crashed {age} ago"), Some(macula("logs").arg(name))),
         ProcessStanding::Restarting => (Mood::Bad, "restarting".to_owned(), Some(macula("logs").arg(name))),
@@ -326,6 +337,25 @@ fn process_row(process: &ProcessStatus) -> Row {
         command,
         ..Row::default()
     }
+}
+
+/// What is done once for each state of what it works on.
+fn task_row(task: &TaskRow) -> Row {
+    let ago = task.ended.map(|seconds| format!(" {} ago", text::short_age(seconds))).unwrap_or_default();
+    let (mood, state, command) = match task.state {
+        TaskState::Failed => (Mood::Bad, format!("failed{ago}"), Some(macula("logs").arg(&task.job))),
+        TaskState::Running => (Mood::Busy, "running".to_owned(), None),
+        TaskState::Done if task.due.is_some() => (Mood::Idle, format!("done{ago}"), None),
+        TaskState::Done => (Mood::Good, format!("done{ago}"), None),
+        TaskState::Never => (Mood::Idle, "never run".to_owned(), None),
+    };
+    let reason = match (task.state, task.exit_code, &task.due) {
+        (TaskState::Failed, Some(code), _) => Some(format!("exit code {code}")),
+        (TaskState::Done, _, Some(why)) => Some(format!("the next up runs it: {why}")),
+        (TaskState::Never, _, Some(_)) => Some("the next up runs it".to_owned()),
+        _ => None,
+    };
+    Row { name: task.job.clone(), mood, state, reason, command, ..Row::default() }
 }
 
 fn row(context: &Context, service: &ServiceStatus) -> Row {
@@ -431,6 +461,25 @@ fn image(service: &ServiceStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_task_says_how_it_ended_and_whether_it_runs_again() {
+        let row = |state, exit_code, due: Option<&str>| {
+            let ended = exit_code.map(|_| 300);
+            let job = "migrate".to_owned();
+            let due = due.map(str::to_owned);
+            let task = TaskRow { name: job.clone(), service: None, stack: None, job, state, ended, exit_code, due };
+            let row = task_row(&task);
+            (row.mood, row.state, row.reason.unwrap_or_default())
+        };
+        let told = |mood, state: &str, reason: &str| (mood, state.to_owned(), reason.to_owned());
+        assert_eq!(row(TaskState::Done, Some(0), None), told(Mood::Good, "done 5m ago", ""));
+        let due = row(TaskState::Done, Some(0), Some("./migrations changed"));
+        assert_eq!(due, told(Mood::Idle, "done 5m ago", "the next up runs it: ./migrations changed"));
+        let failed = row(TaskState::Failed, Some(3), Some("failed"));
+        assert_eq!(failed, told(Mood::Bad, "failed 5m ago", "exit code 3"));
+        assert_eq!(row(TaskState::Never, None, Some("never")), told(Mood::Idle, "never run", "the next up runs it"));
+    }
 
     #[test]
     fn use_is_shown_in_the_units_of_limits() {

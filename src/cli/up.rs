@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use crate::app::{
     self, Choices, Condition, ProcessStatus, Session, UpOptions, UpResult, Wanted, WatchOptions, planned_processes,
-    prepare, split_processes,
+    prepare, remap, split_processes,
 };
 use crate::apply::{Timing, critical_path};
 use crate::config::Loaded;
@@ -13,7 +13,7 @@ use crate::words;
 
 use super::ci::markdown_table;
 use super::consent::{Asker, with_engine};
-use super::context::{Context, Forgets, ImageOptions};
+use super::context::{Context, Forgets, ImageOptions, Images, LoadOptions, StackOptions};
 use super::error::{CliError, ErrorKind};
 use super::excerpt::located;
 use super::follow::follow;
@@ -62,6 +62,10 @@ pub struct Args {
     /// Register the names again after `--no-dns`
     #[arg(long, overrides_with = "no_dns")]
     dns: bool,
+    /// Publish ports of your services that something else holds on addresses of the services' own; later
+    /// commands know them, and `--reset` forgets it
+    #[arg(long)]
+    remap: bool,
     /// Forget the profiles, stacks, image policy and other choices of the last `up`
     #[arg(long)]
     reset: bool,
@@ -91,9 +95,23 @@ pub struct Args {
     detach: bool,
 }
 
+impl LoadOptions for Args {
+    fn stacks(&self) -> &StackOptions {
+        &self.stacks.stacks
+    }
+
+    fn images(&self) -> Option<Images> {
+        self.stacks.images
+    }
+
+    fn remap(&self) -> bool {
+        self.remap
+    }
+}
+
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let forgets = Forgets { all: args.reset, cluster: args.cluster || args.no_cluster };
-    let (loaded, choices) = context.load_for_up(&args.stacks, forgets)?;
+    let (loaded, choices) = context.load_for_up(&args, forgets)?;
     let mut services = args.services.clone();
     context.services_meant(&loaded.platform, &mut services);
     // programs of this machine are watched by the process that keeps them
@@ -153,11 +171,15 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
     if args.dry_run {
         let session = context.session("up --dry-run").await;
         let (session, first) = plan::or_an_empty_world(session, &loaded).await?;
+        let loaded = remap(&session, &loaded).await?.unwrap_or(loaded);
         let mut services = wanted.services.clone();
         let chosen = split_processes(&loaded.platform, &mut services);
         let about = plan::About::new(&loaded.platform, &wanted.services, chosen.as_ref());
-        let processes = planned_processes(&session, &loaded, chosen.as_ref(), wanted.recreate).await?;
-        let prepared = prepare(&session, &loaded, &Wanted { services, ..wanted }).await?;
+        let again = wanted.recreate;
+        let mut prepared = prepare(&session, &loaded, &Wanted { services, ..wanted }).await?;
+        let left_out = &prepared.plan.left_out;
+        let processes = planned_processes(&session, &loaded, chosen.as_ref(), again, left_out).await?;
+        plan::leave_out_processes(&mut prepared, &loaded, chosen.as_ref());
         return plan::show(context, &session, &prepared, &processes, &about, first.as_ref()).await;
     }
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
-use crate::app::{self, WaitFor, WaitRequest, Waited, wait_for};
+use crate::app::{self, WaitFor, WaitRequest, Waited, jobs_of_task, wait_for};
 use crate::model::macula;
 use crate::words;
 
@@ -10,13 +10,13 @@ use super::context::{Context, StackOptions};
 use super::error::{CliError, ErrorKind};
 use super::interrupt;
 
-/// Wait until services, processes, names or pages are ready (for scripts and CI)
+/// Wait until services, processes, tasks, names or pages are ready (for scripts and CI)
 ///
 /// Returns as soon as all of them are. If one is not ready in time, or has ended and nothing starts it again, the
 /// exit code is 7 and the end of its log is shown. Nothing is started: that is the work of `macula up`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Services, processes, host names or URLs (default: all services and processes)
+    /// Services, processes, tasks, host names or URLs (default: all services and processes)
     #[arg(value_name = "TARGET")]
     targets: Vec<String>,
     /// What to wait for
@@ -31,8 +31,8 @@ pub struct Args {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum For {
-    /// Services pass their probe or health check, or have run for 0.2 s if they have neither; jobs have ended with
-    /// exit code 0; processes are ready as `up` waits for them; pages answer with a status below 400
+    /// Services pass their probe or health check, or have run for 0.2 s if they have neither; jobs and tasks have ended
+    /// with exit code 0; processes are ready as `up` waits for them; pages answer with a status below 400
     Healthy,
     /// Services have no container; processes do not run; pages no longer answer, or only with an error
     Gone,
@@ -47,7 +47,11 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         For::Gone => WaitFor::Gone,
         For::Resolvable => WaitFor::Resolvable,
     };
-    let loaded = context.load(&args.stacks)?;
+    let mut loaded = context.load(&args.stacks)?;
+    if args.targets.iter().any(|target| !jobs_of_task(&loaded.platform, target).is_empty()) {
+        // what they work on says whether their last run counts
+        app::look_at_contexts(&mut loaded.platform, &context.host.folders().cache).await;
+    }
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;
     let session = context.session("wait").await;
     let request = WaitRequest { targets: args.targets, want, timeout: args.timeout };

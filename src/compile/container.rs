@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::model::{
-    Condition, ContainerOptions, ContainerSpec, DependsOn, FileSpec, Fingerprint, MountSpec, Origin, Platform,
-    PortBinding, Readiness, Role, Service, TaskInputs, TaskSpec, label,
+    Condition, ContainerOptions, ContainerSpec, DependsOn, FileSpec, Fingerprint, MountSpec, Platform, PortBinding,
+    Readiness, Role, Service, TaskInputs, TaskSpec, label,
 };
 use crate::render;
 
@@ -81,8 +81,8 @@ fn compose_labels(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<(St
         format!("{name}:{condition}:{}", dependency.restart)
     });
     labels.push((key("depends_on"), needs.collect::<Vec<_>>().join(",")));
-    if let Origin::File(file) = &scene.stack.origin {
-        let folder = file.parent().unwrap_or(file);
+    if let Some(file) = scene.platform.file_of(scene.stack) {
+        let folder = file.parent().unwrap_or(&file);
         labels.push((key("project.config_files"), file.display().to_string()));
         labels.push((key("project.working_dir"), folder.display().to_string()));
     }

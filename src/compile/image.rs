@@ -201,6 +201,7 @@ mod tests {
             processes: Default::default(),
             tasks: Default::default(),
             programs: Default::default(),
+            written: None,
         };
         platform.images.sources = [("docker.io".to_owned(), vec!["mirror.gcr.io/".to_owned()])].into();
         platform

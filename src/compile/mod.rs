@@ -24,6 +24,7 @@ mod image;
 mod ingress;
 mod mounts;
 mod ports;
+mod remap;
 mod scene;
 mod zone;
 
@@ -45,6 +46,7 @@ pub use ingress::{
     upstream,
 };
 pub use mounts::{service_volumes, written_volumes};
+pub use remap::{MovedPort, make_room};
 pub use scene::container_name;
 pub use zone::{RESOLVER, feed, name_as_the_domain, records_api, resolver_metrics, zone};
 

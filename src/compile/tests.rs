@@ -151,6 +151,13 @@ async fn docker_compose_finds_everything_of_the_platform() {
     assert_eq!(label("depends_on"), Some("db:service_healthy:false"));
     assert_eq!(label("project.config_files"), Some("/w/shop/compose.yaml"));
     assert_eq!(label("project.working_dir"), Some("/w/shop"));
+    let request = Request { cwd: "/w".into(), only_own: true, stacks: vec!["/w/shop".into()], ..Request::default() };
+    let mut platform = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform;
+    let stack = platform.stacks[0].clone();
+    assert_eq!(platform.file_of(&stack).unwrap(), std::path::Path::new("/w/shop/compose.yaml"));
+    platform.written = Some("/data/macula/stacks".into());
+    let built_in = crate::model::Stack { origin: crate::model::Origin::BuiltIn, name: "metrics".into(), ..stack };
+    assert_eq!(platform.file_of(&built_in).unwrap(), std::path::Path::new("/data/macula/stacks/metrics.yaml"));
     let project =
         |labels: &std::collections::BTreeMap<String, String>| labels.get("com.docker.compose.project").cloned();
     assert!(resources.networks.iter().all(|spec| project(&spec.labels).as_deref() == Some("macula")));

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::compose::FILE_NAMES;
-use super::files::{Files, project_folders};
+use super::files::{Files, MAX_TEXT, project_folders};
 use super::loaded::Loaded;
-use super::yaml::Node;
-use crate::model::{IngressRule, Origin, Protocol, PublishedPort, to_dns_label};
+use super::yaml::{Node, Report};
+use crate::model::{Dockerfile, IngressRule, Origin, Protocol, PublishedPort, Service, to_dns_label};
 
 /// Ports of protocols other than HTTP, by their registered or usual numbers. A port whose file says what it
 /// speaks (`app_protocol`) is not looked up here.
@@ -33,10 +33,11 @@ pub(super) fn compose_file(from: &Path, files: &dyn Files) -> Option<PathBuf> {
 
 /// Gives the services of a project that say nothing of `x-macula.ingress` names for their HTTP ports: the first
 /// is the service's own, further ones `SERVICE-PORT`; a name that is taken gets the stack's name behind it.
-pub(super) fn name_services(stacks: &mut [Loaded], project: &Path) {
-    let is_project =
-        |loaded: &Loaded| matches!(&loaded.project.origin, Origin::File(path) if path.parent() == project.parent());
-    let Some(at) = stacks.iter().position(is_project) else { return };
+///
+/// A service that is built and names no port itself has those that its Dockerfile exposes. One in the engine's own
+/// network, where the ingress is not, gets no name and is told so.
+pub(super) fn name_services(stacks: &mut [Loaded], project: &Path, files: &dyn Files, report: &mut Report) {
+    let Some(at) = stacks.iter().position(|loaded| is_of(loaded, project)) else { return };
     let mut taken: BTreeSet<String> = BTreeSet::new();
     for (other, loaded) in stacks.iter().enumerate() {
         for service in loaded.stack.services.values() {
@@ -50,15 +51,23 @@ pub(super) fn name_services(stacks: &mut [Loaded], project: &Path) {
     let stack = loaded.stack.name.clone();
     let mut named: Vec<(String, Vec<IngressRule>)> = Vec::new();
     for (name, entry) in loaded.project.services() {
-        let says = entry.node.get("x-macula").and_then(|extension| extension.get("ingress")).is_some();
         let own =
             loaded.stack.services.values().find(|service| service.short.as_deref().unwrap_or(&service.name) == name);
-        let Some(service) = own.filter(|_| !says) else { continue };
+        let Some(service) = own.filter(|_| !says(&entry.node)) else { continue };
+        let exposed = exposed(service, files);
+        let ports = http_ports(&service.ports, &exposed, &entry.node);
+        if service.is_apart() && !ports.is_empty() {
+            report.warn(
+                loaded.at_key(&service.name, &["network_mode"]),
+                format!("services.{name} gets no name: with this `network_mode` the ingress does not reach it"),
+                "leave `network_mode` out, or say `x-macula: {ingress: []}` if it is to have none",
+            );
+        }
         if service.network_mode.is_some() {
             continue;
         }
         let mut rules = Vec::new();
-        for (number, port) in http_ports(&service.ports, &service.expose, &entry.node).into_iter().enumerate() {
+        for (number, port) in ports.into_iter().enumerate() {
             let label = to_dns_label(name);
             let host = if number == 0 { label } else { format!("{label}-{port}") };
             let host = if taken.contains(&host) { format!("{host}-{stack}") } else { host };
@@ -76,6 +85,34 @@ pub(super) fn name_services(stacks: &mut [Loaded], project: &Path) {
     }
 }
 
+/// What a port speaks decides the names that services get of themselves, and nothing else.
+pub(super) fn unheeded_protocols(stacks: &[Loaded], project: Option<&Path>, report: &mut Report) {
+    for loaded in stacks.iter().filter(|loaded| !loaded.built_in) {
+        let discovered = project.is_some_and(|project| is_of(loaded, project));
+        for (name, entry) in loaded.project.services() {
+            let heeded = discovered && !says(&entry.node) && entry.node.get("network_mode").is_none();
+            let ports = entry.node.items("ports").iter().filter(|_| !heeded);
+            for key in ports.filter_map(|port| port.as_map()?.get("app_protocol").map(|entry| entry.key)) {
+                report.warn(
+                    key,
+                    format!("services.{name}.ports.app_protocol: it changes nothing here"),
+                    "say what a port speaks under x-macula.ingress",
+                );
+            }
+        }
+    }
+}
+
+/// Whether a stack is the project that was found.
+fn is_of(loaded: &Loaded, project: &Path) -> bool {
+    matches!(&loaded.project.origin, Origin::File(path) if path.parent() == project.parent())
+}
+
+/// Whether a service says itself what names it has.
+fn says(service: &Node) -> bool {
+    service.get("x-macula").and_then(|extension| extension.get("ingress")).is_some()
+}
+
 /// A name that nobody has asked for.
 pub(super) fn rule(host: String, port: u16) -> IngressRule {
     IngressRule { host, port, path: "/".to_owned(), assumed: true, ..IngressRule::default() }
@@ -88,6 +125,22 @@ fn speaks_tls(target: u16, published: &[PublishedPort], service: &Node) -> bool 
         Some(protocol) => protocol.eq_ignore_ascii_case("https"),
         None => target == 443 || published.iter().any(|port| port.target == target && port.published == Some(443)),
     }
+}
+
+/// What a service exposes beside its published ports: where it names no port at all and is built, what its Dockerfile
+/// says.
+fn exposed(service: &Service, files: &dyn Files) -> Vec<u16> {
+    let Some(build) = service.build.as_ref().filter(|_| service.ports.is_empty() && service.expose.is_empty()) else {
+        return service.expose.clone();
+    };
+    let text = match (&build.dockerfile_inline, build.dockerfile_path()) {
+        (Some(text), _) => Some(text.clone()),
+        (None, Some(path)) => {
+            files.read(&path, MAX_TEXT).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        }
+        (None, None) => None,
+    };
+    text.map(|text| Dockerfile::parse(&text).exposed(build.target.as_deref(), &build.args)).unwrap_or_default()
 }
 
 /// The ports that speak HTTP, as far as the file tells: published ones first, in their order.
@@ -171,6 +224,87 @@ services:
         quiet
         taken taken-shop:80
         web web:80 web-9229:9229
+        ");
+    }
+
+    fn warnings_of(request: &Request, files: &MemoryFiles) -> String {
+        let loaded = load(request, files).unwrap_or_else(|errors| panic!("{errors}"));
+        loaded.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn what_a_port_speaks_is_ignored_only_where_it_decides_nothing() {
+        assert_eq!(warnings_of(&request(), &files()), "");
+        let shop = "services: {web: {image: w, ports: [{target: 80, app_protocol: http}], x-macula: {ingress: []}}}";
+        let files = MemoryFiles::default().with("/shop/.git/HEAD", "").with("/shop/compose.yaml", shop);
+        insta::assert_snapshot!(warnings_of(&request(), &files), @"
+        /shop/compose.yaml:1:49: services.web.ports.app_protocol: it changes nothing here
+            say what a port speaks under x-macula.ingress
+        ");
+        let named = Request { stacks: vec!["/shop".into()], discover: false, ..request() };
+        insta::assert_snapshot!(warnings_of(&named, &files), @"
+        /shop/compose.yaml:1:49: services.web.ports.app_protocol: it changes nothing here
+            say what a port speaks under x-macula.ingress
+        ");
+    }
+
+    #[test]
+    fn what_is_built_has_the_names_that_its_dockerfile_exposes() {
+        let project = "services:
+  web: {build: {context: web, args: {PORT: '8000'}}}
+  target: {build: {context: web, target: dev}}
+  inline: {build: {dockerfile_inline: \"FROM a\\nEXPOSE 80 5432\"}}
+  says: {build: web, expose: [99]}
+  publishes: {build: web, ports: ['5432:5432']}
+  none: {build: away}
+";
+        let files = MemoryFiles::default()
+            .with("/shop/compose.yaml", project)
+            .with("/shop/away/readme", "")
+            .with("/shop/web/Dockerfile", "FROM a AS dev\nEXPOSE 3000\nFROM a\nARG PORT\nEXPOSE $PORT 8443\n");
+        let request = Request { cwd: "/shop".into(), ..request() };
+        let loaded = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+        let names = loaded.platform.services().map(|(_, service)| {
+            let rules = service.extension.ingress.iter().map(|rule| format!("{}:{}", rule.host, rule.port));
+            format!("{} {}", service.name, rules.collect::<Vec<_>>().join(" ")).trim().to_owned()
+        });
+        insta::assert_snapshot!(names.collect::<Vec<_>>().join("\n"), @"
+        inline inline:80
+        none
+        publishes
+        says says:99
+        target target:3000
+        web web:8000 web-8443:8443
+        ");
+    }
+
+    #[test]
+    fn what_the_ingress_does_not_reach_gets_no_name() {
+        let shop = |ports: &str, more: &str| {
+            let text = format!("services: {{web: {{image: w, network_mode: bridge, ports: ['{ports}']{more}}}}}");
+            let files = MemoryFiles::default().with("/shop/compose.yaml", text);
+            let request = Request { cwd: "/shop".into(), discover: true, ..Request::default() };
+            crate::config::load_with(
+                &request,
+                &files,
+                &[("all.yaml", "services: {edge: {image: e, x-macula: {role: ingress}}}")],
+            )
+        };
+        let loaded = shop("8080:80", "").unwrap_or_else(|errors| panic!("{errors}"));
+        let (_, web) = loaded.platform.service("web").unwrap();
+        assert!(web.extension.ingress.is_empty());
+        assert_eq!(web.ports[0].published, Some(8080));
+        insta::assert_snapshot!(loaded.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"), @"
+        compose.yaml:1:28: services.web gets no name: with this `network_mode` the ingress does not reach it
+            leave `network_mode` out, or say `x-macula: {ingress: []}` if it is to have none
+        ");
+        insta::assert_snapshot!(shop("80:80", "").unwrap_err(), @"
+        compose.yaml:1:58: services.web publishes 127.0.0.1:80, which belongs to the ingress edge
+            publish another port, or leave `network_mode` out: then it has a name on the ingress
+        ");
+        insta::assert_snapshot!(shop("8080:80", ", x-macula: {ingress: {port: 80}}").unwrap_err(), @"
+        compose.yaml:1:81: services.web: `network_mode: bridge` leaves nothing for `ingress` to reach
+            remove one of the two
         ");
     }
 

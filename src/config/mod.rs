@@ -40,7 +40,9 @@ use macula::lock_file;
 use selection::Selection;
 use yaml::{Report, Span, listed, project_name, suggestion};
 
-use crate::model::{ClusterSettings, ImagePolicy, ImageSettings, Origin, Platform, PlatformName, Stack};
+use crate::model::{
+    ClusterSettings, ImagePolicy, ImageSettings, Moves, Origin, Platform, PlatformName, Stack, move_ports, then_moved,
+};
 use crate::render;
 
 /// Everything that decides what is loaded.
@@ -70,6 +72,10 @@ pub struct Request {
     pub discover: bool,
     /// The project's Compose file where `cwd` lies in none.
     pub project: Option<PathBuf>,
+    /// `--remap`: published ports that somebody else has go elsewhere.
+    pub remap: bool,
+    /// Where they went at the last `up`.
+    pub moves: Moves,
     /// For Swarm or Kubernetes: configs and secrets may be there already.
     pub orchestrated: bool,
 }
@@ -88,6 +94,10 @@ pub struct Loaded {
     pub discovered: Option<PathBuf>,
     /// The user's files were left aside, see [`Request::only_built_in`].
     pub incomplete: bool,
+    /// Published ports of the user's services that somebody else has go to addresses of the services' own.
+    pub remap: bool,
+    /// Those that went there.
+    pub moves: Moves,
     /// The stacks as Compose projects, in the order of `platform.stacks`.
     pub projects: Vec<Project>,
     /// Profiles that were asked for, of the platform and of Compose.
@@ -102,6 +112,12 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// Moves published ports that somebody else has, beyond those that have moved already.
+    pub fn move_ports(&mut self, moves: &Moves) {
+        move_ports(self.platform.stacks.iter_mut(), moves);
+        self.moves = then_moved(std::mem::take(&mut self.moves), moves);
+    }
+
     /// Everything that the files of a stack say, key by key, with its place.
     pub fn said(&self, stack: &str) -> Vec<Said> {
         let all = self.platform.stacks.iter().zip(&self.projects);
@@ -222,9 +238,15 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
     scope::separate(&mut stacks, &name);
     apply_changes(&settings.services, &mut stacks, &selection, &mut report);
     if let Some(project) = &discovered {
-        discover::name_services(&mut stacks, project);
+        discover::name_services(&mut stacks, project, files, &mut report);
     }
-    scope::own_addresses(&mut stacks, &mut report);
+    if !request.orchestrated {
+        discover::unheeded_protocols(&stacks, discovered.as_deref(), &mut report);
+    }
+    let remap = (request.remap || settings.remap) && !request.orchestrated;
+    let moves = if remap { request.moves.clone() } else { Moves::new() };
+    scope::own_addresses(&mut stacks, &moves, &mut report);
+    scope::moved_ports(&mut stacks, &moves, &mut report);
     scope::ingress_ports(&mut stacks, &settings.ingress, &domain, &mut report);
     tasks::provide(&mut stacks, &selection, &mut report);
     for (from, to) in &images.overrides {
@@ -255,6 +277,7 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
         processes: settings.processes.iter().map(|(name, declared)| (name.clone(), declared.process.clone())).collect(),
         tasks: settings.tasks.iter().map(|(name, declared)| (name.clone(), declared.task.clone())).collect(),
         programs: BTreeSet::new(),
+        written: None,
     };
     macula::machine_tasks::check_tasks(&settings.tasks, &platform, &known, &mut report);
     let failed = report.has_errors();
@@ -271,6 +294,8 @@ fn load_with(request: &Request, files: &dyn Files, built_in: &[(&str, &str)]) ->
         lock_file,
         discovered,
         incomplete,
+        remap,
+        moves,
         projects,
         profiles,
         known_profiles,
@@ -313,7 +338,7 @@ pub fn platform_name(request: &Request, files: &dyn Files) -> (PlatformName, Vec
         let text = files.read(&path, files::MAX_TEXT).ok()?;
         String::from_utf8_lossy(&text).lines().find_map(|line| {
             let value = line.strip_prefix("name:")?.split(" #").next()?.trim();
-            PlatformName::new(value.trim_matches(['"', '\''])).ok()
+            macula::file::named(value.trim_matches(['"', '\'']))
         })
     };
     let name = settings.name.or_else(written).unwrap_or_else(|| unnamed(request, files));

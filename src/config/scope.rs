@@ -4,18 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
-use std::ops::RangeInclusive;
 
 use super::discover;
 use super::loaded::Loaded;
 use super::yaml::Report;
 use crate::model::{
-    IngressRule, IngressSettings, PlatformName, Protocol, PublishedPort, Role, SecretSource, Service, ServiceNetwork,
-    fully_qualified, to_dns_label,
+    IngressRule, IngressSettings, Moves, OWN_ADDRESSES, PlatformName, Protocol, PublishedPort, Role, SecretSource,
+    Service, ServiceNetwork, fully_qualified, move_ports, to_dns_label,
 };
-
-/// Addresses for services that get one of their own: behind those of the built-in ones.
-const OWN: RangeInclusive<u8> = 20..=99;
 
 /// Gives a stack whose names meet those of an earlier one names and a network of its own.
 pub(super) fn separate(stacks: &mut [Loaded], platform: &PlatformName) {
@@ -111,12 +107,13 @@ fn references(service: &mut Service, renamed: &BTreeMap<String, String>) {
     }
 }
 
-/// A port of this machine that one of our services has goes to an address of the user's service's own.
-pub(super) fn own_addresses(stacks: &mut [Loaded], report: &mut Report) {
+/// A port of this machine that one of our services has goes to an address of the user's service's own. `moves`: those
+/// whose address is known already.
+pub(super) fn own_addresses(stacks: &mut [Loaded], moves: &Moves, report: &mut Report) {
     let address = |service: &Service, port: &PublishedPort| {
         port.host_ip.unwrap_or(IpAddr::V4(service.extension.address.unwrap_or(Ipv4Addr::LOCALHOST)))
     };
-    let mut used: BTreeSet<Ipv4Addr> = BTreeSet::new();
+    let mut used: BTreeSet<Ipv4Addr> = moves.values().map(|one| one.address).collect();
     let mut ours: BTreeMap<(IpAddr, u16, Protocol), String> = BTreeMap::new();
     for loaded in stacks.iter() {
         for service in loaded.stack.services.values() {
@@ -128,7 +125,7 @@ pub(super) fn own_addresses(stacks: &mut [Loaded], report: &mut Report) {
             }
         }
     }
-    let mut free = OWN.map(|last| Ipv4Addr::new(127, 0, 0, last)).filter(|address| !used.contains(address));
+    let mut free = OWN_ADDRESSES.map(|last| Ipv4Addr::new(127, 0, 0, last)).filter(|address| !used.contains(address));
     for loaded in stacks.iter_mut().filter(|loaded| !loaded.built_in) {
         let mut moved = Vec::new();
         for (name, service) in loaded.stack.services.iter_mut().filter(|(_, one)| one.extension.address.is_none()) {
@@ -145,7 +142,8 @@ pub(super) fn own_addresses(stacks: &mut [Loaded], report: &mut Report) {
             };
             let found: Vec<Option<(IpAddr, u16, String)>> = service.ports.iter().map(taken).collect();
             let Some((address, number, owner)) = found.iter().flatten().next().cloned() else { continue };
-            let Some(own) = free.next() else { continue };
+            let known = moves.get(name).map(|one| one.address);
+            let Some(own) = known.or_else(|| free.next()) else { continue };
             service.extension.address = Some(own);
             for (port, _) in service.ports.iter_mut().zip(&found).filter(|(_, taken)| taken.is_some()) {
                 port.host_ip = None;
@@ -157,6 +155,21 @@ pub(super) fn own_addresses(stacks: &mut [Loaded], report: &mut Report) {
                 loaded.at_key(&name, &["ports"]),
                 format!("services.{name} is published on {own}: port {number} of {address} belongs to {owner}"),
                 "publish another port, or choose the address yourself with `x-macula: {address: 127.0.0.x}`",
+            );
+        }
+    }
+}
+
+/// Ports of the user's services that somebody else had at the last `up`, which was to move them.
+pub(super) fn moved_ports(stacks: &mut [Loaded], moves: &Moves, report: &mut Report) {
+    for loaded in stacks.iter_mut().filter(|loaded| !loaded.built_in) {
+        for (name, taken) in move_ports([&mut loaded.stack].into_iter(), moves) {
+            let numbers = taken.iter().map(u16::to_string).collect::<Vec<_>>().join(" and ");
+            let ports = if taken.len() == 1 { "port" } else { "ports" };
+            report.warn(
+                loaded.at_key(&name, &["ports"]),
+                format!("services.{name} is published on an address of its own, since {ports} {numbers} of this machine was taken"),
+                "`status` shows the address; it stays there until `up --reset`",
             );
         }
     }
@@ -178,7 +191,7 @@ pub(super) fn ingress_ports(stacks: &mut [Loaded], ingress: &IngressSettings, do
             let entry =
                 loaded.project.root.get("services").and_then(|all| all.get(service.short.as_deref().unwrap_or(name)));
             let says = entry.and_then(|entry| entry.get("x-macula")).is_some_and(|own| own.get("ingress").is_some());
-            if says && service.extension.ingress.is_empty() {
+            if says && service.extension.ingress.is_empty() || service.is_apart() {
                 continue;
             }
             let web = |port: &PublishedPort| {

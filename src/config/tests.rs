@@ -1054,6 +1054,13 @@ fn a_linked_worktree_has_a_platform_of_its_own() {
     assert_eq!(name(linked, "/shop-fix", "domain: shop.test"), "fix-login fix-login.shop.test");
     assert_eq!(name(linked, "/shop-fix", "name: mine"), "mine mine.macula.local");
     assert_eq!(name(linked, "/shop", "{}"), "macula macula.local");
+    // `auto` says so, and is no name
+    for auto in ["name: auto", "name: 'auto' # the worktree's"] {
+        assert_eq!(name(linked, "/shop-fix", auto), "fix-login fix-login.macula.local");
+        assert_eq!(name(linked, "/shop", auto), "macula macula.local");
+    }
+    let domain = "name: auto\ndomain: shop.test";
+    assert_eq!(name(linked, "/shop-fix", domain), "fix-login fix-login.shop.test");
     for other in ["gitdir: ../shop/.git/modules/Fix_Login\n", "gitdir: /shop/.git/worktrees/..", "gitdir:", "\u{1}"] {
         assert_eq!(name(other, "/shop-fix", "{}"), "macula macula.local", "{other}");
     }

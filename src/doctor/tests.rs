@@ -1068,6 +1068,7 @@ fn needs_of_a_platform() {
         processes: Default::default(),
         tasks: Default::default(),
         programs: Default::default(),
+        written: None,
     };
     let without = Needs::of(&platform, &resources, None);
     assert_eq!(without.ports, [port([127, 0, 0, 2], 3000, "grafana")]);

@@ -1,6 +1,8 @@
 //! What a Dockerfile says, as far as it decides how and when it is built
 //! (<https://docs.docker.com/reference/dockerfile/>).
 
+use std::collections::BTreeMap;
+
 /// Version of the Dockerfile format, `1.4`: BuildKit's front ends count so.
 pub type FormatVersion = (u16, u16);
 
@@ -112,6 +114,72 @@ impl Dockerfile {
         })
     }
 
+    /// TCP ports that the last stage, or the one called `target`, exposes, with those of the stages that it is made
+    /// from, in their order. `args`: what the build is given. A number that only the builder would know is left out.
+    pub fn exposed(&self, target: Option<&str>, args: &BTreeMap<String, String>) -> Vec<u16> {
+        let mut global: BTreeMap<String, String> = BTreeMap::new();
+        let mut stages: Vec<Stage> = Vec::new();
+        for instruction in &self.instructions {
+            match (instruction.name.as_str(), stages.last_mut()) {
+                ("FROM", _) => {
+                    let words: Vec<&str> = instruction.rest.split_whitespace().collect();
+                    let name = match words.as_slice() {
+                        [_, word, name, ..] if word.eq_ignore_ascii_case("as") => Some((*name).to_owned()),
+                        _ => None,
+                    };
+                    let base = words.first().and_then(|base| substituted(base, &global));
+                    let base = base.and_then(|base| stages.iter().find(|stage| stage.is_called(&base)).cloned());
+                    stages.push(Stage { name, ..base.unwrap_or_default() });
+                }
+                ("ARG", mut stage) => {
+                    for word in words(&instruction.rest) {
+                        let (name, default) = word.split_once('=').map_or((word.as_str(), None), |(a, b)| (a, Some(b)));
+                        let known = stage.as_ref().map_or(&global, |stage| &stage.variables);
+                        let default = default.and_then(|text| substituted(unquoted(text), known));
+                        let from_top = || stage.as_ref().and_then(|_| global.get(name).cloned());
+                        let Some(value) = args.get(name).cloned().or(default).or_else(from_top) else { continue };
+                        match &mut stage {
+                            Some(stage) => stage.variables.insert(name.to_owned(), value),
+                            None => global.insert(name.to_owned(), value),
+                        };
+                    }
+                }
+                ("ENV", Some(stage)) => {
+                    let pairs: Vec<(String, String)> = match words(&instruction.rest).as_slice() {
+                        [name, value] if !name.contains('=') => vec![(name.clone(), value.clone())],
+                        all => all.iter().filter_map(|word| word.split_once('=')).map(owned).collect(),
+                    };
+                    for (name, value) in pairs {
+                        match substituted(unquoted(&value), &stage.variables) {
+                            Some(value) => stage.variables.insert(name, value),
+                            None => stage.variables.remove(&name),
+                        };
+                    }
+                }
+                ("EXPOSE", Some(stage)) => {
+                    let all = instruction.rest.split_whitespace();
+                    let all = all.filter_map(|word| substituted(unquoted(word), &stage.variables));
+                    let ports: Vec<u16> = all.flat_map(|text| ports(&text)).collect();
+                    for port in ports {
+                        if !stage.exposed.contains(&port) {
+                            stage.exposed.push(port);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        let number = target.and_then(|target| target.parse::<usize>().ok());
+        let wanted = match target {
+            None | Some("") => stages.last(),
+            Some(target) => {
+                let named = stages.iter().find(|stage| stage.is_called(target));
+                named.or_else(|| number.and_then(|number| stages.get(number)))
+            }
+        };
+        wanted.map(|stage| stage.exposed.clone()).unwrap_or_default()
+    }
+
     /// Line of an instruction that a builder quotes, from 1.
     pub fn line_of(&self, quoted: &str) -> Option<u32> {
         let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -119,6 +187,62 @@ impl Dockerfile {
         let found = self.instructions.iter().find(|instruction| plain(&instruction.text()) == wanted);
         found.map(|instruction| instruction.line)
     }
+}
+
+/// A stage of a build, as far as its ports are concerned.
+#[derive(Clone, Default)]
+struct Stage {
+    name: Option<String>,
+    variables: BTreeMap<String, String>,
+    exposed: Vec<u16>,
+}
+
+impl Stage {
+    fn is_called(&self, name: &str) -> bool {
+        self.name.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(name))
+    }
+}
+
+fn owned((name, value): (&str, &str)) -> (String, String) {
+    (name.to_owned(), value.to_owned())
+}
+
+fn unquoted(text: &str) -> &str {
+    let inside = |quote: char| text.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+    inside('"').or_else(|| inside('\'')).unwrap_or(text)
+}
+
+/// `8080`, `8080/tcp`, `8080-8082`; nothing for other protocols.
+fn ports(text: &str) -> Vec<u16> {
+    let (numbers, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
+    match (first.parse::<u16>(), last.parse::<u16>()) {
+        (Ok(first), Ok(last)) if protocol.eq_ignore_ascii_case("tcp") && first > 0 => (first..=last).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// `$NAME`, `${NAME}`, `${NAME:-default}`. `None`: there is a variable without a value, or something else behind it.
+fn substituted(text: &str, variables: &BTreeMap<String, String>) -> Option<String> {
+    let Some((before, rest)) = text.split_once('$') else { return Some(text.to_owned()) };
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let (value, rest) = match rest.strip_prefix('{') {
+        Some(inside) => {
+            let (inside, rest) = inside.split_once('}')?;
+            let (name, default) = inside.split_once(":-").map_or((inside, None), |(name, text)| (name, Some(text)));
+            if !name.chars().all(is_part) || default.is_some_and(|default| default.contains('$')) {
+                return None;
+            }
+            let value = variables.get(name).filter(|value| default.is_none() || !value.is_empty());
+            (value.cloned().or(default.map(str::to_owned))?, rest)
+        }
+        None => {
+            let end = rest.find(|letter| !is_part(letter)).unwrap_or(rest.len());
+            let (name, rest) = rest.split_at(end);
+            (variables.get(name)?.clone(), rest)
+        }
+    };
+    Some(format!("{before}{value}{}", substituted(rest, variables)?))
 }
 
 /// Since when a flag is in the format; `None`: the classic builder knows it, or nobody does.
@@ -282,6 +406,27 @@ mod tests {
             ("FROM a\nRUN --mount=type=bind,from=b,target=/c make\n", false),
         ] {
             assert_eq!(Dockerfile::parse(text).reads_context(), reads, "{text}");
+        }
+    }
+
+    #[test]
+    fn ports_are_those_of_the_stage_that_is_built() {
+        let args: BTreeMap<String, String> = [("PORT".to_owned(), "9000".to_owned())].into();
+        for (text, target, ports) in [
+            ("FROM a\nEXPOSE 80 443/tcp 53/udp\nexpose 8000-8002 80\n", None, vec![80, 443, 8000, 8001, 8002]),
+            ("FROM a AS build\nEXPOSE 1\nFROM b\nEXPOSE 2\n", None, vec![2]),
+            ("FROM a AS base\nEXPOSE 1\nFROM base as dev\nEXPOSE 2\nFROM c\n", Some("DEV"), vec![1, 2]),
+            ("FROM a\nEXPOSE 1\nFROM b\nEXPOSE 2\n", Some("0"), vec![1]),
+            ("FROM a\nEXPOSE 1\n", Some("gone"), vec![]),
+            ("ARG PORT=80\nFROM a\nARG PORT\nEXPOSE $PORT\n", None, vec![9000]),
+            ("ARG OTHER=80\nFROM a\nARG OTHER\nEXPOSE ${OTHER}/tcp\n", None, vec![80]),
+            ("FROM a\nENV A=81 B=\"82\"\nENV C 83\nEXPOSE $A $B ${C} ${D:-84}\n", None, vec![81, 82, 83, 84]),
+            // what only the builder knows is left out
+            ("FROM a\nEXPOSE $FROM_THE_BASE ${A:+1} 5 none\n", None, vec![5]),
+            ("FROM a\nRUN <<E\nEXPOSE 1\nE\n", None, vec![]),
+            ("EXPOSE 1\n", None, vec![]),
+        ] {
+            assert_eq!(Dockerfile::parse(text).exposed(target, &args), ports, "{text}");
         }
     }
 

@@ -34,6 +34,11 @@ impl Service {
         !apart && (self.extension.address.is_some() || !self.extension.ingress.is_empty())
     }
 
+    /// It is in the engine's own bridge and in no network of ours: the ingress does not reach it.
+    pub fn is_apart(&self) -> bool {
+        matches!(self.network_mode.as_deref(), Some("bridge" | "default"))
+    }
+
     /// Speaks HTTP on this port of the container, under a name of its own.
     fn is_web_on(&self, target: u16) -> bool {
         self.extension

@@ -40,9 +40,20 @@ pub struct Platform {
     /// Names of programs that no file declares, in full: those of `macula run`.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub programs: BTreeSet<String>,
+    /// The folder with the built-in stacks as Compose files, where they are written.
+    #[serde(skip)]
+    pub written: Option<PathBuf>,
 }
 
 impl Platform {
+    /// The Compose file that says what a stack is.
+    pub fn file_of(&self, stack: &Stack) -> Option<PathBuf> {
+        match &stack.origin {
+            Origin::File(file) => Some(file.clone()),
+            Origin::BuiltIn => Some(self.written.as_ref()?.join(format!("{}.yaml", stack.name))),
+        }
+    }
+
     /// Names that lead to programs of this machine, in full.
     pub fn program_names(&self) -> impl Iterator<Item = String> + '_ {
         let hosts = self.processes.values().flat_map(|process| &process.hosts);

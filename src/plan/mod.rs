@@ -32,10 +32,11 @@ pub use cluster::{
 pub use down::{Keep, down};
 pub use lifecycle::{keep_other_stacks, labelled_specs, restart, start, stop};
 pub use processes::{
-    KeptProcess, Parts, ProcessAction, ProcessStep, SETTLED, process_again, process_steps, process_waves,
+    KeptProcess, Parts, ProcessAction, ProcessStep, SETTLED, left_out_processes, process_again, process_steps,
+    process_waves,
 };
 pub use reach::{GROUP as REACH_GROUP, join, leave, relay};
-pub use reconcile::{Conflict, Wish, reconcile, reconcile_anew};
+pub use reconcile::{Conflict, Wish, holder_of, reconcile, reconcile_anew};
 pub use select::{select, without};
 pub use supply::{Choice, ImageSource, LeftOut, Supply, SupplyProblem, supply};
 pub use verb::Verb;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::supply::LeftOut;
 use crate::model::{Process, Restart};
 
 /// What a process was started with, as digests by the part of the file: these tell what has changed.
@@ -111,6 +112,19 @@ fn changed(before: &Parts, now: &Parts) -> Vec<String> {
     names.into_iter().filter(|name| before.get(*name) != now.get(*name)).cloned().collect()
 }
 
+/// Those that need a service that is left out, or another one of them, each with the reason.
+pub fn left_out_processes(processes: &BTreeMap<String, Process>, services: &[LeftOut]) -> Vec<LeftOut> {
+    let mut gone: Vec<LeftOut> = Vec::new();
+    loop {
+        let away = |name: &str| services.iter().chain(&gone).any(|left| left.service == name);
+        let missed = processes.values().filter(|process| gone.iter().all(|left| left.service != process.name));
+        let next = missed.filter_map(|process| Some((process, process.needs.iter().find(|need| away(need))?))).next();
+        let Some((process, need)) = next else { return gone };
+        let reason = format!("it needs {need}, which is left out");
+        gone.push(LeftOut { service: process.name.clone(), reason });
+    }
+}
+
 /// In which order they are started: each wave needs only what is in those before it. `config` has refused circles.
 pub fn process_waves<'a>(processes: impl IntoIterator<Item = &'a Process>) -> Vec<Vec<String>> {
     let mut left: BTreeMap<&str, &Process> =
@@ -164,8 +178,45 @@ mod tests {
         all.iter().map(|(name, parts, alive, rests)| ((*name).to_owned(), one(parts, *alive, *rests))).collect()
     }
 
+    fn process(name: &str, needs: &[&str]) -> Process {
+        Process {
+            name: name.to_owned(),
+            command: vec!["true".into()],
+            folder: "/".into(),
+            needs: needs.iter().map(|need| (*need).to_owned()).collect(),
+            hosts: Vec::new(),
+            port: None,
+            probe: None,
+            environment: BTreeMap::new(),
+            env_files: Vec::new(),
+            watch: Vec::new(),
+            restart: Restart::No,
+            stop_grace_period: Process::GRACE,
+        }
+    }
+
     fn told(steps: &[ProcessStep]) -> Vec<String> {
         steps.iter().map(|step| format!("{:?} {} ({})", step.action, step.name, step.cause())).collect()
+    }
+
+    #[test]
+    fn what_needs_something_left_out_is_left_out_too() {
+        let all =
+            [process("api", &["db", "web"]), process("job", &[]), process("page", &["api"]), process("web", &["db"])];
+        let all: BTreeMap<String, Process> = all.map(|process| (process.name.clone(), process)).into();
+        let left = |service: &str| LeftOut { service: service.into(), reason: "no image".into() };
+        let told = |services: &[LeftOut]| -> Vec<String> {
+            left_out_processes(&all, services).iter().map(|left| format!("{}: {}", left.service, left.reason)).collect()
+        };
+        assert_eq!(
+            told(&[left("db"), left("mail")]),
+            [
+                "api: it needs db, which is left out",
+                "page: it needs api, which is left out",
+                "web: it needs db, which is left out"
+            ]
+        );
+        assert_eq!(told(&[left("mail")]), [""; 0]);
     }
 
     #[test]
@@ -219,20 +270,6 @@ mod tests {
 
     #[test]
     fn what_others_need_is_started_before_them() {
-        let process = |name: &str, needs: &[&str]| Process {
-            name: name.to_owned(),
-            command: vec!["true".into()],
-            folder: "/".into(),
-            needs: needs.iter().map(|need| (*need).to_owned()).collect(),
-            hosts: Vec::new(),
-            port: None,
-            probe: None,
-            environment: BTreeMap::new(),
-            env_files: Vec::new(),
-            watch: Vec::new(),
-            restart: Restart::No,
-            stop_grace_period: Process::GRACE,
-        };
         let all = [
             process("web", &["api", "postgres"]),
             process("api", &["worker"]),

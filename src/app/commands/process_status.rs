@@ -6,6 +6,7 @@ use crate::app::processes::{self, ProcessCondition, ProcessState};
 use crate::app::{Session, Survey};
 use crate::config::Loaded;
 use crate::model::{Platform, macula};
+use crate::plan::left_out_processes;
 
 use super::membership::{has_ingress, named_url};
 
@@ -59,6 +60,8 @@ pub enum ProcessStanding {
     Stopped,
     /// Declared, and nobody keeps it.
     Missing,
+    /// The same, since it needs a service that is left out.
+    LeftOut,
 }
 
 impl From<ProcessCondition> for ProcessStanding {
@@ -82,17 +85,20 @@ pub(super) async fn process_rows(session: &Session, loaded: &Loaded, seen: Optio
     let found = processes::keeping(host, &platform.name).await;
     let mut rows: Vec<ProcessStatus> =
         found.states.iter().map(|state| row(platform, seen, state, found.lost, host.now())).collect();
+    let services = seen.map(|seen| seen.supply.left_out.as_slice()).unwrap_or_default();
+    let left_out = left_out_processes(&platform.processes, services);
     for name in platform.processes.keys().filter(|name| found.states.iter().all(|state| state.name != **name)) {
+        let left = left_out.iter().find(|left| left.service == *name);
         rows.push(ProcessStatus {
             name: name.clone(),
-            state: ProcessStanding::Missing,
+            state: if left.is_some() { ProcessStanding::LeftOut } else { ProcessStanding::Missing },
             pid: None,
             port: None,
             urls: Vec::new(),
             exit_code: None,
             restarts: 0,
             seconds: None,
-            reason: None,
+            reason: left.map(|left| left.reason.clone()),
             lost: false,
         });
     }

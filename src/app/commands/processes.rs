@@ -13,7 +13,9 @@ use crate::app::{Error, Session, Survey};
 use crate::config::{Loaded, env_file};
 use crate::host::{Family, Host, pause};
 use crate::model::{Fingerprint, Platform, PlatformName, Process};
-use crate::plan::{KeptProcess, Parts, ProcessAction, ProcessStep, process_steps, process_waves};
+use crate::plan::{
+    KeptProcess, LeftOut, Parts, ProcessAction, ProcessStep, left_out_processes, process_steps, process_waves,
+};
 use crate::words;
 
 use super::creds::OTLP_ENDPOINT;
@@ -58,12 +60,13 @@ pub fn split_processes(platform: &Platform, names: &mut Vec<String>) -> Option<B
     Some(chosen)
 }
 
-/// What an `up` would do with the processes.
+/// What an `up` would do with the processes. One that needs what is left out is not started; one that runs goes on.
 pub async fn planned_processes(
     session: &Session,
     loaded: &Loaded,
     chosen: Option<&BTreeSet<String>>,
     again: bool,
+    left_out: &[LeftOut],
 ) -> Result<Vec<ProcessStep>, Error> {
     let platform = &loaded.platform;
     if loaded.incomplete {
@@ -73,7 +76,10 @@ pub async fn planned_processes(
     if platform.processes.is_empty() && found.states.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(steps(&wanted(session, loaded).await?, &found, chosen, again))
+    let gone = left_out_processes(&platform.processes, left_out);
+    let mut steps = steps(&wanted(session, loaded).await?, &found, chosen, again);
+    steps.retain(|step| gone.iter().all(|left| left.service != step.name));
+    Ok(steps)
 }
 
 fn steps(
@@ -154,9 +160,10 @@ pub async fn bring_up_processes(
     chosen: Option<&BTreeSet<String>>,
     again: bool,
     timeout: Option<Duration>,
+    left_out: &[LeftOut],
 ) -> Result<Vec<ProcessStep>, Error> {
     let platform = &loaded.platform;
-    let steps = planned_processes(session, loaded, chosen, again).await?;
+    let steps = planned_processes(session, loaded, chosen, again, left_out).await?;
     if steps.is_empty() {
         return Ok(steps);
     }
@@ -368,8 +375,12 @@ pub(super) async fn log_tail(host: &dyn Host, state: &ProcessState) -> Vec<Strin
     let from = usize::try_from(state.log_from).unwrap_or(usize::MAX);
     // a long one loses its beginning
     let own = if from > text.len() { text.as_slice() } else { text.get(from..).unwrap_or_default() };
-    let own = String::from_utf8_lossy(own).into_owned();
-    let lines: Vec<&str> = own.lines().filter(|line| !line.trim().is_empty()).collect();
+    last_lines(&String::from_utf8_lossy(own))
+}
+
+/// As many lines from the end as an error shows.
+pub(super) fn last_lines(text: &str) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines.iter().skip(lines.len().saturating_sub(SHOWN)).map(|line| (*line).to_owned()).collect()
 }
 

@@ -23,6 +23,7 @@ use crate::probe::{self, Answer};
 use super::process_status::{ProcessStatus, process_rows};
 use super::processes::planned_processes;
 use super::service_status::{Condition, Context, ServiceStatus, UsageStatus, by_containers, rows};
+use super::task::{TaskRow, task_rows};
 
 /// The contract of `status -o json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -31,6 +32,8 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// Programs of this machine.
     pub processes: Vec<ProcessStatus>,
+    /// Tasks of the stacks and of macula.yaml.
+    pub tasks: Vec<TaskRow>,
     pub dns: DnsStatus,
     pub reach: ReachStatus,
     pub cluster: ClusterStatus,
@@ -128,7 +131,7 @@ async fn look(session: &Session, loaded: &Loaded) -> Result<Status, Error> {
     join_all(asked).await;
     status.processes = process_rows(session, loaded, Some(&survey)).await;
     if survey.foreign.is_none() {
-        let steps = planned_processes(session, loaded, None, false).await?;
+        let steps = planned_processes(session, loaded, None, false, &survey.supply.left_out).await?;
         status.drift.extend(steps.iter().map(|step| format!("process {} ({})", step.name, step.cause())));
         status.changes.extend(steps.into_iter().map(|step| step.name));
     }
@@ -208,6 +211,7 @@ pub(super) fn status_of(
 ) -> Status {
     let services = rows(platform, survey, planned.incomplete, context);
     let mut changes = Vec::new();
+    let mut tasks = Vec::new();
     let mut drift = match survey.reconcile(None, &BTreeSet::new(), false) {
         // whoever it belongs to has other passwords
         _ if survey.foreign.is_some() => Vec::new(),
@@ -215,6 +219,7 @@ pub(super) fn status_of(
         _ if planned.incomplete => Vec::new(),
         Ok((mut plan, _)) => {
             plan.steps.retain(|step| planned.done.iter().all(|done| done.id != step.id));
+            tasks = task_rows(platform, survey, Some(&plan), context.now);
             let there = |name: &str| {
                 services
                     .iter()
@@ -226,7 +231,10 @@ pub(super) fn status_of(
             changes.dedup();
             drift(&plan)
         }
-        Err(conflicts) => conflicts.iter().map(ToString::to_string).collect(),
+        Err(conflicts) => {
+            tasks = task_rows(platform, survey, None, context.now);
+            conflicts.iter().map(ToString::to_string).collect()
+        }
     };
     drift.extend(planned.cluster.and_then(|joined| join::drift(survey, joined)));
     let left_out = planned.left_out.iter().find(|left| left.service == crate::plan::CLUSTER_GROUP);
@@ -237,6 +245,7 @@ pub(super) fn status_of(
         platform: platform_status(platform, survey, planned.incomplete, &services),
         services,
         processes: Vec::new(),
+        tasks,
         dns,
         reach: ReachStatus::default(),
         cluster: cluster::status_of(platform, &survey.cluster, left_out),

@@ -10,7 +10,7 @@ use crate::app::{Error, Session};
 use crate::config::Loaded;
 use crate::engine::LogOptions;
 use crate::model::{ContainerState, ObservedContainer, Platform, TaskInputs, label};
-use crate::plan::Action;
+use crate::plan::{Action, Plan};
 
 use super::membership::log_of;
 
@@ -58,14 +58,18 @@ pub async fn tasks(session: &Session, loaded: &Loaded) -> Result<Vec<TaskRow>, E
         Some(_) => None,
         None => survey.reconcile(None, &BTreeSet::new(), false).ok().map(|(plan, _)| plan),
     };
-    let now = session.host().now();
+    Ok(task_rows(&loaded.platform, &survey, plan.as_ref(), session.host().now()))
+}
+
+/// The same from a look and what an `up` would do now, where that is known.
+pub(super) fn task_rows(platform: &Platform, survey: &Survey, plan: Option<&Plan>, now: i64) -> Vec<TaskRow> {
     let mut rows = Vec::new();
-    for (stack, service) in loaded.platform.services() {
+    for (stack, service) in platform.services() {
         let Some(job) = &service.extension.task else { continue };
-        let steps = plan.iter().flat_map(|plan| &plan.steps);
+        let steps = plan.into_iter().flat_map(|plan| &plan.steps);
         let mut made =
             steps.filter(|step| step.group == service.name && matches!(step.action, Action::CreateContainer { .. }));
-        let (state, ended, exit_code) = last_run(&survey, &service.name, now);
+        let (state, ended, exit_code) = last_run(survey, &service.name, now);
         rows.push(TaskRow {
             name: job.name.clone(),
             service: Some(job.service.clone()),
@@ -77,8 +81,8 @@ pub async fn tasks(session: &Session, loaded: &Loaded) -> Result<Vec<TaskRow>, E
             due: made.next().map(|step| step.cause.to_string()),
         });
     }
-    for name in loaded.platform.tasks.keys() {
-        let mut steps = plan.iter().flat_map(|plan| &plan.steps);
+    for name in platform.tasks.keys() {
+        let mut steps = plan.into_iter().flat_map(|plan| &plan.steps);
         let due = steps.find(|step| matches!(&step.action, Action::RunTask { spec } if spec.name == *name));
         let last = survey.observed.tasks.get(name);
         let (state, exit_code) = match last.map(|run| run.failed) {
@@ -98,7 +102,7 @@ pub async fn tasks(session: &Session, loaded: &Loaded) -> Result<Vec<TaskRow>, E
         });
     }
     rows.sort_by(|a, b| (&a.name, &a.stack).cmp(&(&b.name, &b.stack)));
-    Ok(rows)
+    rows
 }
 
 /// By its container, or by what was noted when it was done and its container is gone.

@@ -324,6 +324,7 @@ fn process_row(process: ProcessStatus) -> TopRow {
         ProcessStanding::Finished => Condition::Finished,
         ProcessStanding::Stopped => Condition::Stopped,
         ProcessStanding::Missing => Condition::Missing,
+        ProcessStanding::LeftOut => Condition::LeftOut,
         ProcessStanding::Crashed | ProcessStanding::Blocked => Condition::Crashed,
     };
     TopRow {

@@ -14,16 +14,16 @@ use crate::app::prepare::prepare_without;
 use crate::app::resolver::ResolverFiles;
 use crate::app::survey::{Look, Survey, survey_with};
 use crate::app::trace::{Recorder, SentTrace};
-use crate::app::{Consent, Error, Prepared, Session, Wanted, durations, expected, prepare};
+use crate::app::{Consent, Error, Prepared, Session, Wanted, durations, expected, prepare, remap};
 use crate::app::{reach, resolver};
 use crate::apply::{Extras, Failure, Outcome, StepError, Timing, Tools, apply};
-use crate::config::Loaded;
+use crate::config::{Loaded, canonical};
 use crate::doctor::proof::Record;
 use crate::doctor::{self, Finding, Needs, Selection, Status as FindingStatus};
 use crate::engine::EngineError;
 use crate::event::Events;
 use crate::host::{Held, until};
-use crate::model::{ContainerState, Observed, ObservedContainer, PlatformName, label};
+use crate::model::{ContainerState, Observed, ObservedContainer, Origin, Platform, PlatformName, label};
 use crate::observe;
 use crate::plan::forecast::Forecast;
 use crate::plan::{self, Action, LeftOut, Plan, ProcessStep, Step};
@@ -140,6 +140,8 @@ pub async fn up(
     options: &UpOptions,
     consent: &dyn Consent,
 ) -> Result<UpResult, Error> {
+    let moved = remap(session, loaded).await?;
+    let loaded = moved.as_ref().unwrap_or(loaded);
     let mut recorder = Recorder::begin(session, &loaded.platform.name);
     let mut services = options.wanted.services.clone();
     let chosen = split_processes(&loaded.platform, &mut services);
@@ -175,8 +177,11 @@ async fn with_processes(
     recorder: &mut Recorder,
 ) -> Result<UpResult, Error> {
     let Wanted { recreate, timeout, .. } = options.wanted;
-    let work = bring_up_processes(session, loaded, chosen, recreate, timeout);
+    let work = bring_up_processes(session, loaded, chosen, recreate, timeout, &up.left_out);
     up.processes = recorder.phase("processes", work).await?;
+    let mut gone = plan::left_out_processes(&loaded.platform.processes, &up.left_out);
+    gone.retain(|left| chosen.is_none_or(|chosen| chosen.contains(&left.service)));
+    up.left_out.extend(gone);
     if !up.processes.is_empty() {
         let seen = survey_with(session, loaded, Look::default()).await?;
         up.now.processes = process_rows(session, loaded, Some(&seen)).await;
@@ -396,9 +401,26 @@ async fn keep(
         no_cluster: options.wanted.no_cluster.unwrap_or(options.choices.no_cluster),
         refused: survey.refusals(&loaded.platform, gone),
         out_of_reach: survey.out_of_reach(&loaded.platform),
+        moves: loaded.moves.clone(),
         ..options.choices.clone()
     };
-    survey.state.keep_choices(host, &choices).await
+    survey.state.keep_choices(host, &choices).await?;
+    write_stacks(session, loaded, &survey.platform).await
+}
+
+/// `docker compose ls` and graphical tools want a file for each service; what is built in has none of the user's.
+async fn write_stacks(session: &Session, loaded: &Loaded, platform: &Platform) -> Result<(), Error> {
+    let host = session.host();
+    let all = loaded.platform.stacks.iter().zip(&loaded.projects);
+    for (stack, project) in all.filter(|(stack, _)| stack.origin == Origin::BuiltIn) {
+        let Some(path) = platform.file_of(stack) else { continue };
+        let text = format!("# Written by `macula up`; a change here has no effect.\n{}", canonical(project));
+        if host.read(&path).await.is_ok_and(|there| there == text.as_bytes()) {
+            continue;
+        }
+        host.write(&path, text.as_bytes(), 0o600).await.map_err(|source| Error::Io { path, source })?;
+    }
+    Ok(())
 }
 
 /// What a run that succeeded came to. `after`: the look at the world after the plan was carried out; none

@@ -17,12 +17,18 @@ use crate::app::{Error, Session};
 use crate::apply::log_tail;
 use crate::compile::{fully_qualified, own_address};
 use crate::config::Loaded;
-use crate::model::{ContainerSpec, ContainerState, Health, ObservedContainer, Platform, Process, Restart, label};
+use crate::model::{
+    ContainerSpec, ContainerState, Health, ObservedContainer, Platform, Process, Restart, TaskInputs, TaskRun, label,
+};
 use crate::pki::Authority;
+use crate::plan::left_out_processes;
 use crate::probe::{Answer, ask, is_asked};
 use crate::validate::{PageAddress, Trust, ask_page};
+use crate::words;
 
-use super::processes::verdict;
+use super::membership::log_of;
+use super::processes::{last_lines, verdict};
+use super::task::jobs_of_task;
 
 /// Between two questions to what nobody announces.
 const AGAIN: Duration = Duration::from_millis(40);
@@ -91,6 +97,8 @@ enum Target {
     Service(String),
     /// A program of this machine.
     Process(String),
+    /// A task that runs on this machine.
+    Task(String),
     /// Host names.
     Names(Vec<String>),
     Page(PageAddress),
@@ -285,11 +293,20 @@ fn targets(
                 (WaitFor::Resolvable, names) => Target::Names(names),
                 _ => Target::Process(process.name.clone()),
             }
+        } else if platform.tasks.contains_key(*typed) && platform.service(typed).is_none() {
+            if request.want == WaitFor::Resolvable {
+                return Err(Error::Nameless { service: (*typed).clone() });
+            }
+            Target::Task((*typed).clone())
         } else {
+            let job = || match jobs_of_task(platform, typed).as_slice() {
+                [job] => Some(job.clone()),
+                _ => None,
+            };
             let meant = match platform.service(typed) {
                 Some(_) => Some((*typed).clone()),
                 None if labelled(typed) => Some((*typed).clone()),
-                None => platform.service_of_host(typed).map(|service| service.name.clone()),
+                None => job().or_else(|| platform.service_of_host(typed).map(|service| service.name.clone())),
             };
             match (meant, request.want) {
                 (Some(_), WaitFor::Resolvable) if typed.contains('.') => Target::Names(vec![(*typed).clone()]),
@@ -317,6 +334,7 @@ fn targets(
     }
     if !unknown.is_empty() {
         let mut known: Vec<String> = platform.processes.keys().cloned().collect();
+        known.extend(platform.tasks.keys().cloned());
         known.extend(platform.service_names());
         return Err(Error::UnknownService { names: unknown, known });
     }
@@ -375,6 +393,7 @@ impl Watch<'_> {
         let late = match target {
             Target::Process(_) => "its keeper did not answer in time",
             Target::Service(_) => "its check did not answer in time",
+            Target::Task(_) => "this machine did not answer in time",
             Target::Names(_) => "this machine's name servers did not answer in time",
             Target::Page(_) => "it did not answer in time",
         };
@@ -389,9 +408,22 @@ impl Watch<'_> {
             Target::Process(name) => {
                 let listens = self.platform.processes.get(name).is_some_and(Process::listens);
                 let state = kept.states.iter().find(|state| state.name == *name);
+                let left_out = self.survey.as_ref().map(|seen| seen.supply.left_out.as_slice()).unwrap_or_default();
+                let gone = left_out_processes(&self.platform.processes, left_out);
+                if let Some(left) = gone.into_iter().find(|left| state.is_none() && left.service == *name) {
+                    return Ok(Look::Failed(format!("left out: {}", left.reason)));
+                }
                 Ok(by_process(state, listens, kept.lost, self.want))
             }
             Target::Service(name) => self.service(name, containers).await,
+            Target::Task(name) => {
+                let host = self.session.host();
+                let folder = host.folders().data.join(self.platform.name.as_str());
+                let last = host.read(&TaskRun::file(&folder, name)).await.unwrap_or_default();
+                let specs = self.survey.iter().flat_map(|survey| &survey.resources.tasks);
+                let inputs = specs.filter(|spec| spec.name == *name).map(|spec| &spec.inputs).next();
+                Ok(by_run(TaskRun::parse(&last).as_ref(), inputs))
+            }
             Target::Names(names) => {
                 for name in names {
                     if !self.session.host().resolve(name).await.is_ok_and(|found| !found.is_empty()) {
@@ -484,7 +516,7 @@ impl Watch<'_> {
                 pause.min().unwrap_or(AGAIN_ANYWAY)
             }
             (Target::Service(_), None) => AGAIN_ANYWAY,
-            (Target::Names(_) | Target::Page(_) | Target::Process(_), _) => AGAIN,
+            (Target::Names(_) | Target::Page(_) | Target::Process(_) | Target::Task(_), _) => AGAIN,
         };
         open.iter().map(|(_, target)| of(target)).min().unwrap_or(AGAIN_ANYWAY)
     }
@@ -498,12 +530,31 @@ impl Watch<'_> {
                 None => Vec::new(),
             };
         }
+        if let Target::Task(name) = target {
+            let path = log_of(self.session.host(), &self.platform.name, name);
+            let text = self.session.host().read(&path).await.unwrap_or_default();
+            return last_lines(&String::from_utf8_lossy(&text));
+        }
         let (Target::Service(name), Some(engine)) = (target, &self.session.system.engine) else { return Vec::new() };
         let containers = engine.labelled(&self.by_label).await.unwrap_or_default();
         match containers.iter().find(|found| found.label(label::SERVICE) == Some(name)) {
             Some(found) => log_tail(&**engine, &found.id).await,
             None => Vec::new(),
         }
+    }
+}
+
+/// How a task of this machine is, by what was noted of its last run. `inputs`: what an `up` would run it with now; none:
+/// its end is not waited for.
+fn by_run(last: Option<&TaskRun>, inputs: Option<&TaskInputs>) -> Look {
+    let Some(inputs) = inputs else { return Look::Met };
+    match last {
+        None => Look::Not("it has not run yet".to_owned()),
+        Some(run) if !inputs.since(&run.inputs).is_empty() => {
+            Look::Not(format!("it has not run with the present state of {}", words::list(inputs.since(&run.inputs))))
+        }
+        Some(TaskRun { failed: Some(code), .. }) => Look::Failed(format!("it failed with exit code {code}")),
+        Some(_) => Look::Met,
     }
 }
 
@@ -680,6 +731,20 @@ mod tests {
         let killed = Look::Failed("the process that keeps it was killed".into());
         assert_eq!(by_process(Some(&running), true, true, WaitFor::Healthy), killed);
         assert_eq!(by_process(Some(&running), true, true, WaitFor::Gone), Look::Met);
+    }
+
+    #[test]
+    fn a_task_is_done_when_its_last_run_had_what_it_has_now() {
+        let inputs = |digest: &str| TaskInputs([("./migrations".to_owned(), digest.to_owned())].into());
+        let look = |last: Option<TaskRun>| by_run(last.as_ref(), Some(&inputs("new")));
+        assert_eq!(look(None), Look::Not("it has not run yet".into()));
+        assert_eq!(look(Some(TaskRun::new(inputs("new"), 7))), Look::Met);
+        let failed = Look::Failed("it failed with exit code 3".into());
+        assert_eq!(look(Some(TaskRun::failed(inputs("new"), 7, 3))), failed);
+        // an `up` that is about to run it again makes up for both
+        let old = Look::Not("it has not run with the present state of ./migrations".into());
+        assert_eq!(look(Some(TaskRun::new(inputs("old"), 7))), old);
+        assert_eq!(look(Some(TaskRun::failed(inputs("old"), 7, 3))), old);
     }
 
     #[test]

@@ -39,6 +39,8 @@ impl Context {
             only_built_in: false,
             discover: !options.stacks().no_discover,
             project: None,
+            remap: options.remap(),
+            moves: Default::default(),
             orchestrated: false,
         })
     }

@@ -28,7 +28,7 @@ use super::ui::{self, Stream, Streams, Style, Tally, Terminal};
 mod loading;
 mod options;
 
-pub use options::{Forgets, Global, ImageOptions, LoadOptions, Output, StackOptions};
+pub use options::{Forgets, Global, ImageOptions, Images, LoadOptions, Output, StackOptions};
 
 pub struct Context {
     pub global: Global,

@@ -91,6 +91,10 @@ pub trait LoadOptions {
     fn images(&self) -> Option<Images> {
         None
     }
+    /// Published ports that somebody else has go elsewhere.
+    fn remap(&self) -> bool {
+        false
+    }
 }
 
 impl LoadOptions for StackOptions {

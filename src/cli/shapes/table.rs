@@ -133,6 +133,7 @@ static STATUS: Object = Object {
         f("platform", Of(&PLATFORM), "The platform as a whole."),
         f("services", List(&Of(&SERVICE)), "Services, jobs and what is left out."),
         f("processes", List(&Of(&PROCESS)), "Programs of macula.yaml."),
+        f("tasks", List(&Of(&TASK_ROW)), "Tasks of the stacks and of macula.yaml."),
         f("dns", Of(&DNS_SUMMARY), "The resolver."),
         f("reach", Of(&REACH), "How the platform's addresses lead to its services."),
         f("cluster", Of(&CLUSTER), "The Kubernetes cluster."),
@@ -224,7 +225,7 @@ static PROCESS: Object = Object {
 };
 
 const PROCESS_STATES: Shape =
-    Word(&["starting", "running", "restarting", "crashed", "blocked", "finished", "stopped", "missing"]);
+    Word(&["starting", "running", "restarting", "crashed", "blocked", "finished", "stopped", "missing", "left_out"]);
 
 static DNS_SUMMARY: Object = Object {
     name: "DnsSummary",

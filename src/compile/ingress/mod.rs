@@ -71,16 +71,17 @@ pub enum Upstream {
 }
 
 /// A service without a network of its own is reached where the owner of its network is. `None`: it
-/// has no network at all.
+/// has no network at all, or the engine's own.
 pub fn upstream(platform: &Platform, service: &str, gateway: Ipv4Addr) -> Option<Upstream> {
     let mut name = service;
     // a circle of services in each other's networks cannot start, and ends here
     for _ in 0..=platform.services().count() {
         let Some((_, found)) = platform.service(name) else { return Some(Upstream::Name(name.to_owned())) };
         match found.network_mode.as_deref() {
-            None | Some("bridge" | "default") => return Some(Upstream::Name(name.to_owned())),
+            None => return Some(Upstream::Name(name.to_owned())),
             Some("host") => return Some(Upstream::Address(gateway.into())),
-            Some("none") => return None,
+            // the engine's own bridge is a network that the ingress is not in
+            Some("none" | "bridge" | "default") => return None,
             Some(mode) => match mode.split_once(':') {
                 Some(("service", other)) => name = other,
                 Some(("container", other)) => return Some(Upstream::Name(other.to_owned())),

@@ -344,14 +344,14 @@ fn one_service(loaded: &Loaded, name: &str, service: &Service, report: &mut Repo
             "keep one of the two",
         );
     }
-    if service.network_mode.as_deref() == Some("none") {
+    if let Some(mode) = service.network_mode.as_deref().filter(|mode| *mode == "none" || service.is_apart()) {
         for (key, given) in
             [("ingress", !service.extension.ingress.is_empty()), ("metrics", !service.extension.metrics.is_empty())]
         {
             if given {
                 report.error_help(
                     loaded.at_key(name, &["x-macula", key]),
-                    format!("{path}: `network_mode: none` leaves nothing for `{key}` to reach"),
+                    format!("{path}: `network_mode: {mode}` leaves nothing for `{key}` to reach"),
                     "remove one of the two",
                 );
             }

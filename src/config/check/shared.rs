@@ -47,10 +47,19 @@ pub(super) fn published(stacks: &[Loaded], ingress: &IngressSettings, report: &m
                     && port.protocol == Protocol::Tcp
                     && (number == ingress.http || number == ingress.https)
                 {
+                    let help = match service.is_apart() {
+                        true => "publish another port, or leave `network_mode` out: then it has a name on the ingress",
+                        false => {
+                            "give it a name on the ingress with `x-macula: {ingress: [{port: ...}]}`, and no published port"
+                        }
+                    };
                     report.error_help(
                         span,
-                        format!("services.{name} publishes {address}:{number}, which belongs to the ingress {}", gateway.name),
-                        "give it a name on the ingress with `x-macula: {ingress: [{port: ...}]}`, and no published port",
+                        format!(
+                            "services.{name} publishes {address}:{number}, which belongs to the ingress {}",
+                            gateway.name
+                        ),
+                        help,
                     );
                 }
                 taken.push((address, number, port.protocol, name, span));

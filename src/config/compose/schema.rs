@@ -398,7 +398,7 @@ pub(in crate::config) static PORT: Object = Object {
         f("target", Kind::Int(1, 65535)),
         f("published", Kind::Checked(ports::published)),
         f("protocol", Kind::Choice(&["tcp", "udp", "sctp"])),
-        f("app_protocol", Kind::Text).ignored("say what a port speaks under x-macula.ingress"),
+        f("app_protocol", Kind::Text),
     ],
     required: &["target"],
     open: true,

@@ -24,7 +24,7 @@ pub(in crate::config) static MACULA: Object = Object::open(
     "macula.yaml",
     &[
         f("name", Kind::Checked(platform_name))
-            .doc("Name of the platform: a DNS label. Unless given, that of the linked Git worktree, elsewhere `macula`; --name goes before it."),
+            .doc("Name of the platform: a DNS label, or auto (unless given): that of the linked Git worktree, elsewhere `macula`; --name goes before it."),
         f("domain", Kind::Checked(domain)).doc(
             "The zone of the platform. `macula.local`, or `<name>.macula.local` for a platform with another name.",
         ),
@@ -47,6 +47,8 @@ pub(in crate::config) static MACULA: Object = Object::open(
         f("cluster", Kind::Nullable(&Kind::Object(&CLUSTER))).doc("The Kubernetes cluster."),
         f("telemetry", Kind::Short(telemetry, &Kind::Nullable(&Kind::Object(&TELEMETRY))))
             .doc("Who takes traces, log lines and metrics: {mode: auto}, or the mode alone."),
+        f("ports", Kind::Choice(&["fixed", "remap"]))
+            .doc("fixed (unless given): a published port of a stack of yours that somebody else has is an error; remap: it goes to an address of the service's own, as with `up --remap`."),
         f("processes", Kind::Nullable(&Kind::Map(&Kind::Object(&PROCESS))))
             .doc("Programs of this machine that `up` starts and keeps running, by name; each has its name on the ingress."),
         f("tasks", Kind::Nullable(&Kind::Map(&Kind::Object(&MACHINE_TASK))))
@@ -247,6 +249,8 @@ pub(in crate::config) struct Settings {
     pub(in crate::config) ingress: IngressSettings,
     pub(in crate::config) addresses: AddressSettings,
     pub(in crate::config) reach: ReachSetting,
+    /// Published ports that somebody else has go elsewhere.
+    pub(in crate::config) remap: bool,
     pub(in crate::config) dns: DnsSettings,
     pub(in crate::config) cluster: ClusterSettings,
     pub(in crate::config) telemetry: TelemetrySettings,
@@ -372,7 +376,7 @@ fn settings(root: &Node) -> Settings {
         (IngressSettings::default(), ClusterSettings::default(), Timeouts::default());
     let telemetry_default = TelemetrySettings::default();
     Settings {
-        name: root.get_text("name").and_then(|text| PlatformName::new(text).ok()),
+        name: root.get_text("name").and_then(named),
         domain: owned(root, "domain"),
         profiles: root
             .items("profiles")
@@ -415,6 +419,7 @@ fn settings(root: &Node) -> Settings {
             subnet: addresses.get_text("subnet").and_then(|text| text.parse().ok()),
         },
         reach: root.get_text("reach").and_then(ReachSetting::parse).unwrap_or_default(),
+        remap: root.get_text("ports") == Some("remap"),
         dns: DnsSettings {
             listen: sockets(dns, "listen", 53),
             dot: sockets(dns, "dot", 853),
@@ -457,6 +462,11 @@ fn settings(root: &Node) -> Settings {
         processes: BTreeMap::new(),
         tasks: BTreeMap::new(),
     }
+}
+
+/// The name that stands there, unless it is left to the folder.
+pub(in crate::config) fn named(text: &str) -> Option<PlatformName> {
+    if text == "auto" { None } else { PlatformName::new(text).ok() }
 }
 
 fn policy(text: &str) -> Option<ImagePolicy> {

@@ -1,10 +1,10 @@
 //! `tasks` of macula.yaml: what is done on this machine, once for each state of what it works on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use super::processes::shell_line;
+use super::program::{Program, shell_line, spans};
 use crate::config::files::{Files, join};
 use crate::config::yaml::{Entry, Kind, Node, Object, Report, Span, field as f, in_a_list, suggestion};
 use crate::model::{MachineTask, Platform, Task, is_dns_label};
@@ -64,37 +64,8 @@ pub(super) fn declared_tasks(
 
 fn one(name: &str, entry: &Entry, base: &Path, files: &dyn Files, report: &mut Report) -> DeclaredTask {
     let node = &entry.node;
-    let spans = |key: &str| -> Vec<Span> { node.items(key).iter().map(|item| item.span).collect() };
-    let command = node.texts("run");
-    if let Some(written) = node.get("run")
-        && command.last().is_none_or(|word| word.trim().is_empty())
-    {
-        report.error_help(
-            written.span,
-            format!("tasks.{name}.run: there is nothing to run"),
-            "for example `run: npm run migrate`",
-        );
-    }
-    let folder = node.get_text("cwd").map_or_else(|| base.to_owned(), PathBuf::from);
-    if let Some(written) = node.get("cwd")
-        && !files.is_folder(&folder)
-    {
-        report.error_help(
-            written.span,
-            format!("tasks.{name}.cwd: there is no folder {}", folder.display()),
-            "a relative path counts from the folder of macula.yaml",
-        );
-    }
-    for file in node.items("env_file") {
-        let path = file.as_text().unwrap_or_default();
-        if !files.exists(Path::new(path)) {
-            report.error_help(
-                file.span,
-                format!("tasks.{name}.env_file: there is no file {path}"),
-                "a relative path counts from the folder of macula.yaml",
-            );
-        }
-    }
+    let Program { command, folder, environment, env_files } =
+        Program::read(entry, (&format!("tasks.{name}"), "run"), base, files, report);
     let mut changed = BTreeMap::new();
     for item in node.get("when").map(|when| when.items("changed")).unwrap_or_default() {
         let Some(text) = item.as_text() else { continue };
@@ -111,8 +82,8 @@ fn one(name: &str, entry: &Entry, base: &Path, files: &dyn Files, report: &mut R
     let timeout = node.get_int("timeout").and_then(|nanoseconds| u64::try_from(nanoseconds).ok());
     DeclaredTask {
         span: entry.key,
-        after: spans("after"),
-        before: spans("before"),
+        after: spans(node, "after"),
+        before: spans(node, "before"),
         task: MachineTask {
             name: name.to_owned(),
             command,
@@ -120,11 +91,8 @@ fn one(name: &str, entry: &Entry, base: &Path, files: &dyn Files, report: &mut R
             after: node.get("after").map(|_| node.texts("after")),
             before: node.texts("before"),
             changed,
-            environment: node
-                .entries("env")
-                .map(|(name, entry)| (name.to_owned(), entry.node.as_text().map(str::to_owned)))
-                .collect(),
-            env_files: node.texts("env_file").into_iter().map(PathBuf::from).collect(),
+            environment,
+            env_files,
             timeout: timeout.map_or(Task::TIMEOUT, Duration::from_nanos),
             ..MachineTask::default()
         },

@@ -8,6 +8,7 @@ mod json_schema;
 pub(super) mod lock_file;
 pub(super) mod machine_tasks;
 pub(super) mod processes;
+mod program;
 mod reference;
 mod show;
 

@@ -1,11 +1,12 @@
 //! `processes` of macula.yaml: programs of this machine.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
+use super::program::{Program, shell_line, spans};
 use crate::config::files::Files;
-use crate::config::yaml::{Entry, Kind, Node, Object, Report, Shaper, Span, Value, field as f, in_a_list, suggestion};
+use crate::config::yaml::{Entry, Kind, Node, Object, Report, Span, field as f, in_a_list, suggestion};
 use crate::model::{Process, ProcessProbe, Restart, Stack, WatchAction, WatchRule, fully_qualified, is_dns_label};
 
 pub(in crate::config) static PROCESS: Object = Object {
@@ -55,18 +56,6 @@ static WATCH: Object = Object {
     required: &["path"],
     open: true,
 };
-
-/// As a person would type it: the shell takes it apart.
-pub(super) fn shell_line(node: Node, _: &mut Shaper<'_>) -> Option<Node> {
-    let span = node.span;
-    Some(match node.value {
-        Value::Text(line) => {
-            let words = ["sh".to_owned(), "-c".to_owned(), line];
-            Node::new(Value::List(words.into_iter().map(|word| Node::text(word, span)).collect()), span)
-        }
-        _ => node,
-    })
-}
 
 fn host(text: &str) -> Option<(String, String)> {
     let fits = text.len() <= 100 && text.split('.').all(is_dns_label);
@@ -151,37 +140,8 @@ fn one(name: &str, entry: &Entry, folder: &Path, files: &dyn Files, report: &mut
     let duration = |node: &Node, key: &str| {
         node.get_int(key).and_then(|nanoseconds| u64::try_from(nanoseconds).ok()).map(Duration::from_nanos)
     };
-    let spans = |key: &str| -> Vec<Span> { node.items(key).iter().map(|item| item.span).collect() };
-    let command = node.texts("command");
-    if let Some(written) = node.get("command")
-        && command.last().is_none_or(|word| word.trim().is_empty())
-    {
-        report.error_help(
-            written.span,
-            format!("processes.{name}.command: there is nothing to run"),
-            "for example `command: npm run dev`",
-        );
-    }
-    let folder = node.get_text("cwd").map_or_else(|| folder.to_owned(), PathBuf::from);
-    if let Some(written) = node.get("cwd")
-        && !files.is_folder(&folder)
-    {
-        report.error_help(
-            written.span,
-            format!("processes.{name}.cwd: there is no folder {}", folder.display()),
-            "a relative path counts from the folder of macula.yaml",
-        );
-    }
-    for file in node.items("env_file") {
-        let path = file.as_text().unwrap_or_default();
-        if !files.exists(Path::new(path)) {
-            report.error_help(
-                file.span,
-                format!("processes.{name}.env_file: there is no file {path}"),
-                "a relative path counts from the folder of macula.yaml",
-            );
-        }
-    }
+    let Program { command, folder, environment, env_files } =
+        Program::read(entry, (&format!("processes.{name}"), "command"), folder, files, report);
     let watch = node.items("watch").iter().filter_map(|rule| {
         Some(WatchRule {
             include: rule.texts("include"),
@@ -199,9 +159,9 @@ fn one(name: &str, entry: &Entry, folder: &Path, files: &dyn Files, report: &mut
     });
     Declared {
         span: entry.key,
-        needs: spans("needs"),
+        needs: spans(node, "needs"),
         hosts: match node.get("ingress") {
-            Some(_) => spans("ingress"),
+            Some(_) => spans(node, "ingress"),
             None => vec![entry.key],
         },
         process: Process {
@@ -212,11 +172,8 @@ fn one(name: &str, entry: &Entry, folder: &Path, files: &dyn Files, report: &mut
             hosts,
             port: node.get_int("port").and_then(|port| u16::try_from(port).ok()),
             probe,
-            environment: node
-                .entries("env")
-                .map(|(name, entry)| (name.to_owned(), entry.node.as_text().map(str::to_owned)))
-                .collect(),
-            env_files: node.texts("env_file").into_iter().map(PathBuf::from).collect(),
+            environment,
+            env_files,
             watch: watch.collect(),
             restart: node.get_text("restart").and_then(policy).unwrap_or(Restart::OnFailure(None)),
             stop_grace_period: duration(node, "stop_grace_period").unwrap_or(Process::GRACE),

@@ -64,6 +64,7 @@ pub fn in_force(loaded: &Loaded) -> Value {
             ReachSetting::Auto => None,
             ReachSetting::Only(way) => Some(way),
         },
+        "ports": loaded.remap.then_some("remap"),
         "dns": filled(json!({
             "listen": platform.dns.listen,
             "dot": platform.dns.dot,
@@ -176,6 +177,7 @@ services: {web: {image: 'nginx:2', memory: 64m, environment: {A: '1', B: null}},
 images: {policy: local, sources: {docker.io: [mirror.gcr.io]}, overrides: {'a:1': 'b:2'}}
 ingress: {redirect: true, http: 8080, https: 8443}
 addresses: {block: 127.80.5.0, subnet: 172.28.0.0/24}
+ports: remap
 dns: {listen: ['127.0.0.9:53'], upstream: [1.1.1.1], rebind_allow: [plex.direct]}
 cluster: {enabled: true, name: c, node_image: n, control_planes: 3, workers: 2, ingress: traefik, timeout: 90s, feature_gates: {X: true}, addons: [alloy], udp_services: {4433: 'a/b:1'}}
 telemetry: {mode: embedded, size: 64m, age: 24h}
@@ -241,6 +243,7 @@ timeouts: {healthy: 1m30s, image: 1h}
         addresses:
           block: 127.80.5.0
           subnet: 172.28.0.0/24
+        ports: remap
         dns:
           listen:
           - 127.0.0.9:53

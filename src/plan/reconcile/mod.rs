@@ -14,6 +14,8 @@ mod images;
 mod ports;
 mod verdict;
 
+pub use ports::holder_of;
+
 pub(super) use ports::publishes;
 
 /// What `up` asks for.

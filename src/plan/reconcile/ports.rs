@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{
-    ContainerSpec, ContainerState, Listener, Observed, ObservedContainer, Remedy, ResourceId, ResourceKind,
-};
+use crate::model::{ContainerSpec, ContainerState, Listener, ObservedContainer, Remedy, ResourceId, ResourceKind};
 use crate::plan::{Action, StepId, Verb};
 
 use super::verdict::Verdict;
@@ -32,14 +30,8 @@ impl Planner<'_> {
                 if own {
                     continue;
                 }
-                let container = publisher(self.observed, holder);
-                let who = match (container, &holder.process, holder.pid) {
-                    (Some(found), _, _) => format!("the container {}", found.name),
-                    (None, Some(process), Some(pid)) => format!("{process} (pid {pid})"),
-                    (None, Some(process), None) => process.clone(),
-                    (None, None, Some(pid)) => format!("pid {pid}"),
-                    (None, None, None) => "another process, which only root can see".to_owned(),
-                };
+                let container = publisher(&self.observed.neighbours, holder);
+                let who = holder_of(&self.observed.neighbours, holder);
                 let address = std::net::SocketAddr::new(port.host_ip, number);
                 self.conflicts.push(Conflict {
                     resource: ResourceId::new(ResourceKind::Container, &spec.name),
@@ -97,9 +89,20 @@ pub(in crate::plan) fn publishes(found: &ObservedContainer, spec: &ContainerSpec
     })
 }
 
+/// Who listens, as far as it can be seen. `neighbours`: all containers of the engine.
+pub fn holder_of(neighbours: &[ObservedContainer], listener: &Listener) -> String {
+    match (publisher(neighbours, listener), &listener.process, listener.pid) {
+        (Some(found), _, _) => format!("the container {}", found.name),
+        (None, Some(process), Some(pid)) => format!("{process} (pid {pid})"),
+        (None, Some(process), None) => process.clone(),
+        (None, None, Some(pid)) => format!("pid {pid}"),
+        (None, None, None) => "another process, which only root can see".to_owned(),
+    }
+}
+
 /// The container that a proxy of the engine's listens for.
-fn publisher<'o>(observed: &'o Observed, listener: &Listener) -> Option<&'o ObservedContainer> {
-    observed.neighbours.iter().filter(|found| found.state == ContainerState::Running).find(|found| {
+fn publisher<'o>(neighbours: &'o [ObservedContainer], listener: &Listener) -> Option<&'o ObservedContainer> {
+    neighbours.iter().filter(|found| found.state == ContainerState::Running).find(|found| {
         found.ports.iter().any(|port| {
             let here =
                 port.host_ip == listener.address || port.host_ip.is_unspecified() && listener.address.is_unspecified();

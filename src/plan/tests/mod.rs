@@ -78,6 +78,7 @@ fn platform() -> Platform {
         processes: Default::default(),
         tasks: Default::default(),
         programs: Default::default(),
+        written: None,
     }
 }
 
