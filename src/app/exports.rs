@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::compile::{CompileError, Site, export_context, for_service};
+use crate::compile::{CompileError, Site, TemplateContext};
 use crate::model::Platform;
-use crate::render;
 
 /// Every export of these services, or all that is wrong with them. None of them: of all services, and then without the
 /// names that mean one thing for one service and another for the next: `DATABASE_URL` would be that of one of them.
@@ -13,7 +12,15 @@ pub(super) fn render_exports(
     site: &Site<'_>,
     only: &[String],
 ) -> Result<BTreeMap<String, String>, Vec<CompileError>> {
-    let context = export_context(platform, site);
+    render_exports_with(platform, &TemplateContext::new(platform, site), only)
+}
+
+/// The same with the context of the platform's templates.
+pub(super) fn render_exports_with(
+    platform: &Platform,
+    context: &TemplateContext,
+    only: &[String],
+) -> Result<BTreeMap<String, String>, Vec<CompileError>> {
     let mut all = BTreeMap::new();
     let mut errors = Vec::new();
     let ambiguous = ambiguous(platform);
@@ -24,12 +31,12 @@ pub(super) fn render_exports(
         if service.extension.exports.is_empty() {
             continue;
         }
-        let own = for_service(&context, stack, service);
+        let own = context.of_service(stack, service);
         let exports = service.extension.exports.iter();
         for (variable, template) in
             exports.filter(|(variable, _)| !only.is_empty() || !ambiguous.contains(variable.as_str()))
         {
-            match render::render(variable, template, &own) {
+            match own.render(variable, template) {
                 Ok(value) => {
                     all.insert(variable.clone(), value);
                 }

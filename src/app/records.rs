@@ -16,7 +16,7 @@ use crate::plan::without;
 
 use super::error::ResolverError;
 use super::resolver;
-use super::survey::survey;
+use super::survey::would_leave_out;
 use super::{Error, Session};
 
 /// How long a new record may take to be seen: the resolver looks twice a second.
@@ -135,9 +135,9 @@ async fn idle_names(session: &Session, loaded: &Loaded, own: &Zone) -> Result<BT
     let optional = |name: &str| platform.service(name).is_some_and(|(_, service)| service.extension.optional);
     // only these are ever left out
     if idle.iter().any(|(name, how)| *how == RecordSource::NotStarted && optional(name))
-        && let Ok(Ok(survey)) = tokio::time::timeout(SOUGHT, survey(session, loaded)).await
+        && let Ok(Ok(all)) = tokio::time::timeout(SOUGHT, would_leave_out(session, loaded)).await
     {
-        for left in &survey.supply.left_out {
+        for left in &all {
             if let Some(how) = idle.get_mut(&left.service).filter(|how| **how == RecordSource::NotStarted) {
                 *how = RecordSource::LeftOut;
             }

@@ -8,8 +8,8 @@ use ipnet::Ipv4Net;
 use crate::apply::{ClusterWork, Tools};
 use crate::compile::addons::{SCRAPE_SECRETS, SCRAPE_SERVER};
 use crate::compile::{
-    Block, Served, Site, choose_subnet, compile, held, image_specs, published_addresses, service_volumes,
-    written_volumes,
+    Block, Served, Site, TemplateContext, choose_subnet, compile_with, held, image_specs, published_addresses,
+    service_volumes, written_volumes,
 };
 use crate::config::Loaded;
 use crate::daemon::reach::Table;
@@ -29,7 +29,7 @@ use super::builds::{too_old, unbuildable};
 use super::certificate::{self, Current};
 use super::choices::{Choices, Refused};
 use super::cluster::look::{ClusterLook, Sought};
-use super::exports::render_exports;
+use super::exports::render_exports_with;
 use super::mounts;
 use super::owner::{self, Owner};
 use super::state::complete_secrets;
@@ -192,7 +192,26 @@ pub async fn survey(session: &Session, loaded: &Loaded) -> Result<Survey, Error>
     survey_with(session, loaded, Look::default()).await
 }
 
-pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_>) -> Result<Survey, Error> {
+/// What the engine has and what of it is chosen; nothing is compiled, and no service asked how it is.
+struct Stock {
+    engine: Arc<dyn Engine>,
+    facts: Facts,
+    observed: Observed,
+    cluster: ClusterLook,
+    reach: Option<Table>,
+    block: Block,
+    choices: Choices,
+    chosen: Supply,
+    problems: Vec<SupplyProblem>,
+    refused: Vec<LeftOut>,
+}
+
+/// Services that the same `up` would leave out, with the reasons.
+pub(super) async fn would_leave_out(session: &Session, loaded: &Loaded) -> Result<Vec<LeftOut>, Error> {
+    Ok(stock(session, loaded, Look::default()).await?.chosen.left_out)
+}
+
+async fn stock(session: &Session, loaded: &Loaded, how: Look<'_>) -> Result<Stock, Error> {
     let host = session.host();
     let full = &loaded.platform;
     let engine = session.engine()?;
@@ -240,6 +259,15 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     gone.extend(refused.iter().cloned());
     problems.extend(chosen.leave_out(full, gone));
     problems.extend(too_old(full, &facts, &chosen));
+    Ok(Stock { engine, facts, observed, cluster, reach, block, choices, chosen, problems, refused })
+}
+
+pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_>) -> Result<Survey, Error> {
+    let Stock { engine, facts, mut observed, cluster, reach, block, choices, chosen, problems, refused } =
+        stock(session, loaded, how).await?;
+    let host = session.host();
+    let full = &loaded.platform;
+    let state = session.state(&full.name);
     let left_out: BTreeSet<&str> = chosen.left_out.iter().map(|left| left.service.as_str()).collect();
     let mut platform = without(full, &left_out);
     platform.programs.extend(state.programs(host).await);
@@ -293,9 +321,10 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
         resolver,
         held: &held(&observed, &full.name),
     };
-    let resources = compile(&platform, &site);
+    let context = TemplateContext::new(&platform, &site);
+    let resources = compile_with(&platform, &site, &context);
     // what `env` would say only later is wrong now already
-    let exports = render_exports(&platform, &site, &[]);
+    let exports = render_exports_with(&platform, &context, &[]);
     let mut resources = match (resources, exports) {
         (Ok(resources), Ok(_)) => resources,
         (resources, exports) => {

@@ -6,14 +6,13 @@ use crate::model::{
     Condition, ContainerOptions, ContainerSpec, DependsOn, FileSpec, Fingerprint, MountSpec, Platform, PortBinding,
     Readiness, Role, Service, TaskInputs, TaskSpec, label,
 };
-use crate::render;
 
 use super::attachments::{attachments, holds_names, names, network_mode, network_name, searched};
 use super::held::{self, Held, Share};
 use super::mounts::{mount_spec, volume_name, volumes_for_files};
 use super::ports::{forwards, guarded, may_stay, ports};
 use super::scene::{Scene, container_name};
-use super::{CompileError, Served, context, fingerprint, image};
+use super::{CompileError, Served, fingerprint, image};
 
 /// Whom the ingress runs as: HAProxy's user in its own image.
 const INGRESS_USER: u32 = 99;
@@ -146,7 +145,7 @@ fn container(scene: &Scene<'_>, service: &Service, share: &Share, files: &[FileS
         stack: stack.name.clone(),
         service: service.name.clone(),
         replica,
-        image: image::image_spec(platform, service).reference,
+        image: image::image_reference(platform, service),
         env: env.to_vec(),
         command: service.command.clone(),
         entrypoint: service.entrypoint.clone(),
@@ -158,7 +157,7 @@ fn container(scene: &Scene<'_>, service: &Service, share: &Share, files: &[FileS
         expose: service.expose.clone(),
         expose_other: service.expose_other.clone(),
         mounts,
-        files: files.to_vec(),
+        files: Vec::new(),
         healthcheck: service.healthcheck.clone(),
         stop_grace_ms: service.stop_grace_period.map(|grace| u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)),
         options,
@@ -193,7 +192,8 @@ fn container(scene: &Scene<'_>, service: &Service, share: &Share, files: &[FileS
         fingerprint: None,
         parts: String::new(),
     };
-    let (fingerprint, parts) = fingerprint::of(&spec);
+    let (fingerprint, parts) = fingerprint::of(&spec, files);
+    spec.files = files.to_vec();
     // without it `docker compose` passes over a container
     spec.labels.insert(format!("{}config-hash", label::COMPOSE), fingerprint.0.clone());
     spec.fingerprint = Some(fingerprint);
@@ -230,9 +230,9 @@ fn environment(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileErr
         }
     }
     if !service.extension.environment.is_empty() {
-        let own = context::for_service(scene.context, scene.stack, service);
+        let own = scene.context.of_service(scene.stack, service);
         for (variable, template) in &service.extension.environment {
-            match render::render(variable, template, &own) {
+            match own.render(variable, template) {
                 Ok(value) => {
                     all.insert(variable.clone(), value);
                 }
@@ -281,9 +281,9 @@ fn files(scene: &Scene<'_>, service: &Service, errors: &mut Vec<CompileError>) -
     if service.extension.configs.is_empty() {
         return all;
     }
-    let own = context::for_service(scene.context, scene.stack, service);
+    let own = scene.context.of_service(scene.stack, service);
     for (path, template) in &service.extension.configs {
-        match render::render(&template.name, &template.source, &own) {
+        match own.render(&template.name, &template.source) {
             Ok(content) => all.push(FileSpec {
                 path: path.clone(),
                 content: content.into_bytes(),

@@ -1,20 +1,102 @@
 //! What templates, exports and pages may refer to. Documented in docs/stacks.md.
 
-use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
-use crate::model::{Platform, Route, SecretSource, ServerNeed, Service, Stack, Stream};
-use crate::render;
+use serde_json::{Map, Value, json};
+
+use crate::model::{Platform, Route, SecretSource, ServerNeed, Service, Stack};
+use crate::render::{self, Scope, Shared};
 
 use super::address::{gateway, ingress_address, loopback_address};
 use super::zone::resolver_metrics;
 use super::{Site, Upstream, ingress};
 
-/// Everything but `service`, which [`for_service`] adds.
-pub fn template_context(platform: &Platform, site: &Site<'_>, routes: &[Route], streams: &[Stream]) -> Value {
-    let services: serde_json::Map<String, Value> = platform
-        .services()
-        .map(|(stack, service)| (service.name.clone(), service_facts(&stack.name, service, site)))
-        .collect();
+/// Everything but `service`, which [`TemplateContext::of_service`] adds, made ready once for the templates of all
+/// services.
+pub struct TemplateContext {
+    /// All but the services and secrets.
+    common: Scope,
+    /// In the order of the stacks.
+    services: Vec<(String, Facts)>,
+    all_services: Shared,
+    secrets: Map<String, Value>,
+    all_secrets: Shared,
+}
+
+/// Of a service, as itself and services that we ship see it, and as those of the user's own stacks do.
+struct Facts {
+    whole: Shared,
+    without_environment: Shared,
+}
+
+impl TemplateContext {
+    /// The context of `x-macula.exports` and of all templates.
+    pub fn new(platform: &Platform, site: &Site<'_>) -> Self {
+        let routes = ingress::routes(platform, site.block);
+        let services: Vec<(String, Facts)> = platform
+            .services()
+            .map(|(stack, service)| {
+                let mut facts = service_facts(&stack.name, service, site);
+                let whole = Shared::new(&facts);
+                facts.insert("environment".into(), json!({}));
+                (service.name.clone(), Facts { whole, without_environment: Shared::new(&facts) })
+            })
+            .collect();
+        let secrets = object(json!(site.secrets));
+        let mut common = Scope::default();
+        for (name, value) in common_facts(platform, site, &routes) {
+            common.set(&name, &Shared::new(&value));
+        }
+        let all_services = Shared::map(services.iter().map(|(name, facts)| (name.as_str(), &facts.whole)));
+        Self { common, services, all_services, all_secrets: Shared::new(&secrets), secrets }
+    }
+
+    /// For one service's files and exports. A stack of the user's own sees the secrets of this service and those
+    /// that it takes from others by `from`, and no other service's variables.
+    pub fn of_service(&self, stack: &Stack, service: &Service) -> Scope {
+        let mut own = self.common.clone();
+        let is_own = |name: &str| name == service.name;
+        let facts = self.services.iter().find(|(name, _)| is_own(name));
+        own.set("service", &facts.map_or_else(|| Shared::new(&Value::Null), |(_, facts)| facts.whole.clone()));
+        // their templates set up what others share, such as the users of the S3 store
+        if render::is_shipped(&stack.name) {
+            own.set("services", &self.all_services);
+            own.set("secrets", &self.all_secrets);
+            return own;
+        }
+        let seen = self
+            .services
+            .iter()
+            .map(|(name, facts)| (name.as_str(), if is_own(name) { &facts.whole } else { &facts.without_environment }));
+        own.set("services", &Shared::map(seen));
+        own.set("secrets", &Shared::new(&self.secrets_of(service)));
+        own
+    }
+
+    fn secrets_of(&self, service: &Service) -> BTreeMap<&str, Map<String, Value>> {
+        let taken = |name: &str, variable: &str| {
+            name == service.name
+                || service.extension.secrets.values().any(|source| {
+                    matches!(source, SecretSource::From { service, key } if service == name && key == variable)
+                })
+        };
+        let mut all = BTreeMap::new();
+        for (name, variables) in &self.secrets {
+            let variables = variables.as_object().into_iter().flatten();
+            let own: Map<String, Value> = variables
+                .filter(|(variable, _)| taken(name, variable))
+                .map(|(variable, value)| (variable.clone(), value.clone()))
+                .collect();
+            if !own.is_empty() {
+                all.insert(name.as_str(), own);
+            }
+        }
+        all
+    }
+}
+
+/// What does not depend on whose template it is.
+fn common_facts(platform: &Platform, site: &Site<'_>, routes: &[Route]) -> Map<String, Value> {
     let names: Vec<Value> = ingress::names(routes)
         .into_iter()
         .map(|(host, service)| {
@@ -52,7 +134,7 @@ pub fn template_context(platform: &Platform, site: &Site<'_>, routes: &[Route], 
         })
         .chain(resolver)
         .collect();
-    json!({
+    let facts = json!({
         "name": platform.name,
         "domain": platform.domain,
         "prefix": platform.name.prefix(),
@@ -62,67 +144,27 @@ pub fn template_context(platform: &Platform, site: &Site<'_>, routes: &[Route], 
             "gateway": gateway(site.subnet),
             "ingress": ingress_address(site.subnet),
         },
-        "services": services,
         "routes": routes.iter().map(route_facts).collect::<Vec<_>>(),
         "wildcards": wildcards(routes),
         "backends": ingress::backends(platform, routes, gateway(site.subnet)),
-        "streams": streams,
+        "streams": ingress::streams(platform),
         "named_ports": ingress::named_ports(platform),
         "received": if site.resolver { ingress::received(platform, site.block) } else { Vec::new() },
         "names": names,
         "metrics": metrics,
-        "secrets": site.secrets,
         "settings": {
             "ingress": platform.ingress,
             "tls": site.certificate.is_some(),
         },
-    })
+    });
+    object(facts)
 }
 
-/// The context of one service's files and exports. A stack of the user's own sees the secrets of this
-/// service and those that it takes from others by `from`, and no other service's variables.
-pub fn for_service(context: &Value, stack: &Stack, service: &Service) -> Value {
-    let mut own = context.clone();
-    let facts = context.get("services").and_then(|all| all.get(&service.name)).cloned().unwrap_or(Value::Null);
-    let Value::Object(map) = &mut own else { return own };
-    map.insert("service".into(), facts);
-    if is_ours(stack) {
-        return own;
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
     }
-    if let Some(Value::Object(secrets)) = map.get_mut("secrets") {
-        let taken = |name: &str, variable: &str| {
-            name == service.name
-                || service.extension.secrets.values().any(|source| {
-                    matches!(source, SecretSource::From { service, key } if service == name && key == variable)
-                })
-        };
-        for (name, variables) in secrets.iter_mut() {
-            if let Value::Object(variables) = variables {
-                variables.retain(|variable, _| taken(name, variable));
-            }
-        }
-        secrets.retain(|_, variables| variables.as_object().is_some_and(|all| !all.is_empty()));
-    }
-    if let Some(Value::Object(services)) = map.get_mut("services") {
-        for (_, facts) in services.iter_mut().filter(|(name, _)| **name != service.name) {
-            if let Value::Object(facts) = facts {
-                facts.insert("environment".into(), json!({}));
-            }
-        }
-    }
-    own
-}
-
-/// Is this a stack that we ship, or one in its place? Their templates set up what others share, such as
-/// the users of the S3 store.
-fn is_ours(stack: &Stack) -> bool {
-    render::stacks().iter().chain(&render::catalog()).any(|(file, _)| file.strip_suffix(".yaml") == Some(&stack.name))
-}
-
-/// The context of `x-macula.exports`.
-pub fn export_context(platform: &Platform, site: &Site<'_>) -> Value {
-    let routes = ingress::routes(platform, site.block);
-    template_context(platform, site, &routes, &ingress::streams(platform))
 }
 
 /// Where Prometheus finds a service: a name, or the address of this machine.
@@ -143,8 +185,8 @@ fn wildcards(routes: &[Route]) -> Vec<&str> {
     all
 }
 
-fn service_facts(stack: &str, service: &Service, site: &Site<'_>) -> Value {
-    json!({
+fn service_facts(stack: &str, service: &Service, site: &Site<'_>) -> Map<String, Value> {
+    object(json!({
         "name": service.name,
         "stack": stack,
         "address": loopback_address(site.block, service.extension.address),
@@ -160,7 +202,7 @@ fn service_facts(stack: &str, service: &Service, site: &Site<'_>) -> Value {
             .map(|(key, server)| ServerNeed::new(stack, key, *server))
             .collect::<Vec<_>>(),
         "ports": service.ports.iter().map(|port| port.target).collect::<Vec<_>>(),
-    })
+    }))
 }
 
 fn route_facts(route: &Route) -> Value {

@@ -4,17 +4,18 @@
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::model::{ContainerSpec, Fingerprint, label};
+use crate::model::{ContainerSpec, FileSpec, Fingerprint, label};
 use crate::words;
 
-/// The whole, and the parts as `command=1a2b3c4d,env=...`: one for each field that is not empty.
-pub fn of(spec: &ContainerSpec) -> (Fingerprint, String) {
+/// The whole, and the parts as `command=1a2b3c4d,env=...`: one for each field that is not empty. `files`: those that the
+/// spec is to have, and has not yet: their contents count by their digests, and are long to write down.
+pub fn of(spec: &ContainerSpec, files: &[FileSpec]) -> (Fingerprint, String) {
     let mut value = serde_json::to_value(spec).unwrap_or(Value::Null);
     if let Value::Object(map) = &mut value {
         // labels name this program's version, which is no reason to recreate anything
         map.remove("labels");
         map.insert("labels".into(), own_labels_apart(spec));
-        map.insert("files".into(), fixed_files(spec));
+        map.insert("files".into(), fixed_files(files));
         if let Some(names) = spec.labels.get(label::NAMES) {
             drop_names(map.get_mut("networks"), names);
         }
@@ -55,8 +56,8 @@ fn drop_names(networks: Option<&mut Value>, names: &str) {
 }
 
 /// Files that a reload takes up are observed by reading them back, so they are no part of it.
-fn fixed_files(spec: &ContainerSpec) -> Value {
-    spec.files
+fn fixed_files(files: &[FileSpec]) -> Value {
+    files
         .iter()
         .filter(|file| !file.reload)
         .map(|file| {
@@ -100,8 +101,8 @@ mod tests {
 
     #[test]
     fn a_changed_part_is_named() {
-        let (before, old) = of(&spec());
-        let (after, new) = of(&ContainerSpec { env: vec!["A=2".into()], ..spec() });
+        let (before, old) = of(&spec(), &[]);
+        let (after, new) = of(&ContainerSpec { env: vec!["A=2".into()], ..spec() }, &[]);
         assert_ne!(before, after);
         assert_eq!(Fingerprint::changed_parts(&old, &new), ["environment"]);
     }
@@ -110,14 +111,14 @@ mod tests {
     fn our_own_labels_do_not_count() {
         let mut labelled = spec();
         labelled.labels.insert("dev.macula.version".into(), "9.9.9".into());
-        assert_eq!(of(&spec()), of(&labelled));
+        assert_eq!(of(&spec(), &[]), of(&labelled, &[]));
         labelled.labels.insert("team".into(), "a".into());
-        assert_ne!(of(&spec()).0, of(&labelled).0);
+        assert_ne!(of(&spec(), &[]).0, of(&labelled, &[]).0);
     }
 
     #[test]
     fn a_file_that_reloads_does_not_count_and_another_does() {
-        let file = |reload| crate::model::FileSpec {
+        let file = |reload| FileSpec {
             path: "/etc/x".into(),
             content: b"x".to_vec(),
             uid: 0,
@@ -126,7 +127,7 @@ mod tests {
             secret: false,
             reload,
         };
-        assert_eq!(of(&ContainerSpec { files: vec![file(true)], ..spec() }), of(&spec()));
-        assert_ne!(of(&ContainerSpec { files: vec![file(false)], ..spec() }).0, of(&spec()).0);
+        assert_eq!(of(&spec(), &[file(true)]), of(&spec(), &[]));
+        assert_ne!(of(&spec(), &[file(false)]).0, of(&spec(), &[]).0);
     }
 }

@@ -68,6 +68,12 @@ pub(super) fn image_spec(platform: &Platform, service: &Service) -> ImageSpec {
     }
 }
 
+/// [`ImageSpec::reference`] of a service. A build is hashed only where its name is all that there is.
+pub(super) fn image_reference(platform: &Platform, service: &Service) -> String {
+    let named = owner(platform, service).filter(|_| service.build.is_some()).unwrap_or(service);
+    named.image.clone().unwrap_or_else(|| image_spec(platform, named).reference)
+}
+
 /// The service that a task belongs to.
 fn owner<'a>(platform: &'a Platform, service: &Service) -> Option<&'a Service> {
     let task = service.extension.task.as_ref()?;

@@ -38,7 +38,7 @@ pub use cluster::{
     ClusterSite, applications_address, choose_cluster_subnets, cluster, cluster_ports, kubernetes_minor, node_images,
 };
 pub use container::{WantedNames, certificate_file, wanted_names};
-pub use context::{export_context, for_service};
+pub use context::TemplateContext;
 pub use held::{Held, held};
 pub use image::{BASE_SUITE, Source, image_specs, lockable, mirrored};
 pub use ingress::{
@@ -99,13 +99,21 @@ pub enum CompileError {
 
 /// All resources of a platform. Errors of all services at once.
 pub fn compile(platform: &Platform, site: &Site<'_>) -> Result<Resources, Vec<CompileError>> {
+    compile_with(platform, site, &TemplateContext::new(platform, site))
+}
+
+/// The same with the context of its templates, which others use as well.
+pub fn compile_with(
+    platform: &Platform,
+    site: &Site<'_>,
+    context: &TemplateContext,
+) -> Result<Resources, Vec<CompileError>> {
     let routes = ingress::routes(platform, site.block);
     let streams = ingress::streams(platform);
-    let context = context::template_context(platform, site, &routes, &streams);
     let mut errors = Vec::new();
     let mut containers = Vec::new();
     for (stack, service) in platform.services() {
-        let scene = scene::Scene { platform, stack, site, routes: &routes, streams: &streams, context: &context };
+        let scene = scene::Scene { platform, stack, site, routes: &routes, streams: &streams, context };
         match container::containers(&scene, service) {
             Ok(specs) => containers.extend(specs),
             Err(found) => errors.extend(found),

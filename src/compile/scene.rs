@@ -1,10 +1,8 @@
 //! What is known while a service is compiled, and what its containers are called.
 
-use serde_json::Value;
-
 use crate::model::{Platform, Route, Service, Stack, Stream};
 
-use super::Site;
+use super::{Site, TemplateContext};
 
 /// What every service of a stack shares while it is compiled.
 pub(super) struct Scene<'a> {
@@ -13,7 +11,7 @@ pub(super) struct Scene<'a> {
     pub site: &'a Site<'a>,
     pub routes: &'a [Route],
     pub streams: &'a [Stream],
-    pub context: &'a Value,
+    pub context: &'a TemplateContext,
 }
 
 /// `macula-grafana-1`, or what `container_name` says.

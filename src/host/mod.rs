@@ -84,6 +84,9 @@ pub struct HttpAnswer {
 /// Is told the lines of a program while it runs.
 pub type LineSink<'a> = &'a (dyn for<'line> Fn(&'line str) + Send + Sync);
 
+/// How often somebody looks where nobody tells.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
 #[async_trait]
 pub trait Host: Send + Sync {
     fn facts(&self) -> HostFacts;
@@ -196,6 +199,13 @@ pub trait Host: Send + Sync {
 
     /// Whether a process with this id runs.
     fn alive(&self, pid: u32) -> bool;
+
+    /// Returns when no process with this id runs any more.
+    async fn ended(&self, pid: u32) {
+        while self.alive(pid) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
 
     /// TCP and UDP sockets that listen, without their owners: see [`Host::owners`].
     async fn listeners(&self) -> io::Result<Vec<Listener>>;

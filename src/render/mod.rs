@@ -1,10 +1,12 @@
 //! Floor 0: minijinja over what is embedded in the binary: `templates/` (configuration of the
 //! services), `stacks/` (the built-in Compose files) and `kind/` (the cluster's files).
 
+use std::collections::BTreeMap;
 use std::error::Error as _;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use include_dir::{Dir, include_dir};
+use indexmap::IndexMap;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
@@ -67,6 +69,12 @@ pub fn catalog() -> Vec<(&'static str, &'static str)> {
     stacks
 }
 
+/// Whether a stack of this name is among [`stacks`] or [`catalog`].
+pub fn is_shipped(stack: &str) -> bool {
+    let file = format!("{stack}.yaml");
+    STACKS.get_file(&file).is_some() || STACKS.get_file(format!("catalog/{file}")).is_some()
+}
+
 /// Work and memory that one file may take: some ten million steps, or about 300 MB of text in between.
 const FUEL: u64 = 10_000_000;
 
@@ -86,12 +94,48 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment
 });
 
+/// What templates may refer to, made ready once for any number of them: for a small template that costs more than to
+/// render it.
+#[derive(Clone, Default)]
+pub struct Scope(BTreeMap<Arc<str>, Value>);
+
+/// A value that scopes can share.
+#[derive(Clone)]
+pub struct Shared(Value);
+
+impl Shared {
+    pub fn new(value: &impl Serialize) -> Self {
+        Self(Value::from(Serde(value)))
+    }
+
+    /// A map of these, in their order.
+    pub fn map<'a>(entries: impl Iterator<Item = (&'a str, &'a Self)>) -> Self {
+        let map: IndexMap<Value, Value> = entries.map(|(name, value)| (Value::from(name), value.0.clone())).collect();
+        Self(Value::from(map))
+    }
+}
+
+impl Scope {
+    pub fn set(&mut self, name: &str, value: &Shared) {
+        self.0.insert(name.into(), value.0.clone());
+    }
+
+    /// As [`render`].
+    pub fn render(&self, name: &str, source: &str) -> Result<String, RenderError> {
+        render_value(name, source, &Value::from(self.0.clone()))
+    }
+}
+
 /// Renders `source` with `context`. A variable that is not there is an error, never an empty text;
 /// the final newline stays; nothing is escaped, since no template of ours is HTML by file name.
 /// `name` is for error messages, and `{% include %}` and `{% import %}` find embedded templates.
 pub fn render(name: &str, source: &str, context: &impl Serialize) -> Result<String, RenderError> {
+    render_value(name, source, &Value::from(Serde(context)))
+}
+
+fn render_value(name: &str, source: &str, context: &Value) -> Result<String, RenderError> {
     let _span = tracing::debug_span!("render", name).entered();
-    ENVIRONMENT.render_named_str(name, source, Value::from(Serde(context))).map_err(|error| {
+    ENVIRONMENT.render_named_str(name, source, context).map_err(|error| {
         if let Some(missing) = undefined(&error) {
             let instead = serde_json::to_value(context).map(|context| instead(missing, &context)).unwrap_or_default();
             let message = format!("`{missing}` is not defined{instead}");
@@ -196,12 +240,29 @@ mod tests {
     }
 
     #[test]
+    fn a_scope_says_what_a_context_says() {
+        let all = json!({"b": {"x": 1}, "a": {"x": 2}});
+        let parts: Vec<(&str, Shared)> = ["b", "a"].into_iter().map(|name| (name, Shared::new(&all[name]))).collect();
+        let mut scope = Scope::default();
+        scope.set("all", &Shared::map(parts.iter().map(|(name, value)| (*name, value))));
+        let source = "{% for name, one in all|items %}{{ name }}{{ one.x }} {% endfor %}{{ all|tojson }}";
+        let whole = render("t", source, &json!({"all": all})).unwrap();
+        assert_eq!(scope.render("t", source).unwrap(), whole);
+        assert_eq!(whole, r#"b1 a2 {"b":{"x":1},"a":{"x":2}}"#);
+        let missing = [scope.render("t", "{{ all.c }}"), render("t", "{{ all.c }}", &json!({"all": all}))];
+        let [one, other] = missing.map(|rendered| rendered.unwrap_err().to_string());
+        assert_eq!((one.as_str(), one == other), ("t:1: `all.c` is not defined: did you mean `all.a`?", true));
+    }
+
+    #[test]
     fn every_embedded_stack_is_listed_once_in_order() {
         let names: Vec<_> = stacks().into_iter().map(|(name, _)| name).collect();
         let mut sorted = names.clone();
         sorted.sort_unstable();
         sorted.dedup();
         assert_eq!(names, sorted);
+        let known = |(file, _): &(&str, &str)| is_shipped(file.trim_end_matches(".yaml"));
+        assert!(stacks().iter().chain(&catalog()).all(known) && !is_shipped("shop"));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::compile::{RESOLVER, feed, gateway, name_as_the_domain, resolver_metrics, zone};
 use crate::daemon::reach::Table;
 use crate::dns::{Client, ControlError, Listen, ServerError, Status, ZoneEntry};
-use crate::host::{Command, Host, Lock, Unmet, holders, pause, until};
+use crate::host::{Command, Host, Lock, Unmet, holders, until};
 use crate::model::{Platform, PlatformName, Protocol, View, Way};
 
 use super::error::ResolverError;
@@ -37,8 +37,7 @@ use super::{Error, Session};
 const SHORT: Duration = Duration::from_millis(10);
 /// How long a new one may take until it answers.
 const START: Duration = Duration::from_secs(5);
-/// Looks at a process that is to be started again when it was killed, and how often it may be soon after its start.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+/// How often a process that is to be started again when it was killed may be soon after its start.
 const TOO_OFTEN: u32 = 5;
 /// For the first look at PowerDNS.
 const FED: Duration = Duration::from_secs(1);
@@ -329,10 +328,9 @@ pub async fn keep_serving(host: &dyn Host, program: &Path, cancel: &Cancellation
     loop {
         let begun = Instant::now();
         let pid = host.spawn_detached(&command, &files.log()).await?;
-        while host.alive(pid) {
-            if !pause(BETWEEN_LOOKS, cancel).await {
-                return Ok(());
-            }
+        tokio::select! {
+            () = host.ended(pid) => {}
+            () = cancel.cancelled() => return Ok(()),
         }
         // one that ended by itself has removed its file, and one that never came up has not written it
         let killed = files.last_process(host).await.is_some_and(|process| process.pid == pid);

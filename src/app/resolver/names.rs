@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::app::error::ResolverError;
 use crate::app::{Error, Session};
 use crate::dns::install::{self, InstallError};
-use crate::dns::{Status, ask};
+use crate::dns::{Client, Status, ask};
 use crate::host::Host;
 use crate::model::{MaculaCommand, Platform, Remedy, macula};
 
@@ -44,7 +44,8 @@ pub(in crate::app) async fn look(session: &Session, platform: &Platform) -> DnsS
     let host = session.host();
     let domain = platform.domain.as_str();
     let work = async {
-        let mut client = connect(host).await.ok()?;
+        // why it does not run is asked for below, where somebody wants to know
+        let mut client = Client::connect(&ResolverFiles::of(host).control()).await.ok()?;
         let status = client.status().await.ok()?;
         let address = own_address(&status);
         let problem = without_servers(&status);

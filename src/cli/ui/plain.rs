@@ -23,7 +23,10 @@ const SAME_REASON: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// One line for each thing that happens, at once; repeated progress only now and then.
-pub(super) struct Plain(Arc<Mutex<Inner>>);
+pub(super) struct Plain {
+    inner: Arc<Mutex<Inner>>,
+    has_heartbeat: bool,
+}
 
 struct Inner {
     streams: Streams,
@@ -33,6 +36,8 @@ struct Inner {
     told: HashMap<String, Told>,
     /// When the last line was written.
     last: Duration,
+    /// There is a thread that says how it stands.
+    beating: bool,
 }
 
 /// What was last said of a step.
@@ -44,33 +49,41 @@ struct Told {
 
 impl Plain {
     pub fn new(streams: Streams) -> Self {
-        let inner = Inner { streams, run: Run::default(), column: 0, told: HashMap::new(), last: Duration::ZERO };
-        Self(Arc::new(Mutex::new(inner)))
+        let (told, last) = (HashMap::new(), Duration::ZERO);
+        let inner = Inner { streams, run: Run::default(), column: 0, told, last, beating: false };
+        Self { inner: Arc::new(Mutex::new(inner)), has_heartbeat: false }
     }
 
-    /// With a thread that says how it stands when nothing else is said for a while.
+    /// With a thread, while something is worked on, that says how it stands when nothing else is said for a while.
     pub fn with_heartbeat(streams: Streams) -> Self {
-        let plain = Self::new(streams);
-        let inner = Arc::downgrade(&plain.0);
-        // without a thread there are only fewer lines
-        let _ = std::thread::Builder::new().name("heartbeat".into()).spawn(move || beat(&inner));
-        plain
+        Self { has_heartbeat: true, ..Self::new(streams) }
     }
 }
 
-/// Until nobody reports any more.
+/// Until nothing is worked on any more, or nobody reports.
 fn beat(inner: &Weak<Mutex<Inner>>) {
     loop {
         #[allow(clippy::disallowed_methods, reason = "a thread of its own, not one of the runtime")]
         std::thread::sleep(Duration::from_secs(1));
         let Some(inner) = inner.upgrade() else { return };
-        inner.lock().unwrap_or_else(PoisonError::into_inner).heartbeat();
+        let mut inner = inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.beating = inner.run.working();
+        if !inner.beating {
+            return;
+        }
+        inner.heartbeat();
     }
 }
 
 impl Reporter for Plain {
     fn report(&self, event: Event) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).report(event);
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.report(event);
+        if self.has_heartbeat && !inner.beating && inner.run.working() {
+            let reports = Arc::downgrade(&self.inner);
+            // without a thread there are only fewer lines
+            inner.beating = std::thread::Builder::new().name("heartbeat".into()).spawn(move || beat(&reports)).is_ok();
+        }
     }
 }
 
@@ -357,7 +370,7 @@ mod tests {
         out.take();
         for second in 1..=14 {
             clock.set(second * 1000);
-            plain.0.lock().unwrap().heartbeat();
+            plain.inner.lock().unwrap().heartbeat();
         }
         let told = "[  5.0s] web  not ready after 5.0s: health check: exit code 1, no output\n";
         assert_eq!(out.text(), told);
@@ -383,7 +396,7 @@ mod tests {
         out.take();
         for second in 1..=40 {
             clock.set(second * 1000);
-            plain.0.lock().unwrap().heartbeat();
+            plain.inner.lock().unwrap().heartbeat();
         }
         assert_snapshot!(out.text(), @r"
         [ 15.0s] 0 of 1 services done; building excalidraw (15.0s), building minio (15.0s); 1 queued; about 1m50s left

@@ -1,11 +1,13 @@
 //! Lists that were read before they are asked for: while a command reads its files, the engine has time to make them.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bollard::models::{Network, VolumeListResponse};
 
-use super::answers::{Listed, ListedImage};
+use super::answers::Listed;
+use crate::model::ObservedImage;
 
 /// What is older is not of the moment in which it is asked for.
 const FRESH: Duration = Duration::from_millis(1500);
@@ -16,7 +18,8 @@ pub(super) struct Lists {
     pub containers: Option<Vec<Listed>>,
     pub networks: Option<Vec<Network>>,
     pub volumes: Option<VolumeListResponse>,
-    pub images: Option<Vec<ListedImage>>,
+    /// Of containers, by name.
+    pub images: Option<BTreeMap<String, Option<ObservedImage>>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -43,7 +46,7 @@ mod tests {
     fn a_list_counts_once_and_for_a_moment() {
         let ahead = Ahead::default();
         assert!(ahead.take(|lists| &mut lists.networks).is_none());
-        ahead.keep(Lists { networks: Some(Vec::new()), images: Some(Vec::new()), ..Lists::default() });
+        ahead.keep(Lists { networks: Some(Vec::new()), images: Some(BTreeMap::new()), ..Lists::default() });
         assert!(ahead.take(|lists| &mut lists.networks).is_some());
         assert!(ahead.take(|lists| &mut lists.networks).is_none());
         assert!(ahead.take(|lists| &mut lists.volumes).is_none());

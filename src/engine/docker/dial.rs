@@ -11,9 +11,12 @@ use std::task::{Context, Poll};
 
 use bollard::BollardRequest;
 use bollard::errors::Error;
+use bytes::Bytes;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{HOST, HeaderMap, HeaderValue};
-use hyper::{Request, Response, Uri};
+use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -249,7 +252,7 @@ impl Drop for Ssh {
 
 /// The head of the answer to a question over this connection, which ends with it.
 pub(super) async fn head_of(stream: Stream, path: &'static str) -> Result<HeaderMap, hyper::Error> {
-    let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (mut client, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let mut request = Request::new(String::new());
     *request.uri_mut() = Uri::from_static(path);
@@ -257,12 +260,35 @@ pub(super) async fn head_of(stream: Stream, path: &'static str) -> Result<Header
     Ok(client.send_request(request).await?.into_parts().0.headers)
 }
 
+/// A connection for questions that follow each other.
+pub(super) struct Line(SendRequest<String>);
+
+impl Line {
+    pub async fn open(endpoint: &Endpoint) -> io::Result<Self> {
+        let stream = endpoint.open().await?;
+        let (client, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        tokio::spawn(connection);
+        Ok(Self(client))
+    }
+
+    /// The answer to a GET, whole.
+    pub async fn ask(&mut self, path: &str) -> io::Result<(StatusCode, Bytes)> {
+        let mut request = Request::new(String::new());
+        *request.uri_mut() = path.parse().map_err(io::Error::other)?;
+        request.headers_mut().insert(HOST, HeaderValue::from_static("docker"));
+        // what the other side closes meanwhile is an error here
+        self.0.ready().await.map_err(io::Error::other)?;
+        let answer = self.0.send_request(request).await.map_err(io::Error::other)?;
+        let status = answer.status();
+        Ok((status, answer.into_body().collect().await.map_err(io::Error::other)?.to_bytes()))
+    }
+}
+
 /// One request over a connection of its own, which may be taken over.
 pub(super) async fn request(endpoint: Arc<Endpoint>, mut request: BollardRequest) -> Result<Response<Incoming>, Error> {
     let stream = endpoint.open().await.map_err(|err| Error::IOError { err })?;
-    let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|err| Error::HyperResponseError { err })?;
+    let (mut client, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|err| Error::HyperResponseError { err })?;
     tokio::spawn(connection.with_upgrades());
     if !request.headers().contains_key(HOST) {
         request.headers_mut().insert(HOST, HeaderValue::from_static("docker"));

@@ -45,7 +45,7 @@ pub use context::{ContextCache, Ignore as PathRules};
 pub use known::KnownEngines;
 
 pub(super) use connect::ConnectError;
-use snapshot::Filters;
+use snapshot::{Filters, images_in_use};
 pub(super) use spec::volumes_of_image;
 use version::ApiVersion;
 
@@ -137,19 +137,15 @@ impl Engine for Docker {
         if self.podman() {
             return;
         }
-        let (containers, networks, volumes, images) = tokio::join!(
-            self.list(Filters::new()),
-            self.networks_listed(),
-            self.volumes_listed(),
-            self.images_listed()
-        );
+        let containers = async {
+            let listed = self.list(Filters::new()).await.ok()?;
+            let images = self.images_asked(&images_in_use(&listed)).await.ok();
+            Some((listed, images))
+        };
+        let (containers, networks, volumes) = tokio::join!(containers, self.networks_listed(), self.volumes_listed());
+        let (containers, images) = containers.map_or((None, None), |(listed, images)| (Some(listed), images));
         // whatever failed is asked for once more, and says why then
-        self.ahead.keep(ahead::Lists {
-            containers: containers.ok(),
-            networks: networks.ok(),
-            volumes: volumes.ok(),
-            images: images.ok(),
-        });
+        self.ahead.keep(ahead::Lists { containers, networks: networks.ok(), volumes: volumes.ok(), images });
     }
 
     async fn find(&self, query: &Query) -> Result<Found, EngineError> {

@@ -121,6 +121,19 @@ pub(super) fn end(pids: &[u32], ending: Ending) {
     }
 }
 
+/// Returns when this process has ended, as the kernel tells it; at once where the kernel does not.
+#[cfg(target_os = "linux")]
+pub(super) async fn told_of_the_end(pid: u32) {
+    use rustix::process::{PidfdFlags, pidfd_open};
+    use tokio::io::{Interest, unix::AsyncFd};
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
+    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+    // SAFETY: it is open, the `AsyncFd` owns it, and nobody changes which one an `OwnedFd` is
+    if let Ok(process) = unsafe { AsyncFd::register_with_interest(process, Interest::READABLE) } {
+        let _ = process.readable().await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;

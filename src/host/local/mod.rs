@@ -12,8 +12,8 @@ use async_trait::async_trait;
 #[cfg(target_os = "linux")]
 use super::FileWatch;
 use super::{
-    Command, Disk, Ending, Family, Folders, Grouped, Held, Host, HostFacts, HttpAnswer, LineSink, Lock, Output, Route,
-    RunError, lock,
+    Command, Disk, Ending, Family, Folders, Grouped, Held, Host, HostFacts, HttpAnswer, LOOK_AGAIN, LineSink, Lock,
+    Output, Route, RunError, lock,
 };
 use crate::config::{DiskFiles, Files};
 use crate::model::{Listener, Protocol};
@@ -250,6 +250,15 @@ impl Host for LocalHost {
         // dead, but its parent has not looked yet; proc_pid_stat(5): `pid (comm) state ...`
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X']))
+    }
+
+    async fn ended(&self, pid: u32) {
+        // on other systems, and on old kernels, it is looked for
+        #[cfg(target_os = "linux")]
+        family::told_of_the_end(pid).await;
+        while self.alive(pid) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     async fn listeners(&self) -> io::Result<Vec<Listener>> {

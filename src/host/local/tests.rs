@@ -182,13 +182,21 @@ async fn a_timeout_ends_the_whole_process_group() {
 }
 
 async fn ended(host: &LocalHost, pid: u32) -> bool {
-    for _ in 0..200 {
-        if !host.alive(pid) {
-            return true;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    false
+    tokio::time::timeout(Duration::from_secs(4), host.ended(pid)).await.is_ok()
+}
+
+#[tokio::test]
+async fn the_end_of_a_process_is_waited_for_and_not_another_ones() {
+    let home = tempfile::tempdir().unwrap();
+    let host = host_in(home.path());
+    let log = home.path().join("log");
+    let pid = host.spawn_detached(&Command::new("sleep", ["600"]), &log).await.unwrap();
+    let soon = Duration::from_millis(50);
+    assert!(tokio::time::timeout(soon, host.ended(pid)).await.is_err());
+    host.run(&Command::new("kill", [pid.to_string()])).await.unwrap();
+    assert!(ended(&host, pid).await);
+    // again, when there is none of this number
+    assert!(ended(&host, pid).await);
 }
 
 #[tokio::test]

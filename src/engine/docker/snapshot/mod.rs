@@ -1,6 +1,6 @@
 //! One look at the engine. This is what an `up` with nothing to do spends its time on: one list each
-//! of containers, networks, volumes and images, side by side, then the details of what they name and
-//! that does not simply run, side by side. The lists are whole and sorted out here: a second question
+//! of containers, networks and volumes, side by side, then the details of what they name and
+//! that does not simply run, side by side. Images are asked for by name. The lists are whole and sorted out here: a second question
 //! costs the engine more than the rows of others in the answer to the first.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -10,8 +10,10 @@ use bollard::query_parameters::{ListNetworksOptions, ListVolumesOptions};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::answers::{Inspected, Listed, ListedImage, ListedPort, Ports, Published, encoded, reads, writes};
+use super::dial::Line;
 use super::networks::{observed_network, sorted};
 use super::reference::{Reference, familiar};
+use super::version::versioned_path;
 use super::{Docker, READ};
 use crate::engine::{Containers, EngineError, Images, Query, operation};
 use crate::model::{
@@ -146,14 +148,64 @@ impl Docker {
         references: &[String],
     ) -> Result<BTreeMap<String, ObservedImage>, EngineError> {
         let wanted: BTreeSet<String> = references.iter().cloned().collect();
-        // Podman's list has other names than its inspection
-        if wanted.len() > FEW && !self.podman() {
-            let listed = match self.ahead.take(|lists| &mut lists.images) {
-                Some(listed) => listed,
-                None => self.images_listed().await?,
-            };
-            return Ok(by_reference(&wanted, &listed));
+        if wanted.is_empty() {
+            return Ok(BTreeMap::new());
         }
+        if self.podman() {
+            return self.images_apart(wanted).await;
+        }
+        // an engine reads the description of every image that it has for a list of them
+        if wanted.len() > MANY {
+            return Ok(by_reference(&wanted, &self.images_listed().await?));
+        }
+        let mut found = self.ahead.take(|lists| &mut lists.images).unwrap_or_default();
+        found.retain(|reference, _| wanted.contains(reference));
+        let rest: Vec<String> = wanted.into_iter().filter(|reference| !found.contains_key(reference)).collect();
+        found.extend(self.images_asked(&rest).await?);
+        Ok(found.into_iter().filter_map(|(reference, image)| Some((reference, image?))).collect())
+    }
+
+    /// Images as their own descriptions have them, asked one after the other over few connections: one that is not there
+    /// costs the engine less than the connection.
+    pub(super) async fn images_asked(
+        &self,
+        references: &[String],
+    ) -> Result<BTreeMap<String, Option<ObservedImage>>, EngineError> {
+        let shares = references.chunks(references.len().div_ceil(LINES).max(1));
+        let asked = shares.map(|references| async move {
+            let mut line = Line::open(&self.endpoint).await.ok();
+            let mut answers = Vec::with_capacity(references.len());
+            for reference in references {
+                let image = match self.image_over(&mut line, reference).await {
+                    Some(image) => image,
+                    // says what is wrong, too
+                    None => self.image(reference).await?,
+                };
+                answers.push((reference.clone(), image));
+            }
+            Ok::<_, EngineError>(answers)
+        });
+        Ok(futures_util::future::try_join_all(asked).await?.into_iter().flatten().collect())
+    }
+
+    /// `None`: nothing was learned.
+    async fn image_over(&self, line: &mut Option<Line>, reference: &str) -> Option<Option<ObservedImage>> {
+        Reference::parse(reference).ok()?;
+        let path = versioned_path(&format!("/images/{reference}/json"), self.api);
+        let asked = async { line.as_mut()?.ask(&path).await.ok() };
+        let Some((status, body)) = tokio::time::timeout(READ, asked).await.ok().flatten() else {
+            // of no use any more
+            *line = None;
+            return None;
+        };
+        match status.as_u16() {
+            200 => serde_json::from_slice(&body).ok().map(|image| Some(observed_image(&image))),
+            404 => Some(None),
+            _ => None,
+        }
+    }
+
+    async fn images_apart(&self, wanted: BTreeSet<String>) -> Result<BTreeMap<String, ObservedImage>, EngineError> {
         let found: Vec<(String, Option<ObservedImage>)> = stream::iter(wanted)
             .map(|reference| async move {
                 let image = self.image(&reference).await?;
@@ -167,7 +219,16 @@ impl Docker {
 }
 
 /// Up to so many images are inspected one by one; of more, all that the engine has are listed.
-const FEW: usize = 4;
+const MANY: usize = 100;
+/// Connections that they are asked for over.
+const LINES: usize = 4;
+
+/// The images of platforms' containers, by the names that still mean them.
+pub(super) fn images_in_use(listed: &[Listed]) -> Vec<String> {
+    let ours = listed.iter().filter(|one| one.labels.iter().any(|labels| labels.contains_key(label::PLATFORM)));
+    let named = ours.map(|one| &one.image).filter(|image| !image.starts_with("sha256:"));
+    named.collect::<BTreeSet<_>>().into_iter().take(MANY).cloned().collect()
+}
 
 /// The wanted ones among all that the engine has. A list does not tell which volumes an image
 /// declares: whoever makes a container inspects its image.

@@ -179,12 +179,16 @@ fn recording(socket: &std::path::Path) -> std::sync::Arc<std::sync::Mutex<Vec<St
                     ]}),
                     "/info" => serde_json::json!({}),
                     "/networks/bridge" => serde_json::json!({"Id": "b", "Created": "2026-11-28T10:00:00Z"}),
+                    "/images/a:1/json" => serde_json::json!({"Id": "sha256:1", "Config": {"Labels": {"made": "here"}}}),
+                    "/images/b/json" => serde_json::json!({"Id": "sha256:2"}),
+                    path if path.starts_with("/images/") && path != "/images/json" => serde_json::Value::Null,
                     _ => serde_json::json!([]),
                 };
+                let status = if body.is_null() { "404 Not Found" } else { "200 OK" };
                 heard.lock().unwrap().push(path);
                 let body = body.to_string();
                 let head = format!(
-                    "HTTP/1.1 200 OK\r\nServer: Docker/20.10.24 (linux)\r\nApi-Version: 1.41\r\n\
+                    "HTTP/1.1 {status}\r\nServer: Docker/20.10.24 (linux)\r\nApi-Version: 1.41\r\n\
                      Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
                     body.len()
                 );
@@ -195,30 +199,72 @@ fn recording(socket: &std::path::Path) -> std::sync::Arc<std::sync::Mutex<Vec<St
     asked
 }
 
+fn asked_so_far(asked: &std::sync::Mutex<Vec<String>>) -> Vec<String> {
+    let mut asked = std::mem::take(&mut *asked.lock().unwrap());
+    asked.sort();
+    asked
+}
+
 #[tokio::test]
-async fn a_look_is_one_list_of_each_kind() {
+async fn a_look_is_one_list_of_each_kind_and_a_question_for_each_image() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("e.sock");
     let asked = recording(&socket);
     let docker = Docker::connect(&format!("unix://{}", socket.display())).await.unwrap();
-    asked.lock().unwrap().clear();
+    asked_so_far(&asked);
     let query = Query {
         platform: "a".into(),
         containers: vec!["named".into(), "gone".into()],
         volumes: vec!["none".into()],
         networks: vec!["macula-a".into()],
-        images: ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec(),
+        images: ["a:1", "b", "c"].map(str::to_owned).to_vec(),
         labels: vec!["cluster=a".into()],
         ..Query::default()
     };
+    let lists = ["/containers/json", "/networks", "/volumes"];
+    let images = ["/images/a:1/json", "/images/b/json", "/images/c/json"];
     let found = crate::engine::Engine::find(&docker, &query).await.unwrap();
-    let mut asked = asked.lock().unwrap().clone();
-    asked.sort();
-    assert_eq!(asked, ["/containers/json", "/images/json", "/networks", "/volumes"]);
+    assert_eq!(asked_so_far(&asked), [lists[0], images[0], images[1], images[2], lists[1], lists[2]]);
     let names = |found: &[ObservedContainer]| found.iter().map(|one| one.name.clone()).collect::<Vec<_>>();
     assert_eq!(names(&found.containers), ["macula-a-job-1", "macula-a-web-1", "named"]);
     assert_eq!(names(&found.labelled), ["a-control-plane"]);
     assert_eq!(found.volumes.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["macula-a-data"]);
+    let ids: Vec<(&str, &str)> = found.images.iter().map(|(name, image)| (name.as_str(), image.id.as_str())).collect();
+    assert_eq!(ids, [("a:1", "sha256:1"), ("b", "sha256:2")]);
+
+    // who looks ahead asks for the images of containers, and nothing is asked twice
+    crate::engine::Engine::look_ahead(&docker).await;
+    assert_eq!(asked_so_far(&asked), [lists[0], images[0], lists[1], lists[2]]);
+    let again = crate::engine::Engine::find(&docker, &query).await.unwrap();
+    assert_eq!(asked_so_far(&asked), images[1..]);
+    assert_eq!((again.images, again.volumes), (found.images, found.volumes));
+}
+
+/// The list of all takes as long as there are images, which is less than one question for each of very many.
+#[tokio::test]
+async fn very_many_images_are_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("e.sock");
+    let asked = recording(&socket);
+    let docker = Docker::connect(&format!("unix://{}", socket.display())).await.unwrap();
+    asked_so_far(&asked);
+    let images: Vec<String> = (0..=MANY).map(|number| format!("x:{number}")).collect();
+    docker.find_images(&images).await.unwrap();
+    assert_eq!(asked_so_far(&asked), ["/images/json"]);
+}
+
+/// Docker writes the id in place of a name that means another image by now.
+#[test]
+fn only_names_that_still_mean_it_are_asked_ahead() {
+    let listed: Vec<Listed> = serde_json::from_value(serde_json::json!([
+        {"Image": "b:1", "Labels": {label::PLATFORM: "a"}},
+        {"Image": "sha256:0123", "Labels": {label::PLATFORM: "a"}},
+        {"Image": "a:1", "Labels": {label::PLATFORM: "b"}},
+        {"Image": "b:1", "Labels": {label::PLATFORM: "b"}},
+        {"Image": "c:1", "Labels": null},
+    ]))
+    .unwrap();
+    assert_eq!(images_in_use(&listed), ["a:1", "b:1"]);
 }
 
 /// When a job has started stands in its details only, and counts where it follows another service.
