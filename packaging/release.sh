@@ -19,7 +19,8 @@ target=$arch-unknown-linux-gnu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-cargo zigbuild --locked --profile dist --target "$target.$glibc" --bin macula
+# where `macula upgrade` looks, too
+MACULA_RELEASES=$address cargo zigbuild --locked --profile dist --target "$target.$glibc" --bin macula
 program=target/$target/dist/macula
 
 # what goes into archive and packages, made by the program itself

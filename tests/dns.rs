@@ -7,6 +7,7 @@ mod require;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::IntoRawFd;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,8 +16,8 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode}
 use hickory_proto::rr::rdata::{A, SOA};
 use hickory_proto::rr::{Name, RData, Record as WireRecord, RecordType};
 use macula::dns::{
-    Client, Config, Encrypted, EncryptedListen, Handle, Identities, Inherited, Listen, Server, ServerError, TcpLimits,
-    Upstreams, ZoneEntry,
+    Client, Config, Encrypted, EncryptedListen, Handle, Identities, Inheritance, Inherited, Listen, Server,
+    ServerError, TcpLimits, Upstreams, ZoneEntry,
 };
 use macula::model::{Record, RecordData, View, Zone};
 use tokio::sync::watch;
@@ -218,21 +219,66 @@ fn a_second_resolver_is_told_that_the_address_is_taken() {
     assert!(matches!(error.err(), Some(ServerError::Unspecified { .. })));
 }
 
-#[test]
-fn sockets_that_somebody_else_bound_are_used_and_left_alive() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let bound = listener.local_addr().unwrap();
-    let inherited = Arc::new(Inherited { udp: UdpSocket::bind(bound).unwrap(), tcp: listener });
-    let listen = vec![Listen { address: bound, view: View::Host }];
-    for _ in 0..2 {
-        let inherited = vec![Arc::clone(&inherited)];
-        let handle = Server::start(Config { listen: listen.clone(), inherited, ..config() }).unwrap();
-        assert_eq!(short(&ask(bound, "grafana.macula.local.", RecordType::A)), "NoError 127.0.0.2");
-        let mut stream = tcp(bound);
-        send_tcp(&mut stream, &question("grafana.macula.local.", RecordType::A));
-        assert_eq!(short(&receive_tcp(&mut stream)), "NoError 127.0.0.2");
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_resolver_gets_the_sockets_and_no_question_is_lost() {
+    let first = Server::start(config()).unwrap();
+    let server = address(&first);
+    let stop = Arc::new(AtomicUsize::new(0));
+    let asker = {
+        let stop = Arc::clone(&stop);
+        std::thread::spawn(move || {
+            let mut count = 0;
+            while stop.load(Ordering::Relaxed) == 0 {
+                assert_eq!(short(&ask(server, "grafana.macula.local.", RecordType::A)), "NoError 127.0.0.2");
+                count += 1;
+            }
+            count
+        })
+    };
+    // an idle connection is no reason to wait
+    let mut idle = tcp(server);
+    let mut handle = first;
+    for round in 0..5 {
+        let begun = Instant::now();
+        let given = handle.hand_over().await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(1), "round {round}: {:?}", begun.elapsed());
         handle.stop();
+        // whoever connects while nobody is there is served by the next one
+        let mut early = tcp(server);
+        send_tcp(&mut early, &question("grafana.macula.local.", RecordType::A));
+        // as after another program has taken the place of this one: by their numbers
+        let numbers: Vec<_> = given.into_iter().flat_map(Inherited::into_files).map(IntoRawFd::into_raw_fd).collect();
+        let inheritance = Arc::new(Inheritance::adopt(&numbers).unwrap());
+        let listen = vec![Listen { address: server, view: View::Host }];
+        handle = Server::start(Config { listen, inheritance: Arc::clone(&inheritance), ..config() }).unwrap();
+        inheritance.close();
+        assert_eq!(short(&receive_tcp(&mut early)), "NoError 127.0.0.2");
     }
+    assert_eq!(idle.read(&mut [0; 1]).unwrap(), 0, "it was told that nobody is there any more");
+    stop.store(1, Ordering::Relaxed);
+    assert!(asker.join().unwrap() > 0);
+    handle.stop();
+    UdpSocket::bind(server).unwrap();
+    std::net::TcpListener::bind(server).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_new_version_of_the_same_program_gets_the_sockets() {
+    let folder = tempfile::tempdir().unwrap();
+    let control = folder.path().join("resolver.sock");
+    let heir = std::path::PathBuf::from("/usr/bin/macula");
+    let handle =
+        Server::start(Config { control: Some(control.clone()), heir: Some(heir.clone()), ..config() }).unwrap();
+    let mut client = Client::connect(&control).await.unwrap();
+    let refused = client.hand_over(std::path::Path::new("/tmp/macula")).await.unwrap_err();
+    assert!(refused.to_string().contains("another program"), "{refused}");
+    let asked = tokio::spawn(async move { client.hand_over(&heir).await });
+    handle.succeeded().await;
+    assert_eq!(handle.hand_over().await.unwrap().len(), 1);
+    assert!(!asked.is_finished(), "it is there until it has gone");
+    handle.stop();
+    asked.await.unwrap().unwrap();
+    assert!(Client::connect(&control).await.is_err());
 }
 
 #[test]

@@ -86,6 +86,8 @@ pub enum Error {
     #[error(transparent)]
     Change(#[from] ChangeError),
     #[error(transparent)]
+    Upgrade(#[from] UpgradeError),
+    #[error(transparent)]
     Bundle(#[from] crate::bundle::BundleError),
     #[error(transparent)]
     Cluster(#[from] crate::cluster::ClusterError),
@@ -233,6 +235,33 @@ pub enum DeployError {
     /// `applied`: something of it may be there.
     #[error("{source}")]
     Kubernetes { source: KubernetesError, applied: bool },
+}
+
+/// Why a program is not replaced by a release. Unless it says otherwise, nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum UpgradeError {
+    #[error("this program does not know where its releases are")]
+    NoAddress,
+    #[error("there is no release for {os} on {arch}")]
+    NoRelease { os: String, arch: String },
+    /// `command`: what brings a newer one.
+    #[error("{} belongs to the package {package}", program.display())]
+    Owned { program: PathBuf, package: String, command: Vec<String> },
+    #[error("cannot get {file} from {from}")]
+    NotThere { file: String, from: String, source: std::io::Error },
+    #[error("SHA256SUMS of {from} does not name {archive}")]
+    Unnamed { archive: String, from: String },
+    #[error("{archive} is not what SHA256SUMS says: a damaged download, or not ours")]
+    Damaged { archive: String },
+    #[error("cannot unpack {archive}")]
+    Archive { archive: String, source: std::io::Error },
+    #[error("the new program does not run on this machine")]
+    DoesNotRun { source: AnyError },
+    #[error("cannot write to {}", folder.display())]
+    NotWritten { folder: PathBuf, source: std::io::Error },
+    /// The program is the new one all the same.
+    #[error("the program was replaced, and the resolver does not run as the new one")]
+    NotHandedOver { source: Box<Error> },
 }
 
 fn role_of(endpoint: &str, role: &SwarmRole) -> String {

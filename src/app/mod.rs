@@ -80,10 +80,11 @@ pub use commands::task::{TaskRow, TaskState, jobs_of_task, task_output, tasks, w
 pub use commands::top::{Top, TopKind, TopRow, TopState, TopTotal, TopWatch};
 pub use commands::uninstall::{Leavings, Uninstalled, leavings, uninstall};
 pub use commands::up::{UpOptions, UpResult, up};
+pub use commands::upgrade::{Release, Upgrade, UpgradeState, Upgrading, upgrade};
 pub use commands::validate::{Absent, Told, Traced, bridges, full_name, trace_name, validate};
 pub use commands::wait::{WaitFor, WaitRequest, Waited, wait_for};
 pub use commands::watch::{Left, Onlooker, WatchOptions, watch};
-pub use error::{DeployError, Error, ProcessFailure, ResolverError};
+pub use error::{DeployError, Error, ProcessFailure, ResolverError, UpgradeError};
 pub use inquiry::{Found, Inquiry, InquiryError};
 pub use lease::{Idle, Lease, LeaseHolder};
 pub use prepare::{Consent, Prepared, Wanted, expected, prepare};
@@ -92,7 +93,7 @@ pub use receive::{Telemetry, TelemetryState, kept_telemetry};
 pub use records::{Added, ListedRecord, RecordSource, add_record, list_records, remove_record};
 pub use remap::remap;
 pub use resolver::{
-    DnsStatus, DomainNames, Names, NamesSoFar, ResolverFiles, StartedBy, answers, connect as connect_resolver,
+    DnsStatus, DomainNames, Names, NamesSoFar, Renewal, ResolverFiles, StartedBy, answers, connect as connect_resolver,
     ensure_process, keep_serving, names_status, own_address as resolver_address, probe,
 };
 pub use session::Session;

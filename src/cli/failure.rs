@@ -163,6 +163,7 @@ impl From<Error> for CliError {
             Error::Install(error) => install(error),
             Error::Change(error) => change(&error),
             Error::Bundle(error) => bundle(&error),
+            Error::Upgrade(error) => super::upgrade::explained(&error),
             Error::Route(RouteError::Taken { .. }) | Error::HostTaken { .. } => {
                 Self::of(ErrorKind::Conflict, &error).hint("choose another name with `--as NAME`")
             }

@@ -16,8 +16,9 @@ pub struct Args {
 }
 
 /// The pages, by the word that opens them, in the order of the site.
-pub const PAGES: [(&str, &str); 26] = [
+pub const PAGES: [(&str, &str); 27] = [
     ("five-minutes", include_str!("../../docs/start.md")),
+    ("install", include_str!("../../docs/install.md")),
     ("stacks", include_str!("../../docs/stacks.md")),
     ("programs", include_str!("../../docs/run.md")),
     ("processes", include_str!("../../docs/processes.md")),

@@ -67,6 +67,7 @@ mod top;
 mod traces;
 mod trust;
 mod up;
+mod upgrade;
 mod validate;
 mod wait;
 mod watch;
@@ -150,6 +151,7 @@ enum Command {
     Trust(trust::Args),
     Validate(validate::Args),
     Completions(completions::Args),
+    Upgrade(upgrade::Args),
     Uninstall(uninstall::Args),
     Help(help::Args),
     // words of other programs, for fingers that know them
@@ -183,7 +185,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ),
     ("Names and certificates", &["dns", "trust"]),
     ("Images and cluster", &["images", "cluster"]),
-    ("Configuration", &["init", "add", "config", "stack", "completions", "uninstall", "help"]),
+    ("Configuration", &["init", "add", "config", "stack", "completions", "upgrade", "uninstall", "help"]),
 ];
 
 const EXAMPLES: &str = "\
@@ -441,6 +443,7 @@ async fn run(context: &Context, command: Command) -> Result<(), CliError> {
         Command::Trust(args) => trust::run(context, args).await,
         Command::Validate(args) => validate::run(context, args).await,
         Command::Completions(args) => completions::run(context, args),
+        Command::Upgrade(args) => upgrade::run(context, args).await,
         Command::Uninstall(args) => uninstall::run(context, args).await,
         Command::Help(args) => help::run(context, &args),
         Command::Pull(args) => images::pull(context, args).await,

@@ -27,7 +27,7 @@ const MEANT: &[(&[&str], &[&str])] = &[
     (&["setup"], &["init"]),
     (&["settings", "configure", "configuration"], &["config show"]),
     (&["compose", "docker", "docker-compose"], &["up --stack compose.yaml"]),
-    (&["update", "upgrade"], &["images pull", "up"]),
+    (&["update"], &["upgrade", "images pull", "up"]),
     (&["services", "stacks", "platforms"], &["status --all", "stack list"]),
     (&["cert", "certs", "certificate", "certificates", "tls", "ca"], &["trust status"]),
     (&["hosts", "names", "records", "resolve"], &["dns list"]),

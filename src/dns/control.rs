@@ -44,6 +44,10 @@ pub enum Request {
     /// The counters, as `/metrics` shows them.
     Metrics,
     Stop,
+    /// Makes way for a new version of this program, and leaves it the sockets.
+    HandOver {
+        program: PathBuf,
+    },
 }
 
 /// The answer; one line.
@@ -147,6 +151,16 @@ impl Client {
     pub async fn stop(&mut self) -> Result<(), ControlError> {
         self.call(&Request::Stop).await.map(drop)
     }
+
+    /// Asks it to make way for a new version of its own program; returns once it has. Refused where that is another
+    /// program than the one that it was started as.
+    pub async fn hand_over(&mut self, program: &Path) -> Result<(), ControlError> {
+        self.call(&Request::HandOver { program: program.to_owned() }).await?;
+        // its end of the connection closes with it
+        let mut rest = Vec::new();
+        timeout(WAIT, self.stream.read_to_end(&mut rest)).await.map_err(|_| ControlError::Timeout)?.map(drop)?;
+        Ok(())
+    }
 }
 
 async fn write_line(stream: &mut (impl AsyncWrite + Unpin), value: &impl Serialize) -> Result<(), ControlError> {
@@ -224,15 +238,20 @@ pub(super) fn serve(shared: Arc<Shared>, path: &Path) -> Result<ControlSocket, S
 async fn talk(shared: &Arc<Shared>, mut stream: BufReader<UnixStream>) -> Result<(), ControlError> {
     loop {
         let line = read_line(&mut stream).await?;
-        let (response, stop) = match serde_json::from_slice(&line) {
-            Ok(Request::Stop) => (Response::Done, true),
-            Ok(request) => (act(shared, request).await, false),
-            Err(error) => (Response::Error { message: format!("not a request: {error}") }, false),
+        let request = serde_json::from_slice(&line);
+        let end = match &request {
+            Ok(Request::Stop) => Some(&shared.stop),
+            Ok(Request::HandOver { program }) if shared.heir.as_ref() == Some(program) => Some(&shared.succession),
+            _ => None,
+        };
+        let response = match request {
+            Ok(request) => act(shared, request).await,
+            Err(error) => Response::Error { message: format!("not a request: {error}") },
         };
         write_line(stream.get_mut(), &response).await?;
-        if stop {
-            shared.stop.cancel();
-            return Ok(());
+        if let Some(end) = end {
+            // the connection stays until we go: that is how the other side knows
+            end.cancel();
         }
     }
 }
@@ -248,6 +267,8 @@ async fn act(shared: &Arc<Shared>, request: Request) -> Response {
         },
         Request::Metrics => Ok(Response::Metrics { text: shared.core.exposition() }),
         Request::Stop => Ok(Response::Done),
+        Request::HandOver { program } if shared.heir.as_ref() == Some(&program) => Ok(Response::Done),
+        Request::HandOver { .. } => return Response::Error { message: "it was started as another program".to_owned() },
     };
     result.unwrap_or_else(|error| {
         let source = std::error::Error::source(&error).map(|source| format!(": {source}"));

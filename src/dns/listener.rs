@@ -5,26 +5,20 @@ use std::net::{Shutdown, SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio_util::sync::CancellationToken;
 
+use super::inheritance::{Inheritance, Inherited};
 use super::socket::bind_udp;
 use super::terms::{Listen, ServerError, listen_error};
 
 /// How often a port is tried that the system picked for TCP, and that is taken for UDP.
 const PORTS: usize = 16;
-/// How long a worker on an inherited socket takes to notice that it is to stop.
-const WAKE: Duration = Duration::from_millis(500);
-
-/// Sockets that somebody else bound for us: systemd's socket activation, for a port that we may not
-/// bind ourselves.
-#[derive(Debug)]
-pub struct Inherited {
-    pub udp: UdpSocket,
-    pub tcp: TcpListener,
-}
+/// How long workers may take to notice that they are to hand over their sockets, and how often they are told.
+const LEAVING: Duration = Duration::from_secs(1);
+const NUDGE: Duration = Duration::from_millis(1);
 
 pub struct Listener {
     /// As it was asked for.
@@ -37,9 +31,12 @@ pub struct Listener {
     pub sockets: Vec<Arc<UdpSocket>>,
     pub threads: Vec<JoinHandle<()>>,
     pub tcp: CancellationToken,
+    /// No more connections are accepted, and those that there are end when they have their answers.
+    pub leaving: CancellationToken,
     /// Its other end goes with the task that accepts connections.
     pub accepting: Option<mpsc::Receiver<()>>,
-    inherited: bool,
+    /// The TCP side once more, for whoever takes this one's place.
+    accepted: TcpListener,
 }
 
 impl Listener {
@@ -48,20 +45,19 @@ impl Listener {
         wanted: Listen,
         permanent: bool,
         workers: usize,
-        inherited: &[Arc<Inherited>],
+        inheritance: &Inheritance,
     ) -> Result<(Self, TcpListener), ServerError> {
         let address = wanted.address;
         if address.ip().is_unspecified() {
             return Err(ServerError::Unspecified { address });
         }
-        let ours = |pair: &&Arc<Inherited>| pair.udp.local_addr().is_ok_and(|bound| bound == address);
-        let pair = inherited.iter().find(ours);
-        let bound = match pair {
-            Some(pair) => adopt(pair),
+        let bound = match inheritance.take(address) {
+            Some(inherited) => adopt(inherited),
             None => bind(address, workers),
         };
         let (tcp, sockets) = bound.map_err(|source| listen_error(address, source))?;
         let bound = tcp.local_addr().map_err(|source| listen_error(address, source))?;
+        let accepted = tcp.try_clone().map_err(|source| listen_error(address, source))?;
         let listener = Self {
             bound: Listen { address: bound, view: wanted.view },
             wanted,
@@ -70,8 +66,9 @@ impl Listener {
             sockets,
             threads: Vec::new(),
             tcp: CancellationToken::new(),
+            leaving: CancellationToken::new(),
             accepting: None,
-            inherited: pair.is_some(),
+            accepted,
         };
         Ok((listener, tcp))
     }
@@ -81,8 +78,7 @@ impl Listener {
     pub fn close(self) -> Option<mpsc::Receiver<()>> {
         self.tcp.cancel();
         self.stop.store(true, Ordering::Release);
-        // a shutdown would stay with an inherited socket, and make its next user deaf
-        for socket in self.sockets.iter().filter(|_| !self.inherited) {
+        for socket in &self.sockets {
             // it says "not connected", and wakes the worker all the same
             let _ = SockRef::from(&**socket).shutdown(Shutdown::Both);
         }
@@ -91,6 +87,26 @@ impl Listener {
             let _ = thread.join();
         }
         self.accepting
+    }
+
+    /// Stops the workers between two questions and gives the sockets away, open as they are. Waits for the workers.
+    pub fn hand_over(self) -> io::Result<Inherited> {
+        self.leaving.cancel();
+        self.stop.store(true, Ordering::Release);
+        let begun = Instant::now();
+        while self.threads.iter().any(|thread| !thread.is_finished()) {
+            if begun.elapsed() > LEAVING {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            // An empty message wakes a worker, and is nobody's question. Which one gets it goes by the port that it comes
+            // from. A shutdown would wake all of them, and leave the sockets deaf.
+            let sender = UdpSocket::bind((self.bound.address.ip(), 0))?;
+            sender.send_to(&[], self.bound.address)?;
+            #[allow(clippy::disallowed_methods, reason = "a thread of its own, not one of the runtime")]
+            std::thread::sleep(NUDGE);
+        }
+        let udp = self.sockets.iter().map(|socket| socket.try_clone()).collect::<io::Result<_>>()?;
+        Ok(Inherited { udp, tcp: self.accepted })
     }
 }
 
@@ -112,13 +128,10 @@ fn bind(address: SocketAddr, workers: usize) -> io::Result<Bound> {
     }
 }
 
-fn adopt(pair: &Inherited) -> io::Result<Bound> {
-    let udp = pair.udp.try_clone()?;
-    udp.set_nonblocking(false)?;
-    udp.set_read_timeout(Some(WAKE))?;
-    let tcp = pair.tcp.try_clone()?;
-    tcp.set_nonblocking(true)?;
-    Ok((tcp, vec![Arc::new(udp)]))
+fn adopt(inherited: Inherited) -> io::Result<Bound> {
+    inherited.udp.iter().try_for_each(|socket| socket.set_nonblocking(false))?;
+    inherited.tcp.set_nonblocking(true)?;
+    Ok((inherited.tcp, inherited.udp.into_iter().map(Arc::new).collect()))
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {

@@ -14,6 +14,7 @@
 //! - [`udp`] and [`tcp`] are the workers, [`socket`] the batched system calls.
 //! - [`secure`] takes questions over TLS, [`doh`] over HTTPS.
 //! - [`forward`] asks others; [`feed`] pulls what PowerDNS has into our zone.
+//! - [`inheritance`] is what one resolver leaves to the next: its sockets.
 //! - [`server`] starts it all and hands out the [`Handle`]; [`shared`] holds the running parts;
 //!   [`terms`] is what they say to others, [`control`] how other processes talk to it, [`scrape`] how Prometheus does; [`trace`] tells the way that a question takes.
 
@@ -28,6 +29,7 @@ mod forward;
 mod full;
 #[cfg(fuzzing)]
 mod fuzz;
+mod inheritance;
 pub mod install;
 mod listener;
 mod metrics;
@@ -59,7 +61,7 @@ pub use feed::FeedStatus;
 pub use forward::{Dropped, ForwardSettings, Route, Sources, UpstreamStatus, Upstreams, discover, follow};
 #[cfg(fuzzing)]
 pub use fuzz::packet as fuzz_packet;
-pub use listener::Inherited;
+pub use inheritance::{Inheritance, Inherited};
 pub use metrics::Way;
 pub use records::{ContentError, RecordSet, Records, RecordsError, content, owner, rtype};
 pub use secure::{Identities, IdentityError};

@@ -1,11 +1,13 @@
 //! The resolver as a whole: addresses, zones, feeds, workers, and the handle that holds them.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 
 use tokio::runtime::{self, Runtime};
 
 use super::control::{self, ControlSocket};
+use super::inheritance::Inherited;
 use super::scrape::serve_metrics;
 use super::secure::Secure;
 use super::shared::{Config, Shared};
@@ -140,6 +142,16 @@ impl Handle {
     /// Waits until somebody asks it to stop over the control socket.
     pub async fn stopped(&self) {
         self.shared.stop.cancelled().await;
+    }
+
+    /// Waits until somebody asks it over the control socket to make way for its heir.
+    pub async fn succeeded(&self) {
+        self.shared.succession.cancelled().await;
+    }
+
+    /// Stops answering and gives its sockets away; see [`Inherited`].
+    pub async fn hand_over(&self) -> io::Result<Vec<Inherited>> {
+        self.shared.hand_over().await
     }
 
     /// Stops answering and waits for the workers.

@@ -1,6 +1,7 @@
 //! The running parts and how they change: what handle and control socket act on.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -15,7 +16,8 @@ use super::cookie::Secret;
 use super::core::{Core, QueryLog};
 use super::feed::{FeedStatus, Source};
 use super::forward::{ForwardSettings, Forwarder, Upstreams};
-use super::listener::{Inherited, Listener};
+use super::inheritance::{Inheritance, Inherited};
+use super::listener::Listener;
 use super::metrics::Metrics;
 use super::scrape::serve_metrics;
 use super::secure::Identities;
@@ -33,6 +35,9 @@ const PENDING: usize = 2048;
 /// A worker needs its buffers, which are not on the stack, and little else.
 const STACK: usize = 256 * 1024;
 const LETTING_GO: Duration = Duration::from_secs(1);
+/// What waits for upstream when another takes our place is answered within this time. New questions wait as long, so that
+/// it is less than any client's patience.
+const FINISHING: Duration = Duration::from_millis(1500);
 
 /// What the resolver is started with.
 #[derive(Clone, Default)]
@@ -56,9 +61,10 @@ pub struct Config {
     /// The control socket, made with mode 0600.
     pub control: Option<PathBuf>,
     pub query_log: Option<QueryLog>,
-    /// Sockets that were bound for us; used for the addresses in `listen` (or of a platform) that
-    /// are theirs.
-    pub inherited: Vec<Arc<Inherited>>,
+    /// Sockets that a former resolver has left; used for the addresses in `listen` (or of a platform) that are theirs.
+    pub inheritance: Arc<Inheritance>,
+    /// The program that may take this one's place on request. None: nobody.
+    pub heir: Option<PathBuf>,
 }
 
 /// What handle and control socket act on.
@@ -73,7 +79,10 @@ pub struct Shared {
     slots: Arc<Semaphore>,
     tcp: TcpLimits,
     networks: Vec<IpNet>,
-    inherited: Vec<Arc<Inherited>>,
+    inheritance: Arc<Inheritance>,
+    pub heir: Option<PathBuf>,
+    /// The heir is to take over.
+    pub succession: CancellationToken,
     pub metrics_address: Mutex<Option<SocketAddr>>,
     /// Where encrypted questions come.
     pub encrypted: Mutex<Vec<EncryptedListen>>,
@@ -123,7 +132,9 @@ impl Shared {
             slots: Arc::new(Semaphore::new(tcp.connections)),
             tcp,
             networks: config.networks,
-            inherited: config.inherited,
+            inheritance: config.inheritance,
+            heir: config.heir,
+            succession: CancellationToken::new(),
             metrics_address: Mutex::default(),
             encrypted: Mutex::default(),
         });
@@ -160,6 +171,22 @@ impl Shared {
         }
     }
 
+    /// Stops answering, without letting go of the addresses: what is asked from now on waits in the sockets, for whoever
+    /// gets them. What was asked before is answered.
+    pub async fn hand_over(&self) -> io::Result<Vec<Inherited>> {
+        let listeners = std::mem::take(&mut self.state().listeners);
+        let give = move || listeners.into_iter().map(Listener::hand_over).collect::<io::Result<Vec<Inherited>>>();
+        let given = tokio::task::spawn_blocking(give).await.map_err(io::Error::other)??;
+        let all = |slots: usize| u32::try_from(slots).unwrap_or(u32::MAX);
+        let finished = async {
+            let _ = self.pending.acquire_many(all(PENDING)).await;
+            let _ = self.slots.acquire_many(all(self.tcp.connections)).await;
+        };
+        // whoever still waits asks again
+        let _ = tokio::time::timeout(FINISHING, finished).await;
+        Ok(given)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -177,8 +204,9 @@ impl Shared {
         if state.listeners.iter().any(known) {
             return Ok(());
         }
-        let (mut listener, tcp) = Listener::bind(listen, permanent, self.workers, &self.inherited)?;
+        let (mut listener, tcp) = Listener::bind(listen, permanent, self.workers, &self.inheritance)?;
         listener.tcp = self.stop.child_token();
+        listener.leaving = listener.tcp.child_token();
         let bound = listener.bound.clone();
         let started = listener.sockets.clone().into_iter().try_for_each(|socket| {
             let worker = Worker {
@@ -200,7 +228,8 @@ impl Shared {
             Ok(tcp) => {
                 let (core, stop) = (Arc::clone(&self.core), listener.tcp.clone());
                 let slots = Arc::clone(&self.slots);
-                let acceptor = Acceptor { core, view: bound.view, limits: self.tcp, slots, stop };
+                let leaving = listener.leaving.clone();
+                let acceptor = Acceptor { core, view: bound.view, limits: self.tcp, slots, stop, leaving };
                 let (sender, accepting) = mpsc::channel();
                 self.runtime.spawn(async move {
                     acceptor.run(tcp).await;

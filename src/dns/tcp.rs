@@ -55,6 +55,8 @@ pub struct Acceptor {
     pub limits: TcpLimits,
     pub slots: Arc<Semaphore>,
     pub stop: CancellationToken,
+    /// A child of `stop`: nothing more is begun, and what is owed is still given.
+    pub leaving: CancellationToken,
 }
 
 impl Acceptor {
@@ -63,7 +65,7 @@ impl Acceptor {
         let clients: Arc<Mutex<HashMap<IpAddr, usize>>> = Arc::default();
         loop {
             let next = next_connection(|cx| listener.poll_accept(cx));
-            let Some((stream, client)) = self.stop.run_until_cancelled(next).await else { return };
+            let Some((stream, client)) = self.leaving.run_until_cancelled(next).await else { return };
             let admitted = self.core.admits(&self.core.networks.load(), client.ip());
             let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else { continue };
             let Some(guest) = Guest::enter(&clients, client.ip(), self.limits.per_client).filter(|_| admitted) else {
@@ -135,6 +137,7 @@ impl Acceptor {
                         output.push(&answer);
                     }
                 }
+                () = self.leaving.cancelled(), if open => open = false,
                 () = sleep_until(deadline), if owed == 0 => continue,
             }
             if output.flush(&mut stream).await.is_err() {

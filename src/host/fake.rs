@@ -365,6 +365,15 @@ impl Host for FakeHost {
         Ok(())
     }
 
+    async fn replace(&self, old: &Path, new: &Path) -> io::Result<()> {
+        self.writable("replace", old)?;
+        let mut world = self.world();
+        let mode = world.files.get(old).map(|file| file.mode).ok_or_else(|| missing("replace", old.display()))?;
+        let file = world.files.remove(new).ok_or_else(|| missing("replace", new.display()))?;
+        world.files.insert(old.to_owned(), FakeFile { mode, ..file });
+        Ok(())
+    }
+
     async fn remove(&self, path: &Path) -> io::Result<()> {
         self.writable("remove", path)?;
         self.world().files.remove(path);

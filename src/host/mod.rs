@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -126,6 +127,10 @@ pub trait Host: Send + Sync {
         }
         self.write(path, b"", 0o600).await.map(|()| true)
     }
+    /// Puts a new file in the place of another in the same folder, with the mode of that one, in one step.
+    async fn replace(&self, old: &Path, _new: &Path) -> io::Result<()> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, format!("{} cannot be replaced here", old.display())))
+    }
     /// The file that a symbolic link leads to; a path that is none, or leads nowhere, stays as it is.
     async fn resolved(&self, path: &Path) -> PathBuf {
         path.to_owned()
@@ -180,6 +185,12 @@ pub trait Host: Send + Sync {
     /// (0600); its pid.
     async fn spawn_detached(&self, command: &Command, log: &Path) -> Result<u32, RunError>;
 
+    /// Becomes another program: the process stays, and so do these files, under their numbers. Returns only where that
+    /// cannot be.
+    fn become_program(&self, command: &Command, _files: Vec<OwnedFd>) -> RunError {
+        RunError::Io { command: command.to_string(), source: AnyError::said("a process cannot become another here") }
+    }
+
     /// Starts a program that is looked after, in a process group of its own and with `command.settings` as its
     /// whole environment; output is appended to `log` (0600). It ends when the thread that starts it does.
     async fn start_group(&self, command: &Command, _log: &Path) -> Result<Box<dyn Grouped>, RunError> {
@@ -227,6 +238,11 @@ pub trait Host: Send + Sync {
     async fn http_get(&self, address: SocketAddr, host: &str, path: &str, timeout: Duration) -> io::Result<HttpAnswer>;
     /// `POST url`, plain HTTP, without proxies, no redirect followed. The body is cut at 1 MiB.
     async fn http_post(&self, url: &str, media_type: &str, body: Vec<u8>, timeout: Duration) -> io::Result<HttpAnswer>;
+    /// `GET url`, over TLS or in the clear, through the proxies of the environment; redirects are followed, but none from
+    /// TLS into the clear. A body of more than `most` bytes is an error.
+    async fn download(&self, url: &str, _most: u64) -> io::Result<Vec<u8>> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, format!("nothing can be downloaded from {url} here")))
+    }
     /// A name through the system's own resolver.
     async fn resolve(&self, name: &str) -> io::Result<Vec<std::net::IpAddr>>;
     /// Now, seconds since the epoch.

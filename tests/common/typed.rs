@@ -69,6 +69,7 @@ pub const TYPED: &[(&str, &[(&str, Way)])] = &[
             ("macula doctor --fix", Read("it changes the machine: src/doctor/tests.rs")),
             ("macula validate", Engine(7, "is down: none of its names can work")),
             ("macula help troubleshooting", Alone(0, "WHEN SOMETHING IS WRONG")),
+            ("macula upgrade --from ADDRESS", Read("it needs a release: tests/packaging.rs")),
             ("macula uninstall", Read("it removes all platforms: src/app/commands/uninstall.rs")),
             ("macula ci -- npm test", Engine(0, "tested with postgres://")),
             ("macula up --yes --progress plain --timeout 5m", Engine(0, "is up")),
@@ -154,6 +155,13 @@ pub const TYPED: &[(&str, &[(&str, Way)])] = &[
             ("macula dns serve --dot --doh", Read("the resolver runs already: tests/dns.rs")),
             ("kdig @127.0.0.9 +tls prometheus.macula.local", Foreign("tests/dns.rs")),
             ("curl --doh-url https://127.0.0.9/dns-query https://prometheus.macula.local", Foreign("tests/dns.rs")),
+        ],
+    ),
+    (
+        "docs/install.md",
+        &[
+            ("macula upgrade --check --from ADDRESS", Read("it needs a release: tests/packaging.rs")),
+            ("macula upgrade --from ADDRESS", Read("it needs a release: tests/packaging.rs")),
         ],
     ),
     (

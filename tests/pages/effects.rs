@@ -144,6 +144,7 @@ const OPTIONS: &[(&str, &[&str])] = &[
         &["stack deploy --context", "stack status --context", "stack scale --context", "stack remove --context"],
     ),
     ("init_writes_a_file_that_loads", &["config init --force"]),
+    ("a_release_takes_the_place_and_the_mode_of_the_program", &["upgrade --from", "upgrade --check"]),
     ("all_of_this_user_goes_the_data_last_and_nothing_of_another", &["uninstall --volumes"]),
 ];
 

@@ -34,6 +34,7 @@ pub(in crate::app) mod top;
 pub(in crate::app) mod uninstall;
 pub(in crate::app) mod unpacker;
 pub(in crate::app) mod up;
+pub(in crate::app) mod upgrade;
 pub(in crate::app) mod validate;
 pub(in crate::app) mod wait;
 pub(in crate::app) mod watch;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,8 @@ use crate::compile::RESOLVER;
 use crate::daemon::reach::Reach;
 use crate::daemon::{Home, Routes};
 use crate::dns::{
-    Client, Config, Encrypted, EncryptedListen, ForwardSettings, Handle, Identities, Listen, Name, QueryLog, Server,
-    ServerError, Sources, Upstreams, ZoneEntry, follow,
+    Client, Config, Encrypted, EncryptedListen, ForwardSettings, Handle, Identities, Inheritance, Inherited, Listen,
+    Name, QueryLog, Server, ServerError, Sources, Upstreams, ZoneEntry, follow,
 };
 use crate::engine::Engine;
 use crate::event::Events;
@@ -26,7 +27,7 @@ use crate::system::{OverNetwork, System};
 
 use crate::app::error::ResolverError;
 use crate::app::resolver::{
-    DEFAULT_PORT, FORMAT, LONGEST_LOG, Process, Receiving, ResolverFiles, StartedBy, Wants, taken, usual_addresses,
+    DEFAULT_PORT, FORMAT, LONGEST_LOG, Process, Receiving, ResolverFiles, StartedBy, Wants, taken_but, usual_addresses,
 };
 use crate::app::state::write;
 use crate::app::{Error, Telemetry, cluster, expiry, follow_orphans, identity, receive, renewal};
@@ -59,6 +60,10 @@ pub struct ServeOptions {
     pub started_by: StartedBy,
     pub query_log: Option<QueryLog>,
     pub version: &'static str,
+    /// Where this program lies: a new version of it may take over. None: nobody may.
+    pub heir: Option<PathBuf>,
+    /// What the former version has left.
+    pub inheritance: Arc<Inheritance>,
 }
 
 /// What is said of an address that cannot be listened on.
@@ -100,7 +105,7 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
     let wants = wants(&*host, &files, &options, events).await;
     let choices = choices(&*host, &wants);
     if wants.usual
-        && let Some(taken) = taken(&*host).await
+        && let Some(taken) = taken_but(&*host, Some(std::process::id())).await
     {
         return Err(taken.into());
     }
@@ -134,7 +139,11 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
     let control = files.control();
     let folder = files.folder().to_owned();
     host.create_folder(&folder, 0o700).await.map_err(|source| Error::Io { path: folder, source })?;
+    // the first question may wait in a socket already: it must find its zone
+    let recorded = files.entries(&*host).await.into_iter();
+    let zones = recorded.map(|(_, entry)| ZoneEntry { listen: Vec::new(), ..entry }).collect();
     let base = Config {
+        zones,
         upstreams: Some(upstreams),
         forward: ForwardSettings { rebind_allow, ..ForwardSettings::default() },
         metrics,
@@ -142,6 +151,8 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
         identities: Arc::clone(&identities),
         control: Some(control),
         query_log: options.query_log,
+        inheritance: Arc::clone(&options.inheritance),
+        heir: options.heir,
         ..Config::default()
     };
     // before anybody can see that this process is there
@@ -149,7 +160,14 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
     if let Err(error) = &reach {
         events.warn(format!("nothing is passed on to platforms whose engine publishes elsewhere: {error}"));
     }
-    let handle = match first(&choices, &base) {
+    let started = match first(&choices, &base) {
+        // one of them is bad: each by itself, below, is told apart
+        Err(ResolverError::Server(ServerError::Zone(_) | ServerError::Name(_))) => {
+            first(&choices, &Config { zones: Vec::new(), ..base })
+        }
+        started => started,
+    };
+    let handle = match started {
         Err(ResolverError::Server(ServerError::AddressInUse { address })) => {
             let holder = holders(&*host, Protocol::Udp, &[address]).await.into_iter().next();
             let in_use = || ResolverError::Server(ServerError::AddressInUse { address });
@@ -165,6 +183,7 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
             events.warn(format!("the names of {platform} cannot be served: {error}"));
         }
     }
+    options.inheritance.close();
     let (word, listening) = listen(Arc::clone(&host), files.interests(&host));
     tasks.push(tokio::spawn(listening));
     let telemetry = Arc::<Telemetry>::default();
@@ -325,8 +344,8 @@ impl Serving {
 
     /// Answers until it is asked to stop, over its control socket or by `cancel`; until nobody can ask
     /// it any more, since its data folder is gone; or, where `up` started it, until its last platform
-    /// is gone.
-    pub async fn run(mut self, cancel: &CancellationToken) {
+    /// is gone. Where a new version of this program is to take over, these are the sockets for it.
+    pub async fn run(mut self, cancel: &CancellationToken) -> Option<Vec<Inherited>> {
         let mut looked = Instant::now();
         let mut present = Present::default();
         let mut engine = None;
@@ -343,11 +362,16 @@ impl Serving {
             tokio::select! {
                 () = self.handle.stopped() => break,
                 () = cancel.cancelled() => break,
+                () = self.handle.succeeded() => {
+                    // the file stays: the process does, too
+                    let given = self.handle.hand_over().await;
+                    return given.inspect_err(|error| self.events.warn(format!("nothing is handed over: {error}"))).ok();
+                }
                 () = pause => missing = self.settle().await,
             }
             if !self.handle.is_reachable() {
                 self.events.warn(format!("{} is gone: the resolver ends", self.files.control().display()));
-                return;
+                return None;
             }
             if self.started_by == StartedBy::Up && looked.elapsed() >= LOOK {
                 looked = Instant::now();
@@ -362,6 +386,7 @@ impl Serving {
         }
         // a file that stays names a process that is gone, which everybody looks at first
         let _ = self.host.remove(&self.files.process()).await;
+        None
     }
 
     /// Takes out platforms that somebody else has taken down: from another home, or by hand. The engine is kept for as
@@ -482,7 +507,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_resolver_of_somebody_else_is_named() {
-        let found = async |host: FakeHost| taken(&host).await.map(|taken| taken.to_string());
+        let found = async |host: FakeHost| taken_but(&host, None).await.map(|taken| taken.to_string());
         let host = || FakeHost::new().listener("0.0.0.0:53", Protocol::Udp, None);
         assert_eq!(found(host()).await, None);
         let other = host().listener("127.0.0.9:53", Protocol::Udp, Some((7, "dnsmasq")));

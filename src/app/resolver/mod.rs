@@ -20,6 +20,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::compile::{RESOLVER, feed, gateway, name_as_the_domain, resolver_metrics, zone};
@@ -37,6 +38,8 @@ use super::{Error, Session};
 const SHORT: Duration = Duration::from_millis(10);
 /// How long a new one may take until it answers.
 const START: Duration = Duration::from_secs(5);
+/// The same of one that has become another program: another try would only disturb it.
+const BECOME: Duration = Duration::from_secs(20);
 /// How often a process that is to be started again when it was killed may be soon after its start.
 const TOO_OFTEN: u32 = 5;
 /// For the first look at PowerDNS.
@@ -193,16 +196,84 @@ async fn running(session: &Session, files: &ResolverFiles, wanted: &Wants) -> Re
             session.events.warn(format!("a resolver {what} runs in a terminal; stop it to have this one's"));
             Ok(client)
         }
-        StartedBy::Up => {
-            stop_resolver(&mut client, &control, &status).await?;
-            start(session, files).await
+        StartedBy::Up | StartedBy::Service if !current => {
+            renewed(session, files, client, &status, by).await.map(|(client, _)| client)
         }
-        StartedBy::Service => {
-            stop_resolver(&mut client, &control, &status).await?;
-            // the system starts it again
-            answering(session, &control, || true).await.ok_or_else(|| not_started(files, "its service is not back"))
-        }
+        StartedBy::Up | StartedBy::Service => anew(session, files, &mut client, &status, by).await,
     }
+}
+
+/// What became of the resolver that ran when its program was replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Renewal {
+    /// There was none.
+    NotRunning,
+    /// It continues as the new program, with its sockets: no question was lost.
+    HandedOver,
+    Restarted,
+    /// It runs in somebody's terminal.
+    LeftAlone,
+}
+
+/// Makes the resolver go on as this program, which has just been replaced, where one runs.
+pub async fn renew(session: &Session) -> Result<Renewal, Error> {
+    let files = ResolverFiles::of(session.host());
+    // what no resolver has made needs no lock either
+    if Client::connect(&files.control()).await.is_err() {
+        return Ok(Renewal::NotRunning);
+    }
+    let _lock = lock(session, &files).await?;
+    let Ok(mut client) = Client::connect(&files.control()).await else { return Ok(Renewal::NotRunning) };
+    let by = files.last_process(session.host()).await.map(|process| process.started_by).unwrap_or_default();
+    if by == StartedBy::Hand {
+        return Ok(Renewal::LeftAlone);
+    }
+    let status = client.status().await;
+    renewed(session, &files, client, &status, by).await.map(|(_, how)| how)
+}
+
+/// One of another version becomes this program, where it was started as the same one; else it ends and this one is
+/// started.
+async fn renewed(
+    session: &Session,
+    files: &ResolverFiles,
+    mut client: Client,
+    status: &Result<Status, ControlError>,
+    by: StartedBy,
+) -> Result<(Client, Renewal), Error> {
+    let host = session.host();
+    let pid = files.last_process(host).await.map(|process| process.pid);
+    let handed = client.hand_over(&session.program).await;
+    if let (Ok(()), Some(pid)) = (handed, pid)
+        && let Some(next) = answering(session, &files.control(), BECOME, || host.alive(pid)).await
+    {
+        return Ok((next, Renewal::HandedOver));
+    }
+    let next = match Client::connect(&files.control()).await {
+        Ok(mut client) => anew(session, files, &mut client, status, by).await?,
+        Err(_) if by == StartedBy::Service => back(session, files).await?,
+        Err(_) => start(session, files).await?,
+    };
+    Ok((next, Renewal::Restarted))
+}
+
+/// The one that runs ends, and another takes its place.
+async fn anew(
+    session: &Session,
+    files: &ResolverFiles,
+    client: &mut Client,
+    status: &Result<Status, ControlError>,
+    by: StartedBy,
+) -> Result<Client, Error> {
+    stop_resolver(client, &files.control(), status).await?;
+    if by == StartedBy::Service { back(session, files).await } else { start(session, files).await }
+}
+
+/// The system starts a service again.
+async fn back(session: &Session, files: &ResolverFiles) -> Result<Client, Error> {
+    let client = answering(session, &files.control(), START, || true).await;
+    client.ok_or_else(|| not_started(files, "its service is not back"))
 }
 
 /// Somebody else who has an address that a resolver would need beside those of the one that runs (`own`).
@@ -297,7 +368,7 @@ async fn start(session: &Session, files: &ResolverFiles) -> Result<Client, Error
     }
     let command = Command::new(program, words).bind_only();
     let pid = host.spawn_detached(&command, &log).await?;
-    if let Some(client) = answering(session, &files.control(), || host.alive(pid)).await {
+    if let Some(client) = answering(session, &files.control(), START, || host.alive(pid)).await {
         return Ok(client);
     }
     if let Some(taken) = taken(host).await {
@@ -354,12 +425,12 @@ pub(super) fn usual_addresses() -> [SocketAddr; 2] {
 
 /// A resolver that is not ours to talk to and has the usual address: of another user, or of another
 /// data folder.
-pub(super) async fn taken(host: &dyn Host) -> Option<ResolverError> {
+async fn taken(host: &dyn Host) -> Option<ResolverError> {
     taken_but(host, None).await
 }
 
 /// The same, but for this process of ours.
-async fn taken_but(host: &dyn Host, own: Option<u32>) -> Option<ResolverError> {
+pub(super) async fn taken_but(host: &dyn Host, own: Option<u32>) -> Option<ResolverError> {
     let there = holders(host, Protocol::Udp, &usual_addresses()).await;
     let mut others = there.into_iter().filter(|holder| own.is_none() || holder.pid != own);
     let holder = others.find(|holder| holder.address.ip() == IpAddr::V4(RESOLVER) && holder.is_macula())?;
@@ -371,8 +442,8 @@ fn not_started(files: &ResolverFiles, said: &str) -> Error {
 }
 
 /// Waits until the control socket answers, as long as there is hope.
-async fn answering(session: &Session, control: &Path, hope: impl Fn() -> bool) -> Option<Client> {
-    let answer = until(START, SHORT, &session.cancel, async || {
+async fn answering(session: &Session, control: &Path, patience: Duration, hope: impl Fn() -> bool) -> Option<Client> {
+    let answer = until(patience, SHORT, &session.cancel, async || {
         // hope first: what has ended meanwhile may have answered before
         let alive = hope();
         match Client::connect(control).await {

@@ -1,5 +1,7 @@
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
@@ -7,13 +9,14 @@ use clap::ValueEnum;
 use serde_json::json;
 
 use crate::app::{self, DEFAULT_METRICS, ResolverFiles, ServeOptions, Serving, StartedBy};
-use crate::dns::{Asked, DOH_PATH, Encrypted, EncryptedListen, QueryLog, code_name, type_name};
+use crate::dns::{Asked, DOH_PATH, Encrypted, EncryptedListen, Inheritance, Inherited, QueryLog, code_name, type_name};
 use crate::event::Events;
+use crate::host::Command;
 use crate::model::View;
 use crate::portal::{self, Portal, Program};
 
 use crate::cli::context::Context;
-use crate::cli::error::CliError;
+use crate::cli::error::{CliError, ErrorKind};
 use crate::cli::interrupt;
 
 /// Where DNS over TLS and over HTTPS are answered unless said otherwise.
@@ -59,6 +62,9 @@ pub struct Args {
     /// Start it again whenever it was killed
     #[arg(long, hide = true)]
     keep: bool,
+    /// Files that the former version of this program has left open: its sockets
+    #[arg(long, hide = true, value_delimiter = ',')]
+    inherit: Vec<RawFd>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -69,11 +75,15 @@ enum Starter {
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
+    let inheritance = Inheritance::adopt(&args.inherit)
+        .map_err(|error| CliError::of(ErrorKind::Usage, &error).doing("take over what the former resolver has left"))?;
     if args.keep {
         let session = context.session_without_engine("dns serve");
         return Ok(app::keep_serving(&*context.host, &session.program, &context.cancel).await?);
     }
     let by_hand = args.started_by == Starter::Hand;
+    // where it lies now: once it is replaced, the system no longer knows
+    let program = context.session_without_engine("dns serve").program;
     let options = ServeOptions {
         listen: args.listen,
         dot: args.dot,
@@ -88,10 +98,12 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         },
         query_log: (context.global.verbose > 0).then(query_log),
         version: env!("CARGO_PKG_VERSION"),
+        heir: (!by_hand).then(|| program.clone()),
+        inheritance: Arc::new(inheritance),
     };
     let _interrupts = interrupt::listen(context.cancel.clone(), Events::none())?;
     let mut serving = app::serve(Arc::clone(&context.host), &context.events(), options).await?;
-    let page = show_page(context, &mut serving, args.page).await;
+    let page = show_page(context, &mut serving, args.page, program.clone()).await;
     if by_hand {
         let (addresses, metrics) = (serving.addresses(), serving.metrics_address());
         if context.json() {
@@ -107,18 +119,35 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
             context.print(&lines.concat())?;
         }
     }
-    serving.run(&context.cancel).await;
-    Ok(())
+    match serving.run(&context.cancel).await {
+        Some(sockets) => {
+            drop(page);
+            Err(go_on_as(context, &program, args.started_by, sockets))
+        }
+        None => Ok(()),
+    }
+}
+
+/// This process becomes the program that lies in its place by now, and goes on with its sockets.
+fn go_on_as(context: &Context, program: &Path, by: Starter, sockets: Vec<Inherited>) -> CliError {
+    let files: Vec<OwnedFd> = sockets.into_iter().flat_map(Inherited::into_files).collect();
+    let numbers: Vec<String> = files.iter().map(|file| file.as_raw_fd().to_string()).collect();
+    let mut words = vec!["dns".to_owned(), "serve".to_owned()];
+    words.extend(by.to_possible_value().map(|by| format!("--started-by={}", by.get_name())));
+    if !numbers.is_empty() {
+        words.push(format!("--inherit={}", numbers.join(",")));
+    }
+    context.host.become_program(&Command::new(program.to_string_lossy(), words), files).into()
 }
 
 /// Shows the page of the platforms as well; names are worth more, and go on without it.
-async fn show_page(context: &Context, serving: &mut Serving, address: SocketAddr) -> Option<Portal> {
+async fn show_page(context: &Context, serving: &mut Serving, address: SocketAddr, program: PathBuf) -> Option<Portal> {
     let programs = serving.programs();
     let programs = move || programs().into_iter().map(|(host, port)| Program { host, port }).collect();
     let settings = portal::Settings {
         address,
         folder: ResolverFiles::of(&*context.host).folder().to_owned(),
-        program: context.session_without_engine("dns serve").program,
+        program,
         version: env!("CARGO_PKG_VERSION"),
         programs: Arc::new(programs),
         telemetry: serving.telemetry(),

@@ -87,6 +87,7 @@ pub static OUTPUTS: &[Output] = &[
     output("stack status", "The services of deployed stacks.", stacks::STATUS),
     output("stack scale", "Services and their numbers of replicas.", Names(&Whole)),
     output("stack remove", "What went, and what did not.", Of(&stacks::REMOVED)),
+    output("upgrade", "The version that is there, and what became of this program.", Of(&UPGRADE)),
     output("uninstall", "What was removed; with `--dry-run` what there is.", UNINSTALL),
     output("version", "The version.", Of(&VERSION)),
 ];
@@ -100,6 +101,26 @@ const OPEN: Shape = Either(&[Of(&PAGE), List(&Of(&PAGES))]);
 const TASK: Shape = Either(&[List(&Of(&TASK_ROW)), Of(&TASK_RUN)]);
 const ADD: Shape = Either(&[Of(&ADDED_STACKS), List(&Of(&CATALOG_ROW))]);
 const UNINSTALL: Shape = Either(&[Of(&UNINSTALLED), Of(&LEAVINGS)]);
+
+static UPGRADE: Object = Object {
+    name: "Upgrade",
+    fields: &[
+        f("program", Text, "Where this program lies."),
+        f("from", Text, "Where the release is."),
+        f("own", Text, "The version of the program that was started."),
+        f("release", Text, "The version of the release."),
+        f(
+            "state",
+            Word(&["upgraded", "available", "current", "older"]),
+            "`available`: only looked, with `--check`; `current` and `older`: nothing was changed.",
+        ),
+        f(
+            "resolver",
+            OrNull(&Word(&["not_running", "handed_over", "restarted", "left_alone"])),
+            "What became of the one that ran; null: the program was not replaced.",
+        ),
+    ],
+};
 
 pub static ERROR: Object = Object { name: "Error", fields: &[f("error", Of(&FAULT), "What went wrong.")] };
 

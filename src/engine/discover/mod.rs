@@ -4,12 +4,11 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use base64::Engine as _;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::Engine;
-use super::docker::{ConnectError, Docker, KnownEngines};
+use super::docker::{ConnectError, Docker, KnownEngines, LoginSettings, Logins};
 use crate::host::{Command, Host};
 use crate::words;
 
@@ -139,7 +138,7 @@ pub async fn discover_as(host: &dyn Host, context: Option<&str>) -> (Discovery, 
         };
         discovery.attempts.push(Attempt { endpoint, source, outcome });
         if let Some(docker) = docker {
-            let engine: Arc<dyn Engine> = Arc::new(docker.with_credentials(configuration.logins()));
+            let engine: Arc<dyn Engine> = Arc::new(docker.with_logins(Logins::new(configuration.logins, host)));
             return (discovery, Some(engine));
         }
     }
@@ -233,15 +232,10 @@ async fn group_of(host: &dyn Host, endpoint: &str) -> Option<String> {
 struct Configuration {
     #[serde(rename = "currentContext")]
     current_context: Option<String>,
-    auths: std::collections::BTreeMap<String, Login>,
+    #[serde(flatten)]
+    logins: LoginSettings,
     #[serde(skip)]
     folder: PathBuf,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Login {
-    auth: String,
 }
 
 /// `contexts/meta/<hash of the name>/meta.json`
@@ -268,15 +262,6 @@ impl Configuration {
         let text = host.read(&folder.join("config.json")).await.unwrap_or_default();
         let read: Self = serde_json::from_slice(&text).unwrap_or_default();
         Self { folder, ..read }
-    }
-
-    fn logins(&self) -> std::collections::BTreeMap<String, String> {
-        let usable = |auth: &str| {
-            let plain = base64::engine::general_purpose::STANDARD.decode(auth);
-            plain.is_ok_and(|plain| !plain.is_empty())
-        };
-        let logins = self.auths.iter().filter(|(_, login)| usable(&login.auth));
-        logins.map(|(host, login)| (host.clone(), login.auth.clone())).collect()
     }
 
     /// The endpoint of a context, and the folder of its keys where it wants TLS.

@@ -323,11 +323,3 @@ async fn each_refusal_is_named() {
     let denied = refusal(&host, "unix:///var/run/docker.sock", denied).await;
     assert_eq!(denied, Refusal::PermissionDenied { group: Some("docker".into()) });
 }
-
-#[tokio::test]
-async fn logins_come_from_the_clients_configuration() {
-    let auths = r#"{"auths":{"ghcr.io":{"auth":"bWU6c2VjcmV0"},"helper.io":{},"broken.io":{"auth":"%%"}}}"#;
-    let host = Desk::default().file("/elsewhere/config.json", auths).env("DOCKER_CONFIG", "/elsewhere");
-    let logins = Configuration::read(&host).await.logins();
-    assert_eq!(logins, BTreeMap::from([("ghcr.io".to_owned(), "bWU6c2VjcmV0".to_owned())]));
-}

@@ -34,7 +34,8 @@ pub(super) async fn build(
     let options = options(request);
     let context = stream_context(request.dockerfile.clone(), request.context.clone(), request.ignore.clone());
     let client = with_ulimits(docker, request);
-    let mut lines = Box::pin(client.build_image(options, docker.logins(), Some(bollard::body_try_stream(context))));
+    let mut lines =
+        Box::pin(client.build_image(options, docker.logins.all().await, Some(bollard::body_try_stream(context))));
     let mut output = Output::default();
     while let Some(line) = lines.next().await {
         let line = line.map_err(|error| failure(&operation, &request.tag, error, &mut output))?;

@@ -130,8 +130,7 @@ impl Docker {
         let client = client.with_request_modifier(move |request| spoken(request, api));
         let endpoint = parsed;
         let facts = Arc::new(facts);
-        let docker =
-            Self { client, api, endpoint, facts, started, credentials: Arc::default(), ahead: Ahead::default() };
+        let docker = Self { client, api, endpoint, facts, started, logins: Arc::default(), ahead: Ahead::default() };
         Ok((docker, learned))
     }
 }

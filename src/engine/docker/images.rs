@@ -4,9 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bollard::auth::DockerCredentials;
 use bollard::models::{CreateImageInfo, ImageSummary};
 use bollard::query_parameters::{
     CreateImageOptions, ListImagesOptions, PushImageOptions, RemoveImageOptions, TagImageOptions,
@@ -76,7 +73,7 @@ impl Images for Docker {
             platform: platform.unwrap_or_default().to_owned(),
             ..CreateImageOptions::default()
         };
-        let login = self.login(&parsed.registry);
+        let login = self.logins.of(&parsed.registry).await;
         let mut lines = Box::pin(self.client.create_image(Some(options), None, login));
         let mut layers = Layers::default();
         while let Some(line) = lines.next().await {
@@ -116,7 +113,7 @@ impl Images for Docker {
             source: ImageError::Other { reference: reference.to_owned(), message },
         })?;
         let options = PushImageOptions { tag: Some(parsed.version().to_owned()), ..PushImageOptions::default() };
-        let login = self.login(&parsed.registry);
+        let login = self.logins.of(&parsed.registry).await;
         let mut lines = Box::pin(self.client.push_image(&parsed.repository(), Some(options), login));
         while let Some(line) = lines.next().await {
             let line = line.map_err(|error| errors::pull_error(&operation, reference, error))?;
@@ -142,7 +139,7 @@ impl Images for Docker {
         };
         let parsed = Reference::parse(reference).map_err(trouble)?;
         let name = format!("{}:{}", parsed.repository(), parsed.tag.as_deref().unwrap_or("latest"));
-        let login = self.login(&parsed.registry);
+        let login = self.logins.of(&parsed.registry).await;
         let asked = tokio::time::timeout(READ, self.client.inspect_registry_image(&name, login)).await;
         let Ok(answer) = asked else { return Err(EngineError::Timeout { operation, after: READ }) };
         let answer = match answer {
@@ -187,23 +184,10 @@ impl Docker {
         if let EngineError::Image { source: ImageError::RateLimited { retry_after, .. }, .. } = &mut error
             && retry_after.is_none()
         {
-            *retry_after = rate_limit::ask(reference, self.login(&reference.registry).as_ref()).await;
+            let login = self.logins.of(&reference.registry).await;
+            *retry_after = rate_limit::ask(reference, login.as_ref()).await;
         }
         error
-    }
-
-    pub(super) fn login(&self, registry: &str) -> Option<DockerCredentials> {
-        self.credentials
-            .iter()
-            .find(|(host, _)| same_registry(host, registry))
-            .and_then(|(_, auth)| login(registry, auth))
-    }
-
-    /// Every login, for a build: which registries it will need lies in its Dockerfile.
-    pub(super) fn logins(&self) -> Option<HashMap<String, DockerCredentials>> {
-        let logins: HashMap<String, DockerCredentials> =
-            self.credentials.iter().filter_map(|(host, auth)| Some((host.clone(), login(host, auth)?))).collect();
-        (!logins.is_empty()).then_some(logins)
     }
 }
 
@@ -217,23 +201,6 @@ fn check(operation: &str, reference: &str) -> Result<(), EngineError> {
     Reference::parse(reference)
         .map(drop)
         .map_err(|message| EngineError::Other { operation: operation.to_owned(), message })
-}
-
-fn same_registry(host: &str, registry: &str) -> bool {
-    let host = host.trim_start_matches("https://").trim_start_matches("http://");
-    let host = host.split('/').next().unwrap_or_default();
-    host == registry || (registry == "docker.io" && matches!(host, "index.docker.io" | "registry-1.docker.io"))
-}
-
-fn login(registry: &str, auth: &str) -> Option<DockerCredentials> {
-    let plain = String::from_utf8(STANDARD.decode(auth).ok()?).ok()?;
-    let (user, password) = plain.split_once(':')?;
-    Some(DockerCredentials {
-        username: Some(user.to_owned()),
-        password: Some(password.trim_end_matches('\0').to_owned()),
-        serveraddress: Some(registry.to_owned()),
-        ..DockerCredentials::default()
-    })
 }
 
 /// Remembers how large each layer is: the line that says that it is done does not.
@@ -296,16 +263,6 @@ mod tests {
         Line { text: "Digest: sha256:0d17b5" }
         Line { text: "Status: Downloaded newer image for nginx:1.30.4" }
         "#);
-    }
-
-    #[test]
-    fn a_login_is_found_by_its_registry() {
-        let auth = STANDARD.encode("me:se:cret");
-        let login = login("ghcr.io", &auth).unwrap();
-        assert_eq!((login.username.as_deref(), login.password.as_deref()), (Some("me"), Some("se:cret")));
-        assert!(same_registry("https://index.docker.io/v1/", "docker.io"));
-        assert!(same_registry("localhost:5001", "localhost:5001"));
-        assert!(!same_registry("localhost:5001", "localhost:5002"));
     }
 
     #[test]

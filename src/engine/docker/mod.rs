@@ -29,6 +29,7 @@ mod exec_attached;
 mod image_archives;
 mod images;
 mod known;
+mod logins;
 mod logs;
 mod networks;
 mod rate_limit;
@@ -43,6 +44,7 @@ mod version;
 
 pub use context::{ContextCache, Ignore as PathRules};
 pub use known::KnownEngines;
+pub(super) use logins::{Logins, Settings as LoginSettings};
 
 pub(super) use connect::ConnectError;
 use snapshot::{Filters, images_in_use};
@@ -62,8 +64,7 @@ pub struct Docker {
     endpoint: Arc<dial::Endpoint>,
     facts: Arc<Facts>,
     started: Option<String>,
-    /// Registry host -> `user:password` in base64, as in the client's configuration.
-    credentials: Arc<BTreeMap<String, String>>,
+    logins: Arc<Logins>,
     ahead: ahead::Ahead,
 }
 
@@ -74,10 +75,8 @@ impl std::fmt::Debug for Docker {
 }
 
 impl Docker {
-    /// Logins for registries: host (`ghcr.io`, `localhost:5001`, `docker.io`) to `user:password`
-    /// in base64, which is what `auths.*.auth` of the client's configuration holds.
-    pub fn with_credentials(mut self, credentials: BTreeMap<String, String>) -> Self {
-        self.credentials = Arc::new(credentials);
+    pub fn with_logins(mut self, logins: Logins) -> Self {
+        self.logins = Arc::new(logins);
         self
     }
 

@@ -87,7 +87,7 @@ impl Swarm for Docker {
                 Ok(self.call(&operation, CHANGE, self.client.create_config(body)).await?.id)
             }
             SwarmKind::Service => {
-                let login = self.login_for(body);
+                let login = self.login_for(body).await;
                 let body: ServiceSpec = typed(&operation, body)?;
                 let made = self.call(&operation, CHANGE, self.client.create_service(body, login)).await?;
                 Ok(made.id.unwrap_or_default())
@@ -97,7 +97,7 @@ impl Swarm for Docker {
 
     async fn update(&self, service: &SwarmService, body: &Value) -> Result<(), EngineError> {
         let operation = operation::update_service(&service.name);
-        let login = self.login_for(body);
+        let login = self.login_for(body).await;
         let body: ServiceSpec = typed(&operation, body)?;
         let version = i32::try_from(service.version).map_err(EngineError::local(&operation))?;
         // without a login the one that the service was made with stays
@@ -120,9 +120,9 @@ impl Swarm for Docker {
 
 impl Docker {
     /// What nodes pull a service's image with.
-    fn login_for(&self, body: &Value) -> Option<DockerCredentials> {
+    async fn login_for(&self, body: &Value) -> Option<DockerCredentials> {
         let image = body.pointer("/TaskTemplate/ContainerSpec/Image").and_then(Value::as_str)?;
-        self.login(&Reference::parse(image).ok()?.registry)
+        self.logins.of(&Reference::parse(image).ok()?.registry).await
     }
 }
 

@@ -55,6 +55,21 @@ pub(super) fn write(path: &Path, content: &[u8], mode: u32, data: &Path) -> io::
     Ok(())
 }
 
+/// The rename is the one step that anybody sees.
+pub(super) fn replace(old: &Path, new: &Path) -> io::Result<()> {
+    let replaced = (|| {
+        let mode = std::fs::metadata(old)?.permissions();
+        std::fs::set_permissions(new, mode)?;
+        std::fs::rename(new, old)
+    })();
+    replaced.map_err(naming("replace", old))?;
+    // it outlives a power cut once the folder is on disk too; not every file system can do this
+    if let Some(folder) = old.parent() {
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    }
+    Ok(())
+}
+
 /// `mode` for the last folder; those made on the way are 0700 in and below `data`, else as usual.
 pub(super) fn create_folder(path: &Path, mode: Option<u32>, data: &Path) -> io::Result<()> {
     // the folder of a relative path without one is the current folder

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -158,6 +159,11 @@ impl Host for LocalHost {
         }
     }
 
+    async fn replace(&self, old: &Path, new: &Path) -> io::Result<()> {
+        let (old, new) = (old.to_owned(), new.to_owned());
+        blocking(move || files::replace(&old, &new)).await
+    }
+
     async fn resolved(&self, path: &Path) -> PathBuf {
         tokio::fs::canonicalize(path).await.unwrap_or_else(|_| path.to_owned())
     }
@@ -223,6 +229,10 @@ impl Host for LocalHost {
 
     async fn spawn_detached(&self, command: &Command, log: &Path) -> Result<u32, RunError> {
         run::spawn_detached(self, command, log).await
+    }
+
+    fn become_program(&self, command: &Command, files: Vec<OwnedFd>) -> RunError {
+        run::become_program(self, command, files)
     }
 
     async fn start_group(&self, command: &Command, log: &Path) -> Result<Box<dyn Grouped>, RunError> {
@@ -311,6 +321,10 @@ impl Host for LocalHost {
             Ok(answer) => answer,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
+    }
+
+    async fn download(&self, url: &str, most: u64) -> io::Result<Vec<u8>> {
+        net::download(url, most).await
     }
 
     async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {

@@ -436,6 +436,23 @@ pub(super) async fn spawn_detached(host: &LocalHost, command: &Command, log: &Pa
     child.id().ok_or_else(|| RunError::Io { command: line.clone(), source: AnyError::said("it ended at once") })
 }
 
+/// The program gets the environment, the streams and the powers that this process has; of its files only those.
+pub(super) fn become_program(host: &LocalHost, command: &Command, files: Vec<OwnedFd>) -> RunError {
+    use std::os::unix::process::CommandExt;
+    let line = command.to_string();
+    let io = |error: std::io::Error| RunError::Io { command: line.clone(), source: error.into() };
+    let mut ready = match host.prepared(command, &[]) {
+        Ok(ready) => ready,
+        Err(error) => return error,
+    };
+    for file in &files {
+        if let Err(error) = rustix::io::fcntl_setfd(file, rustix::io::FdFlags::empty()) {
+            return io(error.into());
+        }
+    }
+    io(ready.as_std_mut().exec())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

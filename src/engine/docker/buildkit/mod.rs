@@ -91,15 +91,11 @@ async fn solve(
     let gone = |error: std::io::Error| tonic::Status::unavailable(error.to_string());
     let id = random_id().map_err(gone)?;
     let session = wire::take_over(docker, "/session", &head(request, &id)).await.map_err(gone)?;
-    let logins = docker.logins().unwrap_or_default().into_iter().filter_map(|(host, login)| {
-        let plain = login.username.zip(login.password);
-        plain.map(|login| (host, login))
-    });
     let served = Session {
         trees: trees(request, dockerfile),
         secrets: request.secrets.clone(),
         ssh: request.ssh.clone(),
-        logins: logins.collect(),
+        logins: Arc::clone(&docker.logins),
     };
     let _session = Beside(tokio::spawn(served.serve(session)));
     let mut client = control(docker).await.map_err(|error| tonic::Status::unavailable(error.to_string()))?;

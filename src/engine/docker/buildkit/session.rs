@@ -32,6 +32,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::files::Trees;
 use crate::engine::SecretBytes;
+use crate::engine::docker::Logins;
 
 /// Bytes that a call of the engine's may have under way.
 const STREAM_WINDOW: u32 = 64 * 1024;
@@ -59,8 +60,7 @@ pub(super) struct Session {
     pub trees: Trees,
     pub secrets: BTreeMap<String, SecretBytes>,
     pub ssh: BTreeMap<String, PathBuf>,
-    /// Registry -> name and password.
-    pub logins: BTreeMap<String, (String, String)>,
+    pub logins: Arc<Logins>,
 }
 
 impl Session {
@@ -69,7 +69,7 @@ impl Session {
         let routes = Routes::new(FileSyncServer::new(self.trees))
             .add_service(SecretsServer::new(Keeper(Arc::new(self.secrets))))
             .add_service(SshServer::new(Agents(Arc::new(self.ssh))))
-            .add_service(AuthServer::new(Logins(Arc::new(self.logins))))
+            .add_service(AuthServer::new(Keys(self.logins)))
             .add_service(HealthServer::new(Alive));
         let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
         server.initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
@@ -97,14 +97,19 @@ impl Secrets for Keeper {
     }
 }
 
-struct Logins(Arc<BTreeMap<String, (String, String)>>);
+struct Keys(Arc<Logins>);
 
 #[tonic::async_trait]
-impl Auth for Logins {
+impl Auth for Keys {
     async fn credentials(&self, request: Request<CredentialsRequest>) -> Result<Response<CredentialsResponse>, Status> {
         let host = request.into_inner().host;
         let host = if host == "registry-1.docker.io" { "docker.io" } else { host.as_str() };
-        let (username, secret) = self.0.get(host).cloned().unwrap_or_default();
+        let login = self.0.of(host).await.unwrap_or_default();
+        // a token comes without a name
+        let (username, secret) = match login.identitytoken {
+            Some(token) => (String::new(), token),
+            None => (login.username.unwrap_or_default(), login.password.unwrap_or_default()),
+        };
         Ok(Response::new(CredentialsResponse { username, secret }))
     }
 
@@ -224,7 +229,7 @@ mod tests {
             trees: Trees(Arc::new(trees)),
             secrets: BTreeMap::new(),
             ssh: BTreeMap::new(),
-            logins: BTreeMap::new(),
+            logins: Arc::default(),
         };
         tokio::spawn(session.serve(TokioIo::new(ours)));
         let mut engine = Some(engine);

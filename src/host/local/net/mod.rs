@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use crate::host::HttpAnswer;
 
+mod download;
 #[cfg(not(target_os = "macos"))]
 mod linux;
 #[cfg(any(test, target_os = "macos"))]
 mod macos;
 
+pub(super) use download::download;
 #[cfg(not(target_os = "macos"))]
 pub(super) use linux::{listeners, owners, routes, sysctl};
 #[cfg(target_os = "macos")]
