@@ -35,8 +35,8 @@ impl Applied {
 
     fn add(&mut self, object: String, outcome: Outcome) {
         match outcome {
-            Outcome::Created => self.created.push(object),
-            Outcome::Changed => self.changed.push(object),
+            Outcome::Created | Outcome::Homeless => self.created.push(object),
+            Outcome::Changed | Outcome::Replaced => self.changed.push(object),
             Outcome::Unchanged => self.unchanged += 1,
         }
     }
@@ -47,6 +47,10 @@ pub(super) enum Outcome {
     Created,
     Changed,
     Unchanged,
+    /// It would be created, and its namespace before it: the API server has not looked at it.
+    Homeless,
+    /// It would be deleted and made anew: the API server has not looked at what comes.
+    Replaced,
 }
 
 impl Kubernetes {
@@ -153,19 +157,20 @@ impl Kubernetes {
         let applied = self.patient(dry, || self.put(&api, object, manifest, dry)).await;
         match applied {
             // what is not there to be asked about will be made, with what it lies in
-            Err(error) if dry && error.is_not_found() => Ok(Outcome::Created),
+            Err(error) if dry && error.is_not_found() => Ok(Outcome::Homeless),
             Err(error) if error.is_immutable() && !is_adopted(manifest) && object.kind != "PersistentVolumeClaim" => {
-                if !dry {
-                    self.remove(&api, object).await?;
-                    self.patient(false, || self.put(&api, object, manifest, false)).await?;
+                if dry {
+                    return Ok(Outcome::Replaced);
                 }
+                self.remove(&api, object).await?;
+                self.patient(false, || self.put(&api, object, manifest, false)).await?;
                 Ok(Outcome::Changed)
             }
             other => other,
         }
     }
 
-    async fn put(
+    pub(super) async fn put(
         &self,
         api: &Api<DynamicObject>,
         object: &Identity,
@@ -174,11 +179,30 @@ impl Kubernetes {
     ) -> Result<Outcome, KubernetesError> {
         let failed = |error| self.error("apply", object.to_string(), error);
         let before = api.get_opt(&object.name).await.map_err(failed)?;
-        let mut how = PatchParams::apply(MANAGER).force().validation_strict();
-        if dry {
-            how = how.dry_run();
+        if let Some(before) = before.as_ref().filter(|before| is_left_without_address(object, before, manifest)) {
+            let message = format!("{} has no address, which may not change once set", before.name_any());
+            let (action, reason) = ("apply", "Invalid".to_owned());
+            return Err(KubernetesError::Refused { action, object: object.to_string(), code: 422, reason, message });
         }
-        let after = api.patch(&object.name, &how, &Patch::Apply(manifest)).await.map_err(failed)?;
+        let mut how = PatchParams::apply(MANAGER).force().validation_strict();
+        match &before {
+            _ if dry => how = how.dry_run(),
+            // what is put into it would go with it
+            Some(before) if object.kind == "Namespace" && before.metadata.deletion_timestamp.is_some() => {
+                return Err(leaving(object, before));
+            }
+            Some(before) => self.hold_replicas(api, object, before, manifest).await?,
+            None => {}
+        }
+        let after = match api.patch(&object.name, &how, &Patch::Apply(manifest)).await.map_err(failed) {
+            // who may not change a namespace need not where it is as it should be
+            Err(KubernetesError::Refused { code: 403, .. })
+                if before.as_ref().is_some_and(|it| is_labelled(object, it, manifest)) =>
+            {
+                return Ok(Outcome::Unchanged);
+            }
+            other => other?,
+        };
         Ok(match before {
             None => Outcome::Created,
             Some(before) if same(&before, &after, dry) => Outcome::Unchanged,
@@ -236,6 +260,37 @@ fn same(before: &DynamicObject, after: &DynamicObject, dry: bool) -> bool {
         object
     };
     bare(before) == bare(after)
+}
+
+/// A Service without an address would silently stay one: the API server keeps what is not said.
+fn is_left_without_address(object: &Identity, before: &DynamicObject, manifest: &Value) -> bool {
+    let address = |object: &Value| object.pointer("/spec/clusterIP").and_then(Value::as_str).map(str::to_owned);
+    object.kind == "Service" && address(&before.data).as_deref() == Some("None") && address(manifest).is_none()
+}
+
+/// A namespace that bears all that is wanted of it.
+fn is_labelled(object: &Identity, before: &DynamicObject, manifest: &Value) -> bool {
+    let wanted = manifest.pointer("/metadata/labels").and_then(Value::as_object);
+    object.kind == "Namespace"
+        && wanted
+            .into_iter()
+            .flatten()
+            .all(|(key, value)| before.labels().get(key).map(String::as_str) == value.as_str())
+}
+
+/// A namespace on its way out, with what keeps it.
+fn leaving(object: &Identity, before: &DynamicObject) -> KubernetesError {
+    let conditions = before.data.pointer("/status/conditions").and_then(Value::as_array);
+    let remains = conditions.into_iter().flatten().filter(|condition| {
+        condition["status"] == "True" && condition["type"].as_str().is_some_and(|kind| kind.ends_with("Remaining"))
+    });
+    let remains: Vec<&str> = remains.filter_map(|condition| condition["message"].as_str()).collect();
+    let message = match remains.is_empty() {
+        true => "it is being terminated".to_owned(),
+        false => format!("it is being terminated: {}", remains.join("; ")),
+    };
+    let (action, reason) = ("apply", "Forbidden".to_owned());
+    KubernetesError::Refused { action, object: object.to_string(), code: 403, reason, message }
 }
 
 /// What is for several namespaces, in one of them.

@@ -75,7 +75,7 @@ impl KubernetesError {
                 // a namespace on its way out
                 403 => message.contains("being terminated"),
                 // a webhook that does not answer yet, etcd on the move
-                500 => message.contains("webhook") || message.contains("etcdserver"),
+                500 => message.contains("failed calling webhook") || message.contains("etcdserver"),
                 429 | 502 | 503 | 504 => true,
                 _ => false,
             },
@@ -99,6 +99,31 @@ impl KubernetesError {
     /// A webhook cannot say what it would say.
     pub(super) fn is_no_dry_run(&self) -> bool {
         matches!(self, Self::Refused { code: 400, message, .. } if message.contains("does not support dry run"))
+    }
+
+    /// The object is none that an API server takes, wherever it is to be.
+    pub(super) fn is_about_form(&self) -> bool {
+        match self {
+            Self::Refused { code: 400 | 422, .. } => !self.is_no_dry_run() && !self.is_immutable(),
+            Self::Refused { code: 500, message, .. } => message.contains("failed to create typed patch object"),
+            _ => false,
+        }
+    }
+
+    /// The API server has no objects of this kind, in no namespace.
+    pub(super) fn is_no_kind(&self) -> bool {
+        matches!(self, Self::Refused { code: 404, message, .. }
+            if message.contains("could not find the requested resource"))
+    }
+
+    /// The same about an object of another name.
+    pub(super) fn of_object(self, name: String) -> Self {
+        match self {
+            Self::Refused { action, code, reason, message, .. } => {
+                Self::Refused { action, object: name, code, reason, message }
+            }
+            other => other,
+        }
     }
 
     pub(super) fn is_not_found(&self) -> bool {

@@ -12,7 +12,7 @@ use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, Client, Config};
 use serde_json::Value;
 
-use crate::compile::addons::{NAMESPACE, PROMETHEUS, SCRAPE_SECRETS, SCRAPE_SERVER};
+use crate::compile::addons::{NAMESPACE, PROMETHEUS, SCRAPE_SECRETS, SCRAPE_SERVER, Workload, WorkloadKind};
 use crate::model::Secrets;
 
 mod anywhere;
@@ -22,6 +22,7 @@ mod namespaces;
 mod pods;
 mod prune;
 mod ready;
+mod scale;
 mod stack;
 mod status;
 
@@ -29,6 +30,7 @@ pub use apply::Applied;
 pub use error::KubernetesError;
 pub use pods::{ImageTrouble, Trouble};
 pub use ready::{NotReady, Reason};
+pub use scale::Autoscaler;
 pub use stack::{Foreign, StackOwner, StackRemoved, StackWorkload, workload_of};
 pub use status::{AddOnState, AddOnStatus, NodeStatus};
 
@@ -180,6 +182,11 @@ impl Identity {
         })
     }
 
+    fn of_workload(workload: &Workload) -> Self {
+        let GroupVersionKind { group, version, kind } = kind_of(workload.kind);
+        Self { group, version, kind, namespace: Some(workload.namespace.clone()), name: workload.name.clone() }
+    }
+
     /// The same object under any version.
     fn without_version(&self) -> (&str, &str, Option<&str>, &str) {
         (&self.group, &self.kind, self.namespace.as_deref(), &self.name)
@@ -193,6 +200,11 @@ impl std::fmt::Display for Identity {
             None => write!(f, "{} {}", self.kind, self.name),
         }
     }
+}
+
+fn kind_of(kind: WorkloadKind) -> GroupVersionKind {
+    let group = if kind == WorkloadKind::Job { "batch" } else { "apps" };
+    GroupVersionKind::gvk(group, "v1", &format!("{kind:?}"))
 }
 
 /// `a=1,b=2`

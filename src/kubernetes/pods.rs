@@ -192,6 +192,10 @@ impl Kubernetes {
 
     async fn trouble(&self, api: &Api<Pod>, namespace: &str, name: &str, pod: &Pod) -> Trouble {
         match told_by(pod) {
+            Told::All(Trouble::Unschedulable { message }) => {
+                let message = std::iter::once(message).chain(self.claims_say(namespace, pod).await);
+                Trouble::Unschedulable { message: message.collect::<Vec<_>>().join("; ") }
+            }
             Told::All(trouble) => trouble,
             Told::Crashed { container, exit_code, reason, restarts, previous, message } => {
                 let how = LogParams {
@@ -214,11 +218,31 @@ impl Kubernetes {
         }
     }
 
+    /// Why claims of a pod have no volume: that there is no class to make one of is no warning.
+    async fn claims_say(&self, namespace: &str, pod: &Pod) -> Vec<String> {
+        let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
+        let mut all = Vec::new();
+        for claim in volumes.iter().filter_map(|volume| volume.persistent_volume_claim.as_ref()) {
+            for reason in ["ProvisioningFailed", "FailedBinding"] {
+                let fields = format!("reason={reason}");
+                let event = self.newest_event(namespace, "PersistentVolumeClaim", &claim.claim_name, &fields).await;
+                if let Some(message) = event {
+                    all.push(format!("claim {}: {message}", claim.claim_name));
+                    break;
+                }
+            }
+        }
+        all
+    }
+
     /// The newest warning about an object. Why no node took a pod before one did is of no more interest.
     pub(super) async fn warning(&self, namespace: &str, kind: &str, name: &str) -> Option<String> {
+        self.newest_event(namespace, kind, name, "type=Warning,reason!=FailedScheduling").await
+    }
+
+    async fn newest_event(&self, namespace: &str, kind: &str, name: &str, which: &str) -> Option<String> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
-        let fields =
-            format!("involvedObject.kind={kind},involvedObject.name={name},type=Warning,reason!=FailedScheduling");
+        let fields = format!("involvedObject.kind={kind},involvedObject.name={name},{which}");
         let events = api.list(&ListParams::default().fields(&fields)).await.ok()?.items;
         let newest = events.into_iter().max_by_key(|event| {
             let single = event.event_time.as_ref().map(|time| time.0);

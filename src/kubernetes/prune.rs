@@ -104,6 +104,35 @@ impl Kubernetes {
         self.listed(resources, None, labels).await
     }
 
+    /// As [`Kubernetes::listed`], without the types that the user may not see and that nobody needs.
+    ///
+    /// # Errors
+    /// As there, and where the user may see none of these types.
+    pub(super) async fn visible(
+        &self,
+        resources: Vec<ApiResource>,
+        namespace: Option<&str>,
+        labels: &str,
+        needed: &BTreeSet<&str>,
+    ) -> Result<Found, KubernetesError> {
+        let looks = resources.into_iter().map(|resource| async move {
+            let needed = needed.contains(resource.kind.as_str());
+            (needed, self.listed(vec![resource], namespace, labels).await)
+        });
+        let (mut found, mut hidden): (Found, Option<KubernetesError>) = Default::default();
+        let mut looks = stream::iter(looks).buffer_unordered(AT_ONCE);
+        while let Some((needed, look)) = looks.next().await {
+            match look {
+                Err(error @ KubernetesError::Refused { code: 403, .. }) if !needed => hidden = Some(error),
+                other => found.extend(other?),
+            }
+        }
+        match hidden.filter(|_| found.is_empty()) {
+            Some(error) => Err(error),
+            None => Ok(found),
+        }
+    }
+
     /// Every object of these types in a namespace, or in all of them; with these labels, where there are some.
     pub(super) async fn listed(
         &self,

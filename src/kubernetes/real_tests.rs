@@ -10,7 +10,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
-use super::stack_tests::{OWNER, SHOP, objects};
+use super::stack_tests::{OWNER, SHOP, objects, objects_of};
 use super::*;
 use crate::compile::addons::{AddOn, AddOnInput, WEBHOOK_NAMES, addons};
 use crate::model::ClusterSettings;
@@ -315,4 +315,20 @@ async fn a_real_api_server_takes_a_stack_and_gives_it_back() {
         bare.into_iter().filter(|object| object["kind"] == "Service" && object["metadata"]["name"] == "web").collect();
     assert_eq!(kubernetes.apply_objects(bare).await.unwrap().changed, ["Service shop/web"]);
     gone().await;
+}
+
+/// Whatever a stack says, as far as it can be said there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_api_server_takes_what_is_made_of_every_key() {
+    let Some(kubernetes) = real("a_real_api_server_takes_what_is_made_of_every_key").await else { return };
+    let (mut tried, mut wrong) = (0, Vec::new());
+    for sample in crate::config::samples() {
+        let Ok(objects) = objects_of(&sample.with) else { continue };
+        tried += 1;
+        if let Err(error) = kubernetes.check_objects(&objects).await {
+            wrong.push(format!("{}: {error}", sample.key));
+        }
+    }
+    assert!(tried > 150, "{tried}");
+    assert!(wrong.is_empty(), "{} of {tried}:\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::ListParams;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::{Api, ResourceExt};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+use super::apply::{Outcome, in_namespace};
 use super::prune::{Unwanted, is_ours};
-use super::{AT_ONCE, Applied, Identity, Kubernetes, KubernetesError, Reason, selector};
+use super::scale::{Autoscaler, scaler_of};
+use super::{AT_ONCE, Applied, Identity, Kubernetes, KubernetesError, Reason, kind_of, selector};
 use crate::compile::addons::{AddOn, MANAGER, Workload, WorkloadKind};
 use crate::model::label;
 
@@ -88,6 +89,8 @@ pub struct StackWorkload {
     pub images: Vec<String>,
     /// Claims that its pods write.
     pub writes: Vec<String>,
+    /// What decides how many pods it has, where the files do not.
+    pub scaler: Option<Autoscaler>,
     /// Why it is not ready.
     pub reasons: Vec<Reason>,
 }
@@ -163,7 +166,9 @@ impl Kubernetes {
         self.drift(&package(objects)).await
     }
 
-    /// Whether the API server would take these, by its own dry run. What it may take in a moment is no trouble yet.
+    /// Whether the API server would take these, by its own dry run. What it may take in a moment is no trouble yet. What
+    /// goes into a namespace that is not there, or in place of what cannot be changed, is tried in `default`, where only its
+    /// form is looked at.
     ///
     /// # Errors
     /// What it refuses.
@@ -171,12 +176,22 @@ impl Kubernetes {
         let checks = objects.iter().filter_map(|manifest| Some((Identity::of(manifest)?, manifest)));
         let checks = checks.map(|(object, manifest)| async move {
             match self.one(&object, manifest, true).await {
+                Ok(Outcome::Homeless | Outcome::Replaced) => self.in_default(&object, manifest).await,
                 Err(error) if error.is_no_dry_run() => Ok(()),
                 Err(error) if error.is_passing() && !matches!(error, KubernetesError::Unreachable { .. }) => Ok(()),
                 other => other.map(drop),
             }
         });
         stream::iter(checks).buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    async fn in_default(&self, object: &Identity, manifest: &Value) -> Result<(), KubernetesError> {
+        let (other, manifest) = in_namespace(object, manifest, "default");
+        match self.put(&self.api(&other), &other, &manifest, true).await {
+            // rights and quotas are those of the namespace, and what is there of that name is somebody else's
+            Err(error) if error.is_about_form() || error.is_no_kind() => Err(error.of_object(object.to_string())),
+            _ => Ok(()),
+        }
     }
 
     /// Removes what of a stack is not among these objects, and says what it was. Claims stay: they are data.
@@ -191,7 +206,9 @@ impl Kubernetes {
     ) -> Result<Vec<String>, KubernetesError> {
         let wanted: BTreeSet<Identity> = keep.iter().filter_map(Identity::of).collect();
         let resources = KINDS.map(resource).to_vec();
-        let found = self.listed(resources, owner.namespace, &selector(&owner.labels())).await?;
+        // a user whose role is made for this stack need not see what it has none of
+        let needed = keep.iter().filter_map(|object| object["kind"].as_str()).collect();
+        let found = self.visible(resources, owner.namespace, &selector(&owner.labels()), &needed).await?;
         let gone = self.unwanted(found, &wanted);
         match dry {
             true => Ok(gone.iter().map(|one| one.object.to_string()).collect()),
@@ -298,16 +315,27 @@ impl Kubernetes {
     /// When the API server does not answer.
     pub async fn stack_workloads(&self, owner: StackOwner<'_>) -> Result<Vec<StackWorkload>, KubernetesError> {
         let how = ListParams::default().labels(&selector(&owner.labels()));
-        let mut found = Vec::new();
+        let (mut found, mut hidden, mut seen) = (Vec::new(), None, false);
         for kind in [WorkloadKind::Deployment, WorkloadKind::StatefulSet, WorkloadKind::DaemonSet, WorkloadKind::Job] {
             let resource = ApiResource::from_gvk(&kind_of(kind));
             let api: Api<DynamicObject> = match owner.namespace {
                 Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
                 None => Api::all_with(self.client.clone(), &resource),
             };
-            let listed = api.list(&how).await.map_err(|error| self.error("list", resource.plural.clone(), error))?;
-            found.extend(listed.items.into_iter().map(|object| (kind, object)));
+            match api.list(&how).await.map_err(|error| self.error("list", resource.plural.clone(), error)) {
+                Ok(listed) => {
+                    seen = true;
+                    found.extend(listed.items.into_iter().map(|object| (kind, object)));
+                }
+                // a role need not have what no stack of its user has
+                Err(error @ KubernetesError::Refused { code: 403, .. }) => drop(hidden.get_or_insert(error)),
+                Err(error) => return Err(error),
+            }
         }
+        if let Some(error) = hidden.filter(|_| !seen) {
+            return Err(error);
+        }
+        let scalers = &self.autoscalers(owner.namespace, &selector(&owner.labels())).await?;
         let rows = found.into_iter().map(|(kind, object)| async move {
             let stack = object.labels().get(label::STACK).cloned().unwrap_or_default();
             let workload =
@@ -316,7 +344,8 @@ impl Kubernetes {
             let standing = self.standing(&workload).await?.unwrap_or_default();
             let reasons = self.look(&workload, true).await;
             let (ready, wanted) = (standing.ready, standing.wanted);
-            Ok::<_, KubernetesError>(StackWorkload { workload, stack, ready, wanted, images, writes, reasons })
+            let scaler = scaler_of(scalers, &workload);
+            Ok::<_, KubernetesError>(StackWorkload { workload, stack, ready, wanted, images, writes, scaler, reasons })
         });
         let mut rows = join_all(rows).await.into_iter().collect::<Result<Vec<_>, _>>()?;
         rows.sort_by(|a, b| {
@@ -335,44 +364,10 @@ impl Kubernetes {
         if workload.kind != WorkloadKind::Job || !self.standing(workload).await?.is_some_and(|standing| standing.over) {
             return Ok(false);
         }
-        let object = identity(workload);
+        let object = Identity::of_workload(workload);
         self.remove(&self.api(&object), &object).await?;
         Ok(true)
     }
-
-    /// Whether an autoscaler decides how many pods a workload has.
-    ///
-    /// # Errors
-    /// When the API server does not answer.
-    pub async fn is_autoscaled(&self, workload: &Workload) -> Result<bool, KubernetesError> {
-        let api: Api<HorizontalPodAutoscaler> = Api::namespaced(self.client.clone(), &workload.namespace);
-        let found = api.list(&ListParams::default()).await;
-        let found = found.map_err(|error| self.error("list", "autoscalers".into(), error))?;
-        Ok(found.items.iter().filter_map(|scaler| scaler.spec.as_ref()).any(|spec| {
-            spec.scale_target_ref.name == workload.name && spec.scale_target_ref.kind == kind_of(workload.kind).kind
-        }))
-    }
-
-    /// Another number of pods. [`Kubernetes::rolled_out`] waits for them.
-    ///
-    /// # Errors
-    /// When the API server does not answer, or refuses.
-    pub async fn scale(&self, workload: &Workload, replicas: u64) -> Result<(), KubernetesError> {
-        let patch = json!({"spec": {"replicas": replicas}});
-        let how = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        let scaled = self.api(&identity(workload)).patch_scale(&workload.name, &how, &Patch::Merge(&patch)).await;
-        scaled.map(drop).map_err(|error| self.error("scale", workload.to_string(), error))
-    }
-}
-
-fn kind_of(kind: WorkloadKind) -> GroupVersionKind {
-    let group = if kind == WorkloadKind::Job { "batch" } else { "apps" };
-    GroupVersionKind::gvk(group, "v1", &format!("{kind:?}"))
-}
-
-fn identity(workload: &Workload) -> Identity {
-    let GroupVersionKind { group, version, kind } = kind_of(workload.kind);
-    Identity { group, version, kind, namespace: Some(workload.namespace.clone()), name: workload.name.clone() }
 }
 
 /// Objects as what is applied at once.

@@ -40,7 +40,17 @@ secrets: {pw: {file: ./pw}}
 
 /// The objects of a stack `shop`.
 pub(super) fn objects(text: &str) -> Vec<Value> {
-    let files = MemoryFiles::default().with("/w/compose.yaml", format!("name: shop\n{text}")).with("/w/pw", "secret");
+    objects_of(&format!("name: shop\n{text}")).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Those of a whole file.
+pub(super) fn objects_of(text: &str) -> Result<Vec<Value>, String> {
+    let files = MemoryFiles::default()
+        .with("/w/compose.yaml", text)
+        .with("/w/pw", "secret")
+        .with("/w/f", "content of a file")
+        .with("/w/e.env", "E=1\n")
+        .with("/w/other.yaml", "services: {other: {image: 'z:1'}}");
     let request = Request {
         cwd: "/w".into(),
         env: [("HOME".to_owned(), "/home/user".to_owned())].into(),
@@ -49,14 +59,15 @@ pub(super) fn objects(text: &str) -> Vec<Value> {
         orchestrated: true,
         ..Request::default()
     };
-    let loaded = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+    let loaded = load(&request, &files).map_err(|errors| errors.to_string())?;
     let stack = loaded.platform.stacks.last().unwrap();
     let options =
         Options { waiting: None, registry: "registry.macula.local", namespace: None, hidden: false, version: "1" };
-    let (said, secrets) = (loaded.said("shop"), placeholders(&loaded.platform));
-    match translate(Target::Kubernetes, &loaded.platform, stack, &said, &secrets, &options).unwrap().rendered {
-        Rendered::Kubernetes(objects) => objects,
-        Rendered::Swarm(_) => panic!("of a swarm"),
+    let (said, secrets) = (loaded.said(&stack.name), placeholders(&loaded.platform));
+    let translated = translate(Target::Kubernetes, &loaded.platform, stack, &said, &secrets, &options);
+    match translated.map_err(|error| error.to_string())?.rendered {
+        Rendered::Kubernetes(objects) => Ok(objects),
+        Rendered::Swarm(_) => Err("of a swarm".to_owned()),
     }
 }
 
@@ -199,6 +210,35 @@ async fn the_api_server_is_asked_whether_it_would_take_a_stack() {
     assert_eq!(memory.lock().unwrap().writes().len(), before, "a question writes nothing");
 }
 
+/// A first deployment makes its namespace, and until then nothing can be asked about what goes into it.
+#[tokio::test]
+async fn what_no_api_server_takes_is_told_before_its_namespace_is_made() {
+    let (server, memory) = server().await;
+    let all = objects(SHOP);
+    let default = json!({"kind": "Namespace", "metadata": {"name": "default"}});
+    memory.lock().unwrap().put("/api/v1/namespaces/default", default);
+    server.kubernetes.check_objects(&all).await.unwrap();
+    let refused = |code, reason, said: &str| {
+        memory.lock().unwrap().no =
+            vec![("PATCH", "/namespaces/default/deployments/web", code, reason, said.to_owned())];
+    };
+    refused(422, "Invalid", "Deployment.apps \"web\" is invalid: spec.replicas: Invalid value: -1");
+    let error = server.kubernetes.check_objects(&all).await.unwrap_err();
+    insta::assert_snapshot!(error, @r#"cannot apply Deployment shop/web: Deployment.apps "web" is invalid: spec.replicas: Invalid value: -1"#);
+    refused(404, "NotFound", "the server could not find the requested resource");
+    let error = server.kubernetes.check_objects(&all).await.unwrap_err();
+    insta::assert_snapshot!(error, @"cannot apply Deployment shop/web: the server could not find the requested resource");
+    // what is there of that name, and who may do what in `default`, is another matter
+    for (code, reason, said) in [
+        (422, "Invalid", "Deployment.apps \"web\" is invalid: spec.selector: Invalid value: field is immutable"),
+        (403, "Forbidden", "deployments.apps \"web\" is forbidden: exceeded quota: small"),
+    ] {
+        refused(code, reason, said);
+        server.kubernetes.check_objects(&all).await.unwrap();
+    }
+    assert_eq!(memory.lock().unwrap().writes(), [""; 0]);
+}
+
 #[tokio::test]
 async fn a_job_that_failed_is_told_and_tried_again() {
     let (server, memory) = server().await;
@@ -304,6 +344,48 @@ async fn an_old_pod_does_not_block_a_stateful_set() {
     insta::assert_snapshot!(failed, @r#"StatefulSet shop/db: 0 of 1 pods are ready: pods "db-0" is forbidden: exceeded quota: small"#);
 }
 
+/// Where there is no class to make a volume of, the claim says so, and its pod only that it has none.
+#[tokio::test]
+async fn a_pod_without_its_volume_says_what_its_claim_says() {
+    let (server, memory) = server().await;
+    let nowhere = "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.";
+    let pod = json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": nowhere}]});
+    memory.lock().unwrap().sick.insert("db".into(), pod);
+    server.kubernetes.apply_objects(objects(SHOP)).await.unwrap();
+    let event = json!({"metadata": {"name": "e", "namespace": "shop"}, "type": "Normal", "reason": "FailedBinding",
+        "involvedObject": {"kind": "PersistentVolumeClaim", "name": "data"},
+        "message": "no persistent volumes available for this claim and no storage class is set"});
+    let volumes =
+        json!([{"name": "tmp", "emptyDir": {}}, {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
+    {
+        let mut memory = memory.lock().unwrap();
+        memory.put("/api/v1/namespaces/shop/events/e", event);
+        memory.objects.get_mut("/api/v1/namespaces/shop/pods/db-1").unwrap()["spec"]["volumes"] = volumes;
+    }
+    let failed = rolled_out(&server, WorkloadKind::StatefulSet, "db", Duration::ZERO).await.unwrap_err();
+    insta::assert_snapshot!(failed, @"pod shop/db-1: no node takes it: 0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.; claim data: no persistent volumes available for this claim and no storage class is set");
+}
+
+/// A role that is made for a stack need not have what the stack has not.
+#[tokio::test]
+async fn a_user_who_may_see_no_more_than_the_stack_has_is_enough() {
+    let (server, memory) = server().await;
+    let small = objects("services: {web: {image: 'web:1', expose: [80]}}");
+    server.kubernetes.apply_objects(small.clone()).await.unwrap();
+    let no = |kinds: &[&'static str]| -> Vec<super::api::No> {
+        kinds.iter().map(|kind| ("GET", *kind, 403, "Forbidden", format!("User \"me\" cannot list {kind}"))).collect()
+    };
+    memory.lock().unwrap().no = no(&["/daemonsets", "/horizontalpodautoscalers", "/jobs", "/secrets"]);
+    assert_eq!(server.kubernetes.prune_stack(OWNER, &small, true).await.unwrap(), [""; 0]);
+    assert_eq!(server.kubernetes.stack_workloads(OWNER).await.unwrap().len(), 1);
+    memory.lock().unwrap().no = no(&["/services"]);
+    let error = server.kubernetes.prune_stack(OWNER, &small, true).await.unwrap_err();
+    assert!(matches!(error, KubernetesError::Refused { code: 403, .. }), "{error}");
+    memory.lock().unwrap().no = no(&["/deployments", "/statefulsets", "/daemonsets", "/jobs"]);
+    let error = server.kubernetes.stack_workloads(OWNER).await.unwrap_err();
+    assert!(matches!(error, KubernetesError::Refused { code: 403, .. }), "{error}");
+}
+
 /// One that had an address and is to have none, or the other way round.
 #[tokio::test]
 async fn a_service_whose_address_cannot_change_is_made_again() {
@@ -316,6 +398,12 @@ async fn a_service_whose_address_cannot_change_is_made_again() {
     let changed = server.kubernetes.apply_objects(service("")).await.unwrap().changed;
     assert_eq!(changed, ["Service shop/web"]);
     assert_eq!(memory.lock().unwrap().get("/services/web").unwrap()["spec"]["clusterIP"], "None");
+    // the API server would leave it without one
+    let would = server.kubernetes.compare_objects(service(", expose: [80]")).await.unwrap().changed;
+    assert_eq!(would, ["Service shop/web"]);
+    let changed = server.kubernetes.apply_objects(service(", expose: [80]")).await.unwrap().changed;
+    assert_eq!(changed, ["Service shop/web"]);
+    assert_eq!(memory.lock().unwrap().get("/services/web").unwrap()["spec"]["clusterIP"], Value::Null);
 }
 
 #[tokio::test]
@@ -326,7 +414,20 @@ async fn numbers_of_replicas_are_those_of_the_scale_of_a_workload() {
     assert_eq!(memory.lock().unwrap().get("/deployments/web").unwrap()["spec"]["replicas"], 3);
     assert!(!server.kubernetes.is_autoscaled(&workload(WorkloadKind::Deployment, "web")).await.unwrap());
     assert!(server.kubernetes.is_autoscaled(&workload(WorkloadKind::Deployment, "busy")).await.unwrap());
+    // one that has nothing to count by
+    let condition = json!({"type": "ScalingActive", "status": "False", "reason": "FailedGetResourceMetric",
+        "message": "unable to get metrics for resource cpu: the server could not find the requested resource (get pods.metrics.k8s.io)"});
+    {
+        let mut memory = memory.lock().unwrap();
+        let busy = "/apis/autoscaling/v2/namespaces/shop/horizontalpodautoscalers/busy";
+        memory.objects.get_mut(busy).unwrap()["status"] = json!({"desiredReplicas": 1, "conditions": [condition]});
+    }
     let rows = server.kubernetes.stack_workloads(OWNER).await.unwrap();
+    let scaler = rows[0].scaler.clone().unwrap();
+    assert_eq!((scaler.min, scaler.max), (1, 3));
+    assert!(scaler.trouble.unwrap().contains("unable to get metrics for resource cpu"));
+    assert!(rows[0].reasons.is_empty(), "it runs all the same");
+    assert!(rows[1..].iter().all(|row| row.scaler.is_none()));
     let rows: Vec<String> = rows
         .iter()
         .map(|row| format!("{} {}/{} {:?} {:?}", row.workload, row.ready, row.wanted, row.images, row.writes))

@@ -604,3 +604,92 @@ async fn prometheus_gets_a_token_once_there_is_one() {
     assert_eq!(parsed["scrape_configs"].as_array().unwrap().len(), 5);
     insta::assert_snapshot!(with.split_once("scrape_configs:").unwrap().1);
 }
+
+/// What nobody claims falls back to one pod.
+#[tokio::test]
+async fn a_number_of_pods_that_is_left_to_an_autoscaler_stays_until_it_counts() {
+    let deployment = |replicas: Value| {
+        let mut object = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "web", "namespace": "space"}, "spec": {"selector": {}, "template": {}}});
+        if !replicas.is_null() {
+            object["spec"]["replicas"] = replicas;
+        }
+        object
+    };
+    let there = |fields: Value| {
+        let mut object = deployment(json!(5));
+        object["metadata"]["managedFields"] = json!([{"manager": "macula", "operation": "Apply", "fieldsV1": fields}]);
+        object
+    };
+    let claimed = there(json!({"f:spec": {"f:replicas": {}}}));
+    let free = there(json!({"f:spec": {"f:selector": {}}}));
+    for (object, wanted, holds) in
+        [(&claimed, Value::Null, true), (&claimed, json!(4), false), (&free, Value::Null, false)]
+    {
+        let answer = object.clone();
+        let server = Server::start(move |_| json_answer(200, answer.clone())).await;
+        server.kubernetes.apply(&addon(vec![deployment(wanted.clone())])).await.unwrap();
+        let requests: Vec<Request> = std::mem::take(&mut *server.requests.lock().unwrap());
+        let lines: Vec<String> = requests.iter().map(Request::line).collect();
+        let held: Vec<&Request> = requests.iter().filter(|one| one.target.contains("macula-replicas")).collect();
+        assert_eq!(held.len(), usize::from(holds), "{wanted} {lines:?}");
+        if let Some(held) = held.first() {
+            assert_eq!(held.body["spec"], json!({"replicas": 5}));
+            assert!(lines.last().unwrap().contains("fieldManager=macula&"), "and then it is applied: {lines:?}");
+        }
+        // a look holds nothing
+        server.kubernetes.drift(&addon(vec![deployment(wanted)])).await.unwrap();
+        assert!(server.lines().iter().all(|line| !line.contains("macula-replicas")), "{:?}", server.lines());
+    }
+}
+
+/// What is put into a namespace that is on its way out goes with it.
+#[tokio::test]
+async fn a_namespace_on_its_way_out_is_waited_for_and_made_anew() {
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "space"}});
+    let mut leaving = namespace.clone();
+    leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    leaving["status"] = json!({"phase": "Terminating", "conditions": [
+        {"type": "NamespaceDeletionContentFailure", "status": "False", "message": "all content removed"},
+        {"type": "NamespaceContentRemaining", "status": "True", "message": "Some resources are remaining: pods. has 1 resource instances"}]});
+    for goes in [true, false] {
+        let (leaving, made) = (leaving.clone(), namespace.clone());
+        let mut looks = 0;
+        let server = Server::start(move |request| {
+            looks += 1;
+            match request.method.as_str() {
+                "GET" if looks > 2 && goes => no(404, "NotFound", "not there"),
+                "GET" => json_answer(200, leaving.clone()),
+                _ => json_answer(201, made.clone()),
+            }
+        })
+        .await;
+        let kubernetes = server.kubernetes.clone().with_patience(Duration::from_secs(if goes { 5 } else { 0 }));
+        let applied = kubernetes.apply(&addon(vec![namespace.clone()])).await;
+        match goes {
+            true => assert_eq!(applied.unwrap().created, ["Namespace space"]),
+            false => {
+                insta::assert_snapshot!(applied.unwrap_err(), @"cannot apply Namespace space: it is being terminated: Some resources are remaining: pods. has 1 resource instances")
+            }
+        }
+        assert_eq!(server.lines().iter().any(|line| line.starts_with("PATCH")), goes);
+    }
+}
+
+/// A team that has a namespace need not be one that makes them.
+#[tokio::test]
+async fn a_namespace_that_may_not_be_changed_is_left_where_it_is_as_it_should_be() {
+    let namespace = |label: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "space", "labels": {"a": label}}});
+    let there = namespace("b");
+    let server = Server::start(move |request| match request.method.as_str() {
+        "GET" => json_answer(200, there.clone()),
+        _ => {
+            no(403, "Forbidden", "namespaces \"space\" is forbidden: User \"me\" cannot patch resource \"namespaces\"")
+        }
+    })
+    .await;
+    let unchanged = server.kubernetes.apply(&addon(vec![namespace("b")])).await.unwrap();
+    assert_eq!(unchanged, Applied { unchanged: 1, ..Applied::default() });
+    let refused = server.kubernetes.apply(&addon(vec![namespace("c")])).await.unwrap_err();
+    assert!(matches!(refused, KubernetesError::Refused { code: 403, .. }), "{refused}");
+}

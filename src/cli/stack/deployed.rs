@@ -234,6 +234,9 @@ fn in_cluster(context: &Context, rows: &[StackWorkload]) -> Result<(), CliError>
                 "stack": row.stack, "service": workload.name, "namespace": workload.namespace,
                 "kind": format!("{:?}", workload.kind), "running": row.ready, "wanted": row.wanted,
                 "images": row.images, "trouble": reasons(row),
+                "autoscaler": row.scaler.as_ref().map(|scaler| json!({
+                    "min": scaler.min, "max": scaler.max, "trouble": scaler.trouble,
+                })),
             })
         });
         context.print_json(&rows.collect::<Vec<_>>())?;
@@ -253,6 +256,12 @@ fn in_cluster(context: &Context, rows: &[StackWorkload]) -> Result<(), CliError>
         let mut text = table.render(context.out_style(), context.terminal.table_width());
         for reason in rows.iter().flat_map(reasons) {
             text.push_str(&format!("{reason}\n"));
+        }
+        // the pods run all the same: as many as there are
+        for (row, scaler) in rows.iter().filter_map(|row| Some((row, row.scaler.as_ref()?))) {
+            if let Some(trouble) = &scaler.trouble {
+                text.push_str(&format!("{}: its autoscaler does not count: {trouble}\n", row.workload));
+            }
         }
         context.print(&text)?;
     }

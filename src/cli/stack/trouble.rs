@@ -111,6 +111,8 @@ fn kubernetes(error: &KubernetesError) -> CliError {
                     .suggest(macula("cluster kubeconfig").why("to have that of the platform's own cluster")),
             }
         }
+        KubernetesError::Unreachable { source, .. } if format!("{source:#}").contains("certificate") => of(ErrorKind::Cluster)
+            .hint("who answers there is not whom `certificate-authority-data` of this context vouches for: get the kubeconfig again"),
         KubernetesError::Unreachable { .. } => {
             contexts(of(ErrorKind::Cluster).hint("`--context` names another context of the kubeconfig"))
         }
@@ -122,6 +124,11 @@ fn kubernetes(error: &KubernetesError) -> CliError {
     }
 }
 
+/// A claim that is there and would have to be another one, or a smaller one, or a larger one of a class that does not grow.
+fn is_about_what_was(message: &str) -> bool {
+    ["immutable", "resize", "less than"].iter().any(|word| message.contains(word))
+}
+
 /// By what the API server says: its codes are the same for rights, quotas and rules.
 fn refused(new: CliError, code: u16, object: &str, message: &str) -> CliError {
     let says = |words: &str| message.contains(words);
@@ -130,16 +137,91 @@ fn refused(new: CliError, code: u16, object: &str, message: &str) -> CliError {
         _ if says("exceeded quota") || says("maximum ") && says(" usage per ") => new
             .hint("a quota of the namespace is used up: raise it, or lower what the stack asks for")
             .shell(["kubectl", "describe", "quota", "--all-namespaces"]),
+        _ if says("failed calling webhook") => new
+            .hint("a webhook of this cluster does not answer, and what it is to be asked about is not taken meanwhile")
+            .shell(["kubectl", "get", "validatingwebhookconfigurations,mutatingwebhookconfigurations"]),
+        _ if says("being terminated") => new.hint(
+            "what still lives in the namespace keeps it: wait until it is gone, or name another one with `--namespace`",
+        ),
         _ if says("admission webhook") || says("violates PodSecurity") || says("ValidatingAdmissionPolicy") => {
             new.hint("a rule of this cluster forbids it: change what it names, or ask who runs the cluster")
         }
-        400 | 403 | 422 if object.starts_with("PersistentVolumeClaim") => CliError { kind: ErrorKind::Config, ..new }
-            .hint("a claim is data and is never replaced: say what it was, or give the volume another name"),
+        403 if says("User \"") && object.starts_with("Namespace ") => {
+            new.hint("the user of this context makes no namespaces: `--namespace` names one that is there")
+        }
+        400 | 403 | 422 if object.starts_with("PersistentVolumeClaim") && is_about_what_was(message) => {
+            CliError { kind: ErrorKind::Config, ..new }
+                .hint("a claim is data and is never replaced: say what it was, or give the volume another name")
+        }
         403 => new
             .hint("the user of this context may not do that: ask for a role that may, or name another context")
             .shell(["kubectl", "auth", "can-i", "--list"]),
         400 | 422 => CliError { kind: ErrorKind::Config, ..new }.hint("the cluster does not take what the files say"),
+        // by what server-side apply says of a field that it does not know, or of an item that is there twice
+        500 if says("failed to create typed patch object") => {
+            CliError { kind: ErrorKind::Config, ..new }.hint("the cluster does not take what the files say")
+        }
         404 => new.hint("this cluster does not know such objects: it may be too old for them"),
         _ => new,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As API servers say it (1.36).
+    #[test]
+    fn what_an_api_server_refuses_tells_what_to_do() {
+        let hint = |code: u16, object: &str, message: &str| {
+            let refused = refused(CliError::new(ErrorKind::Cluster, message), code, object, message);
+            (refused.kind, format!("{:?}", refused.hints))
+        };
+        let may_not =
+            "is forbidden: User \"me\" cannot patch resource \"x\" in API group \"\" in the namespace \"shop\"";
+        for (code, object, message, kind, words) in [
+            (403, "PersistentVolumeClaim shop/data", may_not, ErrorKind::Cluster, "a role that may"),
+            (403, "Namespace shop", may_not, ErrorKind::Cluster, "`--namespace` names one that is there"),
+            (
+                422,
+                "PersistentVolumeClaim shop/data",
+                "spec: Forbidden: spec is immutable after creation except resources.requests",
+                ErrorKind::Config,
+                "never replaced",
+            ),
+            (
+                403,
+                "PersistentVolumeClaim shop/data",
+                "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize",
+                ErrorKind::Config,
+                "never replaced",
+            ),
+            (
+                422,
+                "PersistentVolumeClaim shop/data",
+                "spec.resources[storage]: Invalid value: \"0\": must be greater than zero",
+                ErrorKind::Config,
+                "does not take what the files say",
+            ),
+            (
+                500,
+                "Deployment shop/web",
+                "Internal error occurred: failed calling webhook \"policy.test\": dial tcp 127.0.0.1:9: connect: connection refused",
+                ErrorKind::Cluster,
+                "a webhook of this cluster does not answer",
+            ),
+            (
+                500,
+                "Deployment shop/web",
+                "failed to create typed patch object (shop/web; apps/v1, Kind=Deployment): .spec.template.spec.hostAliases: duplicate entries for key [ip=\"10.0.0.1\"]",
+                ErrorKind::Config,
+                "does not take what the files say",
+            ),
+            (403, "Namespace shop", "it is being terminated", ErrorKind::Cluster, "wait until it is gone"),
+        ] {
+            let (found, hints) = hint(code, object, message);
+            assert_eq!(found, kind, "{message}");
+            assert!(hints.contains(words), "{message}: {hints}");
+        }
     }
 }

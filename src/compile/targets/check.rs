@@ -1,10 +1,10 @@
 //! What a target cannot run at all, and what only shows when several keys are looked at together.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::kubernetes::{has_data, is_port_name, object_name, ports};
+use super::kubernetes::{has_data, is_annotation, is_port_name, object_name, ports};
 use super::loss::Loss;
 use super::{Options, Part, Scene, Target, written};
 use crate::config::Said;
@@ -69,6 +69,7 @@ pub(super) fn refusals(target: Target, stack: &Stack, said: &[Said], options: &O
                 }
                 scaled(name, service, &mut refuse);
                 shared(name, service, &mut refuse);
+                of_nodes(name, service, &mut refuse);
             }
             let named = stack.volumes.keys().map(|name| ("volumes", name));
             let named = named.chain(stack.networks.keys().map(|name| ("networks", name)));
@@ -130,12 +131,36 @@ fn shared(name: &str, service: &Service, refuse: &mut impl FnMut(&str, String, &
     }
 }
 
+/// A port of a container is one port of the node at the most: server-side apply knows it by its number.
+fn of_nodes(name: &str, service: &Service, refuse: &mut impl FnMut(&str, String, &str)) {
+    let mut seen = BTreeSet::new();
+    for port in service.ports.iter().filter(|port| port.host_mode && port.published.is_some()) {
+        if !seen.insert((port.target, port.protocol.to_string())) {
+            refuse(
+                &format!("services.{name}.ports"),
+                format!("several ports of the nodes lead to port {} of {name}", port.target),
+                "publish it under one number",
+            );
+        }
+    }
+}
+
 /// Services that a part waits for until they are ready, and that it cannot ask: pods with data have a name at once.
 fn unheard<'a>(scene: &'a Scene<'_>, part: &Part<'_>) -> Vec<&'a str> {
     let healthy = part.service.depends_on.iter();
     let healthy = healthy.filter(|(_, dependency)| dependency.condition == Condition::ServiceHealthy);
     let needed = healthy.filter_map(|(name, _)| scene.part(name));
     needed.filter(|other| has_data(other) && ports(other).is_empty()).map(|other| other.name).collect()
+}
+
+/// What becomes annotations of a part's objects, and where it is said.
+fn annotated<'a>(part: &Part<'a>) -> [(&'static str, &'a BTreeMap<String, String>); 3] {
+    let service = part.service;
+    [
+        ("labels", &service.labels),
+        ("annotations", &service.options.annotations),
+        ("deploy.labels", &service.deploy.labels),
+    ]
 }
 
 /// What is lost although no single key says so.
@@ -168,6 +193,17 @@ pub(super) fn losses(target: Target, scene: &Scene<'_>, said: &[Said]) -> Vec<Lo
                 if !is_port_name(name) {
                     let why = format!("`{name}` cannot be the name of a port; it is named by its number");
                     lose(format!("{path}.ports"), false, why);
+                }
+            }
+            if let Some(name) = part.service.options.hostname.as_ref().filter(|name| !is_dns_label(name)) {
+                let why =
+                    format!("`{name}` cannot be the host name of a pod: write lower-case letters, digits and dashes");
+                lose(format!("{path}.hostname"), true, why);
+            }
+            for (below, labels) in annotated(part) {
+                for key in labels.keys().filter(|key| !is_annotation(key)) {
+                    let why = format!("`{key}` cannot be the name of an annotation; it is left out");
+                    lose(format!("{path}.{below}"), false, why);
                 }
             }
             for name in unheard(scene, part) {

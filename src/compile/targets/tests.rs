@@ -178,8 +178,43 @@ fn every_key_of_the_extension_has_a_rule_and_every_rule_a_key() {
     assert!(idle.is_empty(), "no key is meant by {idle:#?}");
 }
 
+/// Lists whose items server-side apply knows by these keys: it refuses an object that has one of them twice
+/// (`x-kubernetes-list-map-keys` in the API server's own schema).
+const KEYED: &[(&str, &[&str])] = &[
+    ("containers", &["name"]),
+    ("initContainers", &["name"]),
+    ("env", &["name"]),
+    ("volumes", &["name"]),
+    ("volumeMounts", &["mountPath"]),
+    ("hostAliases", &["ip"]),
+    ("topologySpreadConstraints", &["topologyKey", "whenUnsatisfiable"]),
+    // of containers, and of a Service
+    ("ports", &["containerPort", "port", "protocol"]),
+];
+
+fn twice(value: &Value, path: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => map.iter().for_each(|(key, value)| {
+            let path = format!("{path}.{key}");
+            if let (Some((_, keys)), Some(items)) = (KEYED.iter().find(|(list, _)| list == key), value.as_array()) {
+                let mut seen = std::collections::BTreeSet::new();
+                let of = |item: &Value| keys.iter().map(|key| item[*key].to_string()).collect::<Vec<_>>();
+                found.extend(
+                    items.iter().map(of).filter(|of| !seen.insert(of.clone())).map(|of| format!("{path} {of:?}")),
+                );
+            }
+            twice(value, &path, found);
+        }),
+        Value::Array(items) => items.iter().for_each(|item| twice(item, path, found)),
+        _ => {}
+    }
+}
+
 /// Decodes an object by its type and compares: a field that the type does not have would be gone.
 fn strict(object: &Value) {
+    let mut found = Vec::new();
+    twice(object, "", &mut found);
+    assert!(found.is_empty() || object["kind"] == "NetworkPolicy", "{found:?}: {object:#}");
     fn same<T: DeserializeOwned + Serialize>(object: &Value) {
         let typed: T = serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{error}: {object:#}"));
         let again = serde_json::to_value(typed).unwrap();
@@ -439,4 +474,64 @@ fn a_deployment_that_waits_loses_no_order() {
     let deployed = waits(&Options { waiting: None, ..OPTIONS });
     insta::assert_snapshot!(said_of_losses(&deployed).join("\n"), @"note compose.yaml:1:43: services.a.depends_on: it counts while the stack is deployed; a task that is started again later waits for nobody");
     assert_eq!(deployed.waits["a"], ["b"]);
+}
+
+#[test]
+fn an_address_with_two_names_is_one_alias() {
+    let text =
+        "services: {a: {image: \"z:1\", extra_hosts: [\"b.test:10.0.0.1\", \"c.test:10.0.0.2\", \"d.test:10.0.0.1\"]}}";
+    let Rendered::Kubernetes(objects) = of(text, Target::Kubernetes).rendered else { panic!() };
+    let aliases = objects.iter().find_map(|object| object.pointer("/spec/template/spec/hostAliases")).unwrap();
+    let want = serde_json::json!([
+        {"ip": "10.0.0.1", "hostnames": ["b.test", "d.test"]}, {"ip": "10.0.0.2", "hostnames": ["c.test"]},
+    ]);
+    assert_eq!(*aliases, want);
+}
+
+#[test]
+fn what_an_api_server_would_refuse_is_left_out_or_told() {
+    let text = "name: l\nservices:\n  web:\n    image: x\n    hostname: www.shop.test\n    shm_size: 1g\n    tmpfs: [/dev/shm]\n    \
+                labels: {\"tls.domains[0].main\": a, \"Shop.Test/team\": b, \"a/b/c\": c}\n    \
+                deploy: {placement: {preferences: [{spread: node.labels.zone}, {spread: node.labels.zone}]}}\n";
+    let translation = of(text, Target::Kubernetes);
+    insta::assert_snapshot!(said_of_losses(&translation).join("\n"), @r#"
+    stops compose.yaml:5:15: services.web.hostname: `www.shop.test` cannot be the host name of a pod: write lower-case letters, digits and dashes
+    note compose.yaml:8:13: services.web.labels: `a/b/c` cannot be the name of an annotation; it is left out
+    note compose.yaml:8:13: services.web.labels: `tls.domains[0].main` cannot be the name of an annotation; it is left out
+    "#);
+    strict_all(&translation);
+    let Rendered::Kubernetes(objects) = translation.rendered else { panic!() };
+    let web = objects.iter().find(|object| object["kind"] == "Deployment").unwrap();
+    assert_eq!(web["spec"]["template"]["metadata"]["annotations"], serde_json::json!({"Shop.Test/team": "b"}));
+    assert_eq!(web["spec"]["template"]["spec"]["hostname"], Value::Null);
+    assert_eq!(web["spec"]["template"]["spec"]["topologySpreadConstraints"].as_array().unwrap().len(), 1);
+
+    let ports = "services:\n  web:\n    image: x\n    ports:\n      - {target: 80, published: \"8080\", mode: host}\n      \
+                 - {target: 80, published: \"8081\", mode: host}\n      - {target: 80, published: \"8081\", mode: host, protocol: udp}\n";
+    insta::assert_snapshot!(refused(ports, Target::Kubernetes).join("\n"), @r#"
+    compose.yaml:5:9: several ports of the nodes lead to port 80 of web
+        publish it under one number
+    "#);
+}
+
+#[test]
+fn a_claim_is_as_large_as_docker_would_make_it() {
+    for (said, size) in [
+        ("100m", "100Mi"),
+        ("2gb", "2Gi"),
+        ("2GB", "2Gi"),
+        ("1t", "1Ti"),
+        ("512b", "512"),
+        ("4096", "4096"),
+        ("20Gi", "20Gi"),
+        ("20G", "20G"),
+        ("all", "all"),
+    ] {
+        let text = format!(
+            "services: {{a: {{image: \"z:1\", volumes: [\"v:/v\"]}}}}\nvolumes: {{v: {{driver_opts: {{size: \"{said}\"}}}}}}\n"
+        );
+        let Rendered::Kubernetes(objects) = of(&text, Target::Kubernetes).rendered else { panic!() };
+        let claim = objects.iter().find(|object| object["kind"] == "PersistentVolumeClaim").unwrap();
+        assert_eq!(claim["spec"]["resources"]["requests"]["storage"], size, "{said}");
+    }
 }

@@ -137,16 +137,14 @@ pub async fn deploy_to_cluster(
         let digests = in_registry(session, request).await?;
         objects.iter_mut().for_each(|object| pin(object, &digests));
         let gone = kubernetes.prune_stack(place.owner(), &objects, true).await.map_err(before)?;
+        kubernetes.check_objects(&objects).await.map_err(before)?;
         match request.dry_run {
             true => {
                 let mut would = ClusterDeployed { removed: gone, ..ClusterDeployed::default() };
                 would.add(kubernetes.compare_objects(objects.clone()).await.map_err(before)?);
                 Ok::<_, Error>((objects, Some(would)))
             }
-            false => {
-                kubernetes.check_objects(&objects).await.map_err(before)?;
-                Ok((objects, None))
-            }
+            false => Ok((objects, None)),
         }
     };
     let (objects, would) = unless_cancelled(session, looks).await??;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::compile::addons::MANAGER;
 use crate::compile::targets::{Part, Scene, hash};
-use crate::model::{FileSpec, Mount, label};
+use crate::model::{FileSpec, Mount, is_dns_label, label};
 
 /// Names in the stack may have what objects may not: `auth_db` is `auth-db`.
 pub(in crate::compile::targets) fn object_name(name: &str) -> String {
@@ -24,6 +24,28 @@ pub(super) fn some<T: serde::Serialize>(items: T) -> Value {
         Ok(value) => value,
         Err(_) => Value::Null,
     }
+}
+
+/// Labels of Docker's as far as annotations may be called so: not `tls.domains[0].main`.
+pub(super) fn annotations(labels: &BTreeMap<String, String>) -> BTreeMap<&String, &String> {
+    labels.iter().filter(|(key, _)| is_annotation(key)).collect()
+}
+
+/// Whether an annotation may have this name: `a.test/some.name`, upper case or not
+/// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/annotations/#syntax-and-character-set>).
+pub(in crate::compile::targets) fn is_annotation(key: &str) -> bool {
+    let (prefix, name) = match key.split_once('/') {
+        Some((prefix, name)) => (Some(prefix.to_lowercase()), name),
+        None => (None, key),
+    };
+    let inner = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    let ends = |letter: char| letter.is_ascii_alphanumeric();
+    let is_domain = |prefix: &String| prefix.len() <= 253 && prefix.split('.').all(is_dns_label);
+    name.len() <= 63
+        && name.chars().all(inner)
+        && name.starts_with(ends)
+        && name.ends_with(ends)
+        && prefix.as_ref().is_none_or(is_domain)
 }
 
 /// Of everything that belongs to the stack.

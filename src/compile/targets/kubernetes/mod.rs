@@ -16,11 +16,11 @@ mod pod;
 mod ports;
 mod workload;
 
-pub(super) use common::{has_data, object_name};
+pub(super) use common::{has_data, is_annotation, object_name};
 pub(super) use ports::{is_port_name, ports};
 
 use common::{
-    claim_name, common_labels, config_name, files_name, metadata, object, own_files, secret_object, some,
+    annotations, claim_name, common_labels, config_name, files_name, metadata, object, own_files, secret_object, some,
     variables_name,
 };
 
@@ -115,12 +115,12 @@ fn claims(scene: &Scene<'_>) -> Vec<Value> {
 
 fn claim(scene: &Scene<'_>, key: &str, volume: &Volume, shared: bool) -> Value {
     let class = volume.driver.as_deref().filter(|driver| *driver != "local");
-    let size = volume.driver_opts.get("size").map_or(CLAIM_SIZE, String::as_str);
+    let size = volume.driver_opts.get("size").map_or_else(|| CLAIM_SIZE.to_owned(), |size| quantity(size));
     json!({
         "apiVersion": "v1", "kind": "PersistentVolumeClaim",
         "metadata": {
             "name": claim_name(scene, key), "namespace": scene.namespace, "labels": common_labels(scene),
-            "annotations": some(&volume.labels),
+            "annotations": some(annotations(&volume.labels)),
         },
         "spec": {
             // pods on several nodes write it
@@ -129,4 +129,17 @@ fn claim(scene: &Scene<'_>, key: &str, volume: &Volume, shared: bool) -> Value {
             "resources": {"requests": {"storage": size}},
         },
     })
+}
+
+/// A size in Docker's words, in which `m` is no thousandth: `100m` is `100Mi`. What is a quantity already stays.
+fn quantity(size: &str) -> String {
+    let bare = size.strip_suffix(['b', 'B']).unwrap_or(size);
+    let digits = bare.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = bare.strip_prefix(digits).unwrap_or_default();
+    let dockers = bare.len() < size.len() || unit.chars().all(|letter| letter.is_ascii_lowercase());
+    match unit.to_ascii_lowercase().as_str() {
+        "" if dockers => digits.to_owned(),
+        unit @ ("k" | "m" | "g" | "t" | "p") if dockers => format!("{digits}{}i", unit.to_ascii_uppercase()),
+        _ => size.to_owned(),
+    }
 }

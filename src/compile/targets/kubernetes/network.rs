@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::common::{
-    common_labels, has_data, metadata, network_label, networks, object, object_name, seconds, secret_object, selector,
-    some,
+    annotations, common_labels, has_data, metadata, network_label, networks, object, object_name, seconds,
+    secret_object, selector, some,
 };
 use super::ports::{Port, is_port_name, ports};
 use crate::compile::fully_qualified;
@@ -150,7 +150,7 @@ pub(super) fn policies(scene: &Scene<'_>) -> Vec<Value> {
     let used: BTreeSet<&str> = scene.parts.iter().flat_map(networks).collect();
     for network in &used {
         let peers = json!({"podSelector": {"matchLabels": {network_label(network): "true"}}});
-        let labels = scene.stack.networks.get(*network).map(|declared| &declared.labels);
+        let labels = scene.stack.networks.get(*network).map(|declared| annotations(&declared.labels));
         all.push(json!({
             "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
             "metadata": {

@@ -5,22 +5,23 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::common::{
-    claim_name, common_labels, config_name, content_hash, files_name, key_of, network_label, networks, own_files,
-    seconds, selector, some, variables_name,
+    annotations as allowed, claim_name, common_labels, config_name, content_hash, files_name, key_of, network_label,
+    networks, own_files, seconds, selector, some, variables_name,
 };
 use super::ports::ports;
 use crate::compile::targets::placement;
 use crate::compile::targets::rules::{Security, security};
 use crate::compile::targets::{Part, Scene};
-use crate::model::{Condition, Hook, Mount, ProbeKind, PullPolicy, Restart, label};
+use crate::model::{Condition, Hook, Mount, ProbeKind, PullPolicy, Restart, is_dns_label, label};
 
 /// `metadata` and `spec` of the pods of a service.
 pub(super) fn template(scene: &Scene<'_>, part: &Part<'_>) -> Value {
     let mut labels = common_labels(scene);
     labels.extend(selector(scene, part));
     labels.extend(networks(part).map(|network| (network_label(network), "true".to_owned())));
-    let mut annotations: BTreeMap<String, String> = part.service.labels.clone();
-    annotations.extend(part.service.options.annotations.clone());
+    let said = [&part.service.labels, &part.service.options.annotations];
+    let said = said.into_iter().flat_map(allowed).map(|(key, value)| (key.clone(), value.clone()));
+    let mut annotations: BTreeMap<String, String> = said.collect();
     if let Some(hash) = content_hash(part) {
         annotations.insert(label::CONTENT.to_owned(), hash);
     }
@@ -45,8 +46,6 @@ fn spec(scene: &Scene<'_>, part: &Part<'_>) -> Value {
         "supplementalGroups": some(options.group_add.iter().filter_map(|group| group.parse::<i64>().ok()).collect::<Vec<_>>()),
         "sysctls": some(options.sysctls.iter().map(|(name, value)| json!({"name": name, "value": value})).collect::<Vec<_>>()),
     });
-    let aliases = options.extra_hosts.iter().filter_map(|line| line.split_once(':'));
-    let aliases = aliases.filter(|(_, address)| address.parse::<std::net::IpAddr>().is_ok());
     let dns = json!({
         "nameservers": some(&options.dns),
         "searches": some(&options.dns_search),
@@ -64,13 +63,13 @@ fn spec(scene: &Scene<'_>, part: &Part<'_>) -> Value {
         "dnsPolicy": host(&service.network_mode).map(|_| "ClusterFirstWithHostNet"),
         "hostPID": host(&options.pid),
         "hostIPC": host(&options.ipc),
-        "hostname": options.hostname,
-        "hostAliases": some(aliases.map(|(name, address)| json!({"ip": address, "hostnames": [name]})).collect::<Vec<_>>()),
+        "hostname": options.hostname.as_ref().filter(|name| is_dns_label(name)),
+        "hostAliases": some(aliases(&options.extra_hosts)),
         "dnsConfig": hollow(dns),
         "nodeSelector": platform(part),
         "affinity": affinity(scene, part),
-        "topologySpreadConstraints": some(service.deploy.spread.iter().map(|key| json!({
-            "maxSkew": 1, "topologyKey": key.strip_prefix("node.labels.").unwrap_or(key),
+        "topologySpreadConstraints": some(spread(&service.deploy.spread).into_iter().map(|key| json!({
+            "maxSkew": 1, "topologyKey": key,
             "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": selector(scene, part)},
         })).collect::<Vec<_>>()),
         "runtimeClassName": options.runtime,
@@ -87,6 +86,30 @@ fn spec(scene: &Scene<'_>, part: &Part<'_>) -> Value {
         map.insert("restartPolicy".into(), json!(policy));
     }
     spec
+}
+
+/// The labels of nodes over which pods are spread, each once, as the API server wants it.
+fn spread(keys: &[String]) -> Vec<&str> {
+    let mut all: Vec<&str> = Vec::new();
+    for key in keys.iter().map(|key| key.strip_prefix("node.labels.").unwrap_or(key)) {
+        if !all.contains(&key) {
+            all.push(key);
+        }
+    }
+    all
+}
+
+/// `extra_hosts`, each address once: the API server refuses a pod that has one twice.
+fn aliases(lines: &[String]) -> Vec<Value> {
+    let mut all: Vec<(&str, Vec<&str>)> = Vec::new();
+    let lines = lines.iter().filter_map(|line| line.split_once(':'));
+    for (name, address) in lines.filter(|(_, address)| address.parse::<std::net::IpAddr>().is_ok()) {
+        match all.iter_mut().find(|(other, _)| *other == address) {
+            Some((_, names)) => names.push(name),
+            None => all.push((address, vec![name])),
+        }
+    }
+    all.into_iter().map(|(address, names)| json!({"ip": address, "hostnames": names})).collect()
 }
 
 /// Null where nothing is in it.
@@ -334,7 +357,9 @@ fn volumes(scene: &Scene<'_>, part: &Part<'_>) -> (Vec<Value>, Vec<Value>) {
         volumes.push(named(&name, source));
         mounts.push(at);
     }
-    if let Some(size) = part.service.options.shm_size {
+    let shm = part.service.options.shm_size;
+    // one that is mounted is there already
+    if let Some(size) = shm.filter(|_| part.service.mounts.iter().all(|mount| mount.target() != "/dev/shm")) {
         volumes.push(named("shm", json!({"emptyDir": {"medium": "Memory", "sizeLimit": size.to_string()}})));
         mounts.push(json!({"name": "shm", "mountPath": "/dev/shm"}));
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::common::{has_data, metadata, object, seconds, selector, some};
+use super::common::{annotations, has_data, metadata, object, seconds, selector, some};
 use super::pod::template;
 use crate::compile::targets::{Part, Scene};
 use crate::model::Restart;
@@ -13,7 +13,7 @@ const TRIES: i64 = 6;
 pub(super) fn workload(scene: &Scene<'_>, part: &Part<'_>) -> Value {
     let service = part.service;
     let mut metadata = metadata(scene, part, part.name);
-    metadata.insert("annotations".into(), some(&service.deploy.labels));
+    metadata.insert("annotations".into(), some(annotations(&service.deploy.labels)));
     let matches = json!({"matchLabels": selector(scene, part)});
     let template = template(scene, part);
     if part.is_job() {
