@@ -52,7 +52,7 @@ pub use commands::events::{EventKind, ServiceEvent, follow_events};
 pub use commands::images::{ImageRow, image_rows, obtain_images};
 pub use commands::lifecycle::{Action as LifecycleAction, lifecycle};
 pub use commands::lock_images::{LockChange, LockRow, Locked, lock_images};
-pub use commands::logs::{LogEvent, LogFilter, Source as LogSource, all_log_sources, log_sources, read_logs};
+pub use commands::logs::{LogEvent, LogFilter, Sieve, Source as LogSource, all_log_sources, log_sources, read_logs};
 pub use commands::ls::{PlatformRow, PlatformState, list_platforms, platforms_to_take_down};
 pub use commands::names::{
     install_dns_service, install_names, names_may_be_offered, names_were_offered, uninstall_names,

@@ -2,10 +2,11 @@ use std::io::Write;
 
 use anyhow::Context as _;
 
-use crate::app::{Error, LogEvent, LogFilter, LogSource, all_log_sources, program_log, read_logs};
+use crate::app::{Error, LogEvent, LogFilter, LogSource, Sieve, all_log_sources, program_log, read_logs};
 use crate::engine::LogOptions;
 use crate::model::macula;
 use crate::telemetry::LineFilter;
+use crate::telemetry::batch::severity_of;
 use crate::words;
 
 use super::context::Context;
@@ -37,9 +38,9 @@ pub struct Args {
     /// Show only lines that contain this text; lower case matches either case
     #[arg(long, value_name = "TEXT")]
     grep: Option<String>,
-    /// Show only lines that say a level, and this one or a worse one: JSON with `level` or `severity`, `level=`, `[error]`, `WARN`
-    #[arg(long, value_enum, value_name = "LEVEL")]
-    level: Option<Level>,
+    /// Show only lines that name this level or a worse one: debug, info, warn, error, fatal
+    #[arg(long, value_name = "LEVEL", value_parser = level)]
+    level: Option<u32>,
     /// Show the time of each line
     #[arg(short, long)]
     timestamps: bool,
@@ -49,30 +50,6 @@ pub struct Args {
     /// Leave out the name of the service before each line
     #[arg(long)]
     no_prefix: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Level {
-    Trace,
-    Debug,
-    Info,
-    Warn,
-    Error,
-    Fatal,
-}
-
-impl Level {
-    /// The least number of it in OTLP.
-    fn severity(self) -> u32 {
-        match self {
-            Self::Trace => 1,
-            Self::Debug => 5,
-            Self::Info => 9,
-            Self::Warn => 13,
-            Self::Error => 17,
-            Self::Fatal => 21,
-        }
-    }
 }
 
 /// Columns of the names in front.
@@ -88,8 +65,7 @@ async fn of_trace(context: &Context, typed: &str, filter: &LogFilter) -> Result<
     let hex = words::hex(&id);
     let wanted = LineFilter { trace: Some(id), limit: TRACED, severity: filter.severity, ..LineFilter::default() };
     let lines = traces::told(context, inquiry.lines(&wanted).await)?;
-    let filter = LogFilter { severity: 0, ..filter.clone() };
-    let lines = lines.into_iter().filter(|line| filter.takes(&line.text));
+    let lines = lines.into_iter().filter(|line| filter.has_text(&line.text));
     if context.json() {
         return context.print_json(&lines.collect::<Vec<_>>());
     }
@@ -104,7 +80,7 @@ async fn of_trace(context: &Context, typed: &str, filter: &LogFilter) -> Result<
 }
 
 pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
-    let filter = LogFilter { grep: args.grep.clone(), severity: args.level.map_or(0, Level::severity) };
+    let filter = LogFilter { grep: args.grep.clone(), severity: args.level.unwrap_or_default() };
     if let Some(id) = &args.trace {
         return of_trace(context, id, &filter).await;
     }
@@ -186,9 +162,10 @@ async fn follow_program(
     filter: &LogFilter,
 ) -> Result<(), CliError> {
     let read = async || context.host.read(log).await.context("read the log");
-    let meant = |bytes: &[u8]| -> Vec<String> {
-        let lines = bytes.split_inclusive(|byte| *byte == b'\n').map(|line| String::from_utf8_lossy(line).into_owned());
-        lines.filter(|line| filter.takes(line)).collect()
+    let mut sieve = Sieve::new(filter.clone());
+    let mut meant = |bytes: &[u8]| -> Vec<String> {
+        let lines = bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| sieve.takes("", line));
+        lines.map(|line| String::from_utf8_lossy(line).into_owned()).collect()
     };
     let content = read().await?;
     let most = args.tail.map_or(usize::MAX, |tail| usize::try_from(tail).unwrap_or(usize::MAX));
@@ -310,6 +287,13 @@ impl Writer {
     }
 }
 
+fn level(text: &str) -> Result<u32, String> {
+    match severity_of(text) {
+        0 => Err("expected debug, info, warn, error or fatal".to_owned()),
+        severity => Ok(severity),
+    }
+}
+
 fn lines(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "expected a number of lines, such as 50".to_owned())
 }
@@ -338,6 +322,8 @@ mod tests {
         assert_eq!(moment(10_000, "1h30m"), Ok(4600));
         assert_eq!(moment(0, "2026-11-21T08:00:00Z"), Ok(1_795_248_000));
         assert!(moment(0, "yesterday").is_err());
+        assert_eq!((level("warn"), level("WARNING"), level("error")), (Ok(13), Ok(13), Ok(17)));
+        assert_eq!(level("loud"), Err("expected debug, info, warn, error or fatal".into()));
         assert_eq!(lines("50"), Ok(50));
         assert_eq!(lines("abc"), Err("expected a number of lines, such as 50".into()));
     }

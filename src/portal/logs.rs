@@ -5,11 +5,13 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::app::{LogEvent, LogFilter, all_log_sources, read_logs};
 use crate::engine::LogOptions;
 use crate::model::PlatformName;
+use crate::telemetry::batch::severity_of;
+use crate::telemetry::levels::{Levels, level_in};
 
 use super::Shared;
 
@@ -18,9 +20,13 @@ const LONGEST: usize = 8 << 10;
 /// Lines of a packet, and how long one waits for more.
 const PACKET: usize = 200;
 const COLLECT: Duration = Duration::from_millis(80);
+/// Nothing for that long: what was written before has been read.
+const QUIET: Duration = Duration::from_millis(400);
+/// One that never ceases is told of after that long.
+const TALKS: Duration = Duration::from_secs(3);
 /// Packets that wait for a slow browser.
 const WAITING: usize = 8;
-/// Lines that are looked through for a word.
+/// Lines that are looked through for a word or a level.
 const SEARCHED: u64 = 50_000;
 /// Lines that a page may ask for.
 const MOST: u64 = 5_000;
@@ -36,6 +42,8 @@ pub struct Wanted {
     pub since: Option<i64>,
     /// Only lines with this text, whatever their case.
     pub search: String,
+    /// Only lines of this level or a worse one; empty: all.
+    pub level: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -43,6 +51,8 @@ struct Line {
     service: String,
     time: String,
     stderr: bool,
+    /// As the line itself says; empty: it does not.
+    level: &'static str,
     text: String,
 }
 
@@ -62,14 +72,14 @@ impl Shared {
                 let _ = sender.try_send(note);
             }
             Ok((engine, sources)) => {
-                let tail = if wanted.search.is_empty() { wanted.tail.min(MOST) } else { SEARCHED };
+                let sieve = Sieve::new(&wanted.search, &wanted.level);
+                let tail = if sieve.is_open() { wanted.tail.min(MOST) } else { SEARCHED };
                 let options = LogOptions { follow: true, tail: Some(tail), since, ..LogOptions::default() };
                 let (host, filter) = (self.host.clone(), LogFilter::default());
                 let events = read_logs(engine, host, platform.clone(), services, sources, options, filter);
-                let search = wanted.search.to_lowercase();
                 tokio::spawn(async move {
                     tokio::select! {
-                        () = pack(events, sender, &search) => {}
+                        () = pack(events, sender, sieve) => {}
                         () = stop.cancelled() => {}
                     }
                 });
@@ -79,9 +89,52 @@ impl Shared {
     }
 }
 
-/// Until nothing more is written, or nobody reads.
-async fn pack(mut events: Receiver<LogEvent>, sender: Sender<Value>, search: &str) {
-    while let Some(first) = events.recv().await {
+/// Which lines a page wants.
+struct Sieve {
+    /// In lower case.
+    search: String,
+    least: u32,
+    levels: Levels,
+}
+
+impl Sieve {
+    fn new(search: &str, level: &str) -> Self {
+        let least = severity_of(level);
+        Self { search: search.to_lowercase(), least, levels: Levels::at_least(least) }
+    }
+
+    fn is_open(&self) -> bool {
+        self.search.is_empty() && self.least == 0
+    }
+
+    fn lets_through(&mut self, container: &str, text: &str) -> bool {
+        // the level first: what goes on with a line is kept as that line was
+        self.levels.keeps(container, text) && (self.search.is_empty() || text.to_lowercase().contains(&self.search))
+    }
+}
+
+/// Until nothing more is written, or nobody reads. When all that was written before has been read, the page is told how
+/// many lines that were: it may have seen none of them.
+async fn pack(mut events: Receiver<LogEvent>, sender: Sender<Value>, mut sieve: Sieve) {
+    let begun = Instant::now();
+    let mut looked = Some(0u64);
+    loop {
+        let mut next = match looked {
+            None => events.recv().await.map(Ok),
+            Some(_) => timeout(QUIET, events.recv()).await.map_or_else(|quiet| Some(Err(quiet)), |event| event.map(Ok)),
+        };
+        if let Some(count) = looked
+            && (!matches!(next, Some(Ok(_))) || begun.elapsed() >= TALKS)
+        {
+            looked = None;
+            if sender.send(json!({"looked": count})).await.is_err() {
+                return;
+            }
+        }
+        if let Some(Err(_)) = next {
+            next = events.recv().await.map(Ok);
+        }
+        let Some(Ok(first)) = next else { return };
         let until = Instant::now() + COLLECT;
         let mut lines = Vec::new();
         let mut notes = Vec::new();
@@ -90,8 +143,9 @@ async fn pack(mut events: Receiver<LogEvent>, sender: Sender<Value>, search: &st
             match event {
                 LogEvent::Line { source, time, stderr, text } => {
                     let text = shown(&text);
-                    if search.is_empty() || text.to_lowercase().contains(search) {
-                        lines.push(Line { service: source.service, time, stderr, text });
+                    looked = looked.map(|count| count + 1);
+                    if sieve.lets_through(&source.container, &text) {
+                        lines.push(Line { service: source.service, time, stderr, level: level_in(&text), text });
                     }
                 }
                 LogEvent::Note { service, text } => notes.push(json!({"note": format!("{service} {text}")})),
@@ -137,14 +191,14 @@ mod tests {
         LogEvent::Line { source, time: "2026-11-28T07:00:00Z".into(), stderr: false, text: text.to_vec() }
     }
 
-    async fn packets(events: Vec<LogEvent>, search: &str) -> Vec<Value> {
+    async fn packets(events: Vec<LogEvent>, search: &str, level: &str) -> Vec<Value> {
         let (from, to) = channel(1000);
         for event in events {
             from.send(event).await.unwrap();
         }
         drop(from);
         let (sender, mut receiver) = channel(100);
-        pack(to, sender, search).await;
+        pack(to, sender, Sieve::new(search, level)).await;
         let mut all = Vec::new();
         while let Ok(packet) = receiver.try_recv() {
             all.push(packet);
@@ -154,16 +208,28 @@ mod tests {
 
     #[tokio::test]
     async fn lines_come_in_packets() {
-        let all = packets((0..450).map(|number| line(format!("{number}").as_bytes())).collect(), "").await;
-        let sizes: Vec<usize> = all.iter().map(|packet| packet["lines"].as_array().unwrap().len()).collect();
+        let all = packets((0..450).map(|number| line(format!("{number}").as_bytes())).collect(), "", "").await;
+        let sizes: Vec<usize> = all.iter().filter_map(|packet| Some(packet["lines"].as_array()?.len())).collect();
         assert_eq!(sizes, [200, 200, 50]);
+        assert_eq!(all[3..], [json!({"looked": 450})]);
         let note = LogEvent::Note { service: "shop".into(), text: "ended (exit code 1)".into() };
-        let all = packets(vec![line(b"Hello"), note, line(b"other")], "hell").await;
+        let all = packets(vec![line(b"Hello"), note, line(b"other")], "hell", "").await;
         assert_eq!(all[0]["lines"][0]["text"], "Hello");
         assert_eq!(
             (all[0]["lines"].as_array().unwrap().len(), &all[1]["note"]),
             (1, &json!("shop ended (exit code 1)"))
         );
+    }
+
+    #[tokio::test]
+    async fn a_page_learns_that_no_line_is_as_it_wants() {
+        let all = packets(vec![line(b"INFO up"), line(b"ERROR down"), line(b"  at main")], "", "warn").await;
+        let found: Vec<_> = all[0]["lines"].as_array().unwrap().iter().map(|line| &line["text"]).collect();
+        assert_eq!(found, ["ERROR down", "  at main"]);
+        assert_eq!(all[0]["lines"][0]["level"], "error");
+        assert_eq!(packets(vec![line(b"INFO up")], "", "warn").await, [json!({"looked": 1})]);
+        assert_eq!(packets(vec![line(b"INFO up")], "down", "").await, [json!({"looked": 1})]);
+        assert_eq!(packets(Vec::new(), "", "").await, [json!({"looked": 0})]);
     }
 
     #[test]

@@ -1,17 +1,18 @@
 //! What the commands say: this program, run with `-o json` in the folder that a platform was started from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::host::Command;
-use crate::model::PlatformName;
+use crate::model::{PlatformName, label};
 
 use super::Shared;
+use super::service::lacking;
 
 /// Between the end of a look and the next one, while somebody looks at the page.
 const APART: Duration = Duration::from_secs(2);
@@ -26,17 +27,34 @@ const MOST: usize = 4;
 pub struct Looks {
     watched: Mutex<BTreeMap<String, watch::Sender<Arc<Value>>>>,
     slots: Semaphore,
+    /// What the page is doing to services now.
+    acting: Mutex<BTreeSet<Act>>,
+    /// Something was done: whoever waits to look again looks at once.
+    acted: Notify,
 }
+
+type Act = (PlatformName, String, Action);
 
 impl Default for Looks {
     fn default() -> Self {
-        Self { watched: Mutex::default(), slots: Semaphore::new(MOST) }
+        Self { watched: Mutex::default(), slots: Semaphore::new(MOST), acting: Mutex::default(), acted: Notify::new() }
     }
 }
 
 impl Looks {
     fn watched(&self) -> MutexGuard<'_, BTreeMap<String, watch::Sender<Arc<Value>>>> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn acting(&self) -> MutexGuard<'_, BTreeSet<Act>> {
+        self.acting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is being done to services of this platform.
+    fn acts_on(&self, platform: &PlatformName) -> BTreeMap<String, Action> {
+        let acting = self.acting();
+        let own = acting.iter().filter(|(of, ..)| of == platform);
+        own.map(|(_, service, action)| (service.clone(), *action)).collect()
     }
 }
 
@@ -48,7 +66,7 @@ pub enum Look {
 }
 
 /// What a page may do to a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     Start,
@@ -83,6 +101,10 @@ impl Shared {
 
     async fn keep_looking(self: Arc<Self>, platform: PlatformName) {
         loop {
+            // from before the look: what is done meanwhile may have come too late for it
+            let acted = self.looks.acted.notified();
+            tokio::pin!(acted);
+            acted.as_mut().enable();
             let look = tokio::select! {
                 look = self.look(&platform) => Arc::new(look),
                 () = self.stop.cancelled() => return,
@@ -100,6 +122,7 @@ impl Shared {
             }
             tokio::select! {
                 () = tokio::time::sleep(APART) => {}
+                () = acted => {}
                 () = self.stop.cancelled() => return,
             }
         }
@@ -108,6 +131,7 @@ impl Shared {
     /// All platforms, and this one.
     async fn look(&self, platform: &PlatformName) -> Value {
         let programs: Vec<_> = (self.programs)();
+        let mut acting = self.looks.acts_on(platform);
         let platforms = self.command(None, None, &["ls"], PATIENCE).await;
         let folder = folder(&platforms, platform);
         let known = row(&platforms, platform).is_some();
@@ -120,6 +144,12 @@ impl Shared {
                 self.command(Some(platform), folder.as_ref(), &words, PATIENCE).await
             }
         };
+        let lacking = match known {
+            true => self.lacking(platform).await,
+            false => BTreeMap::new(),
+        };
+        // what was seen while something was done may be of before, or of in between
+        acting.extend(self.looks.acts_on(platform));
         json!({
             "version": self.version,
             "platform": platform,
@@ -128,8 +158,17 @@ impl Shared {
             "problem": status.get("error"),
             "folder": folder,
             "programs": programs,
+            "lacking": lacking,
+            "acting": acting,
             "now": self.host.now(),
         })
+    }
+
+    /// The services that run although something that they need does not, with what that is.
+    async fn lacking(&self, platform: &PlatformName) -> BTreeMap<String, BTreeSet<String>> {
+        let Ok(engine) = self.session().await.engine() else { return BTreeMap::new() };
+        let all = engine.labelled(&format!("{}={platform}", label::PLATFORM)).await;
+        all.map(|all| lacking(&all)).unwrap_or_default()
     }
 
     /// One look for a page that asks for it.
@@ -144,8 +183,13 @@ impl Shared {
 
     /// Starts or stops a service, as `macula start` and its like do.
     pub async fn act(&self, platform: &PlatformName, service: &str, action: Action) -> Value {
+        let act: Act = (platform.clone(), service.to_owned(), action);
+        self.looks.acting().insert(act.clone());
         let folder = self.folder_of(platform).await;
-        self.command(Some(platform), folder.as_ref(), &[action.word(), "--", service], ACTION).await
+        let done = self.command(Some(platform), folder.as_ref(), &[action.word(), "--", service], ACTION).await;
+        self.looks.acting().remove(&act);
+        self.looks.acted.notify_waiters();
+        done
     }
 
     async fn folder_of(&self, platform: &PlatformName) -> Option<PathBuf> {
@@ -209,5 +253,15 @@ mod tests {
         assert_eq!(of("macula"), Some("/home/me/shop".into()));
         assert_eq!((of("pr-7"), of("gone")), (None, None));
         assert_eq!(folder(&failed("no engine"), &PlatformName::default()), None);
+    }
+
+    #[test]
+    fn what_is_being_done_is_told_of_its_own_platform() {
+        let looks = Looks::default();
+        let other = PlatformName::new("pr-7").unwrap();
+        looks.acting().insert((PlatformName::default(), "shop".into(), Action::Stop));
+        looks.acting().insert((other.clone(), "cart".into(), Action::Restart));
+        assert_eq!(json!(looks.acts_on(&PlatformName::default())), json!({"shop": "stop"}));
+        assert_eq!(json!(looks.acts_on(&other)), json!({"cart": "restart"}));
     }
 }

@@ -294,6 +294,7 @@ impl Shared {
             tail: query.text("tail").parse().unwrap_or(500),
             since: query.text("since").parse().ok(),
             search: query.text("search").to_owned(),
+            level: query.text("level").to_owned(),
         };
         let receiver = self.logs(platform, wanted).await;
         let held = Reader::new(Arc::clone(self));

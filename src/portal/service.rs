@@ -1,5 +1,7 @@
 //! One service: its containers, what they need and are needed by, and their variables with the values hidden.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -113,6 +115,22 @@ fn state(all: &[ObservedContainer], service: &str) -> Standing {
     }
 }
 
+/// The services that run although something that they need does not, with what that is.
+pub fn lacking(all: &[ObservedContainer]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for container in all.iter().filter(|container| container.state == ContainerState::Running) {
+        let Some(service) = container.label(label::SERVICE) else { continue };
+        // what was left out has no container, and nobody waits for it
+        let there = |name: &str| all.iter().any(|found| found.label(label::SERVICE) == Some(name));
+        let down = |name: &&str| there(name) && state(all, name) == Standing::Down;
+        let missing: Vec<&str> = needs(container).filter(down).collect();
+        if !missing.is_empty() {
+            found.entry(service.to_owned()).or_default().extend(missing.into_iter().map(str::to_owned));
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +157,7 @@ mod tests {
         assert_eq!(shop["needed_by"], json!([{"name": "cart", "state": "running"}]));
         assert_eq!(detail(&all, "db")["needs"], json!([]));
         assert_eq!(detail(&all, "other"), Value::Null);
+        assert_eq!(json!(lacking(&all)), json!({"shop": ["db"]}));
         assert_eq!(pair_of("A=b=c"), ("A", "b=c"));
     }
 

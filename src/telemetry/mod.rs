@@ -6,17 +6,17 @@
 //!                                                              view: JSON <─ query <─ snapshot of the store
 //! ```
 //!
-//! `wire`, `batch`, `filter`, `scan`, `map` and `view` are pure; `store` has the files, `server` the connections, and
+//! `wire`, `batch`, `levels`, `filter`, `scan`, `map` and `view` are pure; `store` has the files, `server` the connections, and
 //! `remote` asks Tempo, Loki and Prometheus where they are.
 
 pub mod batch;
 mod filter;
+pub mod levels;
 mod map;
 pub mod query;
 pub mod remote;
 mod scan;
 mod server;
-pub mod spoken;
 pub mod store;
 pub mod trace_head;
 pub mod view;

@@ -68,7 +68,15 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ("a_reader_that_goes_away_is_no_error", &["logs --follow"]),
     (
         "what_is_shown_and_run_is_what_was_asked_for",
-        &["logs --until", "logs --grep", "logs --timestamps", "exec --index", "exec --privileged", "creds --all"],
+        &[
+            "logs --until",
+            "logs --grep",
+            "logs --level",
+            "logs --timestamps",
+            "exec --index",
+            "exec --privileged",
+            "creds --all",
+        ],
     ),
     (
         "what_programs_send_is_taken_and_shown",

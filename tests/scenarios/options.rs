@@ -14,7 +14,7 @@ const STACK: &str = "
 services:
   web:
     <<: *base
-    command: [sh, -c, 'echo first; echo second; exec sleep infinity']
+    command: [sh, -c, 'echo first; echo ERROR second; exec sleep infinity']
     deploy: {replicas: 2}
     x-macula: {secrets: {KEY: {generate: 24}}, exports: {WEB_URL: 'web://here'}}
     develop: {watch: [{path: ./src, action: sync, target: /app}]}
@@ -124,6 +124,11 @@ fn what_is_shown_and_run_is_what_was_asked_for() {
     assert_eq!(platform.run("logs web --until 2001-01-01T00:00:00Z").ok().out, "");
     let found = platform.run("logs web --grep sec").ok().out.clone();
     assert!(found.contains("second") && !found.contains("first"), "{found}");
+    let found = platform.run("logs web --level warn").ok().out.clone();
+    assert!(found.contains("second") && !found.contains("first"), "{found}");
+    platform.run("logs web --level loud").exits(2).says("expected debug, info, warn, error or fatal");
+    // one of each container, of those that are shown
+    assert_eq!(platform.run("logs web --grep first -n 1").ok().out.matches("first").count(), 2);
     let timed = platform.run("logs web -n 1 --timestamps").ok().out.clone();
     let time = timed.lines().next().unwrap().split(' ').nth(2).unwrap();
     assert!(time.parse::<jiff::Timestamp>().is_ok(), "{timed}");

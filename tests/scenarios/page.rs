@@ -90,6 +90,9 @@ fn a_person_sees_and_acts_and_a_foreign_page_does_not() {
     browser.shows("hello </script><b id=evil>x</b> \u{fffd}");
     assert_eq!(browser.run("return document.getElementById('evil')"), json!(null));
     browser.shows("Needs");
+    browser.run("const word = document.getElementById('log-search'); word.value = 'nowhere'; word.dispatchEvent(new Event('input'))");
+    browser.shows("No line contains “nowhere” so far");
+    assert_eq!(browser.run("return document.title"), format!("talker · {} · Macula", platform.name));
     assert!(!browser.text().contains("a-value-to-hide"));
     browser.run("document.querySelector('details').open = true");
     browser.run("[...document.querySelectorAll('button')].find(one => one.getAttribute('aria-label') === 'Show GREETING').click()");
@@ -99,10 +102,19 @@ fn a_person_sees_and_acts_and_a_foreign_page_does_not() {
     browser.click("Stop");
     browser.shows("stopped");
     assert!(!runs());
+    // what is seen from before does not come back
+    let badge = "return document.querySelector('#view .state').innerText";
+    assert_eq!(browser.run(badge), "stopped");
+    browser.run("location.hash = '#/'");
+    browser.shows("Stopped 1");
+    browser.run("location.hash = '#/service/talker'");
     eventually("it can be started again", || browser.text().contains("Start"));
     browser.click("Start");
     browser.shows("started");
     assert!(runs());
+    platform.run("stop web").ok();
+    browser.shows("It needs web, which does not run.");
+    platform.run("start web").ok();
 
     // the record of `up`
     browser.run("location.hash = '#/up'");

@@ -17,7 +17,7 @@ use crate::engine::{Engine, EngineError, LogLine, LogOptions};
 use crate::host::Host;
 use crate::model::{ContainerState, ObservedContainer, PlatformName, label};
 use crate::observe;
-use crate::telemetry::spoken::severity_in;
+use crate::telemetry::levels::Levels;
 
 use super::program_logs;
 use super::run::program_log;
@@ -60,13 +60,32 @@ pub struct LogFilter {
 }
 
 impl LogFilter {
-    pub fn takes(&self, line: &str) -> bool {
-        self.grep.as_deref().is_none_or(|wanted| holds(line, wanted))
-            && (self.severity == 0 || severity_in(line) >= self.severity)
-    }
-
     fn is_all(&self) -> bool {
         *self == Self::default()
+    }
+
+    pub fn has_text(&self, line: &str) -> bool {
+        self.grep.as_deref().is_none_or(|wanted| holds(line, wanted))
+    }
+}
+
+/// Takes the lines that are meant, each container's in their order.
+#[derive(Debug)]
+pub struct Sieve {
+    filter: LogFilter,
+    levels: Levels,
+}
+
+impl Sieve {
+    pub fn new(filter: LogFilter) -> Self {
+        Self { levels: Levels::at_least(filter.severity), filter }
+    }
+
+    pub fn takes(&mut self, container: &str, line: &[u8]) -> bool {
+        let line = String::from_utf8_lossy(line);
+        // a stack trace goes with the line before it, whatever text is looked for
+        let has_level = self.levels.keeps(container, &line);
+        has_level && self.filter.has_text(&line)
     }
 }
 
@@ -170,7 +189,8 @@ pub fn read_logs(
     let (sender, receiver) = channel(BACKLOG);
     tokio::spawn(async move {
         let (last, told, programs) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let mut reader = Reader { engine, host, platform, services, filter, sender, last, told, programs };
+        let sieve = Sieve::new(filter);
+        let mut reader = Reader { engine, host, platform, services, sieve, sender, last, told, programs };
         // the receiver is gone: nobody reads any more
         let _ = match reader.history(&sources, &options).await {
             Ok(()) if options.follow => reader.follow(sources, options.tail).await,
@@ -199,7 +219,7 @@ struct Reader {
     host: Arc<dyn Host>,
     platform: PlatformName,
     services: Vec<String>,
-    filter: LogFilter,
+    sieve: Sieve,
     sender: Sender<LogEvent>,
     /// Container's id -> how far it was told.
     last: BTreeMap<String, Place>,
@@ -248,7 +268,7 @@ impl Reader {
     async fn history(&mut self, sources: &[Source], options: &LogOptions) -> Result<(), Ended> {
         let follow = options.follow;
         // of those that are meant, the last ones
-        let most = if self.filter.is_all() { None } else { options.tail };
+        let most = if self.sieve.filter.is_all() { None } else { options.tail };
         let tail = if most.is_some() { None } else { options.tail };
         let options = LogOptions { follow: false, timestamps: true, tail, ..options.clone() };
         let mut streams: Vec<(Source, Lines)> = Vec::new();
@@ -262,7 +282,7 @@ impl Reader {
                 }
             };
             let lines = match most {
-                Some(most) => last_of(lines, &self.filter, most).await?,
+                Some(most) => last_of(lines, self.sieve.filter.clone(), most).await?,
                 None => lines,
             };
             streams.push((source.clone(), Box::pin(lines.peekable())));
@@ -283,12 +303,12 @@ impl Reader {
             let Some((source, lines)) = streams.get_mut(at) else { return Ok(()) };
             let Some(line) = lines.next().await else { continue };
             let (source, line) = (source.clone(), line?);
-            self.tell(&source, line).await?;
+            self.tell(&source, line, most.is_some()).await?;
         }
     }
 
-    /// Tells a line, unless it was told before.
-    async fn tell(&mut self, source: &Source, line: LogLine) -> Result<(), Ended> {
+    /// Tells a line that is meant, unless it was told before. `sifted`: it is meant.
+    async fn tell(&mut self, source: &Source, line: LogLine, sifted: bool) -> Result<(), Ended> {
         let (time, text) = split(&line.bytes);
         if !time.is_empty() {
             if let Some(place) = self.told.get_mut(&source.id) {
@@ -299,7 +319,7 @@ impl Reader {
             }
             self.last.entry(source.id.clone()).or_default().pass(time.clone());
         }
-        if !self.filter.takes(&String::from_utf8_lossy(&text)) {
+        if !sifted && !self.sieve.takes(&source.container, &text) {
             return Ok(());
         }
         let event = LogEvent::Line { source: source.clone(), time, stderr: line.stderr, text };
@@ -329,7 +349,7 @@ impl Reader {
                 biased;
                 () = self.sender.closed() => return Ok(()),
                 Some((source, line)) = lines.recv() => match line {
-                    Some(line) => self.tell(&source, line).await?,
+                    Some(line) => self.tell(&source, line, false).await?,
                     None => {
                         attached.remove(&source.id);
                         self.ended(&source).await?;
@@ -407,14 +427,14 @@ impl Reader {
 /// The last lines of those that are meant.
 async fn last_of(
     mut lines: BoxStream<'static, Result<LogLine, EngineError>>,
-    filter: &LogFilter,
+    filter: LogFilter,
     most: u64,
 ) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError> {
     let most = usize::try_from(most).unwrap_or(usize::MAX);
-    let mut kept = VecDeque::new();
+    let (mut kept, mut sieve) = (VecDeque::new(), Sieve::new(filter));
     while let Some(line) = lines.next().await {
         let line = line?;
-        if filter.takes(&String::from_utf8_lossy(&split(&line.bytes).1)) {
+        if sieve.takes("", &split(&line.bytes).1) {
             kept.push_back(line);
         }
         if kept.len() > most {
@@ -464,7 +484,7 @@ mod tests {
         let written = ["locked 1", "level=error locked 2", "Locked 3", "fine"];
         let last = async |filter: LogFilter, most: u64| {
             let lines = futures_util::stream::iter(written.map(line)).boxed();
-            let kept: Vec<_> = last_of(lines, &filter, most).await.unwrap().collect().await;
+            let kept: Vec<_> = last_of(lines, filter, most).await.unwrap().collect().await;
             let text = |line: Result<LogLine, EngineError>| String::from_utf8(split(&line.unwrap().bytes).1).unwrap();
             kept.into_iter().map(text).collect::<Vec<_>>()
         };

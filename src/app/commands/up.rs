@@ -238,8 +238,10 @@ async fn traced(
     let Prepared { survey, plan, cluster, .. } = &prepared;
     let mut needs = Needs::of(&survey.platform, &survey.resources, join::needs(&survey.platform, plan, cluster));
     needs.invocation = session.invocation.clone();
-    let (mut findings, proof) =
-        tokio::join!(doctor::run(&session.system, &needs, Selection::Quick), proof(session, survey, plan, &needs),);
+    let checked = async {
+        tokio::join!(doctor::run(&session.system, &needs, Selection::Quick), proof(session, survey, plan, &needs))
+    };
+    let (mut findings, proof) = recorder.phase("check this machine", checked).await;
     if let Some(proof) = proof {
         if proof.status == FindingStatus::Failed {
             return Err(Error::NoContainerRuns(Box::new(proof)));

@@ -85,6 +85,11 @@ pub const TOOLS: &[Tool] = &[
             optional("tail", Kind::Number(5000), "Lines of each service (default: 200)"),
             optional("since", Kind::Text, "How long ago (10m, 2h) or a time (2026-11-21T08:00:00Z)"),
             optional("grep", Kind::Text, "Only lines with this text; lower case matches either case"),
+            optional(
+                "level",
+                Kind::Text,
+                "Only lines that name this level or a worse one: debug, info, warn, error, fatal",
+            ),
         ],
         right: None,
     },

@@ -264,9 +264,11 @@ impl Store {
         self.inner().full
     }
 
-    /// Bytes on the disk.
+    /// Bytes on the disk, with what waits in the journal to be packed.
     pub fn size(&self) -> u64 {
-        self.inner().files.iter().map(|file| file.bytes).sum()
+        let inner = self.inner();
+        let waiting = u64::try_from(inner.tail_bytes).unwrap_or(u64::MAX);
+        inner.files.iter().map(|file| file.bytes).fold(waiting, u64::saturating_add)
     }
 }
 
