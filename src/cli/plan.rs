@@ -96,7 +96,7 @@ pub async fn or_an_empty_world(mut session: Session, loaded: &Loaded) -> Result<
     Ok((session, Some(fix)))
 }
 
-/// Puts the processes that need what is left out beside it.
+/// Adds the processes that need what is left out.
 pub fn leave_out_processes(prepared: &mut Prepared, loaded: &Loaded, chosen: Option<&BTreeSet<String>>) {
     let mut gone = left_out_processes(&loaded.platform.processes, &prepared.plan.left_out);
     gone.retain(|left| chosen.is_none_or(|chosen| chosen.contains(&left.service)));

@@ -231,7 +231,10 @@ pub(super) fn ingress_ports(stacks: &mut [Loaded], ingress: &IngressSettings, do
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use crate::config::{Loaded, MemoryFiles, Request, load_with};
+    use crate::model::{Move, Moves};
 
     const BUILT_IN: &str = "
 services:
@@ -384,6 +387,34 @@ services:
         compose.yaml:4:24: services.wide is published on 127.0.0.22: port 3000 of 127.0.0.20 belongs to charts
             publish another port, or choose the address yourself with `x-macula: {address: 127.0.0.x}`
         "#);
+    }
+
+    #[test]
+    fn what_has_moved_stays_where_it_is() {
+        let address = |last| Ipv4Addr::new(127, 0, 0, last);
+        let moves: Moves = [("web".to_owned(), Move { address: address(20), ports: [(8080, 8081)].into() })].into();
+        let shop = "services: {prom: {image: p, ports: ['9090:9090']}, web: {image: w, ports: ['8080:80']}}";
+        let ours = "services: {metrics: {image: m, ports: ['9090:9090']}}";
+        let load = |remap| {
+            let files = MemoryFiles::default().with("/shop/compose.yaml", shop);
+            let request =
+                Request { cwd: "/shop".into(), discover: true, remap, moves: moves.clone(), ..Request::default() };
+            load_with(&request, &files, &[("a.yaml", ours)]).unwrap_or_else(|errors| panic!("{errors}"))
+        };
+        let published = |loaded: &Loaded, name: &str| {
+            let (_, service) = loaded.platform.service(name).unwrap();
+            (service.extension.address, service.ports[0].published)
+        };
+        let loaded = load(true);
+        assert_eq!(published(&loaded, "web"), (Some(address(20)), Some(8081)));
+        // nobody else gets its address
+        assert_eq!(published(&loaded, "prom"), (Some(address(21)), Some(9090)));
+        assert_eq!(loaded.moves, moves);
+        let told = "services.web is published on an address of its own, since port 8080 of this machine was taken";
+        assert!(loaded.warnings.iter().any(|warning| warning.message.contains(told)));
+        let without = load(false);
+        assert_eq!(published(&without, "web"), (None, Some(8080)));
+        assert!(without.moves.is_empty());
     }
 
     #[test]
