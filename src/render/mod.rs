@@ -248,7 +248,7 @@ mod tests {
         let source = "{% for name, one in all|items %}{{ name }}{{ one.x }} {% endfor %}{{ all|tojson }}";
         let whole = render("t", source, &json!({"all": all})).unwrap();
         assert_eq!(scope.render("t", source).unwrap(), whole);
-        assert_eq!(whole, r#"b1 a2 {"b":{"x":1},"a":{"x":2}}"#);
+        assert_eq!(whole, r#"b1 a2 {"b": {"x": 1}, "a": {"x": 2}}"#);
         let missing = [scope.render("t", "{{ all.c }}"), render("t", "{{ all.c }}", &json!({"all": all}))];
         let [one, other] = missing.map(|rendered| rendered.unwrap_err().to_string());
         assert_eq!((one.as_str(), one == other), ("t:1: `all.c` is not defined: did you mean `all.a`?", true));
