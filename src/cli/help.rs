@@ -46,6 +46,18 @@ pub const PAGES: [(&str, &str); 27] = [
     ("target-keys", include_str!("../../docs/reference/targets.md")),
 ];
 
+/// Words that people look for, and the page that has them.
+const ALSO: [(&str, &str); 8] = [
+    ("backup", "data"),
+    ("backups", "data"),
+    ("restore", "data"),
+    ("dump", "data"),
+    ("github", "scripts"),
+    ("gitlab", "scripts"),
+    ("quickstart", "five-minutes"),
+    ("tutorial", "five-minutes"),
+];
+
 pub fn run(context: &Context, args: &Args) -> Result<(), CliError> {
     let mut root = super::command();
     root.build();
@@ -59,7 +71,8 @@ pub fn run(context: &Context, args: &Args) -> Result<(), CliError> {
         let name = format!("macula {topic}");
         return context.print(&command.bin_name(name).render_long_help().to_string());
     }
-    match PAGES.iter().find(|(name, _)| *name == topic) {
+    let page = ALSO.iter().find(|(word, _)| *word == topic).map_or(topic.as_str(), |(_, page)| page);
+    match PAGES.iter().find(|(name, _)| *name == page) {
         Some((_, markdown)) => {
             context.print(&page::render(markdown, context.terminal.width.min(WIDEST), context.out_style()))
         }
@@ -101,6 +114,14 @@ mod tests {
         }
         assert!(find(&root, &["dns".into(), "add".into()]).is_some());
         assert!(find(&root, &["dns".into(), "stacks".into()]).is_none());
+    }
+
+    #[test]
+    fn words_that_people_look_for_lead_to_pages() {
+        for (word, page) in ALSO {
+            assert!(PAGES.iter().any(|(name, _)| *name == page) && PAGES.iter().all(|(name, _)| *name != word), "{word}");
+            assert!(find(&crate::cli::command(), &[word.to_owned()]).is_none(), "{word} is a command");
+        }
     }
 
     /// Parts of the site that are about how the program is made.

@@ -25,6 +25,7 @@ const MEANT: &[(&[&str], &[&str])] = &[
     (&["diff", "preview", "apply --dry-run"], &["plan"]),
     (&["create", "launch", "run-all", "apply", "deploy", "boot", "new"], &["up"]),
     (&["setup"], &["init"]),
+    (&["backup", "backups", "dump", "restore", "snapshot"], &["help data"]),
     (&["settings", "configure", "configuration"], &["config show"]),
     (&["compose", "docker", "docker-compose"], &["up --stack compose.yaml"]),
     (&["update"], &["upgrade", "images pull", "up"]),

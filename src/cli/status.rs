@@ -464,7 +464,7 @@ mod tests {
 
     #[test]
     fn a_task_says_how_it_ended_and_whether_it_runs_again() {
-        let row = |state, exit_code, due: Option<&str>| {
+        let row = |state, exit_code: Option<i64>, due: Option<&str>| {
             let ended = exit_code.map(|_| 300);
             let job = "migrate".to_owned();
             let due = due.map(str::to_owned);

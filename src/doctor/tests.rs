@@ -855,6 +855,8 @@ async fn leftovers() {
         .file(format!("{data}/macula/lock"), lock(99))
         .file(format!("{data}/pr-123/lock"), lock(98))
         .file(format!("{data}/busy/lock"), lock(4711))
+        // not a platform's: the changes that were made to this machine
+        .file(format!("{data}/host.d/receipt.json"), "{}")
         .file(format!("{data}/macula/secrets/{}", temporary_name("postgres", 99, 3)), "half")
         .file(format!("{data}/macula/{}", temporary_name("receipt.json", 4711, 0)), "being written");
     let ours = vec![

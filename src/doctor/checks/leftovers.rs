@@ -15,7 +15,9 @@ const SHOWN: usize = 3;
 
 pub(in crate::doctor) async fn leftovers(context: &Context<'_>) -> Verdict {
     let data = context.host.folders().data;
-    let platforms = context.host.list(&data).await.unwrap_or_default();
+    let mut platforms = context.host.list(&data).await.unwrap_or_default();
+    // `host.d` and its like are not platforms
+    platforms.retain(|name| PlatformName::new(name).is_ok());
     let mut lines = Vec::new();
     let mut advice: Vec<String> = Vec::new();
     let mut advise = |line: String| {
