@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(shop["needed_by"], json!([{"name": "cart", "state": "running"}]));
         assert_eq!(detail(&all, "db")["needs"], json!([]));
         assert_eq!(detail(&all, "other"), Value::Null);
-        assert_eq!(json!(lacking(&all)), json!({"shop": ["db"]}));
+        assert_eq!(json!(lacking(&all)), json!({"cart": ["db"], "shop": ["db"]}));
         assert_eq!(pair_of("A=b=c"), ("A", "b=c"));
     }
 

@@ -106,11 +106,14 @@ const mood = row => {
   const doing = ((state && state.acting) || {})[row.name]
   return (done.get(row.name) || {}).mood || (doing ? ['busy', DOING[doing]] : MOODS[row.condition] || ['idle', row.condition])
 }
+// something is done to it, or just was: what was the matter before says nothing now
+const changing = row => done.has(row.name) || !!((state && state.acting) || {})[row.name]
 // what it needs and what does not run
 const lacks = row => ((state && state.lacking) || {})[row.name] || []
 const lacking = row => lacks(row).length ? 'needs ' + lacks(row).join(', ') + (lacks(row).length > 1 ? ', which do not run' : ', which does not run') : ''
 // as `macula status` and `macula ls` count: a job that is done does not run
 const isUp = row => row.condition === 'unclaimed' ? row.state === 'running' : ['healthy', 'running', 'starting'].includes(row.condition)
+const needed = row => Object.values((state && state.lacking) || {}).some(names => names.includes(row.name))
 // What is wrong first, then what was stopped, then the user's own.
 const rank = row => {
   const [tone] = mood(row)
@@ -375,8 +378,8 @@ function summary(facts, notes, status) {
     status.platform.down ? el('div', { class: 'card' }, el('p', {}, 'The platform is down.'), command(typed('up'))) : null,
     status.platform.owner ? el('p', { class: 'why' }, 'It belongs to ' + status.platform.owner + '.') : null,
     status.dns.problem ? el('p', { class: 'why' }, 'Names: ', rich(status.dns.problem)) : null,
-    away && !status.dns.problem ? el('div', { class: 'card' }, el('p', {}, 'Names below ' + status.platform.domain + ' do not resolve on this machine' + (status.dns.off ? ': up --no-dns left them out.' : status.dns.address ? status.dns.healthy ? ' yet. Once for all platforms:' : ': the resolver does not answer.' : ': the resolver does not run.')),
-      command(status.dns.off ? typed('up --dns') : !status.dns.address ? typed('up') : status.dns.healthy ? 'macula dns install' : 'macula dns status')) : null,
+    away && !status.dns.problem ? el('p', {}, 'Names below ' + status.platform.domain + ' do not resolve on this machine' + (status.dns.off ? ': up --no-dns left them out. ' : status.dns.address ? status.dns.healthy ? ' yet. Once for all platforms: ' : ': the resolver does not answer. ' : ': the resolver does not run. '),
+      rich('`' + (status.dns.off ? typed('up --dns') : !status.dns.address ? typed('up') : status.dns.healthy ? 'macula dns install' : 'macula dns status') + '`')) : null,
     status.changes.length && !status.platform.down ? el('details', { class: 'card' },
       el('summary', {}, 'An up would change ' + status.changes.join(', ')), status.drift.map(line => el('p', {}, el('code', {}, line))), command(typed('plan'))) : null,
     allowed ? null : el('p', { class: 'soft' }, 'This browser can only look. To start and stop services here: ', el('code', {}, 'macula open home'), copy('macula open home')),
@@ -387,9 +390,9 @@ function fill(row, found) {
   const [name, now, addresses, image, cpu, memory, restarts] = row.children
   put(name, [found.name, found.stack], () => [service(found.name), el('div', { class: 'soft' }, found.stack)])
   const [tone, word] = mood(found)
-  put(now, [tone, word, age(found.seconds), found.reason, lacks(found)], () => [
-    badge(tone, word), ' ', el('span', { class: 'soft' }, age(found.seconds)),
-    found.reason && !done.has(found.name) ? el('div', { class: tone === 'bad' ? 'why' : 'soft' }, rich(found.reason)) : null,
+  put(now, [tone, word, age(found.seconds), found.reason, lacks(found), needed(found)], () => [
+    badge(tone === 'idle' && needed(found) ? 'busy' : tone, word), ' ', el('span', { class: 'soft' }, age(found.seconds)),
+    found.reason && !changing(found) ? el('div', { class: tone === 'bad' ? 'why' : 'soft' }, rich(found.reason)) : null,
     lacks(found).length ? el('div', { class: 'why' }, lacking(found)) : null])
   put(addresses, [found.urls, found.addresses, reaches(state.status)], () => [...found.urls, ...found.addresses].map(address))
   put(image, [found.image, found.image_source], () => found.image ? [el('code', {}, found.image), found.image_source === 'build' ? ' built here' : null] : [])
@@ -488,7 +491,7 @@ function detail(place, name) {
       put(head, row ? [mood(row), age(row.seconds), row.reason, row.urls, row.addresses, row.image, row.note, lacks(row), reaches(state.status)] : null, () => {
         if (!row) return state.status && !program() ? el('p', { class: 'why' }, 'No stack of ' + platform() + ' has a service of this name.') : []
         const [tone, word] = mood(row)
-        const own = !done.has(name)
+        const own = !changing(row)
         return [el('p', {}, badge(tone, word), ' ', el('span', { class: 'soft' }, own ? age(row.seconds) : ''), own && row.exit_code !== null && tone === 'bad' && !(row.reason || '').includes('exit code') ? ' exit code ' + row.exit_code : null),
           row.reason && own ? el('p', { class: tone === 'bad' ? 'why' : 'soft' }, rich(row.reason)) : null,
           lacks(row).length ? el('p', { class: 'why' }, 'It ' + lacking(row) + '.') : null,
@@ -647,7 +650,7 @@ function runs(place) {
         run.error ? el('p', { class: 'why' }, plain(run.error)) : null,
         run.left_out.length ? el('p', {}, 'Left out: ' + run.left_out.join(', ')) : null,
         el('ol', { class: 'fall' }, long.map(span => step(span, whole))),
-        brief.length ? el('details', {}, el('summary', {}, count(brief.length, 'other step') + ', short or beside these'), el('ol', { class: 'fall' }, brief.map(span => step(span, whole)))) : null]
+        brief.length ? el('details', {}, el('summary', {}, count(brief.length, 'other step') + ', short or at the same time as these'), el('ol', { class: 'fall' }, brief.map(span => step(span, whole)))) : null]
     })
     show()
   }
