@@ -119,7 +119,10 @@ mod tests {
     #[test]
     fn words_that_people_look_for_lead_to_pages() {
         for (word, page) in ALSO {
-            assert!(PAGES.iter().any(|(name, _)| *name == page) && PAGES.iter().all(|(name, _)| *name != word), "{word}");
+            assert!(
+                PAGES.iter().any(|(name, _)| *name == page) && PAGES.iter().all(|(name, _)| *name != word),
+                "{word}"
+            );
             assert!(find(&crate::cli::command(), &[word.to_owned()]).is_none(), "{word} is a command");
         }
     }

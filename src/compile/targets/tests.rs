@@ -509,7 +509,7 @@ fn what_an_api_server_would_refuse_is_left_out_or_told() {
     let ports = "services:\n  web:\n    image: x\n    ports:\n      - {target: 80, published: \"8080\", mode: host}\n      \
                  - {target: 80, published: \"8081\", mode: host}\n      - {target: 80, published: \"8081\", mode: host, protocol: udp}\n";
     insta::assert_snapshot!(refused(ports, Target::Kubernetes).join("\n"), @r#"
-    compose.yaml:5:9: several ports of the nodes lead to port 80 of web
+    compose.yaml:5:18: several ports of the nodes lead to port 80 of web
         publish it under one number
     "#);
 }
@@ -528,7 +528,7 @@ fn a_claim_is_as_large_as_docker_would_make_it() {
         ("all", "all"),
     ] {
         let text = format!(
-            "services: {{a: {{image: \"z:1\", volumes: [\"v:/v\"]}}}}\nvolumes: {{v: {{driver_opts: {{size: \"{said}\"}}}}}}\n"
+            "services: {{a: {{image: \"z:1\", volumes: [\"data:/v\"]}}}}\nvolumes: {{data: {{driver_opts: {{size: \"{said}\"}}}}}}\n"
         );
         let Rendered::Kubernetes(objects) = of(&text, Target::Kubernetes).rendered else { panic!() };
         let claim = objects.iter().find(|object| object["kind"] == "PersistentVolumeClaim").unwrap();

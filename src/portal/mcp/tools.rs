@@ -87,8 +87,8 @@ pub const TOOLS: &[Tool] = &[
             optional("grep", Kind::Text, "Only lines with this text; lower case matches either case"),
             optional(
                 "level",
-                Kind::Text,
-                "Only lines that name this level or a worse one: debug, info, warn, error, fatal",
+                Kind::OneOf(&["debug", "info", "warn", "error", "fatal"]),
+                "Only lines that name this level or a worse one",
             ),
         ],
         right: None,
