@@ -13,7 +13,7 @@ use crate::kubernetes::KubernetesError;
 use crate::model::{AnyError, PlatformName, SwarmKind, SwarmRole};
 use crate::pki::trust::TrustError;
 use crate::pki::{AuthorityError, LeafError};
-use crate::plan::{Conflict, SupplyProblem};
+use crate::plan::{Conflict, OtherProject, SupplyProblem};
 
 /// Why a command did not do its work. Which exit code and which hints it gets is decided in `cli`.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +29,9 @@ pub enum Error {
     NoContainerRuns(Box<Finding>),
     #[error("something that is not ours is in the way")]
     Conflicts(Vec<Conflict>),
+    /// A project that is up has services of the same names.
+    #[error("{}", others.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    OtherProjects { others: Vec<OtherProject>, platform: PlatformName, domain: String },
     #[error("some images are unavailable")]
     Supply(Vec<SupplyProblem>),
     /// Keys of the stacks that this engine has no word for.
@@ -306,6 +309,9 @@ pub enum ResolverError {
     Silent { address: SocketAddr, name: String, source: AnyError },
     #[error("the resolver serves no platform")]
     NoZones,
+    /// Our own, on a busy machine.
+    #[error("the resolver (pid {pid}) does not answer yet")]
+    Busy { pid: u32 },
     #[error("{address} is held by {holder}")]
     Taken { address: SocketAddr, holder: Holder },
     #[error(

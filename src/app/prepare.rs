@@ -10,7 +10,7 @@ use crate::config::Loaded;
 use crate::doctor::{Finding, Fix};
 use crate::model::{DEFAULT_NODE_IMAGE, Healthcheck, Invocation, Platform, Role, macula};
 use crate::plan::forecast::{Forecast, forecast};
-use crate::plan::{Action, LeftOut, Plan, SupplyProblem, select};
+use crate::plan::{Action, LeftOut, OtherProject, Plan, SupplyProblem, replaced_projects, select};
 
 use super::apart;
 use super::cluster::join::{self, Joined};
@@ -56,6 +56,8 @@ pub struct Prepared {
     pub cluster: Joined,
     /// Services that run and whose stack was not loaded, by stack: they stay.
     pub kept: KeptStacks,
+    /// Projects whose services the plan would replace, which nobody has asked for: `up` does not.
+    pub others: Vec<OtherProject>,
     /// The services that it is about, with what they need; `None`: all.
     pub selection: Option<BTreeSet<String>>,
 }
@@ -71,6 +73,23 @@ impl Prepared {
         let platform = &self.survey.platform;
         let chosen = |name: &String| self.selection.as_ref().is_none_or(|chosen| chosen.contains(name));
         platform.services().filter(|(_, service)| chosen(&service.name) && !platform.is_job(service)).count()
+    }
+
+    /// Why `up` would not carry the plan out.
+    pub fn other_projects(&self) -> Option<Error> {
+        let platform = &self.survey.platform;
+        let error =
+            |others| Error::OtherProjects { others, platform: platform.name.clone(), domain: platform.domain.clone() };
+        Some(self.others.clone()).filter(|others| !others.is_empty()).map(error)
+    }
+
+    /// The same for whoever only looks.
+    pub fn other_project_notes(&self, invocation: &Invocation) -> Vec<String> {
+        let up = macula("up --remove-orphans").line(invocation);
+        let note = |other: &OtherProject| {
+            format!("{other}; it changes nothing then (`{up}` takes the place of {}, whose data stays)", other.name)
+        };
+        self.others.iter().map(note).collect()
     }
 
     /// What is said of services that run and whose stack was not loaded.
@@ -183,6 +202,10 @@ pub(super) async fn prepare_without(
         Some(_) => (Plan::default(), KeptStacks::new()),
         None => survey.reconcile(selection.as_ref(), &anew, wanted.remove_orphans).map_err(Error::Conflicts)?,
     };
+    let others = match wanted.remove_orphans {
+        true => Vec::new(),
+        false => replaced_projects(&plan, &survey.resources.containers, &survey.observed, &survey.gone_files),
+    };
     let no_cluster = wanted.no_cluster.unwrap_or(survey.choices.no_cluster);
     let cluster = match wanted.services.as_slice() {
         [] if survey.foreign.is_none() => {
@@ -199,7 +222,7 @@ pub(super) async fn prepare_without(
             readiness.timeout = timeout;
         }
     }
-    Ok(Prepared { survey, plan, cluster, kept, selection })
+    Ok(Prepared { survey, plan, cluster, kept, others, selection })
 }
 
 /// These and what they cannot do without: whoever asks for a service by its name asks for both.

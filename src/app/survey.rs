@@ -1,6 +1,7 @@
 //! One look at everything that a command has to know of the platform: the files compiled, the world observed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
@@ -70,6 +71,8 @@ pub struct Survey {
     remap: bool,
     /// Services that are left out since every source has refused their image.
     pub(super) refused: Vec<LeftOut>,
+    /// Compose files that containers come from and that are not there any more.
+    pub(super) gone_files: BTreeSet<PathBuf>,
 }
 
 /// Services that run and whose stack was not loaded, by stack.
@@ -334,6 +337,7 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     };
     give_subnets(&*engine, host, subnet, &mut resources, &observed).await?;
     observe::of_running(&*engine, host, &facts, &resources, &mut observed).await?;
+    let gone_files = gone_files(host, &observed).await;
     Ok(Survey {
         engine,
         facts,
@@ -356,7 +360,19 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
         choices,
         remap: loaded.remap,
         refused,
+        gone_files,
     })
+}
+
+async fn gone_files(host: &dyn Host, observed: &Observed) -> BTreeSet<PathBuf> {
+    let files = observed.containers.iter().filter_map(|found| found.label(label::CONFIG_FILES));
+    let mut gone = BTreeSet::new();
+    for file in files.map(PathBuf::from).collect::<BTreeSet<_>>() {
+        if !host.exists(&file).await {
+            gone.insert(file);
+        }
+    }
+    gone
 }
 
 fn image_of<'a>(specs: &'a [ImageSpec], service: &str) -> Option<&'a ImageSpec> {

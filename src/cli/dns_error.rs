@@ -33,6 +33,7 @@ pub(super) fn resolver(error: &ResolverError) -> CliError {
             .hint("ports below 1024 need root")
             .suggest(macula("dns install --service system").why("to let the system start it with that port")),
         ResolverError::Server(_) | ResolverError::Records(RecordsError::Refused { .. }) => of(ErrorKind::Unexpected),
+        ResolverError::Busy { .. } => of(ErrorKind::NotHealthy).again(Again::AsItIs),
         ResolverError::Setting { .. } => of(ErrorKind::Usage),
         ResolverError::Silent { .. } => of(ErrorKind::NotHealthy).suggest(macula("dns status")),
         ResolverError::NoZones => of(ErrorKind::NotHealthy).suggest(macula("up")),

@@ -74,11 +74,14 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
                 service = meant;
                 log_sources(&session, &name, std::slice::from_ref(&service)).await
             }
-            None => return Err(context.absent(Error::UnknownService { names, known })),
+            None => return Err(context.absent(&session, Error::UnknownService { names, known }).await),
         },
         found => found,
     };
-    let (engine, sources) = found.map_err(|error| context.absent(error))?;
+    let (engine, sources) = match found {
+        Ok(found) => found,
+        Err(error) => return Err(context.absent(&session, error).await),
+    };
     if sources.is_empty() {
         return Err(Error::NoContainer { service }.into());
     }

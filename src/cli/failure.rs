@@ -8,9 +8,9 @@ use crate::bundle::BundleError;
 use crate::compile::targets::TargetError;
 use crate::daemon::RouteError;
 use crate::host::LockError;
-use crate::model::{Again, macula};
+use crate::model::{Again, MaculaCommand, PlatformName, macula};
 use crate::pki::{AuthorityError, LeafError};
-use crate::plan::SupplyProblem;
+use crate::plan::{OtherProject, SupplyProblem};
 use crate::system::OwnImageError;
 
 use super::cluster_error::cluster;
@@ -56,6 +56,7 @@ impl From<Error> for CliError {
                 let remedies = words::unique(conflicts.into_iter().flat_map(|conflict| conflict.remedies));
                 remedies.into_iter().take(3).fold(new, Self::remedy)
             }
+            Error::OtherProjects { others, platform, domain } => other_projects(&others, &platform, &domain),
             Error::NoContainerRuns(finding) => {
                 let mut new = Self::new(ErrorKind::NoEngine, "containers do not run on this engine; nothing was changed")
                     .detail(finding.summary);
@@ -224,6 +225,26 @@ impl From<Error> for CliError {
             Error::NoBlock { .. } | Error::Route(_) | Error::Random(_) | Error::Packing(_) => Self::of(ErrorKind::Unexpected, &error),
         }
     }
+}
+
+/// Two projects with services of the same names: both side by side, or one in the place of the other.
+fn other_projects(others: &[OtherProject], platform: &PlatformName, domain: &str) -> CliError {
+    let mut all: Vec<String> = others.iter().map(ToString::to_string).collect();
+    let mut new = match all.as_slice() {
+        [_] => CliError::conflict(all.remove(0)).detail("nothing was changed"),
+        _ => CliError::conflict("nothing was changed: these services belong to other projects"),
+    };
+    new.details.extend(all);
+    let successor = others.first().and_then(|other| PlatformName::near(&other.successor));
+    let new = match successor.filter(|name| platform.is_default() && name != platform) {
+        Some(name) => {
+            let both = format!("both side by side; names below {}", name.domain_below(domain));
+            new.suggest(MaculaCommand::of(["--name", name.as_str(), "up"]).why(both))
+        }
+        // two names in one command would be one too many
+        None => new.hint("to have both side by side, give this project a platform of its own with `--name`"),
+    };
+    new.suggest(macula("up --remove-orphans").why("to take the other project's place; its data stays"))
 }
 
 /// Programs of this machine that did not come up.
@@ -432,8 +453,11 @@ fn one(failure: &Failure) -> CliError {
 
 #[cfg(test)]
 mod tests {
+    use insta::assert_snapshot;
+
     use super::*;
     use crate::app::ResolverError;
+    use crate::cli::error::tests::shown;
     use crate::cluster::ClusterError;
     use crate::dns::ControlError;
     use crate::dns::install::InstallError;
@@ -448,6 +472,36 @@ mod tests {
         assert_eq!(proposed(unknown("/root/shop"), "up /root/shop"), ["up --stack /root/shop"]);
         assert_eq!(proposed(unknown("compose.yaml"), "up compose.yaml"), ["up --stack compose.yaml"]);
         assert_eq!(proposed(unknown("draw"), "up draw"), ["status --all"]);
+    }
+
+    #[test]
+    fn two_projects_have_two_ways() {
+        let other = |services: &[&str], folder: &str| OtherProject {
+            name: "shop".into(),
+            folder: folder.into(),
+            successor: "My Blog".into(),
+            services: services.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let error = |others: Vec<OtherProject>, platform: &str, domain: &str| {
+            let platform = PlatformName::new(platform).unwrap();
+            shown(Error::OtherProjects { others, platform, domain: domain.into() })
+        };
+        assert_snapshot!(error(vec![other(&["web"], "/root/shop")], "macula", "macula.local"), @r"
+        error: web belongs to the project shop in /root/shop, which this up would replace
+          nothing was changed
+          try: macula --name my-blog up  (both side by side; names below my-blog.macula.local)
+          try: macula up --remove-orphans  (to take the other project's place; its data stays)
+        exit 5
+        ");
+        let two = vec![other(&["api", "web"], "/root/shop"), other(&["db"], "/old/shop")];
+        assert_snapshot!(error(two, "pr-1", "pr-1.macula.local"), @r"
+        error: nothing was changed: these services belong to other projects
+          api and web belong to the project shop in /root/shop, which this up would replace
+          db belongs to the project shop in /old/shop, which this up would replace
+          hint: to have both side by side, give this project a platform of its own with `--name`
+          try: macula up --remove-orphans  (to take the other project's place; its data stays)
+        exit 5
+        ");
     }
 
     /// The commands that an error proposes, without `macula`, for a run of `words`.

@@ -114,12 +114,15 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
                     services.extend(meant);
                     all_log_sources(&session, &name, &services).await
                 }
-                None => return Err(context.absent(Error::UnknownService { names, known })),
+                None => return Err(context.absent(&session, Error::UnknownService { names, known }).await),
             }
         }
         found => found,
     };
-    let (engine, sources) = found.map_err(|error| context.absent(error))?;
+    let (engine, sources) = match found {
+        Ok(found) => found,
+        Err(error) => return Err(context.absent(&session, error).await),
+    };
     let _in_use = session.in_use(&name);
     if sources.is_empty() {
         context.events().info(format!("{name} is down; `{}` starts it", context.line(macula("up"))));

@@ -1,14 +1,14 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::app::{self, Condition, Error, Page, ResolverFiles, Session, closed_pages, left_out_pages, pages};
+use crate::app::{self, Error, Page, ResolverFiles, Session, closed_pages, left_out_pages, pages};
 use crate::config::Loaded;
 use crate::host::{Command, Unmet, until};
 use crate::model::{PlatformName, macula};
 use crate::portal;
 use crate::words;
 
-use super::context::{Context, StackOptions};
+use super::context::{Context, StackOptions, why_left_out};
 use super::error::{CliError, ErrorKind};
 use super::ui::table::{Cell, Fit, Table};
 use super::ui::{Tone, text};
@@ -56,13 +56,13 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         let known = words::unique(known.chain([HOME.to_owned()]));
         return Err(Error::UnknownService { names: vec![wanted.clone()], known }.into());
     };
+    left_out(context, &loaded, &page.service).await?;
     let Some(url) = page.urls.iter().find(|url| url.contains(&format!("://{label}."))).or(page.urls.first()) else {
         return Err(CliError::usage(format!("{} has no page", page.service))
             .hint("its addresses, where it has some, are in the list of services")
             .suggest(macula("open").why("to list the pages"))
             .suggest(macula("status").arg(&page.service)));
     };
-    left_out(context, &loaded, &page.service).await?;
     if context.json() {
         return context.print_json(&serde_json::json!({"service": page.service, "url": url}));
     }
@@ -83,9 +83,7 @@ async fn left_out(context: &Context, loaded: &Loaded, service: &str) -> Result<(
     if !left_out_pages(&session, loaded).await.iter().any(|closed| closed == service) {
         return Ok(());
     }
-    let rows = app::status(&session, loaded).await.map(|status| status.services).unwrap_or_default();
-    let row = rows.into_iter().find(|row| row.name == service && row.condition == Condition::LeftOut);
-    Err(match row.and_then(|row| row.reason) {
+    Err(match why_left_out(&session, loaded, service).await {
         Some(reason) => CliError::not_healthy(format!("{service} is left out, so that it has no page: {reason}"))
             .suggest(macula("up").arg(service).why("to try its image again")),
         None => CliError::not_healthy(format!("{service} was not started, so that it has no page"))

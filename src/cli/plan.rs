@@ -134,6 +134,9 @@ pub async fn show(
     about: &About<'_>,
     first: Option<&Fix>,
 ) -> Result<(), CliError> {
+    for note in prepared.other_project_notes(&context.invocation()) {
+        context.events().warn(note);
+    }
     let plan = &prepared.plan;
     let mut changes = changes(prepared).await;
     changes.extend(processes.iter().map(Change::of_process));

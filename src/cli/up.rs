@@ -69,7 +69,7 @@ pub struct Args {
     /// Forget the profiles, stacks, image policy and other choices of the last `up`
     #[arg(long)]
     reset: bool,
-    /// Remove containers of stacks that are not loaded this time
+    /// Remove containers of stacks that are not loaded this time, and replace services of another project
     #[arg(long)]
     remove_orphans: bool,
     /// Health timeout per service, overriding each service's own (90s, 5m, 1h30m)
@@ -362,7 +362,10 @@ fn notices(loaded: &Loaded, result: &UpResult, no_dns: bool) -> Vec<Notice> {
         let text = format!("names below {} do not resolve here yet", loaded.platform.domain);
         all.push(Notice { text, command: Some(macula("dns install")) });
     } else if !no_dns && !dns.healthy {
-        let text = format!("names below {} do not resolve", loaded.platform.domain);
+        let text = match &dns.problem {
+            Some(problem) => format!("names: {problem}"),
+            None => format!("names below {} do not resolve", loaded.platform.domain),
+        };
         all.push(Notice { text, command: Some(macula("dns status")) });
     }
     if let Some(reason) = result.now.cluster.reason.as_ref().filter(|_| result.now.cluster.nodes.is_empty()) {

@@ -82,7 +82,7 @@ fn compose_labels(scene: &Scene<'_>, service: &Service, replica: u32) -> Vec<(St
     labels.push((key("depends_on"), needs.collect::<Vec<_>>().join(",")));
     if let Some(file) = scene.platform.file_of(scene.stack) {
         let folder = file.parent().unwrap_or(&file);
-        labels.push((key("project.config_files"), file.display().to_string()));
+        labels.push((label::CONFIG_FILES.to_owned(), file.display().to_string()));
         labels.push((key("project.working_dir"), folder.display().to_string()));
     }
     labels

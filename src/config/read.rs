@@ -1,5 +1,6 @@
 //! A file of the user's as text, and what is wrong with one that is none.
 
+use std::io;
 use std::path::Path;
 
 use super::files::{Files, MAX_TEXT};
@@ -12,17 +13,10 @@ pub(super) fn read_text(files: &dyn Files, path: &Path, from: Option<Span>, repo
     let bytes = match files.read(path, MAX_TEXT) {
         Ok(bytes) => bytes,
         Err(error) => {
+            let help = remedy(&error, "split it, or remove what is not needed", "check the path and its permissions");
             match from {
-                Some(span) => report.error_help(
-                    span,
-                    format!("cannot read {}: {error}", path.display()),
-                    "check the path and its permissions",
-                ),
-                None => report.error_help(
-                    Span::whole(file),
-                    format!("cannot read this file: {error}"),
-                    "check the path and its permissions",
-                ),
+                Some(span) => report.error_help(span, format!("cannot read {}: {error}", path.display()), help),
+                None => report.error_help(Span::whole(file), format!("cannot read this file: {error}"), help),
             }
             return None;
         }
@@ -33,6 +27,15 @@ pub(super) fn read_text(files: &dyn Files, path: &Path, from: Option<Span>, repo
             report.error_help(bad.at(file), bad.message, "save the file as UTF-8");
             None
         }
+    }
+}
+
+/// What to do about a file that cannot be read: one that is too large, or whose place is the trouble.
+pub(super) fn remedy(error: &io::Error, too_large: &'static str, place: &'static str) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::FileTooLarge => too_large,
+        io::ErrorKind::InvalidInput => "name a regular file",
+        _ => place,
     }
 }
 
@@ -86,6 +89,15 @@ fn decode(bytes: Vec<u8>) -> Result<String, Bad> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_file_decides_what_to_do_about_it() {
+        let of = |kind: io::ErrorKind| remedy(&io::Error::from(kind), "split it", "check the path");
+        assert_eq!(of(io::ErrorKind::NotFound), "check the path");
+        assert_eq!(of(io::ErrorKind::PermissionDenied), "check the path");
+        assert_eq!(of(io::ErrorKind::FileTooLarge), "split it");
+        assert_eq!(of(io::ErrorKind::InvalidInput), "name a regular file");
+    }
 
     #[test]
     fn bytes_become_text_or_are_named() {

@@ -5,6 +5,9 @@
 /// stacks of a platform are one project.
 pub const COMPOSE: &str = "com.docker.compose.";
 
+/// The Compose file that a container comes from; none of what is built in.
+pub const CONFIG_FILES: &str = "com.docker.compose.project.config_files";
+
 /// Whether a label only describes what bears it: this program's version or the project's folder. A change of it
 /// is no reason to replace anything.
 pub fn describes(key: &str) -> bool {

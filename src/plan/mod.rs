@@ -17,6 +17,7 @@ mod down;
 pub mod forecast;
 mod lifecycle;
 mod processes;
+mod projects;
 mod reach;
 mod reconcile;
 mod select;
@@ -35,6 +36,7 @@ pub use processes::{
     KeptProcess, Parts, ProcessAction, ProcessStep, SETTLED, left_out_processes, process_again, process_steps,
     process_waves,
 };
+pub use projects::{OtherProject, replaced_projects};
 pub use reach::{GROUP as REACH_GROUP, join, leave, relay};
 pub use reconcile::{Conflict, Wish, holder_of, reconcile, reconcile_anew};
 pub use select::{select, without};

@@ -29,6 +29,8 @@ pub struct PlatformRow {
     pub folder: Option<PathBuf>,
     /// That folder no longer exists.
     pub gone: bool,
+    /// Whose it is, where that is another user or data folder.
+    pub owner: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -62,8 +64,10 @@ pub async fn list_platforms(session: &Session) -> Result<Vec<PlatformRow>, Error
         None => Vec::new(),
     };
     let zones = ResolverFiles::of(host).entries(host).await;
+    let own = Owner::read(host).await?;
     let mut rows = Vec::new();
     for name in session.platforms().await {
+        let owner = owner_of(session, own.as_ref(), &name).await?;
         let state = session.state(&name);
         let choices = state.choices(host).await.unwrap_or_default();
         let ours = || containers.iter().filter(|found| found.label(label::PLATFORM) == Some(name.as_str()));
@@ -89,17 +93,18 @@ pub async fn list_platforms(session: &Session) -> Result<Vec<PlatformRow>, Error
             address: address.map(|address| address.to_string()),
             folder: choices.folder,
             gone,
+            owner,
             name,
         });
     }
     Ok(rows)
 }
 
-/// Whether a platform is another user's or of another data folder; nobody's where no engine answers.
-pub(super) async fn is_foreign(session: &Session, own: Option<&Owner>, name: &PlatformName) -> Result<bool, Error> {
+/// Whose a platform is, where that is another user or data folder; nobody's where no engine answers.
+async fn owner_of(session: &Session, own: Option<&Owner>, name: &PlatformName) -> Result<Option<String>, Error> {
     match &session.system.engine {
-        Some(engine) => Ok(owner::other(own, name, &observe::ours(&**engine, name).await?).is_some()),
-        None => Ok(false),
+        Some(engine) => Ok(owner::other(own, name, &observe::ours_at_a_glance(&**engine, name).await?)),
+        None => Ok(None),
     }
 }
 
@@ -109,10 +114,9 @@ pub async fn platforms_to_take_down(
     session: &Session,
     gone: bool,
 ) -> Result<(BTreeSet<PlatformName>, BTreeSet<PlatformName>), Error> {
-    let own = Owner::read(session.host()).await?;
     let (mut ours, mut others) = (BTreeSet::new(), BTreeSet::new());
     for row in list_platforms(session).await?.into_iter().filter(|row| !gone || row.gone) {
-        let side = if is_foreign(session, own.as_ref(), &row.name).await? { &mut others } else { &mut ours };
+        let side = if row.owner.is_some() { &mut others } else { &mut ours };
         side.insert(row.name);
     }
     Ok((ours, others))

@@ -27,7 +27,8 @@ use crate::system::{OverNetwork, System};
 
 use crate::app::error::ResolverError;
 use crate::app::resolver::{
-    DEFAULT_PORT, FORMAT, LONGEST_LOG, Process, Receiving, ResolverFiles, StartedBy, Wants, taken_but, usual_addresses,
+    DEFAULT_PORT, FORMAT, LONGEST_LOG, Process, Receiving, ResolverFiles, StartedBy, Wants, own_process,
+    resolver_there, usual_addresses,
 };
 use crate::app::state::write;
 use crate::app::{Error, Telemetry, cluster, expiry, follow_orphans, identity, receive, renewal};
@@ -105,9 +106,18 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
     let wants = wants(&*host, &files, &options, events).await;
     let choices = choices(&*host, &wants);
     if wants.usual
-        && let Some(taken) = taken_but(&*host, Some(std::process::id())).await
+        && let Some(holder) = resolver_there(&*host).await
+        // this process holds it already where it has become another program
+        && holder.pid != Some(std::process::id())
     {
-        return Err(taken.into());
+        // one of ours that does not answer at the moment
+        let own = holder.pid.is_some() && own_process(&*host).await == holder.pid;
+        let running = ServerError::AlreadyRunning { path: files.control() };
+        return Err(match own {
+            true => ResolverError::from(running),
+            false => ResolverError::Taken { address: holder.address, holder },
+        }
+        .into());
     }
     let mut tasks = Vec::new();
     let upstreams = if wants.upstream.is_empty() {
@@ -503,6 +513,7 @@ impl Present {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::resolver::taken;
     use crate::host::fake::FakeHost;
 
     #[tokio::test]

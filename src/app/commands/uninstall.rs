@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::app::owner::Owner;
 use crate::app::resolver::{ResolverFiles, StartedBy, connect, stop_resolver};
 use crate::app::{Error, Session, authorities};
 use crate::changes::{self, Undoing, Verdict};
@@ -12,7 +11,7 @@ use crate::model::PlatformName;
 use crate::pki::trust::{self, Done, Outcome, Place};
 
 use super::down::{DownOptions, down};
-use super::ls::{is_foreign, list_platforms};
+use super::ls::list_platforms;
 use super::names::uninstall_names;
 
 /// What there is of Macula on this machine.
@@ -77,10 +76,8 @@ pub async fn leavings(session: &Session) -> Result<Leavings, Error> {
         changes: changes::pending(host).await?,
         ..Leavings::default()
     };
-    let own = Owner::read(host).await?;
     for row in list_platforms(session).await? {
-        let foreign = is_foreign(session, own.as_ref(), &row.name).await?;
-        if foreign { found.foreign.push(row.name) } else { found.platforms.push(row.name) }
+        if row.owner.is_some() { found.foreign.push(row.name) } else { found.platforms.push(row.name) }
     }
     for (folder, place) in
         [(folders.data, &mut found.data), (folders.cache, &mut found.cache), (folders.config, &mut found.settings)]

@@ -211,6 +211,9 @@ async fn traced(
     if let Some(foreign) = prepared.survey.foreign() {
         return Err(foreign);
     }
+    if let Some(others) = prepared.other_projects() {
+        return Err(others);
+    }
     // only now that nothing is in the way: a run that is refused changes nothing
     if let Ok(certificate) = &prepared.survey.certificate
         && !recorder.phase("certificate", certificate.keep(session, &loaded.platform)).await?

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::app::testing::{Agrees, Heard, heard_session, session};
 use crate::app::{
     Choices, Condition, DownOptions, Error, LifecycleAction, ProgramRequest, ServiceState, Session, TaskState,
-    UpOptions, UpResult, Wanted, down, image_rows, lifecycle, prepare, prepare_program, status, status_at_a_glance,
-    tasks, trace_name, up, validate,
+    UpOptions, UpResult, Wanted, down, image_rows, lifecycle, list_platforms, platforms_to_take_down, prepare,
+    prepare_program, status, status_at_a_glance, tasks, trace_name, up, validate,
 };
 use crate::config::{self, Loaded, MemoryFiles, Request};
 use crate::engine::fake::{FakeEngine, FakePull};
@@ -269,6 +269,45 @@ async fn a_stack_that_is_not_loaded_keeps_its_containers_unless_they_are_to_go()
     assert_eq!(engine.containers(), ["macula-shop-more-1"]);
 }
 
+/// Two folders whose Compose files both call a service `web`, one after the other on one platform.
+#[tokio::test]
+async fn what_another_project_runs_is_replaced_only_where_that_is_asked_for() {
+    let (host, engine) = machine();
+    let project = |folder: &str| {
+        let stack = format!("services: {{web: {{image: 'acme/web:1', environment: {{FROM: {folder}}}}}}}\n");
+        let files = MemoryFiles::default()
+            .with(format!("{folder}/macula.yaml"), "name: shop\ndiscover: true\ncluster: {enabled: false}\n")
+            .with(format!("{folder}/compose.yaml"), &stack);
+        let env = host.environment();
+        let request = Request { cwd: folder.into(), only_own: true, discover: true, env, ..Request::default() };
+        config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"))
+    };
+    let on_disk = |folder: &str| host.put(format!("{folder}/compose.yaml"), "");
+    let session = session(host.clone(), &engine, "macula up");
+    let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
+    on_disk("/w/shop");
+    up(&session, &project("/w/shop"), &options, &Agrees).await.unwrap();
+
+    engine.clear_journal();
+    let blog = project("/w/blog");
+    let refused = up(&session, &blog, &options, &Agrees).await.unwrap_err();
+    assert!(matches!(refused, Error::OtherProjects { .. }), "{refused:?}");
+    insta::assert_snapshot!(refused, @"web belongs to the project shop in /w/shop, which this up would replace");
+    assert_eq!(engine.journal(), [""; 0]);
+    let prepared = prepare(&session, &blog, &Wanted::default()).await.unwrap();
+    insta::assert_snapshot!(prepared.other_project_notes(&Invocation::default()).join("\n"), @"web belongs to the project shop in /w/shop, which this up would replace; it changes nothing then (`macula up --remove-orphans` takes the place of shop, whose data stays)");
+    // whoever asks for it has it, and has no question afterwards
+    let wanted = Wanted { remove_orphans: true, ..Wanted::default() };
+    up(&session, &blog, &UpOptions { wanted, ..options.clone() }, &Agrees).await.unwrap();
+    assert_eq!(up(&session, &blog, &options, &Agrees).await.unwrap().steps, 0);
+    // its folder was never on this disk: it was renamed
+    up(&session, &project("/w/journal"), &options, &Agrees).await.unwrap();
+    // of one name, and so one project
+    on_disk("/w/journal");
+    up(&session, &project("/elsewhere/journal"), &options, &Agrees).await.unwrap();
+    assert_eq!(engine.containers(), ["macula-shop-web-1"]);
+}
+
 #[tokio::test]
 async fn what_runs_is_stopped_and_started_without_its_files() {
     let (host, engine) = machine();
@@ -315,6 +354,16 @@ async fn what_somebody_else_runs_is_neither_stopped_nor_started() {
     }
     assert_eq!(engine.journal(), [""; 0]);
     assert!(!lifecycle(&first, &name, None, LifecycleAction::Stop, &[]).await.unwrap().is_empty());
+    let owners = async |session: &Session| {
+        let rows = list_platforms(session).await.unwrap();
+        rows.into_iter().map(|row| (row.name.to_string(), row.owner)).collect::<Vec<_>>()
+    };
+    assert_eq!(owners(&first).await, [("shop".to_owned(), None)]);
+    let theirs = owners(&second).await;
+    let [(_, Some(owner))] = theirs.as_slice() else { panic!("{theirs:?}") };
+    assert!(owner.ends_with(", with the data folder /home/dev/.local/share/macula"), "{owner}");
+    let (ours, others) = platforms_to_take_down(&second, false).await.unwrap();
+    assert_eq!((ours.len(), others.len()), (0, 1));
 }
 
 #[tokio::test]

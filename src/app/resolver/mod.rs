@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::compile::{RESOLVER, feed, gateway, name_as_the_domain, resolver_metrics, zone};
 use crate::daemon::reach::Table;
 use crate::dns::{Client, ControlError, Listen, ServerError, Status, ZoneEntry};
-use crate::host::{Command, Host, Lock, Unmet, holders, until};
+use crate::host::{Command, Holder, Host, Lock, Unmet, holders, until};
 use crate::model::{Platform, PlatformName, Protocol, View, Way};
 
 use super::error::ResolverError;
@@ -167,8 +167,12 @@ async fn lock(session: &Session, files: &ResolverFiles) -> Result<Lock, Error> {
 async fn running(session: &Session, files: &ResolverFiles, wanted: &Wants) -> Result<Client, Error> {
     let host = session.host();
     let control = files.control();
-    let Ok(mut client) = Client::connect(&control).await else {
-        return start(session, files).await;
+    let mut client = match Client::connect(&control).await {
+        Ok(client) => client,
+        Err(_) => match busy(session, files).await {
+            Some(client) => client,
+            None => return start(session, files).await,
+        },
     };
     let status = client.status().await;
     let process = files.last_process(host).await;
@@ -295,7 +299,7 @@ async fn in_the_way(host: &dyn Host, own: Option<&Process>, wanted: &Wants) -> O
             None => ResolverError::Server(ServerError::AddressInUse { address: *address }),
         });
     }
-    if wanted.usual && !has.usual { taken_but(host, pid).await } else { None }
+    if wanted.usual && !has.usual { taken_but(host, &[pid]).await } else { None }
 }
 
 /// What all platforms want of the resolver once `platform` has its names; an error when that cannot be.
@@ -371,7 +375,7 @@ async fn start(session: &Session, files: &ResolverFiles) -> Result<Client, Error
     if let Some(client) = answering(session, &files.control(), START, || host.alive(pid)).await {
         return Ok(client);
     }
-    if let Some(taken) = taken(host).await {
+    if let Some(taken) = taken_but(host, &[Some(pid), own_process(host).await]).await {
         return Err(taken.into());
     }
     let text = host.read(&log).await.unwrap_or_default();
@@ -425,20 +429,47 @@ pub(super) fn usual_addresses() -> [SocketAddr; 2] {
 
 /// A resolver that is not ours to talk to and has the usual address: of another user, or of another
 /// data folder.
-async fn taken(host: &dyn Host) -> Option<ResolverError> {
-    taken_but(host, None).await
+pub(super) async fn taken(host: &dyn Host) -> Option<ResolverError> {
+    taken_but(host, &[own_process(host).await]).await
 }
 
-/// The same, but for this process of ours.
-pub(super) async fn taken_but(host: &dyn Host, own: Option<u32>) -> Option<ResolverError> {
-    let there = holders(host, Protocol::Udp, &usual_addresses()).await;
-    let mut others = there.into_iter().filter(|holder| own.is_none() || holder.pid != own);
-    let holder = others.find(|holder| holder.address.ip() == IpAddr::V4(RESOLVER) && holder.is_macula())?;
+/// The process of our own resolver, whether it answers or not. On a busy machine it may take a moment, and is no
+/// stranger meanwhile.
+pub(super) async fn own_process(host: &dyn Host) -> Option<u32> {
+    let process = ResolverFiles::of(host).last_process(host).await?;
+    // another process may have its number by now
+    let words = host.read(Path::new(&format!("/proc/{}/cmdline", process.pid))).await.unwrap_or_default();
+    let serves = words.is_empty() || words.split(|byte| *byte == 0).any(|word| word == b"serve");
+    (serves && host.alive(process.pid)).then_some(process.pid)
+}
+
+/// The same as [`taken`], but for these processes of ours.
+async fn taken_but(host: &dyn Host, own: &[Option<u32>]) -> Option<ResolverError> {
+    let is_own = |holder: &Holder| holder.pid.is_some() && own.contains(&holder.pid);
+    let holder = resolvers_there(host).await.into_iter().find(|holder| !is_own(holder))?;
     Some(ResolverError::Taken { address: holder.address, holder })
+}
+
+/// The resolver that has one of the usual addresses, whosever it is.
+pub(super) async fn resolver_there(host: &dyn Host) -> Option<Holder> {
+    resolvers_there(host).await.into_iter().next()
+}
+
+async fn resolvers_there(host: &dyn Host) -> Vec<Holder> {
+    let mut there = holders(host, Protocol::Udp, &usual_addresses()).await;
+    there.retain(|holder| holder.address.ip() == IpAddr::V4(RESOLVER) && holder.is_macula());
+    there
 }
 
 fn not_started(files: &ResolverFiles, said: &str) -> Error {
     ResolverError::NotStarted { log: files.log(), said: said.to_owned() }.into()
+}
+
+/// A connection to our own resolver, where it is there and did not take the first one.
+async fn busy(session: &Session, files: &ResolverFiles) -> Option<Client> {
+    let host = session.host();
+    let pid = own_process(host).await?;
+    answering(session, &files.control(), START, || host.alive(pid)).await
 }
 
 /// Waits until the control socket answers, as long as there is hope.
@@ -494,7 +525,7 @@ pub async fn release(session: &Session, platform: &PlatformName) -> Result<(), E
 pub async fn ensure_process(session: &Session) -> Result<(), Error> {
     let files = ResolverFiles::of(session.host());
     let _lock = lock(session, &files).await?;
-    if Client::connect(&files.control()).await.is_err() {
+    if Client::connect(&files.control()).await.is_err() && busy(session, &files).await.is_none() {
         start(session, &files).await?;
     }
     Ok(())
@@ -505,7 +536,13 @@ pub async fn ensure_process(session: &Session) -> Result<(), Error> {
 pub async fn connect(host: &dyn Host) -> Result<Client, Error> {
     match Client::connect(&ResolverFiles::of(host).control()).await {
         Ok(client) => Ok(client),
-        Err(error) => Err(taken(host).await.unwrap_or_else(|| error.into()).into()),
+        Err(error) => {
+            let why = match own_process(host).await {
+                Some(pid) => ResolverError::Busy { pid },
+                None => taken(host).await.unwrap_or_else(|| error.into()),
+            };
+            Err(why.into())
+        }
     }
 }
 
@@ -546,6 +583,27 @@ mod tests {
         assert_eq!(found(wants(true, &["127.0.0.9:5399"])).await, theirs);
         let other = found(wants(false, &["127.0.0.9:5400"])).await;
         assert_eq!(other.as_deref(), Some("127.0.0.9:5400 is held by `dnsmasq` (pid 9)"));
+    }
+
+    #[tokio::test]
+    async fn our_own_resolver_is_no_stranger_where_it_does_not_answer() {
+        let host = FakeHost::new().listener("127.0.0.9:53", Protocol::Udp, Some((8, "macula")));
+        let said = async |host: &FakeHost| connect(host).await.err().map(|error| error.to_string());
+        assert_eq!(said(&host).await.as_deref(), Some("127.0.0.9:53 is held by `macula` (pid 8)"));
+        let process = Process {
+            format: FORMAT,
+            pid: 8,
+            started: 0,
+            version: "1.0.0".into(),
+            started_by: StartedBy::Up,
+            wants: Wants::default(),
+        };
+        host.put(ResolverFiles::of(&host).process(), serde_json::to_vec(&process).unwrap());
+        // it has ended, and another one has its number
+        assert_eq!(said(&host).await.as_deref(), Some("127.0.0.9:53 is held by `macula` (pid 8)"));
+        let host = host.process(8);
+        assert_eq!(said(&host).await.as_deref(), Some("the resolver (pid 8) does not answer yet"));
+        assert!(taken(&host).await.is_none());
     }
 
     #[test]

@@ -12,12 +12,14 @@ use crate::dns::{Client, Status, ask};
 use crate::host::Host;
 use crate::model::{MaculaCommand, Platform, Remedy, macula};
 
-use super::{ResolverFiles, connect, own_address, taken};
+use super::{ResolverFiles, connect, own_address, own_process, taken};
 
 /// For an answer that comes from this machine.
 const QUICK: Duration = Duration::from_millis(500);
 /// For an answer of a resolver on this machine, if it is pointed at us.
 const AT_ONCE: Duration = Duration::from_millis(60);
+/// Until it is asked once more.
+const AGAIN: Duration = Duration::from_millis(100);
 /// For what it says of itself.
 const CONTROL: Duration = Duration::from_secs(2);
 /// For an answer that may come by way of other machines.
@@ -39,11 +41,12 @@ pub struct DnsStatus {
     pub problem: Option<String>,
 }
 
-/// The resolver as `status` shows it. Takes no longer than half a second.
+/// The resolver as `status` shows it. Takes no longer than half a second, unless a process of ours is there and does
+/// not answer: then it is asked once more.
 pub(in crate::app) async fn look(session: &Session, platform: &Platform) -> DnsStatus {
     let host = session.host();
     let domain = platform.domain.as_str();
-    let work = async {
+    let work = async || {
         // why it does not run is asked for below, where somebody wants to know
         let mut client = Client::connect(&ResolverFiles::of(host).control()).await.ok()?;
         let status = client.status().await.ok()?;
@@ -63,12 +66,28 @@ pub(in crate::app) async fn look(session: &Session, platform: &Platform) -> DnsS
     // nobody who did not ask for it is to wait for name servers that do not know our names
     let installed = host.exists(&ResolverFiles::of(host).install().join("receipt.json")).await;
     let patience = if installed { QUICK } else { AT_ONCE };
-    let (found, installed) = tokio::join!(tokio::time::timeout(QUICK, work), answers(host, domain, patience));
-    let mut status = DnsStatus { installed, ..found.ok().flatten().unwrap_or_default() };
+    let (found, installed) = tokio::join!(tokio::time::timeout(QUICK, work()), answers(host, domain, patience));
+    let mut found = found.ok().flatten();
+    let mut own = None;
+    // a platform that is down has no names there
+    if !found.as_ref().is_some_and(|found| found.healthy)
+        && host.exists(&ResolverFiles::of(host).zone(&platform.name)).await
+    {
+        own = own_process(host).await;
+    }
+    if own.is_some() {
+        tokio::time::sleep(AGAIN).await;
+        found = tokio::time::timeout(CONTROL, work()).await.ok().flatten().or(found);
+    }
+    let mut status = DnsStatus { installed, ..found.unwrap_or_default() };
     // a state that cannot be read is told by whoever needs it
     status.off = !status.healthy && session.state(&platform.name).no_dns(host).await.unwrap_or_default();
     if status.address.is_none() && !status.off {
-        status.problem = taken(host).await.map(|taken| taken.to_string());
+        let problem = match own {
+            Some(pid) => Some(ResolverError::Busy { pid }),
+            None => taken(host).await,
+        };
+        status.problem = problem.map(|problem| problem.to_string());
     }
     status
 }
@@ -141,12 +160,13 @@ pub async fn names_status(session: &Session, domain: &str, told: &(dyn Fn(&Names
     let host = session.host();
     let status = async {
         match connect(host).await {
-            Ok(mut client) => (client.status().await.ok(), None),
-            Err(Error::Resolver(taken @ ResolverError::Taken { .. })) => (None, Some(taken)),
-            Err(_) => (None, None),
+            Ok(mut client) => Ok((client.status().await.ok(), None)),
+            Err(Error::Resolver(taken @ ResolverError::Taken { .. })) => Ok((None, Some(taken))),
+            Err(Error::Resolver(ResolverError::Busy { .. })) => Err(()),
+            Err(_) => Ok((None, None)),
         }
     };
-    let status = tokio::time::timeout(CONTROL, status).await;
+    let status = tokio::time::timeout(CONTROL, status).await.unwrap_or(Err(()));
     let silent = status.is_err();
     let (resolver, in_the_way) = status.unwrap_or_default();
     // a zone that no platform has is the name of a program (`macula run`)

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 
-use crate::app::{self, Choices, Session, State};
+use crate::app::{self, Choices, Condition, Session, State};
 use crate::cli::error::{CliError, ErrorKind};
 use crate::cli::excerpt::{annotated, place};
 use crate::config::{self, DiskFiles, Loaded};
@@ -209,7 +209,7 @@ impl Context {
 
     /// Why a service that is asked for has no container: the stacks know whether there is one of that
     /// name. Near names are looked for among all of them.
-    pub fn absent(&self, error: app::Error) -> CliError {
+    pub async fn absent(&self, session: &Session, error: app::Error) -> CliError {
         let app::Error::UnknownService { names, mut known } = error else { return error.into() };
         let Ok(loaded) = self.load(&StackOptions::default()) else {
             return app::Error::UnknownService { names, known }.into();
@@ -228,15 +228,26 @@ impl Context {
                     }
                 };
             }
-            return CliError::usage(format!("{name} is not running here: it was left out, or never started"))
-                .suggest(macula("status").arg(name).why("to see why"))
-                .suggest(macula("up").arg(name));
+            return match why_left_out(session, &loaded, name).await {
+                Some(reason) => CliError::usage(format!("{name} is left out: {reason}"))
+                    .suggest(macula("up").arg(name).why("to try its image again")),
+                None => CliError::usage(format!("{name} is not running here"))
+                    .suggest(macula("status").arg(name).why("to see why"))
+                    .suggest(macula("up").arg(name)),
+            };
         }
         known.extend(platform.services().map(|(_, service)| service.name.clone()));
         known.sort();
         known.dedup();
         app::Error::UnknownService { names, known }.into()
     }
+}
+
+/// Why an optional service is not there, in the words of `status`; nothing where it was not left out, or nobody can tell.
+pub async fn why_left_out(session: &Session, loaded: &Loaded, service: &str) -> Option<String> {
+    let rows = app::status(session, loaded).await.map(|status| status.services).unwrap_or_default();
+    let row = rows.into_iter().find(|row| row.name == service && row.condition == Condition::LeftOut);
+    row.and_then(|row| row.reason)
 }
 
 fn going_by_what_runs(error: &CliError) -> String {

@@ -28,6 +28,7 @@ use super::ui::{self, Stream, Streams, Style, Tally, Terminal};
 mod loading;
 mod options;
 
+pub use loading::why_left_out;
 pub use options::{Forgets, Global, ImageOptions, Images, LoadOptions, Output, StackOptions};
 
 pub struct Context {

@@ -481,6 +481,7 @@ static PLATFORM_ROW: Object = Object {
         f("address", TEXT_OR_NULL, "To which its names lead."),
         f("folder", TEXT_OR_NULL, "From which it was brought up last."),
         f("gone", Flag, "That folder no longer exists."),
+        f("owner", TEXT_OR_NULL, "Whose it is, where that is another user or data folder."),
     ],
 };
 

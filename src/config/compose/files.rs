@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::interpolate::Variables;
 use crate::config::files::{Files, MAX_CONTENT};
+use crate::config::read::remedy;
 use crate::config::yaml::{Node, Report, Shaper, Value, suggestion};
 use crate::model::FileMount;
 
@@ -130,7 +131,11 @@ fn content(declared: &Node, path: &str, sources: &Sources<'_>, report: &mut Repo
             report.error_help(
                 declared.span,
                 format!("{path}: cannot read {}: {error}", file.display()),
-                "the path counts from the folder of the stack file",
+                remedy(
+                    &error,
+                    "mount a file of this size with `volumes:`",
+                    "the path counts from the folder of the stack file",
+                ),
             );
             None
         }

@@ -180,10 +180,13 @@ fn path_or(node: &Node, default: &str) -> String {
 
 fn ingress(rule: &Node, service: &str, path: &str, report: &mut Report) -> Option<IngressRule> {
     let port = port(rule)?;
-    let given = rule.as_map().is_some_and(|map| map.contains_key("host"));
+    // what is wrong was told, and stands there as null: with the default it would meet other rules
+    let is_wrong = |key: &str| rule.as_map().is_some_and(|map| map.contains_key(key)) && rule.get(key).is_none();
+    if ["host", "path", "weight"].into_iter().any(is_wrong) {
+        return None;
+    }
     let host = match rule.get_text("host") {
         Some(host) => ascii_host(host).unwrap_or_else(|| host.to_owned()),
-        None if given => return None,
         None if is_dns_label(service) => service.to_owned(),
         None => {
             report.error_help(
