@@ -14,7 +14,7 @@ use crate::model::{
     ContainerState, Facts, Fingerprint, Health, ImageSpec, Listener, Observed, ObservedContainer, Platform,
     PortBinding, Resources, TaskRun, label, split_registry,
 };
-use crate::plan::reload_note;
+use crate::plan::{reload_note, start_note};
 use crate::probe::{Answer, ask, is_asked};
 
 /// How long a registry may take to accept a connection.
@@ -174,15 +174,17 @@ pub async fn of_running(
     resources: &Resources,
     observed: &mut Observed,
 ) -> Result<(), EngineError> {
-    let (files, health, listeners, unreloaded, tasks) = tokio::join!(
+    let (files, health, listeners, unreloaded, unhooked, tasks) = tokio::join!(
         files(engine, resources, observed),
         health(engine, host, facts, resources, observed),
         listeners(host, resources, observed),
         unreloaded(host, resources, observed),
+        unhooked(host, resources, observed),
         tasks(host, resources),
     );
     observed.files = files?;
     observed.unreloaded = unreloaded;
+    observed.unhooked = unhooked;
     observed.tasks = tasks;
     for (name, answer) in health? {
         if let Some(found) = observed.containers.iter_mut().find(|found| found.name == name) {
@@ -233,6 +235,19 @@ async fn unreloaded(host: &dyn Host, resources: &Resources, observed: &Observed)
     for spec in resources.containers.iter().filter(|spec| spec.reload.is_some()) {
         let platform = spec.labels.get(label::PLATFORM).map(String::as_str).unwrap_or_default();
         if observed.container(&spec.name).is_some() && host.exists(&reload_note(&data, platform, &spec.name)).await {
+            found.insert(spec.name.clone());
+        }
+    }
+    found
+}
+
+/// Containers whose `post_start` has not run well since their last start.
+async fn unhooked(host: &dyn Host, resources: &Resources, observed: &Observed) -> BTreeSet<String> {
+    let data = host.folders().data;
+    let mut found = BTreeSet::new();
+    for spec in resources.containers.iter().filter(|spec| spec.labels.contains_key(label::POST_START)) {
+        let platform = spec.labels.get(label::PLATFORM).map(String::as_str).unwrap_or_default();
+        if observed.container(&spec.name).is_some() && host.exists(&start_note(&data, platform, &spec.name)).await {
             found.insert(spec.name.clone());
         }
     }
@@ -308,7 +323,16 @@ async fn listeners(host: &dyn Host, resources: &Resources, observed: &Observed) 
     let all = host.listeners().await.unwrap_or_default();
     let in_the_way = |listener: &Listener| ports.iter().any(|port| listener.is_in_the_way_of(port));
     let foreign: Vec<Listener> = all.into_iter().filter(|one| in_the_way(one) && !own(one)).collect();
-    if foreign.is_empty() { foreign } else { host.owners(foreign).await }
+    if foreign.is_empty() {
+        return foreign;
+    }
+    let mut foreign = host.owners(foreign).await;
+    // it gives way to our own containers; whoever else has come to have the address does not
+    let gives_way = |one: &Listener| {
+        one.is_macula() && observed.passed_on.contains(&(SocketAddr::new(one.address, one.port), one.protocol))
+    };
+    foreign.retain(|one| !gives_way(one));
+    foreign
 }
 
 #[cfg(test)]

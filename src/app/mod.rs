@@ -94,7 +94,7 @@ pub use records::{Added, ListedRecord, RecordSource, add_record, list_records, r
 pub use remap::remap;
 pub use resolver::{
     DnsStatus, DomainNames, Names, NamesSoFar, Renewal, ResolverFiles, StartedBy, answers, connect as connect_resolver,
-    ensure_process, keep_serving, names_status, own_address as resolver_address, probe,
+    ensure_process, keep_serving, looks_after, names_status, own_address as resolver_address, probe,
 };
 pub use session::Session;
 pub use state::State;

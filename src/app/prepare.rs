@@ -15,7 +15,7 @@ use crate::plan::{Action, LeftOut, OtherProject, Plan, SupplyProblem, replaced_p
 use super::apart;
 use super::cluster::join::{self, Joined};
 use super::survey::{KeptStacks, Look, Survey, survey_with};
-use super::{Error, Session, durations, reach};
+use super::{Error, Session, durations, reach, resolver};
 
 /// What a run of `up` asks for beside the files.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +44,8 @@ pub struct Wanted {
     pub may_fetch: bool,
     /// Tasks that run, whatever has changed.
     pub tasks: Vec<String>,
+    /// Somebody only looks: the addresses are reached as the next `up` would have it.
+    pub ahead: bool,
     /// How long a service may take to become healthy, in place of every service's own.
     pub timeout: Option<Duration>,
 }
@@ -135,6 +137,8 @@ pub(super) async fn prepare_without(
 ) -> Result<Prepared, Error> {
     let selection = selection(&loaded.platform, wanted)?;
     let named = needed(&loaded.platform, &wanted.services);
+    let ahead = if wanted.ahead { reach::ahead(session, &loaded.platform).await? } else { None };
+    let taken = resolver::taken_for(session.host(), &loaded.platform.name).await;
     let look = Look {
         strict: wanted.strict,
         dns: wanted.dns,
@@ -142,6 +146,8 @@ pub(super) async fn prepare_without(
         gone,
         retry: wanted.retry || wanted.strict,
         named: &named,
+        ahead: ahead.as_ref(),
+        taken: &taken,
     };
     let mut survey = survey_with(session, loaded, look).await?;
     let missed = survey.supply.left_out.iter().filter(|left| wanted.needed.contains(&left.service)).cloned();

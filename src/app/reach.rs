@@ -42,15 +42,27 @@ fn proof_file(host: &dyn Host) -> PathBuf {
     host.folders().cache.join("reach.json")
 }
 
-/// The way of the next `up`, which is recorded for all other commands.
-pub(super) async fn choose(session: &Session, platform: &Platform) -> Result<Way, Error> {
+/// What is asked for: the variable comes before the file.
+fn setting(host: &dyn Host, platform: &Platform) -> Result<ReachSetting, Error> {
+    match host.env(VARIABLE).filter(|value| !value.is_empty()) {
+        Some(value) => ReachSetting::parse(&value).ok_or(Error::NoSuchWay { value }),
+        None => Ok(platform.reach),
+    }
+}
+
+/// A way, and this process's own container if the way leads through it.
+struct Chosen {
+    way: Way,
+    home: String,
+}
+
+/// The way of the next `up`. `prove`: a container is asked what arrives, where that is not known yet; otherwise
+/// nothing is decided then.
+async fn decide(session: &Session, platform: &Platform, prove: bool) -> Result<Option<Chosen>, Error> {
     let host = session.host();
     let engine = session.engine()?;
     let facts = engine.facts().await?;
-    let setting = match host.env(VARIABLE).filter(|value| !value.is_empty()) {
-        Some(value) => ReachSetting::parse(&value).ok_or(Error::NoSuchWay { value })?,
-        None => platform.reach,
-    };
+    let setting = setting(host, platform)?;
     let home = match setting {
         ReachSetting::Auto if facts.container_addresses => None,
         ReachSetting::Only(Way::Published | Way::Relay) => None,
@@ -62,14 +74,31 @@ pub(super) async fn choose(session: &Session, platform: &Platform) -> Result<Way
         ReachSetting::Auto if facts.container_addresses => Way::Published,
         // before the proof: what the engine publishes on its own machine does not arrive in one of its containers
         ReachSetting::Auto if is_inside(&*engine, home.as_deref()).await => Way::Direct,
-        ReachSetting::Auto if facts.published && arrives(&*engine, host, &facts).await => Way::Published,
-        ReachSetting::Auto => Way::Relay,
+        ReachSetting::Auto if !facts.published => Way::Relay,
+        ReachSetting::Auto => match arrives(&*engine, host, &facts, prove).await {
+            Some(true) => Way::Published,
+            Some(false) => Way::Relay,
+            None => return Ok(None),
+        },
     };
+    Ok(Some(Chosen { way, home: home.filter(|_| way == Way::Direct).unwrap_or_default() }))
+}
+
+/// The way of the next `up`, which is recorded for all other commands.
+pub(super) async fn choose(session: &Session, platform: &Platform) -> Result<(), Error> {
+    let host = session.host();
+    let Some(Chosen { way, home }) = decide(session, platform, true).await? else { return Ok(()) };
+    let facts = session.engine()?.facts().await?;
     let folder = session.state(&platform.name).folder().to_owned();
     let known = Table::read(host, &folder).await;
     // nothing is written for the way that needs nothing
     let wanted = Table {
-        home: home.filter(|_| way == Way::Direct).unwrap_or_default(),
+        home,
+        // the background process listens on these until it is told otherwise
+        forwards: match &known {
+            Some(known) if way == Way::Published => known.forwards.clone(),
+            _ => Vec::new(),
+        },
         ..Table::new(way, platform.name.network())
     };
     let same = known.as_ref().is_some_and(|known| (known.way, &known.home) == (way, &wanted.home));
@@ -77,7 +106,20 @@ pub(super) async fn choose(session: &Session, platform: &Platform) -> Result<Way
     if !same && !needless {
         keep(host, &folder, &wanted).await?;
     }
-    Ok(way)
+    Ok(())
+}
+
+/// What `up` would write down, for somebody who only looks; nothing where that is what the last one wrote.
+pub(super) async fn ahead(session: &Session, platform: &Platform) -> Result<Option<Table>, Error> {
+    let host = session.host();
+    let known = Table::read(host, session.state(&platform.name).folder()).await;
+    // the first `up` asks the engine for a proof
+    if known.is_none() && setting(host, platform)? == ReachSetting::Auto {
+        return Ok(None);
+    }
+    let Some(Chosen { way, home }) = decide(session, platform, false).await? else { return Ok(None) };
+    let same = known.is_some_and(|known| (known.way, &known.home) == (way, &home));
+    Ok((!same).then(|| Table { home, ..Table::new(way, platform.name.network()) }))
 }
 
 /// This process's container has a network of its own.
@@ -89,12 +131,15 @@ async fn is_inside(engine: &dyn Engine, home: Option<&str>) -> bool {
 }
 
 /// Whether what the engine publishes arrives here, by a container that is asked, once for each start of the
-/// engine.
-async fn arrives(engine: &dyn Engine, host: &dyn Host, facts: &Facts) -> bool {
+/// engine. `None`: nobody has asked yet, and `prove` is false.
+async fn arrives(engine: &dyn Engine, host: &dyn Host, facts: &Facts, prove: bool) -> Option<bool> {
     let now = Record::now(engine, host, facts).await;
     let known = host.read(&proof_file(host)).await.ok().and_then(|text| serde_json::from_slice::<Proof>(&text).ok());
     if let Some(known) = known.filter(|known| known.engine == now) {
-        return known.arrives;
+        return Some(known.arrives);
+    }
+    if !prove {
+        return None;
     }
     // a proof that cannot be made says nothing against the engine
     let arrives = !matches!(proof::prove(engine, host, facts).await, Err(Unproved::Unreached { .. }));
@@ -102,7 +147,7 @@ async fn arrives(engine: &dyn Engine, host: &dyn Host, facts: &Facts) -> bool {
         // without it the proof is made again
         let _ = host.write(&proof_file(host), &text, 0o600).await;
     }
-    arrives
+    Some(arrives)
 }
 
 pub(super) async fn keep(host: &dyn Host, folder: &Path, table: &Table) -> Result<(), Error> {

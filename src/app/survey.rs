@@ -1,6 +1,7 @@
 //! One look at everything that a command has to know of the platform: the files compiled, the world observed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,8 +18,8 @@ use crate::daemon::reach::Table;
 use crate::engine::Engine;
 use crate::host::Host;
 use crate::model::{
-    Facts, ImagePolicy, ImageSpec, NetworkSpec, Observed, Origin, Platform, PlatformName, Resources, Secrets, TaskRun,
-    Way, label, macula, split_registry,
+    Facts, ImagePolicy, ImageSpec, NetworkSpec, Observed, Origin, Platform, PlatformName, Protocol, Resources, Secrets,
+    TaskRun, Way, label, macula, split_registry,
 };
 use crate::observe;
 use crate::pki;
@@ -93,6 +94,10 @@ pub(super) struct Look<'a> {
     pub retry: bool,
     /// The same for the images of these services alone.
     pub named: &'a [String],
+    /// How the next `up` would make its addresses reachable, where that is what counts.
+    pub ahead: Option<&'a Table>,
+    /// Where the background process takes what the platform sends.
+    pub taken: &'a [(SocketAddr, Protocol)],
 }
 
 impl Survey {
@@ -238,7 +243,10 @@ async fn stock(session: &Session, loaded: &Loaded, how: Look<'_>) -> Result<Stoc
     let (mut facts, (mut observed, nodes)) = (facts?, seen?);
     observed.registries = registries;
     let cluster = sought.seen(&nodes, &full.name.network());
-    let reach = Table::read(host, state.folder()).await;
+    let known = Table::read(host, state.folder()).await;
+    let forwards = known.iter().flat_map(|table| &table.forwards).map(|forward| (forward.listen, forward.protocol));
+    observed.passed_on = forwards.chain(how.taken.iter().copied()).collect();
+    let reach = how.ahead.cloned().or(known);
     if let Some(table) = &reach {
         // the way of the last `up` says what arrives, whatever the engine looks like
         facts.published = table.way == Way::Published;

@@ -19,7 +19,8 @@ use crate::model::{
 };
 use crate::plan::forecast::{BUILD_SLOTS, Known, expected};
 use crate::plan::{
-    Action, CLUSTER_GROUP, ClusterAction, ImageSource, ImageUse, Plan, Step, StepId, reload_note, stop_notes,
+    Action, CLUSTER_GROUP, ClusterAction, ImageSource, ImageUse, Plan, Step, StepId, reload_note, start_note,
+    stop_notes,
 };
 use crate::system::{OwnImage, OwnImageError};
 
@@ -466,10 +467,20 @@ impl Run {
                 engine.create_container(spec, &reference, &labels).await?;
             }
             Action::Start { container, hooks } => {
+                let note = start_note(&self.tools.host.folders().data, &self.platform, container);
+                if !hooks.is_empty() {
+                    // on a full disk it is started all the same
+                    let _ = self.tools.host.write(&note, b"", 0o600).await;
+                }
+                // one that runs already stays as it is
                 engine.start(container).await?;
                 // it has read its files
                 self.told(container).await;
                 self.or_cancelled(self.hooks(container, "post_start", hooks)).await?;
+                if !hooks.is_empty() {
+                    // a note that stays leads to one run too many
+                    let _ = self.tools.host.remove(&note).await;
+                }
             }
             Action::Stop { container, grace, hooks } => {
                 let done = self.or_cancelled(self.hooks(container, "pre_stop", hooks)).await;
@@ -489,6 +500,8 @@ impl Run {
             Action::RemoveContainer { container } => {
                 engine.remove_container(container).await?;
                 self.told(container).await;
+                let note = start_note(&self.tools.host.folders().data, &self.platform, container);
+                let _ = self.tools.host.remove(&note).await;
             }
             Action::RenameContainer { container, to } => engine.rename(container, to).await?,
             Action::Pause { time } => {

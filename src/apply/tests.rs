@@ -155,6 +155,9 @@ impl Machine {
             if self.host.exists(&reload_note(&self.host.folders().data, NAME, &spec.name)).await {
                 observed.unreloaded.insert(spec.name.clone());
             }
+            if self.host.exists(&start_note(&self.host.folders().data, NAME, &spec.name)).await {
+                observed.unhooked.insert(spec.name.clone());
+            }
         }
         let image = self.engine.image("base:1").await.unwrap().unwrap();
         let present = Choice::Present { reference: "base:1".into(), id: image.id, source: ImageSource::Image };
@@ -372,4 +375,35 @@ fn a_hook_that_fails_before_a_stop_is_called_that() {
         "shop-db-1: its `pre_stop` could not be run: an unexpected fault: x; it is stopped anyway"
     );
     assert_eq!(said(StepError::Cancelled), "");
+}
+
+#[tokio::test]
+async fn a_post_start_that_failed_is_run_again_by_the_next_up() {
+    let mut resources = shop(1);
+    let hook = Hook { command: vec!["greet".into()], ..Hook::default() };
+    let web = resources.containers.iter_mut().find(|spec| spec.service == "web").unwrap();
+    web.labels.insert(label::POST_START.into(), serde_json::to_string(&[hook]).unwrap());
+    let answers =
+        |machine: &Machine, code| machine.with(machine.engine.clone().exec_answers("web", "greet", code, "", ""));
+    let machine = answers(&Machine::new(), 5);
+    for _ in 0..2 {
+        let failed = machine.up(&resources).await.failed;
+        let said: Vec<String> = failed.iter().map(|failure| failure.error.to_string()).collect();
+        assert_eq!(said, ["macula-shop-web-1: `greet` of its `post_start` ended with exit code 5"]);
+        insta::assert_snapshot!(machine.plan(&resources).await, @"
+        + start container macula-shop-web-1 (its `post_start` has not run well)
+          await container macula-shop-web-1 (its `post_start` has not run well) after start container macula-shop-web-1
+        ");
+    }
+    let mended = answers(&machine, 0);
+    mended.engine.clear_journal();
+    assert!(mended.up(&resources).await.is_ok());
+    assert!(mended.engine.journal().iter().any(|line| line.contains("greet")), "{:?}", mended.engine.journal());
+    assert!(mended.plan(&resources).await.is_empty());
+    // with the container goes what is known of it
+    let broken = answers(&mended, 5);
+    assert!(broken.down().await.is_ok());
+    assert_eq!(broken.up(&resources).await.failed.len(), 1);
+    assert!(broken.down().await.is_ok());
+    assert!(!broken.host.exists(&start_note(&broken.host.folders().data, NAME, "macula-shop-web-1")).await);
 }

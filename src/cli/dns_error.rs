@@ -15,7 +15,9 @@ pub(super) fn resolver(error: &ResolverError) -> CliError {
         ResolverError::NotStarted { log, .. } => of(ErrorKind::Unexpected)
             .hint(format!("its log is {}", log.display()))
             .suggest(macula("dns serve").why("to run it in this terminal and see why it ends")),
-        ResolverError::StillThere { pid } => of(ErrorKind::Conflict).shell(["kill".to_owned(), pid.to_string()]),
+        ResolverError::StillThere { .. } => of(ErrorKind::Conflict)
+            .hint("it was asked to stop and ends once what it is doing is done")
+            .again(Again::AsItIs),
         ResolverError::Control(ControlError::NotRunning { .. }) => {
             CliError::not_healthy("the resolver is not running").suggest(macula("up"))
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::app::{Idle, Lease, LeaseHolder, State};
+use crate::app::{Idle, Lease, LeaseHolder, State, looks_after};
 use crate::host::Host;
 use crate::model::macula;
 use crate::words;
@@ -62,7 +62,12 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     if context.json() {
         return context.print_json(&json!({"platform": name, "lease": lease}));
     }
+    let kept = !state.no_dns(host).await? || looks_after(host, &name).await;
     match lease {
+        Some(_) if !kept => context.print(&format!(
+            "{name} has a lease that has no effect without the names: nothing looks after it (`{}` changes that)\n",
+            context.line(macula("up --dns"))
+        )),
         Some(lease) => context.print(&format!("{name} {}\n", ends(&lease, state.used(host).await, host.now()))),
         None => context.print(&format!("{name} has no lease: it stays until `{}`\n", context.line(macula("down")))),
     }

@@ -60,6 +60,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         no_cluster: args.no_cluster.then_some(true),
         dns: None,
         may_fetch: context.may_ask(),
+        ahead: true,
         ..Wanted::default()
     };
     let mut prepared =

@@ -2,8 +2,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::app::{
-    self, Choices, Condition, ProcessStatus, Session, UpOptions, UpResult, Wanted, WatchOptions, planned_processes,
-    prepare, remap, split_processes,
+    self, Choices, Condition, ProcessStatus, Session, UpOptions, UpResult, Wanted, WatchOptions, looks_after,
+    planned_processes, prepare, remap, split_processes,
 };
 use crate::apply::{Timing, critical_path};
 use crate::config::Loaded;
@@ -167,6 +167,7 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
         may_fetch: context.may_ask(),
         timeout: args.timeout,
         tasks: Vec::new(),
+        ahead: args.dry_run,
     };
     if args.dry_run {
         let session = context.session("up --dry-run").await;
@@ -201,14 +202,16 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
     };
     let (host, state) = (session.host(), session.state(&loaded.platform.name));
     let no_dns = state.no_dns(host).await.unwrap_or_default();
+    let kept = !no_dns || looks_after(host, &loaded.platform.name).await;
     let settings = &loaded.platform.lease;
-    if asked.is_nothing() && *settings != LeaseSettings::default() {
-        match no_dns {
-            true => {
-                context.events().warn("`lease` in macula.yaml has no effect without the names: nothing looks after it")
-            }
-            false => (asked.time, asked.idle) = (settings.time, settings.idle),
-        }
+    let from_file = asked.is_nothing() && *settings != LeaseSettings::default();
+    if from_file {
+        (asked.time, asked.idle) = (settings.time, settings.idle);
+    }
+    if !kept && !asked.is_nothing() {
+        let what = if from_file { "`lease` in macula.yaml" } else { "the lease" };
+        context.events().warn(format!("{what} has no effect without the names: nothing looks after it"));
+        asked = lease::Asked::default();
     }
     let block = state.block(host, &loaded.platform).await?.base();
     let lease = lease::wanted(host, asked, Some(block), shared_ports(&loaded, &result)).await?;
@@ -216,7 +219,7 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
         state.keep_lease(host, lease.as_ref()).await?;
     }
     state.note_use(host, host.now()).await;
-    let lease = state.lease(host).await?;
+    let lease = state.lease(host).await?.filter(|_| kept);
     let running = result.now.services.iter().filter(|service| service.condition.runs()).count();
     let took = text::duration(begun.elapsed());
     let name = &loaded.platform.name;

@@ -468,7 +468,7 @@ async fn resolver_address() {
     assert_snapshot!(of_another_home.find("resolver-address").await, @r"
     warning: resolver-address: another resolver has 127.0.0.9:53: `macula` (pid 7)
       the names of your platforms do not resolve
-      fix: it belongs to another data folder; stop it with `kill 7`
+      fix: it belongs to another data folder and ends with its platforms; or give yours an address: `dns: {listen: [...]}`
     ");
     let host = FakeHost::new().listener("127.0.0.9:53", Protocol::Udp, Some((7, "macula")));
     let ours = host.file("/home/dev/.local/share/macula/dns/resolver.json", "{\"pid\": 7}");
@@ -513,6 +513,13 @@ async fn ports() {
     failed: ports: port 80 is taken
       0.0.0.0:80/tcp is held by a container, through rootlessport; wanted: 127.0.0.1:80 (nginx), 127.0.0.2:80 (nginx)
       fix: stop the container, which `docker ps --filter publish=80` names; or publish elsewhere: `ingress: {http: 8080, https: 8443}` in macula.yaml
+    ");
+    // what serves all platforms is not to be ended
+    let background = FakeHost::new().listener("127.0.0.2:3000", Protocol::Tcp, Some((31, "macula")));
+    assert_snapshot!(case(background).find("ports").await, @r"
+    failed: ports: port 3000 is taken
+      127.0.0.2:3000/tcp is held by a background process of macula (pid 31); wanted: 127.0.0.2:3000 (grafana)
+      fix: see with `macula ls` which platform has the address; or leave the service out: `services: {grafana: {enabled: false}}` in macula.yaml
     ");
     // our own containers are no obstacle, nor is the same port of UDP or of another address
     let own = FakeHost::new()

@@ -199,7 +199,11 @@ impl FakeHost {
                 protocol,
                 pid: owner.map(|(pid, _)| pid),
                 process: owner.map(|(_, process)| process.to_owned()),
-                stopped_by: owner.map_or(StoppedBy::Unknown, |_| StoppedBy::Signal),
+                stopped_by: match owner {
+                    Some((_, "macula")) => StoppedBy::Macula,
+                    Some(_) => StoppedBy::Signal,
+                    None => StoppedBy::Unknown,
+                },
             });
         }
         self

@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,10 +20,16 @@ pub struct Observed {
     pub files: BTreeMap<String, BTreeMap<String, String>>,
     /// Running containers that got new files from a run that was interrupted before it told them.
     pub unreloaded: BTreeSet<String>,
+    /// Containers whose `post_start` failed after their last start, or was interrupted.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unhooked: BTreeSet<String>,
     /// Registry hosts that answered, of those that were asked.
     pub registries: BTreeMap<String, bool>,
     /// Host ports in the way: those that we want and somebody else holds.
     pub listeners: Vec<Listener>,
+    /// What our own background process may listen on for this very platform: it lets go before a container gets it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub passed_on: BTreeSet<(SocketAddr, Protocol)>,
     /// Containers of all makers; looked at only when there are [`Observed::listeners`].
     pub neighbours: Vec<ObservedContainer>,
     /// Last good runs of tasks, by the job's name.
@@ -196,6 +202,8 @@ pub enum StoppedBy {
     Signal,
     /// It is a service of systemd's, of the machine or of this user.
     Unit { name: String, user: bool },
+    /// It is this program in the background: every platform that it serves would miss it. It ends with the last one.
+    Macula,
 }
 
 impl Listener {
@@ -206,8 +214,13 @@ impl Listener {
             (StoppedBy::Unit { name, user: true }, _) => words(&["systemctl", "--user", "stop", name]),
             (StoppedBy::Unit { name, user: false }, _) => words(&["sudo", "systemctl", "stop", name]),
             (StoppedBy::Signal, Some(pid)) => words(&["kill", &pid.to_string()]),
-            (StoppedBy::Signal, None) | (StoppedBy::Unknown, _) => None,
+            (StoppedBy::Signal, None) | (StoppedBy::Unknown | StoppedBy::Macula, _) => None,
         }
+    }
+
+    /// This program in the background, whoever's.
+    pub fn is_macula(&self) -> bool {
+        self.stopped_by == StoppedBy::Macula
     }
 
     /// Nobody else can have this port where it is wanted.

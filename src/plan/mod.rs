@@ -205,6 +205,8 @@ pub enum Cause {
     Failed {
         code: i64,
     },
+    /// It runs, and what is to be done in it after its start was not done, or failed.
+    PostStart,
     /// A task, and what this service keeps is not what it worked on.
     NewData {
         what: String,
@@ -225,6 +227,12 @@ pub fn stop_notes(data: &Path, platform: &str) -> PathBuf {
 /// a run that is killed in between leaves a program with what it read before.
 pub fn reload_note(data: &Path, platform: &str, container: &str) -> PathBuf {
     data.join(platform).join("reload").join(container)
+}
+
+/// There from the start of a container until its `post_start` has run well: where that fails, or a run is killed in
+/// between, the container runs and is not as it is wanted.
+pub fn start_note(data: &Path, platform: &str, container: &str) -> PathBuf {
+    data.join(platform).join("start").join(container)
 }
 
 impl Plan {

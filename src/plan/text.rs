@@ -103,6 +103,7 @@ impl fmt::Display for Cause {
             Self::Inputs { what } => write!(f, "{} changed", words::list(what)),
             Self::NeverRan => f.write_str("it has not run yet"),
             Self::Failed { code } => write!(f, "its last run failed with exit code {code}"),
+            Self::PostStart => f.write_str("its `post_start` has not run well"),
             Self::NewData { what } => write!(f, "the data of {what} is new"),
         }
     }

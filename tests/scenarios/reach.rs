@@ -69,6 +69,19 @@ fn a_relay_leads_to_what_is_not_published() {
     eventually("it is back", || page(&web).as_deref() == Some("hello\n"));
     platform.run("up").ok();
     assert_eq!(page(&web).as_deref(), Some("hello\n"), "an `up` with nothing to do changes nothing");
+
+    // and back: the background process lets go of what the engine publishes from now on
+    platform.settings(&settings("published"));
+    platform.run("plan --exit-code").exits(10);
+    platform.run("up").ok();
+    let (web, reach) = address(&platform, "web");
+    assert_eq!(reach["way"], json!("published"));
+    assert_eq!(page(&web).as_deref(), Some("hello\n"));
+    platform.settings(&settings("relay"));
+    platform.run("up").ok();
+    let (web, reach) = address(&platform, "web");
+    assert_eq!(reach["way"], json!("relay"));
+    assert_eq!(page(&web).as_deref(), Some("hello\n"));
     platform.run("down --volumes --yes").ok();
     assert_eq!(platform.everything(), [""; 0]);
     assert!(TcpStream::connect(&web).is_err(), "nobody listens any more");

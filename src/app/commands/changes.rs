@@ -75,6 +75,9 @@ pub async fn changes(prepared: &Prepared) -> Vec<Change> {
         if kind == ChangeKind::Recreate {
             details.extend(differences(prepared, &steps, &hide).await);
         }
+        if kind == ChangeKind::Start && steps.iter().any(|step| step.cause == Cause::PostStart) {
+            details.push(Cause::PostStart.to_string());
+        }
         details.extend(further(&steps, kind));
         let platform = &prepared.survey.platform;
         let job = platform.service(name).is_some_and(|(_, service)| platform.is_job(service))

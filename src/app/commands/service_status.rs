@@ -70,7 +70,7 @@ pub enum Condition {
     Crashed,
     /// The engine starts it again and again.
     Restarting,
-    /// It runs, and its check fails.
+    /// It runs, and its check fails, or its `post_start` has not run well.
     Unhealthy,
     /// Its container is there and was never started.
     Created,
@@ -321,10 +321,16 @@ fn row(
     };
     let first = found.first();
     let source = first.map(|found| source_of(survey, service, found));
+    let unhooked = |found: &ObservedContainer, condition: Condition| {
+        condition.runs() && survey.observed.unhooked.contains(&found.name)
+    };
     // of several containers the one in the worst condition speaks for all
     let worst = found
         .iter()
-        .map(|found| (condition(survey, service, found, context), *found))
+        .map(|found| match condition(survey, service, found, context) {
+            condition if unhooked(found, condition) => (Condition::Unhealthy, *found),
+            condition => (condition, *found),
+        })
         .min_by_key(|(condition, _)| *condition);
     let condition = match worst {
         Some((condition, _)) => condition,
@@ -344,6 +350,10 @@ fn row(
         addresses: if state == ServiceState::Running { addresses(survey, service) } else { Vec::new() },
         container: first.map(|found| found.name.clone()),
         reason: match worst {
+            Some(worst) if unhooked(worst, condition) => {
+                let up = macula("up").line(&context.invocation);
+                Some(format!("its `post_start` has not run well; `{up}` runs it again"))
+            }
             Some(worst) => reason(service, running, worst, condition),
             None => left_out.cloned(),
         },

@@ -29,7 +29,7 @@ use crate::plan::forecast::Forecast;
 use crate::plan::{self, Action, LeftOut, Plan, ProcessStep, Step};
 
 use super::cluster::obtain_program;
-use super::forwards::pass_on;
+use super::forwards::{pass_on, stop_passing_on};
 use super::images::refusal;
 use super::machine_tasks::MachineTasks;
 use super::process_status::process_rows;
@@ -229,6 +229,7 @@ async fn traced(
     if !obtain_program(session, &mut prepared.cluster, consent).await? {
         join::leave_out(&mut prepared.plan, &mut prepared.cluster, "kind was not to be fetched".into());
     }
+    stop_passing_on(session, &prepared.survey).await?;
     if prepared.plan.is_empty() {
         consent.planned(&prepared, &[], &Forecast::default()).await;
         keep(session, loaded, &prepared, options, no_dns, &[]).await?;

@@ -310,6 +310,13 @@ pub async fn agree(host: &dyn Host, platform: &Platform) -> Result<Wants, Error>
     Ok(Wants::together(all.iter().map(|(name, settings)| (name, settings)))?)
 }
 
+/// Where the background process takes what a platform sends.
+pub(super) async fn taken_for(host: &dyn Host, platform: &PlatformName) -> Vec<(SocketAddr, Protocol)> {
+    let receiving = ResolverFiles::of(host).receiving_of(host, platform).await;
+    let addresses = receiving.into_iter().flat_map(|receiving| receiving.addresses);
+    addresses.map(|address| (address, Protocol::Tcp)).collect()
+}
+
 /// Before a container gets an address that the background process listens on, it lets go of it. Whoever is not heard
 /// of within a moment is not waited for: the engine then says who has the address.
 pub async fn give_way(session: &Session, survey: &Survey) -> Result<(), Error> {
@@ -325,9 +332,18 @@ pub async fn give_way(session: &Session, survey: &Survey) -> Result<(), Error> {
         return Ok(());
     }
     write(host, &path, &ZoneFile { receiving: after, ..kept }).await?;
+    let gone: Vec<_> = gone.into_iter().map(|address| (address, Protocol::Tcp)).collect();
+    until_free(session, &gone).await
+}
+
+/// Waits a moment for the background process to let go of addresses.
+pub(super) async fn until_free(session: &Session, addresses: &[(SocketAddr, Protocol)]) -> Result<(), Error> {
+    let host = session.host();
     let free = until(GIVE_WAY, SHORT, &session.cancel, async || {
-        for address in &gone {
-            if host.can_bind(*address, Protocol::Tcp).await.is_err() {
+        for (address, protocol) in addresses {
+            // a port that only root may bind can be the engine's all the same
+            let bound = host.can_bind(*address, *protocol).await;
+            if bound.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse) {
                 return Err(());
             }
         }
@@ -531,6 +547,13 @@ pub async fn ensure_process(session: &Session) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether a background process runs that knows the platform, whatever of it leads there: what it looks after ends
+/// without it.
+pub async fn looks_after(host: &dyn Host, platform: &PlatformName) -> bool {
+    let files = ResolverFiles::of(host);
+    host.exists(&files.zone(platform)).await && Client::connect(&files.control()).await.is_ok()
+}
+
 /// A connection to the resolver that runs. Where another one has its place, that is the error: to
 /// start ours would not help.
 pub async fn connect(host: &dyn Host) -> Result<Client, Error> {
@@ -604,6 +627,16 @@ mod tests {
         let host = host.process(8);
         assert_eq!(said(&host).await.as_deref(), Some("the resolver (pid 8) does not answer yet"));
         assert!(taken(&host).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_no_process_knows_is_looked_after_by_nobody() {
+        let (host, name) = (FakeHost::new(), PlatformName::new("shop").unwrap());
+        assert!(!looks_after(&host, &name).await);
+        // its names are recorded, and nothing answers
+        let zone = ResolverFiles::of(&host).zone(&name);
+        host.write(&zone, b"{}", 0o600).await.unwrap();
+        assert!(!looks_after(&host, &name).await);
     }
 
     #[test]

@@ -360,6 +360,7 @@ static CAUSE: Object = Object {
                 "inputs",
                 "never_ran",
                 "failed",
+                "post_start",
                 "new_data",
                 "replaces",
             ]),

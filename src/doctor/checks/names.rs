@@ -49,7 +49,10 @@ pub(in crate::doctor) async fn address(context: &Context<'_>) -> Verdict {
         }
         Some(holder) if holder.is_macula() => {
             let advice = match holder.pid {
-                Some(pid) => format!("it belongs to another data folder; stop it with `kill {pid}`"),
+                // the names of others depend on it
+                Some(_) => "it belongs to another data folder and ends with its platforms; or give yours an address: \
+                            `dns: {listen: [...]}`"
+                    .into(),
                 None => {
                     "that user can stop it with `macula down`; or give yours an address: `dns: {listen: [...]}`".into()
                 }

@@ -6,7 +6,7 @@ use super::some_of;
 use crate::changes::Change;
 use crate::doctor::context::Context;
 use crate::doctor::{Action, Fix, Verdict, WantedPort};
-use crate::model::{ContainerState, Listener, ObservedContainer};
+use crate::model::{ContainerState, Listener, ObservedContainer, macula};
 
 /// Programs that listen on behalf of a container.
 const PROXIES: [&str; 5] = ["docker-proxy", "rootlessport", "slirp4netns", "pasta", "conmon"];
@@ -129,6 +129,10 @@ async fn owner(context: &Context<'_>, listener: &Listener) -> Owner {
         return Owner { name: format!("a container, through {proxy}"), advice };
     }
     match (known, listener.pid) {
+        (Some(_), Some(pid)) if listener.is_macula() => Owner {
+            name: format!("a background process of macula (pid {pid})"),
+            advice: format!("see with `{}` which platform has the address", context.line(macula("ls"))),
+        },
         (Some(process), Some(pid)) => {
             let advice = match listener.stop_command() {
                 Some(words) => format!("stop {process}: `{}`", words.join(" ")),

@@ -33,7 +33,12 @@ impl Planner<'_> {
             let (start, ready) = (Verb::Start.container(&spec.name), Verb::Await.container(&spec.name));
             match verdicts.get(&spec.name) {
                 Some(
-                    Verdict::Create | Verdict::Recreate(_) | Verdict::Start | Verdict::Again(_) | Verdict::Restart(_),
+                    Verdict::Create
+                    | Verdict::Recreate(_)
+                    | Verdict::Start
+                    | Verdict::Again(_)
+                    | Verdict::Restart(_)
+                    | Verdict::Hooks,
                 ) => {
                     gates.entry(&spec.service).or_default().push((Some(start), ready));
                 }
@@ -91,6 +96,7 @@ impl Planner<'_> {
             }
             Verdict::Create => self.runs(spec, None, verdicts).unwrap_or(Cause::Missing),
             Verdict::Start => Cause::NotRunning,
+            Verdict::Hooks => Cause::PostStart,
             Verdict::Recreate(cause) | Verdict::Restart(cause) | Verdict::Again(cause) => cause.clone(),
         };
         let mut before_start = needs;
@@ -128,12 +134,11 @@ impl Planner<'_> {
                 before_start.push(self.add(Verb::Stop, id.clone(), group, stop, cause.clone(), Vec::new()));
                 self.files(spec, false);
             }
+            Verdict::Hooks => self.files(spec, true),
             _ => self.files(spec, false),
         }
-        let copied = Verb::CopyFilesInto.step(&id);
-        if self.has(&copied) {
-            before_start.push(copied);
-        }
+        let told = [Verb::CopyFilesInto, Verb::Reload].map(|verb| verb.step(&id));
+        before_start.extend(told.into_iter().filter(|step| self.has(step)));
         let start = self.add(
             Verb::Start,
             id.clone(),

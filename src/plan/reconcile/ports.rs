@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{ContainerSpec, ContainerState, Listener, ObservedContainer, Remedy, ResourceId, ResourceKind};
+use crate::model::{
+    ContainerSpec, ContainerState, Listener, ObservedContainer, Remedy, ResourceId, ResourceKind, macula,
+};
 use crate::plan::{Action, StepId, Verb};
 
 use super::verdict::Verdict;
@@ -12,7 +14,10 @@ impl Planner<'_> {
     /// Ports that somebody else holds. Nothing is created when there is one.
     pub(super) fn ports(&mut self, wanted: &[&ContainerSpec], verdicts: &BTreeMap<String, Verdict>) {
         let starts = |name: &str| {
-            !matches!(verdicts.get(name), None | Some(Verdict::Right | Verdict::Await | Verdict::Conflict))
+            !matches!(
+                verdicts.get(name),
+                None | Some(Verdict::Right | Verdict::Await | Verdict::Hooks | Verdict::Conflict)
+            )
         };
         for spec in wanted.iter().filter(|spec| starts(&spec.name)) {
             for port in &spec.ports {
@@ -46,6 +51,10 @@ impl Planner<'_> {
                         match (container, holder.stop_command(), holder.pid) {
                             (Some(found), ..) => Remedy::shell(["docker", "stop", &found.name]),
                             (None, Some(words), _) => Remedy::shell(words),
+                            // it ends with the last of its platforms, and all of them need it until then
+                            (None, None, _) if holder.is_macula() => {
+                                macula("ls").why("to see which platform has the address").into()
+                            }
                             // a signal might hit what others need, or what is started again at once
                             (None, None, Some(pid)) => Remedy::shell(["ps", "-fp", &pid.to_string()]),
                             (None, None, None) => Remedy::shell(["sudo", "ss", "-lptn", &format!("sport = :{number}")]),
@@ -93,6 +102,7 @@ pub(in crate::plan) fn publishes(found: &ObservedContainer, spec: &ContainerSpec
 pub fn holder_of(neighbours: &[ObservedContainer], listener: &Listener) -> String {
     match (publisher(neighbours, listener), &listener.process, listener.pid) {
         (Some(found), _, _) => format!("the container {}", found.name),
+        (None, _, Some(pid)) if listener.is_macula() => format!("a background process of macula (pid {pid})"),
         (None, Some(process), Some(pid)) => format!("{process} (pid {pid})"),
         (None, Some(process), None) => process.clone(),
         (None, None, Some(pid)) => format!("pid {pid}"),

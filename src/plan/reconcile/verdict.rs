@@ -21,6 +21,8 @@ pub(super) enum Verdict {
     Again(Cause),
     /// Like `Recreate` without a new container: something it depends on is replaced.
     Restart(Cause),
+    /// It runs as wanted, but for its `post_start`.
+    Hooks,
     Await,
     Conflict,
 }
@@ -73,7 +75,7 @@ impl Planner<'_> {
         loop {
             let follower = all.iter().find_map(|spec| {
                 let stands = match verdicts.get(&spec.name) {
-                    Some(verdict) => matches!(verdict, Verdict::Right | Verdict::Await),
+                    Some(verdict) => matches!(verdict, Verdict::Right | Verdict::Await | Verdict::Hooks),
                     None => !chosen.contains(spec.name.as_str()) && self.runs_for_us(&spec.name),
                 };
                 if !stands {
@@ -197,7 +199,9 @@ impl Planner<'_> {
             _ => {}
         }
         let done = found.state == ContainerState::Exited && found.exit_code == Some(0);
+        let unhooked = self.observed.unhooked.contains(&spec.name);
         match found.state {
+            ContainerState::Running if unhooked => Verdict::Hooks,
             ContainerState::Running if spec.readiness.one_shot => Verdict::Await,
             ContainerState::Running if matches!(found.health, Health::Healthy | Health::None) => Verdict::Right,
             ContainerState::Running => Verdict::Await,
@@ -205,6 +209,7 @@ impl Planner<'_> {
             ContainerState::Restarting => Verdict::Restart(Cause::NotRunning),
             // Compose would start it again at every `up`; what has done its work is right, as long as
             // what it has worked on is still the same
+            ContainerState::Exited if done && spec.may_end() && unhooked => Verdict::Again(Cause::PostStart),
             ContainerState::Exited if done && spec.may_end() => match self.started_since(spec, found) {
                 Some(service) => Verdict::Again(Cause::Replaces { what: service }),
                 None => Verdict::Right,

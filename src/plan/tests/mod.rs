@@ -486,6 +486,34 @@ fn hooks_lie_in_the_labels_for_commands_that_read_no_files() {
 }
 
 #[test]
+fn a_post_start_that_has_not_run_well_is_run_again() {
+    let mut platform = platform();
+    change(&mut platform, "web", |service| {
+        service.post_start = vec![Hook { command: vec!["greet".into()], ..Hook::default() }];
+    });
+    let mut world = right_world(&platform);
+    assert!(try_plan(&platform, &world, None).unwrap().is_empty());
+    world.unhooked.insert("macula-web-1".into());
+    let plan = try_plan(&platform, &world, None).unwrap();
+    assert_snapshot!(plan.to_string(), @"
+    + start container macula-web-1 (its `post_start` has not run well)
+      await container macula-web-1 (its `post_start` has not run well) after start container macula-web-1
+    ");
+    let hooks = plan.steps.iter().find_map(|step| match &step.action {
+        Action::Start { hooks, .. } => Some(hooks.clone()),
+        _ => None,
+    });
+    assert_eq!(hooks.map(|hooks| hooks.len()), Some(1));
+    // a container that is started anyway runs it, too
+    container(&mut world, "macula-web-1").state = ContainerState::Exited;
+    container(&mut world, "macula-web-1").exit_code = Some(1);
+    assert_snapshot!(plan_of(&platform, &world), @"
+    + start container macula-web-1 (not running)
+      await container macula-web-1 (not running) after start container macula-web-1
+    ");
+}
+
+#[test]
 fn who_depends_with_restart_follows_a_restart_and_a_replacement_of_one_service() {
     let mut platform = platform();
     change(&mut platform, "web", |service| service.depends_on.get_mut("db").unwrap().restart = true);
@@ -871,6 +899,13 @@ fn a_taken_port_is_named_with_its_holder_before_anything_is_made() {
     assert!(plan_of(&platform, &kept).contains("\n  sudo systemctl stop nginx.service\n"));
     kept.listeners[0].stopped_by = StoppedBy::Unknown;
     assert!(plan_of(&platform, &kept).contains("\n  ps -fp 4711\n"));
+    // a process of ours serves other platforms, too
+    kept.listeners[0].stopped_by = StoppedBy::Macula;
+    assert_snapshot!(plan_of(&platform, &kept), @"
+    port 8000 is taken: a background process of macula (pid 4711) listens on 0.0.0.0:8000, and web needs 127.0.0.1:8000/tcp
+      macula ls  (to see which platform has the address)
+      publish on another port, or choose another name for this platform with `--name`
+    ");
     // where a proxy listens for a container it is the container that helps
     let mut neighbour = right_world(&platform).containers.remove(0);
     neighbour.name = "shop-web-1".into();

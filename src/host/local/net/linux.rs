@@ -125,8 +125,17 @@ fn holders(inodes: &BTreeSet<u64>) -> BTreeMap<u64, (u32, String)> {
     found
 }
 
+/// What this program is called in the table of processes.
+const PROGRAM: &str = "macula";
+
 /// How a process can be ended, by what /proc says of it.
 fn stopped_by(pid: u32, process: &str) -> StoppedBy {
+    // under whatever name it was installed, and also where the file has been replaced since
+    let program = |pid: &str| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let same = program(&pid.to_string()).is_some_and(|there| Some(there) == program("self"));
+    if same || process == PROGRAM {
+        return StoppedBy::Macula;
+    }
     let read = |pid: u32, name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
     let own = std::fs::metadata(format!("/proc/{pid}"))
         .is_ok_and(|folder| folder.uid() == rustix::process::geteuid().as_raw());
@@ -274,6 +283,8 @@ mod tests {
         );
         assert_eq!(stopped_by_whom("node", true, false, ""), StoppedBy::Signal, "without systemd");
         assert_eq!(stopped_by_whom("node", false, false, ""), StoppedBy::Unknown);
+        // this very program, whatever it is called
+        assert_eq!(stopped_by(std::process::id(), "m"), StoppedBy::Macula);
     }
 
     #[test]

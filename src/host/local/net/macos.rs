@@ -67,7 +67,10 @@ fn parse_lsof(text: &str, own: u32) -> Vec<Listener> {
                         protocol,
                         pid,
                         process: process.clone(),
-                        stopped_by: ending.clone(),
+                        stopped_by: match process.as_deref() {
+                            Some("macula") => StoppedBy::Macula,
+                            _ => ending.clone(),
+                        },
                     });
                 }
             }
@@ -104,7 +107,8 @@ mod tests {
     #[test]
     fn sockets_with_their_owners() {
         let found = parse_lsof(
-            "p71\ncnginx\nu0\nf6\nPTCP\nn*:80\nf7\nPTCP\nn[::1]:443\np90\ncmDNS\nu501\nf1\nPUDP\nn*:*\nf2\nPUDP\nn127.0.0.1:53\n",
+            "p71\ncnginx\nu0\nf6\nPTCP\nn*:80\nf7\nPTCP\nn[::1]:443\np90\ncmDNS\nu501\nf1\nPUDP\nn*:*\nf2\nPUDP\nn127.0.0.1:53\n\
+             p91\ncmacula\nu501\nf3\nPTCP\nn127.0.0.2:80\n",
             501,
         );
         let told = |one: &Listener| {
@@ -118,6 +122,7 @@ mod tests {
                 "0.0.0.0 80 tcp Some(71) Some(\"nginx\") Unknown",
                 "::1 443 tcp Some(71) Some(\"nginx\") Unknown",
                 "127.0.0.1 53 udp Some(90) Some(\"mDNS\") Signal",
+                "127.0.0.2 80 tcp Some(91) Some(\"macula\") Macula",
             ]
         );
     }
