@@ -105,7 +105,11 @@ impl KubernetesError {
     pub(super) fn is_about_form(&self) -> bool {
         match self {
             Self::Refused { code: 400 | 422, .. } => !self.is_no_dry_run() && !self.is_immutable(),
-            Self::Refused { code: 500, message, .. } => message.contains("failed to create typed patch object"),
+            // as server-side apply says it of fields, items and values
+            Self::Refused { code: 500, message, .. } => {
+                message.contains("failed to create typed patch object")
+                    || message.contains("failed to convert new object")
+            }
             _ => false,
         }
     }

@@ -187,8 +187,13 @@ impl Kubernetes {
 
     async fn in_default(&self, object: &Identity, manifest: &Value) -> Result<(), KubernetesError> {
         let (other, manifest) = in_namespace(object, manifest, "default");
-        match self.put(&self.api(&other), &other, &manifest, true).await {
-            // rights and quotas are those of the namespace, and what is there of that name is somebody else's
+        let api = self.api(&other);
+        // what is there of that name is somebody else's, and would be looked at together with ours
+        if !matches!(api.get_metadata_opt(&other.name).await, Ok(None)) {
+            return Ok(());
+        }
+        match self.put(&api, &other, &manifest, true).await {
+            // rights and quotas are those of the namespace
             Err(error) if error.is_about_form() || error.is_no_kind() => Err(error.of_object(object.to_string())),
             _ => Ok(()),
         }

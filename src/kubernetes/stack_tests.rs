@@ -228,15 +228,24 @@ async fn what_no_api_server_takes_is_told_before_its_namespace_is_made() {
     refused(404, "NotFound", "the server could not find the requested resource");
     let error = server.kubernetes.check_objects(&all).await.unwrap_err();
     insta::assert_snapshot!(error, @"cannot apply Deployment shop/web: the server could not find the requested resource");
-    // what is there of that name, and who may do what in `default`, is another matter
-    for (code, reason, said) in [
-        (422, "Invalid", "Deployment.apps \"web\" is invalid: spec.selector: Invalid value: field is immutable"),
-        (403, "Forbidden", "deployments.apps \"web\" is forbidden: exceeded quota: small"),
-    ] {
-        refused(code, reason, said);
-        server.kubernetes.check_objects(&all).await.unwrap();
-    }
+    // who may do what in `default`, and what is there of that name, is another matter
+    refused(403, "Forbidden", "deployments.apps \"web\" is forbidden: exceeded quota: small");
+    server.kubernetes.check_objects(&all).await.unwrap();
+    refused(422, "Invalid", "Deployment.apps \"web\" is invalid: spec.strategy.rollingUpdate: Forbidden");
+    let theirs = json!({"kind": "Deployment", "metadata": {"name": "web", "namespace": "default"}});
+    memory.lock().unwrap().put("/apis/apps/v1/namespaces/default/deployments/web", theirs);
+    server.kubernetes.check_objects(&all).await.unwrap();
     assert_eq!(memory.lock().unwrap().writes(), [""; 0]);
+
+    // nor is anything deleted for what then cannot be made
+    memory.lock().unwrap().no.clear();
+    server.kubernetes.apply_objects(all).await.unwrap();
+    let said = "Job.batch \"migrate\" is invalid: spec.template.spec.hostname: Invalid value: \"A.B\"".to_owned();
+    memory.lock().unwrap().no = vec![("PATCH", "/namespaces/default/jobs/migrate", 422, "Invalid", said)];
+    let changed = objects(&SHOP.replace("web:1", "web:2"));
+    let error = server.kubernetes.check_objects(&changed).await.unwrap_err();
+    insta::assert_snapshot!(error, @r#"cannot apply Job shop/migrate: Job.batch "migrate" is invalid: spec.template.spec.hostname: Invalid value: "A.B""#);
+    assert!(memory.lock().unwrap().get("/shop/jobs/migrate").is_some());
 }
 
 #[tokio::test]

@@ -141,7 +141,6 @@ fn objects(rendered: &Rendered) -> Result<Value, CliError> {
 
 /// File names and texts, in the order in which they are to be applied.
 fn files(translation: &Translation) -> Result<Vec<(String, String)>, CliError> {
-    let yaml = |value: &Value| serde_yaml::to_string(value).map_err(CliError::fault);
     let Rendered::Kubernetes(objects) = &translation.rendered else {
         return Ok(vec![("swarm.yaml".to_owned(), yaml(&objects(&translation.rendered)?)?)]);
     };
@@ -153,4 +152,95 @@ fn files(translation: &Translation) -> Result<Vec<(String, String)>, CliError> {
         Ok((name, yaml(object)?))
     });
     files.collect()
+}
+
+/// Before a text that has to be quoted; no text of a stack has it.
+const MARK: char = '\u{e000}';
+
+/// As those take it, too, who read older YAML: to kubectl `no`, `on` and `1_000` without quotes are no texts.
+fn yaml(value: &Value) -> Result<String, CliError> {
+    let plain = serde_yaml::to_string(value).map_err(CliError::fault)?;
+    if plain.contains(MARK) {
+        return Ok(plain);
+    }
+    let marked = serde_yaml::to_string(&marked(value)).map_err(CliError::fault)?;
+    let mut letters = marked.chars().peekable();
+    let (mut text, mut last) = (String::with_capacity(plain.len()), ' ');
+    while let Some(letter) = letters.next() {
+        if letter != MARK {
+            text.push(letter);
+        } else if last != '\'' && last != '"' {
+            text.push('"');
+            while let Some(letter) = letters.next_if(|letter| is_of_word(*letter)) {
+                text.push(letter);
+            }
+            text.push('"');
+        }
+        last = letter;
+    }
+    Ok(text)
+}
+
+fn is_of_word(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || "_+-.".contains(letter)
+}
+
+fn marked(value: &Value) -> Value {
+    let mark = |text: &str| if is_older_word(text) { format!("{MARK}{text}") } else { text.to_owned() };
+    match value {
+        Value::String(text) => Value::String(mark(text)),
+        Value::Array(items) => items.iter().map(marked).collect(),
+        Value::Object(map) => map.iter().map(|(key, value)| (mark(key), marked(value))).collect(),
+        other => other.clone(),
+    }
+}
+
+/// What YAML 1.1 takes for true, false or a number, and YAML 1.2 does not (<https://yaml.org/type/bool.html>,
+/// <https://yaml.org/type/int.html>).
+fn is_older_word(text: &str) -> bool {
+    let number = text.trim_start_matches(['+', '-']);
+    ["y", "n", "yes", "no", "on", "off"].iter().any(|word| text.eq_ignore_ascii_case(word))
+        || number.starts_with(|first: char| first.is_ascii_digit())
+            && number.len() > 1
+            && text.chars().all(is_of_word)
+            && (number.contains('_') || number.starts_with('0') && !number.contains('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What kubectl 1.36 reads, `-` and all.
+    #[test]
+    fn what_older_readers_take_for_something_else_is_quoted() {
+        let value = json!({
+            "args": ["--protected-mode", "no", "On", "y", "yes, please", "1_000", "0777", "1.5", "0"],
+            "data": {"text": "- no\n- on\n", "off": "a", "number": 7, "truth": true},
+        });
+        insta::assert_snapshot!(yaml(&value).unwrap(), @r#"
+        args:
+        - --protected-mode
+        - "no"
+        - "On"
+        - "y"
+        - yes, please
+        - "1_000"
+        - "0777"
+        - '1.5'
+        - '0'
+        data:
+          text: |
+            - no
+            - on
+          "off": a
+          number: 7
+          truth: true
+        "#);
+    }
+
+    #[test]
+    fn a_text_with_the_mark_is_written_as_it_is() {
+        let value = json!({"a": format!("{MARK}no"), "b": "c"});
+        assert_eq!(serde_yaml::from_str::<Value>(&yaml(&value).unwrap()).unwrap(), value);
+    }
 }

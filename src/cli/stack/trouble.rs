@@ -157,8 +157,8 @@ fn refused(new: CliError, code: u16, object: &str, message: &str) -> CliError {
             .hint("the user of this context may not do that: ask for a role that may, or name another context")
             .shell(["kubectl", "auth", "can-i", "--list"]),
         400 | 422 => CliError { kind: ErrorKind::Config, ..new }.hint("the cluster does not take what the files say"),
-        // by what server-side apply says of a field that it does not know, or of an item that is there twice
-        500 if says("failed to create typed patch object") => {
+        // server-side apply, of a field that it does not know, of an item that is there twice, of a value that is none
+        500 if says("failed to create typed patch object") || says("failed to convert new object") => {
             CliError { kind: ErrorKind::Config, ..new }.hint("the cluster does not take what the files say")
         }
         404 => new.hint("this cluster does not know such objects: it may be too old for them"),

@@ -71,6 +71,12 @@ pub(super) fn refusals(target: Target, stack: &Stack, said: &[Said], options: &O
                 shared(name, service, &mut refuse);
                 of_nodes(name, service, &mut refuse);
             }
+            // the claim has the name that the volume has, where that is another one
+            let declared = stack.volumes.iter().map(|(key, volume)| (key, volume.name.as_ref().unwrap_or(key)));
+            for (key, name) in declared.filter(|(key, name)| key != name && !is_dns_label(&object_name(name))) {
+                let message = format!("`{name}` cannot be the name of an object of Kubernetes");
+                refuse(&format!("volumes.{key}"), message, NAME_HELP);
+            }
             let named = stack.volumes.keys().map(|name| ("volumes", name));
             let named = named.chain(stack.networks.keys().map(|name| ("networks", name)));
             for (section, name) in named.filter(|(_, name)| !is_dns_label(&object_name(name))) {
