@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use crate::app::{self, Consent, Prepared, Session};
 use crate::config::Loaded;
 use crate::doctor::{self, Finding, Fix, Needs, Selection, Status};
-use crate::model::{Again, macula};
+use crate::model::{Again, Platform, macula};
 use crate::plan::forecast::Forecast;
-use crate::plan::{Action, Cause, Step};
+use crate::plan::{Action, Cause, Plan, REACH_GROUP, Step};
+use crate::words;
 
 use super::context::Context;
 use super::engine_error::no_engine;
@@ -86,13 +87,7 @@ impl Consent for Asker<'_> {
         if let Some(opening) = opening(prepared, forecast) {
             events.info(opening);
         }
-        let orphans: Vec<&str> = prepared
-            .plan
-            .steps
-            .iter()
-            .filter(|step| step.cause == Cause::Orphaned && matches!(step.action, Action::RemoveContainer { .. }))
-            .map(|step| step.group.as_str())
-            .collect();
+        let orphans = orphans(&prepared.plan, &prepared.survey.platform);
         if !orphans.is_empty() {
             let names = orphans.join(", ");
             events.warn(format!("no longer in any stack or active profile; removing (volumes are kept): {names}"));
@@ -117,6 +112,13 @@ impl Consent for Asker<'_> {
             .await
             .map_err(|error| app::Error::Other(error.into()))
     }
+}
+
+/// Services that go with all of their containers, each once: one of which only some are too many is in its stack still.
+fn orphans<'a>(plan: &'a Plan, platform: &Platform) -> Vec<&'a str> {
+    let goes = |step: &&Step| step.cause == Cause::Orphaned && matches!(step.action, Action::RemoveContainer { .. });
+    let groups = plan.steps.iter().filter(goes).map(|step| step.group.as_str());
+    words::unique(groups.filter(|name| *name != REACH_GROUP && platform.service(name).is_none()))
 }
 
 /// What is going to happen, how long it takes and how much is fetched, where that is worth a line.
@@ -170,4 +172,37 @@ pub(super) fn opening(prepared: &Prepared, forecast: &Forecast) -> Option<String
 /// A build in place of an image that could not be pulled.
 fn stands_in(step: &Step) -> bool {
     matches!(&step.action, Action::ObtainImage { spec, pull: false, .. } if !spec.pull.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, MemoryFiles, Request};
+    use crate::model::{ResourceId, ResourceKind};
+
+    #[test]
+    fn who_goes_for_good_is_named_once() {
+        let files = MemoryFiles::default()
+            .with("/p/macula.yaml", "stacks: [all.yaml]\n")
+            .with("/p/all.yaml", "services: {web: {image: 'acme/web:1'}}");
+        let request = Request { cwd: "/p".into(), only_own: true, ..Request::default() };
+        let platform = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}")).platform;
+        let step = |name: &str, cause| {
+            let container = format!("macula-{name}-1");
+            Step {
+                id: format!("remove container {container}"),
+                resource: ResourceId::new(ResourceKind::Container, &container),
+                group: name.to_owned(),
+                action: Action::RemoveContainer { container },
+                cause,
+                after: Vec::new(),
+                destructive: false,
+                needs_privilege: false,
+            }
+        };
+        // `web` has a replica less, and `new` gets another container
+        let steps = ["old", "web", "old", REACH_GROUP].map(|name| step(name, Cause::Orphaned)).into_iter();
+        let steps = steps.chain([step("new", Cause::Requested)]).collect();
+        assert_eq!(orphans(&Plan { steps, ..Plan::default() }, &platform), ["old"]);
+    }
 }

@@ -49,8 +49,9 @@ pub(super) fn annotated(diagnostic: &Diagnostic, room: usize) -> String {
 
 /// The place in a file of the user's.
 pub(super) fn place(found: &Diagnostic) -> Option<Place> {
-    let built_in = found.file.to_string_lossy().starts_with("built-in:");
-    (!built_in).then(|| Place { file: found.file.clone(), line: found.line, column: found.column })
+    // an option of the command line, which is named as a file would be, is no place in one
+    let no_file = ["built-in:", "--"].iter().any(|start| found.file.to_string_lossy().starts_with(start));
+    (!no_file).then(|| Place { file: found.file.clone(), line: found.line, column: found.column })
 }
 
 /// An error about services, with the lines of the user's files that it comes from.
@@ -201,6 +202,18 @@ mod tests {
         compose.yaml: wrong
             right
         "#);
+    }
+
+    #[test]
+    fn only_what_is_in_a_file_has_a_place_there() {
+        let at = |file: &str| {
+            let (message, line) = ("no service has the profile".to_owned(), 0);
+            place(&Diagnostic { file: file.into(), line, column: 0, message, help: None, source: None })
+        };
+        assert!(at("/p/macula.yaml").is_some());
+        for none in ["--profile", "--stack", "built-in:core.yaml"] {
+            assert!(at(none).is_none(), "{none}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::plan::forecast::Forecast;
 
 use super::context::Context;
 use super::error::CliError;
+use super::excerpt::located;
 use super::interrupt;
 use super::ui::Style;
 
@@ -20,10 +21,16 @@ use super::ui::Style;
 pub async fn follow(context: &Context, loaded: Loaded, options: WatchOptions) -> Result<(), CliError> {
     let _interrupts = interrupt::quietly(context.cancel.clone())?;
     let session = Session { command: "macula watch".to_owned(), ..context.session("watch").await };
-    let onlooker: Arc<dyn Onlooker> =
-        Arc::new(Told { session: session.clone(), style: context.err_style(), invocation: context.invocation() });
+    let loaded = Arc::new(loaded);
+    let onlooker: Arc<dyn Onlooker> = Arc::new(Told {
+        session: session.clone(),
+        loaded: Arc::clone(&loaded),
+        room: context.excerpt_room(),
+        style: context.err_style(),
+        invocation: context.invocation(),
+    });
     let _in_use = session.in_use(&loaded.platform.name);
-    watch(&session, &Arc::new(loaded), &options, &(Arc::new(Silent) as Arc<dyn Consent>), &onlooker).await?;
+    watch(&session, &loaded, &options, &(Arc::new(Silent) as Arc<dyn Consent>), &onlooker).await?;
     context.finish();
     Ok(())
 }
@@ -50,13 +57,16 @@ fn came_to(service: &str, left: Left) -> String {
 
 struct Told {
     session: Session,
+    loaded: Arc<Loaded>,
+    /// For lines of its files.
+    room: usize,
     style: Style,
     invocation: Invocation,
 }
 
 impl Onlooker for Told {
     fn failed(&self, service: &str, left: Left, error: app::Error) {
-        let error = CliError::from(error).doing(came_to(service, left));
+        let error = located(error, &self.loaded, self.room).doing(came_to(service, left));
         self.session.events.finish();
         let text = error.to_text(self.style, &self.invocation, None);
         // who closed standard error does not want to know

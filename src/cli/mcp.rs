@@ -109,7 +109,8 @@ fn file(stream: impl AsFd) -> std::io::Result<tokio::fs::File> {
     Ok(tokio::fs::File::from_std(File::from(stream.as_fd().try_clone_to_owned()?)))
 }
 
-/// Adds the entry to the files of editors: all of them are looked at before one is changed.
+/// Adds the entry to the files of editors: all of them are looked at before one is changed. One that is left alone keeps
+/// nothing from the others, and is the error at the end.
 async fn install(context: &Context, which: Install, rights: &[Right]) -> Result<(), CliError> {
     let folder = std::env::current_dir().context("find the current folder")?;
     let editors = match which.word() {
@@ -123,20 +124,25 @@ async fn install(context: &Context, which: Install, rights: &[Right]) -> Result<
     }
     let args = arguments(context, rights);
     let mut changes: Vec<(Editor, PathBuf, String)> = Vec::new();
+    let mut left_alone: Vec<CliError> = Vec::new();
     for editor in editors {
         let path = folder.join(editor.file);
         let before = match context.host.read(&path).await {
             Ok(before) => Some(String::from_utf8_lossy(&before).into_owned()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => Err(error).with_context(|| format!("read {}", path.display()))?,
+            Err(error) => {
+                let error = anyhow::Error::from(error).context(format!("read {}", path.display()));
+                left_alone.push(error.into());
+                continue;
+            }
         };
         match mcp::added(&editor, before.as_deref(), &args) {
             Ok(Some(after)) => changes.push((editor, path, after)),
             Ok(None) => context.events().info(format!("{} has the entry already", editor.file)),
-            Err(error) => {
-                return Err(CliError::new(ErrorKind::Conflict, format!("{}: {error}", path.display()))
-                    .hint(format!("add a server `macula` by hand: command `macula`, arguments `{}`", args.join(" "))));
-            }
+            Err(error) => left_alone.push(
+                CliError::new(ErrorKind::Conflict, format!("{}: {error}", path.display()))
+                    .hint(format!("add a server `macula` by hand: command `macula`, arguments `{}`", args.join(" "))),
+            ),
         }
     }
     for (editor, path, after) in changes {
@@ -145,11 +151,21 @@ async fn install(context: &Context, which: Install, rights: &[Right]) -> Result<
             context.print(&format!("{}:\n{after}", path.display()))?;
         }
         context.confirm(&format!("Write {} for {}?", path.display(), editor.name), &after).await?;
-        let written = context.host.write(&path, after.as_bytes(), 0o644).await;
-        written.with_context(|| format!("write {}", path.display()))?;
+        if let Err(error) = context.host.write(&path, after.as_bytes(), 0o644).await {
+            left_alone.push(anyhow::Error::from(error).context(format!("write {}", path.display())).into());
+            continue;
+        }
         context.events().info(format!("{} starts `macula {}` now", editor.name, args.join(" ")));
     }
-    Ok(())
+    all_of(left_alone)
+}
+
+/// The first speaks for all, and names the others.
+fn all_of(errors: Vec<CliError>) -> Result<(), CliError> {
+    let mut errors = errors.into_iter();
+    let Some(mut first) = errors.next() else { return Ok(()) };
+    first.details.extend(errors.map(|error| error.message));
+    Err(first)
 }
 
 /// What the editor is to start, with the options of this run.
@@ -183,7 +199,16 @@ async fn found(context: &Context, folder: &Path) -> Vec<Editor> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::portal::mcp::samples;
+
+    #[test]
+    fn each_file_that_is_left_alone_is_named() {
+        assert!(all_of(Vec::new()).is_ok());
+        let errors = ["a: no", "b: no"].map(|message| CliError::new(ErrorKind::Conflict, message)).into();
+        let error = all_of(errors).unwrap_err();
+        assert_eq!((error.message.as_str(), error.details.as_slice()), ("a: no", ["b: no".to_owned()].as_slice()));
+    }
 
     #[test]
     fn each_tools_command_line_is_one_that_the_program_takes() {

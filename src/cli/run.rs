@@ -10,6 +10,7 @@ use crate::model::macula;
 use super::consent::Asker;
 use super::context::{Context, StackOptions};
 use super::error::CliError;
+use super::excerpt::located;
 
 /// Run a program on this machine as part of the platform
 ///
@@ -87,7 +88,8 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         None => folder_name()?,
     };
     let request = ProgramRequest { name, port, needs };
-    let program = prepare_program(&session, &loaded, choices, &request, &Asker { context }).await?;
+    let program = prepare_program(&session, &loaded, choices, &request, &Asker { context }).await;
+    let program = program.map_err(|error| located(error, &loaded, context.excerpt_room()))?;
     let mut held = match program.nameless {
         None => Some(program.take_name(&session, &loaded).await?),
         Some(_) => None,

@@ -163,6 +163,12 @@ fn what_would_be_written_is_shown() {
     home.run("mcp --install=vscode --yes").exits(0);
     let entry = fs::read_to_string(home.project().join(".vscode/mcp.json")).unwrap();
     assert!(entry.contains("\"macula\""), "{entry}");
+    // a file that is left alone keeps nothing from the others
+    fs::write(home.project().join(".vscode/mcp.json"), "{ // mine\n}\n").unwrap();
+    fs::create_dir_all(home.project().join(".cursor")).unwrap();
+    home.run("mcp --install --yes").exits(5);
+    let entry = fs::read_to_string(home.project().join(".cursor/mcp.json")).unwrap();
+    assert!(entry.contains("\"macula\""), "{entry}");
 
     let cache = home.project().join("../cache/macula");
     fs::create_dir_all(&cache).unwrap();
