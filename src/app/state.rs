@@ -610,7 +610,7 @@ mod tests {
         assert_eq!((a.len(), b.len()), (24, 24));
         assert_ne!(a, b);
         assert!(a.chars().all(|c| c.is_ascii_alphanumeric()));
-        let key = Generated { length: 40, prefix: "tm_key_".into(), alphabet: Alphabet::Hex };
+        let key = Generated { length: 40, prefix: "tm_key_".into(), alphabet: Alphabet::Hex, internal: false };
         let key = password(&key).unwrap();
         let random = key.strip_prefix("tm_key_").unwrap();
         assert!(random.len() == 40 && random.chars().all(|c| "0123456789abcdef".contains(c)), "{key}");

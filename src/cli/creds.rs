@@ -54,7 +54,9 @@ pub async fn run(context: &Context, mut args: Args) -> Result<(), CliError> {
     let count = all.len();
     if !everything {
         let mut seen = BTreeSet::new();
-        all.retain(|credential| credential.address.is_some() && seen.insert(credential.value.clone()));
+        all.retain(|credential| {
+            !credential.internal && credential.address.is_some() && seen.insert(credential.value.clone())
+        });
     }
     let mut out = listed(&all, context.terminal.table_width().unwrap_or(usize::MAX), context.out_style());
     if count > all.len() {
@@ -102,6 +104,7 @@ mod tests {
             variable: variable.into(),
             value: value.into(),
             address: (service == "minio").then(|| "127.0.0.5:9000".into()),
+            internal: false,
         };
         let all = [
             one("minio", "MINIO_ACCESS_KEY", "axbGTtyKBKRoMHVYo4sQ"),

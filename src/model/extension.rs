@@ -174,6 +174,9 @@ pub struct Generated {
     pub prefix: String,
     #[serde(default)]
     pub alphabet: Alphabet,
+    /// Nothing that a person types.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub internal: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -245,6 +245,7 @@ const KEYS: &[(&str, &[&str])] = &[
         "passwords_are_made_once_and_shown_to_their_owner_only",
         &["x-macula.exports", "x-macula.secrets.NAME.generate", "x-macula.secrets.NAME.from"],
     ),
+    ("what_only_programs_need_is_known", &["x-macula.secrets.NAME.internal"]),
     (
         "keys_of_x_macula_do_what_the_page_says",
         &[

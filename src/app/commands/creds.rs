@@ -1,13 +1,13 @@
 //! `creds` and `env`: what is needed to use the services.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use crate::compile::addons::SCRAPE_SECRETS;
 use crate::compile::{Block, Site, loopback_address};
 use crate::config::Loaded;
-use crate::model::{EngineKind, Facts, Platform, PlatformName, Secrets};
+use crate::model::{EngineKind, Facts, Platform, PlatformName, SecretSource, Secrets};
 use crate::observe;
 use crate::plan::without;
 
@@ -28,6 +28,9 @@ pub struct Credential {
     pub value: String,
     /// Where the service listens on this machine; none: only other services reach it.
     pub address: Option<String>,
+    /// Nothing that a person types.
+    #[serde(skip)]
+    pub internal: bool,
 }
 
 /// Whoever's containers run under this name, the passwords recorded here are not theirs. Nothing is said
@@ -47,6 +50,7 @@ pub async fn credentials(session: &Session, loaded: &Loaded) -> Result<Vec<Crede
     let state = session.state(&loaded.platform.name);
     let (secrets, block) = tokio::join!(state.secrets(session.host()), state.block(session.host(), &loaded.platform));
     let (secrets, block) = (secrets?, block?);
+    let internal = internal(&loaded.platform, &secrets);
     let mut all = Vec::new();
     // what Prometheus reads the cluster with is nothing that a person types
     for (service, variables) in secrets.0.iter().filter(|(service, _)| *service != SCRAPE_SECRETS) {
@@ -57,10 +61,21 @@ pub async fn credentials(session: &Session, loaded: &Loaded) -> Result<Vec<Crede
                 variable: variable.clone(),
                 value: value.clone(),
                 address: address.clone(),
+                internal: internal.contains(value.as_str()),
             });
         }
     }
     Ok(all)
+}
+
+/// The values that only programs need; whoever else has one of them by `from` has it for the same reason.
+fn internal<'a>(platform: &Platform, secrets: &'a Secrets) -> BTreeSet<&'a str> {
+    let all = platform.services().flat_map(|(_, service)| {
+        let own = service.extension.secrets.iter();
+        let own = own.filter(|(_, source)| matches!(source, SecretSource::Generate(made) if made.internal));
+        own.filter_map(move |(variable, _)| secrets.get(&service.name, variable))
+    });
+    all.collect()
 }
 
 /// The first port that a service publishes.
@@ -117,5 +132,34 @@ pub async fn add_receiver(session: &Session, platform: &PlatformName, all: &mut 
     let receiving = ResolverFiles::of(host).receiving_of(host, platform).await;
     if let Some(address) = receiving.and_then(|receiving| receiving.otlp) {
         all.entry(OTLP_ENDPOINT.to_owned()).or_insert_with(|| format!("http://{address}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::testing::session;
+    use crate::config::{self, MemoryFiles, Request};
+    use crate::engine::fake::FakeEngine;
+    use crate::host::fake::FakeHost;
+
+    #[tokio::test]
+    async fn what_only_programs_need_is_known() {
+        let stack = "services:\n  web: {image: x, x-macula: {secrets: {KEY: {generate: 20}, COOKIE: {generate: 20, internal: true}}}}\n  \
+                     job: {image: x, x-macula: {secrets: {COOKIE: {from: web.COOKIE}}}}\n";
+        let files = MemoryFiles::default()
+            .with("/p/macula.yaml", "name: shop\nstacks: [all.yaml]\ncluster: {enabled: false}\n")
+            .with("/p/all.yaml", stack);
+        let request = Request { cwd: "/p".into(), only_own: true, ..Request::default() };
+        let loaded = config::load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
+        let session = session(FakeHost::new(), &FakeEngine::new(), "macula creds");
+        let mut secrets = Secrets::default();
+        for (service, variable, value) in [("web", "KEY", "k"), ("web", "COOKIE", "c"), ("job", "COOKIE", "c")] {
+            secrets.set(service, variable, value.to_owned());
+        }
+        session.state(&loaded.platform.name).keep_secrets(session.host(), &secrets).await.unwrap();
+        let all = credentials(&session, &loaded).await.unwrap();
+        let internal: Vec<_> = all.iter().filter(|one| one.internal).map(|one| one.service.as_str()).collect();
+        assert_eq!((all.len(), internal), (3, vec!["job", "web"]));
     }
 }

@@ -518,7 +518,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_resolver_of_somebody_else_is_named() {
-        let found = async |host: FakeHost| taken_but(&host, None).await.map(|taken| taken.to_string());
+        let found = async |host: FakeHost| taken(&host).await.map(|taken| taken.to_string());
         let host = || FakeHost::new().listener("0.0.0.0:53", Protocol::Udp, None);
         assert_eq!(found(host()).await, None);
         let other = host().listener("127.0.0.9:53", Protocol::Udp, Some((7, "dnsmasq")));

@@ -292,7 +292,7 @@ async fn what_another_project_runs_is_replaced_only_where_that_is_asked_for() {
     let blog = project("/w/blog");
     let refused = up(&session, &blog, &options, &Agrees).await.unwrap_err();
     assert!(matches!(refused, Error::OtherProjects { .. }), "{refused:?}");
-    insta::assert_snapshot!(refused, @"web belongs to the project shop in /w/shop, which this up would replace");
+    insta::assert_snapshot!(refused.to_string(), @"web belongs to the project shop in /w/shop, which this up would replace");
     assert_eq!(engine.journal(), [""; 0]);
     let prepared = prepare(&session, &blog, &Wanted::default()).await.unwrap();
     insta::assert_snapshot!(prepared.other_project_notes(&Invocation::default()).join("\n"), @"web belongs to the project shop in /w/shop, which this up would replace; it changes nothing then (`macula up --remove-orphans` takes the place of shop, whose data stays)");

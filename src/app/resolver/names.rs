@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::app::error::ResolverError;
 use crate::app::{Error, Session};
 use crate::dns::install::{self, InstallError};
-use crate::dns::{Client, Status, ask};
+use crate::dns::{Status, ask};
 use crate::host::Host;
 use crate::model::{MaculaCommand, Platform, Remedy, macula};
 
@@ -46,27 +46,11 @@ pub struct DnsStatus {
 pub(in crate::app) async fn look(session: &Session, platform: &Platform) -> DnsStatus {
     let host = session.host();
     let domain = platform.domain.as_str();
-    let work = async || {
-        // why it does not run is asked for below, where somebody wants to know
-        let mut client = Client::connect(&ResolverFiles::of(host).control()).await.ok()?;
-        let status = client.status().await.ok()?;
-        let address = own_address(&status);
-        let problem = without_servers(&status);
-        let zones: Vec<String> = status.zones.into_iter().map(|zone| zone.apex).collect();
-        let healthy = match address {
-            Some(address) if zones.iter().any(|zone| zone == domain) => {
-                let answer = ask(address, &probe(domain).0, 1, QUICK).await;
-                answer.is_ok_and(|found| found.contains(&probe(domain).1))
-            }
-            _ => false,
-        };
-        let address = address.map(|address| address.to_string());
-        Some(DnsStatus { address, zones, healthy, problem, ..DnsStatus::default() })
-    };
     // nobody who did not ask for it is to wait for name servers that do not know our names
     let installed = host.exists(&ResolverFiles::of(host).install().join("receipt.json")).await;
     let patience = if installed { QUICK } else { AT_ONCE };
-    let (found, installed) = tokio::join!(tokio::time::timeout(QUICK, work()), answers(host, domain, patience));
+    let (found, installed) =
+        tokio::join!(tokio::time::timeout(QUICK, said(host, domain)), answers(host, domain, patience));
     let mut found = found.ok().flatten();
     let mut own = None;
     // a platform that is down has no names there
@@ -77,7 +61,7 @@ pub(in crate::app) async fn look(session: &Session, platform: &Platform) -> DnsS
     }
     if own.is_some() {
         tokio::time::sleep(AGAIN).await;
-        found = tokio::time::timeout(CONTROL, work()).await.ok().flatten().or(found);
+        found = tokio::time::timeout(CONTROL, said(host, domain)).await.ok().flatten().or(found);
     }
     let mut status = DnsStatus { installed, ..found.unwrap_or_default() };
     // a state that cannot be read is told by whoever needs it
@@ -90,6 +74,25 @@ pub(in crate::app) async fn look(session: &Session, platform: &Platform) -> DnsS
         status.problem = problem.map(|problem| problem.to_string());
     }
     status
+}
+
+/// What it says of itself, and whether it answers for the domain.
+async fn said(host: &dyn Host, domain: &str) -> Option<DnsStatus> {
+    // why it does not run is asked for by whoever wants to know
+    let mut client = Client::connect(&ResolverFiles::of(host).control()).await.ok()?;
+    let status = client.status().await.ok()?;
+    let address = own_address(&status);
+    let problem = without_servers(&status);
+    let zones: Vec<String> = status.zones.into_iter().map(|zone| zone.apex).collect();
+    let healthy = match address {
+        Some(address) if zones.iter().any(|zone| zone == domain) => {
+            let answer = ask(address, &probe(domain).0, 1, QUICK).await;
+            answer.is_ok_and(|found| found.contains(&probe(domain).1))
+        }
+        _ => false,
+    };
+    let address = address.map(|address| address.to_string());
+    Some(DnsStatus { address, zones, healthy, problem, ..DnsStatus::default() })
 }
 
 /// What is wrong with the servers for all other names, if anything.

@@ -48,7 +48,9 @@ pub fn screen(
     style: Style,
 ) -> String {
     let width = width.clamp(20, 110);
-    let mut entries: Vec<&Entry> = entries.iter().collect();
+    // what can neither be opened nor connected to, such as a worker, is in `status`
+    let reachable = |entry: &&Entry| entry.url.is_some() || entry.address.is_some();
+    let mut entries: Vec<&Entry> = entries.iter().filter(reachable).collect();
     // one's own first, then what opens in a browser
     entries.sort_by_key(|entry| (!entry.own, entry.url.is_none(), entry.name.as_str()));
     let more = entries.len().saturating_sub(ROWS);
@@ -243,6 +245,14 @@ mod tests {
 
         Next: macula open draw · macula logs -f
         ");
+    }
+
+    #[test]
+    fn what_nobody_can_reach_has_no_row() {
+        let all = [entry("worker", None, "", None), entry("shop", Some("https://shop.macula.local"), "", None)];
+        let shown = screen(&all, &[], &[], &Invocation::default(), 80, PLAIN);
+        assert_eq!(shown, "\n  shop  https://shop.macula.local\n");
+        assert_eq!(screen(&all[..1], &[], &[], &Invocation::default(), 80, PLAIN), "");
     }
 
     #[test]

@@ -52,10 +52,9 @@ pub(in crate::doctor) async fn address(context: &Context<'_>) -> Verdict {
                 // the names of others depend on it
                 Some(_) => "it belongs to another data folder and ends with its platforms; or give yours an address: \
                             `dns: {listen: [...]}`"
-                    .into(),
-                None => {
-                    "that user can stop it with `macula down`; or give yours an address: `dns: {listen: [...]}`".into()
-                }
+                    .to_owned(),
+                None => "that user can stop it with `macula down`; or give yours an address: `dns: {listen: [...]}`"
+                    .to_owned(),
             };
             Verdict::warning(format!("another resolver has {}: {holder}", holder.address))
                 .detail(["the names of your platforms do not resolve".to_owned()])

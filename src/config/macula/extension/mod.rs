@@ -302,6 +302,7 @@ fn secrets(node: &Node, path: &str, report: &mut Report) -> BTreeMap<String, Sec
                         Some("hex") => Alphabet::Hex,
                         _ => Alphabet::Alphanumeric,
                     },
+                    internal: entry.node.get_bool("internal").unwrap_or(false),
                 })
             }),
             _ => inner

@@ -144,6 +144,8 @@ static SECRET: Object = closed(
         f("prefix", Kind::Text).doc("Text in front of the generated value, such as `key_`."),
         f("alphabet", Kind::Choice(&["alphanumeric", "lowercase", "digits", "hex"]))
             .doc("Characters of the generated value, `alphanumeric` unless given."),
+        f("internal", Kind::Bool)
+            .doc("With `generate`: only programs need it, and `macula creds` shows it with `--all`."),
         f("from", Kind::Checked(reference)).doc("The secret of another service."),
     ],
     &[],
