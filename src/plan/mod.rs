@@ -236,6 +236,24 @@ pub fn start_note(data: &Path, platform: &str, container: &str) -> PathBuf {
 }
 
 impl Plan {
+    /// What can still be done once these steps have failed: neither they nor what comes after them. The groups that
+    /// miss something are the second value.
+    pub fn after_failure(&self, failed: &BTreeSet<StepId>) -> (Self, BTreeSet<String>) {
+        let mut gone = failed.clone();
+        loop {
+            let hangs = |step: &&Step| !gone.contains(&step.id) && step.after.iter().any(|id| gone.contains(id));
+            let more: Vec<StepId> = self.steps.iter().filter(hangs).map(|step| step.id.clone()).collect();
+            if more.is_empty() {
+                break;
+            }
+            gone.extend(more);
+        }
+        let (without, rest): (Vec<&Step>, Vec<&Step>) = self.steps.iter().partition(|step| gone.contains(&step.id));
+        let skipped = without.iter().filter(|step| !failed.contains(&step.id)).map(|step| step.group.clone()).collect();
+        let steps = rest.into_iter().cloned().collect();
+        (Self { steps, left_out: self.left_out.clone(), jobs: self.jobs.clone() }, skipped)
+    }
+
     /// Steps by id.
     pub fn index(&self) -> BTreeMap<&str, &Step> {
         self.steps.iter().map(|step| (step.id.as_str(), step)).collect()

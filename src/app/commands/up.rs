@@ -26,7 +26,7 @@ use crate::host::{Held, until};
 use crate::model::{ContainerState, Observed, ObservedContainer, Origin, Platform, PlatformName, label};
 use crate::observe;
 use crate::plan::forecast::Forecast;
-use crate::plan::{self, Action, LeftOut, Plan, ProcessStep, Step};
+use crate::plan::{self, Action, LeftOut, Plan, ProcessStep, Step, StepId};
 
 use super::cluster::obtain_program;
 use super::forwards::{pass_on, stop_passing_on};
@@ -290,16 +290,18 @@ async fn change(
     let mut wanted = options.wanted.clone();
     let built = match wanted.build {
         true => recorder.phase("build", build_first(session, &prepared)).await,
-        false => Vec::new(),
+        false => Outcome::default(),
     };
-    if !built.is_empty() {
+    // what has just failed to build would fail once more
+    let unbuilt: BTreeSet<StepId> = built.failed.iter().map(|failure| failure.step.clone()).collect();
+    if !built.ran.is_empty() && built.is_ok() {
         wanted.build = false;
         prepared = recorder.phase("plan", prepare(session, loaded, &wanted)).await?;
         let Prepared { survey, plan, cluster, .. } = &mut prepared;
         join::render_content(session, survey, plan, cluster).await?;
     }
-    let (mut outcome, mut work) = carry_out(session, loaded, &prepared, no_dns, options, recorder).await;
-    outcome.ran.splice(0..0, built);
+    let (mut outcome, mut work) = carry_out(session, loaded, &prepared, no_dns, options, &unbuilt, recorder).await;
+    outcome.ran.splice(0..0, built.ran);
     for _ in 0..OVERTAKEN {
         if !outcome.overtaken() {
             break;
@@ -309,9 +311,10 @@ async fn change(
         session.events.info("the engine changed in between; looking again");
         prepared = recorder.phase("plan", prepare(session, loaded, &wanted)).await?;
         let before = std::mem::take(&mut outcome.ran);
-        (outcome, work) = carry_out(session, loaded, &prepared, no_dns, options, recorder).await;
+        (outcome, work) = carry_out(session, loaded, &prepared, no_dns, options, &unbuilt, recorder).await;
         outcome.ran.splice(0..0, before);
     }
+    outcome.failed.splice(0..0, built.failed);
     let mut gone = if options.wanted.strict { Vec::new() } else { refused(&prepared, &outcome) };
     if !gone.is_empty() && !outcome.cancelled {
         match recorder.phase("plan", prepare_without(session, loaded, &wanted, &gone)).await {
@@ -325,7 +328,8 @@ async fn change(
                 clear(&prepared.survey, &volumes).await?;
                 keep(session, loaded, &prepared, options, no_dns, &gone).await?;
                 let before = std::mem::take(&mut outcome.ran);
-                (outcome, work) = carry_out(session, loaded, &prepared, no_dns, options, recorder).await;
+                (outcome, work) =
+                    carry_out(session, loaded, &prepared, no_dns, options, &BTreeSet::new(), recorder).await;
                 outcome.ran.splice(0..0, before);
             }
             // something that is wanted needs it: the refusal is what went wrong
@@ -369,13 +373,13 @@ async fn change(
 }
 
 /// `--build`: the builds of the plan before all else. An image that comes out as it was is no reason for another
-/// container, which only a look after the builds can tell. Nothing is returned where one fails: then the plan
-/// is carried out as it is, so that all else comes up and the failure has its place.
-async fn build_first(session: &Session, prepared: &Prepared) -> Vec<Timing> {
+/// container, which only a look after the builds can tell. Where one fails all else of the plan is carried out as
+/// it is.
+async fn build_first(session: &Session, prepared: &Prepared) -> Outcome {
     let builds = |step: &&Step| matches!(step.action, Action::ObtainImage { pull: false, .. } | Action::MakeBase(_));
     let steps: Vec<Step> = prepared.plan.steps.iter().filter(builds).cloned().collect();
     if steps.is_empty() {
-        return Vec::new();
+        return Outcome::default();
     }
     let plan = Plan { steps, ..Plan::default() };
     let survey = &prepared.survey;
@@ -387,7 +391,7 @@ async fn build_first(session: &Session, prepared: &Prepared) -> Vec<Timing> {
     };
     let outcome = apply(&session.command, &survey.platform.name, &plan, tools).await;
     durations::remember(session.host(), &plan, &outcome.ran).await;
-    if outcome.is_ok() { outcome.ran } else { Vec::new() }
+    outcome
 }
 
 /// Records what holds for other commands, and for the next run, from now on. `gone`: services whose image was
@@ -492,13 +496,15 @@ async fn keep_stopped(session: &Session, prepared: &Prepared) -> Result<(), Erro
     prepared.survey.state.keep_stopped(session.host(), stopped).await
 }
 
-/// Runs the plan. The second is what the cluster's steps were done with.
+/// Runs the plan, but for steps that have failed already and what comes after them. The second is what the cluster's
+/// steps were done with.
 async fn carry_out(
     session: &Session,
     loaded: &Loaded,
     prepared: &Prepared,
     no_dns: bool,
     options: &UpOptions,
+    failed: &BTreeSet<StepId>,
     recorder: &mut Recorder,
 ) -> (Outcome, Arc<Work>) {
     let Prepared { survey, plan, cluster, .. } = prepared;
@@ -516,9 +522,14 @@ async fn carry_out(
         Err(error) => session.events.warn(format!("what is made bears no owner: {error}")),
     }
     let began = Instant::now();
-    let outcome = apply(&session.command, &survey.platform.name, plan, tools).await;
+    let (rest, skipped) = plan.after_failure(failed);
+    let mut outcome = match rest.is_empty() {
+        true => Outcome::default(),
+        false => apply(&session.command, &survey.platform.name, &rest, tools).await,
+    };
+    outcome.skipped.extend(skipped);
     recorder.steps(began, &outcome.ran);
-    durations::remember(session.host(), plan, &outcome.ran).await;
+    durations::remember(session.host(), &rest, &outcome.ran).await;
     (outcome, work)
 }
 

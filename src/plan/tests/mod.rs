@@ -486,6 +486,20 @@ fn hooks_lie_in_the_labels_for_commands_that_read_no_files() {
 }
 
 #[test]
+fn a_build_that_has_failed_takes_along_what_comes_after_it() {
+    let plan = try_plan(&platform(), &Observed::default(), None).unwrap();
+    assert_eq!(plan.after_failure(&BTreeSet::new()), (plan.clone(), BTreeSet::new()));
+    let (rest, skipped) = plan.after_failure(&BTreeSet::from(["get image web:1".to_owned()]));
+    let gone: Vec<&str> =
+        plan.steps.iter().filter(|step| !rest.steps.contains(step)).map(|step| step.id.as_str()).collect();
+    let web = ["create container macula-web-1", "start container macula-web-1", "await container macula-web-1"];
+    assert!(gone.contains(&"get image web:1") && web.iter().all(|id| gone.contains(id)), "{gone:?}");
+    assert!(rest.steps.iter().any(|step| step.id == "start container macula-db-1"), "{rest}");
+    assert!(rest.steps.iter().all(|step| step.after.iter().all(|id| !gone.contains(&id.as_str()))), "{rest}");
+    assert!(skipped.contains("web") && !skipped.contains("db"), "{skipped:?}");
+}
+
+#[test]
 fn a_post_start_that_has_not_run_well_is_run_again() {
     let mut platform = platform();
     change(&mut platform, "web", |service| {
