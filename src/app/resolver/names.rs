@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::app::error::ResolverError;
 use crate::app::{Error, Session};
 use crate::dns::install::{self, InstallError};
-use crate::dns::{Status, ask};
+use crate::dns::{Client, Status, ask};
 use crate::host::Host;
 use crate::model::{MaculaCommand, Platform, Remedy, macula};
 
