@@ -97,7 +97,11 @@ mod tests {
         assert!(by_relay.resources.containers[0].ports.is_empty(), "as the last `up` made it");
         let ahead = Wanted { ahead: true, ..Wanted::default() };
         let prepared = prepare(&session, &loaded, &ahead).await.unwrap();
-        assert_eq!(prepared.survey.resources.containers[0].ports, std::slice::from_ref(port), "as the next `up` makes it");
+        assert_eq!(
+            prepared.survey.resources.containers[0].ports,
+            std::slice::from_ref(&port),
+            "as the next `up` makes it"
+        );
         assert_eq!(Table::read(&host, &folder).await, Some(relay), "who only looks writes nothing");
 
         crate::app::reach::choose(&session, &loaded.platform).await.unwrap();
