@@ -109,8 +109,8 @@ fn file(stream: impl AsFd) -> std::io::Result<tokio::fs::File> {
     Ok(tokio::fs::File::from_std(File::from(stream.as_fd().try_clone_to_owned()?)))
 }
 
-/// Adds the entry to the files of editors: all of them are looked at before one is changed. One that is left alone keeps
-/// nothing from the others, and is the error at the end.
+/// Adds the entry to the files of editors: all of them are looked at before one is changed. One that is left alone
+/// keeps nothing from the others, and is the error at the end.
 async fn install(context: &Context, which: Install, rights: &[Right]) -> Result<(), CliError> {
     let folder = std::env::current_dir().context("find the current folder")?;
     let editors = match which.word() {

@@ -109,8 +109,12 @@ mod tests {
         assert_eq!((chosen.way, &chosen.forwards), (Way::Published, &vec![forward]), "it still listens");
         let prepared = prepare(&session, &loaded, &Wanted::default()).await.unwrap();
         assert_eq!(prepared.survey.resources.containers[0].ports, [port]);
-        stop_passing_on(&session, &prepared.survey).await.unwrap();
-        assert_eq!(Table::read(&host, &folder).await, Some(Table::new(Way::Published, "macula-shop")));
+        // it has let go
+        let free = FakeHost::new();
+        stop_passing_on(&crate::app::testing::session(free.clone(), &engine, "macula up"), &prepared.survey)
+            .await
+            .unwrap();
+        assert_eq!(Table::read(&free, &folder).await, Some(Table::new(Way::Published, "macula-shop")));
         // somebody else's program that has come to the same address
         let other = FakeHost::new().listener(&listen.to_string(), Protocol::Tcp, Some((8, "nginx")));
         keep(&other, &folder, &Table { forwards: chosen.forwards, ..Table::new(Way::Published, "macula-shop") })

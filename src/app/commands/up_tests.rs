@@ -269,6 +269,16 @@ async fn a_stack_that_is_not_loaded_keeps_its_containers_unless_they_are_to_go()
     assert_eq!(engine.containers(), ["macula-shop-more-1"]);
 }
 
+/// On the heap: the frames of several in one test are more than a thread of tests has.
+fn boxed_up<'a>(
+    session: &'a Session,
+    loaded: &'a Loaded,
+    options: &'a UpOptions,
+    consent: &'a dyn Consent,
+) -> std::pin::Pin<Box<dyn Future<Output = Result<UpResult, Error>> + 'a>> {
+    Box::pin(up(session, loaded, options, consent))
+}
+
 /// Two folders whose Compose files both call a service `web`, one after the other on one platform.
 #[tokio::test]
 async fn what_another_project_runs_is_replaced_only_where_that_is_asked_for() {
@@ -286,11 +296,11 @@ async fn what_another_project_runs_is_replaced_only_where_that_is_asked_for() {
     let session = session(host.clone(), &engine, "macula up");
     let options = UpOptions { no_dns: Some(true), ..UpOptions::default() };
     on_disk("/w/shop");
-    up(&session, &project("/w/shop"), &options, &Agrees).await.unwrap();
+    boxed_up(&session, &project("/w/shop"), &options, &Agrees).await.unwrap();
 
     engine.clear_journal();
     let blog = project("/w/blog");
-    let refused = up(&session, &blog, &options, &Agrees).await.unwrap_err();
+    let refused = boxed_up(&session, &blog, &options, &Agrees).await.unwrap_err();
     assert!(matches!(refused, Error::OtherProjects { .. }), "{refused:?}");
     insta::assert_snapshot!(refused.to_string(), @"web belongs to the project shop in /w/shop, which this up would replace");
     assert_eq!(engine.journal(), [""; 0]);
@@ -298,13 +308,13 @@ async fn what_another_project_runs_is_replaced_only_where_that_is_asked_for() {
     insta::assert_snapshot!(prepared.other_project_notes(&Invocation::default()).join("\n"), @"web belongs to the project shop in /w/shop, which this up would replace; it changes nothing then (`macula up --remove-orphans` takes the place of shop, whose data stays)");
     // whoever asks for it has it, and has no question afterwards
     let wanted = Wanted { remove_orphans: true, ..Wanted::default() };
-    up(&session, &blog, &UpOptions { wanted, ..options.clone() }, &Agrees).await.unwrap();
-    assert_eq!(up(&session, &blog, &options, &Agrees).await.unwrap().steps, 0);
+    boxed_up(&session, &blog, &UpOptions { wanted, ..options.clone() }, &Agrees).await.unwrap();
+    assert_eq!(boxed_up(&session, &blog, &options, &Agrees).await.unwrap().steps, 0);
     // its folder was never on this disk: it was renamed
-    up(&session, &project("/w/journal"), &options, &Agrees).await.unwrap();
+    boxed_up(&session, &project("/w/journal"), &options, &Agrees).await.unwrap();
     // of one name, and so one project
     on_disk("/w/journal");
-    up(&session, &project("/elsewhere/journal"), &options, &Agrees).await.unwrap();
+    boxed_up(&session, &project("/elsewhere/journal"), &options, &Agrees).await.unwrap();
     assert_eq!(engine.containers(), ["macula-shop-web-1"]);
 }
 

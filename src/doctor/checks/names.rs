@@ -50,11 +50,11 @@ pub(in crate::doctor) async fn address(context: &Context<'_>) -> Verdict {
         Some(holder) if holder.is_macula() => {
             let advice = match holder.pid {
                 // the names of others depend on it
-                Some(_) => "it belongs to another data folder and ends with its platforms; or give yours an address: \
-                            `dns: {listen: [...]}`"
-                    .to_owned(),
-                None => "that user can stop it with `macula down`; or give yours an address: `dns: {listen: [...]}`"
-                    .to_owned(),
+                Some(_) => {
+                    "it belongs to another data folder and ends with its platforms; or give yours an address: \
+                     `dns: {listen: [...]}`"
+                }
+                None => "that user can stop it with `macula down`; or give yours an address: `dns: {listen: [...]}`",
             };
             Verdict::warning(format!("another resolver has {}: {holder}", holder.address))
                 .detail(["the names of your platforms do not resolve".to_owned()])

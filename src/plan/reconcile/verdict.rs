@@ -157,7 +157,8 @@ impl Planner<'_> {
         let tried = found.label(label::TASK).and_then(TaskInputs::parse);
         let same = tried.is_some_and(|tried| task.inputs.since(&tried).is_empty());
         if runs && same && !self.anew.contains(&spec.service) {
-            return Some(Verdict::Await);
+            let unhooked = self.observed.unhooked.contains(&spec.name);
+            return Some(if unhooked { Verdict::Hooks } else { Verdict::Await });
         }
         Some(match self.runs(spec, Some(found), verdicts) {
             Some(cause) => Verdict::Recreate(cause),
