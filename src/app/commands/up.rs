@@ -140,7 +140,8 @@ pub async fn up(
     options: &UpOptions,
     consent: &dyn Consent,
 ) -> Result<UpResult, Error> {
-    let moved = remap(session, loaded).await?;
+    // on the heap: it is as large as what follows
+    let moved = Box::pin(remap(session, loaded)).await?;
     let loaded = moved.as_ref().unwrap_or(loaded);
     let mut recorder = Recorder::begin(session, &loaded.platform.name);
     let mut services = options.wanted.services.clone();

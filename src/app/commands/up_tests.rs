@@ -274,7 +274,7 @@ fn boxed_up<'a>(
     session: &'a Session,
     loaded: &'a Loaded,
     options: &'a UpOptions,
-    consent: &'a dyn Consent,
+    consent: &'a dyn crate::app::Consent,
 ) -> std::pin::Pin<Box<dyn Future<Output = Result<UpResult, Error>> + 'a>> {
     Box::pin(up(session, loaded, options, consent))
 }
