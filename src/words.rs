@@ -202,7 +202,7 @@ pub fn typed_duration(text: &str) -> Result<Duration, String> {
 /// What is not a duration, or none at all.
 pub fn typed_span(text: &str) -> Result<Duration, String> {
     match typed_duration(text)? {
-        Duration::ZERO => Err(format!("`{text}` is no time at all; try 90s, 5m or 1h30m")),
+        Duration::ZERO => Err(format!("`{text}` would end at once; try 90s, 5m or 1h30m")),
         span => Ok(span),
     }
 }
@@ -271,7 +271,7 @@ mod tests {
             [90.0, 90.0, 0.5, 300.0, 5400.0, 172_800.0, 5400.0]
         );
         assert_eq!(typed_span("1s"), Ok(Duration::from_secs(1)));
-        assert!(typed_span("0s").unwrap_err().starts_with("`0s` is no time at all"));
+        assert!(typed_span("0s").unwrap_err().starts_with("`0s` would end at once"));
         for text in ["", "s", "soon", "-5s", "5parsecs", "99999999999999999h", "99999999999999999999d"] {
             let error = seconds(text).unwrap_err();
             assert!(error.starts_with(&format!("`{text}` is not a valid duration")), "{error}");

@@ -164,7 +164,7 @@ impl From<Error> for CliError {
             Error::Install(error) => install(error),
             Error::Change(error) => change(&error),
             Error::Bundle(error) => bundle(&error),
-            Error::Upgrade(error) => super::upgrade::explained(&error),
+            Error::Upgrade(error) => super::upgrade_error::explained(&error),
             Error::Route(RouteError::Taken { .. }) | Error::HostTaken { .. } => {
                 Self::of(ErrorKind::Conflict, &error).hint("choose another name with `--as NAME`")
             }
@@ -227,7 +227,7 @@ impl From<Error> for CliError {
     }
 }
 
-/// Two projects with services of the same names: both side by side, or one in the place of the other.
+/// Two projects with services of the same names: both side by side, or one instead of the other.
 fn other_projects(others: &[OtherProject], platform: &PlatformName, domain: &str) -> CliError {
     let mut all: Vec<String> = others.iter().map(ToString::to_string).collect();
     let mut new = match all.as_slice() {

@@ -68,6 +68,7 @@ mod traces;
 mod trust;
 mod up;
 mod upgrade;
+mod upgrade_error;
 mod validate;
 mod wait;
 mod watch;

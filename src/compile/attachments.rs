@@ -7,7 +7,8 @@ use crate::model::{NameServer, NetworkAttachment, Platform, Role, Service, Stack
 
 use super::address::{ingress_address, inside_address};
 use super::held::Share;
-use super::scene::{Scene, container_name};
+use super::naming::{container_name, direct_services};
+use super::scene::Scene;
 
 pub(super) fn network_name(platform: &Platform, stack: &Stack, key: &str) -> String {
     if key == "default" && !stack.networks.contains_key(key) {
@@ -166,20 +167,6 @@ fn names_inside(scene: &Scene<'_>) -> BTreeSet<String> {
     let programs = scene.site.resolver.then(|| scene.platform.program_names()).into_iter().flatten();
     let passed_on = received.map(|received| received.host).chain(programs);
     own.map(|route| route.host.clone()).chain(direct.map(name)).chain(passed_on).collect()
-}
-
-/// Names of services that are reached on a port and not through HTTP, `postgres.macula.local`, with
-/// their address as declared.
-pub fn direct_names(platform: &Platform) -> impl Iterator<Item = (String, Ipv4Addr)> + '_ {
-    direct_services(platform)
-        .map(|(service, address)| (super::fully_qualified(&service.name, &platform.domain), address))
-}
-
-fn direct_services(platform: &Platform) -> impl Iterator<Item = (&Service, Ipv4Addr)> + '_ {
-    platform.services().filter_map(|(_, service)| {
-        let address = service.extension.address?;
-        service.ports.iter().any(|port| port.published.is_some()).then_some((service, address))
-    })
 }
 
 pub(super) fn network_mode(platform: &Platform, mode: &str) -> String {

@@ -10,8 +10,9 @@ use crate::model::{
 use super::attachments::{attachments, holds_names, names, network_mode, network_name, searched};
 use super::held::{self, Held, Share};
 use super::mounts::{mount_spec, volume_name, volumes_for_files};
+use super::naming::container_name;
 use super::ports::{forwards, guarded, may_stay, ports};
-use super::scene::{Scene, container_name};
+use super::scene::Scene;
 use super::{CompileError, Served, fingerprint, image};
 
 /// Whom the ingress runs as: HAProxy's user in its own image.

@@ -23,6 +23,7 @@ mod held;
 mod image;
 mod ingress;
 mod mounts;
+mod naming;
 mod ports;
 mod remap;
 mod scene;
@@ -32,7 +33,6 @@ pub use address::{
     Block, Taken, choose_block, choose_subnet, gateway, ingress_address, inside_address, is_wide, loopback_address,
     published_addresses,
 };
-pub use attachments::direct_names;
 pub use builder::cannot_build;
 pub use cluster::{
     ClusterSite, applications_address, choose_cluster_subnets, cluster, cluster_ports, kubernetes_minor, node_images,
@@ -46,8 +46,8 @@ pub use ingress::{
     upstream,
 };
 pub use mounts::{service_volumes, written_volumes};
+pub use naming::{container_name, direct_names};
 pub use remap::{MovedPort, make_room};
-pub use scene::container_name;
 pub use zone::{RESOLVER, feed, name_as_the_domain, records_api, resolver_metrics, zone};
 
 /// What differs from machine to machine and from day to day; everything that compile may know

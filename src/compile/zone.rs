@@ -9,9 +9,9 @@ use sha2::{Digest, Sha256};
 use crate::model::{Facts, Platform, Protocol, Record, RecordData, View, Zone};
 
 use super::address::{Block, gateway, ingress_address, inside_address, loopback_address};
-use super::attachments::direct_names;
 use super::cluster::applications_address;
 use super::ingress::routes;
+use super::naming::direct_names;
 use super::own_address;
 
 /// Where the resolver answers, whatever its port: `ns.<domain>` of every platform.

@@ -43,7 +43,8 @@ impl Inheritance {
         let mut udp: BTreeMap<SocketAddr, Vec<UdpSocket>> = BTreeMap::new();
         let mut tcp: BTreeMap<SocketAddr, TcpListener> = BTreeMap::new();
         for number in numbers {
-            let no_socket = || io::Error::new(io::ErrorKind::InvalidInput, format!("{number} is no socket left to us"));
+            let no_socket =
+                || io::Error::new(io::ErrorKind::InvalidInput, format!("no socket {number} was left to us"));
             // the three streams are everybody's
             if *number <= 2 {
                 return Err(no_socket());

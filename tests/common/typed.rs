@@ -197,7 +197,7 @@ pub const TYPED: &[(&str, &[(&str, Way)])] = &[
             ("curl https://prometheus.macula.local/-/healthy", Engine(0, "Healthy")),
             ("cd project && macula up", Engine(0, "prometheus")),
             ("curl https://web.macula.local", Foreign(INSTALLED)),
-            ("macula exec web env", Engine(0, "PATH=")),
+            ("macula exec web env", Read("the service is that of the page: tests/pages/files.rs")),
             ("macula run --as shop -- npm run dev", Until("leads to port")),
             ("macula down", Engine(0, "is down")),
             ("macula up", Engine(0, "is up")),

@@ -9,6 +9,7 @@ use crate::pages::root;
 
 /// Options by the test that sees their effect; `*`: of every command that has it.
 const OPTIONS: &[(&str, &[&str])] = &[
+    ("a_port_that_is_taken_moves_where_that_is_asked_for", &["up --remap"]),
     ("every_command_with_stacks_reads_them", &["* --stack"]),
     ("every_command_with_profiles_knows_them", &["* --profile"]),
     ("every_command_that_may_leave_the_project_out_does", &["* --no-discover"]),
@@ -161,6 +162,7 @@ const OPTIONS_LEFT: [&str; 3] = ["status --images", "status --watch", "top --ima
 
 /// Keys by the test that sees their effect.
 const KEYS: &[(&str, &[&str])] = &[
+    ("a_port_that_is_taken_moves_where_that_is_asked_for", &["ports"]),
     ("settings_come_from_the_file_and_the_command_line_goes_before", &["name"]),
     ("every_platform_has_a_zone_of_its_own", &["domain"]),
     ("settings_of_macula_yaml", &["profiles", "images.overrides"]),

@@ -33,6 +33,39 @@ volumes: {{rows: }}
 }
 
 #[test]
+fn a_port_that_is_taken_moves_where_that_is_asked_for() {
+    let Some(platform) = Platform::new("port_moves") else { return };
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = holder.local_addr().unwrap().port();
+    platform.stack(&format!(
+        "services: {{web: {{<<: *base, command: [httpd, -f, -p, '8080', -h, /etc], ports: ['127.0.0.1:{port}:8080']}}}}"
+    ));
+    platform.run("up").exits(5).says("up --remap");
+    platform.run("up --remap").ok().says(&format!("instead of 127.0.0.1:{port}"));
+    let published = || {
+        let all = platform.container("web").all;
+        let bound = &all["HostConfig"]["PortBindings"]["8080/tcp"][0];
+        let text = |key: &str| bound[key].as_str().unwrap_or_default().to_owned();
+        (text("HostIp"), text("HostPort"))
+    };
+    let (address, moved) = published();
+    assert!(address.starts_with("127.") && address != "127.0.0.1", "{address}:{moved}");
+    assert!(std::net::TcpStream::connect(format!("{address}:{moved}")).is_ok(), "{address}:{moved}");
+    platform.run("status").ok().prints(&format!("{address}:{moved}"));
+    // it is remembered, and forgotten where that is asked for
+    platform.run("up").ok().says("nothing to do");
+    platform.run("up --reset").exits(5);
+    // the file may ask for it, too
+    platform.settings("ports: remap\n");
+    platform.run("up").ok();
+    assert_ne!(published().0, "127.0.0.1");
+    drop(holder);
+    platform.settings("");
+    platform.run("up --reset").ok();
+    assert_eq!(published(), ("127.0.0.1".to_owned(), port.to_string()));
+}
+
+#[test]
 fn a_port_of_another_container_names_it() {
     let Some(platform) = Platform::new("port_of_container") else { return };
     let probe = TcpListener::bind("127.0.0.1:0").unwrap();

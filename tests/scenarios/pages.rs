@@ -270,14 +270,14 @@ fn pages_about_services_and_names_do_what_they_say() {
     reader.reads("docs/dns.md", |_| {});
     stack(&platform, "");
     platform.run("up --dns").ok();
-    for page in ["docs/run.md", "docs/telemetry.md", "docs/page.md"] {
+    for page in ["docs/run.md", "docs/telemetry.md", "docs/page.md", "docs/data.md", "docs/start.md"] {
         reader.reads(page, |_| {});
     }
     let opened = fs::read_to_string(platform.home().join("opened")).unwrap();
     let opened: Vec<&str> = opened.lines().collect();
-    assert_eq!(opened.len(), 3, "{opened:?}");
+    assert_eq!(opened.len(), 4, "{opened:?}");
     assert_eq!(opened[0], format!("https://draw.{}.macula.local", platform.name));
-    assert!(opened[1].contains("#/enter/") && opened[2].contains("#/enter/"), "{opened:?}");
+    assert!(opened[1..].iter().all(|page| page.contains("#/enter/")), "{opened:?}");
     platform.run("down --volumes --yes").ok();
 }
 

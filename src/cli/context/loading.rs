@@ -18,7 +18,7 @@ enum Purpose {
     Look,
     /// To bring it up: what the command line says is kept.
     Up,
-    /// To run something beside what the last `up` brought up.
+    /// To run something next to what the last `up` brought up.
     Join,
 }
 

@@ -1,7 +1,7 @@
 //! The tables of `stack render|deploy|status|remove`.
 
-use super::Shape::{Any, Either, Flag, List, Names, Object as Of, Text, Whole, Word};
-use super::table::{TEXT_OR_NULL, TEXTS, WHOLE_OR_NULL, f, maybe};
+use super::Shape::{Any, Either, Flag, List, Names, Object as Of, OrNull, Text, Whole, Word};
+use super::row::{TEXT_OR_NULL, TEXTS, WHOLE_OR_NULL, f, maybe};
 use super::{Object, Shape};
 
 pub const RENDER: Shape = Either(&[Of(&RENDERED), Of(&WRITTEN)]);
@@ -110,6 +110,16 @@ static WORKLOAD: Object = Object {
         f("wanted", Whole, "Pods that should be."),
         f("images", TEXTS, "Images of its containers."),
         f("trouble", TEXTS, "Why it is not ready."),
+        f("autoscaler", OrNull(&Of(&AUTOSCALER)), "What decides about its pods, where it has one."),
+    ],
+};
+
+static AUTOSCALER: Object = Object {
+    name: "Autoscaler",
+    fields: &[
+        f("min", Whole, "The fewest pods."),
+        f("max", Whole, "The most."),
+        f("trouble", TEXT_OR_NULL, "Why it does not count."),
     ],
 };
 

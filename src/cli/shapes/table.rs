@@ -1,16 +1,8 @@
 //! The tables.
 
 use super::Shape::{Any, Either, Flag, List, Names, Number, Object as Of, OrNull, Text, Whole, Word};
-use super::{Field, Object, Output, Shape, stacks};
-
-pub(super) const fn f(name: &'static str, shape: Shape, about: &'static str) -> Field {
-    Field { name, shape, about, always: true }
-}
-
-/// One that is left out where it has nothing to say.
-pub(super) const fn maybe(name: &'static str, shape: Shape, about: &'static str) -> Field {
-    Field { name, shape, about, always: false }
-}
+use super::row::{TEXT_OR_NULL, TEXTS, WHOLE_OR_NULL, f, maybe};
+use super::{Object, Output, Shape, stacks};
 
 const fn output(command: &'static str, about: &'static str, shape: Shape) -> Output {
     Output { command, about, shape, lines: false }
@@ -19,10 +11,6 @@ const fn output(command: &'static str, about: &'static str, shape: Shape) -> Out
 const fn lines(command: &'static str, about: &'static str, shape: Shape) -> Output {
     Output { command, about, shape, lines: true }
 }
-
-pub(super) const TEXTS: Shape = List(&Text);
-pub(super) const TEXT_OR_NULL: Shape = OrNull(&Text);
-pub(super) const WHOLE_OR_NULL: Shape = OrNull(&Whole);
 
 /// In the order of the help.
 pub static OUTPUTS: &[Output] = &[

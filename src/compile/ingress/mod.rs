@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::model::{Inside, Platform, Protocol, PublishedPort, Role, Route, Service, Stream, TelemetryMode};
 
 use super::address::{Block, loopback_address};
-use super::scene::container_name;
+use super::naming::container_name;
 
 mod backends;
 
