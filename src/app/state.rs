@@ -121,13 +121,13 @@ impl State {
         self.folder.join("secrets").join("secrets.json")
     }
 
-    /// The ingress's certificate and its key.
     /// The run of macula that changes the platform just now.
     pub async fn at_work(&self, host: &dyn Host) -> Option<Held> {
         let said = host.read(&self.lock_file()).await.unwrap_or_default();
         Held::parse(&said).filter(|held| held.pid.is_some_and(|pid| host.alive(pid)))
     }
 
+    /// The ingress's certificate and its key.
     pub fn tls_folder(&self) -> PathBuf {
         self.folder.join("tls")
     }

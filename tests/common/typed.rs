@@ -195,7 +195,7 @@ pub const TYPED: &[(&str, &[(&str, Way)])] = &[
             ("macula dns install", Read(MACHINE)),
             ("macula trust install", Read(MACHINE)),
             ("curl https://prometheus.macula.local/-/healthy", Engine(0, "Healthy")),
-            ("cd project && macula up", Engine(0, "prometheus")),
+            ("cd project && macula up", Engine(0, "nothing to do")),
             ("curl https://web.macula.local", Foreign(INSTALLED)),
             ("macula exec web env", Read("the service is that of the page: tests/pages/files.rs")),
             ("macula run --as shop -- npm run dev", Until("leads to port")),

@@ -257,7 +257,7 @@ services:
     assert_eq!(missing_of(&promised, &status, "status"), [""; 0]);
     assert!(address.starts_with("127.") && address.ends_with(".1:8080"), "{address}");
     platform.run("open web --print").ok().prints(&format!("https://web.{name}.macula.local\n"));
-    platform.run("open extra").exits(2).says("extra has no page");
+    platform.run("open extra").exits(7).says("extra is left out, so that it has no page");
 
     let images = platform.run("images list -o json").ok().json();
     let web = images.as_array().unwrap().iter().find(|row| row["reference"] == "macula-test/busybox:1").unwrap();

@@ -97,7 +97,7 @@ fn a_task_that_fails_keeps_its_container_and_the_next_up_goes_on() {
     assert!(platform.container("db").running && platform.container("other").running);
     assert!(!platform.containers().get("web").is_some_and(|web| web.running));
     platform.run("logs migrate").ok().prints("migrating blue");
-    platform.run("status").prints("the task failed: exit code 1");
+    platform.run("status").prints("x migrate  failed").prints("exit code 1");
     let row = listed(&platform);
     assert_eq!((&row["state"], &row["exit_code"]), (&"failed".into(), &1.into()));
 

@@ -420,7 +420,7 @@ async fn keep(
 }
 
 /// `docker compose ls` and graphical tools want a file for each service; what is built in has none of the user's.
-async fn write_stacks(session: &Session, loaded: &Loaded, platform: &Platform) -> Result<(), Error> {
+async fn write_stacks(session: &Session, loaded: &Loaded, platform: &Platform) {
     let host = session.host();
     let all = loaded.platform.stacks.iter().zip(&loaded.projects);
     for (stack, project) in all.filter(|(stack, _)| stack.origin == Origin::BuiltIn) {
@@ -429,9 +429,11 @@ async fn write_stacks(session: &Session, loaded: &Loaded, platform: &Platform) -
         if host.read(&path).await.is_ok_and(|there| there == text.as_bytes()) {
             continue;
         }
-        host.write(&path, text.as_bytes(), 0o600).await.map_err(|source| Error::Io { path, source })?;
+        // other programs look for it; a platform comes up without it, as on a full disk
+        if let Err(error) = host.write(&path, text.as_bytes(), 0o600).await {
+            tracing::debug!(%error, "a built-in stack was not written");
+        }
     }
-    Ok(())
 }
 
 /// What a run that succeeded came to. `after`: the look at the world after the plan was carried out; none
