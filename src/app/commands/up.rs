@@ -23,7 +23,7 @@ use crate::doctor::{self, Finding, Needs, Selection, Status as FindingStatus};
 use crate::engine::EngineError;
 use crate::event::Events;
 use crate::host::{Held, until};
-use crate::model::{ContainerState, Observed, ObservedContainer, Origin, Platform, PlatformName, label};
+use crate::model::{ContainerState, Observed, ObservedContainer, Origin, Platform, PlatformName, Stack, label};
 use crate::observe;
 use crate::plan::forecast::Forecast;
 use crate::plan::{self, Action, LeftOut, Plan, ProcessStep, Step, StepId};
@@ -416,14 +416,16 @@ async fn keep(
         ..options.choices.clone()
     };
     survey.state.keep_choices(host, &choices).await?;
-    write_stacks(session, loaded, &survey.platform).await
+    write_stacks(session, loaded, &survey.platform).await;
+    Ok(())
 }
 
 /// `docker compose ls` and graphical tools want a file for each service; what is built in has none of the user's.
 async fn write_stacks(session: &Session, loaded: &Loaded, platform: &Platform) {
     let host = session.host();
     let all = loaded.platform.stacks.iter().zip(&loaded.projects);
-    for (stack, project) in all.filter(|(stack, _)| stack.origin == Origin::BuiltIn) {
+    let taking_part = |stack: &Stack| stack.origin == Origin::BuiltIn && !stack.services.is_empty();
+    for (stack, project) in all.filter(|(stack, _)| taking_part(stack)) {
         let Some(path) = platform.file_of(stack) else { continue };
         let text = format!("# Written by `macula up`; a change here has no effect.\n{}", canonical(project));
         if host.read(&path).await.is_ok_and(|there| there == text.as_bytes()) {
