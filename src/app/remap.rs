@@ -4,15 +4,16 @@ use crate::compile::{MovedPort, make_room};
 use crate::config::Loaded;
 use crate::daemon::reach::Table;
 use crate::engine::everybody;
-use crate::model::{ContainerState, Listener, Way};
+use crate::model::{ContainerState, Listener, ObservedContainer, Way, label};
 use crate::observe;
-use crate::plan::holder_of;
+use crate::plan::{holder_of, select};
 
 use super::survey::blocks_in_use;
 use super::{Error, Session};
 
-/// The same with the ports moved that are taken now, each with a word; `None`: nothing moves.
-pub async fn remap(session: &Session, loaded: &Loaded) -> Result<Option<Loaded>, Error> {
+/// The same with the ports moved that are taken now, each with a word; `None`: nothing moves. `services`: only those of
+/// these and of what they need; none: of all.
+pub async fn remap(session: &Session, loaded: &Loaded, services: &[String]) -> Result<Option<Loaded>, Error> {
     if !loaded.remap {
         return Ok(None);
     }
@@ -26,8 +27,14 @@ pub async fn remap(session: &Session, loaded: &Loaded) -> Result<Option<Loaded>,
     let block = state.block_beside(host, platform, || blocks_in_use(&*engine, &platform.name)).await?;
     let observed = observe::ours(&*engine, &platform.name).await?;
     let own = |listener: &Listener| {
-        let running = observed.containers.iter().filter(|found| found.state == ContainerState::Running);
-        running.flat_map(|found| &found.ports).any(|bound| {
+        // one that rests keeps its ports; those of a stack that is not loaded stay, and their ports with them
+        let ours = |found: &&ObservedContainer| {
+            matches!(found.state, ContainerState::Running | ContainerState::Paused)
+                && found
+                    .label(label::STACK)
+                    .is_none_or(|stack| platform.stacks.iter().any(|loaded| loaded.name == stack))
+        };
+        observed.containers.iter().filter(ours).flat_map(|found| &found.ports).any(|bound| {
             bound.host_port == Some(listener.port)
                 && bound.protocol == listener.protocol
                 && bound.host_ip == listener.address
@@ -35,7 +42,13 @@ pub async fn remap(session: &Session, loaded: &Loaded) -> Result<Option<Loaded>,
     };
     let mut listeners = host.listeners().await.unwrap_or_default();
     listeners.retain(|listener| !own(listener));
-    let (moves, told) = make_room(platform, block, &listeners, &loaded.moves);
+    let (mut moves, mut told) = make_room(platform, block, &listeners, &loaded.moves);
+    if !services.is_empty() {
+        // whoever names what there is not is told so by the plan
+        let chosen = select(platform, services).unwrap_or_default();
+        moves.retain(|service, _| chosen.contains(service));
+        told.retain(|one| chosen.contains(&one.service));
+    }
     if moves.is_empty() {
         return Ok(None);
     }

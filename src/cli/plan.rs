@@ -53,7 +53,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     let chosen = split_processes(&loaded.platform, &mut services);
     let about = About::new(&loaded.platform, &typed, chosen.as_ref());
     let (session, first) = or_an_empty_world(session.await, &loaded).await?;
-    let loaded = remap(&session, &loaded).await?.unwrap_or_else(|| loaded.clone());
+    let loaded = remap(&session, &loaded, &services).await?.unwrap_or_else(|| loaded.clone());
     let wanted = Wanted {
         services,
         strict: args.strict,

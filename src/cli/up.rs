@@ -116,11 +116,14 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
     context.services_meant(&loaded.platform, &mut services);
     // programs of this machine are watched by the process that keeps them
     split_processes(&loaded.platform, &mut services);
-    let options = WatchOptions { services, all_files: false, choices: choices.clone() };
-    let then = args.watch.then(|| (loaded.clone(), options));
+    let then = args.watch.then_some(services);
     bring_up(context, args, loaded, choices).await?;
     match then {
-        Some((loaded, options)) => follow(context, loaded, options).await,
+        // as this `up` has left it: a port may have moved
+        Some(services) => {
+            let (loaded, choices) = context.load_to_join(&StackOptions::default())?;
+            follow(context, loaded, WatchOptions { services, all_files: false, choices }).await
+        }
         None => Ok(()),
     }
 }
@@ -172,9 +175,9 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
     if args.dry_run {
         let session = context.session("up --dry-run").await;
         let (session, first) = plan::or_an_empty_world(session, &loaded).await?;
-        let loaded = remap(&session, &loaded).await?.unwrap_or(loaded);
         let mut services = wanted.services.clone();
         let chosen = split_processes(&loaded.platform, &mut services);
+        let loaded = remap(&session, &loaded, &services).await?.unwrap_or(loaded);
         let about = plan::About::new(&loaded.platform, &wanted.services, chosen.as_ref());
         let again = wanted.recreate;
         let mut prepared = prepare(&session, &loaded, &Wanted { services, ..wanted }).await?;

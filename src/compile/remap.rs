@@ -53,7 +53,10 @@ pub fn make_room(platform: &Platform, block: Block, listeners: &[Listener], befo
                     let numbers = numbers(service, &there);
                     numbers.is_none_or(|numbers| listeners.iter().any(|one| is_in_the_way(one, other, own, &numbers)))
                 });
-                !taken && !moved.ports.values().any(|other| other == to) && !is_wanted(platform, service, from, *to)
+                let there = SocketAddr::new(own, *to);
+                let given = told.iter().any(|one: &MovedPort| one.to == there);
+                let wanted = is_wanted(platform, block, service, from, there);
+                !taken && !given && !wanted && !moved.ports.values().any(|other| other == to)
             };
             let Some(to) = known.or_else(|| (from..=u16::MAX).find(fits)) else { continue };
             moved.ports.insert(from, to);
@@ -84,15 +87,19 @@ fn is_in_the_way(listener: &Listener, port: &PublishedPort, at: IpAddr, numbers:
     meets && listener.protocol == port.protocol && numbers.contains(&listener.port)
 }
 
-/// Whether the ingress, another port of the service, or a service on all addresses is published with this number.
-fn is_wanted(platform: &Platform, service: &Service, from: u16, to: u16) -> bool {
-    let covers = |of: &Service, port: &PublishedPort| numbers(of, port).is_some_and(|all| all.contains(&to));
+/// Whether the ingress, another port of the service, or a service there or on all addresses is published with this
+/// number.
+fn is_wanted(platform: &Platform, block: Block, service: &Service, from: u16, to: SocketAddr) -> bool {
+    let covers = |of: &Service, port: &PublishedPort| numbers(of, port).is_some_and(|all| all.contains(&to.port()));
+    let here = |of: &Service, port: &PublishedPort| -> IpAddr {
+        port.host_ip.unwrap_or(loopback_address(block, of.extension.address).into())
+    };
     let mut others = platform.services().flat_map(|(_, other)| other.ports.iter().map(move |port| (other, port)));
     let mut web = [platform.ingress.http, platform.ingress.https].into_iter();
-    web.any(|number| number == to)
+    web.any(|number| number == to.port())
         || others.any(|(other, port)| match other.name == service.name {
             true => port.published != Some(from) && covers(other, port),
-            false => port.host_ip.is_some_and(|address| address.is_unspecified()) && covers(other, port),
+            false => (here(other, port).is_unspecified() || here(other, port) == to.ip()) && covers(other, port),
         })
 }
 

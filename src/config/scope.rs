@@ -9,8 +9,8 @@ use super::discover;
 use super::loaded::Loaded;
 use super::yaml::Report;
 use crate::model::{
-    IngressRule, IngressSettings, Moves, OWN_ADDRESSES, PlatformName, Protocol, PublishedPort, Role, SecretSource,
-    Service, ServiceNetwork, fully_qualified, move_ports, to_dns_label,
+    IngressRule, IngressSettings, Moves, OWN_ADDRESSES, Origin, PlatformName, Protocol, PublishedPort, Role,
+    SecretSource, Service, ServiceNetwork, fully_qualified, move_ports, to_dns_label,
 };
 
 /// Gives a stack whose names meet those of an earlier one names and a network of its own.
@@ -162,7 +162,8 @@ pub(super) fn own_addresses(stacks: &mut [Loaded], moves: &Moves, report: &mut R
 
 /// Ports of the user's services that somebody else had at the last `up`, which was to move them.
 pub(super) fn moved_ports(stacks: &mut [Loaded], moves: &Moves, report: &mut Report) {
-    for loaded in stacks.iter_mut().filter(|loaded| !loaded.built_in) {
+    // also of a stack that the user has put in the place of a built-in one
+    for loaded in stacks.iter_mut().filter(|loaded| loaded.stack.origin != Origin::BuiltIn) {
         for (name, taken) in move_ports([&mut loaded.stack].into_iter(), moves) {
             let numbers = taken.iter().map(u16::to_string).collect::<Vec<_>>().join(" and ");
             let ports = if taken.len() == 1 { "port" } else { "ports" };

@@ -140,12 +140,12 @@ pub async fn up(
     options: &UpOptions,
     consent: &dyn Consent,
 ) -> Result<UpResult, Error> {
-    // on the heap: it is as large as what follows
-    let moved = Box::pin(remap(session, loaded)).await?;
-    let loaded = moved.as_ref().unwrap_or(loaded);
-    let mut recorder = Recorder::begin(session, &loaded.platform.name);
     let mut services = options.wanted.services.clone();
     let chosen = split_processes(&loaded.platform, &mut services);
+    // on the heap: it is as large as what follows
+    let moved = Box::pin(remap(session, loaded, &services)).await?;
+    let loaded = moved.as_ref().unwrap_or(loaded);
+    let mut recorder = Recorder::begin(session, &loaded.platform.name);
     let of_services = UpOptions { wanted: Wanted { services, ..options.wanted.clone() }, ..options.clone() };
     let result = match traced(session, loaded, &of_services, consent, &mut recorder).await {
         Ok(up) => with_processes(session, loaded, options, chosen.as_ref(), up, &mut recorder).await,
