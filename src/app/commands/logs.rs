@@ -193,7 +193,7 @@ pub fn read_logs(
         let mut reader = Reader { engine, host, platform, services, sieve, sender, last, told, programs };
         // the receiver is gone: nobody reads any more
         let _ = match reader.history(&sources, &options).await {
-            Ok(()) if options.follow => reader.follow(sources, options.tail).await,
+            Ok(()) if options.follow => reader.follow(sources, &options).await,
             Ok(()) => Ok(()),
             Err(Ended::Engine(error)) => reader.sender.send(LogEvent::Broken(error)).await.map_err(|_| Ended::Unread),
             Err(Ended::Unread) => Ok(()),
@@ -282,7 +282,14 @@ impl Reader {
                 }
             };
             let lines = match most {
-                Some(most) => last_of(lines, self.sieve.filter.clone(), most).await?,
+                Some(most) => {
+                    let (lines, end) = last_of(lines, self.sieve.filter.clone(), most).await?;
+                    // meant or not, it was read; programs are followed by their length
+                    if !end.time.is_empty() {
+                        self.last.insert(source.id.clone(), end);
+                    }
+                    lines
+                }
                 None => lines,
             };
             streams.push((source.clone(), Box::pin(lines.peekable())));
@@ -317,7 +324,9 @@ impl Reader {
                 }
                 self.told.remove(&source.id);
             }
-            self.last.entry(source.id.clone()).or_default().pass(time.clone());
+            if !sifted {
+                self.last.entry(source.id.clone()).or_default().pass(time.clone());
+            }
         }
         if !sifted && !self.sieve.takes(&source.container, &text) {
             return Ok(());
@@ -332,7 +341,7 @@ impl Reader {
     }
 
     /// What comes from now on.
-    async fn follow(&mut self, known: Vec<Source>, tail: Option<u64>) -> Result<(), Ended> {
+    async fn follow(&mut self, known: Vec<Source>, asked: &LogOptions) -> Result<(), Ended> {
         let (told, mut lines) = channel::<(Source, Option<LogLine>)>(BACKLOG);
         // by container's name: who was there the last time
         let mut known: BTreeMap<String, Source> =
@@ -340,7 +349,7 @@ impl Reader {
         let mut attached: BTreeMap<String, ()> = BTreeMap::new();
         for source in known.values().filter(|source| source.state == ContainerState::Running) {
             // nothing was told of what is there, and nothing is to be
-            self.attach(source, told.clone(), tail.filter(|lines| *lines == 0)).await;
+            self.attach(source, told.clone(), asked.tail.filter(|lines| *lines == 0), asked.since).await;
             attached.insert(source.id.clone(), ());
         }
         let mut again = tokio::time::interval(AGAIN);
@@ -369,7 +378,7 @@ impl Reader {
                                 Some(_) => self.note(&source.service, "was replaced").await?,
                                 None => self.note(&source.service, "started").await?,
                             }
-                            self.attach(&source, told.clone(), None).await;
+                            self.attach(&source, told.clone(), None, asked.since).await;
                             attached.insert(source.id.clone(), ());
                         }
                         known.insert(source.container.clone(), source);
@@ -391,8 +400,15 @@ impl Reader {
         }
     }
 
-    /// Hands on what the container writes, after the last lines of what it has written; `None` at its end.
-    async fn attach(&mut self, source: &Source, told: Sender<(Source, Option<LogLine>)>, tail: Option<u64>) {
+    /// Hands on what the container writes, after the last lines of what it has written; `None` at its end. `from`: nothing
+    /// before it is meant.
+    async fn attach(
+        &mut self,
+        source: &Source,
+        told: Sender<(Source, Option<LogLine>)>,
+        tail: Option<u64>,
+        from: Option<i64>,
+    ) {
         if let Some(log) = &source.program {
             let from = self.programs.get(log).copied().unwrap_or_default();
             tokio::spawn(program_logs::follow(self.host.clone(), log.clone(), from, source.clone(), told));
@@ -406,7 +422,7 @@ impl Reader {
         let options = LogOptions {
             follow: true,
             timestamps: true,
-            since: since.map(|time| time.as_second()),
+            since: since.map(|time| time.as_second()).or(from),
             tail,
             ..LogOptions::default()
         };
@@ -424,24 +440,28 @@ impl Reader {
     }
 }
 
-/// The last lines of those that are meant.
+/// The last lines of those that are meant, and how far the log was read.
 async fn last_of(
     mut lines: BoxStream<'static, Result<LogLine, EngineError>>,
     filter: LogFilter,
     most: u64,
-) -> Result<BoxStream<'static, Result<LogLine, EngineError>>, EngineError> {
+) -> Result<(BoxStream<'static, Result<LogLine, EngineError>>, Place), EngineError> {
     let most = usize::try_from(most).unwrap_or(usize::MAX);
-    let (mut kept, mut sieve) = (VecDeque::new(), Sieve::new(filter));
+    let (mut kept, mut sieve, mut end) = (VecDeque::new(), Sieve::new(filter), Place::default());
     while let Some(line) = lines.next().await {
         let line = line?;
-        if sieve.takes("", &split(&line.bytes).1) {
+        let (time, text) = split(&line.bytes);
+        if !time.is_empty() {
+            end.pass(time);
+        }
+        if sieve.takes("", &text) {
             kept.push_back(line);
         }
         if kept.len() > most {
             kept.pop_front();
         }
     }
-    Ok(futures_util::stream::iter(kept.into_iter().map(Ok)).boxed())
+    Ok((futures_util::stream::iter(kept.into_iter().map(Ok)).boxed(), end))
 }
 
 /// Still told of, although it is listed no more.
@@ -484,7 +504,7 @@ mod tests {
         let written = ["locked 1", "level=error locked 2", "Locked 3", "fine"];
         let last = async |filter: LogFilter, most: u64| {
             let lines = futures_util::stream::iter(written.map(line)).boxed();
-            let kept: Vec<_> = last_of(lines, filter, most).await.unwrap().collect().await;
+            let kept: Vec<_> = last_of(lines, filter, most).await.unwrap().0.collect().await;
             let text = |line: Result<LogLine, EngineError>| String::from_utf8(split(&line.unwrap().bytes).1).unwrap();
             kept.into_iter().map(text).collect::<Vec<_>>()
         };
