@@ -358,7 +358,13 @@ impl Worker {
         let mut loaded = (*self.loaded).clone();
         look_at_contexts(&mut loaded.platform, &self.session.host().folders().cache).await;
         let wanted = Wanted { services: vec![self.service.clone()], no_deps: true, build: true, ..Wanted::default() };
-        let options = UpOptions { wanted, no_dns: None, choices: self.choices.clone() };
+        // an `up` may have said something else since the watch began
+        let kept = self.session.state(&loaded.platform.name).choices(self.session.host()).await?;
+        if loaded.remap {
+            loaded.moves = kept.moves.clone();
+        }
+        let choices = if kept.folder.is_some() { kept } else { self.choices.clone() };
+        let options = UpOptions { wanted, no_dns: None, choices };
         let result = up(&self.session, &loaded, &options, &*self.consent).await;
         let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let ok = result.is_ok();
