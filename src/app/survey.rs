@@ -345,6 +345,10 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     };
     give_subnets(&*engine, host, subnet, &mut resources, &observed).await?;
     observe::of_running(&*engine, host, &facts, &resources, &mut observed).await?;
+    // hooks of a run that is at work have not failed; whoever changes something has the lock itself
+    if state.at_work(host).await.is_some_and(|held| held.pid != Some(std::process::id())) {
+        observed.unhooked.clear();
+    }
     let gone_files = gone_files(host, &observed).await;
     Ok(Survey {
         engine,

@@ -246,6 +246,8 @@ async fn renewed(
     status: &Result<Status, ControlError>,
     by: StartedBy,
 ) -> Result<(Client, Renewal), Error> {
+    // what was asked to become another is waited for, whatever the user does meanwhile
+    let session = &Session { cancel: CancellationToken::new(), ..session.clone() };
     let host = session.host();
     let pid = files.last_process(host).await.map(|process| process.pid);
     let handed = client.hand_over(&session.program).await;

@@ -173,7 +173,7 @@ impl Docker {
     ) -> Result<BTreeMap<String, Option<ObservedImage>>, EngineError> {
         let shares = references.chunks(references.len().div_ceil(LINES).max(1));
         let asked = shares.map(|references| async move {
-            let mut line = Line::open(&self.endpoint).await.ok();
+            let mut line = tokio::time::timeout(READ, Line::open(&self.endpoint)).await.ok().and_then(Result::ok);
             let mut answers = Vec::with_capacity(references.len());
             for reference in references {
                 let image = match self.image_over(&mut line, reference).await {
