@@ -51,8 +51,9 @@ pub(super) fn render_exports_with(
     if errors.is_empty() { Ok(all) } else { Err(errors) }
 }
 
-/// Variables of needs and databases that mean one thing for one service and another for the next.
-fn ambiguous(platform: &Platform) -> BTreeSet<&str> {
+/// Variables of needs and databases that mean one thing for one service and another for the next, and what belongs to
+/// them: a host without its user would lead to a server with whoever asks.
+pub(super) fn ambiguous(platform: &Platform) -> BTreeSet<&str> {
     let mut meanings: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (_, service) in platform.services() {
         let extension = &service.extension;
@@ -63,7 +64,21 @@ fn ambiguous(platform: &Platform) -> BTreeSet<&str> {
             meanings.entry(variable).or_default().insert(template);
         }
     }
-    meanings.into_iter().filter(|(_, meanings)| meanings.len() > 1).map(|(variable, _)| variable).collect()
+    let unclear = meanings.into_iter().filter(|(_, meanings)| meanings.len() > 1).map(|(variable, _)| variable);
+    let families: BTreeSet<(&str, bool)> = unclear.map(family).collect();
+    let all = platform.services().flat_map(|(_, service)| service.extension.exports.keys());
+    all.map(String::as_str).filter(|variable| families.contains(&family(variable))).collect()
+}
+
+/// What a variable is a part of: a database (`PGHOST`, `STATS_DATABASE_URL`) or a need (`CACHE_URL`, `CACHE_HOST`).
+fn family(variable: &str) -> (&str, bool) {
+    const DATABASE: [&str; 6] = ["DATABASE_URL", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE"];
+    const NEED: [&str; 7] = ["_URL", "_HOST", "_PORT", "_USER", "_PASSWORD", "_DATABASE", "_VHOST"];
+    let without = |ends: &[&str]| ends.iter().find_map(|end| variable.strip_suffix(end));
+    match without(&DATABASE) {
+        Some(prefix) => (prefix, true),
+        None => (without(&NEED).unwrap_or(variable), false),
+    }
 }
 
 #[cfg(test)]
@@ -80,7 +95,9 @@ mod tests {
         let stacks = ["/shop/compose.yaml", "/blog/compose.yaml"].map(Into::into).into();
         let request = Request { cwd: "/".into(), stacks, ..Request::default() };
         let loaded = load(&request, &files).unwrap_or_else(|errors| panic!("{errors}"));
-        assert_eq!(ambiguous(&loaded.platform), BTreeSet::from(["DB_URL"]));
+        let unclear = ["DB_DATABASE", "DB_HOST", "DB_PASSWORD", "DB_PORT", "DB_URL", "DB_USER"];
+        assert_eq!(ambiguous(&loaded.platform).into_iter().collect::<Vec<_>>(), unclear);
+        assert_eq!((family("STATS_PGHOST"), family("DATABASE_URL")), (("STATS_", true), ("", true)));
     }
 
     #[test]

@@ -11,11 +11,12 @@ use crate::model::{EngineKind, Facts, Platform, PlatformName, SecretSource, Secr
 use crate::observe;
 use crate::plan::without;
 
-use crate::app::exports::render_exports;
+use crate::app::exports::{ambiguous, render_exports};
 use crate::app::owner::{self, Owner};
 use crate::app::resolver::ResolverFiles;
 use crate::app::survey::left_out;
 use crate::app::{Error, Session};
+use crate::words;
 
 /// What programs that speak OpenTelemetry read.
 pub(super) const OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
@@ -122,6 +123,13 @@ pub(super) async fn exports_of(
     let left_out = left_out(session, &loaded.platform).await;
     let platform = without(&loaded.platform, &left_out.iter().map(String::as_str).collect());
     let mut all = render_exports(&platform, &site, only).map_err(Error::Compile)?;
+    let unclear = if only.is_empty() { ambiguous(&platform) } else { BTreeSet::new() };
+    if !unclear.is_empty() {
+        session.events.info(format!(
+            "left out, since several services mean different things by them: {} (`--needs SERVICE` of `macula run` chooses)",
+            words::list(unclear)
+        ));
+    }
     add_receiver(session, &loaded.platform.name, &mut all).await;
     Ok(all)
 }
