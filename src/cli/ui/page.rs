@@ -30,6 +30,8 @@ struct Page {
     bullet: Option<String>,
     /// Cells of the row that is being read.
     row: Vec<String>,
+    /// Titles of the columns.
+    head: Vec<String>,
     /// Inside a picture, whose words are no text of the page.
     picture: bool,
 }
@@ -73,7 +75,7 @@ impl Page {
             }
             Event::End(TagEnd::CodeBlock) => self.verbatim(),
             Event::End(TagEnd::TableCell) => self.row.push(std::mem::take(&mut self.text)),
-            Event::End(TagEnd::TableHead) => self.row.clear(),
+            Event::End(TagEnd::TableHead) => self.head = std::mem::take(&mut self.row),
             Event::End(TagEnd::TableRow) => self.table_row(),
             Event::End(TagEnd::Table) => self.blank(),
             _ => {}
@@ -130,15 +132,20 @@ impl Page {
     }
 
     /// The first cell is what the row is about; the last one explains it.
+    /// With more than three columns each cell needs its title, since they stand below each other.
     fn table_row(&mut self) {
         let cells = std::mem::take(&mut self.row);
         let Some((first, rest)) = cells.split_first() else { return };
         let shown = self.style.paint(Tone::Bold, first);
+        let titled = |(at, cell): (usize, &String)| match self.head.get(at + 1) {
+            Some(title) if cells.len() > 3 && !title.is_empty() => format!("{title}: {cell}"),
+            _ => cell.clone(),
+        };
+        let rest: Vec<String> = rest.iter().enumerate().filter(|(_, cell)| !cell.is_empty()).map(titled).collect();
         let fits = |cell: &String| text::width(first) + text::width(cell) + 4 <= self.width;
-        let rest: Vec<&String> = rest.iter().filter(|cell| !cell.is_empty()).collect();
         let (beside, below) = match rest.split_first() {
-            Some((beside, below)) if !below.is_empty() && fits(beside) => (Some(*beside), below.to_vec()),
-            _ => (None, rest),
+            Some((beside, below)) if !below.is_empty() && fits(beside) => (Some(beside), below),
+            _ => (None, rest.as_slice()),
         };
         self.line(&format!("  {shown}{}", beside.map_or_else(String::new, |cell| format!("  {cell}"))));
         for cell in below {
@@ -194,6 +201,15 @@ mod tests {
           `x`
               A sentence that is longer than
               the line has columns.
+        ");
+    }
+
+    #[test]
+    fn a_wide_table_says_what_each_cell_is() {
+        let markdown = "| command | services | data | names |\n|---|---|---|---|\n| `down` | removed | stays | |\n";
+        assert_snapshot!(render(markdown, 40, Style::default()), @r"
+          `down`  services: removed
+              data: stays
         ");
     }
 

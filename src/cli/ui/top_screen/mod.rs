@@ -192,6 +192,8 @@ pub struct TopScreen {
     /// Why the figures are old.
     problem: Option<String>,
     log: VecDeque<String>,
+    /// Lines of the screen between the end of the log and the last one that is shown.
+    back: usize,
 }
 
 impl TopScreen {
@@ -207,6 +209,7 @@ impl TopScreen {
             notice: None,
             problem: None,
             log: VecDeque::new(),
+            back: 0,
         }
     }
 
@@ -234,6 +237,7 @@ impl TopScreen {
     /// The log begins again, from its end.
     pub fn clear_log(&mut self) {
         self.log.clear();
+        self.back = 0;
     }
 
     fn rows(&self) -> Vec<&TopRow> {
@@ -271,7 +275,10 @@ impl TopScreen {
                 self.clear_log();
                 return Order::EndLog;
             }
-            (mode @ Mode::Log(_), _) => self.mode = mode,
+            (mode @ Mode::Log(_), key) => {
+                self.mode = mode;
+                self.scroll(key);
+            }
             (Mode::Ask((kind, name)), Key::Char('y' | 'Y')) => return Order::Restart(kind, name),
             (Mode::Ask(_), _) => {}
             (Mode::Filter, Key::Enter) => {}
@@ -290,6 +297,19 @@ impl TopScreen {
             }
         }
         Order::Nothing
+    }
+
+    /// Further back in the log than there is, is as far back as there is: the next picture sees to it.
+    fn scroll(&mut self, key: Key) {
+        self.back = match key {
+            Key::Up | Key::Char('k') => self.back.saturating_add(1),
+            Key::Down | Key::Char('j') => self.back.saturating_sub(1),
+            Key::PageUp => self.back.saturating_add(self.room),
+            Key::PageDown => self.back.saturating_sub(self.room),
+            Key::Home => usize::MAX,
+            Key::End => 0,
+            _ => self.back,
+        };
     }
 
     fn list_key(&mut self, key: Key) -> Order {
@@ -329,7 +349,8 @@ impl TopScreen {
         // a character in the last column would be taken away by what clears the rest of the line
         let width = size.columns.saturating_sub(1).max(1);
         if let Mode::Log(name) = &self.mode {
-            return self.log_lines(name, width, size.rows, style);
+            let name = name.clone();
+            return self.log_lines(&name, width, size.rows, style);
         }
         let mut lines = head(&self.top, width, style);
         lines.extend(self.problem.as_ref().map(|why| style.paint(Tone::Bad, &text::fit(why, width, style))));
@@ -383,16 +404,21 @@ impl TopScreen {
         style.paint(Tone::Dim, &text::fit(&parts.join("  "), width, style))
     }
 
-    fn log_lines(&self, name: &str, width: usize, rows: usize, style: Style) -> Vec<String> {
+    /// Lines that are too long are broken, since their cause often stands at the end.
+    fn log_lines(&mut self, name: &str, width: usize, rows: usize, style: Style) -> Vec<String> {
         let mut lines = vec![style.paint(Tone::Bold, &text::fit(&format!("log of {name}"), width, style))];
         let room = rows.saturating_sub(2);
-        let shown = self.log.iter().skip(self.log.len().saturating_sub(room));
-        lines.extend(shown.map(|line| text::fit(line, width, style)));
+        let broken: Vec<String> = self.log.iter().flat_map(|line| text::wrap(line, width)).collect();
+        self.room = room.max(1);
+        self.back = self.back.min(broken.len().saturating_sub(room));
+        let end = broken.len() - self.back;
+        lines.extend(broken.into_iter().take(end).skip(end.saturating_sub(room)));
         if self.log.is_empty() {
             lines.push(style.paint(Tone::Dim, &text::fit("nothing was written", width, style)));
         }
         lines.resize(rows.saturating_sub(1), String::new());
-        lines.push(style.paint(Tone::Dim, &text::fit("q back", width, style)));
+        let older = if self.back > 0 { format!("{} below  ", self.back) } else { String::new() };
+        lines.push(style.paint(Tone::Dim, &text::fit(&format!("{older}q back  up and down scroll"), width, style)));
         lines.truncate(rows.max(1));
         lines
     }
@@ -430,6 +456,10 @@ fn head(top: &Top, width: usize, style: Style) -> Vec<String> {
     let mut counts = format!("{running} running");
     if failing > 0 {
         counts.push_str(&format!(", {failing} failing"));
+    }
+    let stopped = count(&|row| row.condition == Condition::Stopped);
+    if stopped > 0 {
+        counts.push_str(&format!(", {stopped} stopped"));
     }
     let since = match platform.up_seconds {
         _ if platform.down && running == 0 => "down".to_owned(),

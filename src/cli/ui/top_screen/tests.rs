@@ -80,7 +80,7 @@ fn picture(screen: &mut TopScreen, columns: usize, rows: usize) -> String {
 #[test]
 fn eighty_columns() {
     assert_snapshot!(picture(&mut screen(), 80, 24), @r"
-    macula · up 12m · 2 running, 2 failing
+    macula · up 12m · 2 running, 2 failing, 1 stopped
     platform 199.3% CPU, 1.2 GiB · machine 134.2% of 200%, 3 GiB of 7 GiB
        NAME                      STATE          CPU▾    MEMORY     LIMIT    UP
     ▸✔ api                       running      187.0%    96 MiB   512 MiB   40s
@@ -110,7 +110,7 @@ fn eighty_columns() {
 #[test]
 fn a_wide_terminal_has_it_all() {
     assert_snapshot!(picture(&mut screen(), 120, 40), @r"
-    macula · up 12m · 2 running, 2 failing
+    macula · up 12m · 2 running, 2 failing, 1 stopped
     platform 199.3% CPU, 1.2 GiB · machine 134.2% of 200%, 3 GiB of 7 GiB
        NAME                      STATE          CPU▾    MEMORY     LIMIT  NET IN/s     OUT/s  RESTARTS    UP
     ▸✔ api                       running      187.0%    96 MiB   512 MiB         -         -         0   40s
@@ -156,7 +156,7 @@ fn a_wide_terminal_has_it_all() {
 #[test]
 fn forty_columns_have_name_cpu_and_memory() {
     assert_snapshot!(picture(&mut screen(), 40, 20), @r"
-    macula · up 12m · 2 running, 2 failing
+    macula · up 12m · 2 running, 2 failing…
     platform 199.3% CPU, 1.2 GiB
     machine 134.2% of 200%, 3 GiB of 7 GiB
        NAME                  CPU▾    MEMORY
@@ -262,8 +262,28 @@ fn the_chosen_row_stays_chosen_wherever_it_goes() {
     ready
 
 
-    q back
+    q back  up and down scroll
     ");
+    screen.log_line("2026-11-29 12:00:00 ERROR the cause stands at the end");
+    screen.log_line("done");
+    let small = Size { columns: 30, rows: 5 };
+    assert_snapshot!(screen.lines(small, PLAIN).join("\n"), @r"
+    log of postgres
+    2026-11-29 12:00:00 ERROR the
+    cause stands at the end
+    done
+    q back  up and down scroll
+    ");
+    screen.key(Key::Home);
+    assert_snapshot!(screen.lines(small, PLAIN).join("\n"), @r"
+    log of postgres
+    ready
+    2026-11-29 12:00:00 ERROR the
+    cause stands at the end
+    1 below  q back  up and down…
+    ");
+    screen.key(Key::Down);
+    assert!(screen.lines(small, PLAIN)[3].starts_with("done"));
     assert_eq!(screen.key(Key::Char('r')), Order::Nothing);
     assert_eq!(screen.key(Key::Char('q')), Order::EndLog);
     screen.key(Key::End);
