@@ -78,7 +78,7 @@ fn known(stacks: &[Loaded], asked: &Asked, report: &mut Report) {
         report.error_help(
             *span,
             format!("no service has the profile `{name}`"),
-            suggestion(name, known.iter().copied()),
+            suggestion(name, known.iter().copied().filter(|profile| *profile != ALONG)),
         );
     }
 }

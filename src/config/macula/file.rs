@@ -24,11 +24,11 @@ pub(in crate::config) static MACULA: Object = Object::open(
     "macula.yaml",
     &[
         f("name", Kind::Checked(platform_name))
-            .doc("Name of the platform: a DNS label, or auto (unless given): that of the linked Git worktree, elsewhere `macula`; --name goes before it."),
+            .doc("Name of the platform: a DNS label, or auto (unless given): that of the linked Git worktree, elsewhere `macula`; `--name` goes before it."),
         f("domain", Kind::Checked(domain)).doc(
-            "The zone of the platform. `macula.local`, or `<name>.macula.local` for a platform with another name.",
+            "The zone of the platform. `macula.local`, or `<name>.macula.local` for a platform with another name; where `--name` gives the platform another name than this file, that name stands in front of the domain given here.",
         ),
-        f("profiles", Kind::TextOrTexts).doc("Active profiles, in addition to those of --profile: of the platform (core, observability, observability-no-socket, tools, cache; without any of them all but cache), and of Compose."),
+        f("profiles", Kind::TextOrTexts).doc("Active profiles, in addition to those of `--profile`: of the platform (core, observability, observability-no-socket, tools, cache; without any of them all but cache), and of Compose."),
         f("stacks", Kind::Short(in_a_list, &Kind::List(&Kind::Path)))
             .doc("Stacks to run in addition to the built-in ones: Compose files, or folders with a compose.yaml."),
         f("add", Kind::TextOrTexts).doc("Stacks of the catalog to run too, such as valkey or mail; `macula add` shows all of them, and `macula add NAME` writes it; a service's `x-macula.needs` brings them without it."),
@@ -106,8 +106,9 @@ static DNS: Object = Object::open(
         f("doh", Kind::List(&Kind::Checked(socket))).doc("Addresses for DNS over HTTPS: [127.0.0.9:443]."),
         f("upstream", Kind::List(&Kind::Checked(address)))
             .doc("Where everything else is asked; unless given, the machine's own servers."),
-        f("rebind_allow", Kind::List(&Kind::Checked(zone)))
-            .doc("Foreign zones that may answer with loopback or private addresses."),
+        f("rebind_allow", Kind::List(&Kind::Checked(zone))).doc(
+            "Foreign zones that may answer with addresses of this machine (loopback) or of the platforms' networks.",
+        ),
     ],
 );
 
