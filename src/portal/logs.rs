@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::app::{LogEvent, LogFilter, all_log_sources, read_logs};
+use crate::app::{LogEvent, LogFilter, Sieve, all_log_sources, read_logs};
 use crate::engine::LogOptions;
 use crate::model::PlatformName;
 use crate::telemetry::batch::severity_of;
-use crate::telemetry::levels::{Levels, level_in};
+use crate::telemetry::levels::level_in;
 
 use super::Shared;
 
@@ -72,11 +72,13 @@ impl Shared {
                 let _ = sender.try_send(note);
             }
             Ok((engine, sources)) => {
-                let sieve = Sieve::new(&wanted.search, &wanted.level);
-                let tail = if sieve.is_open() { wanted.tail.min(MOST) } else { SEARCHED };
+                let filter = filter(&wanted.search, &wanted.level);
+                let tail = if filter.is_all() { wanted.tail.min(MOST) } else { SEARCHED };
                 let options = LogOptions { follow: true, tail: Some(tail), since, ..LogOptions::default() };
-                let (host, filter) = (self.host.clone(), LogFilter::default());
-                let events = read_logs(engine, host, platform.clone(), services, sources, options, filter);
+                // the page is told how many lines were looked at, so that all of them have to come here
+                let (host, every) = (self.host.clone(), LogFilter::default());
+                let events = read_logs(engine, host, platform.clone(), services, sources, options, every);
+                let sieve = Sieve::new(filter);
                 tokio::spawn(async move {
                     tokio::select! {
                         () = pack(events, sender, sieve) => {}
@@ -89,28 +91,10 @@ impl Shared {
     }
 }
 
-/// Which lines a page wants.
-struct Sieve {
-    /// In lower case.
-    search: String,
-    least: u32,
-    levels: Levels,
-}
-
-impl Sieve {
-    fn new(search: &str, level: &str) -> Self {
-        let least = severity_of(level);
-        Self { search: search.to_lowercase(), least, levels: Levels::at_least(least) }
-    }
-
-    fn is_open(&self) -> bool {
-        self.search.is_empty() && self.least == 0
-    }
-
-    fn lets_through(&mut self, container: &str, text: &str) -> bool {
-        // the level first: what goes on with a line is kept as that line was
-        self.levels.keeps(container, text) && (self.search.is_empty() || text.to_lowercase().contains(&self.search))
-    }
+/// Which lines a page wants, whatever their case.
+fn filter(search: &str, level: &str) -> LogFilter {
+    let grep = Some(search.to_lowercase()).filter(|text| !text.is_empty());
+    LogFilter { grep, severity: severity_of(level) }
 }
 
 /// Until nothing more is written, or nobody reads. When all that was written before has been read, the page is told how
@@ -144,7 +128,7 @@ async fn pack(mut events: Receiver<LogEvent>, sender: Sender<Value>, mut sieve: 
                 LogEvent::Line { source, time, stderr, text } => {
                     let text = shown(&text);
                     looked = looked.map(|count| count + 1);
-                    if sieve.lets_through(&source.container, &text) {
+                    if sieve.takes(&source.container, text.as_bytes()) {
                         lines.push(Line { service: source.service, time, stderr, level: level_in(&text), text });
                     }
                 }
@@ -198,7 +182,7 @@ mod tests {
         }
         drop(from);
         let (sender, mut receiver) = channel(100);
-        pack(to, sender, Sieve::new(search, level)).await;
+        pack(to, sender, Sieve::new(filter(search, level))).await;
         let mut all = Vec::new();
         while let Ok(packet) = receiver.try_recv() {
             all.push(packet);

@@ -60,7 +60,7 @@ pub struct LogFilter {
 }
 
 impl LogFilter {
-    fn is_all(&self) -> bool {
+    pub fn is_all(&self) -> bool {
         *self == Self::default()
     }
 
