@@ -1,6 +1,7 @@
 //! From files to a plan: what `up` and `plan` share.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,7 +9,8 @@ use async_trait::async_trait;
 use crate::compile::{addons, streams};
 use crate::config::Loaded;
 use crate::doctor::{Finding, Fix};
-use crate::model::{DEFAULT_NODE_IMAGE, Healthcheck, Invocation, Platform, Role, macula};
+use crate::host::Host;
+use crate::model::{DEFAULT_NODE_IMAGE, Healthcheck, Invocation, Platform, Role, label, macula};
 use crate::plan::forecast::{Forecast, forecast};
 use crate::plan::{Action, LeftOut, OtherProject, Plan, SupplyProblem, replaced_projects, select};
 
@@ -210,7 +212,7 @@ pub(super) async fn prepare_without(
     };
     let others = match wanted.remove_orphans {
         true => Vec::new(),
-        false => replaced_projects(&plan, &survey.resources.containers, &survey.observed, &survey.gone_files),
+        false => other_projects(session.host(), &survey, &plan).await,
     };
     let no_cluster = wanted.no_cluster.unwrap_or(survey.choices.no_cluster);
     let cluster = match wanted.services.as_slice() {
@@ -229,6 +231,22 @@ pub(super) async fn prepare_without(
         }
     }
     Ok(Prepared { survey, plan, cluster, kept, others, selection })
+}
+
+/// Projects whose services the plan would replace. Whether their files are still there is looked up only where it
+/// removes something.
+async fn other_projects(host: &dyn Host, survey: &Survey, plan: &Plan) -> Vec<OtherProject> {
+    if !plan.steps.iter().any(|step| matches!(step.action, Action::RemoveContainer { .. })) {
+        return Vec::new();
+    }
+    let files = survey.observed.containers.iter().filter_map(|found| found.label(label::CONFIG_FILES));
+    let mut gone = BTreeSet::new();
+    for file in files.map(PathBuf::from).collect::<BTreeSet<_>>() {
+        if !host.exists(&file).await {
+            gone.insert(file);
+        }
+    }
+    replaced_projects(plan, &survey.resources.containers, &survey.observed, &gone)
 }
 
 /// These and what they cannot do without: whoever asks for a service by its name asks for both.

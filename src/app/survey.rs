@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
@@ -72,8 +71,6 @@ pub struct Survey {
     remap: bool,
     /// Services that are left out since every source has refused their image.
     pub(super) refused: Vec<LeftOut>,
-    /// Compose files that containers come from and that are not there any more.
-    pub(super) gone_files: BTreeSet<PathBuf>,
 }
 
 /// Services that run and whose stack was not loaded, by stack.
@@ -346,10 +343,11 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
     give_subnets(&*engine, host, subnet, &mut resources, &observed).await?;
     observe::of_running(&*engine, host, &facts, &resources, &mut observed).await?;
     // hooks of a run that is at work have not failed; whoever changes something has the lock itself
-    if state.at_work(host).await.is_some_and(|held| held.pid != Some(std::process::id())) {
+    if !observed.unhooked.is_empty()
+        && state.at_work(host).await.is_some_and(|held| held.pid != Some(std::process::id()))
+    {
         observed.unhooked.clear();
     }
-    let gone_files = gone_files(host, &observed).await;
     Ok(Survey {
         engine,
         facts,
@@ -372,19 +370,7 @@ pub(super) async fn survey_with(session: &Session, loaded: &Loaded, how: Look<'_
         choices,
         remap: loaded.remap,
         refused,
-        gone_files,
     })
-}
-
-async fn gone_files(host: &dyn Host, observed: &Observed) -> BTreeSet<PathBuf> {
-    let files = observed.containers.iter().filter_map(|found| found.label(label::CONFIG_FILES));
-    let mut gone = BTreeSet::new();
-    for file in files.map(PathBuf::from).collect::<BTreeSet<_>>() {
-        if !host.exists(&file).await {
-            gone.insert(file);
-        }
-    }
-    gone
 }
 
 fn image_of<'a>(specs: &'a [ImageSpec], service: &str) -> Option<&'a ImageSpec> {

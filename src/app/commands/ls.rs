@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use futures_util::future::try_join_all;
 use serde::Serialize;
 
 use crate::app::owner::{self, Owner};
@@ -65,9 +66,10 @@ pub async fn list_platforms(session: &Session) -> Result<Vec<PlatformRow>, Error
     };
     let zones = ResolverFiles::of(host).entries(host).await;
     let own = Owner::read(host).await?;
+    let names = session.platforms().await;
+    let owners = try_join_all(names.iter().map(|name| owner_of(session, own.as_ref(), name))).await?;
     let mut rows = Vec::new();
-    for name in session.platforms().await {
-        let owner = owner_of(session, own.as_ref(), &name).await?;
+    for (name, owner) in names.into_iter().zip(owners) {
         let state = session.state(&name);
         let choices = state.choices(host).await.unwrap_or_default();
         let ours = || containers.iter().filter(|found| found.label(label::PLATFORM) == Some(name.as_str()));
