@@ -11,7 +11,7 @@ use crate::config::Loaded;
 use crate::doctor::{Fix, Needs};
 use crate::engine::absent::Absent;
 use crate::model::{MaculaCommand, Platform, macula};
-use crate::plan::{CLUSTER_GROUP, ProcessStep, left_out_processes};
+use crate::plan::{CLUSTER_GROUP, ProcessStep, leave_out_processes};
 
 use super::consent::{missing_engine, opening};
 use super::context::{Context, Forgets, ImageOptions};
@@ -67,7 +67,7 @@ pub async fn run(context: &Context, args: Args) -> Result<(), CliError> {
         prepare(&session, &loaded, &wanted).await.map_err(|error| located(error, &loaded, context.excerpt_room()))?;
     let left_out = &prepared.plan.left_out;
     let processes = planned_processes(&session, &loaded, chosen.as_ref(), false, left_out).await?;
-    leave_out_processes(&mut prepared, &loaded, chosen.as_ref());
+    leave_out_processes(&mut prepared.plan.left_out, &loaded.platform.processes, chosen.as_ref());
     for note in prepared.cluster_drift().into_iter().chain(prepared.kept_notes(&context.invocation())) {
         context.events().warn(note);
     }
@@ -95,13 +95,6 @@ pub async fn or_an_empty_world(mut session: Session, loaded: &Loaded) -> Result<
     };
     session.system.engine = Some(Arc::new(Absent::on(&session.system.host.facts())));
     Ok((session, Some(fix)))
-}
-
-/// Adds the processes that need what is left out.
-pub fn leave_out_processes(prepared: &mut Prepared, loaded: &Loaded, chosen: Option<&BTreeSet<String>>) {
-    let mut gone = left_out_processes(&loaded.platform.processes, &prepared.plan.left_out);
-    gone.retain(|left| chosen.is_none_or(|chosen| chosen.contains(&left.service)));
-    prepared.plan.left_out.extend(gone);
 }
 
 /// What a plan is about, beyond what it is made of.

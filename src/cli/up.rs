@@ -8,7 +8,7 @@ use crate::app::{
 use crate::apply::{Timing, critical_path};
 use crate::config::Loaded;
 use crate::model::{Again, Invocation, LeaseSettings, macula};
-use crate::plan::CLUSTER_GROUP;
+use crate::plan::{CLUSTER_GROUP, leave_out_processes};
 use crate::words;
 
 use super::ci::markdown_table;
@@ -183,7 +183,7 @@ async fn bring_up(context: &Context, args: Args, mut loaded: Loaded, choices: Ch
         let mut prepared = prepare(&session, &loaded, &Wanted { services, ..wanted }).await?;
         let left_out = &prepared.plan.left_out;
         let processes = planned_processes(&session, &loaded, chosen.as_ref(), again, left_out).await?;
-        plan::leave_out_processes(&mut prepared, &loaded, chosen.as_ref());
+        leave_out_processes(&mut prepared.plan.left_out, &loaded.platform.processes, chosen.as_ref());
         return plan::show(context, &session, &prepared, &processes, &about, first.as_ref()).await;
     }
     let _interrupts = interrupt::listen(context.cancel.clone(), context.events())?;

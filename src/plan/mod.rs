@@ -33,8 +33,8 @@ pub use cluster::{
 pub use down::{Keep, down};
 pub use lifecycle::{keep_other_stacks, labelled_specs, restart, start, stop};
 pub use processes::{
-    KeptProcess, Parts, ProcessAction, ProcessStep, SETTLED, left_out_processes, process_again, process_steps,
-    process_waves,
+    KeptProcess, Parts, ProcessAction, ProcessStep, SETTLED, leave_out_processes, left_out_processes, process_again,
+    process_steps, process_waves,
 };
 pub use projects::{OtherProject, replaced_projects};
 pub use reach::{GROUP as REACH_GROUP, join, leave, relay};

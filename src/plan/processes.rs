@@ -125,6 +125,17 @@ pub fn left_out_processes(processes: &BTreeMap<String, Process>, services: &[Lef
     }
 }
 
+/// Adds the processes that need what is left out to it. `chosen`: only of these; none: of all.
+pub fn leave_out_processes(
+    left_out: &mut Vec<LeftOut>,
+    processes: &BTreeMap<String, Process>,
+    chosen: Option<&BTreeSet<String>>,
+) {
+    let mut gone = left_out_processes(processes, left_out);
+    gone.retain(|left| chosen.is_none_or(|chosen| chosen.contains(&left.service)));
+    left_out.extend(gone);
+}
+
 /// In which order they are started: each wave needs only what is in those before it. `config` has refused circles.
 pub fn process_waves<'a>(processes: impl IntoIterator<Item = &'a Process>) -> Vec<Vec<String>> {
     let mut left: BTreeMap<&str, &Process> =

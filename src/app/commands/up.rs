@@ -180,9 +180,7 @@ async fn with_processes(
     let Wanted { recreate, timeout, .. } = options.wanted;
     let work = bring_up_processes(session, loaded, chosen, recreate, timeout, &up.left_out);
     up.processes = recorder.phase("processes", work).await?;
-    let mut gone = plan::left_out_processes(&loaded.platform.processes, &up.left_out);
-    gone.retain(|left| chosen.is_none_or(|chosen| chosen.contains(&left.service)));
-    up.left_out.extend(gone);
+    plan::leave_out_processes(&mut up.left_out, &loaded.platform.processes, chosen);
     if !up.processes.is_empty() {
         let seen = survey_with(session, loaded, Look::default()).await?;
         up.now.processes = process_rows(session, loaded, Some(&seen)).await;
@@ -416,17 +414,21 @@ async fn keep(
         ..options.choices.clone()
     };
     survey.state.keep_choices(host, &choices).await?;
-    write_stacks(session, loaded, &survey.platform).await;
+    write_stacks(session, loaded, &survey.platform, prepared.plan.is_empty()).await;
     Ok(())
 }
 
-/// `docker compose ls` and graphical tools want a file for each service; what is built in has none of the user's.
-async fn write_stacks(session: &Session, loaded: &Loaded, platform: &Platform) {
+/// `docker compose ls` and graphical tools want a file for each service; what is built in has none of the user's. Where
+/// nothing is to be done, those that are there are as the containers were made.
+async fn write_stacks(session: &Session, loaded: &Loaded, platform: &Platform, unchanged: bool) {
     let host = session.host();
     let all = loaded.platform.stacks.iter().zip(&loaded.projects);
     let taking_part = |stack: &Stack| stack.origin == Origin::BuiltIn && !stack.services.is_empty();
     for (stack, project) in all.filter(|(stack, _)| taking_part(stack)) {
         let Some(path) = platform.file_of(stack) else { continue };
+        if unchanged && host.exists(&path).await {
+            continue;
+        }
         let text = format!("# Written by `macula up`; a change here has no effect.\n{}", canonical(project));
         if host.read(&path).await.is_ok_and(|there| there == text.as_bytes()) {
             continue;
