@@ -2,7 +2,7 @@
 //! next `up` says otherwise.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -71,17 +71,13 @@ impl Choices {
         request.discover |= project_stays;
         if !request.stacks.is_empty() {
             let own: Vec<PathBuf> = request.stacks.iter().map(|path| request.cwd.join(path)).collect();
-            request.stacks =
-                self.stacks.iter().filter(|path| files.exists(path) || files.is_folder(path)).cloned().collect();
-            request.stacks.extend(own);
-            request.stacks = words::unique(std::mem::take(&mut request.stacks));
+            let there = self.stacks.iter().filter(|path| is_there(files, path)).cloned();
+            request.stacks = words::unique(there.chain(own));
         }
         if !request.profiles.iter().all(String::is_empty) {
-            request.profiles.splice(0..0, self.profiles.iter().cloned());
-            request.profiles = words::unique(std::mem::take(&mut request.profiles));
+            request.profiles = words::unique(self.profiles.iter().chain(&request.profiles).cloned());
         }
-        let kept = self.clone();
-        Applied { choices: kept, project_stays, ..self.apply(request, files) }
+        Applied { choices: self.clone(), project_stays, ..self.apply(request, files) }
     }
 
     /// Puts into a request what the command line did not say.
@@ -93,8 +89,8 @@ impl Choices {
         }
         request.project = self.project;
         if request.stacks.is_empty() {
-            let there = |path: &PathBuf| files.exists(path) || files.is_folder(path);
-            let (there, gone): (Vec<PathBuf>, Vec<PathBuf>) = self.stacks.into_iter().partition(there);
+            let (there, gone): (Vec<PathBuf>, Vec<PathBuf>) =
+                self.stacks.into_iter().partition(|path| is_there(files, path));
             applied.from_last.extend(there.iter().map(|path| format!("stack {}", path.display())));
             (request.stacks, applied.gone) = (there, gone);
         }
@@ -136,6 +132,11 @@ impl Choices {
     }
 }
 
+/// A Compose file, or the folder of one.
+fn is_there(files: &dyn Files, path: &Path) -> bool {
+    files.exists(path) || files.is_folder(path)
+}
+
 fn word(policy: ImagePolicy) -> &'static str {
     match policy {
         ImagePolicy::Auto => "auto",
@@ -147,8 +148,6 @@ fn word(policy: ImagePolicy) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::config::MemoryFiles;
 

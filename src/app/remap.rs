@@ -34,11 +34,7 @@ pub async fn remap(session: &Session, loaded: &Loaded, services: &[String]) -> R
                     .label(label::STACK)
                     .is_none_or(|stack| platform.stacks.iter().any(|loaded| loaded.name == stack))
         };
-        observed.containers.iter().filter(ours).flat_map(|found| &found.ports).any(|bound| {
-            bound.host_port == Some(listener.port)
-                && bound.protocol == listener.protocol
-                && bound.host_ip == listener.address
-        })
+        observed.containers.iter().filter(ours).flat_map(|found| &found.ports).any(|bound| listener.is_of(bound))
     };
     let mut listeners = host.listeners().await.unwrap_or_default();
     listeners.retain(|listener| !own(listener));

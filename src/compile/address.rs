@@ -1,12 +1,12 @@
 //! Loopback blocks and the platform network's subnet.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
 use sha2::{Digest, Sha256};
 
-use crate::model::{Platform, PlatformName};
+use crate::model::{Platform, PlatformName, Service};
 
 /// A /24 of loopback addresses; every service of a platform has the same last octet in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,14 +55,18 @@ pub fn loopback_address(block: Block, declared: Option<Ipv4Addr>) -> Ipv4Addr {
     if (b, c) == (0, 0) { block.address(last) } else { declared }
 }
 
+/// The address that a port of a service is published on: the one that the file gives it, else the service's own.
+pub fn published_on(block: Block, service: &Service, given: Option<IpAddr>) -> IpAddr {
+    given.unwrap_or(loopback_address(block, service.extension.address).into())
+}
+
 /// `127.0.0.1:5001` and its like: where the services of a platform listen on the host.
 pub fn published_addresses(platform: &Platform, block: Block) -> BTreeSet<String> {
     platform
         .services()
         .flat_map(|(_, service)| {
-            let own = loopback_address(block, service.extension.address);
             service.ports.iter().filter_map(move |port| {
-                let address = port.host_ip.unwrap_or(own.into());
+                let address = published_on(block, service, port.host_ip);
                 port.published.map(|number| std::net::SocketAddr::new(address, number).to_string())
             })
         })

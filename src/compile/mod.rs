@@ -31,7 +31,7 @@ mod zone;
 
 pub use address::{
     Block, Taken, choose_block, choose_subnet, gateway, ingress_address, inside_address, is_wide, loopback_address,
-    published_addresses,
+    published_addresses, published_on,
 };
 pub use builder::cannot_build;
 pub use cluster::{

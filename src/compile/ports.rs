@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::model::{Forward, PortBinding, Protocol, PublishedPort, Role, Service};
 
-use super::address::loopback_address;
+use super::address::{loopback_address, published_on};
 use super::attachments::network_mode;
 use super::scene::Scene;
 
@@ -54,9 +54,8 @@ pub(super) fn may_stay(scene: &Scene<'_>, ingress: &Service, port: &PortBinding)
 }
 
 fn binding(scene: &Scene<'_>, service: &Service, port: &PublishedPort, replica: u32) -> PortBinding {
-    let own = loopback_address(scene.site.block, service.extension.address);
     PortBinding {
-        host_ip: port.host_ip.unwrap_or(own.into()),
+        host_ip: published_on(scene.site.block, service, port.host_ip),
         // each replica has its own of a range
         host_port: port.published.map(|first| match port.published_to {
             Some(last) => first.saturating_add(u16::try_from(replica - 1).unwrap_or(u16::MAX)).min(last),

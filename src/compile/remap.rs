@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use crate::model::{Listener, Move, Moves, OWN_ADDRESSES, Origin, Platform, PublishedPort, Service};
 
-use super::address::{Block, loopback_address};
+use super::address::{Block, loopback_address, published_on};
 
 /// A port that moves, and who has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,9 +28,7 @@ pub fn make_room(platform: &Platform, block: Block, listeners: &[Listener], befo
         if stack.origin == Origin::BuiltIn || service.network_mode.as_deref() == Some("host") {
             continue;
         }
-        let here = |port: &PublishedPort| -> IpAddr {
-            port.host_ip.unwrap_or(loopback_address(block, service.extension.address).into())
-        };
+        let here = |port: &PublishedPort| published_on(block, service, port.host_ip);
         let held = |port: &PublishedPort| {
             let numbers = numbers(service, port)?;
             listeners.iter().find(|one| is_in_the_way(one, port, here(port), &numbers))
@@ -91,15 +89,15 @@ fn is_in_the_way(listener: &Listener, port: &PublishedPort, at: IpAddr, numbers:
 /// number.
 fn is_wanted(platform: &Platform, block: Block, service: &Service, from: u16, to: SocketAddr) -> bool {
     let covers = |of: &Service, port: &PublishedPort| numbers(of, port).is_some_and(|all| all.contains(&to.port()));
-    let here = |of: &Service, port: &PublishedPort| -> IpAddr {
-        port.host_ip.unwrap_or(loopback_address(block, of.extension.address).into())
-    };
     let mut others = platform.services().flat_map(|(_, other)| other.ports.iter().map(move |port| (other, port)));
     let mut web = [platform.ingress.http, platform.ingress.https].into_iter();
     web.any(|number| number == to.port())
         || others.any(|(other, port)| match other.name == service.name {
             true => port.published != Some(from) && covers(other, port),
-            false => (here(other, port).is_unspecified() || here(other, port) == to.ip()) && covers(other, port),
+            false => {
+                let at = published_on(block, other, port.host_ip);
+                (at.is_unspecified() || at == to.ip()) && covers(other, port)
+            }
         })
 }
 

@@ -223,6 +223,11 @@ impl Listener {
         self.stopped_by == StoppedBy::Macula
     }
 
+    /// Whether this is what the engine has a container's port listened on.
+    pub fn is_of(&self, bound: &PortBinding) -> bool {
+        bound.host_port == Some(self.port) && bound.protocol == self.protocol && bound.host_ip == self.address
+    }
+
     /// Nobody else can have this port where it is wanted.
     pub fn is_in_the_way_of(&self, port: &PortBinding) -> bool {
         port.host_port == Some(self.port)

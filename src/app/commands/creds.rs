@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::compile::addons::SCRAPE_SECRETS;
-use crate::compile::{Block, Site, loopback_address};
+use crate::compile::{Block, Site, published_on};
 use crate::config::Loaded;
 use crate::model::{EngineKind, Facts, Platform, PlatformName, SecretSource, Secrets};
 use crate::observe;
@@ -82,9 +82,8 @@ fn internal<'a>(platform: &Platform, secrets: &'a Secrets) -> BTreeSet<&'a str> 
 /// The first port that a service publishes.
 fn address_of(platform: &Platform, service: &str, block: Block) -> Option<String> {
     let (_, service) = platform.services().find(|(_, known)| known.name == service)?;
-    let port = service.ports.iter().find_map(|port| Some((port.host_ip, port.published?)))?;
-    let address = port.0.unwrap_or(loopback_address(block, service.extension.address).into());
-    Some(std::net::SocketAddr::new(address, port.1).to_string())
+    let (given, number) = service.ports.iter().find_map(|port| Some((port.host_ip, port.published?)))?;
+    Some(std::net::SocketAddr::new(published_on(block, service, given), number).to_string())
 }
 
 /// The `exports` of all services, rendered. Where two services export the same variable the later

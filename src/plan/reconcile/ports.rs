@@ -25,12 +25,7 @@ impl Planner<'_> {
                 let held = self.observed.listeners.iter().find(|listener| listener.is_in_the_way_of(port));
                 let Some(holder) = held else { continue };
                 let own = self.observed.containers.iter().any(|container| {
-                    self.is_ours(&container.labels)
-                        && container.ports.iter().any(|bound| {
-                            bound.host_port == Some(number)
-                                && bound.protocol == port.protocol
-                                && bound.host_ip == holder.address
-                        })
+                    self.is_ours(&container.labels) && container.ports.iter().any(|bound| holder.is_of(bound))
                 });
                 if own {
                     continue;

@@ -161,7 +161,8 @@ impl ContextCache {
     }
 
     /// What a build of this folder would send, as a digest: names, modes and contents, without what
-    /// `.dockerignore` leaves out, or the rules given in its place, and what macula writes itself. Of a file of more than 16 MiB its size and time of change.
+    /// `.dockerignore` leaves out, or the rules given in its place, and what macula writes itself. Of a file of more than
+    /// 16 MiB its size and time of change.
     ///
     /// # Errors
     /// A file or folder that cannot be read.

@@ -1,7 +1,7 @@
 //! One look at the engine. This is what an `up` with nothing to do spends its time on: one list each
 //! of containers, networks and volumes, side by side, then the details of what they name and
-//! that does not simply run, side by side. Images are asked for by name. The lists are whole and sorted out here: a second question
-//! costs the engine more than the rows of others in the answer to the first.
+//! that does not simply run, side by side. Images are asked for by name. The lists are whole and sorted out here: a
+//! second question costs the engine more than the rows of others in the answer to the first.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
