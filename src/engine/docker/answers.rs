@@ -105,6 +105,8 @@ pub(super) struct Info {
     pub security_options: Option<Vec<String>>,
     pub operating_system: String,
     pub kernel_version: String,
+    /// Podman's as in an image's name; Docker's is the kernel's word for it.
+    pub architecture: String,
     /// The machine's name.
     pub name: String,
     #[serde(rename = "NCPU")]

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bollard::errors::Error;
+use hyper::header::HeaderMap;
 
 use super::super::EngineError;
 use super::ahead::Ahead;
@@ -111,7 +112,7 @@ impl Docker {
                 first => (first, first_answer),
             }
         };
-        let Introduced { version, info, bridge, learned } = asked
+        let Introduced { version, info, own, bridge, learned } = asked
             .map_err(|_| ConnectError::Silent(format!("no answer within {waited:?}")))?
             .map_err(|error| ConnectError::Other(errors::engine_error("asking what it is", error).into()))?;
         let lowest = ApiVersion::parse(&version.min_api_version);
@@ -120,11 +121,6 @@ impl Docker {
             .ok_or_else(|| ConnectError::TooOld(version.api_version.clone()))?;
         // an engine makes its own bridge whenever it is started
         let started = bridge.as_ref().map(|bridge| bridge.created.clone()).filter(|time| !time.is_empty());
-        let own = match version.is_podman() {
-            true => tokio::time::timeout(first_answer, get::<PodmanInfo>(&client, PODMAN_INFO)).await.ok(),
-            false => None,
-        };
-        let own = own.and_then(Result::ok);
         let here = ThisMachine { bridge: bridge.and_then(|bridge| is_here(&bridge)), ..this_machine() };
         let facts = facts(&version, &info, own.as_ref(), api, &parsed, &here);
         let client = client.with_request_modifier(move |request| spoken(request, api));
@@ -139,6 +135,7 @@ impl Docker {
 struct Introduced {
     version: Version,
     info: Info,
+    own: Option<PodmanInfo>,
     bridge: Option<Bridge>,
     learned: Option<Introduction>,
 }
@@ -158,16 +155,34 @@ async fn introduce(
         head
     };
     let (head, bridge) = tokio::join!(ping, async { get::<Bridge>(client, "/networks/bridge").await.ok() });
+    let said = head.as_ref().ok().and_then(Version::of_podman);
     let who = head.ok().zip(bridge.as_ref()).and_then(|(head, bridge)| Identity::of(&head, bridge));
     if let Some(known) = known.filter(|known| known.is_of(who.as_ref())) {
         let (version, info) = (known.version.clone(), known.info.clone());
-        return Ok(Introduced { version, info, bridge, learned: None });
+        return Ok(Introduced { version, info, own: None, bridge, learned: None });
     }
-    let (version, info) = tokio::try_join!(get::<Version>(client, "/version"), get::<Info>(client, "/info"))?;
+    // each of these takes Podman seconds where the machine is busy: it looks up the packages of all its programs
+    let version = async {
+        match said {
+            Some(said) => Ok(said),
+            None => get::<Version>(client, "/version").await,
+        }
+    };
+    let own = async {
+        match busy.load(Ordering::Relaxed) {
+            true => get::<PodmanInfo>(client, PODMAN_INFO).await.ok(),
+            false => None,
+        }
+    };
+    let (version, info, own) = tokio::join!(version, get::<Info>(client, "/info"), own);
+    let (mut version, info) = (version?, info?);
+    if version.arch.is_empty() {
+        version.arch.clone_from(&info.architecture);
+    }
     // a network of that name tells nothing of when Podman was started
     let who = who.filter(|_| !version.is_podman());
     let learned = who.map(|who| Introduction::new(who, &version, &info));
-    Ok(Introduced { version, info, bridge, learned })
+    Ok(Introduced { version, info, own, bridge, learned })
 }
 
 /// All of Podman's versions from 4 on answer it.
@@ -180,6 +195,15 @@ impl Version {
 
     fn is_podman(&self) -> bool {
         self.podman().is_some()
+    }
+
+    /// From the head of an answer of Podman's, which says it there at once.
+    fn of_podman(head: &HeaderMap) -> Option<Self> {
+        let text = |name: &str| head.get(name)?.to_str().ok();
+        let version = text("server")?.strip_prefix("Libpod/")?.split(' ').next()?.to_owned();
+        let api_version = text("api-version")?.to_owned();
+        let engine = Component { name: "Podman Engine".to_owned(), version: version.clone() };
+        Some(Self { components: Some(vec![engine]), version, api_version, ..Self::default() })
     }
 }
 
@@ -321,6 +345,8 @@ fn dockerfile_format(engine: &str) -> FormatVersion {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use tokio::net::UnixListener;
 
     use super::*;
@@ -439,37 +465,61 @@ mod tests {
         assert_eq!(of("box", "Debian GNU/Linux 13 (trixie)"), None);
     }
 
-    /// Answers a ping at once, and everything else late.
-    fn busy_engine(path: &std::path::Path, server: &'static str) {
+    /// Answers a ping at once, and everything else late. `says`: the lines of its heads. What it is asked for is written
+    /// down.
+    fn busy_engine(path: &std::path::Path, says: &'static str) -> Arc<Mutex<Vec<String>>> {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let listener = UnixListener::bind(path).unwrap();
+        let asked = Arc::<Mutex<Vec<String>>>::default();
+        let journal = Arc::clone(&asked);
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
+                let journal = Arc::clone(&journal);
                 tokio::spawn(async move {
                     let mut request = [0; 2048];
                     let read = stream.read(&mut request).await.unwrap_or_default();
-                    let pinged = String::from_utf8_lossy(&request[..read]).contains("/_ping");
-                    if !pinged {
+                    let request = String::from_utf8_lossy(&request[..read]);
+                    let Some(path) = request.split(' ').nth(1) else { return };
+                    journal.lock().unwrap().push(path.to_owned());
+                    if path != "/_ping" {
                         tokio::time::sleep(Duration::from_millis(1500)).await;
                     }
-                    let body = r#"{"ApiVersion": "1.41", "MinAPIVersion": "1.24"}"#;
-                    let head = format!("HTTP/1.1 200 OK\r\nServer: {server}\r\nContent-Length: {}\r\n", body.len());
+                    let body = r#"{"ApiVersion": "1.41", "MinAPIVersion": "1.24", "Architecture": "amd64"}"#;
+                    let head = format!("HTTP/1.1 200 OK\r\n{says}\r\nContent-Length: {}\r\n", body.len());
                     let _ = stream.write_all(format!("{head}Connection: close\r\n\r\n{body}").as_bytes()).await;
                 });
             }
         });
+        asked
     }
 
     #[tokio::test]
     async fn a_podman_that_is_busy_gets_the_time_it_needs() {
         let folder = tempfile::tempdir().unwrap();
-        for (server, there) in [("Libpod/4.3.1 (linux)", true), ("Docker/28.5.2 (linux)", false)] {
-            let path = folder.path().join(&server[..6]);
-            busy_engine(&path, server);
+        let both = [("Server: Libpod/4.3.1 (linux)", true), ("Server: Docker/28.5.2 (linux)", false)];
+        for (name, (says, there)) in ["podman", "docker"].into_iter().zip(both) {
+            let path = folder.path().join(name);
+            busy_engine(&path, says);
             let endpoint = format!("unix://{}", path.display());
             let reached = Docker::reach_within(&endpoint, None, None, Duration::from_secs(1)).await;
-            assert_eq!(reached.is_ok(), there, "{server}");
+            assert_eq!(reached.is_ok(), there, "{says}");
         }
+    }
+
+    /// Each further question makes Podman look up the packages of all its programs.
+    #[tokio::test]
+    async fn a_podman_that_has_said_its_version_is_not_asked_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("podman");
+        let asked = busy_engine(&path, "Server: Libpod/5.8.6 (linux)\r\nApi-Version: 1.41");
+        let endpoint = format!("unix://{}", path.display());
+        let (docker, learned) = Docker::reach_within(&endpoint, None, None, Duration::from_secs(1)).await.unwrap();
+        assert_eq!((docker.facts.engine.as_str(), docker.facts.architecture.as_str()), ("Podman 5.8.6", "amd64"));
+        assert_eq!(docker.facts.engine_kind, EngineKind::Podman);
+        assert!(learned.is_none());
+        let mut asked = asked.lock().unwrap().clone();
+        asked.sort();
+        assert_eq!(asked, ["/_ping", "/info", "/networks/bridge", PODMAN_INFO]);
     }
 
     #[tokio::test]
