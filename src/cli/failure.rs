@@ -94,7 +94,7 @@ impl From<Error> for CliError {
                 let near = near(name, known);
                 match (near.as_slice(), known.as_slice()) {
                     ([near, ..], _) => new.hint(format!("did you mean {near}?")),
-                    ([], []) => new.hint("no platform has been started on this machine yet"),
+                    ([], []) => new.suggest(macula("up").why("to start it")),
                     ([], known) => new.hint(format!("there are {}", text::some(known, NEAR))),
                 }
             }

@@ -162,7 +162,7 @@ enum Command {
     Build(images::BuildArgs),
     #[command(hide = true)]
     Version,
-    #[command(hide = true, aliases = ["remove", "delete", "destroy", "kill"])]
+    #[command(hide = true, aliases = ["remove", "delete"])]
     Rm(RemoveArgs),
 }
 
@@ -197,6 +197,19 @@ Examples:
   macula logs postgres -f        follow a service's log
   macula down                    stop and remove everything; data is kept
   macula --name pr-123 up        start a second platform next to the first";
+
+/// What `macula` alone says: it fits the smallest usual screen.
+const SHORT_HELP: &str = "\
+Every day:
+  up, down         start the platform, and take it away
+  status, top      what is running, where, and what it takes
+  logs, exec       what a service writes, and a shell in it
+  open, creds      its page, and its password
+  run, env         a program of yours, and the settings for it
+  plan, doctor     what `up` would do, and what is wrong here
+
+All commands and options: macula --help
+";
 
 /// The command line. An empty variable of the environment is one that was not set: that is how CI
 /// systems hand on what has no value. Global options are shown once, in the help of `macula`.
@@ -249,33 +262,58 @@ fn usage_error(error: clap::Error, args: &[OsString], stdout_closed: bool) -> Ex
     let words: Vec<String> = args.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let told = match error.get(ContextKind::InvalidSubcommand) {
         // a variable of the environment counts as a word for clap, which shows its help only where there is none
-        _ if error.kind() == clap::error::ErrorKind::MissingSubcommand => {
-            let (name, help) = group_help(&words);
+        _ if error.kind() == clap::error::ErrorKind::MissingSubcommand || words.is_empty() => {
+            let (name, help) = match words.is_empty() {
+                true => ("macula".to_owned(), short_help()),
+                false => group_help(&words),
+            };
             let _ = std::io::stderr().lock().write_all(help.as_bytes());
             CliError::new(kind, format!("`{name}` needs one of its commands"))
         }
         Some(ContextValue::String(typed)) => {
             let (groups, known) = place(&words, typed);
             let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
-            let told = slip::unknown(typed, &groups, &known);
-            let style = Terminal::of_this_process().style(color_wanted(&words), ui::Stream::Stderr);
-            let _ = std::io::stderr().lock().write_all(told.to_text(style, &invocation(&words), None).as_bytes());
-            told
+            told_of(slip::unknown(typed, &groups, &known), &words)
         }
-        _ => {
-            let _ = error.print();
-            let text = error.render().to_string();
-            let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            let details = text.lines().skip(1).map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned);
-            let mut told = CliError::new(kind, message);
-            told.details = details.collect();
-            told
-        }
+        _ => match option_of_others(&error, &words) {
+            Some(told) => told_of(told, &words),
+            None => {
+                let _ = error.print();
+                let text = error.render().to_string();
+                let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                let details = text.lines().skip(1).map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned);
+                let mut told = CliError::new(kind, message);
+                told.details = details.collect();
+                told
+            }
+        },
     };
     if wants_json(&words) {
         let _ = writeln!(std::io::stdout(), "{}", told.to_json(&invocation(&words)));
     }
     ExitCode::from(kind.exit_code())
+}
+
+/// What is said of an option that other programs have.
+fn option_of_others(error: &clap::Error, words: &[String]) -> Option<CliError> {
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(typed)) if error.kind() == clap::error::ErrorKind::UnknownArgument => {
+            slip::option(words, typed)
+        }
+        _ => None,
+    }
+}
+
+/// The same error, after it has been shown.
+fn told_of(told: CliError, words: &[String]) -> CliError {
+    let style = Terminal::of_this_process().style(color_wanted(words), ui::Stream::Stderr);
+    let _ = std::io::stderr().lock().write_all(told.to_text(style, &invocation(words), None).as_bytes());
+    told
+}
+
+fn short_help() -> String {
+    let about = Cli::command().get_about().map(ToString::to_string).unwrap_or_default();
+    format!("{about}\n\n{EXAMPLES}\n\n{SHORT_HELP}")
 }
 
 /// The group of commands that these words lead to, and its help.

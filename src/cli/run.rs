@@ -171,8 +171,11 @@ async fn other_port(context: &Context, program: &app::Program) -> Option<u16> {
 pub fn is_there(context: &Context, command: &[String]) -> Result<(), CliError> {
     match command.first() {
         Some(program) if context.host.which(program).is_none() => {
-            Err(CliError::usage(format!("there is no program `{program}` on the PATH"))
-                .hint("check its spelling, or name it with its folder, as in ./bin/serve"))
+            let error = CliError::usage(format!("there is no program `{program}` on the PATH"))
+                .hint("check its spelling, or name it with its folder, as in ./bin/serve");
+            // as `docker compose run` and `docker compose exec` are typed
+            let words = command.iter().skip_while(|word| word.starts_with('-')).cloned();
+            Err(error.suggest(words.fold(macula("exec"), |line, word| line.arg(word)).why("in a service's container")))
         }
         _ => Ok(()),
     }

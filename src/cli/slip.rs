@@ -13,6 +13,7 @@ const MEANT: &[(&[&str], &[&str])] = &[
     (&["info", "show", "inspect", "describe", "get", "state", "health", "ping"], &["status"]),
     (&["stats", "usage", "htop", "monitor"], &["top", "status --stats"]),
     (&["port", "ports", "ip", "address", "addresses"], &["status", "dns list"]),
+    (&["kill"], &["stop SERVICE"]),
     (&["url", "urls", "pages", "browse", "web", "ui"], &["open"]),
     (&["dashboard", "home", "page", "portal"], &["open home"]),
     (&["agent", "agents", "llm", "copilot", "claude", "cursor"], &["mcp --install"]),
@@ -27,7 +28,7 @@ const MEANT: &[(&[&str], &[&str])] = &[
     (&["setup"], &["init"]),
     (&["backup", "backups", "dump", "restore", "snapshot"], &["help data"]),
     (&["settings", "configure", "configuration"], &["config show"]),
-    (&["compose", "docker", "docker-compose"], &["up --stack compose.yaml"]),
+    (&["compose", "docker", "docker-compose"], &["up"]),
     (&["update"], &["upgrade", "images pull", "up"]),
     (&["services", "stacks", "platforms"], &["status --all", "stack list"]),
     (&["cert", "certs", "certificate", "certificates", "tls", "ca"], &["trust status"]),
@@ -42,6 +43,40 @@ const MEANT: &[(&[&str], &[&str])] = &[
     ),
     (&["prune", "gc"], &["images prune --dry-run"]),
 ];
+
+/// The same, where a sentence says more than a command.
+const SAID: &[(&[&str], &str, &[&str])] = &[
+    (
+        &["scale", "replicas"],
+        "the number of a service's containers stands in its Compose file: `deploy: {replicas: 3}`",
+        &["up"],
+    ),
+    (
+        &["cp", "copy"],
+        "files are copied by the engine's own command, `docker cp`, or read by one in the container",
+        &["exec SERVICE cat FILE"],
+    ),
+    (&["destroy"], "the whole platform is removed by `down`, and its data only with `--volumes`", &["down --dry-run"]),
+];
+
+/// Options of `docker compose` and the like: of which command, and what does that here.
+const OPTIONS: &[(&str, &[&str], &str, &str)] = &[
+    ("up", &["--scale"], "the number of containers stands in the Compose file: `deploy: {replicas: 3}`", "up"),
+    ("up", &["--no-start"], "containers are made and started together", "plan"),
+    ("up", &["--abort-on-container-exit", "--exit-code-from", "--attach"], "a command is run by `ci`", "ci --help"),
+    ("up", &["--no-deps"], "what a service needs is started with it", "plan"),
+    ("down", &["--rmi"], "images are removed by a command of their own", "images prune --dry-run"),
+];
+
+/// What is said of an option that a command does not have and another program's command of that name has.
+pub fn option(words: &[String], typed: &str) -> Option<CliError> {
+    let typed = typed.split('=').next().unwrap_or_default();
+    let of = |command: &str| words.iter().any(|word| word == command);
+    let (command, _, why, instead) =
+        OPTIONS.iter().find(|(command, options, ..)| options.contains(&typed) && of(command))?;
+    let error = CliError::usage(format!("`macula {command}` has no option {typed}"));
+    Some(error.hint(*why).suggest(macula(instead)))
+}
 
 /// The same below a group of commands.
 const MEANT_BELOW: &[(&str, &[&str], &str)] = &[
@@ -72,6 +107,12 @@ const MEANT_BELOW: &[(&str, &[&str], &str)] = &[
 pub fn unknown(word: &str, groups: &[&str], known: &[String]) -> CliError {
     let place = groups.iter().map(|group| format!("{group} ")).collect::<String>();
     let error = CliError::usage(format!("there is no command `macula {place}{word}`"));
+    let typed = word.to_lowercase();
+    if let Some((_, said, commands)) =
+        SAID.iter().find(|(words, ..)| groups.is_empty() && words.contains(&typed.as_str()))
+    {
+        return commands.iter().map(|command| macula(command)).fold(error.hint(*said), CliError::suggest);
+    }
     let meant = meant(word, groups, known);
     if meant.is_empty() {
         return error.suggest(below(groups, "--help"));
@@ -106,7 +147,19 @@ fn below(groups: &[&str], word: &str) -> MaculaCommand {
 /// The commands that a slip of the finger may have missed: the closest first, and no others than those
 /// that are as close.
 fn near(typed: &str, known: &[String]) -> Vec<String> {
-    let most = if typed.chars().count() <= 4 { 1 } else { 2 };
+    // the beginning of a word, and of no other
+    let begun: Vec<&String> = known.iter().filter(|name| typed.len() > 2 && name.starts_with(typed)).collect();
+    if let [one] = begun.as_slice()
+        && !HARMFUL.contains(&one.as_str())
+    {
+        return vec![(*one).clone()];
+    }
+    // nearly every word of two letters is as near to one of three
+    let most = match typed.chars().count() {
+        0..=2 => return Vec::new(),
+        3..=4 => 1,
+        _ => 2,
+    };
     let mut all: Vec<(usize, &String)> = known
         .iter()
         .map(|name| (strsim::damerau_levenshtein(typed, name), name))
@@ -161,6 +214,8 @@ mod tests {
         assert_eq!(answer("restrat"), ["restart"]);
         assert_eq!(answer("lgos"), ["logs"]);
         assert_eq!(answer("dns qurey"), ["dns query"]);
+        assert_eq!(answer("stat"), ["status"], "the beginning of a word is that word");
+        assert_eq!(answer("zz"), [""; 0]);
         assert_eq!(answer("zzz"), [""; 0]);
     }
 
@@ -207,18 +262,23 @@ mod tests {
         });
         let below =
             MEANT_BELOW.iter().map(|(group, words, command)| ((*command).to_owned(), words.to_vec(), vec![*group]));
-        for (command, words, groups) in all.chain(below) {
+        let said = SAID.iter().flat_map(|(words, _, commands)| {
+            commands.iter().map(|command| ((*command).to_owned(), words.to_vec(), Vec::new()))
+        });
+        let options = OPTIONS.iter().map(|(_, _, _, command)| ((*command).to_owned(), Vec::new(), Vec::new()));
+        for (command, words, groups) in all.chain(below).chain(said).chain(options) {
             let names = known(&groups);
             for word in words {
                 assert!(!names.contains(&word.to_owned()), "{groups:?} {word} is a command already");
             }
             let line = command
                 .replace("SERVICE", "postgres")
+                .replace("FILE", "/etc/hostname")
                 .replace("NAME", "shop")
                 .replace("TYPE", "A")
                 .replace("VALUE", "127.0.0.1");
             let parsed = super::super::command().try_get_matches_from(std::iter::once("macula").chain(line.split(' ')));
-            let helps = command == "completions";
+            let helps = command == "completions" || command.ends_with("--help");
             assert!(
                 parsed.is_ok() || helps,
                 "{command}: {}",
@@ -227,6 +287,22 @@ mod tests {
             let takes_away = ["down", "images prune"].iter().any(|start| command.starts_with(start));
             assert!(!takes_away || command.ends_with("--dry-run"), "{command}");
         }
+    }
+
+    /// An option of the table is none of that command, or nobody would ever read what is said of it.
+    #[test]
+    fn options_of_other_programs_are_told_with_what_does_that_here() {
+        for (name, options, ..) in OPTIONS {
+            for option in *options {
+                let line = ["macula", *name, option, "x"];
+                let error = super::super::command().try_get_matches_from(line).unwrap_err();
+                assert_eq!(error.kind(), clap::error::ErrorKind::UnknownArgument, "{line:?}");
+            }
+        }
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let told = option(&words("up --scale=worker=3"), "--scale=worker=3").unwrap();
+        assert_eq!(told.message, "`macula up` has no option --scale");
+        assert!(option(&words("status --scale 3"), "--scale").is_none());
     }
 
     #[test]

@@ -111,9 +111,9 @@ impl Context {
         }
         let loaded =
             config::load(&request, &DiskFiles).map_err(|errors| config_error(&errors.0, self.excerpt_room()))?;
-        if let Some(project) =
-            loaded.discovered.as_ref().filter(|project| told || last_project.as_ref() != Some(project))
-        {
+        // once for each platform: from then on it is as it was
+        let is_new = |project: &&std::path::PathBuf| last_project.as_ref() != Some(*project) || self.global.verbose > 0;
+        if let Some(project) = loaded.discovered.as_ref().filter(is_new) {
             let file = project.display();
             self.events().info(format!("the project's stack is {file} (`--no-discover` leaves it out)"));
         }

@@ -78,8 +78,9 @@ pub fn ask(
             ("y" | "yes", _) => return Ok(Answer::Yes),
             ("" | "n" | "no", _) => return Ok(Answer::No),
             ("s" | "show" | "e" | "explain" | "?", Some(explain)) => {
-                for line in explain.lines() {
-                    writeln!(output, "  {}", text::clean_line(line))?;
+                let lines = explain.lines().map(text::clean_line);
+                for line in lines.flat_map(|line| text::wrap(&line, width.saturating_sub(2))) {
+                    writeln!(output, "  {line}")?;
                 }
             }
             _ => {

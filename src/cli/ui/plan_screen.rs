@@ -65,6 +65,7 @@ pub fn screen(changes: &[Change], services: usize, up: &str, width: usize, style
     let change = if touched + jobs == 1 { "changes" } else { "change" };
     let stay = match services.saturating_sub(touched) {
         0 => String::new(),
+        1 => ", 1 as it is".to_owned(),
         count => format!(", {count} as they are"),
     };
     let dot = style.symbol("·", "-");

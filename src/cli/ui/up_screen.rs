@@ -6,9 +6,11 @@ use super::line::Line;
 use super::{Style, Tone, text};
 use crate::model::{Invocation, MaculaCommand, macula};
 
-/// Rows of things to use; the whole screen stays within 20 lines.
+/// Rows of things to use; the whole screen stays within 20 lines, the first of which stands above it.
 const ROWS: usize = 9;
-const LINES: usize = 20;
+const LINES: usize = 19;
+/// Of the sentence of a notice, where there is no room for more.
+const SHORT: usize = 2;
 
 /// Something to open or to connect to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,27 +55,45 @@ pub fn screen(
     let mut entries: Vec<&Entry> = entries.iter().filter(reachable).collect();
     // one's own first, then what opens in a browser
     entries.sort_by_key(|entry| (!entry.own, entry.url.is_none(), entry.name.as_str()));
-    let more = entries.len().saturating_sub(ROWS);
-    let hidden: Vec<String> = entries.drain(entries.len() - more..).map(|entry| entry.name.clone()).collect();
+    let next = next_lines(next, width, style);
+    let noticed = |most: usize| -> Vec<String> {
+        let lines = notices.iter().flat_map(|notice| notice_lines(notice, invocation, width, style, most));
+        let gap = Some(String::new()).filter(|_| !notices.is_empty());
+        gap.into_iter().chain(lines).collect()
+    };
+    let rows = rows(&entries, invocation, width, style);
+    let tall = rows.iter().map(Vec::len).max().unwrap_or(1);
+    // beside the blank line above them, and the one that names those that are left away
+    let room = |taken: usize| LINES.saturating_sub(taken + next.len() + 2) / tall;
+    let mut below = noticed(usize::MAX);
+    if room(below.len()) < entries.len().min(ROWS) {
+        below = noticed(SHORT);
+    }
+    let most = ROWS.min(room(below.len()));
+    let hidden: Vec<String> = entries.iter().skip(most).map(|entry| entry.name.clone()).collect();
     let mut lines: Vec<String> = Vec::new();
     if !entries.is_empty() {
         lines.push(String::new());
-        lines.extend(rows(&entries, invocation, width, style));
+        lines.extend(rows.into_iter().take(most).flatten());
         if !hidden.is_empty() {
-            let line = format!("  and {}: {}", text::some(&hidden, 3), macula("status").line(invocation));
+            let and = if most > 0 { "and " } else { "" };
+            let line = format!("  {and}{}: {}", text::some(&hidden, 3), macula("status").line(invocation));
             lines.push(style.paint(Tone::Dim, &text::fit(&line, width, style)));
         }
     }
-    if !notices.is_empty() {
-        lines.push(String::new());
-        for notice in notices {
-            lines.extend(notice_lines(notice, invocation, width, style));
-        }
-    }
+    lines.truncate(LINES.saturating_sub(next.len()));
+    below.truncate(LINES.saturating_sub(next.len() + lines.len()));
+    lines.extend(below);
+    lines.extend(next);
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// The commands that come next, as many as fit: one that is cut is of no use.
+fn next_lines(next: &[String], width: usize, style: Style) -> Vec<String> {
+    let mut lines = Vec::new();
     if !next.is_empty() {
         lines.push(String::new());
         let separator = format!(" {} ", style.symbol("·", "-"));
-        // as many as fit: a command that is cut is of no use
         let mut line = "Next: ".to_owned();
         for (at, command) in next.iter().enumerate() {
             let piece = if at == 0 { command.clone() } else { format!("{separator}{command}") };
@@ -84,12 +104,12 @@ pub fn screen(
         }
         lines.push(style.paint(Tone::Bold, &line));
     }
-    lines.truncate(LINES - 1);
-    lines.iter().map(|line| format!("{line}\n")).collect()
+    lines
 }
 
-/// Name, URL, address, command; from the right they give way where there is no room.
-fn rows(entries: &[&Entry], invocation: &Invocation, width: usize, style: Style) -> Vec<String> {
+/// Name, URL, address, command; from the right they give way where there is no room. Where there is none for a URL behind
+/// the names, it stands below its own.
+fn rows(entries: &[&Entry], invocation: &Invocation, width: usize, style: Style) -> Vec<Vec<String>> {
     let command = |entry: &Entry| entry.command.as_ref().map(|command| command.line(invocation));
     let column = |of: &dyn Fn(&Entry) -> usize| entries.iter().map(|entry| of(entry)).max().unwrap_or(0);
     let some = |text: &Option<String>| text.as_deref().map_or(0, text::width);
@@ -99,12 +119,19 @@ fn rows(entries: &[&Entry], invocation: &Invocation, width: usize, style: Style)
     let third = column(&|entry| some(&command(entry)));
     // two blanks before each column
     let shows = |columns: &[usize]| columns.iter().map(|wide| wide + 2).sum::<usize>() <= width;
-    let with_second = shows(&[names, first, second]);
+    let below = !shows(&[names, first]);
+    let with_second = !below && shows(&[names, first, second]);
     let with_third = third > 0 && shows(&[names, first, second, third]);
     entries
         .iter()
         .map(|entry| {
             let (one, two) = reached(entry);
+            if below {
+                let reached = one.unwrap_or_default();
+                let reached = style.paint(Tone::Active, &text::fit(&reached, width.saturating_sub(4), style));
+                let name = style.paint(Tone::Bold, &text::fit(&entry.name, width.saturating_sub(2), style));
+                return vec![format!("  {name}"), format!("    {reached}")];
+            }
             let mut line = Line::default();
             line.push(Tone::Plain, "  ");
             line.push(Tone::Bold, text::pad(&text::fit(&entry.name, names, style), names));
@@ -123,7 +150,7 @@ fn rows(entries: &[&Entry], invocation: &Invocation, width: usize, style: Style)
                     line.push(Tone::Plain, " ".repeat(gap)).push(Tone::Dim, command);
                 }
             }
-            line.render(style, width)
+            vec![line.render(style, width)]
         })
         .collect()
 }
@@ -136,7 +163,8 @@ fn reached(entry: &Entry) -> (Option<String>, Option<String>) {
     }
 }
 
-fn notice_lines(notice: &Notice, invocation: &Invocation, width: usize, style: Style) -> Vec<String> {
+/// `most`: lines of its sentence.
+fn notice_lines(notice: &Notice, invocation: &Invocation, width: usize, style: Style, most: usize) -> Vec<String> {
     let sign = style.paint(Tone::Warn, style.warning());
     let command = notice.command.as_ref().map(|command| command.line(invocation)).unwrap_or_default();
     let room = width.saturating_sub(2);
@@ -144,7 +172,12 @@ fn notice_lines(notice: &Notice, invocation: &Invocation, width: usize, style: S
         let gap = if command.is_empty() { "" } else { "  " };
         return vec![format!("{sign} {}{gap}{}", notice.text, style.paint(Tone::Active, &command))];
     }
-    let mut lines: Vec<String> = text::wrap(&notice.text, room)
+    let mut wrapped = text::wrap(&notice.text, room);
+    if wrapped.len() > most {
+        let rest = wrapped.split_off(most.saturating_sub(1)).join(" ");
+        wrapped.push(text::fit(&rest, room, style));
+    }
+    let mut lines: Vec<String> = wrapped
         .into_iter()
         .enumerate()
         .map(|(at, line)| if at == 0 { format!("{sign} {line}") } else { format!("  {line}") })
@@ -253,6 +286,24 @@ mod tests {
         let shown = screen(&all, &[], &[], &Invocation::default(), 80, PLAIN);
         assert_eq!(shown, "\n  shop  https://shop.macula.local\n");
         assert_eq!(screen(&all[..1], &[], &[], &Invocation::default(), 80, PLAIN), "");
+    }
+
+    /// What to do next is never cut off: rows and long sentences give way.
+    #[test]
+    fn the_end_of_a_full_screen_stays() {
+        let mut all = notices();
+        let reason = "no source gave the node image kindest/node:v1.34.11: cannot reach the registry of \
+                      kindest/node:v1.34.11: it is not in the engine, and docker.io does not answer";
+        let text = format!("no Kubernetes cluster: {reason}");
+        all.push(Notice { text, command: Some(macula("cluster create")) });
+        for width in [40, 80, 120] {
+            let shown = screen(&platform(), &all, &next(), &Invocation::default(), width, PLAIN);
+            assert!(shown.lines().count() < 20 && shown.lines().all(|line| text::width(line) <= width), "{shown}");
+            assert!(shown.contains("\nNext: macula open draw"), "{shown}");
+            assert!(shown.contains("\n  macula cluster create\n"), "{shown}");
+        }
+        let shown = screen(&platform(), &all, &next(), &Invocation::default(), 30, PLAIN);
+        assert!(shown.contains("\n  shop\n    https://shop.macula.local\n"), "{shown}");
     }
 
     #[test]
