@@ -2,11 +2,12 @@
 //! arrives here, or this process's own container joins the platform's network, or a relay in it dials for us.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::compile::gateway;
+use crate::compile::{arrivals_address, gateway};
 use crate::daemon::reach::Table;
 use crate::doctor::proof::{self, Record, Unproved};
 use crate::engine::Engine;
@@ -167,12 +168,15 @@ pub(super) async fn extend(session: &Session, survey: &Survey, plan: &mut Plan) 
         Way::Published => {}
         Way::Direct => {
             let attached = attached(engine, &table.home).await?;
-            plan::join(plan, &table.home, &attached, &there(networks, &survey.observed, plan));
+            let found = (survey.platform.name.network(), arrivals_address(survey.subnet));
+            let networks = there(networks, &survey.observed, plan);
+            plan::join(plan, &table.home, &attached, &networks, (&found.0, found.1));
         }
         Way::Relay => {
             let image = OwnImage::of(host, &survey.facts).await?;
             let networks = there(networks, &survey.observed, plan);
-            plan::relay(plan, &relay(&survey.platform.name, &image, &networks, session.version), &survey.observed);
+            let spec = relay(&survey.platform.name, &image, &networks, arrivals_address(survey.subnet), session.version);
+            plan::relay(plan, &spec, &survey.observed);
         }
     }
     Ok(())
@@ -187,8 +191,15 @@ fn there(networks: &[NetworkSpec], observed: &Observed, plan: &Plan) -> Vec<Netw
     networks.iter().filter(|spec| !spec.external && spec.driver == "bridge").filter(there).cloned().collect()
 }
 
-/// The container that dials for us: this program, without ports, rights or root.
-fn relay(platform: &PlatformName, image: &OwnImage, networks: &[NetworkSpec], version: &str) -> ContainerSpec {
+/// The container that dials for us, and listens for us on `address`: this program, without published ports, rights or
+/// root.
+fn relay(
+    platform: &PlatformName,
+    image: &OwnImage,
+    networks: &[NetworkSpec],
+    address: Ipv4Addr,
+    version: &str,
+) -> ContainerSpec {
     let labels = [
         (label::PLATFORM, platform.to_string()),
         (label::SERVICE, REACH_GROUP.to_owned()),
@@ -200,7 +211,7 @@ fn relay(platform: &PlatformName, image: &OwnImage, networks: &[NetworkSpec], ve
         network: spec.name.clone(),
         aliases: Vec::new(),
         links: Vec::new(),
-        ipv4: None,
+        ipv4: Some(address).filter(|_| spec.name == platform.network()),
         ipv6: None,
     };
     let mut spec = ContainerSpec {
@@ -245,6 +256,7 @@ pub(super) fn table(survey: &Survey) -> Option<Table> {
     let forwards = survey.resources.containers.iter().flat_map(|spec| &spec.forwards).cloned().collect();
     Some(Table {
         gateway: gateway(survey.subnet),
+        arrivals: arrivals_address(survey.subnet),
         relay: if table.way == Way::Relay { relay_name(&survey.platform.name) } else { String::new() },
         forwards,
         ..table.clone()
@@ -341,13 +353,14 @@ mod tests {
     #[test]
     fn a_relay_has_no_rights_and_no_ports() {
         let image = OwnImage { reference: "localhost/x:1".into(), entrypoint: vec!["/macula".into()] };
-        let spec = relay(&PlatformName::default(), &image, &[], "0.1.0");
+        let address = Ipv4Addr::new(10, 222, 7, 9);
+        let spec = relay(&PlatformName::default(), &image, &[], address, "0.1.0");
         assert!(spec.ports.is_empty() && spec.mounts.is_empty());
         assert_eq!(
             (spec.options.cap_drop.as_slice(), spec.options.user.as_deref()),
             (&["ALL".to_owned()][..], Some(NOBODY))
         );
         let other = OwnImage { reference: "localhost/x:2".into(), ..image };
-        assert_ne!(relay(&PlatformName::default(), &other, &[], "0.1.0").fingerprint, spec.fingerprint);
+        assert_ne!(relay(&PlatformName::default(), &other, &[], address, "0.1.0").fingerprint, spec.fingerprint);
     }
 }

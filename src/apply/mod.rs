@@ -426,7 +426,9 @@ impl Run {
                 engine.create_network(&spec).await?;
             }
             Action::RemoveNetwork { name } => engine.remove_network(name).await?,
-            Action::JoinNetwork { container, network } => engine.join_network(container, network).await?,
+            Action::JoinNetwork { container, network, address } => {
+                engine.join_network(container, network, *address).await?;
+            }
             Action::LeaveNetwork { container, network } => engine.leave_network(container, network).await?,
             Action::StartRelay { spec } => self.or_cancelled(self.start_relay(spec)).await?,
             Action::CreateVolume { spec, provider } => {

@@ -133,6 +133,12 @@ pub fn ingress_address(subnet: Ipv4Net) -> Ipv4Addr {
     nth(subnet, 2)
 }
 
+/// Where the ingress finds the background process if it cannot be on the gateway: the relay's, or that of this process's
+/// own container. As [`crate::compile::RESOLVER`] among the loopback addresses.
+pub fn arrivals_address(subnet: Ipv4Net) -> Ipv4Addr {
+    nth(subnet, 9)
+}
+
 /// The address of a service that has a fixed one in the platform's network.
 pub fn inside_address(subnet: Ipv4Net, octet: u8) -> Ipv4Addr {
     nth(subnet, octet.into())

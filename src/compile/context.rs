@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::model::{Platform, Route, SecretSource, ServerNeed, Service, Stack};
 use crate::render::{self, Scope, Shared};
 
-use super::address::{gateway, ingress_address, loopback_address};
+use super::address::{arrivals_address, gateway, ingress_address, loopback_address};
 use super::zone::resolver_metrics;
 use super::{Site, Upstream, ingress};
 
@@ -142,6 +142,10 @@ fn common_facts(platform: &Platform, site: &Site<'_>, routes: &[Route]) -> Map<S
             "name": platform.name.network(),
             "subnet": site.subnet,
             "gateway": gateway(site.subnet),
+            "programs": match site.facts.published {
+                true => gateway(site.subnet),
+                false => arrivals_address(site.subnet),
+            },
             "ingress": ingress_address(site.subnet),
         },
         "routes": routes.iter().map(route_facts).collect::<Vec<_>>(),

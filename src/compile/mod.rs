@@ -30,7 +30,8 @@ mod scene;
 mod zone;
 
 pub use address::{
-    Block, Taken, choose_block, choose_subnet, gateway, ingress_address, inside_address, is_wide, loopback_address,
+    Block, Taken, arrivals_address, choose_block, choose_subnet, gateway, ingress_address, inside_address, is_wide,
+    loopback_address,
     published_addresses, published_on,
 };
 pub use builder::cannot_build;

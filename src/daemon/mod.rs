@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use client::{Held, RouteError, hold};
-pub use routes::{Home, Routes, RoutesError};
+pub use routes::{Entrance, Home, Routes, RoutesError};
 
 /// A port of this machine that nobody listens on.
 pub fn free_port() -> std::io::Result<u16> {

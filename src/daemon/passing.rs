@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::Route;
@@ -22,8 +22,8 @@ const SHOWN: u64 = 4 << 10;
 
 /// Both directions, until both have ended. A program that closes the connection without a word has failed, and
 /// the page says so.
-pub(super) async fn relay(mut from: TcpStream, mut to: TcpStream, route: &Route) {
-    let (mut from_read, mut from_write) = from.split();
+pub(super) async fn relay(from: impl AsyncRead + AsyncWrite, mut to: TcpStream, route: &Route) {
+    let (mut from_read, mut from_write) = tokio::io::split(from);
     let (mut to_read, mut to_write) = to.split();
     let http2 = AtomicBool::new(false);
     let there = async {
@@ -66,7 +66,7 @@ pub(super) async fn connect(port: u16) -> io::Result<TcpStream> {
 
 /// The name that a request is for, from the header that the ingress puts in front of a connection (the PROXY
 /// protocol, version 2). None: there is no such header, or none that names anything.
-pub(super) async fn proxied_host(stream: &mut TcpStream) -> io::Result<Option<String>> {
+pub(super) async fn proxied_host(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<String>> {
     let mut start = [0; 16];
     stream.read_exact(&mut start).await?;
     let [signature @ .., _, family, high, low] = start;
@@ -93,7 +93,7 @@ pub(super) async fn proxied_host(stream: &mut TcpStream) -> io::Result<Option<St
 }
 
 /// The request's bytes up to the end of its head, and what came with them.
-pub(super) async fn head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+pub(super) async fn head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let mut head = Vec::with_capacity(4096);
     loop {
         if stream.read_buf(&mut head).await? == 0 {

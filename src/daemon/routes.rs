@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -58,6 +58,66 @@ struct State {
     /// By gateway: the platform whose network it is.
     homes: BTreeMap<Ipv4Addr, Home>,
     listeners: BTreeMap<Ipv4Addr, Listening>,
+    /// By gateway: where requests arrive in its place.
+    places: BTreeMap<Ipv4Addr, Place>,
+}
+
+/// Where requests arrive if this machine does not have the gateway's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// An address of this process's own container.
+    Address(Ipv4Addr),
+    /// Somebody else listens, and brings them to the [`Entrance`].
+    Relay,
+}
+
+/// The way in for those who listen elsewhere.
+#[derive(Clone)]
+pub struct Entrance(Arc<Shared>);
+
+impl Entrance {
+    /// Says where requests for this gateway arrive.
+    pub(super) async fn lies(&self, gateway: Ipv4Addr, place: Place) {
+        let needed = {
+            let mut state = self.0.state();
+            if state.places.insert(gateway, place) == Some(place) {
+                return;
+            }
+            state.close(gateway);
+            state.is_needed(gateway)
+        };
+        if needed && let Err(error) = self.0.open(gateway).await {
+            tracing::debug!(%gateway, %error, "names of this machine are not reached");
+        }
+    }
+
+    /// They arrive on the gateway again, which whoever needs it next listens on.
+    pub(super) fn forget(&self, gateway: Ipv4Addr) {
+        let mut state = self.0.state();
+        state.places.remove(&gateway);
+        state.close(gateway);
+    }
+
+    /// One connection of the ingress.
+    pub(super) async fn take(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin, gateway: Ipv4Addr) {
+        let Ok(_slot) = Arc::clone(&self.0.requests).try_acquire_owned() else { return };
+        // either end may go away at any time
+        let _ = self.0.pass(stream, gateway).await;
+    }
+}
+
+impl State {
+    /// Takes no more requests there.
+    fn close(&mut self, gateway: Ipv4Addr) {
+        if let Some(listener) = self.listeners.remove(&gateway) {
+            listener.stop.cancel();
+        }
+    }
+
+    /// Somebody waits for requests there.
+    fn is_needed(&self, gateway: Ipv4Addr) -> bool {
+        self.homes.contains_key(&gateway) || self.routes.keys().any(|(used, _)| *used == gateway)
+    }
 }
 
 /// A platform whose own names (its domain, and `home` below it) lead to its page.
@@ -138,6 +198,11 @@ impl Routes {
         all
     }
 
+    /// Where requests come in that arrive elsewhere.
+    pub fn entrance(&self) -> Entrance {
+        Entrance(Arc::clone(&self.shared))
+    }
+
     /// What tells the programs that have a name, for as long as the routes are there.
     pub fn names(&self) -> impl Fn() -> Vec<(String, u16)> + Send + Sync + 'static {
         let shared = Arc::downgrade(&self.shared);
@@ -212,10 +277,16 @@ impl Shared {
 
     /// Takes requests on a gateway, unless that is done already.
     async fn open(self: &Arc<Self>, gateway: Ipv4Addr) -> io::Result<()> {
-        if self.state().listeners.contains_key(&gateway) {
-            return Ok(());
-        }
-        let listener = TcpListener::bind((gateway, self.port)).await?;
+        let address = {
+            let state = self.state();
+            match state.places.get(&gateway) {
+                _ if state.listeners.contains_key(&gateway) => return Ok(()),
+                Some(Place::Relay) => return Ok(()),
+                Some(Place::Address(address)) => *address,
+                None => gateway,
+            }
+        };
+        let listener = TcpListener::bind((address, self.port)).await?;
         let stop = self.stop.child_token();
         let listening = Listening {
             stop: stop.clone(),
@@ -230,9 +301,8 @@ impl Shared {
     /// Takes no more requests on a gateway that nobody needs.
     fn close(&self, gateway: Ipv4Addr) {
         let mut state = self.state();
-        let needed = state.homes.contains_key(&gateway) || state.routes.keys().any(|(used, _)| *used == gateway);
-        if !needed && let Some(listener) = state.listeners.remove(&gateway) {
-            listener.stop.cancel();
+        if !state.is_needed(gateway) {
+            state.close(gateway);
         }
     }
 
@@ -266,6 +336,7 @@ impl Shared {
             let next = next_connection(|cx| listener.poll_accept(cx));
             let Some((stream, _)) = stop.run_until_cancelled(next).await else { return };
             let Ok(slot) = Arc::clone(&self.requests).try_acquire_owned() else { continue };
+            let _ = stream.set_nodelay(true);
             let shared = Arc::clone(&self);
             tokio::spawn(async move {
                 // either end may go away at any time
@@ -278,7 +349,7 @@ impl Shared {
     /// One connection of the ingress, which opens one for each request or client, and says in front whom it is
     /// for; everything after that is the program's, whatever it is: HTTP/1, HTTP/2, a WebSocket. For a name that
     /// is nobody's the connection is closed without a word, which the ingress takes as "not here".
-    async fn pass(&self, mut from: TcpStream, gateway: Ipv4Addr) -> io::Result<()> {
+    async fn pass(&self, mut from: impl AsyncRead + AsyncWrite + Send + Unpin, gateway: Ipv4Addr) -> io::Result<()> {
         let Some(host) = timeout(PATIENCE, proxied_host(&mut from)).await?? else { return Ok(()) };
         let (route, home, other) = {
             let state = self.state();
@@ -297,7 +368,6 @@ impl Shared {
             }
             (None, None, None) => return Ok(()),
         };
-        let _ = from.set_nodelay(true);
         if let Ok(to) = connect(route.port).await {
             let _ = to.set_nodelay(true);
             relay(from, to, &route).await;
@@ -317,7 +387,7 @@ impl Shared {
 
 /// Sends a browser to the page, which is on a loopback address and nowhere else: whoever reaches the ingress from
 /// elsewhere, a container for one, learns where it is and gets nothing of it. Other paths than `/` are nobody's.
-async fn to_the_page(mut from: TcpStream, home: &Home) -> io::Result<()> {
+async fn to_the_page(mut from: impl AsyncRead + AsyncWrite + Unpin, home: &Home) -> io::Result<()> {
     let head = timeout(PATIENCE, head(&mut from)).await??;
     let mut words = head.split(|byte| *byte == b' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());

@@ -180,7 +180,7 @@ impl Networks for Absent {
         absent()
     }
 
-    async fn join_network(&self, _: &str, _: &str) -> Result<(), EngineError> {
+    async fn join_network(&self, _: &str, _: &str, _: Option<Ipv4Addr>) -> Result<(), EngineError> {
         absent()
     }
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::net::Ipv4Addr;
 
 use serde::Serialize;
 
@@ -91,6 +92,8 @@ pub enum Action {
     JoinNetwork {
         container: String,
         network: String,
+        /// The one that it is to have there.
+        address: Option<Ipv4Addr>,
     },
     LeaveNetwork {
         container: String,

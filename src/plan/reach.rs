@@ -2,6 +2,7 @@
 //! dials for us.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 use crate::model::{ContainerSpec, ContainerState, NetworkSpec, Observed, ResourceId, ResourceKind, label};
 
@@ -10,9 +11,16 @@ use super::{Action, Cause, Plan, Step, StepId, Verb};
 /// What these steps are grouped by.
 pub const GROUP: &str = "reach";
 
-/// Puts this process's own container into the platform's networks that it is not in yet. Services are asked
-/// only then.
-pub fn join(plan: &mut Plan, home: &str, attached: &BTreeSet<String>, networks: &[NetworkSpec]) {
+/// Puts this process's own container into the platform's networks that it is not in yet. Services are asked only then.
+///
+/// `found`: the network in which the ingress finds it, and its address there.
+pub fn join(
+    plan: &mut Plan,
+    home: &str,
+    attached: &BTreeSet<String>,
+    networks: &[NetworkSpec],
+    found: (&str, Ipv4Addr),
+) {
     let ours = networks.iter().filter(|network| !network.external && network.driver == "bridge");
     let mut joins = Vec::new();
     for network in ours {
@@ -20,7 +28,11 @@ pub fn join(plan: &mut Plan, home: &str, attached: &BTreeSet<String>, networks: 
         if attached.contains(&network.name) && made.is_empty() {
             continue;
         }
-        let action = Action::JoinNetwork { container: home.to_owned(), network: network.name.clone() };
+        let action = Action::JoinNetwork {
+            container: home.to_owned(),
+            network: network.name.clone(),
+            address: Some(found.1).filter(|_| network.name == found.0),
+        };
         joins.push(push(plan, Verb::Join, network_id(&network.name), action, Cause::Missing, made));
     }
     wait_for(plan, &joins);
@@ -94,6 +106,8 @@ mod tests {
     use crate::model::{ContainerSpec, Fingerprint, NetworkAttachment, ObservedContainer, Readiness};
     use crate::plan::ImageUse;
 
+    const FOUND: (&str, Ipv4Addr) = ("macula", Ipv4Addr::new(10, 222, 7, 9));
+
     fn network(name: &str) -> NetworkSpec {
         NetworkSpec {
             name: name.into(),
@@ -134,7 +148,7 @@ mod tests {
     #[test]
     fn our_container_joins_before_anybody_is_asked() {
         let mut plan = first_up();
-        join(&mut plan, "8f1c", &BTreeSet::from(["bridge".into()]), &[network("macula")]);
+        join(&mut plan, "8f1c", &BTreeSet::from(["bridge".into()]), &[network("macula")], FOUND);
         insta::assert_snapshot!(plan, @"
         + create network macula (missing)
         + create container macula-web-1 (missing) after create network macula
@@ -143,11 +157,11 @@ mod tests {
         ");
         // in it already, and in one that is made again
         let mut plan = Plan::default();
-        join(&mut plan, "8f1c", &BTreeSet::from(["macula".into()]), &[network("macula")]);
+        join(&mut plan, "8f1c", &BTreeSet::from(["macula".into()]), &[network("macula")], FOUND);
         assert!(plan.is_empty());
         let mut external = network("shared");
         external.external = true;
-        join(&mut plan, "8f1c", &BTreeSet::new(), &[external]);
+        join(&mut plan, "8f1c", &BTreeSet::new(), &[external], FOUND);
         assert!(plan.is_empty(), "what is somebody else's is not joined");
     }
 

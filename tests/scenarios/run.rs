@@ -25,6 +25,11 @@ fn settings(listen: Ipv4Addr) -> String {
 
 /// A platform whose resolver runs, and its ingress's address. `None`, said aloud: something is missing here.
 pub fn up(scenario: &str) -> Option<(Platform, Ipv4Addr)> {
+    up_with(scenario, "")
+}
+
+/// The same with these lines in macula.yaml.
+fn up_with(scenario: &str, more: &str) -> Option<(Platform, Ipv4Addr)> {
     let python = Command::new("python3").arg("--version").stdout(Stdio::null()).status();
     if !python.is_ok_and(|status| status.success()) {
         skipped(scenario, "python3", "it is not installed");
@@ -33,7 +38,8 @@ pub fn up(scenario: &str) -> Option<(Platform, Ipv4Addr)> {
     let platform = Platform::new(scenario)?;
     let [.., high, low] = std::process::id().to_be_bytes();
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    platform.write("macula.yaml", &settings(Ipv4Addr::new(127, 99 + number % 100, high, low.max(1))));
+    let own = settings(Ipv4Addr::new(127, 99 + number % 100, high, low.max(1)));
+    platform.write("macula.yaml", &(own + more));
     platform.set("XDG_CACHE_HOME", std::env::temp_dir().join("macula-test-cache").to_str().unwrap());
     let done = platform.run("up --yes --images build --timeout 5m --dns");
     if done.code == 6 || done.code == 8 {
@@ -66,6 +72,32 @@ pub fn ask(ingress: Ipv4Addr, host: &str) -> (String, String) {
 /// Says which process it is, waits to be told to listen, and serves the folder.
 const PROGRAM: &str = "echo $$ > pid; echo compiling; while [ ! -e go ]; do sleep 0.05; done; \
                        exec python3 -u -m http.server --bind 127.0.0.1 $PORT";
+
+/// Nothing that the engine publishes arrives here, and the gateway of its networks is not this machine's.
+#[test]
+fn a_relay_leads_to_a_program_of_this_machine() {
+    let Some((platform, ingress)) = up_with("a_relay_leads_to_a_program_of_this_machine", "reach: relay\n") else {
+        return;
+    };
+    assert_eq!(platform.run("status -o json").ok().json()["reach"]["way"], "relay");
+    let host = format!("shop.{}.macula.local", platform.name);
+    platform.write("index.html", "hello from the program");
+    platform.write("go", "");
+    let run = Running::start(&mut platform.program(["run", "--as", "shop", "--", "sh", "-c", PROGRAM]));
+    let answers = || {
+        let (status, page) = ask(ingress, &host);
+        status.contains(" 200 ") && page == "hello from the program"
+    };
+    eventually("the program answers by its name", answers);
+    let (status, _) = ask(ingress, &format!("home.{}.macula.local", platform.name));
+    assert!(status.contains(" 302 "), "the page has its name, too: {status}");
+
+    platform.engine.post(&format!("/containers/{}.relay/kill", platform.network_name()), &serde_json::json!({}));
+    eventually("it answers through the next relay", answers);
+    run.signal(Signal::TERM);
+    run.wait();
+    eventually("nobody has the name", || ask(ingress, &host).0.contains(" 404 "));
+}
 
 #[test]
 fn a_program_has_a_name_for_as_long_as_it_runs() {

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use ipnet::IpNet;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::compile::RESOLVER;
+use crate::compile::{RESOLVER, gateway};
 use crate::daemon::reach::Reach;
 use crate::daemon::{Home, Routes};
 use crate::dns::{
@@ -227,6 +228,9 @@ pub async fn serve(host: Arc<dyn Host>, events: &Events, options: ServeOptions) 
     if let Err(error) = &routes {
         events.warn(format!("programs of this machine get no names (`macula run`): {error}"));
     }
+    if let (Ok(reach), Ok(routes)) = (&reach, &routes) {
+        reach.lead_in(routes.entrance()).await;
+    }
     Ok(Serving {
         handle,
         routes: routes.ok(),
@@ -312,6 +316,16 @@ fn first(choices: &[Vec<SocketAddr>], base: &Config) -> Result<Handle, ResolverE
     }
     let nothing = || ServerError::Unspecified { address: (Ipv4Addr::UNSPECIFIED, 53).into() };
     Err(last.unwrap_or_else(nothing).into())
+}
+
+/// The gateway of a platform's network: where the resolver answers containers, if it does.
+fn gateway_of(entry: &ZoneEntry) -> Option<Ipv4Addr> {
+    let answers = entry.listen.iter().find(|listen| listen.view == View::Container);
+    match (answers.map(|listen| listen.address.ip()), entry.networks.first()) {
+        (Some(IpAddr::V4(gateway)), _) => Some(gateway),
+        (None, Some(IpNet::V4(subnet))) => Some(gateway(*subnet)),
+        _ => None,
+    }
 }
 
 impl Serving {
@@ -451,8 +465,7 @@ impl Serving {
         let (Some(routes), Some(page)) = (&self.routes, &self.page) else { return false };
         let mut homes = BTreeMap::new();
         for (platform, entry, receiving) in served {
-            let gateway = entry.listen.iter().find(|listen| listen.view == View::Container);
-            if let Some(IpAddr::V4(gateway)) = gateway.map(|listen| listen.address.ip()) {
+            if let Some(gateway) = gateway_of(entry) {
                 let domain = entry.zone.apex.clone();
                 let names = receiving.iter().flat_map(Receiving::names);
                 let others = names.map(|(name, address)| (format!("{name}.{domain}"), address)).collect();

@@ -122,6 +122,11 @@ impl Link {
         }
     }
 
+    /// The next connection that the relay has for this machine.
+    pub async fn arrival(&self) -> io::Result<(SendStream<Bytes>, RecvStream)> {
+        tunnel::arrival(self.requests().await?).await
+    }
+
     fn forget(&self, container: &str) {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner).remove(container);
     }

@@ -7,9 +7,18 @@
 //!                  this process      one stream      a container in that network
 //! ```
 //!
+//! And back, for the names of this machine's programs (`macula run`) and of the page:
+//!
+//! ```text
+//! direct:  ingress ─> 10.222.7.9:5380 ─> 127.0.0.1:PORT     an address of this container
+//! relay:   ingress ─> 10.222.7.9:5380 ─> engine's API ─> this process ─> 127.0.0.1:PORT
+//!                     the relay
+//! ```
+//!
 //! What a platform wants lies in a file, so that a process that was killed goes on where it was; `up` and `down`
 //! tell of a change over the socket `reach.sock`.
 
+mod arrivals;
 mod link;
 mod listen;
 mod pump;
@@ -24,7 +33,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -36,6 +45,8 @@ use tokio::time::timeout;
 
 use crate::host::{Host, next_connection};
 use crate::model::{Forward, Protocol, Way};
+use super::routes::Entrance;
+use arrivals::Arriving;
 use link::Link;
 use listen::{Listening, listen, slots};
 pub use relay::{Within, serve};
@@ -56,6 +67,9 @@ pub struct Table {
     /// The platform's network and its gateway, which is the engine's own machine.
     pub network: String,
     pub gateway: Ipv4Addr,
+    /// Where the ingress finds this process: an address of its own container, or of the relay.
+    #[serde(default = "nowhere")]
+    pub arrivals: Ipv4Addr,
     /// The container that dials. Empty: none is needed.
     pub relay: String,
     /// This process's own container, where the way is direct.
@@ -71,6 +85,7 @@ impl Table {
             way,
             network: network.into(),
             gateway: Ipv4Addr::UNSPECIFIED,
+            arrivals: nowhere(),
             relay: String::new(),
             home: String::new(),
             forwards: Vec::new(),
@@ -87,6 +102,11 @@ impl Table {
         let text = host.read(&Self::file(folder)).await.ok()?;
         serde_json::from_slice::<Self>(&text).ok().filter(|table| table.format == FORMAT)
     }
+}
+
+/// Of a table that an older version wrote.
+fn nowhere() -> Ipv4Addr {
+    Ipv4Addr::UNSPECIFIED
 }
 
 /// What the background process says of a platform.
@@ -126,6 +146,8 @@ struct Shared {
     host: Arc<dyn Host>,
     /// By platform.
     platforms: Mutex<BTreeMap<String, Passing>>,
+    /// Where what arrives for this machine's programs goes, once it is there.
+    entrance: OnceLock<Entrance>,
     /// A platform's file was looked at.
     looked: Notify,
 }
@@ -137,6 +159,8 @@ struct Passing {
     slots: Arc<tokio::sync::Semaphore>,
     listening: BTreeMap<(SocketAddr, Protocol), (Forward, Listening)>,
     failed: Vec<(SocketAddr, Protocol, String)>,
+    /// The way back. Dropped, nothing arrives.
+    arriving: Option<Arriving>,
 }
 
 impl Reach {
@@ -151,7 +175,7 @@ impl Reach {
         }
         let listener = UnixListener::bind(socket)?;
         std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
-        let shared = Arc::new(Shared { host, platforms: Mutex::default(), looked: Notify::new() });
+        let shared = Arc::new(Shared { host, platforms: Mutex::default(), entrance: OnceLock::new(), looked: Notify::new() });
         let data = shared.host.folders().data;
         for name in shared.host.list(&data).await.unwrap_or_default() {
             shared.look(&name).await;
@@ -173,6 +197,14 @@ impl Reach {
             }
         });
         Ok(Self { socket: socket.to_owned(), tasks: vec![retry, take], shared })
+    }
+
+    /// What arrives for programs of this machine goes there from now on.
+    pub async fn lead_in(&self, entrance: Entrance) {
+        let entrance = self.shared.entrance.get_or_init(|| entrance);
+        for passing in self.shared.platforms.lock().await.values_mut() {
+            passing.let_in(entrance).await;
+        }
     }
 
     /// Nothing is passed on for anybody.
@@ -227,13 +259,22 @@ impl Shared {
         if !platforms.get(platform).is_some_and(same) {
             // another way: what was open on the old one ends
             let link = Arc::new(Link::new(Arc::clone(&self.host), &table));
-            let passing =
-                Passing { table: table.clone(), link, slots: slots(), listening: BTreeMap::new(), failed: Vec::new() };
+            let passing = Passing {
+                table: table.clone(),
+                link,
+                slots: slots(),
+                listening: BTreeMap::new(),
+                failed: Vec::new(),
+                arriving: None,
+            };
             platforms.insert(platform.to_owned(), passing);
         }
         let Some(passing) = platforms.get_mut(platform) else { return Passed::default() };
         passing.table = table;
         passing.settle().await;
+        if let Some(entrance) = self.entrance.get() {
+            passing.let_in(entrance).await;
+        }
         let (listening, failed, link) = (passing.listening.len(), passing.failed.clone(), Arc::clone(&passing.link));
         drop(platforms);
         let broken = link.check().await.err().map(|error| error.to_string());
@@ -263,6 +304,13 @@ impl Shared {
 }
 
 impl Passing {
+    /// Opens the way back, unless it is open.
+    async fn let_in(&mut self, entrance: &Entrance) {
+        if self.arriving.is_none() && !self.table.arrivals.is_unspecified() {
+            self.arriving = Some(Arriving::open(entrance, &self.link, &self.table).await);
+        }
+    }
+
     /// Closes what is not wanted, and listens on what is.
     async fn settle(&mut self) {
         let wanted: BTreeMap<_, _> =

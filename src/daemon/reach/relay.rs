@@ -1,9 +1,11 @@
 //! The other end: this program in a container of the platform's network. It is started there by the engine, once
-//! for each daemon, and takes orders from its standard input alone: it listens nowhere. It dials what lies in its
-//! own networks and nothing else.
+//! for each daemon, and takes orders from its standard input alone. It dials what lies in its own networks and nothing
+//! else, and listens on one port, for what the ingress has for programs of the daemon's machine.
 
 use std::io;
+use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,12 +14,15 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response, StatusCode};
 use ipnet::Ipv4Net;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use crate::host::next_connection;
 use super::pump::{DATAGRAM, Unframe, framed, pass, reset, through};
 use super::refusal::word;
-use super::tunnel::{CONNECTION_WINDOW, ERROR, MOST_STREAMS, STREAM_WINDOW};
+use super::super::PORT;
+use super::tunnel::{ARRIVAL, CONNECTION_WINDOW, ERROR, MOST_STREAMS, STREAM_WINDOW};
 
 /// For a connection inside of the engine's machine.
 const DIAL: Duration = Duration::from_secs(5);
@@ -31,9 +36,9 @@ const ROUTES: &str = "/proc/net/route";
 pub enum Within {
     /// The networks that this process is in, as they are when it dials.
     OwnNetworks,
-    /// Of a test.
+    /// Of a test: the networks, and where it listens.
     #[cfg(test)]
-    These(Vec<Ipv4Net>),
+    These(Vec<Ipv4Net>, SocketAddrV4),
 }
 
 impl Within {
@@ -41,7 +46,16 @@ impl Within {
         match self {
             Self::OwnNetworks => networks(&tokio::fs::read_to_string(ROUTES).await.unwrap_or_default()),
             #[cfg(test)]
-            Self::These(networks) => networks.clone(),
+            Self::These(networks, _) => networks.clone(),
+        }
+    }
+
+    /// Where it listens, as soon as it is asked for what arrives.
+    fn arrivals(&self) -> SocketAddrV4 {
+        match self {
+            Self::OwnNetworks => SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, PORT),
+            #[cfg(test)]
+            Self::These(_, arrivals) => *arrivals,
         }
     }
 }
@@ -59,17 +73,46 @@ pub async fn serve(io: impl AsyncRead + AsyncWrite + Unpin, within: Within) -> i
         .max_pending_accept_reset_streams(1024)
         .max_frame_size(64 << 10);
     let mut connection = builder.handshake::<_, Bytes>(io).await.map_err(io::Error::other)?;
+    let arrivals = Arc::<Arrivals>::default();
     while let Some(order) = connection.accept().await {
         let (request, respond) = order.map_err(io::Error::other)?;
-        let within = within.clone();
-        tokio::spawn(async move { carry_out(request, respond, &within).await });
+        let (within, arrivals) = (within.clone(), Arc::clone(&arrivals));
+        tokio::spawn(async move { carry_out(request, respond, &within, &arrivals).await });
     }
     Ok(())
 }
 
-async fn carry_out(request: Request<RecvStream>, mut respond: SendResponse<Bytes>, within: &Within) {
-    let opened = match order(request.uri().path()) {
+/// What arrives for the other side's machine, one connection for each order.
+#[derive(Default)]
+struct Arrivals(Mutex<Option<TcpListener>>);
+
+impl Arrivals {
+    async fn next(&self, address: SocketAddrV4) -> io::Result<TcpStream> {
+        let mut listener = self.0.lock().await;
+        let listener = match &mut *listener {
+            Some(listener) => listener,
+            none => none.insert(TcpListener::bind(address).await?),
+        };
+        let (stream, _) = next_connection(|cx| listener.poll_accept(cx)).await;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+async fn carry_out(
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    within: &Within,
+    arrivals: &Arrivals,
+) {
+    let path = request.uri().path();
+    let opened = match order(path) {
         Some((udp, target)) => open(udp, target, within).await,
+        None if path.strip_prefix('/') == Some(ARRIVAL) => tokio::select! {
+            arrived = arrivals.next(within.arrivals()) => arrived.map(Opened::Tcp),
+            // nobody waits for it any more
+            _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
+        },
         None => Err(io::ErrorKind::InvalidInput.into()),
     };
     let receive = request.into_body();

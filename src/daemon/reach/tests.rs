@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
+use super::arrivals::Stream;
 use super::link::{Link, Wire};
 use super::listen::{Listening, listen, slots};
 use super::relay::{Within, serve};
@@ -111,8 +112,13 @@ async fn datagrams_come_back_to_who_sent_them() {
 
 /// Both ends of a tunnel, which may dial loopback.
 async fn tunnel() -> Tunnel {
+    tunnel_with("127.0.0.1:1".parse().unwrap()).await
+}
+
+/// The other end of which listens there.
+async fn tunnel_with(arrivals: std::net::SocketAddrV4) -> Tunnel {
     let (here, there) = tokio::io::duplex(64 << 10);
-    let within = Within::These(vec!["127.0.0.0/8".parse().unwrap()]);
+    let within = Within::These(vec!["127.0.0.0/8".parse().unwrap()], arrivals);
     tokio::spawn(async move { serve(there, within).await });
     Tunnel::over(here).await.unwrap()
 }
@@ -137,6 +143,43 @@ async fn a_tunnel_passes_on_many_at_once() {
         all.push(said_back(through(&tunnel, port).await, size));
     }
     futures_util::future::join_all(all).await;
+}
+
+/// What arrives at the relay comes out here, each connection by itself, with both of its ends.
+#[tokio::test]
+async fn what_arrives_at_the_relay_is_passed_on() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let std::net::SocketAddr::V4(address) = free else { panic!() };
+    let tunnel = tunnel_with(address).await;
+    let requests = tunnel.requests();
+    tokio::spawn(async move {
+        loop {
+            let (send, receive) = tunnel::arrival(requests.clone()).await.unwrap();
+            tokio::spawn(async move {
+                let mut stream = Stream::new(send, receive);
+                let mut all = Vec::new();
+                stream.read_to_end(&mut all).await.unwrap();
+                stream.write_all(&all).await.unwrap();
+                stream.shutdown().await.unwrap();
+            });
+        }
+    });
+    let arrives = async |size| {
+        let stream = loop {
+            // it listens as soon as it was asked for the first time
+            match TcpStream::connect(address).await {
+                Ok(stream) => break stream,
+                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+            }
+        };
+        said_back(stream, size).await
+    };
+    tokio::join!(arrives(0), arrives(1), arrives(70_000), arrives(2_000_000));
+    let mut open = TcpStream::connect(address).await.unwrap();
+    open.write_all(b"half").await.unwrap();
+    drop(tunnel);
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(2), open.read(&mut [0; 1])).await;
+    assert!(ended.expect("nothing hangs").is_err(), "reset, and not ended");
 }
 
 #[tokio::test]

@@ -26,6 +26,18 @@ const WITHOUT_CONTAINER: &str = "ep-";
 /// The pauses in which an endpoint of a container that was just removed may go.
 const LEAVING: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(300), Duration::from_secs(1)];
 
+/// A container in a network, with a fixed address if one is given.
+fn connection(container: &str, address: Option<Ipv4Addr>) -> NetworkConnectRequest {
+    let fixed = |address: Ipv4Addr| EndpointSettings {
+        ipam_config: Some(EndpointIpamConfig {
+            ipv4_address: Some(address.to_string()),
+            ..EndpointIpamConfig::default()
+        }),
+        ..EndpointSettings::default()
+    };
+    NetworkConnectRequest { container: container.to_owned(), endpoint_config: address.map(fixed) }
+}
+
 #[async_trait]
 impl Networks for Docker {
     async fn volume_sizes(&self) -> Result<BTreeMap<String, u64>, EngineError> {
@@ -111,22 +123,18 @@ impl Networks for Docker {
         let operation = operation::readdress(container, network, address);
         let leave = NetworkDisconnectRequest { container: container.to_owned(), force: Some(true) };
         unless_missing(self.call(&operation, CHANGE, self.client.disconnect_network(network, leave)).await)?;
-        let join = NetworkConnectRequest {
-            container: container.to_owned(),
-            endpoint_config: Some(EndpointSettings {
-                ipam_config: Some(EndpointIpamConfig {
-                    ipv4_address: Some(address.to_string()),
-                    ..EndpointIpamConfig::default()
-                }),
-                ..EndpointSettings::default()
-            }),
-        };
+        let join = connection(container, Some(address));
         self.call(&operation, CHANGE, self.client.connect_network(network, join)).await.map(drop)
     }
 
-    async fn join_network(&self, container: &str, network: &str) -> Result<(), EngineError> {
+    async fn join_network(
+        &self,
+        container: &str,
+        network: &str,
+        address: Option<Ipv4Addr>,
+    ) -> Result<(), EngineError> {
         let operation = operation::join_network(container, network);
-        let join = NetworkConnectRequest { container: container.to_owned(), endpoint_config: None };
+        let join = connection(container, address);
         let joined = self.call(&operation, CHANGE, self.client.connect_network(network, join)).await;
         let Err(refused) = joined else { return Ok(()) };
         // engines have several words for one that is in it already
